@@ -1,0 +1,143 @@
+//! The stair between the floors: what the engine asks of a protocol, and what a protocol may answer.
+//! Called by `connection`, once a turn; implemented by `http` and by any raw protocol.
+//! It knows nothing of HTTP, and a conversation never sees a socket, a thread or a lock.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::client::Client;
+use super::input::Input;
+use super::output::Output;
+
+/// What a server serves: it meets each client and says how to talk with it.
+///
+/// To write: `meet`. Give it to [`TcpServer::bind`](crate::TcpServer::bind) inside [`Raw`].
+pub trait Protocol: Send + Sync + 'static {
+    /// Called once for each accepted client, on a worker, before a byte is read.
+    /// `None` turns the client away: it sees the end of the stream (Python's `verify_request`).
+    ///
+    /// It runs without a slot, so it must not block.
+    fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
+}
+
+/// One client's side of a protocol: bytes in, pieces out.
+///
+/// Dropped when the connection is over, whatever ended it.
+pub trait Conversation: Send {
+    /// Take what `turn.input` holds, lay answers into `turn.output`, say what comes next.
+    ///
+    /// The first turn comes right after the client was accepted, maybe without a byte: a server may speak first.
+    /// After [`Next::Read`] and [`Next::Rest`] the next turn comes with new bytes or with the end of the stream;
+    /// after [`Next::Handle`] in a slot, where it may block; anywhere else it must not block.
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next;
+
+    /// Something other than bytes happened. It must not block.
+    ///
+    /// By default the connection is closed after what is owed.
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        let _ = (what, turn);
+        Next::Close
+    }
+}
+
+/// What a conversation has before it in one turn.
+#[non_exhaustive]
+pub struct Turn<'a> {
+    /// Bytes that arrived and were not used yet.
+    pub input: &'a mut Input,
+    /// Where the answers go. It is written before the next turn as far as the client takes it.
+    pub output: &'a mut Output,
+    /// Who is there.
+    pub client: &'a Client,
+    /// When this turn began.
+    pub now: Instant,
+    /// The same moment by the wall clock, for `Date`.
+    pub wall: SystemTime,
+    /// The server is stopping: say so in the answer, and close.
+    pub stopping: bool,
+    /// The number of the poll that brought these bytes: what was looked up on disk since that poll
+    /// is as fresh as a look now. `None`: the bytes are older or younger than any poll; ask the disk.
+    pub poll: Option<u64>,
+}
+
+impl<'a> Turn<'a> {
+    /// A turn of one's own, for testing a conversation without a server.
+    pub fn new(input: &'a mut Input, output: &'a mut Output, client: &'a Client) -> Turn<'a> {
+        Turn { input, output, client, now: Instant::now(), wall: SystemTime::now(), stopping: false, poll: None }
+    }
+}
+
+/// What the bytes being waited for are to a conversation: an opaque number of its own choosing.
+///
+/// The clock of a stage starts when the stage is first named and no byte renews it: dripping wins nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Stage(pub u32);
+
+/// What comes next, by the word of a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Next {
+    /// More bytes are wanted, within so long of this stage's beginning (`None`: no limit);
+    /// else [`Event::Late`]. After the end of the stream it means [`Next::Close`].
+    Read {
+        /// What the bytes are for.
+        stage: Stage,
+        /// How long the whole stage may take.
+        within: Option<Duration>,
+    },
+    /// Nothing is under way. Resting clients are the first to be let go and are ended at once by a stop.
+    /// Past the limit (`None`: no limit) the connection is closed without a word.
+    Rest {
+        /// How long the client may stay silent.
+        within: Option<Duration>,
+    },
+    /// The next turn may block: it comes in a slot.
+    Handle,
+    /// Ask again once the output is written.
+    Again,
+    /// The end, after what is owed. Bytes left in the input tell that the client may still be sending
+    /// and might not have read the answer: then the connection lingers, half-closed, so that it can.
+    Close,
+    /// Reset at once: a broken promise of length must not look like an end.
+    Abort,
+}
+
+/// What can happen to a conversation besides bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The bytes of this stage did not come in time.
+    Late(Stage),
+    /// No slot was free for a turn asked for by [`Next::Handle`]: the line is full, or stood too long.
+    NoSlot,
+    /// The server stops while bytes are awaited ([`Next::Read`]): go on with what was begun, or close.
+    Stopping,
+    /// The client took nothing for too long, or is gone. What is said after this is not sent.
+    SendFailed,
+}
+
+/// A raw protocol in the place of a handler: `TcpServer::bind(address, Raw(Echo))`.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<P>(pub P);
+
+/// What [`TcpServer::bind`](crate::TcpServer::bind) takes: a `RequestHandler`, [`Http`](crate::Http) with settings,
+/// or [`Raw`] around a [`Protocol`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be served",
+    label = "not a request handler",
+    note = "implement `RequestHandler` for it, or give `answer(|request| ..)` a closure, or `Raw(..)` a `Protocol`"
+)]
+pub trait IntoProtocol {
+    /// The protocol that is served in the end.
+    type Protocol: Protocol;
+
+    /// Make a protocol of it.
+    fn into_protocol(self) -> Self::Protocol;
+}
+
+impl<P: Protocol> IntoProtocol for Raw<P> {
+    type Protocol = P;
+
+    fn into_protocol(self) -> P {
+        self.0
+    }
+}

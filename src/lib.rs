@@ -2,8 +2,11 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod http;
 mod tcp;
 
+pub use crate::http::{Cookie, ETag, Error, Fields, Reply, Request, Response, Result, SameSite};
+pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use tcp::{
     Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, SharedBytes, Stage, Turn,
 };

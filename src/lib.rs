@@ -3,8 +3,11 @@
 #![warn(missing_docs)]
 
 mod files;
+mod http;
 mod tcp;
 
+pub use crate::http::{Cookie, ETag, Error, Fields, Reply, Request, Response, Result, SameSite};
+pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
 pub use tcp::{
     Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, SharedBytes, Stage, Turn,

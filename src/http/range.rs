@@ -1,0 +1,1 @@
+//! Ranges (RFC 9110, section 14).

@@ -6,7 +6,10 @@ mod files;
 mod http;
 mod tcp;
 
-pub use crate::http::{Cookie, ETag, Error, Fields, Reply, Request, Response, Result, SameSite};
+pub use crate::http::{
+    Answer, Body, BodyReader, Cookie, ETag, Error, Fields, Form, Http, LogRecord, Reply, Request, RequestHandler,
+    Response, Result, SameSite, answer,
+};
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
 pub use tcp::{

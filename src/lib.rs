@@ -5,7 +5,7 @@
 mod http;
 mod tcp;
 
-pub use crate::http::{Cookie, ETag, Error, Fields, Reply, Request, Response, Result, SameSite};
+pub use crate::http::{Cookie, ETag, Error, Fields, Reply, Request, Response, Result, SameSite, Validators};
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use tcp::{
     Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, SharedBytes, Stage, Turn,

@@ -7,6 +7,8 @@ mod date; // dates
 mod error; // what is answered when that fails
 mod etag; // entity tags
 mod fields; // fields to send
+mod heading; // the head of an answer
+mod multipart; // several parts in one answer
 mod range; // parts (RFC 9110, section 14)
 mod reply; // Python's way to build a Response
 mod request; // what was asked
@@ -14,6 +16,7 @@ mod response; // what is answered
 mod source; // a body that is read while it is sent
 mod status; // the page of a status
 
+pub use conditions::Validators;
 pub use cookie::{Cookie, SameSite};
 pub use error::Error;
 pub use etag::ETag;

@@ -15,6 +15,14 @@ impl Request {
     pub fn version(&self) -> Version {
         self.version
     }
+    /// Its target.
+    pub fn target(&self) -> &str {
+        "/"
+    }
+    /// The time.
+    pub fn now(&self) -> std::time::SystemTime {
+        std::time::SystemTime::now()
+    }
     /// Its path.
     pub fn path(&self) -> &str {
         "/"

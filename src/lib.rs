@@ -5,7 +5,10 @@
 mod http;
 mod tcp;
 
-pub use crate::http::{Cookie, ETag, Error, Fields, Reply, Request, Response, Result, SameSite, Validators};
+pub use crate::http::{
+    Answer, Body, BodyReader, Cookie, ETag, Error, Fields, Form, Http, LogRecord, Reply, Request, RequestHandler,
+    Response, Result, SameSite, Validators, answer,
+};
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use tcp::{
     Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, SharedBytes, Stage, Turn,

@@ -8,7 +8,7 @@ mod tcp;
 
 pub use crate::http::{
     Answer, Body, BodyReader, Cookie, ETag, Error, Fields, Form, Http, LogRecord, Reply, Request, RequestHandler,
-    Response, Result, SameSite, answer,
+    Response, Result, SameSite, Validators, answer,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};

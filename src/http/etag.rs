@@ -102,16 +102,16 @@ impl<'a> Tag<'a> {
         let end = text.iter().position(|byte| !is_etagc(*byte))?;
         (text[end] == b'"').then(|| (Tag { weak, opaque: &text[..end] }, &text[end + 1..]))
     }
+}
 
-    /// Section 8.8.3.2: both strong, and the same.
-    pub(crate) fn is_strongly(&self, other: &Tag<'_>) -> bool {
-        !self.weak && !other.weak && self.opaque == other.opaque
-    }
+/// Section 8.8.3.2: both strong, and the same.
+pub(crate) fn strongly(one: &Tag<'_>, other: &Tag<'_>) -> bool {
+    !one.weak && !other.weak && one.opaque == other.opaque
+}
 
-    /// Section 8.8.3.2: the same, weak or not.
-    pub(crate) fn is_weakly(&self, other: &Tag<'_>) -> bool {
-        self.opaque == other.opaque
-    }
+/// Section 8.8.3.2: the same, weak or not.
+pub(crate) fn weakly(one: &Tag<'_>, other: &Tag<'_>) -> bool {
+    one.opaque == other.opaque
 }
 
 /// What may stand between the quotes.

@@ -29,6 +29,7 @@ use super::etag::ETag;
 pub struct Fields {
     list: FieldList,
     lines: Vec<u8>,
+    marks: Marks,
     last_modified: Option<SystemTime>,
     fault: Option<Error>,
 }
@@ -95,6 +96,10 @@ impl Fields {
         self.last_modified
     }
 
+    pub(crate) fn marks(&self) -> Marks {
+        self.marks
+    }
+
     pub(crate) fn fault(&self) -> Option<&Error> {
         self.fault.as_ref()
     }
@@ -104,6 +109,7 @@ impl Fields {
         for (name, value) in self.list.iter() {
             write_line(name, value, &mut self.lines);
         }
+        self.marks = self.list.marks();
         self.last_modified = self.list.get("last-modified").and_then(|value| date::parse_fixdate(value.as_bytes()));
         self
     }
@@ -118,6 +124,27 @@ impl From<&HeaderMap> for Fields {
             }
         }
         fields.prepared()
+    }
+}
+
+/// Which fields are there that the server would write otherwise, or goes by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Marks {
+    pub(crate) date: bool,
+    pub(crate) server: bool,
+    pub(crate) accept_ranges: bool,
+    /// `ETag` or `Last-Modified`.
+    pub(crate) validator: bool,
+}
+
+impl Marks {
+    pub(crate) fn and(self, other: Marks) -> Marks {
+        Marks {
+            date: self.date | other.date,
+            server: self.server | other.server,
+            accept_ranges: self.accept_ranges | other.accept_ranges,
+            validator: self.validator | other.validator,
+        }
     }
 }
 
@@ -158,6 +185,20 @@ impl FieldList {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
         self.0.iter().map(|(name, value)| (name, value))
+    }
+
+    pub(crate) fn marks(&self) -> Marks {
+        let mut marks = Marks::default();
+        for (name, _) in &self.0 {
+            match name.as_str() {
+                "date" => marks.date = true,
+                "server" => marks.server = true,
+                "accept-ranges" => marks.accept_ranges = true,
+                "etag" | "last-modified" => marks.validator = true,
+                _ => {}
+            }
+        }
+        marks
     }
 
     pub(crate) fn is_empty(&self) -> bool {

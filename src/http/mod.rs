@@ -7,12 +7,14 @@ mod conversation; // head, body, handler, answer, next
 mod incoming; // a body on its way in
 
 mod answer; // a Response becomes pieces
+mod heading; // the head of an answer
 mod source; // a body that is read while it is sent
 
 mod chunked; // the chunked coding of a body
 mod framing; // how long the body is (RFC 9112, section 6)
 
 mod conditions; // what the client has already, or expects to be there (RFC 9110, section 13)
+mod multipart; // several parts in one answer
 mod range; // parts (RFC 9110, section 14)
 
 mod handler; // what a user writes
@@ -32,6 +34,7 @@ mod status; // the page of a status
 mod target; // what a request line asks for
 
 pub use body::{Body, BodyReader};
+pub use conditions::Validators;
 pub use cookie::{Cookie, SameSite};
 pub use error::Error;
 pub use etag::ETag;

@@ -5,5 +5,6 @@
 mod tcp;
 
 pub use tcp::{
-    Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, SharedBytes, Stage, Turn,
+    Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, SharedBytes, Stage, Stats,
+    Stopper, TcpServer, Turn,
 };

@@ -155,9 +155,9 @@ fn parser_takes(head: &[u8]) -> bool {
     let mut peer = Peer::new(&mirror());
     peer.send(head);
     assert!(!peer.said.is_empty(), "no answer to {:?}", String::from_utf8_lossy(head));
-    let answers = Answer::all(&peer.said, &[0]);
-    assert!([200, 400, 501, 505].contains(&answers[0].status), "{}", peer.text());
-    answers[0].status == 200
+    let status = peer.text()[9..12].to_owned();
+    assert!(["200", "400", "501", "505"].contains(&status.as_str()), "{}", peer.text());
+    status == "200"
 }
 
 fn sound_head() -> impl Strategy<Value = Vec<u8>> {
@@ -248,7 +248,7 @@ fn in_pieces(wire: &[u8], cuts: &[Index]) -> Peer {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_parser_takes_what_the_grammar_takes(head in sound_head(), damages in vec(damage(), 0..3)) {

@@ -34,7 +34,7 @@ pub(super) fn page(finder: &Finder, path: &[u8], title: &str) -> Result<Response
         names: names.into_iter(),
         all,
         ended: false,
-        text: beginning(title, path.is_empty()),
+        text: beginning(title, path.is_empty(), count == 0),
         sent: 0,
     };
     let response = if count <= WHOLE {
@@ -159,13 +159,36 @@ fn served(finder: &Finder, folder: &OwnedFd, path: &[u8], name: &[u8], kind: Fil
     shown.then(|| Name { name: name.into(), is_folder: kind == Kind::Folder, is_link })
 }
 
-/// Folders first; then as in a dictionary, as far as ASCII goes.
+/// Folders first; then as a person would look: no matter the case (of ASCII), and `file 2` before `file 10`.
 fn order(a: &Name, b: &Name) -> Ordering {
-    let caseless = || a.name.iter().map(u8::to_ascii_lowercase).cmp(b.name.iter().map(u8::to_ascii_lowercase));
-    b.is_folder.cmp(&a.is_folder).then_with(caseless).then_with(|| a.name.cmp(&b.name))
+    b.is_folder.cmp(&a.is_folder).then_with(|| natural(&a.name, &b.name)).then_with(|| a.name.cmp(&b.name))
 }
 
-fn beginning(title: &str, top: bool) -> String {
+fn natural(mut a: &[u8], mut b: &[u8]) -> Ordering {
+    while let (Some(first), Some(second)) = (a.first(), b.first()) {
+        let order = if first.is_ascii_digit() && second.is_ascii_digit() {
+            let ((one, rest), (other, others)) = (number(a), number(b));
+            (a, b) = (rest, others);
+            one.len().cmp(&other.len()).then_with(|| one.cmp(other))
+        } else {
+            (a, b) = (&a[1..], &b[1..]);
+            first.to_ascii_lowercase().cmp(&second.to_ascii_lowercase())
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
+/// The digits at the front, without leading zeros, and what follows them.
+fn number(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let zeros = text[..end].iter().take_while(|&&byte| byte == b'0').count();
+    (&text[zeros..end], &text[end..])
+}
+
+fn beginning(title: &str, top: bool, empty: bool) -> String {
     let mut text = String::with_capacity(STRETCH);
     text.push_str(HEAD);
     push_escaped(&mut text, title);
@@ -174,6 +197,9 @@ fn beginning(title: &str, top: bool) -> String {
     text.push_str(TABLE);
     if !top {
         text.push_str("<tr><td><a href=\"../\">..</a><td><td>\n");
+    }
+    if empty {
+        text.push_str("<tr><td>There is nothing in here.<td><td>\n");
     }
     text
 }
@@ -242,6 +268,7 @@ table { width: 100%; border-collapse: collapse }
 th { text-align: left; font-weight: 600 }
 th, td { padding: .25rem 1rem .25rem 0; vertical-align: top; border-bottom: 1px solid #8884 }
 th + th, td + td { white-space: nowrap; font-variant-numeric: tabular-nums; opacity: .75 }
+th:first-child { width: 100% }
 th:nth-child(2), td:nth-child(2) { text-align: right }
 a { text-decoration: none; overflow-wrap: anywhere; unicode-bidi: isolate }
 a:hover, a:focus { text-decoration: underline }
@@ -299,6 +326,29 @@ mod tests {
             let mut text = String::new();
             push_date(&mut text, Time { seconds, nanos: 0 });
             assert_eq!(text, expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn names_in_natural_order() {
+        for (one, other, expected) in [
+            ("a", "b", Ordering::Less),
+            ("a", "B", Ordering::Less),
+            ("A", "a", Ordering::Equal),
+            ("a", "ab", Ordering::Less),
+            ("", "a", Ordering::Less),
+            ("file 2.txt", "file 10.txt", Ordering::Less),
+            ("a10", "a10b", Ordering::Less),
+            ("a9b", "a10a", Ordering::Less),
+            ("02", "2", Ordering::Equal),
+            ("00", "0", Ordering::Equal),
+            ("01x", "1y", Ordering::Less),
+            ("1", "a", Ordering::Less),
+            ("99999999999999999999998", "99999999999999999999999", Ordering::Less),
+            ("z", "\u{e9}", Ordering::Less),
+        ] {
+            assert_eq!(natural(one.as_bytes(), other.as_bytes()), expected, "{one} and {other}");
+            assert_eq!(natural(other.as_bytes(), one.as_bytes()), expected.reverse(), "{other} and {one}");
         }
     }
 

@@ -233,3 +233,36 @@ fn a_kept_file_is_locked() {
     let expected = if rustix::process::geteuid().is_root() { 200 } else { 403 };
     assert_eq!(get(&handler, "/x").status, expected);
 }
+
+/// Out of descriptors, what is kept gives its own back; and what cannot be opened then is no missing file.
+/// It runs once more as a process of its own, which has few.
+#[test]
+fn out_of_descriptors() {
+    if std::env::var_os("MODEST_TEST_DESCRIPTORS").is_some() {
+        return with_few_descriptors();
+    }
+    let script = "ulimit -n 48 && exec \"$0\" --exact safe::out_of_descriptors";
+    let this = std::env::current_exe().unwrap();
+    let output =
+        Command::new("sh").arg("-c").arg(script).arg(this).env("MODEST_TEST_DESCRIPTORS", "1").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn with_few_descriptors() {
+    let folder = Folder::new(&[]);
+    let names: Vec<String> = (0..100).map(|number| format!("/{number}")).collect();
+    for name in &names {
+        folder.write(&name[1..], vec![b'x'; 100_000]); // too large for memory: kept open
+    }
+    let handler = folder.handler();
+    for round in 0..3 {
+        for name in &names {
+            assert_eq!(get(&handler, name).status, 200, "{name} in round {round}");
+        }
+    }
+    let taken: Vec<fs::File> = std::iter::repeat_with(|| fs::File::open("/dev/null")).map_while(Result::ok).collect();
+    let got = get(&handler, "/1");
+    drop(taken);
+    assert_eq!((got.status, got.header("retry-after")), (503, "1"));
+    assert_eq!(get(&handler, "/1").status, 200);
+}

@@ -118,6 +118,11 @@ impl Request {
         self.head.values(name)
     }
 
+    /// The name of every field, as it was sent.
+    pub(crate) fn field_names(&self) -> impl Iterator<Item = &[u8]> {
+        self.head.fields().map(|(name, _)| name)
+    }
+
     /// All fields as a map, made at first use.
     pub fn headers(&self) -> &HeaderMap {
         self.headers.get_or_init(|| Box::new(self.head.map()))

@@ -47,7 +47,7 @@ enum State {
     Handling(Box<Exchange>),
     /// An answer is being read and sent, in slots.
     Streaming(Box<Streaming>),
-    /// So many bytes of a body that nobody wants are still to come.
+    /// So many bytes are still to come of a request that nobody wants.
     Draining(u64),
 }
 
@@ -234,8 +234,7 @@ impl<H: RequestHandler> Talk<H> {
         let Receiving { exchange, framing, head_length, .. } = *receiving;
         let after = match framing.body {
             BodyLength::Known(length) if !framing.expects_continue && exchange.keep_alive && length <= MOST_DRAINED => {
-                turn.input.consume(head_length);
-                After::Drain(length)
+                After::Drain(head_length as u64 + length)
             }
             _ => After::Close,
         };

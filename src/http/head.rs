@@ -254,7 +254,7 @@ fn is_white(byte: u8) -> bool {
 
 /// field-content and white space (RFC 9110, section 5.5): no control character but the tab; obs-text as it is.
 pub(crate) fn is_field_value(value: &[u8]) -> bool {
-    // No early end: so the loop goes sixteen bytes at a time.
+    // No early end: so the loop goes many bytes at a time.
     !value.iter().fold(false, |bad, &byte| bad | (byte < b' ' && byte != b'\t') | (byte == 0x7f))
 }
 

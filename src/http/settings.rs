@@ -41,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) head_timeout: Option<Duration>,
     pub(crate) body_timeout: Option<Duration>,
     pub(crate) keep_alive: bool,
+    pub(crate) chunked_bodies: bool,
     pub(crate) server: Option<HeaderValue>,
 }
 
@@ -64,6 +65,7 @@ impl Default for Settings {
             head_timeout: Some(Duration::from_secs(10)),
             body_timeout: Some(Duration::from_secs(30)),
             keep_alive: true,
+            chunked_bodies: true,
             server: Some(HeaderValue::from_static("modest")),
         }
     }
@@ -137,6 +139,12 @@ impl<H: RequestHandler> Http<H> {
     pub fn body_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
         self.with(|settings| settings.body_timeout = limit)
+    }
+
+    /// Whether bodies are taken whose length is not known before they end (chunked): yes unless set.
+    /// Otherwise they are answered with 411.
+    pub fn chunked_bodies(self, take: bool) -> Http<H> {
+        self.with(|settings| settings.chunked_bodies = take)
     }
 
     /// Whether connections are kept for further requests, where the client would: yes unless set.

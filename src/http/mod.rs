@@ -23,6 +23,7 @@ mod request; // what was asked
 mod response; // what is answered
 
 mod body; // the body of a request
+mod content; // the body of a response
 mod cookie; // Set-Cookie
 mod date; // dates
 mod error; // what is answered when that fails

@@ -184,7 +184,7 @@ impl<H: RequestHandler> Talk<H> {
             return self.refuse(Refusal::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy"), turn);
         }
         let keep_alive = framing.keep_alive && self.settings().keep_alive;
-        let request = Request::from_head(head, turn.client.clone(), turn.wall).with_poll(poll);
+        let request = Request::from_head(head, turn.client.clone(), poll, turn.wall);
         let exchange = Exchange { request, keep_alive };
         if framing.body == BodyLength::None {
             turn.input.consume(length);

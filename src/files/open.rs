@@ -77,7 +77,8 @@ pub(super) struct Stamp {
     pub kind: Kind,
     pub size: u64,
     pub modified: Time,
-    changed: Time,
+    /// The last change of anything, the inode too: no user sets it.
+    pub changed: Time,
     device: (u32, u32),
     inode: u64,
 }

@@ -143,16 +143,23 @@ fn variant_fields(common: &HeaderMap, coding: Option<Coding>, stamp: Stamp, cert
     if !certain {
         return fields;
     }
-    // Never in the future: RFC 9110, section 8.8.2.1.
-    let modified = stamp.modified.min(Time::from(now)).system();
-    let fields = match modified {
-        Some(modified) => fields.last_modified(modified),
+    let fields = match last_modified(stamp, now).and_then(Time::system) {
+        Some(time) => fields.last_modified(time),
         None => fields,
     };
     match ETag::strong(tag(stamp, coding)) {
         Ok(tag) => fields.etag(tag),
         Err(_) => fields, // digits only: it cannot be
     }
+}
+
+/// When it changed, to be told in whole seconds. It is never in the future (RFC 9110, section 8.8.2.1): of files that claim to be,
+/// the inode knows better. And it is told once its second is over: else a second change within it would look the same
+/// to those who ask by date.
+fn last_modified(stamp: Stamp, now: SystemTime) -> Option<Time> {
+    let now = Time::from(now);
+    let time = if stamp.modified > now { stamp.changed } else { stamp.modified };
+    (time.seconds < now.seconds).then_some(time)
 }
 
 /// The same on every machine that serves a copy: nothing of the disk is in it.

@@ -1,0 +1,241 @@
+//! The log on stderr, by `log` and `simplelog`, through a writer that holds nobody up.
+//! Started by `cli`; every floor writes to it by the macros of `log`.
+//!
+//! A worker only copies its line into a bounded store; one thread writes the store to stderr. If stderr is slow or full,
+//! lines are dropped and counted, and the count is logged when there is room again; if it is closed, the lines go nowhere.
+
+use std::io::{self, Write};
+use std::panic;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use log::{LevelFilter, Log, Metadata, Record};
+use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, UtcOffset, WriteLogger, format_description};
+
+use super::complaint::plain;
+use super::options::Loudness;
+
+/// The target of access lines: they carry their own time and address, so nothing is put before them.
+pub const ACCESS: &str = "modest::access";
+
+const ROOM: usize = 1 << 20; // bytes of lines not yet written: some 10,000 requests
+const FAREWELL: Duration = Duration::from_secs(1); // how long the last lines may take at the end
+
+/// The log of a running program. [`Running::finish`] writes what is left.
+pub struct Running {
+    store: Arc<Store>,
+}
+
+/// Set up the log, as loud as asked. A quiet program has none.
+pub fn start(loudness: Loudness) -> Running {
+    let store = Arc::new(Store::default());
+    let (access, other) = match loudness {
+        Loudness::Quiet => (LevelFilter::Off, LevelFilter::Off),
+        Loudness::Normal => (LevelFilter::Info, LevelFilter::Warn),
+        Loudness::Verbose => (LevelFilter::Info, LevelFilter::Debug),
+    };
+    let loggers: Vec<Box<dyn SharedLogger>> = vec![
+        WriteLogger::new(access, bare(), Lines::new(&store)),
+        WriteLogger::new(other, with_time_and_level(), Lines::new(&store)),
+    ];
+    if log::set_boxed_logger(Box::new(OneLine(CombinedLogger::new(loggers)))).is_ok() {
+        log::set_max_level(access.max(other));
+    }
+    panic::set_hook(Box::new(|panic| log::error!("{panic}"))); // std's own writes to stderr and would wait for it
+    let thread = Arc::clone(&store);
+    // Without the thread nothing is written and the store fills up: the server serves on.
+    let _ = thread::Builder::new().name("log".into()).spawn(move || thread.write_to(&mut io::stderr()));
+    Running { store }
+}
+
+impl Running {
+    /// Wait until the last line is written, for a second at most.
+    pub fn finish(&self) {
+        self.store.drain(FAREWELL);
+    }
+}
+
+/// Seconds east of Greenwich, at that moment, by `TZ` or /etc/localtime; 0 if they say nothing.
+pub fn local_offset(at: SystemTime) -> i32 {
+    Timestamp::try_from(at).map_or(0, |at| TimeZone::system().to_offset(at).seconds())
+}
+
+/// Nothing before the message.
+fn bare() -> Config {
+    only_message().add_filter_allow_str(ACCESS).build()
+}
+
+/// `[16/Jun/2022 06:34:59] [WARN] ` before the message.
+fn with_time_and_level() -> Config {
+    let offset = UtcOffset::from_whole_seconds(local_offset(SystemTime::now())).unwrap_or(UtcOffset::UTC);
+    only_message()
+        .set_time_level(LevelFilter::Error)
+        .set_max_level(LevelFilter::Error)
+        .set_time_offset(offset)
+        .set_time_format_custom(format_description!("[[[day]/[month repr:short]/[year] [hour]:[minute]:[second]]"))
+        .add_filter_ignore_str(ACCESS)
+        .build()
+}
+
+fn only_message() -> ConfigBuilder {
+    let mut config = ConfigBuilder::new();
+    config
+        .set_time_level(LevelFilter::Off)
+        .set_max_level(LevelFilter::Off)
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off);
+    config
+}
+
+/// Sees to it that a message is one line, whatever a client or a cause had in it.
+struct OneLine(Box<CombinedLogger>);
+
+impl Log for OneLine {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let message = plain(&record.args().to_string());
+        let line = Record::builder().metadata(record.metadata().clone()).args(format_args!("{message}")).build();
+        self.0.log(&line);
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+/// Gathers the parts of one line, then lays the whole line into the store.
+struct Lines {
+    store: Arc<Store>,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn new(store: &Arc<Store>) -> Lines {
+        Lines { store: Arc::clone(store), line: Vec::new() }
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        if bytes.ends_with(b"\n") {
+            self.store.put(&self.line);
+            self.line.clear();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lines between those who log and the one thread that writes.
+#[derive(Default)]
+struct Store {
+    state: Mutex<State>,
+    filled: Condvar,
+    emptied: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: Vec<u8>,
+    lost: u64,
+    writing: bool,
+}
+
+impl Store {
+    /// Take a line in, if there is room: never waits for the writer.
+    fn put(&self, line: &[u8]) {
+        let mut state = self.lock();
+        if state.lines.len() + line.len() > ROOM {
+            state.lost += 1;
+            return;
+        }
+        let was_empty = state.lines.is_empty();
+        state.lines.extend_from_slice(line);
+        drop(state);
+        if was_empty {
+            self.filled.notify_one();
+        }
+    }
+
+    /// The life of the thread that writes. An error, such as a closed pipe, loses those lines and no more.
+    fn write_to(&self, out: &mut dyn Write) {
+        let mut taken = Vec::new();
+        loop {
+            let lost = self.take(&mut taken);
+            let _ = out.write_all(&taken);
+            if lost > 0 {
+                let _ = writeln!(out, "[WARN] {lost} lines of the log are lost: stderr was too slow");
+            }
+            taken.clear();
+        }
+    }
+
+    fn take(&self, into: &mut Vec<u8>) -> u64 {
+        let mut state = self.lock();
+        state.writing = false;
+        self.emptied.notify_all();
+        while state.lines.is_empty() {
+            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.writing = true;
+        std::mem::swap(&mut state.lines, into);
+        std::mem::take(&mut state.lost)
+    }
+
+    fn drain(&self, within: Duration) {
+        let busy = |state: &mut State| state.writing || !state.lines.is_empty();
+        drop(self.emptied.wait_timeout_while(self.lock(), within, busy));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_past_the_room_are_dropped_and_counted() {
+        let store = Store::default();
+        let line = [b'x'; 1024];
+        for _ in 0..ROOM / line.len() + 7 {
+            store.put(&line);
+        }
+        let mut taken = Vec::new();
+        assert_eq!((store.take(&mut taken), taken.len()), (7, ROOM));
+        store.put(b"again\n");
+        taken.clear();
+        assert_eq!((store.take(&mut taken), &taken[..]), (0, &b"again\n"[..]));
+    }
+
+    #[test]
+    fn draining_is_bounded() {
+        let store = Store::default();
+        store.put(b"nobody writes this\n");
+        store.drain(Duration::from_millis(1)); // returns, though no thread ever takes the line
+        assert!(!store.lock().lines.is_empty());
+    }
+
+    #[test]
+    fn a_line_is_put_whole() {
+        let store = Arc::new(Store::default());
+        let mut lines = Lines::new(&store);
+        write!(lines, "one {}", 1).unwrap();
+        assert!(store.lock().lines.is_empty());
+        lines.write_all(b"\n").unwrap();
+        assert_eq!(store.lock().lines, b"one 1\n");
+    }
+}

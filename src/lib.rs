@@ -2,8 +2,14 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod http;
 mod tcp;
 
+pub use crate::http::{
+    Answer, Body, BodyReader, Cookie, ETag, Error, Fields, Form, Http, LogRecord, Reply, Request, RequestHandler,
+    Response, Result, SameSite, Validators, answer,
+};
+pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use tcp::{
     Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, SharedBytes, Stage, Turn,
 };

@@ -1,0 +1,139 @@
+//! `Set-Cookie` (RFC 6265, section 4.1), written piece by piece and checked. Given to `Response::cookie`.
+
+use std::fmt::Write;
+use std::time::{Duration, SystemTime};
+
+use http::HeaderValue;
+
+use super::date;
+use super::error::Error;
+
+/// A cookie to set.
+///
+/// It belongs to the session and to the folder of the page unless told otherwise, and to the host that sets it.
+///
+/// ```
+/// use std::time::Duration;
+/// use modest::{Cookie, Response, SameSite};
+///
+/// let visits = Cookie::new("visits", "3").path("/").max_age(Duration::from_secs(3600)).http_only().same_site(SameSite::Lax);
+/// let response = Response::text("welcome back\n").cookie(visits);
+/// assert_eq!(response.header_value("set-cookie").unwrap(), "visits=3; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax");
+/// ```
+///
+/// A name or value that no cookie can have (blanks, commas, semicolons, quotes, controls, anything but ASCII)
+/// is remembered: the response is answered as a 500, and the log hears why. Encode such values first.
+#[derive(Debug)]
+pub struct Cookie {
+    line: String,
+    fault: Option<Error>,
+}
+
+/// With which requests from other sites a cookie is sent along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    /// With none.
+    Strict,
+    /// Where a link led here.
+    Lax,
+    /// With all; browsers ask for [`Cookie::secure`] too.
+    None,
+}
+
+impl Cookie {
+    /// A cookie of this name and value.
+    pub fn new(name: impl AsRef<str>, value: impl AsRef<str>) -> Cookie {
+        let (name, value) = (name.as_ref(), value.as_ref());
+        let cookie = Cookie { line: format!("{name}={value}"), fault: None };
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return cookie.faulty(format!("no cookie can be named {name:?}"));
+        }
+        if !value.bytes().all(is_cookie_octet) {
+            return cookie.faulty(format!("the cookie {name} cannot hold {value:?}"));
+        }
+        cookie
+    }
+
+    /// A cookie that makes the browser forget the one of this name. Path and domain must be those it was set with.
+    pub fn removal(name: impl AsRef<str>) -> Cookie {
+        Cookie::new(name, "").max_age(Duration::ZERO)
+    }
+
+    /// The folder below which it is sent.
+    pub fn path(self, path: impl AsRef<str>) -> Cookie {
+        self.attribute("Path", path.as_ref())
+    }
+
+    /// The domain to whose hosts it is sent; without it, to this host only.
+    pub fn domain(self, domain: impl AsRef<str>) -> Cookie {
+        self.attribute("Domain", domain.as_ref())
+    }
+
+    /// For how long, to the second. Zero: forget it now. Without it, for the session.
+    pub fn max_age(self, age: Duration) -> Cookie {
+        self.attribute("Max-Age", &age.as_secs().to_string())
+    }
+
+    /// Until when, for clients too old for `max_age`. A time that a date cannot name is left out.
+    pub fn expires(self, time: SystemTime) -> Cookie {
+        match date::text(time) {
+            Some(text) => self.attribute("Expires", &text),
+            None => self,
+        }
+    }
+
+    /// Keep it from scripts.
+    pub fn http_only(self) -> Cookie {
+        self.word("HttpOnly")
+    }
+
+    /// Send it over TLS only.
+    pub fn secure(self) -> Cookie {
+        self.word("Secure")
+    }
+
+    /// With which requests from other sites it is sent along. Without it browsers take `Lax`.
+    pub fn same_site(self, policy: SameSite) -> Cookie {
+        let policy = match policy {
+            SameSite::Strict => "Strict",
+            SameSite::Lax => "Lax",
+            SameSite::None => "None",
+        };
+        self.attribute("SameSite", policy)
+    }
+
+    pub(crate) fn into_value(self) -> Result<HeaderValue, Error> {
+        match self.fault {
+            Some(fault) => Err(fault),
+            None => Ok(HeaderValue::try_from(self.line)?),
+        }
+    }
+
+    fn attribute(mut self, name: &str, value: &str) -> Cookie {
+        // RFC 6265: any character but controls and `;`.
+        if value.bytes().any(|byte| byte == b';' || !(0x20..0x7f).contains(&byte)) {
+            return self.faulty(format!("the cookie attribute {name} cannot be {value:?}"));
+        }
+        let _ = write!(self.line, "; {name}={value}"); // writing to a string does not fail
+        self
+    }
+
+    fn word(mut self, word: &str) -> Cookie {
+        self.line.push_str("; ");
+        self.line.push_str(word);
+        self
+    }
+
+    fn faulty(mut self, why: String) -> Cookie {
+        self.fault.get_or_insert_with(|| Error::from(why));
+        self
+    }
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn is_cookie_octet(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e)
+}

@@ -1,0 +1,155 @@
+//! Dates (RFC 9110, section 5.6.7): the one form that is sent, the three that are understood.
+//! Called by `answer`, `conditions`, `fields` and `cookie`; it asks no clock.
+//! It does not panic, whatever the year.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::HeaderValue;
+
+const DAY: i64 = 86_400;
+const DAY_NAMES: [&[u8; 3]; 7] = [b"Sun", b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat"];
+const LONG_DAY_NAMES: [&[u8]; 7] =
+    [b"Sunday", b"Monday", b"Tuesday", b"Wednesday", b"Thursday", b"Friday", b"Saturday"];
+const MONTH_NAMES: [&[u8; 3]; 12] =
+    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, to the second below. `None` before the year 0 and after 9999.
+pub(crate) fn write(time: SystemTime) -> Option<[u8; 29]> {
+    let seconds = seconds(time)?;
+    let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
+    let (year, month, day) = civil(days);
+    if !(0..=9999).contains(&year) {
+        return None;
+    }
+    let mut text = *b"Day, 00 Mon 0000 00:00:00 GMT";
+    text[..3].copy_from_slice(DAY_NAMES[weekday(days)]);
+    two(&mut text[5..7], day);
+    text[8..11].copy_from_slice(MONTH_NAMES[month as usize - 1]);
+    two(&mut text[12..14], year / 100);
+    two(&mut text[14..16], year % 100);
+    two(&mut text[17..19], second / 3600);
+    two(&mut text[20..22], second / 60 % 60);
+    two(&mut text[23..25], second % 60);
+    Some(text)
+}
+
+/// The same as a string.
+pub(crate) fn text(time: SystemTime) -> Option<String> {
+    write(time).map(|text| text.iter().copied().map(char::from).collect())
+}
+
+/// The same as a field's value.
+pub(crate) fn value(time: SystemTime) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(&write(time)?).ok()
+}
+
+/// The moment a date names, in any of the three forms. `now` tells the century of the oldest form.
+pub(crate) fn parse(text: &[u8], now: SystemTime) -> Option<SystemTime> {
+    parse_fixdate(text).or_else(|| parse_rfc850(text, now)).or_else(|| parse_asctime(text))
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`: the only form that may be sent.
+pub(crate) fn parse_fixdate(text: &[u8]) -> Option<SystemTime> {
+    let text: &[u8; 29] = text.try_into().ok()?;
+    let weekday = short_weekday(&text[..3])?;
+    spaced(text, &[(3, b", "), (7, b" "), (11, b" "), (16, b" "), (25, b" GMT")])?;
+    moment(weekday, digits(&text[12..16])?, month(&text[8..11])?, digits(&text[5..7])?, clock(&text[17..25])?)
+}
+
+/// `Sunday, 06-Nov-94 08:49:37 GMT`.
+fn parse_rfc850(text: &[u8], now: SystemTime) -> Option<SystemTime> {
+    let comma = text.iter().position(|byte| *byte == b',')?;
+    let weekday = LONG_DAY_NAMES.iter().position(|name| *name == &text[..comma])?;
+    let text: &[u8; 24] = text[comma..].try_into().ok()?;
+    spaced(text, &[(0, b", "), (4, b"-"), (8, b"-"), (11, b" "), (20, b" GMT")])?;
+    let (this_year, ..) = civil(seconds(now)?.div_euclid(DAY));
+    // "MUST interpret a timestamp that appears to be more than 50 years in the future as the most recent year in the past".
+    let mut year = this_year - this_year.rem_euclid(100) + digits(&text[9..11])?;
+    if year > this_year + 50 {
+        year -= 100;
+    }
+    moment(weekday, year, month(&text[5..8])?, digits(&text[2..4])?, clock(&text[12..20])?)
+}
+
+/// `Sun Nov  6 08:49:37 1994`.
+fn parse_asctime(text: &[u8]) -> Option<SystemTime> {
+    let text: &[u8; 24] = text.try_into().ok()?;
+    spaced(text, &[(3, b" "), (7, b" "), (10, b" "), (19, b" ")])?;
+    let day = if text[8] == b' ' { digits(&text[9..10])? } else { digits(&text[8..10])? };
+    moment(short_weekday(&text[..3])?, digits(&text[20..])?, month(&text[4..7])?, day, clock(&text[11..19])?)
+}
+
+/// A moment that exists: no 31 April, no hour 24, and the weekday is the right one.
+fn moment(weekday_said: usize, year: i64, month: i64, day: i64, second: i64) -> Option<SystemTime> {
+    let days = days(year, month, day);
+    if civil(days) != (year, month, day) || weekday(days) != weekday_said {
+        return None;
+    }
+    let seconds = days * DAY + second;
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
+}
+
+/// `08:49:37` as seconds. A leap second (`23:59:60`) is the first of the next minute.
+fn clock(text: &[u8]) -> Option<i64> {
+    spaced(text, &[(2, b":"), (5, b":")])?;
+    let (hour, minute, second) = (digits(&text[..2])?, digits(&text[3..5])?, digits(&text[6..8])?);
+    (hour < 24 && minute < 60 && second <= 60).then_some(hour * 3600 + minute * 60 + second)
+}
+
+fn spaced(text: &[u8], marks: &[(usize, &[u8])]) -> Option<()> {
+    marks.iter().all(|(at, mark)| text[*at..].starts_with(mark)).then_some(())
+}
+
+fn digits(text: &[u8]) -> Option<i64> {
+    text.iter().try_fold(0, |number, byte| byte.is_ascii_digit().then(|| number * 10 + i64::from(byte - b'0')))
+}
+
+fn month(text: &[u8]) -> Option<i64> {
+    MONTH_NAMES.iter().position(|name| *name == text).map(|index| index as i64 + 1)
+}
+
+fn short_weekday(text: &[u8]) -> Option<usize> {
+    DAY_NAMES.iter().position(|name| *name == text)
+}
+
+fn two(place: &mut [u8], number: i64) {
+    place[0] = b'0' + (number / 10) as u8;
+    place[1] = b'0' + (number % 10) as u8;
+}
+
+/// Whole seconds since 1970, rounded down.
+pub(crate) fn seconds(time: SystemTime) -> Option<i64> {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_secs()).ok(),
+        Err(before) => {
+            let before = before.duration();
+            i64::try_from(before.as_secs()).ok()?.checked_neg()?.checked_sub(i64::from(before.subsec_nanos() > 0))
+        }
+    }
+}
+
+/// The days are counted from 1970-01-01, a Thursday.
+fn weekday(days: i64) -> usize {
+    (days + 4).rem_euclid(7) as usize
+}
+
+/// Year, month and day of a day: the calendar of 400 years, with the year beginning in March so that the odd day comes last.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468; // from 0000-03-01
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153; // 0 is March
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (year + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// The day of a year, month and day: `civil` the other way round.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let month = if month > 2 { month - 3 } else { month + 9 };
+    let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
+    era * 146_097 + year * 365 + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1 - 719_468
+}

@@ -1,0 +1,120 @@
+//! Entity tags (RFC 9110, section 8.8.3): their form, and the two ways to compare them.
+//! Made by handlers, compared by `conditions`.
+
+use std::fmt;
+
+use http::HeaderValue;
+
+use super::error::Error;
+
+/// A validator that names one state of what is served: `"xyzzy"`, or `W/"xyzzy"` where bytes may differ but meaning doesn't.
+///
+/// ```
+/// use modest::ETag;
+///
+/// let tag = ETag::strong("v1.7")?;
+/// assert_eq!(tag.to_string(), "\"v1.7\"");
+/// assert!(!tag.is_weak());
+/// assert!(ETag::strong("no \"quotes\" or blanks").is_err());
+/// # Ok::<(), modest::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct ETag(HeaderValue);
+
+impl ETag {
+    /// A tag that changes whenever a byte changes. Write it without quotes.
+    ///
+    /// # Errors
+    /// If it holds a blank, a control character or a quote.
+    pub fn strong(tag: impl AsRef<str>) -> Result<ETag, Error> {
+        ETag::of("\"", tag.as_ref())
+    }
+
+    /// A tag that may stay the same while the meaning does. It never joins ranges or matches `If-Match`.
+    ///
+    /// # Errors
+    /// If it holds a blank, a control character or a quote.
+    pub fn weak(tag: impl AsRef<str>) -> Result<ETag, Error> {
+        ETag::of("W/\"", tag.as_ref())
+    }
+
+    /// Whether it is a weak one.
+    pub fn is_weak(&self) -> bool {
+        self.view().weak
+    }
+
+    pub(crate) fn view(&self) -> Tag<'_> {
+        Tag::parse(self.0.as_bytes()).expect("checked when made")
+    }
+
+    fn of(open: &str, tag: &str) -> Result<ETag, Error> {
+        if !tag.bytes().all(is_etagc) {
+            return Err(Error::from(format!("an entity tag holds no blanks, controls or quotes: {tag:?}")));
+        }
+        Ok(ETag(HeaderValue::try_from(format!("{open}{tag}\""))?))
+    }
+}
+
+impl From<ETag> for HeaderValue {
+    fn from(tag: ETag) -> HeaderValue {
+        tag.0
+    }
+}
+
+/// As it is sent.
+impl fmt::Display for ETag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.0.as_bytes()))
+    }
+}
+
+impl fmt::Debug for ETag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ETag({self})")
+    }
+}
+
+/// An entity tag inside a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag<'a> {
+    pub(crate) weak: bool,
+    /// What stands between the quotes.
+    pub(crate) opaque: &'a [u8],
+}
+
+impl<'a> Tag<'a> {
+    /// A field value that is one entity tag.
+    pub(crate) fn parse(value: &'a [u8]) -> Option<Tag<'a>> {
+        match Tag::split(value)? {
+            (tag, []) => Some(tag),
+            _ => None,
+        }
+    }
+
+    /// The entity tag that a list goes on with, and what stands behind it.
+    pub(crate) fn split(list: &'a [u8]) -> Option<(Tag<'a>, &'a [u8])> {
+        // `W` is case-sensitive (section 8.8.3).
+        let (weak, quoted) = match list.strip_prefix(b"W/") {
+            Some(quoted) => (true, quoted),
+            None => (false, list),
+        };
+        let text = quoted.strip_prefix(b"\"")?;
+        let end = text.iter().position(|byte| !is_etagc(*byte))?;
+        (text[end] == b'"').then(|| (Tag { weak, opaque: &text[..end] }, &text[end + 1..]))
+    }
+}
+
+/// Section 8.8.3.2: both strong, and the same.
+pub(crate) fn strongly(one: &Tag<'_>, other: &Tag<'_>) -> bool {
+    !one.weak && !other.weak && one.opaque == other.opaque
+}
+
+/// Section 8.8.3.2: the same, weak or not.
+pub(crate) fn weakly(one: &Tag<'_>, other: &Tag<'_>) -> bool {
+    one.opaque == other.opaque
+}
+
+/// What may stand between the quotes.
+fn is_etagc(byte: u8) -> bool {
+    byte == 0x21 || (0x23..=0x7e).contains(&byte) || byte >= 0x80
+}

@@ -1,0 +1,264 @@
+//! Fields to send: checked at the door, kept in order, and (for answers given over and over) written out once.
+//! Filled by handlers through `response` and `error`; written to the wire by `answer`.
+//! Whatever is in here may be sent as it stands: no CR, LF or NUL got in, and nothing that frames a message.
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::date;
+use super::error::Error;
+use super::etag::ETag;
+
+/// Fields prepared once and sent with many answers: `Response::fields`.
+///
+/// Their lines are written when they are put in, so that sending them costs one copy.
+///
+/// ```
+/// use std::sync::Arc;
+/// use modest::{Fields, Response};
+///
+/// let fields = Arc::new(Fields::new().header("content-type", "text/css").header("cache-control", "max-age=60"));
+/// let response = Response::shared(Arc::new("p { color: teal }")).fields(Arc::clone(&fields));
+/// assert_eq!(response.header_value("content-type").unwrap(), "text/css");
+/// ```
+///
+/// What frames a message or speaks of one connection only (`Connection`, `Content-Length`, `Keep-Alive`,
+/// `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`) is left out: that is the server's to say.
+#[derive(Debug, Default)]
+pub struct Fields {
+    list: FieldList,
+    lines: Vec<u8>,
+    marks: Marks,
+    last_modified: Option<SystemTime>,
+    fault: Option<Error>,
+}
+
+impl Fields {
+    /// None yet.
+    pub fn new() -> Fields {
+        Fields::default()
+    }
+
+    /// Set a field, in place of what stood there under that name.
+    ///
+    /// A name or value that cannot be sent is remembered: a response with these fields is answered as a 500,
+    /// and the log hears why.
+    pub fn header<N, V>(mut self, name: N, value: V) -> Fields
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        match checked(name, value) {
+            Ok((name, _)) if is_ours(&name) => {}
+            Ok((name, value)) => self.list.set(name, value),
+            Err(fault) => self.fault = Some(fault),
+        }
+        self.prepared()
+    }
+
+    /// Set `ETag`.
+    pub fn etag(self, tag: ETag) -> Fields {
+        self.header(header::ETAG, tag)
+    }
+
+    /// Set `Last-Modified`, to the second below. A time that a date cannot name (before the year 0, after 9999) is left out.
+    pub fn last_modified(self, time: SystemTime) -> Fields {
+        match date::value(time) {
+            Some(value) => self.header(header::LAST_MODIFIED, value),
+            None => self,
+        }
+    }
+
+    /// The value of the first field of that name.
+    pub fn get(&self, name: &str) -> Option<&HeaderValue> {
+        self.list.get(name)
+    }
+
+    /// Each name and value, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.list.iter()
+    }
+
+    pub(crate) fn list(&self) -> &FieldList {
+        &self.list
+    }
+
+    /// The field lines as they are sent.
+    pub(crate) fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
+    /// What `Last-Modified` says, read once.
+    pub(crate) fn last_modified_time(&self) -> Option<SystemTime> {
+        self.last_modified
+    }
+
+    pub(crate) fn marks(&self) -> Marks {
+        self.marks
+    }
+
+    pub(crate) fn fault(&self) -> Option<&Error> {
+        self.fault.as_ref()
+    }
+
+    fn prepared(mut self) -> Fields {
+        self.lines.clear();
+        for (name, value) in self.list.iter() {
+            write_line(name, value, &mut self.lines);
+        }
+        self.marks = self.list.marks();
+        self.last_modified = self.list.get("last-modified").and_then(|value| date::parse_fixdate(value.as_bytes()));
+        self
+    }
+}
+
+impl From<&HeaderMap> for Fields {
+    fn from(map: &HeaderMap) -> Fields {
+        let mut fields = Fields::new();
+        for (name, value) in map {
+            if !is_ours(name) {
+                fields.list.append(name.clone(), value.clone());
+            }
+        }
+        fields.prepared()
+    }
+}
+
+/// Which fields are there that the server would write otherwise, or goes by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Marks {
+    pub(crate) date: bool,
+    pub(crate) server: bool,
+    pub(crate) accept_ranges: bool,
+    /// `ETag` or `Last-Modified`.
+    pub(crate) validator: bool,
+}
+
+impl Marks {
+    pub(crate) fn and(self, other: Marks) -> Marks {
+        Marks {
+            date: self.date | other.date,
+            server: self.server | other.server,
+            accept_ranges: self.accept_ranges | other.accept_ranges,
+            validator: self.validator | other.validator,
+        }
+    }
+}
+
+/// Fields in the order they are sent. Answers have few: looking through them beats hashing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FieldList(Vec<(HeaderName, HeaderValue)>);
+
+impl FieldList {
+    pub(crate) fn get(&self, name: &str) -> Option<&HeaderValue> {
+        self.0.iter().find(|(known, _)| known.as_str().eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub(crate) fn has(&self, name: &HeaderName) -> bool {
+        self.0.iter().any(|(known, _)| known == name)
+    }
+
+    pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        match self.0.iter().position(|(known, _)| *known == name) {
+            None => self.0.push((name, value)),
+            Some(at) => {
+                self.0[at].1 = value;
+                let mut index = 0;
+                self.0.retain(|(known, _)| {
+                    index += 1;
+                    index <= at + 1 || *known != name
+                });
+            }
+        }
+    }
+
+    pub(crate) fn append(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.push((name, value));
+    }
+
+    pub(crate) fn remove(&mut self, name: &HeaderName) {
+        self.0.retain(|(known, _)| known != name);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        self.0.iter().map(|(name, value)| (name, value))
+    }
+
+    pub(crate) fn marks(&self) -> Marks {
+        let mut marks = Marks::default();
+        for (name, _) in &self.0 {
+            match name.as_str() {
+                "date" => marks.date = true,
+                "server" => marks.server = true,
+                "accept-ranges" => marks.accept_ranges = true,
+                "etag" | "last-modified" => marks.validator = true,
+                _ => {}
+            }
+        }
+        marks
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A name and a value that may be sent, or a fault that says what is wrong with them.
+pub(crate) fn checked<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
+where
+    N: TryInto<HeaderName>,
+    N::Error: Into<http::Error>,
+    V: TryInto<HeaderValue>,
+    V::Error: Into<http::Error>,
+{
+    let name = name.try_into().map_err(|wrong| Error::from(format!("a response field: {}", wrong.into())))?;
+    match value.try_into() {
+        Ok(value) => Ok((name, value)),
+        Err(wrong) => Err(Error::from(format!("the response field `{name}`: {}", wrong.into()))),
+    }
+}
+
+/// Whether a field frames a message or speaks of one connection only (RFC 9110, section 7.6.1): the server's to say.
+pub(crate) fn is_ours(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "content-length"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Write `Name: value` and the line's end. Names are stored in lower case and sent in the customary capitals.
+pub(crate) fn write_line(name: &HeaderName, value: &HeaderValue, to: &mut Vec<u8>) {
+    write_name(name.as_str(), to);
+    to.extend_from_slice(b": ");
+    to.extend_from_slice(value.as_bytes());
+    to.extend_from_slice(b"\r\n");
+}
+
+fn write_name(name: &str, to: &mut Vec<u8>) {
+    match name {
+        "content-type" => to.extend_from_slice(b"Content-Type"),
+        "etag" => to.extend_from_slice(b"ETag"),
+        "www-authenticate" => to.extend_from_slice(b"WWW-Authenticate"),
+        _ => {
+            let start = to.len();
+            to.extend_from_slice(name.as_bytes());
+            let mut first = true;
+            for byte in &mut to[start..] {
+                if first {
+                    byte.make_ascii_uppercase();
+                }
+                first = *byte == b'-';
+            }
+        }
+    }
+}

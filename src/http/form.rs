@@ -1,0 +1,57 @@
+//! A form as browsers send it: `application/x-www-form-urlencoded`. Called by `request`.
+//! Unlike a query, which is read as well as it goes, a malformed form is refused.
+
+use http::StatusCode;
+use percent_encoding::percent_decode;
+
+use super::error::Error;
+
+/// The fields of a form, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Form {
+    fields: Vec<(String, String)>,
+}
+
+/// More is no form but an attack on memory.
+const MOST_FIELDS: usize = 10_000;
+
+impl Form {
+    /// The first value of that name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(found, _)| *found == name).map(|(_, value)| value)
+    }
+
+    /// All values of that name.
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.iter().filter(move |(found, _)| *found == name).map(|(_, value)| value)
+    }
+
+    /// All names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Form, Error> {
+        let mut fields = Vec::new();
+        for pair in bytes.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
+            if fields.len() == MOST_FIELDS {
+                return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, "the form has too many fields"));
+            }
+            let equals = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
+            let value = pair.get(equals + 1..).unwrap_or_default();
+            fields.push((decoded(&pair[..equals])?, decoded(value)?));
+        }
+        Ok(Form { fields })
+    }
+}
+
+fn decoded(bytes: &[u8]) -> Result<String, Error> {
+    let mut escapes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%');
+    let is_hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
+    if !escapes.all(|(at, _)| is_hex(at + 1) && is_hex(at + 2)) {
+        return Err(Error::new(StatusCode::BAD_REQUEST, "the form holds a broken percent-encoding"));
+    }
+    let spaced: Vec<u8> = bytes.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+    String::from_utf8(percent_decode(&spaced).collect())
+        .map_err(|_| Error::new(StatusCode::BAD_REQUEST, "the form is not UTF-8"))
+}

@@ -1,0 +1,158 @@
+//! What a head says of its message: how long the body is, whether the connection may live on, what is expected
+//! (RFC 9112, sections 3.2, 6 and 9.3; RFC 9110, section 10.1.1). Called by `conversation` once a head is whole.
+//! What can be read in two ways is refused: no request can be hidden in another's body.
+
+use http::{StatusCode, Version};
+
+use super::head::{Head, Refusal};
+use super::target;
+
+/// What the fields say that rule the message and its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Framing {
+    pub body: BodyLength,
+    /// The client would keep the connection.
+    pub keep_alive: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+}
+
+/// How long is the body?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyLength {
+    /// There is none, or one of no bytes.
+    None,
+    /// So many bytes, at least one.
+    Known(u64),
+    /// As long as its chunks say.
+    Chunked,
+}
+
+/// One walk over the fields; each that rules the message is looked at where it stands.
+pub(crate) fn read(head: &Head) -> Result<Framing, Refusal> {
+    let mut found = Found::default();
+    for (name, value) in head.fields() {
+        match name.len() {
+            4 if name.eq_ignore_ascii_case(b"host") => found.host(value)?,
+            6 if name.eq_ignore_ascii_case(b"expect") => found.expect(value),
+            10 if name.eq_ignore_ascii_case(b"connection") => found.connection(value),
+            14 if name.eq_ignore_ascii_case(b"content-length") => found.content_length(value)?,
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => found.transfer_encoding(value)?,
+            _ => {}
+        }
+    }
+    let modern = head.version() == Version::HTTP_11;
+    if modern && !found.has_host {
+        return Err(Refusal::bad("an HTTP/1.1 request needs a Host field"));
+    }
+    // An expectation in HTTP/1.0 is ignored (RFC 9110, section 10.1.1).
+    if modern && found.expects_unknown {
+        return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "only 100-continue can be expected"));
+    }
+    let body = found.body_length(modern)?;
+    let keep_alive = !found.close && (modern || found.keep_alive);
+    Ok(Framing { body, keep_alive, expects_continue: modern && found.expects_continue && body != BodyLength::None })
+}
+
+#[derive(Default)]
+struct Found {
+    has_host: bool,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+    expects_unknown: bool,
+    content_length: Option<u64>,
+    transfer_encoding: bool,
+    chunked: bool,
+    unknown_coding: bool,
+}
+
+impl Found {
+    // RFC 9112, section 3.2: twice or malformed is 400, whatever the version and the form of the target.
+    fn host(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        if std::mem::replace(&mut self.has_host, true) {
+            return Err(Refusal::bad("there is more than one Host field"));
+        }
+        if !target::is_host(value) {
+            return Err(Refusal::bad("the Host field is not valid"));
+        }
+        Ok(())
+    }
+
+    fn expect(&mut self, value: &[u8]) {
+        for member in members(value) {
+            match member.eq_ignore_ascii_case(b"100-continue") {
+                true => self.expects_continue = true,
+                false => self.expects_unknown = true,
+            }
+        }
+    }
+
+    // RFC 9112, section 9.3: `close` wins over all else.
+    fn connection(&mut self, value: &[u8]) {
+        for member in members(value) {
+            self.close |= member.eq_ignore_ascii_case(b"close");
+            self.keep_alive |= member.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    // 1*DIGIT, once (RFC 9110, section 8.6: a list of equal values may be refused, so it is).
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        if !digits || self.content_length.is_some() {
+            return Err(Refusal::bad("the Content-Length is not a single number"));
+        }
+        // More than fits is more than any limit: it is met as such.
+        let length = value.iter().fold(0u64, |sum, byte| sum.saturating_mul(10).saturating_add(u64::from(byte - b'0')));
+        self.content_length = Some(length);
+        Ok(())
+    }
+
+    // A list over all the lines of this name, in order. Only `chunked` is known, and a coding without parameters.
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refusal> {
+        self.transfer_encoding = true;
+        for coding in members(value) {
+            if self.chunked {
+                return Err(Refusal::bad("chunked is not the last transfer coding"));
+            }
+            match coding.eq_ignore_ascii_case(b"chunked") {
+                true => self.chunked = true,
+                false => self.unknown_coding = true,
+            }
+        }
+        Ok(())
+    }
+
+    // How long is a request's body? RFC 9112, section 6.3:
+    // (1, 2, 8) are about responses; (3) both fields: refuse; (4) Transfer-Encoding, chunked last: chunks, else
+    // refuse; (5) a bad Content-Length: refused above; (6) a good one: that many bytes; (7) neither: none.
+    fn body_length(&self, modern: bool) -> Result<BodyLength, Refusal> {
+        if self.transfer_encoding {
+            if self.content_length.is_some() {
+                return Err(Refusal::bad("both Transfer-Encoding and Content-Length"));
+            }
+            if !modern {
+                return Err(Refusal::bad("a Transfer-Encoding in HTTP/1.0")); // section 6.1: faulty framing
+            }
+            if !self.chunked {
+                // Section 6.1: 501 for a coding nobody knows; without chunked last the length can't be told: 400.
+                return Err(match self.unknown_coding {
+                    true => UNKNOWN_CODING,
+                    false => Refusal::bad("the Transfer-Encoding is empty"),
+                });
+            }
+            return if self.unknown_coding { Err(UNKNOWN_CODING) } else { Ok(BodyLength::Chunked) };
+        }
+        Ok(match self.content_length {
+            None | Some(0) => BodyLength::None,
+            Some(length) => BodyLength::Known(length),
+        })
+    }
+}
+
+const UNKNOWN_CODING: Refusal = Refusal::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding known is chunked");
+
+/// The members of a comma-separated list; empty ones are none (RFC 9110, section 5.6.1).
+fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}

@@ -1,0 +1,373 @@
+//! The head of a request: bytes in, request line and field lines out, or a refusal (RFC 9112, sections 2 to 5).
+//! Called by `conversation` as bytes arrive, and by `request` for requests made by hand. It uses `target` for
+//! what the request line asks for. It allocates the head once, builds no map, and never looks at a line twice.
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use memchr::{memchr, memrchr};
+
+use super::target::{self, Target};
+
+/// Why a request is refused: the status to answer with, and why, in words for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub status: StatusCode,
+    pub why: &'static str,
+}
+
+impl Refusal {
+    pub(crate) const fn new(status: StatusCode, why: &'static str) -> Refusal {
+        Refusal { status, why }
+    }
+
+    /// 400: not as the grammar has it.
+    pub(crate) const fn bad(why: &'static str) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, why)
+    }
+}
+
+/// How long the parts of a head may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadLimits {
+    /// Bytes of the request line, without its line end.
+    pub line: usize,
+    /// Bytes from the request line to the empty line.
+    pub head: usize,
+    /// Field lines.
+    pub fields: usize,
+}
+
+/// Where a part stands in the bytes of a head. A head is far shorter than 4 GiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Span {
+        Span { start: start as u32, end: end as u32 }
+    }
+
+    pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..self.end as usize]
+    }
+
+    /// The same stretch, seen from `by` bytes further left.
+    pub(crate) fn shifted(self, by: usize) -> Span {
+        Span { start: self.start + by as u32, end: self.end + by as u32 }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    name: Span,
+    value: Span,
+}
+
+/// A whole head, checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    bytes: Vec<u8>,
+    fields: Vec<Field>,
+    line: RequestLine,
+}
+
+#[derive(Clone, Debug)]
+struct RequestLine {
+    method: Method,
+    version: Version,
+    span: Span,
+    target: Span,
+    parts: Target,
+}
+
+/// A head that is still arriving: what was found so far, so that no byte is looked at twice however it drips.
+#[derive(Debug, Default)]
+pub(crate) struct Parser {
+    /// The beginning of the line that is not whole yet.
+    line_start: usize,
+    /// No line end lies between that and this.
+    looked: usize,
+    empty_lines: u32,
+    line: Option<RequestLine>,
+    fields: Vec<Field>,
+}
+
+/// Empty lines before a request line are skipped (section 2.2), but not for ever.
+const MOST_EMPTY_LINES: u32 = 16;
+
+impl Parser {
+    /// `bytes` is all that has arrived of this head, from its first byte on; each call brings the same bytes
+    /// and more. `Ok(None)`: good so far, more are wanted. `Ok(Some((used, head)))`: a body begins at `used`.
+    pub(crate) fn parse(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, Head)>, Refusal> {
+        while let Some(end) = self.line_end(bytes, limits)? {
+            let (start, next) = (self.line_start, end + 2);
+            (self.line_start, self.looked) = (next, next);
+            if self.line.is_none() {
+                self.first_line(bytes, start, end)?;
+            } else if start < end {
+                self.field_line(bytes, start, end, limits)?;
+            } else {
+                let line = self.line.take().expect("the request line was read");
+                let fields = std::mem::take(&mut self.fields);
+                return Ok(Some((next, Head { bytes: bytes[..next].to_vec(), fields, line })));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether more than empty lines arrived.
+    pub(crate) fn has_begun(&self, bytes: &[u8]) -> bool {
+        self.line.is_some() || bytes.len() > self.line_start
+    }
+
+    /// Where the next line ends: the place of its CR. A line ends in CRLF and in nothing else.
+    /// Nothing is looked for past the limits, so that a refusal is the same however the bytes were cut.
+    fn line_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
+        let reach = if self.line.is_none() { self.line_start + limits.line + 2 } else { limits.head };
+        let within = bytes.len().min(reach);
+        let looked = self.looked.min(within);
+        let Some(found) = memchr(b'\n', &bytes[looked..within]) else {
+            self.looked = within;
+            return if within == reach { Err(self.too_long()) } else { self.not_http_at_all(bytes).map(|()| None) };
+        };
+        let line_feed = looked + found;
+        if line_feed > self.line_start && bytes[line_feed - 1] == b'\r' {
+            return Ok(Some(line_feed - 1));
+        }
+        Err(Refusal::bad("a line ends in a bare line feed"))
+    }
+
+    fn too_long(&self) -> Refusal {
+        match self.line {
+            None => Refusal::new(StatusCode::URI_TOO_LONG, "the request line is too long"),
+            Some(_) => too_large("the head is too long"),
+        }
+    }
+
+    /// Say so at the first byte, rather than wait for a line end that may not come: most likely this is TLS.
+    fn not_http_at_all(&self, bytes: &[u8]) -> Result<(), Refusal> {
+        match bytes.get(self.line_start) {
+            Some(&first) if self.line.is_none() && first != b'\r' && !is_token_byte(first) => Err(NO_METHOD),
+            _ => Ok(()),
+        }
+    }
+
+    fn first_line(&mut self, bytes: &[u8], start: usize, end: usize) -> Result<(), Refusal> {
+        if start < end {
+            self.line = Some(request_line(bytes, start, end)?);
+            return Ok(());
+        }
+        self.empty_lines += 1;
+        if self.empty_lines > MOST_EMPTY_LINES {
+            return Err(Refusal::bad("too many empty lines before the request"));
+        }
+        Ok(())
+    }
+
+    fn field_line(&mut self, bytes: &[u8], start: usize, end: usize, limits: &HeadLimits) -> Result<(), Refusal> {
+        if self.fields.len() == limits.fields {
+            return Err(too_large("too many fields"));
+        }
+        if self.fields.capacity() == 0 {
+            self.fields.reserve(16);
+        }
+        self.fields.push(field(bytes, start, end)?);
+        Ok(())
+    }
+}
+
+const NO_METHOD: Refusal = Refusal::bad("the request line has no valid method");
+
+fn too_large(why: &'static str) -> Refusal {
+    Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why)
+}
+
+/// The longest method that is looked at. A longer one is known to nobody: 501 (RFC 9112, section 3).
+const LONGEST_METHOD: usize = 64;
+
+// request-line = method SP request-target SP HTTP-version (section 3). A single space each time, nothing lenient.
+fn request_line(bytes: &[u8], start: usize, end: usize) -> Result<RequestLine, Refusal> {
+    let line = &bytes[start..end];
+    let space = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
+    if space == 0 || line.get(space) != Some(&b' ') {
+        return Err(NO_METHOD);
+    }
+    if space > LONGEST_METHOD {
+        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "no such method"));
+    }
+    let last = memrchr(b' ', line).expect("there is one behind the method");
+    if last == space {
+        return Err(Refusal::bad("the request line has no version")); // HTTP/0.9
+    }
+    let version = version(&line[last + 1..])?;
+    let method = Method::from_bytes(&line[..space]).map_err(|_| NO_METHOD)?;
+    let parts = target::parse(&line[space + 1..last], &method)?.shifted(start + space + 1);
+    let target = Span::new(start + space + 1, start + last);
+    Ok(RequestLine { method, version, span: Span::new(start, end), target, parts })
+}
+
+// HTTP-version = "HTTP/" DIGIT "." DIGIT, case-sensitive (section 2.3). A later 1.x is met as 1.1.
+fn version(bytes: &[u8]) -> Result<Version, Refusal> {
+    match bytes {
+        b"HTTP/1.1" => Ok(Version::HTTP_11),
+        b"HTTP/1.0" => Ok(Version::HTTP_10),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Version::HTTP_11),
+        [b'H', b'T', b'T', b'P', b'/', b'0', b'.', b'0'..=b'9'] => Err(Refusal::bad("no such version of HTTP")),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 and HTTP/1.0 are spoken here"))
+        }
+        _ => Err(Refusal::bad("the request line has no valid version")),
+    }
+}
+
+// field-line = field-name ":" OWS field-value OWS (section 5). A line that begins with white space is obs-fold,
+// or white space between request line and fields (section 2.2): a name that is none.
+fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, Refusal> {
+    let line = &bytes[start..end];
+    let colon = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
+    if colon == 0 || line.get(colon) != Some(&b':') {
+        return Err(Refusal::bad("a field has no valid name"));
+    }
+    let (mut from, mut to) = (colon + 1, line.len());
+    while from < to && is_white(line[from]) {
+        from += 1;
+    }
+    while from < to && is_white(line[to - 1]) {
+        to -= 1;
+    }
+    if !is_field_value(&line[from..to]) {
+        return Err(Refusal::bad("a field's value holds a control character"));
+    }
+    Ok(Field { name: Span::new(start, start + colon), value: Span::new(start + from, start + to) })
+}
+
+/// Whether this line, without its end, is a field: for trailers.
+pub(crate) fn check_field(line: &[u8]) -> Result<(), Refusal> {
+    field(line, 0, line.len()).map(|_| ())
+}
+
+fn is_white(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// field-content and white space (RFC 9110, section 5.5): no control character but the tab; obs-text as it is.
+pub(crate) fn is_field_value(value: &[u8]) -> bool {
+    // No early end: so the loop goes sixteen bytes at a time.
+    !value.iter().fold(false, |bad, &byte| bad | (byte < b' ' && byte != b'\t') | (byte == 0x7f))
+}
+
+/// token = 1*tchar (RFC 9110, section 5.6.2).
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_byte(byte))
+}
+
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    TOKEN[byte as usize]
+}
+
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+impl Head {
+    pub(crate) fn method(&self) -> &Method {
+        &self.line.method
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.line.version
+    }
+
+    /// The request line as it came.
+    pub(crate) fn line(&self) -> &str {
+        self.text(self.line.span)
+    }
+
+    pub(crate) fn target(&self) -> &str {
+        self.text(self.line.target)
+    }
+
+    /// What the target asks for.
+    pub(crate) fn parts(&self) -> &Target {
+        &self.line.parts
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        match &self.line.parts {
+            Target { path: Some(span), .. } => self.text(*span),
+            Target { everything: true, .. } => "*",
+            _ => "/", // `http://host`: an empty path means the root (RFC 9110, section 4.2.3)
+        }
+    }
+
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.line.parts.query.map(|span| self.text(span))
+    }
+
+    /// Host and port of an absolute target.
+    pub(crate) fn authority(&self) -> Option<&str> {
+        self.line.parts.authority.map(|span| self.text(span))
+    }
+
+    /// Only for what is known to be ASCII: the request line.
+    fn text(&self, span: Span) -> &str {
+        std::str::from_utf8(span.of(&self.bytes)).unwrap_or_default()
+    }
+
+    /// Every field line: name as it came, and value.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.fields.iter().map(|field| (field.name.of(&self.bytes), field.value.of(&self.bytes)))
+    }
+
+    /// The values of the fields of this name, as they stand.
+    pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.fields().filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    pub(crate) fn map(&self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(self.fields.len());
+        for (name, value) in self.fields() {
+            // Both were checked; the types check once more.
+            if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+                map.append(name, value);
+            }
+        }
+        map
+    }
+
+    /// One more field, for requests made by hand. `false`: not a valid one.
+    pub(crate) fn append(&mut self, name: &str, value: &[u8]) -> bool {
+        if !is_token(name.as_bytes()) || !is_field_value(value) {
+            return false;
+        }
+        self.bytes.truncate(self.bytes.len() - 2); // the empty line
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.push(b':');
+        self.bytes.extend_from_slice(value);
+        let end = self.bytes.len();
+        self.bytes.extend_from_slice(b"\r\n\r\n");
+        let name_end = start + name.len();
+        self.fields.push(Field { name: Span::new(start, name_end), value: Span::new(name_end + 1, end) });
+        true
+    }
+
+    /// Without the fields of this name, for requests made by hand.
+    pub(crate) fn remove(&mut self, name: &str) {
+        let bytes = &self.bytes;
+        self.fields.retain(|field| !field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()));
+    }
+}

@@ -1,0 +1,57 @@
+//! Several parts of one body in one answer: `multipart/byteranges` (RFC 9110, section 14.6).
+//! Called by `answer`.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::ops::Range;
+
+use http::HeaderValue;
+
+/// The frame around several parts: what stands before each, and what stands after the last.
+pub(crate) struct Multipart {
+    boundary: String,
+    /// Each part, and the lines that introduce it.
+    pub(crate) parts: Vec<(Vec<u8>, Range<u64>)>,
+    pub(crate) end: Vec<u8>,
+}
+
+impl Multipart {
+    /// The frame around these parts of a body of `length` bytes and this type.
+    pub(crate) fn new(parts: Vec<Range<u64>>, length: u64, content_type: Option<&HeaderValue>) -> Multipart {
+        let boundary = boundary();
+        let introduced = |(index, part): (usize, Range<u64>)| {
+            let mut lines = if index == 0 { Vec::new() } else { b"\r\n".to_vec() };
+            lines.extend_from_slice(format!("--{boundary}\r\n").as_bytes());
+            if let Some(content_type) = content_type {
+                lines.extend_from_slice(b"Content-Type: ");
+                lines.extend_from_slice(content_type.as_bytes());
+                lines.extend_from_slice(b"\r\n");
+            }
+            lines.extend_from_slice(format!("Content-Range: {}\r\n\r\n", content_range(&part, length)).as_bytes());
+            (lines, part)
+        };
+        let parts = parts.into_iter().enumerate().map(introduced).collect();
+        let end = format!("\r\n--{boundary}--\r\n").into_bytes();
+        Multipart { boundary, parts, end }
+    }
+
+    pub(crate) fn content_type(&self) -> String {
+        format!("multipart/byteranges; boundary={}", self.boundary)
+    }
+
+    /// How many bytes it is, frame and all.
+    pub(crate) fn length(&self) -> u64 {
+        let parts: u64 = self.parts.iter().map(|(lines, part)| lines.len() as u64 + (part.end - part.start)).sum();
+        parts + self.end.len() as u64
+    }
+}
+
+/// Section 14.4: which part of how much.
+pub(crate) fn content_range(part: &Range<u64>, length: u64) -> String {
+    format!("bytes {}-{}/{length}", part.start, part.end - 1)
+}
+
+/// 128 bits that nobody can foresee, so that no body can hold them on purpose: the keys of a hash table are drawn by the system.
+fn boundary() -> String {
+    let draw = || RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}", draw(), draw())
+}

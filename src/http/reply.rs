@@ -1,0 +1,120 @@
+//! Python's way to answer, for code brought over from `http.server`: a thin builder of a `Response`.
+//! Used by handlers only.
+
+use std::io::{self, Write};
+
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::error::Error;
+use super::response::Response;
+
+/// An answer said step by step, as in Python: `send_response`, `send_header`, `end_headers`, then write (`wfile`).
+///
+/// Nothing is sent before it is returned: it is a [`Response`] in the making, so that it can't be half said
+/// and its length is known.
+///
+/// ```
+/// use std::io::Write;
+/// use modest::{Reply, Request, Response, Result};
+///
+/// fn do_get(request: &Request) -> Result<Response> {
+///     let mut reply = Reply::new();
+///     reply.send_response(200);
+///     reply.send_header("Content-Type", "text/plain; charset=utf-8");
+///     reply.end_headers();
+///     write!(reply, "You asked for {}\n", request.path())?;
+///     Ok(reply.into())
+/// }
+/// ```
+///
+/// What is said out of order (no status, a field after `end_headers`, a body before it) is remembered:
+/// it is answered as a 500, and the log hears why. Python's `send_error` is `return Err(Error::new(404, "why"))`.
+#[derive(Debug)]
+pub struct Reply {
+    status: Option<StatusCode>,
+    response: Response,
+    body: Vec<u8>,
+    in_body: bool,
+    fault: Option<Error>,
+}
+
+impl Reply {
+    /// Nothing said yet.
+    pub fn new() -> Reply {
+        Reply { status: None, response: Response::new(StatusCode::OK), body: Vec::new(), in_body: false, fault: None }
+    }
+
+    /// The status.
+    pub fn send_response<S>(&mut self, status: S)
+    where
+        S: TryInto<StatusCode>,
+        S::Error: Into<http::Error>,
+    {
+        match status.try_into() {
+            _ if self.status.is_some() => self.faulty("send_response was called twice"),
+            Ok(status) => self.status = Some(status),
+            Err(wrong) => self.fault = Some(wrong.into().into()),
+        }
+    }
+
+    /// One field, beside others of that name.
+    pub fn send_header<N, V>(&mut self, name: N, value: V)
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        if self.in_body {
+            return self.faulty("send_header was called after end_headers");
+        }
+        let response = std::mem::replace(&mut self.response, Response::new(StatusCode::OK));
+        self.response = response.append_header(name, value);
+    }
+
+    /// The fields are complete; what is written from here on is the body.
+    pub fn end_headers(&mut self) {
+        if self.status.is_none() {
+            self.faulty("end_headers was called before send_response");
+        }
+        self.in_body = true;
+    }
+
+    fn faulty(&mut self, why: &str) {
+        self.fault.get_or_insert_with(|| Error::from(why));
+    }
+}
+
+impl Default for Reply {
+    fn default() -> Reply {
+        Reply::new()
+    }
+}
+
+/// The body (Python's `wfile`): kept in memory until the answer is returned.
+impl Write for Reply {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.in_body {
+            return Err(io::Error::other("the body was written before end_headers"));
+        }
+        self.body.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl From<Reply> for Response {
+    fn from(mut reply: Reply) -> Response {
+        if !reply.in_body {
+            reply.faulty("end_headers was not called");
+        }
+        let mut response = reply.response.status(reply.status.unwrap_or(StatusCode::OK)).body(reply.body);
+        if let Some(fault) = reply.fault {
+            response.fault.get_or_insert(fault);
+        }
+        response
+    }
+}

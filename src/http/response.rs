@@ -1,0 +1,500 @@
+//! What a handler answers: status, fields, body. Made by handlers; taken apart by `answer`.
+//! It says what is to be sent, never how: lengths, ranges, HEAD and the connection are not its concern.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::cookie::Cookie;
+use super::date;
+use super::error::Error;
+use super::etag::ETag;
+use super::fields::{self, FieldList, Fields};
+use super::status;
+use crate::tcp::SharedBytes;
+
+/// What a handler returns: a [`Response`], or an [`Error`] that is answered in its place.
+pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
+
+/// An answer: status, fields and body.
+///
+/// It is returned whole, so that HEAD, conditions and ranges are served for any handler: give it a validator
+/// ([`etag`](Response::etag), [`last_modified`](Response::last_modified)) and clients are told `304 Not Modified`
+/// where they have it already; a body whose length is known and that lies in memory or in a file is served in parts as asked.
+///
+/// ```
+/// use modest::Response;
+///
+/// let response = Response::text("No such note.\n").status(404).header("cache-control", "no-store");
+/// assert_eq!(response.status_code(), 404);
+/// assert_eq!(response.length(), Some(14));
+/// ```
+///
+/// A name or value that cannot be sent (a line break in it, say) does not panic: the response remembers it and is
+/// answered as a 500 whose cause is in the log.
+///
+/// How the message is framed is the server's to say. Of the fields a handler may name,
+/// `Connection: close` is taken as [`close`](Response::close); `Content-Length` is taken as a promise about the body
+/// (one that does not hold is answered as a 500; for a [`stream`](Response::stream) it gives the length that was not known);
+/// other words in `Connection`, and `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding` and `Upgrade`
+/// are left out. A handler's `Date` and `Server` are sent in place of the server's.
+pub struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) prepared: Option<Arc<Fields>>,
+    pub(crate) own: FieldList,
+    pub(crate) content: Content,
+    /// What the handler said of the length.
+    pub(crate) claimed: Option<u64>,
+    pub(crate) close: bool,
+    pub(crate) fault: Option<Error>,
+    map: OnceCell<Box<HeaderMap>>,
+}
+
+/// The body of a response.
+pub(crate) enum Content {
+    Static(&'static [u8]),
+    Bytes(Vec<u8>),
+    Shared(SharedBytes),
+    File { file: Arc<File>, length: u64 },
+    Stream { read: Box<dyn Read + Send>, length: Option<u64> },
+}
+
+impl Response {
+    /// An answer with an empty body.
+    ///
+    /// A number that is no status is a fault, and so is an interim status (1xx): it is answered as a 500.
+    pub fn new<S>(status: S) -> Response
+    where
+        S: TryInto<StatusCode>,
+        S::Error: Into<http::Error>,
+    {
+        Response::with(Content::Static(b"")).status(status)
+    }
+
+    /// 200 with `text/plain; charset=utf-8`.
+    pub fn text(text: impl Into<Cow<'static, str>>) -> Response {
+        Response::typed("text/plain; charset=utf-8", text.into())
+    }
+
+    /// 200 with `text/html; charset=utf-8`. What came from outside must be escaped before.
+    pub fn html(page: impl Into<Cow<'static, str>>) -> Response {
+        Response::typed("text/html; charset=utf-8", page.into())
+    }
+
+    /// 200 with `application/octet-stream`.
+    pub fn bytes(bytes: impl Into<Vec<u8>>) -> Response {
+        Response::with(Content::Bytes(bytes.into()))
+            .known(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+    }
+
+    /// 200 with bytes that many answers share: they are not copied. No type is given.
+    pub fn shared(bytes: SharedBytes) -> Response {
+        Response::with(Content::Shared(bytes))
+    }
+
+    /// 200 with `application/json`.
+    ///
+    /// # Errors
+    /// If the value cannot be written as JSON (a map whose keys are not strings): a 500.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<Response> {
+        let text = serde_json::to_vec(value)?;
+        Ok(Response::with(Content::Bytes(text))
+            .known(header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
+    }
+
+    /// 200 with a file from disk, as `application/octet-stream` and with its `Last-Modified`.
+    ///
+    /// The path is opened as it stands and links are followed: it is for paths of your own, not for a client's.
+    /// [`StaticFileHandler`](crate::StaticFileHandler) is for those.
+    ///
+    /// # Errors
+    /// 404 if there is no such regular file, 403 if it may not be read, 500 for anything else.
+    pub fn file(path: impl AsRef<Path>) -> Result<Response> {
+        // Not blocking: to open a FIFO would wait for its writer.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let file = File::options().read(true).custom_flags(flags).open(path).map_err(not_opened)?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(Error::new(StatusCode::NOT_FOUND, "").with_cause("not a regular file"));
+        }
+        let response = Response::open_file(Arc::new(file), found.len());
+        Ok(response
+            .known(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+            .last_modified(found.modified()?))
+    }
+
+    /// 200 with the first `length` bytes of an open file, sent by the kernel. No type is given.
+    ///
+    /// If the file turns out to be shorter, the connection is reset.
+    pub fn open_file(file: Arc<File>, length: u64) -> Response {
+        Response::with(Content::File { file, length })
+    }
+
+    /// 200 with whatever is read, until the end. No type is given.
+    ///
+    /// It is read when the client has taken what was read before, at most 64 KiB at a time, and each read is sent
+    /// at once: wrap it in a [`BufReader`](std::io::BufReader) if it gives a few bytes at a time. It may block: that costs a worker.
+    /// The length is not known before: clients of HTTP/1.1 get it in chunks, those of 1.0 until the connection ends.
+    /// If a read fails, the connection is reset, so that the client doesn't take a part for the whole.
+    pub fn stream(read: impl Read + Send + 'static) -> Response {
+        Response::with(Content::Stream { read: Box::new(read), length: None })
+    }
+
+    /// 200 with exactly `length` bytes of what is read, as [`stream`](Response::stream) but with `Content-Length`.
+    ///
+    /// If there are fewer, the connection is reset; if more, the rest is not read.
+    pub fn sized_stream(read: impl Read + Send + 'static, length: u64) -> Response {
+        Response::with(Content::Stream { read: Box::new(read), length: Some(length) })
+    }
+
+    /// 303 See Other: go and GET that.
+    ///
+    /// The location is a URI reference; what cannot stand in one (blanks, controls, anything but ASCII) is percent-encoded.
+    pub fn redirect(location: &str) -> Response {
+        Response::redirect_with(StatusCode::SEE_OTHER, location)
+    }
+
+    /// A redirect with a status of your choosing: 301, 302, 303, 307 or 308.
+    pub fn redirect_with<S>(status: S, location: &str) -> Response
+    where
+        S: TryInto<StatusCode>,
+        S::Error: Into<http::Error>,
+    {
+        Response::new(status)
+            .header(header::LOCATION, percent_encoding::utf8_percent_encode(location, NOT_IN_URI).to_string())
+    }
+
+    /// 204 No Content.
+    pub fn no_content() -> Response {
+        Response::new(StatusCode::NO_CONTENT)
+    }
+
+    /// Put these bytes in the place of the body; the fields stay.
+    pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Response {
+        self.content = Content::Bytes(bytes.into());
+        self
+    }
+
+    /// Set the status.
+    pub fn status<S>(mut self, status: S) -> Response
+    where
+        S: TryInto<StatusCode>,
+        S::Error: Into<http::Error>,
+    {
+        match status.try_into() {
+            Ok(status) => self.status = status,
+            Err(wrong) => self.remember(wrong.into().into()),
+        }
+        self
+    }
+
+    /// Set a field, in place of what stood there under that name.
+    pub fn header<N, V>(self, name: N, value: V) -> Response
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        self.put(fields::checked(name, value), true)
+    }
+
+    /// Add a field beside what stands there under that name.
+    pub fn append_header<N, V>(self, name: N, value: V) -> Response
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        self.put(fields::checked(name, value), false)
+    }
+
+    /// Take out every field of that name.
+    pub fn without_header(mut self, name: &str) -> Response {
+        self.map.take();
+        if let Ok(name) = HeaderName::try_from(name) {
+            self.unshare(&name);
+            self.own.remove(&name);
+        }
+        self
+    }
+
+    /// Set `Content-Type`.
+    pub fn content_type(self, media_type: &str) -> Response {
+        self.header(header::CONTENT_TYPE, media_type)
+    }
+
+    /// Set a cookie, beside others.
+    pub fn cookie(self, cookie: Cookie) -> Response {
+        let checked = cookie.into_value().map(|value| (header::SET_COOKIE, value));
+        self.put(checked, false)
+    }
+
+    /// Set `ETag`: GET and HEAD are then answered as the client's conditions ask.
+    pub fn etag(self, tag: ETag) -> Response {
+        self.header(header::ETAG, tag)
+    }
+
+    /// Set `Last-Modified`, to the second below: GET and HEAD are then answered as the client's conditions ask.
+    ///
+    /// A time later than the answer is sent as the time of the answer. One that a date cannot name
+    /// (before the year 0, after 9999) is left out.
+    pub fn last_modified(self, time: SystemTime) -> Response {
+        match date::value(time) {
+            Some(value) => self.known(header::LAST_MODIFIED, value),
+            None => self,
+        }
+    }
+
+    /// Use fields that were prepared once, in place of what stood there under their names.
+    pub fn fields(mut self, fields: Arc<Fields>) -> Response {
+        self.map.take();
+        if let Some(before) = self.prepared.take() {
+            let mut own = before.list().clone();
+            self.own.iter().for_each(|(name, value)| own.append(name.clone(), value.clone()));
+            self.own = own;
+        }
+        if !self.own.is_empty() {
+            fields.list().iter().for_each(|(name, _)| self.own.remove(name));
+        }
+        self.prepared = Some(fields);
+        self
+    }
+
+    /// End the connection after this answer.
+    pub fn close(mut self) -> Response {
+        self.close = true;
+        self
+    }
+
+    /// The status.
+    pub fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The fields, as set so far. Those that the server adds (`Date`, `Content-Length` and the like) are not among them.
+    pub fn headers(&self) -> &HeaderMap {
+        self.map.get_or_init(|| {
+            let prepared = self.prepared.iter().flat_map(|fields| fields.iter());
+            let mut map = HeaderMap::new();
+            for (name, value) in prepared.chain(self.own.iter()) {
+                map.append(name.clone(), value.clone());
+            }
+            Box::new(map)
+        })
+    }
+
+    /// The first value set under that name.
+    pub fn header_value(&self, name: &str) -> Option<&HeaderValue> {
+        self.prepared.as_ref().and_then(|fields| fields.get(name)).or_else(|| self.own.get(name))
+    }
+
+    /// How long the body is, in bytes, where that is known before it is sent.
+    pub fn length(&self) -> Option<u64> {
+        match &self.content {
+            Content::Stream { length, .. } => length.or(self.claimed),
+            content => content.length(),
+        }
+    }
+
+    /// Read the whole body into memory: for tests, and for handlers that change what another answered.
+    ///
+    /// # Errors
+    /// Those of reading the file or the stream; `UnexpectedEof` if it is shorter than its length says.
+    pub fn into_bytes(self) -> io::Result<Vec<u8>> {
+        let length = self.length();
+        match self.content {
+            Content::Static(bytes) => Ok(bytes.to_vec()),
+            Content::Bytes(bytes) => Ok(bytes),
+            Content::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
+            Content::File { file, length } => read_exactly(FileReader { file: &file, at: 0 }, length),
+            Content::Stream { mut read, .. } => match length {
+                Some(length) => read_exactly(read, length),
+                None => {
+                    let mut bytes = Vec::new();
+                    read.read_to_end(&mut bytes).map(|_| bytes)
+                }
+            },
+        }
+    }
+
+    /// What is wrong with it, if anything: it must not be sent then.
+    pub(crate) fn take_fault(&mut self) -> Option<Error> {
+        let prepared =
+            self.prepared.as_ref().and_then(|fields| fields.fault()).map(|fault| Error::from(fault.to_string()));
+        self.fault.take().or(prepared)
+    }
+
+    fn with(content: Content) -> Response {
+        Response {
+            status: StatusCode::OK,
+            prepared: None,
+            own: FieldList::default(),
+            content,
+            claimed: None,
+            close: false,
+            fault: None,
+            map: OnceCell::new(),
+        }
+    }
+
+    fn typed(media_type: &'static str, text: Cow<'static, str>) -> Response {
+        let content = match text {
+            Cow::Borrowed(text) => Content::Static(text.as_bytes()),
+            Cow::Owned(text) => Content::Bytes(text.into_bytes()),
+        };
+        Response::with(content).known(header::CONTENT_TYPE, HeaderValue::from_static(media_type))
+    }
+
+    /// A field of the server's own making.
+    fn known(mut self, name: HeaderName, value: HeaderValue) -> Response {
+        self.map.take();
+        self.unshare(&name);
+        self.own.set(name, value);
+        self
+    }
+
+    fn put(mut self, field: Result<(HeaderName, HeaderValue), Error>, replace: bool) -> Response {
+        match field {
+            Err(fault) => self.remember(fault),
+            Ok((name, value)) if fields::is_ours(&name) => self.heed(&name, &value),
+            Ok((name, value)) if replace => return self.known(name, value),
+            Ok((name, value)) => {
+                self.map.take();
+                self.own.append(name, value);
+            }
+        }
+        self
+    }
+
+    /// A field that is the server's to send may still say something.
+    fn heed(&mut self, name: &HeaderName, value: &HeaderValue) {
+        if *name == header::CONNECTION {
+            let close = value
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"close"));
+            self.close |= close;
+        } else if *name == header::CONTENT_LENGTH {
+            match value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).map(str::parse) {
+                Some(Ok(length)) => self.claimed = Some(length),
+                _ => self.remember(Error::from(format!("the response's Content-Length is no length: {value:?}"))),
+            }
+        }
+    }
+
+    /// If the prepared fields have one of that name, take them over as this response's own, without it.
+    fn unshare(&mut self, name: &HeaderName) {
+        if let Some(fields) = self.prepared.take_if(|fields| fields.list().has(name)) {
+            let mut own = fields.list().clone();
+            own.remove(name);
+            self.own.iter().for_each(|(name, value)| own.append(name.clone(), value.clone()));
+            self.own = own;
+            if let Some(fault) = fields.fault() {
+                self.remember(Error::from(fault.to_string()));
+            }
+        }
+    }
+
+    /// The first fault is the one to report.
+    fn remember(&mut self, fault: Error) {
+        self.fault.get_or_insert(fault);
+    }
+}
+
+impl Content {
+    /// How many bytes there are, where that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Content::Static(bytes) => Some(bytes.len() as u64),
+            Content::Bytes(bytes) => Some(bytes.len() as u64),
+            Content::Shared(bytes) => Some((**bytes).as_ref().len() as u64),
+            Content::File { length, .. } => Some(*length),
+            Content::Stream { length, .. } => *length,
+        }
+    }
+}
+
+/// The page of an error, with the error's fields: what `RequestHandler::send_error` answers unless written otherwise.
+/// It tells status, reason and message; the cause stays out of it.
+impl From<&Error> for Response {
+    fn from(error: &Error) -> Response {
+        let mut response =
+            Response::html(status::page(error.status_code(), error.message())).status(error.status_code());
+        for (name, value) in error.headers() {
+            response = response.append_header(name, value.clone());
+        }
+        response
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let body = match &self.content {
+            Content::Static(_) | Content::Bytes(_) => "bytes",
+            Content::Shared(_) => "shared bytes",
+            Content::File { .. } => "a file",
+            Content::Stream { .. } => "a stream",
+        };
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("headers", self.headers())
+            .field("body", &body)
+            .field("length", &self.length())
+            .field("fault", &self.fault)
+            .finish()
+    }
+}
+
+/// What RFC 3986 does not let stand in a URI. A `%` stays: what is encoded already is not encoded again.
+const NOT_IN_URI: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+fn not_opened(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            Error::new(StatusCode::NOT_FOUND, "").with_cause(error)
+        }
+        io::ErrorKind::PermissionDenied => Error::new(StatusCode::FORBIDDEN, "").with_cause(error),
+        _ => Error::from(error),
+    }
+}
+
+fn read_exactly(read: impl Read, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    read.take(length).read_to_end(&mut bytes)?;
+    if (bytes.len() as u64) < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
+}
+
+/// Reads a file from a place of its own: the file's own position is shared and not used.
+struct FileReader<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for FileReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,197 @@
+//! The target of a request and the host it is for: their four forms, byte by byte (RFC 9112, section 3.2; RFC 3986).
+//! Called by `head` for the request line and by `framing` for the Host field. It decodes nothing.
+
+use std::net::Ipv6Addr;
+
+use http::Method;
+
+use super::head::{Refusal, Span};
+
+/// What a target asks for, as places in the bytes it was read from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Host and port of an absolute target, or of a CONNECT.
+    pub authority: Option<Span>,
+    /// The path; `None` if it is empty.
+    pub path: Option<Span>,
+    /// What stands behind the question mark.
+    pub query: Option<Span>,
+    /// `OPTIONS *`: about the server, not about a path.
+    pub everything: bool,
+    /// Whether the path holds percent-encodings.
+    pub escaped: bool,
+}
+
+impl Target {
+    /// The same parts in bytes of which the target begins at `by`.
+    pub(crate) fn shifted(self, by: usize) -> Target {
+        let shift = |span: Option<Span>| span.map(|span| span.shifted(by));
+        Target { authority: shift(self.authority), path: shift(self.path), query: shift(self.query), ..self }
+    }
+}
+
+/// Which form is it? CONNECT has one of its own; `*` is for OPTIONS alone.
+pub(crate) fn parse(bytes: &[u8], method: &Method) -> Result<Target, Refusal> {
+    if *method == Method::CONNECT {
+        return authority_form(bytes);
+    }
+    match bytes {
+        [b'/', ..] => origin_form(bytes, 0, Target::default()),
+        b"*" if *method == Method::OPTIONS => Ok(Target { everything: true, ..Target::default() }),
+        _ => absolute_form(bytes, method),
+    }
+}
+
+// authority-form = uri-host ":" port; both must be there.
+fn authority_form(bytes: &[u8]) -> Result<Target, Refusal> {
+    let has_port = bytes.last().is_some_and(u8::is_ascii_digit) && bytes.contains(&b':');
+    if has_port && is_host(bytes) && !bytes.is_empty() {
+        return Ok(Target { authority: Some(Span::new(0, bytes.len())), ..Target::default() });
+    }
+    Err(Refusal::bad("the target of CONNECT is not a host and a port"))
+}
+
+// absolute-form = absolute-URI; here only of schemes whose origin we can be.
+fn absolute_form(bytes: &[u8], method: &Method) -> Result<Target, Refusal> {
+    let scheme = ["http://", "https://"]
+        .into_iter()
+        .find(|scheme| bytes.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes())));
+    let Some(start) = scheme.map(str::len) else {
+        return Err(Refusal::bad("the target is neither a path nor a URL"));
+    };
+    let length = bytes[start..].iter().position(|byte| b"/?#".contains(byte));
+    let end = length.map_or(bytes.len(), |length| start + length);
+    // An empty host is an error in an http URI (RFC 9110, section 4.2.1), and so is user information (4.2.4).
+    if start == end || !is_host(&bytes[start..end]) {
+        return Err(Refusal::bad("the host in the target is not valid"));
+    }
+    let target = Target { authority: Some(Span::new(start, end)), ..Target::default() };
+    if end == bytes.len() {
+        // The asterisk form as a proxy would have sent it on (RFC 9112, section 3.2.4).
+        return Ok(Target { everything: *method == Method::OPTIONS, ..target });
+    }
+    origin_form(bytes, end, target)
+}
+
+// absolute-path [ "?" query ], from `start` on. A fragment is no part of a target.
+fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Refusal> {
+    let mut at = start;
+    let mut escaped = false;
+    while let Some(&byte) = bytes.get(at) {
+        match CLASS[byte as usize] {
+            PATH => at += 1,
+            ESCAPE => {
+                escaped = true;
+                at += 3;
+                if !is_escape(&bytes[at - 3..]) {
+                    return Err(Refusal::bad("the path holds a broken percent-encoding"));
+                }
+            }
+            _ if byte == b'?' => break,
+            _ => return Err(Refusal::bad("the path holds a character that must be percent-encoded")),
+        }
+    }
+    let path = (at > start).then(|| Span::new(start, at));
+    if at == bytes.len() {
+        return Ok(Target { path, escaped, ..target });
+    }
+    if bytes[at + 1..].iter().any(|&byte| CLASS[byte as usize] == NONE) {
+        return Err(Refusal::bad("the query holds a character that must be percent-encoded"));
+    }
+    Ok(Target { path, query: Some(Span::new(at + 1, bytes.len())), escaped, ..target })
+}
+
+fn is_escape(bytes: &[u8]) -> bool {
+    matches!(bytes, [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
+}
+
+/// In no target.
+const NONE: u8 = 0;
+/// pchar or a slash (RFC 3986, section 3.3), and `[`, `]`, `|`, `^`: browsers send them as they are.
+const PATH: u8 = 1;
+/// In a query only: the question mark, and what browsers leave as it is there: `{`, `}`, `` ` ``, `\`.
+const QUERY: u8 = 2;
+/// The percent sign. In a query it may stand alone, for browsers send it so.
+const ESCAPE: u8 = 3;
+
+static CLASS: [u8; 256] = {
+    let mut table = [NONE; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            table[byte] = PATH;
+        }
+        byte += 1;
+    }
+    let (path, query) = (b"-._~!$&'()*+,;=:@/[]|^", b"?{}`\\");
+    let mut at = 0;
+    while at < path.len() {
+        table[path[at] as usize] = PATH;
+        at += 1;
+    }
+    at = 0;
+    while at < query.len() {
+        table[query[at] as usize] = QUERY;
+        at += 1;
+    }
+    table[b'%' as usize] = ESCAPE;
+    table
+};
+
+/// uri-host [ ":" port ] (RFC 9110, section 7.2; RFC 3986, section 3.2.2), or nothing at all: an empty Host
+/// says that the target has no authority. Nothing else is a host: no user, no space, no path.
+pub(crate) fn is_host(bytes: &[u8]) -> bool {
+    if bytes.is_empty() {
+        return true;
+    }
+    let (host, port) = match bytes {
+        [b'[', inside @ ..] => {
+            let Some(end) = inside.iter().position(|&byte| byte == b']') else { return false };
+            return is_ip_literal(&inside[..end])
+                && matches!(&inside[end + 1..], [] | [b':', ..])
+                && is_port(inside.get(end + 2..));
+        }
+        _ => match bytes.iter().position(|&byte| byte == b':') {
+            Some(colon) => (&bytes[..colon], Some(&bytes[colon + 1..])),
+            None => (bytes, None),
+        },
+    };
+    !host.is_empty() && is_reg_name(host) && is_port(port)
+}
+
+// port = *DIGIT; and no more than there are ports.
+fn is_port(digits: Option<&[u8]>) -> bool {
+    let mut port = 0u32;
+    digits.unwrap_or_default().iter().all(|byte| {
+        port = port.saturating_mul(10).saturating_add(u32::from(byte.wrapping_sub(b'0')));
+        byte.is_ascii_digit() && port <= 65_535
+    })
+}
+
+// reg-name = *( unreserved / pct-encoded / sub-delims ); an IPv4 address is one as well.
+fn is_reg_name(mut name: &[u8]) -> bool {
+    while let Some((&byte, rest)) = name.split_first() {
+        name = match byte {
+            b'%' if is_escape(name) => &name[3..],
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => rest,
+            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
+                rest
+            }
+            _ => return false,
+        };
+    }
+    true
+}
+
+// IPv6address / IPvFuture: "v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" )
+fn is_ip_literal(inside: &[u8]) -> bool {
+    if let [b'v' | b'V', rest @ ..] = inside {
+        let Some(dot) = rest.iter().position(|&byte| byte == b'.') else { return false };
+        let (version, address) = (&rest[..dot], &rest[dot + 1..]);
+        return !version.is_empty()
+            && version.iter().all(u8::is_ascii_hexdigit)
+            && !address.is_empty()
+            && address.split(|&byte| byte == b':').all(|part| !part.contains(&b'%') && is_reg_name(part));
+    }
+    std::str::from_utf8(inside).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+}

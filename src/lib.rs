@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod files;
 mod http;
 mod tcp;
 
@@ -10,6 +11,7 @@ pub use crate::http::{
     Response, Result, SameSite, Validators, answer,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+pub use files::{StaticFileHandler, Symlinks};
 pub use tcp::{
     Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, SharedBytes, Stage, Turn,
 };

@@ -1,0 +1,360 @@
+//! The type of a file, by its name. Called by `handler`; it never looks into a file.
+//!
+//! The table says what browsers want today, not what a registry said once: scripts are `text/javascript` (RFC 9239),
+//! an `.ico` is `image/x-icon`, and text says that it is UTF-8.
+
+use std::collections::HashMap;
+
+/// What a file is when nothing is known of it.
+const UNKNOWN: &str = "application/octet-stream";
+const PLAIN: &str = "text/plain; charset=utf-8";
+const LONGEST_EXTENSION: usize = 16;
+
+/// How names become types: the table below, and what a user adds to it.
+#[derive(Debug, Default)]
+pub(super) struct Types {
+    added: HashMap<String, String>,
+    default: Option<String>,
+}
+
+impl Types {
+    /// From now on files with this extension (without its dot, in any case) are of this type.
+    pub fn add(&mut self, extension: &str, media_type: &str) {
+        self.added.insert(extension.to_lowercase(), with_charset(media_type));
+    }
+
+    /// What files of unknown kind are.
+    pub fn set_default(&mut self, media_type: &str) {
+        self.default = Some(with_charset(media_type));
+    }
+
+    /// The type of a file with this name.
+    pub fn of(&self, name: &[u8]) -> &str {
+        let extension = extension(name);
+        let added = extension.as_deref().and_then(|extension| self.added.get(extension)).map(String::as_str);
+        added
+            .or_else(|| extension.as_deref().and_then(by_extension))
+            .or_else(|| by_name(name))
+            .or(self.default.as_deref())
+            .unwrap_or(UNKNOWN)
+    }
+}
+
+/// Text that names no charset is UTF-8.
+fn with_charset(media_type: &str) -> String {
+    let lower = media_type.to_ascii_lowercase();
+    let silent = lower.starts_with("text/") && !lower.contains("charset=");
+    if silent { format!("{media_type}; charset=utf-8") } else { media_type.to_owned() }
+}
+
+/// What comes after the last dot, in lower case. A name that only begins with a dot has none.
+fn extension(name: &[u8]) -> Option<String> {
+    let dot = memchr::memrchr(b'.', name).filter(|&dot| dot > 0)?;
+    let extension = std::str::from_utf8(&name[dot + 1..]).ok()?;
+    (1..=LONGEST_EXTENSION).contains(&extension.len()).then(|| extension.to_lowercase())
+}
+
+fn by_extension(extension: &str) -> Option<&'static str> {
+    let row = TABLE.binary_search_by_key(&extension, |&(key, _)| key).ok()?;
+    Some(TABLE[row].1)
+}
+
+/// Files that go without an extension by custom.
+fn by_name(name: &[u8]) -> Option<&'static str> {
+    const TEXTS: [&[u8]; 16] = [
+        b"AUTHORS",
+        b"CHANGELOG",
+        b"CHANGES",
+        b"CONTRIBUTORS",
+        b"COPYING",
+        b"COPYRIGHT",
+        b"Containerfile",
+        b"Dockerfile",
+        b"INSTALL",
+        b"LICENCE",
+        b"LICENSE",
+        b"Makefile",
+        b"NEWS",
+        b"NOTICE",
+        b"README",
+        b"TODO",
+    ];
+    match name {
+        b"apple-app-site-association" => Some("application/json"),
+        _ => TEXTS.contains(&name).then_some(PLAIN),
+    }
+}
+
+/// Extension and type, in order of the extensions.
+#[rustfmt::skip]
+const TABLE: &[(&str, &str)] = &[
+    ("3g2", "video/3gpp2"),
+    ("3gp", "video/3gpp"),
+    ("7z", "application/x-7z-compressed"),
+    ("aac", "audio/aac"),
+    ("adoc", PLAIN),
+    ("ai", "application/postscript"),
+    ("aif", "audio/aiff"),
+    ("aiff", "audio/aiff"),
+    ("apk", "application/vnd.android.package-archive"),
+    ("apng", "image/apng"),
+    ("appcache", "text/cache-manifest; charset=utf-8"),
+    ("appimage", "application/x-executable"),
+    ("asc", PLAIN),
+    ("atom", "application/atom+xml"),
+    ("avi", "video/x-msvideo"),
+    ("avif", "image/avif"),
+    ("azw3", "application/vnd.amazon.ebook"),
+    ("bash", PLAIN),
+    ("bat", PLAIN),
+    ("bin", UNKNOWN),
+    ("bmp", "image/bmp"),
+    ("br", "application/x-brotli"),
+    ("bz2", "application/x-bzip2"),
+    ("c", PLAIN),
+    ("cc", PLAIN),
+    ("cer", "application/pkix-cert"),
+    ("cfg", PLAIN),
+    ("cjs", "text/javascript; charset=utf-8"),
+    ("conf", PLAIN),
+    ("cpp", PLAIN),
+    ("crl", "application/pkix-crl"),
+    ("crt", "application/x-x509-ca-cert"),
+    ("crx", "application/x-chrome-extension"),
+    ("cs", PLAIN),
+    ("css", "text/css; charset=utf-8"),
+    ("csv", "text/csv; charset=utf-8"),
+    ("cue", PLAIN),
+    ("cur", "image/x-icon"),
+    ("dart", PLAIN),
+    ("deb", "application/vnd.debian.binary-package"),
+    ("diff", PLAIN),
+    ("dmg", "application/x-apple-diskimage"),
+    ("doc", "application/msword"),
+    ("docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+    ("dtd", "application/xml-dtd"),
+    ("eot", "application/vnd.ms-fontobject"),
+    ("eps", "application/postscript"),
+    ("epub", "application/epub+zip"),
+    ("exe", "application/vnd.microsoft.portable-executable"),
+    ("flac", "audio/flac"),
+    ("flv", "video/x-flv"),
+    ("geojson", "application/geo+json"),
+    ("gif", "image/gif"),
+    ("glb", "model/gltf-binary"),
+    ("gltf", "model/gltf+json"),
+    ("go", PLAIN),
+    ("gpx", "application/gpx+xml"),
+    ("gz", "application/gzip"),
+    ("h", PLAIN),
+    ("har", "application/json"),
+    ("heic", "image/heic"),
+    ("heif", "image/heif"),
+    ("hpp", PLAIN),
+    ("htm", "text/html; charset=utf-8"),
+    ("html", "text/html; charset=utf-8"),
+    ("ico", "image/x-icon"),
+    ("ics", "text/calendar; charset=utf-8"),
+    ("ini", PLAIN),
+    ("ipynb", "application/x-ipynb+json"),
+    ("iso", "application/x-iso9660-image"),
+    ("jar", "application/java-archive"),
+    ("java", PLAIN),
+    ("jpeg", "image/jpeg"),
+    ("jpg", "image/jpeg"),
+    ("js", "text/javascript; charset=utf-8"),
+    ("json", "application/json"),
+    ("json5", "application/json5"),
+    ("jsonld", "application/ld+json"),
+    ("jsx", "text/javascript; charset=utf-8"),
+    ("jxl", "image/jxl"),
+    ("kml", "application/vnd.google-earth.kml+xml"),
+    ("kmz", "application/vnd.google-earth.kmz"),
+    ("kt", PLAIN),
+    ("less", PLAIN),
+    ("log", PLAIN),
+    ("lua", PLAIN),
+    ("lz4", "application/x-lz4"),
+    ("m2ts", "video/mp2t"),
+    ("m3u", "audio/x-mpegurl"),
+    ("m3u8", "application/vnd.apple.mpegurl"),
+    ("m4a", "audio/mp4"),
+    ("m4s", "video/iso.segment"),
+    ("m4v", "video/mp4"),
+    ("manifest", "text/cache-manifest; charset=utf-8"),
+    ("map", "application/json"),
+    ("markdown", "text/markdown; charset=utf-8"),
+    ("md", "text/markdown; charset=utf-8"),
+    ("mhtml", "multipart/related"),
+    ("mid", "audio/midi"),
+    ("midi", "audio/midi"),
+    ("mjs", "text/javascript; charset=utf-8"),
+    ("mka", "audio/x-matroska"),
+    ("mkv", "video/x-matroska"),
+    ("mobi", "application/x-mobipocket-ebook"),
+    ("mov", "video/quicktime"),
+    ("mp3", "audio/mpeg"),
+    ("mp4", "video/mp4"),
+    ("mpd", "application/dash+xml"),
+    ("mpeg", "video/mpeg"),
+    ("mpg", "video/mpeg"),
+    ("msi", "application/x-msi"),
+    ("ndjson", "application/x-ndjson"),
+    ("nfo", PLAIN),
+    ("obj", "model/obj"),
+    ("odp", "application/vnd.oasis.opendocument.presentation"),
+    ("ods", "application/vnd.oasis.opendocument.spreadsheet"),
+    ("odt", "application/vnd.oasis.opendocument.text"),
+    ("oga", "audio/ogg"),
+    ("ogg", "audio/ogg"),
+    ("ogv", "video/ogg"),
+    ("opml", "text/x-opml; charset=utf-8"),
+    ("opus", "audio/ogg"),
+    ("org", PLAIN),
+    ("otf", "font/otf"),
+    ("p12", "application/x-pkcs12"),
+    ("parquet", "application/vnd.apache.parquet"),
+    ("patch", PLAIN),
+    ("pdf", "application/pdf"),
+    ("pem", "application/x-pem-file"),
+    ("pfx", "application/x-pkcs12"),
+    ("php", PLAIN), // the source, as nothing here runs it
+    ("pl", PLAIN),
+    ("png", "image/png"),
+    ("ppt", "application/vnd.ms-powerpoint"),
+    ("pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
+    ("ps", "application/postscript"),
+    ("ps1", PLAIN),
+    ("psd", "image/vnd.adobe.photoshop"),
+    ("py", PLAIN),
+    ("rar", "application/vnd.rar"),
+    ("rb", PLAIN),
+    ("rpm", "application/x-rpm"),
+    ("rs", PLAIN),
+    ("rss", "application/rss+xml"),
+    ("rst", PLAIN),
+    ("rtf", "application/rtf"),
+    ("sass", PLAIN),
+    ("scss", PLAIN),
+    ("sh", PLAIN),
+    ("sha256", PLAIN),
+    ("sql", PLAIN),
+    ("sqlite", "application/vnd.sqlite3"),
+    ("srt", PLAIN),
+    ("stl", "model/stl"),
+    ("svg", "image/svg+xml"),
+    ("swift", PLAIN),
+    ("tar", "application/x-tar"),
+    ("tex", PLAIN),
+    ("tgz", "application/gzip"),
+    ("tif", "image/tiff"),
+    ("tiff", "image/tiff"),
+    ("toml", "application/toml"),
+    ("torrent", "application/x-bittorrent"),
+    ("ts", "video/mp2t"), // segments of HLS; who serves TypeScript can say so
+    ("tsv", "text/tab-separated-values; charset=utf-8"),
+    ("tsx", PLAIN),
+    ("ttc", "font/collection"),
+    ("ttf", "font/ttf"),
+    ("txt", PLAIN),
+    ("usdz", "model/vnd.usdz+zip"),
+    ("vcf", "text/vcard; charset=utf-8"),
+    ("vtt", "text/vtt; charset=utf-8"),
+    ("vue", PLAIN),
+    ("wasm", "application/wasm"),
+    ("wav", "audio/wav"),
+    ("weba", "audio/webm"),
+    ("webm", "video/webm"),
+    ("webmanifest", "application/manifest+json"),
+    ("webp", "image/webp"),
+    ("whl", "application/zip"),
+    ("wma", "audio/x-ms-wma"),
+    ("wmv", "video/x-ms-wmv"),
+    ("woff", "font/woff"),
+    ("woff2", "font/woff2"),
+    ("xhtml", "application/xhtml+xml"),
+    ("xls", "application/vnd.ms-excel"),
+    ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+    ("xml", "text/xml; charset=utf-8"),
+    ("xpi", "application/x-xpinstall"),
+    ("xsd", "text/xml; charset=utf-8"),
+    ("xsl", "text/xsl; charset=utf-8"),
+    ("xslt", "application/xslt+xml"),
+    ("xz", "application/x-xz"),
+    ("yaml", "application/yaml"),
+    ("yml", "application/yaml"),
+    ("zip", "application/zip"),
+    ("zst", "application/zstd"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order() {
+        for pair in TABLE.windows(2) {
+            assert!(pair[0].0 < pair[1].0, "{} before {}", pair[0].0, pair[1].0);
+        }
+        for (extension, media_type) in TABLE {
+            assert!(extension.len() <= LONGEST_EXTENSION, "{extension}");
+            assert!(!media_type.starts_with("text/") || media_type.ends_with("; charset=utf-8"), "{media_type}");
+        }
+    }
+
+    #[test]
+    fn types() {
+        let mut types = Types::default();
+        types.add("Foo", "text/foo");
+        types.add("md", "text/markdown; charset=latin1");
+        types.add("ü", "application/x-u");
+        for (name, expected) in [
+            ("index.html", "text/html; charset=utf-8"),
+            ("INDEX.HTM", "text/html; charset=utf-8"),
+            ("app.js", "text/javascript; charset=utf-8"),
+            ("app.mjs", "text/javascript; charset=utf-8"),
+            ("style.css", "text/css; charset=utf-8"),
+            ("app.wasm", "application/wasm"),
+            ("a.webp", "image/webp"),
+            ("a.avif", "image/avif"),
+            ("a.svg", "image/svg+xml"),
+            ("favicon.ico", "image/x-icon"),
+            ("a.woff2", "font/woff2"),
+            ("a.ttf", "font/ttf"),
+            ("app.webmanifest", "application/manifest+json"),
+            ("data.json", "application/json"),
+            ("a.pdf", "application/pdf"),
+            ("a.mp4", "video/mp4"),
+            ("a.m4a", "audio/mp4"),
+            ("a.wav", "audio/wav"),
+            ("a.vtt", "text/vtt; charset=utf-8"),
+            ("a.m3u8", "application/vnd.apple.mpegurl"),
+            ("a.ts", "video/mp2t"),
+            ("a.txt", PLAIN),
+            ("a.csv", "text/csv; charset=utf-8"),
+            ("a.tar.gz", "application/gzip"),
+            ("a.foo", "text/foo; charset=utf-8"),
+            ("a.FOO", "text/foo; charset=utf-8"),
+            ("a.md", "text/markdown; charset=latin1"),
+            ("a.ü", "application/x-u"),
+            ("a.Ü", "application/x-u"),
+            ("README", PLAIN),
+            ("Makefile", PLAIN),
+            ("LICENSE.gz", "application/gzip"),
+            ("apple-app-site-association", "application/json"),
+            ("html", UNKNOWN),
+            (".html", UNKNOWN),
+            ("a.", UNKNOWN),
+            ("a.html ", UNKNOWN),
+            ("a.html.unheard", UNKNOWN),
+            ("", UNKNOWN),
+            ("ü.txt", PLAIN),
+        ] {
+            assert_eq!(types.of(name.as_bytes()), expected, "{name}");
+        }
+        assert_eq!(types.of(b"\xff.txt"), PLAIN);
+        assert_eq!(types.of(b"a.\xff"), UNKNOWN);
+        types.set_default("text/plain");
+        assert_eq!(types.of(b"unheard"), PLAIN);
+    }
+}

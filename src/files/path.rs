@@ -1,0 +1,315 @@
+//! The path of a target becomes a path beneath the folder: split, decoded once, resolved. Called by `handler`.
+//! It looks at bytes only; whether anything is there, and whether it may be read, is `find`'s concern.
+//!
+//! A file has one path: another way to write it (`/a/../b`, `//b`, `/./b`) is sent there by a redirect,
+//! so that whoever guards `/private/` by looking at [`Request::path`](crate::Request::path) guards all of it.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+
+/// What may stand in a segment of a path as it is (RFC 3986, section 3.3: pchar).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'&')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b'+')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=')
+    .remove(b':')
+    .remove(b'@');
+
+const LONGEST_NAME: usize = 255; // NAME_MAX, and no file system of Linux has longer ones
+const LONGEST_PATH: usize = 4095; // PATH_MAX less its NUL
+
+/// What a path asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Something beneath the folder.
+    Path(FilePath),
+    /// The same thing by its one right name: a path from the top of the server, percent-encoded.
+    Moved(String),
+    /// Nothing that could be there.
+    Missing,
+    /// No path at all.
+    Malformed,
+}
+
+/// A path beneath the folder, in the bytes of the file system.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FilePath {
+    /// The segments with a slash between them; empty for the folder itself. None of them is empty, `.` or `..`,
+    /// nor holds a slash or NUL.
+    pub bytes: Vec<u8>,
+    /// Whether a slash came after the last segment, as after the name of a folder.
+    pub slash: bool,
+    /// Whether this is how everybody writes it: no byte is escaped without need. What is asked for
+    /// in other ways is served, but not remembered: else one file could fill the whole cache.
+    pub usual: bool,
+}
+
+/// Take the path of a request apart. `mount` are the segments that stand before the folder.
+pub(super) fn resolve(raw: &str, mount: &[Vec<u8>]) -> Asked {
+    let Some(rest) = raw.strip_prefix('/') else { return Asked::Malformed };
+    let mut walk = Walk { usual: true, ..Walk::default() };
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        match walk.step(segment, segments.peek().is_none()) {
+            Step::On => {}
+            Step::Malformed => return Asked::Malformed,
+            Step::Missing => walk.missing = true, // what comes after may still be malformed
+        }
+    }
+    walk.end(mount)
+}
+
+/// Whether one of the segments is hidden: its name begins with a dot.
+/// `.well-known` at the top is not (RFC 8615).
+pub(super) fn is_hidden(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'/')
+        .enumerate()
+        .any(|(depth, name)| name.starts_with(b".") && !(depth == 0 && name == b".well-known"))
+}
+
+/// The last segment.
+pub(super) fn name(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
+}
+
+/// The path of the folder that something is in.
+pub(super) fn parent(path: &[u8]) -> &[u8] {
+    match memchr::memrchr(b'/', path) {
+        Some(slash) => &path[..slash],
+        None => b"",
+    }
+}
+
+/// The path of something in a folder.
+pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
+}
+
+/// A name as it stands in a target or a link.
+pub(super) fn encode(segment: &[u8]) -> percent_encoding::PercentEncode<'_> {
+    percent_encode(segment, SEGMENT)
+}
+
+/// The path of a folder or file from the top of the server: one slash at its front, and never two,
+/// which would be the name of another host (RFC 3986, section 4.2); a back-slash is escaped, as browsers take it for a slash.
+pub(super) fn location<'a>(segments: impl IntoIterator<Item = &'a [u8]>, slash: bool) -> String {
+    let mut location = String::new();
+    for segment in segments {
+        location.push('/');
+        location.extend(encode(segment));
+    }
+    if slash || location.is_empty() {
+        location.push('/');
+    }
+    location
+}
+
+/// On the way from the top to what is asked for.
+#[derive(Default)]
+struct Walk {
+    segments: Vec<Vec<u8>>,
+    slash: bool,
+    usual: bool,
+    untidy: bool,
+    missing: bool,
+}
+
+enum Step {
+    On,
+    Missing,
+    Malformed,
+}
+
+impl Walk {
+    fn step(&mut self, segment: &str, last: bool) -> Step {
+        let Some(name) = self.decode(segment) else { return Step::Malformed };
+        match &name[..] {
+            b"" => {
+                self.slash |= last;
+                self.untidy |= !last;
+            }
+            b"." | b".." => {
+                if name.len() == 2 && self.segments.pop().is_none() {
+                    return Step::Malformed;
+                }
+                self.slash |= last;
+                self.untidy = true;
+            }
+            // An escaped slash is part of a name, and no file has such a name.
+            _ if name.len() > LONGEST_NAME || name.contains(&b'/') => return Step::Missing,
+            _ => self.segments.push(name),
+        }
+        Step::On
+    }
+
+    fn decode(&mut self, segment: &str) -> Option<Vec<u8>> {
+        let mut name = Vec::with_capacity(segment.len());
+        let mut bytes = segment.bytes();
+        while let Some(byte) = bytes.next() {
+            name.push(match byte {
+                b'%' => self.decode_escape(bytes.next()?, bytes.next()?)?,
+                0 => return None,
+                _ => byte,
+            });
+        }
+        Some(name)
+    }
+
+    fn decode_escape(&mut self, high: u8, low: u8) -> Option<u8> {
+        let byte = (char::from(high).to_digit(16)? * 16 + char::from(low).to_digit(16)?) as u8;
+        let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        self.usual &= !unreserved && !high.is_ascii_lowercase() && !low.is_ascii_lowercase();
+        (byte != 0).then_some(byte)
+    }
+
+    fn end(self, mount: &[Vec<u8>]) -> Asked {
+        let length: usize = self.segments.iter().map(|segment| segment.len() + 1).sum();
+        if self.missing || length > LONGEST_PATH || !self.segments.starts_with(mount) {
+            return Asked::Missing;
+        }
+        let beneath = &self.segments[mount.len()..];
+        let slash = self.slash && !self.segments.is_empty();
+        if self.untidy || (beneath.is_empty() && !self.slash) {
+            return Asked::Moved(location(self.segments.iter().map(Vec::as_slice), slash || beneath.is_empty()));
+        }
+        Asked::Path(FilePath { bytes: beneath.join(&b'/'), slash: self.slash, usual: self.usual })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(raw: &str, mount: &[&str]) -> String {
+        let mount: Vec<Vec<u8>> = mount.iter().map(|segment| segment.as_bytes().to_vec()).collect();
+        match resolve(raw, &mount) {
+            Asked::Path(path) => format!(
+                "{}{}{}",
+                path.bytes.escape_ascii(),
+                if path.slash { "/" } else { "" },
+                if path.usual { "" } else { " (unusual)" }
+            ),
+            Asked::Moved(location) => format!("-> {location}"),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn paths() {
+        let long = "a".repeat(256);
+        let deep = "/a".repeat(2048);
+        for (raw, expected) in [
+            ("/", "/"),
+            ("/a", "a"),
+            ("/a/", "a/"),
+            ("/a/b.txt", "a/b.txt"),
+            ("/a%20b", "a b"),
+            ("/%61", "a (unusual)"),
+            ("/%c3%bc", "\\xc3\\xbc (unusual)"),
+            ("/%C3%BC", "\\xc3\\xbc"),
+            ("/%FF", "\\xff"),
+            ("/%2541", "%41"),
+            ("/a%5Cb", "a\\\\b"),
+            ("/a\\b", "a\\\\b"),
+            ("/a+b", "a+b"),
+            ("/...", "..."),
+            ("/a/...", "a/..."),
+            ("/.a", ".a"),
+            // one name for everything
+            ("//", "-> /"),
+            ("//a", "-> /a"),
+            ("//evil.example/..", "-> /"),
+            ("//evil.example/../sub", "-> /sub"),
+            ("//evil.example/sub/", "-> /evil.example/sub/"),
+            ("/\\evil.example/x/..", "-> /%5Cevil.example/"),
+            ("/./%5Cevil.example", "-> /%5Cevil.example"),
+            ("/./\\evil.example", "-> /%5Cevil.example"),
+            ("/a//b", "-> /a/b"),
+            ("/a//", "-> /a/"),
+            ("/a/./b", "-> /a/b"),
+            ("/a/%2e/b", "-> /a/b"),
+            ("/a/../b", "-> /b"),
+            ("/a/%2e%2E/b", "-> /b"),
+            ("/a/.%2e/b", "-> /b"),
+            ("/a/..", "-> /"),
+            ("/a/b/..", "-> /a/"),
+            ("/a/.", "-> /a/"),
+            ("/.", "-> /"),
+            ("/a/%0D%0Ax/../b%0D%0A", "-> /a/b%0D%0A"),
+            ("/a/./ü", "-> /a/%C3%BC"),
+            // no path
+            ("", "Malformed"),
+            ("*", "Malformed"),
+            ("a", "Malformed"),
+            ("/..", "Malformed"),
+            ("/../a", "Malformed"),
+            ("/a/../../b", "Malformed"),
+            ("/%2e%2e/etc/passwd", "Malformed"),
+            ("/%", "Malformed"),
+            ("/%a", "Malformed"),
+            ("/%zz", "Malformed"),
+            ("/%+1", "Malformed"),
+            ("/%00", "Malformed"),
+            ("/a%00b", "Malformed"),
+            ("/a\0b", "Malformed"),
+            ("/a%2Fb/%00", "Malformed"),
+            // nothing that could be there
+            ("/a%2Fb", "Missing"),
+            ("/%2F", "Missing"),
+            ("/..%2F..%2Fetc/passwd", "Missing"),
+            (&format!("/{long}"), "Missing"),
+            (&deep, "Missing"),
+        ] {
+            assert_eq!(shown(raw, &[]), expected, "{raw}");
+        }
+    }
+
+    #[test]
+    fn paths_behind_a_mount() {
+        for (raw, expected) in [
+            ("/static/a", "a"),
+            ("/static/", "/"),
+            ("/static", "-> /static/"),
+            ("/%73tatic/a", "a (unusual)"),
+            ("//static/a", "-> /static/a"),
+            ("/static//a", "-> /static/a"),
+            ("/static/..", "Missing"),
+            ("/static/../a", "Missing"),
+            ("/x/../static/a", "-> /static/a"),
+            ("/static2/a", "Missing"),
+            ("/", "Missing"),
+            ("/a", "Missing"),
+        ] {
+            assert_eq!(shown(raw, &["static"]), expected, "{raw}");
+        }
+    }
+
+    #[test]
+    fn hidden_names() {
+        for (path, expected) in [
+            ("", false),
+            ("a", false),
+            (".a", true),
+            ("a/.b/c", true),
+            ("a/b.c", false),
+            (".well-known", false),
+            (".well-known/acme-challenge/x", false),
+            (".well-known/.x", true),
+            (".well-known2", true),
+            ("a/.well-known/x", true),
+        ] {
+            assert_eq!(is_hidden(path.as_bytes()), expected, "{path}");
+        }
+    }
+}

@@ -21,7 +21,11 @@ struct Greeting {
 impl Conversation for Greeting {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
         if turn.input.is_empty() {
-            return if turn.input.ended() { Next::Close } else { Next::Rest { within: Some(Duration::from_secs(600)) } };
+            return if turn.input.ended() {
+                Next::Close
+            } else {
+                Next::Rest { within: Some(Duration::from_secs(600)) }
+            };
         }
         if !self.may_block {
             self.may_block = true;

@@ -115,7 +115,7 @@ fn not_allowed(allow: &str) -> Error {
 
 fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
-    let notes = Http::new(Notes::default()).max_body(64 << 10); // longer: 413, and not read
+    let notes = Http::new(Notes::default()).body_limit(64 << 10); // longer: 413, and not read
     let server = TcpServer::bind(address, notes)?;
     println!("Serving HTTP at http://{}/notes ...", server.local_addr());
     server.serve_forever()

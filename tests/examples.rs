@@ -18,11 +18,21 @@ fn hello_answers_and_echoes() {
     assert_eq!((answer.status, answer.body.as_str()), (200, "Hello, World!"), "{answer:?}");
     assert!(answer.field("content-type").is_some_and(|kind| kind.starts_with("text/plain")), "{answer:?}");
     let answer = hello.ask("HEAD", "/", &[], "");
-    assert_eq!((answer.status, answer.body.as_str(), answer.field("content-length")), (200, "", Some("13")), "{answer:?}");
+    assert_eq!(
+        (answer.status, answer.body.as_str(), answer.field("content-length")),
+        (200, "", Some("13")),
+        "{answer:?}"
+    );
     let long = "x".repeat(200_000); // past the bound of what is held in memory
     for body in ["", "some bytes", &long] {
         let answer = hello.ask("POST", "/echo", &[], body);
-        assert!(answer.status == 200 && answer.body == body, "{} bytes: {} {}", body.len(), answer.head, answer.body.len());
+        assert!(
+            answer.status == 200 && answer.body == body,
+            "{} bytes: {} {}",
+            body.len(),
+            answer.head,
+            answer.body.len()
+        );
     }
     for (method, target, status) in [("GET", "/other", 404), ("POST", "/", 404), ("PUT", "/", 501)] {
         assert_eq!(hello.ask(method, target, &[], "").status, status, "{method} {target}");
@@ -62,7 +72,7 @@ fn echo_serves_many_at_once_and_to_the_last_byte() {
     let echo = start("echo");
     let mut clients: Vec<_> = (0..50).map(|_| echo.connect()).collect();
     for (number, client) in clients.iter_mut().enumerate().rev() {
-        write!(client, "client {number}\n").unwrap();
+        writeln!(client, "client {number}").unwrap();
     }
     for (number, client) in clients.iter_mut().enumerate() {
         assert_eq!(read_until(client, b"\n").unwrap(), format!("client {number}\n").as_bytes());
@@ -103,7 +113,10 @@ fn notes_are_made_read_and_removed() {
     let json = ["Content-Type: application/json"];
     let form = ["Content-Type: application/x-www-form-urlencoded"];
     let made = notes.ask("POST", "/notes", &json, r#"{"text":"milk"}"#);
-    assert_eq!((made.status, made.field("location"), made.body.as_str()), (201, Some("/notes/1"), r#"{"id":1,"text":"milk"}"#));
+    assert_eq!(
+        (made.status, made.field("location"), made.body.as_str()),
+        (201, Some("/notes/1"), r#"{"id":1,"text":"milk"}"#)
+    );
     let made = notes.ask("POST", "/notes", &form, "text=bread+%26+butter");
     assert_eq!((made.status, made.field("location")), (201, Some("/notes/2")), "{made:?}");
     let all = notes.get("/notes").body;

@@ -44,15 +44,15 @@ impl fmt::Display for Place {
 
 /// `ADDR[:PORT]`: `127.0.0.1`, `127.0.0.1:9000`, `localhost:9000`, `::1`, `[::1]`, `[::1]:9000`.
 pub fn parse(text: &str) -> Result<(String, Option<u16>), String> {
+    if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '/') {
+        return Err("an address is wanted, such as 127.0.0.1 or localhost:8000, and no URL or path".into());
+    }
     let (host, port) = split(text)?;
     if host.is_empty() {
         return Err("an address is wanted, such as 127.0.0.1, 0.0.0.0 or [::1]:8000".into());
     }
     if host.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!("an address is wanted, such as 127.0.0.1; for a port say -p {host}"));
-    }
-    if host.chars().any(|c| c.is_control() || c.is_whitespace() || c == '/') {
-        return Err("an address is wanted, such as 127.0.0.1 or localhost:8000, and no URL or path".into());
     }
     Ok((host.to_owned(), port.map(self::port).transpose()?))
 }
@@ -67,7 +67,7 @@ pub fn port(text: &str) -> Result<u16, String> {
 fn split(text: &str) -> Result<(&str, Option<&str>), String> {
     if let Some(rest) = text.strip_prefix('[') {
         let (inside, behind) = rest.split_once(']').ok_or("the ']' of an address such as [::1]:8000 is missing")?;
-        if !inside.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok()) {
+        if !is_v6(inside) {
             return Err("between the brackets an IPv6 address is wanted, such as [::1]:8000".into());
         }
         return match behind {
@@ -80,10 +80,15 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
     }
     match text.matches(':').count() {
         0 => Ok((text, None)),
-        1 => Ok(text.split_once(':').map(|(host, port)| (host, Some(port))).unwrap_or((text, None))),
-        _ if text.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok()) => Ok((text, None)),
+        1 => Ok(text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))),
+        _ if is_v6(text) => Ok((text, None)),
         _ => Err("that is no address; one of IPv6 with a port is written [::1]:8000".into()),
     }
+}
+
+/// An IPv6 address, maybe with its zone: `fe80::1%eth0`.
+fn is_v6(text: &str) -> bool {
+    text.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
 }
 
 #[cfg(test)]

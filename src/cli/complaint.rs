@@ -58,7 +58,11 @@ impl Complaint {
 
     /// A name that leads to no address.
     pub fn unknown_host(host: &str, error: &io::Error) -> Complaint {
-        let line = format!("no address is known for '{}' ({}); give one such as 127.0.0.1 with -b", plain(host), reason(error));
+        let line = format!(
+            "no address is known for '{}' ({}); give one such as 127.0.0.1 with -b",
+            plain(host),
+            reason(error)
+        );
         Complaint { line, status: CANNOT }
     }
 

@@ -8,12 +8,12 @@ use std::io::{self, Write};
 use std::panic;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use log::{LevelFilter, Log, Metadata, Record};
-use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, UtcOffset, WriteLogger, format_description};
+use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, WriteLogger};
 
 use super::complaint::plain;
 use super::options::Loudness;
@@ -39,9 +39,10 @@ pub fn start(loudness: Loudness) -> Running {
     };
     let loggers: Vec<Box<dyn SharedLogger>> = vec![
         WriteLogger::new(access, bare(), Lines::new(&store)),
-        WriteLogger::new(other, with_time_and_level(), Lines::new(&store)),
+        WriteLogger::new(other, with_level(), Lines::new(&store)),
     ];
-    if log::set_boxed_logger(Box::new(OneLine(CombinedLogger::new(loggers)))).is_ok() {
+    let logger = OneLine { loggers: CombinedLogger::new(loggers), zone: TimeZone::system() };
+    if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(access.max(other));
     }
     panic::set_hook(Box::new(|panic| log::error!("{panic}"))); // std's own writes to stderr and would wait for it
@@ -58,32 +59,20 @@ impl Running {
     }
 }
 
-/// Seconds east of Greenwich, at that moment, by `TZ` or /etc/localtime; 0 if they say nothing.
-pub fn local_offset(at: SystemTime) -> i32 {
-    Timestamp::try_from(at).map_or(0, |at| TimeZone::system().to_offset(at).seconds())
-}
-
-/// Nothing before the message.
+/// Nothing before the message: an access line is whole.
 fn bare() -> Config {
     only_message().add_filter_allow_str(ACCESS).build()
 }
 
-/// `[16/Jun/2022 06:34:59] [WARN] ` before the message.
-fn with_time_and_level() -> Config {
-    let offset = UtcOffset::from_whole_seconds(local_offset(SystemTime::now())).unwrap_or(UtcOffset::UTC);
-    only_message()
-        .set_time_level(LevelFilter::Error)
-        .set_max_level(LevelFilter::Error)
-        .set_time_offset(offset)
-        .set_time_format_custom(format_description!("[[[day]/[month repr:short]/[year] [hour]:[minute]:[second]]"))
-        .add_filter_ignore_str(ACCESS)
-        .build()
+/// `[WARN] ` before the message.
+fn with_level() -> Config {
+    only_message().set_max_level(LevelFilter::Error).add_filter_ignore_str(ACCESS).build()
 }
 
 fn only_message() -> ConfigBuilder {
     let mut config = ConfigBuilder::new();
     config
-        .set_time_level(LevelFilter::Off)
+        .set_time_level(LevelFilter::Off) // simplelog knows one offset from UTC for good; see `OneLine`
         .set_max_level(LevelFilter::Off)
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Off)
@@ -91,22 +80,38 @@ fn only_message() -> ConfigBuilder {
     config
 }
 
-/// Sees to it that a message is one line, whatever a client or a cause had in it.
-struct OneLine(Box<CombinedLogger>);
+/// Sees to it that a message is one line, whatever a client or a cause had in it, and tells its local time.
+struct OneLine {
+    loggers: Box<CombinedLogger>,
+    zone: TimeZone,
+}
+
+impl OneLine {
+    fn line(&self, record: &Record<'_>) -> String {
+        let message = plain(&record.args().to_string());
+        if record.target() == ACCESS {
+            return message;
+        }
+        let now = Timestamp::now().to_zoned(self.zone.clone());
+        format!("[{}] {message}", now.strftime("%d/%b/%Y %H:%M:%S"))
+    }
+}
 
 impl Log for OneLine {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.0.enabled(metadata)
+        self.loggers.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
-        let message = plain(&record.args().to_string());
-        let line = Record::builder().metadata(record.metadata().clone()).args(format_args!("{message}")).build();
-        self.0.log(&line);
+        if self.enabled(record.metadata()) {
+            let line = self.line(record);
+            let metadata = record.metadata().clone();
+            self.loggers.log(&Record::builder().metadata(metadata).args(format_args!("{line}")).build());
+        }
     }
 
     fn flush(&self) {
-        self.0.flush();
+        self.loggers.flush();
     }
 }
 

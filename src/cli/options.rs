@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use modest::Symlinks;
 
 use super::address::{self, Place};
 use super::complaint::{Complaint, plain, shown};
@@ -30,6 +31,12 @@ pub struct Settings {
     pub workers: Option<usize>,
     /// How much is logged.
     pub loudness: Loudness,
+    /// Which symbolic links are followed.
+    pub symlinks: Symlinks,
+    /// Whether hidden files are served.
+    pub hidden: bool,
+    /// What `Cache-Control` says of files; the library's default unless told.
+    pub cache_control: Option<String>,
     given: Given,
 }
 
@@ -53,7 +60,7 @@ struct Given {
 
 /// One option: how it is called, what the help says of it, and what it sets.
 struct Opt {
-    short: char,
+    short: Option<char>,
     long: &'static str,
     /// The name of its value, if it takes one.
     value: Option<&'static str>,
@@ -64,10 +71,10 @@ struct Opt {
 /// The table. Its order is that of the help.
 const OPTIONS: &[Opt] = &[
     Opt {
-        short: 'b',
+        short: Some('b'),
         long: "bind",
         value: Some("ADDR[:PORT]"),
-        help: "Listen on this address: 0.0.0.0 or :: for the whole network, [::1]:9000 with a port [default: 127.0.0.1]",
+        help: "Where to listen; 0.0.0.0 opens it to the network [default: 127.0.0.1]",
         set: |settings, text| {
             let (host, port) = address::parse(text)?;
             settings.place.host = host;
@@ -75,17 +82,17 @@ const OPTIONS: &[Opt] = &[
         },
     },
     Opt {
-        short: 'p',
+        short: Some('p'),
         long: "port",
         value: Some("PORT"),
-        help: "Listen on this port; 0 takes any free one [default: 8000]",
+        help: "The port; 0 takes any free one [default: 8000]",
         set: |settings, text| settings.set_port("-p", address::port(text)?),
     },
     Opt {
-        short: 'w',
+        short: Some('w'),
         long: "workers",
         value: Some("N"),
-        help: "Run at most so many handlers at once [default: 16, or 4 for each processor if that is more]",
+        help: "How many handlers run at once [default: 16 or 4 a processor]",
         set: |settings, text| {
             let count = text.parse().ok().filter(|count| (1..=MOST_WORKERS).contains(count));
             settings.workers = Some(count.ok_or_else(|| format!("a number from 1 to {MOST_WORKERS} is wanted"))?);
@@ -93,7 +100,7 @@ const OPTIONS: &[Opt] = &[
         },
     },
     Opt {
-        short: 'q',
+        short: Some('q'),
         long: "quiet",
         value: None,
         help: "Log nothing",
@@ -103,12 +110,49 @@ const OPTIONS: &[Opt] = &[
         },
     },
     Opt {
-        short: 'v',
+        short: Some('v'),
         long: "verbose",
         value: None,
-        help: "Log what the server does besides each request",
+        help: "Log more than the requests",
         set: |settings, _| {
             settings.loudness = Loudness::Verbose;
+            Ok(())
+        },
+    },
+    Opt {
+        short: None,
+        long: "follow-symlinks",
+        value: Some("WHERE"),
+        help: "Links followed: within, anywhere or none [default: within]",
+        set: |settings, text| {
+            settings.symlinks = match text {
+                "within" => Symlinks::WithinRoot,
+                "anywhere" => Symlinks::Follow,
+                "none" => Symlinks::Deny,
+                _ => return Err("one of within, anywhere and none is wanted".into()),
+            };
+            Ok(())
+        },
+    },
+    Opt {
+        short: None,
+        long: "hidden",
+        value: None,
+        help: "Serve hidden files, too: names with a dot in front",
+        set: |settings, _| {
+            settings.hidden = true;
+            Ok(())
+        },
+    },
+    Opt {
+        short: None,
+        long: "cache-control",
+        value: Some("VALUE"),
+        help: "The Cache-Control of files [default: no-cache: every edit shows]",
+        set: |settings, text| {
+            let sendable = !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b));
+            settings.cache_control =
+                Some(sendable.then(|| text.to_owned()).ok_or("plain text is wanted, such as max-age=3600")?);
             Ok(())
         },
     },
@@ -131,7 +175,7 @@ pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Complain
 fn command() -> Command {
     let folder = Arg::new("DIR")
         .value_parser(value_parser!(PathBuf))
-        .help("The folder to serve; a bare number that is no folder is taken for the port [default: .]");
+        .help("The folder to serve; a number that is no folder is a port [default: .]");
     let base = Command::new("modest")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Serve a folder over HTTP.")
@@ -159,6 +203,11 @@ impl Opt {
         }
     }
 
+    /// How it is written in a complaint.
+    fn name(&self) -> String {
+        self.short.map_or_else(|| format!("--{}", self.long), |short| format!("-{short}"))
+    }
+
     /// The word that was given with it: `None` if the option was not, an empty one for a switch.
     fn given<'a>(&self, matches: &'a ArgMatches) -> Option<&'a str> {
         match self.value {
@@ -172,8 +221,8 @@ fn settings(matches: &ArgMatches) -> Result<Settings, Complaint> {
     let mut settings = Settings::default();
     for option in OPTIONS {
         if let Some(word) = option.given(matches) {
-            let name = || format!("-{} {}", option.short, plain(word));
-            (option.set)(&mut settings, word).map_err(|said| Complaint::words(format!("{}: {said}", name().trim_end())))?;
+            (option.set)(&mut settings, word)
+                .map_err(|said| Complaint::words(format!("{} {}: {said}", option.name(), plain(word))))?;
         }
     }
     if let Some(word) = matches.get_one::<PathBuf>("DIR") {
@@ -190,7 +239,9 @@ impl Settings {
 
     fn set_port(&mut self, by: &'static str, port: u16) -> Result<(), String> {
         match self.given.port {
-            Some((other, before)) if before != port => Err(format!("the port is {before} by {other} already: name it once")),
+            Some((other, before)) if before != port => {
+                Err(format!("the port is {before} by {other} already: name it once"))
+            }
             _ => {
                 self.given.port = Some((by, port));
                 self.place.port = port;
@@ -274,6 +325,9 @@ mod tests {
             assert_eq!(read(words).map(|s| s.place.to_string()), Ok(place.into()), "{words:?}");
         }
         assert_eq!(read(&["src", "-w", "3"]).map(|s| (s.folder, s.workers)), Ok((Some("src".into()), Some(3))));
+        assert_eq!(read(&["--follow-symlinks=none"]).map(|s| s.symlinks), Ok(Symlinks::Deny));
+        assert_eq!(read(&["--hidden"]).map(|s| s.hidden), Ok(true));
+        assert_eq!(read(&["--cache-control", "max-age=60"]).map(|s| s.cache_control), Ok(Some("max-age=60".into())));
         assert_eq!(read(&["-q"]).map(|s| s.loudness), Ok(Loudness::Quiet));
         assert_eq!(read(&["--verbose"]).map(|s| s.loudness), Ok(Loudness::Verbose));
     }
@@ -294,6 +348,8 @@ mod tests {
             (&["-w", "99999999"], "-w 99999999: a number from 1"),
             (&["--prot", "1"], "there is no option --prot; --port is one"),
             (&["-x"], "there is no option -x"),
+            (&["--follow-symlinks", "some"], "--follow-symlinks some: one of within, anywhere and none"),
+            (&["--cache-control", "a\nb"], "--cache-control a\\nb: plain text"),
             (&["src", "tests"], "'tests' is one word too many"),
             (&["--quiet=yes"], "--quiet takes no value"),
         ] {

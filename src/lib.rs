@@ -13,5 +13,6 @@ pub use crate::http::{
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
 pub use tcp::{
-    Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, SharedBytes, Stage, Turn,
+    Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, SharedBytes, Stage, Stats,
+    Stopper, TcpServer, Turn,
 };

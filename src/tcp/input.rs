@@ -1,14 +1,20 @@
 //! Bytes that arrived and were not used yet. Filled by `connection`, used up by a conversation.
 
+use std::io;
+
 /// The bytes a conversation has not used yet.
 ///
 /// It is read no further than 64 KiB ahead of what the conversation uses: use bytes up, or nothing more comes.
 #[derive(Debug, Default)]
 pub struct Input {
-    buffer: Vec<u8>,
-    used: usize,
+    buffer: Vec<u8>, // as long as it may ever be filled; the unused bytes are `start..end`
+    start: usize,
+    end: usize,
     ended: bool,
 }
+
+/// No more than this is read ahead.
+pub(crate) const READ_AHEAD: usize = 64 * 1024;
 
 impl Input {
     /// An empty one.
@@ -18,21 +24,21 @@ impl Input {
 
     /// All that is there.
     pub fn bytes(&self) -> &[u8] {
-        &self.buffer[self.used..]
+        &self.buffer[self.start..self.end]
     }
 
-    /// `count` bytes are used up; they are gone at the next turn.
+    /// `count` bytes are used up.
     ///
     /// # Panics
     /// If there are not that many.
     pub fn consume(&mut self, count: usize) {
-        assert!(count <= self.buffer.len() - self.used, "more consumed than there is");
-        self.used += count;
+        assert!(count <= self.end - self.start, "more consumed than there is");
+        self.start += count;
     }
 
     /// Whether nothing is left.
     pub fn is_empty(&self) -> bool {
-        self.used == self.buffer.len()
+        self.start == self.end
     }
 
     /// Whether the client has sent all it will ever send. It may still be reading.
@@ -40,23 +46,62 @@ impl Input {
         self.ended
     }
 
-    /// Bytes arrived (also how a test feeds a conversation).
+    /// Bytes arrived: how a test feeds a conversation.
     pub fn extend(&mut self, bytes: &[u8]) {
-        self.forget_used();
-        self.buffer.extend_from_slice(bytes);
+        self.move_to_front();
+        if self.buffer.len() < self.end + bytes.len() {
+            self.buffer.resize(self.end + bytes.len(), 0);
+        }
+        self.buffer[self.end..self.end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len();
     }
 
-    /// The client has sent its last byte.
+    /// The client has sent its last byte: how a test ends a conversation.
     pub fn end(&mut self) {
         self.ended = true;
     }
 
-    fn forget_used(&mut self) {
-        if self.used == self.buffer.len() {
-            self.buffer.clear();
-        } else if self.used > 0 {
-            self.buffer.drain(..self.used);
+    /// Let `read` fill the room that is left, once; tells how many bytes came and whether the room was filled.
+    pub(super) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<(usize, bool)> {
+        if self.buffer.len() < READ_AHEAD {
+            self.buffer.resize(READ_AHEAD, 0);
         }
-        self.used = 0;
+        self.move_to_front();
+        let room = &mut self.buffer[self.end..];
+        let length = room.len();
+        let count = read(room)?;
+        self.end += count;
+        Ok((count, count == length))
+    }
+
+    /// Whether no more may be read ahead.
+    pub(super) fn is_full(&self) -> bool {
+        self.end - self.start >= READ_AHEAD
+    }
+
+    /// Begin with another client's unused bytes.
+    pub(super) fn begin(&mut self, unused: &[u8], ended: bool) {
+        self.clear();
+        if !unused.is_empty() {
+            self.extend(unused);
+        }
+        self.ended = ended;
+    }
+
+    /// Forget everything but the buffer.
+    pub(super) fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+        self.ended = false;
+    }
+
+    fn move_to_front(&mut self) {
+        if self.start == self.end {
+            self.end = 0;
+        } else if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+        }
+        self.start = 0;
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
+use std::io::IoSlice;
 use std::sync::Arc;
 
 /// Bytes shared by many answers: whatever can be seen as a slice and outlives the answer.
@@ -37,7 +38,12 @@ pub enum Piece {
 #[derive(Default)]
 pub struct Output {
     pieces: VecDeque<Piece>,
+    written: usize, // of the first piece, where that is bytes of our own
+    spare: Vec<u8>, // a buffer to use again
 }
+
+/// A spare buffer that has grown past this is not kept.
+const SPARE: usize = 64 * 1024;
 
 impl Output {
     /// Nothing owed.
@@ -48,7 +54,7 @@ impl Output {
     /// The bytes at the end of the output, to append to.
     pub fn bytes(&mut self) -> &mut Vec<u8> {
         if !matches!(self.pieces.back(), Some(Piece::Owned(_))) {
-            self.pieces.push_back(Piece::Owned(Vec::new()));
+            self.pieces.push_back(Piece::Owned(std::mem::take(&mut self.spare)));
         }
         match self.pieces.back_mut() {
             Some(Piece::Owned(bytes)) => bytes,
@@ -65,12 +71,12 @@ impl Output {
 
     /// How many bytes are owed.
     pub fn owed(&self) -> u64 {
-        self.pieces.iter().map(Piece::length).sum()
+        self.pieces.iter().map(Piece::length).sum::<u64>() - self.written as u64
     }
 
     /// Whether nothing is owed.
     pub fn is_empty(&self) -> bool {
-        self.pieces.iter().all(|piece| piece.length() == 0)
+        self.owed() == 0
     }
 
     /// The pieces, first to last (also how a test reads what a conversation said).
@@ -80,9 +86,83 @@ impl Output {
 
     /// Forget all of it.
     pub fn clear(&mut self) {
-        self.pieces.clear();
+        while self.pieces.front().is_some() {
+            self.drop_first();
+        }
+    }
+
+    /// What to write first: as many bytes from memory as lie in a row, or part of a file.
+    pub(super) fn first<'a>(&'a mut self, slices: &mut Vec<IoSlice<'a>>) -> First<'a> {
+        while self.pieces.front().is_some_and(|piece| piece.length() == self.written as u64) {
+            self.drop_first();
+        }
+        let mut skip = self.written;
+        for piece in self.pieces.iter_mut().take(SLICES) {
+            match piece {
+                Piece::Owned(bytes) => slices.push(IoSlice::new(&bytes[skip..])),
+                Piece::Shared { bytes, start, end } => slices.push(IoSlice::new(&(**bytes).as_ref()[*start..*end])),
+                Piece::File { file, start, length } if slices.is_empty() => {
+                    return First::File { file, start, length };
+                }
+                Piece::File { .. } => return First::Bytes { file_follows: true },
+            }
+            skip = 0;
+        }
+        if slices.is_empty() { First::Nothing } else { First::Bytes { file_follows: false } }
+    }
+
+    /// So many bytes from memory are written.
+    pub(super) fn advance(&mut self, mut count: usize) {
+        while count > 0 {
+            let Some(piece) = self.pieces.front_mut() else { return };
+            let length = piece.length() as usize - self.written;
+            if count >= length {
+                count -= length;
+                self.drop_first();
+                continue;
+            }
+            match piece {
+                Piece::Owned(_) => self.written += count,
+                Piece::Shared { start, .. } => *start += count,
+                Piece::File { .. } => unreachable!("files advance by themselves"),
+            }
+            return;
+        }
+    }
+
+    /// Whether part of a file is to be written next: that may wait for the disk.
+    pub(super) fn begins_with_file(&self) -> bool {
+        matches!(self.pieces.front(), Some(Piece::File { .. }))
+    }
+
+    fn drop_first(&mut self) {
+        self.written = 0;
+        if let Some(Piece::Owned(mut bytes)) = self.pieces.pop_front()
+            && bytes.capacity() <= SPARE
+        {
+            bytes.clear();
+            self.spare = bytes;
+        }
+    }
+
+    /// Forget the spare buffer: nothing is kept for a client who waits.
+    pub(super) fn shrink(&mut self) {
+        self.spare = Vec::new();
     }
 }
+
+/// What is to be written first.
+pub(super) enum First<'a> {
+    /// Nothing is owed.
+    Nothing,
+    /// The slices handed back.
+    Bytes { file_follows: bool },
+    /// Part of a file; both numbers move on as it is sent.
+    File { file: &'a File, start: &'a mut u64, length: &'a mut u64 },
+}
+
+/// As many pieces go into one system call.
+const SLICES: usize = 16;
 
 impl Piece {
     /// How many bytes it stands for.

@@ -1,0 +1,237 @@
+//! What all workers of one server share: the hand-overs, the protocol, the settings, the counts.
+//! Made by `server`, used by `workers`.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Waker};
+
+use super::connection::{Connection, House, Seat};
+use super::conversation::Protocol;
+use super::handover::{Hands, Held, Slots, Token};
+use super::waiting_room::WaitingRoom;
+
+/// A connection as it moves from place to place.
+pub type Guest = Box<Connection<Seated>>;
+/// The poller in a worker's hands.
+pub type HeldPoller<'a> = Held<'a, Guest, WaitingRoom, Waker>;
+
+/// What all workers share.
+pub struct Engine {
+    pub hands: Hands<Guest, WaitingRoom, Waker>,
+    protocol: Arc<dyn Protocol>,
+    registry: Registry,
+    write_timeout: Duration,
+    max_connections: usize,
+    connections: AtomicUsize,
+    accepted: AtomicU64,
+    room_wanted: AtomicBool, // nobody is let in for want of descriptors
+    room_freed: AtomicBool,  // since then one was freed
+    closing: Mutex<Closing>,
+    progress: Condvar, // of the stop
+}
+
+/// What the engine is built with.
+pub struct Plan {
+    pub workers: usize,
+    pub cores: usize,
+    pub line: usize,
+    pub line_timeout: Duration,
+    pub write_timeout: Duration,
+    pub max_connections: usize,
+}
+
+/// How far a stop has come.
+#[derive(Default)]
+struct Closing {
+    closed_up: bool,
+    working: usize,
+}
+
+/// What a server is doing at this moment, and has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Clients accepted so far.
+    pub accepted: u64,
+    /// Clients connected now.
+    pub connections: usize,
+    /// Connections that wait for their client.
+    pub parked: usize,
+    /// Connections that are ready and wait for a worker.
+    pub queued: usize,
+    /// Connections that wait for a slot.
+    pub in_line: usize,
+    /// Handlers that are running (slots taken).
+    pub running: usize,
+    /// Connections refused so far for want of a slot.
+    pub refused: u64,
+}
+
+impl Engine {
+    pub fn new(room: WaitingRoom, bell: Waker, protocol: Arc<dyn Protocol>, plan: &Plan) -> io::Result<Engine> {
+        let registry = room.registry()?;
+        let slots = Slots::new(plan.workers, plan.line, plan.line_timeout);
+        // One thread more than slots: someone is always at the door.
+        let threads = plan.workers + 1;
+        Ok(Engine {
+            hands: Hands::new(room, bell, threads, plan.cores, slots),
+            protocol,
+            registry,
+            write_timeout: plan.write_timeout,
+            max_connections: plan.max_connections,
+            connections: AtomicUsize::new(0),
+            accepted: AtomicU64::new(0),
+            room_wanted: AtomicBool::new(false),
+            room_freed: AtomicBool::new(false),
+            closing: Mutex::new(Closing { closed_up: false, working: threads }),
+            progress: Condvar::new(),
+        })
+    }
+
+    /// What a turn needs to know.
+    pub fn house(&self) -> House<'_> {
+        House {
+            protocol: &*self.protocol,
+            registry: &self.registry,
+            write_timeout: self.write_timeout,
+            stopping: self.hands.is_stopping(),
+        }
+    }
+
+    /// A seat for a newcomer, with the poller told.
+    pub fn seat(self: &Arc<Self>, mut stream: TcpStream) -> io::Result<(TcpStream, Seated)> {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        self.connections.fetch_add(1, Ordering::SeqCst);
+        let seated = Seated { engine: self.clone(), token: self.hands.seats().take() };
+        self.registry.register(&mut stream, mio::Token(seated.token.to_usize()), Interest::READABLE)?;
+        Ok((stream, seated))
+    }
+
+    /// As many are connected as may be.
+    pub fn is_full(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) >= self.max_connections
+    }
+
+    /// From now on, whoever leaves says so.
+    pub fn want_room(&self) {
+        self.room_wanted.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether somebody left since room was wanted. To be asked after [`Held::about_to_wait`].
+    pub fn room_was_freed(&self) -> bool {
+        self.room_freed.load(Ordering::SeqCst) && self.room_freed.swap(false, Ordering::SeqCst)
+    }
+
+    /// The door is closed and everybody has heard of the stop.
+    pub fn closed_up(&self) {
+        self.closing().closed_up = true;
+        self.progress.notify_all();
+    }
+
+    /// A worker went home.
+    pub fn left(&self) {
+        self.closing().working -= 1;
+        self.progress.notify_all();
+    }
+
+    /// Wait until the door is closed and nobody is connected any more; `grace`: how long at most after a stop began.
+    pub fn wait_until_empty(&self, stop_began: impl Fn() -> Option<Instant>, grace: Duration) {
+        let mut closing = self.closing();
+        loop {
+            if self.hands.is_over() || closing.closed_up && self.connections.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            closing = match stop_began() {
+                None => self.progress.wait(closing).unwrap_or_else(PoisonError::into_inner),
+                Some(began) => {
+                    let left = (began + grace).saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return;
+                    }
+                    self.progress.wait_timeout(closing, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Wait until all workers went home; `patience`: how long at most.
+    pub fn wait_until_left(&self, patience: Duration) -> bool {
+        let closing = self.closing();
+        let (closing, _) = self
+            .progress
+            .wait_timeout_while(closing, patience, |closing| closing.working > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        closing.working == 0
+    }
+
+    /// Begin to stop, and let whoever waits for the end know.
+    pub fn stop(&self) {
+        self.hands.stop();
+        let _closing = self.closing();
+        self.progress.notify_all();
+    }
+
+    /// End without waiting for anybody.
+    pub fn end(&self) {
+        self.hands.end();
+        let _closing = self.closing();
+        self.progress.notify_all();
+    }
+
+    pub fn stats(&self) -> Stats {
+        let slots = self.hands.slots();
+        let (in_line, running, refused) = (slots.in_line(), slots.taken(), slots.refused());
+        drop(slots);
+        Stats {
+            accepted: self.accepted.load(Ordering::Relaxed),
+            connections: self.connections.load(Ordering::SeqCst),
+            parked: self.hands.seats().parked(),
+            queued: self.hands.queued(),
+            in_line,
+            running,
+            refused,
+        }
+    }
+
+    fn closing(&self) -> MutexGuard<'_, Closing> {
+        self.closing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// A seat that is taken; dropped, it is given back.
+pub struct Seated {
+    engine: Arc<Engine>,
+    token: Token,
+}
+
+impl Seat for Seated {
+    fn token(&self) -> Token {
+        self.token
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        let engine = &self.engine;
+        engine.hands.seats().leave(self.token);
+        let left = engine.connections.fetch_sub(1, Ordering::SeqCst) - 1;
+        if engine.room_wanted.swap(false, Ordering::SeqCst) {
+            engine.room_freed.store(true, Ordering::SeqCst);
+            engine.hands.ring_if_polling();
+        }
+        if left == 0 && engine.hands.is_stopping() {
+            let _closing = engine.closing();
+            engine.progress.notify_all();
+        }
+    }
+}

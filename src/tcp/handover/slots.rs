@@ -1,0 +1,120 @@
+//! Slots, and the line for them: at most so many turns at once may block.
+//! Who frees a slot takes the head of the line as its own next turn; a newcomer gets one only if the line is empty.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// What became of a wish for a slot.
+pub enum Entry<C> {
+    /// Here is one; give it back.
+    Slot(usize, C),
+    /// Stands in line; somebody else will go on with it.
+    InLine,
+    /// The line is full.
+    Full(C),
+}
+
+/// All slots and the line. One lock around it.
+pub struct Slots<C> {
+    free: Vec<usize>,
+    since: Vec<Option<Instant>>, // what runs in each slot, since when
+    line: VecDeque<(C, Instant)>,
+    places: usize,
+    patience: Duration,
+    refused: u64,
+}
+
+impl<C> Slots<C> {
+    pub fn new(slots: usize, places: usize, patience: Duration) -> Slots<C> {
+        Slots {
+            free: (0..slots).rev().collect(),
+            since: vec![None; slots],
+            line: VecDeque::new(),
+            places,
+            patience,
+            refused: 0,
+        }
+    }
+
+    /// Enter, or stand in line.
+    pub fn enter(&mut self, connection: C, now: Instant) -> Entry<C> {
+        // A slot is free only while nobody stands in line: see `give_back`.
+        if let Some(slot) = self.free.pop() {
+            self.since[slot] = Some(now);
+            Entry::Slot(slot, connection)
+        } else if self.line.len() < self.places {
+            self.line.push_back((connection, now));
+            Entry::InLine
+        } else {
+            self.refused += 1;
+            Entry::Full(connection)
+        }
+    }
+
+    /// Enter, if there is a free slot.
+    pub fn try_enter(&mut self, now: Instant) -> Option<usize> {
+        let slot = self.free.pop()?;
+        self.since[slot] = Some(now);
+        Some(slot)
+    }
+
+    /// A turn in this slot is over: the head of the line has it now and is yours to serve, or it is free.
+    pub fn give_back(&mut self, slot: usize, now: Instant) -> Option<C> {
+        match self.line.pop_front() {
+            Some((connection, _)) => {
+                self.since[slot] = Some(now);
+                Some(connection)
+            }
+            None => {
+                self.since[slot] = None;
+                self.free.push(slot);
+                None
+            }
+        }
+    }
+
+    /// Somebody stands in line.
+    pub fn has_line(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// When the head of the line has stood too long.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.line.front().map(|(_, since)| *since + self.patience)
+    }
+
+    /// Those who have stood too long.
+    pub fn late(&mut self, now: Instant) -> Vec<C> {
+        let mut late = Vec::new();
+        while self.deadline().is_some_and(|deadline| deadline <= now) {
+            late.extend(self.line.pop_front().map(|(connection, _)| connection));
+        }
+        self.refused += late.len() as u64;
+        late
+    }
+
+    /// Everybody in line.
+    pub fn empty_out(&mut self) -> Vec<C> {
+        self.line.drain(..).map(|(connection, _)| connection).collect()
+    }
+
+    /// How many stand in line.
+    pub fn in_line(&self) -> usize {
+        self.line.len()
+    }
+
+    /// How many found no place in line, or stood there too long.
+    pub fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// How many slots are taken.
+    pub fn taken(&self) -> usize {
+        self.since.len() - self.free.len()
+    }
+
+    /// How many have been running longer than this.
+    pub fn longer_than(&self, limit: Duration, now: Instant) -> usize {
+        self.since.iter().flatten().filter(|since| now.saturating_duration_since(**since) > limit).count()
+    }
+}

@@ -1,0 +1,33 @@
+//! Locks, atomics, parking and the queue, under one name each.
+//! `handover` takes them from here and nowhere else, so that the model check can run that very file on others
+//! (`tests/laws.rs`).
+
+pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+pub use std::sync::{Mutex, MutexGuard, PoisonError};
+pub use std::thread::{Thread, current, park, park_timeout};
+
+/// A queue that any thread may lay into and draw from.
+pub struct Queue<T> {
+    lay: crossbeam_channel::Sender<T>,
+    draw: crossbeam_channel::Receiver<T>,
+}
+
+impl<T> Queue<T> {
+    pub fn new() -> Queue<T> {
+        let (lay, draw) = crossbeam_channel::unbounded();
+        Queue { lay, draw }
+    }
+
+    pub fn push(&self, item: T) {
+        // The receiver lives as long as the sender, beside it.
+        let _ = self.lay.send(item);
+    }
+
+    pub fn pop(&self) -> Option<T> {
+        self.draw.try_recv().ok()
+    }
+
+    pub fn len(&self) -> usize {
+        self.draw.len()
+    }
+}

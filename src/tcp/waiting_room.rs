@@ -1,0 +1,197 @@
+//! Who is ready, and who knocks: the poller and the door. Held by one worker at a time (see `handover`).
+//! Uses mio; knows nothing of connections but their tokens.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Registry, Waker};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
+use super::handover::{Bell, Mark, Token};
+
+/// The poller and the door.
+pub struct WaitingRoom {
+    poll: Poll,
+    events: Events,
+    door: Door,
+}
+
+const DOOR: mio::Token = mio::Token(usize::MAX);
+const BELL: mio::Token = mio::Token(usize::MAX - 1);
+const EVENTS: usize = 1024;
+
+impl Bell for Waker {
+    fn ring(&self) {
+        // It fails only without memory in the kernel; whoever waits then returns at its deadline.
+        let _ = self.wake();
+    }
+}
+
+impl WaitingRoom {
+    /// A waiting room with this listener for a door, and its bell.
+    pub fn new(listener: std::net::TcpListener) -> io::Result<(WaitingRoom, Waker)> {
+        let poll = Poll::new()?;
+        listener.set_nonblocking(true)?;
+        let mut listener = TcpListener::from_std(listener);
+        poll.registry().register(&mut listener, DOOR, Interest::READABLE)?;
+        let bell = Waker::new(poll.registry(), BELL)?;
+        Ok((WaitingRoom { poll, events: Events::with_capacity(EVENTS), door: Door::new(listener) }, bell))
+    }
+
+    /// To register clients with, also while somebody waits.
+    pub fn registry(&self) -> io::Result<Registry> {
+        self.poll.registry().try_clone()
+    }
+
+    /// Wait for events, until then (`None`: for ever).
+    pub fn wait(&mut self, until: Option<Instant>, now: Instant) {
+        let until = until.into_iter().chain(self.door.paused_until).min();
+        // A millisecond more than asked: mio rounds up, the kernel too; early would spin.
+        let timeout = until.map(|until| until.saturating_duration_since(now));
+        self.poll(timeout);
+    }
+
+    /// Look for events without waiting.
+    pub fn look(&mut self) {
+        self.poll(Some(Duration::ZERO));
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>) {
+        if let Err(err) = self.poll.poll(&mut self.events, timeout)
+            && err.kind() != io::ErrorKind::Interrupted
+        {
+            // Can't happen with a poller of our own; if it does, go on by the clock and don't spin.
+            log::error!("the poller failed: {err}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What the poll brought. Knocks at the door are kept for [`Door`].
+    pub fn events(&mut self) -> impl Iterator<Item = (Token, Mark)> + '_ {
+        let door = &mut self.door;
+        self.events.iter().filter_map(move |event| match event.token() {
+            DOOR => {
+                door.knocked = true;
+                None
+            }
+            BELL => None,
+            token => {
+                let closed = event.is_read_closed() || event.is_error();
+                let mark = Mark {
+                    readable: event.is_readable() || closed,
+                    writable: event.is_writable() || event.is_error() || event.is_write_closed(),
+                    closed,
+                };
+                Some((Token::from_usize(token.0), mark))
+            }
+        })
+    }
+
+    /// The door.
+    pub fn door(&mut self) -> &mut Door {
+        &mut self.door
+    }
+}
+
+/// Where clients come in.
+pub struct Door {
+    listener: Option<TcpListener>,
+    knocked: bool, // edge-triggered: somebody may still be waiting
+    paused_until: Option<Instant>,
+    pause: Duration,
+    to_let_go: usize,
+}
+
+/// Who came in.
+pub enum Entrance {
+    Client(TcpStream, SocketAddr),
+    Nobody,
+    /// Out of descriptors or memory: room must be made first.
+    NoRoom(io::Error),
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const MOST_LET_GO: usize = 64;
+
+impl Door {
+    fn new(listener: TcpListener) -> Door {
+        Door { listener: Some(listener), knocked: true, paused_until: None, pause: FIRST_PAUSE, to_let_go: 1 }
+    }
+
+    /// Whether somebody may be waiting who can be let in now.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.listener.is_some() && self.knocked && self.paused_until.is_none_or(|until| until <= now)
+    }
+
+    /// Let one client in.
+    pub fn accept(&mut self) -> Entrance {
+        let Some(listener) = &self.listener else { return Entrance::Nobody };
+        loop {
+            match listener.accept() {
+                Ok((stream, address)) => {
+                    self.paused_until = None;
+                    self.pause = FIRST_PAUSE;
+                    return Entrance::Client(stream, address);
+                }
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    self.knocked = false;
+                    self.to_let_go = 1;
+                    self.paused_until = None;
+                    return Entrance::Nobody;
+                }
+                Err(err) if is_about_room(&err) => return Entrance::NoRoom(err),
+                // That client left, or its network is unwell (accept(2) hands on such errors): the next one.
+                Err(err) => log::debug!("a client that knocked is gone: {err}"),
+            }
+        }
+    }
+
+    /// Whether a client is waiting outside at this moment.
+    pub fn somebody_waits(&self) -> bool {
+        let Some(listener) = &self.listener else { return false };
+        let mut wait = [PollFd::new(listener, PollFlags::IN)];
+        rustix::event::poll(&mut wait, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|n| n > 0)
+    }
+
+    /// There is no room for a newcomer: how many resting clients are to be let go for those who wait.
+    /// One at first, then twice as many each time that was not enough.
+    pub fn make_room(&mut self) -> usize {
+        let count = self.to_let_go;
+        self.to_let_go = (2 * count).min(MOST_LET_GO);
+        count
+    }
+
+    /// Let nobody in for a while; the pause grows while there is no room. True at the first of a row.
+    pub fn pause(&mut self, now: Instant) -> bool {
+        let first = self.pause == FIRST_PAUSE;
+        self.paused_until = Some(now + self.pause);
+        self.pause = (2 * self.pause).min(LONGEST_PAUSE);
+        first
+    }
+
+    /// A descriptor is free again.
+    pub fn end_pause(&mut self) {
+        self.paused_until = None;
+    }
+
+    /// No more clients: whoever knocks now is refused by the kernel.
+    pub fn close(&mut self) {
+        self.listener = None;
+        self.paused_until = None;
+    }
+
+    /// Whether it is closed for good.
+    pub fn is_closed(&self) -> bool {
+        self.listener.is_none()
+    }
+}
+
+fn is_about_room(err: &io::Error) -> bool {
+    err.raw_os_error().is_some_and(|code| {
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&Errno::from_raw_os_error(code))
+    })
+}

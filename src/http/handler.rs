@@ -227,9 +227,10 @@ impl<'a> LogRecord<'a> {
         client: &'a Client,
         request_line: &'a str,
         status: StatusCode,
+        bytes: u64,
         wall: SystemTime,
     ) -> LogRecord<'a> {
-        LogRecord { client, request_line, status, bytes: 0, wall, offset: 0 }
+        LogRecord { client, request_line, status, bytes, wall, offset: 0 }
     }
 
     /// The same, its time displayed so many seconds east of UTC.

@@ -41,17 +41,18 @@ pub struct Request {
 }
 
 impl Request {
-    pub(crate) fn from_head(head: Head, client: Client, now: SystemTime) -> Request {
+    pub(crate) fn from_head(head: Head, client: Client, poll: Option<u64>, now: SystemTime) -> Request {
         let body = Body::default();
-        Request { head, path: OnceLock::new(), headers: OnceLock::new(), body, client, poll: None, now }
+        Request { head, path: OnceLock::new(), headers: OnceLock::new(), body, client, poll, now }
     }
 
     pub(crate) fn set_body(&mut self, body: Body) {
         self.body = body;
     }
 
+    /// The turn in which it is handled. A poll vouches for it only if that poll brought it.
     pub(crate) fn set_turn(&mut self, poll: Option<u64>, now: SystemTime) {
-        self.poll = poll;
+        self.poll = self.poll.filter(|_| self.poll == poll);
         self.now = now;
     }
 
@@ -248,7 +249,7 @@ impl Request {
         match parsed.map_err(|refusal| Error::new(refusal.status, refusal.why))? {
             Some((used, head)) if used == bytes.len() => {
                 let client = Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-                Ok(Request::from_head(head, client, SystemTime::now()))
+                Ok(Request::from_head(head, client, None, SystemTime::now()))
             }
             _ => Err(Error::new(StatusCode::BAD_REQUEST, "a line break in the target")),
         }

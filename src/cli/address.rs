@@ -1,7 +1,6 @@
 //! Where to listen: an address, and a port that may stand behind it.
 //! Called by `options` (words to a `Place`) and by `cli` (a `Place` to socket addresses). It opens nothing.
 
-use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use super::complaint::Complaint;
@@ -31,14 +30,6 @@ impl Place {
                 .collect(),
         };
         if found.is_empty() { Err(Complaint::no_address(&self.host)) } else { Ok(found) }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let brackets = self.host.contains(':');
-        let (open, close) = if brackets { ("[", "]") } else { ("", "") };
-        write!(f, "{open}{}{close}:{}", self.host, self.port)
     }
 }
 
@@ -134,13 +125,6 @@ mod tests {
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(said), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn a_place_is_shown_as_it_is_typed() {
-        for (host, shown) in [("127.0.0.1", "127.0.0.1:80"), ("::1", "[::1]:80"), ("localhost", "localhost:80")] {
-            assert_eq!(Place { host: host.into(), port: 80 }.to_string(), shown);
         }
     }
 }

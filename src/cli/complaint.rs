@@ -6,8 +6,6 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::address::Place;
-
 /// Why the program does not go on.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Complaint {
@@ -39,8 +37,7 @@ impl Complaint {
     }
 
     /// Nothing can listen there.
-    pub fn binding(place: &Place, error: &io::Error) -> Complaint {
-        let Place { host, port } = place;
+    pub fn binding(host: &str, port: u16, error: &io::Error) -> Complaint {
         let line = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 format!("port {port} of {host} is in use; choose another with -p (-p 0 takes any free one)")
@@ -51,7 +48,7 @@ impl Complaint {
             io::ErrorKind::AddrNotAvailable => {
                 format!("{host} is no address of this machine; 127.0.0.1 is, and 0.0.0.0 stands for all (-b)")
             }
-            _ => format!("can't listen at {place}: {}", reason(error)),
+            _ => format!("can't listen at port {port} of {host}: {}", reason(error)),
         };
         Complaint { line, status: CANNOT }
     }

@@ -2,12 +2,17 @@
 //! Called by `main`; uses its own rooms for the words and the crate, as any user would, for the rest.
 //! It never prints with `println!` or `eprintln!`: a pipe that nobody reads must not end the server.
 
-mod address; // where to listen: `-b` and `-p`
-mod complaint; // what is wrong, in one plain line
-mod log; // the log on stderr, and why it can't hold a worker
-mod options; // one table of options
-mod signals; // Ctrl-C and SIGTERM
 mod site; // the folder, and how its requests are logged
+
+mod signals; // Ctrl-C and SIGTERM
+
+mod log; // the log on stderr, and why it can't hold a worker
+
+mod options; // one table of options
+
+mod address; // where to listen: `-b` and `-p`
+
+mod complaint; // what is wrong, in one plain line
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -55,7 +60,8 @@ fn serve(settings: Settings) -> Result<(), Complaint> {
 fn bind(settings: &Settings, site: Site) -> Result<TcpServer, Complaint> {
     let place = &settings.place;
     let addresses = place.resolve()?;
-    let server = TcpServer::bind(&addresses[..], site).map_err(|error| Complaint::binding(place, &error))?;
+    let server =
+        TcpServer::bind(&addresses[..], site).map_err(|error| Complaint::binding(&place.host, place.port, &error))?;
     Ok(match settings.workers {
         Some(count) => server.workers(count),
         None => server,

@@ -302,27 +302,31 @@ mod tests {
         }
     }
 
+    fn place(settings: &Settings) -> String {
+        format!("{} {}", settings.place.host, settings.place.port)
+    }
+
     #[test]
     fn nothing_said_is_the_current_folder_on_loopback() {
         let settings = read(&[]).unwrap();
-        assert_eq!((settings.folder(), settings.place.to_string()), (Path::new("."), "127.0.0.1:8000".into()));
+        assert_eq!((settings.folder(), place(&settings)), (Path::new("."), "127.0.0.1 8000".into()));
         assert_eq!((settings.workers, settings.loudness), (None, Loudness::Normal));
     }
 
     #[test]
     fn words_become_settings() {
         for (words, place) in [
-            (&["-p", "9000"][..], "127.0.0.1:9000"),
-            (&["--port=0"], "127.0.0.1:0"),
-            (&["9000"], "127.0.0.1:9000"),
-            (&["-b", "::1"], "[::1]:8000"),
-            (&["-b", "[::1]:9000"], "[::1]:9000"),
-            (&["-b", "0.0.0.0", "9000"], "0.0.0.0:9000"),
-            (&["-b", "localhost:9000", "-p", "9000"], "localhost:9000"),
-            (&["-p", "1", "-p", "2"], "127.0.0.1:2"),
-            (&["-p9000", "src"], "127.0.0.1:9000"),
+            (&["-p", "9000"][..], "127.0.0.1 9000"),
+            (&["--port=0"], "127.0.0.1 0"),
+            (&["9000"], "127.0.0.1 9000"),
+            (&["-b", "::1"], "::1 8000"),
+            (&["-b", "[::1]:9000"], "::1 9000"),
+            (&["-b", "0.0.0.0", "9000"], "0.0.0.0 9000"),
+            (&["-b", "localhost:9000", "-p", "9000"], "localhost 9000"),
+            (&["-p", "1", "-p", "2"], "127.0.0.1 2"),
+            (&["-p9000", "src"], "127.0.0.1 9000"),
         ] {
-            assert_eq!(read(words).map(|s| s.place.to_string()), Ok(place.into()), "{words:?}");
+            assert_eq!(read(words).map(|s| place(&s)), Ok(place.into()), "{words:?}");
         }
         assert_eq!(read(&["src", "-w", "3"]).map(|s| (s.folder, s.workers)), Ok((Some("src".into()), Some(3))));
         assert_eq!(read(&["--follow-symlinks=none"]).map(|s| s.symlinks), Ok(Symlinks::Deny));

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 /// What a file is when nothing is known of it.
 const UNKNOWN: &str = "application/octet-stream";
 const PLAIN: &str = "text/plain; charset=utf-8";
-const LONGEST_EXTENSION: usize = 16;
+pub(super) const LONGEST_EXTENSION: usize = 16;
 
 /// How names become types: the table below, and what a user adds to it.
 #[derive(Debug, Default)]

@@ -1,0 +1,311 @@
+//! The names in a folder as a page. Called by `handler`. It shows what is served, and nothing else: no hidden names,
+//! no FIFOs, no links that lead out.
+//!
+//! However large the folder is, names are all that is held; rows are written, and sizes looked up, while the page is sent.
+
+use std::cmp::Ordering;
+use std::fmt::Write as _;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Dir, FileType};
+
+use super::find::Finder;
+use super::open::{self, Kind, Refusal, Root, Stamp, Time};
+use super::path;
+use crate::Response;
+
+/// More names are not shown.
+const MOST_NAMES: usize = 100_000;
+/// Pages of up to so many names are made at once, and so have a length.
+const WHOLE: usize = 1000;
+/// A page is written in stretches of about this size.
+const STRETCH: usize = 16 << 10;
+
+/// The page of a folder. `title` is what the browser was asked for.
+pub(super) fn page(finder: &Finder, path: &[u8], title: &str) -> Result<Response, Refusal> {
+    let folder = finder.root.open_folder(path)?;
+    let (names, all) = read_names(finder, &folder, path)?;
+    let count = names.len();
+    let mut page = Page {
+        root: finder.root.clone(),
+        folder,
+        path: path.to_vec(),
+        names: names.into_iter(),
+        all,
+        ended: false,
+        text: beginning(title, path.is_empty()),
+        sent: 0,
+    };
+    let response = if count <= WHOLE {
+        let mut text = Vec::new();
+        page.read_to_end(&mut text)?;
+        Response::bytes(text)
+    } else {
+        Response::stream(page)
+    };
+    Ok(response.content_type("text/html; charset=utf-8"))
+}
+
+/// A page on its way.
+struct Page {
+    root: Root,
+    folder: OwnedFd,
+    path: Vec<u8>,
+    names: std::vec::IntoIter<Name>,
+    /// Whether these are all the names there are.
+    all: bool,
+    ended: bool,
+    /// Written, of which so much is sent.
+    text: String,
+    sent: usize,
+}
+
+struct Name {
+    name: Box<[u8]>,
+    is_folder: bool,
+    is_link: bool,
+}
+
+impl Read for Page {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.sent == self.text.len() {
+            self.text.clear();
+            self.sent = 0;
+            self.write_stretch();
+        }
+        let count = buffer.len().min(self.text.len() - self.sent);
+        buffer[..count].copy_from_slice(&self.text.as_bytes()[self.sent..self.sent + count]);
+        self.sent += count;
+        Ok(count)
+    }
+}
+
+impl Page {
+    fn write_stretch(&mut self) {
+        while self.text.len() < STRETCH && !self.ended {
+            match self.names.next() {
+                Some(name) => self.write_row(&name),
+                None => {
+                    self.text.push_str(if self.all { "</table>\n" } else { CUT_OFF });
+                    self.ended = true;
+                }
+            }
+        }
+    }
+
+    /// A name that is gone by now has no row.
+    fn write_row(&mut self, name: &Name) {
+        let found = if name.is_link {
+            self.root.probe(&path::join(&self.path, &name.name)).ok()
+        } else {
+            open::stamp_in(&self.folder, &name.name).ok()
+        };
+        if let Some(stamp) = found.filter(|stamp| matches!(stamp.kind, Kind::File | Kind::Folder)) {
+            write_row(&mut self.text, &name.name, &stamp);
+        }
+    }
+}
+
+fn write_row(text: &mut String, name: &[u8], stamp: &Stamp) {
+    let slash = if stamp.kind == Kind::Folder { "/" } else { "" };
+    // A colon in the first segment would make what stands before it a scheme: RFC 3986, section 4.2.
+    let here = if name.contains(&b':') { "./" } else { "" };
+    let _ = write!(text, "<tr><td><a href=\"{here}");
+    // `&` and `'` may stand in a path, and mean something in HTML.
+    push_escaped(text, &path::encode(name).to_string());
+    let _ = write!(text, "{slash}\">");
+    push_escaped(text, &String::from_utf8_lossy(name));
+    let _ = write!(text, "{slash}</a><td>");
+    if stamp.kind == Kind::File {
+        push_size(text, stamp.size);
+    }
+    text.push_str("<td>");
+    push_date(text, stamp.modified);
+    text.push('\n');
+}
+
+/// The names that are served, folders first; and whether these are all.
+fn read_names(finder: &Finder, folder: &OwnedFd, path: &[u8]) -> Result<(Vec<Name>, bool), Refusal> {
+    let mut names = Vec::new();
+    let mut all = true;
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let bytes = entry.file_name().to_bytes();
+        if matches!(bytes, b"." | b"..") || finder.is_hidden(&path::join(path, bytes)) {
+            continue;
+        }
+        if names.len() == MOST_NAMES {
+            all = false;
+            break;
+        }
+        names.extend(served(finder, folder, path, bytes, entry.file_type()));
+    }
+    names.sort_unstable_by(order);
+    Ok((names, all))
+}
+
+fn served(finder: &Finder, folder: &OwnedFd, path: &[u8], name: &[u8], kind: FileType) -> Option<Name> {
+    let kind = match kind {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Folder,
+        FileType::Symlink => Kind::Link,
+        FileType::Unknown => open::stamp_in(folder, name).ok()?.kind,
+        _ => Kind::Other,
+    };
+    let is_link = kind == Kind::Link;
+    let kind = if is_link { finder.root.probe(&path::join(path, name)).ok()?.kind } else { kind };
+    let shown = matches!(kind, Kind::File | Kind::Folder);
+    shown.then(|| Name { name: name.into(), is_folder: kind == Kind::Folder, is_link })
+}
+
+/// Folders first; then as in a dictionary, as far as ASCII goes.
+fn order(a: &Name, b: &Name) -> Ordering {
+    let caseless = || a.name.iter().map(u8::to_ascii_lowercase).cmp(b.name.iter().map(u8::to_ascii_lowercase));
+    b.is_folder.cmp(&a.is_folder).then_with(caseless).then_with(|| a.name.cmp(&b.name))
+}
+
+fn beginning(title: &str, top: bool) -> String {
+    let mut text = String::with_capacity(STRETCH);
+    text.push_str(HEAD);
+    push_escaped(&mut text, title);
+    text.push_str(STYLE);
+    push_escaped(&mut text, title);
+    text.push_str(TABLE);
+    if !top {
+        text.push_str("<tr><td><a href=\"../\">..</a><td><td>\n");
+    }
+    text
+}
+
+/// Text in HTML, in and out of quotes. Controls, which show as nothing or worse, show as unknown.
+fn push_escaped(to: &mut String, text: &str) {
+    for letter in text.chars() {
+        match letter {
+            '&' => to.push_str("&amp;"),
+            '<' => to.push_str("&lt;"),
+            '>' => to.push_str("&gt;"),
+            '"' => to.push_str("&quot;"),
+            '\'' => to.push_str("&#39;"),
+            _ if letter.is_control() => to.push(char::REPLACEMENT_CHARACTER),
+            _ => to.push(letter),
+        }
+    }
+}
+
+/// `999 B`, `1.0 KiB`, `12 MiB`.
+fn push_size(to: &mut String, bytes: u64) {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut size = bytes as f64;
+    let mut unit = "B";
+    for larger in UNITS {
+        // What would be rounded to 1024 of a unit is 1 of the next.
+        if size < 1023.5 {
+            break;
+        }
+        size /= 1024.0;
+        unit = larger;
+    }
+    let digits = usize::from(unit != "B" && size < 9.95);
+    let _ = write!(to, "{size:.digits$} {unit}");
+}
+
+/// `2026-11-20 08:17`, in UTC. Files may be dated to any second of 64 bits.
+fn push_date(to: &mut String, time: Time) {
+    let days = time.seconds.div_euclid(86_400);
+    let minutes = time.seconds.rem_euclid(86_400) / 60;
+    let (year, month, day) = civil(days);
+    let _ = write!(to, "{year:04}-{month:02}-{day:02} {:02}:{:02}", minutes / 60, minutes % 60);
+}
+
+/// Year, month and day of a day counted from 1970, by the calendar of today carried on both ways:
+/// years are taken to begin in March, so that the odd day is their last, and eras of 400 of them are all alike.
+fn civil(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468; // from March 1 of the year 0
+    let era = days.div_euclid(146_097);
+    let day = days.rem_euclid(146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153; // 0: March
+    let day = day - (153 * month + 2) / 5 + 1;
+    let next = i64::from(month >= 10);
+    (era * 400 + year + next, if month < 10 { month + 3 } else { month - 9 }, day)
+}
+
+const HEAD: &str = "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+    <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Index of ";
+const STYLE: &str = "</title>\n<style>
+:root { color-scheme: light dark }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.25rem; overflow-wrap: anywhere }
+table { width: 100%; border-collapse: collapse }
+th { text-align: left; font-weight: 600 }
+th, td { padding: .25rem 1rem .25rem 0; vertical-align: top; border-bottom: 1px solid #8884 }
+th + th, td + td { white-space: nowrap; font-variant-numeric: tabular-nums; opacity: .75 }
+th:nth-child(2), td:nth-child(2) { text-align: right }
+a { text-decoration: none; overflow-wrap: anywhere; unicode-bidi: isolate }
+a:hover, a:focus { text-decoration: underline }
+@media (max-width: 36rem) {
+  thead { display: none }
+  tr { display: flex; flex-wrap: wrap; border-bottom: 1px solid #8884; padding: .4rem 0 }
+  td { border: 0; padding: .1rem 1rem .1rem 0 }
+  td:first-child { flex: 1 0 100% }
+  td:empty { display: none }
+}
+</style>
+<h1>Index of ";
+const TABLE: &str = "</h1>\n<table>\n<thead><tr><th>Name<th>Size<th>Modified (UTC)\n<tbody>\n";
+const CUT_OFF: &str = "</table>\n<p>There are more names than are shown here.\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (bytes, expected) in [
+            (0, "0 B"),
+            (1, "1 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1536, "1.5 KiB"),
+            (10 << 10, "10 KiB"),
+            ((10 << 10) - 1, "10 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
+            (5 << 30, "5.0 GiB"),
+            (u64::MAX, "16 EiB"),
+        ] {
+            let mut text = String::new();
+            push_size(&mut text, bytes);
+            assert_eq!(text, expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn dates() {
+        for (seconds, expected) in [
+            (0, "1970-01-01 00:00"),
+            (-1, "1969-12-31 23:59"),
+            (951_782_400, "2000-02-29 00:00"),
+            (951_868_799, "2000-02-29 23:59"),
+            (951_868_800, "2000-03-01 00:00"),
+            (1_795_162_637, "2026-11-20 08:17"),
+            (4_107_542_400, "2100-03-01 00:00"),
+            (-62_135_596_800, "0001-01-01 00:00"),
+            (253_402_300_800, "10000-01-01 00:00"),
+            (i64::MIN, "-292277022657-01-27 08:29"),
+            (i64::MAX, "292277026596-12-04 15:30"),
+        ] {
+            let mut text = String::new();
+            push_date(&mut text, Time { seconds, nanos: 0 });
+            assert_eq!(text, expected, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn text_is_escaped() {
+        let mut text = String::new();
+        push_escaped(&mut text, "<a href='x' title=\"y\">&\u{1b}\u{85}\nü");
+        assert_eq!(text, "&lt;a href=&#39;x&#39; title=&quot;y&quot;&gt;&amp;\u{fffd}\u{fffd}\u{fffd}ü");
+    }
+}

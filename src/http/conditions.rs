@@ -193,3 +193,6 @@ fn only_date(request: &Request, field: &'static str, now: SystemTime) -> Option<
     }
     date::parse(value, now).and_then(date::seconds)
 }
+
+#[cfg(test)]
+mod tests;

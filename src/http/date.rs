@@ -153,3 +153,107 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
     era * 146_097 + year * 365 + year / 4 - year / 100 + (153 * month + 2) / 5 + day - 1 - 719_468
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: i64) -> SystemTime {
+        let distance = Duration::from_secs(seconds.unsigned_abs());
+        if seconds < 0 { UNIX_EPOCH - distance } else { UNIX_EPOCH + distance }
+    }
+
+    /// 20 November 2026.
+    fn now() -> SystemTime {
+        at(1_795_132_800)
+    }
+
+    #[test]
+    fn written() {
+        for (time, expected) in [
+            (at(784_111_777), Some("Sun, 06 Nov 1994 08:49:37 GMT")),
+            (at(784_111_777) + Duration::from_millis(999), Some("Sun, 06 Nov 1994 08:49:37 GMT")),
+            (at(0), Some("Thu, 01 Jan 1970 00:00:00 GMT")),
+            (at(-1), Some("Wed, 31 Dec 1969 23:59:59 GMT")),
+            (at(0) - Duration::from_millis(1), Some("Wed, 31 Dec 1969 23:59:59 GMT")),
+            (at(951_782_400), Some("Tue, 29 Feb 2000 00:00:00 GMT")),
+            (at(-62_167_219_200), Some("Sat, 01 Jan 0000 00:00:00 GMT")),
+            (at(-62_167_219_201), None),
+            (at(253_402_300_799), Some("Fri, 31 Dec 9999 23:59:59 GMT")),
+            (at(253_402_300_800), None),
+            (at(i64::MAX / 2), None),
+            (at(i64::MIN / 2), None),
+        ] {
+            assert_eq!(text(time).as_deref(), expected, "{time:?}");
+        }
+    }
+
+    #[test]
+    fn read() {
+        for (section, text, expected) in [
+            ("5.6.7 IMF-fixdate", "Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)),
+            ("5.6.7 rfc850-date", "Sunday, 06-Nov-94 08:49:37 GMT", Some(784_111_777)),
+            ("5.6.7 asctime-date", "Sun Nov  6 08:49:37 1994", Some(784_111_777)),
+            ("5.6.7 asctime-date, two digits", "Wed Nov 16 08:49:37 1994", Some(784_975_777)),
+            ("5.6.7 two digits, within 50 years", "Friday, 20-Nov-76 00:00:00 GMT", Some(3_373_056_000)),
+            ("5.6.7 two digits, more than 50 years on", "Sunday, 20-Nov-77 00:00:00 GMT", Some(248_832_000)),
+            ("5.6.7 two digits, this century", "Friday, 20-Nov-26 00:00:00 GMT", Some(1_795_132_800)),
+            ("5.6.7 before 1970", "Wed, 31 Dec 1969 23:59:59 GMT", Some(-1)),
+            ("5.6.7 a leap second", "Sat, 31 Dec 2016 23:59:60 GMT", Some(1_483_228_800)),
+            ("5.6.7 29 February", "Tue, 29 Feb 2000 00:00:00 GMT", Some(951_782_400)),
+            ("5.6.7 no such 29 February", "Thu, 29 Feb 1900 00:00:00 GMT", None),
+            ("5.6.7 no such day", "Sun, 31 Apr 1994 08:49:37 GMT", None),
+            ("5.6.7 day 0", "Sun, 00 Nov 1994 08:49:37 GMT", None),
+            ("5.6.7 hour 24", "Sun, 06 Nov 1994 24:00:00 GMT", None),
+            ("5.6.7 minute 60", "Sun, 06 Nov 1994 08:60:37 GMT", None),
+            ("5.6.7 second 61", "Sun, 06 Nov 1994 08:49:61 GMT", None),
+            ("5.6.7 the wrong weekday", "Mon, 06 Nov 1994 08:49:37 GMT", None),
+            ("5.6.7 case matters", "sun, 06 nov 1994 08:49:37 GMT", None),
+            ("5.6.7 another zone", "Sun, 06 Nov 1994 08:49:37 CET", None),
+            ("5.6.7 an offset", "Sun, 06 Nov 1994 08:49:37 +0000", None),
+            ("5.6.7 one digit", "Sun, 6 Nov 1994 08:49:37 GMT", None),
+            ("5.6.7 a sign", "Sun, +6 Nov 1994 08:49:37 GMT", None),
+            ("5.6.7 two dates", "Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT", None),
+            ("5.6.7 a long year", "Sun, 06 Nov 19940 08:49:37 GMT", None),
+            ("5.6.7 not ASCII", "Sün, 06 Nov 1994 08:49:37 GMT", None),
+            ("5.6.7 words", "yesterday", None),
+            ("5.6.7 a comma", ",", None),
+            ("5.6.7 nothing", "", None),
+        ] {
+            assert_eq!(parse(text.as_bytes(), now()).and_then(seconds), expected, "{section}: {text:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 5000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_written_is_read(second in -62_167_219_200i64..253_402_300_800) {
+            let text = write(at(second)).unwrap();
+            prop_assert_eq!(parse(&text, now()).and_then(seconds), Some(second));
+        }
+
+        #[test]
+        fn another_writer_agrees(second in 0i64..253_402_300_800) {
+            prop_assert_eq!(text(at(second)).unwrap(), httpdate::fmt_http_date(at(second)));
+        }
+
+        #[test]
+        fn another_reader_agrees(text in "(Sun|Mon|Tue|Sunday|Monday),? [0-3][0-9]?[- ](Jan|Feb|Nov)[- ](19|20)?[0-9][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9] GMT") {
+            // Ours knows which century two digits mean; the other takes 70 to 99 for the last one.
+            if let (Some(ours), Ok(other)) = (parse(text.as_bytes(), now()), httpdate::parse_http_date(&text)) {
+                prop_assert_eq!(seconds(ours).unwrap().rem_euclid(100), seconds(other).unwrap().rem_euclid(100));
+            }
+        }
+
+        #[test]
+        fn whatever_comes(text: Vec<u8>, offset: i64) {
+            let _ = parse(&text, now());
+            if let Some(time) = UNIX_EPOCH.checked_add(Duration::from_secs(offset.unsigned_abs())) {
+                let _ = write(time);
+            }
+        }
+    }
+}

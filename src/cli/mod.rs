@@ -6,7 +6,7 @@ mod site; // the folder, and how its requests are logged
 
 mod signals; // Ctrl-C and SIGTERM
 
-mod log; // the log on stderr, and why it can't hold a worker
+mod logging; // the log on stderr, and why it can't hold a worker
 
 mod options; // one table of options
 
@@ -18,9 +18,10 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use log::debug;
 use modest::TcpServer;
 
-use self::complaint::Complaint;
+use self::complaint::{Complaint, shown};
 use self::options::{Asked, Settings};
 use self::site::Site;
 
@@ -45,14 +46,16 @@ pub fn run() -> ExitCode {
 }
 
 fn serve(settings: Settings) -> Result<(), Complaint> {
-    raise_descriptor_limit();
+    let descriptors = raise_descriptor_limit();
     let site = Site::open(&settings)?;
     let server = bind(&settings, site)?;
     let address = server.local_addr();
-    let log = log::start(settings.loudness);
+    let log = logging::start(settings.loudness);
     signals::stop_on_signal(server.stopper(), settings.loudness).map_err(Complaint::signals)?;
+    debug!("serving {}, with at most {descriptors} open files and clients", shown(settings.folder()));
     say(&banner(address));
     let served = server.serve_forever();
+    debug!("stopped: {:?}", server.stats());
     log.finish();
     served.map_err(|error| Complaint::serving(address, &error))
 }
@@ -80,9 +83,10 @@ fn say(line: &str) {
 }
 
 /// Each client costs a descriptor, and the soft limit is often 1,024: raise it as far as it goes without asking.
-fn raise_descriptor_limit() {
+fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit); // refused: then it stays as it was
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

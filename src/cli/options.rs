@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn words_become_settings() {
-        for (words, place) in [
+        for (words, expected) in [
             (&["-p", "9000"][..], "127.0.0.1 9000"),
             (&["--port=0"], "127.0.0.1 0"),
             (&["9000"], "127.0.0.1 9000"),
@@ -326,7 +326,7 @@ mod tests {
             (&["-p", "1", "-p", "2"], "127.0.0.1 2"),
             (&["-p9000", "src"], "127.0.0.1 9000"),
         ] {
-            assert_eq!(read(words).map(|s| place(&s)), Ok(place.into()), "{words:?}");
+            assert_eq!(read(words).map(|s| place(&s)), Ok(expected.into()), "{words:?}");
         }
         assert_eq!(read(&["src", "-w", "3"]).map(|s| (s.folder, s.workers)), Ok((Some("src".into()), Some(3))));
         assert_eq!(read(&["--follow-symlinks=none"]).map(|s| s.symlinks), Ok(Symlinks::Deny));

@@ -10,11 +10,8 @@ use jiff::tz::TimeZone;
 use modest::{Error, LogRecord, Request, RequestHandler, Response, Result, StaticFileHandler};
 
 use super::complaint::Complaint;
-use super::log::ACCESS;
+use super::logging::ACCESS;
 use super::options::Settings;
-
-/// The page for what is missing, where the folder has one.
-const MISSING_PAGE: &str = "404.html";
 
 /// A folder as the program serves it.
 pub struct Site {
@@ -34,11 +31,10 @@ impl Site {
 fn open(folder: &Path, settings: &Settings) -> io::Result<StaticFileHandler> {
     fs::read_dir(folder)?;
     let files = StaticFileHandler::new(folder)?.symlinks(settings.symlinks).hidden(settings.hidden);
-    let files = match &settings.cache_control {
-        Some(value) => files.cache_control("/", value)?,
-        None => files,
-    };
-    if folder.join(MISSING_PAGE).is_file() { files.error_page(404, MISSING_PAGE) } else { Ok(files) }
+    match &settings.cache_control {
+        Some(value) => files.cache_control("/", value), // "/": all that is in the folder
+        None => Ok(files),
+    }
 }
 
 impl RequestHandler for Site {

@@ -233,6 +233,17 @@ pub fn ended(client: &mut TcpStream) -> bool {
     matches!(client.read(&mut [0]), Ok(0))
 }
 
+/// One whole answer of a connection that goes on, by its length.
+pub fn read_answer(client: &mut TcpStream) -> Answer {
+    let head = String::from_utf8(read_until(client, b"\r\n\r\n").unwrap()).unwrap();
+    let mut answer = Answer::read(&head);
+    let length = answer.field("content-length").and_then(|length| length.parse().ok());
+    let mut body = vec![0; length.unwrap_or_else(|| panic!("no length: {head}"))];
+    client.read_exact(&mut body).unwrap();
+    answer.body = String::from_utf8_lossy(&body).into_owned();
+    answer
+}
+
 /// Everything up to and with these bytes.
 pub fn read_until(client: &mut TcpStream, last: &[u8]) -> io::Result<Vec<u8>> {
     let mut read = Vec::new();

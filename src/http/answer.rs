@@ -285,3 +285,6 @@ impl Content {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

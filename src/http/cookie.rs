@@ -137,3 +137,40 @@ fn is_token(byte: u8) -> bool {
 fn is_cookie_octet(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_or_refused() {
+        let hour = Duration::from_secs(3600);
+        for (cookie, expected) in [
+            (Cookie::new("a", "b"), Some("a=b")),
+            (Cookie::new("a", ""), Some("a=")),
+            (Cookie::new("__Host-id", "x==").secure().path("/"), Some("__Host-id=x==; Secure; Path=/")),
+            (Cookie::new("a", "b").domain("example.com").max_age(hour), Some("a=b; Domain=example.com; Max-Age=3600")),
+            (Cookie::new("a", "b").same_site(SameSite::None).secure(), Some("a=b; SameSite=None; Secure")),
+            (Cookie::new("a", "b").same_site(SameSite::Strict), Some("a=b; SameSite=Strict")),
+            (Cookie::new("a", "b").expires(SystemTime::UNIX_EPOCH), Some("a=b; Expires=Thu, 01 Jan 1970 00:00:00 GMT")),
+            (Cookie::removal("a").path("/x"), Some("a=; Max-Age=0; Path=/x")),
+            (Cookie::new("", "b"), None),
+            (Cookie::new("a b", "c"), None),
+            (Cookie::new("a=b", "c"), None),
+            (Cookie::new("a", "b c"), None),
+            (Cookie::new("a", "b;c"), None),
+            (Cookie::new("a", "b,c"), None),
+            (Cookie::new("a", "\"b\""), None),
+            (Cookie::new("a", "b\\c"), None),
+            (Cookie::new("a", "b\r\nc"), None),
+            (Cookie::new("a", "é"), None),
+            (Cookie::new("a", "b").path("/;x"), None),
+            (Cookie::new("a", "b").path("/\n"), None),
+            (Cookie::new("a", "b").domain("é.example"), None),
+        ] {
+            let line = cookie.line.clone();
+            let value = cookie.into_value().ok();
+            assert_eq!(value.as_ref().map(|value| value.to_str().unwrap()), expected, "{line:?}");
+        }
+    }
+}

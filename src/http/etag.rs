@@ -118,3 +118,35 @@ pub(crate) fn weakly(one: &Tag<'_>, other: &Tag<'_>) -> bool {
 fn is_etagc(byte: u8) -> bool {
     byte == 0x21 || (0x23..=0x7e).contains(&byte) || byte >= 0x80
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_and_read_back() {
+        for tag in ["", "a", "v1.7-fine", "a,b", "W/", "!#~", "é"] {
+            for (made, weak) in [(ETag::strong(tag), false), (ETag::weak(tag), true)] {
+                let made = made.unwrap();
+                assert_eq!(made.view(), Tag { weak, opaque: tag.as_bytes() }, "{made}");
+            }
+        }
+        for tag in ["a b", "a\"b", "\"a\"", "a\r\nb", "a\0b", "\x7f"] {
+            assert!(ETag::strong(tag).is_err() && ETag::weak(tag).is_err(), "{tag:?}");
+        }
+    }
+
+    #[test]
+    fn two_ways_to_compare() {
+        // RFC 9110, section 8.8.3.2, its table.
+        for (one, other, strong, weak) in [
+            ("W/\"1\"", "W/\"1\"", false, true),
+            ("W/\"1\"", "W/\"2\"", false, false),
+            ("W/\"1\"", "\"1\"", false, true),
+            ("\"1\"", "\"1\"", true, true),
+        ] {
+            let (left, right) = (Tag::parse(one.as_bytes()).unwrap(), Tag::parse(other.as_bytes()).unwrap());
+            assert_eq!((strongly(&left, &right), weakly(&left, &right)), (strong, weak), "{one} {other}");
+        }
+    }
+}

@@ -262,3 +262,36 @@ fn write_name(name: &str, to: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prepared_once() {
+        let fields = Fields::new()
+            .header("content-type", "text/css")
+            .header("x-a", "1")
+            .header("X-A", "2")
+            .header("connection", "close")
+            .header("content-length", "5")
+            .etag(ETag::strong("t").unwrap())
+            .header("dnt", "");
+        assert_eq!(fields.lines(), b"Content-Type: text/css\r\nX-A: 2\r\nETag: \"t\"\r\nDnt: \r\n");
+        assert_eq!(fields.get("ETAG").unwrap(), "\"t\"");
+        assert!(fields.marks().validator && fields.fault().is_none());
+        assert!(Fields::new().header("a", "\n").fault().is_some());
+    }
+
+    #[test]
+    fn setting_takes_the_place_of_all() {
+        let (name, other) = (HeaderName::from_static("a"), HeaderName::from_static("b"));
+        let mut list = FieldList::default();
+        for (name, value) in [(&name, "1"), (&other, "2"), (&name, "3"), (&name, "4")] {
+            list.append(name.clone(), HeaderValue::from_static(value));
+        }
+        list.set(name, HeaderValue::from_static("5"));
+        let found: Vec<_> = list.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        assert_eq!(found, [("a", "5"), ("b", "2")]);
+    }
+}

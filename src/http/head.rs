@@ -124,12 +124,13 @@ impl Parser {
     /// Where the next line ends: the place of its CR. A line ends in CRLF and in nothing else.
     /// Nothing is looked for past the limits, so that a refusal is the same however the bytes were cut.
     fn line_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
+        self.first_byte(bytes)?;
         let reach = if self.line.is_none() { self.line_start + limits.line + 2 } else { limits.head };
         let within = bytes.len().min(reach);
         let looked = self.looked.min(within);
         let Some(found) = memchr(b'\n', &bytes[looked..within]) else {
             self.looked = within;
-            return if within == reach { Err(self.too_long()) } else { self.not_http_at_all(bytes).map(|()| None) };
+            return if within == reach { Err(self.too_long()) } else { Ok(None) };
         };
         let line_feed = looked + found;
         if line_feed > self.line_start && bytes[line_feed - 1] == b'\r' {
@@ -145,8 +146,8 @@ impl Parser {
         }
     }
 
-    /// Say so at the first byte, rather than wait for a line end that may not come: most likely this is TLS.
-    fn not_http_at_all(&self, bytes: &[u8]) -> Result<(), Refusal> {
+    /// Said at the first byte, rather than wait for a line end that may not come: most likely this is TLS.
+    fn first_byte(&self, bytes: &[u8]) -> Result<(), Refusal> {
         match bytes.get(self.line_start) {
             Some(&first) if self.line.is_none() && first != b'\r' && !is_token_byte(first) => Err(NO_METHOD),
             _ => Ok(()),

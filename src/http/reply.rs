@@ -118,3 +118,58 @@ impl From<Reply> for Response {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(say: impl Fn(&mut Reply)) -> Response {
+        let mut reply = Reply::new();
+        say(&mut reply);
+        reply.into()
+    }
+
+    #[test]
+    fn said_in_order() {
+        let response = said(|reply| {
+            reply.send_response(404);
+            reply.send_header("Content-Type", "text/plain");
+            reply.send_header("Set-Cookie", "a=1");
+            reply.send_header("Set-Cookie", "b=2");
+            reply.send_header("Content-Length", 5);
+            reply.end_headers();
+            write!(reply, "{}", "hello").unwrap();
+        });
+        assert!(response.fault.is_none(), "{response:?}");
+        assert_eq!(response.headers().get_all("set-cookie").iter().count(), 2);
+        assert_eq!((response.status_code().as_u16(), response.into_bytes().unwrap()), (404, b"hello".to_vec()));
+    }
+
+    #[test]
+    fn said_out_of_order() {
+        let rows: [(&str, fn(&mut Reply)); 6] = [
+            ("nothing", |_| ()),
+            ("no end of headers", |reply| reply.send_response(200)),
+            ("no status", |reply| reply.end_headers()),
+            ("twice", |reply| {
+                reply.send_response(200);
+                reply.send_response(200);
+                reply.end_headers();
+            }),
+            ("a field too late", |reply| {
+                reply.send_response(200);
+                reply.end_headers();
+                reply.send_header("a", "b");
+            }),
+            ("no field", |reply| {
+                reply.send_response(200);
+                reply.send_header("a", "b\r\nc");
+                reply.end_headers();
+            }),
+        ];
+        for (row, say) in rows {
+            assert!(said(say).fault.is_some(), "{row}");
+        }
+        assert!(Reply::new().write(b"x").is_err(), "a body before the end of the headers");
+    }
+}

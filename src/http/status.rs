@@ -8,16 +8,16 @@ use http::StatusCode;
 /// The page of a status, as HTML in UTF-8.
 pub(crate) fn page(status: StatusCode, message: Option<&str>) -> String {
     let mut page = String::with_capacity(512);
-    let reason = status.canonical_reason().unwrap_or("Status");
-    let code = status.as_u16();
+    let code = status.as_str();
+    let (blank, reason) = status.canonical_reason().map_or(("", ""), |reason| (" ", reason));
     // Writing to a string does not fail.
     let _ = write!(
         page,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
-         <title>{code} {reason}</title>\n\
+         <title>{code}{blank}{reason}</title>\n\
          <style>body {{ font: 1.1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 15vh auto; padding: 0 1.5rem }} \
-         p {{ overflow-wrap: anywhere }}</style>\n</head>\n<body>\n<h1>{code} {reason}</h1>\n"
+         p {{ overflow-wrap: anywhere }}</style>\n</head>\n<body>\n<h1>{code}{blank}{reason}</h1>\n"
     );
     if let Some(message) = message.filter(|message| !message.is_empty()) {
         page.push_str("<p>");
@@ -39,5 +39,21 @@ fn escape(text: &str, page: &mut String) {
             '\'' => page.push_str("&#39;"),
             letter => page.push(letter),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_status_reason_and_message_and_nothing_else() {
+        let page = page(StatusCode::NOT_FOUND, Some("<script>alert('&')</script> \"x\""));
+        assert!(page.contains(
+            "<h1>404 Not Found</h1>\n<p>&lt;script&gt;alert(&#39;&amp;&#39;)&lt;/script&gt; &quot;x&quot;</p>\n"
+        ));
+        assert!(!super::page(StatusCode::NOT_FOUND, Some("")).contains("<p>"));
+        assert!(!super::page(StatusCode::NOT_FOUND, None).contains("<p>"));
+        assert!(super::page(StatusCode::from_u16(599).unwrap(), None).contains("<title>599</title>"));
     }
 }

@@ -1,0 +1,679 @@
+//! Answers as they go over the wire. A row's name begins with the section it shows (RFC 9110; 9112 where it says so).
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::*;
+use crate::http::head::{HeadLimits, Parser};
+use crate::http::source::Pulled;
+use crate::http::{Cookie, ETag, Fields, Reply};
+use crate::tcp::Client;
+
+const NOW: &str = "Fri, 20 Nov 2026 00:00:00 GMT";
+const BODY: &str = "0123456789";
+
+fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_795_132_800)
+}
+
+/// One answer, pulled to its end.
+#[derive(Debug)]
+struct Said {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+    keep_alive: bool,
+    length: u64,
+    broken: Option<io::Error>,
+}
+
+impl Said {
+    fn field(&self, name: &str) -> Option<&str> {
+        let mut found = self.head.lines().filter_map(|line| line.split_once(": ")).filter(|(known, _)| *known == name);
+        let first = found.next().map(|(_, value)| value);
+        assert!(found.next().is_none(), "{name} twice: {}", self.head);
+        first
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}
+
+fn say(response: Response, request: &Request) -> Said {
+    let server = HeaderValue::from_static("modest");
+    let asked = Asked { request, keep_alive: true, wall: now(), server: Some(&server) };
+    let mut output = Output::new();
+    let mut answered = answer(response, &asked, &mut output);
+    let mut broken = None;
+    let mut wire = written(&mut output);
+    while let Some(rest) = &mut answered.rest {
+        let pulled = rest.pull(&mut output);
+        assert!(output.owed() <= 64 * 1024, "{} bytes in one pull", output.owed());
+        wire.extend(written(&mut output));
+        match pulled {
+            Pulled::More => continue,
+            Pulled::Done => {}
+            Pulled::Broken(error) => broken = Some(error),
+        }
+        break;
+    }
+    let end = wire.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
+    let body = wire.split_off(end);
+    Said {
+        status: answered.status.as_u16(),
+        head: String::from_utf8(wire).unwrap(),
+        body,
+        keep_alive: answered.keep_alive,
+        length: answered.length,
+        broken,
+    }
+}
+
+/// What a connection would write.
+fn written(output: &mut Output) -> Vec<u8> {
+    let mut wire = Vec::new();
+    for piece in output.pieces() {
+        match piece {
+            Piece::Owned(bytes) => wire.extend_from_slice(bytes),
+            Piece::Shared { bytes, start, end } => wire.extend_from_slice(&(**bytes).as_ref()[*start..*end]),
+            Piece::File { file, start, length } => {
+                let mut bytes = vec![0; *length as usize];
+                file.read_exact_at(&mut bytes, *start).unwrap();
+                wire.extend(bytes);
+            }
+        }
+    }
+    output.clear();
+    wire
+}
+
+fn get() -> Request {
+    Request::get("/")
+}
+
+fn of(method: &str) -> Request {
+    Request::new(Method::from_bytes(method.as_bytes()).unwrap(), "/").unwrap()
+}
+
+fn http10(method: &str) -> Request {
+    let bytes = format!("{method} / HTTP/1.0\r\n\r\n").into_bytes();
+    let limits = HeadLimits { line: 100, head: 100, fields: 1 };
+    let (_, head) = Parser::default().parse(&bytes, &limits).expect("good").expect("whole");
+    Request::from_head(head, Client::new(SocketAddr::from(([127, 0, 0, 1], 0))), now())
+}
+
+fn file_of(bytes: &[u8]) -> Response {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    Response::open_file(Arc::new(file), bytes.len() as u64)
+}
+
+fn stream() -> Response {
+    Response::stream(BODY.as_bytes())
+}
+
+#[test]
+fn an_answer_whole() {
+    let said = say(Response::text("Hello, World!"), &get());
+    let expected = format!(
+        "HTTP/1.1 200 OK\r\nServer: modest\r\nDate: {NOW}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 13\r\n\r\n"
+    );
+    assert_eq!((said.head, &said.body[..], said.keep_alive, said.length), (expected, &b"Hello, World!"[..], true, 13));
+}
+
+#[test]
+fn framing() {
+    let chunked = "a\r\n0123456789\r\n0\r\n\r\n";
+    type Row = (&'static str, Request, Response, u16, Option<&'static str>, Option<&'static str>, &'static str, bool);
+    let rows: Vec<Row> = vec![
+        ("8.6 text", get(), Response::text(BODY), 200, Some("10"), None, BODY, true),
+        ("8.6 bytes", get(), Response::bytes(BODY), 200, Some("10"), None, BODY, true),
+        ("8.6 shared", get(), Response::shared(Arc::new(BODY)), 200, Some("10"), None, BODY, true),
+        ("8.6 a file", get(), file_of(BODY.as_bytes()), 200, Some("10"), None, BODY, true),
+        ("8.6 nothing", get(), Response::new(200), 200, Some("0"), None, "", true),
+        ("8.6 a sized stream", get(), Response::sized_stream(BODY.as_bytes(), 10), 200, Some("10"), None, BODY, true),
+        ("8.6 an empty sized stream", get(), Response::sized_stream(io::empty(), 0), 200, Some("0"), None, "", true),
+        (
+            "8.6 a stream whose length the handler says",
+            get(),
+            stream().header("Content-Length", "10"),
+            200,
+            Some("10"),
+            None,
+            BODY,
+            true,
+        ),
+        (
+            "8.6 a length said truly",
+            get(),
+            Response::text(BODY).header("Content-Length", "10"),
+            200,
+            Some("10"),
+            None,
+            BODY,
+            true,
+        ),
+        ("9112 7.1 a stream", get(), stream(), 200, None, Some("chunked"), chunked, true),
+        (
+            "9112 7.1 an empty stream",
+            get(),
+            Response::stream(io::empty()),
+            200,
+            None,
+            Some("chunked"),
+            "0\r\n\r\n",
+            true,
+        ),
+        ("9112 6.3 a stream to 1.0", http10("GET"), stream(), 200, None, None, BODY, false),
+        (
+            "9112 6.3 a sized stream to 1.0",
+            http10("GET"),
+            Response::sized_stream(BODY.as_bytes(), 10),
+            200,
+            Some("10"),
+            None,
+            BODY,
+            true,
+        ),
+        ("9.3.2 head", of("HEAD"), Response::text(BODY), 200, Some("10"), None, "", true),
+        ("9.3.2 head of a file", of("HEAD"), file_of(BODY.as_bytes()), 200, Some("10"), None, "", true),
+        ("9.3.2 head of a stream", of("HEAD"), stream(), 200, None, Some("chunked"), "", true),
+        ("9.3.2 head of a stream to 1.0", http10("HEAD"), stream(), 200, None, None, "", true),
+        ("9.3.2 head of an error", of("HEAD"), Response::text("no").status(404), 404, Some("2"), None, "", true),
+        (
+            "8.6 a head's own length",
+            of("HEAD"),
+            Response::new(200).header("Content-Length", "77"),
+            200,
+            Some("77"),
+            None,
+            "",
+            true,
+        ),
+        ("15.3.5 no content", get(), Response::no_content(), 204, None, None, "", true),
+        ("15.3.5 no content, though given", get(), Response::text(BODY).status(204), 204, None, None, "", true),
+        ("15.3.5 no content, though streamed", get(), stream().status(204), 204, None, None, "", true),
+        ("15.3.5 no content to 1.0", http10("GET"), stream().status(204), 204, None, None, "", true),
+        (
+            "15.3.5 no content, a length said",
+            get(),
+            Response::no_content().header("Content-Length", "5"),
+            204,
+            None,
+            None,
+            "",
+            true,
+        ),
+        ("15.3.6 reset content", get(), Response::text(BODY).status(205), 205, Some("0"), None, "", true),
+        ("15.4.5 not modified, by the handler", get(), Response::text(BODY).status(304), 304, None, None, "", true),
+        ("15.5.5 not found", get(), Response::text("no").status(404), 404, Some("2"), None, "no", true),
+        ("15 a status of one's own", get(), Response::text("no").status(599), 599, Some("2"), None, "no", true),
+    ];
+    for (row, request, response, status, length, coding, body, keep_alive) in rows {
+        let said = say(response, &request);
+        assert_eq!(said.status, status, "{row}: {said:?}");
+        assert_eq!(said.field("Content-Length"), length, "{row}: {said:?}");
+        assert_eq!(said.field("Transfer-Encoding"), coding, "{row}: {said:?}");
+        assert_eq!(said.text(), body, "{row}: {said:?}");
+        assert_eq!(said.keep_alive, keep_alive, "{row}: {said:?}");
+        assert!(said.broken.is_none(), "{row}: {said:?}");
+    }
+}
+
+#[test]
+fn connections() {
+    for (row, response, request, could, connection, keep_alive) in [
+        ("9112 9.3 stays", Response::new(200), get(), true, None, true),
+        ("9112 9.6 could not stay", Response::new(200), get(), false, Some("close"), false),
+        ("9112 9.6 the handler ends it", Response::new(200).close(), get(), true, Some("close"), false),
+        (
+            "9112 9.6 the handler ends it, by field",
+            Response::new(200).header("connection", "Close"),
+            get(),
+            true,
+            Some("close"),
+            false,
+        ),
+        ("9112 9.3 1.0 that asked to stay", Response::new(200), http10("GET"), true, Some("keep-alive"), true),
+        ("9112 9.3 1.0 that did not", Response::new(200), http10("GET"), false, Some("close"), false),
+        ("9112 6.3 ended by the end", stream(), http10("GET"), true, Some("close"), false),
+        (
+            "7.6.1 other words are not the handler's",
+            Response::new(200).header("connection", "upgrade"),
+            get(),
+            true,
+            None,
+            true,
+        ),
+        (
+            "13.1.1 a refusal keeps the wish",
+            Response::text("a").close(),
+            get().with_header("if-match", "\"x\""),
+            true,
+            Some("close"),
+            false,
+        ),
+    ] {
+        let asked = Asked { request: &request, keep_alive: could, wall: now(), server: None };
+        let mut output = Output::new();
+        let answered = answer(response, &asked, &mut output);
+        let head = String::from_utf8(written(&mut output)).unwrap();
+        let found = head.lines().find_map(|line| line.strip_prefix("Connection: "));
+        assert_eq!((found, answered.keep_alive), (connection, keep_alive), "{row}: {head}");
+        assert!(!head.contains("Server:"), "{row}: switched off");
+    }
+}
+
+#[test]
+fn fields_of_the_handler() {
+    let said = say(
+        Response::text(BODY)
+            .header("date", "Thu, 01 Jan 1970 00:00:00 GMT")
+            .header("server", "mine")
+            .header("x-one", "1")
+            .header("X-One", "2")
+            .append_header("x-one-more", "3")
+            .append_header("x-one-more", "4")
+            .header("www-authenticate", "Basic")
+            .header("etag", "\"a\"")
+            .cookie(Cookie::new("a", "1"))
+            .cookie(Cookie::new("b", "2"))
+            .header("transfer-encoding", "chunked")
+            .header("trailer", "x")
+            .header("te", "x")
+            .header("upgrade", "x")
+            .header("keep-alive", "x")
+            .header("proxy-connection", "x"),
+        &get(),
+    );
+    let expected = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
+         Server: mine\r\nX-One: 2\r\nX-One-More: 3\r\nX-One-More: 4\r\nWWW-Authenticate: Basic\r\nETag: \"a\"\r\n\
+         Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nAccept-Ranges: bytes\r\nContent-Length: 10\r\n\r\n";
+    assert_eq!(said.head, expected);
+}
+
+#[test]
+fn what_cannot_be_sent_is_a_500() {
+    for (row, method, response) in [
+        ("5.5 CR LF in a value", "GET", Response::text(BODY).header("x", "a\r\nSet-Cookie: b=c")),
+        ("5.5 LF in a value", "GET", Response::text(BODY).header("x", "a\nb")),
+        ("5.5 NUL in a value", "GET", Response::text(BODY).append_header("x", "a\0b")),
+        ("5.1 a blank in a name", "GET", Response::text(BODY).header("a b", "c")),
+        ("5.1 a line break in a name", "GET", Response::text(BODY).header("a\r\nb", "c")),
+        ("5.1 no name", "GET", Response::text(BODY).header("", "c")),
+        ("5.5 prepared", "GET", Response::text(BODY).fields(Arc::new(Fields::new().header("x", "\n")))),
+        (
+            "5.5 prepared, then changed",
+            "GET",
+            Response::text(BODY).fields(Arc::new(Fields::new().header("a", "b").header("x", "\n"))).header("a", "c"),
+        ),
+        ("5.5 in a type", "GET", Response::text(BODY).content_type("text/plain\r\nx: y")),
+        ("8.8.3 in a cookie", "GET", Response::text(BODY).cookie(Cookie::new("a", "b; Domain=evil.example"))),
+        ("15.2 an interim status", "GET", Response::new(100)),
+        ("15.2 an interim status, switching", "GET", Response::new(101)),
+        ("15 a status above 599", "GET", Response::new(600)),
+        ("15 no status", "GET", Response::new(99)),
+        ("8.6 promises too much", "GET", Response::text(BODY).header("content-length", "11")),
+        ("8.6 promises too little", "GET", Response::text(BODY).header("content-length", "9")),
+        ("8.6 promises too much, head", "HEAD", Response::text(BODY).header("content-length", "11")),
+        (
+            "8.6 a stream of two lengths",
+            "GET",
+            Response::sized_stream(BODY.as_bytes(), 10).header("content-length", "11"),
+        ),
+        ("8.6 no length", "GET", Response::text(BODY).header("content-length", "+10")),
+        ("8.6 a list of lengths", "GET", stream().header("content-length", "10, 10")),
+        ("8.6 larger than any", "GET", stream().header("content-length", "99999999999999999999")),
+        ("9.3.6 a tunnel", "CONNECT", Response::new(200)),
+        ("a reply without status", "GET", Reply::new().into()),
+    ] {
+        let request =
+            if method == "CONNECT" { Request::new(Method::CONNECT, "example.com:80").unwrap() } else { of(method) };
+        let said = say(response, &request);
+        assert_eq!(said.status, 500, "{row}: {said:?}");
+        assert!(said.head.starts_with("HTTP/1.1 500 Internal Server Error\r\n"), "{row}: {said:?}");
+        assert!(!said.head.contains("Set-Cookie") && !said.head.contains("x: y"), "{row}: {said:?}");
+        assert_eq!(said.field("Content-Type"), Some("text/html; charset=utf-8"), "{row}");
+    }
+}
+
+#[test]
+fn any_value_that_gets_in_is_one_line() {
+    for byte in 0..=255u8 {
+        let said = {
+            let server = HeaderValue::from_static("modest");
+            let (request, value) = (get(), [b'a', byte, b'b']);
+            let asked = Asked { request: &request, keep_alive: true, wall: now(), server: Some(&server) };
+            let mut output = Output::new();
+            answer(Response::new(204).header("x", &value[..]), &asked, &mut output);
+            let wire = written(&mut output);
+            let end = wire.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+            wire[..end].to_vec()
+        };
+        assert!(said.split(|byte| *byte == b'\n').all(|line| !line.trim_ascii_end().contains(&b'\r')), "byte {byte}");
+        assert!(!said.contains(&0), "byte {byte}");
+        let refused = said.starts_with(b"HTTP/1.1 500");
+        assert_eq!(refused, (byte < 0x20 && byte != b'\t') || byte == 0x7f, "byte {byte}");
+    }
+}
+
+/// A response with validators, by each of the ways a body can be given.
+fn validated() -> Vec<(&'static str, fn() -> Response)> {
+    fn with(response: Response) -> Response {
+        let then = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        response.content_type("text/plain").etag(ETag::strong("a").unwrap()).last_modified(then)
+    }
+    vec![
+        ("static", || with(Response::text(BODY))),
+        ("bytes", || with(Response::bytes(BODY))),
+        ("shared", || with(Response::shared(Arc::new(BODY)))),
+        ("a file", || with(file_of(BODY.as_bytes()))),
+        ("prepared", || {
+            let then = UNIX_EPOCH + Duration::from_secs(784_111_777);
+            let fields = Fields::new().header("content-type", "text/plain").etag(ETag::strong("a").unwrap());
+            Response::shared(Arc::new(BODY)).fields(Arc::new(fields.last_modified(then)))
+        }),
+    ]
+}
+
+#[test]
+fn conditions_and_ranges_together() {
+    const THEN: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    type Row =
+        (&'static str, &'static str, &'static [(&'static str, &'static str)], u16, Option<&'static str>, &'static str);
+    let rows: &[Row] = &[
+        ("14.2 nothing asked", "GET", &[], 200, None, BODY),
+        ("14.2 one", "GET", &[("range", "bytes=2-4")], 206, Some("bytes 2-4/10"), "234"),
+        ("14.2 all", "GET", &[("range", "bytes=0-")], 206, Some("bytes 0-9/10"), BODY),
+        ("14.2 the last", "GET", &[("range", "bytes=-2")], 206, Some("bytes 8-9/10"), "89"),
+        ("14.2 on head", "HEAD", &[("range", "bytes=2-4")], 200, None, ""),
+        ("14.2 on head, unsatisfiable", "HEAD", &[("range", "bytes=20-")], 200, None, ""),
+        ("14.2 on post", "POST", &[("range", "bytes=2-4")], 200, None, BODY),
+        ("14.2 two fields", "GET", &[("range", "bytes=2-4"), ("range", "bytes=6-7")], 200, None, BODY),
+        ("14.2 another unit", "GET", &[("range", "lines=2-4")], 200, None, BODY),
+        ("14.2 malformed", "GET", &[("range", "bytes=4-2")], 200, None, BODY),
+        ("13.1.5 the tag", "GET", &[("range", "bytes=2-4"), ("if-range", "\"a\"")], 206, Some("bytes 2-4/10"), "234"),
+        ("13.1.5 another tag", "GET", &[("range", "bytes=2-4"), ("if-range", "\"b\"")], 200, None, BODY),
+        ("13.1.5 another tag, unsatisfiable", "GET", &[("range", "bytes=20-"), ("if-range", "\"b\"")], 200, None, BODY),
+        ("13.1.5 the date", "GET", &[("range", "bytes=2-4"), ("if-range", THEN)], 206, Some("bytes 2-4/10"), "234"),
+        ("13.1.5 without a range", "GET", &[("if-range", "\"b\"")], 200, None, BODY),
+        ("13.2.2 before ranges", "GET", &[("range", "bytes=2-4"), ("if-none-match", "\"a\"")], 304, None, ""),
+        ("13.2.2 before bad ranges", "GET", &[("range", "bytes=20-"), ("if-none-match", "\"a\"")], 304, None, ""),
+        (
+            "13.2.2 passed, then ranges",
+            "GET",
+            &[("range", "bytes=2-4"), ("if-match", "\"a\"")],
+            206,
+            Some("bytes 2-4/10"),
+            "234",
+        ),
+        ("13.1.2 the client has it", "GET", &[("if-none-match", "\"a\"")], 304, None, ""),
+        ("13.1.2 head", "HEAD", &[("if-none-match", "\"a\"")], 304, None, ""),
+        ("13.1.3 the client has it", "GET", &[("if-modified-since", THEN)], 304, None, ""),
+        ("13.1.2 on post, done already", "POST", &[("if-none-match", "\"a\"")], 200, None, BODY),
+    ];
+    for (how, response) in validated() {
+        for (row, method, fields, status, content_range, body) in rows {
+            let request = fields.iter().fold(of(method), |request, (name, value)| request.with_header(name, value));
+            let said = say(response(), &request);
+            assert_eq!((said.status, said.text()), (*status, *body), "{row}, {how}: {said:?}");
+            assert_eq!(said.field("Content-Range"), *content_range, "{row}, {how}: {said:?}");
+            let length = if *method == "HEAD" { 10 } else { body.len() };
+            let length = (*status != 304).then(|| length.to_string());
+            assert_eq!(said.field("Content-Length"), length.as_deref(), "{row}, {how}: {said:?}");
+            assert_eq!(said.field("ETag"), Some("\"a\""), "{row}, {how}: {said:?}");
+            let described = (*status != 304).then_some("text/plain");
+            assert_eq!(said.field("Content-Type"), described, "{row}, {how}: {said:?}");
+            assert_eq!(said.field("Accept-Ranges"), described.map(|_| "bytes"), "{row}, {how}: {said:?}");
+        }
+        for (row, field, status, range) in [
+            ("13.1.1", ("if-match", "\"b\""), 412, None),
+            ("13.1.4", ("if-unmodified-since", "Sun, 06 Nov 1994 08:49:36 GMT"), 412, None),
+            ("14.4", ("range", "bytes=10-"), 416, Some("bytes */10")),
+        ] {
+            for method in ["GET", "HEAD"] {
+                let kept = response().header("access-control-allow-origin", "*").header("cache-control", "max-age=60");
+                let said = say(kept, &of(method).with_header(field.0, field.1));
+                if (method, status) == ("HEAD", 416) {
+                    assert_eq!(said.status, 200, "14.2: on head");
+                    continue;
+                }
+                assert_eq!((said.status, said.field("Content-Range")), (status, range), "{row}, {how}: {said:?}");
+                assert_eq!(said.field("Content-Type"), Some("text/html; charset=utf-8"), "{row}, {how}: {said:?}");
+                assert_eq!(said.field("Access-Control-Allow-Origin"), Some("*"), "{row}, {how}: {said:?}");
+                assert_eq!(said.field("ETag").or(said.field("Cache-Control")), None, "{row}, {how}: {said:?}");
+                assert_eq!(said.body.is_empty(), method == "HEAD", "{row}, {how}: {said:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_a_200_has_parts() {
+    let asked = get().with_header("range", "bytes=2-4").with_header("if-none-match", "*");
+    for status in [201, 203, 404, 500] {
+        assert_eq!(say(Response::text(BODY).status(status), &asked).status, status, "14.2: {status}");
+    }
+    for (row, response, body) in [
+        ("a stream", Response::sized_stream(BODY.as_bytes(), 10), BODY),
+        ("refused by the handler", Response::text(BODY).header("accept-ranges", "none"), BODY),
+        (
+            "refused in prepared fields",
+            Response::text(BODY).fields(Arc::new(Fields::new().header("Accept-Ranges", "None"))),
+            BODY,
+        ),
+        ("empty, from the end", Response::new(200), ""),
+    ] {
+        let asked = get().with_header("range", if row.starts_with("empty") { "bytes=-5" } else { "bytes=2-4" });
+        let said = say(response, &asked);
+        assert_eq!((said.status, said.text()), (200, body), "14.2 {row}: {said:?}");
+    }
+    let empty = say(Response::new(200), &get().with_header("range", "bytes=0-"));
+    assert_eq!((empty.status, empty.field("Content-Range")), (416, Some("bytes */0")), "14.1.2: nothing there");
+}
+
+#[test]
+fn many_parts() {
+    for (how, response) in validated() {
+        let said = say(response(), &get().with_header("range", "bytes=8-, 0-1, 4-4, 20-30"));
+        let boundary = said.field("Content-Type").unwrap().strip_prefix("multipart/byteranges; boundary=").unwrap();
+        let part = |range: &str, bytes: &str| {
+            format!("--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes {range}/10\r\n\r\n{bytes}\r\n")
+        };
+        let expected = format!("{}{}{}--{boundary}--\r\n", part("8-9", "89"), part("0-1", "01"), part("4-4", "4"));
+        assert_eq!((said.status, said.text()), (206, &expected[..]), "14.6, {how}");
+        assert_eq!(said.field("Content-Length"), Some(&*expected.len().to_string()), "14.6, {how}");
+        assert_eq!(said.field("Content-Range"), None, "15.3.7.2, {how}");
+        assert_eq!(said.length, expected.len() as u64, "{how}");
+    }
+    let untyped = say(Response::shared(Arc::new(BODY)), &get().with_header("range", "bytes=0-0,2-2"));
+    assert!(!untyped.text().contains("Content-Type"), "14.6: no type, none in the parts");
+    let joined = say(Response::text(BODY), &get().with_header("range", "bytes=0-4,5-9"));
+    assert_eq!(
+        (joined.status, joined.field("Content-Range"), joined.text()),
+        (206, Some("bytes 0-9/10"), BODY),
+        "15.3.7.2"
+    );
+    let many: String = (0..101).map(|n| format!("{n}-{n},")).collect();
+    let whole = say(Response::text(BODY), &get().with_header("range", format!("bytes={many}")));
+    assert_eq!((whole.status, whole.text()), (200, BODY), "14.2: absurdly many");
+}
+
+#[test]
+fn above_4_gib() {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(5_000_000_000).unwrap();
+    file.write_all_at(b"end", 4_999_999_997).unwrap();
+    let response = || Response::open_file(Arc::new(file.try_clone().unwrap()), 5_000_000_000);
+    let said = say(response(), &get().with_header("range", "bytes=-3"));
+    assert_eq!(said.field("Content-Range"), Some("bytes 4999999997-4999999999/5000000000"));
+    assert_eq!(said.text(), "end");
+    assert_eq!(say(response(), &of("HEAD")).field("Content-Length"), Some("5000000000"));
+}
+
+#[test]
+fn last_modified_is_never_in_the_future() {
+    let later = now() + Duration::from_secs(3600);
+    let prepared = Arc::new(Fields::new().header("x", "y").last_modified(later));
+    for (how, response) in [
+        ("own", Response::text(BODY).last_modified(later)),
+        ("by field", Response::text(BODY).header("last-modified", date::text(later).unwrap())),
+        ("prepared", Response::text(BODY).fields(prepared.clone())),
+    ] {
+        let said = say(response, &get());
+        assert_eq!(said.field("Last-Modified"), Some(NOW), "8.8.2.1, {how}: {said:?}");
+    }
+    // Validated by what it is, not by what was said: the client asks again until the time has come.
+    let asked = get().with_header("if-modified-since", NOW);
+    assert_eq!(say(Response::text(BODY).fields(prepared), &asked).status, 200);
+    for time in [UNIX_EPOCH - Duration::from_secs(1 << 40), UNIX_EPOCH + Duration::from_secs(1 << 40)] {
+        assert_eq!(say(Response::text(BODY).last_modified(time), &get()).field("Last-Modified"), None, "{time:?}");
+    }
+    let old = say(Response::text(BODY).last_modified(UNIX_EPOCH - Duration::from_millis(1)), &get());
+    assert_eq!(old.field("Last-Modified"), Some("Wed, 31 Dec 1969 23:59:59 GMT"));
+}
+
+#[test]
+fn a_304_says_what_a_200_would_have() {
+    let response = Response::text(BODY)
+        .etag(ETag::weak("a").unwrap())
+        .header("cache-control", "no-cache")
+        .header("content-location", "/x")
+        .header("expires", NOW)
+        .header("vary", "accept-encoding")
+        .header("content-language", "en")
+        .header("content-encoding", "gzip")
+        .header("content-security-policy", "default-src 'none'");
+    let said = say(response, &get().with_header("if-none-match", "\"a\""));
+    let expected = format!(
+        "HTTP/1.1 304 Not Modified\r\nServer: modest\r\nDate: {NOW}\r\nETag: W/\"a\"\r\nCache-Control: no-cache\r\n\
+         Content-Location: /x\r\nExpires: {NOW}\r\nVary: accept-encoding\r\nContent-Security-Policy: default-src 'none'\r\n\r\n"
+    );
+    assert_eq!((said.head, said.length), (expected, 0), "15.4.5");
+}
+
+/// Counts how often it was read, and gives so much each time.
+struct Counted {
+    reads: Arc<AtomicUsize>,
+    gives: Vec<usize>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reads.fetch_add(1, Ordering::Relaxed);
+        let count = self.gives.get(read).copied().unwrap_or(0).min(buffer.len());
+        buffer[..count].fill(b'x');
+        Ok(count)
+    }
+}
+
+#[test]
+fn streams_that_nobody_reads_are_not_read() {
+    for (row, request, status) in [
+        ("9.3.2 head", of("HEAD"), 200),
+        ("15.3.5 no content", get(), 204),
+        ("15.3.6 reset content", get(), 205),
+        ("13.1.1 a refusal", get().with_header("if-match", "\"x\""), 200),
+    ] {
+        let reads = Arc::new(AtomicUsize::new(0));
+        let said = say(Response::stream(Counted { reads: reads.clone(), gives: vec![10] }).status(status), &request);
+        assert_eq!(reads.load(Ordering::Relaxed), 0, "{row}: {said:?}");
+    }
+}
+
+#[test]
+fn each_read_is_a_chunk() {
+    let gives = vec![1, 15, 16, 255, 256, 4095, 4096, 8192, 70_000, 70_000, 70_000, 70_000, 3];
+    let reads = Arc::new(AtomicUsize::new(0));
+    let said = say(Response::stream(Counted { reads, gives }), &get());
+    let mut sizes = Vec::new();
+    let mut left = &said.body[..];
+    loop {
+        let end = left.windows(2).position(|two| two == b"\r\n").unwrap();
+        let size = usize::from_str_radix(std::str::from_utf8(&left[..end]).unwrap(), 16).unwrap();
+        assert!(left[0] != b'0' || end == 1, "9112 7.1: a size without leading zeros");
+        left = &left[end + 2..];
+        assert!(left[..size].iter().all(|byte| *byte == b'x') && &left[size..size + 2] == b"\r\n");
+        left = &left[size + 2..];
+        if size == 0 {
+            break;
+        }
+        sizes.push(size);
+    }
+    assert!(left.is_empty());
+    assert_eq!(sizes, [1, 15, 16, 255, 256, 4095, 4096, 8192, 16_384, 32_768, 65_528, 65_528, 3]);
+}
+
+#[test]
+fn a_promise_of_length_is_kept_or_broken_aloud() {
+    let gives = |gives: &[usize]| Counted { reads: Arc::new(AtomicUsize::new(0)), gives: gives.to_vec() };
+    let short = say(Response::sized_stream(gives(&[5, 4]), 10), &get());
+    assert_eq!(short.broken.map(|error| error.kind()), Some(io::ErrorKind::UnexpectedEof));
+    let long = say(Response::sized_stream(gives(&[5, 50]), 10), &get());
+    assert_eq!((long.body.len(), long.broken.is_none()), (10, true));
+    let large = say(Response::sized_stream(io::repeat(b'x'), 1_000_000), &get());
+    assert_eq!((large.body.len(), large.length), (1_000_000, 1_000_000));
+}
+
+/// Fails after one read; interrupted before it, which is no failure.
+struct Failing(usize);
+
+impl Read for Failing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0 += 1;
+        match self.0 {
+            1 => Err(io::ErrorKind::Interrupted.into()),
+            2 => {
+                buffer[0] = b'x';
+                Ok(1)
+            }
+            3 => Err(io::Error::other("the disk is gone")),
+            _ => Ok(buffer.len() + 1),
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_fails_ends_without_an_end() {
+    for (request, sent) in [(get(), "1\r\nx\r\n"), (http10("GET"), "x")] {
+        let said = say(Response::stream(Failing(0)), &request);
+        assert_eq!(said.text(), sent);
+        assert_eq!(said.broken.unwrap().to_string(), "the disk is gone");
+    }
+    assert!(
+        say(Response::stream(Failing(3)), &get()).broken.is_some(),
+        "a read that claims more than there is room for"
+    );
+}
+
+#[test]
+fn large_bodies_are_not_copied() {
+    let large = vec![b'x'; 100_000];
+    let shared: SharedBytes = Arc::new(large.clone());
+    for (how, response, pieces) in [
+        ("bytes", Response::bytes(large), 2),
+        ("shared", Response::shared(shared.clone()), 2),
+        ("small", Response::text(BODY), 1),
+    ] {
+        let (request, mut output) = (get(), Output::new());
+        answer(response, &Asked { request: &request, keep_alive: true, wall: now(), server: None }, &mut output);
+        assert_eq!(output.pieces().count(), pieces, "{how}: {output:?}");
+    }
+}
+
+#[test]
+fn a_file_by_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    File::create(&path).unwrap().write_all(BODY.as_bytes()).unwrap();
+    let said = say(Response::file(&path).unwrap(), &get().with_header("range", "bytes=-1"));
+    assert_eq!((said.status, said.text(), said.field("Last-Modified").is_some()), (206, "9", true));
+    assert_eq!(Response::file(folder.path().join("b")).unwrap_err().status_code(), 404);
+    assert_eq!(Response::file(folder.path()).unwrap_err().status_code(), 404);
+    assert_eq!(Response::file(path.join("c")).unwrap_err().status_code(), 404);
+}

@@ -1,0 +1,273 @@
+//! How long the body is (RFC 9112, section 6), the chunked coding (section 7.1), limits and files.
+
+use modest::{Error, Http, LogRecord, Request, RequestHandler, Response, Result, answer};
+
+use crate::peer::{Answer, Peer, Road};
+use crate::tables::Then::{Closed, Kept, KeptWith, Refused, Wants};
+use crate::tables::{check, check_with, mirror};
+
+fn post(fields: &str, body: &str) -> String {
+    format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}")
+}
+
+#[test]
+fn lengths() {
+    for (name, fields, body, then) in [
+        ("neither field: no body", "", "", Kept("")),
+        ("a Content-Length", "Content-Length: 3\r\n", "abc", Kept("abc")),
+        ("of nothing", "Content-Length: 0\r\n", "", Kept("")),
+        ("with zeros before it", "Content-Length: 0003\r\n", "abc", Kept("abc")),
+        (
+            "a body that looks like a request",
+            "Content-Length: 18\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            Kept("GET / HTTP/1.1\r\n\r\n"),
+        ),
+        ("not all there", "Content-Length: 4\r\n", "abc", Wants),
+        ("repeated, equal", "Content-Length: 3\r\nContent-Length: 3\r\n", "abc", Refused(400)),
+        ("repeated, different", "Content-Length: 3\r\nContent-Length: 4\r\n", "abc", Refused(400)),
+        ("a list of equals", "Content-Length: 3, 3\r\n", "abc", Refused(400)),
+        ("a list", "Content-Length: 3,4\r\n", "abc", Refused(400)),
+        ("a plus sign", "Content-Length: +3\r\n", "abc", Refused(400)),
+        ("a minus sign", "Content-Length: -3\r\n", "abc", Refused(400)),
+        ("in hex", "Content-Length: 0x3\r\n", "abc", Refused(400)),
+        ("a fraction", "Content-Length: 3.0\r\n", "abc", Refused(400)),
+        ("a space inside", "Content-Length: 1 3\r\n", "abc", Refused(400)),
+        ("empty", "Content-Length:\r\n", "abc", Refused(400)),
+        ("a word", "Content-Length: three\r\n", "abc", Refused(400)),
+        ("quoted", "Content-Length: \"3\"\r\n", "abc", Refused(400)),
+        ("a space before its colon", "Content-Length : 3\r\n", "abc", Refused(400)),
+        ("more than 64 bits", "Content-Length: 18446744073709551619\r\n", "abc", Refused(413)),
+        ("2^64 - 1", "Content-Length: 18446744073709551615\r\n", "", Refused(413)),
+        ("more than may be", "Content-Length: 16777217\r\n", "", Refused(413)),
+        ("hundreds of digits", &format!("Content-Length: {}\r\n", "9".repeat(300)), "", Refused(413)),
+    ] {
+        check(name, post(fields, body), then);
+    }
+    check("a GET may have a body too", "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", Kept("ab"));
+    check("1.0 with a length", "POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nab", Closed("ab"));
+    check("a HEAD with a body", "HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", KeptWith(200));
+    check("a body for OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", KeptWith(204));
+}
+
+#[test]
+fn codings() {
+    let body = "3\r\nabc\r\n0\r\n\r\n";
+    for (name, fields, then) in [
+        ("chunked", "Transfer-Encoding: chunked\r\n", Kept("abc")),
+        ("in any case", "transfer-ENCODING: ChUnKeD\r\n", Kept("abc")),
+        ("empty members of the list", "Transfer-Encoding: , chunked ,\r\n", Kept("abc")),
+        ("with a Content-Length", "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", Refused(400)),
+        ("with a Content-Length before it", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", Refused(400)),
+        ("with a Content-Length of 0", "Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", Refused(400)),
+        ("an unknown coding", "Transfer-Encoding: gzip, chunked\r\n", Refused(501)),
+        (
+            "an unknown coding on a line before",
+            "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+            Refused(501),
+        ),
+        ("an unknown coding alone", "Transfer-Encoding: xchunked\r\n", Refused(501)),
+        ("identity is none any more", "Transfer-Encoding: identity\r\n", Refused(501)),
+        ("chunked with a parameter", "Transfer-Encoding: chunked;a=b\r\n", Refused(501)),
+        ("chunked in quotes", "Transfer-Encoding: \"chunked\"\r\n", Refused(501)),
+        ("chunked not last", "Transfer-Encoding: chunked, gzip\r\n", Refused(400)),
+        ("chunked twice", "Transfer-Encoding: chunked, chunked\r\n", Refused(400)),
+        ("chunked twice, on two lines", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Refused(400)),
+        ("chunked and then identity", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", Refused(400)),
+        ("empty", "Transfer-Encoding:\r\n", Refused(400)),
+        ("a space before its colon", "Transfer-Encoding : chunked\r\n", Refused(400)),
+        ("a vertical tab before chunked", "Transfer-Encoding: \x0bchunked\r\n", Refused(400)),
+        ("a folded line", "Transfer-Encoding:\r\n chunked\r\n", Refused(400)),
+    ] {
+        check(name, post(fields, body), then);
+    }
+    check("in HTTP/1.0", format!("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n{body}"), Refused(400));
+}
+
+#[test]
+fn chunks() {
+    let long_line = format!("1;a={}\r\nx\r\n0\r\n\r\n", "b".repeat(5000));
+    let many_extensions = format!("1;a={}\r\nx\r\n", "b".repeat(4000)).repeat(5) + "0\r\n\r\n";
+    let many_trailers = "0\r\n".to_owned() + &"A: b\r\n".repeat(101) + "\r\n";
+    let long_trailers = "0\r\n".to_owned() + &format!("A: {}\r\n", "b".repeat(4000)).repeat(5) + "\r\n";
+    for (name, body, then) in [
+        ("none", "0\r\n\r\n", Kept("")),
+        ("one", "3\r\nabc\r\n0\r\n\r\n", Kept("abc")),
+        ("some", "1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", Kept("abc")),
+        ("hex digits in any case", "a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n", Kept("01234567890123456789")),
+        ("zeros before the size", "0003\r\nabc\r\n000\r\n\r\n", Kept("abc")),
+        ("line ends inside", "4\r\n\r\n\r\n\r\n0\r\n\r\n", Kept("\r\n\r\n")),
+        ("extensions", "3;a;b=c;d=\"e;\\\"f\"\r\nabc\r\n0;g\r\n\r\n", Kept("abc")),
+        ("white space around extensions", "3 ;\ta = b ; c\r\nabc\r\n0\r\n\r\n", Kept("abc")),
+        ("trailers", "3\r\nabc\r\n0\r\nA: b\r\nC: d\r\n\r\n", Kept("abc")),
+        ("a trailer named Content-Length", "0\r\nContent-Length: 5\r\n\r\n", Kept("")),
+        ("not all there", "3\r\nab", Wants),
+        ("without the last", "3\r\nabc\r\n", Wants),
+        ("without the last empty line", "0\r\n", Wants),
+        ("no size", "\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("a size in words", "three\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("0x", "0x3\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("a sign", "+3\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("a minus sign", "-3\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("a space before the size", " 3\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("a space behind the size", "3 \r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("2^64", "10000000000000000\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("2^64 + 3", "10000000000000003\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("2^68", "fffffffffffffffff\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("a bare LF behind the size", "3\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("a bare LF behind the data", "3\r\nabc\n0\r\n\r\n", Refused(400)),
+        ("a bare CR behind the size", "3\rabc\r\n0\r\n\r\n", Refused(400)),
+        ("too much data", "3\r\nabcd\r\n0\r\n\r\n", Refused(400)),
+        ("too little data", "4\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("a bare LF at the end", "0\r\n\n", Refused(400)),
+        ("a bare LF behind a trailer", "0\r\nA: b\n\r\n", Refused(400)),
+        ("an extension without a name", "3;\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("an extension without a value", "3;a=\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("an extension with an open quote", "3;a=\"b\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("an extension with a NUL", "3;a=\0\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("an extension with a bare CR", "3;a=\"\r\"\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("a comma for a semicolon", "3,a\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("an extension without end", &long_line, Refused(400)),
+        ("extensions without end", &many_extensions, Refused(400)),
+        ("a trailer that is no field", "0\r\nA\r\n\r\n", Refused(400)),
+        ("a trailer with a space before its colon", "0\r\nA : b\r\n\r\n", Refused(400)),
+        ("a folded trailer", "0\r\nA: b\r\n c\r\n\r\n", Refused(400)),
+        ("too many trailers", &many_trailers, Refused(431)),
+        ("trailers without end", &long_trailers, Refused(431)),
+    ] {
+        check(name, post("Transfer-Encoding: chunked\r\n", body), then);
+    }
+}
+
+#[test]
+fn limits() {
+    let http = mirror().body_limit(5);
+    for (name, fields, body, then) in [
+        ("a body of the limit", "Content-Length: 5\r\n", "abcde", Kept("abcde")),
+        ("a body over the limit", "Content-Length: 6\r\n", "abcdef", Refused(413)),
+        ("chunks of the limit", "Transfer-Encoding: chunked\r\n", "5\r\nabcde\r\n0\r\n\r\n", Kept("abcde")),
+        ("chunks over the limit", "Transfer-Encoding: chunked\r\n", "5\r\nabcde\r\n1\r\nf\r\n0\r\n\r\n", Refused(413)),
+    ] {
+        check_with(&http, name, post(fields, body), then);
+    }
+    check_with(&mirror().body_room(5), "no room", post("Content-Length: 6\r\n", "abcdef"), Refused(507));
+    let chunks = post("Transfer-Encoding: chunked\r\n", "6\r\nabcdef\r\n0\r\n\r\n");
+    check_with(&mirror().body_room(5), "no room for chunks", chunks, Refused(507));
+}
+
+#[test]
+fn a_refused_body_is_left_in_the_input_so_that_the_close_lingers() {
+    let mut peer = Peer::new(&mirror());
+    peer.send(post("Content-Length: 99999999999\r\n", ""));
+    assert!(!peer.is_open() && peer.unused() > 0, "{}", peer.text());
+}
+
+/// The sum of a body, read twice at once, piece by piece.
+struct Sums;
+
+impl RequestHandler for Sums {
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        use std::io::Read;
+        let (mut one, mut two) = (request.reader(), request.body().reader());
+        let (mut left, mut right) = ([0; 1000], [0; 1000]);
+        let (mut sum, mut length) = (0u64, 0u64);
+        loop {
+            let count = one.read(&mut left)?;
+            two.read_exact(&mut right[..count])?;
+            if left[..count] != right[..count] {
+                return Err(Error::new(500, "two readers differ"));
+            }
+            if count == 0 {
+                break;
+            }
+            sum += left[..count].iter().map(|&byte| u64::from(byte)).sum::<u64>();
+            length += count as u64;
+        }
+        assert_eq!(length, request.body().len());
+        assert_eq!(length, request.bytes()?.len() as u64);
+        Ok(Response::text(format!("{length} {sum} {:?}", request.body())))
+    }
+
+    fn log_request(&self, _: &LogRecord<'_>) {}
+}
+
+#[test]
+fn large_bodies_go_to_a_file_and_come_back_whole() {
+    for (memory, length, place) in [
+        (0, 1, "in a file"),
+        (100, 99, "in memory"),
+        (100, 100, "in memory"),
+        (100, 101, "in a file"),
+        (65_536, 65_536, "in memory"),
+        (65_536, 65_537, "in a file"),
+        (65_536, 1_000_003, "in a file"),
+    ] {
+        let body: Vec<u8> = (0..length).map(|number| (number % 251) as u8).collect();
+        let sum: u64 = body.iter().map(|&byte| u64::from(byte)).sum();
+        let expected = format!("{length} {sum} Body({length} bytes, {place})");
+        let plain =
+            [format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n").as_bytes(), &body].concat();
+        let mut chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for chunk in body.chunks(7777) {
+            chunked.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+            chunked.extend_from_slice(chunk);
+            chunked.extend_from_slice(b"\r\n");
+        }
+        chunked.extend_from_slice(b"0\r\n\r\n");
+        for wire in [plain, chunked] {
+            for road in [Road::Whole, Road::Cut(wire.len() / 2), Road::Cut(wire.len() - 1)] {
+                let mut peer = Peer::new(&Http::new(Sums).body_memory(memory).body_folder(std::env::temp_dir()));
+                road.send(&wire, &mut peer);
+                assert_eq!(Answer::all(&peer.said, &[])[0].text(), expected, "{memory} {road:?}");
+                assert!(peer.is_open());
+            }
+        }
+    }
+}
+
+#[test]
+fn disk_calls_are_made_in_a_slot_only() {
+    let mut peer = Peer::new(&Http::new(Sums).body_memory(10));
+    peer.send(post("Content-Length: 100\r\n", ""));
+    assert_eq!(peer.slots, 1, "before_body");
+    peer.send("0123456789");
+    assert_eq!(peer.slots, 1, "memory is full, and nothing more is there yet");
+    peer.send("0");
+    assert_eq!(peer.slots, 2, "the first stretch goes to disk");
+    peer.send("1".repeat(88));
+    assert_eq!(peer.slots, 2, "this one waits in memory");
+    peer.send("1");
+    assert_eq!(peer.slots, 3, "the last stretch, and with it the handler: {}", peer.text());
+}
+
+#[test]
+fn a_folder_that_can_not_be_written_is_a_500() {
+    let http = mirror().body_memory(1).body_folder("/no/such/folder");
+    check_with(&http, "no folder", post("Content-Length: 2\r\n", "ab"), Refused(500));
+}
+
+#[test]
+fn room_is_given_back() {
+    let http = mirror().body_room(100);
+    for _ in 0..10 {
+        let mut peer = Peer::new(&http);
+        peer.send(post("Content-Length: 60\r\n", &"x".repeat(60)));
+        assert!(peer.text().starts_with("HTTP/1.1 200"), "{}", peer.text());
+        let mut gone = Peer::new(&http);
+        gone.send(post("Content-Length: 60\r\n", &"x".repeat(59)));
+        let mut late = Peer::new(&http);
+        late.send(post("Transfer-Encoding: chunked\r\n", &format!("3c\r\n{}", "x".repeat(60))));
+        assert!(late.text().starts_with("HTTP/1.1 507"), "{}", late.text());
+    }
+}
+
+#[test]
+fn memory_follows_what_arrives_and_not_what_is_claimed() {
+    let http = Http::new(answer(|_| Ok(Response::no_content()))).body_limit(None).body_room(None);
+    let mut peer = Peer::new(&http);
+    peer.send(post("Content-Length: 18446744073709551615\r\n", "abc"));
+    assert!(peer.is_open());
+    let mut peer = Peer::new(&http);
+    peer.send(post("Transfer-Encoding: chunked\r\n", "ffffffffffffffff\r\nabc"));
+    assert!(peer.is_open());
+}

@@ -1,0 +1,237 @@
+//! Keep and close, pipelines, half-closes, stops, lateness, overload: RFC 9112, section 9.
+
+use std::io::Read;
+use std::time::Duration;
+
+use modest::{Event, Http, Next, Response, answer};
+
+use crate::peer::{Answer, Peer};
+use crate::tables::Then::{Closed, Kept};
+use crate::tables::{check, mirror};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+#[test]
+fn keep_and_close() {
+    for (name, version, fields, then) in [
+        ("1.1 is kept", "1.1", "", Kept("")),
+        ("1.1 with keep-alive", "1.1", "Connection: keep-alive\r\n", Kept("")),
+        ("1.1 with close", "1.1", "Connection: close\r\n", Closed("")),
+        ("close in any case", "1.1", "connection: CLOSE\r\n", Closed("")),
+        ("close in a list", "1.1", "Connection: upgrade, close\r\n", Closed("")),
+        ("close on a second line", "1.1", "Connection: upgrade\r\nConnection: close\r\n", Closed("")),
+        ("close wins", "1.1", "Connection: keep-alive, close\r\n", Closed("")),
+        ("a word that holds close", "1.1", "Connection: closed\r\n", Kept("")),
+        ("1.0 is closed", "1.0", "", Closed("")),
+        ("1.0 with close", "1.0", "Connection: close\r\n", Closed("")),
+        ("1.0 with keep-alive", "1.0", "Connection: keep-alive\r\n", Kept("")),
+        ("1.0 with Keep-Alive, as it was written then", "1.0", "Connection: Keep-Alive\r\n", Kept("")),
+        ("1.0 with both", "1.0", "Connection: keep-alive, close\r\n", Closed("")),
+    ] {
+        check(name, format!("GET / HTTP/{version}\r\nHost: a\r\n{fields}\r\n"), then);
+    }
+}
+
+#[test]
+fn nothing_is_kept_if_the_server_would_not() {
+    let mut peer = Peer::new(&mirror().keep_alive(false));
+    peer.send(GET.repeat(2));
+    let answers = Answer::all(&peer.said, &[]);
+    assert_eq!((answers.len(), answers[0].field("connection"), peer.next), (1, Some("close"), Next::Close));
+}
+
+#[test]
+fn a_1_0_client_is_told_that_it_is_kept() {
+    let mut peer = Peer::new(&mirror());
+    peer.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    assert_eq!(Answer::all(&peer.said, &[])[0].field("connection"), Some("keep-alive"));
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let mut wire = Vec::new();
+    for number in 0..50 {
+        wire.extend_from_slice(format!("POST /{number} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab").as_bytes());
+        wire.extend_from_slice(format!("HEAD /{number} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    }
+    let mut peer = Peer::new(&mirror());
+    peer.send(wire);
+    let heads: Vec<usize> = (0..50).map(|number| 2 * number + 1).collect();
+    let answers = Answer::all(&peer.said, &heads);
+    assert_eq!(answers.len(), 100);
+    for (number, answer) in answers.iter().step_by(2).enumerate() {
+        assert_eq!(answer.text(), format!("POST /{number}\nab"));
+    }
+    assert_eq!(peer.next, Next::Rest { within: Some(Duration::from_secs(60)) });
+}
+
+#[test]
+fn what_stands_behind_a_close_is_ignored() {
+    let mut peer = Peer::new(&mirror());
+    peer.send(format!("GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n{GET}"));
+    assert_eq!(Answer::all(&peer.said, &[]).len(), 1);
+    assert!(!peer.is_open());
+    assert_eq!(peer.unused(), GET.len(), "left there, so that the close lingers");
+}
+
+#[test]
+fn a_client_that_has_sent_its_last_byte_gets_its_answers() {
+    let http = Http::new(answer(|_| Ok(Response::stream(std::io::repeat(b'x').take(200_000)))));
+    let mut peer = Peer::new(&http);
+    peer.send(GET).end();
+    assert_eq!(Answer::all(&peer.said, &[])[0].body.len(), 200_000);
+    assert_eq!(peer.next, Next::Close);
+    for (name, wire, statuses) in [
+        ("nothing", "", &[][..]),
+        ("empty lines", "\r\n", &[]),
+        ("half a head", "GET / HT", &[400]),
+        ("a head without its empty line", "GET / HTTP/1.1\r\nHost: a\r\n", &[400]),
+        ("a request and half a head", &format!("{GET}GET"), &[200, 400]),
+        ("two requests", &GET.repeat(2), &[200, 200]),
+        ("half a body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", &[400]),
+        ("half a chunk", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab", &[400]),
+        (
+            "no body, but an expectation",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n",
+            &[400],
+        ),
+    ] {
+        let mut peer = Peer::new(&mirror());
+        peer.send(wire).end();
+        let answered: Vec<u16> = Answer::all(&peer.said, &[]).iter().map(|answer| answer.status).collect();
+        assert_eq!(answered, statuses, "{name}: {}", peer.text());
+        assert_eq!(peer.next, Next::Close, "{name}");
+    }
+}
+
+#[test]
+fn clocks() {
+    let http = mirror()
+        .idle_timeout(Duration::from_secs(1))
+        .head_timeout(Duration::from_secs(2))
+        .body_timeout(Duration::from_secs(3));
+    let mut peer = Peer::new(&http);
+    let seconds = |number| Some(Duration::from_secs(number));
+    assert_eq!(peer.next, Next::Rest { within: seconds(1) }, "silent");
+    peer.send("G");
+    let Next::Read { stage: first, within } = peer.next else { panic!("{:?}", peer.next) };
+    assert_eq!(within, seconds(2), "the head began");
+    peer.send("ET /");
+    assert_eq!(peer.next, Next::Read { stage: first, within }, "no byte renews the clock");
+    peer.send(" HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n");
+    let Next::Read { stage: second, within } = peer.next else { panic!("{:?}", peer.next) };
+    assert!(second != first && within == seconds(3), "the body is another stage");
+    peer.send("x".repeat(65_535));
+    assert_eq!(peer.next, Next::Read { stage: second, within });
+    peer.send("x");
+    let Next::Read { stage: third, .. } = peer.next else { panic!("{:?}", peer.next) };
+    assert!(third != second, "64 KiB are another stage");
+    peer.send("x".repeat(200_000 - 65_536));
+    assert_eq!(peer.next, Next::Rest { within: seconds(1) });
+    peer.send("G");
+    assert!(!matches!(peer.next, Next::Read { stage, .. } if stage == first), "the next head has a clock of its own");
+    let endless = mirror().idle_timeout(None);
+    assert_eq!(Peer::new(&endless).next, Next::Rest { within: None });
+}
+
+#[test]
+fn lateness() {
+    for (name, wire, statuses) in [
+        ("half a head", "GET /", &[408][..]),
+        ("a request and half a head", &format!("{GET}GET /"), &[200, 408]),
+        ("half a body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab", &[408]),
+        ("empty lines only", "\r\n", &[]),
+    ] {
+        let mut peer = Peer::new(&mirror());
+        peer.send(wire).late();
+        let answered: Vec<u16> = Answer::all(&peer.said, &[]).iter().map(|answer| answer.status).collect();
+        assert_eq!((answered.as_slice(), peer.next), (statuses, Next::Close), "{name}");
+    }
+}
+
+#[test]
+fn a_stop() {
+    let mut resting = Peer::new(&mirror());
+    resting.event(Event::Stopping);
+    assert_eq!((resting.next, resting.said.len()), (Next::Close, 0), "silent");
+
+    let mut half = Peer::new(&mirror());
+    half.send("GET / HTTP").event(Event::Stopping);
+    assert_eq!((half.next, half.said.len()), (Next::Close, 0), "half a head");
+
+    let mut asks = Peer::new(&mirror());
+    asks.stopping = true;
+    asks.send(GET.repeat(2));
+    let answers = Answer::all(&asks.said, &[]);
+    assert_eq!((asks.next, answers.len(), answers[0].field("connection")), (Next::Close, 1, Some("close")));
+
+    let mut sends = Peer::new(&mirror());
+    sends.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab");
+    sends.stopping = true;
+    let awaited = sends.next;
+    sends.event(Event::Stopping);
+    assert_eq!(sends.next, awaited, "a body under way is finished, by the same clock");
+    sends.send("c");
+    let answers = Answer::all(&sends.said, &[]);
+    assert_eq!((sends.next, answers[0].text().as_str()), (Next::Close, "POST /\nabc"));
+    assert_eq!(answers[0].field("connection"), Some("close"));
+}
+
+#[test]
+fn no_slot() {
+    let mut peer = Peer::new(&mirror());
+    peer.no_slots = true;
+    peer.send(GET);
+    let answers = Answer::all(&peer.said, &[]);
+    assert_eq!((answers[0].status, answers[0].field("retry-after"), peer.is_open()), (503, Some("1"), true));
+    peer.no_slots = false;
+    peer.send(GET);
+    assert_eq!(Answer::all(&peer.said, &[])[1].status, 200);
+    peer.no_slots = true;
+    peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab");
+    assert_eq!((Answer::all(&peer.said, &[])[2].status, peer.next), (503, Next::Close));
+    assert!(peer.unused() > 0);
+}
+
+#[test]
+fn an_answer_that_can_not_go_on_is_reset() {
+    let with = |read: fn() -> Response| {
+        let mut peer = Peer::new(&Http::new(answer(move |_| Ok(read()))));
+        peer.send(GET);
+        peer.next
+    };
+    let five = || Response::sized_stream(std::io::repeat(b'x').take(5), 6);
+    assert_eq!(with(five), Next::Abort, "it is too short");
+    assert_eq!(with(|| Response::stream(Failing)), Next::Abort, "its source fails");
+    assert_eq!(with(|| Response::stream(Panicking)), Next::Abort, "its source panics");
+}
+
+struct Failing;
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::Error::other("no more"))
+    }
+}
+
+struct Panicking;
+
+impl Read for Panicking {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        panic!("in the source");
+    }
+}
+
+#[test]
+fn a_poll_vouches_for_the_request_it_brought_and_for_no_other() {
+    let http = Http::new(answer(|request| Ok(Response::text(format!("{:?}", request.poll())))));
+    let mut peer = Peer::new(&http);
+    peer.poll = Some(7);
+    peer.send(GET.repeat(2));
+    peer.poll = Some(8);
+    peer.send(GET);
+    peer.poll = None;
+    peer.send(GET);
+    let answers: Vec<String> = Answer::all(&peer.said, &[]).iter().map(Answer::text).collect();
+    assert_eq!(answers, ["Some(7)", "None", "Some(8)", "None"]);
+}

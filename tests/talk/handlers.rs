@@ -1,0 +1,180 @@
+//! What users write: methods, errors, panics, pages, the access log.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use modest::{Client, Error, Http, LogRecord, Method, Next, Request, RequestHandler, Response, Result, answer};
+
+use crate::peer::{Answer, Peer};
+
+/// Keeps the lines of its access log.
+#[derive(Default)]
+struct Logged(Mutex<Vec<String>>);
+
+impl RequestHandler for Logged {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        match request.path() {
+            "/panic" => panic!("in the handler"),
+            "/error" => Err(std::io::Error::other("the secret cause"))?,
+            "/status" => Err(Error::new(418, "a <teapot>").header("x-pot", "1")),
+            "/break" => Ok(Response::text("a").header("x", "a\r\nb: c")),
+            "/stream" => Ok(Response::stream(std::io::Read::take(std::io::repeat(b'x'), 100_000))),
+            _ => Ok(Response::text("hello")),
+        }
+    }
+
+    fn send_error(&self, request: &Request, error: &Error) -> Response {
+        Response::text(format!("own page for {}: {:?}", request.path(), error.message())).status(error.status_code())
+    }
+
+    fn verify_request(&self, client: &Client) -> bool {
+        client.address().port() == 4711
+    }
+
+    fn log_request(&self, record: &LogRecord<'_>) {
+        self.0.lock().unwrap().push(format!("{record} {}", record.bytes));
+    }
+}
+
+#[test]
+fn the_access_log_has_a_line_for_each_answer() {
+    let handler = Arc::new(Logged::default());
+    let http = Http::new(handler.clone());
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    for wire in [
+        get("/"),
+        "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n".into(),
+        get("/stream"),
+        get("/%22%0a"),
+        "nonsense\x1b\"\\\r\n".into(),
+        "\x16\x03\x01".into(),
+        get("/panic"),
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n".into(),
+    ] {
+        Peer::new(&http).send(wire);
+    }
+    let page = |status: u16| Response::from(&Error::new(status, "")).into_bytes().unwrap().len();
+    let lines = handler.0.lock().unwrap();
+    let expected = [
+        (r#""GET / HTTP/1.1" 200 -"#, Some(5)),
+        (r#""HEAD / HTTP/1.1" 200 -"#, Some(0)),
+        (r#""GET /stream HTTP/1.1" 200 -"#, Some(100_000)),
+        (r#""GET /%22%0a HTTP/1.1" 200 -"#, Some(5)),
+        (r#""nonsense\x1b\x22\x5c" 400 -"#, None),
+        (r#""\x16\x03\x01" 400 -"#, None),
+        (r#""GET /panic HTTP/1.1" 500 -"#, Some(page(500))),
+        (r#""POST / HTTP/1.1" 400 -"#, None),
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    for (line, (end, bytes)) in lines.iter().zip(expected) {
+        let wanted = format!("127.0.0.1 - - [16/Jun/2022 06:34:59] {end} ");
+        let (start, count) = line.split_at(line.rfind(' ').unwrap() + 1);
+        assert_eq!(start, wanted);
+        assert!(bytes.is_none_or(|bytes| count == bytes.to_string()), "{line}");
+    }
+}
+
+#[test]
+fn a_line_of_the_log_in_another_zone() {
+    struct Zones(Mutex<Vec<String>>);
+    impl RequestHandler for Zones {
+        fn log_request(&self, record: &LogRecord<'_>) {
+            for hours in [-8, 0, 2] {
+                self.0.lock().unwrap().push(record.clone().with_offset(hours * 3600).to_string());
+            }
+        }
+    }
+    let zones = Arc::new(Zones(Mutex::default()));
+    Peer::new(&Http::new(zones.clone())).send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    for (line, time) in
+        zones.0.lock().unwrap().iter().zip(["15/Jun/2022 22:34:59", "16/Jun/2022 06:34:59", "16/Jun/2022 08:34:59"])
+    {
+        assert!(line.contains(time), "{line}");
+    }
+}
+
+#[test]
+fn errors_and_panics() {
+    for (path, status, body, open) in [
+        ("/error", 500, "own page for /error: None", true),
+        ("/status", 418, "own page for /status: Some(\"a <teapot>\")", true),
+        ("/break", 500, "own page for /break: None", true),
+        ("/panic", 500, "500", false),
+    ] {
+        let mut peer = Peer::new(&Http::new(Logged::default()));
+        peer.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let answer = &Answer::all(&peer.said, &[])[0];
+        assert_eq!((answer.status, peer.is_open()), (status, open), "{path}: {}", peer.text());
+        assert!(answer.text().contains(body), "{path}: {}", peer.text());
+        assert!(!peer.text().contains("secret"), "the cause is for the log: {}", peer.text());
+    }
+}
+
+#[test]
+fn a_client_is_turned_away_before_a_byte_is_read() {
+    struct Closed;
+    impl RequestHandler for Closed {
+        fn verify_request(&self, _: &Client) -> bool {
+            false
+        }
+    }
+    assert_eq!(Peer::new(&Http::new(Closed)).next, Next::Close);
+    assert!(Peer::new(&Http::new(Logged::default())).is_open());
+}
+
+#[test]
+fn each_method_has_its_function() {
+    struct Methods;
+    macro_rules! methods {
+        ($($name:ident),*) => {$(
+            fn $name(&self, _: &Request) -> Result<Response> {
+                Ok(Response::text(stringify!($name)))
+            }
+        )*};
+    }
+    impl RequestHandler for Methods {
+        methods!(do_get, do_head, do_post, do_put, do_delete, do_patch, do_options, do_other);
+    }
+    struct Nothing;
+    impl RequestHandler for Nothing {}
+    for (method, name) in [
+        ("GET", "do_get"),
+        ("HEAD", "do_head"),
+        ("POST", "do_post"),
+        ("PUT", "do_put"),
+        ("DELETE", "do_delete"),
+        ("PATCH", "do_patch"),
+        ("OPTIONS", "do_options"),
+        ("TRACE", "do_other"),
+        ("PROPFIND", "do_other"),
+        ("get", "do_other"),
+    ] {
+        let request = Request::new(Method::from_bytes(method.as_bytes()).unwrap(), "/").unwrap();
+        let boxed: Box<dyn RequestHandler> = Box::new(Arc::new(Methods));
+        assert_eq!(boxed.handle(&request).unwrap().into_bytes().unwrap(), name.as_bytes(), "{method}");
+        assert_eq!(Nothing.handle(&request).unwrap_err().status_code(), 501, "{method}");
+    }
+    let head_as_get = Request::new(Method::HEAD, "/").unwrap();
+    assert_eq!(Logged::default().handle(&head_as_get).unwrap().status_code(), 200);
+    let closure = answer(|request: &Request| Ok(Response::text(request.method().to_string())));
+    assert_eq!(closure.handle(&Request::new(Method::DELETE, "/").unwrap()).unwrap().status_code(), 200);
+    assert_eq!(closure.handle(&Request::new(Method::TRACE, "/").unwrap()).unwrap_err().status_code(), 501);
+}
+
+#[test]
+fn a_record_does_not_panic_at_any_time() {
+    struct Times;
+    impl RequestHandler for Times {
+        fn log_request(&self, record: &LogRecord<'_>) {
+            for wall in [
+                SystemTime::UNIX_EPOCH - Duration::from_secs(1 << 40),
+                SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 50),
+            ] {
+                let mut record = record.clone();
+                record.wall = wall;
+                assert!(record.with_offset(i32::MIN).to_string().starts_with("127.0.0.1 - - ["));
+            }
+        }
+    }
+    assert!(Peer::new(&Http::new(Times)).send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").is_open());
+}

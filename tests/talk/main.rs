@@ -1,0 +1,14 @@
+//! Bytes in, bytes out, no socket: HTTP by hand, a file a topic.
+//! To add a case, add a row to the table of its topic: every row travels every road (see `peer::Road`).
+
+mod peer; // a client and its server's side of the talk, by hand
+mod tables; // one row a case, every road
+
+mod bodies; // how long the body is, chunks, limits, files
+mod connections; // keep, close, pipelines, stops, lateness
+mod expect; // 100-continue
+mod fields; // field lines, Host
+mod handlers; // what users write: methods, errors, panics, logs
+mod model; // a second reading of the grammar, and properties
+mod request_lines; // methods, targets, versions
+mod requests; // what a handler sees

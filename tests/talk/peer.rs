@@ -1,0 +1,241 @@
+//! A client and its server's side of the talk, driven by hand as floor 1 would drive it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use modest::{Client, Conversation, Event, Http, Input, Next, Output, Piece, Protocol, RequestHandler, Turn};
+
+/// Every answer of the tests is given at this moment.
+pub const NOW: Duration = Duration::from_secs(1_655_361_299);
+
+pub struct Peer {
+    conversation: Option<Box<dyn Conversation>>,
+    client: Client,
+    input: Input,
+    output: Output,
+    /// All that was said, as the client would have read it.
+    pub said: Vec<u8>,
+    /// What the conversation asked for last.
+    pub next: Next,
+    pub stopping: bool,
+    pub poll: Option<u64>,
+    /// How many turns were taken in a slot.
+    pub slots: usize,
+    /// Slots are not to be had.
+    pub no_slots: bool,
+}
+
+impl Peer {
+    pub fn new<H: RequestHandler>(http: &Http<H>) -> Peer {
+        let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
+        let conversation = http.meet(&client);
+        let mut peer = Peer {
+            conversation,
+            client,
+            input: Input::new(),
+            output: Output::new(),
+            said: Vec::new(),
+            next: Next::Again,
+            stopping: false,
+            poll: None,
+            slots: 0,
+            no_slots: false,
+        };
+        if peer.conversation.is_none() {
+            peer.next = Next::Close;
+        }
+        peer.run();
+        peer
+    }
+
+    /// These bytes arrive, and all is done that they give rise to.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Peer {
+        if self.is_open() {
+            self.input.extend(bytes.as_ref());
+            self.take_turn(None);
+            self.run();
+        }
+        self
+    }
+
+    /// The client has sent its last byte.
+    pub fn end(&mut self) -> &mut Peer {
+        if self.is_open() {
+            self.input.end();
+            self.take_turn(None);
+            self.run();
+        }
+        self
+    }
+
+    pub fn event(&mut self, what: Event) -> &mut Peer {
+        assert!(self.is_open(), "no events after the end");
+        self.take_turn(Some(what));
+        self.run();
+        self
+    }
+
+    /// The stage that is awaited now comes too late.
+    pub fn late(&mut self) -> &mut Peer {
+        match self.next {
+            Next::Read { stage, .. } => self.event(Event::Late(stage)),
+            other => panic!("nothing is awaited that could be late: {other:?}"),
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        !matches!(self.next, Next::Close | Next::Abort)
+    }
+
+    /// Whether bytes are left that nobody used: then a close lingers.
+    pub fn unused(&self) -> usize {
+        self.input.bytes().len()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.said).into_owned()
+    }
+
+    fn run(&mut self) {
+        for _ in 0..100_000 {
+            match self.next {
+                Next::Handle if self.no_slots => self.take_turn(Some(Event::NoSlot)),
+                Next::Handle => {
+                    self.slots += 1;
+                    self.take_turn(None);
+                }
+                Next::Again => self.take_turn(None),
+                Next::Read { .. } if self.input.ended() => self.next = Next::Close,
+                _ => return,
+            }
+        }
+        panic!("the talk goes round in circles: {:?}", self.text());
+    }
+
+    fn take_turn(&mut self, event: Option<Event>) {
+        let mut turn = Turn::new(&mut self.input, &mut self.output, &self.client);
+        turn.wall = SystemTime::UNIX_EPOCH + NOW;
+        turn.stopping = self.stopping;
+        turn.poll = self.poll;
+        let conversation = self.conversation.as_mut().expect("turned away");
+        self.next = match event {
+            Some(event) => conversation.event(event, &mut turn),
+            None => conversation.turn(&mut turn),
+        };
+        self.write();
+    }
+
+    fn write(&mut self) {
+        for piece in self.output.pieces() {
+            match piece {
+                Piece::Owned(bytes) => self.said.extend_from_slice(bytes),
+                Piece::Shared { bytes, start, end } => self.said.extend_from_slice(&(**bytes).as_ref()[*start..*end]),
+                Piece::File { .. } => panic!("no files in these tests"),
+            }
+        }
+        self.output.clear();
+    }
+}
+
+/// How a row's bytes come.
+#[derive(Clone, Copy, Debug)]
+pub enum Road {
+    Whole,
+    /// Each byte by itself.
+    ByteByByte,
+    /// In two pieces, the second from this byte on.
+    Cut(usize),
+}
+
+impl Road {
+    pub fn all(length: usize) -> impl Iterator<Item = Road> {
+        [Road::Whole, Road::ByteByByte].into_iter().chain((1..length).map(Road::Cut))
+    }
+
+    pub fn send(self, bytes: &[u8], peer: &mut Peer) {
+        match self {
+            Road::Whole => {
+                peer.send(bytes);
+            }
+            Road::ByteByByte => bytes.chunks(1).for_each(|byte| {
+                peer.send(byte);
+            }),
+            Road::Cut(at) => {
+                peer.send(&bytes[..at]).send(&bytes[at..]);
+            }
+        }
+    }
+}
+
+/// An answer as a strict client reads it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub fields: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// All answers in what was said, interim ones left out. `heads`: which of them answer a HEAD, by number.
+    pub fn all(said: &[u8], heads: &[usize]) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        let mut rest = said;
+        while !rest.is_empty() {
+            let (answer, after) = Answer::first(rest, heads.contains(&answers.len()));
+            rest = after;
+            if answer.status >= 200 {
+                answers.push(answer);
+            }
+        }
+        answers
+    }
+
+    fn first(said: &[u8], to_head: bool) -> (Answer, &[u8]) {
+        let shown = String::from_utf8_lossy(said);
+        let end = said.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or_else(|| panic!("no head: {shown:?}"));
+        let head = std::str::from_utf8(&said[..end]).expect("a head of ours is ASCII");
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")).expect("a status line");
+        let status: u16 = status[..3].parse().expect("a status");
+        let fields: Vec<_> = lines
+            .map(|line| line.split_once(": ").unwrap_or_else(|| panic!("no field: {line:?}")))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .collect();
+        let mut answer = Answer { status, fields, body: Vec::new() };
+        let mut rest = &said[end + 4..];
+        if to_head || status < 200 || status == 204 || status == 304 {
+        } else if let Some(length) = answer.field("content-length") {
+            let length: usize = length.parse().expect("a length");
+            assert!(rest.len() >= length, "the body is too short: {shown:?}");
+            answer.body = rest[..length].to_vec();
+            rest = &rest[length..];
+        } else if answer.field("transfer-encoding") == Some("chunked") {
+            rest = answer.unchunk(rest);
+        } else {
+            answer.body = rest.to_vec();
+            rest = &[];
+        }
+        (answer, rest)
+    }
+
+    fn unchunk<'a>(&mut self, mut rest: &'a [u8]) -> &'a [u8] {
+        loop {
+            let end = rest.windows(2).position(|two| two == b"\r\n").expect("a chunk size");
+            let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).expect("ASCII"), 16).expect("hex");
+            self.body.extend_from_slice(&rest[end + 2..end + 2 + size]);
+            assert_eq!(&rest[end + 2 + size..end + 4 + size], b"\r\n");
+            rest = &rest[end + 4 + size..];
+            if size == 0 {
+                return rest;
+            }
+        }
+    }
+}

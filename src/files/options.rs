@@ -119,7 +119,11 @@ impl StaticFileHandler {
     pub fn error_page(mut self, status: u16, name: &str) -> io::Result<Self> {
         let known = StatusCode::from_u16(status).ok().filter(|status| status.is_client_error());
         let status = known.ok_or_else(|| wrong(format!("{status} is no status of a failed request")))?;
-        self.pages.push((status, segments(name)?.join(&b'/')));
+        let path = segments(name)?.join(&b'/');
+        if path.is_empty() {
+            return Err(wrong(format!("{name:?} is no name of a page")));
+        }
+        self.pages.push((status, path));
         Ok(self)
     }
 

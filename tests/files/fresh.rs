@@ -1,0 +1,208 @@
+//! What is kept is never stale: every change shows in the next answer, and in its tag.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::time::{Duration, SystemTime};
+
+use modest::{Request, StaticFileHandler};
+
+use super::{Folder, ask, get, line, settled};
+
+/// Each change to `/x` in turn, and what is there then. `y` and `folder` are beside it.
+const CHANGES: &[(&str, fn(&Folder), &str)] = &[
+    ("written", |folder| folder.write("x", "one"), "200 one"),
+    ("edited, as long as before", |folder| folder.write("x", "two"), "200 two"),
+    ("edited again at once", |folder| folder.write("x", "six"), "200 six"),
+    ("grown", |folder| folder.write("x", "longer"), "200 longer"),
+    ("emptied", |folder| folder.write("x", ""), "200 "),
+    (
+        "replaced by a rename",
+        |folder| {
+            folder.write("new", "new");
+            fs::rename(folder.path("new"), folder.path("x")).unwrap()
+        },
+        "200 new",
+    ),
+    (
+        "replaced by one of the same size and date",
+        |folder| {
+            let date = fs::metadata(folder.path("x")).unwrap().modified().unwrap();
+            folder.write("new", "old");
+            File::options().write(true).open(folder.path("new")).unwrap().set_modified(date).unwrap();
+            fs::rename(folder.path("new"), folder.path("x")).unwrap();
+        },
+        "200 old",
+    ),
+    (
+        "edited and dated back",
+        |folder| {
+            let date = fs::metadata(folder.path("x")).unwrap().modified().unwrap();
+            folder.write("x", "odd");
+            File::options().write(true).open(folder.path("x")).unwrap().set_modified(date).unwrap();
+        },
+        "200 odd",
+    ),
+    ("deleted", |folder| fs::remove_file(folder.path("x")).unwrap(), "404"),
+    ("a link", |folder| symlink("y", folder.path("x")).unwrap(), "200 yyy"),
+    ("the link's target edited", |folder| folder.write("y", "zzz"), "200 zzz"),
+    (
+        "a link that leads out",
+        |folder| {
+            symlink("/etc/passwd", folder.path("new")).unwrap();
+            fs::rename(folder.path("new"), folder.path("x")).unwrap();
+        },
+        "404",
+    ),
+    (
+        "a folder",
+        |folder| {
+            fs::remove_file(folder.path("x")).unwrap();
+            fs::create_dir(folder.path("x")).unwrap();
+        },
+        "301 /x/",
+    ),
+    (
+        "a file again",
+        |folder| {
+            fs::remove_dir(folder.path("x")).unwrap();
+            folder.write("x", "end");
+        },
+        "200 end",
+    ),
+];
+
+#[test]
+fn every_change_shows() {
+    for settle in [false, true] {
+        let folder = Folder::new(&[("y", "yyy")]);
+        let handler = folder.handler();
+        let mut tags = Vec::new();
+        for (poll, (name, change, expected)) in (1..).zip(CHANGES) {
+            change(&folder);
+            // Once before the file is old enough to be kept, once kept; within a poll, and without one.
+            for poll in [Some(poll), Some(poll), None] {
+                let request = Request::get("/x").with_poll(poll);
+                assert_eq!(line(&ask(&handler, &request)), *expected, "{name}, poll {poll:?}, settle {settle}");
+                if settle && expected.starts_with("200") {
+                    let got = settled(&handler, &request);
+                    assert_eq!(line(&got), *expected, "{name}, kept");
+                    tags.push(got.header("etag").to_owned());
+                }
+            }
+        }
+        tags.dedup();
+        let known = tags.len();
+        tags.sort();
+        tags.dedup();
+        assert_eq!(known, tags.len(), "a tag came back for another content");
+    }
+}
+
+#[test]
+fn two_edits_of_one_second() {
+    let folder = Folder::new(&[]);
+    let handler = folder.handler();
+    let mut seen: Vec<(String, String)> = Vec::new();
+    for number in 0..2000 {
+        let text = format!("{number:04}");
+        folder.write("x", &text);
+        let got = get(&handler, "/x");
+        assert_eq!(got.text(), text);
+        let tag = got.header("etag").to_owned();
+        assert!(tag.is_empty() || !seen.iter().any(|(known, _)| *known == tag), "{tag} for {text}");
+        seen.push((tag, text));
+    }
+}
+
+#[test]
+fn one_look_serves_a_poll() {
+    let folder = Folder::new(&[("x", "old"), ("x.gz", "gz")]);
+    let handler = folder.handler();
+    let ask = |poll| line(&ask(&handler, &Request::get("/x").with_poll(poll)));
+    settled(&handler, &Request::get("/x"));
+    assert_eq!(ask(Some(7)), "200 old");
+    folder.write("x", "new");
+    // Sent before the edit, as far as anybody can tell: what the look of this poll saw.
+    assert_eq!(ask(Some(7)), "200 old");
+    assert_eq!(ask(Some(6)), "200 old", "an earlier poll whose request is served later");
+    assert_eq!(ask(Some(8)), "200 new");
+    assert_eq!(ask(None), "200 new");
+}
+
+#[test]
+fn sidecars_come_and_go() {
+    let folder = Folder::new(&[("x", "plain")]);
+    let handler = folder.handler();
+    let gzip = Request::get("/x").with_header("accept-encoding", "gzip");
+    let expect = |expected: &str, vary: &str, what: &str| {
+        for _ in 0..2 {
+            let got = ask(&handler, &gzip);
+            assert_eq!((line(&got).as_str(), got.header("vary")), (expected, vary), "{what}");
+            assert_eq!(get(&handler, "/x").header("vary"), vary, "{what}, without a wish");
+            settled(&handler, &gzip);
+        }
+    };
+    expect("200 plain", "", "none");
+    folder.write("x.gz", "coded");
+    expect("200 coded", "Accept-Encoding", "there");
+    folder.write("x.gz", "again");
+    expect("200 again", "Accept-Encoding", "edited");
+    folder.write("x", "newer");
+    File::options()
+        .write(true)
+        .open(folder.path("x.gz"))
+        .unwrap()
+        .set_modified(SystemTime::now() - Duration::from_secs(9))
+        .unwrap();
+    expect("200 newer", "", "older than the file");
+    folder.write("x.gz", "coded");
+    expect("200 coded", "Accept-Encoding", "made anew");
+    fs::remove_file(folder.path("x.gz")).unwrap();
+    expect("200 newer", "", "gone");
+}
+
+#[test]
+fn index_files_come_and_go() {
+    let folder = Folder::new(&[("d/x", "")]);
+    let handler = folder.handler().index(["index.html", "index.htm"]).unwrap();
+    let root = Request::get("/d/");
+    assert_eq!(line(&ask(&handler, &root)), "200 listing");
+    folder.write("d/index.htm", "second");
+    assert_eq!(line(&settled(&handler, &root)), "200 second");
+    folder.write("d/index.html", "first");
+    assert_eq!(line(&settled(&handler, &root)), "200 first");
+    fs::remove_file(folder.path("d/index.html")).unwrap();
+    assert_eq!(line(&settled(&handler, &root)), "200 second");
+    fs::rename(folder.path("d"), folder.path("e")).unwrap();
+    assert_eq!(line(&ask(&handler, &root)), "404");
+    assert_eq!(line(&get(&handler, "/e/")), "200 second");
+}
+
+/// The folder of a kept file is led out of the root: the file is the same, but it is outside now.
+#[test]
+fn a_folder_moved_out_and_linked_back() {
+    let (folder, outside) = (Folder::new(&[("d/x", "inside")]), Folder::new(&[]));
+    let handler = folder.handler();
+    settled(&handler, &Request::get("/d/x"));
+    fs::rename(folder.path("d"), outside.path("d")).unwrap();
+    symlink(outside.path("d"), folder.path("d")).unwrap();
+    let started = std::time::Instant::now();
+    while get(&handler, "/d/x").status == 200 {
+        assert!(started.elapsed() < Duration::from_secs(5), "still followed");
+        std::thread::yield_now();
+    }
+    assert_eq!(get(&handler, "/d/x").status, 404);
+}
+
+/// What is deleted gives its space back: nobody holds a large file that nobody is sending.
+#[test]
+fn large_files_are_not_held() {
+    let folder = Folder::new(&[]);
+    folder.write("large", vec![0; 2 << 20]);
+    let handler: StaticFileHandler = folder.handler();
+    assert_eq!(settled(&handler, &Request::get("/large")).body.len(), 2 << 20);
+    let path = folder.path("large").canonicalize().unwrap();
+    let held =
+        fs::read_dir("/proc/self/fd").unwrap().flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path));
+    assert!(!held, "a descriptor is open for {}", path.display());
+}

@@ -1,0 +1,266 @@
+//! What goes with a file: types, fields, validators, codings, pages of errors; and settings that are refused.
+
+use std::fs::{self, File};
+use std::time::{Duration, SystemTime};
+
+use modest::{Request, StaticFileHandler};
+
+use super::{Folder, ask, get, line, settled};
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+#[test]
+fn types() {
+    let folder =
+        Folder::new(&[("a.html", ""), ("a.js", ""), ("a.foo", ""), ("a", ""), ("README", ""), ("d/index.html", "")]);
+    let handler = folder.handler();
+    for (target, expected) in [
+        ("/a.html", "text/html; charset=utf-8"),
+        ("/d/", "text/html; charset=utf-8"),
+        ("/a.js", "text/javascript; charset=utf-8"),
+        ("/a.foo", "application/octet-stream"),
+        ("/README", PLAIN),
+        ("/", "text/html; charset=utf-8"),
+    ] {
+        let got = get(&handler, target);
+        assert_eq!(got.header("content-type"), expected, "{target}");
+        assert_eq!(got.header("x-content-type-options"), "nosniff", "{target}");
+    }
+    let handler = handler.mime(".FOO", "text/x-foo").unwrap().default_type("text/plain").unwrap();
+    assert_eq!(get(&handler, "/a.foo").header("content-type"), "text/x-foo; charset=utf-8");
+    assert_eq!(get(&handler, "/a").header("content-type"), PLAIN);
+}
+
+#[test]
+fn fields_of_every_answer() {
+    let folder = Folder::new(&[("a.css", ""), ("assets/b.css", ""), ("assets/c.js", "")]);
+    let handler = folder
+        .handler()
+        .header("Cross-Origin-Opener-Policy", "same-origin")
+        .and_then(|handler| handler.cache_control("/assets/", "max-age=3600"))
+        .and_then(|handler| handler.cache_control("*.js", "max-age=31536000, immutable"))
+        .unwrap();
+    for (target, status, caching) in [
+        ("/a.css", 200, "no-cache"),
+        ("/assets/b.css", 200, "max-age=3600"),
+        ("/assets/c.js", 200, "max-age=31536000, immutable"),
+        ("/", 200, "no-cache"),
+        ("/assets", 301, "no-cache"),
+        ("/assets/nothing.css", 404, "no-cache"),
+    ] {
+        let got = get(&handler, target);
+        assert_eq!((got.status, got.header("cache-control")), (status, caching), "{target}");
+        assert_eq!(got.header("cross-origin-opener-policy"), "same-origin", "{target}");
+        assert_eq!(got.header("x-content-type-options"), "nosniff", "{target}");
+    }
+    let handler = folder.handler().header("cache-control", "no-store").unwrap();
+    assert_eq!(get(&handler, "/a.css").header("cache-control"), "no-store");
+}
+
+#[test]
+fn validators() {
+    let at = |seconds: i64| {
+        let since = Duration::from_secs(seconds.unsigned_abs());
+        if seconds < 0 { SystemTime::UNIX_EPOCH - since } else { SystemTime::UNIX_EPOCH + since }
+    };
+    let folder = Folder::new(&[("a", "four")]);
+    let file = File::options().write(true).open(folder.path("a")).unwrap();
+    let handler = folder.handler().cache(0, 1 << 16, 0);
+    for (time, tag, date) in [
+        (at(1_000_000_000), "\"4-3b9aca0000000000\"", "Sun, 09 Sep 2001 01:46:40 GMT"),
+        (
+            at(1_000_000_000) + Duration::from_nanos(999_999_999),
+            "\"4-3b9aca003b9ac9ff\"",
+            "Sun, 09 Sep 2001 01:46:40 GMT",
+        ),
+        (at(0), "\"4-000000000\"", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        (at(-1), "\"4-ffffffffffffffff00000000\"", "Wed, 31 Dec 1969 23:59:59 GMT"),
+        (at(-2_000_000_000), "\"4-ffffffff88ca6c0000000000\"", "Thu, 16 Aug 1906 20:26:40 GMT"),
+    ] {
+        file.set_modified(time).unwrap();
+        let got = settled(&handler, &Request::get("/a"));
+        assert_eq!((got.header("etag"), got.header("last-modified")), (tag, date), "{time:?}");
+    }
+    for seconds in [4_000_000_000, 10_000_000_000, 253_402_300_800, 400_000_000_000] {
+        // Not every file system goes that far; whatever it made of it, nothing is from the future.
+        if file.set_modified(at(seconds)).is_ok() {
+            let got = settled(&handler, &Request::get("/a"));
+            let date = httpdate::parse_http_date(got.header("last-modified")).unwrap();
+            assert!(date <= SystemTime::now(), "{seconds}: {date:?}");
+        }
+    }
+}
+
+#[test]
+fn the_same_tag_on_every_machine() {
+    let (one, other) = (Folder::new(&[("a", "four")]), Folder::new(&[("a", "four")]));
+    let time = SystemTime::now() - Duration::from_secs(1000);
+    let tag = |folder: &Folder| {
+        File::options().write(true).open(folder.path("a")).unwrap().set_modified(time).unwrap();
+        settled(&folder.handler(), &Request::get("/a")).header("etag").to_owned()
+    };
+    assert_eq!(tag(&one), tag(&other));
+}
+
+#[test]
+fn codings() {
+    let folder =
+        Folder::new(&[("a.css", "plain"), ("a.css.gz", "gz"), ("a.css.br", "br"), ("b.css", "b"), (".c", "c")]);
+    folder.write("a.css.zst", "zst");
+    let handler = folder.handler();
+    for accept in ["", "gzip", "br", "zstd", "gzip;q=1, br;q=0.5", "identity", "identity;q=0", "deflate", "*"] {
+        let (body, coding) = match accept {
+            "" | "identity" | "deflate" => ("plain", ""),
+            "gzip" | "gzip;q=1, br;q=0.5" => ("gz", "gzip"),
+            "zstd" => ("zst", "zstd"),
+            "identity;q=0" => ("", ""),
+            _ => ("br", "br"),
+        };
+        let request = Request::get("/a.css").with_header("accept-encoding", accept);
+        let got = if body.is_empty() { ask(&handler, &request) } else { settled(&handler, &request) };
+        assert_eq!(got.header("vary"), "Accept-Encoding", "{accept:?}");
+        assert_eq!(got.header("content-encoding"), coding, "{accept:?}");
+        if body.is_empty() {
+            assert_eq!(got.status, 406, "{accept:?}");
+            continue;
+        }
+        assert_eq!(got.text(), body, "{accept:?}");
+        assert_eq!(got.header("content-type"), "text/css; charset=utf-8", "{accept:?}");
+        assert!(got.header("etag").ends_with(&format!("{coding}\"")), "{accept:?}: {}", got.header("etag"));
+    }
+    let all = Request::get("/b.css").with_header("accept-encoding", "gzip, br");
+    let got = ask(&handler, &all);
+    assert_eq!((got.text().as_str(), got.header("vary"), got.header("content-encoding")), ("b", "", ""));
+    let got = get(&handler, "/a.css.gz");
+    assert_eq!(
+        (got.text().as_str(), got.header("content-type"), got.header("content-encoding")),
+        ("gz", "application/gzip", "")
+    );
+    let handler = handler.precompressed(false);
+    let handler = StaticFileHandler::cache(handler, 0, 0, 0);
+    let got = ask(&handler, &Request::get("/a.css").with_header("accept-encoding", "gzip"));
+    assert_eq!((got.text().as_str(), got.header("vary")), ("plain", ""));
+}
+
+#[test]
+fn sidecars_that_are_not_served() {
+    let folder = Folder::new(&[
+        ("old", "old"),
+        ("old.gz", "gz"),
+        ("d", "d"),
+        ("d.gz/x", ""),
+        ("e.gz", "gz"),
+        ("sub/index.html", "i"),
+        ("sub/index.html.gz", "gz"),
+        ("sub.gz", "no"),
+    ]);
+    let before = SystemTime::now() - Duration::from_secs(10);
+    File::options().write(true).open(folder.path("old.gz")).unwrap().set_modified(before).unwrap();
+    let handler = folder.handler();
+    for (target, expected) in [
+        ("/old", "200 old"), // made from an older state of the file
+        ("/d", "200 d"),
+        ("/e", "404"),
+        ("/sub", "301 /sub/"),
+        ("/sub/", "200 gz"),
+    ] {
+        let got = ask(&handler, &Request::get(target).with_header("accept-encoding", "gzip"));
+        assert_eq!(line(&got), expected, "{target}");
+    }
+    // As soon as it is as new as the file, it is.
+    File::options().write(true).open(folder.path("old.gz")).unwrap().set_modified(SystemTime::now()).unwrap();
+    let got = ask(&handler, &Request::get("/old").with_header("accept-encoding", "gzip"));
+    assert_eq!(line(&got), "200 gz");
+}
+
+#[test]
+fn pages_of_errors() {
+    let folder = Folder::new(&[("a", "a"), ("404.html", "<p>gone</p>"), ("errors/400.html", "bad")]);
+    let handler = folder.handler().error_page(400, "/errors/400.html").unwrap();
+    for (target, status, body) in [
+        ("/nothing", 404, "<p>gone</p>"),
+        ("/..", 400, "bad"),
+        ("/404.html", 200, "<p>gone</p>"),
+        ("/a/", 404, "<p>gone</p>"),
+    ] {
+        for poll in [None, Some(1), Some(1), Some(2)] {
+            let got = ask(&handler, &Request::get(target).with_poll(poll));
+            assert_eq!((got.status, got.text().as_str()), (status, body), "{target}");
+            assert_eq!(got.header("content-type"), "text/html; charset=utf-8", "{target}");
+            if status != 200 {
+                assert_eq!((got.header("etag"), got.header("last-modified")), ("", ""), "{target}");
+            }
+        }
+    }
+    fs::remove_file(folder.path("404.html")).unwrap();
+    let got = get(&handler, "/nothing%3Cscript%3E");
+    assert_eq!(got.status, 404);
+    assert!(!got.text().contains("gone") && !got.text().contains("script"), "{}", got.text());
+    folder.write("404.html", "new");
+    assert_eq!(get(&handler, "/nothing").text(), "new");
+}
+
+#[test]
+fn index_files() {
+    let folder = Folder::new(&[
+        ("a/index.htm", "htm"),
+        ("b/index.htm", "htm"),
+        ("b/start", "start"),
+        ("c/.start", "no"),
+        ("e/x", ""),
+    ]);
+    let handler = folder.handler().index(["start", ".start", "index.htm"]).unwrap();
+    for (target, expected) in [("/a/", "200 htm"), ("/b/", "200 start"), ("/c/", "200 listing"), ("/e/", "200 listing")]
+    {
+        assert_eq!(line(&get(&handler, target)), expected, "{target}");
+    }
+    let handler = handler.listing(false);
+    assert_eq!(line(&get(&handler, "/e/")), "404");
+    let none: [&str; 0] = [];
+    assert_eq!(line(&get(&folder.handler().index(none).unwrap(), "/a/")), "200 listing");
+}
+
+#[test]
+fn large_files_and_empty_ones() {
+    let folder = Folder::new(&[("empty", "")]);
+    for (name, size) in [("a", 1), ("b", 64 << 10), ("c", (64 << 10) + 1), ("d", 1 << 20), ("e", (1 << 20) + 1)] {
+        folder.write(name, vec![name.as_bytes()[0]; size]);
+    }
+    for handler in [folder.handler(), folder.handler().cache(0, 0, 0), folder.handler().cache(10, 10, 10)] {
+        for (name, size) in
+            [("empty", 0), ("a", 1), ("b", 64 << 10), ("c", (64 << 10) + 1), ("d", 1 << 20), ("e", (1 << 20) + 1)]
+        {
+            for _ in 0..2 {
+                let got = settled(&handler, &Request::get(&format!("/{name}")));
+                assert_eq!(got.body.len(), size, "{name}");
+                assert!(got.body.iter().all(|&byte| byte == name.as_bytes()[0]), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn settings_that_are_refused() {
+    let folder = Folder::new(&[]);
+    let handler = || folder.handler();
+    for (what, refused) in [
+        ("a name that is none", handler().header("a b", "c").is_err()),
+        ("a line break", handler().header("a", "b\r\nc: d").is_err()),
+        ("the file's own", handler().header("Content-Type", "a/b").is_err()),
+        ("a type with a line break", handler().mime("a", "b\n").is_err()),
+        ("no extension", handler().mime("", "a/b").is_err()),
+        ("two extensions", handler().mime("tar.gz", "a/b").is_err()),
+        ("a default with a line break", handler().default_type("a\nb").is_err()),
+        ("a caching with a line break", handler().cache_control("*", "a\nb").is_err()),
+        ("an empty pattern", handler().cache_control("", "no-store").is_err()),
+        ("an index in a folder", handler().index(["a/b"]).is_err()),
+        ("an index above", handler().index([".."]).is_err()),
+        ("a page above", handler().error_page(404, "../404.html").is_err()),
+        ("a page for a success", handler().error_page(200, "200.html").is_err()),
+        ("no page", handler().error_page(404, "/").is_err()),
+    ] {
+        assert!(refused, "{what}");
+    }
+    let missing = StaticFileHandler::new(folder.path("nowhere")).unwrap_err();
+    assert_eq!(missing.to_string(), format!("{}: no such folder", folder.path("nowhere").display()));
+}

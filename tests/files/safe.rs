@@ -1,0 +1,235 @@
+//! Nothing outside the folder, nothing that blocks, nothing that may not be read; also while somebody swaps names.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use modest::{Request, StaticFileHandler, Symlinks};
+use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
+
+use super::{Folder, ask, get, line};
+
+#[test]
+fn links() {
+    let outside = Folder::new(&[("secret", "secret"), ("folder/index.html", "secret")]);
+    let folder =
+        Folder::new(&[("file", "file"), ("sub/index.html", "sub"), ("linked-index/x", ""), ("sided", "sided")]);
+    outside.write("secret", "secret"); // not older than what it might be taken for a sidecar of
+    for (name, target) in [
+        ("in", "file".into()),
+        ("in-folder", "sub".into()),
+        ("sub/up", "../file".into()),
+        ("absolute", folder.path("file")),
+        ("out", outside.path("secret")),
+        ("out-folder", outside.path("folder")),
+        ("linked-index/index.html", outside.path("secret")),
+        ("sided.gz", outside.path("secret")),
+        ("dangling", "nowhere".into()),
+        ("loop", "loop".into()),
+        (".hidden", "file".into()),
+        ("root", "/".into()),
+    ] {
+        symlink(target, folder.path(name)).unwrap();
+    }
+    for (target, deny, within, follow) in [
+        ("/file", "200 file", "200 file", "200 file"),
+        ("/in", "404", "200 file", "200 file"),
+        ("/in/", "404", "404", "404"),
+        ("/in-folder", "404", "301 /in-folder/", "301 /in-folder/"),
+        ("/in-folder/", "404", "200 sub", "200 sub"),
+        ("/sub/up", "404", "200 file", "200 file"),
+        ("/absolute", "404", "200 file", "200 file"),
+        ("/out", "404", "404", "200 secret"),
+        ("/out-folder", "404", "404", "301 /out-folder/"),
+        ("/out-folder/", "404", "404", "200 secret"),
+        ("/out-folder/index.html", "404", "404", "200 secret"),
+        ("/root/", "404", "404", "200 listing"),
+        ("/root/etc/hostname/", "404", "404", "404"),
+        ("/linked-index/", "200 listing", "200 listing", "200 secret"),
+        ("/sided", "200 sided", "200 sided", "200 secret"),
+        ("/dangling", "404", "404", "404"),
+        ("/loop", "404", "404", "404"),
+        ("/.hidden", "404", "404", "404"),
+    ] {
+        for (links, expected) in [(Symlinks::Deny, deny), (Symlinks::WithinRoot, within), (Symlinks::Follow, follow)] {
+            let handler = folder.handler().symlinks(links);
+            let request = Request::get(target).with_header("accept-encoding", "gzip");
+            assert_eq!(line(&ask(&handler, &request)), expected, "{target} with {links:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_file_is_missing_and_blocks_nobody() {
+    let folder = Folder::new(&[("x", "x")]);
+    mknodat(CWD, folder.path("fifo"), FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
+    mknodat(CWD, folder.path("x.gz"), FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
+    fs::create_dir(folder.path("sub")).unwrap();
+    mknodat(CWD, folder.path("sub/index.html"), FileType::Fifo, Mode::from_raw_mode(0o666), 0).unwrap();
+    let _socket = UnixListener::bind(folder.path("socket")).unwrap();
+    let zero = rustix::fs::makedev(1, 5);
+    let device = mknodat(CWD, folder.path("zero"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), zero).is_ok();
+    symlink("/dev/zero", folder.path("linked")).unwrap();
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let handler = folder.handler().symlinks(Symlinks::Follow);
+        let mut answers = Vec::new();
+        for (target, expected) in [
+            ("/fifo", "404"),
+            ("/fifo/", "404"),
+            ("/socket", "404"),
+            ("/linked", "404"),
+            ("/sub/", "200 listing"),
+            ("/x", "200 x"),
+            if device { ("/zero", "404") } else { ("/x", "200 x") },
+        ] {
+            let request = Request::get(target).with_header("accept-encoding", "gzip");
+            answers.push((target, line(&ask(&handler, &request)), expected));
+        }
+        tell.send(answers).unwrap();
+    });
+    let answers = told.recv_timeout(Duration::from_secs(10)).expect("a request blocks");
+    for (target, line, expected) in answers {
+        assert_eq!(line, expected, "{target}");
+    }
+}
+
+/// Whoever writes into a FIFO waits for a reader; a request must not set them free.
+#[test]
+fn a_fifo_is_never_opened() {
+    let folder = Folder::new(&[]);
+    let path = folder.path("fifo");
+    mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let opened = AtomicBool::new(false);
+    let (ready, is_ready) = mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            ready.send(()).unwrap();
+            drop(fs::File::options().write(true).open(&path).unwrap());
+            opened.store(true, Relaxed);
+        });
+        is_ready.recv().unwrap();
+        let handler = folder.handler();
+        for _ in 0..200 {
+            assert_eq!(get(&handler, "/fifo").status, 404);
+        }
+        assert!(!opened.load(Relaxed), "the writer found a reader");
+        drop(fs::File::open(&path).unwrap()); // and now it does
+    });
+}
+
+/// Names are swapped with links that lead out, as fast as it goes, while they are asked for.
+#[test]
+fn no_swap_wins() {
+    let outside = Folder::new(&[("d/x", "secret"), ("f", "secret"), ("f.gz", "secret")]);
+    let folder = Folder::new(&[("d/x", "inside"), ("f", "inside"), ("f.gz", "inside")]);
+    for name in ["d", "f", "f.gz"] {
+        symlink(outside.path(name), folder.path(&format!("out-{name}"))).unwrap();
+    }
+    let over = AtomicBool::new(false);
+    let deadline = Instant::now() + Duration::from_secs(2);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Relaxed) {
+                for name in ["d", "f", "f.gz"] {
+                    let (one, other) = (folder.path(name), folder.path(&format!("out-{name}")));
+                    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+                }
+            }
+        });
+        let (mut seen, mut missing) = (0, 0);
+        let handlers = [folder.handler(), folder.handler().symlinks(Symlinks::Deny)];
+        for (round, poll) in (0..40_000).zip((0..).map(|number| (number % 3 == 0).then_some(number))) {
+            let handler = &handlers[round % 2];
+            for target in ["/d/x", "/f", "/f", "/d/"] {
+                let got = ask(handler, &Request::get(target).with_header("accept-encoding", "gzip").with_poll(poll));
+                assert!(!got.text().contains("secret"), "{target}, request {round}");
+                assert!(matches!(got.status, 200 | 404 | 503), "{target}: {}", got.status);
+                if got.status == 200 { seen += 1 } else { missing += 1 }
+            }
+            if Instant::now() > deadline {
+                break;
+            }
+        }
+        over.store(true, Relaxed);
+        assert!(seen > 0 && missing > 0, "nothing was swapped: {seen} seen, {missing} missing");
+    });
+}
+
+/// Root may read everything: as root this runs itself once more as nobody.
+#[test]
+fn what_may_not_be_read() {
+    if !rustix::process::geteuid().is_root() {
+        return unreadable();
+    }
+    let this = std::env::current_exe().unwrap();
+    let copy = Folder::new(&[]);
+    fs::set_permissions(copy.as_ref(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(this, copy.path("tests")).unwrap();
+    let mut again = Command::new(copy.path("tests"));
+    again
+        .args(["--exact", "safe::what_may_not_be_read"])
+        .env_remove("TMPDIR")
+        .current_dir("/tmp")
+        .uid(65534)
+        .gid(65534);
+    match again.output() {
+        Err(error) => eprintln!("skipped: cannot run as nobody: {error}"),
+        Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
+    }
+}
+
+fn unreadable() {
+    let folder = Folder::new(&[
+        ("file", "file"),
+        ("locked/x", "x"),
+        ("unlisted/x", "x"),
+        ("unlisted/sub/index.html", "sub"),
+        ("index/index.html", "index"),
+        ("sided", "sided"),
+        ("sided.gz", "gz"),
+        ("403.html", "forbidden"),
+    ]);
+    for (name, mode) in [("file", 0), ("locked", 0), ("unlisted", 0o111), ("index/index.html", 0), ("sided.gz", 0)] {
+        fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let handler = folder.handler();
+    for (target, expected) in [
+        ("/file", "403"),
+        ("/locked", "301 /locked/"),
+        ("/locked/", "403"),
+        ("/locked/x", "403"),
+        ("/locked/nothing", "403"),
+        ("/unlisted/", "403"),
+        ("/unlisted/x", "200 x"),
+        ("/unlisted/sub/", "200 sub"),
+        ("/index/", "403"),
+        ("/sided", "200 sided"),
+    ] {
+        let got = ask(&handler, &Request::get(target).with_header("accept-encoding", "gzip"));
+        assert_eq!(line(&got), expected, "{target}");
+    }
+    let handler = handler.error_page(403, "403.html").unwrap();
+    assert_eq!(get(&handler, "/file").text(), "forbidden");
+    let error = StaticFileHandler::new(folder.path("locked")).unwrap_err().to_string();
+    assert_eq!(error, format!("{}: the folder may not be read", folder.path("locked").display()));
+    for name in ["locked", "unlisted"] {
+        fs::set_permissions(folder.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+/// A file that was kept is taken away by its permissions.
+#[test]
+fn a_kept_file_is_locked() {
+    let folder = Folder::new(&[("x", "x")]);
+    let handler = folder.handler();
+    super::settled(&handler, &Request::get("/x"));
+    fs::set_permissions(folder.path("x"), fs::Permissions::from_mode(0)).unwrap();
+    let expected = if rustix::process::geteuid().is_root() { 200 } else { 403 };
+    assert_eq!(get(&handler, "/x").status, expected);
+}

@@ -22,6 +22,7 @@ use super::options::Loudness;
 pub const ACCESS: &str = "modest::access";
 
 const ROOM: usize = 1 << 20; // bytes of lines not yet written: some 10,000 requests
+const PAUSE: Duration = Duration::from_millis(1); // between two writes: a busy server wakes the writer for many lines at once
 const FAREWELL: Duration = Duration::from_secs(1); // how long the last lines may take at the end
 
 /// The log of a running program. [`Running::finish`] writes what is left.
@@ -88,10 +89,10 @@ struct OneLine {
 
 impl OneLine {
     fn line(&self, record: &Record<'_>) -> String {
-        let message = plain(&record.args().to_string());
         if record.target() == ACCESS {
-            return message;
+            return record.args().to_string(); // a record escapes what the client sent
         }
+        let message = plain(&record.args().to_string());
         let now = Timestamp::now().to_zoned(self.zone.clone());
         format!("[{}] {message}", now.strftime("%d/%b/%Y %H:%M:%S"))
     }
@@ -154,7 +155,17 @@ struct Store {
 struct State {
     lines: Vec<u8>,
     lost: u64,
-    writing: bool,
+    /// What the writer is at.
+    writer: Writer,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum Writer {
+    /// Writing, or about to look for more: it needs no call.
+    #[default]
+    Busy,
+    /// Waiting for a line: it must be called.
+    Waiting,
 }
 
 impl Store {
@@ -165,10 +176,10 @@ impl Store {
             state.lost += 1;
             return;
         }
-        let was_empty = state.lines.is_empty();
         state.lines.extend_from_slice(line);
+        let call = std::mem::take(&mut state.writer) == Writer::Waiting;
         drop(state);
-        if was_empty {
+        if call {
             self.filled.notify_one();
         }
     }
@@ -183,23 +194,25 @@ impl Store {
                 let _ = writeln!(out, "[WARN] {lost} lines of the log are lost: stderr was too slow");
             }
             taken.clear();
+            thread::sleep(PAUSE);
         }
     }
 
+    /// All lines there are, as soon as there are any, and how many were lost.
     fn take(&self, into: &mut Vec<u8>) -> u64 {
         let mut state = self.lock();
-        state.writing = false;
-        self.emptied.notify_all();
         while state.lines.is_empty() {
+            state.writer = Writer::Waiting;
+            self.emptied.notify_all();
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.writing = true;
+        state.writer = Writer::Busy;
         std::mem::swap(&mut state.lines, into);
         std::mem::take(&mut state.lost)
     }
 
     fn drain(&self, within: Duration) {
-        let busy = |state: &mut State| state.writing || !state.lines.is_empty();
+        let busy = |state: &mut State| state.writer == Writer::Busy;
         drop(self.emptied.wait_timeout_while(self.lock(), within, busy));
     }
 

@@ -23,6 +23,9 @@ use crate::tcp::{Output, Piece, SharedBytes};
 /// Bodies in memory up to here are copied behind their head, so that one write sends both.
 const SMALL: usize = 4 * 1024;
 
+/// Room for what most heads hold besides prepared fields, so that they are written without growing the buffer step by step.
+const USUAL_HEAD: usize = 384;
+
 /// What is being answered, and how.
 pub(crate) struct Asked<'a> {
     pub(crate) request: &'a Request,
@@ -65,7 +68,11 @@ pub(crate) fn answer(mut response: Response, asked: &Asked<'_>, output: &mut Out
         connection: connection(keep_alive, asked.request.version()),
         accept_ranges: offers_ranges(&response),
     };
-    heading.write(output.bytes());
+    let out = output.bytes();
+    out.reserve(
+        USUAL_HEAD + response.prepared.as_ref().map_or(0, |fields| fields.lines().len()) + small(&response.content),
+    );
+    heading.write(out);
     let mut answered = Answered { status: response.status, length: 0, keep_alive, rest: None };
     if has_body {
         if let Length::Known(length) = length {
@@ -105,7 +112,8 @@ enum Parts {
 /// What the client's conditions (RFC 9110, section 13.2.2) and ranges (section 14.2) make of a response.
 fn judged(mut response: Response, asked: &Asked<'_>) -> (Response, Parts) {
     let request = asked.request;
-    if response.status != StatusCode::OK || !matches!(*request.method(), Method::GET | Method::HEAD) {
+    let judges = response.status == StatusCode::OK && matches!(*request.method(), Method::GET | Method::HEAD);
+    if !judges || !request.field_names().any(conditions::matters) {
         return (response, Parts::Whole);
     }
     let state = state_of(&response);
@@ -223,6 +231,14 @@ fn connection(keep_alive: bool, version: Version) -> Option<&'static str> {
         (false, _) => Some("close"),
         (true, Version::HTTP_10) => Some("keep-alive"),
         (true, _) => None,
+    }
+}
+
+/// How much of the body will be copied behind its head.
+fn small(content: &Content) -> usize {
+    match content.length() {
+        Some(length) if length <= SMALL as u64 => length as usize,
+        _ => 0,
     }
 }
 

@@ -59,6 +59,11 @@ impl Request {
     }
 }
 
+/// Whether a field of that name may make anything but the whole of a 200: most requests have none such.
+pub(crate) fn matters(name: &[u8]) -> bool {
+    name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"if-")) || name.eq_ignore_ascii_case(b"range")
+}
+
 /// The refusal of a condition that does not hold.
 pub(crate) fn failed() -> Error {
     Error::new(StatusCode::PRECONDITION_FAILED, "This is not in the state that the request expects.")

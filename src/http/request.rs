@@ -41,9 +41,9 @@ pub struct Request {
 }
 
 impl Request {
-    pub(crate) fn from_head(head: Head, client: Client, poll: Option<u64>, now: SystemTime) -> Request {
+    pub(crate) fn from_head(head: Head, client: Client, now: SystemTime) -> Request {
         let body = Body::default();
-        Request { head, path: OnceLock::new(), headers: OnceLock::new(), body, client, poll, now }
+        Request { head, path: OnceLock::new(), headers: OnceLock::new(), body, client, poll: None, now }
     }
 
     pub(crate) fn set_body(&mut self, body: Body) {
@@ -116,6 +116,11 @@ impl Request {
     /// Every field of that name, in order, as bytes.
     pub fn header_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.head.values(name)
+    }
+
+    /// The name of every field, as it was sent.
+    pub(crate) fn field_names(&self) -> impl Iterator<Item = &[u8]> {
+        self.head.fields().map(|(name, _)| name)
     }
 
     /// All fields as a map, made at first use.
@@ -249,7 +254,7 @@ impl Request {
         match parsed.map_err(|refusal| Error::new(refusal.status, refusal.why))? {
             Some((used, head)) if used == bytes.len() => {
                 let client = Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-                Ok(Request::from_head(head, client, None, SystemTime::now()))
+                Ok(Request::from_head(head, client, SystemTime::now()))
             }
             _ => Err(Error::new(StatusCode::BAD_REQUEST, "a line break in the target")),
         }

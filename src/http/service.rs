@@ -100,6 +100,12 @@ impl<H: RequestHandler> Http<H> {
         self.with(|settings| settings.body_timeout = limit)
     }
 
+    /// Whether bodies are taken whose length is not known before they end (chunked): yes unless set.
+    /// Otherwise they are answered with 411.
+    pub fn chunked_bodies(self, take: bool) -> Http<H> {
+        self.with(|settings| settings.chunked_bodies = take)
+    }
+
     /// Whether connections are kept for further requests, where the client would: yes unless set.
     pub fn keep_alive(self, keep: bool) -> Http<H> {
         self.with(|settings| settings.keep_alive = keep)

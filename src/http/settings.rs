@@ -22,6 +22,7 @@ pub(crate) struct Settings {
     pub(crate) head_timeout: Option<Duration>,
     pub(crate) body_timeout: Option<Duration>,
     pub(crate) keep_alive: bool,
+    pub(crate) chunked_bodies: bool,
     pub(crate) server: Option<HeaderValue>,
 }
 
@@ -42,6 +43,7 @@ impl Default for Settings {
             head_timeout: Some(Duration::from_secs(10)),
             body_timeout: Some(Duration::from_secs(30)),
             keep_alive: true,
+            chunked_bodies: true,
             server: Some(HeaderValue::from_static("modest")),
         }
     }

@@ -394,6 +394,9 @@ impl<S: Seat> Connection<S> {
 
     /// There is nothing to read: park; but the first time after a stop, see to that first. `None`: go on.
     fn wait(&mut self, turn: &mut TurnAtDesk<'_>, blocked: bool) -> Option<Outcome> {
+        if self.read_deadline().is_some_and(|deadline| deadline <= turn.now) && !blocked {
+            return self.run(Errand::Late, turn); // a steady drip may never be found waiting
+        }
         if !turn.house.stopping || self.told == Told::Yes {
             return Some(self.park(turn, blocked));
         }

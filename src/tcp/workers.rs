@@ -30,7 +30,11 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
             Task::Serve(guest) => now = day.serve(guest, now),
             Task::Wait(held) => now = day.wait(held),
             Task::Look(held) => now = day.look(held, now),
-            Task::Leave => return,
+            Task::Leave => {
+                // Whoever was parked or queued after the end came, by a handler that took longer, goes too.
+                drop(engine.hands.clear_out());
+                return;
+            }
         }
     }
 }

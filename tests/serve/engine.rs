@@ -1,0 +1,232 @@
+//! What floor 1 promises, whatever is spoken over it.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use modest::{Event, Raw};
+
+use crate::script::Script;
+use crate::server::{Client, PATIENCE, serve};
+
+#[test]
+fn bytes_come_back_in_order() {
+    let server = serve(Raw(Script::default()), |server| server);
+    let mut client = server.client();
+    client.send("say one\nsay two\n").expect("one\ntwo\n");
+    for byte in b"say three\n" {
+        client.send([*byte]);
+    }
+    client.expect("three\n");
+}
+
+#[test]
+fn a_server_may_speak_first() {
+    let server = serve(Raw(Script { greeting: Some("welcome\n"), ..Script::default() }), |server| server);
+    server.client().expect("welcome\n");
+}
+
+#[test]
+fn who_is_turned_away_sees_the_end() {
+    let server = serve(Raw(Script { turns_away: true, ..Script::default() }), |server| server);
+    server.client().expect_end();
+    server.wait_for("the one turned away is gone", |stats| stats.accepted == 1 && stats.connections == 0);
+}
+
+#[test]
+fn who_half_closes_gets_the_whole_answer() {
+    let server = serve(Raw(Script::default()), |server| server);
+    let mut client = server.client();
+    client.send("big 20000000\nsay end\n").half_close();
+    let answer = client.read_to_end();
+    assert_eq!((answer.len(), &answer[answer.len() - 5..]), (20_000_004 + 1 - 1, &b"xend\n"[..]));
+}
+
+#[test]
+fn silent_clients_hold_no_worker() {
+    let server = serve(Raw(Script::default()), |server| server.workers(2));
+    let silent: Vec<Client> = (0..500)
+        .map(|number| {
+            let mut client = server.client();
+            if number % 2 == 0 {
+                client.send("half a li");
+            }
+            client
+        })
+        .collect();
+    server.wait_for("all wait", |stats| stats.parked == 500);
+    server.client().send("block nothing\n");
+    server.wait_for("one handler runs", |stats| stats.running == 1);
+    server.client().send("say me\n").expect("me\n");
+    drop(silent);
+    server.wait_for("the silent are gone", |stats| stats.connections <= 2);
+}
+
+#[test]
+fn blocked_handlers_stop_nobody_and_the_line_is_served() {
+    let script = Script::default();
+    let server = serve(Raw(script.clone()), |server| server.workers(4));
+    let mut asleep: Vec<Client> = (0..4).map(|_| server.client()).collect();
+    asleep.iter_mut().for_each(|client| {
+        client.send("block first\n");
+    });
+    server.wait_for("four handlers run", |stats| stats.running == 4);
+    // Clients are still accepted, heard and answered where no handler is needed; deadlines hold.
+    server.client().send("say me\n").expect("me\n");
+    server.client().send("read 50\n").expect("late\n").expect_end();
+    let mut fifth = server.client();
+    fifth.send("block second\n");
+    server.wait_for("the fifth stands in line", |stats| stats.in_line == 1);
+    script.open("second");
+    script.open("first");
+    fifth.expect("done\n");
+    asleep.iter_mut().for_each(|client| {
+        client.expect("done\n");
+    });
+}
+
+#[test]
+fn a_full_line_and_a_long_wait_are_refused() {
+    let script = Script::default();
+    let server = serve(Raw(script.clone()), |server| server.workers(1).line(1, Duration::from_millis(200)));
+    let (mut first, mut second, mut third) = (server.client(), server.client(), server.client());
+    first.send("block gate\n");
+    server.wait_for("the first runs", |stats| stats.running == 1);
+    second.send("block gate\n");
+    server.wait_for("the second stands in line", |stats| stats.in_line == 1);
+    third.send("block gate\n").expect("no slot\n").expect_end();
+    second.expect("no slot\n").expect_end();
+    script.open("gate");
+    first.expect("done\n");
+    assert_eq!(script.events(), [Event::NoSlot, Event::NoSlot]);
+    assert_eq!(server.stopper.stats().refused, 2);
+}
+
+#[test]
+fn a_panic_costs_one_connection() {
+    let server = serve(Raw(Script::default()), |server| server.workers(1));
+    let mut bystander = server.client();
+    for line in ["panic\n", "panic late\n"].repeat(20) {
+        let mut client = server.client();
+        client.send(line).expect_end();
+    }
+    bystander.send("say still here\n").expect("still here\n");
+    let stats = server.wait_for("the others are gone", |stats| stats.connections == 1);
+    assert_eq!(stats.running, 0, "a slot was lost");
+}
+
+#[test]
+fn a_stage_has_one_clock_and_dripping_wins_nothing() {
+    let server = serve(Raw(Script::default()), |server| server);
+    let mut client = server.client();
+    client.send("read 300\n");
+    let start = Instant::now();
+    let mut dripping = client.stream.try_clone().unwrap();
+    // Drips until it is told that it is late; fails to write only once the server has closed.
+    let drip = std::thread::spawn(move || {
+        while start.elapsed() < PATIENCE && dripping.write_all(b".").is_ok() {
+            std::thread::sleep(Duration::from_millis(20)); // the pace of the drip, not a wait
+        }
+    });
+    client.expect("late\n");
+    assert!(start.elapsed() >= Duration::from_millis(300), "late before its time: {:?}", start.elapsed());
+    assert!(start.elapsed() < PATIENCE / 2, "the drip renewed the clock: {:?}", start.elapsed());
+    drop(client);
+    drip.join().unwrap();
+}
+
+#[test]
+fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let server = serve(Raw(Script::default()), |server| server);
+    for round in 0..20 {
+        let mut client = server.client();
+        client.send("refuse\n");
+        // More than the socket's buffers hold: the server must go on reading, or this fails with a reset.
+        for _ in 0..64 {
+            if client.stream.write_all(&[b'b'; 64 * 1024]).is_err() {
+                break;
+            }
+        }
+        let mut answer = [0; 8];
+        client.stream.read_exact(&mut answer).unwrap_or_else(|err| panic!("round {round}: {err}"));
+        assert_eq!(&answer, b"refused\n");
+    }
+}
+
+#[test]
+fn a_broken_promise_is_a_reset() {
+    let server = serve(Raw(Script::default()), |server| server);
+    server.client().send("abort\n").expect_reset();
+    let count = server.client().send("file 300000 100000\n").expect_reset();
+    assert!(count <= 100_005, "{count} bytes came of a file of 100,000");
+}
+
+#[test]
+fn files_come_whole() {
+    let server = serve(Raw(Script::default()), |server| server.workers(1));
+    for size in [1, 1000, 70_000, 5_000_000] {
+        let mut client = server.client();
+        client.send(format!("file {size} {size}\nsay end\nbye\n"));
+        let answer = client.read_to_end();
+        assert_eq!(answer.len(), 5 + size + 4, "a file of {size} bytes");
+        assert!(answer.starts_with(b"head:f") && answer.ends_with(b"fend\n"), "a file of {size} bytes");
+    }
+}
+
+#[test]
+fn who_does_not_read_is_given_up_and_holds_nobody() {
+    let script = Script::default();
+    let server = serve(Raw(script.clone()), |server| server.workers(1).write_timeout(Duration::from_millis(300)));
+    let mut deaf: Vec<Client> = (0..20).map(|_| server.client()).collect();
+    for (number, client) in deaf.iter_mut().enumerate() {
+        client.send(if number % 2 == 0 { "big 30000000\n" } else { "file 30000000 30000000\n" });
+    }
+    server.client().send("block open\n");
+    script.open("open");
+    server.client().send("say me\n").expect("me\n");
+    server.wait_for("the deaf are given up", |stats| stats.connections == 0);
+    assert_eq!(script.events(), [Event::SendFailed; 20]);
+}
+
+#[test]
+fn who_sends_without_reading_is_not_read_for_ever() {
+    let server = serve(Raw(Script::default()), |server| server);
+    let client = server.client();
+    client.stream.set_nonblocking(true).unwrap();
+    // Each line is answered with twice as much: what is owed stops the reading, and the reading stops the client.
+    let line = format!("say {}\n", "y".repeat(1000)).repeat(60);
+    let mut sent = 0usize;
+    let start = Instant::now();
+    let mut last = Instant::now();
+    while last.elapsed() < Duration::from_millis(500) && start.elapsed() < PATIENCE {
+        match (&client.stream).write(line.as_bytes()) {
+            Ok(count) => {
+                sent += count;
+                last = Instant::now();
+            }
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+    assert!(sent < 40_000_000, "{sent} bytes were taken from a client that reads nothing");
+    server.client().send("say me\n").expect("me\n");
+}
+
+#[test]
+fn many_clients_at_once() {
+    let server = serve(Raw(Script::default()), |server| server.workers(4));
+    let clients: Vec<_> = (0..16)
+        .map(|number| {
+            let address = server.address;
+            std::thread::spawn(move || {
+                for round in 0..200 {
+                    let mut client = Client::new(address);
+                    let word = format!("{number}/{round}\n");
+                    client.send(format!("say {word}")).expect(&word).send(format!("say {word}bye\n"));
+                    client.expect(&word).expect_end();
+                }
+            })
+        })
+        .collect();
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    let stats = server.wait_for("all are gone", |stats| stats.connections == 0);
+    assert_eq!((stats.accepted, stats.queued, stats.running), (3200, 0, 0));
+}

@@ -1,0 +1,98 @@
+//! Ends of all kinds: from outside, from within, before the start, with clients in every place.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use modest::{Event, Raw, TcpServer};
+
+use crate::script::Script;
+use crate::server::{Client, PATIENCE, serve};
+
+#[test]
+fn the_idle_end_at_once() {
+    let mut server = serve(Raw(Script::default()), |server| server.grace(PATIENCE));
+    let mut idle: Vec<Client> = (0..300).map(|_| server.client()).collect();
+    server.wait_for("all wait", |stats| stats.parked == 300);
+    server.stopper.stop();
+    let took = server.wait_for_end();
+    assert!(took < PATIENCE / 4, "{took:?} to stop with idle clients");
+    idle.iter_mut().for_each(Client::expect_end);
+    assert!(TcpStream::connect(server.address).is_err(), "the door is still open");
+}
+
+#[test]
+fn a_request_in_hand_is_finished() {
+    let script = Script::default();
+    let mut server = serve(Raw(script.clone()), |server| server.workers(1).grace(PATIENCE));
+    let (mut client, mut in_line) = (server.client(), server.client());
+    client.send("block gate\n");
+    server.wait_for("the handler runs", |stats| stats.running == 1);
+    in_line.send("block gate\n");
+    server.wait_for("another stands in line", |stats| stats.in_line == 1);
+    server.stopper.stop();
+    // It is known to have begun when nobody is let in any more.
+    while TcpStream::connect(server.address).is_ok() {}
+    script.open("gate");
+    client.expect("done\n");
+    in_line.expect("done\n");
+    drop((client, in_line));
+    server.wait_for_end();
+}
+
+#[test]
+fn a_half_request_is_told_and_closed() {
+    let script = Script::default();
+    let mut server = serve(Raw(script.clone()), |server| server.grace(PATIENCE));
+    let mut client = server.client();
+    client.send("say x\nread 20000\n").expect("x\n");
+    server.wait_for("it waits", |stats| stats.parked == 1);
+    server.stopper.stop();
+    client.expect_end();
+    server.wait_for_end();
+    assert_eq!(script.events(), [Event::Stopping]);
+}
+
+#[test]
+fn the_grace_is_an_end_also_with_a_handler_inside() {
+    let script = Script::default();
+    let mut server = serve(Raw(script.clone()), |server| server.workers(1).grace(Duration::from_millis(200)));
+    let mut client = server.client();
+    client.send("block never\n");
+    server.wait_for("the handler runs", |stats| stats.running == 1);
+    server.stopper.stop();
+    let took = server.wait_for_end();
+    assert!(took < PATIENCE / 2, "{took:?} with a grace of 200 ms");
+    script.open("never");
+    // The handler's thread ends by itself; its client sees an end or the answer, and no hang.
+    let _ = client.stream.set_read_timeout(Some(PATIENCE));
+    let _ = client.read_to_end();
+}
+
+#[test]
+fn a_stop_before_the_start() {
+    let server = TcpServer::bind("127.0.0.1:0", Raw(Script::default())).unwrap();
+    server.stopper().stop();
+    server.serve_forever().unwrap();
+    assert!(server.serve_forever().is_err(), "a server serves once");
+}
+
+#[test]
+fn stops_at_any_moment() {
+    for round in 0..60 {
+        let mut server = serve(Raw(Script::default()), |server| server.workers(2));
+        let mut clients: Vec<Client> = Vec::new();
+        if round % 2 == 0 {
+            clients.extend((0..round % 7).map(|_| server.client()));
+        }
+        for client in &mut clients {
+            client.send("say x\nsay y\n");
+        }
+        if round % 3 == 0 {
+            std::thread::yield_now();
+        }
+        server.stopper.stop();
+        server.stopper.stop();
+        let took = server.wait_for_end();
+        assert!(took < PATIENCE / 2, "round {round}: {took:?}");
+    }
+}

@@ -32,7 +32,7 @@ struct Inner {
 }
 
 impl Error {
-    /// An error with this status and a message that the client gets to read.
+    /// An error with this status and a message that the client gets to read (an empty one is none).
     ///
     /// A number that is no status (below 100, above 999) is a mistake of the handler: it becomes a 500
     /// and says so in its cause. So does a status that is no answer (1xx) once it is to be sent.
@@ -42,7 +42,7 @@ impl Error {
         S::Error: Into<http::Error>,
     {
         match status.try_into() {
-            Ok(status) => Error::of(status, Some(message.into()), None),
+            Ok(status) => Error::of(status, Some(message.into()).filter(|message| !message.is_empty()), None),
             Err(wrong) => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(Box::new(wrong.into()))),
         }
     }

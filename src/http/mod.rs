@@ -25,6 +25,7 @@ mod request; // what was asked
 mod response; // what is answered
 
 mod body; // the body of a request
+mod content; // the body of a response
 mod cookie; // Set-Cookie
 mod fields; // fields to send
 mod form; // forms

@@ -362,8 +362,10 @@ fn any_value_that_gets_in_is_one_line() {
     }
 }
 
+type Make = fn() -> Response;
+
 /// A response with validators, by each of the ways a body can be given.
-fn validated() -> Vec<(&'static str, fn() -> Response)> {
+fn validated() -> Vec<(&'static str, Make)> {
     fn with(response: Response) -> Response {
         let then = UNIX_EPOCH + Duration::from_secs(784_111_777);
         response.content_type("text/plain").etag(ETag::strong("a").unwrap()).last_modified(then)

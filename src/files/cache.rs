@@ -8,7 +8,10 @@
 //! moved out of the root and linked back is not followed for longer.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -16,6 +19,8 @@ use super::open::{Root, Stamp};
 
 /// How long a look is enough, until what is kept is found anew by the safe way.
 const TRUSTED: Duration = Duration::from_secs(1);
+/// How long a poll takes to be served, at most: beyond that its number proves nothing.
+const A_POLL: Duration = Duration::from_millis(50);
 const SHARDS: usize = 16; // threads seldom meet at one lock
 const LONGEST_KEY: usize = 1024;
 
@@ -54,6 +59,8 @@ pub(super) struct Kept<T> {
     found: Instant,
     /// The number of the last poll after which it was looked at, plus one; 0: none.
     looked: AtomicU64,
+    /// When that was, or a later look, in nanoseconds since it was found.
+    looked_at: AtomicU64,
 }
 
 /// What stood at a path when the thing was found.
@@ -67,20 +74,26 @@ impl<T> Kept<T> {
     /// `poll`: the number of the poll that brought the request it was found for.
     pub fn new(thing: T, watched: Vec<Watched>, files: usize, bytes: usize, poll: Option<u64>) -> Kept<T> {
         let looked = AtomicU64::new(poll.map_or(0, |poll| poll.saturating_add(1)));
-        Kept { thing, watched, files, bytes, found: Instant::now(), looked }
+        Kept { thing, watched, files, bytes, found: Instant::now(), looked, looked_at: AtomicU64::new(0) }
     }
 
     /// Whether it is what would be found now, for a request that was brought by this poll.
     pub fn is_fresh(&self, root: &Root, poll: Option<u64>) -> bool {
         // Polls are counted upwards: what was looked at after this one or a later one was looked at
         // after the request had been sent.
-        if poll.is_some_and(|poll| self.looked.load(Relaxed) > poll) {
-            return true;
+        let age = self.found.elapsed();
+        if poll.is_some_and(|poll| self.looked.load(Acquire) > poll) {
+            // Two servers may share a handler, and count their polls each for itself: a look of long ago is none.
+            let looked = Duration::from_nanos(self.looked_at.load(Relaxed));
+            if age.saturating_sub(looked) < A_POLL {
+                return true;
+            }
         }
-        let fresh = self.found.elapsed() < TRUSTED
+        let fresh = age < TRUSTED
             && self.watched.iter().all(|watched| root.look(&watched.path).is_ok_and(|stamp| stamp == watched.stamp));
         if fresh && let Some(poll) = poll {
-            self.looked.fetch_max(poll.saturating_add(1), Relaxed);
+            self.looked_at.fetch_max(age.as_nanos() as u64, Relaxed);
+            self.looked.store(poll.saturating_add(1), Release);
         }
         fresh
     }

@@ -109,7 +109,7 @@ fn the_title_is_escaped() {
 #[test]
 fn a_large_folder() {
     let folder = Folder::new(&[]);
-    let count = 20_000;
+    let count = 5_000;
     for number in 0..count {
         File::create(folder.path(&format!("{number:05}"))).unwrap();
     }

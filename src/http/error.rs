@@ -6,8 +6,6 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::fields;
-
 type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// Why a request is not answered as asked: a status, a word to the client, and a cause for the log.
@@ -77,7 +75,7 @@ impl Error {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        match fields::checked(name, value) {
+        match checked(name, value) {
             Ok((name, value)) => {
                 self.0.headers.append(name, value);
                 self
@@ -128,5 +126,20 @@ impl fmt::Debug for Error {
             .field("headers", &self.0.headers)
             .field("cause", &self.0.cause)
             .finish()
+    }
+}
+
+/// A name and a value that may be sent, or a fault that says what is wrong with them.
+pub(crate) fn checked<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
+where
+    N: TryInto<HeaderName>,
+    N::Error: Into<http::Error>,
+    V: TryInto<HeaderValue>,
+    V::Error: Into<http::Error>,
+{
+    let name = name.try_into().map_err(|wrong| Error::from(format!("a response field: {}", wrong.into())))?;
+    match value.try_into() {
+        Ok(value) => Ok((name, value)),
+        Err(wrong) => Err(Error::from(format!("the response field `{name}`: {}", wrong.into()))),
     }
 }

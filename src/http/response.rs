@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::content::Content;
 use super::cookie::Cookie;
 use super::date;
-use super::error::Error;
+use super::error::{self, Error};
 use super::etag::ETag;
 use super::fields::{self, FieldList, Fields};
 use super::status;
@@ -197,7 +197,7 @@ impl Response {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        self.put(fields::checked(name, value), true)
+        self.put(error::checked(name, value), true)
     }
 
     /// Add a field beside what stands there under that name.
@@ -208,7 +208,7 @@ impl Response {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        self.put(fields::checked(name, value), false)
+        self.put(error::checked(name, value), false)
     }
 
     /// Take out every field of that name.

@@ -7,7 +7,7 @@ use super::{After, State, Talk};
 use crate::http::answer::{Asked, answer};
 use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
-use crate::http::head::Refusal;
+use crate::http::refusal::Refusal;
 use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::tcp::{Next, Turn};

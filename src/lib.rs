@@ -16,3 +16,14 @@ pub use tcp::{
     Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, SharedBytes, Stage, Stats,
     Stopper, TcpServer, Turn,
 };
+
+/// The code in the documents compiles, and does what it says.
+#[cfg(doctest)]
+mod documents {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/handlers.md")]
+    struct Handlers;
+    #[doc = include_str!("../docs/options.md")]
+    struct Options;
+}

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 
 use super::conditions::{self, State, Verdict};
+use super::content::Content;
 use super::date;
 use super::error::Error;
 use super::etag::Tag;
@@ -16,7 +17,7 @@ use super::heading::{Heading, Length};
 use super::multipart::{self, Multipart};
 use super::range;
 use super::request::Request;
-use super::response::{Content, Response};
+use super::response::Response;
 use super::source::Source;
 use crate::tcp::{Output, Piece, SharedBytes};
 
@@ -289,16 +290,6 @@ fn lay_part(content: &Content, part: Range<u64>, output: &mut Output) {
             output.push(Piece::File { file: Arc::clone(file), start: part.start, length: part.end - part.start });
         }
         Content::Bytes(_) | Content::Stream { .. } => unreachable!("shared before, or never in parts"),
-    }
-}
-
-impl Content {
-    /// Bytes of one's own become bytes to share, so that parts of them need no copy.
-    fn shareable(self) -> Content {
-        match self {
-            Content::Bytes(bytes) => Content::Shared(Arc::new(bytes)),
-            content => content,
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 
-use super::head::Refusal;
+use super::refusal::Refusal;
 
 /// The body of a request, whole. Many readers may read it, at the same time too.
 #[derive(Default)]

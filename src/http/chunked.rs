@@ -5,7 +5,8 @@
 use http::StatusCode;
 use memchr::memchr;
 
-use super::head::{self, Refusal};
+use super::head;
+use super::refusal::Refusal;
 
 /// The longest line of a size with its extensions, or of a trailer.
 const LONGEST_LINE: usize = 4 * 1024;

@@ -3,6 +3,8 @@
 //! what comes in, the handler in a slot, `answer` for what goes out.
 //! It never waits and never blocks outside a slot, and between requests it holds no buffer.
 
+mod mishaps; // what else can happen
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,8 +15,9 @@ use super::answer::{Asked, answer, fault};
 use super::error::Error;
 use super::framing::{self, BodyLength, Framing};
 use super::handler::{LogRecord, RequestHandler};
-use super::head::{Head, Parser, Refusal};
+use super::head::{Head, Parser};
 use super::incoming::{Incoming, Need};
+use super::refusal::Refusal;
 use super::request::Request;
 use super::response::Response;
 use super::settings::{Settings, Shared};
@@ -45,7 +48,7 @@ enum State {
     Handling(Box<Exchange>),
     /// An answer is being read and sent, in slots.
     Streaming(Box<Streaming>),
-    /// So many bytes of a body that nobody wants are still to come.
+    /// So many bytes are still to come of a request that nobody wants.
     Draining(u64),
 }
 
@@ -189,11 +192,15 @@ impl<H: RequestHandler> Talk<H> {
             self.state = State::Handling(Box::new(exchange));
             return Next::Handle;
         }
+        if framing.body == BodyLength::Chunked && !self.settings().chunked_bodies {
+            let refusal = Refusal::new(StatusCode::LENGTH_REQUIRED, "say how long the body is: Content-Length");
+            return self.refuse_request(&exchange.request, refusal, turn);
+        }
         match Incoming::new(framing.body, &self.settings().body) {
             Ok(incoming) => {
                 let head_length = length;
-                self.state =
-                    State::Judging(Box::new(Receiving { exchange, incoming, framing, head_length, stage_began_at: 0 }));
+                let receiving = Receiving { exchange, incoming, framing, head_length, stage_began_at: 0 };
+                self.state = State::Judging(Box::new(receiving));
                 Next::Handle
             }
             Err(refusal) => self.refuse_request(&exchange.request, refusal, turn),
@@ -228,8 +235,7 @@ impl<H: RequestHandler> Talk<H> {
         let Receiving { exchange, framing, head_length, .. } = *receiving;
         let after = match framing.body {
             BodyLength::Known(length) if !framing.expects_continue && exchange.keep_alive && length <= MOST_DRAINED => {
-                turn.input.consume(head_length);
-                After::Drain(length)
+                After::Drain(head_length as u64 + length)
             }
             _ => After::Close,
         };
@@ -376,79 +382,6 @@ impl<H: RequestHandler> Talk<H> {
             }
         }
     }
-}
-
-/// What else can happen.
-impl<H: RequestHandler> Talk<H> {
-    fn late(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
-        let late = |why| Refusal::new(StatusCode::REQUEST_TIMEOUT, why);
-        match state {
-            State::Head(parser) if parser.has_begun(turn.input.bytes()) => {
-                self.refuse(late("the head took too long"), turn)
-            }
-            State::Body(receiving) => {
-                self.refuse_request(&receiving.exchange.request, late("the body took too long"), turn)
-            }
-            _ => Next::Close,
-        }
-    }
-
-    fn no_slot(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
-        let busy = Error::new(StatusCode::SERVICE_UNAVAILABLE, "too busy at present").header("retry-after", "1");
-        match state {
-            State::Handling(exchange) => {
-                let after = if exchange.keep_alive { After::NextRequest } else { After::Close };
-                self.lay(&exchange.request, Response::from(&busy), after, turn)
-            }
-            State::Judging(receiving) | State::Spilling(receiving) => {
-                self.lay(&receiving.exchange.request, Response::from(&busy), After::Close, turn)
-            }
-            State::Streaming(streaming) => {
-                log::error!("{:?}: the answer broke off: too busy", streaming.line);
-                self.log(&streaming.line, streaming.status, streaming.source.sent(), turn);
-                Next::Abort
-            }
-            _ => Next::Close,
-        }
-    }
-
-    /// What was begun is finished; half a head is not a beginning.
-    fn stopping(&mut self, state: State) -> Next {
-        match state {
-            State::Body(receiving) => {
-                self.state = State::Body(receiving);
-                self.read_on(self.settings().body_timeout)
-            }
-            _ => Next::Close,
-        }
-    }
-
-    fn send_failed(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
-        if let State::Streaming(streaming) = state {
-            self.log(&streaming.line, streaming.status, streaming.source.sent(), turn);
-        }
-        Next::Close
-    }
-
-    /// Refuse what is no whole request.
-    fn refuse(&mut self, refusal: Refusal, turn: &mut Turn<'_>) -> Next {
-        let line = first_line(turn.input.bytes());
-        let method = if line.starts_with("HEAD ") { Method::HEAD } else { Method::GET };
-        // What is answered is not asked for much: the page is the same for all.
-        let stand_in = Request::new(method, "/").expect("a slash is a target");
-        let response = Response::from(&Error::new(refusal.status, refusal.why));
-        let server = self.settings().server.as_ref();
-        let asked = Asked { request: &stand_in, keep_alive: false, wall: turn.wall, server };
-        let answered = answer(response, &asked, turn.output);
-        self.log(&line, answered.status, answered.length, turn);
-        Next::Close
-    }
-
-    /// Refuse a request whose head is whole. It may be said outside a slot: no word of the handler's is asked for.
-    fn refuse_request(&mut self, request: &Request, refusal: Refusal, turn: &mut Turn<'_>) -> Next {
-        let response = Response::from(&Error::new(refusal.status, refusal.why));
-        self.lay(request, response, After::Close, turn)
-    }
 
     fn log(&self, line: &str, status: StatusCode, bytes: u64, turn: &Turn<'_>) {
         self.shared.handler.log_request(&LogRecord::new(turn.client, line, status, bytes, turn.wall));
@@ -475,12 +408,3 @@ fn message_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
-
-/// What stands where a request line should, for the log.
-fn first_line(bytes: &[u8]) -> String {
-    let bytes = bytes.trim_ascii_start();
-    let end = bytes.iter().position(|byte| b"\r\n".contains(byte)).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end.min(LONGEST_LOGGED)]).into_owned()
-}
-
-const LONGEST_LOGGED: usize = 1024;

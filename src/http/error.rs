@@ -6,8 +6,6 @@ use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use super::fields;
-
 type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// Why a request is not answered as asked: a status, a word to the client, and a cause for the log.
@@ -34,7 +32,7 @@ struct Inner {
 }
 
 impl Error {
-    /// An error with this status and a message that the client gets to read.
+    /// An error with this status and a message that the client gets to read (an empty one is none).
     ///
     /// A number that is no status (below 100, above 999) is a mistake of the handler: it becomes a 500
     /// and says so in its cause. So does a status that is no answer (1xx) once it is to be sent.
@@ -44,7 +42,7 @@ impl Error {
         S::Error: Into<http::Error>,
     {
         match status.try_into() {
-            Ok(status) => Error::of(status, Some(message.into()), None),
+            Ok(status) => Error::of(status, Some(message.into()).filter(|message| !message.is_empty()), None),
             Err(wrong) => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(Box::new(wrong.into()))),
         }
     }
@@ -77,7 +75,7 @@ impl Error {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        match fields::checked(name, value) {
+        match checked(name, value) {
             Ok((name, value)) => {
                 self.0.headers.append(name, value);
                 self
@@ -128,5 +126,20 @@ impl fmt::Debug for Error {
             .field("headers", &self.0.headers)
             .field("cause", &self.0.cause)
             .finish()
+    }
+}
+
+/// A name and a value that may be sent, or a fault that says what is wrong with them.
+pub(crate) fn checked<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
+where
+    N: TryInto<HeaderName>,
+    N::Error: Into<http::Error>,
+    V: TryInto<HeaderValue>,
+    V::Error: Into<http::Error>,
+{
+    let name = name.try_into().map_err(|wrong| Error::from(format!("a response field: {}", wrong.into())))?;
+    match value.try_into() {
+        Ok(value) => Ok((name, value)),
+        Err(wrong) => Err(Error::from(format!("the response field `{name}`: {}", wrong.into()))),
     }
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::date;
-use super::error::Error;
+use super::error::{Error, checked};
 use super::etag::ETag;
 
 /// Fields prepared once and sent with many answers: `Response::fields`.
@@ -203,21 +203,6 @@ impl FieldList {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-}
-
-/// A name and a value that may be sent, or a fault that says what is wrong with them.
-pub(crate) fn checked<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
-where
-    N: TryInto<HeaderName>,
-    N::Error: Into<http::Error>,
-    V: TryInto<HeaderValue>,
-    V::Error: Into<http::Error>,
-{
-    let name = name.try_into().map_err(|wrong| Error::from(format!("a response field: {}", wrong.into())))?;
-    match value.try_into() {
-        Ok(value) => Ok((name, value)),
-        Err(wrong) => Err(Error::from(format!("the response field `{name}`: {}", wrong.into()))),
     }
 }
 

@@ -4,7 +4,8 @@
 
 use http::{StatusCode, Version};
 
-use super::head::{Head, Refusal};
+use super::head::Head;
+use super::refusal::Refusal;
 use super::target;
 
 /// What the fields say that rule the message and its connection.

@@ -5,25 +5,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use memchr::{memchr, memrchr};
 
-use super::target::{self, Target};
-
-/// Why a request is refused: the status to answer with, and why, in words for the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub status: StatusCode,
-    pub why: &'static str,
-}
-
-impl Refusal {
-    pub(crate) const fn new(status: StatusCode, why: &'static str) -> Refusal {
-        Refusal { status, why }
-    }
-
-    /// 400: not as the grammar has it.
-    pub(crate) const fn bad(why: &'static str) -> Refusal {
-        Refusal::new(StatusCode::BAD_REQUEST, why)
-    }
-}
+use super::refusal::Refusal;
+use super::target::{self, Span, Target};
 
 /// How long the parts of a head may be.
 #[derive(Clone, Copy, Debug)]
@@ -34,28 +17,6 @@ pub(crate) struct HeadLimits {
     pub head: usize,
     /// Field lines.
     pub fields: usize,
-}
-
-/// Where a part stands in the bytes of a head. A head is far shorter than 4 GiB.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span {
-    start: u32,
-    end: u32,
-}
-
-impl Span {
-    pub(crate) fn new(start: usize, end: usize) -> Span {
-        Span { start: start as u32, end: end as u32 }
-    }
-
-    pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
-        &bytes[self.start as usize..self.end as usize]
-    }
-
-    /// The same stretch, seen from `by` bytes further left.
-    pub(crate) fn shifted(self, by: usize) -> Span {
-        Span { start: self.start + by as u32, end: self.end + by as u32 }
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -254,7 +215,7 @@ fn is_white(byte: u8) -> bool {
 
 /// field-content and white space (RFC 9110, section 5.5): no control character but the tab; obs-text as it is.
 pub(crate) fn is_field_value(value: &[u8]) -> bool {
-    // No early end: so the loop goes sixteen bytes at a time.
+    // No early end: so the loop goes many bytes at a time.
     !value.iter().fold(false, |bad, &byte| bad | (byte < b' ' && byte != b'\t') | (byte == 0x7f))
 }
 

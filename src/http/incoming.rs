@@ -5,7 +5,7 @@
 use super::body::{Body, BodyLimits, Collector};
 use super::chunked::{Decoder, Step};
 use super::framing::BodyLength;
-use super::head::Refusal;
+use super::refusal::Refusal;
 
 /// A body being read.
 pub(crate) struct Incoming {

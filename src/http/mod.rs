@@ -1,21 +1,23 @@
 //! Floor 2: meaning. HTTP/1.1 and 1.0 without a socket, a thread or a clock of its own.
 //! In the order a request walks them; each room uses only what stands below it.
 
-mod settings; // Http: a handler and what rules its conversations
+mod service; // Http: a handler and what rules its conversations
 
 mod conversation; // head, body, handler, answer, next
-mod incoming; // a body on its way in
+mod settings; // limits and times, with their defaults
 
-mod answer; // a Response becomes pieces
-mod heading; // the head of an answer
-mod source; // a body that is read while it is sent
+mod incoming; // a body on its way in
 
 mod chunked; // the chunked coding of a body
 mod framing; // how long the body is (RFC 9112, section 6)
 
+mod answer; // a Response becomes pieces
+mod heading; // the head of an answer
+
 mod conditions; // what the client has already, or expects to be there (RFC 9110, section 13)
 mod multipart; // several parts in one answer
 mod range; // parts (RFC 9110, section 14)
+mod source; // a body that is read while it is sent
 
 mod handler; // what a user writes
 mod reply; // Python's way to build a Response
@@ -23,15 +25,21 @@ mod request; // what was asked
 mod response; // what is answered
 
 mod body; // the body of a request
+mod content; // the body of a response
 mod cookie; // Set-Cookie
-mod date; // dates
-mod error; // what is answered when that fails
-mod etag; // entity tags
 mod fields; // fields to send
 mod form; // forms
+
+mod etag; // entity tags
+
+mod error; // what is answered when something fails
+
+mod date; // dates
 mod head; // request line and fields
 mod status; // the page of a status
 mod target; // what a request line asks for
+
+mod refusal; // why a request is refused
 
 pub use body::{Body, BodyReader};
 pub use conditions::Validators;
@@ -44,4 +52,4 @@ pub use handler::{Answer, LogRecord, RequestHandler, answer};
 pub use reply::Reply;
 pub use request::Request;
 pub use response::{Response, Result};
-pub use settings::Http;
+pub use service::Http;

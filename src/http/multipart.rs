@@ -40,8 +40,8 @@ impl Multipart {
 
     /// How many bytes it is, frame and all.
     pub(crate) fn length(&self) -> u64 {
-        let parts: u64 = self.parts.iter().map(|(lines, part)| lines.len() as u64 + (part.end - part.start)).sum();
-        parts + self.end.len() as u64
+        let one = |(lines, part): &(Vec<u8>, Range<u64>)| (part.end - part.start).saturating_add(lines.len() as u64);
+        self.parts.iter().map(one).fold(self.end.len() as u64, u64::saturating_add)
     }
 }
 

@@ -138,7 +138,7 @@ mod tests {
             reply.send_header("Set-Cookie", "b=2");
             reply.send_header("Content-Length", 5);
             reply.end_headers();
-            write!(reply, "{}", "hello").unwrap();
+            reply.write_all(b"hello").unwrap();
         });
         assert!(response.fault.is_none(), "{response:?}");
         assert_eq!(response.headers().get_all("set-cookie").iter().count(), 2);
@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn said_out_of_order() {
-        let rows: [(&str, fn(&mut Reply)); 6] = [
+        type Row = (&'static str, fn(&mut Reply));
+        let rows: [Row; 6] = [
             ("nothing", |_| ()),
             ("no end of headers", |reply| reply.send_response(200)),
             ("no status", |reply| reply.end_headers()),

@@ -304,8 +304,7 @@ impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Fields may hold secrets: only their names are shown.
         let names: Vec<_> = self.head.fields().map(|(name, _)| String::from_utf8_lossy(name)).collect();
-        let line = format_args!("{:?}", self.line()).to_string();
-        f.debug_struct("Request").field("line", &line).field("fields", &names).field("body", &self.body).finish()
+        f.debug_struct("Request").field("line", &self.line()).field("fields", &names).field("body", &self.body).finish()
     }
 }
 

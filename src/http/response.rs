@@ -6,16 +6,17 @@ use std::cell::OnceCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::content::Content;
 use super::cookie::Cookie;
 use super::date;
-use super::error::Error;
+use super::error::{self, Error};
 use super::etag::ETag;
 use super::fields::{self, FieldList, Fields};
 use super::status;
@@ -56,15 +57,6 @@ pub struct Response {
     pub(crate) close: bool,
     pub(crate) fault: Option<Error>,
     map: OnceCell<Box<HeaderMap>>,
-}
-
-/// The body of a response.
-pub(crate) enum Content {
-    Static(&'static [u8]),
-    Bytes(Vec<u8>),
-    Shared(SharedBytes),
-    File { file: Arc<File>, length: u64 },
-    Stream { read: Box<dyn Read + Send>, length: Option<u64> },
 }
 
 impl Response {
@@ -111,7 +103,7 @@ impl Response {
             .known(header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
     }
 
-    /// 200 with a file from disk, as `application/octet-stream` and with its `Last-Modified`.
+    /// 200 with a file from disk, as `application/octet-stream`, with its `Last-Modified` and an `ETag` of its size and time.
     ///
     /// The path is opened as it stands and links are followed: it is for paths of your own, not for a client's.
     /// [`StaticFileHandler`](crate::StaticFileHandler) is for those.
@@ -126,10 +118,10 @@ impl Response {
         if !found.is_file() {
             return Err(Error::new(StatusCode::NOT_FOUND, "").with_cause("not a regular file"));
         }
-        let response = Response::open_file(Arc::new(file), found.len());
-        Ok(response
-            .known(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
-            .last_modified(found.modified()?))
+        // Seconds would not do: two edits within one look alike.
+        let tag = ETag::strong(format!("{:x}-{:x}.{:x}", found.len(), found.mtime(), found.mtime_nsec()))?;
+        let response = Response::open_file(Arc::new(file), found.len()).last_modified(found.modified()?).etag(tag);
+        Ok(response.known(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")))
     }
 
     /// 200 with the first `length` bytes of an open file, sent by the kernel. No type is given.
@@ -205,7 +197,7 @@ impl Response {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        self.put(fields::checked(name, value), true)
+        self.put(error::checked(name, value), true)
     }
 
     /// Add a field beside what stands there under that name.
@@ -216,7 +208,7 @@ impl Response {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        self.put(fields::checked(name, value), false)
+        self.put(error::checked(name, value), false)
     }
 
     /// Take out every field of that name.
@@ -313,19 +305,7 @@ impl Response {
     /// Those of reading the file or the stream; `UnexpectedEof` if it is shorter than its length says.
     pub fn into_bytes(self) -> io::Result<Vec<u8>> {
         let length = self.length();
-        match self.content {
-            Content::Static(bytes) => Ok(bytes.to_vec()),
-            Content::Bytes(bytes) => Ok(bytes),
-            Content::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
-            Content::File { file, length } => read_exactly(FileReader { file: &file, at: 0 }, length),
-            Content::Stream { mut read, .. } => match length {
-                Some(length) => read_exactly(read, length),
-                None => {
-                    let mut bytes = Vec::new();
-                    read.read_to_end(&mut bytes).map(|_| bytes)
-                }
-            },
-        }
+        self.content.read(length)
     }
 
     /// What is wrong with it, if anything: it must not be sent then.
@@ -412,27 +392,17 @@ impl Response {
     }
 }
 
-impl Content {
-    /// How many bytes there are, where that is known.
-    pub(crate) fn length(&self) -> Option<u64> {
-        match self {
-            Content::Static(bytes) => Some(bytes.len() as u64),
-            Content::Bytes(bytes) => Some(bytes.len() as u64),
-            Content::Shared(bytes) => Some((**bytes).as_ref().len() as u64),
-            Content::File { length, .. } => Some(*length),
-            Content::Stream { length, .. } => *length,
-        }
-    }
-}
-
 /// The page of an error, with the error's fields: what `RequestHandler::send_error` answers unless written otherwise.
 /// It tells status, reason and message; the cause stays out of it.
 impl From<&Error> for Response {
     fn from(error: &Error) -> Response {
         let mut response =
             Response::html(status::page(error.status_code(), error.message())).status(error.status_code());
-        for (name, value) in error.headers() {
-            response = response.append_header(name, value.clone());
+        for name in error.headers().keys() {
+            response = response.without_header(name.as_str());
+            for value in error.headers().get_all(name) {
+                response = response.append_header(name, value);
+            }
         }
         response
     }
@@ -440,16 +410,10 @@ impl From<&Error> for Response {
 
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let body = match &self.content {
-            Content::Static(_) | Content::Bytes(_) => "bytes",
-            Content::Shared(_) => "shared bytes",
-            Content::File { .. } => "a file",
-            Content::Stream { .. } => "a stream",
-        };
         f.debug_struct("Response")
             .field("status", &self.status)
             .field("headers", self.headers())
-            .field("body", &body)
+            .field("body", &self.content)
             .field("length", &self.length())
             .field("fault", &self.fault)
             .finish()
@@ -479,22 +443,86 @@ fn not_opened(error: io::Error) -> Error {
     }
 }
 
-fn read_exactly(read: impl Read, length: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    read.take(length).read_to_end(&mut bytes)?;
-    if (bytes.len() as u64) < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Reads a file from a place of its own: the file's own position is shared and not used.
-struct FileReader<'a> {
-    file: &'a File,
-    at: u64,
-}
+    fn shown(response: &Response) -> Vec<String> {
+        response.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+    }
 
-impl Read for FileReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read_at(buffer, self.at)?;
-        self.at += count as u64;
-        Ok(count)
+    #[test]
+    fn prepared_fields_are_copied_when_changed() {
+        let fields = Arc::new(Fields::new().header("a", "1").header("b", "2"));
+        for (row, response, expected) in [
+            ("as they are", Response::new(200).fields(fields.clone()), vec!["a: 1", "b: 2"]),
+            ("one more", Response::new(200).fields(fields.clone()).header("c", "3"), vec!["a: 1", "b: 2", "c: 3"]),
+            ("one replaced", Response::new(200).fields(fields.clone()).header("A", "3"), vec!["b: 2", "a: 3"]),
+            (
+                "one appended",
+                Response::new(200).fields(fields.clone()).append_header("a", "3"),
+                vec!["a: 1", "a: 3", "b: 2"],
+            ),
+            ("one taken out", Response::new(200).fields(fields.clone()).without_header("A"), vec!["b: 2"]),
+            (
+                "over one of the response's",
+                Response::new(200).header("a", "0").fields(fields.clone()),
+                vec!["a: 1", "b: 2"],
+            ),
+            (
+                "over others",
+                Response::new(200)
+                    .fields(Arc::new(Fields::new().header("b", "0").header("c", "3")))
+                    .fields(fields.clone()),
+                vec!["a: 1", "b: 2", "c: 3"],
+            ),
+        ] {
+            let (mut found, mut expected) = (shown(&response), expected);
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected, "{row}");
+        }
+        assert_eq!(fields.iter().count(), 2);
+    }
+
+    #[test]
+    fn the_map_follows_changes() {
+        let response = Response::text("a");
+        assert_eq!(response.headers().len(), 1);
+        let response = response.header("x", "1");
+        assert_eq!(response.headers()["x"], "1");
+        let response = response.append_header("x", "2").without_header("content-type");
+        assert_eq!(shown(&response), ["x: 1", "x: 2"]);
+    }
+
+    #[test]
+    fn redirects() {
+        for (location, sent) in [
+            ("/a?b=c&d=%20#e", "/a?b=c&d=%20#e"),
+            ("/caf\u{e9} \u{1f600}", "/caf%C3%A9%20%F0%9F%98%80"),
+            ("/a\r\nSet-Cookie: b=c", "/a%0D%0ASet-Cookie:%20b=c"),
+            ("/\\evil.example", "/%5Cevil.example"),
+            ("http://[::1]:8000/", "http://[::1]:8000/"),
+        ] {
+            let response = Response::redirect(location);
+            assert_eq!(response.header_value("location").unwrap(), sent, "{location:?}");
+            assert!(response.fault.is_none() && response.status_code() == 303);
+        }
+    }
+
+    #[test]
+    fn pages_of_errors() {
+        let error = Error::new(401, "who?").header("www-authenticate", "Basic").header("www-authenticate", "Digest");
+        let page = Response::from(&error.with_cause("secret"));
+        assert_eq!((page.status_code().as_u16(), page.headers().get_all("www-authenticate").iter().count()), (401, 2));
+        let text = String::from_utf8(page.into_bytes().unwrap()).unwrap();
+        assert!(text.contains("who?") && !text.contains("secret"), "{text}");
+        let own = Response::from(&Error::new(400, "no").header("content-type", "text/x"));
+        assert_eq!(shown(&own), ["content-type: text/x"]);
+        let any: Error = "nothing".parse::<u8>().unwrap_err().into();
+        assert_eq!((any.status_code().as_u16(), any.message()), (500, None));
+        assert_eq!(any.to_string(), "500 Internal Server Error: invalid digit found in string");
+        assert_eq!(Error::new(400, "no").header("a", "\n").status_code(), 500, "what cannot be sent");
+        assert_eq!(Error::new(99, "no").status_code(), 500, "no status");
     }
 }

@@ -5,7 +5,29 @@ use std::net::Ipv6Addr;
 
 use http::Method;
 
-use super::head::{Refusal, Span};
+use super::refusal::Refusal;
+
+/// Where a part stands in the bytes of a head. A head is far shorter than 4 GiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Span {
+        Span { start: start as u32, end: end as u32 }
+    }
+
+    pub(crate) fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..self.end as usize]
+    }
+
+    /// The same stretch, seen from `by` bytes further left.
+    pub(crate) fn shifted(self, by: usize) -> Span {
+        Span { start: self.start + by as u32, end: self.end + by as u32 }
+    }
+}
 
 /// What a target asks for, as places in the bytes it was read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

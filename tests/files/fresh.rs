@@ -8,8 +8,11 @@ use modest::{Request, StaticFileHandler};
 
 use super::{Folder, ask, get, line, settled};
 
-/// Each change to `/x` in turn, and what is there then. `y` and `folder` are beside it.
-const CHANGES: &[(&str, fn(&Folder), &str)] = &[
+/// What is changed, how, and what is there then.
+type Change = (&'static str, fn(&Folder), &'static str);
+
+/// Each change to `/x` in turn. `y` and `folder` are beside it.
+const CHANGES: &[Change] = &[
     ("written", |folder| folder.write("x", "one"), "200 one"),
     ("edited, as long as before", |folder| folder.write("x", "two"), "200 two"),
     ("edited again at once", |folder| folder.write("x", "six"), "200 six"),

@@ -229,7 +229,7 @@ fn a_kept_file_is_locked() {
     let folder = Folder::new(&[("x", "x")]);
     let handler = folder.handler();
     super::settled(&handler, &Request::get("/x"));
-    fs::set_permissions(folder.path("x"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(folder.path("x"), fs::Permissions::from_mode(0o000)).unwrap();
     let expected = if rustix::process::geteuid().is_root() { 200 } else { 403 };
     assert_eq!(get(&handler, "/x").status, expected);
 }

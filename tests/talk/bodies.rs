@@ -150,6 +150,10 @@ fn limits() {
     ] {
         check_with(&http, name, post(fields, body), then);
     }
+    let http = mirror().chunked_bodies(false);
+    let chunks = "Transfer-Encoding: chunked\r\n";
+    check_with(&http, "a length is required", post(chunks, "1\r\na\r\n0\r\n\r\n"), Refused(411));
+    check_with(&http, "and said", post("Content-Length: 1\r\n", "a"), Kept("a"));
     check_with(&mirror().body_room(5), "no room", post("Content-Length: 6\r\n", "abcdef"), Refused(507));
     let chunks = post("Transfer-Encoding: chunked\r\n", "6\r\nabcdef\r\n0\r\n\r\n");
     check_with(&mirror().body_room(5), "no room for chunks", chunks, Refused(507));

@@ -1,9 +1,10 @@
 //! Keep and close, pipelines, half-closes, stops, lateness, overload: RFC 9112, section 9.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use modest::{Event, Http, Next, Response, answer};
+use modest::{Client, Event, Http, Next, Protocol, Response, answer};
 
 use crate::peer::{Answer, Peer};
 use crate::tables::Then::{Closed, Kept};
@@ -234,4 +235,12 @@ fn a_poll_vouches_for_the_request_it_brought_and_for_no_other() {
     peer.send(GET);
     let answers: Vec<String> = Answer::all(&peer.said, &[]).iter().map(Answer::text).collect();
     assert_eq!(answers, ["Some(7)", "None", "Some(8)", "None"]);
+}
+
+#[test]
+fn a_client_that_rests_costs_next_to_nothing() {
+    let http = mirror();
+    let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
+    let talk = http.meet(&client).expect("everybody is met");
+    assert!(std::mem::size_of_val(&*talk) <= 64, "{} bytes", std::mem::size_of_val(&*talk));
 }

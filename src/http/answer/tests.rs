@@ -104,7 +104,7 @@ fn http10(method: &str) -> Request {
     let bytes = format!("{method} / HTTP/1.0\r\n\r\n").into_bytes();
     let limits = HeadLimits { line: 100, head: 100, fields: 1 };
     let (_, head) = Parser::default().parse(&bytes, &limits).expect("good").expect("whole");
-    Request::from_head(head, Client::new(SocketAddr::from(([127, 0, 0, 1], 0))), None, now())
+    Request::from_head(head, Client::new(SocketAddr::from(([127, 0, 0, 1], 0))), now())
 }
 
 fn file_of(bytes: &[u8]) -> Response {
@@ -362,8 +362,10 @@ fn any_value_that_gets_in_is_one_line() {
     }
 }
 
+type Make = fn() -> Response;
+
 /// A response with validators, by each of the ways a body can be given.
-fn validated() -> Vec<(&'static str, fn() -> Response)> {
+fn validated() -> Vec<(&'static str, Make)> {
     fn with(response: Response) -> Response {
         let then = UNIX_EPOCH + Duration::from_secs(784_111_777);
         response.content_type("text/plain").etag(ETag::strong("a").unwrap()).last_modified(then)
@@ -673,6 +675,10 @@ fn a_file_by_its_path() {
     File::create(&path).unwrap().write_all(BODY.as_bytes()).unwrap();
     let said = say(Response::file(&path).unwrap(), &get().with_header("range", "bytes=-1"));
     assert_eq!((said.status, said.text(), said.field("Last-Modified").is_some()), (206, "9", true));
+    let known = get().with_header("if-none-match", said.field("ETag").unwrap());
+    assert_eq!(say(Response::file(&path).unwrap(), &known).status, 304);
+    File::options().append(true).open(&path).unwrap().write_all(b"!").unwrap();
+    assert_eq!(say(Response::file(&path).unwrap(), &known).text(), "0123456789!");
     assert_eq!(Response::file(folder.path().join("b")).unwrap_err().status_code(), 404);
     assert_eq!(Response::file(folder.path()).unwrap_err().status_code(), 404);
     assert_eq!(Response::file(path.join("c")).unwrap_err().status_code(), 404);

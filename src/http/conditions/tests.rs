@@ -17,7 +17,7 @@ fn now() -> SystemTime {
 
 fn request(method: Method, fields: &[(&str, &str)]) -> Request {
     let request = Request::new(method, "/").unwrap();
-    fields.iter().fold(request, |request, (name, value)| request.with_header(*name, *value))
+    fields.iter().fold(request, |request, (name, value)| request.with_header(name, value))
 }
 
 /// A resource tagged `"a"` (weak: `W/"a"`), changed at THEN.
@@ -160,10 +160,13 @@ fn said() -> impl Strategy<Value = Option<Said>> {
     ]
 }
 
+/// What is there, if anything: its tag (weak or not) and its date.
+type Current<'a> = Option<(Option<(bool, &'a str)>, Option<i64>)>;
+
 /// Section 13.2.2, word by word. Dates count seconds from THEN.
 fn model(
     method: &Method,
-    current: Option<(Option<(bool, &str)>, Option<i64>)>,
+    current: Current<'_>,
     [if_match, if_none_match]: [&Option<Said>; 2],
     [unmodified, modified]: [Option<i64>; 2],
 ) -> Verdict {
@@ -181,10 +184,10 @@ fn model(
         if !matches(if_match, true) {
             return Verdict::Failed;
         }
-    } else if let (Some(date), Some(last)) = (unmodified, last_modified) {
-        if last > date {
-            return Verdict::Failed;
-        }
+    } else if let (Some(date), Some(last)) = (unmodified, last_modified)
+        && last > date
+    {
+        return Verdict::Failed;
     }
     let reads = *method == Method::GET || *method == Method::HEAD;
     // 3. and 4.
@@ -192,10 +195,10 @@ fn model(
         if matches(if_none_match, false) {
             return if reads { Verdict::NotModified } else { Verdict::Failed };
         }
-    } else if let (true, Some(date), Some(last)) = (reads, modified, last_modified) {
-        if last <= date {
-            return Verdict::NotModified;
-        }
+    } else if let (true, Some(date), Some(last)) = (reads, modified, last_modified)
+        && last <= date
+    {
+        return Verdict::NotModified;
     }
     Verdict::Go
 }

@@ -1,0 +1,59 @@
+//! A download of any length, made while it is sent: `curl -O http://127.0.0.1:8000/bytes/1000000`.
+//! `/bytes/N` has a length; `/lines/N` has none that is known before its end, so it goes out in chunks.
+
+use std::io::{self, Read};
+use std::ops::RangeInclusive;
+
+use modest::{Error, Request, RequestHandler, Response, Result, TcpServer};
+
+struct Download;
+
+impl RequestHandler for Download {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        match request.path().strip_prefix('/').and_then(|path| path.split_once('/')) {
+            Some(("bytes", count)) => bytes(number(count)?),
+            Some(("lines", count)) => Ok(lines(number(count)?)),
+            _ => Err(Error::new(404, "try /bytes/1000000 or /lines/1000")),
+        }
+    }
+}
+
+fn bytes(count: u64) -> Result<Response> {
+    let name = format!("attachment; filename=\"{count}.bin\"");
+    Ok(Response::sized_stream(io::repeat(b'x').take(count), count).header("content-disposition", name))
+}
+
+fn lines(count: u64) -> Response {
+    Response::stream(Lines { numbers: 1..=count, left: Vec::new() }).content_type("text/plain; charset=utf-8")
+}
+
+fn number(text: &str) -> Result<u64> {
+    text.parse().map_err(|_| Error::new(400, "a number from 0 to 18446744073709551615 is wanted"))
+}
+
+/// `1\n2\n3\n` .. as it is read: nothing is held but the line under way.
+struct Lines {
+    numbers: RangeInclusive<u64>,
+    left: Vec<u8>,
+}
+
+impl Read for Lines {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.left.len() < buffer.len()
+            && let Some(number) = self.numbers.next()
+        {
+            self.left.extend_from_slice(format!("{number}\n").as_bytes());
+        }
+        let count = self.left.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.left[..count]);
+        self.left.drain(..count);
+        Ok(count)
+    }
+}
+
+fn main() -> io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
+    let server = TcpServer::bind(address, Download)?;
+    println!("Serving HTTP at http://{}/ ...", server.local_addr());
+    server.serve_forever()
+}

@@ -1,0 +1,48 @@
+//! Sends back what it gets, to any number of clients at once; one that is silent costs no worker.
+//! `cargo run --example echo`, then `cargo run --example echo_client` or `telnet 127.0.0.1 8080`.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use modest::{Client, Conversation, Next, Protocol, Raw, TcpServer, Turn};
+
+struct Echo;
+
+impl Protocol for Echo {
+    fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
+        Some(Box::new(Echoing { may_block: false }))
+    }
+}
+
+struct Echoing {
+    may_block: bool, // printing may: it is done in a turn that was asked for with `Next::Handle`
+}
+
+impl Conversation for Echoing {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        if turn.input.is_empty() {
+            return if turn.input.ended() {
+                Next::Close
+            } else {
+                Next::Rest { within: Some(Duration::from_secs(600)) }
+            };
+        }
+        self.may_block = !self.may_block;
+        if self.may_block {
+            return Next::Handle;
+        }
+        let arrived = turn.input.bytes();
+        // Not `println!`: it panics once nobody reads the output.
+        let _ = writeln!(io::stdout(), "got request from {}: {}", turn.client.ip(), arrived.len());
+        turn.output.bytes().extend_from_slice(arrived);
+        turn.input.consume(arrived.len());
+        Next::Again
+    }
+}
+
+fn main() -> io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
+    let server = TcpServer::bind(address, Raw(Echo))?;
+    println!("Listening at {} ...", server.local_addr());
+    server.serve_forever()
+}

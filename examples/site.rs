@@ -1,0 +1,35 @@
+//! A folder beside routes of one's own: `cargo run --example site -- 127.0.0.1:8000 www`.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use modest::{Request, RequestHandler, Response, Result, StaticFileHandler, TcpServer};
+
+struct Site {
+    files: StaticFileHandler,
+    visits: AtomicU64, // shared state is a field: every worker has `&self`
+}
+
+impl RequestHandler for Site {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        match request.path() {
+            "/visits" => {
+                let visits = self.visits.fetch_add(1, Relaxed) + 1;
+                Ok(Response::text(format!("{visits}\n")).header("cache-control", "no-store"))
+            }
+            _ => self.files.do_get(request), // own routes first, then the folder
+        }
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        self.files.do_post(request) // 405 with `Allow`, as the folder knows best
+    }
+}
+
+fn main() -> std::io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
+    let folder = std::env::args().nth(2).unwrap_or("www".into());
+    let site = Site { files: StaticFileHandler::new(folder)?, visits: AtomicU64::new(0) };
+    let server = TcpServer::bind(address, site)?;
+    println!("Serving HTTP at http://{}/ ...", server.local_addr());
+    server.serve_forever()
+}

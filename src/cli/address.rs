@@ -1,0 +1,130 @@
+//! Where to listen: an address, and a port that may stand behind it.
+//! Called by `options` (words to a `Place`) and by `cli` (a `Place` to socket addresses). It opens nothing.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+
+use super::complaint::Complaint;
+
+/// Where the server listens: `host` is an IP address or a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub host: String,
+    pub port: u16,
+}
+
+impl Default for Place {
+    /// Loopback: a folder is open to the network only if its owner says so.
+    fn default() -> Place {
+        Place { host: "127.0.0.1".into(), port: 8000 }
+    }
+}
+
+impl Place {
+    /// The socket addresses of this place; a name may have several, and the first that works is taken.
+    pub fn resolve(&self) -> Result<Vec<SocketAddr>, Complaint> {
+        let found: Vec<SocketAddr> = match self.host.parse::<IpAddr>() {
+            Ok(ip) => vec![SocketAddr::new(ip, self.port)],
+            Err(_) => (self.host.as_str(), self.port)
+                .to_socket_addrs()
+                .map_err(|error| Complaint::unknown_host(&self.host, &error))?
+                .collect(),
+        };
+        if found.is_empty() { Err(Complaint::no_address(&self.host)) } else { Ok(found) }
+    }
+}
+
+/// `ADDR[:PORT]`: `127.0.0.1`, `127.0.0.1:9000`, `localhost:9000`, `::1`, `[::1]`, `[::1]:9000`.
+pub fn parse(text: &str) -> Result<(String, Option<u16>), String> {
+    if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '/') {
+        return Err("an address is wanted, such as 127.0.0.1 or localhost:8000, and no URL or path".into());
+    }
+    let (host, port) = split(text)?;
+    if host.is_empty() {
+        return Err("an address is wanted, such as 127.0.0.1, 0.0.0.0 or [::1]:8000".into());
+    }
+    if host.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(format!("an address is wanted, such as 127.0.0.1; for a port say -p {host}"));
+    }
+    Ok((host.to_owned(), port.map(self::port).transpose()?))
+}
+
+/// A port, 0 for any free one.
+pub fn port(text: &str) -> Result<u16, String> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()); // `parse` alone would take "+80"
+    let number = if digits { text.parse().ok() } else { None };
+    number.ok_or_else(|| "a port is a number from 0 to 65535, where 0 takes any free one".into())
+}
+
+fn split(text: &str) -> Result<(&str, Option<&str>), String> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (inside, behind) = rest.split_once(']').ok_or("the ']' of an address such as [::1]:8000 is missing")?;
+        if !is_v6(inside) {
+            return Err("between the brackets an IPv6 address is wanted, such as [::1]:8000".into());
+        }
+        return match behind {
+            "" => Ok((inside, None)),
+            _ => behind
+                .strip_prefix(':')
+                .map(|port| (inside, Some(port)))
+                .ok_or_else(|| "behind ']' only a port may stand, such as [::1]:8000".into()),
+        };
+    }
+    match text.matches(':').count() {
+        0 => Ok((text, None)),
+        1 => Ok(text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))),
+        _ if is_v6(text) => Ok((text, None)),
+        _ => Err("that is no address; one of IPv6 with a port is written [::1]:8000".into()),
+    }
+}
+
+/// An IPv6 address, maybe with its zone: `fe80::1%eth0`.
+fn is_v6(text: &str) -> bool {
+    text.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_with_and_without_a_port() {
+        for (text, host, port) in [
+            ("127.0.0.1", "127.0.0.1", None),
+            ("127.0.0.1:9000", "127.0.0.1", Some(9000)),
+            ("0.0.0.0:0", "0.0.0.0", Some(0)),
+            ("localhost", "localhost", None),
+            ("localhost:65535", "localhost", Some(65535)),
+            ("::1", "::1", None),
+            ("::", "::", None),
+            ("[::1]", "::1", None),
+            ("[::1]:8000", "::1", Some(8000)),
+            ("::ffff:127.0.0.1", "::ffff:127.0.0.1", None),
+            ("fe80::1%lo", "fe80::1%lo", None),
+            ("[fe80::1%lo]:80", "fe80::1%lo", Some(80)),
+        ] {
+            assert_eq!(parse(text), Ok((host.to_owned(), port)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_says_so() {
+        for (text, said) in [
+            ("", "an address is wanted"),
+            ("8000", "say -p 8000"),
+            (":8000", "an address is wanted"),
+            ("127.0.0.1:", "a port is a number"),
+            ("127.0.0.1:65536", "a port is a number"),
+            ("127.0.0.1:+80", "a port is a number"),
+            ("127.0.0.1:http", "a port is a number"),
+            ("[::1", "']'"),
+            ("[::1]8000", "behind ']'"),
+            ("[localhost]:80", "IPv6"),
+            ("1:2:3", "IPv6"),
+            ("http://localhost", "no URL"),
+            ("a b", "no URL"),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}

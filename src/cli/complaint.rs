@@ -1,0 +1,114 @@
+//! What is wrong, in one plain line that says what to do. Made by the other rooms, printed by `cli`.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Why the program does not go on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Complaint {
+    line: String,
+    status: u8,
+}
+
+const CANNOT: u8 = 1; // the words are right, but it can't be done
+const WORDS: u8 = 2; // the words are wrong
+
+impl Complaint {
+    /// The words of the command make no sense.
+    pub fn words(what: impl fmt::Display) -> Complaint {
+        Complaint { line: format!("{what} (see 'modest --help')"), status: WORDS }
+    }
+
+    /// The folder can't be served.
+    pub fn folder(path: &Path, error: &io::Error) -> Complaint {
+        let name = shown(path);
+        let line = match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no folder {name}; name one that exists"),
+            io::ErrorKind::NotADirectory => format!("{name} is not a folder; name the folder that it is in"),
+            io::ErrorKind::PermissionDenied => {
+                format!("the folder {name} may not be read; allow it ('chmod u+rx') or name another")
+            }
+            _ => format!("the folder {name} can't be served: {}", reason(error)),
+        };
+        Complaint { line, status: CANNOT }
+    }
+
+    /// Nothing can listen there.
+    pub fn binding(host: &str, port: u16, error: &io::Error) -> Complaint {
+        let line = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("port {port} of {host} is in use; choose another with -p (-p 0 takes any free one)")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("port {port} of {host} is not allowed to this user; choose one above 1023 with -p")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                format!("{host} is no address of this machine; 127.0.0.1 is, and 0.0.0.0 stands for all (-b)")
+            }
+            _ => format!("can't listen at port {port} of {host}: {}", reason(error)),
+        };
+        Complaint { line, status: CANNOT }
+    }
+
+    /// A name that leads to no address.
+    pub fn unknown_host(host: &str, error: &io::Error) -> Complaint {
+        let line = format!(
+            "no address is known for '{}' ({}); give one such as 127.0.0.1 with -b",
+            plain(host),
+            reason(error)
+        );
+        Complaint { line, status: CANNOT }
+    }
+
+    /// A name that leads to an empty list.
+    pub fn no_address(host: &str) -> Complaint {
+        let line = format!("no address is known for '{}'; give one such as 127.0.0.1 with -b", plain(host));
+        Complaint { line, status: CANNOT }
+    }
+
+    /// Signals can't be waited for.
+    pub fn signals(error: io::Error) -> Complaint {
+        Complaint { line: format!("can't wait for signals: {}", reason(&error)), status: CANNOT }
+    }
+
+    /// Serving ended with an error.
+    pub fn serving(address: SocketAddr, error: &io::Error) -> Complaint {
+        Complaint { line: format!("can't go on serving at {address}: {}", reason(error)), status: CANNOT }
+    }
+
+    /// The exit status that goes with it.
+    pub fn status(&self) -> ExitCode {
+        ExitCode::from(self.status)
+    }
+}
+
+impl fmt::Display for Complaint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&plain(&self.line)) // one line, whatever a name had in it
+    }
+}
+
+/// A path between quotes.
+pub fn shown(path: &Path) -> String {
+    format!("'{}'", plain(&path.to_string_lossy()))
+}
+
+/// Text without control characters, so that it stays one line and moves no cursor.
+pub fn plain(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { plain.extend(c.escape_default()) } else { plain.push(c) }
+    }
+    plain
+}
+
+/// What went wrong, without the number that Rust puts behind it.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
+}

@@ -1,0 +1,371 @@
+//! The words of the command: one table of options, each with the setting it changes.
+//! Called by `cli` with the arguments; clap splits them, the table gives them meaning. It opens nothing.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use modest::Symlinks;
+
+use super::address::{self, Place};
+use super::complaint::{Complaint, plain, shown};
+
+/// What the words ask for.
+#[derive(Debug)]
+pub enum Asked {
+    /// Serve, with these settings.
+    Serve(Box<Settings>),
+    /// Print this and end: `--help`, `--version`.
+    Tell(String),
+}
+
+/// What a server is started with. Every field has the value that holds when nothing is said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// The folder to serve; the current one unless told.
+    pub folder: Option<PathBuf>,
+    /// Where to listen.
+    pub place: Place,
+    /// How many handlers run at once; the library's default unless told.
+    pub workers: Option<usize>,
+    /// How much is logged.
+    pub loudness: Loudness,
+    /// Which symbolic links are followed.
+    pub symlinks: Symlinks,
+    /// Whether hidden files are served.
+    pub hidden: bool,
+    /// What `Cache-Control` says of files; the library's default unless told.
+    pub cache_control: Option<String>,
+    given: Given,
+}
+
+/// How much goes to stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Loudness {
+    /// Nothing once the server runs.
+    Quiet,
+    /// A line a request, warnings and errors.
+    #[default]
+    Normal,
+    /// What the server is doing, too.
+    Verbose,
+}
+
+/// Who named the port: two who disagree are told so.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Given {
+    port: Option<(&'static str, u16)>,
+}
+
+/// One option: how it is called, what the help says of it, and what it sets.
+struct Opt {
+    short: Option<char>,
+    long: &'static str,
+    /// The name of its value, if it takes one.
+    value: Option<&'static str>,
+    help: &'static str,
+    set: fn(&mut Settings, &str) -> Result<(), String>,
+}
+
+/// The table. Its order is that of the help.
+const OPTIONS: &[Opt] = &[
+    Opt {
+        short: Some('b'),
+        long: "bind",
+        value: Some("ADDR[:PORT]"),
+        help: "Where to listen; 0.0.0.0 opens it to the network [default: 127.0.0.1]",
+        set: |settings, text| {
+            let (host, port) = address::parse(text)?;
+            settings.place.host = host;
+            port.map_or(Ok(()), |port| settings.set_port("-b", port))
+        },
+    },
+    Opt {
+        short: Some('p'),
+        long: "port",
+        value: Some("PORT"),
+        help: "The port; 0 takes any free one [default: 8000]",
+        set: |settings, text| settings.set_port("-p", address::port(text)?),
+    },
+    Opt {
+        short: Some('w'),
+        long: "workers",
+        value: Some("N"),
+        help: "How many handlers run at once [default: 16 or 4 a processor]",
+        set: |settings, text| {
+            let count = text.parse().ok().filter(|count| (1..=MOST_WORKERS).contains(count));
+            settings.workers = Some(count.ok_or_else(|| format!("a number from 1 to {MOST_WORKERS} is wanted"))?);
+            Ok(())
+        },
+    },
+    Opt {
+        short: Some('q'),
+        long: "quiet",
+        value: None,
+        help: "Log nothing",
+        set: |settings, _| {
+            settings.loudness = Loudness::Quiet;
+            Ok(())
+        },
+    },
+    Opt {
+        short: Some('v'),
+        long: "verbose",
+        value: None,
+        help: "Log more than the requests",
+        set: |settings, _| {
+            settings.loudness = Loudness::Verbose;
+            Ok(())
+        },
+    },
+    Opt {
+        short: None,
+        long: "follow-symlinks",
+        value: Some("WHERE"),
+        help: "Links followed: within, anywhere or none [default: within]",
+        set: |settings, text| {
+            settings.symlinks = match text {
+                "within" => Symlinks::WithinRoot,
+                "anywhere" => Symlinks::Follow,
+                "none" => Symlinks::Deny,
+                _ => return Err("one of within, anywhere and none is wanted".into()),
+            };
+            Ok(())
+        },
+    },
+    Opt {
+        short: None,
+        long: "hidden",
+        value: None,
+        help: "Serve hidden files, too: names with a dot in front",
+        set: |settings, _| {
+            settings.hidden = true;
+            Ok(())
+        },
+    },
+    Opt {
+        short: None,
+        long: "cache-control",
+        value: Some("VALUE"),
+        help: "The Cache-Control of files [default: no-cache: every edit shows]",
+        set: |settings, text| {
+            let sendable = !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b));
+            settings.cache_control =
+                Some(sendable.then(|| text.to_owned()).ok_or("plain text is wanted, such as max-age=3600")?);
+            Ok(())
+        },
+    },
+];
+
+/// Each worker is a thread; more than this is a slip of the keyboard.
+const MOST_WORKERS: usize = 4096;
+
+/// Read the arguments, the program's name first.
+pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Complaint> {
+    match command().try_get_matches_from(words) {
+        Ok(matches) => settings(&matches).map(|settings| Asked::Serve(Box::new(settings))),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            Ok(Asked::Tell(error.render().to_string().trim_end().to_owned()))
+        }
+        Err(error) => Err(Complaint::words(what_is_wrong(&error))),
+    }
+}
+
+fn command() -> Command {
+    let folder = Arg::new("DIR")
+        .value_parser(value_parser!(PathBuf))
+        .help("The folder to serve; a number that is no folder is a port [default: .]");
+    let base = Command::new("modest")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Serve a folder over HTTP.")
+        .override_usage("modest [DIR] [OPTIONS]")
+        .after_help(AFTER_HELP)
+        .args_override_self(true) // said twice, the last word counts: aliases can be overruled
+        .arg(folder);
+    OPTIONS.iter().fold(base, |command, option| command.arg(option.arg()))
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  modest                  the current folder, at http://127.0.0.1:8000/
+  modest www -p 9000      the folder www, at port 9000
+  modest -b 0.0.0.0       open to the whole network
+
+Ctrl-C stops it once the requests in hand are answered; a second Ctrl-C at once.";
+
+impl Opt {
+    fn arg(&self) -> Arg {
+        let arg = Arg::new(self.long).short(self.short).long(self.long).help(self.help);
+        match self.value {
+            Some(name) => arg.value_name(name).allow_negative_numbers(true).action(ArgAction::Set),
+            None => arg.action(ArgAction::SetTrue),
+        }
+    }
+
+    /// How it is written in a complaint.
+    fn name(&self) -> String {
+        self.short.map_or_else(|| format!("--{}", self.long), |short| format!("-{short}"))
+    }
+
+    /// The word that was given with it: `None` if the option was not, an empty one for a switch.
+    fn given<'a>(&self, matches: &'a ArgMatches) -> Option<&'a str> {
+        match self.value {
+            Some(_) => matches.get_one::<String>(self.long).map(String::as_str),
+            None => matches.get_flag(self.long).then_some(""),
+        }
+    }
+}
+
+fn settings(matches: &ArgMatches) -> Result<Settings, Complaint> {
+    let mut settings = Settings::default();
+    for option in OPTIONS {
+        if let Some(word) = option.given(matches) {
+            (option.set)(&mut settings, word)
+                .map_err(|said| Complaint::words(format!("{} {}: {said}", option.name(), plain(word))))?;
+        }
+    }
+    if let Some(word) = matches.get_one::<PathBuf>("DIR") {
+        settings.set_folder_or_port(word)?;
+    }
+    Ok(settings)
+}
+
+impl Settings {
+    /// The folder to serve.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_deref().unwrap_or(Path::new("."))
+    }
+
+    fn set_port(&mut self, by: &'static str, port: u16) -> Result<(), String> {
+        match self.given.port {
+            Some((other, before)) if before != port => {
+                Err(format!("the port is {before} by {other} already: name it once"))
+            }
+            _ => {
+                self.given.port = Some((by, port));
+                self.place.port = port;
+                Ok(())
+            }
+        }
+    }
+
+    /// `modest 9000` means the port, as in Python, unless a folder has that name.
+    fn set_folder_or_port(&mut self, word: &Path) -> Result<(), Complaint> {
+        let number = word.to_str().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+        match number {
+            Some(text) if !word.is_dir() => address::port(text)
+                .and_then(|port| self.set_port("DIR", port))
+                .map_err(|said| Complaint::words(format!("{}: no such folder, and as a port: {said}", shown(word)))),
+            _ => {
+                self.folder = Some(word.to_owned());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// One line of what clap says in many.
+fn what_is_wrong(error: &clap::Error) -> String {
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(plain(word)),
+        Some(ContextValue::Strings(words)) => words.first().map(|word| plain(word)),
+        _ => None,
+    };
+    let name = word(ContextKind::InvalidArg).unwrap_or_else(|| "an option".into());
+    let dashed = name.starts_with('-') && name != "-";
+    match error.kind() {
+        ErrorKind::UnknownArgument if dashed => match word(ContextKind::SuggestedArg) {
+            Some(like) => format!("there is no option {name}; {like} is one"),
+            None => format!("there is no option {name}"),
+        },
+        ErrorKind::UnknownArgument => format!("one folder can be served, so '{name}' is one word too many"),
+        ErrorKind::InvalidValue | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
+            format!("{name} wants a value behind it")
+        }
+        ErrorKind::TooManyValues => format!("{name} takes no value"),
+        ErrorKind::InvalidUtf8 => "an option's value must be UTF-8".into(),
+        _ => plain(error.render().to_string().lines().next().unwrap_or_default().trim_start_matches("error: ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &[&str]) -> Result<Settings, String> {
+        let all = std::iter::once("modest").chain(words.iter().copied()).map(OsString::from);
+        match super::read(all) {
+            Ok(Asked::Serve(settings)) => Ok(*settings),
+            Ok(Asked::Tell(text)) => Err(text),
+            Err(complaint) => Err(complaint.to_string()),
+        }
+    }
+
+    fn place(settings: &Settings) -> String {
+        format!("{} {}", settings.place.host, settings.place.port)
+    }
+
+    #[test]
+    fn nothing_said_is_the_current_folder_on_loopback() {
+        let settings = read(&[]).unwrap();
+        assert_eq!((settings.folder(), place(&settings)), (Path::new("."), "127.0.0.1 8000".into()));
+        assert_eq!((settings.workers, settings.loudness), (None, Loudness::Normal));
+    }
+
+    #[test]
+    fn words_become_settings() {
+        for (words, expected) in [
+            (&["-p", "9000"][..], "127.0.0.1 9000"),
+            (&["--port=0"], "127.0.0.1 0"),
+            (&["9000"], "127.0.0.1 9000"),
+            (&["-b", "::1"], "::1 8000"),
+            (&["-b", "[::1]:9000"], "::1 9000"),
+            (&["-b", "0.0.0.0", "9000"], "0.0.0.0 9000"),
+            (&["-b", "localhost:9000", "-p", "9000"], "localhost 9000"),
+            (&["-p", "1", "-p", "2"], "127.0.0.1 2"),
+            (&["-p9000", "src"], "127.0.0.1 9000"),
+        ] {
+            assert_eq!(read(words).map(|s| place(&s)), Ok(expected.into()), "{words:?}");
+        }
+        assert_eq!(read(&["src", "-w", "3"]).map(|s| (s.folder, s.workers)), Ok((Some("src".into()), Some(3))));
+        assert_eq!(read(&["--follow-symlinks=none"]).map(|s| s.symlinks), Ok(Symlinks::Deny));
+        assert_eq!(read(&["--hidden"]).map(|s| s.hidden), Ok(true));
+        assert_eq!(read(&["--cache-control", "max-age=60"]).map(|s| s.cache_control), Ok(Some("max-age=60".into())));
+        assert_eq!(read(&["-q"]).map(|s| s.loudness), Ok(Loudness::Quiet));
+        assert_eq!(read(&["--verbose"]).map(|s| s.loudness), Ok(Loudness::Verbose));
+    }
+
+    #[test]
+    fn wrong_words_get_one_plain_line() {
+        for (words, said) in [
+            (&["-p", "65536"][..], "-p 65536: a port is a number from 0 to 65535"),
+            (&["-p", "-1"], "-p -1: a port is a number"),
+            (&["-p", "http"], "-p http: a port is a number"),
+            (&["-p", ""], "a port is a number"),
+            (&["-p"], "--port <PORT> wants a value"),
+            (&["90435"], "'90435': no such folder, and as a port: a port is a number"),
+            (&["-b", "::1:x"], "-b ::1:x: "),
+            (&["-b", "127.0.0.1:1", "-p", "2"], "the port is 1 by -b already"),
+            (&["-p", "2", "9000"], "the port is 2 by -p already"),
+            (&["-w", "0"], "-w 0: a number from 1"),
+            (&["-w", "99999999"], "-w 99999999: a number from 1"),
+            (&["--prot", "1"], "there is no option --prot; --port is one"),
+            (&["-x"], "there is no option -x"),
+            (&["--follow-symlinks", "some"], "--follow-symlinks some: one of within, anywhere and none"),
+            (&["--cache-control", "a\nb"], "--cache-control a\\nb: plain text"),
+            (&["src", "tests"], "'tests' is one word too many"),
+            (&["--quiet=yes"], "--quiet takes no value"),
+        ] {
+            let line = read(words).expect_err(&format!("{words:?}"));
+            assert!(line.contains(said), "{words:?}: {line}");
+            assert!(line.ends_with("(see 'modest --help')"), "{words:?}: {line}");
+            assert_eq!(line.lines().count(), 1, "{words:?}: {line}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_one_that_clap_takes() {
+        command().debug_assert();
+    }
+}

@@ -1,0 +1,60 @@
+//! The folder that the program serves, and how its requests are logged: in local time.
+//! Made by `cli` from the settings, served by the library as any handler is; all answers are `StaticFileHandler`'s.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use modest::{Error, LogRecord, Request, RequestHandler, Response, Result, StaticFileHandler};
+
+use super::complaint::Complaint;
+use super::logging::ACCESS;
+use super::options::Settings;
+
+/// A folder as the program serves it.
+pub struct Site {
+    files: StaticFileHandler,
+    zone: TimeZone,
+}
+
+impl Site {
+    /// Open the folder. What is no folder, or may not be read, is told now and not with the first request.
+    pub fn open(settings: &Settings) -> std::result::Result<Site, Complaint> {
+        let folder = settings.folder();
+        let files = open(folder, settings).map_err(|error| Complaint::folder(folder, &error))?;
+        Ok(Site { files, zone: TimeZone::system() })
+    }
+}
+
+fn open(folder: &Path, settings: &Settings) -> io::Result<StaticFileHandler> {
+    fs::read_dir(folder)?;
+    let files = StaticFileHandler::new(folder)?.symlinks(settings.symlinks).hidden(settings.hidden);
+    match &settings.cache_control {
+        Some(value) => files.cache_control("/", value), // "/": all that is in the folder
+        None => Ok(files),
+    }
+}
+
+impl RequestHandler for Site {
+    fn handle(&self, request: &Request) -> Result<Response> {
+        self.files.handle(request)
+    }
+
+    fn before_body(&self, request: &Request) -> Result<(), Error> {
+        self.files.before_body(request)
+    }
+
+    fn send_error(&self, request: &Request, error: &Error) -> Response {
+        self.files.send_error(request, error)
+    }
+
+    fn log_request(&self, record: &LogRecord<'_>) {
+        if log::log_enabled!(target: ACCESS, log::Level::Info) {
+            let at = Timestamp::try_from(record.wall);
+            let offset = at.map_or(0, |at| self.zone.to_offset(at).seconds());
+            log::info!(target: ACCESS, "{}", record.clone().with_offset(offset));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The body of a response, in each of the ways it can be given.
+//! Held by `response`; taken apart by `answer`.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use crate::tcp::SharedBytes;
+
+/// The body of a response.
+pub(crate) enum Content {
+    Static(&'static [u8]),
+    Bytes(Vec<u8>),
+    Shared(SharedBytes),
+    File { file: Arc<File>, length: u64 },
+    Stream { read: Box<dyn Read + Send>, length: Option<u64> },
+}
+
+impl Content {
+    /// How many bytes there are, where that is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Content::Static(bytes) => Some(bytes.len() as u64),
+            Content::Bytes(bytes) => Some(bytes.len() as u64),
+            Content::Shared(bytes) => Some((**bytes).as_ref().len() as u64),
+            Content::File { length, .. } => Some(*length),
+            Content::Stream { length, .. } => *length,
+        }
+    }
+
+    /// Bytes of one's own become bytes to share, so that parts of them need no copy.
+    pub(crate) fn shareable(self) -> Content {
+        match self {
+            Content::Bytes(bytes) => Content::Shared(Arc::new(bytes)),
+            content => content,
+        }
+    }
+
+    /// All of it; of a stream so much as was promised, if anything was.
+    pub(crate) fn read(self, promised: Option<u64>) -> io::Result<Vec<u8>> {
+        match self {
+            Content::Static(bytes) => Ok(bytes.to_vec()),
+            Content::Bytes(bytes) => Ok(bytes),
+            Content::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
+            Content::File { file, length } => read_to(length, FileReader { file: &file, at: 0 }),
+            Content::Stream { mut read, .. } => match promised {
+                Some(length) => read_to(length, read),
+                None => {
+                    let mut bytes = Vec::new();
+                    read.read_to_end(&mut bytes).map(|_| bytes)
+                }
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Content::Static(_) | Content::Bytes(_) => "bytes",
+            Content::Shared(_) => "shared bytes",
+            Content::File { .. } => "a file",
+            Content::Stream { .. } => "a stream",
+        })
+    }
+}
+
+/// So many bytes, and not one less. They are not all asked of the memory at once: the length may be a lie.
+fn read_to(length: u64, read: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    read.take(length).read_to_end(&mut bytes)?;
+    if (bytes.len() as u64) < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
+}
+
+/// Reads a file from a place of its own: the file's own position is shared and not used.
+struct FileReader<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for FileReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,264 @@
+//! A program that was built, started and spoken to from outside, as its users do. Used by `command` and `examples`.
+//! It waits for facts (a line, an end, an answer), each within `PATIENCE`; it never sleeps.
+#![allow(dead_code)] // each test file uses its own part
+
+use std::ffi::OsStr;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Far longer than anything takes; only a test that fails waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A program under way. Killed when dropped.
+pub struct Built {
+    child: Child,
+    out: Lines,
+    err: Option<Lines>,
+    /// The line in which it told where it listens.
+    pub banner: String,
+    pub address: SocketAddr,
+}
+
+/// Lines of a pipe, read as they come by a thread of their own.
+struct Lines(Receiver<String>);
+
+impl Built {
+    /// Start it and wait until it says where it listens.
+    pub fn start(command: &mut Command) -> Built {
+        Built::start_with(command, Stdio::piped())
+    }
+
+    /// The same, with a stderr of the test's own.
+    pub fn start_with(command: &mut Command, stderr: impl Into<Stdio>) -> Built {
+        let mut child = command
+            .env("TZ", "UTC")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let out = Lines::of(child.stdout.take().expect("piped"));
+        let err = child.stderr.take().map(Lines::of);
+        let Some(banner) = out.next() else {
+            let said: Vec<String> = err.iter().flat_map(Lines::rest).collect();
+            panic!("{command:?} ended before it listened: {:?}, {said:?}", child.wait());
+        };
+        let address = address_in(&banner).unwrap_or_else(|| panic!("no address in {banner:?}"));
+        Built { child, out, err, banner, address }
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let client = TcpStream::connect(self.address).unwrap_or_else(|error| panic!("{}: {error}", self.address));
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.set_write_timeout(Some(PATIENCE)).unwrap();
+        client
+    }
+
+    /// All that comes back for these bytes, up to the end of the connection.
+    pub fn talk(&self, bytes: impl AsRef<[u8]>) -> String {
+        let bytes = bytes.as_ref();
+        let mut client = self.connect();
+        client.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap_or_else(|error| {
+            panic!("{:?}: {error} after {:?}", String::from_utf8_lossy(bytes), String::from_utf8_lossy(&answer))
+        });
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// One request, on a connection of its own.
+    pub fn ask(&self, method: &str, target: &str, fields: &[&str], body: &str) -> Answer {
+        let mut request = format!("{method} {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n");
+        fields.iter().for_each(|field| request.push_str(&format!("{field}\r\n")));
+        if !body.is_empty() {
+            request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        Answer::read(&self.talk(format!("{request}\r\n{body}")))
+    }
+
+    pub fn get(&self, target: &str) -> Answer {
+        self.ask("GET", target, &[], "")
+    }
+
+    /// The next line on stdout; `None` at its end.
+    pub fn out_line(&self) -> Option<String> {
+        self.out.next()
+    }
+
+    /// The next line on stderr; `None` at its end.
+    pub fn err_line(&self) -> Option<String> {
+        self.err.as_ref().expect("stderr is piped").next()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// Wait for its end: the status, and what it said on stdout and stderr until then.
+    pub fn end(mut self) -> (ExitStatus, Vec<String>, Vec<String>) {
+        let out = self.out.rest();
+        let err = self.err.iter().flat_map(Lines::rest).collect();
+        (self.child.wait().unwrap(), out, err)
+    }
+
+    /// Ask it to stop, and wait until it has.
+    pub fn stop(self) -> (ExitStatus, Vec<String>, Vec<String>) {
+        self.signal(Signal::TERM);
+        self.end()
+    }
+}
+
+impl Drop for Built {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Lines {
+    fn of(pipe: impl Read + Send + 'static) -> Lines {
+        let (sender, receiver) = channel();
+        thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            let mut line = Vec::new();
+            while pipe.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+                let text = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
+                line.clear();
+                if sender.send(text).is_err() {
+                    return;
+                }
+            }
+        });
+        Lines(receiver)
+    }
+
+    fn next(&self) -> Option<String> {
+        match self.0.recv_timeout(PATIENCE) {
+            Ok(line) => Some(line),
+            Err(RecvTimeoutError::Disconnected) => None,
+            Err(RecvTimeoutError::Timeout) => panic!("no line and no end of the program within {PATIENCE:?}"),
+        }
+    }
+
+    fn rest(&self) -> Vec<String> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn read(text: &str) -> Answer {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no whole head in {text:?}"));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("no status in {head:?}"));
+        Answer { status, head: head.to_owned(), body: body.to_owned() }
+    }
+
+    /// The value of a field.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+    }
+
+    /// The body with its chunks joined.
+    pub fn unchunked(&self) -> String {
+        let (mut rest, mut whole) = (self.body.as_str(), String::new());
+        while let Some((size, more)) = rest.split_once("\r\n") {
+            let size = usize::from_str_radix(size, 16).unwrap_or_else(|_| panic!("no chunk size: {size:?}"));
+            if size == 0 {
+                break;
+            }
+            whole.push_str(&more[..size]);
+            rest = &more[size + 2..];
+        }
+        whole
+    }
+}
+
+/// Runs a command that ends by itself.
+pub fn run(command: &mut Command) -> (Option<i32>, String, String) {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// An example as `cargo test` built it, beside the folder of this test.
+pub fn example(name: &str) -> Command {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().and_then(|deps| deps.parent()).unwrap().join("examples").join(name);
+    assert!(path.exists(), "{} is not built: cargo build --examples", path.display());
+    let mut command = Command::new(path);
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+/// The program.
+pub fn modest<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_modest"));
+    command.args(words).current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+/// A fresh folder with these files in it; gone when dropped.
+pub fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        let path: PathBuf = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+    folder
+}
+
+/// Whether the connection came to its end, not to an error, without another byte.
+pub fn ended(client: &mut TcpStream) -> bool {
+    matches!(client.read(&mut [0]), Ok(0))
+}
+
+/// One whole answer of a connection that goes on, by its length.
+pub fn read_answer(client: &mut TcpStream) -> Answer {
+    let head = String::from_utf8(read_until(client, b"\r\n\r\n").unwrap()).unwrap();
+    let mut answer = Answer::read(&head);
+    let length = answer.field("content-length").and_then(|length| length.parse().ok());
+    let mut body = vec![0; length.unwrap_or_else(|| panic!("no length: {head}"))];
+    client.read_exact(&mut body).unwrap();
+    answer.body = String::from_utf8_lossy(&body).into_owned();
+    answer
+}
+
+/// Everything up to and with these bytes.
+pub fn read_until(client: &mut TcpStream, last: &[u8]) -> io::Result<Vec<u8>> {
+    let mut read = Vec::new();
+    let mut byte = [0];
+    while !read.ends_with(last) {
+        client.read_exact(&mut byte)?;
+        read.push(byte[0]);
+    }
+    Ok(read)
+}
+
+fn address_in(line: &str) -> Option<SocketAddr> {
+    let word = match line.split_once("http://") {
+        Some((_, url)) => url.split(['/', ')', ' ']).next(),
+        None => line.split(' ').find(|word| word.parse::<SocketAddr>().is_ok()),
+    };
+    word?.parse().ok()
+}

@@ -1,0 +1,188 @@
+//! Each example, run as the built program and spoken to as its first lines say.
+
+mod built;
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+
+use built::{Built, example, read_until, run};
+
+fn start(name: &str) -> Built {
+    Built::start(example(name).arg("127.0.0.1:0"))
+}
+
+#[test]
+fn hello_answers_and_echoes() {
+    let hello = start("hello");
+    let answer = hello.get("/");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "Hello, World!"), "{answer:?}");
+    assert!(answer.field("content-type").is_some_and(|kind| kind.starts_with("text/plain")), "{answer:?}");
+    let answer = hello.ask("HEAD", "/", &[], "");
+    assert_eq!(
+        (answer.status, answer.body.as_str(), answer.field("content-length")),
+        (200, "", Some("13")),
+        "{answer:?}"
+    );
+    let long = "x".repeat(200_000); // past the bound of what is held in memory
+    for body in ["", "some bytes", &long] {
+        let answer = hello.ask("POST", "/echo", &[], body);
+        assert!(
+            answer.status == 200 && answer.body == body,
+            "{} bytes: {} {}",
+            body.len(),
+            answer.head,
+            answer.body.len()
+        );
+    }
+    for (method, target, status) in [("GET", "/other", 404), ("POST", "/", 404), ("PUT", "/", 501)] {
+        assert_eq!(hello.ask(method, target, &[], "").status, status, "{method} {target}");
+    }
+    let (_, _, log) = hello.stop();
+    assert_eq!(log, [""; 0], "no access log");
+}
+
+#[test]
+fn hello_web_answers_a_page() {
+    let answer = start("hello_web").get("/");
+    assert!(answer.status == 200 && answer.body.contains("Hello, web!"), "{answer:?}");
+    assert!(answer.field("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{answer:?}");
+}
+
+#[test]
+fn hello_socket_prints_what_arrives_and_answers_the_same() {
+    let hello = start("hello_socket");
+    for said in ["GET / HTTP/1.1\r\nHost: test\r\n\r\n", "anything\r\n"] {
+        assert_eq!(hello.talk(said), "HTTP/1.1 200 OK\r\n\r\nHello, World!", "{said:?}");
+        for line in said.lines() {
+            assert_eq!(hello.out_line().as_deref(), Some(line), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn echo_sends_back_what_its_client_says() {
+    let echo = start("echo");
+    let (status, out, err) = run(example("echo_client").arg(echo.address.to_string()));
+    assert_eq!((status, out.as_str(), err.as_str()), (Some(0), "Hello, server!\n", ""));
+    assert_eq!(echo.out_line().as_deref(), Some("got request from 127.0.0.1: 14"));
+}
+
+#[test]
+fn echo_serves_many_at_once_and_to_the_last_byte() {
+    let echo = start("echo");
+    let mut clients: Vec<_> = (0..50).map(|_| echo.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate().rev() {
+        writeln!(client, "client {number}").unwrap();
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(read_until(client, b"\n").unwrap(), format!("client {number}\n").as_bytes());
+    }
+    let said = "0123456789".repeat(30_000);
+    let mut client = echo.connect();
+    let mut half = client.try_clone().unwrap();
+    let writer = std::thread::spawn(move || {
+        half.write_all(said.as_bytes()).unwrap();
+        half.shutdown(Shutdown::Write).unwrap();
+        said
+    });
+    let mut heard = String::new();
+    client.read_to_string(&mut heard).unwrap();
+    let said = writer.join().unwrap();
+    assert!(heard == said, "{} bytes said, {} heard", said.len(), heard.len());
+}
+
+#[test]
+fn sleepy_sleeps_and_tells() {
+    let sleepy = start("sleepy");
+    for (target, status, part) in [
+        ("/sleep/0", 200, "slept 0 ms"),
+        ("/sleep/20", 200, "slept 20 ms"),
+        ("/sleep/x", 400, "milliseconds"),
+        ("/sleep/60001", 400, "milliseconds"),
+        ("/stats", 200, "accepted"),
+        ("/other", 404, "/sleep/500"),
+    ] {
+        let answer = sleepy.get(target);
+        assert!(answer.status == status && answer.body.contains(part), "{target}: {answer:?}");
+    }
+}
+
+#[test]
+fn notes_are_made_read_and_removed() {
+    let notes = start("notes");
+    let json = ["Content-Type: application/json"];
+    let form = ["Content-Type: application/x-www-form-urlencoded"];
+    let made = notes.ask("POST", "/notes", &json, r#"{"text":"milk"}"#);
+    assert_eq!(
+        (made.status, made.field("location"), made.body.as_str()),
+        (201, Some("/notes/1"), r#"{"id":1,"text":"milk"}"#)
+    );
+    let made = notes.ask("POST", "/notes", &form, "text=bread+%26+butter");
+    assert_eq!((made.status, made.field("location")), (201, Some("/notes/2")), "{made:?}");
+    let all = notes.get("/notes").body;
+    assert_eq!(all, r#"[{"id":1,"text":"milk"},{"id":2,"text":"bread & butter"}]"#);
+    assert_eq!(notes.get("/notes/2").body, r#"{"id":2,"text":"bread & butter"}"#);
+    assert_eq!(notes.ask("DELETE", "/notes/1", &[], "").status, 204);
+    assert_eq!(notes.get("/notes/1").status, 404);
+}
+
+#[test]
+fn notes_say_what_is_wrong() {
+    let notes = start("notes");
+    let json = "Content-Type: application/json";
+    let form = "Content-Type: application/x-www-form-urlencoded";
+    let long = format!("text={}", "x".repeat(1001));
+    let huge = format!("text={}", "x".repeat(100_000));
+    for (method, target, kind, body, status) in [
+        ("GET", "/notes/9", json, "", 404),
+        ("GET", "/notes/x", json, "", 404),
+        ("GET", "/notesx", json, "", 404),
+        ("DELETE", "/notes/9", json, "", 404),
+        ("DELETE", "/notes", json, "", 405),
+        ("POST", "/notes/1", json, r#"{"text":"a"}"#, 405),
+        ("POST", "/notes", json, r#"{"text":"#, 400),
+        ("POST", "/notes", json, r#"{"txet":"a"}"#, 400),
+        ("POST", "/notes", "Content-Type: text/plain", "a", 415),
+        ("POST", "/notes", json, r#"{"text":""}"#, 422),
+        ("POST", "/notes", form, "txet=a", 422),
+        ("POST", "/notes", form, &long, 422),
+        ("POST", "/notes", form, &huge, 413),
+        ("PUT", "/notes/1", json, "{}", 501),
+    ] {
+        let answer = notes.ask(method, target, &[kind], body);
+        let start: String = body.chars().take(40).collect();
+        assert_eq!(answer.status, status, "{method} {target} {kind} {start:?}: {answer:?}");
+        assert_eq!(status == 405, answer.field("allow").is_some(), "{method} {target}: {answer:?}");
+    }
+}
+
+#[test]
+fn site_is_a_folder_beside_own_routes() {
+    let site = start("site");
+    assert_eq!((site.get("/visits").body, site.get("/visits").body), ("1\n".to_owned(), "2\n".to_owned()));
+    assert!(site.get("/").body.contains("It works"), "the folder's index");
+    let answer = site.ask("POST", "/", &[], "x");
+    assert!(answer.status == 405 && answer.field("allow").is_some(), "{answer:?}");
+    assert_eq!(site.get("/no-such-file").status, 404);
+}
+
+#[test]
+fn download_is_of_any_length() {
+    let download = start("download");
+    for count in [0, 1, 65_536, 1_000_000] {
+        let answer = download.get(&format!("/bytes/{count}"));
+        assert_eq!(answer.field("content-length"), Some(count.to_string().as_str()), "{}", answer.head);
+        assert!(answer.body.len() == count && answer.body.bytes().all(|b| b == b'x'), "{count}: {}", answer.body.len());
+    }
+    let answer = download.get("/lines/20000");
+    let expected: String = (1..=20_000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(answer.field("transfer-encoding"), Some("chunked"), "{}", answer.head);
+    assert!(answer.unchunked() == expected, "{} bytes", answer.body.len());
+    let mut client = download.connect(); // longer than anybody waits for: it begins at once, and leaving it costs nothing
+    client.write_all(b"GET /bytes/18446744073709551615 HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    read_until(&mut client, b"\r\n\r\nxxxx").unwrap();
+    drop(client);
+    for target in ["/bytes/x", "/lines/-1", "/bytes/18446744073709551616"] {
+        assert_eq!(download.get(target).status, 400, "{target}");
+    }
+}

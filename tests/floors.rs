@@ -1,0 +1,185 @@
+//! The walls of the house, read from the source: three floors, arrows only go down, and what is deliberately absent.
+//!
+//! `main > files > http > tcp`, and within a floor down the list in its `mod.rs`, which is the order of the walk.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file of the source: its path below `src`, and its code without comments and without its unit tests.
+struct Source {
+    path: String,
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut folders, mut found) = (vec![root.clone()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                let path = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+                found.push(Source { path, code: code_of(&text) });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    assert!(found.len() > 20, "the source is in src");
+    found
+}
+
+/// Without comments, and without what follows the first `#[cfg(test)]` of a file: tests may look where they like.
+fn code_of(text: &str) -> String {
+    let text = text.split("\n#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The words that follow this path in the code: for `crate::`, the first name of each, also inside braces.
+fn names_after(code: &str, path: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for (at, _) in code.match_indices(path) {
+        let before = code[..at].chars().next_back().unwrap_or(' ');
+        if before.is_alphanumeric() || matches!(before, '_' | ':' | '$') {
+            continue;
+        }
+        let rest = &code[at + path.len()..];
+        let inside = rest.strip_prefix('{').map(top_level_of);
+        names.extend(inside.unwrap_or_else(|| vec![first_name(rest)]));
+    }
+    names
+}
+
+/// `a, b::{c, d}, e}` gives a, b, e.
+fn top_level_of(list: &str) -> Vec<String> {
+    let (mut depth, mut start, mut names) = (0, 0, Vec::new());
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                names.push(first_name(&list[start..at]));
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                names.push(first_name(&list[start..at]));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+fn first_name(text: &str) -> String {
+    text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn each_floor_uses_only_what_lies_below_it() {
+    let public = names_after(&read("lib.rs"), "pub use tcp::")
+        .into_iter()
+        .chain(names_after(&read("lib.rs"), "pub use crate::http::"))
+        .chain(names_after(&read("lib.rs"), "pub use http::"))
+        .chain(names_after(&read("lib.rs"), "pub use ::http::"))
+        .collect::<Vec<_>>();
+    assert!(
+        public.iter().any(|name| name == "TcpServer") && public.iter().any(|name| name == "Response"),
+        "{public:?}"
+    );
+    for source in sources() {
+        let floor = source.path.split('/').next().unwrap_or_default();
+        let allowed = |name: &str| match floor {
+            "tcp" => name == "tcp",
+            "http" => matches!(name, "tcp" | "http"),
+            "files" => name == "files" || public.iter().any(|known| known == name), // what any user of floor 2 has
+            "main.rs" | "cli" => name == "cli",
+            _ => true,
+        };
+        for name in names_after(&source.code, "crate::") {
+            assert!(allowed(&name), "{} uses crate::{name}", source.path);
+        }
+        // Below `src/FLOOR/mod.rs` one `super` stays on the floor; two may leave it.
+        let depth = source.path.matches('/').count();
+        let climbs = "super::".repeat(if source.path.ends_with("mod.rs") { depth } else { depth + 1 });
+        assert!(!source.code.contains(&climbs), "{} climbs out of its floor by {climbs}", source.path);
+    }
+}
+
+fn read(path: &str) -> String {
+    sources().into_iter().find(|source| source.path == path).map(|source| source.code).unwrap_or_default()
+}
+
+#[test]
+fn within_a_floor_arrows_go_down_the_list() {
+    let mut up_the_list = Vec::new();
+    for floor in ["cli", "files", "http", "tcp"] {
+        let list = read(&format!("{floor}/mod.rs"));
+        let order: Vec<String> = names_after(&list, "mod ");
+        let place: BTreeMap<&str, usize> = order.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
+        for source in sources() {
+            let Some(rest) = source.path.strip_prefix(&format!("{floor}/")) else { continue };
+            let room = rest.split(['/', '.']).next().unwrap_or_default();
+            let Some(here) = place.get(room) else { continue };
+            let up = if rest.contains('/') && !rest.ends_with("mod.rs") { "super::super::" } else { "super::" };
+            let used = names_after(&source.code, up)
+                .into_iter()
+                .chain(names_after(&source.code, &format!("crate::{floor}::")));
+            for name in used {
+                if place.get(name.as_str()).is_some_and(|there| there <= here) {
+                    up_the_list.push(format!("{} uses {name}", source.path));
+                }
+            }
+        }
+    }
+    up_the_list.dedup();
+    assert_eq!(up_the_list, [""; 0], "these stand above them in their floor's mod.rs");
+}
+
+#[test]
+fn http_has_no_socket_no_thread_and_no_clock() {
+    for source in sources().iter().filter(|source| source.path.starts_with("http/")) {
+        for absent in [
+            "TcpStream",
+            "TcpListener",
+            "std::thread",
+            "thread::spawn",
+            "thread::sleep",
+            "Instant::now",
+            "mio::",
+            "socket2::",
+        ] {
+            assert!(!source.code.contains(absent), "{} has {absent}", source.path);
+        }
+    }
+}
+
+#[test]
+fn what_is_deliberately_absent_is_absent() {
+    for source in sources() {
+        for absent in
+            ["unsafe ", "println!", "eprintln!", "print!(", "dbg!", "todo!", "unimplemented!", "static mut", "async fn"]
+        {
+            let found = source.code.lines().find(|line| line.contains(absent) && !line.contains("forbid(unsafe_code)"));
+            assert!(found.is_none(), "{} has {absent}: {}", source.path, found.unwrap_or_default());
+        }
+    }
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    for absent in ["tokio", "hyper", "async", "panic = \"abort\""] {
+        assert!(!manifest.contains(absent), "Cargo.toml has {absent}");
+    }
+}
+
+#[test]
+fn a_file_opens_with_its_place_in_the_walk() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for source in sources() {
+        let text = fs::read_to_string(root.join(&source.path)).unwrap();
+        assert!(text.starts_with("//! "), "{} does not open with what it is for", source.path);
+    }
+}

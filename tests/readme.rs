@@ -1,0 +1,76 @@
+//! The README tells the truth: its code is the example's, its options are the program's, its links lead somewhere.
+//! (That its code compiles is seen to by the documentation tests of `lib.rs`.)
+
+mod built;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use built::{modest, run};
+
+fn read(path: &str) -> String {
+    let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn hello_stands_whole_in_the_readme() {
+    let hello = read("examples/hello.rs");
+    let code = &hello[hello.find("use modest").expect("code below the first lines")..];
+    assert!(read("README.md").contains(&format!("```rust,no_run\n{code}```\n")), "README.md shows another hello.rs");
+}
+
+#[test]
+fn the_ten_lines_are_the_same_everywhere() {
+    let readme = read("README.md");
+    let code =
+        readme.split("```rust,no_run\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a first block");
+    assert!(code.lines().filter(|line| line.len() > 1).count() <= 12, "{code}");
+    let page = code.trim_end().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    for path in ["www/index.html", "www/handler.html"] {
+        assert!(read(path).contains(&page), "{path} shows another handler than README.md");
+    }
+}
+
+#[test]
+fn the_options_are_those_of_the_program() {
+    let readme = read("README.md");
+    let table: String = readme.lines().filter(|line| line.starts_with("| `-")).collect();
+    let (_, help, _) = run(&mut modest(["--help"]));
+    let listed: String = help.lines().filter(|line| line.trim_start().starts_with('-')).collect();
+    assert_eq!(long_options(&table), long_options(&listed), "README.md, then --help");
+}
+
+fn long_options(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+    words.filter(|word| word.starts_with("--") && word.len() > 3).collect()
+}
+
+#[test]
+fn links_lead_to_files_that_are_there() {
+    for page in ["README.md", "docs/handlers.md", "docs/options.md", "docs/python.md"] {
+        let folder = Path::new(page).parent().unwrap();
+        for link in read(page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap();
+            let there = file.is_empty()
+                || link.contains("://")
+                || Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(file).exists();
+            assert!(there, "{page} links to {link}");
+        }
+    }
+}
+
+#[test]
+fn the_site_needs_nothing_from_outside() {
+    for page in ["index.html", "handler.html", "404.html", "style.css", "script.js"] {
+        let text = read(&format!("www/{page}"));
+        for outside in ["https://", "src=\"//", "href=\"//", "@import", "url("] {
+            assert!(!text.contains(outside), "www/{page} has {outside}");
+        }
+        for link in text.split("=\"/").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let file = link.split('#').next().unwrap();
+            let there = file == "no-such-page" || Path::new(env!("CARGO_MANIFEST_DIR")).join("www").join(file).exists();
+            assert!(there, "www/{page} links to /{link}");
+        }
+    }
+}

@@ -58,6 +58,28 @@ fn a_bare_number_is_a_port_unless_a_folder_has_that_name() {
 }
 
 #[test]
+fn options_of_the_folder() {
+    let outside = folder(&[("file.txt", "outside")]);
+    let files = folder(&[("file.txt", "inside"), (".hidden", "hidden"), (".well-known/file", "known")]);
+    let link = |to: &std::path::Path, name: &str| std::os::unix::fs::symlink(to, files.path().join(name)).unwrap();
+    link(&outside.path().join("file.txt"), "out");
+    link(std::path::Path::new("file.txt"), "in");
+    // The statuses of /in, /out, /.hidden and /.well-known/file, and what Cache-Control says.
+    for (words, statuses, caching) in [
+        (&[][..], [200, 404, 404, 200], "no-cache"),
+        (&["--follow-symlinks", "within"], [200, 404, 404, 200], "no-cache"),
+        (&["--follow-symlinks", "anywhere"], [200, 200, 404, 200], "no-cache"),
+        (&["--follow-symlinks", "none", "--hidden"], [404, 404, 200, 200], "no-cache"),
+        (&["--cache-control", "max-age=60"], [200, 404, 404, 200], "max-age=60"),
+    ] {
+        let modest = Built::start(modest(["-p", "0"]).args(words).current_dir(&files));
+        let found = ["/in", "/out", "/.hidden", "/.well-known/file"].map(|target| modest.get(target).status);
+        assert_eq!(found, statuses, "{words:?}");
+        assert_eq!(modest.get("/file.txt").field("cache-control"), Some(caching), "{words:?}");
+    }
+}
+
+#[test]
 fn addresses_of_both_families_with_and_without_a_port() {
     let six = TcpListener::bind("[::1]:0").is_ok(); // a machine may have no IPv6
     for (words, family) in [

@@ -47,6 +47,23 @@ fn long_options(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
+fn every_setting_of_the_library_is_in_its_table() {
+    let page = read("docs/options.md");
+    for room in ["src/tcp/server.rs", "src/http/service.rs", "src/files/options.rs"] {
+        let code = read(room);
+        let settings = code.split("    pub fn ").skip(1).filter_map(|rest| rest.split_once('(')).filter(|(_, rest)| {
+            let arguments = rest.split(')').next().unwrap_or_default();
+            arguments.starts_with("self,") || arguments.starts_with("mut self,")
+        });
+        let names: Vec<&str> = settings.filter_map(|(name, _)| name.split('<').next()).collect();
+        assert!(!names.is_empty(), "{room}");
+        for name in names {
+            assert!(page.contains(&format!("`{name}(")), "{name} of {room} is not in docs/options.md");
+        }
+    }
+}
+
+#[test]
 fn links_lead_to_files_that_are_there() {
     for page in ["README.md", "docs/handlers.md", "docs/options.md", "docs/python.md"] {
         let folder = Path::new(page).parent().unwrap();

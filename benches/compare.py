@@ -90,7 +90,7 @@ class Servers:
     def start_modest(self, name, command):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.started.append(process)
-        self.ports[name] = int(re.search(r"port (\d+)", process.stdout.readline()).group(1))
+        self.ports[name] = int(re.search(r"http://[^/]*:(\d+)/", process.stdout.readline()).group(1))
         self.roots[name] = process.pid
 
     def start_nginx(self, folder):

@@ -27,6 +27,7 @@ BOUNDS = {"hello": 8500, "file": 9000}
 
 def main():
     if not shutil.which("valgrind"):
+        subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=subprocess.DEVNULL)
         subprocess.run(["apt-get", "install", "-y", "-qq", "valgrind"], check=True, stdout=subprocess.DEVNULL)
     if "--cached" not in sys.argv:
         subprocess.run(["cargo", "build", "--release", "--bins", "--example", "hello"], cwd=HERE, check=True)

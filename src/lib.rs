@@ -65,7 +65,7 @@
 //!
 //! let app = answer(|request| Ok(Response::text(request.path().to_uppercase())));
 //! let response = app.handle(&Request::get("/a")).unwrap();
-//! assert_eq!((response.status_code().as_u16(), response.read_body().unwrap()), (200, b"/A".to_vec()));
+//! assert_eq!((response.status_code().as_u16(), response.into_bytes().unwrap()), (200, b"/A".to_vec()));
 //! ```
 //!
 //! # A protocol without HTTP

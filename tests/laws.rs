@@ -10,6 +10,8 @@
 //! - `Hands::before_handler` without its wake, `Hands::wake_one` without the bell: `the_line_is_served`;
 //! - `Seats::park` without the look at the note, a tick that sees nothing, a standby that goes dormant without
 //!   looking once more: `a_blocking_handler_stops_nobody`;
+//! - `Held::drop` that says so only after the rack is unlocked (once a bug of ours; seldom: 100,000 schedules):
+//!   `a_stop_reaches_everybody`;
 //! - `Slots::give_back` that frees the slot while somebody stands in line: both of these.
 //!
 //! One look is there twice over: a sleeper that does not look again is saved by its first tick.

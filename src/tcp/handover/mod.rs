@@ -351,7 +351,9 @@ impl<C, P, B: Bell> Held<'_, C, P, B> {
 
 impl<C, P, B: Bell> Drop for Held<'_, C, P, B> {
     fn drop(&mut self) {
-        *lock(&self.hands.rack) = self.poller.take();
+        // Under the lock: a word given later could outlive the poller's next departure, and sleepers would find no rest.
+        let mut rack = lock(&self.hands.rack);
+        *rack = self.poller.take();
         self.hands.racked.store(true, Ordering::SeqCst);
     }
 }

@@ -9,7 +9,7 @@ use super::{Connection, Errand, Outcome, Seat, Told, TurnAtDesk};
 
 /// How long a closing client may go on sending after the last byte was written to it.
 const LINGER: Duration = Duration::from_secs(2);
-/// Who was answered this lately may have sent its next request already when the server stops.
+/// Who came or was answered this lately may have sent its next request already when the server stops.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 impl<S: Seat> Connection<S> {
@@ -28,7 +28,7 @@ impl<S: Seat> Connection<S> {
         self.told = Told::Yes;
         match self.next {
             Next::Read { .. } => self.tell(Event::Stopping, turn),
-            _ if blocked || self.last_request_is_open(turn.now) => {}
+            _ if blocked || turn.now < self.last_answered() + LAST_REQUEST => {}
             _ => self.next = Next::Close,
         }
         None
@@ -42,14 +42,15 @@ impl<S: Seat> Connection<S> {
             mark: Mark { readable: reads, writable: blocked, closed: false },
             deadline: reading_deadline.into_iter().chain(self.write_deadline(turn)).min(),
             resting: resting.then_some(self.since),
-            told: self.told == Told::Yes,
+            // Who takes nothing and may not ask for more is told as soon as that has changed.
+            told: self.told == Told::Yes || !reads,
         })
     }
 
     /// When the stage, or the rest, is over.
     pub(super) fn read_deadline(&self) -> Option<Instant> {
         match self.next {
-            Next::Rest { .. } if self.told == Told::Yes => Some(self.wrote? + LAST_REQUEST),
+            Next::Rest { .. } if self.told == Told::Yes => Some(self.last_answered() + LAST_REQUEST),
             Next::Read { within, .. } | Next::Rest { within } => self.since.checked_add(within?),
             _ => None,
         }
@@ -59,8 +60,9 @@ impl<S: Seat> Connection<S> {
         self.blocked_since?.checked_add(turn.house.write_timeout)
     }
 
-    fn last_request_is_open(&self, now: Instant) -> bool {
-        self.wrote.is_some_and(|wrote| now < wrote + LAST_REQUEST)
+    /// Since when it could have asked again, or for the first time.
+    fn last_answered(&self) -> Instant {
+        self.wrote.map_or(self.since, |wrote| wrote.max(self.since))
     }
 
     /// All is written: the end, at once where the client has surely read it or never will, else half-closed first.

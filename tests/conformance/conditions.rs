@@ -96,7 +96,7 @@ fn if_match() -> Vec<Row> {
         row("9110 8.8.3.2 strongly: both weak", App, get("/weak").with("If-Match: W/\"v1\""), is(412)),
         row("9110 13.1.1 what is no tag names nothing", App, ten(" v1"), failed()),
         row("9110 13.1.1 HEAD", App, head("/ten").with("If-Match: \"v2\""), is(412)),
-        row("9110 13.2.1 not of what is an error anyway", App, get("/nowhere").with("If-Match: \"v1\""), is(404)),
+        row("9110 13.2.1 nor If-Match", App, get("/nowhere").with("If-Match: \"v1\""), is(404)),
         row("9110 13.1.1 PUT upon the same", App, ask("PUT", "/ten").with("If-Match: \"v1\"").body("x"), is(204)),
         row("9110 13.1.1 PUT upon another", App, ask("PUT", "/ten").with("If-Match: \"v2\"").body("x"), is(412)),
         row("9110 13.1.1 PUT of what is not there", App, ask("PUT", "/new").with("If-Match: *").body("x"), is(412)),

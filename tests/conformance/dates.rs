@@ -1,6 +1,6 @@
 //! Dates: RFC 9110, sections 5.6.7 (their three forms), 6.6.1 and 8.8.2. That each answer has a sound Date is looked at by `reader`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use crate::row::{Row, get, is, row};
 use crate::sites::Site::{App, Files};
@@ -9,7 +9,7 @@ pub fn rows() -> Vec<Row> {
     let since = |date: &str| get("/dated").with(format!("If-Modified-Since: {date}"));
     let unless = |date: &str| get("/dated").with(format!("If-Unmodified-Since: {date}"));
     let (old, whole) = (|| is(304), || is(200).length(10));
-    let rfc850 = |years: u64| rfc850(SystemTime::now() + Duration::from_secs(years * 31_557_600));
+    let ahead = |days: u64| rfc850(SystemTime::now() + Duration::from_secs(days * 86_400));
     vec![
         row("9110 5.6.7 IMF-fixdate", App, since("Sun, 06 Nov 1994 08:49:37 GMT"), old()),
         row("9110 5.6.7 RFC 850", App, since("Sunday, 06-Nov-94 08:49:37 GMT"), old()),
@@ -17,9 +17,9 @@ pub fn rows() -> Vec<Row> {
         row("9110 5.6.7 asctime with a zero for the space", App, since("Sun Nov 06 08:49:37 1994"), old()),
         row("9110 5.6.7 RFC 850, a second earlier", App, since("Sunday, 06-Nov-94 08:49:36 GMT"), whole()),
         row("9110 5.6.7 asctime, a second earlier", App, since("Sun Nov  6 08:49:36 1994"), whole()),
-        row("9110 5.6.7 two digits of a year to come", App, since(&rfc850(40)), old()),
-        row("9110 5.6.7 two digits more than 50 years ahead are past", App, unless(&rfc850(60)), is(412)),
-        row("9110 5.6.7 days more than 50 years ahead are past, too", App, unless(&rfc850_in_the_same_year()), is(412)),
+        row("9110 5.6.7 two digits of a year to come", App, since(&ahead(40 * 365)), old()),
+        row("9110 5.6.7 two digits more than 50 years ahead are past", App, unless(&too_far(60 * 365)), is(412)),
+        row("9110 5.6.7 days more than 50 years ahead are past, too", App, unless(&too_far(50 * 365 + 15)), is(412)),
         row("9110 5.6.7 a leap second", App, since("Sat, 31 Dec 2016 23:59:60 GMT"), old()),
         row("9110 5.6.7 another zone", App, since("Sun, 06 Nov 1994 08:49:37 CET"), whole()),
         row("9110 5.6.7 a zone in digits", App, since("Sun, 06 Nov 1994 08:49:37 +0000"), whole()),
@@ -78,9 +78,9 @@ fn rfc850(time: SystemTime) -> String {
     format!("{day}, {}-{}-{} {}", &date[5..7], &date[8..11], &date[14..16], &date[17..])
 }
 
-/// The weekday of a past year and the digits of one that is 50 years and some days ahead: only to be read as the past one.
-fn rfc850_in_the_same_year() -> String {
-    let hundred_years = Duration::from_secs(3_155_760_000);
-    let ahead = SystemTime::now() + Duration::from_secs(50 * 31_557_600 + 3 * 86_400);
-    rfc850(ahead.checked_sub(hundred_years).unwrap_or(UNIX_EPOCH))
+/// So many days ahead, which is more than 50 years: as the two digits must be read, a hundred years before.
+fn too_far(days: u64) -> String {
+    let century = Duration::from_secs(36_525 * 86_400);
+    let past = SystemTime::now() + Duration::from_secs(days * 86_400) - century;
+    rfc850(past)
 }

@@ -79,7 +79,7 @@ fn one_name() -> Vec<Row> {
         moved("3986 6.2.2.3 a dot at the end", "/dir/.", "/dir/"),
         moved("3986 6.2.2.3 escaped dots are dots", "/dir/%2e%2E/ten.txt", "/ten.txt"),
         moved("3986 6.2.2.3 half escaped", "/dir/.%2e/ten.txt", "/ten.txt"),
-        served("3986 3.3 three dots are a name", "/...", "..."),
+        served("3986 3.3 dots within a name are a name", "/a..txt", "a."),
         missing("3986 2.4 dots that are escaped twice are a name", "/dir/%252e%252e/ten.txt"),
         served("3986 2.4 and that of a folder", "/dir/%252e%252e/x", "x"),
         moved("3986 3.3 empty segments", "/dir//a.txt", "/dir/a.txt"),

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 use std::net::TcpStream;
-use std::time::{Duration, SystemTime};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the answer is to; without it nobody can tell where an answer ends (RFC 9112, section 6.3).
 #[derive(Clone, Copy, Debug, Default)]
@@ -294,9 +294,9 @@ fn once_each(answer: &Answer) -> Result<(), String> {
 /// RFC 9110, sections 6.6.1, 5.6.7 and 8.8.2.1.
 fn dates(answer: &Answer, asked: Asked) -> Result<(), String> {
     let date = imf_date(answer.field("date").ok_or("no Date")?)?;
-    let off = SystemTime::now().duration_since(date).unwrap_or_else(|err| err.duration());
-    if off > Duration::from_secs(120) && !asked.own_date {
-        return Err(format!("the Date is off by {off:?}"));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|err| err.to_string())?.as_secs() as i64;
+    if (now - date).abs() > 120 && !asked.own_date {
+        return Err(format!("the Date is off by {} s", now - date));
     }
     if let Some(modified) = answer.field("last-modified")
         && imf_date(modified)? > date
@@ -306,10 +306,25 @@ fn dates(answer: &Answer, asked: Asked) -> Result<(), String> {
     Ok(())
 }
 
-/// IMF-fixdate and no other: what is parsed is written out again the same.
-fn imf_date(text: &str) -> Result<SystemTime, String> {
-    let time = httpdate::parse_http_date(text).map_err(|_| format!("no date: {text}"))?;
-    if httpdate::fmt_http_date(time) == text { Ok(time) } else { Err(format!("a date of another form: {text}")) }
+/// IMF-fixdate and no other; as seconds since 1970, before which it may lie. Days are counted one year and month at a time.
+fn imf_date(text: &str) -> Result<i64, String> {
+    let wrong = || format!("no IMF-fixdate: {text}");
+    let number = |from: usize, to: usize| {
+        let digits = text.get(from..to).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        digits.and_then(|digits| digits.parse::<i64>().ok()).ok_or_else(wrong)
+    };
+    let (day, year, hour, minute, second) =
+        (number(5, 7)?, number(12, 16)?, number(17, 19)?, number(20, 22)?, number(23, 25)?);
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = months.iter().position(|month| text.get(8..11) == Some(month)).ok_or_else(wrong)?;
+    let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let length = |month: usize| [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31][month];
+    let years = |from: i64, to: i64| (from..to).map(|year| 365 + i64::from(leap(year))).sum::<i64>();
+    let days = years(1970, year) - years(year, 1970) + (0..month).map(length).sum::<i64>() + day - 1;
+    let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][days.rem_euclid(7) as usize];
+    let written = format!("{weekday}, {day:02} {} {year:04} {hour:02}:{minute:02}:{second:02} GMT", months[month]);
+    let sound = (1..=length(month)).contains(&day) && hour < 24 && minute < 60 && second < 60 && written == text;
+    if sound { Ok(((days * 24 + hour) * 60 + minute) * 60 + second) } else { Err(wrong()) }
 }
 
 fn is_tag(tag: &str) -> bool {

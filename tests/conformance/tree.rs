@@ -80,7 +80,7 @@ fn write_files(root: &Path) {
         "~a.txt",
         "a:b.txt",
         "a&b;c=d.txt",
-        "...",
+        "a..txt",
         "old.txt",
         "future.txt",
         "CASE.txt",

@@ -2,7 +2,7 @@
 //! RFC 9112, sections 4, 6 and 11.1; RFC 9110, sections 6.4.1, 6.6.1, 8.6, 10.2 and 15.
 
 use crate::reader::Framing;
-use crate::row::{Row, ask_old, get, head, is, last, row};
+use crate::row::{Row, ask, ask_old, get, head, is, last, row};
 use crate::sites::Site::{App, Files};
 
 pub fn rows() -> Vec<Row> {
@@ -137,6 +137,30 @@ pub fn rows() -> Vec<Row> {
         ),
         // Errors
         row("9110 15.5.4 an error with a status", App, get("/forbidden"), is(403).holds("not &lt;you&gt;")),
+        row(
+            "9110 15.5.16 a form of another type",
+            App,
+            ask("POST", "/form").with("Content-Type: text/plain").body("a=b"),
+            is(415),
+        ),
+        row(
+            "9110 15.5.16 a form",
+            App,
+            ask("POST", "/form").with("Content-Type: application/x-www-form-urlencoded").body("a=b%20c"),
+            is(200).body("b c"),
+        ),
+        row(
+            "9110 15.5.16 a text in another charset",
+            App,
+            ask("POST", "/text").with("Content-Type: text/plain; charset=koi8-r").body("ab"),
+            is(415),
+        ),
+        row(
+            "9110 15.5.1 a text that is not UTF-8",
+            App,
+            ask("POST", "/text").with("Content-Type: text/plain").body(b"\xff"),
+            is(400),
+        ),
         row("9110 15.5.2 a challenge", App, get("/unauthorized"), is(401).has("WWW-Authenticate", "Basic realm=\"a\"")),
         row(
             "9110 15.6.1 an error without one keeps its secret",

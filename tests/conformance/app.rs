@@ -4,7 +4,7 @@
 use std::io::{self, Cursor, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use modest::{Cookie, ETag, Error, Reply, Request, RequestHandler, Response, Result, Validators, Version};
+use modest::{Cookie, ETag, Error, Method, Reply, Request, RequestHandler, Response, Result, Validators, Version};
 
 /// Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110's examples.
 pub fn long_ago() -> SystemTime {
@@ -78,6 +78,8 @@ impl RequestHandler for App {
     fn do_post(&self, request: &Request) -> Result<Response> {
         match request.path() {
             "/echo" => Ok(Response::bytes(request.bytes()?)),
+            "/form" => Ok(Response::text(request.form()?.get("a").unwrap_or_default().to_owned())),
+            "/text" => Ok(Response::text(request.text()?.into_owned())),
             "/created" => Ok(Response::new(201).header("location", "/notes/1")),
             _ => Ok(mirror(request)),
         }
@@ -112,13 +114,14 @@ impl RequestHandler for App {
     fn log_request(&self, _: &modest::LogRecord<'_>) {}
 }
 
-/// What the server made of the request, a line each.
+/// What the server made of the request, a line each. HEAD is shown as GET, for it must say the same.
 fn mirror(request: &Request) -> Response {
     let version = if request.version() == Version::HTTP_10 { "1.0" } else { "1.1" };
+    let method = if request.method() == Method::HEAD { "GET" } else { request.method().as_str() };
     let body = request.bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let fields: Vec<String> = request.header_all("x").map(|value| value.escape_ascii().to_string()).collect();
     let shown = [
-        format!("{} {version}", request.method()),
+        format!("{method} {version}"),
         format!("path {}", request.path()),
         format!("query {}", request.query().unwrap_or("none")),
         format!("host {}", request.host().unwrap_or("none")),

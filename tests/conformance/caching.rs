@@ -4,6 +4,7 @@ use crate::row::{Row, ask, get, head, is, row};
 use crate::sites::Site::{App, Files, Open};
 
 pub fn rows() -> Vec<Row> {
+    let coded = |coding: &str| get("/all.css").with(format!("Accept-Encoding: {coding}"));
     let no_cache = |status: u16| is(status).has("Cache-Control", "no-cache");
     vec![
         row("9111 5.2.2.4 a file may be kept and is asked for each time", Files, get("/ten.txt"), no_cache(200)),
@@ -60,10 +61,53 @@ pub fn rows() -> Vec<Row> {
             is(200).has("ETag", "\"3-fffffffffffeae8000000000\""),
         ),
         row(
-            "9110 8.8.3.3 a tag of its own for each coding",
+            "9110 8.8.3.3 the tag of a file that has codings",
             Files,
-            head("/stale.js"),
-            is(200).has("ETag", "\"5-2ebdea2100000000\""),
+            head("/all.css"),
+            is(200).has("ETag", "\"5-2ebc98a100000000\""),
+        ),
+        row(
+            "9110 8.8.3.3 each coding has its own",
+            Files,
+            coded("br"),
+            is(200).has("ETag", "\"6-2ebc98a100000000-br\""),
+        ),
+        row("9110 8.8.3.3 and gzip another", Files, coded("gzip"), is(200).has("ETag", "\"4-2ebc98a100000000-gzip\"")),
+        row(
+            "9110 13.1.2 the tag of the coding that would be sent",
+            Files,
+            coded("br").with("If-None-Match: \"6-2ebc98a100000000-br\""),
+            is(304).has("ETag", "\"6-2ebc98a100000000-br\"").has("Vary", "Accept-Encoding"),
+        ),
+        row(
+            "9110 13.1.2 the tag of another coding",
+            Files,
+            coded("gzip").with("If-None-Match: \"6-2ebc98a100000000-br\""),
+            is(200).body("gzip"),
+        ),
+        row(
+            "9110 13.1.2 the tag of no coding",
+            Files,
+            coded("br").with("If-None-Match: \"5-2ebc98a100000000\""),
+            is(200).body("brotli"),
+        ),
+        row(
+            "9110 13.1.5 a part of another coding",
+            Files,
+            coded("br").with("Range: bytes=0-1").with("If-Range: \"5-2ebc98a100000000\""),
+            is(200).body("brotli"),
+        ),
+        row(
+            "9110 13.1.5 a part of the same coding",
+            Files,
+            coded("br").with("Range: bytes=0-1").with("If-Range: \"6-2ebc98a100000000-br\""),
+            is(206).body("br"),
+        ),
+        row(
+            "9110 15.5.17 a part that a coding has not",
+            Files,
+            coded("br").with("Range: bytes=6-"),
+            is(416).has("Content-Range", "bytes */6").has("Vary", "Accept-Encoding").lacks("Content-Encoding"),
         ),
         row(
             "9110 8.8.3 by its tag a file is not modified",

@@ -1,7 +1,7 @@
 //! Connections: RFC 9112, section 9; RFC 9110, sections 7.6.1 and 7.8.
 
 use crate::row::{Row, Step, ask, ask_old, get, head, is, last, row, say, talk};
-use crate::sites::Site::{App, Files, Hasty, Once};
+use crate::sites::Site::{App, Files, Hasty, Idle, Once};
 
 pub fn rows() -> Vec<Row> {
     let mut rows = persistence();
@@ -176,6 +176,8 @@ fn ends() -> Vec<Row> {
             App,
             vec![say(ask("POST", "/echo").with("Content-Length: 99999999").raw("x".repeat(300_000)), [last(413)])],
         ),
+        talk("9112 9.5 a client that is silent is let go without a word", Idle, vec![say("", [])]).whole_only(),
+        talk("9112 9.5 also behind an answer", Idle, vec![say(get("/bare"), [is(200).ended()])]).whole_only(),
         talk("9110 15.5.9 a head that never ends", Hasty, late("GET / HTTP/1.1\r\nHost: a\r\n")).whole_only(),
         talk(
             "9110 15.5.9 a body that never ends",

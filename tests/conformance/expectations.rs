@@ -91,6 +91,24 @@ pub fn rows() -> Vec<Row> {
             last(405),
         ),
         row("9110 10.1.1 declined for its length", Tight, head("21"), last(413)),
+        talk(
+            "9110 10.1.1 asked, and what follows is malformed",
+            App,
+            vec![say(post().with("Transfer-Encoding: chunked"), [go_on()]), say("x\r\n", [last(400)])],
+        ),
+        talk(
+            "9110 10.1.1 asked by GET",
+            App,
+            vec![
+                say(get("/mirror").with("Expect: 100-continue").with("Content-Length: 2"), [go_on()]),
+                say("ab", [is(200).holds("body ab")]),
+            ],
+        ),
+        talk(
+            "9110 10.1.1 asked, and the client leaves",
+            App,
+            vec![say(head("2"), [go_on()]), say("a", [last(400)]).and_end()],
+        ),
         row(
             "9110 10.1.1 declined, and the body comes all the same",
             App,

@@ -29,6 +29,7 @@ mod targets;
 mod types;
 
 mod documents;
+mod pairs;
 
 macro_rules! tables {
     ($($topic:ident)*) => {

@@ -88,6 +88,7 @@ fn one_name() -> Vec<Row> {
         moved("9110 17.3 nor with dots behind", "//evil.example/..", "/"),
         moved("9110 17.3 nor many", "////evil.example", "/evil.example"),
         moved("9110 17.3 nor a back-slash", "/.//%5Cevil.example", "/%5Cevil.example"),
+        moved("9110 17.3 nor in a URL", "http://b.example//evil.example", "/evil.example"),
         moved("9110 15.4.2 the query goes along", "/./ten.txt?a=b&c", "/ten.txt?a=b&c"),
         moved("9110 15.4.2 an empty one, too", "/./ten.txt?", "/ten.txt?"),
         moved("9112 11.1 a line break goes along escaped", "/./a%0D%0Ab", "/a%0D%0Ab"),

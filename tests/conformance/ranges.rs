@@ -188,6 +188,12 @@ fn if_range() -> Vec<Row> {
         row("9110 13.1.5 a weak tag of the server's", App, ask("/weak", "W/\"v1\""), whole()),
         row("9110 13.1.5 the same date", App, ten(date), part("2-4", "234")),
         row("9110 13.1.5 an earlier date", App, ten("Sun, 06 Nov 1994 08:49:36 GMT"), whole()),
+        row(
+            "9110 13.1.5 the same date in another form",
+            App,
+            ten("Sunday, 06-Nov-94 08:49:37 GMT"),
+            part("2-4", "234"),
+        ),
         row("9110 13.1.5 a later date, for it must be exact", App, ten("Sun, 06 Nov 1994 08:49:38 GMT"), whole()),
         row("9110 13.1.5 a date, of what has none", App, ask("/tagged", date), whole()),
         row("9110 13.1.5 a tag, of what has none", App, ask("/dated", "\"v1\""), whole()),

@@ -116,9 +116,9 @@ fn travel(row: &Row, road: Road, client: &mut Client) -> Result<(), String> {
     }
 }
 
-struct Client {
+pub struct Client {
     stream: TcpStream,
-    reader: Reader,
+    pub reader: Reader,
 }
 
 /// A request that is sound, and its answer on every site.
@@ -127,7 +127,7 @@ fn probe() -> Vec<u8> {
 }
 
 impl Client {
-    fn new(sites: &Sites, site: Site) -> Client {
+    pub fn new(sites: &Sites, site: Site) -> Client {
         let stream = TcpStream::connect(sites.address(site)).expect("the server listens");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -154,7 +154,7 @@ impl Client {
     }
 
     /// A server that has refused may be gone already: what it said is what counts, and that is read.
-    fn write(&mut self, bytes: &[u8]) {
+    pub fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).ok();
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub enum Site {
     Once,
     /// The same: a head and a body may take 50 ms.
     Hasty,
+    /// The same: a client may be silent for half a second.
+    Idle,
     /// A folder, with the settings as they are.
     Files,
     /// Every link is followed; all that is hidden is shown; no listing; rules of caching.
@@ -35,7 +38,7 @@ pub enum Site {
 
 pub struct Sites {
     tree: Tree,
-    running: [OnceLock<Running>; 9],
+    running: [OnceLock<Running>; 10],
 }
 
 struct Running {
@@ -47,6 +50,11 @@ struct Running {
 impl Sites {
     pub fn new() -> Sites {
         Sites { tree: Tree::new(), running: Default::default() }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> PathBuf {
+        self.tree.path()
     }
 
     pub fn address(&self, site: Site) -> SocketAddr {
@@ -64,6 +72,7 @@ impl Sites {
             Site::Full => serve(app().body_room(0)),
             Site::Once => serve(app().keep_alive(false)),
             Site::Hasty => serve(app().head_timeout(soon).body_timeout(soon)),
+            Site::Idle => serve(app().idle_timeout(Duration::from_millis(500))),
             Site::Files => serve(self.tree.settled(files())),
             Site::NoLinks => serve(self.tree.settled(files().symlinks(Symlinks::Deny))),
             Site::Open => serve(self.tree.settled(open(files()).expect("sound settings"))),

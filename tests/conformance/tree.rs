@@ -135,6 +135,10 @@ fn dates(root: &Path) {
     let day = Duration::from_secs(86_400);
     for (name, time) in [
         ("ten.txt", long_ago()),
+        ("all.css", long_ago()),
+        ("all.css.gz", long_ago()),
+        ("all.css.zst", long_ago()),
+        ("all.css.br", long_ago()),
         ("stale.js", long_ago() + day),
         ("stale.js.gz", long_ago()),
         ("old.txt", UNIX_EPOCH - day),

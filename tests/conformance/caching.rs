@@ -43,7 +43,7 @@ pub fn rows() -> Vec<Row> {
             is(406).has("Vary", "Accept-Encoding"),
         ),
         row(
-            "9111 3.5 an answer without validators or rules",
+            "9111 4.2.2 an answer without validators or rules",
             App,
             get("/bare"),
             is(200).lacks("ETag").lacks("Last-Modified").lacks("Cache-Control"),

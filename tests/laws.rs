@@ -45,6 +45,10 @@ mod sync {
             self.0.lock().unwrap().pop_front()
         }
 
+        pub fn is_empty(&self) -> bool {
+            self.len() == 0
+        }
+
         pub fn len(&self) -> usize {
             self.0.lock().unwrap().len()
         }

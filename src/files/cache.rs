@@ -21,6 +21,8 @@ use super::open::{Root, Stamp};
 const TRUSTED: Duration = Duration::from_secs(1);
 /// How long a poll takes to be served, at most: beyond that its number proves nothing.
 const A_POLL: Duration = Duration::from_millis(50);
+/// How many files are kept open at most: descriptors are the clients' in the first place.
+const MOST_OPEN: usize = 128;
 const SHARDS: usize = 16; // threads seldom meet at one lock
 const LONGEST_KEY: usize = 1024;
 
@@ -41,6 +43,30 @@ impl Default for Limits {
     }
 }
 
+/// What a thing takes up, or many of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Room {
+    pub files: usize,
+    /// How many of them are open.
+    pub open: usize,
+    /// Bytes of content.
+    pub bytes: usize,
+}
+
+impl Room {
+    fn and(self, more: Room) -> Room {
+        Room { files: self.files + more.files, open: self.open + more.open, bytes: self.bytes + more.bytes }
+    }
+
+    fn less(self, gone: Room) -> Room {
+        Room { files: self.files - gone.files, open: self.open - gone.open, bytes: self.bytes - gone.bytes }
+    }
+
+    fn exceeds(self, limit: Room) -> bool {
+        self.files > limit.files || self.open > limit.open || self.bytes > limit.bytes
+    }
+}
+
 /// Things by the path they were asked for.
 #[derive(Debug)]
 pub(super) struct Cache<T> {
@@ -53,9 +79,7 @@ pub(super) struct Cache<T> {
 pub(super) struct Kept<T> {
     pub thing: T,
     watched: Vec<Watched>,
-    /// How many files and how many bytes of content it takes up.
-    files: usize,
-    bytes: usize,
+    room: Room,
     found: Instant,
     /// The number of the last poll after which it was looked at, plus one; 0: none.
     looked: AtomicU64,
@@ -72,9 +96,9 @@ pub(super) struct Watched {
 
 impl<T> Kept<T> {
     /// `poll`: the number of the poll that brought the request it was found for.
-    pub fn new(thing: T, watched: Vec<Watched>, files: usize, bytes: usize, poll: Option<u64>) -> Kept<T> {
+    pub fn new(thing: T, watched: Vec<Watched>, room: Room, poll: Option<u64>) -> Kept<T> {
         let looked = AtomicU64::new(poll.map_or(0, |poll| poll.saturating_add(1)));
-        Kept { thing, watched, files, bytes, found: Instant::now(), looked, looked_at: AtomicU64::new(0) }
+        Kept { thing, watched, room, found: Instant::now(), looked, looked_at: AtomicU64::new(0) }
     }
 
     /// Whether it is what would be found now, for a request that was brought by this poll.
@@ -119,14 +143,19 @@ impl<T> Cache<T> {
 
     /// Keep a thing in place of what was kept under that key. What is too large is not kept.
     pub fn put(&self, key: &[u8], kept: Arc<Kept<T>>) {
-        let (files, bytes) = (self.limits.files / self.shards.len(), self.limits.bytes_in_all / self.shards.len());
+        let shards = self.shards.len();
+        let limit = Room {
+            files: self.limits.files / shards,
+            open: MOST_OPEN / shards,
+            bytes: self.limits.bytes_in_all / shards,
+        };
         let mut gone = Vec::new(); // dropped, and files closed, after the lock is given back
         let mut shard = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
         gone.extend(shard.remove(key));
-        if key.len() > LONGEST_KEY || kept.files > files || kept.bytes > bytes {
+        if key.len() > LONGEST_KEY || kept.room.exceeds(limit) {
             return;
         }
-        while shard.files + kept.files > files || shard.bytes + kept.bytes > bytes {
+        while shard.room.and(kept.room).exceeds(limit) {
             gone.extend(shard.remove_one());
         }
         shard.insert(key, kept);
@@ -161,8 +190,7 @@ struct Shard<T> {
     places: HashMap<Arc<[u8]>, usize>,
     slots: Vec<Slot<T>>,
     hand: usize,
-    files: usize,
-    bytes: usize,
+    room: Room,
 }
 
 #[derive(Debug)]
@@ -174,15 +202,14 @@ struct Slot<T> {
 
 impl<T> Default for Shard<T> {
     fn default() -> Shard<T> {
-        Shard { places: HashMap::new(), slots: Vec::new(), hand: 0, files: 0, bytes: 0 }
+        Shard { places: HashMap::new(), slots: Vec::new(), hand: 0, room: Room::default() }
     }
 }
 
 impl<T> Shard<T> {
     fn insert(&mut self, key: &[u8], kept: Arc<Kept<T>>) {
         let key: Arc<[u8]> = Arc::from(key);
-        self.files += kept.files;
-        self.bytes += kept.bytes;
+        self.room = self.room.and(kept.room);
         self.places.insert(Arc::clone(&key), self.slots.len());
         self.slots.push(Slot { key, kept, used: AtomicBool::new(false) });
     }
@@ -193,8 +220,7 @@ impl<T> Shard<T> {
         if let Some(moved) = self.slots.get(place) {
             self.places.insert(Arc::clone(&moved.key), place);
         }
-        self.files -= slot.kept.files;
-        self.bytes -= slot.kept.bytes;
+        self.room = self.room.less(slot.kept.room);
         Some(slot.kept)
     }
 
@@ -217,7 +243,7 @@ mod tests {
     use super::*;
 
     fn thing(number: usize, files: usize, bytes: usize) -> Arc<Kept<usize>> {
-        Arc::new(Kept::new(number, Vec::new(), files, bytes, None))
+        Arc::new(Kept::new(number, Vec::new(), Room { files, open: 0, bytes }, None))
     }
 
     fn kept(cache: &Cache<usize>) -> Vec<usize> {
@@ -249,6 +275,17 @@ mod tests {
         let none = Cache::new(Limits { files: 0, bytes_each: 0, bytes_in_all: 0 });
         none.put(b"a", thing(0, 1, 0));
         assert!(none.get(b"a").is_none(), "no room at all");
+    }
+
+    #[test]
+    fn few_are_kept_open() {
+        let cache = Cache::new(Limits { files: 1000, ..Limits::default() });
+        for number in 0..1000_u16 {
+            let room = Room { files: 1, open: 1, bytes: 0 };
+            cache.put(&number.to_be_bytes(), Arc::new(Kept::new((), Vec::new(), room, None)));
+        }
+        let open = (0..1000_u16).filter(|number| cache.get(&number.to_be_bytes()).is_some()).count();
+        assert!(open <= MOST_OPEN, "{open}");
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl StaticFileHandler {
     /// How much is kept between requests: 512 files (a sidecar counts as one), contents of up to 64 KiB each and 32 MiB in all
     /// unless set. `files` of 0 keeps nothing.
     ///
-    /// Files with larger contents are kept open, those above 1 MiB opened for each request.
+    /// Of files with larger contents up to 128 are kept open; those above 1 MiB are opened for each request.
     pub fn cache(mut self, files: usize, bytes_each: usize, bytes_in_all: usize) -> Self {
         self.cache = Cache::new(Limits { files, bytes_each, bytes_in_all });
         self

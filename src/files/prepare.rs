@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::cache::{Kept, Limits};
+use super::cache::{Kept, Limits, Room};
 use super::find::FoundFile;
 use super::mime::Types;
 use super::negotiate::Coding;
@@ -21,6 +21,9 @@ use crate::{ETag, Fields, SharedBytes};
 /// Larger files are opened for each request: what is deleted gives its space back, and to open one
 /// costs nothing beside sending it.
 const LARGEST_HELD: u64 = 1 << 20;
+
+/// What the fields of a file take up, about, in bytes.
+const FIELDS: usize = 1024;
 
 /// What goes with the files.
 #[derive(Debug, Default)]
@@ -95,17 +98,19 @@ impl Preparer {
             .chain(sidecars.into_iter().map(|sidecar| (Some(sidecar.coding), sidecar.file, sidecar.stamp)));
         let fields = self.common_fields(&path, !codings.is_empty());
         let mut lasting = !watched.iter().any(|watched| watched.stamp.is_young(now));
-        let mut weight = path.len();
+        let mut room = Room { files: 1 + codings.len(), open: 0, bytes: path.len() };
         let mut variants = Vec::with_capacity(1 + codings.len());
         for (coding, file, stamp) in files {
             let (content, steady) = read(file, stamp, limits.bytes_each)?;
             let certain = steady && !stamp.is_young(now) && purpose == Purpose::Answer;
             lasting &= steady && (matches!(content, Content::Small(_)) || stamp.size <= LARGEST_HELD);
-            weight += content.weight();
+            match &content {
+                Content::Small(bytes) => room.bytes += FIELDS + (**bytes).as_ref().len(),
+                Content::Large(..) => room.open += 1,
+            }
             variants.push(Variant { fields: Arc::new(variant_fields(&fields, coding, stamp, certain, now)), content });
         }
-        let files = variants.len();
-        let kept = Arc::new(Kept::new(Resource { variants, codings }, watched, files, weight, poll));
+        let kept = Arc::new(Kept::new(Resource { variants, codings }, watched, room, poll));
         Ok(Prepared { kept, lasting })
     }
 
@@ -227,17 +232,6 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
         }
     }
     pattern[p..].iter().all(|&byte| byte == b'*')
-}
-
-impl Content {
-    /// How much memory it takes.
-    fn weight(&self) -> usize {
-        const FIELDS: usize = 1024; // about
-        match self {
-            Content::Small(bytes) => FIELDS + (**bytes).as_ref().len(),
-            Content::Large(..) => FIELDS,
-        }
-    }
 }
 
 impl std::fmt::Debug for Content {

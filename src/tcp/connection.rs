@@ -165,7 +165,8 @@ impl<S: Seat> Connection<S> {
     /// Take a turn.
     pub fn turn(&mut self, desk: &mut Desk, pass: &mut dyn Pass, house: &House<'_>, now: Instant) -> Outcome {
         self.unpack(desk);
-        let mut turn = TurnAtDesk { desk, pass, house, now, share: SHARE, questions: QUESTIONS, has_read: false };
+        let mut turn =
+            TurnAtDesk { desk, pass, house, now, wall: None, share: SHARE, questions: QUESTIONS, has_read: false };
         let outcome = self.walk(&mut turn);
         self.pack(desk, &outcome);
         outcome
@@ -302,7 +303,7 @@ impl<S: Seat> Connection<S> {
     fn ask_in_slot(&mut self, turn: &mut TurnAtDesk<'_>) {
         self.ask(turn);
         self.poll = None; // what the disk says now may be older than the next request
-        turn.now = Instant::now();
+        (turn.now, turn.wall) = (Instant::now(), None); // a handler may take its time
     }
 
     fn tell(&mut self, event: Event, turn: &mut TurnAtDesk<'_>) {
@@ -507,6 +508,7 @@ struct TurnAtDesk<'a> {
     pass: &'a mut dyn Pass,
     house: &'a House<'a>,
     now: Instant,
+    wall: Option<SystemTime>, // the same moment, once it was asked for
     share: usize,
     questions: usize,
     has_read: bool,
@@ -520,7 +522,7 @@ impl TurnAtDesk<'_> {
             output: &mut self.desk.output,
             client,
             now: self.now,
-            wall: SystemTime::now(),
+            wall: *self.wall.get_or_insert_with(SystemTime::now),
             stopping: self.house.stopping,
             poll,
         }

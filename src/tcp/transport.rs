@@ -1,13 +1,13 @@
 //! The socket of one client: reads and writes that never wait. Used by `connection` alone.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
 
 use super::output::{First, Output};
@@ -41,12 +41,8 @@ impl Transport {
 
     /// Read once.
     pub fn read(&self, room: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match (&self.stream).read(room) {
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-                result => return result,
-            }
-        }
+        let (count, _) = rustix::io::retry_on_intr(|| rustix::net::recv(&self.stream, &mut *room, RecvFlags::empty()))?;
+        Ok(count)
     }
 
     /// Write what is owed, up to a share, which is less by what was written afterwards. Tells how far it came.
@@ -58,61 +54,47 @@ impl Transport {
             if *share == 0 && !output.is_empty() {
                 return Written::Share;
             }
-            let mut slices = Vec::new();
-            match output.first(&mut slices) {
+            let (wished, sent) = match output.first() {
                 First::Nothing => return Written::All,
-                First::Bytes { file_follows } => {
-                    let wished: usize = slices.iter().map(|slice| slice.len()).sum();
-                    match self.send(&slices, file_follows) {
-                        Ok(count) => {
-                            drop(slices);
-                            output.advance(count);
-                            *share = share.saturating_sub(count);
-                            if count < wished {
-                                // It took less than there was: no need to hear WouldBlock as well.
-                                return Written::Blocked;
-                            }
-                        }
-                        Err(err) => return Written::from(&err),
-                    }
-                }
+                First::Bytes { bytes, file_follows } => (bytes.len(), self.send(bytes, file_follows)),
+                First::Slices(slices) => (slices.iter().map(|slice| slice.len()).sum(), self.send_all(&slices)),
                 First::File { file, start, length } => match self.send_file(file, start, *length, *share) {
                     Ok(0) => return Written::Short,
                     Ok(count) => {
                         *length -= count as u64;
                         *share = share.saturating_sub(count);
+                        continue;
                     }
                     Err(err) => return Written::from(&err),
                 },
+            };
+            match sent {
+                Ok(count) => {
+                    output.advance(count);
+                    *share = share.saturating_sub(count);
+                    if count < wished {
+                        return Written::Blocked; // it took less than there was: no need to hear WouldBlock as well
+                    }
+                }
+                Err(err) => return Written::from(&err),
             }
         }
     }
 
-    fn send(&self, slices: &[IoSlice<'_>], file_follows: bool) -> io::Result<usize> {
-        loop {
-            let result = match slices {
-                // The head of a file goes out in one segment with its first bytes.
-                [one] if file_follows => {
-                    Ok(rustix::net::send(&self.stream, one, SendFlags::MORE | SendFlags::NOSIGNAL)?)
-                }
-                [one] => (&self.stream).write(one),
-                many => (&self.stream).write_vectored(many),
-            };
-            match result {
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
-                result => return result,
-            }
-        }
+    /// One system call for bytes in one stretch. The head of a file waits in the kernel for the file's first bytes,
+    /// so that both go out in one segment.
+    fn send(&self, bytes: &[u8], file_follows: bool) -> io::Result<usize> {
+        let flags = if file_follows { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+        Ok(rustix::io::retry_on_intr(|| rustix::net::send(&self.stream, bytes, flags))?)
+    }
+
+    fn send_all(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(rustix::io::retry_on_intr(|| rustix::io::writev(&self.stream, slices))?)
     }
 
     fn send_file(&self, file: &File, start: &mut u64, length: u64, share: usize) -> io::Result<usize> {
         let count = usize::try_from(length).unwrap_or(usize::MAX).min(share);
-        loop {
-            match rustix::fs::sendfile(&self.stream, file, Some(start), count) {
-                Err(rustix::io::Errno::INTR) => continue,
-                result => return Ok(result?),
-            }
-        }
+        Ok(rustix::io::retry_on_intr(|| rustix::fs::sendfile(&self.stream, file, Some(start), count))?)
     }
 
     /// Have the poller tell when more can be written.

@@ -103,6 +103,7 @@ pub struct Door {
     paused_until: Option<Instant>,
     pause: Duration,
     to_let_go: usize,
+    complained: Option<Instant>,
 }
 
 /// Who came in.
@@ -116,10 +117,18 @@ pub enum Entrance {
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const MOST_LET_GO: usize = 64;
+const COMPLAINTS: Duration = Duration::from_secs(60);
 
 impl Door {
     fn new(listener: TcpListener) -> Door {
-        Door { listener: Some(listener), knocked: true, paused_until: None, pause: FIRST_PAUSE, to_let_go: 1 }
+        Door {
+            listener: Some(listener),
+            knocked: true,
+            paused_until: None,
+            pause: FIRST_PAUSE,
+            to_let_go: 1,
+            complained: None,
+        }
     }
 
     /// Whether somebody may be waiting who can be let in now.
@@ -165,12 +174,19 @@ impl Door {
         count
     }
 
-    /// Let nobody in for a while; the pause grows while there is no room. True at the first of a row.
-    pub fn pause(&mut self, now: Instant) -> bool {
-        let first = self.pause == FIRST_PAUSE;
+    /// Let nobody in for a while; the pause grows while there is no room.
+    pub fn pause(&mut self, now: Instant) {
         self.paused_until = Some(now + self.pause);
         self.pause = (2 * self.pause).min(LONGEST_PAUSE);
-        first
+    }
+
+    /// Whether it is time to tell the log that there is no room: once a minute is enough.
+    pub fn may_complain(&mut self, now: Instant) -> bool {
+        let due = self.complained.is_none_or(|last| now.saturating_duration_since(last) > COMPLAINTS);
+        if due {
+            self.complained = Some(now);
+        }
+        due
     }
 
     /// A descriptor is free again.

@@ -48,6 +48,7 @@ pub struct Worker {
     me: usize,
     woken: bool,
     rested: bool, // went dormant after its ticks, and was not woken since
+    turns: u32,
 }
 
 /// The hand-overs. Shared by all workers.
@@ -125,7 +126,7 @@ impl<C, P, B: Bell> Hands<C, P, B> {
     /// A worker comes to work, on its own thread.
     pub fn arrive(&self, me: usize) -> Worker {
         *lock(&self.berths[me].thread) = Some(current());
-        Worker { me, woken: false, rested: false }
+        Worker { me, woken: false, rested: false, turns: 0 }
     }
 
     /// What this worker does next; sleeps while there is nothing.
@@ -216,9 +217,11 @@ impl<C, P, B: Bell> Hands<C, P, B> {
         self.pace.turn_took(wall, blocked);
     }
 
-    /// Whether it is worth measuring how much of a turn is blocked.
-    pub fn measures_blocking(&self) -> bool {
-        self.pace.mean() > MEASURED_OVER
+    /// Whether to measure how much of this turn is blocked: one in eight, and only while turns are long.
+    /// (Each time it costs two system calls: on a busy machine, where turns seem long, 7 % of a small request.)
+    pub fn measures_blocking(&self, worker: &mut Worker) -> bool {
+        worker.turns = worker.turns.wrapping_add(1);
+        worker.turns.is_multiple_of(8) && self.pace.mean() > MEASURED_OVER
     }
 
     /// A descriptor is free again, or somebody else wants the poller to look up: if somebody waits in it, it rings.
@@ -275,7 +278,7 @@ impl<C, P, B: Bell> Hands<C, P, B> {
     }
 
     fn poll_is_overdue(&self, now: Instant) -> bool {
-        if !self.racked.load(Ordering::Relaxed) || self.queue.len() == 0 {
+        if !self.racked.load(Ordering::Relaxed) || self.queue.is_empty() {
             return false; // somebody polls, or nothing would be put before the poll
         }
         let drawn = self.draws.load(Ordering::Relaxed).wrapping_sub(self.draws_at_poll.load(Ordering::Relaxed));
@@ -304,7 +307,7 @@ impl<C, P, B: Bell> Hands<C, P, B> {
 
     /// Wake somebody if what waits in the queue is worth it.
     pub fn wake_for_need(&self) {
-        if self.needs_a_hand(self.queue.len()) {
+        if !self.queue.is_empty() && self.needs_a_hand(self.queue.len()) {
             self.wake_one();
         }
     }
@@ -349,7 +352,7 @@ impl<C, P, B: Bell> Hands<C, P, B> {
     /// Something waits for a worker: what a sleeper looks at once more after it said that it sleeps.
     fn something_waits(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.racked.load(Ordering::SeqCst) || self.queue.len() > 0 || self.is_over()
+        self.racked.load(Ordering::SeqCst) || !self.queue.is_empty() || self.is_over()
     }
 
     fn sleep(&self, worker: &mut Worker) {
@@ -397,7 +400,7 @@ impl<C, P, B: Bell> Hands<C, P, B> {
             self.pace.count_long(lock(&self.slots).longer_than(LONG, Instant::now()));
             let progress = self.progress();
             let poller_lay = self.racked.load(Ordering::SeqCst) && progress.0 == seen.0;
-            let queue_stood = self.queue.len() > 0 && progress.1 == seen.1;
+            let queue_stood = !self.queue.is_empty() && progress.1 == seen.1;
             if poller_lay || queue_stood || self.is_over() {
                 return;
             }
@@ -463,7 +466,7 @@ impl<C, P, B: Bell> Held<'_, C, P, B> {
         fence(Ordering::SeqCst);
         let deadline = hands.seats().wait_for();
         let line = hands.slots().deadline();
-        if hands.queue.len() > 0 || hands.is_over() {
+        if !hands.queue.is_empty() || hands.is_over() {
             return Patience::None;
         }
         Patience::Until(deadline.into_iter().chain(line).min())

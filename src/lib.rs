@@ -124,6 +124,14 @@ pub use tcp::{
     Stopper, TcpServer, Turn,
 };
 
+/// The way in for fuzz targets, which set `--cfg fuzzing`: rooms that no user sees.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::files::fuzzing::*;
+    pub use crate::http::fuzzing::*;
+}
+
 /// The code in the documents compiles, and does what it says.
 #[cfg(doctest)]
 mod documents {

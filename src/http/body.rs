@@ -201,6 +201,17 @@ impl Collector {
         stretch.saturating_sub(self.memory.len())
     }
 
+    /// So many bytes more are announced: refused at once if that is more than may be.
+    pub(crate) fn expect(&self, more: u64, limits: &BodyLimits) -> Result<(), Refusal> {
+        if (self.spilled + self.memory.len() as u64).saturating_add(more) > limits.body {
+            return Err(TOO_LARGE);
+        }
+        if !limits.room.has(more) {
+            return Err(NO_ROOM);
+        }
+        Ok(())
+    }
+
     /// Whether something waits in memory for the file.
     pub(crate) fn must_spill(&self) -> bool {
         self.file.is_some() && !self.memory.is_empty()

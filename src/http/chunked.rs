@@ -49,6 +49,14 @@ impl Decoder {
         Decoder { state: State::Size, extensions: 0, trailers: 0, trailer_fields: 0 }
     }
 
+    /// How much of the present chunk is still to come, as its size said.
+    pub(crate) fn announced(&self) -> u64 {
+        match self.state {
+            State::Data(left) => left,
+            _ => 0,
+        }
+    }
+
     /// How many bytes are used, and what they brought, no more than `most` of the body at a time.
     /// Those of a line that is not whole stay unused.
     pub(crate) fn step<'a>(&mut self, bytes: &'a [u8], most: usize) -> Result<(usize, Step<'a>), Refusal> {

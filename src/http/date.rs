@@ -62,13 +62,16 @@ fn parse_rfc850(text: &[u8], now: SystemTime) -> Option<SystemTime> {
     let weekday = LONG_DAY_NAMES.iter().position(|name| *name == &text[..comma])?;
     let text: &[u8; 24] = text[comma..].try_into().ok()?;
     spaced(text, &[(0, b", "), (4, b"-"), (8, b"-"), (11, b" "), (20, b" GMT")])?;
-    let (this_year, ..) = civil(seconds(now)?.div_euclid(DAY));
-    // "MUST interpret a timestamp that appears to be more than 50 years in the future as the most recent year in the past".
+    let (month, day, second) = (month(&text[5..8])?, digits(&text[2..4])?, clock(&text[12..20])?);
+    let now = seconds(now)?;
+    let (this_year, this_month, today) = civil(now.div_euclid(DAY));
+    // "MUST interpret a timestamp that appears to be more than 50 years in the future as the most recent year in the past":
+    // to the second, for a day of the fiftieth year may be too far already.
     let mut year = this_year - this_year.rem_euclid(100) + digits(&text[9..11])?;
-    if year > this_year + 50 {
+    if (year - 50, month, day, second) > (this_year, this_month, today, now.rem_euclid(DAY)) {
         year -= 100;
     }
-    moment(weekday, year, month(&text[5..8])?, digits(&text[2..4])?, clock(&text[12..20])?)
+    moment(weekday, year, month, day, second)
 }
 
 /// `Sun Nov  6 08:49:37 1994`.
@@ -199,6 +202,8 @@ mod tests {
             ("5.6.7 asctime-date, two digits", "Wed Nov 16 08:49:37 1994", Some(784_975_777)),
             ("5.6.7 two digits, within 50 years", "Friday, 20-Nov-76 00:00:00 GMT", Some(3_373_056_000)),
             ("5.6.7 two digits, more than 50 years on", "Sunday, 20-Nov-77 00:00:00 GMT", Some(248_832_000)),
+            ("5.6.7 two digits, a second too far", "Saturday, 20-Nov-76 00:00:01 GMT", Some(217_296_001)),
+            ("5.6.7 two digits, some days too far", "Monday, 22-Nov-76 00:00:00 GMT", Some(217_468_800)),
             ("5.6.7 two digits, this century", "Friday, 20-Nov-26 00:00:00 GMT", Some(1_795_132_800)),
             ("5.6.7 before 1970", "Wed, 31 Dec 1969 23:59:59 GMT", Some(-1)),
             ("5.6.7 a leap second", "Sat, 31 Dec 2016 23:59:60 GMT", Some(1_483_228_800)),

@@ -66,6 +66,10 @@ impl Incoming {
                 }
                 Coding::Chunked(decoder) => decoder.step(rest, space)?,
             };
+            if let Coding::Chunked(decoder) = &self.coding {
+                let data = if let Step::Data(data) = &step { data.len() as u64 } else { 0 };
+                self.collector.expect(decoder.announced().saturating_add(data), limits)?;
+            }
             match step {
                 Step::Want => return Ok((used + count, Need::Bytes)),
                 Step::End => self.over = true,

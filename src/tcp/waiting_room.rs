@@ -147,9 +147,7 @@ impl Door {
                     return Entrance::Client(stream, address);
                 }
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    self.knocked = false;
-                    self.to_let_go = 1;
-                    self.paused_until = None;
+                    self.nobody_is_left();
                     return Entrance::Nobody;
                 }
                 Err(err) if is_about_room(&err) => return Entrance::NoRoom(err),
@@ -159,11 +157,25 @@ impl Door {
         }
     }
 
-    /// Whether a client is waiting outside at this moment.
-    pub fn somebody_waits(&self) -> bool {
+    /// Whether a client is waiting outside at this moment. If none is, the next one knocks anew.
+    pub fn somebody_waits(&mut self) -> bool {
         let Some(listener) = &self.listener else { return false };
         let mut wait = [PollFd::new(listener, PollFlags::IN)];
-        rustix::event::poll(&mut wait, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|n| n > 0)
+        let no_time = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        match rustix::event::poll(&mut wait, Some(&no_time)) {
+            Ok(0) => {
+                self.nobody_is_left(); // or a full house would look for them again and again
+                false
+            }
+            Ok(_) => true,
+            Err(_) => false,
+        }
+    }
+
+    fn nobody_is_left(&mut self) {
+        self.knocked = false;
+        self.to_let_go = 1;
+        self.paused_until = None;
     }
 
     /// There is no room for a newcomer: how many resting clients are to be let go for those who wait.

@@ -147,6 +147,8 @@ fn limits() {
         ("a body over the limit", "Content-Length: 6\r\n", "abcdef", Refused(413)),
         ("chunks of the limit", "Transfer-Encoding: chunked\r\n", "5\r\nabcde\r\n0\r\n\r\n", Kept("abcde")),
         ("chunks over the limit", "Transfer-Encoding: chunked\r\n", "5\r\nabcde\r\n1\r\nf\r\n0\r\n\r\n", Refused(413)),
+        ("a chunk whose size is over the limit", "Transfer-Encoding: chunked\r\n", "6\r\n", Refused(413)),
+        ("one that is so with those before", "Transfer-Encoding: chunked\r\n", "1\r\na\r\n5\r\n", Refused(413)),
     ] {
         check_with(&http, name, post(fields, body), then);
     }

@@ -84,9 +84,12 @@ impl<H: RequestHandler> Talk<H> {
     }
 }
 
-/// What stands where a request line should, for the log.
-fn first_line(bytes: &[u8]) -> String {
-    let bytes = bytes.trim_ascii_start();
+/// What stands where a request line should, for the log. Empty lines before it are skipped and nothing else is, so that
+/// what comes of it is the same however the bytes were cut.
+fn first_line(mut bytes: &[u8]) -> String {
+    while let Some(rest) = bytes.strip_prefix(b"\r\n") {
+        bytes = rest;
+    }
     let end = bytes.iter().position(|byte| b"\r\n".contains(byte)).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end.min(LONGEST_LOGGED)]).into_owned()
 }

@@ -1,0 +1,181 @@
+//! A handler as a user might write it: constants with validators and without, streams, echoes, and answers that no handler
+//! should give, for the server to put right.
+
+use std::io::{self, Cursor, Read};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use modest::{Cookie, ETag, Error, Method, Reply, Request, RequestHandler, Response, Result, Validators, Version};
+
+/// Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110's examples.
+pub fn long_ago() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(784_111_777)
+}
+
+/// It leaves `do_patch` and `do_options` unwritten.
+pub struct App;
+
+impl RequestHandler for App {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        let ten = || Response::text("0123456789");
+        Ok(match request.path() {
+            "/probe.txt" => Response::text("probe"),
+            "/mirror" | "/" => mirror(request),
+            // Validators and parts
+            "/ten" => ten().etag(ETag::strong("v1")?).last_modified(long_ago()),
+            "/tagged" => ten().etag(ETag::strong("v1")?),
+            "/weak" => ten().etag(ETag::weak("v1")?),
+            "/dated" => ten().last_modified(long_ago()),
+            "/bare" => ten(),
+            "/fresh" => ten().last_modified(SystemTime::now()),
+            "/future" => ten().last_modified(SystemTime::now() + Duration::from_secs(86_400)),
+            "/noranges" => ten().etag(ETag::strong("v1")?).header("accept-ranges", "none"),
+            "/empty" => Response::text("").etag(ETag::strong("v1")?),
+            "/dressed" => dressed(ten().etag(ETag::strong("v1")?).last_modified(long_ago())),
+            "/missing" => ten().status(404).etag(ETag::strong("v1")?).last_modified(long_ago()),
+            // Bodies of other kinds
+            "/stream" => Response::stream(Cursor::new("streamed")).content_type("text/plain"),
+            "/stream/tagged" => Response::stream(Cursor::new("streamed")).etag(ETag::strong("v1")?),
+            "/stream/empty" => Response::stream(io::empty()),
+            "/stream/sized" => Response::sized_stream(Cursor::new("streamed"), 8),
+            "/stream/claimed" => Response::stream(Cursor::new("streamed")).header("content-length", "8"),
+            "/stream/longer" => Response::sized_stream(Cursor::new("streamed and more"), 8),
+            "/stream/shorter" => Response::sized_stream(Cursor::new("stre"), 8),
+            "/stream/broken" => Response::stream(Cursor::new("stre").chain(Broken)),
+            "/stream/pieces" => Response::stream(Pieces(3)),
+            "/large" => Response::bytes(vec![b'x'; 300_000]),
+            // Fields and statuses that are the server's to judge
+            "/closing" => ten().close(),
+            "/closing/field" => ten().header("connection", "close"),
+            "/hops" => hops(ten()),
+            "/split/value" => ten().header("x-a", "a\r\nx-b: b"),
+            "/split/bare" => ten().header("x-a", "a\rb"),
+            "/split/nul" => ten().header("x-a", "a\0b"),
+            "/split/name" => ten().header("x-a: b\r\nx-c", "a"),
+            "/split/reply" => reply(),
+            "/wronglength" => ten().header("content-length", "11"),
+            "/date" => ten().header("date", "Sun, 06 Nov 1994 08:49:37 GMT").header("server", "mine"),
+            "/cookies" => ten().cookie(Cookie::new("a", "1")).cookie(Cookie::new("b", "2")),
+            "/redirect" => Response::redirect(&request.param("to").unwrap_or_default()),
+            "/panic" => panic!("as the row asks"),
+            "/error" => return Err("the secret of the log".into()),
+            "/forbidden" => return Err(Error::new(403, "not <you>")),
+            "/unauthorized" => return Err(Error::new(401, "who?").header("www-authenticate", "Basic realm=\"a\"")),
+            path => match path.strip_prefix("/status/").and_then(|status| status.parse::<u16>().ok()) {
+                Some(status) => Response::text("a body").status(status),
+                None => return Err(Error::new(404, "there is nothing by that name")),
+            },
+        })
+    }
+
+    fn do_head(&self, request: &Request) -> Result<Response> {
+        match request.path() {
+            // Described without being made.
+            "/described" => Ok(Response::new(200).header("content-length", "12345").content_type("text/plain")),
+            _ => self.do_get(request),
+        }
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        match request.path() {
+            "/echo" => Ok(Response::bytes(request.bytes()?)),
+            "/form" => Ok(Response::text(request.form()?.get("a").unwrap_or_default().to_owned())),
+            "/text" => Ok(Response::text(request.text()?.into_owned())),
+            "/created" => Ok(Response::new(201).header("location", "/notes/1")),
+            _ => Ok(mirror(request)),
+        }
+    }
+
+    /// A resource `/ten` that is there and `/new` that is not.
+    fn do_put(&self, request: &Request) -> Result<Response> {
+        let here = Validators { etag: Some(ETag::strong("v1")?), last_modified: Some(long_ago()) };
+        let there = request.path() == "/ten";
+        request.check_conditions(there.then_some(&here))?;
+        Ok(if there { Response::no_content() } else { Response::new(201) })
+    }
+
+    fn do_delete(&self, _: &Request) -> Result<Response> {
+        Ok(Response::no_content())
+    }
+
+    fn do_other(&self, request: &Request) -> Result<Response> {
+        match request.method().as_str() {
+            "TRACE" | "PROPFIND" | "get" => Err(Error::new(501, "not here")),
+            _ => Ok(mirror(request)),
+        }
+    }
+
+    fn before_body(&self, request: &Request) -> Result<(), Error> {
+        match request.path() {
+            "/declined" => Err(Error::new(403, "no bodies here")),
+            _ => Ok(()),
+        }
+    }
+
+    fn log_request(&self, _: &modest::LogRecord<'_>) {}
+}
+
+/// What the server made of the request, a line each. HEAD is shown as GET, for it must say the same.
+fn mirror(request: &Request) -> Response {
+    let version = if request.version() == Version::HTTP_10 { "1.0" } else { "1.1" };
+    let method = if request.method() == Method::HEAD { "GET" } else { request.method().as_str() };
+    let body = request.bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let fields: Vec<String> = request.header_all("x").map(|value| value.escape_ascii().to_string()).collect();
+    let shown = [
+        format!("{method} {version}"),
+        format!("path {}", request.path()),
+        format!("query {}", request.query().unwrap_or("none")),
+        format!("host {}", request.host().unwrap_or("none")),
+        format!("x {}", fields.join("|")),
+        format!("trailer {}", request.header("trailed").unwrap_or("none")),
+        format!("body {body}"),
+    ];
+    Response::text(shown.join("\n"))
+}
+
+/// All that a 304 and a 206 must repeat, and some that a 304 should not.
+fn dressed(response: Response) -> Response {
+    response
+        .header("cache-control", "max-age=60")
+        .header("expires", "Thu, 01 Dec 1994 16:00:00 GMT")
+        .header("content-location", "/ten.txt")
+        .header("vary", "Accept-Language")
+        .header("content-language", "en")
+}
+
+/// Fields that speak of a connection or frame a message are not the handler's to send.
+fn hops(response: Response) -> Response {
+    ["keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]
+        .into_iter()
+        .fold(response, |response, name| response.append_header(name, "x"))
+}
+
+/// Said step by step, with a line break in a value.
+fn reply() -> Response {
+    let mut reply = Reply::new();
+    reply.send_response(200);
+    reply.send_header("x-a", "a\nx-b: b");
+    reply.end_headers();
+    reply.into()
+}
+
+struct Broken;
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("as the row asks"))
+    }
+}
+
+/// So many pieces of three bytes.
+struct Pieces(u8);
+
+impl Read for Pieces {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.0 == 0 {
+            return Ok(0);
+        }
+        self.0 -= 1;
+        buffer[..3].copy_from_slice(b"abc");
+        Ok(3)
+    }
+}

@@ -1,0 +1,131 @@
+//! What an origin owes a cache: RFC 9111, sections 3, 4.3 and 5; validators of files: RFC 9110, section 8.8.
+
+use crate::row::{Row, ask, get, head, is, row};
+use crate::sites::Site::{App, Files, Open};
+
+pub fn rows() -> Vec<Row> {
+    let coded = |coding: &str| get("/all.css").with(format!("Accept-Encoding: {coding}"));
+    let no_cache = |status: u16| is(status).has("Cache-Control", "no-cache");
+    vec![
+        row("9111 5.2.2.4 a file may be kept and is asked for each time", Files, get("/ten.txt"), no_cache(200)),
+        row("9111 5.2.2.4 a listing, too", Files, get("/dir/"), no_cache(200)),
+        row("9111 5.2.2.4 a redirect, too", Files, get("/dir"), no_cache(301)),
+        row("9111 5.2.2.4 what is missing, too", Files, get("/nowhere"), no_cache(404)),
+        row("9111 5.2.2.4 what is malformed, too", Files, get("/.."), no_cache(400)),
+        row("9111 5.2.2.4 what is not allowed, too", Files, ask("POST", "/ten.txt"), no_cache(405)),
+        row("9111 5.2.2.4 a part, too", Files, get("/ten.txt").with("Range: bytes=0-1"), no_cache(206)),
+        row("9111 5.2.2.1 a rule by pattern", Open, get("/all.css"), is(200).has("Cache-Control", "max-age=60")),
+        row("9111 5.2.2.5 a rule by folder", Open, get("/dir/a.txt"), is(200).has("Cache-Control", "no-store")),
+        row(
+            "9111 4.3.4 a 304 has it, too",
+            Open,
+            get("/all.css").with("If-None-Match: *"),
+            is(304).has("Cache-Control", "max-age=60"),
+        ),
+        row("9111 5.2.2 a field of the owner's", Open, get("/ten.txt"), no_cache(200).has("X-Served-By", "the tests")),
+        row(
+            "9111 5.2.1 what a client asks of caches is not for an origin",
+            Files,
+            get("/ten.txt").with("Cache-Control: only-if-cached, max-age=9"),
+            is(200).body("0123456789"),
+        ),
+        row("9111 5.4 nor is Pragma", Files, get("/ten.txt").with("Pragma: no-cache"), is(200).lacks("Pragma")),
+        row(
+            "9111 4.1 what varies says so without being asked",
+            Files,
+            get("/all.css"),
+            is(200).has("Vary", "Accept-Encoding"),
+        ),
+        row(
+            "9111 4.1 what varies says so where it fails",
+            Files,
+            get("/all.css").with("Accept-Encoding: *;q=0"),
+            is(406).has("Vary", "Accept-Encoding"),
+        ),
+        row(
+            "9111 4.2.2 an answer without validators or rules",
+            App,
+            get("/bare"),
+            is(200).lacks("ETag").lacks("Last-Modified").lacks("Cache-Control"),
+        ),
+        row(
+            "9110 8.8.3 the tag of a file tells size and time",
+            Files,
+            get("/ten.txt"),
+            is(200).has("ETag", "\"a-2ebc98a100000000\""),
+        ),
+        row(
+            "9110 8.8.3 and so that of a file of 1969",
+            Files,
+            head("/old.txt"),
+            is(200).has("ETag", "\"3-fffffffffffeae8000000000\""),
+        ),
+        row(
+            "9110 8.8.3.3 the tag of a file that has codings",
+            Files,
+            head("/all.css"),
+            is(200).has("ETag", "\"5-2ebc98a100000000\""),
+        ),
+        row(
+            "9110 8.8.3.3 each coding has its own",
+            Files,
+            coded("br"),
+            is(200).has("ETag", "\"6-2ebc98a100000000-br\""),
+        ),
+        row("9110 8.8.3.3 and gzip another", Files, coded("gzip"), is(200).has("ETag", "\"4-2ebc98a100000000-gzip\"")),
+        row(
+            "9110 13.1.2 the tag of the coding that would be sent",
+            Files,
+            coded("br").with("If-None-Match: \"6-2ebc98a100000000-br\""),
+            is(304).has("ETag", "\"6-2ebc98a100000000-br\"").has("Vary", "Accept-Encoding"),
+        ),
+        row(
+            "9110 13.1.2 the tag of another coding",
+            Files,
+            coded("gzip").with("If-None-Match: \"6-2ebc98a100000000-br\""),
+            is(200).body("gzip"),
+        ),
+        row(
+            "9110 13.1.2 the tag of no coding",
+            Files,
+            coded("br").with("If-None-Match: \"5-2ebc98a100000000\""),
+            is(200).body("brotli"),
+        ),
+        row(
+            "9110 13.1.5 a part of another coding",
+            Files,
+            coded("br").with("Range: bytes=0-1").with("If-Range: \"5-2ebc98a100000000\""),
+            is(200).body("brotli"),
+        ),
+        row(
+            "9110 13.1.5 a part of the same coding",
+            Files,
+            coded("br").with("Range: bytes=0-1").with("If-Range: \"6-2ebc98a100000000-br\""),
+            is(206).body("br"),
+        ),
+        row(
+            "9110 15.5.17 a part that a coding has not",
+            Files,
+            coded("br").with("Range: bytes=6-"),
+            is(416).has("Content-Range", "bytes */6").has("Vary", "Accept-Encoding").lacks("Content-Encoding"),
+        ),
+        row(
+            "9110 8.8.3 by its tag a file is not modified",
+            Files,
+            get("/ten.txt").with("If-None-Match: \"a-2ebc98a100000000\""),
+            is(304).has("ETag", "\"a-2ebc98a100000000\""),
+        ),
+        row(
+            "9110 8.8.3 nor by a weak one",
+            Files,
+            get("/ten.txt").with("If-None-Match: W/\"a-2ebc98a100000000\""),
+            is(304),
+        ),
+        row(
+            "9110 13.1.5 by its tag a part fits",
+            Files,
+            get("/ten.txt").with("Range: bytes=2-4").with("If-Range: \"a-2ebc98a100000000\""),
+            is(206).body("234"),
+        ),
+    ]
+}

@@ -1,0 +1,51 @@
+//! HTTP to the letter: what a client may send, and what a server owes it, over real sockets. One row a case, named by its
+//! section of RFC 9110, 9111, 9112 or 3986; README.md says how to add one.
+
+mod app;
+mod reader;
+mod row;
+mod run;
+mod sites;
+mod tree;
+
+// A table a topic.
+mod answers;
+mod caching;
+mod chunks;
+mod conditions;
+mod connections;
+mod dates;
+mod expectations;
+mod fields;
+mod framing;
+mod hosts;
+mod limits;
+mod lines;
+mod methods;
+mod negotiation;
+mod paths;
+mod ranges;
+mod targets;
+mod types;
+
+mod documents;
+mod pairs;
+
+macro_rules! tables {
+    ($($topic:ident)*) => {
+        $(#[test]
+        fn $topic() {
+            run::run($topic::rows());
+        })*
+
+        /// Every row there is.
+        fn all_rows() -> Vec<row::Row> {
+            [$($topic::rows()),*].into_iter().flatten().collect()
+        }
+    };
+}
+
+tables! {
+    answers caching chunks conditions connections dates expectations fields framing hosts limits lines methods negotiation paths
+    ranges targets types
+}

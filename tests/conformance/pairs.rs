@@ -1,0 +1,68 @@
+//! What one row can't say: that HEAD says what GET says, and that every edit shows.
+
+use std::fs;
+
+use crate::reader::{Answer, Asked};
+use crate::row::{Row, Then, Wire, get};
+use crate::run::Client;
+use crate::sites::{Site, Sites};
+
+/// RFC 9110, section 9.3.2: the same fields, whatever GET is asked of.
+#[test]
+fn head_says_what_get_says() {
+    let sites = Sites::new();
+    let rows = crate::all_rows();
+    let mut compared = 0;
+    for row in rows.iter().filter(|row| is_plain_get(row)) {
+        let get = &row.steps[0].bytes;
+        let head = [b"HEAD", &get[3..]].concat();
+        assert_eq!(told(&sites, row, &head, true), told(&sites, row, get, false), "{}", row.name);
+        compared += 1;
+    }
+    assert!(compared > 150, "only {compared}");
+}
+
+/// A range is for GET alone (section 14.2), what ends the connection is no answer to compare, and where a line may be no longer
+/// than a GET has it, HEAD is too long.
+fn is_plain_get(row: &Row) -> bool {
+    let [step] = &row.steps[..] else { return false };
+    let text = String::from_utf8_lossy(&step.bytes);
+    let one = step.wants.len() == 1 && !step.ends && row.then() == Then::Kept;
+    one && row.site != Site::Tight && text.starts_with("GET ") && !text.contains("Range:")
+}
+
+/// Status and fields but the date, and what may hang on it.
+fn told(sites: &Sites, row: &Row, wire: &[u8], head: bool) -> (u16, Vec<(String, String)>) {
+    let mut client = Client::new(sites, row.site);
+    client.write(wire);
+    let old = wire.windows(9).any(|bytes| bytes == b" HTTP/1.0");
+    let asked = Asked { head, old, own_date: true };
+    let Answer { status, mut fields, .. } = client.reader.answer(asked).expect(row.name);
+    fields.retain(|(name, _)| !["Date", "Last-Modified"].contains(&name.as_str()));
+    (status, fields)
+}
+
+/// RFC 9110, section 8.8.1: a validator changes with what it stands for. Edits of the same length, many a second, each asked for with
+/// the validators of the one before.
+#[test]
+fn every_edit_shows() {
+    let sites = Sites::new();
+    let mut client = Client::new(&sites, Site::Files);
+    let mut ask = |conditions: &[String]| {
+        client.write(&conditions.iter().fold(get("/probe.txt"), |ask, line| ask.with(line)).bytes());
+        client.reader.answer(Asked::default()).unwrap()
+    };
+    let mut conditions = Vec::new();
+    for edit in 0..40 {
+        let text = format!("edit {edit:02}");
+        fs::write(sites.path().join("probe.txt"), &text).unwrap();
+        let mut answer = ask(&conditions);
+        assert_eq!((answer.status, String::from_utf8_lossy(&answer.body)), (200, text.as_str().into()));
+        while answer.field("etag").is_none() {
+            answer = ask(&[]); // too young to be told from the next edit
+        }
+        let line = |(name, field): (&str, &str)| answer.field(field).map(|value| format!("{name}: {value}"));
+        conditions =
+            [("If-None-Match", "etag"), ("If-Modified-Since", "last-modified")].into_iter().filter_map(line).collect();
+    }
+}

@@ -1,0 +1,109 @@
+//! What is served: real servers on free ports, each begun when a row first asks for it and stopped with the test.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use modest::{Http, IntoProtocol, StaticFileHandler, Stopper, Symlinks, TcpServer};
+
+use crate::app::App;
+use crate::tree::Tree;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// A handler of the tests' own, with the settings as they are.
+    App,
+    /// The same: a line of 60 bytes, a head of 200, 5 fields, a body of 20.
+    Tight,
+    /// The same: no bodies of unknown length.
+    Lengths,
+    /// The same: no room for a body.
+    Full,
+    /// The same: one request a connection.
+    Once,
+    /// The same: a head and a body may take 50 ms.
+    Hasty,
+    /// The same: a client may be silent for half a second.
+    Idle,
+    /// A folder, with the settings as they are.
+    Files,
+    /// Every link is followed; all that is hidden is shown; no listing; rules of caching.
+    Open,
+    /// No link is followed.
+    NoLinks,
+}
+
+pub struct Sites {
+    tree: Tree,
+    running: [OnceLock<Running>; 10],
+}
+
+struct Running {
+    address: SocketAddr,
+    stopper: Stopper,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Sites {
+    pub fn new() -> Sites {
+        Sites { tree: Tree::new(), running: Default::default() }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> PathBuf {
+        self.tree.path()
+    }
+
+    pub fn address(&self, site: Site) -> SocketAddr {
+        self.running[site as usize].get_or_init(|| self.start(site)).address
+    }
+
+    fn start(&self, site: Site) -> Running {
+        let files = || StaticFileHandler::new(self.tree.path()).expect("the folder is there");
+        let app = || Http::new(App);
+        let soon = Duration::from_millis(50);
+        match site {
+            Site::App => serve(app()),
+            Site::Tight => serve(app().request_line_limit(60).head_limit(200).field_limit(5).body_limit(20)),
+            Site::Lengths => serve(app().chunked_bodies(false)),
+            Site::Full => serve(app().body_room(0)),
+            Site::Once => serve(app().keep_alive(false)),
+            Site::Hasty => serve(app().head_timeout(soon).body_timeout(soon)),
+            Site::Idle => serve(app().idle_timeout(Duration::from_millis(500))),
+            Site::Files => serve(self.tree.settled(files())),
+            Site::NoLinks => serve(self.tree.settled(files().symlinks(Symlinks::Deny))),
+            Site::Open => serve(self.tree.settled(open(files()).expect("sound settings"))),
+        }
+    }
+}
+
+fn open(files: StaticFileHandler) -> io::Result<StaticFileHandler> {
+    files
+        .symlinks(Symlinks::Follow)
+        .hidden(true)
+        .listing(false)
+        .cache_control("*.css", "max-age=60")?
+        .cache_control("/dir/", "no-store")?
+        .header("x-served-by", "the tests")
+}
+
+fn serve(handler: impl IntoProtocol) -> Running {
+    let server = TcpServer::bind("127.0.0.1:0", handler).expect("a free port").workers(4);
+    let (address, stopper) = (server.local_addr(), server.stopper());
+    let thread = thread::spawn(move || server.serve_forever());
+    Running { address, stopper, thread: Some(thread) }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stopper.stop_now();
+        if let Some(thread) = self.thread.take()
+            && let Ok(result) = thread.join()
+        {
+            result.expect("serve_forever ends well");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The forms of a target: RFC 9112, section 3.2; RFC 9110, sections 4.2 and 7.1; RFC 3986.
+
+use crate::row::{Row, ask, get, is, last, line, row};
+use crate::sites::Site::{App, Files};
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        // Origin form
+        row("9112 3.2.1 path and query", App, get("/mirror?b=c&d"), is(200).holds("path /mirror\nquery b=c&d\n")),
+        row("9112 3.2.1 an empty query is one", App, get("/mirror?"), is(200).holds("query \n")),
+        row("9112 3.2.1 a question mark in a query", App, get("/mirror?a?b/c"), is(200).holds("query a?b/c\n")),
+        row("9112 3.2.1 a target without a slash", App, line("GET mirror HTTP/1.1"), last(400)),
+        row("9112 3.2.1 a query alone", App, line("GET ?a HTTP/1.1"), last(400)),
+        row("9112 3.2.1 two slashes are a path, not a host", App, get("//b.example/mirror"), is(404)),
+        row("3986 3.3 every character of a path", Files, get("/-._~!$&'()*+,;=:@%20"), is(404)),
+        row(
+            "3986 3.4 every character of a query",
+            App,
+            get("/mirror?-._~!$&'()*+,;=:@/?%20"),
+            is(200).holds("query -._~!$&'()*+,;=:@/?%20\n"),
+        ),
+        row("3986 3.5 a fragment is no part of a target", App, get("/mirror#a"), last(400)),
+        row("3986 3.5 nor behind a query", App, get("/mirror?a#b"), last(400)),
+        row("3986 2.1 a percent sign needs two digits", App, get("/mirror%4"), last(400)),
+        row("3986 2.1 at the end, too", App, get("/mirror%"), last(400)),
+        row("3986 2.1 digits of base 16", App, get("/mirror%4g"), last(400)),
+        row("3986 2.1 escapes in either case", App, get("/m%69rror%2f"), is(404)),
+        row(
+            "3986 2.3 an escape of what needs none is the same path",
+            App,
+            get("/%6Dirror"),
+            is(200).holds("path /mirror\n"),
+        ),
+        row("3986 2 a quote must be escaped", App, get("/\"mirror\""), last(400)),
+        row("3986 2 an angle bracket must be escaped", App, get("/<mirror>"), last(400)),
+        row("3986 2 a back-slash must be escaped", App, get("/\\mirror"), last(400)),
+        row("3986 2 a brace must be escaped", App, get("/{mirror}"), last(400)),
+        row("3986 2 a letter over 0x7F must be escaped", App, get("/café"), last(400)),
+        row("3986 2 in a query, too", App, get("/mirror?café"), last(400)),
+        row("3986 2 a control character must be escaped", App, get("/\x1bmirror"), last(400)),
+        row("3986 2 DEL must be escaped", App, get("/mirror\x7f"), last(400)),
+        row("3986 2 a NUL in a query", App, get("/mirror?\0"), last(400)),
+        // Absolute form
+        row(
+            "9112 3.2.2 a URL",
+            App,
+            get("http://b.example/mirror?a"),
+            is(200).holds("path /mirror\nquery a\nhost b.example\n"),
+        ),
+        row(
+            "9112 3.2.2 it overrules the Host",
+            App,
+            get("http://b.example:81/mirror"),
+            is(200).holds("host b.example:81\n"),
+        ),
+        row(
+            "9112 3.2.2 any Host beside it",
+            App,
+            get("http://b.example/mirror").without_host().with("Host: c.example"),
+            is(200).holds("host b.example\n"),
+        ),
+        row(
+            "9112 3.2.2 an empty Host beside it",
+            App,
+            get("http://b.example/mirror").without_host().with("Host:"),
+            is(200).holds("host b.example\n"),
+        ),
+        row(
+            "9112 3.2.2 a malformed Host beside it",
+            App,
+            get("http://b.example/mirror").without_host().with("Host: a@b"),
+            last(400),
+        ),
+        row("9112 3.2.2 no Host beside it", App, get("http://b.example/mirror").without_host(), last(400)),
+        row("9112 3.2.2 of a file", Files, get("http://b.example/ten.txt"), is(200).body("0123456789")),
+        row(
+            "9112 3.2.2 for a method of the handler's",
+            App,
+            ask("POST", "http://b.example/echo").body("ab"),
+            is(200).body("ab"),
+        ),
+        row(
+            "9112 3.2.2 in HTTP/1.0",
+            App,
+            "GET http://b.example/mirror HTTP/1.0\r\n\r\n",
+            last(200).holds("host b.example\n"),
+        ),
+        row("9110 4.2.3 an empty path is the root", App, get("http://b.example"), is(200).holds("path /\n")),
+        row("9110 4.2.3 with a query, too", App, get("http://b.example?a"), is(200).holds("path /\nquery a\n")),
+        row("9110 4.2.3 the scheme in any case", App, get("HtTp://b.example/mirror"), is(200).holds("path /mirror\n")),
+        row("9110 4.2.2 https", App, get("https://b.example/mirror"), is(200).holds("host b.example\n")),
+        row("9110 4.2.1 an empty host is an error", App, get("http:///mirror"), last(400)),
+        row("9110 4.2.1 a port without a host is an error", App, get("http://:80/mirror"), last(400)),
+        row("9110 4.2.4 user information is an error", App, get("http://me@b.example/mirror"), last(400)),
+        row("9110 4.2.4 with a password, too", App, get("http://me:pw@b.example/mirror"), last(400)),
+        row("9110 7.4 another scheme", App, get("ftp://b.example/mirror"), last(400)),
+        row("3986 3.2.3 an empty port", App, get("http://b.example:/mirror"), is(200).holds("path /mirror\n")),
+        row("3986 3.2.3 a port that is none", App, get("http://b.example:http/mirror"), last(400)),
+        row("3986 3.2.3 a port beyond all ports", App, get("http://b.example:65536/mirror"), last(400)),
+        row(
+            "3986 3.2.2 an IPv6 address",
+            App,
+            get("http://[2001:db8::7]:80/mirror"),
+            is(200).holds("host [2001:db8::7]:80\n"),
+        ),
+        row("3986 3.2.2 half an IPv6 address", App, get("http://[2001:db8::7/mirror"), last(400)),
+        row("3986 3.5 a fragment in a URL", App, get("http://b.example/mirror#a"), last(400)),
+        row("3986 3 one slash behind the scheme", App, get("http:/mirror"), last(400)),
+        // Authority form
+        row("9112 3.2.3 for GET it is none", App, get("b.example:80"), last(400)),
+        row("9110 9.3.6 CONNECT is declined", App, line("CONNECT b.example:443 HTTP/1.1"), last(501)),
+        row("9110 9.3.6 CONNECT without a port", App, line("CONNECT b.example HTTP/1.1"), last(400)),
+        row("9110 9.3.6 CONNECT with an empty port", App, line("CONNECT b.example: HTTP/1.1"), last(400)),
+        row("9110 9.3.6 CONNECT of a path", App, line("CONNECT /mirror HTTP/1.1"), last(400)),
+        row("9110 9.3.6 CONNECT of a URL", App, line("CONNECT http://b.example/ HTTP/1.1"), last(400)),
+        // Asterisk form
+        row("9112 3.2.4 OPTIONS *", App, ask("OPTIONS", "*"), is(204)),
+        row("9112 3.2.4 OPTIONS of a URL without a path", App, ask("OPTIONS", "http://b.example:8001"), is(204)),
+        row("9112 3.2.4 OPTIONS * of a folder", Files, ask("OPTIONS", "*"), is(204)),
+        row("9112 3.2.4 GET *", App, get("*"), last(400)),
+        row("9112 3.2.4 an asterisk and more", App, ask("OPTIONS", "*a"), last(400)),
+    ]
+}

@@ -1,0 +1,85 @@
+//! Types of files: RFC 9110, section 8.3, as browsers want them today; and that nobody guesses another.
+
+use crate::row::{Row, get, head, is, row};
+use crate::sites::Site::{App, Files};
+
+/// Extension, type, and the row's name. `tree` writes a file for each.
+pub const EXTENSIONS: [(&str, &str); 26] = [
+    ("html", "text/html; charset=utf-8"),
+    ("css", "text/css; charset=utf-8"),
+    ("js", "text/javascript; charset=utf-8"),
+    ("mjs", "text/javascript; charset=utf-8"),
+    ("json", "application/json"),
+    ("wasm", "application/wasm"),
+    ("svg", "image/svg+xml"),
+    ("png", "image/png"),
+    ("jpg", "image/jpeg"),
+    ("webp", "image/webp"),
+    ("avif", "image/avif"),
+    ("ico", "image/x-icon"),
+    ("woff2", "font/woff2"),
+    ("ttf", "font/ttf"),
+    ("webmanifest", "application/manifest+json"),
+    ("pdf", "application/pdf"),
+    ("md", "text/markdown; charset=utf-8"),
+    ("mp4", "video/mp4"),
+    ("webm", "video/webm"),
+    ("m4a", "audio/mp4"),
+    ("wav", "audio/wav"),
+    ("vtt", "text/vtt; charset=utf-8"),
+    ("m3u8", "application/vnd.apple.mpegurl"),
+    ("xml", "text/xml; charset=utf-8"),
+    ("csv", "text/csv; charset=utf-8"),
+    ("unheard", "application/octet-stream"),
+];
+
+pub fn rows() -> Vec<Row> {
+    let of = |path: &str, media_type: &str| {
+        (get(path), is(200).has("Content-Type", media_type).has("X-Content-Type-Options", "nosniff"))
+    };
+    let mut rows: Vec<Row> = EXTENSIONS
+        .iter()
+        .map(|(extension, media_type)| {
+            let (ask, want) = of(&format!("/type.{extension}"), media_type);
+            row(format!("9110 8.3 .{extension}").leak(), Files, ask, want)
+        })
+        .collect();
+    let (readme, readme_want) = of("/README", "text/plain; charset=utf-8");
+    let (last, last_want) = of("/page.html.unheard", "application/octet-stream");
+    rows.extend([
+        row("9110 8.3 a file without an extension, by its name", Files, readme, readme_want),
+        row("9110 8.3 the last extension counts", Files, last, last_want),
+        row("9110 8.3 HEAD says it, too", Files, head("/type.png"), is(200).has("Content-Type", "image/png")),
+        row(
+            "9110 8.3 a listing",
+            Files,
+            get("/dir/"),
+            is(200).has("Content-Type", "text/html; charset=utf-8").has("X-Content-Type-Options", "nosniff"),
+        ),
+        row(
+            "9110 8.3 what is missing",
+            Files,
+            get("/nowhere"),
+            is(404).has("Content-Type", "text/html; charset=utf-8").has("X-Content-Type-Options", "nosniff"),
+        ),
+        row(
+            "9110 8.3 a text of a handler's",
+            App,
+            get("/bare"),
+            is(200).has("Content-Type", "text/plain; charset=utf-8"),
+        ),
+        row(
+            "9110 8.3 of what a handler does not know nothing is said",
+            App,
+            get("/stream/empty"),
+            is(200).lacks("Content-Type"),
+        ),
+        row(
+            "9110 8.3 a refusal",
+            App,
+            get("/<"),
+            crate::row::last(400).has("Content-Type", "text/html; charset=utf-8"),
+        ),
+    ]);
+    rows
+}

@@ -18,18 +18,31 @@ def version(at):
 def publish(at, *numbers):
     """A registry with these versions of one package."""
     folder = at.root / "registry"
-    make(folder / "config.json", json.dumps({"dl": f"{at.site.url}/registry/crates/{{crate}}-{{version}}.crate"}).encode())
+    make(
+        folder / "config.json",
+        json.dumps({"dl": f"{at.site.url}/registry/crates/{{crate}}-{{version}}.crate"}).encode(),
+    )
     lines = []
     for number in numbers:
         packed = folder / "crates" / f"modest-sample-{number}.crate"
         if not packed.exists():
             source = at.folder(f"cargo-source-{number}") / f"modest-sample-{number}"
-            make(source / "Cargo.toml", f'[package]\nname = "modest-sample"\nversion = "{number}"\nedition = "2021"\n'.encode())
+            make(
+                source / "Cargo.toml",
+                f'[package]\nname = "modest-sample"\nversion = "{number}"\nedition = "2021"\n'.encode(),
+            )
             make(source / "src/lib.rs", b"")
             packed.parent.mkdir(exist_ok=True)
             with tarfile.open(packed, "w:gz") as tar:
                 tar.add(source, arcname=source.name)
-        entry = {"name": "modest-sample", "vers": number, "deps": [], "cksum": digest(packed), "features": {}, "yanked": False}
+        entry = {
+            "name": "modest-sample",
+            "vers": number,
+            "deps": [],
+            "cksum": digest(packed),
+            "features": {},
+            "yanked": False,
+        }
         lines.append(json.dumps(entry))
     make(folder / "mo/de/modest-sample", ("\n".join(lines) + "\n").encode(), age=DAY - len(numbers))
     at.settle("/registry/mo/de/modest-sample")
@@ -40,7 +53,10 @@ def check_sparse_registry(at):
     publish(at, "1.0.0")
     home, work = at.folder("cargo-home"), at.folder("cargo-work")
     make(home / "config.toml", f'[registries.ours]\nindex = "sparse+{at.site.url}/registry/"\n'.encode())
-    make(work / "Cargo.toml", b'[package]\nname = "work"\nversion = "0.1.0"\nedition = "2021"\n[dependencies]\nmodest-sample = { version = "1", registry = "ours" }\n')
+    make(
+        work / "Cargo.toml",
+        b'[package]\nname = "work"\nversion = "0.1.0"\nedition = "2021"\n[dependencies]\nmodest-sample = { version = "1", registry = "ours" }\n',
+    )
     make(work / "src/lib.rs", b"")
     environment = plain_environment(CARGO_HOME=str(home))
 

@@ -25,7 +25,15 @@ def check_install(at):
         tar.add(source, arcname="package")
     work = at.folder("npm-work")
     make(work / "package.json", b"{}")
-    words = ["npm", "install", "--no-audit", "--no-fund", "--cache", at.folder("npm-cache"), f"{at.site.url}/modest-sample-1.0.0.tgz"]
+    words = [
+        "npm",
+        "install",
+        "--no-audit",
+        "--no-fund",
+        "--cache",
+        at.folder("npm-cache"),
+        f"{at.site.url}/modest-sample-1.0.0.tgz",
+    ]
     at.run(words, cwd=work).good()
     same(at.run(["node", "-p", "require('modest-sample')"], cwd=work).good().text, "42\n", "what it says")
 

@@ -94,7 +94,10 @@ def follow(row, words, limit):
                 if "name" in told:
                     row.note(told["name"], told.get("why"))
         if not ended:
-            row.note("its script runs to its end", process.stderr.read().decode("utf-8", "replace")[-800:] or "it said nothing")
+            row.note(
+                "its script runs to its end",
+                process.stderr.read().decode("utf-8", "replace")[-800:] or "it said nothing",
+            )
     except Exception as error:
         row.note("its script runs to its end", what_went_wrong(error))
     finally:

@@ -106,7 +106,7 @@ fn pipelines() -> Vec<Row> {
             vec![say(
                 [head("/bare").then(ask("POST", "/echo").body("ab")), get("/stream").then(ask("DELETE", "/bare"))]
                     .concat(),
-                [is(200).to_head(), is(200).body("ab"), is(200).body("streamed"), is(204)],
+                [is(200).of_head(), is(200).body("ab"), is(200).body("streamed"), is(204)],
             )],
         ),
         talk(

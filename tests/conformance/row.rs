@@ -174,7 +174,7 @@ impl Want {
     }
 
     /// Of several answers: this one is to a HEAD.
-    pub fn to_head(mut self) -> Want {
+    pub fn of_head(mut self) -> Want {
         self.asked.head = true;
         self
     }

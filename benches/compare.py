@@ -73,6 +73,7 @@ def arguments():
 def install(programs):
     missing = [package for program, package in programs.items() if not shutil.which(program)]
     if missing:
+        subprocess.run(["apt-get", "update", "-qq"], check=True, stdout=subprocess.DEVNULL)
         subprocess.run(["apt-get", "install", "-y", "-qq", *missing], check=True, stdout=subprocess.DEVNULL)
 
 

@@ -4,13 +4,17 @@
 //! until another client was answered, which deadlocks, and is reported, wherever nobody is left at the door.
 //! `MODEL_SCHEDULES=40000 cargo test --release --test laws` runs more of them.
 //!
-//! That the check can fail was tried by hand; each of these was found within 2,000 schedules:
-//! - `Held::about_to_wait` without its look at the queue: `a_blocking_handler_stops_nobody`;
-//! - `Hands::before_handler` without its wake: `a_blocking_handler_stops_nobody`;
-//! - `Hands::sleep` without the second look at the rack and the queue: `a_blocking_handler_stops_nobody`;
-//! - `Seats::park` without the look at the note: `a_blocking_handler_stops_nobody`;
-//! - `Hands::stop` without the bell: `a_stop_reaches_everybody`;
-//! - `Slots::give_back` that frees the slot while somebody stands in line: `the_line_is_served`.
+//! That the check can fail was tried by hand; each of these was found within 40,000 schedules a test:
+//! - `Held::about_to_wait` without its look at the queue, `Hands::stop` without the bell, a sleeper that goes on
+//!   being the one who searches: `a_stop_reaches_everybody`;
+//! - `Hands::before_handler` without its wake, `Hands::wake_one` without the bell: `the_line_is_served`;
+//! - `Seats::park` without the look at the note, a tick that sees nothing, a standby that goes dormant without
+//!   looking once more: `a_blocking_handler_stops_nobody`;
+//! - `Held::drop` that says so only after the rack is unlocked (once a bug of ours; seldom: 100,000 schedules):
+//!   `a_stop_reaches_everybody`;
+//! - `Slots::give_back` that frees the slot while somebody stands in line: both of these.
+//!
+//! One look is there twice over: a sleeper that does not look again is saved by its first tick.
 
 #[allow(dead_code, reason = "the model does without what only the clock brings")]
 #[path = "../src/tcp/handover/mod.rs"]
@@ -43,6 +47,10 @@ mod sync {
 
         pub fn pop(&self) -> Option<T> {
             self.0.lock().unwrap().pop_front()
+        }
+
+        pub fn is_empty(&self) -> bool {
+            self.len() == 0
         }
 
         pub fn len(&self) -> usize {
@@ -315,7 +323,7 @@ fn wish() -> Wish {
 /// Half of the schedules by chance, half by priorities that change at few points (PCT), which finds what needs a long
 /// stretch of one thread at the wrong moment.
 fn check(name: &str, model: impl Fn() + Send + Sync + Clone + 'static) {
-    let schedules = std::env::var("MODEL_SCHEDULES").ok().and_then(|count| count.parse().ok()).unwrap_or(4000);
+    let schedules = std::env::var("MODEL_SCHEDULES").ok().and_then(|count| count.parse().ok()).unwrap_or(1000);
     println!("{name}: {schedules} schedules");
     shuttle::check_random(model.clone(), schedules / 2);
     shuttle::check_pct(model, schedules / 2, 4);

@@ -8,7 +8,7 @@ const LETTERS = "/files/alphabet.txt";
 const requests = [
   { name: "A page", method: "GET", path: "/" },
   { name: "Only its head", method: "HEAD", path: "/" },
-  { name: "Five letters of a file", method: "GET", path: LETTERS, headers: { Range: "bytes=7-11" } },
+  { name: "Five letters", method: "GET", path: LETTERS, headers: { Range: "bytes=7-11" } },
   { name: "A picture we know", method: "GET", path: PICTURE, before: knownTag },
   { name: "Past the end", method: "GET", path: LETTERS, headers: { Range: "bytes=9999-" } },
   { name: "What is not there", method: "GET", path: "/no-such-page" },

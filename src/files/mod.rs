@@ -1,6 +1,9 @@
 //! Floor 3: a directory. It uses only what any user of floor 2 can use: shared bytes, parts of files, a request's poll number.
 //! Each room uses only what stands below it.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing; // the way in for fuzz targets
+
 mod options; // how it is set up
 
 mod handler; // StaticFileHandler: find, judge, answer

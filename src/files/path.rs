@@ -147,8 +147,12 @@ impl Walk {
                 self.untidy = true;
             }
             // An escaped slash is part of a name, and no file has such a name.
-            _ if name.len() > LONGEST_NAME || name.contains(&b'/') => return Step::Missing,
-            _ => self.segments.push(name),
+            _ => {
+                // An escaped slash is part of a name, and no file has such a name.
+                let possible = name.len() <= LONGEST_NAME && !name.contains(&b'/');
+                self.segments.push(name); // `..` goes back over it all the same
+                return if possible { Step::On } else { Step::Missing };
+            }
         }
         Step::On
     }
@@ -267,6 +271,8 @@ mod tests {
             // nothing that could be there
             ("/a%2Fb", "Missing"),
             ("/%2F", "Missing"),
+            ("/%2F/../a", "Missing"),
+            ("/%2F/../../a", "Malformed"),
             ("/..%2F..%2Fetc/passwd", "Missing"),
             (&format!("/{long}"), "Missing"),
             (&deep, "Missing"),

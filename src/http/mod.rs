@@ -1,6 +1,9 @@
 //! Floor 2: meaning. HTTP/1.1 and 1.0 without a socket, a thread or a clock of its own.
 //! In the order a request walks them; each room uses only what stands below it.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing; // the way in for fuzz targets
+
 mod service; // Http: a handler and what rules its conversations
 
 mod conversation; // head, body, handler, answer, next

@@ -73,12 +73,12 @@ impl Response {
 
     /// 200 with `text/plain; charset=utf-8`.
     pub fn text(text: impl Into<Cow<'static, str>>) -> Response {
-        Response::typed("text/plain; charset=utf-8", text.into())
+        Response::typed(const { HeaderValue::from_static("text/plain; charset=utf-8") }, text.into())
     }
 
     /// 200 with `text/html; charset=utf-8`. What came from outside must be escaped before.
     pub fn html(page: impl Into<Cow<'static, str>>) -> Response {
-        Response::typed("text/html; charset=utf-8", page.into())
+        Response::typed(const { HeaderValue::from_static("text/html; charset=utf-8") }, page.into())
     }
 
     /// 200 with `application/octet-stream`.
@@ -328,12 +328,12 @@ impl Response {
         }
     }
 
-    fn typed(media_type: &'static str, text: Cow<'static, str>) -> Response {
+    fn typed(media_type: HeaderValue, text: Cow<'static, str>) -> Response {
         let content = match text {
             Cow::Borrowed(text) => Content::Static(text.as_bytes()),
             Cow::Owned(text) => Content::Bytes(text.into_bytes()),
         };
-        Response::with(content).known(header::CONTENT_TYPE, HeaderValue::from_static(media_type))
+        Response::with(content).known(header::CONTENT_TYPE, media_type)
     }
 
     /// A field of the server's own making.

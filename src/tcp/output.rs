@@ -92,23 +92,29 @@ impl Output {
     }
 
     /// What to write first: as many bytes from memory as lie in a row, or part of a file.
-    pub(super) fn first<'a>(&'a mut self, slices: &mut Vec<IoSlice<'a>>) -> First<'a> {
+    pub(super) fn first(&mut self) -> First<'_> {
         while self.pieces.front().is_some_and(|piece| piece.length() == self.written as u64) {
             self.drop_first();
         }
-        let mut skip = self.written;
-        for piece in self.pieces.iter_mut().take(SLICES) {
-            match piece {
-                Piece::Owned(bytes) => slices.push(IoSlice::new(&bytes[skip..])),
-                Piece::Shared { bytes, start, end } => slices.push(IoSlice::new(&(**bytes).as_ref()[*start..*end])),
-                Piece::File { file, start, length } if slices.is_empty() => {
-                    return First::File { file, start, length };
-                }
-                Piece::File { .. } => return First::Bytes { file_follows: true },
+        let skip = self.written;
+        let mut pieces = self.pieces.iter_mut();
+        let first = match pieces.next() {
+            None => return First::Nothing,
+            Some(Piece::File { file, start, length }) => return First::File { file, start, length },
+            Some(piece) => &piece.memory()[skip..],
+        };
+        match pieces.next() {
+            None => First::Bytes { bytes: first, file_follows: false },
+            Some(Piece::File { .. }) => First::Bytes { bytes: first, file_follows: true },
+            Some(second) => {
+                let mut slices = Vec::with_capacity(SLICES);
+                slices.push(IoSlice::new(first));
+                slices.push(IoSlice::new(second.memory()));
+                let more = pieces.take(SLICES - 2).take_while(|piece| !matches!(piece, Piece::File { .. }));
+                slices.extend(more.map(|piece| IoSlice::new(piece.memory())));
+                First::Slices(slices)
             }
-            skip = 0;
         }
-        if slices.is_empty() { First::Nothing } else { First::Bytes { file_follows: false } }
     }
 
     /// So many bytes from memory are written.
@@ -155,8 +161,10 @@ impl Output {
 pub(super) enum First<'a> {
     /// Nothing is owed.
     Nothing,
-    /// The slices handed back.
-    Bytes { file_follows: bool },
+    /// Bytes in one stretch; part of a file comes right behind them.
+    Bytes { bytes: &'a [u8], file_follows: bool },
+    /// Bytes in several stretches.
+    Slices(Vec<IoSlice<'a>>),
     /// Part of a file; both numbers move on as it is sent.
     File { file: &'a File, start: &'a mut u64, length: &'a mut u64 },
 }
@@ -171,6 +179,15 @@ impl Piece {
             Piece::Owned(bytes) => bytes.len() as u64,
             Piece::Shared { start, end, .. } => (end - start) as u64,
             Piece::File { length, .. } => *length,
+        }
+    }
+
+    /// The bytes of a piece that lies in memory.
+    fn memory(&self) -> &[u8] {
+        match self {
+            Piece::Owned(bytes) => bytes,
+            Piece::Shared { bytes, start, end } => &(**bytes).as_ref()[*start..*end],
+            Piece::File { .. } => &[],
         }
     }
 }

@@ -12,6 +12,7 @@ use socket2::{Domain, Protocol as Transport, SockRef, Socket, Type};
 
 use super::conversation::{IntoProtocol, Protocol};
 use super::engine::{Engine, Plan, Stats};
+use super::transport::NOT_SENT;
 use super::waiting_room::WaitingRoom;
 use super::workers;
 
@@ -56,10 +57,7 @@ struct Shared {
 }
 
 const BACKLOG: i32 = 1024;
-/// Of what has not been sent yet, the kernel keeps no more than this for a client: 200 that don't read cost it
-/// 800 MB otherwise.
-const NOT_SENT: u32 = 128 * 1024;
-/// Descriptors that are kept from clients, for files and for the program itself: so many, or an eighth.
+/// Descriptors that are kept from clients, for files and for the program itself: so many, or an eighth; never over half.
 const KEPT: u64 = 64;
 /// How long workers that have nothing to do any more may take to go home.
 const WAY_HOME: Duration = Duration::from_secs(1);
@@ -289,5 +287,6 @@ fn prepare(listener: &TcpListener) -> io::Result<()> {
 
 fn allowed_connections() -> usize {
     let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(files.saturating_sub((files / 8).max(KEPT)).max(1)).unwrap_or(usize::MAX)
+    let kept = (files / 8).max(KEPT).min(files / 2);
+    usize::try_from(files - kept).unwrap_or(usize::MAX).max(1)
 }

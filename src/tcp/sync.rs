@@ -27,6 +27,10 @@ impl<T> Queue<T> {
         self.draw.try_recv().ok()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.draw.is_empty()
+    }
+
     pub fn len(&self) -> usize {
         self.draw.len()
     }

@@ -103,6 +103,7 @@ pub struct Door {
     paused_until: Option<Instant>,
     pause: Duration,
     to_let_go: usize,
+    complained: Option<Instant>,
 }
 
 /// Who came in.
@@ -116,10 +117,18 @@ pub enum Entrance {
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const MOST_LET_GO: usize = 64;
+const COMPLAINTS: Duration = Duration::from_secs(60);
 
 impl Door {
     fn new(listener: TcpListener) -> Door {
-        Door { listener: Some(listener), knocked: true, paused_until: None, pause: FIRST_PAUSE, to_let_go: 1 }
+        Door {
+            listener: Some(listener),
+            knocked: true,
+            paused_until: None,
+            pause: FIRST_PAUSE,
+            to_let_go: 1,
+            complained: None,
+        }
     }
 
     /// Whether somebody may be waiting who can be let in now.
@@ -138,9 +147,7 @@ impl Door {
                     return Entrance::Client(stream, address);
                 }
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    self.knocked = false;
-                    self.to_let_go = 1;
-                    self.paused_until = None;
+                    self.nobody_is_left();
                     return Entrance::Nobody;
                 }
                 Err(err) if is_about_room(&err) => return Entrance::NoRoom(err),
@@ -150,11 +157,25 @@ impl Door {
         }
     }
 
-    /// Whether a client is waiting outside at this moment.
-    pub fn somebody_waits(&self) -> bool {
+    /// Whether a client is waiting outside at this moment. If none is, the next one knocks anew.
+    pub fn somebody_waits(&mut self) -> bool {
         let Some(listener) = &self.listener else { return false };
         let mut wait = [PollFd::new(listener, PollFlags::IN)];
-        rustix::event::poll(&mut wait, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|n| n > 0)
+        let no_time = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        match rustix::event::poll(&mut wait, Some(&no_time)) {
+            Ok(0) => {
+                self.nobody_is_left(); // or a full house would look for them again and again
+                false
+            }
+            Ok(_) => true,
+            Err(_) => false,
+        }
+    }
+
+    fn nobody_is_left(&mut self) {
+        self.knocked = false;
+        self.to_let_go = 1;
+        self.paused_until = None;
     }
 
     /// There is no room for a newcomer: how many resting clients are to be let go for those who wait.
@@ -165,12 +186,19 @@ impl Door {
         count
     }
 
-    /// Let nobody in for a while; the pause grows while there is no room. True at the first of a row.
-    pub fn pause(&mut self, now: Instant) -> bool {
-        let first = self.pause == FIRST_PAUSE;
+    /// Let nobody in for a while; the pause grows while there is no room.
+    pub fn pause(&mut self, now: Instant) {
         self.paused_until = Some(now + self.pause);
         self.pause = (2 * self.pause).min(LONGEST_PAUSE);
-        first
+    }
+
+    /// Whether it is time to tell the log that there is no room: once a minute is enough.
+    pub fn may_complain(&mut self, now: Instant) -> bool {
+        let due = self.complained.is_none_or(|last| now.saturating_duration_since(last) > COMPLAINTS);
+        if due {
+            self.complained = Some(now);
+        }
+        due
     }
 
     /// A descriptor is free again.

@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::client::Client;
 use super::connection::{Connection, Desk, Errand, Outcome, Pass};
 use super::engine::{Engine, Guest, HeldPoller};
-use super::handover::{Entry, Patience, Task, Wish};
+use super::handover::{Entry, Patience, Task, Wish, Worker};
 use super::input::Input;
 use super::output::Output;
 use super::transport::Transport;
@@ -22,11 +22,11 @@ const NEWCOMERS: usize = 64;
 
 /// Work until the end. `me`: the worker's number.
 pub fn work(engine: &Arc<Engine>, me: usize) {
-    let mut day = Day { engine, desk: Desk { input: Input::new(), output: Output::new() }, catch: Vec::new() };
-    let mut worker = engine.hands.arrive(me);
+    let desk = Desk { input: Input::new(), output: Output::new() };
+    let mut day = Day { engine, worker: engine.hands.arrive(me), desk, catch: Vec::new() };
     let mut now = Instant::now();
     loop {
-        match engine.hands.next(&mut worker, now) {
+        match engine.hands.next(&mut day.worker, now) {
             Task::Serve(guest) => now = day.serve(guest, now),
             Task::Wait(held) => now = day.wait(held),
             Task::Look(held) => now = day.look(held, now),
@@ -41,6 +41,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
 
 struct Day<'a> {
     engine: &'a Arc<Engine>,
+    worker: Worker,
     desk: Desk,
     catch: Vec<Guest>, // empty between polls
 }
@@ -148,7 +149,8 @@ impl Day<'_> {
     fn make_room(&mut self, held: &mut HeldPoller<'_>, now: Instant, why: &str) {
         let door = held.poller().door();
         let count = door.make_room();
-        if door.pause(now) {
+        door.pause(now);
+        if door.may_complain(now) {
             warn!("no room for more clients: {why}; those at rest are let go first");
         }
         self.engine.want_room();
@@ -199,7 +201,7 @@ impl Day<'_> {
         pass: &mut SlotPass<'_>,
         start: Instant,
     ) -> (Option<(Guest, Outcome)>, Instant) {
-        let cpu = self.engine.hands.measures_blocking().then(thread_time);
+        let cpu = self.engine.hands.measures_blocking(&mut self.worker).then(thread_time);
         let house = self.engine.house();
         let desk = &mut self.desk;
         let outcome = catch_unwind(AssertUnwindSafe(|| guest.turn(desk, pass, &house, start)));

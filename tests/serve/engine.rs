@@ -230,3 +230,23 @@ fn many_clients_at_once() {
     let stats = server.wait_for("all are gone", |stats| stats.connections == 0);
     assert_eq!((stats.accepted, stats.queued, stats.running), (3200, 0, 0));
 }
+
+#[test]
+fn a_full_house_with_nobody_waiting_outside_is_quiet() {
+    let server = serve(Raw(Script::default()), |server| server.workers(1).max_connections(2));
+    let (mut client, mut other) = (server.client(), server.client());
+    let mut polls = || loop {
+        server.wait_for("it waits", |stats| stats.parked >= 1 && stats.queued == 0);
+        let mut digits = [0; 11];
+        client.send("polls\n").stream.read_exact(&mut digits).unwrap();
+        match std::str::from_utf8(&digits).unwrap().trim_end().parse::<u64>().unwrap() {
+            0 => {} // these bytes were there before anybody had to wait for them
+            polls => return polls,
+        }
+    };
+    other.send("read 300\n");
+    let before = polls();
+    other.expect("late\n");
+    let polled = polls() - before;
+    assert!(polled < 50, "{polled} polls in 300 ms in which nothing happened");
+}

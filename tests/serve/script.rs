@@ -11,7 +11,8 @@ use modest::{Client, Conversation, Event, Next, Piece, Protocol, Stage, Turn};
 /// Lines, and what they do:
 /// `say X`: `X` comes back · `block X`: a handler that returns `done` once the gate X is open · `big N`: N bytes ·
 /// `file N M`: N bytes of a file that has M · `bye`: the end · `refuse`: the end, with the input left ·
-/// `abort` · `panic` · `panic late`: in the handler · `read N`: a stage of N ms in which `ok` is expected.
+/// `abort` · `panic` · `panic late`: in the handler · `read N`: a stage of N ms in which `ok` is expected ·
+/// `polls`: how often the server had polled when these bytes came, in ten digits; 0 if no poll brought them.
 #[derive(Clone, Default)]
 pub struct Script {
     pub greeting: Option<&'static str>,
@@ -98,6 +99,10 @@ impl Conversation for Talk {
             ["refuse"] => {
                 turn.output.bytes().extend_from_slice(b"refused\n");
                 return Next::Close;
+            }
+            ["polls"] => {
+                let polls = turn.poll.unwrap_or_default();
+                turn.output.bytes().extend_from_slice(format!("{polls:010}\n").as_bytes());
             }
             ["abort"] => return Next::Abort,
             ["panic"] => panic!("a turn panics, as it was told"),

@@ -1,5 +1,6 @@
 //! Ends of all kinds: from outside, from within, before the start, with clients in every place.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -66,6 +67,51 @@ fn the_grace_is_an_end_also_with_a_handler_inside() {
     // The handler's thread ends by itself; its client sees an end or the answer, and no hang.
     let _ = client.stream.set_read_timeout(Some(PATIENCE));
     let _ = client.read_to_end();
+}
+
+#[test]
+fn who_reads_slowly_holds_nobody_while_the_server_stops() {
+    let mut server = serve(Raw(Script::default()), |server| server.workers(1).grace(Duration::from_millis(200)));
+    let mut slow = [server.client(), server.client()];
+    slow[0].send("big 30000000\n");
+    slow[1].send("file 30000000 30000000\n");
+    server.wait_for("both are owed more than goes out", |stats| stats.parked == 2);
+    server.stopper.stop();
+    let took = server.wait_for_end();
+    // A worker that can't leave them alone can't go home either, and is waited for a second more.
+    assert!(took < Duration::from_millis(900), "{took:?} with a grace of 200 ms");
+}
+
+#[test]
+fn what_is_owed_to_a_slow_reader_is_sent_within_the_grace() {
+    let mut server = serve(Raw(Script::default()), |server| server.workers(1).grace(PATIENCE));
+    let mut slow = server.client();
+    slow.send("big 30000000\n");
+    server.wait_for("it is owed more than goes out", |stats| stats.parked == 1);
+    server.stopper.stop();
+    while TcpStream::connect(server.address).is_ok() {}
+    assert_eq!(slow.read_to_end().len(), 30_000_000);
+    assert!(server.wait_for_end() < PATIENCE / 2);
+}
+
+#[test]
+fn who_has_just_come_may_still_ask() {
+    // It has half a second for that: on a machine that stands still for so long, another round is tried.
+    let answered = (0..5).any(|_| {
+        let script = Script::default();
+        let mut server = serve(Raw(script.clone()), |server| server.workers(1).grace(PATIENCE));
+        let (mut client, mut witness) = (server.client(), server.client());
+        witness.send("say x\nread 20000\n").expect("x\n");
+        server.wait_for("both have come", |stats| stats.parked == 2);
+        server.stopper.stop();
+        witness.expect_end(); // now the other one has heard of the stop as well, or is about to
+        let _ = client.stream.write_all(b"say me\n");
+        let mut answer = [0; 3];
+        let answered = client.stream.read_exact(&mut answer).is_ok() && &answer == b"me\n";
+        server.wait_for_end();
+        answered
+    });
+    assert!(answered, "closed without a chance");
 }
 
 #[test]

@@ -8,7 +8,8 @@ mod bodies; // how long the body is, chunks, limits, files
 mod connections; // keep, close, pipelines, stops, lateness
 mod expect; // 100-continue
 mod fields; // field lines, Host
+mod grammar; // a second reading of the grammar of a head
 mod handlers; // what users write: methods, errors, panics, logs
-mod model; // a second reading of the grammar, and properties
+mod model; // both readings agree, and properties
 mod request_lines; // methods, targets, versions
 mod requests; // what a handler sees

@@ -31,6 +31,8 @@ fn lines() {
         ("a space in the target", "GET /a b HTTP/1.1", Refused(400)),
         ("white space before a HEAD, which is none then", " HEAD / HTTP/1.1", Refused(400)),
         ("white space at the beginning", "\tGET / HTTP/1.1", Refused(400)),
+        ("white space before a HEAD, which is none", " HEAD / HTTP/1.1", Refused(400)),
+        ("a bare line end before a HEAD, which is none", "\rHEAD / HTTP/1.1", Refused(400)),
         // Versions (section 2.3)
         ("a later 1.x", "GET / HTTP/1.2", Kept("")),
         ("HTTP/1.9", "GET / HTTP/1.9", Kept("")),

@@ -94,9 +94,11 @@ fn is_head(mut bytes: &[u8]) -> bool {
     bytes.starts_with(b"HEAD ")
 }
 
-/// What stands where a request line should, for the log.
-fn first_line(bytes: &[u8]) -> String {
-    let bytes = bytes.trim_ascii_start();
+/// What stands where a request line should, for the log; empty lines before it are skipped.
+fn first_line(mut bytes: &[u8]) -> String {
+    while let Some(rest) = bytes.strip_prefix(b"\r\n") {
+        bytes = rest;
+    }
     let end = bytes.iter().position(|byte| b"\r\n".contains(byte)).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end.min(LONGEST_LOGGED)]).into_owned()
 }

@@ -13,17 +13,21 @@
 //! 5. *User code runs in a slot*, and none while the poller or a lock is held. See [`Slots`].
 //! 6. *Guards.* The poller is laid back when dropped, also in a panic.
 
-mod seats;
-mod slots;
+mod seats; // who waits for what, until when
+mod sleepers; // workers with nothing to do
+
+mod pace; // how long turns take
+mod slots; // at most so many turns may block
 
 use std::time::{Duration, Instant};
 
+use pace::Pace;
 pub use seats::{Mark, Parked, Seats, Token, Wish};
+use sleepers::{Berth, Sleepers};
 pub use slots::{Entry, Slots};
 
 use super::sync::{
-    AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, Queue, Thread, current,
-    fence, park, park_timeout,
+    AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, Queue, current, fence,
 };
 
 /// Wakes whoever waits inside the poll.
@@ -48,6 +52,7 @@ pub struct Worker {
     me: usize,
     woken: bool,
     rested: bool, // went dormant after its ticks, and was not woken since
+    turns: u32,
 }
 
 /// The hand-overs. Shared by all workers.
@@ -74,25 +79,12 @@ pub struct Hands<C, P, B> {
     cores: usize,
 }
 
-#[derive(Default)]
-struct Sleepers {
-    asleep: Vec<usize>, // the latest to lie down is the first to be woken: its caches are warm
-    standby: Option<usize>,
-}
-
-struct Berth {
-    thread: Mutex<Option<Thread>>,
-    woken: AtomicBool,
-}
-
 const RUNNING: u8 = 0;
 const STOPPING: u8 = 1;
 const OVER: u8 = 2;
 
 const DRAWS_BETWEEN_POLLS: u64 = 64;
 const TIME_BETWEEN_POLLS: Duration = Duration::from_millis(1);
-const TICK: Duration = Duration::from_millis(1);
-const QUIET_TICKS: u32 = 4;
 
 impl<C, P, B: Bell> Hands<C, P, B> {
     /// Hands for so many workers, on so many cores, with the poller on the rack.
@@ -105,7 +97,7 @@ impl<C, P, B: Bell> Hands<C, P, B> {
             polling: AtomicBool::new(false),
             bell,
             sleepers: Mutex::new(Sleepers::default()),
-            berths: (0..workers).map(|_| Berth { thread: Mutex::new(None), woken: AtomicBool::new(false) }).collect(),
+            berths: (0..workers).map(|_| Berth::default()).collect(),
             searching: AtomicBool::new(false),
             ticking: AtomicBool::new(false),
             state: AtomicU8::new(RUNNING),
@@ -125,7 +117,7 @@ impl<C, P, B: Bell> Hands<C, P, B> {
     /// A worker comes to work, on its own thread.
     pub fn arrive(&self, me: usize) -> Worker {
         *lock(&self.berths[me].thread) = Some(current());
-        Worker { me, woken: false, rested: false }
+        Worker { me, woken: false, rested: false, turns: 0 }
     }
 
     /// What this worker does next; sleeps while there is nothing.
@@ -216,9 +208,11 @@ impl<C, P, B: Bell> Hands<C, P, B> {
         self.pace.turn_took(wall, blocked);
     }
 
-    /// Whether it is worth measuring how much of a turn is blocked.
-    pub fn measures_blocking(&self) -> bool {
-        self.pace.mean() > MEASURED_OVER
+    /// Whether to measure how much of this turn is blocked: one in eight, and only while turns are long.
+    /// (Each time it costs two system calls: on a busy machine, where turns seem long, 7 % of a small request.)
+    pub fn measures_blocking(&self, worker: &mut Worker) -> bool {
+        worker.turns = worker.turns.wrapping_add(1);
+        worker.turns.is_multiple_of(8) && self.pace.is_measured()
     }
 
     /// A descriptor is free again, or somebody else wants the poller to look up: if somebody waits in it, it rings.
@@ -275,7 +269,7 @@ impl<C, P, B: Bell> Hands<C, P, B> {
     }
 
     fn poll_is_overdue(&self, now: Instant) -> bool {
-        if !self.racked.load(Ordering::Relaxed) || self.queue.len() == 0 {
+        if !self.racked.load(Ordering::Relaxed) || self.queue.is_empty() {
             return false; // somebody polls, or nothing would be put before the poll
         }
         let drawn = self.draws.load(Ordering::Relaxed).wrapping_sub(self.draws_at_poll.load(Ordering::Relaxed));
@@ -300,141 +294,6 @@ impl<C, P, B: Bell> Hands<C, P, B> {
             self.searching.store(false, Ordering::SeqCst);
             self.wake_for_need();
         }
-    }
-
-    /// Wake somebody if what waits in the queue is worth it.
-    pub fn wake_for_need(&self) {
-        if self.needs_a_hand(self.queue.len()) {
-            self.wake_one();
-        }
-    }
-
-    fn needs_a_hand(&self, waiting: usize) -> bool {
-        // Handlers that burn CPU gain nothing from more threads than cores; then only the tick wakes.
-        self.pace.is_worth_a_wake(waiting)
-            && (self.awake.load(Ordering::Relaxed) < self.cores + self.pace.running_long() || self.pace.blocks())
-    }
-
-    /// Wake one sleeper, or else whoever waits in the poll. One at a time.
-    fn wake_one(&self) {
-        if self.searching.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        match self.next_sleeper() {
-            Some(sleeper) => self.wake(sleeper),
-            None => {
-                self.searching.store(false, Ordering::SeqCst);
-                self.ring_if_polling();
-            }
-        }
-    }
-
-    /// The sleeper to be woken first, off the list; the standby last.
-    fn next_sleeper(&self) -> Option<usize> {
-        let mut sleepers = lock(&self.sleepers);
-        sleepers.asleep.pop().or_else(|| {
-            self.ticking.store(false, Ordering::SeqCst);
-            sleepers.standby.take()
-        })
-    }
-
-    fn wake(&self, sleeper: usize) {
-        let berth = &self.berths[sleeper];
-        berth.woken.store(true, Ordering::SeqCst);
-        if let Some(thread) = &*lock(&berth.thread) {
-            thread.unpark();
-        }
-    }
-
-    /// Something waits for a worker: what a sleeper looks at once more after it said that it sleeps.
-    fn something_waits(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.racked.load(Ordering::SeqCst) || self.queue.len() > 0 || self.is_over()
-    }
-
-    fn sleep(&self, worker: &mut Worker) {
-        if std::mem::take(&mut worker.woken) {
-            self.searching.store(false, Ordering::SeqCst);
-        }
-        self.berths[worker.me].woken.store(false, Ordering::SeqCst);
-        let ticks = {
-            let mut sleepers = lock(&self.sleepers);
-            let ticks = !worker.rested && sleepers.standby.is_none();
-            if ticks {
-                sleepers.standby = Some(worker.me);
-                self.ticking.store(true, Ordering::SeqCst);
-            } else {
-                sleepers.asleep.push(worker.me);
-            }
-            ticks
-        };
-        self.awake.fetch_sub(1, Ordering::SeqCst);
-        if ticks && !self.something_waits() {
-            self.stand_by(worker);
-        } else if !self.something_waits() {
-            self.lie_until_woken(worker.me);
-        }
-        self.get_up(worker);
-        self.awake.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn lie_until_woken(&self, me: usize) {
-        while !self.berths[me].woken.load(Ordering::SeqCst) {
-            park();
-        }
-    }
-
-    /// Sleep by the tick, and go to work where the poller has lain, or the queue has stood, since the last one:
-    /// then a handler is blocking. After some quiet ticks: sleep soundly.
-    fn stand_by(&self, worker: &mut Worker) {
-        let mut seen = self.progress();
-        let mut quiet = 0;
-        while quiet < QUIET_TICKS {
-            park_timeout(TICK);
-            if self.berths[worker.me].woken.load(Ordering::SeqCst) {
-                return;
-            }
-            self.pace.count_long(lock(&self.slots).longer_than(LONG, Instant::now()));
-            let progress = self.progress();
-            let poller_lay = self.racked.load(Ordering::SeqCst) && progress.0 == seen.0;
-            let queue_stood = self.queue.len() > 0 && progress.1 == seen.1;
-            if poller_lay || queue_stood || self.is_over() {
-                return;
-            }
-            quiet = if progress == seen { quiet + 1 } else { 0 };
-            seen = progress;
-        }
-        worker.rested = true;
-        {
-            let mut sleepers = lock(&self.sleepers);
-            if sleepers.standby != Some(worker.me) {
-                return; // woken this moment
-            }
-            sleepers.standby = None;
-            self.ticking.store(false, Ordering::SeqCst);
-            sleepers.asleep.push(worker.me);
-        }
-        if !self.something_waits() {
-            self.lie_until_woken(worker.me);
-        }
-    }
-
-    /// Strike oneself off the list; whoever is no longer on it was woken, and searches.
-    fn get_up(&self, worker: &mut Worker) {
-        let mut sleepers = lock(&self.sleepers);
-        if sleepers.standby == Some(worker.me) {
-            sleepers.standby = None;
-            self.ticking.store(false, Ordering::SeqCst);
-        } else if let Some(at) = sleepers.asleep.iter().position(|sleeper| *sleeper == worker.me) {
-            sleepers.asleep.remove(at);
-        } else {
-            worker.woken = true;
-            worker.rested = false;
-        }
-    }
-
-    fn progress(&self) -> (u64, u64) {
-        (self.polls.load(Ordering::Relaxed), self.draws.load(Ordering::Relaxed))
     }
 }
 
@@ -463,7 +322,7 @@ impl<C, P, B: Bell> Held<'_, C, P, B> {
         fence(Ordering::SeqCst);
         let deadline = hands.seats().wait_for();
         let line = hands.slots().deadline();
-        if hands.queue.len() > 0 || hands.is_over() {
+        if !hands.queue.is_empty() || hands.is_over() {
             return Patience::None;
         }
         Patience::Until(deadline.into_iter().chain(line).min())
@@ -492,60 +351,11 @@ impl<C, P, B: Bell> Held<'_, C, P, B> {
 
 impl<C, P, B: Bell> Drop for Held<'_, C, P, B> {
     fn drop(&mut self) {
-        *lock(&self.hands.rack) = self.poller.take();
+        // Under the lock: a word given later could outlive the poller's next departure, and sleepers would find no rest.
+        let mut rack = lock(&self.hands.rack);
+        *rack = self.poller.take();
         self.hands.racked.store(true, Ordering::SeqCst);
     }
-}
-
-/// How long turns take, and what that says about waking: one number decides every wake.
-#[derive(Default)]
-struct Pace {
-    mean: AtomicU64,    // of a turn, in ns, moving by 1/64
-    blocked: AtomicU64, // of the part of a turn spent off the processor, likewise
-    long: AtomicUsize,  // handlers that had run for over 1 ms at the last tick
-}
-
-/// A wake costs 3 to 8 µs. Measured at 8 connections, CPU a request by this limit: 0 or 10 µs 7.1 µs; 25: 6.0; 50 to 300: 5.8.
-const WORTH_A_WAKE: Duration = Duration::from_micros(50);
-const LONGEST_COUNTED: Duration = Duration::from_millis(10);
-const MEASURED_OVER: Duration = Duration::from_micros(20);
-const LONG: Duration = Duration::from_millis(1);
-
-impl Pace {
-    fn turn_took(&self, wall: Duration, blocked: Option<Duration>) {
-        approach(&self.mean, wall);
-        if let Some(blocked) = blocked {
-            approach(&self.blocked, blocked);
-        }
-    }
-
-    fn mean(&self) -> Duration {
-        Duration::from_nanos(self.mean.load(Ordering::Relaxed))
-    }
-
-    fn is_worth_a_wake(&self, waiting: usize) -> bool {
-        self.mean.load(Ordering::Relaxed).saturating_mul(waiting as u64) > WORTH_A_WAKE.as_nanos() as u64
-    }
-
-    fn blocks(&self) -> bool {
-        let mean = self.mean.load(Ordering::Relaxed);
-        mean > MEASURED_OVER.as_nanos() as u64 && self.blocked.load(Ordering::Relaxed) > mean / 4
-    }
-
-    fn running_long(&self) -> usize {
-        self.long.load(Ordering::Relaxed)
-    }
-
-    fn count_long(&self, count: usize) {
-        self.long.store(count, Ordering::Relaxed);
-    }
-}
-
-/// Two workers may overwrite each other here: a mean of 64 does not mind.
-fn approach(mean: &AtomicU64, value: Duration) {
-    let value = value.min(LONGEST_COUNTED).as_nanos() as i64;
-    let old = mean.load(Ordering::Relaxed) as i64;
-    mean.store((old + (value - old) / 64) as u64, Ordering::Relaxed);
 }
 
 /// A panic under a lock can't leave these halfway: each is changed by steps that don't panic.

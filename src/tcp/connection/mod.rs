@@ -1,7 +1,10 @@
 //! One client: write what is owed, ask the conversation, read what it wants; a fair share a turn, never waiting.
 //!
-//! Called by `workers`, a turn at a time; uses `transport` for bytes and the stair for meaning.
+//! Called by `workers`, a turn at a time; `waiting` is the part of it that has nothing to do just now, or never again;
+//! it uses `transport` for bytes and the stair for meaning.
 //! What becomes of it afterwards is an [`Outcome`]; it parks, queues and enters slots by its worker's hands.
+
+mod waiting;
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -97,10 +100,6 @@ pub struct House<'a> {
     pub stopping: bool,
 }
 
-/// How long a closing client may go on sending after the last byte was written to it.
-const LINGER: Duration = Duration::from_secs(2);
-/// Who was answered this lately may have sent its next request already when the server stops.
-const LAST_REQUEST: Duration = Duration::from_millis(500);
 /// Bytes a turn may move in each direction, and how often it may ask the conversation.
 const SHARE: usize = 512 * 1024;
 const QUESTIONS: usize = 64;
@@ -165,7 +164,8 @@ impl<S: Seat> Connection<S> {
     /// Take a turn.
     pub fn turn(&mut self, desk: &mut Desk, pass: &mut dyn Pass, house: &House<'_>, now: Instant) -> Outcome {
         self.unpack(desk);
-        let mut turn = TurnAtDesk { desk, pass, house, now, share: SHARE, questions: QUESTIONS, has_read: false };
+        let mut turn =
+            TurnAtDesk { desk, pass, house, now, wall: None, share: SHARE, questions: QUESTIONS, has_read: false };
         let outcome = self.walk(&mut turn);
         self.pack(desk, &outcome);
         outcome
@@ -302,7 +302,7 @@ impl<S: Seat> Connection<S> {
     fn ask_in_slot(&mut self, turn: &mut TurnAtDesk<'_>) {
         self.ask(turn);
         self.poll = None; // what the disk says now may be older than the next request
-        turn.now = Instant::now();
+        (turn.now, turn.wall) = (Instant::now(), None); // a handler may take its time
     }
 
     fn tell(&mut self, event: Event, turn: &mut TurnAtDesk<'_>) {
@@ -392,95 +392,6 @@ impl<S: Seat> Connection<S> {
         }
     }
 
-    /// There is nothing to read: park; but the first time after a stop, see to that first. `None`: go on.
-    fn wait(&mut self, turn: &mut TurnAtDesk<'_>, blocked: bool) -> Option<Outcome> {
-        if self.read_deadline().is_some_and(|deadline| deadline <= turn.now) && !blocked {
-            return self.run(Errand::Late, turn); // a steady drip may never be found waiting
-        }
-        if !turn.house.stopping || self.told == Told::Yes {
-            return Some(self.park(turn, blocked));
-        }
-        if self.told == Told::No {
-            self.sweep();
-            return None;
-        }
-        self.told = Told::Yes;
-        match self.next {
-            Next::Read { .. } => self.tell(Event::Stopping, turn),
-            _ if blocked || self.last_request_is_open(turn.now) => {}
-            _ => self.next = Next::Close,
-        }
-        None
-    }
-
-    fn park(&mut self, turn: &TurnAtDesk<'_>, blocked: bool) -> Outcome {
-        let reads = !blocked || self.may_read_while_owing(turn);
-        let resting = matches!(self.next, Next::Rest { .. }) && !blocked;
-        let reading_deadline = if reads { self.read_deadline() } else { None };
-        Outcome::Park(Wish {
-            mark: Mark { readable: reads, writable: blocked, closed: false },
-            deadline: reading_deadline.into_iter().chain(self.write_deadline(turn)).min(),
-            resting: resting.then_some(self.since),
-            told: self.told == Told::Yes,
-        })
-    }
-
-    /// When the stage, or the rest, is over.
-    fn read_deadline(&self) -> Option<Instant> {
-        match self.next {
-            Next::Rest { .. } if self.told == Told::Yes => Some(self.wrote? + LAST_REQUEST),
-            Next::Read { within, .. } | Next::Rest { within } => self.since.checked_add(within?),
-            _ => None,
-        }
-    }
-
-    fn write_deadline(&self, turn: &TurnAtDesk<'_>) -> Option<Instant> {
-        self.blocked_since?.checked_add(turn.house.write_timeout)
-    }
-
-    fn last_request_is_open(&self, now: Instant) -> bool {
-        self.wrote.is_some_and(|wrote| now < wrote + LAST_REQUEST)
-    }
-
-    /// All is written: the end, at once where the client has surely read it or never will, else half-closed first.
-    /// `None`: linger.
-    fn close(&mut self, turn: &mut TurnAtDesk<'_>) -> Option<Outcome> {
-        let input = &turn.desk.input;
-        let all_used = input.is_empty() && !self.mark.readable;
-        let unread_is_likely = self.wrote.is_some_and(|wrote| turn.now < wrote + LINGER);
-        if input.ended() || all_used || !unread_is_likely || self.transport.shut_down_writing().is_err() {
-            return Some(Outcome::Gone);
-        }
-        self.lingering = true;
-        self.mark.readable = true;
-        None
-    }
-
-    /// Half-closed: what the client still sends is read and forgotten, until it has read the end, or time is up.
-    fn linger(&mut self, turn: &mut TurnAtDesk<'_>) -> Outcome {
-        while turn.share > 0 {
-            turn.desk.input.clear();
-            match turn.desk.input.fill(|room| self.transport.read(room)) {
-                Ok((0, _)) => return Outcome::Gone,
-                Ok((count, _)) => turn.share = turn.share.saturating_sub(count),
-                Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {
-                    return Outcome::Park(Wish {
-                        mark: Mark { readable: true, writable: false, closed: false },
-                        deadline: self.linger_deadline(),
-                        resting: None,
-                        told: true,
-                    });
-                }
-                Err(_) => return Outcome::Gone,
-            }
-        }
-        if self.linger_deadline().is_none_or(|deadline| deadline <= turn.now) { Outcome::Gone } else { Outcome::Queue }
-    }
-
-    fn linger_deadline(&self) -> Option<Instant> {
-        self.wrote.map(|wrote| wrote + LINGER)
-    }
-
     fn fail_to_send(&mut self, turn: &mut TurnAtDesk<'_>) -> Outcome {
         self.tell(Event::SendFailed, turn);
         Outcome::Gone
@@ -507,6 +418,7 @@ struct TurnAtDesk<'a> {
     pass: &'a mut dyn Pass,
     house: &'a House<'a>,
     now: Instant,
+    wall: Option<SystemTime>, // the same moment, once it was asked for
     share: usize,
     questions: usize,
     has_read: bool,
@@ -520,7 +432,7 @@ impl TurnAtDesk<'_> {
             output: &mut self.desk.output,
             client,
             now: self.now,
-            wall: SystemTime::now(),
+            wall: *self.wall.get_or_insert_with(SystemTime::now),
             stopping: self.house.stopping,
             poll,
         }

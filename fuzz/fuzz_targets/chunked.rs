@@ -1,0 +1,35 @@
+//! A chunked body: any split gives the same body, and it is the one that a plain reading gives.
+#![no_main]
+
+#[path = "../model.rs"]
+mod model;
+
+use libfuzzer_sys::fuzz_target;
+use model::Chunked;
+use modest::fuzzing;
+
+fuzz_target!(|bytes: &[u8]| {
+    let whole = fuzzing::chunked(bytes, [bytes.len()], 64 * 1024);
+    assert_eq!(fuzzing::chunked(bytes, 0..=bytes.len(), 64 * 1024), whole, "byte by byte");
+    assert_eq!(fuzzing::chunked(bytes, model::cuts(bytes), 7), whole, "in pieces, and to a file");
+    match (whole, model::chunked(bytes)) {
+        (Ok(Some((used, body))), expected) => assert_eq!(Chunked::Whole(used, body), expected),
+        (Err(status), Chunked::Whole(..)) => assert!(is_long(bytes), "refused with {status}"),
+        // A size that no body here may have is refused before its bytes come.
+        (Ok(None), expected) => assert!(expected != Chunked::Bad || has_bare_end(bytes), "{expected:?}"),
+        (Err(_), Chunked::Bad | Chunked::Partial) => {}
+    }
+});
+
+/// Whether a limit may have been met.
+fn is_long(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split(|&byte| byte == b'\n');
+    lines.any(|line| line.len() > 4000)
+        || bytes.windows(2).filter(|two| two == b"\r\n").count() > 100
+        || bytes.len() > 16_000
+}
+
+/// The plain reading sees a line as bad when it is whole; ours too, so this never excuses anything but half lines.
+fn has_bare_end(bytes: &[u8]) -> bool {
+    !bytes.ends_with(b"\r\n")
+}

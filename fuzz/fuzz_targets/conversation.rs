@@ -1,0 +1,129 @@
+//! A whole conversation in memory: whatever bytes come, however they are cut, there is one answer a request, each is
+//! sound, each speaks of what a plain reading finds in its place, and the connection ends where its last answer says so.
+#![no_main]
+
+#[path = "../../tests/talk/grammar.rs"]
+mod grammar;
+#[path = "../model.rs"]
+mod model;
+#[path = "../../tests/talk/peer.rs"]
+#[allow(dead_code)]
+mod peer;
+
+use std::sync::{Arc, Mutex};
+
+use libfuzzer_sys::fuzz_target;
+use modest::{Event, Http, LogRecord, Next, Request, RequestHandler, Response, Result};
+use peer::{Answer, Peer};
+
+fuzz_target!(|data: &[u8]| {
+    // The first byte says what rules the conversation.
+    let Some((&rules, wire)) = data.split_first() else { return };
+    let whole = talk(rules, wire, &[wire.len()]);
+    compare_with_the_model(&whole, wire);
+    assert_eq!(talk(rules, wire, &model::cuts(wire)), whole, "in pieces");
+    if wire.len() < 1000 {
+        let all: Vec<usize> = (0..=wire.len()).collect();
+        assert_eq!(talk(rules, wire, &all), whole, "byte by byte");
+    }
+});
+
+/// Answers with what it was asked, and notes what was logged.
+#[derive(Clone, Default)]
+struct Mirror(Arc<Mutex<Vec<(String, u16)>>>);
+
+impl RequestHandler for Mirror {
+    fn handle(&self, request: &Request) -> Result<Response> {
+        let body = [request.method().as_str().as_bytes(), b" ", request.target().as_bytes(), b"\n", &request.bytes()?]
+            .concat();
+        Ok(match request.target().len() % 3 {
+            0 => Response::stream(std::io::Cursor::new(body)),
+            _ => Response::bytes(body),
+        })
+    }
+
+    fn log_request(&self, record: &LogRecord<'_>) {
+        self.0.lock().unwrap().push((record.request_line.to_owned(), record.status.as_u16()));
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Talk {
+    answers: Vec<Answer>,
+    methods: Vec<bool>,
+    open: bool,
+    /// Whether what ended it, if anything did, was a piece of ours at the end and no byte of the client's.
+    pushed: bool,
+}
+
+fn talk(rules: u8, wire: &[u8], ends: &[usize]) -> Talk {
+    let mirror = Mirror::default();
+    let mut http = Http::new(mirror.clone()).body_folder("/dev/shm").chunked_bodies(rules & 1 == 0);
+    if rules & 2 != 0 {
+        http = http.request_line_limit(64).head_limit(256).field_limit(4).body_limit(100);
+    }
+    if rules & 4 != 0 {
+        http = http.body_memory(8);
+    }
+    let mut peer = Peer::new(&http);
+    let mut sent = 0;
+    for &end in ends {
+        peer.send(&wire[sent..end]);
+        sent = end;
+    }
+    let was_open = peer.is_open();
+    let before = peer.said.len();
+    match rules >> 3 & 3 {
+        1 if was_open => drop(peer.end()),
+        2 if matches!(peer.next, Next::Read { .. }) => drop(peer.late()),
+        3 if matches!(peer.next, Next::Read { .. }) => drop(peer.event(Event::Stopping)),
+        _ => {}
+    }
+    let logged = mirror.0.lock().unwrap().clone();
+    let heads: Vec<usize> = (0..logged.len()).filter(|&number| logged[number].0.starts_with("HEAD ")).collect();
+    let answers = Answer::all(&peer.said, &heads);
+    let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    assert_eq!(statuses, logged.iter().map(|(_, status)| *status).collect::<Vec<_>>(), "one answer a request");
+    let last = answers.len().wrapping_sub(1);
+    for (number, answer) in answers.iter().enumerate() {
+        assert!(answer.field("date").is_some() && answer.field("server").is_some(), "{answer:?}");
+        let says_close = answer.field("connection") == Some("close");
+        assert!(!says_close || number == last && !peer.is_open(), "goes on after {answer:?}");
+    }
+    let pushed = was_open && !peer.is_open();
+    if !peer.is_open() && !pushed {
+        assert!(
+            answers.last().is_some_and(|answer| answer.field("connection") == Some("close")),
+            "closed without a word"
+        );
+    }
+    if pushed && peer.said.len() > before {
+        assert_eq!(answers.last().and_then(|answer| answer.field("connection")), Some("close"));
+    }
+    let methods = logged.iter().map(|(line, _)| line.starts_with("HEAD ")).collect();
+    Talk { answers, methods, open: peer.is_open(), pushed }
+}
+
+/// Each request that was heeded stands where a plain reading finds one, and its body is that one's: nothing is hidden
+/// in another's body, and nothing is taken for a request that is none.
+fn compare_with_the_model(talk: &Talk, wire: &[u8]) {
+    let mut rest = wire;
+    for (answer, is_head) in talk.answers.iter().zip(&talk.methods) {
+        // Ranges and conditions have answers of their own; what else is no 200 is a refusal, and the last answer.
+        if !matches!(answer.status, 200 | 204 | 206 | 304 | 412 | 416) {
+            assert_eq!(answer.field("connection"), Some("close"), "{answer:?}");
+            return;
+        }
+        let whole = model::request(rest).expect("what was answered was whole");
+        let head = String::from_utf8_lossy(&whole.head).into_owned();
+        let mut words = head.split(' ');
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let is_ping = method == "OPTIONS";
+        assert!(is_ping || grammar::model_takes(&whole.head), "answered: {head:?}");
+        if answer.status == 200 && !is_head {
+            let expected = [method.as_bytes(), b" ", target.as_bytes(), b"\n", &whole.body].concat();
+            assert_eq!(answer.body, expected, "{head:?}");
+        }
+        rest = &rest[whole.used..];
+    }
+}

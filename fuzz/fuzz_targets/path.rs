@@ -1,0 +1,151 @@
+//! Paths: a plain reading agrees on what is asked for; nothing outside the folder is ever sent; no redirect leads to
+//! another host, nor to a second one.
+#![no_main]
+
+#[path = "../../tests/talk/peer.rs"]
+#[allow(dead_code)]
+mod peer;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use modest::fuzzing::{self, Resolved};
+use modest::{Http, LogRecord, Request, RequestHandler, Response, Result, StaticFileHandler};
+use peer::{Answer, Peer};
+
+fuzz_target!(|data: &[u8]| {
+    // Anything but blanks and controls may come this far: `Request::new` lets less through.
+    let Ok(raw) = std::str::from_utf8(data) else { return };
+    let mounted = raw.len() % 5 == 0;
+    let mount = if mounted { vec![b"a".to_vec()] } else { vec![] };
+    let resolved = fuzzing::resolve(raw, &mount);
+    match &resolved {
+        Resolved::Path { bytes, slash, .. } => {
+            let expected = plain(raw).expect("a path");
+            assert!(expected.starts_with(&mount));
+            assert_eq!(*bytes, expected[mount.len()..].join(&b'/'), "{raw:?}");
+            assert_eq!(*slash, raw.ends_with('/'), "{raw:?}");
+            let sound = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
+            assert!(bytes.is_empty() || bytes.split(|&byte| byte == b'/').all(sound), "{raw:?}");
+        }
+        Resolved::Moved(location) => {
+            check_location(location);
+            assert_eq!(plain(location), plain(raw), "{raw:?} moved to {location:?}");
+            assert!(
+                matches!(fuzzing::resolve(location, &mount), Resolved::Path { .. }),
+                "{raw:?} goes round: {location:?}"
+            );
+        }
+        Resolved::Missing => {}
+        Resolved::Malformed => assert!(plain(raw).is_none(), "{raw:?} is a path"),
+    }
+    ask(raw);
+});
+
+/// A path on this host: one slash, printable ASCII, nothing a browser takes for a second slash.
+fn check_location(location: &str) {
+    assert!(location.starts_with('/') && !location.starts_with("//"), "{location:?}");
+    assert!(location.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'), "{location:?}");
+}
+
+/// Split, decoded once, dots resolved (RFC 3986, section 5.2.4); `None`: no path, or above the top.
+fn plain(raw: &str) -> Option<Vec<Vec<u8>>> {
+    let mut names: Vec<Vec<u8>> = Vec::new();
+    for segment in raw.strip_prefix('/')?.split('/') {
+        let mut name = Vec::new();
+        let mut rest = segment.as_bytes();
+        while let [first, after @ ..] = rest {
+            rest = after;
+            if *first != b'%' {
+                name.push(*first);
+                continue;
+            }
+            let digits = rest.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
+            name.push(u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap());
+            rest = &rest[2..];
+        }
+        if name.contains(&0) {
+            return None;
+        }
+        match &name[..] {
+            b"" | b"." => {}
+            b".." => drop(names.pop()?),
+            _ => names.push(name),
+        }
+    }
+    Some(names)
+}
+
+/// A folder whose files hold their own paths, with a secret beside it and links to that.
+struct Site {
+    folder: tempfile::TempDir,
+    http: Http<Quiet>,
+}
+
+struct Quiet(StaticFileHandler);
+
+impl RequestHandler for Quiet {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        self.0.do_get(request)
+    }
+
+    fn log_request(&self, _: &LogRecord<'_>) {}
+}
+
+static SITE: LazyLock<Site> = LazyLock::new(|| {
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let root = folder.path().join("root");
+    for name in ["a/b/c.txt", "a/b.txt", "b", "a b", "a%b", "\\evil", "a/index.html", ".hidden", ".git/config", "c/x"] {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, format!("<{name}>")).unwrap();
+    }
+    fs::write(folder.path().join("secret"), "SECRET").unwrap();
+    fs::create_dir(folder.path().join("root2")).unwrap();
+    fs::write(folder.path().join("root2/b"), "SECRET").unwrap();
+    for (to, from) in
+        [("../secret", "s"), ("../root2", "r"), ("/", "top"), ("..", "up"), ("a", "l"), ("../../secret", "a/s")]
+    {
+        symlink(Path::new(to), root.join(from)).unwrap();
+    }
+    let http = Http::new(Quiet(StaticFileHandler::new(&root).unwrap()));
+    Site { folder, http }
+});
+
+fn ask(raw: &str) {
+    if raw.contains(['\r', '\n']) {
+        return;
+    }
+    let mut peer = Peer::new(&SITE.http);
+    peer.send(format!("GET {raw} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let answers = Answer::all(&peer.said, &[]);
+    assert_eq!(answers.len(), 1, "{raw:?}");
+    let answer = &answers[0];
+    assert!(!answer.text().contains("SECRET"), "{raw:?} got the secret");
+    assert!(!answer.text().contains(SITE.folder.path().to_str().unwrap()), "{raw:?} was told where the folder lies");
+    let path = raw.split(['?', '#']).next().unwrap_or_default();
+    match answer.status {
+        200 if answer.text().starts_with('<') && answer.text().len() < 30 => {
+            // A file says its own path; a folder is served by its index.
+            let names = plain(path)
+                .or_else(|| {
+                    plain(
+                        &path[path.find("://").unwrap() + 3..]
+                            [path[path.find("://").unwrap() + 3..].find('/').unwrap_or_default()..],
+                    )
+                })
+                .unwrap_or_default();
+            let asked = String::from_utf8(names.join(&b'/')).unwrap();
+            let asked = if asked == "l" || asked.starts_with("l/") { asked.replacen('l', "a", 1) } else { asked };
+            let said = answer.text();
+            assert!(said == format!("<{asked}>") || said == format!("<{asked}/index.html>"), "{raw:?} got {said}");
+            assert!(!said.contains("/.") && !said.contains("<."), "{raw:?} got the hidden");
+        }
+        200 | 400 | 403 | 404 | 414 | 431 => {}
+        301 => check_location(answer.field("location").unwrap_or_default()),
+        status => panic!("{raw:?} got {status}"),
+    }
+}

@@ -1,0 +1,112 @@
+//! The way in for fuzz targets: rooms of this floor in plain types, as `conversation` uses them.
+//! Built only with `--cfg fuzzing`, which `cargo fuzz` sets; it decides nothing.
+#![allow(missing_docs)]
+
+use std::ops::Range;
+use std::time::SystemTime;
+
+use super::body::{BodyLimits, Room};
+use super::framing::{self, BodyLength};
+use super::head::{HeadLimits, Parser};
+use super::incoming::{Incoming, Need};
+use super::{date, range};
+
+/// A head that was taken, and what follows from it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Head {
+    pub length: usize,
+    pub method: String,
+    pub target: String,
+    pub path: String,
+    pub fields: Vec<(Vec<u8>, Vec<u8>)>,
+    /// `Err`: the framing is refused with this status.
+    pub framing: Result<Framing, u16>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct Framing {
+    /// `None`: chunked.
+    pub body: Option<u64>,
+    pub keep_alive: bool,
+    pub expects_continue: bool,
+}
+
+/// What comes of a head that arrives up to each of these places in turn: `Ok(None)` wants more, `Err` is a status.
+pub fn head(bytes: &[u8], ends: impl IntoIterator<Item = usize>) -> Result<Option<Head>, u16> {
+    let limits = HeadLimits { line: 1024, head: 4096, fields: 20 };
+    let mut parser = Parser::default();
+    for end in ends {
+        match parser.parse(&bytes[..end], &limits) {
+            Ok(None) => {}
+            Ok(Some((length, head))) => return Ok(Some(shown(length, &head))),
+            Err(refusal) => return Err(refusal.status.as_u16()),
+        }
+    }
+    Ok(None)
+}
+
+fn shown(length: usize, head: &super::head::Head) -> Head {
+    let framing = framing::read(head).map_err(|refusal| refusal.status.as_u16());
+    Head {
+        length,
+        method: head.method().to_string(),
+        target: head.target().to_owned(),
+        path: head.path().to_owned(),
+        fields: head.fields().map(|(name, value)| (name.to_vec(), value.to_vec())).collect(),
+        framing: framing.map(|framing| Framing {
+            body: match framing.body {
+                BodyLength::None => Some(0),
+                BodyLength::Known(length) => Some(length),
+                BodyLength::Chunked => None,
+            },
+            keep_alive: framing.keep_alive,
+            expects_continue: framing.expects_continue,
+        }),
+    }
+}
+
+/// What comes of a chunked body that arrives up to each of these places in turn: how many bytes are used up and what
+/// the body is; `Ok(None)` wants more, `Err` is a status.
+pub fn chunked(
+    bytes: &[u8],
+    ends: impl IntoIterator<Item = usize>,
+    memory: usize,
+) -> Result<Option<(usize, Vec<u8>)>, u16> {
+    let limits = BodyLimits { body: 1 << 20, memory, folder: "/dev/shm".into(), room: Room::new(1 << 20) };
+    let status = |refusal: super::refusal::Refusal| refusal.status.as_u16();
+    let mut incoming = Incoming::new(BodyLength::Chunked, &limits).map_err(status)?;
+    let mut used = 0;
+    for end in ends {
+        loop {
+            let (count, need) = incoming.take(&bytes[used..end], &limits).map_err(status)?;
+            used += count;
+            match need {
+                Need::Bytes => break,
+                Need::Spill => incoming.spill(&limits).map_err(status)?,
+                Need::Nothing => {
+                    let body = incoming.finish();
+                    let body = body.bytes().expect("it can be read").into_owned();
+                    return Ok(Some((used, body)));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// `None`: the whole; `Some` of nothing: 416.
+pub fn range(field: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
+    match range::parse(field, length) {
+        range::Asked::Whole => None,
+        range::Asked::Parts(parts) => Some(parts),
+        range::Asked::Unsatisfiable => Some(Vec::new()),
+    }
+}
+
+pub fn read_date(text: &[u8], now: SystemTime) -> Option<i64> {
+    date::parse(text, now).and_then(date::seconds)
+}
+
+pub fn write_date(time: SystemTime) -> Option<String> {
+    date::text(time)
+}

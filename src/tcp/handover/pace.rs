@@ -1,0 +1,64 @@
+//! How long turns take, and what that says about waking.
+//! Fed by `workers` with each turn; asked by [`Hands`](super::Hands) whenever somebody might be woken.
+
+use std::time::Duration;
+
+use super::super::sync::{AtomicU64, AtomicUsize, Ordering};
+
+/// How long turns take, and what that says about waking: one number decides every wake.
+#[derive(Default)]
+pub struct Pace {
+    mean: AtomicU64,    // of a turn, in ns, moving by 1/64
+    blocked: AtomicU64, // of the part of a turn spent off the processor, likewise
+    long: AtomicUsize,  // handlers that had run for over 1 ms at the last tick
+}
+
+/// A wake costs 3 to 8 µs. Measured at 8 connections, CPU a request by this limit: 0 or 10 µs 7.1 µs; 25: 6.0; 50 to 300: 5.8.
+const WORTH_A_WAKE: Duration = Duration::from_micros(50);
+const LONGEST_COUNTED: Duration = Duration::from_millis(10);
+const MEASURED_OVER: Duration = Duration::from_micros(20);
+/// A handler that runs longer is waiting for something, or has much to compute.
+pub const LONG: Duration = Duration::from_millis(1);
+
+impl Pace {
+    /// A turn took so long; `blocked`: how much of it was not spent on the processor, where that was measured.
+    pub fn turn_took(&self, wall: Duration, blocked: Option<Duration>) {
+        approach(&self.mean, wall);
+        if let Some(blocked) = blocked {
+            approach(&self.blocked, blocked);
+        }
+    }
+
+    /// Whether turns are so long that it may matter how much of them is blocked.
+    pub fn is_measured(&self) -> bool {
+        self.mean.load(Ordering::Relaxed) > MEASURED_OVER.as_nanos() as u64
+    }
+
+    /// Whether so many waiting turns are worth a wake.
+    pub fn is_worth_a_wake(&self, waiting: usize) -> bool {
+        self.mean.load(Ordering::Relaxed).saturating_mul(waiting as u64) > WORTH_A_WAKE.as_nanos() as u64
+    }
+
+    /// Whether handlers wait for something rather than compute.
+    pub fn blocks(&self) -> bool {
+        let mean = self.mean.load(Ordering::Relaxed);
+        self.is_measured() && self.blocked.load(Ordering::Relaxed) > mean / 4
+    }
+
+    /// Handlers that had run for over 1 ms at the last tick.
+    pub fn running_long(&self) -> usize {
+        self.long.load(Ordering::Relaxed)
+    }
+
+    /// So many handlers have run for over 1 ms.
+    pub fn count_long(&self, count: usize) {
+        self.long.store(count, Ordering::Relaxed);
+    }
+}
+
+/// Two workers may overwrite each other here: a mean of 64 does not mind.
+fn approach(mean: &AtomicU64, value: Duration) {
+    let value = value.min(LONGEST_COUNTED).as_nanos() as i64;
+    let old = mean.load(Ordering::Relaxed) as i64;
+    mean.store((old + (value - old) / 64) as u64, Ordering::Relaxed);
+}

@@ -1,0 +1,81 @@
+"""wget: mirrors, and comes back for what changed."""
+
+from kit.bench import DAY, digest, make, noise, tree
+from kit.checks import same
+
+NAME = "wget"
+DEBIAN = {"wget": "wget"}
+
+
+def version(at):
+    return at.run(["wget", "--version"]).text.split()[2]
+
+
+def wget(at, *words, cwd=None):
+    return at.run(["wget", "-nv", "--tries=1", "--no-config", *words], cwd=cwd)
+
+
+def check_mirror(at):
+    """-m: a whole tree through its listings, names in any script, the same bytes"""
+    folder, url = at.served("mirror")
+    names = ["plain.txt", "with space.txt", "Grüße 你好.txt", "100%.txt", "a&b;c=d+e.txt", "deep/er/file.bin", "deep/other.txt", "semi;colon.txt", "tilde~.txt", "empty.txt"]
+    for number, name in enumerate(names):
+        make(folder / name, b"" if name == "empty.txt" else noise(1000 * number + 1, number))
+    at.settle("/mirror/empty.txt")
+    copy = at.folder("wget-mirror")
+    words = ["-m", "-np", "-nH", "--cut-dirs=1", "-R", "index.html*", "--restrict-file-names=nocontrol", f"{url}/"]
+    wget(at, *words, cwd=copy).good()
+    same(tree(copy), tree(folder), "the copy")
+    stamps = {name: int((folder / name).stat().st_mtime) for name in names}
+    same({name: int((copy / name).stat().st_mtime) for name in names}, stamps, "the times")
+    mark = at.site.mark()
+    wget(at, *words, cwd=copy).good()
+    fresh = at.site.logged(mark, '/mirror/tilde~.txt HTTP/1.1" 304')
+    files = [line for line in fresh if "/mirror/" in line and '/ HTTP/1.1"' not in line]
+    same([line for line in files if '" 304 ' not in line], [], "what was fetched the second time")
+
+
+def check_newer(at):
+    """-N: once, not again, and again when it changed"""
+    page = make(at.root / "wget-newer.html", b"<p>one")
+    at.settle("/wget-newer.html")
+    copy, url = at.folder("wget-newer"), f"{at.site.url}/wget-newer.html"
+    for wanted, content in (("200", b"<p>one"), ("304", b"<p>one"), ("200", b"<p>two")):
+        if content != page.read_bytes():
+            make(page, content, age=DAY // 2)
+            at.settle("/wget-newer.html")
+        mark = at.site.mark()
+        wget(at, "-N", url, cwd=copy).good()
+        at.site.logged(mark, f'" {wanted} ')
+        same((copy / page.name).read_bytes(), content, f"the copy after a {wanted}")
+
+
+def check_resume(at):
+    """-c: the rest of a file, and nothing of a whole one"""
+    whole = make(at.root / "wget.bin", noise(2_000_000, 3))
+    at.settle("/wget.bin")
+    half = make(at.folder("wget-resume") / "wget.bin", whole.read_bytes()[:777_777])
+    mark = at.site.mark()
+    wget(at, "-c", f"{at.site.url}/wget.bin", cwd=half.parent).good()
+    at.site.logged(mark, '" 206 ')
+    same(digest(half), digest(whole), "the file")
+    mark = at.site.mark()
+    wget(at, "-c", f"{at.site.url}/wget.bin", cwd=half.parent).good()
+    at.site.logged(mark, '" 416 ')
+    same(digest(half), digest(whole), "the file, asked for again")
+
+
+def check_page_with_all_it_needs(at):
+    """-p of the project's own site: nothing is missing"""
+    site = at.serve("modest", at.project / "www", "-b", "127.0.0.1", "-p", "0")
+    copy = at.folder("wget-page")
+    wget(at, "-p", "-nH", f"{site.url}/", cwd=copy).good()
+    got = tree(copy)
+    same({name: digest(at.project / "www" / name) for name in got}, got, "what came")
+    assert {"index.html", "style.css", "script.js", "house.svg"} <= set(got), got.keys()
+
+
+def check_missing(at):
+    """what is missing is an error, and its status is told"""
+    done = wget(at, f"{at.site.url}/there/is/no/such/thing", cwd=at.folder("wget-missing"))
+    assert done.status == 8 and b"404" in done.err, done.err

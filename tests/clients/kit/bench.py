@@ -1,0 +1,148 @@
+"""What a check is given: servers, a folder that is served, folders of its own, and ways to make files and wait for facts.
+
+Everything lies in one temporary folder that goes away with the run; every process that was started ends with it.
+"""
+
+import hashlib
+import http.client
+import os
+import random
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from . import commands
+from .checks import Row
+from .server import Server
+
+DAY = 86_400
+
+
+class Bench:
+    """The servers and the folders of one run."""
+
+    def __init__(self, project, built, shots=None):
+        self.project = project
+        self.built = built
+        self.made = Path(tempfile.mkdtemp(prefix="modest-clients-"))
+        self.root = self.made / "root"
+        self.shots = shots or self.made / "shots"
+        self.servers = []
+
+    def __enter__(self):
+        try:
+            self.root.mkdir()
+            self.shots.mkdir(parents=True, exist_ok=True)
+            self.site = self.serve("modest", self.root, "-b", "127.0.0.1", "-p", "0")
+            self.hello = self.serve("hello", "127.0.0.1:0")
+            self.download = self.serve("download", "127.0.0.1:0")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for server in self.servers:
+            server.stop()
+        shutil.rmtree(self.made, ignore_errors=True)
+
+    def serve(self, program, *words):
+        """A server more."""
+        logs = self.made / f"log-{len(self.servers)}"
+        logs.mkdir()
+        server = Server([self.built[program], *words], logs)
+        self.servers.append(server)
+        return server
+
+    def farewell(self):
+        """What the servers themselves say after all clients: nothing leaked, nothing broke, a clean end."""
+        row = Row("the servers")
+        print("\n== the servers")
+        for server in self.servers:
+            name = server.log.stem
+            row.note(f"{name}: no panic and no error in its log", "\n".join(line for line in server.lines() if is_trouble(line)) or None)
+            # The program keeps files open, by design; the examples take signals as the system does.
+            if name != "modest":
+                row.note(f"{name}: no descriptor is left", left(server))
+                continue
+            status = server.stop()
+            row.note(f"{name}: SIGTERM ends it with 0", None if status == 0 else f"it ended with {status}")
+        return row
+
+    # Folders and files.
+
+    def folder(self, name):
+        """A new folder that is not served."""
+        return new(self.made / "away" / name)
+
+    def served(self, name):
+        """A new folder that is served; also gives its address."""
+        return new(self.root / name), f"{self.site.url}/{name}"
+
+    def settle(self, url_path):
+        """Wait until a file that was just made has both its validators: younger ones could not tell two edits apart."""
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            fields = self.head(url_path)
+            if fields.get("etag") and fields.get("last-modified"):
+                return fields
+            time.sleep(0.02)
+        raise AssertionError(f"{url_path} has no validators: {fields}")
+
+    def head(self, url_path):
+        """The fields of a HEAD, by Python's own client."""
+        asked = http.client.HTTPConnection(self.site.host, self.site.port, timeout=10)
+        try:
+            asked.request("HEAD", url_path)
+            return {name.lower(): value for name, value in asked.getresponse().getheaders()}
+        finally:
+            asked.close()
+
+    run = staticmethod(commands.run)
+
+
+def left(server):
+    """What is wrong with the descriptors of a server that has no client any more."""
+    until = time.monotonic() + 10
+    while server.descriptors() > server.at_rest:
+        if time.monotonic() > until:
+            return f"{server.descriptors()} descriptors are open, {server.at_rest} at rest"
+        time.sleep(0.05)
+    return None
+
+
+def is_trouble(line):
+    return "panicked" in line or "ERROR" in line
+
+
+def new(path):
+    path.mkdir(parents=True)
+    return path
+
+
+def noise(length, seed=7):
+    """Bytes that look like nothing, the same in every run."""
+    return random.Random(seed).randbytes(length)
+
+
+def make(path, content, age=DAY):
+    """A file of a certain age in seconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    when = int(time.time()) - age
+    os.utime(path, (when, when))
+    return path
+
+
+def digest(thing):
+    """SHA-256 of bytes, or of a file."""
+    if isinstance(thing, bytes):
+        return hashlib.sha256(thing).hexdigest()
+    with open(thing, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tree(folder):
+    """What is in a folder: the digest of each file by its path."""
+    return {str(path.relative_to(folder)): digest(path) for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -1,0 +1,135 @@
+"""Make the checks of a client one by one: each has a time limit, and none keeps the next from being made."""
+
+import contextlib
+import inspect
+import json
+import signal
+import subprocess
+import time
+import traceback
+from dataclasses import dataclass, field
+
+from . import packages
+from .commands import TookTooLong, end, start
+
+LIMIT = 60  # seconds for a check that names no other
+
+
+class Skipped(Exception):
+    """This can't be checked here, and why."""
+
+
+@dataclass
+class Row:
+    """What came of a client."""
+
+    name: str
+    version: str = ""
+    passed: int = 0
+    failed: list = field(default_factory=list)
+    skipped: list = field(default_factory=list)
+    took: float = 0.0
+
+    def note(self, name, why=None, skip=False):
+        """One check's outcome: without a `why` it passed."""
+        mark = "skip" if skip else "FAIL" if why else "ok"
+        print(f"  {mark:4} {name}" + (f"\n         {why}" if why else ""), flush=True)
+        if skip:
+            self.skipped.append((name, why))
+        elif why:
+            self.failed.append((name, why))
+        else:
+            self.passed += 1
+
+
+def every(client, bench):
+    """All checks of one client's module."""
+    row = Row(client.NAME)
+    begun = time.monotonic()
+    print(f"\n== {client.NAME}", flush=True)
+    missing = packages.missing(client)
+    if missing:
+        row.note(client.NAME, f"skipped: not to be had: {' '.join(missing)}", skip=True)
+        return row
+    row.version = version(client, bench)
+    for name, check in functions(client):
+        limit = getattr(client, "LIMITS", {}).get(name, LIMIT)
+        title = inspect.getdoc(check).splitlines()[0]
+        try:
+            with at_most(limit):
+                check(bench)
+            row.note(title)
+        except Skipped as why:
+            row.note(title, str(why), skip=True)
+        except Exception as error:  # whatever it is, the next check is made
+            row.note(title, what_went_wrong(error))
+    if hasattr(client, "script"):
+        follow(row, client.script(bench), getattr(client, "LIMITS", {}).get("script", 120))
+    row.took = time.monotonic() - begun
+    return row
+
+
+def version(client, bench):
+    try:
+        return client.version(bench)
+    except Exception:  # a client that can't tell its version fails its checks, if it must
+        return "?"
+
+
+def functions(client):
+    """The checks of a module, in the order they are written."""
+    return [(name[6:], value) for name, value in vars(client).items() if name.startswith("check_")]
+
+
+def follow(row, words, limit):
+    """Checks that a script makes in its own language; it tells of each with a line of JSON: name, and why if it failed."""
+    process = start(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    ended = False
+    try:
+        with at_most(limit):
+            for line in process.stdout:
+                told = json.loads(line)
+                ended = ended or told.get("end", False)
+                if "name" in told:
+                    row.note(told["name"], told.get("why"))
+        if not ended:
+            row.note("its script runs to its end", process.stderr.read().decode("utf-8", "replace")[-800:] or "it said nothing")
+    except Exception as error:
+        row.note("its script runs to its end", what_went_wrong(error))
+    finally:
+        end(process)
+        process.stdout.close()
+        process.stderr.close()
+
+
+@contextlib.contextmanager
+def at_most(seconds):
+    def late(*_):
+        raise TookTooLong(f"took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def what_went_wrong(error):
+    """The message, and for what is no plain assertion also the line."""
+    if isinstance(error, (AssertionError, TookTooLong)) and str(error):
+        return str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({where.name}, line {where.lineno}: {where.line})"
+
+
+def same(got, wanted, what):
+    """Insist that two things are alike; long ones are shown by their beginnings."""
+    if got != wanted:
+        raise AssertionError(f"{what}: got {shortly(got)}, not {shortly(wanted)}")
+
+
+def shortly(thing):
+    text = repr(thing)
+    return text if len(text) <= 200 else f"{text[:200]}.. ({len(thing)} long)"

@@ -1,0 +1,26 @@
+"""The words that start a script of a client's own language, and the folder it plays with."""
+
+import json
+from pathlib import Path
+
+from . import packages
+from .bench import make, noise
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
+LENGTH = 3_000_000
+
+
+def given(at, **more):
+    """What a script is told, as JSON."""
+    whole = at.root / "script" / "whole.bin"
+    if not whole.exists():
+        make(whole, noise(LENGTH, 21))
+        for number in range(20):
+            make(whole.with_name(f"{number}.txt"), b"number %d\n" % number)
+        make(whole.with_name("Grüße 你好.txt"), "Grüße\n".encode())
+        at.settle("/script/whole.bin")
+    return json.dumps({"site": at.site.url, "hello": at.hello.url, "download": at.download.url, "whole": str(whole)} | more)
+
+
+def python(at, name):
+    return [packages.python(), SCRIPTS / name, given(at)]

@@ -1,0 +1,68 @@
+"""A server under test: started on a port of its choosing, asked where it is, watched by its log, stopped as a user would."""
+
+import http.client
+import re
+import signal
+import time
+from pathlib import Path
+from subprocess import DEVNULL, PIPE
+
+from .commands import end, start
+
+PATIENCE = 10  # seconds for a banner, or for a line of the log
+
+
+class Server:
+    """One process of the program or of an example."""
+
+    def __init__(self, words, folder):
+        self.log = folder / f"{Path(words[0]).name}.log"
+        self.process = start(words, stdin=DEVNULL, stdout=PIPE, stderr=self.log.open("wb"))
+        self.url = self.banner()
+        self.host, self.port = "127.0.0.1", int(self.url.rsplit(":", 1)[1])
+        self.at_rest = self.first_answer()
+
+    def banner(self):
+        line = self.process.stdout.readline().decode()
+        found = re.search(r"http://[^/ )]+", line)
+        if not found:
+            raise RuntimeError(f"no banner but {line!r}; {self.log.read_text()}")
+        return found[0]
+
+    def first_answer(self):
+        """Ask once, so that all there is to open is open; gives the number of descriptors without the client's."""
+        asked = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+        asked.request("HEAD", "/", headers={"connection": "close"})
+        asked.getresponse().read()
+        asked.close()
+        # The banner may be out before the server waits for clients, and the last descriptor goes a moment after the answer.
+        return self.descriptors()
+
+    def lines(self):
+        return self.log.read_text("utf-8", "replace").splitlines()
+
+    def logged(self, since, *wanted):
+        """Wait until all of these stand in what was logged after line `since`; gives those lines."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            new = self.lines()[since:]
+            if all(any(text in line for line in new) for text in wanted):
+                return new
+            if time.monotonic() > until:
+                raise AssertionError(f"the log does not say {wanted}, but {new[-5:]}")
+            time.sleep(0.02)
+
+    def mark(self):
+        """Where the log stands: what is logged from now on comes after."""
+        return len(self.lines())
+
+    def descriptors(self):
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def stop(self):
+        """By SIGTERM; gives the exit status."""
+        if self.process.poll() is not None:
+            return self.process.returncode
+        status = end(self.process, signal.SIGTERM)
+        self.process.stdout.close()
+        return status

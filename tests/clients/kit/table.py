@@ -1,0 +1,18 @@
+"""The table at the end, and every failure once more below it."""
+
+
+def show(rows, took):
+    wide = max(len(row.name) for row in rows)
+    said = max(len(row.version) for row in rows)
+    print(f"\n{'client':{wide}}  {'version':{said}}  passed  failed  skipped  seconds")
+    for row in rows:
+        line = f"{row.name:{wide}}  {row.version:{said}}  {row.passed:6}  {len(row.failed) or '-':>6}  {len(row.skipped) or '-':>7}  {row.took:7.1f}"
+        print(line)
+    for row in rows:
+        for name, why in row.skipped:
+            print(f"\nskipped: {row.name}: {name}\n    {why}")
+    for row in rows:
+        for name, why in row.failed:
+            print(f"\nFAILED: {row.name}: {name}\n    {why}")
+    passed, failed = sum(row.passed for row in rows), sum(len(row.failed) for row in rows)
+    print(f"\n{passed} checks passed, {failed} failed, in {took:.0f} s.")

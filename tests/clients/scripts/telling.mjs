@@ -1,0 +1,32 @@
+// For scripts of node: each check tells how it went in a line of JSON, which the conductor reads; none waits for ever.
+import { createHash } from "node:crypto";
+
+export const given = JSON.parse(process.argv[2]);
+const checks = [];
+
+export function check(name, run) {
+  checks.push({ name, run });
+}
+
+export async function tellAll(limit = 30_000) {
+  for (const { name, run } of checks) {
+    const told = { name };
+    let timer;
+    const late = new Promise((_, reject) => (timer = setTimeout(() => reject(new Error(`took longer than ${limit / 1000} s`)), limit)));
+    try {
+      await Promise.race([run(), late]);
+    } catch (error) {
+      told.why = `${error.stack ?? error}`.slice(0, 800);
+    }
+    clearTimeout(timer);
+    console.log(JSON.stringify(told));
+  }
+  console.log(JSON.stringify({ end: true }));
+}
+
+export const digest = (bytes) => createHash("sha256").update(bytes).digest("hex");
+
+export function same(got, wanted, what) {
+  const [a, b] = [JSON.stringify(got), JSON.stringify(wanted)];
+  if (a !== b) throw new Error(`${what}: got ${a}, not ${b}`);
+}

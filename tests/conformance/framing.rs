@@ -182,6 +182,7 @@ fn nobody_read() -> Vec<Row> {
         ),
         row("9112 9.3 a body that is declined is drained", Files, ask("POST", "/ten.txt").body(hidden), not_allowed()),
         row("9112 9.3 a body that is declined by a handler, too", App, ask("POST", "/declined").body(hidden), is(403)),
+        row("9112 9.3 one that comes with HEAD", App, ask("HEAD", "/declined").body(hidden), is(403)),
         row(
             "9112 9.3 a long one is not waited for",
             Files,

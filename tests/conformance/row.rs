@@ -179,6 +179,12 @@ impl Want {
         self
     }
 
+    /// Of several answers: this one is to HTTP/1.0.
+    pub fn of_old(mut self) -> Want {
+        self.asked.old = true;
+        self
+    }
+
     /// A `100 Continue` may come before it: whether it does depends on how the bytes come.
     pub fn maybe_continue(self) -> Want {
         Want { maybe_continue: true, ..self }

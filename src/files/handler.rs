@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use super::cache::{Cache, Kept, Limits};
 use super::find::{Finder, Found, FoundFile};
 use super::listing;
+use super::names::Room;
 use super::negotiate::{self, Choice};
 use super::open::{Refusal, Root};
 use super::path::{self, Asked, FilePath};
@@ -77,6 +78,8 @@ pub struct StaticFileHandler {
     pub(super) preparer: Preparer,
     pub(super) cache: Cache<Resource>,
     pub(super) listing: bool,
+    /// What listings on their way hold.
+    pub(super) names: Room,
     /// The page for a status: a path in the folder.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
     /// The segments before the folder.
@@ -99,6 +102,7 @@ impl StaticFileHandler {
             preparer: Preparer::default(),
             cache: Cache::new(Limits::default()),
             listing: true,
+            names: Room::default(),
             pages: vec![(StatusCode::NOT_FOUND, b"404.html".to_vec())],
             mount: Vec::new(),
         })
@@ -174,7 +178,7 @@ impl StaticFileHandler {
     fn list(&self, path: &FilePath) -> Result<Response, Refusal> {
         let location = self.location(path, true);
         let title = percent_encoding::percent_decode_str(&location).decode_utf8_lossy();
-        let page = self.with_room(|| listing::page(&self.finder, &path.bytes, &title))?;
+        let page = self.with_room(|| listing::page(&self.finder, &self.names, &path.bytes, &title))?;
         Ok(self.dress(page.header(CONTENT_SECURITY_POLICY, LISTING_POLICY)))
     }
 
@@ -195,10 +199,8 @@ impl StaticFileHandler {
         match refusal {
             Refusal::Missing => self.fail(request, StatusCode::NOT_FOUND, "There is nothing here by that name."),
             Refusal::Forbidden => self.fail(request, StatusCode::FORBIDDEN, "The server may not read this."),
-            Refusal::Busy(cause) => Err(self
-                .error(StatusCode::SERVICE_UNAVAILABLE, "Too many files are open just now.")
-                .header(RETRY_AFTER, "1")
-                .with_cause(cause)),
+            Refusal::Busy(cause) => Err(self.busy("Too many files are open just now.", cause)),
+            Refusal::Crowded(cause) => Err(self.busy("Too many large folders are being listed just now.", cause)),
             Refusal::Broken(cause) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(cause)),
         }
     }
@@ -219,6 +221,10 @@ impl StaticFileHandler {
             let found = self.finder.find_page(path).ok()?;
             self.prepare(found, Purpose::ErrorPage, Some(path), request.poll(), now).ok()
         })
+    }
+
+    fn busy(&self, message: &str, cause: io::Error) -> Error {
+        self.error(StatusCode::SERVICE_UNAVAILABLE, message).header(RETRY_AFTER, "1").with_cause(cause)
     }
 
     fn error(&self, status: StatusCode, message: &str) -> Error {

@@ -3,36 +3,32 @@
 //!
 //! However large the folder is, names are all that is held; rows are written, and sizes looked up, while the page is sent.
 
-use std::cmp::Ordering;
 use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{Dir, FileType};
-
 use super::find::Finder;
+use super::names::{Name, Names, Room};
 use super::open::{self, Kind, Refusal, Root, Stamp, Time};
 use super::path;
 use crate::Response;
 
-/// More names are not shown.
-const MOST_NAMES: usize = 100_000;
 /// Pages of up to so many names are made at once, and so have a length.
 const WHOLE: usize = 1000;
 /// A page is written in stretches of about this size.
 const STRETCH: usize = 16 << 10;
 
 /// The page of a folder. `title` is what the browser was asked for.
-pub(super) fn page(finder: &Finder, path: &[u8], title: &str) -> Result<Response, Refusal> {
+pub(super) fn page(finder: &Finder, room: &Room, path: &[u8], title: &str) -> Result<Response, Refusal> {
     let folder = finder.root.open_folder(path)?;
-    let (names, all) = read_names(finder, &folder, path)?;
+    let names = Names::read(finder, &folder, path)?;
     let count = names.len();
+    let names = if count <= WHOLE { names } else { names.that_last(room)? };
     let mut page = Page {
         root: finder.root.clone(),
         folder,
         path: path.to_vec(),
-        names: names.into_iter(),
-        all,
+        names,
         ended: false,
         text: beginning(title, path.is_empty(), count == 0),
         sent: 0,
@@ -52,19 +48,11 @@ struct Page {
     root: Root,
     folder: OwnedFd,
     path: Vec<u8>,
-    names: std::vec::IntoIter<Name>,
-    /// Whether these are all the names there are.
-    all: bool,
+    names: Names,
     ended: bool,
     /// Written, of which so much is sent.
     text: String,
     sent: usize,
-}
-
-struct Name {
-    name: Box<[u8]>,
-    is_folder: bool,
-    is_link: bool,
 }
 
 impl Read for Page {
@@ -85,25 +73,25 @@ impl Page {
     fn write_stretch(&mut self) {
         while self.text.len() < STRETCH && !self.ended {
             match self.names.next() {
-                Some(name) => self.write_row(&name),
+                Some(name) => write_row_of(&mut self.text, name, &self.root, &self.folder, &self.path),
                 None => {
-                    self.text.push_str(if self.all { "</table>\n" } else { CUT_OFF });
+                    self.text.push_str(if self.names.are_all() { "</table>\n" } else { CUT_OFF });
                     self.ended = true;
                 }
             }
         }
     }
+}
 
-    /// A name that is gone by now has no row.
-    fn write_row(&mut self, name: &Name) {
-        let found = if name.is_link {
-            self.root.probe(&path::join(&self.path, &name.name)).ok()
-        } else {
-            open::stamp_in(&self.folder, &name.name).ok()
-        };
-        if let Some(stamp) = found.filter(|stamp| matches!(stamp.kind, Kind::File | Kind::Folder)) {
-            write_row(&mut self.text, &name.name, &stamp);
-        }
+/// A name that is gone by now has no row.
+fn write_row_of(text: &mut String, name: Name<'_>, root: &Root, folder: &OwnedFd, path: &[u8]) {
+    let found = if name.is_link {
+        root.probe(&path::join(path, name.bytes)).ok()
+    } else {
+        open::stamp_in(folder, name.bytes).ok()
+    };
+    if let Some(stamp) = found.filter(|stamp| matches!(stamp.kind, Kind::File | Kind::Folder)) {
+        write_row(text, name.bytes, &stamp);
     }
 }
 
@@ -123,69 +111,6 @@ fn write_row(text: &mut String, name: &[u8], stamp: &Stamp) {
     text.push_str("<td>");
     push_date(text, stamp.modified);
     text.push('\n');
-}
-
-/// The names that are served, folders first; and whether these are all.
-fn read_names(finder: &Finder, folder: &OwnedFd, path: &[u8]) -> Result<(Vec<Name>, bool), Refusal> {
-    let mut names = Vec::new();
-    let mut all = true;
-    for entry in Dir::read_from(folder)? {
-        let entry = entry?;
-        let bytes = entry.file_name().to_bytes();
-        if matches!(bytes, b"." | b"..") || finder.is_hidden(&path::join(path, bytes)) {
-            continue;
-        }
-        if names.len() == MOST_NAMES {
-            all = false;
-            break;
-        }
-        names.extend(served(finder, folder, path, bytes, entry.file_type()));
-    }
-    names.sort_unstable_by(order);
-    Ok((names, all))
-}
-
-fn served(finder: &Finder, folder: &OwnedFd, path: &[u8], name: &[u8], kind: FileType) -> Option<Name> {
-    let kind = match kind {
-        FileType::RegularFile => Kind::File,
-        FileType::Directory => Kind::Folder,
-        FileType::Symlink => Kind::Link,
-        FileType::Unknown => open::stamp_in(folder, name).ok()?.kind,
-        _ => Kind::Other,
-    };
-    let is_link = kind == Kind::Link;
-    let kind = if is_link { finder.root.probe(&path::join(path, name)).ok()?.kind } else { kind };
-    let shown = matches!(kind, Kind::File | Kind::Folder);
-    shown.then(|| Name { name: name.into(), is_folder: kind == Kind::Folder, is_link })
-}
-
-/// Folders first; then as a person would look: no matter the case (of ASCII), and `file 2` before `file 10`.
-fn order(a: &Name, b: &Name) -> Ordering {
-    b.is_folder.cmp(&a.is_folder).then_with(|| natural(&a.name, &b.name)).then_with(|| a.name.cmp(&b.name))
-}
-
-fn natural(mut a: &[u8], mut b: &[u8]) -> Ordering {
-    while let (Some(first), Some(second)) = (a.first(), b.first()) {
-        let order = if first.is_ascii_digit() && second.is_ascii_digit() {
-            let ((one, rest), (other, others)) = (number(a), number(b));
-            (a, b) = (rest, others);
-            one.len().cmp(&other.len()).then_with(|| one.cmp(other))
-        } else {
-            (a, b) = (&a[1..], &b[1..]);
-            first.to_ascii_lowercase().cmp(&second.to_ascii_lowercase())
-        };
-        if order.is_ne() {
-            return order;
-        }
-    }
-    a.len().cmp(&b.len())
-}
-
-/// The digits at the front, without leading zeros, and what follows them.
-fn number(text: &[u8]) -> (&[u8], &[u8]) {
-    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
-    let zeros = text[..end].iter().take_while(|&&byte| byte == b'0').count();
-    (&text[zeros..end], &text[end..])
 }
 
 fn beginning(title: &str, top: bool, empty: bool) -> String {
@@ -328,29 +253,6 @@ mod tests {
             let mut text = String::new();
             push_date(&mut text, Time { seconds, nanos: 0 });
             assert_eq!(text, expected, "{seconds}");
-        }
-    }
-
-    #[test]
-    fn names_in_natural_order() {
-        for (one, other, expected) in [
-            ("a", "b", Ordering::Less),
-            ("a", "B", Ordering::Less),
-            ("A", "a", Ordering::Equal),
-            ("a", "ab", Ordering::Less),
-            ("", "a", Ordering::Less),
-            ("file 2.txt", "file 10.txt", Ordering::Less),
-            ("a10", "a10b", Ordering::Less),
-            ("a9b", "a10a", Ordering::Less),
-            ("02", "2", Ordering::Equal),
-            ("00", "0", Ordering::Equal),
-            ("01x", "1y", Ordering::Less),
-            ("1", "a", Ordering::Less),
-            ("99999999999999999999998", "99999999999999999999999", Ordering::Less),
-            ("z", "\u{e9}", Ordering::Less),
-        ] {
-            assert_eq!(natural(one.as_bytes(), other.as_bytes()), expected, "{one} and {other}");
-            assert_eq!(natural(other.as_bytes(), one.as_bytes()), expected.reverse(), "{other} and {one}");
         }
     }
 

@@ -9,6 +9,7 @@ mod options; // how it is set up
 mod handler; // StaticFileHandler: find, judge, answer
 
 mod listing; // the page of a folder
+mod names; // the names in a folder
 mod prepare; // a file becomes what is sent
 
 mod find; // what is there for a path

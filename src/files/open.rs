@@ -67,6 +67,8 @@ pub(super) enum Refusal {
     Forbidden,
     /// Out of descriptors or memory: the same request may be answered in a moment.
     Busy(io::Error),
+    /// Too much of the same is under way: later, perhaps.
+    Crowded(io::Error),
     /// The disk failed.
     Broken(io::Error),
 }

@@ -1,0 +1,210 @@
+//! The names in a folder that are served: read, put in order, held in little room. Called by `listing`, which shows them.
+//!
+//! They are held for as long as their page is being sent, and a client may take its time: so they lie in two stretches
+//! of memory, some 30 bytes a name, and all pages together hold no more than `MOST_HELD`.
+
+use std::cmp::Ordering;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use rustix::fs::{Dir, FileType};
+
+use super::find::Finder;
+use super::open::{self, Kind, Refusal};
+use super::path;
+
+/// More names of one folder are not shown.
+const MOST_NAMES: usize = 100_000;
+/// Bytes of names that all pages on their way may hold together.
+const MOST_HELD: usize = 64 << 20;
+
+/// The names of one folder, in the order they are shown.
+pub(super) struct Names {
+    /// One behind the other, as they were read.
+    bytes: Vec<u8>,
+    order: Vec<Place>,
+    next: usize,
+    all: bool,
+    _held: Option<Held>,
+}
+
+/// Where a name stands.
+struct Place {
+    start: u32,
+    length: u16,
+    is_folder: bool,
+    is_link: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Name<'a> {
+    pub bytes: &'a [u8],
+    pub is_link: bool,
+}
+
+/// How much of it pages on their way hold. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Room(Arc<AtomicUsize>);
+
+/// Given back when dropped.
+struct Held {
+    room: Room,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.room.0.fetch_sub(self.bytes, Relaxed); // a plain counter: no other memory hangs on its value
+    }
+}
+
+impl Names {
+    /// Those that are served, folders first.
+    pub fn read(finder: &Finder, folder: &OwnedFd, path: &[u8]) -> Result<Names, Refusal> {
+        let mut names = Names { bytes: Vec::new(), order: Vec::new(), next: 0, all: true, _held: None };
+        for entry in Dir::read_from(folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if matches!(name, b"." | b"..") || finder.is_hidden(&path::join(path, name)) {
+                continue;
+            }
+            if names.order.len() == MOST_NAMES {
+                names.all = false;
+                break;
+            }
+            if let Some((is_folder, is_link)) = served(finder, folder, path, name, entry.file_type()) {
+                names.push(name, is_folder, is_link);
+            }
+        }
+        let Names { bytes, order, .. } = &mut names;
+        order.sort_unstable_by(|a, b| compare(a, b, bytes));
+        Ok(names)
+    }
+
+    fn push(&mut self, name: &[u8], is_folder: bool, is_link: bool) {
+        let start = self.bytes.len() as u32; // a name has 255 bytes at most, so all have 26 MB
+        self.order.push(Place { start, length: name.len() as u16, is_folder, is_link });
+        self.bytes.extend_from_slice(name);
+    }
+
+    /// The same, for a page that is sent bit by bit: refused if there are too many of these under way.
+    pub fn that_last(mut self, room: &Room) -> Result<Names, Refusal> {
+        self.bytes.shrink_to_fit();
+        self.order.shrink_to_fit();
+        let bytes = self.bytes.len() + self.order.len() * size_of::<Place>();
+        let before = room.0.fetch_add(bytes, Relaxed);
+        self._held = Some(Held { room: room.clone(), bytes });
+        if before + bytes > MOST_HELD {
+            return Err(Refusal::Crowded(io::Error::other("too many large listings are being sent")));
+        }
+        Ok(self)
+    }
+
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether these are all the names there are.
+    pub fn are_all(&self) -> bool {
+        self.all
+    }
+
+    pub fn next(&mut self) -> Option<Name<'_>> {
+        let place = self.order.get(self.next)?;
+        self.next += 1;
+        Some(Name { bytes: place.of(&self.bytes), is_link: place.is_link })
+    }
+}
+
+impl Place {
+    fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.start as usize..][..usize::from(self.length)]
+    }
+}
+
+/// Whether it is a folder, and whether a link; `None`: it is not served.
+fn served(finder: &Finder, folder: &OwnedFd, path: &[u8], name: &[u8], kind: FileType) -> Option<(bool, bool)> {
+    let kind = match kind {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Folder,
+        FileType::Symlink => Kind::Link,
+        FileType::Unknown => open::stamp_in(folder, name).ok()?.kind,
+        _ => Kind::Other,
+    };
+    let is_link = kind == Kind::Link;
+    let kind = if is_link { finder.root.probe(&path::join(path, name)).ok()?.kind } else { kind };
+    matches!(kind, Kind::File | Kind::Folder).then_some((kind == Kind::Folder, is_link))
+}
+
+/// Folders first; then as a person would look: no matter the case (of ASCII), and `file 2` before `file 10`.
+fn compare(a: &Place, b: &Place, bytes: &[u8]) -> Ordering {
+    let (one, other) = (a.of(bytes), b.of(bytes));
+    b.is_folder.cmp(&a.is_folder).then_with(|| natural(one, other)).then_with(|| one.cmp(other))
+}
+
+fn natural(mut a: &[u8], mut b: &[u8]) -> Ordering {
+    while let (Some(first), Some(second)) = (a.first(), b.first()) {
+        let order = if first.is_ascii_digit() && second.is_ascii_digit() {
+            let ((one, rest), (other, others)) = (number(a), number(b));
+            (a, b) = (rest, others);
+            one.len().cmp(&other.len()).then_with(|| one.cmp(other))
+        } else {
+            (a, b) = (&a[1..], &b[1..]);
+            first.to_ascii_lowercase().cmp(&second.to_ascii_lowercase())
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
+/// The digits at the front, without leading zeros, and what follows them.
+fn number(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let zeros = text[..end].iter().take_while(|&&byte| byte == b'0').count();
+    (&text[zeros..end], &text[end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_pages_under_way_hold_is_bounded() {
+        let names = || Names { bytes: vec![0; MOST_HELD / 2], order: Vec::new(), next: 0, all: true, _held: None };
+        let room = Room::default();
+        let first = names().that_last(&room).expect("there is room");
+        let second = names().that_last(&room).expect("there is room for two");
+        assert!(matches!(names().that_last(&room), Err(Refusal::Crowded(_))), "there was room for three");
+        drop(first);
+        let third = names().that_last(&room).expect("one is gone, and who was refused holds nothing");
+        drop((second, third));
+        assert_eq!(room.0.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn names_in_natural_order() {
+        for (one, other, expected) in [
+            ("a", "b", Ordering::Less),
+            ("a", "B", Ordering::Less),
+            ("A", "a", Ordering::Equal),
+            ("a", "ab", Ordering::Less),
+            ("", "a", Ordering::Less),
+            ("file 2.txt", "file 10.txt", Ordering::Less),
+            ("a10", "a10b", Ordering::Less),
+            ("a9b", "a10a", Ordering::Less),
+            ("02", "2", Ordering::Equal),
+            ("00", "0", Ordering::Equal),
+            ("01x", "1y", Ordering::Less),
+            ("1", "a", Ordering::Less),
+            ("99999999999999999999998", "99999999999999999999999", Ordering::Less),
+            ("z", "\u{e9}", Ordering::Less),
+        ] {
+            assert_eq!(natural(one.as_bytes(), other.as_bytes()), expected, "{one} and {other}");
+            assert_eq!(natural(other.as_bytes(), one.as_bytes()), expected.reverse(), "{other} and {one}");
+        }
+    }
+}

@@ -185,7 +185,7 @@ impl World {
     fn work(&self, me: usize) {
         let mut worker: Worker = self.hands.arrive(me);
         loop {
-            match self.hands.next(&mut worker, Instant::now()) {
+            match self.hands.next(&mut worker, &mut Instant::now()) {
                 Task::Serve(guest) => self.serve(guest),
                 Task::Wait(held) => self.poll(held, true),
                 Task::Look(held) => self.poll(held, false),

@@ -167,9 +167,11 @@ impl StaticFileHandler {
         match negotiate::choose(request.header_all("accept-encoding"), &resource.codings) {
             Choice::Identity => Ok(response(resource.plain())),
             Choice::Coded(coding) => Ok(response(resource.coded(coding))),
-            Choice::Nothing => Err(self
-                .error(StatusCode::NOT_ACCEPTABLE, "None of the codings there are is accepted.")
-                .header(VARY, "Accept-Encoding")),
+            Choice::Nothing => {
+                let codings: Vec<&str> = resource.codings.iter().map(|coding| coding.name()).collect();
+                let why = format!("This can be had uncoded, or in {}.", codings.join(", "));
+                Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).header(VARY, "Accept-Encoding"))
+            }
         }
     }
 

@@ -195,8 +195,10 @@ th, td { padding: .25rem 1rem .25rem 0; vertical-align: top; border-bottom: 1px 
 th + th, td + td { white-space: nowrap; font-variant-numeric: tabular-nums; opacity: .75 }
 th:first-child { width: 100% }
 th:nth-child(2), td:nth-child(2) { text-align: right }
+td a { display: block; white-space: pre-wrap }
 a { text-decoration: none; overflow-wrap: anywhere; unicode-bidi: isolate }
 a:hover, a:focus { text-decoration: underline }
+tbody tr:hover { background: #8881 }
 @media (max-width: 36rem) {
   thead { display: none }
   tr { display: flex; flex-wrap: wrap; border-bottom: 1px solid #8884; padding: .4rem 0 }

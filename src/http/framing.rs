@@ -135,12 +135,9 @@ impl Found {
             if !modern {
                 return Err(Refusal::bad("a Transfer-Encoding in HTTP/1.0")); // section 6.1: faulty framing
             }
+            // Without chunked last the length can't be told: 400, a MUST, before the 501 of section 6.1, a SHOULD.
             if !self.chunked {
-                // Section 6.1: 501 for a coding nobody knows; without chunked last the length can't be told: 400.
-                return Err(match self.unknown_coding {
-                    true => UNKNOWN_CODING,
-                    false => Refusal::bad("the Transfer-Encoding is empty"),
-                });
+                return Err(Refusal::bad("chunked is not the last transfer coding"));
             }
             return if self.unknown_coding { Err(UNKNOWN_CODING) } else { Ok(BodyLength::Chunked) };
         }

@@ -55,7 +55,7 @@ pub(crate) struct Parser {
 }
 
 /// Empty lines before a request line are skipped (section 2.2), but not for ever.
-const MOST_EMPTY_LINES: u32 = 16;
+pub(crate) const MOST_EMPTY_LINES: u32 = 16;
 
 impl Parser {
     /// `bytes` is all that has arrived of this head, from its first byte on; each call brings the same bytes

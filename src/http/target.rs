@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::refusal::Refusal;
 
@@ -75,17 +75,23 @@ fn authority_form(bytes: &[u8]) -> Result<Target, Refusal> {
 
 // absolute-form = absolute-URI; here only of schemes whose origin we can be.
 fn absolute_form(bytes: &[u8], method: &Method) -> Result<Target, Refusal> {
-    let scheme = ["http://", "https://"]
-        .into_iter()
-        .find(|scheme| bytes.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes())));
-    let Some(start) = scheme.map(str::len) else {
-        return Err(Refusal::bad("the target is neither a path nor a URL"));
+    let is_of =
+        |scheme: &str| bytes.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()));
+    let start = match () {
+        () if is_of("http://") => "http://".len(),
+        () if is_of("https://") => "https://".len(),
+        () => return Err(Refusal::bad("the target is neither a path nor a URL")),
     };
     let length = bytes[start..].iter().position(|byte| b"/?#".contains(byte));
     let end = length.map_or(bytes.len(), |length| start + length);
     // An empty host is an error in an http URI (RFC 9110, section 4.2.1), and so is user information (4.2.4).
     if start == end || !is_host(&bytes[start..end]) {
         return Err(Refusal::bad("the host in the target is not valid"));
+    }
+    // "A request for an "https" resource MUST be rejected unless it has been received over a connection that has been
+    // secured" (section 7.4). None is here; what speaks TLS in front of us sends a path.
+    if is_of("https://") {
+        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "this connection is not secured, as https wants it"));
     }
     let target = Target { authority: Some(Span::new(start, end)), ..Target::default() };
     if end == bytes.len() {

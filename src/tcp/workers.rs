@@ -26,7 +26,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
     let mut day = Day { engine, worker: engine.hands.arrive(me), desk, catch: Vec::new() };
     let mut now = Instant::now();
     loop {
-        match engine.hands.next(&mut day.worker, now) {
+        match engine.hands.next(&mut day.worker, &mut now) {
             Task::Serve(guest) => now = day.serve(guest, now),
             Task::Wait(held) => now = day.wait(held),
             Task::Look(held) => now = day.look(held, now),

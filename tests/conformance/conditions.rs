@@ -28,6 +28,8 @@ fn if_none_match() -> Vec<Row> {
         row("9110 13.1.2 a list with empty members", App, ten(" ,, \"v1\",,"), same()),
         row("9110 13.1.2 any", App, ten(" *"), same()),
         row("9110 13.1.2 any, of what has no validator", App, get("/bare").with("If-None-Match: *"), is(304)),
+        row("9110 13.1.2 an asterisk among tags is none", App, ten(" *, \"v2\""), other()),
+        row("9110 13.1.2 tags without a comma are no list", App, ten(" \"v1\" \"v2\""), other()),
         row("9110 13.1.2 an asterisk in quotes is a tag", App, ten(" \"*\""), other()),
         row("9110 8.8.3.2 weakly: a weak one of the client's", App, ten(" W/\"v1\""), same()),
         row(

@@ -1,5 +1,6 @@
 //! Connections: RFC 9112, section 9; RFC 9110, sections 7.6.1 and 7.8.
 
+use crate::reader::Framing;
 use crate::row::{Row, Step, ask, ask_old, get, head, is, last, row, say, talk};
 use crate::sites::Site::{App, Files, Hasty, Idle, Once};
 
@@ -45,6 +46,25 @@ fn persistence() -> Vec<Row> {
         row("9112 9.3 a 500 by a handler is no reason to leave", App, get("/error"), is(500)),
         row("9112 9.6 a server that keeps none says so", Once, get("/bare"), last(200).length(10)),
         row("9112 9.6 a server that keeps none, asked to", Once, old("Connection: keep-alive"), last(200)),
+        row(
+            "9112 9.6 a stream, told to close",
+            App,
+            get("/stream").with("Connection: close"),
+            last(200).body("streamed").framed(Framing::Chunked),
+        ),
+        row("9112 9.6 a 204, told to close", App, ask("DELETE", "/ten").with("Connection: close"), last(204)),
+        row(
+            "9112 9.3 1.0 stays behind a 304",
+            App,
+            ask_old("GET", "/ten").with("If-None-Match: *").with("Connection: keep-alive"),
+            is(304),
+        ),
+        row(
+            "9112 9.3 1.0 stays behind a 404",
+            Files,
+            ask_old("GET", "/nowhere").with("Connection: keep-alive"),
+            is(404),
+        ),
         row("9112 9.6 a handler that ends it", App, get("/closing"), last(200).length(10)),
         row("9112 9.6 a handler that ends it by a field", App, get("/closing/field"), last(200).length(10)),
         row(
@@ -106,7 +126,15 @@ fn pipelines() -> Vec<Row> {
             vec![say(
                 [head("/bare").then(ask("POST", "/echo").body("ab")), get("/stream").then(ask("DELETE", "/bare"))]
                     .concat(),
-                [is(200).to_head(), is(200).body("ab"), is(200).body("streamed"), is(204)],
+                [is(200).of_head(), is(200).body("ab"), is(200).body("streamed"), is(204)],
+            )],
+        ),
+        talk(
+            "9112 9.3.2 of HTTP/1.0",
+            App,
+            vec![say(
+                ask_old("GET", "/bare").with("Connection: keep-alive").then(ask_old("GET", "/mirror")),
+                [is(200).of_old().length(10), last(200).of_old().holds("GET 1.0")],
             )],
         ),
         talk(

@@ -72,6 +72,7 @@ pub fn rows() -> Vec<Row> {
         row("9112 3 two spaces before the version", App, line("GET /  HTTP/1.1"), last(400)),
         row("9112 3 a space at the end", App, line("GET / HTTP/1.1 "), last(400)),
         row("9112 3 a space at the beginning", App, line(" GET / HTTP/1.1"), last(400)),
+        row("9112 3 a space before HEAD, which is none then", App, line(" HEAD / HTTP/1.1"), last(400).holds("400")),
         row("9112 3 a tab for a space", App, line("GET\t/ HTTP/1.1"), last(400)),
         row("9112 3 a vertical tab for a space", App, line("GET /\x0bHTTP/1.1"), last(400)),
         row("9112 3 a form feed for a space", App, line("GET / HTTP/1.1\x0c"), last(400)),

@@ -47,9 +47,14 @@ fn told(sites: &Sites, row: &Row, wire: &[u8], head: bool) -> (u16, Vec<(String,
 #[test]
 fn every_edit_shows() {
     let sites = Sites::new();
-    let mut client = Client::new(&sites, Site::Files);
+    edits(&sites, Site::Files, "/probe.txt");
+    edits(&sites, Site::App, &format!("/file?{}", sites.path().join("probe.txt").display()));
+}
+
+fn edits(sites: &Sites, site: Site, target: &str) {
+    let mut client = Client::new(sites, site);
     let mut ask = |conditions: &[String]| {
-        client.write(&conditions.iter().fold(get("/probe.txt"), |ask, line| ask.with(line)).bytes());
+        client.write(&conditions.iter().fold(get(target), |ask, line| ask.with(line)).bytes());
         client.reader.answer(Asked::default()).unwrap()
     };
     let mut conditions = Vec::new();

@@ -107,6 +107,26 @@ fn folders() -> Vec<Row> {
         row("9110 15.4.2 a folder wants a slash", Files, get("/dir"), is(301).has("Location", "/dir/").body("")),
         row("9110 15.4.2 its query goes along", Files, get("/dir?a=b"), is(301).has("Location", "/dir/?a=b")),
         row(
+            "9110 15.4.2 a folder in another script",
+            Files,
+            get("/%C3%BC%20dir"),
+            is(301).has("Location", "/%C3%BC%20dir/"),
+        ),
+        row(
+            "9110 15.4.2 a folder with a question mark",
+            Files,
+            get("/a%3Fdir?b"),
+            is(301).has("Location", "/a%3Fdir/?b"),
+        ),
+        row("9110 15.4.2 a folder with a colon", Files, get("/a:dir"), is(301).has("Location", "/a:dir/")),
+        row(
+            "9110 17.3 a folder with a back-slash is no other site",
+            Files,
+            get("/%5Cevil.example"),
+            is(301).has("Location", "/%5Cevil.example/"),
+        ),
+        row("9110 4.2.3 a query on a folder is nothing to it", Files, get("/dir/?C=M;O=D"), is(200).holds("a.txt")),
+        row(
             "9110 15.4.2 whatever the Host",
             Files,
             get("/dir").without_host().with("Host: evil.example:81"),

@@ -166,6 +166,12 @@ fn ignored() -> Vec<Row> {
             head("/ten").with("Range: bytes=20-"),
             is(200).has("Content-Length", "10"),
         ),
+        row(
+            "9110 14.4 Content-Range of a POST means nothing",
+            App,
+            ask("POST", "/echo").with("Content-Range: bytes 0-1/10").body("ab"),
+            is(200).body("ab"),
+        ),
         row("9110 14.2 POST", App, ask("POST", "/echo").with("Range: bytes=0-0").body("ab"), is(200).body("ab")),
         row("9110 14.2 of an error", App, get("/missing").with("Range: bytes=2-4"), is(404).body("0123456789")),
         row(

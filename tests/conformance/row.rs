@@ -74,7 +74,7 @@ pub fn say(wire: impl Wire, wants: impl IntoIterator<Item = Want>) -> Step {
     let bytes = wire.bytes();
     let mut wants: Vec<Want> = wants.into_iter().collect();
     if let [want] = &mut wants[..] {
-        let line = bytes.trim_ascii_start().split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
         want.asked.head |= line.starts_with(b"HEAD ");
         want.asked.old |= line.ends_with(b" HTTP/1.0");
     }
@@ -174,8 +174,14 @@ impl Want {
     }
 
     /// Of several answers: this one is to a HEAD.
-    pub fn to_head(mut self) -> Want {
+    pub fn of_head(mut self) -> Want {
         self.asked.head = true;
+        self
+    }
+
+    /// Of several answers: this one is to HTTP/1.0.
+    pub fn of_old(mut self) -> Want {
+        self.asked.old = true;
         self
     }
 

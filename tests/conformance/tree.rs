@@ -86,6 +86,10 @@ fn write_files(root: &Path) {
         "CASE.txt",
         "dir/%2e%2e/x",
         "evil.example/index.html",
+        "ü dir/a",
+        "a?dir/a",
+        "a:dir/a",
+        "\\evil.example/a",
         "README",
         "page.html.unheard",
     ] {

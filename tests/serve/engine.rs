@@ -115,6 +115,26 @@ fn a_panic_costs_one_connection() {
 }
 
 #[test]
+fn who_slept_long_looks_at_the_clock() {
+    // A worker that is woken to draw from the queue begins its turn now, not when it lay down: else whoever it serves
+    // has rested, or stood in line, for as long as the worker slept.
+    let script = Script::default();
+    let server = serve(Raw(script.clone()), |server| server);
+    for gate in ["one", "two"] {
+        let (mut blocker, mut others) = (server.client(), Vec::from_iter((0..20).map(|_| server.client())));
+        server.client().send("read 1000\n").expect("late\n"); // that long ago everybody lay down
+        blocker.send(format!("block {gate}\n"));
+        for client in &mut others {
+            client.send("age\n");
+        }
+        let ages: Vec<u64> = others.iter_mut().map(|client| client.line().trim().parse().unwrap()).collect();
+        assert!(ages.iter().all(|age| *age < 900), "turns that began so many ms ago: {ages:?}");
+        script.open(gate);
+        blocker.expect("done\n");
+    }
+}
+
+#[test]
 fn a_stage_has_one_clock_and_dripping_wins_nothing() {
     let server = serve(Raw(Script::default()), |server| server);
     let mut client = server.client();

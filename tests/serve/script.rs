@@ -11,7 +11,8 @@ use modest::{Client, Conversation, Event, Next, Piece, Protocol, Stage, Turn};
 /// Lines, and what they do:
 /// `say X`: `X` comes back · `block X`: a handler that returns `done` once the gate X is open · `big N`: N bytes ·
 /// `file N M`: N bytes of a file that has M · `bye`: the end · `refuse`: the end, with the input left ·
-/// `abort` · `panic` · `panic late`: in the handler · `read N`: a stage of N ms in which `ok` is expected ·
+/// `age`: how long ago it is, in ms, what the turn takes for now · `abort` · `panic` · `panic late`: in the handler ·
+/// `read N`: a stage of N ms in which `ok` is expected ·
 /// `polls`: how often the server had polled when these bytes came, in ten digits; 0 if no poll brought them.
 #[derive(Clone, Default)]
 pub struct Script {
@@ -115,6 +116,10 @@ impl Conversation for Talk {
                 let within = Some(Duration::from_millis(within.parse().unwrap()));
                 self.read = Next::Read { stage: Stage(self.stage), within };
                 return self.read;
+            }
+            ["age"] => {
+                let age = turn.now.elapsed().as_millis();
+                turn.output.bytes().extend_from_slice(format!("{age:5}\n").as_bytes());
             }
             ["ok"] => turn.output.bytes().extend_from_slice(b"in time\n"),
             _ => turn.output.bytes().extend_from_slice(b"what?\n"),

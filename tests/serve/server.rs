@@ -102,6 +102,17 @@ impl Client {
         self
     }
 
+    /// What comes up to the next end of a line.
+    pub fn line(&mut self) -> String {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).expect("a line to its end");
+            line.extend(byte);
+        }
+        String::from_utf8(line).expect("text")
+    }
+
     /// Everything until the end of the stream.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let mut all = Vec::new();

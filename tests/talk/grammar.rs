@@ -121,7 +121,7 @@ fn authority() -> Rule {
 pub fn model_takes(head: &[u8]) -> bool {
     let line = |rule: Rule| seq(vec![rule, word("\r\n")]);
     let origin = || seq(vec![word("/"), many(0, path_char()), query()]);
-    let scheme = either(vec![any_case("http://"), any_case("https://")]);
+    let scheme = any_case("http://");
     let target = either(vec![origin(), seq(vec![scheme, authority(), maybe(either(vec![origin(), query()]))])]);
     let version = seq(vec![word("HTTP/1."), byte(|byte| byte.is_ascii_digit())]);
     let request_line = line(seq(vec![token(), word(" "), target, word(" "), version]));

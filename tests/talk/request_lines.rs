@@ -29,6 +29,7 @@ fn lines() {
         ("a tab behind the target", "GET /\tHTTP/1.1", Refused(400)),
         ("a space at the end", "GET / HTTP/1.1 ", Refused(400)),
         ("a space in the target", "GET /a b HTTP/1.1", Refused(400)),
+        ("white space before a HEAD, which is none then", " HEAD / HTTP/1.1", Refused(400)),
         ("white space at the beginning", "\tGET / HTTP/1.1", Refused(400)),
         ("white space before a HEAD, which is none", " HEAD / HTTP/1.1", Refused(400)),
         ("a bare line end before a HEAD, which is none", "\rHEAD / HTTP/1.1", Refused(400)),
@@ -75,7 +76,8 @@ fn lines() {
         // Absolute form (section 3.2.2)
         ("a URL", "GET http://example.org/a?b HTTP/1.1", Kept("")),
         ("its scheme in any case", "GET HTTP://example.org:8080/ HTTP/1.1", Kept("")),
-        ("https", "GET https://example.org/ HTTP/1.1", Kept("")),
+        ("https, which is not spoken here (RFC 9110, 7.4)", "GET https://example.org/ HTTP/1.1", Refused(421)),
+        ("https without a host", "GET https:///a HTTP/1.1", Refused(400)),
         ("an empty path", "GET http://example.org HTTP/1.1", Kept("")),
         ("an empty path and a query", "GET http://example.org?q HTTP/1.1", Kept("")),
         ("an IPv6 address", "GET http://[::1]:80/ HTTP/1.1", Kept("")),
@@ -121,6 +123,7 @@ fn line_ends() {
         check(name, wire, then);
     }
     check("as many as are skipped", "\r\n".repeat(16) + "GET / HTTP/1.1\r\nHost: a\r\n\r\n", Kept(""));
+    check("and a HEAD behind them", "\r\n".repeat(17) + "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", Refused(400));
     check("empty lines without end", "\r\n".repeat(17) + "GET / HTTP/1.1\r\nHost: a\r\n\r\n", Refused(400));
 }
 

@@ -18,7 +18,7 @@ fn targets() {
         ("GET", "//a/../b", "//a/../b", "//a/../b", None),
         ("GET", "http://example.org", "/", "/", None),
         ("GET", "http://example.org?q", "/", "/", Some("q")),
-        ("GET", "HTTPS://example.org:8000/a%20b?q", "/a%20b", "/a b", Some("q")),
+        ("GET", "HTTP://example.org:8000/a%20b?q", "/a%20b", "/a b", Some("q")),
         ("OPTIONS", "*", "*", "*", None),
     ] {
         let request = Request::new(Method::from_bytes(method.as_bytes()).unwrap(), target).unwrap();

@@ -7,6 +7,7 @@ use super::{After, State, Talk};
 use crate::http::answer::{Asked, answer};
 use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
+use crate::http::head::MOST_EMPTY_LINES;
 use crate::http::refusal::Refusal;
 use crate::http::request::Request;
 use crate::http::response::Response;
@@ -66,7 +67,7 @@ impl<H: RequestHandler> Talk<H> {
     /// Refuse what is no whole request.
     pub(super) fn refuse(&mut self, refusal: Refusal, turn: &mut Turn<'_>) -> Next {
         let line = first_line(turn.input.bytes());
-        let method = if line.starts_with("HEAD ") { Method::HEAD } else { Method::GET };
+        let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
         // What is answered is not asked for much: the page is the same for all.
         let stand_in = Request::new(method, "/").expect("a slash is a target");
         let response = Response::from(&Error::new(refusal.status, refusal.why));
@@ -84,8 +85,16 @@ impl<H: RequestHandler> Talk<H> {
     }
 }
 
-/// What stands where a request line should, for the log. Empty lines before it are skipped and nothing else is, so that
-/// what comes of it is the same however the bytes were cut.
+/// Whether a HEAD is refused: its answer has no body. It begins where the parser would let it begin, so that the
+/// answer is the same however the bytes came.
+fn is_head(mut bytes: &[u8]) -> bool {
+    for _ in 0..MOST_EMPTY_LINES {
+        bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+    }
+    bytes.starts_with(b"HEAD ")
+}
+
+/// What stands where a request line should, for the log; empty lines before it are skipped.
 fn first_line(mut bytes: &[u8]) -> String {
     while let Some(rest) = bytes.strip_prefix(b"\r\n") {
         bytes = rest;

@@ -120,9 +120,10 @@ impl<C, P, B: Bell> Hands<C, P, B> {
         Worker { me, woken: false, rested: false, turns: 0 }
     }
 
-    /// What this worker does next; sleeps while there is nothing.
-    pub fn next(&self, worker: &mut Worker, now: Instant) -> Task<'_, C, P, B> {
-        let mut overdue = self.poll_is_overdue(now);
+    /// What this worker does next; sleeps while there is nothing. `now` is moved on by a sleep: a turn that began
+    /// with the time of lying down would take whoever it serves for late.
+    pub fn next(&self, worker: &mut Worker, now: &mut Instant) -> Task<'_, C, P, B> {
+        let mut overdue = self.poll_is_overdue(*now);
         loop {
             if self.is_over() {
                 return Task::Leave;
@@ -140,6 +141,7 @@ impl<C, P, B: Bell> Hands<C, P, B> {
                 return Task::Wait(held);
             }
             self.sleep(worker);
+            *now = Instant::now();
             overdue = false;
         }
     }

@@ -19,7 +19,10 @@ def package(at, number):
     """A package that holds one file."""
     tree = at.folder(f"apt-package-{number}")
     make(tree / "usr/share/modest-sample/text", f"version {number}\n".encode())
-    make(tree / "DEBIAN/control", f"Package: modest-sample\nVersion: {number}\nArchitecture: all\nMaintainer: A <a@example>\nDescription: a sample\n".encode())
+    make(
+        tree / "DEBIAN/control",
+        f"Package: modest-sample\nVersion: {number}\nArchitecture: all\nMaintainer: A <a@example>\nDescription: a sample\n".encode(),
+    )
     pool = at.root / "debian" / "pool"
     pool.mkdir(parents=True, exist_ok=True)
     path = pool / f"modest-sample_{number}_all.deb"
@@ -33,7 +36,14 @@ def publish(at):
     lists = top / "dists/stable/main/binary-all"
     lists.mkdir(parents=True, exist_ok=True)
     (lists / "Packages").write_bytes(at.run(["apt-ftparchive", "packages", "pool"], cwd=top).good().out)
-    names = ["-o", "APT::FTPArchive::Release::Suite=stable", "-o", "APT::FTPArchive::Release::Components=main", "-o", "APT::FTPArchive::Release::Architectures=all"]
+    names = [
+        "-o",
+        "APT::FTPArchive::Release::Suite=stable",
+        "-o",
+        "APT::FTPArchive::Release::Components=main",
+        "-o",
+        "APT::FTPArchive::Release::Architectures=all",
+    ]
     release = at.run(["apt-ftparchive", *names, "release", "dists/stable"], cwd=top).good().out
     (top / "dists/stable/Release").write_bytes(release)
 
@@ -41,7 +51,14 @@ def publish(at):
 def root(at):
     """A root for apt: its lists, its cache, its idea of what is installed."""
     top = new(at.made / "away/apt-root")
-    for folder in ("etc/apt/apt.conf.d", "etc/apt/preferences.d", "etc/apt/trusted.gpg.d", "state/lists/partial", "cache/archives/partial", "log"):
+    for folder in (
+        "etc/apt/apt.conf.d",
+        "etc/apt/preferences.d",
+        "etc/apt/trusted.gpg.d",
+        "state/lists/partial",
+        "cache/archives/partial",
+        "log",
+    ):
         (top / folder).mkdir(parents=True)
     make(top / "etc/apt/sources.list", f"deb [trusted=yes] {at.site.url}/debian stable main\n".encode())
     make(top / "status", b"")
@@ -55,7 +72,9 @@ def root(at):
 
 
 def apt(at, top, *words):
-    return at.run(["apt-get", *words], cwd=top / "cache", env=plain_environment(APT_CONFIG=str(top / "apt.conf"))).good()
+    return at.run(
+        ["apt-get", *words], cwd=top / "cache", env=plain_environment(APT_CONFIG=str(top / "apt.conf"))
+    ).good()
 
 
 def check_update_and_download(at):

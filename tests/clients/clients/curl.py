@@ -45,7 +45,10 @@ def text(at):
         make(path.with_name("text.js.gz"), gzip.compress(TEXT))
         for tool, suffix in (("brotli", "br"), ("zstd", "zst")):
             if shutil.which(tool):
-                make(path.with_name(f"text.js.{suffix}"), subprocess.run([tool, "-c"], input=TEXT, stdout=-1, check=True).stdout)
+                make(
+                    path.with_name(f"text.js.{suffix}"),
+                    subprocess.run([tool, "-c"], input=TEXT, stdout=-1, check=True).stdout,
+                )
         at.settle("/curl/text.js")
     return path, f"{at.site.url}/curl/text.js"
 
@@ -54,14 +57,24 @@ def check_get(at):
     """a file whole: every byte, its type and its length"""
     path, url = big(at)
     same(digest(curl(at, url).good().out), digest(path), "the body")
-    same(told(at, "%{http_code} %{content_type} %{size_download}", url), "200 application/octet-stream 3000000", "the answer")
+    same(
+        told(at, "%{http_code} %{content_type} %{size_download}", url),
+        "200 application/octet-stream 3000000",
+        "the answer",
+    )
 
 
 def check_head(at):
     """-I: the fields of the file and no body"""
     path, url = big(at)
     said = curl(at, "-I", url).good().text.lower()
-    for wanted in ("http/1.1 200 ok", f"content-length: {path.stat().st_size}", "accept-ranges: bytes", "etag: \"", "last-modified: "):
+    for wanted in (
+        "http/1.1 200 ok",
+        f"content-length: {path.stat().st_size}",
+        "accept-ranges: bytes",
+        'etag: "',
+        "last-modified: ",
+    ):
         assert wanted in said, f"{wanted!r} is missing: {said}"
     assert said.endswith("\r\n\r\n"), said[-80:]
 
@@ -110,7 +123,11 @@ def check_many_ranges(at):
     same(int(fields["content-length"]), len(body), "the length")
     message = email.message_from_bytes(head.split(b"\r\n", 1)[1] + b"\r\n\r\n" + body)
     parts = [(part["Content-Range"], part.get_payload(decode=True)) for part in message.get_payload()]
-    wanted = [("bytes 0-4/3000000", whole[:5]), ("bytes 100-104/3000000", whole[100:105]), ("bytes 2999997-2999999/3000000", whole[-3:])]
+    wanted = [
+        ("bytes 0-4/3000000", whole[:5]),
+        ("bytes 100-104/3000000", whole[100:105]),
+        ("bytes 2999997-2999999/3000000", whole[-3:]),
+    ]
     same(parts, wanted, "the parts")
 
 
@@ -130,7 +147,11 @@ def check_time_conditions(at):
         when = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(stamp + seconds))
         same(told(at, "%{http_code} %{size_download}", "-z", when, url), wanted, f"-z {name}")
         assert copy.exists()
-    same(told(at, "%{http_code}", "-z", "-" + time.strftime("%d %b %Y %H:%M:%S GMT", time.gmtime(stamp - DAY)), url), "412", "-z -older")
+    same(
+        told(at, "%{http_code}", "-z", "-" + time.strftime("%d %b %Y %H:%M:%S GMT", time.gmtime(stamp - DAY)), url),
+        "412",
+        "-z -older",
+    )
 
 
 def check_etags(at):
@@ -153,7 +174,18 @@ def check_etags(at):
 def check_upload_with_expect(at):
     """upload with Expect: 100-continue first, then the body, and the same body back"""
     body = noise(5 << 20)
-    done = curl(at, "-v", "-H", "Expect: 100-continue", "--expect100-timeout", "20", "--data-binary", "@-", f"{at.hello.url}/echo", stdin=body).good()
+    done = curl(
+        at,
+        "-v",
+        "-H",
+        "Expect: 100-continue",
+        "--expect100-timeout",
+        "20",
+        "--data-binary",
+        "@-",
+        f"{at.hello.url}/echo",
+        stdin=body,
+    ).good()
     same(digest(done.out), digest(body), "the body that came back")
     said = done.err.decode("utf-8", "replace")
     assert "< HTTP/1.1 100 Continue" in said and "< HTTP/1.1 200 OK" in said, said[-600:]
@@ -162,10 +194,22 @@ def check_upload_with_expect(at):
 def check_upload_refused(at):
     """an upload that is refused from its head sends no body at all"""
     body = make(at.folder("curl-refused") / "body", noise(5 << 20))
-    said = told(at, "%{http_code} %{size_upload} %header{allow}", "--expect100-timeout", "20", "-H", "Expect: 100-continue", "-T", body, f"{at.site.url}/curl/new.bin")
+    said = told(
+        at,
+        "%{http_code} %{size_upload} %header{allow}",
+        "--expect100-timeout",
+        "20",
+        "-H",
+        "Expect: 100-continue",
+        "-T",
+        body,
+        f"{at.site.url}/curl/new.bin",
+    )
     same(said, "405 0 GET, HEAD, OPTIONS", "a PUT")
     assert not (at.root / "curl" / "new.bin").exists()
-    without = curl(at, "-o", "/dev/null", "-w", "%{http_code}", "-H", "Expect:", "--data-binary", f"@{body}", f"{at.site.url}/")
+    without = curl(
+        at, "-o", "/dev/null", "-w", "%{http_code}", "-H", "Expect:", "--data-binary", f"@{body}", f"{at.site.url}/"
+    )
     same(without.text, "405", "a POST that doesn't wait")
 
 
@@ -174,7 +218,10 @@ def check_too_large(at):
     body = at.folder("curl-large") / "body"
     with body.open("wb") as file:
         file.truncate(64 << 20)
-    for name, words in (("length", ["--data-binary", f"@{body}"]), ("chunks", ["-X", "POST", "-T", body, "-H", "Transfer-Encoding: chunked"])):
+    for name, words in (
+        ("length", ["--data-binary", f"@{body}"]),
+        ("chunks", ["-X", "POST", "-T", body, "-H", "Transfer-Encoding: chunked"]),
+    ):
         done = curl(at, "-o", "/dev/null", "-w", "%{http_code}", "-H", "Expect:", *words, f"{at.hello.url}/echo")
         same(done.text, "413", name)
 
@@ -183,14 +230,18 @@ def check_chunked_upload(at):
     """an upload in chunks from a pipe, of 0 bytes to 2 MB"""
     for length in (0, 1, 65_536, 2_000_000):
         body = noise(length)
-        done = curl(at, "-X", "POST", "-T", "-", "-w", "%{stderr}%{http_code}", f"{at.hello.url}/echo", stdin=body).good()
+        done = curl(
+            at, "-X", "POST", "-T", "-", "-w", "%{stderr}%{http_code}", f"{at.hello.url}/echo", stdin=body
+        ).good()
         same((digest(done.out), done.err), (digest(body), b"200"), f"{length} bytes")
 
 
 def check_compressed(at):
     """--compressed: the sidecar comes, is decoded to the same bytes, and says so"""
     path, url = text(at)
-    done = curl(at, "--compressed", "-w", "%{stderr}%{http_code} %header{content-encoding} %header{vary} %{content_type}", url).good()
+    done = curl(
+        at, "--compressed", "-w", "%{stderr}%{http_code} %header{content-encoding} %header{vary} %{content_type}", url
+    ).good()
     same(digest(done.out), digest(path), "what was decoded")
     assert done.err.decode().endswith("Accept-Encoding text/javascript; charset=utf-8"), done.err
     for coding, suffix in (("gzip", "gz"), ("br", "br"), ("zstd", "zst")):
@@ -264,7 +315,11 @@ def check_parallel(at):
 def check_upgrade(at):
     """--http2 asks for an upgrade that is not had: HTTP/1.1 goes on"""
     path, url = text(at)
-    same(told(at, "%{http_version} %{http_code} %{size_download}", "--http2", url), f"1.1 200 {path.stat().st_size}", "the answer")
+    same(
+        told(at, "%{http_version} %{http_code} %{size_download}", "--http2", url),
+        f"1.1 200 {path.stat().st_size}",
+        "the answer",
+    )
 
 
 def check_as_through_a_proxy(at):
@@ -300,7 +355,11 @@ def check_beyond_4_gib(at):
     same(told(at, "%header{content-length}", "-I", url), str(5 << 30), "the length")
     same(curl(at, "-r", f"{(4 << 30) + 17}-{(4 << 30) + 22}", url).good().out, b"beyond", "beyond 4 GiB")
     same(curl(at, "-r", "-4", url).good().out, b"last", "the end")
-    same(told(at, "%header{content-range}", "-r", f"{(4 << 30) - 5}-{(4 << 30) + 4}", url), f"bytes {(4 << 30) - 5}-{(4 << 30) + 4}/{5 << 30}", "across the border")
+    same(
+        told(at, "%header{content-range}", "-r", f"{(4 << 30) - 5}-{(4 << 30) + 4}", url),
+        f"bytes {(4 << 30) - 5}-{(4 << 30) + 4}/{5 << 30}",
+        "across the border",
+    )
     path.unlink()
 
 

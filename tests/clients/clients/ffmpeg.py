@@ -25,7 +25,20 @@ def film(at):
         # Noise in the picture makes the file large: a small one would be read to its end instead of sought in.
         picture = ["-f", "lavfi", "-i", f"testsrc2=size=320x240:rate=25:duration={SECONDS},noise=alls=40:allf=t"]
         sound = ["-f", "lavfi", "-i", f"sine=frequency=440:duration={SECONDS}"]
-        coded = ["-c:v", "libx264", "-preset", "ultrafast", "-crf", "28", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+        coded = [
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-crf",
+            "28",
+            "-g",
+            "25",
+            "-pix_fmt",
+            "yuv420p",
+            "-c:a",
+            "aac",
+        ]
         ffmpeg(at, *picture, *sound, *coded, "-f", "mp4", path)
         make(path, path.read_bytes())
         at.settle("/film.mp4")
@@ -67,5 +80,8 @@ def check_playlist(at):
     at.settle("/playlist/film.m3u8")
     same(at.head("/playlist/film.m3u8")["content-type"], "application/vnd.apple.mpegurl", "the type of a playlist")
     same(at.head("/playlist/film0.ts")["content-type"], "video/mp2t", "the type of a piece")
-    sums = [ffmpeg(at, "-i", source, "-c", "copy", "-f", "md5", "-").out for source in (f"{url}/film.m3u8", folder / "film.m3u8")]
+    sums = [
+        ffmpeg(at, "-i", source, "-c", "copy", "-f", "md5", "-").out
+        for source in (f"{url}/film.m3u8", folder / "film.m3u8")
+    ]
     same(sums[0], sums[1], "the sum of what was played")

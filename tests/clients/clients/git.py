@@ -6,7 +6,11 @@ from kit.commands import plain_environment
 
 NAME = "git"
 DEBIAN = {"git": "git"}
-PERSON = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "A"), ("EMAIL", "a@example"))}
+PERSON = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "A"), ("EMAIL", "a@example"))
+}
 
 
 def version(at):
@@ -14,7 +18,12 @@ def version(at):
 
 
 def git(at, *words, cwd):
-    nothing = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "GIT_TERMINAL_PROMPT": "0", "HOME": str(at.made)}
+    nothing = {
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_CONFIG_SYSTEM": "/dev/null",
+        "GIT_TERMINAL_PROMPT": "0",
+        "HOME": str(at.made),
+    }
     return at.run(["git", *words], cwd=cwd, env=plain_environment(**PERSON, **nothing)).good()
 
 

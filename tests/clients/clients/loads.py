@@ -26,8 +26,15 @@ def check_ab(at):
     for url, length in ((file(at), 10_000), (f"{at.hello.url}/", 13)):
         for words in ([], ["-k"]):
             said = at.run(["ab", "-q", "-n", "3000", "-c", "20", *words, url], within=50).good().text
-            counts = {name: re.search(rf"^{name}:\s+(\d+)", said, re.M)[1] for name in ("Complete requests", "Failed requests", "HTML transferred")}
-            same(counts, {"Complete requests": "3000", "Failed requests": "0", "HTML transferred": str(3000 * length)}, f"{url} {words}")
+            counts = {
+                name: re.search(rf"^{name}:\s+(\d+)", said, re.M)[1]
+                for name in ("Complete requests", "Failed requests", "HTML transferred")
+            }
+            same(
+                counts,
+                {"Complete requests": "3000", "Failed requests": "0", "HTML transferred": str(3000 * length)},
+                f"{url} {words}",
+            )
             kept = re.search(r"Keep-Alive requests:\s+(\d+)", said)
             same(kept and kept[1], "3000" if words else None, "kept")
 

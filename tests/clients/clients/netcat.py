@@ -71,7 +71,9 @@ def check_simplest(at):
 
 def check_telnet(at):
     """telnet: typed line by line, answered, and closed as HTTP/1.0 wants it"""
-    process = start(["telnet", at.site.host, at.site.port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = start(
+        ["telnet", at.site.host, at.site.port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     try:
         for line in (b"GET /nc/9.txt HTTP/1.0\n", b"Host: typed\n", b"\n"):
             process.stdin.write(line)

@@ -20,7 +20,9 @@ def wheel(folder, number):
     with zipfile.ZipFile(path, "w") as packed:
         packed.writestr("modest_sample.py", f"version = {number!r}\n")
         packed.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: modest-sample\nVersion: {number}\n")
-        packed.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: by-hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        packed.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: by-hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         packed.writestr(f"{info}/RECORD", f"modest_sample.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
     return path
 

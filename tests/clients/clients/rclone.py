@@ -8,7 +8,20 @@ from kit.checks import same
 
 NAME = "rclone"
 DEBIAN = {"rclone": "rclone"}
-NAMES = ["one.txt", "with space.txt", "Grüße 你好.txt", "100%25.txt", "a&b <c>.txt", "q?#.txt", "colon:here.txt", "deep/er/file.bin", "deep/x.txt", "+plus.txt", "'single'.txt", '"double".txt']
+NAMES = [
+    "one.txt",
+    "with space.txt",
+    "Grüße 你好.txt",
+    "100%25.txt",
+    "a&b <c>.txt",
+    "q?#.txt",
+    "colon:here.txt",
+    "deep/er/file.bin",
+    "deep/x.txt",
+    "+plus.txt",
+    "'single'.txt",
+    '"double".txt',
+]
 
 
 def version(at):
@@ -34,6 +47,7 @@ def check_ls(at):
     there, folder = remote(at)
     listed = json.loads(rclone(at, "lsjson", "-R", "--files-only", there).good().out)
     got = {entry["Path"]: (entry["Size"], entry["ModTime"][:19]) for entry in listed}
+
     def told(path):
         about = path.stat()
         return about.st_size, datetime.fromtimestamp(about.st_mtime, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")

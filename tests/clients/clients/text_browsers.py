@@ -16,7 +16,11 @@ def dumps(at, url):
     """What each of them shows of a page."""
     home = at.made / "away" / "home"
     home.mkdir(parents=True, exist_ok=True)
-    for words in (["lynx", "-dump", "-nolist", "-width=120", url], ["w3m", "-dump", "-cols", "120", url], ["links2", "-dump", "-width", "120", url]):
+    for words in (
+        ["lynx", "-dump", "-nolist", "-width=120", url],
+        ["w3m", "-dump", "-cols", "120", url],
+        ["links2", "-dump", "-width", "120", url],
+    ):
         done = at.run(words, env=plain_environment(HOME=str(home), TERM="dumb"))
         yield words[0], done.text + done.err.decode()
 
@@ -30,7 +34,11 @@ def check_listing(at):
     (folder / "inside").mkdir()
     for name, text in dumps(at, f"{url}/"):
         rows = [line.split() for line in text.splitlines() if line.strip()]
-        same([row[0] for row in rows], ["Index", "Name", "..", "inside/", "Grüße.txt", "large.bin", "plain.txt"], f"the first words in {name}")
+        same(
+            [row[0] for row in rows],
+            ["Index", "Name", "..", "inside/", "Grüße.txt", "large.bin", "plain.txt"],
+            f"the first words in {name}",
+        )
         same([row[1:3] for row in rows[-3:]], [["1", "B"], ["12", "MiB"], ["999", "B"]], f"the sizes in {name}")
 
 
@@ -38,7 +46,12 @@ def check_site(at):
     """the project's own site reads well without style and script"""
     site = at.serve("modest", at.project / "www", "-b", "127.0.0.1", "-p", "0")
     for name, text in dumps(at, f"{site.url}/"):
-        for wanted in ("It works. This page came from modest.", "What is being served", "A server of your own", "do_get"):
+        for wanted in (
+            "It works. This page came from modest.",
+            "What is being served",
+            "A server of your own",
+            "do_get",
+        ):
             assert wanted in " ".join(text.split()), f"{name} does not show {wanted!r}"
 
 

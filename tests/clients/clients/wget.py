@@ -18,7 +18,18 @@ def wget(at, *words, cwd=None):
 def check_mirror(at):
     """-m: a whole tree through its listings, names in any script, the same bytes"""
     folder, url = at.served("mirror")
-    names = ["plain.txt", "with space.txt", "Grüße 你好.txt", "100%.txt", "a&b;c=d+e.txt", "deep/er/file.bin", "deep/other.txt", "semi;colon.txt", "tilde~.txt", "empty.txt"]
+    names = [
+        "plain.txt",
+        "with space.txt",
+        "Grüße 你好.txt",
+        "100%.txt",
+        "a&b;c=d+e.txt",
+        "deep/er/file.bin",
+        "deep/other.txt",
+        "semi;colon.txt",
+        "tilde~.txt",
+        "empty.txt",
+    ]
     for number, name in enumerate(names):
         make(folder / name, b"" if name == "empty.txt" else noise(1000 * number + 1, number))
     at.settle("/mirror/empty.txt")

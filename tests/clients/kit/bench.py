@@ -61,7 +61,10 @@ class Bench:
         print("\n== the servers")
         for server in self.servers:
             name = server.log.stem
-            row.note(f"{name}: no panic and no error in its log", "\n".join(line for line in server.lines() if is_trouble(line)) or None)
+            row.note(
+                f"{name}: no panic and no error in its log",
+                "\n".join(line for line in server.lines() if is_trouble(line)) or None,
+            )
             # The program keeps files open, by design; the examples take signals as the system does.
             if name != "modest":
                 row.note(f"{name}: no descriptor is left", left(server))

@@ -7,7 +7,9 @@ import subprocess
 def build(project):
     """Build what is driven; gives the path of each program by its name."""
     words = ["cargo", "build", "--release", "--bin", "modest", "--example", "hello", "--example", "download"]
-    done = subprocess.run([*words, "--message-format=json-render-diagnostics"], cwd=project, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        [*words, "--message-format=json-render-diagnostics"], cwd=project, stdout=subprocess.PIPE, check=True
+    )
     programs = {}
     for line in done.stdout.splitlines():
         message = json.loads(line)

@@ -49,7 +49,8 @@ def every(client, bench):
     print(f"\n== {client.NAME}", flush=True)
     missing = packages.missing(client)
     if missing:
-        row.note(client.NAME, f"skipped: not to be had: {' '.join(missing)}", skip=True)
+        row.version = "skipped: not to be had"
+        row.note("all of its checks", f"not to be had: {', '.join(missing)}", skip=True)
         return row
     row.version = version(client, bench)
     for name, check in functions(client):
@@ -93,7 +94,10 @@ def follow(row, words, limit):
                 if "name" in told:
                     row.note(told["name"], told.get("why"))
         if not ended:
-            row.note("its script runs to its end", process.stderr.read().decode("utf-8", "replace")[-800:] or "it said nothing")
+            row.note(
+                "its script runs to its end",
+                process.stderr.read().decode("utf-8", "replace")[-800:] or "it said nothing",
+            )
     except Exception as error:
         row.note("its script runs to its end", what_went_wrong(error))
     finally:

@@ -40,7 +40,11 @@ class Done:
 
 
 def plain_environment(**more):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ELSEWHERE) and not name.endswith(ELSEWHERE)}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(ELSEWHERE) and not name.endswith(ELSEWHERE)
+    }
     return kept | {"LC_ALL": "C.UTF-8", "TZ": "UTC"} | more
 
 

@@ -30,7 +30,11 @@ def install(clients, made, willing):
 
 def missing(client):
     """What a client needs and this machine hasn't got."""
-    commands = [f"{command} ({package} of Debian)" for command, package in getattr(client, "DEBIAN", {}).items() if not found(command)]
+    commands = [
+        f"{command} ({package} of Debian)"
+        for command, package in getattr(client, "DEBIAN", {}).items()
+        if not found(command)
+    ]
     python = [f"{package} (PyPI)" for package in getattr(client, "PYPI", ()) if package not in _here["python"]]
     node = [f"{package} (npm)" for package in getattr(client, "NPM", ()) if package not in _here["node"]]
     return commands + python + node
@@ -51,7 +55,7 @@ def python_version(package):
 
 
 def node_version(package):
-        return json.loads((node_modules() / package / "package.json").read_text())["version"]
+    return json.loads((node_modules() / package / "package.json").read_text())["version"]
 
 
 def found(command):
@@ -99,7 +103,9 @@ def quietly(words, within):
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     words = [str(word) for word in words]
     try:
-        done = subprocess.run(words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within)
+        done = subprocess.run(
+            words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         said(f"{words[0]}: {error}")
         return False

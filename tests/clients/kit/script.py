@@ -19,7 +19,9 @@ def given(at, **more):
             make(whole.with_name(f"{number}.txt"), b"number %d\n" % number)
         make(whole.with_name("Grüße 你好.txt"), "Grüße\n".encode())
         at.settle("/script/whole.bin")
-    return json.dumps({"site": at.site.url, "hello": at.hello.url, "download": at.download.url, "whole": str(whole)} | more)
+    return json.dumps(
+        {"site": at.site.url, "hello": at.hello.url, "download": at.download.url, "whole": str(whole)} | more
+    )
 
 
 def python(at, name):

@@ -6,8 +6,8 @@ def show(rows, took):
     said = max(len(row.version) for row in rows)
     print(f"\n{'client':{wide}}  {'version':{said}}  passed  failed  skipped  seconds")
     for row in rows:
-        line = f"{row.name:{wide}}  {row.version:{said}}  {row.passed:6}  {len(row.failed) or '-':>6}  {len(row.skipped) or '-':>7}  {row.took:7.1f}"
-        print(line)
+        failed, skipped = len(row.failed) or "-", len(row.skipped) or "-"
+        print(f"{row.name:{wide}}  {row.version:{said}}  {row.passed:6}  {failed:>6}  {skipped:>7}  {row.took:7.1f}")
     for row in rows:
         for name, why in row.skipped:
             print(f"\nskipped: {row.name}: {name}\n    {why}")

@@ -13,11 +13,17 @@ URL = f"{SITE}/script/whole.bin"
 def kept():
     """a client asks for twenty files on one connection"""
     connects = []
+
+    def watch(name, _):
+        if name == "connection.connect_tcp.started":
+            connects.append(name)
+
     with httpx.Client(trust_env=False) as client:
         for number in range(20):
-            watch = lambda name, info: connects.append(name) if name.startswith("connection.connect_tcp.started") else None
             answer = client.get(f"{SITE}/script/{number}.txt", extensions={"trace": watch})
-            assert (answer.status_code, answer.text, answer.http_version) == (200, f"number {number}\n", "HTTP/1.1"), answer
+            assert (answer.status_code, answer.text, answer.http_version) == (200, f"number {number}\n", "HTTP/1.1"), (
+                answer
+            )
     assert len(connects) == 1, connects
 
 

@@ -78,7 +78,12 @@ def redirects_and_names():
 def errors():
     """404, 405 and 501 on one session"""
     with requests.Session() as session:
-        for method, path, status in (("GET", "/none", 404), ("DELETE", "/script/1.txt", 405), ("BREW", "/", 501), ("GET", "/script/1.txt", 200)):
+        for method, path, status in (
+            ("GET", "/none", 404),
+            ("DELETE", "/script/1.txt", 405),
+            ("BREW", "/", 501),
+            ("GET", "/script/1.txt", 200),
+        ):
             answer = session.request(method, f"{SITE}{path}", timeout=10)
             assert answer.status_code == status, (method, path, answer.status_code)
 

@@ -60,8 +60,8 @@ impl Body {
     pub fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
         match &self.bytes {
             Bytes::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
-            Bytes::Spooled { .. } => {
-                let mut all = Vec::new();
+            Bytes::Spooled { length, .. } => {
+                let mut all = Vec::with_capacity(*length as usize); // it has arrived, so it is within the limits
                 self.reader().read_to_end(&mut all)?;
                 Ok(Cow::Owned(all))
             }

@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub struct Built {
 }
 
 /// Lines of a pipe, read as they come by a thread of their own.
-struct Lines(Receiver<String>);
+struct Lines(Mutex<Receiver<String>>);
 
 impl Built {
     /// Start it and wait until it says where it listens.
@@ -140,11 +141,11 @@ impl Lines {
                 }
             }
         });
-        Lines(receiver)
+        Lines(Mutex::new(receiver))
     }
 
     fn next(&self) -> Option<String> {
-        match self.0.recv_timeout(PATIENCE) {
+        match self.0.lock().unwrap().recv_timeout(PATIENCE) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => panic!("no line and no end of the program within {PATIENCE:?}"),

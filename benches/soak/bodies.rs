@@ -1,0 +1,91 @@
+//! What clients send and what they are sent: bodies without end, too many bodies, handlers that panic.
+
+use std::io::{Read, Write};
+use std::thread::{self, sleep};
+use std::time::Duration;
+
+use crate::crowd::{answered, crowd, fresh};
+use crate::watch::Watch;
+use crate::{Seen, seen, serve};
+
+const MIB: usize = 1 << 20;
+
+pub fn endless() -> Seen {
+    let server = serve::start();
+    fresh(&server, 50);
+    let watch = Watch::of(server.pid());
+    let (memory, open) = (watch.memory(), watch.descriptors());
+    let deaf = crowd(&server, 200, b"GET /endless HTTP/1.1\r\nHost: soak\r\n\r\n");
+    sleep(Duration::from_secs(2));
+    let held = watch.memory().saturating_sub(memory);
+    let (ticks, _) = watch.over(Duration::from_secs(2));
+    let fresh = fresh(&server, 200);
+    drop(deaf);
+    let back = watch.until(Duration::from_secs(5), |watch| watch.descriptors() <= open + 1);
+    seen(
+        held < 32 << 10 && ticks <= 2 && back.is_some(),
+        format!("{held} KiB, {ticks} ticks in 2 s, {fresh}, back after {back:.0?}"),
+    )
+}
+
+pub fn panics() -> Seen {
+    let server = serve::start();
+    let mut told = 0;
+    for _ in 0..20 {
+        let mut clients = crowd(&server, 50, b"GET /panic HTTP/1.1\r\nHost: soak\r\n\r\n");
+        told += answered(&mut clients, "HTTP/1.1 500");
+    }
+    seen(told == 1000, format!("{told} told; {}", fresh(&server, 200)))
+}
+
+fn post(length: usize) -> Vec<u8> {
+    format!("POST / HTTP/1.1\r\nHost: soak\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n").into_bytes()
+}
+
+pub fn all_together() -> Seen {
+    let server = serve::start();
+    let server = &server;
+    let body = vec![b'b'; 16 * MIB];
+    let refused = thread::scope(|scope| {
+        let clients: Vec<_> = crowd(server, 70, &post(16 * MIB))
+            .into_iter()
+            .map(|mut client| {
+                let body = &body;
+                scope.spawn(move || {
+                    let _ = client.write_all(&body[1..]); // all but the last byte
+                    let mut said = [0; 12];
+                    client.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+                    let told = client.read_exact(&mut said).is_ok();
+                    (client, told.then_some(said))
+                })
+            })
+            .collect();
+        let all: Vec<_> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+        all.iter().filter(|(_, said)| said.is_some_and(|said| &said == b"HTTP/1.1 507")).count()
+    });
+    sleep(Duration::from_millis(500));
+    let mut after = crowd(server, 1, &[post(MIB), body[..MIB].to_vec()].concat());
+    let room = answered(&mut after, "HTTP/1.1 200");
+    seen(refused == 6 && room == 1, format!("{refused} told 507; afterwards {room} of 1 taken"))
+}
+
+pub fn burst() -> Seen {
+    let server = serve::start();
+    let (server, watch) = (&server, Watch::of(server.pid()));
+    let memory = watch.memory();
+    let request = [post(4 * MIB), vec![b'b'; 4 * MIB]].concat();
+    let request = &request;
+    let peak = thread::scope(|scope| {
+        let clients: Vec<_> =
+            (0..16).map(|_| scope.spawn(move || (0..5).all(|_| server.talk(request).len() > 4 * MIB))).collect();
+        let mut peak = 0;
+        while clients.iter().any(|client| !client.is_finished()) {
+            peak = peak.max(watch.memory());
+            sleep(Duration::from_millis(10));
+        }
+        assert!(clients.into_iter().all(|client| client.join().unwrap()), "each is answered");
+        peak
+    });
+    let after = watch.memory();
+    seen(peak < 256 << 10, format!("{memory} KiB before, {peak} at the peak, {after} after"))
+}

@@ -1,0 +1,81 @@
+//! Abuse from outside: clients that are slow, deaf, greedy, gone or too many, against the program as it is released.
+//! `cargo bench --bench soak [-- WORD]` runs the rows whose names hold the word, or all (some four minutes), prints what
+//! was seen beside what must hold, and fails if something didn't. It needs 11,000 descriptors and 2 GiB in `/var/tmp`.
+
+#[path = "../../tests/built/mod.rs"]
+mod built; // the program, started and spoken to
+mod crowd; // clients by the thousand
+mod serve; // a server of handlers, in a process of its own
+mod watch; // memory, processor and descriptors of a process
+
+mod bodies; // what clients send
+mod clients; // what clients leave undone
+mod folders; // large folders
+mod stops; // signals
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What a row saw, and whether that is as it must be.
+pub struct Seen {
+    pub text: String,
+    pub holds: bool,
+}
+
+pub fn seen(holds: bool, text: impl Into<String>) -> Seen {
+    Seen { text: text.into(), holds }
+}
+
+/// What is tried, what must hold, and who tries it.
+type Row = (&'static str, &'static str, fn() -> Seen);
+
+const ROWS: &[Row] = &[
+    ("late: silence, half a head, a dripped one", "60 s, 10 s, 10 s", clients::late),
+    (
+        "deaf: 200 ask for 100 MB and don't read",
+        "no CPU, gone after 30 s, < 8 MiB, < 128 MiB of sockets",
+        clients::deaf,
+    ),
+    ("greedy: 20 pipeline and don't read", "< 16 MiB, no CPU once stuck", clients::pipelining),
+    ("5,000 half heads", "a fresh request p99 < 10 ms, < 1 KiB each", clients::half_heads),
+    ("5,000 idle", "<= 0.6 KiB each, no CPU and no switch in 5 s", clients::idle),
+    ("20,000 come and go", "memory and descriptors are back", clients::come_and_go),
+    ("64 descriptors, 300 clients", "no CPU, and fresh ones are answered", clients::few_descriptors),
+    ("200 endless answers, nobody reads", "< 32 MiB, no CPU; then all is given back", bodies::endless),
+    ("1,000 panics", "1,000 answers of 500, and on it goes", bodies::panics),
+    ("70 bodies of 16 MiB at once", "64 are taken, 6 are told 507; then there is room", bodies::all_together),
+    ("16 clients upload 4 MiB over and over", "< 256 MiB at the peak", bodies::burst),
+    ("100,000 names, 16 ask", "< 128 MiB; beside them p50 < 20 ms", folders::listings),
+    ("100,000 names, 200 ask and don't read", "< 192 MiB, and fresh ones are answered", folders::deaf),
+    ("SIGSTOP, 200 ask, SIGCONT", "all are answered", stops::stopped_for_a_while),
+    ("SIGTERM, 64 clients that keep asking, 6 times", "no answer is lost", stops::under_load),
+    ("SIGTERM, 32 clients, each request its connection", "no answer is lost", stops::a_connection_each),
+    ("SIGTERM, 20 downloads that nobody reads", "no CPU until the grace is over, then the end", stops::with_deaf),
+];
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    if words.first().is_some_and(|word| word == "serve") {
+        return serve::serve();
+    }
+    let most = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }).expect("the soft limit may be raised");
+    let mut failed = 0;
+    for (name, expected, row) in ROWS {
+        if !words.iter().all(|word| name.contains(word.as_str())) {
+            continue;
+        }
+        let began = std::time::Instant::now();
+        let seen = row();
+        let verdict = if seen.holds { "holds" } else { "FAILS" };
+        failed += usize::from(!seen.holds);
+        println!(
+            "{verdict}  {name}\n       wanted: {expected}\n       seen:   {} ({:.0?})",
+            seen.text,
+            began.elapsed()
+        );
+    }
+    if failed > 0 {
+        println!("{failed} failed");
+        std::process::exit(1);
+    }
+}

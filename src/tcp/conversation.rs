@@ -94,8 +94,9 @@ pub enum Next {
     Handle,
     /// Ask again once the output is written.
     Again,
-    /// The end, after what is owed. Bytes left in the input tell that the client may still be sending
-    /// and might not have read the answer: then the connection lingers, half-closed, so that it can.
+    /// The end, after what is owed. Said in answer to bytes or to lateness after [`Next::Read`], or with bytes left in
+    /// the input, it means that the client may still be sending and might not have read the answer: then
+    /// the connection lingers, half-closed, so that it can.
     Close,
     /// Reset at once: a broken promise of length must not look like an end.
     Abort,

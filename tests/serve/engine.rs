@@ -173,6 +173,17 @@ fn a_refusal_reaches_a_client_that_is_still_sending() {
 }
 
 #[test]
+fn who_is_late_may_go_on_sending_and_still_reads_the_end() {
+    let server = serve(Raw(Script::default()), |server| server);
+    for _ in 0..20 {
+        let mut client = server.client();
+        client.send("read 1\n");
+        server.wait_for("it is told", |stats| stats.accepted > 0);
+        client.expect("late\n").send("ok\nok\n").send("ok\n").half_close().expect_end();
+    }
+}
+
+#[test]
 fn a_broken_promise_is_a_reset() {
     let server = serve(Raw(Script::default()), |server| server);
     server.client().send("abort\n").expect_reset();

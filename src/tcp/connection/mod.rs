@@ -32,6 +32,7 @@ pub struct Connection<S> {
     poll: Option<u64>,
     errand: Option<Errand>,
     told: Told,
+    midway: bool, // it ended while more was awaited of the client
     lingering: bool,
     unused: Vec<u8>,
     ended: bool,
@@ -122,6 +123,7 @@ impl<S: Seat> Connection<S> {
             poll: None,
             errand: None,
             told: Told::No,
+            midway: false,
             lingering: false,
             unused: Vec::new(),
             ended: false,
@@ -314,6 +316,7 @@ impl<S: Seat> Connection<S> {
 
     /// The clock of a stage starts when it is first named, that of a rest whenever it is.
     fn set_next(&mut self, next: Next, now: Instant) {
+        self.midway |= next == Next::Close && matches!(self.next, Next::Read { .. });
         match next {
             Next::Read { stage, .. } if self.stage != Some(stage) => {
                 self.stage = Some(stage);

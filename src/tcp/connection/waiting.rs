@@ -69,7 +69,7 @@ impl<S: Seat> Connection<S> {
     /// `None`: linger.
     pub(super) fn close(&mut self, turn: &mut TurnAtDesk<'_>) -> Option<Outcome> {
         let input = &turn.desk.input;
-        let all_used = input.is_empty() && !self.mark.readable;
+        let all_used = input.is_empty() && !self.mark.readable && !self.midway;
         let unread_is_likely = self.wrote.is_some_and(|wrote| turn.now < wrote + LINGER);
         if input.ended() || all_used || !unread_is_likely || self.transport.shut_down_writing().is_err() {
             return Some(Outcome::Gone);

@@ -21,6 +21,9 @@ fuzz_target!(|fields: &[u8]| {
     let (name, length) = if fields.len() % 2 == 0 { ("small", SMALL) } else { ("large", LARGE) };
     let end = fields.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(fields.len());
     let fields = &fields[..end];
+    if fields.starts_with(b"\r\n") {
+        return; // the end of the head, and another request behind it
+    }
     let Some(got) = ask("GET", name, fields) else { return };
     let whole: Vec<u8> = match got.field("content-encoding") {
         Some("gzip") => coded(length),

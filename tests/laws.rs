@@ -59,7 +59,7 @@ mod sync {
     }
 }
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use handover::{Bell, Entry, Hands, Held, Mark, Patience, Slots, Task, Token, Wish, Worker};
 use shuttle::sync::{Arc, Condvar, Mutex};

@@ -33,6 +33,7 @@ use super::workers;
 /// TcpServer::bind("127.0.0.1:8000", Hello)?.serve_forever()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[must_use = "serves nobody until `serve_forever`"]
 pub struct TcpServer {
     listener: Mutex<Option<TcpListener>>,
     local_addr: SocketAddr,

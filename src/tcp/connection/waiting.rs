@@ -98,7 +98,7 @@ impl<S: Seat> Connection<S> {
                     return Outcome::Park(Wish {
                         mark: Mark { readable: true, writable: false, closed: false },
                         deadline: self.linger_deadline(),
-                        resting: None,
+                        resting: self.lingering.as_ref().map(|lingering| lingering.since), // it has had its answer
                         told: true,
                     });
                 }

@@ -108,6 +108,8 @@
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("modest runs on Linux: it stands on epoll, openat2, statx and sendfile");
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("modest runs on 64-bit machines: a seat's number and generation share one of epoll's words");
 
 mod files;
 mod http;

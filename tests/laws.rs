@@ -59,7 +59,7 @@ mod sync {
     }
 }
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use handover::{Bell, Entry, Hands, Held, Mark, Patience, Slots, Task, Token, Wish, Worker};
 use shuttle::sync::{Arc, Condvar, Mutex};
@@ -144,7 +144,7 @@ impl World {
     fn new(slots: usize, clients: usize, blocked_by: Option<(usize, usize)>) -> (Arc<World>, Vec<Token>) {
         let kernel = Arc::new(Kernel::default());
         let poller = Poller { kernel: kernel.clone(), swept: false };
-        let slots_and_line = Slots::new(slots, 8, Duration::from_secs(3600));
+        let slots_and_line = Slots::new(slots, 8, None);
         let hands = Hands::new(poller, KernelBell(kernel.clone()), slots + 1, 2, slots_and_line);
         let tokens: Vec<Token> = (0..clients).map(|_| hands.seats().take()).collect();
         for (client, token) in tokens.iter().enumerate() {

@@ -47,10 +47,10 @@ pub fn run() -> ExitCode {
 
 fn serve(settings: Settings) -> Result<(), Complaint> {
     let descriptors = raise_descriptor_limit();
+    let log = logging::start(settings.loudness);
     let site = Site::open(&settings)?;
     let server = bind(&settings, site)?;
     let address = server.local_addr();
-    let log = logging::start(settings.loudness);
     signals::stop_on_signal(server.stopper(), settings.loudness).map_err(Complaint::signals)?;
     debug!("serving {}, with at most {descriptors} open files and clients", shown(settings.folder()));
     say(&banner(address));

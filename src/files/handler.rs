@@ -71,7 +71,7 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 /// Files that are asked for often are kept (see [`cache`](Self::cache)). Before one is used the disk is asked whether it is still
 /// the same; only requests that arrived together share an answer. A file that changed within the last 20 ms is neither kept nor
 /// given validators, since a second change could not be told from the first by its times.
-/// A file that changes while it is sent ends the connection, so that nobody takes the torso for the whole.
+/// A file that becomes shorter while it is sent resets the connection, so that nobody takes the torso for the whole.
 #[derive(Debug)]
 pub struct StaticFileHandler {
     pub(super) finder: Finder,

@@ -25,6 +25,7 @@ const TRIES: usize = 32;
 
 /// Which symbolic links are followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Symlinks {
     /// None: whatever has a link on its way is missing.
     Deny,

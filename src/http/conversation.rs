@@ -330,7 +330,8 @@ impl<H: RequestHandler> Talk<H> {
             }
             Some(source) => {
                 let (line, status) = (request.line().to_owned(), answered.status);
-                self.stream(Box::new(Streaming { source, line, status, after }), turn)
+                self.state = State::Streaming(Box::new(Streaming { source, line, status, after }));
+                Next::Handle // the head goes out first: the body may take its time
             }
         }
     }

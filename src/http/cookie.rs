@@ -24,6 +24,7 @@ use super::error::Error;
 /// A name or value that no cookie can have (blanks, commas, semicolons, quotes, controls, anything but ASCII)
 /// is remembered: the response is answered as a 500, and the log hears why. Encode such values first.
 #[derive(Debug)]
+#[must_use = "is sent only with a response"]
 pub struct Cookie {
     line: String,
     fault: Option<Error>,
@@ -31,6 +32,7 @@ pub struct Cookie {
 
 /// With which requests from other sites a cookie is sent along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SameSite {
     /// With none.
     Strict,

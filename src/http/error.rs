@@ -11,7 +11,10 @@ type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 /// Why a request is not answered as asked: a status, a word to the client, and a cause for the log.
 ///
 /// `?` makes one of any error: 500 to the client, the cause to the log. It is therefore no
-/// [`std::error::Error`] itself.
+/// [`std::error::Error`] itself; [`into_boxed`](Error::into_boxed) makes one of it, for `main` and tests.
+///
+/// To give errors of your own their statuses, write `impl From<MyError> for modest::Error`, and leave
+/// `std::error::Error` out: whatever implements that is a 500 by `?` already.
 ///
 /// ```
 /// use modest::{Error, Request, Response, Result};
@@ -22,6 +25,7 @@ type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 ///     Ok(Response::text(format!("{} cents\n", words * 2)))
 /// }
 /// ```
+#[must_use = "is answered only if it is returned"]
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -45,6 +49,11 @@ impl Error {
             Ok(status) => Error::of(status, Some(message.into()).filter(|message| !message.is_empty()), None),
             Err(wrong) => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(Box::new(wrong.into()))),
         }
+    }
+
+    /// As an error that functions outside of handlers can return.
+    pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync> {
+        self.to_string().into()
     }
 
     /// The status.

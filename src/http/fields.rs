@@ -26,6 +26,7 @@ use super::etag::ETag;
 /// What frames a message or speaks of one connection only (`Connection`, `Content-Length`, `Keep-Alive`,
 /// `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`) is left out: that is the server's to say.
 #[derive(Debug, Default)]
+#[must_use = "are sent only with a response"]
 pub struct Fields {
     list: FieldList,
     lines: Vec<u8>,

@@ -79,6 +79,8 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 
     /// Calls the `do_` method for the request's method. Methods are case-sensitive: `get` is another method.
+    ///
+    /// Written by yourself, it gets HEAD as well: treat it as GET, the body is left out when the answer is sent.
     fn handle(&self, request: &Request) -> Result<Response> {
         match *request.method() {
             Method::GET => self.do_get(request),
@@ -112,8 +114,10 @@ pub trait RequestHandler: Send + Sync + 'static {
         Response::from(error)
     }
 
-    /// Told of each answer once it is complete: logs the record to `modest::access` unless written.
-    /// It must not block.
+    /// Told of each answer once it is laid out to be sent, of a stream once it has ended: logs the record to
+    /// `modest::access` unless written. How many bytes were to be sent it says; whether the client took them it can't know.
+    ///
+    /// It must not block, nor should the logger behind `log`: one that writes straight to stderr waits for whoever reads that.
     fn log_request(&self, record: &LogRecord<'_>) {
         log::info!(target: "modest::access", "{record}");
     }
@@ -172,8 +176,15 @@ macro_rules! forward {
 forward!(Arc, Box);
 
 /// A closure as a handler: see [`answer`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
+#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
 pub struct Answer<F>(F);
+
+impl<F> fmt::Debug for Answer<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Answer(..)")
+    }
+}
 
 /// A handler that answers every method (but CONNECT, and TRACE, which is refused) with this closure.
 ///

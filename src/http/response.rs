@@ -47,6 +47,7 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 /// (one that does not hold is answered as a 500; for a [`stream`](Response::stream) it gives the length that was not known);
 /// other words in `Connection`, and `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding` and `Upgrade`
 /// are left out. A handler's `Date` and `Server` are sent in place of the server's.
+#[must_use = "answers only if it is returned"]
 pub struct Response {
     pub(crate) status: StatusCode,
     pub(crate) prepared: Option<Arc<Fields>>,
@@ -134,7 +135,8 @@ impl Response {
     /// 200 with whatever is read, until the end. No type is given.
     ///
     /// It is read when the client has taken what was read before, at most 64 KiB at a time, and each read is sent
-    /// at once: wrap it in a [`BufReader`](std::io::BufReader) if it gives a few bytes at a time. It may block: that costs a worker.
+    /// at once: wrap it in a [`BufReader`](std::io::BufReader) if it gives a few bytes at a time. It may block: that costs a worker (see docs/handlers.md,
+    /// "Endless answers").
     /// The length is not known before: clients of HTTP/1.1 get it in chunks, those of 1.0 until the connection ends.
     /// If a read fails, the connection is reset, so that the client doesn't take a part for the whole.
     pub fn stream(read: impl Read + Send + 'static) -> Response {

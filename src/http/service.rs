@@ -25,6 +25,7 @@ use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 ///     .idle_timeout(Duration::from_secs(5))
 ///     .body_limit(1 << 20);
 /// ```
+#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
 pub struct Http<H>(Arc<Shared<H>>);
 
 /// A head stands in the input until it is whole, and that is read 64 KiB ahead at most.

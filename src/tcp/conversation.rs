@@ -69,14 +69,17 @@ impl<'a> Turn<'a> {
 /// What the bytes being waited for are to a conversation: an opaque number of its own choosing.
 ///
 /// The clock of a stage starts when the stage is first named and no byte renews it: dripping wins nothing.
+/// Named again after [`Next::Handle`] or [`Next::Again`] it is still the same stage; only [`Next::Rest`], another
+/// stage, and its own lateness end it. So give each message that has a limit a number of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stage(pub u32);
 
 /// What comes next, by the word of a conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use = "is heard only if it is returned"]
 pub enum Next {
-    /// More bytes are wanted, within so long of this stage's beginning (`None`: no limit);
+    /// More bytes are wanted (who wants more with 64 KiB unused is reset: refuse before), within so long of this stage's beginning (`None`: no limit);
     /// else [`Event::Late`]. After the end of the stream it means [`Next::Close`].
     Read {
         /// What the bytes are for.
@@ -109,6 +112,7 @@ pub enum Event {
     /// The bytes of this stage did not come in time.
     Late(Stage),
     /// No slot was free for a turn asked for by [`Next::Handle`]: the line is full, or stood too long.
+    /// Asking for one again is a [`Next::Close`].
     NoSlot,
     /// The server stops while bytes are awaited ([`Next::Read`]): go on with what was begun, or close.
     Stopping,
@@ -124,8 +128,9 @@ pub struct Raw<P>(pub P);
 /// or [`Raw`] around a [`Protocol`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be served",
-    label = "not a request handler",
-    note = "implement `RequestHandler` for it, or give `answer(|request| ..)` a closure, or `Raw(..)` a `Protocol`"
+    label = "neither a request handler nor in `Raw(..)`",
+    note = "a closure is given as `answer(|request| ..)`, a `Protocol` as `Raw(..)`",
+    note = "anything else implements `RequestHandler`"
 )]
 pub trait IntoProtocol {
     /// The protocol that is served in the end.

@@ -24,7 +24,7 @@ pub struct Engine {
     pub hands: Hands<Guest, WaitingRoom, Waker>,
     protocol: Arc<dyn Protocol>,
     registry: Registry,
-    write_timeout: Duration,
+    write_timeout: Option<Duration>,
     max_connections: usize,
     connections: AtomicUsize,
     accepted: AtomicU64,
@@ -39,8 +39,8 @@ pub struct Plan {
     pub workers: usize,
     pub cores: usize,
     pub line: usize,
-    pub line_timeout: Duration,
-    pub write_timeout: Duration,
+    pub line_timeout: Option<Duration>,
+    pub write_timeout: Option<Duration>,
     pub max_connections: usize,
 }
 
@@ -138,17 +138,18 @@ impl Engine {
         self.progress.notify_all();
     }
 
-    /// Wait until the door is closed and nobody is connected any more; `grace`: how long at most after a stop began.
-    pub fn wait_until_empty(&self, stop_began: impl Fn() -> Option<Instant>, grace: Duration) {
+    /// Wait until the door is closed and nobody is connected any more; `grace`: how long at most after a stop began, if there is a limit.
+    pub fn wait_until_empty(&self, stop_began: impl Fn() -> Option<Instant>, grace: Option<Duration>) {
         let mut closing = self.closing();
         loop {
             if self.hands.is_over() || closing.closed_up && self.connections.load(Ordering::SeqCst) == 0 {
                 return;
             }
-            closing = match stop_began() {
+            let deadline = stop_began().and_then(|began| began.checked_add(grace?));
+            closing = match deadline {
                 None => self.progress.wait(closing).unwrap_or_else(PoisonError::into_inner),
-                Some(began) => {
-                    let left = (began + grace).saturating_duration_since(Instant::now());
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
                     if left.is_zero() {
                         return;
                     }
@@ -180,6 +181,14 @@ impl Engine {
         self.hands.end();
         let _closing = self.closing();
         self.progress.notify_all();
+    }
+
+    /// For the end: drop all connections that no worker holds, and the poller. So their seats let go of the engine.
+    /// Tells how many were cut off.
+    pub fn clear_out(&self) -> usize {
+        let (left, _room) = self.hands.clear_out();
+        left.iter().for_each(|guest| guest.cut_off());
+        left.len()
     }
 
     pub fn stats(&self) -> Stats {

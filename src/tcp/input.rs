@@ -4,7 +4,7 @@ use std::io;
 
 /// The bytes a conversation has not used yet.
 ///
-/// It is read no further than 64 KiB ahead of what the conversation uses: use bytes up, or nothing more comes.
+/// It is read no further than 64 KiB ahead of what the conversation uses: use bytes up, for who wants more with that much unused is reset.
 #[derive(Debug, Default)]
 pub struct Input {
     buffer: Vec<u8>, // as long as it may ever be filled; the unused bytes are `start..end`

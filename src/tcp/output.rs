@@ -11,6 +11,7 @@ use std::sync::Arc;
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// One stretch of output.
+#[non_exhaustive]
 pub enum Piece {
     /// Bytes that belong to this answer.
     Owned(Vec<u8>),

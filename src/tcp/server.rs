@@ -1,8 +1,9 @@
 //! `TcpServer`: bind, settings, serve, stop, stats. Starts the workers and waits for the end; serves nobody itself.
 
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,15 +33,16 @@ use super::workers;
 /// TcpServer::bind("127.0.0.1:8000", Hello)?.serve_forever()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[must_use = "serves nobody until `serve_forever`"]
 pub struct TcpServer {
     listener: Mutex<Option<TcpListener>>,
     local_addr: SocketAddr,
     protocol: Arc<dyn Protocol>,
     workers: usize,
     line: usize,
-    line_timeout: Duration,
-    write_timeout: Duration,
-    grace: Duration,
+    line_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+    grace: Option<Duration>,
     max_connections: usize,
     stopper: Stopper,
 }
@@ -51,9 +53,18 @@ pub struct Stopper {
     shared: Arc<Shared>,
 }
 
+/// What a server and its stoppers have in common. It holds the engine only while it serves: a handler may hold a
+/// stopper, and the engine holds the handler.
+#[derive(Default)]
 struct Shared {
-    engine: OnceLock<Arc<Engine>>,
-    stop_began: Mutex<Option<Instant>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    engine: Option<Arc<Engine>>,
+    stop_began: Option<Instant>,
+    last: Stats, // the numbers at the end
 }
 
 const BACKLOG: i32 = 1024;
@@ -89,18 +100,17 @@ impl TcpServer {
         prepare(&listener)?;
         let cores = num_cpus::get();
         let local_addr = listener.local_addr()?;
-        let shared = Shared { engine: OnceLock::new(), stop_began: Mutex::new(None) };
         Ok(TcpServer {
             listener: Mutex::new(Some(listener)),
             local_addr,
             protocol: Arc::new(handler.into_protocol()),
             workers: (4 * cores).max(16),
             line: 1024,
-            line_timeout: Duration::from_secs(10),
-            write_timeout: Duration::from_secs(30),
-            grace: Duration::from_secs(10),
+            line_timeout: Some(Duration::from_secs(10)),
+            write_timeout: Some(Duration::from_secs(30)),
+            grace: Some(Duration::from_secs(10)),
             max_connections: allowed_connections(),
-            stopper: Stopper { shared: Arc::new(shared) },
+            stopper: Stopper { shared: Arc::default() },
         })
     }
 
@@ -116,28 +126,30 @@ impl TcpServer {
     }
 
     /// How many requests may stand in line while all workers are busy, and for how long: 1,024 and 10 seconds unless
-    /// set. Who finds no place, or stands too long, is told so (HTTP: 503).
-    pub fn line(mut self, places: usize, timeout: Duration) -> TcpServer {
+    /// set; `None`: for ever. Who finds no place, or stands too long, is told so (HTTP: 503).
+    pub fn line(mut self, places: usize, timeout: impl Into<Option<Duration>>) -> TcpServer {
         self.line = places;
-        self.line_timeout = timeout;
+        self.line_timeout = timeout.into();
         self
     }
 
-    /// How long a client may take nothing of what is owed to it before it is given up: 30 seconds unless set.
-    pub fn write_timeout(mut self, limit: Duration) -> TcpServer {
-        self.write_timeout = limit;
+    /// How long a client may take nothing of what is owed to it before it is given up: 30 seconds unless set;
+    /// `None`: never.
+    pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
+        self.write_timeout = limit.into();
         self
     }
 
-    /// How long a stop waits for requests in hand: 10 seconds unless set.
-    pub fn grace(mut self, limit: Duration) -> TcpServer {
-        self.grace = limit;
+    /// How long a stop waits for requests in hand: 10 seconds unless set; `None`: until the last is answered.
+    /// An answer without an end has to end by itself (see [`Stopper::is_stopping`]), or is cut off then.
+    pub fn grace(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
+        self.grace = limit.into();
         self
     }
 
     /// How many clients may be connected at once: as many as this process may open files, less an eighth
     /// (at least 64) that is kept for other things, unless set. Past that, clients at rest are let go for new ones,
-    /// and new ones wait.
+    /// and new ones wait. Times what a head may be long (HTTP: 32 KiB) it is also what half requests may take of memory.
     ///
     /// # Panics
     /// If it is 0.
@@ -173,28 +185,22 @@ impl TcpServer {
         let (room, bell) = WaitingRoom::new(listener)?;
         let engine = Arc::new(Engine::new(room, bell, self.protocol.clone(), &self.plan())?);
         let shared = &self.stopper.shared;
-        if shared.engine.set(engine.clone()).is_err() {
-            return Err(io::Error::other("this server has served before"));
-        }
-        if shared.stop_began().is_some() {
-            engine.end();
-        }
+        let serving = shared.begin(&engine);
         let started = self.start_workers(&engine);
         if started.is_err() {
             engine.end();
         }
-        engine.wait_until_empty(|| shared.stop_began(), self.grace);
+        engine.wait_until_empty(|| shared.state().stop_began, self.grace);
         engine.end();
-        // Connections are dropped here, so that their seats, which hold the engine, let go of it.
-        let (left, room) = engine.hands.clear_out();
-        if !left.is_empty() {
-            debug!("{} connections were cut off by the end", left.len());
+        let cut_off = engine.clear_out();
+        if cut_off > 0 {
+            debug!("{cut_off} connections were cut off by the end");
         }
-        drop((left, room));
         if !engine.wait_until_left(WAY_HOME) {
             debug!("some handlers are still inside");
         }
-        drop(engine.hands.clear_out());
+        engine.clear_out();
+        drop(serving);
         started
     }
 
@@ -239,34 +245,81 @@ impl Stopper {
     /// Stop: nobody is let in any more, requests in hand are finished, and `serve_forever` returns.
     /// It waits for nothing itself, may be called from anywhere, a handler too, and more than once.
     pub fn stop(&self) {
-        self.shared.stop_began.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
-        if let Some(engine) = self.shared.engine.get() {
+        if let Some(engine) = self.shared.stop() {
             engine.stop();
         }
     }
 
     /// Stop without finishing anything.
     pub fn stop_now(&self) {
-        self.stop();
-        if let Some(engine) = self.shared.engine.get() {
+        if let Some(engine) = self.shared.stop() {
+            engine.stop();
             engine.end();
         }
     }
 
     /// Whether a stop has begun.
     pub fn is_stopping(&self) -> bool {
-        self.shared.stop_began().is_some()
+        self.shared.state().stop_began.is_some()
     }
 
-    /// What the server is doing at this moment.
+    /// What the server is doing at this moment; after its end, what it had come to.
     pub fn stats(&self) -> Stats {
-        self.shared.engine.get().map(|engine| engine.stats()).unwrap_or_default()
+        let state = self.shared.state();
+        let engine = state.engine.clone();
+        let last = state.last;
+        drop(state);
+        engine.map_or(last, |engine| engine.stats())
     }
 }
 
 impl Shared {
-    fn stop_began(&self) -> Option<Instant> {
-        *self.stop_began.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A server begins to serve; one that was stopped before ends at once.
+    fn begin(&self, engine: &Arc<Engine>) -> Serving<'_> {
+        let mut state = self.state();
+        state.engine = Some(engine.clone());
+        let stopped_before = state.stop_began.is_some();
+        drop(state);
+        if stopped_before {
+            engine.end();
+        }
+        Serving { shared: self }
+    }
+
+    fn stop(&self) -> Option<Arc<Engine>> {
+        let mut state = self.state();
+        state.stop_began.get_or_insert_with(Instant::now);
+        state.engine.clone()
+    }
+}
+
+/// A server serves; dropped when it has ended, however it did.
+struct Serving<'a> {
+    shared: &'a Shared,
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        let engine = self.shared.state().engine.take();
+        if let Some(engine) = engine {
+            self.shared.state().last = engine.stats();
+        }
+    }
+}
+
+impl fmt::Debug for TcpServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpServer").field("local_addr", &self.local_addr).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Stopper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stopper").field("is_stopping", &self.is_stopping()).finish_non_exhaustive()
     }
 }
 

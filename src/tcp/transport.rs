@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
 use super::output::{First, Output};
@@ -111,7 +111,9 @@ impl Transport {
     }
 
     fn send_all(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        Ok(rustix::io::retry_on_intr(|| rustix::io::writev(&self.stream, slices))?)
+        let nothing_else = &mut SendAncillaryBuffer::default();
+        let flags = SendFlags::NOSIGNAL;
+        Ok(rustix::io::retry_on_intr(|| rustix::net::sendmsg(&self.stream, slices, nothing_else, flags))?)
     }
 
     fn send_file(&self, file: &File, start: &mut u64, length: u64, share: usize) -> io::Result<usize> {

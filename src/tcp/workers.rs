@@ -32,7 +32,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
             Task::Look(held) => now = day.look(held, now),
             Task::Leave => {
                 // Whoever was parked or queued after the end came, by a handler that took longer, goes too.
-                drop(engine.hands.clear_out());
+                engine.clear_out();
                 return;
             }
         }
@@ -296,6 +296,9 @@ impl Pass for SlotPass<'_> {
         if self.number.is_none() {
             self.number = self.engine.hands.slots().try_enter(now);
             self.spent = false;
+            if self.number.is_some() {
+                self.engine.hands.before_handler(); // the disk may take its time
+            }
         }
         self.number.is_some()
     }

@@ -16,6 +16,9 @@ pub struct Asked {
     pub own_date: bool,
 }
 
+/// No line of an answer is longer; what is, is a body where none should be.
+const LONGEST_LINE: usize = 64 * 1024;
+
 /// How the end of a body was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -102,6 +105,9 @@ impl Reader {
                 let line = self.held[..end].to_vec();
                 self.held.drain(..end + 2);
                 return Ok(line);
+            }
+            if self.held.len() > LONGEST_LINE {
+                return Err(format!("no line: {:?} …", self.held[..200].escape_ascii().to_string()));
             }
             if !self.more()? {
                 return Err(format!("the stream ended after {:?}", self.held.escape_ascii().to_string()));

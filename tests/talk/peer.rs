@@ -136,6 +136,7 @@ impl Peer {
                     self.said.resize(old + *length as usize, 0);
                     file.read_exact_at(&mut self.said[old..], *start).expect("as much as was promised");
                 }
+                other => panic!("a piece that nobody here knows: {other:?}"),
             }
         }
         self.output.clear();

@@ -58,8 +58,15 @@ impl<H: RequestHandler> Talk<H> {
     }
 
     pub(super) fn send_failed(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
-        if let State::Streaming(streaming) = state {
-            self.log(&streaming.line, streaming.status, streaming.source.sent(), turn);
+        match state {
+            State::Streaming(streaming) => {
+                self.log(&streaming.line, streaming.status, streaming.source.sent(), turn);
+            }
+            // Gone amid its body: the log hears what a client that only stopped sending would be told.
+            State::Judging(receiving) | State::Body(receiving) | State::Spilling(receiving) => {
+                self.log(receiving.exchange.request.line(), StatusCode::BAD_REQUEST, 0, turn);
+            }
+            _ => {}
         }
         Next::Close
     }

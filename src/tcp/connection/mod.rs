@@ -33,7 +33,7 @@ pub struct Connection<S> {
     errand: Option<Errand>,
     told: Told,
     midway: bool, // it ended while more was awaited of the client
-    lingering: bool,
+    lingering: Option<Lingering>,
     unused: Vec<u8>,
     ended: bool,
     owed: Output,
@@ -54,6 +54,12 @@ pub enum Errand {
     NoSlot,
     /// It rests, and its descriptor is wanted.
     LetGo,
+}
+
+/// Half-closed, and heard out.
+struct Lingering {
+    since: Instant,
+    heard: Instant, // when its last byte came
 }
 
 /// How far the news of a stop has come.
@@ -97,7 +103,7 @@ pub struct Desk {
 pub struct House<'a> {
     pub protocol: &'a dyn Protocol,
     pub registry: &'a Registry,
-    pub write_timeout: Duration,
+    pub write_timeout: Option<Duration>,
     pub stopping: bool,
 }
 
@@ -124,7 +130,7 @@ impl<S: Seat> Connection<S> {
             errand: None,
             told: Told::No,
             midway: false,
-            lingering: false,
+            lingering: None,
             unused: Vec::new(),
             ended: false,
             owed: Output::new(),
@@ -163,6 +169,13 @@ impl<S: Seat> Connection<S> {
         self.mark.readable = true;
     }
 
+    /// The server ends before this connection does: what was cut off must not look like an end.
+    pub fn cut_off(&self) {
+        if !matches!(self.next, Next::Rest { .. }) || !self.owed.is_empty() {
+            self.transport.reset();
+        }
+    }
+
     /// Take a turn.
     pub fn turn(&mut self, desk: &mut Desk, pass: &mut dyn Pass, house: &House<'_>, now: Instant) -> Outcome {
         self.unpack(desk);
@@ -186,10 +199,13 @@ impl<S: Seat> Connection<S> {
             self.poll = None;
         }
         if let Outcome::Gone = outcome {
+            if !desk.output.is_empty() {
+                self.transport.reset(); // a part must not look like the whole
+            }
             desk.output.clear();
             return;
         }
-        if self.lingering {
+        if self.lingering.is_some() {
             desk.input.clear();
         }
         if !desk.input.is_empty() {
@@ -211,7 +227,7 @@ impl<S: Seat> Connection<S> {
             return outcome;
         }
         loop {
-            if self.lingering {
+            if self.lingering.is_some() {
                 return self.linger(turn);
             }
             let blocked = match self.write(turn) {
@@ -264,18 +280,25 @@ impl<S: Seat> Connection<S> {
                     return Some(self.abort("no slot to go on writing a file"));
                 }
                 self.tell(Event::NoSlot, turn);
+                if self.next == Next::Handle {
+                    self.next = Next::Close; // or it would be asked again and again
+                }
                 None
             }
-            Errand::Late if self.lingering => Some(Outcome::Gone),
+            Errand::Late if self.lingering.is_some() => Some(Outcome::Gone),
             Errand::Late if self.write_deadline(turn).is_some_and(|deadline| deadline <= turn.now) => {
                 Some(self.fail_to_send(turn))
             }
             Errand::Late => match self.next {
                 Next::Read { stage, .. } if self.read_deadline().is_some_and(|deadline| deadline <= turn.now) => {
+                    self.stage = None; // named once more, it begins anew
                     self.tell(Event::Late(stage), turn);
                     None
                 }
-                Next::Rest { .. } if self.read_deadline().is_some_and(|deadline| deadline <= turn.now) => {
+                Next::Rest { .. }
+                    if turn.desk.output.is_empty()
+                        && self.read_deadline().is_some_and(|deadline| deadline <= turn.now) =>
+                {
                     Some(Outcome::Gone)
                 }
                 _ => None,
@@ -308,6 +331,7 @@ impl<S: Seat> Connection<S> {
     }
 
     fn tell(&mut self, event: Event, turn: &mut TurnAtDesk<'_>) {
+        turn.questions = turn.questions.saturating_sub(1);
         if let Some(conversation) = &mut self.conversation {
             let next = conversation.event(event, &mut turn.lend(&self.client, None));
             self.set_next(next, turn.now);

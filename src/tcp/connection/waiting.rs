@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::super::conversation::{Event, Next};
 use super::super::handover::{Mark, Wish};
-use super::{Connection, Errand, Outcome, Seat, Told, TurnAtDesk};
+use super::{Connection, Errand, Lingering, Outcome, Seat, Told, TurnAtDesk};
 
-/// How long a closing client may go on sending after the last byte was written to it.
+/// How long a closing client is heard out after the last byte to it or from it, and how long in all: a refusal is read
+/// only by who has sent what it was about to send.
 const LINGER: Duration = Duration::from_secs(2);
+const LONGEST_LINGER: Duration = Duration::from_secs(30);
 /// Who came or was answered this lately may have sent its next request already when the server stops.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
@@ -37,7 +39,9 @@ impl<S: Seat> Connection<S> {
     pub(super) fn park(&mut self, turn: &TurnAtDesk<'_>, blocked: bool) -> Outcome {
         let reads = !blocked || self.may_read_while_owing(turn);
         let resting = matches!(self.next, Next::Rest { .. }) && !blocked;
-        let reading_deadline = if reads { self.read_deadline() } else { None };
+        // A rest begins when all is written: until then the clock of writing is the only one.
+        let owes = blocked && matches!(self.next, Next::Rest { .. });
+        let reading_deadline = if reads && !owes { self.read_deadline() } else { None };
         Outcome::Park(Wish {
             mark: Mark { readable: reads, writable: blocked, closed: false },
             deadline: reading_deadline.into_iter().chain(self.write_deadline(turn)).min(),
@@ -51,13 +55,14 @@ impl<S: Seat> Connection<S> {
     pub(super) fn read_deadline(&self) -> Option<Instant> {
         match self.next {
             Next::Rest { .. } if self.told == Told::Yes => Some(self.last_answered() + LAST_REQUEST),
-            Next::Read { within, .. } | Next::Rest { within } => self.since.checked_add(within?),
+            Next::Rest { within } => self.last_answered().checked_add(within?),
+            Next::Read { within, .. } => self.since.checked_add(within?),
             _ => None,
         }
     }
 
     pub(super) fn write_deadline(&self, turn: &TurnAtDesk<'_>) -> Option<Instant> {
-        self.blocked_since?.checked_add(turn.house.write_timeout)
+        self.blocked_since?.checked_add(turn.house.write_timeout?)
     }
 
     /// Since when it could have asked again, or for the first time.
@@ -74,7 +79,7 @@ impl<S: Seat> Connection<S> {
         if input.ended() || all_used || !unread_is_likely || self.transport.shut_down_writing().is_err() {
             return Some(Outcome::Gone);
         }
-        self.lingering = true;
+        self.lingering = Some(Lingering { since: turn.now, heard: turn.now });
         self.mark.readable = true;
         None
     }
@@ -85,12 +90,15 @@ impl<S: Seat> Connection<S> {
             turn.desk.input.clear();
             match turn.desk.input.fill(|room| self.transport.read(room)) {
                 Ok((0, _)) => return Outcome::Gone,
-                Ok((count, _)) => turn.share = turn.share.saturating_sub(count),
+                Ok((count, _)) => {
+                    turn.share = turn.share.saturating_sub(count);
+                    self.lingering.iter_mut().for_each(|lingering| lingering.heard = turn.now);
+                }
                 Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {
                     return Outcome::Park(Wish {
                         mark: Mark { readable: true, writable: false, closed: false },
                         deadline: self.linger_deadline(),
-                        resting: None,
+                        resting: self.lingering.as_ref().map(|lingering| lingering.since), // it has had its answer
                         told: true,
                     });
                 }
@@ -101,6 +109,7 @@ impl<S: Seat> Connection<S> {
     }
 
     fn linger_deadline(&self) -> Option<Instant> {
-        self.wrote.map(|wrote| wrote + LINGER)
+        let Lingering { since, heard } = self.lingering.as_ref()?;
+        Some((*heard + LINGER).min(*since + LONGEST_LINGER))
     }
 }

@@ -89,7 +89,7 @@ enum Place<C> {
 pub struct Seats<C> {
     seats: Vec<Seat<C>>,
     empty: Vec<u32>,
-    hints: BTreeMap<u64, Vec<Token>>,
+    hints: BTreeMap<u64, Vec<u32>>, // of seats, whoever sits there by then
     beginning: Instant,
     parked: usize,
     swept: bool,
@@ -140,8 +140,7 @@ impl<C> Seats<C> {
         seat.generation = (seat.generation + 1) & 0x7FFF_FFFF;
         seat.note = Mark::NONE;
         seat.deadline = None;
-        seat.resting = None;
-        seat.hint = None;
+        seat.resting = None; // the hint stays: it serves whoever comes next
         if let Place::Parked(_) = std::mem::replace(&mut seat.place, Place::Empty) {
             self.parked -= 1;
         }
@@ -161,7 +160,7 @@ impl<C> Seats<C> {
         seat.deadline = wish.deadline;
         seat.resting = wish.resting;
         self.parked += 1;
-        Parked::Sits { ring: self.hint_at(token) }
+        Parked::Sits { ring: self.hint_at(token.index) }
     }
 
     /// An event came: if its connection waits for that here, it is yours; else the event is noted.
@@ -185,26 +184,26 @@ impl<C> Seats<C> {
             if *entry.key() >= due {
                 break;
             }
-            let (bucket, tokens) = entry.remove_entry();
-            for token in tokens {
-                self.look_at_hint(token, bucket, now, &mut late);
+            let (bucket, seats) = entry.remove_entry();
+            for index in seats {
+                self.look_at_hint(index, bucket, now, &mut late);
             }
         }
         late
     }
 
-    fn look_at_hint(&mut self, token: Token, bucket: u64, now: Instant, late: &mut Vec<C>) {
-        let seat = &mut self.seats[token.index as usize];
-        if seat.generation != token.generation || seat.hint != Some(bucket) {
+    fn look_at_hint(&mut self, index: u32, bucket: u64, now: Instant, late: &mut Vec<C>) {
+        let seat = &mut self.seats[index as usize];
+        if seat.hint != Some(bucket) {
             return; // not the live one
         }
         seat.hint = None;
         match (&seat.place, seat.deadline) {
             (Place::Parked(_), Some(deadline)) if deadline <= now => {
-                late.extend(self.lift(token.index).map(|(connection, _)| connection));
+                late.extend(self.lift(index).map(|(connection, _)| connection));
             }
             (Place::Parked(_), Some(_)) => {
-                self.hint_at(token);
+                self.hint_at(index);
             }
             _ => {} // who is away lays a new hint when it parks
         }
@@ -268,19 +267,40 @@ impl<C> Seats<C> {
     }
 
     /// Lay a hint for this seat's deadline, unless a live one comes first; tells whether the poller waits too long.
-    fn hint_at(&mut self, token: Token) -> bool {
-        let seat = &self.seats[token.index as usize];
+    fn hint_at(&mut self, index: u32) -> bool {
+        let seat = &self.seats[index as usize];
         let Some(deadline) = seat.deadline else { return false };
         let bucket = self.bucket(deadline);
         if seat.hint.is_some_and(|hint| hint <= bucket) {
             return false;
         }
-        self.seats[token.index as usize].hint = Some(bucket);
-        self.hints.entry(bucket).or_default().push(token);
+        self.seats[index as usize].hint = Some(bucket);
+        self.hints.entry(bucket).or_default().push(index);
         self.waited_for.is_some_and(|waited_for| bucket < waited_for)
     }
 
     fn bucket(&self, when: Instant) -> u64 {
         (when.saturating_duration_since(self.beginning).as_millis() / BUCKET.as_millis()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A seat has one live hint, whoever comes and goes there.
+    #[test]
+    fn hints_do_not_pile_up() {
+        let now = Instant::now();
+        let mut seats = Seats::new(now);
+        for second in 0..10_000 {
+            let token = seats.take();
+            let deadline = Some(now + Duration::from_secs(86_400 + second));
+            let wish = Wish { mark: Mark::NONE, deadline, resting: None, told: false };
+            assert!(matches!(seats.park(token, (), wish), Parked::Sits { .. }));
+            seats.leave(token);
+        }
+        let hints: usize = seats.hints.values().map(Vec::len).sum();
+        assert_eq!(hints, 1, "hints after 10,000 guests in one seat");
     }
 }

@@ -20,12 +20,12 @@ pub struct Slots<C> {
     since: Vec<Option<Instant>>, // what runs in each slot, since when
     line: VecDeque<(C, Instant)>,
     places: usize,
-    patience: Duration,
+    patience: Option<Duration>,
     refused: u64,
 }
 
 impl<C> Slots<C> {
-    pub fn new(slots: usize, places: usize, patience: Duration) -> Slots<C> {
+    pub fn new(slots: usize, places: usize, patience: Option<Duration>) -> Slots<C> {
         Slots {
             free: (0..slots).rev().collect(),
             since: vec![None; slots],
@@ -80,7 +80,7 @@ impl<C> Slots<C> {
 
     /// When the head of the line has stood too long.
     pub fn deadline(&self) -> Option<Instant> {
-        self.line.front().map(|(_, since)| *since + self.patience)
+        self.line.front()?.1.checked_add(self.patience?)
     }
 
     /// Those who have stood too long.

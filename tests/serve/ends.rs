@@ -1,0 +1,215 @@
+//! Answers to the end: slow readers, streams that wait, torsos, and limits without end.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use modest::{
+    Client as Peer, Conversation, Event, Http, Next, Protocol, Raw, RequestHandler, Response, Stage, Stopper,
+    TcpServer, Turn, answer,
+};
+
+use crate::script::Script;
+use crate::server::{Client, PATIENCE, Running, serve};
+
+/// A client that takes little at a time: its window is small.
+fn narrow(server: &Running) -> Client {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    socket.connect(&server.address.into()).unwrap();
+    let stream: TcpStream = socket.into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    Client { stream }
+}
+
+/// Ask, and read the answer 8 KiB at a time, as slowly as `pace` says by how much has come. How much came.
+fn read_slowly(mut client: Client, pace: impl Fn(usize) -> Duration, size: usize) -> usize {
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut buffer = [0; 8 * 1024];
+    let mut all = 0;
+    while all < size
+        && let Ok(count @ 1..) = client.stream.read(&mut buffer)
+    {
+        all += count;
+        std::thread::sleep(pace(all)); // the pace of a slow reader, not a wait
+    }
+    all
+}
+
+fn big(size: usize) -> Http<impl RequestHandler> {
+    let body = Arc::new(vec![b'x'; size]);
+    Http::new(answer(move |_| Ok(Response::shared(body.clone()))))
+}
+
+/// What is left in the kernel's hands differs: not every size is cut by every mistake.
+const SIZES: [usize; 6] = [600_000, 640_000, 680_000, 720_000, 760_000, 800_000];
+
+#[test]
+fn who_reads_slower_than_the_idle_timeout_gets_it_all() {
+    std::thread::scope(|threads| {
+        for size in SIZES {
+            threads.spawn(move || {
+                let server = serve(big(size).idle_timeout(Duration::from_millis(200)), |server| server);
+                let all = read_slowly(narrow(&server), |_| Duration::from_millis(15), size);
+                assert!(all >= size, "{all} bytes came of {size} and a head");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_slow_reader_is_finished_in_a_stop() {
+    std::thread::scope(|threads| {
+        for size in SIZES {
+            threads.spawn(move || {
+                let server = serve(big(size), |server| server.grace(PATIENCE));
+                // Slower than half a second for each stretch that is written.
+                let pace = |all| match all {
+                    ..200_000 => Duration::from_millis(1),
+                    _ => {
+                        server.stopper.stop();
+                        Duration::from_millis(if all > size - 400_000 { 100 } else { 5 })
+                    }
+                };
+                let all = read_slowly(narrow(&server), pace, size);
+                assert!(all >= size, "{all} bytes came of {size} and a head");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_torso_is_no_whole() {
+    // An answer whose end is the end of the connection, cut off by the end of the grace, and by a client that stopped reading.
+    let endless = || answer(|_| Ok(Response::stream(io::repeat(b'x'))));
+    let mut server = serve(endless(), |server| server.grace(Duration::from_millis(100)));
+    let mut client = server.client();
+    client.send("GET / HTTP/1.0\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
+    server.stopper.stop();
+    server.wait_for_end();
+    client.expect_reset();
+
+    let server = serve(endless(), |server| server.write_timeout(Duration::from_millis(100)));
+    let mut client = server.client();
+    client.send("GET / HTTP/1.0\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
+    server.wait_for("it is given up", |stats| stats.connections == 0);
+    client.expect_reset();
+}
+
+#[test]
+fn the_head_of_a_stream_does_not_wait_for_its_body() {
+    struct Waiting(Mutex<mpsc::Receiver<&'static [u8]>>);
+    impl Read for Waiting {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let bytes = self.0.get_mut().unwrap().recv().unwrap_or_default();
+            buffer[..bytes.len()].copy_from_slice(bytes);
+            Ok(bytes.len())
+        }
+    }
+    let (say, said) = mpsc::channel();
+    let said = Mutex::new(Some(said));
+    let app = answer(move |_| {
+        let said = said.lock().unwrap().take().expect("asked once");
+        Ok(Response::stream(Waiting(Mutex::new(said))).content_type("text/event-stream"))
+    });
+    let server = serve(app, |server| server.workers(1));
+    let mut client = server.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        client.stream.read_exact(&mut byte).expect("the head comes before the first event");
+        head.push(byte[0]);
+    }
+    say.send(b"data: 1\n\n").unwrap();
+    client.expect("9\r\ndata: 1\n\n\r\n");
+    drop(say);
+    client.expect("0\r\n\r\n");
+}
+
+#[test]
+fn a_busy_uploader_hears_why() {
+    let server = serve(Raw(Script::default()), |server| server);
+    let mut client = server.client();
+    client.send("refuse\n");
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(2500) {
+        client.send([b'b'; 16 * 1024]); // fails if nobody takes it any more
+        std::thread::sleep(Duration::from_millis(50)); // the pace of its upload, not a wait
+    }
+    client.half_close().expect("refused\n").expect_end();
+}
+
+#[test]
+fn lateness_may_be_told_again_and_again() {
+    struct Nagging;
+    impl Protocol for Nagging {
+        fn meet(&self, _: &Peer) -> Option<Box<dyn Conversation>> {
+            Some(Box::new(Nagging))
+        }
+    }
+    const LINE: Next = Next::Read { stage: Stage(1), within: Some(Duration::from_millis(50)) };
+    impl Conversation for Nagging {
+        fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+            if turn.input.ended() { Next::Close } else { LINE }
+        }
+
+        fn event(&mut self, _: Event, turn: &mut Turn<'_>) -> Next {
+            turn.output.bytes().push(b'?');
+            LINE
+        }
+    }
+    let server = serve(Raw(Nagging), |server| server);
+    let mut client = server.client();
+    let start = Instant::now();
+    client.expect("????");
+    assert!(start.elapsed() >= Duration::from_millis(200), "asked four times in {:?}", start.elapsed());
+}
+
+#[test]
+fn limits_without_end() {
+    let script = Script::default();
+    let mut server = serve(Raw(script.clone()), |server| {
+        server.workers(1).line(8, Duration::MAX).write_timeout(Duration::MAX).grace(Duration::MAX)
+    });
+    let (mut first, mut second) = (server.client(), server.client());
+    first.send("block gate\n");
+    server.wait_for("it runs", |stats| stats.running == 1);
+    second.send("block gate\n");
+    server.wait_for("the other stands in line", |stats| stats.in_line == 1);
+    server.client().send("say me\n").expect("me\n");
+    server.stopper.stop();
+    script.open("gate");
+    first.expect("done\n");
+    second.expect("done\n");
+    drop((first, second));
+    server.wait_for_end();
+}
+
+#[test]
+fn a_handler_that_holds_a_stopper_is_dropped() {
+    struct App(Mutex<Option<Stopper>>, mpsc::Sender<()>);
+    impl RequestHandler for App {}
+    impl Drop for App {
+        fn drop(&mut self) {
+            self.1.send(()).unwrap();
+        }
+    }
+    let (gone, is_gone) = mpsc::channel();
+    let app = Arc::new(App(Mutex::new(None), gone));
+    let server = TcpServer::bind("127.0.0.1:0", Arc::clone(&app)).unwrap();
+    let stopper = server.stopper();
+    *app.0.lock().unwrap() = Some(stopper.clone());
+    drop(app);
+    let address = server.local_addr();
+    let serving = std::thread::spawn(move || server.serve_forever());
+    TcpStream::connect(address).unwrap().write_all(b"x").unwrap();
+    while stopper.stats().accepted == 0 {
+        std::thread::yield_now();
+    }
+    stopper.stop();
+    serving.join().unwrap().unwrap();
+    is_gone.recv_timeout(PATIENCE).expect("the handler is dropped with its server");
+    assert_eq!(stopper.stats().accepted, 1, "the last numbers can still be asked for");
+}

@@ -16,6 +16,8 @@ pub struct Pace {
 /// A wake costs 3 to 8 µs. Measured at 8 connections, CPU a request by this limit: 0 or 10 µs 7.1 µs; 25: 6.0; 50 to 300: 5.8.
 const WORTH_A_WAKE: Duration = Duration::from_micros(50);
 const LONGEST_COUNTED: Duration = Duration::from_millis(10);
+const LEAP: u64 = 8;
+const FIRST_LEAP: Duration = Duration::from_micros(100);
 const MEASURED_OVER: Duration = Duration::from_micros(20);
 /// A handler that runs longer is waiting for something, or has much to compute.
 pub const LONG: Duration = Duration::from_millis(1);
@@ -23,7 +25,10 @@ pub const LONG: Duration = Duration::from_millis(1);
 impl Pace {
     /// A turn took so long; `blocked`: how much of it was not spent on the processor, where that was measured.
     pub fn turn_took(&self, wall: Duration, blocked: Option<Duration>) {
-        approach(&self.mean, wall);
+        // On a busy machine one turn in a hundred is pre-empted for milliseconds, and would pass for many: the mean
+        // follows what is new by leaps of bounded width, and is there within a hundred turns if it lasts.
+        let leap = Duration::from_nanos(self.mean.load(Ordering::Relaxed).saturating_mul(LEAP)).max(FIRST_LEAP);
+        approach(&self.mean, wall.min(leap));
         if let Some(blocked) = blocked {
             approach(&self.blocked, blocked);
         }
@@ -39,10 +44,12 @@ impl Pace {
         self.mean.load(Ordering::Relaxed).saturating_mul(waiting as u64) > WORTH_A_WAKE.as_nanos() as u64
     }
 
-    /// Whether handlers wait for something rather than compute.
+    /// Whether handlers wait for something rather than compute: more than half of a turn. Beside a client on the same two
+    /// cores a computing handler waits for its core a third of the time; at a quarter that passed for waiting, and
+    /// 8 clients of handlers that compute for 50 µs had a p99 of 1.8 ms instead of 0.5.
     pub fn blocks(&self) -> bool {
         let mean = self.mean.load(Ordering::Relaxed);
-        self.is_measured() && self.blocked.load(Ordering::Relaxed) > mean / 4
+        self.is_measured() && self.blocked.load(Ordering::Relaxed) > mean / 2
     }
 
     /// Handlers that had run for over 1 ms at the last tick.

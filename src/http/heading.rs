@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use super::date;
 use super::fields::{FieldList, Marks, write_line};
 use super::response::Response;
+use super::status;
 
 /// How the body's end is found (RFC 9112, section 6.3), or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +57,11 @@ impl Heading<'_> {
 
     /// The version is the server's own, whatever the client's (RFC 9112, section 2.3). The blank stands also before no reason.
     fn write_status_line(&self, to: &mut Vec<u8>) {
-        let status = self.response.status;
+        let code = self.response.status;
         to.extend_from_slice(b"HTTP/1.1 ");
-        to.extend_from_slice(status.as_str().as_bytes());
+        to.extend_from_slice(code.as_str().as_bytes());
         to.push(b' ');
-        to.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+        to.extend_from_slice(status::reason(code).unwrap_or_default().as_bytes());
         to.extend_from_slice(b"\r\n");
     }
 

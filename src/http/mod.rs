@@ -39,7 +39,7 @@ mod error; // what is answered when something fails
 
 mod date; // dates
 mod head; // request line and fields
-mod status; // the page of a status
+mod status; // what a status is called, and its page
 mod target; // what a request line asks for
 
 mod refusal; // why a request is refused

@@ -1,15 +1,24 @@
-//! The page of a status: small, escaped, and all it tells is status, reason and message.
-//! Called by `response`.
+//! What a status is called, and its page: small, escaped, and all it tells is status, reason and message.
+//! Called by `response` and `heading`.
 
 use std::fmt::Write;
 
 use http::StatusCode;
 
+/// The reason behind a status: RFC 9110's, also where older documents called it otherwise.
+pub(crate) fn reason(status: StatusCode) -> Option<&'static str> {
+    match status.as_u16() {
+        413 => Some("Content Too Large"),     // RFC 9110, section 15.5.14
+        422 => Some("Unprocessable Content"), // RFC 9110, section 15.5.21
+        _ => status.canonical_reason(),
+    }
+}
+
 /// The page of a status, as HTML in UTF-8.
 pub(crate) fn page(status: StatusCode, message: Option<&str>) -> String {
     let mut page = String::with_capacity(512);
     let code = status.as_str();
-    let (blank, reason) = status.canonical_reason().map_or(("", ""), |reason| (" ", reason));
+    let (blank, reason) = reason(status).map_or(("", ""), |reason| (" ", reason));
     // Writing to a string does not fail.
     let _ = write!(
         page,
@@ -45,6 +54,21 @@ fn escape(text: &str, page: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statuses_are_called_as_today() {
+        for (status, expected) in [
+            (200, Some("OK")),
+            (413, Some("Content Too Large")),
+            (414, Some("URI Too Long")),
+            (416, Some("Range Not Satisfiable")),
+            (422, Some("Unprocessable Content")),
+            (599, None),
+        ] {
+            assert_eq!(reason(StatusCode::from_u16(status).unwrap()), expected, "{status}");
+        }
+        assert!(page(StatusCode::PAYLOAD_TOO_LARGE, None).contains("<h1>413 Content Too Large</h1>"));
+    }
 
     #[test]
     fn tells_status_reason_and_message_and_nothing_else() {

@@ -117,6 +117,8 @@ fn what_cannot_be_done_is_one_plain_line() {
         (vec![path("missing")], 1, format!("there is no folder '{}'", path("missing"))),
         (vec![path("file.txt")], 1, "is not a folder".into()),
         (vec!["www".into(), "-b".into(), "192.0.2.1".into()], 1, "192.0.2.1 is no address of this machine".into()),
+        (vec!["www".into(), "-b".into(), "::1:8000".into()], 1, "one of IPv6 with a port is written [::1]:8000".into()),
+        (vec!["".into()], 2, "the folder's name is empty".into()),
         (vec!["--prot".into(), "1".into()], 2, "there is no option --prot; --port is one".into()),
         (vec!["-p".into()], 2, "wants a value".into()),
         (vec!["-p".into(), "65536".into()], 2, "a port is a number from 0 to 65535".into()),

@@ -45,6 +45,10 @@ impl Complaint {
             io::ErrorKind::PermissionDenied => {
                 format!("port {port} of {host} is not allowed to this user; choose one above 1023 with -p")
             }
+            // `::1:8000` is an address, though seldom the one that was meant.
+            io::ErrorKind::AddrNotAvailable if host.contains(':') => {
+                format!("{host} is no address of this machine; one of IPv6 with a port is written [::1]:8000 (-b)")
+            }
             io::ErrorKind::AddrNotAvailable => {
                 format!("{host} is no address of this machine; 127.0.0.1 is, and 0.0.0.0 stands for all (-b)")
             }

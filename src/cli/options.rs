@@ -275,11 +275,18 @@ fn what_is_wrong(error: &clap::Error) -> String {
     let name = word(ContextKind::InvalidArg).unwrap_or_else(|| "an option".into());
     let dashed = name.starts_with('-') && name != "-";
     match error.kind() {
+        // Python's name for it.
+        ErrorKind::UnknownArgument if name == "-d" || name.starts_with("--dir") => {
+            format!("there is no option {name}; the folder stands by itself, as in 'modest www'")
+        }
         ErrorKind::UnknownArgument if dashed => match word(ContextKind::SuggestedArg) {
             Some(like) => format!("there is no option {name}; {like} is one"),
             None => format!("there is no option {name}"),
         },
-        ErrorKind::UnknownArgument => format!("one folder can be served, so '{name}' is one word too many"),
+        ErrorKind::UnknownArgument => {
+            format!("one folder can be served, so '{name}' is one word too many; a port stands behind -p")
+        }
+        ErrorKind::InvalidValue if name == "[DIR]" => "the folder's name is empty".into(),
         ErrorKind::InvalidValue | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
             format!("{name} wants a value behind it")
         }
@@ -355,6 +362,10 @@ mod tests {
             (&["--follow-symlinks", "some"], "--follow-symlinks some: one of within, anywhere and none"),
             (&["--cache-control", "a\nb"], "--cache-control a\\nb: plain text"),
             (&["src", "tests"], "'tests' is one word too many"),
+            (&["src", "9000"], "'9000' is one word too many; a port stands behind -p"),
+            (&["-d", "src"], "there is no option -d; the folder stands by itself"),
+            (&["9000", "--directory=src"], "there is no option --directory; the folder stands by itself"),
+            (&[""], "the folder's name is empty"),
             (&["--quiet=yes"], "--quiet takes no value"),
         ] {
             let line = read(words).expect_err(&format!("{words:?}"));

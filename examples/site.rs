@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use modest::{Request, RequestHandler, Response, Result, StaticFileHandler, TcpServer};
+use modest::{Error, Method, Request, RequestHandler, Response, Result, StaticFileHandler, TcpServer};
 
 struct Site {
     files: StaticFileHandler,
@@ -10,18 +10,22 @@ struct Site {
 }
 
 impl RequestHandler for Site {
-    fn do_get(&self, request: &Request) -> Result<Response> {
-        match request.path() {
-            "/visits" => {
-                let visits = self.visits.fetch_add(1, Relaxed) + 1;
-                Ok(Response::text(format!("{visits}\n")).header("cache-control", "no-store"))
-            }
-            _ => self.files.do_get(request), // own routes first, then the folder
+    fn handle(&self, request: &Request) -> Result<Response> {
+        match (request.method(), request.path()) {
+            (&Method::GET | &Method::HEAD, "/visits") => self.visits(),
+            _ => self.files.handle(request), // own routes first, then the folder: it knows which methods it serves
         }
     }
 
-    fn do_post(&self, request: &Request) -> Result<Response> {
-        self.files.do_post(request) // 405 with `Allow`, as the folder knows best
+    fn before_body(&self, request: &Request) -> Result<(), Error> {
+        self.files.before_body(request) // nothing here takes a body: an upload is refused before it comes
+    }
+}
+
+impl Site {
+    fn visits(&self) -> Result<Response> {
+        let visits = self.visits.fetch_add(1, Relaxed) + 1;
+        Ok(Response::text(format!("{visits}\n")).header("cache-control", "no-store"))
     }
 }
 

@@ -161,8 +161,13 @@ fn site_is_a_folder_beside_own_routes() {
     let site = start("site");
     assert_eq!((site.get("/visits").body, site.get("/visits").body), ("1\n".to_owned(), "2\n".to_owned()));
     assert!(site.get("/").body.contains("It works"), "the folder's index");
-    let answer = site.ask("POST", "/", &[], "x");
-    assert!(answer.status == 405 && answer.field("allow").is_some(), "{answer:?}");
+    for (method, status) in [("POST", 405), ("PUT", 405), ("DELETE", 405), ("OPTIONS", 204)] {
+        let answer = site.ask(method, "/", &[], "");
+        assert!(answer.status == status && answer.field("allow").is_some(), "{method}: {answer:?}");
+    }
+    let refused =
+        site.talk("PUT /index.html HTTP/1.1\r\nHost: test\r\nContent-Length: 3000000\r\nExpect: 100-continue\r\n\r\n");
+    assert!(refused.starts_with("HTTP/1.1 405"), "before its body: {refused}");
     assert_eq!(site.get("/no-such-file").status, 404);
 }
 

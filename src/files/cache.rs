@@ -113,6 +113,7 @@ impl<T> Kept<T> {
                 return true;
             }
         }
+        root.keep_up();
         let fresh = age < TRUSTED
             && self.watched.iter().all(|watched| root.look(&watched.path).is_ok_and(|stamp| stamp == watched.stamp));
         if fresh && let Some(poll) = poll {

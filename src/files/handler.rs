@@ -87,7 +87,8 @@ pub struct StaticFileHandler {
 }
 
 impl StaticFileHandler {
-    /// A handler for this folder. It is opened now and stays open: if another folder is put in its place, that is not seen.
+    /// A handler for this folder. It is opened now and stays open; if another folder, or link to one, is put in its place, the
+    /// next request sees that one.
     ///
     /// # Errors
     /// If there is no such folder or it may not be read. The message names it.
@@ -255,7 +256,10 @@ impl RequestHandler for StaticFileHandler {
             return self.respond(request, &kept.thing);
         }
         match path::resolve(raw, &self.mount) {
-            Asked::Path(path) => self.serve(request, &path),
+            Asked::Path(path) => {
+                self.finder.root.keep_up();
+                self.serve(request, &path)
+            }
             Asked::Moved(location) => Ok(self.redirect(request, &location)),
             Asked::Missing => self.refuse(request, Refusal::Missing),
             Asked::Malformed => self.fail(request, StatusCode::BAD_REQUEST, "That is no path."),

@@ -13,12 +13,15 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::Errno;
+
+/// How far apart two changes must be for their times to differ, at most, where times have nanoseconds.
+pub(super) const TICK: Duration = Duration::from_millis(20);
 
 /// How often a look-up that was disturbed by a rename somewhere is begun anew.
 const TRIES: usize = 32;
@@ -36,13 +39,24 @@ pub enum Symlinks {
     Follow,
 }
 
-/// The folder, opened once: renaming it, or putting another in its place, changes nothing.
+/// The folder, held open. If another stands in its place, as after each build that begins by removing what the
+/// last one made, or a release that swaps a link, that one is opened instead: see [`Root::keep_up`].
 #[derive(Clone, Debug)]
 pub(super) struct Root {
-    folder: Arc<OwnedFd>,
+    place: Arc<Place>,
     symlinks: Symlinks,
     way: Way,
 }
+
+/// Where the folder stands, and what stands there.
+#[derive(Debug)]
+struct Place {
+    path: PathBuf,
+    folder: RwLock<(Arc<OwnedFd>, Identity)>,
+}
+
+/// Device and inode.
+type Identity = ((u32, u32), u64);
 
 /// Who sees to it that a path stays beneath the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,12 +122,31 @@ impl Root {
     /// # Errors
     /// If it is missing, no folder, or may not be read; the error names it.
     pub fn open(root: &Path) -> io::Result<Root> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::openat(CWD, root, flags, Mode::empty()).map_err(|errno| unusable(root, errno))?;
+        let (folder, identity) = open_root(root).map_err(|errno| unusable(root, errno))?;
         let asked = rustix::fs::openat2(&folder, ".", FIND, Mode::empty(), BENEATH);
         let way = if asked.is_ok() { Way::Kernel } else { Way::Walk };
         log::debug!(target: "modest::files", "{}: paths are checked by {way:?}", root.display());
-        Ok(Root { folder: Arc::new(folder), symlinks: Symlinks::default(), way })
+        // The current folder may change; what was meant by a relative path does not.
+        let path = std::path::absolute(root)?;
+        let place = Place { path, folder: RwLock::new((Arc::new(folder), identity)) };
+        Ok(Root { place: Arc::new(place), symlinks: Symlinks::default(), way })
+    }
+
+    /// See whether the folder still stands in its place, and take the one that stands there now.
+    /// Where none does, the old one is kept: it may be on its way.
+    pub fn keep_up(&self) {
+        let Ok(found) = stat(CWD, self.place.path.as_os_str().as_bytes(), AtFlags::empty()) else { return };
+        if found.identity() == self.place.folder.read().unwrap_or_else(PoisonError::into_inner).1 {
+            return;
+        }
+        if let Ok((folder, identity)) = open_root(&self.place.path) {
+            log::debug!(target: "modest::files", "{}: another folder stands there now", self.place.path.display());
+            *self.place.folder.write().unwrap_or_else(PoisonError::into_inner) = (Arc::new(folder), identity);
+        }
+    }
+
+    fn folder(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.place.folder.read().unwrap_or_else(PoisonError::into_inner).0)
     }
 
     pub fn set_symlinks(&mut self, which: Symlinks) {
@@ -130,7 +163,7 @@ impl Root {
     /// what must not be opened.
     pub fn look(&self, path: &[u8]) -> io::Result<Stamp> {
         let links = if self.symlinks == Symlinks::Deny { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
-        Ok(stat(&self.folder, or_dot(path), links)?)
+        Ok(stat(self.folder(), or_dot(path), links)?)
     }
 
     /// What stands at a path, safely: nothing is opened for reading.
@@ -167,7 +200,7 @@ impl Root {
         match self.symlinks {
             Symlinks::Deny => self.strictly(path, flags),
             Symlinks::WithinRoot => self.within(path, flags),
-            Symlinks::Follow => rustix::fs::openat(&self.folder, or_dot(path), flags, Mode::empty()),
+            Symlinks::Follow => rustix::fs::openat(self.folder(), or_dot(path), flags, Mode::empty()),
         }
     }
 
@@ -193,10 +226,11 @@ impl Root {
         if self.way == Way::Walk {
             return Err(Errno::NOSYS);
         }
+        let root = self.folder();
         let mut tries = 0;
         loop {
             // Any rename in the system may disturb a look-up beneath a folder: openat2(2), EAGAIN.
-            match rustix::fs::openat2(&self.folder, or_dot(path), flags, Mode::empty(), resolve) {
+            match rustix::fs::openat2(&root, or_dot(path), flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => tries += 1,
                 found => return found,
             }
@@ -210,35 +244,43 @@ impl Root {
 
     /// From folder to folder, following no link.
     fn walk(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let root = self.folder();
         if path.is_empty() {
-            return rustix::fs::openat(&self.folder, ".", flags, Mode::empty());
+            return rustix::fs::openat(&root, ".", flags, Mode::empty());
         }
         let mut names = path.split(|&byte| byte == b'/');
         let last = names.next_back().unwrap_or_default();
         let mut folder = None;
         for name in names {
-            folder = Some(self.enter(folder.as_ref(), name, FIND | OFlags::DIRECTORY)?);
+            folder = Some(enter(folder.as_ref().unwrap_or(&root), name, FIND | OFlags::DIRECTORY)?);
         }
-        let found = self.enter(folder.as_ref(), last, flags)?;
+        let found = enter(folder.as_ref().unwrap_or(&root), last, flags)?;
         // `O_PATH` opens a link itself.
         let is_link = flags.contains(OFlags::PATH) && stamp_of(&found)?.kind == Kind::Link;
         if is_link { Err(Errno::LOOP) } else { Ok(found) }
     }
 
-    fn enter(&self, folder: Option<&OwnedFd>, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        if matches!(name, b"" | b"." | b"..") {
-            return Err(Errno::NOENT);
-        }
-        rustix::fs::openat(folder.unwrap_or(&self.folder), name, flags | OFlags::NOFOLLOW, Mode::empty())
-    }
-
     /// Where a path leads through its links, as a path beneath the folder. By the time it is used it may be wrong.
     fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let root = std::fs::read_link(format!("/proc/self/fd/{}", self.folder.as_raw_fd())).ok()?;
+        let root = std::fs::read_link(format!("/proc/self/fd/{}", self.folder().as_raw_fd())).ok()?;
         let target = std::fs::canonicalize(root.join(std::ffi::OsStr::from_bytes(path))).ok()?;
         let beneath = target.strip_prefix(&root).ok()?;
         Some(beneath.as_os_str().to_owned().into_vec())
     }
+}
+
+fn enter(folder: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    if matches!(name, b"" | b"." | b"..") {
+        return Err(Errno::NOENT);
+    }
+    rustix::fs::openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty())
+}
+
+fn open_root(path: &Path) -> rustix::io::Result<(OwnedFd, Identity)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+    let identity = stamp_of(&folder)?.identity();
+    Ok((folder, identity))
 }
 
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
@@ -248,10 +290,14 @@ const FIND: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 impl Stamp {
+    fn identity(&self) -> Identity {
+        (self.device, self.inode)
+    }
+
     /// Whether the last change was so shortly before `now` that another could follow and look the same:
     /// clocks of file systems tick every 4 to 10 ms, and those without nanoseconds every second or two.
     pub fn is_young(&self, now: SystemTime) -> bool {
-        let tick = if self.changed.nanos == 0 { Duration::from_secs(2) } else { Duration::from_millis(20) };
+        let tick = if self.changed.nanos == 0 { Duration::from_secs(2) } else { TICK };
         Time::from(now) < self.changed.later(tick)
     }
 }

@@ -14,7 +14,7 @@ use super::cache::{Kept, Limits, Room};
 use super::find::FoundFile;
 use super::mime::Types;
 use super::negotiate::Coding;
-use super::open::{self, Stamp, Time};
+use super::open::{self, Stamp, TICK, Time};
 use super::path;
 use crate::{ETag, Fields, SharedBytes};
 
@@ -162,9 +162,10 @@ fn variant_fields(common: &HeaderMap, coding: Option<Coding>, stamp: Stamp, cert
 /// the inode knows better. And it is told once its second is over: else a second change within it would look the same
 /// to those who ask by date.
 fn last_modified(stamp: Stamp, now: SystemTime) -> Option<Time> {
-    let now = Time::from(now);
-    let time = if stamp.modified > now { stamp.changed } else { stamp.modified };
-    (time.seconds < now.seconds).then_some(time)
+    // The clock of the file system may be a tick behind: a change in the first moments of a second may bear the last one.
+    let behind = Time::from(now.checked_sub(TICK).unwrap_or(SystemTime::UNIX_EPOCH));
+    let time = if stamp.modified > Time::from(now) { stamp.changed } else { stamp.modified };
+    (time.seconds < behind.seconds).then_some(time)
 }
 
 /// The same on every machine that serves a copy: nothing of the disk is in it.

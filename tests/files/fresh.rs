@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use modest::{Request, StaticFileHandler};
@@ -232,4 +233,36 @@ fn large_files_are_not_held() {
     let held =
         fs::read_dir("/proc/self/fd").unwrap().flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path));
     assert!(!held, "a descriptor is open for {}", path.display());
+}
+
+/// A build removes the folder and makes it anew; a release puts another in its place, or swaps a link.
+#[test]
+fn another_folder_in_its_place() {
+    let top = tempfile::tempdir().unwrap();
+    let [dist, old, next, link] = ["dist", "old", "next", "current"].map(|name| top.path().join(name));
+    let build = |folder: &Path, text: &str| {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("index.html"), text).unwrap();
+    };
+    build(&dist, "one");
+    symlink(&dist, &link).unwrap();
+    for root in [&dist, &link] {
+        let handler = StaticFileHandler::new(root).unwrap();
+        let page = || ask(&handler, &Request::get("/")).body;
+        assert_eq!(page(), b"one");
+        fs::remove_dir_all(&dist).unwrap();
+        assert_eq!(ask(&handler, &Request::get("/index.html")).status, 404, "nothing stands there");
+        build(&dist, "two");
+        assert_eq!(page(), b"two", "removed and made anew");
+        fs::rename(&dist, &old).unwrap();
+        build(&dist, "three");
+        assert_eq!(page(), b"three", "another in its place");
+        fs::remove_dir_all(&old).unwrap();
+        fs::write(dist.join("index.html"), "one").unwrap();
+    }
+    let handler = StaticFileHandler::new(&link).unwrap();
+    build(&next, "next");
+    fs::remove_file(&link).unwrap();
+    symlink(&next, &link).unwrap();
+    assert_eq!(ask(&handler, &Request::get("/")).body, b"next", "a link swapped");
 }

@@ -115,7 +115,10 @@ const OPTIONS: &[Opt] = &[
         value: None,
         help: "Log more than the requests",
         set: |settings, _| {
-            settings.loudness = Loudness::Verbose;
+            // Said with `-q`, that holds: silence is what somebody counts on.
+            if settings.loudness != Loudness::Quiet {
+                settings.loudness = Loudness::Verbose;
+            }
             Ok(())
         },
     },

@@ -168,7 +168,7 @@ impl<H: RequestHandler> Talk<H> {
             Ok(None) if turn.input.ended() && parser.has_begun(bytes) => {
                 Some(self.refuse(Refusal::bad("the head is cut short"), turn))
             }
-            Ok(None) if turn.input.ended() || turn.stopping => Some(Next::Close),
+            Ok(None) if turn.input.ended() || turn.is_stopping() => Some(Next::Close),
             Ok(None) => None,
             Err(refusal) => Some(self.refuse(refusal, turn)),
         }
@@ -319,7 +319,7 @@ impl<H: RequestHandler> Talk<H> {
 
     /// Lay an answer into the output, as much of it as is there.
     fn lay(&mut self, request: &Request, response: Response, after: After, turn: &mut Turn<'_>) -> Next {
-        let keep_alive = !matches!(after, After::Close) && !turn.stopping;
+        let keep_alive = !matches!(after, After::Close) && !turn.is_stopping();
         let server = self.settings().server.as_ref();
         let answered = answer(response, &Asked { request, keep_alive, wall: turn.wall, server }, turn.output);
         let after = if answered.keep_alive { after } else { After::Close };

@@ -52,17 +52,35 @@ pub struct Turn<'a> {
     pub now: Instant,
     /// The same moment by the wall clock, for `Date`.
     pub wall: SystemTime,
-    /// The server is stopping: say so in the answer, and close.
-    pub stopping: bool,
     /// The number of the poll that brought these bytes: what was looked up on disk since that poll
     /// is as fresh as a look now. `None`: the bytes are older or younger than any poll; ask the disk.
     pub poll: Option<u64>,
+    pub(super) server: Option<&'a dyn MayStop>,
+    pub(super) stopping: bool,
+}
+
+/// The server, as far as a conversation may know of it.
+pub trait MayStop {
+    fn is_stopping(&self) -> bool;
 }
 
 impl<'a> Turn<'a> {
     /// A turn of one's own, for testing a conversation without a server.
     pub fn new(input: &'a mut Input, output: &'a mut Output, client: &'a Client) -> Turn<'a> {
-        Turn { input, output, client, now: Instant::now(), wall: SystemTime::now(), stopping: false, poll: None }
+        let (now, wall) = (Instant::now(), SystemTime::now());
+        Turn { input, output, client, now, wall, poll: None, server: None, stopping: false }
+    }
+
+    /// The same turn in a server that is stopping, for tests.
+    pub fn while_stopping(mut self) -> Turn<'a> {
+        self.stopping = true;
+        self
+    }
+
+    /// Whether the server is stopping, at this moment: say so in the answer, and close.
+    /// After a handler that took its time it may be so although it was not before.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping || self.server.is_some_and(MayStop::is_stopping)
     }
 }
 

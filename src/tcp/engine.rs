@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Waker};
 
 use super::connection::{Connection, House, Seat};
-use super::conversation::Protocol;
+use super::conversation::{MayStop, Protocol};
 use super::handover::{Hands, Held, Slots, Token};
 use super::waiting_room::WaitingRoom;
 
@@ -94,12 +94,7 @@ impl Engine {
 
     /// What a turn needs to know.
     pub fn house(&self) -> House<'_> {
-        House {
-            protocol: &*self.protocol,
-            registry: &self.registry,
-            write_timeout: self.write_timeout,
-            stopping: self.hands.is_stopping(),
-        }
+        House { protocol: &*self.protocol, registry: &self.registry, write_timeout: self.write_timeout, server: self }
     }
 
     /// A seat for a newcomer, with the poller told.
@@ -208,6 +203,12 @@ impl Engine {
 
     fn closing(&self) -> MutexGuard<'_, Closing> {
         self.closing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MayStop for Engine {
+    fn is_stopping(&self) -> bool {
+        self.hands.is_stopping()
     }
 }
 

@@ -116,7 +116,9 @@ impl Peer {
     fn take_turn(&mut self, event: Option<Event>) {
         let mut turn = Turn::new(&mut self.input, &mut self.output, &self.client);
         turn.wall = SystemTime::UNIX_EPOCH + NOW;
-        turn.stopping = self.stopping;
+        if self.stopping {
+            turn = turn.while_stopping();
+        }
         turn.poll = self.poll;
         let conversation = self.conversation.as_mut().expect("turned away");
         self.next = match event {

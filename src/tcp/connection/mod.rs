@@ -12,7 +12,7 @@ use log::{debug, error};
 use mio::Registry;
 
 use super::client::Client;
-use super::conversation::{Conversation, Event, Next, Protocol, Stage, Turn};
+use super::conversation::{Conversation, Event, MayStop, Next, Protocol, Stage, Turn};
 use super::handover::{Mark, Token, Wish};
 use super::input::Input;
 use super::output::Output;
@@ -104,7 +104,7 @@ pub struct House<'a> {
     pub protocol: &'a dyn Protocol,
     pub registry: &'a Registry,
     pub write_timeout: Option<Duration>,
-    pub stopping: bool,
+    pub server: &'a dyn MayStop,
 }
 
 /// Bytes a turn may move in each direction, and how often it may ask the conversation.
@@ -454,14 +454,9 @@ struct TurnAtDesk<'a> {
 impl TurnAtDesk<'_> {
     /// The part of it that a conversation sees.
     fn lend<'a>(&'a mut self, client: &'a Client, poll: Option<u64>) -> Turn<'a> {
-        Turn {
-            input: &mut self.desk.input,
-            output: &mut self.desk.output,
-            client,
-            now: self.now,
-            wall: *self.wall.get_or_insert_with(SystemTime::now),
-            stopping: self.house.stopping,
-            poll,
-        }
+        let wall = *self.wall.get_or_insert_with(SystemTime::now);
+        let House { server, .. } = *self.house;
+        let (input, output) = (&mut self.desk.input, &mut self.desk.output);
+        Turn { input, output, client, now: self.now, wall, poll, server: Some(server), stopping: false }
     }
 }

@@ -20,7 +20,7 @@ impl<S: Seat> Connection<S> {
         if self.read_deadline().is_some_and(|deadline| deadline <= turn.now) && !blocked {
             return self.run(Errand::Late, turn); // a steady drip may never be found waiting
         }
-        if !turn.house.stopping || self.told == Told::Yes {
+        if !turn.house.server.is_stopping() || self.told == Told::Yes {
             return Some(self.park(turn, blocked));
         }
         if self.told == Told::No {

@@ -1,0 +1,78 @@
+//! Four handlers that block, five hundred clients that dawdle, and everybody else is heard.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use modest::{Http, Request, RequestHandler, Response, Result};
+
+use crate::server::{Client, PATIENCE, serve};
+
+/// `/at/X` waits until the gate X is open; everything else is answered at once.
+#[derive(Clone, Default)]
+struct Gates(Arc<(Mutex<HashSet<String>>, Condvar)>);
+
+impl Gates {
+    fn open(&self, gate: &str) {
+        self.0.0.lock().unwrap().insert(gate.to_owned());
+        self.0.1.notify_all();
+    }
+}
+
+impl RequestHandler for Gates {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        if let Some(gate) = request.path().strip_prefix("/at/") {
+            drop(self.0.1.wait_while(self.0.0.lock().unwrap(), |open| !open.contains(gate)).unwrap());
+        }
+        Ok(Response::text("here"))
+    }
+}
+
+fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+#[test]
+fn four_asleep_and_everybody_is_heard() {
+    let gates = Gates::default();
+    let http = Http::new(gates.clone()).head_timeout(Duration::from_secs(2));
+    let mut server = serve(http, |server| server.workers(4).grace(PATIENCE));
+    let mut halves: Vec<Client> = (0..500).map(|_| server.client()).collect();
+    halves.iter_mut().for_each(|client| {
+        client.send("GET / HTTP/1.1\r\nHo");
+    });
+    server.client().send(get("/")).expect("HTTP/1.1 200 OK\r\n");
+
+    let mut asleep: Vec<Client> = (0..4).map(|_| server.client()).collect();
+    asleep.iter_mut().for_each(|client| {
+        client.send(get("/at/first"));
+    });
+    server.wait_for("four handlers run", |stats| stats.running == 4);
+    server.client().send("GET  / HTTP/1.1\r\n\r\n").expect("HTTP/1.1 400 Bad Request\r\n");
+    let mut fifth = server.client();
+    fifth.send(get("/"));
+    server.wait_for("the fifth stands in line", |stats| stats.in_line == 1);
+    halves.iter_mut().for_each(|client| {
+        client.expect("HTTP/1.1 408 Request Timeout\r\n");
+    });
+    gates.open("first");
+    for client in asleep.iter_mut().chain([&mut fifth]) {
+        client.expect("HTTP/1.1 200 OK\r\n");
+    }
+
+    // A stop in the middle loses nothing.
+    let mut last: Vec<Client> = (0..5).map(|_| server.client()).collect();
+    last.iter_mut().for_each(|client| {
+        client.send(get("/at/second"));
+    });
+    server.wait_for("four run, one stands in line", |stats| (stats.running, stats.in_line) == (4, 1));
+    server.stopper.stop();
+    gates.open("second");
+    for client in &mut last {
+        let answer = String::from_utf8(client.read_to_end()).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("here"), "{answer:?}");
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer:?}");
+    }
+    drop((asleep, fifth));
+    server.wait_for_end();
+}

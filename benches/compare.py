@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Compare modest with nginx on this machine: CPU time and context switches a request, side by side.
 
-    benches/compare.py [--rounds 5] [--seconds 2] [--connections 1,8,64,512] [--only NAME,NAME]
+    benches/compare.py [--rounds 5] [--seconds 2] [--connections 1,8,64,512] [--only NAME,NAME] [--busy N]
 
 Starts the example `hello` and the program `modest`, and an nginx with `return 200`, with a 1 KiB file, and with that
 file, `open_file_cache` and sendfile off. They take turns under the same load (wrk), round by round, so that a noisy
-machine is noisy for all; medians are printed, and the ratio to nginx's counterpart. CPU time is user and system time
+machine is noisy for all; `--busy` makes it noisy, by so many loops that do nothing else. Medians are printed, and the ratio to nginx's counterpart. CPU time is user and system time
 of all threads, read from /proc before and after, over the requests that were answered.
 
 Needs cargo; installs nginx and wrk from Debian where they are missing. Loads go to loopback only.
@@ -55,9 +55,12 @@ def main():
         (folder / "www").mkdir()
         (folder / "www/1k.txt").write_text("x" * 1023 + "\n")
         servers = Servers(folder)
+        loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(args.busy)]
         try:
             compare(args, servers)
         finally:
+            for loop in loops:
+                loop.kill()
             servers.stop()
 
 
@@ -67,6 +70,7 @@ def arguments():
     parser.add_argument("--seconds", type=int, default=2, help="of load a round and server")
     parser.add_argument("--connections", default="1,8,64,512")
     parser.add_argument("--only", default=",".join(CASES), help="which of " + ", ".join(CASES))
+    parser.add_argument("--busy", type=int, default=0, help="processes that only take CPU time meanwhile")
     return parser.parse_args()
 
 

@@ -109,21 +109,21 @@ impl StaticFileHandler {
         })
     }
 
-    /// What was kept for that very path, if it is still so.
+    /// What was kept for that very path, if it is still so. If not, it stays until something takes its place:
+    /// what comes next may bear the same second.
     fn remembered(&self, key: &[u8], poll: Option<u64>) -> Option<Arc<Kept<Resource>>> {
-        let kept = self.cache.get(key)?;
-        if kept.is_fresh(&self.finder.root, poll) {
-            return Some(kept);
-        }
-        self.cache.forget(key);
-        None
+        self.cache.get(key).filter(|kept| kept.is_fresh(&self.finder.root, poll))
     }
 
     fn serve(&self, request: &Request, path: &FilePath) -> Result<Response> {
         let now = SystemTime::now();
-        match self.with_room(|| self.finder.find(path)) {
+        let key = path.usual.then(|| request.raw_path().as_bytes());
+        let found = self.with_room(|| self.finder.find(path));
+        if let (Some(key), Err(_) | Ok(Found::WantsSlash | Found::Folder)) = (key, &found) {
+            self.cache.forget(key);
+        }
+        match found {
             Ok(Found::File(found)) => {
-                let key = path.usual.then(|| request.raw_path().as_bytes());
                 let kept = self.prepare(found, Purpose::Answer, key, request.poll(), now)?;
                 self.respond(request, &kept.thing)
             }
@@ -154,7 +154,9 @@ impl StaticFileHandler {
         poll: Option<u64>,
         now: SystemTime,
     ) -> io::Result<Arc<Kept<Resource>>> {
-        let prepared = self.preparer.prepare(found, purpose, self.cache.limits(), poll, now)?;
+        let before = key.and_then(|key| self.cache.get(key));
+        let before = before.as_ref().map(|kept| &kept.thing);
+        let prepared = self.preparer.prepare(found, purpose, before, self.cache.limits(), poll, now)?;
         if let Some(key) = key.filter(|_| prepared.lasting) {
             self.cache.put(key, Arc::clone(&prepared.kept));
         }

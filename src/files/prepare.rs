@@ -42,6 +42,27 @@ pub(super) struct Resource {
     variants: Vec<Variant>,
     /// Those of the others, in their order.
     pub codings: Vec<Coding>,
+    state: State,
+}
+
+/// Which state of a file this is, and whether an earlier one that was given out bore the same second: then the second
+/// tells nothing, and is not told.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    modified: Time,
+    size: u64,
+    joined: bool,
+}
+
+impl State {
+    fn of(stamp: Stamp, before: Option<&Resource>) -> State {
+        let (modified, size) = (stamp.modified, stamp.size);
+        let joined = before.is_some_and(|Resource { state: before, .. }| {
+            let other = before.modified != modified || before.size != size;
+            before.modified.seconds == modified.seconds && (other || before.joined)
+        });
+        State { modified, size, joined }
+    }
 }
 
 #[derive(Debug)]
@@ -83,16 +104,18 @@ impl Resource {
 }
 
 impl Preparer {
-    /// `now` was read before the file was looked for.
+    /// `now` was read before the file was looked for; `before`: what was given out under the same name, as far as is known.
     pub fn prepare(
         &self,
         found: FoundFile,
         purpose: Purpose,
+        before: Option<&Resource>,
         limits: Limits,
         poll: Option<u64>,
         now: SystemTime,
     ) -> io::Result<Prepared> {
         let FoundFile { path, file, stamp, sidecars, watched } = found;
+        let state = State::of(stamp, before);
         let codings: Vec<Coding> = sidecars.iter().map(|sidecar| sidecar.coding).collect();
         let files = std::iter::once((None, file, stamp))
             .chain(sidecars.into_iter().map(|sidecar| (Some(sidecar.coding), sidecar.file, sidecar.stamp)));
@@ -108,9 +131,12 @@ impl Preparer {
                 Content::Small(bytes) => room.bytes += FIELDS + (**bytes).as_ref().len(),
                 Content::Large(..) => room.open += 1,
             }
-            variants.push(Variant { fields: Arc::new(variant_fields(&fields, coding, stamp, certain, now)), content });
+            variants.push(Variant {
+                fields: Arc::new(variant_fields(&fields, coding, stamp, certain.then_some(state), now)),
+                content,
+            });
         }
-        let kept = Arc::new(Kept::new(Resource { variants, codings }, watched, room, poll));
+        let kept = Arc::new(Kept::new(Resource { variants, codings, state }, watched, room, poll));
         Ok(Prepared { kept, lasting })
     }
 
@@ -138,17 +164,23 @@ impl Preparer {
     }
 }
 
-/// The fields of one variant. Without certainty that every change will show, there are no validators.
-fn variant_fields(common: &HeaderMap, coding: Option<Coding>, stamp: Stamp, certain: bool, now: SystemTime) -> Fields {
+/// The fields of one variant. `state`: that of the file itself; without it there is no certainty that every change
+/// will show, and there are no validators.
+fn variant_fields(
+    common: &HeaderMap,
+    coding: Option<Coding>,
+    stamp: Stamp,
+    state: Option<State>,
+    now: SystemTime,
+) -> Fields {
     let mut fields = common.clone();
     if let Some(coding) = coding {
         fields.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     }
     let fields = Fields::from(&fields);
-    if !certain {
-        return fields;
-    }
-    let fields = match last_modified(stamp, now).and_then(Time::system) {
+    let Some(state) = state else { return fields };
+    let date = if coding.is_none() { dated(stamp, state, now) } else { dated_long_ago(stamp, now) };
+    let fields = match date.and_then(Time::system) {
         Some(time) => fields.last_modified(time),
         None => fields,
     };
@@ -158,14 +190,22 @@ fn variant_fields(common: &HeaderMap, coding: Option<Coding>, stamp: Stamp, cert
     }
 }
 
-/// When it changed, to be told in whole seconds. It is never in the future (RFC 9110, section 8.8.2.1): of files that claim to be,
-/// the inode knows better. And it is told once its second is over: else a second change within it would look the same
-/// to those who ask by date.
-fn last_modified(stamp: Stamp, now: SystemTime) -> Option<Time> {
+/// When a file changed, to be told in whole seconds, unless another state of it was told by the same second: those who
+/// ask by date alone would take one for the other.
+fn dated(stamp: Stamp, state: State, now: SystemTime) -> Option<Time> {
+    (!state.joined).then(|| told(stamp, now))
+}
+
+/// The same for a sidecar, of whose earlier states nothing is known: told once its second is over.
+fn dated_long_ago(stamp: Stamp, now: SystemTime) -> Option<Time> {
     // The clock of the file system may be a tick behind: a change in the first moments of a second may bear the last one.
     let behind = Time::from(now.checked_sub(TICK).unwrap_or(SystemTime::UNIX_EPOCH));
-    let time = if stamp.modified > Time::from(now) { stamp.changed } else { stamp.modified };
-    (time.seconds < behind.seconds).then_some(time)
+    Some(told(stamp, now)).filter(|time| time.seconds < behind.seconds)
+}
+
+/// It is never in the future (RFC 9110, section 8.8.2.1): of files that claim to be, the inode knows better.
+fn told(stamp: Stamp, now: SystemTime) -> Time {
+    if stamp.modified > Time::from(now) { stamp.changed } else { stamp.modified }
 }
 
 /// The same on every machine that serves a copy: nothing of the disk is in it.

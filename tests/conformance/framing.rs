@@ -35,7 +35,9 @@ fn lengths() -> Vec<Row> {
             ask_old("POST", "/echo").with("Connection: keep-alive").body("ab"),
             is(200).body("ab"),
         ),
-        row("9112 6.3 (7) HTTP/1.0, neither field", App, ask_old("POST", "/echo").raw("ab"), last(200).body("")),
+        // In pieces, the second byte of what is no body may meet a connection that is closed already.
+        row("9112 6.3 (7) HTTP/1.0, neither field", App, ask_old("POST", "/echo").raw("ab"), last(200).body(""))
+            .whole_only(),
         row(
             "9112 11.2 no bytes, and a request behind them",
             App,

@@ -1,0 +1,154 @@
+//! Links of all kinds, by the kernel's way and by ours; roots that can't be; what is young.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+
+use super::*;
+
+fn tree() -> tempfile::TempDir {
+    let top = tempfile::tempdir().unwrap();
+    let (root, outside) = (top.path().join("root"), top.path().join("root2"));
+    fs::create_dir_all(root.join("folder/deep")).unwrap();
+    fs::create_dir_all(&outside).unwrap();
+    fs::write(root.join("file"), "file").unwrap();
+    fs::write(root.join("folder/deep/inner"), "inner").unwrap();
+    fs::write(outside.join("secret"), "secret").unwrap();
+    for (name, target) in [
+        ("to-file", "file"),
+        ("to-folder", "folder"),
+        ("to-link", "to-file"),
+        ("folder/up", "../file"),
+        ("folder/deep/to-folder", "../../to-folder"),
+        ("dangling", "nowhere"),
+        ("loop", "loop"),
+        ("out", "../root2/secret"),
+        ("out-folder", "../root2"),
+        ("out-root", "/"),
+        ("roundabout", "../root/file"),
+        ("magic", "/proc/self/cwd"),
+    ] {
+        symlink(target, root.join(name)).unwrap();
+    }
+    symlink(root.join("file"), root.join("absolute")).unwrap();
+    symlink(outside.join("secret"), root.join("out-absolute")).unwrap();
+    rustix::fs::mknodat(CWD, root.join("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    symlink("fifo", root.join("to-fifo")).unwrap();
+    drop(UnixListener::bind(root.join("socket")).unwrap());
+    top
+}
+
+fn shown(root: &Root, path: &str) -> String {
+    match root.open_at(path.as_bytes()) {
+        Ok(Opened::File(file, stamp)) => {
+            let text = io::read_to_string(file).unwrap();
+            assert_eq!(text.len() as u64, stamp.size);
+            text
+        }
+        Ok(Opened::Folder) => "/".to_owned(),
+        Err(refusal) => format!("{refusal:?}"),
+    }
+}
+
+#[test]
+fn nothing_outside_is_opened() {
+    let tree = tree();
+    const NO: &str = "Missing";
+    for (path, deny, within, follow) in [
+        ("", "/", "/", "/"),
+        ("file", "file", "file", "file"),
+        ("folder", "/", "/", "/"),
+        ("folder/deep/inner", "inner", "inner", "inner"),
+        ("nothing", NO, NO, NO),
+        ("file/x", NO, NO, NO),
+        ("to-file", NO, "file", "file"),
+        ("to-folder", NO, "/", "/"),
+        ("to-folder/deep/inner", NO, "inner", "inner"),
+        ("to-link", NO, "file", "file"),
+        ("folder/up", NO, "file", "file"),
+        ("folder/deep/to-folder/deep/inner", NO, "inner", "inner"),
+        ("absolute", NO, "file", "file"),
+        ("roundabout", NO, "file", "file"),
+        ("dangling", NO, NO, NO),
+        ("dangling/x", NO, NO, NO),
+        ("loop", NO, NO, NO),
+        ("out", NO, NO, "secret"),
+        ("out-absolute", NO, NO, "secret"),
+        ("out-folder", NO, NO, "/"),
+        ("out-folder/secret", NO, NO, "secret"),
+        ("out-root", NO, NO, "/"),
+        ("out-root/etc/passwd/x", NO, NO, NO),
+        ("fifo", NO, NO, NO),
+        ("to-fifo", NO, NO, NO),
+        ("fifo/x", NO, NO, NO),
+        ("socket", NO, NO, NO),
+        ("magic", NO, NO, "/"),
+    ] {
+        let mut root = Root::open(&tree.path().join("root")).unwrap();
+        for way in [root.way, Way::Walk] {
+            root.set_way(way);
+            for (links, expected) in
+                [(Symlinks::Deny, deny), (Symlinks::WithinRoot, within), (Symlinks::Follow, follow)]
+            {
+                root.set_symlinks(links);
+                assert_eq!(shown(&root, path), expected, "{path:?} by {way:?}, {links:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_dots_get_out() {
+    let tree = tree();
+    let mut root = Root::open(&tree.path().join("root")).unwrap();
+    for path in ["..", "../root2/secret", "folder/../../root2/secret", "../root2", "/etc/passwd", "//etc"] {
+        for (way, links) in [
+            (root.way, Symlinks::Deny),
+            (root.way, Symlinks::WithinRoot),
+            (Way::Walk, Symlinks::Deny),
+            (Way::Walk, Symlinks::WithinRoot),
+        ] {
+            root.set_way(way);
+            root.set_symlinks(links);
+            assert_eq!(shown(&root, path), "Missing", "{path:?} by {way:?}, {links:?}");
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_served_is_named() {
+    let tree = tree();
+    for (path, expected) in
+        [("nowhere", "no such folder"), ("root/file", "not a folder"), ("root/dangling", "no such folder")]
+    {
+        let path = tree.path().join(path);
+        let error = Root::open(&path).unwrap_err().to_string();
+        assert_eq!(error, format!("{}: {expected}", path.display()));
+    }
+}
+
+#[test]
+fn young_changes() {
+    let stamp = |seconds, nanos| Stamp {
+        kind: Kind::File,
+        size: 0,
+        modified: Time { seconds: 0, nanos: 0 },
+        changed: Time { seconds, nanos },
+        device: (0, 0),
+        inode: 0,
+    };
+    for (changed, now, expected) in [
+        (stamp(100, 500_000_000), Duration::from_millis(100_500), true),
+        (stamp(100, 500_000_000), Duration::from_millis(100_519), true),
+        (stamp(100, 500_000_000), Duration::from_millis(100_520), false),
+        (stamp(100, 990_000_000), Duration::from_millis(101_009), true),
+        (stamp(100, 990_000_000), Duration::from_millis(101_010), false),
+        (stamp(100, 0), Duration::from_millis(101_999), true), // a clock without nanoseconds
+        (stamp(100, 0), Duration::from_millis(102_000), false),
+        (stamp(200, 1), Duration::from_millis(100_000), true), // a clock that was set back
+        (stamp(i64::MAX, 999_999_999), Duration::from_millis(1), true),
+        (stamp(i64::MIN, 0), Duration::from_millis(1), false),
+    ] {
+        assert_eq!(changed.is_young(UNIX_EPOCH + now), expected, "{changed:?} at {now:?}");
+    }
+}

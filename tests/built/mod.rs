@@ -1,5 +1,6 @@
 //! A program that was built, started and spoken to from outside, as its users do. Used by `command` and `examples`.
 //! It waits for facts (a line, an end, an answer), each within `PATIENCE`; it never sleeps.
+//! Plain `cargo test` builds the examples first; `cargo test --test examples` runs whatever was built last.
 #![allow(dead_code)] // each test file uses its own part
 
 use std::ffi::OsStr;

@@ -7,7 +7,7 @@ mod grammar;
 #[path = "../model.rs"]
 mod model;
 #[path = "../../tests/talk/peer.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared with the tests, which use the rest of it")]
 mod peer;
 
 use std::sync::{Arc, Mutex};

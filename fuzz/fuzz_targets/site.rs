@@ -3,7 +3,7 @@
 #![no_main]
 
 #[path = "../../tests/talk/peer.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "shared with the tests, which use the rest of it")]
 mod peer;
 
 use std::fs;

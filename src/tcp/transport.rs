@@ -24,8 +24,8 @@ pub struct Transport {
 /// 800 MB otherwise. Set on the listener, and inherited.
 pub const NOT_SENT: u32 = 128 * 1024;
 
-/// Who has read this much may have the kernel's usual 4 MB, if its window is open. A file of 1 GiB takes
-/// 0.05 s of CPU so, and 0.25 s in pieces of 128 KiB.
+/// Who has read this much may have the kernel's usual 4 MB, if its window is open. CPU for a file of 1 GiB beside nginx,
+/// by how much may be unsent: 256 KiB 4.4 x, 512 KiB 2.1, 1 MiB 1.6, 2 MiB 1.2, no limit of ours 1.1.
 const TRUSTED_AFTER: u64 = 1024 * 1024;
 
 /// How far a write came.

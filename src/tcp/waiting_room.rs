@@ -49,7 +49,7 @@ impl WaitingRoom {
     /// Wait for events, until then (`None`: for ever).
     pub fn wait(&mut self, until: Option<Instant>, now: Instant) {
         let until = until.into_iter().chain(self.door.paused_until).min();
-        // A millisecond more than asked: mio rounds up, the kernel too; early would spin.
+        // mio rounds up to whole milliseconds: nobody returns before the time, and looks, and waits for nothing again.
         let timeout = until.map(|until| until.saturating_duration_since(now));
         self.poll(timeout);
     }

@@ -61,7 +61,7 @@ fn talk(wire: &[u8], count: u64) -> u64 {
             output.clear();
             match next {
                 Next::Handle | Next::Again => {}
-                Next::Rest { .. } => break,
+                Next::Idle { .. } => break,
                 other => panic!("{other:?}"),
             }
         }

@@ -24,7 +24,7 @@ impl Conversation for Greeting {
             return if turn.input.ended() {
                 Next::Close
             } else {
-                Next::Rest { within: Some(Duration::from_secs(600)) }
+                Next::Idle { within: Some(Duration::from_secs(600)) }
             };
         }
         if !self.may_block {

@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use modest::{Error, Request, RequestHandler, Response, Result, Stopper, TcpServer};
+use modest::{Error, Request, RequestHandler, Response, Result, ServerHandle, TcpServer};
 
 const LONGEST: u64 = 60_000; // milliseconds
 
 struct Sleepy {
-    server: Arc<OnceLock<Stopper>>, // the server is made with its handler, so the handler hears of it afterwards
+    server: Arc<OnceLock<ServerHandle>>, // the server is made with its handler, so the handler hears of it afterwards
 }
 
 impl RequestHandler for Sleepy {
@@ -45,7 +45,7 @@ fn main() -> std::io::Result<()> {
     let workers = std::env::args().nth(2).and_then(|count| count.parse().ok()).unwrap_or(4);
     let itself = Arc::new(OnceLock::new());
     let server = TcpServer::bind(address, Sleepy { server: Arc::clone(&itself) })?.workers(workers);
-    itself.get_or_init(|| server.stopper());
+    itself.get_or_init(|| server.handle());
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
     server.serve_forever()
 }

@@ -85,7 +85,7 @@
 //!     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
 //!         turn.output.bytes().extend_from_slice(turn.input.bytes());
 //!         turn.input.consume(turn.input.bytes().len());
-//!         Next::Rest { within: None }
+//!         Next::Idle { within: None }
 //!     }
 //! }
 //!
@@ -122,8 +122,8 @@ pub use crate::http::{
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
 pub use tcp::{
-    Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, SharedBytes, Stage, Stats,
-    Stopper, TcpServer, Turn,
+    Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, ServerHandle, SharedBytes,
+    Stage, Stats, TcpServer, Turn,
 };
 
 /// The way in for fuzz targets, which set `--cfg fuzzing`: rooms that no user sees.

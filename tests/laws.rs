@@ -1,26 +1,26 @@
 //! The laws of the engine, on the very file of the hand-overs, under a scheduler that tries out orders of events.
 //!
 //! Locks, atomics, parking and the queue are `shuttle`'s here; the poller is a list of events; a handler may block
-//! until another client was answered, which deadlocks, and is reported, wherever nobody is left at the door.
+//! until another client was answered, which deadlocks, and is reported, wherever nobody is left at the acceptor.
 //! `MODEL_SCHEDULES=40000 cargo test --release --test laws` runs more of them.
 //!
 //! That the check can fail was tried by hand; each of these was found within 40,000 schedules a test:
-//! - `Held::about_to_wait` without its look at the queue, `Hands::stop` without the bell, a sleeper that goes on
+//! - `PollerGuard::about_to_wait` without its look at the queue, `Scheduler::stop` without the waker, a worker that goes on
 //!   being the one who searches: `a_stop_reaches_everybody`;
-//! - `Hands::before_handler` without its wake, `Hands::wake_one` without the bell: `the_line_is_served`;
-//! - `Seats::park` without the look at the note, a tick that sees nothing, a standby that goes dormant without
+//! - `Scheduler::before_handler` without its wake, `Scheduler::wake_one` without the waker: `the_line_is_served`;
+//! - `ConnectionTable::park` without the look at the note, a tick that sees nothing, a watchdog that goes dormant without
 //!   looking once more: `a_blocking_handler_stops_nobody`;
-//! - `Held::drop` that says so only after the rack is unlocked (once a bug of ours; seldom: 100,000 schedules):
+//! - `PollerGuard::drop` that says so only after the poller is unlocked (once a bug of ours; seldom: 100,000 schedules):
 //!   `a_stop_reaches_everybody`;
-//! - `Slots::give_back` that frees the slot while somebody stands in line: both of these.
+//! - `Permits::give_back` that frees the permit while somebody stands in line: both of these.
 //!
-//! One look is there twice over: a sleeper that does not look again is saved by its first tick.
+//! One look is there twice over: a worker that does not look again is saved by its first tick.
 
 #[allow(dead_code, reason = "the model does without what only the clock brings")]
-#[path = "../src/tcp/handover/mod.rs"]
-mod handover;
+#[path = "../src/tcp/scheduler/mod.rs"]
+mod scheduler;
 
-/// The names that `handover` takes its tools by.
+/// The names that `scheduler` takes its tools by.
 mod sync {
     pub use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
     pub use shuttle::sync::{Mutex, MutexGuard};
@@ -61,13 +61,15 @@ mod sync {
 
 use std::time::Instant;
 
-use handover::{Bell, Entry, Hands, Held, Mark, Patience, Slots, Task, Token, Wish, Worker};
+use scheduler::{
+    Admission, Patience, Permits, PollWaker, PollerGuard, Readiness, Scheduler, Task, Token, Wait, Worker,
+};
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
 
-const READABLE: Mark = Mark { readable: true, writable: false, closed: false };
+const READABLE: Readiness = Readiness { readable: true, writable: false, closed: false };
 
-/// What the kernel knows: events nobody has fetched yet, and whether the bell was rung.
+/// What the kernel knows: events nobody has fetched yet, and whether the waker was rung.
 #[derive(Default)]
 struct Kernel {
     state: Mutex<(Vec<Token>, bool)>,
@@ -81,10 +83,10 @@ impl Kernel {
     }
 }
 
-struct KernelBell(Arc<Kernel>);
+struct KernelWaker(Arc<Kernel>);
 
-impl Bell for KernelBell {
-    fn ring(&self) {
+impl PollWaker for KernelWaker {
+    fn wake(&self) {
         self.0.state.lock().unwrap().1 = true;
         self.0.news.notify_all();
     }
@@ -122,17 +124,17 @@ struct SocketState {
 }
 
 /// A connection, as it moves.
-struct Guest {
+struct BoxedConnection {
     client: usize,
     token: Token,
-    mark: Mark,
+    readiness: Readiness,
     wants_slot: bool,
 }
 
-type House = Hands<Guest, Poller, KernelBell>;
+type EngineContext = Scheduler<BoxedConnection, Poller, KernelWaker>;
 
 struct World {
-    hands: House,
+    scheduler: EngineContext,
     kernel: Arc<Kernel>,
     sockets: Vec<Socket>,
     /// The handler of the first of these blocks until the second was answered once.
@@ -140,19 +142,19 @@ struct World {
 }
 
 impl World {
-    /// So many workers, one more thread than slots, and clients who sit and wait.
-    fn new(slots: usize, clients: usize, blocked_by: Option<(usize, usize)>) -> (Arc<World>, Vec<Token>) {
+    /// So many workers, one more thread than permits, and clients who sit and wait.
+    fn new(permits: usize, clients: usize, blocked_by: Option<(usize, usize)>) -> (Arc<World>, Vec<Token>) {
         let kernel = Arc::new(Kernel::default());
         let poller = Poller { kernel: kernel.clone(), swept: false };
-        let slots_and_line = Slots::new(slots, 8, None);
-        let hands = Hands::new(poller, KernelBell(kernel.clone()), slots + 1, 2, slots_and_line);
-        let tokens: Vec<Token> = (0..clients).map(|_| hands.seats().take()).collect();
+        let slots_and_line = Permits::new(permits, 8, None);
+        let scheduler = Scheduler::new(poller, KernelWaker(kernel.clone()), permits + 1, 2, slots_and_line);
+        let tokens: Vec<Token> = (0..clients).map(|_| scheduler.table().take()).collect();
         for (client, token) in tokens.iter().enumerate() {
-            let guest = Guest { client, token: *token, mark: Mark::NONE, wants_slot: false };
-            assert!(hands.park(*token, guest, wish()).is_none());
+            let connection = BoxedConnection { client, token: *token, readiness: Readiness::NONE, wants_slot: false };
+            assert!(scheduler.park(*token, connection, wait()).is_none());
         }
         let sockets = (0..clients).map(|_| Socket::default()).collect();
-        (Arc::new(World { hands, kernel, sockets, blocked_by }), tokens)
+        (Arc::new(World { scheduler, kernel, sockets, blocked_by }), tokens)
     }
 
     fn start_workers(self: &Arc<Self>, count: usize) -> Vec<thread::JoinHandle<()>> {
@@ -183,141 +185,141 @@ impl World {
     // From here on as in `workers`, without sockets, time and panics.
 
     fn work(&self, me: usize) {
-        let mut worker: Worker = self.hands.arrive(me);
+        let mut worker: Worker = self.scheduler.arrive(me);
         loop {
-            match self.hands.next(&mut worker, &mut Instant::now()) {
-                Task::Serve(guest) => self.serve(guest),
-                Task::Wait(held) => self.poll(held, true),
-                Task::Look(held) => self.poll(held, false),
-                Task::Leave => return,
+            match self.scheduler.next(&mut worker, &mut Instant::now()) {
+                Task::Serve(connection) => self.serve(connection),
+                Task::Poll(guard) => self.poll(guard, true),
+                Task::PollNow(guard) => self.poll(guard, false),
+                Task::Exit => return,
             }
         }
     }
 
-    fn poll(&self, mut held: Held<'_, Guest, Poller, KernelBell>, may_wait: bool) {
+    fn poll(&self, mut guard: PollerGuard<'_, BoxedConnection, Poller, KernelWaker>, may_wait: bool) {
         let mut events = Vec::new();
         if may_wait {
-            let patience = held.about_to_wait();
-            let must_sweep = self.hands.is_stopping() && !held.poller().swept;
-            events.extend(held.poller().poll(!must_sweep && patience != Patience::None));
-            held.waited();
+            let patience = guard.about_to_wait();
+            let must_sweep = self.scheduler.is_shutting_down() && !guard.poller().swept;
+            events.extend(guard.poller().poll(!must_sweep && patience != Patience::None));
+            guard.waited();
         } else {
-            events.extend(held.poller().poll(false));
+            events.extend(guard.poller().poll(false));
         }
-        held.polled(Instant::now());
+        guard.polled(Instant::now());
         let mut catch = Vec::new();
         {
-            let mut seats = self.hands.seats();
+            let mut table = self.scheduler.table();
             for token in events {
-                if let Some((mut guest, mark)) = seats.event(token, READABLE) {
-                    guest.mark.merge(mark);
-                    catch.push(guest);
+                if let Some((mut connection, readiness)) = table.event(token, READABLE) {
+                    connection.readiness.merge(readiness);
+                    catch.push(connection);
                 }
             }
-            if self.hands.is_stopping() && !held.poller().swept {
-                held.poller().swept = true;
-                catch.extend(seats.sweep());
+            if self.scheduler.is_shutting_down() && !guard.poller().swept {
+                guard.poller().swept = true;
+                catch.extend(table.sweep());
             }
         }
         let mut catch = catch.into_iter();
         let kept = if may_wait { catch.next() } else { None };
-        catch.for_each(|guest| self.hands.queue(guest));
-        drop(held);
-        self.hands.wake_for_need();
-        if let Some(guest) = kept {
-            self.serve(guest);
+        catch.for_each(|connection| self.scheduler.queue(connection));
+        drop(guard);
+        self.scheduler.wake_for_need();
+        if let Some(connection) = kept {
+            self.serve(connection);
         }
     }
 
-    /// Turns with a guest and with whoever inherits its slot.
-    fn serve(&self, guest: Guest) {
-        let mut slot: Option<usize> = None;
-        let mut in_hand = Some(guest);
-        while let Some(guest) = in_hand {
-            in_hand = self.turn(guest, &mut slot).or_else(|| self.give_back(&mut slot));
+    /// Turns with a connection and with whoever inherits its permit.
+    fn serve(&self, connection: BoxedConnection) {
+        let mut permit: Option<usize> = None;
+        let mut in_hand = Some(connection);
+        while let Some(connection) = in_hand {
+            in_hand = self.turn(connection, &mut permit).or_else(|| self.give_back(&mut permit));
         }
     }
 
-    fn give_back(&self, slot: &mut Option<usize>) -> Option<Guest> {
-        let number = slot.take()?;
-        let first_in_line = self.hands.give_back(number, Instant::now())?;
-        *slot = Some(number);
+    fn give_back(&self, permit: &mut Option<usize>) -> Option<BoxedConnection> {
+        let number = permit.take()?;
+        let first_in_line = self.scheduler.give_back(number, Instant::now())?;
+        *permit = Some(number);
         Some(first_in_line)
     }
 
     /// A step of a turn; whom to go on with, `None`: it is elsewhere.
-    fn turn(&self, mut guest: Guest, slot: &mut Option<usize>) -> Option<Guest> {
-        if guest.wants_slot {
-            if slot.is_none() {
-                return match self.hands.enter(guest, Instant::now()) {
-                    Entry::Slot(number, guest) => {
-                        *slot = Some(number);
-                        Some(guest)
+    fn turn(&self, mut connection: BoxedConnection, permit: &mut Option<usize>) -> Option<BoxedConnection> {
+        if connection.wants_slot {
+            if permit.is_none() {
+                return match self.scheduler.enter(connection, Instant::now()) {
+                    Admission::Granted(number, connection) => {
+                        *permit = Some(number);
+                        Some(connection)
                     }
-                    Entry::InLine => None,
-                    Entry::Full(_) => panic!("the line is long enough"),
+                    Admission::Queued => None,
+                    Admission::Full(_) => panic!("the line is long enough"),
                 };
             }
-            self.handle(&mut guest);
-            let odd = guest.client % 2 == 1;
+            self.handle(&mut connection);
+            let odd = connection.client % 2 == 1;
             if odd {
-                self.hands.queue(guest); // as one whose share is used up
+                self.scheduler.queue(connection); // as one whose share is used up
                 return None;
             }
-            return Some(guest);
+            return Some(connection);
         }
-        if self.hands.is_stopping() {
-            let socket = &self.sockets[guest.client];
+        if self.scheduler.is_shutting_down() {
+            let socket = &self.sockets[connection.client];
             socket.state.lock().unwrap().closed = true;
             socket.answered.notify_all();
-            self.hands.seats().leave(guest.token);
+            self.scheduler.table().leave(connection.token);
             return None;
         }
-        if guest.mark.readable {
-            self.read(&mut guest);
-            if guest.wants_slot {
+        if connection.readiness.readable {
+            self.read(&mut connection);
+            if connection.wants_slot {
                 // As in `enter`: nobody who stands in line is passed by.
-                if let Some(first) = self.give_back(slot) {
-                    self.hands.queue(guest);
+                if let Some(first) = self.give_back(permit) {
+                    self.scheduler.queue(connection);
                     return Some(first);
                 }
             }
-            return Some(guest);
+            return Some(connection);
         }
-        let (mut guest, mark) = self.hands.park(guest.token, guest, wish())?;
-        guest.mark.merge(mark);
-        Some(guest)
+        let (mut connection, readiness) = self.scheduler.park(connection.token, connection, wait())?;
+        connection.readiness.merge(readiness);
+        Some(connection)
     }
 
-    fn read(&self, guest: &mut Guest) {
-        let mut state = self.sockets[guest.client].state.lock().unwrap();
+    fn read(&self, connection: &mut BoxedConnection) {
+        let mut state = self.sockets[connection.client].state.lock().unwrap();
         if state.unread > 0 {
             state.unread -= 1;
-            guest.wants_slot = true;
+            connection.wants_slot = true;
         } else {
-            guest.mark.readable = false;
+            connection.readiness.readable = false;
         }
     }
 
-    fn handle(&self, guest: &mut Guest) {
-        self.hands.before_handler();
-        guest.wants_slot = false;
+    fn handle(&self, connection: &mut BoxedConnection) {
+        self.scheduler.before_handler();
+        connection.wants_slot = false;
         if let Some((blocked, by)) = self.blocked_by
-            && blocked == guest.client
+            && blocked == connection.client
         {
             let mut state = self.sockets[by].state.lock().unwrap();
             while state.answers == 0 {
                 state = self.sockets[by].answered.wait(state).unwrap();
             }
         }
-        let socket = &self.sockets[guest.client];
+        let socket = &self.sockets[connection.client];
         socket.state.lock().unwrap().answers += 1;
         socket.answered.notify_all();
     }
 }
 
-fn wish() -> Wish {
-    Wish { mark: READABLE, deadline: None, resting: None, told: false }
+fn wait() -> Wait {
+    Wait { readiness: READABLE, deadline: None, idle_since: None, shutdown_seen: false }
 }
 
 /// Half of the schedules by chance, half by priorities that change at few points (PCT), which finds what needs a long
@@ -337,12 +339,12 @@ fn a_blocking_handler_stops_nobody() {
         let workers = world.start_workers(3);
         let clients: Vec<_> = (0..3).map(|client| world.start_client(client, tokens[client], 2)).collect();
         clients.into_iter().for_each(|client| client.join().unwrap());
-        world.hands.end();
+        world.scheduler.end();
         workers.into_iter().for_each(|worker| worker.join().unwrap());
     });
 }
 
-/// Law 5: with one slot and many who want it, the line is served to its end.
+/// Law 5: with one permit and many who want it, the line is served to its end.
 #[test]
 fn the_line_is_served() {
     check("the line", || {
@@ -350,8 +352,8 @@ fn the_line_is_served() {
         let workers = world.start_workers(2);
         let clients: Vec<_> = (0..4).map(|client| world.start_client(client, tokens[client], 2)).collect();
         clients.into_iter().for_each(|client| client.join().unwrap());
-        assert_eq!(world.hands.slots().in_line(), 0, "somebody was left in line");
-        world.hands.end();
+        assert_eq!(world.scheduler.permits().waiting(), 0, "somebody was left in line");
+        world.scheduler.end();
         workers.into_iter().for_each(|worker| worker.join().unwrap());
     });
 }
@@ -365,7 +367,7 @@ fn a_stop_reaches_everybody() {
         world.sockets[0].state.lock().unwrap().unread += 1;
         world.kernel.event(tokens[0]);
         let stopping = world.clone();
-        let stop = thread::spawn(move || stopping.hands.stop());
+        let stop = thread::spawn(move || stopping.scheduler.stop());
         for socket in &world.sockets {
             let mut state = socket.state.lock().unwrap();
             while !state.closed {
@@ -373,7 +375,7 @@ fn a_stop_reaches_everybody() {
             }
         }
         stop.join().unwrap();
-        world.hands.end();
+        world.scheduler.end();
         workers.into_iter().for_each(|worker| worker.join().unwrap());
     });
 }

@@ -51,7 +51,7 @@ fn serve(settings: Settings) -> Result<(), Complaint> {
     let site = Site::open(&settings)?;
     let server = bind(&settings, site)?;
     let address = server.local_addr();
-    signals::stop_on_signal(server.stopper(), settings.loudness).map_err(Complaint::signals)?;
+    signals::stop_on_signal(server.handle(), settings.loudness).map_err(Complaint::signals)?;
     debug!("serving {}, with at most {descriptors} open files and clients", shown(settings.folder()));
     say(&banner(address));
     let served = server.serve_forever();

@@ -1,12 +1,12 @@
 //! Ctrl-C and SIGTERM: the first asks for a graceful stop, a second ends the program at once.
-//! Started by `cli` before it serves; calls nothing but the server's stopper.
+//! Started by `cli` before it serves; calls nothing but the server's handle.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use modest::Stopper;
+use modest::ServerHandle;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
@@ -17,7 +17,7 @@ use super::options::Loudness;
 ///
 /// The second is answered inside the signal's own handler, so no thread that is stuck can be in its way.
 /// Its exit status is 0 as well: the program ends because it was asked to.
-pub fn stop_on_signal(stopper: Stopper, loudness: Loudness) -> io::Result<()> {
+pub fn stop_on_signal(handle: ServerHandle, loudness: Loudness) -> io::Result<()> {
     let asked_before = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         flag::register_conditional_shutdown(signal, 0, Arc::clone(&asked_before))?; // looks before the next line sets it
@@ -26,7 +26,7 @@ pub fn stop_on_signal(stopper: Stopper, loudness: Loudness) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let wait = move || {
         if let Some(signal) = signals.forever().next() {
-            stopper.stop(); // first: a terminal that takes no text must not hold the stop
+            handle.shutdown(); // first: a terminal that takes no text must not hold the stop
             if signal == SIGINT && loudness != Loudness::Quiet {
                 let _ = writeln!(io::stdout(), "\nKeyboard interrupt received, exiting.");
             }

@@ -109,8 +109,8 @@ impl<H: RequestHandler> Conversation for Talk<H> {
         let state = std::mem::replace(&mut self.state, State::Resting);
         match what {
             Event::Late(_) => self.late(state, turn),
-            Event::NoSlot => self.no_slot(state, turn),
-            Event::Stopping => self.stopping(state),
+            Event::NoPermit => self.no_slot(state, turn),
+            Event::ShuttingDown => self.stopping(state),
             Event::SendFailed => self.send_failed(state, turn),
         }
     }
@@ -131,7 +131,7 @@ impl<H: RequestHandler> Talk<H> {
     /// Nothing is under way: begin with what is there. `poll` brought these bytes.
     fn rest(&mut self, poll: Option<u64>, turn: &mut Turn<'_>) -> Next {
         if turn.input.is_empty() {
-            return if turn.input.ended() { Next::Close } else { Next::Rest { within: self.settings().idle_timeout } };
+            return if turn.input.ended() { Next::Close } else { Next::Idle { within: self.settings().idle_timeout } };
         }
         // The whole head is mostly there at once: then nothing is boxed.
         let mut parser = Parser::default();
@@ -168,7 +168,7 @@ impl<H: RequestHandler> Talk<H> {
             Ok(None) if turn.input.ended() && parser.has_begun(bytes) => {
                 Some(self.refuse(Refusal::bad("the head is cut short"), turn))
             }
-            Ok(None) if turn.input.ended() || turn.is_stopping() => Some(Next::Close),
+            Ok(None) if turn.input.ended() || turn.is_shutting_down() => Some(Next::Close),
             Ok(None) => None,
             Err(refusal) => Some(self.refuse(refusal, turn)),
         }
@@ -319,7 +319,7 @@ impl<H: RequestHandler> Talk<H> {
 
     /// Lay an answer into the output, as much of it as is there.
     fn lay(&mut self, request: &Request, response: Response, after: After, turn: &mut Turn<'_>) -> Next {
-        let keep_alive = !matches!(after, After::Close) && !turn.is_stopping();
+        let keep_alive = !matches!(after, After::Close) && !turn.is_shutting_down();
         let server = self.settings().server.as_ref();
         let answered = answer(response, &Asked { request, keep_alive, wall: turn.wall, server }, turn.output);
         let after = if answered.keep_alive { after } else { After::Close };

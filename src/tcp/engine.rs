@@ -9,19 +9,19 @@ use std::{fmt, io};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Waker};
 
-use super::connection::{Connection, House, Seat};
-use super::conversation::{MayStop, Protocol};
-use super::handover::{Hands, Held, Slots, Token};
-use super::waiting_room::WaitingRoom;
+use super::connection::{Connection, EngineContext, Registered};
+use super::poller::Poller;
+use super::protocol::{Protocol, ServerState};
+use super::scheduler::{Permits, PollerGuard, Scheduler, Token};
 
 /// A connection as it moves from place to place.
-pub type Guest = Box<Connection<Seated>>;
-/// The poller in a worker's hands.
-pub type HeldPoller<'a> = Held<'a, Guest, WaitingRoom, Waker>;
+pub type BoxedConnection = Box<Connection<Registration>>;
+/// The poller in a worker's scheduler.
+pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, Waker>;
 
 /// What all workers share.
 pub struct Engine {
-    pub hands: Hands<Guest, WaitingRoom, Waker>,
+    pub scheduler: Scheduler<BoxedConnection, Poller, Waker>,
     protocol: Arc<dyn Protocol>,
     registry: Registry,
     write_timeout: Option<Duration>,
@@ -38,8 +38,8 @@ pub struct Engine {
 pub struct Plan {
     pub workers: usize,
     pub cores: usize,
-    pub line: usize,
-    pub line_timeout: Option<Duration>,
+    pub queue_limit: usize,
+    pub queue_timeout: Option<Duration>,
     pub write_timeout: Option<Duration>,
     pub max_connections: usize,
 }
@@ -47,7 +47,7 @@ pub struct Plan {
 /// How far a stop has come.
 #[derive(Default)]
 struct Closing {
-    closed_up: bool,
+    shutdown_begun: bool,
     working: usize,
 }
 
@@ -62,23 +62,23 @@ pub struct Stats {
     /// Connections that wait for their client.
     pub parked: usize,
     /// Connections that are ready and wait for a worker.
-    pub queued: usize,
-    /// Connections that wait for a slot.
-    pub in_line: usize,
-    /// Handlers that are running (slots taken).
+    pub ready: usize,
+    /// Connections that wait for a permit.
+    pub waiting: usize,
+    /// Handlers that are running (permits taken).
     pub running: usize,
-    /// Connections refused so far for want of a slot.
+    /// Connections refused so far for want of a permit.
     pub refused: u64,
 }
 
 impl Engine {
-    pub fn new(room: WaitingRoom, bell: Waker, protocol: Arc<dyn Protocol>, plan: &Plan) -> io::Result<Engine> {
+    pub fn new(room: Poller, waker: Waker, protocol: Arc<dyn Protocol>, plan: &Plan) -> io::Result<Engine> {
         let registry = room.registry()?;
-        let slots = Slots::new(plan.workers, plan.line, plan.line_timeout);
-        // One thread more than slots: someone is always at the door.
+        let permits = Permits::new(plan.workers, plan.queue_limit, plan.queue_timeout);
+        // One thread more than permits: someone is always at the acceptor.
         let threads = plan.workers + 1;
         Ok(Engine {
-            hands: Hands::new(room, bell, threads, plan.cores, slots),
+            scheduler: Scheduler::new(room, waker, threads, plan.cores, permits),
             protocol,
             registry,
             write_timeout: plan.write_timeout,
@@ -87,23 +87,28 @@ impl Engine {
             accepted: AtomicU64::new(0),
             room_wanted: AtomicBool::new(false),
             room_freed: AtomicBool::new(false),
-            closing: Mutex::new(Closing { closed_up: false, working: threads }),
+            closing: Mutex::new(Closing { shutdown_begun: false, working: threads }),
             progress: Condvar::new(),
         })
     }
 
     /// What a turn needs to know.
-    pub fn house(&self) -> House<'_> {
-        House { protocol: &*self.protocol, registry: &self.registry, write_timeout: self.write_timeout, server: self }
+    pub fn context(&self) -> EngineContext<'_> {
+        EngineContext {
+            protocol: &*self.protocol,
+            registry: &self.registry,
+            write_timeout: self.write_timeout,
+            server: self,
+        }
     }
 
-    /// A seat for a newcomer, with the poller told.
-    pub fn seat(self: &Arc<Self>, mut stream: TcpStream) -> io::Result<(TcpStream, Seated)> {
+    /// A seat for a newcomer, with the poller shutdown_seen.
+    pub fn register(self: &Arc<Self>, mut stream: TcpStream) -> io::Result<(TcpStream, Registration)> {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.fetch_add(1, Ordering::SeqCst);
-        let seated = Seated { engine: self.clone(), token: self.hands.seats().take() };
-        self.registry.register(&mut stream, mio::Token(seated.token.to_usize()), Interest::READABLE)?;
-        Ok((stream, seated))
+        let registration = Registration { engine: self.clone(), token: self.scheduler.table().take() };
+        self.registry.register(&mut stream, mio::Token(registration.token.to_usize()), Interest::READABLE)?;
+        Ok((stream, registration))
     }
 
     /// As many are connected as may be.
@@ -116,14 +121,14 @@ impl Engine {
         self.room_wanted.store(true, Ordering::SeqCst);
     }
 
-    /// Whether somebody left since room was wanted. To be asked after [`Held::about_to_wait`].
+    /// Whether somebody left since room was wanted. To be asked after [`PollerGuard::about_to_wait`].
     pub fn room_was_freed(&self) -> bool {
         self.room_freed.load(Ordering::SeqCst) && self.room_freed.swap(false, Ordering::SeqCst)
     }
 
-    /// The door is closed and everybody has heard of the stop.
-    pub fn closed_up(&self) {
-        self.closing().closed_up = true;
+    /// The acceptor is closed and everybody has heard of the stop.
+    pub fn shutdown_begun(&self) {
+        self.closing().shutdown_begun = true;
         self.progress.notify_all();
     }
 
@@ -133,14 +138,14 @@ impl Engine {
         self.progress.notify_all();
     }
 
-    /// Wait until the door is closed and nobody is connected any more; `grace`: how long at most after a stop began, if there is a limit.
-    pub fn wait_until_empty(&self, stop_began: impl Fn() -> Option<Instant>, grace: Option<Duration>) {
+    /// Wait until the acceptor is closed and nobody is connected any more; `shutdown_timeout`: how long at most after a stop began, if there is a limit.
+    pub fn wait_until_empty(&self, shutdown_began: impl Fn() -> Option<Instant>, shutdown_timeout: Option<Duration>) {
         let mut closing = self.closing();
         loop {
-            if self.hands.is_over() || closing.closed_up && self.connections.load(Ordering::SeqCst) == 0 {
+            if self.scheduler.is_over() || closing.shutdown_begun && self.connections.load(Ordering::SeqCst) == 0 {
                 return;
             }
-            let deadline = stop_began().and_then(|began| began.checked_add(grace?));
+            let deadline = shutdown_began().and_then(|began| began.checked_add(shutdown_timeout?));
             closing = match deadline {
                 None => self.progress.wait(closing).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
@@ -166,36 +171,36 @@ impl Engine {
 
     /// Begin to stop, and let whoever waits for the end know.
     pub fn stop(&self) {
-        self.hands.stop();
+        self.scheduler.stop();
         let _closing = self.closing();
         self.progress.notify_all();
     }
 
     /// End without waiting for anybody.
     pub fn end(&self) {
-        self.hands.end();
+        self.scheduler.end();
         let _closing = self.closing();
         self.progress.notify_all();
     }
 
-    /// For the end: drop all connections that no worker holds, and the poller. So their seats let go of the engine.
+    /// For the end: drop all connections that no worker holds, and the poller. So their table let go of the engine.
     /// Tells how many were cut off.
     pub fn clear_out(&self) -> usize {
-        let (left, _room) = self.hands.clear_out();
-        left.iter().for_each(|guest| guest.cut_off());
+        let (left, _room) = self.scheduler.clear_out();
+        left.iter().for_each(|connection| connection.cut_off());
         left.len()
     }
 
     pub fn stats(&self) -> Stats {
-        let slots = self.hands.slots();
-        let (in_line, running, refused) = (slots.in_line(), slots.taken(), slots.refused());
-        drop(slots);
+        let permits = self.scheduler.permits();
+        let (waiting, running, refused) = (permits.waiting(), permits.taken(), permits.refused());
+        drop(permits);
         Stats {
             accepted: self.accepted.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::SeqCst),
-            parked: self.hands.seats().parked(),
-            queued: self.hands.queued(),
-            in_line,
+            parked: self.scheduler.table().parked(),
+            ready: self.scheduler.ready(),
+            waiting,
             running,
             refused,
         }
@@ -206,9 +211,9 @@ impl Engine {
     }
 }
 
-impl MayStop for Engine {
-    fn is_stopping(&self) -> bool {
-        self.hands.is_stopping()
+impl ServerState for Engine {
+    fn is_shutting_down(&self) -> bool {
+        self.scheduler.is_shutting_down()
     }
 }
 
@@ -219,27 +224,27 @@ impl fmt::Debug for Engine {
 }
 
 /// A seat that is taken; dropped, it is given back.
-pub struct Seated {
+pub struct Registration {
     engine: Arc<Engine>,
     token: Token,
 }
 
-impl Seat for Seated {
+impl Registered for Registration {
     fn token(&self) -> Token {
         self.token
     }
 }
 
-impl Drop for Seated {
+impl Drop for Registration {
     fn drop(&mut self) {
         let engine = &self.engine;
-        engine.hands.seats().leave(self.token);
+        engine.scheduler.table().leave(self.token);
         let left = engine.connections.fetch_sub(1, Ordering::SeqCst) - 1;
         if engine.room_wanted.swap(false, Ordering::SeqCst) {
             engine.room_freed.store(true, Ordering::SeqCst);
-            engine.hands.ring_if_polling();
+            engine.scheduler.wake_poller();
         }
-        if left == 0 && engine.hands.is_stopping() {
+        if left == 0 && engine.scheduler.is_shutting_down() {
             let _closing = engine.closing();
             engine.progress.notify_all();
         }

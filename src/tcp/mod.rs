@@ -8,12 +8,12 @@ mod workers; // a worker's day
 mod engine; // what all workers share
 
 mod connection; // one client, a turn at a time
-mod waiting_room; // the poller and the door
+mod poller; // the poller and the acceptor
 
-mod handover; // queue, rack, sleepers, slots, seats
+mod scheduler; // queue, poller, idle, permits, table
 mod transport; // the socket of one client
 
-mod conversation; // the stair: what the engine asks of a protocol
+mod protocol; // the protocol interface: what the engine asks of a protocol
 mod sync; // locks, atomics, parking, the queue
 
 mod client; // who is there
@@ -21,8 +21,8 @@ mod input; // bytes not yet used
 mod output; // pieces to write
 
 pub use client::Client;
-pub use conversation::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
 pub use engine::Stats;
 pub use input::Input;
 pub use output::{Output, Piece, SharedBytes};
-pub use server::{Stopper, TcpServer};
+pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
+pub use server::{ServerHandle, TcpServer};

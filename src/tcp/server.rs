@@ -11,10 +11,10 @@ use log::debug;
 use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol as Transport, SockRef, Socket, Type};
 
-use super::conversation::{IntoProtocol, Protocol};
 use super::engine::{Engine, Plan, Stats};
+use super::poller::Poller;
+use super::protocol::{IntoProtocol, Protocol};
 use super::transport::NOT_SENT;
-use super::waiting_room::WaitingRoom;
 use super::workers;
 
 /// A server that owns a listener and gives each client that comes to a fixed pool of workers.
@@ -39,22 +39,22 @@ pub struct TcpServer {
     local_addr: SocketAddr,
     protocol: Arc<dyn Protocol>,
     workers: usize,
-    line: usize,
-    line_timeout: Option<Duration>,
+    queue_limit: usize,
+    queue_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
-    grace: Option<Duration>,
+    shutdown_timeout: Option<Duration>,
     max_connections: usize,
-    stopper: Stopper,
+    handle: ServerHandle,
 }
 
 /// Stops a server, from any thread, at any time.
 #[derive(Clone)]
-pub struct Stopper {
+pub struct ServerHandle {
     shared: Arc<Shared>,
 }
 
 /// What a server and its stoppers have in common. It holds the engine only while it serves: a handler may hold a
-/// stopper, and the engine holds the handler.
+/// handle, and the engine holds the handler.
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
@@ -63,7 +63,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     engine: Option<Arc<Engine>>,
-    stop_began: Option<Instant>,
+    shutdown_began: Option<Instant>,
     last: Stats, // the numbers at the end
 }
 
@@ -105,12 +105,12 @@ impl TcpServer {
             local_addr,
             protocol: Arc::new(handler.into_protocol()),
             workers: (4 * cores).max(16),
-            line: 1024,
-            line_timeout: Some(Duration::from_secs(10)),
+            queue_limit: 1024,
+            queue_timeout: Some(Duration::from_secs(10)),
             write_timeout: Some(Duration::from_secs(30)),
-            grace: Some(Duration::from_secs(10)),
+            shutdown_timeout: Some(Duration::from_secs(10)),
             max_connections: allowed_connections(),
-            stopper: Stopper { shared: Arc::default() },
+            handle: ServerHandle { shared: Arc::default() },
         })
     }
 
@@ -125,11 +125,17 @@ impl TcpServer {
         self
     }
 
-    /// How many requests may stand in line while all workers are busy, and for how long: 1,024 and 10 seconds unless
-    /// set; `None`: for ever. Who finds no place, or stands too long, is told so (HTTP: 503).
-    pub fn line(mut self, places: usize, timeout: impl Into<Option<Duration>>) -> TcpServer {
-        self.line = places;
-        self.line_timeout = timeout.into();
+    /// How many requests may wait for a worker while all are in handlers: 1,024 unless set. One more is refused at once
+    /// (HTTP: 503).
+    pub fn queue_limit(mut self, requests: usize) -> TcpServer {
+        self.queue_limit = requests;
+        self
+    }
+
+    /// How long a request may wait for a worker while all are in handlers: 10 seconds unless set; `None`: for ever.
+    /// Past it the request is refused (HTTP: 503).
+    pub fn queue_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
+        self.queue_timeout = limit.into();
         self
     }
 
@@ -141,9 +147,9 @@ impl TcpServer {
     }
 
     /// How long a stop waits for requests in hand: 10 seconds unless set; `None`: until the last is answered.
-    /// An answer without an end has to end by itself (see [`Stopper::is_stopping`]), or is cut off then.
-    pub fn grace(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
-        self.grace = limit.into();
+    /// An answer without an end has to end by itself (see [`ServerHandle::is_shutting_down`]), or is cut off then.
+    pub fn shutdown_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
+        self.shutdown_timeout = limit.into();
         self
     }
 
@@ -165,16 +171,16 @@ impl TcpServer {
     }
 
     /// Something to stop it with, for other threads and for handlers.
-    pub fn stopper(&self) -> Stopper {
-        self.stopper.clone()
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
     }
 
     /// What it is doing at this moment.
     pub fn stats(&self) -> Stats {
-        self.stopper.stats()
+        self.handle.stats()
     }
 
-    /// Serve until somebody stops it: then requests in hand are finished, for at most the grace, and it returns,
+    /// Serve until somebody stops it: then requests in hand are finished, for at most the shutdown_timeout, and it returns,
     /// also where a handler is still inside. A server that was stopped before returns at once.
     ///
     /// # Errors
@@ -182,15 +188,15 @@ impl TcpServer {
     pub fn serve_forever(&self) -> io::Result<()> {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         let listener = listener.ok_or_else(|| io::Error::other("this server has served before"))?;
-        let (room, bell) = WaitingRoom::new(listener)?;
-        let engine = Arc::new(Engine::new(room, bell, self.protocol.clone(), &self.plan())?);
-        let shared = &self.stopper.shared;
+        let (room, waker) = Poller::new(listener)?;
+        let engine = Arc::new(Engine::new(room, waker, self.protocol.clone(), &self.plan())?);
+        let shared = &self.handle.shared;
         let serving = shared.begin(&engine);
         let started = self.start_workers(&engine);
         if started.is_err() {
             engine.end();
         }
-        engine.wait_until_empty(|| shared.state().stop_began, self.grace);
+        engine.wait_until_empty(|| shared.state().shutdown_began, self.shutdown_timeout);
         engine.end();
         let cut_off = engine.clear_out();
         if cut_off > 0 {
@@ -208,8 +214,8 @@ impl TcpServer {
         Plan {
             workers: self.workers,
             cores: num_cpus::get(),
-            line: self.line,
-            line_timeout: self.line_timeout,
+            queue_limit: self.queue_limit,
+            queue_timeout: self.queue_timeout,
             write_timeout: self.write_timeout,
             max_connections: self.max_connections,
         }
@@ -241,17 +247,17 @@ impl Drop for AtWork {
     }
 }
 
-impl Stopper {
+impl ServerHandle {
     /// Stop: nobody is let in any more, requests in hand are finished, and `serve_forever` returns.
     /// It waits for nothing itself, may be called from anywhere, a handler too, and more than once.
-    pub fn stop(&self) {
+    pub fn shutdown(&self) {
         if let Some(engine) = self.shared.stop() {
             engine.stop();
         }
     }
 
     /// Stop without finishing anything.
-    pub fn stop_now(&self) {
+    pub fn shutdown_now(&self) {
         if let Some(engine) = self.shared.stop() {
             engine.stop();
             engine.end();
@@ -259,8 +265,8 @@ impl Stopper {
     }
 
     /// Whether a stop has begun.
-    pub fn is_stopping(&self) -> bool {
-        self.shared.state().stop_began.is_some()
+    pub fn is_shutting_down(&self) -> bool {
+        self.shared.state().shutdown_began.is_some()
     }
 
     /// What the server is doing at this moment; after its end, what it had come to.
@@ -282,7 +288,7 @@ impl Shared {
     fn begin(&self, engine: &Arc<Engine>) -> Serving<'_> {
         let mut state = self.state();
         state.engine = Some(engine.clone());
-        let stopped_before = state.stop_began.is_some();
+        let stopped_before = state.shutdown_began.is_some();
         drop(state);
         if stopped_before {
             engine.end();
@@ -292,7 +298,7 @@ impl Shared {
 
     fn stop(&self) -> Option<Arc<Engine>> {
         let mut state = self.state();
-        state.stop_began.get_or_insert_with(Instant::now);
+        state.shutdown_began.get_or_insert_with(Instant::now);
         state.engine.clone()
     }
 }
@@ -317,9 +323,9 @@ impl fmt::Debug for TcpServer {
     }
 }
 
-impl fmt::Debug for Stopper {
+impl fmt::Debug for ServerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stopper").field("is_stopping", &self.is_stopping()).finish_non_exhaustive()
+        f.debug_struct("ServerHandle").field("is_shutting_down", &self.is_shutting_down()).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,5 @@
 //! Locks, atomics, parking and the queue, under one name each.
-//! `handover` takes them from here and nowhere else, so that the model check can run that very file on others
+//! `scheduler` takes them from here and nowhere else, so that the model check can run that very file on others
 //! (`tests/laws.rs`).
 
 pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};

@@ -15,7 +15,7 @@ use super::output::{First, Output};
 /// A client's stream.
 pub struct Transport {
     stream: TcpStream,
-    wishes_to_write: bool, // the poller has been told once; edges come from then on
+    wishes_to_write: bool, // the poller has been shutdown_seen once; edges come from then on
     sent: u64,
     trusted: bool, // it has read much: the kernel may keep more for it
 }

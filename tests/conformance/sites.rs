@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use modest::{Http, IntoProtocol, StaticFileHandler, Stopper, Symlinks, TcpServer};
+use modest::{Http, IntoProtocol, ServerHandle, StaticFileHandler, Symlinks, TcpServer};
 
 use crate::app::App;
 use crate::tree::Tree;
@@ -43,7 +43,7 @@ pub struct Sites {
 
 struct Running {
     address: SocketAddr,
-    stopper: Stopper,
+    handle: ServerHandle,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -92,14 +92,14 @@ fn open(files: StaticFileHandler) -> io::Result<StaticFileHandler> {
 
 fn serve(handler: impl IntoProtocol) -> Running {
     let server = TcpServer::bind("127.0.0.1:0", handler).expect("a free port").workers(4);
-    let (address, stopper) = (server.local_addr(), server.stopper());
+    let (address, handle) = (server.local_addr(), server.handle());
     let thread = thread::spawn(move || server.serve_forever());
-    Running { address, stopper, thread: Some(thread) }
+    Running { address, handle, thread: Some(thread) }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stopper.stop_now();
+        self.handle.shutdown_now();
         if let Some(thread) = self.thread.take()
             && let Ok(result) = thread.join()
         {

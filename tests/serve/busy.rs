@@ -36,7 +36,7 @@ fn get(target: &str) -> String {
 fn four_asleep_and_everybody_is_heard() {
     let gates = Gates::default();
     let http = Http::new(gates.clone()).head_timeout(Duration::from_secs(2));
-    let mut server = serve(http, |server| server.workers(4).grace(PATIENCE));
+    let mut server = serve(http, |server| server.workers(4).shutdown_timeout(PATIENCE));
     let mut halves: Vec<Client> = (0..500).map(|_| server.client()).collect();
     halves.iter_mut().for_each(|client| {
         client.send("GET / HTTP/1.1\r\nHo");
@@ -51,7 +51,7 @@ fn four_asleep_and_everybody_is_heard() {
     server.client().send("GET  / HTTP/1.1\r\n\r\n").expect("HTTP/1.1 400 Bad Request\r\n");
     let mut fifth = server.client();
     fifth.send(get("/"));
-    server.wait_for("the fifth stands in line", |stats| stats.in_line == 1);
+    server.wait_for("the fifth stands in line", |stats| stats.waiting == 1);
     halves.iter_mut().for_each(|client| {
         client.expect("HTTP/1.1 408 Request Timeout\r\n");
     });
@@ -65,8 +65,8 @@ fn four_asleep_and_everybody_is_heard() {
     last.iter_mut().for_each(|client| {
         client.send(get("/at/second"));
     });
-    server.wait_for("four run, one stands in line", |stats| (stats.running, stats.in_line) == (4, 1));
-    server.stopper.stop();
+    server.wait_for("four run, one stands in line", |stats| (stats.running, stats.waiting) == (4, 1));
+    server.handle.shutdown();
     gates.open("second");
     for client in &mut last {
         let answer = String::from_utf8(client.read_to_end()).unwrap();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use modest::{
-    Client as Peer, Conversation, Event, Http, Next, Protocol, Raw, RequestHandler, Response, Stage, Stopper,
+    Client as Peer, Conversation, Event, Http, Next, Protocol, Raw, RequestHandler, Response, ServerHandle, Stage,
     TcpServer, Turn, answer,
 };
 
@@ -63,12 +63,12 @@ fn a_slow_reader_is_finished_in_a_stop() {
     std::thread::scope(|threads| {
         for size in SIZES {
             threads.spawn(move || {
-                let server = serve(big(size), |server| server.grace(PATIENCE));
+                let server = serve(big(size), |server| server.shutdown_timeout(PATIENCE));
                 // Slower than half a second for each stretch that is written.
                 let pace = |all| match all {
                     ..200_000 => Duration::from_millis(1),
                     _ => {
-                        server.stopper.stop();
+                        server.handle.shutdown();
                         Duration::from_millis(if all > size - 400_000 { 100 } else { 5 })
                     }
                 };
@@ -83,10 +83,10 @@ fn a_slow_reader_is_finished_in_a_stop() {
 fn a_torso_is_no_whole() {
     // An answer whose end is the end of the connection, cut off by the end of the grace, and by a client that stopped reading.
     let endless = || answer(|_| Ok(Response::stream(io::repeat(b'x'))));
-    let mut server = serve(endless(), |server| server.grace(Duration::from_millis(100)));
+    let mut server = serve(endless(), |server| server.shutdown_timeout(Duration::from_millis(100)));
     let mut client = server.client();
     client.send("GET / HTTP/1.0\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
-    server.stopper.stop();
+    server.handle.shutdown();
     server.wait_for_end();
     client.expect_reset();
 
@@ -171,15 +171,20 @@ fn lateness_may_be_told_again_and_again() {
 fn limits_without_end() {
     let script = Script::default();
     let mut server = serve(Raw(script.clone()), |server| {
-        server.workers(1).line(8, Duration::MAX).write_timeout(Duration::MAX).grace(Duration::MAX)
+        server
+            .workers(1)
+            .queue_limit(8)
+            .queue_timeout(Duration::MAX)
+            .write_timeout(Duration::MAX)
+            .shutdown_timeout(Duration::MAX)
     });
     let (mut first, mut second) = (server.client(), server.client());
     first.send("block gate\n");
     server.wait_for("it runs", |stats| stats.running == 1);
     second.send("block gate\n");
-    server.wait_for("the other stands in line", |stats| stats.in_line == 1);
+    server.wait_for("the other stands in line", |stats| stats.waiting == 1);
     server.client().send("say me\n").expect("me\n");
-    server.stopper.stop();
+    server.handle.shutdown();
     script.open("gate");
     first.expect("done\n");
     second.expect("done\n");
@@ -189,7 +194,7 @@ fn limits_without_end() {
 
 #[test]
 fn a_handler_that_holds_a_stopper_is_dropped() {
-    struct App(Mutex<Option<Stopper>>, mpsc::Sender<()>);
+    struct App(Mutex<Option<ServerHandle>>, mpsc::Sender<()>);
     impl RequestHandler for App {}
     impl Drop for App {
         fn drop(&mut self) {
@@ -199,17 +204,17 @@ fn a_handler_that_holds_a_stopper_is_dropped() {
     let (gone, is_gone) = mpsc::channel();
     let app = Arc::new(App(Mutex::new(None), gone));
     let server = TcpServer::bind("127.0.0.1:0", Arc::clone(&app)).unwrap();
-    let stopper = server.stopper();
-    *app.0.lock().unwrap() = Some(stopper.clone());
+    let handle = server.handle();
+    *app.0.lock().unwrap() = Some(handle.clone());
     drop(app);
     let address = server.local_addr();
     let serving = std::thread::spawn(move || server.serve_forever());
     TcpStream::connect(address).unwrap().write_all(b"x").unwrap();
-    while stopper.stats().accepted == 0 {
+    while handle.stats().accepted == 0 {
         std::thread::yield_now();
     }
-    stopper.stop();
+    handle.shutdown();
     serving.join().unwrap().unwrap();
     is_gone.recv_timeout(PATIENCE).expect("the handler is dropped with its server");
-    assert_eq!(stopper.stats().accepted, 1, "the last numbers can still be asked for");
+    assert_eq!(handle.stats().accepted, 1, "the last numbers can still be asked for");
 }

@@ -77,7 +77,7 @@ fn blocked_handlers_stop_nobody_and_the_line_is_served() {
     server.client().send("read 50\n").expect("late\n").expect_end();
     let mut fifth = server.client();
     fifth.send("block second\n");
-    server.wait_for("the fifth stands in line", |stats| stats.in_line == 1);
+    server.wait_for("the fifth stands in line", |stats| stats.waiting == 1);
     script.open("second");
     script.open("first");
     fifth.expect("done\n");
@@ -89,18 +89,19 @@ fn blocked_handlers_stop_nobody_and_the_line_is_served() {
 #[test]
 fn a_full_line_and_a_long_wait_are_refused() {
     let script = Script::default();
-    let server = serve(Raw(script.clone()), |server| server.workers(1).line(1, Duration::from_millis(200)));
+    let server =
+        serve(Raw(script.clone()), |server| server.workers(1).queue_limit(1).queue_timeout(Duration::from_millis(200)));
     let (mut first, mut second, mut third) = (server.client(), server.client(), server.client());
     first.send("block gate\n");
     server.wait_for("the first runs", |stats| stats.running == 1);
     second.send("block gate\n");
-    server.wait_for("the second stands in line", |stats| stats.in_line == 1);
-    third.send("block gate\n").expect("no slot\n").expect_end();
-    second.expect("no slot\n").expect_end();
+    server.wait_for("the second stands in line", |stats| stats.waiting == 1);
+    third.send("block gate\n").expect("no permit\n").expect_end();
+    second.expect("no permit\n").expect_end();
     script.open("gate");
     first.expect("done\n");
-    assert_eq!(script.events(), [Event::NoSlot, Event::NoSlot]);
-    assert_eq!(server.stopper.stats().refused, 2);
+    assert_eq!(script.events(), [Event::NoPermit, Event::NoPermit]);
+    assert_eq!(server.handle.stats().refused, 2);
 }
 
 #[test]
@@ -263,7 +264,7 @@ fn many_clients_at_once() {
         .collect();
     clients.into_iter().for_each(|client| client.join().unwrap());
     let stats = server.wait_for("all are gone", |stats| stats.connections == 0);
-    assert_eq!((stats.accepted, stats.queued, stats.running), (3200, 0, 0));
+    assert_eq!((stats.accepted, stats.ready, stats.running), (3200, 0, 0));
 }
 
 #[test]
@@ -271,7 +272,7 @@ fn a_full_house_with_nobody_waiting_outside_is_quiet() {
     let server = serve(Raw(Script::default()), |server| server.workers(1).max_connections(2));
     let (mut client, mut other) = (server.client(), server.client());
     let mut polls = || loop {
-        server.wait_for("it waits", |stats| stats.parked >= 1 && stats.queued == 0);
+        server.wait_for("it waits", |stats| stats.parked >= 1 && stats.ready == 0);
         let mut digits = [0; 11];
         client.send("polls\n").stream.read_exact(&mut digits).unwrap();
         match std::str::from_utf8(&digits).unwrap().trim_end().parse::<u64>().unwrap() {

@@ -57,7 +57,7 @@ struct Talk {
     handling: Option<String>,
 }
 
-const REST: Next = Next::Rest { within: Some(Duration::from_secs(60)) };
+const REST: Next = Next::Idle { within: Some(Duration::from_secs(60)) };
 
 impl Conversation for Talk {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
@@ -131,7 +131,7 @@ impl Conversation for Talk {
         self.script.events.lock().unwrap().push(what);
         let word = match what {
             Event::Late(_) => "late\n",
-            Event::NoSlot => "no slot\n",
+            Event::NoPermit => "no permit\n",
             _ => "",
         };
         turn.output.bytes().extend_from_slice(word.as_bytes());

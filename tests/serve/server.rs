@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use modest::{IntoProtocol, Stats, Stopper, TcpServer};
+use modest::{IntoProtocol, ServerHandle, Stats, TcpServer};
 
 /// Nothing in these tests takes this long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -13,16 +13,16 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A running server; stopped and waited for when dropped.
 pub struct Running {
     pub address: SocketAddr,
-    pub stopper: Stopper,
+    pub handle: ServerHandle,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
 /// Serve this, with these settings, on a free port.
 pub fn serve(handler: impl IntoProtocol, settings: impl FnOnce(TcpServer) -> TcpServer) -> Running {
     let server = settings(TcpServer::bind("127.0.0.1:0", handler).expect("a free port"));
-    let (address, stopper) = (server.local_addr(), server.stopper());
+    let (address, handle) = (server.local_addr(), server.handle());
     let thread = thread::spawn(move || server.serve_forever());
-    Running { address, stopper, thread: Some(thread) }
+    Running { address, handle, thread: Some(thread) }
 }
 
 impl Running {
@@ -34,7 +34,7 @@ impl Running {
     pub fn wait_for(&self, what: &str, fact: impl Fn(&Stats) -> bool) -> Stats {
         let start = Instant::now();
         loop {
-            let stats = self.stopper.stats();
+            let stats = self.handle.stats();
             if fact(&stats) {
                 return stats;
             }
@@ -53,7 +53,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.stopper.stop_now();
+        self.handle.shutdown_now();
         if let Some(thread) = self.thread.take()
             && let Ok(result) = thread.join()
         {

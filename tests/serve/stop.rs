@@ -11,10 +11,10 @@ use crate::server::{Client, PATIENCE, serve};
 
 #[test]
 fn the_idle_end_at_once() {
-    let mut server = serve(Raw(Script::default()), |server| server.grace(PATIENCE));
+    let mut server = serve(Raw(Script::default()), |server| server.shutdown_timeout(PATIENCE));
     let mut idle: Vec<Client> = (0..300).map(|_| server.client()).collect();
     server.wait_for("all wait", |stats| stats.parked == 300);
-    server.stopper.stop();
+    server.handle.shutdown();
     let took = server.wait_for_end();
     assert!(took < PATIENCE / 4, "{took:?} to stop with idle clients");
     idle.iter_mut().for_each(Client::expect_end);
@@ -24,43 +24,44 @@ fn the_idle_end_at_once() {
 #[test]
 fn a_request_in_hand_is_finished() {
     let script = Script::default();
-    let mut server = serve(Raw(script.clone()), |server| server.workers(1).grace(PATIENCE));
-    let (mut client, mut in_line) = (server.client(), server.client());
+    let mut server = serve(Raw(script.clone()), |server| server.workers(1).shutdown_timeout(PATIENCE));
+    let (mut client, mut waiting) = (server.client(), server.client());
     client.send("block gate\n");
     server.wait_for("the handler runs", |stats| stats.running == 1);
-    in_line.send("block gate\n");
-    server.wait_for("another stands in line", |stats| stats.in_line == 1);
-    server.stopper.stop();
+    waiting.send("block gate\n");
+    server.wait_for("another stands in line", |stats| stats.waiting == 1);
+    server.handle.shutdown();
     // It is known to have begun when nobody is let in any more.
     while TcpStream::connect(server.address).is_ok() {}
     script.open("gate");
     client.expect("done\n");
-    in_line.expect("done\n");
-    drop((client, in_line));
+    waiting.expect("done\n");
+    drop((client, waiting));
     server.wait_for_end();
 }
 
 #[test]
 fn a_half_request_is_told_and_closed() {
     let script = Script::default();
-    let mut server = serve(Raw(script.clone()), |server| server.grace(PATIENCE));
+    let mut server = serve(Raw(script.clone()), |server| server.shutdown_timeout(PATIENCE));
     let mut client = server.client();
     client.send("say x\nread 20000\n").expect("x\n");
     server.wait_for("it waits", |stats| stats.parked == 1);
-    server.stopper.stop();
+    server.handle.shutdown();
     client.expect_end();
     server.wait_for_end();
-    assert_eq!(script.events(), [Event::Stopping]);
+    assert_eq!(script.events(), [Event::ShuttingDown]);
 }
 
 #[test]
 fn the_grace_is_an_end_also_with_a_handler_inside() {
     let script = Script::default();
-    let mut server = serve(Raw(script.clone()), |server| server.workers(1).grace(Duration::from_millis(200)));
+    let mut server =
+        serve(Raw(script.clone()), |server| server.workers(1).shutdown_timeout(Duration::from_millis(200)));
     let mut client = server.client();
     client.send("block never\n");
     server.wait_for("the handler runs", |stats| stats.running == 1);
-    server.stopper.stop();
+    server.handle.shutdown();
     let took = server.wait_for_end();
     assert!(took < PATIENCE / 2, "{took:?} with a grace of 200 ms");
     script.open("never");
@@ -71,12 +72,13 @@ fn the_grace_is_an_end_also_with_a_handler_inside() {
 
 #[test]
 fn who_reads_slowly_holds_nobody_while_the_server_stops() {
-    let mut server = serve(Raw(Script::default()), |server| server.workers(1).grace(Duration::from_millis(200)));
+    let mut server =
+        serve(Raw(Script::default()), |server| server.workers(1).shutdown_timeout(Duration::from_millis(200)));
     let mut slow = [server.client(), server.client()];
     slow[0].send("big 30000000\n");
     slow[1].send("file 30000000 30000000\n");
     server.wait_for("both are owed more than goes out", |stats| stats.parked == 2);
-    server.stopper.stop();
+    server.handle.shutdown();
     let took = server.wait_for_end();
     // A worker that can't leave them alone can't go home either, and is waited for a second more.
     assert!(took < Duration::from_millis(900), "{took:?} with a grace of 200 ms");
@@ -84,11 +86,11 @@ fn who_reads_slowly_holds_nobody_while_the_server_stops() {
 
 #[test]
 fn what_is_owed_to_a_slow_reader_is_sent_within_the_grace() {
-    let mut server = serve(Raw(Script::default()), |server| server.workers(1).grace(PATIENCE));
+    let mut server = serve(Raw(Script::default()), |server| server.workers(1).shutdown_timeout(PATIENCE));
     let mut slow = server.client();
     slow.send("big 30000000\n");
     server.wait_for("it is owed more than goes out", |stats| stats.parked == 1);
-    server.stopper.stop();
+    server.handle.shutdown();
     while TcpStream::connect(server.address).is_ok() {}
     assert_eq!(slow.read_to_end().len(), 30_000_000);
     assert!(server.wait_for_end() < PATIENCE / 2);
@@ -99,11 +101,11 @@ fn who_has_just_come_may_still_ask() {
     // It has half a second for that: on a machine that stands still for so long, another round is tried.
     let answered = (0..5).any(|_| {
         let script = Script::default();
-        let mut server = serve(Raw(script.clone()), |server| server.workers(1).grace(PATIENCE));
+        let mut server = serve(Raw(script.clone()), |server| server.workers(1).shutdown_timeout(PATIENCE));
         let (mut client, mut witness) = (server.client(), server.client());
         witness.send("say x\nread 20000\n").expect("x\n");
         server.wait_for("both have come", |stats| stats.parked == 2);
-        server.stopper.stop();
+        server.handle.shutdown();
         witness.expect_end(); // now the other one has heard of the stop as well, or is about to
         let _ = client.stream.write_all(b"say me\n");
         let mut answer = [0; 3];
@@ -117,7 +119,7 @@ fn who_has_just_come_may_still_ask() {
 #[test]
 fn a_stop_before_the_start() {
     let server = TcpServer::bind("127.0.0.1:0", Raw(Script::default())).unwrap();
-    server.stopper().stop();
+    server.handle().shutdown();
     server.serve_forever().unwrap();
     assert!(server.serve_forever().is_err(), "a server serves once");
 }
@@ -136,8 +138,8 @@ fn stops_at_any_moment() {
         if round % 3 == 0 {
             std::thread::yield_now();
         }
-        server.stopper.stop();
-        server.stopper.stop();
+        server.handle.shutdown();
+        server.handle.shutdown();
         let took = server.wait_for_end();
         assert!(took < PATIENCE / 2, "round {round}: {took:?}");
     }

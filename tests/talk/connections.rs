@@ -63,7 +63,7 @@ fn pipelined_requests_are_answered_in_order() {
     for (number, answer) in answers.iter().step_by(2).enumerate() {
         assert_eq!(answer.text(), format!("POST /{number}\nab"));
     }
-    assert_eq!(peer.next, Next::Rest { within: Some(Duration::from_secs(60)) });
+    assert_eq!(peer.next, Next::Idle { within: Some(Duration::from_secs(60)) });
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn clocks() {
         .body_timeout(Duration::from_secs(3));
     let mut peer = Peer::new(&http);
     let seconds = |number| Some(Duration::from_secs(number));
-    assert_eq!(peer.next, Next::Rest { within: seconds(1) }, "silent");
+    assert_eq!(peer.next, Next::Idle { within: seconds(1) }, "silent");
     peer.send("G");
     let Next::Read { stage: first, within } = peer.next else { panic!("{:?}", peer.next) };
     assert_eq!(within, seconds(2), "the head began");
@@ -128,11 +128,11 @@ fn clocks() {
     let Next::Read { stage: third, .. } = peer.next else { panic!("{:?}", peer.next) };
     assert!(third != second, "64 KiB are another stage");
     peer.send("x".repeat(200_000 - 65_536));
-    assert_eq!(peer.next, Next::Rest { within: seconds(1) });
+    assert_eq!(peer.next, Next::Idle { within: seconds(1) });
     peer.send("G");
     assert!(!matches!(peer.next, Next::Read { stage, .. } if stage == first), "the next head has a clock of its own");
     let endless = mirror().idle_timeout(None);
-    assert_eq!(Peer::new(&endless).next, Next::Rest { within: None });
+    assert_eq!(Peer::new(&endless).next, Next::Idle { within: None });
 }
 
 #[test]
@@ -153,11 +153,11 @@ fn lateness() {
 #[test]
 fn a_stop() {
     let mut resting = Peer::new(&mirror());
-    resting.event(Event::Stopping);
+    resting.event(Event::ShuttingDown);
     assert_eq!((resting.next, resting.said.len()), (Next::Close, 0), "silent");
 
     let mut half = Peer::new(&mirror());
-    half.send("GET / HTTP").event(Event::Stopping);
+    half.send("GET / HTTP").event(Event::ShuttingDown);
     assert_eq!((half.next, half.said.len()), (Next::Close, 0), "half a head");
 
     let mut asks = Peer::new(&mirror());
@@ -170,7 +170,7 @@ fn a_stop() {
     sends.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab");
     sends.stopping = true;
     let awaited = sends.next;
-    sends.event(Event::Stopping);
+    sends.event(Event::ShuttingDown);
     assert_eq!(sends.next, awaited, "a body under way is finished, by the same clock");
     sends.send("c");
     let answers = Answer::all(&sends.said, &[]);

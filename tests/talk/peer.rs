@@ -100,7 +100,7 @@ impl Peer {
     fn run(&mut self) {
         for _ in 0..100_000 {
             match self.next {
-                Next::Handle if self.no_slots => self.take_turn(Some(Event::NoSlot)),
+                Next::Handle if self.no_slots => self.take_turn(Some(Event::NoPermit)),
                 Next::Handle => {
                     self.slots += 1;
                     self.take_turn(None);
@@ -117,7 +117,7 @@ impl Peer {
         let mut turn = Turn::new(&mut self.input, &mut self.output, &self.client);
         turn.wall = SystemTime::UNIX_EPOCH + NOW;
         if self.stopping {
-            turn = turn.while_stopping();
+            turn = turn.while_shutting_down();
         }
         turn.poll = self.poll;
         let conversation = self.conversation.as_mut().expect("turned away");

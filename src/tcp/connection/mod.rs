@@ -2,7 +2,7 @@
 //!
 //! Called by `workers`, a turn at a time; `waiting` is the part of it that has nothing to do just now, or never again;
 //! it uses `transport` for bytes and the stair for meaning.
-//! What becomes of it afterwards is an [`Outcome`]; it parks, queues and enters slots by its worker's hands.
+//! What becomes of it afterwards is an [`Outcome`]; it parks, queues and enters permits by its worker's scheduler.
 
 mod waiting;
 
@@ -12,10 +12,10 @@ use log::{debug, error};
 use mio::Registry;
 
 use super::client::Client;
-use super::conversation::{Conversation, Event, MayStop, Next, Protocol, Stage, Turn};
-use super::handover::{Mark, Token, Wish};
 use super::input::Input;
 use super::output::Output;
+use super::protocol::{Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
+use super::scheduler::{Readiness, Token, Wait};
 use super::transport::{Transport, Written};
 
 /// A connection, with all that must be remembered of it between turns. Buffers belong to the worker.
@@ -28,32 +28,32 @@ pub struct Connection<S> {
     since: Instant,                 // the stage's or the rest's beginning
     wrote: Option<Instant>,         // when the client last took something of what was owed
     blocked_since: Option<Instant>, // since when it takes nothing
-    mark: Mark,
+    readiness: Readiness,
     poll: Option<u64>,
-    errand: Option<Errand>,
-    told: Told,
+    cause: Option<Cause>,
+    shutdown_seen: ShutdownNotice,
     midway: bool, // it ended while more was awaited of the client
     lingering: Option<Lingering>,
     unused: Vec<u8>,
     ended: bool,
     owed: Output,
-    seat: S, // given back when the connection is dropped, after the stream above is closed
+    registration: S, // given back when the connection is dropped, after the stream above is closed
 }
 
 /// Where a connection sits.
-pub trait Seat {
+pub trait Registered {
     fn token(&self) -> Token;
 }
 
 /// What else than readiness brought a connection to its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Errand {
+pub enum Cause {
     /// A deadline has passed.
     Late,
-    /// No slot was to be had.
-    NoSlot,
+    /// No permit was to be had.
+    NoPermit,
     /// It rests, and its descriptor is wanted.
-    LetGo,
+    Evicted,
 }
 
 /// Half-closed, and heard out.
@@ -64,7 +64,7 @@ struct Lingering {
 
 /// How far the news of a stop has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+enum ShutdownNotice {
     No,
     ReadOnceMore,
     Yes,
@@ -73,38 +73,38 @@ enum Told {
 /// What becomes of a connection after a turn.
 pub enum Outcome {
     /// Wait for this.
-    Park(Wish),
+    Park(Wait),
     /// Its share is used up: others first.
-    Queue,
-    /// It wants a (fresh) slot.
-    Enter,
+    Requeue,
+    /// It wants a (fresh) permit.
+    AwaitPermit,
     /// It is over.
-    Gone,
+    Closed,
 }
 
-/// The slot a turn is taken in.
-pub trait Pass {
+/// The permit a turn is taken in.
+pub trait PermitAccess {
     /// Whether there is one.
     fn is_held(&self) -> bool;
-    /// Use a slot for one turn of the conversation that may block: the one that is held, unless it was used so already
+    /// Use a permit for one turn of the conversation that may block: the one that is guard, unless it was used so already
     /// and others stand in line for it, or else a free one. False: stand in line.
     fn spend(&mut self, now: Instant) -> bool;
-    /// Have a slot for reading a file. False: stand in line.
+    /// Have a permit for reading a file. False: stand in line.
     fn take_for_file(&mut self, now: Instant) -> bool;
 }
 
 /// What a worker lends to a connection for a turn.
-pub struct Desk {
+pub struct Buffers {
     pub input: Input,
     pub output: Output,
 }
 
 /// What a turn needs to know of the server.
-pub struct House<'a> {
+pub struct EngineContext<'a> {
     pub protocol: &'a dyn Protocol,
     pub registry: &'a Registry,
     pub write_timeout: Option<Duration>,
-    pub server: &'a dyn MayStop,
+    pub server: &'a dyn ServerState,
 }
 
 /// Bytes a turn may move in each direction, and how often it may ask the conversation.
@@ -113,9 +113,9 @@ const QUESTIONS: usize = 64;
 /// With no more than this owed, reading goes on.
 const OWED_WHILE_READING: u64 = 64 * 1024;
 
-impl<S: Seat> Connection<S> {
+impl<S: Registered> Connection<S> {
     /// A connection that was just accepted.
-    pub fn new(transport: Transport, client: Client, seat: S, now: Instant) -> Connection<S> {
+    pub fn new(transport: Transport, client: Client, registration: S, now: Instant) -> Connection<S> {
         Connection {
             transport,
             client,
@@ -125,16 +125,16 @@ impl<S: Seat> Connection<S> {
             since: now,
             wrote: None,
             blocked_since: None,
-            mark: Mark::NONE,
+            readiness: Readiness::NONE,
             poll: None,
-            errand: None,
-            told: Told::No,
+            cause: None,
+            shutdown_seen: ShutdownNotice::No,
             midway: false,
             lingering: None,
             unused: Vec::new(),
             ended: false,
             owed: Output::new(),
-            seat,
+            registration,
         }
     }
 
@@ -143,14 +143,14 @@ impl<S: Seat> Connection<S> {
         &self.client
     }
 
-    /// Its seat's number.
+    /// Its registration's number.
     pub fn token(&self) -> Token {
-        self.seat.token()
+        self.registration.token()
     }
 
-    /// The poller, or its seat, saw this.
-    pub fn saw(&mut self, mark: Mark) {
-        self.mark.merge(mark);
+    /// The poller, or its registration, saw this.
+    pub fn saw(&mut self, readiness: Readiness) {
+        self.readiness.merge(readiness);
     }
 
     /// These bytes were brought by this poll; `None` where other things have happened since.
@@ -158,71 +158,85 @@ impl<S: Seat> Connection<S> {
         self.poll = poll;
     }
 
-    /// Send it on an errand.
-    pub fn send_on(&mut self, errand: Errand) {
-        self.errand = Some(errand);
+    /// Send it on an cause.
+    pub fn caused_by(&mut self, cause: Cause) {
+        self.cause = Some(cause);
     }
 
-    /// The server stops: read once more, whatever the mark says.
+    /// The server stops: read once more, whatever the readiness says.
     pub fn sweep(&mut self) {
-        self.told = Told::ReadOnceMore;
-        self.mark.readable = true;
+        self.shutdown_seen = ShutdownNotice::ReadOnceMore;
+        self.readiness.readable = true;
     }
 
     /// The server ends before this connection does: what was cut off must not look like an end.
     pub fn cut_off(&self) {
-        if !matches!(self.next, Next::Rest { .. }) || !self.owed.is_empty() {
+        if !matches!(self.next, Next::Idle { .. }) || !self.owed.is_empty() {
             self.transport.reset();
         }
     }
 
     /// Take a turn.
-    pub fn turn(&mut self, desk: &mut Desk, pass: &mut dyn Pass, house: &House<'_>, now: Instant) -> Outcome {
-        self.unpack(desk);
-        let mut turn =
-            TurnAtDesk { desk, pass, house, now, wall: None, share: SHARE, questions: QUESTIONS, has_read: false };
-        let outcome = self.walk(&mut turn);
-        self.pack(desk, &outcome);
+    pub fn turn(
+        &mut self,
+        buffers: &mut Buffers,
+        permit_held: &mut dyn PermitAccess,
+        context: &EngineContext<'_>,
+        now: Instant,
+    ) -> Outcome {
+        self.unpack(buffers);
+        let mut turn = ConnectionTurn {
+            buffers,
+            permit_held,
+            context,
+            now,
+            wall: None,
+            share: SHARE,
+            questions: QUESTIONS,
+            has_read: false,
+        };
+        let outcome = self.run(&mut turn);
+        self.pack(buffers, &outcome);
         outcome
     }
 
-    fn unpack(&mut self, desk: &mut Desk) {
-        desk.input.begin(&self.unused, self.ended);
+    fn unpack(&mut self, buffers: &mut Buffers) {
+        buffers.input.begin(&self.unused, self.ended);
         self.unused = Vec::new();
         if !self.owed.is_empty() {
-            std::mem::swap(&mut desk.output, &mut self.owed);
+            std::mem::swap(&mut buffers.output, &mut self.owed);
         }
     }
 
-    fn pack(&mut self, desk: &mut Desk, outcome: &Outcome) {
-        if !matches!(outcome, Outcome::Enter) {
+    fn pack(&mut self, buffers: &mut Buffers, outcome: &Outcome) {
+        if !matches!(outcome, Outcome::AwaitPermit) {
             self.poll = None;
         }
-        if let Outcome::Gone = outcome {
-            if !desk.output.is_empty() {
+        if let Outcome::Closed = outcome {
+            if !buffers.output.is_empty() {
                 self.transport.reset(); // a part must not look like the whole
             }
-            desk.output.clear();
+            buffers.output.clear();
             return;
         }
         if self.lingering.is_some() {
-            desk.input.clear();
+            buffers.input.clear();
         }
-        if !desk.input.is_empty() {
-            self.unused = desk.input.bytes().to_vec();
+        if !buffers.input.is_empty() {
+            self.unused = buffers.input.bytes().to_vec();
         }
-        self.ended = desk.input.ended();
-        if desk.output.is_empty() {
-            desk.output.clear();
+        self.ended = buffers.input.ended();
+        if buffers.output.is_empty() {
+            buffers.output.clear();
         } else {
-            std::mem::swap(&mut desk.output, &mut self.owed);
+            std::mem::swap(&mut buffers.output, &mut self.owed);
             self.owed.shrink();
         }
     }
 
-    fn walk(&mut self, turn: &mut TurnAtDesk<'_>) -> Outcome {
-        if let Some(errand) = self.errand.take()
-            && let Some(outcome) = self.run(errand, turn)
+    fn run(&mut self, turn: &mut ConnectionTurn<'_>) -> Outcome {
+        if let Some(cause) = self.cause.take()
+            && let Some(outcome) = self.handle_cause(cause, turn)
         {
             return outcome;
         }
@@ -233,9 +247,9 @@ impl<S: Seat> Connection<S> {
             let blocked = match self.write(turn) {
                 Written::All => false,
                 Written::Blocked => true,
-                Written::Share => return Outcome::Queue,
-                Written::File if turn.pass.take_for_file(turn.now) => continue,
-                Written::File => return Outcome::Enter,
+                Written::Share => return Outcome::Requeue,
+                Written::File if turn.permit_held.take_for_file(turn.now) => continue,
+                Written::File => return Outcome::AwaitPermit,
                 Written::Short => return self.abort("a file is shorter than its answer promised"),
                 Written::Gone => return self.fail_to_send(turn),
             };
@@ -243,18 +257,18 @@ impl<S: Seat> Connection<S> {
                 return self.park(turn, true);
             }
             if turn.questions == 0 || turn.share == 0 {
-                return Outcome::Queue;
+                return Outcome::Requeue;
             }
             match self.next {
                 Next::Again => self.ask(turn),
-                Next::Handle if turn.pass.spend(turn.now) => self.ask_in_slot(turn),
-                Next::Handle => return Outcome::Enter,
-                Next::Read { .. } | Next::Rest { .. } => match self.hear(turn) {
-                    Heard::News => self.ask(turn),
-                    Heard::TheEndAgain => self.next = Next::Close,
-                    Heard::TooMuch => return self.abort("the conversation left 64 KiB unused and wants more"),
-                    Heard::Gone => return self.fail_to_send(turn),
-                    Heard::Nothing => {
+                Next::Handle if turn.permit_held.spend(turn.now) => self.ask_with_permit(turn),
+                Next::Handle => return Outcome::AwaitPermit,
+                Next::Read { .. } | Next::Idle { .. } => match self.receive(turn) {
+                    Received::News => self.ask(turn),
+                    Received::TheEndAgain => self.next = Next::Close,
+                    Received::TooMuch => return self.abort("the conversation left 64 KiB unused and wants more"),
+                    Received::Gone => return self.fail_to_send(turn),
+                    Received::Nothing => {
                         if let Some(outcome) = self.wait(turn, blocked) {
                             return outcome;
                         }
@@ -270,36 +284,36 @@ impl<S: Seat> Connection<S> {
         }
     }
 
-    /// An errand; `None`: go on with the turn.
-    fn run(&mut self, errand: Errand, turn: &mut TurnAtDesk<'_>) -> Option<Outcome> {
-        match errand {
-            Errand::LetGo => Some(Outcome::Gone),
-            Errand::NoSlot => {
+    /// An cause; `None`: go on with the turn.
+    fn handle_cause(&mut self, cause: Cause, turn: &mut ConnectionTurn<'_>) -> Option<Outcome> {
+        match cause {
+            Cause::Evicted => Some(Outcome::Closed),
+            Cause::NoPermit => {
                 // A file that can't be written, or a handler that can't be asked.
-                if !turn.desk.output.is_empty() {
-                    return Some(self.abort("no slot to go on writing a file"));
+                if !turn.buffers.output.is_empty() {
+                    return Some(self.abort("no permit to go on writing a file"));
                 }
-                self.tell(Event::NoSlot, turn);
+                self.tell(Event::NoPermit, turn);
                 if self.next == Next::Handle {
                     self.next = Next::Close; // or it would be asked again and again
                 }
                 None
             }
-            Errand::Late if self.lingering.is_some() => Some(Outcome::Gone),
-            Errand::Late if self.write_deadline(turn).is_some_and(|deadline| deadline <= turn.now) => {
+            Cause::Late if self.lingering.is_some() => Some(Outcome::Closed),
+            Cause::Late if self.write_deadline(turn).is_some_and(|deadline| deadline <= turn.now) => {
                 Some(self.fail_to_send(turn))
             }
-            Errand::Late => match self.next {
+            Cause::Late => match self.next {
                 Next::Read { stage, .. } if self.read_deadline().is_some_and(|deadline| deadline <= turn.now) => {
                     self.stage = None; // named once more, it begins anew
                     self.tell(Event::Late(stage), turn);
                     None
                 }
-                Next::Rest { .. }
-                    if turn.desk.output.is_empty()
+                Next::Idle { .. }
+                    if turn.buffers.output.is_empty()
                         && self.read_deadline().is_some_and(|deadline| deadline <= turn.now) =>
                 {
-                    Some(Outcome::Gone)
+                    Some(Outcome::Closed)
                 }
                 _ => None,
             },
@@ -307,15 +321,15 @@ impl<S: Seat> Connection<S> {
     }
 
     /// Ask the conversation what comes next.
-    fn ask(&mut self, turn: &mut TurnAtDesk<'_>) {
+    fn ask(&mut self, turn: &mut ConnectionTurn<'_>) {
         turn.questions -= 1;
         let conversation = match &mut self.conversation {
             Some(conversation) => conversation,
-            none => match turn.house.protocol.meet(&self.client) {
+            none => match turn.context.protocol.meet(&self.client) {
                 Some(conversation) => none.insert(conversation),
                 None => {
                     // Turned away: the end, and not a byte was read.
-                    turn.desk.input.end();
+                    turn.buffers.input.end();
                     return self.set_next(Next::Close, turn.now);
                 }
             },
@@ -324,13 +338,13 @@ impl<S: Seat> Connection<S> {
         self.set_next(next, turn.now);
     }
 
-    fn ask_in_slot(&mut self, turn: &mut TurnAtDesk<'_>) {
+    fn ask_with_permit(&mut self, turn: &mut ConnectionTurn<'_>) {
         self.ask(turn);
         self.poll = None; // what the disk says now may be older than the next request
         (turn.now, turn.wall) = (Instant::now(), None); // a handler may take its time
     }
 
-    fn tell(&mut self, event: Event, turn: &mut TurnAtDesk<'_>) {
+    fn tell(&mut self, event: Event, turn: &mut ConnectionTurn<'_>) {
         turn.questions = turn.questions.saturating_sub(1);
         if let Some(conversation) = &mut self.conversation {
             let next = conversation.event(event, &mut turn.lend(&self.client, None));
@@ -346,7 +360,7 @@ impl<S: Seat> Connection<S> {
                 self.stage = Some(stage);
                 self.since = now;
             }
-            Next::Rest { .. } => {
+            Next::Idle { .. } => {
                 self.stage = None;
                 self.since = now;
             }
@@ -355,13 +369,13 @@ impl<S: Seat> Connection<S> {
         self.next = next;
     }
 
-    fn write(&mut self, turn: &mut TurnAtDesk<'_>) -> Written {
-        if turn.desk.output.is_empty() {
+    fn write(&mut self, turn: &mut ConnectionTurn<'_>) -> Written {
+        if turn.buffers.output.is_empty() {
             self.blocked_since = None;
             return Written::All;
         }
         let before = turn.share;
-        let written = self.transport.write(&mut turn.desk.output, turn.pass.is_held(), &mut turn.share);
+        let written = self.transport.write(&mut turn.buffers.output, turn.permit_held.is_held(), &mut turn.share);
         if turn.share != before {
             self.wrote = Some(turn.now);
             self.blocked_since = None;
@@ -369,7 +383,7 @@ impl<S: Seat> Connection<S> {
         if let Written::Blocked = written {
             self.blocked_since.get_or_insert(turn.now);
             let token = mio::Token(self.token().to_usize());
-            if let Err(err) = self.transport.wish_to_write(turn.house.registry, token) {
+            if let Err(err) = self.transport.wish_to_write(turn.context.registry, token) {
                 error!("can't wait for {} to read: {err}", self.client);
                 return Written::Gone;
             }
@@ -377,61 +391,61 @@ impl<S: Seat> Connection<S> {
         written
     }
 
-    fn may_read_while_owing(&self, turn: &TurnAtDesk<'_>) -> bool {
-        matches!(self.next, Next::Read { .. } | Next::Rest { .. }) && turn.desk.output.owed() <= OWED_WHILE_READING
+    fn may_read_while_owing(&self, turn: &ConnectionTurn<'_>) -> bool {
+        matches!(self.next, Next::Read { .. } | Next::Idle { .. }) && turn.buffers.output.owed() <= OWED_WHILE_READING
     }
 
-    /// Read once, if the mark says that there is something.
-    fn hear(&mut self, turn: &mut TurnAtDesk<'_>) -> Heard {
-        let input = &mut turn.desk.input;
+    /// Read once, if the readiness says that there is something.
+    fn receive(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
+        let input = &mut turn.buffers.input;
         if input.ended() {
-            return Heard::TheEndAgain;
+            return Received::TheEndAgain;
         }
         if input.is_full() {
-            return Heard::TooMuch;
+            return Received::TooMuch;
         }
-        if !self.mark.readable {
-            return Heard::Nothing;
+        if !self.readiness.readable {
+            return Received::Nothing;
         }
         match input.fill(|room| self.transport.read(room)) {
             Ok((0, _)) => {
                 input.end();
-                Heard::News
+                Received::News
             }
             Ok((count, filled)) => {
-                if !filled && !self.mark.closed {
-                    self.mark.readable = false; // a short read: the next bytes give an edge of their own
+                if !filled && !self.readiness.closed {
+                    self.readiness.readable = false; // a short read: the next bytes give an edge of their own
                 }
                 turn.share = turn.share.saturating_sub(count);
                 if std::mem::replace(&mut turn.has_read, true) {
                     self.poll = None; // younger than the poll
                 }
-                Heard::News
+                Received::News
             }
             Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {
-                self.mark.readable = false;
-                Heard::Nothing
+                self.readiness.readable = false;
+                Received::Nothing
             }
             Err(err) => {
                 debug!("{} is gone: {err}", self.client);
-                Heard::Gone
+                Received::Gone
             }
         }
     }
 
-    fn fail_to_send(&mut self, turn: &mut TurnAtDesk<'_>) -> Outcome {
+    fn fail_to_send(&mut self, turn: &mut ConnectionTurn<'_>) -> Outcome {
         self.tell(Event::SendFailed, turn);
-        Outcome::Gone
+        Outcome::Closed
     }
 
     fn abort(&mut self, why: &str) -> Outcome {
         debug!("reset {}: {why}", self.client);
         self.transport.reset();
-        Outcome::Gone
+        Outcome::Closed
     }
 }
 
-enum Heard {
+enum Received {
     News,
     Nothing,
     TheEndAgain,
@@ -440,10 +454,10 @@ enum Heard {
 }
 
 /// What a connection has before it for one turn.
-struct TurnAtDesk<'a> {
-    desk: &'a mut Desk,
-    pass: &'a mut dyn Pass,
-    house: &'a House<'a>,
+struct ConnectionTurn<'a> {
+    buffers: &'a mut Buffers,
+    permit_held: &'a mut dyn PermitAccess,
+    context: &'a EngineContext<'a>,
     now: Instant,
     wall: Option<SystemTime>, // the same moment, once it was asked for
     share: usize,
@@ -451,12 +465,12 @@ struct TurnAtDesk<'a> {
     has_read: bool,
 }
 
-impl TurnAtDesk<'_> {
+impl ConnectionTurn<'_> {
     /// The part of it that a conversation sees.
     fn lend<'a>(&'a mut self, client: &'a Client, poll: Option<u64>) -> Turn<'a> {
         let wall = *self.wall.get_or_insert_with(SystemTime::now);
-        let House { server, .. } = *self.house;
-        let (input, output) = (&mut self.desk.input, &mut self.desk.output);
+        let EngineContext { server, .. } = *self.context;
+        let (input, output) = (&mut self.buffers.input, &mut self.buffers.output);
         Turn { input, output, client, now: self.now, wall, poll, server: Some(server), stopping: false }
     }
 }

@@ -1,4 +1,4 @@
-//! Who is ready, and who knocks: the poller and the door. Held by one worker at a time (see `handover`).
+//! Who is ready, and who knocks: the poller and the acceptor. PollerGuard by one worker at a time (see `scheduler`).
 //! Uses mio; knows nothing of connections but their tokens.
 
 use std::io;
@@ -10,35 +10,35 @@ use mio::{Events, Interest, Poll, Registry, Waker};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
-use super::handover::{Bell, Mark, Token};
+use super::scheduler::{PollWaker, Readiness, Token};
 
-/// The poller and the door.
-pub struct WaitingRoom {
+/// The poller and the acceptor.
+pub struct Poller {
     poll: Poll,
     events: Events,
-    door: Door,
+    acceptor: Acceptor,
 }
 
-const DOOR: mio::Token = mio::Token(usize::MAX);
-const BELL: mio::Token = mio::Token(usize::MAX - 1);
+const LISTENER: mio::Token = mio::Token(usize::MAX);
+const WAKER: mio::Token = mio::Token(usize::MAX - 1);
 const EVENTS: usize = 1024;
 
-impl Bell for Waker {
-    fn ring(&self) {
+impl PollWaker for Waker {
+    fn wake(&self) {
         // It fails only without memory in the kernel; whoever waits then returns at its deadline.
         let _ = self.wake();
     }
 }
 
-impl WaitingRoom {
-    /// A waiting room with this listener for a door, and its bell.
-    pub fn new(listener: std::net::TcpListener) -> io::Result<(WaitingRoom, Waker)> {
+impl Poller {
+    /// A waiting room with this listener for a acceptor, and its waker.
+    pub fn new(listener: std::net::TcpListener) -> io::Result<(Poller, Waker)> {
         let poll = Poll::new()?;
         listener.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(listener);
-        poll.registry().register(&mut listener, DOOR, Interest::READABLE)?;
-        let bell = Waker::new(poll.registry(), BELL)?;
-        Ok((WaitingRoom { poll, events: Events::with_capacity(EVENTS), door: Door::new(listener) }, bell))
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        Ok((Poller { poll, events: Events::with_capacity(EVENTS), acceptor: Acceptor::new(listener) }, waker))
     }
 
     /// To register clients with, also while somebody waits.
@@ -48,7 +48,7 @@ impl WaitingRoom {
 
     /// Wait for events, until then (`None`: for ever).
     pub fn wait(&mut self, until: Option<Instant>, now: Instant) {
-        let until = until.into_iter().chain(self.door.paused_until).min();
+        let until = until.into_iter().chain(self.acceptor.paused_until).min();
         // mio rounds up to whole milliseconds: nobody returns before the time, and looks, and waits for nothing again.
         let timeout = until.map(|until| until.saturating_duration_since(now));
         self.poll(timeout);
@@ -69,45 +69,45 @@ impl WaitingRoom {
         }
     }
 
-    /// What the poll brought. Knocks at the door are kept for [`Door`].
-    pub fn events(&mut self) -> impl Iterator<Item = (Token, Mark)> + '_ {
-        let door = &mut self.door;
+    /// What the poll brought. Knocks at the acceptor are kept for [`Acceptor`].
+    pub fn events(&mut self) -> impl Iterator<Item = (Token, Readiness)> + '_ {
+        let acceptor = &mut self.acceptor;
         self.events.iter().filter_map(move |event| match event.token() {
-            DOOR => {
-                door.knocked = true;
+            LISTENER => {
+                acceptor.pending = true;
                 None
             }
-            BELL => None,
+            WAKER => None,
             token => {
                 let closed = event.is_read_closed() || event.is_error();
-                let mark = Mark {
+                let readiness = Readiness {
                     readable: event.is_readable() || closed,
                     writable: event.is_writable() || event.is_error() || event.is_write_closed(),
                     closed,
                 };
-                Some((Token::from_usize(token.0), mark))
+                Some((Token::from_usize(token.0), readiness))
             }
         })
     }
 
-    /// The door.
-    pub fn door(&mut self) -> &mut Door {
-        &mut self.door
+    /// The acceptor.
+    pub fn acceptor(&mut self) -> &mut Acceptor {
+        &mut self.acceptor
     }
 }
 
 /// Where clients come in.
-pub struct Door {
+pub struct Acceptor {
     listener: Option<TcpListener>,
-    knocked: bool, // edge-triggered: somebody may still be waiting
+    pending: bool, // edge-triggered: somebody may still be waiting
     paused_until: Option<Instant>,
     pause: Duration,
-    to_let_go: usize,
+    to_evict: usize,
     complained: Option<Instant>,
 }
 
 /// Who came in.
-pub enum Entrance {
+pub enum Accepted {
     Client(TcpStream, SocketAddr),
     Nobody,
     /// Out of descriptors or memory: room must be made first.
@@ -119,40 +119,40 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const MOST_LET_GO: usize = 64;
 const COMPLAINTS: Duration = Duration::from_secs(60);
 
-impl Door {
-    fn new(listener: TcpListener) -> Door {
-        Door {
+impl Acceptor {
+    fn new(listener: TcpListener) -> Acceptor {
+        Acceptor {
             listener: Some(listener),
-            knocked: true,
+            pending: true,
             paused_until: None,
             pause: FIRST_PAUSE,
-            to_let_go: 1,
+            to_evict: 1,
             complained: None,
         }
     }
 
     /// Whether somebody may be waiting who can be let in now.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.listener.is_some() && self.knocked && self.paused_until.is_none_or(|until| until <= now)
+        self.listener.is_some() && self.pending && self.paused_until.is_none_or(|until| until <= now)
     }
 
     /// Let one client in.
-    pub fn accept(&mut self) -> Entrance {
-        let Some(listener) = &self.listener else { return Entrance::Nobody };
+    pub fn accept(&mut self) -> Accepted {
+        let Some(listener) = &self.listener else { return Accepted::Nobody };
         loop {
             match listener.accept() {
                 Ok((stream, address)) => {
                     self.paused_until = None;
                     self.pause = FIRST_PAUSE;
-                    return Entrance::Client(stream, address);
+                    return Accepted::Client(stream, address);
                 }
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
                     self.nobody_is_left();
-                    return Entrance::Nobody;
+                    return Accepted::Nobody;
                 }
-                Err(err) if is_about_room(&err) => return Entrance::NoRoom(err),
-                // That client left, or its network is unwell (accept(2) hands on such errors): the next one.
-                Err(err) => log::debug!("a client that knocked is gone: {err}"),
+                Err(err) if is_about_room(&err) => return Accepted::NoRoom(err),
+                // That client left, or its network is unwell (accept(2) scheduler on such errors): the next one.
+                Err(err) => log::debug!("a client that pending is gone: {err}"),
             }
         }
     }
@@ -164,7 +164,7 @@ impl Door {
         let no_time = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
         match rustix::event::poll(&mut wait, Some(&no_time)) {
             Ok(0) => {
-                self.nobody_is_left(); // or a full house would look for them again and again
+                self.nobody_is_left(); // or a full context would look for them again and again
                 false
             }
             Ok(_) => true,
@@ -173,16 +173,16 @@ impl Door {
     }
 
     fn nobody_is_left(&mut self) {
-        self.knocked = false;
-        self.to_let_go = 1;
+        self.pending = false;
+        self.to_evict = 1;
         self.paused_until = None;
     }
 
-    /// There is no room for a newcomer: how many resting clients are to be let go for those who wait.
+    /// There is no room for a newcomer: how many idle_since clients are to be let go for those who wait.
     /// One at first, then twice as many each time that was not enough.
     pub fn make_room(&mut self) -> usize {
-        let count = self.to_let_go;
-        self.to_let_go = (2 * count).min(MOST_LET_GO);
+        let count = self.to_evict;
+        self.to_evict = (2 * count).min(MOST_LET_GO);
         count
     }
 

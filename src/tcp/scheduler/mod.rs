@@ -1,53 +1,53 @@
-//! Where workers hand connections and the poller to each other: the queue, the rack, the sleepers, slots and seats.
+//! Where workers hand connections and the poller to each other: the queue, the poller, the idle, permits and table.
 //!
-//! Called by `workers` (a worker's day) and by `server` (the stop). Generic over connection, poller and bell, and all
+//! Called by `workers` (a worker's day) and by `server` (the stop). Generic over connection, poller and waker, and all
 //! its locks, atomics, parking and the queue come from `sync`: the model check runs this very file.
 //!
 //! The laws it keeps:
-//! 1. *One place.* A connection moves by value: parked in a seat, queued, in line for a slot, or in a worker's hands.
-//! 2. *Someone is awake.* While the poller lies on the rack or the queue is not empty, there is somebody outside
+//! 1. *One place.* A connection moves by value: parked in a seat, queued, in line for a permit, or in a worker's scheduler.
+//! 2. *Someone is awake.* While the poller lies on the poller or the queue is not empty, there is somebody outside
 //!    handlers who is awake, or woken, or ticking. Who goes to wait, asleep or inside the poll, says so first and then
-//!    looks again at queue, rack, deadlines and stop; the bell reads that word.
-//! 3. *No readiness is lost.* See [`Seats`].
+//!    looks again at queue, poller, deadlines and stop; the waker reads that word.
+//! 3. *No readiness is lost.* See [`ConnectionTable`].
 //! 4. *Polls are never starved.* After 64 draws, or 1 ms without a poll, the poller goes first.
-//! 5. *User code runs in a slot*, and none while the poller or a lock is held. See [`Slots`].
+//! 5. *User code runs in a permit*, and none while the poller or a lock is guard. See [`Permits`].
 //! 6. *Guards.* The poller is laid back when dropped, also in a panic.
 
-mod seats; // who waits for what, until when
-mod sleepers; // workers with nothing to do
+mod idle;
+mod table; // who waits for what, until when // workers with nothing to do
 
-mod pace; // how long turns take
-mod slots; // at most so many turns may block
+mod load; // how long turns take
+mod permits; // at most so many turns may block
 
 use std::time::{Duration, Instant};
 
-use pace::Pace;
-pub use seats::{Mark, Parked, Seats, Token, Wish};
-use sleepers::{Berth, Sleepers};
-pub use slots::{Entry, Slots};
+use idle::{IdleWorkers, Parker};
+use load::Load;
+pub use permits::{Admission, Permits};
+pub use table::{ConnectionTable, Parked, Readiness, Token, Wait};
 
 use super::sync::{
     AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, Queue, current, fence,
 };
 
 /// Wakes whoever waits inside the poll.
-pub trait Bell {
-    fn ring(&self);
+pub trait PollWaker {
+    fn wake(&self);
 }
 
 /// What a worker does next.
-pub enum Task<'a, C, P, B: Bell> {
+pub enum Task<'a, C, P, B: PollWaker> {
     /// Take a turn with this connection.
     Serve(C),
     /// Wait with the poller until somebody is ready, and lay it back by dropping it.
-    Wait(Held<'a, C, P, B>),
+    Poll(PollerGuard<'a, C, P, B>),
     /// Poll without waiting, and keep none of the catch.
-    Look(Held<'a, C, P, B>),
+    PollNow(PollerGuard<'a, C, P, B>),
     /// The day is over.
-    Leave,
+    Exit,
 }
 
-/// One worker's own notes; made by [`Hands::arrive`].
+/// One worker's own notes; made by [`Scheduler::arrive`].
 pub struct Worker {
     me: usize,
     woken: bool,
@@ -56,20 +56,20 @@ pub struct Worker {
 }
 
 /// The hand-overs. Shared by all workers.
-pub struct Hands<C, P, B> {
+pub struct Scheduler<C, P, B> {
     queue: Queue<C>,
-    rack: Mutex<Option<P>>,
-    racked: AtomicBool,  // a poller lies on the rack
-    polling: AtomicBool, // somebody waits inside the poll, or is about to
-    bell: B,
-    sleepers: Mutex<Sleepers>,
-    berths: Vec<Berth>,
+    poller: Mutex<Option<P>>,
+    poller_free: AtomicBool, // a poller lies on the poller
+    polling: AtomicBool,     // somebody waits inside the poll, or is about to
+    waker: B,
+    idle: Mutex<IdleWorkers>,
+    parkers: Vec<Parker>,
     searching: AtomicBool, // somebody was woken and has found nothing yet: one at a time
-    ticking: AtomicBool,   // the standby ticks
+    ticking: AtomicBool,   // the watchdog ticks
     state: AtomicU8,
-    seats: Mutex<Seats<C>>,
-    slots: Mutex<Slots<C>>,
-    pace: Pace,
+    table: Mutex<ConnectionTable<C>>,
+    permits: Mutex<Permits<C>>,
+    load: Load,
     beginning: Instant,
     polls: AtomicU64,
     polled: AtomicU64, // when the last poll ended, in ns since the beginning
@@ -80,30 +80,30 @@ pub struct Hands<C, P, B> {
 }
 
 const RUNNING: u8 = 0;
-const STOPPING: u8 = 1;
+const SHUTTING_DOWN: u8 = 1;
 const OVER: u8 = 2;
 
 const DRAWS_BETWEEN_POLLS: u64 = 64;
 const TIME_BETWEEN_POLLS: Duration = Duration::from_millis(1);
 
-impl<C, P, B: Bell> Hands<C, P, B> {
-    /// Hands for so many workers, on so many cores, with the poller on the rack.
-    pub fn new(poller: P, bell: B, workers: usize, cores: usize, slots: Slots<C>) -> Hands<C, P, B> {
+impl<C, P, B: PollWaker> Scheduler<C, P, B> {
+    /// Scheduler for so many workers, on so many cores, with the poller on the poller.
+    pub fn new(poller: P, waker: B, workers: usize, cores: usize, permits: Permits<C>) -> Scheduler<C, P, B> {
         let beginning = Instant::now();
-        Hands {
+        Scheduler {
             queue: Queue::new(),
-            rack: Mutex::new(Some(poller)),
-            racked: AtomicBool::new(true),
+            poller: Mutex::new(Some(poller)),
+            poller_free: AtomicBool::new(true),
             polling: AtomicBool::new(false),
-            bell,
-            sleepers: Mutex::new(Sleepers::default()),
-            berths: (0..workers).map(|_| Berth::default()).collect(),
+            waker,
+            idle: Mutex::new(IdleWorkers::default()),
+            parkers: (0..workers).map(|_| Parker::default()).collect(),
             searching: AtomicBool::new(false),
             ticking: AtomicBool::new(false),
             state: AtomicU8::new(RUNNING),
-            seats: Mutex::new(Seats::new(beginning)),
-            slots: Mutex::new(slots),
-            pace: Pace::default(),
+            table: Mutex::new(ConnectionTable::new(beginning)),
+            permits: Mutex::new(permits),
+            load: Load::default(),
             beginning,
             polls: AtomicU64::new(0),
             polled: AtomicU64::new(0),
@@ -116,7 +116,7 @@ impl<C, P, B: Bell> Hands<C, P, B> {
 
     /// A worker comes to work, on its own thread.
     pub fn arrive(&self, me: usize) -> Worker {
-        *lock(&self.berths[me].thread) = Some(current());
+        *lock(&self.parkers[me].thread) = Some(current());
         Worker { me, woken: false, rested: false, turns: 0 }
     }
 
@@ -126,19 +126,19 @@ impl<C, P, B: Bell> Hands<C, P, B> {
         let mut overdue = self.poll_is_overdue(*now);
         loop {
             if self.is_over() {
-                return Task::Leave;
+                return Task::Exit;
             }
-            if overdue && let Some(held) = self.pick_up() {
+            if overdue && let Some(guard) = self.take_poller() {
                 self.found(worker);
-                return Task::Look(held);
+                return Task::PollNow(guard);
             }
             if let Some(connection) = self.draw() {
                 self.found(worker);
                 return Task::Serve(connection);
             }
-            if let Some(held) = self.pick_up() {
+            if let Some(guard) = self.take_poller() {
                 self.found(worker);
-                return Task::Wait(held);
+                return Task::Poll(guard);
             }
             self.sleep(worker);
             *now = Instant::now();
@@ -147,102 +147,102 @@ impl<C, P, B: Bell> Hands<C, P, B> {
     }
 
     /// Lay a connection into the queue. Whoever does so is awake, and will draw from it or see to it
-    /// that somebody does ([`Hands::before_handler`]).
+    /// that somebody does ([`Scheduler::before_handler`]).
     pub fn queue(&self, connection: C) {
         self.queue.push(connection);
     }
 
-    /// The seats, locked.
-    pub fn seats(&self) -> MutexGuard<'_, Seats<C>> {
-        lock(&self.seats)
+    /// The table, locked.
+    pub fn table(&self) -> MutexGuard<'_, ConnectionTable<C>> {
+        lock(&self.table)
     }
 
     /// Park a connection in its seat; what came meanwhile comes back with it.
-    pub fn park(&self, token: Token, connection: C, wish: Wish) -> Option<(C, Mark)> {
-        match self.seats().park(token, connection, wish) {
+    pub fn park(&self, token: Token, connection: C, wait: Wait) -> Option<(C, Readiness)> {
+        match self.table().park(token, connection, wait) {
             Parked::Sits { ring: false } => None,
             Parked::Sits { ring: true } => {
-                self.bell.ring();
+                self.waker.wake();
                 None
             }
-            Parked::GoOn(connection, mark) => Some((connection, mark)),
+            Parked::GoOn(connection, readiness) => Some((connection, readiness)),
         }
     }
 
-    /// Ask for a slot. In line, the connection is somebody else's to go on with.
-    pub fn enter(&self, connection: C, now: Instant) -> Entry<C> {
-        let mut slots = lock(&self.slots);
-        let first = !slots.has_line();
-        let entry = slots.enter(connection, now);
-        drop(slots);
-        if first && matches!(entry, Entry::InLine) {
-            self.ring_if_polling(); // the line's deadline may be earlier than the one waited for
+    /// Ask for a permit. In line, the connection is somebody else's to go on with.
+    pub fn enter(&self, connection: C, now: Instant) -> Admission<C> {
+        let mut permits = lock(&self.permits);
+        let first = !permits.has_waiters();
+        let entry = permits.enter(connection, now);
+        drop(permits);
+        if first && matches!(entry, Admission::Queued) {
+            self.wake_poller(); // the line's deadline may be earlier than the one waited for
         }
         entry
     }
 
-    /// Give a slot back; whoever stood first in line has it now and is yours to serve.
-    pub fn give_back(&self, slot: usize, now: Instant) -> Option<C> {
-        lock(&self.slots).give_back(slot, now)
+    /// Give a permit back; whoever stood first in line has it now and is yours to serve.
+    pub fn give_back(&self, permit: usize, now: Instant) -> Option<C> {
+        lock(&self.permits).give_back(permit, now)
     }
 
-    /// The slots, locked.
-    pub fn slots(&self) -> MutexGuard<'_, Slots<C>> {
-        lock(&self.slots)
+    /// The permits, locked.
+    pub fn permits(&self) -> MutexGuard<'_, Permits<C>> {
+        lock(&self.permits)
     }
 
     /// Said before a handler starts: what waits must not wait for it.
     pub fn before_handler(&self) {
         fence(Ordering::SeqCst);
-        let racked = self.racked.load(Ordering::SeqCst);
+        let poller_free = self.poller_free.load(Ordering::SeqCst);
         let queued = self.queue.len();
-        if !racked && queued == 0 {
+        if !poller_free && queued == 0 {
             return;
         }
         let watched = self.ticking.load(Ordering::SeqCst) || self.searching.load(Ordering::SeqCst);
-        if !watched || self.needs_a_hand(queued + usize::from(racked)) {
+        if !watched || self.needs_a_hand(queued + usize::from(poller_free)) {
             self.wake_one();
         }
     }
 
     /// A turn took so long; `blocked`: how much of it was not spent on the processor, where that was measured.
     pub fn turn_took(&self, wall: Duration, blocked: Option<Duration>) {
-        self.pace.turn_took(wall, blocked);
+        self.load.turn_took(wall, blocked);
     }
 
     /// Whether to measure how much of this turn is blocked: one in eight, and only while turns are long.
     /// (Each time it costs two system calls: on a busy machine, where turns seem long, 7 % of a small request.)
     pub fn measures_blocking(&self, worker: &mut Worker) -> bool {
         worker.turns = worker.turns.wrapping_add(1);
-        worker.turns.is_multiple_of(8) && self.pace.is_measured()
+        worker.turns.is_multiple_of(8) && self.load.is_measured()
     }
 
     /// A descriptor is free again, or somebody else wants the poller to look up: if somebody waits in it, it rings.
-    pub fn ring_if_polling(&self) {
+    pub fn wake_poller(&self) {
         fence(Ordering::SeqCst);
         if self.polling.load(Ordering::SeqCst) {
-            self.bell.ring();
+            self.waker.wake();
         }
     }
 
     /// Begin to stop: whoever polls next sees it. From any thread, at any time.
     pub fn stop(&self) {
-        let _ = self.state.compare_exchange(RUNNING, STOPPING, Ordering::SeqCst, Ordering::SeqCst);
-        self.ring_if_polling();
+        let _ = self.state.compare_exchange(RUNNING, SHUTTING_DOWN, Ordering::SeqCst, Ordering::SeqCst);
+        self.wake_poller();
         self.wake_one();
     }
 
     /// Everybody leaves, as soon as they are free.
     pub fn end(&self) {
         self.state.store(OVER, Ordering::SeqCst);
-        self.ring_if_polling();
-        while let Some(sleeper) = self.next_sleeper() {
-            self.wake(sleeper);
+        self.wake_poller();
+        while let Some(worker) = self.next_idle() {
+            self.wake(worker);
         }
     }
 
     /// The server is stopping, or has stopped.
-    pub fn is_stopping(&self) -> bool {
+    pub fn is_shutting_down(&self) -> bool {
         self.state.load(Ordering::SeqCst) != RUNNING
     }
 
@@ -251,16 +251,16 @@ impl<C, P, B: Bell> Hands<C, P, B> {
         self.state.load(Ordering::SeqCst) == OVER
     }
 
-    /// All connections that no worker holds, and the poller, if it lies on the rack: for the end.
+    /// All connections that no worker holds, and the poller, if it lies on the poller: for the end.
     pub fn clear_out(&self) -> (Vec<C>, Option<P>) {
-        let mut left = self.seats().empty_out();
-        left.extend(self.slots().empty_out());
+        let mut left = self.table().empty_out();
+        left.extend(self.permits().empty_out());
         left.extend(std::iter::from_fn(|| self.queue.pop()));
-        (left, lock(&self.rack).take())
+        (left, lock(&self.poller).take())
     }
 
     /// How many connections lie in the queue.
-    pub fn queued(&self) -> usize {
+    pub fn ready(&self) -> usize {
         self.queue.len()
     }
 
@@ -271,7 +271,7 @@ impl<C, P, B: Bell> Hands<C, P, B> {
     }
 
     fn poll_is_overdue(&self, now: Instant) -> bool {
-        if !self.racked.load(Ordering::Relaxed) || self.queue.is_empty() {
+        if !self.poller_free.load(Ordering::Relaxed) || self.queue.is_empty() {
             return false; // somebody polls, or nothing would be put before the poll
         }
         let drawn = self.draws.load(Ordering::Relaxed).wrapping_sub(self.draws_at_poll.load(Ordering::Relaxed));
@@ -279,14 +279,14 @@ impl<C, P, B: Bell> Hands<C, P, B> {
         drawn >= DRAWS_BETWEEN_POLLS || now.saturating_duration_since(polled) > TIME_BETWEEN_POLLS
     }
 
-    fn pick_up(&self) -> Option<Held<'_, C, P, B>> {
-        if !self.racked.load(Ordering::SeqCst) {
+    fn take_poller(&self) -> Option<PollerGuard<'_, C, P, B>> {
+        if !self.poller_free.load(Ordering::SeqCst) {
             return None;
         }
-        let mut rack = lock(&self.rack);
-        let poller = rack.take()?;
-        self.racked.store(false, Ordering::SeqCst);
-        Some(Held { poller: Some(poller), hands: self })
+        let mut poller = lock(&self.poller);
+        let poller = poller.take()?;
+        self.poller_free.store(false, Ordering::SeqCst);
+        Some(PollerGuard { poller: Some(poller), scheduler: self })
     }
 
     /// Somebody who was woken has found something: the next may be woken, while there is need.
@@ -299,10 +299,10 @@ impl<C, P, B: Bell> Hands<C, P, B> {
     }
 }
 
-/// The poller, in the hands of one worker; dropped, it lies on the rack again.
-pub struct Held<'a, C, P, B: Bell> {
+/// The poller, in the scheduler of one worker; dropped, it lies on the poller again.
+pub struct PollerGuard<'a, C, P, B: PollWaker> {
     poller: Option<P>,
-    hands: &'a Hands<C, P, B>,
+    scheduler: &'a Scheduler<C, P, B>,
 }
 
 /// How long the poller may wait.
@@ -314,17 +314,17 @@ pub enum Patience {
     Until(Option<Instant>),
 }
 
-impl<C, P, B: Bell> Held<'_, C, P, B> {
+impl<C, P, B: PollWaker> PollerGuard<'_, C, P, B> {
     /// Say that one is about to wait inside the poll, and look once more.
-    /// [`Held::waited`] must follow, whatever the answer.
+    /// [`PollerGuard::waited`] must follow, whatever the answer.
     pub fn about_to_wait(&self) -> Patience {
-        let hands = self.hands;
-        hands.polling.store(true, Ordering::SeqCst);
-        hands.awake.fetch_sub(1, Ordering::Relaxed);
+        let scheduler = self.scheduler;
+        scheduler.polling.store(true, Ordering::SeqCst);
+        scheduler.awake.fetch_sub(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let deadline = hands.seats().wait_for();
-        let line = hands.slots().deadline();
-        if !hands.queue.is_empty() || hands.is_over() {
+        let deadline = scheduler.table().wait_for();
+        let line = scheduler.permits().deadline();
+        if !scheduler.queue.is_empty() || scheduler.is_over() {
             return Patience::None;
         }
         Patience::Until(deadline.into_iter().chain(line).min())
@@ -332,31 +332,31 @@ impl<C, P, B: Bell> Held<'_, C, P, B> {
 
     /// One waits no longer.
     pub fn waited(&self) {
-        self.hands.polling.store(false, Ordering::SeqCst);
-        self.hands.awake.fetch_add(1, Ordering::Relaxed);
-        self.hands.seats().waited();
+        self.scheduler.polling.store(false, Ordering::SeqCst);
+        self.scheduler.awake.fetch_add(1, Ordering::Relaxed);
+        self.scheduler.table().waited();
     }
 
     /// A poll is over, at this time: the catch lies in the queue. Tells the number of this poll.
     pub fn polled(&self, now: Instant) -> u64 {
-        let hands = self.hands;
-        hands.polled.store(now.saturating_duration_since(hands.beginning).as_nanos() as u64, Ordering::Relaxed);
-        hands.draws_at_poll.store(hands.draws.load(Ordering::Relaxed), Ordering::Relaxed);
-        hands.polls.fetch_add(1, Ordering::Relaxed) + 1
+        let scheduler = self.scheduler;
+        scheduler.polled.store(now.saturating_duration_since(scheduler.beginning).as_nanos() as u64, Ordering::Relaxed);
+        scheduler.draws_at_poll.store(scheduler.draws.load(Ordering::Relaxed), Ordering::Relaxed);
+        scheduler.polls.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The poller itself.
     pub fn poller(&mut self) -> &mut P {
-        self.poller.as_mut().expect("held until dropped")
+        self.poller.as_mut().expect("guard until dropped")
     }
 }
 
-impl<C, P, B: Bell> Drop for Held<'_, C, P, B> {
+impl<C, P, B: PollWaker> Drop for PollerGuard<'_, C, P, B> {
     fn drop(&mut self) {
-        // Under the lock: a word given later could outlive the poller's next departure, and sleepers would find no rest.
-        let mut rack = lock(&self.hands.rack);
-        *rack = self.poller.take();
-        self.hands.racked.store(true, Ordering::SeqCst);
+        // Under the lock: a word given later could outlive the poller's next departure, and idle would find no rest.
+        let mut poller = lock(&self.scheduler.poller);
+        *poller = self.poller.take();
+        self.scheduler.poller_free.store(true, Ordering::SeqCst);
     }
 }
 

@@ -1,5 +1,5 @@
 //! How long turns take, and what that says about waking.
-//! Fed by `workers` with each turn; asked by [`Hands`](super::Hands) whenever somebody might be woken.
+//! Fed by `workers` with each turn; asked by [`Scheduler`](super::Scheduler) whenever somebody might be woken.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::super::sync::{AtomicU64, AtomicUsize, Ordering};
 
 /// How long turns take, and what that says about waking: one number decides every wake.
 #[derive(Default)]
-pub struct Pace {
+pub struct Load {
     mean: AtomicU64,    // of a turn, in ns, moving by 1/64
     blocked: AtomicU64, // of the part of a turn spent off the processor, likewise
     long: AtomicUsize,  // handlers that had run for over 1 ms at the last tick
@@ -23,10 +23,10 @@ const MEASURED_OVER: Duration = Duration::from_micros(20);
 /// A handler that runs longer is waiting for something, or has much to compute.
 pub const LONG: Duration = Duration::from_millis(1);
 
-impl Pace {
+impl Load {
     /// A turn took so long; `blocked`: how much of it was not spent on the processor, where that was measured.
     pub fn turn_took(&self, wall: Duration, blocked: Option<Duration>) {
-        // On a busy machine one turn in a hundred is pre-empted for milliseconds, and would pass for many: the mean
+        // On a busy machine one turn in a hundred is pre-empted for milliseconds, and would permit_held for many: the mean
         // follows what is new by leaps of bounded width, and is there within a hundred turns if it lasts.
         let leap = Duration::from_nanos(self.mean.load(Ordering::Relaxed).saturating_mul(LEAP)).max(FIRST_LEAP);
         approach(&self.mean, wall.min(leap));

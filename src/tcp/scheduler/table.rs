@@ -10,24 +10,24 @@ use std::time::{Duration, Instant};
 
 /// What the poller saw of a connection, or what a connection waits for. A hint: it causes a read, never a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mark {
+pub struct Readiness {
     pub readable: bool,
     pub writable: bool,
     /// The end of the stream is there behind the bytes.
     pub closed: bool,
 }
 
-impl Mark {
-    pub const NONE: Mark = Mark { readable: false, writable: false, closed: false };
+impl Readiness {
+    pub const NONE: Readiness = Readiness { readable: false, writable: false, closed: false };
 
-    pub fn merge(&mut self, other: Mark) {
+    pub fn merge(&mut self, other: Readiness) {
         self.readable |= other.readable;
         self.writable |= other.writable;
         self.closed |= other.closed;
     }
 
-    fn answers(self, wish: Mark) -> bool {
-        self.readable && wish.readable || self.writable && wish.writable
+    fn answers(self, wait: Readiness) -> bool {
+        self.readable && wait.readable || self.writable && wait.writable
     }
 }
 
@@ -50,32 +50,32 @@ impl Token {
 
 /// What a parked connection waits for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish {
+pub struct Wait {
     /// The events it wants to be woken by.
-    pub mark: Mark,
+    pub readiness: Readiness,
     /// Until when.
     pub deadline: Option<Instant>,
     /// Nothing is under way, since then: the oldest of these are let go when room is short.
-    pub resting: Option<Instant>,
-    /// It has been told that the server stops; who has not is not parked again after the sweep.
-    pub told: bool,
+    pub idle_since: Option<Instant>,
+    /// It has been shutdown_seen that the server stops; who has not is not parked again after the sweep.
+    pub shutdown_seen: bool,
 }
 
-/// What became of a wish to park.
+/// What became of a wait to park.
 pub enum Parked<C> {
     /// It sits; `ring`: its deadline is earlier than the one the poller waits for.
     Sits { ring: bool },
     /// Something came meanwhile: go on with it.
-    GoOn(C, Mark),
+    GoOn(C, Readiness),
 }
 
-struct Seat<C> {
+struct Entry<C> {
     generation: u32,
-    note: Mark,
-    wish: Mark,
+    note: Readiness,
+    wait: Readiness,
     place: Place<C>,
     deadline: Option<Instant>,
-    resting: Option<Instant>,
+    idle_since: Option<Instant>,
     hint: Option<u64>, // the bucket of the one live hint
 }
 
@@ -85,11 +85,11 @@ enum Place<C> {
     Parked(C), // the connection is here
 }
 
-/// All seats. One lock around it; nothing that blocks happens under that lock.
-pub struct Seats<C> {
-    seats: Vec<Seat<C>>,
+/// All table. One lock around it; nothing that blocks happens under that lock.
+pub struct ConnectionTable<C> {
+    table: Vec<Entry<C>>,
     empty: Vec<u32>,
-    hints: BTreeMap<u64, Vec<u32>>, // of seats, whoever sits there by then
+    hints: BTreeMap<u64, Vec<u32>>, // of table, whoever sits there by then
     beginning: Instant,
     parked: usize,
     swept: bool,
@@ -98,10 +98,10 @@ pub struct Seats<C> {
 
 const BUCKET: Duration = Duration::from_millis(16);
 
-impl<C> Seats<C> {
-    pub fn new(beginning: Instant) -> Seats<C> {
-        Seats {
-            seats: Vec::new(),
+impl<C> ConnectionTable<C> {
+    pub fn new(beginning: Instant) -> ConnectionTable<C> {
+        ConnectionTable {
+            table: Vec::new(),
             empty: Vec::new(),
             hints: BTreeMap::new(),
             beginning,
@@ -111,36 +111,36 @@ impl<C> Seats<C> {
         }
     }
 
-    /// A seat for a newcomer, whose connection is away, in the hands of who asks.
+    /// A seat for a newcomer, whose connection is away, in the scheduler of who asks.
     pub fn take(&mut self) -> Token {
         let index = self.empty.pop().unwrap_or_else(|| {
-            self.seats.push(Seat {
+            self.table.push(Entry {
                 generation: 0,
-                note: Mark::NONE,
-                wish: Mark::NONE,
+                note: Readiness::NONE,
+                wait: Readiness::NONE,
                 place: Place::Empty,
                 deadline: None,
-                resting: None,
+                idle_since: None,
                 hint: None,
             });
-            self.seats.len() as u32 - 1
+            self.table.len() as u32 - 1
         });
-        let seat = &mut self.seats[index as usize];
+        let seat = &mut self.table[index as usize];
         seat.place = Place::Away;
         Token { index, generation: seat.generation }
     }
 
     /// Give the seat back: its connection is gone.
     pub fn leave(&mut self, token: Token) {
-        let Some(seat) = self.seats.get_mut(token.index as usize) else { return };
+        let Some(seat) = self.table.get_mut(token.index as usize) else { return };
         if seat.generation != token.generation {
             return;
         }
-        // Wrapping at 31 bits keeps the token of the listener and of the bell free (see `waiting_room`).
+        // Wrapping at 31 bits keeps the token of the listener and of the waker free (see `poller`).
         seat.generation = (seat.generation + 1) & 0x7FFF_FFFF;
-        seat.note = Mark::NONE;
+        seat.note = Readiness::NONE;
         seat.deadline = None;
-        seat.resting = None; // the hint stays: it serves whoever comes next
+        seat.idle_since = None; // the hint stays: it serves whoever comes next
         if let Place::Parked(_) = std::mem::replace(&mut seat.place, Place::Empty) {
             self.parked -= 1;
         }
@@ -148,29 +148,29 @@ impl<C> Seats<C> {
     }
 
     /// Sit down and wait, unless something came meanwhile.
-    pub fn park(&mut self, token: Token, connection: C, wish: Wish) -> Parked<C> {
+    pub fn park(&mut self, token: Token, connection: C, wait: Wait) -> Parked<C> {
         let swept = self.swept;
-        let seat = &mut self.seats[token.index as usize];
+        let seat = &mut self.table[token.index as usize];
         debug_assert!(matches!(seat.place, Place::Away) && seat.generation == token.generation);
-        if seat.note.answers(wish.mark) || (swept && !wish.told) {
+        if seat.note.answers(wait.readiness) || (swept && !wait.shutdown_seen) {
             return Parked::GoOn(connection, std::mem::take(&mut seat.note));
         }
         seat.place = Place::Parked(connection);
-        seat.wish = wish.mark;
-        seat.deadline = wish.deadline;
-        seat.resting = wish.resting;
+        seat.wait = wait.readiness;
+        seat.deadline = wait.deadline;
+        seat.idle_since = wait.idle_since;
         self.parked += 1;
         Parked::Sits { ring: self.hint_at(token.index) }
     }
 
     /// An event came: if its connection waits for that here, it is yours; else the event is noted.
-    pub fn event(&mut self, token: Token, mark: Mark) -> Option<(C, Mark)> {
-        let seat = self.seats.get_mut(token.index as usize)?;
+    pub fn event(&mut self, token: Token, readiness: Readiness) -> Option<(C, Readiness)> {
+        let seat = self.table.get_mut(token.index as usize)?;
         if seat.generation != token.generation {
             return None;
         }
-        seat.note.merge(mark);
-        if !seat.note.answers(seat.wish) {
+        seat.note.merge(readiness);
+        if !seat.note.answers(seat.wait) {
             return None;
         }
         self.lift(token.index)
@@ -184,8 +184,8 @@ impl<C> Seats<C> {
             if *entry.key() >= due {
                 break;
             }
-            let (bucket, seats) = entry.remove_entry();
-            for index in seats {
+            let (bucket, table) = entry.remove_entry();
+            for index in table {
                 self.look_at_hint(index, bucket, now, &mut late);
             }
         }
@@ -193,7 +193,7 @@ impl<C> Seats<C> {
     }
 
     fn look_at_hint(&mut self, index: u32, bucket: u64, now: Instant, late: &mut Vec<C>) {
-        let seat = &mut self.seats[index as usize];
+        let seat = &mut self.table[index as usize];
         if seat.hint != Some(bucket) {
             return; // not the live one
         }
@@ -209,22 +209,22 @@ impl<C> Seats<C> {
         }
     }
 
-    /// Up to `count` of those who rest, the longest resting first.
-    pub fn let_go(&mut self, count: usize) -> Vec<C> {
-        let mut resting: Vec<(Instant, u32)> = (0..)
-            .zip(&self.seats)
+    /// Up to `count` of those who rest, the longest idle_since first.
+    pub fn evict(&mut self, count: usize) -> Vec<C> {
+        let mut idle_since: Vec<(Instant, u32)> = (0..)
+            .zip(&self.table)
             .filter(|(_, seat)| matches!(seat.place, Place::Parked(_)))
-            .filter_map(|(index, seat)| Some((seat.resting?, index)))
+            .filter_map(|(index, seat)| Some((seat.idle_since?, index)))
             .collect();
-        if resting.len() > count {
-            resting.select_nth_unstable(count);
-            resting.truncate(count);
+        if idle_since.len() > count {
+            idle_since.select_nth_unstable(count);
+            idle_since.truncate(count);
         }
-        resting.sort_unstable();
-        resting.into_iter().filter_map(|(_, index)| self.lift(index)).map(|(connection, _)| connection).collect()
+        idle_since.sort_unstable();
+        idle_since.into_iter().filter_map(|(_, index)| self.lift(index)).map(|(connection, _)| connection).collect()
     }
 
-    /// Everybody who is parked. From now on nobody parks who has not been told of the stop.
+    /// Everybody who is parked. From now on nobody parks who has not been shutdown_seen of the stop.
     pub fn sweep(&mut self) -> Vec<C> {
         self.swept = true;
         self.empty_out()
@@ -232,7 +232,7 @@ impl<C> Seats<C> {
 
     /// Everybody who is parked.
     pub fn empty_out(&mut self) -> Vec<C> {
-        (0..self.seats.len() as u32).filter_map(|index| self.lift(index)).map(|(connection, _)| connection).collect()
+        (0..self.table.len() as u32).filter_map(|index| self.lift(index)).map(|(connection, _)| connection).collect()
     }
 
     /// Until when the poller may wait. It is remembered, so that who parks with an earlier deadline rings.
@@ -251,11 +251,11 @@ impl<C> Seats<C> {
         self.parked
     }
 
-    fn lift(&mut self, index: u32) -> Option<(C, Mark)> {
-        let seat = &mut self.seats[index as usize];
+    fn lift(&mut self, index: u32) -> Option<(C, Readiness)> {
+        let seat = &mut self.table[index as usize];
         match std::mem::replace(&mut seat.place, Place::Away) {
             Place::Parked(connection) => {
-                seat.wish = Mark::NONE;
+                seat.wait = Readiness::NONE;
                 self.parked -= 1;
                 Some((connection, std::mem::take(&mut seat.note)))
             }
@@ -268,13 +268,13 @@ impl<C> Seats<C> {
 
     /// Lay a hint for this seat's deadline, unless a live one comes first; tells whether the poller waits too long.
     fn hint_at(&mut self, index: u32) -> bool {
-        let seat = &self.seats[index as usize];
+        let seat = &self.table[index as usize];
         let Some(deadline) = seat.deadline else { return false };
         let bucket = self.bucket(deadline);
         if seat.hint.is_some_and(|hint| hint <= bucket) {
             return false;
         }
-        self.seats[index as usize].hint = Some(bucket);
+        self.table[index as usize].hint = Some(bucket);
         self.hints.entry(bucket).or_default().push(index);
         self.waited_for.is_some_and(|waited_for| bucket < waited_for)
     }
@@ -292,15 +292,15 @@ mod tests {
     #[test]
     fn hints_do_not_pile_up() {
         let now = Instant::now();
-        let mut seats = Seats::new(now);
+        let mut table = ConnectionTable::new(now);
         for second in 0..10_000 {
-            let token = seats.take();
+            let token = table.take();
             let deadline = Some(now + Duration::from_secs(86_400 + second));
-            let wish = Wish { mark: Mark::NONE, deadline, resting: None, told: false };
-            assert!(matches!(seats.park(token, (), wish), Parked::Sits { .. }));
-            seats.leave(token);
+            let wait = Wait { readiness: Readiness::NONE, deadline, idle_since: None, shutdown_seen: false };
+            assert!(matches!(table.park(token, (), wait), Parked::Sits { .. }));
+            table.leave(token);
         }
-        let hints: usize = seats.hints.values().map(Vec::len).sum();
+        let hints: usize = table.hints.values().map(Vec::len).sum();
         assert_eq!(hints, 1, "hints after 10,000 guests in one seat");
     }
 }

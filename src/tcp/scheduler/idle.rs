@@ -1,22 +1,22 @@
 //! Workers with nothing to do: who sleeps, who is woken, and who stands by.
-//! A part of [`Hands`]; a wake is what costs (3 to 8 µs each), so there is one at a time, and only for need.
+//! A part of [`Scheduler`]; a wake is what costs (3 to 8 µs each), so there is one at a time, and only for need.
 
 use std::time::{Duration, Instant};
 
 use super::super::sync::{AtomicBool, Mutex, Ordering, Thread, fence, park, park_timeout};
-use super::pace::LONG;
-use super::{Bell, Hands, Worker, lock};
+use super::load::LONG;
+use super::{PollWaker, Scheduler, Worker, lock};
 
 /// Who sleeps.
 #[derive(Default)]
-pub struct Sleepers {
+pub struct IdleWorkers {
     asleep: Vec<usize>, // the latest to lie down is the first to be woken: its caches are warm
-    standby: Option<usize>,
+    watchdog: Option<usize>,
 }
 
 /// Where a worker sleeps.
 #[derive(Default)]
-pub struct Berth {
+pub struct Parker {
     pub thread: Mutex<Option<Thread>>,
     pub woken: AtomicBool,
 }
@@ -24,7 +24,7 @@ pub struct Berth {
 const TICK: Duration = Duration::from_millis(1);
 const QUIET_TICKS: u32 = 4;
 
-impl<C, P, B: Bell> Hands<C, P, B> {
+impl<C, P, B: PollWaker> Scheduler<C, P, B> {
     /// Wake somebody if what waits in the queue is worth it.
     pub fn wake_for_need(&self) {
         if !self.queue.is_empty() && self.needs_a_hand(self.queue.len()) {
@@ -34,66 +34,66 @@ impl<C, P, B: Bell> Hands<C, P, B> {
 
     pub(super) fn needs_a_hand(&self, waiting: usize) -> bool {
         // Handlers that burn CPU gain nothing from more threads than cores; then only the tick wakes.
-        self.pace.is_worth_a_wake(waiting)
-            && (self.awake.load(Ordering::Relaxed) < self.cores + self.pace.running_long() || self.pace.blocks())
+        self.load.is_worth_a_wake(waiting)
+            && (self.awake.load(Ordering::Relaxed) < self.cores + self.load.running_long() || self.load.blocks())
     }
 
-    /// Wake one sleeper, or else whoever waits in the poll. One at a time.
+    /// Wake one worker, or else whoever waits in the poll. One at a time.
     pub(super) fn wake_one(&self) {
         if self.searching.swap(true, Ordering::SeqCst) {
             return;
         }
-        match self.next_sleeper() {
-            Some(sleeper) => self.wake(sleeper),
+        match self.next_idle() {
+            Some(worker) => self.wake(worker),
             None => {
                 self.searching.store(false, Ordering::SeqCst);
-                self.ring_if_polling();
+                self.wake_poller();
             }
         }
     }
 
-    /// The sleeper to be woken first, off the list; the standby last.
-    pub(super) fn next_sleeper(&self) -> Option<usize> {
-        let mut sleepers = lock(&self.sleepers);
-        sleepers.asleep.pop().or_else(|| {
+    /// The worker to be woken first, off the list; the watchdog last.
+    pub(super) fn next_idle(&self) -> Option<usize> {
+        let mut idle = lock(&self.idle);
+        idle.asleep.pop().or_else(|| {
             self.ticking.store(false, Ordering::SeqCst);
-            sleepers.standby.take()
+            idle.watchdog.take()
         })
     }
 
-    pub(super) fn wake(&self, sleeper: usize) {
-        let berth = &self.berths[sleeper];
-        berth.woken.store(true, Ordering::SeqCst);
-        if let Some(thread) = &*lock(&berth.thread) {
+    pub(super) fn wake(&self, worker: usize) {
+        let parker = &self.parkers[worker];
+        parker.woken.store(true, Ordering::SeqCst);
+        if let Some(thread) = &*lock(&parker.thread) {
             thread.unpark();
         }
     }
 
-    /// Something waits for a worker: what a sleeper looks at once more after it said that it sleeps.
+    /// Something waits for a worker: what a worker looks at once more after it said that it sleeps.
     fn something_waits(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.racked.load(Ordering::SeqCst) || !self.queue.is_empty() || self.is_over()
+        self.poller_free.load(Ordering::SeqCst) || !self.queue.is_empty() || self.is_over()
     }
 
     pub(super) fn sleep(&self, worker: &mut Worker) {
         if std::mem::take(&mut worker.woken) {
             self.searching.store(false, Ordering::SeqCst);
         }
-        self.berths[worker.me].woken.store(false, Ordering::SeqCst);
+        self.parkers[worker.me].woken.store(false, Ordering::SeqCst);
         let ticks = {
-            let mut sleepers = lock(&self.sleepers);
-            let ticks = !worker.rested && sleepers.standby.is_none();
+            let mut idle = lock(&self.idle);
+            let ticks = !worker.rested && idle.watchdog.is_none();
             if ticks {
-                sleepers.standby = Some(worker.me);
+                idle.watchdog = Some(worker.me);
                 self.ticking.store(true, Ordering::SeqCst);
             } else {
-                sleepers.asleep.push(worker.me);
+                idle.asleep.push(worker.me);
             }
             ticks
         };
         self.awake.fetch_sub(1, Ordering::SeqCst);
         if ticks && !self.something_waits() {
-            self.stand_by(worker);
+            self.watch(worker);
         } else if !self.something_waits() {
             self.lie_until_woken(worker.me);
         }
@@ -102,24 +102,24 @@ impl<C, P, B: Bell> Hands<C, P, B> {
     }
 
     fn lie_until_woken(&self, me: usize) {
-        while !self.berths[me].woken.load(Ordering::SeqCst) {
+        while !self.parkers[me].woken.load(Ordering::SeqCst) {
             park();
         }
     }
 
     /// Sleep by the tick, and go to work where the poller has lain, or the queue has stood, since the last one:
     /// then a handler is blocking. After some quiet ticks: sleep soundly.
-    fn stand_by(&self, worker: &mut Worker) {
+    fn watch(&self, worker: &mut Worker) {
         let mut seen = self.progress();
         let mut quiet = 0;
         while quiet < QUIET_TICKS {
             park_timeout(TICK);
-            if self.berths[worker.me].woken.load(Ordering::SeqCst) {
+            if self.parkers[worker.me].woken.load(Ordering::SeqCst) {
                 return;
             }
-            self.pace.count_long(lock(&self.slots).longer_than(LONG, Instant::now()));
+            self.load.count_long(lock(&self.permits).longer_than(LONG, Instant::now()));
             let progress = self.progress();
-            let poller_lay = self.racked.load(Ordering::SeqCst) && progress.0 == seen.0;
+            let poller_lay = self.poller_free.load(Ordering::SeqCst) && progress.0 == seen.0;
             let queue_stood = !self.queue.is_empty() && progress.1 == seen.1;
             if poller_lay || queue_stood || self.is_over() {
                 return;
@@ -129,13 +129,13 @@ impl<C, P, B: Bell> Hands<C, P, B> {
         }
         worker.rested = true;
         {
-            let mut sleepers = lock(&self.sleepers);
-            if sleepers.standby != Some(worker.me) {
+            let mut idle = lock(&self.idle);
+            if idle.watchdog != Some(worker.me) {
                 return; // woken this moment
             }
-            sleepers.standby = None;
+            idle.watchdog = None;
             self.ticking.store(false, Ordering::SeqCst);
-            sleepers.asleep.push(worker.me);
+            idle.asleep.push(worker.me);
         }
         if !self.something_waits() {
             self.lie_until_woken(worker.me);
@@ -144,12 +144,12 @@ impl<C, P, B: Bell> Hands<C, P, B> {
 
     /// Strike oneself off the list; whoever is no longer on it was woken, and searches.
     fn get_up(&self, worker: &mut Worker) {
-        let mut sleepers = lock(&self.sleepers);
-        if sleepers.standby == Some(worker.me) {
-            sleepers.standby = None;
+        let mut idle = lock(&self.idle);
+        if idle.watchdog == Some(worker.me) {
+            idle.watchdog = None;
             self.ticking.store(false, Ordering::SeqCst);
-        } else if let Some(at) = sleepers.asleep.iter().position(|sleeper| *sleeper == worker.me) {
-            sleepers.asleep.remove(at);
+        } else if let Some(at) = idle.asleep.iter().position(|idle| *idle == worker.me) {
+            idle.asleep.remove(at);
         } else {
             worker.woken = true;
             worker.rested = false;

@@ -1,34 +1,34 @@
-//! Slots, and the line for them: at most so many turns at once may block.
-//! Who frees a slot takes the head of the line as its own next turn; a newcomer gets one only if the line is empty.
+//! Permits, and the line for them: at most so many turns at once may block.
+//! Who frees a permit takes the head of the line as its own next turn; a newcomer gets one only if the line is empty.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What became of a wish for a slot.
-pub enum Entry<C> {
+/// What became of a wait for a permit.
+pub enum Admission<C> {
     /// Here is one; give it back.
-    Slot(usize, C),
+    Granted(usize, C),
     /// Stands in line; somebody else will go on with it.
-    InLine,
+    Queued,
     /// The line is full.
     Full(C),
 }
 
-/// All slots and the line. One lock around it.
-pub struct Slots<C> {
+/// All permits and the line. One lock around it.
+pub struct Permits<C> {
     free: Vec<usize>,
-    since: Vec<Option<Instant>>, // what runs in each slot, since when
+    since: Vec<Option<Instant>>, // what runs in each permit, since when
     line: VecDeque<(C, Instant)>,
     places: usize,
     patience: Option<Duration>,
     refused: u64,
 }
 
-impl<C> Slots<C> {
-    pub fn new(slots: usize, places: usize, patience: Option<Duration>) -> Slots<C> {
-        Slots {
-            free: (0..slots).rev().collect(),
-            since: vec![None; slots],
+impl<C> Permits<C> {
+    pub fn new(permits: usize, places: usize, patience: Option<Duration>) -> Permits<C> {
+        Permits {
+            free: (0..permits).rev().collect(),
+            since: vec![None; permits],
             line: VecDeque::new(),
             places,
             patience,
@@ -37,44 +37,44 @@ impl<C> Slots<C> {
     }
 
     /// Enter, or stand in line.
-    pub fn enter(&mut self, connection: C, now: Instant) -> Entry<C> {
-        // A slot is free only while nobody stands in line: see `give_back`.
-        if let Some(slot) = self.free.pop() {
-            self.since[slot] = Some(now);
-            Entry::Slot(slot, connection)
+    pub fn enter(&mut self, connection: C, now: Instant) -> Admission<C> {
+        // A permit is free only while nobody stands in line: see `give_back`.
+        if let Some(permit) = self.free.pop() {
+            self.since[permit] = Some(now);
+            Admission::Granted(permit, connection)
         } else if self.line.len() < self.places {
             self.line.push_back((connection, now));
-            Entry::InLine
+            Admission::Queued
         } else {
             self.refused += 1;
-            Entry::Full(connection)
+            Admission::Full(connection)
         }
     }
 
-    /// Enter, if there is a free slot.
+    /// Enter, if there is a free permit.
     pub fn try_enter(&mut self, now: Instant) -> Option<usize> {
-        let slot = self.free.pop()?;
-        self.since[slot] = Some(now);
-        Some(slot)
+        let permit = self.free.pop()?;
+        self.since[permit] = Some(now);
+        Some(permit)
     }
 
-    /// A turn in this slot is over: the head of the line has it now and is yours to serve, or it is free.
-    pub fn give_back(&mut self, slot: usize, now: Instant) -> Option<C> {
+    /// A turn in this permit is over: the head of the line has it now and is yours to serve, or it is free.
+    pub fn give_back(&mut self, permit: usize, now: Instant) -> Option<C> {
         match self.line.pop_front() {
             Some((connection, _)) => {
-                self.since[slot] = Some(now);
+                self.since[permit] = Some(now);
                 Some(connection)
             }
             None => {
-                self.since[slot] = None;
-                self.free.push(slot);
+                self.since[permit] = None;
+                self.free.push(permit);
                 None
             }
         }
     }
 
     /// Somebody stands in line.
-    pub fn has_line(&self) -> bool {
+    pub fn has_waiters(&self) -> bool {
         !self.line.is_empty()
     }
 
@@ -99,7 +99,7 @@ impl<C> Slots<C> {
     }
 
     /// How many stand in line.
-    pub fn in_line(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.line.len()
     }
 
@@ -108,7 +108,7 @@ impl<C> Slots<C> {
         self.refused
     }
 
-    /// How many slots are taken.
+    /// How many permits are taken.
     pub fn taken(&self) -> usize {
         self.since.len() - self.free.len()
     }

@@ -15,7 +15,7 @@ pub trait Protocol: Send + Sync + 'static {
     /// Called once for each accepted client, on a worker, before a byte is read.
     /// `None` turns the client away: it sees the end of the stream (Python's `verify_request`).
     ///
-    /// It runs without a slot, so it must not block.
+    /// It runs without a permit, so it must not block.
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
 }
 
@@ -26,8 +26,8 @@ pub trait Conversation: Send {
     /// Take what `turn.input` holds, lay answers into `turn.output`, say what comes next.
     ///
     /// The first turn comes right after the client was accepted, maybe without a byte: a server may speak first.
-    /// After [`Next::Read`] and [`Next::Rest`] the next turn comes with new bytes or with the end of the stream;
-    /// after [`Next::Handle`] in a slot, where it may block; anywhere else it must not block.
+    /// After [`Next::Read`] and [`Next::Idle`] the next turn comes with new bytes or with the end of the stream;
+    /// after [`Next::Handle`] in a permit, where it may block; anywhere else it must not block.
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next;
 
     /// Something other than bytes happened. It must not block.
@@ -55,13 +55,13 @@ pub struct Turn<'a> {
     /// The number of the poll that brought these bytes: what was looked up on disk since that poll
     /// is as fresh as a look now. `None`: the bytes are older or younger than any poll; ask the disk.
     pub poll: Option<u64>,
-    pub(super) server: Option<&'a dyn MayStop>,
+    pub(super) server: Option<&'a dyn ServerState>,
     pub(super) stopping: bool,
 }
 
 /// The server, as far as a conversation may know of it.
-pub trait MayStop {
-    fn is_stopping(&self) -> bool;
+pub trait ServerState {
+    fn is_shutting_down(&self) -> bool;
 }
 
 impl<'a> Turn<'a> {
@@ -72,22 +72,22 @@ impl<'a> Turn<'a> {
     }
 
     /// The same turn in a server that is stopping, for tests.
-    pub fn while_stopping(mut self) -> Turn<'a> {
+    pub fn while_shutting_down(mut self) -> Turn<'a> {
         self.stopping = true;
         self
     }
 
     /// Whether the server is stopping, at this moment: say so in the answer, and close.
     /// After a handler that took its time it may be so although it was not before.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping || self.server.is_some_and(MayStop::is_stopping)
+    pub fn is_shutting_down(&self) -> bool {
+        self.stopping || self.server.is_some_and(ServerState::is_shutting_down)
     }
 }
 
 /// What the bytes being waited for are to a conversation: an opaque number of its own choosing.
 ///
 /// The clock of a stage starts when the stage is first named and no byte renews it: dripping wins nothing.
-/// Named again after [`Next::Handle`] or [`Next::Again`] it is still the same stage; only [`Next::Rest`], another
+/// Named again after [`Next::Handle`] or [`Next::Again`] it is still the same stage; only [`Next::Idle`], another
 /// stage, and its own lateness end it. So give each message that has a limit a number of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stage(pub u32);
@@ -107,11 +107,11 @@ pub enum Next {
     },
     /// Nothing is under way. Resting clients are the first to be let go and are ended at once by a stop.
     /// Past the limit (`None`: no limit) the connection is closed without a word.
-    Rest {
+    Idle {
         /// How long the client may stay silent.
         within: Option<Duration>,
     },
-    /// The next turn may block: it comes in a slot.
+    /// The next turn may block: it comes in a permit.
     Handle,
     /// Ask again once the output is written.
     Again,
@@ -129,11 +129,11 @@ pub enum Next {
 pub enum Event {
     /// The bytes of this stage did not come in time.
     Late(Stage),
-    /// No slot was free for a turn asked for by [`Next::Handle`]: the line is full, or stood too long.
+    /// No permit was free for a turn asked for by [`Next::Handle`]: the line is full, or stood too long.
     /// Asking for one again is a [`Next::Close`].
-    NoSlot,
+    NoPermit,
     /// The server stops while bytes are awaited ([`Next::Read`]): go on with what was begun, or close.
-    Stopping,
+    ShuttingDown,
     /// The client took nothing for too long, or is gone. What is said after this is not sent.
     SendFailed,
 }

@@ -1,12 +1,14 @@
-//! The stair between the floors: what the engine asks of a protocol, and what a protocol may answer.
+//! The protocol interface: what the engine asks of a protocol, and what a protocol may answer.
 //! Called by `connection`, once a turn; implemented by `http` and by any raw protocol.
 //! It knows nothing of HTTP, and a conversation never sees a socket, a thread or a lock.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::client::Client;
 use super::input::Input;
 use super::output::Output;
+use super::scheduler::{Link, Waker};
 
 /// What a server serves: it meets each client and says how to talk with it.
 ///
@@ -15,7 +17,7 @@ pub trait Protocol: Send + Sync + 'static {
     /// Called once for each accepted client, on a worker, before a byte is read.
     /// `None` turns the client away: it sees the end of the stream (Python's `verify_request`).
     ///
-    /// It runs without a permit, so it must not block.
+    /// It runs with a permit for short work: while it blocks it holds up nobody but clients that need one, too.
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
 }
 
@@ -27,15 +29,21 @@ pub trait Conversation: Send {
     ///
     /// The first turn comes right after the client was accepted, maybe without a byte: a server may speak first.
     /// After [`Next::Read`] and [`Next::Idle`] the next turn comes with new bytes or with the end of the stream;
-    /// after [`Next::Handle`] in a permit, where it may block; anywhere else it must not block.
+    /// after [`Next::Handle`] with a permit, where it may block; anywhere else it must not block.
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next;
 
-    /// Something other than bytes happened. It must not block.
+    /// Something other than bytes happened. It should be brief: it runs with a permit for short work.
     ///
     /// By default the connection is closed after what is owed.
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
         let _ = (what, turn);
         Next::Close
+    }
+
+    /// Whether dropping this conversation, as it is now, may block (it waits for a child process, it closes a large
+    /// file): then a permit is waited for first. By default it may.
+    fn drop_may_block(&self) -> bool {
+        true
     }
 }
 
@@ -52,11 +60,12 @@ pub struct Turn<'a> {
     pub now: Instant,
     /// The same moment by the wall clock, for `Date`.
     pub wall: SystemTime,
-    /// The number of the poll that brought these bytes: what was looked up on disk since that poll
-    /// is as fresh as a look now. `None`: the bytes are older or younger than any poll; ask the disk.
-    pub poll: Option<u64>,
+    /// When the poll that brought these bytes returned: they had arrived by then, so what was looked up on disk since is
+    /// as fresh as a look now. `None`: the bytes may be younger than any poll; ask the disk.
+    pub polled: Option<Instant>,
+    pub(super) link: Option<&'a Arc<Link>>,
     pub(super) server: Option<&'a dyn ServerState>,
-    pub(super) stopping: bool,
+    pub(super) shutting_down: bool,
 }
 
 /// The server, as far as a conversation may know of it.
@@ -68,19 +77,25 @@ impl<'a> Turn<'a> {
     /// A turn of one's own, for testing a conversation without a server.
     pub fn new(input: &'a mut Input, output: &'a mut Output, client: &'a Client) -> Turn<'a> {
         let (now, wall) = (Instant::now(), SystemTime::now());
-        Turn { input, output, client, now, wall, poll: None, server: None, stopping: false }
+        Turn { input, output, client, now, wall, polled: None, link: None, server: None, shutting_down: false }
     }
 
-    /// The same turn in a server that is stopping, for tests.
+    /// The same turn in a server that is shutting down, for tests.
     pub fn while_shutting_down(mut self) -> Turn<'a> {
-        self.stopping = true;
+        self.shutting_down = true;
         self
     }
 
-    /// Whether the server is stopping, at this moment: say so in the answer, and close.
-    /// After a handler that took its time it may be so although it was not before.
+    /// Whether the server is shutting down, or this connection is to give way to another: say so in the answer, and
+    /// close. After a handler that took its time it may be so although it was not before.
     pub fn is_shutting_down(&self) -> bool {
-        self.stopping || self.server.is_some_and(ServerState::is_shutting_down)
+        self.shutting_down || self.server.is_some_and(ServerState::is_shutting_down)
+    }
+
+    /// Something that calls this connection from any thread: its conversation is then told [`Event::Called`].
+    /// (In a turn of one's own, made by [`Turn::new`], it calls nobody.)
+    pub fn waker(&self) -> Waker {
+        Waker::new(self.link.cloned().unwrap_or_else(Link::alone))
     }
 }
 
@@ -97,21 +112,25 @@ pub struct Stage(pub u32);
 #[non_exhaustive]
 #[must_use = "is heard only if it is returned"]
 pub enum Next {
-    /// More bytes are wanted (who wants more with 64 KiB unused is reset: refuse before), within so long of this stage's beginning (`None`: no limit);
-    /// else [`Event::Late`]. After the end of the stream it means [`Next::Close`].
+    /// More bytes are wanted, within so long of this stage's beginning (`None`: no limit); else [`Event::Late`].
+    /// A conversation that wants more with 64 KiB unused is reset: refuse before. After the end of the stream it means
+    /// [`Next::Close`].
     Read {
         /// What the bytes are for.
         stage: Stage,
         /// How long the whole stage may take.
         within: Option<Duration>,
+        /// Whether what was begun means nothing yet (half a head), so that this connection may be evicted for a newcomer
+        /// when room is short and the stage is over a second old. It is then told [`Event::Late`].
+        evictable: bool,
     },
-    /// Nothing is under way. Resting clients are the first to be let go and are ended at once by a stop.
+    /// Nothing is under way. Idle clients are evicted when room is short, and ended at once by a shutdown.
     /// Past the limit (`None`: no limit) the connection is closed without a word.
     Idle {
         /// How long the client may stay silent.
         within: Option<Duration>,
     },
-    /// The next turn may block: it comes in a permit.
+    /// The next turn may block: it comes with a permit.
     Handle,
     /// Ask again once the output is written.
     Again,
@@ -123,16 +142,26 @@ pub enum Next {
     Abort,
 }
 
+impl Next {
+    /// [`Next::Read`] of a message that is under way: its connection is not evicted.
+    pub fn read(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
+        Next::Read { stage, within: within.into(), evictable: false }
+    }
+}
+
 /// What can happen to a conversation besides bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// The bytes of this stage did not come in time.
     Late(Stage),
-    /// No permit was free for a turn asked for by [`Next::Handle`]: the line is full, or stood too long.
+    /// No permit was to be had for a turn asked for by [`Next::Handle`]: the queue is full, or the wait was too long.
     /// Asking for one again is a [`Next::Close`].
     NoPermit,
-    /// The server stops while bytes are awaited ([`Next::Read`]): go on with what was begun, or close.
+    /// Another thread called, by a [`Waker`]. It is told while the conversation waits ([`Next::Read`], [`Next::Idle`]),
+    /// and else as soon as it does, once for all calls so far.
+    Called,
+    /// The server shuts down while bytes are awaited ([`Next::Read`]): go on with what was begun, or close.
     ShuttingDown,
     /// The client took nothing for too long, or is gone. What is said after this is not sent.
     SendFailed,

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use log::debug;
+use log::{debug, error};
 use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol as Transport, SockRef, Socket, Type};
 
@@ -47,31 +47,11 @@ pub struct TcpServer {
     handle: ServerHandle,
 }
 
-/// Stops a server, from any thread, at any time.
-#[derive(Clone)]
-pub struct ServerHandle {
-    shared: Arc<Shared>,
-}
-
-/// What a server and its stoppers have in common. It holds the engine only while it serves: a handler may hold a
-/// handle, and the engine holds the handler.
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    engine: Option<Arc<Engine>>,
-    shutdown_began: Option<Instant>,
-    last: Stats, // the numbers at the end
-}
-
 const BACKLOG: i32 = 1024;
 /// Descriptors that are kept from clients, for files and for the program itself: so many, or an eighth; never over half.
 const KEPT: u64 = 64;
-/// How long workers that have nothing to do any more may take to go home.
-const WAY_HOME: Duration = Duration::from_secs(1);
+/// How long workers that have nothing to do any more may take to end.
+const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
 impl TcpServer {
     /// Listen at an address (port 0: any free port, see [`TcpServer::local_addr`]) for a handler to serve.
@@ -110,7 +90,7 @@ impl TcpServer {
             write_timeout: Some(Duration::from_secs(30)),
             shutdown_timeout: Some(Duration::from_secs(10)),
             max_connections: allowed_connections(),
-            handle: ServerHandle { shared: Arc::default() },
+            handle: ServerHandle::default(),
         })
     }
 
@@ -180,39 +160,53 @@ impl TcpServer {
         self.handle.stats()
     }
 
-    /// Serve until somebody stops it: then requests in hand are finished, for at most the shutdown_timeout, and it returns,
-    /// also where a handler is still inside. A server that was stopped before returns at once.
+    /// Serve until somebody shuts the server down: then requests in hand are finished, within the shutdown timeout, and
+    /// it returns, also where a handler is still running. A server that was shut down before returns at once.
     ///
     /// # Errors
-    /// If threads or the poller can't be had, or if it was called before.
+    /// If threads or the poller can't be had; if it was called before; if accepting has failed for 5 seconds (the
+    /// listener was shut down from elsewhere, a sandbox forbids it): then, too, requests in hand were finished.
     pub fn serve_forever(&self) -> io::Result<()> {
         let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
         let listener = listener.ok_or_else(|| io::Error::other("this server has served before"))?;
-        let (room, waker) = Poller::new(listener)?;
-        let engine = Arc::new(Engine::new(room, waker, self.protocol.clone(), &self.plan())?);
-        let shared = &self.handle.shared;
-        let serving = shared.begin(&engine);
-        let started = self.start_workers(&engine);
-        if started.is_err() {
-            engine.end();
-        }
-        engine.wait_until_empty(|| shared.state().shutdown_began, self.shutdown_timeout);
+        let (poller, waker) = Poller::new(listener)?;
+        let plan = self.plan();
+        let engine = Arc::new(Engine::new(poller, waker, self.protocol.clone(), &plan)?);
+        let serving = self.handle.begin(&engine);
+        let result = self.supervise(&engine, plan.workers());
         engine.end();
-        let cut_off = engine.clear_out();
+        let cut_off = engine.drain();
         if cut_off > 0 {
             debug!("{cut_off} connections were cut off by the end");
         }
-        if !engine.wait_until_left(WAY_HOME) {
-            debug!("some handlers are still inside");
+        if !engine.lifecycle.wait_for_workers(UNTIL_WORKERS_END) {
+            debug!("some handlers are still running");
         }
-        engine.clear_out();
+        engine.drain();
         drop(serving);
-        started
+        result
+    }
+
+    /// Start the workers, replace those that die, and wait for the end.
+    fn supervise(&self, engine: &Arc<Engine>, workers: usize) -> io::Result<()> {
+        for me in 0..workers {
+            start_worker(engine, me, workers)?;
+        }
+        let deadline = || self.handle.shutdown_began()?.checked_add(self.shutdown_timeout?);
+        while let Duty::Replace(dead) =
+            engine.lifecycle.wait(|| engine.scheduler.is_over(), || engine.is_empty(), deadline)
+        {
+            for me in dead {
+                error!("worker {} of {workers} died of a panic and is replaced", me + 1);
+                start_worker(engine, me, workers)?;
+            }
+        }
+        engine.lifecycle.failure().map_or(Ok(()), Err)
     }
 
     fn plan(&self) -> Plan {
         Plan {
-            workers: self.workers,
+            handlers: self.workers,
             cores: num_cpus::get(),
             queue_limit: self.queue_limit,
             queue_timeout: self.queue_timeout,
@@ -220,112 +214,36 @@ impl TcpServer {
             max_connections: self.max_connections,
         }
     }
+}
 
-    fn start_workers(&self, engine: &Arc<Engine>) -> io::Result<()> {
-        let threads = self.workers + 1;
-        for me in 0..threads {
-            let here = AtWork(engine.clone());
-            let started = thread::Builder::new().name(format!("modest-{me}")).spawn(move || {
-                let here = here;
-                workers::work(&here.0, me);
-            });
-            if let Err(err) = started {
-                (me + 1..threads).for_each(|_| engine.left());
-                return Err(err);
-            }
-        }
-        Ok(())
+fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<()> {
+    engine.lifecycle.worker_begins();
+    let at_work = AtWork { engine: engine.clone(), me };
+    let started = thread::Builder::new().name(format!("modest-{me}")).spawn(move || {
+        let at_work = at_work;
+        workers::work(&at_work.engine, at_work.me);
+    });
+    match started {
+        Ok(_) => Ok(()),
+        Err(err) => Err(io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1))),
     }
 }
 
-/// A worker at work; dropped when it goes home, or could not come.
-struct AtWork(Arc<Engine>);
+/// A worker at work; dropped when it ends, or could not be started.
+struct AtWork {
+    engine: Arc<Engine>,
+    me: usize,
+}
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.0.left();
-    }
-}
-
-impl ServerHandle {
-    /// Stop: nobody is let in any more, requests in hand are finished, and `serve_forever` returns.
-    /// It waits for nothing itself, may be called from anywhere, a handler too, and more than once.
-    pub fn shutdown(&self) {
-        if let Some(engine) = self.shared.stop() {
-            engine.stop();
-        }
-    }
-
-    /// Stop without finishing anything.
-    pub fn shutdown_now(&self) {
-        if let Some(engine) = self.shared.stop() {
-            engine.stop();
-            engine.end();
-        }
-    }
-
-    /// Whether a stop has begun.
-    pub fn is_shutting_down(&self) -> bool {
-        self.shared.state().shutdown_began.is_some()
-    }
-
-    /// What the server is doing at this moment; after its end, what it had come to.
-    pub fn stats(&self) -> Stats {
-        let state = self.shared.state();
-        let engine = state.engine.clone();
-        let last = state.last;
-        drop(state);
-        engine.map_or(last, |engine| engine.stats())
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A server begins to serve; one that was stopped before ends at once.
-    fn begin(&self, engine: &Arc<Engine>) -> Serving<'_> {
-        let mut state = self.state();
-        state.engine = Some(engine.clone());
-        let stopped_before = state.shutdown_began.is_some();
-        drop(state);
-        if stopped_before {
-            engine.end();
-        }
-        Serving { shared: self }
-    }
-
-    fn stop(&self) -> Option<Arc<Engine>> {
-        let mut state = self.state();
-        state.shutdown_began.get_or_insert_with(Instant::now);
-        state.engine.clone()
-    }
-}
-
-/// A server serves; dropped when it has ended, however it did.
-struct Serving<'a> {
-    shared: &'a Shared,
-}
-
-impl Drop for Serving<'_> {
-    fn drop(&mut self) {
-        let engine = self.shared.state().engine.take();
-        if let Some(engine) = engine {
-            self.shared.state().last = engine.stats();
-        }
+        self.engine.lifecycle.worker_ended(self.me, thread::panicking());
     }
 }
 
 impl fmt::Debug for TcpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpServer").field("local_addr", &self.local_addr).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for ServerHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerHandle").field("is_shutting_down", &self.is_shutting_down()).finish_non_exhaustive()
     }
 }
 

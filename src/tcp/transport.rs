@@ -15,7 +15,7 @@ use super::output::{First, Output};
 /// A client's stream.
 pub struct Transport {
     stream: TcpStream,
-    wishes_to_write: bool, // the poller has been shutdown_seen once; edges come from then on
+    wants_to_write: bool, // the poller has been shutdown_seen once; edges come from then on
     sent: u64,
     trusted: bool, // it has read much: the kernel may keep more for it
 }
@@ -46,7 +46,7 @@ pub enum Written {
 
 impl Transport {
     pub fn new(stream: TcpStream) -> Transport {
-        Transport { stream, wishes_to_write: false, sent: 0, trusted: false }
+        Transport { stream, wants_to_write: false, sent: 0, trusted: false }
     }
 
     /// Read once.
@@ -122,11 +122,11 @@ impl Transport {
     }
 
     /// Have the poller tell when more can be written.
-    pub fn wish_to_write(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
-        if !self.wishes_to_write {
+    pub fn want_to_write(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
+        if !self.wants_to_write {
             // Registering anew also tells of what became writable just before.
             registry.reregister(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)?;
-            self.wishes_to_write = true;
+            self.wants_to_write = true;
         }
         Ok(())
     }

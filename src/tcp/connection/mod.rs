@@ -1,11 +1,14 @@
 //! One client: write what is owed, ask the conversation, read what it wants; a fair share a turn, never waiting.
 //!
-//! Called by `workers`, a turn at a time; `waiting` is the part of it that has nothing to do just now, or never again;
-//! it uses `transport` for bytes and the stair for meaning.
-//! What becomes of it afterwards is an [`Outcome`]; it parks, queues and enters permits by its worker's scheduler.
+//! Called by `workers`, a turn at a time; `waiting` is the part of it that has nothing to do just now, `closing` the part
+//! that ends it; it uses `transport` for bytes and `protocol` for meaning.
+//! What becomes of it after a turn is an [`Outcome`]: the worker parks it, queues it or asks for its permit.
 
-mod waiting;
+mod closing; // the end: shutdown, lingering, reset
+mod waiting; // parking, its deadlines, the news of a shutdown
 
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use log::{debug, error};
@@ -15,59 +18,58 @@ use super::client::Client;
 use super::input::Input;
 use super::output::Output;
 use super::protocol::{Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
-use super::scheduler::{Readiness, Token, Wait};
+use super::scheduler::{Link, Readiness, Token, Wait, Work};
 use super::transport::{Transport, Written};
+use closing::Lingering;
 
 /// A connection, with all that must be remembered of it between turns. Buffers belong to the worker.
-pub struct Connection<S> {
+pub struct Connection<R> {
     transport: Transport,
     client: Client,
     conversation: Option<Box<dyn Conversation>>,
     next: Next,
     stage: Option<Stage>,
-    since: Instant,                 // the stage's or the rest's beginning
+    since: Instant,                 // the beginning of the stage, or of being idle
     wrote: Option<Instant>,         // when the client last took something of what was owed
     blocked_since: Option<Instant>, // since when it takes nothing
+    polled: Option<Instant>,        // when the poll that brought its bytes returned
     readiness: Readiness,
-    poll: Option<u64>,
-    cause: Option<Cause>,
-    shutdown_seen: ShutdownNotice,
+    causes: Causes,
+    shutdown: ShutdownNotice,
     midway: bool, // it ended while more was awaited of the client
-    lingering: Option<Lingering>,
+    ended: bool,  // the client has sent its last byte
+    lingering: Option<Box<Lingering>>,
     unused: Vec<u8>,
-    ended: bool,
-    owed: Output,
-    registration: S, // given back when the connection is dropped, after the stream above is closed
+    owed: Option<Box<Output>>,
+    registration: R, // dropped last, after the stream above is closed
 }
 
-/// Where a connection sits.
+/// A connection's entry in the table, and whoever counts it.
 pub trait Registered {
-    fn token(&self) -> Token;
+    fn link(&self) -> &Arc<Link>;
 }
 
-/// What else than readiness brought a connection to its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+/// What else than readiness brings a connection to its turn. Several may come before the next one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Causes {
     /// A deadline has passed.
-    Late,
+    pub late: bool,
     /// No permit was to be had.
-    NoPermit,
-    /// It rests, and its descriptor is wanted.
-    Evicted,
+    pub no_permit: bool,
+    /// Room is short: its descriptor is wanted.
+    pub evicted: bool,
+    /// Its client is gone, and the conversation has not been told.
+    pub gone: bool,
+    /// It is over, and waits for a permit to be dropped with.
+    pub dropped: bool,
 }
 
-/// Half-closed, and heard out.
-struct Lingering {
-    since: Instant,
-    heard: Instant, // when its last byte came
-}
-
-/// How far the news of a stop has come.
+/// How far a connection knows of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ShutdownNotice {
-    No,
+    None,
     ReadOnceMore,
-    Yes,
+    Seen,
 }
 
 /// What becomes of a connection after a turn.
@@ -76,31 +78,28 @@ pub enum Outcome {
     Park(Wait),
     /// Its share is used up: others first.
     Requeue,
-    /// It wants a (fresh) permit.
-    AwaitPermit,
+    /// It needs a permit for this work.
+    AwaitPermit(Work),
     /// It is over.
     Closed,
 }
 
-/// The permit a turn is taken in.
+/// The permit a turn runs with, as far as a connection deals with it. Implemented by `workers`.
 pub trait PermitAccess {
-    /// Whether there is one.
-    fn is_held(&self) -> bool;
-    /// Use a permit for one turn of the conversation that may block: the one that is guard, unless it was used so already
-    /// and others stand in line for it, or else a free one. False: stand in line.
-    fn spend(&mut self, now: Instant) -> bool;
-    /// Have a permit for reading a file. False: stand in line.
-    fn take_for_file(&mut self, now: Instant) -> bool;
+    /// Have a permit for this work and say that what follows may block. For a handler a permit that was used for one
+    /// already is given up to those who wait. False: none is to be had, wait for one.
+    fn begin(&mut self, work: Work, now: Instant) -> bool;
 }
 
-/// What a worker lends to a connection for a turn.
+/// The buffers that a worker lends to whichever connection it serves.
+#[derive(Default)]
 pub struct Buffers {
     pub input: Input,
     pub output: Output,
 }
 
-/// What a turn needs to know of the server.
-pub struct EngineContext<'a> {
+/// What all turns of one server have in common.
+pub struct TurnSettings<'a> {
     pub protocol: &'a dyn Protocol,
     pub registry: &'a Registry,
     pub write_timeout: Option<Duration>,
@@ -113,9 +112,9 @@ const QUESTIONS: usize = 64;
 /// With no more than this owed, reading goes on.
 const OWED_WHILE_READING: u64 = 64 * 1024;
 
-impl<S: Registered> Connection<S> {
+impl<R: Registered> Connection<R> {
     /// A connection that was just accepted.
-    pub fn new(transport: Transport, client: Client, registration: S, now: Instant) -> Connection<S> {
+    pub fn new(transport: Transport, client: Client, registration: R, now: Instant) -> Connection<R> {
         Connection {
             transport,
             client,
@@ -125,15 +124,15 @@ impl<S: Registered> Connection<S> {
             since: now,
             wrote: None,
             blocked_since: None,
+            polled: None,
             readiness: Readiness::NONE,
-            poll: None,
-            cause: None,
-            shutdown_seen: ShutdownNotice::No,
+            causes: Causes::default(),
+            shutdown: ShutdownNotice::None,
             midway: false,
+            ended: false,
             lingering: None,
             unused: Vec::new(),
-            ended: false,
-            owed: Output::new(),
+            owed: None,
             registration,
         }
     }
@@ -143,56 +142,44 @@ impl<S: Registered> Connection<S> {
         &self.client
     }
 
-    /// Its registration's number.
+    /// The token of its table entry.
     pub fn token(&self) -> Token {
-        self.registration.token()
+        self.registration.link().token()
     }
 
-    /// The poller, or its registration, saw this.
+    /// The poller saw this, now or while the connection was elsewhere.
     pub fn saw(&mut self, readiness: Readiness) {
         self.readiness.merge(readiness);
     }
 
-    /// These bytes were brought by this poll; `None` where other things have happened since.
-    pub fn brought_by(&mut self, poll: Option<u64>) {
-        self.poll = poll;
+    /// Its bytes were brought by the poll that returned then; `None` where other things have happened since.
+    pub fn brought_by(&mut self, polled: Option<Instant>) {
+        self.polled = polled;
     }
 
-    /// Send it on an cause.
-    pub fn caused_by(&mut self, cause: Cause) {
-        self.cause = Some(cause);
-    }
-
-    /// The server stops: read once more, whatever the readiness says.
-    pub fn sweep(&mut self) {
-        self.shutdown_seen = ShutdownNotice::ReadOnceMore;
-        self.readiness.readable = true;
-    }
-
-    /// The server ends before this connection does: what was cut off must not look like an end.
-    pub fn cut_off(&self) {
-        if !matches!(self.next, Next::Idle { .. }) || !self.owed.is_empty() {
-            self.transport.reset();
-        }
+    /// What brings it to its next turn, besides readiness.
+    pub fn causes(&mut self) -> &mut Causes {
+        &mut self.causes
     }
 
     /// Take a turn.
     pub fn turn(
         &mut self,
         buffers: &mut Buffers,
-        permit_held: &mut dyn PermitAccess,
-        context: &EngineContext<'_>,
+        permit: &mut dyn PermitAccess,
+        settings: &TurnSettings<'_>,
         now: Instant,
     ) -> Outcome {
         self.unpack(buffers);
         let mut turn = ConnectionTurn {
             buffers,
-            permit_held,
-            context,
+            permit,
+            settings,
             now,
             wall: None,
             share: SHARE,
             questions: QUESTIONS,
+            may_block: false,
             has_read: false,
         };
         let outcome = self.run(&mut turn);
@@ -203,14 +190,14 @@ impl<S: Registered> Connection<S> {
     fn unpack(&mut self, buffers: &mut Buffers) {
         buffers.input.begin(&self.unused, self.ended);
         self.unused = Vec::new();
-        if !self.owed.is_empty() {
-            std::mem::swap(&mut buffers.output, &mut self.owed);
+        if let Some(owed) = self.owed.take() {
+            buffers.output = *owed;
         }
     }
 
     fn pack(&mut self, buffers: &mut Buffers, outcome: &Outcome) {
-        if !matches!(outcome, Outcome::AwaitPermit) {
-            self.poll = None;
+        if !matches!(outcome, Outcome::AwaitPermit(_)) {
+            self.polled = None;
         }
         if let Outcome::Closed = outcome {
             if !buffers.output.is_empty() {
@@ -229,131 +216,134 @@ impl<S: Registered> Connection<S> {
         if buffers.output.is_empty() {
             buffers.output.clear();
         } else {
-            std::mem::swap(&mut buffers.output, &mut self.owed);
-            self.owed.shrink();
+            let mut owed = std::mem::take(&mut buffers.output);
+            owed.shrink();
+            self.owed = Some(Box::new(owed));
         }
     }
 
     fn run(&mut self, turn: &mut ConnectionTurn<'_>) -> Outcome {
-        if let Some(cause) = self.cause.take()
-            && let Some(outcome) = self.handle_cause(cause, turn)
-        {
-            return outcome;
-        }
+        let mut flow = self.handle_causes(turn);
         loop {
-            if self.lingering.is_some() {
-                return self.linger(turn);
-            }
-            let blocked = match self.write(turn) {
-                Written::All => false,
-                Written::Blocked => true,
-                Written::Share => return Outcome::Requeue,
-                Written::File if turn.permit_held.take_for_file(turn.now) => continue,
-                Written::File => return Outcome::AwaitPermit,
-                Written::Short => return self.abort("a file is shorter than its answer promised"),
-                Written::Gone => return self.fail_to_send(turn),
-            };
-            if blocked && !self.may_read_while_owing(turn) {
-                return self.park(turn, true);
-            }
-            if turn.questions == 0 || turn.share == 0 {
-                return Outcome::Requeue;
-            }
-            match self.next {
-                Next::Again => self.ask(turn),
-                Next::Handle if turn.permit_held.spend(turn.now) => self.ask_with_permit(turn),
-                Next::Handle => return Outcome::AwaitPermit,
-                Next::Read { .. } | Next::Idle { .. } => match self.receive(turn) {
-                    Received::News => self.ask(turn),
-                    Received::TheEndAgain => self.next = Next::Close,
-                    Received::TooMuch => return self.abort("the conversation left 64 KiB unused and wants more"),
-                    Received::Gone => return self.fail_to_send(turn),
-                    Received::Nothing => {
-                        if let Some(outcome) = self.wait(turn, blocked) {
-                            return outcome;
-                        }
-                    }
-                },
-                Next::Close => {
-                    if let Some(outcome) = self.close(turn) {
-                        return outcome;
-                    }
-                }
-                Next::Abort => return self.abort("the conversation broke off"),
+            match flow {
+                ControlFlow::Continue(()) => flow = self.step(turn),
+                ControlFlow::Break(outcome) => return outcome,
             }
         }
     }
 
-    /// An cause; `None`: go on with the turn.
-    fn handle_cause(&mut self, cause: Cause, turn: &mut ConnectionTurn<'_>) -> Option<Outcome> {
-        match cause {
-            Cause::Evicted => Some(Outcome::Closed),
-            Cause::NoPermit => {
-                // A file that can't be written, or a handler that can't be asked.
-                if !turn.buffers.output.is_empty() {
-                    return Some(self.abort("no permit to go on writing a file"));
-                }
-                self.tell(Event::NoPermit, turn);
-                if self.next == Next::Handle {
-                    self.next = Next::Close; // or it would be asked again and again
-                }
-                None
-            }
-            Cause::Late if self.lingering.is_some() => Some(Outcome::Closed),
-            Cause::Late if self.write_deadline(turn).is_some_and(|deadline| deadline <= turn.now) => {
-                Some(self.fail_to_send(turn))
-            }
-            Cause::Late => match self.next {
-                Next::Read { stage, .. } if self.read_deadline().is_some_and(|deadline| deadline <= turn.now) => {
-                    self.stage = None; // named once more, it begins anew
-                    self.tell(Event::Late(stage), turn);
-                    None
-                }
-                Next::Idle { .. }
-                    if turn.buffers.output.is_empty()
-                        && self.read_deadline().is_some_and(|deadline| deadline <= turn.now) =>
-                {
-                    Some(Outcome::Closed)
-                }
-                _ => None,
+    /// Write what is owed, then do what the conversation said last.
+    fn step(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if self.lingering.is_some() {
+            return self.linger(turn);
+        }
+        let blocked = match self.write(turn) {
+            Written::All => false,
+            Written::Blocked => true,
+            Written::Share => return ControlFlow::Break(Outcome::Requeue),
+            Written::File => return turn.begin(Work::Short), // the disk may take its time
+            Written::Short => return self.abort("a file is shorter than its answer promised"),
+            Written::Gone => return self.fail_to_send(turn),
+        };
+        if blocked && !self.may_read_while_owing(turn) {
+            return ControlFlow::Break(self.park(turn, true));
+        }
+        if turn.questions == 0 || turn.share == 0 {
+            return ControlFlow::Break(Outcome::Requeue);
+        }
+        match self.next {
+            Next::Again if self.conversation.is_none() => self.meet(turn),
+            Next::Again => self.ask(turn),
+            Next::Handle => self.ask_with_permit(turn),
+            Next::Read { .. } | Next::Idle { .. } => match self.receive(turn) {
+                Received::News => self.ask(turn),
+                Received::EndAgain => self.set_next(Next::Close, turn.now),
+                Received::TooMuch => self.abort("the conversation left 64 KiB unused and wants more"),
+                Received::Gone => self.fail_to_send(turn),
+                Received::Nothing => self.wait(turn, blocked),
             },
+            Next::Close => self.close(turn),
+            Next::Abort => self.abort("the conversation broke off"),
+        }
+    }
+
+    /// What else than readiness brought it here.
+    fn handle_causes(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if self.causes == Causes::default() {
+            return ControlFlow::Continue(());
+        }
+        if self.causes.dropped {
+            return ControlFlow::Break(Outcome::Closed);
+        }
+        if self.causes.gone {
+            return self.fail_to_send(turn);
+        }
+        if self.causes.no_permit {
+            self.tell(Event::NoPermit, turn)?;
+            self.causes.no_permit = false;
+            if self.next == Next::Handle {
+                self.set_next(Next::Close, turn.now)?; // or it would be asked again and again
+            }
+        }
+        if self.causes.evicted {
+            self.give_way(turn)?;
+        }
+        if self.causes.late {
+            self.be_late(turn)?;
+            self.causes.late = false;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The first turn: does the protocol want this client?
+    fn meet(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        turn.begin(Work::Short)?;
+        match turn.settings.protocol.meet(&self.client) {
+            Some(conversation) => {
+                self.conversation = Some(conversation);
+                self.ask(turn)
+            }
+            None => self.turn_away(turn),
         }
     }
 
     /// Ask the conversation what comes next.
-    fn ask(&mut self, turn: &mut ConnectionTurn<'_>) {
+    fn ask(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.questions -= 1;
-        let conversation = match &mut self.conversation {
-            Some(conversation) => conversation,
-            none => match turn.context.protocol.meet(&self.client) {
-                Some(conversation) => none.insert(conversation),
-                None => {
-                    // Turned away: the end, and not a byte was read.
-                    turn.buffers.input.end();
-                    return self.set_next(Next::Close, turn.now);
-                }
-            },
-        };
-        let next = conversation.turn(&mut turn.lend(&self.client, self.poll));
-        self.set_next(next, turn.now);
+        let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with") };
+        let shutting_down = self.causes.evicted;
+        let next =
+            conversation.turn(&mut turn.lend(&self.client, self.registration.link(), self.polled, shutting_down));
+        self.set_next(next, turn.now)
     }
 
-    fn ask_with_permit(&mut self, turn: &mut ConnectionTurn<'_>) {
-        self.ask(turn);
-        self.poll = None; // what the disk says now may be older than the next request
-        (turn.now, turn.wall) = (Instant::now(), None); // a handler may take its time
-    }
-
-    fn tell(&mut self, event: Event, turn: &mut ConnectionTurn<'_>) {
-        turn.questions = turn.questions.saturating_sub(1);
-        if let Some(conversation) = &mut self.conversation {
-            let next = conversation.event(event, &mut turn.lend(&self.client, None));
-            self.set_next(next, turn.now);
+    fn ask_with_permit(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if !turn.permit.begin(Work::Handler, turn.now) {
+            return ControlFlow::Break(Outcome::AwaitPermit(Work::Handler));
         }
+        turn.may_block = true;
+        if self.registration.link().is_reset() {
+            return self.fail_to_send(turn); // nobody is there to read the answer
+        }
+        let flow = self.ask(turn);
+        self.polled = None; // what the disk says now may be older than the next request
+        (turn.now, turn.wall) = (Instant::now(), None); // a handler may take its time
+        flow
     }
 
-    /// The clock of a stage starts when it is first named, that of a rest whenever it is.
-    fn set_next(&mut self, next: Next, now: Instant) {
+    /// Tell the conversation of an event.
+    fn tell(&mut self, event: Event, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        turn.begin(Work::Short)?;
+        turn.questions = turn.questions.saturating_sub(1);
+        let Some(conversation) = &mut self.conversation else { return ControlFlow::Continue(()) };
+        let shutting_down = self.causes.evicted;
+        let next =
+            conversation.event(event, &mut turn.lend(&self.client, self.registration.link(), None, shutting_down));
+        self.set_next(next, turn.now)
+    }
+
+    /// The clock of a stage starts when it is first named, that of being idle whenever it is.
+    fn set_next(&mut self, next: Next, now: Instant) -> ControlFlow<Outcome> {
         self.midway |= next == Next::Close && matches!(self.next, Next::Read { .. });
         match next {
             Next::Read { stage, .. } if self.stage != Some(stage) => {
@@ -367,6 +357,7 @@ impl<S: Registered> Connection<S> {
             _ => {}
         }
         self.next = next;
+        ControlFlow::Continue(())
     }
 
     fn write(&mut self, turn: &mut ConnectionTurn<'_>) -> Written {
@@ -375,7 +366,7 @@ impl<S: Registered> Connection<S> {
             return Written::All;
         }
         let before = turn.share;
-        let written = self.transport.write(&mut turn.buffers.output, turn.permit_held.is_held(), &mut turn.share);
+        let written = self.transport.write(&mut turn.buffers.output, turn.may_block, &mut turn.share);
         if turn.share != before {
             self.wrote = Some(turn.now);
             self.blocked_since = None;
@@ -383,7 +374,7 @@ impl<S: Registered> Connection<S> {
         if let Written::Blocked = written {
             self.blocked_since.get_or_insert(turn.now);
             let token = mio::Token(self.token().to_usize());
-            if let Err(err) = self.transport.wish_to_write(turn.context.registry, token) {
+            if let Err(err) = self.transport.want_to_write(turn.settings.registry, token) {
                 error!("can't wait for {} to read: {err}", self.client);
                 return Written::Gone;
             }
@@ -395,11 +386,11 @@ impl<S: Registered> Connection<S> {
         matches!(self.next, Next::Read { .. } | Next::Idle { .. }) && turn.buffers.output.owed() <= OWED_WHILE_READING
     }
 
-    /// Read once, if the readiness says that there is something.
+    /// Read once, if its readiness says that there is something.
     fn receive(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
         let input = &mut turn.buffers.input;
         if input.ended() {
-            return Received::TheEndAgain;
+            return Received::EndAgain;
         }
         if input.is_full() {
             return Received::TooMuch;
@@ -410,6 +401,7 @@ impl<S: Registered> Connection<S> {
         match input.fill(|room| self.transport.read(room)) {
             Ok((0, _)) => {
                 input.end();
+                self.registration.link().peer_closed(false);
                 Received::News
             }
             Ok((count, filled)) => {
@@ -418,7 +410,7 @@ impl<S: Registered> Connection<S> {
                 }
                 turn.share = turn.share.saturating_sub(count);
                 if std::mem::replace(&mut turn.has_read, true) {
-                    self.poll = None; // younger than the poll
+                    self.polled = None; // younger than the poll
                 }
                 Received::News
             }
@@ -432,23 +424,12 @@ impl<S: Registered> Connection<S> {
             }
         }
     }
-
-    fn fail_to_send(&mut self, turn: &mut ConnectionTurn<'_>) -> Outcome {
-        self.tell(Event::SendFailed, turn);
-        Outcome::Closed
-    }
-
-    fn abort(&mut self, why: &str) -> Outcome {
-        debug!("reset {}: {why}", self.client);
-        self.transport.reset();
-        Outcome::Closed
-    }
 }
 
 enum Received {
     News,
     Nothing,
-    TheEndAgain,
+    EndAgain,
     TooMuch,
     Gone,
 }
@@ -456,21 +437,37 @@ enum Received {
 /// What a connection has before it for one turn.
 struct ConnectionTurn<'a> {
     buffers: &'a mut Buffers,
-    permit_held: &'a mut dyn PermitAccess,
-    context: &'a EngineContext<'a>,
+    permit: &'a mut dyn PermitAccess,
+    settings: &'a TurnSettings<'a>,
     now: Instant,
     wall: Option<SystemTime>, // the same moment, once it was asked for
     share: usize,
     questions: usize,
+    may_block: bool, // a permit is held, and others know that this worker may be away
     has_read: bool,
 }
 
 impl ConnectionTurn<'_> {
+    /// What follows may block.
+    fn begin(&mut self, work: Work) -> ControlFlow<Outcome> {
+        if !self.may_block && !self.permit.begin(work, self.now) {
+            return ControlFlow::Break(Outcome::AwaitPermit(work));
+        }
+        self.may_block = true;
+        ControlFlow::Continue(())
+    }
+
     /// The part of it that a conversation sees.
-    fn lend<'a>(&'a mut self, client: &'a Client, poll: Option<u64>) -> Turn<'a> {
+    fn lend<'a>(
+        &'a mut self,
+        client: &'a Client,
+        link: &'a Arc<Link>,
+        polled: Option<Instant>,
+        shutting_down: bool,
+    ) -> Turn<'a> {
         let wall = *self.wall.get_or_insert_with(SystemTime::now);
-        let EngineContext { server, .. } = *self.context;
         let (input, output) = (&mut self.buffers.input, &mut self.buffers.output);
-        Turn { input, output, client, now: self.now, wall, poll, server: Some(server), stopping: false }
+        let server = Some(self.settings.server);
+        Turn { input, output, client, now: self.now, wall, polled, link: Some(link), server, shutting_down }
     }
 }

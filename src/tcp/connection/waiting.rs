@@ -1,60 +1,114 @@
-//! A connection with nothing to do just now, or never again: parking and its deadlines, the news of a stop,
-//! the close, and lingering.
+//! A connection with nothing to do just now: parking and its deadlines, lateness, giving way, the news of a shutdown.
 
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::super::protocol::{Event, Next};
-use super::super::scheduler::{Readiness, Wait};
-use super::{Cause, Connection, ConnectionTurn, Lingering, Outcome, Registered, ShutdownNotice};
+use super::super::scheduler::{Eviction, Readiness, Wait};
+use super::{Connection, ConnectionTurn, Outcome, Registered, ShutdownNotice};
 
-/// How long a closing client is heard out after the last byte to it or from it, and how long in all: a refusal is read
-/// only by who has sent what it was about to send.
-const LINGER: Duration = Duration::from_secs(2);
-const LONGEST_LINGER: Duration = Duration::from_secs(30);
-/// Who came or was answered this lately may have sent its next request already when the server stops.
+/// Who came or was answered this lately may have sent its next request already when the server shuts down.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
-impl<S: Registered> Connection<S> {
-    /// There is nothing to read: park; but the first time after a stop, see to that first. `None`: go on.
-    pub(super) fn wait(&mut self, turn: &mut ConnectionTurn<'_>, blocked: bool) -> Option<Outcome> {
-        if self.read_deadline().is_some_and(|deadline| deadline <= turn.now) && !blocked {
-            return self.handle_cause(Cause::Late, turn); // a steady drip may never be found waiting
+impl<R: Registered> Connection<R> {
+    /// The server shuts down: read once more, whatever the readiness says.
+    pub fn begin_shutdown(&mut self) {
+        self.shutdown = ShutdownNotice::ReadOnceMore;
+        self.readiness.readable = true;
+    }
+
+    /// There is nothing to read: park, but first tell the conversation what it does not know yet.
+    pub(super) fn wait(&mut self, turn: &mut ConnectionTurn<'_>, blocked: bool) -> ControlFlow<Outcome> {
+        if !blocked && self.read_deadline().is_some_and(|deadline| deadline <= turn.now) {
+            return self.be_late(turn); // a steady drip may never be found waiting
         }
-        if !turn.context.server.is_shutting_down() || self.shutdown_seen == ShutdownNotice::Yes {
-            return Some(self.park(turn, blocked));
+        if self.registration.link().is_called() {
+            turn.begin(super::Work::Short)?;
+            self.registration.link().take_call();
+            return self.tell(Event::Called, turn);
         }
-        if self.shutdown_seen == ShutdownNotice::No {
-            self.sweep();
-            return None;
+        if self.causes.evicted && matches!(self.next, Next::Idle { .. } | Next::Read { evictable: true, .. }) {
+            return self.set_next(Next::Close, turn.now); // no request came in the last read: the room is wanted
         }
-        self.shutdown_seen = ShutdownNotice::Yes;
+        if !turn.settings.server.is_shutting_down() || self.shutdown == ShutdownNotice::Seen {
+            return ControlFlow::Break(self.park(turn, blocked));
+        }
+        if self.shutdown == ShutdownNotice::None {
+            self.begin_shutdown();
+            return ControlFlow::Continue(());
+        }
         match self.next {
-            Next::Read { .. } => self.tell(Event::ShuttingDown, turn),
+            Next::Read { .. } => self.tell(Event::ShuttingDown, turn)?,
             _ if blocked || turn.now < self.last_answered() + LAST_REQUEST => {}
             _ => self.next = Next::Close,
         }
-        None
+        self.shutdown = ShutdownNotice::Seen;
+        ControlFlow::Continue(())
     }
 
     pub(super) fn park(&mut self, turn: &ConnectionTurn<'_>, blocked: bool) -> Outcome {
         let reads = !blocked || self.may_read_while_owing(turn);
-        let idle_since = matches!(self.next, Next::Idle { .. }) && !blocked;
-        // A rest begins when all is written: until then the clock of writing is the only one.
+        // Being idle begins when all is written: until then the clock of writing is the only one.
         let owes = blocked && matches!(self.next, Next::Idle { .. });
-        let reading_deadline = if reads && !owes { self.read_deadline() } else { None };
+        let read_deadline = if reads && !owes { self.read_deadline() } else { None };
+        let eviction = match self.next {
+            _ if blocked => Eviction::Never,
+            Next::Idle { .. } => Eviction::Idle,
+            Next::Read { evictable: true, .. } => Eviction::Begun(self.since),
+            _ => Eviction::Never,
+        };
         Outcome::Park(Wait {
-            readiness: Readiness { readable: reads, writable: blocked, closed: false },
-            deadline: reading_deadline.into_iter().chain(self.write_deadline(turn)).min(),
-            idle_since: idle_since.then_some(self.since),
-            // Who takes nothing and may not ask for more is shutdown_seen as soon as that has changed.
-            shutdown_seen: self.shutdown_seen == ShutdownNotice::Yes || !reads,
+            // A call is heard while the conversation may be told of it: see `wait`.
+            interest: Readiness { readable: reads, writable: blocked, called: reads, ..Readiness::NONE },
+            deadline: read_deadline.into_iter().chain(self.write_deadline(turn)).min(),
+            eviction,
+            // Who takes nothing and may not ask for more is told as soon as that has changed.
+            shutdown_seen: self.shutdown == ShutdownNotice::Seen || !reads,
         })
     }
 
-    /// When the stage, or the rest, is over.
+    /// A deadline has passed, or one that was.
+    pub(super) fn be_late(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if self.lingering.is_some() {
+            return ControlFlow::Break(Outcome::Closed);
+        }
+        if self.write_deadline(turn).is_some_and(|deadline| deadline <= turn.now) {
+            return self.fail_to_send(turn);
+        }
+        if self.read_deadline().is_none_or(|deadline| turn.now < deadline) {
+            return ControlFlow::Continue(());
+        }
+        match self.next {
+            Next::Read { stage, .. } => {
+                turn.begin(super::Work::Short)?;
+                self.stage = None; // named once more, it begins anew
+                self.tell(Event::Late(stage), turn)
+            }
+            Next::Idle { .. } if turn.buffers.output.is_empty() => ControlFlow::Break(Outcome::Closed),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Room is short. Who lingers has had its answer; who is idle is read from once more, and what came is answered
+    /// and is the last; half a message is given up.
+    pub(super) fn give_way(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        match self.next {
+            _ if self.lingering.is_some() => ControlFlow::Break(Outcome::Closed),
+            Next::Read { stage, evictable: true, .. } => {
+                self.tell(Event::Late(stage), turn)?;
+                self.set_next(Next::Close, turn.now)
+            }
+            _ => {
+                self.readiness.readable = true;
+                ControlFlow::Continue(())
+            }
+        }
+    }
+
+    /// When the stage, or being idle, is over.
     pub(super) fn read_deadline(&self) -> Option<Instant> {
         match self.next {
-            Next::Idle { .. } if self.shutdown_seen == ShutdownNotice::Yes => Some(self.last_answered() + LAST_REQUEST),
+            Next::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),
             Next::Idle { within } => self.last_answered().checked_add(within?),
             Next::Read { within, .. } => self.since.checked_add(within?),
             _ => None,
@@ -62,58 +116,11 @@ impl<S: Registered> Connection<S> {
     }
 
     pub(super) fn write_deadline(&self, turn: &ConnectionTurn<'_>) -> Option<Instant> {
-        self.blocked_since?.checked_add(turn.context.write_timeout?)
+        self.blocked_since?.checked_add(turn.settings.write_timeout?)
     }
 
     /// Since when it could have asked again, or for the first time.
     fn last_answered(&self) -> Instant {
         self.wrote.map_or(self.since, |wrote| wrote.max(self.since))
-    }
-
-    /// All is written: the end, at once where the client has surely read it or never will, else half-closed first.
-    /// `None`: linger.
-    pub(super) fn close(&mut self, turn: &mut ConnectionTurn<'_>) -> Option<Outcome> {
-        let input = &turn.buffers.input;
-        let all_used = input.is_empty() && !self.readiness.readable && !self.midway;
-        let unread_is_likely = self.wrote.is_some_and(|wrote| turn.now < wrote + LINGER);
-        if input.ended() || all_used || !unread_is_likely || self.transport.shut_down_writing().is_err() {
-            return Some(Outcome::Closed);
-        }
-        self.lingering = Some(Lingering { since: turn.now, heard: turn.now });
-        self.readiness.readable = true;
-        None
-    }
-
-    /// Half-closed: what the client still sends is read and forgotten, until it has read the end, or time is up.
-    pub(super) fn linger(&mut self, turn: &mut ConnectionTurn<'_>) -> Outcome {
-        while turn.share > 0 {
-            turn.buffers.input.clear();
-            match turn.buffers.input.fill(|room| self.transport.read(room)) {
-                Ok((0, _)) => return Outcome::Closed,
-                Ok((count, _)) => {
-                    turn.share = turn.share.saturating_sub(count);
-                    self.lingering.iter_mut().for_each(|lingering| lingering.heard = turn.now);
-                }
-                Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {
-                    return Outcome::Park(Wait {
-                        readiness: Readiness { readable: true, writable: false, closed: false },
-                        deadline: self.linger_deadline(),
-                        idle_since: self.lingering.as_ref().map(|lingering| lingering.since), // it has had its answer
-                        shutdown_seen: true,
-                    });
-                }
-                Err(_) => return Outcome::Closed,
-            }
-        }
-        if self.linger_deadline().is_none_or(|deadline| deadline <= turn.now) {
-            Outcome::Closed
-        } else {
-            Outcome::Requeue
-        }
-    }
-
-    fn linger_deadline(&self) -> Option<Instant> {
-        let Lingering { since, heard } = self.lingering.as_ref()?;
-        Some((*heard + LINGER).min(*since + LONGEST_LINGER))
     }
 }

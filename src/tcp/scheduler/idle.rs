@@ -1,4 +1,4 @@
-//! Workers with nothing to do: who sleeps, who is woken, and who stands by.
+//! Workers with nothing to do: who sleeps, who is woken, and who watches.
 //! A part of [`Scheduler`]; a wake is what costs (3 to 8 µs each), so there is one at a time, and only for need.
 
 use std::time::{Duration, Instant};
@@ -10,11 +10,11 @@ use super::{PollWaker, Scheduler, Worker, lock};
 /// Who sleeps.
 #[derive(Default)]
 pub struct IdleWorkers {
-    asleep: Vec<usize>, // the latest to lie down is the first to be woken: its caches are warm
+    asleep: Vec<usize>, // the latest to fall asleep is the first to be woken: its caches are warm
     watchdog: Option<usize>,
 }
 
-/// Where a worker sleeps.
+/// What a worker sleeps by.
 #[derive(Default)]
 pub struct Parker {
     pub thread: Mutex<Option<Thread>>,
@@ -24,21 +24,22 @@ pub struct Parker {
 const TICK: Duration = Duration::from_millis(1);
 const QUIET_TICKS: u32 = 4;
 
-impl<C, P, B: PollWaker> Scheduler<C, P, B> {
-    /// Wake somebody if what waits in the queue is worth it.
+impl<C, P, W: PollWaker> Scheduler<C, P, W> {
+    /// Wake a worker if what waits in the queue is worth it.
     pub fn wake_for_need(&self) {
-        if !self.queue.is_empty() && self.needs_a_hand(self.queue.len()) {
+        let ready = self.queue.len();
+        if ready > 0 && self.needs_another(ready) {
             self.wake_one();
         }
     }
 
-    pub(super) fn needs_a_hand(&self, waiting: usize) -> bool {
+    pub(super) fn needs_another(&self, ready: usize) -> bool {
         // Handlers that burn CPU gain nothing from more threads than cores; then only the tick wakes.
-        self.load.is_worth_a_wake(waiting)
+        self.load.is_worth_a_wake(ready)
             && (self.awake.load(Ordering::Relaxed) < self.cores + self.load.running_long() || self.load.blocks())
     }
 
-    /// Wake one worker, or else whoever waits in the poll. One at a time.
+    /// Wake one idle worker, or else whoever waits in the poll. One at a time.
     pub(super) fn wake_one(&self) {
         if self.searching.swap(true, Ordering::SeqCst) {
             return;
@@ -52,7 +53,7 @@ impl<C, P, B: PollWaker> Scheduler<C, P, B> {
         }
     }
 
-    /// The worker to be woken first, off the list; the watchdog last.
+    /// The idle worker to be woken first, off the list; the watchdog last.
     pub(super) fn next_idle(&self) -> Option<usize> {
         let mut idle = lock(&self.idle);
         idle.asleep.pop().or_else(|| {
@@ -62,24 +63,24 @@ impl<C, P, B: PollWaker> Scheduler<C, P, B> {
     }
 
     pub(super) fn wake(&self, worker: usize) {
-        let parker = &self.parkers[worker];
+        let parker = &self.workers[worker].parker;
         parker.woken.store(true, Ordering::SeqCst);
         if let Some(thread) = &*lock(&parker.thread) {
             thread.unpark();
         }
     }
 
-    /// Something waits for a worker: what a worker looks at once more after it said that it sleeps.
+    /// Whether there is work: what an idle worker looks at once more after it has published that it is idle.
     fn something_waits(&self) -> bool {
-        fence(Ordering::SeqCst);
+        fence(Ordering::SeqCst); // partners: `wake_poller`, `begin_blocking`
         self.poller_free.load(Ordering::SeqCst) || !self.queue.is_empty() || self.is_over()
     }
 
-    pub(super) fn sleep(&self, worker: &mut Worker) {
+    pub(super) fn sleep(&self, worker: &mut Worker<'_, C, P, W>) {
         if std::mem::take(&mut worker.woken) {
             self.searching.store(false, Ordering::SeqCst);
         }
-        self.parkers[worker.me].woken.store(false, Ordering::SeqCst);
+        self.workers[worker.me].parker.woken.store(false, Ordering::SeqCst);
         let ticks = {
             let mut idle = lock(&self.idle);
             let ticks = !worker.rested && idle.watchdog.is_none();
@@ -95,33 +96,33 @@ impl<C, P, B: PollWaker> Scheduler<C, P, B> {
         if ticks && !self.something_waits() {
             self.watch(worker);
         } else if !self.something_waits() {
-            self.lie_until_woken(worker.me);
+            self.park_until_woken(worker.me);
         }
-        self.get_up(worker);
+        self.leave_idle(worker);
         self.awake.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn lie_until_woken(&self, me: usize) {
-        while !self.parkers[me].woken.load(Ordering::SeqCst) {
+    fn park_until_woken(&self, me: usize) {
+        while !self.workers[me].parker.woken.load(Ordering::SeqCst) {
             park();
         }
     }
 
-    /// Sleep by the tick, and go to work where the poller has lain, or the queue has stood, since the last one:
-    /// then a handler is blocking. After some quiet ticks: sleep soundly.
-    fn watch(&self, worker: &mut Worker) {
+    /// The watchdog: sleep by the tick, and go to work where the poller has been free, or the queue has stood, since
+    /// the last one: then the workers that are awake are blocked. After some quiet ticks: sleep until woken.
+    fn watch(&self, worker: &mut Worker<'_, C, P, W>) {
         let mut seen = self.progress();
         let mut quiet = 0;
         while quiet < QUIET_TICKS {
             park_timeout(TICK);
-            if self.parkers[worker.me].woken.load(Ordering::SeqCst) {
+            if self.workers[worker.me].parker.woken.load(Ordering::SeqCst) {
                 return;
             }
-            self.load.count_long(lock(&self.permits).longer_than(LONG, Instant::now()));
+            self.load.count_long(self.running_longer_than(LONG, Instant::now()));
             let progress = self.progress();
-            let poller_lay = self.poller_free.load(Ordering::SeqCst) && progress.0 == seen.0;
+            let poller_stood = self.poller_free.load(Ordering::SeqCst) && progress.0 == seen.0;
             let queue_stood = !self.queue.is_empty() && progress.1 == seen.1;
-            if poller_lay || queue_stood || self.is_over() {
+            if poller_stood || queue_stood || self.is_over() {
                 return;
             }
             quiet = if progress == seen { quiet + 1 } else { 0 };
@@ -138,12 +139,12 @@ impl<C, P, B: PollWaker> Scheduler<C, P, B> {
             idle.asleep.push(worker.me);
         }
         if !self.something_waits() {
-            self.lie_until_woken(worker.me);
+            self.park_until_woken(worker.me);
         }
     }
 
-    /// Strike oneself off the list; whoever is no longer on it was woken, and searches.
-    fn get_up(&self, worker: &mut Worker) {
+    /// Leave the list of idle workers; who is no longer on it was woken, and searches.
+    fn leave_idle(&self, worker: &mut Worker<'_, C, P, W>) {
         let mut idle = lock(&self.idle);
         if idle.watchdog == Some(worker.me) {
             idle.watchdog = None;
@@ -156,7 +157,16 @@ impl<C, P, B: PollWaker> Scheduler<C, P, B> {
         }
     }
 
+    /// How many workers have been in code that may block for longer than this.
+    fn running_longer_than(&self, limit: Duration, now: Instant) -> usize {
+        let before = self.nanos(now).saturating_sub(limit.as_nanos() as u64);
+        let since = self.workers.iter().map(|worker| worker.running_since.load(Ordering::Relaxed));
+        since.filter(|since| (1..before).contains(since)).count()
+    }
+
+    /// The number of polls and of draws so far.
     fn progress(&self) -> (u64, u64) {
-        (self.polls.load(Ordering::Relaxed), self.draws.load(Ordering::Relaxed))
+        let draws = self.workers.iter().map(|worker| worker.draws.load(Ordering::Relaxed));
+        (self.polls.load(Ordering::Relaxed), draws.fold(0, u64::wrapping_add))
     }
 }

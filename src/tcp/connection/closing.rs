@@ -1,0 +1,110 @@
+//! A connection's end: at once where the client has read all it was sent or never will, half-closed for a while where it
+//! may still be sending (RFC 9112, section 9.6), and reset where what it was sent is not whole.
+
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use log::debug;
+
+use super::super::protocol::{Event, Next};
+use super::super::scheduler::{Eviction, Readiness, Wait};
+use super::{Connection, ConnectionTurn, Outcome, Registered};
+
+/// Half-closed: what still comes is read and dropped.
+pub struct Lingering {
+    since: Instant,
+    heard: Instant, // when its last byte came
+}
+
+/// How long a closing client is read from after the last byte to it or from it, and how long in all: a refusal is read
+/// only by who has sent what it was about to send.
+const LINGER: Duration = Duration::from_secs(2);
+const LONGEST_LINGER: Duration = Duration::from_secs(30);
+
+impl<R: Registered> Connection<R> {
+    /// The server ends before this connection does: what was cut off must not look like an end.
+    pub fn cut_off(&self) {
+        if !matches!(self.next, Next::Idle { .. }) || self.owed.is_some() {
+            self.transport.reset();
+        }
+    }
+
+    /// A panic ended it: whatever was sent is not whole.
+    pub fn panicked(&mut self) {
+        self.transport.reset();
+        self.causes.dropped = true;
+    }
+
+    /// Whether dropping it may block: its conversation, or pieces that a conversation laid into its output.
+    pub fn drop_may_block(&self) -> bool {
+        self.conversation.as_ref().is_some_and(|conversation| conversation.drop_may_block())
+    }
+
+    /// All is written: the end, at once where the client has surely read it or never will, else half-closed first.
+    pub(super) fn close(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        let input = &turn.buffers.input;
+        let all_used = input.is_empty() && !self.readiness.readable && !self.midway;
+        let unread_is_likely = self.wrote.is_some_and(|wrote| turn.now < wrote + LINGER);
+        if self.causes.evicted || input.ended() || all_used || !unread_is_likely {
+            return ControlFlow::Break(Outcome::Closed);
+        }
+        self.begin_lingering(turn)
+    }
+
+    /// The protocol does not want this client: the end of the stream is all it sees, also if it has sent something.
+    pub(super) fn turn_away(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        self.next = Next::Close;
+        self.begin_lingering(turn)
+    }
+
+    fn begin_lingering(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if self.transport.shut_down_writing().is_err() {
+            return ControlFlow::Break(Outcome::Closed);
+        }
+        self.lingering = Some(Box::new(Lingering { since: turn.now, heard: turn.now }));
+        self.readiness.readable = true;
+        ControlFlow::Continue(())
+    }
+
+    /// Half-closed: what the client still sends is read and dropped, until it has read the end, or time is up.
+    pub(super) fn linger(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        while turn.share > 0 {
+            turn.buffers.input.clear();
+            match turn.buffers.input.fill(|room| self.transport.read(room)) {
+                Ok((0, _)) => return ControlFlow::Break(Outcome::Closed),
+                Ok((count, _)) => {
+                    turn.share = turn.share.saturating_sub(count);
+                    self.lingering.iter_mut().for_each(|lingering| lingering.heard = turn.now);
+                }
+                Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {
+                    return ControlFlow::Break(Outcome::Park(Wait {
+                        interest: Readiness { readable: true, ..Readiness::NONE },
+                        deadline: self.linger_deadline(),
+                        eviction: Eviction::Lingering,
+                        shutdown_seen: true,
+                    }));
+                }
+                Err(_) => return ControlFlow::Break(Outcome::Closed),
+            }
+        }
+        let is_late = self.linger_deadline().is_none_or(|deadline| deadline <= turn.now);
+        ControlFlow::Break(if is_late { Outcome::Closed } else { Outcome::Requeue })
+    }
+
+    pub(super) fn fail_to_send(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        self.causes.gone = true; // in case there is no permit to tell it with
+        self.tell(Event::SendFailed, turn)?;
+        ControlFlow::Break(Outcome::Closed)
+    }
+
+    pub(super) fn abort(&mut self, why: &str) -> ControlFlow<Outcome> {
+        debug!("reset {}: {why}", self.client);
+        self.transport.reset();
+        ControlFlow::Break(Outcome::Closed)
+    }
+
+    fn linger_deadline(&self) -> Option<Instant> {
+        let Lingering { since, heard } = self.lingering.as_deref()?;
+        Some((*heard + LINGER).min(*since + LONGEST_LINGER))
+    }
+}

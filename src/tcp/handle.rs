@@ -1,0 +1,99 @@
+//! Shutting a server down, and asking it what it does: from any thread, a handler too, at any time.
+//! Made by `server`; it holds the engine only while that serves, for a handler may hold a handle, and the engine holds
+//! the handler.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::engine::{Engine, Stats};
+
+/// Shuts a server down, and tells what it is doing: from any thread, at any time.
+#[derive(Clone, Default)]
+pub struct ServerHandle {
+    shared: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    engine: Option<Arc<Engine>>,
+    shutdown_began: Option<Instant>,
+    last: Stats, // the numbers at the end
+}
+
+impl ServerHandle {
+    /// Shut down: nobody is accepted any more, requests in hand are finished, and `serve_forever` returns.
+    /// It waits for nothing itself, may be called from anywhere, a handler too, and more than once.
+    pub fn shutdown(&self) {
+        if let Some(engine) = self.note_shutdown() {
+            engine.begin_shutdown();
+        }
+    }
+
+    /// Shut down without finishing anything.
+    pub fn shutdown_now(&self) {
+        if let Some(engine) = self.note_shutdown() {
+            engine.begin_shutdown();
+            engine.end();
+        }
+    }
+
+    /// Whether a shutdown has begun.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutdown_began().is_some()
+    }
+
+    /// What the server is doing at this moment; after its end, what it had come to.
+    pub fn stats(&self) -> Stats {
+        let state = self.state();
+        let (engine, last) = (state.engine.clone(), state.last);
+        drop(state);
+        engine.map_or(last, |engine| engine.stats())
+    }
+
+    pub(super) fn shutdown_began(&self) -> Option<Instant> {
+        self.state().shutdown_began
+    }
+
+    /// A server begins to serve; one that was shut down before ends at once.
+    pub(super) fn begin(&self, engine: &Arc<Engine>) -> Serving<'_> {
+        let mut state = self.state();
+        state.engine = Some(engine.clone());
+        let shut_down_before = state.shutdown_began.is_some();
+        drop(state);
+        if shut_down_before {
+            engine.end();
+        }
+        Serving { handle: self }
+    }
+
+    fn note_shutdown(&self) -> Option<Arc<Engine>> {
+        let mut state = self.state();
+        state.shutdown_began.get_or_insert_with(Instant::now);
+        state.engine.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A server serves; dropped when it has ended, however it did.
+pub struct Serving<'a> {
+    handle: &'a ServerHandle,
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        let engine = self.handle.state().engine.take();
+        if let Some(engine) = engine {
+            self.handle.state().last = engine.stats();
+        }
+    }
+}
+
+impl fmt::Debug for ServerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandle").field("is_shutting_down", &self.is_shutting_down()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+//! From the start of the workers to the end of the last: what the thread inside `serve_forever` waits for.
+
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How far a server has come.
+#[derive(Default)]
+pub struct Lifecycle {
+    stage: Mutex<Stage>,
+    progress: Condvar,
+}
+
+#[derive(Default)]
+struct Stage {
+    accepting_is_over: bool,
+    workers: usize,
+    died: Vec<usize>,
+    failure: Option<io::Error>,
+}
+
+/// What the thread inside `serve_forever` has to do next.
+pub enum Duty {
+    /// These workers died of a panic outside a turn: start others in their places.
+    Replace(Vec<usize>),
+    /// Everything is done, or the time is up.
+    End,
+}
+
+impl Lifecycle {
+    /// A worker begins.
+    pub fn worker_begins(&self) {
+        self.stage().workers += 1;
+    }
+
+    /// A worker ended; `died`: by a panic.
+    pub fn worker_ended(&self, me: usize, died: bool) {
+        let mut stage = self.stage();
+        stage.workers -= 1;
+        if died {
+            stage.died.push(me);
+        }
+        self.progress.notify_all();
+    }
+
+    /// The server can't go on accepting: the error that `serve_forever` returns.
+    pub fn fail(&self, err: io::Error) {
+        self.stage().failure.get_or_insert(err);
+    }
+
+    /// What made the server end, if it was an error.
+    pub fn failure(&self) -> Option<io::Error> {
+        self.stage().failure.take()
+    }
+
+    /// The listener is closed, and every connection knows of the shutdown or will.
+    pub fn accepting_is_over(&self) {
+        self.stage().accepting_is_over = true;
+        self.progress.notify_all();
+    }
+
+    /// Something has changed that is not kept here: the thread that waits looks again.
+    pub fn notify(&self) {
+        let _stage = self.stage(); // who has looked, and is about to wait, holds the lock until it does
+        self.progress.notify_all();
+    }
+
+    /// Wait for something to do. `is_over`: nothing more is to be finished; `is_empty`: no connection is left;
+    /// `deadline`: when not to wait for that any longer.
+    pub fn wait(
+        &self,
+        is_over: impl Fn() -> bool,
+        is_empty: impl Fn() -> bool,
+        deadline: impl Fn() -> Option<Instant>,
+    ) -> Duty {
+        let mut stage = self.stage();
+        loop {
+            if is_over() || stage.accepting_is_over && is_empty() {
+                return Duty::End;
+            }
+            if !stage.died.is_empty() {
+                return Duty::Replace(std::mem::take(&mut stage.died));
+            }
+            stage = match deadline() {
+                None => self.progress.wait(stage).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Duty::End;
+                    }
+                    self.progress.wait_timeout(stage, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Wait until all workers have ended, for so long at most; tells whether they have.
+    pub fn wait_for_workers(&self, limit: Duration) -> bool {
+        let stage = self.stage();
+        let (stage, _) = self
+            .progress
+            .wait_timeout_while(stage, limit, |stage| stage.workers > 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        stage.workers == 0
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,178 @@
+//! What is known of a connection wherever it is: whether it is called, and whether its client is there.
+//! Shared by the connection's table entry, by whoever holds the connection, and by other threads that may call it.
+
+use std::sync::{Arc, Weak};
+
+use super::super::sync::{AtomicU8, Ordering};
+use super::table::Token;
+
+/// Whom a call from another thread goes to: the engine.
+pub trait Callee: Send + Sync {
+    /// Make these connections ready, wherever they are.
+    fn call(&self, tokens: &mut dyn Iterator<Item = Token>);
+}
+
+/// One connection, from wherever it is looked at.
+pub struct Link {
+    token: Token,
+    callee: Option<Weak<dyn Callee>>,
+    state: AtomicU8,
+}
+
+/// The client has closed its side, or the connection was reset: set by the poller's event.
+const PEER_CLOSED: u8 = 1;
+/// The connection is over: set when its table entry is given up.
+const OVER: u8 = 2;
+/// A call is on its way, and the conversation has not been told of it yet.
+const CALLED: u8 = 4;
+/// The connection is broken both ways.
+const RESET: u8 = 8;
+
+impl Link {
+    pub fn new(token: Token, callee: Option<Weak<dyn Callee>>) -> Link {
+        Link { token, callee, state: AtomicU8::new(0) }
+    }
+
+    /// Of no connection: nobody is called.
+    pub fn alone() -> Arc<Link> {
+        Arc::new(Link::new(Token::from_usize(usize::MAX), None))
+    }
+
+    pub fn token(&self) -> Token {
+        self.token
+    }
+
+    /// The poller, or a read, saw the end of what the client sends, or a reset.
+    pub fn peer_closed(&self, reset: bool) {
+        // Relaxed: nothing else is published by these flags.
+        self.state.fetch_or(if reset { PEER_CLOSED | RESET } else { PEER_CLOSED }, Ordering::Relaxed);
+    }
+
+    /// Whether the connection is broken both ways: nothing that is written arrives.
+    pub fn is_reset(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & RESET != 0
+    }
+
+    /// Whether the client has closed its side, or is gone.
+    pub fn is_peer_closed(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & (PEER_CLOSED | OVER) != 0
+    }
+
+    /// The connection is over.
+    pub fn end(&self) {
+        self.state.fetch_or(OVER, Ordering::Relaxed);
+    }
+
+    /// Note a call. True: the caller has to pass it on; false: the connection is over, or was called already and has
+    /// not been told yet.
+    ///
+    /// AcqRel, the partner of [`Link::take_call`]: what the caller wrote before a call that is coalesced is seen by the
+    /// conversation, because the `fetch_and` that takes the call reads this value or a later one.
+    pub fn note_call(&self) -> Call {
+        let before = self.state.fetch_or(CALLED, Ordering::AcqRel);
+        match before {
+            before if before & OVER != 0 => Call::Over,
+            before if before & CALLED != 0 => Call::OnItsWay,
+            _ => Call::PassOn,
+        }
+    }
+
+    /// Whether a call is on its way that the conversation has not been told of.
+    pub fn is_called(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & CALLED != 0
+    }
+
+    /// The conversation is told of the calls so far: from here on a call is a new one.
+    pub fn take_call(&self) -> bool {
+        self.state.fetch_and(!CALLED, Ordering::AcqRel) & CALLED != 0
+    }
+}
+
+/// What is to be done about a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    PassOn,
+    OnItsWay,
+    Over,
+}
+
+/// Calls one connection, from any thread: its conversation is told so, by [`Event::Called`](crate::Event::Called), in a
+/// turn soon after, wherever the connection is at that moment. Made by [`Turn::waker`](crate::Turn::waker).
+///
+/// Calls are coalesced: those that come before the conversation was told are told once. What a thread wrote before it
+/// called is seen by the conversation that is told.
+#[derive(Clone)]
+pub struct Waker {
+    link: Arc<Link>,
+}
+
+impl Waker {
+    pub fn new(link: Arc<Link>) -> Waker {
+        Waker { link }
+    }
+
+    /// Call the connection. False: it is gone, and so will be all further calls.
+    ///
+    /// It costs a lock of the engine's table and, where no worker is awake, a system call; never a wait for the client.
+    pub fn wake(&self) -> bool {
+        match self.link.note_call() {
+            Call::Over => false,
+            Call::OnItsWay => true,
+            Call::PassOn => match self.link.callee.as_ref().and_then(Weak::upgrade) {
+                Some(callee) => {
+                    callee.call(&mut std::iter::once(self.link.token));
+                    true
+                }
+                None => false,
+            },
+        }
+    }
+
+    /// Call many connections at once, which costs one lock for each thousand of them and one system call.
+    /// Those of one server are called together; tells how many are still there.
+    pub fn wake_all<'a>(wakers: impl IntoIterator<Item = &'a Waker>) -> usize {
+        let mut there = 0;
+        let mut engine: Option<Arc<dyn Callee>> = None;
+        let mut tokens = Vec::new();
+        for Waker { link } in wakers {
+            let call = link.note_call();
+            there += usize::from(call != Call::Over);
+            let Some(callee) = link.callee.as_ref().filter(|_| call == Call::PassOn).and_then(Weak::upgrade) else {
+                continue;
+            };
+            let same = engine.as_ref().is_some_and(|engine| Arc::ptr_eq(engine, &callee));
+            if !same || tokens.len() == BATCH {
+                flush(engine.as_ref(), &mut tokens);
+                engine = Some(callee);
+            }
+            tokens.push(link.token);
+        }
+        flush(engine.as_ref(), &mut tokens);
+        there
+    }
+
+    /// Whether the client has closed its side of the connection, or the connection is over. A client that has sent
+    /// its last byte and still reads counts as gone: the two look alike until something is sent.
+    pub fn client_is_gone(&self) -> bool {
+        self.link.is_peer_closed()
+    }
+
+    /// Whether the connection is over.
+    pub fn is_over(&self) -> bool {
+        self.link.state.load(Ordering::Relaxed) & OVER != 0
+    }
+}
+
+const BATCH: usize = 1024;
+
+fn flush(engine: Option<&Arc<dyn Callee>>, tokens: &mut Vec<Token>) {
+    if let Some(engine) = engine.filter(|_| !tokens.is_empty()) {
+        engine.call(&mut tokens.drain(..));
+    }
+}
+
+impl std::fmt::Debug for Waker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waker").field("is_over", &self.is_over()).finish_non_exhaustive()
+    }
+}

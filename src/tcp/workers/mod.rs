@@ -1,0 +1,162 @@
+//! What a worker does all day: draw a connection, take a turn with it, poll, accept. Panics end here.
+//! Started by `server`; conducts `scheduler`, `poller` and `connection`.
+
+mod polling; // events, deadlines, newcomers, the beginning of a shutdown
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::Waker;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::connection::{Buffers, Outcome, PermitAccess};
+use super::contain::contain;
+use super::engine::{BoxedConnection, Engine};
+use super::poller::Poller;
+use super::scheduler::{Task, Work, Worker};
+use polling::Notice;
+
+type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
+
+/// Work until the server is over. `me`: the worker's number.
+pub fn work(engine: &Arc<Engine>, me: usize) {
+    let mut worker = WorkerLoop {
+        engine,
+        permit: HeldPermit { worker: engine.scheduler.arrive(me), used: false },
+        buffers: Buffers::default(),
+        catch: Vec::new(),
+        notices: Vec::new(),
+    };
+    let mut now = Instant::now();
+    loop {
+        match worker.permit.worker.next(&mut now) {
+            Task::Serve(connection) => now = worker.serve(connection, now),
+            Task::Poll(guard) => now = worker.poll(guard),
+            Task::PollNow(guard) => now = worker.poll_now(guard, now),
+            Task::Exit => {
+                drop(worker);
+                // What was parked or queued after the end, by a handler that took longer, goes too.
+                engine.drain();
+                return;
+            }
+        }
+    }
+}
+
+struct WorkerLoop<'a> {
+    engine: &'a Arc<Engine>,
+    permit: HeldPermit<'a>,
+    buffers: Buffers,
+    catch: Vec<BoxedConnection>, // empty between polls
+    notices: Vec<Notice>,        // what is to be logged once the poller is given back
+}
+
+impl WorkerLoop<'_> {
+    /// Take turns with a connection, and with those that are granted this worker's permit, until none is in hand.
+    fn serve(&mut self, connection: BoxedConnection, mut now: Instant) -> Instant {
+        self.permit.used = false;
+        let mut in_hand = Some(connection);
+        while let Some(connection) = in_hand {
+            (in_hand, now) = self.turn(connection, now);
+            self.permit.worker.end_blocking();
+            if in_hand.is_none() {
+                in_hand = self.permit.worker.pass_on_permit().map(|connection| self.take_over(connection));
+            }
+        }
+        now
+    }
+
+    /// One turn, and what becomes of the connection. A panic costs the connection, and nothing else.
+    fn turn(&mut self, mut connection: BoxedConnection, start: Instant) -> (Option<BoxedConnection>, Instant) {
+        let scheduler = &self.engine.scheduler;
+        let cpu = self.permit.worker.measures_blocking().then(thread_time);
+        let settings = self.engine.turn_settings();
+        let (buffers, permit) = (&mut self.buffers, &mut self.permit);
+        let outcome = contain("a conversation", || connection.turn(buffers, permit, &settings, start));
+        let end = Instant::now();
+        let wall = end.saturating_duration_since(start);
+        scheduler.turn_took(wall, cpu.map(|cpu| wall.saturating_sub(thread_time().saturating_sub(cpu))));
+        let in_hand = match outcome {
+            Some(Outcome::Park(wait)) => {
+                let token = connection.token();
+                scheduler.park(token, connection, wait).map(|(mut connection, readiness)| {
+                    connection.saw(readiness);
+                    connection
+                })
+            }
+            Some(Outcome::Requeue) => {
+                scheduler.push(connection);
+                None
+            }
+            Some(Outcome::AwaitPermit(work)) => self.await_permit(connection, work, end),
+            Some(Outcome::Closed) => self.close(connection, end),
+            None => {
+                connection.panicked();
+                self.buffers = Buffers::default(); // they may hold what was to be sent to this client
+                self.close(connection, end)
+            }
+        };
+        (in_hand, end)
+    }
+
+    /// It needs a permit, and there was none, or others wait for the one it had.
+    fn await_permit(&mut self, connection: BoxedConnection, work: Work, now: Instant) -> Option<BoxedConnection> {
+        let (refused, next) = self.permit.worker.await_permit(connection, work, now);
+        let next = next.map(|next| self.take_over(next));
+        let Some(mut refused) = refused else { return next };
+        refused.causes().no_permit = true;
+        match next {
+            Some(next) => {
+                self.engine.scheduler.push(refused);
+                Some(next)
+            }
+            None => Some(refused),
+        }
+    }
+
+    /// Another connection now has the permit, and is in hand next.
+    fn take_over(&mut self, mut connection: BoxedConnection) -> BoxedConnection {
+        self.permit.used = false;
+        connection.brought_by(None); // what the disk says now is younger than its poll
+        connection
+    }
+
+    /// A connection is over. What its destructors do may block, and may panic.
+    fn close(&mut self, mut connection: BoxedConnection, now: Instant) -> Option<BoxedConnection> {
+        let may_block = contain("a conversation", || connection.drop_may_block()).unwrap_or(true);
+        if may_block && !self.permit.begin(Work::Short, now) {
+            connection.causes().dropped = true;
+            return self.await_permit(connection, Work::Short, now);
+        }
+        contain("a conversation, while it was dropped", || drop(connection));
+        None
+    }
+}
+
+/// A worker's permit, as a turn uses it.
+struct HeldPermit<'a> {
+    worker: EngineWorker<'a>,
+    used: bool, // for a handler of the connection in hand
+}
+
+impl PermitAccess for HeldPermit<'_> {
+    fn begin(&mut self, work: Work, now: Instant) -> bool {
+        if work == Work::Handler {
+            if self.used && self.worker.others_want_permits() {
+                return false;
+            }
+            self.used = true;
+        }
+        let acquired = self.worker.acquire_permit(work);
+        if acquired {
+            self.worker.begin_blocking(now);
+        }
+        acquired
+    }
+}
+
+/// How long this thread has been on the processor.
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}

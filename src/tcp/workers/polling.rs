@@ -1,0 +1,176 @@
+//! A poll and what follows from it: who is ready, who is late, who is accepted, who is evicted, and the beginning of a
+//! shutdown. No user code runs while the poller is held: what is to be logged is noted, and said afterwards.
+
+use std::time::{Duration, Instant};
+
+use log::Level;
+
+use super::super::acceptor::Accepted;
+use super::super::client::Client;
+use super::super::connection::Connection;
+use super::super::contain::contain;
+use super::super::engine::EnginePoller;
+use super::super::scheduler::Patience;
+use super::super::transport::Transport;
+use super::WorkerLoop;
+
+/// At most so many newcomers a poll: those who are here come first.
+const NEWCOMERS: usize = 64;
+/// A poller that fails is left alone for so long: its errors are not expected to last, and would be logged in a loop.
+const AFTER_A_FAILED_POLL: Duration = Duration::from_millis(10);
+
+/// Something to be logged.
+pub type Notice = (Level, String);
+
+impl WorkerLoop<'_> {
+    /// Wait with the poller, keep one of the catch, and serve it.
+    pub(super) fn poll(&mut self, mut guard: EnginePoller<'_>) -> Instant {
+        let engine = self.engine;
+        let polled = guard.wait(|poller, patience| {
+            let must_close = engine.scheduler.is_shutting_down() && !poller.acceptor().is_closed();
+            if engine.room_was_freed() {
+                poller.acceptor().end_pause();
+            }
+            match patience {
+                Patience::Until(until) if !must_close && !poller.acceptor().is_due(Instant::now()) => {
+                    poller.wait(until, Instant::now())
+                }
+                _ => poller.look(),
+            }
+        });
+        let now = Instant::now();
+        if let Err(err) = polled {
+            self.notices.push((Level::Error, format!("the poller failed: {err}")));
+            std::thread::sleep(AFTER_A_FAILED_POLL);
+        }
+        self.gather(&mut guard, now);
+        let mut catch = self.catch.drain(..);
+        let kept = catch.next();
+        catch.for_each(|connection| engine.scheduler.push(connection));
+        drop(guard);
+        engine.scheduler.wake_for_need();
+        self.log_notices();
+        match kept {
+            Some(connection) => self.serve(connection, now),
+            None => now,
+        }
+    }
+
+    /// Poll without waiting, and queue the whole catch.
+    pub(super) fn poll_now(&mut self, mut guard: EnginePoller<'_>, now: Instant) -> Instant {
+        if self.engine.room_was_freed() {
+            guard.poller().acceptor().end_pause();
+        }
+        let _ = guard.poller().look(); // an error is found, and told, by the next poll that waits
+        self.gather(&mut guard, now);
+        self.catch.drain(..).for_each(|connection| self.engine.scheduler.push(connection));
+        drop(guard);
+        self.engine.scheduler.wake_for_need();
+        self.log_notices();
+        now
+    }
+
+    /// The ready, the late and the newcomers.
+    fn gather(&mut self, guard: &mut EnginePoller<'_>, now: Instant) {
+        guard.polled(now);
+        let scheduler = &self.engine.scheduler;
+        let mut late;
+        {
+            let mut table = scheduler.table();
+            for (token, readiness) in guard.poller().events() {
+                if let Some((mut connection, readiness)) = table.event(token, readiness) {
+                    connection.saw(readiness);
+                    connection.brought_by(Some(now));
+                    self.catch.push(connection);
+                }
+            }
+            late = table.late(now);
+        }
+        late.iter_mut().for_each(|connection| connection.causes().late = true);
+        self.catch.append(&mut late);
+        let mut without_permit = scheduler.late_for_permit(now);
+        without_permit.iter_mut().for_each(|connection| connection.causes().no_permit = true);
+        self.catch.append(&mut without_permit);
+        if guard.poller().acceptor().is_due(now) {
+            self.accept(guard, now, NEWCOMERS);
+        }
+        if scheduler.is_shutting_down() && !guard.poller().acceptor().is_closed() {
+            self.begin_shutdown(guard, now);
+        }
+    }
+
+    fn accept(&mut self, guard: &mut EnginePoller<'_>, now: Instant, most: usize) {
+        let engine = self.engine;
+        for _ in 0..most {
+            if engine.is_full() {
+                if guard.poller().acceptor().somebody_waits() {
+                    self.make_room(guard, now, "as many clients as are allowed (max_connections) are connected");
+                }
+                return;
+            }
+            let acceptor = guard.poller().acceptor();
+            match acceptor.accept() {
+                Accepted::Client(stream, address) => match engine.register(stream) {
+                    Ok((stream, registration)) => {
+                        let (transport, client) = (Transport::new(stream), Client::new(address));
+                        self.catch.push(Box::new(Connection::new(transport, client, registration, now)));
+                    }
+                    Err(err) => {
+                        // The kernel has no memory for one more to poll: the stream is closed by dropping it.
+                        self.notices.push((Level::Warn, format!("can't wait for {address}: {err}")));
+                        acceptor.pause(now, None);
+                        return;
+                    }
+                },
+                Accepted::Nobody => return,
+                Accepted::NoRoom(err) => {
+                    if acceptor.somebody_waits() {
+                        self.make_room(guard, now, &err.to_string());
+                    }
+                    return;
+                }
+                Accepted::Failing(err) => {
+                    let (first, for_good) = acceptor.failed(now);
+                    if first {
+                        self.notices.push((Level::Error, format!("can't accept connections: {err}")));
+                    }
+                    if for_good {
+                        engine.lifecycle.fail(err);
+                        engine.begin_shutdown();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Evict some for those who wait to be accepted; where none may be, pause until somebody leaves.
+    fn make_room(&mut self, guard: &mut EnginePoller<'_>, now: Instant, why: &str) {
+        let acceptor = guard.poller().acceptor();
+        self.engine.want_room();
+        let mut evicted = self.engine.scheduler.table().evict(acceptor.evictions(), now);
+        acceptor.pause(now, evicted.more_at);
+        if acceptor.may_complain(now) {
+            let notice = format!("no room for more clients: {why}; idle ones are closed for new ones");
+            self.notices.push((Level::Warn, notice));
+        }
+        evicted.connections.iter_mut().for_each(|connection| connection.causes().evicted = true);
+        self.catch.append(&mut evicted.connections);
+    }
+
+    /// A shutdown: whoever has connected is still accepted, the listener is closed, and every connection hears of it.
+    fn begin_shutdown(&mut self, guard: &mut EnginePoller<'_>, now: Instant) {
+        self.accept(guard, now, usize::MAX);
+        guard.poller().acceptor().close();
+        let mut parked = self.engine.scheduler.table().begin_shutdown();
+        parked.iter_mut().for_each(|connection| connection.begin_shutdown());
+        self.catch.append(&mut parked);
+        self.engine.lifecycle.accepting_is_over();
+    }
+
+    fn log_notices(&mut self) {
+        for (level, notice) in self.notices.drain(..) {
+            contain("the logger", || log::log!(level, "{notice}"));
+        }
+    }
+}

@@ -52,7 +52,7 @@ impl RequestHandler for Site {
 
     fn log_request(&self, record: &LogRecord<'_>) {
         if log::log_enabled!(target: ACCESS, log::Level::Info) {
-            let at = Timestamp::try_from(record.wall);
+            let at = Timestamp::try_from(record.time);
             let offset = at.map_or(0, |at| self.zone.to_offset(at).seconds());
             log::info!(target: ACCESS, "{}", record.clone().with_offset(offset));
         }

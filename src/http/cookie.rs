@@ -27,7 +27,7 @@ use super::error::Error;
 #[must_use = "is sent only with a response"]
 pub struct Cookie {
     line: String,
-    fault: Option<Error>,
+    deferred_error: Option<Error>,
 }
 
 /// With which requests from other sites a cookie is sent along.
@@ -46,12 +46,12 @@ impl Cookie {
     /// A cookie of this name and value.
     pub fn new(name: impl AsRef<str>, value: impl AsRef<str>) -> Cookie {
         let (name, value) = (name.as_ref(), value.as_ref());
-        let cookie = Cookie { line: format!("{name}={value}"), fault: None };
+        let cookie = Cookie { line: format!("{name}={value}"), deferred_error: None };
         if name.is_empty() || !name.bytes().all(is_token) {
-            return cookie.faulty(format!("no cookie can be named {name:?}"));
+            return cookie.with_error(format!("no cookie can be named {name:?}"));
         }
         if !value.bytes().all(is_cookie_octet) {
-            return cookie.faulty(format!("the cookie {name} cannot hold {value:?}"));
+            return cookie.with_error(format!("the cookie {name} cannot hold {value:?}"));
         }
         cookie
     }
@@ -86,12 +86,12 @@ impl Cookie {
 
     /// Keep it from scripts.
     pub fn http_only(self) -> Cookie {
-        self.word("HttpOnly")
+        self.flag("HttpOnly")
     }
 
     /// Send it over TLS only.
     pub fn secure(self) -> Cookie {
-        self.word("Secure")
+        self.flag("Secure")
     }
 
     /// With which requests from other sites it is sent along. Without it browsers take `Lax`.
@@ -105,8 +105,8 @@ impl Cookie {
     }
 
     pub(crate) fn into_value(self) -> Result<HeaderValue, Error> {
-        match self.fault {
-            Some(fault) => Err(fault),
+        match self.deferred_error {
+            Some(error) => Err(error),
             None => Ok(HeaderValue::try_from(self.line)?),
         }
     }
@@ -114,20 +114,20 @@ impl Cookie {
     fn attribute(mut self, name: &str, value: &str) -> Cookie {
         // RFC 6265: any character but controls and `;`.
         if value.bytes().any(|byte| byte == b';' || !(0x20..0x7f).contains(&byte)) {
-            return self.faulty(format!("the cookie attribute {name} cannot be {value:?}"));
+            return self.with_error(format!("the cookie attribute {name} cannot be {value:?}"));
         }
         let _ = write!(self.line, "; {name}={value}"); // writing to a string does not fail
         self
     }
 
-    fn word(mut self, word: &str) -> Cookie {
+    fn flag(mut self, flag: &str) -> Cookie {
         self.line.push_str("; ");
-        self.line.push_str(word);
+        self.line.push_str(flag);
         self
     }
 
-    fn faulty(mut self, why: String) -> Cookie {
-        self.fault.get_or_insert_with(|| Error::from(why));
+    fn with_error(mut self, why: String) -> Cookie {
+        self.deferred_error.get_or_insert_with(|| Error::from(why));
         self
     }
 }

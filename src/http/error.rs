@@ -47,7 +47,7 @@ impl Error {
     {
         match status.try_into() {
             Ok(status) => Error::of(status, Some(message.into()).filter(|message| !message.is_empty()), None),
-            Err(wrong) => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(Box::new(wrong.into()))),
+            Err(error) => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(Box::new(error.into()))),
         }
     }
 
@@ -84,12 +84,12 @@ impl Error {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        match checked(name, value) {
+        match parse_field(name, value) {
             Ok((name, value)) => {
                 self.0.headers.append(name, value);
                 self
             }
-            Err(fault) => fault,
+            Err(error) => error,
         }
     }
 
@@ -139,16 +139,16 @@ impl fmt::Debug for Error {
 }
 
 /// A name and a value that may be sent, or a fault that says what is wrong with them.
-pub(crate) fn checked<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
+pub(crate) fn parse_field<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
 where
     N: TryInto<HeaderName>,
     N::Error: Into<http::Error>,
     V: TryInto<HeaderValue>,
     V::Error: Into<http::Error>,
 {
-    let name = name.try_into().map_err(|wrong| Error::from(format!("a response field: {}", wrong.into())))?;
+    let name = name.try_into().map_err(|error| Error::from(format!("a response field: {}", error.into())))?;
     match value.try_into() {
         Ok(value) => Ok((name, value)),
-        Err(wrong) => Err(Error::from(format!("the response field `{name}`: {}", wrong.into()))),
+        Err(error) => Err(Error::from(format!("the response field `{name}`: {}", error.into()))),
     }
 }

@@ -43,8 +43,8 @@ impl ETag {
         self.view().weak
     }
 
-    pub(crate) fn view(&self) -> Tag<'_> {
-        Tag::parse(self.0.as_bytes()).expect("checked when made")
+    pub(crate) fn view(&self) -> ETagRef<'_> {
+        ETagRef::parse(self.0.as_bytes()).expect("checked when made")
     }
 
     fn of(open: &str, tag: &str) -> Result<ETag, Error> {
@@ -76,23 +76,23 @@ impl fmt::Debug for ETag {
 
 /// An entity tag inside a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tag<'a> {
+pub(crate) struct ETagRef<'a> {
     pub(crate) weak: bool,
     /// What stands between the quotes.
     pub(crate) opaque: &'a [u8],
 }
 
-impl<'a> Tag<'a> {
+impl<'a> ETagRef<'a> {
     /// A field value that is one entity tag.
-    pub(crate) fn parse(value: &'a [u8]) -> Option<Tag<'a>> {
-        match Tag::split(value)? {
+    pub(crate) fn parse(value: &'a [u8]) -> Option<ETagRef<'a>> {
+        match ETagRef::split(value)? {
             (tag, []) => Some(tag),
             _ => None,
         }
     }
 
     /// The entity tag that a list goes on with, and what stands behind it.
-    pub(crate) fn split(list: &'a [u8]) -> Option<(Tag<'a>, &'a [u8])> {
+    pub(crate) fn split(list: &'a [u8]) -> Option<(ETagRef<'a>, &'a [u8])> {
         // `W` is case-sensitive (section 8.8.3).
         let (weak, quoted) = match list.strip_prefix(b"W/") {
             Some(quoted) => (true, quoted),
@@ -100,17 +100,17 @@ impl<'a> Tag<'a> {
         };
         let text = quoted.strip_prefix(b"\"")?;
         let end = text.iter().position(|byte| !is_etagc(*byte))?;
-        (text[end] == b'"').then(|| (Tag { weak, opaque: &text[..end] }, &text[end + 1..]))
+        (text[end] == b'"').then(|| (ETagRef { weak, opaque: &text[..end] }, &text[end + 1..]))
     }
 }
 
 /// Section 8.8.3.2: both strong, and the same.
-pub(crate) fn strongly(one: &Tag<'_>, other: &Tag<'_>) -> bool {
+pub(crate) fn strong_match(one: &ETagRef<'_>, other: &ETagRef<'_>) -> bool {
     !one.weak && !other.weak && one.opaque == other.opaque
 }
 
 /// Section 8.8.3.2: the same, weak or not.
-pub(crate) fn weakly(one: &Tag<'_>, other: &Tag<'_>) -> bool {
+pub(crate) fn weak_match(one: &ETagRef<'_>, other: &ETagRef<'_>) -> bool {
     one.opaque == other.opaque
 }
 
@@ -128,7 +128,7 @@ mod tests {
         for tag in ["", "a", "v1.7-fine", "a,b", "W/", "!#~", "é"] {
             for (made, weak) in [(ETag::strong(tag), false), (ETag::weak(tag), true)] {
                 let made = made.unwrap();
-                assert_eq!(made.view(), Tag { weak, opaque: tag.as_bytes() }, "{made}");
+                assert_eq!(made.view(), ETagRef { weak, opaque: tag.as_bytes() }, "{made}");
             }
         }
         for tag in ["a b", "a\"b", "\"a\"", "a\r\nb", "a\0b", "\x7f"] {
@@ -145,8 +145,8 @@ mod tests {
             ("W/\"1\"", "\"1\"", false, true),
             ("\"1\"", "\"1\"", true, true),
         ] {
-            let (left, right) = (Tag::parse(one.as_bytes()).unwrap(), Tag::parse(other.as_bytes()).unwrap());
-            assert_eq!((strongly(&left, &right), weakly(&left, &right)), (strong, weak), "{one} {other}");
+            let (left, right) = (ETagRef::parse(one.as_bytes()).unwrap(), ETagRef::parse(other.as_bytes()).unwrap());
+            assert_eq!((strong_match(&left, &right), weak_match(&left, &right)), (strong, weak), "{one} {other}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::date;
-use super::error::{Error, checked};
+use super::error::{Error, parse_field};
 use super::etag::ETag;
 
 /// Fields prepared once and sent with many answers: `Response::fields`.
@@ -30,9 +30,9 @@ use super::etag::ETag;
 pub struct Fields {
     list: FieldList,
     lines: Vec<u8>,
-    marks: Marks,
+    flags: FieldFlags,
     last_modified: Option<SystemTime>,
-    fault: Option<Error>,
+    deferred_error: Option<Error>,
 }
 
 impl Fields {
@@ -52,12 +52,12 @@ impl Fields {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        match checked(name, value) {
-            Ok((name, _)) if is_ours(&name) => {}
+        match parse_field(name, value) {
+            Ok((name, _)) if is_server_managed(&name) => {}
             Ok((name, value)) => self.list.set(name, value),
-            Err(fault) => self.fault = Some(fault),
+            Err(error) => self.deferred_error = Some(error),
         }
-        self.prepared()
+        self.with_lines()
     }
 
     /// Set `ETag`.
@@ -97,20 +97,20 @@ impl Fields {
         self.last_modified
     }
 
-    pub(crate) fn marks(&self) -> Marks {
-        self.marks
+    pub(crate) fn flags(&self) -> FieldFlags {
+        self.flags
     }
 
-    pub(crate) fn fault(&self) -> Option<&Error> {
-        self.fault.as_ref()
+    pub(crate) fn deferred_error(&self) -> Option<&Error> {
+        self.deferred_error.as_ref()
     }
 
-    fn prepared(mut self) -> Fields {
+    fn with_lines(mut self) -> Fields {
         self.lines.clear();
         for (name, value) in self.list.iter() {
             write_line(name, value, &mut self.lines);
         }
-        self.marks = self.list.marks();
+        self.flags = self.list.flags();
         self.last_modified = self.list.get("last-modified").and_then(|value| date::parse_fixdate(value.as_bytes()));
         self
     }
@@ -120,17 +120,17 @@ impl From<&HeaderMap> for Fields {
     fn from(map: &HeaderMap) -> Fields {
         let mut fields = Fields::new();
         for (name, value) in map {
-            if !is_ours(name) {
+            if !is_server_managed(name) {
                 fields.list.append(name.clone(), value.clone());
             }
         }
-        fields.prepared()
+        fields.with_lines()
     }
 }
 
 /// Which fields are there that the server would write otherwise, or goes by.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Marks {
+pub(crate) struct FieldFlags {
     pub(crate) date: bool,
     pub(crate) server: bool,
     pub(crate) accept_ranges: bool,
@@ -138,9 +138,9 @@ pub(crate) struct Marks {
     pub(crate) validator: bool,
 }
 
-impl Marks {
-    pub(crate) fn and(self, other: Marks) -> Marks {
-        Marks {
+impl FieldFlags {
+    pub(crate) fn and(self, other: FieldFlags) -> FieldFlags {
+        FieldFlags {
             date: self.date | other.date,
             server: self.server | other.server,
             accept_ranges: self.accept_ranges | other.accept_ranges,
@@ -188,18 +188,18 @@ impl FieldList {
         self.0.iter().map(|(name, value)| (name, value))
     }
 
-    pub(crate) fn marks(&self) -> Marks {
-        let mut marks = Marks::default();
+    pub(crate) fn flags(&self) -> FieldFlags {
+        let mut flags = FieldFlags::default();
         for (name, _) in &self.0 {
             match name.as_str() {
-                "date" => marks.date = true,
-                "server" => marks.server = true,
-                "accept-ranges" => marks.accept_ranges = true,
-                "etag" | "last-modified" => marks.validator = true,
+                "date" => flags.date = true,
+                "server" => flags.server = true,
+                "accept-ranges" => flags.accept_ranges = true,
+                "etag" | "last-modified" => flags.validator = true,
                 _ => {}
             }
         }
-        marks
+        flags
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -208,7 +208,7 @@ impl FieldList {
 }
 
 /// Whether a field frames a message or speaks of one connection only (RFC 9110, section 7.6.1): the server's to say.
-pub(crate) fn is_ours(name: &HeaderName) -> bool {
+pub(crate) fn is_server_managed(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
@@ -265,8 +265,8 @@ mod tests {
             .header("dnt", "");
         assert_eq!(fields.lines(), b"Content-Type: text/css\r\nX-A: 2\r\nETag: \"t\"\r\nDnt: \r\n");
         assert_eq!(fields.get("ETAG").unwrap(), "\"t\"");
-        assert!(fields.marks().validator && fields.fault().is_none());
-        assert!(Fields::new().header("a", "\n").fault().is_some());
+        assert!(fields.flags().validator && fields.deferred_error().is_none());
+        assert!(Fields::new().header("a", "\n").deferred_error().is_some());
     }
 
     #[test]

@@ -40,7 +40,7 @@ use crate::tcp::Client;
 pub trait RequestHandler: Send + Sync + 'static {
     /// Answers GET. 501 unless written.
     fn do_get(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
     /// Answers HEAD: as GET unless written; the body is left out when the answer is sent.
@@ -50,32 +50,32 @@ pub trait RequestHandler: Send + Sync + 'static {
 
     /// Answers POST. 501 unless written.
     fn do_post(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
     /// Answers PUT. 501 unless written.
     fn do_put(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
     /// Answers DELETE. 501 unless written.
     fn do_delete(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
     /// Answers PATCH. 501 unless written.
     fn do_patch(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
     /// Answers OPTIONS of a path. 501 unless written. `OPTIONS *` is answered by the server itself.
     fn do_options(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
     /// Answers any other method, also those nobody has heard of. 501 unless written. CONNECT never comes here.
     fn do_other(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
     /// Calls the `do_` method for the request's method. Methods are case-sensitive: `get` is another method.
@@ -123,7 +123,7 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 }
 
-fn not_written(request: &Request) -> Result<Response> {
+fn not_implemented(request: &Request) -> Result<Response> {
     Err(Error::new(StatusCode::NOT_IMPLEMENTED, format!("Unsupported method ({})", request.method())))
 }
 
@@ -206,7 +206,7 @@ where
 {
     fn handle(&self, request: &Request) -> Result<Response> {
         match *request.method() {
-            Method::TRACE => not_written(request),
+            Method::TRACE => not_implemented(request),
             _ => (self.0)(request),
         }
     }
@@ -228,7 +228,7 @@ pub struct LogRecord<'a> {
     /// How many bytes of body it had.
     pub bytes: u64,
     /// When the answer was begun.
-    pub wall: SystemTime,
+    pub time: SystemTime,
     /// Seconds east of UTC, for the time displayed.
     offset: i32,
 }
@@ -239,9 +239,9 @@ impl<'a> LogRecord<'a> {
         request_line: &'a str,
         status: StatusCode,
         bytes: u64,
-        wall: SystemTime,
+        time: SystemTime,
     ) -> LogRecord<'a> {
-        LogRecord { client, request_line, status, bytes, wall, offset: 0 }
+        LogRecord { client, request_line, status, bytes, time, offset: 0 }
     }
 
     /// The same, its time displayed so many seconds east of UTC.
@@ -254,7 +254,7 @@ impl<'a> LogRecord<'a> {
 impl fmt::Display for LogRecord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let offset = Duration::from_secs(self.offset.unsigned_abs().into());
-        let local = if self.offset < 0 { self.wall.checked_sub(offset) } else { self.wall.checked_add(offset) };
+        let local = if self.offset < 0 { self.time.checked_sub(offset) } else { self.time.checked_add(offset) };
         // `Thu, 16 Jun 2022 06:34:59 GMT` holds all that is wanted.
         let date = local.and_then(date::write);
         let date = date.as_ref().and_then(|date| std::str::from_utf8(date).ok());

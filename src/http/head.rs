@@ -5,7 +5,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use memchr::{memchr, memrchr};
 
-use super::refusal::Refusal;
+use super::rejection::Rejection;
 use super::target::{self, Span, Target};
 
 /// How long the parts of a head may be.
@@ -39,31 +39,31 @@ struct RequestLine {
     version: Version,
     span: Span,
     target: Span,
-    parts: Target,
+    parsed_target: Target,
 }
 
 /// A head that is still arriving: what was found so far, so that no byte is looked at twice however it drips.
 #[derive(Debug, Default)]
-pub(crate) struct Parser {
+pub(crate) struct HeadParser {
     /// The beginning of the line that is not whole yet.
     line_start: usize,
     /// No line end lies between that and this.
-    looked: usize,
+    scanned: usize,
     empty_lines: u32,
     line: Option<RequestLine>,
     fields: Vec<Field>,
 }
 
 /// Empty lines before a request line are skipped (section 2.2), but not for ever.
-pub(crate) const MOST_EMPTY_LINES: u32 = 16;
+pub(crate) const MAX_EMPTY_LINES: u32 = 16;
 
-impl Parser {
+impl HeadParser {
     /// `bytes` is all that has arrived of this head, from its first byte on; each call brings the same bytes
     /// and more. `Ok(None)`: good so far, more are wanted. `Ok(Some((used, head)))`: a body begins at `used`.
-    pub(crate) fn parse(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, Head)>, Refusal> {
+    pub(crate) fn parse(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, Head)>, Rejection> {
         while let Some(end) = self.line_end(bytes, limits)? {
             let (start, next) = (self.line_start, end + 2);
-            (self.line_start, self.looked) = (next, next);
+            (self.line_start, self.scanned) = (next, next);
             if self.line.is_none() {
                 self.first_line(bytes, start, end)?;
             } else if start < end {
@@ -84,50 +84,50 @@ impl Parser {
 
     /// Where the next line ends: the place of its CR. A line ends in CRLF and in nothing else.
     /// Nothing is looked for past the limits, so that a refusal is the same however the bytes were cut.
-    fn line_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
+    fn line_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Rejection> {
         self.first_byte(bytes)?;
         let reach = if self.line.is_none() { self.line_start + limits.line + 2 } else { limits.head };
         let within = bytes.len().min(reach);
-        let looked = self.looked.min(within);
-        let Some(found) = memchr(b'\n', &bytes[looked..within]) else {
-            self.looked = within;
+        let scanned = self.scanned.min(within);
+        let Some(found) = memchr(b'\n', &bytes[scanned..within]) else {
+            self.scanned = within;
             return if within == reach { Err(self.too_long()) } else { Ok(None) };
         };
-        let line_feed = looked + found;
+        let line_feed = scanned + found;
         if line_feed > self.line_start && bytes[line_feed - 1] == b'\r' {
             return Ok(Some(line_feed - 1));
         }
-        Err(Refusal::bad("a line ends in a bare line feed"))
+        Err(Rejection::bad_request("a line ends in a bare line feed"))
     }
 
-    fn too_long(&self) -> Refusal {
+    fn too_long(&self) -> Rejection {
         match self.line {
-            None => Refusal::new(StatusCode::URI_TOO_LONG, "the request line is too long"),
+            None => Rejection::new(StatusCode::URI_TOO_LONG, "the request line is too long"),
             Some(_) => too_large("the head is too long"),
         }
     }
 
     /// Said at the first byte, rather than wait for a line end that may not come: most likely this is TLS.
-    fn first_byte(&self, bytes: &[u8]) -> Result<(), Refusal> {
+    fn first_byte(&self, bytes: &[u8]) -> Result<(), Rejection> {
         match bytes.get(self.line_start) {
-            Some(&first) if self.line.is_none() && first != b'\r' && !is_token_byte(first) => Err(NO_METHOD),
+            Some(&first) if self.line.is_none() && first != b'\r' && !is_token_byte(first) => Err(INVALID_METHOD),
             _ => Ok(()),
         }
     }
 
-    fn first_line(&mut self, bytes: &[u8], start: usize, end: usize) -> Result<(), Refusal> {
+    fn first_line(&mut self, bytes: &[u8], start: usize, end: usize) -> Result<(), Rejection> {
         if start < end {
             self.line = Some(request_line(bytes, start, end)?);
             return Ok(());
         }
         self.empty_lines += 1;
-        if self.empty_lines > MOST_EMPTY_LINES {
-            return Err(Refusal::bad("too many empty lines before the request"));
+        if self.empty_lines > MAX_EMPTY_LINES {
+            return Err(Rejection::bad_request("too many empty lines before the request"));
         }
         Ok(())
     }
 
-    fn field_line(&mut self, bytes: &[u8], start: usize, end: usize, limits: &HeadLimits) -> Result<(), Refusal> {
+    fn field_line(&mut self, bytes: &[u8], start: usize, end: usize, limits: &HeadLimits) -> Result<(), Rejection> {
         if self.fields.len() == limits.fields {
             return Err(too_large("too many fields"));
         }
@@ -139,77 +139,79 @@ impl Parser {
     }
 }
 
-const NO_METHOD: Refusal = Refusal::bad("the request line has no valid method");
+const INVALID_METHOD: Rejection = Rejection::bad_request("the request line has no valid method");
 
-fn too_large(why: &'static str) -> Refusal {
-    Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why)
+fn too_large(message: &'static str) -> Rejection {
+    Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message)
 }
 
 /// The longest method that is looked at. A longer one is known to nobody: 501 (RFC 9112, section 3).
-const LONGEST_METHOD: usize = 64;
+const MAX_METHOD: usize = 64;
 
 // request-line = method SP request-target SP HTTP-version (section 3). A single space each time, nothing lenient.
-fn request_line(bytes: &[u8], start: usize, end: usize) -> Result<RequestLine, Refusal> {
+fn request_line(bytes: &[u8], start: usize, end: usize) -> Result<RequestLine, Rejection> {
     let line = &bytes[start..end];
     let space = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
     if space == 0 || line.get(space) != Some(&b' ') {
-        return Err(NO_METHOD);
+        return Err(INVALID_METHOD);
     }
-    if space > LONGEST_METHOD {
-        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "no such method"));
+    if space > MAX_METHOD {
+        return Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "no such method"));
     }
     let last = memrchr(b' ', line).expect("there is one behind the method");
     if last == space {
-        return Err(Refusal::bad("the request line has no version")); // HTTP/0.9
+        return Err(Rejection::bad_request("the request line has no version")); // HTTP/0.9
     }
     let version = version(&line[last + 1..])?;
-    let method = Method::from_bytes(&line[..space]).map_err(|_| NO_METHOD)?;
-    let parts = target::parse(&line[space + 1..last], &method)?.shifted(start + space + 1);
+    let method = Method::from_bytes(&line[..space]).map_err(|_| INVALID_METHOD)?;
+    let parsed_target = target::parse(&line[space + 1..last], &method)?.shifted(start + space + 1);
     let target = Span::new(start + space + 1, start + last);
-    Ok(RequestLine { method, version, span: Span::new(start, end), target, parts })
+    Ok(RequestLine { method, version, span: Span::new(start, end), target, parsed_target })
 }
 
 // HTTP-version = "HTTP/" DIGIT "." DIGIT, case-sensitive (section 2.3). A later 1.x is met as 1.1.
-fn version(bytes: &[u8]) -> Result<Version, Refusal> {
+fn version(bytes: &[u8]) -> Result<Version, Rejection> {
     match bytes {
         b"HTTP/1.1" => Ok(Version::HTTP_11),
         b"HTTP/1.0" => Ok(Version::HTTP_10),
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Version::HTTP_11),
-        [b'H', b'T', b'T', b'P', b'/', b'0', b'.', b'0'..=b'9'] => Err(Refusal::bad("no such version of HTTP")),
-        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
-            Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 and HTTP/1.0 are spoken here"))
+        [b'H', b'T', b'T', b'P', b'/', b'0', b'.', b'0'..=b'9'] => {
+            Err(Rejection::bad_request("no such version of HTTP"))
         }
-        _ => Err(Refusal::bad("the request line has no valid version")),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            Err(Rejection::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 and HTTP/1.0 are spoken here"))
+        }
+        _ => Err(Rejection::bad_request("the request line has no valid version")),
     }
 }
 
 // field-line = field-name ":" OWS field-value OWS (section 5). A line that begins with white space is obs-fold,
 // or white space between request line and fields (section 2.2): a name that is none.
-fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, Refusal> {
+fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, Rejection> {
     let line = &bytes[start..end];
     let colon = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
     if colon == 0 || line.get(colon) != Some(&b':') {
-        return Err(Refusal::bad("a field has no valid name"));
+        return Err(Rejection::bad_request("a field has no valid name"));
     }
     let (mut from, mut to) = (colon + 1, line.len());
-    while from < to && is_white(line[from]) {
+    while from < to && is_ows(line[from]) {
         from += 1;
     }
-    while from < to && is_white(line[to - 1]) {
+    while from < to && is_ows(line[to - 1]) {
         to -= 1;
     }
     if !is_field_value(&line[from..to]) {
-        return Err(Refusal::bad("a field's value holds a control character"));
+        return Err(Rejection::bad_request("a field's value holds a control character"));
     }
     Ok(Field { name: Span::new(start, start + colon), value: Span::new(start + from, start + to) })
 }
 
 /// Whether this line, without its end, is a field: for trailers.
-pub(crate) fn check_field(line: &[u8]) -> Result<(), Refusal> {
+pub(crate) fn check_field(line: &[u8]) -> Result<(), Rejection> {
     field(line, 0, line.len()).map(|_| ())
 }
 
-fn is_white(byte: u8) -> bool {
+fn is_ows(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
@@ -263,25 +265,25 @@ impl Head {
     }
 
     /// What the target asks for.
-    pub(crate) fn parts(&self) -> &Target {
-        &self.line.parts
+    pub(crate) fn parsed_target(&self) -> &Target {
+        &self.line.parsed_target
     }
 
     pub(crate) fn path(&self) -> &str {
-        match &self.line.parts {
+        match &self.line.parsed_target {
             Target { path: Some(span), .. } => self.text(*span),
-            Target { everything: true, .. } => "*",
+            Target { asterisk: true, .. } => "*",
             _ => "/", // `http://host`: an empty path means the root (RFC 9110, section 4.2.3)
         }
     }
 
     pub(crate) fn query(&self) -> Option<&str> {
-        self.line.parts.query.map(|span| self.text(span))
+        self.line.parsed_target.query.map(|span| self.text(span))
     }
 
     /// Host and port of an absolute target.
     pub(crate) fn authority(&self) -> Option<&str> {
-        self.line.parts.authority.map(|span| self.text(span))
+        self.line.parsed_target.authority.map(|span| self.text(span))
     }
 
     /// Only for what is known to be ASCII: the request line.

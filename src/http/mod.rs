@@ -6,21 +6,21 @@ pub(crate) mod fuzzing; // the way in for fuzz targets
 
 mod service; // Http: a handler and what rules its conversations
 
-mod conversation; // head, body, handler, answer, next
-mod settings; // limits and times, with their defaults
+mod config;
+mod connection; // head, body, handler, answer, next // limits and times, with their defaults
 
 mod incoming; // a body on its way in
 
 mod chunked; // the chunked coding of a body
 mod framing; // how long the body is (RFC 9112, section 6)
 
-mod answer; // a Response becomes pieces
-mod heading; // the head of an answer
+mod encode; // a Response becomes pieces
+mod response_head; // the head of an answer
 
-mod conditions; // what the client has already, or expects to be there (RFC 9110, section 13)
+mod body_stream;
 mod multipart; // several parts in one answer
-mod range; // parts (RFC 9110, section 14)
-mod source; // a body that is read while it is sent
+mod preconditions; // what the client has already, or expects to be there (RFC 9110, section 13)
+mod range; // parts (RFC 9110, section 14) // a body that is read while it is sent
 
 mod handler; // what a user writes
 mod reply; // Python's way to build a Response
@@ -28,10 +28,10 @@ mod request; // what was asked
 mod response; // what is answered
 
 mod body; // the body of a request
-mod content; // the body of a response
 mod cookie; // Set-Cookie
 mod fields; // fields to send
-mod form; // forms
+mod form;
+mod response_body; // the body of a response // forms
 
 mod etag; // entity tags
 
@@ -42,16 +42,16 @@ mod head; // request line and fields
 mod status; // what a status is called, and its page
 mod target; // what a request line asks for
 
-mod refusal; // why a request is refused
+mod rejection; // why a request is refused
 
 pub use body::{Body, BodyReader};
-pub use conditions::Validators;
 pub use cookie::{Cookie, SameSite};
 pub use error::Error;
 pub use etag::ETag;
 pub use fields::Fields;
 pub use form::Form;
 pub use handler::{Answer, LogRecord, RequestHandler, answer};
+pub use preconditions::Validators;
 pub use reply::Reply;
 pub use request::Request;
 pub use response::{Response, Result};

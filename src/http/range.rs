@@ -4,11 +4,11 @@
 use std::ops::Range;
 
 /// More ranges than this in one request are answered with the whole (section 14.2 lets a server ignore them).
-const MOST: usize = 100;
+const MAX_RANGES: usize = 100;
 
 /// What a `Range` field asks of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum RequestedRange {
     /// Nothing that is understood: the whole.
     Whole,
     /// These, in the order they were asked for, none empty, none touching another.
@@ -18,27 +18,27 @@ pub(crate) enum Asked {
 }
 
 /// Read a `Range` field for a body of this length.
-pub(crate) fn parse(field: &[u8], length: u64) -> Asked {
-    let Some(set) = bytes_unit(field) else { return Asked::Whole };
+pub(crate) fn parse(field: &[u8], length: u64) -> RequestedRange {
+    let Some(set) = bytes_unit(field) else { return RequestedRange::Whole };
     let mut parts = Vec::new();
     let mut count = 0;
     for spec in set.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|spec| !spec.is_empty()) {
         count += 1;
-        match part(spec, length) {
-            None => return Asked::Whole,
+        match parse_spec(spec, length) {
+            None => return RequestedRange::Whole,
             Some(part) if part.is_empty() => {}
             Some(part) => parts.push(part),
         }
-        if count > MOST {
-            return Asked::Whole;
+        if count > MAX_RANGES {
+            return RequestedRange::Whole;
         }
     }
     match () {
-        () if count == 0 => Asked::Whole,
-        () if !parts.is_empty() => Asked::Parts(joined(parts)),
+        () if count == 0 => RequestedRange::Whole,
+        () if !parts.is_empty() => RequestedRange::Parts(coalesce(parts)),
         // The last bytes of nothing are nothing: that can be had, but not said in a `Content-Range`.
-        () if length == 0 && asks_for_the_end(set) => Asked::Whole,
-        () => Asked::Unsatisfiable,
+        () if length == 0 && has_nonempty_suffix(set) => RequestedRange::Whole,
+        () => RequestedRange::Unsatisfiable,
     }
 }
 
@@ -49,7 +49,7 @@ fn bytes_unit(field: &[u8]) -> Option<&[u8]> {
 }
 
 /// Section 14.1.2: one range of a body of this length, empty if nothing of it is there; `None` if it is none.
-fn part(spec: &[u8], length: u64) -> Option<Range<u64>> {
+fn parse_spec(spec: &[u8], length: u64) -> Option<Range<u64>> {
     let dash = spec.iter().position(|byte| *byte == b'-')?;
     let (first, last) = (&spec[..dash], &spec[dash + 1..]);
     if first.is_empty() {
@@ -74,13 +74,13 @@ fn number(digits: &[u8]) -> Option<u64> {
 }
 
 /// Whether one of the ranges is `-n` with n above 0 (all of them are well-formed).
-fn asks_for_the_end(set: &[u8]) -> bool {
+fn has_nonempty_suffix(set: &[u8]) -> bool {
     set.split(|byte| *byte == b',')
         .any(|spec| spec.trim_ascii().strip_prefix(b"-").is_some_and(|digits| digits.iter().any(|byte| *byte != b'0')))
 }
 
 /// Join what overlaps or touches (section 15.3.7.2), at the place of the first that asked for it.
-fn joined(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
+fn coalesce(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let mut placed: Vec<(usize, Range<u64>)> = parts.into_iter().enumerate().collect();
     placed.sort_by_key(|(_, part)| part.start);
     placed.dedup_by(|(next_place, next), (place, part)| {
@@ -101,7 +101,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::Asked::{Parts, Unsatisfiable, Whole};
+    use super::RequestedRange::{Parts, Unsatisfiable, Whole};
     use super::*;
 
     #[test]

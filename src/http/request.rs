@@ -12,7 +12,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use super::body::{Body, BodyReader};
 use super::error::Error;
 use super::form::Form;
-use super::head::{Head, HeadLimits, Parser};
+use super::head::{Head, HeadLimits, HeadParser};
 use crate::tcp::Client;
 
 /// A request: what was asked, and by whom.
@@ -85,7 +85,7 @@ impl Request {
     /// The path, percent-decoded once. Bytes that are not UTF-8 appear as U+FFFD; what was decoded may be any character,
     /// also `/`, `\` or NUL: to open files use [`StaticFileHandler`](crate::StaticFileHandler), which knows.
     pub fn path(&self) -> &str {
-        if !self.head.parts().escaped {
+        if !self.head.parsed_target().percent_encoded {
             return self.raw_path();
         }
         self.path.get_or_init(|| percent_encoding::percent_decode_str(self.raw_path()).decode_utf8_lossy().into_owned())
@@ -184,7 +184,7 @@ impl Request {
     /// # Errors
     /// 415 if it is of another type, 400 if it is malformed, 413 if it has more than 10,000 fields.
     pub fn form(&self) -> Result<Form, Error> {
-        if !self.is_of_type(|media_type| media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded")) {
+        if !self.has_media_type(|media_type| media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded")) {
             let wanted = "a form is wanted: application/x-www-form-urlencoded";
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
@@ -202,7 +202,7 @@ impl Request {
             media_type.eq_ignore_ascii_case("application/json")
                 || media_type.len() > 5 && media_type.as_bytes()[media_type.len() - 5..].eq_ignore_ascii_case(b"+json")
         };
-        if self.header_all("content-type").next().is_some() && !self.is_of_type(is_json) {
+        if self.header_all("content-type").next().is_some() && !self.has_media_type(is_json) {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "JSON is wanted: application/json"));
         }
         serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
@@ -228,7 +228,7 @@ impl Request {
         self.now
     }
 
-    fn is_of_type(&self, wanted: impl Fn(&str) -> bool) -> bool {
+    fn has_media_type(&self, wanted: impl Fn(&str) -> bool) -> bool {
         self.header("content-type").is_some_and(|value| wanted(value.split(';').next().unwrap_or_default().trim()))
     }
 }
@@ -250,8 +250,8 @@ impl Request {
     pub fn new(method: Method, target: &str) -> Result<Request, Error> {
         let bytes = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes();
         let limits = HeadLimits { line: bytes.len(), head: bytes.len(), fields: 1 };
-        let parsed = Parser::default().parse(&bytes, &limits);
-        match parsed.map_err(|refusal| Error::new(refusal.status, refusal.why))? {
+        let parsed = HeadParser::default().parse(&bytes, &limits);
+        match parsed.map_err(|rejection| Error::new(rejection.status, rejection.message))? {
             Some((used, head)) if used == bytes.len() => {
                 let client = Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
                 Ok(Request::from_head(head, client, None, SystemTime::now()))

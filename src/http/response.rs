@@ -13,12 +13,12 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::content::Content;
 use super::cookie::Cookie;
 use super::date;
 use super::error::{self, Error};
 use super::etag::ETag;
 use super::fields::{self, FieldList, Fields};
+use super::response_body::ResponseBody;
 use super::status;
 use crate::tcp::SharedBytes;
 
@@ -52,11 +52,11 @@ pub struct Response {
     pub(crate) status: StatusCode,
     pub(crate) prepared: Option<Arc<Fields>>,
     pub(crate) own: FieldList,
-    pub(crate) content: Content,
+    pub(crate) body: ResponseBody,
     /// What the handler said of the length.
-    pub(crate) claimed: Option<u64>,
+    pub(crate) declared_length: Option<u64>,
     pub(crate) close: bool,
-    pub(crate) fault: Option<Error>,
+    pub(crate) deferred_error: Option<Error>,
     map: OnceCell<Box<HeaderMap>>,
 }
 
@@ -69,28 +69,28 @@ impl Response {
         S: TryInto<StatusCode>,
         S::Error: Into<http::Error>,
     {
-        Response::with(Content::Static(b"")).status(status)
+        Response::with_body(ResponseBody::Static(b"")).status(status)
     }
 
     /// 200 with `text/plain; charset=utf-8`.
     pub fn text(text: impl Into<Cow<'static, str>>) -> Response {
-        Response::typed(const { HeaderValue::from_static("text/plain; charset=utf-8") }, text.into())
+        Response::with_type(const { HeaderValue::from_static("text/plain; charset=utf-8") }, text.into())
     }
 
     /// 200 with `text/html; charset=utf-8`. What came from outside must be escaped before.
     pub fn html(page: impl Into<Cow<'static, str>>) -> Response {
-        Response::typed(const { HeaderValue::from_static("text/html; charset=utf-8") }, page.into())
+        Response::with_type(const { HeaderValue::from_static("text/html; charset=utf-8") }, page.into())
     }
 
     /// 200 with `application/octet-stream`.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Response {
-        Response::with(Content::Bytes(bytes.into()))
-            .known(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+        Response::with_body(ResponseBody::Bytes(bytes.into()))
+            .set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
     }
 
     /// 200 with bytes that many answers share: they are not copied. No type is given.
     pub fn shared(bytes: SharedBytes) -> Response {
-        Response::with(Content::Shared(bytes))
+        Response::with_body(ResponseBody::Shared(bytes))
     }
 
     /// 200 with `application/json`.
@@ -100,8 +100,8 @@ impl Response {
     #[cfg(feature = "json")]
     pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<Response> {
         let text = serde_json::to_vec(value)?;
-        Ok(Response::with(Content::Bytes(text))
-            .known(header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
+        Ok(Response::with_body(ResponseBody::Bytes(text))
+            .set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
     }
 
     /// 200 with a file from disk, as `application/octet-stream`, with its `Last-Modified` and an `ETag` of its size and time.
@@ -114,7 +114,7 @@ impl Response {
     pub fn file(path: impl AsRef<Path>) -> Result<Response> {
         // Not blocking: to open a FIFO would wait for its writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-        let file = File::options().read(true).custom_flags(flags).open(path).map_err(not_opened)?;
+        let file = File::options().read(true).custom_flags(flags).open(path).map_err(open_error)?;
         let found = file.metadata()?;
         if !found.is_file() {
             return Err(Error::new(StatusCode::NOT_FOUND, "").with_cause("not a regular file"));
@@ -122,14 +122,14 @@ impl Response {
         // Seconds would not do: two edits within one look alike.
         let tag = ETag::strong(format!("{:x}-{:x}.{:x}", found.len(), found.mtime(), found.mtime_nsec()))?;
         let response = Response::open_file(Arc::new(file), found.len()).last_modified(found.modified()?).etag(tag);
-        Ok(response.known(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")))
+        Ok(response.set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")))
     }
 
     /// 200 with the first `length` bytes of an open file, sent by the kernel. No type is given.
     ///
     /// If the file turns out to be shorter, the connection is reset.
     pub fn open_file(file: Arc<File>, length: u64) -> Response {
-        Response::with(Content::File { file, length })
+        Response::with_body(ResponseBody::File { file, length })
     }
 
     /// 200 with whatever is read, until the end. No type is given.
@@ -140,14 +140,14 @@ impl Response {
     /// The length is not known before: clients of HTTP/1.1 get it in chunks, those of 1.0 until the connection ends.
     /// If a read fails, the connection is reset, so that the client doesn't take a part for the whole.
     pub fn stream(read: impl Read + Send + 'static) -> Response {
-        Response::with(Content::Stream { read: Box::new(read), length: None })
+        Response::with_body(ResponseBody::Stream { read: Box::new(read), length: None })
     }
 
     /// 200 with exactly `length` bytes of what is read, as [`stream`](Response::stream) but with `Content-Length`.
     ///
     /// If there are fewer, the connection is reset; if more, the rest is not read.
     pub fn sized_stream(read: impl Read + Send + 'static, length: u64) -> Response {
-        Response::with(Content::Stream { read: Box::new(read), length: Some(length) })
+        Response::with_body(ResponseBody::Stream { read: Box::new(read), length: Some(length) })
     }
 
     /// 303 See Other: go and GET that.
@@ -174,7 +174,7 @@ impl Response {
 
     /// Put these bytes in the place of the body; the fields stay.
     pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Response {
-        self.content = Content::Bytes(bytes.into());
+        self.body = ResponseBody::Bytes(bytes.into());
         self
     }
 
@@ -186,7 +186,7 @@ impl Response {
     {
         match status.try_into() {
             Ok(status) => self.status = status,
-            Err(wrong) => self.remember(wrong.into().into()),
+            Err(error) => self.record_error(error.into().into()),
         }
         self
     }
@@ -199,7 +199,7 @@ impl Response {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        self.put(error::checked(name, value), true)
+        self.insert(error::parse_field(name, value), true)
     }
 
     /// Add a field beside what stands there under that name.
@@ -210,7 +210,7 @@ impl Response {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        self.put(error::checked(name, value), false)
+        self.insert(error::parse_field(name, value), false)
     }
 
     /// Take out every field of that name.
@@ -230,8 +230,8 @@ impl Response {
 
     /// Set a cookie, beside others.
     pub fn cookie(self, cookie: Cookie) -> Response {
-        let checked = cookie.into_value().map(|value| (header::SET_COOKIE, value));
-        self.put(checked, false)
+        let field = cookie.into_value().map(|value| (header::SET_COOKIE, value));
+        self.insert(field, false)
     }
 
     /// Set `ETag`: GET and HEAD are then answered as the client's conditions ask.
@@ -245,7 +245,7 @@ impl Response {
     /// (before the year 0, after 9999) is left out.
     pub fn last_modified(self, time: SystemTime) -> Response {
         match date::value(time) {
-            Some(value) => self.known(header::LAST_MODIFIED, value),
+            Some(value) => self.set_field(header::LAST_MODIFIED, value),
             None => self,
         }
     }
@@ -295,9 +295,9 @@ impl Response {
 
     /// How long the body is, in bytes, where that is known before it is sent.
     pub fn length(&self) -> Option<u64> {
-        match &self.content {
-            Content::Stream { length, .. } => length.or(self.claimed),
-            content => content.length(),
+        match &self.body {
+            ResponseBody::Stream { length, .. } => length.or(self.declared_length),
+            body => body.length(),
         }
     }
 
@@ -307,50 +307,53 @@ impl Response {
     /// Those of reading the file or the stream; `UnexpectedEof` if it is shorter than its length says.
     pub fn into_bytes(self) -> io::Result<Vec<u8>> {
         let length = self.length();
-        self.content.read(length)
+        self.body.read(length)
     }
 
     /// What is wrong with it, if anything: it must not be sent then.
-    pub(crate) fn take_fault(&mut self) -> Option<Error> {
-        let prepared =
-            self.prepared.as_ref().and_then(|fields| fields.fault()).map(|fault| Error::from(fault.to_string()));
-        self.fault.take().or(prepared)
+    pub(crate) fn take_deferred_error(&mut self) -> Option<Error> {
+        let prepared = self
+            .prepared
+            .as_ref()
+            .and_then(|fields| fields.deferred_error())
+            .map(|error| Error::from(error.to_string()));
+        self.deferred_error.take().or(prepared)
     }
 
-    fn with(content: Content) -> Response {
+    fn with_body(body: ResponseBody) -> Response {
         Response {
             status: StatusCode::OK,
             prepared: None,
             own: FieldList::default(),
-            content,
-            claimed: None,
+            body,
+            declared_length: None,
             close: false,
-            fault: None,
+            deferred_error: None,
             map: OnceCell::new(),
         }
     }
 
-    fn typed(media_type: HeaderValue, text: Cow<'static, str>) -> Response {
-        let content = match text {
-            Cow::Borrowed(text) => Content::Static(text.as_bytes()),
-            Cow::Owned(text) => Content::Bytes(text.into_bytes()),
+    fn with_type(media_type: HeaderValue, text: Cow<'static, str>) -> Response {
+        let body = match text {
+            Cow::Borrowed(text) => ResponseBody::Static(text.as_bytes()),
+            Cow::Owned(text) => ResponseBody::Bytes(text.into_bytes()),
         };
-        Response::with(content).known(header::CONTENT_TYPE, media_type)
+        Response::with_body(body).set_field(header::CONTENT_TYPE, media_type)
     }
 
     /// A field of the server's own making.
-    fn known(mut self, name: HeaderName, value: HeaderValue) -> Response {
+    fn set_field(mut self, name: HeaderName, value: HeaderValue) -> Response {
         self.map.take();
         self.unshare(&name);
         self.own.set(name, value);
         self
     }
 
-    fn put(mut self, field: Result<(HeaderName, HeaderValue), Error>, replace: bool) -> Response {
+    fn insert(mut self, field: Result<(HeaderName, HeaderValue), Error>, replace: bool) -> Response {
         match field {
-            Err(fault) => self.remember(fault),
-            Ok((name, value)) if fields::is_ours(&name) => self.heed(&name, &value),
-            Ok((name, value)) if replace => return self.known(name, value),
+            Err(error) => self.record_error(error),
+            Ok((name, value)) if fields::is_server_managed(&name) => self.apply_managed(&name, &value),
+            Ok((name, value)) if replace => return self.set_field(name, value),
             Ok((name, value)) => {
                 self.map.take();
                 self.own.append(name, value);
@@ -360,7 +363,7 @@ impl Response {
     }
 
     /// A field that is the server's to send may still say something.
-    fn heed(&mut self, name: &HeaderName, value: &HeaderValue) {
+    fn apply_managed(&mut self, name: &HeaderName, value: &HeaderValue) {
         if *name == header::CONNECTION {
             let close = value
                 .as_bytes()
@@ -369,8 +372,8 @@ impl Response {
             self.close |= close;
         } else if *name == header::CONTENT_LENGTH {
             match value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).map(str::parse) {
-                Some(Ok(length)) => self.claimed = Some(length),
-                _ => self.remember(Error::from(format!("the response's Content-Length is no length: {value:?}"))),
+                Some(Ok(length)) => self.declared_length = Some(length),
+                _ => self.record_error(Error::from(format!("the response's Content-Length is no length: {value:?}"))),
             }
         }
     }
@@ -382,15 +385,15 @@ impl Response {
             own.remove(name);
             self.own.iter().for_each(|(name, value)| own.append(name.clone(), value.clone()));
             self.own = own;
-            if let Some(fault) = fields.fault() {
-                self.remember(Error::from(fault.to_string()));
+            if let Some(error) = fields.deferred_error() {
+                self.record_error(Error::from(error.to_string()));
             }
         }
     }
 
     /// The first fault is the one to report.
-    fn remember(&mut self, fault: Error) {
-        self.fault.get_or_insert(fault);
+    fn record_error(&mut self, error: Error) {
+        self.deferred_error.get_or_insert(error);
     }
 }
 
@@ -415,9 +418,9 @@ impl fmt::Debug for Response {
         f.debug_struct("Response")
             .field("status", &self.status)
             .field("headers", self.headers())
-            .field("body", &self.content)
+            .field("body", &self.body)
             .field("length", &self.length())
-            .field("fault", &self.fault)
+            .field("deferred_error", &self.deferred_error)
             .finish()
     }
 }
@@ -435,7 +438,7 @@ const NOT_IN_URI: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
     .add(b'|')
     .add(b'}');
 
-fn not_opened(error: io::Error) -> Error {
+fn open_error(error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             Error::new(StatusCode::NOT_FOUND, "").with_cause(error)
@@ -508,7 +511,7 @@ mod tests {
         ] {
             let response = Response::redirect(location);
             assert_eq!(response.header_value("location").unwrap(), sent, "{location:?}");
-            assert!(response.fault.is_none() && response.status_code() == 303);
+            assert!(response.deferred_error.is_none() && response.status_code() == 303);
         }
     }
 

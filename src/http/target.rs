@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use http::{Method, StatusCode};
 
-use super::refusal::Refusal;
+use super::rejection::Rejection;
 
 /// Where a part stands in the bytes of a head. A head is far shorter than 4 GiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,9 +39,9 @@ pub(crate) struct Target {
     /// What stands behind the question mark.
     pub query: Option<Span>,
     /// `OPTIONS *`: about the server, not about a path.
-    pub everything: bool,
+    pub asterisk: bool,
     /// Whether the path holds percent-encodings.
-    pub escaped: bool,
+    pub percent_encoded: bool,
 }
 
 impl Target {
@@ -53,83 +53,86 @@ impl Target {
 }
 
 /// Which form is it? CONNECT has one of its own; `*` is for OPTIONS alone.
-pub(crate) fn parse(bytes: &[u8], method: &Method) -> Result<Target, Refusal> {
+pub(crate) fn parse(bytes: &[u8], method: &Method) -> Result<Target, Rejection> {
     if *method == Method::CONNECT {
         return authority_form(bytes);
     }
     match bytes {
         [b'/', ..] => origin_form(bytes, 0, Target::default()),
-        b"*" if *method == Method::OPTIONS => Ok(Target { everything: true, ..Target::default() }),
+        b"*" if *method == Method::OPTIONS => Ok(Target { asterisk: true, ..Target::default() }),
         _ => absolute_form(bytes, method),
     }
 }
 
 // authority-form = uri-host ":" port; both must be there.
-fn authority_form(bytes: &[u8]) -> Result<Target, Refusal> {
+fn authority_form(bytes: &[u8]) -> Result<Target, Rejection> {
     let has_port = bytes.last().is_some_and(u8::is_ascii_digit) && bytes.contains(&b':');
     if has_port && is_host(bytes) && !bytes.is_empty() {
         return Ok(Target { authority: Some(Span::new(0, bytes.len())), ..Target::default() });
     }
-    Err(Refusal::bad("the target of CONNECT is not a host and a port"))
+    Err(Rejection::bad_request("the target of CONNECT is not a host and a port"))
 }
 
 // absolute-form = absolute-URI; here only of schemes whose origin we can be.
-fn absolute_form(bytes: &[u8], method: &Method) -> Result<Target, Refusal> {
+fn absolute_form(bytes: &[u8], method: &Method) -> Result<Target, Rejection> {
     let is_of =
         |scheme: &str| bytes.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()));
     let start = match () {
         () if is_of("http://") => "http://".len(),
         () if is_of("https://") => "https://".len(),
-        () => return Err(Refusal::bad("the target is neither a path nor a URL")),
+        () => return Err(Rejection::bad_request("the target is neither a path nor a URL")),
     };
     let length = bytes[start..].iter().position(|byte| b"/?#".contains(byte));
     let end = length.map_or(bytes.len(), |length| start + length);
     // An empty host is an error in an http URI (RFC 9110, section 4.2.1), and so is user information (4.2.4).
     if start == end || !is_host(&bytes[start..end]) {
-        return Err(Refusal::bad("the host in the target is not valid"));
+        return Err(Rejection::bad_request("the host in the target is not valid"));
     }
     // "A request for an "https" resource MUST be rejected unless it has been received over a connection that has been
     // secured" (section 7.4). None is here; what speaks TLS in front of us sends a path.
     if is_of("https://") {
-        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "this connection is not secured, as https wants it"));
+        return Err(Rejection::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this connection is not secured, as https wants it",
+        ));
     }
     let target = Target { authority: Some(Span::new(start, end)), ..Target::default() };
     if end == bytes.len() {
         // The asterisk form as a proxy would have sent it on (RFC 9112, section 3.2.4).
-        return Ok(Target { everything: *method == Method::OPTIONS, ..target });
+        return Ok(Target { asterisk: *method == Method::OPTIONS, ..target });
     }
     origin_form(bytes, end, target)
 }
 
 // absolute-path [ "?" query ], from `start` on. A fragment is no part of a target.
-fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Refusal> {
+fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rejection> {
     let mut at = start;
-    let mut escaped = false;
+    let mut percent_encoded = false;
     while let Some(&byte) = bytes.get(at) {
         match CLASS[byte as usize] {
             PATH => at += 1,
-            ESCAPE => {
-                escaped = true;
+            PERCENT => {
+                percent_encoded = true;
                 at += 3;
-                if !is_escape(&bytes[at - 3..]) {
-                    return Err(Refusal::bad("the path holds a broken percent-encoding"));
+                if !is_percent_encoded(&bytes[at - 3..]) {
+                    return Err(Rejection::bad_request("the path holds a broken percent-encoding"));
                 }
             }
             _ if byte == b'?' => break,
-            _ => return Err(Refusal::bad("the path holds a character that must be percent-encoded")),
+            _ => return Err(Rejection::bad_request("the path holds a character that must be percent-encoded")),
         }
     }
     let path = (at > start).then(|| Span::new(start, at));
     if at == bytes.len() {
-        return Ok(Target { path, escaped, ..target });
+        return Ok(Target { path, percent_encoded, ..target });
     }
     if bytes[at + 1..].iter().any(|&byte| CLASS[byte as usize] == NONE) {
-        return Err(Refusal::bad("the query holds a character that must be percent-encoded"));
+        return Err(Rejection::bad_request("the query holds a character that must be percent-encoded"));
     }
-    Ok(Target { path, query: Some(Span::new(at + 1, bytes.len())), escaped, ..target })
+    Ok(Target { path, query: Some(Span::new(at + 1, bytes.len())), percent_encoded, ..target })
 }
 
-fn is_escape(bytes: &[u8]) -> bool {
+fn is_percent_encoded(bytes: &[u8]) -> bool {
     matches!(bytes, [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
 }
 
@@ -140,7 +143,7 @@ const PATH: u8 = 1;
 /// In a query only: the question mark, and what browsers leave as it is there: `{`, `}`, `` ` ``, `\`.
 const QUERY: u8 = 2;
 /// The percent sign. In a query it may stand alone, for browsers send it so.
-const ESCAPE: u8 = 3;
+const PERCENT: u8 = 3;
 
 static CLASS: [u8; 256] = {
     let mut table = [NONE; 256];
@@ -162,7 +165,7 @@ static CLASS: [u8; 256] = {
         table[query[at] as usize] = QUERY;
         at += 1;
     }
-    table[b'%' as usize] = ESCAPE;
+    table[b'%' as usize] = PERCENT;
     table
 };
 
@@ -200,7 +203,7 @@ fn is_port(digits: Option<&[u8]>) -> bool {
 fn is_reg_name(mut name: &[u8]) -> bool {
     while let Some((&byte, rest)) = name.split_first() {
         name = match byte {
-            b'%' if is_escape(name) => &name[3..],
+            b'%' if is_percent_encoded(name) => &name[3..],
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => rest,
             b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
                 rest

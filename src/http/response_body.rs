@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::tcp::SharedBytes;
 
 /// The body of a response.
-pub(crate) enum Content {
+pub(crate) enum ResponseBody {
     Static(&'static [u8]),
     Bytes(Vec<u8>),
     Shared(SharedBytes),
@@ -18,35 +18,35 @@ pub(crate) enum Content {
     Stream { read: Box<dyn Read + Send>, length: Option<u64> },
 }
 
-impl Content {
+impl ResponseBody {
     /// How many bytes there are, where that is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
-            Content::Static(bytes) => Some(bytes.len() as u64),
-            Content::Bytes(bytes) => Some(bytes.len() as u64),
-            Content::Shared(bytes) => Some((**bytes).as_ref().len() as u64),
-            Content::File { length, .. } => Some(*length),
-            Content::Stream { length, .. } => *length,
+            ResponseBody::Static(bytes) => Some(bytes.len() as u64),
+            ResponseBody::Bytes(bytes) => Some(bytes.len() as u64),
+            ResponseBody::Shared(bytes) => Some((**bytes).as_ref().len() as u64),
+            ResponseBody::File { length, .. } => Some(*length),
+            ResponseBody::Stream { length, .. } => *length,
         }
     }
 
     /// Bytes of one's own become bytes to share, so that parts of them need no copy.
-    pub(crate) fn shareable(self) -> Content {
+    pub(crate) fn into_shared(self) -> ResponseBody {
         match self {
-            Content::Bytes(bytes) => Content::Shared(Arc::new(bytes)),
-            content => content,
+            ResponseBody::Bytes(bytes) => ResponseBody::Shared(Arc::new(bytes)),
+            body => body,
         }
     }
 
     /// All of it; of a stream so much as was promised, if anything was.
-    pub(crate) fn read(self, promised: Option<u64>) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(self, expected: Option<u64>) -> io::Result<Vec<u8>> {
         match self {
-            Content::Static(bytes) => Ok(bytes.to_vec()),
-            Content::Bytes(bytes) => Ok(bytes),
-            Content::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
-            Content::File { file, length } => read_to(length, FileReader { file: &file, at: 0 }),
-            Content::Stream { mut read, .. } => match promised {
-                Some(length) => read_to(length, read),
+            ResponseBody::Static(bytes) => Ok(bytes.to_vec()),
+            ResponseBody::Bytes(bytes) => Ok(bytes),
+            ResponseBody::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
+            ResponseBody::File { file, length } => read_exactly(length, FileReader { file: &file, at: 0 }),
+            ResponseBody::Stream { mut read, .. } => match expected {
+                Some(length) => read_exactly(length, read),
                 None => {
                     let mut bytes = Vec::new();
                     read.read_to_end(&mut bytes).map(|_| bytes)
@@ -56,19 +56,19 @@ impl Content {
     }
 }
 
-impl fmt::Debug for Content {
+impl fmt::Debug for ResponseBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Content::Static(_) | Content::Bytes(_) => "bytes",
-            Content::Shared(_) => "shared bytes",
-            Content::File { .. } => "a file",
-            Content::Stream { .. } => "a stream",
+            ResponseBody::Static(_) | ResponseBody::Bytes(_) => "bytes",
+            ResponseBody::Shared(_) => "shared bytes",
+            ResponseBody::File { .. } => "a file",
+            ResponseBody::Stream { .. } => "a stream",
         })
     }
 }
 
 /// So many bytes, and not one less. They are not all asked of the memory at once: the length may be a lie.
-fn read_to(length: u64, read: impl Read) -> io::Result<Vec<u8>> {
+fn read_exactly(length: u64, read: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     read.take(length).read_to_end(&mut bytes)?;
     if (bytes.len() as u64) < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }

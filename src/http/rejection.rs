@@ -5,18 +5,18 @@ use http::StatusCode;
 
 /// Why a request is refused: the status to answer with, and why, in words for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Refusal {
+pub(crate) struct Rejection {
     pub status: StatusCode,
-    pub why: &'static str,
+    pub message: &'static str,
 }
 
-impl Refusal {
-    pub(crate) const fn new(status: StatusCode, why: &'static str) -> Refusal {
-        Refusal { status, why }
+impl Rejection {
+    pub(crate) const fn new(status: StatusCode, message: &'static str) -> Rejection {
+        Rejection { status, message }
     }
 
     /// 400: not as the grammar has it.
-    pub(crate) const fn bad(why: &'static str) -> Refusal {
-        Refusal::new(StatusCode::BAD_REQUEST, why)
+    pub(crate) const fn bad_request(message: &'static str) -> Rejection {
+        Rejection::new(StatusCode::BAD_REQUEST, message)
     }
 }

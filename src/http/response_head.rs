@@ -6,16 +6,16 @@ use std::time::SystemTime;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::date;
-use super::fields::{FieldList, Marks, write_line};
+use super::fields::{FieldFlags, FieldList, write_line};
 use super::response::Response;
 use super::status;
 
 /// How the body's end is found (RFC 9112, section 6.3), or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Length {
+pub(crate) enum ResponseLength {
     /// Nothing is said: the status tells that there is no body.
-    Unsaid,
-    /// `Content-Length`.
+    Omitted,
+    /// `Content-ResponseLength`.
     Known(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
@@ -24,29 +24,29 @@ pub(crate) enum Length {
 }
 
 /// All that a head says.
-pub(crate) struct Heading<'a> {
+pub(crate) struct ResponseHead<'a> {
     pub(crate) response: &'a Response,
     pub(crate) server: Option<&'a HeaderValue>,
-    pub(crate) wall: SystemTime,
-    pub(crate) length: Length,
+    pub(crate) now: SystemTime,
+    pub(crate) length: ResponseLength,
     /// What `Connection` says, if anything.
     pub(crate) connection: Option<&'static str>,
     /// Whether to say that parts can be asked for.
     pub(crate) accept_ranges: bool,
 }
 
-impl Heading<'_> {
+impl ResponseHead<'_> {
     /// Write it, the empty line included.
     pub(crate) fn write(&self, to: &mut Vec<u8>) {
-        let marks = self.response.marks();
+        let flags = self.response.flags();
         self.write_status_line(to);
-        if !marks.server
+        if !flags.server
             && let Some(server) = self.server
         {
             line("Server", server.as_bytes(), to);
         }
-        if !marks.date
-            && let Some(date) = date::write(self.wall)
+        if !flags.date
+            && let Some(date) = date::write(self.now)
         {
             line("Date", &date, to);
         }
@@ -67,7 +67,7 @@ impl Heading<'_> {
 
     fn write_fields(&self, to: &mut Vec<u8>) {
         if let Some(prepared) = &self.response.prepared {
-            let dated_later = prepared.last_modified_time().is_some_and(|modified| modified > self.wall);
+            let dated_later = prepared.last_modified_time().is_some_and(|modified| modified > self.now);
             if self.response.status == StatusCode::NOT_MODIFIED || dated_later {
                 self.write_list(prepared.list(), to);
             } else {
@@ -79,14 +79,14 @@ impl Heading<'_> {
 
     fn write_list(&self, list: &FieldList, to: &mut Vec<u8>) {
         for (name, value) in list.iter() {
-            if self.response.status == StatusCode::NOT_MODIFIED && describes_the_body(name) {
+            if self.response.status == StatusCode::NOT_MODIFIED && describes_body(name) {
                 continue;
             }
             // Last-Modified is never later than the answer (RFC 9110, section 8.8.2.1).
             if *name == header::LAST_MODIFIED
-                && date::parse_fixdate(value.as_bytes()).is_some_and(|modified| modified > self.wall)
+                && date::parse_fixdate(value.as_bytes()).is_some_and(|modified| modified > self.now)
             {
-                date::write(self.wall).iter().for_each(|now| line("Last-Modified", now, to));
+                date::write(self.now).iter().for_each(|now| line("Last-Modified", now, to));
                 continue;
             }
             write_line(name, value, to);
@@ -98,9 +98,9 @@ impl Heading<'_> {
             line("Accept-Ranges", b"bytes", to);
         }
         match self.length {
-            Length::Known(length) => write_length(length, to),
-            Length::Chunked => line("Transfer-Encoding", b"chunked", to),
-            Length::Unsaid | Length::UntilClose => {}
+            ResponseLength::Known(length) => write_length(length, to),
+            ResponseLength::Chunked => line("Transfer-Encoding", b"chunked", to),
+            ResponseLength::Omitted | ResponseLength::UntilClose => {}
         }
         if let Some(connection) = self.connection {
             line("Connection", connection.as_bytes(), to);
@@ -109,7 +109,7 @@ impl Heading<'_> {
 }
 
 /// What a 304 leaves out: the client has it (RFC 9110, section 15.4.5). What it caches by stays.
-fn describes_the_body(name: &HeaderName) -> bool {
+fn describes_body(name: &HeaderName) -> bool {
     [
         header::CONTENT_TYPE,
         header::CONTENT_ENCODING,
@@ -145,10 +145,10 @@ fn line(name: &str, value: &[u8], to: &mut Vec<u8>) {
 
 impl Response {
     /// What the fields say that the server would say otherwise.
-    pub(crate) fn marks(&self) -> Marks {
-        let own = self.own.marks();
+    pub(crate) fn flags(&self) -> FieldFlags {
+        let own = self.own.flags();
         match &self.prepared {
-            Some(prepared) => own.and(prepared.marks()),
+            Some(prepared) => own.and(prepared.flags()),
             None => own,
         }
     }

@@ -8,10 +8,10 @@ use http::{Method, StatusCode, header};
 
 use super::date;
 use super::error::Error;
-use super::etag::{self, ETag, Tag};
+use super::etag::{self, ETag, ETagRef};
 use super::request::Request;
 
-/// What tells one state of a resource from another: see [`Request::check_conditions`].
+/// What tells one state of a resource from another: see [`Request::check_preconditions`].
 #[derive(Clone, Debug, Default)]
 pub struct Validators {
     /// Its entity tag, if it has one.
@@ -31,24 +31,24 @@ impl Request {
     ///
     /// let current = Validators { etag: Some(ETag::strong("v2")?), last_modified: None };
     /// let put = Request::new(Method::PUT, "/notes/1")?.with_header("if-match", "\"v1\"");
-    /// assert_eq!(put.check_conditions(Some(&current)).unwrap_err().status_code(), 412); // somebody else was faster
+    /// assert_eq!(put.check_preconditions(Some(&current)).unwrap_err().status_code(), 412); // somebody else was faster
     ///
     /// let create = Request::new(Method::PUT, "/notes/2")?.with_header("if-none-match", "*");
-    /// assert!(create.check_conditions(None).is_ok());
+    /// assert!(create.check_preconditions(None).is_ok());
     /// # Ok::<(), modest::Error>(())
     /// ```
     ///
     /// # Errors
     /// 412 if they don't; for GET and HEAD 304 where the client has it already.
-    pub fn check_conditions(&self, current: Option<&Validators>) -> Result<(), Error> {
-        let state = current.map(|current| State {
+    pub fn check_preconditions(&self, current: Option<&Validators>) -> Result<(), Error> {
+        let state = current.map(|current| ValidatorsRef {
             etag: current.etag.as_ref().map(ETag::view),
             modified: current.last_modified.and_then(date::seconds),
         });
-        match judge(self, state, self.now()) {
-            Verdict::Go => Ok(()),
-            Verdict::Failed => Err(failed()),
-            Verdict::NotModified => {
+        match evaluate(self, state, self.now()) {
+            Evaluation::Proceed => Ok(()),
+            Evaluation::Failed => Err(precondition_failed()),
+            Evaluation::NotModified => {
                 let unchanged = Error::new(StatusCode::NOT_MODIFIED, "");
                 match current.and_then(|current| current.etag.clone()) {
                     Some(tag) => Err(unchanged.header(header::ETAG, tag)),
@@ -60,28 +60,28 @@ impl Request {
 }
 
 /// Whether a field of that name may make anything but the whole of a 200: most requests have none such.
-pub(crate) fn matters(name: &[u8]) -> bool {
+pub(crate) fn is_conditional_or_range(name: &[u8]) -> bool {
     name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"if-")) || name.eq_ignore_ascii_case(b"range")
 }
 
 /// The refusal of a condition that does not hold.
-pub(crate) fn failed() -> Error {
+pub(crate) fn precondition_failed() -> Error {
     Error::new(StatusCode::PRECONDITION_FAILED, "This is not in the state that the request expects.")
 }
 
 /// The state of a resource that is there.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct State<'a> {
-    pub(crate) etag: Option<Tag<'a>>,
+pub(crate) struct ValidatorsRef<'a> {
+    pub(crate) etag: Option<ETagRef<'a>>,
     /// In whole seconds, as dates are.
     pub(crate) modified: Option<i64>,
 }
 
 /// What follows from the conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Evaluation {
     /// Answer as if nothing had been asked.
-    Go,
+    Proceed,
     /// 304: the client has it.
     NotModified,
     /// 412.
@@ -89,51 +89,51 @@ pub(crate) enum Verdict {
 }
 
 /// Section 13.2.2, steps 1 to 4. `current`: `None` if there is no such resource.
-pub(crate) fn judge(request: &Request, current: Option<State<'_>>, now: SystemTime) -> Verdict {
-    let reading = matches!(*request.method(), Method::GET | Method::HEAD);
+pub(crate) fn evaluate(request: &Request, current: Option<ValidatorsRef<'_>>, now: SystemTime) -> Evaluation {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let modified = current.and_then(|state| state.modified);
     // (1) and (2): a date is heeded only where no tag was given.
-    match Tags::of(request, "if-match") {
-        Some(tags) if !tags.name(current, etag::strongly) => return Verdict::Failed,
+    match ETagCondition::of(request, "if-match") {
+        Some(tags) if !tags.matches(current, etag::strong_match) => return Evaluation::Failed,
         Some(_) => {}
         None => {
             if let Some(modified) = modified
-                && only_date(request, "if-unmodified-since", now).is_some_and(|date| modified > date)
+                && single_date(request, "if-unmodified-since", now).is_some_and(|date| modified > date)
             {
-                return Verdict::Failed;
+                return Evaluation::Failed;
             }
         }
     }
     // (3) and (4)
-    match Tags::of(request, "if-none-match") {
-        Some(tags) if tags.name(current, etag::weakly) => {
-            if reading {
-                Verdict::NotModified
+    match ETagCondition::of(request, "if-none-match") {
+        Some(tags) if tags.matches(current, etag::weak_match) => {
+            if is_read {
+                Evaluation::NotModified
             } else {
-                Verdict::Failed
+                Evaluation::Failed
             }
         }
-        Some(_) => Verdict::Go,
+        Some(_) => Evaluation::Proceed,
         None => match modified {
             Some(modified)
-                if reading && only_date(request, "if-modified-since", now).is_some_and(|date| modified <= date) =>
+                if is_read && single_date(request, "if-modified-since", now).is_some_and(|date| modified <= date) =>
             {
-                Verdict::NotModified
+                Evaluation::NotModified
             }
-            _ => Verdict::Go,
+            _ => Evaluation::Proceed,
         },
     }
 }
 
 /// Section 13.2.2, step 5: whether the client's part is a part of this state (section 13.1.5), or it did not ask.
-pub(crate) fn range_holds(request: &Request, current: State<'_>, now: SystemTime) -> bool {
+pub(crate) fn check_if_range(request: &Request, current: ValidatorsRef<'_>, now: SystemTime) -> bool {
     let mut lines = request.header_all("if-range");
     let Some(value) = lines.next() else { return true };
     if lines.next().is_some() {
         return false;
     }
-    if let Some(tag) = Tag::parse(value) {
-        return current.etag.is_some_and(|known| etag::strongly(&known, &tag));
+    if let Some(tag) = ETagRef::parse(value) {
+        return current.etag.is_some_and(|known| etag::strong_match(&known, &tag));
     }
     // A date is strong if the second it names was over before it could be asked for (section 8.8.2.2).
     let strong = |modified: &i64| date::seconds(now).is_some_and(|now| *modified < now);
@@ -142,42 +142,42 @@ pub(crate) fn range_holds(request: &Request, current: State<'_>, now: SystemTime
 }
 
 /// `If-Match` or `If-None-Match`.
-enum Tags<'a> {
+enum ETagCondition<'a> {
     Any,
     /// The lines of the field; together they are one list (section 5.3).
-    Listed(Vec<&'a [u8]>),
+    List(Vec<&'a [u8]>),
 }
 
-impl<'a> Tags<'a> {
-    fn of(request: &'a Request, field: &'static str) -> Option<Tags<'a>> {
+impl<'a> ETagCondition<'a> {
+    fn of(request: &'a Request, field: &'static str) -> Option<ETagCondition<'a>> {
         let mut lines = request.header_all(field);
         let first = lines.next()?;
         let lines: Vec<_> = std::iter::once(first).chain(lines).collect();
-        Some(if lines[..] == [b"*"] { Tags::Any } else { Tags::Listed(lines) })
+        Some(if lines[..] == [b"*"] { ETagCondition::Any } else { ETagCondition::List(lines) })
     }
 
     /// Whether they name the current state. Where a line stops being a list of tags, the rest of it names nothing.
-    fn name(&self, current: Option<State<'_>>, same: fn(&Tag<'_>, &Tag<'_>) -> bool) -> bool {
+    fn matches(&self, current: Option<ValidatorsRef<'_>>, same: fn(&ETagRef<'_>, &ETagRef<'_>) -> bool) -> bool {
         match (self, current) {
             (_, None) => false,
-            (Tags::Any, Some(_)) => true,
-            (Tags::Listed(lines), Some(State { etag: Some(known), .. })) => {
-                lines.iter().any(|line| List(line).any(|tag| same(&known, &tag)))
+            (ETagCondition::Any, Some(_)) => true,
+            (ETagCondition::List(lines), Some(ValidatorsRef { etag: Some(known), .. })) => {
+                lines.iter().any(|line| ETagList(line).any(|tag| same(&known, &tag)))
             }
-            (Tags::Listed(_), Some(State { etag: None, .. })) => false,
+            (ETagCondition::List(_), Some(ValidatorsRef { etag: None, .. })) => false,
         }
     }
 }
 
 /// `#entity-tag` (sections 5.6.1 and 8.8.3); empty members are skipped.
-struct List<'a>(&'a [u8]);
+struct ETagList<'a>(&'a [u8]);
 
-impl<'a> Iterator for List<'a> {
-    type Item = Tag<'a>;
+impl<'a> Iterator for ETagList<'a> {
+    type Item = ETagRef<'a>;
 
-    fn next(&mut self) -> Option<Tag<'a>> {
+    fn next(&mut self) -> Option<ETagRef<'a>> {
         let start = self.0.iter().position(|byte| !b" \t,".contains(byte))?;
-        let (tag, rest) = Tag::split(&self.0[start..])?;
+        let (tag, rest) = ETagRef::split(&self.0[start..])?;
         let rest = rest.trim_ascii_start();
         // Behind a tag comes a comma or nothing: what else stands there, the list ends before this member.
         if !matches!(rest.first(), None | Some(b',')) {
@@ -190,7 +190,7 @@ impl<'a> Iterator for List<'a> {
 }
 
 /// The date of a field that must be one date; any other value is ignored (sections 13.1.3 and 13.1.4).
-fn only_date(request: &Request, field: &'static str, now: SystemTime) -> Option<i64> {
+fn single_date(request: &Request, field: &'static str, now: SystemTime) -> Option<i64> {
     let mut lines = request.header_all(field);
     let value = lines.next()?;
     if lines.next().is_some() {

@@ -1,0 +1,113 @@
+//! What is said and done where the handler has no word: refusals, lateness, overload, a stop, a client that is gone.
+//! Called by `conversation` only. It runs outside a slot too, so that it never blocks and asks no user code but the log.
+
+use http::{Method, StatusCode};
+
+use super::{AfterResponse, HttpConnection, State};
+use crate::http::encode::{ResponseContext, encode};
+use crate::http::error::Error;
+use crate::http::handler::RequestHandler;
+use crate::http::head::MAX_EMPTY_LINES;
+use crate::http::rejection::Rejection;
+use crate::http::request::Request;
+use crate::http::response::Response;
+use crate::tcp::{Next, Turn};
+
+impl<H: RequestHandler> HttpConnection<H> {
+    pub(super) fn on_timeout(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
+        let timeout = |message| Rejection::new(StatusCode::REQUEST_TIMEOUT, message);
+        match state {
+            State::ReadingHead(parser) if parser.has_begun(turn.input.bytes()) => {
+                self.reject(timeout("the head took too long"), turn)
+            }
+            State::ReadingBody(partial) => {
+                self.reject_request(&partial.exchange.request, timeout("the body took too long"), turn)
+            }
+            _ => Next::Close,
+        }
+    }
+
+    pub(super) fn on_overload(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
+        let busy = Error::new(StatusCode::SERVICE_UNAVAILABLE, "too busy at present").header("retry-after", "1");
+        match state {
+            State::Handling(exchange) => {
+                let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
+                self.send_response(&exchange.request, Response::from(&busy), after, turn)
+            }
+            State::BeforeBody(partial) | State::SpoolingBody(partial) => {
+                self.send_response(&partial.exchange.request, Response::from(&busy), AfterResponse::Close, turn)
+            }
+            State::Streaming(streaming) => {
+                log::error!("{:?}: the answer broke off: too busy", streaming.line);
+                self.log(&streaming.line, streaming.status, streaming.stream.sent(), turn);
+                Next::Abort
+            }
+            _ => Next::Close,
+        }
+    }
+
+    /// What was begun is finished; half a head is not a beginning.
+    pub(super) fn on_shutdown(&mut self, state: State) -> Next {
+        match state {
+            State::ReadingBody(partial) => {
+                self.state = State::ReadingBody(partial);
+                self.wait_for_input(self.config().body_timeout)
+            }
+            _ => Next::Close,
+        }
+    }
+
+    pub(super) fn on_send_failed(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
+        match state {
+            State::Streaming(streaming) => {
+                self.log(&streaming.line, streaming.status, streaming.stream.sent(), turn);
+            }
+            // Gone amid its body: the log hears what a client that only stopped sending would be told.
+            State::BeforeBody(partial) | State::ReadingBody(partial) | State::SpoolingBody(partial) => {
+                self.log(partial.exchange.request.line(), StatusCode::BAD_REQUEST, 0, turn);
+            }
+            _ => {}
+        }
+        Next::Close
+    }
+
+    /// Refuse what is no whole request.
+    pub(super) fn reject(&mut self, rejection: Rejection, turn: &mut Turn<'_>) -> Next {
+        let line = first_line(turn.input.bytes());
+        let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
+        // What is answered is not asked for much: the page is the same for all.
+        let placeholder = Request::new(method, "/").expect("a slash is a target");
+        let response = Response::from(&Error::new(rejection.status, rejection.message));
+        let server = self.config().server.as_ref();
+        let context = ResponseContext { request: &placeholder, keep_alive: false, now: turn.wall, server };
+        let encoded = encode(response, &context, turn.output);
+        self.log(&line, encoded.status, encoded.length, turn);
+        Next::Close
+    }
+
+    /// Refuse a request whose head is whole. It may be said outside a slot: no word of the handler's is asked for.
+    pub(super) fn reject_request(&mut self, request: &Request, rejection: Rejection, turn: &mut Turn<'_>) -> Next {
+        let response = Response::from(&Error::new(rejection.status, rejection.message));
+        self.send_response(request, response, AfterResponse::Close, turn)
+    }
+}
+
+/// Whether a HEAD is refused: its answer has no body. It begins where the parser would let it begin, so that the
+/// answer is the same however the bytes came.
+fn is_head(mut bytes: &[u8]) -> bool {
+    for _ in 0..MAX_EMPTY_LINES {
+        bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
+    }
+    bytes.starts_with(b"HEAD ")
+}
+
+/// What stands where a request line should, for the log; empty lines before it are skipped.
+fn first_line(mut bytes: &[u8]) -> String {
+    while let Some(rest) = bytes.strip_prefix(b"\r\n") {
+        bytes = rest;
+    }
+    let end = bytes.iter().position(|byte| b"\r\n".contains(byte)).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end.min(MAX_LOGGED_LINE)]).into_owned()
+}
+
+const MAX_LOGGED_LINE: usize = 1024;

@@ -9,14 +9,14 @@ use std::time::SystemTime;
 use http::header::{ALLOW, CONTENT_SECURITY_POLICY, RETRY_AFTER, VARY};
 use http::{Method, StatusCode};
 
-use super::cache::{Cache, Kept, Limits};
-use super::find::{Finder, Found, FoundFile};
+use super::cache::{Cache, CacheLimits, Cached};
+use super::entries::ListingBudget;
+use super::find::{Finder, FoundFile, Lookup};
 use super::listing;
-use super::names::Room;
 use super::negotiate::{self, Choice};
-use super::open::{Refusal, Root};
-use super::path::{self, Asked, FilePath};
-use super::prepare::{Content, Preparer, Purpose, Resource, Variant};
+use super::open::{OpenError, Root};
+use super::path::{self, FilePath, ResolvedPath};
+use super::prepare::{FileContent, Preparer, Purpose, Resource, Variant};
 use crate::{Error, Request, RequestHandler, Response, Result};
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
@@ -27,7 +27,7 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 ///
 /// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` is served, and where there is
 /// none, a listing. Content has its type by its name, text is UTF-8, and everything goes with
-/// `X-Content-Type-Options: nosniff` and `Cache-Control: no-cache`: clients keep what they got and ask each time whether it changed,
+/// `X-FileContent-Type-Options: nosniff` and `Cache-Control: no-cache`: clients keep what they got and ask each time whether it changed,
 /// so that every edit shows at the next reload. `ETag` and `Last-Modified` answer that in a few bytes.
 ///
 /// ```no_run
@@ -79,7 +79,7 @@ pub struct StaticFileHandler {
     pub(super) cache: Cache<Resource>,
     pub(super) listing: bool,
     /// What listings on their way hold.
-    pub(super) names: Room,
+    pub(super) listing_budget: ListingBudget,
     /// The page for a status: a path in the folder.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
     /// The segments before the folder.
@@ -101,9 +101,9 @@ impl StaticFileHandler {
                 sidecars: true,
             },
             preparer: Preparer::default(),
-            cache: Cache::new(Limits::default()),
+            cache: Cache::new(CacheLimits::default()),
             listing: true,
-            names: Room::default(),
+            listing_budget: ListingBudget::default(),
             pages: vec![(StatusCode::NOT_FOUND, b"404.html".to_vec())],
             mount: Vec::new(),
         })
@@ -111,37 +111,37 @@ impl StaticFileHandler {
 
     /// What was kept for that very path, if it is still so. If not, it stays until something takes its place:
     /// what comes next may bear the same second.
-    fn remembered(&self, key: &[u8], poll: Option<u64>) -> Option<Arc<Kept<Resource>>> {
-        self.cache.get(key).filter(|kept| kept.is_fresh(&self.finder.root, poll))
+    fn fresh_from_cache(&self, key: &[u8], poll: Option<u64>) -> Option<Arc<Cached<Resource>>> {
+        self.cache.get(key).filter(|cached| cached.is_fresh(&self.finder.root, poll))
     }
 
     fn serve(&self, request: &Request, path: &FilePath) -> Result<Response> {
         let now = SystemTime::now();
-        let key = path.usual.then(|| request.raw_path().as_bytes());
-        let found = self.with_room(|| self.finder.find(path));
-        if let (Some(key), Err(_) | Ok(Found::WantsSlash | Found::Folder)) = (key, &found) {
+        let key = path.normalized.then(|| request.raw_path().as_bytes());
+        let found = self.retry_after_clearing_cache(|| self.finder.find(path));
+        if let (Some(key), Err(_) | Ok(Lookup::NeedsSlash | Lookup::Folder)) = (key, &found) {
             self.cache.forget(key);
         }
         match found {
-            Ok(Found::File(found)) => {
-                let kept = self.prepare(found, Purpose::Answer, key, request.poll(), now)?;
-                self.respond(request, &kept.thing)
+            Ok(Lookup::File(found)) => {
+                let cached = self.prepare(found, Purpose::Requested, key, request.poll(), now)?;
+                self.negotiate(request, &cached.value)
             }
-            Ok(Found::WantsSlash) => Ok(self.redirect(request, &self.location(path, true))),
-            Ok(Found::Folder) if self.listing => self.list(path).or_else(|refusal| self.refuse(request, refusal)),
-            Ok(Found::Folder) => self.refuse(request, Refusal::Missing),
-            Err(refusal) => self.refuse(request, refusal),
+            Ok(Lookup::NeedsSlash) => Ok(self.redirect(request, &self.location(path, true))),
+            Ok(Lookup::Folder) if self.listing => self.list(path).or_else(|error| self.error_response(request, error)),
+            Ok(Lookup::Folder) => self.error_response(request, OpenError::NotFound),
+            Err(error) => self.error_response(request, error),
         }
     }
 
     /// Out of descriptors, those that are kept are let go, once.
-    fn with_room<T>(&self, find: impl Fn() -> Result<T, Refusal>) -> Result<T, Refusal> {
-        find().or_else(|refusal| match refusal {
-            Refusal::Busy(_) => {
+    fn retry_after_clearing_cache<T>(&self, find: impl Fn() -> Result<T, OpenError>) -> Result<T, OpenError> {
+        find().or_else(|error| match error {
+            OpenError::Busy(_) => {
                 self.cache.clear();
                 find()
             }
-            refusal => Err(refusal),
+            error => Err(error),
         })
     }
 
@@ -153,24 +153,24 @@ impl StaticFileHandler {
         key: Option<&[u8]>,
         poll: Option<u64>,
         now: SystemTime,
-    ) -> io::Result<Arc<Kept<Resource>>> {
+    ) -> io::Result<Arc<Cached<Resource>>> {
         let before = key.and_then(|key| self.cache.get(key));
-        let before = before.as_ref().map(|kept| &kept.thing);
+        let before = before.as_ref().map(|cached| &cached.value);
         let prepared = self.preparer.prepare(found, purpose, before, self.cache.limits(), poll, now)?;
-        if let Some(key) = key.filter(|_| prepared.lasting) {
-            self.cache.put(key, Arc::clone(&prepared.kept));
+        if let Some(key) = key.filter(|_| prepared.cacheable) {
+            self.cache.put(key, Arc::clone(&prepared.cached));
         }
-        Ok(prepared.kept)
+        Ok(prepared.cached)
     }
 
-    fn respond(&self, request: &Request, resource: &Resource) -> Result<Response> {
+    fn negotiate(&self, request: &Request, resource: &Resource) -> Result<Response> {
         if resource.codings.is_empty() {
-            return Ok(response(resource.plain()));
+            return Ok(response(resource.identity()));
         }
         match negotiate::choose(request.header_all("accept-encoding"), &resource.codings) {
-            Choice::Identity => Ok(response(resource.plain())),
+            Choice::Identity => Ok(response(resource.identity())),
             Choice::Coded(coding) => Ok(response(resource.coded(coding))),
-            Choice::Nothing => {
+            Choice::NotAcceptable => {
                 let codings: Vec<&str> = resource.codings.iter().map(|coding| coding.name()).collect();
                 let why = format!("This can be had uncoded, or in {}.", codings.join(", "));
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).header(VARY, "Accept-Encoding"))
@@ -178,48 +178,53 @@ impl StaticFileHandler {
         }
     }
 
-    fn list(&self, path: &FilePath) -> Result<Response, Refusal> {
+    fn list(&self, path: &FilePath) -> Result<Response, OpenError> {
         let location = self.location(path, true);
         let title = percent_encoding::percent_decode_str(&location).decode_utf8_lossy();
-        let page = self.with_room(|| listing::page(&self.finder, &self.names, &path.bytes, &title))?;
-        Ok(self.dress(page.header(CONTENT_SECURITY_POLICY, LISTING_POLICY)))
+        let page =
+            self.retry_after_clearing_cache(|| listing::page(&self.finder, &self.listing_budget, &path.bytes, &title))?;
+        Ok(self.with_default_fields(page.header(CONTENT_SECURITY_POLICY, LISTING_POLICY)))
     }
 
     /// A path of the folder as the path of a target.
-    fn location(&self, path: &FilePath, slash: bool) -> String {
+    fn location(&self, path: &FilePath, trailing_slash: bool) -> String {
         let beneath = path.bytes.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
-        path::location(self.mount.iter().map(Vec::as_slice).chain(beneath), slash)
+        path::location(self.mount.iter().map(Vec::as_slice).chain(beneath), trailing_slash)
     }
 
     /// Send the client to another path, with its query. The path is all that is said:
     /// a host and port would be wrong behind whatever maps them.
     fn redirect(&self, request: &Request, location: &str) -> Response {
         let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
-        self.dress(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, &format!("{location}{query}")))
+        self.with_default_fields(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, &format!("{location}{query}")))
     }
 
-    fn refuse(&self, request: &Request, refusal: Refusal) -> Result<Response> {
-        match refusal {
-            Refusal::Missing => self.fail(request, StatusCode::NOT_FOUND, "There is nothing here by that name."),
-            Refusal::Forbidden => self.fail(request, StatusCode::FORBIDDEN, "The server may not read this."),
-            Refusal::Busy(cause) => Err(self.busy("Too many files are open just now.", cause)),
-            Refusal::Crowded(cause) => Err(self.busy("Too many large folders are being listed just now.", cause)),
-            Refusal::Broken(cause) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(cause)),
+    fn error_response(&self, request: &Request, error: OpenError) -> Result<Response> {
+        match error {
+            OpenError::NotFound => {
+                self.page_or_error(request, StatusCode::NOT_FOUND, "There is nothing here by that name.")
+            }
+            OpenError::Forbidden => self.page_or_error(request, StatusCode::FORBIDDEN, "The server may not read this."),
+            OpenError::Busy(cause) => Err(self.busy("Too many files are open just now.", cause)),
+            OpenError::TooManyListings(cause) => {
+                Err(self.busy("Too many large folders are being listed just now.", cause))
+            }
+            OpenError::Io(cause) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(cause)),
         }
     }
 
     /// The folder's own page for a status, or an error.
-    fn fail(&self, request: &Request, status: StatusCode, message: &str) -> Result<Response> {
-        match self.page(request, status) {
-            Some(page) => Ok(response(page.thing.plain()).status(status)),
+    fn page_or_error(&self, request: &Request, status: StatusCode, message: &str) -> Result<Response> {
+        match self.custom_page(request, status) {
+            Some(page) => Ok(response(page.value.identity()).status(status)),
             None => Err(self.error(status, message)),
         }
     }
 
     /// The page for a status, if it is there. Its key begins with no slash, so it is never that of a request.
-    fn page(&self, request: &Request, status: StatusCode) -> Option<Arc<Kept<Resource>>> {
+    fn custom_page(&self, request: &Request, status: StatusCode) -> Option<Arc<Cached<Resource>>> {
         let (_, path) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
-        self.remembered(path, request.poll()).or_else(|| {
+        self.fresh_from_cache(path, request.poll()).or_else(|| {
             let now = SystemTime::now();
             let found = self.finder.find_page(path).ok()?;
             self.prepare(found, Purpose::ErrorPage, Some(path), request.poll(), now).ok()
@@ -232,16 +237,16 @@ impl StaticFileHandler {
 
     fn error(&self, status: StatusCode, message: &str) -> Error {
         let error = Error::new(status, message);
-        self.preparer.other_fields().iter().fold(error, |error, (name, value)| error.header(name, value.clone()))
+        self.preparer.default_fields().iter().fold(error, |error, (name, value)| error.header(name, value.clone()))
     }
 
     /// Give an answer that is no file the fields that all have.
-    fn dress(&self, response: Response) -> Response {
-        let fields = self.preparer.other_fields();
+    fn with_default_fields(&self, response: Response) -> Response {
+        let fields = self.preparer.default_fields();
         fields.iter().fold(response, |response, (name, value)| response.append_header(name, value.clone()))
     }
 
-    fn not_served(&self, request: &Request) -> Error {
+    fn unsupported_method(&self, request: &Request) -> Error {
         let known = [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::CONNECT, Method::TRACE];
         if known.contains(request.method()) {
             self.error(StatusCode::METHOD_NOT_ALLOWED, "Files are only read here.").header(ALLOW, ALLOWED)
@@ -254,56 +259,56 @@ impl StaticFileHandler {
 impl RequestHandler for StaticFileHandler {
     fn do_get(&self, request: &Request) -> Result<Response> {
         let raw = request.raw_path();
-        if let Some(kept) = self.remembered(raw.as_bytes(), request.poll()) {
-            return self.respond(request, &kept.thing);
+        if let Some(cached) = self.fresh_from_cache(raw.as_bytes(), request.poll()) {
+            return self.negotiate(request, &cached.value);
         }
         match path::resolve(raw, &self.mount) {
-            Asked::Path(path) => {
-                self.finder.root.keep_up();
+            ResolvedPath::Path(path) => {
+                self.finder.root.reopen_if_replaced();
                 self.serve(request, &path)
             }
-            Asked::Moved(location) => Ok(self.redirect(request, &location)),
-            Asked::Missing => self.refuse(request, Refusal::Missing),
-            Asked::Malformed => self.fail(request, StatusCode::BAD_REQUEST, "That is no path."),
+            ResolvedPath::Redirect(location) => Ok(self.redirect(request, &location)),
+            ResolvedPath::NotFound => self.error_response(request, OpenError::NotFound),
+            ResolvedPath::Malformed => self.page_or_error(request, StatusCode::BAD_REQUEST, "That is no path."),
         }
     }
 
     fn do_options(&self, _: &Request) -> Result<Response> {
-        Ok(self.dress(Response::no_content().header(ALLOW, ALLOWED)))
+        Ok(self.with_default_fields(Response::no_content().header(ALLOW, ALLOWED)))
     }
 
     fn do_post(&self, request: &Request) -> Result<Response> {
-        Err(self.not_served(request))
+        Err(self.unsupported_method(request))
     }
 
     fn do_put(&self, request: &Request) -> Result<Response> {
-        Err(self.not_served(request))
+        Err(self.unsupported_method(request))
     }
 
     fn do_delete(&self, request: &Request) -> Result<Response> {
-        Err(self.not_served(request))
+        Err(self.unsupported_method(request))
     }
 
     fn do_patch(&self, request: &Request) -> Result<Response> {
-        Err(self.not_served(request))
+        Err(self.unsupported_method(request))
     }
 
     fn do_other(&self, request: &Request) -> Result<Response> {
-        Err(self.not_served(request))
+        Err(self.unsupported_method(request))
     }
 
     fn before_body(&self, request: &Request) -> Result<(), Error> {
         match *request.method() {
             Method::GET | Method::HEAD | Method::OPTIONS => Ok(()),
-            _ => Err(self.not_served(request)),
+            _ => Err(self.unsupported_method(request)),
         }
     }
 }
 
 fn response(variant: &Variant) -> Response {
     let response = match &variant.content {
-        Content::Small(bytes) => Response::shared(Arc::clone(bytes)),
-        Content::Large(file, length) => Response::open_file(Arc::clone(file), *length),
+        FileContent::InMemory(bytes) => Response::shared(Arc::clone(bytes)),
+        FileContent::OnDisk(file, length) => Response::open_file(Arc::clone(file), *length),
     };
     response.fields(Arc::clone(&variant.fields))
 }

@@ -7,33 +7,33 @@ use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
+use super::entries::{Entries, Entry, ListingBudget};
 use super::find::Finder;
-use super::names::{Name, Names, Room};
-use super::open::{self, Kind, Refusal, Root, Stamp, Time};
+use super::open::{self, FileStat, FileTime, Kind, OpenError, Root};
 use super::path;
 use crate::Response;
 
 /// Pages of up to so many names are made at once, and so have a length.
-const WHOLE: usize = 1000;
+const MAX_BUFFERED: usize = 1000;
 /// A page is written in stretches of about this size.
-const STRETCH: usize = 16 << 10;
+const BUFFER_SIZE: usize = 16 << 10;
 
 /// The page of a folder. `title` is what the browser was asked for.
-pub(super) fn page(finder: &Finder, room: &Room, path: &[u8], title: &str) -> Result<Response, Refusal> {
+pub(super) fn page(finder: &Finder, budget: &ListingBudget, path: &[u8], title: &str) -> Result<Response, OpenError> {
     let folder = finder.root.open_folder(path)?;
-    let names = Names::read(finder, &folder, path)?;
-    let count = names.len();
-    let names = if count <= WHOLE { names } else { names.that_last(room)? };
-    let mut page = Page {
+    let entries = Entries::read(finder, &folder, path)?;
+    let count = entries.len();
+    let entries = if count <= MAX_BUFFERED { entries } else { entries.reserve(budget)? };
+    let mut page = ListingPage {
         root: finder.root.clone(),
         folder,
         path: path.to_vec(),
-        names,
+        entries,
         ended: false,
-        text: beginning(title, path.is_empty(), count == 0),
+        text: page_start(title, path.is_empty(), count == 0),
         sent: 0,
     };
-    let response = if count <= WHOLE {
+    let response = if count <= MAX_BUFFERED {
         let mut text = Vec::new();
         page.read_to_end(&mut text)?;
         Response::bytes(text)
@@ -44,23 +44,23 @@ pub(super) fn page(finder: &Finder, room: &Room, path: &[u8], title: &str) -> Re
 }
 
 /// A page on its way.
-struct Page {
+struct ListingPage {
     root: Root,
     folder: OwnedFd,
     path: Vec<u8>,
-    names: Names,
+    entries: Entries,
     ended: bool,
     /// Written, of which so much is sent.
     text: String,
     sent: usize,
 }
 
-impl Read for Page {
+impl Read for ListingPage {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.sent == self.text.len() {
             self.text.clear();
             self.sent = 0;
-            self.write_stretch();
+            self.fill_buffer();
         }
         let count = buffer.len().min(self.text.len() - self.sent);
         buffer[..count].copy_from_slice(&self.text.as_bytes()[self.sent..self.sent + count]);
@@ -69,13 +69,13 @@ impl Read for Page {
     }
 }
 
-impl Page {
-    fn write_stretch(&mut self) {
-        while self.text.len() < STRETCH && !self.ended {
-            match self.names.next() {
-                Some(name) => write_row_of(&mut self.text, name, &self.root, &self.folder, &self.path),
+impl ListingPage {
+    fn fill_buffer(&mut self) {
+        while self.text.len() < BUFFER_SIZE && !self.ended {
+            match self.entries.next() {
+                Some(entry) => write_entry(&mut self.text, entry, &self.root, &self.folder, &self.path),
                 None => {
-                    self.text.push_str(if self.names.are_all() { "</table>\n" } else { CUT_OFF });
+                    self.text.push_str(if self.entries.is_complete() { "</table>\n" } else { CUT_OFF });
                     self.ended = true;
                 }
             }
@@ -84,19 +84,19 @@ impl Page {
 }
 
 /// A name that is gone by now has no row.
-fn write_row_of(text: &mut String, name: Name<'_>, root: &Root, folder: &OwnedFd, path: &[u8]) {
-    let found = if name.is_link {
-        root.probe(&path::join(path, name.bytes)).ok()
+fn write_entry(text: &mut String, entry: Entry<'_>, root: &Root, folder: &OwnedFd, path: &[u8]) {
+    let found = if entry.is_link {
+        root.stat_checked(&path::join(path, entry.name)).ok()
     } else {
-        open::stamp_in(folder, name.bytes).ok()
+        open::stat_in(folder, entry.name).ok()
     };
-    if let Some(stamp) = found.filter(|stamp| matches!(stamp.kind, Kind::File | Kind::Folder)) {
-        write_row(text, name.bytes, &stamp);
+    if let Some(stat) = found.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder)) {
+        write_row(text, entry.name, &stat);
     }
 }
 
-fn write_row(text: &mut String, name: &[u8], stamp: &Stamp) {
-    let slash = if stamp.kind == Kind::Folder { "/" } else { "" };
+fn write_row(text: &mut String, name: &[u8], stat: &FileStat) {
+    let slash = if stat.kind == Kind::Folder { "/" } else { "" };
     // A colon in the first segment would make what stands before it a scheme: RFC 3986, section 4.2.
     let here = if name.contains(&b':') { "./" } else { "" };
     let _ = write!(text, "<tr><td><a href=\"{here}");
@@ -105,16 +105,16 @@ fn write_row(text: &mut String, name: &[u8], stamp: &Stamp) {
     let _ = write!(text, "{slash}\">");
     push_escaped(text, &String::from_utf8_lossy(name));
     let _ = write!(text, "{slash}</a><td>");
-    if stamp.kind == Kind::File {
-        push_size(text, stamp.size);
+    if stat.kind == Kind::File {
+        push_size(text, stat.size);
     }
     text.push_str("<td>");
-    push_date(text, stamp.modified);
+    push_date(text, stat.modified);
     text.push('\n');
 }
 
-fn beginning(title: &str, top: bool, empty: bool) -> String {
-    let mut text = String::with_capacity(STRETCH);
+fn page_start(title: &str, top: bool, empty: bool) -> String {
+    let mut text = String::with_capacity(BUFFER_SIZE);
     text.push_str(HEAD);
     push_escaped(&mut text, title);
     text.push_str(STYLE);
@@ -162,7 +162,7 @@ fn push_size(to: &mut String, bytes: u64) {
 }
 
 /// `2026-11-20 08:17`, in UTC. Files may be dated to any second of 64 bits.
-fn push_date(to: &mut String, time: Time) {
+fn push_date(to: &mut String, time: FileTime) {
     let days = time.seconds.div_euclid(86_400);
     let minutes = time.seconds.rem_euclid(86_400) / 60;
     let (year, month, day) = civil(days);
@@ -251,7 +251,7 @@ mod tests {
             (i64::MAX, "292277026596-12-04 15:30"),
         ] {
             let mut text = String::new();
-            push_date(&mut text, Time { seconds, nanos: 0 });
+            push_date(&mut text, FileTime { seconds, nanos: 0 });
             assert_eq!(text, expected, "{seconds}");
         }
     }

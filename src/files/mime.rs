@@ -8,16 +8,16 @@ use std::collections::HashMap;
 /// What a file is when nothing is known of it.
 const UNKNOWN: &str = "application/octet-stream";
 const PLAIN: &str = "text/plain; charset=utf-8";
-pub(super) const LONGEST_EXTENSION: usize = 16;
+pub(super) const MAX_EXTENSION: usize = 16;
 
 /// How names become types: the table below, and what a user adds to it.
 #[derive(Debug, Default)]
-pub(super) struct Types {
+pub(super) struct MediaTypes {
     added: HashMap<String, String>,
     default: Option<String>,
 }
 
-impl Types {
+impl MediaTypes {
     /// From now on files with this extension (without its dot, in any case) are of this type.
     pub fn add(&mut self, extension: &str, media_type: &str) {
         self.added.insert(extension.to_lowercase(), with_charset(media_type));
@@ -51,7 +51,7 @@ fn with_charset(media_type: &str) -> String {
 fn extension(name: &[u8]) -> Option<String> {
     let dot = memchr::memrchr(b'.', name).filter(|&dot| dot > 0)?;
     let extension = std::str::from_utf8(&name[dot + 1..]).ok()?;
-    (1..=LONGEST_EXTENSION).contains(&extension.len()).then(|| extension.to_lowercase())
+    (1..=MAX_EXTENSION).contains(&extension.len()).then(|| extension.to_lowercase())
 }
 
 fn by_extension(extension: &str) -> Option<&'static str> {
@@ -297,14 +297,14 @@ mod tests {
             assert!(pair[0].0 < pair[1].0, "{} before {}", pair[0].0, pair[1].0);
         }
         for (extension, media_type) in TABLE {
-            assert!(extension.len() <= LONGEST_EXTENSION, "{extension}");
+            assert!(extension.len() <= MAX_EXTENSION, "{extension}");
             assert!(!media_type.starts_with("text/") || media_type.ends_with("; charset=utf-8"), "{media_type}");
         }
     }
 
     #[test]
     fn types() {
-        let mut types = Types::default();
+        let mut types = MediaTypes::default();
         types.add("Foo", "text/foo");
         types.add("md", "text/markdown; charset=latin1");
         types.add("ü", "application/x-u");

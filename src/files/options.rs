@@ -5,7 +5,7 @@ use std::io;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED};
 
-use super::cache::{Cache, Limits};
+use super::cache::{Cache, CacheLimits};
 use super::handler::StaticFileHandler;
 use super::open::Symlinks;
 use super::prepare::check_field;
@@ -41,7 +41,7 @@ impl StaticFileHandler {
     ///
     /// Of files with larger contents up to 128 are kept open; those above 1 MiB are opened for each request.
     pub fn cache(mut self, files: usize, bytes_each: usize, bytes_in_all: usize) -> Self {
-        self.cache = Cache::new(Limits { files, bytes_each, bytes_in_all });
+        self.cache = Cache::new(CacheLimits { files, bytes_each, bytes_in_all });
         self
     }
 
@@ -61,8 +61,8 @@ impl StaticFileHandler {
     /// If the extension is empty or longer than 16 bytes, or the type could not be sent.
     pub fn mime(mut self, extension: &str, media_type: &str) -> io::Result<Self> {
         let extension = extension.strip_prefix('.').unwrap_or(extension);
-        if extension.is_empty() || extension.len() > super::mime::LONGEST_EXTENSION || extension.contains(['.', '/']) {
-            return Err(wrong(format!("{extension:?} is no extension")));
+        if extension.is_empty() || extension.len() > super::mime::MAX_EXTENSION || extension.contains(['.', '/']) {
+            return Err(invalid_input(format!("{extension:?} is no extension")));
         }
         check_field("content-type", media_type)?;
         self.preparer.types.add(extension, media_type);
@@ -86,7 +86,7 @@ impl StaticFileHandler {
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
         let (name, value) = check_field(name, value)?;
         if [CONTENT_TYPE, CONTENT_ENCODING, ETAG, LAST_MODIFIED].contains(&name) {
-            return Err(wrong(format!("the field `{name}` is the file's own")));
+            return Err(invalid_input(format!("the field `{name}` is the file's own")));
         }
         self.preparer.added.append(name, value);
         Ok(self)
@@ -103,7 +103,7 @@ impl StaticFileHandler {
     pub fn cache_control(mut self, pattern: &str, value: &str) -> io::Result<Self> {
         let (_, value): (_, HeaderValue) = check_field("cache-control", value)?;
         if pattern.is_empty() {
-            return Err(wrong("an empty pattern for cache-control".to_owned()));
+            return Err(invalid_input("an empty pattern for cache-control".to_owned()));
         }
         self.preparer.caching.push((pattern.to_owned(), value));
         Ok(self)
@@ -118,10 +118,10 @@ impl StaticFileHandler {
     /// If the status is no error, or the name no path in the folder.
     pub fn error_page(mut self, status: u16, name: &str) -> io::Result<Self> {
         let known = StatusCode::from_u16(status).ok().filter(|status| status.is_client_error());
-        let status = known.ok_or_else(|| wrong(format!("{status} is no status of a failed request")))?;
+        let status = known.ok_or_else(|| invalid_input(format!("{status} is no status of a failed request")))?;
         let path = segments(name)?.join(&b'/');
         if path.is_empty() {
-            return Err(wrong(format!("{name:?} is no name of a page")));
+            return Err(invalid_input(format!("{name:?} is no name of a page")));
         }
         self.pages.push((status, path));
         Ok(self)
@@ -144,12 +144,12 @@ fn segments(path: &str) -> io::Result<Vec<Vec<u8>>> {
 
 fn file_name(name: &str) -> io::Result<Vec<u8>> {
     match name {
-        "" | "." | ".." => Err(wrong(format!("{name:?} is no name of a file"))),
-        _ if name.contains(['/', '\0']) => Err(wrong(format!("{name:?} is no name of a file"))),
+        "" | "." | ".." => Err(invalid_input(format!("{name:?} is no name of a file"))),
+        _ if name.contains(['/', '\0']) => Err(invalid_input(format!("{name:?} is no name of a file"))),
         _ => Ok(name.as_bytes().to_vec()),
     }
 }
 
-fn wrong(why: String) -> io::Error {
+fn invalid_input(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }

@@ -26,18 +26,18 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@');
 
-const LONGEST_NAME: usize = 255; // NAME_MAX, and no file system of Linux has longer ones
-const LONGEST_PATH: usize = 4095; // PATH_MAX less its NUL
+const MAX_NAME: usize = 255; // NAME_MAX, and no file system of Linux has longer ones
+const MAX_PATH: usize = 4095; // PATH_MAX less its NUL
 
 /// What a path asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum ResolvedPath {
     /// Something beneath the folder.
     Path(FilePath),
     /// The same thing by its one right name: a path from the top of the server, percent-encoded.
-    Moved(String),
+    Redirect(String),
     /// Nothing that could be there.
-    Missing,
+    NotFound,
     /// No path at all.
     Malformed,
 }
@@ -49,25 +49,25 @@ pub(super) struct FilePath {
     /// nor holds a slash or NUL.
     pub bytes: Vec<u8>,
     /// Whether a slash came after the last segment, as after the name of a folder.
-    pub slash: bool,
+    pub trailing_slash: bool,
     /// Whether this is how everybody writes it: no byte is escaped without need. What is asked for
     /// in other ways is served, but not remembered: else one file could fill the whole cache.
-    pub usual: bool,
+    pub normalized: bool,
 }
 
 /// Take the path of a request apart. `mount` are the segments that stand before the folder.
-pub(super) fn resolve(raw: &str, mount: &[Vec<u8>]) -> Asked {
-    let Some(rest) = raw.strip_prefix('/') else { return Asked::Malformed };
-    let mut walk = Walk { usual: true, ..Walk::default() };
+pub(super) fn resolve(raw: &str, mount: &[Vec<u8>]) -> ResolvedPath {
+    let Some(rest) = raw.strip_prefix('/') else { return ResolvedPath::Malformed };
+    let mut builder = PathBuilder { normalized: true, ..PathBuilder::default() };
     let mut segments = rest.split('/').peekable();
     while let Some(segment) = segments.next() {
-        match walk.step(segment, segments.peek().is_none()) {
-            Step::On => {}
-            Step::Malformed => return Asked::Malformed,
-            Step::Missing => walk.missing = true, // what comes after may still be malformed
+        match builder.step(segment, segments.peek().is_none()) {
+            Step::Continue => {}
+            Step::Malformed => return ResolvedPath::Malformed,
+            Step::NotFound => builder.not_found = true, // what comes after may still be malformed
         }
     }
-    walk.end(mount)
+    builder.end(mount)
 }
 
 /// Whether one of the segments is hidden: its name begins with a dot.
@@ -103,13 +103,13 @@ pub(super) fn encode(segment: &[u8]) -> percent_encoding::PercentEncode<'_> {
 
 /// The path of a folder or file from the top of the server: one slash at its front, and never two,
 /// which would be the name of another host (RFC 3986, section 4.2); a back-slash is escaped, as browsers take it for a slash.
-pub(super) fn location<'a>(segments: impl IntoIterator<Item = &'a [u8]>, slash: bool) -> String {
+pub(super) fn location<'a>(segments: impl IntoIterator<Item = &'a [u8]>, trailing_slash: bool) -> String {
     let mut location = String::new();
     for segment in segments {
         location.push('/');
         location.extend(encode(segment));
     }
-    if slash || location.is_empty() {
+    if trailing_slash || location.is_empty() {
         location.push('/');
     }
     location
@@ -117,44 +117,44 @@ pub(super) fn location<'a>(segments: impl IntoIterator<Item = &'a [u8]>, slash: 
 
 /// On the way from the top to what is asked for.
 #[derive(Default)]
-struct Walk {
+struct PathBuilder {
     segments: Vec<Vec<u8>>,
-    slash: bool,
-    usual: bool,
-    untidy: bool,
-    missing: bool,
+    trailing_slash: bool,
+    normalized: bool,
+    needs_redirect: bool,
+    not_found: bool,
 }
 
 enum Step {
-    On,
-    Missing,
+    Continue,
+    NotFound,
     Malformed,
 }
 
-impl Walk {
+impl PathBuilder {
     fn step(&mut self, segment: &str, last: bool) -> Step {
         let Some(name) = self.decode(segment) else { return Step::Malformed };
         match &name[..] {
             b"" => {
-                self.slash |= last;
-                self.untidy |= !last;
+                self.trailing_slash |= last;
+                self.needs_redirect |= !last;
             }
             b"." | b".." => {
                 if name.len() == 2 && self.segments.pop().is_none() {
                     return Step::Malformed;
                 }
-                self.slash |= last;
-                self.untidy = true;
+                self.trailing_slash |= last;
+                self.needs_redirect = true;
             }
             // An escaped slash is part of a name, and no file has such a name.
             _ => {
                 // An escaped slash is part of a name, and no file has such a name.
-                let possible = name.len() <= LONGEST_NAME && !name.contains(&b'/');
+                let valid = name.len() <= MAX_NAME && !name.contains(&b'/');
                 self.segments.push(name); // `..` goes back over it all the same
-                return if possible { Step::On } else { Step::Missing };
+                return if valid { Step::Continue } else { Step::NotFound };
             }
         }
-        Step::On
+        Step::Continue
     }
 
     fn decode(&mut self, segment: &str) -> Option<Vec<u8>> {
@@ -173,21 +173,28 @@ impl Walk {
     fn decode_escape(&mut self, high: u8, low: u8) -> Option<u8> {
         let byte = (char::from(high).to_digit(16)? * 16 + char::from(low).to_digit(16)?) as u8;
         let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        self.usual &= !unreserved && !high.is_ascii_lowercase() && !low.is_ascii_lowercase();
+        self.normalized &= !unreserved && !high.is_ascii_lowercase() && !low.is_ascii_lowercase();
         (byte != 0).then_some(byte)
     }
 
-    fn end(self, mount: &[Vec<u8>]) -> Asked {
+    fn end(self, mount: &[Vec<u8>]) -> ResolvedPath {
         let length: usize = self.segments.iter().map(|segment| segment.len() + 1).sum();
-        if self.missing || length > LONGEST_PATH || !self.segments.starts_with(mount) {
-            return Asked::Missing;
+        if self.not_found || length > MAX_PATH || !self.segments.starts_with(mount) {
+            return ResolvedPath::NotFound;
         }
         let beneath = &self.segments[mount.len()..];
-        let slash = self.slash && !self.segments.is_empty();
-        if self.untidy || (beneath.is_empty() && !self.slash) {
-            return Asked::Moved(location(self.segments.iter().map(Vec::as_slice), slash || beneath.is_empty()));
+        let trailing_slash = self.trailing_slash && !self.segments.is_empty();
+        if self.needs_redirect || (beneath.is_empty() && !self.trailing_slash) {
+            return ResolvedPath::Redirect(location(
+                self.segments.iter().map(Vec::as_slice),
+                trailing_slash || beneath.is_empty(),
+            ));
         }
-        Asked::Path(FilePath { bytes: beneath.join(&b'/'), slash: self.slash, usual: self.usual })
+        ResolvedPath::Path(FilePath {
+            bytes: beneath.join(&b'/'),
+            trailing_slash: self.trailing_slash,
+            normalized: self.normalized,
+        })
     }
 }
 
@@ -198,13 +205,13 @@ mod tests {
     fn shown(raw: &str, mount: &[&str]) -> String {
         let mount: Vec<Vec<u8>> = mount.iter().map(|segment| segment.as_bytes().to_vec()).collect();
         match resolve(raw, &mount) {
-            Asked::Path(path) => format!(
+            ResolvedPath::Path(path) => format!(
                 "{}{}{}",
                 path.bytes.escape_ascii(),
-                if path.slash { "/" } else { "" },
-                if path.usual { "" } else { " (unusual)" }
+                if path.trailing_slash { "/" } else { "" },
+                if path.normalized { "" } else { " (not normalized)" }
             ),
-            Asked::Moved(location) => format!("-> {location}"),
+            ResolvedPath::Redirect(location) => format!("-> {location}"),
             other => format!("{other:?}"),
         }
     }
@@ -219,8 +226,8 @@ mod tests {
             ("/a/", "a/"),
             ("/a/b.txt", "a/b.txt"),
             ("/a%20b", "a b"),
-            ("/%61", "a (unusual)"),
-            ("/%c3%bc", "\\xc3\\xbc (unusual)"),
+            ("/%61", "a (not normalized)"),
+            ("/%c3%bc", "\\xc3\\xbc (not normalized)"),
             ("/%C3%BC", "\\xc3\\xbc"),
             ("/%FF", "\\xff"),
             ("/%2541", "%41"),
@@ -269,13 +276,13 @@ mod tests {
             ("/a\0b", "Malformed"),
             ("/a%2Fb/%00", "Malformed"),
             // nothing that could be there
-            ("/a%2Fb", "Missing"),
-            ("/%2F", "Missing"),
-            ("/%2F/../a", "Missing"),
+            ("/a%2Fb", "NotFound"),
+            ("/%2F", "NotFound"),
+            ("/%2F/../a", "NotFound"),
             ("/%2F/../../a", "Malformed"),
-            ("/..%2F..%2Fetc/passwd", "Missing"),
-            (&format!("/{long}"), "Missing"),
-            (&deep, "Missing"),
+            ("/..%2F..%2Fetc/passwd", "NotFound"),
+            (&format!("/{long}"), "NotFound"),
+            (&deep, "NotFound"),
         ] {
             assert_eq!(shown(raw, &[]), expected, "{raw}");
         }
@@ -287,15 +294,15 @@ mod tests {
             ("/static/a", "a"),
             ("/static/", "/"),
             ("/static", "-> /static/"),
-            ("/%73tatic/a", "a (unusual)"),
+            ("/%73tatic/a", "a (not normalized)"),
             ("//static/a", "-> /static/a"),
             ("/static//a", "-> /static/a"),
-            ("/static/..", "Missing"),
-            ("/static/../a", "Missing"),
+            ("/static/..", "NotFound"),
+            ("/static/../a", "NotFound"),
             ("/x/../static/a", "-> /static/a"),
-            ("/static2/a", "Missing"),
-            ("/", "Missing"),
-            ("/a", "Missing"),
+            ("/static2/a", "NotFound"),
+            ("/", "NotFound"),
+            ("/a", "NotFound"),
         ] {
             assert_eq!(shown(raw, &["static"]), expected, "{raw}");
         }

@@ -1,7 +1,7 @@
 //! The names in a folder that are served: read, put in order, held in little room. Called by `listing`, which shows them.
 //!
 //! They are held for as long as their page is being sent, and a client may take its time: so they lie in two stretches
-//! of memory, some 30 bytes a name, and all pages together hold no more than `MOST_HELD`.
+//! of memory, some 30 bytes a name, and all pages together hold no more than `MAX_HELD`.
 
 use std::cmp::Ordering;
 use std::io;
@@ -12,26 +12,26 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use rustix::fs::{Dir, FileType};
 
 use super::find::Finder;
-use super::open::{self, Kind, Refusal};
+use super::open::{self, Kind, OpenError};
 use super::path;
 
 /// More names of one folder are not shown.
-const MOST_NAMES: usize = 100_000;
+const MAX_ENTRIES: usize = 100_000;
 /// Bytes of names that all pages on their way may hold together.
-const MOST_HELD: usize = 64 << 20;
+const MAX_HELD: usize = 64 << 20;
 
 /// The names of one folder, in the order they are shown.
-pub(super) struct Names {
+pub(super) struct Entries {
     /// One behind the other, as they were read.
     bytes: Vec<u8>,
-    order: Vec<Place>,
+    order: Vec<NameSpan>,
     next: usize,
-    all: bool,
-    _held: Option<Held>,
+    complete: bool,
+    _reservation: Option<BudgetReservation>,
 }
 
 /// Where a name stands.
-struct Place {
+struct NameSpan {
     start: u32,
     length: u16,
     is_folder: bool,
@@ -39,65 +39,65 @@ struct Place {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Name<'a> {
-    pub bytes: &'a [u8],
+pub(super) struct Entry<'a> {
+    pub name: &'a [u8],
     pub is_link: bool,
 }
 
 /// How much of it pages on their way hold. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Room(Arc<AtomicUsize>);
+pub(super) struct ListingBudget(Arc<AtomicUsize>);
 
 /// Given back when dropped.
-struct Held {
-    room: Room,
+struct BudgetReservation {
+    budget: ListingBudget,
     bytes: usize,
 }
 
-impl Drop for Held {
+impl Drop for BudgetReservation {
     fn drop(&mut self) {
-        self.room.0.fetch_sub(self.bytes, Relaxed); // a plain counter: no other memory hangs on its value
+        self.budget.0.fetch_sub(self.bytes, Relaxed); // a plain counter: no other memory hangs on its value
     }
 }
 
-impl Names {
+impl Entries {
     /// Those that are served, folders first.
-    pub fn read(finder: &Finder, folder: &OwnedFd, path: &[u8]) -> Result<Names, Refusal> {
-        let mut names = Names { bytes: Vec::new(), order: Vec::new(), next: 0, all: true, _held: None };
-        for entry in Dir::read_from(folder)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
+    pub fn read(finder: &Finder, folder: &OwnedFd, path: &[u8]) -> Result<Entries, OpenError> {
+        let mut entries = Entries { bytes: Vec::new(), order: Vec::new(), next: 0, complete: true, _reservation: None };
+        for dirent in Dir::read_from(folder)? {
+            let dirent = dirent?;
+            let name = dirent.file_name().to_bytes();
             if matches!(name, b"." | b"..") || finder.is_hidden(&path::join(path, name)) {
                 continue;
             }
-            if names.order.len() == MOST_NAMES {
-                names.all = false;
+            if entries.order.len() == MAX_ENTRIES {
+                entries.complete = false;
                 break;
             }
-            if let Some((is_folder, is_link)) = served(finder, folder, path, name, entry.file_type()) {
-                names.push(name, is_folder, is_link);
+            if let Some((is_folder, is_link)) = served_kind(finder, folder, path, name, dirent.file_type()) {
+                entries.push(name, is_folder, is_link);
             }
         }
-        let Names { bytes, order, .. } = &mut names;
+        let Entries { bytes, order, .. } = &mut entries;
         order.sort_unstable_by(|a, b| compare(a, b, bytes));
-        Ok(names)
+        Ok(entries)
     }
 
     fn push(&mut self, name: &[u8], is_folder: bool, is_link: bool) {
         let start = self.bytes.len() as u32; // a name has 255 bytes at most, so all have 26 MB
-        self.order.push(Place { start, length: name.len() as u16, is_folder, is_link });
+        self.order.push(NameSpan { start, length: name.len() as u16, is_folder, is_link });
         self.bytes.extend_from_slice(name);
     }
 
     /// The same, for a page that is sent bit by bit: refused if there are too many of these under way.
-    pub fn that_last(mut self, room: &Room) -> Result<Names, Refusal> {
+    pub fn reserve(mut self, budget: &ListingBudget) -> Result<Entries, OpenError> {
         self.bytes.shrink_to_fit();
         self.order.shrink_to_fit();
-        let bytes = self.bytes.len() + self.order.len() * size_of::<Place>();
-        let before = room.0.fetch_add(bytes, Relaxed);
-        self._held = Some(Held { room: room.clone(), bytes });
-        if before + bytes > MOST_HELD {
-            return Err(Refusal::Crowded(io::Error::other("too many large listings are being sent")));
+        let bytes = self.bytes.len() + self.order.len() * size_of::<NameSpan>();
+        let before = budget.0.fetch_add(bytes, Relaxed);
+        self._reservation = Some(BudgetReservation { budget: budget.clone(), bytes });
+        if before + bytes > MAX_HELD {
+            return Err(OpenError::TooManyListings(io::Error::other("too many large listings are being sent")));
         }
         Ok(self)
     }
@@ -107,39 +107,39 @@ impl Names {
     }
 
     /// Whether these are all the names there are.
-    pub fn are_all(&self) -> bool {
-        self.all
+    pub fn is_complete(&self) -> bool {
+        self.complete
     }
 
-    pub fn next(&mut self) -> Option<Name<'_>> {
-        let place = self.order.get(self.next)?;
+    pub fn next(&mut self) -> Option<Entry<'_>> {
+        let span = self.order.get(self.next)?;
         self.next += 1;
-        Some(Name { bytes: place.of(&self.bytes), is_link: place.is_link })
+        Some(Entry { name: span.of(&self.bytes), is_link: span.is_link })
     }
 }
 
-impl Place {
+impl NameSpan {
     fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         &bytes[self.start as usize..][..usize::from(self.length)]
     }
 }
 
 /// Whether it is a folder, and whether a link; `None`: it is not served.
-fn served(finder: &Finder, folder: &OwnedFd, path: &[u8], name: &[u8], kind: FileType) -> Option<(bool, bool)> {
+fn served_kind(finder: &Finder, folder: &OwnedFd, path: &[u8], name: &[u8], kind: FileType) -> Option<(bool, bool)> {
     let kind = match kind {
         FileType::RegularFile => Kind::File,
         FileType::Directory => Kind::Folder,
         FileType::Symlink => Kind::Link,
-        FileType::Unknown => open::stamp_in(folder, name).ok()?.kind,
+        FileType::Unknown => open::stat_in(folder, name).ok()?.kind,
         _ => Kind::Other,
     };
     let is_link = kind == Kind::Link;
-    let kind = if is_link { finder.root.probe(&path::join(path, name)).ok()?.kind } else { kind };
+    let kind = if is_link { finder.root.stat_checked(&path::join(path, name)).ok()?.kind } else { kind };
     matches!(kind, Kind::File | Kind::Folder).then_some((kind == Kind::Folder, is_link))
 }
 
 /// Folders first; then as a person would look: no matter the case (of ASCII), and `file 2` before `file 10`.
-fn compare(a: &Place, b: &Place, bytes: &[u8]) -> Ordering {
+fn compare(a: &NameSpan, b: &NameSpan, bytes: &[u8]) -> Ordering {
     let (one, other) = (a.of(bytes), b.of(bytes));
     b.is_folder.cmp(&a.is_folder).then_with(|| natural(one, other)).then_with(|| one.cmp(other))
 }
@@ -174,15 +174,16 @@ mod tests {
 
     #[test]
     fn what_pages_under_way_hold_is_bounded() {
-        let names = || Names { bytes: vec![0; MOST_HELD / 2], order: Vec::new(), next: 0, all: true, _held: None };
-        let room = Room::default();
-        let first = names().that_last(&room).expect("there is room");
-        let second = names().that_last(&room).expect("there is room for two");
-        assert!(matches!(names().that_last(&room), Err(Refusal::Crowded(_))), "there was room for three");
+        let entries =
+            || Entries { bytes: vec![0; MAX_HELD / 2], order: Vec::new(), next: 0, complete: true, _reservation: None };
+        let budget = ListingBudget::default();
+        let first = entries().reserve(&budget).expect("there is room");
+        let second = entries().reserve(&budget).expect("there is room for two");
+        assert!(matches!(entries().reserve(&budget), Err(OpenError::TooManyListings(_))), "there was room for three");
         drop(first);
-        let third = names().that_last(&room).expect("one is gone, and who was refused holds nothing");
+        let third = entries().reserve(&budget).expect("one is gone, and who was refused holds nothing");
         drop((second, third));
-        assert_eq!(room.0.load(Relaxed), 0);
+        assert_eq!(budget.0.load(Relaxed), 0);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod options; // one table of options
 
 mod address; // where to listen: `-b` and `-p`
 
-mod complaint; // what is wrong, in one plain line
+mod error; // what is wrong, in one plain line
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -21,51 +21,51 @@ use std::process::ExitCode;
 use log::debug;
 use modest::TcpServer;
 
-use self::complaint::{Complaint, shown};
-use self::options::{Asked, Settings};
+use self::error::{CliError, quoted};
+use self::options::{Action, Options};
 use self::site::Site;
 
 /// The whole program, from its arguments to its exit status:
 /// 0 after a stop or `--help`, 1 if it can't serve, 2 if it was told something it doesn't understand.
 pub fn run() -> ExitCode {
-    let outcome = match options::read(std::env::args_os()) {
-        Ok(Asked::Serve(settings)) => serve(*settings),
-        Ok(Asked::Tell(text)) => {
-            say(&text);
+    let result = match options::parse(std::env::args_os()) {
+        Ok(Action::Serve(options)) => serve(*options),
+        Ok(Action::Print(text)) => {
+            print_line(&text);
             Ok(())
         }
-        Err(complaint) => Err(complaint),
+        Err(error) => Err(error),
     };
-    match outcome {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(complaint) => {
-            let _ = writeln!(io::stderr(), "modest: {complaint}"); // nobody there to tell: the status still does
-            complaint.status()
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "modest: {error}"); // nobody there to tell: the status still does
+            error.exit_code()
         }
     }
 }
 
-fn serve(settings: Settings) -> Result<(), Complaint> {
+fn serve(options: Options) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
-    let log = logging::start(settings.loudness);
-    let site = Site::open(&settings)?;
-    let server = bind(&settings, site)?;
+    let log = logging::start(options.verbosity);
+    let site = Site::open(&options)?;
+    let server = bind(&options, site)?;
     let address = server.local_addr();
-    signals::stop_on_signal(server.stopper(), settings.loudness).map_err(Complaint::signals)?;
-    debug!("serving {}, with at most {descriptors} open files and clients", shown(settings.folder()));
-    say(&banner(address));
+    signals::stop_on_signal(server.stopper(), options.verbosity).map_err(CliError::signals)?;
+    debug!("serving {}, with at most {descriptors} open files and clients", quoted(options.folder()));
+    print_line(&banner(address));
     let served = server.serve_forever();
     debug!("stopped: {:?}", server.stats());
     log.finish();
-    served.map_err(|error| Complaint::serving(address, &error))
+    served.map_err(|error| CliError::serving(address, &error))
 }
 
-fn bind(settings: &Settings, site: Site) -> Result<TcpServer, Complaint> {
-    let place = &settings.place;
-    let addresses = place.resolve()?;
-    let server =
-        TcpServer::bind(&addresses[..], site).map_err(|error| Complaint::binding(&place.host, place.port, &error))?;
-    Ok(match settings.workers {
+fn bind(options: &Options, site: Site) -> Result<TcpServer, CliError> {
+    let address = &options.bind_address;
+    let addresses = address.resolve()?;
+    let server = TcpServer::bind(&addresses[..], site)
+        .map_err(|error| CliError::binding(&address.host, address.port, &error))?;
+    Ok(match options.workers {
         Some(count) => server.workers(count),
         None => server,
     })
@@ -77,7 +77,7 @@ fn banner(address: SocketAddr) -> String {
 }
 
 /// A line on stdout, flushed; if nobody reads it, so be it.
-fn say(line: &str) {
+fn print_line(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }

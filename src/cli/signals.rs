@@ -11,23 +11,23 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use super::options::Loudness;
+use super::options::Verbosity;
 
 /// Stop the server at the first SIGINT or SIGTERM; at the second, exit without waiting for anything.
 ///
 /// The second is answered inside the signal's own handler, so no thread that is stuck can be in its way.
 /// Its exit status is 0 as well: the program ends because it was asked to.
-pub fn stop_on_signal(stopper: Stopper, loudness: Loudness) -> io::Result<()> {
-    let asked_before = Arc::new(AtomicBool::new(false));
+pub fn stop_on_signal(stopper: Stopper, verbosity: Verbosity) -> io::Result<()> {
+    let stop_requested = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, 0, Arc::clone(&asked_before))?; // looks before the next line sets it
-        flag::register(signal, Arc::clone(&asked_before))?;
+        flag::register_conditional_shutdown(signal, 0, Arc::clone(&stop_requested))?; // looks before the next line sets it
+        flag::register(signal, Arc::clone(&stop_requested))?;
     }
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let wait = move || {
         if let Some(signal) = signals.forever().next() {
             stopper.stop(); // first: a terminal that takes no text must not hold the stop
-            if signal == SIGINT && loudness != Loudness::Quiet {
+            if signal == SIGINT && verbosity != Verbosity::Quiet {
                 let _ = writeln!(io::stdout(), "\nKeyboard interrupt received, exiting.");
             }
             signals.forever().for_each(drop); // keeps the handlers in place

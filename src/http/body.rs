@@ -1,6 +1,6 @@
-//! The body of a request: in memory while it is small, in an unnamed temporary file past that.
-//! Filled through a `BodyWriter` by `incoming`, read by handlers through `Request`.
-//! It allocates for what has arrived, never for what was announced, and knows nothing of framing.
+//! The body of a request: in memory up to a limit, beyond it in an unnamed temporary file.
+//! Written by `incoming` through a `BodyWriter`, read by handlers through `Request`.
+//! Memory is allocated for bytes received, never for a length announced. Message framing is handled elsewhere.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,11 +15,11 @@ use http::StatusCode;
 
 use super::rejection::Rejection;
 
-/// The body of a request, whole. Many readers may read it, at the same time too.
+/// The complete body of a request. Several readers may read it concurrently.
 #[derive(Default)]
 pub struct Body {
     storage: Storage,
-    /// Given back when the body is dropped.
+    /// Released when the body is dropped.
     _reservation: Option<QuotaReservation>,
 }
 
@@ -43,32 +43,32 @@ impl Body {
         }
     }
 
-    /// Whether there is none, or one of no bytes.
+    /// Whether it has no bytes, or there was none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Reads it from its first byte on. Each reader has a place of its own.
+    /// A reader from the first byte on. Each reader has its own position.
     pub fn reader(&self) -> BodyReader<'_> {
         BodyReader { body: self, at: 0 }
     }
 
-    /// All of it: borrowed if it is in memory, else read from the temporary file.
+    /// All bytes: borrowed if they are in memory, else read from the temporary file.
     ///
     /// # Errors
-    /// If the temporary file can't be read.
+    /// If the temporary file cannot be read.
     pub fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
         match &self.storage {
             Storage::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
             Storage::Spooled { length, .. } => {
-                let mut all = Vec::with_capacity(*length as usize); // it has arrived, so it is within the limits
+                let mut all = Vec::with_capacity(*length as usize); // received, so within the limits
                 self.reader().read_to_end(&mut all)?;
                 Ok(Cow::Owned(all))
             }
         }
     }
 
-    /// Bytes made by hand.
+    /// A body from bytes, for requests made by hand.
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Body {
         Body { storage: Storage::Memory(bytes), _reservation: None }
     }
@@ -81,7 +81,7 @@ impl fmt::Debug for Body {
     }
 }
 
-/// Reads a body from its first byte on (Python's `rfile`, but it ends where the body ends).
+/// Reads a body from its first byte (Python's `rfile`, but it ends where the body ends).
 #[derive(Clone, Debug)]
 pub struct BodyReader<'a> {
     body: &'a Body,
@@ -107,20 +107,20 @@ impl Read for BodyReader<'_> {
     }
 }
 
-/// How much bodies may take.
+/// Limits on request bodies.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyLimits {
-    /// Bytes of one body: past it 413.
+    /// Bytes of one body: beyond them 413.
     pub body: u64,
-    /// Bytes of one body that stay in memory: past it the body goes to a file.
+    /// Bytes of one body that stay in memory: a longer one goes to a file.
     pub memory: usize,
-    /// Where that file is made.
+    /// The directory of that file.
     pub folder: PathBuf,
-    /// Bytes of all bodies together: past it 507.
+    /// Bytes of all bodies together: beyond them 507.
     pub quota: BodyQuota,
 }
 
-/// What all bodies of one server together may take. Clones share it.
+/// The bytes that all bodies of one server together may use, in memory and on disk. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyQuota(Arc<QuotaState>);
 
@@ -135,18 +135,18 @@ impl BodyQuota {
         BodyQuota(Arc::new(QuotaState { limit, used: AtomicU64::new(0) }))
     }
 
-    /// Bytes taken now.
+    /// Bytes in use.
     pub(crate) fn used(&self) -> u64 {
         self.0.used.load(Ordering::Relaxed)
     }
 
-    /// Where there is no limit, whatever others took leaves room.
+    /// Without a limit this is always true, whatever is in use.
     fn allows(&self, bytes: u64) -> bool {
         self.0.limit == u64::MAX || bytes <= self.0.limit.saturating_sub(self.used())
     }
 }
 
-/// Room taken by one body; given back on drop.
+/// The share of the quota that one body uses; released on drop.
 struct QuotaReservation {
     quota: BodyQuota,
     bytes: u64,
@@ -154,7 +154,7 @@ struct QuotaReservation {
 
 impl QuotaReservation {
     fn grow(&mut self, bytes: u64) -> bool {
-        // A plain counter: no other memory hangs on its value.
+        // Relaxed: no other memory is synchronized by this counter.
         let before = self.quota.0.used.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
         before.saturating_add(bytes) <= self.quota.0.limit
@@ -171,9 +171,9 @@ const TOO_LARGE: Rejection = Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "the 
 const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the body at present");
 const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept");
 
-/// A body on its way in.
+/// Receives a body: into memory, and from there into a file.
 pub(crate) struct BodyWriter {
-    /// What came since the last spill.
+    /// Bytes received since the last write to the file.
     memory: Vec<u8>,
     file: Option<File>,
     /// Bytes in the file.
@@ -182,7 +182,7 @@ pub(crate) struct BodyWriter {
 }
 
 impl BodyWriter {
-    /// `announced`: as long as the head says, if it says. Refused at once if that is more than may be.
+    /// `announced`: the Content-Length, if there is one. Rejected at once if it exceeds a limit.
     pub(crate) fn new(announced: Option<u64>, limits: &BodyLimits) -> Result<BodyWriter, Rejection> {
         let announced = announced.unwrap_or(0);
         if announced > limits.body {
@@ -195,14 +195,14 @@ impl BodyWriter {
         Ok(BodyWriter { memory: Vec::new(), file: None, spooled: 0, reservation })
     }
 
-    /// How many more bytes fit into memory before some must be spilled.
+    /// How many more bytes memory takes before they must be written to the file.
     pub(crate) fn available(&self, limits: &BodyLimits) -> usize {
-        // With no memory allowed a body still passes through it, a stretch at a time.
+        // Even if no memory is allowed, each piece of a body passes through it.
         let capacity = if self.file.is_some() { SPOOL_SIZE } else { limits.memory };
         capacity.saturating_sub(self.memory.len())
     }
 
-    /// So many bytes more are announced: refused at once if that is more than may be.
+    /// `more`: bytes announced beyond those received. Rejected at once if they exceed a limit.
     pub(crate) fn check_announced(&self, more: u64, limits: &BodyLimits) -> Result<(), Rejection> {
         if (self.spooled + self.memory.len() as u64).saturating_add(more) > limits.body {
             return Err(TOO_LARGE);
@@ -213,12 +213,12 @@ impl BodyWriter {
         Ok(())
     }
 
-    /// Whether something waits in memory for the file.
+    /// Whether bytes in memory are still to be written to the file.
     pub(crate) fn must_spool(&self) -> bool {
         self.file.is_some() && !self.memory.is_empty()
     }
 
-    /// More of the body. It only touches memory.
+    /// Append received bytes. No disk access.
     pub(crate) fn push(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(), Rejection> {
         let length = bytes.len() as u64;
         if self.spooled + self.memory.len() as u64 + length > limits.body {
@@ -231,7 +231,7 @@ impl BodyWriter {
         Ok(())
     }
 
-    /// Write to the file what is in memory. It touches the disk: only in a turn that may block.
+    /// Write the bytes in memory to the file. May block on the disk.
     pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
         let file = match &mut self.file {
             Some(file) => file,
@@ -252,7 +252,7 @@ impl BodyWriter {
     }
 }
 
-/// How much is written to the file at a time.
+/// Bytes written to the file at a time.
 const SPOOL_SIZE: usize = 64 * 1024;
 
 fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {

@@ -1,19 +1,19 @@
-//! A body that is read while it is sent.
-//! Made by `answer`; pulled by `conversation` in turns that may block, when all before it is written.
-//! A promise of length is kept exactly, or broken aloud.
+//! A response body that is read while it is sent.
+//! Created by `encode`; read by `connection` in turns that may block, once all earlier output is written.
+//! A body shorter than its Content-Length is reported as an error, never hidden.
 
 use std::io::{self, Read};
 
 use crate::tcp::Output;
 
-/// A chunk with its frame is no longer than this, so that its size has at most four digits.
+/// The longest chunk, framing included, so that the chunk size has at most four digits.
 const MAX_READ: usize = 64 * 1024;
-/// The first read; it doubles while reads are filled, so that a few bytes don't cost a large buffer.
+/// The size of the first read. It doubles each time a read is filled, so a few bytes don't cost a large buffer.
 const INITIAL_READ: usize = 8 * 1024;
-/// Four digits and a line's end.
+/// Four hex digits and CRLF.
 const CHUNK_HEAD: usize = 6;
 
-/// What is left to read of an answer's body.
+/// The part of a response body that is not read yet.
 pub(crate) struct BodyStream {
     read: Box<dyn Read + Send>,
     framing: StreamFraming,
@@ -23,22 +23,22 @@ pub(crate) struct BodyStream {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum StreamFraming {
-    /// So many bytes are still owed.
+    /// This many bytes of the Content-Length remain.
     Remaining(u64),
-    /// RFC 9112, section 7.1.
+    /// The chunked transfer coding (RFC 9112, section 7.1).
     Chunked,
-    /// Until the connection ends.
+    /// Until the connection is closed (RFC 9112, section 6.3).
     UntilClose,
 }
 
-/// What came of one pull.
+/// The result of one read.
 #[derive(Debug)]
 pub(crate) enum StreamProgress {
-    /// There is, or may be, more.
+    /// There may be more.
     More,
-    /// All of it is in the output.
+    /// The whole body is in the output.
     Done,
-    /// The promise can't be kept: abort.
+    /// The body cannot be completed: abort the connection.
     Failed(io::Error),
 }
 
@@ -55,7 +55,7 @@ impl BodyStream {
         BodyStream::with(read, StreamFraming::UntilClose)
     }
 
-    /// Read once, at most 64 KiB, into the output, framed as the head promised. It may block.
+    /// Read once, at most 64 KiB, and append it to the output in the framing that the head announced. May block.
     pub(crate) fn read_some(&mut self, output: &mut Output) -> StreamProgress {
         let buffer = output.bytes();
         let start = buffer.len();
@@ -84,7 +84,7 @@ impl BodyStream {
         }
     }
 
-    /// How many bytes of the body went into the output so far.
+    /// How many bytes of the body were appended to the output so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent
     }
@@ -106,7 +106,7 @@ impl BodyStream {
     }
 }
 
-/// Put the frame of a chunk around the last `count` bytes, before which room was left from `start`. No bytes: the last chunk.
+/// Frame the last `count` bytes as a chunk; from `start` on, space was left for its size. No bytes: the last chunk.
 fn frame_chunk(buffer: &mut Vec<u8>, start: usize, count: usize) -> StreamProgress {
     if count == 0 {
         buffer.truncate(start);
@@ -114,7 +114,7 @@ fn frame_chunk(buffer: &mut Vec<u8>, start: usize, count: usize) -> StreamProgre
         return StreamProgress::Done;
     }
     let size = format!("{count:x}\r\n");
-    // A size has no leading zeros: behind a shorter one the bytes move up.
+    // A chunk size has no leading zeros: behind a shorter one the bytes move up.
     buffer.copy_within(start + CHUNK_HEAD.., start + size.len());
     buffer.truncate(start + size.len() + count);
     buffer[start..start + size.len()].copy_from_slice(size.as_bytes());
@@ -126,7 +126,7 @@ fn read_once(read: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match read.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // A `Read` that claims more than it was given room for would break the promise.
+            // A `Read` that claims more bytes than the buffer holds would break the framing.
             Ok(count) if count > buffer.len() => {
                 return Err(io::Error::other("a body claims to have read more than it could"));
             }

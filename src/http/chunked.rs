@@ -1,6 +1,6 @@
-//! The chunked transfer coding, taken off a body as its bytes arrive (RFC 9112, section 7.1).
-//! Called by `conversation` through `incoming`; uses the field grammar of `head` for trailers. It stores nothing:
-//! data is handed on as it stands in the input, extensions and trailers are checked, counted and dropped.
+//! Decoder of the chunked transfer coding (RFC 9112, section 7.1), incremental.
+//! Called by `incoming`; uses the field grammar of `head` for trailers. It stores nothing: data is returned as slices
+//! of the input; chunk extensions and trailers are checked, counted and dropped.
 
 use http::StatusCode;
 use memchr::memchr;
@@ -8,15 +8,15 @@ use memchr::memchr;
 use super::head;
 use super::rejection::Rejection;
 
-/// The longest line of a size with its extensions, or of a trailer.
+/// The longest chunk-size line with its extensions, or trailer line, in bytes.
 const MAX_LINE: usize = 4 * 1024;
-/// All extensions of a body together, in bytes.
+/// All chunk extensions of a body together, in bytes.
 const MAX_EXTENSIONS: usize = 16 * 1024;
 /// All trailers of a body together, in bytes and in number.
 const MAX_TRAILERS: usize = 16 * 1024;
 const MAX_TRAILER_FIELDS: usize = 100;
 
-/// Where in the coding we are.
+/// The decoder's position in the coding.
 #[derive(Debug)]
 pub(crate) struct ChunkedDecoder {
     state: State,
@@ -36,11 +36,11 @@ enum State {
 /// What the next bytes are.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
-    /// More bytes are wanted.
+    /// More input is needed.
     NeedInput,
-    /// A stretch of the body.
+    /// Bytes of the body.
     Data(&'a [u8]),
-    /// The body is over.
+    /// The body is complete.
     End,
 }
 
@@ -49,7 +49,7 @@ impl ChunkedDecoder {
         ChunkedDecoder { state: State::Size, extensions: 0, trailers: 0, trailer_fields: 0 }
     }
 
-    /// How much of the present chunk is still to come, as its size said.
+    /// How many bytes of the current chunk are still to come, by its size.
     pub(crate) fn remaining(&self) -> u64 {
         match self.state {
             State::Data(left) => left,
@@ -57,8 +57,8 @@ impl ChunkedDecoder {
         }
     }
 
-    /// How many bytes are used, and what they brought, no more than `max` of the body at a time.
-    /// Those of a line that is not whole stay unused.
+    /// How many bytes of input are used, and what they are; at most `max` bytes of the body at a time.
+    /// The bytes of an incomplete line stay unused.
     pub(crate) fn step<'a>(&mut self, bytes: &'a [u8], max: usize) -> Result<(usize, Step<'a>), Rejection> {
         let mut used = 0;
         loop {
@@ -131,7 +131,7 @@ impl ChunkedDecoder {
     }
 }
 
-/// The next line without its CRLF, once it is whole. A bare LF ends none.
+/// The next line without its CRLF, if complete. A bare LF ends no line.
 fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Rejection> {
     let within = &bytes[..bytes.len().min(MAX_LINE)];
     match memchr(b'\n', within) {
@@ -171,7 +171,7 @@ fn token(bytes: &[u8]) -> Option<&[u8]> {
     (count > 0).then(|| &bytes[count..])
 }
 
-// quoted-string (RFC 9110, section 5.6.4): what stands in it, escaped or not, is text.
+// quoted-string (RFC 9110, section 5.6.4): qdtext and quoted-pair.
 fn quoted(bytes: &[u8]) -> Option<&[u8]> {
     let mut rest = bytes.strip_prefix(b"\"")?;
     loop {

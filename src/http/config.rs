@@ -1,4 +1,4 @@
-//! What rules a conversation: each setting with its unit and default. Set by `service`, obeyed by `conversation`.
+//! The configuration of HTTP connections, with defaults. Set by `service`, read by `connection`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use http::HeaderValue;
 use super::body::{BodyLimits, BodyQuota};
 use super::head::HeadLimits;
 
-/// What all conversations of one server share.
+/// The handler and the configuration, shared by all connections of one server.
 pub(crate) struct Service<H> {
     pub(crate) handler: H,
     pub(crate) config: HttpConfig,

@@ -1,9 +1,9 @@
-//! One client's conversation in HTTP: read a head, read the body, ask the handler, lay the answer, say what comes next.
-//! Started by `config` for each client, called by floor 1 once a turn; it calls `head`, `framing` and `incoming` for
-//! what comes in, the handler in a slot, `encode` for what goes out.
-//! It never waits and never blocks outside a slot, and between requests it holds no buffer.
+//! The state machine of one HTTP connection: read a head and a body, call the handler, encode the response, repeat.
+//! Created by `service` for each client and called by `tcp` once a turn. It uses `head`, `framing` and `incoming` for
+//! input and `encode` for output.
+//! It never waits, blocks only in turns that may block, and holds no buffer between requests.
 
-mod events; // what else can happen
+mod events; // timeouts, overload, shutdown, rejected requests
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,52 +24,52 @@ use super::request::Request;
 use super::response::Response;
 use crate::tcp::{Conversation, Event, Next, Stage, Turn};
 
-/// A client and what is under way with it.
+/// One HTTP connection.
 pub(crate) struct HttpConnection<H> {
     service: Arc<Service<H>>,
-    /// The stage last named. Each new one gets a new number, so that its clock starts afresh.
+    /// The current stage. A new stage gets a new number, which restarts its timeout.
     stage: u32,
     state: State,
 }
 
-/// What is under way. What is big is boxed: most clients rest.
+/// Large states are boxed, as most connections are idle.
 enum State {
-    /// Nothing: before a request.
+    /// Before a request.
     Idle,
-    /// A head is arriving. Its bytes stay in the input until it is whole.
+    /// A head is being received. Its bytes stay in the input until it is complete.
     ReadingHead(Box<HeadParser>),
-    /// A head with a body is whole, and still in the input; `before_body` is to judge it, in a slot.
+    /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (may block).
     BeforeBody(Box<PartialRequest>),
-    /// A body is arriving.
+    /// A body is being received.
     ReadingBody(Box<PartialRequest>),
-    /// A stretch of body is to be written to disk, in a slot.
+    /// Part of a body is to be written to disk (may block).
     SpoolingBody(Box<PartialRequest>),
-    /// A request is whole; the handler is to answer it, in a slot.
+    /// A request is complete; the handler is to be called (may block).
     Handling(Box<Exchange>),
-    /// An answer is being read and sent, in slots.
+    /// A response body is being read and sent (each read may block).
     Streaming(Box<StreamingResponse>),
-    /// So many bytes are still to come of a request that nobody wants.
+    /// This many bytes of a declined request are still to be received and dropped.
     DiscardingBody(u64),
 }
 
-/// A request and what its head says of the connection.
+/// A request, and whether its connection is kept afterwards.
 struct Exchange {
     request: Request,
     keep_alive: bool,
 }
 
-/// A request whose body is not whole yet.
+/// A request whose body is incomplete.
 struct PartialRequest {
     exchange: Exchange,
     incoming: Incoming,
     framing: RequestFraming,
-    /// How long the head is that still stands in the input: 0 once it is used up.
+    /// The length of the head while it is still in the input; then 0.
     head_length: usize,
-    /// How much of the body was there when its present stage began.
+    /// How many bytes of the body had been received when the current stage began.
     stage_start: u64,
 }
 
-/// An answer whose body is not laid out yet.
+/// A response whose body is not all in the output yet.
 struct StreamingResponse {
     stream: BodyStream,
     line: String,
@@ -77,7 +77,7 @@ struct StreamingResponse {
     after: AfterResponse,
 }
 
-/// What becomes of the connection once an answer is complete.
+/// What follows a complete response.
 #[derive(Clone, Copy)]
 enum AfterResponse {
     NextRequest,
@@ -85,10 +85,10 @@ enum AfterResponse {
     Close,
 }
 
-/// A body names a new stage whenever so much of it has come: its least rate.
+/// A body starts a new stage, and so a new timeout, after this many bytes: this sets its minimum rate.
 const BODY_STAGE: u64 = 64 * 1024;
 
-/// A body that was declined is read and dropped up to this length; for a longer one the connection is closed.
+/// The longest declined request body that is read and dropped; beyond it the connection is closed.
 const MAX_DISCARDED: u64 = 64 * 1024;
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
@@ -122,18 +122,18 @@ impl<H> HttpConnection<H> {
     }
 }
 
-/// The walk of a request.
+/// The states, in the order of a request.
 impl<H: RequestHandler> HttpConnection<H> {
     fn config(&self) -> &HttpConfig {
         &self.service.config
     }
 
-    /// Nothing is under way: begin with what is there. `poll` brought these bytes.
+    /// Between requests: start with the input there is. `poll` is the poll that brought it.
     fn next_request(&mut self, poll: Option<u64>, turn: &mut Turn<'_>) -> Next {
         if turn.input.is_empty() {
             return if turn.input.ended() { Next::Close } else { Next::Rest { within: self.config().idle_timeout } };
         }
-        // The whole head is mostly there at once: then nothing is boxed.
+        // Usually the whole head is there at once: then no parser is boxed.
         let mut parser = HeadParser::default();
         match self.parse_head(&mut parser, poll, turn) {
             Some(next) => next,
@@ -160,7 +160,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Read { stage: Stage(self.stage), within }
     }
 
-    /// `None`: the head is not whole, and more may come.
+    /// `None`: the head is incomplete, and more may come.
     fn parse_head(&mut self, parser: &mut HeadParser, poll: Option<u64>, turn: &mut Turn<'_>) -> Option<Next> {
         let bytes = turn.input.bytes();
         match parser.parse(bytes, &self.config().head) {
@@ -174,8 +174,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// A head is whole: what does it announce? It leaves the input only when its body is welcome, for what is
-    /// left there tells floor 1 that the client is still sending.
+    /// A head is complete. If a body follows, the head stays in the input until the body is accepted: input that is left
+    /// tells `tcp` that the client may still be sending.
     fn start_request(&mut self, length: usize, head: Head, poll: Option<u64>, turn: &mut Turn<'_>) -> Next {
         let framing = match framing::parse(&head) {
             Ok(framing) => framing,
@@ -207,7 +207,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// In a slot: is the body welcome?
+    /// May block: let the handler accept or decline the body.
     fn before_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         let request = &partial.exchange.request;
         let service = self.service.clone();
@@ -223,7 +223,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
         }
         turn.input.consume(std::mem::take(&mut partial.head_length));
-        // RFC 9110, section 10.1.1: not if the body has begun to arrive without.
+        // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
         if partial.framing.expects_continue && turn.input.is_empty() && !turn.input.ended() {
             turn.output.bytes().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
@@ -231,8 +231,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.receive_body(partial, true, turn)
     }
 
-    /// The body is not welcome. If it is short and sure to come it is dropped and the connection lives on;
-    /// a client that waits for `100 Continue` may send it or not, so that there the connection must end.
+    /// Decline a body. If it is short and certain to be sent, it is dropped and the connection kept. A client that waits
+    /// for `100 Continue` may send it or not, so that connection must be closed.
     fn decline_body(&mut self, partial: Box<PartialRequest>, response: Response, turn: &mut Turn<'_>) -> Next {
         let PartialRequest { exchange, framing, head_length, .. } = *partial;
         let after = match framing.body {
@@ -246,7 +246,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.send_response(&exchange.request, response, after, turn)
     }
 
-    /// Take in what has come of the body.
+    /// Decode the part of the body that has arrived.
     fn receive_body(&mut self, mut partial: Box<PartialRequest>, may_block: bool, turn: &mut Turn<'_>) -> Next {
         loop {
             let (used, need) = match partial.incoming.feed(turn.input.bytes(), &self.config().body) {
@@ -295,7 +295,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.wait_for_input(self.config().body_timeout)
     }
 
-    /// In a slot: write a stretch of body to disk, then go on as far as it goes.
+    /// May block: write part of the body to disk, then go on with the input.
     fn spool_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         match partial.incoming.spool(&self.config().body) {
             Ok(()) => self.receive_body(partial, true, turn),
@@ -303,14 +303,14 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// In a slot: let the handler answer.
+    /// May block: call the handler.
     fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.poll, turn.wall);
         let request = &exchange.request;
         let handler = &self.service.handler;
         let result = catch_panic(request, || {
             if request.raw_path() == "*" {
-                return Response::no_content(); // RFC 9110, section 9.3.7: a ping
+                return Response::no_content(); // RFC 9110, section 9.3.7: a "ping"
             }
             let checked = |mut response| match response_error(&mut response, request) {
                 Some(error) => Err(error),
@@ -327,7 +327,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// Lay an answer into the output, as much of it as is there.
+    /// Encode a response into the output; its body too, unless that is a stream.
     fn send_response(
         &mut self,
         request: &Request,
@@ -352,7 +352,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// In a slot: read and send a stretch of an answer.
+    /// May block: read and send the next part of a response body.
     fn stream_body(&mut self, mut streaming: Box<StreamingResponse>, turn: &mut Turn<'_>) -> Next {
         let progress = catch_unwind(AssertUnwindSafe(|| streaming.stream.read_some(turn.output)));
         let failure = match progress {
@@ -374,10 +374,10 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// An answer is complete.
+    /// A response is complete.
     fn after_response(&mut self, after: AfterResponse, turn: &mut Turn<'_>) -> Next {
         match after {
-            // These bytes came before the last answer: no poll vouches for what is looked up for them.
+            // These bytes arrived before the response was sent, so a file system check made after their poll proves nothing.
             AfterResponse::NextRequest => self.next_request(None, turn),
             AfterResponse::Discard(left) => {
                 self.stage = self.stage.wrapping_add(1);
@@ -405,7 +405,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-/// The handler's answer to an error; what is behind it goes to the log.
+/// The handler's response to an error; the cause is logged.
 fn error_response<H: RequestHandler>(handler: &H, request: &Request, error: &Error) -> Response {
     if error.cause().is_some() {
         log::error!("{:?}: {error}", request.line());
@@ -413,7 +413,7 @@ fn error_response<H: RequestHandler>(handler: &H, request: &Request, error: &Err
     handler.send_error(request, error)
 }
 
-/// Run what a user wrote: a panic in it is a 500, and the end of one connection.
+/// Call user code: a panic in it becomes a 500 and closes this one connection.
 fn catch_panic<T>(request: &Request, work: impl FnOnce() -> T) -> Result<T, Response> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         log::error!("{:?}: the handler panicked: {}", request.line(), panic_message(&*panic));

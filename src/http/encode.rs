@@ -1,6 +1,6 @@
-//! A response becomes bytes: conditions, ranges, framing, head, body.
-//! Called by `conversation` once a request; uses `preconditions` and `range` to judge, `head` to write the head,
-//! `source` for streams. It knows no socket and no clock: what time it is stands in what was asked.
+//! Encodes a response: preconditions, ranges, framing, head, body.
+//! Called by `connection` once a request; uses `preconditions` and `range` to choose what is sent, `response_head` for
+//! the head and `body_stream` for streams. It has no socket and no clock: the time is in the `ResponseContext`.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,37 +21,37 @@ use super::response_body::ResponseBody;
 use super::response_head::{ResponseHead, ResponseLength};
 use crate::tcp::{Output, Piece, SharedBytes};
 
-/// Bodies in memory up to here are copied behind their head, so that one write sends both.
+/// Bodies in memory up to this size are copied behind the head, so that one write sends both.
 const INLINE_LIMIT: usize = 4 * 1024;
 
-/// Room for what most heads hold besides prepared fields, so that they are written without growing the buffer step by step.
+/// What most heads need besides prepared fields: reserved at once, so that the buffer does not grow step by step.
 const TYPICAL_HEAD: usize = 384;
 
-/// What is being answered, and how.
+/// The request that is answered, and what else the response depends on.
 pub(crate) struct ResponseContext<'a> {
     pub(crate) request: &'a Request,
-    /// Whether the connection could go on.
+    /// Whether the connection may be kept.
     pub(crate) keep_alive: bool,
-    /// What time it is.
+    /// The current time.
     pub(crate) now: SystemTime,
-    /// The `Server` field, if any.
+    /// The value of the `Server` field, if it is sent.
     pub(crate) server: Option<&'a HeaderValue>,
 }
 
-/// What was answered.
+/// The result of encoding a response.
 pub(crate) struct Encoded {
     pub(crate) status: StatusCode,
-    /// Body bytes laid into the output or promised by `stream`; of a stream whose length is not known none are counted.
+    /// Body bytes in the output or to come from `stream`; 0 for a stream of unknown length.
     pub(crate) length: u64,
-    /// Whether the connection goes on.
+    /// Whether the connection is kept.
     pub(crate) keep_alive: bool,
-    /// What must be pulled before anything else is said.
+    /// The rest of the body: it must be read and sent before the next response.
     pub(crate) stream: Option<BodyStream>,
 }
 
-/// Lay the answer into the output.
+/// Encode a response into the output.
 ///
-/// A response with a fault is answered as a 500 with the plain page: ask [`response_error`] before, for a page of the handler's.
+/// An invalid response is replaced by the plain 500 page: call [`response_error`] before, for the handler's own page.
 pub(crate) fn encode(mut response: Response, context: &ResponseContext<'_>, output: &mut Output) -> Encoded {
     if let Some(error) = response_error(&mut response, context.request) {
         log::error!("{} {}: {error}", context.request.method(), context.request.target());
@@ -86,7 +86,7 @@ pub(crate) fn encode(mut response: Response, context: &ResponseContext<'_>, outp
     encoded
 }
 
-/// What makes a response one that can't be sent: what it remembered, a status that is no answer, a length that is not the body's.
+/// Why a response cannot be sent: a deferred error, a status outside 200 to 599, a wrong Content-Length.
 pub(crate) fn response_error(response: &mut Response, request: &Request) -> Option<Error> {
     if let Some(error) = response.take_deferred_error() {
         return Some(error);
@@ -99,20 +99,20 @@ pub(crate) fn response_error(response: &mut Response, request: &Request) -> Opti
         return Some(Error::from("a tunnel can't be granted"));
     }
     let (declared_length, length) = (response.declared_length?, response.body.length()?);
-    // A `do_head` of one's own may say how long the body would be.
+    // A handler's own `do_head` may give the length that the body would have.
     let describes_get = *request.method() == Method::HEAD && length == 0;
     (declared_length != length && !describes_get && may_have_body(status))
         .then(|| Error::from(format!("the response promises {declared_length} bytes and has {length}")))
 }
 
-/// Which bytes of the content are sent.
+/// Which part of the body is sent.
 enum Selection {
     Whole,
     Single(Range<u64>),
     Multiple(Multipart),
 }
 
-/// What the client's conditions (RFC 9110, section 13.2.2) and ranges (section 14.2) make of a response.
+/// Apply the request's preconditions (RFC 9110, section 13.2.2) and ranges (section 14.2) to a response.
 fn apply_conditions(mut response: Response, context: &ResponseContext<'_>) -> (Response, Selection) {
     let request = context.request;
     let conditions_apply = response.status == StatusCode::OK && matches!(*request.method(), Method::GET | Method::HEAD);
@@ -147,7 +147,7 @@ fn validators_of(response: &Response) -> ValidatorsRef<'_> {
     ValidatorsRef { etag, modified: modified.and_then(date::seconds) }
 }
 
-/// Section 14.2: ranges are defined for GET only, and heeded only if the part belongs to what is here.
+/// Section 14.2: ranges are defined for GET only, and apply only if If-Range matches.
 fn requested_range(
     response: &Response,
     validators: ValidatorsRef<'_>,
@@ -189,8 +189,8 @@ fn range_not_satisfiable(response: &Response) -> Error {
     .header(header::CONTENT_RANGE, format!("bytes */{length}"))
 }
 
-/// The page of a refusal in the place of a response. What speaks of the body goes; what speaks of the exchange
-/// (`Access-Control-Allow-Origin`, `Vary`, cookies) stays.
+/// An error page in place of a response. Fields about the body are dropped; those about the exchange
+/// (`Access-Control-Allow-Origin`, `Vary`, cookies) are kept.
 fn error_response(response: &Response, error: &Error) -> Response {
     let mut page = Response::from(error);
     page.close = response.close;
@@ -205,20 +205,20 @@ fn error_response(response: &Response, error: &Error) -> Response {
     page
 }
 
-/// Whether parts of the content can be had without reading what lies before them, and the handler does not mind.
+/// Whether ranges of the body can be read without what precedes them, and the handler has not disabled ranges.
 fn supports_ranges(response: &Response) -> bool {
     !matches!(response.body, ResponseBody::Stream { .. })
         && response.header_value("accept-ranges").is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"none"))
 }
 
-/// Parts are offered where the client could tell that two of them belong together.
+/// Whether to send Accept-Ranges: only where a validator lets the client tell that two ranges belong together.
 fn advertises_ranges(response: &Response) -> bool {
     matches!(response.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
         && !matches!(response.body, ResponseBody::Stream { .. })
         && matches!(response.flags(), flags if flags.validator && !flags.accept_ranges)
 }
 
-/// RFC 9110, section 6.4.1: an answer to HEAD has none either, but the same fields as the answer to GET.
+/// RFC 9110, section 6.4.1. A response to HEAD has no body either, but the fields of the response to GET.
 fn may_have_body(status: StatusCode) -> bool {
     !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
@@ -230,7 +230,7 @@ fn response_length(response: &Response, selection: &Selection, request: &Request
         (StatusCode::RESET_CONTENT, _) => ResponseLength::Known(0),
         (_, Selection::Single(part)) => ResponseLength::Known(part.end - part.start),
         (_, Selection::Multiple(parts)) => ResponseLength::Known(parts.length()),
-        // Where both are known they are the same, but for the HEAD that describes a body it has not (see `response_error`).
+        // Where both are known they are equal, except for HEAD without a body (see `response_error`).
         (_, Selection::Whole) => match response.declared_length.or(response.body.length()) {
             Some(length) => ResponseLength::Known(length),
             None if request.version() == Version::HTTP_10 => ResponseLength::UntilClose,
@@ -239,7 +239,7 @@ fn response_length(response: &Response, selection: &Selection, request: &Request
     }
 }
 
-/// RFC 9112, section 9.3: staying is what 1.1 does unless told, leaving what 1.0 does unless told.
+/// RFC 9112, section 9.3: HTTP/1.1 connections persist by default, HTTP/1.0 connections do not.
 fn connection_option(keep_alive: bool, version: Version) -> Option<&'static str> {
     match (keep_alive, version) {
         (false, _) => Some("close"),
@@ -248,7 +248,7 @@ fn connection_option(keep_alive: bool, version: Version) -> Option<&'static str>
     }
 }
 
-/// How much of the body will be copied behind its head.
+/// How many bytes of the body will be copied behind the head.
 fn inline_length(body: &ResponseBody) -> usize {
     match body.length() {
         Some(length) if length <= INLINE_LIMIT as u64 => length as usize,
@@ -256,7 +256,7 @@ fn inline_length(body: &ResponseBody) -> usize {
     }
 }
 
-/// Lay the body behind its head, or hand back what must be read first.
+/// Append the body to the output, or return the stream that it must be read from.
 fn encode_body(
     body: ResponseBody,
     selection: Selection,
@@ -296,7 +296,7 @@ fn encode_whole(body: ResponseBody, length: ResponseLength, output: &mut Output)
     None
 }
 
-/// The part lies within the content, and what lies in memory can be counted in `usize`.
+/// The range lies within the body, and a body in memory has a length that fits `usize`.
 fn encode_part(body: &ResponseBody, part: Range<u64>, output: &mut Output) {
     let (start, end) = (part.start as usize, part.end as usize);
     match body {

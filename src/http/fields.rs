@@ -1,6 +1,6 @@
-//! Fields to send: checked at the door, kept in order, and (for answers given over and over) written out once.
-//! Filled by handlers through `response` and `error`; written to the wire by `answer`.
-//! Whatever is in here may be sent as it stands: no CR, LF or NUL got in, and nothing that frames a message.
+//! Header fields of a response: validated, in order, and (for `Fields`) serialized once.
+//! Set by handlers through `response` and `error`; written by `response_head`.
+//! Whatever is stored here is safe to send: no CR, LF or NUL, and no field that affects framing.
 
 use std::time::SystemTime;
 
@@ -10,9 +10,9 @@ use super::date;
 use super::error::{Error, parse_field};
 use super::etag::ETag;
 
-/// Fields prepared once and sent with many answers: `Response::fields`.
+/// Fields prepared once and sent with many responses: `Response::fields`.
 ///
-/// Their lines are written when they are put in, so that sending them costs one copy.
+/// They are serialized when they are set, so that sending them costs one copy.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -23,8 +23,8 @@ use super::etag::ETag;
 /// assert_eq!(response.header_value("content-type").unwrap(), "text/css");
 /// ```
 ///
-/// What frames a message or speaks of one connection only (`Connection`, `Content-Length`, `Keep-Alive`,
-/// `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`) is left out: that is the server's to say.
+/// Fields that affect framing or concern one connection only (`Connection`, `Content-Length`, `Keep-Alive`,
+/// `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`) are left out: the server sets them.
 #[derive(Debug, Default)]
 #[must_use = "are sent only with a response"]
 pub struct Fields {
@@ -36,15 +36,15 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// None yet.
+    /// No fields.
     pub fn new() -> Fields {
         Fields::default()
     }
 
-    /// Set a field, in place of what stood there under that name.
+    /// Set a field, replacing any of that name.
     ///
-    /// A name or value that cannot be sent is remembered: a response with these fields is answered as a 500,
-    /// and the log hears why.
+    /// An invalid name or value does not panic: a response with these fields is sent as a 500,
+    /// and the cause is logged.
     pub fn header<N, V>(mut self, name: N, value: V) -> Fields
     where
         N: TryInto<HeaderName>,
@@ -65,7 +65,7 @@ impl Fields {
         self.header(header::ETAG, tag)
     }
 
-    /// Set `Last-Modified`, to the second below. A time that a date cannot name (before the year 0, after 9999) is left out.
+    /// Set `Last-Modified`, rounded down to the second. A time before the year 0 or after 9999 is left out.
     pub fn last_modified(self, time: SystemTime) -> Fields {
         match date::value(time) {
             Some(value) => self.header(header::LAST_MODIFIED, value),
@@ -73,7 +73,7 @@ impl Fields {
         }
     }
 
-    /// The value of the first field of that name.
+    /// The first value of that name.
     pub fn get(&self, name: &str) -> Option<&HeaderValue> {
         self.list.get(name)
     }
@@ -87,12 +87,12 @@ impl Fields {
         &self.list
     }
 
-    /// The field lines as they are sent.
+    /// The serialized field lines.
     pub(crate) fn lines(&self) -> &[u8] {
         &self.lines
     }
 
-    /// What `Last-Modified` says, read once.
+    /// The value of `Last-Modified`, parsed once.
     pub(crate) fn last_modified_time(&self) -> Option<SystemTime> {
         self.last_modified
     }
@@ -128,7 +128,7 @@ impl From<&HeaderMap> for Fields {
     }
 }
 
-/// Which fields are there that the server would write otherwise, or goes by.
+/// Which of these fields are set: those that the server would otherwise add itself, and validators.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FieldFlags {
     pub(crate) date: bool,
@@ -149,7 +149,7 @@ impl FieldFlags {
     }
 }
 
-/// Fields in the order they are sent. Answers have few: looking through them beats hashing.
+/// Fields in the order they are sent. Responses have few: a linear search is faster than hashing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FieldList(Vec<(HeaderName, HeaderValue)>);
 
@@ -207,7 +207,7 @@ impl FieldList {
     }
 }
 
-/// Whether a field frames a message or speaks of one connection only (RFC 9110, section 7.6.1): the server's to say.
+/// Whether a field affects framing or concerns one connection only (RFC 9110, section 7.6.1): the server sets those.
 pub(crate) fn is_server_managed(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
@@ -222,7 +222,7 @@ pub(crate) fn is_server_managed(name: &HeaderName) -> bool {
     )
 }
 
-/// Write `Name: value` and the line's end. Names are stored in lower case and sent in the customary capitals.
+/// Write `Name: value` and CRLF. Names are stored in lower case and sent with the customary capitals.
 pub(crate) fn write_line(name: &HeaderName, value: &HeaderValue, to: &mut Vec<u8>) {
     write_name(name.as_str(), to);
     to.extend_from_slice(b": ");

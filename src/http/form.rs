@@ -1,5 +1,5 @@
-//! A form as browsers send it: `application/x-www-form-urlencoded`. Called by `request`.
-//! Unlike a query, which is read as well as it goes, a malformed form is refused.
+//! HTML forms, `application/x-www-form-urlencoded`. Called by `request`.
+//! Unlike a query, which is parsed leniently, a malformed form is rejected.
 
 use http::StatusCode;
 use percent_encoding::percent_decode;
@@ -12,7 +12,7 @@ pub struct Form {
     fields: Vec<(String, String)>,
 }
 
-/// More is no form but an attack on memory.
+/// More fields are an attack on memory.
 const MAX_FIELDS: usize = 10_000;
 
 impl Form {

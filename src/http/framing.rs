@@ -1,6 +1,6 @@
-//! What a head says of its message: how long the body is, whether the connection may live on, what is expected
-//! (RFC 9112, sections 3.2, 6 and 9.3; RFC 9110, section 10.1.1). Called by `conversation` once a head is whole.
-//! What can be read in two ways is refused: no request can be hidden in another's body.
+//! The framing of a request: the length of the body, connection persistence, expectations
+//! (RFC 9112, sections 3.2, 6 and 9.3; RFC 9110, section 10.1.1). Called by `connection` once a head is complete.
+//! Ambiguous framing is rejected, against request smuggling.
 
 use http::{StatusCode, Version};
 
@@ -8,28 +8,28 @@ use super::head::Head;
 use super::rejection::Rejection;
 use super::target;
 
-/// What the fields say that rule the message and its connection.
+/// The fields that control the message and its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequestFraming {
     pub body: BodyLength,
-    /// The client would keep the connection.
+    /// Whether the client allows the connection to persist.
     pub keep_alive: bool,
-    /// The client waits for `100 Continue` before it sends the body.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
 }
 
-/// How long is the body?
+/// The length of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyLength {
-    /// There is none, or one of no bytes.
+    /// There is no body, or an empty one.
     None,
-    /// So many bytes, at least one.
+    /// This many bytes, at least one.
     Known(u64),
-    /// As long as its chunks say.
+    /// The chunked transfer coding.
     Chunked,
 }
 
-/// One walk over the fields; each that rules the message is looked at where it stands.
+/// One pass over the fields.
 pub(crate) fn parse(head: &Head) -> Result<RequestFraming, Rejection> {
     let mut fields = FramingFields::default();
     for (name, value) in head.fields() {
@@ -73,7 +73,7 @@ struct FramingFields {
 }
 
 impl FramingFields {
-    // RFC 9112, section 3.2: twice or malformed is 400, whatever the version and the form of the target.
+    // RFC 9112, section 3.2: repeated or malformed is 400, whatever the version and the form of the target.
     fn host(&mut self, value: &[u8]) -> Result<(), Rejection> {
         if std::mem::replace(&mut self.has_host, true) {
             return Err(Rejection::bad_request("there is more than one Host field"));
@@ -93,7 +93,7 @@ impl FramingFields {
         }
     }
 
-    // RFC 9112, section 9.3: `close` wins over all else.
+    // RFC 9112, section 9.3: `close` overrides `keep-alive`.
     fn connection(&mut self, value: &[u8]) {
         for member in list_members(value) {
             self.close |= member.eq_ignore_ascii_case(b"close");
@@ -101,19 +101,19 @@ impl FramingFields {
         }
     }
 
-    // 1*DIGIT, once (RFC 9110, section 8.6: a list of equal values may be refused, so it is).
+    // 1*DIGIT, once (RFC 9110, section 8.6: a list of equal values may be rejected, and is).
     fn content_length(&mut self, value: &[u8]) -> Result<(), Rejection> {
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         if !digits || self.content_length.is_some() {
             return Err(Rejection::bad_request("the Content-Length is not a single number"));
         }
-        // More than fits is more than any limit: it is met as such.
+        // Saturates at `u64::MAX`, which exceeds every limit.
         let length = value.iter().fold(0u64, |sum, byte| sum.saturating_mul(10).saturating_add(u64::from(byte - b'0')));
         self.content_length = Some(length);
         Ok(())
     }
 
-    // A list over all the lines of this name, in order. Only `chunked` is known, and a coding without parameters.
+    // One list over all field lines, in order. Only `chunked` is known, and only without parameters.
     fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Rejection> {
         self.transfer_encoding = true;
         for coding in list_members(value) {
@@ -128,9 +128,9 @@ impl FramingFields {
         Ok(())
     }
 
-    // How long is a request's body? RFC 9112, section 6.3:
-    // (1, 2, 8) are about responses; (3) both fields: refuse; (4) Transfer-Encoding, chunked last: chunks, else
-    // refuse; (5) a bad Content-Length: refused above; (6) a good one: that many bytes; (7) neither: none.
+    // The length of a request body, RFC 9112, section 6.3:
+    // (1, 2, 8) concern responses; (3) both fields: reject; (4) Transfer-Encoding, chunked last: chunked, else
+    // reject; (5) an invalid Content-Length: rejected above; (6) a valid one: that many bytes; (7) neither: no body.
     fn body_length(&self, is_http11: bool) -> Result<BodyLength, Rejection> {
         if self.transfer_encoding {
             if self.content_length.is_some() {
@@ -139,7 +139,7 @@ impl FramingFields {
             if !is_http11 {
                 return Err(Rejection::bad_request("a Transfer-Encoding in HTTP/1.0")); // section 6.1: faulty framing
             }
-            // Without chunked last the length can't be told: 400, a MUST, before the 501 of section 6.1, a SHOULD.
+            // Without chunked last the length is unknown: 400, a MUST, before the 501 of section 6.1, a SHOULD.
             if !self.chunked {
                 return Err(Rejection::bad_request("chunked is not the last transfer coding"));
             }
@@ -155,7 +155,7 @@ impl FramingFields {
 const UNKNOWN_CODING: Rejection =
     Rejection::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding known is chunked");
 
-/// The members of a comma-separated list; empty ones are none (RFC 9110, section 5.6.1).
+/// The members of a comma-separated list, without empty ones (RFC 9110, section 5.6.1).
 fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }

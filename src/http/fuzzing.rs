@@ -1,5 +1,5 @@
-//! The way in for fuzz targets: rooms of this floor in plain types, as `conversation` uses them.
-//! Built only with `--cfg fuzzing`, which `cargo fuzz` sets; it decides nothing.
+//! Entry points for the fuzz targets: modules of `http` as `connection` uses them, with plain types.
+//! Built only with `--cfg fuzzing`, which `cargo fuzz` sets; no logic of its own.
 #![allow(missing_docs)]
 
 use std::ops::Range;
@@ -11,7 +11,7 @@ use super::head::{HeadLimits, HeadParser};
 use super::incoming::{Incoming, Need};
 use super::{date, range};
 
-/// A head that was taken, and what follows from it.
+/// A parsed head, and its framing.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head {
     pub length: usize,
@@ -19,7 +19,7 @@ pub struct Head {
     pub target: String,
     pub path: String,
     pub fields: Vec<(Vec<u8>, Vec<u8>)>,
-    /// `Err`: the framing is refused with this status.
+    /// `Err`: the framing is rejected with this status.
     pub framing: Result<Framing, u16>,
 }
 
@@ -31,7 +31,7 @@ pub struct Framing {
     pub expects_continue: bool,
 }
 
-/// What comes of a head that arrives up to each of these places in turn: `Ok(None)` wants more, `Err` is a status.
+/// The result of parsing a head that has arrived up to each of these positions in turn: `Ok(None)` needs more, `Err` is a status.
 pub fn head(bytes: &[u8], ends: impl IntoIterator<Item = usize>) -> Result<Option<Head>, u16> {
     let limits = HeadLimits { line: 1024, head: 4096, fields: 20 };
     let mut parser = HeadParser::default();
@@ -65,8 +65,8 @@ fn shown(length: usize, head: &super::head::Head) -> Head {
     }
 }
 
-/// What comes of a chunked body that arrives up to each of these places in turn: how many bytes are used up and what
-/// the body is; `Ok(None)` wants more, `Err` is a status.
+/// The result of decoding a chunked body that has arrived up to each of these positions in turn: how many bytes are used,
+/// and the body; `Ok(None)` needs more, `Err` is a status.
 pub fn chunked(
     bytes: &[u8],
     ends: impl IntoIterator<Item = usize>,
@@ -94,7 +94,7 @@ pub fn chunked(
     Ok(None)
 }
 
-/// `None`: the whole; `Some` of nothing: 416.
+/// `None`: the whole body; an empty list: 416.
 pub fn range(field: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     match range::parse(field, length) {
         range::RequestedRange::Whole => None,

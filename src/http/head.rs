@@ -1,6 +1,6 @@
-//! The head of a request: bytes in, request line and field lines out, or a refusal (RFC 9112, sections 2 to 5).
-//! Called by `conversation` as bytes arrive, and by `request` for requests made by hand. It uses `target` for
-//! what the request line asks for. It allocates the head once, builds no map, and never looks at a line twice.
+//! Parser of a request head: request line and field lines, or a rejection (RFC 9112, sections 2 to 5).
+//! Called by `connection` as bytes arrive, and by `request` for requests made by hand; uses `target` for the request
+//! target. It allocates the head once, builds no map, and scans no line twice.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use memchr::{memchr, memrchr};
@@ -8,14 +8,14 @@ use memchr::{memchr, memrchr};
 use super::rejection::Rejection;
 use super::target::{self, Span, Target};
 
-/// How long the parts of a head may be.
+/// Limits on a head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {
-    /// Bytes of the request line, without its line end.
+    /// Bytes of the request line, without CRLF.
     pub line: usize,
     /// Bytes from the request line to the empty line.
     pub head: usize,
-    /// Field lines.
+    /// Number of field lines.
     pub fields: usize,
 }
 
@@ -25,7 +25,7 @@ struct Field {
     value: Span,
 }
 
-/// A whole head, checked.
+/// A complete, validated head.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     bytes: Vec<u8>,
@@ -42,24 +42,24 @@ struct RequestLine {
     parsed_target: Target,
 }
 
-/// A head that is still arriving: what was found so far, so that no byte is looked at twice however it drips.
+/// An incremental parser: it keeps what it found, so that no byte is scanned twice however slowly they arrive.
 #[derive(Debug, Default)]
 pub(crate) struct HeadParser {
-    /// The beginning of the line that is not whole yet.
+    /// The start of the first incomplete line.
     line_start: usize,
-    /// No line end lies between that and this.
+    /// Up to here that line was searched for its end.
     scanned: usize,
     empty_lines: u32,
     line: Option<RequestLine>,
     fields: Vec<Field>,
 }
 
-/// Empty lines before a request line are skipped (section 2.2), but not for ever.
+/// Empty lines before a request line are skipped (section 2.2), up to this number.
 pub(crate) const MAX_EMPTY_LINES: u32 = 16;
 
 impl HeadParser {
-    /// `bytes` is all that has arrived of this head, from its first byte on; each call brings the same bytes
-    /// and more. `Ok(None)`: good so far, more are wanted. `Ok(Some((used, head)))`: a body begins at `used`.
+    /// `bytes` is all that has arrived of this head, from its first byte on; each call passes the same bytes
+    /// and more. `Ok(None)`: valid so far, more are needed. `Ok(Some((used, head)))`: the body begins at `used`.
     pub(crate) fn parse(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, Head)>, Rejection> {
         while let Some(end) = self.line_end(bytes, limits)? {
             let (start, next) = (self.line_start, end + 2);
@@ -77,13 +77,13 @@ impl HeadParser {
         Ok(None)
     }
 
-    /// Whether more than empty lines arrived.
+    /// Whether anything but empty lines has arrived.
     pub(crate) fn has_begun(&self, bytes: &[u8]) -> bool {
         self.line.is_some() || bytes.len() > self.line_start
     }
 
-    /// Where the next line ends: the place of its CR. A line ends in CRLF and in nothing else.
-    /// Nothing is looked for past the limits, so that a refusal is the same however the bytes were cut.
+    /// The end of the next line: the position of its CR. Only CRLF ends a line.
+    /// Nothing is searched past the limits, so that a rejection does not depend on how the bytes were split.
     fn line_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Rejection> {
         self.first_byte(bytes)?;
         let reach = if self.line.is_none() { self.line_start + limits.line + 2 } else { limits.head };
@@ -107,7 +107,7 @@ impl HeadParser {
         }
     }
 
-    /// Said at the first byte, rather than wait for a line end that may not come: most likely this is TLS.
+    /// Checked at the first byte, instead of waiting for a line end that may not come: most likely this is TLS.
     fn first_byte(&self, bytes: &[u8]) -> Result<(), Rejection> {
         match bytes.get(self.line_start) {
             Some(&first) if self.line.is_none() && first != b'\r' && !is_token_byte(first) => Err(INVALID_METHOD),
@@ -145,10 +145,10 @@ fn too_large(message: &'static str) -> Rejection {
     Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message)
 }
 
-/// The longest method that is looked at. A longer one is known to nobody: 501 (RFC 9112, section 3).
+/// The longest method that is accepted; longer ones are 501 (RFC 9112, section 3).
 const MAX_METHOD: usize = 64;
 
-// request-line = method SP request-target SP HTTP-version (section 3). A single space each time, nothing lenient.
+// request-line = method SP request-target SP HTTP-version (section 3). Exactly one space each time.
 fn request_line(bytes: &[u8], start: usize, end: usize) -> Result<RequestLine, Rejection> {
     let line = &bytes[start..end];
     let space = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
@@ -169,7 +169,7 @@ fn request_line(bytes: &[u8], start: usize, end: usize) -> Result<RequestLine, R
     Ok(RequestLine { method, version, span: Span::new(start, end), target, parsed_target })
 }
 
-// HTTP-version = "HTTP/" DIGIT "." DIGIT, case-sensitive (section 2.3). A later 1.x is met as 1.1.
+// HTTP-version = "HTTP/" DIGIT "." DIGIT, case-sensitive (section 2.3). A later 1.x is treated as 1.1.
 fn version(bytes: &[u8]) -> Result<Version, Rejection> {
     match bytes {
         b"HTTP/1.1" => Ok(Version::HTTP_11),
@@ -186,7 +186,7 @@ fn version(bytes: &[u8]) -> Result<Version, Rejection> {
 }
 
 // field-line = field-name ":" OWS field-value OWS (section 5). A line that begins with white space is obs-fold,
-// or white space between request line and fields (section 2.2): a name that is none.
+// or white space between request line and fields (section 2.2): its field name is invalid.
 fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, Rejection> {
     let line = &bytes[start..end];
     let colon = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
@@ -206,7 +206,7 @@ fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, Rejection> {
     Ok(Field { name: Span::new(start, start + colon), value: Span::new(start + from, start + to) })
 }
 
-/// Whether this line, without its end, is a field: for trailers.
+/// Whether this line, without its CRLF, is a valid field line: for trailers.
 pub(crate) fn check_field(line: &[u8]) -> Result<(), Rejection> {
     field(line, 0, line.len()).map(|_| ())
 }
@@ -217,7 +217,7 @@ fn is_ows(byte: u8) -> bool {
 
 /// field-content and white space (RFC 9110, section 5.5): no control character but the tab; obs-text as it is.
 pub(crate) fn is_field_value(value: &[u8]) -> bool {
-    // No early end: so the loop goes many bytes at a time.
+    // No early return, so that the loop is vectorized.
     !value.iter().fold(false, |bad, &byte| bad | (byte < b' ' && byte != b'\t') | (byte == 0x7f))
 }
 
@@ -255,7 +255,7 @@ impl Head {
         self.line.version
     }
 
-    /// The request line as it came.
+    /// The request line as received.
     pub(crate) fn line(&self) -> &str {
         self.text(self.line.span)
     }
@@ -264,7 +264,7 @@ impl Head {
         self.text(self.line.target)
     }
 
-    /// What the target asks for.
+    /// The components of the target.
     pub(crate) fn parsed_target(&self) -> &Target {
         &self.line.parsed_target
     }
@@ -273,7 +273,7 @@ impl Head {
         match &self.line.parsed_target {
             Target { path: Some(span), .. } => self.text(*span),
             Target { asterisk: true, .. } => "*",
-            _ => "/", // `http://host`: an empty path means the root (RFC 9110, section 4.2.3)
+            _ => "/", // `http://host`: an empty path is the root (RFC 9110, section 4.2.3)
         }
     }
 
@@ -281,22 +281,22 @@ impl Head {
         self.line.parsed_target.query.map(|span| self.text(span))
     }
 
-    /// Host and port of an absolute target.
+    /// Host and port of a target in absolute form.
     pub(crate) fn authority(&self) -> Option<&str> {
         self.line.parsed_target.authority.map(|span| self.text(span))
     }
 
-    /// Only for what is known to be ASCII: the request line.
+    /// Only for spans known to be ASCII: those of the request line.
     fn text(&self, span: Span) -> &str {
         std::str::from_utf8(span.of(&self.bytes)).unwrap_or_default()
     }
 
-    /// Every field line: name as it came, and value.
+    /// Every field line: the name as received, and the value.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|field| (field.name.of(&self.bytes), field.value.of(&self.bytes)))
     }
 
-    /// The values of the fields of this name, as they stand.
+    /// The values of all fields of this name, as received.
     pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.fields().filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
@@ -304,7 +304,7 @@ impl Head {
     pub(crate) fn map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.fields.len());
         for (name, value) in self.fields() {
-            // Both were checked; the types check once more.
+            // Both are valid already; the conversions check them again.
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
                 map.append(name, value);
             }
@@ -312,7 +312,7 @@ impl Head {
         map
     }
 
-    /// One more field, for requests made by hand. `false`: not a valid one.
+    /// Append a field, for requests made by hand. `false`: it is invalid.
     pub(crate) fn append(&mut self, name: &str, value: &[u8]) -> bool {
         if !is_token(name.as_bytes()) || !is_field_value(value) {
             return false;
@@ -329,7 +329,7 @@ impl Head {
         true
     }
 
-    /// Without the fields of this name, for requests made by hand.
+    /// Remove the fields of this name, for requests made by hand.
     pub(crate) fn remove(&mut self, name: &str) {
         let bytes = &self.bytes;
         self.fields.retain(|field| !field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()));

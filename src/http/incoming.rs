@@ -1,23 +1,23 @@
-//! A body on its way in: its framing taken off, its bytes collected, one bounded step at a time.
-//! Called by `conversation` with what has arrived; uses `chunked` for the coding and `body` for the keeping.
-//! It never touches the disk but in `spool`, which the conversation calls where it may block.
+//! A request body while it is received: decoded and stored, in bounded steps.
+//! Called by `connection` with the bytes that have arrived; uses `chunked` to decode and `body` to store.
+//! It writes to disk only in `spool`, which `connection` calls in turns that may block.
 
 use super::body::{Body, BodyLimits, BodyWriter};
 use super::chunked::{ChunkedDecoder, Step};
 use super::framing::BodyLength;
 use super::rejection::Rejection;
 
-/// A body being read.
+/// A body that is being received.
 pub(crate) struct Incoming {
     decoder: BodyDecoder,
     writer: BodyWriter,
-    /// Bytes of the body so far.
+    /// Bytes of the body received so far.
     received: u64,
     finished: bool,
 }
 
 enum BodyDecoder {
-    /// So many bytes are still to come.
+    /// This many bytes are still to come.
     Sized(u64),
     Chunked(ChunkedDecoder),
 }
@@ -27,14 +27,14 @@ enum BodyDecoder {
 pub(crate) enum Need {
     /// More bytes from the client.
     Input,
-    /// A turn that may block: memory is full, or the last stretch must go to the file.
+    /// A call of `spool`, which may block: memory is full, or the last bytes must go to the file.
     Spool,
-    /// Nothing: it is whole.
+    /// Nothing: it is complete.
     Nothing,
 }
 
 impl Incoming {
-    /// Refused at once if it is announced longer than may be.
+    /// Rejected at once if its Content-Length exceeds a limit.
     pub(crate) fn new(length: BodyLength, limits: &BodyLimits) -> Result<Incoming, Rejection> {
         let (decoder, announced) = match length {
             BodyLength::None => (BodyDecoder::Sized(0), Some(0)),
@@ -44,13 +44,13 @@ impl Incoming {
         Ok(Incoming { decoder, writer: BodyWriter::new(announced, limits)?, received: 0, finished: false })
     }
 
-    /// Bytes of the body so far.
+    /// Bytes of the body received so far.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Take what can be taken: how many bytes were used, and what is needed now.
-    /// What is refused, and what comes behind the body, stays unused.
+    /// Decode and store what fits: how many bytes of input were used, and what is needed next.
+    /// Rejected bytes, and those behind the body, stay unused.
     pub(crate) fn feed(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(usize, Need), Rejection> {
         let mut used = 0;
         while !self.finished {
@@ -73,7 +73,7 @@ impl Incoming {
             match step {
                 Step::NeedInput => return Ok((used + count, Need::Input)),
                 Step::End => self.finished = true,
-                Step::Data([]) => return Ok((used + count, Need::Spool)), // there is more, and no space for it
+                Step::Data([]) => return Ok((used + count, Need::Spool)), // more data, and no memory for it
                 Step::Data(data) => {
                     self.writer.push(data, limits)?;
                     self.received += data.len() as u64;
@@ -84,7 +84,7 @@ impl Incoming {
         Ok((used, if self.writer.must_spool() { Need::Spool } else { Need::Nothing }))
     }
 
-    /// Write to the file what is in memory. It touches the disk.
+    /// Write the bytes in memory to the file. May block on the disk.
     pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
         self.writer.spool(limits)
     }

@@ -1,6 +1,6 @@
-//! Conditional requests (RFC 9110, section 13): what the client has already, or expects to be there.
-//! Called by `answer` for any GET or HEAD that is answered with 200, and by handlers that change things.
-//! Pure: fields and validators in, a verdict out.
+//! Conditional requests (RFC 9110, section 13): If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, If-Range.
+//! Called by `encode` for any GET or HEAD with a 200 response, and by handlers that modify resources.
+//! Pure functions of fields and validators.
 
 use std::time::SystemTime;
 
@@ -11,27 +11,27 @@ use super::error::Error;
 use super::etag::{self, ETag, ETagRef};
 use super::request::Request;
 
-/// What tells one state of a resource from another: see [`Request::check_preconditions`].
+/// The validators of a resource's current state: see [`Request::check_preconditions`].
 #[derive(Clone, Debug, Default)]
 pub struct Validators {
     /// Its entity tag, if it has one.
     pub etag: Option<ETag>,
-    /// When it was last changed, if that is known.
+    /// When it was last modified, if that is known.
     pub last_modified: Option<SystemTime>,
 }
 
 impl Request {
-    /// Whether the client's conditions allow this request on a resource in its `current` state (`None`: there is none).
+    /// Evaluates the request's preconditions against the `current` state of the resource (`None`: it does not exist).
     ///
-    /// For handlers that change things: ask before changing. (GET and HEAD need no asking: an answer of 200 with
-    /// validators is judged when it is sent.) All that RFC 9110, section 13.2.2 names is weighed, in its order.
+    /// For handlers that modify resources: call it before the change. (GET and HEAD don't need it: the preconditions are
+    /// evaluated when a 200 with validators is sent.) All conditions of RFC 9110, section 13.2.2, in that order.
     ///
     /// ```
     /// use modest::{ETag, Method, Request, Validators};
     ///
     /// let current = Validators { etag: Some(ETag::strong("v2")?), last_modified: None };
     /// let put = Request::new(Method::PUT, "/notes/1")?.with_header("if-match", "\"v1\"");
-    /// assert_eq!(put.check_preconditions(Some(&current)).unwrap_err().status_code(), 412); // somebody else was faster
+    /// assert_eq!(put.check_preconditions(Some(&current)).unwrap_err().status_code(), 412); // modified by someone else since
     ///
     /// let create = Request::new(Method::PUT, "/notes/2")?.with_header("if-none-match", "*");
     /// assert!(create.check_preconditions(None).is_ok());
@@ -39,7 +39,7 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 412 if they don't; for GET and HEAD 304 where the client has it already.
+    /// 412 if one is false; for GET and HEAD 304 where the client's copy is current.
     pub fn check_preconditions(&self, current: Option<&Validators>) -> Result<(), Error> {
         let state = current.map(|current| ValidatorsRef {
             etag: current.etag.as_ref().map(ETag::view),
@@ -59,40 +59,40 @@ impl Request {
     }
 }
 
-/// Whether a field of that name may make anything but the whole of a 200: most requests have none such.
+/// Whether a field of that name may change a 200 into 206, 304, 412 or 416: most requests have none.
 pub(crate) fn is_conditional_or_range(name: &[u8]) -> bool {
     name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"if-")) || name.eq_ignore_ascii_case(b"range")
 }
 
-/// The refusal of a condition that does not hold.
+/// The error for a false precondition.
 pub(crate) fn precondition_failed() -> Error {
     Error::new(StatusCode::PRECONDITION_FAILED, "This is not in the state that the request expects.")
 }
 
-/// The state of a resource that is there.
+/// The validators of an existing resource.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ValidatorsRef<'a> {
     pub(crate) etag: Option<ETagRef<'a>>,
-    /// In whole seconds, as dates are.
+    /// In whole seconds, as HTTP dates are.
     pub(crate) modified: Option<i64>,
 }
 
-/// What follows from the conditions.
+/// The result of evaluating the preconditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Evaluation {
-    /// Answer as if nothing had been asked.
+    /// Respond as without them.
     Proceed,
-    /// 304: the client has it.
+    /// 304: the client's copy is current.
     NotModified,
     /// 412.
     Failed,
 }
 
-/// Section 13.2.2, steps 1 to 4. `current`: `None` if there is no such resource.
+/// Section 13.2.2, steps 1 to 4. `current`: `None` if the resource does not exist.
 pub(crate) fn evaluate(request: &Request, current: Option<ValidatorsRef<'_>>, now: SystemTime) -> Evaluation {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let modified = current.and_then(|state| state.modified);
-    // (1) and (2): a date is heeded only where no tag was given.
+    // (1) and (2): a date is evaluated only if there is no tag condition.
     match ETagCondition::of(request, "if-match") {
         Some(tags) if !tags.matches(current, etag::strong_match) => return Evaluation::Failed,
         Some(_) => {}
@@ -125,7 +125,7 @@ pub(crate) fn evaluate(request: &Request, current: Option<ValidatorsRef<'_>>, no
     }
 }
 
-/// Section 13.2.2, step 5: whether the client's part is a part of this state (section 13.1.5), or it did not ask.
+/// Section 13.2.2, step 5: whether If-Range (section 13.1.5) matches the current state, or is absent.
 pub(crate) fn check_if_range(request: &Request, current: ValidatorsRef<'_>, now: SystemTime) -> bool {
     let mut lines = request.header_all("if-range");
     let Some(value) = lines.next() else { return true };
@@ -135,7 +135,7 @@ pub(crate) fn check_if_range(request: &Request, current: ValidatorsRef<'_>, now:
     if let Some(tag) = ETagRef::parse(value) {
         return current.etag.is_some_and(|known| etag::strong_match(&known, &tag));
     }
-    // A date is strong if the second it names was over before it could be asked for (section 8.8.2.2).
+    // A date is a strong validator if its second was over when the request came (section 8.8.2.2).
     let strong = |modified: &i64| date::seconds(now).is_some_and(|now| *modified < now);
     let said = date::parse(value, now).and_then(date::seconds);
     said.is_some() && said == current.modified.filter(strong)
@@ -144,7 +144,7 @@ pub(crate) fn check_if_range(request: &Request, current: ValidatorsRef<'_>, now:
 /// `If-Match` or `If-None-Match`.
 enum ETagCondition<'a> {
     Any,
-    /// The lines of the field; together they are one list (section 5.3).
+    /// The field lines; together they are one list (section 5.3).
     List(Vec<&'a [u8]>),
 }
 
@@ -156,7 +156,7 @@ impl<'a> ETagCondition<'a> {
         Some(if lines[..] == [b"*"] { ETagCondition::Any } else { ETagCondition::List(lines) })
     }
 
-    /// Whether they name the current state. Where a line stops being a list of tags, the rest of it names nothing.
+    /// Whether one matches the current state. Where a line is malformed, the rest of it matches nothing.
     fn matches(&self, current: Option<ValidatorsRef<'_>>, same: fn(&ETagRef<'_>, &ETagRef<'_>) -> bool) -> bool {
         match (self, current) {
             (_, None) => false,
@@ -179,7 +179,7 @@ impl<'a> Iterator for ETagList<'a> {
         let start = self.0.iter().position(|byte| !b" \t,".contains(byte))?;
         let (tag, rest) = ETagRef::split(&self.0[start..])?;
         let rest = rest.trim_ascii_start();
-        // Behind a tag comes a comma or nothing: what else stands there, the list ends before this member.
+        // A tag is followed by a comma or the end; otherwise the list ends before this member.
         if !matches!(rest.first(), None | Some(b',')) {
             self.0 = b"";
             return None;
@@ -189,7 +189,7 @@ impl<'a> Iterator for ETagList<'a> {
     }
 }
 
-/// The date of a field that must be one date; any other value is ignored (sections 13.1.3 and 13.1.4).
+/// The date of a field with a single date; any other value is ignored (sections 13.1.3 and 13.1.4).
 fn single_date(request: &Request, field: &'static str, now: SystemTime) -> Option<i64> {
     let mut lines = request.header_all(field);
     let value = lines.next()?;

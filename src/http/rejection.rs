@@ -1,9 +1,9 @@
-//! Why a request is refused. Said by whatever reads one (`head`, `target`, `framing`, `chunked`, `body`);
-//! answered by `conversation`.
+//! Why a request is rejected before a handler sees it. Returned by `head`, `target`, `framing`, `chunked` and `body`;
+//! answered by `connection`.
 
 use http::StatusCode;
 
-/// Why a request is refused: the status to answer with, and why, in words for the client.
+/// The status of the response, and a message for the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rejection {
     pub status: StatusCode,
@@ -15,7 +15,7 @@ impl Rejection {
         Rejection { status, message }
     }
 
-    /// 400: not as the grammar has it.
+    /// 400: the request violates the grammar.
     pub(crate) const fn bad_request(message: &'static str) -> Rejection {
         Rejection::new(StatusCode::BAD_REQUEST, message)
     }

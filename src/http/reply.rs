@@ -1,4 +1,4 @@
-//! Python's way to answer, for code brought over from `http.server`: a thin builder of a `Response`.
+//! Python's way to respond, for code ported from `http.server`: a builder of a `Response`.
 //! Used by handlers only.
 
 use std::io::{self, Write};
@@ -8,9 +8,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::error::Error;
 use super::response::Response;
 
-/// An answer said step by step, as in Python: `send_response`, `send_header`, `end_headers`, then write (`wfile`).
+/// A response built step by step, as in Python: `send_response`, `send_header`, `end_headers`, then write (`wfile`).
 ///
-/// Nothing is sent before it is returned: it is a [`Response`] in the making, so that it can't be half said
+/// Nothing is sent before it is returned and converted into a [`Response`], so it is never sent incomplete
 /// and its length is known.
 ///
 /// ```
@@ -27,8 +27,8 @@ use super::response::Response;
 /// }
 /// ```
 ///
-/// What is said out of order (no status, a field after `end_headers`, a body before it) is remembered:
-/// it is answered as a 500, and the log hears why. Python's `send_error` is `return Err(Error::new(404, "why"))`.
+/// Calls in the wrong order (no status, a field after `end_headers`, a body before it) do not panic:
+/// the response becomes a 500, and the cause is logged. Python's `send_error` is `return Err(Error::new(404, "why"))`.
 #[derive(Debug)]
 pub struct Reply {
     status: Option<StatusCode>,
@@ -39,7 +39,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// Nothing said yet.
+    /// An empty reply without a status.
     pub fn new() -> Reply {
         Reply {
             status: None,
@@ -50,7 +50,7 @@ impl Reply {
         }
     }
 
-    /// The status.
+    /// Set the status.
     pub fn send_response<S>(&mut self, status: S)
     where
         S: TryInto<StatusCode>,
@@ -63,7 +63,7 @@ impl Reply {
         }
     }
 
-    /// One field, beside others of that name.
+    /// Add a field, beside others of that name.
     pub fn send_header<N, V>(&mut self, name: N, value: V)
     where
         N: TryInto<HeaderName>,
@@ -78,7 +78,7 @@ impl Reply {
         self.response = response.append_header(name, value);
     }
 
-    /// The fields are complete; what is written from here on is the body.
+    /// End the fields; what is written from here on is the body.
     pub fn end_headers(&mut self) {
         if self.status.is_none() {
             self.record_error("end_headers was called before send_response");
@@ -97,7 +97,7 @@ impl Default for Reply {
     }
 }
 
-/// The body (Python's `wfile`): kept in memory until the answer is returned.
+/// The body (Python's `wfile`): kept in memory until the reply is returned.
 impl Write for Reply {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.in_body {

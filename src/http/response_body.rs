@@ -1,5 +1,5 @@
-//! The body of a response, in each of the ways it can be given.
-//! Held by `response`; taken apart by `answer`.
+//! The body of a response, in each form in which it can be given.
+//! Held by `response`; taken apart by `encode`.
 
 use std::fmt;
 use std::fs::File;
@@ -19,7 +19,7 @@ pub(crate) enum ResponseBody {
 }
 
 impl ResponseBody {
-    /// How many bytes there are, where that is known.
+    /// The length in bytes, if it is known.
     pub(crate) fn length(&self) -> Option<u64> {
         match self {
             ResponseBody::Static(bytes) => Some(bytes.len() as u64),
@@ -30,7 +30,7 @@ impl ResponseBody {
         }
     }
 
-    /// Bytes of one's own become bytes to share, so that parts of them need no copy.
+    /// Turn owned bytes into shared ones, so that ranges of them need no copy.
     pub(crate) fn into_shared(self) -> ResponseBody {
         match self {
             ResponseBody::Bytes(bytes) => ResponseBody::Shared(Arc::new(bytes)),
@@ -38,7 +38,7 @@ impl ResponseBody {
         }
     }
 
-    /// All of it; of a stream so much as was promised, if anything was.
+    /// All of it; of a stream the `expected` number of bytes, if given.
     pub(crate) fn read(self, expected: Option<u64>) -> io::Result<Vec<u8>> {
         match self {
             ResponseBody::Static(bytes) => Ok(bytes.to_vec()),
@@ -67,14 +67,14 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
-/// So many bytes, and not one less. They are not all asked of the memory at once: the length may be a lie.
+/// Read exactly this many bytes. Memory grows as they are read, as the length may be wrong.
 fn read_exactly(length: u64, read: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     read.take(length).read_to_end(&mut bytes)?;
     if (bytes.len() as u64) < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
 }
 
-/// Reads a file from a place of its own: the file's own position is shared and not used.
+/// Reads a file at its own offset, without using the file's shared position.
 struct FileReader<'a> {
     file: &'a File,
     at: u64,

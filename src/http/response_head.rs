@@ -1,5 +1,5 @@
-//! The head of an answer as bytes: status line, the server's own fields, the response's fields, framing.
-//! Called by `answer`, which has decided everything before.
+//! The head of a response as bytes: status line, the server's fields, the response's fields, framing.
+//! Called by `encode`, which has made all decisions.
 
 use std::time::SystemTime;
 
@@ -10,33 +10,33 @@ use super::fields::{FieldFlags, FieldList, write_line};
 use super::response::Response;
 use super::status;
 
-/// How the body's end is found (RFC 9112, section 6.3), or why there is none.
+/// How the end of the body is found (RFC 9112, section 6.3), or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResponseLength {
-    /// Nothing is said: the status tells that there is no body.
+    /// No field: the status implies that there is no body.
     Omitted,
-    /// `Content-ResponseLength`.
+    /// `Content-Length`.
     Known(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
-    /// Nothing is said: the body goes on until the connection ends.
+    /// No field: the body ends with the connection.
     UntilClose,
 }
 
-/// All that a head says.
+/// Everything in a head.
 pub(crate) struct ResponseHead<'a> {
     pub(crate) response: &'a Response,
     pub(crate) server: Option<&'a HeaderValue>,
     pub(crate) now: SystemTime,
     pub(crate) length: ResponseLength,
-    /// What `Connection` says, if anything.
+    /// The value of `Connection`, if it is sent.
     pub(crate) connection: Option<&'static str>,
-    /// Whether to say that parts can be asked for.
+    /// Whether to send `Accept-Ranges: bytes`.
     pub(crate) accept_ranges: bool,
 }
 
 impl ResponseHead<'_> {
-    /// Write it, the empty line included.
+    /// Write it, with the empty line.
     pub(crate) fn write(&self, to: &mut Vec<u8>) {
         let flags = self.response.flags();
         self.write_status_line(to);
@@ -55,7 +55,7 @@ impl ResponseHead<'_> {
         to.extend_from_slice(b"\r\n");
     }
 
-    /// The version is the server's own, whatever the client's (RFC 9112, section 2.3). The blank stands also before no reason.
+    /// The version is the server's, whatever the client's (RFC 9112, section 2.3). The space is required also if there is no reason.
     fn write_status_line(&self, to: &mut Vec<u8>) {
         let code = self.response.status;
         to.extend_from_slice(b"HTTP/1.1 ");
@@ -82,7 +82,7 @@ impl ResponseHead<'_> {
             if self.response.status == StatusCode::NOT_MODIFIED && describes_body(name) {
                 continue;
             }
-            // Last-Modified is never later than the answer (RFC 9110, section 8.8.2.1).
+            // Last-Modified is never later than the response (RFC 9110, section 8.8.2.1).
             if *name == header::LAST_MODIFIED
                 && date::parse_fixdate(value.as_bytes()).is_some_and(|modified| modified > self.now)
             {
@@ -108,7 +108,7 @@ impl ResponseHead<'_> {
     }
 }
 
-/// What a 304 leaves out: the client has it (RFC 9110, section 15.4.5). What it caches by stays.
+/// Fields that a 304 leaves out (RFC 9110, section 15.4.5), as the client has them. Those that caches need are sent.
 fn describes_body(name: &HeaderName) -> bool {
     [
         header::CONTENT_TYPE,
@@ -144,7 +144,7 @@ fn line(name: &str, value: &[u8], to: &mut Vec<u8>) {
 }
 
 impl Response {
-    /// What the fields say that the server would say otherwise.
+    /// Which of the fields are set that the server would otherwise add.
     pub(crate) fn flags(&self) -> FieldFlags {
         let own = self.own.flags();
         match &self.prepared {

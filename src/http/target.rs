@@ -1,4 +1,4 @@
-//! The target of a request and the host it is for: their four forms, byte by byte (RFC 9112, section 3.2; RFC 3986).
+//! Request targets in their four forms (RFC 9112, section 3.2; RFC 3986), and hosts.
 //! Called by `head` for the request line and by `framing` for the Host field. It decodes nothing.
 
 use std::net::Ipv6Addr;
@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 
 use super::rejection::Rejection;
 
-/// Where a part stands in the bytes of a head. A head is far shorter than 4 GiB.
+/// A range of bytes in a head. A head is far shorter than 4 GiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     start: u32,
@@ -23,36 +23,36 @@ impl Span {
         &bytes[self.start as usize..self.end as usize]
     }
 
-    /// The same stretch, seen from `by` bytes further left.
+    /// The same span, relative to a start `by` bytes earlier.
     pub(crate) fn shifted(self, by: usize) -> Span {
         Span { start: self.start + by as u32, end: self.end + by as u32 }
     }
 }
 
-/// What a target asks for, as places in the bytes it was read from.
+/// The components of a target, as spans of the bytes it was parsed from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Host and port of an absolute target, or of a CONNECT.
+    /// Host and port of an absolute form, or of CONNECT.
     pub authority: Option<Span>,
     /// The path; `None` if it is empty.
     pub path: Option<Span>,
-    /// What stands behind the question mark.
+    /// What follows the question mark.
     pub query: Option<Span>,
-    /// `OPTIONS *`: about the server, not about a path.
+    /// `OPTIONS *`: the server as a whole, not a path.
     pub asterisk: bool,
-    /// Whether the path holds percent-encodings.
+    /// Whether the path contains percent-encodings.
     pub percent_encoded: bool,
 }
 
 impl Target {
-    /// The same parts in bytes of which the target begins at `by`.
+    /// The same components in bytes in which the target begins at `by`.
     pub(crate) fn shifted(self, by: usize) -> Target {
         let shift = |span: Option<Span>| span.map(|span| span.shifted(by));
         Target { authority: shift(self.authority), path: shift(self.path), query: shift(self.query), ..self }
     }
 }
 
-/// Which form is it? CONNECT has one of its own; `*` is for OPTIONS alone.
+/// CONNECT has a form of its own; `*` is for OPTIONS only.
 pub(crate) fn parse(bytes: &[u8], method: &Method) -> Result<Target, Rejection> {
     if *method == Method::CONNECT {
         return authority_form(bytes);
@@ -64,7 +64,7 @@ pub(crate) fn parse(bytes: &[u8], method: &Method) -> Result<Target, Rejection> 
     }
 }
 
-// authority-form = uri-host ":" port; both must be there.
+// authority-form = uri-host ":" port; both are required.
 fn authority_form(bytes: &[u8]) -> Result<Target, Rejection> {
     let has_port = bytes.last().is_some_and(u8::is_ascii_digit) && bytes.contains(&b':');
     if has_port && is_host(bytes) && !bytes.is_empty() {
@@ -73,7 +73,7 @@ fn authority_form(bytes: &[u8]) -> Result<Target, Rejection> {
     Err(Rejection::bad_request("the target of CONNECT is not a host and a port"))
 }
 
-// absolute-form = absolute-URI; here only of schemes whose origin we can be.
+// absolute-form = absolute-URI; here only with the schemes http and https.
 fn absolute_form(bytes: &[u8], method: &Method) -> Result<Target, Rejection> {
     let is_of =
         |scheme: &str| bytes.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()));
@@ -89,7 +89,7 @@ fn absolute_form(bytes: &[u8], method: &Method) -> Result<Target, Rejection> {
         return Err(Rejection::bad_request("the host in the target is not valid"));
     }
     // "A request for an "https" resource MUST be rejected unless it has been received over a connection that has been
-    // secured" (section 7.4). None is here; what speaks TLS in front of us sends a path.
+    // secured" (section 7.4). None is secured here; a TLS proxy in front of this server sends the origin form.
     if is_of("https://") {
         return Err(Rejection::new(
             StatusCode::MISDIRECTED_REQUEST,
@@ -98,13 +98,13 @@ fn absolute_form(bytes: &[u8], method: &Method) -> Result<Target, Rejection> {
     }
     let target = Target { authority: Some(Span::new(start, end)), ..Target::default() };
     if end == bytes.len() {
-        // The asterisk form as a proxy would have sent it on (RFC 9112, section 3.2.4).
+        // The asterisk form as a proxy would have forwarded it (RFC 9112, section 3.2.4).
         return Ok(Target { asterisk: *method == Method::OPTIONS, ..target });
     }
     origin_form(bytes, end, target)
 }
 
-// absolute-path [ "?" query ], from `start` on. A fragment is no part of a target.
+// absolute-path [ "?" query ], from `start` on. A fragment is not part of a target.
 fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rejection> {
     let mut at = start;
     let mut percent_encoded = false;
@@ -136,13 +136,13 @@ fn is_percent_encoded(bytes: &[u8]) -> bool {
     matches!(bytes, [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
 }
 
-/// In no target.
+/// Never allowed.
 const NONE: u8 = 0;
-/// pchar or a slash (RFC 3986, section 3.3), and `[`, `]`, `|`, `^`: browsers send them as they are.
+/// pchar or a slash (RFC 3986, section 3.3), and `[`, `]`, `|`, `^`, which browsers send unencoded.
 const PATH: u8 = 1;
-/// In a query only: the question mark, and what browsers leave as it is there: `{`, `}`, `` ` ``, `\`.
+/// In a query only: the question mark, and what browsers leave unencoded there: `{`, `}`, `` ` ``, `\`.
 const QUERY: u8 = 2;
-/// The percent sign. In a query it may stand alone, for browsers send it so.
+/// The percent sign. In a query it may stand alone, as browsers send it so.
 const PERCENT: u8 = 3;
 
 static CLASS: [u8; 256] = {
@@ -169,8 +169,8 @@ static CLASS: [u8; 256] = {
     table
 };
 
-/// uri-host [ ":" port ] (RFC 9110, section 7.2; RFC 3986, section 3.2.2), or nothing at all: an empty Host
-/// says that the target has no authority. Nothing else is a host: no user, no space, no path.
+/// uri-host [ ":" port ] (RFC 9110, section 7.2; RFC 3986, section 3.2.2), or empty: an empty Host means
+/// that the target has no authority. Anything else is invalid: userinfo, a space, a path.
 pub(crate) fn is_host(bytes: &[u8]) -> bool {
     if bytes.is_empty() {
         return true;
@@ -190,7 +190,7 @@ pub(crate) fn is_host(bytes: &[u8]) -> bool {
     !host.is_empty() && is_reg_name(host) && is_port(port)
 }
 
-// port = *DIGIT; and no more than there are ports.
+// port = *DIGIT, at most 65535.
 fn is_port(digits: Option<&[u8]>) -> bool {
     let mut port = 0u32;
     digits.unwrap_or_default().iter().all(|byte| {
@@ -199,7 +199,7 @@ fn is_port(digits: Option<&[u8]>) -> bool {
     })
 }
 
-// reg-name = *( unreserved / pct-encoded / sub-delims ); an IPv4 address is one as well.
+// reg-name = *( unreserved / pct-encoded / sub-delims ); an IPv4 address is a reg-name, too.
 fn is_reg_name(mut name: &[u8]) -> bool {
     while let Some((&byte, rest)) = name.split_first() {
         name = match byte {

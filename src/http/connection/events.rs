@@ -1,5 +1,5 @@
-//! What is said and done where the handler has no word: refusals, lateness, overload, a stop, a client that is gone.
-//! Called by `conversation` only. It runs outside a slot too, so that it never blocks and asks no user code but the log.
+//! Responses and cleanup without the handler: rejections, timeouts, overload, shutdown, a client that is gone.
+//! Called by `connection` only, also in turns that must not block: of user code it calls nothing but `log_request`.
 
 use http::{Method, StatusCode};
 
@@ -46,7 +46,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// What was begun is finished; half a head is not a beginning.
+    /// A body is received to its end; an incomplete head is dropped.
     pub(super) fn on_shutdown(&mut self, state: State) -> Next {
         match state {
             State::ReadingBody(partial) => {
@@ -62,7 +62,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::Streaming(streaming) => {
                 self.log(&streaming.line, streaming.status, streaming.stream.sent(), turn);
             }
-            // Gone amid its body: the log hears what a client that only stopped sending would be told.
+            // Disconnected within the body: logged with the status that a client would get that only stopped sending.
             State::BeforeBody(partial) | State::ReadingBody(partial) | State::SpoolingBody(partial) => {
                 self.log(partial.exchange.request.line(), StatusCode::BAD_REQUEST, 0, turn);
             }
@@ -71,11 +71,11 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Close
     }
 
-    /// Refuse what is no whole request.
+    /// Reject what is not a complete request head.
     pub(super) fn reject(&mut self, rejection: Rejection, turn: &mut Turn<'_>) -> Next {
         let line = first_line(turn.input.bytes());
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
-        // What is answered is not asked for much: the page is the same for all.
+        // The request is unknown but for HEAD: the error page depends on nothing else.
         let placeholder = Request::new(method, "/").expect("a slash is a target");
         let response = Response::from(&Error::new(rejection.status, rejection.message));
         let server = self.config().server.as_ref();
@@ -85,15 +85,15 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Close
     }
 
-    /// Refuse a request whose head is whole. It may be said outside a slot: no word of the handler's is asked for.
+    /// Reject a request whose head is complete. It may run in a turn that must not block: it calls no handler method.
     pub(super) fn reject_request(&mut self, request: &Request, rejection: Rejection, turn: &mut Turn<'_>) -> Next {
         let response = Response::from(&Error::new(rejection.status, rejection.message));
         self.send_response(request, response, AfterResponse::Close, turn)
     }
 }
 
-/// Whether a HEAD is refused: its answer has no body. It begins where the parser would let it begin, so that the
-/// answer is the same however the bytes came.
+/// Whether the rejected request is a HEAD, whose response has no body. It skips empty lines as the parser does, so
+/// the response does not depend on how the bytes were split.
 fn is_head(mut bytes: &[u8]) -> bool {
     for _ in 0..MAX_EMPTY_LINES {
         bytes = bytes.strip_prefix(b"\r\n").unwrap_or(bytes);
@@ -101,7 +101,7 @@ fn is_head(mut bytes: &[u8]) -> bool {
     bytes.starts_with(b"HEAD ")
 }
 
-/// What stands where a request line should, for the log; empty lines before it are skipped.
+/// The line in place of the request line, for the log; empty lines before it are skipped.
 fn first_line(mut bytes: &[u8]) -> String {
     while let Some(rest) = bytes.strip_prefix(b"\r\n") {
         bytes = rest;

@@ -1,4 +1,4 @@
-//! Answers as they go over the wire. A row's name begins with the section it shows (RFC 9110; 9112 where it says so).
+//! Encoded responses. A row's name begins with the section it shows (RFC 9110; 9112 where it says so).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -20,7 +20,7 @@ fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_795_132_800)
 }
 
-/// One answer, pulled to its end.
+/// One response, its stream read to the end.
 #[derive(Debug)]
 struct Sent {
     status: u16,
@@ -74,7 +74,7 @@ fn send(response: Response, request: &Request) -> Sent {
     }
 }
 
-/// What a connection would write.
+/// The bytes that a connection would write.
 fn written(output: &mut Output) -> Vec<u8> {
     let mut wire = Vec::new();
     for piece in output.pieces() {
@@ -364,7 +364,7 @@ fn any_value_that_gets_in_is_one_line() {
 
 type Make = fn() -> Response;
 
-/// A response with validators, by each of the ways a body can be given.
+/// A response with validators, with each kind of body.
 fn validated() -> Vec<(&'static str, Make)> {
     fn with(response: Response) -> Response {
         let then = UNIX_EPOCH + Duration::from_secs(784_111_777);
@@ -530,7 +530,7 @@ fn last_modified_is_never_in_the_future() {
         let sent = send(response, &get());
         assert_eq!(sent.field("Last-Modified"), Some(NOW), "8.8.2.1, {how}: {sent:?}");
     }
-    // Validated by what it is, not by what was said: the client asks again until the time has come.
+    // Compared by the real modification time, not by the date sent: the client asks again until that time has come.
     let request = get().with_header("if-modified-since", NOW);
     assert_eq!(send(Response::text(BODY).fields(prepared), &request).status, 200);
     for time in [UNIX_EPOCH - Duration::from_secs(1 << 40), UNIX_EPOCH + Duration::from_secs(1 << 40)] {
@@ -559,7 +559,7 @@ fn a_304_says_what_a_200_would_have() {
     assert_eq!((sent.head, sent.length), (expected, 0), "15.4.5");
 }
 
-/// Counts how often it was read, and gives so much each time.
+/// Counts how often it is read, and returns these many bytes each time.
 struct Counted {
     reads: Arc<AtomicUsize>,
     gives: Vec<usize>,
@@ -622,7 +622,7 @@ fn a_promise_of_length_is_kept_or_broken_aloud() {
     assert_eq!((large.body.len(), large.length), (1_000_000, 1_000_000));
 }
 
-/// Fails after one read; interrupted before it, which is no failure.
+/// Interrupted first, which is no failure; fails after one read.
 struct Failing(usize);
 
 impl Read for Failing {

@@ -1,4 +1,4 @@
-//! Conditions by the RFC's own words: rows, and any combination against a slow model.
+//! Preconditions by the wording of the RFC: a table, and any combination against a simple model.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ fn request(method: Method, fields: &[(&str, &str)]) -> Request {
     fields.iter().fold(request, |request, (name, value)| request.with_header(name, value))
 }
 
-/// A resource tagged `"a"` (weak: `W/"a"`), changed at THEN.
+/// A resource tagged `"a"` (weak: `W/"a"`), modified at THEN.
 fn state(weak: bool) -> ValidatorsRef<'static> {
     ValidatorsRef { etag: Some(ETagRef { weak, opaque: b"a" }), modified: Some(THEN_SECONDS) }
 }
@@ -131,7 +131,7 @@ fn whether_a_part_belongs_to_it() {
     assert!(!check_if_range(&undated, ValidatorsRef::default(), now()), "13.1.5: no date is not the same as no date");
 }
 
-/// What a field means, and one of the ways to write it.
+/// The meaning of a field, and one way to write it.
 #[derive(Clone, Debug)]
 enum FieldValue {
     Any,
@@ -160,10 +160,10 @@ fn said() -> impl Strategy<Value = Option<FieldValue>> {
     ]
 }
 
-/// What is there, if anything: its tag (weak or not) and its date.
+/// The current state, if the resource exists: its tag (weak or not) and its date.
 type Current<'a> = Option<(Option<(bool, &'a str)>, Option<i64>)>;
 
-/// Section 13.2.2, word by word. Dates count seconds from THEN.
+/// Section 13.2.2, literally. Dates count seconds from THEN.
 fn model(
     method: &Method,
     current: Current<'_>,

@@ -1,11 +1,11 @@
-//! What was found before, kept in a bounded space. Called by `handler`; it knows neither requests nor answers.
-//! Nothing is read from disk under its locks, and nothing closed.
+//! A bounded cache of files, with their fields and sidecars. Called by `handler`; it knows neither requests nor responses.
+//! No file is read or closed while a lock is held.
 //!
-//! What is kept is never stale. Each thing kept says by which files and folders it would show that it changed, and
-//! before it is used they are looked at: device, inode, size, times of content and of inode. One look serves
-//! all requests that one poll brought, as they were all sent before it. A path led elsewhere by a link shows another
-//! inode; and once a second what is used is opened anew by the safe way, so that even a folder that was
-//! moved out of the root and linked back is not followed for longer.
+//! Nothing stale is served. Each entry has the paths that it depends on, and before it is used they are compared by
+//! `statx`: device, inode, size, mtime and ctime. One comparison serves all requests that one poll brought, as they
+//! were all sent before it. If a link now leads elsewhere, the inode differs; and after one second an entry is looked
+//! up anew through the checked open, so that even a folder that was moved out of the root and linked back is not
+//! followed for longer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{
@@ -17,23 +17,23 @@ use std::time::{Duration, Instant};
 
 use super::open::{FileStat, Root};
 
-/// How long a look is enough, until what is kept is found anew by the safe way.
+/// How long an entry may be validated by comparison, until it is looked up anew through the checked open.
 const MAX_AGE: Duration = Duration::from_secs(1);
-/// How long a poll takes to be served, at most: beyond that its number proves nothing.
+/// How long it takes at most to serve a poll: after that its number proves nothing.
 const A_POLL: Duration = Duration::from_millis(50);
-/// How many files are kept open at most: descriptors are the clients' in the first place.
+/// How many files are kept open at most: descriptors are needed for clients first.
 const MAX_OPEN: usize = 128;
-const SHARDS: usize = 16; // threads seldom meet at one lock
+const SHARDS: usize = 16; // little contention for one lock
 const MAX_KEY: usize = 1024;
 
-/// How much is kept.
+/// The size of the cache.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CacheLimits {
-    /// How many files.
+    /// Number of files.
     pub files: usize,
-    /// How many bytes of content of one file.
+    /// Bytes of content of one file.
     pub bytes_each: usize,
-    /// How many bytes of content of all files.
+    /// Bytes of content of all files.
     pub bytes_in_all: usize,
 }
 
@@ -43,7 +43,7 @@ impl Default for CacheLimits {
     }
 }
 
-/// What a thing takes up, or many of them.
+/// What one entry, or several, occupy.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CacheUsage {
     pub files: usize,
@@ -71,27 +71,27 @@ impl CacheUsage {
     }
 }
 
-/// Things by the path they were asked for.
+/// Entries by request path.
 #[derive(Debug)]
 pub(super) struct Cache<T> {
     shards: Box<[RwLock<Shard<T>>]>,
     limits: CacheLimits,
 }
 
-/// One thing, and how it shows that it changed.
+/// A cached value, and the paths it depends on.
 #[derive(Debug)]
 pub(super) struct Cached<T> {
     pub value: T,
     watched: Vec<WatchedPath>,
     usage: CacheUsage,
     created: Instant,
-    /// The number of the last poll after which it was looked at, plus one; 0: none.
+    /// The number of the last poll after which it was compared, plus one; 0: none.
     looked: AtomicU64,
-    /// When that was, or a later look, in nanoseconds since it was found.
+    /// When that was, or a later comparison, in nanoseconds since it was created.
     looked_at: AtomicU64,
 }
 
-/// What stood at a path when the thing was found.
+/// The state of a path when the value was created.
 #[derive(Debug)]
 pub(super) struct WatchedPath {
     pub path: Vec<u8>,
@@ -99,13 +99,13 @@ pub(super) struct WatchedPath {
 }
 
 impl<T> Cached<T> {
-    /// `poll`: the number of the poll that brought the request it was found for.
+    /// `poll`: the number of the poll that brought the request.
     pub fn new(value: T, watched: Vec<WatchedPath>, usage: CacheUsage, poll: Option<u64>) -> Cached<T> {
         let looked = AtomicU64::new(poll.map_or(0, |poll| poll.saturating_add(1)));
         Cached { value, watched, usage, created: Instant::now(), looked, looked_at: AtomicU64::new(0) }
     }
 
-    /// Whether it is what would be found now, for a request that was brought by this poll.
+    /// Whether a new look-up would give the same, for a request that this poll brought.
     pub fn is_fresh(&self, root: &Root, poll: Option<u64>) -> bool {
         // Polls are counted upwards: what was looked at after this one or a later one was looked at
         // after the request had been sent.
@@ -141,7 +141,7 @@ impl<T> Cache<T> {
         self.limits
     }
 
-    /// What is kept under a key; whether it is fresh is another question.
+    /// The entry of a key; whether it is fresh is not checked.
     pub fn get(&self, key: &[u8]) -> Option<Arc<Cached<T>>> {
         let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
         let entry = &shard.entries[*shard.index.get(key)?];
@@ -149,7 +149,7 @@ impl<T> Cache<T> {
         Some(Arc::clone(&entry.cached))
     }
 
-    /// Keep a thing in place of what was kept under that key. What is too large is not kept.
+    /// Insert an entry, replacing that of the same key. One that is too large is not kept.
     pub fn put(&self, key: &[u8], cached: Arc<Cached<T>>) {
         let shards = self.shards.len();
         let limit = CacheUsage {
@@ -157,7 +157,7 @@ impl<T> Cache<T> {
             open: MAX_OPEN / shards,
             bytes: self.limits.bytes_in_all / shards,
         };
-        let mut removed = Vec::new(); // dropped, and files closed, after the lock is given back
+        let mut removed = Vec::new(); // dropped, and files closed, after the lock is released
         let mut shard = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
         removed.extend(shard.remove(key));
         if key.len() > MAX_KEY || cached.usage.exceeds(limit) {
@@ -170,13 +170,13 @@ impl<T> Cache<T> {
         drop(shard);
     }
 
-    /// Forget what is kept under a key.
+    /// Remove the entry of a key.
     pub fn forget(&self, key: &[u8]) {
         let removed = self.shard(key).write().unwrap_or_else(PoisonError::into_inner).remove(key);
         drop(removed);
     }
 
-    /// Forget everything, and so close every file that nobody is sending.
+    /// Remove all entries, and so close every file that is not being sent.
     pub fn clear(&self) {
         for shard in &self.shards {
             let removed = std::mem::take(&mut *shard.write().unwrap_or_else(PoisonError::into_inner));
@@ -185,14 +185,14 @@ impl<T> Cache<T> {
     }
 
     fn shard(&self, key: &[u8]) -> &RwLock<Shard<T>> {
-        // The end of a path differs most. Somebody may aim at one shard: it is as bounded as all of them.
+        // Paths differ most at their end. An attacker may aim at one shard: each is bounded.
         let end = &key[key.len().saturating_sub(16)..];
         let mixed = end.iter().fold(key.len(), |sum, &byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
         &self.shards[mixed % self.shards.len()]
     }
 }
 
-/// A part of the cache with a lock of its own. What was used since the hand last passed is passed over once.
+/// A part of the cache with its own lock. Eviction by the CLOCK algorithm: entries used since the hand last passed stay.
 #[derive(Debug)]
 struct Shard<T> {
     index: HashMap<Arc<[u8]>, usize>,

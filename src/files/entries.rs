@@ -1,7 +1,7 @@
-//! The names in a folder that are served: read, put in order, held in little room. Called by `listing`, which shows them.
+//! The entries of a folder that are served: read, sorted, stored compactly. Called by `listing`.
 //!
-//! They are held for as long as their page is being sent, and a client may take its time: so they lie in two stretches
-//! of memory, some 30 bytes a name, and all pages together hold no more than `MAX_HELD`.
+//! They are kept while their page is being sent, as slowly as the client reads: so they lie in two allocations, some
+//! 30 bytes an entry, and all pages together hold no more than `MAX_HELD`.
 
 use std::cmp::Ordering;
 use std::io;
@@ -15,14 +15,14 @@ use super::find::Finder;
 use super::open::{self, Kind, OpenError};
 use super::path;
 
-/// More names of one folder are not shown.
+/// Further entries of a folder are not listed.
 const MAX_ENTRIES: usize = 100_000;
-/// Bytes of names that all pages on their way may hold together.
+/// Bytes that the entries of all pages being sent may occupy together.
 const MAX_HELD: usize = 64 << 20;
 
-/// The names of one folder, in the order they are shown.
+/// The entries of one folder, in the order they are listed.
 pub(super) struct Entries {
-    /// One behind the other, as they were read.
+    /// All names, concatenated, in the order they were read.
     bytes: Vec<u8>,
     order: Vec<NameSpan>,
     next: usize,
@@ -30,7 +30,7 @@ pub(super) struct Entries {
     _reservation: Option<BudgetReservation>,
 }
 
-/// Where a name stands.
+/// The position of a name in `bytes`, and what it names.
 struct NameSpan {
     start: u32,
     length: u16,
@@ -44,11 +44,11 @@ pub(super) struct Entry<'a> {
     pub is_link: bool,
 }
 
-/// How much of it pages on their way hold. Clones share it.
+/// The bytes that all pages being sent hold. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ListingBudget(Arc<AtomicUsize>);
 
-/// Given back when dropped.
+/// Released when dropped.
 struct BudgetReservation {
     budget: ListingBudget,
     bytes: usize,
@@ -56,12 +56,12 @@ struct BudgetReservation {
 
 impl Drop for BudgetReservation {
     fn drop(&mut self) {
-        self.budget.0.fetch_sub(self.bytes, Relaxed); // a plain counter: no other memory hangs on its value
+        self.budget.0.fetch_sub(self.bytes, Relaxed); // relaxed: no other memory is synchronized by this counter
     }
 }
 
 impl Entries {
-    /// Those that are served, folders first.
+    /// Read the entries that are served and sort them, folders first.
     pub fn read(finder: &Finder, folder: &OwnedFd, path: &[u8]) -> Result<Entries, OpenError> {
         let mut entries = Entries { bytes: Vec::new(), order: Vec::new(), next: 0, complete: true, _reservation: None };
         for dirent in Dir::read_from(folder)? {
@@ -89,7 +89,7 @@ impl Entries {
         self.bytes.extend_from_slice(name);
     }
 
-    /// The same, for a page that is sent bit by bit: refused if there are too many of these under way.
+    /// Reserve budget, for a page that is streamed: an error if those being sent hold too much.
     pub fn reserve(mut self, budget: &ListingBudget) -> Result<Entries, OpenError> {
         self.bytes.shrink_to_fit();
         self.order.shrink_to_fit();
@@ -106,7 +106,7 @@ impl Entries {
         self.order.len()
     }
 
-    /// Whether these are all the names there are.
+    /// Whether no entry was left out.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
@@ -138,7 +138,7 @@ fn served_kind(finder: &Finder, folder: &OwnedFd, path: &[u8], name: &[u8], kind
     matches!(kind, Kind::File | Kind::Folder).then_some((kind == Kind::Folder, is_link))
 }
 
-/// Folders first; then as a person would look: no matter the case (of ASCII), and `file 2` before `file 10`.
+/// Folders first, then natural order: ASCII letters without case, and `file 2` before `file 10`.
 fn compare(a: &NameSpan, b: &NameSpan, bytes: &[u8]) -> Ordering {
     let (one, other) = (a.of(bytes), b.of(bytes));
     b.is_folder.cmp(&a.is_folder).then_with(|| natural(one, other)).then_with(|| one.cmp(other))
@@ -161,7 +161,7 @@ fn natural(mut a: &[u8], mut b: &[u8]) -> Ordering {
     a.len().cmp(&b.len())
 }
 
-/// The digits at the front, without leading zeros, and what follows them.
+/// The leading digits, without leading zeros, and the rest.
 fn number(text: &[u8]) -> (&[u8], &[u8]) {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let zeros = text[..end].iter().take_while(|&&byte| byte == b'0').count();

@@ -1,5 +1,5 @@
-//! What is there for a path: a file with its sidecars, a folder, or nothing. Called by `handler`; uses `open` for every touch of the disk.
-//! It knows what is hidden, which files stand for a folder and which stand beside a file; how they are sent is not its concern.
+//! Looks up a path: a file with its sidecars, a folder, or nothing. Called by `handler`; accesses the disk through `open` only.
+//! It decides what is hidden, which index file stands for a folder and which sidecars a file has, not how they are sent.
 
 use std::fs::File;
 use std::io;
@@ -9,28 +9,28 @@ use super::negotiate::ContentCoding;
 use super::open::{FileStat, OpenError, Opened, Root};
 use super::path::{self, FilePath};
 
-/// Looks for files in the folder.
+/// Looks up paths in the folder.
 #[derive(Debug)]
 pub(super) struct Finder {
     pub root: Root,
-    /// Whether names that begin with a dot are seen.
+    /// Whether names that begin with a dot are served.
     pub hidden: bool,
-    /// What stands for a folder, the first that is there.
+    /// Index files: the first that exists is served for its folder.
     pub index: Vec<Vec<u8>>,
-    /// Whether sidecars are looked for.
+    /// Whether sidecars are served.
     pub sidecars: bool,
 }
 
-/// What is there.
+/// What a path leads to.
 pub(super) enum Lookup {
     File(FoundFile),
-    /// A folder, asked for as one, and nothing that stands for it.
+    /// A folder, requested with a trailing slash, without an index file.
     Folder,
-    /// A folder, asked for as a file: its name wants a slash.
+    /// A folder, requested without a trailing slash.
     NeedsSlash,
 }
 
-/// A file that was opened, and what must stay as it is for it to be found again.
+/// An open file, and the paths that this look-up depended on.
 pub(super) struct FoundFile {
     pub path: Vec<u8>,
     pub file: File,
@@ -39,7 +39,7 @@ pub(super) struct FoundFile {
     pub watched: Vec<WatchedPath>,
 }
 
-/// The same file in a coding: `style.css.gz` beside `style.css`.
+/// The same file in a content coding: `style.css.gz` beside `style.css`.
 pub(super) struct Sidecar {
     pub coding: ContentCoding,
     pub file: File,
@@ -47,7 +47,7 @@ pub(super) struct Sidecar {
 }
 
 impl Finder {
-    /// What is there for the path of a request.
+    /// Look up the path of a request.
     pub fn find(&self, path: &FilePath) -> Result<Lookup, OpenError> {
         if self.is_hidden(&path.bytes) {
             return Err(OpenError::NotFound);
@@ -62,7 +62,7 @@ impl Finder {
         }
     }
 
-    /// A file by its path, hidden or not, without sidecars: for pages that an owner names.
+    /// Open a file, hidden or not, without sidecars: for error pages, which the owner configured.
     pub fn find_page(&self, path: &[u8]) -> Result<FoundFile, OpenError> {
         match self.root.open_at(path)? {
             Opened::Folder => Err(OpenError::NotFound),
@@ -73,7 +73,7 @@ impl Finder {
         }
     }
 
-    /// Whether a path is none that is shown or served.
+    /// Whether a path is neither listed nor served.
     pub fn is_hidden(&self, path: &[u8]) -> bool {
         !self.hidden && path::is_hidden(path)
     }
@@ -97,7 +97,7 @@ impl Finder {
         Ok(Lookup::Folder)
     }
 
-    /// The folder is looked at before what is in it: a file that comes later then shows.
+    /// The folder is examined before its entries, so that a file created in between is noticed later.
     fn watch(&self, folder: &[u8]) -> io::Result<WatchedPath> {
         Ok(WatchedPath { path: folder.to_vec(), stat: self.root.stat_unchecked(folder)? })
     }
@@ -119,7 +119,7 @@ impl Finder {
             match self.root.open_at(&name) {
                 Ok(Opened::File(file, sidecar)) => {
                     watched.push(WatchedPath { path: name, stat: sidecar });
-                    // One that is older than the file was made from an older state of it.
+                    // An older sidecar was made from an earlier version of the file.
                     if sidecar.modified >= stat.modified {
                         sidecars.push(Sidecar { coding, file, stat: sidecar });
                     }

@@ -1,5 +1,5 @@
-//! The way in for fuzz targets: what `path` makes of a target, in plain types.
-//! Built only with `--cfg fuzzing`, which `cargo fuzz` sets; it decides nothing.
+//! Entry points for the fuzz targets: `path::resolve` with plain types.
+//! Built only with `--cfg fuzzing`, which `cargo fuzz` sets; no logic of its own.
 #![allow(missing_docs)]
 
 use super::path;

@@ -1,5 +1,5 @@
-//! A folder, served: find, judge, answer. Called by `http` as any handler is, and by users' own handlers.
-//! What is there is `find`'s to say, what is sent `prepare`'s; conditions, ranges and HEAD are floor 2's, as for any response.
+//! `StaticFileHandler`: serves a folder. Called by `http` like any handler, and by users' own handlers.
+//! `find` looks the file up, `prepare` makes fields and content; preconditions, ranges and HEAD are applied by `http`.
 
 use std::io;
 use std::path::Path;
@@ -20,15 +20,15 @@ use super::prepare::{FileContent, Preparer, Purpose, Resource, Variant};
 use crate::{Error, Request, RequestHandler, Response, Result};
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
-/// A listing needs its own style and nothing else, whatever its names try.
+/// A listing needs its inline style and nothing else; this disarms any script that a file name might inject.
 const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'";
 
 /// Serves the files of a folder.
 ///
-/// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` is served, and where there is
-/// none, a listing. Content has its type by its name, text is UTF-8, and everything goes with
-/// `X-FileContent-Type-Options: nosniff` and `Cache-Control: no-cache`: clients keep what they got and ask each time whether it changed,
-/// so that every edit shows at the next reload. `ETag` and `Last-Modified` answer that in a few bytes.
+/// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` is served, or else a listing.
+/// The media type follows from the name, text is UTF-8, and every response has
+/// `X-Content-Type-Options: nosniff` and `Cache-Control: no-cache`: clients keep their copy and revalidate it each time,
+/// so that every edit shows at the next reload. `ETag` and `Last-Modified` make that a few bytes.
 ///
 /// ```no_run
 /// use modest::{StaticFileHandler, TcpServer};
@@ -37,7 +37,7 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 /// # ; Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// It stands beside routes of one's own: call [`do_get`](RequestHandler::do_get) where none of them is meant.
+/// It can be combined with routes of your own: call [`do_get`](RequestHandler::do_get) for all other paths.
 /// ```
 /// use modest::{Request, RequestHandler, Response, Result, StaticFileHandler};
 ///
@@ -57,41 +57,41 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 ///
 /// # What is served
 /// - Nothing outside the folder: the kernel checks each path in the call that opens it. Links are followed within the folder
-///   unless [`symlinks`](Self::symlinks) says otherwise, for index files, sidecars and listings alike.
-/// - Regular files. FIFOs, sockets and devices are missing, and never opened.
-/// - No name that begins with a dot, but `/.well-known/` (RFC 8615); see [`hidden`](Self::hidden). A link that has another name is
-///   served under that.
-/// - Each thing has one name: `//a`, `/./a` and `/b/../a` are redirected to `/a`, so a handler that keeps `/private/` to some
-///   by looking at [`Request::path`] keeps all of it. Above the top there is nothing: `/..` is a 400.
-/// - What the server may not read is a 403, what is missing a 404 with the `404.html` of the folder if there is one.
-/// - GET and HEAD; OPTIONS tells so, other methods are a 405, unknown ones a 501, before their body is read.
-/// - A file `x.br`, `x.zst` or `x.gz` beside `x` goes to clients that accept it, if it is not older than `x`.
+///   unless [`symlinks`](Self::symlinks) is set, for index files, sidecars and listings alike.
+/// - Regular files. FIFOs, sockets and devices are not found, and never opened.
+/// - No name that begins with a dot, except `/.well-known/` (RFC 8615); see [`hidden`](Self::hidden). A link with another name is
+///   served under that name.
+/// - One path for each file: `//a`, `/./a` and `/b/../a` are redirected to `/a`, so a handler that restricts `/private/`
+///   by [`Request::path`] restricts all of it. There is nothing above the root: `/..` is a 400.
+/// - Files that the server may not read are a 403, missing ones a 404 with the `404.html` of the folder if there is one.
+/// - GET and HEAD; OPTIONS lists them, other methods are a 405, unknown ones a 501, before their body is read.
+/// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent to clients that accept it, unless it is older than `x`.
 ///
-/// # How fresh it is
-/// Files that are asked for often are kept (see [`cache`](Self::cache)). Before one is used the disk is asked whether it is still
-/// the same; only requests that arrived together share an answer. A file that changed within the last 20 ms is neither kept nor
-/// given validators, since a second change could not be told from the first by its times.
-/// A file that becomes shorter while it is sent resets the connection, so that nobody takes the torso for the whole.
+/// # Freshness
+/// Files requested often are cached (see [`cache`](Self::cache)). Before a cached file is used the file system is asked whether it is
+/// unchanged; only requests that arrived together share one check. A file that changed within the last 20 ms is neither cached nor
+/// given validators, as its times could not tell a second change from the first.
+/// If a file becomes shorter while it is sent, the connection is reset, so that no client takes a truncated body for a complete one.
 #[derive(Debug)]
 pub struct StaticFileHandler {
     pub(super) finder: Finder,
     pub(super) preparer: Preparer,
     pub(super) cache: Cache<Resource>,
     pub(super) listing: bool,
-    /// What listings on their way hold.
+    /// The memory held by listings that are being sent.
     pub(super) listing_budget: ListingBudget,
-    /// The page for a status: a path in the folder.
+    /// Error pages by status: paths in the folder.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
-    /// The segments before the folder.
+    /// The path segments of the prefix.
     pub(super) mount: Vec<Vec<u8>>,
 }
 
 impl StaticFileHandler {
-    /// A handler for this folder. It is opened now and stays open; if another folder, or link to one, is put in its place, the
-    /// next request sees that one.
+    /// A handler for this folder. It is opened now and stays open; if another folder, or a link to one, replaces it, the
+    /// next request gets that one.
     ///
     /// # Errors
-    /// If there is no such folder or it may not be read. The message names it.
+    /// If there is no such folder or it may not be read. The message contains its path.
     pub fn new(root: impl AsRef<Path>) -> io::Result<StaticFileHandler> {
         Ok(StaticFileHandler {
             finder: Finder {
@@ -109,8 +109,8 @@ impl StaticFileHandler {
         })
     }
 
-    /// What was kept for that very path, if it is still so. If not, it stays until something takes its place:
-    /// what comes next may bear the same second.
+    /// The cached file of a path, if still fresh. A stale one stays until it is replaced: its version tells whether
+    /// the next one was modified within the same second.
     fn fresh_from_cache(&self, key: &[u8], poll: Option<u64>) -> Option<Arc<Cached<Resource>>> {
         self.cache.get(key).filter(|cached| cached.is_fresh(&self.finder.root, poll))
     }
@@ -134,7 +134,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// Out of descriptors, those that are kept are let go, once.
+    /// Out of descriptors, close the cached files and retry once.
     fn retry_after_clearing_cache<T>(&self, find: impl Fn() -> Result<T, OpenError>) -> Result<T, OpenError> {
         find().or_else(|error| match error {
             OpenError::Busy(_) => {
@@ -145,7 +145,7 @@ impl StaticFileHandler {
         })
     }
 
-    /// Prepare a file, and keep it under a key if it is one that lasts.
+    /// Prepare a file, and cache it under `key` if possible.
     fn prepare(
         &self,
         found: FoundFile,
@@ -186,14 +186,14 @@ impl StaticFileHandler {
         Ok(self.with_default_fields(page.header(CONTENT_SECURITY_POLICY, LISTING_POLICY)))
     }
 
-    /// A path of the folder as the path of a target.
+    /// The URL path of a path in the folder.
     fn location(&self, path: &FilePath, trailing_slash: bool) -> String {
         let beneath = path.bytes.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
         path::location(self.mount.iter().map(Vec::as_slice).chain(beneath), trailing_slash)
     }
 
-    /// Send the client to another path, with its query. The path is all that is said:
-    /// a host and port would be wrong behind whatever maps them.
+    /// Redirect to another path, with the query. Only the path is sent:
+    /// host and port would be wrong behind a proxy that maps them.
     fn redirect(&self, request: &Request, location: &str) -> Response {
         let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
         self.with_default_fields(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, &format!("{location}{query}")))
@@ -221,7 +221,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// The page for a status, if it is there. Its key begins with no slash, so it is never that of a request.
+    /// The custom page for a status, if it exists. Its cache key has no leading slash, so it never equals a request path.
     fn custom_page(&self, request: &Request, status: StatusCode) -> Option<Arc<Cached<Resource>>> {
         let (_, path) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
         self.fresh_from_cache(path, request.poll()).or_else(|| {
@@ -240,7 +240,7 @@ impl StaticFileHandler {
         self.preparer.default_fields().iter().fold(error, |error, (name, value)| error.header(name, value.clone()))
     }
 
-    /// Give an answer that is no file the fields that all have.
+    /// Add the default fields to a response that is not a file.
     fn with_default_fields(&self, response: Response) -> Response {
         let fields = self.preparer.default_fields();
         fields.iter().fold(response, |response, (name, value)| response.append_header(name, value.clone()))

@@ -1,4 +1,4 @@
-//! Serving a directory. It uses only the crate's public API: shared bytes, ranges of files, a request's poll number.
+//! Serving a folder. It uses only the crate's public API: shared bytes, ranges of files, a request's poll number.
 //! Each module uses only those below it.
 
 #[cfg(fuzzing)]

@@ -1,6 +1,6 @@
-//! Which coding of a file a client gets (RFC 9110, section 12.5.3). Called by `handler`; pure.
+//! Content coding by `Accept-Encoding` (RFC 9110, section 12.5.3). Called by `handler`; pure.
 
-/// How a sidecar, a file beside the file, is coded.
+/// The coding of a sidecar, a precompressed file beside the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ContentCoding {
     Brotli,
@@ -9,10 +9,10 @@ pub(super) enum ContentCoding {
 }
 
 impl ContentCoding {
-    /// All of them, the best first: with equal weights this order decides.
+    /// All codings in order of preference, which decides between equal weights.
     pub const ALL: [ContentCoding; 3] = [ContentCoding::Brotli, ContentCoding::Zstandard, ContentCoding::Gzip];
 
-    /// As it stands in `Content-Encoding`.
+    /// The name in `Content-Encoding`.
     pub fn name(self) -> &'static str {
         match self {
             ContentCoding::Brotli => "br",
@@ -21,7 +21,7 @@ impl ContentCoding {
         }
     }
 
-    /// What the name of a sidecar ends with.
+    /// The suffix of a sidecar's name.
     pub fn suffix(self) -> &'static str {
         match self {
             ContentCoding::Brotli => ".br",
@@ -36,21 +36,21 @@ impl ContentCoding {
     }
 }
 
-/// What a client gets.
+/// The representation to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
     /// The file as it is.
     Identity,
     /// A sidecar.
     Coded(ContentCoding),
-    /// Nothing it would take: 406.
+    /// None is acceptable: 406.
     NotAcceptable,
 }
 
-/// Choose among the file itself and its sidecars, given the `Accept-Encoding` lines of a request.
+/// Choose between the file itself and its sidecars, given the `Accept-Encoding` lines of a request.
 ///
-/// The highest weight wins, a coding before identity where they weigh the same. Identity is refused only by word
-/// (`identity;q=0`, or `*;q=0` with no word on identity); a weight that is none makes its item unheard.
+/// The highest weight wins, and a coding wins over identity of the same weight. Identity is excluded only explicitly
+/// (`identity;q=0`, or `*;q=0` without `identity`); a member with an invalid weight is ignored.
 pub(super) fn choose<'a>(lines: impl Iterator<Item = &'a [u8]>, sidecars: &[ContentCoding]) -> Choice {
     let mut accepted = AcceptEncoding::default();
     let mut present = false;
@@ -60,7 +60,7 @@ pub(super) fn choose<'a>(lines: impl Iterator<Item = &'a [u8]>, sidecars: &[Cont
     if !present {
         return Choice::Identity;
     }
-    // `min_by_key` takes the first of equals, which is the best: weights are turned round.
+    // `min_by_key` takes the first of equals, the preferred one: so weights are inverted.
     let best = ContentCoding::ALL
         .into_iter()
         .filter(|coding| sidecars.contains(coding))
@@ -73,7 +73,7 @@ pub(super) fn choose<'a>(lines: impl Iterator<Item = &'a [u8]>, sidecars: &[Cont
     }
 }
 
-/// Weights in thousandths.
+/// The weights of an `Accept-Encoding` field, in thousandths.
 #[derive(Default)]
 struct AcceptEncoding {
     codings: [Option<u16>; ContentCoding::ALL.len()],

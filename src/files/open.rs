@@ -1,13 +1,13 @@
-//! Opening beneath the folder: nothing outside is ever opened, and only regular files and folders are. Called by `find`,
-//! `prepare` and `listing`; it calls the kernel, and never decides what is hidden or how a thing is answered.
+//! Opens files beneath the folder, never outside it, and only regular files and folders. Called by `find`,
+//! `prepare` and `listing`; it does not decide what is hidden or how a file is sent.
 //!
-//! Check and open are one act: `openat2` with `RESOLVE_BENEATH` resolves the path and refuses a way out in one call,
-//! so that no swap of a name in between wins anything. Where the kernel or a sandbox refuses that call
+//! Check and open are one system call: `openat2` with `RESOLVE_BENEATH` resolves the path and fails if it leads outside,
+//! so that no race with a rename can be won. Where the kernel or a sandbox does not support it
 //! (Linux before 5.6, old container profiles) the path is walked folder by folder with `O_NOFOLLOW`.
 //!
-//! A link that the kernel does not follow beneath the folder may still lead to something in it: an absolute one,
-//! and in the walk every one. Such a link is resolved by name, which proves nothing, and the name it
-//! leads to is opened without following any link, which does.
+//! A link that `openat2` does not follow beneath the folder may still lead into it: an absolute one,
+//! and in the walk any link. Such a link is resolved by name, which proves nothing, and the resulting path
+//! is opened without following any link, which proves that it lies beneath the folder.
 
 use std::fs::File;
 use std::io;
@@ -20,27 +20,27 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
-/// How far apart two changes must be for their times to differ, at most, where times have nanoseconds.
+/// The longest time in which two changes may get the same timestamp, where timestamps have nanoseconds.
 pub(super) const TIMESTAMP_TICK: Duration = Duration::from_millis(20);
 
-/// How often a look-up that was disturbed by a rename somewhere is begun anew.
+/// How often a look-up is retried that was disturbed by a concurrent rename.
 const MAX_RETRIES: usize = 32;
 
 /// Which symbolic links are followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Symlinks {
-    /// None: whatever has a link on its way is missing.
+    /// None: a path with a link is not found.
     Deny,
-    /// Those that lead to something within the folder; all others are missing.
+    /// Those that lead to something within the folder; others are not found.
     #[default]
     WithinRoot,
     /// All of them, wherever they lead.
     Follow,
 }
 
-/// The folder, held open. If another stands in its place, as after each build that begins by removing what the
-/// last one made, or a release that swaps a link, that one is opened instead: see [`Root::reopen_if_replaced`].
+/// The root folder, held open. If another folder replaces it, as after a build that deletes and recreates its output,
+/// or a release that swaps a link, that one is opened instead: see [`Root::reopen_if_replaced`].
 #[derive(Clone, Debug)]
 pub(super) struct Root {
     location: Arc<RootLocation>,
@@ -48,7 +48,7 @@ pub(super) struct Root {
     path_check: PathCheck,
 }
 
-/// Where the folder stands, and what stands there.
+/// The path of the root folder, and the folder that is open.
 #[derive(Debug)]
 struct RootLocation {
     path: PathBuf,
@@ -58,16 +58,16 @@ struct RootLocation {
 /// Device and inode.
 type Identity = ((u32, u32), u64);
 
-/// Who sees to it that a path stays beneath the folder.
+/// How it is ensured that a path stays beneath the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PathCheck {
-    /// The kernel, in the call that opens.
+    /// By `openat2`, in the call that opens.
     Kernel,
-    /// We do, folder by folder.
+    /// By a walk, folder by folder.
     Walk,
 }
 
-/// What stands at a path.
+/// What a path leads to.
 pub(super) enum Opened {
     File(File, FileStat),
     Folder,
@@ -76,25 +76,25 @@ pub(super) enum Opened {
 /// Why nothing was opened.
 #[derive(Debug)]
 pub(super) enum OpenError {
-    /// Nothing is there that could be served.
+    /// There is nothing, or nothing that can be served.
     NotFound,
-    /// It is there, and we may not read it.
+    /// It exists, but may not be read.
     Forbidden,
-    /// Out of descriptors or memory: the same request may be answered in a moment.
+    /// Out of descriptors or memory: the same request may succeed in a moment.
     Busy(io::Error),
-    /// Too much of the same is under way: later, perhaps.
+    /// Too many large listings are being sent: retry later.
     TooManyListings(io::Error),
-    /// The disk failed.
+    /// An I/O error.
     Io(io::Error),
 }
 
-/// What tells one state of a file from another.
+/// The metadata that tells one version of a file from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileStat {
     pub kind: Kind,
     pub size: u64,
     pub modified: FileTime,
-    /// The last change of anything, the inode too: no user sets it.
+    /// ctime: the last change of content or inode; users cannot set it.
     pub changed: FileTime,
     device: (u32, u32),
     inode: u64,
@@ -117,23 +117,23 @@ pub(super) struct FileTime {
 }
 
 impl Root {
-    /// Open the folder.
+    /// Open the root folder.
     ///
     /// # Errors
-    /// If it is missing, no folder, or may not be read; the error names it.
+    /// If it is missing, not a folder, or may not be read; the message contains its path.
     pub fn open(root: &Path) -> io::Result<Root> {
         let (folder, identity) = open_root(root).map_err(|errno| root_error(root, errno))?;
         let probed = rustix::fs::openat2(&folder, ".", PATH_FLAGS, Mode::empty(), BENEATH);
         let path_check = if probed.is_ok() { PathCheck::Kernel } else { PathCheck::Walk };
         log::debug!(target: "modest::files", "{}: paths are checked by {path_check:?}", root.display());
-        // The current folder may change; what was meant by a relative path does not.
+        // The current folder may change; a relative path keeps its meaning.
         let path = std::path::absolute(root)?;
         let location = RootLocation { path, folder: RwLock::new((Arc::new(folder), identity)) };
         Ok(Root { location: Arc::new(location), symlinks: Symlinks::default(), path_check })
     }
 
-    /// See whether the folder still stands in its place, and take the one that stands there now.
-    /// Where none does, the old one is kept: it may be on its way.
+    /// Open the folder that is now at the root's path, if it was replaced.
+    /// If there is none, the old one is kept: it may be about to be replaced.
     pub fn reopen_if_replaced(&self) {
         let Ok(found) = stat(CWD, self.location.path.as_os_str().as_bytes(), AtFlags::empty()) else { return };
         if found.identity() == self.location.folder.read().unwrap_or_else(PoisonError::into_inner).1 {
@@ -158,15 +158,15 @@ impl Root {
         self.path_check = path_check;
     }
 
-    /// What stands at a path, by a mere look: quick, but somebody may have led it out of the folder by a link.
-    /// It is enough to see that what was opened safely before is still what stands there, and to leave alone
+    /// Metadata by an unchecked `statx`: fast, but a link may have led outside the folder.
+    /// Sufficient to see that a path opened safely before is unchanged, and to avoid opening
     /// what must not be opened.
     pub fn stat_unchecked(&self, path: &[u8]) -> io::Result<FileStat> {
         let links = if self.symlinks == Symlinks::Deny { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
         Ok(stat(self.folder(), or_dot(path), links)?)
     }
 
-    /// What stands at a path, safely: nothing is opened for reading.
+    /// Metadata by a checked open with `O_PATH`: nothing is opened for reading.
     pub fn stat_checked(&self, path: &[u8]) -> Result<FileStat, OpenError> {
         let found = self.open_path(path, PATH_FLAGS)?;
         Ok(stat_of(&found)?)
@@ -174,8 +174,8 @@ impl Root {
 
     /// Open a regular file for reading, or find a folder.
     pub fn open_at(&self, path: &[u8]) -> Result<Opened, OpenError> {
-        // To open a FIFO sets its writer free and to open a device may do anything: look first. If it is swapped
-        // for one after the look, it is opened without waiting, seen, and closed again.
+        // Opening a FIFO releases its writer and opening a device may do anything, so look first. If the file is replaced
+        // by one in between, it is opened without blocking, recognized, and closed again.
         match self.stat_unchecked(path)?.kind {
             Kind::Folder if self.stat_checked(path)?.kind == Kind::Folder => return Ok(Opened::Folder),
             Kind::Folder | Kind::File => {}
@@ -190,12 +190,12 @@ impl Root {
         }
     }
 
-    /// Open a folder for reading its names.
+    /// Open a folder to read its entries.
     pub fn open_folder(&self, path: &[u8]) -> Result<OwnedFd, OpenError> {
         Ok(self.open_path(path, READ_FLAGS | OFlags::DIRECTORY)?)
     }
 
-    /// Open what stands at a path, as far as links are followed at all.
+    /// Open a path, following links as configured.
     fn open_path(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         match self.symlinks {
             Symlinks::Deny => self.open_without_links(path, flags),
@@ -204,7 +204,7 @@ impl Root {
         }
     }
 
-    /// Open it if every link on the way stays within the folder.
+    /// Open it if every link on the path stays within the folder.
     fn open_within_root(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let found =
             self.try_openat2(path, flags, BENEATH).or_else(|errno| self.walk_if_unsupported(errno, path, flags));
@@ -217,7 +217,7 @@ impl Root {
         }
     }
 
-    /// Open it if no link stands on the way, and none at its end.
+    /// Open it if no component of the path is a link.
     fn open_without_links(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let found = self.try_openat2(path, flags, BENEATH.union(ResolveFlags::NO_SYMLINKS));
         found.or_else(|errno| self.walk_if_unsupported(errno, path, flags))
@@ -230,7 +230,7 @@ impl Root {
         let root = self.folder();
         let mut retries = 0;
         loop {
-            // Any rename in the system may disturb a look-up beneath a folder: openat2(2), EAGAIN.
+            // A concurrent rename anywhere may disturb a look-up beneath a folder: openat2(2), EAGAIN.
             match rustix::fs::openat2(&root, or_dot(path), flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) if retries < MAX_RETRIES => retries += 1,
                 found => return found,
@@ -238,12 +238,12 @@ impl Root {
         }
     }
 
-    /// The kernel, or a sandbox that came after the start, does not know `openat2`: do what it would do.
+    /// `openat2` is unsupported, or blocked by a sandbox that was set up after the start: walk instead.
     fn walk_if_unsupported(&self, errno: Errno, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         if matches!(errno, Errno::NOSYS | Errno::PERM) { self.walk(path, flags) } else { Err(errno) }
     }
 
-    /// From folder to folder, following no link.
+    /// Open folder by folder, following no link.
     fn walk(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let root = self.folder();
         if path.is_empty() {
@@ -256,12 +256,12 @@ impl Root {
             folder = Some(open_entry(folder.as_ref().unwrap_or(&root), name, PATH_FLAGS | OFlags::DIRECTORY)?);
         }
         let found = open_entry(folder.as_ref().unwrap_or(&root), last, flags)?;
-        // `O_PATH` opens a link itself.
+        // `O_PATH` opens the link itself.
         let is_link = flags.contains(OFlags::PATH) && stat_of(&found)?.kind == Kind::Link;
         if is_link { Err(Errno::LOOP) } else { Ok(found) }
     }
 
-    /// Where a path leads through its links, as a path beneath the folder. By the time it is used it may be wrong.
+    /// The path beneath the folder that a path leads to through its links. It may be outdated when it is used.
     fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
         let root = std::fs::read_link(format!("/proc/self/fd/{}", self.folder().as_raw_fd())).ok()?;
         let target = std::fs::canonicalize(root.join(std::ffi::OsStr::from_bytes(path))).ok()?;
@@ -285,9 +285,9 @@ fn open_root(path: &Path) -> rustix::io::Result<(OwnedFd, Identity)> {
 }
 
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
-/// Only find it. `openat2` takes no flag beside this one that speaks of reading.
+/// To find it only. With `O_PATH`, `openat2` accepts no flags for reading.
 const PATH_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
-/// Never wait in an open, and never take a terminal.
+/// Never block in an open, and never get a controlling terminal.
 const READ_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 impl FileStat {
@@ -295,8 +295,8 @@ impl FileStat {
         (self.device, self.inode)
     }
 
-    /// Whether the last change was so shortly before `now` that another could follow and look the same:
-    /// clocks of file systems tick every 4 to 10 ms, and those without nanoseconds every second or two.
+    /// Whether the last change was so shortly before `now` that another one could follow with the same timestamps:
+    /// file system clocks tick every 4 to 10 ms, those without nanoseconds every second or two.
     pub fn is_recent(&self, now: SystemTime) -> bool {
         let tick = if self.changed.nanos == 0 { Duration::from_secs(2) } else { TIMESTAMP_TICK };
         FileTime::from(now) < self.changed.plus(tick)
@@ -304,7 +304,7 @@ impl FileStat {
 }
 
 impl FileTime {
-    /// As the library's clock has it, if it goes that far.
+    /// As a `SystemTime`, if in its range.
     pub fn to_system_time(self) -> Option<SystemTime> {
         let whole = Duration::from_secs(self.seconds.unsigned_abs());
         let start = if self.seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
@@ -333,7 +333,7 @@ impl From<Errno> for OpenError {
             Errno::ACCESS | Errno::PERM => OpenError::Forbidden,
             Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => OpenError::Busy(errno.into()),
             Errno::IO | Errno::NOTCONN | Errno::TIMEDOUT => OpenError::Io(errno.into()),
-            // Not there, a way out, a loop, a socket, a name no file system takes ..
+            // Not there, outside, a loop, a socket, a name that no file system allows ..
             _ => OpenError::NotFound,
         }
     }
@@ -348,12 +348,12 @@ impl From<io::Error> for OpenError {
     }
 }
 
-/// What an open file is.
+/// The metadata of an open file.
 pub(super) fn stat_of(file: impl std::os::fd::AsFd) -> rustix::io::Result<FileStat> {
     stat(file, b"", AtFlags::EMPTY_PATH)
 }
 
-/// What a name in an open folder is; a link is a link.
+/// The metadata of a name in an open folder, without following a link.
 pub(super) fn stat_in(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<FileStat> {
     stat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
 }

@@ -1,5 +1,5 @@
-//! A file that was found becomes what is sent: its fields, its content, and the same for its sidecars. Called by `handler`;
-//! it reads small files and judges no request.
+//! Prepares a file to be sent: its fields and content, and those of its sidecars. Called by `handler`;
+//! it reads small files, and does not depend on the request.
 
 use std::fs::File;
 use std::io;
@@ -18,35 +18,35 @@ use super::open::{self, FileStat, FileTime, TIMESTAMP_TICK};
 use super::path;
 use crate::{ETag, Fields, SharedBytes};
 
-/// Larger files are opened for each request: what is deleted gives its space back, and to open one
-/// costs nothing beside sending it.
+/// Larger files are opened for each request: a deleted file frees its space, and opening
+/// is cheap compared with sending it.
 const MAX_KEPT_OPEN: u64 = 1 << 20;
 
-/// What the fields of a file take up, about, in bytes.
+/// The approximate memory that the fields of a file occupy, in bytes.
 const FIELDS_SIZE: usize = 1024;
 
-/// What goes with the files.
+/// The settings that determine the fields of files.
 #[derive(Debug, Default)]
 pub(super) struct Preparer {
     pub types: MediaTypes,
-    /// Fields that a user added to every answer.
+    /// Fields that the user added to every response.
     pub added: HeaderMap,
-    /// `Cache-Control` by path: the last that matches holds.
+    /// `Cache-Control` by path pattern: the last match applies.
     pub caching: Vec<(String, HeaderValue)>,
 }
 
-/// A file as it is sent: as it is, and in other codings.
+/// A file as it can be sent: unencoded, and in other content codings.
 #[derive(Debug)]
 pub(super) struct Resource {
-    /// The first is the file as it is.
+    /// The first is unencoded.
     variants: Vec<Variant>,
-    /// Those of the others, in their order.
+    /// The codings of the others, in the same order.
     pub codings: Vec<ContentCoding>,
     version: FileVersion,
 }
 
-/// Which state of a file this is, and whether an earlier one that was given out bore the same second: then the second
-/// tells nothing, and is not told.
+/// The version of a file, and whether an earlier version that was sent had the same modification second: then
+/// Last-Modified cannot tell them apart, and is not sent.
 #[derive(Clone, Copy, Debug)]
 struct FileVersion {
     modified: FileTime,
@@ -79,13 +79,13 @@ pub(super) enum FileContent {
 /// What a file is prepared for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To be what was asked for.
+    /// As the response to a request for it.
     Requested,
-    /// To stand in the place of what was asked for: nobody validates it.
+    /// As an error page, which has no validators.
     ErrorPage,
 }
 
-/// A resource, and whether it may be kept.
+/// A prepared file, and whether it may be cached.
 pub(super) struct Prepared {
     pub cached: Arc<Cached<Resource>>,
     pub cacheable: bool,
@@ -104,7 +104,7 @@ impl Resource {
 }
 
 impl Preparer {
-    /// `now` was read before the file was looked for; `before`: what was given out under the same name, as far as is known.
+    /// `now` was read before the look-up; `before`: the version last sent under the same name, if known.
     pub fn prepare(
         &self,
         found: FoundFile,
@@ -140,7 +140,7 @@ impl Preparer {
         Ok(Prepared { cached, cacheable })
     }
 
-    /// The fields of answers that are no files.
+    /// The fields of responses that are not files.
     pub fn default_fields(&self) -> HeaderMap {
         let mut fields = self.added.clone();
         fields.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
@@ -150,7 +150,7 @@ impl Preparer {
 
     fn common_fields(&self, path: &[u8], negotiated: bool) -> HeaderMap {
         let mut fields = self.default_fields();
-        // Types are checked where they are set.
+        // Types are validated where they are set.
         if let Ok(media_type) = HeaderValue::from_str(self.types.of(path::name(path))) {
             fields.insert(CONTENT_TYPE, media_type);
         }
@@ -164,8 +164,8 @@ impl Preparer {
     }
 }
 
-/// The fields of one variant. `version`: that of the file itself; without it there is no certainty that every change
-/// will show, and there are no validators.
+/// The fields of one variant. `version`: that of the unencoded file; `None`: a change might not be noticed, so
+/// there are no validators.
 fn variant_fields(
     common: &HeaderMap,
     coding: Option<ContentCoding>,
@@ -186,29 +186,29 @@ fn variant_fields(
     };
     match ETag::strong(etag(stat, coding)) {
         Ok(tag) => fields.etag(tag),
-        Err(_) => fields, // digits only: it cannot be
+        Err(_) => fields, // unreachable: hex digits, a dash and a coding
     }
 }
 
-/// When a file changed, to be told in whole seconds, unless another state of it was told by the same second: those who
-/// ask by date alone would take one for the other.
+/// Last-Modified, unless another version was sent with the same second: clients that
+/// compare dates alone would take one for the other.
 fn last_modified(stat: FileStat, version: FileVersion, now: SystemTime) -> Option<FileTime> {
     (!version.same_second).then(|| modification_time(stat, now))
 }
 
-/// The same for a sidecar, of whose earlier states nothing is known: told once its second is over.
+/// The same for a sidecar, whose earlier versions are unknown: sent once its second is over.
 fn sidecar_last_modified(stat: FileStat, now: SystemTime) -> Option<FileTime> {
-    // The clock of the file system may be a tick behind: a change in the first moments of a second may bear the last one.
+    // The file system's clock may be one tick behind: a change at the start of a second may get the previous one.
     let behind = FileTime::from(now.checked_sub(TIMESTAMP_TICK).unwrap_or(SystemTime::UNIX_EPOCH));
     Some(modification_time(stat, now)).filter(|time| time.seconds < behind.seconds)
 }
 
-/// It is never in the future (RFC 9110, section 8.8.2.1): of files that claim to be, the inode knows better.
+/// The mtime, or the ctime if the mtime lies in the future: Last-Modified must not (RFC 9110, section 8.8.2.1).
 fn modification_time(stat: FileStat, now: SystemTime) -> FileTime {
     if stat.modified > FileTime::from(now) { stat.changed } else { stat.modified }
 }
 
-/// The same on every machine that serves a copy: nothing of the disk is in it.
+/// The same on every machine with a copy: it contains neither inode nor device.
 fn etag(stat: FileStat, coding: Option<ContentCoding>) -> String {
     let FileTime { seconds, nanos } = stat.modified;
     let tag = format!("{:x}-{:x}{nanos:08x}", stat.size, seconds.cast_unsigned());
@@ -218,7 +218,7 @@ fn etag(stat: FileStat, coding: Option<ContentCoding>) -> String {
     }
 }
 
-/// Take small contents into memory. Whether they were steady: nobody wrote while they were read.
+/// Read small files into memory. Also whether the file was unchanged while it was read.
 fn read(file: File, stat: FileStat, max_bytes: usize) -> io::Result<(FileContent, bool)> {
     if stat.size > max_bytes as u64 {
         return Ok((FileContent::OnDisk(Arc::new(file), stat.size), true));
@@ -244,8 +244,8 @@ fn read_up_to(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Whether a path is meant by a pattern. `*` is any run of bytes, slashes too. A pattern that begins with a slash is
-/// held against the whole path, and all that is in a folder if it ends with one; another against the name.
+/// Whether a path matches a pattern. `*` is any run of bytes, slashes too. A pattern that begins with a slash is
+/// matched against the whole path, and against all files of a folder if it ends with one; any other against the name.
 fn pattern_matches(pattern: &str, path: &[u8]) -> bool {
     match pattern.as_bytes() {
         [b'/', pattern @ .., b'/'] => glob_matches(&[pattern, b"/*"].concat(), path),
@@ -255,7 +255,7 @@ fn pattern_matches(pattern: &str, path: &[u8]) -> bool {
     }
 }
 
-/// `*` takes as little as it can, and more where what follows did not fit.
+/// `*` matches as little as possible, and more on backtracking.
 fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star = None;
@@ -284,7 +284,7 @@ impl std::fmt::Debug for FileContent {
     }
 }
 
-/// A field that a user adds, if it may be added: what the content is, is ours to say.
+/// A user's field, if it is valid.
 pub(super) fn check_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
     let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is no name of a field")))?;

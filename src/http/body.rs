@@ -114,7 +114,7 @@ pub(crate) struct BodyLimits {
     pub body: u64,
     /// Bytes of one body that stay in memory: a longer one goes to a file.
     pub memory: usize,
-    /// The directory of that file.
+    /// The folder of that file.
     pub folder: PathBuf,
     /// Bytes of all bodies together: beyond them 507.
     pub quota: BodyQuota,

@@ -10,7 +10,7 @@ use super::error::Error;
 
 /// A cookie to set.
 ///
-/// Unless set, it is a session cookie, for the directory of the page and for the host that sets it.
+/// Unless set, it is a session cookie, for the folder of the page and for the host that sets it.
 ///
 /// ```
 /// use std::time::Duration;

@@ -66,7 +66,7 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.body.memory = bytes)
     }
 
-    /// The directory of those temporary files. Default: `/var/tmp`. Preferably not a file system in memory.
+    /// The folder of those temporary files. Default: `/var/tmp`. Preferably not a file system in memory.
     pub fn body_folder(self, folder: impl Into<PathBuf>) -> Http<H> {
         let folder = folder.into();
         self.with(|config| config.body.folder = folder)

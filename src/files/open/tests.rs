@@ -1,4 +1,4 @@
-//! Links of all kinds, by the kernel's way and by ours; roots that can't be; what is young.
+//! Links of all kinds, by `openat2` and by walk; invalid roots; recent changes.
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -1,5 +1,5 @@
-//! Where to listen: an address, and a port that may stand behind it.
-//! Called by `options` (words to a `BindAddress`) and by `cli` (a `BindAddress` to socket addresses). It opens nothing.
+//! The address to listen at: host and port.
+//! Called by `options` (text to a `BindAddress`) and by `cli` (a `BindAddress` to socket addresses). It opens nothing.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
@@ -13,14 +13,14 @@ pub struct BindAddress {
 }
 
 impl Default for BindAddress {
-    /// Loopback: a folder is open to the network only if its owner says so.
+    /// Loopback: a folder is open to the network only on request.
     fn default() -> BindAddress {
         BindAddress { host: "127.0.0.1".into(), port: 8000 }
     }
 }
 
 impl BindAddress {
-    /// The socket addresses of this place; a name may have several, and the first that works is taken.
+    /// The socket addresses of the host; a name may have several, and the first that works is used.
     pub fn resolve(&self) -> Result<Vec<SocketAddr>, CliError> {
         let found: Vec<SocketAddr> = match self.host.parse::<IpAddr>() {
             Ok(ip) => vec![SocketAddr::new(ip, self.port)],
@@ -77,7 +77,7 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
     }
 }
 
-/// An IPv6 address, maybe with its zone: `fe80::1%eth0`.
+/// An IPv6 address, optionally with a zone: `fe80::1%eth0`.
 fn is_v6(text: &str) -> bool {
     text.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
 }

@@ -1,4 +1,4 @@
-//! What is wrong, in one plain line that says what to do. Made by the other rooms, printed by `cli`.
+//! Errors of the program: one line that says what to do. Returned by the other modules, printed by `cli`.
 
 use std::fmt;
 use std::io;
@@ -6,18 +6,18 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Why the program does not go on.
+/// Why the program exits with a failure.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CliError {
     line: String,
     status: u8,
 }
 
-const FAILURE: u8 = 1; // the words are right, but it can't be done
-const USAGE: u8 = 2; // the words are wrong
+const FAILURE: u8 = 1; // the arguments are valid, but it can't be done
+const USAGE: u8 = 2; // the arguments are invalid
 
 impl CliError {
-    /// The words of the command make no sense.
+    /// The arguments are invalid.
     pub fn usage(what: impl fmt::Display) -> CliError {
         CliError { line: format!("{what} (see 'modest --help')"), status: USAGE }
     }
@@ -57,7 +57,7 @@ impl CliError {
         CliError { line, status: FAILURE }
     }
 
-    /// A name that leads to no address.
+    /// A name that cannot be resolved.
     pub fn unknown_host(host: &str, error: &io::Error) -> CliError {
         let line = format!(
             "no address is known for '{}' ({}); give one such as 127.0.0.1 with -b",
@@ -67,7 +67,7 @@ impl CliError {
         CliError { line, status: FAILURE }
     }
 
-    /// A name that leads to an empty list.
+    /// A name that resolves to an empty list.
     pub fn no_address(host: &str) -> CliError {
         let line = format!("no address is known for '{}'; give one such as 127.0.0.1 with -b", escape_controls(host));
         CliError { line, status: FAILURE }
@@ -83,7 +83,7 @@ impl CliError {
         CliError { line: format!("can't go on serving at {address}: {}", reason(error)), status: FAILURE }
     }
 
-    /// The exit status that goes with it.
+    /// The exit status of this error.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.status)
     }
@@ -91,16 +91,16 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&escape_controls(&self.line)) // one line, whatever a name had in it
+        f.write_str(&escape_controls(&self.line)) // one line, whatever a name contains
     }
 }
 
-/// A path between quotes.
+/// A path in quotes.
 pub fn quoted(path: &Path) -> String {
     format!("'{}'", escape_controls(&path.to_string_lossy()))
 }
 
-/// Text without control characters, so that it stays one line and moves no cursor.
+/// Escapes control characters, so that text stays one line and moves no cursor.
 pub fn escape_controls(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -109,7 +109,7 @@ pub fn escape_controls(text: &str) -> String {
     escaped
 }
 
-/// What went wrong, without the number that Rust puts behind it.
+/// The error's text without the `(os error N)` that Rust appends.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);

@@ -1,8 +1,8 @@
-//! The log on stderr, by `log` and `simplelog`, through a writer that holds nobody up.
-//! Started by `cli`; every floor writes to it by the macros of `log`.
+//! The log on stderr, by `log` and `simplelog`, through a writer that never blocks its callers.
+//! Started by `cli`; all modules log by the macros of `log`.
 //!
-//! A worker only copies its line into a bounded store; one thread writes the store to stderr. If stderr is slow or full,
-//! lines are dropped and counted, and the count is logged when there is room again; if it is closed, the lines go nowhere.
+//! A worker only copies its line into a bounded buffer; one thread writes the buffer to stderr. If stderr is slow or full,
+//! lines are dropped and counted, and the count is logged when there is space again; if it is closed, lines are discarded.
 
 use std::io::{self, Write};
 use std::panic;
@@ -18,19 +18,19 @@ use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, WriteLogger
 use super::error::escape_controls;
 use super::options::Verbosity;
 
-/// The target of access lines: they carry their own time and address, so nothing is put before them.
+/// The target of access lines: they contain their own time and address, so nothing is prepended.
 pub const ACCESS: &str = "modest::access";
 
 const CAPACITY: usize = 1 << 20; // bytes of lines not yet written: some 10,000 requests
-const WRITE_INTERVAL: Duration = Duration::from_millis(1); // between two writes: a busy server wakes the writer for many lines at once
+const WRITE_INTERVAL: Duration = Duration::from_millis(1); // pause between two writes: under load one write takes many lines
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1); // how long the last lines may take at the end
 
-/// The log of a running program. [`LogHandle::finish`] writes what is left.
+/// The running log. [`LogHandle::finish`] writes what is left.
 pub struct LogHandle {
     buffer: Arc<LogBuffer>,
 }
 
-/// Set up the log, as loud as asked. A quiet program has none.
+/// Set up the log.
 pub fn start(verbosity: Verbosity) -> LogHandle {
     let buffer = Arc::new(LogBuffer::default());
     let (access, other) = match verbosity {
@@ -46,9 +46,9 @@ pub fn start(verbosity: Verbosity) -> LogHandle {
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(access.max(other));
     }
-    panic::set_hook(Box::new(|panic| log::error!("{panic}"))); // std's own writes to stderr and would wait for it
+    panic::set_hook(Box::new(|panic| log::error!("{panic}"))); // std's own hook writes to stderr and would block
     let thread = Arc::clone(&buffer);
-    // Without the thread nothing is written and the store fills up: the server serves on.
+    // Without the thread nothing is written and the buffer fills up: the server keeps running.
     let _ = thread::Builder::new().name("log".into()).spawn(move || thread.write_to(&mut io::stderr()));
     LogHandle { buffer }
 }
@@ -60,7 +60,7 @@ impl LogHandle {
     }
 }
 
-/// Nothing before the message: an access line is whole.
+/// Nothing before the message: an access line is complete.
 fn access_config() -> Config {
     base_config().add_filter_allow_str(ACCESS).build()
 }
@@ -73,7 +73,7 @@ fn message_config() -> Config {
 fn base_config() -> ConfigBuilder {
     let mut config = ConfigBuilder::new();
     config
-        .set_time_level(LevelFilter::Off) // simplelog knows one offset from UTC for good; see `LineLogger`
+        .set_time_level(LevelFilter::Off) // simplelog has one fixed offset from UTC; see `LineLogger`
         .set_max_level(LevelFilter::Off)
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Off)
@@ -81,7 +81,7 @@ fn base_config() -> ConfigBuilder {
     config
 }
 
-/// Sees to it that a message is one line, whatever a client or a cause had in it, and tells its local time.
+/// Makes each message one line, whatever a client or a cause put into it, and prepends its local time.
 struct LineLogger {
     loggers: Box<CombinedLogger>,
     zone: TimeZone,
@@ -116,7 +116,7 @@ impl Log for LineLogger {
     }
 }
 
-/// Gathers the parts of one line, then lays the whole line into the store.
+/// Collects the parts of one line, then appends the whole line to the buffer.
 struct LineWriter {
     buffer: Arc<LogBuffer>,
     line: Vec<u8>,
@@ -143,7 +143,7 @@ impl Write for LineWriter {
     }
 }
 
-/// Lines between those who log and the one thread that writes.
+/// The buffer between the threads that log and the one that writes.
 #[derive(Default)]
 struct LogBuffer {
     state: Mutex<BufferState>,
@@ -155,21 +155,21 @@ struct LogBuffer {
 struct BufferState {
     lines: Vec<u8>,
     dropped: u64,
-    /// What the writer is at.
+    /// What the writing thread does.
     writer: WriterState,
 }
 
 #[derive(Default, PartialEq, Eq)]
 enum WriterState {
-    /// Writing, or about to look for more: it needs no call.
+    /// Writing, or about to look for more: it needs no wake-up.
     #[default]
     Busy,
-    /// Waiting for a line: it must be called.
+    /// Waiting for a line: it must be woken.
     Waiting,
 }
 
 impl LogBuffer {
-    /// Take a line in, if there is room: never waits for the writer.
+    /// Append a line, if there is space: never waits for the writer.
     fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.lines.len() + line.len() > CAPACITY {
@@ -184,7 +184,7 @@ impl LogBuffer {
         }
     }
 
-    /// The life of the thread that writes. An error, such as a closed pipe, loses those lines and no more.
+    /// The loop of the writing thread. After an error, such as a closed pipe, those lines are lost and it continues.
     fn write_to(&self, out: &mut dyn Write) {
         let mut batch = Vec::new();
         loop {
@@ -198,7 +198,7 @@ impl LogBuffer {
         }
     }
 
-    /// All lines there are, as soon as there are any, and how many were lost.
+    /// Wait for lines and take all there are; returns how many were dropped.
     fn take(&self, into: &mut Vec<u8>) -> u64 {
         let mut state = self.lock();
         while state.lines.is_empty() {

@@ -1,18 +1,18 @@
-//! The command: words to settings, a folder, an address, a banner, and serving until a signal says stop.
-//! Called by `main`; uses its own rooms for the words and the crate, as any user would, for the rest.
-//! It never prints with `println!` or `eprintln!`: a pipe that nobody reads must not end the server.
+//! The program: parses arguments, opens the folder, listens, prints a banner, and serves until a signal arrives.
+//! Called by `main`; uses the library through its public API.
+//! It never prints with `println!` or `eprintln!`, which panic if the pipe is closed.
 
-mod site; // the folder, and how its requests are logged
+mod site; // the handler: the folder, and its access log
 
-mod signals; // Ctrl-C and SIGTERM
+mod signals; // SIGINT and SIGTERM
 
-mod logging; // the log on stderr, and why it can't hold a worker
+mod logging; // the log on stderr
 
-mod options; // one table of options
+mod options; // command-line options
 
-mod address; // where to listen: `-b` and `-p`
+mod address; // the address to listen at: `-b` and `-p`
 
-mod error; // what is wrong, in one plain line
+mod error; // errors, in one line each
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ use self::options::{Action, Options};
 use self::site::Site;
 
 /// The whole program, from its arguments to its exit status:
-/// 0 after a stop or `--help`, 1 if it can't serve, 2 if it was told something it doesn't understand.
+/// 0 after a shutdown or `--help`, 1 if it can't serve, 2 for invalid arguments.
 pub fn run() -> ExitCode {
     let result = match options::parse(std::env::args_os()) {
         Ok(Action::Serve(options)) => serve(*options),
@@ -39,7 +39,7 @@ pub fn run() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "modest: {error}"); // nobody there to tell: the status still does
+            let _ = writeln!(io::stderr(), "modest: {error}"); // if stderr is closed, the status still tells
             error.exit_code()
         }
     }
@@ -71,22 +71,22 @@ fn bind(options: &Options, site: Site) -> Result<TcpServer, CliError> {
     })
 }
 
-/// Python's sentence, which scripts wait for.
+/// The line that Python prints, which scripts wait for.
 fn banner(address: SocketAddr) -> String {
     format!("Serving HTTP on {} port {} (http://{address}/) ...", address.ip(), address.port())
 }
 
-/// A line on stdout, flushed; if nobody reads it, so be it.
+/// Print a line on stdout and flush it; errors are ignored.
 fn print_line(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Each client costs a descriptor, and the soft limit is often 1,024: raise it as far as it goes without asking.
+/// Each client needs a descriptor, and the soft limit is often 1,024: raise it to the hard limit.
 fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit); // refused: then it stays as it was
+    let _ = setrlimit(Resource::Nofile, limit); // if refused, it stays as it was
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

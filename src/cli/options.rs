@@ -1,5 +1,5 @@
-//! The words of the command: one table of options, each with the setting it changes.
-//! Called by `cli` with the arguments; clap splits them, the table gives them meaning. It opens nothing.
+//! Command-line options: one table, each option with the field it sets.
+//! Called by `cli` with the arguments; clap splits them, the table interprets them. It opens nothing.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,23 +11,23 @@ use modest::Symlinks;
 use super::address::{self, BindAddress};
 use super::error::{CliError, escape_controls, quoted};
 
-/// What the words ask for.
+/// What the arguments ask for.
 #[derive(Debug)]
 pub enum Action {
-    /// Serve, with these settings.
+    /// Serve, with these options.
     Serve(Box<Options>),
-    /// Print this and end: `--help`, `--version`.
+    /// Print this and exit: `--help`, `--version`.
     Print(String),
 }
 
-/// What a server is started with. Every field has the value that holds when nothing is said.
+/// The options of a server. The default of each field applies if the option is not given.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The folder to serve; the current one unless told.
+    /// The folder to serve. Default: the current one.
     pub folder: Option<PathBuf>,
     /// Where to listen.
     pub bind_address: BindAddress,
-    /// How many handlers run at once; the library's default unless told.
+    /// How many handlers run at once. Default: the library's.
     pub workers: Option<usize>,
     /// How much is logged.
     pub verbosity: Verbosity,
@@ -35,7 +35,7 @@ pub struct Options {
     pub symlinks: Symlinks,
     /// Whether hidden files are served.
     pub hidden: bool,
-    /// What `Cache-Control` says of files; the library's default unless told.
+    /// The `Cache-Control` of files. Default: the library's.
     pub cache_control: Option<String>,
     explicit: ExplicitPort,
 }
@@ -45,20 +45,20 @@ pub struct Options {
 pub enum Verbosity {
     /// Nothing once the server runs.
     Quiet,
-    /// A line a request, warnings and errors.
+    /// One line for each request, warnings and errors.
     #[default]
     Normal,
-    /// What the server is doing, too.
+    /// Also what the server is doing.
     Verbose,
 }
 
-/// Who named the port: two who disagree are told so.
+/// The option that set the port, to report a contradiction.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ExplicitPort {
     port: Option<(&'static str, u16)>,
 }
 
-/// One option: how it is called, what the help says of it, and what it sets.
+/// One option: its names, its help, and what it sets.
 struct OptionSpec {
     short: Option<char>,
     long: &'static str,
@@ -68,7 +68,7 @@ struct OptionSpec {
     set: fn(&mut Options, &str) -> Result<(), String>,
 }
 
-/// The table. Its order is that of the help.
+/// All options, in the order of the help.
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         short: Some('b'),
@@ -115,7 +115,7 @@ const OPTIONS: &[OptionSpec] = &[
         value: None,
         help: "Log more than the requests",
         set: |options, _| {
-            // Said with `-q`, that holds: silence is what somebody counts on.
+            // `-q` wins over `-v`: whoever asks for silence relies on it.
             if options.verbosity != Verbosity::Quiet {
                 options.verbosity = Verbosity::Verbose;
             }
@@ -161,10 +161,10 @@ const OPTIONS: &[OptionSpec] = &[
     },
 ];
 
-/// Each worker is a thread; more than this is a slip of the keyboard.
+/// Each worker is a thread; more than this is a typing error.
 const MAX_WORKERS: usize = 4096;
 
-/// Read the arguments, the program's name first.
+/// Parse the arguments, the program's name first.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliError> {
     match command().try_get_matches_from(args) {
         Ok(matches) => options_from(&matches).map(|options| Action::Serve(Box::new(options))),
@@ -184,7 +184,7 @@ fn command() -> Command {
         .about("Serve a folder over HTTP.")
         .override_usage("modest [DIR] [OPTIONS]")
         .after_help(AFTER_HELP)
-        .args_override_self(true) // said twice, the last word counts: aliases can be overruled
+        .args_override_self(true) // the last of repeated options applies, so that aliases can be overridden
         .arg(folder);
     OPTIONS.iter().fold(base, |command, option| command.arg(option.arg()))
 }
@@ -206,12 +206,12 @@ impl OptionSpec {
         }
     }
 
-    /// How it is written in a complaint.
+    /// Its name in an error message.
     fn name(&self) -> String {
         self.short.map_or_else(|| format!("--{}", self.long), |short| format!("-{short}"))
     }
 
-    /// The word that was given with it: `None` if the option was not, an empty one for a switch.
+    /// The value given with it: `None` if the option is absent, an empty one for a flag.
     fn value_in<'a>(&self, matches: &'a ArgMatches) -> Option<&'a str> {
         match self.value {
             Some(_) => matches.get_one::<String>(self.long).map(String::as_str),
@@ -270,7 +270,7 @@ impl Options {
     }
 }
 
-/// One line of what clap says in many.
+/// clap's error in one line.
 fn describe_clap_error(error: &clap::Error) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(arg)) => Some(escape_controls(arg)),
@@ -280,7 +280,7 @@ fn describe_clap_error(error: &clap::Error) -> String {
     let name = context(ContextKind::InvalidArg).unwrap_or_else(|| "an option".into());
     let dashed = name.starts_with('-') && name != "-";
     match error.kind() {
-        // Python's name for it.
+        // Python's option.
         ErrorKind::UnknownArgument if name == "-d" || name.starts_with("--dir") => {
             format!("there is no option {name}; the folder stands by itself, as in 'modest www'")
         }

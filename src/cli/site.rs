@@ -1,5 +1,5 @@
-//! The folder that the program serves, and how its requests are logged: in local time.
-//! Made by `cli` from the settings, served by the library as any handler is; all answers are `StaticFileHandler`'s.
+//! The handler of the program: a `StaticFileHandler` whose access log has local time.
+//! Created by `cli` from the options; every response comes from `StaticFileHandler`.
 
 use std::fs;
 use std::io;
@@ -13,14 +13,14 @@ use super::error::CliError;
 use super::logging::ACCESS;
 use super::options::Options;
 
-/// A folder as the program serves it.
+/// The folder that the program serves.
 pub struct Site {
     files: StaticFileHandler,
     zone: TimeZone,
 }
 
 impl Site {
-    /// Open the folder. What is no folder, or may not be read, is told now and not with the first request.
+    /// Open the folder. An unreadable one, or a file, is reported now and not with the first request.
     pub fn open(options: &Options) -> std::result::Result<Site, CliError> {
         let folder = options.folder();
         let files = open(folder, options).map_err(|error| CliError::folder(folder, &error))?;

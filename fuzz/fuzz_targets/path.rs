@@ -23,15 +23,15 @@ fuzz_target!(|data: &[u8]| {
     let mount = if mounted { vec![b"a".to_vec()] } else { vec![] };
     let resolved = fuzzing::resolve(raw, &mount);
     match &resolved {
-        Resolved::Path { bytes, slash, .. } => {
+        Resolved::Path { bytes, trailing_slash, .. } => {
             let expected = plain(raw).expect("a path");
             assert!(expected.starts_with(&mount));
             assert_eq!(*bytes, expected[mount.len()..].join(&b'/'), "{raw:?}");
-            assert_eq!(*slash, raw.ends_with('/'), "{raw:?}");
+            assert_eq!(*trailing_slash, raw.ends_with('/'), "{raw:?}");
             let sound = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
             assert!(bytes.is_empty() || bytes.split(|&byte| byte == b'/').all(sound), "{raw:?}");
         }
-        Resolved::Moved(location) => {
+        Resolved::Redirect(location) => {
             check_location(location);
             assert_eq!(plain(location), plain(raw), "{raw:?} moved to {location:?}");
             assert!(
@@ -39,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
                 "{raw:?} goes round: {location:?}"
             );
         }
-        Resolved::Missing => {}
+        Resolved::NotFound => {}
         Resolved::Malformed => assert!(plain(raw).is_none(), "{raw:?} is a path"),
     }
     ask(raw);

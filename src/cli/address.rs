@@ -1,35 +1,35 @@
-//! Where to listen: an address, and a port that may stand behind it.
-//! Called by `options` (words to a `Place`) and by `cli` (a `Place` to socket addresses). It opens nothing.
+//! The address to listen at: host and port.
+//! Called by `options` (text to a `BindAddress`) and by `cli` (a `BindAddress` to socket addresses). It opens nothing.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
-use super::complaint::Complaint;
+use super::error::CliError;
 
 /// Where the server listens: `host` is an IP address or a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct BindAddress {
     pub host: String,
     pub port: u16,
 }
 
-impl Default for Place {
-    /// Loopback: a folder is open to the network only if its owner says so.
-    fn default() -> Place {
-        Place { host: "127.0.0.1".into(), port: 8000 }
+impl Default for BindAddress {
+    /// Loopback: a folder is open to the network only on request.
+    fn default() -> BindAddress {
+        BindAddress { host: "127.0.0.1".into(), port: 8000 }
     }
 }
 
-impl Place {
-    /// The socket addresses of this place; a name may have several, and the first that works is taken.
-    pub fn resolve(&self) -> Result<Vec<SocketAddr>, Complaint> {
+impl BindAddress {
+    /// The socket addresses of the host; a name may have several, and the first that works is used.
+    pub fn resolve(&self) -> Result<Vec<SocketAddr>, CliError> {
         let found: Vec<SocketAddr> = match self.host.parse::<IpAddr>() {
             Ok(ip) => vec![SocketAddr::new(ip, self.port)],
             Err(_) => (self.host.as_str(), self.port)
                 .to_socket_addrs()
-                .map_err(|error| Complaint::unknown_host(&self.host, &error))?
+                .map_err(|error| CliError::unknown_host(&self.host, &error))?
                 .collect(),
         };
-        if found.is_empty() { Err(Complaint::no_address(&self.host)) } else { Ok(found) }
+        if found.is_empty() { Err(CliError::no_address(&self.host)) } else { Ok(found) }
     }
 }
 
@@ -57,13 +57,13 @@ pub fn port(text: &str) -> Result<u16, String> {
 
 fn split(text: &str) -> Result<(&str, Option<&str>), String> {
     if let Some(rest) = text.strip_prefix('[') {
-        let (inside, behind) = rest.split_once(']').ok_or("the ']' of an address such as [::1]:8000 is missing")?;
+        let (inside, rest) = rest.split_once(']').ok_or("the ']' of an address such as [::1]:8000 is missing")?;
         if !is_v6(inside) {
             return Err("between the brackets an IPv6 address is wanted, such as [::1]:8000".into());
         }
-        return match behind {
+        return match rest {
             "" => Ok((inside, None)),
-            _ => behind
+            _ => rest
                 .strip_prefix(':')
                 .map(|port| (inside, Some(port)))
                 .ok_or_else(|| "behind ']' only a port may stand, such as [::1]:8000".into()),
@@ -77,7 +77,7 @@ fn split(text: &str) -> Result<(&str, Option<&str>), String> {
     }
 }
 
-/// An IPv6 address, maybe with its zone: `fe80::1%eth0`.
+/// An IPv6 address, optionally with a zone: `fe80::1%eth0`.
 fn is_v6(text: &str) -> bool {
     text.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
 }
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_says_so() {
-        for (text, said) in [
+        for (text, expected) in [
             ("", "an address is wanted"),
             ("8000", "say -p 8000"),
             (":8000", "an address is wanted"),
@@ -124,7 +124,7 @@ mod tests {
             ("a b", "no URL"),
         ] {
             let error = parse(text).expect_err(text);
-            assert!(error.contains(said), "{text}: {error}");
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The log on stderr, by `log` and `simplelog`, through a writer that holds nobody up.
-//! Started by `cli`; every floor writes to it by the macros of `log`.
+//! The log on stderr, by `log` and `simplelog`, through a writer that never blocks its callers.
+//! Started by `cli`; all modules log by the macros of `log`.
 //!
-//! A worker only copies its line into a bounded store; one thread writes the store to stderr. If stderr is slow or full,
-//! lines are dropped and counted, and the count is logged when there is room again; if it is closed, the lines go nowhere.
+//! A worker only copies its line into a bounded buffer; one thread writes the buffer to stderr. If stderr is slow or full,
+//! lines are dropped and counted, and the count is logged when there is space again; if it is closed, lines are discarded.
 
 use std::io::{self, Write};
 use std::panic;
@@ -15,65 +15,65 @@ use jiff::tz::TimeZone;
 use log::{LevelFilter, Log, Metadata, Record};
 use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, WriteLogger};
 
-use super::complaint::plain;
-use super::options::Loudness;
+use super::error::escape_controls;
+use super::options::Verbosity;
 
-/// The target of access lines: they carry their own time and address, so nothing is put before them.
+/// The target of access lines: they contain their own time and address, so nothing is prepended.
 pub const ACCESS: &str = "modest::access";
 
-const ROOM: usize = 1 << 20; // bytes of lines not yet written: some 10,000 requests
-const PAUSE: Duration = Duration::from_millis(1); // between two writes: a busy server wakes the writer for many lines at once
-const FAREWELL: Duration = Duration::from_secs(1); // how long the last lines may take at the end
+const CAPACITY: usize = 1 << 20; // bytes of lines not yet written: some 10,000 requests
+const WRITE_INTERVAL: Duration = Duration::from_millis(1); // pause between two writes: under load one write takes many lines
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1); // how long the last lines may take at the end
 
-/// The log of a running program. [`Running::finish`] writes what is left.
-pub struct Running {
-    store: Arc<Store>,
+/// The running log. [`LogHandle::finish`] writes what is left.
+pub struct LogHandle {
+    buffer: Arc<LogBuffer>,
 }
 
-/// Set up the log, as loud as asked. A quiet program has none.
-pub fn start(loudness: Loudness) -> Running {
-    let store = Arc::new(Store::default());
-    let (access, other) = match loudness {
-        Loudness::Quiet => (LevelFilter::Off, LevelFilter::Off),
-        Loudness::Normal => (LevelFilter::Info, LevelFilter::Warn),
-        Loudness::Verbose => (LevelFilter::Info, LevelFilter::Debug),
+/// Set up the log.
+pub fn start(verbosity: Verbosity) -> LogHandle {
+    let buffer = Arc::new(LogBuffer::default());
+    let (access, other) = match verbosity {
+        Verbosity::Quiet => (LevelFilter::Off, LevelFilter::Off),
+        Verbosity::Normal => (LevelFilter::Info, LevelFilter::Warn),
+        Verbosity::Verbose => (LevelFilter::Info, LevelFilter::Debug),
     };
     let loggers: Vec<Box<dyn SharedLogger>> = vec![
-        WriteLogger::new(access, bare(), Lines::new(&store)),
-        WriteLogger::new(other, with_level(), Lines::new(&store)),
+        WriteLogger::new(access, access_config(), LineWriter::new(&buffer)),
+        WriteLogger::new(other, message_config(), LineWriter::new(&buffer)),
     ];
-    let logger = OneLine { loggers: CombinedLogger::new(loggers), zone: TimeZone::system() };
+    let logger = LineLogger { loggers: CombinedLogger::new(loggers), zone: TimeZone::system() };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(access.max(other));
     }
-    panic::set_hook(Box::new(|panic| log::error!("{panic}"))); // std's own writes to stderr and would wait for it
-    let thread = Arc::clone(&store);
-    // Without the thread nothing is written and the store fills up: the server serves on.
+    panic::set_hook(Box::new(|panic| log::error!("{panic}"))); // std's own hook writes to stderr and would block
+    let thread = Arc::clone(&buffer);
+    // Without the thread nothing is written and the buffer fills up: the server keeps running.
     let _ = thread::Builder::new().name("log".into()).spawn(move || thread.write_to(&mut io::stderr()));
-    Running { store }
+    LogHandle { buffer }
 }
 
-impl Running {
+impl LogHandle {
     /// Wait until the last line is written, for a second at most.
     pub fn finish(&self) {
-        self.store.drain(FAREWELL);
+        self.buffer.drain(FLUSH_TIMEOUT);
     }
 }
 
-/// Nothing before the message: an access line is whole.
-fn bare() -> Config {
-    only_message().add_filter_allow_str(ACCESS).build()
+/// Nothing before the message: an access line is complete.
+fn access_config() -> Config {
+    base_config().add_filter_allow_str(ACCESS).build()
 }
 
 /// `[WARN] ` before the message.
-fn with_level() -> Config {
-    only_message().set_max_level(LevelFilter::Error).add_filter_ignore_str(ACCESS).build()
+fn message_config() -> Config {
+    base_config().set_max_level(LevelFilter::Error).add_filter_ignore_str(ACCESS).build()
 }
 
-fn only_message() -> ConfigBuilder {
+fn base_config() -> ConfigBuilder {
     let mut config = ConfigBuilder::new();
     config
-        .set_time_level(LevelFilter::Off) // simplelog knows one offset from UTC for good; see `OneLine`
+        .set_time_level(LevelFilter::Off) // simplelog has one fixed offset from UTC; see `LineLogger`
         .set_max_level(LevelFilter::Off)
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Off)
@@ -81,24 +81,24 @@ fn only_message() -> ConfigBuilder {
     config
 }
 
-/// Sees to it that a message is one line, whatever a client or a cause had in it, and tells its local time.
-struct OneLine {
+/// Makes each message one line, whatever a client or a cause put into it, and prepends its local time.
+struct LineLogger {
     loggers: Box<CombinedLogger>,
     zone: TimeZone,
 }
 
-impl OneLine {
+impl LineLogger {
     fn line(&self, record: &Record<'_>) -> String {
         if record.target() == ACCESS {
             return record.args().to_string(); // a record escapes what the client sent
         }
-        let message = plain(&record.args().to_string());
+        let message = escape_controls(&record.args().to_string());
         let now = Timestamp::now().to_zoned(self.zone.clone());
         format!("[{}] {message}", now.strftime("%d/%b/%Y %H:%M:%S"))
     }
 }
 
-impl Log for OneLine {
+impl Log for LineLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         self.loggers.enabled(metadata)
     }
@@ -116,23 +116,23 @@ impl Log for OneLine {
     }
 }
 
-/// Gathers the parts of one line, then lays the whole line into the store.
-struct Lines {
-    store: Arc<Store>,
+/// Collects the parts of one line, then appends the whole line to the buffer.
+struct LineWriter {
+    buffer: Arc<LogBuffer>,
     line: Vec<u8>,
 }
 
-impl Lines {
-    fn new(store: &Arc<Store>) -> Lines {
-        Lines { store: Arc::clone(store), line: Vec::new() }
+impl LineWriter {
+    fn new(buffer: &Arc<LogBuffer>) -> LineWriter {
+        LineWriter { buffer: Arc::clone(buffer), line: Vec::new() }
     }
 }
 
-impl Write for Lines {
+impl Write for LineWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.line.extend_from_slice(bytes);
         if bytes.ends_with(b"\n") {
-            self.store.put(&self.line);
+            self.buffer.push(&self.line);
             self.line.clear();
         }
         Ok(bytes.len())
@@ -143,80 +143,80 @@ impl Write for Lines {
     }
 }
 
-/// Lines between those who log and the one thread that writes.
+/// The buffer between the threads that log and the one that writes.
 #[derive(Default)]
-struct Store {
-    state: Mutex<State>,
-    filled: Condvar,
-    emptied: Condvar,
+struct LogBuffer {
+    state: Mutex<BufferState>,
+    not_empty: Condvar,
+    drained: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct BufferState {
     lines: Vec<u8>,
-    lost: u64,
-    /// What the writer is at.
-    writer: Writer,
+    dropped: u64,
+    /// What the writing thread does.
+    writer: WriterState,
 }
 
 #[derive(Default, PartialEq, Eq)]
-enum Writer {
-    /// Writing, or about to look for more: it needs no call.
+enum WriterState {
+    /// Writing, or about to look for more: it needs no wake-up.
     #[default]
     Busy,
-    /// Waiting for a line: it must be called.
+    /// Waiting for a line: it must be woken.
     Waiting,
 }
 
-impl Store {
-    /// Take a line in, if there is room: never waits for the writer.
-    fn put(&self, line: &[u8]) {
+impl LogBuffer {
+    /// Append a line, if there is space: never waits for the writer.
+    fn push(&self, line: &[u8]) {
         let mut state = self.lock();
-        if state.lines.len() + line.len() > ROOM {
-            state.lost += 1;
+        if state.lines.len() + line.len() > CAPACITY {
+            state.dropped += 1;
             return;
         }
         state.lines.extend_from_slice(line);
-        let call = std::mem::take(&mut state.writer) == Writer::Waiting;
+        let wake = std::mem::take(&mut state.writer) == WriterState::Waiting;
         drop(state);
-        if call {
-            self.filled.notify_one();
+        if wake {
+            self.not_empty.notify_one();
         }
     }
 
-    /// The life of the thread that writes. An error, such as a closed pipe, loses those lines and no more.
+    /// The loop of the writing thread. After an error, such as a closed pipe, those lines are lost and it continues.
     fn write_to(&self, out: &mut dyn Write) {
-        let mut taken = Vec::new();
+        let mut batch = Vec::new();
         loop {
-            let lost = self.take(&mut taken);
-            let _ = out.write_all(&taken);
-            if lost > 0 {
-                let _ = writeln!(out, "[WARN] {lost} lines of the log are lost: stderr was too slow");
+            let dropped = self.take(&mut batch);
+            let _ = out.write_all(&batch);
+            if dropped > 0 {
+                let _ = writeln!(out, "[WARN] {dropped} lines of the log are lost: stderr was too slow");
             }
-            taken.clear();
-            thread::sleep(PAUSE);
+            batch.clear();
+            thread::sleep(WRITE_INTERVAL);
         }
     }
 
-    /// All lines there are, as soon as there are any, and how many were lost.
+    /// Wait for lines and take all there are; returns how many were dropped.
     fn take(&self, into: &mut Vec<u8>) -> u64 {
         let mut state = self.lock();
         while state.lines.is_empty() {
-            state.writer = Writer::Waiting;
-            self.emptied.notify_all();
-            state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.writer = WriterState::Waiting;
+            self.drained.notify_all();
+            state = self.not_empty.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        state.writer = Writer::Busy;
+        state.writer = WriterState::Busy;
         std::mem::swap(&mut state.lines, into);
-        std::mem::take(&mut state.lost)
+        std::mem::take(&mut state.dropped)
     }
 
     fn drain(&self, within: Duration) {
-        let busy = |state: &mut State| state.writer == Writer::Busy;
-        drop(self.emptied.wait_timeout_while(self.lock(), within, busy));
+        let busy = |state: &mut BufferState| state.writer == WriterState::Busy;
+        drop(self.drained.wait_timeout_while(self.lock(), within, busy));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, BufferState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -227,33 +227,33 @@ mod tests {
 
     #[test]
     fn lines_past_the_room_are_dropped_and_counted() {
-        let store = Store::default();
+        let buffer = LogBuffer::default();
         let line = [b'x'; 1024];
-        for _ in 0..ROOM / line.len() + 7 {
-            store.put(&line);
+        for _ in 0..CAPACITY / line.len() + 7 {
+            buffer.push(&line);
         }
-        let mut taken = Vec::new();
-        assert_eq!((store.take(&mut taken), taken.len()), (7, ROOM));
-        store.put(b"again\n");
-        taken.clear();
-        assert_eq!((store.take(&mut taken), &taken[..]), (0, &b"again\n"[..]));
+        let mut batch = Vec::new();
+        assert_eq!((buffer.take(&mut batch), batch.len()), (7, CAPACITY));
+        buffer.push(b"again\n");
+        batch.clear();
+        assert_eq!((buffer.take(&mut batch), &batch[..]), (0, &b"again\n"[..]));
     }
 
     #[test]
     fn draining_is_bounded() {
-        let store = Store::default();
-        store.put(b"nobody writes this\n");
-        store.drain(Duration::from_millis(1)); // returns, though no thread ever takes the line
-        assert!(!store.lock().lines.is_empty());
+        let buffer = LogBuffer::default();
+        buffer.push(b"nobody writes this\n");
+        buffer.drain(Duration::from_millis(1)); // returns, though no thread ever takes the line
+        assert!(!buffer.lock().lines.is_empty());
     }
 
     #[test]
     fn a_line_is_put_whole() {
-        let store = Arc::new(Store::default());
-        let mut lines = Lines::new(&store);
+        let buffer = Arc::new(LogBuffer::default());
+        let mut lines = LineWriter::new(&buffer);
         write!(lines, "one {}", 1).unwrap();
-        assert!(store.lock().lines.is_empty());
+        assert!(buffer.lock().lines.is_empty());
         lines.write_all(b"\n").unwrap();
-        assert_eq!(store.lock().lines, b"one 1\n");
+        assert_eq!(buffer.lock().lines, b"one 1\n");
     }
 }

@@ -1,18 +1,18 @@
-//! The command: words to settings, a folder, an address, a banner, and serving until a signal says stop.
-//! Called by `main`; uses its own rooms for the words and the crate, as any user would, for the rest.
-//! It never prints with `println!` or `eprintln!`: a pipe that nobody reads must not end the server.
+//! The program: parses arguments, opens the folder, listens, prints a banner, and serves until a signal arrives.
+//! Called by `main`; uses the library through its public API.
+//! It never prints with `println!` or `eprintln!`, which panic if the pipe is closed.
 
-mod site; // the folder, and how its requests are logged
+mod site; // the handler: the folder, and its access log
 
-mod signals; // Ctrl-C and SIGTERM
+mod signals; // SIGINT and SIGTERM
 
-mod logging; // the log on stderr, and why it can't hold a worker
+mod logging; // the log on stderr
 
-mod options; // one table of options
+mod options; // command-line options
 
-mod address; // where to listen: `-b` and `-p`
+mod address; // the address to listen at: `-b` and `-p`
 
-mod complaint; // what is wrong, in one plain line
+mod error; // errors, in one line each
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -21,72 +21,72 @@ use std::process::ExitCode;
 use log::debug;
 use modest::TcpServer;
 
-use self::complaint::{Complaint, shown};
-use self::options::{Asked, Settings};
+use self::error::{CliError, quoted};
+use self::options::{Action, Options};
 use self::site::Site;
 
 /// The whole program, from its arguments to its exit status:
-/// 0 after a stop or `--help`, 1 if it can't serve, 2 if it was told something it doesn't understand.
+/// 0 after a shutdown or `--help`, 1 if it can't serve, 2 for invalid arguments.
 pub fn run() -> ExitCode {
-    let outcome = match options::read(std::env::args_os()) {
-        Ok(Asked::Serve(settings)) => serve(*settings),
-        Ok(Asked::Tell(text)) => {
-            say(&text);
+    let result = match options::parse(std::env::args_os()) {
+        Ok(Action::Serve(options)) => serve(*options),
+        Ok(Action::Print(text)) => {
+            print_line(&text);
             Ok(())
         }
-        Err(complaint) => Err(complaint),
+        Err(error) => Err(error),
     };
-    match outcome {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(complaint) => {
-            let _ = writeln!(io::stderr(), "modest: {complaint}"); // nobody there to tell: the status still does
-            complaint.status()
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "modest: {error}"); // if stderr is closed, the status still tells
+            error.exit_code()
         }
     }
 }
 
-fn serve(settings: Settings) -> Result<(), Complaint> {
+fn serve(options: Options) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
-    let log = logging::start(settings.loudness);
-    let site = Site::open(&settings)?;
-    let server = bind(&settings, site)?;
+    let log = logging::start(options.verbosity);
+    let site = Site::open(&options)?;
+    let server = bind(&options, site)?;
     let address = server.local_addr();
-    signals::stop_on_signal(server.handle(), settings.loudness).map_err(Complaint::signals)?;
-    debug!("serving {}, with at most {descriptors} open files and clients", shown(settings.folder()));
-    say(&banner(address));
+    signals::stop_on_signal(server.handle(), options.verbosity).map_err(CliError::signals)?;
+    debug!("serving {}, with at most {descriptors} open files and clients", quoted(options.folder()));
+    print_line(&banner(address));
     let served = server.serve_forever();
     debug!("stopped: {:?}", server.stats());
     log.finish();
-    served.map_err(|error| Complaint::serving(address, &error))
+    served.map_err(|error| CliError::serving(address, &error))
 }
 
-fn bind(settings: &Settings, site: Site) -> Result<TcpServer, Complaint> {
-    let place = &settings.place;
-    let addresses = place.resolve()?;
-    let server =
-        TcpServer::bind(&addresses[..], site).map_err(|error| Complaint::binding(&place.host, place.port, &error))?;
-    Ok(match settings.workers {
+fn bind(options: &Options, site: Site) -> Result<TcpServer, CliError> {
+    let address = &options.bind_address;
+    let addresses = address.resolve()?;
+    let server = TcpServer::bind(&addresses[..], site)
+        .map_err(|error| CliError::binding(&address.host, address.port, &error))?;
+    Ok(match options.workers {
         Some(count) => server.workers(count),
         None => server,
     })
 }
 
-/// Python's sentence, which scripts wait for.
+/// The line that Python prints, which scripts wait for.
 fn banner(address: SocketAddr) -> String {
     format!("Serving HTTP on {} port {} (http://{address}/) ...", address.ip(), address.port())
 }
 
-/// A line on stdout, flushed; if nobody reads it, so be it.
-fn say(line: &str) {
+/// Print a line on stdout and flush it; errors are ignored.
+fn print_line(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Each client costs a descriptor, and the soft limit is often 1,024: raise it as far as it goes without asking.
+/// Each client needs a descriptor, and the soft limit is often 1,024: raise it to the hard limit.
 fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    let _ = setrlimit(Resource::Nofile, limit); // refused: then it stays as it was
+    let _ = setrlimit(Resource::Nofile, limit); // if refused, it stays as it was
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

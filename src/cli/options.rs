@@ -1,5 +1,5 @@
-//! The words of the command: one table of options, each with the setting it changes.
-//! Called by `cli` with the arguments; clap splits them, the table gives them meaning. It opens nothing.
+//! Command-line options: one table, each option with the field it sets.
+//! Called by `cli` with the arguments; clap splits them, the table interprets them. It opens nothing.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -8,127 +8,127 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use modest::Symlinks;
 
-use super::address::{self, Place};
-use super::complaint::{Complaint, plain, shown};
+use super::address::{self, BindAddress};
+use super::error::{CliError, escape_controls, quoted};
 
-/// What the words ask for.
+/// What the arguments ask for.
 #[derive(Debug)]
-pub enum Asked {
-    /// Serve, with these settings.
-    Serve(Box<Settings>),
-    /// Print this and end: `--help`, `--version`.
-    Tell(String),
+pub enum Action {
+    /// Serve, with these options.
+    Serve(Box<Options>),
+    /// Print this and exit: `--help`, `--version`.
+    Print(String),
 }
 
-/// What a server is started with. Every field has the value that holds when nothing is said.
+/// The options of a server. The default of each field applies if the option is not given.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// The folder to serve; the current one unless told.
+pub struct Options {
+    /// The folder to serve. Default: the current one.
     pub folder: Option<PathBuf>,
     /// Where to listen.
-    pub place: Place,
-    /// How many handlers run at once; the library's default unless told.
+    pub bind_address: BindAddress,
+    /// How many handlers run at once. Default: the library's.
     pub workers: Option<usize>,
     /// How much is logged.
-    pub loudness: Loudness,
+    pub verbosity: Verbosity,
     /// Which symbolic links are followed.
     pub symlinks: Symlinks,
     /// Whether hidden files are served.
     pub hidden: bool,
-    /// What `Cache-Control` says of files; the library's default unless told.
+    /// The `Cache-Control` of files. Default: the library's.
     pub cache_control: Option<String>,
-    given: Given,
+    explicit: ExplicitPort,
 }
 
 /// How much goes to stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Loudness {
+pub enum Verbosity {
     /// Nothing once the server runs.
     Quiet,
-    /// A line a request, warnings and errors.
+    /// One line for each request, warnings and errors.
     #[default]
     Normal,
-    /// What the server is doing, too.
+    /// Also what the server is doing.
     Verbose,
 }
 
-/// Who named the port: two who disagree are told so.
+/// The option that set the port, to report a contradiction.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Given {
+struct ExplicitPort {
     port: Option<(&'static str, u16)>,
 }
 
-/// One option: how it is called, what the help says of it, and what it sets.
-struct Opt {
+/// One option: its names, its help, and what it sets.
+struct OptionSpec {
     short: Option<char>,
     long: &'static str,
     /// The name of its value, if it takes one.
     value: Option<&'static str>,
     help: &'static str,
-    set: fn(&mut Settings, &str) -> Result<(), String>,
+    set: fn(&mut Options, &str) -> Result<(), String>,
 }
 
-/// The table. Its order is that of the help.
-const OPTIONS: &[Opt] = &[
-    Opt {
+/// All options, in the order of the help.
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
         short: Some('b'),
         long: "bind",
         value: Some("ADDR[:PORT]"),
         help: "Where to listen; 0.0.0.0 opens it to the network [default: 127.0.0.1]",
-        set: |settings, text| {
+        set: |options, text| {
             let (host, port) = address::parse(text)?;
-            settings.place.host = host;
-            port.map_or(Ok(()), |port| settings.set_port("-b", port))
+            options.bind_address.host = host;
+            port.map_or(Ok(()), |port| options.set_port("-b", port))
         },
     },
-    Opt {
+    OptionSpec {
         short: Some('p'),
         long: "port",
         value: Some("PORT"),
         help: "The port; 0 takes any free one [default: 8000]",
-        set: |settings, text| settings.set_port("-p", address::port(text)?),
+        set: |options, text| options.set_port("-p", address::port(text)?),
     },
-    Opt {
+    OptionSpec {
         short: Some('w'),
         long: "workers",
         value: Some("N"),
         help: "How many handlers run at once [default: 16 or 4 a processor]",
-        set: |settings, text| {
-            let count = text.parse().ok().filter(|count| (1..=MOST_WORKERS).contains(count));
-            settings.workers = Some(count.ok_or_else(|| format!("a number from 1 to {MOST_WORKERS} is wanted"))?);
+        set: |options, text| {
+            let count = text.parse().ok().filter(|count| (1..=MAX_WORKERS).contains(count));
+            options.workers = Some(count.ok_or_else(|| format!("a number from 1 to {MAX_WORKERS} is wanted"))?);
             Ok(())
         },
     },
-    Opt {
+    OptionSpec {
         short: Some('q'),
         long: "quiet",
         value: None,
         help: "Log nothing",
-        set: |settings, _| {
-            settings.loudness = Loudness::Quiet;
+        set: |options, _| {
+            options.verbosity = Verbosity::Quiet;
             Ok(())
         },
     },
-    Opt {
+    OptionSpec {
         short: Some('v'),
         long: "verbose",
         value: None,
         help: "Log more than the requests",
-        set: |settings, _| {
-            // Said with `-q`, that holds: silence is what somebody counts on.
-            if settings.loudness != Loudness::Quiet {
-                settings.loudness = Loudness::Verbose;
+        set: |options, _| {
+            // `-q` wins over `-v`: whoever asks for silence relies on it.
+            if options.verbosity != Verbosity::Quiet {
+                options.verbosity = Verbosity::Verbose;
             }
             Ok(())
         },
     },
-    Opt {
+    OptionSpec {
         short: None,
         long: "follow-symlinks",
         value: Some("WHERE"),
         help: "Links followed: within, anywhere or none [default: within]",
-        set: |settings, text| {
-            settings.symlinks = match text {
+        set: |options, text| {
+            options.symlinks = match text {
                 "within" => Symlinks::WithinRoot,
                 "anywhere" => Symlinks::Follow,
                 "none" => Symlinks::Deny,
@@ -137,41 +137,41 @@ const OPTIONS: &[Opt] = &[
             Ok(())
         },
     },
-    Opt {
+    OptionSpec {
         short: None,
         long: "hidden",
         value: None,
         help: "Serve hidden files, too: names with a dot in front",
-        set: |settings, _| {
-            settings.hidden = true;
+        set: |options, _| {
+            options.hidden = true;
             Ok(())
         },
     },
-    Opt {
+    OptionSpec {
         short: None,
         long: "cache-control",
         value: Some("VALUE"),
         help: "The Cache-Control of files [default: no-cache: every edit shows]",
-        set: |settings, text| {
-            let sendable = !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b));
-            settings.cache_control =
-                Some(sendable.then(|| text.to_owned()).ok_or("plain text is wanted, such as max-age=3600")?);
+        set: |options, text| {
+            let valid = !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b));
+            options.cache_control =
+                Some(valid.then(|| text.to_owned()).ok_or("plain text is wanted, such as max-age=3600")?);
             Ok(())
         },
     },
 ];
 
-/// Each worker is a thread; more than this is a slip of the keyboard.
-const MOST_WORKERS: usize = 4096;
+/// Each worker is a thread; more than this is a typing error.
+const MAX_WORKERS: usize = 4096;
 
-/// Read the arguments, the program's name first.
-pub fn read(words: impl IntoIterator<Item = OsString>) -> Result<Asked, Complaint> {
-    match command().try_get_matches_from(words) {
-        Ok(matches) => settings(&matches).map(|settings| Asked::Serve(Box::new(settings))),
+/// Parse the arguments, the program's name first.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliError> {
+    match command().try_get_matches_from(args) {
+        Ok(matches) => options_from(&matches).map(|options| Action::Serve(Box::new(options))),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Ok(Asked::Tell(error.render().to_string().trim_end().to_owned()))
+            Ok(Action::Print(error.render().to_string().trim_end().to_owned()))
         }
-        Err(error) => Err(Complaint::words(what_is_wrong(&error))),
+        Err(error) => Err(CliError::usage(describe_clap_error(&error))),
     }
 }
 
@@ -184,7 +184,7 @@ fn command() -> Command {
         .about("Serve a folder over HTTP.")
         .override_usage("modest [DIR] [OPTIONS]")
         .after_help(AFTER_HELP)
-        .args_override_self(true) // said twice, the last word counts: aliases can be overruled
+        .args_override_self(true) // the last of repeated options applies, so that aliases can be overridden
         .arg(folder);
     OPTIONS.iter().fold(base, |command, option| command.arg(option.arg()))
 }
@@ -197,7 +197,7 @@ Examples:
 
 Ctrl-C stops it once the requests in hand are answered; a second Ctrl-C at once.";
 
-impl Opt {
+impl OptionSpec {
     fn arg(&self) -> Arg {
         let arg = Arg::new(self.long).short(self.short).long(self.long).help(self.help);
         match self.value {
@@ -206,13 +206,13 @@ impl Opt {
         }
     }
 
-    /// How it is written in a complaint.
+    /// Its name in an error message.
     fn name(&self) -> String {
         self.short.map_or_else(|| format!("--{}", self.long), |short| format!("-{short}"))
     }
 
-    /// The word that was given with it: `None` if the option was not, an empty one for a switch.
-    fn given<'a>(&self, matches: &'a ArgMatches) -> Option<&'a str> {
+    /// The value given with it: `None` if the option is absent, an empty one for a flag.
+    fn value_in<'a>(&self, matches: &'a ArgMatches) -> Option<&'a str> {
         match self.value {
             Some(_) => matches.get_one::<String>(self.long).map(String::as_str),
             None => matches.get_flag(self.long).then_some(""),
@@ -220,69 +220,71 @@ impl Opt {
     }
 }
 
-fn settings(matches: &ArgMatches) -> Result<Settings, Complaint> {
-    let mut settings = Settings::default();
+fn options_from(matches: &ArgMatches) -> Result<Options, CliError> {
+    let mut options = Options::default();
     for option in OPTIONS {
-        if let Some(word) = option.given(matches) {
-            (option.set)(&mut settings, word)
-                .map_err(|said| Complaint::words(format!("{} {}: {said}", option.name(), plain(word))))?;
+        if let Some(arg) = option.value_in(matches) {
+            (option.set)(&mut options, arg)
+                .map_err(|message| CliError::usage(format!("{} {}: {message}", option.name(), escape_controls(arg))))?;
         }
     }
-    if let Some(word) = matches.get_one::<PathBuf>("DIR") {
-        settings.set_folder_or_port(word)?;
+    if let Some(arg) = matches.get_one::<PathBuf>("DIR") {
+        options.set_folder_or_port(arg)?;
     }
-    Ok(settings)
+    Ok(options)
 }
 
-impl Settings {
+impl Options {
     /// The folder to serve.
     pub fn folder(&self) -> &Path {
         self.folder.as_deref().unwrap_or(Path::new("."))
     }
 
     fn set_port(&mut self, by: &'static str, port: u16) -> Result<(), String> {
-        match self.given.port {
+        match self.explicit.port {
             Some((other, before)) if before != port => {
                 Err(format!("the port is {before} by {other} already: name it once"))
             }
             _ => {
-                self.given.port = Some((by, port));
-                self.place.port = port;
+                self.explicit.port = Some((by, port));
+                self.bind_address.port = port;
                 Ok(())
             }
         }
     }
 
     /// `modest 9000` means the port, as in Python, unless a folder has that name.
-    fn set_folder_or_port(&mut self, word: &Path) -> Result<(), Complaint> {
-        let number = word.to_str().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+    fn set_folder_or_port(&mut self, arg: &Path) -> Result<(), CliError> {
+        let number = arg.to_str().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
         match number {
-            Some(text) if !word.is_dir() => address::port(text)
-                .and_then(|port| self.set_port("DIR", port))
-                .map_err(|said| Complaint::words(format!("{}: no such folder, and as a port: {said}", shown(word)))),
+            Some(text) if !arg.is_dir() => {
+                address::port(text).and_then(|port| self.set_port("DIR", port)).map_err(|message| {
+                    CliError::usage(format!("{}: no such folder, and as a port: {message}", quoted(arg)))
+                })
+            }
             _ => {
-                self.folder = Some(word.to_owned());
+                self.folder = Some(arg.to_owned());
                 Ok(())
             }
         }
     }
 }
 
-/// One line of what clap says in many.
-fn what_is_wrong(error: &clap::Error) -> String {
-    let word = |kind| match error.get(kind) {
-        Some(ContextValue::String(word)) => Some(plain(word)),
-        Some(ContextValue::Strings(words)) => words.first().map(|word| plain(word)),
+/// clap's error in one line.
+fn describe_clap_error(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(arg)) => Some(escape_controls(arg)),
+        Some(ContextValue::Strings(args)) => args.first().map(|arg| escape_controls(arg)),
         _ => None,
     };
-    let name = word(ContextKind::InvalidArg).unwrap_or_else(|| "an option".into());
+    let name = context(ContextKind::InvalidArg).unwrap_or_else(|| "an option".into());
     let dashed = name.starts_with('-') && name != "-";
     match error.kind() {
-        // Python's name for it.
+        // Python's option.
         ErrorKind::UnknownArgument if name == "-d" || name.starts_with("--dir") => {
             format!("there is no option {name}; the folder stands by itself, as in 'modest www'")
         }
-        ErrorKind::UnknownArgument if dashed => match word(ContextKind::SuggestedArg) {
+        ErrorKind::UnknownArgument if dashed => match context(ContextKind::SuggestedArg) {
             Some(like) => format!("there is no option {name}; {like} is one"),
             None => format!("there is no option {name}"),
         },
@@ -295,7 +297,9 @@ fn what_is_wrong(error: &clap::Error) -> String {
         }
         ErrorKind::TooManyValues => format!("{name} takes no value"),
         ErrorKind::InvalidUtf8 => "an option's value must be UTF-8".into(),
-        _ => plain(error.render().to_string().lines().next().unwrap_or_default().trim_start_matches("error: ")),
+        _ => {
+            escape_controls(error.render().to_string().lines().next().unwrap_or_default().trim_start_matches("error: "))
+        }
     }
 }
 
@@ -303,29 +307,29 @@ fn what_is_wrong(error: &clap::Error) -> String {
 mod tests {
     use super::*;
 
-    fn read(words: &[&str]) -> Result<Settings, String> {
-        let all = std::iter::once("modest").chain(words.iter().copied()).map(OsString::from);
-        match super::read(all) {
-            Ok(Asked::Serve(settings)) => Ok(*settings),
-            Ok(Asked::Tell(text)) => Err(text),
-            Err(complaint) => Err(complaint.to_string()),
+    fn parse(args: &[&str]) -> Result<Options, String> {
+        let all = std::iter::once("modest").chain(args.iter().copied()).map(OsString::from);
+        match super::parse(all) {
+            Ok(Action::Serve(options)) => Ok(*options),
+            Ok(Action::Print(text)) => Err(text),
+            Err(error) => Err(error.to_string()),
         }
     }
 
-    fn place(settings: &Settings) -> String {
-        format!("{} {}", settings.place.host, settings.place.port)
+    fn bind_address(options: &Options) -> String {
+        format!("{} {}", options.bind_address.host, options.bind_address.port)
     }
 
     #[test]
     fn nothing_said_is_the_current_folder_on_loopback() {
-        let settings = read(&[]).unwrap();
-        assert_eq!((settings.folder(), place(&settings)), (Path::new("."), "127.0.0.1 8000".into()));
-        assert_eq!((settings.workers, settings.loudness), (None, Loudness::Normal));
+        let options = parse(&[]).unwrap();
+        assert_eq!((options.folder(), bind_address(&options)), (Path::new("."), "127.0.0.1 8000".into()));
+        assert_eq!((options.workers, options.verbosity), (None, Verbosity::Normal));
     }
 
     #[test]
     fn words_become_settings() {
-        for (words, expected) in [
+        for (args, expected) in [
             (&["-p", "9000"][..], "127.0.0.1 9000"),
             (&["--port=0"], "127.0.0.1 0"),
             (&["9000"], "127.0.0.1 9000"),
@@ -336,19 +340,19 @@ mod tests {
             (&["-p", "1", "-p", "2"], "127.0.0.1 2"),
             (&["-p9000", "src"], "127.0.0.1 9000"),
         ] {
-            assert_eq!(read(words).map(|s| place(&s)), Ok(expected.into()), "{words:?}");
+            assert_eq!(parse(args).map(|s| bind_address(&s)), Ok(expected.into()), "{args:?}");
         }
-        assert_eq!(read(&["src", "-w", "3"]).map(|s| (s.folder, s.workers)), Ok((Some("src".into()), Some(3))));
-        assert_eq!(read(&["--follow-symlinks=none"]).map(|s| s.symlinks), Ok(Symlinks::Deny));
-        assert_eq!(read(&["--hidden"]).map(|s| s.hidden), Ok(true));
-        assert_eq!(read(&["--cache-control", "max-age=60"]).map(|s| s.cache_control), Ok(Some("max-age=60".into())));
-        assert_eq!(read(&["-q"]).map(|s| s.loudness), Ok(Loudness::Quiet));
-        assert_eq!(read(&["--verbose"]).map(|s| s.loudness), Ok(Loudness::Verbose));
+        assert_eq!(parse(&["src", "-w", "3"]).map(|s| (s.folder, s.workers)), Ok((Some("src".into()), Some(3))));
+        assert_eq!(parse(&["--follow-symlinks=none"]).map(|s| s.symlinks), Ok(Symlinks::Deny));
+        assert_eq!(parse(&["--hidden"]).map(|s| s.hidden), Ok(true));
+        assert_eq!(parse(&["--cache-control", "max-age=60"]).map(|s| s.cache_control), Ok(Some("max-age=60".into())));
+        assert_eq!(parse(&["-q"]).map(|s| s.verbosity), Ok(Verbosity::Quiet));
+        assert_eq!(parse(&["--verbose"]).map(|s| s.verbosity), Ok(Verbosity::Verbose));
     }
 
     #[test]
     fn wrong_words_get_one_plain_line() {
-        for (words, said) in [
+        for (args, message) in [
             (&["-p", "65536"][..], "-p 65536: a port is a number from 0 to 65535"),
             (&["-p", "-1"], "-p -1: a port is a number"),
             (&["-p", "http"], "-p http: a port is a number"),
@@ -371,10 +375,10 @@ mod tests {
             (&[""], "the folder's name is empty"),
             (&["--quiet=yes"], "--quiet takes no value"),
         ] {
-            let line = read(words).expect_err(&format!("{words:?}"));
-            assert!(line.contains(said), "{words:?}: {line}");
-            assert!(line.ends_with("(see 'modest --help')"), "{words:?}: {line}");
-            assert_eq!(line.lines().count(), 1, "{words:?}: {line}");
+            let line = parse(args).expect_err(&format!("{args:?}"));
+            assert!(line.contains(message), "{args:?}: {line}");
+            assert!(line.ends_with("(see 'modest --help')"), "{args:?}: {line}");
+            assert_eq!(line.lines().count(), 1, "{args:?}: {line}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM: the first asks for a graceful stop, a second ends the program at once.
-//! Started by `cli` before it serves; calls nothing but the server's handle.
+//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once.
+//! Started by `cli` before it serves.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use super::options::Loudness;
+use super::options::Verbosity;
 
 /// Stop the server at the first SIGINT or SIGTERM; at the second, exit without waiting for anything.
 ///
-/// The second is answered inside the signal's own handler, so no thread that is stuck can be in its way.
+/// The second is handled within the signal handler itself, so no blocked thread can delay it.
 /// Its exit status is 0 as well: the program ends because it was asked to.
-pub fn stop_on_signal(handle: ServerHandle, loudness: Loudness) -> io::Result<()> {
-    let asked_before = Arc::new(AtomicBool::new(false));
+pub fn stop_on_signal(handle: ServerHandle, verbosity: Verbosity) -> io::Result<()> {
+    let stop_requested = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, 0, Arc::clone(&asked_before))?; // looks before the next line sets it
-        flag::register(signal, Arc::clone(&asked_before))?;
+        flag::register_conditional_shutdown(signal, 0, Arc::clone(&stop_requested))?; // checks the flag before the next line sets it
+        flag::register(signal, Arc::clone(&stop_requested))?;
     }
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let wait = move || {
         if let Some(signal) = signals.forever().next() {
-            handle.shutdown(); // first: a terminal that takes no text must not hold the stop
-            if signal == SIGINT && loudness != Loudness::Quiet {
+            handle.shutdown(); // before printing: a terminal that blocks must not delay it
+            if signal == SIGINT && verbosity != Verbosity::Quiet {
                 let _ = writeln!(io::stdout(), "\nKeyboard interrupt received, exiting.");
             }
-            signals.forever().for_each(drop); // keeps the handlers in place
+            signals.forever().for_each(drop); // keeps the handlers installed
         }
     };
     thread::Builder::new().name("signals".into()).spawn(wait).map(drop)

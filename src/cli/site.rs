@@ -1,5 +1,5 @@
-//! The folder that the program serves, and how its requests are logged: in local time.
-//! Made by `cli` from the settings, served by the library as any handler is; all answers are `StaticFileHandler`'s.
+//! The handler of the program: a `StaticFileHandler` whose access log has local time.
+//! Created by `cli` from the options; every response comes from `StaticFileHandler`.
 
 use std::fs;
 use std::io;
@@ -9,29 +9,29 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use modest::{Error, LogRecord, Request, RequestHandler, Response, Result, StaticFileHandler};
 
-use super::complaint::Complaint;
+use super::error::CliError;
 use super::logging::ACCESS;
-use super::options::Settings;
+use super::options::Options;
 
-/// A folder as the program serves it.
+/// The folder that the program serves.
 pub struct Site {
     files: StaticFileHandler,
     zone: TimeZone,
 }
 
 impl Site {
-    /// Open the folder. What is no folder, or may not be read, is told now and not with the first request.
-    pub fn open(settings: &Settings) -> std::result::Result<Site, Complaint> {
-        let folder = settings.folder();
-        let files = open(folder, settings).map_err(|error| Complaint::folder(folder, &error))?;
+    /// Open the folder. An unreadable one, or a file, is reported now and not with the first request.
+    pub fn open(options: &Options) -> std::result::Result<Site, CliError> {
+        let folder = options.folder();
+        let files = open(folder, options).map_err(|error| CliError::folder(folder, &error))?;
         Ok(Site { files, zone: TimeZone::system() })
     }
 }
 
-fn open(folder: &Path, settings: &Settings) -> io::Result<StaticFileHandler> {
+fn open(folder: &Path, options: &Options) -> io::Result<StaticFileHandler> {
     fs::read_dir(folder)?;
-    let files = StaticFileHandler::new(folder)?.symlinks(settings.symlinks).hidden(settings.hidden);
-    match &settings.cache_control {
+    let files = StaticFileHandler::new(folder)?.symlinks(options.symlinks).hidden(options.hidden);
+    match &options.cache_control {
         Some(value) => files.cache_control("/", value), // "/": all that is in the folder
         None => Ok(files),
     }
@@ -52,8 +52,8 @@ impl RequestHandler for Site {
 
     fn log_request(&self, record: &LogRecord<'_>) {
         if log::log_enabled!(target: ACCESS, log::Level::Info) {
-            let at = Timestamp::try_from(record.wall);
-            let offset = at.map_or(0, |at| self.zone.to_offset(at).seconds());
+            let time = Timestamp::try_from(record.time);
+            let offset = time.map_or(0, |time| self.zone.to_offset(time).seconds());
             log::info!(target: ACCESS, "{}", record.clone().with_offset(offset));
         }
     }

@@ -1,11 +1,11 @@
-//! What was found before, kept in a bounded space. Called by `handler`; it knows neither requests nor answers.
-//! Nothing is read from disk under its locks, and nothing closed.
+//! A bounded cache of files, with their fields and sidecars. Called by `handler`; it knows neither requests nor responses.
+//! No file is read or closed while a lock is held.
 //!
-//! What is kept is never stale. Each thing kept says by which files and folders it would show that it changed, and
-//! before it is used they are looked at: device, inode, size, times of content and of inode. One look serves
-//! all requests that one poll brought, as they were all sent before it. A path led elsewhere by a link shows another
-//! inode; and once a second what is used is opened anew by the safe way, so that even a folder that was
-//! moved out of the root and linked back is not followed for longer.
+//! Nothing stale is served. Each entry has the paths that it depends on, and before it is used they are compared by
+//! `statx`: device, inode, size, mtime and ctime. One comparison serves all requests whose poll returned before it
+//! began, as they had all arrived by then. If a link now leads elsewhere, the inode differs; and after one second an entry is looked
+//! up anew through the checked open, so that even a folder that was moved out of the root and linked back is not
+//! followed for longer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{
@@ -15,37 +15,35 @@ use std::sync::atomic::{
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use super::open::{Root, Stamp};
+use super::open::{FileStat, Root};
 
-/// How long a look is enough, until what is kept is found anew by the safe way.
-const TRUSTED: Duration = Duration::from_secs(1);
-/// How long a poll takes to be served, at most: beyond that its number proves nothing.
-const A_POLL: Duration = Duration::from_millis(50);
-/// How many files are kept open at most: descriptors are the clients' in the first place.
-const MOST_OPEN: usize = 128;
-const SHARDS: usize = 16; // threads seldom meet at one lock
-const LONGEST_KEY: usize = 1024;
+/// How long an entry may be validated by comparison, until it is looked up anew through the checked open.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// How many files are kept open at most: descriptors are needed for clients first.
+const MAX_OPEN: usize = 128;
+const SHARDS: usize = 16; // little contention for one lock
+const MAX_KEY: usize = 1024;
 
-/// How much is kept.
+/// The size of the cache.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// How many files.
+pub(super) struct CacheLimits {
+    /// Number of files.
     pub files: usize,
-    /// How many bytes of content of one file.
+    /// Bytes of content of one file.
     pub bytes_each: usize,
-    /// How many bytes of content of all files.
+    /// Bytes of content of all files.
     pub bytes_in_all: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { files: 512, bytes_each: 64 << 10, bytes_in_all: 32 << 20 }
+impl Default for CacheLimits {
+    fn default() -> CacheLimits {
+        CacheLimits { files: 512, bytes_each: 64 << 10, bytes_in_all: 32 << 20 }
     }
 }
 
-/// What a thing takes up, or many of them.
+/// What one entry, or several, occupy.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Room {
+pub(super) struct CacheUsage {
     pub files: usize,
     /// How many of them are open.
     pub open: usize,
@@ -53,184 +51,184 @@ pub(super) struct Room {
     pub bytes: usize,
 }
 
-impl Room {
-    fn and(self, more: Room) -> Room {
-        Room { files: self.files + more.files, open: self.open + more.open, bytes: self.bytes + more.bytes }
+impl CacheUsage {
+    fn plus(self, more: CacheUsage) -> CacheUsage {
+        CacheUsage { files: self.files + more.files, open: self.open + more.open, bytes: self.bytes + more.bytes }
     }
 
-    fn less(self, gone: Room) -> Room {
-        Room { files: self.files - gone.files, open: self.open - gone.open, bytes: self.bytes - gone.bytes }
+    fn minus(self, removed: CacheUsage) -> CacheUsage {
+        CacheUsage {
+            files: self.files - removed.files,
+            open: self.open - removed.open,
+            bytes: self.bytes - removed.bytes,
+        }
     }
 
-    fn exceeds(self, limit: Room) -> bool {
+    fn exceeds(self, limit: CacheUsage) -> bool {
         self.files > limit.files || self.open > limit.open || self.bytes > limit.bytes
     }
 }
 
-/// Things by the path they were asked for.
+/// Entries by request path.
 #[derive(Debug)]
 pub(super) struct Cache<T> {
     shards: Box<[RwLock<Shard<T>>]>,
-    limits: Limits,
+    limits: CacheLimits,
 }
 
-/// One thing, and how it shows that it changed.
+/// A cached value, and the paths it depends on.
 #[derive(Debug)]
-pub(super) struct Kept<T> {
-    pub thing: T,
-    watched: Vec<Watched>,
-    room: Room,
-    found: Instant,
-    /// The number of the last poll after which it was looked at, plus one; 0: none.
-    looked: AtomicU64,
-    /// When that was, or a later look, in nanoseconds since it was found.
-    looked_at: AtomicU64,
+pub(super) struct Cached<T> {
+    pub value: T,
+    watched: Vec<WatchedPath>,
+    usage: CacheUsage,
+    created: Instant,
+    /// When the last comparison with the file system began, in nanoseconds since `created`, plus one; 0: never.
+    compared: AtomicU64,
 }
 
-/// What stood at a path when the thing was found.
+/// The state of a path when the value was created.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct WatchedPath {
     pub path: Vec<u8>,
-    pub stamp: Stamp,
+    pub stat: FileStat,
 }
 
-impl<T> Kept<T> {
-    /// `poll`: the number of the poll that brought the request it was found for.
-    pub fn new(thing: T, watched: Vec<Watched>, room: Room, poll: Option<u64>) -> Kept<T> {
-        let looked = AtomicU64::new(poll.map_or(0, |poll| poll.saturating_add(1)));
-        Kept { thing, watched, room, found: Instant::now(), looked, looked_at: AtomicU64::new(0) }
+impl<T> Cached<T> {
+    /// `polled`: when the poll that brought the request returned. The value was looked up after that.
+    pub fn new(value: T, watched: Vec<WatchedPath>, usage: CacheUsage, polled: Option<Instant>) -> Cached<T> {
+        let compared = AtomicU64::new(u64::from(polled.is_some()));
+        Cached { value, watched, usage, created: polled.unwrap_or_else(Instant::now), compared }
     }
 
-    /// Whether it is what would be found now, for a request that was brought by this poll.
-    pub fn is_fresh(&self, root: &Root, poll: Option<u64>) -> bool {
-        // Polls are counted upwards: what was looked at after this one or a later one was looked at
-        // after the request had been sent.
-        let age = self.found.elapsed();
-        if poll.is_some_and(|poll| self.looked.load(Acquire) > poll) {
-            // Two servers may share a handler, and count their polls each for itself: a look of long ago is none.
-            let looked = Duration::from_nanos(self.looked_at.load(Relaxed));
-            if age.saturating_sub(looked) < A_POLL {
-                return true;
-            }
+    /// Whether a new look-up would give the same, for a request that was brought by the poll that returned then.
+    pub fn is_fresh(&self, root: &Root, polled: Option<Instant>) -> bool {
+        // The request had arrived when its poll returned: a comparison that began since then is as good as a new one.
+        let nanos_of = |when: Instant| when.saturating_duration_since(self.created).as_nanos() as u64;
+        if polled.is_some_and(|polled| self.compared.load(Acquire) > nanos_of(polled)) {
+            return true;
         }
-        root.keep_up();
-        let fresh = age < TRUSTED
-            && self.watched.iter().all(|watched| root.look(&watched.path).is_ok_and(|stamp| stamp == watched.stamp));
-        if fresh && let Some(poll) = poll {
-            self.looked_at.fetch_max(age.as_nanos() as u64, Relaxed);
-            self.looked.store(poll.saturating_add(1), Release);
+        let begin = Instant::now();
+        root.reopen_if_replaced();
+        let fresh = begin.saturating_duration_since(self.created) < MAX_AGE
+            && self
+                .watched
+                .iter()
+                .all(|watched| root.stat_unchecked(&watched.path).is_ok_and(|stat| stat == watched.stat));
+        if fresh {
+            self.compared.fetch_max(nanos_of(begin).saturating_add(1), Release);
         }
         fresh
     }
 }
 
 impl<T> Cache<T> {
-    pub fn new(limits: Limits) -> Cache<T> {
+    pub fn new(limits: CacheLimits) -> Cache<T> {
         let shards = if limits.files < 16 * SHARDS { 1 } else { SHARDS };
         Cache { shards: (0..shards).map(|_| RwLock::new(Shard::default())).collect(), limits }
     }
 
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> CacheLimits {
         self.limits
     }
 
-    /// What is kept under a key; whether it is fresh is another question.
-    pub fn get(&self, key: &[u8]) -> Option<Arc<Kept<T>>> {
+    /// The entry of a key; whether it is fresh is not checked.
+    pub fn get(&self, key: &[u8]) -> Option<Arc<Cached<T>>> {
         let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
-        let slot = &shard.slots[*shard.places.get(key)?];
-        slot.used.store(true, Relaxed);
-        Some(Arc::clone(&slot.kept))
+        let entry = &shard.entries[*shard.index.get(key)?];
+        entry.used.store(true, Relaxed);
+        Some(Arc::clone(&entry.cached))
     }
 
-    /// Keep a thing in place of what was kept under that key. What is too large is not kept.
-    pub fn put(&self, key: &[u8], kept: Arc<Kept<T>>) {
+    /// Insert an entry, replacing that of the same key. One that is too large is not kept.
+    pub fn put(&self, key: &[u8], cached: Arc<Cached<T>>) {
         let shards = self.shards.len();
-        let limit = Room {
+        let limit = CacheUsage {
             files: self.limits.files / shards,
-            open: MOST_OPEN / shards,
+            open: MAX_OPEN / shards,
             bytes: self.limits.bytes_in_all / shards,
         };
-        let mut gone = Vec::new(); // dropped, and files closed, after the lock is given back
+        let mut removed = Vec::new(); // dropped, and files closed, after the lock is released
         let mut shard = self.shard(key).write().unwrap_or_else(PoisonError::into_inner);
-        gone.extend(shard.remove(key));
-        if key.len() > LONGEST_KEY || kept.room.exceeds(limit) {
+        removed.extend(shard.remove(key));
+        if key.len() > MAX_KEY || cached.usage.exceeds(limit) {
             return;
         }
-        while shard.room.and(kept.room).exceeds(limit) {
-            gone.extend(shard.remove_one());
+        while shard.usage.plus(cached.usage).exceeds(limit) {
+            removed.extend(shard.evict_one());
         }
-        shard.insert(key, kept);
+        shard.insert(key, cached);
         drop(shard);
     }
 
-    /// Forget what is kept under a key.
+    /// Remove the entry of a key.
     pub fn forget(&self, key: &[u8]) {
-        let gone = self.shard(key).write().unwrap_or_else(PoisonError::into_inner).remove(key);
-        drop(gone);
+        let removed = self.shard(key).write().unwrap_or_else(PoisonError::into_inner).remove(key);
+        drop(removed);
     }
 
-    /// Forget everything, and so close every file that nobody is sending.
+    /// Remove all entries, and so close every file that is not being sent.
     pub fn clear(&self) {
         for shard in &self.shards {
-            let gone = std::mem::take(&mut *shard.write().unwrap_or_else(PoisonError::into_inner));
-            drop(gone);
+            let removed = std::mem::take(&mut *shard.write().unwrap_or_else(PoisonError::into_inner));
+            drop(removed);
         }
     }
 
     fn shard(&self, key: &[u8]) -> &RwLock<Shard<T>> {
-        // The end of a path differs most. Somebody may aim at one shard: it is as bounded as all of them.
+        // Paths differ most at their end. An attacker may aim at one shard: each is bounded.
         let end = &key[key.len().saturating_sub(16)..];
         let mixed = end.iter().fold(key.len(), |sum, &byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
         &self.shards[mixed % self.shards.len()]
     }
 }
 
-/// A part of the cache with a lock of its own. What was used since the hand last passed is passed over once.
+/// A part of the cache with its own lock. Eviction by the CLOCK algorithm: entries used since the hand last passed stay.
 #[derive(Debug)]
 struct Shard<T> {
-    places: HashMap<Arc<[u8]>, usize>,
-    slots: Vec<Slot<T>>,
+    index: HashMap<Arc<[u8]>, usize>,
+    entries: Vec<Entry<T>>,
     hand: usize,
-    room: Room,
+    usage: CacheUsage,
 }
 
 #[derive(Debug)]
-struct Slot<T> {
+struct Entry<T> {
     key: Arc<[u8]>,
-    kept: Arc<Kept<T>>,
+    cached: Arc<Cached<T>>,
     used: AtomicBool,
 }
 
 impl<T> Default for Shard<T> {
     fn default() -> Shard<T> {
-        Shard { places: HashMap::new(), slots: Vec::new(), hand: 0, room: Room::default() }
+        Shard { index: HashMap::new(), entries: Vec::new(), hand: 0, usage: CacheUsage::default() }
     }
 }
 
 impl<T> Shard<T> {
-    fn insert(&mut self, key: &[u8], kept: Arc<Kept<T>>) {
+    fn insert(&mut self, key: &[u8], cached: Arc<Cached<T>>) {
         let key: Arc<[u8]> = Arc::from(key);
-        self.room = self.room.and(kept.room);
-        self.places.insert(Arc::clone(&key), self.slots.len());
-        self.slots.push(Slot { key, kept, used: AtomicBool::new(false) });
+        self.usage = self.usage.plus(cached.usage);
+        self.index.insert(Arc::clone(&key), self.entries.len());
+        self.entries.push(Entry { key, cached, used: AtomicBool::new(false) });
     }
 
-    fn remove(&mut self, key: &[u8]) -> Option<Arc<Kept<T>>> {
-        let place = self.places.remove(key)?;
-        let slot = self.slots.swap_remove(place);
-        if let Some(moved) = self.slots.get(place) {
-            self.places.insert(Arc::clone(&moved.key), place);
+    fn remove(&mut self, key: &[u8]) -> Option<Arc<Cached<T>>> {
+        let position = self.index.remove(key)?;
+        let entry = self.entries.swap_remove(position);
+        if let Some(moved) = self.entries.get(position) {
+            self.index.insert(Arc::clone(&moved.key), position);
         }
-        self.room = self.room.less(slot.kept.room);
-        Some(slot.kept)
+        self.usage = self.usage.minus(entry.cached.usage);
+        Some(entry.cached)
     }
 
-    fn remove_one(&mut self) -> Option<Arc<Kept<T>>> {
-        while !self.slots.is_empty() {
-            self.hand %= self.slots.len();
-            let slot = &self.slots[self.hand];
-            if !slot.used.swap(false, Relaxed) {
-                let key = Arc::clone(&slot.key);
+    fn evict_one(&mut self) -> Option<Arc<Cached<T>>> {
+        while !self.entries.is_empty() {
+            self.hand %= self.entries.len();
+            let entry = &self.entries[self.hand];
+            if !entry.used.swap(false, Relaxed) {
+                let key = Arc::clone(&entry.key);
                 return self.remove(&key);
             }
             self.hand += 1;
@@ -243,73 +241,73 @@ impl<T> Shard<T> {
 mod tests {
     use super::*;
 
-    fn thing(number: usize, files: usize, bytes: usize) -> Arc<Kept<usize>> {
-        Arc::new(Kept::new(number, Vec::new(), Room { files, open: 0, bytes }, None))
+    fn value(number: usize, files: usize, bytes: usize) -> Arc<Cached<usize>> {
+        Arc::new(Cached::new(number, Vec::new(), CacheUsage { files, open: 0, bytes }, None))
     }
 
-    fn kept(cache: &Cache<usize>) -> Vec<usize> {
-        let mut kept: Vec<usize> = (0..100).filter(|number| cache.get(&[*number as u8]).is_some()).collect();
-        kept.sort_unstable();
-        kept
+    fn cached(cache: &Cache<usize>) -> Vec<usize> {
+        let mut cached: Vec<usize> = (0..100).filter(|number| cache.get(&[*number as u8]).is_some()).collect();
+        cached.sort_unstable();
+        cached
     }
 
     #[test]
     fn no_more_is_kept_than_there_is_room_for() {
-        let cache = Cache::new(Limits { files: 4, bytes_each: 100, bytes_in_all: 100 });
+        let cache = Cache::new(CacheLimits { files: 4, bytes_each: 100, bytes_in_all: 100 });
         for number in 0..100 {
-            cache.put(&[number as u8], thing(number, 1, 10));
+            cache.put(&[number as u8], value(number, 1, 10));
         }
-        assert_eq!(kept(&cache).len(), 4, "by files");
+        assert_eq!(cached(&cache).len(), 4, "by files");
         for number in 0..100 {
-            cache.put(&[number as u8], thing(number, 1, 50));
+            cache.put(&[number as u8], value(number, 1, 50));
         }
-        assert_eq!(kept(&cache).len(), 2, "by bytes");
-        cache.put(b"large", thing(0, 1, 101));
+        assert_eq!(cached(&cache).len(), 2, "by bytes");
+        cache.put(b"large", value(0, 1, 101));
         assert!(cache.get(b"large").is_none(), "larger than all there is");
-        cache.put(b"many", thing(0, 5, 1));
+        cache.put(b"many", value(0, 5, 1));
         assert!(cache.get(b"many").is_none(), "more files than there may be");
-        cache.put(&[b'k'; LONGEST_KEY + 1], thing(0, 1, 1));
-        assert!(cache.get(&[b'k'; LONGEST_KEY + 1]).is_none(), "too long a key");
-        assert_eq!(kept(&cache).len(), 2, "and nothing was lost for it");
+        cache.put(&[b'k'; MAX_KEY + 1], value(0, 1, 1));
+        assert!(cache.get(&[b'k'; MAX_KEY + 1]).is_none(), "too long a key");
+        assert_eq!(cached(&cache).len(), 2, "and nothing was lost for it");
         cache.clear();
-        assert!(kept(&cache).is_empty());
-        let none = Cache::new(Limits { files: 0, bytes_each: 0, bytes_in_all: 0 });
-        none.put(b"a", thing(0, 1, 0));
+        assert!(cached(&cache).is_empty());
+        let none = Cache::new(CacheLimits { files: 0, bytes_each: 0, bytes_in_all: 0 });
+        none.put(b"a", value(0, 1, 0));
         assert!(none.get(b"a").is_none(), "no room at all");
     }
 
     #[test]
     fn few_are_kept_open() {
-        let cache = Cache::new(Limits { files: 1000, ..Limits::default() });
+        let cache = Cache::new(CacheLimits { files: 1000, ..CacheLimits::default() });
         for number in 0..1000_u16 {
-            let room = Room { files: 1, open: 1, bytes: 0 };
-            cache.put(&number.to_be_bytes(), Arc::new(Kept::new((), Vec::new(), room, None)));
+            let usage = CacheUsage { files: 1, open: 1, bytes: 0 };
+            cache.put(&number.to_be_bytes(), Arc::new(Cached::new((), Vec::new(), usage, None)));
         }
         let open = (0..1000_u16).filter(|number| cache.get(&number.to_be_bytes()).is_some()).count();
-        assert!(open <= MOST_OPEN, "{open}");
+        assert!(open <= MAX_OPEN, "{open}");
     }
 
     #[test]
     fn what_is_used_stays() {
-        let cache = Cache::new(Limits { files: 4, bytes_each: 1, bytes_in_all: 100 });
-        cache.put(b"hot", thing(0, 1, 1));
+        let cache = Cache::new(CacheLimits { files: 4, bytes_each: 1, bytes_in_all: 100 });
+        cache.put(b"hot", value(0, 1, 1));
         for number in 0..100 {
             assert!(cache.get(b"hot").is_some(), "before {number}");
-            cache.put(&[number as u8], thing(number, 1, 1));
+            cache.put(&[number as u8], value(number, 1, 1));
         }
     }
 
     #[test]
     fn replaced_and_forgotten() {
-        let cache = Cache::new(Limits { files: 4, bytes_each: 1, bytes_in_all: 4 });
+        let cache = Cache::new(CacheLimits { files: 4, bytes_each: 1, bytes_in_all: 4 });
         for number in 0..10 {
-            cache.put(b"a", thing(number, 1, 4));
-            assert_eq!(cache.get(b"a").map(|kept| kept.thing), Some(number));
+            cache.put(b"a", value(number, 1, 4));
+            assert_eq!(cache.get(b"a").map(|cached| cached.value), Some(number));
         }
         cache.forget(b"a");
         assert!(cache.get(b"a").is_none());
         cache.forget(b"a");
-        cache.put(b"b", thing(1, 1, 4));
+        cache.put(b"b", value(1, 1, 4));
         assert!(cache.get(b"b").is_some(), "its room was given back");
     }
 }

@@ -1,87 +1,87 @@
-//! What is there for a path: a file with its sidecars, a folder, or nothing. Called by `handler`; uses `open` for every touch of the disk.
-//! It knows what is hidden, which files stand for a folder and which stand beside a file; how they are sent is not its concern.
+//! Looks up a path: a file with its sidecars, a folder, or nothing. Called by `handler`; accesses the disk through `open` only.
+//! It decides what is hidden, which index file stands for a folder and which sidecars a file has, not how they are sent.
 
 use std::fs::File;
 use std::io;
 
-use super::cache::Watched;
-use super::negotiate::Coding;
-use super::open::{Opened, Refusal, Root, Stamp};
+use super::cache::WatchedPath;
+use super::negotiate::ContentCoding;
+use super::open::{FileStat, OpenError, Opened, Root};
 use super::path::{self, FilePath};
 
-/// Looks for files in the folder.
+/// Looks up paths in the folder.
 #[derive(Debug)]
 pub(super) struct Finder {
     pub root: Root,
-    /// Whether names that begin with a dot are seen.
+    /// Whether names that begin with a dot are served.
     pub hidden: bool,
-    /// What stands for a folder, the first that is there.
+    /// Index files: the first that exists is served for its folder.
     pub index: Vec<Vec<u8>>,
-    /// Whether sidecars are looked for.
+    /// Whether sidecars are served.
     pub sidecars: bool,
 }
 
-/// What is there.
-pub(super) enum Found {
+/// What a path leads to.
+pub(super) enum Lookup {
     File(FoundFile),
-    /// A folder, asked for as one, and nothing that stands for it.
+    /// A folder, requested with a trailing slash, without an index file.
     Folder,
-    /// A folder, asked for as a file: its name wants a slash.
-    WantsSlash,
+    /// A folder, requested without a trailing slash.
+    NeedsSlash,
 }
 
-/// A file that was opened, and what must stay as it is for it to be found again.
+/// An open file, and the paths that this look-up depended on.
 pub(super) struct FoundFile {
     pub path: Vec<u8>,
     pub file: File,
-    pub stamp: Stamp,
+    pub stat: FileStat,
     pub sidecars: Vec<Sidecar>,
-    pub watched: Vec<Watched>,
+    pub watched: Vec<WatchedPath>,
 }
 
-/// The same file in a coding: `style.css.gz` beside `style.css`.
+/// The same file in a content coding: `style.css.gz` beside `style.css`.
 pub(super) struct Sidecar {
-    pub coding: Coding,
+    pub coding: ContentCoding,
     pub file: File,
-    pub stamp: Stamp,
+    pub stat: FileStat,
 }
 
 impl Finder {
-    /// What is there for the path of a request.
-    pub fn find(&self, path: &FilePath) -> Result<Found, Refusal> {
+    /// Look up the path of a request.
+    pub fn find(&self, path: &FilePath) -> Result<Lookup, OpenError> {
         if self.is_hidden(&path.bytes) {
-            return Err(Refusal::Missing);
+            return Err(OpenError::NotFound);
         }
-        if path.slash {
+        if path.trailing_slash {
             return self.find_folder(&path.bytes);
         }
         let folder = self.watch(path::parent(&path.bytes));
         match self.root.open_at(&path.bytes)? {
-            Opened::File(file, stamp) => self.with_sidecars(path.bytes.clone(), file, stamp, folder),
-            Opened::Folder => Ok(Found::WantsSlash),
+            Opened::File(file, stat) => self.with_sidecars(path.bytes.clone(), file, stat, folder),
+            Opened::Folder => Ok(Lookup::NeedsSlash),
         }
     }
 
-    /// A file by its path, hidden or not, without sidecars: for pages that an owner names.
-    pub fn find_page(&self, path: &[u8]) -> Result<FoundFile, Refusal> {
+    /// Open a file, hidden or not, without sidecars: for error pages, which the owner configured.
+    pub fn find_page(&self, path: &[u8]) -> Result<FoundFile, OpenError> {
         match self.root.open_at(path)? {
-            Opened::Folder => Err(Refusal::Missing),
-            Opened::File(file, stamp) => {
-                let watched = vec![Watched { path: path.to_vec(), stamp }];
-                Ok(FoundFile { path: path.to_vec(), file, stamp, sidecars: Vec::new(), watched })
+            Opened::Folder => Err(OpenError::NotFound),
+            Opened::File(file, stat) => {
+                let watched = vec![WatchedPath { path: path.to_vec(), stat }];
+                Ok(FoundFile { path: path.to_vec(), file, stat, sidecars: Vec::new(), watched })
             }
         }
     }
 
-    /// Whether a path is none that is shown or served.
+    /// Whether a path is neither listed nor served.
     pub fn is_hidden(&self, path: &[u8]) -> bool {
         !self.hidden && path::is_hidden(path)
     }
 
-    fn find_folder(&self, path: &[u8]) -> Result<Found, Refusal> {
+    fn find_folder(&self, path: &[u8]) -> Result<Lookup, OpenError> {
         let folder = self.watch(path);
         if let Opened::File(..) = self.root.open_at(path)? {
-            return Err(Refusal::Missing); // `file/` is not `file`
+            return Err(OpenError::NotFound); // `file/` is not `file`
         }
         for name in &self.index {
             let index = path::join(path, name);
@@ -89,45 +89,45 @@ impl Finder {
                 continue;
             }
             match self.root.open_at(&index) {
-                Ok(Opened::File(file, stamp)) => return self.with_sidecars(index, file, stamp, folder),
-                Ok(Opened::Folder) | Err(Refusal::Missing) => {}
-                Err(refusal) => return Err(refusal),
+                Ok(Opened::File(file, stat)) => return self.with_sidecars(index, file, stat, folder),
+                Ok(Opened::Folder) | Err(OpenError::NotFound) => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(Found::Folder)
+        Ok(Lookup::Folder)
     }
 
-    /// The folder is looked at before what is in it: a file that comes later then shows.
-    fn watch(&self, folder: &[u8]) -> io::Result<Watched> {
-        Ok(Watched { path: folder.to_vec(), stamp: self.root.look(folder)? })
+    /// The folder is examined before its entries, so that a file created in between is noticed later.
+    fn watch(&self, folder: &[u8]) -> io::Result<WatchedPath> {
+        Ok(WatchedPath { path: folder.to_vec(), stat: self.root.stat_unchecked(folder)? })
     }
 
     fn with_sidecars(
         &self,
         path: Vec<u8>,
         file: File,
-        stamp: Stamp,
-        folder: io::Result<Watched>,
-    ) -> Result<Found, Refusal> {
-        let mut watched = vec![folder?, Watched { path: path.clone(), stamp }];
+        stat: FileStat,
+        folder: io::Result<WatchedPath>,
+    ) -> Result<Lookup, OpenError> {
+        let mut watched = vec![folder?, WatchedPath { path: path.clone(), stat }];
         let mut sidecars = Vec::new();
-        for coding in Coding::ALL {
+        for coding in ContentCoding::ALL {
             let name = [&path, coding.suffix().as_bytes()].concat();
             if !self.sidecars || self.is_hidden(&name) {
                 continue;
             }
             match self.root.open_at(&name) {
                 Ok(Opened::File(file, sidecar)) => {
-                    watched.push(Watched { path: name, stamp: sidecar });
-                    // One that is older than the file was made from an older state of it.
-                    if sidecar.modified >= stamp.modified {
-                        sidecars.push(Sidecar { coding, file, stamp: sidecar });
+                    watched.push(WatchedPath { path: name, stat: sidecar });
+                    // An older sidecar was made from an earlier version of the file.
+                    if sidecar.modified >= stat.modified {
+                        sidecars.push(Sidecar { coding, file, stat: sidecar });
                     }
                 }
-                Ok(Opened::Folder) | Err(Refusal::Missing | Refusal::Forbidden) => {}
-                Err(refusal) => return Err(refusal),
+                Ok(Opened::Folder) | Err(OpenError::NotFound | OpenError::Forbidden) => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(Found::File(FoundFile { path, file, stamp, sidecars, watched }))
+        Ok(Lookup::File(FoundFile { path, file, stat, sidecars, watched }))
     }
 }

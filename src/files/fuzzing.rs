@@ -1,25 +1,25 @@
-//! The way in for fuzz targets: what `path` makes of a target, in plain types.
-//! Built only with `--cfg fuzzing`, which `cargo fuzz` sets; it decides nothing.
+//! Entry points for the fuzz targets: `path::resolve` with plain types.
+//! Built only with `--cfg fuzzing`, which `cargo fuzz` sets; no logic of its own.
 #![allow(missing_docs)]
 
 use super::path;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Resolved {
-    Path { bytes: Vec<u8>, slash: bool, hidden: bool },
-    Moved(String),
-    Missing,
+    Path { bytes: Vec<u8>, trailing_slash: bool, hidden: bool },
+    Redirect(String),
+    NotFound,
     Malformed,
 }
 
 pub fn resolve(raw: &str, mount: &[Vec<u8>]) -> Resolved {
     match path::resolve(raw, mount) {
-        path::Asked::Path(path) => {
+        path::ResolvedPath::Path(path) => {
             let hidden = path::is_hidden(&path.bytes);
-            Resolved::Path { bytes: path.bytes, slash: path.slash, hidden }
+            Resolved::Path { bytes: path.bytes, trailing_slash: path.trailing_slash, hidden }
         }
-        path::Asked::Moved(location) => Resolved::Moved(location),
-        path::Asked::Missing => Resolved::Missing,
-        path::Asked::Malformed => Resolved::Malformed,
+        path::ResolvedPath::Redirect(location) => Resolved::Redirect(location),
+        path::ResolvedPath::NotFound => Resolved::NotFound,
+        path::ResolvedPath::Malformed => Resolved::Malformed,
     }
 }

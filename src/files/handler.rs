@@ -1,34 +1,34 @@
-//! A folder, served: find, judge, answer. Called by `http` as any handler is, and by users' own handlers.
-//! What is there is `find`'s to say, what is sent `prepare`'s; conditions, ranges and HEAD are floor 2's, as for any response.
+//! `StaticFileHandler`: serves a folder. Called by `http` like any handler, and by users' own handlers.
+//! `find` looks the file up, `prepare` makes fields and content; preconditions, ranges and HEAD are applied by `http`.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use http::header::{ALLOW, CONTENT_SECURITY_POLICY, RETRY_AFTER, VARY};
 use http::{Method, StatusCode};
 
-use super::cache::{Cache, Kept, Limits};
-use super::find::{Finder, Found, FoundFile};
+use super::cache::{Cache, CacheLimits, Cached};
+use super::entries::ListingBudget;
+use super::find::{Finder, FoundFile, Lookup};
 use super::listing;
-use super::names::Room;
 use super::negotiate::{self, Choice};
-use super::open::{Refusal, Root};
-use super::path::{self, Asked, FilePath};
-use super::prepare::{Content, Preparer, Purpose, Resource, Variant};
+use super::open::{OpenError, Root};
+use super::path::{self, FilePath, ResolvedPath};
+use super::prepare::{FileContent, Preparer, Purpose, Resource, Variant};
 use crate::{Error, Request, RequestHandler, Response, Result};
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
-/// A listing needs its own style and nothing else, whatever its names try.
+/// A listing needs its inline style and nothing else; this disarms any script that a file name might inject.
 const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'";
 
 /// Serves the files of a folder.
 ///
-/// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` is served, and where there is
-/// none, a listing. Content has its type by its name, text is UTF-8, and everything goes with
-/// `X-Content-Type-Options: nosniff` and `Cache-Control: no-cache`: clients keep what they got and ask each time whether it changed,
-/// so that every edit shows at the next reload. `ETag` and `Last-Modified` answer that in a few bytes.
+/// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` is served, or else a listing.
+/// The media type follows from the name, text is UTF-8, and every response has
+/// `X-Content-Type-Options: nosniff` and `Cache-Control: no-cache`: clients keep their copy and revalidate it each time,
+/// so that every edit shows at the next reload. `ETag` and `Last-Modified` make that a few bytes.
 ///
 /// ```no_run
 /// use modest::{StaticFileHandler, TcpServer};
@@ -37,7 +37,7 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 /// # ; Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// It stands beside routes of one's own: call [`do_get`](RequestHandler::do_get) where none of them is meant.
+/// It can be combined with routes of your own: call [`do_get`](RequestHandler::do_get) for all other paths.
 /// ```
 /// use modest::{Request, RequestHandler, Response, Result, StaticFileHandler};
 ///
@@ -57,41 +57,41 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 ///
 /// # What is served
 /// - Nothing outside the folder: the kernel checks each path in the call that opens it. Links are followed within the folder
-///   unless [`symlinks`](Self::symlinks) says otherwise, for index files, sidecars and listings alike.
-/// - Regular files. FIFOs, sockets and devices are missing, and never opened.
-/// - No name that begins with a dot, but `/.well-known/` (RFC 8615); see [`hidden`](Self::hidden). A link that has another name is
-///   served under that.
-/// - Each thing has one name: `//a`, `/./a` and `/b/../a` are redirected to `/a`, so a handler that keeps `/private/` to some
-///   by looking at [`Request::path`] keeps all of it. Above the top there is nothing: `/..` is a 400.
-/// - What the server may not read is a 403, what is missing a 404 with the `404.html` of the folder if there is one.
-/// - GET and HEAD; OPTIONS tells so, other methods are a 405, unknown ones a 501, before their body is read.
-/// - A file `x.br`, `x.zst` or `x.gz` beside `x` goes to clients that accept it, if it is not older than `x`.
+///   unless [`symlinks`](Self::symlinks) is set, for index files, sidecars and listings alike.
+/// - Regular files. FIFOs, sockets and devices are not found, and never opened.
+/// - No name that begins with a dot, except `/.well-known/` (RFC 8615); see [`hidden`](Self::hidden). A link with another name is
+///   served under that name.
+/// - One path for each file: `//a`, `/./a` and `/b/../a` are redirected to `/a`, so a handler that restricts `/private/`
+///   by [`Request::path`] restricts all of it. There is nothing above the root: `/..` is a 400.
+/// - Files that the server may not read are a 403, missing ones a 404 with the `404.html` of the folder if there is one.
+/// - GET and HEAD; OPTIONS lists them, other methods are a 405, unknown ones a 501, before their body is read.
+/// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent to clients that accept it, unless it is older than `x`.
 ///
-/// # How fresh it is
-/// Files that are asked for often are kept (see [`cache`](Self::cache)). Before one is used the disk is asked whether it is still
-/// the same; only requests that arrived together share an answer. A file that changed within the last 20 ms is neither kept nor
-/// given validators, since a second change could not be told from the first by its times.
-/// A file that becomes shorter while it is sent resets the connection, so that nobody takes the torso for the whole.
+/// # Freshness
+/// Files requested often are cached (see [`cache`](Self::cache)). Before a cached file is used the file system is asked whether it is
+/// unchanged; only requests that arrived together share one check. A file that changed within the last 20 ms is neither cached nor
+/// given validators, as its times could not tell a second change from the first.
+/// If a file becomes shorter while it is sent, the connection is reset, so that no client takes a truncated body for a complete one.
 #[derive(Debug)]
 pub struct StaticFileHandler {
     pub(super) finder: Finder,
     pub(super) preparer: Preparer,
     pub(super) cache: Cache<Resource>,
     pub(super) listing: bool,
-    /// What listings on their way hold.
-    pub(super) names: Room,
-    /// The page for a status: a path in the folder.
+    /// The memory held by listings that are being sent.
+    pub(super) listing_budget: ListingBudget,
+    /// Error pages by status: paths in the folder.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
-    /// The segments before the folder.
+    /// The path segments of the prefix.
     pub(super) mount: Vec<Vec<u8>>,
 }
 
 impl StaticFileHandler {
-    /// A handler for this folder. It is opened now and stays open; if another folder, or link to one, is put in its place, the
-    /// next request sees that one.
+    /// A handler for this folder. It is opened now and stays open; if another folder, or a link to one, replaces it, the
+    /// next request gets that one.
     ///
     /// # Errors
-    /// If there is no such folder or it may not be read. The message names it.
+    /// If there is no such folder or it may not be read. The message contains its path.
     pub fn new(root: impl AsRef<Path>) -> io::Result<StaticFileHandler> {
         Ok(StaticFileHandler {
             finder: Finder {
@@ -101,76 +101,76 @@ impl StaticFileHandler {
                 sidecars: true,
             },
             preparer: Preparer::default(),
-            cache: Cache::new(Limits::default()),
+            cache: Cache::new(CacheLimits::default()),
             listing: true,
-            names: Room::default(),
+            listing_budget: ListingBudget::default(),
             pages: vec![(StatusCode::NOT_FOUND, b"404.html".to_vec())],
             mount: Vec::new(),
         })
     }
 
-    /// What was kept for that very path, if it is still so. If not, it stays until something takes its place:
-    /// what comes next may bear the same second.
-    fn remembered(&self, key: &[u8], poll: Option<u64>) -> Option<Arc<Kept<Resource>>> {
-        self.cache.get(key).filter(|kept| kept.is_fresh(&self.finder.root, poll))
+    /// The cached file of a path, if still fresh. A stale one stays until it is replaced: its version tells whether
+    /// the next one was modified within the same second.
+    fn fresh_from_cache(&self, key: &[u8], polled: Option<Instant>) -> Option<Arc<Cached<Resource>>> {
+        self.cache.get(key).filter(|cached| cached.is_fresh(&self.finder.root, polled))
     }
 
     fn serve(&self, request: &Request, path: &FilePath) -> Result<Response> {
         let now = SystemTime::now();
-        let key = path.usual.then(|| request.raw_path().as_bytes());
-        let found = self.with_room(|| self.finder.find(path));
-        if let (Some(key), Err(_) | Ok(Found::WantsSlash | Found::Folder)) = (key, &found) {
+        let key = path.normalized.then(|| request.raw_path().as_bytes());
+        let found = self.retry_after_clearing_cache(|| self.finder.find(path));
+        if let (Some(key), Err(_) | Ok(Lookup::NeedsSlash | Lookup::Folder)) = (key, &found) {
             self.cache.forget(key);
         }
         match found {
-            Ok(Found::File(found)) => {
-                let kept = self.prepare(found, Purpose::Answer, key, request.poll(), now)?;
-                self.respond(request, &kept.thing)
+            Ok(Lookup::File(found)) => {
+                let cached = self.prepare(found, Purpose::Requested, key, request.polled(), now)?;
+                self.negotiate(request, &cached.value)
             }
-            Ok(Found::WantsSlash) => Ok(self.redirect(request, &self.location(path, true))),
-            Ok(Found::Folder) if self.listing => self.list(path).or_else(|refusal| self.refuse(request, refusal)),
-            Ok(Found::Folder) => self.refuse(request, Refusal::Missing),
-            Err(refusal) => self.refuse(request, refusal),
+            Ok(Lookup::NeedsSlash) => Ok(self.redirect(request, &self.location(path, true))),
+            Ok(Lookup::Folder) if self.listing => self.list(path).or_else(|error| self.error_response(request, error)),
+            Ok(Lookup::Folder) => self.error_response(request, OpenError::NotFound),
+            Err(error) => self.error_response(request, error),
         }
     }
 
-    /// Out of descriptors, those that are kept are let go, once.
-    fn with_room<T>(&self, find: impl Fn() -> Result<T, Refusal>) -> Result<T, Refusal> {
-        find().or_else(|refusal| match refusal {
-            Refusal::Busy(_) => {
+    /// Out of descriptors, close the cached files and retry once.
+    fn retry_after_clearing_cache<T>(&self, find: impl Fn() -> Result<T, OpenError>) -> Result<T, OpenError> {
+        find().or_else(|error| match error {
+            OpenError::Busy(_) => {
                 self.cache.clear();
                 find()
             }
-            refusal => Err(refusal),
+            error => Err(error),
         })
     }
 
-    /// Prepare a file, and keep it under a key if it is one that lasts.
+    /// Prepare a file, and cache it under `key` if possible.
     fn prepare(
         &self,
         found: FoundFile,
         purpose: Purpose,
         key: Option<&[u8]>,
-        poll: Option<u64>,
+        polled: Option<Instant>,
         now: SystemTime,
-    ) -> io::Result<Arc<Kept<Resource>>> {
+    ) -> io::Result<Arc<Cached<Resource>>> {
         let before = key.and_then(|key| self.cache.get(key));
-        let before = before.as_ref().map(|kept| &kept.thing);
-        let prepared = self.preparer.prepare(found, purpose, before, self.cache.limits(), poll, now)?;
-        if let Some(key) = key.filter(|_| prepared.lasting) {
-            self.cache.put(key, Arc::clone(&prepared.kept));
+        let before = before.as_ref().map(|cached| &cached.value);
+        let prepared = self.preparer.prepare(found, purpose, before, self.cache.limits(), polled, now)?;
+        if let Some(key) = key.filter(|_| prepared.cacheable) {
+            self.cache.put(key, Arc::clone(&prepared.cached));
         }
-        Ok(prepared.kept)
+        Ok(prepared.cached)
     }
 
-    fn respond(&self, request: &Request, resource: &Resource) -> Result<Response> {
+    fn negotiate(&self, request: &Request, resource: &Resource) -> Result<Response> {
         if resource.codings.is_empty() {
-            return Ok(response(resource.plain()));
+            return Ok(response(resource.identity()));
         }
         match negotiate::choose(request.header_all("accept-encoding"), &resource.codings) {
-            Choice::Identity => Ok(response(resource.plain())),
+            Choice::Identity => Ok(response(resource.identity())),
             Choice::Coded(coding) => Ok(response(resource.coded(coding))),
-            Choice::Nothing => {
+            Choice::NotAcceptable => {
                 let codings: Vec<&str> = resource.codings.iter().map(|coding| coding.name()).collect();
                 let why = format!("This can be had uncoded, or in {}.", codings.join(", "));
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).header(VARY, "Accept-Encoding"))
@@ -178,51 +178,56 @@ impl StaticFileHandler {
         }
     }
 
-    fn list(&self, path: &FilePath) -> Result<Response, Refusal> {
+    fn list(&self, path: &FilePath) -> Result<Response, OpenError> {
         let location = self.location(path, true);
         let title = percent_encoding::percent_decode_str(&location).decode_utf8_lossy();
-        let page = self.with_room(|| listing::page(&self.finder, &self.names, &path.bytes, &title))?;
-        Ok(self.dress(page.header(CONTENT_SECURITY_POLICY, LISTING_POLICY)))
+        let page =
+            self.retry_after_clearing_cache(|| listing::page(&self.finder, &self.listing_budget, &path.bytes, &title))?;
+        Ok(self.with_default_fields(page.header(CONTENT_SECURITY_POLICY, LISTING_POLICY)))
     }
 
-    /// A path of the folder as the path of a target.
-    fn location(&self, path: &FilePath, slash: bool) -> String {
+    /// The URL path of a path in the folder.
+    fn location(&self, path: &FilePath, trailing_slash: bool) -> String {
         let beneath = path.bytes.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
-        path::location(self.mount.iter().map(Vec::as_slice).chain(beneath), slash)
+        path::location(self.mount.iter().map(Vec::as_slice).chain(beneath), trailing_slash)
     }
 
-    /// Send the client to another path, with its query. The path is all that is said:
-    /// a host and port would be wrong behind whatever maps them.
+    /// Redirect to another path, with the query. Only the path is sent:
+    /// host and port would be wrong behind a proxy that maps them.
     fn redirect(&self, request: &Request, location: &str) -> Response {
         let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
-        self.dress(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, &format!("{location}{query}")))
+        self.with_default_fields(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, &format!("{location}{query}")))
     }
 
-    fn refuse(&self, request: &Request, refusal: Refusal) -> Result<Response> {
-        match refusal {
-            Refusal::Missing => self.fail(request, StatusCode::NOT_FOUND, "There is nothing here by that name."),
-            Refusal::Forbidden => self.fail(request, StatusCode::FORBIDDEN, "The server may not read this."),
-            Refusal::Busy(cause) => Err(self.busy("Too many files are open just now.", cause)),
-            Refusal::Crowded(cause) => Err(self.busy("Too many large folders are being listed just now.", cause)),
-            Refusal::Broken(cause) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(cause)),
+    fn error_response(&self, request: &Request, error: OpenError) -> Result<Response> {
+        match error {
+            OpenError::NotFound => {
+                self.page_or_error(request, StatusCode::NOT_FOUND, "There is nothing here by that name.")
+            }
+            OpenError::Forbidden => self.page_or_error(request, StatusCode::FORBIDDEN, "The server may not read this."),
+            OpenError::Busy(cause) => Err(self.busy("Too many files are open just now.", cause)),
+            OpenError::TooManyListings(cause) => {
+                Err(self.busy("Too many large folders are being listed just now.", cause))
+            }
+            OpenError::Io(cause) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(cause)),
         }
     }
 
     /// The folder's own page for a status, or an error.
-    fn fail(&self, request: &Request, status: StatusCode, message: &str) -> Result<Response> {
-        match self.page(request, status) {
-            Some(page) => Ok(response(page.thing.plain()).status(status)),
+    fn page_or_error(&self, request: &Request, status: StatusCode, message: &str) -> Result<Response> {
+        match self.custom_page(request, status) {
+            Some(page) => Ok(response(page.value.identity()).status(status)),
             None => Err(self.error(status, message)),
         }
     }
 
-    /// The page for a status, if it is there. Its key begins with no slash, so it is never that of a request.
-    fn page(&self, request: &Request, status: StatusCode) -> Option<Arc<Kept<Resource>>> {
+    /// The custom page for a status, if it exists. Its cache key has no leading slash, so it never equals a request path.
+    fn custom_page(&self, request: &Request, status: StatusCode) -> Option<Arc<Cached<Resource>>> {
         let (_, path) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
-        self.remembered(path, request.poll()).or_else(|| {
+        self.fresh_from_cache(path, request.polled()).or_else(|| {
             let now = SystemTime::now();
             let found = self.finder.find_page(path).ok()?;
-            self.prepare(found, Purpose::ErrorPage, Some(path), request.poll(), now).ok()
+            self.prepare(found, Purpose::ErrorPage, Some(path), request.polled(), now).ok()
         })
     }
 
@@ -232,16 +237,16 @@ impl StaticFileHandler {
 
     fn error(&self, status: StatusCode, message: &str) -> Error {
         let error = Error::new(status, message);
-        self.preparer.other_fields().iter().fold(error, |error, (name, value)| error.header(name, value.clone()))
+        self.preparer.default_fields().iter().fold(error, |error, (name, value)| error.header(name, value.clone()))
     }
 
-    /// Give an answer that is no file the fields that all have.
-    fn dress(&self, response: Response) -> Response {
-        let fields = self.preparer.other_fields();
+    /// Add the default fields to a response that is not a file.
+    fn with_default_fields(&self, response: Response) -> Response {
+        let fields = self.preparer.default_fields();
         fields.iter().fold(response, |response, (name, value)| response.append_header(name, value.clone()))
     }
 
-    fn not_served(&self, request: &Request) -> Error {
+    fn unsupported_method(&self, request: &Request) -> Error {
         let known = [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::CONNECT, Method::TRACE];
         if known.contains(request.method()) {
             self.error(StatusCode::METHOD_NOT_ALLOWED, "Files are only read here.").header(ALLOW, ALLOWED)
@@ -254,56 +259,56 @@ impl StaticFileHandler {
 impl RequestHandler for StaticFileHandler {
     fn do_get(&self, request: &Request) -> Result<Response> {
         let raw = request.raw_path();
-        if let Some(kept) = self.remembered(raw.as_bytes(), request.poll()) {
-            return self.respond(request, &kept.thing);
+        if let Some(cached) = self.fresh_from_cache(raw.as_bytes(), request.polled()) {
+            return self.negotiate(request, &cached.value);
         }
         match path::resolve(raw, &self.mount) {
-            Asked::Path(path) => {
-                self.finder.root.keep_up();
+            ResolvedPath::Path(path) => {
+                self.finder.root.reopen_if_replaced();
                 self.serve(request, &path)
             }
-            Asked::Moved(location) => Ok(self.redirect(request, &location)),
-            Asked::Missing => self.refuse(request, Refusal::Missing),
-            Asked::Malformed => self.fail(request, StatusCode::BAD_REQUEST, "That is no path."),
+            ResolvedPath::Redirect(location) => Ok(self.redirect(request, &location)),
+            ResolvedPath::NotFound => self.error_response(request, OpenError::NotFound),
+            ResolvedPath::Malformed => self.page_or_error(request, StatusCode::BAD_REQUEST, "That is no path."),
         }
     }
 
     fn do_options(&self, _: &Request) -> Result<Response> {
-        Ok(self.dress(Response::no_content().header(ALLOW, ALLOWED)))
+        Ok(self.with_default_fields(Response::no_content().header(ALLOW, ALLOWED)))
     }
 
     fn do_post(&self, request: &Request) -> Result<Response> {
-        Err(self.not_served(request))
+        Err(self.unsupported_method(request))
     }
 
     fn do_put(&self, request: &Request) -> Result<Response> {
-        Err(self.not_served(request))
+        Err(self.unsupported_method(request))
     }
 
     fn do_delete(&self, request: &Request) -> Result<Response> {
-        Err(self.not_served(request))
+        Err(self.unsupported_method(request))
     }
 
     fn do_patch(&self, request: &Request) -> Result<Response> {
-        Err(self.not_served(request))
+        Err(self.unsupported_method(request))
     }
 
     fn do_other(&self, request: &Request) -> Result<Response> {
-        Err(self.not_served(request))
+        Err(self.unsupported_method(request))
     }
 
     fn before_body(&self, request: &Request) -> Result<(), Error> {
         match *request.method() {
             Method::GET | Method::HEAD | Method::OPTIONS => Ok(()),
-            _ => Err(self.not_served(request)),
+            _ => Err(self.unsupported_method(request)),
         }
     }
 }
 
 fn response(variant: &Variant) -> Response {
     let response = match &variant.content {
-        Content::Small(bytes) => Response::shared(Arc::clone(bytes)),
-        Content::Large(file, length) => Response::open_file(Arc::clone(file), *length),
+        FileContent::InMemory(bytes) => Response::shared(Arc::clone(bytes)),
+        FileContent::OnDisk(file, length) => Response::open_file(Arc::clone(file), *length),
     };
     response.fields(Arc::clone(&variant.fields))
 }

@@ -1,39 +1,39 @@
-//! The names in a folder as a page. Called by `handler`. It shows what is served, and nothing else: no hidden names,
-//! no FIFOs, no links that lead out.
+//! The HTML listing of a folder. Called by `handler`. It lists only what is served: no hidden files, no FIFOs, no links
+//! that lead outside.
 //!
-//! However large the folder is, names are all that is held; rows are written, and sizes looked up, while the page is sent.
+//! Only the names are held, however large the folder: rows are written, and sizes looked up, while the page is sent.
 
 use std::fmt::Write as _;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 
+use super::entries::{Entries, Entry, ListingBudget};
 use super::find::Finder;
-use super::names::{Name, Names, Room};
-use super::open::{self, Kind, Refusal, Root, Stamp, Time};
+use super::open::{self, FileStat, FileTime, Kind, OpenError, Root};
 use super::path;
 use crate::Response;
 
-/// Pages of up to so many names are made at once, and so have a length.
-const WHOLE: usize = 1000;
-/// A page is written in stretches of about this size.
-const STRETCH: usize = 16 << 10;
+/// Pages with up to this many entries are built in memory, and so have a Content-Length.
+const MAX_BUFFERED: usize = 1000;
+/// A page is written in pieces of about this size.
+const BUFFER_SIZE: usize = 16 << 10;
 
-/// The page of a folder. `title` is what the browser was asked for.
-pub(super) fn page(finder: &Finder, room: &Room, path: &[u8], title: &str) -> Result<Response, Refusal> {
+/// The listing of a folder. `title` is its path as shown.
+pub(super) fn page(finder: &Finder, budget: &ListingBudget, path: &[u8], title: &str) -> Result<Response, OpenError> {
     let folder = finder.root.open_folder(path)?;
-    let names = Names::read(finder, &folder, path)?;
-    let count = names.len();
-    let names = if count <= WHOLE { names } else { names.that_last(room)? };
-    let mut page = Page {
+    let entries = Entries::read(finder, &folder, path)?;
+    let count = entries.len();
+    let entries = if count <= MAX_BUFFERED { entries } else { entries.reserve(budget)? };
+    let mut page = ListingPage {
         root: finder.root.clone(),
         folder,
         path: path.to_vec(),
-        names,
+        entries,
         ended: false,
-        text: beginning(title, path.is_empty(), count == 0),
+        text: page_start(title, path.is_empty(), count == 0),
         sent: 0,
     };
-    let response = if count <= WHOLE {
+    let response = if count <= MAX_BUFFERED {
         let mut text = Vec::new();
         page.read_to_end(&mut text)?;
         Response::bytes(text)
@@ -43,24 +43,24 @@ pub(super) fn page(finder: &Finder, room: &Room, path: &[u8], title: &str) -> Re
     Ok(response.content_type("text/html; charset=utf-8"))
 }
 
-/// A page on its way.
-struct Page {
+/// A listing that is being sent.
+struct ListingPage {
     root: Root,
     folder: OwnedFd,
     path: Vec<u8>,
-    names: Names,
+    entries: Entries,
     ended: bool,
-    /// Written, of which so much is sent.
+    /// The current piece, of which `sent` bytes are sent.
     text: String,
     sent: usize,
 }
 
-impl Read for Page {
+impl Read for ListingPage {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.sent == self.text.len() {
             self.text.clear();
             self.sent = 0;
-            self.write_stretch();
+            self.fill_buffer();
         }
         let count = buffer.len().min(self.text.len() - self.sent);
         buffer[..count].copy_from_slice(&self.text.as_bytes()[self.sent..self.sent + count]);
@@ -69,13 +69,13 @@ impl Read for Page {
     }
 }
 
-impl Page {
-    fn write_stretch(&mut self) {
-        while self.text.len() < STRETCH && !self.ended {
-            match self.names.next() {
-                Some(name) => write_row_of(&mut self.text, name, &self.root, &self.folder, &self.path),
+impl ListingPage {
+    fn fill_buffer(&mut self) {
+        while self.text.len() < BUFFER_SIZE && !self.ended {
+            match self.entries.next() {
+                Some(entry) => write_entry(&mut self.text, entry, &self.root, &self.folder, &self.path),
                 None => {
-                    self.text.push_str(if self.names.are_all() { "</table>\n" } else { CUT_OFF });
+                    self.text.push_str(if self.entries.is_complete() { "</table>\n" } else { CUT_OFF });
                     self.ended = true;
                 }
             }
@@ -83,38 +83,38 @@ impl Page {
     }
 }
 
-/// A name that is gone by now has no row.
-fn write_row_of(text: &mut String, name: Name<'_>, root: &Root, folder: &OwnedFd, path: &[u8]) {
-    let found = if name.is_link {
-        root.probe(&path::join(path, name.bytes)).ok()
+/// An entry that was deleted meanwhile has no row.
+fn write_entry(text: &mut String, entry: Entry<'_>, root: &Root, folder: &OwnedFd, path: &[u8]) {
+    let found = if entry.is_link {
+        root.stat_checked(&path::join(path, entry.name)).ok()
     } else {
-        open::stamp_in(folder, name.bytes).ok()
+        open::stat_in(folder, entry.name).ok()
     };
-    if let Some(stamp) = found.filter(|stamp| matches!(stamp.kind, Kind::File | Kind::Folder)) {
-        write_row(text, name.bytes, &stamp);
+    if let Some(stat) = found.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder)) {
+        write_row(text, entry.name, &stat);
     }
 }
 
-fn write_row(text: &mut String, name: &[u8], stamp: &Stamp) {
-    let slash = if stamp.kind == Kind::Folder { "/" } else { "" };
-    // A colon in the first segment would make what stands before it a scheme: RFC 3986, section 4.2.
+fn write_row(text: &mut String, name: &[u8], stat: &FileStat) {
+    let slash = if stat.kind == Kind::Folder { "/" } else { "" };
+    // A colon in the first segment would make the text before it a scheme: RFC 3986, section 4.2.
     let here = if name.contains(&b':') { "./" } else { "" };
     let _ = write!(text, "<tr><td><a href=\"{here}");
-    // `&` and `'` may stand in a path, and mean something in HTML.
+    // `&` and `'` are allowed in a path, but special in HTML.
     push_escaped(text, &path::encode(name).to_string());
     let _ = write!(text, "{slash}\">");
     push_escaped(text, &String::from_utf8_lossy(name));
     let _ = write!(text, "{slash}</a><td>");
-    if stamp.kind == Kind::File {
-        push_size(text, stamp.size);
+    if stat.kind == Kind::File {
+        push_size(text, stat.size);
     }
     text.push_str("<td>");
-    push_date(text, stamp.modified);
+    push_date(text, stat.modified);
     text.push('\n');
 }
 
-fn beginning(title: &str, top: bool, empty: bool) -> String {
-    let mut text = String::with_capacity(STRETCH);
+fn page_start(title: &str, top: bool, empty: bool) -> String {
+    let mut text = String::with_capacity(BUFFER_SIZE);
     text.push_str(HEAD);
     push_escaped(&mut text, title);
     text.push_str(STYLE);
@@ -129,7 +129,7 @@ fn beginning(title: &str, top: bool, empty: bool) -> String {
     text
 }
 
-/// Text in HTML, in and out of quotes. Controls, which show as nothing or worse, show as unknown.
+/// Escape text for HTML, also within quotes. Control characters become U+FFFD.
 fn push_escaped(to: &mut String, text: &str) {
     for letter in text.chars() {
         match letter {
@@ -161,23 +161,23 @@ fn push_size(to: &mut String, bytes: u64) {
     let _ = write!(to, "{size:.digits$} {unit}");
 }
 
-/// `2026-11-20 08:17`, in UTC. Files may be dated to any second of 64 bits.
-fn push_date(to: &mut String, time: Time) {
+/// `2026-11-20 08:17`, in UTC. File times may be any second of 64 bits.
+fn push_date(to: &mut String, time: FileTime) {
     let days = time.seconds.div_euclid(86_400);
     let minutes = time.seconds.rem_euclid(86_400) / 60;
     let (year, month, day) = civil(days);
     let _ = write!(to, "{year:04}-{month:02}-{day:02} {:02}:{:02}", minutes / 60, minutes % 60);
 }
 
-/// Year, month and day of a day counted from 1970, by the calendar of today carried on both ways:
-/// years are taken to begin in March, so that the odd day is their last, and eras of 400 of them are all alike.
+/// Year, month and day of a day since 1970, in the proleptic Gregorian calendar:
+/// years begin in March, so that the leap day comes last; eras have 400 years.
 fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468; // from March 1 of the year 0
+    let days = days + 719_468; // from 0000-03-01
     let era = days.div_euclid(146_097);
     let day = days.rem_euclid(146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153; // 0: March
+    let month = (5 * day + 2) / 153; // 0 is March
     let day = day - (153 * month + 2) / 5 + 1;
     let next = i64::from(month >= 10);
     (era * 400 + year + next, if month < 10 { month + 3 } else { month - 9 }, day)
@@ -251,7 +251,7 @@ mod tests {
             (i64::MAX, "292277026596-12-04 15:30"),
         ] {
             let mut text = String::new();
-            push_date(&mut text, Time { seconds, nanos: 0 });
+            push_date(&mut text, FileTime { seconds, nanos: 0 });
             assert_eq!(text, expected, "{seconds}");
         }
     }

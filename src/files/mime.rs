@@ -1,29 +1,29 @@
-//! The type of a file, by its name. Called by `handler`; it never looks into a file.
+//! Media types by file name. Called by `prepare`; it never reads a file.
 //!
-//! The table says what browsers want today, not what a registry said once: scripts are `text/javascript` (RFC 9239),
-//! an `.ico` is `image/x-icon`, and text says that it is UTF-8.
+//! The table has what browsers expect today, not older registrations: scripts are `text/javascript` (RFC 9239),
+//! an `.ico` is `image/x-icon`, and text has a charset of UTF-8.
 
 use std::collections::HashMap;
 
-/// What a file is when nothing is known of it.
+/// The type of unknown files.
 const UNKNOWN: &str = "application/octet-stream";
 const PLAIN: &str = "text/plain; charset=utf-8";
-pub(super) const LONGEST_EXTENSION: usize = 16;
+pub(super) const MAX_EXTENSION: usize = 16;
 
-/// How names become types: the table below, and what a user adds to it.
+/// Types by name: the table below, and the user's own.
 #[derive(Debug, Default)]
-pub(super) struct Types {
+pub(super) struct MediaTypes {
     added: HashMap<String, String>,
     default: Option<String>,
 }
 
-impl Types {
-    /// From now on files with this extension (without its dot, in any case) are of this type.
+impl MediaTypes {
+    /// Set the type of an extension (without its dot, in any case).
     pub fn add(&mut self, extension: &str, media_type: &str) {
         self.added.insert(extension.to_lowercase(), with_charset(media_type));
     }
 
-    /// What files of unknown kind are.
+    /// Set the type of unknown files.
     pub fn set_default(&mut self, media_type: &str) {
         self.default = Some(with_charset(media_type));
     }
@@ -40,18 +40,18 @@ impl Types {
     }
 }
 
-/// Text that names no charset is UTF-8.
+/// Adds UTF-8 to a text type without charset.
 fn with_charset(media_type: &str) -> String {
     let lower = media_type.to_ascii_lowercase();
     let silent = lower.starts_with("text/") && !lower.contains("charset=");
     if silent { format!("{media_type}; charset=utf-8") } else { media_type.to_owned() }
 }
 
-/// What comes after the last dot, in lower case. A name that only begins with a dot has none.
+/// The text after the last dot, in lower case. A name whose only dot is the first character has none.
 fn extension(name: &[u8]) -> Option<String> {
     let dot = memchr::memrchr(b'.', name).filter(|&dot| dot > 0)?;
     let extension = std::str::from_utf8(&name[dot + 1..]).ok()?;
-    (1..=LONGEST_EXTENSION).contains(&extension.len()).then(|| extension.to_lowercase())
+    (1..=MAX_EXTENSION).contains(&extension.len()).then(|| extension.to_lowercase())
 }
 
 fn by_extension(extension: &str) -> Option<&'static str> {
@@ -59,7 +59,7 @@ fn by_extension(extension: &str) -> Option<&'static str> {
     Some(TABLE[row].1)
 }
 
-/// Files that go without an extension by custom.
+/// Files that customarily have no extension.
 fn by_name(name: &[u8]) -> Option<&'static str> {
     const TEXTS: [&[u8]; 16] = [
         b"AUTHORS",
@@ -85,7 +85,7 @@ fn by_name(name: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Extension and type, in order of the extensions.
+/// Extension and type, sorted by extension.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str)] = &[
     ("3g2", "video/3gpp2"),
@@ -218,7 +218,7 @@ const TABLE: &[(&str, &str)] = &[
     ("pdf", "application/pdf"),
     ("pem", "application/x-pem-file"),
     ("pfx", "application/x-pkcs12"),
-    ("php", PLAIN), // the source, as nothing here runs it
+    ("php", PLAIN), // as source, since nothing here runs it
     ("pl", PLAIN),
     ("png", "image/png"),
     ("ppt", "application/vnd.ms-powerpoint"),
@@ -251,7 +251,7 @@ const TABLE: &[(&str, &str)] = &[
     ("tiff", "image/tiff"),
     ("toml", "application/toml"),
     ("torrent", "application/x-bittorrent"),
-    ("ts", "video/mp2t"), // segments of HLS; who serves TypeScript can say so
+    ("ts", "video/mp2t"), // HLS segments; TypeScript can be configured
     ("tsv", "text/tab-separated-values; charset=utf-8"),
     ("tsx", PLAIN),
     ("ttc", "font/collection"),
@@ -297,14 +297,14 @@ mod tests {
             assert!(pair[0].0 < pair[1].0, "{} before {}", pair[0].0, pair[1].0);
         }
         for (extension, media_type) in TABLE {
-            assert!(extension.len() <= LONGEST_EXTENSION, "{extension}");
+            assert!(extension.len() <= MAX_EXTENSION, "{extension}");
             assert!(!media_type.starts_with("text/") || media_type.ends_with("; charset=utf-8"), "{media_type}");
         }
     }
 
     #[test]
     fn types() {
-        let mut types = Types::default();
+        let mut types = MediaTypes::default();
         types.add("Foo", "text/foo");
         types.add("md", "text/markdown; charset=latin1");
         types.add("ü", "application/x-u");

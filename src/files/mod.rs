@@ -1,25 +1,27 @@
-//! Floor 3: a directory. It uses only what any user of floor 2 can use: shared bytes, parts of files, a request's poll number.
-//! Each room uses only what stands below it.
+//! Serving a folder. It uses only the crate's public API: shared bytes, ranges of files, the time of a request's poll.
+//! Each module uses only those below it.
 
 #[cfg(fuzzing)]
-pub(crate) mod fuzzing; // the way in for fuzz targets
+pub(crate) mod fuzzing; // entry points for the fuzz targets
 
-mod options; // how it is set up
+mod options; // the settings of a `StaticFileHandler`
 
-mod handler; // StaticFileHandler: find, judge, answer
+mod handler; // `StaticFileHandler`
 
-mod listing; // the page of a folder
-mod names; // the names in a folder
-mod prepare; // a file becomes what is sent
+mod listing; // the HTML page of a folder
 
-mod find; // what is there for a path
-mod mime; // which type a name means
+mod entries; // the entries of a folder
 
-mod cache; // what was found before
-mod negotiate; // which coding a client gets
+mod prepare; // a file to response fields and body
 
-mod open; // nothing outside the folder
-mod path; // a target becomes a path beneath the folder
+mod find; // the file, its sidecars or the folder at a path
+mod mime; // media types by file name
+
+mod cache; // files and their fields, kept between requests
+mod negotiate; // content codings (RFC 9110, section 12.5.3)
+
+mod open; // opening beneath the folder, never outside
+mod path; // a request path to a path beneath the folder
 
 pub use handler::StaticFileHandler;
 pub use open::Symlinks;

@@ -1,88 +1,88 @@
-//! Which coding of a file a client gets (RFC 9110, section 12.5.3). Called by `handler`; pure.
+//! Content coding by `Accept-Encoding` (RFC 9110, section 12.5.3). Called by `handler`; pure.
 
-/// How a sidecar, a file beside the file, is coded.
+/// The coding of a sidecar, a precompressed file beside the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(super) enum ContentCoding {
     Brotli,
     Zstandard,
     Gzip,
 }
 
-impl Coding {
-    /// All of them, the best first: with equal weights this order decides.
-    pub const ALL: [Coding; 3] = [Coding::Brotli, Coding::Zstandard, Coding::Gzip];
+impl ContentCoding {
+    /// All codings in order of preference, which decides between equal weights.
+    pub const ALL: [ContentCoding; 3] = [ContentCoding::Brotli, ContentCoding::Zstandard, ContentCoding::Gzip];
 
-    /// As it stands in `Content-Encoding`.
+    /// The name in `Content-Encoding`.
     pub fn name(self) -> &'static str {
         match self {
-            Coding::Brotli => "br",
-            Coding::Zstandard => "zstd",
-            Coding::Gzip => "gzip",
+            ContentCoding::Brotli => "br",
+            ContentCoding::Zstandard => "zstd",
+            ContentCoding::Gzip => "gzip",
         }
     }
 
-    /// What the name of a sidecar ends with.
+    /// The suffix of a sidecar's name.
     pub fn suffix(self) -> &'static str {
         match self {
-            Coding::Brotli => ".br",
-            Coding::Zstandard => ".zst",
-            Coding::Gzip => ".gz",
+            ContentCoding::Brotli => ".br",
+            ContentCoding::Zstandard => ".zst",
+            ContentCoding::Gzip => ".gz",
         }
     }
 
-    fn is_called(self, name: &[u8]) -> bool {
-        let old = self == Coding::Gzip && name.eq_ignore_ascii_case(b"x-gzip"); // section 8.4.1.3
+    fn has_name(self, name: &[u8]) -> bool {
+        let old = self == ContentCoding::Gzip && name.eq_ignore_ascii_case(b"x-gzip"); // section 8.4.1.3
         old || name.eq_ignore_ascii_case(self.name().as_bytes())
     }
 }
 
-/// What a client gets.
+/// The representation to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
     /// The file as it is.
     Identity,
     /// A sidecar.
-    Coded(Coding),
-    /// Nothing it would take: 406.
-    Nothing,
+    Coded(ContentCoding),
+    /// None is acceptable: 406.
+    NotAcceptable,
 }
 
-/// Choose among the file itself and its sidecars, given the `Accept-Encoding` lines of a request.
+/// Choose between the file itself and its sidecars, given the `Accept-Encoding` lines of a request.
 ///
-/// The highest weight wins, a coding before identity where they weigh the same. Identity is refused only by word
-/// (`identity;q=0`, or `*;q=0` with no word on identity); a weight that is none makes its item unheard.
-pub(super) fn choose<'a>(lines: impl Iterator<Item = &'a [u8]>, sidecars: &[Coding]) -> Choice {
-    let mut wishes = Wishes::default();
-    let mut asked = false;
-    for item in lines.inspect(|_| asked = true).flat_map(|line| line.split(|&byte| byte == b',')) {
-        wishes.hear(item);
+/// The highest weight wins, and a coding wins over identity of the same weight. Identity is excluded only explicitly
+/// (`identity;q=0`, or `*;q=0` without `identity`); a member with an invalid weight is ignored.
+pub(super) fn choose<'a>(lines: impl Iterator<Item = &'a [u8]>, sidecars: &[ContentCoding]) -> Choice {
+    let mut accepted = AcceptEncoding::default();
+    let mut present = false;
+    for item in lines.inspect(|_| present = true).flat_map(|line| line.split(|&byte| byte == b',')) {
+        accepted.add(item);
     }
-    if !asked {
+    if !present {
         return Choice::Identity;
     }
-    // `min_by_key` takes the first of equals, which is the best: weights are turned round.
-    let best = Coding::ALL
+    // `min_by_key` takes the first of equals, the preferred one: so weights are inverted.
+    let best = ContentCoding::ALL
         .into_iter()
         .filter(|coding| sidecars.contains(coding))
-        .min_by_key(|&coding| u16::MAX - wishes.of(coding).unwrap_or(0));
-    let weight = best.and_then(|coding| wishes.of(coding)).unwrap_or(0);
+        .min_by_key(|&coding| u16::MAX - accepted.of(coding).unwrap_or(0));
+    let weight = best.and_then(|coding| accepted.of(coding)).unwrap_or(0);
     match best {
-        Some(coding) if weight > 0 && weight >= wishes.identity.unwrap_or(0) => Choice::Coded(coding),
-        _ if wishes.identity.or(wishes.any) == Some(0) => Choice::Nothing,
+        Some(coding) if weight > 0 && weight >= accepted.identity.unwrap_or(0) => Choice::Coded(coding),
+        _ if accepted.identity.or(accepted.any) == Some(0) => Choice::NotAcceptable,
         _ => Choice::Identity,
     }
 }
 
-/// Weights in thousandths.
+/// The weights of an `Accept-Encoding` field, in thousandths.
 #[derive(Default)]
-struct Wishes {
-    codings: [Option<u16>; Coding::ALL.len()],
+struct AcceptEncoding {
+    codings: [Option<u16>; ContentCoding::ALL.len()],
     identity: Option<u16>,
     any: Option<u16>,
 }
 
-impl Wishes {
-    fn hear(&mut self, item: &[u8]) {
+impl AcceptEncoding {
+    fn add(&mut self, item: &[u8]) {
         let mut parts = item.splitn(2, |&byte| byte == b';');
         let name = parts.next().unwrap_or_default().trim_ascii();
         let Some(weight) = parts.next().map_or(Some(1000), weight) else { return };
@@ -90,12 +90,12 @@ impl Wishes {
             self.any = Some(weight);
         } else if name.eq_ignore_ascii_case(b"identity") {
             self.identity = Some(weight);
-        } else if let Some(index) = Coding::ALL.iter().position(|coding| coding.is_called(name)) {
+        } else if let Some(index) = ContentCoding::ALL.iter().position(|coding| coding.has_name(name)) {
             self.codings[index] = Some(weight);
         }
     }
 
-    fn of(&self, coding: Coding) -> Option<u16> {
+    fn of(&self, coding: ContentCoding) -> Option<u16> {
         self.codings[coding as usize].or(self.any)
     }
 }
@@ -125,9 +125,9 @@ mod tests {
 
     #[test]
     fn choices() {
-        use Choice::{Coded, Identity, Nothing};
-        use Coding::{Brotli, Gzip, Zstandard};
-        let all = &Coding::ALL[..];
+        use Choice::{Coded, Identity, NotAcceptable};
+        use ContentCoding::{Brotli, Gzip, Zstandard};
+        let all = &ContentCoding::ALL[..];
         let gz = &[Gzip][..];
         let none = &[][..];
         for (lines, sidecars, expected) in [
@@ -147,19 +147,19 @@ mod tests {
             (&["*"], none, Identity),
             (&["br;q=0, *"], all, Coded(Zstandard)),
             (&["*;q=0, gzip"], all, Coded(Gzip)),
-            (&["*;q=0"], all, Nothing),
+            (&["*;q=0"], all, NotAcceptable),
             (&["*;q=0, identity"], all, Identity),
             (&["gzip;q=0.5, br;q=0.4"], all, Coded(Gzip)),
             (&["gzip ; q=0.5 , br;q=0.500"], all, Coded(Brotli)),
             (&["gzip;Q=1.000"], all, Coded(Gzip)),
             (&["gzip;q=0"], all, Identity),
             (&["gzip;q=0.0"], all, Identity),
-            (&["gzip;q=0.000, identity;q=0"], gz, Nothing),
+            (&["gzip;q=0.000, identity;q=0"], gz, NotAcceptable),
             (&["identity"], all, Identity),
-            (&["identity;q=0"], all, Nothing),
+            (&["identity;q=0"], all, NotAcceptable),
             (&["identity;q=0, *"], all, Coded(Brotli)),
-            (&["identity;q=0, *"], none, Nothing),
-            (&["identity;q=0, gzip"], none, Nothing),
+            (&["identity;q=0, *"], none, NotAcceptable),
+            (&["identity;q=0, gzip"], none, NotAcceptable),
             (&["identity;q=0.6, gzip;q=0.5"], all, Identity),
             (&["identity;q=0.5, gzip;q=0.5"], all, Coded(Gzip)),
             (&["gzip;q=0.001"], all, Coded(Gzip)),

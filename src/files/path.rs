@@ -1,12 +1,12 @@
-//! The path of a target becomes a path beneath the folder: split, decoded once, resolved. Called by `handler`.
-//! It looks at bytes only; whether anything is there, and whether it may be read, is `find`'s concern.
+//! Turns the path of a request into a path beneath the folder: split, decoded once, resolved. Called by `handler`.
+//! It never accesses the disk; whether a file exists, and may be read, is found by `find`.
 //!
-//! A file has one path: another way to write it (`/a/../b`, `//b`, `/./b`) is sent there by a redirect,
-//! so that whoever guards `/private/` by looking at [`Request::path`](crate::Request::path) guards all of it.
+//! A file has one path: any other spelling (`/a/../b`, `//b`, `/./b`) is redirected to it,
+//! so that whoever restricts `/private/` by [`Request::path`](crate::Request::path) restricts all of it.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-/// What may stand in a segment of a path as it is (RFC 3986, section 3.3: pchar).
+/// Characters allowed in a path segment without encoding (RFC 3986, section 3.3: pchar).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -26,52 +26,52 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@');
 
-const LONGEST_NAME: usize = 255; // NAME_MAX, and no file system of Linux has longer ones
-const LONGEST_PATH: usize = 4095; // PATH_MAX less its NUL
+const MAX_NAME: usize = 255; // NAME_MAX: no Linux file system has longer names
+const MAX_PATH: usize = 4095; // PATH_MAX without its NUL
 
-/// What a path asks for.
+/// The result of resolving a request path.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// Something beneath the folder.
+pub(super) enum ResolvedPath {
+    /// A path beneath the folder.
     Path(FilePath),
-    /// The same thing by its one right name: a path from the top of the server, percent-encoded.
-    Moved(String),
-    /// Nothing that could be there.
-    Missing,
-    /// No path at all.
+    /// The canonical path of the same file, percent-encoded, from the root of the server.
+    Redirect(String),
+    /// A path that no file can have.
+    NotFound,
+    /// Not a valid path: 400.
     Malformed,
 }
 
 /// A path beneath the folder, in the bytes of the file system.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct FilePath {
-    /// The segments with a slash between them; empty for the folder itself. None of them is empty, `.` or `..`,
-    /// nor holds a slash or NUL.
+    /// The segments joined by slashes; empty for the folder itself. No segment is empty, `.` or `..`,
+    /// or contains a slash or NUL.
     pub bytes: Vec<u8>,
-    /// Whether a slash came after the last segment, as after the name of a folder.
-    pub slash: bool,
-    /// Whether this is how everybody writes it: no byte is escaped without need. What is asked for
-    /// in other ways is served, but not remembered: else one file could fill the whole cache.
-    pub usual: bool,
+    /// Whether a slash followed the last segment, as for a folder.
+    pub trailing_slash: bool,
+    /// Whether nothing is percent-encoded unnecessarily, and with upper-case digits (RFC 3986, section 6.2.2). Other
+    /// spellings are served, but not cached: otherwise one file could fill the whole cache.
+    pub normalized: bool,
 }
 
-/// Take the path of a request apart. `mount` are the segments that stand before the folder.
-pub(super) fn resolve(raw: &str, mount: &[Vec<u8>]) -> Asked {
-    let Some(rest) = raw.strip_prefix('/') else { return Asked::Malformed };
-    let mut walk = Walk { usual: true, ..Walk::default() };
+/// Parse and resolve the path of a request. `mount` are the segments of the prefix.
+pub(super) fn resolve(raw: &str, mount: &[Vec<u8>]) -> ResolvedPath {
+    let Some(rest) = raw.strip_prefix('/') else { return ResolvedPath::Malformed };
+    let mut builder = PathBuilder { normalized: true, ..PathBuilder::default() };
     let mut segments = rest.split('/').peekable();
     while let Some(segment) = segments.next() {
-        match walk.step(segment, segments.peek().is_none()) {
-            Step::On => {}
-            Step::Malformed => return Asked::Malformed,
-            Step::Missing => walk.missing = true, // what comes after may still be malformed
+        match builder.step(segment, segments.peek().is_none()) {
+            Step::Continue => {}
+            Step::Malformed => return ResolvedPath::Malformed,
+            Step::NotFound => builder.not_found = true, // a later segment may still be malformed
         }
     }
-    walk.end(mount)
+    builder.end(mount)
 }
 
-/// Whether one of the segments is hidden: its name begins with a dot.
-/// `.well-known` at the top is not (RFC 8615).
+/// Whether a segment is hidden: it begins with a dot.
+/// `.well-known` at the top is not hidden (RFC 8615).
 pub(super) fn is_hidden(path: &[u8]) -> bool {
     path.split(|&byte| byte == b'/')
         .enumerate()
@@ -83,7 +83,7 @@ pub(super) fn name(path: &[u8]) -> &[u8] {
     path.rsplit(|&byte| byte == b'/').next().unwrap_or(path)
 }
 
-/// The path of the folder that something is in.
+/// The path of the containing folder.
 pub(super) fn parent(path: &[u8]) -> &[u8] {
     match memchr::memrchr(b'/', path) {
         Some(slash) => &path[..slash],
@@ -91,70 +91,69 @@ pub(super) fn parent(path: &[u8]) -> &[u8] {
     }
 }
 
-/// The path of something in a folder.
+/// The path of an entry of a folder.
 pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
 }
 
-/// A name as it stands in a target or a link.
+/// A name, percent-encoded for a target or a link.
 pub(super) fn encode(segment: &[u8]) -> percent_encoding::PercentEncode<'_> {
     percent_encode(segment, SEGMENT)
 }
 
-/// The path of a folder or file from the top of the server: one slash at its front, and never two,
-/// which would be the name of another host (RFC 3986, section 4.2); a back-slash is escaped, as browsers take it for a slash.
-pub(super) fn location<'a>(segments: impl IntoIterator<Item = &'a [u8]>, slash: bool) -> String {
+/// The URL path of a file or folder: exactly one slash at the start, as two would begin
+/// the name of another host (RFC 3986, section 4.2); a backslash is encoded, as browsers take it for a slash.
+pub(super) fn location<'a>(segments: impl IntoIterator<Item = &'a [u8]>, trailing_slash: bool) -> String {
     let mut location = String::new();
     for segment in segments {
         location.push('/');
         location.extend(encode(segment));
     }
-    if slash || location.is_empty() {
+    if trailing_slash || location.is_empty() {
         location.push('/');
     }
     location
 }
 
-/// On the way from the top to what is asked for.
+/// Collects the segments of a path.
 #[derive(Default)]
-struct Walk {
+struct PathBuilder {
     segments: Vec<Vec<u8>>,
-    slash: bool,
-    usual: bool,
-    untidy: bool,
-    missing: bool,
+    trailing_slash: bool,
+    normalized: bool,
+    needs_redirect: bool,
+    not_found: bool,
 }
 
 enum Step {
-    On,
-    Missing,
+    Continue,
+    NotFound,
     Malformed,
 }
 
-impl Walk {
+impl PathBuilder {
     fn step(&mut self, segment: &str, last: bool) -> Step {
         let Some(name) = self.decode(segment) else { return Step::Malformed };
         match &name[..] {
             b"" => {
-                self.slash |= last;
-                self.untidy |= !last;
+                self.trailing_slash |= last;
+                self.needs_redirect |= !last;
             }
             b"." | b".." => {
                 if name.len() == 2 && self.segments.pop().is_none() {
                     return Step::Malformed;
                 }
-                self.slash |= last;
-                self.untidy = true;
+                self.trailing_slash |= last;
+                self.needs_redirect = true;
             }
-            // An escaped slash is part of a name, and no file has such a name.
+            // An encoded slash is part of a name, and no file has such a name.
             _ => {
-                // An escaped slash is part of a name, and no file has such a name.
-                let possible = name.len() <= LONGEST_NAME && !name.contains(&b'/');
-                self.segments.push(name); // `..` goes back over it all the same
-                return if possible { Step::On } else { Step::Missing };
+                let valid = name.len() <= MAX_NAME && !name.contains(&b'/');
+                self.segments.push(name); // a later `..` removes it all the same
+                return if valid { Step::Continue } else { Step::NotFound };
             }
         }
-        Step::On
+        Step::Continue
     }
 
     fn decode(&mut self, segment: &str) -> Option<Vec<u8>> {
@@ -173,21 +172,28 @@ impl Walk {
     fn decode_escape(&mut self, high: u8, low: u8) -> Option<u8> {
         let byte = (char::from(high).to_digit(16)? * 16 + char::from(low).to_digit(16)?) as u8;
         let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        self.usual &= !unreserved && !high.is_ascii_lowercase() && !low.is_ascii_lowercase();
+        self.normalized &= !unreserved && !high.is_ascii_lowercase() && !low.is_ascii_lowercase();
         (byte != 0).then_some(byte)
     }
 
-    fn end(self, mount: &[Vec<u8>]) -> Asked {
+    fn end(self, mount: &[Vec<u8>]) -> ResolvedPath {
         let length: usize = self.segments.iter().map(|segment| segment.len() + 1).sum();
-        if self.missing || length > LONGEST_PATH || !self.segments.starts_with(mount) {
-            return Asked::Missing;
+        if self.not_found || length > MAX_PATH || !self.segments.starts_with(mount) {
+            return ResolvedPath::NotFound;
         }
         let beneath = &self.segments[mount.len()..];
-        let slash = self.slash && !self.segments.is_empty();
-        if self.untidy || (beneath.is_empty() && !self.slash) {
-            return Asked::Moved(location(self.segments.iter().map(Vec::as_slice), slash || beneath.is_empty()));
+        let trailing_slash = self.trailing_slash && !self.segments.is_empty();
+        if self.needs_redirect || (beneath.is_empty() && !self.trailing_slash) {
+            return ResolvedPath::Redirect(location(
+                self.segments.iter().map(Vec::as_slice),
+                trailing_slash || beneath.is_empty(),
+            ));
         }
-        Asked::Path(FilePath { bytes: beneath.join(&b'/'), slash: self.slash, usual: self.usual })
+        ResolvedPath::Path(FilePath {
+            bytes: beneath.join(&b'/'),
+            trailing_slash: self.trailing_slash,
+            normalized: self.normalized,
+        })
     }
 }
 
@@ -198,13 +204,13 @@ mod tests {
     fn shown(raw: &str, mount: &[&str]) -> String {
         let mount: Vec<Vec<u8>> = mount.iter().map(|segment| segment.as_bytes().to_vec()).collect();
         match resolve(raw, &mount) {
-            Asked::Path(path) => format!(
+            ResolvedPath::Path(path) => format!(
                 "{}{}{}",
                 path.bytes.escape_ascii(),
-                if path.slash { "/" } else { "" },
-                if path.usual { "" } else { " (unusual)" }
+                if path.trailing_slash { "/" } else { "" },
+                if path.normalized { "" } else { " (not normalized)" }
             ),
-            Asked::Moved(location) => format!("-> {location}"),
+            ResolvedPath::Redirect(location) => format!("-> {location}"),
             other => format!("{other:?}"),
         }
     }
@@ -219,8 +225,8 @@ mod tests {
             ("/a/", "a/"),
             ("/a/b.txt", "a/b.txt"),
             ("/a%20b", "a b"),
-            ("/%61", "a (unusual)"),
-            ("/%c3%bc", "\\xc3\\xbc (unusual)"),
+            ("/%61", "a (not normalized)"),
+            ("/%c3%bc", "\\xc3\\xbc (not normalized)"),
             ("/%C3%BC", "\\xc3\\xbc"),
             ("/%FF", "\\xff"),
             ("/%2541", "%41"),
@@ -230,7 +236,7 @@ mod tests {
             ("/...", "..."),
             ("/a/...", "a/..."),
             ("/.a", ".a"),
-            // one name for everything
+            // one canonical path
             ("//", "-> /"),
             ("//a", "-> /a"),
             ("//evil.example/..", "-> /"),
@@ -252,7 +258,7 @@ mod tests {
             ("/.", "-> /"),
             ("/a/%0D%0Ax/../b%0D%0A", "-> /a/b%0D%0A"),
             ("/a/./ü", "-> /a/%C3%BC"),
-            // no path
+            // malformed
             ("", "Malformed"),
             ("*", "Malformed"),
             ("a", "Malformed"),
@@ -268,14 +274,14 @@ mod tests {
             ("/a%00b", "Malformed"),
             ("/a\0b", "Malformed"),
             ("/a%2Fb/%00", "Malformed"),
-            // nothing that could be there
-            ("/a%2Fb", "Missing"),
-            ("/%2F", "Missing"),
-            ("/%2F/../a", "Missing"),
+            // no file can have these
+            ("/a%2Fb", "NotFound"),
+            ("/%2F", "NotFound"),
+            ("/%2F/../a", "NotFound"),
             ("/%2F/../../a", "Malformed"),
-            ("/..%2F..%2Fetc/passwd", "Missing"),
-            (&format!("/{long}"), "Missing"),
-            (&deep, "Missing"),
+            ("/..%2F..%2Fetc/passwd", "NotFound"),
+            (&format!("/{long}"), "NotFound"),
+            (&deep, "NotFound"),
         ] {
             assert_eq!(shown(raw, &[]), expected, "{raw}");
         }
@@ -287,15 +293,15 @@ mod tests {
             ("/static/a", "a"),
             ("/static/", "/"),
             ("/static", "-> /static/"),
-            ("/%73tatic/a", "a (unusual)"),
+            ("/%73tatic/a", "a (not normalized)"),
             ("//static/a", "-> /static/a"),
             ("/static//a", "-> /static/a"),
-            ("/static/..", "Missing"),
-            ("/static/../a", "Missing"),
+            ("/static/..", "NotFound"),
+            ("/static/../a", "NotFound"),
             ("/x/../static/a", "-> /static/a"),
-            ("/static2/a", "Missing"),
-            ("/", "Missing"),
-            ("/a", "Missing"),
+            ("/static2/a", "NotFound"),
+            ("/", "NotFound"),
+            ("/a", "NotFound"),
         ] {
             assert_eq!(shown(raw, &["static"]), expected, "{raw}");
         }

@@ -1,147 +1,147 @@
-//! A file that was found becomes what is sent: its fields, its content, and the same for its sidecars. Called by `handler`;
-//! it reads small files and judges no request.
+//! Prepares a file to be sent: its fields and content, and those of its sidecars. Called by `handler`;
+//! it reads small files, and does not depend on the request.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::cache::{Kept, Limits, Room};
+use super::cache::{CacheLimits, CacheUsage, Cached};
 use super::find::FoundFile;
-use super::mime::Types;
-use super::negotiate::Coding;
-use super::open::{self, Stamp, TICK, Time};
+use super::mime::MediaTypes;
+use super::negotiate::ContentCoding;
+use super::open::{self, FileStat, FileTime, TIMESTAMP_TICK};
 use super::path;
 use crate::{ETag, Fields, SharedBytes};
 
-/// Larger files are opened for each request: what is deleted gives its space back, and to open one
-/// costs nothing beside sending it.
-const LARGEST_HELD: u64 = 1 << 20;
+/// Larger files are opened for each request: a deleted file frees its space, and opening
+/// is cheap compared with sending it.
+const MAX_KEPT_OPEN: u64 = 1 << 20;
 
-/// What the fields of a file take up, about, in bytes.
-const FIELDS: usize = 1024;
+/// The approximate memory that the fields of a file occupy, in bytes.
+const FIELDS_SIZE: usize = 1024;
 
-/// What goes with the files.
+/// The settings that determine the fields of files.
 #[derive(Debug, Default)]
 pub(super) struct Preparer {
-    pub types: Types,
-    /// Fields that a user added to every answer.
+    pub types: MediaTypes,
+    /// Fields that the user added to every response.
     pub added: HeaderMap,
-    /// `Cache-Control` by path: the last that matches holds.
+    /// `Cache-Control` by path pattern: the last match applies.
     pub caching: Vec<(String, HeaderValue)>,
 }
 
-/// A file as it is sent: as it is, and in other codings.
+/// A file as it can be sent: unencoded, and in other content codings.
 #[derive(Debug)]
 pub(super) struct Resource {
-    /// The first is the file as it is.
+    /// The first is unencoded.
     variants: Vec<Variant>,
-    /// Those of the others, in their order.
-    pub codings: Vec<Coding>,
-    state: State,
+    /// The codings of the others, in the same order.
+    pub codings: Vec<ContentCoding>,
+    version: FileVersion,
 }
 
-/// Which state of a file this is, and whether an earlier one that was given out bore the same second: then the second
-/// tells nothing, and is not told.
+/// The version of a file, and whether an earlier version that was sent had the same modification second: then
+/// Last-Modified cannot tell them apart, and is not sent.
 #[derive(Clone, Copy, Debug)]
-struct State {
-    modified: Time,
+struct FileVersion {
+    modified: FileTime,
     size: u64,
-    joined: bool,
+    same_second: bool,
 }
 
-impl State {
-    fn of(stamp: Stamp, before: Option<&Resource>) -> State {
-        let (modified, size) = (stamp.modified, stamp.size);
-        let joined = before.is_some_and(|Resource { state: before, .. }| {
+impl FileVersion {
+    fn of(stat: FileStat, before: Option<&Resource>) -> FileVersion {
+        let (modified, size) = (stat.modified, stat.size);
+        let same_second = before.is_some_and(|Resource { version: before, .. }| {
             let other = before.modified != modified || before.size != size;
-            before.modified.seconds == modified.seconds && (other || before.joined)
+            before.modified.seconds == modified.seconds && (other || before.same_second)
         });
-        State { modified, size, joined }
+        FileVersion { modified, size, same_second }
     }
 }
 
 #[derive(Debug)]
 pub(super) struct Variant {
     pub fields: Arc<Fields>,
-    pub content: Content,
+    pub content: FileContent,
 }
 
-pub(super) enum Content {
-    Small(SharedBytes),
-    Large(Arc<File>, u64),
+pub(super) enum FileContent {
+    InMemory(SharedBytes),
+    OnDisk(Arc<File>, u64),
 }
 
 /// What a file is prepared for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To be what was asked for.
-    Answer,
-    /// To stand in the place of what was asked for: nobody validates it.
+    /// As the response to a request for it.
+    Requested,
+    /// As an error page, which has no validators.
     ErrorPage,
 }
 
-/// A resource, and whether it may be kept.
+/// A prepared file, and whether it may be cached.
 pub(super) struct Prepared {
-    pub kept: Arc<Kept<Resource>>,
-    pub lasting: bool,
+    pub cached: Arc<Cached<Resource>>,
+    pub cacheable: bool,
 }
 
 impl Resource {
-    pub fn plain(&self) -> &Variant {
+    pub fn identity(&self) -> &Variant {
         &self.variants[0]
     }
 
     /// The variant in one of its codings.
-    pub fn coded(&self, coding: Coding) -> &Variant {
+    pub fn coded(&self, coding: ContentCoding) -> &Variant {
         let place = self.codings.iter().position(|&known| known == coding);
         &self.variants[place.map_or(0, |place| place + 1)]
     }
 }
 
 impl Preparer {
-    /// `now` was read before the file was looked for; `before`: what was given out under the same name, as far as is known.
+    /// `now` was read before the look-up; `before`: the version last sent under the same name, if known.
     pub fn prepare(
         &self,
         found: FoundFile,
         purpose: Purpose,
         before: Option<&Resource>,
-        limits: Limits,
-        poll: Option<u64>,
+        limits: CacheLimits,
+        polled: Option<Instant>,
         now: SystemTime,
     ) -> io::Result<Prepared> {
-        let FoundFile { path, file, stamp, sidecars, watched } = found;
-        let state = State::of(stamp, before);
-        let codings: Vec<Coding> = sidecars.iter().map(|sidecar| sidecar.coding).collect();
-        let files = std::iter::once((None, file, stamp))
-            .chain(sidecars.into_iter().map(|sidecar| (Some(sidecar.coding), sidecar.file, sidecar.stamp)));
+        let FoundFile { path, file, stat, sidecars, watched } = found;
+        let version = FileVersion::of(stat, before);
+        let codings: Vec<ContentCoding> = sidecars.iter().map(|sidecar| sidecar.coding).collect();
+        let files = std::iter::once((None, file, stat))
+            .chain(sidecars.into_iter().map(|sidecar| (Some(sidecar.coding), sidecar.file, sidecar.stat)));
         let fields = self.common_fields(&path, !codings.is_empty());
-        let mut lasting = !watched.iter().any(|watched| watched.stamp.is_young(now));
-        let mut room = Room { files: 1 + codings.len(), open: 0, bytes: path.len() };
+        let mut cacheable = !watched.iter().any(|watched| watched.stat.is_recent(now));
+        let mut usage = CacheUsage { files: 1 + codings.len(), open: 0, bytes: path.len() };
         let mut variants = Vec::with_capacity(1 + codings.len());
-        for (coding, file, stamp) in files {
-            let (content, steady) = read(file, stamp, limits.bytes_each)?;
-            let certain = steady && !stamp.is_young(now) && purpose == Purpose::Answer;
-            lasting &= steady && (matches!(content, Content::Small(_)) || stamp.size <= LARGEST_HELD);
+        for (coding, file, stat) in files {
+            let (content, unchanged) = read(file, stat, limits.bytes_each)?;
+            let has_validators = unchanged && !stat.is_recent(now) && purpose == Purpose::Requested;
+            cacheable &= unchanged && (matches!(content, FileContent::InMemory(_)) || stat.size <= MAX_KEPT_OPEN);
             match &content {
-                Content::Small(bytes) => room.bytes += FIELDS + (**bytes).as_ref().len(),
-                Content::Large(..) => room.open += 1,
+                FileContent::InMemory(bytes) => usage.bytes += FIELDS_SIZE + (**bytes).as_ref().len(),
+                FileContent::OnDisk(..) => usage.open += 1,
             }
             variants.push(Variant {
-                fields: Arc::new(variant_fields(&fields, coding, stamp, certain.then_some(state), now)),
+                fields: Arc::new(variant_fields(&fields, coding, stat, has_validators.then_some(version), now)),
                 content,
             });
         }
-        let kept = Arc::new(Kept::new(Resource { variants, codings, state }, watched, room, poll));
-        Ok(Prepared { kept, lasting })
+        let cached = Arc::new(Cached::new(Resource { variants, codings, version }, watched, usage, polled));
+        Ok(Prepared { cached, cacheable })
     }
 
-    /// The fields of answers that are no files.
-    pub fn other_fields(&self) -> HeaderMap {
+    /// The fields of responses that are not files.
+    pub fn default_fields(&self) -> HeaderMap {
         let mut fields = self.added.clone();
         fields.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
         fields.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
@@ -149,12 +149,12 @@ impl Preparer {
     }
 
     fn common_fields(&self, path: &[u8], negotiated: bool) -> HeaderMap {
-        let mut fields = self.other_fields();
-        // Types are checked where they are set.
+        let mut fields = self.default_fields();
+        // Types are validated where they are set.
         if let Ok(media_type) = HeaderValue::from_str(self.types.of(path::name(path))) {
             fields.insert(CONTENT_TYPE, media_type);
         }
-        if let Some((_, value)) = self.caching.iter().rev().find(|(pattern, _)| matches(pattern, path)) {
+        if let Some((_, value)) = self.caching.iter().rev().find(|(pattern, _)| pattern_matches(pattern, path)) {
             fields.insert(CACHE_CONTROL, value.clone());
         }
         if negotiated {
@@ -164,13 +164,13 @@ impl Preparer {
     }
 }
 
-/// The fields of one variant. `state`: that of the file itself; without it there is no certainty that every change
-/// will show, and there are no validators.
+/// The fields of one variant. `version`: that of the unencoded file; `None`: a change might not be noticed, so
+/// there are no validators.
 fn variant_fields(
     common: &HeaderMap,
-    coding: Option<Coding>,
-    stamp: Stamp,
-    state: Option<State>,
+    coding: Option<ContentCoding>,
+    stat: FileStat,
+    version: Option<FileVersion>,
     now: SystemTime,
 ) -> Fields {
     let mut fields = common.clone();
@@ -178,57 +178,57 @@ fn variant_fields(
         fields.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     }
     let fields = Fields::from(&fields);
-    let Some(state) = state else { return fields };
-    let date = if coding.is_none() { dated(stamp, state, now) } else { dated_long_ago(stamp, now) };
-    let fields = match date.and_then(Time::system) {
+    let Some(version) = version else { return fields };
+    let date = if coding.is_none() { last_modified(stat, version, now) } else { sidecar_last_modified(stat, now) };
+    let fields = match date.and_then(FileTime::to_system_time) {
         Some(time) => fields.last_modified(time),
         None => fields,
     };
-    match ETag::strong(tag(stamp, coding)) {
+    match ETag::strong(etag(stat, coding)) {
         Ok(tag) => fields.etag(tag),
-        Err(_) => fields, // digits only: it cannot be
+        Err(_) => fields, // unreachable: hex digits, a dash and a coding
     }
 }
 
-/// When a file changed, to be told in whole seconds, unless another state of it was told by the same second: those who
-/// ask by date alone would take one for the other.
-fn dated(stamp: Stamp, state: State, now: SystemTime) -> Option<Time> {
-    (!state.joined).then(|| told(stamp, now))
+/// Last-Modified, unless another version was sent with the same second: clients that
+/// compare dates alone would take one for the other.
+fn last_modified(stat: FileStat, version: FileVersion, now: SystemTime) -> Option<FileTime> {
+    (!version.same_second).then(|| modification_time(stat, now))
 }
 
-/// The same for a sidecar, of whose earlier states nothing is known: told once its second is over.
-fn dated_long_ago(stamp: Stamp, now: SystemTime) -> Option<Time> {
-    // The clock of the file system may be a tick behind: a change in the first moments of a second may bear the last one.
-    let behind = Time::from(now.checked_sub(TICK).unwrap_or(SystemTime::UNIX_EPOCH));
-    Some(told(stamp, now)).filter(|time| time.seconds < behind.seconds)
+/// The same for a sidecar, whose earlier versions are unknown: sent once its second is over.
+fn sidecar_last_modified(stat: FileStat, now: SystemTime) -> Option<FileTime> {
+    // The file system's clock may be one tick behind: a change at the start of a second may get the previous one.
+    let behind = FileTime::from(now.checked_sub(TIMESTAMP_TICK).unwrap_or(SystemTime::UNIX_EPOCH));
+    Some(modification_time(stat, now)).filter(|time| time.seconds < behind.seconds)
 }
 
-/// It is never in the future (RFC 9110, section 8.8.2.1): of files that claim to be, the inode knows better.
-fn told(stamp: Stamp, now: SystemTime) -> Time {
-    if stamp.modified > Time::from(now) { stamp.changed } else { stamp.modified }
+/// The mtime, or the ctime if the mtime lies in the future: Last-Modified must not (RFC 9110, section 8.8.2.1).
+fn modification_time(stat: FileStat, now: SystemTime) -> FileTime {
+    if stat.modified > FileTime::from(now) { stat.changed } else { stat.modified }
 }
 
-/// The same on every machine that serves a copy: nothing of the disk is in it.
-fn tag(stamp: Stamp, coding: Option<Coding>) -> String {
-    let Time { seconds, nanos } = stamp.modified;
-    let tag = format!("{:x}-{:x}{nanos:08x}", stamp.size, seconds.cast_unsigned());
+/// The same on every machine with a copy: it contains neither inode nor device.
+fn etag(stat: FileStat, coding: Option<ContentCoding>) -> String {
+    let FileTime { seconds, nanos } = stat.modified;
+    let tag = format!("{:x}-{:x}{nanos:08x}", stat.size, seconds.cast_unsigned());
     match coding {
         Some(coding) => format!("{tag}-{}", coding.name()),
         None => tag,
     }
 }
 
-/// Take small contents into memory. Whether they were steady: nobody wrote while they were read.
-fn read(file: File, stamp: Stamp, small: usize) -> io::Result<(Content, bool)> {
-    if stamp.size > small as u64 {
-        return Ok((Content::Large(Arc::new(file), stamp.size), true));
+/// Read small files into memory. Also whether the file was unchanged while it was read.
+fn read(file: File, stat: FileStat, max_bytes: usize) -> io::Result<(FileContent, bool)> {
+    if stat.size > max_bytes as u64 {
+        return Ok((FileContent::OnDisk(Arc::new(file), stat.size), true));
     }
-    let mut bytes = vec![0; stamp.size as usize];
+    let mut bytes = vec![0; stat.size as usize];
     let length = read_up_to(&file, &mut bytes)?;
-    let after = open::stamp_of(&file)?;
+    let after = open::stat_of(&file)?;
     bytes.truncate(length);
-    let steady = after == stamp && length as u64 == stamp.size;
-    Ok((Content::Small(Arc::new(bytes)), steady))
+    let unchanged = after == stat && length as u64 == stat.size;
+    Ok((FileContent::InMemory(Arc::new(bytes)), unchanged))
 }
 
 fn read_up_to(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
@@ -244,19 +244,19 @@ fn read_up_to(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(length)
 }
 
-/// Whether a path is meant by a pattern. `*` is any run of bytes, slashes too. A pattern that begins with a slash is
-/// held against the whole path, and all that is in a folder if it ends with one; another against the name.
-fn matches(pattern: &str, path: &[u8]) -> bool {
+/// Whether a path matches a pattern. `*` is any run of bytes, slashes too. A pattern that begins with a slash is
+/// matched against the whole path, and against all files of a folder if it ends with one; any other against the name.
+fn pattern_matches(pattern: &str, path: &[u8]) -> bool {
     match pattern.as_bytes() {
-        [b'/', pattern @ .., b'/'] => fits(&[pattern, b"/*"].concat(), path),
+        [b'/', pattern @ .., b'/'] => glob_matches(&[pattern, b"/*"].concat(), path),
         b"/" => true,
-        [b'/', pattern @ ..] => fits(pattern, path),
-        pattern => fits(pattern, path::name(path)),
+        [b'/', pattern @ ..] => glob_matches(pattern, path),
+        pattern => glob_matches(pattern, path::name(path)),
     }
 }
 
-/// `*` takes as little as it can, and more where what follows did not fit.
-fn fits(pattern: &[u8], text: &[u8]) -> bool {
+/// `*` matches as little as possible, and more on backtracking.
+fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star = None;
     while t < text.len() {
@@ -275,20 +275,20 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|&byte| byte == b'*')
 }
 
-impl std::fmt::Debug for Content {
+impl std::fmt::Debug for FileContent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Content::Small(bytes) => write!(f, "Small({} bytes)", (**bytes).as_ref().len()),
-            Content::Large(_, length) => write!(f, "Large({length} bytes)"),
+            FileContent::InMemory(bytes) => write!(f, "InMemory({} bytes)", (**bytes).as_ref().len()),
+            FileContent::OnDisk(_, length) => write!(f, "OnDisk({length} bytes)"),
         }
     }
 }
 
-/// A field that a user adds, if it may be added: what the content is, is ours to say.
+/// A user's field, if it is valid.
 pub(super) fn check_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
-    let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
-    let name: HeaderName = name.parse().map_err(|_| wrong(format!("{name:?} is no name of a field")))?;
-    let value = value.parse().map_err(|_| wrong(format!("{value:?} is no value for the field `{name}`")))?;
+    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
+    let name: HeaderName = name.parse().map_err(|_| invalid(format!("{name:?} is no name of a field")))?;
+    let value = value.parse().map_err(|_| invalid(format!("{value:?} is no value for the field `{name}`")))?;
     Ok((name, value))
 }
 
@@ -323,9 +323,9 @@ mod tests {
             ("", "a", false),
             ("**", "a", true),
         ] {
-            assert_eq!(matches(pattern, path.as_bytes()), expected, "{pattern} and {path}");
+            assert_eq!(pattern_matches(pattern, path.as_bytes()), expected, "{pattern} and {path}");
         }
         let long = "a".repeat(4000);
-        assert!(!fits(format!("{}b", "*a".repeat(1000)).as_bytes(), long.as_bytes()), "and soon");
+        assert!(!glob_matches(format!("{}b", "*a".repeat(1000)).as_bytes(), long.as_bytes()), "and soon");
     }
 }

@@ -1,6 +1,6 @@
-//! The body of a request: in memory while it is small, in an unnamed temporary file past that.
-//! Filled through a `Collector` by `incoming`, read by handlers through `Request`.
-//! It allocates for what has arrived, never for what was announced, and knows nothing of framing.
+//! The body of a request: in memory up to a limit, beyond it in an unnamed temporary file.
+//! Written by `incoming` through a `BodyWriter`, read by handlers through `Request`.
+//! Memory is allocated for bytes received, never for a length announced. Message framing is handled elsewhere.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,75 +13,75 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 
-use super::refusal::Refusal;
+use super::rejection::Rejection;
 
-/// The body of a request, whole. Many readers may read it, at the same time too.
+/// The complete body of a request. Several readers may read it concurrently.
 #[derive(Default)]
 pub struct Body {
-    bytes: Bytes,
-    /// Given back when the body is dropped.
-    _room: Option<Taken>,
+    storage: Storage,
+    /// Released when the body is dropped.
+    _reservation: Option<QuotaReservation>,
 }
 
-enum Bytes {
+enum Storage {
     Memory(Vec<u8>),
     Spooled { file: File, length: u64 },
 }
 
-impl Default for Bytes {
-    fn default() -> Bytes {
-        Bytes::Memory(Vec::new())
+impl Default for Storage {
+    fn default() -> Storage {
+        Storage::Memory(Vec::new())
     }
 }
 
 impl Body {
     /// Its length in bytes.
     pub fn len(&self) -> u64 {
-        match &self.bytes {
-            Bytes::Memory(bytes) => bytes.len() as u64,
-            Bytes::Spooled { length, .. } => *length,
+        match &self.storage {
+            Storage::Memory(bytes) => bytes.len() as u64,
+            Storage::Spooled { length, .. } => *length,
         }
     }
 
-    /// Whether there is none, or one of no bytes.
+    /// Whether it has no bytes, or there was none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Reads it from its first byte on. Each reader has a place of its own.
+    /// A reader from the first byte on. Each reader has its own position.
     pub fn reader(&self) -> BodyReader<'_> {
         BodyReader { body: self, at: 0 }
     }
 
-    /// All of it: borrowed if it is in memory, else read from the temporary file.
+    /// All bytes: borrowed if they are in memory, else read from the temporary file.
     ///
     /// # Errors
-    /// If the temporary file can't be read.
+    /// If the temporary file cannot be read.
     pub fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
-        match &self.bytes {
-            Bytes::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
-            Bytes::Spooled { length, .. } => {
-                let mut all = Vec::with_capacity(*length as usize); // it has arrived, so it is within the limits
+        match &self.storage {
+            Storage::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
+            Storage::Spooled { length, .. } => {
+                let mut all = Vec::with_capacity(*length as usize); // received, so within the limits
                 self.reader().read_to_end(&mut all)?;
                 Ok(Cow::Owned(all))
             }
         }
     }
 
-    /// Bytes made by hand.
+    /// A body from bytes, for requests made by hand.
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Body {
-        Body { bytes: Bytes::Memory(bytes), _room: None }
+        Body { storage: Storage::Memory(bytes), _reservation: None }
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if matches!(self.bytes, Bytes::Memory(_)) { "in memory" } else { "in a file" };
+        let place = if matches!(self.storage, Storage::Memory(_)) { "in memory" } else { "in a file" };
         write!(f, "Body({} bytes, {place})", self.len())
     }
 }
 
-/// Reads a body from its first byte on (Python's `rfile`, but it ends where the body ends).
+/// Reads a body from its first byte (Python's `rfile`, but it ends where the body ends).
 #[derive(Clone, Debug)]
 pub struct BodyReader<'a> {
     body: &'a Body,
@@ -90,12 +90,12 @@ pub struct BodyReader<'a> {
 
 impl Read for BodyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = match &self.body.bytes {
-            Bytes::Memory(bytes) => (&bytes[self.at as usize..]).read(buffer)?,
-            Bytes::Spooled { file, length } => {
-                let most = usize::try_from(length - self.at).unwrap_or(usize::MAX).min(buffer.len());
-                match file.read_at(&mut buffer[..most], self.at)? {
-                    0 if most > 0 => {
+        let count = match &self.body.storage {
+            Storage::Memory(bytes) => (&bytes[self.at as usize..]).read(buffer)?,
+            Storage::Spooled { file, length } => {
+                let max = usize::try_from(length - self.at).unwrap_or(usize::MAX).min(buffer.len());
+                match file.read_at(&mut buffer[..max], self.at)? {
+                    0 if max > 0 => {
                         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the spooled body is cut short"));
                     }
                     count => count,
@@ -107,158 +107,158 @@ impl Read for BodyReader<'_> {
     }
 }
 
-/// How much bodies may take.
+/// Limits on request bodies.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyLimits {
-    /// Bytes of one body: past it 413.
+    /// Bytes of one body: beyond them 413.
     pub body: u64,
-    /// Bytes of one body that stay in memory: past it the body goes to a file.
+    /// Bytes of one body that stay in memory: a longer one goes to a file.
     pub memory: usize,
-    /// Where that file is made.
+    /// The folder of that file.
     pub folder: PathBuf,
-    /// Bytes of all bodies together: past it 507.
-    pub room: Room,
+    /// Bytes of all bodies together: beyond them 507.
+    pub quota: BodyQuota,
 }
 
-/// What all bodies of one server together may take. Clones share it.
+/// The bytes that all bodies of one server together may use, in memory and on disk. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Room(Arc<RoomState>);
+pub(crate) struct BodyQuota(Arc<QuotaState>);
 
 #[derive(Debug)]
-struct RoomState {
-    most: u64,
-    taken: AtomicU64,
+struct QuotaState {
+    limit: u64,
+    used: AtomicU64,
 }
 
-impl Room {
-    pub(crate) fn new(most: u64) -> Room {
-        Room(Arc::new(RoomState { most, taken: AtomicU64::new(0) }))
+impl BodyQuota {
+    pub(crate) fn new(limit: u64) -> BodyQuota {
+        BodyQuota(Arc::new(QuotaState { limit, used: AtomicU64::new(0) }))
     }
 
-    /// Bytes taken now.
-    pub(crate) fn taken(&self) -> u64 {
-        self.0.taken.load(Ordering::Relaxed)
+    /// Bytes in use.
+    pub(crate) fn used(&self) -> u64 {
+        self.0.used.load(Ordering::Relaxed)
     }
 
-    /// Where there is no limit, whatever others took leaves room.
-    fn has(&self, bytes: u64) -> bool {
-        self.0.most == u64::MAX || bytes <= self.0.most.saturating_sub(self.taken())
+    /// Without a limit this is always true, whatever is in use.
+    fn allows(&self, bytes: u64) -> bool {
+        self.0.limit == u64::MAX || bytes <= self.0.limit.saturating_sub(self.used())
     }
 }
 
-/// Room taken by one body; given back on drop.
-struct Taken {
-    room: Room,
+/// The share of the quota that one body uses; released on drop.
+struct QuotaReservation {
+    quota: BodyQuota,
     bytes: u64,
 }
 
-impl Taken {
-    fn more(&mut self, bytes: u64) -> bool {
-        // A plain counter: no other memory hangs on its value.
-        let before = self.room.0.taken.fetch_add(bytes, Ordering::Relaxed);
+impl QuotaReservation {
+    fn grow(&mut self, bytes: u64) -> bool {
+        // Relaxed: no other memory is synchronized by this counter.
+        let before = self.quota.0.used.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
-        before.saturating_add(bytes) <= self.room.0.most
+        before.saturating_add(bytes) <= self.quota.0.limit
     }
 }
 
-impl Drop for Taken {
+impl Drop for QuotaReservation {
     fn drop(&mut self) {
-        self.room.0.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.quota.0.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-const TOO_LARGE: Refusal = Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
-const NO_ROOM: Refusal = Refusal::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the body at present");
-const NOT_KEPT: Refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept");
+const TOO_LARGE: Rejection = Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the body at present");
+const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept");
 
-/// A body on its way in.
-pub(crate) struct Collector {
-    /// What came since the last spill.
+/// Receives a body: into memory, and from there into a file.
+pub(crate) struct BodyWriter {
+    /// Bytes received since the last write to the file.
     memory: Vec<u8>,
     file: Option<File>,
     /// Bytes in the file.
-    spilled: u64,
-    taken: Taken,
+    spooled: u64,
+    reservation: QuotaReservation,
 }
 
-impl Collector {
-    /// `announced`: as long as the head says, if it says. Refused at once if that is more than may be.
-    pub(crate) fn new(announced: Option<u64>, limits: &BodyLimits) -> Result<Collector, Refusal> {
+impl BodyWriter {
+    /// `announced`: the Content-Length, if there is one. Rejected at once if it exceeds a limit.
+    pub(crate) fn new(announced: Option<u64>, limits: &BodyLimits) -> Result<BodyWriter, Rejection> {
         let announced = announced.unwrap_or(0);
         if announced > limits.body {
             return Err(TOO_LARGE);
         }
-        if !limits.room.has(announced) {
-            return Err(NO_ROOM);
+        if !limits.quota.allows(announced) {
+            return Err(NO_SPACE);
         }
-        let taken = Taken { room: limits.room.clone(), bytes: 0 };
-        Ok(Collector { memory: Vec::new(), file: None, spilled: 0, taken })
+        let reservation = QuotaReservation { quota: limits.quota.clone(), bytes: 0 };
+        Ok(BodyWriter { memory: Vec::new(), file: None, spooled: 0, reservation })
     }
 
-    /// How many more bytes fit into memory before some must be spilled.
-    pub(crate) fn space(&self, limits: &BodyLimits) -> usize {
-        // With no memory allowed a body still passes through it, a stretch at a time.
-        let stretch = if self.file.is_some() { SPILL } else { limits.memory };
-        stretch.saturating_sub(self.memory.len())
+    /// How many more bytes memory takes before they must be written to the file.
+    pub(crate) fn available(&self, limits: &BodyLimits) -> usize {
+        // Even if no memory is allowed, each piece of a body passes through it.
+        let capacity = if self.file.is_some() { SPOOL_SIZE } else { limits.memory };
+        capacity.saturating_sub(self.memory.len())
     }
 
-    /// So many bytes more are announced: refused at once if that is more than may be.
-    pub(crate) fn expect(&self, more: u64, limits: &BodyLimits) -> Result<(), Refusal> {
-        if (self.spilled + self.memory.len() as u64).saturating_add(more) > limits.body {
+    /// `more`: bytes announced beyond those received. Rejected at once if they exceed a limit.
+    pub(crate) fn check_announced(&self, more: u64, limits: &BodyLimits) -> Result<(), Rejection> {
+        if (self.spooled + self.memory.len() as u64).saturating_add(more) > limits.body {
             return Err(TOO_LARGE);
         }
-        if !limits.room.has(more) {
-            return Err(NO_ROOM);
+        if !limits.quota.allows(more) {
+            return Err(NO_SPACE);
         }
         Ok(())
     }
 
-    /// Whether something waits in memory for the file.
-    pub(crate) fn must_spill(&self) -> bool {
+    /// Whether bytes in memory are still to be written to the file.
+    pub(crate) fn must_spool(&self) -> bool {
         self.file.is_some() && !self.memory.is_empty()
     }
 
-    /// More of the body. It only touches memory.
-    pub(crate) fn push(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(), Refusal> {
+    /// Append received bytes. No disk access.
+    pub(crate) fn push(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(), Rejection> {
         let length = bytes.len() as u64;
-        if self.spilled + self.memory.len() as u64 + length > limits.body {
+        if self.spooled + self.memory.len() as u64 + length > limits.body {
             return Err(TOO_LARGE);
         }
-        if !self.taken.more(length) {
-            return Err(NO_ROOM);
+        if !self.reservation.grow(length) {
+            return Err(NO_SPACE);
         }
         self.memory.extend_from_slice(bytes);
         Ok(())
     }
 
-    /// Write to the file what is in memory. It touches the disk: only in a turn that may block.
-    pub(crate) fn spill(&mut self, limits: &BodyLimits) -> Result<(), Refusal> {
+    /// Write the bytes in memory to the file. May block on the disk.
+    pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(tempfile::tempfile_in(&limits.folder).map_err(|err| not_kept(&err, limits))?),
+            none => none.insert(tempfile::tempfile_in(&limits.folder).map_err(|err| spool_error(&err, limits))?),
         };
-        file.write_all(&self.memory).map_err(|err| not_kept(&err, limits))?;
-        self.spilled += self.memory.len() as u64;
+        file.write_all(&self.memory).map_err(|err| spool_error(&err, limits))?;
+        self.spooled += self.memory.len() as u64;
         self.memory = Vec::new();
         Ok(())
     }
 
     pub(crate) fn finish(self) -> Body {
-        let bytes = match self.file {
-            Some(file) => Bytes::Spooled { file, length: self.spilled },
-            None => Bytes::Memory(self.memory),
+        let storage = match self.file {
+            Some(file) => Storage::Spooled { file, length: self.spooled },
+            None => Storage::Memory(self.memory),
         };
-        Body { bytes, _room: Some(self.taken) }
+        Body { storage, _reservation: Some(self.reservation) }
     }
 }
 
-/// How much is written to the file at a time.
-const SPILL: usize = 64 * 1024;
+/// Bytes written to the file at a time.
+const SPOOL_SIZE: usize = 64 * 1024;
 
-fn not_kept(err: &io::Error, limits: &BodyLimits) -> Refusal {
+fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     log::error!("a body can't be kept in {}: {err}", limits.folder.display());
     match err.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_ROOM,
-        _ => NOT_KEPT,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
+        _ => SPOOL_FAILED,
     }
 }

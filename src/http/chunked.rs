@@ -1,24 +1,24 @@
-//! The chunked transfer coding, taken off a body as its bytes arrive (RFC 9112, section 7.1).
-//! Called by `conversation` through `incoming`; uses the field grammar of `head` for trailers. It stores nothing:
-//! data is handed on as it stands in the input, extensions and trailers are checked, counted and dropped.
+//! Decoder of the chunked transfer coding (RFC 9112, section 7.1), incremental.
+//! Called by `incoming`; uses the field grammar of `head` for trailers. It stores nothing: data is returned as slices
+//! of the input; chunk extensions and trailers are checked, counted and dropped.
 
 use http::StatusCode;
 use memchr::memchr;
 
 use super::head;
-use super::refusal::Refusal;
+use super::rejection::Rejection;
 
-/// The longest line of a size with its extensions, or of a trailer.
-const LONGEST_LINE: usize = 4 * 1024;
-/// All extensions of a body together, in bytes.
-const MOST_EXTENSIONS: usize = 16 * 1024;
+/// The longest chunk-size line with its extensions, or trailer line, in bytes.
+const MAX_LINE: usize = 4 * 1024;
+/// All chunk extensions of a body together, in bytes.
+const MAX_EXTENSIONS: usize = 16 * 1024;
 /// All trailers of a body together, in bytes and in number.
-const MOST_TRAILERS: usize = 16 * 1024;
-const MOST_TRAILER_FIELDS: usize = 100;
+const MAX_TRAILERS: usize = 16 * 1024;
+const MAX_TRAILER_FIELDS: usize = 100;
 
-/// Where in the coding we are.
+/// The decoder's position in the coding.
 #[derive(Debug)]
-pub(crate) struct Decoder {
+pub(crate) struct ChunkedDecoder {
     state: State,
     extensions: usize,
     trailers: usize,
@@ -36,45 +36,45 @@ enum State {
 /// What the next bytes are.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
-    /// More bytes are wanted.
-    Want,
-    /// A stretch of the body.
+    /// More input is needed.
+    NeedInput,
+    /// Bytes of the body.
     Data(&'a [u8]),
-    /// The body is over.
+    /// The body is complete.
     End,
 }
 
-impl Decoder {
-    pub(crate) fn new() -> Decoder {
-        Decoder { state: State::Size, extensions: 0, trailers: 0, trailer_fields: 0 }
+impl ChunkedDecoder {
+    pub(crate) fn new() -> ChunkedDecoder {
+        ChunkedDecoder { state: State::Size, extensions: 0, trailers: 0, trailer_fields: 0 }
     }
 
-    /// How much of the present chunk is still to come, as its size said.
-    pub(crate) fn announced(&self) -> u64 {
+    /// How many bytes of the current chunk are still to come, by its size.
+    pub(crate) fn remaining(&self) -> u64 {
         match self.state {
             State::Data(left) => left,
             _ => 0,
         }
     }
 
-    /// How many bytes are used, and what they brought, no more than `most` of the body at a time.
-    /// Those of a line that is not whole stay unused.
-    pub(crate) fn step<'a>(&mut self, bytes: &'a [u8], most: usize) -> Result<(usize, Step<'a>), Refusal> {
+    /// How many bytes of input are used, and what they are; at most `max` bytes of the body at a time.
+    /// The bytes of an incomplete line stay unused.
+    pub(crate) fn step<'a>(&mut self, bytes: &'a [u8], max: usize) -> Result<(usize, Step<'a>), Rejection> {
         let mut used = 0;
         loop {
             let rest = &bytes[used..];
             match self.state {
                 State::Size => {
-                    let Some(line) = line(rest)? else { return Ok((used, Step::Want)) };
+                    let Some(line) = line(rest)? else { return Ok((used, Step::NeedInput)) };
                     used += line.len() + 2;
                     self.state = match self.size(line)? {
                         0 => State::Trailer,
                         size => State::Data(size),
                     };
                 }
-                State::Data(_) if rest.is_empty() => return Ok((used, Step::Want)),
+                State::Data(_) if rest.is_empty() => return Ok((used, Step::NeedInput)),
                 State::Data(left) => {
-                    let count = left.min(rest.len() as u64).min(most as u64);
+                    let count = left.min(rest.len() as u64).min(max as u64);
                     let left = left - count;
                     self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
                     let count = count as usize;
@@ -85,11 +85,11 @@ impl Decoder {
                         used += 2;
                         self.state = State::Size;
                     }
-                    [] | [b'\r'] => return Ok((used, Step::Want)),
-                    _ => return Err(Refusal::bad("a chunk is longer than its size")),
+                    [] | [b'\r'] => return Ok((used, Step::NeedInput)),
+                    _ => return Err(Rejection::bad_request("a chunk is longer than its size")),
                 },
                 State::Trailer => {
-                    let Some(line) = line(rest)? else { return Ok((used, Step::Want)) };
+                    let Some(line) = line(rest)? else { return Ok((used, Step::NeedInput)) };
                     used += line.len() + 2;
                     if line.is_empty() {
                         return Ok((used, Step::End));
@@ -101,55 +101,55 @@ impl Decoder {
     }
 
     // chunk-size [ chunk-ext ]; chunk-size = 1*HEXDIG
-    fn size(&mut self, line: &[u8]) -> Result<u64, Refusal> {
+    fn size(&mut self, line: &[u8]) -> Result<u64, Rejection> {
         let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
         if digits == 0 {
-            return Err(Refusal::bad("a chunk has no size"));
+            return Err(Rejection::bad_request("a chunk has no size"));
         }
         let mut size = 0u64;
         for &digit in &line[..digits] {
             if size >> 60 != 0 {
-                return Err(Refusal::bad("the size of a chunk is too large a number"));
+                return Err(Rejection::bad_request("the size of a chunk is too large a number"));
             }
             size = size << 4 | u64::from((digit as char).to_digit(16).unwrap_or_default());
         }
         let extensions = &line[digits..];
         self.extensions += extensions.len();
-        if !are_extensions(extensions) || self.extensions > MOST_EXTENSIONS {
-            return Err(Refusal::bad("the extensions of a chunk are malformed, or too many"));
+        if !is_chunk_ext(extensions) || self.extensions > MAX_EXTENSIONS {
+            return Err(Rejection::bad_request("the extensions of a chunk are malformed, or too many"));
         }
         Ok(size)
     }
 
-    fn trailer(&mut self, line: &[u8]) -> Result<(), Refusal> {
+    fn trailer(&mut self, line: &[u8]) -> Result<(), Rejection> {
         self.trailers += line.len() + 2;
         self.trailer_fields += 1;
-        if self.trailers > MOST_TRAILERS || self.trailer_fields > MOST_TRAILER_FIELDS {
-            return Err(Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many trailers"));
+        if self.trailers > MAX_TRAILERS || self.trailer_fields > MAX_TRAILER_FIELDS {
+            return Err(Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many trailers"));
         }
         head::check_field(line)
     }
 }
 
-/// The next line without its CRLF, once it is whole. A bare LF ends none.
-fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
-    let within = &bytes[..bytes.len().min(LONGEST_LINE)];
+/// The next line without its CRLF, if complete. A bare LF ends no line.
+fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Rejection> {
+    let within = &bytes[..bytes.len().min(MAX_LINE)];
     match memchr(b'\n', within) {
         Some(end) if end > 0 && within[end - 1] == b'\r' => Ok(Some(&within[..end - 1])),
-        Some(_) => Err(Refusal::bad("a line of a chunked body ends in a bare line feed")),
-        None if within.len() == LONGEST_LINE => Err(Refusal::bad("a line of a chunked body is too long")),
+        Some(_) => Err(Rejection::bad_request("a line of a chunked body ends in a bare line feed")),
+        None if within.len() == MAX_LINE => Err(Rejection::bad_request("a line of a chunked body is too long")),
         None => Ok(None),
     }
 }
 
 // chunk-ext = *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ) (section 7.1.1)
-fn are_extensions(mut rest: &[u8]) -> bool {
+fn is_chunk_ext(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
-        let Some(after) = white_then(rest, b';') else { return false };
-        let Some(after) = token(skip_white(after)) else { return false };
+        let Some(after) = after_ows_and(rest, b';') else { return false };
+        let Some(after) = token(skip_ows(after)) else { return false };
         rest = after;
-        if let Some(after) = white_then(rest, b'=') {
-            let value = skip_white(after);
+        if let Some(after) = after_ows_and(rest, b'=') {
+            let value = skip_ows(after);
             let Some(after) = token(value).or_else(|| quoted(value)) else { return false };
             rest = after;
         }
@@ -157,13 +157,13 @@ fn are_extensions(mut rest: &[u8]) -> bool {
     true
 }
 
-fn skip_white(bytes: &[u8]) -> &[u8] {
+fn skip_ows(bytes: &[u8]) -> &[u8] {
     let count = bytes.iter().position(|byte| !matches!(byte, b' ' | b'\t')).unwrap_or(bytes.len());
     &bytes[count..]
 }
 
-fn white_then(bytes: &[u8], wanted: u8) -> Option<&[u8]> {
-    skip_white(bytes).split_first().filter(|&(&first, _)| first == wanted).map(|(_, rest)| rest)
+fn after_ows_and(bytes: &[u8], wanted: u8) -> Option<&[u8]> {
+    skip_ows(bytes).split_first().filter(|&(&first, _)| first == wanted).map(|(_, rest)| rest)
 }
 
 fn token(bytes: &[u8]) -> Option<&[u8]> {
@@ -171,7 +171,7 @@ fn token(bytes: &[u8]) -> Option<&[u8]> {
     (count > 0).then(|| &bytes[count..])
 }
 
-// quoted-string (RFC 9110, section 5.6.4): what stands in it, escaped or not, is text.
+// quoted-string (RFC 9110, section 5.6.4): qdtext and quoted-pair.
 fn quoted(bytes: &[u8]) -> Option<&[u8]> {
     let mut rest = bytes.strip_prefix(b"\"")?;
     loop {

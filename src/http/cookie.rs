@@ -1,4 +1,4 @@
-//! `Set-Cookie` (RFC 6265, section 4.1), written piece by piece and checked. Given to `Response::cookie`.
+//! `Set-Cookie` (RFC 6265, section 4.1): a checked builder. Used by `Response::cookie`.
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,7 @@ use super::error::Error;
 
 /// A cookie to set.
 ///
-/// It belongs to the session and to the folder of the page unless told otherwise, and to the host that sets it.
+/// Unless set, it is a session cookie, for the folder of the page and for the host that sets it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,47 +21,47 @@ use super::error::Error;
 /// assert_eq!(response.header_value("set-cookie").unwrap(), "visits=3; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax");
 /// ```
 ///
-/// A name or value that no cookie can have (blanks, commas, semicolons, quotes, controls, anything but ASCII)
-/// is remembered: the response is answered as a 500, and the log hears why. Encode such values first.
+/// An invalid name or value (blanks, commas, semicolons, quotes, controls, anything but ASCII) does not panic:
+/// the response is sent as a 500, and the cause is logged. Encode such values first.
 #[derive(Debug)]
 #[must_use = "is sent only with a response"]
 pub struct Cookie {
     line: String,
-    fault: Option<Error>,
+    deferred_error: Option<Error>,
 }
 
-/// With which requests from other sites a cookie is sent along.
+/// The requests from other sites with which a cookie is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SameSite {
-    /// With none.
+    /// None.
     Strict,
-    /// Where a link led here.
+    /// Top-level navigations, such as links.
     Lax,
-    /// With all; browsers ask for [`Cookie::secure`] too.
+    /// All; browsers require [`Cookie::secure`] as well.
     None,
 }
 
 impl Cookie {
-    /// A cookie of this name and value.
+    /// A cookie with this name and value.
     pub fn new(name: impl AsRef<str>, value: impl AsRef<str>) -> Cookie {
         let (name, value) = (name.as_ref(), value.as_ref());
-        let cookie = Cookie { line: format!("{name}={value}"), fault: None };
+        let cookie = Cookie { line: format!("{name}={value}"), deferred_error: None };
         if name.is_empty() || !name.bytes().all(is_token) {
-            return cookie.faulty(format!("no cookie can be named {name:?}"));
+            return cookie.with_error(format!("no cookie can be named {name:?}"));
         }
         if !value.bytes().all(is_cookie_octet) {
-            return cookie.faulty(format!("the cookie {name} cannot hold {value:?}"));
+            return cookie.with_error(format!("the cookie {name} cannot hold {value:?}"));
         }
         cookie
     }
 
-    /// A cookie that makes the browser forget the one of this name. Path and domain must be those it was set with.
+    /// A cookie that deletes the one of this name. Path and domain must be those it was set with.
     pub fn removal(name: impl AsRef<str>) -> Cookie {
         Cookie::new(name, "").max_age(Duration::ZERO)
     }
 
-    /// The folder below which it is sent.
+    /// The path prefix of the requests it is sent with.
     pub fn path(self, path: impl AsRef<str>) -> Cookie {
         self.attribute("Path", path.as_ref())
     }
@@ -71,12 +71,12 @@ impl Cookie {
         self.attribute("Domain", domain.as_ref())
     }
 
-    /// For how long, to the second. Zero: forget it now. Without it, for the session.
+    /// Its lifetime, in whole seconds. Zero deletes it. Without it, it lasts for the session.
     pub fn max_age(self, age: Duration) -> Cookie {
         self.attribute("Max-Age", &age.as_secs().to_string())
     }
 
-    /// Until when, for clients too old for `max_age`. A time that a date cannot name is left out.
+    /// When it expires, for clients too old for `max_age`. A time before the year 0 or after 9999 is left out.
     pub fn expires(self, time: SystemTime) -> Cookie {
         match date::text(time) {
             Some(text) => self.attribute("Expires", &text),
@@ -84,17 +84,17 @@ impl Cookie {
         }
     }
 
-    /// Keep it from scripts.
+    /// Hide it from scripts.
     pub fn http_only(self) -> Cookie {
-        self.word("HttpOnly")
+        self.flag("HttpOnly")
     }
 
     /// Send it over TLS only.
     pub fn secure(self) -> Cookie {
-        self.word("Secure")
+        self.flag("Secure")
     }
 
-    /// With which requests from other sites it is sent along. Without it browsers take `Lax`.
+    /// The requests from other sites with which it is sent. Without it browsers assume `Lax`.
     pub fn same_site(self, policy: SameSite) -> Cookie {
         let policy = match policy {
             SameSite::Strict => "Strict",
@@ -105,8 +105,8 @@ impl Cookie {
     }
 
     pub(crate) fn into_value(self) -> Result<HeaderValue, Error> {
-        match self.fault {
-            Some(fault) => Err(fault),
+        match self.deferred_error {
+            Some(error) => Err(error),
             None => Ok(HeaderValue::try_from(self.line)?),
         }
     }
@@ -114,20 +114,20 @@ impl Cookie {
     fn attribute(mut self, name: &str, value: &str) -> Cookie {
         // RFC 6265: any character but controls and `;`.
         if value.bytes().any(|byte| byte == b';' || !(0x20..0x7f).contains(&byte)) {
-            return self.faulty(format!("the cookie attribute {name} cannot be {value:?}"));
+            return self.with_error(format!("the cookie attribute {name} cannot be {value:?}"));
         }
         let _ = write!(self.line, "; {name}={value}"); // writing to a string does not fail
         self
     }
 
-    fn word(mut self, word: &str) -> Cookie {
+    fn flag(mut self, flag: &str) -> Cookie {
         self.line.push_str("; ");
-        self.line.push_str(word);
+        self.line.push_str(flag);
         self
     }
 
-    fn faulty(mut self, why: String) -> Cookie {
-        self.fault.get_or_insert_with(|| Error::from(why));
+    fn with_error(mut self, why: String) -> Cookie {
+        self.deferred_error.get_or_insert_with(|| Error::from(why));
         self
     }
 }

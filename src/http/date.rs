@@ -1,6 +1,6 @@
-//! Dates (RFC 9110, section 5.6.7): the one form that is sent, the three that are understood.
-//! Called by `answer`, `conditions`, `fields` and `cookie`; it asks no clock.
-//! It does not panic, whatever the year.
+//! HTTP dates (RFC 9110, section 5.6.7): writes IMF-fixdate, parses all three forms.
+//! Called by `encode`, `response_head`, `preconditions`, `fields`, `cookie` and the access log; it reads no clock.
+//! It does not panic for any year.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ const LONG_DAY_NAMES: [&[u8]; 7] =
 const MONTH_NAMES: [&[u8; 3]; 12] =
     [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`, to the second below. `None` before the year 0 and after 9999.
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, rounded down to the second. `None` before the year 0 and after 9999.
 pub(crate) fn write(time: SystemTime) -> Option<[u8; 29]> {
     let seconds = seconds(time)?;
     let (days, second) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
@@ -38,17 +38,17 @@ pub(crate) fn text(time: SystemTime) -> Option<String> {
     write(time).map(|text| text.iter().copied().map(char::from).collect())
 }
 
-/// The same as a field's value.
+/// The same as a field value.
 pub(crate) fn value(time: SystemTime) -> Option<HeaderValue> {
     HeaderValue::from_bytes(&write(time)?).ok()
 }
 
-/// The moment a date names, in any of the three forms. `now` tells the century of the oldest form.
+/// The time of a date in any of the three forms. `now` decides the century of an rfc850-date.
 pub(crate) fn parse(text: &[u8], now: SystemTime) -> Option<SystemTime> {
     parse_fixdate(text).or_else(|| parse_rfc850(text, now)).or_else(|| parse_asctime(text))
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`: the only form that may be sent.
+/// IMF-fixdate, `Sun, 06 Nov 1994 08:49:37 GMT`: the only form that may be sent.
 pub(crate) fn parse_fixdate(text: &[u8]) -> Option<SystemTime> {
     let text: &[u8; 29] = text.try_into().ok()?;
     let weekday = short_weekday(&text[..3])?;
@@ -56,7 +56,7 @@ pub(crate) fn parse_fixdate(text: &[u8]) -> Option<SystemTime> {
     moment(weekday, digits(&text[12..16])?, month(&text[8..11])?, digits(&text[5..7])?, clock(&text[17..25])?)
 }
 
-/// `Sunday, 06-Nov-94 08:49:37 GMT`.
+/// rfc850-date, `Sunday, 06-Nov-94 08:49:37 GMT`.
 fn parse_rfc850(text: &[u8], now: SystemTime) -> Option<SystemTime> {
     let comma = text.iter().position(|byte| *byte == b',')?;
     let weekday = LONG_DAY_NAMES.iter().position(|name| *name == &text[..comma])?;
@@ -66,7 +66,7 @@ fn parse_rfc850(text: &[u8], now: SystemTime) -> Option<SystemTime> {
     let now = seconds(now)?;
     let (this_year, this_month, today) = civil(now.div_euclid(DAY));
     // "MUST interpret a timestamp that appears to be more than 50 years in the future as the most recent year in the past":
-    // to the second, for a day of the fiftieth year may be too far already.
+    // compared to the second, as a day of the fiftieth year may already be too far.
     let mut year = this_year - this_year.rem_euclid(100) + digits(&text[9..11])?;
     if (year - 50, month, day, second) > (this_year, this_month, today, now.rem_euclid(DAY)) {
         year -= 100;
@@ -74,7 +74,7 @@ fn parse_rfc850(text: &[u8], now: SystemTime) -> Option<SystemTime> {
     moment(weekday, year, month, day, second)
 }
 
-/// `Sun Nov  6 08:49:37 1994`.
+/// asctime-date, `Sun Nov  6 08:49:37 1994`.
 fn parse_asctime(text: &[u8]) -> Option<SystemTime> {
     let text: &[u8; 24] = text.try_into().ok()?;
     spaced(text, &[(3, b" "), (7, b" "), (10, b" "), (19, b" ")])?;
@@ -82,7 +82,7 @@ fn parse_asctime(text: &[u8]) -> Option<SystemTime> {
     moment(short_weekday(&text[..3])?, digits(&text[20..])?, month(&text[4..7])?, day, clock(&text[11..19])?)
 }
 
-/// A moment that exists: no 31 April, no hour 24, and the weekday is the right one.
+/// A valid date: no 31 April, no hour 24, and the right weekday.
 fn moment(weekday_said: usize, year: i64, month: i64, day: i64, second: i64) -> Option<SystemTime> {
     let days = days(year, month, day);
     if civil(days) != (year, month, day) || weekday(days) != weekday_said {
@@ -93,7 +93,7 @@ fn moment(weekday_said: usize, year: i64, month: i64, day: i64, second: i64) -> 
     if seconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) }
 }
 
-/// `08:49:37` as seconds. A leap second (`23:59:60`) is the first of the next minute.
+/// `08:49:37` as seconds. A leap second (`23:59:60`) is the first second of the next minute.
 fn clock(text: &[u8]) -> Option<i64> {
     spaced(text, &[(2, b":"), (5, b":")])?;
     let (hour, minute, second) = (digits(&text[..2])?, digits(&text[3..5])?, digits(&text[6..8])?);
@@ -132,12 +132,12 @@ pub(crate) fn seconds(time: SystemTime) -> Option<i64> {
     }
 }
 
-/// The days are counted from 1970-01-01, a Thursday.
+/// `days` since 1970-01-01, a Thursday.
 fn weekday(days: i64) -> usize {
     (days + 4).rem_euclid(7) as usize
 }
 
-/// Year, month and day of a day: the calendar of 400 years, with the year beginning in March so that the odd day comes last.
+/// Year, month and day of a day since 1970. Years begin in March, so that the leap day comes last; eras have 400 years.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
@@ -149,7 +149,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// The day of a year, month and day: `civil` the other way round.
+/// The day since 1970 of a year, month and day: the inverse of `civil`.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let month = if month > 2 { month - 3 } else { month + 9 };
@@ -247,7 +247,7 @@ mod tests {
 
         #[test]
         fn another_reader_agrees(text in "(Sun|Mon|Tue|Sunday|Monday),? [0-3][0-9]?[- ](Jan|Feb|Nov)[- ](19|20)?[0-9][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9] GMT") {
-            // Ours knows which century two digits mean; the other takes 70 to 99 for the last one.
+            // This parser decides the century by `now`; httpdate takes 70 to 99 for the last one.
             if let (Some(ours), Ok(other)) = (parse(text.as_bytes(), now()), httpdate::parse_http_date(&text)) {
                 prop_assert_eq!(seconds(ours).unwrap().rem_euclid(100), seconds(other).unwrap().rem_euclid(100));
             }

@@ -1,6 +1,6 @@
-//! What a handler answers with when it cannot answer: a status, a word to the client, a cause for the log.
-//! Made by handlers (mostly by `?`) and by floor 2's own refusals; turned into a page by `response`.
-//! The cause never reaches the client.
+//! What a handler returns when it fails: a status, a message for the client, a cause for the log.
+//! Created by handlers (mostly by `?`) and by `http` itself; turned into a page by `response`.
+//! The cause is never sent to the client.
 
 use std::fmt;
 
@@ -8,20 +8,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
-/// Why a request is not answered as asked: a status, a word to the client, and a cause for the log.
+/// A failed request: a status, a message for the client, and a cause for the log.
 ///
-/// `?` makes one of any error: 500 to the client, the cause to the log. It is therefore no
-/// [`std::error::Error`] itself; [`into_boxed`](Error::into_boxed) makes one of it, for `main` and tests.
+/// `?` converts any error: 500 for the client, the error as the cause for the log. It is therefore not a
+/// [`std::error::Error`] itself; [`into_boxed`](Error::into_boxed) converts it into one, for `main` and tests.
 ///
-/// To give errors of your own their statuses, write `impl From<MyError> for modest::Error`, and leave
-/// `std::error::Error` out: whatever implements that is a 500 by `?` already.
+/// To give your own errors a status, write `impl From<MyError> for modest::Error`, and do not implement
+/// `std::error::Error` for them: `?` turns whatever implements that into a 500.
 ///
 /// ```
 /// use modest::{Error, Request, Response, Result};
 ///
 /// fn price(request: &Request) -> Result<Response> {
 ///     let words = request.param("words").ok_or_else(|| Error::new(400, "say how many: ?words=3"))?;
-///     let words: u32 = words.parse()?; // not a number: 500, and the log hears why
+///     let words: u32 = words.parse()?; // not a number: 500, and the cause is logged
 ///     Ok(Response::text(format!("{} cents\n", words * 2)))
 /// }
 /// ```
@@ -36,10 +36,10 @@ struct Inner {
 }
 
 impl Error {
-    /// An error with this status and a message that the client gets to read (an empty one is none).
+    /// An error with this status and a message for the client (empty: none).
     ///
-    /// A number that is no status (below 100, above 999) is a mistake of the handler: it becomes a 500
-    /// and says so in its cause. So does a status that is no answer (1xx) once it is to be sent.
+    /// A number that is no status (below 100, above 999) is a mistake in the handler: it becomes a 500 with that
+    /// as its cause. So does an interim status (1xx) when it is to be sent.
     pub fn new<S>(status: S, message: impl Into<String>) -> Error
     where
         S: TryInto<StatusCode>,
@@ -47,11 +47,11 @@ impl Error {
     {
         match status.try_into() {
             Ok(status) => Error::of(status, Some(message.into()).filter(|message| !message.is_empty()), None),
-            Err(wrong) => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(Box::new(wrong.into()))),
+            Err(error) => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(Box::new(error.into()))),
         }
     }
 
-    /// As an error that functions outside of handlers can return.
+    /// Convert it for functions that return a `std::error::Error`.
     pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync> {
         self.to_string().into()
     }
@@ -61,22 +61,22 @@ impl Error {
         self.0.status
     }
 
-    /// What the client is told, if anything beyond the status.
+    /// The message for the client, if there is one.
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
     }
 
-    /// What the log is told: the error behind this one.
+    /// The cause, for the log.
     pub fn cause(&self) -> Option<&(dyn std::error::Error + Send + Sync + 'static)> {
         self.0.cause.as_deref()
     }
 
-    /// The fields that go with the answer, such as `Allow` or `Retry-After`.
+    /// The fields of the response, such as `Allow` or `Retry-After`.
     pub fn headers(&self) -> &HeaderMap {
         &self.0.headers
     }
 
-    /// Add a field to the answer. A name or value that cannot be sent turns the error into a 500 that says so in its cause.
+    /// Add a field to the response. An invalid name or value turns the error into a 500 with that as its cause.
     pub fn header<N, V>(mut self, name: N, value: V) -> Error
     where
         N: TryInto<HeaderName>,
@@ -84,16 +84,16 @@ impl Error {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        match checked(name, value) {
+        match parse_field(name, value) {
             Ok((name, value)) => {
                 self.0.headers.append(name, value);
                 self
             }
-            Err(fault) => fault,
+            Err(error) => error,
         }
     }
 
-    /// Say what is behind it, for the log.
+    /// Set the cause, for the log.
     pub fn with_cause(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>) -> Error {
         self.0.cause = Some(cause.into());
         self
@@ -104,14 +104,14 @@ impl Error {
     }
 }
 
-/// Any error is a 500 whose cause goes to the log and never to the client.
+/// Any error is a 500 whose message is logged and never sent to the client.
 impl<E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> From<E> for Error {
     fn from(cause: E) -> Error {
         Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(cause.into()))
     }
 }
 
-/// For the log: the status, the message, and the cause with what is behind it.
+/// For the log: the status, the message, and the chain of causes.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.status)?;
@@ -138,17 +138,17 @@ impl fmt::Debug for Error {
     }
 }
 
-/// A name and a value that may be sent, or a fault that says what is wrong with them.
-pub(crate) fn checked<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
+/// A valid field name and value, or an error that says what is wrong with them.
+pub(crate) fn parse_field<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
 where
     N: TryInto<HeaderName>,
     N::Error: Into<http::Error>,
     V: TryInto<HeaderValue>,
     V::Error: Into<http::Error>,
 {
-    let name = name.try_into().map_err(|wrong| Error::from(format!("a response field: {}", wrong.into())))?;
+    let name = name.try_into().map_err(|error| Error::from(format!("a response field: {}", error.into())))?;
     match value.try_into() {
         Ok(value) => Ok((name, value)),
-        Err(wrong) => Err(Error::from(format!("the response field `{name}`: {}", wrong.into()))),
+        Err(error) => Err(Error::from(format!("the response field `{name}`: {}", error.into()))),
     }
 }

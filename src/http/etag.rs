@@ -1,5 +1,5 @@
-//! Entity tags (RFC 9110, section 8.8.3): their form, and the two ways to compare them.
-//! Made by handlers, compared by `conditions`.
+//! Entity tags (RFC 9110, section 8.8.3): syntax, strong and weak comparison.
+//! Created by handlers, compared by `preconditions`.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use http::HeaderValue;
 
 use super::error::Error;
 
-/// A validator that names one state of what is served: `"xyzzy"`, or `W/"xyzzy"` where bytes may differ but meaning doesn't.
+/// An entity tag: `"xyzzy"`, or weak, `W/"xyzzy"`, where bytes may differ but the meaning does not.
 ///
 /// ```
 /// use modest::ETag;
@@ -22,29 +22,29 @@ use super::error::Error;
 pub struct ETag(HeaderValue);
 
 impl ETag {
-    /// A tag that changes whenever a byte changes. Write it without quotes.
+    /// A tag that changes whenever a byte of the content changes. Give it without quotes.
     ///
     /// # Errors
-    /// If it holds a blank, a control character or a quote.
+    /// If it contains a blank, a control character or a quote.
     pub fn strong(tag: impl AsRef<str>) -> Result<ETag, Error> {
         ETag::of("\"", tag.as_ref())
     }
 
-    /// A tag that may stay the same while the meaning does. It never joins ranges or matches `If-Match`.
+    /// A tag that may stay the same while the meaning does. It never matches `If-Match` or `If-Range`.
     ///
     /// # Errors
-    /// If it holds a blank, a control character or a quote.
+    /// If it contains a blank, a control character or a quote.
     pub fn weak(tag: impl AsRef<str>) -> Result<ETag, Error> {
         ETag::of("W/\"", tag.as_ref())
     }
 
-    /// Whether it is a weak one.
+    /// Whether it is weak.
     pub fn is_weak(&self) -> bool {
         self.view().weak
     }
 
-    pub(crate) fn view(&self) -> Tag<'_> {
-        Tag::parse(self.0.as_bytes()).expect("checked when made")
+    pub(crate) fn view(&self) -> ETagRef<'_> {
+        ETagRef::parse(self.0.as_bytes()).expect("checked when made")
     }
 
     fn of(open: &str, tag: &str) -> Result<ETag, Error> {
@@ -61,7 +61,7 @@ impl From<ETag> for HeaderValue {
     }
 }
 
-/// As it is sent.
+/// As in the field value.
 impl fmt::Display for ETag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(self.0.as_bytes()))
@@ -74,25 +74,25 @@ impl fmt::Debug for ETag {
     }
 }
 
-/// An entity tag inside a field.
+/// An entity tag within a field value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tag<'a> {
+pub(crate) struct ETagRef<'a> {
     pub(crate) weak: bool,
-    /// What stands between the quotes.
+    /// The text between the quotes.
     pub(crate) opaque: &'a [u8],
 }
 
-impl<'a> Tag<'a> {
-    /// A field value that is one entity tag.
-    pub(crate) fn parse(value: &'a [u8]) -> Option<Tag<'a>> {
-        match Tag::split(value)? {
+impl<'a> ETagRef<'a> {
+    /// A field value that is exactly one entity tag.
+    pub(crate) fn parse(value: &'a [u8]) -> Option<ETagRef<'a>> {
+        match ETagRef::split(value)? {
             (tag, []) => Some(tag),
             _ => None,
         }
     }
 
-    /// The entity tag that a list goes on with, and what stands behind it.
-    pub(crate) fn split(list: &'a [u8]) -> Option<(Tag<'a>, &'a [u8])> {
+    /// The entity tag at the start of a list, and the rest behind it.
+    pub(crate) fn split(list: &'a [u8]) -> Option<(ETagRef<'a>, &'a [u8])> {
         // `W` is case-sensitive (section 8.8.3).
         let (weak, quoted) = match list.strip_prefix(b"W/") {
             Some(quoted) => (true, quoted),
@@ -100,21 +100,21 @@ impl<'a> Tag<'a> {
         };
         let text = quoted.strip_prefix(b"\"")?;
         let end = text.iter().position(|byte| !is_etagc(*byte))?;
-        (text[end] == b'"').then(|| (Tag { weak, opaque: &text[..end] }, &text[end + 1..]))
+        (text[end] == b'"').then(|| (ETagRef { weak, opaque: &text[..end] }, &text[end + 1..]))
     }
 }
 
-/// Section 8.8.3.2: both strong, and the same.
-pub(crate) fn strongly(one: &Tag<'_>, other: &Tag<'_>) -> bool {
+/// Strong comparison (section 8.8.3.2): both strong, and equal.
+pub(crate) fn strong_match(one: &ETagRef<'_>, other: &ETagRef<'_>) -> bool {
     !one.weak && !other.weak && one.opaque == other.opaque
 }
 
-/// Section 8.8.3.2: the same, weak or not.
-pub(crate) fn weakly(one: &Tag<'_>, other: &Tag<'_>) -> bool {
+/// Weak comparison (section 8.8.3.2): equal, weak or not.
+pub(crate) fn weak_match(one: &ETagRef<'_>, other: &ETagRef<'_>) -> bool {
     one.opaque == other.opaque
 }
 
-/// What may stand between the quotes.
+/// etagc: what may stand between the quotes.
 fn is_etagc(byte: u8) -> bool {
     byte == 0x21 || (0x23..=0x7e).contains(&byte) || byte >= 0x80
 }
@@ -128,7 +128,7 @@ mod tests {
         for tag in ["", "a", "v1.7-fine", "a,b", "W/", "!#~", "é"] {
             for (made, weak) in [(ETag::strong(tag), false), (ETag::weak(tag), true)] {
                 let made = made.unwrap();
-                assert_eq!(made.view(), Tag { weak, opaque: tag.as_bytes() }, "{made}");
+                assert_eq!(made.view(), ETagRef { weak, opaque: tag.as_bytes() }, "{made}");
             }
         }
         for tag in ["a b", "a\"b", "\"a\"", "a\r\nb", "a\0b", "\x7f"] {
@@ -138,15 +138,15 @@ mod tests {
 
     #[test]
     fn two_ways_to_compare() {
-        // RFC 9110, section 8.8.3.2, its table.
+        // RFC 9110, section 8.8.3.2, the table.
         for (one, other, strong, weak) in [
             ("W/\"1\"", "W/\"1\"", false, true),
             ("W/\"1\"", "W/\"2\"", false, false),
             ("W/\"1\"", "\"1\"", false, true),
             ("\"1\"", "\"1\"", true, true),
         ] {
-            let (left, right) = (Tag::parse(one.as_bytes()).unwrap(), Tag::parse(other.as_bytes()).unwrap());
-            assert_eq!((strongly(&left, &right), weakly(&left, &right)), (strong, weak), "{one} {other}");
+            let (left, right) = (ETagRef::parse(one.as_bytes()).unwrap(), ETagRef::parse(other.as_bytes()).unwrap());
+            assert_eq!((strong_match(&left, &right), weak_match(&left, &right)), (strong, weak), "{one} {other}");
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Fields to send: checked at the door, kept in order, and (for answers given over and over) written out once.
-//! Filled by handlers through `response` and `error`; written to the wire by `answer`.
-//! Whatever is in here may be sent as it stands: no CR, LF or NUL got in, and nothing that frames a message.
+//! Header fields of a response: validated, in order, and (for `Fields`) serialized once.
+//! Set by handlers through `response` and `error`; written by `response_head`.
+//! Whatever is stored here is safe to send: no CR, LF or NUL, and no field that affects framing.
 
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::date;
-use super::error::{Error, checked};
+use super::error::{Error, parse_field};
 use super::etag::ETag;
 
-/// Fields prepared once and sent with many answers: `Response::fields`.
+/// Fields prepared once and sent with many responses: `Response::fields`.
 ///
-/// Their lines are written when they are put in, so that sending them costs one copy.
+/// They are serialized when they are set, so that sending them costs one copy.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -23,28 +23,28 @@ use super::etag::ETag;
 /// assert_eq!(response.header_value("content-type").unwrap(), "text/css");
 /// ```
 ///
-/// What frames a message or speaks of one connection only (`Connection`, `Content-Length`, `Keep-Alive`,
-/// `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`) is left out: that is the server's to say.
+/// Fields that affect framing or concern one connection only (`Connection`, `Content-Length`, `Keep-Alive`,
+/// `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, `Upgrade`) are left out: the server sets them.
 #[derive(Debug, Default)]
 #[must_use = "are sent only with a response"]
 pub struct Fields {
     list: FieldList,
     lines: Vec<u8>,
-    marks: Marks,
+    flags: FieldFlags,
     last_modified: Option<SystemTime>,
-    fault: Option<Error>,
+    deferred_error: Option<Error>,
 }
 
 impl Fields {
-    /// None yet.
+    /// No fields.
     pub fn new() -> Fields {
         Fields::default()
     }
 
-    /// Set a field, in place of what stood there under that name.
+    /// Set a field, replacing any of that name.
     ///
-    /// A name or value that cannot be sent is remembered: a response with these fields is answered as a 500,
-    /// and the log hears why.
+    /// An invalid name or value does not panic: a response with these fields is sent as a 500,
+    /// and the cause is logged.
     pub fn header<N, V>(mut self, name: N, value: V) -> Fields
     where
         N: TryInto<HeaderName>,
@@ -52,12 +52,12 @@ impl Fields {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        match checked(name, value) {
-            Ok((name, _)) if is_ours(&name) => {}
+        match parse_field(name, value) {
+            Ok((name, _)) if is_server_managed(&name) => {}
             Ok((name, value)) => self.list.set(name, value),
-            Err(fault) => self.fault = Some(fault),
+            Err(error) => self.deferred_error = Some(error),
         }
-        self.prepared()
+        self.with_lines()
     }
 
     /// Set `ETag`.
@@ -65,7 +65,7 @@ impl Fields {
         self.header(header::ETAG, tag)
     }
 
-    /// Set `Last-Modified`, to the second below. A time that a date cannot name (before the year 0, after 9999) is left out.
+    /// Set `Last-Modified`, rounded down to the second. A time before the year 0 or after 9999 is left out.
     pub fn last_modified(self, time: SystemTime) -> Fields {
         match date::value(time) {
             Some(value) => self.header(header::LAST_MODIFIED, value),
@@ -73,7 +73,7 @@ impl Fields {
         }
     }
 
-    /// The value of the first field of that name.
+    /// The first value of that name.
     pub fn get(&self, name: &str) -> Option<&HeaderValue> {
         self.list.get(name)
     }
@@ -87,30 +87,30 @@ impl Fields {
         &self.list
     }
 
-    /// The field lines as they are sent.
+    /// The serialized field lines.
     pub(crate) fn lines(&self) -> &[u8] {
         &self.lines
     }
 
-    /// What `Last-Modified` says, read once.
+    /// The value of `Last-Modified`, parsed once.
     pub(crate) fn last_modified_time(&self) -> Option<SystemTime> {
         self.last_modified
     }
 
-    pub(crate) fn marks(&self) -> Marks {
-        self.marks
+    pub(crate) fn flags(&self) -> FieldFlags {
+        self.flags
     }
 
-    pub(crate) fn fault(&self) -> Option<&Error> {
-        self.fault.as_ref()
+    pub(crate) fn deferred_error(&self) -> Option<&Error> {
+        self.deferred_error.as_ref()
     }
 
-    fn prepared(mut self) -> Fields {
+    fn with_lines(mut self) -> Fields {
         self.lines.clear();
         for (name, value) in self.list.iter() {
             write_line(name, value, &mut self.lines);
         }
-        self.marks = self.list.marks();
+        self.flags = self.list.flags();
         self.last_modified = self.list.get("last-modified").and_then(|value| date::parse_fixdate(value.as_bytes()));
         self
     }
@@ -120,17 +120,17 @@ impl From<&HeaderMap> for Fields {
     fn from(map: &HeaderMap) -> Fields {
         let mut fields = Fields::new();
         for (name, value) in map {
-            if !is_ours(name) {
+            if !is_server_managed(name) {
                 fields.list.append(name.clone(), value.clone());
             }
         }
-        fields.prepared()
+        fields.with_lines()
     }
 }
 
-/// Which fields are there that the server would write otherwise, or goes by.
+/// Which of these fields are set: those that the server would otherwise add itself, and validators.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Marks {
+pub(crate) struct FieldFlags {
     pub(crate) date: bool,
     pub(crate) server: bool,
     pub(crate) accept_ranges: bool,
@@ -138,9 +138,9 @@ pub(crate) struct Marks {
     pub(crate) validator: bool,
 }
 
-impl Marks {
-    pub(crate) fn and(self, other: Marks) -> Marks {
-        Marks {
+impl FieldFlags {
+    pub(crate) fn and(self, other: FieldFlags) -> FieldFlags {
+        FieldFlags {
             date: self.date | other.date,
             server: self.server | other.server,
             accept_ranges: self.accept_ranges | other.accept_ranges,
@@ -149,7 +149,7 @@ impl Marks {
     }
 }
 
-/// Fields in the order they are sent. Answers have few: looking through them beats hashing.
+/// Fields in the order they are sent. Responses have few: a linear search is faster than hashing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FieldList(Vec<(HeaderName, HeaderValue)>);
 
@@ -188,18 +188,18 @@ impl FieldList {
         self.0.iter().map(|(name, value)| (name, value))
     }
 
-    pub(crate) fn marks(&self) -> Marks {
-        let mut marks = Marks::default();
+    pub(crate) fn flags(&self) -> FieldFlags {
+        let mut flags = FieldFlags::default();
         for (name, _) in &self.0 {
             match name.as_str() {
-                "date" => marks.date = true,
-                "server" => marks.server = true,
-                "accept-ranges" => marks.accept_ranges = true,
-                "etag" | "last-modified" => marks.validator = true,
+                "date" => flags.date = true,
+                "server" => flags.server = true,
+                "accept-ranges" => flags.accept_ranges = true,
+                "etag" | "last-modified" => flags.validator = true,
                 _ => {}
             }
         }
-        marks
+        flags
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -207,8 +207,8 @@ impl FieldList {
     }
 }
 
-/// Whether a field frames a message or speaks of one connection only (RFC 9110, section 7.6.1): the server's to say.
-pub(crate) fn is_ours(name: &HeaderName) -> bool {
+/// Whether a field affects framing or concerns one connection only (RFC 9110, section 7.6.1): the server sets those.
+pub(crate) fn is_server_managed(name: &HeaderName) -> bool {
     matches!(
         name.as_str(),
         "connection"
@@ -222,7 +222,7 @@ pub(crate) fn is_ours(name: &HeaderName) -> bool {
     )
 }
 
-/// Write `Name: value` and the line's end. Names are stored in lower case and sent in the customary capitals.
+/// Write `Name: value` and CRLF. Names are stored in lower case and sent with the customary capitals.
 pub(crate) fn write_line(name: &HeaderName, value: &HeaderValue, to: &mut Vec<u8>) {
     write_name(name.as_str(), to);
     to.extend_from_slice(b": ");
@@ -265,8 +265,8 @@ mod tests {
             .header("dnt", "");
         assert_eq!(fields.lines(), b"Content-Type: text/css\r\nX-A: 2\r\nETag: \"t\"\r\nDnt: \r\n");
         assert_eq!(fields.get("ETAG").unwrap(), "\"t\"");
-        assert!(fields.marks().validator && fields.fault().is_none());
-        assert!(Fields::new().header("a", "\n").fault().is_some());
+        assert!(fields.flags().validator && fields.deferred_error().is_none());
+        assert!(Fields::new().header("a", "\n").deferred_error().is_some());
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! A form as browsers send it: `application/x-www-form-urlencoded`. Called by `request`.
-//! Unlike a query, which is read as well as it goes, a malformed form is refused.
+//! HTML forms, `application/x-www-form-urlencoded`. Called by `request`.
+//! Unlike a query, which is parsed leniently, a malformed form is rejected.
 
 use http::StatusCode;
 use percent_encoding::percent_decode;
@@ -12,8 +12,8 @@ pub struct Form {
     fields: Vec<(String, String)>,
 }
 
-/// More is no form but an attack on memory.
-const MOST_FIELDS: usize = 10_000;
+/// More fields are an attack on memory.
+const MAX_FIELDS: usize = 10_000;
 
 impl Form {
     /// The first value of that name.
@@ -34,18 +34,18 @@ impl Form {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Form, Error> {
         let mut fields = Vec::new();
         for pair in bytes.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
-            if fields.len() == MOST_FIELDS {
+            if fields.len() == MAX_FIELDS {
                 return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, "the form has too many fields"));
             }
             let equals = pair.iter().position(|&byte| byte == b'=').unwrap_or(pair.len());
             let value = pair.get(equals + 1..).unwrap_or_default();
-            fields.push((decoded(&pair[..equals])?, decoded(value)?));
+            fields.push((decode(&pair[..equals])?, decode(value)?));
         }
         Ok(Form { fields })
     }
 }
 
-fn decoded(bytes: &[u8]) -> Result<String, Error> {
+fn decode(bytes: &[u8]) -> Result<String, Error> {
     let mut escapes = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'%');
     let is_hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
     if !escapes.all(|(at, _)| is_hex(at + 1) && is_hex(at + 2)) {

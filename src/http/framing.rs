@@ -1,62 +1,66 @@
-//! What a head says of its message: how long the body is, whether the connection may live on, what is expected
-//! (RFC 9112, sections 3.2, 6 and 9.3; RFC 9110, section 10.1.1). Called by `conversation` once a head is whole.
-//! What can be read in two ways is refused: no request can be hidden in another's body.
+//! The framing of a request: the length of the body, connection persistence, expectations
+//! (RFC 9112, sections 3.2, 6 and 9.3; RFC 9110, section 10.1.1). Called by `connection` once a head is complete.
+//! Ambiguous framing is rejected, against request smuggling.
 
 use http::{StatusCode, Version};
 
 use super::head::Head;
-use super::refusal::Refusal;
+use super::rejection::Rejection;
 use super::target;
 
-/// What the fields say that rule the message and its connection.
+/// The fields that control the message and its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Framing {
+pub(crate) struct RequestFraming {
     pub body: BodyLength,
-    /// The client would keep the connection.
+    /// Whether the client allows the connection to persist.
     pub keep_alive: bool,
-    /// The client waits for `100 Continue` before it sends the body.
+    /// Whether the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
 }
 
-/// How long is the body?
+/// The length of a request body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyLength {
-    /// There is none, or one of no bytes.
+    /// There is no body, or an empty one.
     None,
-    /// So many bytes, at least one.
+    /// This many bytes, at least one.
     Known(u64),
-    /// As long as its chunks say.
+    /// The chunked transfer coding.
     Chunked,
 }
 
-/// One walk over the fields; each that rules the message is looked at where it stands.
-pub(crate) fn read(head: &Head) -> Result<Framing, Refusal> {
-    let mut found = Found::default();
+/// One pass over the fields.
+pub(crate) fn parse(head: &Head) -> Result<RequestFraming, Rejection> {
+    let mut fields = FramingFields::default();
     for (name, value) in head.fields() {
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => found.host(value)?,
-            6 if name.eq_ignore_ascii_case(b"expect") => found.expect(value),
-            10 if name.eq_ignore_ascii_case(b"connection") => found.connection(value),
-            14 if name.eq_ignore_ascii_case(b"content-length") => found.content_length(value)?,
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => found.transfer_encoding(value)?,
+            4 if name.eq_ignore_ascii_case(b"host") => fields.host(value)?,
+            6 if name.eq_ignore_ascii_case(b"expect") => fields.expect(value),
+            10 if name.eq_ignore_ascii_case(b"connection") => fields.connection(value),
+            14 if name.eq_ignore_ascii_case(b"content-length") => fields.content_length(value)?,
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => fields.transfer_encoding(value)?,
             _ => {}
         }
     }
-    let modern = head.version() == Version::HTTP_11;
-    if modern && !found.has_host {
-        return Err(Refusal::bad("an HTTP/1.1 request needs a Host field"));
+    let is_http11 = head.version() == Version::HTTP_11;
+    if is_http11 && !fields.has_host {
+        return Err(Rejection::bad_request("an HTTP/1.1 request needs a Host field"));
     }
     // An expectation in HTTP/1.0 is ignored (RFC 9110, section 10.1.1).
-    if modern && found.expects_unknown {
-        return Err(Refusal::new(StatusCode::EXPECTATION_FAILED, "only 100-continue can be expected"));
+    if is_http11 && fields.expects_unknown {
+        return Err(Rejection::new(StatusCode::EXPECTATION_FAILED, "only 100-continue can be expected"));
     }
-    let body = found.body_length(modern)?;
-    let keep_alive = !found.close && (modern || found.keep_alive);
-    Ok(Framing { body, keep_alive, expects_continue: modern && found.expects_continue && body != BodyLength::None })
+    let body = fields.body_length(is_http11)?;
+    let keep_alive = !fields.close && (is_http11 || fields.keep_alive);
+    Ok(RequestFraming {
+        body,
+        keep_alive,
+        expects_continue: is_http11 && fields.expects_continue && body != BodyLength::None,
+    })
 }
 
 #[derive(Default)]
-struct Found {
+struct FramingFields {
     has_host: bool,
     close: bool,
     keep_alive: bool,
@@ -68,20 +72,20 @@ struct Found {
     unknown_coding: bool,
 }
 
-impl Found {
-    // RFC 9112, section 3.2: twice or malformed is 400, whatever the version and the form of the target.
-    fn host(&mut self, value: &[u8]) -> Result<(), Refusal> {
+impl FramingFields {
+    // RFC 9112, section 3.2: repeated or malformed is 400, whatever the version and the form of the target.
+    fn host(&mut self, value: &[u8]) -> Result<(), Rejection> {
         if std::mem::replace(&mut self.has_host, true) {
-            return Err(Refusal::bad("there is more than one Host field"));
+            return Err(Rejection::bad_request("there is more than one Host field"));
         }
         if !target::is_host(value) {
-            return Err(Refusal::bad("the Host field is not valid"));
+            return Err(Rejection::bad_request("the Host field is not valid"));
         }
         Ok(())
     }
 
     fn expect(&mut self, value: &[u8]) {
-        for member in members(value) {
+        for member in list_members(value) {
             match member.eq_ignore_ascii_case(b"100-continue") {
                 true => self.expects_continue = true,
                 false => self.expects_unknown = true,
@@ -89,32 +93,32 @@ impl Found {
         }
     }
 
-    // RFC 9112, section 9.3: `close` wins over all else.
+    // RFC 9112, section 9.3: `close` overrides `keep-alive`.
     fn connection(&mut self, value: &[u8]) {
-        for member in members(value) {
+        for member in list_members(value) {
             self.close |= member.eq_ignore_ascii_case(b"close");
             self.keep_alive |= member.eq_ignore_ascii_case(b"keep-alive");
         }
     }
 
-    // 1*DIGIT, once (RFC 9110, section 8.6: a list of equal values may be refused, so it is).
-    fn content_length(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    // 1*DIGIT, once (RFC 9110, section 8.6: a list of equal values may be rejected, and is).
+    fn content_length(&mut self, value: &[u8]) -> Result<(), Rejection> {
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         if !digits || self.content_length.is_some() {
-            return Err(Refusal::bad("the Content-Length is not a single number"));
+            return Err(Rejection::bad_request("the Content-Length is not a single number"));
         }
-        // More than fits is more than any limit: it is met as such.
+        // Saturates at `u64::MAX`, which exceeds every limit.
         let length = value.iter().fold(0u64, |sum, byte| sum.saturating_mul(10).saturating_add(u64::from(byte - b'0')));
         self.content_length = Some(length);
         Ok(())
     }
 
-    // A list over all the lines of this name, in order. Only `chunked` is known, and a coding without parameters.
-    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Refusal> {
+    // One list over all field lines, in order. Only `chunked` is known, and only without parameters.
+    fn transfer_encoding(&mut self, value: &[u8]) -> Result<(), Rejection> {
         self.transfer_encoding = true;
-        for coding in members(value) {
+        for coding in list_members(value) {
             if self.chunked {
-                return Err(Refusal::bad("chunked is not the last transfer coding"));
+                return Err(Rejection::bad_request("chunked is not the last transfer coding"));
             }
             match coding.eq_ignore_ascii_case(b"chunked") {
                 true => self.chunked = true,
@@ -124,20 +128,20 @@ impl Found {
         Ok(())
     }
 
-    // How long is a request's body? RFC 9112, section 6.3:
-    // (1, 2, 8) are about responses; (3) both fields: refuse; (4) Transfer-Encoding, chunked last: chunks, else
-    // refuse; (5) a bad Content-Length: refused above; (6) a good one: that many bytes; (7) neither: none.
-    fn body_length(&self, modern: bool) -> Result<BodyLength, Refusal> {
+    // The length of a request body, RFC 9112, section 6.3:
+    // (1, 2, 8) concern responses; (3) both fields: reject; (4) Transfer-Encoding, chunked last: chunked, else
+    // reject; (5) an invalid Content-Length: rejected above; (6) a valid one: that many bytes; (7) neither: no body.
+    fn body_length(&self, is_http11: bool) -> Result<BodyLength, Rejection> {
         if self.transfer_encoding {
             if self.content_length.is_some() {
-                return Err(Refusal::bad("both Transfer-Encoding and Content-Length"));
+                return Err(Rejection::bad_request("both Transfer-Encoding and Content-Length"));
             }
-            if !modern {
-                return Err(Refusal::bad("a Transfer-Encoding in HTTP/1.0")); // section 6.1: faulty framing
+            if !is_http11 {
+                return Err(Rejection::bad_request("a Transfer-Encoding in HTTP/1.0")); // section 6.1: faulty framing
             }
-            // Without chunked last the length can't be told: 400, a MUST, before the 501 of section 6.1, a SHOULD.
+            // Without chunked last the length is unknown: 400, a MUST, before the 501 of section 6.1, a SHOULD.
             if !self.chunked {
-                return Err(Refusal::bad("chunked is not the last transfer coding"));
+                return Err(Rejection::bad_request("chunked is not the last transfer coding"));
             }
             return if self.unknown_coding { Err(UNKNOWN_CODING) } else { Ok(BodyLength::Chunked) };
         }
@@ -148,9 +152,10 @@ impl Found {
     }
 }
 
-const UNKNOWN_CODING: Refusal = Refusal::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding known is chunked");
+const UNKNOWN_CODING: Rejection =
+    Rejection::new(StatusCode::NOT_IMPLEMENTED, "the only transfer coding known is chunked");
 
-/// The members of a comma-separated list; empty ones are none (RFC 9110, section 5.6.1).
-fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The members of a comma-separated list, without empty ones (RFC 9110, section 5.6.1).
+fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }

@@ -1,17 +1,17 @@
-//! The way in for fuzz targets: rooms of this floor in plain types, as `conversation` uses them.
-//! Built only with `--cfg fuzzing`, which `cargo fuzz` sets; it decides nothing.
+//! Entry points for the fuzz targets: modules of `http` as `connection` uses them, with plain types.
+//! Built only with `--cfg fuzzing`, which `cargo fuzz` sets; no logic of its own.
 #![allow(missing_docs)]
 
 use std::ops::Range;
 use std::time::SystemTime;
 
-use super::body::{BodyLimits, Room};
+use super::body::{BodyLimits, BodyQuota};
 use super::framing::{self, BodyLength};
-use super::head::{HeadLimits, Parser};
+use super::head::{HeadLimits, HeadParser};
 use super::incoming::{Incoming, Need};
 use super::{date, range};
 
-/// A head that was taken, and what follows from it.
+/// A parsed head, and its framing.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Head {
     pub length: usize,
@@ -19,7 +19,7 @@ pub struct Head {
     pub target: String,
     pub path: String,
     pub fields: Vec<(Vec<u8>, Vec<u8>)>,
-    /// `Err`: the framing is refused with this status.
+    /// `Err`: the framing is rejected with this status.
     pub framing: Result<Framing, u16>,
 }
 
@@ -31,22 +31,22 @@ pub struct Framing {
     pub expects_continue: bool,
 }
 
-/// What comes of a head that arrives up to each of these places in turn: `Ok(None)` wants more, `Err` is a status.
+/// The result of parsing a head that has arrived up to each of these positions in turn: `Ok(None)` needs more, `Err` is a status.
 pub fn head(bytes: &[u8], ends: impl IntoIterator<Item = usize>) -> Result<Option<Head>, u16> {
     let limits = HeadLimits { line: 1024, head: 4096, fields: 20 };
-    let mut parser = Parser::default();
+    let mut parser = HeadParser::default();
     for end in ends {
         match parser.parse(&bytes[..end], &limits) {
             Ok(None) => {}
             Ok(Some((length, head))) => return Ok(Some(shown(length, &head))),
-            Err(refusal) => return Err(refusal.status.as_u16()),
+            Err(rejection) => return Err(rejection.status.as_u16()),
         }
     }
     Ok(None)
 }
 
 fn shown(length: usize, head: &super::head::Head) -> Head {
-    let framing = framing::read(head).map_err(|refusal| refusal.status.as_u16());
+    let framing = framing::parse(head).map_err(|rejection| rejection.status.as_u16());
     Head {
         length,
         method: head.method().to_string(),
@@ -65,24 +65,24 @@ fn shown(length: usize, head: &super::head::Head) -> Head {
     }
 }
 
-/// What comes of a chunked body that arrives up to each of these places in turn: how many bytes are used up and what
-/// the body is; `Ok(None)` wants more, `Err` is a status.
+/// The result of decoding a chunked body that has arrived up to each of these positions in turn: how many bytes are used,
+/// and the body; `Ok(None)` needs more, `Err` is a status.
 pub fn chunked(
     bytes: &[u8],
     ends: impl IntoIterator<Item = usize>,
     memory: usize,
 ) -> Result<Option<(usize, Vec<u8>)>, u16> {
-    let limits = BodyLimits { body: 1 << 20, memory, folder: "/dev/shm".into(), room: Room::new(1 << 20) };
-    let status = |refusal: super::refusal::Refusal| refusal.status.as_u16();
+    let limits = BodyLimits { body: 1 << 20, memory, folder: "/dev/shm".into(), quota: BodyQuota::new(1 << 20) };
+    let status = |rejection: super::rejection::Rejection| rejection.status.as_u16();
     let mut incoming = Incoming::new(BodyLength::Chunked, &limits).map_err(status)?;
     let mut used = 0;
     for end in ends {
         loop {
-            let (count, need) = incoming.take(&bytes[used..end], &limits).map_err(status)?;
+            let (count, need) = incoming.feed(&bytes[used..end], &limits).map_err(status)?;
             used += count;
             match need {
-                Need::Bytes => break,
-                Need::Spill => incoming.spill(&limits).map_err(status)?,
+                Need::Input => break,
+                Need::Spool => incoming.spool(&limits).map_err(status)?,
                 Need::Nothing => {
                     let body = incoming.finish();
                     let body = body.bytes().expect("it can be read").into_owned();
@@ -94,12 +94,12 @@ pub fn chunked(
     Ok(None)
 }
 
-/// `None`: the whole; `Some` of nothing: 416.
+/// `None`: the whole body; an empty list: 416.
 pub fn range(field: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     match range::parse(field, length) {
-        range::Asked::Whole => None,
-        range::Asked::Parts(parts) => Some(parts),
-        range::Asked::Unsatisfiable => Some(Vec::new()),
+        range::RequestedRange::Whole => None,
+        range::RequestedRange::Parts(parts) => Some(parts),
+        range::RequestedRange::Unsatisfiable => Some(Vec::new()),
     }
 }
 

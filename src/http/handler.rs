@@ -1,5 +1,5 @@
-//! What a user writes: the handler of requests, and what is told to its access log.
-//! Called by `conversation`, inside a slot where it says so; uses `request`, `response` and `error` as its words.
+//! The `RequestHandler` trait, which users implement, and the access log record.
+//! Called by `connection`, in turns that may block where the methods may.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use super::request::Request;
 use super::response::{Response, Result};
 use crate::tcp::Client;
 
-/// Answers requests (Python's `BaseHTTPRequestHandler`). One value serves all clients, on all workers at once:
-/// what it shares stands in its fields.
+/// Handles requests (Python's `BaseHTTPRequestHandler`). One value serves all clients, on all workers at once:
+/// shared state is in its fields.
 ///
-/// To write: the `do_` methods you serve; the others answer 501.
-/// To change if you like: `before_body`, `verify_request`, `send_error`, `log_request`, and `handle`, which calls the
-/// right `do_` method.
+/// Required: the `do_` methods you serve; the others respond with 501.
+/// Optional: `before_body`, `verify_request`, `send_error`, `log_request`, and `handle`, which calls the
+/// `do_` method of the request's method.
 ///
-/// The `do_` methods, `handle`, `before_body` and `send_error` may block: they hold one of the server's slots
-/// while they run. `verify_request` and `log_request` must not: they run without one.
+/// The `do_` methods, `handle`, `before_body` and `send_error` may block: `TcpServer::workers` of
+/// them run at once. `verify_request` and `log_request` must not block: they run outside that limit.
 ///
 /// ```
 /// use modest::{Request, RequestHandler, Response, Result};
@@ -38,49 +38,49 @@ use crate::tcp::Client;
 /// assert_eq!(response.into_bytes().unwrap(), b"Hello, Ada!\n");
 /// ```
 pub trait RequestHandler: Send + Sync + 'static {
-    /// Answers GET. 501 unless written.
+    /// Handles GET. Default: 501.
     fn do_get(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
-    /// Answers HEAD: as GET unless written; the body is left out when the answer is sent.
+    /// Handles HEAD. Default: as GET; the body is left out when the response is sent.
     fn do_head(&self, request: &Request) -> Result<Response> {
         self.do_get(request)
     }
 
-    /// Answers POST. 501 unless written.
+    /// Handles POST. Default: 501.
     fn do_post(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
-    /// Answers PUT. 501 unless written.
+    /// Handles PUT. Default: 501.
     fn do_put(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
-    /// Answers DELETE. 501 unless written.
+    /// Handles DELETE. Default: 501.
     fn do_delete(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
-    /// Answers PATCH. 501 unless written.
+    /// Handles PATCH. Default: 501.
     fn do_patch(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
-    /// Answers OPTIONS of a path. 501 unless written. `OPTIONS *` is answered by the server itself.
+    /// Handles OPTIONS of a path. Default: 501. `OPTIONS *` is answered by the server itself.
     fn do_options(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
-    /// Answers any other method, also those nobody has heard of. 501 unless written. CONNECT never comes here.
+    /// Handles any other method, unregistered ones too. Default: 501. CONNECT is never passed to it.
     fn do_other(&self, request: &Request) -> Result<Response> {
-        not_written(request)
+        not_implemented(request)
     }
 
-    /// Calls the `do_` method for the request's method. Methods are case-sensitive: `get` is another method.
+    /// Calls the `do_` method of the request's method. Methods are case-sensitive: `get` is not `GET`.
     ///
-    /// Written by yourself, it gets HEAD as well: treat it as GET, the body is left out when the answer is sent.
+    /// If you implement it, it gets HEAD as well: treat it as GET, the body is left out when the response is sent.
     fn handle(&self, request: &Request) -> Result<Response> {
         match *request.method() {
             Method::GET => self.do_get(request),
@@ -94,36 +94,36 @@ pub trait RequestHandler: Send + Sync + 'static {
         }
     }
 
-    /// Judges a request that has a body from its head alone, before the body is taken in and before
-    /// `100 Continue` is sent (Python's `handle_expect_100`). An error is the answer. All are taken unless written.
+    /// Accepts or declines a request that has a body by its head alone, before the body is read and before
+    /// `100 Continue` is sent (Python's `handle_expect_100`). An error becomes the response. Default: accept.
     fn before_body(&self, request: &Request) -> Result<(), Error> {
         let _ = request;
         Ok(())
     }
 
-    /// Whether to talk with this client at all; asked before a byte is read. It must not block.
+    /// Whether to serve this client; called before a byte is read. It must not block.
     fn verify_request(&self, client: &Client) -> bool {
         let _ = client;
         true
     }
 
-    /// The answer to a request that failed: a small page with the status and the error's message unless written.
-    /// Requests that are refused before they are whole are answered with that page whatever is written here.
+    /// The response to a request that failed. Default: a small page with the status and the error's message.
+    /// Requests that are rejected before they are complete always get that page.
     fn send_error(&self, request: &Request, error: &Error) -> Response {
         let _ = request;
         Response::from(error)
     }
 
-    /// Told of each answer once it is laid out to be sent, of a stream once it has ended: logs the record to
-    /// `modest::access` unless written. How many bytes were to be sent it says; whether the client took them it can't know.
+    /// Called for each response once it is encoded, for a stream once it has ended. Default: logs the record to
+    /// `modest::access`. The record holds how many bytes were to be sent, not how many the client received.
     ///
-    /// It must not block, nor should the logger behind `log`: one that writes straight to stderr waits for whoever reads that.
+    /// It must not block, nor should the logger behind `log`: one that writes directly to stderr waits for its reader.
     fn log_request(&self, record: &LogRecord<'_>) {
         log::info!(target: "modest::access", "{record}");
     }
 }
 
-fn not_written(request: &Request) -> Result<Response> {
+fn not_implemented(request: &Request) -> Result<Response> {
     Err(Error::new(StatusCode::NOT_IMPLEMENTED, format!("Unsupported method ({})", request.method())))
 }
 
@@ -186,7 +186,7 @@ impl<F> fmt::Debug for Answer<F> {
     }
 }
 
-/// A handler that answers every method (but CONNECT, and TRACE, which is refused) with this closure.
+/// A handler that calls this closure for every method but CONNECT and TRACE, which are rejected.
 ///
 /// ```no_run
 /// use modest::{Response, answer};
@@ -206,30 +206,30 @@ where
 {
     fn handle(&self, request: &Request) -> Result<Response> {
         match *request.method() {
-            Method::TRACE => not_written(request),
+            Method::TRACE => not_implemented(request),
             _ => (self.0)(request),
         }
     }
 }
 
-/// What the access log is told of an answer. Displayed it is Python's line:
-/// `127.0.0.1 - - [16/Jun/2022 06:34:59] "GET / HTTP/1.1" 200 -`, the time in UTC unless an offset is given.
+/// The record of a response in the access log. Displayed as Python's log line:
+/// `127.0.0.1 - - [16/Jun/2022 06:34:59] "GET / HTTP/1.1" 200 -`, in UTC unless an offset is given.
 ///
-/// Control characters, quotes and back-slashes in what the client sent are displayed as `\xNN`: no line can be forged.
+/// Control characters, quotes and backslashes sent by the client are displayed as `\xNN`, against log injection.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LogRecord<'a> {
-    /// Who asked.
+    /// The client.
     pub client: &'a Client,
-    /// The request line as it was sent; U+FFFD for what is not UTF-8; empty if nothing like one came.
+    /// The request line as sent; U+FFFD for what is not UTF-8; empty if there was none.
     pub request_line: &'a str,
-    /// The answer's status.
+    /// The status of the response.
     pub status: StatusCode,
-    /// How many bytes of body it had.
+    /// The length of its body.
     pub bytes: u64,
-    /// When the answer was begun.
-    pub wall: SystemTime,
-    /// Seconds east of UTC, for the time displayed.
+    /// When the response was begun.
+    pub time: SystemTime,
+    /// Seconds east of UTC, for display.
     offset: i32,
 }
 
@@ -239,12 +239,12 @@ impl<'a> LogRecord<'a> {
         request_line: &'a str,
         status: StatusCode,
         bytes: u64,
-        wall: SystemTime,
+        time: SystemTime,
     ) -> LogRecord<'a> {
-        LogRecord { client, request_line, status, bytes, wall, offset: 0 }
+        LogRecord { client, request_line, status, bytes, time, offset: 0 }
     }
 
-    /// The same, its time displayed so many seconds east of UTC.
+    /// The same record, displayed in a time zone this many seconds east of UTC.
     pub fn with_offset(mut self, seconds: i32) -> LogRecord<'a> {
         self.offset = seconds;
         self
@@ -254,8 +254,8 @@ impl<'a> LogRecord<'a> {
 impl fmt::Display for LogRecord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let offset = Duration::from_secs(self.offset.unsigned_abs().into());
-        let local = if self.offset < 0 { self.wall.checked_sub(offset) } else { self.wall.checked_add(offset) };
-        // `Thu, 16 Jun 2022 06:34:59 GMT` holds all that is wanted.
+        let local = if self.offset < 0 { self.time.checked_sub(offset) } else { self.time.checked_add(offset) };
+        // Cut from `Thu, 16 Jun 2022 06:34:59 GMT`.
         let date = local.and_then(date::write);
         let date = date.as_ref().and_then(|date| std::str::from_utf8(date).ok());
         let date = date.unwrap_or("Thu, 01 Jan 1970 00:00:00 GMT");
@@ -266,7 +266,7 @@ impl fmt::Display for LogRecord<'_> {
     }
 }
 
-/// C0, DEL, C1, quote and back-slash are not shown as they are.
+/// Escapes C0, DEL, C1, quote and backslash.
 fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     let mut rest = text;
     while let Some(at) = rest.find(|letter: char| letter.is_control() || matches!(letter, '"' | '\\')) {

@@ -1,21 +1,21 @@
-//! The head of a request: bytes in, request line and field lines out, or a refusal (RFC 9112, sections 2 to 5).
-//! Called by `conversation` as bytes arrive, and by `request` for requests made by hand. It uses `target` for
-//! what the request line asks for. It allocates the head once, builds no map, and never looks at a line twice.
+//! Parser of a request head: request line and field lines, or a rejection (RFC 9112, sections 2 to 5).
+//! Called by `connection` as bytes arrive, and by `request` for requests made by hand; uses `target` for the request
+//! target. It allocates the head once, builds no map, and scans no line twice.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use memchr::{memchr, memrchr};
 
-use super::refusal::Refusal;
+use super::rejection::Rejection;
 use super::target::{self, Span, Target};
 
-/// How long the parts of a head may be.
+/// Limits on a head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeadLimits {
-    /// Bytes of the request line, without its line end.
+    /// Bytes of the request line, without CRLF.
     pub line: usize,
     /// Bytes from the request line to the empty line.
     pub head: usize,
-    /// Field lines.
+    /// Number of field lines.
     pub fields: usize,
 }
 
@@ -25,7 +25,7 @@ struct Field {
     value: Span,
 }
 
-/// A whole head, checked.
+/// A complete, validated head.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
     bytes: Vec<u8>,
@@ -39,31 +39,31 @@ struct RequestLine {
     version: Version,
     span: Span,
     target: Span,
-    parts: Target,
+    parsed_target: Target,
 }
 
-/// A head that is still arriving: what was found so far, so that no byte is looked at twice however it drips.
+/// An incremental parser: it keeps what it found, so that no byte is scanned twice however slowly they arrive.
 #[derive(Debug, Default)]
-pub(crate) struct Parser {
-    /// The beginning of the line that is not whole yet.
+pub(crate) struct HeadParser {
+    /// The start of the first incomplete line.
     line_start: usize,
-    /// No line end lies between that and this.
-    looked: usize,
+    /// Up to here that line was searched for its end.
+    scanned: usize,
     empty_lines: u32,
     line: Option<RequestLine>,
     fields: Vec<Field>,
 }
 
-/// Empty lines before a request line are skipped (section 2.2), but not for ever.
-pub(crate) const MOST_EMPTY_LINES: u32 = 16;
+/// Empty lines before a request line are skipped (section 2.2), up to this number.
+pub(crate) const MAX_EMPTY_LINES: u32 = 16;
 
-impl Parser {
-    /// `bytes` is all that has arrived of this head, from its first byte on; each call brings the same bytes
-    /// and more. `Ok(None)`: good so far, more are wanted. `Ok(Some((used, head)))`: a body begins at `used`.
-    pub(crate) fn parse(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, Head)>, Refusal> {
+impl HeadParser {
+    /// `bytes` is all that has arrived of this head, from its first byte on; each call passes the same bytes
+    /// and more. `Ok(None)`: valid so far, more are needed. `Ok(Some((used, head)))`: the body begins at `used`.
+    pub(crate) fn parse(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, Head)>, Rejection> {
         while let Some(end) = self.line_end(bytes, limits)? {
             let (start, next) = (self.line_start, end + 2);
-            (self.line_start, self.looked) = (next, next);
+            (self.line_start, self.scanned) = (next, next);
             if self.line.is_none() {
                 self.first_line(bytes, start, end)?;
             } else if start < end {
@@ -77,57 +77,57 @@ impl Parser {
         Ok(None)
     }
 
-    /// Whether more than empty lines arrived.
+    /// Whether anything but empty lines has arrived.
     pub(crate) fn has_begun(&self, bytes: &[u8]) -> bool {
         self.line.is_some() || bytes.len() > self.line_start
     }
 
-    /// Where the next line ends: the place of its CR. A line ends in CRLF and in nothing else.
-    /// Nothing is looked for past the limits, so that a refusal is the same however the bytes were cut.
-    fn line_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Refusal> {
+    /// The end of the next line: the position of its CR. Only CRLF ends a line.
+    /// Nothing is searched past the limits, so that a rejection does not depend on how the bytes were split.
+    fn line_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Rejection> {
         self.first_byte(bytes)?;
         let reach = if self.line.is_none() { self.line_start + limits.line + 2 } else { limits.head };
         let within = bytes.len().min(reach);
-        let looked = self.looked.min(within);
-        let Some(found) = memchr(b'\n', &bytes[looked..within]) else {
-            self.looked = within;
+        let scanned = self.scanned.min(within);
+        let Some(found) = memchr(b'\n', &bytes[scanned..within]) else {
+            self.scanned = within;
             return if within == reach { Err(self.too_long()) } else { Ok(None) };
         };
-        let line_feed = looked + found;
+        let line_feed = scanned + found;
         if line_feed > self.line_start && bytes[line_feed - 1] == b'\r' {
             return Ok(Some(line_feed - 1));
         }
-        Err(Refusal::bad("a line ends in a bare line feed"))
+        Err(Rejection::bad_request("a line ends in a bare line feed"))
     }
 
-    fn too_long(&self) -> Refusal {
+    fn too_long(&self) -> Rejection {
         match self.line {
-            None => Refusal::new(StatusCode::URI_TOO_LONG, "the request line is too long"),
+            None => Rejection::new(StatusCode::URI_TOO_LONG, "the request line is too long"),
             Some(_) => too_large("the head is too long"),
         }
     }
 
-    /// Said at the first byte, rather than wait for a line end that may not come: most likely this is TLS.
-    fn first_byte(&self, bytes: &[u8]) -> Result<(), Refusal> {
+    /// Checked at the first byte, instead of waiting for a line end that may not come: most likely this is TLS.
+    fn first_byte(&self, bytes: &[u8]) -> Result<(), Rejection> {
         match bytes.get(self.line_start) {
-            Some(&first) if self.line.is_none() && first != b'\r' && !is_token_byte(first) => Err(NO_METHOD),
+            Some(&first) if self.line.is_none() && first != b'\r' && !is_token_byte(first) => Err(INVALID_METHOD),
             _ => Ok(()),
         }
     }
 
-    fn first_line(&mut self, bytes: &[u8], start: usize, end: usize) -> Result<(), Refusal> {
+    fn first_line(&mut self, bytes: &[u8], start: usize, end: usize) -> Result<(), Rejection> {
         if start < end {
             self.line = Some(request_line(bytes, start, end)?);
             return Ok(());
         }
         self.empty_lines += 1;
-        if self.empty_lines > MOST_EMPTY_LINES {
-            return Err(Refusal::bad("too many empty lines before the request"));
+        if self.empty_lines > MAX_EMPTY_LINES {
+            return Err(Rejection::bad_request("too many empty lines before the request"));
         }
         Ok(())
     }
 
-    fn field_line(&mut self, bytes: &[u8], start: usize, end: usize, limits: &HeadLimits) -> Result<(), Refusal> {
+    fn field_line(&mut self, bytes: &[u8], start: usize, end: usize, limits: &HeadLimits) -> Result<(), Rejection> {
         if self.fields.len() == limits.fields {
             return Err(too_large("too many fields"));
         }
@@ -139,83 +139,85 @@ impl Parser {
     }
 }
 
-const NO_METHOD: Refusal = Refusal::bad("the request line has no valid method");
+const INVALID_METHOD: Rejection = Rejection::bad_request("the request line has no valid method");
 
-fn too_large(why: &'static str) -> Refusal {
-    Refusal::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why)
+fn too_large(message: &'static str) -> Rejection {
+    Rejection::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, message)
 }
 
-/// The longest method that is looked at. A longer one is known to nobody: 501 (RFC 9112, section 3).
-const LONGEST_METHOD: usize = 64;
+/// The longest method that is accepted; longer ones are 501 (RFC 9112, section 3).
+const MAX_METHOD: usize = 64;
 
-// request-line = method SP request-target SP HTTP-version (section 3). A single space each time, nothing lenient.
-fn request_line(bytes: &[u8], start: usize, end: usize) -> Result<RequestLine, Refusal> {
+// request-line = method SP request-target SP HTTP-version (section 3). Exactly one space each time.
+fn request_line(bytes: &[u8], start: usize, end: usize) -> Result<RequestLine, Rejection> {
     let line = &bytes[start..end];
     let space = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
     if space == 0 || line.get(space) != Some(&b' ') {
-        return Err(NO_METHOD);
+        return Err(INVALID_METHOD);
     }
-    if space > LONGEST_METHOD {
-        return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "no such method"));
+    if space > MAX_METHOD {
+        return Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "no such method"));
     }
     let last = memrchr(b' ', line).expect("there is one behind the method");
     if last == space {
-        return Err(Refusal::bad("the request line has no version")); // HTTP/0.9
+        return Err(Rejection::bad_request("the request line has no version")); // HTTP/0.9
     }
     let version = version(&line[last + 1..])?;
-    let method = Method::from_bytes(&line[..space]).map_err(|_| NO_METHOD)?;
-    let parts = target::parse(&line[space + 1..last], &method)?.shifted(start + space + 1);
+    let method = Method::from_bytes(&line[..space]).map_err(|_| INVALID_METHOD)?;
+    let parsed_target = target::parse(&line[space + 1..last], &method)?.shifted(start + space + 1);
     let target = Span::new(start + space + 1, start + last);
-    Ok(RequestLine { method, version, span: Span::new(start, end), target, parts })
+    Ok(RequestLine { method, version, span: Span::new(start, end), target, parsed_target })
 }
 
-// HTTP-version = "HTTP/" DIGIT "." DIGIT, case-sensitive (section 2.3). A later 1.x is met as 1.1.
-fn version(bytes: &[u8]) -> Result<Version, Refusal> {
+// HTTP-version = "HTTP/" DIGIT "." DIGIT, case-sensitive (section 2.3). A later 1.x is treated as 1.1.
+fn version(bytes: &[u8]) -> Result<Version, Rejection> {
     match bytes {
         b"HTTP/1.1" => Ok(Version::HTTP_11),
         b"HTTP/1.0" => Ok(Version::HTTP_10),
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Version::HTTP_11),
-        [b'H', b'T', b'T', b'P', b'/', b'0', b'.', b'0'..=b'9'] => Err(Refusal::bad("no such version of HTTP")),
-        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
-            Err(Refusal::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 and HTTP/1.0 are spoken here"))
+        [b'H', b'T', b'T', b'P', b'/', b'0', b'.', b'0'..=b'9'] => {
+            Err(Rejection::bad_request("no such version of HTTP"))
         }
-        _ => Err(Refusal::bad("the request line has no valid version")),
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
+            Err(Rejection::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 and HTTP/1.0 are spoken here"))
+        }
+        _ => Err(Rejection::bad_request("the request line has no valid version")),
     }
 }
 
 // field-line = field-name ":" OWS field-value OWS (section 5). A line that begins with white space is obs-fold,
-// or white space between request line and fields (section 2.2): a name that is none.
-fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, Refusal> {
+// or white space between request line and fields (section 2.2): its field name is invalid.
+fn field(bytes: &[u8], start: usize, end: usize) -> Result<Field, Rejection> {
     let line = &bytes[start..end];
     let colon = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
     if colon == 0 || line.get(colon) != Some(&b':') {
-        return Err(Refusal::bad("a field has no valid name"));
+        return Err(Rejection::bad_request("a field has no valid name"));
     }
     let (mut from, mut to) = (colon + 1, line.len());
-    while from < to && is_white(line[from]) {
+    while from < to && is_ows(line[from]) {
         from += 1;
     }
-    while from < to && is_white(line[to - 1]) {
+    while from < to && is_ows(line[to - 1]) {
         to -= 1;
     }
     if !is_field_value(&line[from..to]) {
-        return Err(Refusal::bad("a field's value holds a control character"));
+        return Err(Rejection::bad_request("a field's value holds a control character"));
     }
     Ok(Field { name: Span::new(start, start + colon), value: Span::new(start + from, start + to) })
 }
 
-/// Whether this line, without its end, is a field: for trailers.
-pub(crate) fn check_field(line: &[u8]) -> Result<(), Refusal> {
+/// Whether this line, without its CRLF, is a valid field line: for trailers.
+pub(crate) fn check_field(line: &[u8]) -> Result<(), Rejection> {
     field(line, 0, line.len()).map(|_| ())
 }
 
-fn is_white(byte: u8) -> bool {
+fn is_ows(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
 /// field-content and white space (RFC 9110, section 5.5): no control character but the tab; obs-text as it is.
 pub(crate) fn is_field_value(value: &[u8]) -> bool {
-    // No early end: so the loop goes many bytes at a time.
+    // No early return, so that the loop is vectorized.
     !value.iter().fold(false, |bad, &byte| bad | (byte < b' ' && byte != b'\t') | (byte == 0x7f))
 }
 
@@ -253,7 +255,7 @@ impl Head {
         self.line.version
     }
 
-    /// The request line as it came.
+    /// The request line as received.
     pub(crate) fn line(&self) -> &str {
         self.text(self.line.span)
     }
@@ -262,39 +264,39 @@ impl Head {
         self.text(self.line.target)
     }
 
-    /// What the target asks for.
-    pub(crate) fn parts(&self) -> &Target {
-        &self.line.parts
+    /// The components of the target.
+    pub(crate) fn parsed_target(&self) -> &Target {
+        &self.line.parsed_target
     }
 
     pub(crate) fn path(&self) -> &str {
-        match &self.line.parts {
+        match &self.line.parsed_target {
             Target { path: Some(span), .. } => self.text(*span),
-            Target { everything: true, .. } => "*",
-            _ => "/", // `http://host`: an empty path means the root (RFC 9110, section 4.2.3)
+            Target { asterisk: true, .. } => "*",
+            _ => "/", // `http://host`: an empty path is the root (RFC 9110, section 4.2.3)
         }
     }
 
     pub(crate) fn query(&self) -> Option<&str> {
-        self.line.parts.query.map(|span| self.text(span))
+        self.line.parsed_target.query.map(|span| self.text(span))
     }
 
-    /// Host and port of an absolute target.
+    /// Host and port of a target in absolute form.
     pub(crate) fn authority(&self) -> Option<&str> {
-        self.line.parts.authority.map(|span| self.text(span))
+        self.line.parsed_target.authority.map(|span| self.text(span))
     }
 
-    /// Only for what is known to be ASCII: the request line.
+    /// Only for spans known to be ASCII: those of the request line.
     fn text(&self, span: Span) -> &str {
         std::str::from_utf8(span.of(&self.bytes)).unwrap_or_default()
     }
 
-    /// Every field line: name as it came, and value.
+    /// Every field line: the name as received, and the value.
     pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(|field| (field.name.of(&self.bytes), field.value.of(&self.bytes)))
     }
 
-    /// The values of the fields of this name, as they stand.
+    /// The values of all fields of this name, as received.
     pub(crate) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.fields().filter(move |(found, _)| found.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
@@ -302,7 +304,7 @@ impl Head {
     pub(crate) fn map(&self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(self.fields.len());
         for (name, value) in self.fields() {
-            // Both were checked; the types check once more.
+            // Both are valid already; the conversions check them again.
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
                 map.append(name, value);
             }
@@ -310,7 +312,7 @@ impl Head {
         map
     }
 
-    /// One more field, for requests made by hand. `false`: not a valid one.
+    /// Append a field, for requests made by hand. `false`: it is invalid.
     pub(crate) fn append(&mut self, name: &str, value: &[u8]) -> bool {
         if !is_token(name.as_bytes()) || !is_field_value(value) {
             return false;
@@ -327,7 +329,7 @@ impl Head {
         true
     }
 
-    /// Without the fields of this name, for requests made by hand.
+    /// Remove the fields of this name, for requests made by hand.
     pub(crate) fn remove(&mut self, name: &str) {
         let bytes = &self.bytes;
         self.fields.retain(|field| !field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()));

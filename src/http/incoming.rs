@@ -1,95 +1,95 @@
-//! A body on its way in: its framing taken off, its bytes collected, one bounded step at a time.
-//! Called by `conversation` with what has arrived; uses `chunked` for the coding and `body` for the keeping.
-//! It never touches the disk but in `spill`, which the conversation calls where it may block.
+//! A request body while it is received: decoded and stored, in bounded steps.
+//! Called by `connection` with the bytes that have arrived; uses `chunked` to decode and `body` to store.
+//! It writes to disk only in `spool`, which `connection` calls in turns that may block.
 
-use super::body::{Body, BodyLimits, Collector};
-use super::chunked::{Decoder, Step};
+use super::body::{Body, BodyLimits, BodyWriter};
+use super::chunked::{ChunkedDecoder, Step};
 use super::framing::BodyLength;
-use super::refusal::Refusal;
+use super::rejection::Rejection;
 
-/// A body being read.
+/// A body that is being received.
 pub(crate) struct Incoming {
-    coding: Coding,
-    collector: Collector,
-    /// Bytes of the body so far.
+    decoder: BodyDecoder,
+    writer: BodyWriter,
+    /// Bytes of the body received so far.
     received: u64,
-    over: bool,
+    finished: bool,
 }
 
-enum Coding {
-    /// So many bytes are still to come.
-    Known(u64),
-    Chunked(Decoder),
+enum BodyDecoder {
+    /// This many bytes are still to come.
+    Sized(u64),
+    Chunked(ChunkedDecoder),
 }
 
 /// What the body needs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// More bytes from the client.
-    Bytes,
-    /// A turn that may block: memory is full, or the last stretch must go to the file.
-    Spill,
-    /// Nothing: it is whole.
+    Input,
+    /// A call of `spool`, which may block: memory is full, or the last bytes must go to the file.
+    Spool,
+    /// Nothing: it is complete.
     Nothing,
 }
 
 impl Incoming {
-    /// Refused at once if it is announced longer than may be.
-    pub(crate) fn new(length: BodyLength, limits: &BodyLimits) -> Result<Incoming, Refusal> {
-        let (coding, announced) = match length {
-            BodyLength::None => (Coding::Known(0), Some(0)),
-            BodyLength::Known(length) => (Coding::Known(length), Some(length)),
-            BodyLength::Chunked => (Coding::Chunked(Decoder::new()), None),
+    /// Rejected at once if its Content-Length exceeds a limit.
+    pub(crate) fn new(length: BodyLength, limits: &BodyLimits) -> Result<Incoming, Rejection> {
+        let (decoder, announced) = match length {
+            BodyLength::None => (BodyDecoder::Sized(0), Some(0)),
+            BodyLength::Known(length) => (BodyDecoder::Sized(length), Some(length)),
+            BodyLength::Chunked => (BodyDecoder::Chunked(ChunkedDecoder::new()), None),
         };
-        Ok(Incoming { coding, collector: Collector::new(announced, limits)?, received: 0, over: false })
+        Ok(Incoming { decoder, writer: BodyWriter::new(announced, limits)?, received: 0, finished: false })
     }
 
-    /// Bytes of the body so far.
+    /// Bytes of the body received so far.
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Take what can be taken: how many bytes were used, and what is needed now.
-    /// What is refused, and what comes behind the body, stays unused.
-    pub(crate) fn take(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(usize, Need), Refusal> {
+    /// Decode and store what fits: how many bytes of input were used, and what is needed next.
+    /// Rejected bytes, and those behind the body, stay unused.
+    pub(crate) fn feed(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(usize, Need), Rejection> {
         let mut used = 0;
-        while !self.over {
-            let space = self.collector.space(limits);
+        while !self.finished {
+            let available = self.writer.available(limits);
             let rest = &bytes[used..];
-            let (count, step) = match &mut self.coding {
-                Coding::Known(0) => (0, Step::End),
-                Coding::Known(_) if rest.is_empty() => (0, Step::Want),
-                Coding::Known(left) => {
-                    let count = (*left).min(rest.len() as u64).min(space as u64) as usize;
+            let (count, step) = match &mut self.decoder {
+                BodyDecoder::Sized(0) => (0, Step::End),
+                BodyDecoder::Sized(_) if rest.is_empty() => (0, Step::NeedInput),
+                BodyDecoder::Sized(left) => {
+                    let count = (*left).min(rest.len() as u64).min(available as u64) as usize;
                     *left -= count as u64;
                     (count, Step::Data(&rest[..count]))
                 }
-                Coding::Chunked(decoder) => decoder.step(rest, space)?,
+                BodyDecoder::Chunked(decoder) => decoder.step(rest, available)?,
             };
-            if let Coding::Chunked(decoder) = &self.coding {
+            if let BodyDecoder::Chunked(decoder) = &self.decoder {
                 let data = if let Step::Data(data) = &step { data.len() as u64 } else { 0 };
-                self.collector.expect(decoder.announced().saturating_add(data), limits)?;
+                self.writer.check_announced(decoder.remaining().saturating_add(data), limits)?;
             }
             match step {
-                Step::Want => return Ok((used + count, Need::Bytes)),
-                Step::End => self.over = true,
-                Step::Data([]) => return Ok((used + count, Need::Spill)), // there is more, and no space for it
+                Step::NeedInput => return Ok((used + count, Need::Input)),
+                Step::End => self.finished = true,
+                Step::Data([]) => return Ok((used + count, Need::Spool)), // more data, and no memory for it
                 Step::Data(data) => {
-                    self.collector.push(data, limits)?;
+                    self.writer.push(data, limits)?;
                     self.received += data.len() as u64;
                 }
             }
             used += count;
         }
-        Ok((used, if self.collector.must_spill() { Need::Spill } else { Need::Nothing }))
+        Ok((used, if self.writer.must_spool() { Need::Spool } else { Need::Nothing }))
     }
 
-    /// Write to the file what is in memory. It touches the disk.
-    pub(crate) fn spill(&mut self, limits: &BodyLimits) -> Result<(), Refusal> {
-        self.collector.spill(limits)
+    /// Write the bytes in memory to the file. May block on the disk.
+    pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
+        self.writer.spool(limits)
     }
 
     pub(crate) fn finish(self) -> Body {
-        self.collector.finish()
+        self.writer.finish()
     }
 }

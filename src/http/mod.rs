@@ -1,57 +1,58 @@
-//! Floor 2: meaning. HTTP/1.1 and 1.0 without a socket, a thread or a clock of its own.
-//! In the order a request walks them; each room uses only what stands below it.
+//! HTTP/1.1 and 1.0 (RFC 9110, RFC 9112) as a protocol of `tcp`: no socket, no thread and no clock of its own.
+//! Modules in the order in which a request passes through them; each uses only those below it.
 
 #[cfg(fuzzing)]
-pub(crate) mod fuzzing; // the way in for fuzz targets
+pub(crate) mod fuzzing; // entry points for the fuzz targets
 
-mod service; // Http: a handler and what rules its conversations
+mod service; // `Http`: a handler and its configuration, as a `Protocol`
 
-mod conversation; // head, body, handler, answer, next
-mod settings; // limits and times, with their defaults
+mod connection; // the state machine of one connection: head, body, handler, response
 
-mod incoming; // a body on its way in
+mod config; // limits and timeouts, with their defaults
 
-mod chunked; // the chunked coding of a body
-mod framing; // how long the body is (RFC 9112, section 6)
+mod incoming; // a request body while it is received
 
-mod answer; // a Response becomes pieces
-mod heading; // the head of an answer
+mod chunked; // decoder of the chunked transfer coding (RFC 9112, section 7.1)
+mod framing; // the length of a request body (RFC 9112, section 6)
 
-mod conditions; // what the client has already, or expects to be there (RFC 9110, section 13)
-mod multipart; // several parts in one answer
-mod range; // parts (RFC 9110, section 14)
-mod source; // a body that is read while it is sent
+mod encode; // a `Response` to bytes: preconditions, ranges, framing
+mod response_head; // status line and header fields
 
-mod handler; // what a user writes
-mod reply; // Python's way to build a Response
-mod request; // what was asked
-mod response; // what is answered
+mod body_stream; // a response body that is read while it is sent
+mod multipart; // multipart/byteranges (RFC 9110, section 14.6)
+mod preconditions; // conditional requests (RFC 9110, section 13)
+mod range; // range requests (RFC 9110, section 14)
+
+mod handler; // the `RequestHandler` trait and the access log record
+mod reply; // Python's interface for building a `Response`
+mod request; // `Request`
+mod response; // `Response`
 
 mod body; // the body of a request
-mod content; // the body of a response
 mod cookie; // Set-Cookie
-mod fields; // fields to send
-mod form; // forms
+mod fields; // header fields of a response
+mod form; // application/x-www-form-urlencoded
+mod response_body; // the body of a response
 
 mod etag; // entity tags
 
-mod error; // what is answered when something fails
+mod error; // what a handler returns when it fails
 
-mod date; // dates
-mod head; // request line and fields
-mod status; // what a status is called, and its page
-mod target; // what a request line asks for
+mod date; // HTTP dates
+mod head; // request line and header fields
+mod status; // reason phrases and error pages
+mod target; // request targets
 
-mod refusal; // why a request is refused
+mod rejection; // why a request is rejected before a handler sees it
 
 pub use body::{Body, BodyReader};
-pub use conditions::Validators;
 pub use cookie::{Cookie, SameSite};
 pub use error::Error;
 pub use etag::ETag;
 pub use fields::Fields;
 pub use form::Form;
 pub use handler::{Answer, LogRecord, RequestHandler, answer};
+pub use preconditions::Validators;
 pub use reply::Reply;
 pub use request::Request;
 pub use response::{Response, Result};

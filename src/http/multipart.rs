@@ -1,21 +1,21 @@
-//! Several parts of one body in one answer: `multipart/byteranges` (RFC 9110, section 14.6).
-//! Called by `answer`.
+//! Several ranges in one response: `multipart/byteranges` (RFC 9110, section 14.6).
+//! Called by `encode`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
 
 use http::HeaderValue;
 
-/// The frame around several parts: what stands before each, and what stands after the last.
+/// The delimiters and part headers around several ranges.
 pub(crate) struct Multipart {
     boundary: String,
-    /// Each part, and the lines that introduce it.
+    /// Each range, and the bytes that precede it.
     pub(crate) parts: Vec<(Vec<u8>, Range<u64>)>,
     pub(crate) end: Vec<u8>,
 }
 
 impl Multipart {
-    /// The frame around these parts of a body of `length` bytes and this type.
+    /// The delimiters for these ranges of a body of `length` bytes and this type.
     pub(crate) fn new(parts: Vec<Range<u64>>, length: u64, content_type: Option<&HeaderValue>) -> Multipart {
         let boundary = boundary();
         let introduced = |(index, part): (usize, Range<u64>)| {
@@ -38,19 +38,19 @@ impl Multipart {
         format!("multipart/byteranges; boundary={}", self.boundary)
     }
 
-    /// How many bytes it is, frame and all.
+    /// The length of the whole multipart body.
     pub(crate) fn length(&self) -> u64 {
         let one = |(lines, part): &(Vec<u8>, Range<u64>)| (part.end - part.start).saturating_add(lines.len() as u64);
         self.parts.iter().map(one).fold(self.end.len() as u64, u64::saturating_add)
     }
 }
 
-/// Section 14.4: which part of how much.
+/// The value of Content-Range (section 14.4).
 pub(crate) fn content_range(part: &Range<u64>, length: u64) -> String {
     format!("bytes {}-{}/{length}", part.start, part.end - 1)
 }
 
-/// 128 bits that nobody can foresee, so that no body can hold them on purpose: the keys of a hash table are drawn by the system.
+/// 128 unpredictable bits, so that no body can contain the boundary on purpose: `RandomState` has keys from the system.
 fn boundary() -> String {
     let draw = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", draw(), draw())

@@ -1,55 +1,55 @@
-//! Ranges (RFC 9110, section 14): which parts of a body are asked for.
-//! Called by `answer`. Pure: a field's value and a length in, parts out.
+//! The `Range` field (RFC 9110, section 14).
+//! Called by `encode`. Pure: a field value and a length in, ranges out.
 
 use std::ops::Range;
 
-/// More ranges than this in one request are answered with the whole (section 14.2 lets a server ignore them).
-const MOST: usize = 100;
+/// Requests with more ranges get the whole body (section 14.2 lets a server ignore them).
+const MAX_RANGES: usize = 100;
 
-/// What a `Range` field asks of a body.
+/// What a `Range` field requests of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// Nothing that is understood: the whole.
+pub(crate) enum RequestedRange {
+    /// The whole body: the field is malformed or ignored.
     Whole,
-    /// These, in the order they were asked for, none empty, none touching another.
+    /// These ranges, in the requested order, none empty, none adjacent to another.
     Parts(Vec<Range<u64>>),
-    /// Nothing that is there: 416.
+    /// No range lies within the body: 416.
     Unsatisfiable,
 }
 
-/// Read a `Range` field for a body of this length.
-pub(crate) fn parse(field: &[u8], length: u64) -> Asked {
-    let Some(set) = bytes_unit(field) else { return Asked::Whole };
+/// Parse a `Range` field for a body of this length.
+pub(crate) fn parse(field: &[u8], length: u64) -> RequestedRange {
+    let Some(set) = bytes_unit(field) else { return RequestedRange::Whole };
     let mut parts = Vec::new();
     let mut count = 0;
     for spec in set.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|spec| !spec.is_empty()) {
         count += 1;
-        match part(spec, length) {
-            None => return Asked::Whole,
+        match parse_spec(spec, length) {
+            None => return RequestedRange::Whole,
             Some(part) if part.is_empty() => {}
             Some(part) => parts.push(part),
         }
-        if count > MOST {
-            return Asked::Whole;
+        if count > MAX_RANGES {
+            return RequestedRange::Whole;
         }
     }
     match () {
-        () if count == 0 => Asked::Whole,
-        () if !parts.is_empty() => Asked::Parts(joined(parts)),
-        // The last bytes of nothing are nothing: that can be had, but not said in a `Content-Range`.
-        () if length == 0 && asks_for_the_end(set) => Asked::Whole,
-        () => Asked::Unsatisfiable,
+        () if count == 0 => RequestedRange::Whole,
+        () if !parts.is_empty() => RequestedRange::Parts(coalesce(parts)),
+        // A suffix of an empty body is satisfiable, but no `Content-Range` can express it.
+        () if length == 0 && has_nonempty_suffix(set) => RequestedRange::Whole,
+        () => RequestedRange::Unsatisfiable,
     }
 }
 
-/// What stands behind `bytes=`. Names of units know no case (section 14.1).
+/// The range set behind `bytes=`. Range units are case-insensitive (section 14.1).
 fn bytes_unit(field: &[u8]) -> Option<&[u8]> {
     let (unit, set) = field.split_at_checked(b"bytes=".len())?;
     unit.eq_ignore_ascii_case(b"bytes=").then_some(set)
 }
 
-/// Section 14.1.2: one range of a body of this length, empty if nothing of it is there; `None` if it is none.
-fn part(spec: &[u8], length: u64) -> Option<Range<u64>> {
+/// Section 14.1.2: one range of a body of this length, empty if it lies behind the end; `None` if malformed.
+fn parse_spec(spec: &[u8], length: u64) -> Option<Range<u64>> {
     let dash = spec.iter().position(|byte| *byte == b'-')?;
     let (first, last) = (&spec[..dash], &spec[dash + 1..]);
     if first.is_empty() {
@@ -63,7 +63,7 @@ fn part(spec: &[u8], length: u64) -> Option<Range<u64>> {
     (first <= last).then(|| first.min(length)..last.saturating_add(1).min(length))
 }
 
-/// Digits only; what is too large for us is larger than any body.
+/// Digits only; saturates at `u64::MAX`, which is larger than any body.
 fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -73,14 +73,14 @@ fn number(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// Whether one of the ranges is `-n` with n above 0 (all of them are well-formed).
-fn asks_for_the_end(set: &[u8]) -> bool {
+/// Whether one of the ranges is a suffix `-n` with n above 0 (all of them are well-formed).
+fn has_nonempty_suffix(set: &[u8]) -> bool {
     set.split(|byte| *byte == b',')
         .any(|spec| spec.trim_ascii().strip_prefix(b"-").is_some_and(|digits| digits.iter().any(|byte| *byte != b'0')))
 }
 
-/// Join what overlaps or touches (section 15.3.7.2), at the place of the first that asked for it.
-fn joined(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
+/// Coalesce ranges that overlap or touch (section 15.3.7.2), at the position of the first one requested.
+fn coalesce(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let mut placed: Vec<(usize, Range<u64>)> = parts.into_iter().enumerate().collect();
     placed.sort_by_key(|(_, part)| part.start);
     placed.dedup_by(|(next_place, next), (place, part)| {
@@ -101,7 +101,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::Asked::{Parts, Unsatisfiable, Whole};
+    use super::RequestedRange::{Parts, Unsatisfiable, Whole};
     use super::*;
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(parse(many(101).as_bytes(), 0), Whole, "also where none is there");
     }
 
-    /// One range as a number line shows it.
+    /// One range as a set of positions.
     fn model(spec: (Option<u64>, Option<u64>), length: u64) -> BTreeSet<u64> {
         let positions = 0..length;
         match spec {

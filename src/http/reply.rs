@@ -1,4 +1,4 @@
-//! Python's way to answer, for code brought over from `http.server`: a thin builder of a `Response`.
+//! Python's way to respond, for code ported from `http.server`: a builder of a `Response`.
 //! Used by handlers only.
 
 use std::io::{self, Write};
@@ -8,9 +8,9 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use super::error::Error;
 use super::response::Response;
 
-/// An answer said step by step, as in Python: `send_response`, `send_header`, `end_headers`, then write (`wfile`).
+/// A response built step by step, as in Python: `send_response`, `send_header`, `end_headers`, then write (`wfile`).
 ///
-/// Nothing is sent before it is returned: it is a [`Response`] in the making, so that it can't be half said
+/// Nothing is sent before it is returned and converted into a [`Response`], so it is never sent incomplete
 /// and its length is known.
 ///
 /// ```
@@ -27,37 +27,43 @@ use super::response::Response;
 /// }
 /// ```
 ///
-/// What is said out of order (no status, a field after `end_headers`, a body before it) is remembered:
-/// it is answered as a 500, and the log hears why. Python's `send_error` is `return Err(Error::new(404, "why"))`.
+/// Calls in the wrong order (no status, a field after `end_headers`, a body before it) do not panic:
+/// the response becomes a 500, and the cause is logged. Python's `send_error` is `return Err(Error::new(404, "why"))`.
 #[derive(Debug)]
 pub struct Reply {
     status: Option<StatusCode>,
     response: Response,
     body: Vec<u8>,
     in_body: bool,
-    fault: Option<Error>,
+    deferred_error: Option<Error>,
 }
 
 impl Reply {
-    /// Nothing said yet.
+    /// An empty reply without a status.
     pub fn new() -> Reply {
-        Reply { status: None, response: Response::new(StatusCode::OK), body: Vec::new(), in_body: false, fault: None }
+        Reply {
+            status: None,
+            response: Response::new(StatusCode::OK),
+            body: Vec::new(),
+            in_body: false,
+            deferred_error: None,
+        }
     }
 
-    /// The status.
+    /// Set the status.
     pub fn send_response<S>(&mut self, status: S)
     where
         S: TryInto<StatusCode>,
         S::Error: Into<http::Error>,
     {
         match status.try_into() {
-            _ if self.status.is_some() => self.faulty("send_response was called twice"),
+            _ if self.status.is_some() => self.record_error("send_response was called twice"),
             Ok(status) => self.status = Some(status),
-            Err(wrong) => self.fault = Some(wrong.into().into()),
+            Err(error) => self.deferred_error = Some(error.into().into()),
         }
     }
 
-    /// One field, beside others of that name.
+    /// Add a field, beside others of that name.
     pub fn send_header<N, V>(&mut self, name: N, value: V)
     where
         N: TryInto<HeaderName>,
@@ -66,22 +72,22 @@ impl Reply {
         V::Error: Into<http::Error>,
     {
         if self.in_body {
-            return self.faulty("send_header was called after end_headers");
+            return self.record_error("send_header was called after end_headers");
         }
         let response = std::mem::replace(&mut self.response, Response::new(StatusCode::OK));
         self.response = response.append_header(name, value);
     }
 
-    /// The fields are complete; what is written from here on is the body.
+    /// End the fields; what is written from here on is the body.
     pub fn end_headers(&mut self) {
         if self.status.is_none() {
-            self.faulty("end_headers was called before send_response");
+            self.record_error("end_headers was called before send_response");
         }
         self.in_body = true;
     }
 
-    fn faulty(&mut self, why: &str) {
-        self.fault.get_or_insert_with(|| Error::from(why));
+    fn record_error(&mut self, why: &str) {
+        self.deferred_error.get_or_insert_with(|| Error::from(why));
     }
 }
 
@@ -91,7 +97,7 @@ impl Default for Reply {
     }
 }
 
-/// The body (Python's `wfile`): kept in memory until the answer is returned.
+/// The body (Python's `wfile`): kept in memory until the reply is returned.
 impl Write for Reply {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.in_body {
@@ -109,11 +115,11 @@ impl Write for Reply {
 impl From<Reply> for Response {
     fn from(mut reply: Reply) -> Response {
         if !reply.in_body {
-            reply.faulty("end_headers was not called");
+            reply.record_error("end_headers was not called");
         }
         let mut response = reply.response.status(reply.status.unwrap_or(StatusCode::OK)).body(reply.body);
-        if let Some(fault) = reply.fault {
-            response.fault.get_or_insert(fault);
+        if let Some(error) = reply.deferred_error {
+            response.deferred_error.get_or_insert(error);
         }
         response
     }
@@ -123,15 +129,15 @@ impl From<Reply> for Response {
 mod tests {
     use super::*;
 
-    fn said(say: impl Fn(&mut Reply)) -> Response {
+    fn build(steps: impl Fn(&mut Reply)) -> Response {
         let mut reply = Reply::new();
-        say(&mut reply);
+        steps(&mut reply);
         reply.into()
     }
 
     #[test]
     fn said_in_order() {
-        let response = said(|reply| {
+        let response = build(|reply| {
             reply.send_response(404);
             reply.send_header("Content-Type", "text/plain");
             reply.send_header("Set-Cookie", "a=1");
@@ -140,7 +146,7 @@ mod tests {
             reply.end_headers();
             reply.write_all(b"hello").unwrap();
         });
-        assert!(response.fault.is_none(), "{response:?}");
+        assert!(response.deferred_error.is_none(), "{response:?}");
         assert_eq!(response.headers().get_all("set-cookie").iter().count(), 2);
         assert_eq!((response.status_code().as_u16(), response.into_bytes().unwrap()), (404, b"hello".to_vec()));
     }
@@ -168,8 +174,8 @@ mod tests {
                 reply.end_headers();
             }),
         ];
-        for (row, say) in rows {
-            assert!(said(say).fault.is_some(), "{row}");
+        for (row, steps) in rows {
+            assert!(build(steps).deferred_error.is_some(), "{row}");
         }
         assert!(Reply::new().write(b"x").is_err(), "a body before the end of the headers");
     }

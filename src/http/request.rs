@@ -1,23 +1,23 @@
-//! What was asked: method, target, fields, body, and who asks. Made by `conversation`; read by handlers.
-//! It looks things up in the head as it stands and decodes when asked, so that a request costs no map.
+//! A request: method, target, fields, body and client. Created by `connection`; read by handlers.
+//! Fields are looked up in the received head and decoded on demand, so that a request costs no map.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::body::{Body, BodyReader};
 use super::error::Error;
 use super::form::Form;
-use super::head::{Head, HeadLimits, Parser};
-use crate::tcp::Client;
+use super::head::{Head, HeadLimits, HeadParser};
+use crate::tcp::{Client, Waker};
 
-/// A request: what was asked, and by whom.
+/// A request and its client.
 ///
-/// The body is whole when a handler sees the request. For tests, and for calling a handler without a socket,
+/// Its body is complete when a handler gets it. For tests, and for calling a handler without a socket,
 /// make one by hand:
 ///
 /// ```
@@ -30,33 +30,40 @@ use crate::tcp::Client;
 /// ```
 pub struct Request {
     head: Head,
-    /// Made at first use.
+    /// Decoded at first use.
     path: OnceLock<String>,
-    /// Made at first use.
+    /// Built at first use.
     headers: OnceLock<Box<HeaderMap>>,
     body: Body,
     client: Client,
-    poll: Option<u64>,
+    polled: Option<Instant>,
     now: SystemTime,
+    waker: Option<Waker>,
 }
 
 impl Request {
-    pub(crate) fn from_head(head: Head, client: Client, poll: Option<u64>, now: SystemTime) -> Request {
-        let body = Body::default();
-        Request { head, path: OnceLock::new(), headers: OnceLock::new(), body, client, poll, now }
+    pub(crate) fn from_head(
+        head: Head,
+        client: Client,
+        polled: Option<Instant>,
+        now: SystemTime,
+        waker: impl Into<Option<Waker>>,
+    ) -> Request {
+        let (body, waker) = (Body::default(), waker.into());
+        Request { head, path: OnceLock::new(), headers: OnceLock::new(), body, client, polled, now, waker }
     }
 
     pub(crate) fn set_body(&mut self, body: Body) {
         self.body = body;
     }
 
-    /// The turn in which it is handled. A poll vouches for it only if that poll brought it.
-    pub(crate) fn set_turn(&mut self, poll: Option<u64>, now: SystemTime) {
-        self.poll = self.poll.filter(|_| self.poll == poll);
+    /// The turn in which it is handled. The time of a poll is kept only if that poll brought the request.
+    pub(crate) fn set_turn(&mut self, polled: Option<Instant>, now: SystemTime) {
+        self.polled = self.polled.filter(|_| self.polled == polled);
         self.now = now;
     }
 
-    /// The request line as it was sent: method, target and version.
+    /// The request line as sent: method, target and version.
     pub(crate) fn line(&self) -> &str {
         self.head.line()
     }
@@ -66,69 +73,69 @@ impl Request {
         self.head.method()
     }
 
-    /// HTTP/1.1 or HTTP/1.0. A later 1.x is met as 1.1.
+    /// HTTP/1.1 or HTTP/1.0. A later 1.x is treated as 1.1.
     pub fn version(&self) -> Version {
         self.head.version()
     }
 
-    /// The target as it was sent (Python's `path`, with the query).
+    /// The target as sent (Python's `path`, with the query).
     pub fn target(&self) -> &str {
         self.head.target()
     }
 
-    /// The path as it was sent, still percent-encoded. Of `http://host/a` it is `/a`; of `OPTIONS *` it is `*`.
-    /// It never holds a control character, a space or a back-slash, and every percent sign begins two hex digits.
+    /// The path as sent, still percent-encoded. Of `http://host/a` it is `/a`; of `OPTIONS *` it is `*`.
+    /// It never contains a control character, a space or a backslash, and every percent sign begins two hex digits.
     pub fn raw_path(&self) -> &str {
         self.head.path()
     }
 
-    /// The path, percent-decoded once. Bytes that are not UTF-8 appear as U+FFFD; what was decoded may be any character,
-    /// also `/`, `\` or NUL: to open files use [`StaticFileHandler`](crate::StaticFileHandler), which knows.
+    /// The path, percent-decoded once. Bytes that are not UTF-8 appear as U+FFFD; decoded characters may be any,
+    /// also `/`, `\` or NUL: to open files use [`StaticFileHandler`](crate::StaticFileHandler), which handles these.
     pub fn path(&self) -> &str {
-        if !self.head.parts().escaped {
+        if !self.head.parsed_target().percent_encoded {
             return self.raw_path();
         }
         self.path.get_or_init(|| percent_encoding::percent_decode_str(self.raw_path()).decode_utf8_lossy().into_owned())
     }
 
-    /// What stands behind the question mark, as it was sent.
+    /// The query as sent: what follows the question mark.
     pub fn query(&self) -> Option<&str> {
         self.head.query()
     }
 
-    /// The first parameter of that name in the query, decoded.
+    /// The first query parameter of that name, decoded.
     pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
         self.params().find(|(found, _)| found == name).map(|(_, value)| value)
     }
 
-    /// All parameters of the query, decoded, in order. What is not UTF-8 appears as U+FFFD.
+    /// All query parameters, decoded, in order. Bytes that are not UTF-8 appear as U+FFFD.
     pub fn params(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         form_urlencoded::parse(self.query().unwrap_or_default().as_bytes())
     }
 
-    /// The first field of that name, where it is UTF-8. It is looked up in the head as it stands.
+    /// The first field of that name, if it is UTF-8. It is looked up in the received head.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.fields();
         let found = fields.find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()));
         found.and_then(|(_, value)| std::str::from_utf8(value).ok())
     }
 
-    /// Every field of that name, in order, as bytes.
+    /// The values of all fields of that name, in order, as bytes.
     pub fn header_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.head.values(name)
     }
 
-    /// The name of every field, as it was sent.
+    /// The name of every field, as sent.
     pub(crate) fn field_names(&self) -> impl Iterator<Item = &[u8]> {
         self.head.fields().map(|(name, _)| name)
     }
 
-    /// All fields as a map, made at first use.
+    /// All fields as a map, built at first use.
     pub fn headers(&self) -> &HeaderMap {
         self.headers.get_or_init(|| Box::new(self.head.map()))
     }
 
-    /// The cookie of that name, as it was sent; the first, if there are more.
+    /// The value of the first cookie of that name, as sent.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.header_all("cookie")
             .filter_map(|line| std::str::from_utf8(line).ok())
@@ -138,8 +145,8 @@ impl Request {
             .map(|(_, value)| unquoted(value.trim()))
     }
 
-    /// The host (and port, if one was named) that the request is for: from the target if it is a URL, else from the
-    /// Host field. `None` if neither says; an HTTP/1.0 client need not.
+    /// The host (and port, if present) of the request: from the target if it is a URL, else from the Host field.
+    /// `None` if both are absent, as HTTP/1.0 allows.
     pub fn host(&self) -> Option<&str> {
         self.head.authority().or_else(|| self.header("host")).filter(|host| !host.is_empty())
     }
@@ -152,7 +159,7 @@ impl Request {
     /// The body's bytes: borrowed while they are in memory, else read from the temporary file.
     ///
     /// # Errors
-    /// 500 if the temporary file can't be read.
+    /// 500 if the temporary file cannot be read.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
         Ok(self.body.bytes()?)
     }
@@ -160,7 +167,7 @@ impl Request {
     /// The body as text.
     ///
     /// # Errors
-    /// 415 if its Content-Type names a charset other than UTF-8 (or ASCII), 400 if it is not UTF-8 after all.
+    /// 415 if its Content-Type has a charset other than UTF-8 (or ASCII), 400 if it is not valid UTF-8.
     pub fn text(&self) -> Result<Cow<'_, str>, Error> {
         if let Some(charset) = self.header("content-type").and_then(charset)
             && !["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
@@ -174,96 +181,118 @@ impl Request {
         text.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "the body is not UTF-8"))
     }
 
-    /// Reads the body from its first byte on (Python's `rfile`).
+    /// A reader of the body from its first byte on (Python's `rfile`).
     pub fn reader(&self) -> BodyReader<'_> {
         self.body.reader()
     }
 
-    /// The body as a form, `application/x-www-form-urlencoded`, as a browser sends it.
+    /// The body as an HTML form, `application/x-www-form-urlencoded`.
     ///
     /// # Errors
-    /// 415 if it is of another type, 400 if it is malformed, 413 if it has more than 10,000 fields.
+    /// 415 if it has another type, 400 if it is malformed, 413 if it has more than 10,000 fields.
     pub fn form(&self) -> Result<Form, Error> {
-        if !self.is_of_type(|media_type| media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded")) {
+        if !self.has_media_type(|media_type| media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded")) {
             let wanted = "a form is wanted: application/x-www-form-urlencoded";
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
         Form::parse(&self.bytes()?)
     }
 
-    /// The body as JSON. A body without a Content-Type is taken for JSON.
+    /// The body as JSON. A Content-Type is not required.
     ///
     /// # Errors
-    /// 415 if it is of a type other than `application/json` and `…+json`, 400 (and why) if it is malformed or not
-    /// what `T` wants.
+    /// 415 if it has a type other than `application/json` and `…+json`, 400 (with the reason) if it is malformed or does
+    /// not fit `T`.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         let is_json = |media_type: &str| {
             media_type.eq_ignore_ascii_case("application/json")
                 || media_type.len() > 5 && media_type.as_bytes()[media_type.len() - 5..].eq_ignore_ascii_case(b"+json")
         };
-        if self.header_all("content-type").next().is_some() && !self.is_of_type(is_json) {
+        if self.header_all("content-type").next().is_some() && !self.has_media_type(is_json) {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "JSON is wanted: application/json"));
         }
         serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
     }
 
-    /// Who asks.
+    /// The client.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The address and port of who asks (Python's `client_address`).
+    /// The address and port of the client (Python's `client_address`).
     pub fn client_address(&self) -> SocketAddr {
         self.client.address()
     }
 
-    /// See [`Turn::poll`](crate::Turn::poll): for caches that look at the disk once a poll.
-    pub fn poll(&self) -> Option<u64> {
-        self.poll
+    /// Whether the client has closed its side of the connection, or the connection is broken: a handler that takes long
+    /// may give up. It costs one atomic load, and is so a moment after the client left, while the handler runs.
+    ///
+    /// A client that has sent its last byte and still reads (it shut down its sending side) counts as gone, too: the two
+    /// look alike until something is sent. A request that was made by a test is never gone.
+    ///
+    /// ```
+    /// # use modest::{Request, Response, Result, Error};
+    /// fn wait_for_news(request: &Request) -> Result<Response> {
+    ///     while !request.client_is_gone() {
+    ///         // look for news; answer if there are any
+    /// #       break;
+    ///     }
+    ///     Err(Error::new(503, "nobody is listening any more"))
+    /// }
+    /// # assert!(wait_for_news(&Request::get("/")).is_err());
+    /// ```
+    pub fn client_is_gone(&self) -> bool {
+        self.waker.as_ref().is_some_and(Waker::client_is_gone)
     }
 
-    /// What time it was when the request's turn began, by the wall clock.
+    /// When the poll that brought the request returned, if it is known: see [`Turn::polled`](crate::Turn::polled). For
+    /// caches: a look at the file system since then is as fresh as a new one.
+    pub fn polled(&self) -> Option<Instant> {
+        self.polled
+    }
+
+    /// The wall-clock time at which the request's turn began.
     pub fn now(&self) -> SystemTime {
         self.now
     }
 
-    fn is_of_type(&self, wanted: impl Fn(&str) -> bool) -> bool {
+    fn has_media_type(&self, wanted: impl Fn(&str) -> bool) -> bool {
         self.header("content-type").is_some_and(|value| wanted(value.split(';').next().unwrap_or_default().trim()))
     }
 }
 
 /// Requests made by hand, for tests and for calling a handler without a socket.
 impl Request {
-    /// A GET of this target, as `127.0.0.1` would send it, with the Host `localhost`.
+    /// A GET of this target from `127.0.0.1`, with the Host `localhost`.
     ///
     /// # Panics
-    /// If a client could not send that target: see [`Request::new`], which says so instead.
+    /// If the target is invalid: [`Request::new`] returns an error instead.
     pub fn get(target: &str) -> Request {
         Request::new(Method::GET, target).unwrap_or_else(|err| panic!("{target:?} is no target: {err}"))
     }
 
-    /// A request with this method and target, as `127.0.0.1` would send it, with the Host `localhost`.
+    /// A request with this method and target from `127.0.0.1`, with the Host `localhost`.
     ///
     /// # Errors
-    /// What a client would be answered, mostly 400, if it sent that target.
+    /// The error a client would get for that target, mostly 400.
     pub fn new(method: Method, target: &str) -> Result<Request, Error> {
         let bytes = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes();
         let limits = HeadLimits { line: bytes.len(), head: bytes.len(), fields: 1 };
-        let parsed = Parser::default().parse(&bytes, &limits);
-        match parsed.map_err(|refusal| Error::new(refusal.status, refusal.why))? {
+        let parsed = HeadParser::default().parse(&bytes, &limits);
+        match parsed.map_err(|rejection| Error::new(rejection.status, rejection.message))? {
             Some((used, head)) if used == bytes.len() => {
                 let client = Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-                Ok(Request::from_head(head, client, None, SystemTime::now()))
+                Ok(Request::from_head(head, client, None, SystemTime::now(), None))
             }
             _ => Err(Error::new(StatusCode::BAD_REQUEST, "a line break in the target")),
         }
     }
 
-    /// The same with one more field. A second Host takes the place of the first.
+    /// The same with one more field. A second Host replaces the first.
     ///
     /// # Panics
-    /// If a client could not send such a field.
+    /// If the field is invalid.
     pub fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Request {
         if name.eq_ignore_ascii_case("host") {
             self.head.remove(name);
@@ -273,7 +302,7 @@ impl Request {
         self
     }
 
-    /// The same with this body, and with the Content-Length that goes with it.
+    /// The same with this body and its Content-Length.
     pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Request {
         self.body = Body::from_bytes(bytes.into());
         self.head.remove("content-length");
@@ -281,9 +310,9 @@ impl Request {
         self.with_header("content-length", length)
     }
 
-    /// The same, as if these bytes came with that poll: see [`Request::poll`].
-    pub fn with_poll(mut self, poll: Option<u64>) -> Request {
-        self.poll = poll;
+    /// The same, as if a poll that returned then had brought it: see [`Request::polled`].
+    pub fn with_polled(mut self, polled: Option<Instant>) -> Request {
+        self.polled = polled;
         self
     }
 
@@ -302,13 +331,13 @@ impl Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Fields may hold secrets: only their names are shown.
+        // Field values may be secret: only the names are shown.
         let names: Vec<_> = self.head.fields().map(|(name, _)| String::from_utf8_lossy(name)).collect();
         f.debug_struct("Request").field("line", &self.line()).field("fields", &names).field("body", &self.body).finish()
     }
 }
 
-/// A cookie's value may stand in double quotes (RFC 6265, section 4.1.1).
+/// A cookie value may be quoted (RFC 6265, section 4.1.1).
 fn unquoted(value: &str) -> &str {
     value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }

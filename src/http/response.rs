@@ -1,5 +1,5 @@
-//! What a handler answers: status, fields, body. Made by handlers; taken apart by `answer`.
-//! It says what is to be sent, never how: lengths, ranges, HEAD and the connection are not its concern.
+//! The response of a handler: status, fields, body. Created by handlers; sent by `encode`.
+//! It holds what is sent, not how: framing, ranges, HEAD and the connection are left to `encode`.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -13,23 +13,23 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::content::Content;
 use super::cookie::Cookie;
 use super::date;
 use super::error::{self, Error};
 use super::etag::ETag;
 use super::fields::{self, FieldList, Fields};
+use super::response_body::ResponseBody;
 use super::status;
 use crate::tcp::SharedBytes;
 
-/// What a handler returns: a [`Response`], or an [`Error`] that is answered in its place.
+/// What a handler returns: a [`Response`], or an [`Error`] from which the response is made.
 pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 
-/// An answer: status, fields and body.
+/// A response: status, fields and body.
 ///
-/// It is returned whole, so that HEAD, conditions and ranges are served for any handler: give it a validator
-/// ([`etag`](Response::etag), [`last_modified`](Response::last_modified)) and clients are told `304 Not Modified`
-/// where they have it already; a body whose length is known and that lies in memory or in a file is served in parts as asked.
+/// HEAD, preconditions and ranges are applied to it when it is sent, for any handler: with a validator
+/// ([`etag`](Response::etag), [`last_modified`](Response::last_modified)) clients whose copy is current get
+/// `304 Not Modified`; ranges are served of a body in memory or in a file.
 ///
 /// ```
 /// use modest::Response;
@@ -39,125 +39,125 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 /// assert_eq!(response.length(), Some(14));
 /// ```
 ///
-/// A name or value that cannot be sent (a line break in it, say) does not panic: the response remembers it and is
-/// answered as a 500 whose cause is in the log.
+/// An invalid name or value (one with a line break, say) does not panic: the response is sent as a 500, and the cause
+/// is logged.
 ///
-/// How the message is framed is the server's to say. Of the fields a handler may name,
-/// `Connection: close` is taken as [`close`](Response::close); `Content-Length` is taken as a promise about the body
-/// (one that does not hold is answered as a 500; for a [`stream`](Response::stream) it gives the length that was not known);
-/// other words in `Connection`, and `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding` and `Upgrade`
-/// are left out. A handler's `Date` and `Server` are sent in place of the server's.
+/// The server controls framing. Of the fields a handler may set,
+/// `Connection: close` acts as [`close`](Response::close); `Content-Length` is checked against the body
+/// (a wrong one makes the response a 500; for a [`stream`](Response::stream) it sets the length);
+/// other `Connection` options, and `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding` and `Upgrade`
+/// are left out. A handler's `Date` and `Server` replace the server's.
 #[must_use = "answers only if it is returned"]
 pub struct Response {
     pub(crate) status: StatusCode,
     pub(crate) prepared: Option<Arc<Fields>>,
     pub(crate) own: FieldList,
-    pub(crate) content: Content,
-    /// What the handler said of the length.
-    pub(crate) claimed: Option<u64>,
+    pub(crate) body: ResponseBody,
+    /// The Content-Length that the handler set.
+    pub(crate) declared_length: Option<u64>,
     pub(crate) close: bool,
-    pub(crate) fault: Option<Error>,
+    pub(crate) deferred_error: Option<Error>,
     map: OnceCell<Box<HeaderMap>>,
 }
 
 impl Response {
-    /// An answer with an empty body.
+    /// A response with an empty body.
     ///
-    /// A number that is no status is a fault, and so is an interim status (1xx): it is answered as a 500.
+    /// A number that is no status is an error, and so is an interim status (1xx): the response is sent as a 500.
     pub fn new<S>(status: S) -> Response
     where
         S: TryInto<StatusCode>,
         S::Error: Into<http::Error>,
     {
-        Response::with(Content::Static(b"")).status(status)
+        Response::with_body(ResponseBody::Static(b"")).status(status)
     }
 
     /// 200 with `text/plain; charset=utf-8`.
     pub fn text(text: impl Into<Cow<'static, str>>) -> Response {
-        Response::typed(const { HeaderValue::from_static("text/plain; charset=utf-8") }, text.into())
+        Response::with_type(const { HeaderValue::from_static("text/plain; charset=utf-8") }, text.into())
     }
 
-    /// 200 with `text/html; charset=utf-8`. What came from outside must be escaped before.
+    /// 200 with `text/html; charset=utf-8`. Escape untrusted text first.
     pub fn html(page: impl Into<Cow<'static, str>>) -> Response {
-        Response::typed(const { HeaderValue::from_static("text/html; charset=utf-8") }, page.into())
+        Response::with_type(const { HeaderValue::from_static("text/html; charset=utf-8") }, page.into())
     }
 
     /// 200 with `application/octet-stream`.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Response {
-        Response::with(Content::Bytes(bytes.into()))
-            .known(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+        Response::with_body(ResponseBody::Bytes(bytes.into()))
+            .set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
     }
 
-    /// 200 with bytes that many answers share: they are not copied. No type is given.
+    /// 200 with bytes shared by many responses, without copying. No Content-Type is set.
     pub fn shared(bytes: SharedBytes) -> Response {
-        Response::with(Content::Shared(bytes))
+        Response::with_body(ResponseBody::Shared(bytes))
     }
 
     /// 200 with `application/json`.
     ///
     /// # Errors
-    /// If the value cannot be written as JSON (a map whose keys are not strings): a 500.
+    /// 500 if the value cannot be serialized as JSON (a map whose keys are not strings).
     #[cfg(feature = "json")]
     pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<Response> {
         let text = serde_json::to_vec(value)?;
-        Ok(Response::with(Content::Bytes(text))
-            .known(header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
+        Ok(Response::with_body(ResponseBody::Bytes(text))
+            .set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
     }
 
-    /// 200 with a file from disk, as `application/octet-stream`, with its `Last-Modified` and an `ETag` of its size and time.
+    /// 200 with a file, as `application/octet-stream`, with its `Last-Modified` and an `ETag` of its size and time.
     ///
-    /// The path is opened as it stands and links are followed: it is for paths of your own, not for a client's.
+    /// The path is opened as given and links are followed: never pass a client's path.
     /// [`StaticFileHandler`](crate::StaticFileHandler) is for those.
     ///
     /// # Errors
-    /// 404 if there is no such regular file, 403 if it may not be read, 500 for anything else.
+    /// 404 if there is no such regular file, 403 if it may not be read, 500 for any other error.
     pub fn file(path: impl AsRef<Path>) -> Result<Response> {
-        // Not blocking: to open a FIFO would wait for its writer.
+        // Non-blocking: opening a FIFO would wait for a writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-        let file = File::options().read(true).custom_flags(flags).open(path).map_err(not_opened)?;
+        let file = File::options().read(true).custom_flags(flags).open(path).map_err(open_error)?;
         let found = file.metadata()?;
         if !found.is_file() {
             return Err(Error::new(StatusCode::NOT_FOUND, "").with_cause("not a regular file"));
         }
-        // Seconds would not do: two edits within one look alike.
+        // Nanoseconds, as two edits within one second must differ.
         let tag = ETag::strong(format!("{:x}-{:x}.{:x}", found.len(), found.mtime(), found.mtime_nsec()))?;
         let response = Response::open_file(Arc::new(file), found.len()).last_modified(found.modified()?).etag(tag);
-        Ok(response.known(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")))
+        Ok(response.set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")))
     }
 
-    /// 200 with the first `length` bytes of an open file, sent by the kernel. No type is given.
+    /// 200 with the first `length` bytes of an open file, sent by `sendfile`. No Content-Type is set.
     ///
-    /// If the file turns out to be shorter, the connection is reset.
+    /// If the file becomes shorter, the connection is reset.
     pub fn open_file(file: Arc<File>, length: u64) -> Response {
-        Response::with(Content::File { file, length })
+        Response::with_body(ResponseBody::File { file, length })
     }
 
-    /// 200 with whatever is read, until the end. No type is given.
+    /// 200 with whatever is read until the end. No Content-Type is set.
     ///
-    /// It is read when the client has taken what was read before, at most 64 KiB at a time, and each read is sent
-    /// at once: wrap it in a [`BufReader`](std::io::BufReader) if it gives a few bytes at a time. It may block: that costs a worker (see docs/handlers.md,
-    /// "Endless answers").
-    /// The length is not known before: clients of HTTP/1.1 get it in chunks, those of 1.0 until the connection ends.
-    /// If a read fails, the connection is reset, so that the client doesn't take a part for the whole.
+    /// It is read when the client has received what was read before, at most 64 KiB at a time, and each read is sent
+    /// at once: use a [`BufReader`](std::io::BufReader) if it returns a few bytes at a time. It may block: that occupies
+    /// a worker (see docs/handlers.md, "Endless answers").
+    /// As the length is unknown, HTTP/1.1 clients get it in chunks, HTTP/1.0 clients until the connection is closed.
+    /// If a read fails, the connection is reset, so that the client doesn't take a truncated body for a complete one.
     pub fn stream(read: impl Read + Send + 'static) -> Response {
-        Response::with(Content::Stream { read: Box::new(read), length: None })
+        Response::with_body(ResponseBody::Stream { read: Box::new(read), length: None })
     }
 
     /// 200 with exactly `length` bytes of what is read, as [`stream`](Response::stream) but with `Content-Length`.
     ///
     /// If there are fewer, the connection is reset; if more, the rest is not read.
     pub fn sized_stream(read: impl Read + Send + 'static, length: u64) -> Response {
-        Response::with(Content::Stream { read: Box::new(read), length: Some(length) })
+        Response::with_body(ResponseBody::Stream { read: Box::new(read), length: Some(length) })
     }
 
-    /// 303 See Other: go and GET that.
+    /// 303 See Other: the client follows with a GET.
     ///
-    /// The location is a URI reference; what cannot stand in one (blanks, controls, anything but ASCII) is percent-encoded.
+    /// The location is a URI reference; characters not allowed in one (blanks, controls, non-ASCII) are percent-encoded.
     pub fn redirect(location: &str) -> Response {
         Response::redirect_with(StatusCode::SEE_OTHER, location)
     }
 
-    /// A redirect with a status of your choosing: 301, 302, 303, 307 or 308.
+    /// A redirect with one of the statuses 301, 302, 303, 307 or 308.
     pub fn redirect_with<S>(status: S, location: &str) -> Response
     where
         S: TryInto<StatusCode>,
@@ -172,9 +172,9 @@ impl Response {
         Response::new(StatusCode::NO_CONTENT)
     }
 
-    /// Put these bytes in the place of the body; the fields stay.
+    /// Replace the body; the fields are kept.
     pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Response {
-        self.content = Content::Bytes(bytes.into());
+        self.body = ResponseBody::Bytes(bytes.into());
         self
     }
 
@@ -186,12 +186,12 @@ impl Response {
     {
         match status.try_into() {
             Ok(status) => self.status = status,
-            Err(wrong) => self.remember(wrong.into().into()),
+            Err(error) => self.record_error(error.into().into()),
         }
         self
     }
 
-    /// Set a field, in place of what stood there under that name.
+    /// Set a field, replacing any of that name.
     pub fn header<N, V>(self, name: N, value: V) -> Response
     where
         N: TryInto<HeaderName>,
@@ -199,10 +199,10 @@ impl Response {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        self.put(error::checked(name, value), true)
+        self.insert(error::parse_field(name, value), true)
     }
 
-    /// Add a field beside what stands there under that name.
+    /// Add a field beside others of that name.
     pub fn append_header<N, V>(self, name: N, value: V) -> Response
     where
         N: TryInto<HeaderName>,
@@ -210,10 +210,10 @@ impl Response {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        self.put(error::checked(name, value), false)
+        self.insert(error::parse_field(name, value), false)
     }
 
-    /// Take out every field of that name.
+    /// Remove all fields of that name.
     pub fn without_header(mut self, name: &str) -> Response {
         self.map.take();
         if let Ok(name) = HeaderName::try_from(name) {
@@ -230,27 +230,27 @@ impl Response {
 
     /// Set a cookie, beside others.
     pub fn cookie(self, cookie: Cookie) -> Response {
-        let checked = cookie.into_value().map(|value| (header::SET_COOKIE, value));
-        self.put(checked, false)
+        let field = cookie.into_value().map(|value| (header::SET_COOKIE, value));
+        self.insert(field, false)
     }
 
-    /// Set `ETag`: GET and HEAD are then answered as the client's conditions ask.
+    /// Set `ETag`: the preconditions of GET and HEAD are then evaluated.
     pub fn etag(self, tag: ETag) -> Response {
         self.header(header::ETAG, tag)
     }
 
-    /// Set `Last-Modified`, to the second below: GET and HEAD are then answered as the client's conditions ask.
+    /// Set `Last-Modified`, rounded down to the second: the preconditions of GET and HEAD are then evaluated.
     ///
-    /// A time later than the answer is sent as the time of the answer. One that a date cannot name
-    /// (before the year 0, after 9999) is left out.
+    /// A time later than the response is sent as the time of the response. A time before the year 0
+    /// or after 9999 is left out.
     pub fn last_modified(self, time: SystemTime) -> Response {
         match date::value(time) {
-            Some(value) => self.known(header::LAST_MODIFIED, value),
+            Some(value) => self.set_field(header::LAST_MODIFIED, value),
             None => self,
         }
     }
 
-    /// Use fields that were prepared once, in place of what stood there under their names.
+    /// Use prepared fields, replacing any of their names.
     pub fn fields(mut self, fields: Arc<Fields>) -> Response {
         self.map.take();
         if let Some(before) = self.prepared.take() {
@@ -265,7 +265,7 @@ impl Response {
         self
     }
 
-    /// End the connection after this answer.
+    /// Close the connection after this response.
     pub fn close(mut self) -> Response {
         self.close = true;
         self
@@ -276,7 +276,7 @@ impl Response {
         self.status
     }
 
-    /// The fields, as set so far. Those that the server adds (`Date`, `Content-Length` and the like) are not among them.
+    /// The fields set so far, without those that the server adds (`Date`, `Content-Length` and the like).
     pub fn headers(&self) -> &HeaderMap {
         self.map.get_or_init(|| {
             let prepared = self.prepared.iter().flat_map(|fields| fields.iter());
@@ -288,69 +288,72 @@ impl Response {
         })
     }
 
-    /// The first value set under that name.
+    /// The first value of that name.
     pub fn header_value(&self, name: &str) -> Option<&HeaderValue> {
         self.prepared.as_ref().and_then(|fields| fields.get(name)).or_else(|| self.own.get(name))
     }
 
-    /// How long the body is, in bytes, where that is known before it is sent.
+    /// The length of the body in bytes, if it is known before it is sent.
     pub fn length(&self) -> Option<u64> {
-        match &self.content {
-            Content::Stream { length, .. } => length.or(self.claimed),
-            content => content.length(),
+        match &self.body {
+            ResponseBody::Stream { length, .. } => length.or(self.declared_length),
+            body => body.length(),
         }
     }
 
-    /// Read the whole body into memory: for tests, and for handlers that change what another answered.
+    /// Read the whole body into memory: for tests, and for handlers that change another's response.
     ///
     /// # Errors
-    /// Those of reading the file or the stream; `UnexpectedEof` if it is shorter than its length says.
+    /// Errors of reading the file or the stream; `UnexpectedEof` if it is shorter than its length.
     pub fn into_bytes(self) -> io::Result<Vec<u8>> {
         let length = self.length();
-        self.content.read(length)
+        self.body.read(length)
     }
 
-    /// What is wrong with it, if anything: it must not be sent then.
-    pub(crate) fn take_fault(&mut self) -> Option<Error> {
-        let prepared =
-            self.prepared.as_ref().and_then(|fields| fields.fault()).map(|fault| Error::from(fault.to_string()));
-        self.fault.take().or(prepared)
+    /// The first error made while it was built, if any: it must not be sent then.
+    pub(crate) fn take_deferred_error(&mut self) -> Option<Error> {
+        let prepared = self
+            .prepared
+            .as_ref()
+            .and_then(|fields| fields.deferred_error())
+            .map(|error| Error::from(error.to_string()));
+        self.deferred_error.take().or(prepared)
     }
 
-    fn with(content: Content) -> Response {
+    fn with_body(body: ResponseBody) -> Response {
         Response {
             status: StatusCode::OK,
             prepared: None,
             own: FieldList::default(),
-            content,
-            claimed: None,
+            body,
+            declared_length: None,
             close: false,
-            fault: None,
+            deferred_error: None,
             map: OnceCell::new(),
         }
     }
 
-    fn typed(media_type: HeaderValue, text: Cow<'static, str>) -> Response {
-        let content = match text {
-            Cow::Borrowed(text) => Content::Static(text.as_bytes()),
-            Cow::Owned(text) => Content::Bytes(text.into_bytes()),
+    fn with_type(media_type: HeaderValue, text: Cow<'static, str>) -> Response {
+        let body = match text {
+            Cow::Borrowed(text) => ResponseBody::Static(text.as_bytes()),
+            Cow::Owned(text) => ResponseBody::Bytes(text.into_bytes()),
         };
-        Response::with(content).known(header::CONTENT_TYPE, media_type)
+        Response::with_body(body).set_field(header::CONTENT_TYPE, media_type)
     }
 
-    /// A field of the server's own making.
-    fn known(mut self, name: HeaderName, value: HeaderValue) -> Response {
+    /// Set a field that is known to be valid.
+    fn set_field(mut self, name: HeaderName, value: HeaderValue) -> Response {
         self.map.take();
         self.unshare(&name);
         self.own.set(name, value);
         self
     }
 
-    fn put(mut self, field: Result<(HeaderName, HeaderValue), Error>, replace: bool) -> Response {
+    fn insert(mut self, field: Result<(HeaderName, HeaderValue), Error>, replace: bool) -> Response {
         match field {
-            Err(fault) => self.remember(fault),
-            Ok((name, value)) if fields::is_ours(&name) => self.heed(&name, &value),
-            Ok((name, value)) if replace => return self.known(name, value),
+            Err(error) => self.record_error(error),
+            Ok((name, value)) if fields::is_server_managed(&name) => self.apply_managed(&name, &value),
+            Ok((name, value)) if replace => return self.set_field(name, value),
             Ok((name, value)) => {
                 self.map.take();
                 self.own.append(name, value);
@@ -359,8 +362,8 @@ impl Response {
         self
     }
 
-    /// A field that is the server's to send may still say something.
-    fn heed(&mut self, name: &HeaderName, value: &HeaderValue) {
+    /// `Connection: close` and `Content-Length` are not sent as set, but have an effect.
+    fn apply_managed(&mut self, name: &HeaderName, value: &HeaderValue) {
         if *name == header::CONNECTION {
             let close = value
                 .as_bytes()
@@ -369,33 +372,33 @@ impl Response {
             self.close |= close;
         } else if *name == header::CONTENT_LENGTH {
             match value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).map(str::parse) {
-                Some(Ok(length)) => self.claimed = Some(length),
-                _ => self.remember(Error::from(format!("the response's Content-Length is no length: {value:?}"))),
+                Some(Ok(length)) => self.declared_length = Some(length),
+                _ => self.record_error(Error::from(format!("the response's Content-Length is no length: {value:?}"))),
             }
         }
     }
 
-    /// If the prepared fields have one of that name, take them over as this response's own, without it.
+    /// If the prepared fields have one of that name, copy them into this response's own, without it.
     fn unshare(&mut self, name: &HeaderName) {
         if let Some(fields) = self.prepared.take_if(|fields| fields.list().has(name)) {
             let mut own = fields.list().clone();
             own.remove(name);
             self.own.iter().for_each(|(name, value)| own.append(name.clone(), value.clone()));
             self.own = own;
-            if let Some(fault) = fields.fault() {
-                self.remember(Error::from(fault.to_string()));
+            if let Some(error) = fields.deferred_error() {
+                self.record_error(Error::from(error.to_string()));
             }
         }
     }
 
-    /// The first fault is the one to report.
-    fn remember(&mut self, fault: Error) {
-        self.fault.get_or_insert(fault);
+    /// The first error is the one to report.
+    fn record_error(&mut self, error: Error) {
+        self.deferred_error.get_or_insert(error);
     }
 }
 
-/// The page of an error, with the error's fields: what `RequestHandler::send_error` answers unless written otherwise.
-/// It tells status, reason and message; the cause stays out of it.
+/// The page of an error, with the error's fields: the default of `RequestHandler::send_error`.
+/// It contains status, reason and message, but not the cause.
 impl From<&Error> for Response {
     fn from(error: &Error) -> Response {
         let mut response =
@@ -415,14 +418,14 @@ impl fmt::Debug for Response {
         f.debug_struct("Response")
             .field("status", &self.status)
             .field("headers", self.headers())
-            .field("body", &self.content)
+            .field("body", &self.body)
             .field("length", &self.length())
-            .field("fault", &self.fault)
+            .field("deferred_error", &self.deferred_error)
             .finish()
     }
 }
 
-/// What RFC 3986 does not let stand in a URI. A `%` stays: what is encoded already is not encoded again.
+/// Characters that RFC 3986 excludes from a URI. `%` is not among them: what is encoded is not encoded again.
 const NOT_IN_URI: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
     .add(b' ')
     .add(b'"')
@@ -435,7 +438,7 @@ const NOT_IN_URI: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
     .add(b'|')
     .add(b'}');
 
-fn not_opened(error: io::Error) -> Error {
+fn open_error(error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             Error::new(StatusCode::NOT_FOUND, "").with_cause(error)
@@ -508,7 +511,7 @@ mod tests {
         ] {
             let response = Response::redirect(location);
             assert_eq!(response.header_value("location").unwrap(), sent, "{location:?}");
-            assert!(response.fault.is_none() && response.status_code() == 303);
+            assert!(response.deferred_error.is_none() && response.status_code() == 303);
         }
     }
 

@@ -1,5 +1,5 @@
-//! `Http`: a handler, with what rules its conversations. Given to `TcpServer::bind`; it meets each client with a
-//! `conversation`, which obeys its `settings`.
+//! `Http`: a handler and its configuration, as a `Protocol` for `TcpServer::bind`. It creates an `HttpConnection` for
+//! each client.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::body::Room;
-use super::conversation::Talk;
+use super::body::BodyQuota;
+use super::config::{HttpConfig, Service};
+use super::connection::HttpConnection;
 use super::handler::RequestHandler;
-use super::settings::{Settings, Shared};
 use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 
-/// A request handler with settings, to be given to [`TcpServer::bind`](crate::TcpServer::bind).
-/// A handler given there by itself is served with the defaults.
+/// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind).
+/// A handler passed there by itself is served with the defaults.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,102 +26,102 @@ use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 ///     .body_limit(1 << 20);
 /// ```
 #[must_use = "serves nobody until it is given to `TcpServer::bind`"]
-pub struct Http<H>(Arc<Shared<H>>);
+pub struct Http<H>(Arc<Service<H>>);
 
-/// A head stands in the input until it is whole, and that is read 64 KiB ahead at most.
-const LONGEST_HEAD: usize = 60 * 1024;
+/// A head stays in the input until it is complete, and at most 64 KiB are read ahead.
+const MAX_HEAD: usize = 60 * 1024;
 
 impl<H: RequestHandler> Http<H> {
-    /// This handler, with the defaults.
+    /// This handler, with default settings.
     pub fn new(handler: H) -> Http<H> {
-        Http(Arc::new(Shared { handler, settings: Settings::default() }))
+        Http(Arc::new(Service { handler, config: HttpConfig::default() }))
     }
 
-    /// How long a request line may be, in bytes: 8 KiB unless set, 60 KiB at most. A longer one is answered with 414.
+    /// The longest request line, in bytes. Default: 8 KiB; at most 60 KiB. Beyond it: 414.
     pub fn request_line_limit(self, bytes: usize) -> Http<H> {
-        self.with(|settings| settings.head.line = bytes.min(LONGEST_HEAD))
+        self.with(|config| config.head.line = bytes.min(MAX_HEAD))
     }
 
-    /// How long a head may be, request line and fields, in bytes: 32 KiB unless set, 60 KiB at most.
-    /// A longer one is answered with 431.
+    /// The longest head, request line and fields, in bytes. Default: 32 KiB; at most 60 KiB.
+    /// Beyond it: 431.
     pub fn head_limit(self, bytes: usize) -> Http<H> {
-        self.with(|settings| settings.head.head = bytes.min(LONGEST_HEAD))
+        self.with(|config| config.head.head = bytes.min(MAX_HEAD))
     }
 
-    /// How many field lines a head may have: 100 unless set. One with more is answered with 431.
+    /// The largest number of field lines. Default: 100. Beyond it: 431.
     pub fn field_limit(self, number: usize) -> Http<H> {
-        self.with(|settings| settings.head.fields = number)
+        self.with(|config| config.head.fields = number)
     }
 
-    /// How long a body may be, in bytes: 16 MiB unless set; `None` for no limit but that of
-    /// [`body_room`](Http::body_room). A longer one is answered with 413, from the head if that tells the length.
+    /// The longest body, in bytes. Default: 16 MiB; `None`: no limit but
+    /// [`body_quota`](Http::body_quota). Beyond it: 413, from the head if that has the length.
     pub fn body_limit(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         let bytes = bytes.into().unwrap_or(u64::MAX);
-        self.with(|settings| settings.body.body = bytes)
+        self.with(|config| config.body.body = bytes)
     }
 
-    /// How much of a body is kept in memory, in bytes: 64 KiB unless set. A longer one goes to an unnamed temporary
-    /// file, whole, which handlers do not notice.
+    /// How much of a body is kept in memory, in bytes. Default: 64 KiB. A longer body is written, whole, to an unnamed
+    /// temporary file, which handlers do not notice.
     pub fn body_memory(self, bytes: usize) -> Http<H> {
-        self.with(|settings| settings.body.memory = bytes)
+        self.with(|config| config.body.memory = bytes)
     }
 
-    /// The folder of those temporary files: `/var/tmp` unless set. Better not one that lies in memory.
+    /// The folder of those temporary files. Default: `/var/tmp`. Preferably not a file system in memory.
     pub fn body_folder(self, folder: impl Into<PathBuf>) -> Http<H> {
         let folder = folder.into();
-        self.with(|settings| settings.body.folder = folder)
+        self.with(|config| config.body.folder = folder)
     }
 
-    /// How much all bodies of this server together may take, in memory and on disk, in bytes: 1 GiB unless set;
-    /// `None` for no limit. One that finds no room is answered with 507.
-    pub fn body_room(self, bytes: impl Into<Option<u64>>) -> Http<H> {
-        let room = Room::new(bytes.into().unwrap_or(u64::MAX));
-        self.with(|settings| settings.body.room = room)
+    /// How much all bodies of this server together may use, in memory and on disk, in bytes. Default: 1 GiB;
+    /// `None`: no limit. Beyond it: 507.
+    pub fn body_quota(self, bytes: impl Into<Option<u64>>) -> Http<H> {
+        let quota = BodyQuota::new(bytes.into().unwrap_or(u64::MAX));
+        self.with(|config| config.body.quota = quota)
     }
 
-    /// How long a client may stay silent before a request: 60 seconds unless set; `None` waits for ever.
-    /// Counted from when it was accepted, or from the last byte of an answer, to the first byte of the next request.
-    /// Past it the connection is closed without a word.
+    /// How long a connection may be idle before a request. Default: 60 seconds; `None`: for ever.
+    /// From when it was accepted, or from the last byte of a response, to the first byte of the next request.
+    /// Then it is closed without a response.
     pub fn idle_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
-        self.with(|settings| settings.idle_timeout = limit)
+        self.with(|config| config.idle_timeout = limit)
     }
 
-    /// How long a head may take, from its first byte to its last: 10 seconds unless set; `None` for no limit.
-    /// Past it the answer is 408.
+    /// How long a head may take, from its first byte to its last. Default: 10 seconds; `None`: no limit.
+    /// Then the response is 408.
     pub fn head_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
-        self.with(|settings| settings.head_timeout = limit)
+        self.with(|config| config.head_timeout = limit)
     }
 
-    /// How long each 64 KiB of a body may take, which makes its least rate: 30 seconds unless set; `None` for no
-    /// limit. Past it the answer is 408.
+    /// How long each 64 KiB of a body may take, which sets its minimum rate. Default: 30 seconds; `None`: no
+    /// limit. Then the response is 408.
     pub fn body_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
-        self.with(|settings| settings.body_timeout = limit)
+        self.with(|config| config.body_timeout = limit)
     }
 
-    /// Whether bodies are taken whose length is not known before they end (chunked): yes unless set.
-    /// Otherwise they are answered with 411.
+    /// Whether bodies in chunked transfer coding, of unknown length, are accepted. Default: yes.
+    /// Otherwise the response is 411.
     pub fn chunked_bodies(self, take: bool) -> Http<H> {
-        self.with(|settings| settings.chunked_bodies = take)
+        self.with(|config| config.chunked_bodies = take)
     }
 
-    /// Whether connections are kept for further requests, where the client would: yes unless set.
+    /// Whether connections persist for further requests, where the client allows it. Default: yes.
     pub fn keep_alive(self, keep: bool) -> Http<H> {
-        self.with(|settings| settings.keep_alive = keep)
+        self.with(|config| config.keep_alive = keep)
     }
 
-    /// The `Server` field of every answer: `modest` unless set; `None` leaves it out.
+    /// The `Server` field of every response. Default: `modest`; `None` leaves it out.
     pub fn server(self, name: impl Into<Option<HeaderValue>>) -> Http<H> {
         let name = name.into();
-        self.with(|settings| settings.server = name)
+        self.with(|config| config.server = name)
     }
 
-    /// Settings are made before a client is met: nobody shares them yet.
-    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Http<H> {
-        if let Some(shared) = Arc::get_mut(&mut self.0) {
-            change(&mut shared.settings);
+    /// Settings are changed before there are connections: nothing shares them yet.
+    fn with(mut self, change: impl FnOnce(&mut HttpConfig)) -> Http<H> {
+        if let Some(service) = Arc::get_mut(&mut self.0) {
+            change(&mut service.config);
         }
         self
     }
@@ -129,7 +129,10 @@ impl<H: RequestHandler> Http<H> {
 
 impl<H: RequestHandler> Protocol for Http<H> {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
-        self.0.handler.verify_request(client).then(|| Box::new(Talk::new(self.0.clone())) as Box<dyn Conversation>)
+        self.0
+            .handler
+            .verify_request(client)
+            .then(|| Box::new(HttpConnection::new(self.0.clone())) as Box<dyn Conversation>)
     }
 }
 
@@ -151,6 +154,6 @@ impl<H: RequestHandler> IntoProtocol for H {
 
 impl<H> fmt::Debug for Http<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Http").field("head", &self.0.settings.head).field("body", &self.0.settings.body).finish()
+        f.debug_struct("Http").field("head", &self.0.config.head).field("body", &self.0.config.body).finish()
     }
 }

@@ -1,11 +1,11 @@
-//! What a status is called, and its page: small, escaped, and all it tells is status, reason and message.
-//! Called by `response` and `heading`.
+//! Reason phrases, and the page of a status: small, escaped, with nothing but status, reason and message.
+//! Called by `response` and `response_head`.
 
 use std::fmt::Write;
 
 use http::StatusCode;
 
-/// The reason behind a status: RFC 9110's, also where older documents called it otherwise.
+/// The reason phrase of RFC 9110, also where older RFCs have another.
 pub(crate) fn reason(status: StatusCode) -> Option<&'static str> {
     match status.as_u16() {
         413 => Some("Content Too Large"),     // RFC 9110, section 15.5.14
@@ -37,7 +37,7 @@ pub(crate) fn page(status: StatusCode, message: Option<&str>) -> String {
     page
 }
 
-/// Text that stays text inside HTML.
+/// Escape text for HTML.
 fn escape(text: &str, page: &mut String) {
     for letter in text.chars() {
         match letter {

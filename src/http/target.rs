@@ -1,13 +1,13 @@
-//! The target of a request and the host it is for: their four forms, byte by byte (RFC 9112, section 3.2; RFC 3986).
+//! Request targets in their four forms (RFC 9112, section 3.2; RFC 3986), and hosts.
 //! Called by `head` for the request line and by `framing` for the Host field. It decodes nothing.
 
 use std::net::Ipv6Addr;
 
 use http::{Method, StatusCode};
 
-use super::refusal::Refusal;
+use super::rejection::Rejection;
 
-/// Where a part stands in the bytes of a head. A head is far shorter than 4 GiB.
+/// A range of bytes in a head. A head is far shorter than 4 GiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
     start: u32,
@@ -23,124 +23,127 @@ impl Span {
         &bytes[self.start as usize..self.end as usize]
     }
 
-    /// The same stretch, seen from `by` bytes further left.
+    /// The same span, relative to a start `by` bytes earlier.
     pub(crate) fn shifted(self, by: usize) -> Span {
         Span { start: self.start + by as u32, end: self.end + by as u32 }
     }
 }
 
-/// What a target asks for, as places in the bytes it was read from.
+/// The components of a target, as spans of the bytes it was parsed from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Host and port of an absolute target, or of a CONNECT.
+    /// Host and port of an absolute form, or of CONNECT.
     pub authority: Option<Span>,
     /// The path; `None` if it is empty.
     pub path: Option<Span>,
-    /// What stands behind the question mark.
+    /// What follows the question mark.
     pub query: Option<Span>,
-    /// `OPTIONS *`: about the server, not about a path.
-    pub everything: bool,
-    /// Whether the path holds percent-encodings.
-    pub escaped: bool,
+    /// `OPTIONS *`: the server as a whole, not a path.
+    pub asterisk: bool,
+    /// Whether the path contains percent-encodings.
+    pub percent_encoded: bool,
 }
 
 impl Target {
-    /// The same parts in bytes of which the target begins at `by`.
+    /// The same components in bytes in which the target begins at `by`.
     pub(crate) fn shifted(self, by: usize) -> Target {
         let shift = |span: Option<Span>| span.map(|span| span.shifted(by));
         Target { authority: shift(self.authority), path: shift(self.path), query: shift(self.query), ..self }
     }
 }
 
-/// Which form is it? CONNECT has one of its own; `*` is for OPTIONS alone.
-pub(crate) fn parse(bytes: &[u8], method: &Method) -> Result<Target, Refusal> {
+/// CONNECT has a form of its own; `*` is for OPTIONS only.
+pub(crate) fn parse(bytes: &[u8], method: &Method) -> Result<Target, Rejection> {
     if *method == Method::CONNECT {
         return authority_form(bytes);
     }
     match bytes {
         [b'/', ..] => origin_form(bytes, 0, Target::default()),
-        b"*" if *method == Method::OPTIONS => Ok(Target { everything: true, ..Target::default() }),
+        b"*" if *method == Method::OPTIONS => Ok(Target { asterisk: true, ..Target::default() }),
         _ => absolute_form(bytes, method),
     }
 }
 
-// authority-form = uri-host ":" port; both must be there.
-fn authority_form(bytes: &[u8]) -> Result<Target, Refusal> {
+// authority-form = uri-host ":" port; both are required.
+fn authority_form(bytes: &[u8]) -> Result<Target, Rejection> {
     let has_port = bytes.last().is_some_and(u8::is_ascii_digit) && bytes.contains(&b':');
     if has_port && is_host(bytes) && !bytes.is_empty() {
         return Ok(Target { authority: Some(Span::new(0, bytes.len())), ..Target::default() });
     }
-    Err(Refusal::bad("the target of CONNECT is not a host and a port"))
+    Err(Rejection::bad_request("the target of CONNECT is not a host and a port"))
 }
 
-// absolute-form = absolute-URI; here only of schemes whose origin we can be.
-fn absolute_form(bytes: &[u8], method: &Method) -> Result<Target, Refusal> {
+// absolute-form = absolute-URI; here only with the schemes http and https.
+fn absolute_form(bytes: &[u8], method: &Method) -> Result<Target, Rejection> {
     let is_of =
         |scheme: &str| bytes.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes()));
     let start = match () {
         () if is_of("http://") => "http://".len(),
         () if is_of("https://") => "https://".len(),
-        () => return Err(Refusal::bad("the target is neither a path nor a URL")),
+        () => return Err(Rejection::bad_request("the target is neither a path nor a URL")),
     };
     let length = bytes[start..].iter().position(|byte| b"/?#".contains(byte));
     let end = length.map_or(bytes.len(), |length| start + length);
     // An empty host is an error in an http URI (RFC 9110, section 4.2.1), and so is user information (4.2.4).
     if start == end || !is_host(&bytes[start..end]) {
-        return Err(Refusal::bad("the host in the target is not valid"));
+        return Err(Rejection::bad_request("the host in the target is not valid"));
     }
     // "A request for an "https" resource MUST be rejected unless it has been received over a connection that has been
-    // secured" (section 7.4). None is here; what speaks TLS in front of us sends a path.
+    // secured" (section 7.4). None is secured here; a TLS proxy in front of this server sends the origin form.
     if is_of("https://") {
-        return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "this connection is not secured, as https wants it"));
+        return Err(Rejection::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this connection is not secured, as https wants it",
+        ));
     }
     let target = Target { authority: Some(Span::new(start, end)), ..Target::default() };
     if end == bytes.len() {
-        // The asterisk form as a proxy would have sent it on (RFC 9112, section 3.2.4).
-        return Ok(Target { everything: *method == Method::OPTIONS, ..target });
+        // The asterisk form as a proxy would have forwarded it (RFC 9112, section 3.2.4).
+        return Ok(Target { asterisk: *method == Method::OPTIONS, ..target });
     }
     origin_form(bytes, end, target)
 }
 
-// absolute-path [ "?" query ], from `start` on. A fragment is no part of a target.
-fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Refusal> {
+// absolute-path [ "?" query ], from `start` on. A fragment is not part of a target.
+fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rejection> {
     let mut at = start;
-    let mut escaped = false;
+    let mut percent_encoded = false;
     while let Some(&byte) = bytes.get(at) {
         match CLASS[byte as usize] {
             PATH => at += 1,
-            ESCAPE => {
-                escaped = true;
+            PERCENT => {
+                percent_encoded = true;
                 at += 3;
-                if !is_escape(&bytes[at - 3..]) {
-                    return Err(Refusal::bad("the path holds a broken percent-encoding"));
+                if !is_percent_encoded(&bytes[at - 3..]) {
+                    return Err(Rejection::bad_request("the path holds a broken percent-encoding"));
                 }
             }
             _ if byte == b'?' => break,
-            _ => return Err(Refusal::bad("the path holds a character that must be percent-encoded")),
+            _ => return Err(Rejection::bad_request("the path holds a character that must be percent-encoded")),
         }
     }
     let path = (at > start).then(|| Span::new(start, at));
     if at == bytes.len() {
-        return Ok(Target { path, escaped, ..target });
+        return Ok(Target { path, percent_encoded, ..target });
     }
     if bytes[at + 1..].iter().any(|&byte| CLASS[byte as usize] == NONE) {
-        return Err(Refusal::bad("the query holds a character that must be percent-encoded"));
+        return Err(Rejection::bad_request("the query holds a character that must be percent-encoded"));
     }
-    Ok(Target { path, query: Some(Span::new(at + 1, bytes.len())), escaped, ..target })
+    Ok(Target { path, query: Some(Span::new(at + 1, bytes.len())), percent_encoded, ..target })
 }
 
-fn is_escape(bytes: &[u8]) -> bool {
+fn is_percent_encoded(bytes: &[u8]) -> bool {
     matches!(bytes, [b'%', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit())
 }
 
-/// In no target.
+/// Never allowed.
 const NONE: u8 = 0;
-/// pchar or a slash (RFC 3986, section 3.3), and `[`, `]`, `|`, `^`: browsers send them as they are.
+/// pchar or a slash (RFC 3986, section 3.3), and `[`, `]`, `|`, `^`, which browsers send unencoded.
 const PATH: u8 = 1;
-/// In a query only: the question mark, and what browsers leave as it is there: `{`, `}`, `` ` ``, `\`.
+/// In a query only: the question mark, and what browsers leave unencoded there: `{`, `}`, `` ` ``, `\`.
 const QUERY: u8 = 2;
-/// The percent sign. In a query it may stand alone, for browsers send it so.
-const ESCAPE: u8 = 3;
+/// The percent sign. In a query it may stand alone, as browsers send it so.
+const PERCENT: u8 = 3;
 
 static CLASS: [u8; 256] = {
     let mut table = [NONE; 256];
@@ -162,12 +165,12 @@ static CLASS: [u8; 256] = {
         table[query[at] as usize] = QUERY;
         at += 1;
     }
-    table[b'%' as usize] = ESCAPE;
+    table[b'%' as usize] = PERCENT;
     table
 };
 
-/// uri-host [ ":" port ] (RFC 9110, section 7.2; RFC 3986, section 3.2.2), or nothing at all: an empty Host
-/// says that the target has no authority. Nothing else is a host: no user, no space, no path.
+/// uri-host [ ":" port ] (RFC 9110, section 7.2; RFC 3986, section 3.2.2), or empty: an empty Host means
+/// that the target has no authority. Anything else is invalid: userinfo, a space, a path.
 pub(crate) fn is_host(bytes: &[u8]) -> bool {
     if bytes.is_empty() {
         return true;
@@ -187,7 +190,7 @@ pub(crate) fn is_host(bytes: &[u8]) -> bool {
     !host.is_empty() && is_reg_name(host) && is_port(port)
 }
 
-// port = *DIGIT; and no more than there are ports.
+// port = *DIGIT, at most 65535.
 fn is_port(digits: Option<&[u8]>) -> bool {
     let mut port = 0u32;
     digits.unwrap_or_default().iter().all(|byte| {
@@ -196,11 +199,11 @@ fn is_port(digits: Option<&[u8]>) -> bool {
     })
 }
 
-// reg-name = *( unreserved / pct-encoded / sub-delims ); an IPv4 address is one as well.
+// reg-name = *( unreserved / pct-encoded / sub-delims ); an IPv4 address is a reg-name, too.
 fn is_reg_name(mut name: &[u8]) -> bool {
     while let Some((&byte, rest)) = name.split_first() {
         name = match byte {
-            b'%' if is_escape(name) => &name[3..],
+            b'%' if is_percent_encoded(name) => &name[3..],
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => rest,
             b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
                 rest

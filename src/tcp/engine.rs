@@ -72,6 +72,10 @@ pub struct Stats {
     pub running: usize,
     /// Requests refused so far because all workers were in handlers for too long.
     pub refused: u64,
+    /// Permits that are taken, by workers that run something or are about to. None is while nothing happens.
+    pub permits: usize,
+    /// How often the kernel was asked who is ready.
+    pub polls: u64,
 }
 
 impl Engine {
@@ -163,6 +167,8 @@ impl Engine {
             waiting: self.scheduler.waiting(),
             running: self.scheduler.running(),
             refused: self.scheduler.refused(),
+            permits: self.scheduler.permits_taken(),
+            polls: self.scheduler.polls(),
         }
     }
 }

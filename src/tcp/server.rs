@@ -12,6 +12,8 @@ use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol as Transport, SockRef, Socket, Type};
 
 use super::engine::{Engine, Plan, Stats};
+use super::handle::ServerHandle;
+use super::lifecycle::Duty;
 use super::poller::Poller;
 use super::protocol::{IntoProtocol, Protocol};
 use super::transport::NOT_SENT;

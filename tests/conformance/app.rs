@@ -90,7 +90,7 @@ impl RequestHandler for App {
     fn do_put(&self, request: &Request) -> Result<Response> {
         let here = Validators { etag: Some(ETag::strong("v1")?), last_modified: Some(long_ago()) };
         let there = request.path() == "/ten";
-        request.check_conditions(there.then_some(&here))?;
+        request.check_preconditions(there.then_some(&here))?;
         Ok(if there { Response::no_content() } else { Response::new(201) })
     }
 

@@ -1,7 +1,7 @@
 //! What goes with a file: types, fields, validators, codings, pages of errors; and settings that are refused.
 
 use std::fs::{self, File};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use modest::{Request, StaticFileHandler};
 
@@ -206,8 +206,9 @@ fn pages_of_errors() {
         ("/404.html", 200, "<p>gone</p>"),
         ("/a/", 404, "<p>gone</p>"),
     ] {
-        for poll in [None, Some(1), Some(1), Some(2)] {
-            let got = ask(&handler, &Request::get(target).with_poll(poll));
+        let polled = Some(Instant::now());
+        for polled in [None, polled, polled, Some(Instant::now())] {
+            let got = ask(&handler, &Request::get(target).with_polled(polled));
             assert_eq!((got.status, got.text().as_str()), (status, body), "{target}");
             assert_eq!(got.header("content-type"), "text/html; charset=utf-8", "{target}");
             if status != 200 {

@@ -12,8 +12,7 @@ use modest::{Client, Conversation, Event, Next, Piece, Protocol, Stage, Turn};
 /// `say X`: `X` comes back · `block X`: a handler that returns `done` once the gate X is open · `big N`: N bytes ·
 /// `file N M`: N bytes of a file that has M · `bye`: the end · `refuse`: the end, with the input left ·
 /// `age`: how long ago it is, in ms, what the turn takes for now · `abort` · `panic` · `panic late`: in the handler ·
-/// `read N`: a stage of N ms in which `ok` is expected ·
-/// `polls`: how often the server had polled when these bytes came, in ten digits; 0 if no poll brought them.
+/// `read N`: a stage of N ms in which `ok` is expected.
 #[derive(Clone, Default)]
 pub struct Script {
     pub greeting: Option<&'static str>,
@@ -101,10 +100,6 @@ impl Conversation for Talk {
                 turn.output.bytes().extend_from_slice(b"refused\n");
                 return Next::Close;
             }
-            ["polls"] => {
-                let polls = turn.poll.unwrap_or_default();
-                turn.output.bytes().extend_from_slice(format!("{polls:010}\n").as_bytes());
-            }
             ["abort"] => return Next::Abort,
             ["panic"] => panic!("a turn panics, as it was told"),
             ["panic", "late"] => {
@@ -114,7 +109,7 @@ impl Conversation for Talk {
             ["read", within] => {
                 self.stage += 1;
                 let within = Some(Duration::from_millis(within.parse().unwrap()));
-                self.read = Next::Read { stage: Stage(self.stage), within };
+                self.read = Next::read(Stage(self.stage), within);
                 return self.read;
             }
             ["age"] => {

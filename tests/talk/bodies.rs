@@ -156,9 +156,9 @@ fn limits() {
     let chunks = "Transfer-Encoding: chunked\r\n";
     check_with(&http, "a length is required", post(chunks, "1\r\na\r\n0\r\n\r\n"), Refused(411));
     check_with(&http, "and said", post("Content-Length: 1\r\n", "a"), Kept("a"));
-    check_with(&mirror().body_room(5), "no room", post("Content-Length: 6\r\n", "abcdef"), Refused(507));
+    check_with(&mirror().body_quota(5), "no room", post("Content-Length: 6\r\n", "abcdef"), Refused(507));
     let chunks = post("Transfer-Encoding: chunked\r\n", "6\r\nabcdef\r\n0\r\n\r\n");
-    check_with(&mirror().body_room(5), "no room for chunks", chunks, Refused(507));
+    check_with(&mirror().body_quota(5), "no room for chunks", chunks, Refused(507));
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn a_folder_that_can_not_be_written_is_a_500() {
 
 #[test]
 fn room_is_given_back() {
-    let http = mirror().body_room(100);
+    let http = mirror().body_quota(100);
     for _ in 0..10 {
         let mut peer = Peer::new(&http);
         peer.send(post("Content-Length: 60\r\n", &"x".repeat(60)));
@@ -269,7 +269,7 @@ fn room_is_given_back() {
 
 #[test]
 fn memory_follows_what_arrives_and_not_what_is_claimed() {
-    let http = Http::new(answer(|_| Ok(Response::no_content()))).body_limit(None).body_room(None);
+    let http = Http::new(answer(|_| Ok(Response::no_content()))).body_limit(None).body_quota(None);
     let mut peer = Peer::new(&http);
     peer.send(post("Content-Length: 18446744073709551615\r\n", "abc"));
     assert!(peer.is_open());

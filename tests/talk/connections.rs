@@ -115,15 +115,15 @@ fn clocks() {
     let seconds = |number| Some(Duration::from_secs(number));
     assert_eq!(peer.next, Next::Idle { within: seconds(1) }, "silent");
     peer.send("G");
-    let Next::Read { stage: first, within } = peer.next else { panic!("{:?}", peer.next) };
+    let Next::Read { stage: first, within, evictable: true } = peer.next else { panic!("{:?}", peer.next) };
     assert_eq!(within, seconds(2), "the head began");
     peer.send("ET /");
-    assert_eq!(peer.next, Next::Read { stage: first, within }, "no byte renews the clock");
+    assert_eq!(peer.next, Next::Read { stage: first, within, evictable: true }, "no byte renews the clock");
     peer.send(" HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n");
-    let Next::Read { stage: second, within } = peer.next else { panic!("{:?}", peer.next) };
+    let Next::Read { stage: second, within, evictable: false } = peer.next else { panic!("{:?}", peer.next) };
     assert!(second != first && within == seconds(3), "the body is another stage");
     peer.send("x".repeat(65_535));
-    assert_eq!(peer.next, Next::Read { stage: second, within });
+    assert_eq!(peer.next, Next::read(second, within));
     peer.send("x");
     let Next::Read { stage: third, .. } = peer.next else { panic!("{:?}", peer.next) };
     assert!(third != second, "64 KiB are another stage");
@@ -225,16 +225,17 @@ impl Read for Panicking {
 
 #[test]
 fn a_poll_vouches_for_the_request_it_brought_and_for_no_other() {
-    let http = Http::new(answer(|request| Ok(Response::text(format!("{:?}", request.poll())))));
+    let http = Http::new(answer(|request| Ok(Response::text(format!("{:?}", request.polled())))));
     let mut peer = Peer::new(&http);
-    peer.poll = Some(7);
+    let polls = [(); 2].map(|()| Some(std::time::Instant::now()));
+    peer.polled = polls[0];
     peer.send(GET.repeat(2));
-    peer.poll = Some(8);
+    peer.polled = polls[1];
     peer.send(GET);
-    peer.poll = None;
+    peer.polled = None;
     peer.send(GET);
     let answers: Vec<String> = Answer::all(&peer.said, &[]).iter().map(Answer::text).collect();
-    assert_eq!(answers, ["Some(7)", "None", "Some(8)", "None"]);
+    assert_eq!(answers, [polls[0], None, polls[1], None].map(|polled| format!("{polled:?}")));
 }
 
 #[test]

@@ -166,12 +166,12 @@ fn a_record_does_not_panic_at_any_time() {
     struct Times;
     impl RequestHandler for Times {
         fn log_request(&self, record: &LogRecord<'_>) {
-            for wall in [
+            for time in [
                 SystemTime::UNIX_EPOCH - Duration::from_secs(1 << 40),
                 SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 50),
             ] {
                 let mut record = record.clone();
-                record.wall = wall;
+                record.time = time;
                 assert!(record.with_offset(i32::MIN).to_string().starts_with("127.0.0.1 - - ["));
             }
         }

@@ -19,7 +19,7 @@ pub struct Peer {
     /// What the conversation asked for last.
     pub next: Next,
     pub stopping: bool,
-    pub poll: Option<u64>,
+    pub polled: Option<std::time::Instant>,
     /// How many turns were taken in a slot.
     pub slots: usize,
     /// Slots are not to be had.
@@ -38,7 +38,7 @@ impl Peer {
             said: Vec::new(),
             next: Next::Again,
             stopping: false,
-            poll: None,
+            polled: None,
             slots: 0,
             no_slots: false,
         };
@@ -119,7 +119,7 @@ impl Peer {
         if self.stopping {
             turn = turn.while_shutting_down();
         }
-        turn.poll = self.poll;
+        turn.polled = self.polled;
         let conversation = self.conversation.as_mut().expect("turned away");
         self.next = match event {
             Some(event) => conversation.event(event, &mut turn),

@@ -1,4 +1,4 @@
-//! Links of all kinds, by the kernel's way and by ours; roots that can't be; what is young.
+//! Links of all kinds, by `openat2` and by walk; invalid roots; recent changes.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -40,20 +40,20 @@ fn tree() -> tempfile::TempDir {
 
 fn shown(root: &Root, path: &str) -> String {
     match root.open_at(path.as_bytes()) {
-        Ok(Opened::File(file, stamp)) => {
+        Ok(Opened::File(file, stat)) => {
             let text = io::read_to_string(file).unwrap();
-            assert_eq!(text.len() as u64, stamp.size);
+            assert_eq!(text.len() as u64, stat.size);
             text
         }
         Ok(Opened::Folder) => "/".to_owned(),
-        Err(refusal) => format!("{refusal:?}"),
+        Err(error) => format!("{error:?}"),
     }
 }
 
 #[test]
 fn nothing_outside_is_opened() {
     let tree = tree();
-    const NO: &str = "Missing";
+    const NO: &str = "NotFound";
     for (path, deny, within, follow) in [
         ("", "/", "/", "/"),
         ("file", "file", "file", "file"),
@@ -85,13 +85,13 @@ fn nothing_outside_is_opened() {
         ("magic", NO, NO, "/"),
     ] {
         let mut root = Root::open(&tree.path().join("root")).unwrap();
-        for way in [root.way, Way::Walk] {
-            root.set_way(way);
+        for path_check in [root.path_check, PathCheck::Walk] {
+            root.set_path_check(path_check);
             for (links, expected) in
                 [(Symlinks::Deny, deny), (Symlinks::WithinRoot, within), (Symlinks::Follow, follow)]
             {
                 root.set_symlinks(links);
-                assert_eq!(shown(&root, path), expected, "{path:?} by {way:?}, {links:?}");
+                assert_eq!(shown(&root, path), expected, "{path:?} by {path_check:?}, {links:?}");
             }
         }
     }
@@ -102,15 +102,15 @@ fn no_dots_get_out() {
     let tree = tree();
     let mut root = Root::open(&tree.path().join("root")).unwrap();
     for path in ["..", "../root2/secret", "folder/../../root2/secret", "../root2", "/etc/passwd", "//etc"] {
-        for (way, links) in [
-            (root.way, Symlinks::Deny),
-            (root.way, Symlinks::WithinRoot),
-            (Way::Walk, Symlinks::Deny),
-            (Way::Walk, Symlinks::WithinRoot),
+        for (path_check, links) in [
+            (root.path_check, Symlinks::Deny),
+            (root.path_check, Symlinks::WithinRoot),
+            (PathCheck::Walk, Symlinks::Deny),
+            (PathCheck::Walk, Symlinks::WithinRoot),
         ] {
-            root.set_way(way);
+            root.set_path_check(path_check);
             root.set_symlinks(links);
-            assert_eq!(shown(&root, path), "Missing", "{path:?} by {way:?}, {links:?}");
+            assert_eq!(shown(&root, path), "NotFound", "{path:?} by {path_check:?}, {links:?}");
         }
     }
 }
@@ -129,26 +129,26 @@ fn a_folder_that_cannot_be_served_is_named() {
 
 #[test]
 fn young_changes() {
-    let stamp = |seconds, nanos| Stamp {
+    let stat = |seconds, nanos| FileStat {
         kind: Kind::File,
         size: 0,
-        modified: Time { seconds: 0, nanos: 0 },
-        changed: Time { seconds, nanos },
+        modified: FileTime { seconds: 0, nanos: 0 },
+        changed: FileTime { seconds, nanos },
         device: (0, 0),
         inode: 0,
     };
     for (changed, now, expected) in [
-        (stamp(100, 500_000_000), Duration::from_millis(100_500), true),
-        (stamp(100, 500_000_000), Duration::from_millis(100_519), true),
-        (stamp(100, 500_000_000), Duration::from_millis(100_520), false),
-        (stamp(100, 990_000_000), Duration::from_millis(101_009), true),
-        (stamp(100, 990_000_000), Duration::from_millis(101_010), false),
-        (stamp(100, 0), Duration::from_millis(101_999), true), // a clock without nanoseconds
-        (stamp(100, 0), Duration::from_millis(102_000), false),
-        (stamp(200, 1), Duration::from_millis(100_000), true), // a clock that was set back
-        (stamp(i64::MAX, 999_999_999), Duration::from_millis(1), true),
-        (stamp(i64::MIN, 0), Duration::from_millis(1), false),
+        (stat(100, 500_000_000), Duration::from_millis(100_500), true),
+        (stat(100, 500_000_000), Duration::from_millis(100_519), true),
+        (stat(100, 500_000_000), Duration::from_millis(100_520), false),
+        (stat(100, 990_000_000), Duration::from_millis(101_009), true),
+        (stat(100, 990_000_000), Duration::from_millis(101_010), false),
+        (stat(100, 0), Duration::from_millis(101_999), true), // a clock without nanoseconds
+        (stat(100, 0), Duration::from_millis(102_000), false),
+        (stat(200, 1), Duration::from_millis(100_000), true), // a clock that was set back
+        (stat(i64::MAX, 999_999_999), Duration::from_millis(1), true),
+        (stat(i64::MIN, 0), Duration::from_millis(1), false),
     ] {
-        assert_eq!(changed.is_young(UNIX_EPOCH + now), expected, "{changed:?} at {now:?}");
+        assert_eq!(changed.is_recent(UNIX_EPOCH + now), expected, "{changed:?} at {now:?}");
     }
 }

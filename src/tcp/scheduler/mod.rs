@@ -230,6 +230,11 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.wanted.load(Ordering::Relaxed)
     }
 
+    /// How many permits are taken: a worker may keep one between turns. (The model check asks.)
+    pub fn permits_taken(&self) -> usize {
+        lock(&self.permits).taken()
+    }
+
     /// How many workers run code that may block.
     pub fn running(&self) -> usize {
         self.workers.iter().filter(|worker| worker.running_since.load(Ordering::Relaxed) != 0).count()
@@ -295,6 +300,11 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             left.extend(granted.and_then(|class| self.release(class)).map(|(connection, _)| connection));
         }
         (left, lock(&self.poller).take())
+    }
+
+    /// How often the poller was asked so far.
+    pub fn polls(&self) -> u64 {
+        self.polls.load(Ordering::Relaxed)
     }
 
     /// How many connections are ready.
@@ -373,11 +383,6 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         let polled = scheduler.beginning + Duration::from_nanos(scheduler.polled.load(Ordering::Relaxed));
         self.draws - self.draws_at_poll >= DRAWS_BETWEEN_POLLS
             || now.saturating_duration_since(polled) > TIME_BETWEEN_POLLS
-    }
-
-    /// Whether a permit is held.
-    pub fn has_permit(&self) -> bool {
-        self.permit.is_some()
     }
 
     /// Have a permit for this work, if the one that is held is good for it or another is free.

@@ -159,6 +159,11 @@ impl<C> Permits<C> {
         self.waiting.drain(..).map(|(connection, _)| connection).chain(self.short.drain(..)).collect()
     }
 
+    /// How many are taken.
+    pub fn taken(&self) -> usize {
+        self.handlers + usize::from(self.reserved)
+    }
+
     /// How many found no place in the queue, or waited there too long.
     pub fn refused(&self) -> u64 {
         self.refused

@@ -461,7 +461,7 @@ mod tests {
             table.park(tokens[number], number as u32, wait(Some(now + deadline * SECOND), Eviction::Never));
         }
         let margin = 2 * BUCKET;
-        assert_eq!(table.late(now + SECOND / 2), []);
+        assert_eq!(table.late(now + SECOND / 2), Vec::<u32>::new());
         assert_eq!(table.late(now + SECOND + margin), [1]);
         assert_eq!(table.late(now + 5 * SECOND + margin), [2, 0]);
     }

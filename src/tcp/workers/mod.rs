@@ -6,6 +6,7 @@ mod polling; // events, deadlines, newcomers, the beginning of a shutdown
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use log::error;
 use mio::Waker;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -91,6 +92,7 @@ impl WorkerLoop<'_> {
             Some(Outcome::AwaitPermit(work)) => self.await_permit(connection, work, end),
             Some(Outcome::Closed) => self.close(connection, end),
             None => {
+                contain("the logger", || error!("a panic ended the connection of {}", connection.client()));
                 connection.panicked();
                 self.buffers = Buffers::default(); // they may hold what was to be sent to this client
                 self.close(connection, end)

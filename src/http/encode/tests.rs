@@ -1,4 +1,4 @@
-//! Answers as they go over the wire. A row's name begins with the section it shows (RFC 9110; 9112 where it says so).
+//! Encoded responses. A row's name begins with the section it shows (RFC 9110; 9112 where it says so).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::http::head::{HeadLimits, Parser};
-use crate::http::source::Pulled;
+use crate::http::body_stream::StreamProgress;
+use crate::http::head::{HeadLimits, HeadParser};
 use crate::http::{Cookie, ETag, Fields, Reply};
 use crate::tcp::Client;
 
@@ -20,18 +20,18 @@ fn now() -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_795_132_800)
 }
 
-/// One answer, pulled to its end.
+/// One response, its stream read to the end.
 #[derive(Debug)]
-struct Said {
+struct Sent {
     status: u16,
     head: String,
     body: Vec<u8>,
     keep_alive: bool,
     length: u64,
-    broken: Option<io::Error>,
+    failure: Option<io::Error>,
 }
 
-impl Said {
+impl Sent {
     fn field(&self, name: &str) -> Option<&str> {
         let mut found = self.head.lines().filter_map(|line| line.split_once(": ")).filter(|(known, _)| *known == name);
         let first = found.next().map(|(_, value)| value);
@@ -44,37 +44,37 @@ impl Said {
     }
 }
 
-fn say(response: Response, request: &Request) -> Said {
+fn send(response: Response, request: &Request) -> Sent {
     let server = HeaderValue::from_static("modest");
-    let asked = Asked { request, keep_alive: true, wall: now(), server: Some(&server) };
+    let context = ResponseContext { request, keep_alive: true, now: now(), server: Some(&server) };
     let mut output = Output::new();
-    let mut answered = answer(response, &asked, &mut output);
-    let mut broken = None;
+    let mut encoded = encode(response, &context, &mut output);
+    let mut failure = None;
     let mut wire = written(&mut output);
-    while let Some(rest) = &mut answered.rest {
-        let pulled = rest.pull(&mut output);
+    while let Some(stream) = &mut encoded.stream {
+        let progress = stream.read_some(&mut output);
         assert!(output.owed() <= 64 * 1024, "{} bytes in one pull", output.owed());
         wire.extend(written(&mut output));
-        match pulled {
-            Pulled::More => continue,
-            Pulled::Done => {}
-            Pulled::Broken(error) => broken = Some(error),
+        match progress {
+            StreamProgress::More => continue,
+            StreamProgress::Done => {}
+            StreamProgress::Failed(error) => failure = Some(error),
         }
         break;
     }
     let end = wire.windows(4).position(|four| four == b"\r\n\r\n").expect("a head") + 4;
     let body = wire.split_off(end);
-    Said {
-        status: answered.status.as_u16(),
+    Sent {
+        status: encoded.status.as_u16(),
         head: String::from_utf8(wire).unwrap(),
         body,
-        keep_alive: answered.keep_alive,
-        length: answered.length,
-        broken,
+        keep_alive: encoded.keep_alive,
+        length: encoded.length,
+        failure,
     }
 }
 
-/// What a connection would write.
+/// The bytes that a connection would write.
 fn written(output: &mut Output) -> Vec<u8> {
     let mut wire = Vec::new();
     for piece in output.pieces() {
@@ -103,8 +103,8 @@ fn of(method: &str) -> Request {
 fn http10(method: &str) -> Request {
     let bytes = format!("{method} / HTTP/1.0\r\n\r\n").into_bytes();
     let limits = HeadLimits { line: 100, head: 100, fields: 1 };
-    let (_, head) = Parser::default().parse(&bytes, &limits).expect("good").expect("whole");
-    Request::from_head(head, Client::new(SocketAddr::from(([127, 0, 0, 1], 0))), None, now())
+    let (_, head) = HeadParser::default().parse(&bytes, &limits).expect("good").expect("whole");
+    Request::from_head(head, Client::new(SocketAddr::from(([127, 0, 0, 1], 0))), None, now(), None)
 }
 
 fn file_of(bytes: &[u8]) -> Response {
@@ -119,11 +119,11 @@ fn stream() -> Response {
 
 #[test]
 fn an_answer_whole() {
-    let said = say(Response::text("Hello, World!"), &get());
+    let sent = send(Response::text("Hello, World!"), &get());
     let expected = format!(
         "HTTP/1.1 200 OK\r\nServer: modest\r\nDate: {NOW}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 13\r\n\r\n"
     );
-    assert_eq!((said.head, &said.body[..], said.keep_alive, said.length), (expected, &b"Hello, World!"[..], true, 13));
+    assert_eq!((sent.head, &sent.body[..], sent.keep_alive, sent.length), (expected, &b"Hello, World!"[..], true, 13));
 }
 
 #[test]
@@ -215,13 +215,13 @@ fn framing() {
         ("15 a status of one's own", get(), Response::text("no").status(599), 599, Some("2"), None, "no", true),
     ];
     for (row, request, response, status, length, coding, body, keep_alive) in rows {
-        let said = say(response, &request);
-        assert_eq!(said.status, status, "{row}: {said:?}");
-        assert_eq!(said.field("Content-Length"), length, "{row}: {said:?}");
-        assert_eq!(said.field("Transfer-Encoding"), coding, "{row}: {said:?}");
-        assert_eq!(said.text(), body, "{row}: {said:?}");
-        assert_eq!(said.keep_alive, keep_alive, "{row}: {said:?}");
-        assert!(said.broken.is_none(), "{row}: {said:?}");
+        let sent = send(response, &request);
+        assert_eq!(sent.status, status, "{row}: {sent:?}");
+        assert_eq!(sent.field("Content-Length"), length, "{row}: {sent:?}");
+        assert_eq!(sent.field("Transfer-Encoding"), coding, "{row}: {sent:?}");
+        assert_eq!(sent.text(), body, "{row}: {sent:?}");
+        assert_eq!(sent.keep_alive, keep_alive, "{row}: {sent:?}");
+        assert!(sent.failure.is_none(), "{row}: {sent:?}");
     }
 }
 
@@ -259,19 +259,19 @@ fn connections() {
             false,
         ),
     ] {
-        let asked = Asked { request: &request, keep_alive: could, wall: now(), server: None };
+        let context = ResponseContext { request: &request, keep_alive: could, now: now(), server: None };
         let mut output = Output::new();
-        let answered = answer(response, &asked, &mut output);
+        let encoded = encode(response, &context, &mut output);
         let head = String::from_utf8(written(&mut output)).unwrap();
         let found = head.lines().find_map(|line| line.strip_prefix("Connection: "));
-        assert_eq!((found, answered.keep_alive), (connection, keep_alive), "{row}: {head}");
+        assert_eq!((found, encoded.keep_alive), (connection, keep_alive), "{row}: {head}");
         assert!(!head.contains("Server:"), "{row}: switched off");
     }
 }
 
 #[test]
 fn fields_of_the_handler() {
-    let said = say(
+    let sent = send(
         Response::text(BODY)
             .header("date", "Thu, 01 Jan 1970 00:00:00 GMT")
             .header("server", "mine")
@@ -294,7 +294,7 @@ fn fields_of_the_handler() {
     let expected = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
          Server: mine\r\nX-One: 2\r\nX-One-More: 3\r\nX-One-More: 4\r\nWWW-Authenticate: Basic\r\nETag: \"a\"\r\n\
          Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nAccept-Ranges: bytes\r\nContent-Length: 10\r\n\r\n";
-    assert_eq!(said.head, expected);
+    assert_eq!(sent.head, expected);
 }
 
 #[test]
@@ -334,37 +334,37 @@ fn what_cannot_be_sent_is_a_500() {
     ] {
         let request =
             if method == "CONNECT" { Request::new(Method::CONNECT, "example.com:80").unwrap() } else { of(method) };
-        let said = say(response, &request);
-        assert_eq!(said.status, 500, "{row}: {said:?}");
-        assert!(said.head.starts_with("HTTP/1.1 500 Internal Server Error\r\n"), "{row}: {said:?}");
-        assert!(!said.head.contains("Set-Cookie") && !said.head.contains("x: y"), "{row}: {said:?}");
-        assert_eq!(said.field("Content-Type"), Some("text/html; charset=utf-8"), "{row}");
+        let sent = send(response, &request);
+        assert_eq!(sent.status, 500, "{row}: {sent:?}");
+        assert!(sent.head.starts_with("HTTP/1.1 500 Internal Server Error\r\n"), "{row}: {sent:?}");
+        assert!(!sent.head.contains("Set-Cookie") && !sent.head.contains("x: y"), "{row}: {sent:?}");
+        assert_eq!(sent.field("Content-Type"), Some("text/html; charset=utf-8"), "{row}");
     }
 }
 
 #[test]
 fn any_value_that_gets_in_is_one_line() {
     for byte in 0..=255u8 {
-        let said = {
+        let sent = {
             let server = HeaderValue::from_static("modest");
             let (request, value) = (get(), [b'a', byte, b'b']);
-            let asked = Asked { request: &request, keep_alive: true, wall: now(), server: Some(&server) };
+            let context = ResponseContext { request: &request, keep_alive: true, now: now(), server: Some(&server) };
             let mut output = Output::new();
-            answer(Response::new(204).header("x", &value[..]), &asked, &mut output);
+            encode(Response::new(204).header("x", &value[..]), &context, &mut output);
             let wire = written(&mut output);
             let end = wire.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
             wire[..end].to_vec()
         };
-        assert!(said.split(|byte| *byte == b'\n').all(|line| !line.trim_ascii_end().contains(&b'\r')), "byte {byte}");
-        assert!(!said.contains(&0), "byte {byte}");
-        let refused = said.starts_with(b"HTTP/1.1 500");
+        assert!(sent.split(|byte| *byte == b'\n').all(|line| !line.trim_ascii_end().contains(&b'\r')), "byte {byte}");
+        assert!(!sent.contains(&0), "byte {byte}");
+        let refused = sent.starts_with(b"HTTP/1.1 500");
         assert_eq!(refused, (byte < 0x20 && byte != b'\t') || byte == 0x7f, "byte {byte}");
     }
 }
 
 type Make = fn() -> Response;
 
-/// A response with validators, by each of the ways a body can be given.
+/// A response with validators, with each kind of body.
 fn validated() -> Vec<(&'static str, Make)> {
     fn with(response: Response) -> Response {
         let then = UNIX_EPOCH + Duration::from_secs(784_111_777);
@@ -422,16 +422,16 @@ fn conditions_and_ranges_together() {
     for (how, response) in validated() {
         for (row, method, fields, status, content_range, body) in rows {
             let request = fields.iter().fold(of(method), |request, (name, value)| request.with_header(name, value));
-            let said = say(response(), &request);
-            assert_eq!((said.status, said.text()), (*status, *body), "{row}, {how}: {said:?}");
-            assert_eq!(said.field("Content-Range"), *content_range, "{row}, {how}: {said:?}");
+            let sent = send(response(), &request);
+            assert_eq!((sent.status, sent.text()), (*status, *body), "{row}, {how}: {sent:?}");
+            assert_eq!(sent.field("Content-Range"), *content_range, "{row}, {how}: {sent:?}");
             let length = if *method == "HEAD" { 10 } else { body.len() };
             let length = (*status != 304).then(|| length.to_string());
-            assert_eq!(said.field("Content-Length"), length.as_deref(), "{row}, {how}: {said:?}");
-            assert_eq!(said.field("ETag"), Some("\"a\""), "{row}, {how}: {said:?}");
+            assert_eq!(sent.field("Content-Length"), length.as_deref(), "{row}, {how}: {sent:?}");
+            assert_eq!(sent.field("ETag"), Some("\"a\""), "{row}, {how}: {sent:?}");
             let described = (*status != 304).then_some("text/plain");
-            assert_eq!(said.field("Content-Type"), described, "{row}, {how}: {said:?}");
-            assert_eq!(said.field("Accept-Ranges"), described.map(|_| "bytes"), "{row}, {how}: {said:?}");
+            assert_eq!(sent.field("Content-Type"), described, "{row}, {how}: {sent:?}");
+            assert_eq!(sent.field("Accept-Ranges"), described.map(|_| "bytes"), "{row}, {how}: {sent:?}");
         }
         for (row, field, status, range) in [
             ("13.1.1", ("if-match", "\"b\""), 412, None),
@@ -440,16 +440,16 @@ fn conditions_and_ranges_together() {
         ] {
             for method in ["GET", "HEAD"] {
                 let kept = response().header("access-control-allow-origin", "*").header("cache-control", "max-age=60");
-                let said = say(kept, &of(method).with_header(field.0, field.1));
+                let sent = send(kept, &of(method).with_header(field.0, field.1));
                 if (method, status) == ("HEAD", 416) {
-                    assert_eq!(said.status, 200, "14.2: on head");
+                    assert_eq!(sent.status, 200, "14.2: on head");
                     continue;
                 }
-                assert_eq!((said.status, said.field("Content-Range")), (status, range), "{row}, {how}: {said:?}");
-                assert_eq!(said.field("Content-Type"), Some("text/html; charset=utf-8"), "{row}, {how}: {said:?}");
-                assert_eq!(said.field("Access-Control-Allow-Origin"), Some("*"), "{row}, {how}: {said:?}");
-                assert_eq!(said.field("ETag").or(said.field("Cache-Control")), None, "{row}, {how}: {said:?}");
-                assert_eq!(said.body.is_empty(), method == "HEAD", "{row}, {how}: {said:?}");
+                assert_eq!((sent.status, sent.field("Content-Range")), (status, range), "{row}, {how}: {sent:?}");
+                assert_eq!(sent.field("Content-Type"), Some("text/html; charset=utf-8"), "{row}, {how}: {sent:?}");
+                assert_eq!(sent.field("Access-Control-Allow-Origin"), Some("*"), "{row}, {how}: {sent:?}");
+                assert_eq!(sent.field("ETag").or(sent.field("Cache-Control")), None, "{row}, {how}: {sent:?}");
+                assert_eq!(sent.body.is_empty(), method == "HEAD", "{row}, {how}: {sent:?}");
             }
         }
     }
@@ -457,9 +457,9 @@ fn conditions_and_ranges_together() {
 
 #[test]
 fn only_a_200_has_parts() {
-    let asked = get().with_header("range", "bytes=2-4").with_header("if-none-match", "*");
+    let request = get().with_header("range", "bytes=2-4").with_header("if-none-match", "*");
     for status in [201, 203, 404, 500] {
-        assert_eq!(say(Response::text(BODY).status(status), &asked).status, status, "14.2: {status}");
+        assert_eq!(send(Response::text(BODY).status(status), &request).status, status, "14.2: {status}");
     }
     for (row, response, body) in [
         ("a stream", Response::sized_stream(BODY.as_bytes(), 10), BODY),
@@ -471,38 +471,38 @@ fn only_a_200_has_parts() {
         ),
         ("empty, from the end", Response::new(200), ""),
     ] {
-        let asked = get().with_header("range", if row.starts_with("empty") { "bytes=-5" } else { "bytes=2-4" });
-        let said = say(response, &asked);
-        assert_eq!((said.status, said.text()), (200, body), "14.2 {row}: {said:?}");
+        let request = get().with_header("range", if row.starts_with("empty") { "bytes=-5" } else { "bytes=2-4" });
+        let sent = send(response, &request);
+        assert_eq!((sent.status, sent.text()), (200, body), "14.2 {row}: {sent:?}");
     }
-    let empty = say(Response::new(200), &get().with_header("range", "bytes=0-"));
+    let empty = send(Response::new(200), &get().with_header("range", "bytes=0-"));
     assert_eq!((empty.status, empty.field("Content-Range")), (416, Some("bytes */0")), "14.1.2: nothing there");
 }
 
 #[test]
 fn many_parts() {
     for (how, response) in validated() {
-        let said = say(response(), &get().with_header("range", "bytes=8-, 0-1, 4-4, 20-30"));
-        let boundary = said.field("Content-Type").unwrap().strip_prefix("multipart/byteranges; boundary=").unwrap();
+        let sent = send(response(), &get().with_header("range", "bytes=8-, 0-1, 4-4, 20-30"));
+        let boundary = sent.field("Content-Type").unwrap().strip_prefix("multipart/byteranges; boundary=").unwrap();
         let part = |range: &str, bytes: &str| {
             format!("--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes {range}/10\r\n\r\n{bytes}\r\n")
         };
         let expected = format!("{}{}{}--{boundary}--\r\n", part("8-9", "89"), part("0-1", "01"), part("4-4", "4"));
-        assert_eq!((said.status, said.text()), (206, &expected[..]), "14.6, {how}");
-        assert_eq!(said.field("Content-Length"), Some(&*expected.len().to_string()), "14.6, {how}");
-        assert_eq!(said.field("Content-Range"), None, "15.3.7.2, {how}");
-        assert_eq!(said.length, expected.len() as u64, "{how}");
+        assert_eq!((sent.status, sent.text()), (206, &expected[..]), "14.6, {how}");
+        assert_eq!(sent.field("Content-Length"), Some(&*expected.len().to_string()), "14.6, {how}");
+        assert_eq!(sent.field("Content-Range"), None, "15.3.7.2, {how}");
+        assert_eq!(sent.length, expected.len() as u64, "{how}");
     }
-    let untyped = say(Response::shared(Arc::new(BODY)), &get().with_header("range", "bytes=0-0,2-2"));
+    let untyped = send(Response::shared(Arc::new(BODY)), &get().with_header("range", "bytes=0-0,2-2"));
     assert!(!untyped.text().contains("Content-Type"), "14.6: no type, none in the parts");
-    let joined = say(Response::text(BODY), &get().with_header("range", "bytes=0-4,5-9"));
+    let joined = send(Response::text(BODY), &get().with_header("range", "bytes=0-4,5-9"));
     assert_eq!(
         (joined.status, joined.field("Content-Range"), joined.text()),
         (206, Some("bytes 0-9/10"), BODY),
         "15.3.7.2"
     );
     let many: String = (0..101).map(|n| format!("{n}-{n},")).collect();
-    let whole = say(Response::text(BODY), &get().with_header("range", format!("bytes={many}")));
+    let whole = send(Response::text(BODY), &get().with_header("range", format!("bytes={many}")));
     assert_eq!((whole.status, whole.text()), (200, BODY), "14.2: absurdly many");
 }
 
@@ -512,10 +512,10 @@ fn above_4_gib() {
     file.set_len(5_000_000_000).unwrap();
     file.write_all_at(b"end", 4_999_999_997).unwrap();
     let response = || Response::open_file(Arc::new(file.try_clone().unwrap()), 5_000_000_000);
-    let said = say(response(), &get().with_header("range", "bytes=-3"));
-    assert_eq!(said.field("Content-Range"), Some("bytes 4999999997-4999999999/5000000000"));
-    assert_eq!(said.text(), "end");
-    assert_eq!(say(response(), &of("HEAD")).field("Content-Length"), Some("5000000000"));
+    let sent = send(response(), &get().with_header("range", "bytes=-3"));
+    assert_eq!(sent.field("Content-Range"), Some("bytes 4999999997-4999999999/5000000000"));
+    assert_eq!(sent.text(), "end");
+    assert_eq!(send(response(), &of("HEAD")).field("Content-Length"), Some("5000000000"));
 }
 
 #[test]
@@ -527,16 +527,16 @@ fn last_modified_is_never_in_the_future() {
         ("by field", Response::text(BODY).header("last-modified", date::text(later).unwrap())),
         ("prepared", Response::text(BODY).fields(prepared.clone())),
     ] {
-        let said = say(response, &get());
-        assert_eq!(said.field("Last-Modified"), Some(NOW), "8.8.2.1, {how}: {said:?}");
+        let sent = send(response, &get());
+        assert_eq!(sent.field("Last-Modified"), Some(NOW), "8.8.2.1, {how}: {sent:?}");
     }
-    // Validated by what it is, not by what was said: the client asks again until the time has come.
-    let asked = get().with_header("if-modified-since", NOW);
-    assert_eq!(say(Response::text(BODY).fields(prepared), &asked).status, 200);
+    // Compared by the real modification time, not by the date sent: the client asks again until that time has come.
+    let request = get().with_header("if-modified-since", NOW);
+    assert_eq!(send(Response::text(BODY).fields(prepared), &request).status, 200);
     for time in [UNIX_EPOCH - Duration::from_secs(1 << 40), UNIX_EPOCH + Duration::from_secs(1 << 40)] {
-        assert_eq!(say(Response::text(BODY).last_modified(time), &get()).field("Last-Modified"), None, "{time:?}");
+        assert_eq!(send(Response::text(BODY).last_modified(time), &get()).field("Last-Modified"), None, "{time:?}");
     }
-    let old = say(Response::text(BODY).last_modified(UNIX_EPOCH - Duration::from_millis(1)), &get());
+    let old = send(Response::text(BODY).last_modified(UNIX_EPOCH - Duration::from_millis(1)), &get());
     assert_eq!(old.field("Last-Modified"), Some("Wed, 31 Dec 1969 23:59:59 GMT"));
 }
 
@@ -551,15 +551,15 @@ fn a_304_says_what_a_200_would_have() {
         .header("content-language", "en")
         .header("content-encoding", "gzip")
         .header("content-security-policy", "default-src 'none'");
-    let said = say(response, &get().with_header("if-none-match", "\"a\""));
+    let sent = send(response, &get().with_header("if-none-match", "\"a\""));
     let expected = format!(
         "HTTP/1.1 304 Not Modified\r\nServer: modest\r\nDate: {NOW}\r\nETag: W/\"a\"\r\nCache-Control: no-cache\r\n\
          Content-Location: /x\r\nExpires: {NOW}\r\nVary: accept-encoding\r\nContent-Security-Policy: default-src 'none'\r\n\r\n"
     );
-    assert_eq!((said.head, said.length), (expected, 0), "15.4.5");
+    assert_eq!((sent.head, sent.length), (expected, 0), "15.4.5");
 }
 
-/// Counts how often it was read, and gives so much each time.
+/// Counts how often it is read, and returns these many bytes each time.
 struct Counted {
     reads: Arc<AtomicUsize>,
     gives: Vec<usize>,
@@ -583,8 +583,8 @@ fn streams_that_nobody_reads_are_not_read() {
         ("13.1.1 a refusal", get().with_header("if-match", "\"x\""), 200),
     ] {
         let reads = Arc::new(AtomicUsize::new(0));
-        let said = say(Response::stream(Counted { reads: reads.clone(), gives: vec![10] }).status(status), &request);
-        assert_eq!(reads.load(Ordering::Relaxed), 0, "{row}: {said:?}");
+        let sent = send(Response::stream(Counted { reads: reads.clone(), gives: vec![10] }).status(status), &request);
+        assert_eq!(reads.load(Ordering::Relaxed), 0, "{row}: {sent:?}");
     }
 }
 
@@ -592,9 +592,9 @@ fn streams_that_nobody_reads_are_not_read() {
 fn each_read_is_a_chunk() {
     let gives = vec![1, 15, 16, 255, 256, 4095, 4096, 8192, 70_000, 70_000, 70_000, 70_000, 3];
     let reads = Arc::new(AtomicUsize::new(0));
-    let said = say(Response::stream(Counted { reads, gives }), &get());
+    let sent = send(Response::stream(Counted { reads, gives }), &get());
     let mut sizes = Vec::new();
-    let mut left = &said.body[..];
+    let mut left = &sent.body[..];
     loop {
         let end = left.windows(2).position(|two| two == b"\r\n").unwrap();
         let size = usize::from_str_radix(std::str::from_utf8(&left[..end]).unwrap(), 16).unwrap();
@@ -614,15 +614,15 @@ fn each_read_is_a_chunk() {
 #[test]
 fn a_promise_of_length_is_kept_or_broken_aloud() {
     let gives = |gives: &[usize]| Counted { reads: Arc::new(AtomicUsize::new(0)), gives: gives.to_vec() };
-    let short = say(Response::sized_stream(gives(&[5, 4]), 10), &get());
-    assert_eq!(short.broken.map(|error| error.kind()), Some(io::ErrorKind::UnexpectedEof));
-    let long = say(Response::sized_stream(gives(&[5, 50]), 10), &get());
-    assert_eq!((long.body.len(), long.broken.is_none()), (10, true));
-    let large = say(Response::sized_stream(io::repeat(b'x'), 1_000_000), &get());
+    let short = send(Response::sized_stream(gives(&[5, 4]), 10), &get());
+    assert_eq!(short.failure.map(|error| error.kind()), Some(io::ErrorKind::UnexpectedEof));
+    let long = send(Response::sized_stream(gives(&[5, 50]), 10), &get());
+    assert_eq!((long.body.len(), long.failure.is_none()), (10, true));
+    let large = send(Response::sized_stream(io::repeat(b'x'), 1_000_000), &get());
     assert_eq!((large.body.len(), large.length), (1_000_000, 1_000_000));
 }
 
-/// Fails after one read; interrupted before it, which is no failure.
+/// Interrupted first, which is no failure; fails after one read.
 struct Failing(usize);
 
 impl Read for Failing {
@@ -642,13 +642,13 @@ impl Read for Failing {
 
 #[test]
 fn a_stream_that_fails_ends_without_an_end() {
-    for (request, sent) in [(get(), "1\r\nx\r\n"), (http10("GET"), "x")] {
-        let said = say(Response::stream(Failing(0)), &request);
-        assert_eq!(said.text(), sent);
-        assert_eq!(said.broken.unwrap().to_string(), "the disk is gone");
+    for (request, body) in [(get(), "1\r\nx\r\n"), (http10("GET"), "x")] {
+        let sent = send(Response::stream(Failing(0)), &request);
+        assert_eq!(sent.text(), body);
+        assert_eq!(sent.failure.unwrap().to_string(), "the disk is gone");
     }
     assert!(
-        say(Response::stream(Failing(3)), &get()).broken.is_some(),
+        send(Response::stream(Failing(3)), &get()).failure.is_some(),
         "a read that claims more than there is room for"
     );
 }
@@ -663,7 +663,11 @@ fn large_bodies_are_not_copied() {
         ("small", Response::text(BODY), 1),
     ] {
         let (request, mut output) = (get(), Output::new());
-        answer(response, &Asked { request: &request, keep_alive: true, wall: now(), server: None }, &mut output);
+        encode(
+            response,
+            &ResponseContext { request: &request, keep_alive: true, now: now(), server: None },
+            &mut output,
+        );
         assert_eq!(output.pieces().count(), pieces, "{how}: {output:?}");
     }
 }
@@ -673,12 +677,12 @@ fn a_file_by_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
     File::create(&path).unwrap().write_all(BODY.as_bytes()).unwrap();
-    let said = say(Response::file(&path).unwrap(), &get().with_header("range", "bytes=-1"));
-    assert_eq!((said.status, said.text(), said.field("Last-Modified").is_some()), (206, "9", true));
-    let known = get().with_header("if-none-match", said.field("ETag").unwrap());
-    assert_eq!(say(Response::file(&path).unwrap(), &known).status, 304);
+    let sent = send(Response::file(&path).unwrap(), &get().with_header("range", "bytes=-1"));
+    assert_eq!((sent.status, sent.text(), sent.field("Last-Modified").is_some()), (206, "9", true));
+    let known = get().with_header("if-none-match", sent.field("ETag").unwrap());
+    assert_eq!(send(Response::file(&path).unwrap(), &known).status, 304);
     File::options().append(true).open(&path).unwrap().write_all(b"!").unwrap();
-    assert_eq!(say(Response::file(&path).unwrap(), &known).text(), "0123456789!");
+    assert_eq!(send(Response::file(&path).unwrap(), &known).text(), "0123456789!");
     assert_eq!(Response::file(folder.path().join("b")).unwrap_err().status_code(), 404);
     assert_eq!(Response::file(folder.path()).unwrap_err().status_code(), 404);
     assert_eq!(Response::file(path.join("c")).unwrap_err().status_code(), 404);

@@ -1,21 +1,21 @@
-//! What rules a conversation: each setting with its unit and default. Set by `service`, obeyed by `conversation`.
+//! The configuration of HTTP connections, with defaults. Set by `service`, read by `connection`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::body::{BodyLimits, Room};
+use super::body::{BodyLimits, BodyQuota};
 use super::head::HeadLimits;
 
-/// What all conversations of one server share.
-pub(crate) struct Shared<H> {
+/// The handler and the configuration, shared by all connections of one server.
+pub(crate) struct Service<H> {
     pub(crate) handler: H,
-    pub(crate) settings: Settings,
+    pub(crate) config: HttpConfig,
 }
 
 #[derive(Clone)]
-pub(crate) struct Settings {
+pub(crate) struct HttpConfig {
     pub(crate) head: HeadLimits,
     pub(crate) body: BodyLimits,
     pub(crate) idle_timeout: Option<Duration>,
@@ -29,15 +29,15 @@ pub(crate) struct Settings {
 const KIB: usize = 1024;
 const MIB: u64 = 1024 * 1024;
 
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+impl Default for HttpConfig {
+    fn default() -> HttpConfig {
+        HttpConfig {
             head: HeadLimits { line: 8 * KIB, head: 32 * KIB, fields: 100 },
             body: BodyLimits {
                 body: 16 * MIB,
                 memory: 64 * KIB,
                 folder: PathBuf::from("/var/tmp"),
-                room: Room::new(1024 * MIB),
+                quota: BodyQuota::new(1024 * MIB),
             },
             idle_timeout: Some(Duration::from_secs(60)),
             head_timeout: Some(Duration::from_secs(10)),

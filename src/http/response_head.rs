@@ -1,52 +1,52 @@
-//! The head of an answer as bytes: status line, the server's own fields, the response's fields, framing.
-//! Called by `answer`, which has decided everything before.
+//! The head of a response as bytes: status line, the server's fields, the response's fields, framing.
+//! Called by `encode`, which has made all decisions.
 
 use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::date;
-use super::fields::{FieldList, Marks, write_line};
+use super::fields::{FieldFlags, FieldList, write_line};
 use super::response::Response;
 use super::status;
 
-/// How the body's end is found (RFC 9112, section 6.3), or why there is none.
+/// How the end of the body is found (RFC 9112, section 6.3), or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Length {
-    /// Nothing is said: the status tells that there is no body.
-    Unsaid,
+pub(crate) enum ResponseLength {
+    /// No field: the status implies that there is no body.
+    Omitted,
     /// `Content-Length`.
     Known(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
-    /// Nothing is said: the body goes on until the connection ends.
+    /// No field: the body ends with the connection.
     UntilClose,
 }
 
-/// All that a head says.
-pub(crate) struct Heading<'a> {
+/// Everything in a head.
+pub(crate) struct ResponseHead<'a> {
     pub(crate) response: &'a Response,
     pub(crate) server: Option<&'a HeaderValue>,
-    pub(crate) wall: SystemTime,
-    pub(crate) length: Length,
-    /// What `Connection` says, if anything.
+    pub(crate) now: SystemTime,
+    pub(crate) length: ResponseLength,
+    /// The value of `Connection`, if it is sent.
     pub(crate) connection: Option<&'static str>,
-    /// Whether to say that parts can be asked for.
+    /// Whether to send `Accept-Ranges: bytes`.
     pub(crate) accept_ranges: bool,
 }
 
-impl Heading<'_> {
-    /// Write it, the empty line included.
+impl ResponseHead<'_> {
+    /// Write it, with the empty line.
     pub(crate) fn write(&self, to: &mut Vec<u8>) {
-        let marks = self.response.marks();
+        let flags = self.response.flags();
         self.write_status_line(to);
-        if !marks.server
+        if !flags.server
             && let Some(server) = self.server
         {
             line("Server", server.as_bytes(), to);
         }
-        if !marks.date
-            && let Some(date) = date::write(self.wall)
+        if !flags.date
+            && let Some(date) = date::write(self.now)
         {
             line("Date", &date, to);
         }
@@ -55,7 +55,7 @@ impl Heading<'_> {
         to.extend_from_slice(b"\r\n");
     }
 
-    /// The version is the server's own, whatever the client's (RFC 9112, section 2.3). The blank stands also before no reason.
+    /// The version is the server's, whatever the client's (RFC 9112, section 2.3). The space is required also if there is no reason.
     fn write_status_line(&self, to: &mut Vec<u8>) {
         let code = self.response.status;
         to.extend_from_slice(b"HTTP/1.1 ");
@@ -67,7 +67,7 @@ impl Heading<'_> {
 
     fn write_fields(&self, to: &mut Vec<u8>) {
         if let Some(prepared) = &self.response.prepared {
-            let dated_later = prepared.last_modified_time().is_some_and(|modified| modified > self.wall);
+            let dated_later = prepared.last_modified_time().is_some_and(|modified| modified > self.now);
             if self.response.status == StatusCode::NOT_MODIFIED || dated_later {
                 self.write_list(prepared.list(), to);
             } else {
@@ -79,14 +79,14 @@ impl Heading<'_> {
 
     fn write_list(&self, list: &FieldList, to: &mut Vec<u8>) {
         for (name, value) in list.iter() {
-            if self.response.status == StatusCode::NOT_MODIFIED && describes_the_body(name) {
+            if self.response.status == StatusCode::NOT_MODIFIED && describes_body(name) {
                 continue;
             }
-            // Last-Modified is never later than the answer (RFC 9110, section 8.8.2.1).
+            // Last-Modified is never later than the response (RFC 9110, section 8.8.2.1).
             if *name == header::LAST_MODIFIED
-                && date::parse_fixdate(value.as_bytes()).is_some_and(|modified| modified > self.wall)
+                && date::parse_fixdate(value.as_bytes()).is_some_and(|modified| modified > self.now)
             {
-                date::write(self.wall).iter().for_each(|now| line("Last-Modified", now, to));
+                date::write(self.now).iter().for_each(|now| line("Last-Modified", now, to));
                 continue;
             }
             write_line(name, value, to);
@@ -98,9 +98,9 @@ impl Heading<'_> {
             line("Accept-Ranges", b"bytes", to);
         }
         match self.length {
-            Length::Known(length) => write_length(length, to),
-            Length::Chunked => line("Transfer-Encoding", b"chunked", to),
-            Length::Unsaid | Length::UntilClose => {}
+            ResponseLength::Known(length) => write_length(length, to),
+            ResponseLength::Chunked => line("Transfer-Encoding", b"chunked", to),
+            ResponseLength::Omitted | ResponseLength::UntilClose => {}
         }
         if let Some(connection) = self.connection {
             line("Connection", connection.as_bytes(), to);
@@ -108,8 +108,8 @@ impl Heading<'_> {
     }
 }
 
-/// What a 304 leaves out: the client has it (RFC 9110, section 15.4.5). What it caches by stays.
-fn describes_the_body(name: &HeaderName) -> bool {
+/// Fields that a 304 leaves out (RFC 9110, section 15.4.5), as the client has them. Those that caches need are sent.
+fn describes_body(name: &HeaderName) -> bool {
     [
         header::CONTENT_TYPE,
         header::CONTENT_ENCODING,
@@ -144,11 +144,11 @@ fn line(name: &str, value: &[u8], to: &mut Vec<u8>) {
 }
 
 impl Response {
-    /// What the fields say that the server would say otherwise.
-    pub(crate) fn marks(&self) -> Marks {
-        let own = self.own.marks();
+    /// Which of the fields are set that the server would otherwise add.
+    pub(crate) fn flags(&self) -> FieldFlags {
+        let own = self.own.flags();
         match &self.prepared {
-            Some(prepared) => own.and(prepared.marks()),
+            Some(prepared) => own.and(prepared.flags()),
             None => own,
         }
     }

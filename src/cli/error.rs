@@ -1,4 +1,4 @@
-//! What is wrong, in one plain line that says what to do. Made by the other rooms, printed by `cli`.
+//! Errors of the program: one line that says what to do. Returned by the other modules, printed by `cli`.
 
 use std::fmt;
 use std::io;
@@ -6,25 +6,25 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Why the program does not go on.
+/// Why the program exits with a failure.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Complaint {
+pub struct CliError {
     line: String,
     status: u8,
 }
 
-const CANNOT: u8 = 1; // the words are right, but it can't be done
-const WORDS: u8 = 2; // the words are wrong
+const FAILURE: u8 = 1; // the arguments are valid, but it can't be done
+const USAGE: u8 = 2; // the arguments are invalid
 
-impl Complaint {
-    /// The words of the command make no sense.
-    pub fn words(what: impl fmt::Display) -> Complaint {
-        Complaint { line: format!("{what} (see 'modest --help')"), status: WORDS }
+impl CliError {
+    /// The arguments are invalid.
+    pub fn usage(what: impl fmt::Display) -> CliError {
+        CliError { line: format!("{what} (see 'modest --help')"), status: USAGE }
     }
 
     /// The folder can't be served.
-    pub fn folder(path: &Path, error: &io::Error) -> Complaint {
-        let name = shown(path);
+    pub fn folder(path: &Path, error: &io::Error) -> CliError {
+        let name = quoted(path);
         let line = match error.kind() {
             io::ErrorKind::NotFound => format!("there is no folder {name}; name one that exists"),
             io::ErrorKind::NotADirectory => format!("{name} is not a folder; name the folder that it is in"),
@@ -33,11 +33,11 @@ impl Complaint {
             }
             _ => format!("the folder {name} can't be served: {}", reason(error)),
         };
-        Complaint { line, status: CANNOT }
+        CliError { line, status: FAILURE }
     }
 
     /// Nothing can listen there.
-    pub fn binding(host: &str, port: u16, error: &io::Error) -> Complaint {
+    pub fn binding(host: &str, port: u16, error: &io::Error) -> CliError {
         let line = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 format!("port {port} of {host} is in use; choose another with -p (-p 0 takes any free one)")
@@ -54,62 +54,62 @@ impl Complaint {
             }
             _ => format!("can't listen at port {port} of {host}: {}", reason(error)),
         };
-        Complaint { line, status: CANNOT }
+        CliError { line, status: FAILURE }
     }
 
-    /// A name that leads to no address.
-    pub fn unknown_host(host: &str, error: &io::Error) -> Complaint {
+    /// A name that cannot be resolved.
+    pub fn unknown_host(host: &str, error: &io::Error) -> CliError {
         let line = format!(
             "no address is known for '{}' ({}); give one such as 127.0.0.1 with -b",
-            plain(host),
+            escape_controls(host),
             reason(error)
         );
-        Complaint { line, status: CANNOT }
+        CliError { line, status: FAILURE }
     }
 
-    /// A name that leads to an empty list.
-    pub fn no_address(host: &str) -> Complaint {
-        let line = format!("no address is known for '{}'; give one such as 127.0.0.1 with -b", plain(host));
-        Complaint { line, status: CANNOT }
+    /// A name that resolves to an empty list.
+    pub fn no_address(host: &str) -> CliError {
+        let line = format!("no address is known for '{}'; give one such as 127.0.0.1 with -b", escape_controls(host));
+        CliError { line, status: FAILURE }
     }
 
     /// Signals can't be waited for.
-    pub fn signals(error: io::Error) -> Complaint {
-        Complaint { line: format!("can't wait for signals: {}", reason(&error)), status: CANNOT }
+    pub fn signals(error: io::Error) -> CliError {
+        CliError { line: format!("can't wait for signals: {}", reason(&error)), status: FAILURE }
     }
 
     /// Serving ended with an error.
-    pub fn serving(address: SocketAddr, error: &io::Error) -> Complaint {
-        Complaint { line: format!("can't go on serving at {address}: {}", reason(error)), status: CANNOT }
+    pub fn serving(address: SocketAddr, error: &io::Error) -> CliError {
+        CliError { line: format!("can't go on serving at {address}: {}", reason(error)), status: FAILURE }
     }
 
-    /// The exit status that goes with it.
-    pub fn status(&self) -> ExitCode {
+    /// The exit status of this error.
+    pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.status)
     }
 }
 
-impl fmt::Display for Complaint {
+impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&plain(&self.line)) // one line, whatever a name had in it
+        f.write_str(&escape_controls(&self.line)) // one line, whatever a name contains
     }
 }
 
-/// A path between quotes.
-pub fn shown(path: &Path) -> String {
-    format!("'{}'", plain(&path.to_string_lossy()))
+/// A path in quotes.
+pub fn quoted(path: &Path) -> String {
+    format!("'{}'", escape_controls(&path.to_string_lossy()))
 }
 
-/// Text without control characters, so that it stays one line and moves no cursor.
-pub fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
+/// Escapes control characters, so that text stays one line and moves no cursor.
+pub fn escape_controls(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() { plain.extend(c.escape_default()) } else { plain.push(c) }
+        if c.is_control() { escaped.extend(c.escape_default()) } else { escaped.push(c) }
     }
-    plain
+    escaped
 }
 
-/// What went wrong, without the number that Rust puts behind it.
+/// The error's text without the `(os error N)` that Rust appends.
 fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);

@@ -1,4 +1,4 @@
-//! Conditions by the RFC's own words: rows, and any combination against a slow model.
+//! Preconditions by the wording of the RFC: a table, and any combination against a simple model.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -20,83 +20,83 @@ fn request(method: Method, fields: &[(&str, &str)]) -> Request {
     fields.iter().fold(request, |request, (name, value)| request.with_header(name, value))
 }
 
-/// A resource tagged `"a"` (weak: `W/"a"`), changed at THEN.
-fn state(weak: bool) -> State<'static> {
-    State { etag: Some(Tag { weak, opaque: b"a" }), modified: Some(THEN_SECONDS) }
+/// A resource tagged `"a"` (weak: `W/"a"`), modified at THEN.
+fn state(weak: bool) -> ValidatorsRef<'static> {
+    ValidatorsRef { etag: Some(ETagRef { weak, opaque: b"a" }), modified: Some(THEN_SECONDS) }
 }
 
 #[test]
 fn rows() {
-    use Verdict::{Failed, Go, NotModified};
+    use Evaluation::{Failed, NotModified, Proceed};
     let (get, put) = (Method::GET, Method::PUT);
     for (section, method, fields, expected) in [
-        ("13.2.2 nothing asked", &get, &[][..], Go),
-        ("13.1.1 the tag", &put, &[("If-Match", "\"a\"")], Go),
+        ("13.2.2 nothing asked", &get, &[][..], Proceed),
+        ("13.1.1 the tag", &put, &[("If-Match", "\"a\"")], Proceed),
         ("13.1.1 another tag", &put, &[("If-Match", "\"b\"")], Failed),
         ("13.1.1 another tag, reading", &get, &[("If-Match", "\"b\"")], Failed),
-        ("13.1.1 any", &put, &[("If-Match", "*")], Go),
-        ("13.1.1 a list", &put, &[("If-Match", "\"b\", \"a\"")], Go),
+        ("13.1.1 any", &put, &[("If-Match", "*")], Proceed),
+        ("13.1.1 a list", &put, &[("If-Match", "\"b\", \"a\"")], Proceed),
         ("13.1.1 strong comparison", &put, &[("If-Match", "W/\"a\"")], Failed),
-        ("13.1.1 two lines are one list", &put, &[("If-Match", "\"b\""), ("If-Match", "\"a\"")], Go),
+        ("13.1.1 two lines are one list", &put, &[("If-Match", "\"b\""), ("If-Match", "\"a\"")], Proceed),
         ("13.1.1 no list of tags", &put, &[("If-Match", "a")], Failed),
         ("13.1.1 empty", &put, &[("If-Match", "")], Failed),
         ("13.1.1 any among tags names nothing", &put, &[("If-Match", "*, \"b\"")], Failed),
         ("13.1.2 the tag, reading", &get, &[("If-None-Match", "\"a\"")], NotModified),
         ("13.1.2 the tag, head", &Method::HEAD, &[("If-None-Match", "\"a\"")], NotModified),
         ("13.1.2 the tag, changing", &put, &[("If-None-Match", "\"a\"")], Failed),
-        ("13.1.2 another tag", &get, &[("If-None-Match", "\"b\"")], Go),
+        ("13.1.2 another tag", &get, &[("If-None-Match", "\"b\"")], Proceed),
         ("13.1.2 any", &get, &[("If-None-Match", "*")], NotModified),
         ("13.1.2 any, changing", &put, &[("If-None-Match", "*")], Failed),
         ("13.1.2 weak comparison", &get, &[("If-None-Match", "W/\"a\"")], NotModified),
         ("13.1.2 a list", &get, &[("If-None-Match", "\"b\",W/\"c\" ,\t\"a\"")], NotModified),
         ("13.1.2 empty members", &get, &[("If-None-Match", ", ,\"a\",")], NotModified),
         ("13.1.2 two lines are one list", &get, &[("If-None-Match", "\"b\""), ("If-None-Match", "\"a\"")], NotModified),
-        ("8.8.3 a comma within a tag", &get, &[("If-None-Match", "\"b,\"a\"")], Go),
-        ("8.8.3 no quotes", &get, &[("If-None-Match", "a")], Go),
-        ("8.8.3 one quote", &get, &[("If-None-Match", "\"a")], Go),
-        ("8.8.3 the mark of weakness knows case", &get, &[("If-None-Match", "w/\"a\"")], Go),
-        ("8.8.3 the case of a tag", &get, &[("If-None-Match", "\"A\"")], Go),
+        ("8.8.3 a comma within a tag", &get, &[("If-None-Match", "\"b,\"a\"")], Proceed),
+        ("8.8.3 no quotes", &get, &[("If-None-Match", "a")], Proceed),
+        ("8.8.3 one quote", &get, &[("If-None-Match", "\"a")], Proceed),
+        ("8.8.3 the mark of weakness knows case", &get, &[("If-None-Match", "w/\"a\"")], Proceed),
+        ("8.8.3 the case of a tag", &get, &[("If-None-Match", "\"A\"")], Proceed),
         ("13.1.2 before a malformed member", &get, &[("If-None-Match", "\"a\", b")], NotModified),
-        ("13.1.2 glued to something", &get, &[("If-None-Match", "\"a\"b")], Go),
+        ("13.1.2 glued to something", &get, &[("If-None-Match", "\"a\"b")], Proceed),
         ("13.1.3 the date", &get, &[("If-Modified-Since", THEN)], NotModified),
         ("13.1.3 a later date", &get, &[("If-Modified-Since", LATER)], NotModified),
-        ("13.1.3 an earlier date", &get, &[("If-Modified-Since", EARLIER)], Go),
+        ("13.1.3 an earlier date", &get, &[("If-Modified-Since", EARLIER)], Proceed),
         ("13.1.3 the oldest form", &get, &[("If-Modified-Since", "Sunday, 06-Nov-94 08:49:37 GMT")], NotModified),
         ("13.1.3 asctime", &get, &[("If-Modified-Since", "Sun Nov  6 08:49:37 1994")], NotModified),
-        ("13.1.3 no date", &get, &[("If-Modified-Since", "now")], Go),
-        ("13.1.3 two dates", &get, &[("If-Modified-Since", THEN), ("If-Modified-Since", THEN)], Go),
-        ("13.1.3 changing", &put, &[("If-Modified-Since", THEN)], Go),
-        ("13.1.3 a tag overrules", &get, &[("If-None-Match", "\"b\""), ("If-Modified-Since", THEN)], Go),
+        ("13.1.3 no date", &get, &[("If-Modified-Since", "now")], Proceed),
+        ("13.1.3 two dates", &get, &[("If-Modified-Since", THEN), ("If-Modified-Since", THEN)], Proceed),
+        ("13.1.3 changing", &put, &[("If-Modified-Since", THEN)], Proceed),
+        ("13.1.3 a tag overrules", &get, &[("If-None-Match", "\"b\""), ("If-Modified-Since", THEN)], Proceed),
         (
             "13.1.3 a tag overrules, the other way",
             &get,
             &[("If-None-Match", "\"a\""), ("If-Modified-Since", EARLIER)],
             NotModified,
         ),
-        ("13.1.4 the date", &put, &[("If-Unmodified-Since", THEN)], Go),
+        ("13.1.4 the date", &put, &[("If-Unmodified-Since", THEN)], Proceed),
         ("13.1.4 an earlier date", &put, &[("If-Unmodified-Since", EARLIER)], Failed),
         ("13.1.4 an earlier date, reading", &get, &[("If-Unmodified-Since", EARLIER)], Failed),
-        ("13.1.4 no date", &put, &[("If-Unmodified-Since", "now")], Go),
-        ("13.1.4 two dates", &put, &[("If-Unmodified-Since", EARLIER), ("If-Unmodified-Since", EARLIER)], Go),
-        ("13.1.4 a tag overrules", &put, &[("If-Match", "\"a\""), ("If-Unmodified-Since", EARLIER)], Go),
+        ("13.1.4 no date", &put, &[("If-Unmodified-Since", "now")], Proceed),
+        ("13.1.4 two dates", &put, &[("If-Unmodified-Since", EARLIER), ("If-Unmodified-Since", EARLIER)], Proceed),
+        ("13.1.4 a tag overrules", &put, &[("If-Match", "\"a\""), ("If-Unmodified-Since", EARLIER)], Proceed),
         ("13.2.2 the first failure counts", &get, &[("If-Match", "\"b\""), ("If-None-Match", "\"a\"")], Failed),
         ("13.2.2 both", &get, &[("If-Match", "\"a\""), ("If-None-Match", "\"a\"")], NotModified),
     ] {
-        let verdict = judge(&request(method.clone(), fields), Some(state(false)), now());
-        assert_eq!(verdict, expected, "{section}: {method} {fields:?}");
+        let evaluation = evaluate(&request(method.clone(), fields), Some(state(false)), now());
+        assert_eq!(evaluation, expected, "{section}: {method} {fields:?}");
     }
 }
 
 #[test]
 fn where_nothing_is() {
-    use Verdict::{Failed, Go};
+    use Evaluation::{Failed, Proceed};
     for (section, fields, expected) in [
         ("13.1.1 any", &[("If-Match", "*")][..], Failed),
         ("13.1.1 a tag", &[("If-Match", "\"a\"")], Failed),
-        ("13.1.2 any", &[("If-None-Match", "*")], Go),
-        ("13.1.4 no date to compare", &[("If-Unmodified-Since", EARLIER)], Go),
+        ("13.1.2 any", &[("If-None-Match", "*")], Proceed),
+        ("13.1.4 no date to compare", &[("If-Unmodified-Since", EARLIER)], Proceed),
     ] {
-        assert_eq!(judge(&request(Method::PUT, fields), None, now()), expected, "{section}: {fields:?}");
+        assert_eq!(evaluate(&request(Method::PUT, fields), None, now()), expected, "{section}: {fields:?}");
     }
 }
 
@@ -117,32 +117,32 @@ fn whether_a_part_belongs_to_it() {
         ("13.1.5 empty", "", false, false),
     ] {
         let request = request(Method::GET, &[("If-Range", field)]);
-        assert_eq!(range_holds(&request, state(weak), now()), expected, "{section}: {field:?}");
+        assert_eq!(check_if_range(&request, state(weak), now()), expected, "{section}: {field:?}");
     }
     let at = |seconds: i64| UNIX_EPOCH + Duration::from_secs(seconds as u64);
     let fresh = request(Method::GET, &[("If-Range", THEN)]);
     assert!(
-        !range_holds(&fresh, state(false), at(THEN_SECONDS)),
+        !check_if_range(&fresh, state(false), at(THEN_SECONDS)),
         "8.8.2.2: within the second it names, a date is weak"
     );
-    assert!(range_holds(&fresh, state(false), at(THEN_SECONDS + 1)), "8.8.2.2: a second later it is strong");
-    assert!(range_holds(&request(Method::GET, &[]), State::default(), now()), "14.2: nobody asked");
+    assert!(check_if_range(&fresh, state(false), at(THEN_SECONDS + 1)), "8.8.2.2: a second later it is strong");
+    assert!(check_if_range(&request(Method::GET, &[]), ValidatorsRef::default(), now()), "14.2: nobody asked");
     let undated = request(Method::GET, &[("If-Range", "never")]);
-    assert!(!range_holds(&undated, State::default(), now()), "13.1.5: no date is not the same as no date");
+    assert!(!check_if_range(&undated, ValidatorsRef::default(), now()), "13.1.5: no date is not the same as no date");
 }
 
-/// What a field means, and one of the ways to write it.
+/// The meaning of a field, and one way to write it.
 #[derive(Clone, Debug)]
-enum Said {
+enum FieldValue {
     Any,
     Tags(Vec<(bool, &'static str)>),
 }
 
-impl Said {
+impl FieldValue {
     fn text(&self) -> String {
         match self {
-            Said::Any => "*".to_owned(),
-            Said::Tags(tags) => {
+            FieldValue::Any => "*".to_owned(),
+            FieldValue::Tags(tags) => {
                 let tags: Vec<_> =
                     tags.iter().map(|(weak, tag)| format!("{}\"{tag}\"", if *weak { "W/" } else { "" })).collect();
                 tags.join(" , ")
@@ -151,56 +151,56 @@ impl Said {
     }
 }
 
-fn said() -> impl Strategy<Value = Option<Said>> {
+fn said() -> impl Strategy<Value = Option<FieldValue>> {
     let tag = (any::<bool>(), prop::sample::select(vec!["a", "b", "", "a,b", "W/"]));
     prop_oneof![
         Just(None),
-        Just(Some(Said::Any)),
-        prop::collection::vec(tag, 1..4).prop_map(|tags| Some(Said::Tags(tags))),
+        Just(Some(FieldValue::Any)),
+        prop::collection::vec(tag, 1..4).prop_map(|tags| Some(FieldValue::Tags(tags))),
     ]
 }
 
-/// What is there, if anything: its tag (weak or not) and its date.
+/// The current state, if the resource exists: its tag (weak or not) and its date.
 type Current<'a> = Option<(Option<(bool, &'a str)>, Option<i64>)>;
 
-/// Section 13.2.2, word by word. Dates count seconds from THEN.
+/// Section 13.2.2, literally. Dates count seconds from THEN.
 fn model(
     method: &Method,
     current: Current<'_>,
-    [if_match, if_none_match]: [&Option<Said>; 2],
+    [if_match, if_none_match]: [&Option<FieldValue>; 2],
     [unmodified, modified]: [Option<i64>; 2],
-) -> Verdict {
+) -> Evaluation {
     let last_modified = current.and_then(|(_, date)| date);
-    let matches = |said: &Said, strong: bool| match (said, current) {
+    let matches = |said: &FieldValue, strong: bool| match (said, current) {
         (_, None) => false,
-        (Said::Any, Some(_)) => true,
-        (Said::Tags(_), Some((None, _))) => false,
-        (Said::Tags(tags), Some((Some((weak, tag)), _))) => {
+        (FieldValue::Any, Some(_)) => true,
+        (FieldValue::Tags(_), Some((None, _))) => false,
+        (FieldValue::Tags(tags), Some((Some((weak, tag)), _))) => {
             tags.iter().any(|(other_weak, other)| *other == tag && !(strong && (weak || *other_weak)))
         }
     };
     // 1. and 2.
     if let Some(if_match) = if_match {
         if !matches(if_match, true) {
-            return Verdict::Failed;
+            return Evaluation::Failed;
         }
     } else if let (Some(date), Some(last)) = (unmodified, last_modified)
         && last > date
     {
-        return Verdict::Failed;
+        return Evaluation::Failed;
     }
     let reads = *method == Method::GET || *method == Method::HEAD;
     // 3. and 4.
     if let Some(if_none_match) = if_none_match {
         if matches(if_none_match, false) {
-            return if reads { Verdict::NotModified } else { Verdict::Failed };
+            return if reads { Evaluation::NotModified } else { Evaluation::Failed };
         }
     } else if let (true, Some(date), Some(last)) = (reads, modified, last_modified)
         && last <= date
     {
-        return Verdict::NotModified;
+        return Evaluation::NotModified;
     }
-    Verdict::Go
+    Evaluation::Proceed
 }
 
 proptest! {
@@ -217,8 +217,8 @@ proptest! {
         dates in prop::array::uniform2(prop::option::of(-1i64..=1)),
     ) {
         let current = there.then_some((tag, date));
-        let state = current.map(|(tag, date)| State {
-            etag: tag.map(|(weak, tag)| Tag { weak, opaque: tag.as_bytes() }),
+        let state = current.map(|(tag, date)| ValidatorsRef {
+            etag: tag.map(|(weak, tag)| ETagRef { weak, opaque: tag.as_bytes() }),
             modified: date.map(|date| THEN_SECONDS + date),
         });
         let mut asked = request(method.clone(), &[]);
@@ -233,7 +233,7 @@ proptest! {
             }
         }
         let expected = model(&method, current, [&if_match, &if_none_match], dates);
-        prop_assert_eq!(judge(&asked, state, now()), expected, "{:?}", asked.headers());
+        prop_assert_eq!(evaluate(&asked, state, now()), expected, "{:?}", asked.headers());
     }
 }
 
@@ -241,8 +241,9 @@ proptest! {
 fn handlers_ask_before_changing() {
     let current = Validators { etag: Some(ETag::strong("a").unwrap()), last_modified: Some(now()) };
     let put = request(Method::PUT, &[("If-Match", "\"b\"")]);
-    assert_eq!(put.check_conditions(Some(&current)).unwrap_err().status_code(), 412);
-    assert!(request(Method::PUT, &[("If-Match", "\"a\"")]).check_conditions(Some(&current)).is_ok());
-    let unchanged = request(Method::GET, &[("If-None-Match", "\"a\"")]).check_conditions(Some(&current)).unwrap_err();
+    assert_eq!(put.check_preconditions(Some(&current)).unwrap_err().status_code(), 412);
+    assert!(request(Method::PUT, &[("If-Match", "\"a\"")]).check_preconditions(Some(&current)).is_ok());
+    let unchanged =
+        request(Method::GET, &[("If-None-Match", "\"a\"")]).check_preconditions(Some(&current)).unwrap_err();
     assert_eq!((unchanged.status_code().as_u16(), unchanged.headers()["etag"].as_bytes()), (304, &b"\"a\""[..]));
 }

@@ -1,0 +1,136 @@
+//! A response body that is read while it is sent.
+//! Created by `encode`; read by `connection` in turns that may block, once all earlier output is written.
+//! A body shorter than its Content-Length is reported as an error, never hidden.
+
+use std::io::{self, Read};
+
+use crate::tcp::Output;
+
+/// The longest chunk, framing included, so that the chunk size has at most four digits.
+const MAX_READ: usize = 64 * 1024;
+/// The size of the first read. It doubles each time a read is filled, so a few bytes don't cost a large buffer.
+const INITIAL_READ: usize = 8 * 1024;
+/// Four hex digits and CRLF.
+const CHUNK_HEAD: usize = 6;
+
+/// The part of a response body that is not read yet.
+pub(crate) struct BodyStream {
+    read: Box<dyn Read + Send>,
+    framing: StreamFraming,
+    read_size: usize,
+    sent: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StreamFraming {
+    /// This many bytes of the Content-Length remain.
+    Remaining(u64),
+    /// The chunked transfer coding (RFC 9112, section 7.1).
+    Chunked,
+    /// Until the connection is closed (RFC 9112, section 6.3).
+    UntilClose,
+}
+
+/// The result of one read.
+#[derive(Debug)]
+pub(crate) enum StreamProgress {
+    /// There may be more.
+    More,
+    /// The whole body is in the output.
+    Done,
+    /// The body cannot be completed: abort the connection.
+    Failed(io::Error),
+}
+
+impl BodyStream {
+    pub(crate) fn sized(read: Box<dyn Read + Send>, length: u64) -> BodyStream {
+        BodyStream::with(read, StreamFraming::Remaining(length))
+    }
+
+    pub(crate) fn chunked(read: Box<dyn Read + Send>) -> BodyStream {
+        BodyStream::with(read, StreamFraming::Chunked)
+    }
+
+    pub(crate) fn until_close(read: Box<dyn Read + Send>) -> BodyStream {
+        BodyStream::with(read, StreamFraming::UntilClose)
+    }
+
+    /// Read once, at most 64 KiB, and append it to the output in the framing that the head announced. May block.
+    pub(crate) fn read_some(&mut self, output: &mut Output) -> StreamProgress {
+        let buffer = output.bytes();
+        let start = buffer.len();
+        let before = if self.framing == StreamFraming::Chunked { CHUNK_HEAD } else { 0 };
+        let size = match self.framing {
+            StreamFraming::Remaining(left) => left.min(self.read_size as u64) as usize,
+            _ => self.read_size,
+        };
+        buffer.resize(start + before + size, 0);
+        let result = read_once(&mut self.read, &mut buffer[start + before..]);
+        let count = *result.as_ref().unwrap_or(&0);
+        buffer.truncate(start + before + count);
+        if count == size {
+            self.read_size = (self.read_size * 2).min(MAX_READ - CHUNK_HEAD - 2);
+        }
+        self.sent += count as u64;
+        match (result, self.framing) {
+            (Err(error), _) => {
+                buffer.truncate(start);
+                StreamProgress::Failed(error)
+            }
+            (Ok(count), StreamFraming::Remaining(left)) => self.after_sized_read(count as u64, left),
+            (Ok(0), StreamFraming::UntilClose) => StreamProgress::Done,
+            (Ok(_), StreamFraming::UntilClose) => StreamProgress::More,
+            (Ok(count), StreamFraming::Chunked) => frame_chunk(buffer, start, count),
+        }
+    }
+
+    /// How many bytes of the body were appended to the output so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    fn after_sized_read(&mut self, count: u64, left: u64) -> StreamProgress {
+        self.framing = StreamFraming::Remaining(left - count);
+        match (count, left) {
+            (count, left) if count == left => StreamProgress::Done,
+            (0, left) => StreamProgress::Failed(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                format!("the body ended {left} bytes before its length"),
+            )),
+            _ => StreamProgress::More,
+        }
+    }
+
+    fn with(read: Box<dyn Read + Send>, framing: StreamFraming) -> BodyStream {
+        BodyStream { read, framing, read_size: INITIAL_READ, sent: 0 }
+    }
+}
+
+/// Frame the last `count` bytes as a chunk; from `start` on, space was left for its size. No bytes: the last chunk.
+fn frame_chunk(buffer: &mut Vec<u8>, start: usize, count: usize) -> StreamProgress {
+    if count == 0 {
+        buffer.truncate(start);
+        buffer.extend_from_slice(b"0\r\n\r\n");
+        return StreamProgress::Done;
+    }
+    let size = format!("{count:x}\r\n");
+    // A chunk size has no leading zeros: behind a shorter one the bytes move up.
+    buffer.copy_within(start + CHUNK_HEAD.., start + size.len());
+    buffer.truncate(start + size.len() + count);
+    buffer[start..start + size.len()].copy_from_slice(size.as_bytes());
+    buffer.extend_from_slice(b"\r\n");
+    StreamProgress::More
+}
+
+fn read_once(read: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match read.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A `Read` that claims more bytes than the buffer holds would break the framing.
+            Ok(count) if count > buffer.len() => {
+                return Err(io::Error::other("a body claims to have read more than it could"));
+            }
+            result => return result,
+        }
+    }
+}

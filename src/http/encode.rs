@@ -1,0 +1,319 @@
+//! Encodes a response: preconditions, ranges, framing, head, body.
+//! Called by `connection` once a request; uses `preconditions` and `range` to choose what is sent, `response_head` for
+//! the head and `body_stream` for streams. It has no socket and no clock: the time is in the `ResponseContext`.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::{HeaderValue, Method, StatusCode, Version, header};
+
+use super::body_stream::BodyStream;
+use super::date;
+use super::error::Error;
+use super::etag::ETagRef;
+use super::multipart::{self, Multipart};
+use super::preconditions::{self, Evaluation, ValidatorsRef};
+use super::range::{self, RequestedRange};
+use super::request::Request;
+use super::response::Response;
+use super::response_body::ResponseBody;
+use super::response_head::{ResponseHead, ResponseLength};
+use crate::tcp::{Output, Piece, SharedBytes};
+
+/// Bodies in memory up to this size are copied behind the head, so that one write sends both.
+const INLINE_LIMIT: usize = 4 * 1024;
+
+/// What most heads need besides prepared fields: reserved at once, so that the buffer does not grow step by step.
+const TYPICAL_HEAD: usize = 384;
+
+/// The request that is answered, and what else the response depends on.
+pub(crate) struct ResponseContext<'a> {
+    pub(crate) request: &'a Request,
+    /// Whether the connection may be kept.
+    pub(crate) keep_alive: bool,
+    /// The current time.
+    pub(crate) now: SystemTime,
+    /// The value of the `Server` field, if it is sent.
+    pub(crate) server: Option<&'a HeaderValue>,
+}
+
+/// The result of encoding a response.
+pub(crate) struct Encoded {
+    pub(crate) status: StatusCode,
+    /// Body bytes in the output or to come from `stream`; 0 for a stream of unknown length.
+    pub(crate) length: u64,
+    /// Whether the connection is kept.
+    pub(crate) keep_alive: bool,
+    /// The rest of the body: it must be read and sent before the next response.
+    pub(crate) stream: Option<BodyStream>,
+}
+
+/// Encode a response into the output.
+///
+/// An invalid response is replaced by the plain 500 page: call [`response_error`] before, for the handler's own page.
+pub(crate) fn encode(mut response: Response, context: &ResponseContext<'_>, output: &mut Output) -> Encoded {
+    if let Some(error) = response_error(&mut response, context.request) {
+        log::error!("{} {}: {error}", context.request.method(), context.request.target());
+        response = Response::from(&error);
+    }
+    let (response, selection) = apply_conditions(response, context);
+    let length = response_length(&response, &selection, context.request);
+    let has_body = *context.request.method() != Method::HEAD && may_have_body(response.status);
+    let keep_alive = context.keep_alive && !response.close && !(has_body && length == ResponseLength::UntilClose);
+    let head = ResponseHead {
+        response: &response,
+        server: context.server,
+        now: context.now,
+        length,
+        connection: connection_option(keep_alive, context.request.version()),
+        accept_ranges: advertises_ranges(&response),
+    };
+    let out = output.bytes();
+    out.reserve(
+        TYPICAL_HEAD
+            + response.prepared.as_ref().map_or(0, |fields| fields.lines().len())
+            + inline_length(&response.body),
+    );
+    head.write(out);
+    let mut encoded = Encoded { status: response.status, length: 0, keep_alive, stream: None };
+    if has_body {
+        if let ResponseLength::Known(length) = length {
+            encoded.length = length;
+        }
+        encoded.stream = encode_body(response.body, selection, length, output);
+    }
+    encoded
+}
+
+/// Why a response cannot be sent: a deferred error, a status outside 200 to 599, a wrong Content-Length.
+pub(crate) fn response_error(response: &mut Response, request: &Request) -> Option<Error> {
+    if let Some(error) = response.take_deferred_error() {
+        return Some(error);
+    }
+    let status = response.status;
+    if !(200..600).contains(&status.as_u16()) {
+        return Some(Error::from(format!("{} is not the status of an answer", status.as_str())));
+    }
+    if status.is_success() && *request.method() == Method::CONNECT {
+        return Some(Error::from("a tunnel can't be granted"));
+    }
+    let (declared_length, length) = (response.declared_length?, response.body.length()?);
+    // A handler's own `do_head` may give the length that the body would have.
+    let describes_get = *request.method() == Method::HEAD && length == 0;
+    (declared_length != length && !describes_get && may_have_body(status))
+        .then(|| Error::from(format!("the response promises {declared_length} bytes and has {length}")))
+}
+
+/// Which part of the body is sent.
+enum Selection {
+    Whole,
+    Single(Range<u64>),
+    Multiple(Multipart),
+}
+
+/// Apply the request's preconditions (RFC 9110, section 13.2.2) and ranges (section 14.2) to a response.
+fn apply_conditions(mut response: Response, context: &ResponseContext<'_>) -> (Response, Selection) {
+    let request = context.request;
+    let conditions_apply = response.status == StatusCode::OK && matches!(*request.method(), Method::GET | Method::HEAD);
+    if !conditions_apply || !request.field_names().any(preconditions::is_conditional_or_range) {
+        return (response, Selection::Whole);
+    }
+    let validators = validators_of(&response);
+    match preconditions::evaluate(request, Some(validators), context.now) {
+        Evaluation::Proceed => {}
+        Evaluation::Failed => {
+            return (error_response(&response, &preconditions::precondition_failed()), Selection::Whole);
+        }
+        Evaluation::NotModified => {
+            response.status = StatusCode::NOT_MODIFIED;
+            return (response, Selection::Whole);
+        }
+    }
+    match requested_range(&response, validators, context) {
+        RequestedRange::Whole => (response, Selection::Whole),
+        RequestedRange::Parts(parts) => partial_content(response, parts),
+        RequestedRange::Unsatisfiable => {
+            (error_response(&response, &range_not_satisfiable(&response)), Selection::Whole)
+        }
+    }
+}
+
+fn validators_of(response: &Response) -> ValidatorsRef<'_> {
+    let etag = response.header_value("etag").and_then(|value| ETagRef::parse(value.as_bytes()));
+    let prepared = response.prepared.as_ref().and_then(|fields| fields.last_modified_time());
+    let modified =
+        prepared.or_else(|| response.own.get("last-modified").and_then(|value| date::parse_fixdate(value.as_bytes())));
+    ValidatorsRef { etag, modified: modified.and_then(date::seconds) }
+}
+
+/// Section 14.2: ranges are defined for GET only, and apply only if If-Range matches.
+fn requested_range(
+    response: &Response,
+    validators: ValidatorsRef<'_>,
+    context: &ResponseContext<'_>,
+) -> RequestedRange {
+    let mut lines = context.request.header_all("range");
+    match (lines.next(), lines.next(), response.body.length()) {
+        (Some(field), None, Some(length))
+            if *context.request.method() == Method::GET
+                && supports_ranges(response)
+                && preconditions::check_if_range(context.request, validators, context.now) =>
+        {
+            range::parse(field, length)
+        }
+        _ => RequestedRange::Whole,
+    }
+}
+
+fn partial_content(mut response: Response, parts: Vec<Range<u64>>) -> (Response, Selection) {
+    let length = response.body.length().unwrap_or_default();
+    response.status = StatusCode::PARTIAL_CONTENT;
+    if let [part] = &parts[..] {
+        let part = part.clone();
+        return (
+            response.header(header::CONTENT_RANGE, multipart::content_range(&part, length)),
+            Selection::Single(part),
+        );
+    }
+    let parts = Multipart::new(parts, length, response.header_value("content-type"));
+    (response.header(header::CONTENT_TYPE, parts.content_type()), Selection::Multiple(parts))
+}
+
+fn range_not_satisfiable(response: &Response) -> Error {
+    let length = response.body.length().unwrap_or_default();
+    Error::new(
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        format!("There are {length} bytes; none of those asked for is among them."),
+    )
+    .header(header::CONTENT_RANGE, format!("bytes */{length}"))
+}
+
+/// An error page in place of a response. Fields about the body are dropped; those about the exchange
+/// (`Access-Control-Allow-Origin`, `Vary`, cookies) are kept.
+fn error_response(response: &Response, error: &Error) -> Response {
+    let mut page = Response::from(error);
+    page.close = response.close;
+    for (name, value) in response.headers() {
+        let describes_body = name.as_str().starts_with("content-")
+            || [header::ETAG, header::LAST_MODIFIED, header::CACHE_CONTROL, header::EXPIRES, header::ACCEPT_RANGES]
+                .contains(name);
+        if !describes_body {
+            page = page.append_header(name, value);
+        }
+    }
+    page
+}
+
+/// Whether ranges of the body can be read without what precedes them, and the handler has not disabled ranges.
+fn supports_ranges(response: &Response) -> bool {
+    !matches!(response.body, ResponseBody::Stream { .. })
+        && response.header_value("accept-ranges").is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"none"))
+}
+
+/// Whether to send Accept-Ranges: only where a validator lets the client tell that two ranges belong together.
+fn advertises_ranges(response: &Response) -> bool {
+    matches!(response.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
+        && !matches!(response.body, ResponseBody::Stream { .. })
+        && matches!(response.flags(), flags if flags.validator && !flags.accept_ranges)
+}
+
+/// RFC 9110, section 6.4.1. A response to HEAD has no body either, but the fields of the response to GET.
+fn may_have_body(status: StatusCode) -> bool {
+    !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// RFC 9110, section 8.6, and RFC 9112, section 6.
+fn response_length(response: &Response, selection: &Selection, request: &Request) -> ResponseLength {
+    match (response.status, selection) {
+        (StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED, _) => ResponseLength::Omitted,
+        (StatusCode::RESET_CONTENT, _) => ResponseLength::Known(0),
+        (_, Selection::Single(part)) => ResponseLength::Known(part.end - part.start),
+        (_, Selection::Multiple(parts)) => ResponseLength::Known(parts.length()),
+        // Where both are known they are equal, except for HEAD without a body (see `response_error`).
+        (_, Selection::Whole) => match response.declared_length.or(response.body.length()) {
+            Some(length) => ResponseLength::Known(length),
+            None if request.version() == Version::HTTP_10 => ResponseLength::UntilClose,
+            None => ResponseLength::Chunked,
+        },
+    }
+}
+
+/// RFC 9112, section 9.3: HTTP/1.1 connections persist by default, HTTP/1.0 connections do not.
+fn connection_option(keep_alive: bool, version: Version) -> Option<&'static str> {
+    match (keep_alive, version) {
+        (false, _) => Some("close"),
+        (true, Version::HTTP_10) => Some("keep-alive"),
+        (true, _) => None,
+    }
+}
+
+/// How many bytes of the body will be copied behind the head.
+fn inline_length(body: &ResponseBody) -> usize {
+    match body.length() {
+        Some(length) if length <= INLINE_LIMIT as u64 => length as usize,
+        _ => 0,
+    }
+}
+
+/// Append the body to the output, or return the stream that it must be read from.
+fn encode_body(
+    body: ResponseBody,
+    selection: Selection,
+    length: ResponseLength,
+    output: &mut Output,
+) -> Option<BodyStream> {
+    match selection {
+        Selection::Whole => return encode_whole(body, length, output),
+        Selection::Single(part) => encode_part(&body.into_shared(), part, output),
+        Selection::Multiple(Multipart { parts, end, .. }) => {
+            let body = body.into_shared();
+            for (lines, part) in parts {
+                output.bytes().extend_from_slice(&lines);
+                encode_part(&body, part, output);
+            }
+            output.bytes().extend_from_slice(&end);
+        }
+    }
+    None
+}
+
+fn encode_whole(body: ResponseBody, length: ResponseLength, output: &mut Output) -> Option<BodyStream> {
+    match (body, length) {
+        (ResponseBody::Bytes(bytes), _) if bytes.len() <= INLINE_LIMIT => output.bytes().extend_from_slice(&bytes),
+        (ResponseBody::Bytes(bytes), _) => output.push(Piece::Owned(bytes)),
+        (ResponseBody::Stream { .. }, ResponseLength::Known(0)) => {}
+        (ResponseBody::Stream { read, .. }, ResponseLength::Known(length)) => {
+            return Some(BodyStream::sized(read, length));
+        }
+        (ResponseBody::Stream { read, .. }, ResponseLength::Chunked) => return Some(BodyStream::chunked(read)),
+        (ResponseBody::Stream { read, .. }, _) => return Some(BodyStream::until_close(read)),
+        (body, _) => {
+            let whole = 0..body.length().unwrap_or_default();
+            encode_part(&body, whole, output);
+        }
+    }
+    None
+}
+
+/// The range lies within the body, and a body in memory has a length that fits `usize`.
+fn encode_part(body: &ResponseBody, part: Range<u64>, output: &mut Output) {
+    let (start, end) = (part.start as usize, part.end as usize);
+    match body {
+        ResponseBody::Static(bytes) if end - start <= INLINE_LIMIT => {
+            output.bytes().extend_from_slice(&bytes[start..end])
+        }
+        ResponseBody::Static(bytes) => output.push(Piece::Shared { bytes: Arc::new(*bytes), start, end }),
+        ResponseBody::Shared(bytes) if end - start <= INLINE_LIMIT => {
+            output.bytes().extend_from_slice(&(**bytes).as_ref()[start..end]);
+        }
+        ResponseBody::Shared(bytes) => output.push(Piece::Shared { bytes: SharedBytes::clone(bytes), start, end }),
+        ResponseBody::File { file, .. } => {
+            output.push(Piece::File { file: Arc::clone(file), start: part.start, length: part.end - part.start });
+        }
+        ResponseBody::Bytes(_) | ResponseBody::Stream { .. } => unreachable!("shared before, or never in parts"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! Conditional requests (RFC 9110, section 13): If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, If-Range.
+//! Called by `encode` for any GET or HEAD with a 200 response, and by handlers that modify resources.
+//! Pure functions of fields and validators.
+
+use std::time::SystemTime;
+
+use http::{Method, StatusCode, header};
+
+use super::date;
+use super::error::Error;
+use super::etag::{self, ETag, ETagRef};
+use super::request::Request;
+
+/// The validators of a resource's current state: see [`Request::check_preconditions`].
+#[derive(Clone, Debug, Default)]
+pub struct Validators {
+    /// Its entity tag, if it has one.
+    pub etag: Option<ETag>,
+    /// When it was last modified, if that is known.
+    pub last_modified: Option<SystemTime>,
+}
+
+impl Request {
+    /// Evaluates the request's preconditions against the `current` state of the resource (`None`: it does not exist).
+    ///
+    /// For handlers that modify resources: call it before the change. (GET and HEAD don't need it: the preconditions are
+    /// evaluated when a 200 with validators is sent.) All conditions of RFC 9110, section 13.2.2, in that order.
+    ///
+    /// ```
+    /// use modest::{ETag, Method, Request, Validators};
+    ///
+    /// let current = Validators { etag: Some(ETag::strong("v2")?), last_modified: None };
+    /// let put = Request::new(Method::PUT, "/notes/1")?.with_header("if-match", "\"v1\"");
+    /// assert_eq!(put.check_preconditions(Some(&current)).unwrap_err().status_code(), 412); // modified by someone else since
+    ///
+    /// let create = Request::new(Method::PUT, "/notes/2")?.with_header("if-none-match", "*");
+    /// assert!(create.check_preconditions(None).is_ok());
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 412 if one is false; for GET and HEAD 304 where the client's copy is current.
+    pub fn check_preconditions(&self, current: Option<&Validators>) -> Result<(), Error> {
+        let state = current.map(|current| ValidatorsRef {
+            etag: current.etag.as_ref().map(ETag::view),
+            modified: current.last_modified.and_then(date::seconds),
+        });
+        match evaluate(self, state, self.now()) {
+            Evaluation::Proceed => Ok(()),
+            Evaluation::Failed => Err(precondition_failed()),
+            Evaluation::NotModified => {
+                let unchanged = Error::new(StatusCode::NOT_MODIFIED, "");
+                match current.and_then(|current| current.etag.clone()) {
+                    Some(tag) => Err(unchanged.header(header::ETAG, tag)),
+                    None => Err(unchanged),
+                }
+            }
+        }
+    }
+}
+
+/// Whether a field of that name may change a 200 into 206, 304, 412 or 416: most requests have none.
+pub(crate) fn is_conditional_or_range(name: &[u8]) -> bool {
+    name.get(..3).is_some_and(|start| start.eq_ignore_ascii_case(b"if-")) || name.eq_ignore_ascii_case(b"range")
+}
+
+/// The error for a false precondition.
+pub(crate) fn precondition_failed() -> Error {
+    Error::new(StatusCode::PRECONDITION_FAILED, "This is not in the state that the request expects.")
+}
+
+/// The validators of an existing resource.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ValidatorsRef<'a> {
+    pub(crate) etag: Option<ETagRef<'a>>,
+    /// In whole seconds, as HTTP dates are.
+    pub(crate) modified: Option<i64>,
+}
+
+/// The result of evaluating the preconditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Evaluation {
+    /// Respond as without them.
+    Proceed,
+    /// 304: the client's copy is current.
+    NotModified,
+    /// 412.
+    Failed,
+}
+
+/// Section 13.2.2, steps 1 to 4. `current`: `None` if the resource does not exist.
+pub(crate) fn evaluate(request: &Request, current: Option<ValidatorsRef<'_>>, now: SystemTime) -> Evaluation {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let modified = current.and_then(|state| state.modified);
+    // (1) and (2): a date is evaluated only if there is no tag condition.
+    match ETagCondition::of(request, "if-match") {
+        Some(tags) if !tags.matches(current, etag::strong_match) => return Evaluation::Failed,
+        Some(_) => {}
+        None => {
+            if let Some(modified) = modified
+                && single_date(request, "if-unmodified-since", now).is_some_and(|date| modified > date)
+            {
+                return Evaluation::Failed;
+            }
+        }
+    }
+    // (3) and (4)
+    match ETagCondition::of(request, "if-none-match") {
+        Some(tags) if tags.matches(current, etag::weak_match) => {
+            if is_read {
+                Evaluation::NotModified
+            } else {
+                Evaluation::Failed
+            }
+        }
+        Some(_) => Evaluation::Proceed,
+        None => match modified {
+            Some(modified)
+                if is_read && single_date(request, "if-modified-since", now).is_some_and(|date| modified <= date) =>
+            {
+                Evaluation::NotModified
+            }
+            _ => Evaluation::Proceed,
+        },
+    }
+}
+
+/// Section 13.2.2, step 5: whether If-Range (section 13.1.5) matches the current state, or is absent.
+pub(crate) fn check_if_range(request: &Request, current: ValidatorsRef<'_>, now: SystemTime) -> bool {
+    let mut lines = request.header_all("if-range");
+    let Some(value) = lines.next() else { return true };
+    if lines.next().is_some() {
+        return false;
+    }
+    if let Some(tag) = ETagRef::parse(value) {
+        return current.etag.is_some_and(|known| etag::strong_match(&known, &tag));
+    }
+    // A date is a strong validator if its second was over when the request came (section 8.8.2.2).
+    let strong = |modified: &i64| date::seconds(now).is_some_and(|now| *modified < now);
+    let said = date::parse(value, now).and_then(date::seconds);
+    said.is_some() && said == current.modified.filter(strong)
+}
+
+/// `If-Match` or `If-None-Match`.
+enum ETagCondition<'a> {
+    Any,
+    /// The field lines; together they are one list (section 5.3).
+    List(Vec<&'a [u8]>),
+}
+
+impl<'a> ETagCondition<'a> {
+    fn of(request: &'a Request, field: &'static str) -> Option<ETagCondition<'a>> {
+        let mut lines = request.header_all(field);
+        let first = lines.next()?;
+        let lines: Vec<_> = std::iter::once(first).chain(lines).collect();
+        Some(if lines[..] == [b"*"] { ETagCondition::Any } else { ETagCondition::List(lines) })
+    }
+
+    /// Whether one matches the current state. Where a line is malformed, the rest of it matches nothing.
+    fn matches(&self, current: Option<ValidatorsRef<'_>>, same: fn(&ETagRef<'_>, &ETagRef<'_>) -> bool) -> bool {
+        match (self, current) {
+            (_, None) => false,
+            (ETagCondition::Any, Some(_)) => true,
+            (ETagCondition::List(lines), Some(ValidatorsRef { etag: Some(known), .. })) => {
+                lines.iter().any(|line| ETagList(line).any(|tag| same(&known, &tag)))
+            }
+            (ETagCondition::List(_), Some(ValidatorsRef { etag: None, .. })) => false,
+        }
+    }
+}
+
+/// `#entity-tag` (sections 5.6.1 and 8.8.3); empty members are skipped.
+struct ETagList<'a>(&'a [u8]);
+
+impl<'a> Iterator for ETagList<'a> {
+    type Item = ETagRef<'a>;
+
+    fn next(&mut self) -> Option<ETagRef<'a>> {
+        let start = self.0.iter().position(|byte| !b" \t,".contains(byte))?;
+        let (tag, rest) = ETagRef::split(&self.0[start..])?;
+        let rest = rest.trim_ascii_start();
+        // A tag is followed by a comma or the end; otherwise the list ends before this member.
+        if !matches!(rest.first(), None | Some(b',')) {
+            self.0 = b"";
+            return None;
+        }
+        self.0 = rest;
+        Some(tag)
+    }
+}
+
+/// The date of a field with a single date; any other value is ignored (sections 13.1.3 and 13.1.4).
+fn single_date(request: &Request, field: &'static str, now: SystemTime) -> Option<i64> {
+    let mut lines = request.header_all(field);
+    let value = lines.next()?;
+    if lines.next().is_some() {
+        return None;
+    }
+    date::parse(value, now).and_then(date::seconds)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! The body of a response, in each form in which it can be given.
+//! Held by `response`; taken apart by `encode`.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use crate::tcp::SharedBytes;
+
+/// The body of a response.
+pub(crate) enum ResponseBody {
+    Static(&'static [u8]),
+    Bytes(Vec<u8>),
+    Shared(SharedBytes),
+    File { file: Arc<File>, length: u64 },
+    Stream { read: Box<dyn Read + Send>, length: Option<u64> },
+}
+
+impl ResponseBody {
+    /// The length in bytes, if it is known.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            ResponseBody::Static(bytes) => Some(bytes.len() as u64),
+            ResponseBody::Bytes(bytes) => Some(bytes.len() as u64),
+            ResponseBody::Shared(bytes) => Some((**bytes).as_ref().len() as u64),
+            ResponseBody::File { length, .. } => Some(*length),
+            ResponseBody::Stream { length, .. } => *length,
+        }
+    }
+
+    /// Turn owned bytes into shared ones, so that ranges of them need no copy.
+    pub(crate) fn into_shared(self) -> ResponseBody {
+        match self {
+            ResponseBody::Bytes(bytes) => ResponseBody::Shared(Arc::new(bytes)),
+            body => body,
+        }
+    }
+
+    /// All of it; of a stream the `expected` number of bytes, if given.
+    pub(crate) fn read(self, expected: Option<u64>) -> io::Result<Vec<u8>> {
+        match self {
+            ResponseBody::Static(bytes) => Ok(bytes.to_vec()),
+            ResponseBody::Bytes(bytes) => Ok(bytes),
+            ResponseBody::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
+            ResponseBody::File { file, length } => read_exactly(length, FileReader { file: &file, at: 0 }),
+            ResponseBody::Stream { mut read, .. } => match expected {
+                Some(length) => read_exactly(length, read),
+                None => {
+                    let mut bytes = Vec::new();
+                    read.read_to_end(&mut bytes).map(|_| bytes)
+                }
+            },
+        }
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ResponseBody::Static(_) | ResponseBody::Bytes(_) => "bytes",
+            ResponseBody::Shared(_) => "shared bytes",
+            ResponseBody::File { .. } => "a file",
+            ResponseBody::Stream { .. } => "a stream",
+        })
+    }
+}
+
+/// Read exactly this many bytes. Memory grows as they are read, as the length may be wrong.
+fn read_exactly(length: u64, read: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    read.take(length).read_to_end(&mut bytes)?;
+    if (bytes.len() as u64) < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
+}
+
+/// Reads a file at its own offset, without using the file's shared position.
+struct FileReader<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Read for FileReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}

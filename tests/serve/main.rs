@@ -3,6 +3,7 @@
 mod busy; // four handlers asleep, five hundred halves
 mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises
+mod permits; // more turns that may block than there are permits
 mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever
 mod stop; // ends of all kinds

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,13 +21,17 @@ pub struct Running {
 
 /// Serve this, with these settings, on a free port.
 pub fn serve(handler: impl IntoProtocol, settings: impl FnOnce(TcpServer) -> TcpServer) -> Running {
-    let server = settings(TcpServer::bind("127.0.0.1:0", handler).expect("a free port"));
-    let (address, stopper) = (server.local_addr(), server.stopper());
-    let thread = thread::spawn(move || server.serve_forever());
-    Running { address, stopper, thread: Some(thread) }
+    Running::start(settings(TcpServer::bind("127.0.0.1:0", handler).expect("a free port")))
 }
 
 impl Running {
+    /// Serve from now on: who connected before is in the backlog.
+    pub fn start(server: TcpServer) -> Running {
+        let (address, stopper) = (server.local_addr(), server.stopper());
+        let thread = thread::spawn(move || server.serve_forever());
+        Running { address, stopper, thread: Some(thread) }
+    }
+
     pub fn client(&self) -> Client {
         Client::new(self.address)
     }
@@ -41,6 +47,11 @@ impl Running {
             assert!(start.elapsed() < PATIENCE, "never: {what}; the numbers are {stats:?}");
             thread::yield_now();
         }
+    }
+
+    /// Wait for the end, whatever it is: `Err` of the outer result is a panic.
+    pub fn result(&mut self) -> thread::Result<io::Result<()>> {
+        self.thread.take().expect("waited for once").join()
     }
 
     /// Wait for the end; how long it took.
@@ -137,9 +148,166 @@ impl Client {
         all.len()
     }
 
+    /// Send this, and exactly that comes back.
+    #[track_caller]
+    pub fn ask(&mut self, sent: impl AsRef<[u8]>, wanted: impl AsRef<[u8]>) -> &mut Client {
+        let (sent, wanted) = (sent.as_ref(), wanted.as_ref());
+        let went = self.stream.write_all(sent);
+        let mut came = vec![0; wanted.len()];
+        let mut length = 0;
+        let end = loop {
+            match self.stream.read(&mut came[length..]) {
+                _ if length == wanted.len() => break "nothing".to_owned(),
+                Ok(0) => break "the end of the stream".to_owned(),
+                Ok(count) => length += count,
+                Err(err) => break err.to_string(),
+            }
+        };
+        assert!(
+            came[..length] == *wanted,
+            "sent {:?} ({went:?}), came {:?} and then {end}, wanted {:?}",
+            sent.escape_ascii().to_string(),
+            came[..length].escape_ascii().to_string(),
+            wanted.escape_ascii().to_string(),
+        );
+        self
+    }
+
+    /// Send this request; its answer, head and content, by its `Content-Length`.
+    #[track_caller]
+    pub fn fetch(&mut self, request: impl AsRef<[u8]>) -> String {
+        let request = request.as_ref();
+        let went = self.stream.write_all(request);
+        self.answer().unwrap_or_else(|(came, err)| {
+            panic!("sent {:?} ({went:?}), came {came:?} and then {err}", request.escape_ascii().to_string())
+        })
+    }
+
+    /// The next answer, head and content, by its `Content-Length`; else what came of it, and why no more did.
+    pub fn answer(&mut self) -> Result<String, (String, io::Error)> {
+        let mut came = Vec::new();
+        let mut wanted = usize::MAX;
+        while came.len() < wanted {
+            let mut byte = [0];
+            let why = match self.stream.read(&mut byte) {
+                Ok(0) => Some(io::Error::new(io::ErrorKind::UnexpectedEof, "the end of the stream")),
+                Ok(_) => None,
+                Err(err) => Some(err),
+            };
+            if let Some(why) = why {
+                return Err((String::from_utf8_lossy(&came).into_owned(), why));
+            }
+            came.extend(byte);
+            if wanted == usize::MAX && came.ends_with(b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&came).to_lowercase();
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                wanted = came.len() + length.map_or(0, |length| length.parse().expect("a number"));
+            }
+        }
+        Ok(String::from_utf8_lossy(&came).into_owned())
+    }
+
+    /// Everything up to the end, and what the end was: `None` for the usual one.
+    pub fn read_to_any_end(&mut self) -> (Vec<u8>, Option<io::ErrorKind>) {
+        let mut all = Vec::new();
+        let end = self.stream.read_to_end(&mut all).err().map(|err| err.kind());
+        (all, end)
+    }
+
     /// Nothing more will be sent.
     pub fn half_close(&mut self) -> &mut Client {
         self.stream.shutdown(Shutdown::Write).unwrap();
         self
     }
+}
+
+/// A GET of this target.
+pub fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+/// A gate at which code of a test's server waits. It is shut until the test opens it.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<Crowd>, Condvar)>);
+
+#[derive(Default)]
+struct Crowd {
+    arrived: usize,
+    open: bool,
+}
+
+/// Opens a gate when dropped: a test that fails leaves nobody behind it. To be made after the server.
+pub struct OpenedAtEnd(Gate);
+
+impl Gate {
+    /// Wait here until it is open.
+    pub fn pass(&self) {
+        let mut crowd = self.0.0.lock().unwrap();
+        crowd.arrived += 1;
+        self.0.1.notify_all();
+        drop(self.0.1.wait_while(crowd, |crowd| !crowd.open).unwrap());
+    }
+
+    pub fn open(&self) {
+        self.0.0.lock().unwrap().open = true;
+        self.0.1.notify_all();
+    }
+
+    pub fn opened_at_end(&self) -> OpenedAtEnd {
+        OpenedAtEnd(self.clone())
+    }
+
+    /// Wait until so many have come to it.
+    #[track_caller]
+    pub fn wait_for_arrivals(&self, count: usize) {
+        let crowd = self.0.0.lock().unwrap();
+        let (crowd, _) = self.0.1.wait_timeout_while(crowd, PATIENCE, |crowd| crowd.arrived < count).unwrap();
+        assert!(crowd.arrived >= count, "{} of {count} have come to the gate", crowd.arrived);
+    }
+}
+
+impl Drop for OpenedAtEnd {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+/// Run this part of a test in a process of its own: it may abort, hang, set a logger or count the time on processors
+/// without harm to others. `test` is the full name of the test that calls this, and all that it does.
+#[track_caller]
+pub fn alone(test: &str, part: impl FnOnce()) {
+    const ALONE: &str = "MODEST_TEST_ALONE";
+    if std::env::var(ALONE).is_ok_and(|value| value == test) {
+        return part();
+    }
+    let mut child = Command::new(std::env::current_exe().expect("a program"))
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(ALONE, test)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a process");
+    let said = [read_all(child.stdout.take().unwrap()), read_all(child.stderr.take().unwrap())];
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait().expect("a child of ours") {
+            Some(status) => break status,
+            None if start.elapsed() > 2 * PATIENCE => {
+                child.kill().expect("a child of ours");
+                break child.wait().expect("a child of ours");
+            }
+            None => thread::sleep(Duration::from_millis(5)), // between two looks at a process there is nothing to wait on
+        }
+    };
+    let [out, err] = said.map(|said| said.join().expect("no panic"));
+    assert!(status.success() && out.contains("1 passed"), "{test}, alone: {status}\n{out}\n{err}");
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut all = Vec::new();
+        let _ = pipe.read_to_end(&mut all);
+        String::from_utf8_lossy(&all).into_owned()
+    })
 }

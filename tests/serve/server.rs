@@ -155,20 +155,21 @@ impl Client {
         let went = self.stream.write_all(sent);
         let mut came = vec![0; wanted.len()];
         let mut length = 0;
-        let end = loop {
+        let mut end = None;
+        while length < wanted.len() && end.is_none() {
             match self.stream.read(&mut came[length..]) {
-                _ if length == wanted.len() => break "nothing".to_owned(),
-                Ok(0) => break "the end of the stream".to_owned(),
+                Ok(0) => end = Some("the end of the stream".to_owned()),
                 Ok(count) => length += count,
-                Err(err) => break err.to_string(),
+                Err(err) => end = Some(end_by(&err)),
             }
-        };
+        }
         assert!(
             came[..length] == *wanted,
-            "sent {:?} ({went:?}), came {:?} and then {end}, wanted {:?}",
-            sent.escape_ascii().to_string(),
-            came[..length].escape_ascii().to_string(),
-            wanted.escape_ascii().to_string(),
+            "sent \"{}\" ({went:?}), came \"{}\" and then {}, wanted \"{}\"",
+            sent.escape_ascii(),
+            came[..length].escape_ascii(),
+            end.unwrap_or_default(),
+            wanted.escape_ascii(),
         );
         self
     }
@@ -179,20 +180,20 @@ impl Client {
         let request = request.as_ref();
         let went = self.stream.write_all(request);
         self.answer().unwrap_or_else(|(came, err)| {
-            panic!("sent {:?} ({went:?}), came {came:?} and then {err}", request.escape_ascii().to_string())
+            panic!("sent \"{}\" ({went:?}), came {came:?} and then {err}", request.escape_ascii())
         })
     }
 
     /// The next answer, head and content, by its `Content-Length`; else what came of it, and why no more did.
-    pub fn answer(&mut self) -> Result<String, (String, io::Error)> {
+    pub fn answer(&mut self) -> Result<String, (String, String)> {
         let mut came = Vec::new();
         let mut wanted = usize::MAX;
         while came.len() < wanted {
             let mut byte = [0];
             let why = match self.stream.read(&mut byte) {
-                Ok(0) => Some(io::Error::new(io::ErrorKind::UnexpectedEof, "the end of the stream")),
+                Ok(0) => Some("the end of the stream".to_owned()),
                 Ok(_) => None,
-                Err(err) => Some(err),
+                Err(err) => Some(end_by(&err)),
             };
             if let Some(why) = why {
                 return Err((String::from_utf8_lossy(&came).into_owned(), why));
@@ -218,6 +219,14 @@ impl Client {
     pub fn half_close(&mut self) -> &mut Client {
         self.stream.shutdown(Shutdown::Write).unwrap();
         self
+    }
+}
+
+/// What an error says of a stream that is read with [`PATIENCE`].
+fn end_by(err: &io::Error) -> String {
+    match err.kind() {
+        io::ErrorKind::WouldBlock => format!("nothing for {PATIENCE:?}"),
+        _ => err.to_string(),
     }
 }
 

@@ -4,6 +4,7 @@ mod blocking; // user code that blocks where it should not
 mod busy; // four handlers asleep, five hundred halves
 mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises
+mod panics; // panics from where they are least expected
 mod permits; // more turns that may block than there are permits
 mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever

@@ -230,6 +230,16 @@ fn end_by(err: &io::Error) -> String {
     }
 }
 
+/// Wait until it is so.
+#[track_caller]
+pub fn eventually(what: &str, fact: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !fact() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        thread::yield_now();
+    }
+}
+
 /// A GET of this target.
 pub fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -1,6 +1,7 @@
 //! The server over real sockets, on port 0, waiting for facts and never for a while.
 
 mod blocking; // user code that blocks where it should not
+mod broken; // resets and ends
 mod busy; // four handlers asleep, five hundred halves
 mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises

@@ -5,6 +5,7 @@ mod broken; // resets and ends
 mod busy; // four handlers asleep, five hundred halves
 mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises
+mod full; // who is let go for a newcomer
 mod panics; // panics from where they are least expected
 mod permits; // more turns that may block than there are permits
 mod script; // a protocol whose clients say what it should do

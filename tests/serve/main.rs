@@ -1,5 +1,6 @@
 //! The server over real sockets, on port 0, waiting for facts and never for a while.
 
+mod accepting; // a listener that was shut down from outside
 mod blocking; // user code that blocks where it should not
 mod broken; // resets and ends
 mod busy; // four handlers asleep, five hundred halves

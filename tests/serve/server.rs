@@ -54,6 +54,11 @@ impl Running {
         self.thread.take().expect("waited for once").join()
     }
 
+    /// Whether `serve_forever` has returned.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Wait for the end; how long it took.
     pub fn wait_for_end(&mut self) -> Duration {
         let start = Instant::now();
@@ -65,8 +70,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.stopper.stop_now();
-        if let Some(thread) = self.thread.take()
-            && let Ok(result) = thread.join()
+        if let Some(serving) = self.thread.take()
+            && let Ok(result) = serving.join()
+            && !thread::panicking()
         {
             result.expect("serve_forever ends well");
         }

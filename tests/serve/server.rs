@@ -322,7 +322,7 @@ pub fn alone(test: &str, part: impl FnOnce()) {
                 child.kill().expect("a child of ours");
                 break child.wait().expect("a child of ours");
             }
-            None => thread::sleep(Duration::from_millis(5)), // between two looks at a process there is nothing to wait on
+            None => thread::sleep(Duration::from_millis(5)), // nothing tells of a process that ends
         }
     };
     let [out, err] = said.map(|said| said.join().expect("no panic"));

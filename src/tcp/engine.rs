@@ -15,7 +15,7 @@ use super::contain::contain;
 use super::lifecycle::Lifecycle;
 use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
-use super::scheduler::{Callee, Link, Permits, PollerGuard, Scheduler, Token};
+use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token};
 
 /// A connection as it moves from place to place.
 pub type BoxedConnection = Box<Connection<Registration>>;
@@ -47,10 +47,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// One worker for each permit: those for handlers and the reserved one. And one more, so that a worker is always
-    /// outside code that may block.
+    /// A worker for each permit, and one more: so a worker is always outside code that may block.
     pub fn workers(&self) -> usize {
-        self.handlers + 2
+        self.handlers + RESERVED + 1
     }
 }
 

@@ -1,8 +1,17 @@
 //! The server over real sockets, on port 0, waiting for facts and never for a while.
 
+mod abandoned; // long polls whose clients have left
+mod accepting; // a listener that was shut down from outside
+mod blocking; // user code that blocks where it should not
+mod broken; // resets and ends
 mod busy; // four handlers asleep, five hundred halves
+mod downloads; // files beside stuck handlers
 mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises
+mod full; // who is let go for a newcomer
+mod panics; // panics from where they are least expected
+mod permits; // more turns that may block than there are permits
 mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever
+mod shared; // one handler of files, two servers
 mod stop; // ends of all kinds

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,13 +21,17 @@ pub struct Running {
 
 /// Serve this, with these settings, on a free port.
 pub fn serve(handler: impl IntoProtocol, settings: impl FnOnce(TcpServer) -> TcpServer) -> Running {
-    let server = settings(TcpServer::bind("127.0.0.1:0", handler).expect("a free port"));
-    let (address, handle) = (server.local_addr(), server.handle());
-    let thread = thread::spawn(move || server.serve_forever());
-    Running { address, handle, thread: Some(thread) }
+    Running::start(settings(TcpServer::bind("127.0.0.1:0", handler).expect("a free port")))
 }
 
 impl Running {
+    /// Serve from now on: who connected before is in the backlog.
+    pub fn start(server: TcpServer) -> Running {
+        let (address, handle) = (server.local_addr(), server.handle());
+        let thread = thread::spawn(move || server.serve_forever());
+        Running { address, handle, thread: Some(thread) }
+    }
+
     pub fn client(&self) -> Client {
         Client::new(self.address)
     }
@@ -43,6 +49,16 @@ impl Running {
         }
     }
 
+    /// Wait for the end, whatever it is: `Err` of the outer result is a panic.
+    pub fn result(&mut self) -> thread::Result<io::Result<()>> {
+        self.thread.take().expect("waited for once").join()
+    }
+
+    /// Whether `serve_forever` has returned.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Wait for the end; how long it took.
     pub fn wait_for_end(&mut self) -> Duration {
         let start = Instant::now();
@@ -54,8 +70,9 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.handle.shutdown_now();
-        if let Some(thread) = self.thread.take()
-            && let Ok(result) = thread.join()
+        if let Some(serving) = self.thread.take()
+            && let Ok(result) = serving.join()
+            && !thread::panicking()
         {
             result.expect("serve_forever ends well");
         }
@@ -137,9 +154,189 @@ impl Client {
         all.len()
     }
 
+    /// Send this, and exactly that comes back.
+    #[track_caller]
+    pub fn ask(&mut self, sent: impl AsRef<[u8]>, wanted: impl AsRef<[u8]>) -> &mut Client {
+        let (sent, wanted) = (sent.as_ref(), wanted.as_ref());
+        let went = self.stream.write_all(sent);
+        let mut came = vec![0; wanted.len()];
+        let mut length = 0;
+        let mut end = None;
+        while length < wanted.len() && end.is_none() {
+            match self.stream.read(&mut came[length..]) {
+                Ok(0) => end = Some("the end of the stream".to_owned()),
+                Ok(count) => length += count,
+                Err(err) => end = Some(end_by(&err)),
+            }
+        }
+        assert!(
+            came[..length] == *wanted,
+            "sent \"{}\" ({went:?}), came \"{}\" and then {}, wanted \"{}\"",
+            sent.escape_ascii(),
+            came[..length].escape_ascii(),
+            end.unwrap_or_default(),
+            wanted.escape_ascii(),
+        );
+        self
+    }
+
+    /// Send this request; its answer, head and content, by its `Content-Length`.
+    #[track_caller]
+    pub fn fetch(&mut self, request: impl AsRef<[u8]>) -> String {
+        let request = request.as_ref();
+        let went = self.stream.write_all(request);
+        self.answer().unwrap_or_else(|(came, err)| {
+            panic!("sent \"{}\" ({went:?}), came {came:?} and then {err}", request.escape_ascii())
+        })
+    }
+
+    /// The next answer, head and content, by its `Content-Length`; else what came of it, and why no more did.
+    pub fn answer(&mut self) -> Result<String, (String, String)> {
+        let mut came = Vec::new();
+        let mut wanted = usize::MAX;
+        while came.len() < wanted {
+            let mut byte = [0];
+            let why = match self.stream.read(&mut byte) {
+                Ok(0) => Some("the end of the stream".to_owned()),
+                Ok(_) => None,
+                Err(err) => Some(end_by(&err)),
+            };
+            if let Some(why) = why {
+                return Err((String::from_utf8_lossy(&came).into_owned(), why));
+            }
+            came.extend(byte);
+            if wanted == usize::MAX && came.ends_with(b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&came).to_lowercase();
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                wanted = came.len() + length.map_or(0, |length| length.parse().expect("a number"));
+            }
+        }
+        Ok(String::from_utf8_lossy(&came).into_owned())
+    }
+
+    /// Everything up to the end, and what the end was: `None` for the usual one.
+    pub fn read_to_any_end(&mut self) -> (Vec<u8>, Option<io::ErrorKind>) {
+        let mut all = Vec::new();
+        let end = self.stream.read_to_end(&mut all).err().map(|err| err.kind());
+        (all, end)
+    }
+
     /// Nothing more will be sent.
     pub fn half_close(&mut self) -> &mut Client {
         self.stream.shutdown(Shutdown::Write).unwrap();
         self
     }
+}
+
+/// What an error says of a stream that is read with [`PATIENCE`].
+fn end_by(err: &io::Error) -> String {
+    match err.kind() {
+        io::ErrorKind::WouldBlock => format!("nothing for {PATIENCE:?}"),
+        _ => err.to_string(),
+    }
+}
+
+/// Wait until it is so.
+#[track_caller]
+pub fn eventually(what: &str, fact: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !fact() {
+        assert!(start.elapsed() < PATIENCE, "never: {what}");
+        thread::yield_now();
+    }
+}
+
+/// A GET of this target.
+pub fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+/// A gate at which code of a test's server waits. It is shut until the test opens it.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<(Mutex<Crowd>, Condvar)>);
+
+#[derive(Default)]
+struct Crowd {
+    arrived: usize,
+    open: bool,
+}
+
+/// Opens a gate when dropped: a test that fails leaves nobody behind it. To be made after the server.
+pub struct OpenedAtEnd(Gate);
+
+impl Gate {
+    /// Wait here until it is open.
+    pub fn pass(&self) {
+        let mut crowd = self.crowd();
+        crowd.arrived += 1;
+        self.0.1.notify_all();
+        drop(self.0.1.wait_while(crowd, |crowd| !crowd.open).unwrap());
+    }
+
+    pub fn open(&self) {
+        self.crowd().open = true;
+        self.0.1.notify_all();
+    }
+
+    pub fn opened_at_end(&self) -> OpenedAtEnd {
+        OpenedAtEnd(self.clone())
+    }
+
+    fn crowd(&self) -> MutexGuard<'_, Crowd> {
+        self.0.0.lock().unwrap()
+    }
+
+    /// Wait until so many have come to it.
+    #[track_caller]
+    pub fn wait_for_arrivals(&self, count: usize) {
+        let waited = self.0.1.wait_timeout_while(self.crowd(), PATIENCE, |crowd| crowd.arrived < count);
+        let arrived = waited.unwrap().0.arrived;
+        assert!(arrived >= count, "{arrived} of {count} have come to the gate");
+    }
+}
+
+impl Drop for OpenedAtEnd {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
+/// Run this part of a test in a process of its own: it may abort, hang, set a logger or count the time on processors
+/// without harm to others. `test` is the full name of the test that calls this, and all that it does.
+#[track_caller]
+pub fn alone(test: &str, part: impl FnOnce()) {
+    const ALONE: &str = "MODEST_TEST_ALONE";
+    if std::env::var(ALONE).is_ok_and(|value| value == test) {
+        return part();
+    }
+    let mut child = Command::new(std::env::current_exe().expect("a program"))
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(ALONE, test)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("a process");
+    let said = [read_all(child.stdout.take().unwrap()), read_all(child.stderr.take().unwrap())];
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait().expect("a child of ours") {
+            Some(status) => break status,
+            None if start.elapsed() > 2 * PATIENCE => {
+                child.kill().expect("a child of ours");
+                break child.wait().expect("a child of ours");
+            }
+            None => thread::sleep(Duration::from_millis(5)), // nothing tells of a process that ends
+        }
+    };
+    let [out, err] = said.map(|said| said.join().expect("no panic"));
+    assert!(status.success() && out.contains("1 passed"), "{test}, alone: {status}\n{out}\n{err}");
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut all = Vec::new();
+        let _ = pipe.read_to_end(&mut all);
+        String::from_utf8_lossy(&all).into_owned()
+    })
 }

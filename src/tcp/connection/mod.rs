@@ -179,7 +179,7 @@ impl<R: Registered> Connection<R> {
             wall: None,
             share: SHARE,
             questions: QUESTIONS,
-            may_block: false,
+            may_block: None,
             has_read: false,
         };
         let outcome = self.run(&mut turn);
@@ -297,7 +297,7 @@ impl<R: Registered> Connection<R> {
 
     /// The first turn: does the protocol want this client?
     fn meet(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        turn.begin(Work::Short)?;
+        turn.begin(Work::Meet)?;
         match turn.settings.protocol.meet(&self.client) {
             Some(conversation) => {
                 self.conversation = Some(conversation);
@@ -321,7 +321,7 @@ impl<R: Registered> Connection<R> {
         if !turn.permit.begin(Work::Handler, turn.now) {
             return ControlFlow::Break(Outcome::AwaitPermit(Work::Handler));
         }
-        turn.may_block = true;
+        turn.may_block = Some(Work::Handler);
         if self.registration.link().is_reset() {
             return self.fail_to_send(turn); // nobody is there to read the answer
         }
@@ -366,7 +366,7 @@ impl<R: Registered> Connection<R> {
             return Written::All;
         }
         let before = turn.share;
-        let written = self.transport.write(&mut turn.buffers.output, turn.may_block, &mut turn.share);
+        let written = self.transport.write(&mut turn.buffers.output, turn.may_block.is_some(), &mut turn.share);
         if turn.share != before {
             self.wrote = Some(turn.now);
             self.blocked_since = None;
@@ -443,17 +443,19 @@ struct ConnectionTurn<'a> {
     wall: Option<SystemTime>, // the same moment, once it was asked for
     share: usize,
     questions: usize,
-    may_block: bool, // a permit is held, and others know that this worker may be away
+    may_block: Option<Work>, // a permit for this is held, and others know that this worker may be away
     has_read: bool,
 }
 
 impl ConnectionTurn<'_> {
     /// What follows may block.
     fn begin(&mut self, work: Work) -> ControlFlow<Outcome> {
-        if !self.may_block && !self.permit.begin(work, self.now) {
-            return ControlFlow::Break(Outcome::AwaitPermit(work));
+        if self.may_block.is_none_or(|held| held > work) {
+            if !self.permit.begin(work, self.now) {
+                return ControlFlow::Break(Outcome::AwaitPermit(work));
+            }
+            self.may_block = Some(work);
         }
-        self.may_block = true;
         ControlFlow::Continue(())
     }
 

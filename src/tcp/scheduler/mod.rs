@@ -30,8 +30,9 @@ use std::time::{Duration, Instant};
 use idle::{IdleWorkers, Parker};
 pub use link::{Callee, Link, Waker};
 use load::Load;
+use permits::Admission;
 use permits::Class;
-pub use permits::{Admission, Permits, Work};
+pub use permits::{Permits, RESERVED, Work};
 use queue::{Ready, ReadyQueue};
 pub use table::{ConnectionTable, Eviction, Parked, Readiness, Token, Wait};
 

@@ -1,41 +1,42 @@
 //! Permits to run code that may block, and the bounded queue of connections that wait for one.
 //!
-//! There are `limit` permits for handlers and one reserved for short work, and one worker more than all of them: so
-//! there is always a worker outside code that may block. Short work takes a handler's permit where one is free and
-//! the reserved one otherwise, so that handlers that are stuck stop neither downloads nor newcomers.
+//! There are as many permits for handlers as a server has `workers`, one reserved for short work, one reserved for
+//! meeting newcomers, and one worker more than all of them: so there is always a worker outside code that may block.
+//! Short work takes a handler's permit where one is free and the reserved one otherwise, so that handlers that are stuck
+//! stop no download; newcomers are met even if a destructor is stuck besides.
 //!
-//! Invariants, under the one lock around this: a connection waits for a handler only while all `limit` permits are
-//! taken, and for short work only while the reserved one is taken, too. [`Permits::release`] keeps them by giving what
-//! it frees to whoever waits for it.
+//! The invariant, under the one lock around this: a connection waits for a permit only while all that are good for its
+//! work are taken. [`Permits::release`] keeps it by giving what it frees to whoever waits for it.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// What a permit is wanted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a permit is wanted for, from the work with the fewest permits to that with the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Work {
     /// A handler: it may run as long as it likes. The wait for its permit is bounded in number and time.
     Handler,
-    /// What is expected to be short, and may block all the same: meeting a client, an event, a destructor, a stretch
-    /// of a file. The wait has no limit.
+    /// What is expected to be short, and may block all the same: an event, a destructor, a stretch of a file. The wait
+    /// has no limit.
     Short,
+    /// Meeting a newcomer. The wait has no limit.
+    Meet,
 }
 
-/// Which permit it is.
+/// Which permit it is: the first work that it is good for, and so are all that follow it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// One of those for handlers; good for short work, too.
-    Handler,
-    /// The one reserved for short work.
-    Reserved,
-}
+pub struct Class(Work);
 
 impl Class {
     /// Whether a permit of this class is good for this work.
     pub fn allows(self, work: Work) -> bool {
-        self == Class::Handler || work == Work::Short
+        self.0 <= work
     }
 }
+
+const CLASSES: [Class; 3] = [Class(Work::Handler), Class(Work::Short), Class(Work::Meet)];
+/// The permits besides those for handlers.
+pub const RESERVED: usize = CLASSES.len() - 1;
 
 /// What became of a request for a permit.
 pub enum Admission<C> {
@@ -49,26 +50,22 @@ pub enum Admission<C> {
 
 /// All permits, and who waits for one. One lock around it.
 pub struct Permits<C> {
-    limit: usize,
-    handlers: usize, // permits for handlers that are taken
-    reserved: bool,  // the reserved permit is taken
-    waiting: VecDeque<(C, Instant)>,
-    short: VecDeque<C>,
-    short_was_last: bool, // of two queues that both want what is released, each gets every other
+    free: [usize; 3],                     // by class
+    waiting: [VecDeque<(C, Instant)>; 3], // by work
+    last: usize,                          // whose turn it was: of queues that all want a permit, each gets one in turn
+    total: usize,
     queue_limit: usize,
     queue_timeout: Option<Duration>,
     refused: u64,
 }
 
 impl<C> Permits<C> {
-    pub fn new(limit: usize, queue_limit: usize, queue_timeout: Option<Duration>) -> Permits<C> {
+    pub fn new(handlers: usize, queue_limit: usize, queue_timeout: Option<Duration>) -> Permits<C> {
         Permits {
-            limit,
-            handlers: 0,
-            reserved: false,
-            waiting: VecDeque::new(),
-            short: VecDeque::new(),
-            short_was_last: false,
+            free: [handlers, 1, 1],
+            waiting: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
+            last: 0,
+            total: handlers + RESERVED,
             queue_limit,
             queue_timeout,
             refused: 0,
@@ -77,15 +74,9 @@ impl<C> Permits<C> {
 
     /// Take a permit, if one is free.
     pub fn try_acquire(&mut self, work: Work) -> Option<Class> {
-        if self.handlers < self.limit {
-            self.handlers += 1;
-            Some(Class::Handler)
-        } else if work == Work::Short && !self.reserved {
-            self.reserved = true;
-            Some(Class::Reserved)
-        } else {
-            None
-        }
+        let class = CLASSES.into_iter().find(|class| class.allows(work) && self.free[class.0 as usize] > 0)?;
+        self.free[class.0 as usize] -= 1;
+        Some(class)
     }
 
     /// Give back the permit that is held, if any, and ask for one for `connection`, as one step: it queues behind
@@ -97,14 +88,12 @@ impl<C> Permits<C> {
         {
             return Admission::Granted(connection, class);
         }
-        match work {
-            Work::Short => self.short.push_back(connection),
-            Work::Handler if self.waiting.len() < self.queue_limit => self.waiting.push_back((connection, now)),
-            Work::Handler => {
-                self.refused += 1;
-                return Admission::Full(connection, next);
-            }
+        let queue = &mut self.waiting[work as usize];
+        if work == Work::Handler && queue.len() >= self.queue_limit {
+            self.refused += 1;
+            return Admission::Full(connection, next);
         }
+        queue.push_back((connection, now));
         match next {
             Some((next, class)) => Admission::Granted(next, class),
             None => Admission::Queued,
@@ -113,42 +102,38 @@ impl<C> Permits<C> {
 
     /// A permit is given back: the connection that waits for it longest has it now, if one does.
     pub fn release(&mut self, class: Class) -> Option<(C, Class)> {
-        let next = match class {
-            Class::Reserved => self.short.pop_front(),
-            Class::Handler if self.short_was_last && !self.waiting.is_empty() => self.pop_waiting(),
-            Class::Handler => {
-                self.short_was_last = !self.short.is_empty();
-                self.short.pop_front().or_else(|| self.pop_waiting())
+        for step in 1..=CLASSES.len() {
+            let work = (self.last + step) % CLASSES.len();
+            if class.0 as usize <= work
+                && let Some((connection, _)) = self.waiting[work].pop_front()
+            {
+                self.last = work;
+                return Some((connection, class));
             }
-        };
-        match (&next, class) {
-            (Some(_), _) => {}
-            (None, Class::Handler) => self.handlers -= 1,
-            (None, Class::Reserved) => self.reserved = false,
         }
-        next.map(|next| (next, class))
-    }
-
-    fn pop_waiting(&mut self) -> Option<C> {
-        self.short_was_last = false;
-        self.waiting.pop_front().map(|(connection, _)| connection)
+        self.free[class.0 as usize] += 1;
+        None
     }
 
     /// How many connections wait, for any work.
     pub fn queued(&self) -> usize {
-        self.waiting.len() + self.short.len()
+        self.waiting.iter().map(VecDeque::len).sum()
+    }
+
+    fn handlers(&self) -> &VecDeque<(C, Instant)> {
+        &self.waiting[Work::Handler as usize]
     }
 
     /// When the connection that waits longest for a handler has waited too long.
     pub fn deadline(&self) -> Option<Instant> {
-        self.waiting.front()?.1.checked_add(self.queue_timeout?)
+        self.handlers().front()?.1.checked_add(self.queue_timeout?)
     }
 
     /// Those that have waited too long for a handler.
     pub fn late(&mut self, now: Instant) -> Vec<C> {
         let mut late = Vec::new();
         while self.deadline().is_some_and(|deadline| deadline <= now) {
-            late.extend(self.waiting.pop_front().map(|(connection, _)| connection));
+            late.extend(self.waiting[Work::Handler as usize].pop_front().map(|(connection, _)| connection));
         }
         self.refused += late.len() as u64;
         late
@@ -156,12 +141,12 @@ impl<C> Permits<C> {
 
     /// All who wait.
     pub fn drain(&mut self) -> Vec<C> {
-        self.waiting.drain(..).map(|(connection, _)| connection).chain(self.short.drain(..)).collect()
+        self.waiting.iter_mut().flat_map(|queue| queue.drain(..)).map(|(connection, _)| connection).collect()
     }
 
     /// How many are taken.
     pub fn taken(&self) -> usize {
-        self.handlers + usize::from(self.reserved)
+        self.total - self.free.iter().sum::<usize>()
     }
 
     /// How many found no place in the queue, or waited there too long.
@@ -174,18 +159,27 @@ impl<C> Permits<C> {
 mod tests {
     use super::*;
 
-    fn permits(limit: usize) -> Permits<u32> {
-        Permits::new(limit, 2, None)
+    const HANDLER: Class = Class(Work::Handler);
+
+    fn permits(handlers: usize) -> Permits<u32> {
+        Permits::new(handlers, 2, None)
     }
 
     #[test]
-    fn handlers_leave_one_permit_to_short_work() {
+    fn handlers_leave_one_permit_to_short_work_and_that_one_to_newcomers() {
         let mut permits = permits(2);
-        assert_eq!(permits.try_acquire(Work::Short), Some(Class::Handler));
-        assert_eq!(permits.try_acquire(Work::Handler), Some(Class::Handler));
-        assert_eq!(permits.try_acquire(Work::Handler), None);
-        assert_eq!(permits.try_acquire(Work::Short), Some(Class::Reserved));
-        assert_eq!(permits.try_acquire(Work::Short), None);
+        for (work, class) in [
+            (Work::Short, Some(Work::Handler)),
+            (Work::Handler, Some(Work::Handler)),
+            (Work::Handler, None),
+            (Work::Short, Some(Work::Short)),
+            (Work::Short, None),
+            (Work::Meet, Some(Work::Meet)),
+            (Work::Meet, None),
+        ] {
+            assert_eq!(permits.try_acquire(work), class.map(Class), "{work:?}, {:?} free", permits.free);
+        }
+        assert_eq!(permits.taken(), 4);
     }
 
     #[test]
@@ -194,27 +188,32 @@ mod tests {
         let mut permits = permits(1);
         let held = permits.try_acquire(Work::Handler);
         assert!(matches!(permits.exchange(None, 1, Work::Handler, now), Admission::Queued));
-        assert!(matches!(permits.exchange(held, 2, Work::Handler, now), Admission::Granted(1, Class::Handler)));
-        assert!(matches!(permits.release(Class::Handler), Some((2, Class::Handler))));
-        assert!(permits.release(Class::Handler).is_none());
-        assert!(matches!(permits.exchange(None, 3, Work::Handler, now), Admission::Granted(3, Class::Handler)));
+        assert!(matches!(permits.exchange(held, 2, Work::Handler, now), Admission::Granted(1, HANDLER)));
+        assert!(matches!(permits.release(HANDLER), Some((2, HANDLER))));
+        assert!(permits.release(HANDLER).is_none());
+        assert!(matches!(permits.exchange(None, 3, Work::Handler, now), Admission::Granted(3, HANDLER)));
     }
 
     #[test]
-    fn two_queues_take_turns_and_a_full_one_refuses() {
+    fn queues_take_turns_and_a_full_one_refuses() {
         let now = Instant::now();
         let mut permits = permits(1);
-        assert!(permits.try_acquire(Work::Handler).is_some() && permits.try_acquire(Work::Short).is_some());
-        for connection in [10, 11] {
-            assert!(matches!(permits.exchange(None, connection, Work::Handler, now), Admission::Queued));
-        }
-        for connection in [20, 21, 22] {
-            assert!(matches!(permits.exchange(None, connection, Work::Short, now), Admission::Queued));
+        let reserved = [Work::Handler, Work::Short, Work::Meet].map(|work| permits.try_acquire(work))[1];
+        for (connection, work) in [
+            (10, Work::Handler),
+            (11, Work::Handler),
+            (20, Work::Short),
+            (21, Work::Short),
+            (22, Work::Short),
+            (30, Work::Meet),
+        ] {
+            assert!(matches!(permits.exchange(None, connection, work, now), Admission::Queued));
         }
         assert!(matches!(permits.exchange(None, 12, Work::Handler, now), Admission::Full(12, None)));
         let order: Vec<u32> =
-            std::iter::from_fn(|| permits.release(Class::Handler)).map(|(connection, _)| connection).collect();
-        assert_eq!(order, [20, 10, 21, 11, 22]);
-        assert!(permits.release(Class::Reserved).is_none());
+            std::iter::from_fn(|| permits.release(HANDLER)).map(|(connection, _)| connection).collect();
+        assert_eq!(order, [20, 30, 10, 21, 11, 22]);
+        assert!(permits.release(reserved.expect("it was free")).is_none());
+        assert_eq!(permits.taken(), 1);
     }
 }

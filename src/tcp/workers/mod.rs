@@ -94,7 +94,9 @@ impl WorkerLoop<'_> {
             None => {
                 contain("the logger", || error!("a panic ended the connection of {}", connection.client()));
                 connection.panicked();
-                self.buffers = Buffers::default(); // they may hold what was to be sent to this client
+                // They may hold what was to be sent to this client, and its destructors may panic, too.
+                let buffers = std::mem::take(&mut self.buffers);
+                contain("what was to be sent, while it was dropped", || drop(buffers));
                 self.close(connection, end)
             }
         };

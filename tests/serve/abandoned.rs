@@ -1,0 +1,79 @@
+//! Long polls whose clients have left: the handler can ask, and makes room.
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use modest::{Request, RequestHandler, Response, Result};
+
+use crate::server::{Client, Gate, PATIENCE, eventually, get, serve};
+
+/// `/poll` waits for its client to leave, or for the end of patience; everything else is answered at once.
+#[derive(Clone, Default)]
+struct App {
+    waiting: Arc<AtomicUsize>,
+    took: Arc<Mutex<Vec<Duration>>>, // from when the clients left to when it was noticed
+    left: Arc<Mutex<Option<Instant>>>,
+    go_on: Gate,
+}
+
+impl RequestHandler for App {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        match request.path() {
+            "/poll" => {
+                self.waiting.fetch_add(1, SeqCst);
+                let start = Instant::now();
+                while !request.client_is_gone() && start.elapsed() < PATIENCE {
+                    thread::sleep(Duration::from_millis(1)); // as a long poll would, between two looks for news
+                }
+                let left = self.left.lock().unwrap().expect("seen as gone before anybody left");
+                self.took.lock().unwrap().push(left.elapsed());
+            }
+            "/still" => {
+                self.go_on.pass();
+                return Ok(Response::text(format!("gone: {}", request.client_is_gone())));
+            }
+            _ => {}
+        }
+        Ok(Response::text("here"))
+    }
+}
+
+#[test]
+fn handlers_notice_that_their_clients_left_and_the_next_is_answered() {
+    let app = App::default();
+    let server = serve(app.clone(), |server| server.workers(4));
+    let mut polls = Vec::from_iter((0..4).map(|_| server.client()));
+    polls.iter_mut().for_each(|client| {
+        client.send(get("/poll"));
+    });
+    eventually("four handlers wait", || app.waiting.load(SeqCst) == 4);
+    let mut fifth = server.client();
+    fifth.send(get("/"));
+    server.wait_for("the fifth waits for one of them", |stats| stats.waiting == 1);
+    *app.left.lock().unwrap() = Some(Instant::now());
+    drop(polls);
+    let answer = fifth.answer();
+    assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "the fifth: {answer:?}");
+    eventually("all four handlers are done", || app.took.lock().unwrap().len() == 4);
+    let took = app.took.lock().unwrap().clone();
+    assert!(took.iter().all(|took| *took < Duration::from_secs(1)), "noticed after {took:?}");
+}
+
+#[test]
+fn who_waits_or_has_sent_more_is_not_gone() {
+    let app = App::default();
+    let server = serve(app.clone(), |server| server.workers(4));
+    let _end = app.go_on.opened_at_end();
+    let mut patient = server.client();
+    patient.send(get("/still"));
+    let mut pipelining: Client = server.client();
+    pipelining.send(get("/still")).send(get("/"));
+    app.go_on.wait_for_arrivals(2);
+    app.go_on.open();
+    for client in [&mut patient, &mut pipelining] {
+        let answer = client.answer();
+        assert!(matches!(&answer, Ok(answer) if answer.ends_with("gone: false")), "{answer:?}");
+    }
+}

@@ -1,0 +1,81 @@
+//! A listener that was shut down from outside: accepting fails for ever, and only accepting does.
+
+use std::net::{Shutdown, TcpListener};
+use std::time::{Duration, Instant};
+
+use modest::{Raw, TcpServer};
+use rustix::time::{ClockId, clock_gettime};
+use socket2::SockRef;
+
+use crate::script::Script;
+use crate::server::{Client, PATIENCE, Running, alone};
+
+/// A server whose listener can be shut down, and a client that it has answered.
+fn with_a_hold_on_the_listener() -> (Running, TcpListener, Client) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let hold = listener.try_clone().expect("a descriptor");
+    let server = TcpServer::from_listener(listener, Raw(Script::default())).expect("it tells its address");
+    let server = Running::start(server.workers(4).shutdown_timeout(PATIENCE));
+    let mut client = server.client();
+    client.ask("say me\n", "me\n");
+    server.wait_for("it rests", |stats| stats.parked == 1);
+    (server, hold, client)
+}
+
+fn shut_down(listener: &TcpListener) {
+    SockRef::from(listener).shutdown(Shutdown::Both).expect("a listener can be shut down");
+}
+
+/// How long this process has been on processors.
+fn busy() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+#[test]
+fn clients_are_answered_though_nobody_can_be_let_in() {
+    alone("accepting::clients_are_answered_though_nobody_can_be_let_in", || {
+        let (mut server, listener, mut client) = with_a_hold_on_the_listener();
+        shut_down(&listener);
+        for round in 0..20 {
+            client.ask(format!("say {round}\n"), format!("{round}\n"));
+        }
+        server.handle.shutdown_now();
+        assert!(server.result().is_ok(), "serve_forever panicked"); // an error or none: it depends on who comes first
+    });
+}
+
+#[test]
+fn a_server_that_can_let_nobody_in_ends_with_an_error_and_burns_nothing() {
+    alone("accepting::a_server_that_can_let_nobody_in_ends_with_an_error_and_burns_nothing", || {
+        let (mut server, listener, client) = with_a_hold_on_the_listener();
+        let (start, before) = (Instant::now(), busy());
+        shut_down(&listener);
+        // In its own time: errors that pass are waited for.
+        while !server.has_ended() && start.elapsed() < Duration::from_secs(15) {
+            std::thread::sleep(Duration::from_millis(5)); // to wait without burning what is measured
+        }
+        let (took, burnt) = (start.elapsed(), busy() - before);
+        assert!(burnt < took / 10 + Duration::from_millis(100), "{burnt:?} on processors in {took:?}");
+        assert!(server.has_ended(), "serve_forever has not returned after {took:?}");
+        let result = server.result();
+        assert!(matches!(result, Ok(Err(_))), "serve_forever: {result:?}");
+        drop(client);
+    });
+}
+
+#[test]
+fn a_server_that_can_let_nobody_in_stops_at_once() {
+    alone("accepting::a_server_that_can_let_nobody_in_stops_at_once", || {
+        let (mut server, listener, mut client) = with_a_hold_on_the_listener();
+        shut_down(&listener);
+        let start = Instant::now();
+        server.handle.shutdown();
+        let result = server.result();
+        // A client at rest has half a second for a last request.
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(3), "{took:?} to stop, serve_forever: {result:?}");
+        assert!(result.is_ok(), "serve_forever: {result:?}");
+        client.expect_end();
+    });
+}

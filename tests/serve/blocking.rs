@@ -1,0 +1,185 @@
+//! User code that blocks where it should not: it costs what it holds, and never the server.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use modest::{
+    Client as Peer, Conversation, Event, Next, Protocol, Raw, Request, RequestHandler, Response, Result, Stage, Turn,
+};
+
+use crate::server::{Gate, Running, get, serve};
+
+/// A worker that has just had something to do looks around every millisecond, four times, and hides what nobody else
+/// would see to: only afterwards are all asleep but the one that polls. There is no other sign of it.
+const ALL_ASLEEP: Duration = Duration::from_millis(50);
+
+/// Lines that come back, and code that waits at a gate: in `meet` for the first client, in `event` for who was late,
+/// in a handler for who says `handle`, in `drop` for who said `drop`.
+#[derive(Clone, Default)]
+struct Echo {
+    gate: Gate,
+    handlers: Gate,
+    meeting: Arc<AtomicBool>, // the first client is yet to come, and will wait
+}
+
+struct Line {
+    echo: Echo,
+    handling: bool,
+    drop_waits: bool,
+}
+
+impl Protocol for Echo {
+    fn meet(&self, _: &Peer) -> Option<Box<dyn Conversation>> {
+        if self.meeting.swap(false, Relaxed) {
+            self.gate.pass();
+        }
+        Some(Box::new(Line { echo: self.clone(), handling: false, drop_waits: false }))
+    }
+}
+
+impl Conversation for Line {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        if std::mem::take(&mut self.handling) {
+            self.echo.handlers.pass();
+        }
+        if turn.input.bytes() == b"handle\n" {
+            turn.input.consume(7);
+            self.handling = true;
+            return Next::Handle;
+        }
+        self.drop_waits |= turn.input.bytes() == b"drop\n";
+        let late = turn.input.bytes() == b"late\n";
+        turn.output.bytes().extend_from_slice(turn.input.bytes());
+        turn.input.consume(turn.input.bytes().len());
+        match late {
+            true => Next::Read { stage: Stage(1), within: Some(Duration::from_millis(20)), evictable: false },
+            false => Next::Idle { within: None },
+        }
+    }
+
+    fn event(&mut self, _: Event, _: &mut Turn<'_>) -> Next {
+        self.echo.gate.pass();
+        Next::Close
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.drop_waits {
+            self.echo.gate.pass();
+        }
+    }
+}
+
+/// A client that came before, and one that comes now, are answered.
+fn others_are_answered(server: &Running, bystander: &mut crate::server::Client) {
+    bystander.ask("still here\n", "still here\n");
+    server.client().ask("just come\n", "just come\n");
+}
+
+#[test]
+fn a_conversation_whose_drop_blocks_stops_nobody() {
+    let echo = Echo::default();
+    let server = serve(Raw(echo.clone()), |server| server.workers(4));
+    let _end = echo.gate.opened_at_end();
+    let (mut bystander, mut leaving) = (server.client(), server.client());
+    bystander.ask("here\n", "here\n");
+    leaving.ask("drop\n", "drop\n");
+    server.wait_for("both rest", |stats| stats.parked == 2);
+    thread::sleep(ALL_ASLEEP);
+    drop(leaving);
+    echo.gate.wait_for_arrivals(1);
+    others_are_answered(&server, &mut bystander);
+}
+
+#[test]
+fn a_meeting_that_blocks_stops_nobody() {
+    let echo = Echo::default();
+    let server = serve(Raw(echo.clone()), |server| server.workers(4));
+    let _end = echo.gate.opened_at_end();
+    let mut bystander = server.client();
+    bystander.ask("here\n", "here\n");
+    server.wait_for("it rests", |stats| stats.parked == 1);
+    thread::sleep(ALL_ASLEEP);
+    echo.meeting.store(true, Relaxed);
+    let _waiting = server.client();
+    echo.gate.wait_for_arrivals(1);
+    others_are_answered(&server, &mut bystander);
+}
+
+#[test]
+fn an_event_that_blocks_stops_nobody() {
+    let echo = Echo::default();
+    let server = serve(Raw(echo.clone()), |server| server.workers(4));
+    let _end = echo.gate.opened_at_end();
+    let (mut bystander, mut late) = (server.client(), server.client());
+    bystander.ask("here\n", "here\n");
+    late.ask("late\n", "late\n");
+    echo.gate.wait_for_arrivals(1);
+    others_are_answered(&server, &mut bystander);
+}
+
+#[test]
+fn a_drop_that_blocks_beside_as_many_handlers_as_may_be_stops_nobody() {
+    let echo = Echo::default();
+    let server = serve(Raw(echo.clone()), |server| server.workers(2));
+    let _end = (echo.gate.opened_at_end(), echo.handlers.opened_at_end());
+    let (mut bystander, mut leaving) = (server.client(), server.client());
+    bystander.ask("here\n", "here\n");
+    leaving.ask("drop\n", "drop\n");
+    let mut handled = [server.client(), server.client()];
+    handled.iter_mut().for_each(|client| {
+        client.send("handle\n");
+    });
+    echo.handlers.wait_for_arrivals(2);
+    server.wait_for("the others rest", |stats| stats.parked == 2);
+    drop(leaving);
+    echo.gate.wait_for_arrivals(1);
+    others_are_answered(&server, &mut bystander);
+}
+
+/// Bytes without end, held up in `drop`.
+struct Reader(Gate);
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        buffer.fill(b'x');
+        Ok(buffer.len())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.pass();
+    }
+}
+
+#[test]
+fn a_stream_whose_drop_blocks_stops_nobody() {
+    struct App(Gate);
+    impl RequestHandler for App {
+        fn do_get(&self, request: &Request) -> Result<Response> {
+            match request.path() {
+                "/stream" => Ok(Response::stream(Reader(self.0.clone()))),
+                _ => Ok(Response::text("here")),
+            }
+        }
+    }
+    let gate = Gate::default();
+    let server = serve(App(gate.clone()), |server| server.workers(4));
+    let _end = gate.opened_at_end();
+    let (mut bystander, mut leaving) = (server.client(), server.client());
+    bystander.fetch(get("/"));
+    leaving.ask(get("/stream"), "HTTP/1.1 200 OK\r\n");
+    server.wait_for("one rests, one takes no more", |stats| stats.parked == 2);
+    thread::sleep(ALL_ASLEEP);
+    drop(leaving);
+    gate.wait_for_arrivals(1);
+    let answer = bystander.fetch(get("/"));
+    assert!(answer.ends_with("\r\n\r\nhere"), "{answer:?}");
+    let answer = server.client().fetch(get("/"));
+    assert!(answer.ends_with("\r\n\r\nhere"), "{answer:?}");
+}

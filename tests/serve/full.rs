@@ -1,0 +1,219 @@
+//! A full house: who is let go for a newcomer, in which order, and who never is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use modest::{Client as Peer, Http, LogRecord, Raw, Request, RequestHandler, Response, Result, TcpServer};
+
+use crate::script::Script;
+use crate::server::{Client, Gate, PATIENCE, Running, get, serve};
+
+/// `/handle` waits at a gate in the handler; a refused request whose line begins with `/` and a number waits at the
+/// gate of that number where the answer is logged, outside of any handler; everything else is answered at once.
+#[derive(Clone, Default)]
+struct App {
+    handler: Gate,
+    logs: [Gate; 2],
+    meeting: Gate,
+    to_meet: Arc<AtomicUsize>, // so many clients wait at `meeting` to be met
+}
+
+impl RequestHandler for App {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        if request.path() == "/handle" {
+            self.handler.pass();
+        }
+        Ok(Response::text("here"))
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        Ok(Response::text(format!("{} bytes", request.body().len())))
+    }
+
+    fn verify_request(&self, _: &Peer) -> bool {
+        if self.to_meet.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+            self.meeting.pass();
+        }
+        true
+    }
+
+    fn log_request(&self, record: &LogRecord<'_>) {
+        let line = record.to_string();
+        for (number, gate) in self.logs.iter().enumerate() {
+            if line.contains(&format!("GET  /{number} ")) {
+                gate.pass();
+            }
+        }
+    }
+}
+
+fn with_room_for(clients: usize) -> impl FnOnce(TcpServer) -> TcpServer {
+    move |server| server.workers(4).max_connections(clients).shutdown_timeout(PATIENCE)
+}
+
+#[track_caller]
+fn is_answered(client: &mut Client) {
+    let answer = client.fetch(get("/"));
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("here"), "{answer:?}");
+}
+
+/// So many clients that have sent this, and are known to the server.
+fn clients(server: &Running, count: usize, sent: &str) -> Vec<Client> {
+    let before = server.handle.stats();
+    let mut clients = Vec::from_iter((0..count).map(|_| server.client()));
+    clients.iter_mut().for_each(|client| {
+        client.send(sent);
+    });
+    server.wait_for("all are let in", |stats| stats.accepted == before.accepted + count as u64);
+    server.wait_for("all wait", |stats| stats.parked == before.parked + count);
+    clients
+}
+
+#[test]
+fn a_request_that_comes_while_its_client_is_evicted_is_answered() {
+    // A server with one handler has four workers. All are held up outside of the poller: one in the handler, two meeting
+    // clients, one in the log. Then one more request that will hold up its worker and two newcomers are seen by one poll:
+    // one has the place of a client that left, for the other the idle client is chosen to be evicted, and nobody is free to do so while that request is in hand. What it asks
+    // in that time is in the socket before its connection ends.
+    let app = App::default();
+    let server = serve(app.clone(), |server| server.workers(1).max_connections(6));
+    let _end = (app.handler.opened_at_end(), app.meeting.opened_at_end());
+    let _logs_end = app.logs.each_ref().map(|log| log.opened_at_end());
+    let mut idle = server.client();
+    is_answered(&mut idle);
+    let (mut handled, mut first, mut second) = (server.client(), server.client(), server.client());
+    server.wait_for("all are accepted", |stats| stats.parked == 4);
+    handled.send(get("/handle"));
+    app.handler.wait_for_arrivals(1);
+    app.to_meet.store(2, Relaxed);
+    let _unmet = [server.client(), server.client()];
+    app.meeting.wait_for_arrivals(2);
+    first.send("GET  /0 HTTP/1.1\r\n\r\n").half_close(); // so that it does not linger, and is not evicted first
+    app.logs[0].wait_for_arrivals(1);
+    second.send("GET  /1 HTTP/1.1\r\n\r\n");
+    let _newcomers = [server.client(), server.client()];
+    app.logs[0].open();
+    app.logs[1].wait_for_arrivals(1);
+    // An end that was sent before the request excuses what follows: the client knows.
+    idle.stream.set_nonblocking(true).unwrap();
+    let ended_before = matches!(idle.stream.peek(&mut [0]), Ok(0));
+    idle.stream.set_nonblocking(false).unwrap();
+    if ended_before {
+        return;
+    }
+    idle.send(get("/"));
+    app.logs[1].open();
+    app.meeting.open();
+    app.handler.open();
+    let answer = idle.answer();
+    let answer = answer.unwrap_or_else(|(came, err)| panic!("sent a GET, came {came:?} and then {err}"));
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("here"), "{answer:?}");
+    assert!(answer.contains("\r\nConnection: close\r\n"), "{answer:?}");
+}
+
+#[test]
+fn who_lingers_goes_before_who_is_idle() {
+    let server = serve(Raw(Script::default()), |server| server.max_connections(2));
+    let (mut idle, mut lingering) = (server.client(), server.client());
+    idle.ask("say idle\n", "idle\n");
+    lingering.ask("refuse\n", "refused\n").expect_end();
+    server.wait_for("one is idle, one lingers", |stats| stats.parked == 2);
+    server.client().ask("say new\n", "new\n");
+    idle.ask("say still here\n", "still here\n");
+}
+
+#[test]
+fn the_longest_idle_goes_first() {
+    let server = serve(App::default(), with_room_for(3));
+    let mut idle = clients(&server, 3, "");
+    // The last to come was the first to ask: it is idle for longest, but for the first two, which then ask as well.
+    for number in [2, 0, 1] {
+        is_answered(&mut idle[number]);
+        server.wait_for("it is idle", |stats| stats.parked == 3);
+    }
+    let mut newcomer = server.client();
+    is_answered(&mut newcomer);
+    idle[2].expect_end();
+    is_answered(&mut idle[0]);
+    is_answered(&mut idle[1]);
+}
+
+#[test]
+fn who_is_idle_goes_before_half_a_head() {
+    let server = serve(App::default(), with_room_for(2));
+    let mut half = clients(&server, 1, "GET / HTTP/1.1\r\nHo");
+    thread::sleep(Duration::from_millis(1200)); // half a head may be let go once it is a second old
+    let mut idle = clients(&server, 1, "");
+    is_answered(&mut server.client());
+    idle[0].expect_end();
+    half[0].send("st: a\r\n\r\n");
+    assert!(half[0].answer().is_ok_and(|answer| answer.ends_with("here")), "half a head went before an idle client");
+}
+
+#[test]
+fn halves_of_heads_make_room_after_a_second() {
+    let server = serve(App::default(), with_room_for(64));
+    let _halves = clients(&server, 64, "GET / HTTP/1.1\r\nHo");
+    let start = Instant::now();
+    is_answered(&mut server.client());
+    // A head is let go when it is a second old; without that it has ten. In between is room for a slow machine.
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(2500), "a newcomer was answered after {took:?} beside 64 halves of heads");
+}
+
+#[test]
+fn the_oldest_half_of_a_head_goes_first() {
+    let http = Http::new(App::default()).head_timeout(PATIENCE);
+    let server = serve(http, with_room_for(2));
+    let mut old = clients(&server, 1, "GET / HTTP/1.1\r\nHo");
+    thread::sleep(Duration::from_millis(500)); // so much older
+    let mut young = clients(&server, 1, "GET / HTTP/1.1\r\nHo");
+    let start = Instant::now();
+    is_answered(&mut server.client());
+    let took = start.elapsed();
+    young[0].send("st: a\r\n\r\n");
+    assert!(young[0].answer().is_ok_and(|answer| answer.ends_with("here")), "the younger went first");
+    let answer = old[0].answer();
+    assert!(!matches!(&answer, Ok(answer) if answer.contains(" 200 ")), "the older is still there: {answer:?}");
+    assert!(took < Duration::from_millis(2500), "a newcomer was answered after {took:?} beside two halves of heads");
+}
+
+#[test]
+fn half_a_head_that_has_just_begun_is_kept() {
+    let server = serve(App::default(), with_room_for(4));
+    let mut halves = clients(&server, 4, "GET / HTTP/1.1\r\nHo");
+    let mut newcomer = server.client();
+    newcomer.send(get("/"));
+    thread::sleep(Duration::from_millis(400)); // not a second yet: nobody has to go
+    for half in &mut halves {
+        half.send("st: a\r\n\r\n");
+        let answer = half.answer();
+        assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "the rest of a head, and then {answer:?}");
+    }
+    let answer = newcomer.answer();
+    assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "the newcomer: {answer:?}");
+}
+
+#[test]
+fn a_request_in_hand_is_never_let_go() {
+    let app = App::default();
+    let server = serve(app.clone(), with_room_for(2));
+    let _end = app.handler.opened_at_end();
+    let mut body = clients(&server, 1, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n12345");
+    let mut handled = server.client();
+    handled.send(get("/handle"));
+    app.handler.wait_for_arrivals(1);
+    let mut newcomer = server.client();
+    newcomer.send(get("/"));
+    thread::sleep(Duration::from_millis(1500)); // half a head would be let go by now
+    body[0].send("67890");
+    let answer = body[0].answer();
+    assert!(matches!(&answer, Ok(answer) if answer.ends_with("10 bytes")), "the rest of a body, and then {answer:?}");
+    app.handler.open();
+    let answer = handled.answer();
+    assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "a handler that took its time: {answer:?}");
+    let answer = newcomer.answer();
+    assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "the newcomer: {answer:?}");
+}

@@ -1,0 +1,178 @@
+//! Panics from where they are least expected: they cost one connection, and neither a worker nor the process.
+
+use std::panic::panic_any;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use modest::{Client as Peer, Conversation, Next, Piece, Protocol, Raw, Turn};
+
+use crate::server::{Gate, Running, alone, eventually, serve};
+
+/// Lines that come back, but: `bomb` panics with a payload that panics when dropped; `bytes` panics with bytes in the
+/// output that do so; `plain` panics as anybody does; `drop` makes the conversation panic when it is dropped;
+/// `handle` waits at the gate in a handler, `turn` outside of one.
+#[derive(Clone, Default)]
+struct Fragile {
+    gate: Gate,
+    dropped: Arc<AtomicUsize>, // conversations that panicked when dropped
+}
+
+struct Line {
+    all: Fragile,
+    handling: bool,
+    drop_panics: bool,
+}
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("what a panic left behind panics when dropped");
+    }
+}
+
+impl AsRef<[u8]> for Bomb {
+    fn as_ref(&self) -> &[u8] {
+        b"bytes"
+    }
+}
+
+impl Protocol for Fragile {
+    fn meet(&self, _: &Peer) -> Option<Box<dyn Conversation>> {
+        Some(Box::new(Line { all: self.clone(), handling: false, drop_panics: false }))
+    }
+}
+
+impl Conversation for Line {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        if std::mem::take(&mut self.handling) {
+            self.all.gate.pass();
+            turn.output.bytes().extend_from_slice(b"done\n");
+        }
+        let line = turn.input.bytes().to_vec();
+        turn.input.consume(line.len());
+        match &line[..] {
+            b"bomb\n" => panic_any(Bomb),
+            b"bytes\n" => {
+                turn.output.push(Piece::Shared { bytes: Arc::new(Bomb), start: 0, end: 5 });
+                panic!("a turn panics with bytes in its output");
+            }
+            b"plain\n" => panic!("a turn panics"),
+            b"turn\n" => self.all.gate.pass(),
+            b"drop\n" => self.drop_panics = true,
+            b"handle\n" => {
+                self.handling = true;
+                return Next::Handle;
+            }
+            _ => {}
+        }
+        turn.output.bytes().extend_from_slice(&line);
+        Next::Idle { within: None }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.drop_panics {
+            self.all.dropped.fetch_add(1, SeqCst);
+            panic!("a conversation panics when dropped");
+        }
+    }
+}
+
+/// So many clients whose conversations will panic when dropped.
+fn with_panics_to_come(count: usize) -> (Fragile, Running, Vec<crate::server::Client>) {
+    let fragile = Fragile::default();
+    let server = serve(Raw(fragile.clone()), |server| server.workers(2));
+    let mut clients = Vec::from_iter((0..count).map(|_| server.client()));
+    clients.iter_mut().for_each(|client| {
+        client.ask("drop\n", "drop\n");
+    });
+    server.wait_for("all rest", |stats| stats.parked == count);
+    (fragile, server, clients)
+}
+
+#[test]
+fn many_destructors_that_panic_at_a_stop_are_all_called_and_abort_nothing() {
+    alone("panics::many_destructors_that_panic_at_a_stop_are_all_called_and_abort_nothing", || {
+        let (fragile, mut server, _clients) = with_panics_to_come(8);
+        server.handle.shutdown_now();
+        let result = server.result();
+        assert!(matches!(result, Ok(Ok(()))), "serve_forever: {result:?}");
+        eventually("all eight conversations are dropped", || fragile.dropped.load(SeqCst) == 8);
+    });
+}
+
+#[test]
+fn a_destructor_that_panics_at_a_stop_does_not_reach_who_serves() {
+    // All three workers are held up, so that nobody else is there to drop the conversation.
+    let (fragile, mut server, _clients) = with_panics_to_come(1);
+    let _end = fragile.gate.opened_at_end();
+    let mut held_up = [server.client(), server.client(), server.client()];
+    for (client, line) in held_up.iter_mut().zip(["handle\n", "handle\n", "turn\n"]) {
+        client.send(line);
+    }
+    fragile.gate.wait_for_arrivals(3);
+    server.handle.shutdown_now();
+    let result = server.result();
+    assert!(matches!(result, Ok(Ok(()))), "serve_forever: {result:?}");
+    eventually("the conversation is dropped", || fragile.dropped.load(SeqCst) == 1);
+}
+
+/// The server still has its two permits, and somebody besides.
+fn the_pool_is_whole(server: &Running, fragile: &Fragile) {
+    let _end = fragile.gate.opened_at_end();
+    server.client().ask("first\n", "first\n");
+    let mut handled = [server.client(), server.client()];
+    handled.iter_mut().for_each(|client| {
+        client.send("handle\n");
+    });
+    fragile.gate.wait_for_arrivals(2);
+    server.client().ask("beside two handlers\n", "beside two handlers\n");
+    fragile.gate.open();
+    handled.iter_mut().for_each(|client| {
+        client.expect("done\n");
+    });
+}
+
+/// Two permits, and more workers than that by one: this line costs a connection each time, and leaves the pool whole.
+fn the_pool_survives(line: &str) {
+    let fragile = Fragile::default();
+    let server = serve(Raw(fragile.clone()), |server| server.workers(2));
+    for _ in 0..3 {
+        let mut client = server.client();
+        client.send(line);
+        let (came, _) = client.read_to_any_end();
+        assert_eq!(came.escape_ascii().to_string(), "", "answer to {line:?}");
+    }
+    the_pool_is_whole(&server, &fragile);
+}
+
+#[test]
+fn a_panic_whose_payload_panics_costs_no_worker() {
+    the_pool_survives("bomb\n");
+}
+
+#[test]
+fn a_panic_whose_output_panics_costs_no_worker() {
+    the_pool_survives("bytes\n");
+}
+
+#[test]
+fn a_logger_that_panics_costs_no_worker() {
+    struct Logger;
+    impl log::Log for Logger {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            panic!("the logger panics at {:?}", record.args().to_string());
+        }
+        fn flush(&self) {}
+    }
+    alone("panics::a_logger_that_panics_costs_no_worker", || {
+        log::set_logger(&Logger).expect("the only one");
+        log::set_max_level(log::LevelFilter::Error);
+        the_pool_survives("plain\n");
+    });
+}

@@ -1,0 +1,84 @@
+//! More turns that may block than there are permits: they take turns, and nobody is lost on the way.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use modest::{Request, RequestHandler, Response, Result};
+
+use crate::server::{Running, get, serve};
+
+/// Endless streams, and answers.
+struct App;
+
+/// Little at a time, so that permits change hands often.
+struct Endless;
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = buffer.len().min(64);
+        buffer[..count].fill(b'x');
+        Ok(count)
+    }
+}
+
+impl RequestHandler for App {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        match request.path() {
+            "/stream" => Ok(Response::stream(Endless)),
+            _ => Ok(Response::text("here")),
+        }
+    }
+}
+
+/// Take in an endless stream; how it ended, should it end while it is still wanted.
+fn take_in(server: &Running, unwanted: &AtomicBool) -> Option<String> {
+    let mut client = server.client();
+    client.send(get("/stream"));
+    let mut buffer = [0; 16 * 1024];
+    while !unwanted.load(Relaxed) {
+        match client.stream.read(&mut buffer) {
+            Ok(0) => return Some("the end of the stream".to_owned()),
+            Ok(_) => {}
+            Err(err) => return Some(err.to_string()),
+        }
+    }
+    None
+}
+
+/// Ask again and again on one connection; what went wrong, should something.
+fn keep_asking(server: &Running, until: Instant) -> Option<String> {
+    let mut client = server.client();
+    for number in 0.. {
+        if Instant::now() > until {
+            break;
+        }
+        client.send(get("/"));
+        match client.answer() {
+            Ok(answer) if answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("here") => {}
+            Ok(answer) => return Some(format!("request {number} was answered with {answer:?}")),
+            Err((came, err)) => return Some(format!("request {number}: came {came:?} and then {err}")),
+        }
+    }
+    None
+}
+
+#[test]
+fn who_asks_beside_endless_streams_is_answered_each_time() {
+    // As many streams as permits: each request waits for one, just as others are given back. It is a race of
+    // instructions, so it is tried for a while: that while is all that makes it likely.
+    let server = serve(App, |server| server.workers(4));
+    let unwanted = AtomicBool::new(false);
+    let mut wrong = Vec::new();
+    thread::scope(|threads| {
+        let streams: Vec<_> = (0..4).map(|_| threads.spawn(|| take_in(&server, &unwanted))).collect();
+        wrong.extend(keep_asking(&server, Instant::now() + Duration::from_secs(2)));
+        unwanted.store(true, Relaxed);
+        let ends = streams.into_iter().filter_map(|stream| stream.join().expect("no panic"));
+        wrong.extend(ends.map(|end| format!("an endless stream came to {end}")));
+    });
+    let stats = server.wait_for("all are gone", |stats| stats.connections == 0);
+    assert!(wrong.is_empty(), "{wrong:?}; without any client left the numbers are {stats:?}");
+    server.wait_for("no permit is held", |stats| (stats.running, stats.waiting, stats.ready) == (0, 0, 0));
+}

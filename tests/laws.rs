@@ -52,8 +52,8 @@ use std::sync::Weak;
 use std::time::Instant;
 
 use scheduler::{
-    Callee, Eviction, Link, Patience, Permits, PollWaker, PollerGuard, Readiness, Scheduler, Task, Token, Wait, Waker,
-    Work, Worker,
+    Callee, Eviction, Link, Patience, Permits, PollWaker, PollerGuard, RESERVED, Readiness, Scheduler, Task, Token,
+    Wait, Waker, Work, Worker,
 };
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
@@ -155,12 +155,12 @@ impl Callee for Calls {
 }
 
 impl Model {
-    /// So many permits for handlers, the reserved one, one worker more, and clients that are connected.
+    /// So many permits for handlers, those that are reserved, one worker more, and clients that are connected.
     fn new(handlers: usize, clients: usize, behaviour: Behaviour) -> (Arc<Model>, Vec<std::sync::Arc<Calls>>) {
         let kernel = Arc::new(Kernel::default());
         let poller = Poller { kernel: kernel.clone(), shut_down: false };
         let permits = Permits::new(handlers, 8, None);
-        let scheduler = Scheduler::new(poller, KernelWaker(kernel.clone()), handlers + 2, 2, permits);
+        let scheduler = Scheduler::new(poller, KernelWaker(kernel.clone()), handlers + RESERVED + 1, 2, permits);
         let mut callees = Vec::new();
         let model = Arc::new_cyclic(|model: &Weak<Model>| {
             let links: Vec<Arc<Link>> = (0..clients)
@@ -182,8 +182,8 @@ impl Model {
         (model, callees)
     }
 
-    fn start_workers(self: &Arc<Self>, count: usize) -> Vec<thread::JoinHandle<()>> {
-        (0..count)
+    fn start_workers(self: &Arc<Self>, handlers: usize) -> Vec<thread::JoinHandle<()>> {
+        (0..handlers + RESERVED + 1)
             .map(|me| {
                 let model = self.clone();
                 thread::spawn(move || model.work(me))
@@ -375,7 +375,7 @@ fn a_blocking_handler_stops_nobody() {
     check("a blocking handler", || {
         let behaviour = Behaviour { blocked_by: Some((0, 1)), ..Behaviour::default() };
         let (model, _callees) = Model::new(2, 3, behaviour);
-        let workers = model.start_workers(4);
+        let workers = model.start_workers(2);
         let clients: Vec<_> = (0..3).map(|client| model.start_client(client, 2)).collect();
         clients.into_iter().for_each(|client| client.join().unwrap());
         model.end(workers);
@@ -389,7 +389,7 @@ fn the_queue_is_served() {
     check("the queue", || {
         let behaviour = Behaviour { streams: Some(2), ..Behaviour::default() };
         let (model, _callees) = Model::new(1, 4, behaviour);
-        let workers = model.start_workers(3);
+        let workers = model.start_workers(1);
         let clients: Vec<_> = (0..4).map(|client| model.start_client(client, 2)).collect();
         clients.into_iter().for_each(|client| client.join().unwrap());
         model.end(workers);
@@ -403,7 +403,7 @@ fn short_work_needs_no_handler() {
     check("short work", || {
         let behaviour = Behaviour { blocked_by: Some((0, 1)), short: Some(1), ..Behaviour::default() };
         let (model, _callees) = Model::new(1, 3, behaviour);
-        let workers = model.start_workers(3);
+        let workers = model.start_workers(1);
         let clients: Vec<_> = (0..3).map(|client| model.start_client(client, 2)).collect();
         clients.into_iter().for_each(|client| client.join().unwrap());
         model.end(workers);
@@ -415,7 +415,7 @@ fn short_work_needs_no_handler() {
 fn a_call_is_heard() {
     check("a call", || {
         let (model, _callees) = Model::new(1, 2, Behaviour::default());
-        let workers = model.start_workers(3);
+        let workers = model.start_workers(1);
         let client = model.start_client(0, 1);
         let callers: Vec<_> = [vec![0], vec![0, 1]]
             .into_iter()
@@ -441,7 +441,7 @@ fn a_call_is_heard() {
 fn a_shutdown_reaches_everybody() {
     check("a shutdown", || {
         let (model, _callees) = Model::new(2, 3, Behaviour::default());
-        let workers = model.start_workers(4);
+        let workers = model.start_workers(2);
         model.sockets[0].state.lock().unwrap().unread += 1;
         model.kernel.event(model.links[0].token());
         let stopping = model.clone();

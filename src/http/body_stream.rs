@@ -58,7 +58,7 @@ impl BodyStream {
     /// Read once, at most 64 KiB, and append it to the output in the framing that the head announced. May block.
     pub(crate) fn read_some(&mut self, output: &mut Output) -> StreamProgress {
         let mut tail = Tail::of(output.bytes());
-        let (start, buffer) = (tail.start, &mut *tail.buffer);
+        let (start, buffer) = (tail.kept, &mut *tail.buffer);
         let before = if self.framing == StreamFraming::Chunked { CHUNK_HEAD } else { 0 };
         let size = match self.framing {
             StreamFraming::Remaining(left) => left.min(self.read_size as u64) as usize,
@@ -67,8 +67,9 @@ impl BodyStream {
         buffer.resize(start + before + size, 0);
         let result = read_once(&mut self.read, &mut buffer[start + before..]);
         let count = *result.as_ref().unwrap_or(&0);
-        buffer.truncate(start + before + count);
-        tail.start = buffer.len();
+        tail.kept = start + before + count;
+        drop(tail);
+        let buffer = output.bytes();
         if count == size {
             self.read_size = (self.read_size * 2).min(MAX_READ - CHUNK_HEAD - 2);
         }
@@ -107,23 +108,21 @@ impl BodyStream {
     }
 }
 
-/// The end of a buffer that is being read into: cut off again if the read panics, for nothing was read.
+/// A buffer that is being read into: dropped, also if the read panics, it ends where what was read does.
 struct Tail<'a> {
     buffer: &'a mut Vec<u8>,
-    start: usize,
+    kept: usize,
 }
 
 impl Tail<'_> {
     fn of(buffer: &mut Vec<u8>) -> Tail<'_> {
-        Tail { start: buffer.len(), buffer }
+        Tail { kept: buffer.len(), buffer }
     }
 }
 
 impl Drop for Tail<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.buffer.truncate(self.start);
-        }
+        self.buffer.truncate(self.kept);
     }
 }
 

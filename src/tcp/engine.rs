@@ -8,24 +8,29 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use mio::{Interest, Registry, Waker};
+use mio::{Interest, Registry};
 
 use super::connection::{Connection, Registered, TurnSettings};
 use super::contain::contain;
+use super::handle::{Control, ServerHandle};
 use super::lifecycle::Lifecycle;
 use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
-use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token};
+use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token, Waker};
+use super::stats::Stats;
+use super::taken::Taken;
 
 /// A connection as it moves from place to place.
 pub type BoxedConnection = Box<Connection<Registration>>;
 /// The poller in a worker's hands.
-pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, Waker>;
+pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, mio::Waker>;
 
 /// What all workers share.
 pub struct Engine {
-    pub scheduler: Scheduler<BoxedConnection, Poller, Waker>,
+    pub scheduler: Scheduler<BoxedConnection, Poller, mio::Waker>,
     pub lifecycle: Lifecycle,
+    pub taken: Taken<BoxedConnection>,
+    handle: ServerHandle,
     protocol: Arc<dyn Protocol>,
     registry: Registry,
     write_timeout: Option<Duration>,
@@ -44,6 +49,7 @@ pub struct Plan {
     pub queue_timeout: Option<Duration>,
     pub write_timeout: Option<Duration>,
     pub max_connections: usize,
+    pub max_streams: usize,
 }
 
 impl Plan {
@@ -53,37 +59,21 @@ impl Plan {
     }
 }
 
-/// What a server is doing at this moment, and has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Clients accepted so far.
-    pub accepted: u64,
-    /// Clients connected now.
-    pub connections: usize,
-    /// Connections that wait for their client.
-    pub parked: usize,
-    /// Connections that are ready and wait for a worker.
-    pub ready: usize,
-    /// Connections that wait for a permit, nearly all of them because all workers are in handlers.
-    pub waiting: usize,
-    /// Workers that are in a handler, or in other code that may block.
-    pub running: usize,
-    /// Requests refused so far because all workers were in handlers for too long.
-    pub refused: u64,
-    /// Permits that are taken, by workers that run something or are about to. None is while nothing happens.
-    pub permits: usize,
-    /// How often the kernel was asked who is ready.
-    pub polls: u64,
-}
-
 impl Engine {
-    pub fn new(poller: Poller, waker: Waker, protocol: Arc<dyn Protocol>, plan: &Plan) -> io::Result<Engine> {
+    pub fn new(
+        poller: Poller,
+        waker: mio::Waker,
+        protocol: Arc<dyn Protocol>,
+        handle: ServerHandle,
+        plan: &Plan,
+    ) -> io::Result<Engine> {
         let registry = poller.registry()?;
         let permits = Permits::new(plan.handlers, plan.queue_limit, plan.queue_timeout);
         Ok(Engine {
             scheduler: Scheduler::new(poller, waker, plan.workers(), plan.cores, permits),
             lifecycle: Lifecycle::default(),
+            taken: Taken::new(Permits::new(plan.max_streams, plan.queue_limit, plan.queue_timeout)),
+            handle,
             protocol,
             registry,
             write_timeout: plan.write_timeout,
@@ -93,6 +83,11 @@ impl Engine {
             room_wanted: AtomicBool::new(false),
             room_freed: AtomicBool::new(false),
         })
+    }
+
+    /// Where clients are registered with the poller.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// What a turn needs to know.
@@ -133,22 +128,11 @@ impl Engine {
         self.connections.load(Ordering::SeqCst) == 0
     }
 
-    /// Begin to shut down, and let whoever waits for the end know.
-    pub fn begin_shutdown(&self) {
-        self.scheduler.begin_shutdown();
-        self.lifecycle.notify();
-    }
-
-    /// End without waiting for anybody.
-    pub fn end(&self) {
-        self.scheduler.end();
-        self.lifecycle.notify();
-    }
-
     /// For the end: drop all connections that no worker holds, and the poller, so that nothing holds the engine.
     /// Tells how many were cut off.
     pub fn drain(&self) -> usize {
-        let (left, _poller) = self.scheduler.drain();
+        let (mut left, _poller) = self.scheduler.drain();
+        left.extend(self.taken.end());
         let count = left.len();
         for connection in left {
             connection.cut_off();
@@ -156,8 +140,21 @@ impl Engine {
         }
         count
     }
+}
 
-    pub fn stats(&self) -> Stats {
+impl Control for Engine {
+    fn begin_shutdown(&self) {
+        self.scheduler.begin_shutdown();
+        self.taken.begin_shutdown();
+        self.lifecycle.notify();
+    }
+
+    fn end(&self) {
+        self.scheduler.end();
+        self.lifecycle.notify();
+    }
+
+    fn stats(&self) -> Stats {
         Stats {
             accepted: self.accepted.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::SeqCst),
@@ -165,6 +162,7 @@ impl Engine {
             ready: self.scheduler.ready(),
             waiting: self.scheduler.waiting(),
             running: self.scheduler.running(),
+            streams: self.taken.count(),
             refused: self.scheduler.refused(),
             permits: self.scheduler.permits_taken(),
             polls: self.scheduler.polls(),
@@ -175,6 +173,14 @@ impl Engine {
 impl ServerState for Engine {
     fn is_shutting_down(&self) -> bool {
         self.scheduler.is_shutting_down()
+    }
+}
+
+impl Waker {
+    /// The server of this connection, while it serves.
+    pub(crate) fn server(&self) -> Option<ServerHandle> {
+        let engine = self.callee()?.downcast::<Engine>().ok()?;
+        Some(engine.handle.clone())
     }
 }
 

@@ -9,6 +9,7 @@ use super::client::Client;
 use super::input::Input;
 use super::output::Output;
 use super::scheduler::{Link, Waker};
+use super::stream::Stream;
 
 /// What a server serves: it meets each client and says how to talk with it.
 ///
@@ -38,6 +39,13 @@ pub trait Conversation: Send {
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
         let _ = (what, turn);
         Next::Close
+    }
+
+    /// The connection's socket, after [`Next::Take`], on a thread of this client's own: it may block as long as it likes.
+    ///
+    /// By default the connection is closed.
+    fn take(self: Box<Self>, stream: Stream) {
+        drop(stream);
     }
 
     /// Whether dropping this conversation, as it is now, may block (it waits for a child process, it closes a large
@@ -134,6 +142,10 @@ pub enum Next {
     Handle,
     /// Ask again once the output is written.
     Again,
+    /// Leave the engine, once all output is written: [`Conversation::take`] is called with the socket, on a thread of its
+    /// own. Where none is free ([`TcpServer::max_streams`](crate::TcpServer::max_streams)) the connection waits for one
+    /// as it would for a handler; past that it is told [`Event::NoThread`].
+    Take,
     /// The end, after what is owed. Said in answer to bytes or to lateness after [`Next::Read`], or with bytes left in
     /// the input, it means that the client may still be sending and might not have read the answer: then
     /// the connection lingers, half-closed, so that it can.
@@ -158,6 +170,8 @@ pub enum Event {
     /// No permit was to be had for a turn asked for by [`Next::Handle`]: the queue is full, or the wait was too long.
     /// Asking for one again is a [`Next::Close`].
     NoPermit,
+    /// No thread was to be had, asked for by [`Next::Take`]. Asking for one again is a [`Next::Close`].
+    NoThread,
     /// Another thread called, by a [`Waker`]. It is told while the conversation waits ([`Next::Read`], [`Next::Idle`]),
     /// and else as soon as it does, once for all calls so far.
     Called,

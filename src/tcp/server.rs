@@ -11,11 +11,12 @@ use log::{debug, error};
 use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol as Transport, SockRef, Socket, Type};
 
-use super::engine::{Engine, Plan, Stats};
-use super::handle::ServerHandle;
+use super::engine::{Engine, Plan};
+use super::handle::{Control, ServerHandle};
 use super::lifecycle::Duty;
 use super::poller::Poller;
 use super::protocol::{IntoProtocol, Protocol};
+use super::stats::Stats;
 use super::transport::NOT_SENT;
 use super::workers;
 
@@ -46,6 +47,7 @@ pub struct TcpServer {
     write_timeout: Option<Duration>,
     shutdown_timeout: Option<Duration>,
     max_connections: usize,
+    max_streams: usize,
     handle: ServerHandle,
 }
 
@@ -92,6 +94,7 @@ impl TcpServer {
             write_timeout: Some(Duration::from_secs(30)),
             shutdown_timeout: Some(Duration::from_secs(10)),
             max_connections: allowed_connections(),
+            max_streams: 256,
             handle: ServerHandle::default(),
         })
     }
@@ -147,6 +150,18 @@ impl TcpServer {
         self
     }
 
+    /// How many connections may leave the engine, each for a thread of its own: 256 unless set. Those are the clients of a
+    /// [`StreamHandler`](crate::StreamHandler), and all others whose conversation says
+    /// [`Next::Take`](crate::Next::Take). One more waits as long as a request waits for a handler.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn max_streams(mut self, count: usize) -> TcpServer {
+        assert!(count > 0, "a server needs at least one thread for streams");
+        self.max_streams = count;
+        self
+    }
+
     /// The address that is listened at, with the real port (Python's `server_address`).
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
@@ -173,8 +188,8 @@ impl TcpServer {
         let listener = listener.ok_or_else(|| io::Error::other("this server has served before"))?;
         let (poller, waker) = Poller::new(listener)?;
         let plan = self.plan();
-        let engine = Arc::new(Engine::new(poller, waker, self.protocol.clone(), &plan)?);
-        let serving = self.handle.begin(&engine);
+        let engine = Arc::new(Engine::new(poller, waker, self.protocol.clone(), self.handle.clone(), &plan)?);
+        let serving = self.handle.begin(engine.clone());
         let result = self.supervise(&engine, plan.workers());
         engine.end();
         let cut_off = engine.drain();
@@ -214,6 +229,7 @@ impl TcpServer {
             queue_timeout: self.queue_timeout,
             write_timeout: self.write_timeout,
             max_connections: self.max_connections,
+            max_streams: self.max_streams,
         }
     }
 }

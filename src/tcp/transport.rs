@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry};
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 
 use super::output::{First, Output};
 
@@ -119,6 +120,23 @@ impl Transport {
     fn send_file(&self, file: &File, start: &mut u64, length: u64, share: usize) -> io::Result<usize> {
         let count = usize::try_from(length).unwrap_or(usize::MAX).min(share);
         Ok(rustix::io::retry_on_intr(|| rustix::fs::sendfile(&self.stream, file, Some(start), count))?)
+    }
+
+    /// A socket that left the poller is polled again.
+    pub fn from_socket(socket: &Socket, registry: &Registry, token: mio::Token) -> io::Result<Transport> {
+        let socket = socket.try_clone()?;
+        socket.set_nonblocking(true)?;
+        let mut stream = TcpStream::from_std(socket.into());
+        registry.register(&mut stream, token, Interest::READABLE)?;
+        Ok(Transport::new(stream))
+    }
+
+    /// Out of the poller, as a socket that blocks.
+    pub fn into_socket(mut self, registry: &Registry) -> io::Result<Socket> {
+        registry.deregister(&mut self.stream)?;
+        let socket = Socket::from(OwnedFd::from(self.stream));
+        socket.set_nonblocking(false)?;
+        Ok(socket)
     }
 
     /// Have the poller tell when more can be written.

@@ -5,6 +5,7 @@ mod accepting; // a listener that was shut down from outside
 mod blocking; // user code that blocks where it should not
 mod broken; // resets and ends
 mod busy; // four handlers asleep, five hundred halves
+mod calls; // connections that other threads call
 mod downloads; // files beside stuck handlers
 mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises
@@ -15,3 +16,4 @@ mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever
 mod shared; // one handler of files, two servers
 mod stop; // ends of all kinds
+mod streams; // connections that leave the engine

@@ -5,6 +5,7 @@
 //! What becomes of it after a turn is an [`Outcome`]: the worker parks it, queues it or asks for its permit.
 
 mod closing; // the end: shutdown, lingering, reset
+mod taking; // leaving the engine
 mod waiting; // parking, its deadlines, the news of a shutdown
 
 use std::ops::ControlFlow;
@@ -21,6 +22,7 @@ use super::protocol::{Conversation, Event, Next, Protocol, ServerState, Stage, T
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
 use super::transport::{Transport, Written};
 use closing::Lingering;
+pub use taking::Parts;
 
 /// A connection, with all that must be remembered of it between turns. Buffers belong to the worker.
 pub struct Connection<R> {
@@ -56,6 +58,8 @@ pub struct Causes {
     pub late: bool,
     /// No permit was to be had.
     pub no_permit: bool,
+    /// No thread was to be had.
+    pub no_thread: bool,
     /// Room is short: its descriptor is wanted.
     pub evicted: bool,
     /// Its client is gone, and the conversation has not been told.
@@ -80,6 +84,8 @@ pub enum Outcome {
     Requeue,
     /// It needs a permit for this work.
     AwaitPermit(Work),
+    /// It leaves the engine, for a thread of its own.
+    Take,
     /// It is over.
     Closed,
 }
@@ -262,6 +268,7 @@ impl<R: Registered> Connection<R> {
                 Received::Gone => self.fail_to_send(turn),
                 Received::Nothing => self.wait(turn, blocked),
             },
+            Next::Take => ControlFlow::Break(Outcome::Take),
             Next::Close => self.close(turn),
             Next::Abort => self.abort("the conversation broke off"),
         }
@@ -283,6 +290,13 @@ impl<R: Registered> Connection<R> {
             self.causes.no_permit = false;
             if self.next == Next::Handle {
                 self.set_next(Next::Close, turn.now)?; // or it would be asked again and again
+            }
+        }
+        if self.causes.no_thread {
+            self.tell(Event::NoThread, turn)?;
+            self.causes.no_thread = false;
+            if self.next == Next::Take {
+                self.set_next(Next::Close, turn.now)?;
             }
         }
         if self.causes.evicted {

@@ -30,9 +30,7 @@ use std::time::{Duration, Instant};
 use idle::{IdleWorkers, Parker};
 pub use link::{Callee, Link, Waker};
 use load::Load;
-use permits::Admission;
-use permits::Class;
-pub use permits::{Permits, RESERVED, Work};
+pub use permits::{Admission, Class, Permits, RESERVED, Work};
 use queue::{Ready, ReadyQueue};
 pub use table::{ConnectionTable, Eviction, Parked, Readiness, Token, Wait};
 
@@ -189,6 +187,16 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             saw(&mut connection, readiness);
             self.queue.push_called(connection);
         }
+        self.pushed_from_outside();
+    }
+
+    /// Push a connection that is ready, from a thread that is no worker.
+    pub fn push_from_outside(&self, connection: C) {
+        self.queue.push(connection, None);
+        self.pushed_from_outside();
+    }
+
+    fn pushed_from_outside(&self) {
         // Partner of the fences in `PollerGuard::wait` and `something_waits`: a worker that did not see the push is
         // seen waiting here. Where nobody polls, invariant 2 holds: a worker is awake, or the watchdog ticks.
         self.wake_poller();

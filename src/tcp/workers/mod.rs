@@ -2,6 +2,7 @@
 //! Started by `server`; conducts `scheduler`, `poller` and `connection`.
 
 mod polling; // events, deadlines, newcomers, the beginning of a shutdown
+mod taking; // connections that leave the engine
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -90,6 +91,7 @@ impl WorkerLoop<'_> {
                 None
             }
             Some(Outcome::AwaitPermit(work)) => self.await_permit(connection, work, end),
+            Some(Outcome::Take) => self.take(connection, end),
             Some(Outcome::Closed) => self.close(connection, end),
             None => {
                 contain("the logger", || error!("a panic ended the connection of {}", connection.client()));

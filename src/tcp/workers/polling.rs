@@ -10,6 +10,7 @@ use super::super::client::Client;
 use super::super::connection::Connection;
 use super::super::contain::contain;
 use super::super::engine::EnginePoller;
+use super::super::handle::Control;
 use super::super::scheduler::Patience;
 use super::super::transport::Transport;
 use super::WorkerLoop;
@@ -33,6 +34,7 @@ impl WorkerLoop<'_> {
             }
             match patience {
                 Patience::Until(until) if !must_close && !poller.acceptor().is_due(Instant::now()) => {
+                    let until = until.into_iter().chain(engine.taken.deadline()).min();
                     poller.wait(until, Instant::now())
                 }
                 _ => poller.look(),
@@ -91,6 +93,9 @@ impl WorkerLoop<'_> {
         let mut without_permit = scheduler.late_for_permit(now);
         without_permit.iter_mut().for_each(|connection| connection.causes().no_permit = true);
         self.catch.append(&mut without_permit);
+        let mut without_thread = self.engine.taken.late(now);
+        without_thread.iter_mut().for_each(|connection| connection.causes().no_thread = true);
+        self.catch.append(&mut without_thread);
         if guard.poller().acceptor().is_due(now) {
             self.accept(guard, now, NEWCOMERS);
         }

@@ -26,7 +26,7 @@ pub trait Protocol: Send + Sync + 'static {
 ///
 /// Dropped when the connection is over, whatever ended it.
 pub trait Conversation: Send {
-    /// Take what `turn.input` holds, lay answers into `turn.output`, say what comes next.
+    /// Use up what `turn.input` holds, append answers to `turn.output`, say what comes next.
     ///
     /// The first turn comes right after the client was accepted, maybe without a byte: a server may speak first.
     /// After [`Next::Read`] and [`Next::Idle`] the next turn comes with new bytes or with the end of the stream;

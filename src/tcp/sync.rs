@@ -6,32 +6,32 @@ pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Orderi
 pub use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use std::thread::{Thread, current, park, park_timeout};
 
-/// A queue that any thread may lay into and draw from.
+/// A queue that any thread may push to and pop from.
 pub struct Queue<T> {
-    lay: crossbeam_channel::Sender<T>,
-    draw: crossbeam_channel::Receiver<T>,
+    sender: crossbeam_channel::Sender<T>,
+    receiver: crossbeam_channel::Receiver<T>,
 }
 
 impl<T> Queue<T> {
     pub fn new() -> Queue<T> {
-        let (lay, draw) = crossbeam_channel::unbounded();
-        Queue { lay, draw }
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        Queue { sender, receiver }
     }
 
     pub fn push(&self, item: T) {
         // The receiver lives as long as the sender, beside it.
-        let _ = self.lay.send(item);
+        let _ = self.sender.send(item);
     }
 
     pub fn pop(&self) -> Option<T> {
-        self.draw.try_recv().ok()
+        self.receiver.try_recv().ok()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.draw.is_empty()
+        self.receiver.is_empty()
     }
 
     pub fn len(&self) -> usize {
-        self.draw.len()
+        self.receiver.len()
     }
 }

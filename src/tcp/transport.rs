@@ -77,7 +77,7 @@ impl Transport {
             if *share == 0 && !output.is_empty() {
                 return Written::Share;
             }
-            let (wished, sent) = match output.first() {
+            let (length, sent) = match output.first() {
                 First::Nothing => return Written::All,
                 First::Bytes { bytes, file_follows } => (bytes.len(), self.send(bytes, file_follows)),
                 First::Slices(slices) => (slices.iter().map(|slice| slice.len()).sum(), self.send_all(&slices)),
@@ -95,7 +95,7 @@ impl Transport {
                 Ok(count) => {
                     output.advance(count);
                     *share = share.saturating_sub(count);
-                    if count < wished {
+                    if count < length {
                         return Written::Blocked; // it took less than there was: no need to hear WouldBlock as well
                     }
                 }

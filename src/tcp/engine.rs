@@ -3,12 +3,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Waker};
 
 use super::connection::{Connection, Registered, TurnSettings};
 use super::contain::contain;
@@ -16,6 +12,8 @@ use super::lifecycle::Lifecycle;
 use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
 use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token};
+use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use super::sys::{self, Interest, Registry, TcpStream, Waker};
 
 /// A connection as it moves from place to place.
 pub type BoxedConnection = Box<Connection<Registration>>;
@@ -108,7 +106,7 @@ impl Engine {
         let weak: Weak<Engine> = Arc::downgrade(self);
         let link = self.scheduler.table().insert(|token| Arc::new(Link::new(token, Some(weak))));
         let registration = Registration { engine: self.clone(), link };
-        let token = mio::Token(registration.link.token().to_usize());
+        let token = sys::Token(registration.link.token().to_usize());
         self.registry.register(&mut stream, token, Interest::READABLE)?;
         Ok((stream, registration))
     }

@@ -3,10 +3,11 @@
 //! the handler.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::engine::{Engine, Stats};
+use super::sync::{self, Mutex, MutexGuard, PoisonError};
 
 /// Shuts a server down, and tells what it is doing: from any thread, at any time.
 #[derive(Clone, Default)]
@@ -69,7 +70,7 @@ impl ServerHandle {
 
     fn note_shutdown(&self) -> Option<Arc<Engine>> {
         let mut state = self.state();
-        state.shutdown_began.get_or_insert_with(Instant::now);
+        state.shutdown_began.get_or_insert_with(sync::now);
         state.engine.clone()
     }
 

@@ -10,15 +10,16 @@ mod engine; // what all workers share
 mod lifecycle; // from the start of the workers to the end of the last
 
 mod connection; // one client, a turn at a time
-mod poller;
-mod protocol; // the protocol interface: what the engine asks of a protocol // who is ready
+mod poller; // who is ready
+mod protocol; // the protocol interface: what the engine asks of a protocol
 
 mod acceptor; // the listener
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 mod transport; // the socket of one client
 
 mod contain; // where panics of user code end
-mod sync; // locks, atomics, parking, queues
+mod sync; // locks, atomics, threads, the clock, queues
+mod sys; // sockets, the poller: what the kernel does
 
 mod client; // who is there
 mod input; // bytes not yet used

@@ -11,6 +11,7 @@ use super::super::connection::Connection;
 use super::super::contain::contain;
 use super::super::engine::EnginePoller;
 use super::super::scheduler::Patience;
+use super::super::sync;
 use super::super::transport::Transport;
 use super::WorkerLoop;
 
@@ -32,16 +33,16 @@ impl WorkerLoop<'_> {
                 poller.acceptor().end_pause();
             }
             match patience {
-                Patience::Until(until) if !must_close && !poller.acceptor().is_due(Instant::now()) => {
-                    poller.wait(until, Instant::now())
+                Patience::Until(until) if !must_close && !poller.acceptor().is_due(sync::now()) => {
+                    poller.wait(until, sync::now())
                 }
                 _ => poller.look(),
             }
         });
-        let now = Instant::now();
+        let now = sync::now();
         if let Err(err) = polled {
             self.notices.push((Level::Error, format!("the poller failed: {err}")));
-            std::thread::sleep(AFTER_A_FAILED_POLL);
+            sync::sleep(AFTER_A_FAILED_POLL);
         }
         self.gather(&mut guard, now);
         let mut catch = self.catch.drain(..);

@@ -3,12 +3,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-
-use mio::net::TcpStream;
-use mio::{Interest, Registry};
 
 use super::connection::{Connection, Registered, TurnSettings};
 use super::contain::contain;
@@ -18,16 +14,18 @@ use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
 use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token, Waker};
 use super::stats::Stats;
+use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use super::sys::{self, Interest, Registry, TcpStream};
 use super::taken::Taken;
 
 /// A connection as it moves from place to place.
 pub type BoxedConnection = Box<Connection<Registration>>;
 /// The poller in a worker's hands.
-pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, mio::Waker>;
+pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, sys::Waker>;
 
 /// What all workers share.
 pub struct Engine {
-    pub scheduler: Scheduler<BoxedConnection, Poller, mio::Waker>,
+    pub scheduler: Scheduler<BoxedConnection, Poller, sys::Waker>,
     pub lifecycle: Lifecycle,
     pub taken: Taken<BoxedConnection>,
     handle: ServerHandle,
@@ -62,7 +60,7 @@ impl Plan {
 impl Engine {
     pub fn new(
         poller: Poller,
-        waker: mio::Waker,
+        waker: sys::Waker,
         protocol: Arc<dyn Protocol>,
         handle: ServerHandle,
         plan: &Plan,
@@ -103,7 +101,7 @@ impl Engine {
         let weak: Weak<Engine> = Arc::downgrade(self);
         let link = self.scheduler.table().insert(|token| Arc::new(Link::new(token, Some(weak))));
         let registration = Registration { engine: self.clone(), link };
-        let token = mio::Token(registration.link.token().to_usize());
+        let token = sys::Token(registration.link.token().to_usize());
         self.registry.register(&mut stream, token, Interest::READABLE)?;
         Ok((stream, registration))
     }

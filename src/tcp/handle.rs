@@ -3,10 +3,11 @@
 //! handler, and a handle.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::stats::Stats;
+use super::sync::{self, Mutex, MutexGuard, PoisonError};
 
 /// What a handle does with the engine.
 pub trait Control: Send + Sync {
@@ -78,7 +79,7 @@ impl ServerHandle {
 
     fn note_shutdown(&self) -> Option<Arc<dyn Control>> {
         let mut state = self.state();
-        state.shutdown_began.get_or_insert_with(Instant::now);
+        state.shutdown_began.get_or_insert_with(sync::now);
         state.engine.clone()
     }
 

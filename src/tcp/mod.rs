@@ -25,7 +25,8 @@ mod stream; // a connection outside the engine
 mod transport; // the socket of one client
 
 mod contain; // where panics of user code end
-mod sync; // locks, atomics, parking, queues
+mod sync; // locks, atomics, threads, the clock, queues
+mod sys; // sockets, the poller: what the kernel does
 
 mod client; // who is there
 mod input; // bytes not yet used

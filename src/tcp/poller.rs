@@ -1,14 +1,12 @@
 //! Who is ready: the poller, and the acceptor beside it. Held by one worker at a time (see `scheduler`).
-//! Uses mio; knows nothing of connections but their tokens.
+//! Knows nothing of connections but their tokens.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Registry, Waker};
-
 use super::acceptor::Acceptor;
 use super::scheduler::{PollWaker, Readiness, Token};
+use super::sys::{self, Events, Interest, Poll, Registry, TcpListener, Waker};
 
 /// The poller and the acceptor.
 pub struct Poller {
@@ -17,8 +15,8 @@ pub struct Poller {
     acceptor: Acceptor,
 }
 
-const LISTENER: mio::Token = mio::Token(usize::MAX);
-const WAKER: mio::Token = mio::Token(usize::MAX - 1);
+const LISTENER: sys::Token = sys::Token(usize::MAX);
+const WAKER: sys::Token = sys::Token(usize::MAX - 1);
 const EVENTS: usize = 1024;
 
 impl PollWaker for Waker {

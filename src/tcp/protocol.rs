@@ -10,6 +10,7 @@ use super::input::Input;
 use super::output::Output;
 use super::scheduler::{Link, Waker};
 use super::stream::Stream;
+use super::sync;
 
 /// What a server serves: it meets each client and says how to talk with it.
 ///
@@ -84,7 +85,7 @@ pub trait ServerState {
 impl<'a> Turn<'a> {
     /// A turn of one's own, for testing a conversation without a server.
     pub fn new(input: &'a mut Input, output: &'a mut Output, client: &'a Client) -> Turn<'a> {
-        let (now, wall) = (Instant::now(), SystemTime::now());
+        let (now, wall) = (sync::now(), SystemTime::now());
         Turn { input, output, client, now, wall, polled: None, link: None, server: None, shutting_down: false }
     }
 

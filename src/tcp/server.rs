@@ -3,8 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, error};
@@ -17,6 +16,7 @@ use super::lifecycle::Duty;
 use super::poller::Poller;
 use super::protocol::{IntoProtocol, Protocol};
 use super::stats::Stats;
+use super::sync::{self, Mutex, PoisonError};
 use super::transport::NOT_SENT;
 use super::workers;
 
@@ -82,7 +82,7 @@ impl TcpServer {
     /// If it can't tell its address.
     pub fn from_listener(listener: TcpListener, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         prepare(&listener)?;
-        let cores = num_cpus::get();
+        let cores = sync::cores();
         let local_addr = listener.local_addr()?;
         Ok(TcpServer {
             listener: Mutex::new(Some(listener)),
@@ -224,7 +224,7 @@ impl TcpServer {
     fn plan(&self) -> Plan {
         Plan {
             handlers: self.workers,
-            cores: num_cpus::get(),
+            cores: sync::cores(),
             queue_limit: self.queue_limit,
             queue_timeout: self.queue_timeout,
             write_timeout: self.write_timeout,
@@ -237,14 +237,11 @@ impl TcpServer {
 fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<()> {
     engine.lifecycle.worker_begins();
     let at_work = AtWork { engine: engine.clone(), me };
-    let started = thread::Builder::new().name(format!("modest-{me}")).spawn(move || {
+    let started = sync::spawn(format!("modest-{me}"), move || {
         let at_work = at_work;
         workers::work(&at_work.engine, at_work.me);
     });
-    match started {
-        Ok(_) => Ok(()),
-        Err(err) => Err(io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1))),
-    }
+    started.map_err(|err| io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1)))
 }
 
 /// A worker at work; dropped when it ends, or could not be started.
@@ -255,7 +252,7 @@ struct AtWork {
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.engine.lifecycle.worker_ended(self.me, thread::panicking());
+        self.engine.lifecycle.worker_ended(self.me, sync::panicking());
     }
 }
 

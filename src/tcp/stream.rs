@@ -7,10 +7,10 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::Socket;
-
 use super::client::Client;
 use super::input::READ_AHEAD;
+use super::sync;
+use super::sys::{SendFlags, Socket};
 
 /// A client's connection as a blocking stream: what [`Conversation::take`](crate::Conversation::take) is given.
 ///
@@ -139,7 +139,7 @@ impl Write for StreamWriter {
 }
 
 /// A client that is gone is an error of the write, not a signal to the process.
-const NO_SIGNAL: i32 = rustix::net::SendFlags::NOSIGNAL.bits() as i32;
+const NO_SIGNAL: i32 = SendFlags::NOSIGNAL.bits() as i32;
 
 fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
@@ -152,7 +152,7 @@ fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if sync::panicking() {
             let _ = self.socket.set_linger(Some(Duration::ZERO)); // fails only where the connection is gone already
         } else if self.socket.shutdown(Shutdown::Write).is_ok()
             && !self.ended

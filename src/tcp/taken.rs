@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 use std::net::Shutdown;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use socket2::Socket;
-
 use super::scheduler::{Admission, Class, Permits, Work};
+use super::sync::{Mutex, MutexGuard, PoisonError};
+use super::sys::Socket;
 
 /// The permits for threads, and the sockets of the streams.
 pub struct Taken<C> {

@@ -3,15 +3,10 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use mio::net::TcpStream;
-use mio::{Interest, Registry};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
-use socket2::{SockRef, Socket};
-
 use super::output::{First, Output};
+use super::sys::{self, Interest, RecvFlags, Registry, SendAncillaryBuffer, SendFlags, SockRef, Socket, TcpStream};
 
 /// A client's stream.
 pub struct Transport {
@@ -52,7 +47,7 @@ impl Transport {
 
     /// Read once.
     pub fn read(&self, room: &mut [u8]) -> io::Result<usize> {
-        let (count, _) = rustix::io::retry_on_intr(|| rustix::net::recv(&self.stream, &mut *room, RecvFlags::empty()))?;
+        let (count, _) = rustix::io::retry_on_intr(|| sys::recv(&self.stream, &mut *room, RecvFlags::empty()))?;
         Ok(count)
     }
 
@@ -108,25 +103,23 @@ impl Transport {
     /// so that both go out in one segment.
     fn send(&self, bytes: &[u8], file_follows: bool) -> io::Result<usize> {
         let flags = if file_follows { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
-        Ok(rustix::io::retry_on_intr(|| rustix::net::send(&self.stream, bytes, flags))?)
+        Ok(rustix::io::retry_on_intr(|| sys::send(&self.stream, bytes, flags))?)
     }
 
     fn send_all(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let nothing_else = &mut SendAncillaryBuffer::default();
         let flags = SendFlags::NOSIGNAL;
-        Ok(rustix::io::retry_on_intr(|| rustix::net::sendmsg(&self.stream, slices, nothing_else, flags))?)
+        Ok(rustix::io::retry_on_intr(|| sys::sendmsg(&self.stream, slices, nothing_else, flags))?)
     }
 
     fn send_file(&self, file: &File, start: &mut u64, length: u64, share: usize) -> io::Result<usize> {
         let count = usize::try_from(length).unwrap_or(usize::MAX).min(share);
-        Ok(rustix::io::retry_on_intr(|| rustix::fs::sendfile(&self.stream, file, Some(start), count))?)
+        Ok(rustix::io::retry_on_intr(|| sys::sendfile(&self.stream, file, Some(start), count))?)
     }
 
     /// A socket that left the poller is polled again.
-    pub fn from_socket(socket: &Socket, registry: &Registry, token: mio::Token) -> io::Result<Transport> {
-        let socket = socket.try_clone()?;
-        socket.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(socket.into());
+    pub fn from_socket(socket: &Socket, registry: &Registry, token: sys::Token) -> io::Result<Transport> {
+        let mut stream = sys::polled(socket)?;
         registry.register(&mut stream, token, Interest::READABLE)?;
         Ok(Transport::new(stream))
     }
@@ -134,13 +127,11 @@ impl Transport {
     /// Out of the poller, as a socket that blocks.
     pub fn into_socket(mut self, registry: &Registry) -> io::Result<Socket> {
         registry.deregister(&mut self.stream)?;
-        let socket = Socket::from(OwnedFd::from(self.stream));
-        socket.set_nonblocking(false)?;
-        Ok(socket)
+        sys::blocking(self.stream)
     }
 
     /// Have the poller tell when more can be written.
-    pub fn want_to_write(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
+    pub fn want_to_write(&mut self, registry: &Registry, token: sys::Token) -> io::Result<()> {
         if !self.wants_to_write {
             // Registering anew also tells of what became writable just before.
             registry.reregister(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)?;

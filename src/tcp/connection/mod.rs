@@ -13,13 +13,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use log::{debug, error};
-use mio::Registry;
 
 use super::client::Client;
 use super::input::Input;
 use super::output::Output;
 use super::protocol::{Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
+use super::sync;
+use super::sys::{self, Registry};
 use super::transport::{Transport, Written};
 use closing::Lingering;
 pub use taking::Parts;
@@ -341,7 +342,7 @@ impl<R: Registered> Connection<R> {
         }
         let flow = self.ask(turn);
         self.polled = None; // what the disk says now may be older than the next request
-        (turn.now, turn.wall) = (Instant::now(), None); // a handler may take its time
+        (turn.now, turn.wall) = (sync::now(), None); // a handler may take its time
         flow
     }
 
@@ -387,7 +388,7 @@ impl<R: Registered> Connection<R> {
         }
         if let Written::Blocked = written {
             self.blocked_since.get_or_insert(turn.now);
-            let token = mio::Token(self.token().to_usize());
+            let token = sys::Token(self.token().to_usize());
             if let Err(err) = self.transport.want_to_write(turn.settings.registry, token) {
                 error!("can't wait for {} to read: {err}", self.client);
                 return Written::Gone;

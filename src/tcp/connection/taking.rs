@@ -2,11 +2,9 @@
 
 use std::io;
 
-use mio::Registry;
-use socket2::Socket;
-
 use super::super::client::Client;
 use super::super::protocol::Conversation;
+use super::super::sys::{Registry, Socket};
 use super::{Connection, Registered};
 
 /// What is left of a connection outside the engine.

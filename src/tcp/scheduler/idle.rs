@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::sync::{AtomicBool, Mutex, Ordering, Thread, fence, park, park_timeout};
+use super::super::sync::{self, AtomicBool, Mutex, Ordering, Thread, fence, park, park_timeout};
 use super::load::LONG;
 use super::{PollWaker, Scheduler, Worker, lock};
 
@@ -118,7 +118,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             if self.workers[worker.me].parker.woken.load(Ordering::SeqCst) {
                 return;
             }
-            self.load.count_long(self.running_longer_than(LONG, Instant::now()));
+            self.load.count_long(self.running_longer_than(LONG, sync::now()));
             let progress = self.progress();
             let poller_stood = self.poller_free.load(Ordering::SeqCst) && progress.0 == seen.0;
             let queue_stood = !self.queue.is_empty() && progress.1 == seen.1;

@@ -35,7 +35,7 @@ use queue::{Ready, ReadyQueue};
 pub use table::{ConnectionTable, Eviction, Parked, Readiness, Token, Wait};
 
 use super::sync::{
-    AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, current, fence,
+    self, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, current, fence,
 };
 
 /// Wakes whoever waits inside the poll.
@@ -125,7 +125,7 @@ const TIME_BETWEEN_POLLS: Duration = Duration::from_millis(1);
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// A scheduler for so many workers, on so many cores, with the poller free.
     pub fn new(poller: P, waker: W, workers: usize, cores: usize, permits: Permits<C>) -> Scheduler<C, P, W> {
-        let beginning = Instant::now();
+        let beginning = sync::now();
         Scheduler {
             queue: ReadyQueue::new(),
             poller: Padded(Mutex::new(Some(poller))),
@@ -360,7 +360,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
                 return Task::Poll(guard);
             }
             scheduler.sleep(self);
-            *now = Instant::now();
+            *now = sync::now();
             overdue = false;
         }
     }

@@ -12,6 +12,7 @@ use super::super::contain::contain;
 use super::super::engine::EnginePoller;
 use super::super::handle::Control;
 use super::super::scheduler::Patience;
+use super::super::sync;
 use super::super::transport::Transport;
 use super::WorkerLoop;
 
@@ -33,17 +34,17 @@ impl WorkerLoop<'_> {
                 poller.acceptor().end_pause();
             }
             match patience {
-                Patience::Until(until) if !must_close && !poller.acceptor().is_due(Instant::now()) => {
+                Patience::Until(until) if !must_close && !poller.acceptor().is_due(sync::now()) => {
                     let until = until.into_iter().chain(engine.taken.deadline()).min();
-                    poller.wait(until, Instant::now())
+                    poller.wait(until, sync::now())
                 }
                 _ => poller.look(),
             }
         });
-        let now = Instant::now();
+        let now = sync::now();
         if let Err(err) = polled {
             self.notices.push((Level::Error, format!("the poller failed: {err}")));
-            std::thread::sleep(AFTER_A_FAILED_POLL);
+            sync::sleep(AFTER_A_FAILED_POLL);
         }
         self.gather(&mut guard, now);
         let mut catch = self.catch.drain(..);

@@ -1,12 +1,10 @@
 //! Conversations that take their socket: a thread for each.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Instant;
 
 use log::{debug, error};
-use socket2::Socket;
 
 use super::super::client::Client;
 use super::super::connection::{Connection, Parts, Registered};
@@ -14,6 +12,8 @@ use super::super::contain::contain;
 use super::super::engine::{BoxedConnection, Engine, Registration};
 use super::super::scheduler::{Admission, Class};
 use super::super::stream::{self, Stream};
+use super::super::sync::{self, Mutex, PoisonError};
+use super::super::sys::{self, Socket};
 use super::super::transport::Transport;
 use super::WorkerLoop;
 
@@ -45,7 +45,7 @@ impl WorkerLoop<'_> {
 fn start(engine: &Arc<Engine>, connection: BoxedConnection, thread: Class) -> Vec<BoxedConnection> {
     let handed_over = Arc::new(Mutex::new(Some(connection)));
     let (theirs, engine_there) = (handed_over.clone(), engine.clone());
-    let started = thread::Builder::new().name("modest-stream".to_owned()).spawn(move || {
+    let started = sync::spawn("modest-stream".to_owned(), move || {
         let mut next = take_out(&theirs);
         while let Some(connection) = next {
             run(&engine_there, connection);
@@ -92,10 +92,10 @@ impl stream::Registered for Place {
 
     fn linger(mut self: Box<Self>, socket: &Socket, client: Client) {
         let Some(registration) = self.registration.take() else { return };
-        let token = mio::Token(registration.link().token().to_usize());
+        let token = sys::Token(registration.link().token().to_usize());
         // Where it can't be polled again it is closed at once, with its registration.
         if let Ok(transport) = Transport::from_socket(socket, self.engine.registry(), token) {
-            let connection = Box::new(Connection::lingering(transport, client, registration, Instant::now()));
+            let connection = Box::new(Connection::lingering(transport, client, registration, sync::now()));
             self.engine.scheduler.push_from_outside(connection);
         }
     }

@@ -70,7 +70,12 @@ fn echo_sends_back_what_its_client_says() {
 #[test]
 fn echo_lines_sends_lines_back() {
     let echo = start("echo_lines");
-    assert_eq!(echo.talk("one\ntwo\nhalf"), "one\ntwo\nhalf");
+    let mut client = echo.connect();
+    client.write_all(b"one\ntwo\nhalf").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut came = String::new();
+    client.read_to_string(&mut came).unwrap();
+    assert_eq!(came, "one\ntwo\nhalf");
 }
 
 #[test]

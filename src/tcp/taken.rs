@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::scheduler::{Admission, Class, Permits, Work};
-use super::sync::{Mutex, MutexGuard, PoisonError};
+use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
 use super::sys::Socket;
 
 /// The permits for threads, and the sockets of the streams.
 pub struct Taken<C> {
     state: Mutex<State<C>>,
+    waiting: AtomicUsize, // how many wait for a thread; written under the lock
 }
 
 struct State<C> {
@@ -26,27 +27,36 @@ impl<C> Taken<C> {
     /// `permits`: how many threads there may be, and how long connections wait for one.
     pub fn new(permits: Permits<C>) -> Taken<C> {
         let sockets = HashMap::new();
-        Taken { state: Mutex::new(State { permits, sockets, entered: 0, shutting_down: false }) }
+        Taken {
+            state: Mutex::new(State { permits, sockets, entered: 0, shutting_down: false }),
+            waiting: AtomicUsize::new(0),
+        }
     }
 
     /// Ask for a thread for this connection.
     pub fn admit(&self, connection: C, now: Instant) -> Admission<C> {
-        self.state().permits.exchange(None, connection, Work::Handler, now)
+        self.with_permits(|permits| permits.exchange(None, connection, Work::Handler, now))
     }
 
     /// A thread is free: the connection that waits for one longest has it now.
     pub fn release(&self, thread: Class) -> Option<C> {
-        self.state().permits.release(thread).map(|(connection, _)| connection)
+        self.with_permits(|permits| permits.release(thread)).map(|(connection, _)| connection)
     }
 
     /// Those that have waited too long for a thread.
     pub fn late(&self, now: Instant) -> Vec<C> {
-        self.state().permits.late(now)
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        self.with_permits(|permits| permits.late(now))
     }
 
     /// When the one that waits longest has waited too long.
     pub fn deadline(&self) -> Option<Instant> {
-        self.state().permits.deadline()
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return None; // who waits from now on wakes the poller
+        }
+        self.with_permits(|permits| permits.deadline())
     }
 
     /// A stream begins; it ends with [`Taken::leave`].
@@ -84,7 +94,15 @@ impl<C> Taken<C> {
         let mut state = self.state();
         state.shutting_down = true;
         state.sockets.values().for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
-        state.permits.drain()
+        drop(state);
+        self.with_permits(Permits::drain)
+    }
+
+    fn with_permits<R>(&self, change: impl FnOnce(&mut Permits<C>) -> R) -> R {
+        let mut state = self.state();
+        let result = change(&mut state.permits);
+        self.waiting.store(state.permits.queued(), Ordering::Relaxed);
+        result
     }
 
     fn state(&self) -> MutexGuard<'_, State<C>> {

@@ -15,8 +15,8 @@ pub struct Ready<C> {
 pub struct ReadyQueue<C> {
     ready: Queue<Ready<C>>,
     called: Queue<Ready<C>>,
-    /// How many are in `called`, or about to be: counted before they are pushed, so that 0 means that there is none.
-    /// (Asking both queues each time costs 200 instructions a request.)
+    /// How many are in `called`, as a signed number: each is counted once it is there, so that no worker looks for one
+    /// that is not, and may be popped before that. (Asking both queues each time costs 200 instructions a request.)
     calls: AtomicUsize,
 }
 
@@ -33,8 +33,9 @@ impl<C> ReadyQueue<C> {
     }
 
     pub fn push_called(&self, connection: C) {
-        self.calls.fetch_add(1, Ordering::Relaxed); // ordered by the fence that follows a push: see `Scheduler::call`
         self.called.push(Ready { connection, granted: None });
+        // Release, and Acquire in `calls`: who sees the count sees the push. A SeqCst fence follows in `Scheduler::call`.
+        self.calls.fetch_add(1, Ordering::Release);
     }
 
     /// The next one; `draws`: how many the worker that asks has drawn so far.
@@ -61,7 +62,7 @@ impl<C> ReadyQueue<C> {
     }
 
     fn calls(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
+        (self.calls.load(Ordering::Acquire) as isize).max(0) as usize
     }
 
     fn pop_called(&self) -> Option<Ready<C>> {

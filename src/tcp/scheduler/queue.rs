@@ -15,8 +15,8 @@ pub struct Ready<C> {
 pub struct ReadyQueue<C> {
     ready: Queue<Ready<C>>,
     called: Queue<Ready<C>>,
-    /// How many are in `called`, as a signed number: each is counted once it is there, so that no worker looks for one
-    /// that is not, and may be popped before that. (Asking both queues each time costs 200 instructions a request.)
+    /// How many in `called` may be popped: each is counted once it is there, and is popped by who has taken it off the
+    /// count; so no worker looks for one that is not there. (Asking both queues costs 200 instructions a request.)
     calls: AtomicUsize,
 }
 
@@ -34,7 +34,8 @@ impl<C> ReadyQueue<C> {
 
     pub fn push_called(&self, connection: C) {
         self.called.push(Ready { connection, granted: None });
-        // Release, and Acquire in `calls`: who sees the count sees the push. A SeqCst fence follows in `Scheduler::call`.
+        // Release, Acquire in `pop_called`: who takes one off the count sees its push. A SeqCst fence follows in
+        // `Scheduler::call`, before it looks for whoever has to be woken.
         self.calls.fetch_add(1, Ordering::Release);
     }
 
@@ -62,12 +63,11 @@ impl<C> ReadyQueue<C> {
     }
 
     fn calls(&self) -> usize {
-        (self.calls.load(Ordering::Acquire) as isize).max(0) as usize
+        self.calls.load(Ordering::Relaxed)
     }
 
     fn pop_called(&self) -> Option<Ready<C>> {
-        let called = self.called.pop()?;
-        self.calls.fetch_sub(1, Ordering::Relaxed);
-        Some(called)
+        self.calls.fetch_update(Ordering::Acquire, Ordering::Relaxed, |calls| calls.checked_sub(1)).ok()?;
+        self.called.pop()
     }
 }

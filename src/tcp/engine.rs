@@ -13,6 +13,7 @@ use mio::{Interest, Registry, Waker};
 use super::connection::{Connection, Registered, TurnSettings};
 use super::contain::contain;
 use super::lifecycle::Lifecycle;
+use super::per_address::{PerAddress, Place};
 use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
 use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token};
@@ -26,6 +27,7 @@ pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, Waker>;
 pub struct Engine {
     pub scheduler: Scheduler<BoxedConnection, Poller, Waker>,
     pub lifecycle: Lifecycle,
+    pub per_address: Arc<PerAddress>,
     protocol: Arc<dyn Protocol>,
     registry: Registry,
     write_timeout: Option<Duration>,
@@ -44,6 +46,7 @@ pub struct Plan {
     pub queue_timeout: Option<Duration>,
     pub write_timeout: Option<Duration>,
     pub max_connections: usize,
+    pub max_per_address: Option<usize>,
 }
 
 impl Plan {
@@ -71,6 +74,8 @@ pub struct Stats {
     pub running: usize,
     /// Requests refused so far because all workers were in handlers for too long.
     pub refused: u64,
+    /// Clients refused so far because their address had as many connections as it may.
+    pub refused_per_address: u64,
     /// Permits that are taken, by workers that run something or are about to. None is while nothing happens.
     pub permits: usize,
     /// How often the kernel was asked who is ready.
@@ -84,6 +89,7 @@ impl Engine {
         Ok(Engine {
             scheduler: Scheduler::new(poller, waker, plan.workers(), plan.cores, permits),
             lifecycle: Lifecycle::default(),
+            per_address: PerAddress::new(plan.max_per_address),
             protocol,
             registry,
             write_timeout: plan.write_timeout,
@@ -102,12 +108,12 @@ impl Engine {
     }
 
     /// A table entry for a new connection, with the poller told.
-    pub fn register(self: &Arc<Self>, mut stream: TcpStream) -> io::Result<(TcpStream, Registration)> {
+    pub fn register(self: &Arc<Self>, mut stream: TcpStream, place: Place) -> io::Result<(TcpStream, Registration)> {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.fetch_add(1, Ordering::SeqCst);
         let weak: Weak<Engine> = Arc::downgrade(self);
         let link = self.scheduler.table().insert(|token| Arc::new(Link::new(token, Some(weak))));
-        let registration = Registration { engine: self.clone(), link };
+        let registration = Registration { engine: self.clone(), link, _place: place };
         let token = mio::Token(registration.link.token().to_usize());
         self.registry.register(&mut stream, token, Interest::READABLE)?;
         Ok((stream, registration))
@@ -166,6 +172,7 @@ impl Engine {
             waiting: self.scheduler.waiting(),
             running: self.scheduler.running(),
             refused: self.scheduler.refused(),
+            refused_per_address: self.per_address.refused(),
             permits: self.scheduler.permits_taken(),
             polls: self.scheduler.polls(),
         }
@@ -194,6 +201,7 @@ impl fmt::Debug for Engine {
 pub struct Registration {
     engine: Arc<Engine>,
     link: Arc<Link>,
+    _place: Place,
 }
 
 impl Registered for Registration {

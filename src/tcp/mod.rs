@@ -17,6 +17,8 @@ mod acceptor; // the listener
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 mod transport; // the socket of one client
 
+mod per_address; // how many connections an address has
+
 mod contain; // where panics of user code end
 mod sync; // locks, atomics, parking, queues
 

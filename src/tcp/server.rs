@@ -46,6 +46,7 @@ pub struct TcpServer {
     write_timeout: Option<Duration>,
     shutdown_timeout: Option<Duration>,
     max_connections: usize,
+    max_per_address: Option<usize>,
     handle: ServerHandle,
 }
 
@@ -92,6 +93,7 @@ impl TcpServer {
             write_timeout: Some(Duration::from_secs(30)),
             shutdown_timeout: Some(Duration::from_secs(10)),
             max_connections: allowed_connections(),
+            max_per_address: None,
             handle: ServerHandle::default(),
         })
     }
@@ -144,6 +146,19 @@ impl TcpServer {
     pub fn max_connections(mut self, count: usize) -> TcpServer {
         assert!(count > 0, "a server needs at least one connection");
         self.max_connections = count;
+        self
+    }
+
+    /// How many connections one IP address may have at once: no limit unless set. One more is reset as soon as it is
+    /// accepted, and counted in [`Stats::refused_per_address`]. All IPv6 addresses that share their first 64 bits count
+    /// as one. Behind a proxy all clients have the proxy's address: set none there.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn max_per_address(mut self, limit: impl Into<Option<usize>>) -> TcpServer {
+        let limit = limit.into();
+        assert!(limit != Some(0), "an address needs at least one connection");
+        self.max_per_address = limit;
         self
     }
 
@@ -214,6 +229,7 @@ impl TcpServer {
             queue_timeout: self.queue_timeout,
             write_timeout: self.write_timeout,
             max_connections: self.max_connections,
+            max_per_address: self.max_per_address,
         }
     }
 }

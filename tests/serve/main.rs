@@ -3,6 +3,7 @@
 mod abandoned; // long polls whose clients have left
 mod accepting; // a listener that was shut down from outside
 mod blocking; // user code that blocks where it should not
+mod bounds; // limits to what one client may have
 mod broken; // resets and ends
 mod busy; // four handlers asleep, five hundred halves
 mod downloads; // files beside stuck handlers

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use log::Level;
+use log::{Level, LevelFilter};
+use mio::net::TcpStream;
 
 use super::super::acceptor::Accepted;
 use super::super::client::Client;
@@ -110,18 +111,25 @@ impl WorkerLoop<'_> {
             }
             let acceptor = guard.poller().acceptor();
             match acceptor.accept() {
-                Accepted::Client(stream, address) => match engine.register(stream) {
-                    Ok((stream, registration)) => {
-                        let (transport, client) = (Transport::new(stream), Client::new(address));
-                        self.catch.push(Box::new(Connection::new(transport, client, registration, now)));
+                Accepted::Client(stream, address) => {
+                    let client = Client::new(address);
+                    let Some(place) = engine.per_address.admit(Some(client.ip())) else {
+                        self.refuse(stream, &client);
+                        continue;
+                    };
+                    match engine.register(stream, place) {
+                        Ok((stream, registration)) => {
+                            let transport = Transport::new(stream);
+                            self.catch.push(Box::new(Connection::new(transport, client, registration, now)));
+                        }
+                        Err(err) => {
+                            // The kernel has no memory for one more to poll: the stream is closed by dropping it.
+                            self.notices.push((Level::Warn, format!("can't wait for {address}: {err}")));
+                            acceptor.pause(now, None);
+                            return;
+                        }
                     }
-                    Err(err) => {
-                        // The kernel has no memory for one more to poll: the stream is closed by dropping it.
-                        self.notices.push((Level::Warn, format!("can't wait for {address}: {err}")));
-                        acceptor.pause(now, None);
-                        return;
-                    }
-                },
+                }
                 Accepted::Nobody => return,
                 Accepted::NoRoom(err) => {
                     if acceptor.somebody_waits() {
@@ -141,6 +149,16 @@ impl WorkerLoop<'_> {
                     return;
                 }
             }
+        }
+    }
+
+    /// One more client of an address that has as many as it may: reset, so that nothing of it is left in the kernel.
+    fn refuse(&mut self, stream: TcpStream, client: &Client) {
+        Transport::new(stream).reset();
+        // The logger itself is not asked whether it wants to hear: its code must not run while the poller is held.
+        if log::max_level() >= LevelFilter::Debug {
+            let notice = format!("refused {client}: its address has as many connections as it may");
+            self.notices.push((Level::Debug, notice));
         }
     }
 

@@ -228,6 +228,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn before_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         let request = &partial.exchange.request;
         let service = self.service.clone();
+        turn.handler_begins(request.line());
         let declined = catch_panic(request, || match service.handler.before_body(request) {
             Ok(()) => None,
             Err(error) => Some(error_response(&service.handler, request, &error)),
@@ -325,6 +326,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange.request.set_turn(turn.polled, turn.wall);
         let request = &exchange.request;
         let handler = &self.service.handler;
+        turn.handler_begins(request.line());
         let result = catch_panic(request, || {
             if request.raw_path() == "*" {
                 return Response::no_content(); // RFC 9110, section 9.3.7: a "ping"

@@ -17,6 +17,7 @@ use super::per_address::{PerAddress, Place};
 use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
 use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token};
+use super::slow::SlowHandlers;
 
 /// A connection as it moves from place to place.
 pub type BoxedConnection = Box<Connection<Registration>>;
@@ -28,6 +29,7 @@ pub struct Engine {
     pub scheduler: Scheduler<BoxedConnection, Poller, Waker>,
     pub lifecycle: Lifecycle,
     pub per_address: Arc<PerAddress>,
+    pub slow_handlers: SlowHandlers,
     protocol: Arc<dyn Protocol>,
     registry: Registry,
     write_timeout: Option<Duration>,
@@ -47,6 +49,7 @@ pub struct Plan {
     pub write_timeout: Option<Duration>,
     pub max_connections: usize,
     pub max_per_address: Option<usize>,
+    pub slow_handler: Option<Duration>,
 }
 
 impl Plan {
@@ -90,6 +93,7 @@ impl Engine {
             scheduler: Scheduler::new(poller, waker, plan.workers(), plan.cores, permits),
             lifecycle: Lifecycle::default(),
             per_address: PerAddress::new(plan.max_per_address),
+            slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             protocol,
             registry,
             write_timeout: plan.write_timeout,
@@ -101,10 +105,11 @@ impl Engine {
         })
     }
 
-    /// What a turn needs to know.
-    pub fn turn_settings(&self) -> TurnSettings<'_> {
+    /// What the turns of one worker need to know.
+    pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
         let write_timeout = self.write_timeout;
-        TurnSettings { protocol: &*self.protocol, registry: &self.registry, write_timeout, server: self }
+        let slot = self.slow_handlers.slot(worker);
+        TurnSettings { protocol: &*self.protocol, registry: &self.registry, write_timeout, server: self, slot }
     }
 
     /// A table entry for a new connection, with the poller told.

@@ -22,6 +22,8 @@ mod per_address; // how many connections an address has
 mod contain; // where panics of user code end
 mod sync; // locks, atomics, parking, queues
 
+mod slow; // handlers that run for long
+
 mod client; // who is there
 mod input; // bytes not yet used
 mod output; // pieces to write

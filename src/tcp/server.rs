@@ -47,6 +47,7 @@ pub struct TcpServer {
     shutdown_timeout: Option<Duration>,
     max_connections: usize,
     max_per_address: Option<usize>,
+    slow_handler: Option<Duration>,
     handle: ServerHandle,
 }
 
@@ -94,6 +95,7 @@ impl TcpServer {
             shutdown_timeout: Some(Duration::from_secs(10)),
             max_connections: allowed_connections(),
             max_per_address: None,
+            slow_handler: Some(Duration::from_secs(10)),
             handle: ServerHandle::default(),
         })
     }
@@ -159,6 +161,14 @@ impl TcpServer {
         let limit = limit.into();
         assert!(limit != Some(0), "an address needs at least one connection");
         self.max_per_address = limit;
+        self
+    }
+
+    /// How long a handler may run before the log is warned of it, with the request it was called for: 10 seconds unless
+    /// set; `None`: never. It is said once for each, while it runs. A body that is read while it is sent
+    /// ([`Response::stream`](crate::Response::stream)) may wait as long as it likes.
+    pub fn slow_handler(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
+        self.slow_handler = limit.into();
         self
     }
 
@@ -230,6 +240,7 @@ impl TcpServer {
             write_timeout: self.write_timeout,
             max_connections: self.max_connections,
             max_per_address: self.max_per_address,
+            slow_handler: self.slow_handler,
         }
     }
 }

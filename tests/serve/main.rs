@@ -15,4 +15,5 @@ mod permits; // more turns that may block than there are permits
 mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever
 mod shared; // one handler of files, two servers
+mod slow; // handlers that run for long
 mod stop; // ends of all kinds

@@ -34,7 +34,9 @@ impl WorkerLoop<'_> {
             }
             match patience {
                 Patience::Until(until) if !must_close && !poller.acceptor().is_due(Instant::now()) => {
-                    poller.wait(until, Instant::now())
+                    // Nobody who may run a handler meanwhile: then there is nothing to look for.
+                    let look = engine.slow_handlers.next_look().filter(|_| engine.scheduler.others_are_awake());
+                    poller.wait(until.into_iter().chain(look).min(), Instant::now())
                 }
                 _ => poller.look(),
             }
@@ -95,6 +97,8 @@ impl WorkerLoop<'_> {
         if guard.poller().acceptor().is_due(now) {
             self.accept(guard, now, NEWCOMERS);
         }
+        let slow = self.engine.slow_handlers.look(now);
+        self.notices.extend(slow.into_iter().map(|notice| (Level::Warn, notice)));
         if scheduler.is_shutting_down() && !guard.poller().acceptor().is_closed() {
             self.begin_shutdown(guard, now);
         }
@@ -186,9 +190,15 @@ impl WorkerLoop<'_> {
         self.engine.lifecycle.accepting_is_over();
     }
 
+    /// A logger may block: others are told, so that the poller is not left to itself.
     fn log_notices(&mut self) {
+        if self.notices.is_empty() {
+            return;
+        }
+        self.permit.worker.begin_blocking(Instant::now());
         for (level, notice) in self.notices.drain(..) {
             contain("the logger", || log::log!(level, "{notice}"));
         }
+        self.permit.worker.end_blocking();
     }
 }

@@ -10,9 +10,11 @@ use super::connection::{Connection, Registered, TurnSettings};
 use super::contain::contain;
 use super::handle::{Control, ServerHandle};
 use super::lifecycle::Lifecycle;
+use super::per_address::{PerAddress, Place};
 use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
 use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token, Waker};
+use super::slow_handlers::SlowHandlers;
 use super::stats::Stats;
 use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use super::sys::{self, Interest, Registry, TcpStream};
@@ -29,6 +31,8 @@ pub struct Engine {
     pub lifecycle: Lifecycle,
     pub taken: Taken<BoxedConnection>,
     handle: ServerHandle,
+    pub per_address: Arc<PerAddress>,
+    pub slow_handlers: SlowHandlers,
     protocol: Arc<dyn Protocol>,
     registry: Registry,
     write_timeout: Option<Duration>,
@@ -48,6 +52,8 @@ pub struct Plan {
     pub write_timeout: Option<Duration>,
     pub max_connections: usize,
     pub max_streams: usize,
+    pub max_per_address: Option<usize>,
+    pub slow_handler: Option<Duration>,
 }
 
 impl Plan {
@@ -72,6 +78,8 @@ impl Engine {
             lifecycle: Lifecycle::default(),
             taken: Taken::new(Permits::new(plan.max_streams, plan.queue_limit, plan.queue_timeout)),
             handle,
+            per_address: PerAddress::new(plan.max_per_address),
+            slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             protocol,
             registry,
             write_timeout: plan.write_timeout,
@@ -88,19 +96,20 @@ impl Engine {
         &self.registry
     }
 
-    /// What a turn needs to know.
-    pub fn turn_settings(&self) -> TurnSettings<'_> {
+    /// What the turns of one worker need to know.
+    pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
         let write_timeout = self.write_timeout;
-        TurnSettings { protocol: &*self.protocol, registry: &self.registry, write_timeout, server: self }
+        let current = self.slow_handlers.current(worker);
+        TurnSettings { protocol: &*self.protocol, registry: &self.registry, write_timeout, server: self, current }
     }
 
     /// A table entry for a new connection, with the poller told.
-    pub fn register(self: &Arc<Self>, mut stream: TcpStream) -> io::Result<(TcpStream, Registration)> {
+    pub fn register(self: &Arc<Self>, mut stream: TcpStream, place: Place) -> io::Result<(TcpStream, Registration)> {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.fetch_add(1, Ordering::SeqCst);
         let weak: Weak<Engine> = Arc::downgrade(self);
         let link = self.scheduler.table().insert(|token| Arc::new(Link::new(token, Some(weak))));
-        let registration = Registration { engine: self.clone(), link };
+        let registration = Registration { engine: self.clone(), link, _place: place };
         let token = sys::Token(registration.link.token().to_usize());
         self.registry.register(&mut stream, token, Interest::READABLE)?;
         Ok((stream, registration))
@@ -162,6 +171,7 @@ impl Control for Engine {
             running: self.scheduler.running(),
             streams: self.taken.count(),
             refused: self.scheduler.refused(),
+            refused_per_address: self.per_address.refused(),
             permits: self.scheduler.permits_taken(),
             polls: self.scheduler.polls(),
         }
@@ -198,6 +208,7 @@ impl fmt::Debug for Engine {
 pub struct Registration {
     engine: Arc<Engine>,
     link: Arc<Link>,
+    _place: Place,
 }
 
 impl Registered for Registration {

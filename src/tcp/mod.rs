@@ -24,6 +24,9 @@ mod scheduler; // ready queue, poller, idle workers, permits, the table of conne
 mod stream; // a connection outside the engine
 mod transport; // the socket of one client
 
+mod per_address; // how many connections an address has
+mod slow_handlers; // handlers that run for long
+
 mod contain; // where panics of user code end
 mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does

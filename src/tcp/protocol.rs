@@ -9,6 +9,7 @@ use super::client::Client;
 use super::input::Input;
 use super::output::Output;
 use super::scheduler::{Link, Waker};
+use super::slow_handlers::CurrentHandler;
 use super::stream::Stream;
 use super::sync;
 
@@ -75,6 +76,7 @@ pub struct Turn<'a> {
     pub(super) link: Option<&'a Arc<Link>>,
     pub(super) server: Option<&'a dyn ServerState>,
     pub(super) shutting_down: bool,
+    pub(super) current: Option<&'a CurrentHandler>,
 }
 
 /// The server, as far as a conversation may know of it.
@@ -86,7 +88,18 @@ impl<'a> Turn<'a> {
     /// A turn of one's own, for testing a conversation without a server.
     pub fn new(input: &'a mut Input, output: &'a mut Output, client: &'a Client) -> Turn<'a> {
         let (now, wall) = (sync::now(), SystemTime::now());
-        Turn { input, output, client, now, wall, polled: None, link: None, server: None, shutting_down: false }
+        Turn {
+            input,
+            output,
+            client,
+            now,
+            wall,
+            polled: None,
+            link: None,
+            server: None,
+            shutting_down: false,
+            current: None,
+        }
     }
 
     /// The same turn in a server that is shutting down, for tests.
@@ -99,6 +112,15 @@ impl<'a> Turn<'a> {
     /// close. After a handler that took its time it may be so although it was not before.
     pub fn is_shutting_down(&self) -> bool {
         self.shutting_down || self.server.is_some_and(ServerState::is_shutting_down)
+    }
+
+    /// A handler begins in this turn, called for this (some 200 bytes of it are kept). Should it run for longer than
+    /// [`TcpServer::slow_handler`](crate::TcpServer::slow_handler), the log is told of it by this name.
+    /// To be said after [`Next::Handle`]; it is over with the turn.
+    pub fn handler_begins(&self, what: &str) {
+        if let Some(current) = self.current {
+            current.begin(what, self.client, self.now);
+        }
     }
 
     /// Something that calls this connection from any thread: its conversation is then told [`Event::Called`].

@@ -48,6 +48,8 @@ pub struct TcpServer {
     shutdown_timeout: Option<Duration>,
     max_connections: usize,
     max_streams: usize,
+    max_per_address: Option<usize>,
+    slow_handler: Option<Duration>,
     handle: ServerHandle,
 }
 
@@ -95,6 +97,8 @@ impl TcpServer {
             shutdown_timeout: Some(Duration::from_secs(10)),
             max_connections: allowed_connections(),
             max_streams: 256,
+            max_per_address: None,
+            slow_handler: Some(Duration::from_secs(10)),
             handle: ServerHandle::default(),
         })
     }
@@ -159,6 +163,27 @@ impl TcpServer {
     pub fn max_streams(mut self, count: usize) -> TcpServer {
         assert!(count > 0, "a server needs at least one thread for streams");
         self.max_streams = count;
+        self
+    }
+
+    /// How many connections one IP address may have at once: no limit unless set. One more is reset as soon as it is
+    /// accepted, and counted in [`Stats::refused_per_address`]. All IPv6 addresses that share their first 64 bits count
+    /// as one. Behind a proxy all clients have the proxy's address: set none there.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn max_per_address(mut self, limit: impl Into<Option<usize>>) -> TcpServer {
+        let limit = limit.into();
+        assert!(limit != Some(0), "an address needs at least one connection");
+        self.max_per_address = limit;
+        self
+    }
+
+    /// How long a handler may run before the log is warned of it, with the request it was called for: 10 seconds unless
+    /// set; `None`: never. It is said once for each, while it runs. A body that is read while it is sent
+    /// ([`Response::stream`](crate::Response::stream)) may wait as long as it likes.
+    pub fn slow_handler(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
+        self.slow_handler = limit.into();
         self
     }
 
@@ -230,6 +255,8 @@ impl TcpServer {
             write_timeout: self.write_timeout,
             max_connections: self.max_connections,
             max_streams: self.max_streams,
+            max_per_address: self.max_per_address,
+            slow_handler: self.slow_handler,
         }
     }
 }

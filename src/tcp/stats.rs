@@ -20,6 +20,8 @@ pub struct Stats {
     pub streams: usize,
     /// Requests refused so far because all workers were in handlers for too long.
     pub refused: u64,
+    /// Clients refused so far because their address had as many connections as it may.
+    pub refused_per_address: u64,
     /// Permits that are taken, by workers that run something or are about to. None is while nothing happens.
     pub permits: usize,
     /// How often the kernel was asked who is ready.

@@ -3,6 +3,7 @@
 mod abandoned; // long polls whose clients have left
 mod accepting; // a listener that was shut down from outside
 mod blocking; // user code that blocks where it should not
+mod bounds; // limits to what one client may have
 mod broken; // resets and ends
 mod busy; // four handlers asleep, five hundred halves
 mod calls; // connections that other threads call
@@ -15,5 +16,6 @@ mod permits; // more turns that may block than there are permits
 mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever
 mod shared; // one handler of files, two servers
+mod slow; // handlers that run for long
 mod stop; // ends of all kinds
 mod streams; // connections that leave the engine

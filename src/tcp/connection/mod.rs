@@ -19,6 +19,7 @@ use super::input::Input;
 use super::output::Output;
 use super::protocol::{Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
+use super::slow_handlers::CurrentHandler;
 use super::sync;
 use super::sys::{self, Registry};
 use super::transport::{Transport, Written};
@@ -105,12 +106,13 @@ pub struct Buffers {
     pub output: Output,
 }
 
-/// What all turns of one server have in common.
+/// What all turns of one worker have in common.
 pub struct TurnSettings<'a> {
     pub protocol: &'a dyn Protocol,
     pub registry: &'a Registry,
     pub write_timeout: Option<Duration>,
     pub server: &'a dyn ServerState,
+    pub current: &'a CurrentHandler,
 }
 
 /// Bytes a turn may move in each direction, and how often it may ask the conversation.
@@ -341,6 +343,7 @@ impl<R: Registered> Connection<R> {
             return self.fail_to_send(turn); // nobody is there to read the answer
         }
         let flow = self.ask(turn);
+        turn.settings.current.end();
         self.polled = None; // what the disk says now may be older than the next request
         (turn.now, turn.wall) = (sync::now(), None); // a handler may take its time
         flow
@@ -485,6 +488,7 @@ impl ConnectionTurn<'_> {
         let wall = *self.wall.get_or_insert_with(SystemTime::now);
         let (input, output) = (&mut self.buffers.input, &mut self.buffers.output);
         let server = Some(self.settings.server);
-        Turn { input, output, client, now: self.now, wall, polled, link: Some(link), server, shutting_down }
+        let current = Some(self.settings.current);
+        Turn { input, output, client, now: self.now, wall, polled, link: Some(link), server, shutting_down, current }
     }
 }

@@ -316,6 +316,12 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.polls.load(Ordering::Relaxed)
     }
 
+    /// Whether a worker besides the one that asks, which waits inside the poll or is about to, may be in a handler, or
+    /// begin one without this worker seeing it: one is awake, or was woken and has found nothing yet.
+    pub fn others_are_awake(&self) -> bool {
+        self.awake.load(Ordering::SeqCst) > 0 || self.searching.load(Ordering::SeqCst)
+    }
+
     /// How many connections are ready.
     pub fn ready(&self) -> usize {
         self.queue.len()

@@ -23,6 +23,7 @@ type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
 /// Work until the server is over. `me`: the worker's number.
 pub fn work(engine: &Arc<Engine>, me: usize) {
     let mut worker = WorkerLoop {
+        me,
         engine,
         permit: HeldPermit { worker: engine.scheduler.arrive(me), used: false },
         buffers: Buffers::default(),
@@ -46,6 +47,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
 }
 
 struct WorkerLoop<'a> {
+    me: usize,
     engine: &'a Arc<Engine>,
     permit: HeldPermit<'a>,
     buffers: Buffers,
@@ -72,7 +74,7 @@ impl WorkerLoop<'_> {
     fn turn(&mut self, mut connection: BoxedConnection, start: Instant) -> (Option<BoxedConnection>, Instant) {
         let scheduler = &self.engine.scheduler;
         let cpu = self.permit.worker.measures_blocking().then(thread_time);
-        let settings = self.engine.turn_settings();
+        let settings = self.engine.turn_settings(self.me);
         let (buffers, permit) = (&mut self.buffers, &mut self.permit);
         let outcome = contain("a conversation", || connection.turn(buffers, permit, &settings, start));
         let end = sync::now();
@@ -94,6 +96,7 @@ impl WorkerLoop<'_> {
             Some(Outcome::Take) => self.take(connection, end),
             Some(Outcome::Closed) => self.close(connection, end),
             None => {
+                settings.current.end();
                 contain("the logger", || error!("a panic ended the connection of {}", connection.client()));
                 connection.panicked();
                 // They may hold what was to be sent to this client, and its destructors may panic, too.

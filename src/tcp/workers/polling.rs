@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use log::Level;
+use log::{Level, LevelFilter};
 
 use super::super::acceptor::Accepted;
 use super::super::client::Client;
@@ -13,6 +13,7 @@ use super::super::engine::EnginePoller;
 use super::super::handle::Control;
 use super::super::scheduler::Patience;
 use super::super::sync;
+use super::super::sys::TcpStream;
 use super::super::transport::Transport;
 use super::WorkerLoop;
 
@@ -35,7 +36,9 @@ impl WorkerLoop<'_> {
             }
             match patience {
                 Patience::Until(until) if !must_close && !poller.acceptor().is_due(sync::now()) => {
-                    let until = until.into_iter().chain(engine.taken.deadline()).min();
+                    // Nobody who may run a handler meanwhile: then there is nothing to look for.
+                    let look = engine.slow_handlers.next_look().filter(|_| engine.scheduler.others_are_awake());
+                    let until = until.into_iter().chain(look).chain(engine.taken.deadline()).min();
                     poller.wait(until, sync::now())
                 }
                 _ => poller.look(),
@@ -100,6 +103,8 @@ impl WorkerLoop<'_> {
         if guard.poller().acceptor().is_due(now) {
             self.accept(guard, now, NEWCOMERS);
         }
+        let slow = self.engine.slow_handlers.look(now);
+        self.notices.extend(slow.into_iter().map(|notice| (Level::Warn, notice)));
         if scheduler.is_shutting_down() && !guard.poller().acceptor().is_closed() {
             self.begin_shutdown(guard, now);
         }
@@ -116,18 +121,25 @@ impl WorkerLoop<'_> {
             }
             let acceptor = guard.poller().acceptor();
             match acceptor.accept() {
-                Accepted::Client(stream, address) => match engine.register(stream) {
-                    Ok((stream, registration)) => {
-                        let (transport, client) = (Transport::new(stream), Client::new(address));
-                        self.catch.push(Box::new(Connection::new(transport, client, registration, now)));
+                Accepted::Client(stream, address) => {
+                    let client = Client::new(address);
+                    let Some(place) = engine.per_address.admit(Some(client.ip())) else {
+                        self.refuse(stream, &client);
+                        continue;
+                    };
+                    match engine.register(stream, place) {
+                        Ok((stream, registration)) => {
+                            let transport = Transport::new(stream);
+                            self.catch.push(Box::new(Connection::new(transport, client, registration, now)));
+                        }
+                        Err(err) => {
+                            // The kernel has no memory for one more to poll: the stream is closed by dropping it.
+                            self.notices.push((Level::Warn, format!("can't wait for {address}: {err}")));
+                            acceptor.pause(now, None);
+                            return;
+                        }
                     }
-                    Err(err) => {
-                        // The kernel has no memory for one more to poll: the stream is closed by dropping it.
-                        self.notices.push((Level::Warn, format!("can't wait for {address}: {err}")));
-                        acceptor.pause(now, None);
-                        return;
-                    }
-                },
+                }
                 Accepted::Nobody => return,
                 Accepted::NoRoom(err) => {
                     if acceptor.somebody_waits() {
@@ -147,6 +159,16 @@ impl WorkerLoop<'_> {
                     return;
                 }
             }
+        }
+    }
+
+    /// One more client of an address that has as many as it may: reset, so that nothing of it is left in the kernel.
+    fn refuse(&mut self, stream: TcpStream, client: &Client) {
+        Transport::new(stream).reset();
+        // The logger itself is not asked whether it wants to hear: its code must not run while the poller is held.
+        if log::max_level() >= LevelFilter::Debug {
+            let notice = format!("refused {client}: its address has as many connections as it may");
+            self.notices.push((Level::Debug, notice));
         }
     }
 
@@ -174,9 +196,15 @@ impl WorkerLoop<'_> {
         self.engine.lifecycle.accepting_is_over();
     }
 
+    /// A logger may block: others are told, so that the poller is not left to itself.
     fn log_notices(&mut self) {
+        if self.notices.is_empty() {
+            return;
+        }
+        self.permit.worker.begin_blocking(sync::now());
         for (level, notice) in self.notices.drain(..) {
             contain("the logger", || log::log!(level, "{notice}"));
         }
+        self.permit.worker.end_blocking();
     }
 }

@@ -3,6 +3,8 @@
 
 mod server; // bind, settings, serve
 
+mod inner; // a conversation inside another
+
 mod handle; // shutdown and stats, from anywhere
 mod workers; // what a worker does all day
 
@@ -27,6 +29,7 @@ mod output; // pieces to write
 pub use client::Client;
 pub use engine::Stats;
 pub use handle::ServerHandle;
+pub use inner::{Inner, Layer};
 pub use input::Input;
 pub use output::{Output, Piece, SharedBytes};
 pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};

@@ -2,9 +2,11 @@
 
 mod abandoned; // long polls whose clients have left
 mod accepting; // a listener that was shut down from outside
+mod around; // a conversation around another
 mod blocking; // user code that blocks where it should not
 mod broken; // resets and ends
 mod busy; // four handlers asleep, five hundred halves
+mod cipher; // a cipher for tests
 mod downloads; // files beside stuck handlers
 mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises

@@ -4,6 +4,7 @@
 mod server; // bind, settings, serve
 
 mod inner; // a conversation inside another
+mod proxy; // the PROXY protocol around another
 
 mod handle; // shutdown and stats, from anywhere
 mod workers; // what a worker does all day
@@ -24,6 +25,7 @@ mod sync; // locks, atomics, parking, queues
 
 mod client; // who is there
 mod input; // bytes not yet used
+mod network; // networks of addresses
 mod output; // pieces to write
 
 pub use client::Client;
@@ -31,7 +33,9 @@ pub use engine::Stats;
 pub use handle::ServerHandle;
 pub use inner::{Inner, Layer};
 pub use input::Input;
+pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
+pub use proxy::ProxyProtocol;
 pub use scheduler::Waker;
 pub use server::TcpServer;

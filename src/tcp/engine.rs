@@ -10,7 +10,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Waker};
 
-use super::connection::{Connection, Registered, TurnSettings};
+use super::connection::{Connection, Registered, SendLimits, TurnSettings};
 use super::contain::contain;
 use super::lifecycle::Lifecycle;
 use super::per_address::{PerAddress, Place};
@@ -32,7 +32,7 @@ pub struct Engine {
     pub slow_handlers: SlowHandlers,
     protocol: Arc<dyn Protocol>,
     registry: Registry,
-    write_timeout: Option<Duration>,
+    send_limits: SendLimits,
     max_connections: usize,
     connections: AtomicUsize,
     accepted: AtomicU64,
@@ -46,7 +46,7 @@ pub struct Plan {
     pub cores: usize,
     pub queue_limit: usize,
     pub queue_timeout: Option<Duration>,
-    pub write_timeout: Option<Duration>,
+    pub send_limits: SendLimits,
     pub max_connections: usize,
     pub max_per_address: Option<usize>,
     pub slow_handler: Option<Duration>,
@@ -96,7 +96,7 @@ impl Engine {
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             protocol,
             registry,
-            write_timeout: plan.write_timeout,
+            send_limits: plan.send_limits,
             max_connections: plan.max_connections,
             connections: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
@@ -107,9 +107,14 @@ impl Engine {
 
     /// What the turns of one worker need to know.
     pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
-        let write_timeout = self.write_timeout;
         let slot = self.slow_handlers.slot(worker);
-        TurnSettings { protocol: &*self.protocol, registry: &self.registry, write_timeout, server: self, slot }
+        TurnSettings {
+            protocol: &*self.protocol,
+            registry: &self.registry,
+            send_limits: self.send_limits,
+            server: self,
+            slot,
+        }
     }
 
     /// A table entry for a new connection, with the poller told.

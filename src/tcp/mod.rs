@@ -19,6 +19,8 @@ mod transport; // the socket of one client
 
 mod per_address; // how many connections an address has
 
+mod unacknowledged; // what the kernel still holds for a client
+
 mod contain; // where panics of user code end
 mod sync; // locks, atomics, parking, queues
 

@@ -11,6 +11,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::SockRef;
 
 use super::output::{First, Output};
+use super::unacknowledged::unacknowledged;
 
 /// A client's stream.
 pub struct Transport {
@@ -57,9 +58,7 @@ impl Transport {
 
     /// Write what is owed, up to a share, which is less by what was written afterwards. Tells how far it came.
     pub fn write(&mut self, output: &mut Output, files: bool, share: &mut usize) -> Written {
-        let before = *share;
         let written = self.write_up_to(output, files, share);
-        self.sent += (before - *share) as u64;
         if !self.trusted && self.sent > TRUSTED_AFTER {
             self.trusted = true;
             // Where it fails, things only go slower.
@@ -68,7 +67,7 @@ impl Transport {
         written
     }
 
-    fn write_up_to(&self, output: &mut Output, files: bool, share: &mut usize) -> Written {
+    fn write_up_to(&mut self, output: &mut Output, files: bool, share: &mut usize) -> Written {
         loop {
             if output.begins_with_file() && !files {
                 return Written::File;
@@ -84,6 +83,7 @@ impl Transport {
                     Ok(0) => return Written::Short,
                     Ok(count) => {
                         *length -= count as u64;
+                        self.sent += count as u64;
                         *share = share.saturating_sub(count);
                         continue;
                     }
@@ -93,6 +93,7 @@ impl Transport {
             match sent {
                 Ok(count) => {
                     output.advance(count);
+                    self.sent += count as u64;
                     *share = share.saturating_sub(count);
                     if count < wished {
                         return Written::Blocked; // it took less than there was: no need to hear WouldBlock as well
@@ -119,6 +120,17 @@ impl Transport {
     fn send_file(&self, file: &File, start: &mut u64, length: u64, share: usize) -> io::Result<usize> {
         let count = usize::try_from(length).unwrap_or(usize::MAX).min(share);
         Ok(rustix::io::retry_on_intr(|| rustix::fs::sendfile(&self.stream, file, Some(start), count))?)
+    }
+
+    /// How many bytes the socket has taken in all.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many of them have arrived, if the kernel tells.
+    pub fn arrived(&self) -> Option<u64> {
+        let held = unacknowledged(self.stream.local_addr().ok()?, self.stream.peer_addr().ok()?)?;
+        Some(self.sent.saturating_sub(held))
     }
 
     /// Have the poller tell when more can be written.

@@ -34,6 +34,8 @@ mod contain; // where panics of user code end
 mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does
 
+mod unacknowledged; // what the kernel still holds for a client
+
 mod client; // who is there
 mod input; // bytes not yet used
 mod network; // networks of addresses

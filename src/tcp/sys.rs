@@ -33,3 +33,8 @@ pub fn polled(socket: &Socket) -> io::Result<TcpStream> {
     socket.set_nonblocking(true)?;
     Ok(TcpStream::from_std(socket.into()))
 }
+
+/// How many bytes wait in the kernel to be sent or to be acknowledged; `None`: it does not tell.
+pub fn unacknowledged(stream: &TcpStream) -> Option<u64> {
+    super::unacknowledged::unacknowledged(stream.local_addr().ok()?, stream.peer_addr().ok()?)
+}

@@ -16,6 +16,7 @@ mod full; // who is let go for a newcomer
 mod panics; // panics from where they are least expected
 mod permits; // more turns that may block than there are permits
 mod proxied; // the PROXY protocol
+mod rates; // clients that send or take too slowly
 mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever
 mod shared; // one handler of files, two servers

@@ -1,5 +1,5 @@
-//! HTTP inside a cipher: what an outer conversation passes on, and what it adds. (That each row of the tables is answered
-//! inside as it is outside: see `tables`.)
+//! HTTP inside a cipher: what an outer conversation passes on, and what it adds. (That each row of the tables is
+//! answered inside as it is outside: see `tables`.)
 
 use std::io::{Read, Write};
 use std::sync::Mutex;

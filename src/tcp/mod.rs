@@ -3,6 +3,8 @@
 
 mod server; // bind, settings, serve
 
+mod lines; // line protocols
+
 mod inner; // a conversation inside another
 mod proxy; // the PROXY protocol around another
 
@@ -46,6 +48,7 @@ pub use client::Client;
 pub use handle::ServerHandle;
 pub use inner::{Inner, Layer};
 pub use input::Input;
+pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};

@@ -93,10 +93,12 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             ticks
         };
         self.awake.fetch_sub(1, Ordering::SeqCst);
-        if ticks && !self.something_waits() {
-            self.watch(worker);
-        } else if !self.something_waits() {
-            self.park_until_woken(worker.me);
+        // Asked once: a watchdog that asked twice, and heard yes and then no, would sleep while all count on its ticks.
+        let something_waits = self.something_waits();
+        match ticks {
+            _ if something_waits => {}
+            true => self.watch(worker),
+            false => self.park_until_woken(worker.me),
         }
         self.leave_idle(worker);
         self.awake.fetch_add(1, Ordering::SeqCst);

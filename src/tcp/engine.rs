@@ -6,8 +6,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::connection::{Connection, Registered, TurnSettings};
-use super::contain::contain;
+use super::connection::{Connection, Leftover, Registered, TurnSettings};
 use super::lifecycle::Lifecycle;
 use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
@@ -143,16 +142,11 @@ impl Engine {
         self.lifecycle.notify();
     }
 
-    /// For the end: drop all connections that no worker holds, and the poller, so that nothing holds the engine.
-    /// Tells how many were cut off.
-    pub fn drain(&self) -> usize {
+    /// For the end: close all connections that no worker holds, and the poller, so that nothing holds the engine.
+    /// What is left of those that were cut off is to be dropped where it may block.
+    pub fn drain(&self) -> Vec<Leftover> {
         let (left, _poller) = self.scheduler.drain();
-        let count = left.len();
-        for connection in left {
-            connection.cut_off();
-            contain("a conversation, while it was dropped", || drop(connection));
-        }
-        count
+        left.into_iter().map(|connection| connection.cut_off()).collect()
     }
 
     pub fn stats(&self) -> Stats {

@@ -21,6 +21,7 @@ use super::scheduler::{Link, Readiness, Token, Wait, Work};
 use super::sync;
 use super::sys::{self, Registry};
 use super::transport::{Transport, Written};
+pub use closing::Leftover;
 use closing::Lingering;
 
 /// A connection, with all that must be remembered of it between turns. Buffers belong to the worker.

@@ -15,6 +15,8 @@ pub struct Poller {
     poll: Poll,
     events: Events,
     acceptor: Acceptor,
+    /// When to look for slow handlers next, at the latest (`None`: never). Whoever polls does.
+    pub next_look: Option<Instant>,
 }
 
 const LISTENER: mio::Token = mio::Token(usize::MAX);
@@ -36,7 +38,8 @@ impl Poller {
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
-        Ok((Poller { poll, events: Events::with_capacity(EVENTS), acceptor: Acceptor::new(listener) }, waker))
+        let (events, acceptor) = (Events::with_capacity(EVENTS), Acceptor::new(listener));
+        Ok((Poller { poll, events, acceptor, next_look: Some(Instant::now()) }, waker))
     }
 
     /// To register clients with, also while somebody waits.

@@ -223,7 +223,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn before_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         let request = &partial.exchange.request;
         let service = self.service.clone();
-        turn.handler_begins(request.line());
+        turn.handler_begins(request.line_bytes());
         let declined = catch_panic(request, || match service.handler.before_body(request) {
             Ok(()) => None,
             Err(error) => Some(error_response(&service.handler, request, &error)),
@@ -316,9 +316,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange.request.set_turn(turn.polled, turn.wall);
         let request = &exchange.request;
         let handler = &self.service.handler;
-        turn.handler_begins(request.line());
+        turn.handler_begins(request.line_bytes());
         let result = catch_panic(request, || {
-            if request.raw_path() == "*" {
+            if request.is_asterisk() {
                 return Response::no_content(); // RFC 9110, section 9.3.7: a "ping"
             }
             let checked = |mut response| match response_error(&mut response, request) {

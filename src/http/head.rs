@@ -260,6 +260,11 @@ impl Head {
         self.text(self.line.span)
     }
 
+    /// The same, without a look at whether it is text.
+    pub(crate) fn line_bytes(&self) -> &[u8] {
+        self.line.span.of(&self.bytes)
+    }
+
     pub(crate) fn target(&self) -> &str {
         self.text(self.line.target)
     }

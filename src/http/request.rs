@@ -68,6 +68,11 @@ impl Request {
         self.head.line()
     }
 
+    /// The same, as bytes.
+    pub(crate) fn line_bytes(&self) -> &[u8] {
+        self.head.line_bytes()
+    }
+
     /// The method. It is case-sensitive.
     pub fn method(&self) -> &Method {
         self.head.method()
@@ -87,6 +92,12 @@ impl Request {
     /// It never contains a control character, a space or a backslash, and every percent sign begins two hex digits.
     pub fn raw_path(&self) -> &str {
         self.head.path()
+    }
+
+    /// Whether it is about the server as a whole: `OPTIONS *`.
+    pub(crate) fn is_asterisk(&self) -> bool {
+        let target = self.head.parsed_target();
+        target.asterisk && target.path.is_none()
     }
 
     /// The path, percent-decoded once. Bytes that are not UTF-8 appear as U+FFFD; decoded characters may be any,

@@ -101,7 +101,7 @@ impl Engine {
         TurnSettings {
             protocol: &*self.protocol,
             registry: &self.registry,
-            send_limits: self.send_limits,
+            send_limits: &self.send_limits,
             server: self,
             current,
         }

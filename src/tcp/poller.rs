@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::acceptor::Acceptor;
 use super::scheduler::{PollWaker, Readiness, Token};
+use super::sync;
 use super::sys::{self, Events, Interest, Poll, Registry, TcpListener, Waker};
 
 /// The poller and the acceptor.
@@ -13,6 +14,8 @@ pub struct Poller {
     poll: Poll,
     events: Events,
     acceptor: Acceptor,
+    /// When to look for slow handlers next, at the latest (`None`: never). Whoever polls does.
+    pub next_look: Option<Instant>,
 }
 
 const LISTENER: sys::Token = sys::Token(usize::MAX);
@@ -34,7 +37,8 @@ impl Poller {
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
-        Ok((Poller { poll, events: Events::with_capacity(EVENTS), acceptor: Acceptor::new(listener) }, waker))
+        let (events, acceptor) = (Events::with_capacity(EVENTS), Acceptor::new(listener));
+        Ok((Poller { poll, events, acceptor, next_look: Some(sync::now()) }, waker))
     }
 
     /// To register clients with, also while somebody waits.

@@ -126,9 +126,9 @@ impl<'a> Turn<'a> {
     /// A handler begins in this turn, called for this (some 200 bytes of it are kept). Should it run for longer than
     /// [`TcpServer::slow_handler`](crate::TcpServer::slow_handler), the log is told of it by this name.
     /// To be said after [`Next::Handle`]; it is over with the turn.
-    pub fn handler_begins(&self, what: &str) {
+    pub fn handler_begins(&self, what: impl AsRef<[u8]>) {
         if let Some(current) = self.current {
-            current.begin(what, self.client, self.now);
+            current.begin(what.as_ref(), self.client, self.now);
         }
     }
 

@@ -114,7 +114,7 @@ pub struct Buffers {
 pub struct TurnSettings<'a> {
     pub protocol: &'a dyn Protocol,
     pub registry: &'a Registry,
-    pub send_limits: SendLimits,
+    pub send_limits: &'a SendLimits,
     pub server: &'a dyn ServerState,
     pub current: &'a CurrentHandler,
 }

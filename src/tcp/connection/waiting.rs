@@ -78,7 +78,7 @@ impl<R: Registered> Connection<R> {
             return None;
         }
         let now = sync::now(); // not the time of the turn, which may have waited for a disk
-        let limits = turn.settings.send_limits;
+        let limits = *turn.settings.send_limits;
         let pace = self.pace.get_or_insert_default();
         pace.park(now, receiving, blocked);
         let receive = receiving.and_then(|stage| Some(pace.receive_time(stage, limits.min_rate?)));
@@ -112,7 +112,7 @@ impl<R: Registered> Connection<R> {
 
     fn takes_too_little(&mut self, turn: &ConnectionTurn<'_>) -> bool {
         let transport = &self.transport;
-        let limits = turn.settings.send_limits;
+        let limits = *turn.settings.send_limits;
         self.pace.as_mut().is_some_and(|pace| pace.takes_too_little(limits, || transport.arrived()))
     }
 

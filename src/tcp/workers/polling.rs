@@ -37,7 +37,7 @@ impl WorkerLoop<'_> {
             match patience {
                 Patience::Until(until) if !must_close && !poller.acceptor().is_due(sync::now()) => {
                     // Nobody who may run a handler meanwhile: then there is nothing to look for.
-                    let look = engine.slow_handlers.next_look().filter(|_| engine.scheduler.others_are_awake());
+                    let look = poller.next_look.filter(|_| engine.scheduler.others_are_awake());
                     let until = until.into_iter().chain(look).chain(engine.taken.deadline()).min();
                     poller.wait(until, sync::now())
                 }
@@ -103,8 +103,11 @@ impl WorkerLoop<'_> {
         if guard.poller().acceptor().is_due(now) {
             self.accept(guard, now, NEWCOMERS);
         }
-        let slow = self.engine.slow_handlers.look(now);
-        self.notices.extend(slow.into_iter().map(|notice| (Level::Warn, notice)));
+        if guard.poller().next_look.is_some_and(|look| look <= now) {
+            let (slow, next_look) = self.engine.slow_handlers.look(now);
+            guard.poller().next_look = next_look;
+            self.notices.extend(slow.into_iter().map(|notice| (Level::Warn, notice)));
+        }
         if scheduler.is_shutting_down() && !guard.poller().acceptor().is_closed() {
             self.begin_shutdown(guard, now);
         }

@@ -1,12 +1,14 @@
 //! Line protocols: a handler of one line at a time, with or without a state for each client. A protocol on top of
 //! `protocol`, as any user could write one.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::client::Client;
 use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Stage, Turn};
+use super::sync;
 
 /// A protocol of lines, for [`TcpServer::bind`](crate::TcpServer::bind): each line that a client sends is given to a
 /// handler, which appends its answer to a reply and says how to go on.
@@ -17,7 +19,7 @@ use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Stage, 
 /// answer before they send the next line.
 ///
 /// Handlers may block: [`TcpServer::workers`](crate::TcpServer::workers) of them run at once. Clients that are idle,
-/// slow to speak or slow to read cost none.
+/// slow to speak or slow to read cost none. A handler that runs for long is in the log by the first word of its line.
 ///
 /// ```no_run
 /// use modest::{Flow, Lines, TcpServer};
@@ -295,16 +297,22 @@ impl LineConversation {
             _ if turn.input.ended() => Next::Close,
             Found::Part if turn.is_shutting_down() => Next::Close,
             Found::Nothing if answered && turn.is_shutting_down() => Next::Close,
-            Found::Part => Next::Read { stage: Stage(self.stage), within: self.config.line_timeout, evictable: true },
+            Found::Part => Next::Read {
+                stage: Stage(self.stage),
+                within: self.config.line_timeout,
+                evictable: true,
+                at_min_rate: false,
+            },
             Found::Nothing => Next::Idle { within: self.config.idle_timeout },
         }
     }
 
     /// May block: handle the lines that are there.
     fn handle(&mut self, turn: &mut Turn<'_>) -> Next {
-        let start = Instant::now();
+        let start = sync::now();
         for _ in 0..LINES {
             let Found::Line(length, whole) = self.find(turn) else { break };
+            turn.handler_begins(&first_word(&turn.input.bytes()[..length]));
             let flow = self.handler.bytes(&turn.input.bytes()[..length], turn.output.bytes());
             turn.input.consume(whole);
             self.searched = 0;
@@ -313,7 +321,7 @@ impl LineConversation {
                 self.state = State::Closing;
                 return Next::Close;
             }
-            if turn.output.owed() > REPLIES || start.elapsed() > TIME {
+            if turn.output.owed() > REPLIES || sync::now() - start > TIME {
                 break;
             }
         }
@@ -326,6 +334,14 @@ impl LineConversation {
         Next::Linger
     }
 }
+
+/// What a slow handler is called in the log: what follows the first word may be nobody else's business.
+fn first_word(line: &[u8]) -> Cow<'_, str> {
+    let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+    String::from_utf8_lossy(&line[..end.min(LONGEST_WORD)])
+}
+
+const LONGEST_WORD: usize = 32;
 
 impl Conversation for LineConversation {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
@@ -343,7 +359,7 @@ impl Conversation for LineConversation {
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
         match what {
             Event::Late(_) => self.refuse(Refusal::Late, turn),
-            Event::NoPermit => self.refuse(Refusal::TooBusy, turn),
+            Event::NoPermit | Event::NoThread => self.refuse(Refusal::TooBusy, turn),
             Event::Called => Next::Unchanged,
             Event::ShuttingDown | Event::SendFailed => Next::Close,
         }

@@ -1,6 +1,7 @@
 //! Line protocols: a handler of one line at a time, with or without a state for each client. A protocol on top of
 //! `protocol`, as any user could write one.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::sync;
 /// answer before they send the next line.
 ///
 /// Handlers may block: [`TcpServer::workers`](crate::TcpServer::workers) of them run at once. Clients that are idle,
-/// slow to speak or slow to read cost none.
+/// slow to speak or slow to read cost none. A handler that runs for long is in the log by the first word of its line.
 ///
 /// ```no_run
 /// use modest::{Flow, Lines, TcpServer};
@@ -311,6 +312,7 @@ impl LineConversation {
         let start = sync::now();
         for _ in 0..LINES {
             let Found::Line(length, whole) = self.find(turn) else { break };
+            turn.handler_begins(&first_word(&turn.input.bytes()[..length]));
             let flow = self.handler.bytes(&turn.input.bytes()[..length], turn.output.bytes());
             turn.input.consume(whole);
             self.searched = 0;
@@ -319,7 +321,7 @@ impl LineConversation {
                 self.state = State::Closing;
                 return Next::Close;
             }
-            if turn.output.owed() > REPLIES || start.elapsed() > TIME {
+            if turn.output.owed() > REPLIES || sync::now() - start > TIME {
                 break;
             }
         }
@@ -332,6 +334,14 @@ impl LineConversation {
         Next::Linger
     }
 }
+
+/// What a slow handler is called in the log: what follows the first word may be nobody else's business.
+fn first_word(line: &[u8]) -> Cow<'_, str> {
+    let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+    String::from_utf8_lossy(&line[..end.min(LONGEST_WORD)])
+}
+
+const LONGEST_WORD: usize = 32;
 
 impl Conversation for LineConversation {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {

@@ -3,11 +3,12 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Interest, Registry, Waker};
 
 use super::connection::{Connection, Registered, TurnSettings};
@@ -102,14 +103,14 @@ impl Engine {
     }
 
     /// A table entry for a new connection, with the poller told.
-    pub fn register(self: &Arc<Self>, mut stream: TcpStream) -> io::Result<(TcpStream, Registration)> {
+    pub fn register(self: &Arc<Self>, stream: OwnedFd) -> io::Result<(OwnedFd, Registration)> {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.fetch_add(1, Ordering::SeqCst);
         let weak: Weak<Engine> = Arc::downgrade(self);
         let link = self.scheduler.table().insert(|token| Arc::new(Link::new(token, Some(weak))));
         let registration = Registration { engine: self.clone(), link };
         let token = mio::Token(registration.link.token().to_usize());
-        self.registry.register(&mut stream, token, Interest::READABLE)?;
+        self.registry.register(&mut SourceFd(&stream.as_raw_fd()), token, Interest::READABLE)?;
         Ok((stream, registration))
     }
 
@@ -136,7 +137,7 @@ impl Engine {
     /// Begin to shut down, and let whoever waits for the end know.
     pub fn begin_shutdown(&self) {
         self.scheduler.begin_shutdown();
-        self.lifecycle.notify();
+        self.lifecycle.shutdown_begins();
     }
 
     /// End without waiting for anybody.

@@ -10,24 +10,32 @@ mod engine; // what all workers share
 mod lifecycle; // from the start of the workers to the end of the last
 
 mod connection; // one client, a turn at a time
-mod poller;
-mod protocol; // the protocol interface: what the engine asks of a protocol // who is ready
+mod listen; // addresses, and the sockets made of them
+mod poller; // who is ready
+mod protocol; // the protocol interface: what the engine asks of a protocol
 
-mod acceptor; // the listener
+mod acceptor; // accepting, from all listeners
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 mod transport; // the socket of one client
 
 mod contain; // where panics of user code end
 mod sync; // locks, atomics, parking, queues
 
+mod listener; // one listening socket
+mod notify; // what systemd is told
+
 mod client; // who is there
+
+mod address; // where somebody is
 mod input; // bytes not yet used
 mod output; // pieces to write
 
+pub use address::Address;
 pub use client::Client;
 pub use engine::Stats;
 pub use handle::ServerHandle;
 pub use input::Input;
+pub use listen::Listen;
 pub use output::{Output, Piece, SharedBytes};
 pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
 pub use scheduler::Waker;

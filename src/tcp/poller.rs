@@ -2,12 +2,14 @@
 //! Uses mio; knows nothing of connections but their tokens.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Waker};
 
 use super::acceptor::Acceptor;
+use super::listener::Listener;
 use super::scheduler::{PollWaker, Readiness, Token};
 
 /// The poller and the acceptor.
@@ -17,8 +19,10 @@ pub struct Poller {
     acceptor: Acceptor,
 }
 
-const LISTENER: mio::Token = mio::Token(usize::MAX);
-const WAKER: mio::Token = mio::Token(usize::MAX - 1);
+/// Tokens that are no connection's: those of listeners, in their order, and of the waker.
+const WAKER: usize = usize::MAX;
+const LISTENERS: usize = WAKER - MOST_LISTENERS;
+const MOST_LISTENERS: usize = 1024;
 const EVENTS: usize = 1024;
 
 impl PollWaker for Waker {
@@ -29,14 +33,18 @@ impl PollWaker for Waker {
 }
 
 impl Poller {
-    /// A poller for this listener, and what wakes it.
-    pub fn new(listener: std::net::TcpListener) -> io::Result<(Poller, Waker)> {
+    /// A poller for these listeners, and what wakes it.
+    pub fn new(listeners: Vec<Listener>) -> io::Result<(Poller, Waker)> {
+        if listeners.len() > MOST_LISTENERS {
+            return Err(io::Error::other(format!("a server has at most {MOST_LISTENERS} listeners")));
+        }
         let poll = Poll::new()?;
-        listener.set_nonblocking(true)?;
-        let mut listener = TcpListener::from_std(listener);
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
-        Ok((Poller { poll, events: Events::with_capacity(EVENTS), acceptor: Acceptor::new(listener) }, waker))
+        for (at, listener) in listeners.iter().enumerate() {
+            let token = mio::Token(LISTENERS + at);
+            poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
+        }
+        let waker = Waker::new(poll.registry(), mio::Token(WAKER))?;
+        Ok((Poller { poll, events: Events::with_capacity(EVENTS), acceptor: Acceptor::new(listeners) }, waker))
     }
 
     /// To register clients with, also while somebody waits.
@@ -70,15 +78,15 @@ impl Poller {
         }
     }
 
-    /// What the poll brought. That of the listener is passed on to the acceptor.
+    /// What the poll brought. That of listeners is passed on to the acceptor.
     pub fn events(&mut self) -> impl Iterator<Item = (Token, Readiness)> + '_ {
         let acceptor = &mut self.acceptor;
         self.events.iter().filter_map(move |event| match event.token() {
-            LISTENER => {
-                acceptor.wake();
+            mio::Token(WAKER) => None,
+            mio::Token(number) if number >= LISTENERS => {
+                acceptor.wake(number - LISTENERS);
                 None
             }
-            WAKER => None,
             token => {
                 let reset = event.is_error() || event.is_read_closed() && event.is_write_closed();
                 let closed = event.is_read_closed() || event.is_error();
@@ -92,6 +100,14 @@ impl Poller {
                 Some((Token::from_usize(token.0), readiness))
             }
         })
+    }
+
+    /// No more clients: the kernel refuses who connects now, unless another process has the listener, too.
+    pub fn close_listeners(&mut self) {
+        for listener in self.acceptor.close() {
+            // The poller forgets by itself only a listener that nobody else has: it would tell of clients of others.
+            let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
+        }
     }
 
     /// The acceptor.

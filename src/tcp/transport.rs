@@ -2,29 +2,26 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
-use mio::net::TcpStream;
+use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
 use socket2::SockRef;
 
 use super::output::{First, Output};
 
-/// A client's stream.
+/// A client's stream: TCP, or of a Unix socket.
 pub struct Transport {
-    stream: TcpStream,
+    stream: OwnedFd,
     wants_to_write: bool, // the poller has been shutdown_seen once; edges come from then on
     sent: u64,
-    trusted: bool, // it has read much: the kernel may keep more for it
+    trusted: bool, // it has read much: the kernel may keep more for it; or it is a Unix socket, which has no such limit
 }
 
-/// Of what has not been sent yet, the kernel keeps no more than this for a client: 200 that don't read cost it
-/// 800 MB otherwise. Set on the listener, and inherited.
-pub const NOT_SENT: u32 = 128 * 1024;
-
-/// Who has read this much may have the kernel's usual 4 MB, if its window is open. CPU for a file of 1 GiB beside nginx,
+/// Of what has not been sent yet the kernel keeps little for a client, by a setting of `listener`. Who has read this
+/// much may have the kernel's usual 4 MB, if its window is open. CPU for a file of 1 GiB beside nginx,
 /// by how much may be unsent: 256 KiB 4.4 x, 512 KiB 2.1, 1 MiB 1.6, 2 MiB 1.2, no limit of ours 1.1.
 const TRUSTED_AFTER: u64 = 1024 * 1024;
 
@@ -45,8 +42,9 @@ pub enum Written {
 }
 
 impl Transport {
-    pub fn new(stream: TcpStream) -> Transport {
-        Transport { stream, wants_to_write: false, sent: 0, trusted: false }
+    /// A stream that does not block, in which the poller is interested for reading. `is_tcp`: else it is a Unix socket.
+    pub fn new(stream: OwnedFd, is_tcp: bool) -> Transport {
+        Transport { stream, wants_to_write: false, sent: 0, trusted: !is_tcp }
     }
 
     /// Read once.
@@ -125,7 +123,11 @@ impl Transport {
     pub fn want_to_write(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
         if !self.wants_to_write {
             // Registering anew also tells of what became writable just before.
-            registry.reregister(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)?;
+            registry.reregister(
+                &mut SourceFd(&self.stream.as_raw_fd()),
+                token,
+                Interest::READABLE | Interest::WRITABLE,
+            )?;
             self.wants_to_write = true;
         }
         Ok(())
@@ -133,10 +135,11 @@ impl Transport {
 
     /// Nothing more will be written; the client sees the end of the stream and may still send.
     pub fn shut_down_writing(&self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
+        Ok(rustix::net::shutdown(&self.stream, Shutdown::Write)?)
     }
 
-    /// End it so that the client sees a reset and not an end.
+    /// End it so that the client sees a reset and not an end. A Unix socket has a reset only where something was not
+    /// read of it: its client has to count.
     pub fn reset(&self) {
         // Fails only where the connection is gone already.
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));

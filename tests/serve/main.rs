@@ -9,9 +9,11 @@ mod downloads; // files beside stuck handlers
 mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises
 mod full; // who is let go for a newcomer
+mod listeners; // several listeners, and addresses of all kinds
 mod panics; // panics from where they are least expected
 mod permits; // more turns that may block than there are permits
 mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever
 mod shared; // one handler of files, two servers
 mod stop; // ends of all kinds
+mod unix; // Unix sockets, and their files

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use super::super::acceptor::Accepted;
+use super::super::address::Address;
 use super::super::client::Client;
 use super::super::connection::Connection;
 use super::super::contain::contain;
@@ -109,10 +110,11 @@ impl WorkerLoop<'_> {
                 return;
             }
             let acceptor = guard.poller().acceptor();
-            match acceptor.accept() {
+            match acceptor.accept(now) {
                 Accepted::Client(stream, address) => match engine.register(stream) {
                     Ok((stream, registration)) => {
-                        let (transport, client) = (Transport::new(stream), Client::new(address));
+                        let is_tcp = matches!(address, Address::Inet(_));
+                        let (transport, client) = (Transport::new(stream, is_tcp), Client::new(address));
                         self.catch.push(Box::new(Connection::new(transport, client, registration, now)));
                     }
                     Err(err) => {
@@ -129,16 +131,16 @@ impl WorkerLoop<'_> {
                     }
                     return;
                 }
-                Accepted::Failing(err) => {
-                    let (first, for_good) = acceptor.failed(now);
+                // The others are accepted from while it pauses.
+                Accepted::Failing { err, first, for_good } => {
                     if first {
-                        self.notices.push((Level::Error, format!("can't accept connections: {err}")));
+                        self.notices.push((Level::Error, err.to_string()));
                     }
                     if for_good {
                         engine.lifecycle.fail(err);
                         engine.begin_shutdown();
+                        return;
                     }
-                    return;
                 }
             }
         }
@@ -158,10 +160,14 @@ impl WorkerLoop<'_> {
         self.catch.append(&mut evicted.connections);
     }
 
-    /// A shutdown: whoever has connected is still accepted, the listener is closed, and every connection hears of it.
+    /// A shutdown: whoever has connected is still accepted, the listeners are closed, and every connection hears of it.
+    ///
+    /// No more are accepted than can have been waiting: where another process goes on with a listener, clients keep
+    /// coming, and are its own.
     fn begin_shutdown(&mut self, guard: &mut EnginePoller<'_>, now: Instant) {
-        self.accept(guard, now, usize::MAX);
-        guard.poller().acceptor().close();
+        let waiting = guard.poller().acceptor().prepare_to_close();
+        self.accept(guard, now, waiting);
+        guard.poller().close_listeners();
         let mut parked = self.engine.scheduler.table().begin_shutdown();
         parked.iter_mut().for_each(|connection| connection.begin_shutdown());
         self.catch.append(&mut parked);

@@ -14,12 +14,13 @@ mod lifecycle; // from the start of the workers to the end of the last
 mod taken; // connections that have left the engine
 
 mod connection; // one client, a turn at a time
+mod listen; // addresses, and the sockets made of them
 mod poller; // who is ready
 mod stream_handler; // Python's StreamRequestHandler
 
 mod protocol; // the protocol interface: what the engine asks of a protocol
 
-mod acceptor; // the listener
+mod acceptor; // accepting, from all listeners
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 mod stream; // a connection outside the engine
 mod transport; // the socket of one client
@@ -27,18 +28,25 @@ mod transport; // the socket of one client
 mod per_address; // how many connections an address has
 mod slow_handlers; // handlers that run for long
 
+mod listener; // one listening socket
+
 mod contain; // where panics of user code end
+mod notify; // what systemd is told
 mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does
 
 mod client; // who is there
+
+mod address; // where somebody is
 mod input; // bytes not yet used
 mod output; // pieces to write
 mod stats; // the figures of a server
 
+pub use address::Address;
 pub use client::Client;
 pub use handle::ServerHandle;
 pub use input::Input;
+pub use listen::Listen;
 pub use output::{Output, Piece, SharedBytes};
 pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
 pub use scheduler::Waker;

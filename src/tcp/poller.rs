@@ -5,8 +5,9 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::acceptor::Acceptor;
+use super::listener::Listener;
 use super::scheduler::{PollWaker, Readiness, Token};
-use super::sys::{self, Events, Interest, Poll, Registry, TcpListener, Waker};
+use super::sys::{self, Events, Poll, Registry, Waker};
 
 /// The poller and the acceptor.
 pub struct Poller {
@@ -15,8 +16,10 @@ pub struct Poller {
     acceptor: Acceptor,
 }
 
-const LISTENER: sys::Token = sys::Token(usize::MAX);
-const WAKER: sys::Token = sys::Token(usize::MAX - 1);
+/// Tokens that are no connection's: those of listeners, in their order, and of the waker.
+const WAKER: usize = usize::MAX;
+const LISTENERS: usize = WAKER - MOST_LISTENERS;
+const MOST_LISTENERS: usize = 1024;
 const EVENTS: usize = 1024;
 
 impl PollWaker for Waker {
@@ -27,14 +30,17 @@ impl PollWaker for Waker {
 }
 
 impl Poller {
-    /// A poller for this listener, and what wakes it.
-    pub fn new(listener: std::net::TcpListener) -> io::Result<(Poller, Waker)> {
+    /// A poller for these listeners, and what wakes it.
+    pub fn new(mut listeners: Vec<Listener>) -> io::Result<(Poller, Waker)> {
+        if listeners.len() > MOST_LISTENERS {
+            return Err(io::Error::other(format!("a server has at most {MOST_LISTENERS} listeners")));
+        }
         let poll = Poll::new()?;
-        listener.set_nonblocking(true)?;
-        let mut listener = TcpListener::from_std(listener);
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
-        Ok((Poller { poll, events: Events::with_capacity(EVENTS), acceptor: Acceptor::new(listener) }, waker))
+        for (number, listener) in listeners.iter_mut().enumerate() {
+            listener.register(poll.registry(), sys::Token(LISTENERS + number))?;
+        }
+        let waker = Waker::new(poll.registry(), sys::Token(WAKER))?;
+        Ok((Poller { poll, events: Events::with_capacity(EVENTS), acceptor: Acceptor::new(listeners) }, waker))
     }
 
     /// To register clients with, also while somebody waits.
@@ -68,15 +74,15 @@ impl Poller {
         }
     }
 
-    /// What the poll brought. That of the listener is passed on to the acceptor.
+    /// What the poll brought. That of listeners is passed on to the acceptor.
     pub fn events(&mut self) -> impl Iterator<Item = (Token, Readiness)> + '_ {
         let acceptor = &mut self.acceptor;
         self.events.iter().filter_map(move |event| match event.token() {
-            LISTENER => {
-                acceptor.wake();
+            sys::Token(WAKER) => None,
+            sys::Token(number) if number >= LISTENERS => {
+                acceptor.wake(number - LISTENERS);
                 None
             }
-            WAKER => None,
             token => {
                 let reset = event.is_error() || event.is_read_closed() && event.is_write_closed();
                 let closed = event.is_read_closed() || event.is_error();
@@ -90,6 +96,14 @@ impl Poller {
                 Some((Token::from_usize(token.0), readiness))
             }
         })
+    }
+
+    /// No more clients: the kernel refuses who connects now, unless another process has the listener, too.
+    pub fn close_listeners(&mut self) {
+        for mut listener in self.acceptor.close() {
+            // The poller forgets by itself only a listener that nobody else has: it would tell of clients of others.
+            let _ = listener.deregister(self.poll.registry());
+        }
     }
 
     /// The acceptor.

@@ -132,6 +132,8 @@ fn nanos(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(10);
@@ -139,7 +141,7 @@ mod tests {
     #[test]
     fn each_slow_handler_is_told_of_once_and_in_time() {
         let slow = SlowHandlers::new(Some(LIMIT), 2);
-        let client = Client::new("1.2.3.4:5".parse().unwrap());
+        let client = Client::new(SocketAddr::from(([1, 2, 3, 4], 5)));
         let start = slow.beginning;
         assert!(slow.look(start).is_empty());
         slow.current(1).begin("GET /x HTTP/1.1", &client, start + LIMIT / 2);
@@ -156,7 +158,7 @@ mod tests {
     #[test]
     fn a_name_is_bounded_and_has_no_control_characters() {
         let slow = SlowHandlers::new(Some(LIMIT), 1);
-        let client = Client::new("1.2.3.4:5".parse().unwrap());
+        let client = Client::new(SocketAddr::from(([1, 2, 3, 4], 5)));
         slow.current(0).begin(&"\nä".repeat(1000), &client, slow.beginning);
         let told = slow.look(slow.beginning + 2 * LIMIT).pop().unwrap();
         assert!(told.starts_with("\\nä\\nä") && told.len() < 2 * LONGEST_NAME && !told.contains('\n'), "{told:?}");

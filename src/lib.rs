@@ -122,8 +122,9 @@ pub use crate::http::{
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
 pub use tcp::{
-    Address, Client, Conversation, Event, Input, IntoProtocol, Listen, Next, Output, Piece, Protocol, Raw,
-    ServerHandle, SharedBytes, Stage, Stats, Stream, StreamHandler, StreamWriter, TcpServer, Turn, Waker, streams,
+    Address, Client, Conversation, Event, Inner, Input, IntoProtocol, InvalidNetwork, IpNetwork, Layer, Listen, Next,
+    Output, Piece, Protocol, ProxyProtocol, Raw, ServerHandle, SharedBytes, Stage, Stats, Stream, StreamHandler,
+    StreamWriter, TcpServer, Turn, Waker, streams,
 };
 
 /// The way in for fuzz targets, which set `--cfg fuzzing`: rooms that no user sees.

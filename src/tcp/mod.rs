@@ -3,6 +3,9 @@
 
 mod server; // bind, settings, serve
 
+mod inner; // a conversation inside another
+mod proxy; // the PROXY protocol around another
+
 mod workers; // what a worker does all day
 
 mod engine; // what all workers share
@@ -39,16 +42,20 @@ mod client; // who is there
 
 mod address; // where somebody is
 mod input; // bytes not yet used
+mod network; // networks of addresses
 mod output; // pieces to write
 mod stats; // the figures of a server
 
 pub use address::Address;
 pub use client::Client;
 pub use handle::ServerHandle;
+pub use inner::{Inner, Layer};
 pub use input::Input;
 pub use listen::Listen;
+pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
+pub use proxy::ProxyProtocol;
 pub use scheduler::Waker;
 pub use server::TcpServer;
 pub use stats::Stats;

@@ -50,6 +50,15 @@ pub trait Conversation: Send {
         drop(stream);
     }
 
+    /// The connection is idle ([`Next::Idle`]) and about to be closed: past its limit, for a newcomer, or because the
+    /// server shuts down. What is laid into the output is sent first; a protocol that ends with a goodbye (the
+    /// `close_notify` of TLS) says it here. It must not block: it runs without a permit.
+    ///
+    /// By default nothing is said.
+    fn goodbye(&mut self, turn: &mut Turn<'_>) {
+        let _ = turn;
+    }
+
     /// Whether dropping this conversation, as it is now, may block (it waits for a child process, it closes a large
     /// file): then a permit is waited for first. By default it may.
     fn drop_may_block(&self) -> bool {
@@ -123,6 +132,26 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// The same turn for a conversation inside this one: other bytes in and out, and another client, as a conversation
+    /// around another has learned it (after a handshake, from a PROXY header). It has the same clock, and its waker calls
+    /// this connection. See [`Inner`](crate::Inner), which does the rest.
+    ///
+    /// `polled` is the same, too, for bytes that are made of those which arrived. Set it to `None` for others.
+    pub fn within<'b>(&self, input: &'b mut Input, output: &'b mut Output, client: &'b Client) -> Turn<'b>
+    where
+        'a: 'b,
+    {
+        let Turn { now, wall, polled, link, server, shutting_down, current, .. } = *self;
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current }
+    }
+
+    /// The same turn, of another client: for a conversation inside this one that has the same bytes in and out.
+    pub fn with_client<'b>(&'b mut self, client: &'b Client) -> Turn<'b> {
+        let Turn { now, wall, polled, link, server, shutting_down, current, .. } = *self;
+        let (input, output) = (&mut *self.input, &mut *self.output);
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current }
+    }
+
     /// Something that calls this connection from any thread: its conversation is then told [`Event::Called`].
     /// (In a turn of one's own, made by [`Turn::new`], it calls nobody.)
     pub fn waker(&self) -> Waker {
@@ -161,8 +190,15 @@ pub enum Next {
         /// How long the client may stay silent.
         within: Option<Duration>,
     },
-    /// The next turn may block: it comes with a permit.
+    /// The next turn may block, for as long as it likes: it comes with a permit, once one is to be had, or with
+    /// [`Event::NoPermit`].
     Handle,
+    /// The next turn may block, but only briefly: it reads a stretch of a file, it has another protocol meet the client.
+    /// It comes with a permit for short work, one of which is kept from handlers; the wait for it has no limit.
+    Brief,
+    /// Wait on as before: what was said last, [`Next::Read`] or [`Next::Idle`], holds, and its clock goes on. For bytes
+    /// that mean nothing yet. In answer to lateness, or after anything else, it means [`Next::Close`].
+    Unchanged,
     /// Ask again once the output is written.
     Again,
     /// Leave the engine, once all output is written: [`Conversation::take`] is called with the socket, on a thread of its
@@ -173,6 +209,8 @@ pub enum Next {
     /// the input, it means that the client may still be sending and might not have read the answer: then
     /// the connection lingers, half-closed, so that it can.
     Close,
+    /// The end, as [`Next::Close`] of a client that may still be sending, whatever went before.
+    Linger,
     /// Reset at once: a broken promise of length must not look like an end.
     Abort,
 }

@@ -59,6 +59,12 @@ impl Stream {
         &self.client
     }
 
+    /// The same stream of another client: a proxy has named it.
+    pub(super) fn with_client(mut self, client: Client) -> Stream {
+        self.client = client;
+        self
+    }
+
     /// How long a read, and how long a write, may wait for the client: for ever unless set. Past it the error is
     /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`], as `std`'s sockets have it.
     ///

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::{Client as Peer, Conversation, Event, Next, Protocol, Raw, Stream, Turn, streams};
+use modest::{Client as Peer, Conversation, Event, Next, Protocol, ProxyProtocol, Raw, Stream, Turn, streams};
 
 use crate::server::{Client, Gate, PATIENCE, serve};
 
@@ -151,4 +151,15 @@ fn a_stream_waits_no_longer_than_its_timeout_and_two_threads_may_share_it() {
     let all = server.client().read_to_end();
     let lines: Vec<String> = (0..1000).map(|number| number.to_string()).chain(["late".to_owned()]).collect();
     assert_eq!(String::from_utf8(all).unwrap(), lines.join("\n") + "\n");
+}
+
+#[test]
+fn a_stream_behind_a_proxy_has_the_client_that_the_proxy_names() {
+    let who = |stream: &mut Stream| {
+        let client = stream.client().to_string();
+        writeln!(stream, "{client}")
+    };
+    let behind = ProxyProtocol::new(streams(who)).trust("127.0.0.0/8".parse().unwrap());
+    let server = serve(behind, |server| server);
+    server.client().send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n").expect("192.0.2.7:4711\n").expect_end();
 }

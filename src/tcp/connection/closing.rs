@@ -62,6 +62,14 @@ impl<R: Registered> Connection<R> {
         self.begin_lingering(turn)
     }
 
+    /// Idle, and it is to end: a conversation whose protocol has a goodbye says it.
+    pub(super) fn end_idle(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if let Some(conversation) = &mut self.conversation {
+            conversation.goodbye(&mut turn.lend(&self.client, self.registration.link(), None, true));
+        }
+        self.set_next(Next::Close, turn.now)
+    }
+
     /// The protocol does not want this client: the end of the stream is all it sees, also if it has sent something.
     pub(super) fn turn_away(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         self.next = Next::Close;

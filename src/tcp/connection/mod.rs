@@ -263,7 +263,8 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Next::Again if self.conversation.is_none() => self.meet(turn),
             Next::Again => self.ask(turn),
-            Next::Handle => self.ask_with_permit(turn),
+            Next::Handle => self.ask_with_permit(Work::Handler, turn),
+            Next::Brief => self.ask_with_permit(Work::Short, turn),
             Next::Read { .. } | Next::Idle { .. } => match self.receive(turn) {
                 Received::News => self.ask(turn),
                 Received::EndAgain => self.set_next(Next::Close, turn.now),
@@ -272,7 +273,8 @@ impl<R: Registered> Connection<R> {
                 Received::Nothing => self.wait(turn, blocked),
             },
             Next::Take => ControlFlow::Break(Outcome::Take),
-            Next::Close => self.close(turn),
+            Next::Close | Next::Linger => self.close(turn),
+            Next::Unchanged => unreachable!("`set_next` keeps what was said before"),
             Next::Abort => self.abort("the conversation broke off"),
         }
     }
@@ -334,11 +336,11 @@ impl<R: Registered> Connection<R> {
         self.set_next(next, turn.now)
     }
 
-    fn ask_with_permit(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if !turn.permit.begin(Work::Handler, turn.now) {
-            return ControlFlow::Break(Outcome::AwaitPermit(Work::Handler));
+    fn ask_with_permit(&mut self, work: Work, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if work == Work::Handler {
+            turn.may_block = None; // each handler asks for itself: others may be waiting for the permit
         }
-        turn.may_block = Some(Work::Handler);
+        turn.begin(work)?;
         if self.registration.link().is_reset() {
             return self.fail_to_send(turn); // nobody is there to read the answer
         }
@@ -362,7 +364,13 @@ impl<R: Registered> Connection<R> {
 
     /// The clock of a stage starts when it is first named, that of being idle whenever it is.
     fn set_next(&mut self, next: Next, now: Instant) -> ControlFlow<Outcome> {
-        self.midway |= next == Next::Close && matches!(self.next, Next::Read { .. });
+        let next = match (next, self.next) {
+            (Next::Unchanged, Next::Idle { .. }) => return ControlFlow::Continue(()),
+            (Next::Unchanged, Next::Read { .. }) if self.stage.is_some() => return ControlFlow::Continue(()),
+            (Next::Unchanged, _) => Next::Close, // of a stage that is over, or of no wait
+            (next, _) => next,
+        };
+        self.midway |= next == Next::Linger || next == Next::Close && matches!(self.next, Next::Read { .. });
         match next {
             Next::Read { stage, .. } if self.stage != Some(stage) => {
                 self.stage = Some(stage);

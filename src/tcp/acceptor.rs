@@ -15,8 +15,9 @@ use super::listener::Listener;
 /// The listeners, until the server shuts down.
 pub struct Acceptor {
     doors: Vec<Door>,
-    next: usize, // the door that is asked next
-    full: Pause, // there is no room, wherever a client comes from
+    next: usize,   // the door that is asked next
+    pending: bool, // some door is: each poll asks, and mostly none is
+    full: Pause,   // there is no room, wherever a client comes from
     to_evict: usize,
     complained: Option<Instant>,
     is_closed: bool,
@@ -65,6 +66,7 @@ impl Acceptor {
         Acceptor {
             doors: listeners.into_iter().map(Door::new).collect(),
             next: 0,
+            pending: true,
             full: Pause::NONE,
             to_evict: 1,
             complained: None,
@@ -76,16 +78,20 @@ impl Acceptor {
     pub fn wake(&mut self, number: usize) {
         if let Some(door) = self.doors.get_mut(number) {
             door.pending = true;
+            self.pending = true;
         }
     }
 
     /// Whether there may be somebody to accept, and accepting is not paused.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.full.is_over(now) && self.doors.iter().any(|door| door.is_due(now))
+        self.pending && self.full.is_over(now) && self.doors.iter().any(|door| door.is_due(now))
     }
 
     /// When a pause ends after which somebody may be accepted.
     pub fn paused_until(&self) -> Option<Instant> {
+        if !self.pending {
+            return None;
+        }
         let pending = self.doors.iter().filter(|door| door.pending);
         pending.filter_map(|door| door.failing.until.max(self.full.until)).min()
     }
@@ -121,12 +127,12 @@ impl Acceptor {
     }
 
     fn look_who_is_left(&mut self) -> bool {
-        let somebody_is = self.doors.iter().any(|door| door.pending);
-        if !somebody_is {
+        self.pending = self.doors.iter().any(|door| door.pending);
+        if !self.pending {
             self.to_evict = 1;
             self.full.until = None;
         }
-        somebody_is
+        self.pending
     }
 
     /// There is no room for a newcomer: how many connections are to be evicted for those who wait.
@@ -160,6 +166,7 @@ impl Acceptor {
     /// Tells how many can be waiting at most.
     pub fn prepare_to_close(&mut self) -> usize {
         self.end_pause();
+        self.pending = true;
         self.doors.iter_mut().fold(0, |waiting, door| {
             door.listener.remove_file();
             door.pending = true;

@@ -202,11 +202,8 @@ fn who_has_connected_before_a_shutdown_is_served() {
     let clients: Vec<UnixStream> = (0..200).map(|_| connect(&path)).collect();
     clients.iter().for_each(|mut client| client.write_all(b"say me\n").unwrap());
     let mut server = Running::start(server.shutdown_timeout(PATIENCE));
+    server.wait_for("it has begun to accept them", |stats| stats.accepted > 0);
     server.handle.shutdown();
-    if server.handle.stats().accepted == 0 {
-        // It was shut down before it began, and has returned at once.
-        return;
-    }
     server.wait_for_end();
     clients.into_iter().for_each(|client| ask(client, "", "me\n"));
 }

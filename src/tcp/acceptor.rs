@@ -14,8 +14,9 @@ use super::sys::ClientStream;
 /// The listeners, until the server shuts down.
 pub struct Acceptor {
     listeners: Vec<ListenerState>,
-    next: usize, // the one that is asked next
-    full: Pause, // there is no room, wherever a client comes from
+    next: usize,   // the one that is asked next
+    pending: bool, // somebody may be waiting at any: each poll asks, and mostly nobody is
+    full: Pause,   // there is no room, wherever a client comes from
     to_evict: usize,
     complained: Option<Instant>,
     is_closed: bool,
@@ -64,6 +65,7 @@ impl Acceptor {
         Acceptor {
             listeners: listeners.into_iter().map(ListenerState::new).collect(),
             next: 0,
+            pending: true,
             full: Pause::NONE,
             to_evict: 1,
             complained: None,
@@ -75,16 +77,20 @@ impl Acceptor {
     pub fn wake(&mut self, number: usize) {
         if let Some(state) = self.listeners.get_mut(number) {
             state.pending = true;
+            self.pending = true;
         }
     }
 
     /// Whether there may be somebody to accept, and accepting is not paused.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.full.is_over(now) && self.listeners.iter().any(|state| state.is_due(now))
+        self.pending && self.full.is_over(now) && self.listeners.iter().any(|state| state.is_due(now))
     }
 
     /// When a pause ends after which somebody may be accepted.
     pub fn paused_until(&self) -> Option<Instant> {
+        if !self.pending {
+            return None;
+        }
         let pending = self.listeners.iter().filter(|state| state.pending);
         pending.filter_map(|state| state.failing.until.max(self.full.until)).min()
     }
@@ -126,7 +132,8 @@ impl Acceptor {
     }
 
     fn look_who_is_left(&mut self) {
-        if !self.listeners.iter().any(|state| state.pending) {
+        self.pending = self.listeners.iter().any(|state| state.pending);
+        if !self.pending {
             self.to_evict = 1;
             self.full.until = None;
         }
@@ -163,6 +170,7 @@ impl Acceptor {
     /// Tells how many can be waiting at most.
     pub fn prepare_to_close(&mut self) -> usize {
         self.end_pause();
+        self.pending = true;
         self.listeners.iter_mut().fold(0, |waiting, state| {
             state.listener.remove_file();
             state.pending = true;

@@ -1,13 +1,16 @@
 //! Unix sockets: what is said over them, who may connect, and what becomes of their files.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use modest::{Listen, LogRecord, Raw, Request, RequestHandler, Response, Result, TcpServer};
+use modest::{
+    IntoProtocol, Listen, LogRecord, ProxyProtocol, Raw, Request, RequestHandler, Response, Result, Stream, TcpServer,
+    streams,
+};
 use tempfile::TempDir;
 
 use crate::listeners::ask;
@@ -21,7 +24,7 @@ fn place() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-fn bind(path: &Path) -> std::io::Result<TcpServer> {
+fn bind(path: &Path) -> io::Result<TcpServer> {
     TcpServer::bind(Listen::unix(path), Raw(Script::default()))
 }
 
@@ -57,6 +60,84 @@ fn everything_goes_over_a_unix_socket() {
     leaving.read_exact(&mut [0; 1000]).unwrap();
     drop(leaving);
     server.wait_for("who leaves is noticed", |stats| stats.connections == 0);
+}
+
+fn serve(path: &Path, handler: impl IntoProtocol, settings: impl FnOnce(TcpServer) -> TcpServer) -> Running {
+    Running::start(settings(TcpServer::bind(Listen::unix(path), handler).unwrap()))
+}
+
+/// Lines come back until one says that it is enough: then nothing more is read.
+fn echo(stream: &mut Stream) -> io::Result<()> {
+    assert_eq!(stream.client().ip(), None);
+    let mut line = String::new();
+    while line != "enough\n" {
+        line.clear();
+        if stream.read_line(&mut line)? == 0 {
+            return stream.write_all(if stream.is_shutting_down() { b"goodbye\n" } else { b"" });
+        }
+        stream.write_all(line.as_bytes())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn connections_leave_the_engine_and_come_back_to_linger() {
+    let (_folder, path) = place();
+    let mut server = serve(&path, streams(echo), |server| server.shutdown_timeout(PATIENCE));
+    let mut clients: Vec<UnixStream> = (0..10).map(|_| connect(&path)).collect();
+    clients.iter().for_each(|client| ask(client, "one\ntwo\n", "one\ntwo\n"));
+    server.wait_for("each has a thread", |stats| stats.streams == 10);
+    for mut client in clients.drain(5..) {
+        ask(&client, "enough\n", "enough\n");
+        server.wait_for("it lingers", |stats| stats.connections > stats.streams);
+        client.write_all(&[b'x'; 50_000]).expect("it is read, and dropped");
+        let mut rest = Vec::new();
+        client.read_to_end(&mut rest).expect("an end, and no reset for what was not read");
+        assert_eq!(rest, b"");
+    }
+    server.wait_for("half of them are gone", |stats| (stats.streams, stats.connections) == (5, 5));
+    server.handle.shutdown();
+    for mut client in clients {
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "goodbye\n", "what is read has come to its end");
+    }
+    assert!(server.wait_for_end() < PATIENCE / 2, "it waits for what is over");
+}
+
+#[test]
+fn a_stream_that_panics_ends() {
+    let (_folder, path) = place();
+    let server = serve(&path, streams(|_: &mut Stream| panic!("as it was told")), |server| server);
+    let mut rest = Vec::new();
+    let _end_or_reset = connect(&path).read_to_end(&mut rest);
+    assert_eq!(rest, b"");
+    server.wait_for("it is gone", |stats| (stats.streams, stats.connections, stats.accepted) == (0, 0, 1));
+}
+
+#[test]
+fn clients_without_an_address_are_not_counted_by_address() {
+    let (_folder, path) = place();
+    let server = serve(&path, Raw(Script::default()), |server| server.max_per_address(1));
+    let clients: Vec<UnixStream> = (0..5).map(|_| connect(&path)).collect();
+    clients.iter().for_each(|client| ask(client, "say me\n", "me\n"));
+    assert_eq!(server.handle.stats().refused_per_address, 0);
+}
+
+#[test]
+fn clients_without_an_address_are_in_no_trusted_network() {
+    let (_folder, path) = place();
+    let trusting = |script| {
+        let protocol = ProxyProtocol::new(Raw(script));
+        protocol.trust("0.0.0.0/0".parse().unwrap()).trust("::/0".parse().unwrap())
+    };
+    let server = serve(&path, trusting(Script::default()), |server| server);
+    let mut came = Vec::new();
+    connect(&path).read_to_end(&mut came).unwrap();
+    assert_eq!(came, b"", "turned away");
+    drop(server);
+    let _server = serve(&path, trusting(Script::default()).serve_untrusted(true), |server| server);
+    ask(connect(&path), "say me\n", "me\n");
 }
 
 /// Tells the client's address, and keeps the lines of the access log.
@@ -115,7 +196,7 @@ type Made = Box<dyn std::any::Any>;
 /// Its name, how it is made, and what a server that is bound there says, if it is not replaced.
 type Case = (&'static str, fn(&Path) -> Made, Option<&'static str>);
 
-fn made<T: 'static>(made: std::io::Result<T>) -> Made {
+fn made<T: 'static>(made: io::Result<T>) -> Made {
     Box::new(made.unwrap())
 }
 
@@ -135,7 +216,7 @@ fn what_is_at_the_path_already_stays_unless_it_is_stale() {
                     probe.set_nonblocking(true).unwrap();
                     probe.connect(&socket2::SockAddr::unix(path).unwrap()).map(|()| probe)
                 };
-                let queue: Vec<_> = (0..10_000).map(probe).map_while(std::io::Result::ok).collect();
+                let queue: Vec<_> = (0..10_000).map(probe).map_while(io::Result::ok).collect();
                 Box::new((listener, queue))
             },
             Some("address already in use"),
@@ -202,11 +283,8 @@ fn who_has_connected_before_a_shutdown_is_served() {
     let clients: Vec<UnixStream> = (0..200).map(|_| connect(&path)).collect();
     clients.iter().for_each(|mut client| client.write_all(b"say me\n").unwrap());
     let mut server = Running::start(server.shutdown_timeout(PATIENCE));
+    server.wait_for("it has begun to accept them", |stats| stats.accepted > 0);
     server.handle.shutdown();
-    if server.handle.stats().accepted == 0 {
-        // It was shut down before it began, and has returned at once.
-        return;
-    }
     server.wait_for_end();
     clients.into_iter().for_each(|client| ask(client, "", "me\n"));
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::connection::{Connection, Registered, TurnSettings};
+use super::connection::{Connection, Registered, SendLimits, TurnSettings};
 use super::contain::contain;
 use super::handle::{Control, ServerHandle};
 use super::lifecycle::Lifecycle;
@@ -35,7 +35,7 @@ pub struct Engine {
     pub slow_handlers: SlowHandlers,
     protocol: Arc<dyn Protocol>,
     registry: Registry,
-    write_timeout: Option<Duration>,
+    send_limits: SendLimits,
     max_connections: usize,
     connections: AtomicUsize,
     accepted: AtomicU64,
@@ -49,7 +49,7 @@ pub struct Plan {
     pub cores: usize,
     pub queue_limit: usize,
     pub queue_timeout: Option<Duration>,
-    pub write_timeout: Option<Duration>,
+    pub send_limits: SendLimits,
     pub max_connections: usize,
     pub max_streams: usize,
     pub max_per_address: Option<usize>,
@@ -82,7 +82,7 @@ impl Engine {
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             protocol,
             registry,
-            write_timeout: plan.write_timeout,
+            send_limits: plan.send_limits,
             max_connections: plan.max_connections,
             connections: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
@@ -98,9 +98,14 @@ impl Engine {
 
     /// What the turns of one worker need to know.
     pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
-        let write_timeout = self.write_timeout;
         let current = self.slow_handlers.current(worker);
-        TurnSettings { protocol: &*self.protocol, registry: &self.registry, write_timeout, server: self, current }
+        TurnSettings {
+            protocol: &*self.protocol,
+            registry: &self.registry,
+            send_limits: self.send_limits,
+            server: self,
+            current,
+        }
     }
 
     /// A table entry for a new connection, with the poller told.

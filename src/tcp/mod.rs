@@ -38,6 +38,8 @@ mod notify; // what systemd is told
 mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does
 
+mod unacknowledged; // what the kernel still holds for a client
+
 mod client; // who is there
 
 mod address; // where somebody is

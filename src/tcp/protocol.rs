@@ -183,6 +183,9 @@ pub enum Next {
         /// Whether what was begun means nothing yet (half a head), so that this connection may be evicted for a newcomer
         /// when room is short and the stage is over a second old. It is then told [`Event::Late`].
         evictable: bool,
+        /// Whether these bytes must keep up the server's least rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)),
+        /// as long as they are waited for: else [`Event::Late`], too.
+        at_min_rate: bool,
     },
     /// Nothing is under way. Idle clients are evicted when room is short, and ended at once by a shutdown.
     /// Past the limit (`None`: no limit) the connection is closed without a word.
@@ -218,7 +221,12 @@ pub enum Next {
 impl Next {
     /// [`Next::Read`] of a message that is under way: its connection is not evicted.
     pub fn read(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
-        Next::Read { stage, within: within.into(), evictable: false }
+        Next::Read { stage, within: within.into(), evictable: false, at_min_rate: false }
+    }
+
+    /// [`Next::Read`] of what a client should send steadily, however much that is: at the server's least rate.
+    pub fn read_at_min_rate(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
+        Next::Read { stage, within: within.into(), evictable: false, at_min_rate: true }
     }
 }
 
@@ -226,7 +234,7 @@ impl Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The bytes of this stage did not come in time.
+    /// The bytes of this stage did not come in time, or too slowly.
     Late(Stage),
     /// No permit was to be had for a turn asked for by [`Next::Handle`]: the queue is full, or the wait was too long.
     /// Asking for one again is a [`Next::Close`].

@@ -11,6 +11,7 @@ use log::{debug, error};
 use rustix::process::{Resource, getrlimit};
 
 use super::address::Address;
+use super::connection::{MinRate, SendLimits};
 use super::engine::{Engine, Plan};
 use super::handle::{Control, ServerHandle};
 use super::lifecycle::Duty;
@@ -47,7 +48,7 @@ pub struct TcpServer {
     workers: usize,
     queue_limit: usize,
     queue_timeout: Option<Duration>,
-    write_timeout: Option<Duration>,
+    send_limits: SendLimits,
     shutdown_timeout: Option<Duration>,
     max_connections: usize,
     max_streams: usize,
@@ -57,6 +58,7 @@ pub struct TcpServer {
     handle: ServerHandle,
 }
 
+const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
 /// Descriptors that are kept from clients, for files and for the program itself: so many, or an eighth; never over half.
 const KEPT: u64 = 64;
 /// How long workers that have nothing to do any more may take to end.
@@ -83,7 +85,7 @@ impl TcpServer {
             workers: (4 * cores).max(16),
             queue_limit: 1024,
             queue_timeout: Some(Duration::from_secs(10)),
-            write_timeout: Some(Duration::from_secs(30)),
+            send_limits: SendLimits { min_rate: Some(MIN_RATE), write_timeout: Some(Duration::from_secs(30)) },
             shutdown_timeout: Some(Duration::from_secs(10)),
             max_connections: allowed_connections(),
             max_streams: 256,
@@ -150,7 +152,21 @@ impl TcpServer {
     /// How long a client may take nothing of what is owed to it before it is given up: 30 seconds unless set;
     /// `None`: never.
     pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
-        self.write_timeout = limit.into();
+        self.send_limits.write_timeout = limit.into();
+        self
+    }
+
+    /// The least rate, in bytes a second, that a client must keep up on average over so long a time: in sending the body
+    /// of a request (else HTTP answers 408), and in taking an answer (else the connection is reset). 500 bytes a second
+    /// over 30 seconds unless set; `None`: none. Only time in which the server waits for the client counts, not what a
+    /// handler or a queue takes.
+    ///
+    /// # Panics
+    /// If the time is 0.
+    pub fn min_rate(mut self, rate: impl Into<Option<(u64, Duration)>>) -> TcpServer {
+        let rate = rate.into();
+        assert!(rate.is_none_or(|(_, over)| !over.is_zero()), "an average over no time");
+        self.send_limits.min_rate = rate.map(|(bytes_per_second, over)| MinRate { bytes_per_second, over });
         self
     }
 
@@ -303,7 +319,7 @@ impl TcpServer {
             cores: sync::cores(),
             queue_limit: self.queue_limit,
             queue_timeout: self.queue_timeout,
-            write_timeout: self.write_timeout,
+            send_limits: self.send_limits,
             max_connections: self.max_connections,
             max_streams: self.max_streams,
             max_per_address: self.max_per_address,

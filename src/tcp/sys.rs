@@ -66,6 +66,13 @@ pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
     Ok(ClientStream(socket.into()))
 }
 
+/// How many bytes wait in the kernel to be sent or to be acknowledged; `None`: it does not tell, as of a Unix socket.
+pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
+    let socket = SockRef::from(stream);
+    let (local, peer) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
+    super::unacknowledged::unacknowledged(local.as_socket()?, peer.as_socket()?)
+}
+
 impl AsFd for ClientStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -77,7 +77,12 @@ impl Conversation for Ciphered {
         let Some(length) = turn.input.bytes().iter().position(|byte| *byte == b'\n') else {
             return match turn.input.ended() {
                 true => Next::Abort,
-                false => Next::Read { stage: HANDSHAKE, within: Some(self.cipher.handshake), evictable: true },
+                false => Next::Read {
+                    stage: HANDSHAKE,
+                    within: Some(self.cipher.handshake),
+                    evictable: true,
+                    at_min_rate: false,
+                },
             };
         };
         let line = String::from_utf8_lossy(&turn.input.bytes()[..length]).into_owned();

@@ -168,10 +168,17 @@ fn half_a_record_renews_no_clock() {
         turns.push(say(&mut input, &[*byte]));
     }
     assert!(turns.iter().all(|next| *next == Next::Unchanged), "{turns:?}");
-    let Next::Read { stage, evictable: true, within } = say(&mut input, &wire[wire.len() - 1..]) else { panic!() };
+    let Next::Read { stage, evictable: true, within, at_min_rate: false } = say(&mut input, &wire[wire.len() - 1..])
+    else {
+        panic!()
+    };
     assert_eq!(within, Some(Duration::from_secs(2)));
     assert_eq!(say(&mut input, &sealed(b"T", 1)[..2]), Next::Unchanged);
-    assert_eq!(say(&mut input, &sealed(b"T", 1)[2..]), Next::Read { stage, evictable: true, within }, "the same stage");
+    assert_eq!(
+        say(&mut input, &sealed(b"T", 1)[2..]),
+        Next::Read { stage, evictable: true, within, at_min_rate: false },
+        "the same stage"
+    );
 }
 
 #[test]

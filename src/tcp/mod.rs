@@ -3,6 +3,8 @@
 
 mod server; // bind, settings, serve
 
+mod lines; // line protocols
+
 mod inner; // a conversation inside another
 mod proxy; // the PROXY protocol around another
 
@@ -53,6 +55,7 @@ pub use client::Client;
 pub use handle::ServerHandle;
 pub use inner::{Inner, Layer};
 pub use input::Input;
+pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub use listen::Listen;
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};

@@ -13,6 +13,7 @@ mod downloads; // files beside stuck handlers
 mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises
 mod full; // who is let go for a newcomer
+mod lines; // protocols of lines
 mod listeners; // several listeners, and addresses of all kinds
 mod panics; // panics from where they are least expected
 mod permits; // more turns that may block than there are permits

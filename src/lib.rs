@@ -101,15 +101,15 @@
 //! - No TLS and no HTTP/2 yet; there is room for both in [`Conversation`], which takes bytes and gives bytes.
 //! - No `unsafe`.
 //!
-//! Features: `json` ([`Request::json`], [`Response::json`]) and `cli` (what only the program `modest` needs), both on
-//! unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
+//! Features: `json` ([`Request::json`], [`Response::json`]), `signals` ([`ServerHandle::shutdown_on_signals`]) and `cli`
+//! (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("modest runs on Linux: it stands on epoll, openat2, statx and sendfile");
 #[cfg(not(target_pointer_width = "64"))]
-compile_error!("modest runs on 64-bit machines: a seat's number and generation share one of epoll's words");
+compile_error!("modest runs on 64-bit machines: a table entry's number and generation share one of epoll's words");
 
 mod files;
 mod http;
@@ -122,8 +122,9 @@ pub use crate::http::{
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
 pub use tcp::{
-    Address, Client, Conversation, Event, Input, IntoProtocol, Listen, Next, Output, Piece, Protocol, Raw,
-    ServerHandle, SharedBytes, Stage, Stats, TcpServer, Turn,
+    Address, Client, Conversation, Event, Inner, Input, IntoProtocol, InvalidNetwork, IpNetwork, Layer, Listen, Next,
+    Output, Piece, Protocol, ProxyProtocol, Raw, ServerHandle, SharedBytes, Stage, Stats, Stream, StreamHandler,
+    StreamWriter, TcpServer, Turn, Waker, streams,
 };
 
 /// The way in for fuzz targets, which set `--cfg fuzzing`: rooms that no user sees.

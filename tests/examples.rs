@@ -69,6 +69,33 @@ fn echo_sends_back_what_its_client_says() {
 }
 
 #[test]
+fn echo_lines_sends_lines_back() {
+    let echo = start("echo_lines");
+    let mut client = echo.connect();
+    client.write_all(b"one\ntwo\nhalf").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut came = String::new();
+    client.read_to_string(&mut came).unwrap();
+    assert_eq!(came, "one\ntwo\nhalf");
+}
+
+#[test]
+fn chat_tells_everybody() {
+    let chat = start("chat");
+    let mut clients: Vec<_> = (0..3).map(|_| chat.connect()).collect();
+    // Who has heard itself is known to listen.
+    for client in &mut clients {
+        writeln!(client, "here").unwrap();
+        read_until(client, b": here\n").unwrap();
+    }
+    writeln!(clients[0], "news").unwrap();
+    for client in &mut clients {
+        let heard = String::from_utf8(read_until(client, b"news\n").unwrap()).unwrap();
+        assert!(heard.ends_with(": news\n"), "{heard:?}");
+    }
+}
+
+#[test]
 fn echo_serves_many_at_once_and_to_the_last_byte() {
     let echo = start("echo");
     let mut clients: Vec<_> = (0..50).map(|_| echo.connect()).collect();

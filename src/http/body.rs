@@ -169,6 +169,7 @@ impl Drop for QuotaReservation {
 
 const TOO_LARGE: Rejection = Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
 const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the body at present");
+const NO_DESCRIPTOR: Rejection = Rejection::busy("too busy at present");
 const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept");
 
 /// Receives a body: into memory, and from there into a file.
@@ -259,6 +260,14 @@ fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     log::error!("a body can't be kept in {}: {err}", limits.folder.display());
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
+        _ if is_about_room(err) => NO_DESCRIPTOR,
         _ => SPOOL_FAILED,
     }
+}
+
+/// Out of descriptors or of memory for one more.
+fn is_about_room(err: &io::Error) -> bool {
+    use rustix::io::Errno;
+    err.raw_os_error()
+        .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))
 }

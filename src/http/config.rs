@@ -22,6 +22,8 @@ pub(crate) struct HttpConfig {
     pub(crate) head_timeout: Option<Duration>,
     pub(crate) body_timeout: Option<Duration>,
     pub(crate) keep_alive: bool,
+    pub(crate) max_requests: Option<u32>,
+    pub(crate) max_connection_age: Option<Duration>,
     pub(crate) chunked_bodies: bool,
     pub(crate) server: Option<HeaderValue>,
 }
@@ -43,6 +45,8 @@ impl Default for HttpConfig {
             head_timeout: Some(Duration::from_secs(10)),
             body_timeout: Some(Duration::from_secs(30)),
             keep_alive: true,
+            max_requests: None,
+            max_connection_age: None,
             chunked_bodies: true,
             server: Some(HeaderValue::from_static("modest")),
         }

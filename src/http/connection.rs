@@ -8,7 +8,7 @@ mod events; // timeouts, overload, shutdown, rejected requests
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 
@@ -30,6 +30,10 @@ pub(crate) struct HttpConnection<H> {
     service: Arc<Service<H>>,
     /// The current stage. A new stage gets a new number, which restarts its timeout.
     stage: u32,
+    /// How many requests it has had.
+    requests: u32,
+    /// When it had its first one.
+    first_request: Option<Instant>,
     state: State,
 }
 
@@ -110,7 +114,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
         let state = std::mem::replace(&mut self.state, State::Idle);
         match what {
             Event::Late(_) => self.on_timeout(state, turn),
-            Event::NoPermit => self.on_overload(state, turn),
+            Event::NoPermit | Event::NoThread => self.on_overload(state, turn),
             Event::ShuttingDown => self.on_shutdown(state),
             Event::SendFailed => self.on_send_failed(state, turn),
             Event::Called => self.on_call(state),
@@ -132,7 +136,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
 
 impl<H> HttpConnection<H> {
     pub(crate) fn new(service: Arc<Service<H>>) -> HttpConnection<H> {
-        HttpConnection { service, stage: 0, state: State::Idle }
+        HttpConnection { service, stage: 0, requests: 0, first_request: None, state: State::Idle }
     }
 }
 
@@ -195,6 +199,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         if *head.method() == Method::CONNECT {
             return self.reject(Rejection::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy"), turn);
         }
+        self.requests = self.requests.saturating_add(1);
+        self.first_request.get_or_insert(turn.now);
         let keep_alive = framing.keep_alive && self.config().keep_alive;
         let request = Request::from_head(head, turn.client.clone(), polled, turn.wall, turn.waker());
         let exchange = Exchange { request, keep_alive };
@@ -222,6 +228,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn before_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         let request = &partial.exchange.request;
         let service = self.service.clone();
+        turn.handler_begins(request.line());
         let declined = catch_panic(request, || match service.handler.before_body(request) {
             Ok(()) => None,
             Err(error) => Some(error_response(&service.handler, request, &error)),
@@ -319,6 +326,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange.request.set_turn(turn.polled, turn.wall);
         let request = &exchange.request;
         let handler = &self.service.handler;
+        turn.handler_begins(request.line());
         let result = catch_panic(request, || {
             if request.raw_path() == "*" {
                 return Response::no_content(); // RFC 9110, section 9.3.7: a "ping"
@@ -346,7 +354,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         after: AfterResponse,
         turn: &mut Turn<'_>,
     ) -> Next {
-        let keep_alive = !matches!(after, AfterResponse::Close) && !turn.is_shutting_down();
+        let keep_alive =
+            !matches!(after, AfterResponse::Close) && !turn.is_shutting_down() && !self.is_used_up(turn.now);
         let server = self.config().server.as_ref();
         let encoded = encode(response, &ResponseContext { request, keep_alive, now: turn.wall, server }, turn.output);
         let after = if encoded.keep_alive { after } else { AfterResponse::Close };
@@ -361,6 +370,14 @@ impl<H: RequestHandler> HttpConnection<H> {
                 Next::Handle // the head goes out first: the body may take its time
             }
         }
+    }
+
+    /// Whether the connection has had as many requests, or is as old, as is allowed.
+    fn is_used_up(&self, now: Instant) -> bool {
+        let config = self.config();
+        let age = || self.first_request.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
+        config.max_requests.is_some_and(|most| self.requests >= most)
+            || config.max_connection_age.is_some_and(|limit| age() >= limit)
     }
 
     /// May block: read and send the next part of a response body.

@@ -15,6 +15,16 @@ impl Rejection {
         Rejection { status, message }
     }
 
+    /// 503: the same request may succeed in a moment.
+    pub(crate) const fn busy(message: &'static str) -> Rejection {
+        Rejection::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    }
+
+    /// Whether it is the server that has no room at present: it is said when to come again.
+    pub(crate) fn is_for_want_of_room(&self) -> bool {
+        matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE)
+    }
+
     /// 400: the request violates the grammar.
     pub(crate) const fn bad_request(message: &'static str) -> Rejection {
         Rejection::new(StatusCode::BAD_REQUEST, message)

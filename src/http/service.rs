@@ -112,6 +112,24 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.keep_alive = keep)
     }
 
+    /// How many requests a connection may have. Default: no limit. The last response says `Connection: close`.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn max_requests(self, number: impl Into<Option<u32>>) -> Http<H> {
+        let number = number.into();
+        assert!(number != Some(0), "a connection needs at least one request");
+        self.with(|config| config.max_requests = number)
+    }
+
+    /// How old a connection may grow, from its first request on. Default: no limit. The first response after that says
+    /// `Connection: close`: so clients spread anew over servers behind one address. A connection without requests is
+    /// ended by [`idle_timeout`](Http::idle_timeout) alone, as a request may be on its way.
+    pub fn max_connection_age(self, limit: impl Into<Option<Duration>>) -> Http<H> {
+        let limit = limit.into();
+        self.with(|config| config.max_connection_age = limit)
+    }
+
     /// The `Server` field of every response. Default: `modest`; `None` leaves it out.
     pub fn server(self, name: impl Into<Option<HeaderValue>>) -> Http<H> {
         let name = name.into();

@@ -3,14 +3,13 @@
 //! returned.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
 use super::address::Address;
 use super::listener::Listener;
+use super::sys::ClientStream;
 
 /// The listeners, until the server shuts down.
 pub struct Acceptor {
@@ -39,7 +38,7 @@ struct Pause {
 
 /// What came of accepting.
 pub enum Accepted {
-    Client(OwnedFd, Address),
+    Client(ClientStream, Address),
     Nobody,
     /// Out of descriptors or memory: room must be made first.
     NoRoom(io::Error),
@@ -199,21 +198,21 @@ impl Door {
     fn accept(&mut self, now: Instant) -> Accepted {
         let mut failures = 0;
         loop {
-            match self.listener.accept() {
+            match self.listener.socket().accept() {
                 Ok((stream, address)) => {
                     self.recovered();
-                    return Accepted::Client(stream, Address::of_socket(address));
+                    return Accepted::Client(stream, address);
                 }
-                Err(Errno::AGAIN) => {
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
                     self.recovered();
                     self.pending = false;
                     return Accepted::Nobody;
                 }
-                Err(err) if is_about_room(err) => return Accepted::NoRoom(err.into()),
-                Err(Errno::INTR) => {}
+                Err(err) if is_about_room(&err) => return Accepted::NoRoom(err),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 // That client is gone, or its network is unwell (accept(2) passes such errors on): the next one.
                 Err(_) if failures < FAILURES => failures += 1,
-                Err(err) => return self.failed(err.into(), now),
+                Err(err) => return self.failed(&err, now),
             }
         }
     }
@@ -223,7 +222,7 @@ impl Door {
         self.failing = Pause::NONE;
     }
 
-    fn failed(&mut self, err: io::Error, now: Instant) -> Accepted {
+    fn failed(&mut self, err: &io::Error, now: Instant) -> Accepted {
         let first = self.failing_since.is_none();
         let since = *self.failing_since.get_or_insert(now);
         self.failing.begin(now, None);
@@ -235,11 +234,8 @@ impl Door {
         }
     }
 
-    fn somebody_waits(&self) -> bool {
-        let mut wait = [PollFd::new(&self.listener, PollFlags::IN)];
-        let no_time = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-        // If it can't be asked, somebody may be.
-        rustix::event::poll(&mut wait, Some(&no_time)) != Ok(0)
+    fn somebody_waits(&mut self) -> bool {
+        self.listener.socket().somebody_waits().unwrap_or(true) // if it can't be asked, somebody may
     }
 }
 
@@ -257,6 +253,8 @@ impl Pause {
     }
 }
 
-fn is_about_room(err: Errno) -> bool {
-    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&err)
+fn is_about_room(err: &io::Error) -> bool {
+    err.raw_os_error().is_some_and(|code| {
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&Errno::from_raw_os_error(code))
+    })
 }

@@ -3,30 +3,36 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry, Waker};
-
 use super::connection::{Connection, Registered, TurnSettings};
 use super::contain::contain;
+use super::handle::{Control, ServerHandle};
 use super::lifecycle::Lifecycle;
+use super::per_address::{PerAddress, Place};
 use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
-use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token};
+use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token, Waker};
+use super::slow_handlers::SlowHandlers;
+use super::stats::Stats;
+use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use super::sys::{self, ClientStream, Interest, Registry};
+use super::taken::Taken;
 
 /// A connection as it moves from place to place.
 pub type BoxedConnection = Box<Connection<Registration>>;
 /// The poller in a worker's hands.
-pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, Waker>;
+pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, sys::Waker>;
 
 /// What all workers share.
 pub struct Engine {
-    pub scheduler: Scheduler<BoxedConnection, Poller, Waker>,
+    pub scheduler: Scheduler<BoxedConnection, Poller, sys::Waker>,
     pub lifecycle: Lifecycle,
+    pub taken: Taken<BoxedConnection>,
+    handle: ServerHandle,
+    pub per_address: Arc<PerAddress>,
+    pub slow_handlers: SlowHandlers,
     protocol: Arc<dyn Protocol>,
     registry: Registry,
     write_timeout: Option<Duration>,
@@ -45,6 +51,9 @@ pub struct Plan {
     pub queue_timeout: Option<Duration>,
     pub write_timeout: Option<Duration>,
     pub max_connections: usize,
+    pub max_streams: usize,
+    pub max_per_address: Option<usize>,
+    pub slow_handler: Option<Duration>,
 }
 
 impl Plan {
@@ -54,37 +63,23 @@ impl Plan {
     }
 }
 
-/// What a server is doing at this moment, and has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Clients accepted so far.
-    pub accepted: u64,
-    /// Clients connected now.
-    pub connections: usize,
-    /// Connections that wait for their client.
-    pub parked: usize,
-    /// Connections that are ready and wait for a worker.
-    pub ready: usize,
-    /// Connections that wait for a permit, nearly all of them because all workers are in handlers.
-    pub waiting: usize,
-    /// Workers that are in a handler, or in other code that may block.
-    pub running: usize,
-    /// Requests refused so far because all workers were in handlers for too long.
-    pub refused: u64,
-    /// Permits that are taken, by workers that run something or are about to. None is while nothing happens.
-    pub permits: usize,
-    /// How often the kernel was asked who is ready.
-    pub polls: u64,
-}
-
 impl Engine {
-    pub fn new(poller: Poller, waker: Waker, protocol: Arc<dyn Protocol>, plan: &Plan) -> io::Result<Engine> {
+    pub fn new(
+        poller: Poller,
+        waker: sys::Waker,
+        protocol: Arc<dyn Protocol>,
+        handle: ServerHandle,
+        plan: &Plan,
+    ) -> io::Result<Engine> {
         let registry = poller.registry()?;
         let permits = Permits::new(plan.handlers, plan.queue_limit, plan.queue_timeout);
         Ok(Engine {
             scheduler: Scheduler::new(poller, waker, plan.workers(), plan.cores, permits),
             lifecycle: Lifecycle::default(),
+            taken: Taken::new(Permits::new(plan.max_streams, plan.queue_limit, plan.queue_timeout)),
+            handle,
+            per_address: PerAddress::new(plan.max_per_address),
+            slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             protocol,
             registry,
             write_timeout: plan.write_timeout,
@@ -96,21 +91,31 @@ impl Engine {
         })
     }
 
-    /// What a turn needs to know.
-    pub fn turn_settings(&self) -> TurnSettings<'_> {
+    /// Where clients are registered with the poller.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What the turns of one worker need to know.
+    pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
         let write_timeout = self.write_timeout;
-        TurnSettings { protocol: &*self.protocol, registry: &self.registry, write_timeout, server: self }
+        let current = self.slow_handlers.current(worker);
+        TurnSettings { protocol: &*self.protocol, registry: &self.registry, write_timeout, server: self, current }
     }
 
     /// A table entry for a new connection, with the poller told.
-    pub fn register(self: &Arc<Self>, stream: OwnedFd) -> io::Result<(OwnedFd, Registration)> {
+    pub fn register(
+        self: &Arc<Self>,
+        mut stream: ClientStream,
+        place: Place,
+    ) -> io::Result<(ClientStream, Registration)> {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.fetch_add(1, Ordering::SeqCst);
         let weak: Weak<Engine> = Arc::downgrade(self);
         let link = self.scheduler.table().insert(|token| Arc::new(Link::new(token, Some(weak))));
-        let registration = Registration { engine: self.clone(), link };
-        let token = mio::Token(registration.link.token().to_usize());
-        self.registry.register(&mut SourceFd(&stream.as_raw_fd()), token, Interest::READABLE)?;
+        let registration = Registration { engine: self.clone(), link, _place: place };
+        let token = sys::Token(registration.link.token().to_usize());
+        self.registry.register(&mut stream, token, Interest::READABLE)?;
         Ok((stream, registration))
     }
 
@@ -134,22 +139,11 @@ impl Engine {
         self.connections.load(Ordering::SeqCst) == 0
     }
 
-    /// Begin to shut down, and let whoever waits for the end know.
-    pub fn begin_shutdown(&self) {
-        self.scheduler.begin_shutdown();
-        self.lifecycle.shutdown_begins();
-    }
-
-    /// End without waiting for anybody.
-    pub fn end(&self) {
-        self.scheduler.end();
-        self.lifecycle.notify();
-    }
-
     /// For the end: drop all connections that no worker holds, and the poller, so that nothing holds the engine.
     /// Tells how many were cut off.
     pub fn drain(&self) -> usize {
-        let (left, _poller) = self.scheduler.drain();
+        let (mut left, _poller) = self.scheduler.drain();
+        left.extend(self.taken.end());
         let count = left.len();
         for connection in left {
             connection.cut_off();
@@ -157,8 +151,21 @@ impl Engine {
         }
         count
     }
+}
 
-    pub fn stats(&self) -> Stats {
+impl Control for Engine {
+    fn begin_shutdown(&self) {
+        self.scheduler.begin_shutdown();
+        self.taken.begin_shutdown();
+        self.lifecycle.shutdown_begins();
+    }
+
+    fn end(&self) {
+        self.scheduler.end();
+        self.lifecycle.notify();
+    }
+
+    fn stats(&self) -> Stats {
         Stats {
             accepted: self.accepted.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::SeqCst),
@@ -166,7 +173,9 @@ impl Engine {
             ready: self.scheduler.ready(),
             waiting: self.scheduler.waiting(),
             running: self.scheduler.running(),
+            streams: self.taken.count(),
             refused: self.scheduler.refused(),
+            refused_per_address: self.per_address.refused(),
             permits: self.scheduler.permits_taken(),
             polls: self.scheduler.polls(),
         }
@@ -176,6 +185,14 @@ impl Engine {
 impl ServerState for Engine {
     fn is_shutting_down(&self) -> bool {
         self.scheduler.is_shutting_down()
+    }
+}
+
+impl Waker {
+    /// The server of this connection, while it serves.
+    pub(crate) fn server(&self) -> Option<ServerHandle> {
+        let engine = self.callee()?.downcast::<Engine>().ok()?;
+        Some(engine.handle.clone())
     }
 }
 
@@ -195,6 +212,7 @@ impl fmt::Debug for Engine {
 pub struct Registration {
     engine: Arc<Engine>,
     link: Arc<Link>,
+    _place: Place,
 }
 
 impl Registered for Registration {

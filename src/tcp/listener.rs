@@ -2,58 +2,30 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, acceptfrom_with, getsockname, sockopt};
-use socket2::SockRef;
-
 use super::address::Address;
-
-/// Of what has not been sent yet, the kernel keeps no more than this for a client: 200 that don't read cost it
-/// 800 MB otherwise.
-const NOT_SENT: u32 = 128 * 1024;
+use super::sys::ListeningSocket;
 
 /// A socket that listens.
 #[derive(Debug)]
 pub struct Listener {
     file: Option<SocketFile>, // dropped, and so removed, while the socket is open: see `SocketFile::is_ours`
-    socket: OwnedFd,
+    socket: ListeningSocket,
     address: Address,
     queue: usize,
 }
 
-/// Clients that have connected to a socket of somebody else's making may wait in a queue of unknown length: no more
-/// than this, which is more than any.
-const UNKNOWN_QUEUE: usize = 1 << 16;
-
 impl Listener {
-    /// Take a socket that listens. What is set here is inherited by every client's socket.
-    pub fn new(socket: OwnedFd) -> io::Result<Listener> {
-        if sockopt::socket_type(&socket)? != SocketType::STREAM || !sockopt::socket_acceptconn(&socket)? {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no stream socket that listens"));
-        }
-        let name: SocketAddrAny = getsockname(&socket)?;
-        let family = name.address_family();
-        let options = SockRef::from(&socket);
-        match family {
-            AddressFamily::INET | AddressFamily::INET6 => {
-                options.set_tcp_nodelay(true)?;
-                options.set_tcp_notsent_lowat(NOT_SENT)?;
-            }
-            AddressFamily::UNIX => {}
-            _ => return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is neither a TCP nor a Unix socket")),
-        }
-        options.set_nonblocking(true)?;
-        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?; // those that were handed over are without
-        Ok(Listener { file: None, socket, address: Address::of_socket(Some(name)), queue: UNKNOWN_QUEUE })
+    /// This socket, at this address. At most `queue` clients can have connected and wait to be accepted.
+    pub fn new(socket: ListeningSocket, address: Address, queue: usize) -> Listener {
+        Listener { file: None, socket, address, queue }
     }
 
-    /// The same, with the file that the socket stands for, and with a queue that holds so many.
-    pub fn with(mut self, file: Option<SocketFile>, backlog: u32) -> Listener {
-        self.file = file;
-        self.queue = backlog as usize + 1; // the kernel lets one more in
+    /// The same with the file that the socket stands for.
+    pub fn with_file(mut self, file: SocketFile) -> Listener {
+        self.file = Some(file);
         self
     }
 
@@ -67,26 +39,14 @@ impl Listener {
         self.queue
     }
 
-    /// Accept one connection. Nothing waits.
-    pub fn accept(&self) -> rustix::io::Result<(OwnedFd, Option<SocketAddrAny>)> {
-        acceptfrom_with(&self.socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
+    /// For accepting, and for the poller.
+    pub fn socket(&mut self) -> &mut ListeningSocket {
+        &mut self.socket
     }
 
     /// Nobody finds the way to it any more, if that is a file; who has found it can still be accepted.
     pub fn remove_file(&mut self) {
         self.file = None;
-    }
-}
-
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-impl AsRawFd for Listener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
     }
 }
 

@@ -1,16 +1,13 @@
 //! Who is ready: the poller, and the acceptor beside it. Held by one worker at a time (see `scheduler`).
-//! Uses mio; knows nothing of connections but their tokens.
+//! Knows nothing of connections but their tokens.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
-
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Waker};
 
 use super::acceptor::Acceptor;
 use super::listener::Listener;
 use super::scheduler::{PollWaker, Readiness, Token};
+use super::sys::{self, Events, Interest, Poll, Registry, Waker};
 
 /// The poller and the acceptor.
 pub struct Poller {
@@ -34,16 +31,15 @@ impl PollWaker for Waker {
 
 impl Poller {
     /// A poller for these listeners, and what wakes it.
-    pub fn new(listeners: Vec<Listener>) -> io::Result<(Poller, Waker)> {
+    pub fn new(mut listeners: Vec<Listener>) -> io::Result<(Poller, Waker)> {
         if listeners.len() > MOST_LISTENERS {
             return Err(io::Error::other(format!("a server has at most {MOST_LISTENERS} listeners")));
         }
         let poll = Poll::new()?;
-        for (at, listener) in listeners.iter().enumerate() {
-            let token = mio::Token(LISTENERS + at);
-            poll.registry().register(&mut SourceFd(&listener.as_raw_fd()), token, Interest::READABLE)?;
+        for (at, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener.socket(), sys::Token(LISTENERS + at), Interest::READABLE)?;
         }
-        let waker = Waker::new(poll.registry(), mio::Token(WAKER))?;
+        let waker = Waker::new(poll.registry(), sys::Token(WAKER))?;
         Ok((Poller { poll, events: Events::with_capacity(EVENTS), acceptor: Acceptor::new(listeners) }, waker))
     }
 
@@ -82,8 +78,8 @@ impl Poller {
     pub fn events(&mut self) -> impl Iterator<Item = (Token, Readiness)> + '_ {
         let acceptor = &mut self.acceptor;
         self.events.iter().filter_map(move |event| match event.token() {
-            mio::Token(WAKER) => None,
-            mio::Token(number) if number >= LISTENERS => {
+            sys::Token(WAKER) => None,
+            sys::Token(number) if number >= LISTENERS => {
                 acceptor.wake(number - LISTENERS);
                 None
             }
@@ -104,9 +100,9 @@ impl Poller {
 
     /// No more clients: the kernel refuses who connects now, unless another process has the listener, too.
     pub fn close_listeners(&mut self) {
-        for listener in self.acceptor.close() {
+        for mut listener in self.acceptor.close() {
             // The poller forgets by itself only a listener that nobody else has: it would tell of clients of others.
-            let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
+            let _ = self.poll.registry().deregister(listener.socket());
         }
     }
 

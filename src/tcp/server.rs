@@ -4,22 +4,23 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, error};
 use rustix::process::{Resource, getrlimit};
 
 use super::address::Address;
-use super::engine::{Engine, Plan, Stats};
-use super::handle::ServerHandle;
+use super::engine::{Engine, Plan};
+use super::handle::{Control, ServerHandle};
 use super::lifecycle::Duty;
 use super::listen::Listen;
 use super::listener::Listener;
 use super::notify;
 use super::poller::Poller;
 use super::protocol::{IntoProtocol, Protocol};
+use super::stats::Stats;
+use super::sync::{self, Mutex, PoisonError};
 use super::workers;
 
 /// A server that owns its listeners and gives each client that comes to a fixed pool of workers.
@@ -49,6 +50,9 @@ pub struct TcpServer {
     write_timeout: Option<Duration>,
     shutdown_timeout: Option<Duration>,
     max_connections: usize,
+    max_streams: usize,
+    max_per_address: Option<usize>,
+    slow_handler: Option<Duration>,
     notify_systemd: bool,
     handle: ServerHandle,
 }
@@ -71,7 +75,7 @@ impl TcpServer {
     /// descriptor or a folder that is not there; that of the lookup if it is an unknown name.
     pub fn bind(address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         let listeners = address.into().open()?;
-        let cores = num_cpus::get();
+        let cores = sync::cores();
         Ok(TcpServer {
             addresses: listeners.iter().map(|listener| listener.address().clone()).collect(),
             listeners: Mutex::new(Some(listeners)),
@@ -82,6 +86,9 @@ impl TcpServer {
             write_timeout: Some(Duration::from_secs(30)),
             shutdown_timeout: Some(Duration::from_secs(10)),
             max_connections: allowed_connections(),
+            max_streams: 256,
+            max_per_address: None,
+            slow_handler: Some(Duration::from_secs(10)),
             notify_systemd: false,
             handle: ServerHandle::default(),
         })
@@ -166,6 +173,39 @@ impl TcpServer {
         self
     }
 
+    /// How many connections may leave the engine, each for a thread of its own: 256 unless set. Those are the clients of a
+    /// [`StreamHandler`](crate::StreamHandler), and all others whose conversation says
+    /// [`Next::Take`](crate::Next::Take). One more waits as long as a request waits for a handler.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn max_streams(mut self, count: usize) -> TcpServer {
+        assert!(count > 0, "a server needs at least one thread for streams");
+        self.max_streams = count;
+        self
+    }
+
+    /// How many connections one IP address may have at once: no limit unless set. One more is reset as soon as it is
+    /// accepted, and counted in [`Stats::refused_per_address`]. All IPv6 addresses that share their first 64 bits count
+    /// as one. Behind a proxy all clients have the proxy's address: set none there.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn max_per_address(mut self, limit: impl Into<Option<usize>>) -> TcpServer {
+        let limit = limit.into();
+        assert!(limit != Some(0), "an address needs at least one connection");
+        self.max_per_address = limit;
+        self
+    }
+
+    /// How long a handler may run before the log is warned of it, with the request it was called for: 10 seconds unless
+    /// set; `None`: never. It is said once for each, while it runs. A body that is read while it is sent
+    /// ([`Response::stream`](crate::Response::stream)) may wait as long as it likes.
+    pub fn slow_handler(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
+        self.slow_handler = limit.into();
+        self
+    }
+
     /// Whether systemd is told when clients are accepted and when a shutdown begins (`READY=1` and `STOPPING=1`, for a
     /// service of `Type=notify`). Default: no. Nothing is told where `NOTIFY_SOCKET` is not set; an error is logged.
     pub fn notify_systemd(mut self, notify: bool) -> TcpServer {
@@ -215,8 +255,8 @@ impl TcpServer {
         let listeners = listeners.ok_or_else(|| io::Error::other("this server has served before"))?;
         let (poller, waker) = Poller::new(listeners)?;
         let plan = self.plan();
-        let engine = Arc::new(Engine::new(poller, waker, self.protocol.clone(), &plan)?);
-        let serving = self.handle.begin(&engine);
+        let engine = Arc::new(Engine::new(poller, waker, self.protocol.clone(), self.handle.clone(), &plan)?);
+        let serving = self.handle.begin(engine.clone());
         let result = self.supervise(&engine, plan.workers());
         engine.end();
         let cut_off = engine.drain();
@@ -259,11 +299,14 @@ impl TcpServer {
     fn plan(&self) -> Plan {
         Plan {
             handlers: self.workers,
-            cores: num_cpus::get(),
+            cores: sync::cores(),
             queue_limit: self.queue_limit,
             queue_timeout: self.queue_timeout,
             write_timeout: self.write_timeout,
             max_connections: self.max_connections,
+            max_streams: self.max_streams,
+            max_per_address: self.max_per_address,
+            slow_handler: self.slow_handler,
         }
     }
 }
@@ -271,14 +314,11 @@ impl TcpServer {
 fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<()> {
     engine.lifecycle.worker_begins();
     let at_work = AtWork { engine: engine.clone(), me };
-    let started = thread::Builder::new().name(format!("modest-{me}")).spawn(move || {
+    let started = sync::spawn(format!("modest-{me}"), move || {
         let at_work = at_work;
         workers::work(&at_work.engine, at_work.me);
     });
-    match started {
-        Ok(_) => Ok(()),
-        Err(err) => Err(io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1))),
-    }
+    started.map_err(|err| io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1)))
 }
 
 /// A worker at work; dropped when it ends, or could not be started.
@@ -289,7 +329,7 @@ struct AtWork {
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.engine.lifecycle.worker_ended(self.me, thread::panicking());
+        self.engine.lifecycle.worker_ended(self.me, sync::panicking());
     }
 }
 

@@ -2,25 +2,21 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::Shutdown;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Registry};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
-use socket2::SockRef;
-
 use super::output::{First, Output};
+use super::sys::{self, ClientStream, Interest, RecvFlags, Registry, SendAncillaryBuffer, SendFlags, SockRef, Socket};
 
 /// A client's stream: TCP, or of a Unix socket.
 pub struct Transport {
-    stream: OwnedFd,
+    stream: ClientStream,
     wants_to_write: bool, // the poller has been shutdown_seen once; edges come from then on
     sent: u64,
     trusted: bool, // it has read much: the kernel may keep more for it; or it is a Unix socket, which has no such limit
 }
 
-/// Of what has not been sent yet the kernel keeps little for a client, by a setting of `listener`. Who has read this
+/// Of what has not been sent yet the kernel keeps little for a client, by a setting of `listen`. Who has read this
 /// much may have the kernel's usual 4 MB, if its window is open. CPU for a file of 1 GiB beside nginx,
 /// by how much may be unsent: 256 KiB 4.4 x, 512 KiB 2.1, 1 MiB 1.6, 2 MiB 1.2, no limit of ours 1.1.
 const TRUSTED_AFTER: u64 = 1024 * 1024;
@@ -42,14 +38,14 @@ pub enum Written {
 }
 
 impl Transport {
-    /// A stream that does not block, in which the poller is interested for reading. `is_tcp`: else it is a Unix socket.
-    pub fn new(stream: OwnedFd, is_tcp: bool) -> Transport {
+    /// `is_tcp`: else it is the stream of a Unix socket.
+    pub fn new(stream: ClientStream, is_tcp: bool) -> Transport {
         Transport { stream, wants_to_write: false, sent: 0, trusted: !is_tcp }
     }
 
     /// Read once.
     pub fn read(&self, room: &mut [u8]) -> io::Result<usize> {
-        let (count, _) = rustix::io::retry_on_intr(|| rustix::net::recv(&self.stream, &mut *room, RecvFlags::empty()))?;
+        let (count, _) = rustix::io::retry_on_intr(|| sys::recv(&self.stream, &mut *room, RecvFlags::empty()))?;
         Ok(count)
     }
 
@@ -74,7 +70,7 @@ impl Transport {
             if *share == 0 && !output.is_empty() {
                 return Written::Share;
             }
-            let (wished, sent) = match output.first() {
+            let (length, sent) = match output.first() {
                 First::Nothing => return Written::All,
                 First::Bytes { bytes, file_follows } => (bytes.len(), self.send(bytes, file_follows)),
                 First::Slices(slices) => (slices.iter().map(|slice| slice.len()).sum(), self.send_all(&slices)),
@@ -92,7 +88,7 @@ impl Transport {
                 Ok(count) => {
                     output.advance(count);
                     *share = share.saturating_sub(count);
-                    if count < wished {
+                    if count < length {
                         return Written::Blocked; // it took less than there was: no need to hear WouldBlock as well
                     }
                 }
@@ -105,29 +101,38 @@ impl Transport {
     /// so that both go out in one segment.
     fn send(&self, bytes: &[u8], file_follows: bool) -> io::Result<usize> {
         let flags = if file_follows { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
-        Ok(rustix::io::retry_on_intr(|| rustix::net::send(&self.stream, bytes, flags))?)
+        Ok(rustix::io::retry_on_intr(|| sys::send(&self.stream, bytes, flags))?)
     }
 
     fn send_all(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let nothing_else = &mut SendAncillaryBuffer::default();
         let flags = SendFlags::NOSIGNAL;
-        Ok(rustix::io::retry_on_intr(|| rustix::net::sendmsg(&self.stream, slices, nothing_else, flags))?)
+        Ok(rustix::io::retry_on_intr(|| sys::sendmsg(&self.stream, slices, nothing_else, flags))?)
     }
 
     fn send_file(&self, file: &File, start: &mut u64, length: u64, share: usize) -> io::Result<usize> {
         let count = usize::try_from(length).unwrap_or(usize::MAX).min(share);
-        Ok(rustix::io::retry_on_intr(|| rustix::fs::sendfile(&self.stream, file, Some(start), count))?)
+        Ok(rustix::io::retry_on_intr(|| sys::sendfile(&self.stream, file, Some(start), count))?)
+    }
+
+    /// A socket that left the poller is polled again, to be read from.
+    pub fn from_socket(socket: &Socket, registry: &Registry, token: sys::Token) -> io::Result<Transport> {
+        let mut stream = sys::polled(socket)?;
+        registry.register(&mut stream, token, Interest::READABLE)?;
+        Ok(Transport::new(stream, false))
+    }
+
+    /// Out of the poller, as a socket that blocks.
+    pub fn into_socket(mut self, registry: &Registry) -> io::Result<Socket> {
+        registry.deregister(&mut self.stream)?;
+        sys::blocking(self.stream)
     }
 
     /// Have the poller tell when more can be written.
-    pub fn want_to_write(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
+    pub fn want_to_write(&mut self, registry: &Registry, token: sys::Token) -> io::Result<()> {
         if !self.wants_to_write {
             // Registering anew also tells of what became writable just before.
-            registry.reregister(
-                &mut SourceFd(&self.stream.as_raw_fd()),
-                token,
-                Interest::READABLE | Interest::WRITABLE,
-            )?;
+            registry.reregister(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)?;
             self.wants_to_write = true;
         }
         Ok(())
@@ -135,7 +140,7 @@ impl Transport {
 
     /// Nothing more will be written; the client sees the end of the stream and may still send.
     pub fn shut_down_writing(&self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(&self.stream, Shutdown::Write)?)
+        self.stream.shutdown(Shutdown::Write)
     }
 
     /// End it so that the client sees a reset and not an end. A Unix socket has a reset only where something was not

@@ -1,7 +1,7 @@
 //! Unix sockets: what is said over them, who may connect, and what becomes of their files.
 
 use std::fs;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, ErrorKind, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -241,4 +241,21 @@ fn of_many_that_find_a_stale_socket_one_has_it() {
         let _server = Running::start(server);
         ask(connect(&path), "say me\n", "me\n");
     }
+}
+
+#[test]
+fn a_stream_leaves_the_engine_and_comes_back_to_linger() {
+    let (_folder, path) = place();
+    let echo = modest::streams(|stream: &mut modest::Stream| {
+        let mut line = String::new();
+        stream.read_line(&mut line)?;
+        let answer = format!("{} says {line}", stream.client());
+        stream.write_all(answer.as_bytes())
+    });
+    let server = Running::start(TcpServer::bind(Listen::unix(&path), echo).unwrap());
+    let mut client = connect(&path);
+    ask(&client, "hello\n", "unix: says hello\n");
+    assert_eq!(client.read(&mut [0]).unwrap(), 0, "the end");
+    drop(client);
+    server.wait_for("it is gone", |stats| stats.connections == 0);
 }

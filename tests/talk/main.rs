@@ -4,6 +4,11 @@
 mod peer; // a client and its server's side of the talk, by hand
 mod tables; // one row a case, every road
 
+#[path = "../serve/cipher.rs"]
+#[allow(dead_code)] // some of it is for sockets
+mod cipher; // a conversation around another
+
+mod around; // HTTP inside a cipher
 mod bodies; // how long the body is, chunks, limits, files
 mod connections; // keep, close, pipelines, stops, lateness
 mod expect; // 100-continue

@@ -1,7 +1,7 @@
 //! Responses and cleanup without the handler: rejections, timeouts, overload, shutdown, a client that is gone.
 //! Called by `connection` only, also in turns that must not block: of user code it calls nothing but `log_request`.
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 
 use super::{AfterResponse, HttpConnection, State};
 use crate::http::encode::{ResponseContext, encode};
@@ -28,14 +28,14 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     pub(super) fn on_overload(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
-        let busy = Error::new(StatusCode::SERVICE_UNAVAILABLE, "too busy at present").header("retry-after", "1");
+        let busy = Response::from(&error_of(Rejection::busy("too busy at present")));
         match state {
             State::Handling(exchange) => {
                 let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
-                self.send_response(&exchange.request, Response::from(&busy), after, turn)
+                self.send_response(&exchange.request, busy, after, turn)
             }
             State::BeforeBody(partial) | State::SpoolingBody(partial) => {
-                self.send_response(&partial.exchange.request, Response::from(&busy), AfterResponse::Close, turn)
+                self.send_response(&partial.exchange.request, busy, AfterResponse::Close, turn)
             }
             State::Streaming(streaming) => {
                 log::error!("{:?}: the answer broke off: too busy", streaming.line);
@@ -91,7 +91,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
         // The request is unknown but for HEAD: the error page depends on nothing else.
         let placeholder = Request::new(method, "/").expect("a slash is a target");
-        let response = Response::from(&Error::new(rejection.status, rejection.message));
+        let response = Response::from(&error_of(rejection));
         let server = self.config().server.as_ref();
         let context = ResponseContext { request: &placeholder, keep_alive: false, now: turn.wall, server };
         let encoded = encode(response, &context, turn.output);
@@ -101,9 +101,15 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Reject a request whose head is complete. It may run in a turn that must not block: it calls no handler method.
     pub(super) fn reject_request(&mut self, request: &Request, rejection: Rejection, turn: &mut Turn<'_>) -> Next {
-        let response = Response::from(&Error::new(rejection.status, rejection.message));
+        let response = Response::from(&error_of(rejection));
         self.send_response(request, response, AfterResponse::Close, turn)
     }
+}
+
+/// The error page of a rejection; of one for want of room it says when to come again.
+fn error_of(rejection: Rejection) -> Error {
+    let error = Error::new(rejection.status, rejection.message);
+    if rejection.is_for_want_of_room() { error.header(header::RETRY_AFTER, "1") } else { error }
 }
 
 /// Whether the rejected request is a HEAD, whose response has no body. It skips empty lines as the parser does, so

@@ -5,6 +5,7 @@
 //! What becomes of it after a turn is an [`Outcome`]: the worker parks it, queues it or asks for its permit.
 
 mod closing; // the end: shutdown, lingering, reset
+mod taking; // leaving the engine
 mod waiting; // parking, its deadlines, the news of a shutdown
 
 use std::ops::ControlFlow;
@@ -12,15 +13,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use log::{debug, error};
-use mio::Registry;
 
 use super::client::Client;
 use super::input::Input;
 use super::output::Output;
 use super::protocol::{Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
+use super::slow_handlers::CurrentHandler;
+use super::sync;
+use super::sys::{self, Registry};
 use super::transport::{Transport, Written};
 use closing::Lingering;
+pub use taking::Parts;
 
 /// A connection, with all that must be remembered of it between turns. Buffers belong to the worker.
 pub struct Connection<R> {
@@ -56,6 +60,8 @@ pub struct Causes {
     pub late: bool,
     /// No permit was to be had.
     pub no_permit: bool,
+    /// No thread was to be had.
+    pub no_thread: bool,
     /// Room is short: its descriptor is wanted.
     pub evicted: bool,
     /// Its client is gone, and the conversation has not been told.
@@ -80,6 +86,8 @@ pub enum Outcome {
     Requeue,
     /// It needs a permit for this work.
     AwaitPermit(Work),
+    /// It leaves the engine, for a thread of its own.
+    Take,
     /// It is over.
     Closed,
 }
@@ -98,12 +106,13 @@ pub struct Buffers {
     pub output: Output,
 }
 
-/// What all turns of one server have in common.
+/// What all turns of one worker have in common.
 pub struct TurnSettings<'a> {
     pub protocol: &'a dyn Protocol,
     pub registry: &'a Registry,
     pub write_timeout: Option<Duration>,
     pub server: &'a dyn ServerState,
+    pub current: &'a CurrentHandler,
 }
 
 /// Bytes a turn may move in each direction, and how often it may ask the conversation.
@@ -254,7 +263,8 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Next::Again if self.conversation.is_none() => self.meet(turn),
             Next::Again => self.ask(turn),
-            Next::Handle => self.ask_with_permit(turn),
+            Next::Handle => self.ask_with_permit(Work::Handler, turn),
+            Next::Brief => self.ask_with_permit(Work::Short, turn),
             Next::Read { .. } | Next::Idle { .. } => match self.receive(turn) {
                 Received::News => self.ask(turn),
                 Received::EndAgain => self.set_next(Next::Close, turn.now),
@@ -262,7 +272,9 @@ impl<R: Registered> Connection<R> {
                 Received::Gone => self.fail_to_send(turn),
                 Received::Nothing => self.wait(turn, blocked),
             },
-            Next::Close => self.close(turn),
+            Next::Take => ControlFlow::Break(Outcome::Take),
+            Next::Close | Next::Linger => self.close(turn),
+            Next::Unchanged => unreachable!("`set_next` keeps what was said before"),
             Next::Abort => self.abort("the conversation broke off"),
         }
     }
@@ -283,6 +295,13 @@ impl<R: Registered> Connection<R> {
             self.causes.no_permit = false;
             if self.next == Next::Handle {
                 self.set_next(Next::Close, turn.now)?; // or it would be asked again and again
+            }
+        }
+        if self.causes.no_thread {
+            self.tell(Event::NoThread, turn)?;
+            self.causes.no_thread = false;
+            if self.next == Next::Take {
+                self.set_next(Next::Close, turn.now)?;
             }
         }
         if self.causes.evicted {
@@ -317,17 +336,18 @@ impl<R: Registered> Connection<R> {
         self.set_next(next, turn.now)
     }
 
-    fn ask_with_permit(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if !turn.permit.begin(Work::Handler, turn.now) {
-            return ControlFlow::Break(Outcome::AwaitPermit(Work::Handler));
+    fn ask_with_permit(&mut self, work: Work, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if work == Work::Handler {
+            turn.may_block = None; // each handler asks for itself: others may be waiting for the permit
         }
-        turn.may_block = Some(Work::Handler);
+        turn.begin(work)?;
         if self.registration.link().is_reset() {
             return self.fail_to_send(turn); // nobody is there to read the answer
         }
         let flow = self.ask(turn);
+        turn.settings.current.end();
         self.polled = None; // what the disk says now may be older than the next request
-        (turn.now, turn.wall) = (Instant::now(), None); // a handler may take its time
+        (turn.now, turn.wall) = (sync::now(), None); // a handler may take its time
         flow
     }
 
@@ -344,7 +364,13 @@ impl<R: Registered> Connection<R> {
 
     /// The clock of a stage starts when it is first named, that of being idle whenever it is.
     fn set_next(&mut self, next: Next, now: Instant) -> ControlFlow<Outcome> {
-        self.midway |= next == Next::Close && matches!(self.next, Next::Read { .. });
+        let next = match (next, self.next) {
+            (Next::Unchanged, Next::Idle { .. }) => return ControlFlow::Continue(()),
+            (Next::Unchanged, Next::Read { .. }) if self.stage.is_some() => return ControlFlow::Continue(()),
+            (Next::Unchanged, _) => Next::Close, // of a stage that is over, or of no wait
+            (next, _) => next,
+        };
+        self.midway |= next == Next::Linger || next == Next::Close && matches!(self.next, Next::Read { .. });
         match next {
             Next::Read { stage, .. } if self.stage != Some(stage) => {
                 self.stage = Some(stage);
@@ -373,7 +399,7 @@ impl<R: Registered> Connection<R> {
         }
         if let Written::Blocked = written {
             self.blocked_since.get_or_insert(turn.now);
-            let token = mio::Token(self.token().to_usize());
+            let token = sys::Token(self.token().to_usize());
             if let Err(err) = self.transport.want_to_write(turn.settings.registry, token) {
                 error!("can't wait for {} to read: {err}", self.client);
                 return Written::Gone;
@@ -470,6 +496,7 @@ impl ConnectionTurn<'_> {
         let wall = *self.wall.get_or_insert_with(SystemTime::now);
         let (input, output) = (&mut self.buffers.input, &mut self.buffers.output);
         let server = Some(self.settings.server);
-        Turn { input, output, client, now: self.now, wall, polled, link: Some(link), server, shutting_down }
+        let current = Some(self.settings.current);
+        Turn { input, output, client, now: self.now, wall, polled, link: Some(link), server, shutting_down, current }
     }
 }

@@ -28,7 +28,7 @@ impl<R: Registered> Connection<R> {
             return self.tell(Event::Called, turn);
         }
         if self.causes.evicted && matches!(self.next, Next::Idle { .. } | Next::Read { evictable: true, .. }) {
-            return self.set_next(Next::Close, turn.now); // no request came in the last read: the room is wanted
+            return self.end_idle(turn); // no request came in the last read: the room is wanted
         }
         if !turn.settings.server.is_shutting_down() || self.shutdown == ShutdownNotice::Seen {
             return ControlFlow::Break(self.park(turn, blocked));
@@ -40,7 +40,7 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Next::Read { .. } => self.tell(Event::ShuttingDown, turn)?,
             _ if blocked || turn.now < self.last_answered() + LAST_REQUEST => {}
-            _ => self.next = Next::Close,
+            _ => self.end_idle(turn)?,
         }
         self.shutdown = ShutdownNotice::Seen;
         ControlFlow::Continue(())
@@ -84,7 +84,13 @@ impl<R: Registered> Connection<R> {
                 self.stage = None; // named once more, it begins anew
                 self.tell(Event::Late(stage), turn)
             }
-            Next::Idle { .. } if turn.buffers.output.is_empty() => ControlFlow::Break(Outcome::Closed),
+            Next::Idle { .. } if turn.buffers.output.is_empty() => {
+                self.end_idle(turn)?;
+                match turn.buffers.output.is_empty() {
+                    true => ControlFlow::Break(Outcome::Closed),
+                    false => ControlFlow::Continue(()), // a goodbye
+                }
+            }
             _ => ControlFlow::Continue(()),
         }
     }

@@ -2,19 +2,20 @@
 //! Started by `server`; conducts `scheduler`, `poller` and `connection`.
 
 mod polling; // events, deadlines, newcomers, the beginning of a shutdown
+mod taking; // connections that leave the engine
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::error;
-use mio::Waker;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::connection::{Buffers, Outcome, PermitAccess};
 use super::contain::contain;
 use super::engine::{BoxedConnection, Engine};
 use super::poller::Poller;
 use super::scheduler::{Task, Work, Worker};
+use super::sync::{self, thread_time};
+use super::sys::Waker;
 use polling::Notice;
 
 type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
@@ -22,13 +23,14 @@ type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
 /// Work until the server is over. `me`: the worker's number.
 pub fn work(engine: &Arc<Engine>, me: usize) {
     let mut worker = WorkerLoop {
+        me,
         engine,
         permit: HeldPermit { worker: engine.scheduler.arrive(me), used: false },
         buffers: Buffers::default(),
         catch: Vec::new(),
         notices: Vec::new(),
     };
-    let mut now = Instant::now();
+    let mut now = sync::now();
     loop {
         match worker.permit.worker.next(&mut now) {
             Task::Serve(connection) => now = worker.serve(connection, now),
@@ -45,6 +47,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
 }
 
 struct WorkerLoop<'a> {
+    me: usize,
     engine: &'a Arc<Engine>,
     permit: HeldPermit<'a>,
     buffers: Buffers,
@@ -71,10 +74,10 @@ impl WorkerLoop<'_> {
     fn turn(&mut self, mut connection: BoxedConnection, start: Instant) -> (Option<BoxedConnection>, Instant) {
         let scheduler = &self.engine.scheduler;
         let cpu = self.permit.worker.measures_blocking().then(thread_time);
-        let settings = self.engine.turn_settings();
+        let settings = self.engine.turn_settings(self.me);
         let (buffers, permit) = (&mut self.buffers, &mut self.permit);
         let outcome = contain("a conversation", || connection.turn(buffers, permit, &settings, start));
-        let end = Instant::now();
+        let end = sync::now();
         let wall = end.saturating_duration_since(start);
         scheduler.turn_took(wall, cpu.map(|cpu| wall.saturating_sub(thread_time().saturating_sub(cpu))));
         let in_hand = match outcome {
@@ -90,8 +93,10 @@ impl WorkerLoop<'_> {
                 None
             }
             Some(Outcome::AwaitPermit(work)) => self.await_permit(connection, work, end),
+            Some(Outcome::Take) => self.take(connection, end),
             Some(Outcome::Closed) => self.close(connection, end),
             None => {
+                settings.current.end();
                 contain("the logger", || error!("a panic ended the connection of {}", connection.client()));
                 connection.panicked();
                 // They may hold what was to be sent to this client, and its destructors may panic, too.
@@ -157,10 +162,4 @@ impl PermitAccess for HeldPermit<'_> {
         }
         acquired
     }
-}
-
-/// How long this thread has been on the processor.
-fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }

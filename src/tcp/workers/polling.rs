@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use log::Level;
+use log::{Level, LevelFilter};
 
 use super::super::acceptor::Accepted;
 use super::super::address::Address;
@@ -11,7 +11,10 @@ use super::super::client::Client;
 use super::super::connection::Connection;
 use super::super::contain::contain;
 use super::super::engine::EnginePoller;
+use super::super::handle::Control;
 use super::super::scheduler::Patience;
+use super::super::sync;
+use super::super::sys::ClientStream;
 use super::super::transport::Transport;
 use super::WorkerLoop;
 
@@ -33,16 +36,19 @@ impl WorkerLoop<'_> {
                 poller.acceptor().end_pause();
             }
             match patience {
-                Patience::Until(until) if !must_close && !poller.acceptor().is_due(Instant::now()) => {
-                    poller.wait(until, Instant::now())
+                Patience::Until(until) if !must_close && !poller.acceptor().is_due(sync::now()) => {
+                    // Nobody who may run a handler meanwhile: then there is nothing to look for.
+                    let look = engine.slow_handlers.next_look().filter(|_| engine.scheduler.others_are_awake());
+                    let until = until.into_iter().chain(look).chain(engine.taken.deadline()).min();
+                    poller.wait(until, sync::now())
                 }
                 _ => poller.look(),
             }
         });
-        let now = Instant::now();
+        let now = sync::now();
         if let Err(err) = polled {
             self.notices.push((Level::Error, format!("the poller failed: {err}")));
-            std::thread::sleep(AFTER_A_FAILED_POLL);
+            sync::sleep(AFTER_A_FAILED_POLL);
         }
         self.gather(&mut guard, now);
         let mut catch = self.catch.drain(..);
@@ -92,9 +98,14 @@ impl WorkerLoop<'_> {
         let mut without_permit = scheduler.late_for_permit(now);
         without_permit.iter_mut().for_each(|connection| connection.causes().no_permit = true);
         self.catch.append(&mut without_permit);
+        let mut without_thread = self.engine.taken.late(now);
+        without_thread.iter_mut().for_each(|connection| connection.causes().no_thread = true);
+        self.catch.append(&mut without_thread);
         if guard.poller().acceptor().is_due(now) {
             self.accept(guard, now, NEWCOMERS);
         }
+        let slow = self.engine.slow_handlers.look(now);
+        self.notices.extend(slow.into_iter().map(|notice| (Level::Warn, notice)));
         if scheduler.is_shutting_down() && !guard.poller().acceptor().is_closed() {
             self.begin_shutdown(guard, now);
         }
@@ -111,19 +122,26 @@ impl WorkerLoop<'_> {
             }
             let acceptor = guard.poller().acceptor();
             match acceptor.accept(now) {
-                Accepted::Client(stream, address) => match engine.register(stream) {
-                    Ok((stream, registration)) => {
-                        let is_tcp = matches!(address, Address::Inet(_));
-                        let (transport, client) = (Transport::new(stream, is_tcp), Client::new(address));
-                        self.catch.push(Box::new(Connection::new(transport, client, registration, now)));
+                Accepted::Client(stream, address) => {
+                    let is_tcp = matches!(address, Address::Inet(_));
+                    let client = Client::new(address);
+                    let Some(place) = engine.per_address.admit(client.ip()) else {
+                        self.refuse(stream, &client);
+                        continue;
+                    };
+                    match engine.register(stream, place) {
+                        Ok((stream, registration)) => {
+                            let transport = Transport::new(stream, is_tcp);
+                            self.catch.push(Box::new(Connection::new(transport, client, registration, now)));
+                        }
+                        Err(err) => {
+                            // The kernel has no memory for one more to poll: the stream is closed by dropping it.
+                            self.notices.push((Level::Warn, format!("can't wait for {client}: {err}")));
+                            acceptor.pause(now, None);
+                            return;
+                        }
                     }
-                    Err(err) => {
-                        // The kernel has no memory for one more to poll: the stream is closed by dropping it.
-                        self.notices.push((Level::Warn, format!("can't wait for {address}: {err}")));
-                        acceptor.pause(now, None);
-                        return;
-                    }
-                },
+                }
                 Accepted::Nobody => return,
                 Accepted::NoRoom(err) => {
                     if acceptor.somebody_waits() {
@@ -143,6 +161,16 @@ impl WorkerLoop<'_> {
                     }
                 }
             }
+        }
+    }
+
+    /// One more client of an address that has as many as it may: reset, so that nothing of it is left in the kernel.
+    fn refuse(&mut self, stream: ClientStream, client: &Client) {
+        Transport::new(stream, true).reset();
+        // The logger itself is not asked whether it wants to hear: its code must not run while the poller is held.
+        if log::max_level() >= LevelFilter::Debug {
+            let notice = format!("refused {client}: its address has as many connections as it may");
+            self.notices.push((Level::Debug, notice));
         }
     }
 
@@ -174,9 +202,15 @@ impl WorkerLoop<'_> {
         self.engine.lifecycle.accepting_is_over();
     }
 
+    /// A logger may block: others are told, so that the poller is not left to itself.
     fn log_notices(&mut self) {
+        if self.notices.is_empty() {
+            return;
+        }
+        self.permit.worker.begin_blocking(sync::now());
         for (level, notice) in self.notices.drain(..) {
             contain("the logger", || log::log!(level, "{notice}"));
         }
+        self.permit.worker.end_blocking();
     }
 }

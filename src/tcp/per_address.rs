@@ -1,0 +1,124 @@
+//! How many connections each address has. Asked by `workers` for each newcomer, where a server has such a limit.
+//! A table with one entry for each address that is connected: so it is never larger than the number of connections.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
+
+/// The connections of each address, if they are limited.
+pub struct PerAddress {
+    limit: Option<usize>,
+    counts: Mutex<HashMap<Network, usize>>, // with a random hash: clients choose their addresses
+    refused: AtomicU64,
+}
+
+/// What counts as one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Network {
+    V4(u32),
+    /// The first 64 bits: a subscriber has at least all addresses that share them (RFC 6177).
+    V6(u64),
+}
+
+/// One connection of an address; dropped, it is not counted any more.
+pub struct Place {
+    counted: Option<(Arc<PerAddress>, Network)>,
+}
+
+impl PerAddress {
+    pub fn new(limit: Option<usize>) -> Arc<PerAddress> {
+        Arc::new(PerAddress { limit, counts: Mutex::default(), refused: AtomicU64::new(0) })
+    }
+
+    /// A place for a client; `None`: its address has as many as it may. A client without an address is not counted.
+    pub fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Option<Place> {
+        let (Some(limit), Some(address)) = (self.limit, client) else { return Some(Place { counted: None }) };
+        let network = Network::of(address);
+        let mut counts = self.counts();
+        let count = counts.entry(network).or_default();
+        if *count >= limit {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        *count += 1;
+        Some(Place { counted: Some((self.clone(), network)) })
+    }
+
+    /// How many were refused so far.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<Network, usize>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Network {
+    fn of(address: IpAddr) -> Network {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Network::V4(address.to_bits()),
+            IpAddr::V6(address) => Network::V6((address.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((table, network)) = self.counted.take() else { return };
+        let mut counts = table.counts();
+        match counts.get_mut(&network) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(counts.remove(&network)),
+        }
+        let length = counts.len();
+        if counts.capacity() > 4 * KEPT.max(length) {
+            counts.shrink_to(2 * KEPT.max(length)); // a crowd has left
+        }
+    }
+}
+
+/// A table of this size is kept when a crowd has left.
+const KEPT: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(address: &str) -> Option<IpAddr> {
+        Some(address.parse().unwrap())
+    }
+
+    #[test]
+    fn each_address_has_its_own_places_and_gets_them_back() {
+        let table = PerAddress::new(Some(2));
+        let first = table.admit(ip("192.0.2.1"));
+        let second = table.admit(ip("::ffff:192.0.2.1"));
+        assert!(first.is_some() && second.is_some() && table.admit(ip("192.0.2.1")).is_none());
+        assert!(table.admit(ip("192.0.2.2")).is_some() && table.admit(None).is_some());
+        drop(first);
+        assert!(table.admit(ip("192.0.2.1")).is_some());
+        assert_eq!(table.refused(), 1);
+        drop(second);
+        assert_eq!(table.counts().len(), 0, "an address without connections has no entry");
+    }
+
+    #[test]
+    fn addresses_of_version_six_are_counted_by_their_networks() {
+        let table = PerAddress::new(Some(1));
+        let _first = table.admit(ip("2001:db8:0:1::1"));
+        assert!(table.admit(ip("2001:db8:0:1:ffff::9")).is_none());
+        assert!(table.admit(ip("2001:db8:0:2::1")).is_some());
+    }
+
+    #[test]
+    fn the_table_shrinks_after_a_crowd() {
+        let table = PerAddress::new(Some(1));
+        let crowd: Vec<_> = (0..100_000).map(|number| table.admit(Some(IpAddr::V4(number.into())))).collect();
+        assert!(table.counts().capacity() >= 100_000);
+        drop(crowd);
+        assert!(table.counts().capacity() <= 4 * KEPT, "{}", table.counts().capacity());
+    }
+}

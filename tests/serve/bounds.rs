@@ -1,0 +1,162 @@
+//! Limits to what one client may have of a server.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use modest::{Http, Request, RequestHandler, Response, Result, answer};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::server::{Client, Gate, alone, get, serve};
+
+/// One that is asked for something and answered, or reset.
+fn is_served(client: &mut Client) -> bool {
+    use std::io::Write;
+    let _ = client.stream.write_all(get("/").as_bytes());
+    client.answer().is_ok_and(|answer| answer.ends_with("here"))
+}
+
+#[test]
+fn an_address_has_only_so_many_connections() {
+    let here = || answer(|_| Ok(Response::text("here")));
+    let server = serve(here(), |server| server.max_per_address(3));
+    let mut clients: Vec<Client> = (0..3).map(|_| server.client()).collect();
+    assert!(clients.iter_mut().all(is_served));
+    for refused in 1..=5 {
+        let mut fourth = server.client();
+        let end = fourth.stream.read(&mut [0]);
+        assert!(!matches!(end, Ok(1..)) && !end.is_err_and(|err| err.kind() == std::io::ErrorKind::WouldBlock));
+        server.wait_for("it is counted", |stats| stats.refused_per_address == refused);
+    }
+    assert!(clients.iter_mut().all(is_served), "those that were there stay");
+    drop(clients.pop());
+    server.wait_for("one is gone", |stats| stats.connections == 2);
+    assert!(is_served(&mut server.client()), "its place is free again");
+    assert_eq!(server.handle.stats().accepted, 4);
+}
+
+#[test]
+fn a_connection_has_only_so_many_requests() {
+    let http = Http::new(answer(|_| Ok(Response::text("here")))).max_requests(3);
+    let server = serve(http, |server| server);
+    let mut client = server.client();
+    client.send([get("/1"), get("/2"), get("/3"), get("/4")].concat());
+    for number in 1..=3 {
+        let answer = client.answer().expect("an answer");
+        assert_eq!(answer.contains("\r\nConnection: close\r\n"), number == 3, "{number}: {answer:?}");
+    }
+    client.expect_end();
+}
+
+#[test]
+fn a_connection_that_has_grown_old_is_ended_with_its_next_answer() {
+    let age = Duration::from_millis(300);
+    let http = Http::new(answer(|_| Ok(Response::text("here")))).max_connection_age(age);
+    let server = serve(http, |server| server);
+    let mut client = server.client();
+    let first = client.fetch(get("/"));
+    assert!(!first.contains("Connection: close"), "{first:?}");
+    std::thread::sleep(age); // the age is what is tried
+    let last = client.fetch(get("/"));
+    assert!(last.contains("\r\nConnection: close\r\n"), "{last:?}");
+    client.expect_end();
+}
+
+/// `/stuck` waits at a gate; everything that is handled is counted.
+#[derive(Clone, Default)]
+struct Stuck {
+    gate: Gate,
+    handled: Arc<AtomicUsize>,
+}
+
+impl RequestHandler for Stuck {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        self.handled.fetch_add(1, SeqCst);
+        if request.path() == "/stuck" {
+            self.gate.pass();
+        }
+        Ok(Response::text("here"))
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        Ok(Response::text(format!("{} bytes", request.body().len())))
+    }
+}
+
+#[track_caller]
+fn says_when_to_come_again(answer: &str, status: &str) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}");
+    assert!(answer.contains("\r\nRetry-After: 1\r\n"), "{answer:?}");
+}
+
+fn post(length: usize) -> String {
+    format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{}", "b".repeat(length))
+}
+
+#[test]
+fn who_finds_no_worker_is_told_when_to_come_again() {
+    let app = Stuck::default();
+    let server =
+        serve(app.clone(), |server| server.workers(1).queue_limit(1).queue_timeout(Duration::from_millis(200)));
+    let _end = app.gate.opened_at_end();
+    server.client().send(get("/stuck"));
+    app.gate.wait_for_arrivals(1);
+    let mut queued = server.client();
+    queued.send(get("/"));
+    server.wait_for("it waits", |stats| stats.waiting == 1);
+    says_when_to_come_again(&server.client().fetch(get("/")), "503"); // the queue is full
+    says_when_to_come_again(&queued.answer().expect("an answer"), "503"); // it took too long
+    let mut body = server.client();
+    body.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    says_when_to_come_again(&body.answer().expect("an answer"), "503"); // before a body
+    assert_eq!(server.handle.stats().refused, 3);
+}
+
+#[test]
+fn who_finds_no_room_for_a_body_is_told_when_to_come_again() {
+    let server = serve(Http::new(Stuck::default()).body_quota(10), |server| server);
+    says_when_to_come_again(&server.client().fetch(post(11)), "507");
+    assert!(server.client().fetch(post(10)).ends_with("10 bytes"));
+}
+
+#[test]
+fn a_body_without_a_descriptor_for_its_file_is_told_when_to_come_again() {
+    alone("bounds::a_body_without_a_descriptor_for_its_file_is_told_when_to_come_again", || {
+        let server = serve(Http::new(Stuck::default()).body_memory(10), |server| server);
+        let mut client = server.client();
+        assert!(client.fetch(post(11)).ends_with("11 bytes"));
+        let before = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(3), maximum: before.maximum }).unwrap();
+        let answer = client.fetch(post(11));
+        setrlimit(Resource::Nofile, before).unwrap();
+        says_when_to_come_again(&answer, "503");
+    });
+}
+
+#[test]
+fn a_request_whose_client_reset_it_while_it_waited_is_not_handled() {
+    let app = Stuck::default();
+    let server = serve(app.clone(), |server| server.workers(1));
+    let _end = app.gate.opened_at_end();
+    let mut stuck = server.client();
+    stuck.send(get("/stuck"));
+    app.gate.wait_for_arrivals(1);
+    let mut gone: Vec<Client> = (0..3).map(|_| server.client()).collect();
+    gone.iter_mut().for_each(|client| {
+        client.send(get("/"));
+    });
+    let mut patient = server.client();
+    server.wait_for("three wait", |stats| stats.waiting == 3);
+    patient.send(get("/"));
+    server.wait_for("the fourth does, too", |stats| stats.waiting == 4);
+    for client in gone {
+        socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    // What is sent after the resets is seen by the same poll, or by a later one.
+    server.client().send("GET  / HTTP/1.1\r\n\r\n").expect("HTTP/1.1 400 ");
+    app.gate.open();
+    assert!(patient.answer().is_ok_and(|answer| answer.ends_with("here")));
+    server.wait_for("they are gone", |stats| stats.connections <= 3);
+    assert_eq!(app.handled.load(SeqCst), 2, "handled: the stuck one, the patient one");
+}

@@ -1,0 +1,140 @@
+//! Handlers that run for long are named in the log while they run, and an idle server does nothing for it.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use modest::{Request, RequestHandler, Response, Result, TcpServer};
+
+use crate::server::{Client, Gate, OpenedAtEnd, alone, eventually, get, serve};
+
+const LIMIT: Duration = Duration::from_millis(100);
+
+fn with_limit(server: TcpServer) -> TcpServer {
+    server.workers(3).slow_handler(LIMIT)
+}
+
+/// `/stuck` and bodies for it wait at a gate.
+#[derive(Clone, Default)]
+struct App(Gate);
+
+impl App {
+    fn opened_at_end(&self) -> OpenedAtEnd {
+        self.0.opened_at_end()
+    }
+}
+
+impl RequestHandler for App {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        if request.path() == "/stuck" {
+            self.0.pass();
+        }
+        if request.path() == "/stream" {
+            return Ok(Response::stream(Slow(false)));
+        }
+        Ok(Response::text("here"))
+    }
+}
+
+/// Waits for five times the limit before it ends.
+struct Slow(bool);
+
+impl std::io::Read for Slow {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if std::mem::replace(&mut self.0, true) {
+            return Ok(0);
+        }
+        thread::sleep(5 * LIMIT);
+        buffer[0] = b'x';
+        Ok(1)
+    }
+}
+
+/// Keeps warnings; told of one, it asks the server for an answer first, which hangs where the poller is held.
+#[derive(Default)]
+struct Log {
+    warnings: Mutex<Vec<String>>,
+    server: Mutex<Option<SocketAddr>>,
+}
+
+static LOG: Log = Log { warnings: Mutex::new(Vec::new()), server: Mutex::new(None) };
+
+impl log::Log for Log {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let server = *self.server.lock().unwrap();
+            if let Some(server) = server {
+                assert!(Client::new(server).fetch(get("/")).ends_with("here"));
+            }
+            self.warnings.lock().unwrap().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+fn warnings() -> Vec<String> {
+    LOG.warnings.lock().unwrap().clone()
+}
+
+fn listen(server: SocketAddr) {
+    *LOG.server.lock().unwrap() = Some(server);
+    log::set_logger(&LOG).expect("the first logger of this process");
+    log::set_max_level(log::LevelFilter::Warn);
+}
+
+#[test]
+fn a_slow_handler_is_named_once_while_it_runs() {
+    alone("slow::a_slow_handler_is_named_once_while_it_runs", || {
+        let app = App::default();
+        let server = serve(app.clone(), with_limit);
+        listen(server.address);
+        let _end = app.opened_at_end();
+        let mut stuck = server.client();
+        stuck.send(get("/stuck?why=\u{1b}").replace('\u{1b}', "%1b"));
+        app.0.wait_for_arrivals(1);
+        eventually("it is named", || !warnings().is_empty());
+        let name = format!("GET /stuck?why=%1b HTTP/1.1 from {} has", stuck.stream.local_addr().unwrap());
+        assert!(warnings()[0].starts_with(&name), "{:?}, not {name:?}", warnings());
+        thread::sleep(5 * LIMIT); // in which it would be named again
+        assert_eq!(warnings().len(), 1, "{:?}", warnings());
+        let mut other = server.client();
+        other.send(get("/stuck"));
+        eventually("the other is named, too", || warnings().len() == 2);
+    });
+}
+
+#[test]
+fn what_follows_a_handler_is_not_taken_for_it() {
+    alone("slow::what_follows_a_handler_is_not_taken_for_it", || {
+        let server = serve(App::default(), with_limit);
+        listen(server.address);
+        let mut client = server.client();
+        assert!(client.fetch(get("/")).ends_with("here"));
+        client.send(get("/stream")).expect("HTTP/1.1 200 OK\r\n");
+        let answer = client.send("GET / HTTP/1.0\r\n\r\n").read_to_end();
+        assert!(answer.ends_with(b"here"));
+        assert_eq!(warnings(), [""; 0]);
+    });
+}
+
+#[test]
+fn an_idle_server_does_not_look() {
+    let app = App::default();
+    let server = serve(app.clone(), |server| server.workers(2).slow_handler(Duration::from_millis(20)));
+    let _end = app.opened_at_end();
+    let mut clients: Vec<Client> = (0..4).map(|_| server.client()).collect();
+    for client in &mut clients {
+        assert!(client.fetch(get("/")).ends_with("here"));
+    }
+    server.wait_for("all are idle", |stats| stats.parked == 4);
+    thread::sleep(Duration::from_millis(100)); // one look may be due for the worker that fell asleep last
+    let before = server.handle.stats().polls;
+    thread::sleep(Duration::from_millis(500)); // 25 times the limit
+    assert_eq!(server.handle.stats().polls - before, 0, "an idle server polls");
+}

@@ -122,7 +122,7 @@ impl Acceptor {
         let mut somebody_waits = false;
         for state in self.listeners.iter_mut().filter(|state| state.pending) {
             // Where it can't be asked, it is asked again. Where nobody waits, a full server need not look again and again.
-            if let Ok(waits) = state.listener.somebody_waits() {
+            if let Ok(waits) = state.listener.socket().somebody_waits() {
                 state.pending = waits;
                 somebody_waits |= waits;
             }
@@ -203,21 +203,21 @@ impl ListenerState {
     fn accept(&mut self, now: Instant) -> Accepted {
         let mut failures = 0;
         loop {
-            match self.listener.accept() {
+            match self.listener.socket().accept() {
                 Ok((stream, address)) => {
                     self.recovered();
                     return Accepted::Client(stream, address);
                 }
-                Err(Errno::AGAIN) => {
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
                     self.recovered();
                     self.pending = false;
                     return Accepted::Nobody;
                 }
-                Err(err) if is_about_room(err) => return Accepted::NoRoom(err.into()),
-                Err(Errno::INTR) => {}
+                Err(err) if is_about_room(&err) => return Accepted::NoRoom(err),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 // That client is gone, or its network is unwell (accept(2) passes such errors on): the next one.
                 Err(_) if failures < FAILURES => failures += 1,
-                Err(err) => return self.failed(err.into(), now),
+                Err(err) => return self.failed(&err, now),
             }
         }
     }
@@ -227,7 +227,7 @@ impl ListenerState {
         self.failing = Pause::NONE;
     }
 
-    fn failed(&mut self, err: io::Error, now: Instant) -> Accepted {
+    fn failed(&mut self, err: &io::Error, now: Instant) -> Accepted {
         let first = self.failing_since.is_none();
         let since = *self.failing_since.get_or_insert(now);
         self.failing.begin(now, None);
@@ -254,6 +254,8 @@ impl Pause {
     }
 }
 
-fn is_about_room(err: Errno) -> bool {
-    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&err)
+fn is_about_room(err: &io::Error) -> bool {
+    err.raw_os_error().is_some_and(|code| {
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&Errno::from_raw_os_error(code))
+    })
 }

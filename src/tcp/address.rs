@@ -1,12 +1,8 @@
 //! The address of one end of a connection, or of a listener: an IP address and a port, or the name of a Unix socket.
 
-use std::ffi::OsString;
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-
-use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 
 /// The address of a client or of a listener.
 ///
@@ -45,21 +41,6 @@ impl Address {
             Address::Inet(address) => Some(*address),
             Address::Unix(_) => None,
         }
-    }
-
-    /// As the kernel tells it. A Unix socket without a name has none at all.
-    pub(super) fn of_socket(address: Option<SocketAddrAny>) -> Address {
-        let Some(address) = address else { return Address::Unix(None) };
-        if address.address_family() != AddressFamily::UNIX {
-            return SocketAddr::try_from(address).map_or(Address::Unix(None), Address::Inet);
-        }
-        let Ok(address) = SocketAddrUnix::try_from(address) else { return Address::Unix(None) };
-        let name = match (address.path_bytes(), address.abstract_name()) {
-            (Some(path), _) => Some(path.to_vec()),
-            (None, Some(name)) if !name.is_empty() => Some([b"@", name].concat()),
-            (None, _) => None,
-        };
-        Address::Unix(name.map(|name| OsString::from_vec(name).into()))
     }
 
     /// An IPv4 address mapped into IPv6 (`::ffff:1.2.3.4`) is taken for what it is.

@@ -3,10 +3,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::client::Client;
 use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Stage, Turn};
+use super::sync;
 
 /// A protocol of lines, for [`TcpServer::bind`](crate::TcpServer::bind): each line that a client sends is given to a
 /// handler, which appends its answer to a reply and says how to go on.
@@ -295,14 +296,19 @@ impl LineConversation {
             _ if turn.input.ended() => Next::Close,
             Found::Part if turn.is_shutting_down() => Next::Close,
             Found::Nothing if answered && turn.is_shutting_down() => Next::Close,
-            Found::Part => Next::Read { stage: Stage(self.stage), within: self.config.line_timeout, evictable: true },
+            Found::Part => Next::Read {
+                stage: Stage(self.stage),
+                within: self.config.line_timeout,
+                evictable: true,
+                at_min_rate: false,
+            },
             Found::Nothing => Next::Idle { within: self.config.idle_timeout },
         }
     }
 
     /// May block: handle the lines that are there.
     fn handle(&mut self, turn: &mut Turn<'_>) -> Next {
-        let start = Instant::now();
+        let start = sync::now();
         for _ in 0..LINES {
             let Found::Line(length, whole) = self.find(turn) else { break };
             let flow = self.handler.bytes(&turn.input.bytes()[..length], turn.output.bytes());
@@ -343,7 +349,7 @@ impl Conversation for LineConversation {
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
         match what {
             Event::Late(_) => self.refuse(Refusal::Late, turn),
-            Event::NoPermit => self.refuse(Refusal::TooBusy, turn),
+            Event::NoPermit | Event::NoThread => self.refuse(Refusal::TooBusy, turn),
             Event::Called => Next::Unchanged,
             Event::ShuttingDown | Event::SendFailed => Next::Close,
         }

@@ -2,19 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::net::{AddressFamily, SocketAddrAny, SocketType, getsockname, sockopt};
-use socket2::SockRef;
-
 use super::address::Address;
-use super::sys::{ClientStream, Interest, ListeningSocket, Registry, Token};
-
-/// Of what has not been sent yet, the kernel keeps no more than this for a client: 200 that don't read cost it
-/// 800 MB otherwise.
-const NOT_SENT: u32 = 128 * 1024;
+use super::sys::ListeningSocket;
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -25,29 +17,15 @@ pub struct Listener {
     queue: usize,
 }
 
-/// Clients that have connected to a socket of somebody else's making may wait in a queue of unknown length: no more
-/// than this, which is more than any.
-const UNKNOWN_QUEUE: usize = 1 << 16;
-
 impl Listener {
-    /// Take a socket that listens. What is set here is inherited by every client's socket.
-    pub fn new(socket: OwnedFd) -> io::Result<Listener> {
-        let name = check(&socket)?;
-        let options = SockRef::from(&socket);
-        if name.address_family() != AddressFamily::UNIX {
-            options.set_tcp_nodelay(true)?;
-            options.set_tcp_notsent_lowat(NOT_SENT)?;
-        }
-        options.set_nonblocking(true)?;
-        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?; // those that were handed over are without
-        let (address, socket) = (Address::of_socket(Some(name)), ListeningSocket::new(socket));
-        Ok(Listener { file: None, socket, address, queue: UNKNOWN_QUEUE })
+    /// This socket, at this address. At most `queue` clients can have connected and wait to be accepted.
+    pub fn new(socket: ListeningSocket, address: Address, queue: usize) -> Listener {
+        Listener { file: None, socket, address, queue }
     }
 
-    /// The same, with the file that the socket stands for, and with a queue that holds so many.
-    pub fn with(mut self, file: Option<SocketFile>, backlog: u32) -> Listener {
-        self.file = file;
-        self.queue = backlog as usize + 1; // the kernel lets one more in
+    /// The same with the file that the socket stands for.
+    pub fn with_file(mut self, file: SocketFile) -> Listener {
+        self.file = Some(file);
         self
     }
 
@@ -61,42 +39,14 @@ impl Listener {
         self.queue
     }
 
-    /// Accept one connection. Nothing waits.
-    pub fn accept(&self) -> rustix::io::Result<(ClientStream, Address)> {
-        self.socket.accept()
-    }
-
-    /// Whether somebody waits to be accepted at this moment.
-    pub fn somebody_waits(&self) -> rustix::io::Result<bool> {
-        self.socket.somebody_waits()
-    }
-
-    /// Have the poller tell when somebody waits.
-    pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.socket, token, Interest::READABLE)
-    }
-
-    /// Out of the poller.
-    pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        registry.deregister(&mut self.socket)
+    /// For accepting, and for the poller.
+    pub fn socket(&mut self) -> &mut ListeningSocket {
+        &mut self.socket
     }
 
     /// Nobody finds the way to it any more, if that is a file; who has found it can still be accepted.
     pub fn remove_file(&mut self) {
         self.file = None;
-    }
-}
-
-/// The name of a socket; an error unless it listens, and its streams are TCP's or a Unix socket's.
-pub fn check(socket: &OwnedFd) -> io::Result<SocketAddrAny> {
-    let invalid = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-    if sockopt::socket_type(socket)? != SocketType::STREAM || !sockopt::socket_acceptconn(socket)? {
-        return invalid("it is no stream socket that listens");
-    }
-    let name: SocketAddrAny = getsockname(socket)?;
-    match name.address_family() {
-        AddressFamily::INET | AddressFamily::INET6 | AddressFamily::UNIX => Ok(name),
-        _ => invalid("it is neither a TCP nor a Unix socket"),
     }
 }
 

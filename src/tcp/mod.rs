@@ -33,9 +33,8 @@ mod transport; // the socket of one client
 mod per_address; // how many connections an address has
 mod slow_handlers; // handlers that run for long
 
-mod listener; // one listening socket
-
 mod contain; // where panics of user code end
+mod listener; // one listening socket
 mod notify; // what systemd is told
 mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::acceptor::Acceptor;
 use super::listener::Listener;
 use super::scheduler::{PollWaker, Readiness, Token};
-use super::sys::{self, Events, Poll, Registry, Waker};
+use super::sys::{self, Events, Interest, Poll, Registry, Waker};
 
 /// The poller and the acceptor.
 pub struct Poller {
@@ -37,7 +37,7 @@ impl Poller {
         }
         let poll = Poll::new()?;
         for (number, listener) in listeners.iter_mut().enumerate() {
-            listener.register(poll.registry(), sys::Token(LISTENERS + number))?;
+            poll.registry().register(listener.socket(), sys::Token(LISTENERS + number), Interest::READABLE)?;
         }
         let waker = Waker::new(poll.registry(), sys::Token(WAKER))?;
         Ok((Poller { poll, events: Events::with_capacity(EVENTS), acceptor: Acceptor::new(listeners) }, waker))
@@ -102,7 +102,7 @@ impl Poller {
     pub fn close_listeners(&mut self) {
         for mut listener in self.acceptor.close() {
             // The poller forgets by itself only a listener that nobody else has: it would tell of clients of others.
-            let _ = listener.deregister(self.poll.registry());
+            let _ = self.poll.registry().deregister(listener.socket());
         }
     }
 

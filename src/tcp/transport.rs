@@ -16,7 +16,7 @@ pub struct Transport {
     trusted: bool, // it has read much: the kernel may keep more for it
 }
 
-/// Of what has not been sent yet the kernel keeps little for a client, by a setting of `listener`. Who has read this
+/// Of what has not been sent yet the kernel keeps little for a client, by a setting of `listen`. Who has read this
 /// much may have the kernel's usual 4 MB, if its window is open. CPU for a file of 1 GiB beside nginx,
 /// by how much may be unsent: 256 KiB 4.4 x, 512 KiB 2.1, 1 MiB 1.6, 2 MiB 1.2, no limit of ours 1.1.
 const TRUSTED_AFTER: u64 = 1024 * 1024;

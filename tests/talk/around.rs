@@ -327,7 +327,7 @@ fn the_clock_and_the_poll_are_those_of_the_outer_turn() {
 
 #[test]
 fn half_a_record_of_an_inner_cipher_renews_no_clock_either() {
-    let client = Client::new(([127, 0, 0, 1], 4711).into());
+    let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
     let mut conversation = Cipher::new(Cipher::new(mirror())).meet(&client).unwrap();
     let (mut input, mut output) = (Input::new(), Output::new());
     input.extend(HELLO.as_bytes());

@@ -93,27 +93,24 @@ fn waits_and_their_clocks() {
     let mut peer = Peer::of(&lines());
     assert_eq!(peer.next, idle);
     peer.send("a");
-    let Next::Read { stage: first, within, evictable: true } = peer.next else { panic!("{:?}", peer.next) };
+    let Next::Read { stage: first, within, evictable: true, at_min_rate: false } = peer.next else {
+        panic!("{:?}", peer.next)
+    };
     assert_eq!(within, Some(Duration::from_secs(2)));
     peer.send("b");
-    assert_eq!(peer.next, Next::Read { stage: first, within, evictable: true }, "no byte renews the clock");
+    assert_eq!(
+        peer.next,
+        Next::Read { stage: first, within, evictable: true, at_min_rate: false },
+        "no byte renews the clock"
+    );
     peer.send("\nc");
     let Next::Read { stage: second, .. } = peer.next else { panic!("{:?}", peer.next) };
     assert_ne!(first, second, "the next line has a clock of its own");
     peer.send("\n");
     assert_eq!(peer.next, idle);
     peer.send("d").event(Event::Called);
-    assert_eq!(
-        peer.next,
-        Next::Read {
-            stage: match peer.next {
-                Next::Read { stage, .. } => stage,
-                _ => panic!(),
-            },
-            within,
-            evictable: true
-        }
-    );
+    let Next::Read { stage, .. } = peer.next else { panic!("{:?}", peer.next) };
+    assert_eq!(peer.next, Next::Read { stage, within, evictable: true, at_min_rate: false });
     peer.late();
     assert_eq!((peer.text().as_str(), peer.next), ("1\"ab\"\n2\"c\"\nthe line took too long\r\n", Next::Linger));
     assert_eq!(
@@ -156,11 +153,12 @@ fn greetings() {
             Flow::Continue
         }
     }
-    let mut kept = Peer::of(&Lines::per_client(|client: &Client| Greeter(client.ip().is_loopback())));
+    let mut kept =
+        Peer::of(&Lines::per_client(|client: &Client| Greeter(client.ip().is_some_and(|ip| ip.is_loopback()))));
     assert_eq!(kept.text(), "220 here\r\n");
     kept.send("a\nb\n");
     assert_eq!(kept.text(), "220 here\r\nab");
-    let away = Peer::of(&Lines::per_client(|client: &Client| Greeter(!client.ip().is_loopback())));
+    let away = Peer::of(&Lines::per_client(|client: &Client| Greeter(!client.ip().is_some_and(|ip| ip.is_loopback()))));
     assert_eq!((away.text().as_str(), away.next), ("220 here\r\n", Next::Close));
 }
 

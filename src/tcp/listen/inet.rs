@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::super::listener::Listener;
 use super::{Settings, listen};
@@ -80,6 +80,5 @@ pub fn open(address: SocketAddr, settings: &Settings) -> io::Result<Listener> {
         socket.set_only_v6(settings.ipv6_only)?; // whatever the system's default (`net.ipv6.bindv6only`) is
     }
     socket.bind(&address.into())?;
-    listen(&SockRef::from(&socket), settings.backlog())?;
-    Ok(Listener::new(socket.into())?.with(None, settings.backlog()))
+    listen(socket.into(), settings.backlog())
 }

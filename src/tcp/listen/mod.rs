@@ -13,10 +13,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
+use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
 use socket2::SockRef;
 
 use super::address::{Address, write_printable};
-use super::listener::{self, Listener};
+use super::listener::Listener;
+use super::sys::address_of;
 
 /// Where a server listens, with settings. [`TcpServer::bind`](crate::TcpServer::bind) makes one of whatever stands for
 /// an address: a text, a host and a port, a socket address, a listener of the standard library.
@@ -73,6 +75,14 @@ struct Settings {
 }
 
 const BACKLOG: u32 = 1024;
+
+/// Clients that have connected to a socket of somebody else's making may wait in a queue of unknown length: no more
+/// than this, which is more than any.
+const UNKNOWN_QUEUE: usize = 1 << 16;
+
+/// Of what has not been sent yet, the kernel keeps no more than this for a client: 200 that don't read cost it
+/// 800 MB otherwise.
+const NOT_SENT: u32 = 128 * 1024;
 
 impl Listen {
     /// At this address. [`TcpServer::bind`](crate::TcpServer::bind) takes it without this, too: it is for settings.
@@ -177,15 +187,37 @@ impl Settings {
     }
 
     fn made_elsewhere(&self, socket: OwnedFd) -> io::Result<Listener> {
-        let Some(backlog) = self.backlog else { return Listener::new(socket) };
-        listener::check(&socket)?; // before it would listen, if it doesn't
-        listen(&SockRef::from(&socket), backlog)?;
-        Ok(Listener::new(socket)?.with(None, backlog))
+        if sockopt::socket_type(&socket)? != SocketType::STREAM || !sockopt::socket_acceptconn(&socket)? {
+            return Err(invalid("it is no stream socket that listens"));
+        }
+        match self.backlog {
+            None => listener(socket, UNKNOWN_QUEUE),
+            Some(backlog) => listen(socket, backlog),
+        }
     }
 }
 
-fn listen(socket: &SockRef<'_>, backlog: u32) -> io::Result<()> {
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+/// Let a socket listen.
+fn listen(socket: OwnedFd, backlog: u32) -> io::Result<Listener> {
+    SockRef::from(&socket).listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    listener(socket, backlog as usize + 1) // the kernel lets one more in
+}
+
+/// Make a listener of a socket that listens. What is set here is inherited by every client's socket.
+fn listener(socket: OwnedFd, queue: usize) -> io::Result<Listener> {
+    let name = getsockname(&socket)?;
+    let options = SockRef::from(&socket);
+    match name.address_family() {
+        AddressFamily::INET | AddressFamily::INET6 => {
+            options.set_tcp_nodelay(true)?;
+            options.set_tcp_notsent_lowat(NOT_SENT)?;
+        }
+        AddressFamily::UNIX => {}
+        _ => return Err(invalid("it is neither a TCP nor a Unix socket")),
+    }
+    options.set_nonblocking(true)?;
+    options.set_cloexec(true)?; // those that were handed over are without
+    Ok(Listener::new(socket.into(), address_of(Some(name)), queue))
 }
 
 fn invalid(why: &str) -> io::Error {
@@ -213,8 +245,8 @@ impl fmt::Display for Place {
             }
             Place::Inet(address) => address.fmt(f),
             Place::Unix(path) => Address::Unix(Some(path.clone())).fmt(f),
-            Place::Made(socket) => match rustix::net::getsockname(socket) {
-                Ok(name) => Address::of_socket(Some(name)).fmt(f),
+            Place::Made(socket) => match getsockname(socket) {
+                Ok(name) => address_of(Some(name)).fmt(f),
                 Err(_) => f.write_str("a descriptor"),
             },
             Place::Descriptor(number) => write!(f, "fd:{number}"),

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::super::listener::{Listener, SocketFile};
 use super::{Settings, listen};
@@ -24,8 +24,7 @@ pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
     let address = address(path)?;
     if is_abstract(path) {
         socket.bind(&address)?;
-        listen(&SockRef::from(&socket), settings.backlog())?;
-        return Ok(Listener::new(socket.into())?.with(None, settings.backlog()));
+        return listen(socket.into(), settings.backlog());
     }
     // Between its bind and its listen another server looks like one that is gone.
     let _folder = lock_folder(path);
@@ -40,8 +39,7 @@ pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
     if let Some(mode) = settings.mode {
         fs::set_permissions(path, Permissions::from_mode(mode))?; // before anybody can connect
     }
-    listen(&SockRef::from(&socket), settings.backlog())?;
-    Ok(Listener::new(socket.into())?.with(Some(file), settings.backlog()))
+    Ok(listen(socket.into(), settings.backlog())?.with_file(file))
 }
 
 /// Whether it has no file (unix(7)).

@@ -6,8 +6,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::connection::{Connection, Registered, SendLimits, TurnSettings};
-use super::contain::contain;
+use super::connection::{Connection, Leftover, Registered, SendLimits, TurnSettings};
 use super::handle::{Control, ServerHandle};
 use super::lifecycle::Lifecycle;
 use super::per_address::{PerAddress, Place};
@@ -144,17 +143,12 @@ impl Engine {
         self.connections.load(Ordering::SeqCst) == 0
     }
 
-    /// For the end: drop all connections that no worker holds, and the poller, so that nothing holds the engine.
-    /// Tells how many were cut off.
-    pub fn drain(&self) -> usize {
+    /// For the end: close all connections that no worker holds, and the poller, so that nothing holds the engine.
+    /// What is left of those that were cut off is to be dropped where it may block.
+    pub fn drain(&self) -> Vec<Leftover> {
         let (mut left, _poller) = self.scheduler.drain();
         left.extend(self.taken.end());
-        let count = left.len();
-        for connection in left {
-            connection.cut_off();
-            contain("a conversation, while it was dropped", || drop(connection));
-        }
-        count
+        left.into_iter().map(|connection| connection.cut_off()).collect()
     }
 }
 

@@ -276,14 +276,11 @@ impl TcpServer {
         let serving = self.handle.begin(engine.clone());
         let result = self.supervise(&engine, plan.workers());
         engine.end();
-        let cut_off = engine.drain();
-        if cut_off > 0 {
-            debug!("{cut_off} connections were cut off by the end");
-        }
+        drain(&engine);
         if !engine.lifecycle.wait_for_workers(UNTIL_WORKERS_END) {
             debug!("some handlers are still running");
         }
-        engine.drain();
+        drain(&engine);
         drop(serving);
         result
     }
@@ -336,6 +333,23 @@ fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<(
         workers::work(&at_work.engine, at_work.me);
     });
     started.map_err(|err| io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1)))
+}
+
+/// For the end: close all that no worker holds. What conversations do when they are dropped may block, which is no
+/// reason for `serve_forever` not to return in time: they get a thread of their own, which is waited for like a worker.
+fn drain(engine: &Arc<Engine>) {
+    let cut_off = engine.drain();
+    if cut_off.is_empty() {
+        return;
+    }
+    debug!("{} connections were cut off by the end", cut_off.len());
+    engine.lifecycle.worker_begins();
+    let at_work = AtWork { engine: engine.clone(), me: usize::MAX };
+    // Where no thread is to be had, they are dropped here.
+    let _ = sync::spawn("modest-end".to_owned(), move || {
+        let _at_work = at_work;
+        drop(cut_off);
+    });
 }
 
 /// A worker at work; dropped when it ends, or could not be started.

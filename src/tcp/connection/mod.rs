@@ -24,6 +24,7 @@ use super::slow_handlers::CurrentHandler;
 use super::sync;
 use super::sys::{self, Registry};
 use super::transport::{Transport, Written};
+pub use closing::Leftover;
 use closing::Lingering;
 use pace::Pace;
 pub use pace::{MinRate, SendLimits};

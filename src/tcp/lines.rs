@@ -312,7 +312,7 @@ impl LineConversation {
         let start = sync::now();
         for _ in 0..LINES {
             let Found::Line(length, whole) = self.find(turn) else { break };
-            turn.handler_begins(&first_word(&turn.input.bytes()[..length]));
+            turn.handler_begins(first_word(&turn.input.bytes()[..length]).as_bytes());
             let flow = self.handler.bytes(&turn.input.bytes()[..length], turn.output.bytes());
             turn.input.consume(whole);
             self.searched = 0;

@@ -120,6 +120,16 @@ fn echo_serves_many_at_once_and_to_the_last_byte() {
 }
 
 #[test]
+fn store_keeps_values_line_by_line() {
+    let store = start("store");
+    let said = store.talk("get a\r\nset a some milk\r\nget a\nset b\ndel a\ndel a\nget a\nwhat\n\nquit\nget a\n");
+    let answers: Vec<&str> = said.split("\r\n").collect();
+    let error = "error: get KEY, set KEY VALUE, del KEY or quit";
+    assert_eq!(answers, ["none", "ok", "some milk", error, "ok", "none", "none", error, error, "bye", ""]);
+    assert_eq!(store.talk(format!("set {}", "x".repeat(9000))), "the line is too long\r\n");
+}
+
+#[test]
 fn sleepy_sleeps_and_tells() {
     let sleepy = start("sleepy");
     for (target, status, part) in [

@@ -53,6 +53,7 @@ fn every_setting_of_the_library_is_in_its_table() {
         "src/tcp/server.rs",
         "src/tcp/listen/mod.rs",
         "src/tcp/proxy/mod.rs",
+        "src/tcp/lines.rs",
         "src/http/service.rs",
         "src/files/options.rs",
     ] {

@@ -43,7 +43,7 @@ impl Default for HttpConfig {
             },
             idle_timeout: Some(Duration::from_secs(60)),
             head_timeout: Some(Duration::from_secs(10)),
-            body_timeout: Some(Duration::from_secs(30)),
+            body_timeout: None,
             keep_alive: true,
             max_requests: None,
             max_connection_age: None,

@@ -70,8 +70,6 @@ struct PartialRequest {
     framing: RequestFraming,
     /// The length of the head while it is still in the input; then 0.
     head_length: usize,
-    /// How many bytes of the body had been received when the current stage began.
-    stage_start: u64,
 }
 
 /// A response whose body is not all in the output yet.
@@ -89,9 +87,6 @@ enum AfterResponse {
     Discard(u64),
     Close,
 }
-
-/// A body starts a new stage, and so a new timeout, after this many bytes: this sets its minimum rate.
-const BODY_STAGE: u64 = 64 * 1024;
 
 /// The longest declined request body that is read and dropped; beyond it the connection is closed.
 const MAX_DISCARDED: u64 = 64 * 1024;
@@ -172,7 +167,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn wait_for_head(&mut self, parser: Box<HeadParser>) -> Next {
         self.state = State::ReadingHead(parser);
         // Half a head is nothing yet: it may give way to another client.
-        Next::Read { stage: Stage(self.stage), within: self.config().head_timeout, evictable: true }
+        Next::Read { stage: Stage(self.stage), within: self.config().head_timeout, evictable: true, at_min_rate: false }
     }
 
     /// `None`: the head is incomplete, and more may come.
@@ -216,7 +211,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         match Incoming::new(framing.body, &self.config().body) {
             Ok(incoming) => {
                 let head_length = length;
-                let partial = PartialRequest { exchange, incoming, framing, head_length, stage_start: 0 };
+                let partial = PartialRequest { exchange, incoming, framing, head_length };
                 self.state = State::BeforeBody(Box::new(partial));
                 Next::Handle
             }
@@ -296,7 +291,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    fn wait_for_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
+    fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.ended() {
             return self.reject_request(
                 &partial.exchange.request,
@@ -304,13 +299,8 @@ impl<H: RequestHandler> HttpConnection<H> {
                 turn,
             );
         }
-        let received = partial.incoming.received();
-        if received - partial.stage_start >= BODY_STAGE {
-            partial.stage_start = received;
-            self.stage = self.stage.wrapping_add(1);
-        }
         self.state = State::ReadingBody(partial);
-        Next::read(Stage(self.stage), self.config().body_timeout)
+        Next::read_at_min_rate(Stage(self.stage), self.config().body_timeout)
     }
 
     /// May block: write part of the body to disk, then go on with the input.
@@ -423,7 +413,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             _ if turn.input.ended() => Next::Close,
             left => {
                 self.state = State::DiscardingBody(left);
-                Next::read(Stage(self.stage), self.config().body_timeout)
+                Next::read_at_min_rate(Stage(self.stage), self.config().body_timeout)
             }
         }
     }

@@ -11,8 +11,6 @@ use super::rejection::Rejection;
 pub(crate) struct Incoming {
     decoder: BodyDecoder,
     writer: BodyWriter,
-    /// Bytes of the body received so far.
-    received: u64,
     finished: bool,
 }
 
@@ -41,12 +39,7 @@ impl Incoming {
             BodyLength::Known(length) => (BodyDecoder::Sized(length), Some(length)),
             BodyLength::Chunked => (BodyDecoder::Chunked(ChunkedDecoder::new()), None),
         };
-        Ok(Incoming { decoder, writer: BodyWriter::new(announced, limits)?, received: 0, finished: false })
-    }
-
-    /// Bytes of the body received so far.
-    pub(crate) fn received(&self) -> u64 {
-        self.received
+        Ok(Incoming { decoder, writer: BodyWriter::new(announced, limits)?, finished: false })
     }
 
     /// Decode and store what fits: how many bytes of input were used, and what is needed next.
@@ -74,10 +67,7 @@ impl Incoming {
                 Step::NeedInput => return Ok((used + count, Need::Input)),
                 Step::End => self.finished = true,
                 Step::Data([]) => return Ok((used + count, Need::Spool)), // more data, and no memory for it
-                Step::Data(data) => {
-                    self.writer.push(data, limits)?;
-                    self.received += data.len() as u64;
-                }
+                Step::Data(data) => self.writer.push(data, limits)?,
             }
             used += count;
         }

@@ -6,8 +6,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::connection::{Connection, Registered, TurnSettings};
-use super::contain::contain;
+use super::connection::{Connection, Leftover, Registered, SendLimits, TurnSettings};
 use super::handle::{Control, ServerHandle};
 use super::lifecycle::Lifecycle;
 use super::per_address::{PerAddress, Place};
@@ -35,7 +34,7 @@ pub struct Engine {
     pub slow_handlers: SlowHandlers,
     protocol: Arc<dyn Protocol>,
     registry: Registry,
-    write_timeout: Option<Duration>,
+    send_limits: SendLimits,
     max_connections: usize,
     connections: AtomicUsize,
     accepted: AtomicU64,
@@ -49,7 +48,7 @@ pub struct Plan {
     pub cores: usize,
     pub queue_limit: usize,
     pub queue_timeout: Option<Duration>,
-    pub write_timeout: Option<Duration>,
+    pub send_limits: SendLimits,
     pub max_connections: usize,
     pub max_streams: usize,
     pub max_per_address: Option<usize>,
@@ -82,7 +81,7 @@ impl Engine {
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             protocol,
             registry,
-            write_timeout: plan.write_timeout,
+            send_limits: plan.send_limits,
             max_connections: plan.max_connections,
             connections: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
@@ -98,9 +97,14 @@ impl Engine {
 
     /// What the turns of one worker need to know.
     pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
-        let write_timeout = self.write_timeout;
         let current = self.slow_handlers.current(worker);
-        TurnSettings { protocol: &*self.protocol, registry: &self.registry, write_timeout, server: self, current }
+        TurnSettings {
+            protocol: &*self.protocol,
+            registry: &self.registry,
+            send_limits: self.send_limits,
+            server: self,
+            current,
+        }
     }
 
     /// A table entry for a new connection, with the poller told.
@@ -139,17 +143,12 @@ impl Engine {
         self.connections.load(Ordering::SeqCst) == 0
     }
 
-    /// For the end: drop all connections that no worker holds, and the poller, so that nothing holds the engine.
-    /// Tells how many were cut off.
-    pub fn drain(&self) -> usize {
+    /// For the end: close all connections that no worker holds, and the poller, so that nothing holds the engine.
+    /// What is left of those that were cut off is to be dropped where it may block.
+    pub fn drain(&self) -> Vec<Leftover> {
         let (mut left, _poller) = self.scheduler.drain();
         left.extend(self.taken.end());
-        let count = left.len();
-        for connection in left {
-            connection.cut_off();
-            contain("a conversation, while it was dropped", || drop(connection));
-        }
-        count
+        left.into_iter().map(|connection| connection.cut_off()).collect()
     }
 }
 

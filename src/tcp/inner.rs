@@ -12,15 +12,15 @@ use super::protocol::{Conversation, Event, Next, Protocol, Turn};
 /// input, and its output the former.
 pub trait Layer: Send {
     /// Take from `turn.input` all that something can be made of, and append to `plain` what comes of it; at the goodbye
-    /// of the client [end](Input::end) it, and take and drop what follows. What is left in `turn.input` is the beginning
-    /// of something, and counts as nothing until the rest comes: no more than 64 KiB. Answers of the layer's own
-    /// (another key) go to `turn.output`.
+    /// of the client [end](Input::end) it, and take and drop what follows. What is left in `turn.input` is the
+    /// beginning of something, and counts as nothing until the rest comes: no more than 64 KiB. Answers of the layer's
+    /// own (another key) go to `turn.output`.
     ///
     /// Where the bytes end without a goodbye, [`Inner`] [cuts](Input::cut) `plain` itself.
     ///
     /// # Errors
-    /// What the outer conversation says if the bytes are broken: [`Next::Abort`], or [`Next::Linger`] after an alert has
-    /// been laid into `turn.output`. The inner conversation is not asked any more.
+    /// What the outer conversation says if the bytes are broken: [`Next::Abort`], or [`Next::Linger`] after an alert
+    /// has been laid into `turn.output`. The inner conversation is not asked any more.
     fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next>;
 
     /// Append to `sealed` what is sent in place of these bytes, of which there are at most 16 KiB.
@@ -32,8 +32,8 @@ pub trait Layer: Send {
 
 /// A conversation inside another, and its side of the bytes.
 ///
-/// The outer conversation has the inner protocol [meet](Inner::meet) the client, in a turn that may block, when it knows
-/// enough of it: after a handshake. From then on it passes on each turn, event and goodbye, with a [`Layer`], and
+/// The outer conversation has the inner protocol [meet](Inner::meet) the client, in a turn that may block, when it
+/// knows enough of it: after a handshake. From then on it passes on each turn, event and goodbye, with a [`Layer`], and
 /// returns what it gets back. That keeps for the inner conversation what the engine promises: the clock of its stages,
 /// which half a record does not renew; permits for its handlers; no more asked of it until what it laid out is written,
 /// and at most some 64 KiB of that sealed ahead, parts of files as well, which are read in turns that may block; a
@@ -166,7 +166,7 @@ impl Inner {
         self.set_next(next, matches!(what, Event::Late(_)));
         match what {
             Event::SendFailed => return Next::Close,
-            Event::NoPermit if self.next == Next::Handle => self.next = Next::Close, // as if it were asked by the engine
+            Event::NoPermit if self.next == Next::Handle => self.next = Next::Close, // as the engine would
             _ => {}
         }
         let next = self.run(Some(Permit::Brief), true, layer, turn);
@@ -253,7 +253,8 @@ impl Inner {
         self.input.bytes().len() > self.known.0 || self.input.ended() != self.known.1
     }
 
-    /// It wants bytes: open what came, if it has not seen less. True: all was opened, and what is left means nothing yet.
+    /// It wants bytes: open what came, if it has not seen less. True: all was opened, and what is left means nothing
+    /// yet.
     /// `Err`: there is nothing to ask it, and this is what comes next.
     fn receive(&mut self, layer: &mut dyn Layer, turn: &mut Turn<'_>) -> Result<bool, Next> {
         if self.has_news() {

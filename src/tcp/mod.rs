@@ -3,6 +3,8 @@
 
 mod server; // bind, settings, serve
 
+mod lines; // line protocols
+
 mod inner; // a conversation inside another
 mod proxy; // the PROXY protocol around another
 
@@ -38,6 +40,8 @@ mod notify; // what systemd is told
 mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does
 
+mod unacknowledged; // what the kernel still holds for a client
+
 mod client; // who is there
 
 mod address; // where somebody is
@@ -51,6 +55,7 @@ pub use client::Client;
 pub use handle::ServerHandle;
 pub use inner::{Inner, Layer};
 pub use input::Input;
+pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub use listen::Listen;
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};

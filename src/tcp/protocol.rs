@@ -79,8 +79,8 @@ pub struct Turn<'a> {
     pub now: Instant,
     /// The same moment by the wall clock, for `Date`.
     pub wall: SystemTime,
-    /// When the poll that brought these bytes returned: they had arrived by then, so what was looked up on disk since is
-    /// as fresh as a look now. `None`: the bytes may be younger than any poll; ask the disk.
+    /// When the poll that brought these bytes returned: they had arrived by then, so what was looked up on disk since
+    /// is as fresh as a look now. `None`: the bytes may be younger than any poll; ask the disk.
     pub polled: Option<Instant>,
     pub(super) link: Option<&'a Arc<Link>>,
     pub(super) server: Option<&'a dyn ServerState>,
@@ -133,8 +133,8 @@ impl<'a> Turn<'a> {
     }
 
     /// The same turn for a conversation inside this one: other bytes in and out, and another client, as a conversation
-    /// around another has learned it (after a handshake, from a PROXY header). It has the same clock, and its waker calls
-    /// this connection. See [`Inner`](crate::Inner), which does the rest.
+    /// around another has learned it (after a handshake, from a PROXY header). It has the same clock, and its waker
+    /// calls this connection. See [`Inner`](crate::Inner), which does the rest.
     ///
     /// `polled` is the same, too, for bytes that are made of those which arrived. Set it to `None` for others.
     pub fn within<'b>(&self, input: &'b mut Input, output: &'b mut Output, client: &'b Client) -> Turn<'b>
@@ -180,9 +180,12 @@ pub enum Next {
         stage: Stage,
         /// How long the whole stage may take.
         within: Option<Duration>,
-        /// Whether what was begun means nothing yet (half a head), so that this connection may be evicted for a newcomer
-        /// when room is short and the stage is over a second old. It is then told [`Event::Late`].
+        /// Whether what was begun means nothing yet (half a head), so that this connection may be evicted for a
+        /// newcomer when room is short and the stage is over a second old. It is then told [`Event::Late`].
         evictable: bool,
+        /// Whether these bytes must keep up the server's least rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)),
+        /// as long as they are waited for: else [`Event::Late`], too.
+        at_min_rate: bool,
     },
     /// Nothing is under way. Idle clients are evicted when room is short, and ended at once by a shutdown.
     /// Past the limit (`None`: no limit) the connection is closed without a word.
@@ -193,8 +196,8 @@ pub enum Next {
     /// The next turn may block, for as long as it likes: it comes with a permit, once one is to be had, or with
     /// [`Event::NoPermit`].
     Handle,
-    /// The next turn may block, but only briefly: it reads a stretch of a file, it has another protocol meet the client.
-    /// It comes with a permit for short work, one of which is kept from handlers; the wait for it has no limit.
+    /// The next turn may block, but only briefly: it reads a stretch of a file, it has another protocol meet the
+    /// client. It comes with a permit for short work, one of which is kept from handlers; the wait for it has no limit.
     Brief,
     /// Wait on as before: what was said last, [`Next::Read`] or [`Next::Idle`], holds, and its clock goes on. For bytes
     /// that mean nothing yet. In answer to lateness, or after anything else, it means [`Next::Close`].
@@ -218,7 +221,12 @@ pub enum Next {
 impl Next {
     /// [`Next::Read`] of a message that is under way: its connection is not evicted.
     pub fn read(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
-        Next::Read { stage, within: within.into(), evictable: false }
+        Next::Read { stage, within: within.into(), evictable: false, at_min_rate: false }
+    }
+
+    /// [`Next::Read`] of what a client should send steadily, however much that is: at the server's least rate.
+    pub fn read_at_min_rate(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
+        Next::Read { stage, within: within.into(), evictable: false, at_min_rate: true }
     }
 }
 
@@ -226,7 +234,7 @@ impl Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The bytes of this stage did not come in time.
+    /// The bytes of this stage did not come in time, or too slowly.
     Late(Stage),
     /// No permit was to be had for a turn asked for by [`Next::Handle`]: the queue is full, or the wait was too long.
     /// Asking for one again is a [`Next::Close`].

@@ -11,6 +11,7 @@ use log::{debug, error};
 use rustix::process::{Resource, getrlimit};
 
 use super::address::Address;
+use super::connection::{MinRate, SendLimits};
 use super::engine::{Engine, Plan};
 use super::handle::{Control, ServerHandle};
 use super::lifecycle::Duty;
@@ -47,7 +48,7 @@ pub struct TcpServer {
     workers: usize,
     queue_limit: usize,
     queue_timeout: Option<Duration>,
-    write_timeout: Option<Duration>,
+    send_limits: SendLimits,
     shutdown_timeout: Option<Duration>,
     max_connections: usize,
     max_streams: usize,
@@ -57,6 +58,7 @@ pub struct TcpServer {
     handle: ServerHandle,
 }
 
+const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
 /// Descriptors that are kept from clients, for files and for the program itself: so many, or an eighth; never over half.
 const KEPT: u64 = 64;
 /// How long workers that have nothing to do any more may take to end.
@@ -83,7 +85,7 @@ impl TcpServer {
             workers: (4 * cores).max(16),
             queue_limit: 1024,
             queue_timeout: Some(Duration::from_secs(10)),
-            write_timeout: Some(Duration::from_secs(30)),
+            send_limits: SendLimits { min_rate: Some(MIN_RATE), write_timeout: Some(Duration::from_secs(30)) },
             shutdown_timeout: Some(Duration::from_secs(10)),
             max_connections: allowed_connections(),
             max_streams: 256,
@@ -150,7 +152,21 @@ impl TcpServer {
     /// How long a client may take nothing of what is owed to it before it is given up: 30 seconds unless set;
     /// `None`: never.
     pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
-        self.write_timeout = limit.into();
+        self.send_limits.write_timeout = limit.into();
+        self
+    }
+
+    /// The least rate, in bytes a second, that a client must keep up on average over so long a time: in sending the body
+    /// of a request (else HTTP answers 408), and in taking an answer (else the connection is reset). 500 bytes a second
+    /// over 30 seconds unless set; `None`: none. Only time in which the server waits for the client counts, not what a
+    /// handler or a queue takes.
+    ///
+    /// # Panics
+    /// If the time is 0.
+    pub fn min_rate(mut self, rate: impl Into<Option<(u64, Duration)>>) -> TcpServer {
+        let rate = rate.into();
+        assert!(rate.is_none_or(|(_, over)| !over.is_zero()), "an average over no time");
+        self.send_limits.min_rate = rate.map(|(bytes_per_second, over)| MinRate { bytes_per_second, over });
         self
     }
 
@@ -259,14 +275,11 @@ impl TcpServer {
         let serving = self.handle.begin(engine.clone());
         let result = self.supervise(&engine, plan.workers());
         engine.end();
-        let cut_off = engine.drain();
-        if cut_off > 0 {
-            debug!("{cut_off} connections were cut off by the end");
-        }
+        drain(&engine);
         if !engine.lifecycle.wait_for_workers(UNTIL_WORKERS_END) {
             debug!("some handlers are still running");
         }
-        engine.drain();
+        drain(&engine);
         drop(serving);
         result
     }
@@ -302,7 +315,7 @@ impl TcpServer {
             cores: sync::cores(),
             queue_limit: self.queue_limit,
             queue_timeout: self.queue_timeout,
-            write_timeout: self.write_timeout,
+            send_limits: self.send_limits,
             max_connections: self.max_connections,
             max_streams: self.max_streams,
             max_per_address: self.max_per_address,
@@ -319,6 +332,23 @@ fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<(
         workers::work(&at_work.engine, at_work.me);
     });
     started.map_err(|err| io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1)))
+}
+
+/// For the end: close all that no worker holds. What conversations do when they are dropped may block, which is no
+/// reason for `serve_forever` not to return in time: they get a thread of their own, which is waited for like a worker.
+fn drain(engine: &Arc<Engine>) {
+    let cut_off = engine.drain();
+    if cut_off.is_empty() {
+        return;
+    }
+    debug!("{} connections were cut off by the end", cut_off.len());
+    engine.lifecycle.worker_begins();
+    let at_work = AtWork { engine: engine.clone(), me: usize::MAX };
+    // Where no thread is to be had, they are dropped here.
+    let _ = sync::spawn("modest-end".to_owned(), move || {
+        let _at_work = at_work;
+        drop(cut_off);
+    });
 }
 
 /// A worker at work; dropped when it ends, or could not be started.

@@ -109,3 +109,10 @@ pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
     socket.set_nonblocking(true)?;
     Ok(ClientStream(socket.into()))
 }
+
+/// How many bytes wait in the kernel to be sent or to be acknowledged; `None`: it does not tell, as of a Unix socket.
+pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
+    let socket = SockRef::from(stream);
+    let (local, peer) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
+    super::unacknowledged::unacknowledged(local.as_socket()?, peer.as_socket()?)
+}

@@ -51,9 +51,7 @@ impl Transport {
 
     /// Write what is owed, up to a share, which is less by what was written afterwards. Tells how far it came.
     pub fn write(&mut self, output: &mut Output, files: bool, share: &mut usize) -> Written {
-        let before = *share;
         let written = self.write_up_to(output, files, share);
-        self.sent += (before - *share) as u64;
         if !self.trusted && self.sent > TRUSTED_AFTER {
             self.trusted = true;
             // Where it fails, things only go slower.
@@ -62,7 +60,7 @@ impl Transport {
         written
     }
 
-    fn write_up_to(&self, output: &mut Output, files: bool, share: &mut usize) -> Written {
+    fn write_up_to(&mut self, output: &mut Output, files: bool, share: &mut usize) -> Written {
         loop {
             if output.begins_with_file() && !files {
                 return Written::File;
@@ -78,6 +76,7 @@ impl Transport {
                     Ok(0) => return Written::Short,
                     Ok(count) => {
                         *length -= count as u64;
+                        self.sent += count as u64;
                         *share = share.saturating_sub(count);
                         continue;
                     }
@@ -87,6 +86,7 @@ impl Transport {
             match sent {
                 Ok(count) => {
                     output.advance(count);
+                    self.sent += count as u64;
                     *share = share.saturating_sub(count);
                     if count < length {
                         return Written::Blocked; // it took less than there was: no need to hear WouldBlock as well
@@ -126,6 +126,17 @@ impl Transport {
     pub fn into_socket(mut self, registry: &Registry) -> io::Result<Socket> {
         registry.deregister(&mut self.stream)?;
         sys::blocking(self.stream)
+    }
+
+    /// How many bytes the socket has taken in all.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many of them have arrived, if the kernel tells.
+    pub fn arrived(&self) -> Option<u64> {
+        let held = sys::unacknowledged(&self.stream)?;
+        Some(self.sent.saturating_sub(held))
     }
 
     /// Have the poller tell when more can be written.

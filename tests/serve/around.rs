@@ -363,3 +363,55 @@ fn bytes_of_all_sizes_come_through() {
         assert!(said.ends_with(&[b"\r\n\r\n", &body[..]].concat()) && end == End::Goodbye, "{size}: {}", said.len());
     }
 }
+
+#[test]
+fn unchanged_goes_on_with_a_wait_and_ends_what_is_none() {
+    /// Says `Unchanged` to all but a first word: `i` for idle, `r` for read, and nothing for nothing.
+    struct Stubborn {
+        from_the_first: bool,
+        said: bool,
+    }
+    let stubborn = |from_the_first| Raw(Stubborn { from_the_first, said: false });
+    impl Protocol for Stubborn {
+        fn meet(&self, _: &Peer) -> Option<Box<dyn Conversation>> {
+            Some(Box::new(Stubborn { ..*self }))
+        }
+    }
+    impl Conversation for Stubborn {
+        fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+            let within = Some(Duration::from_millis(300));
+            match turn.input.bytes() {
+                _ if self.from_the_first => Next::Unchanged,
+                [] => Next::Idle { within: None },
+                _ if std::mem::replace(&mut self.said, true) => Next::Unchanged,
+                [b'i', ..] => Next::Idle { within },
+                _ => Next::read(modest::Stage(1), within),
+            }
+        }
+
+        fn event(&mut self, _: Event, turn: &mut Turn<'_>) -> Next {
+            turn.output.bytes().extend_from_slice(b"late");
+            Next::Unchanged
+        }
+    }
+    serve(stubborn(true), |server| server).client().expect_end();
+    let server = serve(stubborn(false), |server| server);
+    for (word, heard) in [(b"i", ""), (b"r", "late")] {
+        let mut client = server.client();
+        client.send(word);
+        let start = Instant::now();
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = over.clone();
+        let mut dripping = client.stream.try_clone().unwrap();
+        let drip = std::thread::spawn(move || {
+            while !is_over.load(Relaxed) && dripping.write_all(b".").is_ok() {
+                std::thread::sleep(Duration::from_millis(20)); // the pace of the drip, not a wait
+            }
+        });
+        client.expect(heard);
+        let _ = client.read_to_any_end();
+        over.store(true, Relaxed);
+        assert!(start.elapsed() < PATIENCE / 2, "the drip renewed the clock: {:?}", start.elapsed());
+        drip.join().unwrap();
+    }
+}

@@ -55,7 +55,12 @@ impl Conversation for Line {
         turn.output.bytes().extend_from_slice(turn.input.bytes());
         turn.input.consume(turn.input.bytes().len());
         match late {
-            true => Next::Read { stage: Stage(1), within: Some(Duration::from_millis(20)), evictable: false },
+            true => Next::Read {
+                stage: Stage(1),
+                within: Some(Duration::from_millis(20)),
+                evictable: false,
+                at_min_rate: false,
+            },
             false => Next::Idle { within: None },
         }
     }

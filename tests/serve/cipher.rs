@@ -1,5 +1,5 @@
-//! A cipher for tests, as weak as it is short, but with all that TLS asks of the engine: a handshake in which both sides
-//! speak before the inner protocol meets the client, records, a goodbye, an alert.
+//! A cipher for tests, as weak as it is short, but with all that TLS asks of the engine: a handshake in which both
+//! sides speak before the inner protocol meets the client, records, a goodbye, an alert.
 //!
 //! The client says `key 5a\n` (a byte, in hex), hears `whoami\n`, says `from ADDRESS\n`, and hears `ok\n`. From then on
 //! both send records: their length in two bytes, and so many bytes, each xor the key. A record without bytes is a
@@ -78,7 +78,12 @@ impl Conversation for Ciphered {
         let Some(length) = turn.input.bytes().iter().position(|byte| *byte == b'\n') else {
             return match turn.input.ended() {
                 true => Next::Abort,
-                false => Next::Read { stage: HANDSHAKE, within: Some(self.cipher.handshake), evictable: true },
+                false => Next::Read {
+                    stage: HANDSHAKE,
+                    within: Some(self.cipher.handshake),
+                    evictable: true,
+                    at_min_rate: false,
+                },
             };
         };
         let line = String::from_utf8_lossy(&turn.input.bytes()[..length]).into_owned();

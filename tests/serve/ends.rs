@@ -149,7 +149,8 @@ fn lateness_may_be_told_again_and_again() {
             Some(Box::new(Nagging))
         }
     }
-    const LINE: Next = Next::Read { stage: Stage(1), within: Some(Duration::from_millis(50)), evictable: false };
+    const LINE: Next =
+        Next::Read { stage: Stage(1), within: Some(Duration::from_millis(50)), evictable: false, at_min_rate: false };
     impl Conversation for Nagging {
         fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
             if turn.input.ended() { Next::Close } else { LINE }

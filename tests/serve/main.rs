@@ -13,10 +13,12 @@ mod downloads; // files beside stuck handlers
 mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises
 mod full; // who is let go for a newcomer
+mod lines; // protocols of lines
 mod listeners; // several listeners, and addresses of all kinds
 mod panics; // panics from where they are least expected
 mod permits; // more turns that may block than there are permits
 mod proxied; // the PROXY protocol
+mod rates; // clients that send or take too slowly
 mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever
 mod shared; // one handler of files, two servers

@@ -1,5 +1,5 @@
-//! HTTP inside a cipher: what an outer conversation passes on, and what it adds. (That each row of the tables is answered
-//! inside as it is outside: see `tables`.)
+//! HTTP inside a cipher: what an outer conversation passes on, and what it adds. (That each row of the tables is
+//! answered inside as it is outside: see `tables`.)
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -168,10 +168,17 @@ fn half_a_record_renews_no_clock() {
         turns.push(say(&mut input, &[*byte]));
     }
     assert!(turns.iter().all(|next| *next == Next::Unchanged), "{turns:?}");
-    let Next::Read { stage, evictable: true, within } = say(&mut input, &wire[wire.len() - 1..]) else { panic!() };
+    let Next::Read { stage, evictable: true, within, at_min_rate: false } = say(&mut input, &wire[wire.len() - 1..])
+    else {
+        panic!()
+    };
     assert_eq!(within, Some(Duration::from_secs(2)));
     assert_eq!(say(&mut input, &sealed(b"T", 1)[..2]), Next::Unchanged);
-    assert_eq!(say(&mut input, &sealed(b"T", 1)[2..]), Next::Read { stage, evictable: true, within }, "the same stage");
+    assert_eq!(
+        say(&mut input, &sealed(b"T", 1)[2..]),
+        Next::Read { stage, evictable: true, within, at_min_rate: false },
+        "the same stage"
+    );
 }
 
 #[test]
@@ -316,4 +323,52 @@ fn the_clock_and_the_poll_are_those_of_the_outer_turn() {
     assert!(same.is_shutting_down() && same.client == &other && same.polled == polled);
     same.output.bytes().push(2);
     assert_eq!((other_output.front(), output.front()), (&[1][..], &[2][..]));
+}
+
+#[test]
+fn half_a_record_of_an_inner_cipher_renews_no_clock_either() {
+    let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
+    let mut conversation = Cipher::new(Cipher::new(mirror())).meet(&client).unwrap();
+    let (mut input, mut output) = (Input::new(), Output::new());
+    input.extend(HELLO.as_bytes());
+    input.extend(&sealed(HELLO.as_bytes(), 100));
+    let mut words = Vec::new();
+    for byte in [None, Some(0), Some(9), Some(1)] {
+        input.extend(&sealed(&byte.map_or(vec![], |byte| vec![byte]), 1));
+        loop {
+            let next = conversation.turn(&mut Turn::new(&mut input, &mut output, &client));
+            output.clear();
+            if !matches!(next, Next::Again | Next::Brief | Next::Handle) {
+                words.push(next);
+                break;
+            }
+        }
+    }
+    let idle = Next::Idle { within: Some(Duration::from_secs(60)) };
+    assert_eq!(words, [idle, Next::Unchanged, Next::Unchanged, Next::Unchanged]);
+}
+
+#[test]
+fn unchanged_after_an_event_is_a_wait_once_all_is_sealed() {
+    struct Called;
+    impl Protocol for Called {
+        fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
+            Some(Box::new(Called))
+        }
+    }
+    impl Conversation for Called {
+        fn turn(&mut self, _: &mut Turn<'_>) -> Next {
+            Next::Idle { within: None }
+        }
+
+        fn event(&mut self, _: Event, turn: &mut Turn<'_>) -> Next {
+            turn.output.bytes().resize(200_000, b'x');
+            Next::Unchanged
+        }
+    }
+    let mut peer = met(raw(Called));
+    peer.event(Event::Called);
+    assert_eq!((opened(&peer.said).0.len(), peer.next), (200_000, Next::Idle { within: None }));
+    peer.event(Event::Late(modest::Stage(1)));
+    assert_eq!(opened(&peer.said), (vec![b'x'; 400_000], End::Goodbye), "what is late can't go on unchanged");
 }

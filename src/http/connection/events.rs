@@ -21,7 +21,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.reject(timeout("the head took too long"), turn)
             }
             State::ReadingBody(partial) => {
-                self.reject_request(&partial.exchange.request, timeout("the body took too long"), turn)
+                self.reject_request(&partial.exchange.request, timeout("the body came too slowly"), turn)
             }
             _ => Next::Close,
         }
@@ -51,7 +51,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         match state {
             State::ReadingBody(partial) => {
                 self.state = State::ReadingBody(partial);
-                Next::read(Stage(self.stage), self.config().body_timeout)
+                Next::read_at_min_rate(Stage(self.stage), self.config().body_timeout)
             }
             _ => Next::Close,
         }
@@ -63,8 +63,10 @@ impl<H: RequestHandler> HttpConnection<H> {
         let config = self.config();
         let next = match &state {
             State::Idle => Next::Idle { within: config.idle_timeout },
-            State::ReadingHead(_) => Next::Read { stage, within: config.head_timeout, evictable: true },
-            State::ReadingBody(_) | State::DiscardingBody(_) => Next::read(stage, config.body_timeout),
+            State::ReadingHead(_) => {
+                Next::Read { stage, within: config.head_timeout, evictable: true, at_min_rate: false }
+            }
+            State::ReadingBody(_) | State::DiscardingBody(_) => Next::read_at_min_rate(stage, config.body_timeout),
             State::BeforeBody(_) | State::SpoolingBody(_) | State::Handling(_) | State::Streaming(_) => Next::Handle,
         };
         self.state = state;

@@ -7,10 +7,25 @@ use std::time::{Duration, Instant};
 use log::debug;
 
 use super::super::client::Client;
-use super::super::protocol::{Event, Next};
+use super::super::contain::contain;
+use super::super::output::Output;
+use super::super::protocol::{Conversation, Event, Next};
 use super::super::scheduler::{Eviction, Readiness, Wait};
 use super::super::transport::Transport;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
+
+/// What a connection leaves behind that was cut off. What its destructors do may block; they may panic.
+pub struct Leftover {
+    conversation: Option<Box<dyn Conversation>>,
+    owed: Option<Box<Output>>,
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        contain("a conversation, while it was dropped", || drop(self.conversation.take()));
+        contain("what was to be sent, while it was dropped", || drop(self.owed.take()));
+    }
+}
 
 /// Half-closed: what still comes is read and dropped.
 pub struct Lingering {
@@ -33,11 +48,15 @@ impl<R: Registered> Connection<R> {
         connection
     }
 
-    /// The server ends before this connection does: what was cut off must not look like an end.
-    pub fn cut_off(&self) {
+    /// The server ends before this connection does: what was cut off must not look like an end. The socket is closed at
+    /// once; what else there is may block when it is dropped, and then holds up no other connection's end.
+    pub fn cut_off(self) -> Leftover {
         if !matches!(self.next, Next::Idle { .. }) || self.owed.is_some() {
             self.transport.reset();
         }
+        drop(self.transport);
+        drop(self.registration);
+        Leftover { conversation: self.conversation, owed: self.owed }
     }
 
     /// A panic ended it: whatever was sent is not whole.

@@ -5,12 +5,13 @@
 //! What becomes of it after a turn is an [`Outcome`]: the worker parks it, queues it or asks for its permit.
 
 mod closing; // the end: shutdown, lingering, reset
+mod pace; // how fast the client sends and takes
 mod taking; // leaving the engine
 mod waiting; // parking, its deadlines, the news of a shutdown
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use log::{debug, error};
 
@@ -23,7 +24,10 @@ use super::slow_handlers::CurrentHandler;
 use super::sync;
 use super::sys::{self, Registry};
 use super::transport::{Transport, Written};
+pub use closing::Leftover;
 use closing::Lingering;
+use pace::Pace;
+pub use pace::{MinRate, SendLimits};
 pub use taking::Parts;
 
 /// A connection, with all that must be remembered of it between turns. Buffers belong to the worker.
@@ -33,10 +37,10 @@ pub struct Connection<R> {
     conversation: Option<Box<dyn Conversation>>,
     next: Next,
     stage: Option<Stage>,
-    since: Instant,                 // the beginning of the stage, or of being idle
-    wrote: Option<Instant>,         // when the client last took something of what was owed
-    blocked_since: Option<Instant>, // since when it takes nothing
-    polled: Option<Instant>,        // when the poll that brought its bytes returned
+    since: Instant,          // the beginning of the stage, or of being idle
+    wrote: Option<Instant>,  // when the client last took something of what was owed
+    pace: Option<Box<Pace>>, // while it is waited for with something owed, or within a message
+    polled: Option<Instant>, // when the poll that brought its bytes returned
     readiness: Readiness,
     causes: Causes,
     shutdown: ShutdownNotice,
@@ -110,7 +114,7 @@ pub struct Buffers {
 pub struct TurnSettings<'a> {
     pub protocol: &'a dyn Protocol,
     pub registry: &'a Registry,
-    pub write_timeout: Option<Duration>,
+    pub send_limits: SendLimits,
     pub server: &'a dyn ServerState,
     pub current: &'a CurrentHandler,
 }
@@ -132,7 +136,7 @@ impl<R: Registered> Connection<R> {
             stage: None,
             since: now,
             wrote: None,
-            blocked_since: None,
+            pace: None,
             polled: None,
             readiness: Readiness::NONE,
             causes: Causes::default(),
@@ -180,6 +184,9 @@ impl<R: Registered> Connection<R> {
         now: Instant,
     ) -> Outcome {
         self.unpack(buffers);
+        if let Some(pace) = &mut self.pace {
+            pace.resume(self.polled.unwrap_or(now));
+        }
         let mut turn = ConnectionTurn {
             buffers,
             permit,
@@ -388,17 +395,16 @@ impl<R: Registered> Connection<R> {
 
     fn write(&mut self, turn: &mut ConnectionTurn<'_>) -> Written {
         if turn.buffers.output.is_empty() {
-            self.blocked_since = None;
             return Written::All;
         }
-        let before = turn.share;
+        let before = self.transport.sent();
         let written = self.transport.write(&mut turn.buffers.output, turn.may_block.is_some(), &mut turn.share);
-        if turn.share != before {
+        let count = self.transport.sent() - before;
+        if count > 0 {
             self.wrote = Some(turn.now);
-            self.blocked_since = None;
+            self.pace.iter_mut().for_each(|pace| pace.took(count));
         }
         if let Written::Blocked = written {
-            self.blocked_since.get_or_insert(turn.now);
             let token = sys::Token(self.token().to_usize());
             if let Err(err) = self.transport.want_to_write(turn.settings.registry, token) {
                 error!("can't wait for {} to read: {err}", self.client);
@@ -435,6 +441,7 @@ impl<R: Registered> Connection<R> {
                     self.readiness.readable = false; // a short read: the next bytes give an edge of their own
                 }
                 turn.share = turn.share.saturating_sub(count);
+                self.pace.iter_mut().for_each(|pace| pace.received(count));
                 if std::mem::replace(&mut turn.has_read, true) {
                     self.polled = None; // younger than the poll
                 }

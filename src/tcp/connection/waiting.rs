@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::super::protocol::{Event, Next};
+use super::super::protocol::{Event, Next, Stage};
 use super::super::scheduler::{Eviction, Readiness, Wait};
+use super::super::sync;
 use super::{Connection, ConnectionTurn, Outcome, Registered, ShutdownNotice};
 
 /// Who came or was answered this lately may have sent its next request already when the server shuts down.
@@ -19,7 +20,7 @@ impl<R: Registered> Connection<R> {
 
     /// There is nothing to read: park, but first tell the conversation what it does not know yet.
     pub(super) fn wait(&mut self, turn: &mut ConnectionTurn<'_>, blocked: bool) -> ControlFlow<Outcome> {
-        if !blocked && self.read_deadline().is_some_and(|deadline| deadline <= turn.now) {
+        if !blocked && (self.is_over_time(turn) || self.window_is_over(turn)) {
             return self.be_late(turn); // a steady drip may never be found waiting
         }
         if self.registration.link().is_called() {
@@ -50,7 +51,8 @@ impl<R: Registered> Connection<R> {
         let reads = !blocked || self.may_read_while_owing(turn);
         // Being idle begins when all is written: until then the clock of writing is the only one.
         let owes = blocked && matches!(self.next, Next::Idle { .. });
-        let read_deadline = if reads && !owes { self.read_deadline() } else { None };
+        let time_limit = if reads && !owes { self.time_limit() } else { None };
+        let pace = self.measure(turn, reads, blocked);
         let eviction = match self.next {
             _ if blocked => Eviction::Never,
             Next::Idle { .. } => Eviction::Idle,
@@ -60,11 +62,58 @@ impl<R: Registered> Connection<R> {
         Outcome::Park(Wait {
             // A call is heard while the conversation may be told of it: see `wait`.
             interest: Readiness { readable: reads, writable: blocked, called: reads, ..Readiness::NONE },
-            deadline: read_deadline.into_iter().chain(self.write_deadline(turn)).min(),
+            deadline: time_limit.into_iter().chain(pace).min(),
             eviction,
             // Who takes nothing and may not ask for more is told as soon as that has changed.
             shutdown_seen: self.shutdown == ShutdownNotice::Seen || !reads,
         })
+    }
+
+    /// From now on the client is waited for, for the rest of a message or to take what is owed to it: when it is to be
+    /// seen whether it is fast enough.
+    fn measure(&mut self, turn: &ConnectionTurn<'_>, reads: bool, blocked: bool) -> Option<Instant> {
+        let receiving = self.measured_stage().filter(|_| reads);
+        if receiving.is_none() && !blocked {
+            self.pace = None;
+            return None;
+        }
+        let now = sync::now(); // not the time of the turn, which may have waited for a disk
+        let limits = turn.settings.send_limits;
+        let pace = self.pace.get_or_insert_default();
+        pace.park(now, receiving, blocked);
+        let receive = receiving.and_then(|stage| Some(pace.receive_time(stage, limits.min_rate?)));
+        let send = if blocked { pace.send_time(limits) } else { None };
+        now.checked_add(receive.into_iter().chain(send).min()?)
+    }
+
+    /// The stage of what must come at the least rate.
+    fn measured_stage(&self) -> Option<Stage> {
+        match self.next {
+            Next::Read { stage, at_min_rate: true, .. } => Some(stage),
+            _ => None,
+        }
+    }
+
+    /// Whether it is to be seen if the client sends fast enough.
+    fn window_is_over(&self, turn: &ConnectionTurn<'_>) -> bool {
+        match (&self.pace, self.measured_stage(), turn.settings.send_limits.min_rate) {
+            (Some(pace), Some(stage), Some(rate)) => pace.receive_time(stage, rate).is_zero(),
+            _ => false,
+        }
+    }
+
+    fn sends_too_slowly(&mut self, turn: &ConnectionTurn<'_>) -> bool {
+        let stage = self.measured_stage();
+        match (&mut self.pace, stage, turn.settings.send_limits.min_rate) {
+            (Some(pace), Some(stage), Some(rate)) => pace.sends_too_slowly(stage, rate),
+            _ => false,
+        }
+    }
+
+    fn takes_too_little(&mut self, turn: &ConnectionTurn<'_>) -> bool {
+        let transport = &self.transport;
+        let limits = turn.settings.send_limits;
+        self.pace.as_mut().is_some_and(|pace| pace.takes_too_little(limits, || transport.arrived()))
     }
 
     /// A deadline has passed, or one that was.
@@ -72,10 +121,11 @@ impl<R: Registered> Connection<R> {
         if self.lingering.is_some() {
             return ControlFlow::Break(Outcome::Closed);
         }
-        if self.write_deadline(turn).is_some_and(|deadline| deadline <= turn.now) {
+        if !turn.buffers.output.is_empty() && self.takes_too_little(turn) {
             return self.fail_to_send(turn);
         }
-        if self.read_deadline().is_none_or(|deadline| turn.now < deadline) {
+        let is_over_time = self.is_over_time(turn);
+        if !is_over_time && !self.sends_too_slowly(turn) {
             return ControlFlow::Continue(());
         }
         match self.next {
@@ -111,18 +161,18 @@ impl<R: Registered> Connection<R> {
         }
     }
 
+    fn is_over_time(&self, turn: &ConnectionTurn<'_>) -> bool {
+        self.time_limit().is_some_and(|limit| limit <= turn.now)
+    }
+
     /// When the stage, or being idle, is over.
-    pub(super) fn read_deadline(&self) -> Option<Instant> {
+    fn time_limit(&self) -> Option<Instant> {
         match self.next {
             Next::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),
             Next::Idle { within } => self.last_answered().checked_add(within?),
             Next::Read { within, .. } => self.since.checked_add(within?),
             _ => None,
         }
-    }
-
-    pub(super) fn write_deadline(&self, turn: &ConnectionTurn<'_>) -> Option<Instant> {
-        self.blocked_since?.checked_add(turn.settings.write_timeout?)
     }
 
     /// Since when it could have asked again, or for the first time.

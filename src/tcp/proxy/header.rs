@@ -1,5 +1,5 @@
-//! The header of the PROXY protocol, versions 1 (a line of text) and 2 (binary), as HAProxy's `proxy-protocol.txt` has it
-//! (sections 2.1 and 2.2). Strict: what it does not allow is malformed, as soon as that can be seen.
+//! The header of the PROXY protocol, versions 1 (a line of text) and 2 (binary), as HAProxy's `proxy-protocol.txt` has
+//! it (sections 2.1 and 2.2). Strict: what it does not allow is malformed, as soon as that can be seen.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -124,7 +124,7 @@ impl Proxied {
             }
             Ok(None) if turn.input.is_empty() && turn.input.ended() => Next::Close, // a health check that only connects
             Ok(None) if turn.input.ended() => refuse(turn.client, "it is cut short"),
-            Ok(None) => Next::Read { stage: HEADER, within: self.header_timeout, evictable: true },
+            Ok(None) => Next::Read { stage: HEADER, within: self.header_timeout, evictable: true, at_min_rate: false },
             Err(why) => refuse(turn.client, why),
         }
     }

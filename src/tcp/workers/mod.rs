@@ -39,7 +39,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
             Task::Exit => {
                 drop(worker);
                 // What was parked or queued after the end, by a handler that took longer, goes too.
-                engine.drain();
+                drop(engine.drain());
                 return;
             }
         }

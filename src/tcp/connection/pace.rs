@@ -1,0 +1,173 @@
+//! How fast a client sends what is wanted of it, and takes what is owed to it.
+//!
+//! Only time in which the client is waited for counts: from when its connection was parked until the poller saw it. What
+//! a handler, a disk or a queue takes is none of it. So there is nothing to do for a connection that is never parked with
+//! something owed, or within a message: a request that comes in one piece costs nothing here.
+//!
+//! Time runs in windows of the length of the least rate's `over`; at a window's end as many bytes must have moved as the
+//! rate asks of it. What a client sends is counted as it is read. What it takes is not seen as exactly: see
+//! `unacknowledged`. Where the socket alone shows enough, that is that; else the kernel is asked, at the window's beginning
+//! (a little later, so that it is not asked of those who go on at once) and at its end.
+
+use std::time::{Duration, Instant};
+
+use super::super::protocol::Stage;
+
+/// The least rate.
+#[derive(Clone, Copy, Debug)]
+pub struct MinRate {
+    pub bytes_per_second: u64,
+    pub over: Duration,
+}
+
+/// The limits on a client that takes too little.
+#[derive(Clone, Copy, Debug)]
+pub struct SendLimits {
+    pub min_rate: Option<MinRate>,
+    pub write_timeout: Option<Duration>,
+}
+
+/// The pace of one client. Made when it is first waited for, dropped when nothing is owed or wanted any more.
+#[derive(Default)]
+pub struct Pace {
+    parked: Option<Parked>,
+    stage: Option<Stage>, // of which `received` is
+    received: Window,
+    taken: Window,
+    still: Duration,               // waited since it was last seen to take something
+    looked: bool,                  // the kernel was asked since then
+    seen: Option<u64>,             // what it said: how much had arrived in all
+    base: Option<(Duration, u64)>, // in this window: the first of these answers, and when it was had
+}
+
+struct Parked {
+    since: Instant,
+    receiving: bool,
+    sending: bool,
+}
+
+#[derive(Default)]
+struct Window {
+    waited: Duration,
+    bytes: u64,
+}
+
+/// The kernel is first asked when a client has taken nothing for this part of what it may.
+const FIRST_LOOK: u32 = 16;
+
+impl MinRate {
+    fn is_met(&self, bytes: u64, time: Duration) -> bool {
+        u128::from(bytes) * 1_000_000_000 >= u128::from(self.bytes_per_second) * time.as_nanos()
+    }
+}
+
+impl SendLimits {
+    fn first_look(&self) -> Option<Duration> {
+        let over = self.min_rate.map(|rate| rate.over);
+        Some(over.into_iter().chain(self.write_timeout).min()? / FIRST_LOOK)
+    }
+}
+
+impl Pace {
+    /// The client is waited for from now on: for bytes of this stage, or to take some, or both.
+    pub fn park(&mut self, now: Instant, receiving: Option<Stage>, sending: bool) {
+        if receiving.is_some() && receiving != self.stage {
+            self.stage = receiving;
+            self.received = Window::default();
+        }
+        self.parked = Some(Parked { since: now, receiving: receiving.is_some(), sending });
+    }
+
+    /// The client was waited for until then.
+    pub fn resume(&mut self, until: Instant) {
+        let Some(Parked { since, receiving, sending }) = self.parked.take() else { return };
+        let waited = until.saturating_duration_since(since);
+        if receiving {
+            self.received.waited += waited;
+        }
+        if sending {
+            self.taken.waited += waited;
+            self.still += waited;
+        }
+    }
+
+    /// Bytes of the stage came.
+    pub fn received(&mut self, count: usize) {
+        self.received.bytes += count as u64;
+    }
+
+    /// The socket has taken so many bytes.
+    pub fn took(&mut self, count: u64) {
+        self.taken.bytes += count;
+        self.still = Duration::ZERO;
+        self.looked = false;
+    }
+
+    /// How long it may be waited for until it is to be seen whether the client sends fast enough.
+    pub fn receive_time(&self, stage: Stage, rate: MinRate) -> Duration {
+        let waited = if self.stage == Some(stage) { self.received.waited } else { Duration::ZERO };
+        rate.over.saturating_sub(waited)
+    }
+
+    /// Whether the client sends too slowly. If it does not, and its window is over, a new one begins.
+    pub fn sends_too_slowly(&mut self, stage: Stage, rate: MinRate) -> bool {
+        if !self.receive_time(stage, rate).is_zero() {
+            return false;
+        }
+        let window = std::mem::take(&mut self.received);
+        !rate.is_met(window.bytes, window.waited)
+    }
+
+    /// How long it may be waited for until it is to be seen whether the client takes enough.
+    pub fn send_time(&self, limits: SendLimits) -> Option<Duration> {
+        let window = limits.min_rate.map(|rate| rate.over.saturating_sub(self.taken.waited));
+        let still = limits.write_timeout.map(|limit| limit.saturating_sub(self.still));
+        let look = limits.first_look().filter(|_| !self.looked).map(|look| look.saturating_sub(self.still));
+        [window, still, look].into_iter().flatten().min()
+    }
+
+    /// Whether the client takes too little. `arrived`: how many bytes have arrived at it in all, if the kernel tells.
+    pub fn takes_too_little(&mut self, limits: SendLimits, arrived: impl FnOnce() -> Option<u64>) -> bool {
+        if self.send_time(limits).is_none_or(|time| !time.is_zero()) {
+            return false;
+        }
+        let is_still = limits.write_timeout.is_some_and(|limit| self.still >= limit);
+        let ended = limits.min_rate.filter(|rate| self.taken.waited >= rate.over);
+        if let Some(rate) = ended
+            && !is_still
+            && rate.is_met(self.taken.bytes, self.taken.waited)
+        {
+            self.begin_window(None); // what the socket has taken is enough: no need to ask
+            return false;
+        }
+        self.looked = true;
+        let Some(arrived) = arrived() else {
+            // Nobody knows more than the socket shows: to take anything in a window is enough.
+            let is_slow = is_still || ended.is_some() && self.taken.bytes == 0;
+            if ended.is_some() {
+                self.begin_window(None);
+            }
+            return is_slow;
+        };
+        let moved = self.seen.replace(arrived).is_none_or(|seen| arrived > seen);
+        if moved {
+            self.still = Duration::ZERO;
+        }
+        let too_little = match (ended, self.base) {
+            (Some(rate), Some((at, base))) => {
+                !rate.is_met(arrived.saturating_sub(base), self.taken.waited.saturating_sub(at))
+            }
+            _ => false,
+        };
+        match ended {
+            Some(_) => self.begin_window(Some(arrived)),
+            None => _ = self.base.get_or_insert((self.taken.waited, arrived)),
+        }
+        too_little || is_still && !moved
+    }
+
+    fn begin_window(&mut self, arrived: Option<u64>) {
+        self.taken = Window::default();
+        self.base = arrived.map(|arrived| (Duration::ZERO, arrived));
+    }
+}

@@ -1,0 +1,117 @@
+//! How much of what was sent has not arrived yet, as the kernel knows it. Asked by `transport`.
+//!
+//! A socket tells that it may be written to only when a large part of what it holds is gone (64 KiB, or a third of its
+//! buffer): a client that reads 1 KiB a second is not seen to take anything for a minute. The true number is had from
+//! `SIOCOUTQ`, which can't be called without `unsafe` here, or from sock_diag(7), which can: a netlink socket, a question
+//! and its answer, some 11 µs together. So it is asked only about clients that have taken nothing for a while.
+
+use std::net::{IpAddr, SocketAddr};
+
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
+
+/// SOCK_DIAG_BY_FAMILY: the type of the question, and of its answer.
+const BY_FAMILY: u16 = 20;
+const NLM_F_REQUEST: u16 = 1;
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const IPPROTO_TCP: u8 = 6;
+const HEADER: usize = 16;
+const REQUEST: usize = HEADER + 56;
+/// Where `idiag_wqueue` lies in the answer: behind the header, four bytes, the addresses (48), two words.
+const WRITE_QUEUE: usize = HEADER + 4 + 48 + 8;
+
+/// How many bytes of the TCP connection between these addresses wait to be sent or to be acknowledged.
+/// `None`: the kernel does not tell (it was built without, or a sandbox forbids it).
+pub fn unacknowledged(local: SocketAddr, peer: SocketAddr) -> Option<u64> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG)).ok()?;
+    send(&socket, &request(local, peer), SendFlags::empty()).ok()?; // without an address: to the kernel
+    let mut answer = [0; 1024];
+    let (length, _) = recv(&socket, &mut answer[..], RecvFlags::DONTWAIT).ok()?; // it was put there while it was asked
+    parse(&answer[..length])
+}
+
+/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
+fn request(local: SocketAddr, peer: SocketAddr) -> [u8; REQUEST] {
+    let (family, interface) = match local {
+        SocketAddr::V4(_) => (AF_INET, 0),
+        SocketAddr::V6(local) => (AF_INET6, local.scope_id()),
+    };
+    let mut bytes = Vec::with_capacity(REQUEST);
+    bytes.extend((REQUEST as u32).to_ne_bytes());
+    bytes.extend(BY_FAMILY.to_ne_bytes());
+    bytes.extend(NLM_F_REQUEST.to_ne_bytes());
+    bytes.extend([0; 8]); // sequence and port: there is one question and one who asks
+    bytes.extend([family, IPPROTO_TCP, 0, 0]);
+    bytes.extend(u32::MAX.to_ne_bytes()); // in any state
+    bytes.extend(local.port().to_be_bytes());
+    bytes.extend(peer.port().to_be_bytes());
+    bytes.extend(sixteen_bytes(local.ip()));
+    bytes.extend(sixteen_bytes(peer.ip()));
+    bytes.extend(interface.to_ne_bytes());
+    bytes.extend([0xFF; 8]); // no cookie is known
+    bytes.try_into().unwrap_or([0; REQUEST])
+}
+
+fn sixteen_bytes(address: IpAddr) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    match address {
+        IpAddr::V4(address) => bytes[..4].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => bytes = address.octets(),
+    }
+    bytes
+}
+
+fn parse(answer: &[u8]) -> Option<u64> {
+    let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+    let queue = answer.get(WRITE_QUEUE..WRITE_QUEUE + 4)?.try_into().ok()?;
+    (kind == BY_FAMILY).then(|| u32::from_ne_bytes(queue).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
+
+    /// Also where the kernel does not tell, these must not fail: only what it tells must be true.
+    #[test]
+    fn the_kernel_tells_what_a_client_has_not_taken() {
+        for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else { continue }; // a machine without IPv6
+            let mut server_address = listener.local_addr().unwrap();
+            if address == "[::]:0" {
+                server_address.set_ip("127.0.0.1".parse().unwrap()); // seen by the server as ::ffff:127.0.0.1
+            }
+            let mut client = TcpStream::connect(server_address).unwrap();
+            let (mut stream, _) = listener.accept().unwrap();
+            let (local, peer) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+            let Some(before) = unacknowledged(local, peer) else { continue };
+            assert_eq!(before, 0, "{address}");
+            stream.set_nonblocking(true).unwrap();
+            let mut sent = 0;
+            while let Ok(count) = stream.write(&[b'x'; 65536]) {
+                sent += count as u64;
+            }
+            let held = unacknowledged(local, peer).unwrap();
+            assert!(held > 0 && held <= sent, "{address}: {held} of {sent}");
+            let mut left = sent;
+            let mut buffer = [0; 65536];
+            while left > 0 {
+                left -= client.read(&mut buffer).unwrap() as u64;
+            }
+            let start = Instant::now();
+            while unacknowledged(local, peer) != Some(0) {
+                assert!(start.elapsed() < Duration::from_secs(10), "{address}: all was read");
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_not_there_has_no_number() {
+        let nowhere = "127.0.0.1:1".parse().unwrap();
+        assert_eq!(unacknowledged(nowhere, nowhere), None);
+        assert_eq!(parse(&[0; 10]), None);
+    }
+}

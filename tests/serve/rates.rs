@@ -1,0 +1,190 @@
+//! Clients that send or take too slowly are given up; those that are fast enough on average are not, nor those that
+//! wait for the server.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use modest::{Http, Request, RequestHandler, Response, Result, TcpServer, answer};
+
+use crate::server::{Client, Gate, PATIENCE, Running, get, serve};
+
+const OVER: Duration = Duration::from_millis(500);
+
+/// So many bytes a second, over half a second.
+fn at_least(bytes_per_second: u64) -> impl FnOnce(TcpServer) -> TcpServer {
+    move |server| server.min_rate((bytes_per_second, OVER))
+}
+
+/// An answer of this size, of which the kernel holds only a part.
+fn big(size: usize) -> Http<impl RequestHandler> {
+    let body = Arc::new(vec![b'x'; size]);
+    Http::new(answer(move |_| Ok(Response::shared(body.clone()))))
+}
+
+/// A client with a small window, as over a network: what it has not read is still with the server.
+fn narrow(server: &Running) -> Client {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    socket.set_tcp_mss(1400).unwrap(); // on loopback a segment would be 64 KiB, and the window opens by segments
+    socket.connect(&server.address.into()).unwrap();
+    let stream: TcpStream = socket.into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    Client { stream }
+}
+
+/// Read so many bytes a second, for so long or up to the end: how it ended, if it did.
+fn read_at(client: &mut Client, bytes_per_second: u32, time: Duration) -> Option<ErrorKind> {
+    let start = Instant::now();
+    let mut buffer = [0; 4 * 1024];
+    let mut all = 0;
+    while start.elapsed() < time {
+        match client.stream.read(&mut buffer) {
+            Ok(0) => return Some(ErrorKind::UnexpectedEof),
+            Ok(count) => all += count as u32,
+            Err(err) => return Some(err.kind()),
+        }
+        let due = Duration::from_secs(1) * all / bytes_per_second;
+        thread::sleep(due.saturating_sub(start.elapsed())); // the pace of a slow reader, not a wait
+    }
+    None
+}
+
+#[test]
+fn who_takes_too_little_on_average_is_given_up() {
+    // It takes something all the time, and is never still: only the average is too low.
+    let server = serve(big(50_000_000), at_least(2_000_000));
+    let mut client = narrow(&server);
+    client.send(get("/"));
+    assert_eq!(read_at(&mut client, 400_000, PATIENCE), Some(ErrorKind::ConnectionReset));
+}
+
+#[test]
+fn who_takes_enough_on_average_is_not_although_the_socket_shows_it_in_large_steps() {
+    // Its own window opens by some 30 KB, each 750 ms at this pace; the server's socket may be written to when 64 KiB
+    // are gone, each 1.6 s: only the kernel knows that it goes on meanwhile.
+    let over = Duration::from_millis(1200);
+    let server = serve(big(50_000_000), |server| server.min_rate((10_000, over)).write_timeout(over));
+    let mut client = narrow(&server);
+    client.send(get("/"));
+    assert_eq!(read_at(&mut client, 40_000, Duration::from_secs(5)), None);
+}
+
+#[test]
+fn who_takes_nothing_and_then_all_of_it_is_fast_enough() {
+    const SIZE: usize = 20_000_000;
+    let server = serve(big(SIZE), |server| server.min_rate((100_000, Duration::from_secs(2))));
+    let mut client = narrow(&server);
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    for _ in 0..2 {
+        thread::sleep(Duration::from_millis(1200)); // most of a window
+        let mut half = vec![0; SIZE / 2];
+        client.stream.read_exact(&mut half).expect("half of it");
+    }
+    assert!(client.read_to_end().len() < 1000, "the rest is a head's length");
+}
+
+#[test]
+fn who_waits_for_a_slow_answer_is_not_slow() {
+    struct Slow(usize);
+    impl Read for Slow {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            thread::sleep(OVER / 2);
+            self.0 += 1;
+            let count = if self.0 < 6 { 10 } else { 0 };
+            buffer[..count].fill(b'x');
+            Ok(count)
+        }
+    }
+    let server = serve(answer(|_| Ok(Response::stream(Slow(0)))), at_least(1_000_000));
+    let mut client = server.client();
+    let came = client.send("GET / HTTP/1.0\r\n\r\n").read_to_end();
+    assert!(came.ends_with(&[b'x'; 50]), "{}", came.escape_ascii());
+    // Tiny answers on one connection, with a pause before each.
+    let server = serve(answer(|_| Ok(Response::text("here"))), at_least(1_000_000));
+    let mut client = server.client();
+    for _ in 0..3 {
+        assert!(client.fetch(get("/")).ends_with("here"));
+        thread::sleep(OVER);
+    }
+    assert!(client.fetch(get("/")).ends_with("here"));
+}
+
+/// Tells how long bodies were; `/stuck` waits at a gate.
+#[derive(Clone, Default)]
+struct Lengths(Gate);
+
+impl RequestHandler for Lengths {
+    fn do_get(&self, _: &Request) -> Result<Response> {
+        self.0.pass();
+        Ok(Response::text("here"))
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        Ok(Response::text(format!("{} bytes", request.body().len())))
+    }
+}
+
+/// Send a body of this size, at so many bytes a second; the answer.
+fn upload(server: &Running, size: usize, bytes_per_second: u32) -> String {
+    let mut client = server.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n"));
+    let start = Instant::now();
+    let step = (bytes_per_second / 50).max(1); // 20 ms
+    let mut sent = 0;
+    client.stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    while sent < size {
+        let count = (size - sent).min(step as usize);
+        if client.stream.write_all(&vec![b'b'; count]).is_err() || client.stream.peek(&mut [0]).is_ok() {
+            break; // it is answered already
+        }
+        sent += count;
+        let due = Duration::from_secs(1) * sent as u32 / bytes_per_second;
+        thread::sleep(due.saturating_sub(start.elapsed())); // the pace of a slow sender, not a wait
+    }
+    client.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.answer().unwrap_or_else(|(came, err)| panic!("after {sent} bytes of {size}: {came:?}, {err}"))
+}
+
+#[test]
+fn a_body_that_comes_too_slowly_is_refused() {
+    let server = serve(Lengths::default(), at_least(10_000));
+    let start = Instant::now();
+    let answer = upload(&server, 100_000, 2_500);
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
+    assert!(start.elapsed() >= OVER, "refused after {:?}", start.elapsed());
+}
+
+#[test]
+fn a_body_that_comes_fast_enough_is_taken_however_long_it_takes() {
+    let server = serve(Lengths::default(), at_least(10_000));
+    assert!(upload(&server, 100_000, 40_000).ends_with("100000 bytes")); // five windows
+    let any = serve(Lengths::default(), |server| server.min_rate(None));
+    assert!(upload(&any, 1_000, 500).ends_with("1000 bytes"));
+}
+
+#[test]
+fn a_body_that_the_server_keeps_waiting_is_not_late() {
+    // The first bytes of it go to a file, for which there is no worker for a while. The client can't send on meanwhile:
+    // what it may send in advance is less than a window must have.
+    const SIZE: usize = 15_000_000;
+    let app = Lengths::default();
+    let http = Http::new(app.clone()).body_limit(None).body_memory(1000);
+    let server = serve(http, |server| server.workers(1).min_rate((20_000_000, OVER)));
+    let _end = app.0.opened_at_end();
+    let mut client = server.client();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n"));
+    server.wait_for("it waits for the body", |stats| stats.parked == 1 && stats.running == 0);
+    server.client().send(get("/stuck"));
+    app.0.wait_for_arrivals(1);
+    let mut sending = client.stream.try_clone().unwrap();
+    let sender = thread::spawn(move || sending.write_all(&vec![b'b'; SIZE]));
+    server.wait_for("it waits for a worker", |stats| stats.waiting == 1);
+    thread::sleep(3 * OVER); // as long as the server takes, which is what is tried
+    app.0.open();
+    let answer = client.answer();
+    assert!(answer.as_ref().is_ok_and(|answer| answer.ends_with("15000000 bytes")), "{answer:?}");
+    sender.join().expect("no panic").expect("all of it is taken");
+}

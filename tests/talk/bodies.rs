@@ -252,6 +252,40 @@ fn a_folder_that_can_not_be_written_is_a_500() {
     check_with(&http, "no folder", post("Content-Length: 2\r\n", "ab"), Refused(500));
 }
 
+/// It runs once more as a process of its own, which has a disk of 64 KiB; where that is not allowed, it is skipped.
+#[test]
+fn a_full_disk_is_a_507_for_who_needs_it() {
+    if let Some(disk) = std::env::var_os("MODEST_TEST_DISK") {
+        let http = mirror().body_memory(1000).body_folder(&disk);
+        let large = [post("Content-Length: 100000\r\n", "").into_bytes(), vec![b'x'; 100_000]].concat();
+        for round in 0..3 {
+            let mut peer = Peer::new(&http);
+            peer.send(&large);
+            assert!(peer.text().starts_with("HTTP/1.1 507"), "round {round}: {}", peer.text());
+            assert!(!peer.is_open(), "round {round}");
+            check_with(&http, "in memory", post("Content-Length: 2\r\n", "ab"), Kept("ab"));
+        }
+        let fits = "y".repeat(20_000);
+        let mut peer = Peer::new(&http);
+        peer.send(post("Content-Length: 20000\r\n", &fits));
+        assert!(peer.text().ends_with(&fits), "what was written of the others is gone: {}", peer.text());
+        return;
+    }
+    let disk = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=64k none \"$MODEST_TEST_DISK\" || exit 77
+                  exec \"$0\" --exact bodies::a_full_disk_is_a_507_for_who_needs_it";
+    let mut again = std::process::Command::new("unshare");
+    again.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
+    match again.env("MODEST_TEST_DISK", disk.path()).output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) if output.stdout.is_empty() => {
+            eprintln!("skipped: no disk of one's own: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stdout)),
+        Err(error) => eprintln!("skipped: no disk of one's own: {error}"),
+    }
+}
+
 #[test]
 fn room_is_given_back() {
     let http = mirror().body_quota(100);

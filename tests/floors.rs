@@ -211,6 +211,22 @@ fn what_is_deliberately_absent_is_absent() {
     }
 }
 
+/// Names that clients choose may meet in one place of a map only by chance: std's maps draw their keys at random, others may not.
+#[test]
+fn maps_are_keyed_at_random() {
+    for source in sources() {
+        for foreseeable in
+            ["BuildHasherDefault", "with_hasher", "DefaultHasher", "SipHasher", "impl BuildHasher", "impl Hasher"]
+        {
+            assert!(!source.code.contains(foreseeable), "{} has {foreseeable}", source.path);
+        }
+    }
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    for absent in ["fnv", "fxhash", "rustc-hash", "ahash", "hashbrown"] {
+        assert!(!manifest.contains(absent), "Cargo.toml has {absent}");
+    }
+}
+
 #[test]
 fn a_file_opens_with_its_place_in_the_walk() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -68,6 +68,19 @@
 //! assert_eq!((response.status_code().as_u16(), response.into_bytes().unwrap()), (200, b"/A".to_vec()));
 //! ```
 //!
+//! # A protocol of lines
+//!
+//! ```no_run
+//! use modest::{Flow, Lines, TcpServer};
+//!
+//! let shout = Lines::new(|line, reply| {
+//!     reply.extend_from_slice(format!("{}\r\n", line.to_uppercase()).as_bytes());
+//!     Flow::Continue
+//! });
+//! TcpServer::bind("127.0.0.1:7000", shout)?.serve_forever()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
 //! # A protocol without HTTP
 //!
 //! ```no_run
@@ -96,20 +109,22 @@
 //! # What is not here
 //!
 //! - No async runtime: a handler blocks as it likes, for that is what workers are for.
-//! - No thread per client, and none for accepting, polling or timers: a worker with nothing to do looks after all three.
+//! - No thread per client, and none for accepting, polling or timers: a worker with nothing to do looks after all
+//!   three.
 //! - No router, no macro, no global: `match request.path()` goes far, and state is a field.
-//! - No TLS and no HTTP/2 yet; there is room for both in [`Conversation`], which takes bytes and gives bytes.
+//! - No TLS and no HTTP/2 yet; there is room for both in [`Conversation`], which takes bytes and gives bytes, and in
+//!   [`Inner`], a conversation inside another.
 //! - No `unsafe`.
 //!
-//! Features: `json` ([`Request::json`], [`Response::json`]) and `cli` (what only the program `modest` needs), both on
-//! unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
+//! Features: `json` ([`Request::json`], [`Response::json`]), `signals` ([`ServerHandle::shutdown_on_signals`]) and `cli`
+//! (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("modest runs on Linux: it stands on epoll, openat2, statx and sendfile");
 #[cfg(not(target_pointer_width = "64"))]
-compile_error!("modest runs on 64-bit machines: a seat's number and generation share one of epoll's words");
+compile_error!("modest runs on 64-bit machines: a table entry's number and generation share one of epoll's words");
 
 mod files;
 mod http;
@@ -122,8 +137,9 @@ pub use crate::http::{
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
 pub use tcp::{
-    Client, Conversation, Event, Input, IntoProtocol, Next, Output, Piece, Protocol, Raw, ServerHandle, SharedBytes,
-    Stage, Stats, TcpServer, Turn,
+    Client, Conversation, Event, Flow, Inner, Input, IntoProtocol, InvalidNetwork, IpNetwork, Layer, LineHandler,
+    Lines, Next, Output, Piece, Protocol, ProxyProtocol, Raw, Refusal, ServerHandle, SharedBytes, Stage, Stats, Stream,
+    StreamHandler, StreamWriter, TcpServer, Turn, Waker, streams,
 };
 
 /// The way in for fuzz targets, which set `--cfg fuzzing`: rooms that no user sees.

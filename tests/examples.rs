@@ -68,6 +68,33 @@ fn echo_sends_back_what_its_client_says() {
 }
 
 #[test]
+fn echo_lines_sends_lines_back() {
+    let echo = start("echo_lines");
+    let mut client = echo.connect();
+    client.write_all(b"one\ntwo\nhalf").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut came = String::new();
+    client.read_to_string(&mut came).unwrap();
+    assert_eq!(came, "one\ntwo\nhalf");
+}
+
+#[test]
+fn chat_tells_everybody() {
+    let chat = start("chat");
+    let mut clients: Vec<_> = (0..3).map(|_| chat.connect()).collect();
+    // Who has heard itself is known to listen.
+    for client in &mut clients {
+        writeln!(client, "here").unwrap();
+        read_until(client, b": here\n").unwrap();
+    }
+    writeln!(clients[0], "news").unwrap();
+    for client in &mut clients {
+        let heard = String::from_utf8(read_until(client, b"news\n").unwrap()).unwrap();
+        assert!(heard.ends_with(": news\n"), "{heard:?}");
+    }
+}
+
+#[test]
 fn echo_serves_many_at_once_and_to_the_last_byte() {
     let echo = start("echo");
     let mut clients: Vec<_> = (0..50).map(|_| echo.connect()).collect();
@@ -89,6 +116,16 @@ fn echo_serves_many_at_once_and_to_the_last_byte() {
     client.read_to_string(&mut heard).unwrap();
     let said = writer.join().unwrap();
     assert!(heard == said, "{} bytes said, {} heard", said.len(), heard.len());
+}
+
+#[test]
+fn store_keeps_values_line_by_line() {
+    let store = start("store");
+    let said = store.talk("get a\r\nset a some milk\r\nget a\nset b\ndel a\ndel a\nget a\nwhat\n\nquit\nget a\n");
+    let answers: Vec<&str> = said.split("\r\n").collect();
+    let error = "error: get KEY, set KEY VALUE, del KEY or quit";
+    assert_eq!(answers, ["none", "ok", "some milk", error, "ok", "none", "none", error, error, "bye", ""]);
+    assert_eq!(store.talk(format!("set {}", "x".repeat(9000))), "the line is too long\r\n");
 }
 
 #[test]

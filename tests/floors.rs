@@ -159,6 +159,40 @@ fn http_has_no_socket_no_thread_and_no_clock() {
     }
 }
 
+/// So that the model checks and the simulation run the engine's very files on other threads and another machine.
+#[test]
+fn the_engine_takes_threads_and_sockets_from_two_files() {
+    for source in sources().iter().filter(|source| source.path.starts_with("tcp/")) {
+        // (signal-hook takes an atomic of std.)
+        if ["tcp/sync.rs", "tcp/sys.rs", "tcp/unacknowledged.rs", "tcp/signals.rs"].contains(&source.path.as_str()) {
+            continue;
+        }
+        // Making the listening socket is not simulated.
+        let listening = source.path == "tcp/server.rs";
+        for absent in [
+            "Instant::now",
+            "atomic::",
+            "std::thread::{",
+            "thread::spawn",
+            "thread::sleep",
+            "mio::",
+            "rustix::net",
+            "rustix::fs",
+            "rustix::event",
+            "rustix::time",
+        ] {
+            let found = source.code.lines().find(|line| line.contains(absent));
+            assert!(found.is_none(), "{} has {absent}: {}", source.path, found.unwrap_or_default());
+        }
+        let locks = source.code.lines().find(|line| {
+            line.contains("std::sync::")
+                && ["Mutex", "Condvar", "RwLock", "Once"].iter().any(|name| line.contains(name))
+        });
+        assert!(locks.is_none(), "{} takes locks from std: {}", source.path, locks.unwrap_or_default());
+        assert!(listening || !source.code.contains("socket2::"), "{} has socket2", source.path);
+    }
+}
+
 #[test]
 fn what_is_deliberately_absent_is_absent() {
     for source in sources() {

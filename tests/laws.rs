@@ -16,7 +16,11 @@ mod sync {
     pub use shuttle::thread::{Thread, current, park};
     use std::collections::VecDeque;
     pub use std::sync::PoisonError;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
+
+    pub fn now() -> Instant {
+        Instant::now()
+    }
 
     /// There is no time here: a time-out may come at any moment.
     pub fn park_timeout(_limit: Duration) {

@@ -49,7 +49,9 @@ fn long_options(text: &str) -> BTreeSet<&str> {
 #[test]
 fn every_setting_of_the_library_is_in_its_table() {
     let page = read("docs/options.md");
-    for room in ["src/tcp/server.rs", "src/http/service.rs", "src/files/options.rs"] {
+    for room in
+        ["src/tcp/server.rs", "src/tcp/proxy/mod.rs", "src/tcp/lines.rs", "src/http/service.rs", "src/files/options.rs"]
+    {
         let code = read(room);
         let settings = code.split("    pub fn ").skip(1).filter_map(|rest| rest.split_once('(')).filter(|(_, rest)| {
             let arguments = rest.split(')').next().unwrap_or_default();

@@ -51,7 +51,7 @@ fn serve(options: Options) -> Result<(), CliError> {
     let site = Site::open(&options)?;
     let server = bind(&options, site)?;
     let address = server.local_addr();
-    signals::stop_on_signal(server.handle(), options.verbosity).map_err(CliError::signals)?;
+    signals::shutdown_on_signals(&server.handle(), options.verbosity).map_err(CliError::signals)?;
     debug!("serving {}, with at most {descriptors} open files and clients", quoted(options.folder()));
     print_line(&banner(address));
     let served = server.serve_forever();

@@ -108,7 +108,7 @@ impl<T> Cached<T> {
         if polled.is_some_and(|polled| self.compared.load(Acquire) > nanos_of(polled)) {
             return true;
         }
-        let begin = Instant::now();
+        let begin = polled.unwrap_or_else(Instant::now); // or a moment later, which is as good
         root.reopen_if_replaced();
         let fresh = begin.saturating_duration_since(self.created) < MAX_AGE
             && self

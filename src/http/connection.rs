@@ -109,7 +109,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
         let state = std::mem::replace(&mut self.state, State::Idle);
         match what {
             Event::Late(_) => self.on_timeout(state, turn),
-            Event::NoPermit => self.on_overload(state, turn),
+            Event::NoPermit | Event::NoThread => self.on_overload(state, turn),
             Event::ShuttingDown => self.on_shutdown(state),
             Event::SendFailed => self.on_send_failed(state, turn),
             Event::Called => self.on_call(state),

@@ -13,7 +13,7 @@ use super::body::{Body, BodyReader};
 use super::error::Error;
 use super::form::Form;
 use super::head::{Head, HeadLimits, HeadParser};
-use crate::tcp::{Client, Waker};
+use crate::tcp::{Client, ServerHandle, Waker};
 
 /// A request and its client.
 ///
@@ -255,6 +255,20 @@ impl Request {
     /// ```
     pub fn client_is_gone(&self) -> bool {
         self.waker.as_ref().is_some_and(Waker::client_is_gone)
+    }
+
+    /// The server that is asked: its figures, and the way to shut it down (Python's `self.server`). A request that was
+    /// made by a test has one that never serves.
+    ///
+    /// ```no_run
+    /// # use modest::{Request, Response, Result};
+    /// fn stop(request: &Request) -> Result<Response> {
+    ///     request.server().shutdown(); // this request is answered
+    ///     Ok(Response::text("Goodbye.\n"))
+    /// }
+    /// ```
+    pub fn server(&self) -> ServerHandle {
+        self.waker.as_ref().and_then(Waker::server).unwrap_or_default()
     }
 
     /// When the poll that brought the request returned, if it is known: see [`Turn::polled`](crate::Turn::polled). For

@@ -5,9 +5,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpListener, TcpStream};
-use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+
+use super::sys::{self, TcpListener, TcpStream};
 
 /// The listener, until the server shuts down.
 pub struct Acceptor {
@@ -96,14 +96,12 @@ impl Acceptor {
     /// Whether a client is waiting at this moment. If none is, the next one causes an event.
     pub fn somebody_waits(&mut self) -> bool {
         let Some(listener) = &self.listener else { return false };
-        let mut wait = [PollFd::new(listener, PollFlags::IN)];
-        let no_time = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-        match rustix::event::poll(&mut wait, Some(&no_time)) {
-            Ok(0) => {
+        match sys::somebody_waits(listener) {
+            Ok(false) => {
                 self.nobody_is_left(); // or a full server would look for them again and again
                 false
             }
-            Ok(_) => true,
+            Ok(true) => true,
             Err(_) => false,
         }
     }

@@ -3,31 +3,33 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Waker};
-
-use super::connection::{Connection, Registered, SendLimits, TurnSettings};
-use super::contain::contain;
+use super::connection::{Connection, Leftover, Registered, SendLimits, TurnSettings};
+use super::handle::{Control, ServerHandle};
 use super::lifecycle::Lifecycle;
 use super::per_address::{PerAddress, Place};
 use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
-use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token};
-use super::slow::SlowHandlers;
+use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token, Waker};
+use super::slow_handlers::SlowHandlers;
+use super::stats::Stats;
+use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use super::sys::{self, Interest, Registry, TcpStream};
+use super::taken::Taken;
 
 /// A connection as it moves from place to place.
 pub type BoxedConnection = Box<Connection<Registration>>;
 /// The poller in a worker's hands.
-pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, Waker>;
+pub type EnginePoller<'a> = PollerGuard<'a, BoxedConnection, Poller, sys::Waker>;
 
 /// What all workers share.
 pub struct Engine {
-    pub scheduler: Scheduler<BoxedConnection, Poller, Waker>,
+    pub scheduler: Scheduler<BoxedConnection, Poller, sys::Waker>,
     pub lifecycle: Lifecycle,
+    pub taken: Taken<BoxedConnection>,
+    handle: ServerHandle,
     pub per_address: Arc<PerAddress>,
     pub slow_handlers: SlowHandlers,
     protocol: Arc<dyn Protocol>,
@@ -48,6 +50,7 @@ pub struct Plan {
     pub queue_timeout: Option<Duration>,
     pub send_limits: SendLimits,
     pub max_connections: usize,
+    pub max_streams: usize,
     pub max_per_address: Option<usize>,
     pub slow_handler: Option<Duration>,
 }
@@ -59,39 +62,21 @@ impl Plan {
     }
 }
 
-/// What a server is doing at this moment, and has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Clients accepted so far.
-    pub accepted: u64,
-    /// Clients connected now.
-    pub connections: usize,
-    /// Connections that wait for their client.
-    pub parked: usize,
-    /// Connections that are ready and wait for a worker.
-    pub ready: usize,
-    /// Connections that wait for a permit, nearly all of them because all workers are in handlers.
-    pub waiting: usize,
-    /// Workers that are in a handler, or in other code that may block.
-    pub running: usize,
-    /// Requests refused so far because all workers were in handlers for too long.
-    pub refused: u64,
-    /// Clients refused so far because their address had as many connections as it may.
-    pub refused_per_address: u64,
-    /// Permits that are taken, by workers that run something or are about to. None is while nothing happens.
-    pub permits: usize,
-    /// How often the kernel was asked who is ready.
-    pub polls: u64,
-}
-
 impl Engine {
-    pub fn new(poller: Poller, waker: Waker, protocol: Arc<dyn Protocol>, plan: &Plan) -> io::Result<Engine> {
+    pub fn new(
+        poller: Poller,
+        waker: sys::Waker,
+        protocol: Arc<dyn Protocol>,
+        handle: ServerHandle,
+        plan: &Plan,
+    ) -> io::Result<Engine> {
         let registry = poller.registry()?;
         let permits = Permits::new(plan.handlers, plan.queue_limit, plan.queue_timeout);
         Ok(Engine {
             scheduler: Scheduler::new(poller, waker, plan.workers(), plan.cores, permits),
             lifecycle: Lifecycle::default(),
+            taken: Taken::new(Permits::new(plan.max_streams, plan.queue_limit, plan.queue_timeout)),
+            handle,
             per_address: PerAddress::new(plan.max_per_address),
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             protocol,
@@ -105,15 +90,20 @@ impl Engine {
         })
     }
 
+    /// Where clients are registered with the poller.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// What the turns of one worker need to know.
     pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
-        let slot = self.slow_handlers.slot(worker);
+        let current = self.slow_handlers.current(worker);
         TurnSettings {
             protocol: &*self.protocol,
             registry: &self.registry,
             send_limits: &self.send_limits,
             server: self,
-            slot,
+            current,
         }
     }
 
@@ -124,7 +114,7 @@ impl Engine {
         let weak: Weak<Engine> = Arc::downgrade(self);
         let link = self.scheduler.table().insert(|token| Arc::new(Link::new(token, Some(weak))));
         let registration = Registration { engine: self.clone(), link, _place: place };
-        let token = mio::Token(registration.link.token().to_usize());
+        let token = sys::Token(registration.link.token().to_usize());
         self.registry.register(&mut stream, token, Interest::READABLE)?;
         Ok((stream, registration))
     }
@@ -149,31 +139,28 @@ impl Engine {
         self.connections.load(Ordering::SeqCst) == 0
     }
 
-    /// Begin to shut down, and let whoever waits for the end know.
-    pub fn begin_shutdown(&self) {
+    /// For the end: close all connections that no worker holds, and the poller, so that nothing holds the engine.
+    /// What is left of those that were cut off is to be dropped where it may block.
+    pub fn drain(&self) -> Vec<Leftover> {
+        let (mut left, _poller) = self.scheduler.drain();
+        left.extend(self.taken.end());
+        left.into_iter().map(|connection| connection.cut_off()).collect()
+    }
+}
+
+impl Control for Engine {
+    fn begin_shutdown(&self) {
         self.scheduler.begin_shutdown();
+        self.taken.begin_shutdown();
         self.lifecycle.notify();
     }
 
-    /// End without waiting for anybody.
-    pub fn end(&self) {
+    fn end(&self) {
         self.scheduler.end();
         self.lifecycle.notify();
     }
 
-    /// For the end: drop all connections that no worker holds, and the poller, so that nothing holds the engine.
-    /// Tells how many were cut off.
-    pub fn drain(&self) -> usize {
-        let (left, _poller) = self.scheduler.drain();
-        let count = left.len();
-        for connection in left {
-            connection.cut_off();
-            contain("a conversation, while it was dropped", || drop(connection));
-        }
-        count
-    }
-
-    pub fn stats(&self) -> Stats {
+    fn stats(&self) -> Stats {
         Stats {
             accepted: self.accepted.load(Ordering::Relaxed),
             connections: self.connections.load(Ordering::SeqCst),
@@ -181,6 +168,7 @@ impl Engine {
             ready: self.scheduler.ready(),
             waiting: self.scheduler.waiting(),
             running: self.scheduler.running(),
+            streams: self.taken.count(),
             refused: self.scheduler.refused(),
             refused_per_address: self.per_address.refused(),
             permits: self.scheduler.permits_taken(),
@@ -192,6 +180,14 @@ impl Engine {
 impl ServerState for Engine {
     fn is_shutting_down(&self) -> bool {
         self.scheduler.is_shutting_down()
+    }
+}
+
+impl Waker {
+    /// The server of this connection, while it serves.
+    pub(crate) fn server(&self) -> Option<ServerHandle> {
+        let engine = self.callee()?.downcast::<Engine>().ok()?;
+        Some(engine.handle.clone())
     }
 }
 

@@ -1,12 +1,22 @@
 //! Shutting a server down, and asking it what it does: from any thread, a handler too, at any time.
-//! Made by `server`; it holds the engine only while that serves, for a handler may hold a handle, and the engine holds
-//! the handler.
+//! Made by `server`; it holds the engine only while that serves: a handler may hold a handle, the engine holds the
+//! handler, and a handle.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::engine::{Engine, Stats};
+use super::stats::Stats;
+use super::sync::{self, Mutex, MutexGuard, PoisonError};
+
+/// What a handle does with the engine.
+pub trait Control: Send + Sync {
+    /// Begin to shut down, and let whoever waits for the end know.
+    fn begin_shutdown(&self);
+    /// End without waiting for anybody.
+    fn end(&self);
+    fn stats(&self) -> Stats;
+}
 
 /// Shuts a server down, and tells what it is doing: from any thread, at any time.
 #[derive(Clone, Default)]
@@ -16,7 +26,7 @@ pub struct ServerHandle {
 
 #[derive(Default)]
 struct State {
-    engine: Option<Arc<Engine>>,
+    engine: Option<Arc<dyn Control>>,
     shutdown_began: Option<Instant>,
     last: Stats, // the numbers at the end
 }
@@ -56,7 +66,7 @@ impl ServerHandle {
     }
 
     /// A server begins to serve; one that was shut down before ends at once.
-    pub(super) fn begin(&self, engine: &Arc<Engine>) -> Serving<'_> {
+    pub(super) fn begin(&self, engine: Arc<dyn Control>) -> Serving<'_> {
         let mut state = self.state();
         state.engine = Some(engine.clone());
         let shut_down_before = state.shutdown_began.is_some();
@@ -67,9 +77,9 @@ impl ServerHandle {
         Serving { handle: self }
     }
 
-    fn note_shutdown(&self) -> Option<Arc<Engine>> {
+    fn note_shutdown(&self) -> Option<Arc<dyn Control>> {
         let mut state = self.state();
-        state.shutdown_began.get_or_insert_with(Instant::now);
+        state.shutdown_began.get_or_insert_with(sync::now);
         state.engine.clone()
     }
 

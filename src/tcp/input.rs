@@ -11,6 +11,7 @@ pub struct Input {
     start: usize,
     end: usize,
     ended: bool,
+    cut: bool, // it ended, and not where its protocol ends
 }
 
 /// No more than this is read ahead.
@@ -46,7 +47,14 @@ impl Input {
         self.ended
     }
 
-    /// Bytes arrived: how a test feeds a conversation.
+    /// Whether what the client sent was cut off: the bytes ended, but without the goodbye of the protocol that carried
+    /// them (TLS: without `close_notify`), so that there may have been more. A message that ends only with the stream
+    /// is then not to be taken for whole. Never so for plain TCP, which tells no such thing.
+    pub fn was_cut(&self) -> bool {
+        self.cut
+    }
+
+    /// Bytes arrived: how a test, or a conversation around another, feeds a conversation.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.move_to_front();
         if self.buffer.len() < self.end + bytes.len() {
@@ -56,9 +64,17 @@ impl Input {
         self.end += bytes.len();
     }
 
-    /// The client has sent its last byte: how a test ends a conversation.
+    /// The client has sent its last byte, and no more is missing: how a test, or a conversation around another, ends a
+    /// conversation.
     pub fn end(&mut self) {
         self.ended = true;
+    }
+
+    /// Nothing more comes, and something may be missing: it has [ended](Input::ended), and it [was
+    /// cut](Input::was_cut).
+    pub fn cut(&mut self) {
+        self.ended = true;
+        self.cut = true;
     }
 
     /// Let `read` fill the room that is left, once; tells how many bytes came and whether the room was filled.
@@ -93,6 +109,14 @@ impl Input {
         self.start = 0;
         self.end = 0;
         self.ended = false;
+        self.cut = false;
+    }
+
+    /// Give the buffer up, if nothing is in it: nothing is kept for a client who waits.
+    pub(super) fn shrink(&mut self) {
+        if self.is_empty() {
+            (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
+        }
     }
 
     fn move_to_front(&mut self) {

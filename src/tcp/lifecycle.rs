@@ -1,8 +1,9 @@
 //! From the start of the workers to the end of the last: what the thread inside `serve_forever` waits for.
 
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use super::sync::{self, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// How far a server has come.
 #[derive(Default)]
@@ -84,7 +85,7 @@ impl Lifecycle {
             stage = match deadline() {
                 None => self.progress.wait(stage).unwrap_or_else(PoisonError::into_inner),
                 Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
+                    let left = deadline.saturating_duration_since(sync::now());
                     if left.is_zero() {
                         return Duty::End;
                     }

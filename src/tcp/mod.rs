@@ -3,38 +3,58 @@
 
 mod server; // bind, settings, serve
 
-mod handle; // shutdown and stats, from anywhere
+mod lines; // line protocols
+
+mod inner; // a conversation inside another
+mod proxy; // the PROXY protocol around another
+
 mod workers; // what a worker does all day
 
 mod engine; // what all workers share
+#[cfg(feature = "signals")]
+mod signals; // Ctrl-C and SIGTERM
+
+mod handle; // shutdown and stats, from anywhere
 mod lifecycle; // from the start of the workers to the end of the last
+mod taken; // connections that have left the engine
 
 mod connection; // one client, a turn at a time
-mod poller;
-mod protocol; // the protocol interface: what the engine asks of a protocol // who is ready
+mod poller; // who is ready
+mod stream_handler; // Python's StreamRequestHandler
+
+mod protocol; // the protocol interface: what the engine asks of a protocol
 
 mod acceptor; // the listener
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
+mod stream; // a connection outside the engine
 mod transport; // the socket of one client
 
 mod per_address; // how many connections an address has
+mod slow_handlers; // handlers that run for long
+
+mod contain; // where panics of user code end
+mod sync; // locks, atomics, threads, the clock, queues
+mod sys; // sockets, the poller: what the kernel does
 
 mod unacknowledged; // what the kernel still holds for a client
 
-mod contain; // where panics of user code end
-mod sync; // locks, atomics, parking, queues
-
-mod slow; // handlers that run for long
-
 mod client; // who is there
 mod input; // bytes not yet used
+mod network; // networks of addresses
 mod output; // pieces to write
+mod stats; // the figures of a server
 
 pub use client::Client;
-pub use engine::Stats;
 pub use handle::ServerHandle;
+pub use inner::{Inner, Layer};
 pub use input::Input;
+pub use lines::{Flow, LineHandler, Lines, Refusal};
+pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
+pub use proxy::ProxyProtocol;
 pub use scheduler::Waker;
 pub use server::TcpServer;
+pub use stats::Stats;
+pub use stream::{Stream, StreamWriter};
+pub use stream_handler::{StreamHandler, streams};

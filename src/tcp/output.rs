@@ -4,7 +4,8 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Bytes shared by many answers: whatever can be seen as a slice and outlives the answer.
@@ -87,6 +88,53 @@ impl Output {
         self.pieces.iter()
     }
 
+    /// The bytes in memory that are owed first, as many as lie in a row. Empty if nothing is owed, or if
+    /// [part of a file](Output::begins_with_file) is owed first.
+    ///
+    /// This, [`consume`](Output::consume) and [`load_file`](Output::load_file) are for a conversation around another,
+    /// which sends what the inner one laid out in another form: see [`Inner`](crate::Inner).
+    pub fn front(&mut self) -> &[u8] {
+        self.drop_spent();
+        self.pieces.front().map_or(&[], |piece| &piece.memory()[self.written..])
+    }
+
+    /// `count` bytes of [`front`](Output::front) are taken care of.
+    ///
+    /// # Panics
+    /// If there are not that many.
+    pub fn consume(&mut self, count: usize) {
+        assert!(count <= self.front().len(), "more consumed than there is");
+        self.advance(count);
+    }
+
+    /// Whether part of a file is owed first.
+    pub fn begins_with_file(&self) -> bool {
+        let mut pieces = self.pieces.iter();
+        let mut written = self.written as u64;
+        let first = pieces.find(|piece| piece.length() > std::mem::take(&mut written));
+        matches!(first, Some(Piece::File { .. }))
+    }
+
+    /// Read the first bytes of a part of a file that is owed first into memory, up to `most` of them, where
+    /// [`front`](Output::front) has them. It waits for the disk: to be done in a turn that may block, see
+    /// [`Next::Brief`](crate::Next::Brief).
+    ///
+    /// # Errors
+    /// Those of reading, and `UnexpectedEof` if the file is shorter than was promised: then nothing is read, and what
+    /// the client was sent is not whole ([`Next::Abort`](crate::Next::Abort)).
+    pub fn load_file(&mut self, most: usize) -> io::Result<()> {
+        self.drop_spent();
+        let Some(Piece::File { file, start, length }) = self.pieces.front_mut() else { return Ok(()) };
+        let count = usize::try_from(*length).unwrap_or(usize::MAX).min(most);
+        let mut bytes = std::mem::take(&mut self.spare);
+        bytes.resize(count, 0);
+        file.read_exact_at(&mut bytes, *start)?;
+        *start += count as u64;
+        *length -= count as u64;
+        self.pieces.push_front(Piece::Owned(bytes));
+        Ok(())
+    }
+
     /// Forget all of it.
     pub fn clear(&mut self) {
         while self.pieces.front().is_some() {
@@ -97,9 +145,7 @@ impl Output {
 
     /// What to write first: as many bytes from memory as lie in a row, or part of a file.
     pub(super) fn first(&mut self) -> First<'_> {
-        while self.pieces.front().is_some_and(|piece| piece.length() == self.written as u64) {
-            self.drop_first();
-        }
+        self.drop_spent();
         let skip = self.written;
         let mut pieces = self.pieces.iter_mut();
         let first = match pieces.next() {
@@ -140,9 +186,11 @@ impl Output {
         }
     }
 
-    /// Whether part of a file is to be written next: that may wait for the disk.
-    pub(super) fn begins_with_file(&self) -> bool {
-        matches!(self.pieces.front(), Some(Piece::File { .. }))
+    /// Drop pieces that are written to their end.
+    fn drop_spent(&mut self) {
+        while self.pieces.front().is_some_and(|piece| piece.length() == self.written as u64) {
+            self.drop_first();
+        }
     }
 
     fn drop_first(&mut self) {

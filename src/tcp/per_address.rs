@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use super::sync::{AtomicU64, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// The connections of each address, if they are limited.
 pub struct PerAddress {

@@ -1,14 +1,13 @@
 //! Who is ready: the poller, and the acceptor beside it. Held by one worker at a time (see `scheduler`).
-//! Uses mio; knows nothing of connections but their tokens.
+//! Knows nothing of connections but their tokens.
 
 use std::io;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Registry, Waker};
-
 use super::acceptor::Acceptor;
 use super::scheduler::{PollWaker, Readiness, Token};
+use super::sync;
+use super::sys::{self, Events, Interest, Poll, Registry, TcpListener, Waker};
 
 /// The poller and the acceptor.
 pub struct Poller {
@@ -19,8 +18,8 @@ pub struct Poller {
     pub next_look: Option<Instant>,
 }
 
-const LISTENER: mio::Token = mio::Token(usize::MAX);
-const WAKER: mio::Token = mio::Token(usize::MAX - 1);
+const LISTENER: sys::Token = sys::Token(usize::MAX);
+const WAKER: sys::Token = sys::Token(usize::MAX - 1);
 const EVENTS: usize = 1024;
 
 impl PollWaker for Waker {
@@ -39,7 +38,7 @@ impl Poller {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let (events, acceptor) = (Events::with_capacity(EVENTS), Acceptor::new(listener));
-        Ok((Poller { poll, events, acceptor, next_look: Some(Instant::now()) }, waker))
+        Ok((Poller { poll, events, acceptor, next_look: Some(sync::now()) }, waker))
     }
 
     /// To register clients with, also while somebody waits.

@@ -9,7 +9,9 @@ use super::client::Client;
 use super::input::Input;
 use super::output::Output;
 use super::scheduler::{Link, Waker};
-use super::slow::Slot;
+use super::slow_handlers::CurrentHandler;
+use super::stream::Stream;
+use super::sync;
 
 /// What a server serves: it meets each client and says how to talk with it.
 ///
@@ -26,7 +28,7 @@ pub trait Protocol: Send + Sync + 'static {
 ///
 /// Dropped when the connection is over, whatever ended it.
 pub trait Conversation: Send {
-    /// Take what `turn.input` holds, lay answers into `turn.output`, say what comes next.
+    /// Use up what `turn.input` holds, append answers to `turn.output`, say what comes next.
     ///
     /// The first turn comes right after the client was accepted, maybe without a byte: a server may speak first.
     /// After [`Next::Read`] and [`Next::Idle`] the next turn comes with new bytes or with the end of the stream;
@@ -39,6 +41,22 @@ pub trait Conversation: Send {
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
         let _ = (what, turn);
         Next::Close
+    }
+
+    /// The connection's socket, after [`Next::Take`], on a thread of this client's own: it may block as long as it likes.
+    ///
+    /// By default the connection is closed.
+    fn take(self: Box<Self>, stream: Stream) {
+        drop(stream);
+    }
+
+    /// The connection is idle ([`Next::Idle`]) and about to be closed: past its limit, for a newcomer, or because the
+    /// server shuts down. What is laid into the output is sent first; a protocol that ends with a goodbye (the
+    /// `close_notify` of TLS) says it here. It must not block: it runs without a permit.
+    ///
+    /// By default nothing is said.
+    fn goodbye(&mut self, turn: &mut Turn<'_>) {
+        let _ = turn;
     }
 
     /// Whether dropping this conversation, as it is now, may block (it waits for a child process, it closes a large
@@ -61,13 +79,13 @@ pub struct Turn<'a> {
     pub now: Instant,
     /// The same moment by the wall clock, for `Date`.
     pub wall: SystemTime,
-    /// When the poll that brought these bytes returned: they had arrived by then, so what was looked up on disk since is
-    /// as fresh as a look now. `None`: the bytes may be younger than any poll; ask the disk.
+    /// When the poll that brought these bytes returned: they had arrived by then, so what was looked up on disk since
+    /// is as fresh as a look now. `None`: the bytes may be younger than any poll; ask the disk.
     pub polled: Option<Instant>,
     pub(super) link: Option<&'a Arc<Link>>,
     pub(super) server: Option<&'a dyn ServerState>,
     pub(super) shutting_down: bool,
-    pub(super) slot: Option<&'a Slot>,
+    pub(super) current: Option<&'a CurrentHandler>,
 }
 
 /// The server, as far as a conversation may know of it.
@@ -78,7 +96,7 @@ pub trait ServerState {
 impl<'a> Turn<'a> {
     /// A turn of one's own, for testing a conversation without a server.
     pub fn new(input: &'a mut Input, output: &'a mut Output, client: &'a Client) -> Turn<'a> {
-        let (now, wall) = (Instant::now(), SystemTime::now());
+        let (now, wall) = (sync::now(), SystemTime::now());
         Turn {
             input,
             output,
@@ -89,7 +107,7 @@ impl<'a> Turn<'a> {
             link: None,
             server: None,
             shutting_down: false,
-            slot: None,
+            current: None,
         }
     }
 
@@ -109,9 +127,29 @@ impl<'a> Turn<'a> {
     /// [`TcpServer::slow_handler`](crate::TcpServer::slow_handler), the log is told of it by this name.
     /// To be said after [`Next::Handle`]; it is over with the turn.
     pub fn handler_begins(&self, what: impl AsRef<[u8]>) {
-        if let Some(slot) = self.slot {
-            slot.begin(what.as_ref(), self.client, self.now);
+        if let Some(current) = self.current {
+            current.begin(what.as_ref(), self.client, self.now);
         }
+    }
+
+    /// The same turn for a conversation inside this one: other bytes in and out, and another client, as a conversation
+    /// around another has learned it (after a handshake, from a PROXY header). It has the same clock, and its waker
+    /// calls this connection. See [`Inner`](crate::Inner), which does the rest.
+    ///
+    /// `polled` is the same, too, for bytes that are made of those which arrived. Set it to `None` for others.
+    pub fn within<'b>(&self, input: &'b mut Input, output: &'b mut Output, client: &'b Client) -> Turn<'b>
+    where
+        'a: 'b,
+    {
+        let Turn { now, wall, polled, link, server, shutting_down, current, .. } = *self;
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current }
+    }
+
+    /// The same turn, of another client: for a conversation inside this one that has the same bytes in and out.
+    pub fn with_client<'b>(&'b mut self, client: &'b Client) -> Turn<'b> {
+        let Turn { now, wall, polled, link, server, shutting_down, current, .. } = *self;
+        let (input, output) = (&mut *self.input, &mut *self.output);
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current }
     }
 
     /// Something that calls this connection from any thread: its conversation is then told [`Event::Called`].
@@ -142,8 +180,8 @@ pub enum Next {
         stage: Stage,
         /// How long the whole stage may take.
         within: Option<Duration>,
-        /// Whether what was begun means nothing yet (half a head), so that this connection may be evicted for a newcomer
-        /// when room is short and the stage is over a second old. It is then told [`Event::Late`].
+        /// Whether what was begun means nothing yet (half a head), so that this connection may be evicted for a
+        /// newcomer when room is short and the stage is over a second old. It is then told [`Event::Late`].
         evictable: bool,
         /// Whether these bytes must keep up the server's least rate
         /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)), as long as they are waited for: else
@@ -156,14 +194,27 @@ pub enum Next {
         /// How long the client may stay silent.
         within: Option<Duration>,
     },
-    /// The next turn may block: it comes with a permit.
+    /// The next turn may block, for as long as it likes: it comes with a permit, once one is to be had, or with
+    /// [`Event::NoPermit`].
     Handle,
+    /// The next turn may block, but only briefly: it reads a stretch of a file, it has another protocol meet the
+    /// client. It comes with a permit for short work, one of which is kept from handlers; the wait for it has no limit.
+    Brief,
+    /// Wait on as before: what was said last, [`Next::Read`] or [`Next::Idle`], holds, and its clock goes on. For bytes
+    /// that mean nothing yet. In answer to lateness, or after anything else, it means [`Next::Close`].
+    Unchanged,
     /// Ask again once the output is written.
     Again,
+    /// Leave the engine, once all output is written: [`Conversation::take`] is called with the socket, on a thread of its
+    /// own. Where none is free ([`TcpServer::max_streams`](crate::TcpServer::max_streams)) the connection waits for one
+    /// as it would for a handler; past that it is told [`Event::NoThread`].
+    Take,
     /// The end, after what is owed. Said in answer to bytes or to lateness after [`Next::Read`], or with bytes left in
     /// the input, it means that the client may still be sending and might not have read the answer: then
     /// the connection lingers, half-closed, so that it can.
     Close,
+    /// The end, as [`Next::Close`] of a client that may still be sending, whatever went before.
+    Linger,
     /// Reset at once: a broken promise of length must not look like an end.
     Abort,
 }
@@ -189,6 +240,8 @@ pub enum Event {
     /// No permit was to be had for a turn asked for by [`Next::Handle`]: the queue is full, or the wait was too long.
     /// Asking for one again is a [`Next::Close`].
     NoPermit,
+    /// No thread was to be had, asked for by [`Next::Take`]. Asking for one again is a [`Next::Close`].
+    NoThread,
     /// Another thread called, by a [`Waker`]. It is told while the conversation waits ([`Next::Read`], [`Next::Idle`]),
     /// and else as soon as it does, once for all calls so far.
     Called,

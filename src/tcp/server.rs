@@ -3,8 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, error};
@@ -12,11 +11,13 @@ use rustix::process::{Resource, getrlimit};
 use socket2::{Domain, Protocol as Transport, SockRef, Socket, Type};
 
 use super::connection::{MinRate, SendLimits};
-use super::engine::{Engine, Plan, Stats};
-use super::handle::ServerHandle;
+use super::engine::{Engine, Plan};
+use super::handle::{Control, ServerHandle};
 use super::lifecycle::Duty;
 use super::poller::Poller;
 use super::protocol::{IntoProtocol, Protocol};
+use super::stats::Stats;
+use super::sync::{self, Mutex, PoisonError};
 use super::transport::NOT_SENT;
 use super::workers;
 
@@ -47,6 +48,7 @@ pub struct TcpServer {
     send_limits: SendLimits,
     shutdown_timeout: Option<Duration>,
     max_connections: usize,
+    max_streams: usize,
     max_per_address: Option<usize>,
     slow_handler: Option<Duration>,
     handle: ServerHandle,
@@ -84,7 +86,7 @@ impl TcpServer {
     /// If it can't tell its address.
     pub fn from_listener(listener: TcpListener, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         prepare(&listener)?;
-        let cores = num_cpus::get();
+        let cores = sync::cores();
         let local_addr = listener.local_addr()?;
         Ok(TcpServer {
             listener: Mutex::new(Some(listener)),
@@ -96,6 +98,7 @@ impl TcpServer {
             send_limits: SendLimits { min_rate: Some(MIN_RATE), write_timeout: Some(Duration::from_secs(30)) },
             shutdown_timeout: Some(Duration::from_secs(10)),
             max_connections: allowed_connections(),
+            max_streams: 256,
             max_per_address: None,
             slow_handler: Some(Duration::from_secs(10)),
             handle: ServerHandle::default(),
@@ -167,6 +170,18 @@ impl TcpServer {
         self
     }
 
+    /// How many connections may leave the engine, each for a thread of its own: 256 unless set. Those are the clients of a
+    /// [`StreamHandler`](crate::StreamHandler), and all others whose conversation says
+    /// [`Next::Take`](crate::Next::Take). One more waits as long as a request waits for a handler.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn max_streams(mut self, count: usize) -> TcpServer {
+        assert!(count > 0, "a server needs at least one thread for streams");
+        self.max_streams = count;
+        self
+    }
+
     /// How many connections one IP address may have at once: no limit unless set. One more is reset as soon as it is
     /// accepted, and counted in [`Stats`]. All IPv6 addresses that share their first 64 bits count as one.
     /// Behind a proxy all clients have the proxy's address: set none there.
@@ -214,18 +229,15 @@ impl TcpServer {
         let listener = listener.ok_or_else(|| io::Error::other("this server has served before"))?;
         let (poller, waker) = Poller::new(listener)?;
         let plan = self.plan();
-        let engine = Arc::new(Engine::new(poller, waker, self.protocol.clone(), &plan)?);
-        let serving = self.handle.begin(&engine);
+        let engine = Arc::new(Engine::new(poller, waker, self.protocol.clone(), self.handle.clone(), &plan)?);
+        let serving = self.handle.begin(engine.clone());
         let result = self.supervise(&engine, plan.workers());
         engine.end();
-        let cut_off = engine.drain();
-        if cut_off > 0 {
-            debug!("{cut_off} connections were cut off by the end");
-        }
+        drain(&engine);
         if !engine.lifecycle.wait_for_workers(UNTIL_WORKERS_END) {
             debug!("some handlers are still running");
         }
-        engine.drain();
+        drain(&engine);
         drop(serving);
         result
     }
@@ -250,11 +262,12 @@ impl TcpServer {
     fn plan(&self) -> Plan {
         Plan {
             handlers: self.workers,
-            cores: num_cpus::get(),
+            cores: sync::cores(),
             queue_limit: self.queue_limit,
             queue_timeout: self.queue_timeout,
             send_limits: self.send_limits,
             max_connections: self.max_connections,
+            max_streams: self.max_streams,
             max_per_address: self.max_per_address,
             slow_handler: self.slow_handler,
         }
@@ -264,14 +277,28 @@ impl TcpServer {
 fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<()> {
     engine.lifecycle.worker_begins();
     let at_work = AtWork { engine: engine.clone(), me };
-    let started = thread::Builder::new().name(format!("modest-{me}")).spawn(move || {
+    let started = sync::spawn(format!("modest-{me}"), move || {
         let at_work = at_work;
         workers::work(&at_work.engine, at_work.me);
     });
-    match started {
-        Ok(_) => Ok(()),
-        Err(err) => Err(io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1))),
+    started.map_err(|err| io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1)))
+}
+
+/// For the end: close all that no worker holds. What conversations do when they are dropped may block, which is no
+/// reason for `serve_forever` not to return in time: they get a thread of their own, which is waited for like a worker.
+fn drain(engine: &Arc<Engine>) {
+    let cut_off = engine.drain();
+    if cut_off.is_empty() {
+        return;
     }
+    debug!("{} connections were cut off by the end", cut_off.len());
+    engine.lifecycle.worker_begins();
+    let at_work = AtWork { engine: engine.clone(), me: usize::MAX };
+    // Where no thread is to be had, they are dropped here.
+    let _ = sync::spawn("modest-end".to_owned(), move || {
+        let _at_work = at_work;
+        drop(cut_off);
+    });
 }
 
 /// A worker at work; dropped when it ends, or could not be started.
@@ -282,7 +309,7 @@ struct AtWork {
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        self.engine.lifecycle.worker_ended(self.me, thread::panicking());
+        self.engine.lifecycle.worker_ended(self.me, sync::panicking());
     }
 }
 

@@ -1,37 +1,58 @@
-//! Locks, atomics, parking and the queue, under one name each.
-//! `scheduler` takes them from here and nowhere else, so that the model check can run that very file on others
-//! (`tests/laws.rs`).
+//! Locks, atomics, threads, the clock and the queue, under one name each.
+//! The engine takes them from here and nowhere else, so that its very files run on others in the model checks
+//! (`tests/laws.rs`, `tests/orders.rs`) and in the simulation (`tests/simulation`).
 
+use std::io;
 pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
-pub use std::sync::{Mutex, MutexGuard, PoisonError};
-pub use std::thread::{Thread, current, park, park_timeout};
+pub use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+pub use std::thread::{Thread, current, panicking, park, park_timeout, sleep};
+use std::time::{Duration, Instant};
 
-/// A queue that any thread may lay into and draw from.
+pub use num_cpus::get as cores;
+use rustix::time::{ClockId, clock_gettime};
+
+/// The time.
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// How long this thread has been on the processor.
+pub fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+/// Start a thread, which nobody waits for.
+pub fn spawn(name: String, code: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name).spawn(code).map(drop)
+}
+
+/// A queue that any thread may push to and pop from.
 pub struct Queue<T> {
-    lay: crossbeam_channel::Sender<T>,
-    draw: crossbeam_channel::Receiver<T>,
+    sender: crossbeam_channel::Sender<T>,
+    receiver: crossbeam_channel::Receiver<T>,
 }
 
 impl<T> Queue<T> {
     pub fn new() -> Queue<T> {
-        let (lay, draw) = crossbeam_channel::unbounded();
-        Queue { lay, draw }
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        Queue { sender, receiver }
     }
 
     pub fn push(&self, item: T) {
         // The receiver lives as long as the sender, beside it.
-        let _ = self.lay.send(item);
+        let _ = self.sender.send(item);
     }
 
     pub fn pop(&self) -> Option<T> {
-        self.draw.try_recv().ok()
+        self.receiver.try_recv().ok()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.draw.is_empty()
+        self.receiver.is_empty()
     }
 
     pub fn len(&self) -> usize {
-        self.draw.len()
+        self.receiver.len()
     }
 }

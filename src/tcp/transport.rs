@@ -5,13 +5,8 @@ use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::time::Duration;
 
-use mio::net::TcpStream;
-use mio::{Interest, Registry};
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
-use socket2::SockRef;
-
 use super::output::{First, Output};
-use super::unacknowledged::unacknowledged;
+use super::sys::{self, Interest, RecvFlags, Registry, SendAncillaryBuffer, SendFlags, SockRef, Socket, TcpStream};
 
 /// A client's stream.
 pub struct Transport {
@@ -52,7 +47,7 @@ impl Transport {
 
     /// Read once.
     pub fn read(&self, room: &mut [u8]) -> io::Result<usize> {
-        let (count, _) = rustix::io::retry_on_intr(|| rustix::net::recv(&self.stream, &mut *room, RecvFlags::empty()))?;
+        let (count, _) = rustix::io::retry_on_intr(|| sys::recv(&self.stream, &mut *room, RecvFlags::empty()))?;
         Ok(count)
     }
 
@@ -75,7 +70,7 @@ impl Transport {
             if *share == 0 && !output.is_empty() {
                 return Written::Share;
             }
-            let (wished, sent) = match output.first() {
+            let (length, sent) = match output.first() {
                 First::Nothing => return Written::All,
                 First::Bytes { bytes, file_follows } => (bytes.len(), self.send(bytes, file_follows)),
                 First::Slices(slices) => (slices.iter().map(|slice| slice.len()).sum(), self.send_all(&slices)),
@@ -95,7 +90,7 @@ impl Transport {
                     output.advance(count);
                     self.sent += count as u64;
                     *share = share.saturating_sub(count);
-                    if count < wished {
+                    if count < length {
                         return Written::Blocked; // it took less than there was: no need to hear WouldBlock as well
                     }
                 }
@@ -108,18 +103,31 @@ impl Transport {
     /// so that both go out in one segment.
     fn send(&self, bytes: &[u8], file_follows: bool) -> io::Result<usize> {
         let flags = if file_follows { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
-        Ok(rustix::io::retry_on_intr(|| rustix::net::send(&self.stream, bytes, flags))?)
+        Ok(rustix::io::retry_on_intr(|| sys::send(&self.stream, bytes, flags))?)
     }
 
     fn send_all(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let nothing_else = &mut SendAncillaryBuffer::default();
         let flags = SendFlags::NOSIGNAL;
-        Ok(rustix::io::retry_on_intr(|| rustix::net::sendmsg(&self.stream, slices, nothing_else, flags))?)
+        Ok(rustix::io::retry_on_intr(|| sys::sendmsg(&self.stream, slices, nothing_else, flags))?)
     }
 
     fn send_file(&self, file: &File, start: &mut u64, length: u64, share: usize) -> io::Result<usize> {
         let count = usize::try_from(length).unwrap_or(usize::MAX).min(share);
-        Ok(rustix::io::retry_on_intr(|| rustix::fs::sendfile(&self.stream, file, Some(start), count))?)
+        Ok(rustix::io::retry_on_intr(|| sys::sendfile(&self.stream, file, Some(start), count))?)
+    }
+
+    /// A socket that left the poller is polled again.
+    pub fn from_socket(socket: &Socket, registry: &Registry, token: sys::Token) -> io::Result<Transport> {
+        let mut stream = sys::polled(socket)?;
+        registry.register(&mut stream, token, Interest::READABLE)?;
+        Ok(Transport::new(stream))
+    }
+
+    /// Out of the poller, as a socket that blocks.
+    pub fn into_socket(mut self, registry: &Registry) -> io::Result<Socket> {
+        registry.deregister(&mut self.stream)?;
+        sys::blocking(self.stream)
     }
 
     /// How many bytes the socket has taken in all.
@@ -129,12 +137,12 @@ impl Transport {
 
     /// How many of them have arrived, if the kernel tells.
     pub fn arrived(&self) -> Option<u64> {
-        let held = unacknowledged(self.stream.local_addr().ok()?, self.stream.peer_addr().ok()?)?;
+        let held = sys::unacknowledged(&self.stream)?;
         Some(self.sent.saturating_sub(held))
     }
 
     /// Have the poller tell when more can be written.
-    pub fn want_to_write(&mut self, registry: &Registry, token: mio::Token) -> io::Result<()> {
+    pub fn want_to_write(&mut self, registry: &Registry, token: sys::Token) -> io::Result<()> {
         if !self.wants_to_write {
             // Registering anew also tells of what became writable just before.
             registry.reregister(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)?;

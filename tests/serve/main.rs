@@ -2,19 +2,25 @@
 
 mod abandoned; // long polls whose clients have left
 mod accepting; // a listener that was shut down from outside
+mod around; // a conversation around another
 mod blocking; // user code that blocks where it should not
 mod bounds; // limits to what one client may have
 mod broken; // resets and ends
 mod busy; // four handlers asleep, five hundred halves
+mod calls; // connections that other threads call
+mod cipher; // a cipher for tests
 mod downloads; // files beside stuck handlers
 mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises
 mod full; // who is let go for a newcomer
+mod lines; // protocols of lines
 mod panics; // panics from where they are least expected
 mod permits; // more turns that may block than there are permits
+mod proxied; // the PROXY protocol
 mod rates; // clients that send or take too slowly
 mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever
 mod shared; // one handler of files, two servers
 mod slow; // handlers that run for long
 mod stop; // ends of all kinds
+mod streams; // connections that leave the engine

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use modest::{Request, RequestHandler, Response, Result, TcpServer};
+use modest::{Flow, Lines, Request, RequestHandler, Response, Result, TcpServer};
 
 use crate::server::{Client, Gate, OpenedAtEnd, alone, eventually, get, serve};
 
@@ -137,4 +137,27 @@ fn an_idle_server_does_not_look() {
     let before = server.handle.stats().polls;
     thread::sleep(Duration::from_millis(500)); // 25 times the limit
     assert_eq!(server.handle.stats().polls - before, 0, "an idle server polls");
+}
+
+#[test]
+fn the_handler_of_a_line_is_named_by_its_first_word() {
+    alone("slow::the_handler_of_a_line_is_named_by_its_first_word", || {
+        let gate = Gate::default();
+        let at_gate = gate.clone();
+        let lines = Lines::new(move |line, _| {
+            if line.starts_with("login") {
+                at_gate.pass();
+            }
+            Flow::Continue
+        });
+        let server = serve(lines, with_limit);
+        log::set_logger(&LOG).expect("the first logger of this process");
+        log::set_max_level(log::LevelFilter::Warn);
+        let _end = gate.opened_at_end();
+        let mut client = server.client();
+        client.send("hello\nlogin secret\n");
+        eventually("it is named", || !warnings().is_empty());
+        let name = format!("login from {} has", client.stream.local_addr().unwrap());
+        assert!(warnings()[0].starts_with(&name), "{:?}, not {name:?}", warnings());
+    });
 }

@@ -4,10 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use modest::{Event, Raw, TcpServer};
+use modest::{Event, Raw, Request, Response, Stats, TcpServer, answer};
 
 use crate::script::Script;
-use crate::server::{Client, PATIENCE, serve};
+use crate::server::{Client, PATIENCE, get, serve};
 
 #[test]
 fn the_idle_end_at_once() {
@@ -143,4 +143,19 @@ fn stops_at_any_moment() {
         let took = server.wait_for_end();
         assert!(took < PATIENCE / 2, "round {round}: {took:?}");
     }
+}
+
+#[test]
+fn a_handler_shuts_its_server_down() {
+    let app = answer(|request| {
+        let server = request.server();
+        let running = server.stats().running;
+        server.shutdown();
+        Ok(Response::text(format!("{running} running, {}", server.is_shutting_down())))
+    });
+    let mut server = serve(app, |server| server.shutdown_timeout(PATIENCE));
+    let answer = server.client().fetch(get("/"));
+    assert!(answer.ends_with("1 running, true") && answer.contains("\r\nConnection: close\r\n"), "{answer:?}");
+    server.wait_for_end();
+    assert_eq!(Request::get("/").server().stats(), Stats::default(), "a request of a test has no server");
 }

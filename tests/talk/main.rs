@@ -4,12 +4,18 @@
 mod peer; // a client and its server's side of the talk, by hand
 mod tables; // one row a case, every road
 
+#[path = "../serve/cipher.rs"]
+#[allow(dead_code)] // some of it is for sockets
+mod cipher; // a conversation around another
+
+mod around; // HTTP inside a cipher
 mod bodies; // how long the body is, chunks, limits, files
 mod connections; // keep, close, pipelines, stops, lateness
 mod expect; // 100-continue
 mod fields; // field lines, Host
 mod grammar; // a second reading of the grammar of a head
 mod handlers; // what users write: methods, errors, panics, logs
+mod lines; // protocols of lines
 mod model; // both readings agree, and properties
 mod request_lines; // methods, targets, versions
 mod requests; // what a handler sees

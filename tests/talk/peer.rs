@@ -28,8 +28,12 @@ pub struct Peer {
 
 impl Peer {
     pub fn new<H: RequestHandler>(http: &Http<H>) -> Peer {
+        Peer::of(http)
+    }
+
+    pub fn of(protocol: &dyn Protocol) -> Peer {
         let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
-        let conversation = http.meet(&client);
+        let conversation = protocol.meet(&client);
         let mut peer = Peer {
             conversation,
             client,
@@ -85,7 +89,7 @@ impl Peer {
     }
 
     pub fn is_open(&self) -> bool {
-        !matches!(self.next, Next::Close | Next::Abort)
+        !matches!(self.next, Next::Close | Next::Linger | Next::Abort)
     }
 
     /// Whether bytes are left that nobody used: then a close lingers.
@@ -105,7 +109,7 @@ impl Peer {
                     self.slots += 1;
                     self.take_turn(None);
                 }
-                Next::Again => self.take_turn(None),
+                Next::Again | Next::Brief => self.take_turn(None),
                 Next::Read { .. } if self.input.ended() => self.next = Next::Close,
                 _ => return,
             }
@@ -121,11 +125,26 @@ impl Peer {
         }
         turn.polled = self.polled;
         let conversation = self.conversation.as_mut().expect("turned away");
-        self.next = match event {
+        let next = match event {
             Some(event) => conversation.event(event, &mut turn),
             None => conversation.turn(&mut turn),
         };
+        self.next = match (next, self.next) {
+            (Next::Unchanged, Next::Read { .. } | Next::Idle { .. }) => self.next,
+            (Next::Unchanged, _) => Next::Close,
+            (next, _) => next,
+        };
         self.write();
+    }
+
+    /// The connection is idle, and the engine ends it.
+    pub fn end_idle(&mut self) -> &mut Peer {
+        assert!(matches!(self.next, Next::Idle { .. }), "{:?}", self.next);
+        let conversation = self.conversation.as_mut().expect("turned away");
+        conversation.goodbye(&mut Turn::new(&mut self.input, &mut self.output, &self.client));
+        self.next = Next::Close;
+        self.write();
+        self
     }
 
     fn write(&mut self) {

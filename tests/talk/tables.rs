@@ -3,6 +3,8 @@
 
 use modest::{Http, Request, RequestHandler, Response, Result};
 
+use crate::around;
+use crate::cipher::{self, End};
 use crate::peer::{Answer, Peer, Road};
 
 /// Says what it was asked, so that a body taken for a request would show.
@@ -83,6 +85,23 @@ pub fn check_with<H: RequestHandler>(http: &Http<H>, name: &str, wire: impl AsRe
         }
         assert_eq!(followed, expected, "with the next request behind it: {}", shown());
     }
+    let roads = roads(wire.len()).filter(|road| !matches!(road, Road::Cut(at) if at % 7 != 3));
+    for road in roads.filter(|_| wire.len() < 10_000) {
+        for record in [1, 7, 10_000] {
+            let inside = travel_inside(http, wire, road, record);
+            assert_eq!(inside, reference, "in records of {record} bytes, {name}, {road:?}: {:?}", Shown(wire));
+        }
+    }
+}
+
+/// The same inside a cipher.
+fn travel_inside<H: RequestHandler>(http: &Http<H>, wire: &[u8], road: Road, record: usize) -> Outcome {
+    let mut peer = around::in_memory(http);
+    road.send(&cipher::sealed(wire, record), &mut peer);
+    let (said, end) = cipher::opened(&peer.said);
+    let wanted = if peer.is_open() { End::None } else { End::Goodbye };
+    assert_eq!(end, wanted, "{:?}", Shown(wire));
+    Outcome { said: strip_continue(&said), open: peer.is_open() }
 }
 
 /// A long row is not cut everywhere: at the beginning, at the end, and here and there.

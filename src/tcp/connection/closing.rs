@@ -6,9 +6,26 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
-use super::super::protocol::{Event, Next};
+use super::super::client::Client;
+use super::super::contain::contain;
+use super::super::output::Output;
+use super::super::protocol::{Conversation, Event, Next};
 use super::super::scheduler::{Eviction, Readiness, Wait};
+use super::super::transport::Transport;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
+
+/// What a connection leaves behind that was cut off. What its destructors do may block; they may panic.
+pub struct Leftover {
+    conversation: Option<Box<dyn Conversation>>,
+    owed: Option<Box<Output>>,
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        contain("a conversation, while it was dropped", || drop(self.conversation.take()));
+        contain("what was to be sent, while it was dropped", || drop(self.owed.take()));
+    }
+}
 
 /// Half-closed: what still comes is read and dropped.
 pub struct Lingering {
@@ -22,11 +39,24 @@ const LINGER: Duration = Duration::from_secs(2);
 const LONGEST_LINGER: Duration = Duration::from_secs(30);
 
 impl<R: Registered> Connection<R> {
-    /// The server ends before this connection does: what was cut off must not look like an end.
-    pub fn cut_off(&self) {
+    /// A connection that was outside the engine, and is half-closed.
+    pub fn lingering(transport: Transport, client: Client, registration: R, now: Instant) -> Connection<R> {
+        let mut connection = Connection::new(transport, client, registration, now);
+        connection.next = Next::Close;
+        connection.lingering = Some(Box::new(Lingering { since: now, heard: now }));
+        connection.readiness.readable = true;
+        connection
+    }
+
+    /// The server ends before this connection does: what was cut off must not look like an end. The socket is closed at
+    /// once; what else there is may block when it is dropped, and then holds up no other connection's end.
+    pub fn cut_off(self) -> Leftover {
         if !matches!(self.next, Next::Idle { .. }) || self.owed.is_some() {
             self.transport.reset();
         }
+        drop(self.transport);
+        drop(self.registration);
+        Leftover { conversation: self.conversation, owed: self.owed }
     }
 
     /// A panic ended it: whatever was sent is not whole.
@@ -49,6 +79,14 @@ impl<R: Registered> Connection<R> {
             return ControlFlow::Break(Outcome::Closed);
         }
         self.begin_lingering(turn)
+    }
+
+    /// Idle, and it is to end: a conversation whose protocol has a goodbye says it.
+    pub(super) fn end_idle(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if let Some(conversation) = &mut self.conversation {
+            conversation.goodbye(&mut turn.lend(&self.client, self.registration.link(), None, true));
+        }
+        self.set_next(Next::Close, turn.now)
     }
 
     /// The protocol does not want this client: the end of the stream is all it sees, also if it has sent something.

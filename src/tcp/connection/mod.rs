@@ -6,6 +6,7 @@
 
 mod closing; // the end: shutdown, lingering, reset
 mod pace; // how fast the client sends and takes
+mod taking; // leaving the engine
 mod waiting; // parking, its deadlines, the news of a shutdown
 
 use std::ops::ControlFlow;
@@ -13,18 +14,21 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use log::{debug, error};
-use mio::Registry;
 
 use super::client::Client;
 use super::input::Input;
 use super::output::Output;
 use super::protocol::{Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
-use super::slow::Slot;
+use super::slow_handlers::CurrentHandler;
+use super::sync;
+use super::sys::{self, Registry};
 use super::transport::{Transport, Written};
+pub use closing::Leftover;
 use closing::Lingering;
 use pace::Pace;
 pub use pace::{MinRate, SendLimits};
+pub use taking::Parts;
 
 /// A connection, with all that must be remembered of it between turns. Buffers belong to the worker.
 pub struct Connection<R> {
@@ -60,6 +64,8 @@ pub struct Causes {
     pub late: bool,
     /// No permit was to be had.
     pub no_permit: bool,
+    /// No thread was to be had.
+    pub no_thread: bool,
     /// Room is short: its descriptor is wanted.
     pub evicted: bool,
     /// Its client is gone, and the conversation has not been told.
@@ -84,6 +90,8 @@ pub enum Outcome {
     Requeue,
     /// It needs a permit for this work.
     AwaitPermit(Work),
+    /// It leaves the engine, for a thread of its own.
+    Take,
     /// It is over.
     Closed,
 }
@@ -108,7 +116,7 @@ pub struct TurnSettings<'a> {
     pub registry: &'a Registry,
     pub send_limits: &'a SendLimits,
     pub server: &'a dyn ServerState,
-    pub slot: &'a Slot,
+    pub current: &'a CurrentHandler,
 }
 
 /// Bytes a turn may move in each direction, and how often it may ask the conversation.
@@ -262,7 +270,8 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Next::Again if self.conversation.is_none() => self.meet(turn),
             Next::Again => self.ask(turn),
-            Next::Handle => self.ask_with_permit(turn),
+            Next::Handle => self.ask_with_permit(Work::Handler, turn),
+            Next::Brief => self.ask_with_permit(Work::Short, turn),
             Next::Read { .. } | Next::Idle { .. } => match self.receive(turn) {
                 Received::News => self.ask(turn),
                 Received::EndAgain => self.set_next(Next::Close, turn.now),
@@ -270,7 +279,9 @@ impl<R: Registered> Connection<R> {
                 Received::Gone => self.fail_to_send(turn),
                 Received::Nothing => self.wait(turn, blocked),
             },
-            Next::Close => self.close(turn),
+            Next::Take => ControlFlow::Break(Outcome::Take),
+            Next::Close | Next::Linger => self.close(turn),
+            Next::Unchanged => unreachable!("`set_next` keeps what was said before"),
             Next::Abort => self.abort("the conversation broke off"),
         }
     }
@@ -291,6 +302,13 @@ impl<R: Registered> Connection<R> {
             self.causes.no_permit = false;
             if self.next == Next::Handle {
                 self.set_next(Next::Close, turn.now)?; // or it would be asked again and again
+            }
+        }
+        if self.causes.no_thread {
+            self.tell(Event::NoThread, turn)?;
+            self.causes.no_thread = false;
+            if self.next == Next::Take {
+                self.set_next(Next::Close, turn.now)?;
             }
         }
         if self.causes.evicted {
@@ -325,18 +343,18 @@ impl<R: Registered> Connection<R> {
         self.set_next(next, turn.now)
     }
 
-    fn ask_with_permit(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if !turn.permit.begin(Work::Handler, turn.now) {
-            return ControlFlow::Break(Outcome::AwaitPermit(Work::Handler));
+    fn ask_with_permit(&mut self, work: Work, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if work == Work::Handler {
+            turn.may_block = None; // each handler asks for itself: others may be waiting for the permit
         }
-        turn.may_block = Some(Work::Handler);
+        turn.begin(work)?;
         if self.registration.link().is_reset() {
             return self.fail_to_send(turn); // nobody is there to read the answer
         }
         let flow = self.ask(turn);
-        turn.settings.slot.end();
+        turn.settings.current.end();
         self.polled = None; // what the disk says now may be older than the next request
-        (turn.now, turn.wall) = (Instant::now(), None); // a handler may take its time
+        (turn.now, turn.wall) = (sync::now(), None); // a handler may take its time
         flow
     }
 
@@ -353,7 +371,13 @@ impl<R: Registered> Connection<R> {
 
     /// The clock of a stage starts when it is first named, that of being idle whenever it is.
     fn set_next(&mut self, next: Next, now: Instant) -> ControlFlow<Outcome> {
-        self.midway |= next == Next::Close && matches!(self.next, Next::Read { .. });
+        let next = match (next, self.next) {
+            (Next::Unchanged, Next::Idle { .. }) => return ControlFlow::Continue(()),
+            (Next::Unchanged, Next::Read { .. }) if self.stage.is_some() => return ControlFlow::Continue(()),
+            (Next::Unchanged, _) => Next::Close, // of a stage that is over, or of no wait
+            (next, _) => next,
+        };
+        self.midway |= next == Next::Linger || next == Next::Close && matches!(self.next, Next::Read { .. });
         match next {
             Next::Read { stage, .. } if self.stage != Some(stage) => {
                 self.stage = Some(stage);
@@ -381,7 +405,7 @@ impl<R: Registered> Connection<R> {
             self.pace.iter_mut().for_each(|pace| pace.took(count));
         }
         if let Written::Blocked = written {
-            let token = mio::Token(self.token().to_usize());
+            let token = sys::Token(self.token().to_usize());
             if let Err(err) = self.transport.want_to_write(turn.settings.registry, token) {
                 error!("can't wait for {} to read: {err}", self.client);
                 return Written::Gone;
@@ -479,7 +503,7 @@ impl ConnectionTurn<'_> {
         let wall = *self.wall.get_or_insert_with(SystemTime::now);
         let (input, output) = (&mut self.buffers.input, &mut self.buffers.output);
         let server = Some(self.settings.server);
-        let slot = Some(self.settings.slot);
-        Turn { input, output, client, now: self.now, wall, polled, link: Some(link), server, shutting_down, slot }
+        let current = Some(self.settings.current);
+        Turn { input, output, client, now: self.now, wall, polled, link: Some(link), server, shutting_down, current }
     }
 }

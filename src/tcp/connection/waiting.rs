@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::super::protocol::{Event, Next, Stage};
 use super::super::scheduler::{Eviction, Readiness, Wait};
+use super::super::sync;
 use super::{Connection, ConnectionTurn, Outcome, Registered, ShutdownNotice};
 
 /// Who came or was answered this lately may have sent its next request already when the server shuts down.
@@ -28,7 +29,7 @@ impl<R: Registered> Connection<R> {
             return self.tell(Event::Called, turn);
         }
         if self.causes.evicted && matches!(self.next, Next::Idle { .. } | Next::Read { evictable: true, .. }) {
-            return self.set_next(Next::Close, turn.now); // no request came in the last read: the room is wanted
+            return self.end_idle(turn); // no request came in the last read: the room is wanted
         }
         if !turn.settings.server.is_shutting_down() || self.shutdown == ShutdownNotice::Seen {
             return ControlFlow::Break(self.park(turn, blocked));
@@ -40,7 +41,7 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Next::Read { .. } => self.tell(Event::ShuttingDown, turn)?,
             _ if blocked || turn.now < self.last_answered() + LAST_REQUEST => {}
-            _ => self.next = Next::Close,
+            _ => self.end_idle(turn)?,
         }
         self.shutdown = ShutdownNotice::Seen;
         ControlFlow::Continue(())
@@ -76,7 +77,7 @@ impl<R: Registered> Connection<R> {
             self.pace = None;
             return None;
         }
-        let now = Instant::now(); // not the time of the turn, which may have waited for a disk
+        let now = sync::now(); // not the time of the turn, which may have waited for a disk
         let limits = *turn.settings.send_limits;
         let pace = self.pace.get_or_insert_default();
         pace.park(now, receiving, blocked);
@@ -133,7 +134,13 @@ impl<R: Registered> Connection<R> {
                 self.stage = None; // named once more, it begins anew
                 self.tell(Event::Late(stage), turn)
             }
-            Next::Idle { .. } if turn.buffers.output.is_empty() => ControlFlow::Break(Outcome::Closed),
+            Next::Idle { .. } if turn.buffers.output.is_empty() => {
+                self.end_idle(turn)?;
+                match turn.buffers.output.is_empty() {
+                    true => ControlFlow::Break(Outcome::Closed),
+                    false => ControlFlow::Continue(()), // a goodbye
+                }
+            }
             _ => ControlFlow::Continue(()),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::sync::{AtomicBool, Mutex, Ordering, Thread, fence, park, park_timeout};
+use super::super::sync::{self, AtomicBool, Mutex, Ordering, Thread, fence, park, park_timeout};
 use super::load::LONG;
 use super::{PollWaker, Scheduler, Worker, lock};
 
@@ -93,10 +93,12 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             ticks
         };
         self.awake.fetch_sub(1, Ordering::SeqCst);
-        if ticks && !self.something_waits() {
-            self.watch(worker);
-        } else if !self.something_waits() {
-            self.park_until_woken(worker.me);
+        // Asked once: a watchdog that asked twice, and heard yes and then no, would sleep while all count on its ticks.
+        let something_waits = self.something_waits();
+        match ticks {
+            _ if something_waits => {}
+            true => self.watch(worker),
+            false => self.park_until_woken(worker.me),
         }
         self.leave_idle(worker);
         self.awake.fetch_add(1, Ordering::SeqCst);
@@ -118,7 +120,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             if self.workers[worker.me].parker.woken.load(Ordering::SeqCst) {
                 return;
             }
-            self.load.count_long(self.running_longer_than(LONG, Instant::now()));
+            self.load.count_long(self.running_longer_than(LONG, sync::now()));
             let progress = self.progress();
             let poller_stood = self.poller_free.load(Ordering::SeqCst) && progress.0 == seen.0;
             let queue_stood = !self.queue.is_empty() && progress.1 == seen.1;

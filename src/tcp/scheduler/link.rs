@@ -1,13 +1,14 @@
 //! What is known of a connection wherever it is: whether it is called, and whether its client is there.
 //! Shared by the connection's table entry, by whoever holds the connection, and by other threads that may call it.
 
+use std::any::Any;
 use std::sync::{Arc, Weak};
 
 use super::super::sync::{AtomicU8, Ordering};
 use super::table::Token;
 
 /// Whom a call from another thread goes to: the engine.
-pub trait Callee: Send + Sync {
+pub trait Callee: Any + Send + Sync {
     /// Make these connections ready, wherever they are.
     fn call(&self, tokens: &mut dyn Iterator<Item = Token>);
 }
@@ -107,7 +108,7 @@ pub struct Waker {
 }
 
 impl Waker {
-    pub fn new(link: Arc<Link>) -> Waker {
+    pub(in super::super) fn new(link: Arc<Link>) -> Waker {
         Waker { link }
     }
 
@@ -149,6 +150,12 @@ impl Waker {
         }
         flush(engine.as_ref(), &mut tokens);
         there
+    }
+
+    /// The engine, while it serves.
+    pub(in super::super) fn callee(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        let callee: Arc<dyn Callee> = self.link.callee.as_ref()?.upgrade()?;
+        Some(callee)
     }
 
     /// Whether the client has closed its side of the connection, or the connection is over. A client that has sent

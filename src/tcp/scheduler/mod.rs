@@ -30,14 +30,12 @@ use std::time::{Duration, Instant};
 use idle::{IdleWorkers, Parker};
 pub use link::{Callee, Link, Waker};
 use load::Load;
-use permits::Admission;
-use permits::Class;
-pub use permits::{Permits, RESERVED, Work};
+pub use permits::{Admission, Class, Permits, RESERVED, Work};
 use queue::{Ready, ReadyQueue};
 pub use table::{ConnectionTable, Eviction, Parked, Readiness, Token, Wait};
 
 use super::sync::{
-    AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, current, fence,
+    self, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, current, fence,
 };
 
 /// Wakes whoever waits inside the poll.
@@ -127,7 +125,7 @@ const TIME_BETWEEN_POLLS: Duration = Duration::from_millis(1);
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// A scheduler for so many workers, on so many cores, with the poller free.
     pub fn new(poller: P, waker: W, workers: usize, cores: usize, permits: Permits<C>) -> Scheduler<C, P, W> {
-        let beginning = Instant::now();
+        let beginning = sync::now();
         Scheduler {
             queue: ReadyQueue::new(),
             poller: Padded(Mutex::new(Some(poller))),
@@ -189,6 +187,16 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             saw(&mut connection, readiness);
             self.queue.push_called(connection);
         }
+        self.pushed_from_outside();
+    }
+
+    /// Push a connection that is ready, from a thread that is no worker.
+    pub fn push_from_outside(&self, connection: C) {
+        self.queue.push(connection, None);
+        self.pushed_from_outside();
+    }
+
+    fn pushed_from_outside(&self) {
         // Partner of the fences in `PollerGuard::wait` and `something_waits`: a worker that did not see the push is
         // seen waiting here. Where nobody polls, invariant 2 holds: a worker is awake, or the watchdog ticks.
         self.wake_poller();
@@ -358,7 +366,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
                 return Task::Poll(guard);
             }
             scheduler.sleep(self);
-            *now = Instant::now();
+            *now = sync::now();
             overdue = false;
         }
     }

@@ -248,7 +248,8 @@ impl<C> ConnectionTable<C> {
     /// Those whose deadline has passed.
     pub fn late(&mut self, now: Instant) -> Vec<C> {
         let mut late = Vec::new();
-        let (due, now) = (self.bucket(self.nanos(now)), self.nanos(now));
+        let now = self.nanos(now);
+        let due = self.bucket(now);
         while let Some(&(bucket, index)) = self.hints.first()
             && bucket < due
         {

@@ -2,19 +2,20 @@
 //! Started by `server`; conducts `scheduler`, `poller` and `connection`.
 
 mod polling; // events, deadlines, newcomers, the beginning of a shutdown
+mod taking; // connections that leave the engine
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use log::error;
-use mio::Waker;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::connection::{Buffers, Outcome, PermitAccess};
 use super::contain::contain;
 use super::engine::{BoxedConnection, Engine};
 use super::poller::Poller;
 use super::scheduler::{Task, Work, Worker};
+use super::sync::{self, thread_time};
+use super::sys::Waker;
 use polling::Notice;
 
 type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
@@ -29,7 +30,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
         catch: Vec::new(),
         notices: Vec::new(),
     };
-    let mut now = Instant::now();
+    let mut now = sync::now();
     loop {
         match worker.permit.worker.next(&mut now) {
             Task::Serve(connection) => now = worker.serve(connection, now),
@@ -38,7 +39,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
             Task::Exit => {
                 drop(worker);
                 // What was parked or queued after the end, by a handler that took longer, goes too.
-                engine.drain();
+                drop(engine.drain());
                 return;
             }
         }
@@ -76,7 +77,7 @@ impl WorkerLoop<'_> {
         let settings = self.engine.turn_settings(self.me);
         let (buffers, permit) = (&mut self.buffers, &mut self.permit);
         let outcome = contain("a conversation", || connection.turn(buffers, permit, &settings, start));
-        let end = Instant::now();
+        let end = sync::now();
         let wall = end.saturating_duration_since(start);
         scheduler.turn_took(wall, cpu.map(|cpu| wall.saturating_sub(thread_time().saturating_sub(cpu))));
         let in_hand = match outcome {
@@ -92,9 +93,10 @@ impl WorkerLoop<'_> {
                 None
             }
             Some(Outcome::AwaitPermit(work)) => self.await_permit(connection, work, end),
+            Some(Outcome::Take) => self.take(connection, end),
             Some(Outcome::Closed) => self.close(connection, end),
             None => {
-                settings.slot.end();
+                settings.current.end();
                 contain("the logger", || error!("a panic ended the connection of {}", connection.client()));
                 connection.panicked();
                 // They may hold what was to be sent to this client, and its destructors may panic, too.
@@ -160,10 +162,4 @@ impl PermitAccess for HeldPermit<'_> {
         }
         acquired
     }
-}
-
-/// How long this thread has been on the processor.
-fn thread_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }

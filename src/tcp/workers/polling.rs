@@ -4,14 +4,16 @@
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter};
-use mio::net::TcpStream;
 
 use super::super::acceptor::Accepted;
 use super::super::client::Client;
 use super::super::connection::Connection;
 use super::super::contain::contain;
 use super::super::engine::EnginePoller;
+use super::super::handle::Control;
 use super::super::scheduler::Patience;
+use super::super::sync;
+use super::super::sys::TcpStream;
 use super::super::transport::Transport;
 use super::WorkerLoop;
 
@@ -33,18 +35,19 @@ impl WorkerLoop<'_> {
                 poller.acceptor().end_pause();
             }
             match patience {
-                Patience::Until(until) if !must_close && !poller.acceptor().is_due(Instant::now()) => {
+                Patience::Until(until) if !must_close && !poller.acceptor().is_due(sync::now()) => {
                     // Nobody who may run a handler meanwhile: then there is nothing to look for.
                     let look = poller.next_look.filter(|_| engine.scheduler.others_are_awake());
-                    poller.wait(until.into_iter().chain(look).min(), Instant::now())
+                    let until = until.into_iter().chain(look).chain(engine.taken.deadline()).min();
+                    poller.wait(until, sync::now())
                 }
                 _ => poller.look(),
             }
         });
-        let now = Instant::now();
+        let now = sync::now();
         if let Err(err) = polled {
             self.notices.push((Level::Error, format!("the poller failed: {err}")));
-            std::thread::sleep(AFTER_A_FAILED_POLL);
+            sync::sleep(AFTER_A_FAILED_POLL);
         }
         self.gather(&mut guard, now);
         let mut catch = self.catch.drain(..);
@@ -94,6 +97,9 @@ impl WorkerLoop<'_> {
         let mut without_permit = scheduler.late_for_permit(now);
         without_permit.iter_mut().for_each(|connection| connection.causes().no_permit = true);
         self.catch.append(&mut without_permit);
+        let mut without_thread = self.engine.taken.late(now);
+        without_thread.iter_mut().for_each(|connection| connection.causes().no_thread = true);
+        self.catch.append(&mut without_thread);
         if guard.poller().acceptor().is_due(now) {
             self.accept(guard, now, NEWCOMERS);
         }
@@ -198,7 +204,7 @@ impl WorkerLoop<'_> {
         if self.notices.is_empty() {
             return;
         }
-        self.permit.worker.begin_blocking(Instant::now());
+        self.permit.worker.begin_blocking(sync::now());
         for (level, notice) in self.notices.drain(..) {
             contain("the logger", || log::log!(level, "{notice}"));
         }

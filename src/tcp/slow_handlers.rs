@@ -2,21 +2,20 @@
 //! Each worker writes down what its handler is called for; the worker that polls looks, about once in the limit.
 //! It costs a request one lock that nobody else holds and a copy of its name, and an idle server nothing.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::client::Client;
+use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// What all workers have in their handlers.
 pub struct SlowHandlers {
     limit: Option<Duration>,
-    slots: Vec<Slot>,
+    workers: Vec<CurrentHandler>,
 }
 
 /// What one worker has in its handler. On cache lines of its own, as it is written with each request.
 #[repr(align(128))]
-pub struct Slot {
+pub struct CurrentHandler {
     is_used: bool,       // somebody wants to know
     running: AtomicBool, // only a hint: what is said below is true once it was true
     handler: Mutex<Option<Handler>>,
@@ -34,7 +33,7 @@ const LONGEST_NAME: usize = 200;
 /// However short the limit is, nobody looks more often.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
-impl Slot {
+impl CurrentHandler {
     /// A handler begins, for this client.
     pub fn begin(&self, what: &[u8], client: &Client, now: Instant) {
         if !self.is_used {
@@ -69,13 +68,14 @@ impl Slot {
 impl SlowHandlers {
     /// `limit`: from when on the log is told of a handler.
     pub fn new(limit: Option<Duration>, workers: usize) -> SlowHandlers {
-        let slot = || Slot { is_used: limit.is_some(), running: AtomicBool::new(false), handler: Mutex::default() };
-        SlowHandlers { limit, slots: (0..workers).map(|_| slot()).collect() }
+        let current =
+            || CurrentHandler { is_used: limit.is_some(), running: AtomicBool::new(false), handler: Mutex::default() };
+        SlowHandlers { limit, workers: (0..workers).map(|_| current()).collect() }
     }
 
-    /// The slot of one worker.
-    pub fn slot(&self, worker: usize) -> &Slot {
-        &self.slots[worker]
+    /// What one worker has in its handler.
+    pub fn current(&self, worker: usize) -> &CurrentHandler {
+        &self.workers[worker]
     }
 
     /// Look: what the log is to be told of handlers that have become slow, once of each, and when to look again
@@ -84,8 +84,8 @@ impl SlowHandlers {
         let mut slow = Vec::new();
         let Some(limit) = self.limit else { return (slow, None) };
         let mut next = now.checked_add(limit);
-        for slot in self.slots.iter().filter(|slot| slot.running.load(Ordering::Relaxed)) {
-            let mut handler = slot.handler();
+        for current in self.workers.iter().filter(|current| current.running.load(Ordering::Relaxed)) {
+            let mut handler = current.handler();
             let Some(handler) = handler.as_mut().filter(|handler| !handler.told) else { continue };
             match handler.since.checked_add(limit) {
                 Some(due) if due <= now => {
@@ -123,7 +123,7 @@ mod tests {
         let start = Instant::now();
         let (told, next) = slow.look(start);
         assert_eq!((told.len(), next), (0, Some(start + LIMIT)));
-        slow.slot(1).begin(b"GET /x HTTP/1.1", &client(), start + LIMIT / 2);
+        slow.current(1).begin(b"GET /x HTTP/1.1", &client(), start + LIMIT / 2);
         let (told, next) = slow.look(start + LIMIT);
         assert_eq!((told.len(), next), (0, Some(start + LIMIT / 2 + LIMIT)), "the next look is when it becomes slow");
         let due = next.unwrap();
@@ -131,8 +131,8 @@ mod tests {
         assert_eq!(told, ["GET /x HTTP/1.1 from 1.2.3.4:5 has been in its handler for 10.0 s"]);
         assert_eq!(next, Some(due + LIMIT));
         assert_eq!(slow.look(due + LIMIT).0.len(), 0);
-        slow.slot(1).end();
-        slow.slot(1).begin(b"GET /y HTTP/1.1", &client(), due + LIMIT);
+        slow.current(1).end();
+        slow.current(1).begin(b"GET /y HTTP/1.1", &client(), due + LIMIT);
         assert_eq!(slow.look(due + 5 * LIMIT).0.len(), 1);
     }
 
@@ -140,7 +140,7 @@ mod tests {
     fn a_name_is_bounded_and_has_no_control_characters() {
         let slow = SlowHandlers::new(Some(LIMIT), 1);
         let now = Instant::now();
-        slow.slot(0).begin("\nä".repeat(1000).as_bytes(), &client(), now);
+        slow.current(0).begin("\nä".repeat(1000).as_bytes(), &client(), now);
         let told = slow.look(now + LIMIT).0.pop().unwrap();
         assert!(told.starts_with("\\nä\\nä") && told.len() < 2 * LONGEST_NAME && !told.contains('\n'), "{told:?}");
     }
@@ -149,7 +149,7 @@ mod tests {
     fn a_limit_without_end_and_none() {
         for limit in [Some(Duration::MAX), None] {
             let slow = SlowHandlers::new(limit, 1);
-            slow.slot(0).begin(b"GET / HTTP/1.1", &client(), Instant::now());
+            slow.current(0).begin(b"GET / HTTP/1.1", &client(), Instant::now());
             assert_eq!(slow.look(Instant::now()), (Vec::new(), None));
         }
     }

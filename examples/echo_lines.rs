@@ -1,0 +1,22 @@
+//! Python's `StreamRequestHandler`: lines come back, by blocking reads, each client on a thread of its own.
+//! `cargo run --example echo_lines`, then `telnet 127.0.0.1 8080`.
+
+use std::io::{self, BufRead, Write};
+
+use modest::{Stream, TcpServer, streams};
+
+fn echo(stream: &mut Stream) -> io::Result<()> {
+    let mut line = String::new();
+    while stream.read_line(&mut line)? > 0 {
+        stream.write_all(line.as_bytes())?;
+        line.clear();
+    }
+    Ok(())
+}
+
+fn main() -> io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
+    let server = TcpServer::bind(address, streams(echo))?;
+    println!("Listening at {} ...", server.local_addr());
+    server.serve_forever()
+}

@@ -1,0 +1,142 @@
+//! The header of the PROXY protocol, versions 1 (a line of text) and 2 (binary), as HAProxy's `proxy-protocol.txt` has
+//! it (sections 2.1 and 2.2). Strict: what it does not allow is malformed, as soon as that can be seen.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// A whole header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// How many bytes it has.
+    pub length: usize,
+    /// The client, where the header names one. It names none for a connection of the proxy's own (a health check), and
+    /// for clients of a kind that is not told here: not TCP, or not over IP.
+    pub source: Option<SocketAddr>,
+}
+
+/// What is not allowed.
+pub type Malformed = &'static str;
+
+/// The longest line of version 1, with its end.
+const LONGEST_LINE: usize = 107;
+/// The longest header of version 2. The addresses need at most 232 bytes; what follows them (TLVs) may be of any size,
+/// and is held in memory for nothing. nginx has the same limit.
+const LONGEST_BINARY: usize = 4096;
+
+const START_OF_LINE: &[u8] = b"PROXY ";
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+/// The part of a binary header that says how long the rest is.
+const FIXED: usize = 16;
+
+/// The header at the beginning of these bytes; `None`: it is not all there.
+pub fn parse(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
+    if begins_with(bytes, START_OF_LINE) {
+        parse_line(bytes)
+    } else if begins_with(bytes, SIGNATURE) {
+        parse_binary(bytes)
+    } else {
+        Err("it begins with neither PROXY nor the signature of version 2")
+    }
+}
+
+/// As far as there is something to compare.
+fn begins_with(bytes: &[u8], start: &[u8]) -> bool {
+    bytes.iter().zip(start).all(|(byte, wanted)| byte == wanted)
+}
+
+fn parse_line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
+    let seen = &bytes[..bytes.len().min(LONGEST_LINE)];
+    let Some(end) = seen.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+        return if bytes.len() < LONGEST_LINE - 1 { Ok(None) } else { Err("the line is longer than 107 bytes") };
+    };
+    match seen[end..] {
+        [b'\r'] if end + 1 < LONGEST_LINE => return Ok(None),
+        [b'\r', b'\n', ..] => {}
+        _ => return Err("the line does not end with CR LF"),
+    }
+    let length = end + 2;
+    let Some(line) = seen[..end].strip_prefix(START_OF_LINE) else { return Err("the line is cut short") };
+    if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {
+        return Ok(Some(Header { length, source: None })); // whatever else it says
+    }
+    let line = std::str::from_utf8(line).map_err(|_| "the line is not ASCII")?;
+    let words: Vec<&str> = line.split(' ').collect();
+    let [family, source, destination, source_port, destination_port] = words[..] else {
+        return Err("the line has not six words with a space between them");
+    };
+    let address = |text: &str| -> Result<IpAddr, Malformed> {
+        match family {
+            "TCP4" => text.parse().map(IpAddr::V4).map_err(|_| "not an IPv4 address"),
+            "TCP6" => text.parse().map(IpAddr::V6).map_err(|_| "not an IPv6 address"),
+            _ => Err("neither TCP4 nor TCP6 nor UNKNOWN"),
+        }
+    };
+    let source = SocketAddr::new(address(source)?, port(source_port)?);
+    address(destination)?;
+    port(destination_port)?;
+    Ok(Some(Header { length, source: Some(source) }))
+}
+
+/// In decimal, without a sign and without zeros in front.
+fn port(text: &str) -> Result<u16, Malformed> {
+    let is_canonical = text == "0" || text.starts_with(|c: char| matches!(c, '1'..='9'));
+    text.parse().ok().filter(|_| is_canonical).ok_or("not a port")
+}
+
+fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
+    let command = match bytes.get(12) {
+        None => return Ok(None),
+        Some(0x20) => Command::Local,
+        Some(0x21) => Command::Proxy,
+        Some(0x22..=0x2f) => return Err("the command is neither LOCAL nor PROXY"),
+        Some(_) => return Err("the version is not 2"),
+    };
+    let Some(kind) = bytes.get(13) else { return Ok(None) };
+    if command == Command::Proxy && (kind >> 4 > 3 || kind & 0x0f > 2) {
+        return Err("no such address family or transport protocol");
+    }
+    let Some([high, low]) = bytes.get(14..FIXED) else { return Ok(None) };
+    let rest = usize::from(u16::from_be_bytes([*high, *low]));
+    let length = FIXED + rest;
+    if length > LONGEST_BINARY {
+        return Err("it is longer than 4096 bytes");
+    }
+    let needed = match (command, kind >> 4) {
+        (Command::Local, _) | (_, 0) => 0,
+        (_, 1) => 2 * 4 + 2 * 2,
+        (_, 2) => 2 * 16 + 2 * 2,
+        _ => 2 * 108,
+    };
+    if rest < needed {
+        return Err("it is too short for its addresses");
+    }
+    let Some(block) = bytes.get(FIXED..length) else { return Ok(None) };
+    let source = match (command, kind) {
+        (Command::Proxy, 0x11) => ip_v4(block),
+        (Command::Proxy, 0x21) => ip_v6(block),
+        // Not relayed, or of a kind that has no address here: the connection's own is taken.
+        _ => None,
+    };
+    Ok(Some(Header { length, source }))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Local,
+    Proxy,
+}
+
+/// Source, destination, and the ports of both.
+fn ip_v4(block: &[u8]) -> Option<SocketAddr> {
+    let (address, rest) = block.split_first_chunk::<4>()?;
+    let port = rest.get(4..)?.first_chunk::<2>()?;
+    Some(SocketAddr::new(Ipv4Addr::from(*address).into(), u16::from_be_bytes(*port)))
+}
+
+fn ip_v6(block: &[u8]) -> Option<SocketAddr> {
+    let (address, rest) = block.split_first_chunk::<16>()?;
+    let port = rest.get(16..)?.first_chunk::<2>()?;
+    Some(SocketAddr::new(Ipv6Addr::from(*address).into(), u16::from_be_bytes(*port)))
+}
+
+#[cfg(test)]
+mod tests;

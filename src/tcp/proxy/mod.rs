@@ -1,0 +1,183 @@
+//! The PROXY protocol: a proxy says in front of each connection who its client is. A conversation around another one
+//! that has the same bytes in and out: it takes the header, and steps aside.
+
+mod header; // what the proxy says
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::debug;
+
+use super::client::Client;
+use super::network::IpNetwork;
+use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Stage, Turn};
+use super::stream::Stream;
+
+/// A protocol behind proxies that speak the PROXY protocol, version 1 or 2, such as HAProxy, nginx, Envoy or a cloud's
+/// load balancer: its [`Client`] is the one that the proxy names.
+///
+/// From those who are [trusted](ProxyProtocol::trust) a header is required, and what it names is believed. From others
+/// no header is looked for, and none is believed: they are turned away, or
+/// [served as what they are](ProxyProtocol::serve_untrusted). So nobody can choose an address by sending a header.
+///
+/// A header that names no client over TCP and IP (a health check of the proxy's own, `UNKNOWN`, a Unix socket, a
+/// datagram) leaves the client what it is: the proxy. What a header of version 2 tells besides the addresses (TLVs) is
+/// skipped; its CRC-32C, too, is not checked: TCP has checked the bytes, and the proxy is trusted. A header that is
+/// malformed, longer than 107 bytes (version 1) or 4 KiB (version 2), or late is answered with a reset, and the log (at
+/// debug) says why.
+///
+/// ```
+/// use modest::{ProxyProtocol, Response, answer};
+///
+/// let app = answer(|request| Ok(Response::text(format!("{}\n", request.client_address()))));
+/// let behind = ProxyProtocol::new(app).trust("10.0.0.0/8".parse()?);
+/// # Ok::<(), modest::InvalidNetwork>(())
+/// ```
+#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+pub struct ProxyProtocol {
+    inner: Arc<dyn Protocol>,
+    trusted: Vec<IpNetwork>,
+    serve_untrusted: bool,
+    header_timeout: Option<Duration>,
+}
+
+impl ProxyProtocol {
+    /// Serve this behind proxies: what [`TcpServer::bind`](crate::TcpServer::bind) takes. Nobody is trusted yet.
+    pub fn new(inner: impl IntoProtocol) -> ProxyProtocol {
+        ProxyProtocol {
+            inner: Arc::new(inner.into_protocol()),
+            trusted: Vec::new(),
+            serve_untrusted: false,
+            header_timeout: Some(Duration::from_secs(3)),
+        }
+    }
+
+    /// Trust the proxies in this network, and in those that were named before. Default: nobody.
+    pub fn trust(mut self, network: IpNetwork) -> ProxyProtocol {
+        self.trusted.push(network);
+        self
+    }
+
+    /// Whether others than the trusted are served, as if there were no PROXY protocol. Default: no, they are turned
+    /// away: who reaches the server past its proxies may be meant to be stopped by them.
+    pub fn serve_untrusted(mut self, serve: bool) -> ProxyProtocol {
+        self.serve_untrusted = serve;
+        self
+    }
+
+    /// How long a header may take, from when the connection was accepted to its last byte. Default: 3 seconds, in which
+    /// a lost packet is sent again; `None`: no limit.
+    pub fn header_timeout(mut self, limit: impl Into<Option<Duration>>) -> ProxyProtocol {
+        self.header_timeout = limit.into();
+        self
+    }
+}
+
+impl Protocol for ProxyProtocol {
+    fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
+        if self.trusted.iter().any(|network| network.contains(client.ip())) {
+            let (inner, header_timeout) = (self.inner.clone(), self.header_timeout);
+            return Some(Box::new(Proxied { inner, header_timeout, state: State::Header }));
+        }
+        if self.serve_untrusted {
+            return self.inner.meet(client);
+        }
+        debug!("{client} is turned away: it is none of the trusted proxies");
+        None
+    }
+}
+
+impl IntoProtocol for ProxyProtocol {
+    type Protocol = ProxyProtocol;
+
+    fn into_protocol(self) -> ProxyProtocol {
+        self
+    }
+}
+
+/// A connection from a trusted proxy.
+struct Proxied {
+    inner: Arc<dyn Protocol>,
+    header_timeout: Option<Duration>,
+    state: State,
+}
+
+enum State {
+    /// The header is awaited.
+    Header,
+    /// The header named this client, which the inner protocol is to meet.
+    Meeting(Client),
+    Met(Client, Box<dyn Conversation>),
+}
+
+/// Of the header. Inner conversations count from the other end.
+const HEADER: Stage = Stage(u32::MAX);
+
+impl Proxied {
+    fn receive_header(&mut self, turn: &mut Turn<'_>) -> Next {
+        match header::parse(turn.input.bytes()) {
+            Ok(Some(header)) => {
+                turn.input.consume(header.length);
+                self.state = State::Meeting(header.source.map_or_else(|| turn.client.clone(), Client::new));
+                Next::Brief
+            }
+            Ok(None) if turn.input.is_empty() && turn.input.ended() => Next::Close, // a health check that only connects
+            Ok(None) if turn.input.ended() => refuse(turn.client, "it is cut short"),
+            Ok(None) => Next::Read { stage: HEADER, within: self.header_timeout, evictable: true, at_min_rate: false },
+            Err(why) => refuse(turn.client, why),
+        }
+    }
+}
+
+/// The proxy notices, and nothing it was sent could be taken for an answer.
+fn refuse(proxy: &Client, why: &str) -> Next {
+    debug!("{proxy} sent no PROXY header: {why}");
+    Next::Abort
+}
+
+impl Conversation for Proxied {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        match &mut self.state {
+            State::Header => self.receive_header(turn),
+            State::Meeting(client) => {
+                let Some(mut conversation) = self.inner.meet(client) else { return Next::Linger };
+                let next = conversation.turn(&mut turn.with_client(client));
+                self.state = State::Met(client.clone(), conversation);
+                next
+            }
+            State::Met(client, conversation) => conversation.turn(&mut turn.with_client(client)),
+        }
+    }
+
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        match (&mut self.state, what) {
+            (State::Met(client, conversation), _) => conversation.event(what, &mut turn.with_client(client)),
+            (State::Header, Event::Late(_)) => refuse(turn.client, "it is late"),
+            (State::Header, Event::Called) => Next::Unchanged,
+            _ => Next::Close,
+        }
+    }
+
+    fn goodbye(&mut self, turn: &mut Turn<'_>) {
+        if let State::Met(client, conversation) = &mut self.state {
+            conversation.goodbye(&mut turn.with_client(client));
+        }
+    }
+
+    fn take(self: Box<Self>, stream: Stream) {
+        if let State::Met(client, conversation) = self.state {
+            conversation.take(stream.with_client(client));
+        }
+    }
+
+    fn drop_may_block(&self) -> bool {
+        matches!(&self.state, State::Met(_, conversation) if conversation.drop_may_block())
+    }
+}
+
+impl fmt::Debug for ProxyProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyProtocol").field("trusted", &self.trusted).finish_non_exhaustive()
+    }
+}

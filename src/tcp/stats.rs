@@ -1,0 +1,29 @@
+//! The figures of a server.
+
+/// What a server is doing at this moment, and has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Clients accepted so far.
+    pub accepted: u64,
+    /// Clients connected now.
+    pub connections: usize,
+    /// Connections that wait for their client.
+    pub parked: usize,
+    /// Connections that are ready and wait for a worker.
+    pub ready: usize,
+    /// Connections that wait for a permit, nearly all of them because all workers are in handlers.
+    pub waiting: usize,
+    /// Workers that are in a handler, or in other code that may block.
+    pub running: usize,
+    /// Connections that have left the engine, each with a thread of its own.
+    pub streams: usize,
+    /// Requests refused so far because all workers were in handlers for too long.
+    pub refused: u64,
+    /// Clients refused so far because their address had as many connections as it may.
+    pub refused_per_address: u64,
+    /// Permits that are taken, by workers that run something or are about to. None is while nothing happens.
+    pub permits: usize,
+    /// How often the kernel was asked who is ready.
+    pub polls: u64,
+}

@@ -1,0 +1,83 @@
+//! Handlers that talk with a client by a blocking stream: Python's `StreamRequestHandler`.
+//! A protocol like any other: its conversations leave the engine in their first turn.
+
+use std::io;
+use std::sync::Arc;
+
+use super::client::Client;
+use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Turn};
+use super::stream::Stream;
+
+/// Talks with one client at a time by a blocking stream, as Python's `StreamRequestHandler`: each client has a thread of
+/// its own, of which there are [`TcpServer::max_streams`](crate::TcpServer::max_streams) at most. Served by
+/// [`streams`].
+///
+/// To write: `handle`.
+pub trait StreamHandler: Send + Sync + 'static {
+    /// Talk with this client; the connection ends properly when the stream is dropped. An error is logged, with the
+    /// client's address, unless it says that the client is gone or that the time-out has passed.
+    fn handle(&self, stream: &mut Stream) -> io::Result<()>;
+}
+
+impl<F: Fn(&mut Stream) -> io::Result<()> + Send + Sync + 'static> StreamHandler for F {
+    fn handle(&self, stream: &mut Stream) -> io::Result<()> {
+        self(stream)
+    }
+}
+
+/// A [`StreamHandler`], or a closure, to be given to [`TcpServer::bind`](crate::TcpServer::bind).
+///
+/// ```no_run
+/// use std::io::{BufRead, Write};
+/// use modest::{Stream, TcpServer, streams};
+///
+/// let echo = |stream: &mut Stream| {
+///     let mut line = String::new();
+///     while stream.read_line(&mut line)? > 0 {
+///         stream.write_all(line.as_bytes())?;
+///         line.clear();
+///     }
+///     Ok(())
+/// };
+/// TcpServer::bind("127.0.0.1:7000", streams(echo))?.serve_forever()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn streams<H: StreamHandler>(handler: H) -> impl IntoProtocol {
+    Raw(Streams(Arc::new(handler)))
+}
+
+struct Streams<H>(Arc<H>);
+
+struct StreamConversation<H>(Arc<H>);
+
+impl<H: StreamHandler> Protocol for Streams<H> {
+    fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
+        Some(Box::new(StreamConversation(self.0.clone())))
+    }
+}
+
+impl<H: StreamHandler> Conversation for StreamConversation<H> {
+    fn turn(&mut self, _: &mut Turn<'_>) -> Next {
+        Next::Take
+    }
+
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        if what == Event::NoThread {
+            log::warn!("no thread for {}: as many streams as are allowed (max_streams) are taken", turn.client);
+        }
+        Next::Close
+    }
+
+    fn take(self: Box<Self>, mut stream: Stream) {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, WouldBlock};
+        if let Err(err) = self.0.handle(&mut stream)
+            && !matches!(err.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | WouldBlock)
+        {
+            log::error!("the stream of {}: {err}", stream.client());
+        }
+    }
+
+    fn drop_may_block(&self) -> bool {
+        false // it shares the handler with all others
+    }
+}

@@ -1,0 +1,111 @@
+//! Connections that have left the engine, each on a thread of its own: at most so many, those that wait for one, and
+//! their sockets, so that a shutdown reaches them. Called by `workers`.
+
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::scheduler::{Admission, Class, Permits, Work};
+use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
+use super::sys::Socket;
+
+/// The permits for threads, and the sockets of the streams.
+pub struct Taken<C> {
+    state: Mutex<State<C>>,
+    waiting: AtomicUsize, // how many wait for a thread; written under the lock
+}
+
+struct State<C> {
+    permits: Permits<C>,
+    sockets: HashMap<u64, Arc<Socket>>,
+    entered: u64,
+    shutting_down: bool,
+}
+
+impl<C> Taken<C> {
+    /// `permits`: how many threads there may be, and how long connections wait for one.
+    pub fn new(permits: Permits<C>) -> Taken<C> {
+        let sockets = HashMap::new();
+        Taken {
+            state: Mutex::new(State { permits, sockets, entered: 0, shutting_down: false }),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Ask for a thread for this connection.
+    pub fn admit(&self, connection: C, now: Instant) -> Admission<C> {
+        self.with_permits(|permits| permits.exchange(None, connection, Work::Handler, now))
+    }
+
+    /// A thread is free: the connection that waits for one longest has it now.
+    pub fn release(&self, thread: Class) -> Option<C> {
+        self.with_permits(|permits| permits.release(thread)).map(|(connection, _)| connection)
+    }
+
+    /// Those that have waited too long for a thread.
+    pub fn late(&self, now: Instant) -> Vec<C> {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return Vec::new();
+        }
+        self.with_permits(|permits| permits.late(now))
+    }
+
+    /// When the one that waits longest has waited too long.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return None; // who waits from now on wakes the poller
+        }
+        self.with_permits(|permits| permits.deadline())
+    }
+
+    /// A stream begins; it ends with [`Taken::leave`].
+    pub fn enter(&self, socket: &Arc<Socket>) -> u64 {
+        let mut state = self.state();
+        if state.shutting_down {
+            let _ = socket.shutdown(Shutdown::Read); // fails only where the client is gone
+        }
+        state.entered += 1;
+        let number = state.entered;
+        state.sockets.insert(number, socket.clone());
+        number
+    }
+
+    /// A stream ends.
+    pub fn leave(&self, number: u64) {
+        let socket = self.state().sockets.remove(&number);
+        drop(socket); // closed without the lock
+    }
+
+    /// How many streams there are.
+    pub fn count(&self) -> usize {
+        self.state().sockets.len()
+    }
+
+    /// The server shuts down: who reads comes to the end of its stream.
+    pub fn begin_shutdown(&self) {
+        let mut state = self.state();
+        state.shutting_down = true;
+        state.sockets.values().for_each(|socket| drop(socket.shutdown(Shutdown::Read)));
+    }
+
+    /// The end: nobody waits for a client any longer. Returned are those that waited for a thread.
+    pub fn end(&self) -> Vec<C> {
+        let mut state = self.state();
+        state.shutting_down = true;
+        state.sockets.values().for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
+        drop(state);
+        self.with_permits(Permits::drain)
+    }
+
+    fn with_permits<R>(&self, change: impl FnOnce(&mut Permits<C>) -> R) -> R {
+        let mut state = self.state();
+        let result = change(&mut state.permits);
+        self.waiting.store(state.permits.queued(), Ordering::Relaxed);
+        result
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<C>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,108 @@
+//! Conversations that take their socket: a thread for each.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use log::{debug, error};
+
+use super::super::client::Client;
+use super::super::connection::{Connection, Parts, Registered};
+use super::super::contain::contain;
+use super::super::engine::{BoxedConnection, Engine, Registration};
+use super::super::scheduler::{Admission, Class};
+use super::super::stream::{self, Stream};
+use super::super::sync::{self, Mutex, PoisonError};
+use super::super::sys::{self, Socket};
+use super::super::transport::Transport;
+use super::WorkerLoop;
+
+impl WorkerLoop<'_> {
+    /// A conversation asks for its socket: it gets a thread, or waits for one, or is told that there is none.
+    pub(super) fn take(&mut self, connection: BoxedConnection, now: Instant) -> Option<BoxedConnection> {
+        match self.engine.taken.admit(connection, now) {
+            Admission::Granted(connection, thread) => {
+                for mut refused in start(self.engine, connection, thread) {
+                    refused.causes().no_thread = true;
+                    self.engine.scheduler.push(refused);
+                }
+                None
+            }
+            Admission::Queued => {
+                self.engine.scheduler.wake_poller(); // it may wait for longer than this one
+                None
+            }
+            Admission::Full(mut refused, _) => {
+                refused.causes().no_thread = true;
+                Some(refused)
+            }
+        }
+    }
+}
+
+/// Start a thread for this connection, and then for those that wait, one after the other. Where no thread can be had,
+/// all of them are returned.
+fn start(engine: &Arc<Engine>, connection: BoxedConnection, thread: Class) -> Vec<BoxedConnection> {
+    let handed_over = Arc::new(Mutex::new(Some(connection)));
+    let (theirs, engine_there) = (handed_over.clone(), engine.clone());
+    let started = sync::spawn("modest-stream".to_owned(), move || {
+        let mut next = take_out(&theirs);
+        while let Some(connection) = next {
+            run(&engine_there, connection);
+            next = engine_there.taken.release(thread);
+        }
+    });
+    let Err(err) = started else { return Vec::new() };
+    contain("the logger", || error!("can't start a thread for a stream: {err}"));
+    let waiting = std::iter::from_fn(|| engine.taken.release(thread));
+    take_out(&handed_over).into_iter().chain(waiting).collect()
+}
+
+fn take_out(handed_over: &Mutex<Option<BoxedConnection>>) -> Option<BoxedConnection> {
+    handed_over.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+/// On the thread of its own: from the conversation's `take` to its end.
+fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
+    let taken = contain("a conversation", || -> io::Result<()> {
+        let Parts { conversation, socket, client, unread, ended, registration } =
+            connection.take_apart(engine.registry())?;
+        let socket = Arc::new(socket);
+        let number = engine.taken.enter(&socket);
+        let place = Box::new(Place { engine: engine.clone(), number, registration: Some(registration) });
+        conversation.take(Stream::new(socket, client, unread, ended, place));
+        Ok(())
+    });
+    if let Some(Err(err)) = taken {
+        contain("the logger", || debug!("a connection could not be taken: {err}"));
+    }
+}
+
+/// A stream's place in its server.
+struct Place {
+    engine: Arc<Engine>,
+    number: u64,
+    registration: Option<Registration>, // until the engine has it back
+}
+
+impl stream::Registered for Place {
+    fn is_shutting_down(&self) -> bool {
+        self.engine.scheduler.is_shutting_down()
+    }
+
+    fn linger(mut self: Box<Self>, socket: &Socket, client: Client) {
+        let Some(registration) = self.registration.take() else { return };
+        let token = sys::Token(registration.link().token().to_usize());
+        // Where it can't be polled again it is closed at once, with its registration.
+        if let Ok(transport) = Transport::from_socket(socket, self.engine.registry(), token) {
+            let connection = Box::new(Connection::lingering(transport, client, registration, sync::now()));
+            self.engine.scheduler.push_from_outside(connection);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.engine.taken.leave(self.number);
+    }
+}

@@ -1,0 +1,159 @@
+//! Connections that other threads call: they wait without a worker.
+
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use modest::{Client as Peer, Conversation, Event, Next, Protocol, Raw, Turn, Waker};
+
+use crate::server::{Client, serve};
+
+/// Everybody hears what is said: `say X` to all, `echo X` to oneself, `loop` calls itself for ever.
+#[derive(Clone, Default)]
+struct Room(Arc<Mutex<Chat>>);
+
+#[derive(Default)]
+struct Chat {
+    said: Vec<String>,
+    wakers: Vec<Waker>,
+}
+
+struct Listener {
+    room: Room,
+    heard: usize,
+    listens: bool,
+}
+
+impl Protocol for Room {
+    fn meet(&self, _: &Peer) -> Option<Box<dyn Conversation>> {
+        Some(Box::new(Listener { room: self.clone(), heard: 0, listens: false }))
+    }
+}
+
+impl Conversation for Listener {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        if !std::mem::replace(&mut self.listens, true) {
+            let mut chat = self.room.0.lock().unwrap();
+            self.heard = chat.said.len();
+            chat.wakers.push(turn.waker());
+            turn.output.bytes().extend_from_slice(b"here\n");
+        }
+        while let Some(end) = turn.input.bytes().iter().position(|byte| *byte == b'\n') {
+            let line = String::from_utf8_lossy(&turn.input.bytes()[..end]).into_owned();
+            turn.input.consume(end + 1);
+            if let Some(word) = line.strip_prefix("say ") {
+                self.room.say(word);
+            } else {
+                turn.output.bytes().extend_from_slice(format!("{line}\n").as_bytes());
+            }
+        }
+        if turn.input.ended() { Next::Close } else { Next::Idle { within: None } }
+    }
+
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        if what != Event::Called {
+            return Next::Close;
+        }
+        let chat = self.room.0.lock().unwrap();
+        for word in &chat.said[self.heard..] {
+            turn.output.bytes().extend_from_slice(format!("{word}\n").as_bytes());
+        }
+        self.heard = chat.said.len();
+        Next::Idle { within: None }
+    }
+}
+
+impl Room {
+    /// Tell everybody; how many are still there.
+    fn say(&self, word: &str) -> usize {
+        let mut chat = self.0.lock().unwrap();
+        chat.said.push(word.to_owned());
+        let wakers = chat.wakers.clone();
+        drop(chat);
+        Waker::wake_all(&wakers)
+    }
+}
+
+#[test]
+fn all_hear_what_a_thread_or_another_client_says() {
+    let room = Room::default();
+    let server = serve(Raw(room.clone()), |server| server.workers(2));
+    let mut clients: Vec<Client> = (0..100).map(|_| server.client()).collect();
+    clients.iter_mut().for_each(|client| {
+        client.expect("here\n");
+    });
+    assert_eq!(room.say("from outside"), 100);
+    clients[7].send("say from the seventh\n");
+    clients.iter_mut().for_each(|client| {
+        client.expect("from outside\nfrom the seventh\n");
+    });
+    // Calls that come thick and fast are told once or more often, and nothing that was said before is missed.
+    let speakers: Vec<_> = (0..4)
+        .map(|number| {
+            let room = room.clone();
+            thread::spawn(move || (0..50).for_each(|word| assert_eq!(room.say(&format!("{number}/{word:02}")), 100)))
+        })
+        .collect();
+    speakers.into_iter().for_each(|speaker| speaker.join().unwrap());
+    let all = room.0.lock().unwrap().said[2..].join("\n") + "\n";
+    for client in &mut clients {
+        let mut came = vec![0; all.len()];
+        client.stream.read_exact(&mut came).expect("all that was said");
+        assert_eq!(String::from_utf8(came).unwrap(), all);
+    }
+}
+
+#[test]
+fn who_is_gone_is_told_to_the_caller() {
+    let room = Room::default();
+    let server = serve(Raw(room.clone()), |server| server);
+    let mut leaving = server.client();
+    leaving.expect("here\n");
+    assert_eq!(room.say("one"), 1);
+    leaving.expect("one\n");
+    drop(leaving);
+    server.wait_for("it has left", |stats| stats.connections == 0);
+    assert_eq!(room.say("two"), 0);
+    let waker = room.0.lock().unwrap().wakers[0].clone();
+    assert!(waker.is_over() && !waker.wake());
+}
+
+#[test]
+fn a_client_that_reads_nothing_is_called_when_it_does() {
+    let room = Room::default();
+    let server = serve(Raw(room.clone()), |server| server.workers(1));
+    let mut client = server.client();
+    client.expect("here\n");
+    let word = "x".repeat(64 * 1024);
+    for _ in 0..200 {
+        room.say(&word);
+        thread::yield_now();
+    }
+    for _ in 0..200 {
+        client.expect(format!("{word}\n"));
+    }
+    client.send("and on\n").expect("and on\n");
+}
+
+/// 1,000 that listen in silence cost nothing, and a word to all of them delays nobody much. (`benches/live.py` does the
+/// same with 10,000.)
+#[test]
+fn many_silent_listeners_cost_nothing() {
+    let room = Room::default();
+    let server = serve(Raw(room.clone()), |server| server.workers(4));
+    let mut clients: Vec<Client> = (0..1000).map(|_| server.client()).collect();
+    clients.iter_mut().for_each(|client| {
+        client.expect("here\n");
+    });
+    let before = server.wait_for("all wait", |stats| stats.parked == 1000 && stats.permits == 0).polls;
+    thread::sleep(Duration::from_millis(100)); // the while in which nothing is to happen
+    let polls = server.handle.stats().polls - before;
+    assert!(polls <= 1, "{polls} polls in a tenth of a second in which nobody spoke");
+    let start = Instant::now();
+    assert_eq!(room.say("news"), 1000);
+    clients.iter_mut().for_each(|client| {
+        client.expect("news\n");
+    });
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?} to tell 1,000", start.elapsed());
+}

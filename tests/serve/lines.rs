@@ -1,0 +1,179 @@
+//! Line protocols over real sockets: who waits for whom, and what many lines at once may cost.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use modest::{Client as Peer, Flow, LineHandler, Lines, ProxyProtocol};
+
+use crate::cipher::{Cipher, HELLO, WELCOME, opened, sealed};
+use crate::server::{Client, Gate, eventually, serve};
+
+fn echo() -> Lines {
+    Lines::new(|line, reply| {
+        if line == "panic" {
+            panic!("a handler panics, as it was told");
+        }
+        reply.extend_from_slice(format!("{line}\n").as_bytes());
+        if line == "quit" { Flow::Close } else { Flow::Continue }
+    })
+}
+
+#[test]
+fn each_client_has_its_own_state_and_hears_a_greeting() {
+    struct Count(String, usize);
+    impl LineHandler for Count {
+        fn greeting(&mut self, reply: &mut Vec<u8>) -> Flow {
+            reply.extend_from_slice(format!("hello {}\n", self.0).as_bytes());
+            Flow::Continue
+        }
+
+        fn line(&mut self, line: &str, reply: &mut Vec<u8>) -> Flow {
+            self.1 += line.len();
+            reply.extend_from_slice(format!("{}\n", self.1).as_bytes());
+            Flow::Continue
+        }
+    }
+    let server = serve(Lines::per_client(|client: &Peer| Count(client.to_string(), 0)), |server| server);
+    let mut clients = [server.client(), server.client()];
+    for client in &mut clients {
+        let greeting = format!("hello {}\n", client.stream.local_addr().unwrap());
+        client.expect(greeting).send("abc\n").expect("3\n");
+    }
+    for client in &mut clients {
+        client.send("de\r\n\n").expect("5\n5\n");
+    }
+}
+
+#[test]
+fn handlers_may_block_and_silent_clients_hold_none() {
+    let gate = Gate::default();
+    let at_gate = gate.clone();
+    let lines = Lines::new(move |line, reply| {
+        if line == "wait" {
+            at_gate.pass();
+        }
+        reply.extend_from_slice(b"done\n");
+        Flow::Continue
+    });
+    let server = serve(lines, |server| server.workers(2));
+    let _opened = gate.opened_at_end();
+    let silent: Vec<Client> = (0..300)
+        .map(|number| {
+            let mut client = server.client();
+            if number % 2 == 0 {
+                client.send("half a li");
+            }
+            client
+        })
+        .collect();
+    server.wait_for("all wait", |stats| stats.parked == 300 && stats.running == 0);
+    let mut blocked = server.client();
+    blocked.send("wait\n");
+    gate.wait_for_arrivals(1);
+    server.client().ask("other\n", "done\n");
+    gate.open();
+    blocked.expect("done\n");
+    drop(silent);
+    server.wait_for("the silent are gone", |stats| stats.connections <= 2);
+}
+
+#[test]
+fn many_lines_at_once_are_answered_in_order_and_hold_up_nobody() {
+    let server = serve(echo(), |server| server.workers(1));
+    let mut client = server.client();
+    let wire: String = (0..200_000).map(|number| format!("{number}\n")).collect();
+    let mut writer = client.stream.try_clone().unwrap();
+    let sent = wire.clone();
+    let writing = std::thread::spawn(move || writer.write_all(sent.as_bytes()).unwrap());
+    server.client().ask("other\n", "other\n");
+    client.expect(wire).ask("quit\n", "quit\n").expect_end();
+    writing.join().unwrap();
+}
+
+#[test]
+fn who_does_not_read_is_not_answered_without_end() {
+    let handled = Arc::new(AtomicUsize::new(0));
+    let counted = handled.clone();
+    let lines = Lines::new(move |_, reply| {
+        counted.fetch_add(1, Relaxed);
+        reply.resize(reply.len() + 60_000, b'x');
+        Flow::Continue
+    });
+    let server = serve(lines, |server| server.write_timeout(Duration::from_millis(500)));
+    let mut deaf = server.client();
+    deaf.send("\n".repeat(10_000)); // 600 MB of answers
+    server.wait_for("it is given up", |stats| stats.connections == 0);
+    let handled = handled.load(Relaxed);
+    assert!(handled < 1000, "{handled} lines were answered to a client that reads nothing");
+}
+
+#[test]
+fn a_refusal_reaches_a_client_that_is_still_sending() {
+    let server = serve(echo(), |server| server);
+    let mut client = server.client();
+    client.send("first\n");
+    for _ in 0..64 {
+        if client.stream.write_all(&[b'x'; 64 * 1024]).is_err() {
+            break;
+        }
+    }
+    client.expect("first\nthe line is too long\r\n").half_close().expect_end();
+}
+
+#[test]
+fn waits_end() {
+    let limit = Duration::from_millis(100);
+    let server = serve(echo().idle_timeout(limit).line_timeout(limit), |server| server);
+    for (sent, wanted) in [("", ""), ("a\n", "a\n"), ("half", "the line took too long\r\n")] {
+        let start = Instant::now();
+        let mut client = server.client();
+        client.send(sent).expect(wanted).half_close().expect_end();
+        assert!(start.elapsed() >= limit || wanted.is_empty() || sent.ends_with('\n'), "{sent:?}");
+    }
+    server.client().expect_end();
+}
+
+#[test]
+fn a_panic_costs_one_client() {
+    let server = serve(echo(), |server| server);
+    let mut bystander = server.client();
+    bystander.ask("here\n", "here\n");
+    server.client().send("panic\n").expect_reset();
+    bystander.ask("still here\n", "still here\n");
+}
+
+#[test]
+fn a_shutdown_ends_who_is_idle_and_answers_who_has_spoken() {
+    let gate = Gate::default();
+    let at_gate = gate.clone();
+    let lines = Lines::new(move |line, reply| {
+        if line == "wait" {
+            at_gate.pass();
+        }
+        reply.extend_from_slice(b"done\n");
+        Flow::Continue
+    });
+    let mut server = serve(lines, |server| server);
+    let _opened = gate.opened_at_end();
+    let (mut idle, mut busy) = (server.client(), server.client());
+    busy.send("wait\nmore\n");
+    gate.wait_for_arrivals(1);
+    server.handle.shutdown();
+    idle.expect_end();
+    gate.open();
+    busy.expect("done\ndone\n").expect_end();
+    drop((idle, busy));
+    server.wait_for_end();
+}
+
+#[test]
+fn inside_a_cipher_behind_a_proxy() {
+    let trusted = "127.0.0.1".parse().unwrap();
+    let server = serve(ProxyProtocol::new(Cipher::new(echo())).trust(trusted), |server| server);
+    let mut client = server.client();
+    client.send("PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n").send(HELLO).expect(WELCOME).send(sealed(b"a\nquit\n", 2));
+    assert_eq!(opened(&client.read_to_end()).0, b"a\nquit\n");
+    eventually("it is gone", || server.handle.stats().connections == 0);
+}

@@ -1,0 +1,165 @@
+//! Connections that leave the engine: blocking streams on threads of their own.
+
+use std::io::{self, BufRead, Read, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use modest::{Client as Peer, Conversation, Event, Next, Protocol, ProxyProtocol, Raw, Stream, Turn, streams};
+
+use crate::server::{Client, Gate, PATIENCE, serve};
+
+/// Lines come back, as they do from Python's echo server.
+fn echo(stream: &mut Stream) -> io::Result<()> {
+    let mut line = String::new();
+    while stream.read_line(&mut line)? > 0 {
+        stream.write_all(line.as_bytes())?;
+        line.clear();
+    }
+    Ok(())
+}
+
+#[test]
+fn lines_come_back_also_those_that_were_there_before() {
+    let server = serve(streams(echo), |server| server);
+    let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(format!("first {number}\nsecond"));
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.expect(format!("first {number}\n")).send(" half\n").expect("second half\n");
+    }
+    server.wait_for("each has a thread", |stats| stats.streams == 20 && stats.connections == 20);
+    clients.iter_mut().for_each(|client| client.half_close().expect_end());
+    server.wait_for("all are gone", |stats| stats.streams == 0 && stats.connections == 0);
+}
+
+/// A raw conversation that reads a line by itself and then takes the socket.
+struct Sniffs(Gate);
+
+impl Protocol for Sniffs {
+    fn meet(&self, _: &Peer) -> Option<Box<dyn Conversation>> {
+        Some(Box::new(Sniffs(self.0.clone())))
+    }
+}
+
+impl Conversation for Sniffs {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        let Some(end) = turn.input.bytes().iter().position(|byte| *byte == b'\n') else {
+            return if turn.input.ended() { Next::Close } else { Next::Idle { within: None } };
+        };
+        turn.input.consume(end + 1);
+        turn.output.bytes().extend_from_slice(b"taken\n");
+        Next::Take
+    }
+
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        turn.output.bytes().extend_from_slice(format!("{what:?}\n").as_bytes());
+        Next::Close
+    }
+
+    fn take(self: Box<Self>, mut stream: Stream) {
+        let mut rest = [0; 4];
+        stream.read_exact(&mut rest).expect("four bytes");
+        if &rest == b"wait" {
+            self.0.pass();
+        }
+        assert_ne!(&rest, b"boom", "as it was told");
+        stream.write_all(&rest).expect("the client takes it");
+    }
+}
+
+#[test]
+fn what_was_not_used_is_read_first_and_a_panic_is_a_reset() {
+    let server = serve(Raw(Sniffs(Gate::default())), |server| server);
+    server.client().send("a line\nrest").expect("taken\nrest").expect_end();
+    let mut late = server.client();
+    late.send("a line\nre").expect("taken\n").send("st").expect("rest").expect_end();
+    let mut broken = server.client();
+    broken.send("a line\nboom").expect("taken\n").expect_reset();
+    server.wait_for("all are gone", |stats| (stats.streams, stats.connections, stats.permits) == (0, 0, 0));
+}
+
+#[test]
+fn who_finds_no_thread_waits_for_one_and_is_told_when_that_takes_too_long() {
+    let gate = Gate::default();
+    let settings =
+        |server: modest::TcpServer| server.max_streams(1).queue_limit(1).queue_timeout(Duration::from_millis(300));
+    let server = serve(Raw(Sniffs(gate.clone())), settings);
+    let _end = gate.opened_at_end();
+    let (mut first, mut second, mut third) = (server.client(), server.client(), server.client());
+    first.send("a line\nwait").expect("taken\n");
+    gate.wait_for_arrivals(1);
+    second.send("a line\nrest").expect("taken\n");
+    third.send("a line\nrest").expect("taken\n");
+    third.expect("NoThread\n").expect_end(); // one waits already
+    second.expect("NoThread\n").expect_end(); // it has waited for too long
+    let mut fourth = server.client();
+    fourth.send("a line\nrest").expect("taken\n");
+    gate.open();
+    first.expect("wait").expect_end();
+    fourth.expect("rest").expect_end();
+}
+
+#[test]
+fn a_shutdown_is_the_end_of_what_is_read_and_answers_are_still_written() {
+    let goodbye = |stream: &mut Stream| {
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all)?;
+        assert!(stream.is_shutting_down());
+        stream.write_all(b"goodbye\n")
+    };
+    let mut server = serve(streams(goodbye), |server| server.shutdown_timeout(PATIENCE));
+    let mut clients: Vec<Client> = (0..3).map(|_| server.client()).collect();
+    server.wait_for("each has a thread", |stats| stats.streams == 3);
+    server.handle.shutdown();
+    clients.iter_mut().for_each(|client| client.expect("goodbye\n").expect_end());
+    drop(clients);
+    assert!(server.wait_for_end() < PATIENCE / 2, "it waits for what is over");
+}
+
+#[test]
+fn who_waits_for_a_client_at_the_end_is_not_waited_for() {
+    let gate = Gate::default();
+    let stuck = gate.clone();
+    let blocks = move |_: &mut Stream| {
+        stuck.pass();
+        Ok(())
+    };
+    let mut server = serve(streams(blocks), |server| server.shutdown_timeout(Duration::from_millis(200)));
+    let _end = gate.opened_at_end();
+    let mut client = server.client();
+    gate.wait_for_arrivals(1);
+    server.handle.shutdown();
+    assert!(server.wait_for_end() < PATIENCE / 2, "it waits for a stream that is stuck");
+    client.expect_end(); // its socket is shut down
+}
+
+#[test]
+fn a_stream_waits_no_longer_than_its_timeout_and_two_threads_may_share_it() {
+    let both = |stream: &mut Stream| {
+        let mut writer = stream.writer();
+        let writing = thread::spawn(move || (0..1000).try_for_each(|number| writeln!(writer, "{number}")));
+        stream.set_timeout(Duration::from_millis(100))?;
+        let start = Instant::now();
+        let late = stream.read(&mut [0; 8]).expect_err("nobody writes");
+        assert!(matches!(late.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut), "{late}");
+        assert!(start.elapsed() >= Duration::from_millis(90));
+        writing.join().expect("no panic")?;
+        stream.write_all(b"late\n")
+    };
+    let server = serve(streams(both), |server| server);
+    let all = server.client().read_to_end();
+    let lines: Vec<String> = (0..1000).map(|number| number.to_string()).chain(["late".to_owned()]).collect();
+    assert_eq!(String::from_utf8(all).unwrap(), lines.join("\n") + "\n");
+}
+
+#[test]
+fn a_stream_behind_a_proxy_has_the_client_that_the_proxy_names() {
+    let who = |stream: &mut Stream| {
+        let client = stream.client().to_string();
+        writeln!(stream, "{client}")
+    };
+    let behind = ProxyProtocol::new(streams(who)).trust("127.0.0.0/8".parse().unwrap());
+    let server = serve(behind, |server| server);
+    server.client().send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n").expect("192.0.2.7:4711\n").expect_end();
+}

@@ -33,7 +33,7 @@ impl Conversation for Echoing {
         }
         let arrived = turn.input.bytes();
         // Not `println!`: it panics once nobody reads the output.
-        let _ = writeln!(io::stdout(), "got request from {}: {}", turn.client.ip(), arrived.len());
+        let _ = writeln!(io::stdout(), "got request from {}: {}", turn.client, arrived.len());
         turn.output.bytes().extend_from_slice(arrived);
         turn.input.consume(arrived.len());
         Next::Again

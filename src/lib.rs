@@ -1,6 +1,6 @@
 //! A TCP and HTTP/1.1 server with the shape of Python's `socketserver` and `http.server`.
 //!
-//! A [`TcpServer`] owns the listener and gives each client to a fixed pool of workers; a [`RequestHandler`] of yours
+//! A [`TcpServer`] owns its listeners and gives each client to a fixed pool of workers; a [`RequestHandler`] of yours
 //! (`do_get`, `do_post`, ...) answers requests; a [`StaticFileHandler`] serves a folder. Handlers are plain blocking
 //! Rust, and no client, however slow to speak, to send or to read, ever holds a worker.
 //!
@@ -137,9 +137,9 @@ pub use crate::http::{
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
 pub use tcp::{
-    Client, Conversation, Event, Flow, Inner, Input, IntoProtocol, InvalidNetwork, IpNetwork, Layer, LineHandler,
-    Lines, Next, Output, Piece, Protocol, ProxyProtocol, Raw, Refusal, ServerHandle, SharedBytes, Stage, Stats, Stream,
-    StreamHandler, StreamWriter, TcpServer, Turn, Waker, streams,
+    Address, Client, Conversation, Event, Flow, Inner, Input, IntoProtocol, InvalidNetwork, IpNetwork, Layer,
+    LineHandler, Lines, Listen, Next, Output, Piece, Protocol, ProxyProtocol, Raw, Refusal, ServerHandle, SharedBytes,
+    Stage, Stats, Stream, StreamHandler, StreamWriter, TcpServer, Turn, Waker, streams,
 };
 
 /// The way in for fuzz targets, which set `--cfg fuzzing`: rooms that no user sees.
@@ -159,4 +159,6 @@ mod documents {
     struct Handlers;
     #[doc = include_str!("../docs/options.md")]
     struct Options;
+    #[doc = include_str!("../docs/listeners.md")]
+    struct Listeners;
 }

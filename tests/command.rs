@@ -247,6 +247,17 @@ fn a_stderr_that_is_closed_or_full_holds_nobody_up() {
 }
 
 #[test]
+fn a_log_on_a_full_disk_holds_nobody_up() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let modest = Built::start_with(&mut modest(["www", "-p", "0"]), full);
+    for _ in 0..20 {
+        assert_eq!(modest.get("/").status, 200);
+    }
+    let (status, ..) = modest.stop();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
 fn the_soft_limit_of_descriptors_is_raised() {
     let modest = www(&[]);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", modest.pid().as_raw_nonzero())).unwrap();

@@ -64,7 +64,8 @@ fn echo_sends_back_what_its_client_says() {
     let echo = start("echo");
     let (status, out, err) = run(example("echo_client").arg(echo.address.to_string()));
     assert_eq!((status, out.as_str(), err.as_str()), (Some(0), "Hello, server!\n", ""));
-    assert_eq!(echo.out_line().as_deref(), Some("got request from 127.0.0.1: 14"));
+    let line = echo.out_line().unwrap_or_default();
+    assert!(line.starts_with("got request from 127.0.0.1:") && line.ends_with(": 14"), "{line}");
 }
 
 #[test]

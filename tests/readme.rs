@@ -49,9 +49,14 @@ fn long_options(text: &str) -> BTreeSet<&str> {
 #[test]
 fn every_setting_of_the_library_is_in_its_table() {
     let page = read("docs/options.md");
-    for room in
-        ["src/tcp/server.rs", "src/tcp/proxy/mod.rs", "src/tcp/lines.rs", "src/http/service.rs", "src/files/options.rs"]
-    {
+    for room in [
+        "src/tcp/server.rs",
+        "src/tcp/listen/mod.rs",
+        "src/tcp/proxy/mod.rs",
+        "src/tcp/lines.rs",
+        "src/http/service.rs",
+        "src/files/options.rs",
+    ] {
         let code = read(room);
         let settings = code.split("    pub fn ").skip(1).filter_map(|rest| rest.split_once('(')).filter(|(_, rest)| {
             let arguments = rest.split(')').next().unwrap_or_default();
@@ -65,9 +70,52 @@ fn every_setting_of_the_library_is_in_its_table() {
     }
 }
 
+/// Modules, tests, rows of `tests/conformance` and options: what stands in back-ticks and looks like one is one.
+#[test]
+fn what_security_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = std::fs::read_dir(root.join("tests/conformance")).unwrap();
+    let rows: String = folder.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    let page = read("SECURITY.md");
+    let (mut tests, mut options) = (0, 0);
+    for name in page.split('`').skip(1).step_by(2) {
+        if let Some((file, test)) = name.split_once(".rs: ") {
+            tests += 1;
+            let code = read(&format!("{file}.rs"));
+            let there = code.contains(&format!("fn {test}(")) || code.contains(&format!("(\"{test}"));
+            assert!(there, "SECURITY.md names {name}");
+        } else if name.starts_with("src/") || name.starts_with("tests/") || name.starts_with("benches/") {
+            assert!(root.join(name).exists(), "SECURITY.md names {name}");
+        } else if name.starts_with("9110 ") || name.starts_with("9112 ") {
+            tests += 1;
+            assert!(rows.contains(&format!("\"{name}\"")), "SECURITY.md names the row {name}");
+        } else if let Some((kind, option)) = name.split_once("::") {
+            let module = match kind {
+                "TcpServer" => "src/tcp/server.rs",
+                "Http" => "src/http/service.rs",
+                "Request" => "src/http/request.rs",
+                "StaticFileHandler" => "src/files/options.rs",
+                "ProxyProtocol" => "src/tcp/proxy/mod.rs",
+                _ => continue,
+            };
+            options += 1;
+            assert!(read(module).contains(&format!("pub fn {option}(")), "SECURITY.md names {name}");
+        }
+    }
+    assert!(tests > 70 && options > 20, "{tests} tests and {options} options");
+}
+
 #[test]
 fn links_lead_to_files_that_are_there() {
-    for page in ["README.md", "docs/handlers.md", "docs/options.md", "docs/python.md"] {
+    for page in [
+        "README.md",
+        "SECURITY.md",
+        "docs/handlers.md",
+        "docs/listeners.md",
+        "docs/mutants.md",
+        "docs/options.md",
+        "docs/python.md",
+    ] {
         let folder = Path::new(page).parent().unwrap();
         for link in read(page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().unwrap();

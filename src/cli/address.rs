@@ -1,36 +1,39 @@
-//! The address to listen at: host and port.
-//! Called by `options` (text to a `BindAddress`) and by `cli` (a `BindAddress` to socket addresses). It opens nothing.
+//! The address to listen at: host and port, or a socket without them.
+//! Called by `options` (text to a `BindAddress`) and by `cli` (a `BindAddress` for the library). It opens nothing.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::Ipv6Addr;
 
-use super::error::CliError;
+use modest::Listen;
 
 /// Where the server listens: `host` is an IP address or a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindAddress {
     pub host: String,
     pub port: u16,
+    /// In the place of both: `unix:PATH`, `fd:N` or `systemd`.
+    pub socket: Option<String>,
 }
 
 impl Default for BindAddress {
     /// Loopback: a folder is open to the network only on request.
     fn default() -> BindAddress {
-        BindAddress { host: "127.0.0.1".into(), port: 8000 }
+        BindAddress { host: "127.0.0.1".into(), port: 8000, socket: None }
     }
 }
 
 impl BindAddress {
-    /// The socket addresses of the host; a name may have several, and the first that works is used.
-    pub fn resolve(&self) -> Result<Vec<SocketAddr>, CliError> {
-        let found: Vec<SocketAddr> = match self.host.parse::<IpAddr>() {
-            Ok(ip) => vec![SocketAddr::new(ip, self.port)],
-            Err(_) => (self.host.as_str(), self.port)
-                .to_socket_addrs()
-                .map_err(|error| CliError::unknown_host(&self.host, &error))?
-                .collect(),
-        };
-        if found.is_empty() { Err(CliError::no_address(&self.host)) } else { Ok(found) }
+    /// The same for the library, which looks names up.
+    pub fn listen(&self) -> Listen {
+        match &self.socket {
+            Some(socket) => Listen::at(socket),
+            None => Listen::at((self.host.as_str(), self.port)),
+        }
     }
+}
+
+/// Whether the library takes it as it is, and it has neither host nor port.
+pub fn is_socket(text: &str) -> bool {
+    text == "systemd" || ["unix:", "fd:", "systemd:"].iter().any(|start| text.starts_with(start))
 }
 
 /// `ADDR[:PORT]`: `127.0.0.1`, `127.0.0.1:9000`, `localhost:9000`, `::1`, `[::1]`, `[::1]:9000`.
@@ -39,10 +42,10 @@ pub fn parse(text: &str) -> Result<(String, Option<u16>), String> {
         return Err("an address is wanted, such as 127.0.0.1 or localhost:8000, and no URL or path".into());
     }
     let (host, port) = split(text)?;
-    if host.is_empty() {
+    if host.is_empty() && port.is_none() {
         return Err("an address is wanted, such as 127.0.0.1, 0.0.0.0 or [::1]:8000".into());
     }
-    if host.bytes().all(|b| b.is_ascii_digit()) {
+    if !host.is_empty() && host.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!("an address is wanted, such as 127.0.0.1; for a port say -p {host}"));
     }
     Ok((host.to_owned(), port.map(self::port).transpose()?))
@@ -92,6 +95,8 @@ mod tests {
             ("127.0.0.1", "127.0.0.1", None),
             ("127.0.0.1:9000", "127.0.0.1", Some(9000)),
             ("0.0.0.0:0", "0.0.0.0", Some(0)),
+            (":8000", "", Some(8000)),
+            ("*", "*", None),
             ("localhost", "localhost", None),
             ("localhost:65535", "localhost", Some(65535)),
             ("::1", "::1", None),
@@ -111,7 +116,7 @@ mod tests {
         for (text, expected) in [
             ("", "an address is wanted"),
             ("8000", "say -p 8000"),
-            (":8000", "an address is wanted"),
+            (":", "a port is a number"),
             ("127.0.0.1:", "a port is a number"),
             ("127.0.0.1:65536", "a port is a number"),
             ("127.0.0.1:+80", "a port is a number"),

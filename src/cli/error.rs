@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+
+use super::address::BindAddress;
 
 /// Why the program exits with a failure.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,8 +38,10 @@ impl CliError {
     }
 
     /// Nothing can listen there.
-    pub fn binding(host: &str, port: u16, error: &io::Error) -> CliError {
+    pub fn binding(address: &BindAddress, error: &io::Error) -> CliError {
+        let BindAddress { host, port, socket } = address;
         let line = match error.kind() {
+            _ if socket.is_some() => reason(error),
             io::ErrorKind::AddrInUse => {
                 format!("port {port} of {host} is in use; choose another with -p (-p 0 takes any free one)")
             }
@@ -52,24 +55,8 @@ impl CliError {
             io::ErrorKind::AddrNotAvailable => {
                 format!("{host} is no address of this machine; 127.0.0.1 is, and 0.0.0.0 stands for all (-b)")
             }
-            _ => format!("can't listen at port {port} of {host}: {}", reason(error)),
+            _ => reason(error),
         };
-        CliError { line, status: FAILURE }
-    }
-
-    /// A name that cannot be resolved.
-    pub fn unknown_host(host: &str, error: &io::Error) -> CliError {
-        let line = format!(
-            "no address is known for '{}' ({}); give one such as 127.0.0.1 with -b",
-            escape_controls(host),
-            reason(error)
-        );
-        CliError { line, status: FAILURE }
-    }
-
-    /// A name that resolves to an empty list.
-    pub fn no_address(host: &str) -> CliError {
-        let line = format!("no address is known for '{}'; give one such as 127.0.0.1 with -b", escape_controls(host));
         CliError { line, status: FAILURE }
     }
 
@@ -79,8 +66,8 @@ impl CliError {
     }
 
     /// Serving ended with an error.
-    pub fn serving(address: SocketAddr, error: &io::Error) -> CliError {
-        CliError { line: format!("can't go on serving at {address}: {}", reason(error)), status: FAILURE }
+    pub fn serving(error: &io::Error) -> CliError {
+        CliError { line: format!("can't go on serving: {}", reason(error)), status: FAILURE }
     }
 
     /// The exit status of this error.

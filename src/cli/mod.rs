@@ -10,16 +10,15 @@ mod logging; // the log on stderr
 
 mod options; // command-line options
 
-mod address; // the address to listen at: `-b` and `-p`
-
 mod error; // errors, in one line each
 
+mod address; // the address to listen at: `-b` and `-p`
+
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use log::debug;
-use modest::TcpServer;
+use modest::{Address, TcpServer};
 
 use self::error::{CliError, quoted};
 use self::options::{Action, Options};
@@ -50,21 +49,20 @@ fn serve(options: Options) -> Result<(), CliError> {
     let log = logging::start(options.verbosity);
     let site = Site::open(&options)?;
     let server = bind(&options, site)?;
-    let address = server.local_addr();
+    let addresses = server.local_addrs().to_vec();
     signals::shutdown_on_signals(&server.handle(), options.verbosity).map_err(CliError::signals)?;
     debug!("serving {}, with at most {descriptors} open files and clients", quoted(options.folder()));
-    print_line(&banner(address));
+    addresses.iter().for_each(|address| print_line(&banner(address)));
     let served = server.serve_forever();
     debug!("stopped: {:?}", server.stats());
     log.finish();
-    served.map_err(|error| CliError::serving(address, &error))
+    served.map_err(|error| CliError::serving(&error))
 }
 
 fn bind(options: &Options, site: Site) -> Result<TcpServer, CliError> {
     let address = &options.bind_address;
-    let addresses = address.resolve()?;
-    let server = TcpServer::bind(&addresses[..], site)
-        .map_err(|error| CliError::binding(&address.host, address.port, &error))?;
+    let server = TcpServer::bind(address.listen(), site).map_err(|error| CliError::binding(address, &error))?;
+    let server = server.notify_systemd(true);
     Ok(match options.workers {
         Some(count) => server.workers(count),
         None => server,
@@ -72,8 +70,11 @@ fn bind(options: &Options, site: Site) -> Result<TcpServer, CliError> {
 }
 
 /// The line that Python prints, which scripts wait for.
-fn banner(address: SocketAddr) -> String {
-    format!("Serving HTTP on {} port {} (http://{address}/) ...", address.ip(), address.port())
+fn banner(address: &Address) -> String {
+    match address.socket_addr() {
+        Some(inet) => format!("Serving HTTP on {} port {} (http://{inet}/) ...", inet.ip(), inet.port()),
+        None => format!("Serving HTTP on {address} ..."),
+    }
 }
 
 /// Print a line on stdout and flush it; errors are ignored.

@@ -76,6 +76,10 @@ const OPTIONS: &[OptionSpec] = &[
         value: Some("ADDR[:PORT]"),
         help: "Where to listen; 0.0.0.0 opens it to the network [default: 127.0.0.1]",
         set: |options, text| {
+            if address::is_socket(text) {
+                options.bind_address.socket = Some(text.to_owned());
+                return Ok(());
+            }
             let (host, port) = address::parse(text)?;
             options.bind_address.host = host;
             port.map_or(Ok(()), |port| options.set_port("-b", port))
@@ -241,6 +245,9 @@ impl Options {
     }
 
     fn set_port(&mut self, by: &'static str, port: u16) -> Result<(), String> {
+        if let Some(socket) = &self.bind_address.socket {
+            return Err(format!("{} has no port", escape_controls(socket)));
+        }
         match self.explicit.port {
             Some((other, before)) if before != port => {
                 Err(format!("the port is {before} by {other} already: name it once"))
@@ -317,7 +324,8 @@ mod tests {
     }
 
     fn bind_address(options: &Options) -> String {
-        format!("{} {}", options.bind_address.host, options.bind_address.port)
+        let BindAddress { host, port, socket } = &options.bind_address;
+        socket.clone().unwrap_or_else(|| format!("{host} {port}"))
     }
 
     #[test]
@@ -338,6 +346,8 @@ mod tests {
             (&["-b", "0.0.0.0", "9000"], "0.0.0.0 9000"),
             (&["-b", "localhost:9000", "-p", "9000"], "localhost 9000"),
             (&["-p", "1", "-p", "2"], "127.0.0.1 2"),
+            (&["-b", "unix:/run/x.sock"], "unix:/run/x.sock"),
+            (&["-b", "systemd"], "systemd"),
             (&["-p9000", "src"], "127.0.0.1 9000"),
         ] {
             assert_eq!(parse(args).map(|s| bind_address(&s)), Ok(expected.into()), "{args:?}");
@@ -361,6 +371,8 @@ mod tests {
             (&["90435"], "'90435': no such folder, and as a port: a port is a number"),
             (&["-b", "::1:x"], "-b ::1:x: "),
             (&["-b", "127.0.0.1:1", "-p", "2"], "the port is 1 by -b already"),
+            (&["-b", "unix:x.sock", "-p", "2"], "unix:x.sock has no port"),
+            (&["-b", "fd:3", "9000"], "fd:3 has no port"),
             (&["-p", "2", "9000"], "the port is 2 by -p already"),
             (&["-w", "0"], "-w 0: a number from 1"),
             (&["-w", "99999999"], "-w 99999999: a number from 1"),

@@ -178,7 +178,6 @@ fn quoted(bytes: &[u8]) -> Option<&[u8]> {
         rest = match rest {
             [b'"', rest @ ..] => return Some(rest),
             [b'\\', byte, rest @ ..] if head::is_field_value(&[*byte]) => rest,
-            [b'\\', ..] => return None,
             [byte, rest @ ..] if head::is_field_value(&[*byte]) => rest,
             _ => return None,
         }

@@ -213,7 +213,8 @@ where
 }
 
 /// The record of a response in the access log. Displayed as Python's log line:
-/// `127.0.0.1 - - [16/Jun/2022 06:34:59] "GET / HTTP/1.1" 200 -`, in UTC unless an offset is given.
+/// `127.0.0.1 - - [16/Jun/2022 06:34:59] "GET / HTTP/1.1" 200 -`, in UTC unless an offset is given; with `unix:` in the
+/// place of the IP address if the client came by a Unix socket.
 ///
 /// Control characters, quotes and backslashes sent by the client are displayed as `\xNN`, against log injection.
 #[derive(Clone, Debug)]
@@ -260,7 +261,11 @@ impl fmt::Display for LogRecord<'_> {
         let date = date.as_ref().and_then(|date| std::str::from_utf8(date).ok());
         let date = date.unwrap_or("Thu, 01 Jan 1970 00:00:00 GMT");
         let (day, month, year, time) = (&date[5..7], &date[8..11], &date[12..16], &date[17..25]);
-        write!(f, "{} - - [{day}/{month}/{year} {time}] \"", self.client.ip())?;
+        match self.client.ip() {
+            Some(ip) => ip.fmt(f)?,
+            None => f.write_str("unix:")?, // as nginx has it
+        }
+        write!(f, " - - [{day}/{month}/{year} {time}] \"")?;
         write_escaped(f, self.request_line)?;
         write!(f, "\" {} -", self.status.as_u16())
     }

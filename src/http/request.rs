@@ -13,7 +13,7 @@ use super::body::{Body, BodyReader};
 use super::error::Error;
 use super::form::Form;
 use super::head::{Head, HeadLimits, HeadParser};
-use crate::tcp::{Client, ServerHandle, Waker};
+use crate::tcp::{Address, Client, ServerHandle, Waker};
 
 /// A request and its client.
 ///
@@ -231,8 +231,8 @@ impl Request {
         &self.client
     }
 
-    /// The address and port of the client (Python's `client_address`).
-    pub fn client_address(&self) -> SocketAddr {
+    /// The address of the client (Python's `client_address`): IP address and port, unless it came by a Unix socket.
+    pub fn client_address(&self) -> &Address {
         self.client.address()
     }
 

@@ -1,33 +1,54 @@
-//! The listener: accepting new connections, and backing off while that can't be done. Part of the poller's side: held by
-//! one worker at a time. It logs nothing itself, for a logger may block: what is to be said is returned.
+//! The listeners: accepting new connections, from each in turn, and backing off while that can't be done. Part of the
+//! poller's side: held by one worker at a time. It logs nothing itself, for a logger may block: what is to be said is
+//! returned.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::sys::{self, TcpListener, TcpStream};
+use super::address::Address;
+use super::listener::Listener;
+use super::sys::ClientStream;
 
-/// The listener, until the server shuts down.
+/// The listeners, until the server shuts down.
 pub struct Acceptor {
-    listener: Option<TcpListener>,
-    pending: bool, // edge-triggered: somebody may still be waiting
-    paused_until: Option<Instant>,
-    pause: Duration,
+    listeners: Vec<ListenerState>,
+    next: usize,   // the one that is asked next
+    pending: bool, // somebody may be waiting at any: each poll asks, and mostly nobody is
+    full: Pause,   // there is no room, wherever a client comes from
     to_evict: usize,
     complained: Option<Instant>,
+    is_closed: bool,
+}
+
+/// One listener, and whether somebody may be waiting there.
+struct ListenerState {
+    listener: Listener,
+    pending: bool, // edge-triggered: somebody may still be waiting
+    failing: Pause,
     failing_since: Option<Instant>,
+}
+
+/// A time in which nobody is accepted. It doubles each time, up to a second.
+struct Pause {
+    until: Option<Instant>,
+    length: Duration,
 }
 
 /// What came of accepting.
 pub enum Accepted {
-    Client(TcpStream, SocketAddr),
+    Client(ClientStream, Address),
     Nobody,
     /// Out of descriptors or memory: room must be made first.
     NoRoom(io::Error),
-    /// It failed so many times in a row that it is not the clients' doing.
-    Failing(io::Error),
+    /// One listener failed so many times in a row that it is not the clients' doing, and is left alone for a while.
+    /// `first`: it did not fail before; `for_good`: it has for too long to go on.
+    Failing {
+        err: io::Error,
+        first: bool,
+        for_good: bool,
+    },
 }
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -40,76 +61,82 @@ const FAILURES: usize = 16;
 const FAILED_FOR_GOOD: Duration = Duration::from_secs(5);
 
 impl Acceptor {
-    pub fn new(listener: TcpListener) -> Acceptor {
+    pub fn new(listeners: Vec<Listener>) -> Acceptor {
         Acceptor {
-            listener: Some(listener),
+            listeners: listeners.into_iter().map(ListenerState::new).collect(),
+            next: 0,
             pending: true,
-            paused_until: None,
-            pause: FIRST_PAUSE,
+            full: Pause::NONE,
             to_evict: 1,
             complained: None,
-            failing_since: None,
+            is_closed: false,
         }
     }
 
-    /// The poller saw somebody waiting.
-    pub fn wake(&mut self) {
-        self.pending = true;
+    /// The poller saw somebody waiting at this listener.
+    pub fn wake(&mut self, number: usize) {
+        if let Some(state) = self.listeners.get_mut(number) {
+            state.pending = true;
+            self.pending = true;
+        }
     }
 
     /// Whether there may be somebody to accept, and accepting is not paused.
     pub fn is_due(&self, now: Instant) -> bool {
-        self.listener.is_some() && self.pending && self.paused_until.is_none_or(|until| until <= now)
+        self.pending && self.full.is_over(now) && self.listeners.iter().any(|state| state.is_due(now))
     }
 
-    /// When a pause ends.
+    /// When a pause ends after which somebody may be accepted.
     pub fn paused_until(&self) -> Option<Instant> {
-        self.paused_until.filter(|_| self.pending && self.listener.is_some())
+        if !self.pending {
+            return None;
+        }
+        let pending = self.listeners.iter().filter(|state| state.pending);
+        pending.filter_map(|state| state.failing.until.max(self.full.until)).min()
     }
 
-    /// Accept one connection.
-    pub fn accept(&mut self) -> Accepted {
-        let Some(listener) = &self.listener else { return Accepted::Nobody };
-        let mut failures = 0;
-        loop {
-            match listener.accept() {
-                Ok((stream, address)) => {
-                    self.paused_until = None;
-                    self.failing_since = None;
-                    self.pause = FIRST_PAUSE;
+    /// Accept one connection, from the next listener at which somebody waits: none waits longer for being at another.
+    pub fn accept(&mut self, now: Instant) -> Accepted {
+        for _ in 0..self.listeners.len() {
+            let at = self.next % self.listeners.len();
+            self.next = at + 1;
+            let state = &mut self.listeners[at];
+            if !state.is_due(now) {
+                continue;
+            }
+            match state.accept(now) {
+                Accepted::Nobody => {}
+                Accepted::Client(stream, address) => {
+                    self.full = Pause::NONE;
                     return Accepted::Client(stream, address);
                 }
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
-                    self.failing_since = None;
-                    self.nobody_is_left();
-                    return Accepted::Nobody;
-                }
-                Err(err) if is_about_room(&err) => return Accepted::NoRoom(err),
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                // That client is gone, or its network is unwell (accept(2) passes such errors on): the next one.
-                Err(_) if failures < FAILURES => failures += 1,
-                Err(err) => return Accepted::Failing(err),
+                other => return other,
             }
         }
+        self.look_who_is_left();
+        Accepted::Nobody
     }
 
-    /// Whether a client is waiting at this moment. If none is, the next one causes an event.
+    /// Whether a client is waiting at this moment. Where none is, the next one causes an event.
     pub fn somebody_waits(&mut self) -> bool {
-        let Some(listener) = &self.listener else { return false };
-        match sys::somebody_waits(listener) {
-            Ok(false) => {
-                self.nobody_is_left(); // or a full server would look for them again and again
-                false
+        let mut somebody_waits = false;
+        for state in self.listeners.iter_mut().filter(|state| state.pending) {
+            // Where it can't be asked, it is asked again. Where nobody waits, a full server need not look again and again.
+            if let Ok(waits) = state.listener.socket().somebody_waits() {
+                state.pending = waits;
+                somebody_waits |= waits;
             }
-            Ok(true) => true,
-            Err(_) => false,
         }
+        self.look_who_is_left();
+        somebody_waits
     }
 
-    fn nobody_is_left(&mut self) {
-        self.pending = false;
-        self.to_evict = 1;
-        self.paused_until = None;
+    fn look_who_is_left(&mut self) {
+        self.pending = self.listeners.iter().any(|state| state.pending);
+        if !self.pending {
+            self.to_evict = 1;
+            self.full.until = None;
+        }
     }
 
     /// There is no room for a newcomer: how many connections are to be evicted for those who wait.
@@ -122,17 +149,7 @@ impl Acceptor {
 
     /// Accept nobody for a while, at most until `by`; the pause grows while there is no room.
     pub fn pause(&mut self, now: Instant, by: Option<Instant>) {
-        let until = now + self.pause;
-        self.paused_until = Some(by.map_or(until, |by| until.min(by)));
-        self.pause = (2 * self.pause).min(LONGEST_PAUSE);
-    }
-
-    /// Accepting fails: pause. Tells whether it is the first time, and whether it has lasted too long to go on.
-    pub fn failed(&mut self, now: Instant) -> (bool, bool) {
-        let first = self.failing_since.is_none();
-        let since = *self.failing_since.get_or_insert(now);
-        self.pause(now, None);
-        (first, now.saturating_duration_since(since) >= FAILED_FOR_GOOD)
+        self.full.begin(now, by);
     }
 
     /// Whether it is time to tell the log that there is no room: once a minute is enough.
@@ -146,18 +163,94 @@ impl Acceptor {
 
     /// A descriptor is free again.
     pub fn end_pause(&mut self) {
-        self.paused_until = None;
+        self.full.until = None;
     }
 
-    /// No more clients: the kernel refuses who connects now.
-    pub fn close(&mut self) {
-        self.listener = None;
-        self.paused_until = None;
+    /// The last look at every listener is next: the files of Unix sockets are removed, so that nobody comes after it.
+    /// Tells how many can be waiting at most.
+    pub fn prepare_to_close(&mut self) -> usize {
+        self.end_pause();
+        self.pending = true;
+        self.listeners.iter_mut().fold(0, |waiting, state| {
+            state.listener.remove_file();
+            state.pending = true;
+            state.failing.until = None;
+            waiting + state.listener.longest_queue()
+        })
+    }
+
+    /// No more clients. The listeners are closed when they are dropped.
+    pub fn close(&mut self) -> impl Iterator<Item = Listener> + '_ {
+        self.is_closed = true;
+        self.listeners.drain(..).map(|state| state.listener)
     }
 
     /// Whether it is closed for good.
     pub fn is_closed(&self) -> bool {
-        self.listener.is_none()
+        self.is_closed
+    }
+}
+
+impl ListenerState {
+    fn new(listener: Listener) -> ListenerState {
+        ListenerState { listener, pending: true, failing: Pause::NONE, failing_since: None }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.pending && self.failing.is_over(now)
+    }
+
+    fn accept(&mut self, now: Instant) -> Accepted {
+        let mut failures = 0;
+        loop {
+            match self.listener.socket().accept() {
+                Ok((stream, address)) => {
+                    self.recovered();
+                    return Accepted::Client(stream, address);
+                }
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    self.recovered();
+                    self.pending = false;
+                    return Accepted::Nobody;
+                }
+                Err(err) if is_about_room(&err) => return Accepted::NoRoom(err),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                // That client is gone, or its network is unwell (accept(2) passes such errors on): the next one.
+                Err(_) if failures < FAILURES => failures += 1,
+                Err(err) => return self.failed(&err, now),
+            }
+        }
+    }
+
+    fn recovered(&mut self) {
+        self.failing_since = None;
+        self.failing = Pause::NONE;
+    }
+
+    fn failed(&mut self, err: &io::Error, now: Instant) -> Accepted {
+        let first = self.failing_since.is_none();
+        let since = *self.failing_since.get_or_insert(now);
+        self.failing.begin(now, None);
+        let said = format!("can't accept connections at {}: {err}", self.listener.address());
+        Accepted::Failing {
+            err: io::Error::new(err.kind(), said),
+            first,
+            for_good: now.saturating_duration_since(since) >= FAILED_FOR_GOOD,
+        }
+    }
+}
+
+impl Pause {
+    const NONE: Pause = Pause { until: None, length: FIRST_PAUSE };
+
+    fn begin(&mut self, now: Instant, by: Option<Instant>) {
+        let until = now + self.length;
+        self.until = Some(by.map_or(until, |by| until.min(by)));
+        self.length = (2 * self.length).min(LONGEST_PAUSE);
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| until <= now)
     }
 }
 

@@ -1,28 +1,30 @@
 //! Who is at the other end of a connection.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+
+use super::address::Address;
 
 /// The client of one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
-    address: SocketAddr,
+    address: Address,
 }
 
 impl Client {
     /// A client at this address; the server makes its own, tests make theirs.
     /// An IPv4 address mapped into IPv6 (`::ffff:1.2.3.4`) is taken for what it is.
-    pub fn new(address: SocketAddr) -> Client {
-        Client { address: SocketAddr::new(address.ip().to_canonical(), address.port()) }
+    pub fn new(address: impl Into<Address>) -> Client {
+        Client { address: address.into().canonical() }
     }
 
-    /// Address and port (Python's `client_address`).
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Its address (Python's `client_address`).
+    pub fn address(&self) -> &Address {
+        &self.address
     }
 
-    /// The address without the port.
-    pub fn ip(&self) -> IpAddr {
+    /// The IP address without the port; none of a client that came by a Unix socket.
+    pub fn ip(&self) -> Option<IpAddr> {
         self.address.ip()
     }
 }

@@ -16,7 +16,7 @@ use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, 
 use super::slow_handlers::SlowHandlers;
 use super::stats::Stats;
 use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use super::sys::{self, Interest, Registry, TcpStream};
+use super::sys::{self, ClientStream, Interest, Registry};
 use super::taken::Taken;
 
 /// A connection as it moves from place to place.
@@ -108,7 +108,11 @@ impl Engine {
     }
 
     /// A table entry for a new connection, with the poller told.
-    pub fn register(self: &Arc<Self>, mut stream: TcpStream, place: Place) -> io::Result<(TcpStream, Registration)> {
+    pub fn register(
+        self: &Arc<Self>,
+        mut stream: ClientStream,
+        place: Place,
+    ) -> io::Result<(ClientStream, Registration)> {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.fetch_add(1, Ordering::SeqCst);
         let weak: Weak<Engine> = Arc::downgrade(self);
@@ -152,7 +156,7 @@ impl Control for Engine {
     fn begin_shutdown(&self) {
         self.scheduler.begin_shutdown();
         self.taken.begin_shutdown();
-        self.lifecycle.notify();
+        self.lifecycle.shutdown_begins();
     }
 
     fn end(&self) {

@@ -14,14 +14,24 @@ pub struct Lifecycle {
 
 #[derive(Default)]
 struct Stage {
+    shutdown: Option<Told>,
     accepting_is_over: bool,
     workers: usize,
     died: Vec<usize>,
     failure: Option<io::Error>,
 }
 
+/// Whether the thread inside `serve_forever` has heard of the shutdown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    No,
+    Yes,
+}
+
 /// What the thread inside `serve_forever` has to do next.
 pub enum Duty {
+    /// A shutdown has begun: tell whoever wants to know. It comes once.
+    TellOfShutdown,
     /// These workers died of a panic outside a turn: start others in their places.
     Replace(Vec<usize>),
     /// Everything is done, or the time is up.
@@ -54,7 +64,13 @@ impl Lifecycle {
         self.stage().failure.take()
     }
 
-    /// The listener is closed, and every connection knows of the shutdown or will.
+    /// A shutdown begins.
+    pub fn shutdown_begins(&self) {
+        self.stage().shutdown.get_or_insert(Told::No);
+        self.progress.notify_all();
+    }
+
+    /// The listeners are closed, and every connection knows of the shutdown or will.
     pub fn accepting_is_over(&self) {
         self.stage().accepting_is_over = true;
         self.progress.notify_all();
@@ -76,6 +92,10 @@ impl Lifecycle {
     ) -> Duty {
         let mut stage = self.stage();
         loop {
+            if stage.shutdown == Some(Told::No) {
+                stage.shutdown = Some(Told::Yes);
+                return Duty::TellOfShutdown;
+            }
             if is_over() || stage.accepting_is_over && is_empty() {
                 return Duty::End;
             }

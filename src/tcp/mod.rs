@@ -19,12 +19,13 @@ mod lifecycle; // from the start of the workers to the end of the last
 mod taken; // connections that have left the engine
 
 mod connection; // one client, a turn at a time
+mod listen; // addresses, and the sockets made of them
 mod poller; // who is ready
 mod stream_handler; // Python's StreamRequestHandler
 
 mod protocol; // the protocol interface: what the engine asks of a protocol
 
-mod acceptor; // the listener
+mod acceptor; // accepting, from all listeners
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
 mod stream; // a connection outside the engine
 mod transport; // the socket of one client
@@ -33,22 +34,28 @@ mod per_address; // how many connections an address has
 mod slow_handlers; // handlers that run for long
 
 mod contain; // where panics of user code end
+mod listener; // one listening socket
+mod notify; // what systemd is told
 mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does
 
 mod unacknowledged; // what the kernel still holds for a client
 
 mod client; // who is there
+
+mod address; // where somebody is
 mod input; // bytes not yet used
 mod network; // networks of addresses
 mod output; // pieces to write
 mod stats; // the figures of a server
 
+pub use address::Address;
 pub use client::Client;
 pub use handle::ServerHandle;
 pub use inner::{Inner, Layer};
 pub use input::Input;
 pub use lines::{Flow, LineHandler, Lines, Refusal};
+pub use listen::Listen;
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};

@@ -5,9 +5,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::acceptor::Acceptor;
+use super::listener::Listener;
 use super::scheduler::{PollWaker, Readiness, Token};
 use super::sync;
-use super::sys::{self, Events, Interest, Poll, Registry, TcpListener, Waker};
+use super::sys::{self, Events, Interest, Poll, Registry, Waker};
 
 /// The poller and the acceptor.
 pub struct Poller {
@@ -18,8 +19,10 @@ pub struct Poller {
     pub next_look: Option<Instant>,
 }
 
-const LISTENER: sys::Token = sys::Token(usize::MAX);
-const WAKER: sys::Token = sys::Token(usize::MAX - 1);
+/// Tokens that are no connection's: those of listeners, in their order, and of the waker.
+const WAKER: usize = usize::MAX;
+const LISTENERS: usize = WAKER - MOST_LISTENERS;
+const MOST_LISTENERS: usize = 1024;
 const EVENTS: usize = 1024;
 
 impl PollWaker for Waker {
@@ -30,14 +33,17 @@ impl PollWaker for Waker {
 }
 
 impl Poller {
-    /// A poller for this listener, and what wakes it.
-    pub fn new(listener: std::net::TcpListener) -> io::Result<(Poller, Waker)> {
+    /// A poller for these listeners, and what wakes it.
+    pub fn new(mut listeners: Vec<Listener>) -> io::Result<(Poller, Waker)> {
+        if listeners.len() > MOST_LISTENERS {
+            return Err(io::Error::other(format!("a server has at most {MOST_LISTENERS} listeners")));
+        }
         let poll = Poll::new()?;
-        listener.set_nonblocking(true)?;
-        let mut listener = TcpListener::from_std(listener);
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
-        let (events, acceptor) = (Events::with_capacity(EVENTS), Acceptor::new(listener));
+        for (number, listener) in listeners.iter_mut().enumerate() {
+            poll.registry().register(listener.socket(), sys::Token(LISTENERS + number), Interest::READABLE)?;
+        }
+        let waker = Waker::new(poll.registry(), sys::Token(WAKER))?;
+        let (events, acceptor) = (Events::with_capacity(EVENTS), Acceptor::new(listeners));
         Ok((Poller { poll, events, acceptor, next_look: Some(sync::now()) }, waker))
     }
 
@@ -72,15 +78,15 @@ impl Poller {
         }
     }
 
-    /// What the poll brought. That of the listener is passed on to the acceptor.
+    /// What the poll brought. That of listeners is passed on to the acceptor.
     pub fn events(&mut self) -> impl Iterator<Item = (Token, Readiness)> + '_ {
         let acceptor = &mut self.acceptor;
         self.events.iter().filter_map(move |event| match event.token() {
-            LISTENER => {
-                acceptor.wake();
+            sys::Token(WAKER) => None,
+            sys::Token(number) if number >= LISTENERS => {
+                acceptor.wake(number - LISTENERS);
                 None
             }
-            WAKER => None,
             token => {
                 let reset = event.is_error() || event.is_read_closed() && event.is_write_closed();
                 let closed = event.is_read_closed() || event.is_error();
@@ -94,6 +100,14 @@ impl Poller {
                 Some((Token::from_usize(token.0), readiness))
             }
         })
+    }
+
+    /// No more clients: the kernel refuses who connects now, unless another process has the listener, too.
+    pub fn close_listeners(&mut self) {
+        for mut listener in self.acceptor.close() {
+            // The poller forgets by itself only a listener that nobody else has: it would tell of clients of others.
+            let _ = self.poll.registry().deregister(listener.socket());
+        }
     }
 
     /// The acceptor.

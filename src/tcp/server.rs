@@ -2,26 +2,29 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, error};
 use rustix::process::{Resource, getrlimit};
-use socket2::{Domain, Protocol as Transport, SockRef, Socket, Type};
 
+use super::address::Address;
 use super::connection::{MinRate, SendLimits};
 use super::engine::{Engine, Plan};
 use super::handle::{Control, ServerHandle};
 use super::lifecycle::Duty;
+use super::listen::Listen;
+use super::listener::Listener;
+use super::notify;
 use super::poller::Poller;
 use super::protocol::{IntoProtocol, Protocol};
 use super::stats::Stats;
 use super::sync::{self, Mutex, PoisonError};
-use super::transport::NOT_SENT;
 use super::workers;
 
-/// A server that owns a listener and gives each client that comes to a fixed pool of workers.
+/// A server that owns its listeners and gives each client that comes to a fixed pool of workers.
 ///
 /// ```no_run
 /// use modest::{Request, RequestHandler, Response, Result, TcpServer};
@@ -39,8 +42,8 @@ use super::workers;
 /// ```
 #[must_use = "serves nobody until `serve_forever`"]
 pub struct TcpServer {
-    listener: Mutex<Option<TcpListener>>,
-    local_addr: SocketAddr,
+    listeners: Mutex<Option<Vec<Listener>>>,
+    addresses: Vec<Address>,
     protocol: Arc<dyn Protocol>,
     workers: usize,
     queue_limit: usize,
@@ -51,46 +54,33 @@ pub struct TcpServer {
     max_streams: usize,
     max_per_address: Option<usize>,
     slow_handler: Option<Duration>,
+    notify_systemd: bool,
     handle: ServerHandle,
 }
 
 const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
-const BACKLOG: i32 = 1024;
 /// Descriptors that are kept from clients, for files and for the program itself: so many, or an eighth; never over half.
 const KEPT: u64 = 64;
 /// How long workers that have nothing to do any more may take to end.
 const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
 impl TcpServer {
-    /// Listen at an address (port 0: any free port, see [`TcpServer::local_addr`]) for a handler to serve.
+    /// Listen at an address for a handler to serve: `"127.0.0.1:8000"`, `("::1", 8000)`, `":8000"` for every address of
+    /// this machine, `"unix:/run/app.sock"`, a listener of the standard library and [others](Listen).
+    /// Port 0 is any free port: see [`TcpServer::local_addr`].
     /// Nobody is served yet, but who connects from now on waits and is.
     ///
-    /// Of several addresses that a name stands for, the first that can be bound is taken.
-    ///
     /// # Errors
-    /// Those of binding: the address is in use, is not of this machine, or is not allowed.
-    pub fn bind(address: impl ToSocketAddrs, handler: impl IntoProtocol) -> io::Result<TcpServer> {
-        let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name stands for no address");
-        for address in address.to_socket_addrs()? {
-            match listen(address) {
-                Ok(listener) => return TcpServer::from_listener(listener, handler),
-                Err(err) => last = err,
-            }
-        }
-        Err(last)
-    }
-
-    /// Serve a listener that somebody else has made.
-    ///
-    /// # Errors
-    /// If it can't tell its address.
-    pub fn from_listener(listener: TcpListener, handler: impl IntoProtocol) -> io::Result<TcpServer> {
-        prepare(&listener)?;
+    /// Each names the address. Of kind [`InvalidInput`](io::ErrorKind::InvalidInput) if it is none, or lacks the port;
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse), [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) if it is not of
+    /// this machine, [`PermissionDenied`](io::ErrorKind::PermissionDenied), [`NotFound`](io::ErrorKind::NotFound) for a
+    /// descriptor or a folder that is not there; that of the lookup if it is an unknown name.
+    pub fn bind(address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
+        let listeners = address.into().open()?;
         let cores = sync::cores();
-        let local_addr = listener.local_addr()?;
         Ok(TcpServer {
-            listener: Mutex::new(Some(listener)),
-            local_addr,
+            addresses: listeners.iter().map(|listener| listener.address().clone()).collect(),
+            listeners: Mutex::new(Some(listeners)),
             protocol: Arc::new(handler.into_protocol()),
             workers: (4 * cores).max(16),
             queue_limit: 1024,
@@ -101,8 +91,37 @@ impl TcpServer {
             max_streams: 256,
             max_per_address: None,
             slow_handler: Some(Duration::from_secs(10)),
+            notify_systemd: false,
             handle: ServerHandle::default(),
         })
+    }
+
+    /// Serve a listening socket that somebody else has made: a `TcpListener`, a `UnixListener`, a descriptor.
+    /// It is made non-blocking, for all who share it. The file of a Unix socket stays when the server ends.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if no TCP or Unix stream socket listens there.
+    pub fn from_listener(listener: impl Into<OwnedFd>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
+        TcpServer::bind(listener.into(), handler)
+    }
+
+    /// Listen at one more address, for the same handler. Clients of all addresses are accepted in turn.
+    ///
+    /// ```no_run
+    /// # let hello = modest::answer(|_| Ok(modest::Response::text("Hello")));
+    /// # use modest::TcpServer;
+    /// TcpServer::bind("127.0.0.1:8000", hello)?.also("[::1]:8000")?.also("unix:/run/hello.sock")?.serve_forever()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`TcpServer::bind`]. Then nothing is listened at any more.
+    pub fn also(mut self, address: impl Into<Listen>) -> io::Result<TcpServer> {
+        let more = address.into().open()?;
+        self.addresses.extend(more.iter().map(|listener| listener.address().clone()));
+        let listeners = self.listeners.get_mut().unwrap_or_else(PoisonError::into_inner);
+        listeners.get_or_insert_default().extend(more);
+        Ok(self)
     }
 
     /// How many handlers may run at once: the larger of 16 and four times the number of processors, unless set.
@@ -183,8 +202,8 @@ impl TcpServer {
     }
 
     /// How many connections one IP address may have at once: no limit unless set. One more is reset as soon as it is
-    /// accepted, and counted in [`Stats`]. All IPv6 addresses that share their first 64 bits count as one.
-    /// Behind a proxy all clients have the proxy's address: set none there.
+    /// accepted, and counted in [`Stats`]. All IPv6 addresses that share their first 64 bits count as one; clients of a
+    /// Unix socket have none and are not counted. Behind a proxy all clients have the proxy's address: set none there.
     ///
     /// # Panics
     /// If it is 0.
@@ -203,9 +222,31 @@ impl TcpServer {
         self
     }
 
-    /// The address that is listened at, with the real port (Python's `server_address`).
+    /// Whether systemd is told when clients are accepted and when a shutdown begins (`READY=1` and `STOPPING=1`, for a
+    /// service of `Type=notify`). Default: no. Nothing is told where `NOTIFY_SOCKET` is not set; an error is logged.
+    pub fn notify_systemd(mut self, notify: bool) -> TcpServer {
+        self.notify_systemd = notify;
+        self
+    }
+
+    /// The IP address that is listened at, with the real port (Python's `server_address`); the first, if there are
+    /// several.
+    ///
+    /// # Panics
+    /// If there is none, only Unix sockets: see [`TcpServer::local_addrs`].
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        let mut inet = self.addresses.iter().filter_map(Address::socket_addr);
+        inet.next().expect("a server of Unix sockets alone has no IP address: ask for `local_addrs`")
+    }
+
+    /// All addresses that are listened at, with real ports, in the order in which they were given.
+    pub fn local_addrs(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// The port that is listened at; the first, if there are several, and none of Unix sockets.
+    pub fn port(&self) -> Option<u16> {
+        self.addresses.iter().find_map(Address::port)
     }
 
     /// Something to stop it with, for other threads and for handlers.
@@ -222,12 +263,13 @@ impl TcpServer {
     /// it returns, also where a handler is still running. A server that was shut down before returns at once.
     ///
     /// # Errors
-    /// If threads or the poller can't be had; if it was called before; if accepting has failed for 5 seconds (the
-    /// listener was shut down from elsewhere, a sandbox forbids it): then, too, requests in hand were finished.
+    /// If threads or the poller can't be had; if it was called before; if accepting from one of its listeners has
+    /// failed for 5 seconds (it was shut down from elsewhere, a sandbox forbids it): the error names the address, and
+    /// then, too, requests in hand were finished.
     pub fn serve_forever(&self) -> io::Result<()> {
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let listener = listener.ok_or_else(|| io::Error::other("this server has served before"))?;
-        let (poller, waker) = Poller::new(listener)?;
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let listeners = listeners.ok_or_else(|| io::Error::other("this server has served before"))?;
+        let (poller, waker) = Poller::new(listeners)?;
         let plan = self.plan();
         let engine = Arc::new(Engine::new(poller, waker, self.protocol.clone(), self.handle.clone(), &plan)?);
         let serving = self.handle.begin(engine.clone());
@@ -247,13 +289,21 @@ impl TcpServer {
         for me in 0..workers {
             start_worker(engine, me, workers)?;
         }
+        if self.notify_systemd {
+            notify::ready();
+        }
         let deadline = || self.handle.shutdown_began()?.checked_add(self.shutdown_timeout?);
-        while let Duty::Replace(dead) =
-            engine.lifecycle.wait(|| engine.scheduler.is_over(), || engine.is_empty(), deadline)
-        {
-            for me in dead {
-                error!("worker {} of {workers} died of a panic and is replaced", me + 1);
-                start_worker(engine, me, workers)?;
+        loop {
+            match engine.lifecycle.wait(|| engine.scheduler.is_over(), || engine.is_empty(), deadline) {
+                Duty::TellOfShutdown if self.notify_systemd => notify::stopping(),
+                Duty::TellOfShutdown => {}
+                Duty::Replace(dead) => {
+                    for me in dead {
+                        error!("worker {} of {workers} died of a panic and is replaced", me + 1);
+                        start_worker(engine, me, workers)?;
+                    }
+                }
+                Duty::End => break,
             }
         }
         engine.lifecycle.failure().map_or(Ok(()), Err)
@@ -315,23 +365,8 @@ impl Drop for AtWork {
 
 impl fmt::Debug for TcpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpServer").field("local_addr", &self.local_addr).finish_non_exhaustive()
+        f.debug_struct("TcpServer").field("local_addrs", &self.addresses).finish_non_exhaustive()
     }
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Transport::TCP))?;
-    socket.set_reuse_address(true)?; // a restart need not wait for old connections to be forgotten
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// What is set here is inherited by every client's socket.
-fn prepare(listener: &TcpListener) -> io::Result<()> {
-    let socket = SockRef::from(listener);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_notsent_lowat(NOT_SENT)
 }
 
 fn allowed_connections() -> usize {

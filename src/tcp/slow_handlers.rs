@@ -109,12 +109,14 @@ impl Handler {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(10);
 
     fn client() -> Client {
-        Client::new("1.2.3.4:5".parse().unwrap())
+        Client::new(SocketAddr::from(([1, 2, 3, 4], 5)))
     }
 
     #[test]

@@ -2,39 +2,117 @@
 //! The engine takes them from here and nowhere else, so that the simulation can run its very files on a simulated
 //! machine (`tests/simulation`).
 
-pub use mio::net::{TcpListener, TcpStream};
 pub use mio::{Events, Interest, Poll, Registry, Token, Waker};
 pub use rustix::fs::sendfile;
 pub use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 pub use socket2::{SockRef, Socket};
 
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 
+use mio::event::Source;
+use mio::unix::SourceFd;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with};
 use rustix::time::Timespec;
 
-/// Whether somebody waits to be accepted at this moment.
-pub fn somebody_waits(listener: &TcpListener) -> rustix::io::Result<bool> {
-    let no_time = Timespec { tv_sec: 0, tv_nsec: 0 };
-    Ok(poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&no_time))? > 0)
+use super::address::Address;
+
+/// A socket that listens, TCP or Unix, and does not block.
+#[derive(Debug)]
+pub struct ListeningSocket(OwnedFd);
+
+/// The stream of one client, TCP or of a Unix socket, which does not block.
+pub struct ClientStream(OwnedFd);
+
+impl ListeningSocket {
+    /// Accept one connection.
+    pub fn accept(&self) -> io::Result<(ClientStream, Address)> {
+        let (stream, address) = acceptfrom_with(&self.0, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+        Ok((ClientStream(stream), address_of(address)))
+    }
+
+    /// Whether somebody waits to be accepted at this moment.
+    pub fn somebody_waits(&self) -> io::Result<bool> {
+        let no_time = Timespec { tv_sec: 0, tv_nsec: 0 };
+        Ok(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&no_time))? > 0)
+    }
+}
+
+/// Of a socket that listens, and does not block.
+impl From<OwnedFd> for ListeningSocket {
+    fn from(socket: OwnedFd) -> ListeningSocket {
+        ListeningSocket(socket)
+    }
+}
+
+impl ClientStream {
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        SockRef::from(self).shutdown(how)
+    }
+}
+
+impl AsFd for ClientStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+macro_rules! may_be_polled {
+    ($($socket:ty),*) => {
+        $(impl Source for $socket {
+            fn register(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+                SourceFd(&self.0.as_raw_fd()).register(registry, token, interest)
+            }
+
+            fn reregister(&mut self, registry: &Registry, token: Token, interest: Interest) -> io::Result<()> {
+                SourceFd(&self.0.as_raw_fd()).reregister(registry, token, interest)
+            }
+
+            fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+                SourceFd(&self.0.as_raw_fd()).deregister(registry)
+            }
+        })*
+    };
+}
+
+may_be_polled!(ListeningSocket, ClientStream);
+
+/// The address as the kernel tells it. A Unix socket without a name has none at all.
+pub fn address_of(address: Option<SocketAddrAny>) -> Address {
+    let Some(address) = address else { return Address::Unix(None) };
+    if address.address_family() != AddressFamily::UNIX {
+        return SocketAddr::try_from(address).map_or(Address::Unix(None), Address::Inet);
+    }
+    let Ok(address) = SocketAddrUnix::try_from(address) else { return Address::Unix(None) };
+    let name = match (address.path_bytes(), address.abstract_name()) {
+        (Some(path), _) => Some(path.to_vec()),
+        (None, Some(name)) if !name.is_empty() => Some([b"@", name].concat()),
+        (None, _) => None,
+    };
+    Address::Unix(name.map(|name| OsString::from_vec(name).into()))
+}
+
+/// How many bytes wait in the kernel to be sent or to be acknowledged; `None`: it does not tell, as of a Unix socket.
+pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
+    let socket = SockRef::from(stream);
+    let (local, peer) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
+    super::unacknowledged::unacknowledged(local.as_socket()?, peer.as_socket()?)
 }
 
 /// The stream as a socket that blocks.
-pub fn blocking(stream: TcpStream) -> io::Result<Socket> {
-    let socket = Socket::from(OwnedFd::from(stream));
+pub fn blocking(stream: ClientStream) -> io::Result<Socket> {
+    let socket = Socket::from(stream.0);
     socket.set_nonblocking(false)?;
     Ok(socket)
 }
 
 /// The socket as a stream that may be polled.
-pub fn polled(socket: &Socket) -> io::Result<TcpStream> {
+pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
     let socket = socket.try_clone()?;
     socket.set_nonblocking(true)?;
-    Ok(TcpStream::from_std(socket.into()))
-}
-
-/// How many bytes wait in the kernel to be sent or to be acknowledged; `None`: it does not tell.
-pub fn unacknowledged(stream: &TcpStream) -> Option<u64> {
-    super::unacknowledged::unacknowledged(stream.local_addr().ok()?, stream.peer_addr().ok()?)
+    Ok(ClientStream(socket.into()))
 }

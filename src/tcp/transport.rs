@@ -6,21 +6,18 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use super::output::{First, Output};
-use super::sys::{self, Interest, RecvFlags, Registry, SendAncillaryBuffer, SendFlags, SockRef, Socket, TcpStream};
+use super::sys::{self, ClientStream, Interest, RecvFlags, Registry, SendAncillaryBuffer, SendFlags, SockRef, Socket};
 
-/// A client's stream.
+/// A client's stream: TCP, or of a Unix socket.
 pub struct Transport {
-    stream: TcpStream,
+    stream: ClientStream,
     wants_to_write: bool, // the poller has been shutdown_seen once; edges come from then on
     sent: u64,
     trusted: bool, // it has read much: the kernel may keep more for it
 }
 
-/// Of what has not been sent yet, the kernel keeps no more than this for a client: 200 that don't read cost it
-/// 800 MB otherwise. Set on the listener, and inherited.
-pub const NOT_SENT: u32 = 128 * 1024;
-
-/// Who has read this much may have the kernel's usual 4 MB, if its window is open. CPU for a file of 1 GiB beside nginx,
+/// Of what has not been sent yet the kernel keeps little for a client, by a setting of `listen`. Who has read this
+/// much may have the kernel's usual 4 MB, if its window is open. CPU for a file of 1 GiB beside nginx,
 /// by how much may be unsent: 256 KiB 4.4 x, 512 KiB 2.1, 1 MiB 1.6, 2 MiB 1.2, no limit of ours 1.1.
 const TRUSTED_AFTER: u64 = 1024 * 1024;
 
@@ -41,7 +38,8 @@ pub enum Written {
 }
 
 impl Transport {
-    pub fn new(stream: TcpStream) -> Transport {
+    /// A stream in which the poller is interested for reading.
+    pub fn new(stream: ClientStream) -> Transport {
         Transport { stream, wants_to_write: false, sent: 0, trusted: false }
     }
 
@@ -56,7 +54,7 @@ impl Transport {
         let written = self.write_up_to(output, files, share);
         if !self.trusted && self.sent > TRUSTED_AFTER {
             self.trusted = true;
-            // Where it fails, things only go slower.
+            // Where it fails, things only go slower; a Unix socket has no such limit.
             let _ = SockRef::from(&self.stream).set_tcp_notsent_lowat(u32::MAX);
         }
         written
@@ -156,7 +154,8 @@ impl Transport {
         self.stream.shutdown(Shutdown::Write)
     }
 
-    /// End it so that the client sees a reset and not an end.
+    /// End it so that the client sees a reset and not an end. A Unix socket has a reset only where something was not
+    /// read of it: its client has to count.
     pub fn reset(&self) {
         // Fails only where the connection is gone already.
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));

@@ -96,7 +96,8 @@ impl Conversation for Ciphered {
                 Next::Again
             }
             State::Naming(key) => {
-                let address = line.strip_prefix("from ").and_then(|address| address.parse().ok());
+                let address =
+                    line.strip_prefix("from ").and_then(|address| address.parse::<std::net::SocketAddr>().ok());
                 let Some(address) = address else { return Next::Abort };
                 self.state = State::Meeting(key.clone(), Client::new(address));
                 turn.output.bytes().extend_from_slice(b"ok\n");

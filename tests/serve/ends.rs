@@ -219,3 +219,32 @@ fn a_handler_that_holds_a_stopper_is_dropped() {
     is_gone.recv_timeout(PATIENCE).expect("the handler is dropped with its server");
     assert_eq!(handle.stats().accepted, 1, "the last numbers can still be asked for");
 }
+
+#[test]
+fn a_destructor_that_panics_costs_one_connection() {
+    struct Body;
+    impl Read for Body {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            buffer.fill(b'x');
+            Ok(buffer.len())
+        }
+    }
+    impl Drop for Body {
+        fn drop(&mut self) {
+            panic!("a destructor panics, as it was told");
+        }
+    }
+    let app = answer(|request| match request.path() {
+        "/stream" => Ok(Response::stream(Body)),
+        _ => Ok(Response::text("still here")),
+    });
+    let server = serve(app, |server| server.workers(1));
+    let mut bystander = server.client();
+    for _ in 0..20 {
+        let mut client = server.client();
+        client.send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
+    }
+    let stats = server.wait_for("those who left are gone", |stats| stats.connections == 1 && stats.accepted == 21);
+    assert_eq!(stats.running, 0, "a permit was lost");
+    bystander.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
+}

@@ -14,6 +14,7 @@ mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises
 mod full; // who is let go for a newcomer
 mod lines; // protocols of lines
+mod listeners; // several listeners, and addresses of all kinds
 mod panics; // panics from where they are least expected
 mod permits; // more turns that may block than there are permits
 mod proxied; // the PROXY protocol
@@ -24,3 +25,4 @@ mod shared; // one handler of files, two servers
 mod slow; // handlers that run for long
 mod stop; // ends of all kinds
 mod streams; // connections that leave the engine
+mod unix; // Unix sockets, and their files

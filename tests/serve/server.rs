@@ -7,14 +7,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use modest::{IntoProtocol, ServerHandle, Stats, TcpServer};
+use modest::{Address, IntoProtocol, ServerHandle, Stats, TcpServer};
 
 /// Nothing in these tests takes this long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running server; stopped and waited for when dropped.
 pub struct Running {
-    pub address: SocketAddr,
+    pub address: SocketAddr, // of no use where all are Unix sockets
     pub handle: ServerHandle,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
@@ -27,7 +27,8 @@ pub fn serve(handler: impl IntoProtocol, settings: impl FnOnce(TcpServer) -> Tcp
 impl Running {
     /// Serve from now on: who connected before is in the backlog.
     pub fn start(server: TcpServer) -> Running {
-        let (address, handle) = (server.local_addr(), server.handle());
+        let address = server.local_addrs().iter().find_map(Address::socket_addr);
+        let (address, handle) = (address.unwrap_or(([127, 0, 0, 1], 0).into()), server.handle());
         let thread = thread::spawn(move || server.serve_forever());
         Running { address, handle, thread: Some(thread) }
     }

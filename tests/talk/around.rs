@@ -2,6 +2,7 @@
 //! answered inside as it is outside: see `tables`.)
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
 
 /// Behind the handshake.
 pub fn in_memory<H: RequestHandler>(http: &Http<H>) -> Peer {
-    let client = Client::new(([10, 9, 8, 7], 1234).into());
+    let client = Client::new(SocketAddr::from(([10, 9, 8, 7], 1234)));
     met(Cipher::new(modest::Raw(Met(Mutex::new(http.meet(&client))))))
 }
 
@@ -147,7 +148,7 @@ fn a_broken_record_is_answered_with_an_alert_and_the_inner_conversation_hears_no
 fn half_a_record_renews_no_clock() {
     let http = mirror().idle_timeout(Duration::from_secs(1)).head_timeout(Duration::from_secs(2));
     let mut turns = Vec::new();
-    let client = Client::new(([127, 0, 0, 1], 4711).into());
+    let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
     let mut conversation = Cipher::new(http).meet(&client).unwrap();
     let (mut input, mut output) = (Input::new(), Output::new());
     let mut say = |input: &mut Input, bytes: &[u8]| {
@@ -204,7 +205,7 @@ fn a_file_is_read_in_turns_that_may_block() {
         }
     }
     for (length, whole) in [(1, true), (65_536, true), (3_999_996, true), (3_999_997, false)] {
-        let client = Client::new(([127, 0, 0, 1], 4711).into());
+        let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
         let mut conversation = raw(Send(file.clone(), length, false)).meet(&client).unwrap();
         let (mut input, mut output) = (Input::new(), Output::new());
         input.extend(HELLO.as_bytes());
@@ -307,9 +308,10 @@ fn an_answer_that_breaks_off_has_no_goodbye() {
 
 #[test]
 fn the_clock_and_the_poll_are_those_of_the_outer_turn() {
-    let (mut input, mut output, client) = (Input::new(), Output::new(), Client::new(([1, 2, 3, 4], 5).into()));
+    let (mut input, mut output, client) =
+        (Input::new(), Output::new(), Client::new(SocketAddr::from(([1, 2, 3, 4], 5))));
     let (mut other_input, mut other_output) = (Input::new(), Output::new());
-    let other = Client::new(([5, 6, 7, 8], 9).into());
+    let other = Client::new(SocketAddr::from(([5, 6, 7, 8], 9)));
     let mut turn = Turn::new(&mut input, &mut output, &client).while_shutting_down();
     turn.polled = Some(Instant::now());
     let (now, wall, polled) = (turn.now, turn.wall, turn.polled);
@@ -325,7 +327,7 @@ fn the_clock_and_the_poll_are_those_of_the_outer_turn() {
 
 #[test]
 fn half_a_record_of_an_inner_cipher_renews_no_clock_either() {
-    let client = Client::new(([127, 0, 0, 1], 4711).into());
+    let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
     let mut conversation = Cipher::new(Cipher::new(mirror())).meet(&client).unwrap();
     let (mut input, mut output) = (Input::new(), Output::new());
     input.extend(HELLO.as_bytes());

@@ -90,6 +90,23 @@ fn chunks() {
     let many_extensions = format!("1;a={}\r\nx\r\n", "b".repeat(4000)).repeat(5) + "0\r\n\r\n";
     let many_trailers = "0\r\n".to_owned() + &"A: b\r\n".repeat(101) + "\r\n";
     let long_trailers = "0\r\n".to_owned() + &format!("A: {}\r\n", "b".repeat(4000)).repeat(5) + "\r\n";
+    // 4,096 bytes of a line with its end, 16,384 of extensions and of trailers, 100 trailers: as many as may be, and one more.
+    let extension = |length: usize| format!("1;{}\r\nx\r\n", "b".repeat(length - 1));
+    let last = "0\r\n\r\n";
+    let longest_line = extension(4093) + last;
+    let too_long_line = extension(4094) + last;
+    let most_extensions = extension(4093).repeat(4) + &extension(12) + last;
+    let one_extension_more = extension(4093).repeat(4) + &extension(13) + last;
+    let trailers = |number: usize, length: usize| {
+        format!(
+            "0\r\n{}A: {}\r\n\r\n",
+            format!("A: {}\r\n", "b".repeat(155)).repeat(number - 1),
+            "c".repeat(length - 5)
+        )
+    };
+    let most_trailers = "0\r\n".to_owned() + &"A: b\r\n".repeat(100) + "\r\n";
+    let longest_trailers = trailers(100, 16_384 - 99 * 160);
+    let one_byte_more = trailers(100, 16_384 - 99 * 160 + 1);
     for (name, body, then) in [
         ("none", "0\r\n\r\n", Kept("")),
         ("one", "3\r\nabc\r\n0\r\n\r\n", Kept("abc")),
@@ -125,6 +142,8 @@ fn chunks() {
         ("an extension without a value", "3;a=\r\nabc\r\n0\r\n\r\n", Refused(400)),
         ("an extension with an open quote", "3;a=\"b\r\nabc\r\n0\r\n\r\n", Refused(400)),
         ("an extension with a NUL", "3;a=\0\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("an extension with an escaped NUL", "3;a=\"\\\0\"\r\nabc\r\n0\r\n\r\n", Refused(400)),
+        ("an extension that ends in an escape", "3;a=\"b\\\r\nabc\r\n0\r\n\r\n", Refused(400)),
         ("an extension with a bare CR", "3;a=\"\r\"\r\nabc\r\n0\r\n\r\n", Refused(400)),
         ("a comma for a semicolon", "3,a\r\nabc\r\n0\r\n\r\n", Refused(400)),
         ("an extension without end", &long_line, Refused(400)),
@@ -134,6 +153,15 @@ fn chunks() {
         ("a folded trailer", "0\r\nA: b\r\n c\r\n\r\n", Refused(400)),
         ("too many trailers", &many_trailers, Refused(431)),
         ("trailers without end", &long_trailers, Refused(431)),
+        ("as long a line as may be", &longest_line, Kept("x")),
+        ("a line one byte longer", &too_long_line, Refused(400)),
+        ("a line one byte longer, without its end", &too_long_line[..4096], Refused(400)),
+        ("as long a line as may be, without its end", &longest_line[..4095], Wants),
+        ("as many extensions as may be", &most_extensions, Kept("xxxxx")),
+        ("one byte of extensions more", &one_extension_more, Refused(400)),
+        ("as many trailers as may be", &most_trailers, Kept("")),
+        ("as long trailers as may be", &longest_trailers, Kept("")),
+        ("one byte of trailers more", &one_byte_more, Refused(431)),
     ] {
         check(name, post("Transfer-Encoding: chunked\r\n", body), then);
     }
@@ -250,6 +278,40 @@ fn disk_calls_are_made_in_a_slot_only() {
 fn a_folder_that_can_not_be_written_is_a_500() {
     let http = mirror().body_memory(1).body_folder("/no/such/folder");
     check_with(&http, "no folder", post("Content-Length: 2\r\n", "ab"), Refused(500));
+}
+
+/// It runs once more as a process of its own, which has a disk of 64 KiB; where that is not allowed, it is skipped.
+#[test]
+fn a_full_disk_is_a_507_for_who_needs_it() {
+    if let Some(disk) = std::env::var_os("MODEST_TEST_DISK") {
+        let http = mirror().body_memory(1000).body_folder(&disk);
+        let large = [post("Content-Length: 100000\r\n", "").into_bytes(), vec![b'x'; 100_000]].concat();
+        for round in 0..3 {
+            let mut peer = Peer::new(&http);
+            peer.send(&large);
+            assert!(peer.text().starts_with("HTTP/1.1 507"), "round {round}: {}", peer.text());
+            assert!(!peer.is_open(), "round {round}");
+            check_with(&http, "in memory", post("Content-Length: 2\r\n", "ab"), Kept("ab"));
+        }
+        let fits = "y".repeat(20_000);
+        let mut peer = Peer::new(&http);
+        peer.send(post("Content-Length: 20000\r\n", &fits));
+        assert!(peer.text().ends_with(&fits), "what was written of the others is gone: {}", peer.text());
+        return;
+    }
+    let disk = tempfile::tempdir().unwrap();
+    let script = "mount -t tmpfs -o size=64k none \"$MODEST_TEST_DISK\" || exit 77
+                  exec \"$0\" --exact bodies::a_full_disk_is_a_507_for_who_needs_it";
+    let mut again = std::process::Command::new("unshare");
+    again.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
+    match again.env("MODEST_TEST_DISK", disk.path()).output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) if output.stdout.is_empty() => {
+            eprintln!("skipped: no disk of one's own: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(output) => panic!("{}", String::from_utf8_lossy(&output.stdout)),
+        Err(error) => eprintln!("skipped: no disk of one's own: {error}"),
+    }
 }
 
 #[test]

@@ -29,6 +29,11 @@ fn field_lines() {
         ("a bare CR in a value", "X: a\rb", Refused(400)),
         ("a NUL in a name", "X\0: a", Refused(400)),
         ("an upgrade is ignored", "Connection: upgrade\r\nUpgrade: h2c", Kept("")),
+        ("a name as long as Host", "From: a b", Kept("")),
+        ("a name as long as Expect", "Accept: x", Kept("")),
+        ("a name as long as Connection", "User-Agent: close", Kept("")),
+        ("a name as long as Content-Length", "Accept-Charset: x", Kept("")),
+        ("a name as long as Transfer-Encoding", "If-Modified-Since: chunked", Kept("")),
     ] {
         check(name, format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n\r\n"), then);
     }

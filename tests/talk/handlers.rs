@@ -28,7 +28,7 @@ impl RequestHandler for Logged {
     }
 
     fn verify_request(&self, client: &Client) -> bool {
-        client.address().port() == 4711
+        client.address().port() == Some(4711)
     }
 
     fn log_request(&self, record: &LogRecord<'_>) {

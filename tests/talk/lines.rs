@@ -154,11 +154,12 @@ fn greetings() {
             Flow::Continue
         }
     }
-    let mut kept = Peer::of(&Lines::per_client(|client: &Client| Greeter(client.ip().is_loopback())));
+    let mut kept =
+        Peer::of(&Lines::per_client(|client: &Client| Greeter(client.ip().is_some_and(|ip| ip.is_loopback()))));
     assert_eq!(kept.text(), "220 here\r\n");
     kept.send("a\nb\n");
     assert_eq!(kept.text(), "220 here\r\nab");
-    let away = Peer::of(&Lines::per_client(|client: &Client| Greeter(!client.ip().is_loopback())));
+    let away = Peer::of(&Lines::per_client(|client: &Client| Greeter(!client.ip().is_some_and(|ip| ip.is_loopback()))));
     assert_eq!((away.text().as_str(), away.next), ("220 here\r\n", Next::Close));
 }
 

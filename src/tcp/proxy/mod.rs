@@ -53,7 +53,8 @@ impl ProxyProtocol {
         }
     }
 
-    /// Trust the proxies in this network, and in those that were named before. Default: nobody.
+    /// Trust the proxies in this network, and in those that were named before. Default: nobody. Clients of a Unix socket
+    /// are in no network.
     pub fn trust(mut self, network: IpNetwork) -> ProxyProtocol {
         self.trusted.push(network);
         self
@@ -76,7 +77,7 @@ impl ProxyProtocol {
 
 impl Protocol for ProxyProtocol {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
-        if self.trusted.iter().any(|network| network.contains(client.ip())) {
+        if client.ip().is_some_and(|ip| self.trusted.iter().any(|network| network.contains(ip))) {
             let (inner, header_timeout) = (self.inner.clone(), self.header_timeout);
             return Some(Box::new(Proxied { inner, header_timeout, state: State::Header }));
         }

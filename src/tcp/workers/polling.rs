@@ -13,7 +13,7 @@ use super::super::engine::EnginePoller;
 use super::super::handle::Control;
 use super::super::scheduler::Patience;
 use super::super::sync;
-use super::super::sys::TcpStream;
+use super::super::sys::ClientStream;
 use super::super::transport::Transport;
 use super::WorkerLoop;
 
@@ -123,10 +123,10 @@ impl WorkerLoop<'_> {
                 return;
             }
             let acceptor = guard.poller().acceptor();
-            match acceptor.accept() {
+            match acceptor.accept(now) {
                 Accepted::Client(stream, address) => {
                     let client = Client::new(address);
-                    let Some(place) = engine.per_address.admit(Some(client.ip())) else {
+                    let Some(place) = engine.per_address.admit(client.ip()) else {
                         self.refuse(stream, &client);
                         continue;
                     };
@@ -137,7 +137,7 @@ impl WorkerLoop<'_> {
                         }
                         Err(err) => {
                             // The kernel has no memory for one more to poll: the stream is closed by dropping it.
-                            self.notices.push((Level::Warn, format!("can't wait for {address}: {err}")));
+                            self.notices.push((Level::Warn, format!("can't wait for {client}: {err}")));
                             acceptor.pause(now, None);
                             return;
                         }
@@ -150,23 +150,23 @@ impl WorkerLoop<'_> {
                     }
                     return;
                 }
-                Accepted::Failing(err) => {
-                    let (first, for_good) = acceptor.failed(now);
+                // The others are accepted from while it pauses.
+                Accepted::Failing { err, first, for_good } => {
                     if first {
-                        self.notices.push((Level::Error, format!("can't accept connections: {err}")));
+                        self.notices.push((Level::Error, err.to_string()));
                     }
                     if for_good {
                         engine.lifecycle.fail(err);
                         engine.begin_shutdown();
+                        return;
                     }
-                    return;
                 }
             }
         }
     }
 
     /// One more client of an address that has as many as it may: reset, so that nothing of it is left in the kernel.
-    fn refuse(&mut self, stream: TcpStream, client: &Client) {
+    fn refuse(&mut self, stream: ClientStream, client: &Client) {
         Transport::new(stream).reset();
         // The logger itself is not asked whether it wants to hear: its code must not run while the poller is held.
         if log::max_level() >= LevelFilter::Debug {
@@ -189,10 +189,14 @@ impl WorkerLoop<'_> {
         self.catch.append(&mut evicted.connections);
     }
 
-    /// A shutdown: whoever has connected is still accepted, the listener is closed, and every connection hears of it.
+    /// A shutdown: whoever has connected is still accepted, the listeners are closed, and every connection hears of it.
+    ///
+    /// No more are accepted than can have been waiting: where another process goes on with a listener, clients keep
+    /// coming, and are its own.
     fn begin_shutdown(&mut self, guard: &mut EnginePoller<'_>, now: Instant) {
-        self.accept(guard, now, usize::MAX);
-        guard.poller().acceptor().close();
+        let waiting = guard.poller().acceptor().prepare_to_close();
+        self.accept(guard, now, waiting);
+        guard.poller().close_listeners();
         let mut parked = self.engine.scheduler.table().begin_shutdown();
         parked.iter_mut().for_each(|connection| connection.begin_shutdown());
         self.catch.append(&mut parked);

@@ -1,0 +1,84 @@
+//! Listening at IP addresses, and at the addresses that the name of a host stands for.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::super::listener::Listener;
+use super::{Settings, listen};
+
+/// How often another port is tried where any free one is wanted, and the one that was free for the first address of a
+/// name is not for the next.
+const TRIES: usize = 16;
+
+/// Listen at every address of a host.
+pub fn open_host(host: &str, port: u16, settings: &Settings) -> io::Result<Vec<Listener>> {
+    if matches!(host, "" | "*") {
+        return Ok(vec![open_every(port, settings)?]);
+    }
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![open(SocketAddr::new(ip, port), settings)?]);
+    }
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in (host, port).to_socket_addrs()? {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    for _ in 1..TRIES {
+        match open_all(&addresses, settings) {
+            Err(err) if err.kind() == io::ErrorKind::AddrInUse && port == 0 => {}
+            done => return done,
+        }
+    }
+    open_all(&addresses, settings)
+}
+
+/// At all of them, with one port. Those that this machine does not have are left out, unless it has none.
+fn open_all(addresses: &[SocketAddr], settings: &Settings) -> io::Result<Vec<Listener>> {
+    let mut listeners: Vec<Listener> = Vec::new();
+    let mut absent = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name stands for no address");
+    for address in addresses {
+        let mut address = *address;
+        if let Some(port) = listeners.first().and_then(|first| first.address().port()) {
+            address.set_port(port);
+        }
+        match open(address, settings) {
+            Ok(listener) => listeners.push(listener),
+            Err(err) if is_absent(&err) => absent = err,
+            Err(err) => return Err(err),
+        }
+    }
+    if listeners.is_empty() { Err(absent) } else { Ok(listeners) }
+}
+
+/// At every address of this machine: by IPv6, which takes IPv4 along, where it exists.
+fn open_every(port: u16, settings: &Settings) -> io::Result<Listener> {
+    match open((Ipv6Addr::UNSPECIFIED, port).into(), settings) {
+        Err(err) if is_absent(&err) && !settings.ipv6_only => open((Ipv4Addr::UNSPECIFIED, port).into(), settings),
+        done => done,
+    }
+}
+
+/// The machine does not have this address, or nothing of its family.
+fn is_absent(err: &io::Error) -> bool {
+    use rustix::io::Errno;
+    err.raw_os_error()
+        .is_some_and(|code| [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT].contains(&Errno::from_raw_os_error(code)))
+}
+
+/// At one address.
+pub fn open(address: SocketAddr, settings: &Settings) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?; // a restart need not wait for old connections to be forgotten
+    if settings.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(settings.ipv6_only)?; // whatever the system's default (`net.ipv6.bindv6only`) is
+    }
+    socket.bind(&address.into())?;
+    listen(socket.into(), settings.backlog())
+}

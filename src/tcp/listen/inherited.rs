@@ -1,0 +1,108 @@
+//! Sockets that this process was started with: as a descriptor of a known number, or by systemd.
+//!
+//! A number says nothing of who else uses the descriptor, and so it is taken over only if a socket listens there, and
+//! only once. That needs unsafe code, which `service_binding` has, and this crate does not.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::net::sockopt;
+use service_binding::{Binding, Listener};
+
+use super::invalid;
+
+/// Descriptors that were taken over before: their numbers belong to others by now.
+static TAKEN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+/// The first descriptor of systemd (`SD_LISTEN_FDS_START`).
+const FIRST: u32 = 3;
+const STDIN: u32 = 0;
+const OUTPUT: [u32; 2] = [1, 2];
+
+/// The listening socket with this number.
+pub fn descriptor(number: u32) -> io::Result<OwnedFd> {
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    if taken.contains(&number) {
+        return Err(invalid("this descriptor was taken over before"));
+    }
+    let what = fs::metadata(format!("/proc/self/fd/{number}"));
+    let what = what.map_err(|err| match err.kind() {
+        ErrorKind::NotFound => io::Error::new(ErrorKind::NotFound, "there is no such descriptor"),
+        _ => err,
+    })?;
+    if !what.file_type().is_socket() || OUTPUT.contains(&number) {
+        return Err(refused());
+    }
+    let socket = if number == STDIN { of_stdin()? } else { of_number(number)? };
+    taken.insert(number);
+    Ok(socket)
+}
+
+fn refused() -> io::Error {
+    invalid("this descriptor is no socket that listens")
+}
+
+/// Who reads from stdin afterwards finds its end. Were it closed, the next file that is opened would have its number.
+fn of_stdin() -> io::Result<OwnedFd> {
+    let stdin = io::stdin();
+    if !sockopt::socket_acceptconn(&stdin).unwrap_or(false) {
+        return Err(refused());
+    }
+    let socket = stdin.as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(socket)
+}
+
+fn of_number(number: u32) -> io::Result<OwnedFd> {
+    let number = i32::try_from(number).map_err(|_| invalid("there is no such descriptor"))?;
+    let socket: OwnedFd = match Listener::try_from(Binding::FileDescriptor(number))? {
+        Listener::Unix(socket) => socket.into(), // its name for any socket
+        Listener::Tcp(socket) => socket.into(),
+        Listener::NamedPipe(_) => return Err(refused()),
+    };
+    if !sockopt::socket_acceptconn(&socket).unwrap_or(false) {
+        let _ = socket.into_raw_fd(); // whoever it belongs to keeps it
+        return Err(refused());
+    }
+    Ok(socket)
+}
+
+/// The sockets that systemd has handed over, in its order: all, or those of this name (sd_listen_fds(3)).
+///
+/// The variables stay: other threads may read the environment. They name this process, so no child takes them for its
+/// own, and the descriptors are closed in children.
+pub fn of_systemd(name: Option<&str>) -> io::Result<Vec<OwnedFd>> {
+    let nothing = |why: String| Err(io::Error::new(ErrorKind::NotFound, why));
+    let Ok(count) = env::var("LISTEN_FDS") else {
+        return nothing("no sockets were handed over: LISTEN_FDS is not set".to_owned());
+    };
+    let this = std::process::id();
+    match env::var("LISTEN_PID").as_deref() {
+        Ok(meant) if !meant.is_empty() && meant.parse() != Ok(this) => {
+            return nothing(format!("no sockets were handed over to process {this}: LISTEN_PID is {meant:?}"));
+        }
+        _ => {} // who leaves it out does so for a process of yet unknown number
+    }
+    let count = count.parse::<u32>().ok().filter(|count| *count < 4096);
+    let count = count.ok_or_else(|| invalid("there is no number in LISTEN_FDS"))?;
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    let wanted: Vec<u32> = (FIRST..FIRST + count)
+        .filter(|_| {
+            let found = names.next();
+            name.is_none() || found == name
+        })
+        .collect();
+    if wanted.is_empty() {
+        return nothing("no such socket was handed over".to_owned());
+    }
+    wanted
+        .into_iter()
+        .map(|number| descriptor(number).map_err(|err| super::about(&format!("fd:{number}"), &err)))
+        .collect()
+}

@@ -1,0 +1,93 @@
+//! Listening at a Unix socket: the file that it stands for, who may use it, and what an earlier server left behind.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::super::listener::{Listener, SocketFile};
+use super::{Settings, listen};
+
+/// How long to wait for another server that is being bound in the same folder: that takes it microseconds.
+const WAITS_FOR_THE_FOLDER: usize = 100;
+const WAIT_FOR_THE_FOLDER: Duration = Duration::from_millis(10);
+
+/// Listen at this path, or at an abstract name.
+pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let address = address(path)?;
+    if is_abstract(path) {
+        socket.bind(&address)?;
+        return listen(socket.into(), settings.backlog());
+    }
+    // Between its bind and its listen another server looks like one that is gone.
+    let _folder = lock_folder(path);
+    match socket.bind(&address) {
+        Err(err) if err.kind() == ErrorKind::AddrInUse => {
+            remove_stale(path, &address)?;
+            socket.bind(&address)?;
+        }
+        done => done?,
+    }
+    let file = SocketFile::at(path)?;
+    if let Some(mode) = settings.mode {
+        fs::set_permissions(path, Permissions::from_mode(mode))?; // before anybody can connect
+    }
+    Ok(listen(socket.into(), settings.backlog())?.with_file(file))
+}
+
+/// Whether it has no file (unix(7)).
+pub fn is_abstract(path: &Path) -> bool {
+    path.as_os_str().as_bytes().starts_with(b"@")
+}
+
+fn address(path: &Path) -> io::Result<SockAddr> {
+    let name = path.as_os_str().as_bytes();
+    if is_abstract(path) {
+        return SockAddr::unix(Path::new(std::ffi::OsStr::from_bytes(&[b"\0", &name[1..]].concat())));
+    }
+    if name.contains(&0) {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "the path has a NUL in it"));
+    }
+    SockAddr::unix(path)
+}
+
+/// Remove what a server has left behind: the file of a socket at which nobody answers. Anything else stays.
+fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
+    let in_use = |why: &str| Err(io::Error::new(ErrorKind::AddrInUse, why));
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => return in_use("there is a file that is no socket"),
+        Ok(_) => {}
+        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()), // removed at this moment
+        Err(err) => return Err(err),
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    probe.set_nonblocking(true)?; // it fails with EAGAIN where the queue is full
+    match probe.connect(address) {
+        Err(err) if err.kind() == ErrorKind::ConnectionRefused => match fs::remove_file(path) {
+            Err(err) if err.kind() != ErrorKind::NotFound => Err(err),
+            _ => Ok(()),
+        },
+        _ => in_use("address already in use"),
+    }
+}
+
+/// Nobody else who locks it replaces files in this folder at the same time. Where it can't be locked, that is risked.
+fn lock_folder(path: &Path) -> Option<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = File::open(folder).ok()?;
+    for _ in 0..WAITS_FOR_THE_FOLDER {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(folder),
+            Err(rustix::io::Errno::WOULDBLOCK) => thread::sleep(WAIT_FOR_THE_FOLDER),
+            Err(_) => return None,
+        }
+    }
+    None
+}

@@ -1,0 +1,81 @@
+//! One listening socket: made by `listen`, accepted from by `acceptor`.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::address::Address;
+use super::sys::ListeningSocket;
+
+/// A socket that listens.
+#[derive(Debug)]
+pub struct Listener {
+    file: Option<SocketFile>, // dropped, and so removed, while the socket is open: see `SocketFile::is_ours`
+    socket: ListeningSocket,
+    address: Address,
+    queue: usize,
+}
+
+impl Listener {
+    /// This socket, at this address. At most `queue` clients can have connected and wait to be accepted.
+    pub fn new(socket: ListeningSocket, address: Address, queue: usize) -> Listener {
+        Listener { file: None, socket, address, queue }
+    }
+
+    /// The same with the file that the socket stands for.
+    pub fn with_file(mut self, file: SocketFile) -> Listener {
+        self.file = Some(file);
+        self
+    }
+
+    /// Where it listens, with the real port.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// How many may have connected and wait to be accepted.
+    pub fn longest_queue(&self) -> usize {
+        self.queue
+    }
+
+    /// For accepting, and for the poller.
+    pub fn socket(&mut self) -> &mut ListeningSocket {
+        &mut self.socket
+    }
+
+    /// Nobody finds the way to it any more, if that is a file; who has found it can still be accepted.
+    pub fn remove_file(&mut self) {
+        self.file = None;
+    }
+}
+
+/// The file of a Unix socket that is listened at; removed when dropped, if it is still that file.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// The file at this path.
+    pub fn at(path: &Path) -> io::Result<SocketFile> {
+        let path = std::path::absolute(path)?; // the process may go to another folder meanwhile
+        let found = fs::symlink_metadata(&path)?;
+        Ok(SocketFile { path, device: found.dev(), inode: found.ino() })
+    }
+
+    /// While the socket is open its inode exists, and no other file gets the number.
+    fn is_ours(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.is_ours() {
+            let _ = fs::remove_file(&self.path); // what stays behind is found to be stale by the next server
+        }
+    }
+}

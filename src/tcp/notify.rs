@@ -1,0 +1,41 @@
+//! Tells systemd how far the server is (sd_notify(3)): a datagram to the socket that it names, if it does.
+
+use std::env;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use log::warn;
+
+/// Whoever does not read what it asked for holds the server up for no longer.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// The server accepts clients.
+pub fn ready() {
+    tell("READY=1");
+}
+
+/// The server begins to shut down.
+pub fn stopping() {
+    tell("STOPPING=1");
+}
+
+fn tell(state: &str) {
+    if let Some(socket) = env::var_os("NOTIFY_SOCKET")
+        && let Err(err) = send(socket.as_bytes(), state)
+    {
+        warn!("can't tell systemd {state} (NOTIFY_SOCKET={}): {err}", socket.as_bytes().escape_ascii());
+    }
+}
+
+fn send(socket: &[u8], state: &str) -> io::Result<()> {
+    let address = match socket {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        path => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(path))?,
+    };
+    let sender = UnixDatagram::unbound()?;
+    sender.set_write_timeout(Some(LIMIT))?;
+    sender.send_to_addr(state.as_bytes(), &address).map(|_| ())
+}

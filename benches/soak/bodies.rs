@@ -89,3 +89,39 @@ pub fn burst() -> Seen {
     let after = watch.memory();
     seen(peak < 256 << 10, format!("{memory} KiB before, {peak} at the peak, {after} after"))
 }
+
+/// What is left of the memory of a burst, by how the allocator is told to give it back: see docs/options.md.
+pub fn returned() -> Seen {
+    const IN_MEMORY: (&str, &str) = (serve::BODY_MEMORY, "2000000");
+    const TRIM: (&str, &str) = ("MALLOC_TRIM_THRESHOLD_", "131072");
+    let settings: [(&str, &[(&str, &str)]); 4] = [
+        ("to files, as usual", &[]),
+        ("in memory", &[IN_MEMORY]),
+        ("in memory, trimmed", &[IN_MEMORY, TRIM]),
+        ("in memory, trimmed, two arenas", &[IN_MEMORY, TRIM, ("MALLOC_ARENA_MAX", "2")]),
+    ];
+    let figures = settings.map(|(name, variables)| (name, after_a_burst(variables)));
+    let holds = figures[2..].iter().all(|(_, (before, _, after))| after.saturating_sub(*before) < 16 << 10);
+    let text = figures.map(|(name, (before, peak, after))| format!("{name}: {before} KiB, {peak}, {after}"));
+    seen(holds, format!("before, at the peak, after; {}", text.join("; ")))
+}
+
+fn after_a_burst(variables: &[(&str, &str)]) -> (u64, u64, u64) {
+    let server = serve::start_with(variables);
+    let watch = Watch::of(server.pid());
+    fresh(&server, 100);
+    let before = watch.memory();
+    let mut peak = 0;
+    for _ in 0..4 {
+        let body = vec![b'b'; MIB];
+        let mut clients = crowd(&server, 64, &post(MIB));
+        clients.iter_mut().for_each(|client| client.write_all(&body[1..]).expect("it is taken"));
+        sleep(Duration::from_millis(300)); // all that was sent is received
+        peak = peak.max(watch.memory());
+        clients.iter_mut().for_each(|client| client.write_all(b"b").expect("it is taken"));
+        assert_eq!(answered(&mut clients, "HTTP/1.1 200"), 64);
+    }
+    fresh(&server, 100);
+    sleep(Duration::from_secs(1));
+    (before, peak, watch.memory())
+}

@@ -44,6 +44,7 @@ const ROWS: &[Row] = &[
     ("1,000 panics", "1,000 answers of 500, and on it goes", bodies::panics),
     ("70 bodies of 16 MiB at once", "64 are taken, 6 are told 507; then there is room", bodies::all_together),
     ("16 clients upload 4 MiB over and over", "< 256 MiB at the peak", bodies::burst),
+    ("64 uploads of 1 MiB at once, 4 times", "trimmed, < 16 MiB more afterwards", bodies::returned),
     ("100,000 names, 16 ask", "< 128 MiB; beside them p50 < 20 ms", folders::listings),
     ("100,000 names, 200 ask and don't read", "< 192 MiB, and fresh ones are answered", folders::deaf),
     ("SIGSTOP, 200 ask, SIGCONT", "all are answered", stops::stopped_for_a_while),

@@ -3,19 +3,30 @@
 use std::io::{self, Read};
 use std::process::Command;
 
-use modest::{Request, RequestHandler, Response, Result, TcpServer};
+use modest::{Http, Request, RequestHandler, Response, Result, TcpServer};
 
 use crate::built::Built;
 
 pub fn start() -> Built {
+    start_with(&[])
+}
+
+/// The same, with these variables in its environment.
+pub fn start_with(variables: &[(&str, &str)]) -> Built {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.arg("serve");
+    command.arg("serve").envs(variables.iter().copied());
     Built::start_with(&mut command, std::process::Stdio::null())
 }
 
+/// How much of a body is kept in memory, in bytes, if that is to be another number than usual.
+pub const BODY_MEMORY: &str = "SOAK_BODY_MEMORY";
+
 pub fn serve() {
     std::panic::set_hook(Box::new(|_| {})); // they are many, and meant
-    let server = TcpServer::bind("127.0.0.1:0", Abused).expect("a free port");
+    let memory = std::env::var(BODY_MEMORY).ok().and_then(|bytes| bytes.parse().ok());
+    let http = Http::new(Abused);
+    let http = if let Some(bytes) = memory { http.body_memory(bytes) } else { http };
+    let server = TcpServer::bind("127.0.0.1:0", http).expect("a free port");
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
     server.serve_forever().expect("it serves");
 }

@@ -94,8 +94,8 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.head_timeout = limit)
     }
 
-    /// How long a whole body may take. Default: no limit but [`TcpServer::min_rate`](crate::TcpServer::min_rate), so that
-    /// slow clients may send long ones. Then the response is 408.
+    /// How long a whole body may take. Default: no limit but [`TcpServer::min_rate`](crate::TcpServer::min_rate), so
+    /// that slow clients may send long ones. Then the response is 408.
     pub fn body_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
         self.with(|config| config.body_timeout = limit)

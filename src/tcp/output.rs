@@ -46,6 +46,8 @@ pub struct Output {
 
 /// A spare buffer that has grown past this is not kept.
 const SPARE: usize = 64 * 1024;
+/// Room for so many pieces is kept.
+const PIECES: usize = 64;
 
 impl Output {
     /// Nothing owed.
@@ -138,6 +140,7 @@ impl Output {
         while self.pieces.front().is_some() {
             self.drop_first();
         }
+        self.pieces.shrink_to(PIECES);
     }
 
     /// What to write first: as many bytes from memory as lie in a row, or part of a file.
@@ -200,9 +203,10 @@ impl Output {
         }
     }
 
-    /// Forget the spare buffer: nothing is kept for a client who waits.
+    /// Forget the spare buffer and the room for more pieces: nothing is kept for a client who waits.
     pub(super) fn shrink(&mut self) {
         self.spare = Vec::new();
+        self.pieces.shrink_to(PIECES);
     }
 }
 
@@ -254,5 +258,28 @@ impl fmt::Debug for Piece {
 impl fmt::Debug for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&self.pieces).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_grown_is_given_back() {
+        let mut output = Output::new();
+        for _ in 0..1000 {
+            output.push(Piece::Owned(vec![b'x'; 100_000]));
+        }
+        output.clear();
+        assert!(output.pieces.capacity() <= 2 * PIECES && output.spare.capacity() <= SPARE);
+        output.bytes().extend_from_slice(&[b'x'; 2 * SPARE]);
+        output.clear();
+        assert!(output.spare.capacity() <= SPARE, "{} bytes are kept", output.spare.capacity());
+        output.bytes().push(b'x');
+        (0..1000).for_each(|_| output.push(Piece::Owned(vec![b'x'])));
+        output.advance(1000);
+        output.shrink();
+        assert!(output.pieces.capacity() <= 2 * PIECES && output.spare.capacity() == 0);
     }
 }

@@ -183,8 +183,9 @@ pub enum Next {
         /// Whether what was begun means nothing yet (half a head), so that this connection may be evicted for a
         /// newcomer when room is short and the stage is over a second old. It is then told [`Event::Late`].
         evictable: bool,
-        /// Whether these bytes must keep up the server's least rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)),
-        /// as long as they are waited for: else [`Event::Late`], too.
+        /// Whether these bytes must keep up the server's least rate
+        /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)), as long as they are waited for: else
+        /// [`Event::Late`], too.
         at_min_rate: bool,
     },
     /// Nothing is under way. Idle clients are evicted when room is short, and ended at once by a shutdown.

@@ -156,10 +156,10 @@ impl TcpServer {
         self
     }
 
-    /// The least rate, in bytes a second, that a client must keep up on average over so long a time: in sending the body
-    /// of a request (else HTTP answers 408), and in taking an answer (else the connection is reset). 500 bytes a second
-    /// over 30 seconds unless set; `None`: none. Only time in which the server waits for the client counts, not what a
-    /// handler or a queue takes.
+    /// The least rate, in bytes a second, that a client must keep up on average over so long a time: in sending the
+    /// body of a request (else HTTP answers 408), and in taking an answer (else the connection is reset). 500 bytes a
+    /// second over 30 seconds unless set; `None`: none. Only time in which the server waits for the client counts,
+    /// not what a handler or a queue takes.
     ///
     /// # Panics
     /// If the time is 0.
@@ -202,9 +202,8 @@ impl TcpServer {
     }
 
     /// How many connections one IP address may have at once: no limit unless set. One more is reset as soon as it is
-    /// accepted, and counted in [`Stats::refused_per_address`]. All IPv6 addresses that share their first 64 bits count
-    /// as one; clients of a Unix socket have none and are not counted. Behind a proxy all clients have the proxy's
-    /// address: set none there.
+    /// accepted, and counted in [`Stats`]. All IPv6 addresses that share their first 64 bits count as one; clients of a
+    /// Unix socket have none and are not counted. Behind a proxy all clients have the proxy's address: set none there.
     ///
     /// # Panics
     /// If it is 0.

@@ -1,9 +1,10 @@
 //! How much of what was sent has not arrived yet, as the kernel knows it. Asked by `transport`.
 //!
-//! A socket tells that it may be written to only when a large part of what it holds is gone (64 KiB, or a third of its
-//! buffer): a client that reads 1 KiB a second is not seen to take anything for a minute. The true number is had from
-//! `SIOCOUTQ`, which can't be called without `unsafe` here, or from sock_diag(7), which can: a netlink socket, a question
-//! and its answer, some 11 µs together. So it is asked only about clients that have taken nothing for a while.
+//! A socket tells that it may be written to only when a large part of what it holds is gone (64 KiB, or a third of
+//! its buffer): a client that reads 1 KiB a second is not seen to take anything for a minute. The true number is had
+//! from `SIOCOUTQ`, which can't be called without `unsafe` here, or from sock_diag(7), which can: a netlink socket, a
+//! question and its answer, some 11 µs together. So it is asked only about clients that have taken nothing for a
+//! while.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,13 +1,13 @@
 //! How fast a client sends what is wanted of it, and takes what is owed to it.
 //!
-//! Only time in which the client is waited for counts: from when its connection was parked until the poller saw it. What
-//! a handler, a disk or a queue takes is none of it. So there is nothing to do for a connection that is never parked with
-//! something owed, or within a message: a request that comes in one piece costs nothing here.
+//! Only time in which the client is waited for counts: from when its connection was parked until the poller saw it.
+//! What a handler, a disk or a queue takes is none of it. So there is nothing to do for a connection that is never
+//! parked with something owed, or within a message: a request that comes in one piece costs nothing here.
 //!
-//! Time runs in windows of the length of the least rate's `over`; at a window's end as many bytes must have moved as the
-//! rate asks of it. What a client sends is counted as it is read. What it takes is not seen as exactly: see
-//! `unacknowledged`. Where the socket alone shows enough, that is that; else the kernel is asked, at the window's beginning
-//! (a little later, so that it is not asked of those who go on at once) and at its end.
+//! Time runs in windows of the length of the least rate's `over`; at a window's end as many bytes must have moved as
+//! the rate asks of it. What a client sends is counted as it is read. What it takes is not seen as exactly: see
+//! `unacknowledged`. Where the socket alone shows enough, that is that; else the kernel is asked, at the window's
+//! beginning (a little later, so that it is not asked of those who go on at once) and at its end.
 
 use std::time::{Duration, Instant};
 
@@ -169,5 +169,78 @@ impl Pace {
     fn begin_window(&mut self, arrived: Option<u64>) {
         self.taken = Window::default();
         self.base = arrived.map(|arrived| (Duration::ZERO, arrived));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
+    const LIMITS: SendLimits = SendLimits { min_rate: Some(RATE), write_timeout: Some(Duration::from_secs(30)) };
+
+    /// A client that takes so many bytes each second, of which the socket is seen to take `steps` at a time: after how
+    /// many seconds of being waited for it is given up, of 600. `told`: whether the kernel tells.
+    fn given_up(per_second: u64, steps: u64, told: bool) -> Option<u64> {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let mut shown = 0;
+        for second in 0..600 {
+            let now = start + SECOND * second * 100; // the server takes its time between two waits
+            pace.park(now, None, true);
+            pace.resume(now + SECOND);
+            let taken = per_second * u64::from(second + 1);
+            if taken >= shown + steps {
+                pace.took(taken / steps * steps - shown);
+                shown = taken / steps * steps;
+            }
+            if pace.takes_too_little(LIMITS, || told.then_some(taken)) {
+                return Some(u64::from(second) + 1);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn what_a_client_takes_is_what_has_arrived_where_the_kernel_tells() {
+        for (per_second, steps, told, wanted) in [
+            (0, 1, true, Some(30)),
+            (450, 100, true, Some(60)), // the first window began before anybody asked
+            (450, 65_536, true, Some(30)),
+            (600, 100, true, None),
+            (600, 65_536, true, None),
+            (100_000, 65_536, true, None),
+            // Else to take anything in a window is enough.
+            (0, 1, false, Some(30)),
+            (450, 1_000, false, None),
+            (5_000, 65_536, false, None),
+            (600, 65_536, false, Some(30)),
+        ] {
+            assert_eq!(given_up(per_second, steps, told), wanted, "{per_second} a second, by {steps}, told: {told}");
+        }
+    }
+
+    #[test]
+    fn a_stage_has_windows_of_its_own_and_only_waiting_counts() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        for (stage, bytes, too_slow) in [(1, 15_000, false), (1, 14_999, true), (2, 15_000, false)] {
+            let stage = Stage(stage);
+            for half in 0..2 {
+                let now = start + 1000 * SECOND * half;
+                pace.park(now, Some(stage), false);
+                assert_eq!(pace.receive_time(stage, RATE), SECOND * (30 - 15 * half));
+                pace.resume(now + 15 * SECOND);
+                pace.received(bytes / 2 + bytes % 2 * half as usize);
+            }
+            assert_eq!(pace.sends_too_slowly(stage, RATE), too_slow, "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn no_limits_no_time() {
+        let none = SendLimits { min_rate: None, write_timeout: None };
+        let mut pace = Pace::default();
+        assert_eq!(pace.send_time(none), None);
+        assert!(!pace.takes_too_little(none, || panic!("the kernel is asked")));
     }
 }

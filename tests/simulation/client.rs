@@ -1,0 +1,400 @@
+//! The clients, and what each may expect: every whole request is answered once, whole, or the connection is reset, and
+//! that only for a reason. An end after a part is a failure, whatever the reason.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use crate::machine::{self, FOR_EVER, Key, Machine, after, fail, note, switch, wait, with};
+use crate::net::{Cause, Read};
+use crate::plan::{Ask, End, Meeting, Need, Shutdown, Visit};
+use crate::user::{self, GREETING, LATE, REFUSED};
+
+/// A client that waits for an answer; looked at when everybody waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Awaiting {
+    pub id: usize,
+    pub need: Need,
+}
+
+pub fn run(client: usize) {
+    let visits = with(|machine| machine.plan.clients[client].clone());
+    for visit in visits {
+        machine::sleep(visit.delay);
+        if let Some(id) = connect(client, &visit) {
+            Talk::new(client, id, visit).run();
+        }
+    }
+    note!("client {client} is done");
+    with(|machine| {
+        machine.counts.clients_left -= 1;
+        machine.wake(Key::Counts);
+    });
+}
+
+fn connect(client: usize, visit: &Visit) -> Option<usize> {
+    loop {
+        switch();
+        let connected = with(|machine| {
+            let room = (machine.plan.up_room, machine.plan.down_room);
+            let connected = machine.on_net(None, |net, _| net.connect(room));
+            if let Some(Some(id)) = connected {
+                user::expect(id, visit.meeting, visit.asks.clone());
+                machine.net.sockets[id].facts.may_break = visit.meeting == Meeting::Panic;
+            }
+            connected
+        });
+        match connected {
+            None => {
+                if !with(|machine| machine.counts.shutdown || machine.plan.may_fail()) {
+                    fail("nobody listens".to_owned());
+                }
+                return None;
+            }
+            Some(None) => wait(Key::Backlog, FOR_EVER),
+            Some(Some(id)) => {
+                note!("client {client} has connected: {id}");
+                return Some(id);
+            }
+        }
+    }
+}
+
+/// A request that was sent, or is to be.
+struct Asked {
+    number: usize,
+    ask: Ask,
+    answer: Rc<[u8]>,
+    /// It was sent whole while nothing was under way that it might have crossed.
+    peaceful: bool,
+    sent: bool,
+}
+
+struct Talk {
+    client: usize,
+    id: usize,
+    visit: Visit,
+    to_send: VecDeque<u8>,
+    next: usize,            // of the requests
+    asked: VecDeque<Asked>, // those without an answer
+    got: Vec<u8>,           // of the next answer
+    read: usize,
+    greeted: bool,
+    news: u64,
+    half_closed: bool,
+}
+
+impl Talk {
+    fn new(client: usize, id: usize, visit: Visit) -> Talk {
+        let greeted = visit.meeting != Meeting::Greet;
+        let (to_send, asked) = (VecDeque::new(), VecDeque::new());
+        Talk {
+            client,
+            id,
+            visit,
+            to_send,
+            next: 0,
+            asked,
+            got: Vec::new(),
+            read: 0,
+            greeted,
+            news: 0,
+            half_closed: false,
+        }
+    }
+
+    fn run(mut self) {
+        loop {
+            self.ask_more();
+            if self.is_done() {
+                return self.leave();
+            }
+            let sent = self.send();
+            switch();
+            let most = self.visit.reads.0;
+            match with(|machine| machine.on_net(Some(self.id), |net, _| net.client_reads(self.id, most))) {
+                Read::Bytes(bytes) => {
+                    self.got.extend_from_slice(&bytes);
+                    self.read += bytes.len();
+                    self.take_answers();
+                    if !self.visit.reads.1.is_zero() {
+                        machine::sleep(self.visit.reads.1);
+                    }
+                }
+                Read::Nothing if sent => {}
+                Read::Nothing => self.wait(),
+                Read::End => return self.ended(),
+                Read::Reset(cause) => return self.was_reset(cause),
+            }
+        }
+    }
+
+    /// Make the next request ready to be sent.
+    fn ask_more(&mut self) {
+        while self.next < self.visit.asks.len() && (self.visit.pipelined || self.asked.is_empty()) {
+            if self.next > 0 && !self.visit.pipelined && !self.visit.pause.is_zero() {
+                machine::sleep(self.visit.pause);
+            }
+            let (number, ask) = (self.next, self.visit.asks[self.next]);
+            self.to_send.extend(user::request(number, ask));
+            let answer = if ask.is_half() { LATE.into() } else { user::answer(number, ask).into() };
+            self.asked.push_back(Asked { number, ask, answer, peaceful: false, sent: false });
+            self.next += 1;
+        }
+        let has_sent_all = self.to_send.is_empty() && self.next == self.visit.asks.len();
+        if self.visit.end == End::HalfClose && has_sent_all && !std::mem::replace(&mut self.half_closed, true) {
+            note!("client {} of {} shuts down its side", self.client, self.id);
+            with(|machine| machine.on_net(None, |net, _| net.client_shuts_down(self.id)));
+        }
+    }
+
+    /// Send a segment; tells whether something was sent.
+    fn send(&mut self) -> bool {
+        if self.to_send.is_empty() {
+            return false;
+        }
+        switch();
+        let sent = with(|machine| {
+            let count = machine.chance.between(1, self.visit.segment.min(self.to_send.len()));
+            let bytes: Vec<u8> = self.to_send.iter().copied().take(count).collect();
+            let peaceful = self.is_peaceful(machine);
+            let sent = machine.on_net(None, |net, chance| net.client_sends(self.id, &bytes, chance)).unwrap_or(0);
+            self.to_send.drain(..sent);
+            if self.to_send.is_empty() {
+                for asked in self.asked.iter_mut().filter(|asked| !asked.sent) {
+                    (asked.sent, asked.peaceful) = (true, peaceful);
+                }
+            }
+            sent
+        });
+        sent > 0
+    }
+
+    /// Nothing is under way that might end a connection whose client asks at this moment.
+    fn is_peaceful(&self, machine: &Machine) -> bool {
+        !machine.counts.shutdown
+            && machine.net.sockets.len() <= machine.plan.capacity()
+            && machine.net.accept_trouble_until == 0
+            && !machine.plan.may_fail()
+            && machine.plan.idle.as_secs() > 1
+            && !machine.net.sockets[self.id].facts.may_close
+    }
+
+    /// Take the answers that are whole out of what was read.
+    fn take_answers(&mut self) {
+        if !self.greeted && self.take(GREETING) {
+            self.greeted = true;
+        }
+        while self.greeted && !self.got.is_empty() {
+            let Some(asked) = self.asked.front() else {
+                if self.visit.asks.last() == Some(&Ask::Subscribe) {
+                    self.take_news();
+                } else if !self.is_refusal() {
+                    fail(format!("{}: more than was asked for: {:?}", self.id, self.got.escape_ascii().to_string()));
+                }
+                return;
+            };
+            if self.is_refusal() {
+                return;
+            }
+            let answer = asked.answer.clone();
+            if !self.take(&answer) {
+                return;
+            }
+            let asked = self.asked.pop_front().expect("just looked at");
+            if asked.ask.breaks() {
+                fail(format!("{}: request {} was answered, and should not have been", self.id, asked.number));
+            }
+            note!("client {} has its answer to {}", self.id, asked.number);
+            with(|machine| {
+                machine.counts.answers[self.client] += 1;
+                machine.wake(Key::Counts);
+            });
+        }
+    }
+
+    /// What was read begins with this: take it. Part of it may be there so far; anything else is wrong.
+    fn take(&mut self, expected: &[u8]) -> bool {
+        let count = expected.len().min(self.got.len());
+        if self.got[..count] != expected[..count] {
+            let at = (0..count).find(|at| self.got[*at] != expected[*at]).unwrap_or(0);
+            let got = self.got[at.saturating_sub(10)..count.min(at + 40)].escape_ascii().to_string();
+            fail(format!("{}: a wrong answer, from byte {at} on: {got}", self.id));
+        }
+        let whole = count == expected.len();
+        if whole {
+            self.got.drain(..count);
+        }
+        whole
+    }
+
+    /// It was told that no permit was to be had.
+    fn is_refusal(&self) -> bool {
+        let count = self.got.len().min(REFUSED.len());
+        self.got[..count] == REFUSED[..count] && self.got.len() <= REFUSED.len()
+    }
+
+    fn take_news(&mut self) {
+        while let Some(end) = self.got.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.got.drain(..=end).collect();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            match line.trim_end().strip_prefix("news ").and_then(|number| number.parse().ok()) {
+                Some(news) if news >= self.news => self.news = news,
+                _ => fail(format!("{}: not news after {}: {line:?}", self.id, self.news)),
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        if let End::Leave(bytes) = self.visit.end
+            && self.read >= bytes
+        {
+            return true;
+        }
+        let all_answered = self.next == self.visit.asks.len() && self.asked.is_empty() && self.greeted;
+        let has_news = self.visit.asks.last() != Some(&Ask::Subscribe)
+            || with(|machine| self.news >= machine.counts.news && machine.counts.callers == 0);
+        all_answered && has_news && matches!(self.visit.end, End::Close | End::Reset)
+    }
+
+    fn leave(self) {
+        note!("client {} leaves {}: {:?}", self.client, self.id, self.visit.end);
+        switch();
+        with(|machine| {
+            machine.net.sockets[self.id].facts.may_break = true;
+            machine.on_net(None, |net, _| match self.visit.end {
+                End::Reset => {
+                    net.sockets[self.id].client_open = false;
+                    net.reset_by_client(self.id);
+                }
+                _ => net.client_closes(self.id),
+            });
+        });
+    }
+
+    /// Wait for something to read or for room.
+    fn wait(&self) {
+        let need = match self.asked.front() {
+            Some(asked) if asked.sent => asked.ask.need(),
+            None if self.visit.asks.last() == Some(&Ask::Subscribe) && self.next == self.visit.asks.len() => {
+                let waits_for_news = with(|machine| self.news < machine.counts.news);
+                if waits_for_news { Need::Short } else { Need::Nothing }
+            }
+            _ => Need::Nothing,
+        };
+        let refused = self.visit.meeting == Meeting::Refuse || self.is_refusal() && !self.got.is_empty();
+        let need = if refused { Need::Nothing } else { need };
+        with(|machine| machine.awaiting[self.client] = Some(Awaiting { id: self.id, need }));
+        wait(Key::Socket(self.id), FOR_EVER);
+        with(|machine| machine.awaiting[self.client] = None);
+    }
+
+    /// The server has closed.
+    fn ended(&mut self) {
+        note!("client {} has the end of {}", self.client, self.id);
+        let refused = with(|machine| machine.counts.refused) > 0 && self.got == REFUSED;
+        if !self.got.is_empty() && !refused {
+            fail(format!("{}: the end after a part: {:?}", self.id, self.got.escape_ascii().to_string()));
+        }
+        let (turned_away, facts_may_close, may_break) = with(|machine| {
+            let facts = &machine.net.sockets[self.id].facts;
+            (self.visit.meeting == Meeting::Refuse, facts.may_close, facts.may_break)
+        });
+        if let Some(asked) = self.asked.front() {
+            let unanswered = asked.peaceful && !facts_may_close && !turned_away && !refused;
+            // What is broken off is seen as a reset, and not as an end.
+            if asked.peaceful && asked.ask.breaks() && !turned_away && !refused && !facts_may_close {
+                fail(format!("{}: {:?} ends without a reset", self.id, asked.ask));
+            } else if unanswered && !may_break {
+                fail(format!("{}: the end, and no answer to request {}, {:?}", self.id, asked.number, asked.ask));
+            }
+        }
+        with(|machine| machine.on_net(None, |net, _| net.client_closes(self.id)));
+    }
+
+    fn was_reset(&mut self, cause: Cause) {
+        note!("client {} has a reset of {}: {cause:?}", self.client, self.id);
+        let why_not = with(|machine| {
+            let facts = &machine.net.sockets[self.id].facts;
+            let ends = machine.is_cut_off() || machine.counts.shutdown_now || machine.plan.faults.spawn > 0;
+            if facts.may_break || ends || cause == Cause::Elsewhere {
+                return None;
+            }
+            let short = machine.net.sockets.len() > machine.plan.capacity() || machine.net.accept_trouble_until > 0;
+            let asked = self.asked.front();
+            let peaceful = asked.is_some_and(|asked| asked.peaceful);
+            match cause {
+                Cause::Asked => Some("for no reason"),
+                Cause::NotAccepted if machine.counts.shutdown || machine.plan.may_fail() => None,
+                Cause::NotAccepted => Some("not accepted"),
+                _ if peaceful && !facts.may_close => Some("with a request unanswered"),
+                // It has closed by its own word, and lingers: what it said last arrives.
+                _ if peaceful
+                    && asked.is_some_and(|asked| matches!(asked.ask, Ask::Bye(_) | Ask::Refuse(_)))
+                    && !short =>
+                {
+                    Some("with its last word lost")
+                }
+                _ => None,
+            }
+        });
+        if let Some(why) = why_not.filter(|_| self.visit.meeting != Meeting::Refuse) {
+            fail(format!("{}: reset {why} ({cause:?})", self.id));
+        }
+        with(|machine| machine.net.sockets[self.id].client_open = false);
+    }
+}
+
+/// Another thread, which calls those who have subscribed.
+pub fn call() {
+    let calls = with(|machine| machine.plan.calls);
+    for _ in 0..calls {
+        let pause = with(|machine| machine.chance.below(10_000));
+        machine::sleep(std::time::Duration::from_micros(pause));
+        user::call_subscribers();
+    }
+    with(|machine| {
+        machine.counts.callers -= 1;
+        for id in 0..machine.net.sockets.len() {
+            machine.wake(Key::Socket(id)); // who has read all news may leave
+        }
+    });
+}
+
+/// When everybody waits, and for long: whoever waits for the server must have a reason to.
+pub fn check_quiet(machine: &Machine) -> Result<(), String> {
+    // What a worker that blocks has queued at the end is closed a second later, before `serve_forever` returns.
+    let cuts = machine.counts.shutdown_now || machine.is_cut_off() || machine.plan.faults.spawn > 0;
+    let ends = cuts && !machine.counts.served;
+    if machine.counts.engine_sleeps > 0 || machine.counts.failed || ends {
+        return Ok(());
+    }
+    let (blocked, handlers) = (machine.counts.blocked, machine.plan.handlers);
+    let room_is_short = machine.net.accept_trouble_until > 0 || machine.net.sockets.len() > machine.plan.capacity();
+    for Awaiting { id, need } in machine.awaiting.iter().flatten() {
+        let socket = &machine.net.sockets[*id];
+        if *need == Need::Nothing || socket.facts.blocked || socket.is_pressed() {
+            continue;
+        }
+        let reason = match need {
+            _ if !socket.accepted => room_is_short || machine.plan.accept_fails_from.is_some(),
+            _ if !socket.facts.met => blocked >= handlers + 2,
+            Need::Handler => blocked >= handlers,
+            Need::Short => blocked > handlers,
+            // It may have to be told of an event first, or to be dropped.
+            Need::Turn if socket.facts.drop_blocks || machine.counts.shutdown || room_is_short => blocked > handlers,
+            _ => false,
+        };
+        if !reason {
+            return Err(format!("everybody waits, and nobody serves {id}, which needs {need:?}; {blocked} block"));
+        }
+    }
+    Ok(())
+}
+
+/// What is awaited of a shutdown, in a run's plan.
+pub fn shutdown_after(shutdown: Shutdown) -> Option<u64> {
+    match shutdown {
+        Shutdown::Afterwards => None,
+        Shutdown::After(limit) | Shutdown::NowAfter(limit) => Some(after(limit)),
+    }
+}

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""Put each known defect back, alone, into a copy of the source, and tell how many runs of the simulation find it.
+
+    tests/simulation/defects.py [--runs N] [--starts N] [NAME...]
+
+Each `defects/NAME.patch` begins with a sentence and goes on with a diff. A patch that no longer applies is an error:
+write it anew. The copy lies in `target/defects`.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+COPY = ROOT / "target" / "defects"
+
+
+def copy_of_the_source() -> None:
+    """The source as it stands, with its own build folder beside it."""
+    COPY.mkdir(parents=True, exist_ok=True)
+    for name in ("src", "tests", "benches", "examples"):
+        shutil.rmtree(COPY / name, ignore_errors=True)
+        shutil.copytree(ROOT / name, COPY / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Cargo.toml", "Cargo.lock", "README.md"):
+        shutil.copy(ROOT / name, COPY / name)
+
+
+def put_back(patch: Path) -> None:
+    shutil.rmtree(COPY / "src")
+    shutil.copytree(ROOT / "src", COPY / "src")
+    with patch.open() as text:
+        command = ["patch", "--strip=1", "--silent", "--no-backup-if-mismatch"]
+        subprocess.run(command, cwd=COPY, stdin=text, check=True)
+
+
+def simulate(first: int, runs: int) -> tuple[int | None, str]:
+    """In which run it fails, and why; `None`: in none of them."""
+    settings = {"SIMULATION_FIRST": first, "SIMULATION_RUNS": runs, "SIMULATION_THREADS": 1, "RUST_BACKTRACE": 0}
+    environment = os.environ | {name: str(value) for name, value in settings.items()}
+    command = ["cargo", "test", "-j2", "--release", "--test", "simulation", "the_engine", "--", "--nocapture"]
+    done = subprocess.run(command, cwd=COPY, env=environment, capture_output=True, text=True)
+    output = done.stdout + done.stderr
+    found = re.search(r"^run (\d+) of thread \d+: (.*)$", output, re.MULTILINE)
+    if found:
+        return int(found[1]), found[2]
+    if done.returncode != 0:
+        sys.exit(output[-3000:])
+    return None, ""
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--runs", type=int, default=100_000, help="at most, from each start")
+    arguments.add_argument("--starts", type=int, default=3)
+    arguments.add_argument("names", nargs="*")
+    chosen = arguments.parse_args()
+    copy_of_the_source()
+    missed = []
+    print("| defect | runs | what is seen |\n| --- | --- | --- |", flush=True)
+    for patch in sorted((HERE / "defects").glob("*.patch")):
+        if chosen.names and patch.stem not in chosen.names:
+            continue
+        put_back(patch)
+        ends = [simulate(1_000_000 * start, chosen.runs) for start in range(1, chosen.starts + 1)]
+        counts = ", ".join("-" if run is None else f"{run:,}" for run, _ in ends)
+        whys = [re.sub(r"\d+", "n", why) for run, why in ends if run is not None]
+        print(f"| {patch.stem} | {counts} | {whys[0] if whys else 'nothing'} |", flush=True)
+        missed += [] if whys else [patch.stem]
+    if missed:
+        sys.exit(f"not found: {', '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,518 @@
+//! Sockets, a listener and the readiness of both, as Linux has them (tcp_poll, tcp_recvmsg, tcp_close, epoll).
+//!
+//! Readiness is edge-triggered: an event is put on the list by what happens (bytes, the end, a reset, room after the
+//! buffer was full), and tells, when it is fetched, all that is so by then. Several may be one, and one may tell nothing.
+
+use std::collections::VecDeque;
+
+use rustix::io::Errno;
+
+use crate::machine::{Chance, Key, Machine};
+use crate::plan::Plan;
+
+/// The bits of epoll.
+pub mod bits {
+    pub const IN: u32 = 1;
+    pub const OUT: u32 = 4;
+    pub const ERR: u32 = 8;
+    pub const HUP: u32 = 16;
+    pub const RDHUP: u32 = 0x2000;
+}
+use bits::{ERR, HUP, IN, OUT, RDHUP};
+
+/// Why a client sees a reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The server asked for it (SO_LINGER of 0).
+    Asked,
+    /// The server closed with bytes unread.
+    Unread,
+    /// The client sent after the server had closed.
+    SentAfterClose,
+    /// The network, or the client itself.
+    Elsewhere,
+    /// The listener was closed before anybody accepted it.
+    NotAccepted,
+}
+
+/// One connection, seen from both ends.
+pub struct Socket {
+    pub up: VecDeque<u8>,
+    up_room: usize,
+    pub up_fin: bool,
+    pub down: VecDeque<u8>,
+    down_room: usize,
+    pub down_fin: bool,
+    pub accepted: bool,
+    pub server_open: bool,
+    pub client_open: bool,
+    pub reset: Option<Cause>, // the client sees it once it has read `down`
+    error: Option<Errno>,     // the server sees it
+    dead: bool,               // reset, as the server sees it
+    linger_zero: bool,
+    no_space: bool,       // the server found it full, and is to be told of room
+    pressed: Option<u64>, // the kernel takes nothing until then
+    registered: Option<Registered>,
+    pub facts: Facts,
+}
+
+/// What is known of a connection's conversation: what it may come to.
+#[derive(Default)]
+pub struct Facts {
+    /// It may be reset: it panicked, it asked for it, a fault was put in.
+    pub may_break: bool,
+    /// It may be closed where requests are on their way: it said so, or was idle for too long.
+    pub may_close: bool,
+    /// The protocol has met it.
+    pub met: bool,
+    /// Its conversation is dropped, and its socket closed, with a permit.
+    pub drop_blocks: bool,
+    /// Code of the user waits for something on its behalf.
+    pub blocked: bool,
+}
+
+struct Registered {
+    token: usize,
+    interest: u32,
+    listed: bool,
+}
+
+/// What a poll brings.
+pub type Event = (usize, u32);
+
+pub struct Net {
+    pub sockets: Vec<Socket>,
+    backlog: VecDeque<usize>,
+    backlog_room: usize,
+    listener: Option<Registered>,
+    pub listening: bool,
+    waker: Option<(usize, bool)>,
+    list: VecDeque<Source>, // in the order of their edges
+    pub descriptors: usize, // free ones
+    pub accept_trouble_until: u64,
+    pub accept_fails_from: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Listener,
+    Waker,
+    Socket(usize),
+}
+
+impl Net {
+    pub fn new(plan: &Plan, chance: &mut Chance) -> Net {
+        Net {
+            sockets: Vec::new(),
+            backlog: VecDeque::new(),
+            backlog_room: chance.of(&[1, 2, 16]),
+            listener: None,
+            listening: true,
+            waker: None,
+            list: VecDeque::new(),
+            descriptors: plan.descriptors,
+            accept_trouble_until: 0,
+            accept_fails_from: plan.accept_fails_from,
+        }
+    }
+
+    /// A client connects; `None`: nobody listens. `Some(None)`: the queue is full.
+    pub fn connect(&mut self, (up_room, down_room): (usize, usize)) -> Option<Option<usize>> {
+        if !self.listening {
+            return None;
+        }
+        if self.backlog.len() >= self.backlog_room {
+            return Some(None);
+        }
+        let id = self.sockets.len();
+        self.sockets.push(Socket {
+            up: VecDeque::new(),
+            up_room,
+            up_fin: false,
+            down: VecDeque::new(),
+            down_room,
+            down_fin: false,
+            accepted: false,
+            server_open: false,
+            client_open: true,
+            reset: None,
+            error: None,
+            dead: false,
+            linger_zero: false,
+            no_space: false,
+            pressed: None,
+            registered: None,
+            facts: Facts::default(),
+        });
+        self.backlog.push_back(id);
+        self.edge(Source::Listener, IN);
+        Some(Some(id))
+    }
+
+    pub fn somebody_waits(&self) -> bool {
+        !self.backlog.is_empty()
+    }
+
+    pub fn accept(&mut self) -> Result<usize, Errno> {
+        if self.backlog.is_empty() {
+            return Err(Errno::AGAIN);
+        }
+        if self.descriptors == 0 {
+            return Err(Errno::MFILE);
+        }
+        self.descriptors -= 1;
+        let id = self.backlog.pop_front().expect("just looked at");
+        let socket = &mut self.sockets[id];
+        socket.accepted = true;
+        socket.server_open = true;
+        Ok(id)
+    }
+
+    pub fn close_listener(&mut self) {
+        self.listening = false;
+        self.deregister_listener();
+        for id in std::mem::take(&mut self.backlog) {
+            self.sockets[id].reset = Some(Cause::NotAccepted);
+        }
+    }
+
+    // Readiness.
+
+    pub fn register_listener(&mut self, token: usize) {
+        self.listener = Some(Registered { token, interest: IN, listed: false });
+        if self.somebody_waits() {
+            self.edge(Source::Listener, IN);
+        }
+    }
+
+    pub fn deregister_listener(&mut self) {
+        self.listener = None;
+        self.list.retain(|source| *source != Source::Listener);
+    }
+
+    pub fn register_waker(&mut self, token: usize) {
+        self.waker = Some((token, false));
+    }
+
+    pub fn wake(&mut self) {
+        if let Some((_, listed)) = &mut self.waker
+            && !std::mem::replace(listed, true)
+        {
+            self.list.push_back(Source::Waker);
+        }
+    }
+
+    /// Register, or register anew: what is so already is an event.
+    pub fn register(&mut self, id: usize, token: usize, interest: u32) {
+        let listed = self.sockets[id].registered.as_ref().is_some_and(|registered| registered.listed);
+        self.sockets[id].registered = Some(Registered { token, interest: interest | RDHUP, listed });
+        let now = self.sockets[id].now();
+        self.edge(Source::Socket(id), now);
+    }
+
+    fn registered(&mut self, source: Source) -> Option<&mut Registered> {
+        match source {
+            Source::Listener => self.listener.as_mut(),
+            Source::Waker => None,
+            Source::Socket(id) => self.sockets[id].registered.as_mut(),
+        }
+    }
+
+    /// Something happened: it is listed where somebody wants to hear of it.
+    fn edge(&mut self, source: Source, what: u32) {
+        if let Some(registered) = self.registered(source)
+            && what & (registered.interest | ERR | HUP) != 0
+            && !std::mem::replace(&mut registered.listed, true)
+        {
+            self.list.push_back(source);
+        }
+    }
+
+    pub fn anything_listed(&self) -> bool {
+        !self.list.is_empty()
+    }
+
+    /// Up to so many events, in order.
+    pub fn fetch(&mut self, most: usize) -> Vec<Event> {
+        let mut events = Vec::new();
+        while events.len() < most
+            && let Some(source) = self.list.pop_front()
+        {
+            let now = match source {
+                Source::Waker => {
+                    let (token, listed) = self.waker.as_mut().expect("it is listed");
+                    *listed = false;
+                    events.push((*token, IN));
+                    continue;
+                }
+                Source::Listener => u32::from(self.somebody_waits()) * IN,
+                Source::Socket(id) => self.sockets[id].now(),
+            };
+            if let Some(registered) = self.registered(source) {
+                registered.listed = false;
+                let told = now & (registered.interest | ERR | HUP);
+                if told != 0 {
+                    events.push((registered.token, told));
+                }
+            }
+        }
+        events
+    }
+
+    /// Listed though nothing happened: merged events leave such.
+    pub fn spurious(&mut self, chance: &mut Chance) {
+        if !self.sockets.is_empty() {
+            let id = chance.below(self.sockets.len() as u64) as usize;
+            self.edge(Source::Socket(id), u32::MAX);
+        }
+    }
+
+    pub fn next_due(&self) -> Option<u64> {
+        self.sockets.iter().filter_map(|socket| socket.pressed).min()
+    }
+
+    /// The kernel has memory again: whoever found a socket full is told.
+    pub fn time_passes(&mut self, now: u64) -> bool {
+        for id in 0..self.sockets.len() {
+            if self.sockets[id].pressed.is_some_and(|until| until <= now) {
+                self.sockets[id].pressed = None;
+                self.room(id);
+            }
+        }
+        self.anything_listed()
+    }
+
+    fn room(&mut self, id: usize) {
+        let socket = &mut self.sockets[id];
+        if socket.no_space && socket.is_writable() {
+            socket.no_space = false;
+            self.edge(Source::Socket(id), OUT);
+        }
+    }
+
+    // The server's end.
+
+    pub fn server_reads(&mut self, id: usize, room: &mut [u8]) -> Result<usize, Errno> {
+        let socket = &mut self.sockets[id];
+        let count = room.len().min(socket.up.len());
+        if count > 0 {
+            room[..count].copy_from_slice(&take(&mut socket.up, count));
+            return Ok(count);
+        }
+        match socket.error.take() {
+            Some(error) => Err(error),
+            None if room.is_empty() || socket.up_fin || socket.dead => Ok(0),
+            None => Err(Errno::AGAIN),
+        }
+    }
+
+    /// Tells how much was taken; `shorten`: not more than this, as if there were no more room.
+    pub fn server_writes(
+        &mut self,
+        id: usize,
+        bytes: &[u8],
+        shorten: Option<usize>,
+        until: u64,
+    ) -> Result<usize, Errno> {
+        let socket = &mut self.sockets[id];
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        if socket.dead || socket.down_fin {
+            return Err(Errno::PIPE);
+        }
+        if !socket.client_open {
+            self.reset_by_client(id);
+            return Ok(bytes.len());
+        }
+        if let Some(most) = shorten.filter(|most| *most < bytes.len()) {
+            socket.pressed = Some(until);
+            socket.no_space = true;
+            socket.down.extend(&bytes[..most]);
+            return if most == 0 { Err(Errno::AGAIN) } else { Ok(most) };
+        }
+        let room = if socket.pressed.is_some() { 0 } else { socket.down_room.saturating_sub(socket.down.len()) };
+        let count = room.min(bytes.len());
+        socket.down.extend(&bytes[..count]);
+        if count < bytes.len() {
+            socket.no_space = true;
+        }
+        if count == 0 { Err(Errno::AGAIN) } else { Ok(count) }
+    }
+
+    /// How much would be taken now.
+    pub fn room_of(&self, id: usize) -> usize {
+        let socket = &self.sockets[id];
+        if socket.pressed.is_some() { 0 } else { socket.down_room.saturating_sub(socket.down.len()) }
+    }
+
+    pub fn server_shuts_down(&mut self, id: usize) -> Result<(), Errno> {
+        let socket = &mut self.sockets[id];
+        if socket.dead {
+            return Err(Errno::NOTCONN);
+        }
+        socket.down_fin = true;
+        if socket.up_fin {
+            self.edge(Source::Socket(id), HUP | IN | OUT);
+        }
+        Ok(())
+    }
+
+    pub fn set_linger_zero(&mut self, id: usize) {
+        self.sockets[id].linger_zero = true;
+    }
+
+    pub fn server_closes(&mut self, id: usize, chance: &mut Chance) {
+        self.list.retain(|source| *source != Source::Socket(id));
+        self.descriptors += 1;
+        let socket = &mut self.sockets[id];
+        socket.registered = None;
+        socket.server_open = false;
+        socket.pressed = None;
+        match socket {
+            _ if socket.dead => {}
+            Socket { linger_zero: true, .. } => socket.reset_client(Cause::Asked, chance),
+            _ if !socket.up.is_empty() => socket.reset_client(Cause::Unread, chance),
+            _ => socket.down_fin = true,
+        }
+    }
+
+    // The client's end.
+
+    /// Tells how much was taken; `None`: the connection is reset.
+    pub fn client_sends(&mut self, id: usize, bytes: &[u8], chance: &mut Chance) -> Option<usize> {
+        let socket = &mut self.sockets[id];
+        if socket.reset.is_some() {
+            return None;
+        }
+        if socket.accepted && !socket.server_open {
+            socket.reset_client(Cause::SentAfterClose, chance);
+            return None;
+        }
+        let count = bytes.len().min(socket.up_room.saturating_sub(socket.up.len()));
+        socket.up.extend(&bytes[..count]);
+        if count > 0 {
+            self.edge(Source::Socket(id), IN);
+        }
+        Some(count)
+    }
+
+    pub fn client_reads(&mut self, id: usize, most: usize) -> Read {
+        let socket = &mut self.sockets[id];
+        let count = most.min(socket.down.len());
+        if count > 0 {
+            let bytes = take(&mut socket.down, count);
+            self.room(id);
+            return Read::Bytes(bytes);
+        }
+        match socket {
+            Socket { reset: Some(cause), .. } => Read::Reset(*cause),
+            Socket { down_fin: true, .. } => Read::End,
+            _ => Read::Nothing,
+        }
+    }
+
+    pub fn client_shuts_down(&mut self, id: usize) {
+        let socket = &mut self.sockets[id];
+        socket.up_fin = true;
+        let what = if socket.down_fin { IN | RDHUP | HUP } else { IN | RDHUP };
+        self.edge(Source::Socket(id), what);
+    }
+
+    pub fn client_closes(&mut self, id: usize) {
+        let unread = !self.sockets[id].down.is_empty();
+        self.sockets[id].client_open = false;
+        if unread {
+            self.reset_by_client(id);
+        } else {
+            self.client_shuts_down(id);
+        }
+    }
+
+    /// The client, or the network, resets.
+    pub fn reset_by_client(&mut self, id: usize) {
+        let socket = &mut self.sockets[id];
+        socket.reset.get_or_insert(Cause::Elsewhere);
+        if socket.dead {
+            return;
+        }
+        socket.dead = true;
+        socket.error = Some(Errno::CONNRESET);
+        socket.no_space = false;
+        self.edge(Source::Socket(id), IN | OUT | ERR | HUP | RDHUP);
+    }
+}
+
+/// The first so many bytes.
+fn take(from: &mut VecDeque<u8>, count: usize) -> Vec<u8> {
+    let (first, second) = from.as_slices();
+    let split = count.min(first.len());
+    let bytes = [&first[..split], &second[..count - split]].concat();
+    from.drain(..count);
+    bytes
+}
+
+/// What a client finds to read.
+pub enum Read {
+    Bytes(Vec<u8>),
+    Nothing,
+    End,
+    Reset(Cause),
+}
+
+impl Socket {
+    /// What is so now (tcp_poll).
+    fn now(&mut self) -> u32 {
+        let mut now = 0;
+        if self.dead || self.up_fin && self.down_fin {
+            now |= HUP;
+        }
+        if self.dead || self.up_fin {
+            now |= IN | RDHUP;
+        }
+        if !self.up.is_empty() {
+            now |= IN;
+        }
+        if self.dead || self.down_fin || self.is_writable() {
+            now |= OUT;
+        } else {
+            self.no_space = true;
+        }
+        if self.error.is_some() {
+            now |= ERR;
+        }
+        now
+    }
+
+    pub fn is_pressed(&self) -> bool {
+        self.pressed.is_some()
+    }
+
+    fn is_writable(&self) -> bool {
+        self.pressed.is_none() && self.down.len() < self.down_room && 3 * self.down.len() <= 2 * self.down_room
+    }
+
+    /// What was on its way to the client may be lost.
+    fn reset_client(&mut self, cause: Cause, chance: &mut Chance) {
+        if self.reset.is_some() {
+            return;
+        }
+        self.reset = Some(cause);
+        let kept = chance.between(0, self.down.len());
+        self.down.truncate(kept);
+    }
+}
+
+impl Machine {
+    /// Do something with the network: whoever it concerns is told.
+    pub fn on_net<R>(&mut self, id: Option<usize>, action: impl FnOnce(&mut Net, &mut Chance) -> R) -> R {
+        let result = action(&mut self.net, &mut self.chance);
+        if let Some(id) = id {
+            self.wake(Key::Socket(id));
+        }
+        if self.net.anything_listed() {
+            self.wake(Key::Poll);
+        }
+        result
+    }
+}

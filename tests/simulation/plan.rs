@@ -1,0 +1,382 @@
+//! What happens in one run, by its seed: the server's settings, who comes and asks for what, and what goes wrong.
+
+use std::time::Duration;
+
+use crate::machine::Chance;
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub handlers: usize,
+    pub cores: usize,
+    pub queue_limit: usize,
+    pub queue_timeout: Option<Duration>,
+    pub write_timeout: Duration,
+    pub shutdown_timeout: Duration,
+    pub max_connections: usize,
+    pub descriptors: usize,
+    /// How much the socket's buffers hold.
+    pub up_room: usize,
+    pub down_room: usize,
+    /// Each look at the clock takes up to so many ns.
+    pub clock_step: u64,
+    /// How much of the time threads are on the processor.
+    pub busy_percent: u64,
+    /// How long a client may be idle.
+    pub idle: Duration,
+    pub faults: Faults,
+    pub clients: Vec<Vec<Visit>>,
+    /// How often another thread calls the subscribers.
+    pub calls: usize,
+    pub shutdown: Shutdown,
+    pub accept_fails_from: Option<u64>,
+}
+
+/// How often what goes wrong, in a thousand calls.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    pub interrupted: u32,
+    pub short: u32,
+    pub reset: u32,
+    pub accept: u32,
+    pub register: u32,
+    pub poll: u32,
+    pub spurious: u32,
+    pub slow_disk: u32,
+    pub disk: u32,
+    pub spawn: u32,
+    pub logger: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Once all clients have left, and nothing of them is left.
+    Afterwards,
+    /// So long after the start.
+    After(Duration),
+    NowAfter(Duration),
+}
+
+/// One connection of a client.
+#[derive(Clone, Debug)]
+pub struct Visit {
+    pub delay: Duration,
+    pub meeting: Meeting,
+    pub asks: Vec<Ask>,
+    /// All at once, or each after the answer to the one before.
+    pub pipelined: bool,
+    /// How long before the next request.
+    pub pause: Duration,
+    /// It sends in segments of up to so many bytes.
+    pub segment: usize,
+    /// It reads up to so many bytes at once, and rests as long after each time.
+    pub reads: (usize, Duration),
+    pub end: End,
+}
+
+/// What the protocol does when it meets the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meeting {
+    Plain,
+    Greet,
+    Refuse,
+    Block(Duration),
+    Panic,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The client closes after the last answer.
+    Close,
+    /// It shuts down its side after the last request, and reads to the end.
+    HalfClose,
+    /// It waits for the server to close.
+    Wait,
+    /// It resets after the last answer.
+    Reset,
+    /// It leaves when it has read so many bytes.
+    Leave(usize),
+}
+
+/// A request, and what its answer takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// Answered at once.
+    Say(usize),
+    /// In a handler.
+    Handle(usize),
+    /// In a handler that takes so long.
+    Sleep(Duration, usize),
+    /// In a handler that waits until that client was answered so often.
+    Wait(usize, usize),
+    /// In so many handler's turns.
+    Stream(usize, usize),
+    /// In so many pieces of shared memory.
+    Shared(usize, usize),
+    /// A part of a file.
+    File(usize),
+    /// More than the file has.
+    FileShort(usize),
+    /// Answered, and the end.
+    Bye(usize),
+    /// The same, with bytes of the client unread.
+    Refuse(usize),
+    /// Half a request: nothing follows it.
+    Half,
+    /// The same; the event panics, or blocks so long.
+    HalfPanic,
+    HalfBlock(Duration),
+    Abort,
+    PanicTurn,
+    PanicHandler,
+    /// The payload panics when dropped.
+    PanicPayload,
+    /// The output panics when dropped.
+    PanicBytes(usize),
+    /// After this many bytes of the answer were sent.
+    PanicPart(usize),
+    /// Answered; the conversation's drop panics.
+    DropPanics,
+    /// Answered; its drop waits until that client was answered so often.
+    DropWaits(usize, usize),
+    DropBlocks(Duration),
+    /// Whoever subscribed is called whenever there is news.
+    Subscribe,
+    /// A handler calls the subscribers.
+    Call,
+}
+
+/// The longest wait of a handler for another client.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(3);
+/// How long half a request may take.
+pub const HALF: Duration = Duration::from_millis(50);
+
+impl Plan {
+    pub fn new(chance: &mut Chance) -> Plan {
+        let handlers = chance.of(&[1, 1, 1, 2, 2, 3]);
+        let count = chance.between(1, 4);
+        let (down_room, largest) =
+            chance.of(&[(1, 40), (64, 400), (700, 4000), (4096, 20_000), (16_384, 100_000), (1 << 20, 700_000)]);
+        let faulty = chance.one_in(2);
+        let quick = chance.one_in(3);
+        let shutdown = match chance.below(6) {
+            0 => Shutdown::NowAfter(Duration::from_micros(chance.below(20_000))),
+            1 | 2 => Shutdown::After(Duration::from_micros(chance.below(60_000))),
+            _ => Shutdown::Afterwards,
+        };
+        let scarce = chance.one_in(5);
+        let room = if scarce { chance.between(1, 2) } else { 1000 };
+        let descriptors = if scarce && chance.one_in(2) { chance.between(1, 2) } else { 1000 };
+        let mut plan = Plan {
+            handlers,
+            cores: chance.between(1, 4),
+            queue_limit: chance.of(&[0, 1, 2, 1024, 1024, 1024]),
+            queue_timeout: chance.of(&[None, None, Some(Duration::from_secs(10)), Some(Duration::from_millis(20))]),
+            write_timeout: Duration::from_secs(30),
+            shutdown_timeout: chance.of(&[10_000, 10_000, 100]).map_millis(),
+            max_connections: room,
+            descriptors,
+            up_room: chance.of(&[8, 64, 4096, 65_536, 200_000]),
+            down_room,
+            clock_step: chance.of(&[50, 1000, 20_000, 200_000]),
+            busy_percent: chance.of(&[0, 20, 100]),
+            idle: chance.of(&[60_000, 60_000, 60_000, 100]).map_millis(),
+            faults: if faulty { Faults::new(chance) } else { Faults::default() },
+            clients: Vec::new(),
+            calls: 0,
+            shutdown,
+            accept_fails_from: chance.one_in(60).then(|| chance.below(20_000_000)),
+        };
+        plan.clients = (0..count)
+            .map(|client| {
+                let visits = chance.of(&[1, 1, 1, 2]);
+                (0..visits).map(|_| Visit::new(chance, client, count, largest, quick, shutdown)).collect()
+            })
+            .collect();
+        let subscribed = plan.clients.iter().flatten().any(|visit| visit.asks.contains(&Ask::Subscribe));
+        plan.calls = if subscribed { chance.between(1, 3) } else { 0 };
+        plan
+    }
+
+    /// Whether the server may end by itself, with an error.
+    pub fn may_fail(&self) -> bool {
+        self.accept_fails_from.is_some() || self.faults.spawn > 0
+    }
+
+    /// So many connections at once, before room is short.
+    pub fn capacity(&self) -> usize {
+        self.max_connections.min(self.descriptors)
+    }
+}
+
+trait Millis {
+    fn map_millis(self) -> Duration;
+}
+
+impl Millis for u64 {
+    fn map_millis(self) -> Duration {
+        Duration::from_millis(self)
+    }
+}
+
+impl Faults {
+    fn new(chance: &mut Chance) -> Faults {
+        // In each run some of them only, so that the others can do harm at places that a run rarely reaches else.
+        let mut often = |choices: &[u32]| if chance.one_in(3) { chance.of(choices) } else { 0 };
+        Faults {
+            interrupted: often(&[10, 100]),
+            short: often(&[20, 200, 600]),
+            reset: often(&[5, 30]),
+            accept: often(&[100, 500]),
+            register: often(&[50, 300]),
+            poll: often(&[10]),
+            spurious: often(&[50, 400]),
+            slow_disk: often(&[300, 900]),
+            disk: often(&[50]),
+            spawn: if chance.one_in(20) { 30 } else { 0 },
+            logger: if chance.one_in(4) { 500 } else { 0 },
+        }
+    }
+}
+
+impl Visit {
+    fn new(
+        chance: &mut Chance,
+        client: usize,
+        clients: usize,
+        largest: usize,
+        quick: bool,
+        shutdown: Shutdown,
+    ) -> Visit {
+        let meeting = match chance.below(20) {
+            0 => Meeting::Refuse,
+            1 | 2 => Meeting::Greet,
+            3 => Meeting::Block(Duration::from_millis(chance.below(2000))),
+            4 => Meeting::Panic,
+            _ => Meeting::Plain,
+        };
+        let mut asks = Vec::new();
+        for _ in 0..chance.between(1, 3) {
+            let ask = Ask::new(chance, client, clients, largest);
+            asks.push(ask);
+            if ask.is_last() {
+                break;
+            }
+        }
+        let last = *asks.last().expect("at least one");
+        let end = match chance.below(10) {
+            _ if last.closes() => End::Wait,
+            0 | 1 => End::HalfClose,
+            2 => End::Reset,
+            3 => End::Leave(chance.between(0, 2 * largest)),
+            4 if shutdown != Shutdown::Afterwards => End::Wait,
+            _ => End::Close,
+        };
+        let end = if last == Ask::Subscribe && end == End::HalfClose { End::Close } else { end };
+        let slow = chance.one_in(6);
+        let least = if largest > 10_000 { 10_000 } else { 1 };
+        Visit {
+            delay: Duration::from_micros(chance.below(if quick { 10 } else { 20_000 })),
+            meeting,
+            pipelined: chance.one_in(3),
+            pause: Duration::from_micros(if chance.one_in(3) { chance.below(20_000) } else { 0 }),
+            asks,
+            segment: chance.of(&[1, 5, 100, 100, 100]),
+            reads: if slow {
+                (chance.between(least, least + 400), Duration::from_millis(chance.below(3)))
+            } else {
+                (1 << 20, Duration::ZERO)
+            },
+            end,
+        }
+    }
+}
+
+impl Ask {
+    fn new(chance: &mut Chance, client: usize, clients: usize, largest: usize) -> Ask {
+        let size = chance.of(&[0, 1, 20, largest / 10, largest]);
+        let millis = chance.of(&[1, 5, 40, 300, 1500]).map_millis();
+        let other = (client + 1) % clients;
+        match chance.below(46) {
+            0..6 => Ask::Say(size),
+            6..12 => Ask::Handle(size),
+            12..15 => Ask::Sleep(millis, size),
+            15..18 if clients > 1 => Ask::Wait(other, chance.between(1, 2)),
+            18..21 => Ask::Stream(chance.between(1, 4), size),
+            21..23 => Ask::Shared(chance.between(1, 20), size),
+            23..27 => Ask::File(size.min(60_000)),
+            27 => Ask::FileShort(size.clamp(2, 60_000)),
+            28 => Ask::Bye(size),
+            29 => Ask::Refuse(size.min(2000)),
+            30 => Ask::Half,
+            31 => Ask::HalfPanic,
+            32 => Ask::HalfBlock(millis),
+            33 => Ask::Abort,
+            34 => Ask::PanicTurn,
+            35 => Ask::PanicHandler,
+            36 => Ask::PanicPayload,
+            37 => Ask::PanicBytes(size),
+            38 => Ask::PanicPart(size.max(1)),
+            39 => Ask::DropPanics,
+            40 if clients > 1 => Ask::DropWaits(other, 1),
+            41 => Ask::DropBlocks(millis),
+            42 | 43 => Ask::Subscribe,
+            44 => Ask::Call,
+            _ => Ask::Handle(size),
+        }
+    }
+
+    /// Nothing is asked after it.
+    fn is_last(self) -> bool {
+        self.closes() || self == Ask::Subscribe
+    }
+
+    /// The server closes, or breaks off.
+    fn closes(self) -> bool {
+        self.breaks() || matches!(self, Ask::Bye(_) | Ask::Refuse(_)) || self.is_half()
+    }
+
+    pub fn is_half(self) -> bool {
+        matches!(self, Ask::Half | Ask::HalfPanic | Ask::HalfBlock(_))
+    }
+
+    /// It ends with a reset.
+    pub fn breaks(self) -> bool {
+        matches!(
+            self,
+            Ask::Abort
+                | Ask::FileShort(_)
+                | Ask::PanicTurn
+                | Ask::PanicHandler
+                | Ask::PanicPayload
+                | Ask::PanicBytes(_)
+                | Ask::PanicPart(_)
+                | Ask::HalfPanic
+        )
+    }
+
+    /// What its answer may have to wait for.
+    pub fn need(self) -> Need {
+        match self {
+            Ask::Handle(_)
+            | Ask::Sleep(..)
+            | Ask::Wait(..)
+            | Ask::Stream(..)
+            | Ask::PanicHandler
+            | Ask::PanicPart(_)
+            | Ask::Call => Need::Handler,
+            Ask::File(_) | Ask::FileShort(_) | Ask::Subscribe => Need::Short,
+            _ if self.is_half() => Need::Nothing,
+            _ => Need::Turn,
+        }
+    }
+}
+
+/// What a client that waits needs of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    Turn,
+    Short,
+    Handler,
+    /// Nothing at once: it waits for a deadline.
+    Nothing,
+}

@@ -1,0 +1,247 @@
+//! One run: a server, its clients, a shutdown, and what must be so in the end.
+
+use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Once, OnceLock};
+use std::time::{Duration, Instant};
+
+use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
+
+use crate::machine::{self, Chance, Key, after, fail, note, switch, wait_for, with};
+use crate::plan::{Plan, Shutdown};
+use crate::schedule::{self, Seeded};
+use crate::tcp::{Raw, ServerHandle, TcpServer};
+use crate::{client, user};
+
+/// No run needs so many steps: somebody goes round in circles.
+const MOST_STEPS: usize = 400_000;
+/// Nor so much time.
+const LONGEST_RUN: Duration = Duration::from_secs(300);
+
+/// Run these seeds; what the first that fails has to say, if one does.
+pub fn run(seeds: std::ops::Range<u64>, log: bool) -> Result<(), (u64, String)> {
+    prepare();
+    let mut config = Config::new();
+    config.stack_size = 256 * 1024;
+    config.failure_persistence = FailurePersistence::None;
+    config.max_steps = MaxSteps::FailAfter(MOST_STEPS);
+    let result = catch_unwind(AssertUnwindSafe(|| Runner::new(Seeded::new(seeds), config).run(move || one(log))));
+    result.map(drop).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        (schedule::seed(), text.unwrap_or_else(|| "a panic that tells nothing".to_owned()))
+    })
+}
+
+/// A panic with a message is never part of the plan.
+fn prepare() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let usual = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            fail(panic.to_string());
+            usual(panic);
+        }));
+        log::set_logger(&user::Logger).expect("the only one");
+        log::set_max_level(log::LevelFilter::Warn);
+    });
+}
+
+/// The engine binds no socket of the simulated machine itself: it is given one, and takes another for it.
+fn listener() -> TcpListener {
+    static LISTENER: OnceLock<TcpListener> = OnceLock::new();
+    let listener = LISTENER.get_or_init(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    listener.try_clone().expect("a descriptor")
+}
+
+fn one(log: bool) {
+    let seed = schedule::seed();
+    let mut chance = Chance::new(seed);
+    let plan = Plan::new(&mut chance);
+    user::begin();
+    machine::begin(plan.clone(), chance, log);
+    note!("{plan:?}");
+    shuttle::thread::spawn(clock);
+    let server = TcpServer::from_listener(listener(), Raw(user::Script)).expect("it is made");
+    let server = server
+        .workers(plan.handlers)
+        .queue_limit(plan.queue_limit)
+        .queue_timeout(plan.queue_timeout)
+        .write_timeout(plan.write_timeout)
+        .shutdown_timeout(plan.shutdown_timeout)
+        .max_connections(plan.max_connections);
+    let handle = server.handle();
+    shuttle::thread::spawn(move || {
+        let result = server.serve_forever();
+        note!("serve_forever returns {result:?}");
+        with(|machine| {
+            machine.counts.failed |= result.is_err();
+            machine.counts.served = true;
+            machine.wake(Key::Counts);
+        });
+    });
+    for number in 0..plan.clients.len() {
+        shuttle::thread::spawn(move || client::run(number));
+    }
+    if plan.calls > 0 {
+        with(|machine| machine.counts.callers += 1);
+        shuttle::thread::spawn(client::call);
+    }
+    conduct(&plan, &handle);
+    drop(handle);
+    with(|machine| machine.over = true);
+}
+
+/// Wait for the clients, shut down, and look at what is left.
+fn conduct(plan: &Plan, handle: &ServerHandle) {
+    match client::shutdown_after(plan.shutdown) {
+        Some(then) => {
+            wait_for(Key::Counts, then, |machine| machine.counts.served.then_some(()));
+        }
+        None => {
+            until("all clients have left", LONGEST_RUN, |machine| machine.counts.clients_left == 0);
+            settle(handle);
+        }
+    }
+    let now = matches!(plan.shutdown, Shutdown::NowAfter(_));
+    let cut_off_at = after(plan.shutdown_timeout);
+    with(|machine| {
+        machine.counts.shutdown = true;
+        machine.counts.shutdown_now = now;
+        machine.counts.cut_off_at = Some(cut_off_at);
+    });
+    note!("shutdown, now: {now}");
+    if now {
+        handle.shutdown_now();
+    } else {
+        handle.shutdown();
+    }
+    let limit = plan.shutdown_timeout + Duration::from_millis(1500);
+    until("the shutdown ends in time", limit, |machine| machine.counts.served);
+    until("all workers have ended", LONGEST_RUN, |machine| machine.counts.workers == 0);
+    until("all clients have left", LONGEST_RUN, |machine| machine.counts.clients_left == 0);
+    until("all callers are done", LONGEST_RUN, |machine| machine.counts.callers == 0);
+    look_back(plan, handle);
+}
+
+/// Wait until this is so, for so long at most.
+fn until(what: &str, limit: Duration, is_so: impl Fn(&machine::Machine) -> bool) {
+    if wait_for(Key::Counts, after(limit), |machine| is_so(machine).then_some(())).is_none() {
+        with(|machine| {
+            let left = format!("{} clients, {} workers", machine.counts.clients_left, machine.counts.workers);
+            fail(format!("it is not so that {what}, after {limit:?}: {left}; {}", machine.who_waits()));
+        });
+        switch();
+    }
+}
+
+/// With all clients gone nothing of them is left, without a shutdown.
+fn settle(handle: &ServerHandle) {
+    let limit = after(Duration::from_secs(100));
+    loop {
+        let stats = handle.stats();
+        let taken = (stats.connections, stats.parked, stats.ready, stats.waiting, stats.running, stats.permits);
+        if taken == (0, 0, 0, 0, 0, 0) || with(|machine| machine.counts.served) {
+            return;
+        }
+        if with(|machine| machine.nanos()) > limit {
+            fail(format!("with all clients gone: {stats:?}"));
+            switch();
+        }
+        machine::sleep(Duration::from_millis(500));
+    }
+}
+
+fn look_back(plan: &Plan, handle: &ServerHandle) {
+    let stats = handle.stats();
+    let wakers_left = user::subscribers().iter().filter(|waker| waker.wake() || !waker.is_over()).count();
+    with(|machine| {
+        let counts = &machine.counts;
+        let open = machine.net.sockets.iter().filter(|socket| socket.server_open).count();
+        let mut wrong = Vec::new();
+        let mut expect = |what: &str, count: usize| {
+            if count != 0 {
+                wrong.push(format!("{what}: {count}"));
+            }
+        };
+        expect("workers that died", counts.deaths);
+        expect("conversations that were not dropped", counts.conversations);
+        expect("shared bytes that were not dropped", counts.shared_bytes);
+        expect("sockets that are open", open);
+        expect("wakers of connections that seem to be there", wakers_left);
+        if !machine.is_cut_off() && !counts.shutdown_now && !counts.failed {
+            expect("connections in the end", stats.connections);
+            expect("permits in the end", stats.permits);
+            expect("running in the end", stats.running);
+            expect("waiting in the end", stats.waiting);
+            expect("ready in the end", stats.ready);
+        }
+        if counts.failed && !plan.may_fail() {
+            wrong.push("serve_forever failed".to_owned());
+        }
+        if !wrong.is_empty() {
+            fail(wrong.join(", "));
+        }
+    });
+    switch();
+}
+
+/// Time passes when everybody waits, to when somebody is due; and a little at other times.
+fn clock() {
+    loop {
+        let alone = schedule::everybody_waits();
+        let over = with(|machine| {
+            if machine.over {
+                return true;
+            }
+            let now = machine.nanos();
+            if !alone {
+                let step = machine.chance.below(2_000_000);
+                machine.advance(now + step);
+                return false;
+            }
+            match machine.next_due() {
+                Some(due) => {
+                    let quiet = if due > now + 2_000_000 { client::check_quiet(machine) } else { Ok(()) };
+                    match quiet {
+                        Ok(()) => machine.advance(due),
+                        Err(why) => fail(why),
+                    }
+                }
+                None => fail(format!("everybody waits for ever: {}", machine.who_waits())),
+            }
+            false
+        });
+        if over {
+            return;
+        }
+        shuttle::thread::sleep(Duration::ZERO);
+    }
+}
+
+/// So many runs from this seed on, on each of these threads; panics with what replays the first that fails.
+pub fn many(first: u64, count: u64, threads: u64) {
+    let began = Instant::now();
+    let share = count.div_ceil(threads);
+    let runners: Vec<_> = (0..threads)
+        .map(|thread| {
+            let seeds = first + thread * share..(first + (thread + 1) * share).min(first + count);
+            std::thread::spawn(move || {
+                let result = run(seeds, false);
+                (result, schedule::steps())
+            })
+        })
+        .collect();
+    let ends: Vec<_> = runners.into_iter().map(|runner| runner.join().expect("it catches panics")).collect();
+    let steps: u64 = ends.iter().map(|(_, steps)| steps).sum();
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{count} runs, {steps} steps in {seconds:.1} s: {:.0} runs a second", count as f64 / seconds);
+    for (thread, (result, _)) in ends.into_iter().enumerate() {
+        if let Err((seed, why)) = result {
+            let runs = seed - first - thread as u64 * share + 1;
+            panic!(
+                "run {runs} of thread {thread}: {why}\nSIMULATION_SEED={seed} cargo test --test simulation replays it"
+            );
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Locks, atomics, threads, the clock and the queue of the simulated machine, by the names of `src/tcp/sync.rs`.
+//! Before each operation that others can see, another thread may run. Memory is sequentially consistent here; its order
+//! is checked by `tests/orders.rs`.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+pub use std::sync::PoisonError;
+use std::sync::atomic as real;
+use std::sync::{LockResult, TryLockError};
+pub use std::thread::panicking;
+use std::time::{Duration, Instant};
+
+pub use real::Ordering;
+
+use crate::machine::{self, FOR_EVER, Key, note, switch, wait, with};
+
+/// The time; looking at it takes some.
+pub fn now() -> Instant {
+    with(|machine| {
+        let step = machine.chance.below(machine.plan.clock_step);
+        let now = machine.nanos() + step;
+        machine.advance(now);
+        machine::instant(now)
+    })
+}
+
+pub fn thread_time() -> Duration {
+    with(|machine| Duration::from_nanos(machine.nanos() / 100 * machine.plan.busy_percent))
+}
+
+pub fn cores() -> usize {
+    with(|machine| machine.plan.cores)
+}
+
+pub fn sleep(limit: Duration) {
+    with(|machine| machine.counts.engine_sleeps += 1);
+    machine::sleep(limit);
+    with(|machine| machine.counts.engine_sleeps -= 1);
+}
+
+pub fn spawn(name: String, code: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    if with(|machine| machine.happens(machine.plan.faults.spawn)) {
+        return Err(rustix::io::Errno::AGAIN.into());
+    }
+    with(|machine| machine.counts.workers += 1);
+    let worker = move || {
+        note!("{name} begins");
+        let died = catch_unwind(AssertUnwindSafe(code)).is_err();
+        note!("{name} ends");
+        with(|machine| {
+            machine.counts.workers -= 1;
+            machine.counts.deaths += usize::from(died);
+            machine.wake(Key::Counts);
+        });
+    };
+    shuttle::thread::spawn(worker);
+    Ok(())
+}
+
+/// A thread, to be unparked.
+#[derive(Clone, Debug)]
+pub struct Thread(usize);
+
+pub fn current() -> Thread {
+    Thread(machine::me())
+}
+
+impl Thread {
+    pub fn unpark(&self) {
+        switch();
+        note!("unparks {}", self.0);
+        with(|machine| {
+            machine.tokens[self.0] = true;
+            machine.wake(Key::Park(self.0));
+        });
+    }
+}
+
+pub fn park() {
+    park_until(FOR_EVER);
+}
+
+pub fn park_timeout(limit: Duration) {
+    park_until(machine::after(limit));
+}
+
+fn park_until(until: u64) {
+    switch();
+    let me = machine::me();
+    note!("parks until {:.6}", until as f64 / 1e9);
+    // It may return without a reason.
+    if !with(|machine| machine.tokens[me] || machine.happens(10)) {
+        wait(Key::Park(me), until);
+    }
+    with(|machine| machine.tokens[me] = false);
+    note!("goes on");
+}
+
+#[derive(Debug, Default)]
+pub struct Mutex<T>(std::sync::Mutex<T>);
+
+pub struct MutexGuard<'a, T> {
+    guard: Option<std::sync::MutexGuard<'a, T>>,
+    mutex: &'a Mutex<T>,
+}
+
+impl<T> Mutex<T> {
+    pub fn new(value: T) -> Mutex<T> {
+        Mutex(std::sync::Mutex::new(value))
+    }
+
+    pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+        switch();
+        loop {
+            match self.0.try_lock() {
+                Ok(guard) => return Ok(MutexGuard { guard: Some(guard), mutex: self }),
+                Err(TryLockError::Poisoned(err)) => {
+                    return Ok(MutexGuard { guard: Some(err.into_inner()), mutex: self });
+                }
+                Err(TryLockError::WouldBlock) => wait(self.key(), FOR_EVER),
+            }
+        }
+    }
+
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        self.0.get_mut()
+    }
+
+    fn key(&self) -> Key {
+        Key::Lock(std::ptr::from_ref(self).addr())
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.guard.as_ref().expect("held until dropped")
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.guard.as_mut().expect("held until dropped")
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        self.guard = None;
+        machine::wake(self.mutex.key());
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Condvar(u8);
+
+impl Condvar {
+    pub fn notify_all(&self) {
+        switch();
+        with(|machine| machine.wake(self.key()));
+    }
+
+    pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
+        self.wait_until(guard, FOR_EVER)
+    }
+
+    pub fn wait_timeout<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        limit: Duration,
+    ) -> LockResult<(MutexGuard<'a, T>, bool)> {
+        let until = machine::after(limit);
+        let guard = self.wait_until(guard, until).unwrap_or_else(PoisonError::into_inner);
+        Ok((guard, with(|machine| machine.nanos() >= until)))
+    }
+
+    pub fn wait_timeout_while<'a, T>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        limit: Duration,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> LockResult<(MutexGuard<'a, T>, bool)> {
+        let until = machine::after(limit);
+        while condition(&mut guard) {
+            if with(|machine| machine.nanos() >= until) {
+                return Ok((guard, true));
+            }
+            guard = self.wait_until(guard, until).unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok((guard, false))
+    }
+
+    fn wait_until<'a, T>(&self, guard: MutexGuard<'a, T>, until: u64) -> LockResult<MutexGuard<'a, T>> {
+        let mutex = guard.mutex;
+        drop(guard); // nobody else runs between this and the wait
+        if !with(|machine| machine.happens(10)) {
+            wait(self.key(), until);
+        }
+        mutex.lock()
+    }
+
+    fn key(&self) -> Key {
+        Key::Condvar(std::ptr::from_ref(self).addr())
+    }
+}
+
+/// Nothing: here all is in order.
+pub fn fence(_order: Ordering) {}
+
+macro_rules! atomic {
+    ($name:ident, $value:ty) => {
+        #[derive(Debug, Default)]
+        pub struct $name(real::$name);
+
+        impl $name {
+            pub fn new(value: $value) -> $name {
+                $name(real::$name::new(value))
+            }
+
+            pub fn load(&self, _order: Ordering) -> $value {
+                switch();
+                self.0.load(Ordering::SeqCst)
+            }
+
+            pub fn store(&self, value: $value, _order: Ordering) {
+                switch();
+                self.0.store(value, Ordering::SeqCst);
+            }
+
+            #[allow(dead_code, reason = "not needed of each")]
+            pub fn swap(&self, value: $value, _order: Ordering) -> $value {
+                switch();
+                self.0.swap(value, Ordering::SeqCst)
+            }
+
+            #[allow(dead_code, reason = "not needed of each")]
+            pub fn compare_exchange(
+                &self,
+                old: $value,
+                new: $value,
+                _success: Ordering,
+                _failure: Ordering,
+            ) -> Result<$value, $value> {
+                switch();
+                self.0.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst)
+            }
+
+            #[allow(dead_code, reason = "not needed of each")]
+            pub fn fetch_or(&self, value: $value, _order: Ordering) -> $value {
+                switch();
+                self.0.fetch_or(value, Ordering::SeqCst)
+            }
+
+            #[allow(dead_code, reason = "not needed of each")]
+            pub fn fetch_and(&self, value: $value, _order: Ordering) -> $value {
+                switch();
+                self.0.fetch_and(value, Ordering::SeqCst)
+            }
+        }
+    };
+}
+
+atomic!(AtomicBool, bool);
+atomic!(AtomicU8, u8);
+atomic!(AtomicUsize, usize);
+
+impl AtomicUsize {
+    pub fn fetch_add(&self, value: usize, _order: Ordering) -> usize {
+        switch();
+        self.0.fetch_add(value, Ordering::SeqCst)
+    }
+
+    pub fn fetch_sub(&self, value: usize, _order: Ordering) -> usize {
+        switch();
+        self.0.fetch_sub(value, Ordering::SeqCst)
+    }
+
+    pub fn fetch_update(
+        &self,
+        _success: Ordering,
+        _failure: Ordering,
+        change: impl FnMut(usize) -> Option<usize>,
+    ) -> Result<usize, usize> {
+        switch();
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change)
+    }
+}
+
+/// Counters and clocks, which decide nothing but when somebody is woken early: no thread is switched for them.
+#[derive(Debug, Default)]
+pub struct AtomicU64(real::AtomicU64);
+
+impl AtomicU64 {
+    pub fn new(value: u64) -> AtomicU64 {
+        AtomicU64(real::AtomicU64::new(value))
+    }
+
+    pub fn load(&self, order: Ordering) -> u64 {
+        self.0.load(order)
+    }
+
+    pub fn store(&self, value: u64, order: Ordering) {
+        self.0.store(value, order);
+    }
+
+    pub fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        self.0.fetch_add(value, order)
+    }
+}
+
+pub struct Queue<T>(std::sync::Mutex<VecDeque<T>>);
+
+impl<T> Queue<T> {
+    pub fn new() -> Queue<T> {
+        Queue(std::sync::Mutex::new(VecDeque::new()))
+    }
+
+    pub fn push(&self, item: T) {
+        self.at_once(|queue| queue.push_back(item));
+    }
+
+    pub fn pop(&self) -> Option<T> {
+        self.at_once(VecDeque::pop_front)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.at_once(|queue| queue.is_empty())
+    }
+
+    pub fn len(&self) -> usize {
+        self.at_once(|queue| queue.len())
+    }
+
+    fn at_once<R>(&self, action: impl FnOnce(&mut VecDeque<T>) -> R) -> R {
+        switch();
+        action(&mut self.0.try_lock().expect("nobody else runs meanwhile"))
+    }
+}

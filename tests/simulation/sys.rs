@@ -1,0 +1,431 @@
+//! Sockets and the poller of the simulated machine, by the names of `src/tcp/sys.rs`, with faults put in by chance.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Read};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+pub use mio::{Interest, Token};
+use rustix::io::Errno;
+use rustix::net::SocketAddrAny;
+pub use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+
+use super::address::Address;
+use crate::machine::{self, FOR_EVER, Key, note, switch, wait_for, with};
+use crate::net::bits::{ERR, HUP, IN, OUT, RDHUP};
+use crate::user;
+
+type Result<T> = std::result::Result<T, Errno>;
+
+pub struct ClientStream(usize);
+
+#[derive(Debug)]
+pub struct ListeningSocket;
+
+/// A stream outside the engine: there is none here.
+pub enum Socket {}
+
+/// The address of the client of this connection tells which it is.
+pub fn id_of(address: &Address) -> usize {
+    address.port().expect("not of a Unix socket").into()
+}
+
+/// Of the socket that is taken for the simulated one.
+pub fn address_of(address: Option<SocketAddrAny>) -> Address {
+    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+    address.map_or(Address::Unix(None), Address::Inet)
+}
+
+impl From<OwnedFd> for ListeningSocket {
+    fn from(_socket: OwnedFd) -> ListeningSocket {
+        ListeningSocket
+    }
+}
+
+impl ListeningSocket {
+    pub fn accept(&self) -> io::Result<(ClientStream, Address)> {
+        switch();
+        let id = with(|machine| {
+            let now = machine.nanos();
+            let faults = machine.plan.faults.clone();
+            if machine.net.accept_fails_from.is_some_and(|from| from <= now) {
+                return Err(Errno::INVAL);
+            }
+            if machine.happens(faults.interrupted) {
+                return Err(Errno::INTR);
+            }
+            if machine.net.somebody_waits() && machine.happens(faults.accept) {
+                let (error, lasts) = machine.chance.of(&[
+                    (Errno::CONNABORTED, 0),
+                    (Errno::PROTO, 0),
+                    (Errno::PERM, 10_000_000),
+                    (Errno::NFILE, 1_100_000_000),
+                    (Errno::NOBUFS, 1_100_000_000),
+                    (Errno::MFILE, 1_100_000_000),
+                ]);
+                machine.net.accept_trouble_until = now + lasts;
+                machine.note(|| format!("accept fails: {error}"));
+                return Err(error);
+            }
+            let accepted = machine.on_net(None, |net, _| net.accept());
+            match accepted {
+                Ok(_) => machine.wake(Key::Backlog),
+                Err(Errno::MFILE) => machine.net.accept_trouble_until = now + 1_100_000_000,
+                Err(_) => {}
+            }
+            accepted
+        })?;
+        note!("accepted {id}");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(id).expect("few connections")));
+        Ok((ClientStream(id), Address::Inet(address)))
+    }
+
+    pub fn somebody_waits(&self) -> io::Result<bool> {
+        switch();
+        Ok(with(|machine| machine.net.somebody_waits()))
+    }
+}
+
+impl Drop for ListeningSocket {
+    fn drop(&mut self) {
+        note!("the listener is closed");
+        with(|machine| {
+            machine.on_net(None, |net, _| net.close_listener());
+            machine.wake(Key::Backlog);
+            for id in 0..machine.net.sockets.len() {
+                machine.wake(Key::Socket(id));
+            }
+        });
+    }
+}
+
+impl ClientStream {
+    pub fn shutdown(&self, _how: Shutdown) -> io::Result<()> {
+        switch();
+        note!("{} is half-closed", self.0);
+        Ok(with(|machine| machine.on_net(Some(self.0), |net, _| net.server_shuts_down(self.0)))?)
+    }
+}
+
+impl Drop for ClientStream {
+    fn drop(&mut self) {
+        switch();
+        note!("{} is closed", self.0);
+        with(|machine| machine.on_net(Some(self.0), |net, chance| net.server_closes(self.0, chance)));
+    }
+}
+
+/// The kernel tells it of most; of one in four it does not, as of a Unix socket.
+pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
+    switch();
+    with(|machine| (stream.0 % 4 != 3).then(|| machine.net.sockets[stream.0].down.len() as u64))
+}
+
+pub fn blocking(_stream: ClientStream) -> io::Result<Socket> {
+    Err(Errno::NOSYS.into())
+}
+
+pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
+    match *socket {}
+}
+
+impl Socket {
+    pub fn shutdown(&self, _how: Shutdown) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub fn send_with_flags(&self, _bytes: &[u8], _flags: i32) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub fn set_read_timeout(&self, _limit: Option<Duration>) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub fn set_write_timeout(&self, _limit: Option<Duration>) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub fn set_linger(&self, _linger: Option<Duration>) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+impl Read for &Socket {
+    fn read(&mut self, _bytes: &mut [u8]) -> io::Result<usize> {
+        match **self {}
+    }
+}
+
+pub struct SockRef<'a>(&'a ClientStream);
+
+impl<'a> From<&'a ClientStream> for SockRef<'a> {
+    fn from(stream: &'a ClientStream) -> SockRef<'a> {
+        SockRef(stream)
+    }
+}
+
+impl SockRef<'_> {
+    pub fn set_linger(&self, _linger: Option<Duration>) -> io::Result<()> {
+        note!("{} is to be reset", self.0.0);
+        with(|machine| machine.net.set_linger_zero(self.0.0));
+        Ok(())
+    }
+
+    pub fn set_tcp_notsent_lowat(&self, _bytes: u32) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What goes wrong with any call on a stream.
+fn stream_faults(id: usize) -> Result<()> {
+    switch();
+    with(|machine| {
+        let faults = machine.plan.faults.clone();
+        if machine.happens(faults.interrupted) {
+            return Err(Errno::INTR);
+        }
+        if machine.happens(faults.reset) {
+            machine.note(|| format!("the network resets {id}"));
+            machine.net.sockets[id].facts.may_break = true;
+            machine.on_net(Some(id), |net, _| net.reset_by_client(id));
+        }
+        Ok(())
+    })
+}
+
+pub fn recv(stream: &ClientStream, room: &mut [u8], _flags: RecvFlags) -> Result<(usize, usize)> {
+    stream_faults(stream.0)?;
+    let read = with(|machine| machine.on_net(Some(stream.0), |net, _| net.server_reads(stream.0, room)));
+    note!("read of {}: {read:?}", stream.0);
+    read.map(|count| (count, count))
+}
+
+pub fn send(stream: &ClientStream, bytes: &[u8], _flags: SendFlags) -> Result<usize> {
+    stream_faults(stream.0)?;
+    write(stream, bytes)
+}
+
+pub fn sendmsg(
+    stream: &ClientStream,
+    slices: &[IoSlice<'_>],
+    _control: &mut SendAncillaryBuffer<'_, '_, '_>,
+    _flags: SendFlags,
+) -> Result<usize> {
+    stream_faults(stream.0)?;
+    write(stream, &slices.iter().map(|slice| &**slice).collect::<Vec<&[u8]>>().concat())
+}
+
+fn write(stream: &ClientStream, bytes: &[u8]) -> Result<usize> {
+    let written = with(|machine| {
+        let short = machine.happens(machine.plan.faults.short).then(|| machine.chance.between(0, bytes.len()));
+        let until = machine.nanos() + machine.chance.below(5_000_000);
+        machine.on_net(Some(stream.0), |net, _| net.server_writes(stream.0, bytes, short, until))
+    });
+    note!("write of {} bytes to {}: {written:?}", bytes.len(), stream.0);
+    written
+}
+
+pub fn sendfile(stream: &ClientStream, file: &File, start: Option<&mut u64>, count: usize) -> Result<usize> {
+    stream_faults(stream.0)?;
+    if with(|machine| machine.happens(machine.plan.faults.slow_disk)) {
+        let limit = with(|machine| Duration::from_micros(machine.chance.below(50_000)));
+        user::blocking(stream.0, || machine::sleep(limit));
+    }
+    if with(|machine| machine.happens(machine.plan.faults.disk)) {
+        with(|machine| machine.net.sockets[stream.0].facts.may_break = true);
+        return Err(Errno::IO);
+    }
+    let start = start.expect("the engine's files have their own positions");
+    // A part of what there is room for, as the pages come; at the end of the file nothing.
+    let count = with(|machine| {
+        let count = count.min(machine.net.room_of(stream.0));
+        let short = machine.happens(machine.plan.faults.short);
+        if short && count > 1 { machine.chance.between(1, count) } else { count }
+    });
+    let mut bytes = vec![0; count.max(1)];
+    let count = file.read_at(&mut bytes, *start).map_err(|_| Errno::IO)?;
+    if count == 0 {
+        return Ok(0);
+    }
+    let written =
+        with(|machine| machine.on_net(Some(stream.0), |net, _| net.server_writes(stream.0, &bytes[..count], None, 0)));
+    note!("file to {}: {written:?}", stream.0);
+    *start += written? as u64;
+    written
+}
+
+// The poller.
+
+/// Whoever can be polled.
+pub trait Source {
+    fn register(&self, token: usize, interest: u32) -> io::Result<()>;
+    fn deregister(&self);
+}
+
+impl Source for ListeningSocket {
+    fn register(&self, token: usize, _interest: u32) -> io::Result<()> {
+        with(|machine| machine.on_net(None, |net, _| net.register_listener(token)));
+        Ok(())
+    }
+
+    fn deregister(&self) {
+        switch();
+        with(|machine| machine.on_net(None, |net, _| net.deregister_listener()));
+    }
+}
+
+impl Source for ClientStream {
+    fn register(&self, token: usize, interest: u32) -> io::Result<()> {
+        switch();
+        with(|machine| {
+            if machine.happens(machine.plan.faults.register) {
+                machine.net.sockets[self.0].facts.may_break = true;
+                machine.net.sockets[self.0].facts.may_close = true;
+                machine.net.accept_trouble_until = machine.nanos() + 1_100_000_000;
+                machine.note(|| format!("{} can't be registered", self.0));
+                return Err(Errno::NOMEM.into());
+            }
+            machine.on_net(None, |net, _| net.register(self.0, token, interest));
+            Ok(())
+        })
+    }
+
+    /// Only streams that leave the engine, which none does.
+    fn deregister(&self) {}
+}
+
+pub struct Registry;
+
+impl Registry {
+    pub fn register(&self, source: &mut impl Source, token: Token, interest: Interest) -> io::Result<()> {
+        let readable = if interest.is_readable() { IN } else { 0 };
+        let writable = if interest.is_writable() { OUT } else { 0 };
+        source.register(token.0, readable | writable)
+    }
+
+    pub fn reregister(&self, source: &mut impl Source, token: Token, interest: Interest) -> io::Result<()> {
+        self.register(source, token, interest)
+    }
+
+    pub fn deregister(&self, source: &mut impl Source) -> io::Result<()> {
+        source.deregister();
+        Ok(())
+    }
+
+    pub fn try_clone(&self) -> io::Result<Registry> {
+        Ok(Registry)
+    }
+}
+
+pub struct Poll(Registry);
+
+impl Poll {
+    pub fn new() -> io::Result<Poll> {
+        Ok(Poll(Registry))
+    }
+
+    pub fn registry(&self) -> &Registry {
+        &self.0
+    }
+
+    pub fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        switch();
+        events.clear();
+        let (error, most) = with(|machine| {
+            let faults = machine.plan.faults.clone();
+            if machine.happens(faults.spurious) {
+                machine.on_net(None, |net, chance| net.spurious(chance));
+            }
+            let most = if machine.happens(faults.spurious) { machine.chance.between(1, 3) } else { 1024 };
+            let error = if machine.happens(faults.interrupted) {
+                Some(Errno::INTR)
+            } else {
+                machine.happens(faults.poll).then_some(Errno::NOMEM)
+            };
+            (error, most)
+        });
+        if let Some(error) = error {
+            return Err(error.into());
+        }
+        let until = match timeout {
+            None => FOR_EVER,
+            Some(Duration::ZERO) => 0,
+            // mio waits for whole milliseconds.
+            Some(timeout) => machine::after(Duration::from_millis(timeout.as_nanos().div_ceil(1_000_000) as u64)),
+        };
+        let fetched = wait_for(Key::Poll, until, |machine| {
+            let events = machine.net.fetch(most);
+            (!events.is_empty()).then_some(events)
+        });
+        events.0.extend(fetched.into_iter().flatten().map(|(token, bits)| Event { token, bits }));
+        note!("polled, timeout {timeout:?}: {:x?}", events.0);
+        Ok(())
+    }
+}
+
+pub struct Waker;
+
+impl Waker {
+    pub fn new(_registry: &Registry, token: Token) -> io::Result<Waker> {
+        with(|machine| machine.net.register_waker(token.0));
+        Ok(Waker)
+    }
+
+    pub fn wake(&self) -> io::Result<()> {
+        switch();
+        with(|machine| machine.on_net(None, |net, _| net.wake()));
+        Ok(())
+    }
+}
+
+pub struct Events(Vec<Event>);
+
+impl Events {
+    pub fn with_capacity(_capacity: usize) -> Events {
+        Events(Vec::new())
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Event> {
+        self.0.iter()
+    }
+}
+
+/// As mio reads what epoll tells.
+#[derive(Debug)]
+pub struct Event {
+    token: usize,
+    bits: u32,
+}
+
+impl Event {
+    pub fn token(&self) -> Token {
+        Token(self.token)
+    }
+
+    pub fn is_readable(&self) -> bool {
+        self.bits & IN != 0
+    }
+
+    pub fn is_writable(&self) -> bool {
+        self.bits & OUT != 0
+    }
+
+    pub fn is_error(&self) -> bool {
+        self.bits & ERR != 0
+    }
+
+    pub fn is_read_closed(&self) -> bool {
+        self.bits & HUP != 0 || self.bits & IN != 0 && self.bits & RDHUP != 0
+    }
+
+    pub fn is_write_closed(&self) -> bool {
+        self.bits & HUP != 0 || self.bits & OUT != 0 && self.bits & ERR != 0 || self.bits == ERR
+    }
+}

@@ -1,0 +1,456 @@
+//! The user's side of the server: a protocol that does what its clients ask for.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::Write;
+use std::panic::resume_unwind;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::machine::{self, Key, after, note, switch, wait_for, with};
+use crate::plan::{Ask, HALF, LONGEST_WAIT, Meeting};
+use crate::tcp::{Client, Conversation, Event, Next, Output, Piece, Protocol, SharedBytes, Stage, Turn, Waker};
+
+thread_local! {
+    static SUBSCRIBERS: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
+    /// What each connection's client asks for, by number.
+    static ASKS: RefCell<Vec<(Meeting, Vec<Ask>)>> = const { RefCell::new(Vec::new()) };
+}
+
+pub const GREETING: &[u8] = b"hello\n";
+pub const LATE: &[u8] = b"late\n";
+pub const REFUSED: &[u8] = b"refused\n";
+
+/// A new run.
+pub fn begin() {
+    subscribers().clear();
+    ASKS.with_borrow_mut(Vec::clear);
+}
+
+pub fn subscribers() -> Vec<Waker> {
+    SUBSCRIBERS.with_borrow_mut(std::mem::take)
+}
+
+/// This connection's client is going to ask for this.
+pub fn expect(id: usize, meeting: Meeting, asks: Vec<Ask>) {
+    ASKS.with_borrow_mut(|all| {
+        assert_eq!(all.len(), id, "connections are numbered as they come");
+        all.push((meeting, asks));
+    });
+}
+
+/// There is news: everybody who subscribed is called.
+pub fn call_subscribers() {
+    let wakers = SUBSCRIBERS.with_borrow(Vec::clone);
+    with(|machine| machine.counts.news += 1);
+    if with(|machine| machine.chance.one_in(2)) {
+        Waker::wake_all(&wakers);
+    } else {
+        wakers.iter().for_each(|waker| {
+            waker.wake();
+        });
+    }
+}
+
+/// Code of the user that waits for something, on behalf of this connection.
+pub fn blocking<R>(id: usize, code: impl FnOnce() -> R) -> R {
+    struct Blocked(usize);
+    impl Drop for Blocked {
+        fn drop(&mut self) {
+            with(|machine| {
+                machine.counts.blocked -= 1;
+                machine.net.sockets[self.0].facts.blocked = false;
+            });
+        }
+    }
+    with(|machine| {
+        machine.counts.blocked += 1;
+        machine.net.sockets[id].facts.blocked = true;
+    });
+    note!("user code of {id} blocks");
+    let _blocked = Blocked(id);
+    code()
+}
+
+fn wait_for_answers(id: usize, client: usize, count: usize) {
+    let until = after(LONGEST_WAIT);
+    blocking(id, || wait_for(Key::Counts, until, |machine| (machine.counts.answers[client] >= count).then_some(())));
+}
+
+/// The bytes of files and answers.
+fn pattern(start: usize, size: usize) -> &'static [u8] {
+    static PATTERN: OnceLock<Vec<u8>> = OnceLock::new();
+    let pattern = PATTERN.get_or_init(|| (0..1 << 20).map(|at| b'a' + (at % 23) as u8).collect());
+    &pattern[start..start + size]
+}
+
+const FILE_LENGTH: usize = 64 * 1024;
+
+fn file() -> Arc<File> {
+    static FILE: OnceLock<Arc<File>> = OnceLock::new();
+    let make = || {
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(pattern(0, FILE_LENGTH)).expect("it is written");
+        Arc::new(file)
+    };
+    FILE.get_or_init(make).clone()
+}
+
+fn body_start(number: usize, ask: Ask) -> usize {
+    match ask {
+        Ask::FileShort(size) => FILE_LENGTH - size / 2,
+        _ => number * 7,
+    }
+}
+
+fn head(number: usize, size: usize) -> String {
+    format!("{number}:{size}:")
+}
+
+/// The right answer to this request.
+pub fn answer(number: usize, ask: Ask) -> Vec<u8> {
+    let size = size_of_answer(ask);
+    let mut bytes = head(number, size).into_bytes();
+    bytes.extend_from_slice(pattern(body_start(number, ask), size));
+    bytes.push(b'\n');
+    bytes
+}
+
+fn size_of_answer(ask: Ask) -> usize {
+    match ask {
+        Ask::Say(size)
+        | Ask::Handle(size)
+        | Ask::Sleep(_, size)
+        | Ask::Stream(_, size)
+        | Ask::Shared(_, size)
+        | Ask::File(size)
+        | Ask::FileShort(size)
+        | Ask::Bye(size)
+        | Ask::Refuse(size)
+        | Ask::PanicBytes(size)
+        | Ask::PanicPart(size) => size,
+        _ => 3,
+    }
+}
+
+/// A request as it is sent.
+pub fn request(number: usize, ask: Ask) -> Vec<u8> {
+    let mut bytes = format!("ask {number}").into_bytes();
+    if !ask.is_half() {
+        bytes.push(b'\n');
+    }
+    if matches!(ask, Ask::Refuse(_)) {
+        bytes.extend(std::iter::repeat_n(b'j', 300));
+    }
+    bytes
+}
+
+pub struct Script;
+
+impl Protocol for Script {
+    fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
+        let id = crate::tcp::sys::id_of(client.address());
+        let (meeting, asks) = ASKS.with_borrow(|all| all[id].clone());
+        with(|machine| machine.net.sockets[id].facts.met = true);
+        note!("{id} is met: {meeting:?}, {asks:?}");
+        match meeting {
+            Meeting::Block(limit) => blocking(id, || machine::sleep(limit)),
+            Meeting::Refuse => return None,
+            Meeting::Panic => break_off(id),
+            Meeting::Plain | Meeting::Greet => {}
+        }
+        with(|machine| machine.counts.conversations += 1);
+        let state = State::New { greets: meeting == Meeting::Greet };
+        Some(Box::new(Talk { id, asks, done: 0, state, drop: OnDrop::Nothing, subscribed: false }))
+    }
+}
+
+struct Talk {
+    id: usize,
+    asks: Vec<Ask>,
+    done: usize, // requests taken so far
+    state: State,
+    drop: OnDrop,
+    subscribed: bool,
+}
+
+enum State {
+    New {
+        greets: bool,
+    },
+    Waiting,
+    /// In a handler for this request; so many of its turns are over, and so many bytes of its answer given out.
+    Handling {
+        number: usize,
+        ask: Ask,
+        turns: usize,
+        given: usize,
+    },
+}
+
+#[derive(Clone, Copy)]
+enum OnDrop {
+    Nothing,
+    Panic,
+    Wait(usize, usize),
+    Block(Duration),
+}
+
+impl Conversation for Talk {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        match std::mem::replace(&mut self.state, State::Waiting) {
+            State::New { greets: true } => turn.output.bytes().extend_from_slice(GREETING),
+            State::Handling { number, ask, turns, given } => return self.handle(number, ask, turns, given, turn),
+            _ => {}
+        }
+        let input = turn.input.bytes();
+        let Some(end) = input.iter().position(|byte| *byte == b'\n') else { return self.rest(turn) };
+        let line = std::str::from_utf8(&input[4..end]).expect("a request");
+        let number: usize = line.parse().expect("its number");
+        assert_eq!(number, self.done, "requests come in order, each once");
+        let ask = self.asks[number];
+        note!("{} asks for {ask:?}", self.id);
+        self.done += 1;
+        if !matches!(ask, Ask::Refuse(_)) {
+            turn.input.consume(end + 1);
+        }
+        match ask {
+            Ask::Abort => {
+                self.may_break();
+                return Next::Abort;
+            }
+            Ask::PanicTurn => break_off(self.id),
+            Ask::PanicPayload => {
+                self.may_break();
+                resume_unwind(Box::new(Bomb));
+            }
+            Ask::PanicBytes(_) => {
+                turn.output.push(Piece::Shared { bytes: Counted::shared(number, 5, true), start: 0, end: 5 });
+                break_off(self.id);
+            }
+            Ask::Handle(_)
+            | Ask::Sleep(..)
+            | Ask::Wait(..)
+            | Ask::Stream(..)
+            | Ask::PanicHandler
+            | Ask::PanicPart(_)
+            | Ask::Call => {
+                self.state = State::Handling { number, ask, turns: 0, given: 0 };
+                return Next::Handle;
+            }
+            Ask::Subscribe => {
+                SUBSCRIBERS.with_borrow_mut(|subscribers| subscribers.push(turn.waker()));
+                self.subscribed = true;
+            }
+            Ask::FileShort(_) => self.may_break(),
+            Ask::DropPanics => self.drop = OnDrop::Panic,
+            Ask::DropWaits(client, count) => self.drop = OnDrop::Wait(client, count),
+            Ask::DropBlocks(limit) => self.drop = OnDrop::Block(limit),
+            _ => {}
+        }
+        with(|machine| machine.net.sockets[self.id].facts.drop_blocks = self.drop_may_block());
+        give_out(number, ask, turn.output);
+        if let Ask::Bye(_) | Ask::Refuse(_) = ask {
+            self.may_close();
+            return Next::Close;
+        }
+        if self.subscribed {
+            tell_news(turn.output);
+        }
+        self.go_on(turn)
+    }
+
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        note!("{} is told {what:?}", self.id);
+        switch();
+        match what {
+            Event::Called => {
+                if self.subscribed {
+                    tell_news(turn.output);
+                }
+                return self.go_on(turn);
+            }
+            Event::Late(_) => {
+                match self.asks.get(self.done) {
+                    Some(Ask::HalfPanic) => break_off(self.id),
+                    Some(Ask::HalfBlock(limit)) => blocking(self.id, || machine::sleep(*limit)),
+                    _ => {}
+                }
+                turn.output.bytes().extend_from_slice(LATE);
+            }
+            Event::NoPermit if matches!(self.state, State::Handling { given: 1.., .. }) => {
+                self.may_break();
+                return Next::Abort;
+            }
+            Event::NoPermit => {
+                with(|machine| machine.counts.refused += 1);
+                turn.output.bytes().extend_from_slice(REFUSED);
+            }
+            _ => {}
+        }
+        self.may_close();
+        Next::Close
+    }
+
+    fn drop_may_block(&self) -> bool {
+        !matches!(self.drop, OnDrop::Nothing)
+    }
+}
+
+impl Talk {
+    /// A handler's turn.
+    fn handle(&mut self, number: usize, ask: Ask, turns: usize, given: usize, turn: &mut Turn<'_>) -> Next {
+        match ask {
+            Ask::Sleep(limit, _) => blocking(self.id, || machine::sleep(limit)),
+            Ask::Wait(client, count) => wait_for_answers(self.id, client, count),
+            Ask::PanicHandler => break_off(self.id),
+            Ask::PanicPart(_) if turns > 0 => break_off(self.id),
+            Ask::Call => call_subscribers(),
+            _ => switch(),
+        }
+        let all = answer(number, ask);
+        let parts = match ask {
+            Ask::Stream(parts, _) => parts,
+            Ask::PanicPart(_) => 2,
+            _ => 1,
+        };
+        let end = if turns + 1 == parts { all.len() } else { all.len() * (turns + 1) / parts };
+        turn.output.bytes().extend_from_slice(&all[given..end]);
+        if turns + 1 < parts {
+            self.state = State::Handling { number, ask, turns: turns + 1, given: end };
+            return Next::Handle;
+        }
+        self.go_on(turn)
+    }
+
+    fn go_on(&self, turn: &Turn<'_>) -> Next {
+        if turn.input.bytes().contains(&b'\n') { Next::Again } else { self.rest(turn) }
+    }
+
+    fn rest(&self, turn: &Turn<'_>) -> Next {
+        if turn.input.is_empty() {
+            return Next::Idle { within: Some(with(|machine| machine.plan.idle)) };
+        }
+        // Half a request is over soon; one that comes in segments may take its time.
+        let is_half = self.asks.get(self.done).is_some_and(|ask| ask.is_half());
+        let within = Some(if is_half { HALF } else { Duration::from_secs(60) });
+        Next::Read { stage: Stage(self.done as u32), within, evictable: true, at_min_rate: false }
+    }
+
+    fn may_break(&self) {
+        with(|machine| machine.net.sockets[self.id].facts.may_break = true);
+    }
+
+    fn may_close(&self) {
+        with(|machine| machine.net.sockets[self.id].facts.may_close = true);
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        note!("the conversation of {} is dropped", self.id);
+        with(|machine| machine.counts.conversations -= 1);
+        match self.drop {
+            OnDrop::Nothing => {}
+            OnDrop::Panic if std::thread::panicking() => {}
+            OnDrop::Panic => resume_unwind(Box::new("a conversation panics when it is dropped")),
+            OnDrop::Wait(client, count) => wait_for_answers(self.id, client, count),
+            OnDrop::Block(limit) => blocking(self.id, || machine::sleep(limit)),
+        }
+    }
+}
+
+/// The answer, in the pieces that it is to be made of.
+fn give_out(number: usize, ask: Ask, output: &mut Output) {
+    let size = size_of_answer(ask);
+    match ask {
+        Ask::Shared(pieces, _) => {
+            output.bytes().extend_from_slice(head(number, size).as_bytes());
+            let bytes = Counted::shared(number, size, false);
+            for piece in 0..pieces {
+                let (start, end) = (size * piece / pieces, size * (piece + 1) / pieces);
+                output.push(Piece::Shared { bytes: bytes.clone(), start, end });
+            }
+            output.bytes().push(b'\n');
+        }
+        Ask::File(_) | Ask::FileShort(_) => {
+            output.bytes().extend_from_slice(head(number, size).as_bytes());
+            let start = body_start(number, ask) as u64;
+            output.push(Piece::File { file: file(), start, length: size as u64 });
+            output.bytes().push(b'\n');
+        }
+        _ => output.bytes().extend_from_slice(&answer(number, ask)),
+    }
+}
+
+fn tell_news(output: &mut Output) {
+    let news = with(|machine| machine.counts.news);
+    output.bytes().extend_from_slice(format!("news {news}\n").as_bytes());
+}
+
+/// A panic without the noise of a hook.
+fn break_off(id: usize) -> ! {
+    with(|machine| machine.net.sockets[id].facts.may_break = true);
+    note!("user code of {id} panics");
+    resume_unwind(Box::new("user code panics, as it was asked to"));
+}
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            resume_unwind(Box::new("what a panic left behind panics when it is dropped"));
+        }
+    }
+}
+
+/// Shared bytes that are counted.
+struct Counted {
+    bytes: Vec<u8>,
+    panics: bool,
+}
+
+impl Counted {
+    fn shared(number: usize, size: usize, panics: bool) -> SharedBytes {
+        with(|machine| machine.counts.shared_bytes += 1);
+        Arc::new(Counted { bytes: pattern(number * 7, size).to_vec(), panics })
+    }
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        with(|machine| machine.counts.shared_bytes -= 1);
+        if self.panics && !std::thread::panicking() {
+            resume_unwind(Box::new("bytes panic when they are dropped"));
+        }
+    }
+}
+
+/// A logger that panics, or lets others run.
+pub struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let panics = with(|machine| {
+            machine.note(|| format!("log: {}", record.args()));
+            machine.happens(machine.plan.faults.logger)
+        });
+        switch();
+        if panics {
+            resume_unwind(Box::new("the logger panics"));
+        }
+    }
+
+    fn flush(&self) {}
+}

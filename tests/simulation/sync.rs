@@ -82,6 +82,8 @@ pub fn park() {
     park_until(FOR_EVER);
 }
 
+pub use shuttle::thread::yield_now;
+
 pub fn park_timeout(limit: Duration) {
     park_until(machine::after(limit));
 }

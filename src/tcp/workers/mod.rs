@@ -16,7 +16,7 @@ use super::poller::Poller;
 use super::scheduler::{Task, Work, Worker};
 use super::sync::{self, thread_time};
 use super::sys::Waker;
-use polling::Notice;
+use polling::{Notice, YIELD_AFTER};
 
 type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
 
@@ -28,6 +28,8 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
         permit: HeldPermit { worker: engine.scheduler.arrive(me), used: false },
         buffers: Buffers::default(),
         catch: Vec::new(),
+        caught: 0,
+        rested: sync::now(),
         notices: Vec::new(),
     };
     let mut now = sync::now();
@@ -52,6 +54,8 @@ struct WorkerLoop<'a> {
     permit: HeldPermit<'a>,
     buffers: Buffers,
     catch: Vec<BoxedConnection>, // empty between polls
+    caught: usize,               // by the last poll
+    rested: Instant,             // when it last polled or yielded
     notices: Vec<Notice>,        // what is to be logged once the poller is given back
 }
 
@@ -63,6 +67,11 @@ impl WorkerLoop<'_> {
         while let Some(connection) = in_hand {
             (in_hand, now) = self.turn(connection, now);
             self.permit.worker.end_blocking();
+            if now.saturating_duration_since(self.rested) > YIELD_AFTER {
+                sync::yield_now();
+                now = sync::now();
+                self.rested = now;
+            }
             if in_hand.is_none() {
                 in_hand = self.permit.worker.pass_on_permit().map(|connection| self.take_over(connection));
             }

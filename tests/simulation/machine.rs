@@ -95,6 +95,13 @@ pub fn with<R>(action: impl FnOnce(&mut Machine) -> R) -> R {
     MACHINE.with(|machine| action(machine.borrow_mut().as_mut().expect("a run is under way")))
 }
 
+/// Who waits for this goes on, if a run is under way.
+pub fn wake(key: Key) {
+    if is_under_way() {
+        with(|machine| machine.wake(key));
+    }
+}
+
 /// The machine of a new run.
 pub fn begin(plan: Plan, mut chance: Chance, log: bool) {
     let net = Net::new(&plan, &mut chance);
@@ -212,9 +219,14 @@ pub fn me() -> usize {
     shuttle::current::get_current_task().map_or(0, usize::from)
 }
 
+/// Whether this thread is part of a run: the engine's own unit tests are compiled here, too, and are not.
+fn is_under_way() -> bool {
+    MACHINE.with(|machine| machine.try_borrow().is_ok_and(|machine| machine.is_some()))
+}
+
 /// Another thread may run here. Not while a panic unwinds: then others would seem to panic.
 pub fn switch() {
-    if !std::thread::panicking() {
+    if !std::thread::panicking() && is_under_way() {
         shuttle::thread::sleep(Duration::ZERO);
     }
 }

@@ -23,11 +23,13 @@ mod run;
 mod schedule;
 mod user;
 
-/// The engine, all of it but `sync` and `sys`; the list of `src/tcp/mod.rs`.
+/// The engine, all of it but `sync` and `sys`; the list of `src/tcp/mod.rs` without protocols, and without what only
+/// signals and the true kernel need. Streams outside the engine, Unix sockets and `notify` are compiled, and not used.
 #[allow(dead_code, unused_imports, reason = "what only users of the library need")]
 #[path = "../../src/tcp"]
 mod tcp {
     mod acceptor;
+    mod address;
     mod client;
     mod connection;
     mod contain;
@@ -35,11 +37,19 @@ mod tcp {
     mod handle;
     mod input;
     mod lifecycle;
+    mod listen;
+    mod listener;
+    mod notify;
     mod output;
+    mod per_address;
     mod poller;
     mod protocol;
     mod scheduler;
     mod server;
+    mod slow_handlers;
+    mod stats;
+    mod stream;
+    mod taken;
     mod transport;
     mod workers;
 
@@ -48,14 +58,17 @@ mod tcp {
     #[path = "../../tests/simulation/sys.rs"]
     pub mod sys;
 
+    pub use address::Address;
     pub use client::Client;
-    pub use engine::Stats;
     pub use handle::ServerHandle;
     pub use input::Input;
+    pub use listen::Listen;
     pub use output::{Output, Piece, SharedBytes};
     pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
     pub use scheduler::Waker;
     pub use server::TcpServer;
+    pub use stats::Stats;
+    pub use stream::Stream;
 }
 
 fn number(name: &str) -> Option<u64> {

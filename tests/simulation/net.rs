@@ -170,8 +170,7 @@ impl Net {
 
     pub fn close_listener(&mut self) {
         self.listening = false;
-        self.listener = None;
-        self.list.retain(|source| *source != Source::Listener);
+        self.deregister_listener();
         for id in std::mem::take(&mut self.backlog) {
             self.sockets[id].reset = Some(Cause::NotAccepted);
         }
@@ -184,6 +183,11 @@ impl Net {
         if self.somebody_waits() {
             self.edge(Source::Listener, IN);
         }
+    }
+
+    pub fn deregister_listener(&mut self) {
+        self.listener = None;
+        self.list.retain(|source| *source != Source::Listener);
     }
 
     pub fn register_waker(&mut self, token: usize) {

@@ -124,6 +124,10 @@ impl<T> Mutex<T> {
         }
     }
 
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        self.0.get_mut()
+    }
+
     fn key(&self) -> Key {
         Key::Lock(std::ptr::from_ref(self).addr())
     }
@@ -146,7 +150,7 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         self.guard = None;
-        with(|machine| machine.wake(self.mutex.key()));
+        machine::wake(self.mutex.key());
     }
 }
 
@@ -272,6 +276,16 @@ impl AtomicUsize {
     pub fn fetch_sub(&self, value: usize, _order: Ordering) -> usize {
         switch();
         self.0.fetch_sub(value, Ordering::SeqCst)
+    }
+
+    pub fn fetch_update(
+        &self,
+        _success: Ordering,
+        _failure: Ordering,
+        change: impl FnMut(usize) -> Option<usize>,
+    ) -> Result<usize, usize> {
+        switch();
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, change)
     }
 }
 

@@ -1,36 +1,51 @@
 //! Sockets and the poller of the simulated machine, by the names of `src/tcp/sys.rs`, with faults put in by chance.
 
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 pub use mio::{Interest, Token};
 use rustix::io::Errno;
+use rustix::net::SocketAddrAny;
 pub use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
+use super::address::Address;
 use crate::machine::{self, FOR_EVER, Key, note, switch, wait_for, with};
 use crate::net::bits::{ERR, HUP, IN, OUT, RDHUP};
 use crate::user;
 
 type Result<T> = std::result::Result<T, Errno>;
 
-pub struct TcpStream(usize);
+pub struct ClientStream(usize);
 
-pub struct TcpListener;
+#[derive(Debug)]
+pub struct ListeningSocket;
+
+/// A stream outside the engine: there is none here.
+pub enum Socket {}
 
 /// The address of the client of this connection tells which it is.
-pub fn id_of(address: SocketAddr) -> usize {
-    address.port().into()
+pub fn id_of(address: &Address) -> usize {
+    address.port().expect("not of a Unix socket").into()
 }
 
-impl TcpListener {
-    pub fn from_std(_listener: std::net::TcpListener) -> TcpListener {
-        TcpListener
-    }
+/// Of the socket that is taken for the simulated one.
+pub fn address_of(address: Option<SocketAddrAny>) -> Address {
+    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+    address.map_or(Address::Unix(None), Address::Inet)
+}
 
-    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+impl From<OwnedFd> for ListeningSocket {
+    fn from(_socket: OwnedFd) -> ListeningSocket {
+        ListeningSocket
+    }
+}
+
+impl ListeningSocket {
+    pub fn accept(&self) -> io::Result<(ClientStream, Address)> {
         switch();
         let id = with(|machine| {
             let now = machine.nanos();
@@ -64,11 +79,16 @@ impl TcpListener {
         })?;
         note!("accepted {id}");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(id).expect("few connections")));
-        Ok((TcpStream(id), address))
+        Ok((ClientStream(id), Address::Inet(address)))
+    }
+
+    pub fn somebody_waits(&self) -> io::Result<bool> {
+        switch();
+        Ok(with(|machine| machine.net.somebody_waits()))
     }
 }
 
-impl Drop for TcpListener {
+impl Drop for ListeningSocket {
     fn drop(&mut self) {
         note!("the listener is closed");
         with(|machine| {
@@ -81,12 +101,7 @@ impl Drop for TcpListener {
     }
 }
 
-pub fn somebody_waits(_listener: &TcpListener) -> Result<bool> {
-    switch();
-    Ok(with(|machine| machine.net.somebody_waits()))
-}
-
-impl TcpStream {
+impl ClientStream {
     pub fn shutdown(&self, _how: Shutdown) -> io::Result<()> {
         switch();
         note!("{} is half-closed", self.0);
@@ -94,7 +109,7 @@ impl TcpStream {
     }
 }
 
-impl Drop for TcpStream {
+impl Drop for ClientStream {
     fn drop(&mut self) {
         switch();
         note!("{} is closed", self.0);
@@ -102,10 +117,52 @@ impl Drop for TcpStream {
     }
 }
 
-pub struct SockRef<'a>(&'a TcpStream);
+/// The kernel tells it of most; of one in four it does not, as of a Unix socket.
+pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
+    switch();
+    with(|machine| (stream.0 % 4 != 3).then(|| machine.net.sockets[stream.0].down.len() as u64))
+}
 
-impl<'a> From<&'a TcpStream> for SockRef<'a> {
-    fn from(stream: &'a TcpStream) -> SockRef<'a> {
+pub fn blocking(_stream: ClientStream) -> io::Result<Socket> {
+    Err(Errno::NOSYS.into())
+}
+
+pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
+    match *socket {}
+}
+
+impl Socket {
+    pub fn shutdown(&self, _how: Shutdown) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub fn send_with_flags(&self, _bytes: &[u8], _flags: i32) -> io::Result<usize> {
+        match *self {}
+    }
+
+    pub fn set_read_timeout(&self, _limit: Option<Duration>) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub fn set_write_timeout(&self, _limit: Option<Duration>) -> io::Result<()> {
+        match *self {}
+    }
+
+    pub fn set_linger(&self, _linger: Option<Duration>) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+impl Read for &Socket {
+    fn read(&mut self, _bytes: &mut [u8]) -> io::Result<usize> {
+        match **self {}
+    }
+}
+
+pub struct SockRef<'a>(&'a ClientStream);
+
+impl<'a> From<&'a ClientStream> for SockRef<'a> {
+    fn from(stream: &'a ClientStream) -> SockRef<'a> {
         SockRef(stream)
     }
 }
@@ -139,20 +196,20 @@ fn stream_faults(id: usize) -> Result<()> {
     })
 }
 
-pub fn recv(stream: &TcpStream, room: &mut [u8], _flags: RecvFlags) -> Result<(usize, usize)> {
+pub fn recv(stream: &ClientStream, room: &mut [u8], _flags: RecvFlags) -> Result<(usize, usize)> {
     stream_faults(stream.0)?;
     let read = with(|machine| machine.on_net(Some(stream.0), |net, _| net.server_reads(stream.0, room)));
     note!("read of {}: {read:?}", stream.0);
     read.map(|count| (count, count))
 }
 
-pub fn send(stream: &TcpStream, bytes: &[u8], _flags: SendFlags) -> Result<usize> {
+pub fn send(stream: &ClientStream, bytes: &[u8], _flags: SendFlags) -> Result<usize> {
     stream_faults(stream.0)?;
     write(stream, bytes)
 }
 
 pub fn sendmsg(
-    stream: &TcpStream,
+    stream: &ClientStream,
     slices: &[IoSlice<'_>],
     _control: &mut SendAncillaryBuffer<'_, '_, '_>,
     _flags: SendFlags,
@@ -161,7 +218,7 @@ pub fn sendmsg(
     write(stream, &slices.iter().map(|slice| &**slice).collect::<Vec<&[u8]>>().concat())
 }
 
-fn write(stream: &TcpStream, bytes: &[u8]) -> Result<usize> {
+fn write(stream: &ClientStream, bytes: &[u8]) -> Result<usize> {
     let written = with(|machine| {
         let short = machine.happens(machine.plan.faults.short).then(|| machine.chance.between(0, bytes.len()));
         let until = machine.nanos() + machine.chance.below(5_000_000);
@@ -171,7 +228,7 @@ fn write(stream: &TcpStream, bytes: &[u8]) -> Result<usize> {
     written
 }
 
-pub fn sendfile(stream: &TcpStream, file: &File, start: Option<&mut u64>, count: usize) -> Result<usize> {
+pub fn sendfile(stream: &ClientStream, file: &File, start: Option<&mut u64>, count: usize) -> Result<usize> {
     stream_faults(stream.0)?;
     if with(|machine| machine.happens(machine.plan.faults.slow_disk)) {
         let limit = with(|machine| Duration::from_micros(machine.chance.below(50_000)));
@@ -205,16 +262,22 @@ pub fn sendfile(stream: &TcpStream, file: &File, start: Option<&mut u64>, count:
 /// Whoever can be polled.
 pub trait Source {
     fn register(&self, token: usize, interest: u32) -> io::Result<()>;
+    fn deregister(&self);
 }
 
-impl Source for TcpListener {
+impl Source for ListeningSocket {
     fn register(&self, token: usize, _interest: u32) -> io::Result<()> {
         with(|machine| machine.on_net(None, |net, _| net.register_listener(token)));
         Ok(())
     }
+
+    fn deregister(&self) {
+        switch();
+        with(|machine| machine.on_net(None, |net, _| net.deregister_listener()));
+    }
 }
 
-impl Source for TcpStream {
+impl Source for ClientStream {
     fn register(&self, token: usize, interest: u32) -> io::Result<()> {
         switch();
         with(|machine| {
@@ -229,6 +292,9 @@ impl Source for TcpStream {
             Ok(())
         })
     }
+
+    /// Only streams that leave the engine, which none does.
+    fn deregister(&self) {}
 }
 
 pub struct Registry;
@@ -242,6 +308,11 @@ impl Registry {
 
     pub fn reregister(&self, source: &mut impl Source, token: Token, interest: Interest) -> io::Result<()> {
         self.register(source, token, interest)
+    }
+
+    pub fn deregister(&self, source: &mut impl Source) -> io::Result<()> {
+        source.deregister();
+        Ok(())
     }
 
     pub fn try_clone(&self) -> io::Result<Registry> {

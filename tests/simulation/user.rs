@@ -334,7 +334,7 @@ impl Talk {
         // Half a request is over soon; one that comes in segments may take its time.
         let is_half = self.asks.get(self.done).is_some_and(|ask| ask.is_half());
         let within = Some(if is_half { HALF } else { Duration::from_secs(60) });
-        Next::Read { stage: Stage(self.done as u32), within, evictable: true }
+        Next::Read { stage: Stage(self.done as u32), within, evictable: true, at_min_rate: false }
     }
 
     fn may_break(&self) {

@@ -11,6 +11,9 @@ pub struct Plan {
     pub queue_limit: usize,
     pub queue_timeout: Option<Duration>,
     pub write_timeout: Duration,
+    /// These two wake the poller from time to time, which hides where nobody else does: mostly there are none.
+    pub min_rate: Option<(u64, Duration)>,
+    pub slow_handler: Option<Duration>,
     pub shutdown_timeout: Duration,
     pub max_connections: usize,
     pub descriptors: usize,
@@ -172,6 +175,8 @@ impl Plan {
             queue_limit: chance.of(&[0, 1, 2, 1024, 1024, 1024]),
             queue_timeout: chance.of(&[None, None, Some(Duration::from_secs(10)), Some(Duration::from_millis(20))]),
             write_timeout: Duration::from_secs(30),
+            min_rate: chance.of(&[None, None, Some((500, Duration::from_secs(30)))]),
+            slow_handler: chance.of(&[None, None, Some(Duration::from_secs(10))]),
             shutdown_timeout: chance.of(&[10_000, 10_000, 100]).map_millis(),
             max_connections: room,
             descriptors,

@@ -68,6 +68,8 @@ fn one(log: bool) {
         .queue_limit(plan.queue_limit)
         .queue_timeout(plan.queue_timeout)
         .write_timeout(plan.write_timeout)
+        .min_rate(plan.min_rate)
+        .slow_handler(plan.slow_handler)
         .shutdown_timeout(plan.shutdown_timeout)
         .max_connections(plan.max_connections);
     let handle = server.handle();

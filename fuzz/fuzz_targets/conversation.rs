@@ -76,7 +76,7 @@ fn talk(rules: u8, wire: &[u8], ends: &[usize]) -> Talk {
     match rules >> 3 & 3 {
         1 if was_open => drop(peer.end()),
         2 if matches!(peer.next, Next::Read { .. }) => drop(peer.late()),
-        3 if matches!(peer.next, Next::Read { .. }) => drop(peer.event(Event::Stopping)),
+        3 if matches!(peer.next, Next::Read { .. }) => drop(peer.event(Event::ShuttingDown)),
         _ => {}
     }
     let logged = mirror.0.lock().unwrap().clone();

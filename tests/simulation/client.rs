@@ -14,6 +14,8 @@ use crate::user::{self, GREETING, LATE, REFUSED};
 pub struct Awaiting {
     pub id: usize,
     pub need: Need,
+    /// Since when nothing came.
+    pub since: u64,
 }
 
 pub fn run(client: usize) {
@@ -172,8 +174,7 @@ impl Talk {
     /// Nothing is under way that might end a connection whose client asks at this moment.
     fn is_peaceful(&self, machine: &Machine) -> bool {
         !machine.counts.shutdown
-            && machine.net.sockets.len() <= machine.plan.capacity()
-            && machine.net.accept_trouble_until == 0
+            && !machine.room_was_short()
             && !machine.plan.may_fail()
             && machine.plan.idle.as_secs() > 1
             && !machine.net.sockets[self.id].facts.may_close
@@ -283,7 +284,10 @@ impl Talk {
         };
         let refused = self.visit.meeting == Meeting::Refuse || self.is_refusal() && !self.got.is_empty();
         let need = if refused { Need::Nothing } else { need };
-        with(|machine| machine.awaiting[self.client] = Some(Awaiting { id: self.id, need }));
+        with(|machine| {
+            let since = machine.nanos();
+            machine.awaiting[self.client] = Some(Awaiting { id: self.id, need, since });
+        });
         wait(Key::Socket(self.id), FOR_EVER);
         with(|machine| machine.awaiting[self.client] = None);
     }
@@ -295,16 +299,18 @@ impl Talk {
         if !self.got.is_empty() && !refused {
             fail(format!("{}: the end after a part: {:?}", self.id, self.got.escape_ascii().to_string()));
         }
-        let (turned_away, facts_may_close, may_break) = with(|machine| {
+        let (may_close, may_break) = with(|machine| {
             let facts = &machine.net.sockets[self.id].facts;
-            (self.visit.meeting == Meeting::Refuse, facts.may_close, facts.may_break)
+            // Half a request is given up where room is short.
+            let is_half = self.asked.front().is_some_and(|asked| asked.ask.is_half());
+            let given_up = is_half && machine.room_was_short();
+            let turned_away = self.visit.meeting == Meeting::Refuse;
+            (facts.may_close || given_up || turned_away || refused, facts.may_break)
         });
-        if let Some(asked) = self.asked.front() {
-            let unanswered = asked.peaceful && !facts_may_close && !turned_away && !refused;
-            // What is broken off is seen as a reset, and not as an end.
-            if asked.peaceful && asked.ask.breaks() && !turned_away && !refused && !facts_may_close {
+        if let Some(asked) = self.asked.front().filter(|asked| asked.peaceful && !may_close) {
+            if asked.ask.breaks() {
                 fail(format!("{}: {:?} ends without a reset", self.id, asked.ask));
-            } else if unanswered && !may_break {
+            } else if !may_break {
                 fail(format!("{}: the end, and no answer to request {}, {:?}", self.id, asked.number, asked.ask));
             }
         }
@@ -319,7 +325,7 @@ impl Talk {
             if facts.may_break || ends || cause == Cause::Elsewhere {
                 return None;
             }
-            let short = machine.net.sockets.len() > machine.plan.capacity() || machine.net.accept_trouble_until > 0;
+            let short = machine.room_was_short();
             let asked = self.asked.front();
             let peaceful = asked.is_some_and(|asked| asked.peaceful);
             match cause {
@@ -348,7 +354,7 @@ impl Talk {
 pub fn call() {
     let calls = with(|machine| machine.plan.calls);
     for _ in 0..calls {
-        let pause = with(|machine| machine.chance.below(10_000));
+        let pause = with(|machine| if machine.chance.one_in(2) { machine.chance.below(10_000) } else { 0 });
         machine::sleep(std::time::Duration::from_micros(pause));
         user::call_subscribers();
     }
@@ -360,8 +366,11 @@ pub fn call() {
     });
 }
 
+/// How late, in ns, a deadline may be noticed.
+const SLACK: u64 = 100_000_000;
+
 /// When everybody waits, and for long: whoever waits for the server must have a reason to.
-pub fn check_quiet(machine: &Machine) -> Result<(), String> {
+pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
     // What a worker that blocks has queued at the end is closed a second later, before `serve_forever` returns.
     let cuts = machine.counts.shutdown_now || machine.is_cut_off() || machine.plan.faults.spawn > 0;
     let ends = cuts && !machine.counts.served;
@@ -369,8 +378,9 @@ pub fn check_quiet(machine: &Machine) -> Result<(), String> {
         return Ok(());
     }
     let (blocked, handlers) = (machine.counts.blocked, machine.plan.handlers);
-    let room_is_short = machine.net.accept_trouble_until > 0 || machine.net.sockets.len() > machine.plan.capacity();
-    for Awaiting { id, need } in machine.awaiting.iter().flatten() {
+    let room_is_short = machine.room_was_short();
+    let refused_after = machine.plan.queue_timeout.map(|limit| limit.as_nanos() as u64 + SLACK);
+    for Awaiting { id, need, since } in machine.awaiting.iter().flatten() {
         let socket = &machine.net.sockets[*id];
         if *need == Need::Nothing || socket.facts.blocked || socket.is_pressed() {
             continue;
@@ -378,6 +388,9 @@ pub fn check_quiet(machine: &Machine) -> Result<(), String> {
         let reason = match need {
             _ if !socket.accepted => room_is_short || machine.plan.accept_fails_from.is_some(),
             _ if !socket.facts.met => blocked >= handlers + 2,
+            Need::Handler if blocked == handlers && refused_after.is_some_and(|after| since + after < due) => {
+                return Err(format!("nobody tells {id} that it waits for too long"));
+            }
             Need::Handler => blocked >= handlers,
             Need::Short => blocked > handlers,
             // It may have to be told of an event first, or to be dropped.

@@ -4,7 +4,7 @@
     tests/simulation/defects.py [--runs N] [--starts N] [NAME...]
 
 Each `defects/NAME.patch` begins with a sentence and goes on with a diff. A patch that no longer applies is an error:
-write it anew. The copy lies in `target/defects`.
+write it anew. The copy lies in `target/defects`: the simulation and the engine alone, which are built fast.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -20,19 +21,50 @@ ROOT = HERE.parent.parent
 COPY = ROOT / "target" / "defects"
 
 
+MANIFEST = """
+[package]
+name = "defects"
+version = "0.0.0"
+edition = "2024"
+autobins = false
+
+[workspace]
+
+[lib]
+path = "empty.rs"
+
+[[test]]
+name = "simulation"
+path = "tests/simulation/main.rs"
+
+[profile.release]
+debug-assertions = true
+overflow-checks = true
+
+[dependencies]
+"""
+NEEDED = ("log", "mio", "rustix", "shuttle", "socket2", "tempfile")
+
+
 def copy_of_the_source() -> None:
-    """The source as it stands, with its own build folder beside it."""
-    COPY.mkdir(parents=True, exist_ok=True)
-    for name in ("src", "tests", "benches", "examples"):
-        shutil.rmtree(COPY / name, ignore_errors=True)
-        shutil.copytree(ROOT / name, COPY / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("Cargo.toml", "Cargo.lock", "README.md"):
-        shutil.copy(ROOT / name, COPY / name)
+    """The simulation and what it needs, as they stand."""
+    shutil.rmtree(COPY / "tests", ignore_errors=True)
+    shutil.copytree(HERE, COPY / "tests" / "simulation", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Cargo.lock", COPY / "Cargo.lock")
+    (COPY / "empty.rs").touch()
+    manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    known = manifest["dev-dependencies"] | manifest["dependencies"]
+    lines = []
+    for name in NEEDED:
+        needed = known[name] if isinstance(known[name], dict) else {"version": known[name]}
+        features = ", ".join(f'"{feature}"' for feature in needed.get("features", []))
+        lines.append(f'{name} = {{ version = "{needed["version"]}", features = [{features}] }}')
+    (COPY / "Cargo.toml").write_text(MANIFEST + "\n".join(lines) + "\n")
 
 
 def put_back(patch: Path) -> None:
-    shutil.rmtree(COPY / "src")
-    shutil.copytree(ROOT / "src", COPY / "src")
+    shutil.rmtree(COPY / "src", ignore_errors=True)
+    shutil.copytree(ROOT / "src" / "tcp", COPY / "src" / "tcp")
     with patch.open() as text:
         command = ["patch", "--strip=1", "--silent", "--no-backup-if-mismatch"]
         subprocess.run(command, cwd=COPY, stdin=text, check=True)

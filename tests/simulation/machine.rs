@@ -203,6 +203,11 @@ impl Machine {
         keys.join(", ")
     }
 
+    /// Some may have been evicted for others so far.
+    pub fn room_was_short(&self) -> bool {
+        self.net.accept_trouble_until > 0 || self.net.sockets.len() > self.plan.capacity()
+    }
+
     /// The shutdown timeout has passed.
     pub fn is_cut_off(&self) -> bool {
         self.counts.cut_off_at.is_some_and(|at| at <= self.nanos)

@@ -197,9 +197,37 @@ impl Plan {
                 (0..visits).map(|_| Visit::new(chance, client, count, largest, quick, shutdown)).collect()
             })
             .collect();
+        match chance.below(12) {
+            0 => plan.crowd(chance),
+            1 => plan.spread_news(chance),
+            _ => {}
+        }
         let subscribed = plan.clients.iter().flatten().any(|visit| visit.asks.contains(&Ask::Subscribe));
         plan.calls = if subscribed { chance.between(1, 3) } else { 0 };
         plan
+    }
+
+    /// More clients than there is room for, and nothing else that goes wrong: who is idle is evicted, often at the moment
+    /// when it asks.
+    fn crowd(&mut self, chance: &mut Chance) {
+        let room = chance.between(1, 2);
+        (self.max_connections, self.descriptors) = chance.of(&[(room, 1000), (1000, room)]);
+        (self.idle, self.faults, self.accept_fails_from) = (Duration::from_secs(60), Faults::default(), None);
+        (self.clock_step, self.shutdown) = (50, Shutdown::Afterwards);
+        self.clients = (0..room + chance.between(1, 2))
+            .map(|_| {
+                let asks = (0..3).map(|_| chance.of(&[Ask::Say(20), Ask::Handle(20)])).collect();
+                vec![Visit::brief(chance, asks)]
+            })
+            .collect();
+    }
+
+    /// Subscribers and callers, and no time between calls.
+    fn spread_news(&mut self, chance: &mut Chance) {
+        self.clock_step = 50;
+        self.clients =
+            (0..chance.between(1, 2)).map(|_| vec![Visit::brief(chance, vec![Ask::Say(1), Ask::Subscribe])]).collect();
+        self.clients.push(vec![Visit::brief(chance, vec![Ask::Call, Ask::Call])]);
     }
 
     /// Whether the server may end by itself, with an error.
@@ -244,6 +272,20 @@ impl Faults {
 }
 
 impl Visit {
+    /// Soon over, and without incidents.
+    fn brief(chance: &mut Chance, asks: Vec<Ask>) -> Visit {
+        Visit {
+            delay: Duration::from_nanos(chance.below(20_000)),
+            meeting: Meeting::Plain,
+            asks,
+            pipelined: false,
+            pause: Duration::from_nanos(chance.below(10_000)),
+            segment: 100,
+            reads: (1 << 20, Duration::ZERO),
+            end: End::Close,
+        }
+    }
+
     fn new(
         chance: &mut Chance,
         client: usize,

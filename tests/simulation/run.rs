@@ -204,7 +204,7 @@ fn clock() {
             }
             match machine.next_due() {
                 Some(due) => {
-                    let quiet = if due > now + 2_000_000 { client::check_quiet(machine) } else { Ok(()) };
+                    let quiet = if due > now + 2_000_000 { client::check_quiet(machine, due) } else { Ok(()) };
                     match quiet {
                         Ok(()) => machine.advance(due),
                         Err(why) => fail(why),

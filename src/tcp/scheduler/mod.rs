@@ -197,8 +197,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 
     fn pushed_from_outside(&self) {
-        // Partner of the fences in `PollerGuard::wait` and `something_waits`: a worker that did not see the push is
-        // seen waiting here. Where nobody polls, invariant 2 holds: a worker is awake, or the watchdog ticks.
+        // By the fence in `wake_poller`: a worker that did not see the push is seen waiting. Where nobody polls,
+        // invariant 2 holds: a worker is awake, or the watchdog ticks.
         self.wake_poller();
         self.wake_for_need();
     }
@@ -268,7 +268,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
 
     /// If a worker waits inside the poll, it returns.
     pub fn wake_poller(&self) {
-        fence(Ordering::SeqCst); // partner: `PollerGuard::wait`
+        fence(Ordering::SeqCst); // partner: `Polling::begin`
         if self.polling.load(Ordering::SeqCst) {
             self.waker.wake();
         }
@@ -462,7 +462,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
     pub fn begin_blocking(&self, now: Instant) {
         let scheduler = self.scheduler;
         scheduler.workers[self.me].running_since.store(scheduler.nanos(now).max(1), Ordering::Relaxed);
-        // Partner: the fences in `PollerGuard::wait` and `something_waits`. What this worker pushed is seen by whoever
+        // Partners: `something_waits` and `Polling::begin`. What this worker pushed is seen by whoever
         // goes to wait after this, and whoever waits already is seen here.
         fence(Ordering::SeqCst);
         let poller_free = scheduler.poller_free.load(Ordering::SeqCst);

@@ -1,0 +1,417 @@
+//! The order of memory in the scheduler: its very files under `loom`, which tries out what weak memory may show.
+//!
+//! Who goes to wait publishes it, fences, and looks; who makes work publishes that, fences, and looks who waits. Here
+//! locks, atomics and threads are loom's, each access of the order SeqCst is weakened to Release and Acquire, and the
+//! queue's length is an atomic beside its lock: so the fences alone must do. Each is then left out, and must be missed.
+//! `cargo test --release --test orders` takes some seconds.
+
+#[allow(dead_code, unused_imports, reason = "the model does without what only the clock and the engine bring")]
+#[path = "../src/tcp/scheduler/mod.rs"]
+mod scheduler;
+
+/// The names that `scheduler` takes its tools by.
+mod sync {
+    use std::cell::RefCell;
+    use std::collections::{BTreeSet, VecDeque};
+    use std::panic::Location;
+    use std::sync::OnceLock;
+    pub use std::sync::PoisonError;
+    pub use std::sync::atomic::AtomicU64; // counters that order nothing
+    use std::time::{Duration, Instant};
+
+    use loom::sync::atomic as weak;
+    pub use loom::sync::{Mutex, MutexGuard};
+    pub use loom::thread::{Thread, current, park};
+    pub use weak::Ordering;
+
+    pub fn now() -> Instant {
+        static NOW: OnceLock<Instant> = OnceLock::new();
+        *NOW.get_or_init(Instant::now)
+    }
+
+    /// There is no time here: it is over at once.
+    pub fn park_timeout(_limit: Duration) {}
+
+    thread_local! {
+        /// Where fences were met, and which of them is left out.
+        static FENCES: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+        static LEFT_OUT: RefCell<Option<String>> = const { RefCell::new(None) };
+    }
+
+    #[track_caller]
+    pub fn fence(order: Ordering) {
+        let place = Location::caller();
+        let file = place.file().rsplit("src/tcp/").next().unwrap_or_default();
+        let place = format!("{file}:{}", place.line());
+        if LEFT_OUT.with_borrow(|left_out| left_out.as_ref() == Some(&place)) {
+            return;
+        }
+        FENCES.with_borrow_mut(|fences| fences.insert(place));
+        weak::fence(order);
+    }
+
+    /// The fences met so far by this thread.
+    pub fn fences() -> BTreeSet<String> {
+        FENCES.with_borrow(Clone::clone)
+    }
+
+    /// From now on this one does nothing, in this thread.
+    pub fn leave_out(fence: &str) {
+        LEFT_OUT.set(Some(fence.to_owned()));
+    }
+
+    fn loads(order: Ordering) -> Ordering {
+        if order == Ordering::SeqCst { Ordering::Acquire } else { order }
+    }
+
+    fn stores(order: Ordering) -> Ordering {
+        if order == Ordering::SeqCst { Ordering::Release } else { order }
+    }
+
+    fn both(order: Ordering) -> Ordering {
+        if order == Ordering::SeqCst { Ordering::AcqRel } else { order }
+    }
+
+    macro_rules! atomic {
+        ($name:ident, $value:ty) => {
+            #[derive(Debug, Default)]
+            pub struct $name(weak::$name);
+
+            #[allow(dead_code, reason = "not needed of each")]
+            impl $name {
+                pub fn new(value: $value) -> $name {
+                    $name(weak::$name::new(value))
+                }
+
+                #[track_caller]
+                pub fn load(&self, order: Ordering) -> $value {
+                    self.0.load(loads(order))
+                }
+
+                #[track_caller]
+                pub fn store(&self, value: $value, order: Ordering) {
+                    self.0.store(value, stores(order));
+                }
+
+                #[track_caller]
+                pub fn swap(&self, value: $value, order: Ordering) -> $value {
+                    self.0.swap(value, both(order))
+                }
+
+                #[track_caller]
+                pub fn compare_exchange(
+                    &self,
+                    old: $value,
+                    new: $value,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$value, $value> {
+                    self.0.compare_exchange(old, new, both(success), loads(failure))
+                }
+
+                #[track_caller]
+                pub fn fetch_or(&self, value: $value, order: Ordering) -> $value {
+                    self.0.fetch_or(value, both(order))
+                }
+
+                #[track_caller]
+                pub fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                    self.0.fetch_and(value, both(order))
+                }
+            }
+        };
+    }
+
+    atomic!(AtomicBool, bool);
+    atomic!(AtomicU8, u8);
+    atomic!(AtomicUsize, usize);
+
+    impl AtomicUsize {
+        pub fn fetch_add(&self, value: usize, order: Ordering) -> usize {
+            self.0.fetch_add(value, both(order))
+        }
+
+        pub fn fetch_sub(&self, value: usize, order: Ordering) -> usize {
+            self.0.fetch_sub(value, both(order))
+        }
+
+        pub fn fetch_update(
+            &self,
+            success: Ordering,
+            failure: Ordering,
+            change: impl FnMut(usize) -> Option<usize>,
+        ) -> Result<usize, usize> {
+            self.0.fetch_update(both(success), loads(failure), change)
+        }
+    }
+
+    /// What is asked of its length takes no lock, as with the real one.
+    pub struct Queue<T> {
+        items: Mutex<VecDeque<T>>,
+        length: weak::AtomicUsize,
+    }
+
+    impl<T> Queue<T> {
+        pub fn new() -> Queue<T> {
+            Queue { items: Mutex::new(VecDeque::new()), length: weak::AtomicUsize::new(0) }
+        }
+
+        pub fn push(&self, item: T) {
+            let mut items = self.items.lock().unwrap();
+            items.push_back(item);
+            self.length.store(items.len(), Ordering::Release);
+        }
+
+        pub fn pop(&self) -> Option<T> {
+            if self.is_empty() {
+                return None;
+            }
+            let mut items = self.items.lock().unwrap();
+            let item = items.pop_front();
+            self.length.store(items.len(), Ordering::Release);
+            item
+        }
+
+        pub fn is_empty(&self) -> bool {
+            self.len() == 0
+        }
+
+        pub fn len(&self) -> usize {
+            self.length.load(Ordering::Acquire)
+        }
+    }
+}
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::{Condvar, Mutex};
+use loom::thread;
+use scheduler::{
+    Eviction, Link, Parked, Patience, Permits, PollWaker, PollerGuard, Readiness, Scheduler, Task, Wait, Work,
+};
+
+const READABLE: Readiness = Readiness { readable: true, ..Readiness::NONE };
+
+/// Whoever waits inside the poll is woken, now or when it comes.
+#[derive(Clone, Default)]
+struct Bell(Arc<(Mutex<bool>, Condvar)>);
+
+impl PollWaker for Bell {
+    fn wake(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+}
+
+impl Bell {
+    fn wait(&self) {
+        let mut rung = self.0.0.lock().unwrap();
+        while !*rung {
+            rung = self.0.1.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+type World = Scheduler<u32, (), Bell>;
+
+fn world(handlers: usize) -> (Arc<World>, Bell) {
+    let bell = Bell::default();
+    let permits = Permits::new(handlers, 8, Some(Duration::from_secs(1)));
+    (Arc::new(Scheduler::new((), bell.clone(), 2, 1, permits)), bell)
+}
+
+/// The poller, taken and never given back.
+fn take_poller(world: &World) {
+    match world.arrive(1).next(&mut sync::now()) {
+        Task::Poll(guard) => std::mem::forget(guard),
+        _ => unreachable!("it is free"),
+    }
+}
+
+/// Wait inside the poll, as the engine does, until somebody wakes it; tells how long it was to wait.
+fn poll(guard: &mut PollerGuard<'_, u32, (), Bell>, bell: &Bell, not_now: impl Fn() -> bool) -> Patience {
+    guard.wait(|(), patience| {
+        if patience == Patience::Until(None) && !not_now() {
+            bell.wait();
+        }
+        patience
+    })
+}
+
+/// A thread that polls, beside one that does this: it must not wait for ever.
+fn a_poll_beside(world: &Arc<World>, bell: &Bell, other: impl FnOnce(Arc<World>)) {
+    let seen = world.clone();
+    a_poll_unless(world, bell, move || seen.is_shutting_down(), other);
+}
+
+/// The same; it does not wait where this is so.
+fn a_poll_unless(
+    world: &Arc<World>,
+    bell: &Bell,
+    not_now: impl Fn() -> bool + 'static,
+    other: impl FnOnce(Arc<World>),
+) {
+    let (mine, bell) = (world.clone(), bell.clone());
+    let polling = thread::spawn(move || {
+        // Or it finds what the other did already.
+        let Task::Poll(mut guard) = mine.arrive(0).next(&mut sync::now()) else { return };
+        poll(&mut guard, &bell, not_now);
+        std::mem::forget(guard);
+    });
+    other(world.clone());
+    polling.join().unwrap();
+}
+
+/// A worker with nothing to do, beside one that does this: it must find work.
+fn idle_beside(world: &Arc<World>, other: impl FnOnce(Arc<World>)) {
+    let mine = world.clone();
+    let idle = thread::spawn(move || match mine.arrive(0).next(&mut sync::now()) {
+        Task::Poll(guard) | Task::PollNow(guard) => std::mem::forget(guard),
+        Task::Serve(_) | Task::Exit => {}
+    });
+    other(world.clone());
+    idle.join().unwrap();
+}
+
+fn wait() -> Wait {
+    let interest = Readiness { called: true, ..READABLE };
+    Wait { interest, deadline: None, eviction: Eviction::Never, shutdown_seen: false }
+}
+
+/// All handshakes, by name.
+const MODELS: [(&str, fn()); 10] = [
+    ("a call beside a poll", || {
+        let (world, bell) = world(1);
+        let link = world.table().insert(|token| Arc::new(Link::new(token, None)));
+        assert!(matches!(world.table().park(link.token(), 7, wait()), Parked::Parked { .. }));
+        a_poll_beside(&world, &bell, move |world| {
+            world.call(&mut std::iter::once(link.token()), |_, _| {});
+        });
+    }),
+    ("a connection that waits for a permit beside a poll", || {
+        let (world, bell) = world(0);
+        a_poll_beside(&world, &bell, |world| {
+            assert!(matches!(world.arrive(1).await_permit(7, Work::Handler, sync::now()), (None, None)));
+        });
+    }),
+    ("a shutdown beside a poll", || {
+        let (world, bell) = world(1);
+        a_poll_beside(&world, &bell, |world| world.begin_shutdown());
+    }),
+    ("the end beside a poll", || {
+        let (world, bell) = world(1);
+        a_poll_beside(&world, &bell, |world| world.end());
+    }),
+    ("room that is freed beside a poll", || {
+        let (world, bell) = world(1);
+        let freed = Arc::new(AtomicBool::new(false)); // as the engine's `room_freed`
+        let seen = freed.clone();
+        a_poll_unless(
+            &world,
+            &bell,
+            move || seen.load(Ordering::Acquire),
+            |world| {
+                freed.store(true, Ordering::Release);
+                world.wake_poller();
+            },
+        );
+    }),
+    ("a worker that blocks beside one that polls, with a connection left in the queue", || {
+        let (world, bell) = world(1);
+        a_poll_beside(&world, &bell, |world| {
+            world.push(7);
+            world.arrive(1).begin_blocking(sync::now());
+        });
+    }),
+    ("a worker that blocks beside an idle one, with a connection left in the queue", || {
+        let (world, _bell) = world(1);
+        take_poller(&world);
+        idle_beside(&world, |world| {
+            world.push(7);
+            world.arrive(1).begin_blocking(sync::now());
+        });
+    }),
+    ("a worker that blocks beside an idle one, with the poller left free", || {
+        let (world, _bell) = world(1);
+        let mut worker = world.arrive(1);
+        let Task::Poll(guard) = worker.next(&mut sync::now()) else { unreachable!("it is free") };
+        idle_beside(&world, |_| {
+            drop(guard);
+            worker.begin_blocking(sync::now());
+        });
+    }),
+    ("the end beside an idle worker", || {
+        let (world, _bell) = world(1);
+        take_poller(&world);
+        idle_beside(&world, |world| world.end());
+    }),
+    ("calls that are coalesced", || {
+        let link = Arc::new(Link::new(scheduler::Token::from_usize(0), None));
+        let written = Arc::new([AtomicBool::new(false), AtomicBool::new(false)]);
+        let callers: Vec<_> = (0..2)
+            .map(|me| {
+                let (link, written) = (link.clone(), written.clone());
+                thread::spawn(move || {
+                    written[me].store(true, Ordering::Relaxed);
+                    link.note_call();
+                })
+            })
+            .collect();
+        let mut seen = [false; 2];
+        let mut tell = |link: &Link| {
+            if link.take_call() {
+                (0..2).for_each(|of| seen[of] |= written[of].load(Ordering::Relaxed));
+            }
+        };
+        tell(&link);
+        tell(&link);
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+        tell(&link);
+        assert_eq!(seen, [true; 2], "what was written before a call");
+    }),
+];
+
+/// Run one model, with this fence left out; tells what fences it met.
+fn check(model: usize, left_out: Option<&str>) {
+    left_out.iter().for_each(|fence| sync::leave_out(fence));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(MODELS[model].1);
+    println!("{}", Vec::from_iter(sync::fences()).join(" "));
+}
+
+/// Run one model in a process of its own: one that fails may end it. The fences it met; `None`: it fails.
+fn fences_met(model: usize, left_out: Option<&str>) -> Option<Vec<String>> {
+    let mut process = Command::new(std::env::current_exe().expect("this one"));
+    process.arg(format!("model={model}")).args(left_out);
+    let ran = process.output().expect("it can be started");
+    let told = String::from_utf8_lossy(&ran.stdout).into_owned();
+    ran.status.success().then(|| told.split_whitespace().map(str::to_owned).collect())
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(model) = arguments.get(1).and_then(|argument| argument.strip_prefix("model=")) {
+        return check(model.parse().expect("its number"), arguments.get(2).map(String::as_str));
+    }
+    let mut superfluous = BTreeSet::new();
+    let mut uses = Vec::new();
+    for (model, (name, _)) in MODELS.iter().enumerate() {
+        let fences = fences_met(model, None).unwrap_or_else(|| panic!("{name}: fails with all fences"));
+        println!("{name}: holds");
+        superfluous.extend(fences.iter().cloned());
+        uses.extend(fences.into_iter().map(|fence| (model, fence)));
+    }
+    for (model, fence) in uses {
+        if fences_met(model, Some(&fence)).is_none() {
+            println!("{}: fails without the fence in {fence}", MODELS[model].0);
+            superfluous.remove(&fence);
+        }
+    }
+    assert!(superfluous.is_empty(), "nothing fails without the fences in {superfluous:?}");
+}

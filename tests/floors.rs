@@ -118,18 +118,22 @@ fn read(path: &str) -> String {
 #[test]
 fn within_a_floor_arrows_go_down_the_list() {
     let mut up_the_list = Vec::new();
-    for floor in ["cli", "files", "http", "tcp"] {
+    // The rooms of `http` keep an order of their own, too.
+    for floor in ["cli", "files", "http", "http/request", "http/response", "http/sending", "tcp"] {
         let list = read(&format!("{floor}/mod.rs"));
         let order: Vec<String> = names_after(&list, "mod ");
+        assert!(order.len() > 1, "{floor}/mod.rs lists no rooms");
         let place: BTreeMap<&str, usize> = order.iter().enumerate().map(|(at, name)| (name.as_str(), at)).collect();
         for source in sources() {
             let Some(rest) = source.path.strip_prefix(&format!("{floor}/")) else { continue };
+            if rest.ends_with("tests.rs") {
+                continue;
+            }
             let room = rest.split(['/', '.']).next().unwrap_or_default();
             let Some(here) = place.get(room) else { continue };
             let up = if rest.contains('/') && !rest.ends_with("mod.rs") { "super::super::" } else { "super::" };
-            let used = names_after(&source.code, up)
-                .into_iter()
-                .chain(names_after(&source.code, &format!("crate::{floor}::")));
+            let whole = format!("crate::{}::", floor.replace('/', "::"));
+            let used = names_after(&source.code, up).into_iter().chain(names_after(&source.code, &whole));
             for name in used {
                 if place.get(name.as_str()).is_some_and(|there| there <= here) {
                     up_the_list.push(format!("{} uses {name}", source.path));

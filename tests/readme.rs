@@ -93,7 +93,7 @@ fn what_security_names_is_there() {
             let module = match kind {
                 "TcpServer" => "src/tcp/server.rs",
                 "Http" => "src/http/service.rs",
-                "Request" => "src/http/request.rs",
+                "Request" => "src/http/request/mod.rs",
                 "StaticFileHandler" => "src/files/options.rs",
                 "ProxyProtocol" => "src/tcp/proxy/mod.rs",
                 _ => continue,

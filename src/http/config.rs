@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::body::{BodyLimits, BodyQuota};
-use super::head::HeadLimits;
+use super::request::body::{BodyLimits, BodyQuota};
+use super::request::head::HeadLimits;
 
 /// The handler and the configuration, shared by all connections of one server.
 pub(crate) struct Service<H> {

@@ -5,10 +5,10 @@
 use std::ops::Range;
 use std::time::SystemTime;
 
-use super::body::{BodyLimits, BodyQuota};
-use super::framing::{self, BodyLength};
-use super::head::{HeadLimits, HeadParser};
-use super::incoming::{Incoming, Need};
+use super::request::body::{BodyLimits, BodyQuota};
+use super::request::framing::{self, BodyLength};
+use super::request::head::{HeadLimits, HeadParser};
+use super::request::incoming::{Incoming, Need};
 use super::{date, range};
 
 /// A parsed head, and its framing.
@@ -45,7 +45,7 @@ pub fn head(bytes: &[u8], ends: impl IntoIterator<Item = usize>) -> Result<Optio
     Ok(None)
 }
 
-fn shown(length: usize, head: &super::head::Head) -> Head {
+fn shown(length: usize, head: &super::request::head::Head) -> Head {
     let framing = framing::parse(head).map_err(|rejection| rejection.status.as_u16());
     Head {
         length,

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::body::BodyQuota;
 use super::config::{HttpConfig, Service};
 use super::connection::HttpConnection;
 use super::handler::RequestHandler;
+use super::request::body::BodyQuota;
 use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 
 /// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind).

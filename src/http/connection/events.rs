@@ -4,13 +4,13 @@
 use http::{Method, StatusCode, header};
 
 use super::{AfterResponse, HttpConnection, State};
-use crate::http::encode::{ResponseContext, encode};
 use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
-use crate::http::head::MAX_EMPTY_LINES;
 use crate::http::rejection::Rejection;
 use crate::http::request::Request;
+use crate::http::request::head::MAX_EMPTY_LINES;
 use crate::http::response::Response;
+use crate::http::sending::{ResponseContext, encode};
 use crate::tcp::{Next, Stage, Turn};
 
 impl<H: RequestHandler> HttpConnection<H> {

@@ -5,7 +5,7 @@
 use super::body::{Body, BodyLimits, BodyWriter};
 use super::chunked::{ChunkedDecoder, Step};
 use super::framing::BodyLength;
-use super::rejection::Rejection;
+use crate::http::rejection::Rejection;
 
 /// A body that is being received.
 pub(crate) struct Incoming {

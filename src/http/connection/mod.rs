@@ -12,17 +12,17 @@ use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 
-use super::body_stream::{BodyStream, StreamProgress};
-use super::config::{HttpConfig, Service};
-use super::encode::{ResponseContext, encode, response_error};
-use super::error::Error;
-use super::framing::{self, BodyLength, RequestFraming};
-use super::handler::{LogRecord, RequestHandler};
-use super::head::{Head, HeadParser};
-use super::incoming::{Incoming, Need};
-use super::rejection::Rejection;
-use super::request::Request;
-use super::response::Response;
+use crate::http::config::{HttpConfig, Service};
+use crate::http::error::Error;
+use crate::http::handler::{LogRecord, RequestHandler};
+use crate::http::rejection::Rejection;
+use crate::http::request::Request;
+use crate::http::request::framing::{self, BodyLength, RequestFraming};
+use crate::http::request::head::{Head, HeadParser};
+use crate::http::request::incoming::{Incoming, Need};
+use crate::http::response::Response;
+use crate::http::sending::stream::{BodyStream, StreamProgress};
+use crate::http::sending::{ResponseContext, encode, response_error};
 use crate::tcp::{Conversation, Event, Next, Stage, Turn};
 
 /// One HTTP connection.

@@ -6,10 +6,10 @@ use std::time::SystemTime;
 
 use http::{Method, StatusCode, header};
 
-use super::date;
-use super::error::Error;
-use super::etag::{self, ETag, ETagRef};
-use super::request::Request;
+use crate::http::date;
+use crate::http::error::Error;
+use crate::http::etag::{self, ETag, ETagRef};
+use crate::http::request::Request;
 
 /// The validators of a resource's current state: see [`Request::check_preconditions`].
 #[derive(Clone, Debug, Default)]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::StatusCode;
 
-use super::rejection::Rejection;
+use crate::http::rejection::Rejection;
 
 /// The complete body of a request. Several readers may read it concurrently.
 #[derive(Default)]

@@ -1,6 +1,16 @@
 //! The response of a handler: status, fields, body. Created by handlers; sent by `encode`.
 //! It holds what is sent, not how: framing, ranges, HEAD and the connection are left to `encode`.
 
+mod writer; // Python's interface for building a `Response`
+
+pub(crate) mod body; // the body
+mod cookie; // Set-Cookie
+pub(crate) mod fields; // header fields
+
+pub use cookie::{Cookie, SameSite};
+pub use fields::Fields;
+pub use writer::Reply;
+
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
@@ -13,14 +23,13 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::cookie::Cookie;
-use super::date;
-use super::error::{self, Error};
-use super::etag::ETag;
-use super::fields::{self, FieldList, Fields};
-use super::response_body::ResponseBody;
-use super::status;
+use crate::http::date;
+use crate::http::error::{self, Error};
+use crate::http::etag::ETag;
+use crate::http::status;
 use crate::tcp::SharedBytes;
+use body::ResponseBody;
+use fields::FieldList;
 
 /// What a handler returns: a [`Response`], or an [`Error`] from which the response is made.
 pub type Result<T = Response, E = Error> = std::result::Result<T, E>;

@@ -6,7 +6,7 @@ use http::StatusCode;
 use memchr::memchr;
 
 use super::head;
-use super::rejection::Rejection;
+use crate::http::rejection::Rejection;
 
 /// The longest chunk-size line with its extensions, or trailer line, in bytes.
 const MAX_LINE: usize = 4 * 1024;

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use super::date;
-use super::error::{Error, parse_field};
-use super::etag::ETag;
+use crate::http::date;
+use crate::http::error::{Error, parse_field};
+use crate::http::etag::ETag;
 
 /// Fields prepared once and sent with many responses: `Response::fields`.
 ///

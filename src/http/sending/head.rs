@@ -5,10 +5,10 @@ use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use super::date;
-use super::fields::{FieldFlags, FieldList, write_line};
-use super::response::Response;
-use super::status;
+use crate::http::date;
+use crate::http::response::Response;
+use crate::http::response::fields::{FieldFlags, FieldList, write_line};
+use crate::http::status;
 
 /// How the end of the body is found (RFC 9112, section 6.3), or why there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

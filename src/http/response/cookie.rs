@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 
-use super::date;
-use super::error::Error;
+use crate::http::date;
+use crate::http::error::Error;
 
 /// A cookie to set.
 ///

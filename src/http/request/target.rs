@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use http::{Method, StatusCode};
 
-use super::rejection::Rejection;
+use crate::http::rejection::Rejection;
 
 /// A range of bytes in a head. A head is far shorter than 4 GiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

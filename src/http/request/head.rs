@@ -5,8 +5,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use memchr::{memchr, memrchr};
 
-use super::rejection::Rejection;
 use super::target::{self, Span, Target};
+use crate::http::rejection::Rejection;
 
 /// Limits on a head.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,21 @@
 //! A request: method, target, fields, body and client. Created by `connection`; read by handlers.
 //! Fields are looked up in the received head and decoded on demand, so that a request costs no map.
 
+pub(crate) mod incoming; // a body while it is received
+
+mod form; // application/x-www-form-urlencoded
+
+pub(crate) mod body; // the body
+pub(crate) mod chunked; // decoder of the chunked transfer coding (RFC 9112, section 7.1)
+pub(crate) mod framing; // the length of the body (RFC 9112, section 6)
+
+pub(crate) mod head; // request line and header fields
+
+pub(crate) mod target; // request targets
+
+pub use body::{Body, BodyReader};
+pub use form::Form;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,11 +24,9 @@ use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode, Version};
 
-use super::body::{Body, BodyReader};
-use super::error::Error;
-use super::form::Form;
-use super::head::{Head, HeadLimits, HeadParser};
+use crate::http::error::Error;
 use crate::tcp::{Address, Client, ServerHandle, Waker};
+use head::{Head, HeadLimits, HeadParser};
 
 /// A request and its client.
 ///

@@ -5,8 +5,8 @@
 use http::{StatusCode, Version};
 
 use super::head::Head;
-use super::rejection::Rejection;
 use super::target;
+use crate::http::rejection::Rejection;
 
 /// The fields that control the message and its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use http::StatusCode;
 use percent_encoding::percent_decode;
 
-use super::error::Error;
+use crate::http::error::Error;
 
 /// The fields of a form, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::error::Error;
-use super::response::Response;
+use super::Response;
+use crate::http::error::Error;
 
 /// A response built step by step, as in Python: `send_response`, `send_header`, `end_headers`, then write (`wfile`).
 ///

@@ -7,16 +7,16 @@ use std::ops::Range;
 use http::HeaderValue;
 
 /// The delimiters and part headers around several ranges.
-pub(crate) struct Multipart {
+pub(crate) struct Byteranges {
     boundary: String,
     /// Each range, and the bytes that precede it.
     pub(crate) parts: Vec<(Vec<u8>, Range<u64>)>,
     pub(crate) end: Vec<u8>,
 }
 
-impl Multipart {
+impl Byteranges {
     /// The delimiters for these ranges of a body of `length` bytes and this type.
-    pub(crate) fn new(parts: Vec<Range<u64>>, length: u64, content_type: Option<&HeaderValue>) -> Multipart {
+    pub(crate) fn new(parts: Vec<Range<u64>>, length: u64, content_type: Option<&HeaderValue>) -> Byteranges {
         let boundary = boundary();
         let introduced = |(index, part): (usize, Range<u64>)| {
             let mut lines = if index == 0 { Vec::new() } else { b"\r\n".to_vec() };
@@ -31,7 +31,7 @@ impl Multipart {
         };
         let parts = parts.into_iter().enumerate().map(introduced).collect();
         let end = format!("\r\n--{boundary}--\r\n").into_bytes();
-        Multipart { boundary, parts, end }
+        Byteranges { boundary, parts, end }
     }
 
     pub(crate) fn content_type(&self) -> String {

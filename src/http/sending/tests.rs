@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::http::body_stream::StreamProgress;
-use crate::http::head::{HeadLimits, HeadParser};
+use crate::http::request::head::{HeadLimits, HeadParser};
+use crate::http::sending::stream::StreamProgress;
 use crate::http::{Cookie, ETag, Fields, Reply};
 use crate::tcp::Client;
 

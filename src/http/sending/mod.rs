@@ -2,24 +2,32 @@
 //! Called by `connection` once a request; uses `preconditions` and `range` to choose what is sent, `response_head` for
 //! the head and `body_stream` for streams. It has no socket and no clock: the time is in the `ResponseContext`.
 
+mod byteranges; // multipart/byteranges (RFC 9110, section 14.6)
+mod head; // status line and header fields
+pub(crate) mod preconditions; // conditional requests (RFC 9110, section 13)
+pub(crate) mod range; // range requests (RFC 9110, section 14)
+pub(crate) mod stream; // a body that is read while it is sent
+
+pub use preconditions::Validators;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{HeaderValue, Method, StatusCode, Version, header};
 
-use super::body_stream::BodyStream;
-use super::date;
-use super::error::Error;
-use super::etag::ETagRef;
-use super::multipart::{self, Multipart};
-use super::preconditions::{self, Evaluation, ValidatorsRef};
-use super::range::{self, RequestedRange};
-use super::request::Request;
-use super::response::Response;
-use super::response_body::ResponseBody;
-use super::response_head::{ResponseHead, ResponseLength};
+use crate::http::date;
+use crate::http::error::Error;
+use crate::http::etag::ETagRef;
+use crate::http::request::Request;
+use crate::http::response::Response;
+use crate::http::response::body::ResponseBody;
 use crate::tcp::{Output, Piece, SharedBytes};
+use byteranges::Byteranges;
+use head::{ResponseHead, ResponseLength};
+use preconditions::{Evaluation, ValidatorsRef};
+use range::RequestedRange;
+use stream::BodyStream;
 
 /// Bodies in memory up to this size are copied behind the head, so that one write sends both.
 const INLINE_LIMIT: usize = 4 * 1024;
@@ -109,7 +117,7 @@ pub(crate) fn response_error(response: &mut Response, request: &Request) -> Opti
 enum Selection {
     Whole,
     Single(Range<u64>),
-    Multiple(Multipart),
+    Multiple(Byteranges),
 }
 
 /// Apply the request's preconditions (RFC 9110, section 13.2.2) and ranges (section 14.2) to a response.
@@ -172,11 +180,11 @@ fn partial_content(mut response: Response, parts: Vec<Range<u64>>) -> (Response,
     if let [part] = &parts[..] {
         let part = part.clone();
         return (
-            response.header(header::CONTENT_RANGE, multipart::content_range(&part, length)),
+            response.header(header::CONTENT_RANGE, byteranges::content_range(&part, length)),
             Selection::Single(part),
         );
     }
-    let parts = Multipart::new(parts, length, response.header_value("content-type"));
+    let parts = Byteranges::new(parts, length, response.header_value("content-type"));
     (response.header(header::CONTENT_TYPE, parts.content_type()), Selection::Multiple(parts))
 }
 
@@ -266,7 +274,7 @@ fn encode_body(
     match selection {
         Selection::Whole => return encode_whole(body, length, output),
         Selection::Single(part) => encode_part(&body.into_shared(), part, output),
-        Selection::Multiple(Multipart { parts, end, .. }) => {
+        Selection::Multiple(Byteranges { parts, end, .. }) => {
             let body = body.into_shared();
             for (lines, part) in parts {
                 output.bytes().extend_from_slice(&lines);

@@ -6,7 +6,8 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use modest::{Client, Conversation, Event, Next, Protocol, Raw, TcpServer, Turn, Waker};
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
+use modest::{Client, TcpServer};
 
 #[derive(Clone, Default)]
 struct Chat(Arc<Mutex<Said>>);

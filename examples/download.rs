@@ -20,11 +20,11 @@ impl RequestHandler for Download {
 
 fn bytes(count: u64) -> Result<Response> {
     let name = format!("attachment; filename=\"{count}.bin\"");
-    Ok(Response::sized_stream(io::repeat(b'x').take(count), count).header("content-disposition", name))
+    Ok(Response::sized_stream(io::repeat(b'x').take(count), count).with_header("content-disposition", name))
 }
 
 fn lines(count: u64) -> Response {
-    Response::stream(Lines { numbers: 1..=count, left: Vec::new() }).content_type("text/plain; charset=utf-8")
+    Response::stream(Lines { numbers: 1..=count, left: Vec::new() }).with_content_type("text/plain; charset=utf-8")
 }
 
 fn number(text: &str) -> Result<u64> {

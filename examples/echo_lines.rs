@@ -3,7 +3,8 @@
 
 use std::io::{self, BufRead, Write};
 
-use modest::{Stream, TcpServer, streams};
+use modest::TcpServer;
+use modest::raw::{Stream, streams};
 
 fn echo(stream: &mut Stream) -> io::Result<()> {
     let mut line = String::new();

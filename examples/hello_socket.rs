@@ -4,7 +4,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use modest::{Client, Conversation, Next, Protocol, Raw, TcpServer, Turn};
+use modest::raw::{Conversation, Next, Protocol, Raw, Turn};
+use modest::{Client, TcpServer};
 
 struct HelloSocket;
 

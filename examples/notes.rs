@@ -52,7 +52,7 @@ impl RequestHandler for Notes {
         }
         let note = self.board().add(text(request)?);
         let location = format!("/notes/{}", note.id);
-        Ok(Response::json(&note)?.status(201).header("location", location))
+        Ok(Response::json(&note)?.with_status(201).with_header("location", location))
     }
 
     fn do_delete(&self, request: &Request) -> Result<Response> {
@@ -110,7 +110,7 @@ fn no_note(id: u64) -> Error {
 }
 
 fn not_allowed(allow: &str) -> Error {
-    Error::new(405, "that can't be done here").header("allow", allow)
+    Error::new(405, "that can't be done here").with_header("allow", allow)
 }
 
 fn main() -> std::io::Result<()> {

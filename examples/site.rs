@@ -25,7 +25,7 @@ impl RequestHandler for Site {
 impl Site {
     fn visits(&self) -> Result<Response> {
         let visits = self.visits.fetch_add(1, Relaxed) + 1;
-        Ok(Response::text(format!("{visits}\n")).header("cache-control", "no-store"))
+        Ok(Response::text(format!("{visits}\n")).with_header("cache-control", "no-store"))
     }
 }
 

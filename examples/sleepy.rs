@@ -29,7 +29,7 @@ impl RequestHandler for Sleepy {
 impl Sleepy {
     fn stats(&self) -> Result<Response> {
         let server = self.server.get().ok_or_else(|| Error::new(503, "not ready yet"))?;
-        Ok(Response::text(format!("{:#?}\n", server.stats())).header("cache-control", "no-store"))
+        Ok(Response::text(format!("{:#?}\n", server.stats())).with_header("cache-control", "no-store"))
     }
 }
 

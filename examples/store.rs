@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use modest::{Flow, Lines, TcpServer};
+use modest::TcpServer;
+use modest::raw::{Flow, Lines};
 
 fn main() -> io::Result<()> {
     let values = Mutex::new(HashMap::<String, String>::new()); // one closure for all clients: what it has is shared

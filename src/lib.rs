@@ -26,9 +26,9 @@
 //! # A closure, and errors
 //!
 //! ```no_run
-//! use modest::{Error, Http, Response, TcpServer, answer};
+//! use modest::{Error, Http, Response, TcpServer, handler_fn};
 //!
-//! let app = answer(|request| {
+//! let app = handler_fn(|request| {
 //!     let count: u64 = request.param("count").ok_or(Error::new(400, "how many?"))?.parse()?; // or a 500, and the log hears why
 //!     Ok(Response::text("x".repeat(count.min(1000) as usize)))
 //! });
@@ -61,17 +61,18 @@
 //! # A handler without a socket, for tests
 //!
 //! ```
-//! use modest::{Request, RequestHandler, Response, answer};
+//! use modest::{Request, RequestHandler, Response, handler_fn};
 //!
-//! let app = answer(|request| Ok(Response::text(request.path().to_uppercase())));
+//! let app = handler_fn(|request| Ok(Response::text(request.path().to_uppercase())));
 //! let response = app.handle(&Request::get("/a")).unwrap();
-//! assert_eq!((response.status_code().as_u16(), response.into_bytes().unwrap()), (200, b"/A".to_vec()));
+//! assert_eq!((response.status().as_u16(), response.into_bytes().unwrap()), (200, b"/A".to_vec()));
 //! ```
 //!
 //! # A protocol of lines
 //!
 //! ```no_run
-//! use modest::{Flow, Lines, TcpServer};
+//! use modest::raw::{Flow, Lines};
+//! use modest::TcpServer;
 //!
 //! let shout = Lines::new(|line, reply| {
 //!     reply.extend_from_slice(format!("{}\r\n", line.to_uppercase()).as_bytes());
@@ -84,7 +85,8 @@
 //! # A protocol without HTTP
 //!
 //! ```no_run
-//! use modest::{Client, Conversation, Next, Protocol, Raw, TcpServer, Turn};
+//! use modest::raw::{Conversation, Next, Protocol, Raw, Turn};
+//! use modest::{Client, TcpServer};
 //!
 //! struct Echo;
 //!
@@ -112,8 +114,8 @@
 //! - No thread per client, and none for accepting, polling or timers: a worker with nothing to do looks after all
 //!   three.
 //! - No router, no macro, no global: `match request.path()` goes far, and state is a field.
-//! - No TLS and no HTTP/2 yet; there is room for both in [`Conversation`], which takes bytes and gives bytes, and in
-//!   [`Inner`], a conversation inside another.
+//! - No TLS and no HTTP/2 yet; there is room for both in [`raw::Conversation`], which takes bytes and gives bytes, and in
+//!   [`raw::Inner`], a conversation inside another.
 //! - No `unsafe`.
 //!
 //! Features: `json` ([`Request::json`], [`Response::json`]), `signals` ([`ServerHandle::shutdown_on_signals`]) and `cli`
@@ -131,16 +133,24 @@ mod http;
 mod tcp;
 
 pub use crate::http::{
-    Answer, Body, BodyReader, Cookie, ETag, Error, Fields, Form, Http, LogRecord, Reply, Request, RequestHandler,
-    Response, Result, SameSite, Validators, answer,
+    Body, BodyReader, Cookie, ETag, Error, Fields, Form, HandlerFn, Http, LogRecord, Request, RequestHandler, Response,
+    ResponseWriter, Result, SameSite, Validators, handler_fn,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
 pub use tcp::{
-    Address, Client, Conversation, Event, Flow, Inner, Input, IntoProtocol, InvalidNetwork, IpNetwork, Layer,
-    LineHandler, Lines, Listen, Next, Output, Piece, Protocol, ProxyProtocol, Raw, Refusal, ServerHandle, SharedBytes,
-    Stage, Stats, Stream, StreamHandler, StreamWriter, TcpServer, Turn, Waker, streams,
+    Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ProxyProtocol, ServerHandle, SharedBytes, Stats,
+    TcpServer,
 };
+
+/// Protocols other than HTTP: of lines ([`Lines`](raw::Lines)), of blocking streams ([`streams`](raw::streams()))
+/// or of bytes as they come ([`Conversation`](raw::Conversation)).
+pub mod raw {
+    pub use crate::tcp::{
+        Conversation, Event, Flow, Inner, Input, Layer, LineHandler, Lines, Next, Output, Piece, Protocol, Raw,
+        Refusal, Stage, Stream, StreamHandler, StreamWriter, Turn, Waker, streams,
+    };
+}
 
 /// The way in for fuzz targets, which set `--cfg fuzzing`: rooms that no user sees.
 #[cfg(fuzzing)]

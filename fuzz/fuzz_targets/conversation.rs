@@ -13,7 +13,8 @@ mod peer;
 use std::sync::{Arc, Mutex};
 
 use libfuzzer_sys::fuzz_target;
-use modest::{Event, Http, LogRecord, Next, Request, RequestHandler, Response, Result};
+use modest::raw::{Event, Next};
+use modest::{Http, LogRecord, Request, RequestHandler, Response, Result};
 use peer::{Answer, Peer};
 
 fuzz_target!(|data: &[u8]| {

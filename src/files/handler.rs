@@ -173,7 +173,7 @@ impl StaticFileHandler {
             Choice::NotAcceptable => {
                 let codings: Vec<&str> = resource.codings.iter().map(|coding| coding.name()).collect();
                 let why = format!("This can be had uncoded, or in {}.", codings.join(", "));
-                Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).header(VARY, "Accept-Encoding"))
+                Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))
             }
         }
     }
@@ -183,7 +183,7 @@ impl StaticFileHandler {
         let title = percent_encoding::percent_decode_str(&location).decode_utf8_lossy();
         let page =
             self.retry_after_clearing_cache(|| listing::page(&self.finder, &self.listing_budget, &path.bytes, &title))?;
-        Ok(self.with_default_fields(page.header(CONTENT_SECURITY_POLICY, LISTING_POLICY)))
+        Ok(self.with_default_fields(page.with_header(CONTENT_SECURITY_POLICY, LISTING_POLICY)))
     }
 
     /// The URL path of a path in the folder.
@@ -216,7 +216,7 @@ impl StaticFileHandler {
     /// The folder's own page for a status, or an error.
     fn page_or_error(&self, request: &Request, status: StatusCode, message: &str) -> Result<Response> {
         match self.custom_page(request, status) {
-            Some(page) => Ok(response(page.value.identity()).status(status)),
+            Some(page) => Ok(response(page.value.identity()).with_status(status)),
             None => Err(self.error(status, message)),
         }
     }
@@ -232,24 +232,24 @@ impl StaticFileHandler {
     }
 
     fn busy(&self, message: &str, cause: io::Error) -> Error {
-        self.error(StatusCode::SERVICE_UNAVAILABLE, message).header(RETRY_AFTER, "1").with_cause(cause)
+        self.error(StatusCode::SERVICE_UNAVAILABLE, message).with_header(RETRY_AFTER, "1").with_cause(cause)
     }
 
     fn error(&self, status: StatusCode, message: &str) -> Error {
         let error = Error::new(status, message);
-        self.preparer.default_fields().iter().fold(error, |error, (name, value)| error.header(name, value.clone()))
+        self.preparer.default_fields().iter().fold(error, |error, (name, value)| error.with_header(name, value.clone()))
     }
 
     /// Add the default fields to a response that is not a file.
     fn with_default_fields(&self, response: Response) -> Response {
         let fields = self.preparer.default_fields();
-        fields.iter().fold(response, |response, (name, value)| response.append_header(name, value.clone()))
+        fields.iter().fold(response, |response, (name, value)| response.with_added_header(name, value.clone()))
     }
 
     fn unsupported_method(&self, request: &Request) -> Error {
         let known = [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::CONNECT, Method::TRACE];
         if known.contains(request.method()) {
-            self.error(StatusCode::METHOD_NOT_ALLOWED, "Files are only read here.").header(ALLOW, ALLOWED)
+            self.error(StatusCode::METHOD_NOT_ALLOWED, "Files are only read here.").with_header(ALLOW, ALLOWED)
         } else {
             self.error(StatusCode::NOT_IMPLEMENTED, &format!("Unsupported method ({})", request.method()))
         }
@@ -274,7 +274,7 @@ impl RequestHandler for StaticFileHandler {
     }
 
     fn do_options(&self, _: &Request) -> Result<Response> {
-        Ok(self.with_default_fields(Response::no_content().header(ALLOW, ALLOWED)))
+        Ok(self.with_default_fields(Response::no_content().with_header(ALLOW, ALLOWED)))
     }
 
     fn do_post(&self, request: &Request) -> Result<Response> {
@@ -310,5 +310,5 @@ fn response(variant: &Variant) -> Response {
         FileContent::InMemory(bytes) => Response::shared(Arc::clone(bytes)),
         FileContent::OnDisk(file, length) => Response::open_file(Arc::clone(file), *length),
     };
-    response.fields(Arc::clone(&variant.fields))
+    response.with_fields(Arc::clone(&variant.fields))
 }

@@ -40,7 +40,7 @@ pub(super) fn page(finder: &Finder, budget: &ListingBudget, path: &[u8], title: 
     } else {
         Response::stream(page)
     };
-    Ok(response.content_type("text/html; charset=utf-8"))
+    Ok(response.with_content_type("text/html; charset=utf-8"))
 }
 
 /// A listing that is being sent.

@@ -181,11 +181,11 @@ fn variant_fields(
     let Some(version) = version else { return fields };
     let date = if coding.is_none() { last_modified(stat, version, now) } else { sidecar_last_modified(stat, now) };
     let fields = match date.and_then(FileTime::to_system_time) {
-        Some(time) => fields.last_modified(time),
+        Some(time) => fields.with_last_modified(time),
         None => fields,
     };
     match ETag::strong(etag(stat, coding)) {
-        Ok(tag) => fields.etag(tag),
+        Ok(tag) => fields.with_etag(tag),
         Err(_) => fields, // unreachable: hex digits, a dash and a coding
     }
 }

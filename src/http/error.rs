@@ -57,7 +57,7 @@ impl Error {
     }
 
     /// The status.
-    pub fn status_code(&self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         self.0.status
     }
 
@@ -77,7 +77,7 @@ impl Error {
     }
 
     /// Add a field to the response. An invalid name or value turns the error into a 500 with that as its cause.
-    pub fn header<N, V>(mut self, name: N, value: V) -> Error
+    pub fn with_header<N, V>(mut self, name: N, value: V) -> Error
     where
         N: TryInto<HeaderName>,
         N::Error: Into<http::Error>,

@@ -175,32 +175,32 @@ macro_rules! forward {
 
 forward!(Arc, Box);
 
-/// A closure as a handler: see [`answer`].
+/// A closure as a handler: see [`handler_fn`].
 #[derive(Clone, Copy)]
 #[must_use = "serves nobody until it is given to `TcpServer::bind`"]
-pub struct Answer<F>(F);
+pub struct HandlerFn<F>(F);
 
-impl<F> fmt::Debug for Answer<F> {
+impl<F> fmt::Debug for HandlerFn<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Answer(..)")
+        f.write_str("HandlerFn(..)")
     }
 }
 
 /// A handler that calls this closure for every method but CONNECT and TRACE, which are rejected.
 ///
 /// ```no_run
-/// use modest::{Response, answer};
+/// use modest::{Response, handler_fn};
 ///
-/// let handler = answer(|request| Ok(Response::text(format!("You asked for {}\n", request.path()))));
+/// let handler = handler_fn(|request| Ok(Response::text(format!("You asked for {}\n", request.path()))));
 /// ```
-pub fn answer<F>(closure: F) -> Answer<F>
+pub fn handler_fn<F>(closure: F) -> HandlerFn<F>
 where
     F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
 {
-    Answer(closure)
+    HandlerFn(closure)
 }
 
-impl<F> RequestHandler for Answer<F>
+impl<F> RequestHandler for HandlerFn<F>
 where
     F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
 {

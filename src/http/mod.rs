@@ -28,8 +28,8 @@ mod rejection; // why a request is rejected before a handler sees it
 
 pub use error::Error;
 pub use etag::ETag;
-pub use handler::{Answer, LogRecord, RequestHandler, answer};
+pub use handler::{HandlerFn, LogRecord, RequestHandler, handler_fn};
 pub use request::{Body, BodyReader, Form, Request};
-pub use response::{Cookie, Fields, Reply, Response, Result, SameSite};
+pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
 pub use service::Http;

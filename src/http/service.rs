@@ -19,9 +19,9 @@ use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 ///
 /// ```
 /// use std::time::Duration;
-/// use modest::{Http, Response, answer};
+/// use modest::{Http, Response, handler_fn};
 ///
-/// let http = Http::new(answer(|_| Ok(Response::text("Hello, World!\n"))))
+/// let http = Http::new(handler_fn(|_| Ok(Response::text("Hello, World!\n"))))
 ///     .idle_timeout(Duration::from_secs(5))
 ///     .body_limit(1 << 20);
 /// ```

@@ -43,7 +43,7 @@ pub trait Layer: Send {
 /// those of its own.
 ///
 /// ```
-/// use modest::{Conversation, Event, Inner, Input, Layer, Next, Turn};
+/// use modest::raw::{Conversation, Event, Inner, Input, Layer, Next, Turn};
 ///
 /// /// Bytes with each bit inverted; a zero is a goodbye.
 /// struct Inverted;

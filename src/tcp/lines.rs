@@ -14,7 +14,7 @@ use super::sync;
 /// handler, which appends its answer to a reply and says how to go on.
 ///
 /// A line ends with LF or CR LF, which the handler does not see; what stands behind the last end of a line is a line,
-/// too, once the client has sent its last byte, but not if the stream [was cut](crate::Input::was_cut). The reply is
+/// too, once the client has sent its last byte, but not if the stream [was cut](crate::raw::Input::was_cut). The reply is
 /// sent as it is: a handler writes its own ends of lines. Lines are answered in order, and clients need not wait for an
 /// answer before they send the next line.
 ///
@@ -22,7 +22,8 @@ use super::sync;
 /// slow to speak or slow to read cost none. A handler that runs for long is in the log by the first word of its line.
 ///
 /// ```no_run
-/// use modest::{Flow, Lines, TcpServer};
+/// use modest::raw::{Flow, Lines};
+/// use modest::TcpServer;
 ///
 /// let shout = Lines::new(|line, reply| {
 ///     reply.extend_from_slice(format!("{}\r\n", line.to_uppercase()).as_bytes());
@@ -111,7 +112,7 @@ pub enum Flow {
 /// Handles the lines of one client: see [`Lines::per_client`]. To write: `line`.
 ///
 /// ```
-/// use modest::{Flow, LineHandler, Lines};
+/// use modest::raw::{Flow, LineHandler, Lines};
 ///
 /// /// Adds up the numbers that its client sends.
 /// struct Sum(i64);

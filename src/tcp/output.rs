@@ -92,7 +92,7 @@ impl Output {
     /// [part of a file](Output::begins_with_file) is owed first.
     ///
     /// This, [`consume`](Output::consume) and [`load_file`](Output::load_file) are for a conversation around another,
-    /// which sends what the inner one laid out in another form: see [`Inner`](crate::Inner).
+    /// which sends what the inner one laid out in another form: see [`Inner`](crate::raw::Inner).
     pub fn front(&mut self) -> &[u8] {
         self.drop_spent();
         self.pieces.front().map_or(&[], |piece| &piece.memory()[self.written..])
@@ -117,11 +117,11 @@ impl Output {
 
     /// Read the first bytes of a part of a file that is owed first into memory, up to `most` of them, where
     /// [`front`](Output::front) has them. It waits for the disk: to be done in a turn that may block, see
-    /// [`Next::Brief`](crate::Next::Brief).
+    /// [`Next::Brief`](crate::raw::Next::Brief).
     ///
     /// # Errors
     /// Those of reading, and `UnexpectedEof` if the file is shorter than was promised: then nothing is read, and what
-    /// the client was sent is not whole ([`Next::Abort`](crate::Next::Abort)).
+    /// the client was sent is not whole ([`Next::Abort`](crate::raw::Next::Abort)).
     pub fn load_file(&mut self, most: usize) -> io::Result<()> {
         self.drop_spent();
         let Some(Piece::File { file, start, length }) = self.pieces.front_mut() else { return Ok(()) };

@@ -134,7 +134,7 @@ impl<'a> Turn<'a> {
 
     /// The same turn for a conversation inside this one: other bytes in and out, and another client, as a conversation
     /// around another has learned it (after a handshake, from a PROXY header). It has the same clock, and its waker
-    /// calls this connection. See [`Inner`](crate::Inner), which does the rest.
+    /// calls this connection. See [`Inner`](crate::raw::Inner), which does the rest.
     ///
     /// `polled` is the same, too, for bytes that are made of those which arrived. Set it to `None` for others.
     pub fn within<'b>(&self, input: &'b mut Input, output: &'b mut Output, client: &'b Client) -> Turn<'b>
@@ -260,7 +260,7 @@ pub struct Raw<P>(pub P);
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be served",
     label = "neither a request handler nor in `Raw(..)`",
-    note = "a closure is given as `answer(|request| ..)`, a `Protocol` as `Raw(..)`",
+    note = "a closure is given as `handler_fn(|request| ..)`, a `Protocol` as `Raw(..)`",
     note = "anything else implements `RequestHandler`"
 )]
 pub trait IntoProtocol {

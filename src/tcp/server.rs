@@ -108,7 +108,7 @@ impl TcpServer {
     /// Listen at one more address, for the same handler. Clients of all addresses are accepted in turn.
     ///
     /// ```no_run
-    /// # let hello = modest::answer(|_| Ok(modest::Response::text("Hello")));
+    /// # let hello = modest::handler_fn(|_| Ok(modest::Response::text("Hello")));
     /// # use modest::TcpServer;
     /// TcpServer::bind("127.0.0.1:8000", hello)?.also("[::1]:8000")?.also("unix:/run/hello.sock")?.serve_forever()?;
     /// # Ok::<(), std::io::Error>(())
@@ -190,8 +190,8 @@ impl TcpServer {
     }
 
     /// How many connections may leave the engine, each for a thread of its own: 256 unless set. Those are the clients of a
-    /// [`StreamHandler`](crate::StreamHandler), and all others whose conversation says
-    /// [`Next::Take`](crate::Next::Take). One more waits as long as a request waits for a handler.
+    /// [`StreamHandler`](crate::raw::StreamHandler), and all others whose conversation says
+    /// [`Next::Take`](crate::raw::Next::Take). One more waits as long as a request waits for a handler.
     ///
     /// # Panics
     /// If it is 0.

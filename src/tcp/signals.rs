@@ -19,9 +19,9 @@ impl ServerHandle {
     /// To be called once a process. It starts a thread that waits for signals, and nothing else.
     ///
     /// ```no_run
-    /// use modest::{Response, TcpServer, answer};
+    /// use modest::{Response, TcpServer, handler_fn};
     ///
-    /// let server = TcpServer::bind("127.0.0.1:8000", answer(|_| Ok(Response::text("Hello, World!"))))?;
+    /// let server = TcpServer::bind("127.0.0.1:8000", handler_fn(|_| Ok(Response::text("Hello, World!"))))?;
     /// server.handle().shutdown_on_signals()?;
     /// server.serve_forever()?;
     /// # Ok::<(), std::io::Error>(())

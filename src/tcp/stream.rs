@@ -12,7 +12,7 @@ use super::input::READ_AHEAD;
 use super::sync;
 use super::sys::{SendFlags, Socket};
 
-/// A client's connection as a blocking stream: what [`Conversation::take`](crate::Conversation::take) is given.
+/// A client's connection as a blocking stream: what [`Conversation::take`](crate::raw::Conversation::take) is given.
 ///
 /// Reading begins with what had arrived and was not used before. Dropped, the stream ends properly: the client gets all
 /// that was written, and the engine reads what it still sends for up to 2 seconds, so that no reset destroys it

@@ -29,7 +29,8 @@ impl<F: Fn(&mut Stream) -> io::Result<()> + Send + Sync + 'static> StreamHandler
 ///
 /// ```no_run
 /// use std::io::{BufRead, Write};
-/// use modest::{Stream, TcpServer, streams};
+/// use modest::raw::{Stream, streams};
+/// use modest::TcpServer;
 ///
 /// let echo = |stream: &mut Stream| {
 ///     let mut line = String::new();

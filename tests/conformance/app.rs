@@ -4,7 +4,9 @@
 use std::io::{self, Cursor, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use modest::{Cookie, ETag, Error, Method, Reply, Request, RequestHandler, Response, Result, Validators, Version};
+use modest::{
+    Cookie, ETag, Error, Method, Request, RequestHandler, Response, ResponseWriter, Result, Validators, Version,
+};
 
 /// Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110's examples.
 pub fn long_ago() -> SystemTime {
@@ -21,23 +23,23 @@ impl RequestHandler for App {
             "/probe.txt" => Response::text("probe"),
             "/mirror" | "/" => mirror(request),
             // Validators and parts
-            "/ten" => ten().etag(ETag::strong("v1")?).last_modified(long_ago()),
-            "/tagged" => ten().etag(ETag::strong("v1")?),
-            "/weak" => ten().etag(ETag::weak("v1")?),
-            "/dated" => ten().last_modified(long_ago()),
+            "/ten" => ten().with_etag(ETag::strong("v1")?).with_last_modified(long_ago()),
+            "/tagged" => ten().with_etag(ETag::strong("v1")?),
+            "/weak" => ten().with_etag(ETag::weak("v1")?),
+            "/dated" => ten().with_last_modified(long_ago()),
             "/bare" => ten(),
-            "/fresh" => ten().last_modified(SystemTime::now()),
-            "/future" => ten().last_modified(SystemTime::now() + Duration::from_secs(86_400)),
-            "/noranges" => ten().etag(ETag::strong("v1")?).header("accept-ranges", "none"),
-            "/empty" => Response::text("").etag(ETag::strong("v1")?),
-            "/dressed" => dressed(ten().etag(ETag::strong("v1")?).last_modified(long_ago())),
-            "/missing" => ten().status(404).etag(ETag::strong("v1")?).last_modified(long_ago()),
+            "/fresh" => ten().with_last_modified(SystemTime::now()),
+            "/future" => ten().with_last_modified(SystemTime::now() + Duration::from_secs(86_400)),
+            "/noranges" => ten().with_etag(ETag::strong("v1")?).with_header("accept-ranges", "none"),
+            "/empty" => Response::text("").with_etag(ETag::strong("v1")?),
+            "/dressed" => dressed(ten().with_etag(ETag::strong("v1")?).with_last_modified(long_ago())),
+            "/missing" => ten().with_status(404).with_etag(ETag::strong("v1")?).with_last_modified(long_ago()),
             // Bodies of other kinds
-            "/stream" => Response::stream(Cursor::new("streamed")).content_type("text/plain"),
-            "/stream/tagged" => Response::stream(Cursor::new("streamed")).etag(ETag::strong("v1")?),
+            "/stream" => Response::stream(Cursor::new("streamed")).with_content_type("text/plain"),
+            "/stream/tagged" => Response::stream(Cursor::new("streamed")).with_etag(ETag::strong("v1")?),
             "/stream/empty" => Response::stream(io::empty()),
             "/stream/sized" => Response::sized_stream(Cursor::new("streamed"), 8),
-            "/stream/claimed" => Response::stream(Cursor::new("streamed")).header("content-length", "8"),
+            "/stream/claimed" => Response::stream(Cursor::new("streamed")).with_header("content-length", "8"),
             "/stream/longer" => Response::sized_stream(Cursor::new("streamed and more"), 8),
             "/stream/shorter" => Response::sized_stream(Cursor::new("stre"), 8),
             "/stream/broken" => Response::stream(Cursor::new("stre").chain(Broken)),
@@ -45,24 +47,24 @@ impl RequestHandler for App {
             "/file" => Response::file(request.query().unwrap_or_default())?,
             "/large" => Response::bytes(vec![b'x'; 300_000]),
             // Fields and statuses that are the server's to judge
-            "/closing" => ten().close(),
-            "/closing/field" => ten().header("connection", "close"),
+            "/closing" => ten().with_close(),
+            "/closing/field" => ten().with_header("connection", "close"),
             "/hops" => hops(ten()),
-            "/split/value" => ten().header("x-a", "a\r\nx-b: b"),
-            "/split/bare" => ten().header("x-a", "a\rb"),
-            "/split/nul" => ten().header("x-a", "a\0b"),
-            "/split/name" => ten().header("x-a: b\r\nx-c", "a"),
+            "/split/value" => ten().with_header("x-a", "a\r\nx-b: b"),
+            "/split/bare" => ten().with_header("x-a", "a\rb"),
+            "/split/nul" => ten().with_header("x-a", "a\0b"),
+            "/split/name" => ten().with_header("x-a: b\r\nx-c", "a"),
             "/split/reply" => reply(),
-            "/wronglength" => ten().header("content-length", "11"),
-            "/date" => ten().header("date", "Sun, 06 Nov 1994 08:49:37 GMT").header("server", "mine"),
-            "/cookies" => ten().cookie(Cookie::new("a", "1")).cookie(Cookie::new("b", "2")),
+            "/wronglength" => ten().with_header("content-length", "11"),
+            "/date" => ten().with_header("date", "Sun, 06 Nov 1994 08:49:37 GMT").with_header("server", "mine"),
+            "/cookies" => ten().with_cookie(Cookie::new("a", "1")).with_cookie(Cookie::new("b", "2")),
             "/redirect" => Response::redirect(&request.param("to").unwrap_or_default()),
             "/panic" => panic!("as the row asks"),
             "/error" => return Err("the secret of the log".into()),
             "/forbidden" => return Err(Error::new(403, "not <you>")),
-            "/unauthorized" => return Err(Error::new(401, "who?").header("www-authenticate", "Basic realm=\"a\"")),
+            "/unauthorized" => return Err(Error::new(401, "who?").with_header("www-authenticate", "Basic realm=\"a\"")),
             path => match path.strip_prefix("/status/").and_then(|status| status.parse::<u16>().ok()) {
-                Some(status) => Response::text("a body").status(status),
+                Some(status) => Response::text("a body").with_status(status),
                 None => return Err(Error::new(404, "there is nothing by that name")),
             },
         })
@@ -71,7 +73,9 @@ impl RequestHandler for App {
     fn do_head(&self, request: &Request) -> Result<Response> {
         match request.path() {
             // Described without being made.
-            "/described" => Ok(Response::new(200).header("content-length", "12345").content_type("text/plain")),
+            "/described" => {
+                Ok(Response::new(200).with_header("content-length", "12345").with_content_type("text/plain"))
+            }
             _ => self.do_get(request),
         }
     }
@@ -81,7 +85,7 @@ impl RequestHandler for App {
             "/echo" => Ok(Response::bytes(request.bytes()?)),
             "/form" => Ok(Response::text(request.form()?.get("a").unwrap_or_default().to_owned())),
             "/text" => Ok(Response::text(request.text()?.into_owned())),
-            "/created" => Ok(Response::new(201).header("location", "/notes/1")),
+            "/created" => Ok(Response::new(201).with_header("location", "/notes/1")),
             _ => Ok(mirror(request)),
         }
     }
@@ -136,23 +140,23 @@ fn mirror(request: &Request) -> Response {
 /// All that a 304 and a 206 must repeat, and some that a 304 should not.
 fn dressed(response: Response) -> Response {
     response
-        .header("cache-control", "max-age=60")
-        .header("expires", "Thu, 01 Dec 1994 16:00:00 GMT")
-        .header("content-location", "/ten.txt")
-        .header("vary", "Accept-Language")
-        .header("content-language", "en")
+        .with_header("cache-control", "max-age=60")
+        .with_header("expires", "Thu, 01 Dec 1994 16:00:00 GMT")
+        .with_header("content-location", "/ten.txt")
+        .with_header("vary", "Accept-Language")
+        .with_header("content-language", "en")
 }
 
 /// Fields that speak of a connection or frame a message are not the handler's to send.
 fn hops(response: Response) -> Response {
     ["keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]
         .into_iter()
-        .fold(response, |response, name| response.append_header(name, "x"))
+        .fold(response, |response, name| response.with_added_header(name, "x"))
 }
 
 /// Said step by step, with a line break in a value.
 fn reply() -> Response {
-    let mut reply = Reply::new();
+    let mut reply = ResponseWriter::new();
     reply.send_response(200);
     reply.send_header("x-a", "a\nx-b: b");
     reply.end_headers();

@@ -65,7 +65,7 @@ impl Got {
 
 pub fn ask(handler: &impl RequestHandler, request: &Request) -> Got {
     let response = handler.handle(request).unwrap_or_else(|error| handler.send_error(request, &error));
-    let status = response.status_code().as_u16();
+    let status = response.status().as_u16();
     let response_headers = response.headers().clone();
     Got { status, response_headers, body: response.into_bytes().unwrap() }
 }

@@ -182,7 +182,7 @@ fn methods() {
         assert_eq!(got.header("x-content-type-options"), "nosniff", "{method}");
         assert_eq!(got.header("access-control-allow-origin"), "*", "{method}");
         let early = modest::RequestHandler::before_body(&handler, &request);
-        let refused = early.err().map_or(0, |error| error.status_code().as_u16());
+        let refused = early.err().map_or(0, |error| error.status().as_u16());
         assert_eq!(refused, if status > 400 { status } else { 0 }, "{method}, from its head");
     }
 }

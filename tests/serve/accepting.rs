@@ -3,7 +3,8 @@
 use std::net::{Shutdown, TcpListener};
 use std::time::{Duration, Instant};
 
-use modest::{Raw, TcpServer};
+use modest::TcpServer;
+use modest::raw::Raw;
 use rustix::time::{ClockId, clock_gettime};
 use socket2::SockRef;
 

@@ -7,7 +7,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use modest::{Client as Peer, Conversation, Event, Http, Next, Protocol, Raw, Response, TcpServer, Turn, answer};
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn};
+use modest::{Client as Peer, Http, Response, TcpServer, handler_fn};
 
 use crate::cipher::{ALERT, Cipher, End, GOODBYE, HELLO, WELCOME, opened, raw, sealed};
 use crate::script::Script;
@@ -78,7 +79,7 @@ fn bytes_come_back_whole_and_byte_by_byte() {
 #[test]
 fn http_sees_the_client_that_the_handshake_named() {
     let server = serve(
-        Cipher::new(answer(|request| Ok(Response::text(format!("you are {}\n", request.client_address()))))),
+        Cipher::new(handler_fn(|request| Ok(Response::text(format!("you are {}\n", request.client_address()))))),
         |server| server,
     );
     let mut client = Inside::new(&server);
@@ -220,7 +221,7 @@ fn silent_clients_hold_no_worker_and_hear_a_goodbye_at_a_shutdown() {
 
 #[test]
 fn a_body_under_way_is_finished_at_a_shutdown() {
-    let app = answer(|request| Ok(Response::bytes(request.bytes()?)));
+    let app = handler_fn(|request| Ok(Response::bytes(request.bytes()?)));
     let mut server = serve(Cipher::new(app), |server| server);
     let mut client = Inside::new(&server);
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc");
@@ -240,7 +241,7 @@ fn a_body_under_way_is_finished_at_a_shutdown() {
 fn a_cut_body_reaches_no_handler() {
     let called = Arc::new(AtomicBool::new(false));
     let is_called = called.clone();
-    let app = answer(move |_| {
+    let app = handler_fn(move |_| {
         is_called.store(true, Relaxed);
         Ok(Response::text("whole"))
     });
@@ -260,7 +261,7 @@ fn a_cut_body_reaches_no_handler() {
 
 #[test]
 fn idleness_is_ended_with_a_goodbye_and_half_a_record_does_not_renew_it() {
-    let app = || answer(|_| Ok(Response::text("here")));
+    let app = || handler_fn(|_| Ok(Response::text("here")));
     let limit = Duration::from_millis(300);
     let server = serve(Cipher::new(Http::new(app()).idle_timeout(limit)), |server| server);
     Inside::new(&server).expect_goodbye();
@@ -349,7 +350,7 @@ fn a_cipher_inside_a_cipher() {
 
 #[test]
 fn bytes_of_all_sizes_come_through() {
-    let app = answer(|request| Ok(Response::bytes(request.bytes()?)));
+    let app = handler_fn(|request| Ok(Response::bytes(request.bytes()?)));
     let server = serve(Cipher::new(Http::new(app).body_memory(1000)), |server| server);
     for size in [0, 1, 16_383, 16_384, 65_536, 1_000_000] {
         let body: Vec<u8> = (0..size).map(|number| (number % 251) as u8).collect();
@@ -385,7 +386,7 @@ fn unchanged_goes_on_with_a_wait_and_ends_what_is_none() {
                 [] => Next::Idle { within: None },
                 _ if std::mem::replace(&mut self.said, true) => Next::Unchanged,
                 [b'i', ..] => Next::Idle { within },
-                _ => Next::read(modest::Stage(1), within),
+                _ => Next::read(modest::raw::Stage(1), within),
             }
         }
 

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
-use modest::{
-    Client as Peer, Conversation, Event, Next, Protocol, Raw, Request, RequestHandler, Response, Result, Stage, Turn,
-};
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stage, Turn};
+use modest::{Client as Peer, Request, RequestHandler, Response, Result};
 
 use crate::server::{Gate, Running, get, serve};
 

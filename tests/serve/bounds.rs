@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use modest::{Http, Request, RequestHandler, Response, Result, answer};
+use modest::{Http, Request, RequestHandler, Response, Result, handler_fn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::server::{Client, Gate, alone, get, serve};
@@ -19,7 +19,7 @@ fn is_served(client: &mut Client) -> bool {
 
 #[test]
 fn an_address_has_only_so_many_connections() {
-    let here = || answer(|_| Ok(Response::text("here")));
+    let here = || handler_fn(|_| Ok(Response::text("here")));
     let server = serve(here(), |server| server.max_per_address(3));
     let mut clients: Vec<Client> = (0..3).map(|_| server.client()).collect();
     assert!(clients.iter_mut().all(is_served));
@@ -38,7 +38,7 @@ fn an_address_has_only_so_many_connections() {
 
 #[test]
 fn a_connection_has_only_so_many_requests() {
-    let http = Http::new(answer(|_| Ok(Response::text("here")))).max_requests(3);
+    let http = Http::new(handler_fn(|_| Ok(Response::text("here")))).max_requests(3);
     let server = serve(http, |server| server);
     let mut client = server.client();
     client.send([get("/1"), get("/2"), get("/3"), get("/4")].concat());
@@ -52,7 +52,7 @@ fn a_connection_has_only_so_many_requests() {
 #[test]
 fn a_connection_that_has_grown_old_is_ended_with_its_next_answer() {
     let age = Duration::from_millis(300);
-    let http = Http::new(answer(|_| Ok(Response::text("here")))).max_connection_age(age);
+    let http = Http::new(handler_fn(|_| Ok(Response::text("here")))).max_connection_age(age);
     let server = serve(http, |server| server);
     let mut client = server.client();
     let first = client.fetch(get("/"));

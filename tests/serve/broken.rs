@@ -2,7 +2,8 @@
 
 use std::io::{self, ErrorKind, Read};
 
-use modest::{Client as Peer, IntoProtocol, Raw, Request, RequestHandler, Response, Result, TcpServer};
+use modest::raw::Raw;
+use modest::{Client as Peer, IntoProtocol, Request, RequestHandler, Response, Result, TcpServer};
 
 use crate::script::Script;
 use crate::server::{Client, Running, get, serve};

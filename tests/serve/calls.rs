@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::{Client as Peer, Conversation, Event, Next, Protocol, Raw, Turn, Waker};
+use modest::Client as Peer;
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
 
 use crate::server::{Client, serve};
 

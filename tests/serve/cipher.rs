@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use modest::{Client, Conversation, Event, Inner, Input, IntoProtocol, Layer, Next, Protocol, Raw, Stage, Turn};
+use modest::raw::{Conversation, Event, Inner, Input, Layer, Next, Protocol, Raw, Stage, Turn};
+use modest::{Client, IntoProtocol};
 
 pub const ALERT: [u8; 2] = [0xff, 0xff];
 const LONGEST: usize = 16 * 1024;

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Write;
 use std::time::Duration;
 
-use modest::{Raw, Request, RequestHandler, Response, Result, StaticFileHandler, TcpServer};
+use modest::raw::Raw;
+use modest::{Request, RequestHandler, Response, Result, StaticFileHandler, TcpServer};
 
 use crate::script::Script;
 use crate::server::{Client, Gate, PATIENCE, get, serve};

@@ -5,10 +5,8 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use modest::{
-    Client as Peer, Conversation, Event, Http, Next, Protocol, Raw, RequestHandler, Response, ServerHandle, Stage,
-    TcpServer, Turn, answer,
-};
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stage, Turn};
+use modest::{Client as Peer, Http, RequestHandler, Response, ServerHandle, TcpServer, handler_fn};
 
 use crate::script::Script;
 use crate::server::{Client, PATIENCE, Running, serve};
@@ -39,7 +37,7 @@ fn read_slowly(mut client: Client, pace: impl Fn(usize) -> Duration, size: usize
 
 fn big(size: usize) -> Http<impl RequestHandler> {
     let body = Arc::new(vec![b'x'; size]);
-    Http::new(answer(move |_| Ok(Response::shared(body.clone()))))
+    Http::new(handler_fn(move |_| Ok(Response::shared(body.clone()))))
 }
 
 /// What is left in the kernel's hands differs: not every size is cut by every mistake.
@@ -82,7 +80,7 @@ fn a_slow_reader_is_finished_in_a_stop() {
 #[test]
 fn a_torso_is_no_whole() {
     // An answer whose end is the end of the connection, cut off by the end of the grace, and by a client that stopped reading.
-    let endless = || answer(|_| Ok(Response::stream(io::repeat(b'x'))));
+    let endless = || handler_fn(|_| Ok(Response::stream(io::repeat(b'x'))));
     let mut server = serve(endless(), |server| server.shutdown_timeout(Duration::from_millis(100)));
     let mut client = server.client();
     client.send("GET / HTTP/1.0\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
@@ -109,9 +107,9 @@ fn the_head_of_a_stream_does_not_wait_for_its_body() {
     }
     let (say, said) = mpsc::channel();
     let said = Mutex::new(Some(said));
-    let app = answer(move |_| {
+    let app = handler_fn(move |_| {
         let said = said.lock().unwrap().take().expect("asked once");
-        Ok(Response::stream(Waiting(Mutex::new(said))).content_type("text/event-stream"))
+        Ok(Response::stream(Waiting(Mutex::new(said))).with_content_type("text/event-stream"))
     });
     let server = serve(app, |server| server.workers(1));
     let mut client = server.client();
@@ -234,7 +232,7 @@ fn a_destructor_that_panics_costs_one_connection() {
             panic!("a destructor panics, as it was told");
         }
     }
-    let app = answer(|request| match request.path() {
+    let app = handler_fn(|request| match request.path() {
         "/stream" => Ok(Response::stream(Body)),
         _ => Ok(Response::text("still here")),
     });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use modest::{Event, Raw};
+use modest::raw::{Event, Raw};
 
 use crate::script::Script;
 use crate::server::{Client, PATIENCE, serve};

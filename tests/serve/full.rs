@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::{Client as Peer, Http, LogRecord, Raw, Request, RequestHandler, Response, Result, TcpServer};
+use modest::raw::Raw;
+use modest::{Client as Peer, Http, LogRecord, Request, RequestHandler, Response, Result, TcpServer};
 
 use crate::script::Script;
 use crate::server::{Client, Gate, PATIENCE, Running, get, serve};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use modest::{Client as Peer, Flow, LineHandler, Lines, ProxyProtocol};
+use modest::raw::{Flow, LineHandler, Lines};
+use modest::{Client as Peer, ProxyProtocol};
 
 use crate::cipher::{Cipher, HELLO, WELCOME, opened, sealed};
 use crate::server::{Client, Gate, eventually, serve};

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::{Address, Client as Peer, Conversation, Listen, Protocol, Raw, TcpServer};
+use modest::raw::{Conversation, Protocol, Raw};
+use modest::{Address, Client as Peer, Listen, TcpServer};
 use socket2::SockRef;
 
 use crate::script::Script;

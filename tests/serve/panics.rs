@@ -4,7 +4,8 @@ use std::panic::panic_any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use modest::{Client as Peer, Conversation, Next, Piece, Protocol, Raw, Turn};
+use modest::Client as Peer;
+use modest::raw::{Conversation, Next, Piece, Protocol, Raw, Turn};
 
 use crate::server::{Gate, Running, alone, eventually, serve};
 

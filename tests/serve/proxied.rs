@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use modest::{Http, IntoProtocol, LogRecord, ProxyProtocol, Raw, Request, RequestHandler, Response, Result};
+use modest::raw::Raw;
+use modest::{Http, IntoProtocol, LogRecord, ProxyProtocol, Request, RequestHandler, Response, Result};
 
 use crate::cipher::{Cipher, HELLO, WELCOME, opened, sealed};
 use crate::script::Script;

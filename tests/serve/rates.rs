@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::{Http, Request, RequestHandler, Response, Result, TcpServer, answer};
+use modest::{Http, Request, RequestHandler, Response, Result, TcpServer, handler_fn};
 
 use crate::server::{Client, Gate, PATIENCE, Running, get, serve};
 
@@ -21,7 +21,7 @@ fn at_least(bytes_per_second: u64) -> impl FnOnce(TcpServer) -> TcpServer {
 /// An answer of this size, of which the kernel holds only a part.
 fn big(size: usize) -> Http<impl RequestHandler> {
     let body = Arc::new(vec![b'x'; size]);
-    Http::new(answer(move |_| Ok(Response::shared(body.clone()))))
+    Http::new(handler_fn(move |_| Ok(Response::shared(body.clone()))))
 }
 
 /// A client with a small window, as over a network: what it has not read is still with the server.
@@ -98,12 +98,12 @@ fn who_waits_for_a_slow_answer_is_not_slow() {
             Ok(count)
         }
     }
-    let server = serve(answer(|_| Ok(Response::stream(Slow(0)))), at_least(1_000_000));
+    let server = serve(handler_fn(|_| Ok(Response::stream(Slow(0)))), at_least(1_000_000));
     let mut client = server.client();
     let came = client.send("GET / HTTP/1.0\r\n\r\n").read_to_end();
     assert!(came.ends_with(&[b'x'; 50]), "{}", came.escape_ascii());
     // Tiny answers on one connection, with a pause before each.
-    let server = serve(answer(|_| Ok(Response::text("here"))), at_least(1_000_000));
+    let server = serve(handler_fn(|_| Ok(Response::text("here"))), at_least(1_000_000));
     let mut client = server.client();
     for _ in 0..3 {
         assert!(client.fetch(get("/")).ends_with("here"));

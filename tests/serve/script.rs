@@ -6,7 +6,8 @@ use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use modest::{Client, Conversation, Event, Next, Piece, Protocol, Stage, Turn};
+use modest::Client;
+use modest::raw::{Conversation, Event, Next, Piece, Protocol, Stage, Turn};
 
 /// Lines, and what they do:
 /// `say X`: `X` comes back · `block X`: a handler that returns `done` once the gate X is open · `big N`: N bytes ·

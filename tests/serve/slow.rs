@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use modest::{Flow, Lines, Request, RequestHandler, Response, Result, TcpServer};
+use modest::raw::{Flow, Lines};
+use modest::{Request, RequestHandler, Response, Result, TcpServer};
 
 use crate::server::{Client, Gate, OpenedAtEnd, alone, eventually, get, serve};
 

@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use modest::{Event, Raw, Request, Response, Stats, TcpServer, answer};
+use modest::raw::{Event, Raw};
+use modest::{Request, Response, Stats, TcpServer, handler_fn};
 
 use crate::script::Script;
 use crate::server::{Client, PATIENCE, get, serve};
@@ -147,7 +148,7 @@ fn stops_at_any_moment() {
 
 #[test]
 fn a_handler_shuts_its_server_down() {
-    let app = answer(|request| {
+    let app = handler_fn(|request| {
         let server = request.server();
         let running = server.stats().running;
         server.shutdown();

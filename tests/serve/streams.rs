@@ -4,7 +4,8 @@ use std::io::{self, BufRead, Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::{Client as Peer, Conversation, Event, Next, Protocol, ProxyProtocol, Raw, Stream, Turn, streams};
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stream, Turn, streams};
+use modest::{Client as Peer, ProxyProtocol};
 
 use crate::server::{Client, Gate, PATIENCE, serve};
 

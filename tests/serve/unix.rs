@@ -7,10 +7,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use modest::{
-    IntoProtocol, Listen, LogRecord, ProxyProtocol, Raw, Request, RequestHandler, Response, Result, Stream, TcpServer,
-    streams,
-};
+use modest::raw::{Raw, Stream, streams};
+use modest::{IntoProtocol, Listen, LogRecord, ProxyProtocol, Request, RequestHandler, Response, Result, TcpServer};
 use tempfile::TempDir;
 
 use crate::listeners::ask;

@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use modest::{
-    Client, Conversation, Event, Http, Input, Next, Output, Piece, Protocol, RequestHandler, Response, Turn, answer,
-};
+use modest::raw::{Conversation, Event, Input, Next, Output, Piece, Protocol, Turn};
+use modest::{Client, Http, RequestHandler, Response, handler_fn};
 
 use crate::cipher::{ALERT, Cipher, End, GOODBYE, HELLO, WELCOME, opened, raw, sealed};
 use crate::peer::{Answer, Peer};
@@ -20,7 +19,7 @@ const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n";
 /// Behind the handshake.
 pub fn in_memory<H: RequestHandler>(http: &Http<H>) -> Peer {
     let client = Client::new(SocketAddr::from(([10, 9, 8, 7], 1234)));
-    met(Cipher::new(modest::Raw(Met(Mutex::new(http.meet(&client))))))
+    met(Cipher::new(modest::raw::Raw(Met(Mutex::new(http.meet(&client))))))
 }
 
 fn met(cipher: Cipher) -> Peer {
@@ -244,7 +243,7 @@ fn a_file_is_read_in_turns_that_may_block() {
 
 #[test]
 fn events_are_passed_on() {
-    let slow = || Http::new(answer(|_| Ok(Response::text("at last"))));
+    let slow = || Http::new(handler_fn(|_| Ok(Response::text("at last"))));
     let mut late = in_memory(&slow());
     late.send(sealed(b"GET / HT", 3)).late();
     assert_eq!(statuses(&late), (vec![408], End::Goodbye));
@@ -301,7 +300,7 @@ fn an_answer_that_breaks_off_has_no_goodbye() {
             Err(std::io::Error::other("no more"))
         }
     }
-    let mut peer = in_memory(&Http::new(answer(|_| Ok(Response::stream(b"some".chain(Failing))))));
+    let mut peer = in_memory(&Http::new(handler_fn(|_| Ok(Response::stream(b"some".chain(Failing))))));
     peer.send(sealed(GET.as_bytes(), 100));
     assert_eq!((opened(&peer.said).1, peer.next), (End::None, Next::Abort));
 }
@@ -369,6 +368,6 @@ fn unchanged_after_an_event_is_a_wait_once_all_is_sealed() {
     let mut peer = met(raw(Called));
     peer.event(Event::Called);
     assert_eq!((opened(&peer.said).0.len(), peer.next), (200_000, Next::Idle { within: None }));
-    peer.event(Event::Late(modest::Stage(1)));
+    peer.event(Event::Late(modest::raw::Stage(1)));
     assert_eq!(opened(&peer.said), (vec![b'x'; 400_000], End::Goodbye), "what is late can't go on unchanged");
 }

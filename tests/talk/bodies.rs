@@ -1,6 +1,6 @@
 //! How long the body is (RFC 9112, section 6), the chunked coding (section 7.1), limits and files.
 
-use modest::{Error, Http, LogRecord, Request, RequestHandler, Response, Result, answer};
+use modest::{Error, Http, LogRecord, Request, RequestHandler, Response, Result, handler_fn};
 
 use crate::peer::{Answer, Peer, Road};
 use crate::tables::Then::{Closed, Kept, KeptWith, Refused, Wants};
@@ -331,7 +331,7 @@ fn room_is_given_back() {
 
 #[test]
 fn memory_follows_what_arrives_and_not_what_is_claimed() {
-    let http = Http::new(answer(|_| Ok(Response::no_content()))).body_limit(None).body_quota(None);
+    let http = Http::new(handler_fn(|_| Ok(Response::no_content()))).body_limit(None).body_quota(None);
     let mut peer = Peer::new(&http);
     peer.send(post("Content-Length: 18446744073709551615\r\n", "abc"));
     assert!(peer.is_open());

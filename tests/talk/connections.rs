@@ -4,7 +4,8 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use modest::{Client, Event, Http, Next, Protocol, Response, answer};
+use modest::raw::{Event, Next, Protocol};
+use modest::{Client, Http, Response, handler_fn};
 
 use crate::peer::{Answer, Peer};
 use crate::tables::Then::{Closed, Kept};
@@ -77,7 +78,7 @@ fn what_stands_behind_a_close_is_ignored() {
 
 #[test]
 fn a_client_that_has_sent_its_last_byte_gets_its_answers() {
-    let http = Http::new(answer(|_| Ok(Response::stream(std::io::repeat(b'x').take(200_000)))));
+    let http = Http::new(handler_fn(|_| Ok(Response::stream(std::io::repeat(b'x').take(200_000)))));
     let mut peer = Peer::new(&http);
     peer.send(GET).end();
     assert_eq!(Answer::all(&peer.said, &[])[0].body.len(), 200_000);
@@ -197,7 +198,7 @@ fn no_slot() {
 #[test]
 fn an_answer_that_can_not_go_on_is_reset() {
     let with = |read: fn() -> Response| {
-        let mut peer = Peer::new(&Http::new(answer(move |_| Ok(read()))));
+        let mut peer = Peer::new(&Http::new(handler_fn(move |_| Ok(read()))));
         peer.send(GET);
         peer.next
     };
@@ -225,7 +226,7 @@ impl Read for Panicking {
 
 #[test]
 fn a_poll_vouches_for_the_request_it_brought_and_for_no_other() {
-    let http = Http::new(answer(|request| Ok(Response::text(format!("{:?}", request.polled())))));
+    let http = Http::new(handler_fn(|request| Ok(Response::text(format!("{:?}", request.polled())))));
     let mut peer = Peer::new(&http);
     let polls = [(); 2].map(|()| Some(std::time::Instant::now()));
     peer.polled = polls[0];

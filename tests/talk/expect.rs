@@ -1,6 +1,7 @@
 //! `Expect: 100-continue`, and bodies that are not wanted: RFC 9110, section 10.1.1.
 
-use modest::{Error, Http, LogRecord, Next, Request, RequestHandler, Response, Result};
+use modest::raw::Next;
+use modest::{Error, Http, LogRecord, Request, RequestHandler, Response, Result};
 
 use crate::peer::{Answer, Peer};
 use crate::tables::Then::{Closed, Kept, Refused};

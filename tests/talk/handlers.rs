@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use modest::{Client, Error, Http, LogRecord, Method, Next, Request, RequestHandler, Response, Result, answer};
+use modest::raw::Next;
+use modest::{Client, Error, Http, LogRecord, Method, Request, RequestHandler, Response, Result, handler_fn};
 
 use crate::peer::{Answer, Peer};
 
@@ -16,15 +17,15 @@ impl RequestHandler for Logged {
         match request.path() {
             "/panic" => panic!("in the handler"),
             "/error" => Err(std::io::Error::other("the secret cause"))?,
-            "/status" => Err(Error::new(418, "a <teapot>").header("x-pot", "1")),
-            "/break" => Ok(Response::text("a").header("x", "a\r\nb: c")),
+            "/status" => Err(Error::new(418, "a <teapot>").with_header("x-pot", "1")),
+            "/break" => Ok(Response::text("a").with_header("x", "a\r\nb: c")),
             "/stream" => Ok(Response::stream(std::io::Read::take(std::io::repeat(b'x'), 100_000))),
             _ => Ok(Response::text("hello")),
         }
     }
 
     fn send_error(&self, request: &Request, error: &Error) -> Response {
-        Response::text(format!("own page for {}: {:?}", request.path(), error.message())).status(error.status_code())
+        Response::text(format!("own page for {}: {:?}", request.path(), error.message())).with_status(error.status())
     }
 
     fn verify_request(&self, client: &Client) -> bool {
@@ -152,13 +153,13 @@ fn each_method_has_its_function() {
         let request = Request::new(Method::from_bytes(method.as_bytes()).unwrap(), "/").unwrap();
         let boxed: Box<dyn RequestHandler> = Box::new(Arc::new(Methods));
         assert_eq!(boxed.handle(&request).unwrap().into_bytes().unwrap(), name.as_bytes(), "{method}");
-        assert_eq!(Nothing.handle(&request).unwrap_err().status_code(), 501, "{method}");
+        assert_eq!(Nothing.handle(&request).unwrap_err().status(), 501, "{method}");
     }
     let head_as_get = Request::new(Method::HEAD, "/").unwrap();
-    assert_eq!(Logged::default().handle(&head_as_get).unwrap().status_code(), 200);
-    let closure = answer(|request: &Request| Ok(Response::text(request.method().to_string())));
-    assert_eq!(closure.handle(&Request::new(Method::DELETE, "/").unwrap()).unwrap().status_code(), 200);
-    assert_eq!(closure.handle(&Request::new(Method::TRACE, "/").unwrap()).unwrap_err().status_code(), 501);
+    assert_eq!(Logged::default().handle(&head_as_get).unwrap().status(), 200);
+    let closure = handler_fn(|request: &Request| Ok(Response::text(request.method().to_string())));
+    assert_eq!(closure.handle(&Request::new(Method::DELETE, "/").unwrap()).unwrap().status(), 200);
+    assert_eq!(closure.handle(&Request::new(Method::TRACE, "/").unwrap()).unwrap_err().status(), 501);
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use modest::{Client, Event, Flow, LineHandler, Lines, Next, Refusal};
+use modest::Client;
+use modest::raw::{Event, Flow, LineHandler, Lines, Next, Refusal};
 
 use crate::cipher::{Cipher, GOODBYE, HELLO, WELCOME, opened, sealed};
 use crate::peer::{Peer, Road};

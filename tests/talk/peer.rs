@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
-use modest::{Client, Conversation, Event, Http, Input, Next, Output, Piece, Protocol, RequestHandler, Turn};
+use modest::raw::{Conversation, Event, Input, Next, Output, Piece, Protocol, Turn};
+use modest::{Client, Http, RequestHandler};
 
 /// Every answer of the tests is given at this moment.
 pub const NOW: Duration = Duration::from_secs(1_655_361_299);

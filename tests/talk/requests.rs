@@ -85,9 +85,9 @@ fn bodies() {
     assert_eq!(text, "héllo");
     assert!(Request::get("/").body().is_empty());
     let with_type = |kind: &str| Request::get("/").with_header("content-type", kind).with_body(b"\xff".to_vec());
-    assert_eq!(with_type("text/plain").text().unwrap_err().status_code(), 400);
-    assert_eq!(with_type("text/plain; charset=latin1").text().unwrap_err().status_code(), 415);
-    assert_eq!(with_type("text/plain; Charset=\"UTF-8\"").text().unwrap_err().status_code(), 400);
+    assert_eq!(with_type("text/plain").text().unwrap_err().status(), 400);
+    assert_eq!(with_type("text/plain; charset=latin1").text().unwrap_err().status(), 415);
+    assert_eq!(with_type("text/plain; Charset=\"UTF-8\"").text().unwrap_err().status(), 400);
 }
 
 #[test]
@@ -106,9 +106,9 @@ fn forms() {
         ("application/x-www-form-urlencoded", "a=%ff", 400),
         ("application/x-www-form-urlencoded", &"a&".repeat(10_001), 413),
     ] {
-        assert_eq!(send(kind, body).unwrap_err().status_code(), status, "{kind}: {:.20}", body);
+        assert_eq!(send(kind, body).unwrap_err().status(), status, "{kind}: {:.20}", body);
     }
-    assert_eq!(Request::get("/").with_body("a=1").form().unwrap_err().status_code(), 415, "no type");
+    assert_eq!(Request::get("/").with_body("a=1").form().unwrap_err().status(), 415, "no type");
 }
 
 #[cfg(feature = "json")]
@@ -117,7 +117,7 @@ fn json() {
     let send = |kind: &str, body: &str| {
         let request = Request::get("/").with_body(body);
         let request = if kind.is_empty() { request } else { request.with_header("content-type", kind) };
-        request.json::<Vec<u32>>().map_err(|err| err.status_code().as_u16())
+        request.json::<Vec<u32>>().map_err(|err| err.status().as_u16())
     };
     for (kind, body, expected) in [
         ("application/json", "[1, 2]", Ok(vec![1, 2])),

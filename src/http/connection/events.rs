@@ -111,7 +111,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 /// The error page of a rejection; of one for want of room it says when to come again.
 fn error_of(rejection: Rejection) -> Error {
     let error = Error::new(rejection.status, rejection.message);
-    if rejection.is_for_want_of_room() { error.header(header::RETRY_AFTER, "1") } else { error }
+    if rejection.is_for_want_of_room() { error.with_header(header::RETRY_AFTER, "1") } else { error }
 }
 
 /// Whether the rejected request is a HEAD, whose response has no body. It skips empty lines as the parser does, so

@@ -284,7 +284,7 @@ impl Request {
         self.waker.as_ref().and_then(Waker::server).unwrap_or_default()
     }
 
-    /// When the poll that brought the request returned, if it is known: see [`Turn::polled`](crate::Turn::polled). For
+    /// When the poll that brought the request returned, if it is known: see [`Turn::polled`](crate::raw::Turn::polled). For
     /// caches: a look at the file system since then is as fresh as a new one.
     pub fn polled(&self) -> Option<Instant> {
         self.polled

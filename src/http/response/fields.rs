@@ -18,8 +18,8 @@ use crate::http::etag::ETag;
 /// use std::sync::Arc;
 /// use modest::{Fields, Response};
 ///
-/// let fields = Arc::new(Fields::new().header("content-type", "text/css").header("cache-control", "max-age=60"));
-/// let response = Response::shared(Arc::new("p { color: teal }")).fields(Arc::clone(&fields));
+/// let fields = Arc::new(Fields::new().with_header("content-type", "text/css").with_header("cache-control", "max-age=60"));
+/// let response = Response::shared(Arc::new("p { color: teal }")).with_fields(Arc::clone(&fields));
 /// assert_eq!(response.header_value("content-type").unwrap(), "text/css");
 /// ```
 ///
@@ -45,7 +45,7 @@ impl Fields {
     ///
     /// An invalid name or value does not panic: a response with these fields is sent as a 500,
     /// and the cause is logged.
-    pub fn header<N, V>(mut self, name: N, value: V) -> Fields
+    pub fn with_header<N, V>(mut self, name: N, value: V) -> Fields
     where
         N: TryInto<HeaderName>,
         N::Error: Into<http::Error>,
@@ -61,14 +61,14 @@ impl Fields {
     }
 
     /// Set `ETag`.
-    pub fn etag(self, tag: ETag) -> Fields {
-        self.header(header::ETAG, tag)
+    pub fn with_etag(self, tag: ETag) -> Fields {
+        self.with_header(header::ETAG, tag)
     }
 
     /// Set `Last-Modified`, rounded down to the second. A time before the year 0 or after 9999 is left out.
-    pub fn last_modified(self, time: SystemTime) -> Fields {
+    pub fn with_last_modified(self, time: SystemTime) -> Fields {
         match date::value(time) {
-            Some(value) => self.header(header::LAST_MODIFIED, value),
+            Some(value) => self.with_header(header::LAST_MODIFIED, value),
             None => self,
         }
     }
@@ -256,17 +256,17 @@ mod tests {
     #[test]
     fn prepared_once() {
         let fields = Fields::new()
-            .header("content-type", "text/css")
-            .header("x-a", "1")
-            .header("X-A", "2")
-            .header("connection", "close")
-            .header("content-length", "5")
-            .etag(ETag::strong("t").unwrap())
-            .header("dnt", "");
+            .with_header("content-type", "text/css")
+            .with_header("x-a", "1")
+            .with_header("X-A", "2")
+            .with_header("connection", "close")
+            .with_header("content-length", "5")
+            .with_etag(ETag::strong("t").unwrap())
+            .with_header("dnt", "");
         assert_eq!(fields.lines(), b"Content-Type: text/css\r\nX-A: 2\r\nETag: \"t\"\r\nDnt: \r\n");
         assert_eq!(fields.get("ETAG").unwrap(), "\"t\"");
         assert!(fields.flags().validator && fields.deferred_error().is_none());
-        assert!(Fields::new().header("a", "\n").deferred_error().is_some());
+        assert!(Fields::new().with_header("a", "\n").deferred_error().is_some());
     }
 
     #[test]

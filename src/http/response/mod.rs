@@ -9,7 +9,7 @@ pub(crate) mod fields; // header fields
 
 pub use cookie::{Cookie, SameSite};
 pub use fields::Fields;
-pub use writer::Reply;
+pub use writer::ResponseWriter;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -37,14 +37,14 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 /// A response: status, fields and body.
 ///
 /// HEAD, preconditions and ranges are applied to it when it is sent, for any handler: with a validator
-/// ([`etag`](Response::etag), [`last_modified`](Response::last_modified)) clients whose copy is current get
+/// ([`with_etag`](Response::with_etag), [`with_last_modified`](Response::with_last_modified)) clients whose copy is current get
 /// `304 Not Modified`; ranges are served of a body in memory or in a file.
 ///
 /// ```
 /// use modest::Response;
 ///
-/// let response = Response::text("No such note.\n").status(404).header("cache-control", "no-store");
-/// assert_eq!(response.status_code(), 404);
+/// let response = Response::text("No such note.\n").with_status(404).with_header("cache-control", "no-store");
+/// assert_eq!(response.status(), 404);
 /// assert_eq!(response.length(), Some(14));
 /// ```
 ///
@@ -52,7 +52,7 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 /// is logged.
 ///
 /// The server controls framing. Of the fields a handler may set,
-/// `Connection: close` acts as [`close`](Response::close); `Content-Length` is checked against the body
+/// `Connection: close` acts as [`with_close`](Response::with_close); `Content-Length` is checked against the body
 /// (a wrong one makes the response a 500; for a [`stream`](Response::stream) it sets the length);
 /// other `Connection` options, and `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding` and `Upgrade`
 /// are left out. A handler's `Date` and `Server` replace the server's.
@@ -78,28 +78,28 @@ impl Response {
         S: TryInto<StatusCode>,
         S::Error: Into<http::Error>,
     {
-        Response::with_body(ResponseBody::Static(b"")).status(status)
+        Response::of(ResponseBody::Static(b"")).with_status(status)
     }
 
     /// 200 with `text/plain; charset=utf-8`.
     pub fn text(text: impl Into<Cow<'static, str>>) -> Response {
-        Response::with_type(const { HeaderValue::from_static("text/plain; charset=utf-8") }, text.into())
+        Response::typed(const { HeaderValue::from_static("text/plain; charset=utf-8") }, text.into())
     }
 
     /// 200 with `text/html; charset=utf-8`. Escape untrusted text first.
     pub fn html(page: impl Into<Cow<'static, str>>) -> Response {
-        Response::with_type(const { HeaderValue::from_static("text/html; charset=utf-8") }, page.into())
+        Response::typed(const { HeaderValue::from_static("text/html; charset=utf-8") }, page.into())
     }
 
     /// 200 with `application/octet-stream`.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Response {
-        Response::with_body(ResponseBody::Bytes(bytes.into()))
+        Response::of(ResponseBody::Bytes(bytes.into()))
             .set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
     }
 
     /// 200 with bytes shared by many responses, without copying. No Content-Type is set.
     pub fn shared(bytes: SharedBytes) -> Response {
-        Response::with_body(ResponseBody::Shared(bytes))
+        Response::of(ResponseBody::Shared(bytes))
     }
 
     /// 200 with `application/json`.
@@ -109,7 +109,7 @@ impl Response {
     #[cfg(feature = "json")]
     pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<Response> {
         let text = serde_json::to_vec(value)?;
-        Ok(Response::with_body(ResponseBody::Bytes(text))
+        Ok(Response::of(ResponseBody::Bytes(text))
             .set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
     }
 
@@ -130,7 +130,8 @@ impl Response {
         }
         // Nanoseconds, as two edits within one second must differ.
         let tag = ETag::strong(format!("{:x}-{:x}.{:x}", found.len(), found.mtime(), found.mtime_nsec()))?;
-        let response = Response::open_file(Arc::new(file), found.len()).last_modified(found.modified()?).etag(tag);
+        let response =
+            Response::open_file(Arc::new(file), found.len()).with_last_modified(found.modified()?).with_etag(tag);
         Ok(response.set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")))
     }
 
@@ -138,7 +139,7 @@ impl Response {
     ///
     /// If the file becomes shorter, the connection is reset.
     pub fn open_file(file: Arc<File>, length: u64) -> Response {
-        Response::with_body(ResponseBody::File { file, length })
+        Response::of(ResponseBody::File { file, length })
     }
 
     /// 200 with whatever is read until the end. No Content-Type is set.
@@ -149,14 +150,14 @@ impl Response {
     /// As the length is unknown, HTTP/1.1 clients get it in chunks, HTTP/1.0 clients until the connection is closed.
     /// If a read fails, the connection is reset, so that the client doesn't take a truncated body for a complete one.
     pub fn stream(read: impl Read + Send + 'static) -> Response {
-        Response::with_body(ResponseBody::Stream { read: Box::new(read), length: None })
+        Response::of(ResponseBody::Stream { read: Box::new(read), length: None })
     }
 
     /// 200 with exactly `length` bytes of what is read, as [`stream`](Response::stream) but with `Content-Length`.
     ///
     /// If there are fewer, the connection is reset; if more, the rest is not read.
     pub fn sized_stream(read: impl Read + Send + 'static, length: u64) -> Response {
-        Response::with_body(ResponseBody::Stream { read: Box::new(read), length: Some(length) })
+        Response::of(ResponseBody::Stream { read: Box::new(read), length: Some(length) })
     }
 
     /// 303 See Other: the client follows with a GET.
@@ -173,7 +174,7 @@ impl Response {
         S::Error: Into<http::Error>,
     {
         Response::new(status)
-            .header(header::LOCATION, percent_encoding::utf8_percent_encode(location, NOT_IN_URI).to_string())
+            .with_header(header::LOCATION, percent_encoding::utf8_percent_encode(location, NOT_IN_URI).to_string())
     }
 
     /// 204 No Content.
@@ -182,13 +183,13 @@ impl Response {
     }
 
     /// Replace the body; the fields are kept.
-    pub fn body(mut self, bytes: impl Into<Vec<u8>>) -> Response {
+    pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Response {
         self.body = ResponseBody::Bytes(bytes.into());
         self
     }
 
     /// Set the status.
-    pub fn status<S>(mut self, status: S) -> Response
+    pub fn with_status<S>(mut self, status: S) -> Response
     where
         S: TryInto<StatusCode>,
         S::Error: Into<http::Error>,
@@ -201,7 +202,7 @@ impl Response {
     }
 
     /// Set a field, replacing any of that name.
-    pub fn header<N, V>(self, name: N, value: V) -> Response
+    pub fn with_header<N, V>(self, name: N, value: V) -> Response
     where
         N: TryInto<HeaderName>,
         N::Error: Into<http::Error>,
@@ -212,7 +213,7 @@ impl Response {
     }
 
     /// Add a field beside others of that name.
-    pub fn append_header<N, V>(self, name: N, value: V) -> Response
+    pub fn with_added_header<N, V>(self, name: N, value: V) -> Response
     where
         N: TryInto<HeaderName>,
         N::Error: Into<http::Error>,
@@ -233,26 +234,26 @@ impl Response {
     }
 
     /// Set `Content-Type`.
-    pub fn content_type(self, media_type: &str) -> Response {
-        self.header(header::CONTENT_TYPE, media_type)
+    pub fn with_content_type(self, media_type: &str) -> Response {
+        self.with_header(header::CONTENT_TYPE, media_type)
     }
 
     /// Set a cookie, beside others.
-    pub fn cookie(self, cookie: Cookie) -> Response {
+    pub fn with_cookie(self, cookie: Cookie) -> Response {
         let field = cookie.into_value().map(|value| (header::SET_COOKIE, value));
         self.insert(field, false)
     }
 
     /// Set `ETag`: the preconditions of GET and HEAD are then evaluated.
-    pub fn etag(self, tag: ETag) -> Response {
-        self.header(header::ETAG, tag)
+    pub fn with_etag(self, tag: ETag) -> Response {
+        self.with_header(header::ETAG, tag)
     }
 
     /// Set `Last-Modified`, rounded down to the second: the preconditions of GET and HEAD are then evaluated.
     ///
     /// A time later than the response is sent as the time of the response. A time before the year 0
     /// or after 9999 is left out.
-    pub fn last_modified(self, time: SystemTime) -> Response {
+    pub fn with_last_modified(self, time: SystemTime) -> Response {
         match date::value(time) {
             Some(value) => self.set_field(header::LAST_MODIFIED, value),
             None => self,
@@ -260,7 +261,7 @@ impl Response {
     }
 
     /// Use prepared fields, replacing any of their names.
-    pub fn fields(mut self, fields: Arc<Fields>) -> Response {
+    pub fn with_fields(mut self, fields: Arc<Fields>) -> Response {
         self.map.take();
         if let Some(before) = self.prepared.take() {
             let mut own = before.list().clone();
@@ -275,13 +276,13 @@ impl Response {
     }
 
     /// Close the connection after this response.
-    pub fn close(mut self) -> Response {
+    pub fn with_close(mut self) -> Response {
         self.close = true;
         self
     }
 
     /// The status.
-    pub fn status_code(&self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         self.status
     }
 
@@ -329,7 +330,7 @@ impl Response {
         self.deferred_error.take().or(prepared)
     }
 
-    fn with_body(body: ResponseBody) -> Response {
+    fn of(body: ResponseBody) -> Response {
         Response {
             status: StatusCode::OK,
             prepared: None,
@@ -342,12 +343,12 @@ impl Response {
         }
     }
 
-    fn with_type(media_type: HeaderValue, text: Cow<'static, str>) -> Response {
+    fn typed(media_type: HeaderValue, text: Cow<'static, str>) -> Response {
         let body = match text {
             Cow::Borrowed(text) => ResponseBody::Static(text.as_bytes()),
             Cow::Owned(text) => ResponseBody::Bytes(text.into_bytes()),
         };
-        Response::with_body(body).set_field(header::CONTENT_TYPE, media_type)
+        Response::of(body).set_field(header::CONTENT_TYPE, media_type)
     }
 
     /// Set a field that is known to be valid.
@@ -410,12 +411,11 @@ impl Response {
 /// It contains status, reason and message, but not the cause.
 impl From<&Error> for Response {
     fn from(error: &Error) -> Response {
-        let mut response =
-            Response::html(status::page(error.status_code(), error.message())).status(error.status_code());
+        let mut response = Response::html(status::page(error.status(), error.message())).with_status(error.status());
         for name in error.headers().keys() {
             response = response.without_header(name.as_str());
             for value in error.headers().get_all(name) {
-                response = response.append_header(name, value);
+                response = response.with_added_header(name, value);
             }
         }
         response
@@ -467,27 +467,35 @@ mod tests {
 
     #[test]
     fn prepared_fields_are_copied_when_changed() {
-        let fields = Arc::new(Fields::new().header("a", "1").header("b", "2"));
+        let fields = Arc::new(Fields::new().with_header("a", "1").with_header("b", "2"));
         for (row, response, expected) in [
-            ("as they are", Response::new(200).fields(fields.clone()), vec!["a: 1", "b: 2"]),
-            ("one more", Response::new(200).fields(fields.clone()).header("c", "3"), vec!["a: 1", "b: 2", "c: 3"]),
-            ("one replaced", Response::new(200).fields(fields.clone()).header("A", "3"), vec!["b: 2", "a: 3"]),
+            ("as they are", Response::new(200).with_fields(fields.clone()), vec!["a: 1", "b: 2"]),
+            (
+                "one more",
+                Response::new(200).with_fields(fields.clone()).with_header("c", "3"),
+                vec!["a: 1", "b: 2", "c: 3"],
+            ),
+            (
+                "one replaced",
+                Response::new(200).with_fields(fields.clone()).with_header("A", "3"),
+                vec!["b: 2", "a: 3"],
+            ),
             (
                 "one appended",
-                Response::new(200).fields(fields.clone()).append_header("a", "3"),
+                Response::new(200).with_fields(fields.clone()).with_added_header("a", "3"),
                 vec!["a: 1", "a: 3", "b: 2"],
             ),
-            ("one taken out", Response::new(200).fields(fields.clone()).without_header("A"), vec!["b: 2"]),
+            ("one taken out", Response::new(200).with_fields(fields.clone()).without_header("A"), vec!["b: 2"]),
             (
                 "over one of the response's",
-                Response::new(200).header("a", "0").fields(fields.clone()),
+                Response::new(200).with_header("a", "0").with_fields(fields.clone()),
                 vec!["a: 1", "b: 2"],
             ),
             (
                 "over others",
                 Response::new(200)
-                    .fields(Arc::new(Fields::new().header("b", "0").header("c", "3")))
-                    .fields(fields.clone()),
+                    .with_fields(Arc::new(Fields::new().with_header("b", "0").with_header("c", "3")))
+                    .with_fields(fields.clone()),
                 vec!["a: 1", "b: 2", "c: 3"],
             ),
         ] {
@@ -503,9 +511,9 @@ mod tests {
     fn the_map_follows_changes() {
         let response = Response::text("a");
         assert_eq!(response.headers().len(), 1);
-        let response = response.header("x", "1");
+        let response = response.with_header("x", "1");
         assert_eq!(response.headers()["x"], "1");
-        let response = response.append_header("x", "2").without_header("content-type");
+        let response = response.with_added_header("x", "2").without_header("content-type");
         assert_eq!(shown(&response), ["x: 1", "x: 2"]);
     }
 
@@ -520,23 +528,24 @@ mod tests {
         ] {
             let response = Response::redirect(location);
             assert_eq!(response.header_value("location").unwrap(), sent, "{location:?}");
-            assert!(response.deferred_error.is_none() && response.status_code() == 303);
+            assert!(response.deferred_error.is_none() && response.status() == 303);
         }
     }
 
     #[test]
     fn pages_of_errors() {
-        let error = Error::new(401, "who?").header("www-authenticate", "Basic").header("www-authenticate", "Digest");
+        let error =
+            Error::new(401, "who?").with_header("www-authenticate", "Basic").with_header("www-authenticate", "Digest");
         let page = Response::from(&error.with_cause("secret"));
-        assert_eq!((page.status_code().as_u16(), page.headers().get_all("www-authenticate").iter().count()), (401, 2));
+        assert_eq!((page.status().as_u16(), page.headers().get_all("www-authenticate").iter().count()), (401, 2));
         let text = String::from_utf8(page.into_bytes().unwrap()).unwrap();
         assert!(text.contains("who?") && !text.contains("secret"), "{text}");
-        let own = Response::from(&Error::new(400, "no").header("content-type", "text/x"));
+        let own = Response::from(&Error::new(400, "no").with_header("content-type", "text/x"));
         assert_eq!(shown(&own), ["content-type: text/x"]);
         let any: Error = "nothing".parse::<u8>().unwrap_err().into();
-        assert_eq!((any.status_code().as_u16(), any.message()), (500, None));
+        assert_eq!((any.status().as_u16(), any.message()), (500, None));
         assert_eq!(any.to_string(), "500 Internal Server Error: invalid digit found in string");
-        assert_eq!(Error::new(400, "no").header("a", "\n").status_code(), 500, "what cannot be sent");
-        assert_eq!(Error::new(99, "no").status_code(), 500, "no status");
+        assert_eq!(Error::new(400, "no").with_header("a", "\n").status(), 500, "what cannot be sent");
+        assert_eq!(Error::new(99, "no").status(), 500, "no status");
     }
 }

@@ -15,10 +15,10 @@ use crate::http::error::Error;
 ///
 /// ```
 /// use std::io::Write;
-/// use modest::{Reply, Request, Response, Result};
+/// use modest::{ResponseWriter, Request, Response, Result};
 ///
 /// fn do_get(request: &Request) -> Result<Response> {
-///     let mut reply = Reply::new();
+///     let mut reply = ResponseWriter::new();
 ///     reply.send_response(200);
 ///     reply.send_header("Content-Type", "text/plain; charset=utf-8");
 ///     reply.end_headers();
@@ -30,7 +30,7 @@ use crate::http::error::Error;
 /// Calls in the wrong order (no status, a field after `end_headers`, a body before it) do not panic:
 /// the response becomes a 500, and the cause is logged. Python's `send_error` is `return Err(Error::new(404, "why"))`.
 #[derive(Debug)]
-pub struct Reply {
+pub struct ResponseWriter {
     status: Option<StatusCode>,
     response: Response,
     body: Vec<u8>,
@@ -38,10 +38,10 @@ pub struct Reply {
     deferred_error: Option<Error>,
 }
 
-impl Reply {
+impl ResponseWriter {
     /// An empty reply without a status.
-    pub fn new() -> Reply {
-        Reply {
+    pub fn new() -> ResponseWriter {
+        ResponseWriter {
             status: None,
             response: Response::new(StatusCode::OK),
             body: Vec::new(),
@@ -75,7 +75,7 @@ impl Reply {
             return self.record_error("send_header was called after end_headers");
         }
         let response = std::mem::replace(&mut self.response, Response::new(StatusCode::OK));
-        self.response = response.append_header(name, value);
+        self.response = response.with_added_header(name, value);
     }
 
     /// End the fields; what is written from here on is the body.
@@ -91,14 +91,14 @@ impl Reply {
     }
 }
 
-impl Default for Reply {
-    fn default() -> Reply {
-        Reply::new()
+impl Default for ResponseWriter {
+    fn default() -> ResponseWriter {
+        ResponseWriter::new()
     }
 }
 
 /// The body (Python's `wfile`): kept in memory until the reply is returned.
-impl Write for Reply {
+impl Write for ResponseWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.in_body {
             return Err(io::Error::other("the body was written before end_headers"));
@@ -112,12 +112,12 @@ impl Write for Reply {
     }
 }
 
-impl From<Reply> for Response {
-    fn from(mut reply: Reply) -> Response {
+impl From<ResponseWriter> for Response {
+    fn from(mut reply: ResponseWriter) -> Response {
         if !reply.in_body {
             reply.record_error("end_headers was not called");
         }
-        let mut response = reply.response.status(reply.status.unwrap_or(StatusCode::OK)).body(reply.body);
+        let mut response = reply.response.with_status(reply.status.unwrap_or(StatusCode::OK)).with_body(reply.body);
         if let Some(error) = reply.deferred_error {
             response.deferred_error.get_or_insert(error);
         }
@@ -129,8 +129,8 @@ impl From<Reply> for Response {
 mod tests {
     use super::*;
 
-    fn build(steps: impl Fn(&mut Reply)) -> Response {
-        let mut reply = Reply::new();
+    fn build(steps: impl Fn(&mut ResponseWriter)) -> Response {
+        let mut reply = ResponseWriter::new();
         steps(&mut reply);
         reply.into()
     }
@@ -148,12 +148,12 @@ mod tests {
         });
         assert!(response.deferred_error.is_none(), "{response:?}");
         assert_eq!(response.headers().get_all("set-cookie").iter().count(), 2);
-        assert_eq!((response.status_code().as_u16(), response.into_bytes().unwrap()), (404, b"hello".to_vec()));
+        assert_eq!((response.status().as_u16(), response.into_bytes().unwrap()), (404, b"hello".to_vec()));
     }
 
     #[test]
     fn said_out_of_order() {
-        type Row = (&'static str, fn(&mut Reply));
+        type Row = (&'static str, fn(&mut ResponseWriter));
         let rows: [Row; 6] = [
             ("nothing", |_| ()),
             ("no end of headers", |reply| reply.send_response(200)),
@@ -177,6 +177,6 @@ mod tests {
         for (row, steps) in rows {
             assert!(build(steps).deferred_error.is_some(), "{row}");
         }
-        assert!(Reply::new().write(b"x").is_err(), "a body before the end of the headers");
+        assert!(ResponseWriter::new().write(b"x").is_err(), "a body before the end of the headers");
     }
 }

@@ -180,12 +180,12 @@ fn partial_content(mut response: Response, parts: Vec<Range<u64>>) -> (Response,
     if let [part] = &parts[..] {
         let part = part.clone();
         return (
-            response.header(header::CONTENT_RANGE, byteranges::content_range(&part, length)),
+            response.with_header(header::CONTENT_RANGE, byteranges::content_range(&part, length)),
             Selection::Single(part),
         );
     }
     let parts = Byteranges::new(parts, length, response.header_value("content-type"));
-    (response.header(header::CONTENT_TYPE, parts.content_type()), Selection::Multiple(parts))
+    (response.with_header(header::CONTENT_TYPE, parts.content_type()), Selection::Multiple(parts))
 }
 
 fn range_not_satisfiable(response: &Response) -> Error {
@@ -194,7 +194,7 @@ fn range_not_satisfiable(response: &Response) -> Error {
         StatusCode::RANGE_NOT_SATISFIABLE,
         format!("There are {length} bytes; none of those asked for is among them."),
     )
-    .header(header::CONTENT_RANGE, format!("bytes */{length}"))
+    .with_header(header::CONTENT_RANGE, format!("bytes */{length}"))
 }
 
 /// An error page in place of a response. Fields about the body are dropped; those about the exchange
@@ -207,7 +207,7 @@ fn error_response(response: &Response, error: &Error) -> Response {
             || [header::ETAG, header::LAST_MODIFIED, header::CACHE_CONTROL, header::EXPIRES, header::ACCEPT_RANGES]
                 .contains(name);
         if !describes_body {
-            page = page.append_header(name, value);
+            page = page.with_added_header(name, value);
         }
     }
     page

@@ -31,7 +31,7 @@ impl Request {
     ///
     /// let current = Validators { etag: Some(ETag::strong("v2")?), last_modified: None };
     /// let put = Request::new(Method::PUT, "/notes/1")?.with_header("if-match", "\"v1\"");
-    /// assert_eq!(put.check_preconditions(Some(&current)).unwrap_err().status_code(), 412); // modified by someone else since
+    /// assert_eq!(put.check_preconditions(Some(&current)).unwrap_err().status(), 412); // modified by someone else since
     ///
     /// let create = Request::new(Method::PUT, "/notes/2")?.with_header("if-none-match", "*");
     /// assert!(create.check_preconditions(None).is_ok());
@@ -51,7 +51,7 @@ impl Request {
             Evaluation::NotModified => {
                 let unchanged = Error::new(StatusCode::NOT_MODIFIED, "");
                 match current.and_then(|current| current.etag.clone()) {
-                    Some(tag) => Err(unchanged.header(header::ETAG, tag)),
+                    Some(tag) => Err(unchanged.with_header(header::ETAG, tag)),
                     None => Err(unchanged),
                 }
             }

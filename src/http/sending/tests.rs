@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::*;
 use crate::http::request::head::{HeadLimits, HeadParser};
 use crate::http::sending::stream::StreamProgress;
-use crate::http::{Cookie, ETag, Fields, Reply};
+use crate::http::{Cookie, ETag, Fields, ResponseWriter};
 use crate::tcp::Client;
 
 const NOW: &str = "Fri, 20 Nov 2026 00:00:00 GMT";
@@ -141,7 +141,7 @@ fn framing() {
         (
             "8.6 a stream whose length the handler says",
             get(),
-            stream().header("Content-Length", "10"),
+            stream().with_header("Content-Length", "10"),
             200,
             Some("10"),
             None,
@@ -151,7 +151,7 @@ fn framing() {
         (
             "8.6 a length said truly",
             get(),
-            Response::text(BODY).header("Content-Length", "10"),
+            Response::text(BODY).with_header("Content-Length", "10"),
             200,
             Some("10"),
             None,
@@ -184,11 +184,11 @@ fn framing() {
         ("9.3.2 head of a file", of("HEAD"), file_of(BODY.as_bytes()), 200, Some("10"), None, "", true),
         ("9.3.2 head of a stream", of("HEAD"), stream(), 200, None, Some("chunked"), "", true),
         ("9.3.2 head of a stream to 1.0", http10("HEAD"), stream(), 200, None, None, "", true),
-        ("9.3.2 head of an error", of("HEAD"), Response::text("no").status(404), 404, Some("2"), None, "", true),
+        ("9.3.2 head of an error", of("HEAD"), Response::text("no").with_status(404), 404, Some("2"), None, "", true),
         (
             "8.6 a head's own length",
             of("HEAD"),
-            Response::new(200).header("Content-Length", "77"),
+            Response::new(200).with_header("Content-Length", "77"),
             200,
             Some("77"),
             None,
@@ -196,23 +196,32 @@ fn framing() {
             true,
         ),
         ("15.3.5 no content", get(), Response::no_content(), 204, None, None, "", true),
-        ("15.3.5 no content, though given", get(), Response::text(BODY).status(204), 204, None, None, "", true),
-        ("15.3.5 no content, though streamed", get(), stream().status(204), 204, None, None, "", true),
-        ("15.3.5 no content to 1.0", http10("GET"), stream().status(204), 204, None, None, "", true),
+        ("15.3.5 no content, though given", get(), Response::text(BODY).with_status(204), 204, None, None, "", true),
+        ("15.3.5 no content, though streamed", get(), stream().with_status(204), 204, None, None, "", true),
+        ("15.3.5 no content to 1.0", http10("GET"), stream().with_status(204), 204, None, None, "", true),
         (
             "15.3.5 no content, a length said",
             get(),
-            Response::no_content().header("Content-Length", "5"),
+            Response::no_content().with_header("Content-Length", "5"),
             204,
             None,
             None,
             "",
             true,
         ),
-        ("15.3.6 reset content", get(), Response::text(BODY).status(205), 205, Some("0"), None, "", true),
-        ("15.4.5 not modified, by the handler", get(), Response::text(BODY).status(304), 304, None, None, "", true),
-        ("15.5.5 not found", get(), Response::text("no").status(404), 404, Some("2"), None, "no", true),
-        ("15 a status of one's own", get(), Response::text("no").status(599), 599, Some("2"), None, "no", true),
+        ("15.3.6 reset content", get(), Response::text(BODY).with_status(205), 205, Some("0"), None, "", true),
+        (
+            "15.4.5 not modified, by the handler",
+            get(),
+            Response::text(BODY).with_status(304),
+            304,
+            None,
+            None,
+            "",
+            true,
+        ),
+        ("15.5.5 not found", get(), Response::text("no").with_status(404), 404, Some("2"), None, "no", true),
+        ("15 a status of one's own", get(), Response::text("no").with_status(599), 599, Some("2"), None, "no", true),
     ];
     for (row, request, response, status, length, coding, body, keep_alive) in rows {
         let sent = send(response, &request);
@@ -230,10 +239,10 @@ fn connections() {
     for (row, response, request, could, connection, keep_alive) in [
         ("9112 9.3 stays", Response::new(200), get(), true, None, true),
         ("9112 9.6 could not stay", Response::new(200), get(), false, Some("close"), false),
-        ("9112 9.6 the handler ends it", Response::new(200).close(), get(), true, Some("close"), false),
+        ("9112 9.6 the handler ends it", Response::new(200).with_close(), get(), true, Some("close"), false),
         (
             "9112 9.6 the handler ends it, by field",
-            Response::new(200).header("connection", "Close"),
+            Response::new(200).with_header("connection", "Close"),
             get(),
             true,
             Some("close"),
@@ -244,7 +253,7 @@ fn connections() {
         ("9112 6.3 ended by the end", stream(), http10("GET"), true, Some("close"), false),
         (
             "7.6.1 other words are not the handler's",
-            Response::new(200).header("connection", "upgrade"),
+            Response::new(200).with_header("connection", "upgrade"),
             get(),
             true,
             None,
@@ -252,7 +261,7 @@ fn connections() {
         ),
         (
             "13.1.1 a refusal keeps the wish",
-            Response::text("a").close(),
+            Response::text("a").with_close(),
             get().with_header("if-match", "\"x\""),
             true,
             Some("close"),
@@ -273,22 +282,22 @@ fn connections() {
 fn fields_of_the_handler() {
     let sent = send(
         Response::text(BODY)
-            .header("date", "Thu, 01 Jan 1970 00:00:00 GMT")
-            .header("server", "mine")
-            .header("x-one", "1")
-            .header("X-One", "2")
-            .append_header("x-one-more", "3")
-            .append_header("x-one-more", "4")
-            .header("www-authenticate", "Basic")
-            .header("etag", "\"a\"")
-            .cookie(Cookie::new("a", "1"))
-            .cookie(Cookie::new("b", "2"))
-            .header("transfer-encoding", "chunked")
-            .header("trailer", "x")
-            .header("te", "x")
-            .header("upgrade", "x")
-            .header("keep-alive", "x")
-            .header("proxy-connection", "x"),
+            .with_header("date", "Thu, 01 Jan 1970 00:00:00 GMT")
+            .with_header("server", "mine")
+            .with_header("x-one", "1")
+            .with_header("X-One", "2")
+            .with_added_header("x-one-more", "3")
+            .with_added_header("x-one-more", "4")
+            .with_header("www-authenticate", "Basic")
+            .with_header("etag", "\"a\"")
+            .with_cookie(Cookie::new("a", "1"))
+            .with_cookie(Cookie::new("b", "2"))
+            .with_header("transfer-encoding", "chunked")
+            .with_header("trailer", "x")
+            .with_header("te", "x")
+            .with_header("upgrade", "x")
+            .with_header("keep-alive", "x")
+            .with_header("proxy-connection", "x"),
         &get(),
     );
     let expected = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\
@@ -300,37 +309,39 @@ fn fields_of_the_handler() {
 #[test]
 fn what_cannot_be_sent_is_a_500() {
     for (row, method, response) in [
-        ("5.5 CR LF in a value", "GET", Response::text(BODY).header("x", "a\r\nSet-Cookie: b=c")),
-        ("5.5 LF in a value", "GET", Response::text(BODY).header("x", "a\nb")),
-        ("5.5 NUL in a value", "GET", Response::text(BODY).append_header("x", "a\0b")),
-        ("5.1 a blank in a name", "GET", Response::text(BODY).header("a b", "c")),
-        ("5.1 a line break in a name", "GET", Response::text(BODY).header("a\r\nb", "c")),
-        ("5.1 no name", "GET", Response::text(BODY).header("", "c")),
-        ("5.5 prepared", "GET", Response::text(BODY).fields(Arc::new(Fields::new().header("x", "\n")))),
+        ("5.5 CR LF in a value", "GET", Response::text(BODY).with_header("x", "a\r\nSet-Cookie: b=c")),
+        ("5.5 LF in a value", "GET", Response::text(BODY).with_header("x", "a\nb")),
+        ("5.5 NUL in a value", "GET", Response::text(BODY).with_added_header("x", "a\0b")),
+        ("5.1 a blank in a name", "GET", Response::text(BODY).with_header("a b", "c")),
+        ("5.1 a line break in a name", "GET", Response::text(BODY).with_header("a\r\nb", "c")),
+        ("5.1 no name", "GET", Response::text(BODY).with_header("", "c")),
+        ("5.5 prepared", "GET", Response::text(BODY).with_fields(Arc::new(Fields::new().with_header("x", "\n")))),
         (
             "5.5 prepared, then changed",
             "GET",
-            Response::text(BODY).fields(Arc::new(Fields::new().header("a", "b").header("x", "\n"))).header("a", "c"),
+            Response::text(BODY)
+                .with_fields(Arc::new(Fields::new().with_header("a", "b").with_header("x", "\n")))
+                .with_header("a", "c"),
         ),
-        ("5.5 in a type", "GET", Response::text(BODY).content_type("text/plain\r\nx: y")),
-        ("8.8.3 in a cookie", "GET", Response::text(BODY).cookie(Cookie::new("a", "b; Domain=evil.example"))),
+        ("5.5 in a type", "GET", Response::text(BODY).with_content_type("text/plain\r\nx: y")),
+        ("8.8.3 in a cookie", "GET", Response::text(BODY).with_cookie(Cookie::new("a", "b; Domain=evil.example"))),
         ("15.2 an interim status", "GET", Response::new(100)),
         ("15.2 an interim status, switching", "GET", Response::new(101)),
         ("15 a status above 599", "GET", Response::new(600)),
         ("15 no status", "GET", Response::new(99)),
-        ("8.6 promises too much", "GET", Response::text(BODY).header("content-length", "11")),
-        ("8.6 promises too little", "GET", Response::text(BODY).header("content-length", "9")),
-        ("8.6 promises too much, head", "HEAD", Response::text(BODY).header("content-length", "11")),
+        ("8.6 promises too much", "GET", Response::text(BODY).with_header("content-length", "11")),
+        ("8.6 promises too little", "GET", Response::text(BODY).with_header("content-length", "9")),
+        ("8.6 promises too much, head", "HEAD", Response::text(BODY).with_header("content-length", "11")),
         (
             "8.6 a stream of two lengths",
             "GET",
-            Response::sized_stream(BODY.as_bytes(), 10).header("content-length", "11"),
+            Response::sized_stream(BODY.as_bytes(), 10).with_header("content-length", "11"),
         ),
-        ("8.6 no length", "GET", Response::text(BODY).header("content-length", "+10")),
-        ("8.6 a list of lengths", "GET", stream().header("content-length", "10, 10")),
-        ("8.6 larger than any", "GET", stream().header("content-length", "99999999999999999999")),
+        ("8.6 no length", "GET", Response::text(BODY).with_header("content-length", "+10")),
+        ("8.6 a list of lengths", "GET", stream().with_header("content-length", "10, 10")),
+        ("8.6 larger than any", "GET", stream().with_header("content-length", "99999999999999999999")),
         ("9.3.6 a tunnel", "CONNECT", Response::new(200)),
-        ("a reply without status", "GET", Reply::new().into()),
+        ("a reply without status", "GET", ResponseWriter::new().into()),
     ] {
         let request =
             if method == "CONNECT" { Request::new(Method::CONNECT, "example.com:80").unwrap() } else { of(method) };
@@ -350,7 +361,7 @@ fn any_value_that_gets_in_is_one_line() {
             let (request, value) = (get(), [b'a', byte, b'b']);
             let context = ResponseContext { request: &request, keep_alive: true, now: now(), server: Some(&server) };
             let mut output = Output::new();
-            encode(Response::new(204).header("x", &value[..]), &context, &mut output);
+            encode(Response::new(204).with_header("x", &value[..]), &context, &mut output);
             let wire = written(&mut output);
             let end = wire.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
             wire[..end].to_vec()
@@ -368,7 +379,7 @@ type Make = fn() -> Response;
 fn validated() -> Vec<(&'static str, Make)> {
     fn with(response: Response) -> Response {
         let then = UNIX_EPOCH + Duration::from_secs(784_111_777);
-        response.content_type("text/plain").etag(ETag::strong("a").unwrap()).last_modified(then)
+        response.with_content_type("text/plain").with_etag(ETag::strong("a").unwrap()).with_last_modified(then)
     }
     vec![
         ("static", || with(Response::text(BODY))),
@@ -377,8 +388,8 @@ fn validated() -> Vec<(&'static str, Make)> {
         ("a file", || with(file_of(BODY.as_bytes()))),
         ("prepared", || {
             let then = UNIX_EPOCH + Duration::from_secs(784_111_777);
-            let fields = Fields::new().header("content-type", "text/plain").etag(ETag::strong("a").unwrap());
-            Response::shared(Arc::new(BODY)).fields(Arc::new(fields.last_modified(then)))
+            let fields = Fields::new().with_header("content-type", "text/plain").with_etag(ETag::strong("a").unwrap());
+            Response::shared(Arc::new(BODY)).with_fields(Arc::new(fields.with_last_modified(then)))
         }),
     ]
 }
@@ -439,7 +450,9 @@ fn conditions_and_ranges_together() {
             ("14.4", ("range", "bytes=10-"), 416, Some("bytes */10")),
         ] {
             for method in ["GET", "HEAD"] {
-                let kept = response().header("access-control-allow-origin", "*").header("cache-control", "max-age=60");
+                let kept = response()
+                    .with_header("access-control-allow-origin", "*")
+                    .with_header("cache-control", "max-age=60");
                 let sent = send(kept, &of(method).with_header(field.0, field.1));
                 if (method, status) == ("HEAD", 416) {
                     assert_eq!(sent.status, 200, "14.2: on head");
@@ -459,14 +472,14 @@ fn conditions_and_ranges_together() {
 fn only_a_200_has_parts() {
     let request = get().with_header("range", "bytes=2-4").with_header("if-none-match", "*");
     for status in [201, 203, 404, 500] {
-        assert_eq!(send(Response::text(BODY).status(status), &request).status, status, "14.2: {status}");
+        assert_eq!(send(Response::text(BODY).with_status(status), &request).status, status, "14.2: {status}");
     }
     for (row, response, body) in [
         ("a stream", Response::sized_stream(BODY.as_bytes(), 10), BODY),
-        ("refused by the handler", Response::text(BODY).header("accept-ranges", "none"), BODY),
+        ("refused by the handler", Response::text(BODY).with_header("accept-ranges", "none"), BODY),
         (
             "refused in prepared fields",
-            Response::text(BODY).fields(Arc::new(Fields::new().header("Accept-Ranges", "None"))),
+            Response::text(BODY).with_fields(Arc::new(Fields::new().with_header("Accept-Ranges", "None"))),
             BODY,
         ),
         ("empty, from the end", Response::new(200), ""),
@@ -521,36 +534,40 @@ fn above_4_gib() {
 #[test]
 fn last_modified_is_never_in_the_future() {
     let later = now() + Duration::from_secs(3600);
-    let prepared = Arc::new(Fields::new().header("x", "y").last_modified(later));
+    let prepared = Arc::new(Fields::new().with_header("x", "y").with_last_modified(later));
     for (how, response) in [
-        ("own", Response::text(BODY).last_modified(later)),
-        ("by field", Response::text(BODY).header("last-modified", date::text(later).unwrap())),
-        ("prepared", Response::text(BODY).fields(prepared.clone())),
+        ("own", Response::text(BODY).with_last_modified(later)),
+        ("by field", Response::text(BODY).with_header("last-modified", date::text(later).unwrap())),
+        ("prepared", Response::text(BODY).with_fields(prepared.clone())),
     ] {
         let sent = send(response, &get());
         assert_eq!(sent.field("Last-Modified"), Some(NOW), "8.8.2.1, {how}: {sent:?}");
     }
     // Compared by the real modification time, not by the date sent: the client asks again until that time has come.
     let request = get().with_header("if-modified-since", NOW);
-    assert_eq!(send(Response::text(BODY).fields(prepared), &request).status, 200);
+    assert_eq!(send(Response::text(BODY).with_fields(prepared), &request).status, 200);
     for time in [UNIX_EPOCH - Duration::from_secs(1 << 40), UNIX_EPOCH + Duration::from_secs(1 << 40)] {
-        assert_eq!(send(Response::text(BODY).last_modified(time), &get()).field("Last-Modified"), None, "{time:?}");
+        assert_eq!(
+            send(Response::text(BODY).with_last_modified(time), &get()).field("Last-Modified"),
+            None,
+            "{time:?}"
+        );
     }
-    let old = send(Response::text(BODY).last_modified(UNIX_EPOCH - Duration::from_millis(1)), &get());
+    let old = send(Response::text(BODY).with_last_modified(UNIX_EPOCH - Duration::from_millis(1)), &get());
     assert_eq!(old.field("Last-Modified"), Some("Wed, 31 Dec 1969 23:59:59 GMT"));
 }
 
 #[test]
 fn a_304_says_what_a_200_would_have() {
     let response = Response::text(BODY)
-        .etag(ETag::weak("a").unwrap())
-        .header("cache-control", "no-cache")
-        .header("content-location", "/x")
-        .header("expires", NOW)
-        .header("vary", "accept-encoding")
-        .header("content-language", "en")
-        .header("content-encoding", "gzip")
-        .header("content-security-policy", "default-src 'none'");
+        .with_etag(ETag::weak("a").unwrap())
+        .with_header("cache-control", "no-cache")
+        .with_header("content-location", "/x")
+        .with_header("expires", NOW)
+        .with_header("vary", "accept-encoding")
+        .with_header("content-language", "en")
+        .with_header("content-encoding", "gzip")
+        .with_header("content-security-policy", "default-src 'none'");
     let sent = send(response, &get().with_header("if-none-match", "\"a\""));
     let expected = format!(
         "HTTP/1.1 304 Not Modified\r\nServer: modest\r\nDate: {NOW}\r\nETag: W/\"a\"\r\nCache-Control: no-cache\r\n\
@@ -583,7 +600,8 @@ fn streams_that_nobody_reads_are_not_read() {
         ("13.1.1 a refusal", get().with_header("if-match", "\"x\""), 200),
     ] {
         let reads = Arc::new(AtomicUsize::new(0));
-        let sent = send(Response::stream(Counted { reads: reads.clone(), gives: vec![10] }).status(status), &request);
+        let sent =
+            send(Response::stream(Counted { reads: reads.clone(), gives: vec![10] }).with_status(status), &request);
         assert_eq!(reads.load(Ordering::Relaxed), 0, "{row}: {sent:?}");
     }
 }
@@ -683,7 +701,7 @@ fn a_file_by_its_path() {
     assert_eq!(send(Response::file(&path).unwrap(), &known).status, 304);
     File::options().append(true).open(&path).unwrap().write_all(b"!").unwrap();
     assert_eq!(send(Response::file(&path).unwrap(), &known).text(), "0123456789!");
-    assert_eq!(Response::file(folder.path().join("b")).unwrap_err().status_code(), 404);
-    assert_eq!(Response::file(folder.path()).unwrap_err().status_code(), 404);
-    assert_eq!(Response::file(path.join("c")).unwrap_err().status_code(), 404);
+    assert_eq!(Response::file(folder.path().join("b")).unwrap_err().status(), 404);
+    assert_eq!(Response::file(folder.path()).unwrap_err().status(), 404);
+    assert_eq!(Response::file(path.join("c")).unwrap_err().status(), 404);
 }

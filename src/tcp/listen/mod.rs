@@ -38,9 +38,9 @@ use super::sys::address_of;
 /// `("", 8000)`, `("*", 8000)`, `("::", 8000)` and `("localhost", 8000)` are the same as above. The port is never left out.
 ///
 /// ```no_run
-/// use modest::{Listen, Response, TcpServer, answer};
+/// use modest::{Listen, Response, TcpServer, handler_fn};
 ///
-/// let hello = answer(|_| Ok(Response::text("Hello")));
+/// let hello = handler_fn(|_| Ok(Response::text("Hello")));
 /// TcpServer::bind(Listen::at(":8000").backlog(64), hello)?
 ///     .also(Listen::unix("/run/hello.sock").mode(0o660))?
 ///     .serve_forever()?;

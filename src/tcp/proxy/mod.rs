@@ -28,9 +28,9 @@ use super::stream::Stream;
 /// debug) says why.
 ///
 /// ```
-/// use modest::{ProxyProtocol, Response, answer};
+/// use modest::{ProxyProtocol, Response, handler_fn};
 ///
-/// let app = answer(|request| Ok(Response::text(format!("{}\n", request.client_address()))));
+/// let app = handler_fn(|request| Ok(Response::text(format!("{}\n", request.client_address()))));
 /// let behind = ProxyProtocol::new(app).trust("10.0.0.0/8".parse()?);
 /// # Ok::<(), modest::InvalidNetwork>(())
 /// ```

@@ -97,8 +97,8 @@ pub enum Call {
     Over,
 }
 
-/// Calls one connection, from any thread: its conversation is told so, by [`Event::Called`](crate::Event::Called), in a
-/// turn soon after, wherever the connection is at that moment. Made by [`Turn::waker`](crate::Turn::waker).
+/// Calls one connection, from any thread: its conversation is told so, by [`Event::Called`](crate::raw::Event::Called), in a
+/// turn soon after, wherever the connection is at that moment. Made by [`Turn::waker`](crate::raw::Turn::waker).
 ///
 /// Calls are coalesced: those that come before the conversation was told are told once. What a thread wrote before it
 /// called is seen by the conversation that is told.

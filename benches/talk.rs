@@ -4,7 +4,8 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use modest::{Client, Http, Input, LogRecord, Next, Output, Protocol, Request, RequestHandler, Response, Result, Turn};
+use modest::raw::{Input, Next, Output, Protocol, Turn};
+use modest::{Client, Http, Request, RequestHandler, Response, Result};
 
 struct Hello;
 
@@ -16,8 +17,6 @@ impl RequestHandler for Hello {
     fn do_post(&self, request: &Request) -> Result<Response> {
         Ok(Response::bytes(request.bytes()?.into_owned()))
     }
-
-    fn log_request(&self, _: &LogRecord<'_>) {}
 }
 
 const ROWS: [(&str, &str); 4] = [

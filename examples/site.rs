@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use modest::{Error, Method, Request, RequestHandler, Response, Result, StaticFileHandler, TcpServer};
+use modest::{Request, RequestHandler, Response, Result, StaticFileHandler, TcpServer};
 
 struct Site {
     files: StaticFileHandler,
@@ -10,20 +10,11 @@ struct Site {
 }
 
 impl RequestHandler for Site {
-    fn handle(&self, request: &Request) -> Result<Response> {
-        match (request.method(), request.path()) {
-            (&Method::GET | &Method::HEAD, "/visits") => self.visits(),
-            _ => self.files.handle(request), // own routes first, then the folder: it knows which methods it serves
-        }
+    fn delegate(&self, request: &Request) -> Option<&dyn RequestHandler> {
+        (request.path() != "/visits").then_some(&self.files)
     }
 
-    fn before_body(&self, request: &Request) -> Result<(), Error> {
-        self.files.before_body(request) // nothing here takes a body: an upload is refused before it comes
-    }
-}
-
-impl Site {
-    fn visits(&self) -> Result<Response> {
+    fn do_get(&self, _: &Request) -> Result<Response> {
         let visits = self.visits.fetch_add(1, Relaxed) + 1;
         Ok(Response::text(format!("{visits}\n")).with_header("cache-control", "no-store"))
     }

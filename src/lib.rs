@@ -61,11 +61,11 @@
 //! # A handler without a socket, for tests
 //!
 //! ```
-//! use modest::{Request, RequestHandler, Response, handler_fn};
+//! use modest::{Http, Request, Response, handler_fn};
 //!
-//! let app = handler_fn(|request| Ok(Response::text(request.path().to_uppercase())));
-//! let response = app.handle(&Request::get("/a")).unwrap();
-//! assert_eq!((response.status().as_u16(), response.into_bytes().unwrap()), (200, b"/A".to_vec()));
+//! let http = Http::new(handler_fn(|request| Ok(Response::text(request.path().to_uppercase()))));
+//! let response = http.respond(&Request::get("/a"));
+//! assert_eq!((response.status().as_u16(), response.text()), (200, "/A"));
 //! ```
 //!
 //! # A protocol of lines
@@ -121,7 +121,7 @@
 //! Features: `json` ([`Request::json`], [`Response::json`]), `signals` ([`ServerHandle::shutdown_on_signals`]) and `cli`
 //! (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
+#![deny(missing_docs)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("modest runs on Linux: it stands on epoll, openat2, statx and sendfile");
@@ -131,10 +131,12 @@ compile_error!("modest runs on 64-bit machines: a table entry's number and gener
 mod files;
 mod http;
 mod tcp;
+pub mod testing;
 
 pub use crate::http::{
-    Body, BodyReader, Cookie, ETag, Error, Fields, Form, HandlerFn, Http, LogRecord, Request, RequestHandler, Response,
-    ResponseWriter, Result, SameSite, Validators, handler_fn,
+    Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, HandlerFn, Http, Layer, LayerFn, Layered, LogFormat,
+    LogRecord, Next, Request, RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite,
+    SentResponse, User, Validators, handler_fn, layer_fn,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
@@ -150,6 +152,23 @@ pub mod raw {
         Conversation, Event, Flow, Inner, Input, Layer, LineHandler, Lines, Next, Output, Piece, Protocol, Raw,
         Refusal, Stage, Stream, StreamHandler, StreamWriter, Turn, Waker, streams,
     };
+}
+
+/// Serve this closure at this address, until the process ends or the server is shut down by
+/// [`Request::server`]: the shortest way. [`TcpServer::bind`] has the options.
+///
+/// ```no_run
+/// modest::serve("127.0.0.1:8000", |request| Ok(modest::Response::text(format!("Hello, {}!\n", request.path()))))
+/// # ; Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`TcpServer::bind`] and [`TcpServer::serve_forever`].
+pub fn serve<F>(address: impl Into<Listen>, handler: F) -> std::io::Result<()>
+where
+    F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
+{
+    TcpServer::bind(address, handler_fn(handler))?.serve_forever()
 }
 
 /// The way in for fuzz targets, which set `--cfg fuzzing`: rooms that no user sees.

@@ -34,17 +34,41 @@ fuzz_target!(|data: &[u8]| {
 struct Mirror(Arc<Mutex<Vec<(String, u16)>>>);
 
 impl RequestHandler for Mirror {
-    fn handle(&self, request: &Request) -> Result<Response> {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        self.mirror(request)
+    }
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        self.mirror(request)
+    }
+    fn do_put(&self, request: &Request) -> Result<Response> {
+        self.mirror(request)
+    }
+    fn do_delete(&self, request: &Request) -> Result<Response> {
+        self.mirror(request)
+    }
+    fn do_patch(&self, request: &Request) -> Result<Response> {
+        self.mirror(request)
+    }
+    fn do_options(&self, request: &Request) -> Result<Response> {
+        self.mirror(request)
+    }
+    fn do_other(&self, request: &Request) -> Result<Response> {
+        self.mirror(request)
+    }
+
+    fn log_request(&self, record: &LogRecord<'_>) {
+        self.0.lock().unwrap().push((record.request_line().to_owned(), record.status().as_u16()));
+    }
+}
+
+impl Mirror {
+    fn mirror(&self, request: &Request) -> Result<Response> {
         let body = [request.method().as_str().as_bytes(), b" ", request.target().as_bytes(), b"\n", &request.bytes()?]
             .concat();
         Ok(match request.target().len() % 3 {
             0 => Response::stream(std::io::Cursor::new(body)),
             _ => Response::bytes(body),
         })
-    }
-
-    fn log_request(&self, record: &LogRecord<'_>) {
-        self.0.lock().unwrap().push((record.request_line.to_owned(), record.status.as_u16()));
     }
 }
 

@@ -18,11 +18,10 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use log::debug;
-use modest::{Address, TcpServer};
+use modest::{Address, IntoProtocol, TcpServer};
 
 use self::error::{CliError, quoted};
 use self::options::{Action, Options};
-use self::site::Site;
 
 /// The whole program, from its arguments to its exit status:
 /// 0 after a shutdown or `--help`, 1 if it can't serve, 2 for invalid arguments.
@@ -47,7 +46,7 @@ pub fn run() -> ExitCode {
 fn serve(options: Options) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
     let log = logging::start(options.verbosity);
-    let site = Site::open(&options)?;
+    let site = site::open(&options)?;
     let server = bind(&options, site)?;
     let addresses = server.local_addrs().to_vec();
     signals::shutdown_on_signals(&server.handle(), options.verbosity).map_err(CliError::signals)?;
@@ -59,7 +58,7 @@ fn serve(options: Options) -> Result<(), CliError> {
     served.map_err(|error| CliError::serving(&error))
 }
 
-fn bind(options: &Options, site: Site) -> Result<TcpServer, CliError> {
+fn bind(options: &Options, site: impl IntoProtocol) -> Result<TcpServer, CliError> {
     let address = &options.bind_address;
     let server = TcpServer::bind(address.listen(), site).map_err(|error| CliError::binding(address, &error))?;
     let server = server.notify_systemd(true);

@@ -17,7 +17,7 @@ use super::negotiate::{self, Choice};
 use super::open::{OpenError, Root};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Purpose, Resource, Variant};
-use crate::{Error, Request, RequestHandler, Response, Result};
+use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
 /// A listing needs its inline style and nothing else; this disarms any script that a file name might inject.
@@ -297,7 +297,7 @@ impl RequestHandler for StaticFileHandler {
         Err(self.unsupported_method(request))
     }
 
-    fn before_body(&self, request: &Request) -> Result<(), Error> {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         match *request.method() {
             Method::GET | Method::HEAD | Method::OPTIONS => Ok(()),
             _ => Err(self.unsupported_method(request)),

@@ -1,18 +1,12 @@
 //! The configuration of HTTP connections, with defaults. Set by `service`, read by `connection`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::request::body::{BodyLimits, BodyQuota};
+use super::handler::LogFormat;
+use super::request::body::BodyLimits;
 use super::request::head::HeadLimits;
-
-/// The handler and the configuration, shared by all connections of one server.
-pub(crate) struct Service<H> {
-    pub(crate) handler: H,
-    pub(crate) config: HttpConfig,
-}
 
 #[derive(Clone)]
 pub(crate) struct HttpConfig {
@@ -26,21 +20,16 @@ pub(crate) struct HttpConfig {
     pub(crate) max_connection_age: Option<Duration>,
     pub(crate) chunked_bodies: bool,
     pub(crate) server: Option<HeaderValue>,
+    pub(crate) access_log: Option<LogFormat>,
 }
 
 const KIB: usize = 1024;
-const MIB: u64 = 1024 * 1024;
 
 impl Default for HttpConfig {
     fn default() -> HttpConfig {
         HttpConfig {
             head: HeadLimits { line: 8 * KIB, head: 32 * KIB, fields: 100 },
-            body: BodyLimits {
-                body: 16 * MIB,
-                memory: 64 * KIB,
-                folder: PathBuf::from("/var/tmp"),
-                quota: BodyQuota::new(1024 * MIB),
-            },
+            body: BodyLimits::default(),
             idle_timeout: Some(Duration::from_secs(60)),
             head_timeout: Some(Duration::from_secs(10)),
             body_timeout: None,
@@ -48,6 +37,7 @@ impl Default for HttpConfig {
             max_requests: None,
             max_connection_age: None,
             chunked_bodies: true,
+            access_log: Some(LogFormat::Python),
             server: Some(HeaderValue::from_static("modest")),
         }
     }

@@ -2,6 +2,7 @@
 //! Created by handlers (mostly by `?`) and by `http` itself; turned into a page by `response`.
 //! The cause is never sent to the client.
 
+use std::any::TypeId;
 use std::fmt;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -33,6 +34,8 @@ struct Inner {
     message: Option<String>,
     headers: HeaderMap,
     cause: Option<Cause>,
+    /// The handler type whose default `do_` method made this error.
+    unwritten_method_of: Option<TypeId>,
 }
 
 impl Error {
@@ -99,8 +102,18 @@ impl Error {
         self
     }
 
+    pub(crate) fn of_unwritten_method(mut self, handler: TypeId) -> Error {
+        self.0.unwritten_method_of = Some(handler);
+        self
+    }
+
+    pub(crate) fn unwritten_method_of(&self) -> Option<TypeId> {
+        self.0.unwritten_method_of
+    }
+
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {
-        Error(Box::new(Inner { status, message, headers: HeaderMap::new(), cause }))
+        let (headers, unwritten_method_of) = (HeaderMap::new(), None);
+        Error(Box::new(Inner { status, message, headers, cause, unwritten_method_of }))
     }
 }
 

@@ -9,7 +9,8 @@ use super::request::body::{BodyLimits, BodyQuota};
 use super::request::framing::{self, BodyLength};
 use super::request::head::{HeadLimits, HeadParser};
 use super::request::incoming::{Incoming, Need};
-use super::{date, range};
+use super::date;
+use super::sending::range;
 
 /// A parsed head, and its framing.
 #[derive(Debug, PartialEq, Eq)]

@@ -8,11 +8,15 @@ mod service; // `Http`: a handler and its configuration, as a `Protocol`
 
 mod connection; // the state machine of one connection: head, body, handler, response
 
+mod sent; // a response as it is sent, for tests
+
+mod responder; // what a handler answers to a whole request
+
 mod config; // limits and timeouts, with their defaults
 
 mod sending; // a `Response` to bytes: preconditions, ranges, framing, head, body
 
-mod handler; // the `RequestHandler` trait and the access log record
+mod handler; // the `RequestHandler` trait, layers, the access log
 
 mod request; // `Request`, and how it is received: head, framing, body
 mod response; // `Response`, and what it is made of: fields, cookies, body
@@ -28,8 +32,12 @@ mod rejection; // why a request is rejected before a handler sees it
 
 pub use error::Error;
 pub use etag::ETag;
-pub use handler::{HandlerFn, LogRecord, RequestHandler, handler_fn};
-pub use request::{Body, BodyReader, Form, Request};
+pub use handler::{
+    HandlerFn, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, RequestHandler, Router, Routes, handler_fn,
+    layer_fn,
+};
+pub use request::{Body, BodyPlan, BodyReader, Form, Request, RequestId, User};
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
+pub use sent::SentResponse;
 pub use service::Http;

@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::config::{HttpConfig, Service};
+use super::config::HttpConfig;
 use super::connection::HttpConnection;
-use super::handler::RequestHandler;
+use super::handler::{Chain, LogFormat, RequestHandler};
+use super::request::Request;
 use super::request::body::BodyQuota;
+use super::responder::Service;
+use super::sent::{self, SentResponse};
 use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 
 /// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind).
@@ -34,7 +37,7 @@ const MAX_HEAD: usize = 60 * 1024;
 impl<H: RequestHandler> Http<H> {
     /// This handler, with default settings.
     pub fn new(handler: H) -> Http<H> {
-        Http(Arc::new(Service { handler, config: HttpConfig::default() }))
+        Http(Arc::new(Service::new(handler)))
     }
 
     /// The longest request line, in bytes. Default: 8 KiB; at most 60 KiB. Beyond it: 414.
@@ -131,9 +134,46 @@ impl<H: RequestHandler> Http<H> {
     }
 
     /// The `Server` field of every response. Default: `modest`; `None` leaves it out.
-    pub fn server(self, name: impl Into<Option<HeaderValue>>) -> Http<H> {
-        let name = name.into();
+    ///
+    /// # Panics
+    /// If no field can have that value: if it holds a control character.
+    #[doc(alias = "server_version")]
+    pub fn server<'a>(self, name: impl Into<Option<&'a str>>) -> Http<H> {
+        let name = name.into().map(|name| match HeaderValue::from_str(name) {
+            Ok(value) => value,
+            Err(_) => panic!("{name:?} can't be the value of a field"),
+        });
         self.with(|config| config.server = name)
+    }
+
+    /// How responses are logged: a line each, to the `log` target `modest::access`, at level `Info`. Default:
+    /// [`LogFormat::Python`]; `None`: not at all. A line of one's own is written by
+    /// [`RequestHandler::log_request`](crate::RequestHandler::log_request).
+    pub fn access_log(self, format: impl Into<Option<LogFormat>>) -> Http<H> {
+        let format = format.into();
+        self.with(|config| config.access_log = format)
+    }
+
+    /// The response to a request, as it would be sent but without a socket: with error pages, conditions and ranges, and
+    /// the server's own fields. For tests; see also [`testing`](crate::testing), which does have a socket.
+    ///
+    /// A body that the request has is taken as it is, whatever the limits. Nothing is logged as an access.
+    ///
+    /// ```
+    /// use modest::{Error, Http, Request, Response, handler_fn};
+    ///
+    /// let http = Http::new(handler_fn(|request| match request.path() {
+    ///     "/" => Ok(Response::text("hello\n")),
+    ///     _ => Err(Error::new(404, "there is only / here")),
+    /// }));
+    /// assert_eq!(http.respond(&Request::get("/")).text(), "hello\n");
+    /// assert_eq!(http.respond(&Request::get("/a")).status(), 404);
+    /// ```
+    ///
+    /// # Panics
+    /// If a stream breaks off, as the response would.
+    pub fn respond(&self, request: &Request) -> SentResponse {
+        sent::respond(&self.0.responder(), &self.0.config, request)
     }
 
     /// Settings are changed before there are connections: nothing shares them yet.
@@ -147,9 +187,8 @@ impl<H: RequestHandler> Http<H> {
 
 impl<H: RequestHandler> Protocol for Http<H> {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
-        self.0
-            .handler
-            .verify_request(client)
+        Chain(&self.0.handler)
+            .verify_client(client)
             .then(|| Box::new(HttpConnection::new(self.0.clone())) as Box<dyn Conversation>)
     }
 }

@@ -5,7 +5,8 @@ use std::io::{self, Cursor, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use modest::{
-    Cookie, ETag, Error, Method, Request, RequestHandler, Response, ResponseWriter, Result, Validators, Version,
+    BodyPlan, Cookie, ETag, Error, Method, Request, RequestHandler, Response, ResponseWriter, Result, Validators,
+    Version,
 };
 
 /// Sun, 06 Nov 1994 08:49:37 GMT, the date of RFC 9110's examples.
@@ -109,9 +110,9 @@ impl RequestHandler for App {
         }
     }
 
-    fn before_body(&self, request: &Request) -> Result<(), Error> {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         match request.path() {
-            "/declined" => Err(Error::new(403, "no bodies here")),
+            "/declined" if request.method() != Method::GET => Err(Error::new(403, "no bodies here")),
             _ => Ok(()),
         }
     }

@@ -115,7 +115,7 @@ fn a_large_folder() {
     }
     let handler = folder.handler();
     let started = Instant::now();
-    let response = modest::RequestHandler::handle(&handler, &modest::Request::get("/")).unwrap();
+    let response = modest::RequestHandler::do_get(&handler, &modest::Request::get("/")).unwrap();
     assert_eq!(response.length(), None, "it is written while it is sent");
     let page = String::from_utf8(response.into_bytes().unwrap()).unwrap();
     let links = links(&page);

@@ -10,7 +10,7 @@ mod safe;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use modest::{Request, RequestHandler, StaticFileHandler};
+use modest::{Request, RequestHandler, Response, Result, StaticFileHandler};
 use tempfile::TempDir;
 
 /// A fresh folder, gone with the test.
@@ -64,10 +64,21 @@ impl Got {
 }
 
 pub fn ask(handler: &impl RequestHandler, request: &Request) -> Got {
-    let response = handler.handle(request).unwrap_or_else(|error| handler.send_error(request, &error));
+    let response = by_method(handler, request).unwrap_or_else(|error| Response::from(&error));
     let status = response.status().as_u16();
     let response_headers = response.headers().clone();
     Got { status, response_headers, body: response.into_bytes().unwrap() }
+}
+
+fn by_method(handler: &impl RequestHandler, request: &Request) -> Result<Response> {
+    match request.method().as_str() {
+        "GET" | "HEAD" => handler.do_get(request),
+        "OPTIONS" => handler.do_options(request),
+        "POST" => handler.do_post(request),
+        "PUT" => handler.do_put(request),
+        "DELETE" => handler.do_delete(request),
+        _ => handler.do_other(request),
+    }
 }
 
 pub fn get(handler: &impl RequestHandler, target: &str) -> Got {

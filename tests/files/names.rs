@@ -181,7 +181,7 @@ fn methods() {
         assert_eq!((got.status, got.header("allow")), (status, allow), "{method}");
         assert_eq!(got.header("x-content-type-options"), "nosniff", "{method}");
         assert_eq!(got.header("access-control-allow-origin"), "*", "{method}");
-        let early = modest::RequestHandler::before_body(&handler, &request);
+        let early = modest::RequestHandler::before_body(&handler, &request, &mut Default::default());
         let refused = early.err().map_or(0, |error| error.status().as_u16());
         assert_eq!(refused, if status > 400 { status } else { 0 }, "{method}, from its head");
     }

@@ -79,7 +79,7 @@ fn early(handler: impl IntoProtocol, sent: &str) -> (Client, Running) {
 fn who_is_turned_away_after_speaking_sees_an_end() {
     struct Nobody;
     impl RequestHandler for Nobody {
-        fn verify_request(&self, _: &Peer) -> bool {
+        fn verify_client(&self, _: &Peer) -> bool {
             false
         }
     }

@@ -33,7 +33,7 @@ impl RequestHandler for App {
         Ok(Response::text(format!("{} bytes", request.body().len())))
     }
 
-    fn verify_request(&self, _: &Peer) -> bool {
+    fn verify_client(&self, _: &Peer) -> bool {
         if self.to_meet.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
             self.meeting.pass();
         }

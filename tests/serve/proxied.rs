@@ -28,7 +28,7 @@ impl RequestHandler for Whoami {
     }
 
     fn log_request(&self, record: &LogRecord<'_>) {
-        self.0.lock().unwrap().push(format!("{} {}", record.client, record.status.as_u16()));
+        self.0.lock().unwrap().push(format!("{} {}", record.client(), record.status().as_u16()));
     }
 }
 

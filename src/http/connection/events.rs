@@ -1,16 +1,15 @@
 //! Responses and cleanup without the handler: rejections, timeouts, overload, shutdown, a client that is gone.
-//! Called by `connection` only, also in turns that must not block: of user code it calls nothing but `log_request`.
+//! Called by `connection` only, also in turns that must not block: of user code it calls only what must not block.
 
 use http::{Method, StatusCode, header};
 
-use super::{AfterResponse, HttpConnection, State};
+use super::{AfterResponse, Exchange, HttpConnection, State};
 use crate::http::error::Error;
-use crate::http::handler::RequestHandler;
+use crate::http::handler::{Completed, LogRecord, RequestHandler};
 use crate::http::rejection::Rejection;
 use crate::http::request::Request;
 use crate::http::request::head::MAX_EMPTY_LINES;
-use crate::http::response::Response;
-use crate::http::sending::{ResponseContext, encode};
+use crate::http::sending::{Checked, ResponseContext, encode};
 use crate::tcp::{Next, Stage, Turn};
 
 impl<H: RequestHandler> HttpConnection<H> {
@@ -21,25 +20,25 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.reject(timeout("the head took too long"), turn)
             }
             State::ReadingBody(partial) => {
-                self.reject_request(&partial.exchange.request, timeout("the body came too slowly"), turn)
+                self.reject_request(partial.exchange, timeout("the body came too slowly"), turn)
             }
             _ => Next::Close,
         }
     }
 
     pub(super) fn on_overload(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
-        let busy = Response::from(&error_of(Rejection::busy("too busy at present")));
+        let busy = error_of(Rejection::busy("too busy at present"));
         match state {
             State::Handling(exchange) => {
                 let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
-                self.send_response(&exchange.request, busy, after, turn)
+                let page = self.page(&exchange.request, &busy);
+                self.send_response(exchange, page, after, turn)
             }
-            State::BeforeBody(partial) | State::SpoolingBody(partial) => {
-                self.send_response(&partial.exchange.request, busy, AfterResponse::Close, turn)
-            }
+            State::BeforeBody(unaccepted) => self.close_with(unaccepted.exchange, &busy, turn),
+            State::SpoolingBody(partial) => self.close_with(partial.exchange, &busy, turn),
             State::Streaming(streaming) => {
-                log::error!("{:?}: the answer broke off: too busy", streaming.line);
-                self.log(&streaming.line, streaming.status, streaming.stream.sent(), turn);
+                log::error!("{:?}: the answer broke off: too busy", streaming.exchange.request.line());
+                self.log_stream(&streaming, turn);
                 Next::Abort
             }
             _ => Next::Close,
@@ -50,8 +49,9 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn on_shutdown(&mut self, state: State) -> Next {
         match state {
             State::ReadingBody(partial) => {
+                let within = partial.plan.timeout;
                 self.state = State::ReadingBody(partial);
-                Next::read_at_min_rate(Stage(self.stage), self.config().body_timeout)
+                Next::read_at_min_rate(Stage(self.stage), within)
             }
             _ => Next::Close,
         }
@@ -66,7 +66,8 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::ReadingHead(_) => {
                 Next::Read { stage, within: config.head_timeout, evictable: true, at_min_rate: false }
             }
-            State::ReadingBody(_) | State::DiscardingBody(_) => Next::read_at_min_rate(stage, config.body_timeout),
+            State::ReadingBody(partial) => Next::read_at_min_rate(stage, partial.plan.timeout),
+            State::DiscardingBody(_) => Next::read_at_min_rate(stage, config.body_timeout),
             State::BeforeBody(_) | State::SpoolingBody(_) | State::Handling(_) | State::Streaming(_) => Next::Handle,
         };
         self.state = state;
@@ -74,14 +75,12 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     pub(super) fn on_send_failed(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
+        // Disconnected within the body: logged with the status that a client would get that only stopped sending.
+        let status = StatusCode::BAD_REQUEST;
         match state {
-            State::Streaming(streaming) => {
-                self.log(&streaming.line, streaming.status, streaming.stream.sent(), turn);
-            }
-            // Disconnected within the body: logged with the status that a client would get that only stopped sending.
-            State::BeforeBody(partial) | State::ReadingBody(partial) | State::SpoolingBody(partial) => {
-                self.log(partial.exchange.request.line(), StatusCode::BAD_REQUEST, 0, turn);
-            }
+            State::Streaming(streaming) => self.log_stream(&streaming, turn),
+            State::BeforeBody(unaccepted) => self.log(&unaccepted.exchange, status, 0, turn),
+            State::ReadingBody(partial) | State::SpoolingBody(partial) => self.log(&partial.exchange, status, 0, turn),
             _ => {}
         }
         Next::Close
@@ -93,18 +92,37 @@ impl<H: RequestHandler> HttpConnection<H> {
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
         // The request is unknown but for HEAD: the error page depends on nothing else.
         let placeholder = Request::new(method, "/").expect("a slash is a target");
-        let response = Response::from(&error_of(rejection));
+        let error = error_of(rejection);
+        let page = self.responder().page(None, &error, &placeholder);
         let server = self.config().server.as_ref();
-        let context = ResponseContext { request: &placeholder, keep_alive: false, now: turn.wall, server };
-        let encoded = encode(response, &context, turn.output);
-        self.log(&line, encoded.status, encoded.length, turn);
+        let context = ResponseContext {
+            request: &placeholder,
+            keep_alive: false,
+            now: turn.wall,
+            server,
+            page: &|_| Checked::internal_error(),
+        };
+        let encoded = encode(page, &context, turn.output);
+        let (status, bytes) = (encoded.status, encoded.length);
+        let completed = Completed { status, bytes, time: turn.wall, begun: turn.now };
+        self.log_record(&LogRecord::of_line(turn.client, &line, &completed));
         Next::Close
     }
 
-    /// Reject a request whose head is complete. It may run in a turn that must not block: it calls no handler method.
-    pub(super) fn reject_request(&mut self, request: &Request, rejection: Rejection, turn: &mut Turn<'_>) -> Next {
-        let response = Response::from(&error_of(rejection));
-        self.send_response(request, response, AfterResponse::Close, turn)
+    /// Reject a request whose head is complete. It may run in a turn that must not block.
+    pub(super) fn reject_request(
+        &mut self,
+        exchange: Box<Exchange>,
+        rejection: Rejection,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        self.close_with(exchange, &error_of(rejection), turn)
+    }
+
+    /// The page of an error, and no further request.
+    fn close_with(&mut self, exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Next {
+        let page = self.page(&exchange.request, error);
+        self.send_response(exchange, page, AfterResponse::Close, turn)
     }
 }
 

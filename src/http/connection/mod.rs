@@ -5,24 +5,24 @@
 
 mod events; // timeouts, overload, shutdown, rejected requests
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 
-use crate::http::config::{HttpConfig, Service};
-use crate::http::error::Error;
-use crate::http::handler::{LogRecord, RequestHandler};
-use crate::http::rejection::Rejection;
-use crate::http::request::Request;
-use crate::http::request::framing::{self, BodyLength, RequestFraming};
-use crate::http::request::head::{Head, HeadParser};
-use crate::http::request::incoming::{Incoming, Need};
-use crate::http::response::Response;
-use crate::http::sending::stream::{BodyStream, StreamProgress};
-use crate::http::sending::{ResponseContext, encode, response_error};
+use super::config::HttpConfig;
+use super::error::Error;
+use super::handler::{Chain, Completed, LogRecord, RequestHandler};
+use super::rejection::Rejection;
+use super::request::discard::{DiscardProgress, DiscardedBody};
+use super::request::framing::{self, BodyLength, RequestFraming};
+use super::request::head::{Head, HeadParser};
+use super::request::incoming::{Incoming, Need};
+use super::request::{BodyPlan, Request};
+use super::responder::{Responder, Service, catch_panic, panic_message};
+use super::sending::stream::{BodyStream, StreamProgress};
+use super::sending::{Checked, ResponseContext, encode};
 use crate::tcp::{Conversation, Event, Next, Stage, Turn};
 
 /// One HTTP connection.
@@ -44,7 +44,7 @@ enum State {
     /// A head is being received. Its bytes stay in the input until it is complete.
     ReadingHead(Box<HeadParser>),
     /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (may block).
-    BeforeBody(Box<PartialRequest>),
+    BeforeBody(Box<UnacceptedRequest>),
     /// A body is being received.
     ReadingBody(Box<PartialRequest>),
     /// Part of a body is to be written to disk (may block).
@@ -53,55 +53,62 @@ enum State {
     Handling(Box<Exchange>),
     /// A response body is being read and sent (each read may block).
     Streaming(Box<StreamingResponse>),
-    /// This many bytes of a declined request are still to be received and dropped.
-    DiscardingBody(u64),
+    /// The rest of a declined request is still to be received and dropped.
+    DiscardingBody(Box<DiscardedBody>),
 }
 
-/// A request, and whether its connection is kept afterwards.
+/// A request, and what is known of its connection.
 struct Exchange {
     request: Request,
+    /// Whether the client allows the connection to be kept afterwards.
     keep_alive: bool,
+    /// When the head was complete.
+    begun: Instant,
+    /// Whether `before_body` has accepted it.
+    accepted: bool,
+}
+
+/// A request whose body may still be declined.
+struct UnacceptedRequest {
+    exchange: Box<Exchange>,
+    framing: RequestFraming,
+    /// The length of the head, which is still in the input.
+    head_length: usize,
 }
 
 /// A request whose body is incomplete.
 struct PartialRequest {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     incoming: Incoming,
-    framing: RequestFraming,
-    /// The length of the head while it is still in the input; then 0.
-    head_length: usize,
+    plan: BodyPlan,
 }
 
 /// A response whose body is not all in the output yet.
 struct StreamingResponse {
     stream: BodyStream,
-    line: String,
+    exchange: Box<Exchange>,
     status: StatusCode,
     after: AfterResponse,
 }
 
 /// What follows a complete response.
-#[derive(Clone, Copy)]
 enum AfterResponse {
     NextRequest,
-    Discard(u64),
+    Discard(Box<DiscardedBody>),
     Close,
 }
-
-/// The longest declined request body that is read and dropped; beyond it the connection is closed.
-const MAX_DISCARDED: u64 = 64 * 1024;
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => self.next_request(turn.polled, turn),
             State::ReadingHead(parser) => self.read_head(parser, turn),
-            State::BeforeBody(partial) => self.before_body(partial, turn),
+            State::BeforeBody(unaccepted) => self.before_body(*unaccepted, turn),
             State::ReadingBody(partial) => self.receive_body(partial, false, turn),
             State::SpoolingBody(partial) => self.spool_body(partial, turn),
             State::Handling(exchange) => self.call_handler(exchange, turn),
             State::Streaming(streaming) => self.stream_body(streaming, turn),
-            State::DiscardingBody(left) => self.discard_body(left, turn),
+            State::DiscardingBody(body) => self.discard_body(body, turn),
         }
     }
 
@@ -187,86 +194,97 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// A head is complete. If a body follows, the head stays in the input until the body is accepted: input that is left
     /// tells `tcp` that the client may still be sending.
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
-        let framing = match framing::parse(&head) {
+        let framing = framing::parse(&head);
+        let request = Request::from_head(head, turn.client.clone(), polled, turn.wall, turn.waker());
+        let mut exchange = Box::new(Exchange { request, keep_alive: false, begun: turn.now, accepted: false });
+        let framing = match framing {
             Ok(framing) => framing,
-            Err(rejection) => return self.reject(rejection, turn),
+            Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
-        if *head.method() == Method::CONNECT {
-            return self.reject(Rejection::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy"), turn);
+        if *exchange.request.method() == Method::CONNECT {
+            let rejection = Rejection::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy");
+            return self.reject_request(exchange, rejection, turn);
         }
         self.requests = self.requests.saturating_add(1);
         self.first_request.get_or_insert(turn.now);
-        let keep_alive = framing.keep_alive && self.config().keep_alive;
-        let request = Request::from_head(head, turn.client.clone(), polled, turn.wall, turn.waker());
-        let exchange = Exchange { request, keep_alive };
+        exchange.keep_alive = framing.keep_alive && self.config().keep_alive;
         if framing.body == BodyLength::None {
             turn.input.consume(length);
-            self.state = State::Handling(Box::new(exchange));
+            self.state = State::Handling(exchange);
             return Next::Handle;
         }
         if framing.body == BodyLength::Chunked && !self.config().chunked_bodies {
             let rejection = Rejection::new(StatusCode::LENGTH_REQUIRED, "say how long the body is: Content-Length");
-            return self.reject_request(&exchange.request, rejection, turn);
+            return self.reject_request(exchange, rejection, turn);
         }
-        match Incoming::new(framing.body, &self.config().body) {
-            Ok(incoming) => {
-                let head_length = length;
-                let partial = PartialRequest { exchange, incoming, framing, head_length };
-                self.state = State::BeforeBody(Box::new(partial));
-                Next::Handle
-            }
-            Err(rejection) => self.reject_request(&exchange.request, rejection, turn),
-        }
+        self.state = State::BeforeBody(Box::new(UnacceptedRequest { exchange, framing, head_length: length }));
+        Next::Handle
     }
 
     /// May block: let the handler accept or decline the body.
-    fn before_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
-        let request = &partial.exchange.request;
-        let service = self.service.clone();
-        turn.handler_begins(request.line_bytes());
-        let declined = catch_panic(request, || match service.handler.before_body(request) {
-            Ok(()) => None,
-            Err(error) => Some(error_response(&service.handler, request, &error)),
-        });
-        match declined {
-            Ok(None) => {}
-            Ok(Some(response)) => return self.decline_body(partial, response, turn),
-            Err(response) => {
-                return self.send_response(&partial.exchange.request, response, AfterResponse::Close, turn);
+    fn before_body(&mut self, unaccepted: UnacceptedRequest, turn: &mut Turn<'_>) -> Next {
+        let UnacceptedRequest { mut exchange, framing, head_length } = unaccepted;
+        turn.handler_begins(exchange.request.line_bytes());
+        let responder = self.responder();
+        let mut plan = responder.body_plan();
+        let asked = catch_panic(&exchange.request, || responder.chain().before_body(&exchange.request, &mut plan));
+        let incoming = match asked {
+            Ok(Ok(())) => Incoming::new(framing.body, &plan.limits),
+            Ok(Err(error)) => return self.decline_body(exchange, framing, head_length, &error, turn),
+            Err(panicked) => {
+                let page = self.page(&exchange.request, &panicked);
+                return self.send_response(exchange, page, AfterResponse::Close, turn);
             }
-        }
-        turn.input.consume(std::mem::take(&mut partial.head_length));
+        };
+        let incoming = match incoming {
+            Ok(incoming) => incoming,
+            Err(rejection) => return self.reject_request(exchange, rejection, turn),
+        };
+        exchange.accepted = true;
+        turn.input.consume(head_length);
         // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
-        if partial.framing.expects_continue && turn.input.is_empty() && !turn.input.ended() {
+        if framing.expects_continue && turn.input.is_empty() && !turn.input.ended() {
             turn.output.bytes().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         self.stage = self.stage.wrapping_add(1);
-        self.receive_body(partial, true, turn)
+        self.receive_body(Box::new(PartialRequest { exchange, incoming, plan }), true, turn)
     }
 
     /// Decline a body. If it is short and certain to be sent, it is dropped and the connection kept. A client that waits
     /// for `100 Continue` may send it or not, so that connection must be closed.
-    fn decline_body(&mut self, partial: Box<PartialRequest>, response: Response, turn: &mut Turn<'_>) -> Next {
-        let PartialRequest { exchange, framing, head_length, .. } = *partial;
-        let after = match framing.body {
-            BodyLength::Known(length)
-                if !framing.expects_continue && exchange.keep_alive && length <= MAX_DISCARDED =>
-            {
-                AfterResponse::Discard(head_length as u64 + length)
+    fn decline_body(
+        &mut self,
+        exchange: Box<Exchange>,
+        framing: RequestFraming,
+        head_length: usize,
+        error: &Error,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        let is_certain = exchange.keep_alive && !framing.expects_continue;
+        let after = match DiscardedBody::new(framing.body) {
+            Some(body) if is_certain => {
+                turn.input.consume(head_length);
+                AfterResponse::Discard(Box::new(body))
             }
             _ => AfterResponse::Close,
         };
-        self.send_response(&exchange.request, response, after, turn)
+        let page = self.responder().error_page(&exchange.request, error);
+        self.send_response(exchange, page, after, turn)
     }
 
     /// Decode the part of the body that has arrived.
     fn receive_body(&mut self, mut partial: Box<PartialRequest>, may_block: bool, turn: &mut Turn<'_>) -> Next {
         loop {
-            let (used, need) = match partial.incoming.feed(turn.input.bytes(), &self.config().body) {
+            let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.plan.limits) {
                 Ok(fed) => fed,
-                Err(rejection) => return self.reject_request(&partial.exchange.request, rejection, turn),
+                Err(rejection) => return self.reject_request(partial.exchange, rejection, turn),
             };
             turn.input.consume(used);
+            if let Some(progress) = &partial.plan.progress
+                && used > 0
+            {
+                progress(partial.incoming.received());
+            }
             match need {
                 Need::Input => return self.wait_for_body(partial, turn),
                 Need::Spool if !may_block => {
@@ -274,17 +292,17 @@ impl<H: RequestHandler> HttpConnection<H> {
                     return Next::Handle;
                 }
                 Need::Spool => {
-                    if let Err(rejection) = partial.incoming.spool(&self.config().body) {
-                        return self.reject_request(&partial.exchange.request, rejection, turn);
+                    if let Err(rejection) = partial.incoming.spool(&partial.plan.limits) {
+                        return self.reject_request(partial.exchange, rejection, turn);
                     }
                 }
                 Need::Nothing => {
                     let PartialRequest { mut exchange, incoming, .. } = *partial;
                     exchange.request.set_body(incoming.finish());
                     if may_block {
-                        return self.call_handler(Box::new(exchange), turn);
+                        return self.call_handler(exchange, turn);
                     }
-                    self.state = State::Handling(Box::new(exchange));
+                    self.state = State::Handling(exchange);
                     return Next::Handle;
                 }
             }
@@ -293,21 +311,18 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.ended() {
-            return self.reject_request(
-                &partial.exchange.request,
-                Rejection::bad_request("the body is cut short"),
-                turn,
-            );
+            return self.reject_request(partial.exchange, Rejection::bad_request("the body is cut short"), turn);
         }
+        let within = partial.plan.timeout;
         self.state = State::ReadingBody(partial);
-        Next::read_at_min_rate(Stage(self.stage), self.config().body_timeout)
+        Next::read_at_min_rate(Stage(self.stage), within)
     }
 
     /// May block: write part of the body to disk, then go on with the input.
     fn spool_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
-        match partial.incoming.spool(&self.config().body) {
+        match partial.incoming.spool(&partial.plan.limits) {
             Ok(()) => self.receive_body(partial, true, turn),
-            Err(rejection) => self.reject_request(&partial.exchange.request, rejection, turn),
+            Err(rejection) => self.reject_request(partial.exchange, rejection, turn),
         }
     }
 
@@ -315,48 +330,47 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
         let request = &exchange.request;
-        let handler = &self.service.handler;
         turn.handler_begins(request.line_bytes());
-        let result = catch_panic(request, || {
-            if request.is_asterisk() {
-                return Response::no_content(); // RFC 9110, section 9.3.7: a "ping"
+        let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
+        match self.responder().respond(request, exchange.accepted) {
+            Ok(response) => self.send_response(exchange, response, after, turn),
+            Err(panicked) => {
+                let page = self.page(request, &panicked);
+                self.send_response(exchange, page, AfterResponse::Close, turn)
             }
-            let checked = |mut response| match response_error(&mut response, request) {
-                Some(error) => Err(error),
-                None => Ok(response),
-            };
-            handler.handle(request).and_then(checked).unwrap_or_else(|error| error_response(handler, request, &error))
-        });
-        match result {
-            Ok(response) if exchange.keep_alive => {
-                self.send_response(request, response, AfterResponse::NextRequest, turn)
-            }
-            Ok(response) => self.send_response(request, response, AfterResponse::Close, turn),
-            Err(response) => self.send_response(request, response, AfterResponse::Close, turn),
         }
     }
 
     /// Encode a response into the output; its body too, unless that is a stream.
     fn send_response(
         &mut self,
-        request: &Request,
-        response: Response,
+        mut exchange: Box<Exchange>,
+        response: Checked,
         after: AfterResponse,
         turn: &mut Turn<'_>,
     ) -> Next {
+        let request = &exchange.request;
         let keep_alive =
             !matches!(after, AfterResponse::Close) && !turn.is_shutting_down() && !self.is_used_up(turn.now);
-        let server = self.config().server.as_ref();
-        let encoded = encode(response, &ResponseContext { request, keep_alive, now: turn.wall, server }, turn.output);
+        let context = ResponseContext {
+            request,
+            keep_alive,
+            now: turn.wall,
+            server: self.config().server.as_ref(),
+            page: &|error| self.page(request, error),
+        };
+        let encoded = encode(response, &context, turn.output);
         let after = if encoded.keep_alive { after } else { AfterResponse::Close };
         match encoded.stream {
             None => {
-                self.log(request.line(), encoded.status, encoded.length, turn);
+                self.log(&exchange, encoded.status, encoded.length, turn);
+                drop(exchange);
                 self.after_response(after, turn)
             }
             Some(stream) => {
-                let (line, status) = (request.line().to_owned(), encoded.status);
-                self.state = State::Streaming(Box::new(StreamingResponse { stream, line, status, after }));
+                exchange.request.drop_body();
+                let status = encoded.status;
+                self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status, after }));
                 Next::Handle // the head goes out first: the body may take its time
             }
         }
@@ -382,11 +396,11 @@ impl<H: RequestHandler> HttpConnection<H> {
             Ok(StreamProgress::Failed(err)) => Some(err.to_string()),
             Err(panic) => Some(panic_message(&*panic).to_owned()),
         };
-        self.log(&streaming.line, streaming.status, streaming.stream.sent(), turn);
+        self.log_stream(&streaming, turn);
         match failure {
             None => self.after_response(streaming.after, turn),
             Some(message) => {
-                log::error!("{:?}: the answer broke off: {message}", streaming.line);
+                log::error!("{:?}: the answer broke off: {message}", streaming.exchange.request.line());
                 Next::Abort
             }
         }
@@ -397,49 +411,53 @@ impl<H: RequestHandler> HttpConnection<H> {
         match after {
             // These bytes arrived before the response was sent, so a file system check made after their poll proves nothing.
             AfterResponse::NextRequest => self.next_request(None, turn),
-            AfterResponse::Discard(left) => {
+            AfterResponse::Discard(body) => {
                 self.stage = self.stage.wrapping_add(1);
-                self.discard_body(left, turn)
+                self.discard_body(body, turn)
             }
             AfterResponse::Close => Next::Close,
         }
     }
 
-    fn discard_body(&mut self, left: u64, turn: &mut Turn<'_>) -> Next {
-        let count = left.min(turn.input.bytes().len() as u64);
-        turn.input.consume(count as usize);
-        match left - count {
-            0 => self.next_request(None, turn),
-            _ if turn.input.ended() => Next::Close,
-            left => {
-                self.state = State::DiscardingBody(left);
+    fn discard_body(&mut self, mut body: Box<DiscardedBody>, turn: &mut Turn<'_>) -> Next {
+        let (used, progress) = body.feed(turn.input.bytes());
+        turn.input.consume(used);
+        match progress {
+            DiscardProgress::Done => self.next_request(None, turn),
+            DiscardProgress::More if !turn.input.ended() => {
+                self.state = State::DiscardingBody(body);
                 Next::read_at_min_rate(Stage(self.stage), self.config().body_timeout)
             }
+            DiscardProgress::More => Next::Close,
+            DiscardProgress::TooMuch => Next::Linger,
         }
     }
+}
 
-    fn log(&self, line: &str, status: StatusCode, bytes: u64, turn: &Turn<'_>) {
-        self.service.handler.log_request(&LogRecord::new(turn.client, line, status, bytes, turn.wall));
+/// What is asked of the handler.
+impl<H: RequestHandler> HttpConnection<H> {
+    fn responder(&self) -> Responder<'_, H> {
+        self.service.responder()
     }
-}
 
-/// The handler's response to an error; the cause is logged.
-fn error_response<H: RequestHandler>(handler: &H, request: &Request, error: &Error) -> Response {
-    if error.cause().is_some() {
-        log::error!("{:?}: {error}", request.line());
+    /// The page of an error that is not the handler's.
+    fn page(&self, request: &Request, error: &Error) -> Checked {
+        self.responder().page(Some(request), error, request)
     }
-    handler.send_error(request, error)
-}
 
-/// Call user code: a panic in it becomes a 500 and closes this one connection.
-fn catch_panic<T>(request: &Request, work: impl FnOnce() -> T) -> Result<T, Response> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        log::error!("{:?}: the handler panicked: {}", request.line(), panic_message(&*panic));
-        Response::from(&Error::new(StatusCode::INTERNAL_SERVER_ERROR, ""))
-    })
-}
+    fn log(&self, exchange: &Exchange, status: StatusCode, bytes: u64, turn: &Turn<'_>) {
+        let completed = Completed { status, bytes, time: turn.wall, begun: exchange.begun };
+        self.log_record(&LogRecord::of_request(turn.client, &exchange.request, &completed));
+    }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    fn log_stream(&self, streaming: &StreamingResponse, turn: &Turn<'_>) {
+        self.log(&streaming.exchange, streaming.status, streaming.stream.sent(), turn);
+    }
+
+    fn log_record(&self, record: &LogRecord<'_>) {
+        if let Some(format) = self.config().access_log {
+            log::info!(target: "modest::access", "{}", record.clone().with_format(format));
+        }
+        Chain(&self.service.handler).log_request(record);
+    }
 }

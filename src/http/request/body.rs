@@ -120,6 +120,18 @@ pub(crate) struct BodyLimits {
     pub quota: BodyQuota,
 }
 
+impl Default for BodyLimits {
+    fn default() -> BodyLimits {
+        const MIB: u64 = 1024 * 1024;
+        BodyLimits {
+            body: 16 * MIB,
+            memory: 64 * 1024,
+            folder: PathBuf::from("/var/tmp"),
+            quota: BodyQuota::new(1024 * MIB),
+        }
+    }
+}
+
 /// The bytes that all bodies of one server together may use, in memory and on disk. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyQuota(Arc<QuotaState>);
@@ -212,6 +224,11 @@ impl BodyWriter {
             return Err(NO_SPACE);
         }
         Ok(())
+    }
+
+    /// Bytes received so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.spooled + self.memory.len() as u64
     }
 
     /// Whether bytes in memory are still to be written to the file.

@@ -79,6 +79,11 @@ impl Incoming {
         self.writer.spool(limits)
     }
 
+    /// How many bytes of the body have been received.
+    pub(crate) fn received(&self) -> u64 {
+        self.writer.received()
+    }
+
     pub(crate) fn finish(self) -> Body {
         self.writer.finish()
     }

@@ -1,9 +1,13 @@
 //! A request: method, target, fields, body and client. Created by `connection`; read by handlers.
 //! Fields are looked up in the received head and decoded on demand, so that a request costs no map.
 
+pub(crate) mod plan; // what is to become of a body
+pub(crate) mod unwritten; // which handlers lack which methods
+
+pub(crate) mod discard; // a declined body, received and dropped
 pub(crate) mod incoming; // a body while it is received
 
-mod form; // application/x-www-form-urlencoded
+mod form; //  application/x-www-form-urlencoded
 
 pub(crate) mod body; // the body
 pub(crate) mod chunked; // decoder of the chunked transfer coding (RFC 9112, section 7.1)
@@ -11,15 +15,21 @@ pub(crate) mod framing; // the length of the body (RFC 9112, section 6)
 
 pub(crate) mod head; // request line and header fields
 
+pub(crate) mod route_match; // what routers made of the path
 pub(crate) mod target; // request targets
+mod values; // values carried along
 
 pub use body::{Body, BodyReader};
 pub use form::Form;
+pub use plan::BodyPlan;
+pub use values::{RequestId, User};
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::OnceLock;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -27,6 +37,8 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use crate::http::error::Error;
 use crate::tcp::{Address, Client, ServerHandle, Waker};
 use head::{Head, HeadLimits, HeadParser};
+use route_match::RouteMatches;
+use values::Values;
 
 /// A request and its client.
 ///
@@ -52,6 +64,8 @@ pub struct Request {
     polled: Option<Instant>,
     now: SystemTime,
     waker: Option<Waker>,
+    values: Values,
+    routes: RouteMatches,
 }
 
 impl Request {
@@ -62,12 +76,28 @@ impl Request {
         now: SystemTime,
         waker: impl Into<Option<Waker>>,
     ) -> Request {
-        let (body, waker) = (Body::default(), waker.into());
-        Request { head, path: OnceLock::new(), headers: OnceLock::new(), body, client, polled, now, waker }
+        let (body, waker, values) = (Body::default(), waker.into(), Values::default());
+        Request {
+            head,
+            path: OnceLock::new(),
+            headers: OnceLock::new(),
+            body,
+            client,
+            polled,
+            now,
+            waker,
+            values,
+            routes: RouteMatches::default(),
+        }
     }
 
     pub(crate) fn set_body(&mut self, body: Body) {
         self.body = body;
+    }
+
+    /// The request without its body, for the log.
+    pub(crate) fn drop_body(&mut self) {
+        self.body = Body::default();
     }
 
     /// The turn in which it is handled. The time of a poll is kept only if that poll brought the request.
@@ -239,6 +269,67 @@ impl Request {
         serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
     }
 
+    /// The part of the path that stands in the place of `{name}` in the pattern of its route, decoded.
+    ///
+    /// # Errors
+    /// 404 if it does not fit `T`: such a path names nothing. 500 if the pattern has no such name, which is a mistake in
+    /// the program.
+    ///
+    /// ```
+    /// use modest::{Http, Request, Response, Routes};
+    ///
+    /// let notes = Routes::new().get("/notes/{number}", |_, request| {
+    ///     let number: u64 = request.path_param("number")?;
+    ///     Ok(Response::text(format!("note {number}\n")))
+    /// });
+    /// let http = Http::new(notes.serve(()));
+    /// assert_eq!(http.respond(&Request::get("/notes/7")).text(), "note 7\n");
+    /// assert_eq!(http.respond(&Request::get("/notes/seven")).status(), 404);
+    /// ```
+    pub fn path_param<T: FromStr>(&self, name: &str) -> Result<T, Error> {
+        let value = self.routes.param(name).ok_or_else(|| format!("no route of this request has a {{{name}}}"))?;
+        value.parse().map_err(|_| Error::new(StatusCode::NOT_FOUND, ""))
+    }
+
+    /// The first query parameter of that name, parsed.
+    ///
+    /// # Errors
+    /// 400, and which parameter it is about, if there is none or if it does not fit `T`.
+    ///
+    /// ```
+    /// use modest::Request;
+    ///
+    /// let request = Request::get("/?count=3&page=one");
+    /// assert_eq!(request.parse::<u32>("count")?, 3);
+    /// assert_eq!(request.parse::<u32>("page").unwrap_err().status(), 400);
+    /// assert_eq!(request.parse::<u32>("size").unwrap_err().message(), Some("the query has no `size`"));
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    pub fn parse<T>(&self, name: &str) -> Result<T, Error>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let wrong = |message| Error::new(StatusCode::BAD_REQUEST, message);
+        let value = self.param(name).ok_or_else(|| wrong(format!("the query has no `{name}`")))?;
+        value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the query: {error}")))
+    }
+
+    pub(crate) fn routes(&self) -> &RouteMatches {
+        &self.routes
+    }
+
+    /// Put a value into the request, in the place of any other of its type: for a layer that has something to tell to
+    /// handlers (who asks, which tenant is meant).
+    pub fn put<T: Any + Send + Sync>(&self, value: T) {
+        self.values.put(value);
+    }
+
+    /// The value of this type that was [put](Request::put) into the request.
+    pub fn value<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.values.get()
+    }
+
     /// The client.
     pub fn client(&self) -> &Client {
         &self.client
@@ -308,6 +399,15 @@ impl Request {
     /// If the target is invalid: [`Request::new`] returns an error instead.
     pub fn get(target: &str) -> Request {
         Request::new(Method::GET, target).unwrap_or_else(|err| panic!("{target:?} is no target: {err}"))
+    }
+
+    /// A POST to this target with this body, as [`get`](Request::get).
+    ///
+    /// # Panics
+    /// If the target is invalid.
+    pub fn post(target: &str, body: impl Into<Vec<u8>>) -> Request {
+        let request = Request::new(Method::POST, target).unwrap_or_else(|err| panic!("{target:?} is no target: {err}"));
+        request.with_body(body)
     }
 
     /// A request with this method and target from `127.0.0.1`, with the Host `localhost`.

@@ -275,6 +275,18 @@ impl Response {
         self
     }
 
+    /// Take over the status and the fields of an error, each in the place of any of its name: for an error page of
+    /// one's own.
+    pub fn with_error(mut self, error: &Error) -> Response {
+        for name in error.headers().keys() {
+            self = self.without_header(name.as_str());
+            for value in error.headers().get_all(name) {
+                self = self.with_added_header(name, value);
+            }
+        }
+        self.with_status(error.status())
+    }
+
     /// Close the connection after this response.
     pub fn with_close(mut self) -> Response {
         self.close = true;
@@ -407,18 +419,17 @@ impl Response {
     }
 }
 
-/// The page of an error, with the error's fields: the default of `RequestHandler::send_error`.
-/// It contains status, reason and message, but not the cause.
+/// The page of an error, with the error's status and fields: status, reason and message, but not the cause.
 impl From<&Error> for Response {
     fn from(error: &Error) -> Response {
-        let mut response = Response::html(status::page(error.status(), error.message())).with_status(error.status());
-        for name in error.headers().keys() {
-            response = response.without_header(name.as_str());
-            for value in error.headers().get_all(name) {
-                response = response.with_added_header(name, value);
-            }
-        }
-        response
+        let status = error.status();
+        let has_content =
+            !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
+        let page = match has_content {
+            true => Response::html(status::page(status, error.message())),
+            false => Response::new(status),
+        };
+        page.with_error(error)
     }
 }
 

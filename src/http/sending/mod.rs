@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 
 use crate::http::date;
 use crate::http::error::Error;
@@ -44,6 +44,8 @@ pub(crate) struct ResponseContext<'a> {
     pub(crate) now: SystemTime,
     /// The value of the `Server` field, if it is sent.
     pub(crate) server: Option<&'a HeaderValue>,
+    /// The page of an error.
+    pub(crate) page: &'a dyn Fn(&Error) -> Checked,
 }
 
 /// The result of encoding a response.
@@ -57,15 +59,28 @@ pub(crate) struct Encoded {
     pub(crate) stream: Option<BodyStream>,
 }
 
-/// Encode a response into the output.
-///
-/// An invalid response is replaced by the plain 500 page: call [`response_error`] before, for the handler's own page.
-pub(crate) fn encode(mut response: Response, context: &ResponseContext<'_>, output: &mut Output) -> Encoded {
-    if let Some(error) = response_error(&mut response, context.request) {
-        log::error!("{} {}: {error}", context.request.method(), context.request.target());
-        response = Response::from(&error);
+/// A response that can be sent: no error is remembered in it, its status is final, its length is right.
+pub(crate) struct Checked(Response);
+
+impl Checked {
+    /// # Errors
+    /// Why it cannot be sent: a remembered error, a status outside 200 to 599, a wrong Content-Length.
+    pub(crate) fn new(mut response: Response, request: &Request) -> Result<Checked, Error> {
+        match response_fault(&mut response, request) {
+            Some(error) => Err(error),
+            None => Ok(Checked(response)),
+        }
     }
-    let (response, selection) = apply_conditions(response, context);
+
+    /// The plain page of a 500: for when the page of an error is itself at fault.
+    pub(crate) fn internal_error() -> Checked {
+        Checked(Response::from(&Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")))
+    }
+}
+
+/// Encode a response into the output.
+pub(crate) fn encode(response: Checked, context: &ResponseContext<'_>, output: &mut Output) -> Encoded {
+    let (response, selection) = apply_conditions(response.0, context);
     let length = response_length(&response, &selection, context.request);
     let has_body = *context.request.method() != Method::HEAD && may_have_body(response.status);
     let keep_alive = context.keep_alive && !response.close && !(has_body && length == ResponseLength::UntilClose);
@@ -94,8 +109,7 @@ pub(crate) fn encode(mut response: Response, context: &ResponseContext<'_>, outp
     encoded
 }
 
-/// Why a response cannot be sent: a deferred error, a status outside 200 to 599, a wrong Content-Length.
-pub(crate) fn response_error(response: &mut Response, request: &Request) -> Option<Error> {
+fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
     if let Some(error) = response.take_deferred_error() {
         return Some(error);
     }
@@ -131,7 +145,7 @@ fn apply_conditions(mut response: Response, context: &ResponseContext<'_>) -> (R
     match preconditions::evaluate(request, Some(validators), context.now) {
         Evaluation::Proceed => {}
         Evaluation::Failed => {
-            return (error_response(&response, &preconditions::precondition_failed()), Selection::Whole);
+            return (page_in_place_of(&response, &preconditions::precondition_failed(), context), Selection::Whole);
         }
         Evaluation::NotModified => {
             response.status = StatusCode::NOT_MODIFIED;
@@ -142,7 +156,7 @@ fn apply_conditions(mut response: Response, context: &ResponseContext<'_>) -> (R
         RequestedRange::Whole => (response, Selection::Whole),
         RequestedRange::Parts(parts) => partial_content(response, parts),
         RequestedRange::Unsatisfiable => {
-            (error_response(&response, &range_not_satisfiable(&response)), Selection::Whole)
+            (page_in_place_of(&response, &range_not_satisfiable(&response), context), Selection::Whole)
         }
     }
 }
@@ -197,20 +211,39 @@ fn range_not_satisfiable(response: &Response) -> Error {
     .with_header(header::CONTENT_RANGE, format!("bytes */{length}"))
 }
 
-/// An error page in place of a response. Fields about the body are dropped; those about the exchange
-/// (`Access-Control-Allow-Origin`, `Vary`, cookies) are kept.
-fn error_response(response: &Response, error: &Error) -> Response {
-    let mut page = Response::from(error);
-    page.close = response.close;
+/// The page of an error in place of a response. Of the response it keeps the fields about the exchange
+/// (`Access-Control-Allow-Origin`, `Vary`, cookies, policies) that it has not itself.
+fn page_in_place_of(response: &Response, error: &Error, context: &ResponseContext<'_>) -> Response {
+    let mut page = (context.page)(error).0;
+    page.close |= response.close;
+    let own: Vec<_> = page.headers().keys().cloned().collect();
     for (name, value) in response.headers() {
-        let describes_body = name.as_str().starts_with("content-")
-            || [header::ETAG, header::LAST_MODIFIED, header::CACHE_CONTROL, header::EXPIRES, header::ACCEPT_RANGES]
-                .contains(name);
-        if !describes_body {
+        if !describes_content(name) && !own.contains(name) {
             page = page.with_added_header(name, value);
         }
     }
     page
+}
+
+/// Fields about the content of the response that is not sent: representation metadata (RFC 9110, section 8), and what
+/// caches are told of it.
+fn describes_content(name: &HeaderName) -> bool {
+    [
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LANGUAGE,
+        header::CONTENT_LOCATION,
+        header::CONTENT_RANGE,
+        header::CONTENT_DISPOSITION,
+        header::ETAG,
+        header::LAST_MODIFIED,
+        header::CACHE_CONTROL,
+        header::EXPIRES,
+        header::AGE,
+        header::ACCEPT_RANGES,
+    ]
+    .contains(name)
+        || ["content-md5", "content-digest", "repr-digest", "digest"].contains(&name.as_str())
 }
 
 /// Whether ranges of the body can be read without what precedes them, and the handler has not disabled ranges.

@@ -46,9 +46,9 @@ impl Sent {
 
 fn send(response: Response, request: &Request) -> Sent {
     let server = HeaderValue::from_static("modest");
-    let context = ResponseContext { request, keep_alive: true, now: now(), server: Some(&server) };
+    let context = context(request, Some(&server));
     let mut output = Output::new();
-    let mut encoded = encode(response, &context, &mut output);
+    let mut encoded = encode(checked(response, context.request), &context, &mut output);
     let mut failure = None;
     let mut wire = written(&mut output);
     while let Some(stream) = &mut encoded.stream {
@@ -90,6 +90,15 @@ fn written(output: &mut Output) -> Vec<u8> {
     }
     output.clear();
     wire
+}
+
+fn context<'a>(request: &'a Request, server: Option<&'a HeaderValue>) -> ResponseContext<'a> {
+    ResponseContext { request, keep_alive: true, now: now(), server, page: &|error| Checked(Response::from(error)) }
+}
+
+/// As `connection` does: what is at fault becomes a 500.
+fn checked(response: Response, request: &Request) -> Checked {
+    Checked::new(response, request).unwrap_or_else(|_| Checked::internal_error())
 }
 
 fn get() -> Request {
@@ -268,9 +277,9 @@ fn connections() {
             false,
         ),
     ] {
-        let context = ResponseContext { request: &request, keep_alive: could, now: now(), server: None };
+        let context = ResponseContext { keep_alive: could, ..context(&request, None) };
         let mut output = Output::new();
-        let encoded = encode(response, &context, &mut output);
+        let encoded = encode(checked(response, context.request), &context, &mut output);
         let head = String::from_utf8(written(&mut output)).unwrap();
         let found = head.lines().find_map(|line| line.strip_prefix("Connection: "));
         assert_eq!((found, encoded.keep_alive), (connection, keep_alive), "{row}: {head}");
@@ -359,9 +368,9 @@ fn any_value_that_gets_in_is_one_line() {
         let sent = {
             let server = HeaderValue::from_static("modest");
             let (request, value) = (get(), [b'a', byte, b'b']);
-            let context = ResponseContext { request: &request, keep_alive: true, now: now(), server: Some(&server) };
+            let context = context(&request, Some(&server));
             let mut output = Output::new();
-            encode(Response::new(204).with_header("x", &value[..]), &context, &mut output);
+            encode(checked(Response::new(204).with_header("x", &value[..]), &request), &context, &mut output);
             let wire = written(&mut output);
             let end = wire.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
             wire[..end].to_vec()
@@ -681,11 +690,7 @@ fn large_bodies_are_not_copied() {
         ("small", Response::text(BODY), 1),
     ] {
         let (request, mut output) = (get(), Output::new());
-        encode(
-            response,
-            &ResponseContext { request: &request, keep_alive: true, now: now(), server: None },
-            &mut output,
-        );
+        encode(checked(response, &request), &context(&request, None), &mut output);
         assert_eq!(output.pieces().count(), pieces, "{how}: {output:?}");
     }
 }

@@ -1,0 +1,298 @@
+//! The access log: the record of a response, and the formats that log readers know.
+//! Made by `connection` when a response is complete.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::time::{Duration, Instant, SystemTime};
+
+use http::StatusCode;
+
+use crate::http::date;
+use crate::http::request::{Request, RequestId, User};
+use crate::tcp::{self, Client};
+
+/// How a [`LogRecord`] is displayed, a line each. Times are in UTC unless an offset is given
+/// ([`LogRecord::with_offset`]). Where the client came by a Unix socket, `unix:` stands in the place of its IP address.
+///
+/// Control characters, quotes and backslashes sent by the client are displayed as `\xNN` (in JSON as `\u00NN`), against
+/// log injection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// Python's: `127.0.0.1 - - [16/Jun/2022 06:34:59] "GET / HTTP/1.1" 200 -`.
+    #[default]
+    Python,
+    /// The Common Log Format, of NCSA and Apache:
+    /// `127.0.0.1 - ada [16/Jun/2022:06:34:59 +0000] "GET / HTTP/1.1" 200 13`.
+    Common,
+    /// The same with `Referer` and `User-Agent`: Apache's and nginx's `combined`.
+    Combined,
+    /// An object a line, of `time` (RFC 3339), `client`, `method`, `target`, `status`, `bytes`, `seconds`, and where
+    /// there are such: `id`, `user`, `host`, `referer`, `user_agent`. Of a request whose head could not be read, `line`
+    /// stands in the place of method and target.
+    Json,
+}
+
+/// The record of a response in the access log. Displayed as a line of its [`LogFormat`].
+#[derive(Clone, Debug)]
+pub struct LogRecord<'a> {
+    client: &'a Client,
+    request: Option<&'a Request>,
+    request_line: &'a str,
+    status: StatusCode,
+    bytes: u64,
+    time: SystemTime,
+    begun: Instant,
+    offset: i32,
+    format: LogFormat,
+}
+
+/// A response that is complete, as `connection` knows it.
+pub(crate) struct Completed {
+    pub(crate) status: StatusCode,
+    pub(crate) bytes: u64,
+    /// When the turn began in which it was completed.
+    pub(crate) time: SystemTime,
+    /// When the request's head was complete, or the request was rejected.
+    pub(crate) begun: Instant,
+}
+
+impl<'a> LogRecord<'a> {
+    pub(crate) fn of_request(client: &'a Client, request: &'a Request, completed: &Completed) -> LogRecord<'a> {
+        LogRecord { request: Some(request), ..LogRecord::of_line(client, request.line(), completed) }
+    }
+
+    pub(crate) fn of_line(client: &'a Client, request_line: &'a str, completed: &Completed) -> LogRecord<'a> {
+        let Completed { status, bytes, time, begun } = *completed;
+        let (offset, format) = (0, LogFormat::default());
+        LogRecord { client, request: None, request_line, status, bytes, time, begun, offset, format }
+    }
+
+    /// The client.
+    pub fn client(&self) -> &'a Client {
+        self.client
+    }
+
+    /// The request's head; `None` if it could not be read. Its body is gone.
+    pub fn request(&self) -> Option<&'a Request> {
+        self.request
+    }
+
+    /// The request line as sent; U+FFFD for what is not UTF-8; empty if there was none.
+    pub fn request_line(&self) -> &'a str {
+        self.request_line
+    }
+
+    /// The status of the response.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The length of its body in bytes, as it was to be sent: of a response that broke off, what had been made of it.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// When the response was complete.
+    pub fn time(&self) -> SystemTime {
+        self.time
+    }
+
+    /// How long it took, from the end of the request's head until now: while the record is in hand, the response has
+    /// just been completed. Each call reads the clock.
+    pub fn duration(&self) -> Duration {
+        tcp::now().saturating_duration_since(self.begun)
+    }
+
+    /// Who asked, if a layer that authenticates has put a [`User`] into the request.
+    pub fn user(&self) -> Option<String> {
+        self.request?.value::<User>().map(|user| user.0.clone())
+    }
+
+    /// The request's id, if a layer has put a [`RequestId`] into it.
+    pub fn id(&self) -> Option<String> {
+        self.request?.value::<RequestId>().map(|id| id.0.clone())
+    }
+
+    /// The same record, displayed in a time zone this many seconds east of UTC.
+    pub fn with_offset(mut self, seconds: i32) -> LogRecord<'a> {
+        self.offset = seconds;
+        self
+    }
+
+    /// The same record, at another time.
+    pub fn with_time(mut self, time: SystemTime) -> LogRecord<'a> {
+        self.time = time;
+        self
+    }
+
+    /// The same record, displayed in this format.
+    pub fn with_format(mut self, format: LogFormat) -> LogRecord<'a> {
+        self.format = format;
+        self
+    }
+
+    /// The time where the record is displayed, in the parts of `Thu, 16 Jun 2022 06:34:59 GMT`.
+    fn local_time(&self) -> LocalTime {
+        let offset = Duration::from_secs(self.offset.unsigned_abs().into());
+        let local = if self.offset < 0 { self.time.checked_sub(offset) } else { self.time.checked_add(offset) };
+        LocalTime { date: local.and_then(date::write).unwrap_or(*b"Thu, 01 Jan 1970 00:00:00 GMT") }
+    }
+
+    fn header(&self, name: &'static str) -> Option<Cow<'a, str>> {
+        self.request?.header_all(name).next().map(String::from_utf8_lossy)
+    }
+
+    fn write_address(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.client.ip() {
+            Some(ip) => write!(f, "{ip}"),
+            None => f.write_str("unix:"), // as nginx has it
+        }
+    }
+
+    fn write_user(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.user().filter(|user| !user.is_empty()) {
+            Some(user) => write_escaped(f, &user.replace(' ', "\\x20")),
+            None => f.write_char('-'),
+        }
+    }
+
+    fn write_python(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = self.local_time();
+        self.write_address(f)?;
+        f.write_str(" - ")?;
+        self.write_user(f)?;
+        write!(f, " [{}/{}/{} {}] \"", time.day(), time.month(), time.year(), time.clock())?;
+        write_escaped(f, self.request_line)?;
+        write!(f, "\" {} -", self.status.as_u16())
+    }
+
+    fn write_common(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = self.local_time();
+        self.write_address(f)?;
+        f.write_str(" - ")?;
+        self.write_user(f)?;
+        let (hours, minutes) = (self.offset.abs() / 3600, self.offset.abs() / 60 % 60);
+        let sign = if self.offset < 0 { '-' } else { '+' };
+        let (day, month, year, clock) = (time.day(), time.month(), time.year(), time.clock());
+        write!(f, " [{day}/{month}/{year}:{clock} {sign}{hours:02}{minutes:02}] \"")?;
+        write_escaped(f, self.request_line)?;
+        write!(f, "\" {} ", self.status.as_u16())?;
+        match self.bytes {
+            0 => f.write_char('-'),
+            bytes => write!(f, "{bytes}"),
+        }
+    }
+
+    fn write_combined(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_common(f)?;
+        for name in ["referer", "user-agent"] {
+            f.write_str(" \"")?;
+            write_escaped(f, self.header(name).as_deref().unwrap_or("-"))?;
+            f.write_char('"')?;
+        }
+        Ok(())
+    }
+
+    fn write_json(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = self.local_time();
+        let (year, month, day, clock) = (time.year(), time.month_number(), time.day(), time.clock());
+        write!(f, "{{\"time\":\"{year}-{month:02}-{day}T{clock}")?;
+        match self.offset {
+            0 => f.write_char('Z')?,
+            offset => {
+                let (hours, minutes) = (offset.abs() / 3600, offset.abs() / 60 % 60);
+                write!(f, "{}{hours:02}:{minutes:02}", if offset < 0 { '-' } else { '+' })?;
+            }
+        }
+        f.write_str("\",\"client\":\"")?;
+        self.write_address(f)?;
+        f.write_char('"')?;
+        match self.request {
+            Some(request) => {
+                write_json_field(f, "method", Some(request.method().as_str()))?;
+                write_json_field(f, "target", Some(request.target()))?;
+            }
+            None => write_json_field(f, "line", Some(self.request_line))?,
+        }
+        let (status, bytes, seconds) = (self.status.as_u16(), self.bytes, self.duration().as_secs_f64());
+        write!(f, ",\"status\":{status},\"bytes\":{bytes},\"seconds\":{seconds:.6}")?;
+        write_json_field(f, "id", self.id().as_deref())?;
+        write_json_field(f, "user", self.user().as_deref())?;
+        write_json_field(f, "host", self.request.and_then(Request::host))?;
+        write_json_field(f, "referer", self.header("referer").as_deref())?;
+        write_json_field(f, "user_agent", self.header("user-agent").as_deref())?;
+        f.write_char('}')
+    }
+}
+
+impl fmt::Display for LogRecord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.format {
+            LogFormat::Python => self.write_python(f),
+            LogFormat::Common => self.write_common(f),
+            LogFormat::Combined => self.write_combined(f),
+            LogFormat::Json => self.write_json(f),
+        }
+    }
+}
+
+/// A time as `Thu, 16 Jun 2022 06:34:59 GMT`, to be cut.
+struct LocalTime {
+    date: [u8; 29],
+}
+
+impl LocalTime {
+    fn part(&self, range: std::ops::Range<usize>) -> &str {
+        std::str::from_utf8(&self.date[range]).unwrap_or_default() // digits and letters
+    }
+
+    fn day(&self) -> &str {
+        self.part(5..7)
+    }
+
+    fn month(&self) -> &str {
+        self.part(8..11)
+    }
+
+    fn month_number(&self) -> usize {
+        const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+        MONTHS.find(self.month()).map_or(1, |at| at / 3 + 1)
+    }
+
+    fn year(&self) -> &str {
+        self.part(12..16)
+    }
+
+    fn clock(&self) -> &str {
+        self.part(17..25)
+    }
+}
+
+/// Escapes C0, DEL, C1, quote and backslash.
+fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    let mut rest = text;
+    while let Some(at) = rest.find(|letter: char| letter.is_control() || matches!(letter, '"' | '\\')) {
+        f.write_str(&rest[..at])?;
+        let letter = rest[at..].chars().next().unwrap_or_default();
+        write!(f, "\\x{:02x}", u32::from(letter))?;
+        rest = &rest[at + letter.len_utf8()..];
+    }
+    f.write_str(rest)
+}
+
+/// A string of an object that has fields before it; nothing if there is none. Escapes as RFC 8259, section 7, and C1
+/// besides.
+fn write_json_field(f: &mut fmt::Formatter<'_>, name: &str, text: Option<&str>) -> fmt::Result {
+    let Some(text) = text else { return Ok(()) };
+    write!(f, ",\"{name}\":\"")?;
+    for letter in text.chars() {
+        match letter {
+            '"' => f.write_str("\\\"")?,
+            '\\' => f.write_str("\\\\")?,
+            letter if letter.is_control() => write!(f, "\\u{:04x}", u32::from(letter))?,
+            letter => f.write_char(letter)?,
+        }
+    }
+    f.write_char('"')
+}

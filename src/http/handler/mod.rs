@@ -1,0 +1,439 @@
+//! The `RequestHandler` trait, which users implement, and how handlers are put together: by `delegate`, by layers, by
+//! routes. Called by `connection`, in turns that may block where the methods may.
+//!
+//! A request passes through a chain of handlers: the one that is served, the one it delegates to, and so on. What
+//! `connection` calls are the `chain_` methods, which no user can write or call: so whoever puts two handlers together
+//! leaves nothing of either behind.
+
+mod layer; // code around a handler
+mod routes; // which function answers which path
+
+mod log; // the access log
+
+use std::any::TypeId;
+use std::fmt;
+use std::sync::Arc;
+
+use http::{Method, StatusCode};
+
+use super::error::Error;
+use super::request::unwritten::not_implemented;
+use super::request::{BodyPlan, Request};
+use super::response::{Response, Result};
+use crate::tcp::Client;
+
+pub use layer::{Layer, LayerFn, Layered, Next, layer_fn};
+pub(crate) use log::Completed;
+pub use log::{LogFormat, LogRecord};
+pub use routes::{Router, Routes};
+
+/// Handles requests (Python's `BaseHTTPRequestHandler`). One value serves all clients, on all workers at once:
+/// shared state is in its fields.
+///
+/// To write: the `do_` methods you serve; the others respond with 501.
+///
+/// To change if you like, in the order in which they are called: [`verify_client`](Self::verify_client),
+/// [`delegate`](Self::delegate), [`before_body`](Self::before_body), [`error_response`](Self::error_response),
+/// [`finish_response`](Self::finish_response), [`log_request`](Self::log_request).
+///
+/// The `do_` methods and `before_body` may block: `TcpServer::workers` of them run at once. The others must not: they
+/// run outside that limit.
+///
+/// ```
+/// use modest::{Http, Request, RequestHandler, Response, Result};
+///
+/// struct Hello;
+///
+/// impl RequestHandler for Hello {
+///     fn do_get(&self, request: &Request) -> Result<Response> {
+///         Ok(Response::text(format!("Hello, {}!\n", request.param("name").unwrap_or("World".into()))))
+///     }
+/// }
+///
+/// let response = Hello.do_get(&Request::get("/?name=Ada"))?;
+/// assert_eq!(response.into_bytes()?, b"Hello, Ada!\n");
+/// # Ok::<(), modest::Error>(())
+/// ```
+///
+/// # Handlers within handlers
+///
+/// [`delegate`](Self::delegate), [`layer`](Self::layer) and [`Routes`](crate::Routes) put handlers together, and each
+/// keeps all it says: what `before_body` refuses is refused from the head, whoever stands around it. That is why there
+/// is no method here that handles a whole request and that another handler could call.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` handles no requests",
+    label = "this is no `RequestHandler`",
+    note = "a closure is given as `handler_fn(|request| ..)`"
+)]
+pub trait RequestHandler: Send + Sync + 'static {
+    /// Handles GET. Default: 501.
+    #[doc(alias = "do_GET")]
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        unwritten::<Self>(request)
+    }
+
+    /// Handles HEAD. Default: as GET; the body is left out when the response is sent.
+    #[doc(alias = "do_HEAD")]
+    fn do_head(&self, request: &Request) -> Result<Response> {
+        self.do_get(request)
+    }
+
+    /// Handles POST. Default: 501.
+    #[doc(alias = "do_POST")]
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        unwritten::<Self>(request)
+    }
+
+    /// Handles PUT. Default: 501.
+    #[doc(alias = "do_PUT")]
+    fn do_put(&self, request: &Request) -> Result<Response> {
+        unwritten::<Self>(request)
+    }
+
+    /// Handles DELETE. Default: 501.
+    #[doc(alias = "do_DELETE")]
+    fn do_delete(&self, request: &Request) -> Result<Response> {
+        unwritten::<Self>(request)
+    }
+
+    /// Handles PATCH. Default: 501.
+    #[doc(alias = "do_PATCH")]
+    fn do_patch(&self, request: &Request) -> Result<Response> {
+        unwritten::<Self>(request)
+    }
+
+    /// Handles OPTIONS of a path. Default: 501. `OPTIONS *` is answered by the server itself.
+    #[doc(alias = "do_OPTIONS")]
+    fn do_options(&self, request: &Request) -> Result<Response> {
+        unwritten::<Self>(request)
+    }
+
+    /// Handles any other method, unregistered ones too. Default: 501. CONNECT is never passed to it.
+    fn do_other(&self, request: &Request) -> Result<Response> {
+        unwritten::<Self>(request)
+    }
+
+    /// Another handler that takes this request, whole: its body plan, its `do_` method, its error page, its log. What
+    /// this handler says in its own hooks still holds. Default: none, this handler takes it.
+    ///
+    /// It sees the head alone. It is called several times for a request and must answer the same each time; it must
+    /// not block.
+    ///
+    /// ```
+    /// use modest::{Request, RequestHandler, Response, Result, StaticFileHandler};
+    ///
+    /// struct Site {
+    ///     files: StaticFileHandler,
+    /// }
+    ///
+    /// impl RequestHandler for Site {
+    ///     fn delegate(&self, request: &Request) -> Option<&dyn RequestHandler> {
+    ///         (request.path() != "/now").then_some(&self.files as &dyn RequestHandler)
+    ///     }
+    ///
+    ///     fn do_get(&self, request: &Request) -> Result<Response> {
+    ///         Ok(Response::text(format!("{:?}\n", request.now())))
+    ///     }
+    /// }
+    /// ```
+    fn delegate(&self, request: &Request) -> Option<&dyn RequestHandler> {
+        let _ = request;
+        None
+    }
+
+    /// Accepts or declines a request by its head alone: before its body is read, and before `100 Continue` is sent
+    /// (Python's `handle_expect_100`). An error becomes the response. What is to become of the body, how much is taken
+    /// and where it is kept, is in the [`BodyPlan`], which may be changed. Default: accept.
+    ///
+    /// It is called for each request, also for one without a body, and may block.
+    #[doc(alias = "handle_expect_100")]
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        let _ = (request, plan);
+        Ok(())
+    }
+
+    /// Whether to serve this client; called before a byte is read (Python's `verify_request`). Default: yes.
+    /// It must not block. A client that a delegate doesn't want gets a 403.
+    #[doc(alias = "verify_request")]
+    fn verify_client(&self, client: &Client) -> bool {
+        let _ = client;
+        true
+    }
+
+    /// The response to a request that failed (Python's `send_error`), whoever it was that failed: this handler, one it
+    /// delegates to, or the server, which rejects what it can't read (400, 408, 413, 414, 431), has no room for (503,
+    /// 507) or whose conditions don't hold (412, 416). `None`, the default: whoever stands around this handler is
+    /// asked, and at the end it is a small page with the status and the error's message.
+    ///
+    /// There is no request if its head could not be read. The error's own fields are not added: see
+    /// [`Error::headers`]. It must not block.
+    ///
+    /// ```
+    /// # use modest::{Error, Request, RequestHandler, Response};
+    /// # struct Api;
+    /// impl RequestHandler for Api {
+    ///     fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
+    ///         let text = format!("{}\n", error.message().unwrap_or("it failed"));
+    ///         Some(Response::text(text).with_error(error)) // its status and its fields
+    ///     }
+    /// }
+    /// ```
+    #[doc(alias = "send_error")]
+    fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
+        let _ = (request, error);
+        None
+    }
+
+    /// The last word on each response to a request whose head could be read, error pages too (Python's
+    /// `end_headers`): the place for fields that stand in all of them. Default: the response as it is.
+    ///
+    /// Conditions and ranges are applied to what it returns. It must not block.
+    ///
+    /// ```
+    /// # use modest::{Request, RequestHandler, Response};
+    /// # struct Api;
+    /// impl RequestHandler for Api {
+    ///     fn finish_response(&self, _: &Request, response: Response) -> Response {
+    ///         response.with_header("x-content-type-options", "nosniff")
+    ///     }
+    /// }
+    /// ```
+    #[doc(alias = "end_headers")]
+    fn finish_response(&self, request: &Request, response: Response) -> Response {
+        let _ = request;
+        response
+    }
+
+    /// Called for each response once it is encoded, for a stream once it has ended. The record holds how many bytes
+    /// were to be sent, not how many the client received. Default: nothing; the access log is written anyway, as
+    /// [`Http::access_log`](crate::Http::access_log) says.
+    ///
+    /// It must not block, nor should the logger behind `log`: one that writes directly to stderr waits for its reader.
+    #[doc(alias = "log_message")]
+    fn log_request(&self, record: &LogRecord<'_>) {
+        let _ = record;
+    }
+
+    /// This handler with code around it. The layer that is added last is the outermost.
+    ///
+    /// ```
+    /// use modest::{RequestHandler, Response, handler_fn, layer_fn};
+    ///
+    /// let app = handler_fn(|_| Ok(Response::text("hello\n")))
+    ///     .layer(layer_fn(|request, next| Ok(next.run(request)?.with_header("x-powered-by", "tea"))));
+    /// ```
+    fn layer<L: Layer>(self, layer: L) -> Layered<L, Self>
+    where
+        Self: Sized,
+    {
+        Layered::new(layer, self)
+    }
+
+    #[doc(hidden)]
+    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, _: Seal) -> Result<()> {
+        self.before_body(request, plan)?;
+        let Some(inner) = self.delegate(request) else { return plan.check_written::<Self>(request) };
+        if !inner.chain_verify_client(request.client(), Seal(())) {
+            return Err(Error::new(StatusCode::FORBIDDEN, ""));
+        }
+        inner.chain_before_body(request, plan, Seal(()))
+    }
+
+    #[doc(hidden)]
+    fn chain_handle(&self, request: &Request, _: Seal) -> Result<Response> {
+        match self.delegate(request) {
+            Some(inner) => inner.chain_handle(request, Seal(())),
+            None => by_method(self, request),
+        }
+    }
+
+    #[doc(hidden)]
+    fn chain_verify_client(&self, client: &Client, _: Seal) -> bool {
+        self.verify_client(client)
+    }
+
+    #[doc(hidden)]
+    fn chain_error_response(&self, request: Option<&Request>, error: &Error, _: Seal) -> Option<Response> {
+        let inner = request.and_then(|request| self.delegate(request));
+        let dressed = inner.and_then(|inner| inner.chain_error_response(request, error, Seal(())));
+        dressed.or_else(|| self.error_response(request, error))
+    }
+
+    #[doc(hidden)]
+    fn chain_finish_response(&self, request: &Request, mut response: Response, _: Seal) -> Response {
+        if let Some(inner) = self.delegate(request) {
+            response = inner.chain_finish_response(request, response, Seal(()));
+        }
+        self.finish_response(request, response)
+    }
+
+    #[doc(hidden)]
+    fn chain_log_request(&self, record: &LogRecord<'_>, _: Seal) {
+        if let Some(inner) = record.request().and_then(|request| self.delegate(request)) {
+            inner.chain_log_request(record, Seal(()));
+        }
+        self.log_request(record);
+    }
+}
+
+/// What only this floor can make: so only it calls the `chain_` methods, and nobody else can write one.
+#[derive(Debug)]
+pub struct Seal(());
+
+/// The chain of handlers that begins with this one, as `connection` calls it.
+pub(crate) struct Chain<'a, H: ?Sized>(pub(crate) &'a H);
+
+impl<H: RequestHandler + ?Sized> Chain<'_, H> {
+    pub(crate) fn verify_client(&self, client: &Client) -> bool {
+        self.0.chain_verify_client(client, Seal(()))
+    }
+
+    pub(crate) fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        self.0.chain_before_body(request, plan, Seal(()))
+    }
+
+    pub(crate) fn handle(&self, request: &Request) -> Result<Response> {
+        self.0.chain_handle(request, Seal(()))
+    }
+
+    pub(crate) fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
+        self.0.chain_error_response(request, error, Seal(()))
+    }
+
+    pub(crate) fn finish_response(&self, request: &Request, response: Response) -> Response {
+        self.0.chain_finish_response(request, response, Seal(()))
+    }
+
+    pub(crate) fn log_request(&self, record: &LogRecord<'_>) {
+        self.0.chain_log_request(record, Seal(()));
+    }
+}
+
+/// Call the `do_` method of the request's method. Methods are case-sensitive: `get` is not `GET`.
+fn by_method<H: RequestHandler + ?Sized>(handler: &H, request: &Request) -> Result<Response> {
+    match *request.method() {
+        Method::GET => handler.do_get(request),
+        Method::HEAD => handler.do_head(request),
+        Method::POST => handler.do_post(request),
+        Method::PUT => handler.do_put(request),
+        Method::DELETE => handler.do_delete(request),
+        Method::PATCH => handler.do_patch(request),
+        Method::OPTIONS => handler.do_options(request),
+        _ => handler.do_other(request),
+    }
+}
+
+/// What an unwritten `do_` method returns. The error names the type: only the default method of a type makes one of
+/// that type, so it proves that this type has no method for this request (see `UnwrittenMethods`).
+fn unwritten<H: ?Sized + 'static>(request: &Request) -> Result<Response> {
+    Err(not_implemented(request).of_unwritten_method(TypeId::of::<H>()))
+}
+
+macro_rules! forward {
+    ($($pointer:ident),*) => {$(
+        impl<H: RequestHandler + ?Sized> RequestHandler for $pointer<H> {
+            fn do_get(&self, request: &Request) -> Result<Response> {
+                (**self).do_get(request)
+            }
+            fn do_head(&self, request: &Request) -> Result<Response> {
+                (**self).do_head(request)
+            }
+            fn do_post(&self, request: &Request) -> Result<Response> {
+                (**self).do_post(request)
+            }
+            fn do_put(&self, request: &Request) -> Result<Response> {
+                (**self).do_put(request)
+            }
+            fn do_delete(&self, request: &Request) -> Result<Response> {
+                (**self).do_delete(request)
+            }
+            fn do_patch(&self, request: &Request) -> Result<Response> {
+                (**self).do_patch(request)
+            }
+            fn do_options(&self, request: &Request) -> Result<Response> {
+                (**self).do_options(request)
+            }
+            fn do_other(&self, request: &Request) -> Result<Response> {
+                (**self).do_other(request)
+            }
+            fn delegate(&self, request: &Request) -> Option<&dyn RequestHandler> {
+                (**self).delegate(request)
+            }
+            fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+                (**self).before_body(request, plan)
+            }
+            fn verify_client(&self, client: &Client) -> bool {
+                (**self).verify_client(client)
+            }
+            fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
+                (**self).error_response(request, error)
+            }
+            fn finish_response(&self, request: &Request, response: Response) -> Response {
+                (**self).finish_response(request, response)
+            }
+            fn log_request(&self, record: &LogRecord<'_>) {
+                (**self).log_request(record)
+            }
+            fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, seal: Seal) -> Result<()> {
+                (**self).chain_before_body(request, plan, seal)
+            }
+            fn chain_handle(&self, request: &Request, seal: Seal) -> Result<Response> {
+                (**self).chain_handle(request, seal)
+            }
+            fn chain_verify_client(&self, client: &Client, seal: Seal) -> bool {
+                (**self).chain_verify_client(client, seal)
+            }
+            fn chain_error_response(&self, request: Option<&Request>, error: &Error, seal: Seal) -> Option<Response> {
+                (**self).chain_error_response(request, error, seal)
+            }
+            fn chain_finish_response(&self, request: &Request, response: Response, seal: Seal) -> Response {
+                (**self).chain_finish_response(request, response, seal)
+            }
+            fn chain_log_request(&self, record: &LogRecord<'_>, seal: Seal) {
+                (**self).chain_log_request(record, seal)
+            }
+        }
+    )*};
+}
+
+forward!(Arc, Box);
+
+/// A closure as a handler: see [`handler_fn`].
+#[derive(Clone, Copy)]
+#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+pub struct HandlerFn<F>(F);
+
+impl<F> fmt::Debug for HandlerFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HandlerFn(..)")
+    }
+}
+
+/// A handler that calls this closure for every method but CONNECT and TRACE, which are rejected.
+///
+/// ```no_run
+/// use modest::{Response, TcpServer, handler_fn};
+///
+/// let app = handler_fn(|request| Ok(Response::text(format!("You asked for {}\n", request.path()))));
+/// TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn handler_fn<F>(closure: F) -> HandlerFn<F>
+where
+    F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
+{
+    HandlerFn(closure)
+}
+
+impl<F> RequestHandler for HandlerFn<F>
+where
+    F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
+{
+    fn chain_before_body(&self, request: &Request, _: &mut BodyPlan, _: Seal) -> Result<()> {
+        if *request.method() == Method::TRACE { Err(not_implemented(request)) } else { Ok(()) }
+    }
+
+    fn chain_handle(&self, request: &Request, _: Seal) -> Result<Response> {
+        (self.0)(request)
+    }
+}

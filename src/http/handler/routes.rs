@@ -1,0 +1,444 @@
+//! Routes: which function answers which path and method. A `Router` is a handler like any other; what it does not serve
+//! itself it refuses from the head, or leaves to another handler, whole.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use http::{Method, StatusCode, header};
+use matchit::InsertError;
+use percent_encoding::percent_decode_str;
+
+use super::{LogRecord, RequestHandler, Seal};
+use crate::http::error::Error;
+use crate::http::request::route_match::RouteMatch;
+use crate::http::request::{BodyPlan, Request};
+use crate::http::response::{Response, Result};
+use crate::tcp::Client;
+
+/// Which function answers which path and method, for handlers that share a state `S`. Given its state by
+/// [`serve`](Routes::serve) it is a handler.
+///
+/// ```
+/// use std::sync::Mutex;
+/// use modest::{Http, Method, Request, Response, Result, Routes};
+///
+/// #[derive(Default)]
+/// struct Notes(Mutex<Vec<String>>);
+///
+/// impl Notes {
+///     fn read(&self, request: &Request) -> Result<Response> {
+///         let notes = self.0.lock().unwrap();
+///         let note = notes.get(request.path_param::<usize>("number")?);
+///         Ok(note.map_or(Response::new(404), |note| Response::text(note.clone())))
+///     }
+///
+///     fn add(&self, request: &Request) -> Result<Response> {
+///         self.0.lock().unwrap().push(request.text()?.into_owned());
+///         Ok(Response::new(201))
+///     }
+/// }
+///
+/// let app = Routes::new().get("/notes/{number}", Notes::read).post("/notes", Notes::add).serve(Notes::default());
+/// let http = Http::new(app);
+/// assert_eq!(http.respond(&Request::post("/notes", "milk")).status(), 201);
+/// assert_eq!(http.respond(&Request::get("/notes/0")).text(), "milk");
+/// assert_eq!(http.respond(&Request::get("/notes")).header("allow"), Some("POST, OPTIONS"));
+/// ```
+///
+/// # Patterns
+/// `/users/{id}` matches one segment, which is not empty; `/files/{*path}` all that follows, at least one byte. A fixed
+/// segment goes before a name, wherever both match. A path with a slash at its end is another path. `{{` and `}}` are
+/// braces. A segment is decoded after the path has been cut at its slashes: `/a%2Fb` is not `/a/b`.
+///
+/// # What is answered without a function
+/// HEAD, as GET. OPTIONS of a path, with `Allow`. A method that a path has not: 405, with `Allow`. No such path: 404,
+/// unless there is a [`fallback`](Routes::fallback). All of them from the head, before a body is read.
+///
+/// # Panics
+/// Its methods panic if a pattern is none, does not begin with a slash, or can't be told from another.
+#[must_use = "serves nobody until it is given its state by `serve`"]
+pub struct Routes<S = ()> {
+    resources: Vec<Resource<S>>,
+    /// The route added last, for `before_body`: its resource, its place there.
+    last: Option<(usize, usize)>,
+    fallback: Option<Box<dyn RequestHandler>>,
+}
+
+/// All that one pattern has.
+struct Resource<S> {
+    pattern: String,
+    serves: Serves<S>,
+}
+
+enum Serves<S> {
+    Methods(Vec<Route<S>>),
+    /// A handler of its own, for all methods, and all paths that begin with the pattern.
+    Handler(Box<dyn RequestHandler>),
+}
+
+struct Route<S> {
+    method: Method,
+    function: Function<S>,
+    before_body: Option<BeforeBody<S>>,
+}
+
+type Function<S> = Box<dyn Fn(&S, &Request) -> Result<Response> + Send + Sync>;
+type BeforeBody<S> = Box<dyn Fn(&S, &Request, &mut BodyPlan) -> Result<()> + Send + Sync>;
+
+impl<S: Send + Sync + 'static> Routes<S> {
+    /// No routes.
+    pub fn new() -> Routes<S> {
+        Routes { resources: Vec::new(), last: None, fallback: None }
+    }
+
+    /// GET, and HEAD unless that has a route of its own.
+    pub fn get<F>(self, pattern: &str, function: F) -> Routes<S>
+    where
+        F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
+    {
+        self.route(Method::GET, pattern, function)
+    }
+
+    /// POST.
+    pub fn post<F>(self, pattern: &str, function: F) -> Routes<S>
+    where
+        F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
+    {
+        self.route(Method::POST, pattern, function)
+    }
+
+    /// PUT.
+    pub fn put<F>(self, pattern: &str, function: F) -> Routes<S>
+    where
+        F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
+    {
+        self.route(Method::PUT, pattern, function)
+    }
+
+    /// DELETE.
+    pub fn delete<F>(self, pattern: &str, function: F) -> Routes<S>
+    where
+        F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
+    {
+        self.route(Method::DELETE, pattern, function)
+    }
+
+    /// PATCH.
+    pub fn patch<F>(self, pattern: &str, function: F) -> Routes<S>
+    where
+        F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
+    {
+        self.route(Method::PATCH, pattern, function)
+    }
+
+    /// Any method.
+    pub fn route<F>(mut self, method: Method, pattern: &str, function: F) -> Routes<S>
+    where
+        F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
+    {
+        assert!(pattern.starts_with('/'), "the pattern {pattern:?} does not begin with a slash");
+        let at = self.resources.iter().position(|resource| resource.pattern == pattern);
+        let at = at.unwrap_or_else(|| {
+            self.resources.push(Resource { pattern: pattern.to_owned(), serves: Serves::Methods(Vec::new()) });
+            self.resources.len() - 1
+        });
+        let Serves::Methods(routes) = &mut self.resources[at].serves else {
+            panic!("the pattern {pattern:?} has a handler of its own already");
+        };
+        let is_new = routes.iter().all(|route| route.method != method);
+        assert!(is_new, "the pattern {pattern:?} has two functions for {method}");
+        self.last = Some((at, routes.len()));
+        routes.push(Route { method, function: Box::new(function), before_body: None });
+        self
+    }
+
+    /// From its head alone, accept or decline a request of the route added last, and say what is to become of its body:
+    /// see [`RequestHandler::before_body`].
+    ///
+    /// ```
+    /// # use modest::{BodyPlan, Error, Request, Response, Result, Routes};
+    /// # struct Inbox;
+    /// # impl Inbox { fn upload(&self, _: &Request) -> Result<Response> { Ok(Response::no_content()) } }
+    /// let routes = Routes::<Inbox>::new().post("/photos", Inbox::upload).before_body(|_, request, plan| {
+    ///     plan.limit(500 << 20);
+    ///     request.header("x-key").map(drop).ok_or(Error::new(403, "who are you?"))
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    /// If there is no route yet.
+    pub fn before_body<F>(mut self, check: F) -> Routes<S>
+    where
+        F: Fn(&S, &Request, &mut BodyPlan) -> Result<()> + Send + Sync + 'static,
+    {
+        let (resource, route) = self.last.expect("a route, for `before_body` is about the one added last");
+        if let Serves::Methods(routes) = &mut self.resources[resource].serves {
+            routes[route].before_body = Some(Box::new(check));
+        }
+        self
+    }
+
+    /// At most so many bytes are taken as a body by the route added last; beyond them 413. In the place of
+    /// [`Http::body_limit`](crate::Http::body_limit).
+    ///
+    /// # Panics
+    /// If there is no route yet.
+    pub fn body_limit(self, bytes: u64) -> Routes<S> {
+        self.before_body(move |_, _, plan| {
+            plan.limit(bytes);
+            Ok(())
+        })
+    }
+
+    /// All routes of others, below this path. Their fallback, if they have one, is left out.
+    ///
+    /// ```
+    /// # use modest::{Response, Routes};
+    /// let admin = Routes::new().get("/users", |_: &(), _| Ok(Response::text("ada\n")));
+    /// let routes = Routes::new().nest("/admin", admin); // GET /admin/users
+    /// ```
+    pub fn nest(mut self, prefix: &str, routes: Routes<S>) -> Routes<S> {
+        assert!(prefix.starts_with('/') && !prefix.ends_with('/'), "the prefix {prefix:?} is not as in \"/admin\"");
+        for resource in routes.resources {
+            let pattern = format!("{prefix}{}", resource.pattern);
+            let is_new = self.resources.iter().all(|known| known.pattern != pattern);
+            assert!(is_new, "the pattern {pattern:?} stands in two sets of routes");
+            self.resources.push(Resource { pattern, serves: resource.serves });
+        }
+        self.last = None;
+        self
+    }
+
+    /// A handler of its own for this path and all below it, whole: its methods, its errors, its log. It sees the path
+    /// as it was sent; [`StaticFileHandler::prefix`](crate::StaticFileHandler::prefix) has a folder know its place.
+    pub fn mount(mut self, prefix: &str, handler: impl RequestHandler) -> Routes<S> {
+        assert!(prefix.starts_with('/') && !prefix.ends_with('/'), "the prefix {prefix:?} is not as in \"/static\"");
+        let is_new = self.resources.iter().all(|known| known.pattern != prefix);
+        assert!(is_new, "the pattern {prefix:?} stands there twice");
+        let serves = Serves::Handler(Box::new(handler));
+        self.resources.push(Resource { pattern: prefix.to_owned(), serves });
+        self.last = None;
+        self
+    }
+
+    /// The handler of all paths that have no route, whole: its methods, its errors, its log. Default: 404.
+    ///
+    /// ```no_run
+    /// # use modest::{Response, Routes, StaticFileHandler, TcpServer};
+    /// let app = Routes::new()
+    ///     .get("/now", |_, request| Ok(Response::text(format!("{:?}\n", request.now()))))
+    ///     .fallback(StaticFileHandler::new("www")?)
+    ///     .serve(());
+    /// TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn fallback(mut self, handler: impl RequestHandler) -> Routes<S> {
+        self.fallback = Some(Box::new(handler));
+        self
+    }
+
+    /// The handler that these routes are, with the state that their functions share.
+    pub fn serve(self, state: S) -> Router<S> {
+        let mut matcher = matchit::Router::new();
+        for (at, Resource { pattern, serves }) in self.resources.iter().enumerate() {
+            let below = match serves {
+                Serves::Methods(_) => vec![],
+                Serves::Handler(_) => vec![format!("{pattern}/"), format!("{pattern}/{{*below}}")],
+            };
+            for pattern in below.into_iter().chain([pattern.clone()]) {
+                if let Err(error) = matcher.insert(escaped(&pattern), at) {
+                    panic!("{}", explained(&pattern, &error));
+                }
+            }
+        }
+        let id = Arc::new(0);
+        Router { state, matcher, resources: self.resources, fallback: self.fallback, id }
+    }
+}
+
+impl<S: Send + Sync + 'static> Default for Routes<S> {
+    fn default() -> Routes<S> {
+        Routes::new()
+    }
+}
+
+/// In paths that are matched `%` and `/` within a segment stay encoded.
+fn escaped(pattern: &str) -> String {
+    pattern.replace('%', "%25")
+}
+
+fn explained(pattern: &str, error: &InsertError) -> String {
+    match error {
+        InsertError::Conflict { with } => format!("the pattern {pattern:?} can't be told from {with:?}"),
+        error => format!("{pattern:?} is no pattern: {error}"),
+    }
+}
+
+impl<S> fmt::Debug for Routes<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.resources.iter().map(|resource| &resource.pattern)).finish()
+    }
+}
+
+/// Routes and their state: a handler, made by [`Routes::serve`].
+#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+pub struct Router<S> {
+    state: S,
+    matcher: matchit::Router<usize>,
+    resources: Vec<Resource<S>>,
+    fallback: Option<Box<dyn RequestHandler>>,
+    /// Its address is this router's number: it stays the same wherever the router is moved to.
+    id: Arc<u8>,
+}
+
+/// What a request comes to.
+enum Target<'a, S> {
+    Route(&'a Route<S>),
+    Handler(&'a dyn RequestHandler),
+    /// OPTIONS of a path with these methods.
+    Options(&'a [Route<S>]),
+    MethodMissing(&'a [Route<S>]),
+    PathMissing,
+}
+
+impl<S> Router<S> {
+    fn target(&self, request: &Request) -> Target<'_, S> {
+        let number = Arc::as_ptr(&self.id) as usize;
+        let found = request.routes().of(number, &|| self.search(number, request.raw_path()));
+        let routes = match (found.resource.map(|at| &self.resources[at].serves), &self.fallback) {
+            (Some(Serves::Methods(routes)), _) => routes,
+            (Some(Serves::Handler(handler)), _) | (None, Some(handler)) => return Target::Handler(&**handler),
+            (None, None) => return Target::PathMissing,
+        };
+        let route = |method: &Method| routes.iter().find(|route| route.method == *method);
+        let get_for_head = || (*request.method() == Method::HEAD).then(|| route(&Method::GET)).flatten();
+        match route(request.method()).or_else(get_for_head) {
+            Some(route) => Target::Route(route),
+            None if *request.method() == Method::OPTIONS => Target::Options(routes),
+            None => Target::MethodMissing(routes),
+        }
+    }
+
+    fn search(&self, router: usize, raw_path: &str) -> RouteMatch {
+        let path = decoded_but_slashes(raw_path);
+        match self.matcher.at(&path) {
+            Ok(found) => {
+                let whole = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+                let params = found.params.iter().map(|(name, value)| (name.to_owned(), whole(value))).collect();
+                RouteMatch { router, resource: Some(*found.value), params }
+            }
+            Err(_) => RouteMatch { router, resource: None, params: Vec::new() },
+        }
+    }
+
+    fn handler(&self, request: &Request) -> Option<&dyn RequestHandler> {
+        match self.target(request) {
+            Target::Handler(handler) => Some(handler),
+            _ => None,
+        }
+    }
+}
+
+/// A path in which only `%2F` and `%25` are still encoded, so that a segment with a slash in it is one segment.
+fn decoded_but_slashes(raw: &str) -> Cow<'_, str> {
+    if !raw.contains('%') {
+        return Cow::Borrowed(raw);
+    }
+    let mut path = Vec::with_capacity(raw.len());
+    let mut rest = raw.as_bytes();
+    while let Some((&byte, behind)) = rest.split_first() {
+        let escape = rest.get(..3).filter(|_| byte == b'%');
+        match escape.and_then(|escape| percent_encoding::percent_decode(escape).next()) {
+            Some(decoded) => {
+                match decoded {
+                    b'/' => path.extend_from_slice(b"%2F"),
+                    b'%' => path.extend_from_slice(b"%25"),
+                    decoded => path.push(decoded),
+                }
+                rest = &rest[3..];
+            }
+            None => {
+                path.push(byte);
+                rest = behind;
+            }
+        }
+    }
+    Cow::Owned(String::from_utf8(path).unwrap_or_else(|err| String::from_utf8_lossy(err.as_bytes()).into_owned()))
+}
+
+fn method_missing<S>(request: &Request, routes: &[Route<S>]) -> Error {
+    let message = format!("There is no {} here.", request.method());
+    Error::new(StatusCode::METHOD_NOT_ALLOWED, message).with_header(header::ALLOW, allowed(routes))
+}
+
+fn path_missing() -> Error {
+    Error::new(StatusCode::NOT_FOUND, "There is nothing here by that name.")
+}
+
+/// The value of `Allow`.
+fn allowed<S>(routes: &[Route<S>]) -> String {
+    let mut methods: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
+    if methods.contains(&"GET") && !methods.contains(&"HEAD") {
+        methods.push("HEAD");
+    }
+    if !methods.contains(&"OPTIONS") {
+        methods.push("OPTIONS");
+    }
+    methods.join(", ")
+}
+
+impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
+    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, seal: Seal) -> Result<()> {
+        match self.target(request) {
+            Target::Route(Route { before_body: Some(before_body), .. }) => before_body(&self.state, request, plan),
+            Target::Route(_) => Ok(()),
+            Target::Handler(handler) => match handler.chain_verify_client(request.client(), Seal(())) {
+                true => handler.chain_before_body(request, plan, seal),
+                false => Err(Error::new(StatusCode::FORBIDDEN, "")),
+            },
+            Target::Options(_) => Ok(()),
+            Target::MethodMissing(routes) => Err(method_missing(request, routes)),
+            Target::PathMissing => Err(path_missing()),
+        }
+    }
+
+    fn chain_handle(&self, request: &Request, seal: Seal) -> Result<Response> {
+        match self.target(request) {
+            Target::Route(route) => (route.function)(&self.state, request),
+            Target::Handler(handler) => handler.chain_handle(request, seal),
+            Target::Options(routes) => Ok(Response::no_content().with_header(header::ALLOW, allowed(routes))),
+            // Refused from the head, unless a layer made this request.
+            Target::MethodMissing(routes) => Err(method_missing(request, routes)),
+            Target::PathMissing => Err(path_missing()),
+        }
+    }
+
+    fn chain_verify_client(&self, _: &Client, _: Seal) -> bool {
+        true
+    }
+
+    fn chain_error_response(&self, request: Option<&Request>, error: &Error, seal: Seal) -> Option<Response> {
+        let inner = request.and_then(|request| self.handler(request));
+        inner.and_then(|inner| inner.chain_error_response(request, error, seal))
+    }
+
+    fn chain_finish_response(&self, request: &Request, response: Response, seal: Seal) -> Response {
+        match self.handler(request) {
+            Some(inner) => inner.chain_finish_response(request, response, seal),
+            None => response,
+        }
+    }
+
+    fn chain_log_request(&self, record: &LogRecord<'_>, seal: Seal) {
+        if let Some(inner) = record.request().and_then(|request| self.handler(request)) {
+            inner.chain_log_request(record, seal);
+        }
+    }
+}
+
+impl<S> fmt::Debug for Router<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.resources.iter().map(|resource| &resource.pattern)).finish()
+    }
+}

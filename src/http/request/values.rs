@@ -1,0 +1,43 @@
+//! Values carried along a request, from the layer that finds them to the handler that wants them: one of each type.
+
+use std::any::{Any, TypeId};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// Who asks: put into the request by layers that authenticate, read by handlers and by the access log.
+///
+/// ```
+/// use modest::{Request, User};
+///
+/// let request = Request::get("/");
+/// request.put(User("ada".into()));
+/// assert_eq!(request.value::<User>().unwrap().0, "ada");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct User(pub String);
+
+/// The id of a request: put into it by a layer, read by handlers and by the
+/// access log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(pub String);
+
+/// A value of each type. Most requests carry none: that costs a word.
+#[derive(Default)]
+pub(crate) struct Values(OnceLock<Box<Mutex<Vec<Value>>>>);
+
+/// Few enough that a search is as good as a map.
+type Value = (TypeId, Arc<dyn Any + Send + Sync>);
+
+impl Values {
+    pub(crate) fn put<T: Any + Send + Sync>(&self, value: T) {
+        let mut values = self.0.get_or_init(Default::default).lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = TypeId::of::<T>();
+        values.retain(|(known, _)| *known != kind);
+        values.push((kind, Arc::new(value)));
+    }
+
+    pub(crate) fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let values = self.0.get()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = values.iter().find(|(known, _)| *known == TypeId::of::<T>());
+        found.and_then(|(_, value)| Arc::clone(value).downcast().ok())
+    }
+}

@@ -1,0 +1,122 @@
+//! What a handler answers to a whole request: `before_body`, the `do_` method, error pages, the last word on each
+//! response. Used by `connection`, and by `respond`, which does without a connection.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::config::HttpConfig;
+use super::error::Error;
+use super::handler::{Chain, RequestHandler};
+use super::request::unwritten::UnwrittenMethods;
+use super::request::{BodyPlan, Request};
+use super::response::{Response, Result};
+use super::sending::Checked;
+
+/// The handler and the configuration, shared by all connections of one server.
+pub(crate) struct Service<H> {
+    pub(crate) handler: H,
+    pub(crate) config: HttpConfig,
+    pub(crate) unwritten: Arc<UnwrittenMethods>,
+}
+
+impl<H> Service<H> {
+    pub(crate) fn new(handler: H) -> Service<H> {
+        Service { handler, config: HttpConfig::default(), unwritten: Arc::default() }
+    }
+
+    pub(crate) fn responder(&self) -> Responder<'_, H> {
+        Responder { handler: &self.handler, config: &self.config, unwritten: &self.unwritten }
+    }
+}
+
+/// A handler, and what is said for all requests.
+pub(crate) struct Responder<'a, H: ?Sized> {
+    pub(crate) handler: &'a H,
+    pub(crate) config: &'a HttpConfig,
+    pub(crate) unwritten: &'a Arc<UnwrittenMethods>,
+}
+
+impl<H: RequestHandler + ?Sized> Responder<'_, H> {
+    pub(crate) fn chain(&self) -> Chain<'_, H> {
+        Chain(self.handler)
+    }
+
+    /// What is done with a body unless its handler says otherwise.
+    pub(crate) fn body_plan(&self) -> BodyPlan {
+        let (limits, timeout) = (self.config.body.clone(), self.config.body_timeout);
+        BodyPlan { limits, timeout, progress: None, unwritten: Arc::clone(self.unwritten) }
+    }
+
+    /// May block: the handler's response, or an error page. `Err`: it panicked.
+    pub(crate) fn respond(&self, request: &Request, accepted: bool) -> Result<Checked, Error> {
+        catch_panic(request, || {
+            if request.is_asterisk() {
+                return self.finish(request, Ok(Response::no_content())); // RFC 9110, section 9.3.7: a "ping"
+            }
+            let accepted = match accepted {
+                true => Ok(()),
+                false => self.chain().before_body(request, &mut self.body_plan()),
+            };
+            let result = accepted.and_then(|()| self.chain().handle(request));
+            if let Err(error) = &result {
+                self.unwritten.remember(error, request);
+            }
+            self.finish(request, result)
+        })
+    }
+
+    /// A handler's result as it is sent: with the chain's last word, and checked.
+    fn finish(&self, request: &Request, result: Result<Response>) -> Checked {
+        let finished = result.map(|response| self.chain().finish_response(request, response));
+        match finished.and_then(|response| Checked::new(response, request)) {
+            Ok(response) => response,
+            Err(error) => self.error_page(request, &error),
+        }
+    }
+
+    /// The page of an error whose cause has not been logged yet.
+    pub(crate) fn error_page(&self, request: &Request, error: &Error) -> Checked {
+        if error.cause().is_some() {
+            log::error!("{:?}: {error}", request.line());
+        }
+        self.page(Some(request), error, request)
+    }
+
+    /// The page of an error: the chain's, or else the plain one. It does not block.
+    ///
+    /// `request`: if its head could be read. `placeholder` stands for it otherwise.
+    pub(crate) fn page(&self, request: Option<&Request>, error: &Error, placeholder: &Request) -> Checked {
+        let dressed = catch_panic(placeholder, || {
+            let page = self.chain().error_response(request, error).unwrap_or_else(|| Response::from(error));
+            let page = match request {
+                Some(request) => self.chain().finish_response(request, page),
+                None => page,
+            };
+            Checked::new(page, placeholder)
+        });
+        match dressed {
+            Ok(Ok(page)) => page,
+            Ok(Err(fault)) => {
+                log::error!("{:?}: the page of an error: {fault}", placeholder.line());
+                Checked::internal_error()
+            }
+            Err(_) => Checked::internal_error(),
+        }
+    }
+}
+
+/// Call user code: a panic in it becomes a 500, and its cause is logged here.
+pub(crate) fn catch_panic<T>(request: &Request, work: impl FnOnce() -> T) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        log::error!("{:?}: the handler panicked: {}", request.line(), panic_message(&*panic));
+        Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")
+    })
+}
+
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,213 @@
+//! A response as it is sent, taken apart: for tests, with a socket or without one.
+
+use std::fmt;
+use std::io::{self, BufRead, Read};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+
+use super::config::HttpConfig;
+use super::handler::RequestHandler;
+use super::request::Request;
+use super::responder::Responder;
+use super::sending::stream::StreamProgress;
+use super::sending::{ResponseContext, encode};
+use crate::tcp::{Output, Piece};
+
+/// A response as a client gets it: by [`Http::respond`](crate::Http::respond) or [`testing`](crate::testing).
+///
+/// ```
+/// use modest::{Http, Request, Response, handler_fn};
+///
+/// let http = Http::new(handler_fn(|_| Ok(Response::text("0123456789"))));
+/// let sent = http.respond(&Request::get("/").with_header("range", "bytes=2-4"));
+/// assert_eq!((sent.status().as_u16(), sent.text()), (206, "234"));
+/// assert_eq!(sent.header("content-range"), Some("bytes 2-4/10"));
+/// ```
+#[derive(Clone)]
+pub struct SentResponse {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl SentResponse {
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// All its fields, the server's too.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The first field of that name, if it is UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+    }
+
+    /// Its body, decoded from chunks.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Its body as text.
+    ///
+    /// # Panics
+    /// If it is not UTF-8.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("the body is UTF-8")
+    }
+
+    /// Its body as JSON.
+    ///
+    /// # Panics
+    /// If it is not JSON, or does not fit `T`.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> T {
+        match serde_json::from_slice(&self.body) {
+            Ok(value) => value,
+            Err(error) => panic!("{error} in {:?}", String::from_utf8_lossy(&self.body)),
+        }
+    }
+
+    /// Read a response to a request with this method.
+    ///
+    /// # Errors
+    /// Those of the reader; `InvalidData` if it is not well-formed, `UnexpectedEof` if it is cut short.
+    pub(crate) fn read(from: &mut impl BufRead, method: &Method) -> io::Result<SentResponse> {
+        loop {
+            let line = read_line(from)?;
+            let mut words = line.splitn(3, ' ');
+            let (version, code) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            let status = code.parse().ok().filter(|_| version.starts_with("HTTP/1."));
+            let status: StatusCode = status.ok_or_else(|| invalid(format!("no status line: {line:?}")))?;
+            let headers = read_fields(from)?;
+            if status.is_informational() {
+                continue; // 100 Continue and the like
+            }
+            let body = read_body(from, method, status, &headers)?;
+            return Ok(SentResponse { status, headers, body });
+        }
+    }
+}
+
+impl fmt::Debug for SentResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SentResponse")
+            .field("status", &self.status)
+            .field("headers", &self.headers)
+            .field("body", &String::from_utf8_lossy(&self.body))
+            .finish()
+    }
+}
+
+/// The response to a request, as it would be sent: see `Http::respond`.
+pub(crate) fn respond<H: RequestHandler + ?Sized>(
+    responder: &Responder<'_, H>,
+    config: &HttpConfig,
+    request: &Request,
+) -> SentResponse {
+    let response = responder.respond(request, false);
+    let response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
+    let context = ResponseContext {
+        request,
+        keep_alive: true,
+        now: request.now(),
+        server: config.server.as_ref(),
+        page: &|error| responder.page(Some(request), error, request),
+    };
+    let mut output = Output::new();
+    let mut encoded = encode(response, &context, &mut output);
+    let mut wire = Vec::new();
+    let mut broken = drain(&mut output, &mut wire).is_err();
+    while let Some(stream) = encoded.stream.as_mut().filter(|_| !broken) {
+        let progress = stream.read_some(&mut output);
+        broken |= drain(&mut output, &mut wire).is_err() || matches!(progress, StreamProgress::Failed(_));
+        if matches!(progress, StreamProgress::Done) {
+            break;
+        }
+    }
+    match SentResponse::read(&mut &wire[..], request.method()) {
+        Ok(sent) if !broken => sent,
+        _ => panic!("the answer to {:?} broke off", request.line()),
+    }
+}
+
+/// The bytes owed, from wherever they are.
+fn drain(output: &mut Output, wire: &mut Vec<u8>) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    for piece in output.pieces() {
+        match piece {
+            Piece::Owned(bytes) => wire.extend_from_slice(bytes),
+            Piece::Shared { bytes, start, end } => wire.extend_from_slice(&(**bytes).as_ref()[*start..*end]),
+            Piece::File { file, start, length } => {
+                let at = wire.len();
+                wire.resize(at + *length as usize, 0);
+                file.read_exact_at(&mut wire[at..], *start)?;
+            }
+        }
+    }
+    output.clear();
+    Ok(())
+}
+
+fn read_line(from: &mut impl BufRead) -> io::Result<String> {
+    let mut line = Vec::new();
+    from.read_until(b'\n', &mut line)?;
+    match line.strip_suffix(b"\r\n") {
+        Some(line) => Ok(String::from_utf8_lossy(line).into_owned()),
+        None if line.ends_with(b"\n") => Err(invalid("a line that ends without CR")),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+fn read_fields(from: &mut impl BufRead) -> io::Result<HeaderMap> {
+    let mut fields = HeaderMap::new();
+    loop {
+        let line = read_line(from)?;
+        if line.is_empty() {
+            return Ok(fields);
+        }
+        let pair = line.split_once(": ").and_then(|(name, value)| {
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?))
+        });
+        let (name, value) = pair.ok_or_else(|| invalid(format!("no field: {line:?}")))?;
+        fields.append(name, value);
+    }
+}
+
+/// RFC 9112, section 6.3.
+fn read_body(from: &mut impl BufRead, method: &Method, status: StatusCode, headers: &HeaderMap) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if *method == Method::HEAD || [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status) {
+        return Ok(body);
+    }
+    let number =
+        |text: &str, radix| u64::from_str_radix(text, radix).map_err(|_| invalid(format!("no size: {text:?}")));
+    if headers.get("transfer-encoding").is_some_and(|coding| coding.as_bytes() == b"chunked") {
+        loop {
+            match number(&read_line(from)?, 16)? {
+                0 => break,
+                size => read_exactly(from, size, &mut body)?,
+            }
+            read_line(from)?;
+        }
+        read_fields(from)?;
+    } else if let Some(length) = headers.get("content-length") {
+        let length = number(length.to_str().unwrap_or_default(), 10)?;
+        read_exactly(from, length, &mut body)?;
+    } else {
+        from.read_to_end(&mut body)?;
+    }
+    Ok(body)
+}
+
+fn read_exactly(from: &mut impl Read, count: u64, to: &mut Vec<u8>) -> io::Result<()> {
+    let found = from.take(count).read_to_end(to)?;
+    if found as u64 == count { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+fn invalid(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.into())
+}

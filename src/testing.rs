@@ -1,0 +1,167 @@
+//! A server of one's own in a test, and a small client for it: uses the library as anybody would.
+
+use std::io::{self, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::http::SentResponse;
+use crate::{IntoProtocol, Method, ServerHandle, TcpServer};
+
+/// How long the client waits for a response.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Serve this handler at a free port of `127.0.0.1`, for a test. The server is shut down when the value is dropped.
+///
+/// ```
+/// use modest::{Response, handler_fn, testing};
+///
+/// let server = testing::serve(handler_fn(|request| Ok(Response::text(request.text()?.to_uppercase()))));
+/// assert_eq!(server.post("/", "hello").text(), "HELLO");
+/// ```
+///
+/// # Panics
+/// If it can't be served: there is no free port, or no thread.
+pub fn serve(handler: impl IntoProtocol) -> TestServer {
+    let server = TcpServer::bind("127.0.0.1:0", handler).and_then(|server| {
+        let address = server.local_addr();
+        let handle = server.handle();
+        let thread = thread::Builder::new().name("server".into()).spawn(move || server.serve_forever())?;
+        Ok(TestServer { address, handle, thread: Some(thread) })
+    });
+    server.unwrap_or_else(|error| panic!("no server for the test: {error}"))
+}
+
+/// A server in a test: [`serve`].
+#[derive(Debug)]
+#[must_use = "it is shut down when it is dropped"]
+pub struct TestServer {
+    address: SocketAddr,
+    handle: ServerHandle,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl TestServer {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of a path on it: `http://127.0.0.1:40123/path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Its figures, and the way to shut it down before its time.
+    pub fn handle(&self) -> &ServerHandle {
+        &self.handle
+    }
+
+    /// The response to a GET, over a connection of its own.
+    ///
+    /// # Panics
+    /// If there is no well-formed response within 30 seconds.
+    pub fn get(&self, target: &str) -> SentResponse {
+        self.send(TestRequest::new(Method::GET, target))
+    }
+
+    /// The response to a POST of this body.
+    ///
+    /// # Panics
+    /// As [`get`](TestServer::get).
+    pub fn post(&self, target: &str, body: impl Into<Vec<u8>>) -> SentResponse {
+        self.send(TestRequest::new(Method::POST, target).with_body(body))
+    }
+
+    /// The response to any request.
+    ///
+    /// # Panics
+    /// As [`get`](TestServer::get).
+    pub fn send(&self, request: TestRequest) -> SentResponse {
+        let TestRequest { method, target, .. } = &request;
+        match self.try_send(&request) {
+            Ok(response) => response,
+            Err(error) => panic!("{method} {target}: {error}"),
+        }
+    }
+
+    fn try_send(&self, request: &TestRequest) -> io::Result<SentResponse> {
+        let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        // A server may answer before it has read all: then the rest can't be written, and the answer is what counts.
+        let sent = stream.write_all(&request.head()).and_then(|()| stream.write_all(&request.body));
+        SentResponse::read(&mut BufReader::new(stream), &request.method).map_err(|error| sent.err().unwrap_or(error))
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+        let ended = self.thread.take().map(JoinHandle::join);
+        if let Some(Err(_)) | Some(Ok(Err(_))) = ended
+            && !thread::panicking()
+        {
+            panic!("the server of the test did not end well: {ended:?}");
+        }
+    }
+}
+
+/// A request to a [`TestServer`].
+///
+/// ```
+/// use modest::testing::TestRequest;
+/// use modest::{Method, Response, handler_fn, testing};
+///
+/// let server = testing::serve(handler_fn(|request| Ok(Response::text(request.header("x-key").unwrap_or("?").to_owned()))));
+/// let request = TestRequest::new(Method::PUT, "/").with_header("x-key", "7").with_body("hello");
+/// assert_eq!(server.send(request).text(), "7");
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "is sent only by `TestServer::send`"]
+pub struct TestRequest {
+    method: Method,
+    target: String,
+    fields: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl TestRequest {
+    /// A request with this method and target, and the Host `localhost`.
+    pub fn new(method: Method, target: impl Into<String>) -> TestRequest {
+        TestRequest { method, target: target.into(), fields: Vec::new(), body: Vec::new() }
+    }
+
+    /// The same with one more field. It is sent as it is, right or wrong. A `Host` replaces the own one, a
+    /// `Content-Length` or `Transfer-Encoding` that of the body.
+    pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> TestRequest {
+        self.fields.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same with this body, and its `Content-Length`.
+    pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> TestRequest {
+        self.body = body.into();
+        self
+    }
+
+    fn head(&self) -> Vec<u8> {
+        let has = |name: &str| self.fields.iter().any(|(known, _)| known.eq_ignore_ascii_case(name));
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
+        if !has("host") {
+            head.push_str("Host: localhost\r\n");
+        }
+        if !has("connection") {
+            head.push_str("Connection: close\r\n");
+        }
+        let has_body = !self.body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&self.method);
+        if has_body && !has("content-length") && !has("transfer-encoding") {
+            head.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
+        }
+        for (name, value) in &self.fields {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str("\r\n");
+        head.into_bytes()
+    }
+}

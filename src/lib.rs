@@ -131,8 +131,8 @@ mod http;
 mod tcp;
 
 pub use crate::http::{
-    Answer, Body, BodyReader, Cookie, ETag, Error, Fields, Form, Http, LogRecord, Reply, Request, RequestHandler,
-    Response, Result, SameSite, Validators, answer,
+    Answer, Body, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Http, LogRecord, Part,
+    Reply, Request, RequestHandler, Response, Result, SameSite, Validators, answer,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};

@@ -32,6 +32,7 @@ mod body; // the body of a request
 mod cookie; // Set-Cookie
 mod fields; // header fields of a response
 mod form; // application/x-www-form-urlencoded
+mod form_data; // multipart/form-data
 mod response_body; // the body of a response
 
 mod etag; // entity tags
@@ -51,6 +52,7 @@ pub use error::Error;
 pub use etag::ETag;
 pub use fields::Fields;
 pub use form::Form;
+pub use form_data::{FormData, FormDataLimits, Part};
 pub use handler::{Answer, LogRecord, RequestHandler, answer};
 pub use preconditions::Validators;
 pub use reply::Reply;

@@ -12,6 +12,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use super::body::{Body, BodyReader};
 use super::error::Error;
 use super::form::Form;
+use super::form_data::{FormData, FormDataLimits};
 use super::head::{Head, HeadLimits, HeadParser};
 use crate::tcp::{Address, Client, ServerHandle, Waker};
 
@@ -207,6 +208,42 @@ impl Request {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
         Form::parse(&self.bytes()?)
+    }
+
+    /// The body as an HTML form with files, `multipart/form-data`, part by part. Each call begins with the first part.
+    /// For other limits than the default ones: [`FormData::new`] on the [`reader`](Request::reader).
+    ///
+    /// ```
+    /// use modest::{Request, Response, Result};
+    ///
+    /// fn upload(request: &Request) -> Result<Response> {
+    ///     let mut form = request.form_data()?;
+    ///     while let Some(mut part) = form.next_part()? {
+    ///         match (part.name(), part.safe_file_name()) {
+    ///             ("title", None) => println!("{}", part.text()?), // at most 64 KiB
+    ///             ("photo", Some(name)) => {
+    ///                 part.save(std::env::temp_dir().join(name))?; // 409 if there is one
+    ///             }
+    ///             _ => {} // skipped
+    ///         }
+    ///     }
+    ///     Ok(Response::text("Thank you.\n"))
+    /// }
+    ///
+    /// let body = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nA day\r\n--x--\r\n";
+    /// let request = Request::new("POST".parse()?, "/")?
+    ///     .with_header("content-type", "multipart/form-data; boundary=x")
+    ///     .with_body(body);
+    /// assert_eq!(upload(&request)?.status_code(), 200);
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 415 if it has another type, 400 if its boundary is missing or malformed; what is wrong further on is told by
+    /// [`next_part`](FormData::next_part).
+    pub fn form_data(&self) -> Result<FormData<BodyReader<'_>>, Error> {
+        let content_type = self.header("content-type").unwrap_or_default();
+        FormData::new(self.reader(), content_type, FormDataLimits::default())
     }
 
     /// The body as JSON. A Content-Type is not required.

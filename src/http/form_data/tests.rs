@@ -354,6 +354,14 @@ fn limits() {
         let seen = parts(body.as_bytes(), usize::MAX, TYPE, limits).map(|parts| parts.len());
         assert_eq!(seen, expected, "{what}");
     }
+    // No byte is read past the limit.
+    let endless = format!("--abc\r\n{}", "x".repeat(9000));
+    let left = "--abc\r\n".len() + 8 * 1024;
+    for (left, expected) in [(left, 400), (left - 1, 500)] {
+        let reader = Failing { bytes: endless.as_bytes(), left, interrupted: false, panics: false };
+        let mut form = FormData::new(reader, TYPE, defaults()).unwrap();
+        assert_eq!(form.next_part().unwrap_err().status_code(), expected, "{left} bytes");
+    }
     // A head larger than the buffer.
     let head = format!("Content-Disposition: form-data; name=n\r\nX: {}\r\n", "x".repeat(100_000));
     for cut in [1, 1000, usize::MAX] {

@@ -134,9 +134,9 @@ mod tcp;
 pub mod testing;
 
 pub use crate::http::{
-    Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, HandlerFn, Http, Layer, LayerFn, Layered, LogFormat,
-    LogRecord, Next, Request, RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite,
-    SentResponse, User, Validators, handler_fn, layer_fn,
+    Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, HandlerFn, Http, Layer,
+    LayerFn, Layered, LogFormat, LogRecord, Next, Part, Request, RequestHandler, RequestId, Response, ResponseWriter,
+    Result, Router, Routes, SameSite, SentResponse, User, Validators, handler_fn, layer_fn,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};

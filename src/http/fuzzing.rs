@@ -5,11 +5,11 @@
 use std::ops::Range;
 use std::time::SystemTime;
 
+use super::date;
 use super::request::body::{BodyLimits, BodyQuota};
 use super::request::framing::{self, BodyLength};
 use super::request::head::{HeadLimits, HeadParser};
 use super::request::incoming::{Incoming, Need};
-use super::date;
 use super::sending::range;
 
 /// A parsed head, and its framing.

@@ -36,7 +36,7 @@ pub use handler::{
     HandlerFn, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, RequestHandler, Router, Routes, handler_fn,
     layer_fn,
 };
-pub use request::{Body, BodyPlan, BodyReader, Form, Request, RequestId, User};
+pub use request::{Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Part, Request, RequestId, User};
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
 pub use sent::SentResponse;

@@ -26,3 +26,4 @@ mod slow; // handlers that run for long
 mod stop; // ends of all kinds
 mod streams; // connections that leave the engine
 mod unix; // Unix sockets, and their files
+mod uploads; // forms with files

@@ -7,7 +7,8 @@ pub(crate) mod unwritten; // which handlers lack which methods
 pub(crate) mod discard; // a declined body, received and dropped
 pub(crate) mod incoming; // a body while it is received
 
-mod form; //  application/x-www-form-urlencoded
+mod form; // application/x-www-form-urlencoded
+mod form_data; // multipart/form-data
 
 pub(crate) mod body; // the body
 pub(crate) mod chunked; // decoder of the chunked transfer coding (RFC 9112, section 7.1)
@@ -21,6 +22,7 @@ mod values; // values carried along
 
 pub use body::{Body, BodyReader};
 pub use form::Form;
+pub use form_data::{FormData, FormDataLimits, Part};
 pub use plan::BodyPlan;
 pub use values::{RequestId, User};
 
@@ -250,6 +252,42 @@ impl Request {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
         Form::parse(&self.bytes()?)
+    }
+
+    /// The body as an HTML form with files, `multipart/form-data`, part by part. Each call begins with the first part.
+    /// For other limits than the default ones: [`FormData::new`] on the [`reader`](Request::reader).
+    ///
+    /// ```
+    /// use modest::{Request, Response, Result};
+    ///
+    /// fn upload(request: &Request) -> Result<Response> {
+    ///     let mut form = request.form_data()?;
+    ///     while let Some(mut part) = form.next_part()? {
+    ///         match (part.name(), part.safe_file_name()) {
+    ///             ("title", None) => println!("{}", part.text()?), // at most 64 KiB
+    ///             ("photo", Some(name)) => {
+    ///                 part.save(std::env::temp_dir().join(name))?; // 409 if there is one
+    ///             }
+    ///             _ => {} // skipped
+    ///         }
+    ///     }
+    ///     Ok(Response::text("Thank you.\n"))
+    /// }
+    ///
+    /// let body = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nA day\r\n--x--\r\n";
+    /// let request = Request::new("POST".parse()?, "/")?
+    ///     .with_header("content-type", "multipart/form-data; boundary=x")
+    ///     .with_body(body);
+    /// assert_eq!(upload(&request)?.status(), 200);
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 415 if it has another type, 400 if its boundary is missing or malformed; what is wrong further on is told by
+    /// [`next_part`](FormData::next_part).
+    pub fn form_data(&self) -> Result<FormData<BodyReader<'_>>, Error> {
+        let content_type = self.header("content-type").unwrap_or_default();
+        FormData::new(self.reader(), content_type, FormDataLimits::default())
     }
 
     /// The body as JSON. A Content-Type is not required.

@@ -1,0 +1,316 @@
+//! HTML forms with files, `multipart/form-data` (RFC 7578; RFC 2046, section 5.1), read part by part while the body is
+//! read. Called by `request`; `splitter` finds the parts, `fields` reads their heads, `file_name` makes names safe.
+//! Memory: one buffer and the head of one part, whatever the body's size.
+
+mod fields;
+mod file_name;
+mod splitter;
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+use http::StatusCode;
+
+use self::fields::PartHead;
+use self::splitter::Splitter;
+use crate::http::error::Error;
+
+/// A form with files, `multipart/form-data`, as a sequence of parts; made by
+/// [`Request::form_data`](crate::Request::form_data).
+///
+/// It holds 16 KiB of memory and the head of one part, however large the files are. Bytes before the first boundary
+/// are skipped, bytes behind the last one are not read. A body that two readers could take for different forms is
+/// refused with 400: a line break that is not CRLF in front of a boundary is content, a boundary followed by anything
+/// but its line's end is malformed, and so is a head with a field or a parameter twice.
+///
+/// ```
+/// use modest::{FormData, FormDataLimits};
+///
+/// let body = "--x\r\nContent-Disposition: form-data; name=\"note\"\r\n\r\nmilk\r\n--x--\r\n";
+/// let limits = FormDataLimits::default().parts(10).field(1024);
+/// let mut form = FormData::new(body.as_bytes(), "multipart/form-data; boundary=x", limits)?;
+/// while let Some(part) = form.next_part()? {
+///     assert_eq!((part.name(), part.file_name()), ("note", None));
+///     assert_eq!(part.text()?, "milk");
+/// }
+/// # Ok::<(), modest::Error>(())
+/// ```
+pub struct FormData<R> {
+    splitter: Splitter<R>,
+    limits: FormDataLimits,
+    place: Place,
+    /// Parts that have begun.
+    parts: usize,
+}
+
+/// Where in the body the reader stands.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// In a part, or before the first one.
+    Content,
+    /// At the head of a part.
+    Head,
+    /// Behind the last delimiter.
+    End,
+}
+
+impl<R: Read> FormData<R> {
+    /// The form in a body with this Content-Type. What the reader is to give is not limited here: the body of a
+    /// [`Request`](crate::Request) has its own limit.
+    ///
+    /// # Errors
+    /// 415 if the Content-Type is not `multipart/form-data`; 400 if it is malformed or has not exactly one boundary of
+    /// 1 to 70 characters from RFC 2046.
+    pub fn new(reader: R, content_type: &str, limits: FormDataLimits) -> Result<FormData<R>, Error> {
+        let boundary = fields::boundary(content_type).map_err(bad_request)?.ok_or_else(|| {
+            Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a form with files is wanted: multipart/form-data")
+        })?;
+        Ok(FormData { splitter: Splitter::new(reader, &boundary), limits, place: Place::Content, parts: 0 })
+    }
+
+    /// The next part, in the order sent; `None` behind the last. What was not read of the part before is skipped.
+    ///
+    /// # Errors
+    /// 400 if the body is malformed or ends before its last boundary, or if a part has no name, has a field twice, or
+    /// has a head that is too long; 413 if there are too many parts; 415 if a part is in a transfer coding such as
+    /// `base64`, which RFC 7578 deprecates; 500 if the reader fails. After a 400, 413 or 415 there are no more parts:
+    /// each further call returns that error.
+    pub fn next_part(&mut self) -> Result<Option<Part<'_, R>>, Error> {
+        loop {
+            match self.place {
+                Place::Content => {
+                    self.splitter.skip_content()?;
+                    let last = self.splitter.pass_delimiter(self.limits.head)?;
+                    self.place = if last { Place::End } else { Place::Head };
+                }
+                Place::Head => {
+                    let head = self.head()?;
+                    self.place = Place::Content;
+                    return Ok(Some(Part { head, splitter: &mut self.splitter, field_limit: self.limits.field }));
+                }
+                Place::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Used up only if it is sound, so that an error stays.
+    fn head(&mut self) -> Result<PartHead, Error> {
+        if self.parts >= self.limits.parts {
+            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, "the form has too many parts"));
+        }
+        let length = self.splitter.head(self.limits.head)?;
+        let head = PartHead::parse(self.splitter.peek(length), |line| self.splitter.is_delimiter(line));
+        let head = head.map_err(bad_request)?;
+        if head.encoded {
+            let message = "a part of the form is in a transfer coding";
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        }
+        self.splitter.pass_head(length)?;
+        self.parts += 1;
+        Ok(head)
+    }
+}
+
+fn bad_request(message: &'static str) -> Error {
+    Error::new(StatusCode::BAD_REQUEST, message)
+}
+
+/// One part of a form: a field, or a file if it has a [`file_name`](Part::file_name). Its content is read once, by
+/// [`text`](Part::text), [`bytes`](Part::bytes), [`save`](Part::save) or as a [`Read`], from where it was read to.
+///
+/// As a `Read` it ends where the part ends. A body that ends before its last boundary is an
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) there, which `?` turns into a 500; the methods say 400.
+pub struct Part<'a, R> {
+    head: PartHead,
+    splitter: &'a mut Splitter<R>,
+    field_limit: usize,
+}
+
+impl<R: Read> Part<'_, R> {
+    /// The name of the form's field. It may be empty, or that of another part. `%22`, `%0D` and `%0A` are decoded, as
+    /// browsers encode these three characters and no other; a name that has `%22` itself can't be told from them.
+    pub fn name(&self) -> &str {
+        &self.head.name
+    }
+
+    /// The name of the file as sent, decoded as [`name`](Part::name) is; empty if a browser's user has chosen none. It may
+    /// be anything, `../../etc/passwd` too: see [`safe_file_name`](Part::safe_file_name).
+    ///
+    /// `filename*`, which RFC 7578 forbids, counts if there is no `filename` and it is valid UTF-8.
+    pub fn file_name(&self) -> Option<&str> {
+        self.head.file_name.as_deref()
+    }
+
+    /// The name of the file, made into one that is safe in a folder, on Linux as on Windows:
+    ///
+    /// - only what is behind the last slash or backslash;
+    /// - `_` for controls, for `< > : " | ? *`, and for invisible characters that turn the direction of writing;
+    /// - no dots or spaces at its beginning and end, so it is never hidden, `.` or `..`;
+    /// - `_` in front of a name of a Windows device (`_con.txt`);
+    /// - at most 255 bytes: its stem is cut, between two characters, and an extension of up to 64 bytes kept;
+    /// - `file` if nothing is left.
+    ///
+    /// It may be the name of a file that is there: [`save`](Part::save) overwrites none. `None` if there is no
+    /// [`file_name`](Part::file_name).
+    pub fn safe_file_name(&self) -> Option<String> {
+        self.file_name().map(file_name::safe)
+    }
+
+    /// The Content-Type as sent. Nothing says that it is true.
+    pub fn content_type(&self) -> Option<&str> {
+        self.head.content_type.as_deref()
+    }
+
+    /// The content, at most `limit` bytes of it.
+    ///
+    /// # Errors
+    /// 413 if it is longer; 400 if the body ends before its last boundary; 500 if the reader fails.
+    pub fn bytes(mut self, limit: usize) -> Result<Vec<u8>, Error> {
+        let mut all = Vec::new();
+        self.for_each_piece(|piece| {
+            if piece.len() > limit - all.len() {
+                return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, "a part of the form is too large"));
+            }
+            all.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    /// The content as text, at most [`FormDataLimits::field`] bytes of it.
+    ///
+    /// # Errors
+    /// 413 if it is longer; 400 if it is not UTF-8 or the body ends before its last boundary; 415 if its Content-Type has
+    /// a charset other than UTF-8 (or ASCII); 500 if the reader fails.
+    pub fn text(self) -> Result<String, Error> {
+        if let Some(charset) = self.content_type().and_then(fields::charset)
+            && !["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
+        {
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text is taken in UTF-8 only"));
+        }
+        let limit = self.field_limit;
+        String::from_utf8(self.bytes(limit)?).map_err(|_| bad_request("a field of the form is not UTF-8"))
+    }
+
+    /// Write the content to a new file, and return its length in bytes. What is there is not overwritten, nor is a
+    /// symbolic link followed. If it fails on the way, the file is removed again. The file's length is limited by that of
+    /// the body only; it is not synced to the disk.
+    ///
+    /// # Errors
+    /// 409 if there is a file of that name; 400 if the body ends before its last boundary; 507 if the disk is full; 500
+    /// if the file can't be written or the reader fails.
+    pub fn save(&mut self, path: impl AsRef<Path>) -> Result<u64, Error> {
+        let path = path.as_ref();
+        let mut file = File::create_new(path).map_err(save_error)?;
+        let unfinished = Unfinished(path);
+        let mut length = 0;
+        self.for_each_piece(|piece| {
+            length += piece.len() as u64;
+            file.write_all(piece).map_err(save_error)
+        })?;
+        unfinished.finish();
+        Ok(length)
+    }
+
+    fn for_each_piece(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        loop {
+            let piece = self.splitter.content()?;
+            if piece.is_empty() {
+                return Ok(());
+            }
+            take(piece)?;
+            let count = piece.len();
+            self.splitter.consume(count);
+        }
+    }
+}
+
+impl<R: Read> Read for Part<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.splitter.content()?.read(buffer)?;
+        self.splitter.consume(count);
+        Ok(count)
+    }
+}
+
+fn save_error(err: io::Error) -> Error {
+    match err.kind() {
+        io::ErrorKind::AlreadyExists => Error::new(StatusCode::CONFLICT, "there is a file of that name"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Error::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the file at present").with_cause(err)
+        }
+        _ => Error::from(err),
+    }
+}
+
+/// A file that is removed unless it is finished, also if a reader panics.
+struct Unfinished<'a>(&'a Path);
+
+impl Unfinished<'_> {
+    fn finish(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if let Err(err) = fs::remove_file(self.0) {
+            log::error!("a part of a form stays in {}: {err}", self.0.display());
+        }
+    }
+}
+
+/// Limits for [`FormData`]. The body has its own: [`Http::body_limit`](crate::Http::body_limit).
+#[derive(Clone, Debug)]
+pub struct FormDataLimits {
+    parts: usize,
+    head: usize,
+    field: usize,
+}
+
+impl Default for FormDataLimits {
+    fn default() -> FormDataLimits {
+        FormDataLimits { parts: 1000, head: 8 * 1024, field: 64 * 1024 }
+    }
+}
+
+impl FormDataLimits {
+    /// The largest number of parts. Default: 1,000. Beyond it: 413.
+    pub fn parts(mut self, number: usize) -> FormDataLimits {
+        self.parts = number;
+        self
+    }
+
+    /// The longest head of a part, in bytes with all line breaks. Default: 8 KiB. Beyond it: 400, for 431 would tell the
+    /// client to shorten the fields of its request, and no browser sends a part like that.
+    ///
+    /// It bounds the buffer, too, which is 16 KiB unless a longer head needs more.
+    pub fn head(mut self, bytes: usize) -> FormDataLimits {
+        self.head = bytes;
+        self
+    }
+
+    /// The longest content that [`Part::text`] takes, in bytes. Default: 64 KiB. Beyond it: 413.
+    pub fn field(mut self, bytes: usize) -> FormDataLimits {
+        self.field = bytes;
+        self
+    }
+}
+
+impl<R> fmt::Debug for FormData<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FormData").field("place", &self.place).field("parts", &self.parts).finish_non_exhaustive()
+    }
+}
+
+/// Its head; the content may be secret.
+impl<R> fmt::Debug for Part<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.head.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

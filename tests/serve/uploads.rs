@@ -32,7 +32,7 @@ fn curl_sends_a_form() {
         }
         Ok(Response::text(seen))
     };
-    let server = serve(Http::new(answer(upload)), |server| server);
+    let server = serve(Http::new(handler_fn(upload)), |server| server);
     let send = || {
         Command::new("curl")
             .args(["-sS", "-m", "20", "-F", "title=un été", "-F", "note=a\r\nb;type=text/x-note"])
@@ -51,10 +51,10 @@ fn curl_sends_a_form() {
         note, None, Some(\"text/x-note\"): a\r\nb\n\
         file, Some(\"../x\\\"y\"), Some(\"application/octet-stream\"): 12000000 bytes\n\
         file, Some(\"small\"), Some(\"image/png\"): 6 bytes\n";
-    assert_eq!(handler_fn, expected);
+    assert_eq!(answer, expected);
     assert!(fs::read(path("saved x_y")).unwrap() == large);
     assert_eq!(fs::read(path("saved small")).unwrap(), b"\r\n--\r\n");
     // The files are there already.
     let answer = String::from_utf8(send().unwrap().stdout).unwrap();
-    assert!(answer.contains("409"), "{handler_fn}");
+    assert!(answer.contains("409"), "{answer}");
 }

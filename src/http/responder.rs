@@ -80,7 +80,9 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
     /// The page of an error whose cause has not been logged yet.
     pub(crate) fn error_page(&self, request: &Request, error: &Error) -> Checked {
         if error.cause().is_some() {
-            log::error!("{:?}: {error}", request.line());
+            // A client's mistake is no fault of the server's.
+            let level = if error.status().is_server_error() { log::Level::Error } else { log::Level::Debug };
+            log::log!(level, "{:?}: {error}", request.line());
         }
         self.page(Some(request), error, request)
     }

@@ -191,12 +191,11 @@ impl Request {
         self.headers.get_or_init(|| Box::new(self.head.map()))
     }
 
-    /// The value of the first cookie of that name, as sent.
+    /// The value of the first cookie of that name, as sent. A cookie that is not UTF-8 is passed over.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.header_all("cookie")
-            .filter_map(|line| std::str::from_utf8(line).ok())
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.split_once('='))
+            .flat_map(|line| line.split(|byte| *byte == b';'))
+            .filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='))
             .find(|(found, _)| found.trim() == name)
             .map(|(_, value)| unquoted(value.trim()))
     }
@@ -290,18 +289,19 @@ impl Request {
         FormData::new(self.reader(), content_type, FormDataLimits::default())
     }
 
-    /// The body as JSON. A Content-Type is not required.
+    /// The body as JSON.
     ///
     /// # Errors
-    /// 415 if it has a type other than `application/json` and `…+json`, 400 (with the reason) if it is malformed or does
-    /// not fit `T`.
+    /// 415 if its Content-Type is not `application/json` or `…+json`, or there is none: a page of another site can have a
+    /// browser send any bytes without a type, and with cookies, but not as JSON. 400 (with the reason) if it is malformed
+    /// or does not fit `T`.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         let is_json = |media_type: &str| {
             media_type.eq_ignore_ascii_case("application/json")
                 || media_type.len() > 5 && media_type.as_bytes()[media_type.len() - 5..].eq_ignore_ascii_case(b"+json")
         };
-        if self.header_all("content-type").next().is_some() && !self.has_media_type(is_json) {
+        if !self.has_media_type(is_json) {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "JSON is wanted: application/json"));
         }
         serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
@@ -518,9 +518,34 @@ fn unquoted(value: &str) -> &str {
     value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
-fn charset(content_type: &str) -> Option<&str> {
-    content_type.split(';').skip(1).find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("charset").then(|| unquoted(value.trim()))
-    })
+/// The parameter `charset` of a media type (RFC 9110, section 8.3.1).
+fn charset(content_type: &str) -> Option<String> {
+    let mut rest = content_type.split_once(';')?.1;
+    loop {
+        let (name, value, behind) = parameter(rest)?;
+        if name.eq_ignore_ascii_case("charset") {
+            return Some(value);
+        }
+        rest = behind;
+    }
+}
+
+/// The first parameter, its value without quotes (RFC 9110, sections 5.6.4 and 5.6.6), and what follows it.
+fn parameter(text: &str) -> Option<(&str, String, &str)> {
+    let text = text.trim_start_matches([' ', '\t', ';']);
+    let (name, text) = text.split_once('=')?;
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(';').unwrap_or(text.len());
+        return Some((name.trim(), text[..end].trim().to_owned(), &text[end..]));
+    };
+    let mut value = String::new();
+    let mut letters = quoted.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return Some((name.trim(), value, &quoted[at + 1..])),
+            '\\' => value.push(letters.next()?.1),
+            letter => value.push(letter),
+        }
+    }
+    None // the quotes do not end
 }

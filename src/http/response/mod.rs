@@ -11,11 +11,11 @@ pub use cookie::{Cookie, SameSite};
 pub use fields::Fields;
 pub use writer::ResponseWriter;
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -24,8 +24,9 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::date;
-use crate::http::error::{self, Error};
+use crate::http::error::Error;
 use crate::http::etag::ETag;
+use crate::http::media_type::media_type_of;
 use crate::http::status;
 use crate::tcp::SharedBytes;
 use body::ResponseBody;
@@ -48,8 +49,8 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 /// assert_eq!(response.length(), Some(14));
 /// ```
 ///
-/// An invalid name or value (one with a line break, say) does not panic: the response is sent as a 500, and the cause
-/// is logged.
+/// What goes wrong while it is made is remembered and answered when it is sent: an invalid name or value (one with a
+/// line break, say), a value that is no JSON, a file that is not there. So making one never fails.
 ///
 /// The server controls framing. Of the fields a handler may set,
 /// `Connection: close` acts as [`with_close`](Response::with_close); `Content-Length` is checked against the body
@@ -72,7 +73,8 @@ pub struct Response {
 impl Response {
     /// A response with an empty body.
     ///
-    /// A number that is no status is an error, and so is an interim status (1xx): the response is sent as a 500.
+    /// A number that is no final status (below 200, above 599: RFC 9110, section 15) is an error: the response is sent as
+    /// a 500.
     pub fn new<S>(status: S) -> Response
     where
         S: TryInto<StatusCode>,
@@ -82,12 +84,14 @@ impl Response {
     }
 
     /// 200 with `text/plain; charset=utf-8`.
-    pub fn text(text: impl Into<Cow<'static, str>>) -> Response {
+    ///
+    /// `text` is a `String`, or a `&str` or what `request.text()?` returns, which are copied.
+    pub fn text(text: impl Into<String>) -> Response {
         Response::typed(const { HeaderValue::from_static("text/plain; charset=utf-8") }, text.into())
     }
 
     /// 200 with `text/html; charset=utf-8`. Escape untrusted text first.
-    pub fn html(page: impl Into<Cow<'static, str>>) -> Response {
+    pub fn html(page: impl Into<String>) -> Response {
         Response::typed(const { HeaderValue::from_static("text/html; charset=utf-8") }, page.into())
     }
 
@@ -104,23 +108,28 @@ impl Response {
 
     /// 200 with `application/json`.
     ///
-    /// # Errors
-    /// 500 if the value cannot be serialized as JSON (a map whose keys are not strings).
+    /// A value that cannot be serialized as JSON (a map whose keys are not strings) is a 500, and the cause is logged.
     #[cfg(feature = "json")]
-    pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<Response> {
-        let text = serde_json::to_vec(value)?;
-        Ok(Response::of(ResponseBody::Bytes(text))
-            .set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/json")))
+    pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Response {
+        match serde_json::to_vec(value) {
+            Ok(text) => Response::of(ResponseBody::Bytes(text))
+                .set_field(header::CONTENT_TYPE, const { HeaderValue::from_static("application/json") }),
+            Err(error) => Response::failed(error.into()),
+        }
     }
 
-    /// 200 with a file, as `application/octet-stream`, with its `Last-Modified` and an `ETag` of its size and time.
+    /// 200 with a file, with the media type that its name stands for, its `Last-Modified`, and an `ETag` of its size and
+    /// time.
     ///
     /// The path is opened as given and links are followed: never pass a client's path.
     /// [`StaticFileHandler`](crate::StaticFileHandler) is for those.
     ///
-    /// # Errors
-    /// 404 if there is no such regular file, 403 if it may not be read, 500 for any other error.
-    pub fn file(path: impl AsRef<Path>) -> Result<Response> {
+    /// If there is no such regular file the response is a 404, if it may not be read a 403, for any other error a 500.
+    pub fn file(path: impl AsRef<Path>) -> Response {
+        Response::read_file(path.as_ref()).unwrap_or_else(Response::failed)
+    }
+
+    fn read_file(path: &Path) -> Result<Response> {
         // Non-blocking: opening a FIFO would wait for a writer.
         let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
         let file = File::options().read(true).custom_flags(flags).open(path).map_err(open_error)?;
@@ -130,9 +139,10 @@ impl Response {
         }
         // Nanoseconds, as two edits within one second must differ.
         let tag = ETag::strong(format!("{:x}-{:x}.{:x}", found.len(), found.mtime(), found.mtime_nsec()))?;
-        let response =
-            Response::open_file(Arc::new(file), found.len()).with_last_modified(found.modified()?).with_etag(tag);
-        Ok(response.set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")))
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        let media_type = HeaderValue::from_static(media_type_of(name).unwrap_or("application/octet-stream"));
+        let response = Response::open_file(Arc::new(file), found.len()).with_last_modified(found.modified()?);
+        Ok(response.with_etag(tag).set_field(header::CONTENT_TYPE, media_type))
     }
 
     /// 200 with the first `length` bytes of an open file, sent by `sendfile`. No Content-Type is set.
@@ -182,13 +192,13 @@ impl Response {
         Response::new(StatusCode::NO_CONTENT)
     }
 
-    /// Replace the body; the fields are kept.
+    /// The same with this body; the fields are kept.
     pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Response {
         self.body = ResponseBody::Bytes(bytes.into());
         self
     }
 
-    /// Set the status.
+    /// The same with this status.
     pub fn with_status<S>(mut self, status: S) -> Response
     where
         S: TryInto<StatusCode>,
@@ -201,7 +211,7 @@ impl Response {
         self
     }
 
-    /// Set a field, replacing any of that name.
+    /// The same with this field, in the place of any of that name.
     pub fn with_header<N, V>(self, name: N, value: V) -> Response
     where
         N: TryInto<HeaderName>,
@@ -209,10 +219,11 @@ impl Response {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        self.insert(error::parse_field(name, value), true)
+        self.insert(fields::parse_checked(name, value), true)
     }
 
-    /// Add a field beside others of that name.
+    /// The same with this field beside others of that name; of a field that a response has once (`Content-Type`, `ETag`, `Location`)
+    /// it takes the place.
     pub fn with_added_header<N, V>(self, name: N, value: V) -> Response
     where
         N: TryInto<HeaderName>,
@@ -220,25 +231,30 @@ impl Response {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        self.insert(error::parse_field(name, value), false)
+        self.insert(fields::parse_checked(name, value), false)
     }
 
-    /// Remove all fields of that name.
+    /// The same without the fields of that name; also what was said by `Connection: close` and `Content-Length`.
     pub fn without_header(mut self, name: &str) -> Response {
         self.map.take();
         if let Ok(name) = HeaderName::try_from(name) {
+            match name {
+                header::CONNECTION => self.close = false,
+                header::CONTENT_LENGTH => self.declared_length = None,
+                _ => {}
+            }
             self.unshare(&name);
             self.own.remove(&name);
         }
         self
     }
 
-    /// Set `Content-Type`.
+    /// The same with this `Content-Type`.
     pub fn with_content_type(self, media_type: &str) -> Response {
         self.with_header(header::CONTENT_TYPE, media_type)
     }
 
-    /// Set a cookie, beside others.
+    /// The same with this cookie, beside others.
     pub fn with_cookie(self, cookie: Cookie) -> Response {
         let field = cookie.into_value().map(|value| (header::SET_COOKIE, value));
         self.insert(field, false)
@@ -310,8 +326,12 @@ impl Response {
         })
     }
 
-    /// The first value of that name.
-    pub fn header_value(&self, name: &str) -> Option<&HeaderValue> {
+    /// The first field of that name, if it is UTF-8.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.header_value(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+    }
+
+    pub(crate) fn header_value(&self, name: &str) -> Option<&HeaderValue> {
         self.prepared.as_ref().and_then(|fields| fields.get(name)).or_else(|| self.own.get(name))
     }
 
@@ -355,12 +375,8 @@ impl Response {
         }
     }
 
-    fn typed(media_type: HeaderValue, text: Cow<'static, str>) -> Response {
-        let body = match text {
-            Cow::Borrowed(text) => ResponseBody::Static(text.as_bytes()),
-            Cow::Owned(text) => ResponseBody::Bytes(text.into_bytes()),
-        };
-        Response::of(body).set_field(header::CONTENT_TYPE, media_type)
+    fn typed(media_type: HeaderValue, text: String) -> Response {
+        Response::of(ResponseBody::Bytes(text.into_bytes())).set_field(header::CONTENT_TYPE, media_type)
     }
 
     /// Set a field that is known to be valid.
@@ -375,7 +391,7 @@ impl Response {
         match field {
             Err(error) => self.record_error(error),
             Ok((name, value)) if fields::is_server_managed(&name) => self.apply_managed(&name, &value),
-            Ok((name, value)) if replace => return self.set_field(name, value),
+            Ok((name, value)) if replace || fields::is_singleton(&name) => return self.set_field(name, value),
             Ok((name, value)) => {
                 self.map.take();
                 self.own.append(name, value);
@@ -411,6 +427,13 @@ impl Response {
                 self.record_error(Error::from(error.to_string()));
             }
         }
+    }
+
+    /// A response that could not be made: the error is answered when it is sent.
+    fn failed(error: Error) -> Response {
+        let mut response = Response::new(error.status());
+        response.record_error(error);
+        response
     }
 
     /// The first error is the one to report.

@@ -199,6 +199,7 @@ fn partial_content(mut response: Response, parts: Vec<Range<u64>>) -> (Response,
         );
     }
     let parts = Byteranges::new(parts, length, response.header_value("content-type"));
+    let response = response.without_header("content-range"); // each part has its own
     (response.with_header(header::CONTENT_TYPE, parts.content_type()), Selection::Multiple(parts))
 }
 

@@ -71,8 +71,8 @@ impl<H: RequestHandler> Http<H> {
 
     /// The folder of those temporary files. Default: `/var/tmp`. Preferably not a file system in memory.
     pub fn body_folder(self, folder: impl Into<PathBuf>) -> Http<H> {
-        let folder = folder.into();
-        self.with(|config| config.body.folder = folder)
+        let folder: PathBuf = folder.into();
+        self.with(|config| config.body.folder = folder.into())
     }
 
     /// How much all bodies of this server together may use, in memory and on disk, in bytes. Default: 1 GiB;

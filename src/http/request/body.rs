@@ -7,7 +7,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -115,7 +115,7 @@ pub(crate) struct BodyLimits {
     /// Bytes of one body that stay in memory: a longer one goes to a file.
     pub memory: usize,
     /// The folder of that file.
-    pub folder: PathBuf,
+    pub folder: Arc<Path>,
     /// Bytes of all bodies together: beyond them 507.
     pub quota: BodyQuota,
 }
@@ -126,7 +126,7 @@ impl Default for BodyLimits {
         BodyLimits {
             body: 16 * MIB,
             memory: 64 * 1024,
-            folder: PathBuf::from("/var/tmp"),
+            folder: Arc::from(Path::new("/var/tmp")),
             quota: BodyQuota::new(1024 * MIB),
         }
     }

@@ -58,7 +58,7 @@ impl BodyPlan {
 
     /// The folder of that file. In place of [`Http::body_folder`](crate::Http::body_folder).
     pub fn folder(&mut self, folder: impl Into<PathBuf>) -> &mut BodyPlan {
-        self.limits.folder = folder.into();
+        self.limits.folder = Arc::from(folder.into());
         self
     }
 

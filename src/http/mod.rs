@@ -27,7 +27,8 @@ mod media_type; // media types by file name
 mod error; // what a handler returns when it fails
 
 mod date; // HTTP dates
-mod status; // reason phrases and error pages
+mod html;
+mod status; // reason phrases and error pages // text in HTML
 
 mod rejection; // why a request is rejected before a handler sees it
 
@@ -37,6 +38,7 @@ pub use handler::{
     HandlerFn, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, RequestHandler, Router, Routes, handler_fn,
     layer_fn,
 };
+pub use html::escape_html;
 pub use media_type::media_type_of;
 pub use request::{Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Part, Request, RequestId, User};
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};

@@ -214,7 +214,7 @@ pub fn example(name: &str) -> Command {
 
 /// The program.
 pub fn modest<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_modest"));
+    let mut command = Command::new(option_env!("CARGO_BIN_EXE_modest").expect("a test of the program"));
     command.args(words).current_dir(env!("CARGO_MANIFEST_DIR"));
     command
 }

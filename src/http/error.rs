@@ -29,6 +29,7 @@ type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 ///
 /// Errors of your own get their statuses once and for all by `impl From<MyError> for modest::Error`, if they do not
 /// implement `std::error::Error`: `?` turns whatever does into a 500. Those that do take `or_status`.
+#[doc(alias("send_error", "HTTPError", "abort"))]
 #[must_use = "is answered only if it is returned"]
 pub struct Error(Box<Inner>);
 

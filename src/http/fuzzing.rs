@@ -73,7 +73,12 @@ pub fn chunked(
     ends: impl IntoIterator<Item = usize>,
     memory: usize,
 ) -> Result<Option<(usize, Vec<u8>)>, u16> {
-    let limits = BodyLimits { body: 1 << 20, memory, folder: std::path::Path::new("/dev/shm").into(), quota: BodyQuota::new(1 << 20) };
+    let limits = BodyLimits {
+        body: 1 << 20,
+        memory,
+        folder: std::path::Path::new("/dev/shm").into(),
+        quota: BodyQuota::new(1 << 20),
+    };
     let status = |rejection: super::rejection::Rejection| rejection.status.as_u16();
     let mut incoming = Incoming::new(BodyLength::Chunked, &limits).map_err(status)?;
     let mut used = 0;

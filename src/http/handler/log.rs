@@ -152,7 +152,7 @@ impl<'a> LogRecord<'a> {
 
     fn write_user(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.user().filter(|user| !user.is_empty()) {
-            Some(user) => write_escaped(f, &user.replace(' ', "\\x20")),
+            Some(user) => write_word(f, &user),
             None => f.write_char('-'),
         }
     }
@@ -271,8 +271,17 @@ impl LocalTime {
 
 /// Escapes C0, DEL, C1, quote and backslash.
 fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    write_escaping(f, text, |letter| letter.is_control() || matches!(letter, '"' | '\\'))
+}
+
+/// The same, and blanks, where a blank ends a field.
+fn write_word(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    write_escaping(f, text, |letter| letter.is_control() || matches!(letter, '"' | '\\' | ' '))
+}
+
+fn write_escaping(f: &mut fmt::Formatter<'_>, text: &str, is_special: impl Fn(char) -> bool) -> fmt::Result {
     let mut rest = text;
-    while let Some(at) = rest.find(|letter: char| letter.is_control() || matches!(letter, '"' | '\\')) {
+    while let Some(at) = rest.find(&is_special) {
         f.write_str(&rest[..at])?;
         let letter = rest[at..].chars().next().unwrap_or_default();
         write!(f, "\\x{:02x}", u32::from(letter))?;

@@ -65,6 +65,7 @@ pub use routes::{Router, Routes};
     label = "this is no `RequestHandler`",
     note = "a closure is given as `handler_fn(|request| ..)`"
 )]
+#[doc(alias("BaseHTTPRequestHandler", "BaseRequestHandler"))]
 pub trait RequestHandler: Send + Sync + 'static {
     /// Handles GET. Default: 501.
     #[doc(alias = "do_GET")]

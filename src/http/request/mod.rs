@@ -119,16 +119,19 @@ impl Request {
     }
 
     /// The method. It is case-sensitive.
+    #[doc(alias = "command")]
     pub fn method(&self) -> &Method {
         self.head.method()
     }
 
     /// HTTP/1.1 or HTTP/1.0. A later 1.x is treated as 1.1.
+    #[doc(alias = "request_version")]
     pub fn version(&self) -> Version {
         self.head.version()
     }
 
     /// The target as sent (Python's `path`, with the query).
+    #[doc(alias = "requestline")]
     pub fn target(&self) -> &str {
         self.head.target()
     }
@@ -160,6 +163,7 @@ impl Request {
     }
 
     /// The first query parameter of that name, decoded.
+    #[doc(alias = "parse_qs")]
     pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
         self.params().find(|(found, _)| found == name).map(|(_, value)| value)
     }
@@ -237,6 +241,7 @@ impl Request {
     }
 
     /// A reader of the body from its first byte on (Python's `rfile`).
+    #[doc(alias = "rfile")]
     pub fn reader(&self) -> BodyReader<'_> {
         self.body.reader()
     }

@@ -57,6 +57,7 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 /// (a wrong one makes the response a 500; for a [`stream`](Response::stream) it sets the length);
 /// other `Connection` options, and `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding` and `Upgrade`
 /// are left out. A handler's `Date` and `Server` replace the server's.
+#[doc(alias("send_response", "HttpResponse"))]
 #[must_use = "answers only if it is returned"]
 pub struct Response {
     pub(crate) status: StatusCode,
@@ -212,6 +213,7 @@ impl Response {
     }
 
     /// The same with this field, in the place of any of that name.
+    #[doc(alias = "send_header")]
     pub fn with_header<N, V>(self, name: N, value: V) -> Response
     where
         N: TryInto<HeaderName>,
@@ -304,6 +306,7 @@ impl Response {
     }
 
     /// Close the connection after this response.
+    #[doc(alias = "close_connection")]
     pub fn with_close(mut self) -> Response {
         self.close = true;
         self

@@ -46,7 +46,7 @@ impl ResponseHead<'_> {
             line("Server", server.as_bytes(), to);
         }
         if !flags.date
-            && let Some(date) = date::write(self.now)
+            && let Some(date) = date::write_now(self.now)
         {
             line("Date", &date, to);
         }

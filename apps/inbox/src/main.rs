@@ -63,7 +63,7 @@ impl Inbox {
     fn save_all(&self, request: &Request, saved: &mut Vec<PathBuf>) -> Result<()> {
         let mut form = request.form_data()?; // no form with files: 415
         while let Some(mut part) = form.next_part()? {
-            let Some(name) = part.safe_file_name().filter(|_| part.file_name() != Some("")) else { continue };
+            let Some(name) = part.safe_file_name() else { continue }; // a field, or no file chosen
             if !part.content_type().is_some_and(|kind| kind.starts_with("image/")) {
                 return Err(Error::new(415, format!("{name} is no image")));
             }

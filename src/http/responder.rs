@@ -70,7 +70,10 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
 
     /// A handler's result as it is sent: with the chain's last word, and checked.
     fn finish(&self, request: &Request, result: Result<Response>) -> Checked {
-        let finished = result.map(|response| self.chain().finish_response(request, response));
+        let finished = result.map(|response| match response.is_to_wait() {
+            true => response, // no answer yet
+            false => self.chain().finish_response(request, response),
+        });
         match finished.and_then(|response| Checked::new(response, request)) {
             Ok(response) => response,
             Err(error) => self.error_page(request, &error),

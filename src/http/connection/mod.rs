@@ -3,11 +3,13 @@
 //! input and `encode` for output.
 //! It never waits, blocks only in turns that may block, and holds no buffer between requests.
 
+mod live; // what waits for something other than its client
+
 mod events; // timeouts, overload, shutdown, rejected requests
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, StatusCode};
 
@@ -21,9 +23,11 @@ use super::request::head::{Head, HeadParser};
 use super::request::incoming::{Incoming, Need};
 use super::request::{BodyPlan, Request};
 use super::responder::{Responder, Service, catch_panic, panic_message};
+use super::response::Instead;
 use super::sending::stream::{BodyStream, StreamProgress};
-use super::sending::{Checked, ResponseContext, encode};
-use crate::tcp::{Conversation, Event, Next, Stage, Turn};
+use super::sending::{Checked, ResponseContext, RestOfBody, encode};
+use crate::tcp::{Client, Conversation, Event, Next, Stage, Stream, Turn};
+use live::{PushedResponse, Upgrading, WaitingRequest};
 
 /// One HTTP connection.
 pub(crate) struct HttpConnection<H> {
@@ -53,6 +57,14 @@ enum State {
     Handling(Box<Exchange>),
     /// A response body is being read and sent (each read may block).
     Streaming(Box<StreamingResponse>),
+    /// The body of a response is pushed by other threads.
+    Pushed(Box<PushedResponse>),
+    /// A request waits for a signal.
+    Waiting(Box<WaitingRequest>),
+    /// The connection is to be a stream of another protocol.
+    Upgrading(Box<Upgrading>),
+    /// The connection speaks another protocol.
+    Switched(Box<dyn Conversation>),
     /// The rest of a declined request is still to be received and dropped.
     DiscardingBody(Box<DiscardedBody>),
 }
@@ -66,6 +78,10 @@ struct Exchange {
     begun: Instant,
     /// Whether `before_body` has accepted it.
     accepted: bool,
+    /// When it began to wait for a signal, if it has.
+    waits_since: Option<Instant>,
+    /// Nothing came in time.
+    is_late: bool,
 }
 
 /// A request whose body may still be declined.
@@ -109,21 +125,47 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             State::Handling(exchange) => self.call_handler(exchange, turn),
             State::Streaming(streaming) => self.stream_body(streaming, turn),
             State::DiscardingBody(body) => self.discard_body(body, turn),
+            State::Pushed(pushed) => self.send_pushed(pushed, turn),
+            State::Waiting(waiting) => self.go_on_waiting(waiting, turn),
+            State::Switched(conversation) => self.switched(conversation, |conversation| conversation.turn(turn)),
+            State::Upgrading(_) => Next::Close, // it waits for a thread, and for nothing else
         }
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
-        let state = std::mem::replace(&mut self.state, State::Idle);
+        let state = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Switched(conversation) => {
+                return self.switched(conversation, |conversation| conversation.event(what, turn));
+            }
+            state => state,
+        };
         match what {
             Event::Late(_) => self.on_timeout(state, turn),
             Event::NoPermit | Event::NoThread => self.on_overload(state, turn),
-            Event::ShuttingDown => self.on_shutdown(state),
+            Event::ShuttingDown => self.on_shutdown(state, turn),
             Event::SendFailed => self.on_send_failed(state, turn),
-            Event::Called => self.on_call(state),
+            Event::Called => self.on_call(state, turn),
+        }
+    }
+
+    fn take(mut self: Box<Self>, stream: Stream) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Upgrading(upgrading) => self.take_over(*upgrading, stream),
+            State::Switched(conversation) => conversation.take(stream),
+            _ => drop(stream),
+        }
+    }
+
+    fn goodbye(&mut self, turn: &mut Turn<'_>) {
+        if let State::Switched(conversation) = &mut self.state {
+            conversation.goodbye(turn);
         }
     }
 
     fn drop_may_block(&self) -> bool {
+        if let State::Switched(conversation) = &self.state {
+            return conversation.drop_may_block();
+        }
         // What a handler made, and what may be a large file.
         matches!(
             self.state,
@@ -132,6 +174,8 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
                 | State::BeforeBody(_)
                 | State::ReadingBody(_)
                 | State::SpoolingBody(_)
+                | State::Waiting(_)
+                | State::Upgrading(_)
         )
     }
 }
@@ -196,7 +240,14 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
         let request = Request::from_head(head, turn.client.clone(), polled, turn.wall, turn.waker());
-        let mut exchange = Box::new(Exchange { request, keep_alive: false, begun: turn.now, accepted: false });
+        let mut exchange = Box::new(Exchange {
+            request,
+            keep_alive: false,
+            begun: turn.now,
+            accepted: false,
+            waits_since: None,
+            is_late: false,
+        });
         let framing = match framing {
             Ok(framing) => framing,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
@@ -333,7 +384,11 @@ impl<H: RequestHandler> HttpConnection<H> {
         turn.handler_begins(request.line_bytes());
         let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
         match self.responder().respond(request, exchange.accepted) {
-            Ok(response) => self.send_response(exchange, response, after, turn),
+            Ok(mut response) => match response.take_instead() {
+                None => self.send_response(exchange, response, after, turn),
+                Some(Instead::Wait(wait)) => self.wait_for(exchange, wait, turn),
+                Some(Instead::Switch(protocol)) => self.switch_to(exchange, response, protocol, turn),
+            },
             Err(panicked) => {
                 let page = self.page(request, &panicked);
                 self.send_response(exchange, page, AfterResponse::Close, turn)
@@ -361,13 +416,18 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         let encoded = encode(response, &context, turn.output);
         let after = if encoded.keep_alive { after } else { AfterResponse::Close };
-        match encoded.stream {
+        match encoded.rest {
             None => {
                 self.log(&exchange, encoded.status, encoded.length, turn);
                 drop(exchange);
                 self.after_response(after, turn)
             }
-            Some(stream) => {
+            Some(RestOfBody::Pushed(stream)) => {
+                exchange.request.drop_body();
+                let status = encoded.status;
+                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status, after }), turn)
+            }
+            Some(RestOfBody::Read(stream)) => {
                 exchange.request.drop_body();
                 let status = encoded.status;
                 self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status, after }));
@@ -448,6 +508,13 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn log(&self, exchange: &Exchange, status: StatusCode, bytes: u64, turn: &Turn<'_>) {
         let completed = Completed { status, bytes, time: turn.wall, begun: exchange.begun };
         self.log_record(&LogRecord::of_request(turn.client, &exchange.request, &completed));
+    }
+
+    /// On a thread of its own, which has no turn.
+    fn log_taken(&self, exchange: &Exchange, client: &Client) {
+        let (status, time) = (StatusCode::SWITCHING_PROTOCOLS, SystemTime::now());
+        let completed = Completed { status, bytes: 0, time, begun: exchange.begun };
+        self.log_record(&LogRecord::of_request(client, &exchange.request, &completed));
     }
 
     fn log_stream(&self, streaming: &StreamingResponse, turn: &Turn<'_>) {

@@ -68,6 +68,7 @@ pub struct Request {
     waker: Option<Waker>,
     values: Values,
     routes: RouteMatches,
+    late: bool,
 }
 
 impl Request {
@@ -90,6 +91,7 @@ impl Request {
             waker,
             values,
             routes: RouteMatches::default(),
+            late: false,
         }
     }
 
@@ -356,6 +358,16 @@ impl Request {
         let wrong = |message| Error::new(StatusCode::BAD_REQUEST, message);
         let value = self.param(name).ok_or_else(|| wrong(format!("the query has no `{name}`")))?;
         value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the query: {error}")))
+    }
+
+    /// Whether this request waited ([`Response::wait_for`](crate::Response::wait_for)) and nothing came in time, or the
+    /// server shuts down: now is the time to say so.
+    pub fn is_late(&self) -> bool {
+        self.late
+    }
+
+    pub(crate) fn set_late(&mut self) {
+        self.late = true;
     }
 
     pub(crate) fn routes(&self) -> &RouteMatches {

@@ -8,7 +8,6 @@ use http::{Method, StatusCode};
 
 use super::Request;
 use crate::http::error::Error;
-use crate::http::response::Result;
 
 /// The methods that handlers turned out not to have written. Whether a type has one can't be asked before it is called;
 /// once its default was, requests of that method are declined from the head.
@@ -31,7 +30,7 @@ impl UnwrittenMethods {
     }
 
     /// 501 if this type has no method for this request, as far as is known.
-    pub(crate) fn check<H: ?Sized + 'static>(&self, request: &Request) -> Result<()> {
+    pub(crate) fn check<H: ?Sized + 'static>(&self, request: &Request) -> Result<(), Error> {
         let found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match found.contains(&(TypeId::of::<H>(), request.method().clone())) {
             true => Err(not_implemented(request)),

@@ -12,11 +12,6 @@ pub use num_cpus::get as cores;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The time.
-/// Whether this thread unwinds from a panic.
-pub fn is_panicking() -> bool {
-    std::thread::panicking()
-}
-
 pub fn now() -> Instant {
     Instant::now()
 }

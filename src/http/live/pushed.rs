@@ -215,7 +215,7 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.end(if tcp::is_panicking() { PushedEnd::Broken } else { PushedEnd::Complete });
+        self.end(if tcp::panicking() { PushedEnd::Broken } else { PushedEnd::Complete });
     }
 }
 

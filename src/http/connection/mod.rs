@@ -15,6 +15,7 @@ use super::config::HttpConfig;
 use super::error::Error;
 use super::handler::{Chain, Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
+use super::request::decoder::BodyDecoder;
 use super::request::discard::{DiscardProgress, DiscardedBody};
 use super::request::framing::{self, BodyLength, RequestFraming};
 use super::request::head::{Head, HeadParser};
@@ -261,7 +262,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         turn: &mut Turn<'_>,
     ) -> Next {
         let is_certain = exchange.keep_alive && !framing.expects_continue;
-        let after = match DiscardedBody::new(framing.body) {
+        let after = match DiscardedBody::new(BodyDecoder::new(framing.body)) {
             Some(body) if is_certain => {
                 turn.input.consume(head_length);
                 AfterResponse::Discard(Box::new(body))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Request;
-use super::body::BodyLimits;
+use super::room::BodyLimits;
 use super::unwritten::UnwrittenMethods;
 use crate::http::error::Error;
 
@@ -58,7 +58,7 @@ impl BodyPlan {
 
     /// The folder of that file. In place of [`Http::body_folder`](crate::Http::body_folder).
     pub fn folder(&mut self, folder: impl Into<PathBuf>) -> &mut BodyPlan {
-        self.limits.folder = folder.into();
+        self.limits.folder = Arc::new(folder.into());
         self
     }
 

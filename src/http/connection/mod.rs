@@ -3,6 +3,8 @@
 //! input and `encode` for output.
 //! It never waits, blocks only in turns that may block, and holds no buffer between requests.
 
+mod live; // bodies that are received while their handler runs
+
 mod events; // timeouts, overload, shutdown, rejected requests
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,11 +22,13 @@ use super::request::discard::{DiscardProgress, DiscardedBody};
 use super::request::framing::{self, BodyLength, RequestFraming};
 use super::request::head::{Head, HeadParser};
 use super::request::incoming::{Incoming, Need};
+use super::request::live::CONTINUE;
 use super::request::{BodyPlan, Request};
 use super::responder::{Responder, Service, catch_panic, panic_message};
 use super::sending::stream::{BodyStream, StreamProgress};
 use super::sending::{Checked, ResponseContext, encode};
 use crate::tcp::{Conversation, Event, Next, Stage, Turn};
+use live::{end_live_body, live_input};
 
 /// One HTTP connection.
 pub(crate) struct HttpConnection<H> {
@@ -97,6 +101,22 @@ enum AfterResponse {
     NextRequest,
     Discard(Box<DiscardedBody>),
     Close,
+    /// The client may still be sending what nobody will read.
+    Linger,
+}
+
+impl AfterResponse {
+    fn keeps_the_connection(&self) -> bool {
+        matches!(self, AfterResponse::NextRequest | AfterResponse::Discard(_))
+    }
+
+    /// The same, but the connection is to end.
+    fn and_close(self) -> AfterResponse {
+        match self {
+            AfterResponse::NextRequest | AfterResponse::Close => AfterResponse::Close,
+            AfterResponse::Discard(_) | AfterResponse::Linger => AfterResponse::Linger,
+        }
+    }
 }
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
@@ -229,23 +249,27 @@ impl<H: RequestHandler> HttpConnection<H> {
         let responder = self.responder();
         let mut plan = responder.body_plan();
         let asked = catch_panic(&exchange.request, || responder.chain().before_body(&exchange.request, &mut plan));
-        let incoming = match asked {
-            Ok(Ok(())) => Incoming::new(framing.body, &plan.limits),
+        match asked {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => return self.decline_body(exchange, framing, head_length, &error, turn),
             Err(panicked) => {
                 let page = self.page(&exchange.request, &panicked);
                 return self.send_response(exchange, page, AfterResponse::Close, turn);
             }
-        };
-        let incoming = match incoming {
+        }
+        exchange.accepted = true;
+        if let Some(input) = live_input(&mut plan, &exchange.request, &framing, head_length, turn) {
+            return self.handle_live(exchange, &framing, head_length, plan, input, turn);
+        }
+        let incoming = match Incoming::new(framing.body, &plan.limits) {
             Ok(incoming) => incoming,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
-        exchange.accepted = true;
+        exchange.request.set_unknown_method(plan.unknown.take());
         turn.input.consume(head_length);
         // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
         if framing.expects_continue && turn.input.is_empty() && !turn.input.ended() {
-            turn.output.bytes().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            turn.output.bytes().extend_from_slice(CONTINUE);
         }
         self.stage = self.stage.wrapping_add(1);
         self.receive_body(Box::new(PartialRequest { exchange, incoming, plan }), true, turn)
@@ -330,14 +354,19 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// May block: call the handler.
     fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
-        let request = &exchange.request;
-        turn.handler_begins(request.line_bytes());
-        let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
-        match self.responder().respond(request, exchange.accepted) {
-            Ok(response) => self.send_response(exchange, response, after, turn),
-            Err(panicked) => {
-                let page = self.page(request, &panicked);
-                self.send_response(exchange, page, AfterResponse::Close, turn)
+        turn.handler_begins(exchange.request.line_bytes());
+        let responded = self.responder().respond(&exchange.request, exchange.accepted);
+        let (after, rejected) = end_live_body(&mut exchange, turn);
+        let page = |error: &Error| self.page(&exchange.request, error);
+        match (responded, rejected) {
+            (Ok(response), None) => self.send_response(exchange, response, after, turn),
+            (Ok(_), Some(rejection)) => {
+                let page = page(&Error::from_rejection(rejection));
+                self.send_response(exchange, page, after, turn)
+            }
+            (Err(panicked), _) => {
+                let page = page(&panicked);
+                self.send_response(exchange, page, after.and_close(), turn)
             }
         }
     }
@@ -351,8 +380,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         turn: &mut Turn<'_>,
     ) -> Next {
         let request = &exchange.request;
-        let keep_alive =
-            !matches!(after, AfterResponse::Close) && !turn.is_shutting_down() && !self.is_used_up(turn.now);
+        let keep_alive = after.keeps_the_connection() && !turn.is_shutting_down() && !self.is_used_up(turn.now);
         let context = ResponseContext {
             request,
             keep_alive,
@@ -361,7 +389,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             page: &|error| self.page(request, error),
         };
         let encoded = encode(response, &context, turn.output);
-        let after = if encoded.keep_alive { after } else { AfterResponse::Close };
+        let after = if encoded.keep_alive { after } else { after.and_close() };
         match encoded.stream {
             None => {
                 self.log(&exchange, encoded.status, encoded.length, turn);
@@ -417,6 +445,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.discard_body(body, turn)
             }
             AfterResponse::Close => Next::Close,
+            AfterResponse::Linger => Next::Linger,
         }
     }
 

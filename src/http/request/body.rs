@@ -5,34 +5,47 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::live::{LiveBody, LiveEnd};
 use super::stored::StoredBody;
 
-/// The complete body of a request. Several readers may read it concurrently.
-#[derive(Default)]
-pub struct Body(StoredBody);
+/// The body of a request. It is complete, and several readers may read it concurrently, unless the handler asked for a
+/// stream: see [`BodyPlan::stream`](crate::BodyPlan::stream).
+pub struct Body(Source);
+
+enum Source {
+    Stored(StoredBody),
+    Live(Box<LiveBody>),
+}
 
 impl Body {
-    /// Its length in bytes.
+    /// Its length in bytes. Of a stream without a Content-Length: as much as has been read so far.
     pub fn len(&self) -> u64 {
-        self.0.len()
+        match &self.0 {
+            Source::Stored(body) => body.len(),
+            Source::Live(body) => body.len(),
+        }
     }
 
-    /// Whether it has no bytes, or there was none.
+    /// Whether it has no bytes, or there was none. A stream is not empty before it is known to be.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        match &self.0 {
+            Source::Stored(body) => body.len() == 0,
+            Source::Live(body) => body.is_empty(),
+        }
     }
 
-    /// A reader from the first byte on. Each reader has its own position.
+    /// A reader from the first byte on. Each reader has its own position; but all readers of a stream share one, as
+    /// each byte comes once.
     pub fn reader(&self) -> BodyReader<'_> {
         BodyReader { body: self, at: 0 }
     }
 
-    /// All bytes: borrowed if they are in memory, else read from the temporary file.
+    /// All bytes: borrowed if they are in memory, else read from the temporary file. A stream is received whole first.
     ///
     /// # Errors
-    /// If the temporary file cannot be read.
+    /// If the temporary file cannot be read, or the stream not be received.
     pub fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
-        self.0.bytes()
+        self.whole()?.bytes()
     }
 
     /// Give it a name on the disk. A body in a temporary file is linked there, which copies nothing; one in memory is
@@ -52,24 +65,61 @@ impl Body {
     /// [`io::ErrorKind::AlreadyExists`] if there is something of that name, a symbolic link too: nothing is overwritten.
     /// Else those of the disk; a file that could not be written whole is removed.
     pub fn persist(&self, path: impl AsRef<Path>) -> io::Result<()> {
-        self.0.persist(path.as_ref())
+        self.whole()?.persist(path.as_ref())
+    }
+
+    fn whole(&self) -> io::Result<&StoredBody> {
+        match &self.0 {
+            Source::Stored(body) => Ok(body),
+            Source::Live(body) => body.whole(),
+        }
+    }
+
+    /// The handler has returned: of a body that was received meanwhile, what is left.
+    pub(crate) fn end_live(&mut self) -> Option<LiveEnd> {
+        if let Source::Stored(_) = self.0 {
+            return None;
+        }
+        match std::mem::take(self).0 {
+            Source::Stored(_) => None,
+            Source::Live(body) => {
+                let mut end = body.end();
+                *self = end.whole.take().unwrap_or_default().into();
+                Some(end)
+            }
+        }
     }
 }
 
 impl From<StoredBody> for Body {
     fn from(body: StoredBody) -> Body {
-        Body(body)
+        Body(Source::Stored(body))
+    }
+}
+
+impl From<LiveBody> for Body {
+    fn from(body: LiveBody) -> Body {
+        Body(Source::Live(Box::new(body)))
+    }
+}
+
+impl Default for Body {
+    fn default() -> Body {
+        StoredBody::default().into()
     }
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.0.is_in_memory() { "in memory" } else { "in a file" };
-        write!(f, "Body({} bytes, {place})", self.len())
+        match &self.0 {
+            Source::Stored(body) => body.fmt(f),
+            Source::Live(body) => body.fmt(f),
+        }
     }
 }
 
-/// Reads a body from its first byte (Python's `rfile`, but it ends where the body ends).
+/// Reads a body from its first byte (Python's `rfile`, but it ends where the body ends). Of a stream it waits for bytes
+/// that have not come: see [`BodyPlan::stream`](crate::BodyPlan::stream) for what it costs and how it fails.
 #[derive(Clone, Debug)]
 pub struct BodyReader<'a> {
     body: &'a Body,
@@ -78,7 +128,10 @@ pub struct BodyReader<'a> {
 
 impl Read for BodyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.body.0.read_at(buffer, self.at)?;
+        let count = match &self.body.0 {
+            Source::Stored(body) => body.read_at(buffer, self.at)?,
+            Source::Live(body) => body.read(buffer, self.at)?,
+        };
         self.at += count as u64;
         Ok(count)
     }

@@ -9,6 +9,8 @@ mod form_data; // multipart/form-data
 
 mod body; // the body
 pub(crate) mod discard; // a declined body, received and dropped
+pub(crate) mod live; // a body that is received while its handler runs
+
 pub(crate) mod incoming; // a body while it is received
 mod stored; // a body that is kept, in memory or in a file
 
@@ -46,8 +48,10 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use crate::http::error::Error;
 use crate::tcp::{Address, Client, ServerHandle, Waker};
 use head::{Head, HeadLimits, HeadParser};
+use live::LiveEnd;
 use route_match::RouteMatches;
 use stored::StoredBody;
+use unwritten::UnknownMethod;
 use values::Values;
 
 /// A request and its client.
@@ -76,6 +80,8 @@ pub struct Request {
     waker: Option<Waker>,
     values: Values,
     routes: RouteMatches,
+    /// The method that is to answer it, if it is not known whether there is one.
+    unknown_method: Option<UnknownMethod>,
 }
 
 impl Request {
@@ -98,11 +104,25 @@ impl Request {
             waker,
             values,
             routes: RouteMatches::default(),
+            unknown_method: None,
         }
     }
 
-    pub(crate) fn set_body(&mut self, body: StoredBody) {
+    pub(crate) fn set_body(&mut self, body: impl Into<Body>) {
         self.body = body.into();
+    }
+
+    /// The handler has returned: of a body that was received meanwhile, what is left.
+    pub(crate) fn end_live_body(&mut self) -> Option<LiveEnd> {
+        self.body.end_live()
+    }
+
+    pub(crate) fn set_unknown_method(&mut self, method: Option<UnknownMethod>) {
+        self.unknown_method = method;
+    }
+
+    pub(crate) fn unknown_method(&self) -> Option<&UnknownMethod> {
+        self.unknown_method.as_ref()
     }
 
     /// The request without its body, for the log.

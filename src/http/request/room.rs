@@ -5,6 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use http::StatusCode;
+
+use super::framing::BodyLength;
+use crate::http::rejection::Rejection;
+
 /// Limits on request bodies.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyLimits {
@@ -16,6 +21,18 @@ pub(crate) struct BodyLimits {
     pub folder: Arc<PathBuf>,
     /// Bytes of all bodies together.
     pub rooms: BodyRooms,
+}
+
+pub(crate) const TOO_LARGE: Rejection = Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+
+impl BodyLimits {
+    /// Rejected if it is announced to be too long.
+    pub(crate) fn check_length(&self, length: BodyLength) -> Result<(), Rejection> {
+        match length {
+            BodyLength::Known(length) if length > self.body => Err(TOO_LARGE),
+            _ => Ok(()),
+        }
+    }
 }
 
 const MIB: u64 = 1024 * 1024;

@@ -3,6 +3,7 @@
 //! Memory is allocated for bytes received, never for a length announced. Message framing is handled elsewhere.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -14,7 +15,7 @@ use rustix::fs::{AtFlags, CWD, linkat};
 use rustix::io::Errno;
 
 use super::new_file;
-use super::room::{BodyLimits, Place, Reservation};
+use super::room::{BodyLimits, Place, Reservation, TOO_LARGE};
 use crate::http::rejection::Rejection;
 
 /// A body that is complete. Several readers may read it concurrently.
@@ -42,10 +43,6 @@ impl StoredBody {
             Storage::Memory(bytes) => bytes.len() as u64,
             Storage::Spooled { length, .. } => *length,
         }
-    }
-
-    pub(crate) fn is_in_memory(&self) -> bool {
-        matches!(self.storage, Storage::Memory(_))
     }
 
     /// All bytes: borrowed if they are in memory, else read from the temporary file.
@@ -105,6 +102,13 @@ impl StoredBody {
     }
 }
 
+impl fmt::Debug for StoredBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if matches!(self.storage, Storage::Memory(_)) { "in memory" } else { "in a file" };
+        write!(f, "Body({} bytes, {place})", self.len())
+    }
+}
+
 struct StoredReader<'a> {
     body: &'a StoredBody,
     at: u64,
@@ -118,7 +122,6 @@ impl Read for StoredReader<'_> {
     }
 }
 
-pub(crate) const TOO_LARGE: Rejection = Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
 const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the body at present");
 const NO_DESCRIPTOR: Rejection = Rejection::busy("too busy at present");
 const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept");

@@ -58,6 +58,7 @@ pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub use listen::Listen;
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
+pub(crate) use protocol::LiveInput;
 pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
 pub use proxy::ProxyProtocol;
 pub use scheduler::Waker;

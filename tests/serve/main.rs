@@ -24,7 +24,8 @@ mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever
 mod shared; // one handler of files, two servers
 mod slow; // handlers that run for long
-mod stop; // ends of all kinds
+mod stop;
+mod streaming; // ends of all kinds
 mod streams; // connections that leave the engine
 mod unix; // Unix sockets, and their files
 mod uploads; // forms with files

@@ -1,7 +1,7 @@
 //! Responses and cleanup without the handler: rejections, timeouts, overload, shutdown, a client that is gone.
 //! Called by `connection` only, also in turns that must not block: of user code it calls only what must not block.
 
-use http::{Method, StatusCode, header};
+use http::{Method, StatusCode};
 
 use super::{AfterResponse, Exchange, HttpConnection, State};
 use crate::http::error::Error;
@@ -29,7 +29,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     pub(super) fn on_overload(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
-        let busy = error_of(Rejection::busy("too busy at present"));
+        let busy = Error::from_rejection(Rejection::busy("too busy at present"));
         match state {
             State::Handling(exchange) => {
                 let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
@@ -106,7 +106,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let method = if is_head(turn.input.bytes()) { Method::HEAD } else { Method::GET };
         // The request is unknown but for HEAD: the error page depends on nothing else.
         let placeholder = Request::new(method, "/").expect("a slash is a target");
-        let error = error_of(rejection);
+        let error = Error::from_rejection(rejection);
         let page = self.responder().page(None, &error, &placeholder);
         let server = self.config().server.as_ref();
         let context = ResponseContext {
@@ -130,7 +130,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         rejection: Rejection,
         turn: &mut Turn<'_>,
     ) -> Next {
-        self.close_with(exchange, &error_of(rejection), turn)
+        self.close_with(exchange, &Error::from_rejection(rejection), turn)
     }
 
     /// The page of an error, and no further request.
@@ -138,12 +138,6 @@ impl<H: RequestHandler> HttpConnection<H> {
         let page = self.page(&exchange.request, error);
         self.send_response(exchange, page, AfterResponse::Close, turn)
     }
-}
-
-/// The error page of a rejection; of one for want of room it says when to come again.
-fn error_of(rejection: Rejection) -> Error {
-    let error = Error::new(rejection.status, rejection.message);
-    if rejection.is_for_want_of_room() { error.with_header(header::RETRY_AFTER, "1") } else { error }
 }
 
 /// Whether the rejected request is a HEAD, whose response has no body. It skips empty lines as the parser does, so

@@ -5,6 +5,8 @@
 
 mod live; // what waits for something other than its client
 
+mod arriving; // bodies that are received while their handler runs
+
 mod events; // timeouts, overload, shutdown, rejected requests
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,16 +19,19 @@ use super::config::HttpConfig;
 use super::error::Error;
 use super::handler::{Chain, Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
+use super::request::decoder::BodyDecoder;
 use super::request::discard::{DiscardProgress, DiscardedBody};
 use super::request::framing::{self, BodyLength, RequestFraming};
 use super::request::head::{Head, HeadParser};
 use super::request::incoming::{Incoming, Need};
+use super::request::live::CONTINUE;
 use super::request::{BodyPlan, Request};
 use super::responder::{Responder, Service, catch_panic, panic_message};
 use super::response::Instead;
 use super::sending::stream::{BodyStream, StreamProgress};
 use super::sending::{Checked, ResponseContext, RestOfBody, encode};
 use crate::tcp::{Client, Conversation, Event, Next, Stage, Stream, Turn};
+use arriving::{end_live_body, live_input};
 use live::{PushedResponse, Upgrading, WaitingRequest};
 
 /// One HTTP connection.
@@ -112,6 +117,22 @@ enum AfterResponse {
     NextRequest,
     Discard(Box<DiscardedBody>),
     Close,
+    /// The client may still be sending what nobody will read.
+    Linger,
+}
+
+impl AfterResponse {
+    fn keeps_the_connection(&self) -> bool {
+        matches!(self, AfterResponse::NextRequest | AfterResponse::Discard(_))
+    }
+
+    /// The same, but the connection is to end.
+    fn and_close(self) -> AfterResponse {
+        match self {
+            AfterResponse::NextRequest | AfterResponse::Close => AfterResponse::Close,
+            AfterResponse::Discard(_) | AfterResponse::Linger => AfterResponse::Linger,
+        }
+    }
 }
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
@@ -279,23 +300,27 @@ impl<H: RequestHandler> HttpConnection<H> {
         let responder = self.responder();
         let mut plan = responder.body_plan();
         let asked = catch_panic(&exchange.request, || responder.chain().before_body(&exchange.request, &mut plan));
-        let incoming = match asked {
-            Ok(Ok(())) => Incoming::new(framing.body, &plan.limits),
+        match asked {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => return self.decline_body(exchange, framing, head_length, &error, turn),
             Err(panicked) => {
                 let page = self.page(&exchange.request, &panicked);
                 return self.send_response(exchange, page, AfterResponse::Close, turn);
             }
-        };
-        let incoming = match incoming {
+        }
+        exchange.accepted = true;
+        if let Some(input) = live_input(&mut plan, &exchange.request, &framing, head_length, turn) {
+            return self.handle_live(exchange, &framing, head_length, plan, input, turn);
+        }
+        let incoming = match Incoming::new(framing.body, &plan.limits) {
             Ok(incoming) => incoming,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
-        exchange.accepted = true;
+        exchange.request.set_unknown_method(plan.unknown.take());
         turn.input.consume(head_length);
         // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
         if framing.expects_continue && turn.input.is_empty() && !turn.input.ended() {
-            turn.output.bytes().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            turn.output.bytes().extend_from_slice(CONTINUE);
         }
         self.stage = self.stage.wrapping_add(1);
         self.receive_body(Box::new(PartialRequest { exchange, incoming, plan }), true, turn)
@@ -312,7 +337,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         turn: &mut Turn<'_>,
     ) -> Next {
         let is_certain = exchange.keep_alive && !framing.expects_continue;
-        let after = match DiscardedBody::new(framing.body) {
+        let after = match DiscardedBody::new(BodyDecoder::new(framing.body)) {
             Some(body) if is_certain => {
                 turn.input.consume(head_length);
                 AfterResponse::Discard(Box::new(body))
@@ -380,18 +405,22 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// May block: call the handler.
     fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
-        let request = &exchange.request;
-        turn.handler_begins(request.line_bytes());
-        let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
-        match self.responder().respond(request, exchange.accepted) {
-            Ok(mut response) => match response.take_instead() {
+        turn.handler_begins(exchange.request.line_bytes());
+        let responded = self.responder().respond(&exchange.request, exchange.accepted);
+        let (after, rejected) = end_live_body(&mut exchange, turn);
+        match (responded, rejected) {
+            (Ok(mut response), None) => match response.take_instead() {
                 None => self.send_response(exchange, response, after, turn),
                 Some(Instead::Wait(wait)) => self.wait_for(exchange, wait, turn),
                 Some(Instead::Switch(protocol)) => self.switch_to(exchange, response, protocol, turn),
             },
-            Err(panicked) => {
-                let page = self.page(request, &panicked);
-                self.send_response(exchange, page, AfterResponse::Close, turn)
+            (Ok(_), Some(rejection)) => {
+                let page = self.page(&exchange.request, &Error::from_rejection(rejection));
+                self.send_response(exchange, page, after, turn)
+            }
+            (Err(panicked), _) => {
+                let page = self.page(&exchange.request, &panicked);
+                self.send_response(exchange, page, after.and_close(), turn)
             }
         }
     }
@@ -405,8 +434,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         turn: &mut Turn<'_>,
     ) -> Next {
         let request = &exchange.request;
-        let keep_alive =
-            !matches!(after, AfterResponse::Close) && !turn.is_shutting_down() && !self.is_used_up(turn.now);
+        let keep_alive = after.keeps_the_connection() && !turn.is_shutting_down() && !self.is_used_up(turn.now);
         let context = ResponseContext {
             request,
             keep_alive,
@@ -415,7 +443,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             page: &|error| self.page(request, error),
         };
         let encoded = encode(response, &context, turn.output);
-        let after = if encoded.keep_alive { after } else { AfterResponse::Close };
+        let after = if encoded.keep_alive { after } else { after.and_close() };
         match encoded.rest {
             None => {
                 self.log(&exchange, encoded.status, encoded.length, turn);
@@ -476,6 +504,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.discard_body(body, turn)
             }
             AfterResponse::Close => Next::Close,
+            AfterResponse::Linger => Next::Linger,
         }
     }
 

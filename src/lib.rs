@@ -144,6 +144,13 @@ pub use tcp::{
     TcpServer,
 };
 
+/// What waits for something other than its client, and holds no worker: server-sent events
+/// ([`Broadcast`](live::Broadcast)), long polls ([`Signal`](live::Signal)), bytes from other threads
+/// ([`Sender`](live::Sender)).
+pub mod live {
+    pub use crate::http::live::{Broadcast, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Ticket};
+}
+
 /// Protocols other than HTTP: of lines ([`Lines`](raw::Lines)), of blocking streams ([`streams`](raw::streams()))
 /// or of bytes as they come ([`Conversation`](raw::Conversation)).
 pub mod raw {

@@ -3,9 +3,11 @@
 //! The cause is never sent to the client.
 
 use std::any::TypeId;
-use std::fmt;
+use std::{fmt, io};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::rejection::Rejection;
 
 type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
@@ -121,6 +123,12 @@ impl Error {
         self.0.unwritten_method_of
     }
 
+    /// Of one for want of room it is said when to come again.
+    pub(crate) fn from_rejection(rejection: Rejection) -> Error {
+        let error = Error::new(rejection.status, rejection.message);
+        if rejection.is_for_want_of_room() { error.with_header(header::RETRY_AFTER, "1") } else { error }
+    }
+
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {
         let (headers, unwritten_method_of) = (HeaderMap::new(), None);
         Error(Box::new(Inner { status, message, headers, cause, unwritten_method_of }))
@@ -151,11 +159,20 @@ impl<T> OrStatus<T> for Option<T> {
     }
 }
 
-/// Any error is a 500 whose message is logged and never sent to the client.
+/// Any error is a 500 whose message is logged and never sent to the client; but that of reading a body while it comes
+/// ([`BodyPlan::stream`](crate::BodyPlan::stream)), where it is the client's fault, has its own status.
 impl<E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> From<E> for Error {
     fn from(cause: E) -> Error {
-        Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(cause.into()))
+        let cause = cause.into();
+        match cause.downcast_ref().and_then(rejection_in) {
+            Some(rejection) => Error::from_rejection(rejection),
+            None => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(cause)),
+        }
     }
+}
+
+fn rejection_in(err: &io::Error) -> Option<Rejection> {
+    err.get_ref()?.downcast_ref().copied()
 }
 
 /// For the log: the status, the message, and the chain of causes.

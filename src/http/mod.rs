@@ -18,8 +18,11 @@ mod sending; // a `Response` to bytes: preconditions, ranges, framing, head, bod
 
 mod handler; // the `RequestHandler` trait, layers, the access log
 
-mod request; // `Request`, and how it is received: head, framing, body
 mod response; // `Response`, and what it is made of: fields, cookies, body
+
+pub(crate) mod live; // what waits for something other than its client
+
+mod request; // `Request`, and how it is received: head, framing, body
 
 mod etag; // entity tags
 mod media_type; // media types by file name

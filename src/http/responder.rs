@@ -46,8 +46,12 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
 
     /// What is done with a body unless its handler says otherwise.
     pub(crate) fn body_plan(&self) -> BodyPlan {
-        let (limits, timeout) = (self.config.body.clone(), self.config.body_timeout);
-        BodyPlan { limits, timeout, progress: None, unwritten: Arc::clone(self.unwritten) }
+        BodyPlan::new(self.config.body.clone(), self.config.body_timeout, Some(Arc::clone(self.unwritten)))
+    }
+
+    /// The same for a request without a body.
+    fn empty_plan(&self) -> BodyPlan {
+        BodyPlan::new(self.config.body.clone(), self.config.body_timeout, None)
     }
 
     /// May block: the handler's response, or an error page. `Err`: it panicked.
@@ -58,7 +62,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
             }
             let accepted = match accepted {
                 true => Ok(()),
-                false => self.chain().before_body(request, &mut self.body_plan()),
+                false => self.chain().before_body(request, &mut self.empty_plan()),
             };
             let result = accepted.and_then(|()| self.chain().handle(request));
             if let Err(error) = &result {
@@ -70,7 +74,10 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
 
     /// A handler's result as it is sent: with the chain's last word, and checked.
     fn finish(&self, request: &Request, result: Result<Response>) -> Checked {
-        let finished = result.map(|response| self.chain().finish_response(request, response));
+        let finished = result.map(|response| match response.is_to_wait() {
+            true => response, // no answer yet
+            false => self.chain().finish_response(request, response),
+        });
         match finished.and_then(|response| Checked::new(response, request)) {
             Ok(response) => response,
             Err(error) => self.error_page(request, &error),

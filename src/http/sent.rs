@@ -10,7 +10,7 @@ use super::handler::RequestHandler;
 use super::request::Request;
 use super::responder::Responder;
 use super::sending::stream::StreamProgress;
-use super::sending::{ResponseContext, encode};
+use super::sending::{ResponseContext, RestOfBody, encode};
 use crate::tcp::{Output, Piece};
 
 /// A response as a client gets it: by [`Http::respond`](crate::Http::respond) or [`testing`](crate::testing).
@@ -109,7 +109,12 @@ pub(crate) fn respond<H: RequestHandler + ?Sized>(
     request: &Request,
 ) -> SentResponse {
     let response = responder.respond(request, false);
-    let response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
+    let mut response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
+    assert!(
+        response.take_instead().is_none(),
+        "{:?}: only a connection can wait or change its protocol",
+        request.line()
+    );
     let context = ResponseContext {
         request,
         keep_alive: true,
@@ -121,7 +126,11 @@ pub(crate) fn respond<H: RequestHandler + ?Sized>(
     let mut encoded = encode(response, &context, &mut output);
     let mut wire = Vec::new();
     let mut broken = drain(&mut output, &mut wire).is_err();
-    while let Some(stream) = encoded.stream.as_mut().filter(|_| !broken) {
+    if let Some(RestOfBody::Pushed(pushed)) = &mut encoded.rest {
+        pushed.write_farewell(&mut output); // what lies there: the rest is not waited for
+        broken |= drain(&mut output, &mut wire).is_err();
+    }
+    while let Some(RestOfBody::Read(stream)) = encoded.rest.as_mut().filter(|_| !broken) {
         let progress = stream.read_some(&mut output);
         broken |= drain(&mut output, &mut wire).is_err() || matches!(progress, StreamProgress::Failed(_));
         if matches!(progress, StreamProgress::Done) {

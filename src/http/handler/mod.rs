@@ -312,7 +312,7 @@ impl<H: RequestHandler + ?Sized> Chain<'_, H> {
 
 /// Call the `do_` method of the request's method. Methods are case-sensitive: `get` is not `GET`.
 fn by_method<H: RequestHandler + ?Sized>(handler: &H, request: &Request) -> Result<Response> {
-    match *request.method() {
+    let call = || match *request.method() {
         Method::GET => handler.do_get(request),
         Method::HEAD => handler.do_head(request),
         Method::POST => handler.do_post(request),
@@ -321,6 +321,10 @@ fn by_method<H: RequestHandler + ?Sized>(handler: &H, request: &Request) -> Resu
         Method::PATCH => handler.do_patch(request),
         Method::OPTIONS => handler.do_options(request),
         _ => handler.do_other(request),
+    };
+    match request.unknown_method() {
+        Some(method) => method.learn(TypeId::of::<H>(), call),
+        None => call(),
     }
 }
 

@@ -4,13 +4,21 @@
 pub(crate) mod plan; // what is to become of a body
 pub(crate) mod unwritten; // which handlers lack which methods
 
-pub(crate) mod discard; // a declined body, received and dropped
-pub(crate) mod incoming; // a body while it is received
-
 mod form; // application/x-www-form-urlencoded
 mod form_data; // multipart/form-data
 
-pub(crate) mod body; // the body
+mod body; // the body
+pub(crate) mod discard; // a declined body, received and dropped
+pub(crate) mod live; // a body that is received while its handler runs
+
+pub(crate) mod incoming; // a body while it is received
+mod stored; // a body that is kept, in memory or in a file
+
+mod new_file; // files that are written new
+pub(crate) mod room; // how much room there is for bodies
+
+pub(crate) mod decoder; // where a body ends
+
 pub(crate) mod chunked; // decoder of the chunked transfer coding (RFC 9112, section 7.1)
 pub(crate) mod framing; // the length of the body (RFC 9112, section 6)
 
@@ -30,6 +38,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
@@ -39,7 +48,10 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use crate::http::error::Error;
 use crate::tcp::{Address, Client, ServerHandle, Waker};
 use head::{Head, HeadLimits, HeadParser};
+use live::LiveEnd;
 use route_match::RouteMatches;
+use stored::StoredBody;
+use unwritten::UnknownMethod;
 use values::Values;
 
 /// A request and its client.
@@ -68,6 +80,9 @@ pub struct Request {
     waker: Option<Waker>,
     values: Values,
     routes: RouteMatches,
+    late: bool,
+    /// The method that is to answer it, if it is not known whether there is one.
+    unknown_method: Option<UnknownMethod>,
 }
 
 impl Request {
@@ -90,11 +105,26 @@ impl Request {
             waker,
             values,
             routes: RouteMatches::default(),
+            late: false,
+            unknown_method: None,
         }
     }
 
-    pub(crate) fn set_body(&mut self, body: Body) {
-        self.body = body;
+    pub(crate) fn set_body(&mut self, body: impl Into<Body>) {
+        self.body = body.into();
+    }
+
+    /// The handler has returned: of a body that was received meanwhile, what is left.
+    pub(crate) fn end_live_body(&mut self) -> Option<LiveEnd> {
+        self.body.end_live()
+    }
+
+    pub(crate) fn set_unknown_method(&mut self, method: Option<UnknownMethod>) {
+        self.unknown_method = method;
+    }
+
+    pub(crate) fn unknown_method(&self) -> Option<&UnknownMethod> {
+        self.unknown_method.as_ref()
     }
 
     /// The request without its body, for the log.
@@ -240,6 +270,31 @@ impl Request {
         text.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "the body is not UTF-8"))
     }
 
+    /// Keep the body: give it a name on the disk, and return its length in bytes. What is spooled there already is linked
+    /// and not copied: see [`Body::persist`].
+    ///
+    /// ```
+    /// use modest::{Request, Response, Result};
+    ///
+    /// fn upload(request: &Request) -> Result<Response> {
+    ///     request.persist(std::env::temp_dir().join("a-name-of-your-own"))?; // 409 if there is one
+    ///     Ok(Response::new(201))
+    /// }
+    /// # let name = std::env::temp_dir().join("a-name-of-your-own");
+    /// # _ = std::fs::remove_file(&name);
+    /// # assert_eq!(upload(&Request::post("/", "hello"))?.status(), 201);
+    /// # assert_eq!(upload(&Request::post("/", "hello")).unwrap_err().status(), 409);
+    /// # std::fs::remove_file(&name)?;
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 409 if there is something of that name, 507 if the disk is full, 500 if the file can't be written.
+    pub fn persist(&self, path: impl AsRef<Path>) -> Result<u64, Error> {
+        self.body.persist(path).map_err(new_file::error_of)?;
+        Ok(self.body.len())
+    }
+
     /// A reader of the body from its first byte on (Python's `rfile`).
     #[doc(alias = "rfile")]
     pub fn reader(&self) -> BodyReader<'_> {
@@ -370,6 +425,16 @@ impl Request {
         value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the query: {error}")))
     }
 
+    /// Whether this request waited ([`Response::wait_for`](crate::Response::wait_for)) and nothing came in time, or the
+    /// server shuts down: now is the time to say so.
+    pub fn is_late(&self) -> bool {
+        self.late
+    }
+
+    pub(crate) fn set_late(&mut self) {
+        self.late = true;
+    }
+
     pub(crate) fn routes(&self) -> &RouteMatches {
         &self.routes
     }
@@ -497,7 +562,7 @@ impl Request {
 
     /// The same with this body and its Content-Length.
     pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Request {
-        self.body = Body::from_bytes(bytes.into());
+        self.body = StoredBody::from_bytes(bytes.into()).into();
         self.head.remove("content-length");
         let length = self.body.len().to_string();
         self.with_header("content-length", length)

@@ -1,6 +1,7 @@
 //! The response of a handler: status, fields, body. Created by handlers; sent by `encode`.
 //! It holds what is sent, not how: framing, ranges, HEAD and the connection are left to `encode`.
 
+mod switch; // changing the protocol of a connection
 mod writer; // Python's interface for building a `Response`
 
 pub(crate) mod body; // the body
@@ -9,6 +10,7 @@ pub(crate) mod fields; // header fields
 
 pub use cookie::{Cookie, SameSite};
 pub use fields::Fields;
+pub(crate) use switch::Protocol;
 pub use writer::ResponseWriter;
 
 use std::cell::OnceCell;
@@ -19,13 +21,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::date;
 use crate::http::error::Error;
 use crate::http::etag::ETag;
+use crate::http::live::{Listener, Pushed, PushedBody, Sender, Ticket, Wait};
 use crate::http::media_type::media_type_of;
 use crate::http::status;
 use crate::tcp::SharedBytes;
@@ -55,8 +58,8 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 /// The server controls framing. Of the fields a handler may set,
 /// `Connection: close` acts as [`with_close`](Response::with_close); `Content-Length` is checked against the body
 /// (a wrong one makes the response a 500; for a [`stream`](Response::stream) it sets the length);
-/// other `Connection` options, and `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding` and `Upgrade`
-/// are left out. A handler's `Date` and `Server` replace the server's.
+/// other `Connection` options, and `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, and `Upgrade`
+/// except in a 426, are left out. A handler's `Date` and `Server` replace the server's.
 #[doc(alias("send_response", "HttpResponse"))]
 #[must_use = "answers only if it is returned"]
 pub struct Response {
@@ -68,6 +71,8 @@ pub struct Response {
     pub(crate) declared_length: Option<u64>,
     pub(crate) close: bool,
     pub(crate) deferred_error: Option<Error>,
+    /// What is to be done instead of sending it.
+    pub(crate) instead: Option<Box<Instead>>,
     map: OnceCell<Box<HeaderMap>>,
 }
 
@@ -169,6 +174,76 @@ impl Response {
     /// If there are fewer, the connection is reset; if more, the rest is not read.
     pub fn sized_stream(read: impl Read + Send + 'static, length: u64) -> Response {
         Response::of(ResponseBody::Stream { read: Box::new(read), length: Some(length) })
+    }
+
+    /// 200 with what an iterator makes, in chunks, as [`stream`](Response::stream). No Content-Type is set. Pieces without
+    /// bytes are passed over.
+    ///
+    /// ```
+    /// use modest::Response;
+    ///
+    /// let response = Response::chunks((1..=3).map(|number| format!("{number}\n")));
+    /// assert_eq!(response.into_bytes()?, b"1\n2\n3\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn chunks<I>(pieces: I) -> Response
+    where
+        I: IntoIterator,
+        I::Item: Into<Vec<u8>>,
+        I::IntoIter: Send + 'static,
+    {
+        let pieces = pieces.into_iter().map(|piece| -> Vec<u8> { piece.into() });
+        Response::stream(body::Pieces::new(pieces))
+    }
+
+    /// 200 with server-sent events, as they come: `text/event-stream`, which `EventSource` reads in a browser. The
+    /// listener holds no worker.
+    ///
+    /// See [`live::Broadcast`](crate::live::Broadcast).
+    pub fn events(listener: Listener) -> Response {
+        Response::of(ResponseBody::Pushed(listener.body))
+            .set_field(header::CONTENT_TYPE, const { HeaderValue::from_static("text/event-stream") })
+            .set_field(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") })
+            .set_field(const { HeaderName::from_static("x-accel-buffering") }, const { HeaderValue::from_static("no") }) // nginx
+    }
+
+    /// 200 with a body that any thread sends, bit by bit, and the [`Sender`] for it. It holds no worker: the handler returns the
+    /// response at once and keeps the sender, or gives it to a thread. No Content-Type is set.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use modest::{Response, Result};
+    ///
+    /// fn count() -> Result<Response> {
+    ///     let (sender, response) = Response::channel();
+    ///     thread::spawn(move || {
+    ///         for number in 1..=3 {
+    ///             if sender.send(format!("{number}\n")).is_err() {
+    ///                 return; // the client is gone, or reads too slowly
+    ///             }
+    ///         } // dropping the sender ends the body
+    ///     });
+    ///     Ok(response)
+    /// }
+    /// # count()?;
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    pub fn channel() -> (Sender, Response) {
+        const QUEUE: usize = 64 * 1024;
+        let pushed = Arc::new(Pushed::new(QUEUE));
+        let body = PushedBody::new(Arc::clone(&pushed));
+        (Sender::new(pushed), Response::of(ResponseBody::Pushed(body)))
+    }
+
+    /// Not yet: the request waits, without a worker, until the signal is notified, and is then handled again. If it is
+    /// not within so long (`None`: no limit), counted from the request's first wait, the request is handled once more, and
+    /// [`Request::is_late`](crate::Request::is_late). If the client leaves, all of it is dropped.
+    ///
+    /// See [`live::Signal`](crate::live::Signal) for an example.
+    pub fn wait_for(ticket: Ticket, within: impl Into<Option<Duration>>) -> Response {
+        let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // what is sent where nobody can wait
+        response.instead = Some(Box::new(Instead::Wait(Wait { ticket, within: within.into() })));
+        response
     }
 
     /// 303 See Other: the client follows with a GET.
@@ -355,6 +430,10 @@ impl Response {
         self.body.read(length)
     }
 
+    pub(crate) fn is_to_wait(&self) -> bool {
+        matches!(self.instead.as_deref(), Some(Instead::Wait(_)))
+    }
+
     /// The first error made while it was built, if any: it must not be sent then.
     pub(crate) fn take_deferred_error(&mut self) -> Option<Error> {
         let prepared = self
@@ -374,6 +453,7 @@ impl Response {
             declared_length: None,
             close: false,
             deferred_error: None,
+            instead: None,
             map: OnceCell::new(),
         }
     }
@@ -393,6 +473,8 @@ impl Response {
     fn insert(mut self, field: Result<(HeaderName, HeaderValue), Error>, replace: bool) -> Response {
         match field {
             Err(error) => self.record_error(error),
+            // RFC 9110, section 15.5.22: a 426 says to what.
+            Ok((name, value)) if name == header::UPGRADE => return self.set_field(name, value),
             Ok((name, value)) if fields::is_server_managed(&name) => self.apply_managed(&name, &value),
             Ok((name, value)) if replace || fields::is_singleton(&name) => return self.set_field(name, value),
             Ok((name, value)) => {
@@ -443,6 +525,12 @@ impl Response {
     fn record_error(&mut self, error: Error) {
         self.deferred_error.get_or_insert(error);
     }
+}
+
+/// What is done with a response instead of sending it.
+pub(crate) enum Instead {
+    Wait(Wait),
+    Switch(Protocol),
 }
 
 /// The page of an error, with the error's status and fields: status, reason and message, but not the cause.

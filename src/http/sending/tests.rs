@@ -51,7 +51,7 @@ fn send(response: Response, request: &Request) -> Sent {
     let mut encoded = encode(checked(response, context.request), &context, &mut output);
     let mut failure = None;
     let mut wire = written(&mut output);
-    while let Some(stream) = &mut encoded.stream {
+    while let Some(RestOfBody::Read(stream)) = &mut encoded.rest {
         let progress = stream.read_some(&mut output);
         assert!(output.owed() <= 64 * 1024, "{} bytes in one pull", output.owed());
         wire.extend(written(&mut output));

@@ -25,7 +25,7 @@ mod etag; // entity tags
 
 mod error; // what a handler returns when it fails
 
-mod date; // HTTP dates
+pub(crate) mod date; // HTTP dates
 mod status; // reason phrases and error pages
 
 mod rejection; // why a request is rejected before a handler sees it
@@ -36,7 +36,9 @@ pub use handler::{
     HandlerFn, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, RequestHandler, Router, Routes, handler_fn,
     layer_fn,
 };
-pub use request::{Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Part, Request, RequestId, User};
+pub use request::{
+    Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, Part, Request, RequestId, User,
+};
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
 pub use sent::SentResponse;

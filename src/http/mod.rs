@@ -29,9 +29,10 @@ mod media_type; // media types by file name
 
 mod error; // what a handler returns when it fails
 
-mod date; // HTTP dates
-mod html;
-mod status; // reason phrases and error pages // text in HTML
+pub(crate) mod date; // HTTP dates
+mod status; // reason phrases and error pages
+
+mod html; // text in HTML
 
 mod rejection; // why a request is rejected before a handler sees it
 
@@ -43,7 +44,9 @@ pub use handler::{
 };
 pub use html::escape_html;
 pub use media_type::media_type_of;
-pub use request::{Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Part, Request, RequestId, User};
+pub use request::{
+    Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, Part, Request, RequestId, User,
+};
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
 pub use sent::SentResponse;

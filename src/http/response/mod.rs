@@ -322,6 +322,11 @@ impl Response {
             }
             self.unshare(&name);
             self.own.remove(&name);
+            match name {
+                header::CONNECTION => self.close = false,
+                header::CONTENT_LENGTH => self.declared_length = None,
+                _ => {}
+            }
         }
         self
     }
@@ -419,6 +424,41 @@ impl Response {
             ResponseBody::Stream { length, .. } => length.or(self.declared_length),
             body => body.length(),
         }
+    }
+
+    /// The body, if all of it is in memory.
+    pub fn body_in_memory(&self) -> Option<&[u8]> {
+        match &self.body {
+            ResponseBody::Static(bytes) => Some(bytes),
+            ResponseBody::Bytes(bytes) => Some(bytes),
+            ResponseBody::Shared(bytes) => Some((**bytes).as_ref()),
+            ResponseBody::File { .. } | ResponseBody::Stream { .. } | ResponseBody::Pushed(_) => None,
+        }
+    }
+
+    /// Whether its body comes by itself, with no worker that reads it: events, pushed bytes, what is waited for.
+    pub fn is_live(&self) -> bool {
+        self.is_to_wait() || matches!(self.body, ResponseBody::Pushed(_))
+    }
+
+    /// The same with a stream as its body that `change` makes of a reader of this one's: for layers that encode bodies.
+    /// Its length is not known. A body that is shorter than its length makes the reader fail; a handler's
+    /// `Content-Length` is forgotten. A [live](Response::is_live) body can't be read by a worker: such a response is to be
+    /// left alone, for the reader fails.
+    ///
+    /// ```
+    /// use modest::Response;
+    /// use std::io::Read;
+    ///
+    /// let response = Response::text("0123456789").map_body(|body| body.take(4));
+    /// assert_eq!(response.into_bytes()?, b"0123");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn map_body<R: Read + Send + 'static>(mut self, change: impl FnOnce(Box<dyn Read + Send>) -> R) -> Response {
+        let declared = self.declared_length.take();
+        let body = std::mem::replace(&mut self.body, ResponseBody::Static(b""));
+        self.body = ResponseBody::Stream { read: Box::new(change(body.into_reader(declared))), length: None };
+        self
     }
 
     /// Read the whole body into memory: for tests, and for handlers that change another's response.

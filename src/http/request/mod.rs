@@ -40,6 +40,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
@@ -81,6 +82,8 @@ pub struct Request {
     values: Values,
     routes: RouteMatches,
     late: bool,
+    /// How many handlers of the chain were asked to accept it.
+    reached: AtomicU32,
     /// The method that is to answer it, if it is not known whether there is one.
     unknown_method: Option<UnknownMethod>,
 }
@@ -106,6 +109,7 @@ impl Request {
             values,
             routes: RouteMatches::default(),
             late: false,
+            reached: AtomicU32::new(0),
             unknown_method: None,
         }
     }
@@ -369,6 +373,9 @@ impl Request {
 
     /// The part of the path that stands in the place of `{name}` in the pattern of its route, decoded.
     ///
+    /// Decoded, a segment may be `..`, hold slashes and NUL, and what a `{*name}` stands for may begin with a slash: never
+    /// join it to a path of the file system. [`StaticFileHandler`](crate::StaticFileHandler) is for that.
+    ///
     /// # Errors
     /// 404 if it does not fit `T`: such a path names nothing. 500 if the pattern has no such name, which is a mistake in
     /// the program.
@@ -421,6 +428,16 @@ impl Request {
 
     pub(crate) fn set_late(&mut self) {
         self.late = true;
+    }
+
+    /// The handler at this depth of the chain is asked to accept it.
+    pub(crate) fn reach(&self, depth: u32) {
+        self.reached.fetch_max(depth + 1, Relaxed); // one thread handles a request at a time
+    }
+
+    /// Whether the handler at this depth of the chain was asked to accept it.
+    pub(crate) fn has_reached(&self, depth: u32) -> bool {
+        self.reached.load(Relaxed) > depth
     }
 
     pub(crate) fn routes(&self) -> &RouteMatches {
@@ -603,7 +620,9 @@ fn charset(content_type: &str) -> Option<String> {
 /// The first parameter, its value without quotes (RFC 9110, sections 5.6.4 and 5.6.6), and what follows it.
 fn parameter(text: &str) -> Option<(&str, String, &str)> {
     let text = text.trim_start_matches([' ', '\t', ';']);
-    let (name, text) = text.split_once('=')?;
+    let end_of_name = text.find(['=', ';'])?;
+    let (name, text) = (&text[..end_of_name], &text[end_of_name..]);
+    let Some(text) = text.strip_prefix('=') else { return Some((name.trim(), String::new(), text)) };
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(';').unwrap_or(text.len());
         return Some((name.trim(), text[..end].trim().to_owned(), &text[end..]));

@@ -21,22 +21,28 @@ use crate::tcp::Client;
 /// [`serve`](Routes::serve) it is a handler.
 ///
 /// ```
-/// use std::sync::Mutex;
-/// use modest::{Http, Method, Request, Response, Result, Routes};
+/// use std::sync::{Mutex, MutexGuard, PoisonError};
+/// use modest::{Http, OrStatus, Request, Response, Result, Routes};
 ///
 /// #[derive(Default)]
 /// struct Notes(Mutex<Vec<String>>);
 ///
 /// impl Notes {
 ///     fn read(&self, request: &Request) -> Result<Response> {
-///         let notes = self.0.lock().unwrap();
-///         let note = notes.get(request.path_param::<usize>("number")?);
-///         Ok(note.map_or(Response::new(404), |note| Response::text(note.clone())))
+///         let number: usize = request.path_param("number")?;
+///         let note = self.notes().get(number).cloned();
+///         Ok(Response::text(note.or_status(404)?))
 ///     }
 ///
 ///     fn add(&self, request: &Request) -> Result<Response> {
-///         self.0.lock().unwrap().push(request.text()?.into_owned());
+///         let note = request.text()?.into_owned();
+///         self.notes().push(note);
 ///         Ok(Response::new(201))
+///     }
+///
+///     /// A handler that panicked leaves whole notes behind: a lock that it held is as good as before.
+///     fn notes(&self) -> MutexGuard<'_, Vec<String>> {
+///         self.0.lock().unwrap_or_else(PoisonError::into_inner)
 ///     }
 /// }
 ///

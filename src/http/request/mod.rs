@@ -338,9 +338,7 @@ impl Request {
     /// }
     ///
     /// let body = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nA day\r\n--x--\r\n";
-    /// let request = Request::new("POST".parse()?, "/")?
-    ///     .with_header("content-type", "multipart/form-data; boundary=x")
-    ///     .with_body(body);
+    /// let request = Request::post("/", body).with_header("content-type", "multipart/form-data; boundary=x");
     /// assert_eq!(upload(&request)?.status(), 200);
     /// # Ok::<(), modest::Error>(())
     /// ```
@@ -374,7 +372,8 @@ impl Request {
     /// The part of the path that stands in the place of `{name}` in the pattern of its route, decoded.
     ///
     /// Decoded, a segment may be `..`, hold slashes and NUL, and what a `{*name}` stands for may begin with a slash: never
-    /// join it to a path of the file system. [`StaticFileHandler`](crate::StaticFileHandler) is for that.
+    /// join it to a path of the file system. [`StaticFileHandler`](crate::StaticFileHandler) is for that. In a layer around
+    /// the routes nothing is matched yet when its `before_body` is called.
     ///
     /// # Errors
     /// 404 if it does not fit `T`: such a path names nothing. 500 if the pattern has no such name, which is a mistake in
@@ -438,6 +437,27 @@ impl Request {
     /// Whether the handler at this depth of the chain was asked to accept it.
     pub(crate) fn has_reached(&self, depth: u32) -> bool {
         self.reached.load(Relaxed) > depth
+    }
+
+    /// The same for a parameter that may be left out: `None` if there is none.
+    ///
+    /// ```
+    /// use modest::Request;
+    ///
+    /// let request = Request::get("/?page=3");
+    /// assert_eq!(request.parse_optional::<u32>("page")?.unwrap_or(1), 3);
+    /// assert_eq!(request.parse_optional::<u32>("size")?.unwrap_or(20), 20);
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 400, and which parameter it is about, if it does not fit `T`.
+    pub fn parse_optional<T>(&self, name: &str) -> Result<Option<T>, Error>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        self.param(name).is_some().then(|| self.parse(name)).transpose()
     }
 
     pub(crate) fn routes(&self) -> &RouteMatches {
@@ -533,6 +553,16 @@ impl Request {
     pub fn post(target: &str, body: impl Into<Vec<u8>>) -> Request {
         let request = Request::new(Method::POST, target).unwrap_or_else(|err| panic!("{target:?} is no target: {err}"));
         request.with_body(body)
+    }
+
+    /// A POST to this target with this value as JSON.
+    ///
+    /// # Panics
+    /// If the target is invalid, or the value can't be serialized.
+    #[cfg(feature = "json")]
+    pub fn post_json<T: serde::Serialize + ?Sized>(target: &str, value: &T) -> Request {
+        let body = serde_json::to_vec(value).expect("the value is JSON");
+        Request::post(target, body).with_header("content-type", "application/json")
     }
 
     /// A request with this method and target from `127.0.0.1`, with the Host `localhost`.

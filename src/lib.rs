@@ -21,7 +21,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! What is not written answers 501, and HEAD is `do_get` without its body. State is a field: every worker has `&self`.
+//! Methods that you don't write answer 501, and HEAD is `do_get` without its body. State is a field: every worker has `&self`.
 //! Handlers are put together by [`RequestHandler::delegate`], by [`Layer`]s and by [`Routes`].
 //!
 //! # A closure, and errors

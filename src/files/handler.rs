@@ -37,22 +37,17 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 /// # ; Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// It can be combined with routes of your own: call [`do_get`](RequestHandler::do_get) for all other paths.
-/// ```
-/// use modest::{Request, RequestHandler, Response, Result, StaticFileHandler};
+/// It stands beside routes of your own:
 ///
-/// struct App {
-///     files: StaticFileHandler,
-/// }
+/// ```no_run
+/// use modest::{Response, Routes, StaticFileHandler, TcpServer};
 ///
-/// impl RequestHandler for App {
-///     fn do_get(&self, request: &Request) -> Result<Response> {
-///         match request.path() {
-///             "/hello" => Ok(Response::text("Hello!\n")),
-///             _ => self.files.do_get(request),
-///         }
-///     }
-/// }
+/// let app = Routes::new()
+///     .get("/hello", |_, _| Ok(Response::text("Hello!\n")))
+///     .fallback(StaticFileHandler::new("www")?)
+///     .serve(());
+/// TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()
+/// # ; Ok::<(), std::io::Error>(())
 /// ```
 ///
 /// # What is served

@@ -40,8 +40,8 @@ struct Inner {
     message: Option<String>,
     headers: HeaderMap,
     cause: Option<Cause>,
-    /// The handler type whose default `do_` method made this error.
-    unwritten_method_of: Option<TypeId>,
+    /// The handler type and its `do_` method whose default made this error.
+    unwritten_method: Option<(TypeId, &'static str)>,
 }
 
 impl Error {
@@ -85,8 +85,26 @@ impl Error {
         &self.0.headers
     }
 
-    /// The same with one more field in the response. An invalid name or value turns the error into a 500 with that as its cause.
+    /// The same with this field in the response, in the place of any of that name. An invalid name or value turns the
+    /// error into a 500 with that as its cause.
     pub fn with_header<N, V>(mut self, name: N, value: V) -> Error
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        match parse_field(name, value) {
+            Ok((name, value)) => {
+                self.0.headers.insert(name, value);
+                self
+            }
+            Err(error) => error,
+        }
+    }
+
+    /// The same with this field in the response, beside others of that name.
+    pub fn with_added_header<N, V>(mut self, name: N, value: V) -> Error
     where
         N: TryInto<HeaderName>,
         N::Error: Into<http::Error>,
@@ -114,13 +132,13 @@ impl Error {
         self
     }
 
-    pub(crate) fn of_unwritten_method(mut self, handler: TypeId) -> Error {
-        self.0.unwritten_method_of = Some(handler);
+    pub(crate) fn of_unwritten_method(mut self, handler: TypeId, method: &'static str) -> Error {
+        self.0.unwritten_method = Some((handler, method));
         self
     }
 
-    pub(crate) fn unwritten_method_of(&self) -> Option<TypeId> {
-        self.0.unwritten_method_of
+    pub(crate) fn unwritten_method(&self) -> Option<(TypeId, &'static str)> {
+        self.0.unwritten_method
     }
 
     /// Of one for want of room it is said when to come again.
@@ -130,8 +148,8 @@ impl Error {
     }
 
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {
-        let (headers, unwritten_method_of) = (HeaderMap::new(), None);
-        Error(Box::new(Inner { status, message, headers, cause, unwritten_method_of }))
+        let (headers, unwritten_method) = (HeaderMap::new(), None);
+        Error(Box::new(Inner { status, message, headers, cause, unwritten_method }))
     }
 }
 
@@ -144,18 +162,46 @@ pub trait OrStatus<T> {
     ///
     /// # Errors
     /// If there is no value.
-    fn or_status(self, status: u16) -> Result<T, Error>;
+    fn or_status<S>(self, status: S) -> Result<T, Error>
+    where
+        S: TryInto<StatusCode>,
+        S::Error: Into<http::Error>;
 }
 
 impl<T, E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> OrStatus<T> for Result<T, E> {
-    fn or_status(self, status: u16) -> Result<T, Error> {
+    fn or_status<S>(self, status: S) -> Result<T, Error>
+    where
+        S: TryInto<StatusCode>,
+        S::Error: Into<http::Error>,
+    {
         self.map_err(|cause| Error::new(status, "").with_cause(cause))
     }
 }
 
 impl<T> OrStatus<T> for Option<T> {
-    fn or_status(self, status: u16) -> Result<T, Error> {
+    fn or_status<S>(self, status: S) -> Result<T, Error>
+    where
+        S: TryInto<StatusCode>,
+        S::Error: Into<http::Error>,
+    {
         self.ok_or_else(|| Error::new(status, ""))
+    }
+}
+
+/// An error that has a status already gets another; its message and its cause stay.
+impl<T> OrStatus<T> for Result<T, Error> {
+    fn or_status<S>(self, status: S) -> Result<T, Error>
+    where
+        S: TryInto<StatusCode>,
+        S::Error: Into<http::Error>,
+    {
+        self.map_err(|mut error| match status.try_into() {
+            Ok(status) => {
+                error.0.status = status;
+                error
+            }
+            Err(no_status) => Error::from(Box::<dyn std::error::Error + Send + Sync>::from(no_status.into())),
+        })
     }
 }
 

@@ -6,11 +6,12 @@ use std::io::{self, BufRead, Read};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::config::HttpConfig;
+use super::error::Error;
 use super::handler::RequestHandler;
 use super::request::Request;
 use super::responder::Responder;
 use super::sending::stream::StreamProgress;
-use super::sending::{ResponseContext, RestOfBody, encode};
+use super::sending::{Checked, ResponseContext, RestOfBody, encode};
 use crate::tcp::{Output, Piece};
 
 /// A response as a client gets it: by [`Http::respond`](crate::Http::respond) or [`testing`](crate::testing).
@@ -108,6 +109,10 @@ pub(crate) fn respond<H: RequestHandler + ?Sized>(
     config: &HttpConfig,
     request: &Request,
 ) -> SentResponse {
+    if *request.method() == Method::CONNECT {
+        let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy"); // as a connection says
+        return send(responder.page(Some(request), &error, request), responder, config, request);
+    }
     let response = responder.respond(request, false);
     let mut response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
     assert!(
@@ -115,12 +120,22 @@ pub(crate) fn respond<H: RequestHandler + ?Sized>(
         "{:?}: only a connection can wait or change its protocol",
         request.line()
     );
+    send(response, responder, config, request)
+}
+
+/// What a client gets of it.
+fn send<H: RequestHandler + ?Sized>(
+    response: Checked,
+    responder: &Responder<'_, H>,
+    config: &HttpConfig,
+    request: &Request,
+) -> SentResponse {
     let context = ResponseContext {
         request,
         keep_alive: true,
         now: request.now(),
         server: config.server.as_ref(),
-        page: &|error| responder.page(Some(request), error, request),
+        page: &|error| responder.page_in_place(request, error),
     };
     let mut output = Output::new();
     let mut encoded = encode(response, &context, &mut output);

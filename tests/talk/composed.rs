@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use modest::{
     BodyPlan, Client, Error, Http, Layer, LogRecord, Method, Next, Request, RequestHandler, Response, Result, Routes,
-    StaticFileHandler, handler_fn,
+    StaticFileHandler, User, handler_fn, layer_fn,
 };
 
 use crate::peer::{Answer, Peer};
@@ -385,9 +385,10 @@ fn patterns_that_are_mistakes() {
         ),
         ("is no pattern", Box::new(move || drop(Routes::new().get("/{", nothing).serve(())))),
         (
-            "a handler of its own",
-            Box::new(move || {
-                drop(Routes::new().mount("/a", handler_fn(|_| Ok(Response::new(200)))).get("/a", nothing))
+            "two handlers are mounted",
+            Box::new(|| {
+                let handler = || handler_fn(|_| Ok(Response::new(200)));
+                drop(Routes::<()>::new().mount("/a", handler()).mount("/a", handler()));
             }),
         ),
         ("a route, for", Box::new(|| drop(Routes::<()>::new().body_limit(1)))),
@@ -484,4 +485,304 @@ fn what_a_page_of_conditions_keeps() {
     assert_eq!(sent.header("content-range"), Some("bytes */10"));
     let several = http.respond(&Request::get("/").with_header("range", "bytes=0-1,4-5"));
     assert_eq!((several.status().as_u16(), several.header("content-range")), (206, None), "each part has its own");
+}
+
+/// As some frameworks do: the method that is meant stands in a field.
+struct Overrides;
+
+impl RequestHandler for Overrides {
+    fn do_get(&self, _: &Request) -> Result<Response> {
+        Ok(Response::text("got"))
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        match request.header("x-http-method-override") {
+            Some("DELETE") => self.do_delete(request), // which is not written
+            _ => Ok(Response::text("posted")),
+        }
+    }
+}
+
+#[test]
+fn a_default_called_by_hand_switches_nothing_off() {
+    let http = Http::new(Overrides);
+    let post = |fields: &str| {
+        let mut peer = Peer::new(&http);
+        peer.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: 1\r\n\r\nx"));
+        peer.text()[9..12].to_owned()
+    };
+    assert_eq!(post(""), "200");
+    assert_eq!(post("X-HTTP-Method-Override: DELETE\r\n"), "501");
+    assert_eq!(post(""), "200");
+    let mut delete = Peer::new(&http);
+    delete.send("DELETE / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n");
+    assert!(delete.text().starts_with("HTTP/1.1 501 "), "that one is known to be unwritten: {}", delete.text());
+}
+
+#[test]
+fn a_layer_answers_what_nobody_inside_wants() {
+    struct OnlyGet;
+    impl RequestHandler for OnlyGet {
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("got"))
+        }
+    }
+    fn logs_in(request: &Request, next: Next<'_>) -> Result<Response> {
+        match (request.method().as_str(), request.path()) {
+            ("POST", "/login") => Ok(Response::text(request.text()?)),
+            ("GET", "/health") => Ok(Response::text("well")),
+            _ => next.run(request),
+        }
+    }
+    let routes = || Routes::new().get("/", |_: &(), _| Ok(Response::text("got"))).serve(());
+    for (what, http) in [
+        ("a handler", Http::new(Box::new(OnlyGet.layer(layer_fn(logs_in))) as Box<dyn RequestHandler>)),
+        ("routes", Http::new(Box::new(routes().layer(layer_fn(logs_in))))),
+    ] {
+        let ask = |wire: &str| {
+            let mut peer = Peer::new(&http);
+            peer.send(wire);
+            let answers = Answer::all(&peer.said, &[]);
+            (answers[0].status, answers[0].text())
+        };
+        let login = "POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nada";
+        let other = "POST /other HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nada";
+        for round in 0..3 {
+            assert_eq!(ask(login), (200, "ada".into()), "{what}, {round}");
+            assert!(ask(other).0 >= 404, "{what}, {round}");
+        }
+        assert!(
+            what == "a handler" || ask("GET /health HTTP/1.1\r\nHost: a\r\n\r\n") == (200, "well".into()),
+            "{what}"
+        );
+        // A long body that nobody inside wants is refused from the head all the same.
+        let long = "POST /other HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n";
+        assert!(ask(long).0 >= 404, "{what}");
+    }
+}
+
+#[test]
+fn the_last_word_is_said_once() {
+    struct Counts(Mutex<usize>);
+    impl RequestHandler for Counts {
+        fn do_get(&self, request: &Request) -> Result<Response> {
+            match request.path() {
+                "/file" => Ok(Response::file("/no/such/file")),
+                "/field" => Ok(Response::text("a").with_header("a b", "c")),
+                _ => Ok(Response::text("0123456789").with_header("vary", "origin").with_header("set-cookie", "a=1")),
+            }
+        }
+
+        fn finish_response(&self, _: &Request, response: Response) -> Response {
+            *self.0.lock().unwrap() += 1;
+            response.with_added_header("vary", "cookie").with_added_header("x-once", "1")
+        }
+    }
+    for (path, fields, status) in [
+        ("/", "", 200),
+        ("/", "Range: bytes=99-\r\n", 416),
+        ("/", "If-Match: \"x\"\r\n", 412),
+        ("/file", "", 404),
+        ("/field", "", 500),
+    ] {
+        let counts = Arc::new(Counts(Mutex::default()));
+        let mut peer = Peer::new(&Http::new(counts.clone()));
+        peer.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        let text = peer.text();
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {fields}: {text}");
+        assert_eq!((*counts.0.lock().unwrap(), text.matches("X-Once: 1").count()), (1, 1), "{path} {fields}: {text}");
+        if path == "/" {
+            for kept in ["Vary: origin", "Vary: cookie", "Set-Cookie: a=1"] {
+                assert!(text.contains(kept), "{kept} in {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_was_not_asked_has_nothing_to_say() {
+    struct Members;
+    impl Layer for Members {
+        fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+            let name = request.header("x-name").ok_or(Error::new(401, "who?").with_header("www-authenticate", "X"))?;
+            request.put(User(name.to_owned()));
+            Ok(())
+        }
+    }
+    /// Relies on the layer around it.
+    struct Relies;
+    impl RequestHandler for Relies {
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("hello"))
+        }
+        fn finish_response(&self, request: &Request, response: Response) -> Response {
+            response.with_header("x-user", request.value::<User>().expect("behind Members").0.clone())
+        }
+        fn log_request(&self, record: &LogRecord<'_>) {
+            record.user().expect("behind Members");
+        }
+    }
+    for http in [
+        Http::new(Box::new(Relies.layer(Members)) as Box<dyn RequestHandler>),
+        Http::new(Box::new(Leaves(Relies).layer(Members))),
+        Http::new(Box::new(
+            Routes::<()>::new().mount("/x", Relies).layer(Members).fallback(Relies.layer(Members)).serve(()),
+        )),
+    ] {
+        let declined = http.respond(&Request::get("/x"));
+        assert_eq!((declined.status().as_u16(), declined.header("www-authenticate")), (401, Some("X")));
+        let mut peer = Peer::new(&http);
+        peer.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(peer.text().starts_with("HTTP/1.1 401 ") && peer.is_open(), "{}", peer.text());
+        let accepted = http.respond(&Request::get("/x").with_header("x-name", "ada"));
+        assert_eq!((accepted.text(), accepted.header("x-user")), ("hello", Some("ada")));
+    }
+}
+
+#[test]
+fn hooks_that_panic_cost_no_answer() {
+    struct Panics;
+    impl RequestHandler for Panics {
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("hello"))
+        }
+        fn do_post(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("posted"))
+        }
+        fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+            plan.progress(|_| panic!("in progress"));
+            Ok(())
+        }
+        fn log_request(&self, _: &LogRecord<'_>) {
+            panic!("in log_request");
+        }
+    }
+    let http = Http::new(Panics);
+    let mut peer = Peer::new(&http);
+    peer.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((peer.text().matches("200 OK").count(), peer.is_open()), (2, true), "{}", peer.text());
+    let mut peer = Peer::new(&http);
+    peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+    assert!(peer.text().starts_with("HTTP/1.1 500 "), "{}", peer.text());
+}
+
+#[test]
+fn delegating_in_a_circle() {
+    struct Itself;
+    impl RequestHandler for Itself {
+        fn delegate(&self, _: &Request) -> Option<&dyn RequestHandler> {
+            Some(self)
+        }
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("itself"))
+        }
+    }
+    assert_eq!(Http::new(Itself).respond(&Request::get("/")).text(), "itself");
+    /// An `Arc` of what holds it: as deep as the stack.
+    struct Circle(Arc<std::sync::OnceLock<Arc<Circle>>>);
+    impl RequestHandler for Circle {
+        fn delegate(&self, _: &Request) -> Option<&dyn RequestHandler> {
+            self.0.get().map(|inner| inner as &dyn RequestHandler)
+        }
+    }
+    let slot = Arc::new(std::sync::OnceLock::new());
+    let (first, second) = (Arc::new(Circle(slot.clone())), Arc::new(Circle(slot.clone())));
+    slot.set(first.clone()).ok().unwrap();
+    assert_eq!(Http::new(second).respond(&Request::get("/")).status(), 500);
+}
+
+#[test]
+fn a_page_takes_what_it_lacks_from_the_error() {
+    struct Plain;
+    impl RequestHandler for Plain {
+        fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
+            Some(Response::text(error.message().unwrap_or("?")))
+        }
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Err(Error::new(401, "who?").with_header("www-authenticate", "Basic"))
+        }
+    }
+    let sent = Http::new(Plain).respond(&Request::get("/"));
+    assert_eq!((sent.status().as_u16(), sent.header("www-authenticate"), sent.text()), (401, Some("Basic"), "who?"));
+}
+
+#[test]
+fn composed_handlers_have_their_methods() {
+    let hello = || handler_fn(|_| Ok(Response::text("hello")));
+    let router = Routes::new().get("/", |_: &(), _| Ok(Response::text("hello"))).serve(());
+    let layered = hello().layer(layer_fn(|request, next| next.run(request)));
+    for handler in [Box::new(hello()) as Box<dyn RequestHandler>, Box::new(router), Box::new(layered)] {
+        assert_eq!(handler.do_get(&Request::get("/")).unwrap().into_bytes().unwrap(), b"hello");
+    }
+}
+
+#[test]
+fn the_server_as_a_whole_is_no_path() {
+    let http = Http::new(Routes::new().get("/", |_: &(), _| Ok(Response::text("root"))).serve(()));
+    for wire in ["OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"]
+    {
+        let mut peer = Peer::new(&http);
+        peer.send(wire);
+        assert!(peer.text().starts_with("HTTP/1.1 204 "), "{wire}: {}", peer.text());
+    }
+}
+
+#[test]
+fn all_checks_of_a_route_hold() {
+    let refuses = |_: &(), _: &Request, _: &mut BodyPlan| -> Result<()> { Err(Error::new(401, "who?")) };
+    let nothing = |_: &(), _: &Request| Ok(Response::no_content());
+    for routes in [
+        Routes::new().post("/", nothing).before_body(refuses).body_limit(100),
+        Routes::new().post("/", nothing).body_limit(100).before_body(refuses),
+        Routes::new().post("/", nothing).before_body(refuses).before_body(|_, _, _| Ok(())),
+    ] {
+        assert_eq!(Http::new(routes.serve(())).respond(&Request::post("/", "x")).status(), 401);
+    }
+    let http = Http::new(Routes::new().post("/", nothing).body_limit(1).before_body(|_, _, _| Ok(())).serve(()));
+    let mut peer = Peer::new(&http);
+    peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxx");
+    assert!(peer.text().starts_with("HTTP/1.1 413 "), "{}", peer.text());
+}
+
+#[test]
+fn routes_within_routes() {
+    let named = |name: &'static str| move |_: &(), _: &Request| Ok(Response::text(name));
+    let tagged =
+        |tag: &'static str| layer_fn(move |request, next| Ok(next.run(request)?.with_added_header("x-tag", tag)));
+    let inner = Routes::new().get("/", named("root")).get("/{id}", named("one")).layer(tagged("a")).layer(tagged("b"));
+    let app = Routes::new()
+        .post("/admin", named("posted"))
+        .nest("/admin", inner)
+        .mount("/admin", handler_fn(|_| Ok(Response::text("mounted"))))
+        .mount("/admin/deep", handler_fn(|_| Ok(Response::text("deeper"))))
+        .get("/plain", named("plain"))
+        .serve(());
+    let http = Http::new(app);
+    for (method, target, text, tags) in [
+        ("GET", "/admin", "root", "a b"),
+        ("POST", "/admin", "posted", ""),
+        ("GET", "/admin/7", "one", "a b"),
+        ("GET", "/admin/", "mounted", ""),
+        ("GET", "/admin/7/8", "mounted", ""),
+        ("GET", "/admin/deep/8", "deeper", ""),
+        ("GET", "/plain", "plain", ""),
+    ] {
+        let sent = http.respond(&Request::new(method.parse().unwrap(), target).unwrap());
+        let found: Vec<_> = sent.headers().get_all("x-tag").iter().map(|tag| tag.to_str().unwrap()).collect();
+        assert_eq!((sent.text(), found.join(" ").as_str()), (text, tags), "{method} {target}: {sent:?}");
+    }
+}
+
+#[test]
+fn a_declined_body_on_a_connection_that_ends_is_lingered_for() {
+    struct Declines;
+    impl RequestHandler for Declines {
+        fn before_body(&self, _: &Request, _: &mut BodyPlan) -> Result<()> {
+            Err(Error::new(403, ""))
+        }
+    }
+    let mut peer = Peer::new(&Http::new(Declines).max_requests(1));
+    peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    assert!(peer.text().contains("Connection: close"), "{}", peer.text());
+    assert_eq!(peer.next, modest::raw::Next::Linger, "the body may be on its way: {}", peer.text());
 }

@@ -134,7 +134,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// The page of an error, and no further request.
-    fn close_with(&mut self, exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn close_with(&mut self, exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Next {
         let page = self.page(&exchange.request, error);
         self.send_response(exchange, page, AfterResponse::Close, turn)
     }

@@ -299,7 +299,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         turn.handler_begins(exchange.request.line_bytes());
         let responder = self.responder();
         let mut plan = responder.body_plan();
-        let asked = catch_panic(&exchange.request, || responder.chain().before_body(&exchange.request, &mut plan));
+        let asked = catch_panic(&exchange.request, || responder.before_body(&exchange.request, &mut plan));
         match asked {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return self.decline_body(exchange, framing, head_length, &error, turn),
@@ -307,6 +307,9 @@ impl<H: RequestHandler> HttpConnection<H> {
                 let page = self.page(&exchange.request, &panicked);
                 return self.send_response(exchange, page, AfterResponse::Close, turn);
             }
+        }
+        if let Some(error) = plan.take_refusal(framing.body.known()) {
+            return self.decline_body(exchange, framing, head_length, &error, turn);
         }
         exchange.accepted = true;
         if let Some(input) = live_input(&mut plan, &exchange.request, &framing, head_length, turn) {
@@ -359,7 +362,10 @@ impl<H: RequestHandler> HttpConnection<H> {
             if let Some(progress) = &partial.plan.progress
                 && used > 0
             {
-                progress(partial.incoming.received());
+                let told = catch_panic(&partial.exchange.request, || progress(partial.incoming.received()));
+                if let Err(panicked) = told {
+                    return self.close_with(partial.exchange, &panicked, turn);
+                }
             }
             match need {
                 Need::Input => return self.wait_for_body(partial, turn),
@@ -440,7 +446,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             keep_alive,
             now: turn.wall,
             server: self.config().server.as_ref(),
-            page: &|error| self.page(request, error),
+            page: &|error| self.responder().page_in_place(request, error),
         };
         let encoded = encode(response, &context, turn.output);
         let after = if encoded.keep_alive { after } else { after.and_close() };
@@ -554,6 +560,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Some(format) = self.config().access_log {
             log::info!(target: "modest::access", "{}", record.clone().with_format(format));
         }
-        Chain(&self.service.handler).log_request(record);
+        // The response is complete, whatever becomes of its record.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Chain(&self.service.handler).log_request(record))) {
+            log::error!("{:?}: log_request panicked: {}", record.request_line(), panic_message(&*panic));
+        }
     }
 }

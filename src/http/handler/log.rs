@@ -80,7 +80,7 @@ impl<'a> LogRecord<'a> {
         self.request.map_or_else(|| self.client.ip(), Request::client_ip)
     }
 
-    /// The request's head; `None` if it could not be read. Its body is gone.
+    /// The request; `None` if its head could not be read. Its body may be gone already.
     pub fn request(&self) -> Option<&'a Request> {
         self.request
     }
@@ -179,7 +179,7 @@ impl<'a> LogRecord<'a> {
         self.write_address(f)?;
         f.write_str(" - ")?;
         self.write_user(f)?;
-        let (hours, minutes) = (self.offset.abs() / 3600, self.offset.abs() / 60 % 60);
+        let (hours, minutes) = (self.offset.unsigned_abs() / 3600, self.offset.unsigned_abs() / 60 % 60);
         let sign = if self.offset < 0 { '-' } else { '+' };
         let (day, month, year, clock) = (time.day(), time.month(), time.year(), time.clock());
         write!(f, " [{day}/{month}/{year}:{clock} {sign}{hours:02}{minutes:02}] \"")?;
@@ -208,7 +208,7 @@ impl<'a> LogRecord<'a> {
         match self.offset {
             0 => f.write_char('Z')?,
             offset => {
-                let (hours, minutes) = (offset.abs() / 3600, offset.abs() / 60 % 60);
+                let (hours, minutes) = (offset.unsigned_abs() / 3600, offset.unsigned_abs() / 60 % 60);
                 write!(f, "{}{hours:02}:{minutes:02}", if offset < 0 { '-' } else { '+' })?;
             }
         }

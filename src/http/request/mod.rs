@@ -41,6 +41,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
@@ -83,6 +84,8 @@ pub struct Request {
     values: Values,
     routes: RouteMatches,
     late: bool,
+    /// How many handlers of the chain were asked to accept it.
+    reached: AtomicU32,
     /// The method that is to answer it, if it is not known whether there is one.
     unknown_method: Option<UnknownMethod>,
 }
@@ -109,6 +112,7 @@ impl Request {
             values,
             routes: RouteMatches::default(),
             late: false,
+            reached: AtomicU32::new(0),
             unknown_method: None,
         }
     }
@@ -349,9 +353,7 @@ impl Request {
     /// }
     ///
     /// let body = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nA day\r\n--x--\r\n";
-    /// let request = Request::new("POST".parse()?, "/")?
-    ///     .with_header("content-type", "multipart/form-data; boundary=x")
-    ///     .with_body(body);
+    /// let request = Request::post("/", body).with_header("content-type", "multipart/form-data; boundary=x");
     /// assert_eq!(upload(&request)?.status(), 200);
     /// # Ok::<(), modest::Error>(())
     /// ```
@@ -383,6 +385,10 @@ impl Request {
     }
 
     /// The part of the path that stands in the place of `{name}` in the pattern of its route, decoded.
+    ///
+    /// Decoded, a segment may be `..`, hold slashes and NUL, and what a `{*name}` stands for may begin with a slash: never
+    /// join it to a path of the file system. [`StaticFileHandler`](crate::StaticFileHandler) is for that. In a layer around
+    /// the routes nothing is matched yet when its `before_body` is called.
     ///
     /// # Errors
     /// 404 if it does not fit `T`: such a path names nothing. 500 if the pattern has no such name, which is a mistake in
@@ -436,6 +442,37 @@ impl Request {
 
     pub(crate) fn set_late(&mut self) {
         self.late = true;
+    }
+
+    /// The handler at this depth of the chain is asked to accept it.
+    pub(crate) fn reach(&self, depth: u32) {
+        self.reached.fetch_max(depth + 1, Relaxed); // one thread handles a request at a time
+    }
+
+    /// Whether the handler at this depth of the chain was asked to accept it.
+    pub(crate) fn has_reached(&self, depth: u32) -> bool {
+        self.reached.load(Relaxed) > depth
+    }
+
+    /// The same for a parameter that may be left out: `None` if there is none.
+    ///
+    /// ```
+    /// use modest::Request;
+    ///
+    /// let request = Request::get("/?page=3");
+    /// assert_eq!(request.parse_optional::<u32>("page")?.unwrap_or(1), 3);
+    /// assert_eq!(request.parse_optional::<u32>("size")?.unwrap_or(20), 20);
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 400, and which parameter it is about, if it does not fit `T`.
+    pub fn parse_optional<T>(&self, name: &str) -> Result<Option<T>, Error>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        self.param(name).is_some().then(|| self.parse(name)).transpose()
     }
 
     pub(crate) fn routes(&self) -> &RouteMatches {
@@ -545,6 +582,16 @@ impl Request {
         request.with_body(body)
     }
 
+    /// A POST to this target with this value as JSON.
+    ///
+    /// # Panics
+    /// If the target is invalid, or the value can't be serialized.
+    #[cfg(feature = "json")]
+    pub fn post_json<T: serde::Serialize + ?Sized>(target: &str, value: &T) -> Request {
+        let body = serde_json::to_vec(value).expect("the value is JSON");
+        Request::post(target, body).with_header("content-type", "application/json")
+    }
+
     /// A request with this method and target from `127.0.0.1`, with the Host `localhost`.
     ///
     /// # Errors
@@ -630,7 +677,9 @@ fn charset(content_type: &str) -> Option<String> {
 /// The first parameter, its value without quotes (RFC 9110, sections 5.6.4 and 5.6.6), and what follows it.
 fn parameter(text: &str) -> Option<(&str, String, &str)> {
     let text = text.trim_start_matches([' ', '\t', ';']);
-    let (name, text) = text.split_once('=')?;
+    let end_of_name = text.find(['=', ';'])?;
+    let (name, text) = (&text[..end_of_name], &text[end_of_name..]);
+    let Some(text) = text.strip_prefix('=') else { return Some((name.trim(), String::new(), text)) };
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find(';').unwrap_or(text.len());
         return Some((name.trim(), text[..end].trim().to_owned(), &text[end..]));

@@ -240,6 +240,7 @@ pub(crate) fn is_singleton(name: &HeaderName) -> bool {
         header::CONTENT_LOCATION,
         header::CONTENT_RANGE,
         header::CONTENT_DISPOSITION,
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
     ]
     .contains(name)
 }

@@ -699,8 +699,9 @@ mod tests {
 
     #[test]
     fn pages_of_errors() {
-        let error =
-            Error::new(401, "who?").with_header("www-authenticate", "Basic").with_header("www-authenticate", "Digest");
+        let error = Error::new(401, "who?")
+            .with_header("www-authenticate", "Basic")
+            .with_added_header("www-authenticate", "Digest");
         let page = Response::from(&error.with_cause("secret"));
         assert_eq!((page.status().as_u16(), page.headers().get_all("www-authenticate").iter().count()), (401, 2));
         let text = String::from_utf8(page.into_bytes().unwrap()).unwrap();

@@ -80,6 +80,11 @@ impl Checked {
         }
     }
 
+    /// A response that is not sent: its request waits.
+    pub(crate) fn to_wait(response: Response) -> Checked {
+        Checked(response)
+    }
+
     /// What is to be done instead of sending it.
     pub(crate) fn take_instead(&mut self) -> Option<Instead> {
         self.0.instead.take().map(|instead| *instead)
@@ -264,7 +269,9 @@ fn page_in_place_of(response: &Response, error: &Error, context: &ResponseContex
     page.close |= response.close;
     let own: Vec<_> = page.headers().keys().cloned().collect();
     for (name, value) in response.headers() {
-        if !describes_content(name) && !own.contains(name) {
+        // Lists and cookies add up: a cache must hear of each field that the answer varies by.
+        let adds_up = *name == header::VARY || *name == header::SET_COOKIE;
+        if !describes_content(name) && (adds_up || !own.contains(name)) {
             page = page.with_added_header(name, value);
         }
     }

@@ -104,7 +104,8 @@ impl StderrWriter {
 impl Write for StderrWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.line.extend_from_slice(bytes);
-        if bytes.ends_with(b"\n") {
+        // A line that never ends is dropped as one that finds no space.
+        if bytes.ends_with(b"\n") || self.line.len() > CAPACITY {
             buffer().push(&self.line);
             self.line.clear();
         }

@@ -382,4 +382,29 @@ mod tests {
             assert_eq!((found.0.as_deref(), found.1, found.2), (client, scheme, host), "{lines:?}");
         }
     }
+
+    proptest::proptest! {
+        /// Whatever a client sends, it stays to the left of what the proxy adds.
+        #[test]
+        fn nothing_sent_before_changes_who_asks(sent in "[ -~\t]{0,60}", more in proptest::bool::ANY) {
+            let hostile = |added: &str| if more { vec![sent.clone(), added.to_owned()] } else { vec![format!("{sent}, {added}")] };
+            for added in ["1.2.3.4", "1.2.3.4:80", "1.2.3.4, 10.0.0.1"] {
+                let lines = hostile(added);
+                let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+                let forwarded = from_x_forwarded(bytes(&lines), bytes(&[]), bytes(&[]), is_trusted);
+                proptest::prop_assert_eq!(forwarded.client_ip, Some("1.2.3.4".parse().unwrap()));
+            }
+            for added in [
+                "for=1.2.3.4;proto=https",
+                "for=\"1.2.3.4:80\";host=\"a\\\"b,c\";proto=https",
+                "for=1.2.3.4;proto=https, for=10.0.0.1;by=\"[::1]\"",
+            ] {
+                let lines = hostile(added);
+                let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+                let forwarded = from_forwarded(bytes(&lines), is_trusted);
+                let found = (forwarded.client_ip, forwarded.scheme.as_deref(), forwarded.host);
+                proptest::prop_assert_eq!(found, (Some("1.2.3.4".parse().unwrap()), Some("https"), None));
+            }
+        }
+    }
 }

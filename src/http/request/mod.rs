@@ -329,7 +329,7 @@ impl Request {
             let wanted = "a form is wanted: application/x-www-form-urlencoded";
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
-        Form::parse(&self.bytes()?)
+        Form::decode(&self.bytes()?)
     }
 
     /// The body as an HTML form with files, `multipart/form-data`, part by part. Each call begins with the first part.
@@ -488,6 +488,24 @@ impl Request {
     /// The value of this type that was [put](Request::put) into the request.
     pub fn value<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.values.get()
+    }
+
+    /// Who asks, if a layer that authenticates has put a [`User`] into the request.
+    ///
+    /// ```
+    /// use modest::layers::BearerAuth;
+    /// use modest::{OrStatus, RequestHandler, Response, User, handler_fn};
+    ///
+    /// let app = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.user().or_status(401)?))))
+    ///     .layer(BearerAuth::new("api").token("a-long-random-string", User("ada".into())));
+    /// ```
+    pub fn user(&self) -> Option<String> {
+        self.value::<User>().map(|user| user.0.clone())
+    }
+
+    /// Its id, if a layer has put a [`RequestId`] into it.
+    pub fn id(&self) -> Option<String> {
+        self.value::<RequestId>().map(|id| id.0.clone())
     }
 
     /// The client.

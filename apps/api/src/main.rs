@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use modest::layers::{BearerAuth, Cors, RequestIds};
 use modest::{
-    Error, Http, Layer, LogFormat, OrStatus, Request, RequestHandler, RequestId, Response, Result, Routes, TcpServer,
-    User,
+    Error, Http, Layer, LogFormat, OrStatus, Request, RequestHandler, Response, Result, Routes, TcpServer, User,
 };
 use serde::{Deserialize, Serialize};
 
@@ -44,12 +43,13 @@ struct NewNote {
 
 impl Api {
     fn list(&self, request: &Request) -> Result<Response> {
-        let (user, notes) = (user(request)?, self.notes());
+        let (user, notes) = (request.user().or_status(401)?, self.notes());
         Ok(Response::json(&notes.all.values().filter(|note| note.owner == user).collect::<Vec<_>>()))
     }
 
     fn one(&self, request: &Request) -> Result<Response> {
-        Ok(Response::json(self.notes().of(&user(request)?, request.path_param("id")?)?))
+        let (user, id) = (request.user().or_status(401)?, request.path_param("id")?);
+        Ok(Response::json(self.notes().of(&user, id)?))
     }
 
     fn add(&self, request: &Request) -> Result<Response> {
@@ -57,7 +57,7 @@ impl Api {
         if text.trim().is_empty() {
             return Err(Error::new(422, "a note wants some text"));
         }
-        let (owner, mut notes) = (user(request)?, self.notes());
+        let (owner, mut notes) = (request.user().or_status(401)?, self.notes());
         let id = notes.all.last_key_value().map_or(1, |(last, _)| last + 1);
         writeln!(notes.audit, "{owner} added {id}")?; // a full disk: 500, and the log hears why
         let response = Response::json(notes.all.entry(id).or_insert(Note { id, owner, text }));
@@ -65,7 +65,8 @@ impl Api {
     }
 
     fn remove(&self, request: &Request) -> Result<Response> {
-        let (user, id, mut notes) = (user(request)?, request.path_param("id")?, self.notes());
+        let (user, id) = (request.user().or_status(401)?, request.path_param("id")?);
+        let mut notes = self.notes();
         notes.of(&user, id)?;
         writeln!(notes.audit, "{user} removed {id}")?;
         notes.all.remove(&id);
@@ -85,11 +86,6 @@ impl Notes {
     }
 }
 
-/// Who asks, as `BearerAuth` has found out.
-fn user(request: &Request) -> Result<String> {
-    Ok(request.value::<User>().or_status(401)?.0.clone())
-}
-
 /// The page of every error, the server's own too.
 struct JsonErrors;
 
@@ -98,15 +94,13 @@ struct Problem<'a> {
     status: u16,
     error: &'a str,
     /// To ask for in the log.
-    request_id: Option<&'a str>,
+    request_id: Option<String>,
 }
 
 impl Layer for JsonErrors {
     fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
-        let told = error.message().or(error.status().canonical_reason());
-        let id = request.and_then(|request| request.value::<RequestId>());
-        let request_id = id.as_ref().map(|id| id.0.as_str());
-        let problem = Problem { status: error.status().as_u16(), error: told.unwrap_or_default(), request_id };
+        let id = request.and_then(Request::id);
+        let problem = Problem { status: error.status().as_u16(), error: error.message_or_reason(), request_id: id };
         Some(Response::json(&problem).with_error(error))
     }
 }

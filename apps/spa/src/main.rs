@@ -76,8 +76,7 @@ struct Problem<'a> {
 
 impl Layer for Json {
     fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
-        let told = error.message().or(error.status().canonical_reason());
-        Some(Response::json(&Problem { error: told.unwrap_or_default() }).with_error(error))
+        Some(Response::json(&Problem { error: error.message_or_reason() }).with_error(error))
     }
 
     fn finish_response(&self, _: &Request, response: Response) -> Response {

@@ -72,6 +72,7 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 /// unchanged; only requests that arrived together share one check. A file that changed within the last 20 ms is neither cached nor
 /// given validators, as its times could not tell a second change from the first.
 /// If a file becomes shorter while it is sent, the connection is reset, so that no client takes a truncated body for a complete one.
+#[doc(alias("SimpleHTTPRequestHandler", "send_from_directory"))]
 #[derive(Debug)]
 pub struct StaticFileHandler {
     pub(super) finder: Finder,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use super::handler::LogFormat;
-use super::request::body::BodyLimits;
 use super::request::head::HeadLimits;
+use super::request::room::BodyLimits;
 
 #[derive(Clone)]
 pub(crate) struct HttpConfig {

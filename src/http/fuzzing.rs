@@ -3,13 +3,14 @@
 #![allow(missing_docs)]
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::date;
-use super::request::body::{BodyLimits, BodyQuota};
 use super::request::framing::{self, BodyLength};
 use super::request::head::{HeadLimits, HeadParser};
 use super::request::incoming::{Incoming, Need};
+use super::request::room::{BodyLimits, BodyRooms};
 use super::sending::range;
 
 /// A parsed head, and its framing.
@@ -73,7 +74,12 @@ pub fn chunked(
     ends: impl IntoIterator<Item = usize>,
     memory: usize,
 ) -> Result<Option<(usize, Vec<u8>)>, u16> {
-    let limits = BodyLimits { body: 1 << 20, memory, folder: "/dev/shm".into(), quota: BodyQuota::new(1 << 20) };
+    let limits = BodyLimits {
+        body: 1 << 20,
+        memory,
+        folder: Arc::new("/dev/shm".into()),
+        rooms: BodyRooms::new(1 << 20, 1 << 20),
+    };
     let status = |rejection: super::rejection::Rejection| rejection.status.as_u16();
     let mut incoming = Incoming::new(BodyLength::Chunked, &limits).map_err(status)?;
     let mut used = 0;

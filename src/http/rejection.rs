@@ -1,6 +1,8 @@
 //! Why a request is rejected before a handler sees it. Returned by `head`, `target`, `framing`, `chunked` and `body`;
 //! answered by `connection`.
 
+use std::fmt;
+
 use http::StatusCode;
 
 /// The status of the response, and a message for the client.
@@ -8,6 +10,15 @@ use http::StatusCode;
 pub(crate) struct Rejection {
     pub status: StatusCode,
     pub message: &'static str,
+}
+
+/// Inside an `io::Error`, where a body is read while it comes.
+impl std::error::Error for Rejection {}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message)
+    }
 }
 
 impl Rejection {

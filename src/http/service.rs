@@ -12,7 +12,7 @@ use super::config::HttpConfig;
 use super::connection::HttpConnection;
 use super::handler::{Chain, LogFormat, RequestHandler};
 use super::request::Request;
-use super::request::body::BodyQuota;
+use super::request::room::Place;
 use super::responder::Service;
 use super::sent::{self, SentResponse};
 use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
@@ -72,14 +72,28 @@ impl<H: RequestHandler> Http<H> {
     /// The folder of those temporary files. Default: `/var/tmp`. Preferably not a file system in memory.
     pub fn body_folder(self, folder: impl Into<PathBuf>) -> Http<H> {
         let folder = folder.into();
-        self.with(|config| config.body.folder = folder)
+        self.with(|config| config.body.folder = Arc::new(folder))
     }
 
-    /// How much all bodies of this server together may use, in memory and on disk, in bytes. Default: 1 GiB;
-    /// `None`: no limit. Beyond it: 507.
+    /// How much memory all bodies of this server that are kept in memory may use together, in bytes. Default: 256 MiB;
+    /// `None`: no limit. When it is full, further bodies go to temporary files, however short they are.
+    ///
+    /// A body has its room until its request is answered: all of its Content-Length from when it is accepted, or else as
+    /// much as has come.
+    pub fn body_memory_quota(self, bytes: impl Into<Option<u64>>) -> Http<H> {
+        let bytes = bytes.into().unwrap_or(u64::MAX);
+        self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::Memory, bytes))
+    }
+
+    /// How much all bodies of this server in temporary files may use together, in bytes. Default: 1 GiB; `None`: no
+    /// limit. Beyond it the response is 507, with `Retry-After`: from the head if that has the length, for then there is
+    /// room for all of it or it is not accepted. Bodies in memory have a room of their own:
+    /// [`body_memory_quota`](Http::body_memory_quota).
+    ///
+    /// The largest body should be a small part of it, as a client that sends one slowly has its room all the while.
     pub fn body_quota(self, bytes: impl Into<Option<u64>>) -> Http<H> {
-        let quota = BodyQuota::new(bytes.into().unwrap_or(u64::MAX));
-        self.with(|config| config.body.quota = quota)
+        let bytes = bytes.into().unwrap_or(u64::MAX);
+        self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::File, bytes))
     }
 
     /// How long a connection may be idle before a request. Default: 60 seconds; `None`: for ever.

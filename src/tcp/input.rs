@@ -78,7 +78,7 @@ impl Input {
     }
 
     /// Let `read` fill the room that is left, once; tells how many bytes came and whether the room was filled.
-    pub(super) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<(usize, bool)> {
+    pub(crate) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<(usize, bool)> {
         if self.buffer.len() < READ_AHEAD {
             self.buffer.resize(READ_AHEAD, 0);
         }

@@ -2,6 +2,7 @@
 //! Called by `connection`, once a turn; implemented by `http` and by any raw protocol.
 //! It knows nothing of HTTP, and a conversation never sees a socket, a thread or a lock.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -86,6 +87,27 @@ pub struct Turn<'a> {
     pub(super) server: Option<&'a dyn ServerState>,
     pub(super) shutting_down: bool,
     pub(super) current: Option<&'a CurrentHandler>,
+    pub(super) live: Option<&'a dyn LiveSource>,
+}
+
+/// The socket, for a conversation that reads on in a turn that may block.
+pub trait LiveSource {
+    fn live_input(&self, within: Option<Duration>) -> io::Result<Box<dyn LiveInput>>;
+}
+
+/// The bytes behind those of a turn's input, read while the turn lasts.
+pub trait LiveInput: Send {
+    /// Read once; wait for bytes if there are none. 0: the client has sent its last.
+    ///
+    /// # Errors
+    /// `TimedOut` if the client is too slow; else those of the socket, of a client that is gone.
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize>;
+
+    /// Send these bytes now. They go ahead of whatever is in the turn's output.
+    ///
+    /// # Errors
+    /// As [`read`](LiveInput::read).
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// The server, as far as a conversation may know of it.
@@ -108,6 +130,7 @@ impl<'a> Turn<'a> {
             server: None,
             shutting_down: false,
             current: None,
+            live: None,
         }
     }
 
@@ -132,6 +155,14 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Something that reads on from the client while this turn lasts, which may block ([`Next::Handle`]). At the server's
+    /// least rate, and waiting for it no longer than this in all. It is to be dropped before the turn is over, and what
+    /// it read and nobody used goes back to the input. `None`: there is no socket (a test), it carries another form of
+    /// these bytes (a conversation around this one), or there is no descriptor for it.
+    pub(crate) fn live_input(&self, within: Option<Duration>) -> Option<Box<dyn LiveInput>> {
+        self.live?.live_input(within).ok()
+    }
+
     /// The same turn for a conversation inside this one: other bytes in and out, and another client, as a conversation
     /// around another has learned it (after a handshake, from a PROXY header). It has the same clock, and its waker
     /// calls this connection. See [`Inner`](crate::raw::Inner), which does the rest.
@@ -142,14 +173,14 @@ impl<'a> Turn<'a> {
         'a: 'b,
     {
         let Turn { now, wall, polled, link, server, shutting_down, current, .. } = *self;
-        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current }
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, live: None }
     }
 
     /// The same turn, of another client: for a conversation inside this one that has the same bytes in and out.
     pub fn with_client<'b>(&'b mut self, client: &'b Client) -> Turn<'b> {
-        let Turn { now, wall, polled, link, server, shutting_down, current, .. } = *self;
+        let Turn { now, wall, polled, link, server, shutting_down, current, live, .. } = *self;
         let (input, output) = (&mut *self.input, &mut *self.output);
-        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current }
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, live }
     }
 
     /// Something that calls this connection from any thread: its conversation is then told [`Event::Called`].

@@ -3,6 +3,7 @@
 //! machine (`tests/simulation`).
 
 pub use mio::{Events, Interest, Poll, Registry, Token, Waker};
+pub use rustix::event::PollFlags;
 pub use rustix::fs::sendfile;
 pub use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 pub use socket2::{SockRef, Socket};
@@ -12,10 +13,11 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
 use mio::event::Source;
 use mio::unix::SourceFd;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, poll};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with};
 use rustix::time::Timespec;
 
@@ -52,6 +54,20 @@ impl From<OwnedFd> for ListeningSocket {
 impl ClientStream {
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         SockRef::from(self).shutdown(how)
+    }
+}
+
+/// A second handle of the same socket. It is closed only with the last of them.
+pub fn second_handle(stream: &ClientStream) -> io::Result<ClientStream> {
+    stream.0.try_clone().map(ClientStream)
+}
+
+/// Wait until one of these can be done with the stream, or for so long: it may be for less.
+pub fn wait_until_ready(stream: &ClientStream, what: PollFlags, limit: Option<Duration>) -> io::Result<()> {
+    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    match poll(&mut [PollFd::new(stream, what)], limit.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(err) => Err(err.into()),
     }
 }
 

@@ -115,6 +115,11 @@ impl Transport {
         Ok(rustix::io::retry_on_intr(|| sys::sendfile(&self.stream, file, Some(start), count))?)
     }
 
+    /// A second handle, for reading while a handler runs.
+    pub fn second_handle(&self) -> io::Result<ClientStream> {
+        sys::second_handle(&self.stream)
+    }
+
     /// A socket that left the poller is polled again.
     pub fn from_socket(socket: &Socket, registry: &Registry, token: sys::Token) -> io::Result<Transport> {
         let mut stream = sys::polled(socket)?;

@@ -69,7 +69,7 @@ impl Sites {
             Site::App => serve(app()),
             Site::Tight => serve(app().request_line_limit(60).head_limit(200).field_limit(5).body_limit(20)),
             Site::Lengths => serve(app().chunked_bodies(false)),
-            Site::Full => serve(app().body_quota(0)),
+            Site::Full => serve(app().body_memory_quota(0).body_quota(0)),
             Site::Once => serve(app().keep_alive(false)),
             Site::Hasty => serve(app().head_timeout(soon).body_timeout(soon)),
             Site::Idle => serve(app().idle_timeout(Duration::from_millis(500))),

@@ -115,7 +115,7 @@ fn who_finds_no_worker_is_told_when_to_come_again() {
 
 #[test]
 fn who_finds_no_room_for_a_body_is_told_when_to_come_again() {
-    let server = serve(Http::new(Stuck::default()).body_quota(10), |server| server);
+    let server = serve(Http::new(Stuck::default()).body_memory_quota(0).body_quota(10), |server| server);
     says_when_to_come_again(&server.client().fetch(post(11)), "507");
     assert!(server.client().fetch(post(10)).ends_with("10 bytes"));
 }

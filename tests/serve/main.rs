@@ -15,6 +15,7 @@ mod engine; // raw protocols: what floor 1 promises
 mod full; // who is let go for a newcomer
 mod lines; // protocols of lines
 mod listeners; // several listeners, and addresses of all kinds
+mod live; // responses that wait for something other than their client
 mod panics; // panics from where they are least expected
 mod permits; // more turns that may block than there are permits
 mod proxied; // the PROXY protocol
@@ -23,7 +24,8 @@ mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever
 mod shared; // one handler of files, two servers
 mod slow; // handlers that run for long
-mod stop; // ends of all kinds
+mod stop;
+mod streaming; // ends of all kinds
 mod streams; // connections that leave the engine
 mod unix; // Unix sockets, and their files
 mod uploads; // forms with files

@@ -1,11 +1,14 @@
-//! Forms with files, as curl sends them.
+//! Uploads: forms with files as curl sends them, bodies that stay on the disk, bodies that are read while they come.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use modest::{Http, Method, Request, Response, Result, handler_fn};
+use modest::testing::{self, TestRequest};
+use modest::{BodyPlan, Http, Method, Request, RequestHandler, Response, Result, handler_fn};
 
 use crate::server::serve;
 
@@ -57,4 +60,75 @@ fn curl_sends_a_form() {
     // The files are there already.
     let answer = String::from_utf8(send().unwrap().stdout).unwrap();
     assert!(answer.contains("409"), "{answer}");
+}
+
+/// Whether this process has this file open, by another way than its name.
+fn is_open_here(path: &Path) -> bool {
+    let wanted = fs::metadata(path).unwrap();
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+    let mut open = descriptors.filter_map(|entry| fs::metadata(entry.unwrap().path()).ok());
+    open.any(|found| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino()))
+}
+
+/// Where an upload is to stay.
+struct Inbox {
+    folder: tempfile::TempDir,
+    spool: PathBuf,
+    memory: usize,
+}
+
+impl RequestHandler for Inbox {
+    fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+        plan.limit(200 << 20).memory(self.memory).folder(&self.spool);
+        Ok(())
+    }
+
+    fn do_put(&self, request: &Request) -> Result<Response> {
+        let path = self.folder.path().join(&request.path()[1..]);
+        let length = request.persist(&path)?;
+        let place = if is_open_here(&path) { "linked" } else { "written" };
+        let found = request.body().persist(&path).unwrap_err();
+        assert_eq!(found.kind(), ErrorKind::AlreadyExists);
+        assert_eq!(io::copy(&mut request.reader(), &mut io::sink())?, length, "it can still be read");
+        Ok(Response::text(format!("{length} {place}")))
+    }
+}
+
+#[test]
+fn a_spooled_body_is_kept_by_a_link() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let inbox = Arc::new(Inbox { spool: folder.path().to_owned(), folder, memory: 64 << 10 });
+    let server = testing::serve(Arc::clone(&inbox));
+    let put = |name: &str, body: &[u8]| server.send(TestRequest::new(Method::PUT, name).with_body(body));
+    let large: Vec<u8> = (0..100u32 << 18).flat_map(|number| (number * 7).to_le_bytes()).collect();
+    let path = |name: &str| inbox.folder.path().join(name);
+    for (name, body, place) in
+        [("large", &large[..], "linked"), ("small", b"abc", "written"), ("empty", b"", "written")]
+    {
+        let answer = put(&format!("/{name}"), body);
+        assert_eq!(answer.text(), format!("{} {place}", body.len()));
+        assert!(fs::read(path(name)).unwrap() == body, "{name}");
+        let about = fs::metadata(path(name)).unwrap();
+        fs::write(path("plain"), "").unwrap();
+        assert_eq!(about.mode(), fs::metadata(path("plain")).unwrap().mode(), "{name}: as the umask has it");
+        assert_eq!(about.nlink(), 1);
+    }
+    assert_eq!(put("/large", b"another").status(), 409);
+    symlink(path("nowhere"), path("link")).unwrap();
+    assert_eq!(put("/link", &large[..100_000]).status(), 409, "a link that leads nowhere is something, too");
+    assert_eq!(put("/no/such/folder", &large[..100_000]).status(), 500);
+    assert_eq!(fs::read_dir(inbox.folder.path()).unwrap().count(), 5, "nothing else is left");
+}
+
+/// `/dev/shm` is a file system of its own nearly everywhere.
+#[test]
+fn onto_another_file_system_a_body_is_copied() {
+    let Ok(spool) = tempfile::tempdir_in("/dev/shm") else { return };
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let is_another = fs::metadata(&spool).unwrap().dev() != fs::metadata(&folder).unwrap().dev();
+    let inbox = Arc::new(Inbox { folder, spool: spool.path().to_owned(), memory: 0 });
+    let server = testing::serve(Arc::clone(&inbox));
+    let answer = server.send(TestRequest::new(Method::PUT, "/a").with_body(vec![b'x'; 300_000]));
+    assert_eq!(answer.text(), if is_another { "300000 written" } else { "300000 linked" });
+    assert_eq!(fs::read(inbox.folder.path().join("a")).unwrap(), vec![b'x'; 300_000]);
 }

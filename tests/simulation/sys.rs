@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 pub use mio::{Interest, Token};
+pub use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::SocketAddrAny;
 pub use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
@@ -121,6 +122,15 @@ impl Drop for ClientStream {
 pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
     switch();
     with(|machine| (stream.0 % 4 != 3).then(|| machine.net.sockets[stream.0].down.len() as u64))
+}
+
+/// Nobody reads while a handler runs here.
+pub fn second_handle(_stream: &ClientStream) -> io::Result<ClientStream> {
+    Err(Errno::NOSYS.into())
+}
+
+pub fn wait_until_ready(_stream: &ClientStream, _what: PollFlags, _limit: Option<Duration>) -> io::Result<()> {
+    Err(Errno::NOSYS.into())
 }
 
 pub fn blocking(_stream: ClientStream) -> io::Result<Socket> {

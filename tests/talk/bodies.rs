@@ -1,5 +1,6 @@
 //! How long the body is (RFC 9112, section 6), the chunked coding (section 7.1), limits and files.
 
+use modest::raw::Event;
 use modest::{Error, Http, LogRecord, Request, RequestHandler, Response, Result, handler_fn};
 
 use crate::peer::{Answer, Peer, Road};
@@ -184,9 +185,10 @@ fn limits() {
     let chunks = "Transfer-Encoding: chunked\r\n";
     check_with(&http, "a length is required", post(chunks, "1\r\na\r\n0\r\n\r\n"), Refused(411));
     check_with(&http, "and said", post("Content-Length: 1\r\n", "a"), Kept("a"));
-    check_with(&mirror().body_quota(5), "no room", post("Content-Length: 6\r\n", "abcdef"), Refused(507));
+    let http = mirror().body_memory_quota(5).body_quota(5);
+    check_with(&http, "no room", post("Content-Length: 6\r\n", "abcdef"), Refused(507));
     let chunks = post("Transfer-Encoding: chunked\r\n", "6\r\nabcdef\r\n0\r\n\r\n");
-    check_with(&mirror().body_quota(5), "no room for chunks", chunks, Refused(507));
+    check_with(&http, "no room for chunks", chunks, Refused(507));
 }
 
 #[test]
@@ -314,19 +316,84 @@ fn a_full_disk_is_a_507_for_who_needs_it() {
     }
 }
 
+/// Each end of a request whose body has all the room there is, in memory and then in a file.
 #[test]
 fn room_is_given_back() {
-    let http = mirror().body_quota(100);
-    for _ in 0..10 {
-        let mut peer = Peer::new(&http);
-        peer.send(post("Content-Length: 60\r\n", &"x".repeat(60)));
-        assert!(peer.text().starts_with("HTTP/1.1 200"), "{}", peer.text());
-        let mut gone = Peer::new(&http);
-        gone.send(post("Content-Length: 60\r\n", &"x".repeat(59)));
+    let x = "x".repeat(60);
+    let whole = post("Content-Length: 60\r\n", &x);
+    let chunks = post("Transfer-Encoding: chunked\r\n", &format!("3c\r\n{x}\r\n"));
+    type End = fn(&mut Peer);
+    let ends: [(&str, &str, u16, End); 8] = [
+        ("answered", &whole, 200, |_| {}),
+        ("answered, of chunks", &format!("{chunks}0\r\n\r\n"), 200, |_| {}),
+        ("cut off", &whole[..whole.len() - 1], 400, |peer| _ = peer.end()),
+        ("cut off, in chunks", &chunks, 400, |peer| _ = peer.end()),
+        ("late", &whole[..whole.len() - 1], 408, |peer| _ = peer.late()),
+        ("not well-formed", &format!("{chunks}x\r\n"), 400, |_| {}),
+        ("too large", &format!("{chunks}ffffff\r\n"), 413, |_| {}),
+        ("gone", &chunks, 0, |peer| _ = peer.event(Event::SendFailed)),
+    ];
+    for (memory, quotas) in [(60, (60, 0)), (10, (0, 60)), (10, (20, 60)), (60, (10, 60))] {
+        let http = mirror().body_memory(memory).body_memory_quota(quotas.0).body_quota(quotas.1).body_limit(1000);
+        for (name, bytes, status, end) in &ends {
+            for round in 0..3 {
+                let mut peer = Peer::new(&http);
+                peer.send(bytes);
+                end(&mut peer);
+                let answers = Answer::all(&peer.said, &[]);
+                let found = answers.first().map_or(0, |answer| answer.status);
+                assert_eq!(found, *status, "{name}, {memory} {quotas:?}, round {round}: {}", peer.text());
+            }
+        }
+        let mut slow = Peer::new(&http);
+        slow.send(&whole[..whole.len() - 1]);
         let mut late = Peer::new(&http);
-        late.send(post("Transfer-Encoding: chunked\r\n", &format!("3c\r\n{}", "x".repeat(60))));
-        assert!(late.text().starts_with("HTTP/1.1 507"), "{}", late.text());
+        late.send(&chunks);
+        assert!(late.text().starts_with("HTTP/1.1 507"), "{memory} {quotas:?}: {}", late.text());
+        slow.send("x");
+        assert!(slow.text().starts_with("HTTP/1.1 200"), "what was announced has its room: {}", slow.text());
     }
+}
+
+/// Memory has no room for it: a short body is kept in a file, too.
+#[test]
+fn a_full_memory_gives_way_to_files() {
+    let http = Http::new(handler_fn(|request| Ok(Response::text(format!("{:?}", request.body())))));
+    let http = http.body_memory(100).body_memory_quota(150).body_quota(1000);
+    let mut first = Peer::new(&http);
+    first.send(post("Content-Length: 100\r\n", &"x".repeat(99)));
+    for (fields, body) in [
+        ("Content-Length: 60\r\n", "x".repeat(60)),
+        ("Transfer-Encoding: chunked\r\n", format!("32\r\n{}\r\na\r\n{}\r\n0\r\n\r\n", "x".repeat(50), "x".repeat(10))),
+    ] {
+        let mut second = Peer::new(&http);
+        second.send(post(fields, &body));
+        assert!(second.text().ends_with("Body(60 bytes, in a file)"), "{}", second.text());
+    }
+    first.send("x");
+    assert!(first.text().ends_with("Body(100 bytes, in memory)"), "{}", first.text());
+}
+
+/// Large bodies that never end, and small ones beside them.
+#[test]
+fn spooled_bodies_leave_room_for_small_ones() {
+    let http = mirror().body_memory(100).body_quota(10_000);
+    let _slow: Vec<Peer> = (0..10)
+        .map(|_| {
+            let mut peer = Peer::new(&http);
+            peer.send(post("Content-Length: 1000\r\n", &"x".repeat(999)));
+            assert!(peer.is_open(), "{}", peer.text());
+            peer
+        })
+        .collect();
+    check_with(&http, "small", post("Content-Length: 3\r\n", "abc"), Kept("abc"));
+    let mut small = Peer::new(&http);
+    small.send(post("Content-Length: 100\r\n", &"y".repeat(100)));
+    assert!(small.text().starts_with("HTTP/1.1 200"), "{}", small.text());
+    let mut one_more = Peer::new(&http);
+    one_more.send(post("Content-Length: 1000\r\nExpect: 100-continue\r\n", ""));
+    let text = one_more.text();
+    assert!(text.starts_with("HTTP/1.1 507") && text.contains("\r\nRetry-After: 1\r\n"), "{text}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The rest of a request whose body was declined: received and dropped, so that its connection can be kept.
 
-use super::chunked::{ChunkedDecoder, Step};
-use super::framing::BodyLength;
+use super::chunked::Step;
+use super::decoder::BodyDecoder;
 
 /// The longest declined body that is received and dropped, in bytes, framing included; beyond it the connection is
 /// closed, which costs the client less.
@@ -9,14 +9,9 @@ const MAX_DISCARDED: u64 = 64 * 1024;
 
 /// A body that is being dropped.
 pub(crate) struct DiscardedBody {
-    decoder: Decoder,
+    decoder: BodyDecoder,
     /// How many bytes may still be spent on it.
     budget: u64,
-}
-
-enum Decoder {
-    Sized(u64),
-    Chunked(ChunkedDecoder),
 }
 
 /// How far it is.
@@ -29,42 +24,34 @@ pub(crate) enum DiscardProgress {
 }
 
 impl DiscardedBody {
-    /// `None`: it is known to be too long.
-    pub(crate) fn new(length: BodyLength) -> Option<DiscardedBody> {
-        let decoder = match length {
-            BodyLength::None => Decoder::Sized(0),
-            BodyLength::Known(length) if length <= MAX_DISCARDED => Decoder::Sized(length),
-            BodyLength::Known(_) => return None,
-            BodyLength::Chunked => Decoder::Chunked(ChunkedDecoder::new()),
-        };
-        Some(DiscardedBody { decoder, budget: MAX_DISCARDED })
+    /// What this decoder has not seen yet. `None`: it is known to be too long.
+    pub(crate) fn new(decoder: BodyDecoder) -> Option<DiscardedBody> {
+        match decoder {
+            BodyDecoder::Sized(left) if left > MAX_DISCARDED => None,
+            decoder => Some(DiscardedBody { decoder, budget: MAX_DISCARDED }),
+        }
     }
 
     /// How many bytes of input were used, and how far it is.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> (usize, DiscardProgress) {
-        let (used, progress) = match &mut self.decoder {
-            Decoder::Sized(left) => {
-                let count = (*left).min(bytes.len() as u64);
-                *left -= count;
-                (count as usize, if *left == 0 { DiscardProgress::Done } else { DiscardProgress::More })
+        let mut used = 0;
+        let progress = loop {
+            match self.decoder.step(&bytes[used..], usize::MAX) {
+                Ok((count, Step::Data(_))) => used += count,
+                Ok((count, Step::NeedInput)) => {
+                    used += count;
+                    break DiscardProgress::More;
+                }
+                Ok((count, Step::End)) => {
+                    used += count;
+                    break DiscardProgress::Done;
+                }
+                Err(_) => break DiscardProgress::TooMuch,
             }
-            Decoder::Chunked(decoder) => drop_chunks(decoder, bytes),
         };
         // An incomplete line stays in the input, where `chunked` bounds it.
         let spent = used as u64 > self.budget;
         self.budget = self.budget.saturating_sub(used as u64);
         (used, if spent { DiscardProgress::TooMuch } else { progress })
-    }
-}
-
-fn drop_chunks(decoder: &mut ChunkedDecoder, bytes: &[u8]) -> (usize, DiscardProgress) {
-    let mut used = 0;
-    loop {
-        match decoder.step(&bytes[used..], usize::MAX) {
-            Ok((count, Step::Data(_))) => used += count,
-            Ok((count, Step::NeedInput)) => return (used + count, DiscardProgress::More),
-            Ok((count, Step::End)) => return (used + count, DiscardProgress::Done),
-            Err(_) => return (used, DiscardProgress::TooMuch),
-        }
     }
 }

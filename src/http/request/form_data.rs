@@ -7,7 +7,6 @@ mod file_name;
 mod splitter;
 
 use std::fmt;
-use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
@@ -15,6 +14,7 @@ use http::StatusCode;
 
 use self::fields::PartHead;
 use self::splitter::Splitter;
+use super::new_file;
 use crate::http::error::Error;
 
 /// A form with files, `multipart/form-data`, as a sequence of parts; made by
@@ -202,16 +202,14 @@ impl<R: Read> Part<'_, R> {
     /// 409 if there is a file of that name; 400 if the body ends before its last boundary; 507 if the disk is full; 500
     /// if the file can't be written or the reader fails.
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<u64, Error> {
-        let path = path.as_ref();
-        let mut file = File::create_new(path).map_err(save_error)?;
-        let unfinished = Unfinished(path);
-        let mut length = 0;
-        self.for_each_piece(|piece| {
-            length += piece.len() as u64;
-            file.write_all(piece).map_err(save_error)
-        })?;
-        unfinished.finish();
-        Ok(length)
+        new_file::create(path.as_ref(), new_file::error_of, |file| {
+            let mut length = 0;
+            self.for_each_piece(|piece| {
+                length += piece.len() as u64;
+                file.write_all(piece).map_err(new_file::error_of)
+            })?;
+            Ok(length)
+        })
     }
 
     fn for_each_piece(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
@@ -232,33 +230,6 @@ impl<R: Read> Read for Part<'_, R> {
         let count = self.splitter.content()?.read(buffer)?;
         self.splitter.consume(count);
         Ok(count)
-    }
-}
-
-fn save_error(err: io::Error) -> Error {
-    match err.kind() {
-        io::ErrorKind::AlreadyExists => Error::new(StatusCode::CONFLICT, "there is a file of that name"),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Error::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the file at present").with_cause(err)
-        }
-        _ => Error::from(err),
-    }
-}
-
-/// A file that is removed unless it is finished, also if a reader panics.
-struct Unfinished<'a>(&'a Path);
-
-impl Unfinished<'_> {
-    fn finish(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        if let Err(err) = fs::remove_file(self.0) {
-            log::error!("a part of a form stays in {}: {err}", self.0.display());
-        }
     }
 }
 

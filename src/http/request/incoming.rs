@@ -1,10 +1,12 @@
 //! A request body while it is received: decoded and stored, in bounded steps.
-//! Called by `connection` with the bytes that have arrived; uses `chunked` to decode and `body` to store.
+//! Called by `connection` with the bytes that have arrived, and by `live`; uses `decoder` to decode and `stored` to store.
 //! It writes to disk only in `spool`, which `connection` calls in turns that may block.
 
-use super::body::{Body, BodyLimits, BodyWriter};
-use super::chunked::{ChunkedDecoder, Step};
+use super::chunked::Step;
+use super::decoder::BodyDecoder;
 use super::framing::BodyLength;
+use super::room::BodyLimits;
+use super::stored::{BodyWriter, StoredBody};
 use crate::http::rejection::Rejection;
 
 /// A body that is being received.
@@ -12,12 +14,6 @@ pub(crate) struct Incoming {
     decoder: BodyDecoder,
     writer: BodyWriter,
     finished: bool,
-}
-
-enum BodyDecoder {
-    /// This many bytes are still to come.
-    Sized(u64),
-    Chunked(ChunkedDecoder),
 }
 
 /// What the body needs next.
@@ -32,14 +28,15 @@ pub(crate) enum Need {
 }
 
 impl Incoming {
-    /// Rejected at once if its Content-Length exceeds a limit.
+    /// Rejected at once if its Content-Length exceeds a limit, or if there is no room for so much.
     pub(crate) fn new(length: BodyLength, limits: &BodyLimits) -> Result<Incoming, Rejection> {
-        let (decoder, announced) = match length {
-            BodyLength::None => (BodyDecoder::Sized(0), Some(0)),
-            BodyLength::Known(length) => (BodyDecoder::Sized(length), Some(length)),
-            BodyLength::Chunked => (BodyDecoder::Chunked(ChunkedDecoder::new()), None),
+        let announced = match length {
+            BodyLength::None => Some(0),
+            BodyLength::Known(length) => Some(length),
+            BodyLength::Chunked => None,
         };
-        Ok(Incoming { decoder, writer: BodyWriter::new(announced, limits)?, finished: false })
+        let writer = BodyWriter::new(announced, limits)?;
+        Ok(Incoming { decoder: BodyDecoder::new(length), writer, finished: false })
     }
 
     /// Decode and store what fits: how many bytes of input were used, and what is needed next.
@@ -47,22 +44,9 @@ impl Incoming {
     pub(crate) fn feed(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(usize, Need), Rejection> {
         let mut used = 0;
         while !self.finished {
-            let available = self.writer.available(limits);
-            let rest = &bytes[used..];
-            let (count, step) = match &mut self.decoder {
-                BodyDecoder::Sized(0) => (0, Step::End),
-                BodyDecoder::Sized(_) if rest.is_empty() => (0, Step::NeedInput),
-                BodyDecoder::Sized(left) => {
-                    let count = (*left).min(rest.len() as u64).min(available as u64) as usize;
-                    *left -= count as u64;
-                    (count, Step::Data(&rest[..count]))
-                }
-                BodyDecoder::Chunked(decoder) => decoder.step(rest, available)?,
-            };
-            if let BodyDecoder::Chunked(decoder) = &self.decoder {
-                let data = if let Step::Data(data) = &step { data.len() as u64 } else { 0 };
-                self.writer.check_announced(decoder.remaining().saturating_add(data), limits)?;
-            }
+            let (count, step) = self.decoder.step(&bytes[used..], self.writer.available(limits))?;
+            let data = if let Step::Data(data) = &step { data.len() as u64 } else { 0 };
+            self.writer.check_announced(self.decoder.announced().saturating_add(data), limits)?;
             match step {
                 Step::NeedInput => return Ok((used + count, Need::Input)),
                 Step::End => self.finished = true,
@@ -84,7 +68,7 @@ impl Incoming {
         self.writer.received()
     }
 
-    pub(crate) fn finish(self) -> Body {
+    pub(crate) fn finish(self) -> StoredBody {
         self.writer.finish()
     }
 }

@@ -4,14 +4,22 @@
 pub(crate) mod plan; // what is to become of a body
 pub(crate) mod unwritten; // which handlers lack which methods
 
-pub(crate) mod discard; // a declined body, received and dropped
-pub(crate) mod incoming; // a body while it is received
-
 mod accept_encoding; // content codings that the client takes
 mod form; // application/x-www-form-urlencoded
 mod form_data; // multipart/form-data
 
-pub(crate) mod body; // the body
+mod body; // the body
+pub(crate) mod discard; // a declined body, received and dropped
+pub(crate) mod live; // a body that is received while its handler runs
+
+pub(crate) mod incoming; // a body while it is received
+mod stored; // a body that is kept, in memory or in a file
+
+mod new_file; // files that are written new
+pub(crate) mod room; // how much room there is for bodies
+
+pub(crate) mod decoder; // where a body ends
+
 pub(crate) mod chunked; // decoder of the chunked transfer coding (RFC 9112, section 7.1)
 pub(crate) mod framing; // the length of the body (RFC 9112, section 6)
 
@@ -31,7 +39,9 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
@@ -40,7 +50,10 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use crate::http::error::Error;
 use crate::tcp::{Address, Client, ServerHandle, Waker};
 use head::{Head, HeadLimits, HeadParser};
+use live::LiveEnd;
 use route_match::RouteMatches;
+use stored::StoredBody;
+use unwritten::UnknownMethod;
 use values::Values;
 
 /// A request and its client.
@@ -70,6 +83,11 @@ pub struct Request {
     waker: Option<Waker>,
     values: Values,
     routes: RouteMatches,
+    late: bool,
+    /// How many handlers of the chain were asked to accept it.
+    reached: AtomicU32,
+    /// The method that is to answer it, if it is not known whether there is one.
+    unknown_method: Option<UnknownMethod>,
 }
 
 impl Request {
@@ -93,11 +111,27 @@ impl Request {
             waker,
             values,
             routes: RouteMatches::default(),
+            late: false,
+            reached: AtomicU32::new(0),
+            unknown_method: None,
         }
     }
 
-    pub(crate) fn set_body(&mut self, body: Body) {
-        self.body = body;
+    pub(crate) fn set_body(&mut self, body: impl Into<Body>) {
+        self.body = body.into();
+    }
+
+    /// The handler has returned: of a body that was received meanwhile, what is left.
+    pub(crate) fn end_live_body(&mut self) -> Option<LiveEnd> {
+        self.body.end_live()
+    }
+
+    pub(crate) fn set_unknown_method(&mut self, method: Option<UnknownMethod>) {
+        self.unknown_method = method;
+    }
+
+    pub(crate) fn unknown_method(&self) -> Option<&UnknownMethod> {
+        self.unknown_method.as_ref()
     }
 
     /// The request without its body, for the log.
@@ -122,16 +156,19 @@ impl Request {
     }
 
     /// The method. It is case-sensitive.
+    #[doc(alias = "command")]
     pub fn method(&self) -> &Method {
         self.head.method()
     }
 
     /// HTTP/1.1 or HTTP/1.0. A later 1.x is treated as 1.1.
+    #[doc(alias = "request_version")]
     pub fn version(&self) -> Version {
         self.head.version()
     }
 
     /// The target as sent (Python's `path`, with the query).
+    #[doc(alias = "requestline")]
     pub fn target(&self) -> &str {
         self.head.target()
     }
@@ -163,6 +200,7 @@ impl Request {
     }
 
     /// The first query parameter of that name, decoded.
+    #[doc(alias = "parse_qs")]
     pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
         self.params().find(|(found, _)| found == name).map(|(_, value)| value)
     }
@@ -194,12 +232,11 @@ impl Request {
         self.headers.get_or_init(|| Box::new(self.head.map()))
     }
 
-    /// The value of the first cookie of that name, as sent.
+    /// The value of the first cookie of that name, as sent. A cookie that is not UTF-8 is passed over.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.header_all("cookie")
-            .filter_map(|line| std::str::from_utf8(line).ok())
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.split_once('='))
+            .flat_map(|line| line.split(|byte| *byte == b';'))
+            .filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='))
             .find(|(found, _)| found.trim() == name)
             .map(|(_, value)| unquoted(value.trim()))
     }
@@ -240,7 +277,33 @@ impl Request {
         text.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "the body is not UTF-8"))
     }
 
+    /// Keep the body: give it a name on the disk, and return its length in bytes. What is spooled there already is linked
+    /// and not copied: see [`Body::persist`].
+    ///
+    /// ```
+    /// use modest::{Request, Response, Result};
+    ///
+    /// fn upload(request: &Request) -> Result<Response> {
+    ///     request.persist(std::env::temp_dir().join("a-name-of-your-own"))?; // 409 if there is one
+    ///     Ok(Response::new(201))
+    /// }
+    /// # let name = std::env::temp_dir().join("a-name-of-your-own");
+    /// # _ = std::fs::remove_file(&name);
+    /// # assert_eq!(upload(&Request::post("/", "hello"))?.status(), 201);
+    /// # assert_eq!(upload(&Request::post("/", "hello")).unwrap_err().status(), 409);
+    /// # std::fs::remove_file(&name)?;
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 409 if there is something of that name, 507 if the disk is full, 500 if the file can't be written.
+    pub fn persist(&self, path: impl AsRef<Path>) -> Result<u64, Error> {
+        self.body.persist(path).map_err(new_file::error_of)?;
+        Ok(self.body.len())
+    }
+
     /// A reader of the body from its first byte on (Python's `rfile`).
+    #[doc(alias = "rfile")]
     pub fn reader(&self) -> BodyReader<'_> {
         self.body.reader()
     }
@@ -293,24 +356,28 @@ impl Request {
         FormData::new(self.reader(), content_type, FormDataLimits::default())
     }
 
-    /// The body as JSON. A Content-Type is not required.
+    /// The body as JSON.
     ///
     /// # Errors
-    /// 415 if it has a type other than `application/json` and `…+json`, 400 (with the reason) if it is malformed or does
-    /// not fit `T`.
+    /// 415 if its Content-Type is not `application/json` or `…+json`, or there is none: a page of another site can have a
+    /// browser send any bytes without a type, and with cookies, but not as JSON. 400 (with the reason) if it is malformed
+    /// or does not fit `T`.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         let is_json = |media_type: &str| {
             media_type.eq_ignore_ascii_case("application/json")
                 || media_type.len() > 5 && media_type.as_bytes()[media_type.len() - 5..].eq_ignore_ascii_case(b"+json")
         };
-        if self.header_all("content-type").next().is_some() && !self.has_media_type(is_json) {
+        if !self.has_media_type(is_json) {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "JSON is wanted: application/json"));
         }
         serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
     }
 
     /// The part of the path that stands in the place of `{name}` in the pattern of its route, decoded.
+    ///
+    /// Decoded, a segment may be `..`, hold slashes and NUL, and what a `{*name}` stands for may begin with a slash: never
+    /// join it to a path of the file system. [`StaticFileHandler`](crate::StaticFileHandler) is for that.
     ///
     /// # Errors
     /// 404 if it does not fit `T`: such a path names nothing. 500 if the pattern has no such name, which is a mistake in
@@ -354,6 +421,26 @@ impl Request {
         let wrong = |message| Error::new(StatusCode::BAD_REQUEST, message);
         let value = self.param(name).ok_or_else(|| wrong(format!("the query has no `{name}`")))?;
         value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the query: {error}")))
+    }
+
+    /// Whether this request waited ([`Response::wait_for`](crate::Response::wait_for)) and nothing came in time, or the
+    /// server shuts down: now is the time to say so.
+    pub fn is_late(&self) -> bool {
+        self.late
+    }
+
+    pub(crate) fn set_late(&mut self) {
+        self.late = true;
+    }
+
+    /// The handler at this depth of the chain is asked to accept it.
+    pub(crate) fn reach(&self, depth: u32) {
+        self.reached.fetch_max(depth + 1, Relaxed); // one thread handles a request at a time
+    }
+
+    /// Whether the handler at this depth of the chain was asked to accept it.
+    pub(crate) fn has_reached(&self, depth: u32) -> bool {
+        self.reached.load(Relaxed) > depth
     }
 
     pub(crate) fn routes(&self) -> &RouteMatches {
@@ -495,7 +582,7 @@ impl Request {
 
     /// The same with this body and its Content-Length.
     pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Request {
-        self.body = Body::from_bytes(bytes.into());
+        self.body = StoredBody::from_bytes(bytes.into()).into();
         self.head.remove("content-length");
         let length = self.body.len().to_string();
         self.with_header("content-length", length)
@@ -533,9 +620,36 @@ fn unquoted(value: &str) -> &str {
     value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
-fn charset(content_type: &str) -> Option<&str> {
-    content_type.split(';').skip(1).find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("charset").then(|| unquoted(value.trim()))
-    })
+/// The parameter `charset` of a media type (RFC 9110, section 8.3.1).
+fn charset(content_type: &str) -> Option<String> {
+    let mut rest = content_type.split_once(';')?.1;
+    loop {
+        let (name, value, behind) = parameter(rest)?;
+        if name.eq_ignore_ascii_case("charset") {
+            return Some(value);
+        }
+        rest = behind;
+    }
+}
+
+/// The first parameter, its value without quotes (RFC 9110, sections 5.6.4 and 5.6.6), and what follows it.
+fn parameter(text: &str) -> Option<(&str, String, &str)> {
+    let text = text.trim_start_matches([' ', '\t', ';']);
+    let end_of_name = text.find(['=', ';'])?;
+    let (name, text) = (&text[..end_of_name], &text[end_of_name..]);
+    let Some(text) = text.strip_prefix('=') else { return Some((name.trim(), String::new(), text)) };
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(';').unwrap_or(text.len());
+        return Some((name.trim(), text[..end].trim().to_owned(), &text[end..]));
+    };
+    let mut value = String::new();
+    let mut letters = quoted.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return Some((name.trim(), value, &quoted[at + 1..])),
+            '\\' => value.push(letters.next()?.1),
+            letter => value.push(letter),
+        }
+    }
+    None // the quotes do not end
 }

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Request;
-use super::body::BodyLimits;
-use super::unwritten::UnwrittenMethods;
+use super::live::Progress;
+use super::room::BodyLimits;
+use super::unwritten::{UnknownMethod, UnwrittenMethods};
 use crate::http::error::Error;
+
+/// A body up to this length is received although it will be refused, so that a layer can answer.
+const SHORT: u64 = 64 * 1024;
 
 /// What is to become of a request's body. It begins with what [`Http`](crate::Http) was told for all; a handler changes
 /// it in [`before_body`](crate::RequestHandler::before_body).
@@ -31,21 +35,47 @@ use crate::http::error::Error;
 ///     }
 /// }
 /// ```
-#[derive(Clone)]
 pub struct BodyPlan {
     pub(crate) limits: BodyLimits,
     pub(crate) timeout: Option<Duration>,
     pub(crate) progress: Option<Progress>,
-    pub(crate) unwritten: Arc<UnwrittenMethods>,
+    pub(crate) streamed: bool,
+    /// Only of a request with a body: without one a handler is asked at once.
+    pub(crate) methods: Option<Arc<UnwrittenMethods>>,
+    pub(crate) unknown: Option<UnknownMethod>,
+    /// A layer stands around the handlers that are asked from here on: it may answer what they refuse.
+    pub(crate) layered: bool,
+    /// Somebody said what is to become of the body: it is wanted.
+    pub(crate) wanted: bool,
+    /// What the handlers inside a layer will refuse.
+    pub(crate) refusal: Option<Error>,
 }
 
-pub(crate) type Progress = Arc<dyn Fn(u64) + Send + Sync>;
-
 impl BodyPlan {
+    /// What is done unless a handler says otherwise.
+    pub(crate) fn new(
+        limits: BodyLimits,
+        timeout: Option<Duration>,
+        methods: Option<Arc<UnwrittenMethods>>,
+    ) -> BodyPlan {
+        BodyPlan {
+            limits,
+            timeout,
+            progress: None,
+            streamed: false,
+            methods,
+            unknown: None,
+            layered: false,
+            wanted: false,
+            refusal: None,
+        }
+    }
+
     /// At most so many bytes are taken; beyond them 413, from the head if that has the length. `None`: no limit but
     /// [`Http::body_quota`](crate::Http::body_quota). In place of [`Http::body_limit`](crate::Http::body_limit).
     pub fn limit(&mut self, bytes: impl Into<Option<u64>>) -> &mut BodyPlan {
         self.limits.body = bytes.into().unwrap_or(u64::MAX);
+        self.wanted = true;
         self
     }
 
@@ -58,7 +88,7 @@ impl BodyPlan {
 
     /// The folder of that file. In place of [`Http::body_folder`](crate::Http::body_folder).
     pub fn folder(&mut self, folder: impl Into<PathBuf>) -> &mut BodyPlan {
-        self.limits.folder = folder.into();
+        self.limits.folder = Arc::new(folder.into());
         self
     }
 
@@ -75,16 +105,89 @@ impl BodyPlan {
         self
     }
 
+    /// The handler is called as soon as the head is there, and reads the body while it comes:
+    /// [`Request::reader`], which every reader then shares, and with it [`form_data`](Request::form_data). It is not
+    /// kept, so that it costs no room on disk, and in memory 64 KiB, however long it is.
+    ///
+    /// While the handler waits for the client it holds one of [`TcpServer::workers`](crate::TcpServer::workers); the
+    /// least rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)) and the [`timeout`](BodyPlan::timeout) bound
+    /// that wait, and only the time that is spent in it counts. A body that is not streamed costs no worker while it
+    /// comes.
+    ///
+    /// `100 Continue` is sent by the first read, so that a handler that answers without reading declines the body. What
+    /// it leaves unread is received and dropped if that is at most 64 KiB; otherwise the connection is closed after the
+    /// answer. Reading fails, with the status that `?` gives the answer, if
+    ///
+    /// | what | [`ErrorKind`](std::io::ErrorKind) | status |
+    /// | --- | --- | --- |
+    /// | the client ended its side within the body | `UnexpectedEof` | 400 |
+    /// | the client is gone | that of the socket, mostly `ConnectionReset` | 400 |
+    /// | the client was too slow | `TimedOut` | 408 |
+    /// | the body is longer than its [`limit`](BodyPlan::limit) | `FileTooLarge` | 413 |
+    /// | its chunks are malformed | `InvalidData` | 400 |
+    ///
+    /// [`bytes`](Request::bytes), [`text`](Request::text), [`persist`](Request::persist) and the like work as ever: they
+    /// receive the whole body first, unless part of it was read already. A body that was there when the handler was
+    /// called, and one that comes through a protocol around this one, is whole from the start, as it is without this.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use modest::{Request, Response, Result, Routes};
+    ///
+    /// fn count(request: &Request) -> Result<Response> {
+    ///     let (mut reader, mut piece, mut lines) = (request.reader(), [0; 8192], 0);
+    ///     loop {
+    ///         match reader.read(&mut piece)? {
+    ///             0 => return Ok(Response::text(format!("{lines} lines\n"))),
+    ///             count => lines += piece[..count].iter().filter(|byte| **byte == b'\n').count(),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let routes = Routes::new().post("/count", |_: &(), request| count(request)).before_body(|_, _, plan| {
+    ///     plan.stream().limit(None);
+    ///     Ok(())
+    /// });
+    /// ```
+    pub fn stream(&mut self) -> &mut BodyPlan {
+        self.streamed = true;
+        self.wanted = true;
+        self
+    }
+
     /// 501 if this type of handler is known to have no method for this request.
-    pub(crate) fn check_written<H: ?Sized + 'static>(&self, request: &Request) -> Result<(), Error> {
-        self.unwritten.check::<H>(request)
+    pub(crate) fn check_written<H: ?Sized + 'static>(&mut self, request: &Request) -> Result<(), Error> {
+        let Some(methods) = &self.methods else { return Ok(()) };
+        match methods.check::<H>(request) {
+            Ok(unknown) => {
+                self.unknown = unknown;
+                Ok(())
+            }
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Nobody wants this request: at once, or, inside a layer, when the layer has been asked.
+    pub(crate) fn refuse(&mut self, error: Error) -> Result<(), Error> {
+        if self.layered {
+            self.refusal.get_or_insert(error);
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// What is refused from the head although a layer might answer it: a body of this length is too long to be received
+    /// on the chance, unless somebody said that it is wanted.
+    pub(crate) fn take_refusal(&mut self, length: Option<u64>) -> Option<Error> {
+        let is_short = length.is_some_and(|length| length <= SHORT);
+        self.refusal.take().filter(|_| !is_short && !self.wanted)
     }
 }
 
 /// The defaults of [`Http`](crate::Http), for testing a `before_body` by itself.
 impl Default for BodyPlan {
     fn default() -> BodyPlan {
-        BodyPlan { limits: BodyLimits::default(), timeout: None, progress: None, unwritten: Arc::default() }
+        BodyPlan::new(BodyLimits::default(), None, None)
     }
 }
 
@@ -96,6 +199,7 @@ impl fmt::Debug for BodyPlan {
             .field("memory", memory)
             .field("folder", folder)
             .field("timeout", &self.timeout)
+            .field("streamed", &self.streamed)
             .finish_non_exhaustive()
     }
 }

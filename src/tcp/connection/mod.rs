@@ -5,6 +5,7 @@
 //! What becomes of it after a turn is an [`Outcome`]: the worker parks it, queues it or asks for its permit.
 
 mod closing; // the end: shutdown, lingering, reset
+mod live; // reading on while a handler runs
 mod pace; // how fast the client sends and takes
 mod taking; // leaving the engine
 mod waiting; // parking, its deadlines, the news of a shutdown
@@ -26,6 +27,7 @@ use super::sys::{self, Registry};
 use super::transport::{Transport, Written};
 pub use closing::Leftover;
 use closing::Lingering;
+use live::LiveSocket;
 use pace::Pace;
 pub use pace::{MinRate, SendLimits};
 pub use taking::Parts;
@@ -338,8 +340,11 @@ impl<R: Registered> Connection<R> {
         turn.questions -= 1;
         let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with") };
         let shutting_down = self.causes.evicted;
-        let next =
-            conversation.turn(&mut turn.lend(&self.client, self.registration.link(), self.polled, shutting_down));
+        let link = self.registration.link();
+        let live = LiveSocket { transport: &self.transport, link, limits: *turn.settings.send_limits };
+        let mut lent = turn.lend(&self.client, link, self.polled, shutting_down);
+        lent.live = Some(&live);
+        let next = conversation.turn(&mut lent);
         self.set_next(next, turn.now)
     }
 
@@ -504,6 +509,18 @@ impl ConnectionTurn<'_> {
         let (input, output) = (&mut self.buffers.input, &mut self.buffers.output);
         let server = Some(self.settings.server);
         let current = Some(self.settings.current);
-        Turn { input, output, client, now: self.now, wall, polled, link: Some(link), server, shutting_down, current }
+        Turn {
+            input,
+            output,
+            client,
+            now: self.now,
+            wall,
+            polled,
+            link: Some(link),
+            server,
+            shutting_down,
+            current,
+            live: None,
+        }
     }
 }

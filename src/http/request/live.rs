@@ -1,0 +1,345 @@
+//! A body that is received while its handler runs: streamed to it piece by piece, or whole when it first looks.
+//! Made by `connection` in the turn in which the handler is called, and taken apart once the handler has returned; read
+//! through `body`, on the handler's thread, which waits for the client.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{fmt, io};
+
+use http::StatusCode;
+
+use super::chunked::Step;
+use super::decoder::BodyDecoder;
+use super::framing::BodyLength;
+use super::incoming::{Incoming, Need};
+use super::room::{BodyLimits, TOO_LARGE};
+use super::stored::StoredBody;
+use crate::http::rejection::Rejection;
+use crate::tcp::{Input, LiveInput};
+
+/// Told how many bytes of a body have been received so far.
+pub(crate) type Progress = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// A body that may not have arrived yet.
+pub(crate) struct LiveBody {
+    length: BodyLength,
+    /// Handed out as it comes. Otherwise it is received whole as soon as anything is asked of it, and looks like any.
+    streamed: bool,
+    whole: OnceLock<StoredBody>,
+    receiving: Mutex<Receiving>,
+}
+
+struct Receiving {
+    arrival: Arrival,
+    state: State,
+}
+
+/// Where it comes from.
+pub(crate) struct Arrival {
+    pub input: Box<dyn LiveInput>,
+    /// What had arrived before the handler was called, then what was read ahead.
+    pub unread: Input,
+    /// `100 Continue` is to be sent before the first read.
+    pub owes_continue: bool,
+    pub limits: BodyLimits,
+    pub progress: Option<Progress>,
+}
+
+enum State {
+    /// No byte is decoded. For a body that is not streamed there is room already.
+    Untouched(Option<Incoming>),
+    Streaming {
+        decoder: BodyDecoder,
+        received: u64,
+    },
+    /// All of it, this long, is decoded.
+    Complete(u64),
+    Failed(Failure),
+}
+
+/// Why no more of it can be had.
+#[derive(Clone, Copy)]
+struct Failure {
+    kind: io::ErrorKind,
+    rejection: Rejection,
+}
+
+/// What a handler left of a body.
+pub(crate) struct LiveEnd {
+    /// Bytes of this request and the next ones that were read ahead.
+    pub unread: Input,
+    pub rest: Rest,
+    pub whole: Option<StoredBody>,
+}
+
+pub(crate) enum Rest {
+    Nothing,
+    /// Its end is still to come. `awaits_continue`: if it comes at all.
+    Unread {
+        decoder: BodyDecoder,
+        awaits_continue: bool,
+    },
+    /// Where it ends is not known. `answer`: the request is rejected, as it would have been without its handler.
+    Failed {
+        answer: Option<Rejection>,
+    },
+}
+
+/// Reads of at least this go into the reader's buffer without a detour.
+const LARGE_READ: usize = 8 * 1024;
+
+impl LiveBody {
+    /// `incoming`: what receives it whole as soon as anything is asked of it. `None`: it is handed out as it comes.
+    pub(crate) fn new(length: BodyLength, incoming: Option<Incoming>, arrival: Arrival) -> LiveBody {
+        let streamed = incoming.is_none();
+        let receiving = Mutex::new(Receiving { arrival, state: State::Untouched(incoming) });
+        LiveBody { length, streamed, whole: OnceLock::new(), receiving }
+    }
+
+    /// Its length. Of a stream as announced, or else as received so far.
+    pub(crate) fn len(&self) -> u64 {
+        match (if self.streamed { self.whole.get() } else { self.whole().ok() }, self.length) {
+            (Some(whole), _) => whole.len(),
+            (None, BodyLength::Known(length)) => length,
+            (None, _) => self.receiving().state.received(),
+        }
+    }
+
+    /// Whether it is known to have no bytes.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0 && matches!(self.receiving().state, State::Complete(_))
+    }
+
+    /// Receive what has not been received.
+    pub(crate) fn whole(&self) -> io::Result<&StoredBody> {
+        if let Some(whole) = self.whole.get() {
+            return Ok(whole);
+        }
+        let mut receiving = self.receiving();
+        if let Some(whole) = self.whole.get() {
+            return Ok(whole); // another thread received it
+        }
+        let whole = receiving.receive(self.length)?;
+        Ok(self.whole.get_or_init(|| whole))
+    }
+
+    /// `at`: what the same reader has read before.
+    pub(crate) fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        if self.streamed {
+            let mut receiving = self.receiving();
+            if self.whole.get().is_none() {
+                return receiving.read(self.length, buffer);
+            }
+        }
+        self.whole()?.read_at(buffer, at)
+    }
+
+    pub(crate) fn end(self) -> LiveEnd {
+        let Receiving { arrival, state } = self.receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let awaits_continue = arrival.owes_continue;
+        let rest = match state {
+            State::Untouched(_) => Rest::Unread { decoder: BodyDecoder::new(self.length), awaits_continue },
+            State::Streaming { decoder, .. } => Rest::Unread { decoder, awaits_continue },
+            State::Complete(_) => Rest::Nothing,
+            State::Failed(failure) => Rest::Failed { answer: (!self.streamed).then_some(failure.rejection) },
+        };
+        LiveEnd { unread: arrival.unread, rest, whole: self.whole.into_inner() }
+    }
+
+    fn receiving(&self) -> MutexGuard<'_, Receiving> {
+        self.receiving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// It waits for nothing.
+impl fmt::Debug for LiveBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.whole.get(), self.length) {
+            (Some(whole), _) => whole.fmt(f),
+            (None, BodyLength::Known(length)) => write!(f, "Body({length} bytes, still coming)"),
+            (None, _) => write!(f, "Body(still coming)"),
+        }
+    }
+}
+
+impl Receiving {
+    fn receive(&mut self, length: BodyLength) -> io::Result<StoredBody> {
+        // Should a panic end it, where the body ends is not known.
+        let interrupted = Failure::of(Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept"));
+        let incoming = match std::mem::replace(&mut self.state, State::Failed(interrupted)) {
+            State::Untouched(Some(incoming)) => Ok(incoming),
+            State::Untouched(None) => Incoming::new(length, &self.arrival.limits).map_err(Failure::of),
+            State::Failed(failure) => Err(failure),
+            state @ (State::Streaming { .. } | State::Complete(_)) => {
+                self.state = state;
+                return Err(io::Error::other("part of the body was read as a stream: it can't be had whole any more"));
+            }
+        };
+        let received = incoming.and_then(|incoming| self.arrival.receive(incoming));
+        self.state = match &received {
+            Ok(whole) => State::Complete(whole.len()),
+            Err(failure) => State::Failed(*failure),
+        };
+        received.map_err(io::Error::from)
+    }
+
+    fn read(&mut self, length: BodyLength, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        if let State::Untouched(_) = self.state {
+            self.state = State::Streaming { decoder: BodyDecoder::new(length), received: 0 };
+        }
+        match &mut self.state {
+            State::Streaming { decoder, received } => match self.arrival.read(decoder, received, buffer) {
+                Ok(count) => {
+                    if count == 0 || matches!(decoder, BodyDecoder::Sized(0)) {
+                        self.state = State::Complete(*received);
+                    }
+                    Ok(count)
+                }
+                Err(failure) => {
+                    self.state = State::Failed(failure);
+                    Err(failure.into())
+                }
+            },
+            State::Failed(failure) => Err((*failure).into()),
+            State::Complete(_) | State::Untouched(_) => Ok(0),
+        }
+    }
+}
+
+impl Arrival {
+    fn receive(&mut self, mut incoming: Incoming) -> Result<StoredBody, Failure> {
+        loop {
+            let (used, need) = incoming.feed(self.unread.bytes(), &self.limits).map_err(Failure::of)?;
+            self.unread.consume(used);
+            if used > 0 {
+                self.tell(incoming.received());
+            }
+            match need {
+                Need::Input => self.fill()?,
+                Need::Spool => incoming.spool(&self.limits).map_err(Failure::of)?,
+                Need::Nothing => return Ok(incoming.finish()),
+            }
+        }
+    }
+
+    /// The next bytes; 0 at the end of the body.
+    fn read(&mut self, decoder: &mut BodyDecoder, received: &mut u64, buffer: &mut [u8]) -> Result<usize, Failure> {
+        loop {
+            if let BodyDecoder::Sized(left @ 1..) = decoder
+                && self.unread.is_empty()
+                && buffer.len() >= LARGE_READ
+            {
+                let most = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
+                self.say_continue()?;
+                let count = match self.unread.ended() {
+                    true => 0,
+                    false => self.input.read(&mut buffer[..most]).map_err(Failure::of_client)?,
+                };
+                if count == 0 {
+                    self.unread.end();
+                    return Err(Failure::cut_short());
+                }
+                *left -= count as u64;
+                *received += count as u64;
+                self.tell(*received);
+                return Ok(count);
+            }
+            let (used, step) = decoder.step(self.unread.bytes(), buffer.len()).map_err(Failure::of)?;
+            let count = match step {
+                Step::Data(data) => {
+                    buffer[..data.len()].copy_from_slice(data);
+                    data.len()
+                }
+                Step::NeedInput | Step::End => 0,
+            };
+            let (is_end, needs_input) = (step == Step::End, step == Step::NeedInput);
+            self.unread.consume(used);
+            *received += count as u64;
+            if received.saturating_add(decoder.announced()) > self.limits.body {
+                return Err(Failure::of(TOO_LARGE));
+            }
+            if count > 0 {
+                self.tell(*received);
+            }
+            match needs_input {
+                true => self.fill()?,
+                false if count > 0 || is_end => return Ok(count),
+                false => {}
+            }
+        }
+    }
+
+    /// More bytes of the client.
+    fn fill(&mut self) -> Result<(), Failure> {
+        if self.unread.ended() {
+            return Err(Failure::cut_short());
+        }
+        self.say_continue()?;
+        match self.unread.fill(|room| self.input.read(room)).map_err(Failure::of_client)? {
+            (0, _) => {
+                self.unread.end();
+                Err(Failure::cut_short())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn say_continue(&mut self) -> Result<(), Failure> {
+        // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
+        if std::mem::take(&mut self.owes_continue) && self.unread.is_empty() && !self.unread.ended() {
+            self.input.write_all(CONTINUE).map_err(Failure::of_client)?;
+        }
+        Ok(())
+    }
+
+    fn tell(&self, received: u64) {
+        if let Some(progress) = &self.progress {
+            progress(received);
+        }
+    }
+}
+
+/// An interim response: the client is to send its body.
+pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+impl State {
+    fn received(&self) -> u64 {
+        match self {
+            State::Streaming { received, .. } | State::Complete(received) => *received,
+            State::Untouched(_) | State::Failed(_) => 0,
+        }
+    }
+}
+
+impl Failure {
+    fn of(rejection: Rejection) -> Failure {
+        let kind = match rejection.status {
+            StatusCode::BAD_REQUEST => io::ErrorKind::InvalidData,
+            StatusCode::PAYLOAD_TOO_LARGE => io::ErrorKind::FileTooLarge,
+            StatusCode::INSUFFICIENT_STORAGE => io::ErrorKind::StorageFull,
+            _ => io::ErrorKind::Other,
+        };
+        Failure { kind, rejection }
+    }
+
+    fn cut_short() -> Failure {
+        Failure { kind: io::ErrorKind::UnexpectedEof, rejection: Rejection::bad_request("the body is cut short") }
+    }
+
+    fn of_client(err: io::Error) -> Failure {
+        let rejection = match err.kind() {
+            io::ErrorKind::TimedOut => Rejection::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"),
+            _ => Rejection::bad_request("the client is gone"),
+        };
+        Failure { kind: err.kind(), rejection }
+    }
+}
+
+/// It carries the rejection, which is the answer if a handler passes the error on.
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> io::Error {
+        io::Error::new(failure.kind, failure.rejection)
+    }
+}

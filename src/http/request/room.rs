@@ -1,0 +1,209 @@
+//! Room for bodies: how much memory, and how much of the disk, all bodies of one server may use together, and what each
+//! of them has of it. Reserved by `stored`, given back when a reservation is dropped.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::StatusCode;
+
+use super::framing::BodyLength;
+use crate::http::rejection::Rejection;
+
+/// Limits on request bodies.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyLimits {
+    /// Bytes of one body: beyond them 413.
+    pub body: u64,
+    /// Bytes of one body that stay in memory: a longer one goes to a file.
+    pub memory: usize,
+    /// The folder of that file.
+    pub folder: Arc<PathBuf>,
+    /// Bytes of all bodies together.
+    pub rooms: BodyRooms,
+}
+
+pub(crate) const TOO_LARGE: Rejection = Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
+
+impl BodyLimits {
+    /// Rejected if it is announced to be too long.
+    pub(crate) fn check_length(&self, length: BodyLength) -> Result<(), Rejection> {
+        match length {
+            BodyLength::Known(length) if length > self.body => Err(TOO_LARGE),
+            _ => Ok(()),
+        }
+    }
+}
+
+const MIB: u64 = 1024 * 1024;
+
+impl Default for BodyLimits {
+    fn default() -> BodyLimits {
+        BodyLimits {
+            body: 16 * MIB,
+            memory: 64 * 1024,
+            folder: Arc::new(PathBuf::from("/var/tmp")),
+            rooms: BodyRooms::default(),
+        }
+    }
+}
+
+/// The bytes that all bodies of one server together may use. Bodies in memory and bodies in files have a room each, so
+/// that neither kind keeps the other out. Clones share them.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyRooms(Arc<Rooms>);
+
+#[derive(Debug)]
+struct Rooms {
+    memory: Room,
+    files: Room,
+}
+
+/// Where a body is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Memory,
+    File,
+}
+
+#[derive(Debug)]
+struct Room {
+    /// `u64::MAX`: none, and nothing is counted.
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl Default for BodyRooms {
+    fn default() -> BodyRooms {
+        BodyRooms::new(256 * MIB, 1024 * MIB)
+    }
+}
+
+impl BodyRooms {
+    pub(crate) fn new(memory: u64, files: u64) -> BodyRooms {
+        let room = |limit| Room { limit, used: AtomicU64::new(0) };
+        BodyRooms(Arc::new(Rooms { memory: room(memory), files: room(files) }))
+    }
+
+    /// Empty ones, with another limit for one of them.
+    pub(crate) fn with_limit(&self, place: Place, limit: u64) -> BodyRooms {
+        match place {
+            Place::Memory => BodyRooms::new(limit, self.0.files.limit),
+            Place::File => BodyRooms::new(self.0.memory.limit, limit),
+        }
+    }
+
+    /// Whether either room has so much left.
+    pub(crate) fn allow(&self, bytes: u64) -> bool {
+        let fits = |room: &Room| bytes <= room.limit.saturating_sub(room.used.load(Ordering::Relaxed));
+        fits(&self.0.memory) || fits(&self.0.files)
+    }
+
+    fn room(&self, place: Place) -> &Room {
+        match place {
+            Place::Memory => &self.0.memory,
+            Place::File => &self.0.files,
+        }
+    }
+}
+
+impl Room {
+    // Relaxed: no other memory is synchronized by this counter.
+    fn take(&self, bytes: u64) -> bool {
+        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+        self.limit == u64::MAX || self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        if self.limit != u64::MAX {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The room that one body has, in memory or on disk; given back on drop.
+pub(crate) struct Reservation {
+    rooms: BodyRooms,
+    place: Place,
+    bytes: u64,
+}
+
+impl Reservation {
+    /// Nothing yet, of the room in memory.
+    pub(crate) fn new(rooms: &BodyRooms) -> Reservation {
+        Reservation { rooms: rooms.clone(), place: Place::Memory, bytes: 0 }
+    }
+
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// So much more. Once memory has no room left, the whole body is to go to a file. False: the disk has none, either,
+    /// and nothing has changed.
+    pub(crate) fn grow(&mut self, bytes: u64) -> bool {
+        let grown = self.rooms.room(self.place).take(bytes);
+        if grown {
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+        grown || self.place == Place::Memory && self.move_to_file(bytes)
+    }
+
+    /// The body goes to a file, with so much more. False: there is no room for it, and nothing has changed.
+    pub(crate) fn move_to_file(&mut self, more: u64) -> bool {
+        let taken = if self.place == Place::Memory { self.bytes.saturating_add(more) } else { more };
+        if !self.rooms.room(Place::File).take(taken) {
+            return false;
+        }
+        if self.place == Place::Memory {
+            self.rooms.room(Place::Memory).give_back(self.bytes);
+            self.bytes = 0;
+        }
+        self.place = Place::File;
+        self.bytes = self.bytes.saturating_add(taken);
+        true
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.rooms.room(self.place).give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn used(rooms: &BodyRooms) -> (u64, u64) {
+        let used = |place| rooms.room(place).used.load(Ordering::Relaxed);
+        (used(Place::Memory), used(Place::File))
+    }
+
+    #[test]
+    fn memory_that_is_full_gives_way_to_files_and_all_is_given_back() {
+        let rooms = BodyRooms::new(10, 30);
+        let mut first = Reservation::new(&rooms);
+        assert!(first.grow(6) && first.place() == Place::Memory);
+        let mut second = Reservation::new(&rooms);
+        assert!(second.grow(4) && second.grow(1) && second.place() == Place::File);
+        assert_eq!(used(&rooms), (6, 5));
+        assert!(second.grow(25) && !second.grow(1));
+        assert!(!first.grow(5) && !first.move_to_file(0) && first.place() == Place::Memory);
+        assert_eq!(used(&rooms), (6, 30));
+        drop(second);
+        assert!(first.move_to_file(1) && first.grow(23) && !first.grow(1));
+        assert_eq!(used(&rooms), (0, 30));
+        drop(first);
+        assert_eq!(used(&rooms), (0, 0));
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_counted() {
+        let rooms = BodyRooms::new(0, u64::MAX);
+        let mut many: Vec<Reservation> = (0..3).map(|_| Reservation::new(&rooms)).collect();
+        assert!(many.iter_mut().all(|body| body.grow(u64::MAX) && body.grow(1)));
+        assert!(rooms.allow(u64::MAX));
+        drop(many);
+        assert_eq!(used(&rooms), (0, 0));
+    }
+}

@@ -1,0 +1,246 @@
+//! A body that is kept: in memory up to a limit, beyond it in an unnamed temporary file.
+//! Written by `incoming` through a `BodyWriter`, read through `body`.
+//! Memory is allocated for bytes received, never for a length announced. Message framing is handled elsewhere.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use http::StatusCode;
+use rustix::fs::{AtFlags, CWD, linkat};
+use rustix::io::Errno;
+
+use super::new_file;
+use super::room::{BodyLimits, Place, Reservation, TOO_LARGE};
+use crate::http::rejection::Rejection;
+
+/// A body that is complete. Several readers may read it concurrently.
+#[derive(Default)]
+pub(crate) struct StoredBody {
+    storage: Storage,
+    /// Given back when the body is dropped.
+    _reservation: Option<Reservation>,
+}
+
+enum Storage {
+    Memory(Vec<u8>),
+    Spooled { file: File, length: u64 },
+}
+
+impl Default for Storage {
+    fn default() -> Storage {
+        Storage::Memory(Vec::new())
+    }
+}
+
+impl StoredBody {
+    pub(crate) fn len(&self) -> u64 {
+        match &self.storage {
+            Storage::Memory(bytes) => bytes.len() as u64,
+            Storage::Spooled { length, .. } => *length,
+        }
+    }
+
+    /// All bytes: borrowed if they are in memory, else read from the temporary file.
+    pub(crate) fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
+        match &self.storage {
+            Storage::Memory(bytes) => Ok(Cow::Borrowed(bytes)),
+            Storage::Spooled { length, .. } => {
+                let mut all = Vec::with_capacity(*length as usize); // received, so within the limits
+                StoredReader { body: self, at: 0 }.read_to_end(&mut all)?;
+                Ok(Cow::Owned(all))
+            }
+        }
+    }
+
+    /// Read from this position on.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        match &self.storage {
+            Storage::Memory(bytes) => (&bytes[at as usize..]).read(buffer),
+            Storage::Spooled { file, length } => {
+                let max = usize::try_from(length - at).unwrap_or(usize::MAX).min(buffer.len());
+                match file.read_at(&mut buffer[..max], at)? {
+                    0 if max > 0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the spooled body is cut short")),
+                    count => Ok(count),
+                }
+            }
+        }
+    }
+
+    /// Give it a name. A spooled file is linked; where that can't be done, and from memory, a new file is written.
+    pub(crate) fn persist(&self, path: &Path) -> io::Result<()> {
+        if let Storage::Spooled { file, .. } = &self.storage {
+            // The file has no name but this one: a link to a descriptor, which `linkat` follows.
+            let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+            match linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EXIST) => return Err(Errno::EXIST.into()),
+                // Another file system (EXDEV), one that can't link or can't make unnamed files, no /proc: a copy is a file
+                // as well. Where that can't be made either, its error is the clearer one.
+                Err(err) => log::debug!("a body is copied to {}, as it can't be linked: {err}", path.display()),
+            }
+        }
+        new_file::create(path, std::convert::identity, |to| {
+            let mut piece = vec![0; SPOOL_SIZE.min(self.len() as usize)];
+            let mut from = StoredReader { body: self, at: 0 };
+            loop {
+                match from.read(&mut piece)? {
+                    0 => return Ok(()),
+                    count => to.write_all(&piece[..count])?,
+                }
+            }
+        })
+    }
+
+    /// A body from bytes, for requests made by hand.
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> StoredBody {
+        StoredBody { storage: Storage::Memory(bytes), _reservation: None }
+    }
+}
+
+impl fmt::Debug for StoredBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if matches!(self.storage, Storage::Memory(_)) { "in memory" } else { "in a file" };
+        write!(f, "Body({} bytes, {place})", self.len())
+    }
+}
+
+struct StoredReader<'a> {
+    body: &'a StoredBody,
+    at: u64,
+}
+
+impl Read for StoredReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.body.read_at(buffer, self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the body at present");
+const NO_DESCRIPTOR: Rejection = Rejection::busy("too busy at present");
+const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept");
+
+/// Receives a body: into memory, and from there into a file.
+pub(crate) struct BodyWriter {
+    /// Bytes received since the last write to the file.
+    memory: Vec<u8>,
+    file: Option<File>,
+    /// Bytes in the file.
+    spooled: u64,
+    /// Whether the length was announced: there is room for all of it.
+    announced: bool,
+    reservation: Reservation,
+}
+
+impl BodyWriter {
+    /// `announced`: the Content-Length, if there is one. Rejected at once if it exceeds the limit, or if there is no room
+    /// for so much; otherwise the room is this body's. A body without one takes room as it comes.
+    pub(crate) fn new(announced: Option<u64>, limits: &BodyLimits) -> Result<BodyWriter, Rejection> {
+        let mut reservation = Reservation::new(&limits.rooms);
+        let length = announced.unwrap_or(0);
+        if length > limits.body {
+            return Err(TOO_LARGE);
+        }
+        let has_room =
+            if length <= limits.memory as u64 { reservation.grow(length) } else { reservation.move_to_file(length) };
+        if !has_room {
+            return Err(NO_SPACE);
+        }
+        Ok(BodyWriter { memory: Vec::new(), file: None, spooled: 0, announced: announced.is_some(), reservation })
+    }
+
+    /// How many more bytes memory takes before they must be written to the file.
+    pub(crate) fn available(&self, limits: &BodyLimits) -> usize {
+        // Even if no memory is allowed, each piece of a body passes through it.
+        let capacity = match self.reservation.place() {
+            _ if self.file.is_some() => SPOOL_SIZE,
+            Place::File => limits.memory.min(SPOOL_SIZE),
+            Place::Memory => limits.memory,
+        };
+        capacity.saturating_sub(self.memory.len())
+    }
+
+    /// `more`: bytes announced beyond those received. Rejected at once if they exceed a limit.
+    pub(crate) fn check_announced(&self, more: u64, limits: &BodyLimits) -> Result<(), Rejection> {
+        if self.received().saturating_add(more) > limits.body {
+            return Err(TOO_LARGE);
+        }
+        if !self.announced && !limits.rooms.allow(more) {
+            return Err(NO_SPACE);
+        }
+        Ok(())
+    }
+
+    /// Bytes received so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.spooled + self.memory.len() as u64
+    }
+
+    /// Whether bytes in memory are still to be written to the file.
+    pub(crate) fn must_spool(&self) -> bool {
+        self.reservation.place() == Place::File && !self.memory.is_empty()
+    }
+
+    /// Append received bytes. No disk access.
+    pub(crate) fn push(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(), Rejection> {
+        let length = bytes.len() as u64;
+        if self.received() + length > limits.body {
+            return Err(TOO_LARGE);
+        }
+        if !self.announced && !self.reservation.grow(length) {
+            return Err(NO_SPACE);
+        }
+        self.memory.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Write the bytes in memory to the file. May block on the disk.
+    pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
+        if self.reservation.place() == Place::Memory && !self.reservation.move_to_file(0) {
+            return Err(NO_SPACE);
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => {
+                let file = tempfile::tempfile_in(&*limits.folder).map_err(|err| spool_error(&err, limits))?;
+                none.insert(file)
+            }
+        };
+        file.write_all(&self.memory).map_err(|err| spool_error(&err, limits))?;
+        self.spooled += self.memory.len() as u64;
+        self.memory = Vec::new();
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> StoredBody {
+        let storage = match self.file {
+            Some(file) => Storage::Spooled { file, length: self.spooled },
+            None => Storage::Memory(self.memory),
+        };
+        StoredBody { storage, _reservation: Some(self.reservation) }
+    }
+}
+
+/// Bytes written to the file at a time.
+const SPOOL_SIZE: usize = 64 * 1024;
+
+fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
+    log::error!("a body can't be kept in {}: {err}", limits.folder.display());
+    match err.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
+        _ if is_about_room(err) => NO_DESCRIPTOR,
+        _ => SPOOL_FAILED,
+    }
+}
+
+/// Out of descriptors or of memory for one more.
+fn is_about_room(err: &io::Error) -> bool {
+    err.raw_os_error()
+        .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))
+}

@@ -1,0 +1,464 @@
+//! Bodies that are received while their handler runs: streamed to it, or because it is not known whether it has a method.
+
+use std::io::{self, ErrorKind, Read};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use modest::{BodyPlan, Http, Request, RequestHandler, Response, Result};
+
+use crate::server::{Client, Running, serve};
+
+/// What a handler does with its stream is in the path.
+struct Streams {
+    told: Mutex<Sender<String>>,
+    progress: Arc<AtomicU64>,
+}
+
+fn streams() -> (Streams, Receiver<String>) {
+    let (sender, receiver) = channel();
+    (Streams { told: Mutex::new(sender), progress: Arc::default() }, receiver)
+}
+
+impl Streams {
+    fn tell(&self, what: impl Into<String>) {
+        self.told.lock().unwrap().send(what.into()).unwrap();
+    }
+}
+
+impl RequestHandler for Streams {
+    fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+        let progress = Arc::clone(&self.progress);
+        plan.stream().limit(1 << 30).progress(move |bytes| progress.store(bytes, Relaxed));
+        Ok(())
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        let mut reader = request.reader();
+        match request.path() {
+            "/pieces" => {
+                let mut piece = [0; 1000];
+                loop {
+                    let count = reader.read(&mut piece).inspect_err(|err| self.tell(format!("{:?}", err.kind())))?;
+                    self.tell(String::from_utf8_lossy(&piece[..count]));
+                    if count == 0 {
+                        return Ok(Response::text("whole"));
+                    }
+                }
+            }
+            "/count" => {
+                let count = io::copy(&mut reader, &mut io::sink())?;
+                Ok(Response::text(format!("{count} bytes")))
+            }
+            "/unread" => Ok(Response::text("unread")),
+            "/three" => {
+                let mut three = [0; 3];
+                reader.read_exact(&mut three)?;
+                Ok(Response::text(String::from_utf8_lossy(&three).into_owned()))
+            }
+            "/text" => {
+                let text = request.text()?;
+                assert_eq!(text, request.text()?, "it is there from now on");
+                assert_eq!(request.body().len(), text.len() as u64);
+                Ok(Response::text(text.into_owned()))
+            }
+            "/late" => {
+                _ = reader.read(&mut [0])?;
+                let err = request.bytes().unwrap_err();
+                Err(err)
+            }
+            "/form" => {
+                let (mut form, mut seen) = (request.form_data()?, String::new());
+                while let Some(part) = form.next_part()? {
+                    self.tell(part.name());
+                    seen.push_str(&part.text()?);
+                }
+                Ok(Response::text(seen))
+            }
+            "/panic" => {
+                _ = reader.read(&mut [0])?;
+                panic!("on purpose")
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn post(path: &str, fields: &str) -> String {
+    format!("POST {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+}
+
+/// The status and the body of the next answer, and whether the connection goes on. 100s are told as such.
+fn answer(client: &mut Client) -> (u16, String, bool) {
+    let status = client.line().split(' ').nth(1).unwrap().parse().unwrap();
+    let (mut length, mut kept) = (0, true);
+    loop {
+        let line = client.line().to_ascii_lowercase();
+        if line == "\r\n" {
+            break;
+        }
+        let (name, value) = line.trim().split_once(": ").unwrap();
+        match name {
+            "content-length" => length = value.parse().unwrap(),
+            "connection" => kept = value != "close",
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    client.stream.read_exact(&mut body).unwrap();
+    (status, String::from_utf8(body).unwrap(), kept)
+}
+
+fn said(text: &str) -> (u16, String, bool) {
+    (200, text.to_owned(), true)
+}
+
+/// The next request is heard, where it should be.
+fn goes_on(client: &mut Client) {
+    client.send(post("/count", "Content-Length: 2\r\n") + "ab");
+    assert_eq!(answer(client), said("2 bytes"));
+}
+
+#[test]
+fn a_handler_reads_what_has_come() {
+    let (app, told) = streams();
+    let progress = Arc::clone(&app.progress);
+    let server = serve(app, |server| server);
+    let mut client = server.client();
+    client.send(post("/pieces", "Content-Length: 6\r\n"));
+    for piece in ["ab", "c", "def"] {
+        client.send(piece);
+        assert_eq!(told.recv().unwrap(), piece);
+    }
+    assert_eq!((told.recv().unwrap().as_str(), answer(&mut client)), ("", said("whole")));
+    assert_eq!(progress.load(Relaxed), 6);
+
+    client.send(post("/pieces", "Transfer-Encoding: chunked\r\n"));
+    for (chunk, piece) in [("2\r\nab\r\n", "ab"), ("3\r\nc", "c"), ("de\r\n", "de"), ("0\r\n\r\n", "")] {
+        client.send(chunk);
+        assert_eq!(told.recv().unwrap(), piece);
+    }
+    assert_eq!(answer(&mut client), said("whole"));
+    goes_on(&mut client);
+}
+
+#[test]
+fn what_is_pipelined_behind_it_is_heard() {
+    let (app, _told) = streams();
+    let server = serve(app, |server| server);
+    for cut in [1, 70, 71, 72, 75, 90] {
+        let mut client = server.client();
+        let chunks = post("/count", "Transfer-Encoding: chunked\r\n") + "5\r\nabcde\r\n0\r\n\r\n";
+        let rest = post("/count", "Content-Length: 100000\r\n")
+            + &"x".repeat(100_000)
+            + &post("/text", "Content-Length: 1\r\n")
+            + "y";
+        let all = chunks + &rest;
+        client.send(&all[..cut]);
+        thread::yield_now();
+        client.send(&all[cut..]);
+        for text in ["5 bytes", "100000 bytes", "y"] {
+            assert_eq!(answer(&mut client), said(text), "{cut}");
+        }
+    }
+}
+
+#[test]
+fn a_hundred_megabytes_take_no_room() {
+    let (app, _told) = streams();
+    let server = serve(Http::new(app).body_quota(0).body_memory_quota(0), |server| server);
+    let mut client = server.client();
+    client.send(post("/count", "Content-Length: 104857600\r\n"));
+    for _ in 0..100 {
+        client.send(vec![b'x'; 1 << 20]);
+    }
+    assert_eq!(answer(&mut client), said("104857600 bytes"));
+    goes_on_with_room(&server);
+}
+
+fn goes_on_with_room(server: &Running) {
+    let mut client = server.client();
+    client.send(post("/count", "Content-Length: 0\r\n"));
+    assert_eq!(answer(&mut client), said("0 bytes"));
+}
+
+#[test]
+fn continue_is_said_by_the_first_read() {
+    let (app, told) = streams();
+    let server = serve(app, |server| server);
+    let expecting = |path: &str| post(path, "Content-Length: 3\r\nExpect: 100-continue\r\n");
+    let mut client = server.client();
+    client.send(expecting("/pieces"));
+    assert_eq!(answer(&mut client).0, 100);
+    client.send("abc");
+    assert_eq!((told.recv().unwrap().as_str(), answer(&mut client)), ("abc", said("whole")));
+    client.send(expecting("/text"));
+    assert_eq!(answer(&mut client).0, 100);
+    client.send("abc");
+    assert_eq!(answer(&mut client), said("abc"));
+    client.send(expecting("/unread"));
+    assert_eq!(answer(&mut client), (200, "unread".into(), false), "it may send the body or not");
+    client.expect_end();
+}
+
+#[test]
+fn what_is_not_read_is_dropped_if_it_is_short() {
+    let (app, _told) = streams();
+    let server = serve(app, |server| server);
+    let long = "x".repeat(100_000);
+    for (path, fields, first, second, kept) in [
+        ("/unread", "Content-Length: 5\r\n", "", "abcde", true),
+        ("/unread", "Content-Length: 5\r\n", "ab", "cde", true),
+        ("/three", "Content-Length: 5\r\n", "abc", "de", true),
+        ("/three", "Transfer-Encoding: chunked\r\n", "5\r\nabc", "de\r\n1\r\nx\r\n0\r\n\r\n", true),
+        ("/three", "Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n", "0\r\n\r\n", true),
+        ("/three", "Content-Length: 100000\r\n", "abc", &long[3..], false),
+        ("/unread", "Content-Length: 100000\r\n", "", &long, false),
+        ("/panic", "Content-Length: 5\r\n", "abc", "de", false),
+    ] {
+        let mut client = server.client();
+        client.send(post(path, fields) + first);
+        let text = if path == "/three" { "abc" } else { "unread" };
+        let (status, found, goes) = answer(&mut client);
+        assert_eq!((status, goes), (if path == "/panic" { 500 } else { 200 }, kept), "{path} {fields}");
+        assert!(path == "/panic" || found == text, "{path} {fields}: {found}");
+        client.send(second);
+        if kept {
+            goes_on(&mut client);
+        } else {
+            client.expect_end(); // and no reset
+        }
+    }
+}
+
+#[test]
+fn the_whole_is_received_for_who_wants_it() {
+    let (app, _told) = streams();
+    let server = serve(Http::new(app), |server| server);
+    let mut client = server.client();
+    for (fields, body) in
+        [("Content-Length: 6\r\n", "abcdef"), ("Transfer-Encoding: chunked\r\n", "6\r\nabcdef\r\n0\r\n\r\n")]
+    {
+        client.send(post("/text", fields) + &body[..4]);
+        client.send(&body[4..]);
+        assert_eq!(answer(&mut client), said("abcdef"));
+    }
+    client.send(post("/late", "Content-Length: 6\r\n") + "abc");
+    assert_eq!((answer(&mut client).0), 500, "part of it is gone");
+}
+
+#[test]
+fn a_form_is_read_part_by_part() {
+    let (app, told) = streams();
+    let server = serve(app, |server| server);
+    let mut client = server.client();
+    let fields = "Content-Type: multipart/form-data; boundary=x\r\nTransfer-Encoding: chunked\r\n";
+    client.send(post("/form", fields));
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    for name in ["a", "b"] {
+        client.send(chunk(&format!("--x\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{name}\r\n")));
+        assert_eq!(told.recv().unwrap(), name, "before the next one is sent");
+    }
+    client.send(chunk("--x--\r\n") + "0\r\n\r\n");
+    assert_eq!(answer(&mut client), said("ab"));
+    goes_on(&mut client);
+}
+
+#[test]
+fn each_end_of_a_stream_has_its_error() {
+    let (app, told) = streams();
+    let slow = |server: modest::TcpServer| server.min_rate((1000, Duration::from_millis(300)));
+    let server = serve(Http::new(app).body_limit(10), slow);
+    let half: fn(&mut Client) = |client| client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let nothing: fn(&mut Client) = |_| {};
+    for (what, fields, body, then, kind, status) in [
+        ("half-closed", "Content-Length: 6\r\n", "abc", half, "UnexpectedEof", 400),
+        ("half-closed", "Transfer-Encoding: chunked\r\n", "6\r\nabc", half, "UnexpectedEof", 400),
+        ("silent", "Content-Length: 6\r\n", "abc", nothing, "TimedOut", 408),
+        ("malformed", "Transfer-Encoding: chunked\r\n", "3\r\nabc\r\nx\r\n", nothing, "InvalidData", 400),
+        ("too large", "Transfer-Encoding: chunked\r\n", "3\r\nabc\r\n7fffffff\r\n", nothing, "FileTooLarge", 413),
+    ] {
+        let mut client = server.client();
+        client.send(post("/pieces", fields) + body);
+        assert_eq!(told.recv().unwrap(), "abc");
+        then(&mut client);
+        assert_eq!(told.recv().unwrap(), kind, "{what}");
+        let (found, _, kept) = answer(&mut client);
+        assert_eq!((found, kept), (status, false), "{what}");
+        client.expect_end();
+    }
+    let mut client = server.client();
+    client.send(post("/pieces", "Content-Length: 6\r\n") + "abc");
+    assert_eq!(told.recv().unwrap(), "abc");
+    socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    assert_eq!(told.recv().unwrap(), "ConnectionReset");
+    let mut client = server.client();
+    client.send(post("/count", "Content-Length: 1073741825\r\n"));
+    assert_eq!(answer(&mut client).0, 413, "from the head");
+    server.wait_for("none is left", |stats| stats.connections == 1);
+}
+
+#[test]
+fn only_waiting_counts_towards_the_time_of_a_body() {
+    struct Slow;
+    impl RequestHandler for Slow {
+        fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+            plan.stream().timeout(Duration::from_millis(250));
+            Ok(())
+        }
+        fn do_post(&self, request: &Request) -> Result<Response> {
+            thread::sleep(Duration::from_millis(400)); // as long as a handler likes
+            let count = io::copy(&mut request.reader(), &mut io::sink())?;
+            Ok(Response::text(format!("{count}")))
+        }
+    }
+    let server = serve(Slow, |server| server);
+    let mut client = server.client();
+    client.send(post("/", "Content-Length: 3\r\n") + "ab");
+    thread::sleep(Duration::from_millis(300));
+    client.send("c");
+    assert_eq!(answer(&mut client), said("3"));
+    client.send(post("/", "Content-Length: 3\r\n"));
+    thread::spawn({
+        let mut stream = client.stream.try_clone().unwrap();
+        move || {
+            for byte in [b"a", b"b"] {
+                thread::sleep(Duration::from_millis(500));
+                _ = io::Write::write(&mut stream, byte);
+            }
+        }
+    });
+    assert_eq!(answer(&mut client).0, 408, "a drip renews nothing");
+}
+
+/// A handler of which the server knows nothing yet.
+struct Unknown<const WRITTEN: bool>(AtomicUsize);
+
+struct GetOnly;
+
+impl RequestHandler for GetOnly {
+    fn do_get(&self, _: &Request) -> Result<Response> {
+        Ok(Response::text("got"))
+    }
+}
+
+#[test]
+fn a_method_nobody_wrote_is_refused_from_the_head() {
+    for (fields, begun) in [
+        ("Content-Length: 10485760\r\n", ""),
+        ("Content-Length: 10485760\r\n", "abc"),
+        ("Content-Length: 10485760\r\nExpect: 100-continue\r\n", ""),
+        ("Content-Length: 10\r\nExpect: 100-continue\r\n", ""),
+        ("Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n", ""),
+        ("Transfer-Encoding: chunked\r\n", "3\r\nab"),
+    ] {
+        let server = serve(GetOnly, |server| server);
+        for (method, round) in [("POST", 1), ("POST", 2), ("PUT", 1), ("PROPFIND", 1), ("PROPFIND", 2), ("MKCOL", 3)] {
+            let mut client = server.client();
+            client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\n{fields}\r\n{begun}"));
+            let (status, _, kept) = answer(&mut client);
+            assert_eq!((status, kept), (501, fields == "Transfer-Encoding: chunked\r\n"), "{method} {round}, {fields}");
+        }
+    }
+}
+
+impl<const WRITTEN: bool> RequestHandler for Unknown<WRITTEN> {
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        self.0.fetch_add(1, Relaxed);
+        let (mut one, mut two, mut sums) = (request.reader(), request.body().reader(), [0u64; 2]);
+        let mut piece = [0; 1000];
+        one.read_exact(&mut piece[..10])?;
+        sums[0] += piece[..10].iter().map(|byte| u64::from(*byte)).sum::<u64>();
+        for (reader, sum) in [(&mut two, 1), (&mut one, 0)] {
+            loop {
+                match reader.read(&mut piece)? {
+                    0 => break,
+                    count => sums[sum] += piece[..count].iter().map(|byte| u64::from(*byte)).sum::<u64>(),
+                }
+            }
+        }
+        assert_eq!(sums[0], sums[1]);
+        assert_eq!(request.bytes()?.len() as u64, request.body().len());
+        Ok(Response::text(format!("{:?} {}", request.body(), sums[0])))
+    }
+}
+
+#[test]
+fn a_written_method_gets_the_same_body_the_first_time_as_ever() {
+    let body: Vec<u8> = (0..300_000u32).map(|number| (number % 251) as u8).collect();
+    let sum: u64 = body.iter().map(|byte| u64::from(*byte)).sum();
+    for chunked in [false, true] {
+        for expects in [false, true] {
+            let server = serve(Unknown::<true>(AtomicUsize::new(0)), |server| server);
+            let mut client = server.client();
+            for round in 0..3 {
+                let length = if chunked { "Transfer-Encoding: chunked\r\n" } else { "Content-Length: 300000\r\n" };
+                client.send(post("/", &format!("{length}{}", if expects { "Expect: 100-continue\r\n" } else { "" })));
+                if expects {
+                    assert_eq!(answer(&mut client).0, 100);
+                }
+                for piece in body.chunks(7000) {
+                    if chunked {
+                        client.send(format!("{:x}\r\n", piece.len()));
+                    }
+                    client.send(piece);
+                    if chunked {
+                        client.send("\r\n");
+                    }
+                }
+                if chunked {
+                    client.send("0\r\n\r\n");
+                }
+                let text = format!("Body(300000 bytes, in a file) {sum}");
+                assert_eq!(answer(&mut client), said(&text), "{chunked} {expects} {round}");
+            }
+        }
+    }
+}
+
+/// One request at a time finds out whether a method is written: others don't hold workers, nor do later ones.
+#[test]
+fn slow_first_bodies_hold_one_worker() {
+    let server = serve(Unknown::<true>(AtomicUsize::new(0)), |server| server.workers(2));
+    let slow: Vec<Client> = (0..10)
+        .map(|_| {
+            let mut client = server.client();
+            client.send(post("/", "Content-Length: 100000\r\n") + "abc");
+            client
+        })
+        .collect();
+    server
+        .wait_for("one is in its handler", |stats| stats.connections == 10 && stats.running == 1 && stats.parked >= 9);
+    let mut client = server.client();
+    client.send(post("/", "Content-Length: 20\r\n") + &"x".repeat(20));
+    assert_eq!(answer(&mut client), said("Body(20 bytes, in memory) 2400"));
+    drop(slow);
+}
+
+/// What it makes of a body that never became whole is not sent.
+#[test]
+fn a_first_body_that_is_cut_short_is_rejected_whatever_the_handler_says() {
+    struct Lengths;
+    impl RequestHandler for Lengths {
+        fn do_post(&self, request: &Request) -> Result<Response> {
+            Ok(Response::text(format!("{}", request.body().len())))
+        }
+    }
+    let server = serve(Http::new(Lengths).body_limit(100_000), |server| server);
+    for (body, status) in [("3\r\nabc\r\n", 400), ("3\r\nabc\r\nx\r\n", 400), ("fffffff\r\n", 413)] {
+        let server = serve(Http::new(Lengths).body_limit(100_000), |server| server);
+        let mut client = server.client();
+        client.send(post("/", "Transfer-Encoding: chunked\r\n") + body);
+        client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let (found, _, kept) = answer(&mut client);
+        assert_eq!((found, kept), (status, false));
+    }
+    let mut client = server.client();
+    client.send(post("/", "Transfer-Encoding: chunked\r\n") + "3\r\nabc\r\n");
+    client.send("0\r\n\r\n");
+    assert_eq!(answer(&mut client), said("3"));
+    assert_eq!(ErrorKind::FileTooLarge.to_string(), "file too large");
+}

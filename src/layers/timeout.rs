@@ -17,8 +17,8 @@ use crate::{BodyPlan, Error, Layer, Next, Request, Response, Result, StatusCode}
 /// on would leave the server with more threads than it knows of. So a handler that never asks its deadline takes what it
 /// takes, and holds its worker; [`TcpServer::slow_handler`](crate::TcpServer::slow_handler) names it in the log.
 ///
-/// The limit counts from the end of the request's head; for a request with a body, which may come slowly, from when its
-/// handler begins.
+/// The limit counts from the end of the request's head; for a request with a body, which may come slowly, and for one
+/// that has waited for a signal ([`Response::wait_for`]), from when its handler begins.
 ///
 /// ```
 /// use modest::layers::{Deadline, Timeout};
@@ -57,6 +57,9 @@ impl Timeout {
         }
     }
 }
+
+/// Put into a request once it has been handled.
+struct Begun;
 
 /// Until when a handler should be done: put into the request by [`Timeout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +103,11 @@ impl Layer for Timeout {
     }
 
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        if !request.body().is_empty() {
+        // It came with a body, or waited for a signal and is handled again.
+        if !request.body().is_empty() || request.value::<Begun>().is_some() {
             request.put(Deadline::after(self.limit));
         }
+        request.put(Begun);
         let deadline = request.value::<Deadline>();
         next.run(request).map_err(|error| {
             let is_late = deadline.is_some_and(|deadline| deadline.has_passed());
@@ -180,6 +185,23 @@ mod tests {
         }
         let patient = Http::new(handler_fn(|_| Err("no".into())).layer(Timeout::new(Duration::from_secs(3600))));
         assert_eq!(patient.respond(&Request::get("/")).status(), 500);
+    }
+
+    /// A request that waits for a signal waits for longer than the limit, as it is meant to.
+    #[test]
+    fn what_waits_for_a_signal_has_its_time_afterwards() {
+        const LIMIT: Duration = Duration::from_millis(200);
+        let signal = crate::live::Signal::new();
+        let app = handler_fn(move |request| {
+            let deadline = request.value::<Deadline>().unwrap();
+            match request.is_late() {
+                true => deadline.check().map(|left| Response::text(format!("{}", !left.is_zero()))),
+                false => Ok(Response::wait_for(signal.ticket(), LIMIT * 2)),
+            }
+        });
+        let server = crate::testing::serve(app.layer(Timeout::new(LIMIT)));
+        let sent = server.get("/");
+        assert_eq!((sent.status().as_u16(), sent.text()), (200, "true"));
     }
 
     /// One worker, which is held until the second request has surely waited.

@@ -42,8 +42,12 @@ impl ResponseBody {
     }
 
     /// A reader of all of it; of a stream the `declared` number of bytes, if given. It fails if there are fewer.
-    pub(crate) fn into_reader(self, declared: Option<u64>) -> Box<dyn Read + Send> {
-        match self {
+    ///
+    /// # Errors
+    /// The same body: there is no reader of bytes that are pushed.
+    pub(crate) fn into_reader(self, declared: Option<u64>) -> Result<Box<dyn Read + Send>, ResponseBody> {
+        Ok(match self {
+            ResponseBody::Pushed(_) => return Err(self),
             ResponseBody::Static(bytes) => Box::new(bytes),
             ResponseBody::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
             ResponseBody::Shared(bytes) => Box::new(SharedReader { bytes, at: 0 }),
@@ -54,8 +58,7 @@ impl ResponseBody {
                 Some(left) => Box::new(ExactReader { read, left }),
                 None => read,
             },
-            ResponseBody::Pushed(_) => Box::new(Unreadable),
-        }
+        })
     }
 
     /// All of it; of a stream the `expected` number of bytes, if given.
@@ -114,15 +117,6 @@ impl<I: Iterator<Item = Vec<u8>>> Read for Pieces<I> {
         let count = (&self.piece[self.at..]).read(buffer)?;
         self.at += count;
         Ok(count)
-    }
-}
-
-/// In the place of a body that no worker can read.
-struct Unreadable;
-
-impl Read for Unreadable {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "a body that comes by itself can't be read by a layer"))
     }
 }
 

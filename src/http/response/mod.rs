@@ -322,11 +322,6 @@ impl Response {
             }
             self.unshare(&name);
             self.own.remove(&name);
-            match name {
-                header::CONNECTION => self.close = false,
-                header::CONTENT_LENGTH => self.declared_length = None,
-                _ => {}
-            }
         }
         self
     }
@@ -436,29 +431,42 @@ impl Response {
         }
     }
 
-    /// Whether its body comes by itself, with no worker that reads it: events, pushed bytes, what is waited for.
-    pub fn is_live(&self) -> bool {
-        self.is_to_wait() || matches!(self.body, ResponseBody::Pushed(_))
-    }
-
     /// The same with a stream as its body that `change` makes of a reader of this one's: for layers that encode bodies.
     /// Its length is not known. A body that is shorter than its length makes the reader fail; a handler's
-    /// `Content-Length` is forgotten. A [live](Response::is_live) body can't be read by a worker: such a response is to be
-    /// left alone, for the reader fails.
+    /// `Content-Length` is forgotten.
     ///
     /// ```
     /// use modest::Response;
     /// use std::io::Read;
     ///
-    /// let response = Response::text("0123456789").map_body(|body| body.take(4));
+    /// let response = Response::text("0123456789").map_body(|body| body.take(4)).unwrap();
     /// assert_eq!(response.into_bytes()?, b"0123");
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn map_body<R: Read + Send + 'static>(mut self, change: impl FnOnce(Box<dyn Read + Send>) -> R) -> Response {
-        let declared = self.declared_length.take();
+    ///
+    /// # Errors
+    /// The same response as it was, if its body can't be read: it is pushed by others ([`channel`](Response::channel),
+    /// [`events`](Response::events)), or there is no answer yet ([`wait_for`](Response::wait_for)).
+    pub fn map_body<R, F>(mut self, change: F) -> Result<Response, Response>
+    where
+        R: Read + Send + 'static,
+        F: FnOnce(Box<dyn Read + Send>) -> R,
+    {
+        if self.instead.is_some() {
+            return Err(self);
+        }
         let body = std::mem::replace(&mut self.body, ResponseBody::Static(b""));
-        self.body = ResponseBody::Stream { read: Box::new(change(body.into_reader(declared))), length: None };
-        self
+        match body.into_reader(self.declared_length) {
+            Ok(read) => {
+                self.declared_length = None;
+                self.body = ResponseBody::Stream { read: Box::new(change(read)), length: None };
+                Ok(self)
+            }
+            Err(body) => {
+                self.body = body;
+                Err(self)
+            }
+        }
     }
 
     /// Read the whole body into memory: for tests, and for handlers that change another's response.

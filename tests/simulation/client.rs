@@ -330,7 +330,7 @@ impl Talk {
             let peaceful = asked.is_some_and(|asked| asked.peaceful);
             match cause {
                 Cause::Asked => Some("for no reason"),
-                Cause::NotAccepted if machine.counts.shutdown || machine.plan.may_fail() => None,
+                Cause::NotAccepted if short || machine.plan.may_fail() || !machine.net.accepting => None,
                 Cause::NotAccepted => Some("not accepted"),
                 _ if peaceful && !facts.may_close => Some("with a request unanswered"),
                 // It has closed by its own word, and lingers: what it said last arrives.

@@ -86,6 +86,8 @@ pub struct Net {
     backlog_room: usize,
     listener: Option<Registered>,
     pub listening: bool,
+    /// Somebody has begun to accept: a server that is shut down before it has started never does.
+    pub accepting: bool,
     waker: Option<(usize, bool)>,
     list: VecDeque<Source>, // in the order of their edges
     pub descriptors: usize, // free ones
@@ -108,6 +110,7 @@ impl Net {
             backlog_room: chance.of(&[1, 2, 16]),
             listener: None,
             listening: true,
+            accepting: false,
             waker: None,
             list: VecDeque::new(),
             descriptors: plan.descriptors,

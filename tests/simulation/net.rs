@@ -509,6 +509,7 @@ impl Socket {
 impl Machine {
     /// Do something with the network: whoever it concerns is told.
     pub fn on_net<R>(&mut self, id: Option<usize>, action: impl FnOnce(&mut Net, &mut Chance) -> R) -> R {
+        self.locks = 0;
         let result = action(&mut self.net, &mut self.chance);
         if let Some(id) = id {
             self.wake(Key::Socket(id));

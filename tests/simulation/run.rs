@@ -78,7 +78,7 @@ fn one(log: bool) {
     for number in 0..plan.clients.len() {
         shuttle::thread::spawn(move || client::run(number));
     }
-    if plan.calls > 0 {
+    if !plan.calls.is_empty() {
         with(|machine| machine.counts.callers += 1);
         shuttle::thread::spawn(client::call);
     }

@@ -115,6 +115,7 @@ impl<T> Mutex<T> {
 
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         switch();
+        machine::count_lock();
         loop {
             match self.0.try_lock() {
                 Ok(guard) => return Ok(MutexGuard { guard: Some(guard), mutex: self }),

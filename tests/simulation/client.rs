@@ -393,7 +393,11 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
             // Whose destructor blocks is counted until it has returned.
             _ if !socket.accepted => !machine.has_room() || blocked > 0 || machine.plan.accept_fails_from.is_some(),
             _ if !socket.facts.met => blocked >= handlers + 2,
-            Need::Handler if blocked == handlers && refused_after.is_some_and(|after| since + after < due) => {
+            Need::Handler
+                if blocked == handlers
+                    && !socket.facts.begun
+                    && refused_after.is_some_and(|after| since + after < due) =>
+            {
                 return Err(format!("nobody tells {id} that it waits for too long"));
             }
             Need::Handler => blocked >= handlers,

@@ -67,6 +67,8 @@ pub struct Facts {
     pub met: bool,
     /// Its conversation is dropped, and its socket closed, with a permit.
     pub drop_blocks: bool,
+    /// A handler has given out a part of its answer.
+    pub begun: bool,
     /// Code of the user waits for something on its behalf.
     pub blocked: bool,
 }

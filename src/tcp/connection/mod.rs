@@ -45,6 +45,7 @@ pub struct Connection<R> {
     causes: Causes,
     shutdown: ShutdownNotice,
     midway: bool, // it ended while more was awaited of the client
+    begun: bool,  // a handler has given out a part of its answer, and is asked for more
     ended: bool,  // the client has sent its last byte
     lingering: Option<Box<Lingering>>,
     unused: Vec<u8>,
@@ -142,6 +143,7 @@ impl<R: Registered> Connection<R> {
             causes: Causes::default(),
             shutdown: ShutdownNotice::None,
             midway: false,
+            begun: false,
             ended: false,
             lingering: None,
             unused: Vec::new(),
@@ -270,6 +272,7 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Next::Again if self.conversation.is_none() => self.meet(turn),
             Next::Again => self.ask(turn),
+            Next::Handle if self.begun => self.ask_with_permit(Work::Begun, turn),
             Next::Handle => self.ask_with_permit(Work::Handler, turn),
             Next::Brief => self.ask_with_permit(Work::Short, turn),
             Next::Read { .. } | Next::Idle { .. } => match self.receive(turn) {
@@ -344,14 +347,17 @@ impl<R: Registered> Connection<R> {
     }
 
     fn ask_with_permit(&mut self, work: Work, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if work == Work::Handler {
+        if self.next == Next::Handle {
             turn.may_block = None; // each handler asks for itself: others may be waiting for the permit
         }
         turn.begin(work)?;
         if self.registration.link().is_reset() {
             return self.fail_to_send(turn); // nobody is there to read the answer
         }
+        let asks_more = !turn.buffers.input.is_empty();
         let flow = self.ask(turn);
+        // Without input nothing else can have been asked: it goes on with what it has given out a part of.
+        self.begun |= self.next == Next::Handle && !asks_more && !turn.buffers.output.is_empty();
         turn.settings.current.end();
         self.polled = None; // what the disk says now may be older than the next request
         (turn.now, turn.wall) = (sync::now(), None); // a handler may take its time
@@ -389,6 +395,7 @@ impl<R: Registered> Connection<R> {
             }
             _ => {}
         }
+        self.begun &= next == Next::Handle;
         self.next = next;
         ControlFlow::Continue(())
     }

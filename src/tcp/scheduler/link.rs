@@ -5,7 +5,7 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 
 use super::super::sync::{AtomicU8, Ordering};
-use super::table::Token;
+use super::token::Token;
 
 /// Whom a call from another thread goes to: the engine.
 pub trait Callee: Any + Send + Sync {

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-pub use std::sync::PoisonError;
 use std::sync::atomic as real;
 use std::sync::{LockResult, TryLockError};
+pub use std::sync::{OnceLock, PoisonError};
 pub use std::thread::panicking;
 use std::time::{Duration, Instant};
 

@@ -25,9 +25,8 @@ impl<R: Registered> Connection<R> {
     pub(super) fn ask(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.questions -= 1;
         let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with") };
-        let shutting_down = self.causes.evicted;
-        let next =
-            conversation.turn(&mut turn.lend(&self.client, self.registration.link(), self.polled, shutting_down));
+        let (shutting_down, polled) = (self.causes.evicted, turn.polled);
+        let next = conversation.turn(&mut turn.lend(&self.client, self.registration.link(), polled, shutting_down));
         self.set_next(next, turn.now)
     }
 
@@ -44,7 +43,7 @@ impl<R: Registered> Connection<R> {
         // Without input nothing else can have been asked: it goes on with what it has given out a part of.
         self.begun |= self.next == Next::Handle && !asks_more && !turn.buffers.output.is_empty();
         turn.settings.current.end();
-        self.polled = None; // what the disk says now may be older than the next request
+        turn.polled = None; // what the disk says now may be older than the next request
         (turn.now, turn.wall) = (sync::now(), None); // a handler may take its time
         flow
     }

@@ -70,7 +70,7 @@ impl<R: Registered> Connection<R> {
                 turn.share = turn.share.saturating_sub(count);
                 self.pace.iter_mut().for_each(|pace| pace.received(count));
                 if std::mem::replace(&mut turn.has_read, true) {
-                    self.polled = None; // younger than the poll
+                    turn.polled = None; // younger than the poll
                 }
                 Received::News
             }

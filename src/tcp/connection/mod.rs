@@ -13,9 +13,10 @@ mod pace; // how fast the client sends and takes
 mod taking; // leaving the engine
 mod waiting; // parking, its deadlines, the news of a shutdown
 
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::output::Output;
@@ -38,10 +39,10 @@ pub struct Connection<R> {
     conversation: Option<Box<dyn Conversation>>,
     next: Next,
     stage: Option<Stage>,
-    since: Instant,          // the beginning of the stage, or of being idle
-    wrote: Option<Instant>,  // when the client last took something of what was owed
-    pace: Option<Box<Pace>>, // while it is waited for with something owed, or within a message
-    polled: Option<Instant>, // when the poll that brought its bytes returned
+    since: Instant,             // the beginning of the stage, or of being idle
+    wrote: Option<Instant>,     // when the client last took something of what was owed
+    pace: Option<Box<Pace>>,    // while it is waited for with something owed, or within a message
+    polled: Option<NonZeroU32>, // when the poll that brought its bytes returned: see `brought_by`
     readiness: Readiness,
     causes: Causes,
     shutdown: ShutdownNotice,
@@ -49,7 +50,7 @@ pub struct Connection<R> {
     begun: bool,  // a handler has given out a part of its answer, and is asked for more
     ended: bool,  // the client has sent its last byte
     lingering: Option<Box<Lingering>>,
-    unused: Vec<u8>,
+    unused: Box<[u8]>,
     owed: Option<Box<Output>>,
     registration: R, // dropped last, after the stream above is closed
 }
@@ -118,7 +119,7 @@ impl<R: Registered> Connection<R> {
             begun: false,
             ended: false,
             lingering: None,
-            unused: Vec::new(),
+            unused: Box::default(),
             owed: None,
             registration,
         }
@@ -140,8 +141,16 @@ impl<R: Registered> Connection<R> {
     }
 
     /// Its bytes were brought by the poll that returned then; `None` where other things have happened since.
+    ///
+    /// It is kept in microseconds after `since`, rounded up: there is one of these for each connection, and who takes what it
+    /// knew a moment before the poll for too old asks once more. Over an hour later it is not kept.
     pub fn brought_by(&mut self, polled: Option<Instant>) {
-        self.polled = polled;
+        let after = |polled: Instant| polled.saturating_duration_since(self.since).as_micros() + 1;
+        self.polled = polled.and_then(|polled| u32::try_from(after(polled)).ok()).and_then(NonZeroU32::new);
+    }
+
+    fn polled(&self) -> Option<Instant> {
+        Some(self.since + Duration::from_micros(self.polled?.get().into()))
     }
 
     /// What brings it to its next turn, besides readiness.
@@ -158,13 +167,15 @@ impl<R: Registered> Connection<R> {
         now: Instant,
     ) -> Outcome {
         self.unpack(buffers);
+        let polled = self.polled();
         if let Some(pace) = &mut self.pace {
-            pace.resume(self.polled.unwrap_or(now));
+            pace.resume(polled.unwrap_or(now).min(now));
         }
         let mut turn = ConnectionTurn {
             buffers,
             permit,
             settings,
+            polled,
             now,
             wall: None,
             share: SHARE,
@@ -173,22 +184,21 @@ impl<R: Registered> Connection<R> {
             has_read: false,
         };
         let outcome = self.run(&mut turn);
+        let polled = turn.polled.filter(|_| matches!(outcome, Outcome::AwaitPermit(_)));
+        self.brought_by(polled);
         self.pack(buffers, &outcome);
         outcome
     }
 
     fn unpack(&mut self, buffers: &mut Buffers) {
         buffers.input.begin(&self.unused, self.ended);
-        self.unused = Vec::new();
+        self.unused = Box::default();
         if let Some(owed) = self.owed.take() {
             buffers.output = *owed;
         }
     }
 
     fn pack(&mut self, buffers: &mut Buffers, outcome: &Outcome) {
-        if !matches!(outcome, Outcome::AwaitPermit(_)) {
-            self.polled = None;
-        }
         if let Outcome::Closed = outcome {
             if !buffers.output.is_empty() {
                 self.transport.reset(); // a part must not look like the whole
@@ -200,7 +210,7 @@ impl<R: Registered> Connection<R> {
             buffers.input.clear();
         }
         if !buffers.input.is_empty() {
-            self.unused = buffers.input.bytes().to_vec();
+            self.unused = buffers.input.bytes().into();
         }
         self.ended = buffers.input.ended();
         if buffers.output.is_empty() {
@@ -294,5 +304,18 @@ impl<R: Registered> Connection<R> {
             self.causes.late = false;
         }
         ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_small() {
+        // With a registration of three words: 224 bytes with what the allocator adds.
+        let size = size_of::<Connection<[usize; 3]>>();
+        assert!(size <= 216, "{size} bytes");
+        assert!(size_of::<Link>() <= 24, "{} bytes of a link", size_of::<Link>());
     }
 }

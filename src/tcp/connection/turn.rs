@@ -45,6 +45,7 @@ pub(super) struct ConnectionTurn<'a> {
     pub(super) buffers: &'a mut Buffers,
     pub(super) permit: &'a mut dyn PermitAccess,
     pub(super) settings: &'a TurnSettings<'a>,
+    pub(super) polled: Option<Instant>, // when the poll that brought its bytes returned
     pub(super) now: Instant,
     pub(super) wall: Option<SystemTime>, // the same moment, once it was asked for
     pub(super) share: usize,

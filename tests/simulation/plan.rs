@@ -211,6 +211,7 @@ impl Plan {
             0 => plan.crowd(chance),
             1 => plan.spread_news(chance),
             2 => plan.spread_news_in_bursts(chance),
+            3 => plan.block_when_the_watchdog_rests(chance),
             _ if subscribed(&plan) => {
                 let pause = |chance: &mut Chance| if chance.one_in(2) { chance.below(10_000) } else { 0 };
                 let pauses = (0..chance.between(1, 3)).map(|_| Pause::Sleep(Duration::from_micros(pause(chance))));
@@ -265,6 +266,25 @@ impl Plan {
                 self.calls.push(Pause::Steps(chance.between(0, 120)));
             }
         }
+    }
+
+    /// Some milliseconds of silence, in which the watchdog ticks for the last time, and then a handler that blocks and
+    /// others who ask beside it.
+    fn block_when_the_watchdog_rests(&mut self, chance: &mut Chance) {
+        (self.faults, self.slow_handler, self.min_rate, self.queue_timeout) = (Faults::default(), None, None, None);
+        (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
+        (self.clock_step, self.queue_limit, self.shutdown) = (chance.of(&[1000, 20_000]), 1024, Shutdown::Afterwards);
+        self.clients = (0..chance.between(2, 3))
+            .map(|_| {
+                let ask = |chance: &mut Chance| {
+                    chance.of(&[Ask::Say(1), Ask::Handle(1), Ask::Sleep(Duration::from_millis(40), 1)])
+                };
+                let asks = (0..8).map(|_| ask(chance)).collect();
+                let mut visit = Visit::brief(chance, asks);
+                visit.pause = Duration::from_micros(3500 + chance.below(2500));
+                vec![visit]
+            })
+            .collect();
     }
 
     /// Whether the server may end by itself, with an error.

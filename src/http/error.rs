@@ -36,8 +36,8 @@ struct Inner {
     message: Option<String>,
     headers: HeaderMap,
     cause: Option<Cause>,
-    /// The handler type whose default `do_` method made this error.
-    unwritten_method_of: Option<TypeId>,
+    /// The default `do_` method that made this error: its handler's type, and its name.
+    unwritten_method: Option<(TypeId, &'static str)>,
 }
 
 impl Error {
@@ -104,13 +104,13 @@ impl Error {
         self
     }
 
-    pub(crate) fn of_unwritten_method(mut self, handler: TypeId) -> Error {
-        self.0.unwritten_method_of = Some(handler);
+    pub(crate) fn of_unwritten_method(mut self, handler: TypeId, method: &'static str) -> Error {
+        self.0.unwritten_method = Some((handler, method));
         self
     }
 
-    pub(crate) fn unwritten_method_of(&self) -> Option<TypeId> {
-        self.0.unwritten_method_of
+    pub(crate) fn unwritten_method(&self) -> Option<(TypeId, &'static str)> {
+        self.0.unwritten_method
     }
 
     /// Of one for want of room it is said when to come again.
@@ -120,8 +120,8 @@ impl Error {
     }
 
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {
-        let (headers, unwritten_method_of) = (HeaderMap::new(), None);
-        Error(Box::new(Inner { status, message, headers, cause, unwritten_method_of }))
+        let (headers, unwritten_method) = (HeaderMap::new(), None);
+        Error(Box::new(Inner { status, message, headers, cause, unwritten_method }))
     }
 }
 

@@ -66,7 +66,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
             };
             let result = accepted.and_then(|()| self.chain().handle(request));
             if let Err(error) = &result {
-                self.unwritten.remember(error, request);
+                self.unwritten.remember(error);
             }
             self.finish(request, result)
         })

@@ -76,7 +76,7 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// Handles GET. Default: 501.
     #[doc(alias = "do_GET")]
     fn do_get(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request)
+        unwritten::<Self>(request, "get")
     }
 
     /// Handles HEAD. Default: as GET; the body is left out when the response is sent.
@@ -88,36 +88,36 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// Handles POST. Default: 501.
     #[doc(alias = "do_POST")]
     fn do_post(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request)
+        unwritten::<Self>(request, "post")
     }
 
     /// Handles PUT. Default: 501.
     #[doc(alias = "do_PUT")]
     fn do_put(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request)
+        unwritten::<Self>(request, "put")
     }
 
     /// Handles DELETE. Default: 501.
     #[doc(alias = "do_DELETE")]
     fn do_delete(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request)
+        unwritten::<Self>(request, "delete")
     }
 
     /// Handles PATCH. Default: 501.
     #[doc(alias = "do_PATCH")]
     fn do_patch(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request)
+        unwritten::<Self>(request, "patch")
     }
 
     /// Handles OPTIONS of a path. Default: 501. `OPTIONS *` is answered by the server itself.
     #[doc(alias = "do_OPTIONS")]
     fn do_options(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request)
+        unwritten::<Self>(request, "options")
     }
 
     /// Handles any other method, unregistered ones too. Default: 501. CONNECT is never passed to it.
     fn do_other(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request)
+        unwritten::<Self>(request, "other")
     }
 
     /// Another handler that takes this request, whole: its body plan, its `do_` method, its error page, its log. What
@@ -334,10 +334,11 @@ fn by_method<H: RequestHandler + ?Sized>(handler: &H, request: &Request) -> Resu
     }
 }
 
-/// What an unwritten `do_` method returns. The error names the type: only the default method of a type makes one of
-/// that type, so it proves that this type has no method for this request (see `UnwrittenMethods`).
-fn unwritten<H: ?Sized + 'static>(request: &Request) -> Result<Response> {
-    Err(not_implemented(request).of_unwritten_method(TypeId::of::<H>()))
+/// What an unwritten `do_` method returns. The error names the type and the method: only the default method of a type
+/// makes one, so it proves that this type has no such method (see `UnwrittenMethods`), though not that it was the
+/// request's: a written one may have called it.
+fn unwritten<H: ?Sized + 'static>(request: &Request, method: &'static str) -> Result<Response> {
+    Err(not_implemented(request).of_unwritten_method(TypeId::of::<H>(), method))
 }
 
 macro_rules! forward {

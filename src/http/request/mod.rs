@@ -81,7 +81,7 @@ pub struct Request {
     values: Values,
     routes: RouteMatches,
     /// The method that is to answer it, if it is not known whether there is one.
-    unknown_method: Option<UnknownMethod>,
+    unknown_method: Option<Box<UnknownMethod>>,
 }
 
 impl Request {
@@ -118,11 +118,11 @@ impl Request {
     }
 
     pub(crate) fn set_unknown_method(&mut self, method: Option<UnknownMethod>) {
-        self.unknown_method = method;
+        self.unknown_method = method.map(Box::new);
     }
 
     pub(crate) fn unknown_method(&self) -> Option<&UnknownMethod> {
-        self.unknown_method.as_ref()
+        self.unknown_method.as_deref()
     }
 
     /// The request without its body, for the log.

@@ -15,7 +15,7 @@ use crate::http::response::{Response, Result};
 #[derive(Debug, Default)]
 pub(crate) struct UnwrittenMethods(Mutex<HashMap<Key, Knowledge>>);
 
-/// A `do_` method of a type. All methods that `do_other` handles are one: clients can't make the map grow.
+/// A `do_` method of a type, by its name. All methods that `do_other` handles are one: clients can't make the map grow.
 type Key = (TypeId, &'static str);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +49,9 @@ fn key(handler: TypeId, method: &Method) -> Key {
 
 impl UnwrittenMethods {
     /// Learn from an error.
-    pub(crate) fn remember(&self, error: &Error, request: &Request) {
-        if let Some(handler) = error.unwritten_method_of() {
-            self.known().insert(key(handler, request.method()), Knowledge::Unwritten);
+    pub(crate) fn remember(&self, error: &Error) {
+        if let Some(method) = error.unwritten_method() {
+            self.known().insert(method, Knowledge::Unwritten);
         }
     }
 
@@ -91,7 +91,7 @@ impl UnknownMethod {
         self.methods.known().insert(self.key, Knowledge::Written);
         let result = call();
         if let Err(error) = &result
-            && error.unwritten_method_of() == Some(handler)
+            && error.unwritten_method() == Some(self.key)
         {
             self.methods.known().insert(self.key, Knowledge::Unwritten);
         }

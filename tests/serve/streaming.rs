@@ -524,3 +524,77 @@ fn a_shutdown_waits_for_a_stream() {
     client.expect_end();
     server.wait_for_end();
 }
+
+/// Bodies of all sizes and framings, in pieces of all sizes, read by pieces of all sizes, two requests ahead: each sum is
+/// right, and none is lost.
+#[test]
+fn streams_of_all_kinds_come_whole() {
+    struct Sums;
+    impl RequestHandler for Sums {
+        fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+            if request.param("whole").is_none() {
+                plan.stream();
+            }
+            Ok(())
+        }
+        fn do_post(&self, request: &Request) -> Result<Response> {
+            let mut piece = vec![0; request.parse("size")?];
+            let (mut reader, mut sum) = (request.reader(), (0u64, 0u64));
+            loop {
+                let count = reader.read(&mut piece)?;
+                sum = piece[..count].iter().fold(sum, |(at, sum), byte| (at + 1, sum + at * u64::from(*byte)));
+                if count == 0 {
+                    return Ok(Response::text(format!("{sum:?}")));
+                }
+            }
+        }
+    }
+    let server = serve(Sums, |server| server.workers(4));
+    thread::scope(|scope| {
+        for seed in 1..=6u64 {
+            let server = &server;
+            scope.spawn(move || {
+                let mut state = seed;
+                let mut chance = |most: u64| {
+                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    (state >> 33) % most
+                };
+                let (mut client, mut sums) = (server.client(), Vec::new());
+                for round in 0..60 {
+                    let length = match chance(4) {
+                        0 => chance(10),
+                        1 => chance(70_000),
+                        _ => chance(200_000),
+                    };
+                    let body: Vec<u8> = (0..length).map(|at| (at * seed % 253) as u8).collect();
+                    sums.push((0..length).fold((0, 0), |(_, sum), at| (at + 1, sum + at * (at * seed % 253))));
+                    let whole = if chance(3) == 0 { "&whole=1" } else { "" };
+                    let most = 1 + chance(100_000);
+                    let path = format!("/?size={}{whole}", 100 + chance(most));
+                    let mut wire = Vec::new();
+                    if chance(2) == 0 {
+                        wire.extend(post(&path, "Transfer-Encoding: chunked\r\n").bytes());
+                        for chunk in body.chunks(1 + chance(50_000) as usize) {
+                            wire.extend(format!("{:x}\r\n", chunk.len()).bytes().chain(chunk.iter().copied()));
+                            wire.extend(b"\r\n");
+                        }
+                        wire.extend(b"0\r\n\r\n");
+                    } else {
+                        wire.extend(post(&path, &format!("Content-Length: {length}\r\n")).bytes().chain(body));
+                    }
+                    for piece in wire.chunks(1 + chance(60_000).max(100) as usize) {
+                        client.send(piece);
+                        if chance(20) == 0 {
+                            thread::sleep(Duration::from_micros(chance(500))); // the pace of a client, not a wait
+                        }
+                    }
+                    if round % 3 == 2 {
+                        for sum in sums.drain(..) {
+                            assert_eq!(answer(&mut client), said(&format!("{sum:?}")), "seed {seed}, round {round}");
+                        }
+                    }
+                }
+            });
+        }
+    });
+}

@@ -56,7 +56,8 @@ use values::Values;
 
 /// A request and its client.
 ///
-/// Its body is complete when a handler gets it. For tests, and for calling a handler without a socket,
+/// Its body is complete when a handler gets it, unless that asked for a stream
+/// ([`BodyPlan::stream`]). For tests, and for calling a handler without a socket,
 /// make one by hand:
 ///
 /// ```
@@ -243,7 +244,8 @@ impl Request {
     /// The body's bytes: borrowed while they are in memory, else read from the temporary file.
     ///
     /// # Errors
-    /// 500 if the temporary file cannot be read.
+    /// 500 if the temporary file cannot be read. Of a stream, which is received whole first, those of
+    /// [`BodyPlan::stream`], and 507 if there is no room for it.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
         Ok(self.body.bytes()?)
     }
@@ -290,7 +292,8 @@ impl Request {
         Ok(self.body.len())
     }
 
-    /// A reader of the body from its first byte on (Python's `rfile`).
+    /// A reader of the body from its first byte on (Python's `rfile`). Of a stream it waits for the client: see
+    /// [`BodyPlan::stream`].
     pub fn reader(&self) -> BodyReader<'_> {
         self.body.reader()
     }

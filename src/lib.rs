@@ -195,6 +195,8 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../docs/handlers.md")]
     struct Handlers;
+    #[doc = include_str!("../docs/uploads.md")]
+    struct Uploads;
     #[doc = include_str!("../docs/options.md")]
     struct Options;
     #[doc = include_str!("../docs/listeners.md")]

@@ -116,6 +116,7 @@ fn links_lead_to_files_that_are_there() {
         "docs/mutants.md",
         "docs/options.md",
         "docs/python.md",
+        "docs/uploads.md",
     ] {
         let folder = Path::new(page).parent().unwrap();
         for link in read(page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -5,12 +5,12 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use modest::testing::{self, TestRequest};
 use modest::{BodyPlan, Http, Method, Request, RequestHandler, Response, Result, handler_fn};
 
-use crate::server::serve;
+use crate::server::{eventually, serve};
 
 #[test]
 fn curl_sends_a_form() {
@@ -131,4 +131,58 @@ fn onto_another_file_system_a_body_is_copied() {
     let answer = server.send(TestRequest::new(Method::PUT, "/a").with_body(vec![b'x'; 300_000]));
     assert_eq!(answer.text(), if is_another { "300000 written" } else { "300000 linked" });
     assert_eq!(fs::read(inbox.folder.path().join("a")).unwrap(), vec![b'x'; 300_000]);
+}
+
+/// The files of this process below a folder, without a name, too.
+fn open_below(folder: &Path) -> usize {
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+    let mut targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    targets.by_ref().filter(|target| target.starts_with(folder)).count()
+}
+
+/// Told of each piece, until the client is gone.
+#[test]
+fn progress_is_told_while_a_body_comes() {
+    struct Told {
+        folder: PathBuf,
+        progress: Arc<Mutex<Vec<u64>>>,
+    }
+    impl RequestHandler for Told {
+        fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+            let progress = Arc::clone(&self.progress);
+            plan.folder(&self.folder).progress(move |bytes| progress.lock().unwrap().push(bytes));
+            Ok(())
+        }
+        fn do_post(&self, request: &Request) -> Result<Response> {
+            Ok(Response::text(format!("{} bytes", request.bytes()?.len())))
+        }
+    }
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let progress = Arc::<Mutex<Vec<u64>>>::default();
+    let app = Told { folder: folder.path().to_owned(), progress: Arc::clone(&progress) };
+    let server = serve(Http::new(app).body_quota(1_000_000), |server| server);
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n";
+    // The first one is received while the handler runs, the others before.
+    for round in 0..4 {
+        progress.lock().unwrap().clear();
+        let mut client = server.client();
+        client.send(head);
+        for part in 1..=4 {
+            client.send(vec![b'x'; 200_000]);
+            eventually("it is told", || progress.lock().unwrap().last() == Some(&(part * 200_000)));
+        }
+        assert_eq!(open_below(folder.path()), 1);
+        if round % 2 == 0 {
+            assert!(client.fetch(vec![b'x'; 200_000]).ends_with("1000000 bytes"));
+            let told = progress.lock().unwrap();
+            assert!(told.is_sorted() && told.last() == Some(&1_000_000), "{told:?}");
+        } else {
+            drop(client);
+            server.wait_for("it is gone", |stats| stats.connections == 0 && stats.running == 0);
+            let told = progress.lock().unwrap();
+            assert_eq!(told.last(), Some(&800_000), "it is told no more");
+        }
+        eventually("its room is given back", || open_below(folder.path()) == 0);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }

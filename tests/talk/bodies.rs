@@ -295,6 +295,17 @@ fn a_full_disk_is_a_507_for_who_needs_it() {
             assert!(!peer.is_open(), "round {round}");
             check_with(&http, "in memory", post("Content-Length: 2\r\n", "ab"), Kept("ab"));
         }
+        // Kept elsewhere, and to be copied there.
+        let kept = std::path::Path::new(&disk).join("kept");
+        let path = kept.clone();
+        let keep = move |request: &Request| request.persist(&path).map(|_| Response::no_content());
+        for memory in [1000, 1_000_000] {
+            let keep = keep.clone();
+            let mut peer = Peer::new(&Http::new(handler_fn(keep)).body_memory(memory).body_folder("/var/tmp"));
+            peer.send(&large);
+            assert!(peer.text().starts_with("HTTP/1.1 507"), "{memory}: {}", peer.text());
+            assert!(!kept.exists(), "what was not written whole is gone");
+        }
         let fits = "y".repeat(20_000);
         let mut peer = Peer::new(&http);
         peer.send(post("Content-Length: 20000\r\n", &fits));

@@ -55,6 +55,13 @@ pub use routes::{Router, Routes};
 /// # Ok::<(), modest::Error>(())
 /// ```
 ///
+/// # Methods that are not written
+///
+/// They answer 501 without a body being read. Whether there is one shows only when it is called: so the first request of
+/// a method whose body is over 64 KiB, in chunks or held back (`Expect: 100-continue`) is handled before its body is
+/// there. It is received when the method first looks at it, at the server's least rate, which holds a worker this once;
+/// one request at a time is handled so, and none once the method is known.
+///
 /// # Handlers within handlers
 ///
 /// [`delegate`](Self::delegate), [`layer`](Self::layer) and [`Routes`](crate::Routes) put handlers together, and each

@@ -58,7 +58,8 @@ use values::Values;
 
 /// A request and its client.
 ///
-/// Its body is complete when a handler gets it. For tests, and for calling a handler without a socket,
+/// Its body is complete when a handler gets it, unless that asked for a stream
+/// ([`BodyPlan::stream`]). For tests, and for calling a handler without a socket,
 /// make one by hand:
 ///
 /// ```
@@ -87,7 +88,7 @@ pub struct Request {
     /// How many handlers of the chain were asked to accept it.
     reached: AtomicU32,
     /// The method that is to answer it, if it is not known whether there is one.
-    unknown_method: Option<UnknownMethod>,
+    unknown_method: Option<Box<UnknownMethod>>,
 }
 
 impl Request {
@@ -127,11 +128,11 @@ impl Request {
     }
 
     pub(crate) fn set_unknown_method(&mut self, method: Option<UnknownMethod>) {
-        self.unknown_method = method;
+        self.unknown_method = method.map(Box::new);
     }
 
     pub(crate) fn unknown_method(&self) -> Option<&UnknownMethod> {
-        self.unknown_method.as_ref()
+        self.unknown_method.as_deref()
     }
 
     /// The request without its body, for the log.
@@ -255,7 +256,8 @@ impl Request {
     /// The body's bytes: borrowed while they are in memory, else read from the temporary file.
     ///
     /// # Errors
-    /// 500 if the temporary file cannot be read.
+    /// 500 if the temporary file cannot be read. Of a stream, which is received whole first, those of
+    /// [`BodyPlan::stream`], and 507 if there is no room for it.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
         Ok(self.body.bytes()?)
     }

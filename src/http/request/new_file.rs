@@ -25,6 +25,7 @@ pub(crate) fn create<T, E>(
 /// What a client is told of a file that can't be written.
 pub(crate) fn error_of(err: io::Error) -> Error {
     match err.kind() {
+        _ if err.get_ref().is_some() => Error::from(err), // of the body, while it comes
         io::ErrorKind::AlreadyExists => Error::new(StatusCode::CONFLICT, "there is a file of that name"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Error::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the file at present").with_cause(err)

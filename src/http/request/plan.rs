@@ -25,7 +25,7 @@ const SHORT: u64 = 64 * 1024;
 /// impl RequestHandler for Inbox {
 ///     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
 ///         if request.path() == "/photos" {
-///             plan.limit(500 << 20).folder("/srv/inbox"); // spooled where it will stay: see `Body::persist`
+///             plan.limit(500 << 20).folder("/srv/inbox"); // spooled where it will stay: see `Request::persist`
 ///         }
 ///         Ok(())
 ///     }

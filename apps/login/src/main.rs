@@ -107,7 +107,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         .get("/style.css", |_, _| Ok(Response::text(include_str!("style.css")).with_content_type("text/css")))
         .serve(login)
         .layer(Strict);
-    let server = TcpServer::bind(address, Http::new(app).body_limit(16 << 10))?;
+    let server = TcpServer::bind(address, Http::new(app).body_limit(16 << 10))?.workers(4); // so many hash at once
     server.handle().shutdown_on_signals()?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
     Ok(server.serve_forever()?)

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use modest::{Error, Http, Request, RequestHandler, Response, Result, TcpServer};
+use modest::{Error, Http, Request, Response, Result, Routes, TcpServer};
 use serde::{Deserialize, Serialize};
 
 const LONGEST: usize = 1000; // characters of a note
 
+/// Shared by all workers.
 #[derive(Default)]
 struct Notes {
     board: Mutex<Board>,
@@ -31,39 +32,27 @@ struct NewNote {
     text: String,
 }
 
-/// What a path names.
-enum Place {
-    All,
-    One(u64),
-}
-
-impl RequestHandler for Notes {
-    fn do_get(&self, request: &Request) -> Result<Response> {
-        let board = match place(request)? {
-            Place::All => return Response::json(&self.board().notes.values().collect::<Vec<_>>()),
-            Place::One(id) => self.board().notes.get(&id).cloned().ok_or_else(|| no_note(id))?,
-        };
-        Response::json(&board)
+impl Notes {
+    fn all(&self, _: &Request) -> Result<Response> {
+        Ok(Response::json(&self.board().notes.values().collect::<Vec<_>>()))
     }
 
-    fn do_post(&self, request: &Request) -> Result<Response> {
-        if let Place::One(_) = place(request)? {
-            return Err(not_allowed("GET, HEAD, DELETE"));
-        }
+    fn one(&self, request: &Request) -> Result<Response> {
+        let id = request.path_param("id")?; // no number: 404
+        self.board().notes.get(&id).map(Response::json).ok_or_else(|| no_note(id))
+    }
+
+    fn add(&self, request: &Request) -> Result<Response> {
         let note = self.board().add(text(request)?);
         let location = format!("/notes/{}", note.id);
-        Ok(Response::json(&note)?.with_status(201).with_header("location", location))
+        Ok(Response::json(&note).with_status(201).with_header("location", location))
     }
 
-    fn do_delete(&self, request: &Request) -> Result<Response> {
-        match place(request)? {
-            Place::All => Err(not_allowed("GET, HEAD, POST")),
-            Place::One(id) => self.board().notes.remove(&id).map(|_| Response::no_content()).ok_or_else(|| no_note(id)),
-        }
+    fn remove(&self, request: &Request) -> Result<Response> {
+        let id = request.path_param("id")?;
+        self.board().notes.remove(&id).map(|_| Response::no_content()).ok_or_else(|| no_note(id))
     }
-}
 
-impl Notes {
     fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,17 +64,6 @@ impl Board {
         let note = Note { id: self.last, text };
         self.notes.insert(note.id, note.clone());
         note
-    }
-}
-
-fn place(request: &Request) -> Result<Place> {
-    match request.path().strip_prefix("/notes") {
-        Some("") => Ok(Place::All),
-        Some(rest) if rest.starts_with('/') => {
-            let id = rest[1..].parse().map_err(|_| Error::new(404, "a note's id is a number"))?;
-            Ok(Place::One(id))
-        }
-        _ => Err(Error::new(404, "there is only /notes here")),
     }
 }
 
@@ -109,14 +87,15 @@ fn no_note(id: u64) -> Error {
     Error::new(404, format!("there is no note {id}"))
 }
 
-fn not_allowed(allow: &str) -> Error {
-    Error::new(405, "that can't be done here").with_header("allow", allow)
-}
-
 fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
-    let notes = Http::new(Notes::default()).body_limit(64 << 10); // longer: 413, and not read
-    let server = TcpServer::bind(address, notes)?;
+    let notes = Routes::new()
+        .get("/notes", Notes::all)
+        .post("/notes", Notes::add)
+        .get("/notes/{id}", Notes::one)
+        .delete("/notes/{id}", Notes::remove)
+        .serve(Notes::default());
+    let server = TcpServer::bind(address, Http::new(notes).body_limit(64 << 10))?; // longer: 413, and not read
     println!("Serving HTTP at http://{}/notes ...", server.local_addr());
     server.serve_forever()
 }

@@ -2,19 +2,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use modest::{Request, RequestHandler, Response, Result, StaticFileHandler, TcpServer};
+use modest::{Request, Response, Result, Routes, StaticFileHandler, TcpServer};
 
+#[derive(Default)]
 struct Site {
-    files: StaticFileHandler,
     visits: AtomicU64, // shared state is a field: every worker has `&self`
 }
 
-impl RequestHandler for Site {
-    fn delegate(&self, request: &Request) -> Option<&dyn RequestHandler> {
-        (request.path() != "/visits").then_some(&self.files)
-    }
-
-    fn do_get(&self, _: &Request) -> Result<Response> {
+impl Site {
+    fn visits(&self, _: &Request) -> Result<Response> {
         let visits = self.visits.fetch_add(1, Relaxed) + 1;
         Ok(Response::text(format!("{visits}\n")).with_header("cache-control", "no-store"))
     }
@@ -23,7 +19,9 @@ impl RequestHandler for Site {
 fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
     let folder = std::env::args().nth(2).unwrap_or("www".into());
-    let site = Site { files: StaticFileHandler::new(folder)?, visits: AtomicU64::new(0) };
+    // Own routes first, then the folder, which knows itself which methods it serves.
+    let site =
+        Routes::new().get("/visits", Site::visits).fallback(StaticFileHandler::new(folder)?).serve(Site::default());
     let server = TcpServer::bind(address, site)?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
     server.serve_forever()

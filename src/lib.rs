@@ -21,40 +21,38 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! What is not written answers 501, and HEAD is `do_get` without its body. State is a field: every worker has `&self`.
+//! Methods that you don't write answer 501, and HEAD is `do_get` without its body. State is a field: every worker has `&self`.
+//! Handlers are put together by [`RequestHandler::delegate`], by [`Layer`]s and by [`Routes`].
 //!
 //! # A closure, and errors
 //!
 //! ```no_run
-//! use modest::{Error, Http, Response, TcpServer, handler_fn};
+//! use modest::{Http, OrStatus, Response, TcpServer, handler_fn};
 //!
 //! let app = handler_fn(|request| {
-//!     let count: u64 = request.param("count").ok_or(Error::new(400, "how many?"))?.parse()?; // or a 500, and the log hears why
-//!     Ok(Response::text("x".repeat(count.min(1000) as usize)))
+//!     let count: usize = request.parse("count")?; // none, or no number: 400, and the client is told why
+//!     let text = std::fs::read_to_string("text.txt")?; // an error: 500, and the log hears why
+//!     Ok(Response::text(text.get(..count).or_status(404)?))
 //! });
 //! TcpServer::bind("127.0.0.1:8000", Http::new(app).body_limit(64 * 1024))?.serve_forever()?;
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! # A folder beside routes of one's own
+//! # Routes beside a folder
 //!
 //! ```no_run
-//! use modest::{Request, RequestHandler, Response, Result, StaticFileHandler, TcpServer};
+//! use modest::{Request, Response, Result, Routes, StaticFileHandler, TcpServer};
 //!
-//! struct Site {
-//!     files: StaticFileHandler,
-//! }
+//! struct Clock;
 //!
-//! impl RequestHandler for Site {
-//!     fn do_get(&self, request: &Request) -> Result<Response> {
-//!         match request.path() {
-//!             "/now" => Ok(Response::text(format!("{:?}\n", request.now()))),
-//!             _ => self.files.do_get(request),
-//!         }
+//! impl Clock {
+//!     fn now(&self, request: &Request) -> Result<Response> {
+//!         Ok(Response::text(format!("{:?}\n", request.now())))
 //!     }
 //! }
 //!
-//! TcpServer::bind("127.0.0.1:8000", Site { files: StaticFileHandler::new("www")? })?.serve_forever()?;
+//! let app = Routes::new().get("/now", Clock::now).fallback(StaticFileHandler::new("www")?).serve(Clock);
+//! TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()?;
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
@@ -113,7 +111,7 @@
 //! - No async runtime: a handler blocks as it likes, for that is what workers are for.
 //! - No thread per client, and none for accepting, polling or timers: a worker with nothing to do looks after all
 //!   three.
-//! - No router, no macro, no global: `match request.path()` goes far, and state is a field.
+//! - No macro, no global: state is a field.
 //! - No TLS and no HTTP/2 yet; there is room for both in [`raw::Conversation`], which takes bytes and gives bytes, and in
 //!   [`raw::Inner`], a conversation inside another.
 //! - No `unsafe`.
@@ -135,8 +133,9 @@ pub mod testing;
 
 pub use crate::http::{
     Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, HandlerFn, Http, Layer,
-    LayerFn, Layered, LogFormat, LogRecord, Next, Part, Request, RequestHandler, RequestId, Response, ResponseWriter,
-    Result, Router, Routes, SameSite, SentResponse, User, Validators, handler_fn, layer_fn,
+    LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part, Request, RequestHandler, RequestId, Response,
+    ResponseWriter, Result, Router, Routes, SameSite, SentResponse, User, Validators, handler_fn, layer_fn,
+    media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
@@ -144,6 +143,13 @@ pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ProxyProtocol, ServerHandle, SharedBytes, Stats,
     TcpServer,
 };
+
+/// What waits for something other than its client, and holds no worker: server-sent events
+/// ([`Broadcast`](live::Broadcast)), long polls ([`Signal`](live::Signal)), bytes from other threads
+/// ([`Sender`](live::Sender)).
+pub mod live {
+    pub use crate::http::live::{Broadcast, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Ticket};
+}
 
 /// Protocols other than HTTP: of lines ([`Lines`](raw::Lines)), of blocking streams ([`streams`](raw::streams()))
 /// or of bytes as they come ([`Conversation`](raw::Conversation)).

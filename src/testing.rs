@@ -1,17 +1,21 @@
 //! A server of one's own in a test, and a small client for it: uses the library as anybody would.
 
-use std::io::{self, BufReader, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::http::SentResponse;
 use crate::{IntoProtocol, Method, ServerHandle, TcpServer};
 
-/// How long the client waits for a response.
+/// How long the client waits for a whole response.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Serve this handler at a free port of `127.0.0.1`, for a test. The server is shut down when the value is dropped.
+/// How long the server waits for handlers and streams when its test is over.
+const SHUTDOWN: Duration = Duration::from_secs(1);
+
+/// Serve this handler at a free port of `127.0.0.1`, for a test. The server is shut down when the value is dropped, and
+/// waits a second for handlers and streams that go on.
 ///
 /// ```
 /// use modest::{Response, handler_fn, testing};
@@ -24,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// If it can't be served: there is no free port, or no thread.
 pub fn serve(handler: impl IntoProtocol) -> TestServer {
     let server = TcpServer::bind("127.0.0.1:0", handler).and_then(|server| {
+        let server = server.shutdown_timeout(SHUTDOWN);
         let address = server.local_addr();
         let handle = server.handle();
         let thread = thread::Builder::new().name("server".into()).spawn(move || server.serve_forever())?;
@@ -73,6 +78,17 @@ impl TestServer {
         self.send(TestRequest::new(Method::POST, target).with_body(body))
     }
 
+    /// The response to a POST of this value as JSON.
+    ///
+    /// # Panics
+    /// As [`get`](TestServer::get); also if it can't be serialized.
+    #[cfg(feature = "json")]
+    pub fn post_json<T: serde::Serialize + ?Sized>(&self, target: &str, value: &T) -> SentResponse {
+        let body = serde_json::to_vec(value).expect("the value is JSON");
+        let request = TestRequest::new(Method::POST, target).with_header("Content-Type", "application/json");
+        self.send(request.with_body(body))
+    }
+
     /// The response to any request.
     ///
     /// # Panics
@@ -87,11 +103,28 @@ impl TestServer {
 
     fn try_send(&self, request: &TestRequest) -> io::Result<SentResponse> {
         let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         // A server may answer before it has read all: then the rest can't be written, and the answer is what counts.
         let sent = stream.write_all(&request.head()).and_then(|()| stream.write_all(&request.body));
-        SentResponse::read(&mut BufReader::new(stream), &request.method).map_err(|error| sent.err().unwrap_or(error))
+        let within = Within { stream, end: Instant::now() + PATIENCE };
+        SentResponse::read(&mut BufReader::new(within), &request.method).map_err(|error| sent.err().unwrap_or(error))
+    }
+}
+
+/// Reads until a moment and no longer, however slowly the bytes come.
+struct Within {
+    stream: TcpStream,
+    end: Instant,
+}
+
+impl Read for Within {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no whole response within 30 seconds"));
+        }
+        self.stream.set_read_timeout(Some(left))?;
+        self.stream.read(buffer)
     }
 }
 

@@ -185,7 +185,7 @@ fn notes_say_what_is_wrong() {
         ("POST", "/notes", form, "txet=a", 422),
         ("POST", "/notes", form, &long, 422),
         ("POST", "/notes", form, &huge, 413),
-        ("PUT", "/notes/1", json, "{}", 501),
+        ("PUT", "/notes/1", json, "{}", 405),
     ] {
         let answer = notes.ask(method, target, &[kind], body);
         let start: String = body.chars().take(40).collect();

@@ -37,22 +37,17 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 /// # ; Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// It can be combined with routes of your own: call [`do_get`](RequestHandler::do_get) for all other paths.
-/// ```
-/// use modest::{Request, RequestHandler, Response, Result, StaticFileHandler};
+/// It stands beside routes of your own:
 ///
-/// struct App {
-///     files: StaticFileHandler,
-/// }
+/// ```no_run
+/// use modest::{Response, Routes, StaticFileHandler, TcpServer};
 ///
-/// impl RequestHandler for App {
-///     fn do_get(&self, request: &Request) -> Result<Response> {
-///         match request.path() {
-///             "/hello" => Ok(Response::text("Hello!\n")),
-///             _ => self.files.do_get(request),
-///         }
-///     }
-/// }
+/// let app = Routes::new()
+///     .get("/hello", |_, _| Ok(Response::text("Hello!\n")))
+///     .fallback(StaticFileHandler::new("www")?)
+///     .serve(());
+/// TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()
+/// # ; Ok::<(), std::io::Error>(())
 /// ```
 ///
 /// # What is served
@@ -72,6 +67,7 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 /// unchanged; only requests that arrived together share one check. A file that changed within the last 20 ms is neither cached nor
 /// given validators, as its times could not tell a second change from the first.
 /// If a file becomes shorter while it is sent, the connection is reset, so that no client takes a truncated body for a complete one.
+#[doc(alias("SimpleHTTPRequestHandler", "send_from_directory"))]
 #[derive(Debug)]
 pub struct StaticFileHandler {
     pub(super) finder: Finder,

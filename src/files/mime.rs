@@ -1,16 +1,15 @@
-//! Media types by file name. Called by `prepare`; it never reads a file.
-//!
-//! The table has what browsers expect today, not older registrations: scripts are `text/javascript` (RFC 9239),
-//! an `.ico` is `image/x-icon`, and text has a charset of UTF-8.
+//! Media types by file name: those the user added, then the library's. Called by `prepare`; it never reads a file.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// The type of unknown files.
 const UNKNOWN: &str = "application/octet-stream";
-const PLAIN: &str = "text/plain; charset=utf-8";
 pub(super) const MAX_EXTENSION: usize = 16;
 
-/// Types by name: the table below, and the user's own.
+/// Types by name: the user's own, and those known to all.
 #[derive(Debug, Default)]
 pub(super) struct MediaTypes {
     added: HashMap<String, String>,
@@ -30,13 +29,9 @@ impl MediaTypes {
 
     /// The type of a file with this name.
     pub fn of(&self, name: &[u8]) -> &str {
-        let extension = extension(name);
-        let added = extension.as_deref().and_then(|extension| self.added.get(extension)).map(String::as_str);
-        added
-            .or_else(|| extension.as_deref().and_then(by_extension))
-            .or_else(|| by_name(name))
-            .or(self.default.as_deref())
-            .unwrap_or(UNKNOWN)
+        let extension = Path::new(OsStr::from_bytes(name)).extension().and_then(OsStr::to_str).map(str::to_lowercase);
+        let added = extension.and_then(|extension| self.added.get(&extension)).map(String::as_str);
+        added.or_else(|| crate::media_type_of(name)).or(self.default.as_deref()).unwrap_or(UNKNOWN)
     }
 }
 
@@ -47,260 +42,11 @@ fn with_charset(media_type: &str) -> String {
     if silent { format!("{media_type}; charset=utf-8") } else { media_type.to_owned() }
 }
 
-/// The text after the last dot, in lower case. A name whose only dot is the first character has none.
-fn extension(name: &[u8]) -> Option<String> {
-    let dot = memchr::memrchr(b'.', name).filter(|&dot| dot > 0)?;
-    let extension = std::str::from_utf8(&name[dot + 1..]).ok()?;
-    (1..=MAX_EXTENSION).contains(&extension.len()).then(|| extension.to_lowercase())
-}
-
-fn by_extension(extension: &str) -> Option<&'static str> {
-    let row = TABLE.binary_search_by_key(&extension, |&(key, _)| key).ok()?;
-    Some(TABLE[row].1)
-}
-
-/// Files that customarily have no extension.
-fn by_name(name: &[u8]) -> Option<&'static str> {
-    const TEXTS: [&[u8]; 16] = [
-        b"AUTHORS",
-        b"CHANGELOG",
-        b"CHANGES",
-        b"CONTRIBUTORS",
-        b"COPYING",
-        b"COPYRIGHT",
-        b"Containerfile",
-        b"Dockerfile",
-        b"INSTALL",
-        b"LICENCE",
-        b"LICENSE",
-        b"Makefile",
-        b"NEWS",
-        b"NOTICE",
-        b"README",
-        b"TODO",
-    ];
-    match name {
-        b"apple-app-site-association" => Some("application/json"),
-        _ => TEXTS.contains(&name).then_some(PLAIN),
-    }
-}
-
-/// Extension and type, sorted by extension.
-#[rustfmt::skip]
-const TABLE: &[(&str, &str)] = &[
-    ("3g2", "video/3gpp2"),
-    ("3gp", "video/3gpp"),
-    ("7z", "application/x-7z-compressed"),
-    ("aac", "audio/aac"),
-    ("adoc", PLAIN),
-    ("ai", "application/postscript"),
-    ("aif", "audio/aiff"),
-    ("aiff", "audio/aiff"),
-    ("apk", "application/vnd.android.package-archive"),
-    ("apng", "image/apng"),
-    ("appcache", "text/cache-manifest; charset=utf-8"),
-    ("appimage", "application/x-executable"),
-    ("asc", PLAIN),
-    ("atom", "application/atom+xml"),
-    ("avi", "video/x-msvideo"),
-    ("avif", "image/avif"),
-    ("azw3", "application/vnd.amazon.ebook"),
-    ("bash", PLAIN),
-    ("bat", PLAIN),
-    ("bin", UNKNOWN),
-    ("bmp", "image/bmp"),
-    ("br", "application/x-brotli"),
-    ("bz2", "application/x-bzip2"),
-    ("c", PLAIN),
-    ("cc", PLAIN),
-    ("cer", "application/pkix-cert"),
-    ("cfg", PLAIN),
-    ("cjs", "text/javascript; charset=utf-8"),
-    ("conf", PLAIN),
-    ("cpp", PLAIN),
-    ("crl", "application/pkix-crl"),
-    ("crt", "application/x-x509-ca-cert"),
-    ("crx", "application/x-chrome-extension"),
-    ("cs", PLAIN),
-    ("css", "text/css; charset=utf-8"),
-    ("csv", "text/csv; charset=utf-8"),
-    ("cue", PLAIN),
-    ("cur", "image/x-icon"),
-    ("dart", PLAIN),
-    ("deb", "application/vnd.debian.binary-package"),
-    ("diff", PLAIN),
-    ("dmg", "application/x-apple-diskimage"),
-    ("doc", "application/msword"),
-    ("docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
-    ("dtd", "application/xml-dtd"),
-    ("eot", "application/vnd.ms-fontobject"),
-    ("eps", "application/postscript"),
-    ("epub", "application/epub+zip"),
-    ("exe", "application/vnd.microsoft.portable-executable"),
-    ("flac", "audio/flac"),
-    ("flv", "video/x-flv"),
-    ("geojson", "application/geo+json"),
-    ("gif", "image/gif"),
-    ("glb", "model/gltf-binary"),
-    ("gltf", "model/gltf+json"),
-    ("go", PLAIN),
-    ("gpx", "application/gpx+xml"),
-    ("gz", "application/gzip"),
-    ("h", PLAIN),
-    ("har", "application/json"),
-    ("heic", "image/heic"),
-    ("heif", "image/heif"),
-    ("hpp", PLAIN),
-    ("htm", "text/html; charset=utf-8"),
-    ("html", "text/html; charset=utf-8"),
-    ("ico", "image/x-icon"),
-    ("ics", "text/calendar; charset=utf-8"),
-    ("ini", PLAIN),
-    ("ipynb", "application/x-ipynb+json"),
-    ("iso", "application/x-iso9660-image"),
-    ("jar", "application/java-archive"),
-    ("java", PLAIN),
-    ("jpeg", "image/jpeg"),
-    ("jpg", "image/jpeg"),
-    ("js", "text/javascript; charset=utf-8"),
-    ("json", "application/json"),
-    ("json5", "application/json5"),
-    ("jsonld", "application/ld+json"),
-    ("jsx", "text/javascript; charset=utf-8"),
-    ("jxl", "image/jxl"),
-    ("kml", "application/vnd.google-earth.kml+xml"),
-    ("kmz", "application/vnd.google-earth.kmz"),
-    ("kt", PLAIN),
-    ("less", PLAIN),
-    ("log", PLAIN),
-    ("lua", PLAIN),
-    ("lz4", "application/x-lz4"),
-    ("m2ts", "video/mp2t"),
-    ("m3u", "audio/x-mpegurl"),
-    ("m3u8", "application/vnd.apple.mpegurl"),
-    ("m4a", "audio/mp4"),
-    ("m4s", "video/iso.segment"),
-    ("m4v", "video/mp4"),
-    ("manifest", "text/cache-manifest; charset=utf-8"),
-    ("map", "application/json"),
-    ("markdown", "text/markdown; charset=utf-8"),
-    ("md", "text/markdown; charset=utf-8"),
-    ("mhtml", "multipart/related"),
-    ("mid", "audio/midi"),
-    ("midi", "audio/midi"),
-    ("mjs", "text/javascript; charset=utf-8"),
-    ("mka", "audio/x-matroska"),
-    ("mkv", "video/x-matroska"),
-    ("mobi", "application/x-mobipocket-ebook"),
-    ("mov", "video/quicktime"),
-    ("mp3", "audio/mpeg"),
-    ("mp4", "video/mp4"),
-    ("mpd", "application/dash+xml"),
-    ("mpeg", "video/mpeg"),
-    ("mpg", "video/mpeg"),
-    ("msi", "application/x-msi"),
-    ("ndjson", "application/x-ndjson"),
-    ("nfo", PLAIN),
-    ("obj", "model/obj"),
-    ("odp", "application/vnd.oasis.opendocument.presentation"),
-    ("ods", "application/vnd.oasis.opendocument.spreadsheet"),
-    ("odt", "application/vnd.oasis.opendocument.text"),
-    ("oga", "audio/ogg"),
-    ("ogg", "audio/ogg"),
-    ("ogv", "video/ogg"),
-    ("opml", "text/x-opml; charset=utf-8"),
-    ("opus", "audio/ogg"),
-    ("org", PLAIN),
-    ("otf", "font/otf"),
-    ("p12", "application/x-pkcs12"),
-    ("parquet", "application/vnd.apache.parquet"),
-    ("patch", PLAIN),
-    ("pdf", "application/pdf"),
-    ("pem", "application/x-pem-file"),
-    ("pfx", "application/x-pkcs12"),
-    ("php", PLAIN), // as source, since nothing here runs it
-    ("pl", PLAIN),
-    ("png", "image/png"),
-    ("ppt", "application/vnd.ms-powerpoint"),
-    ("pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
-    ("ps", "application/postscript"),
-    ("ps1", PLAIN),
-    ("psd", "image/vnd.adobe.photoshop"),
-    ("py", PLAIN),
-    ("rar", "application/vnd.rar"),
-    ("rb", PLAIN),
-    ("rpm", "application/x-rpm"),
-    ("rs", PLAIN),
-    ("rss", "application/rss+xml"),
-    ("rst", PLAIN),
-    ("rtf", "application/rtf"),
-    ("sass", PLAIN),
-    ("scss", PLAIN),
-    ("sh", PLAIN),
-    ("sha256", PLAIN),
-    ("sql", PLAIN),
-    ("sqlite", "application/vnd.sqlite3"),
-    ("srt", PLAIN),
-    ("stl", "model/stl"),
-    ("svg", "image/svg+xml"),
-    ("swift", PLAIN),
-    ("tar", "application/x-tar"),
-    ("tex", PLAIN),
-    ("tgz", "application/gzip"),
-    ("tif", "image/tiff"),
-    ("tiff", "image/tiff"),
-    ("toml", "application/toml"),
-    ("torrent", "application/x-bittorrent"),
-    ("ts", "video/mp2t"), // HLS segments; TypeScript can be configured
-    ("tsv", "text/tab-separated-values; charset=utf-8"),
-    ("tsx", PLAIN),
-    ("ttc", "font/collection"),
-    ("ttf", "font/ttf"),
-    ("txt", PLAIN),
-    ("usdz", "model/vnd.usdz+zip"),
-    ("vcf", "text/vcard; charset=utf-8"),
-    ("vtt", "text/vtt; charset=utf-8"),
-    ("vue", PLAIN),
-    ("wasm", "application/wasm"),
-    ("wav", "audio/wav"),
-    ("weba", "audio/webm"),
-    ("webm", "video/webm"),
-    ("webmanifest", "application/manifest+json"),
-    ("webp", "image/webp"),
-    ("whl", "application/zip"),
-    ("wma", "audio/x-ms-wma"),
-    ("wmv", "video/x-ms-wmv"),
-    ("woff", "font/woff"),
-    ("woff2", "font/woff2"),
-    ("xhtml", "application/xhtml+xml"),
-    ("xls", "application/vnd.ms-excel"),
-    ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
-    ("xml", "text/xml; charset=utf-8"),
-    ("xpi", "application/x-xpinstall"),
-    ("xsd", "text/xml; charset=utf-8"),
-    ("xsl", "text/xsl; charset=utf-8"),
-    ("xslt", "application/xslt+xml"),
-    ("xz", "application/x-xz"),
-    ("yaml", "application/yaml"),
-    ("yml", "application/yaml"),
-    ("zip", "application/zip"),
-    ("zst", "application/zstd"),
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_table_is_in_order() {
-        for pair in TABLE.windows(2) {
-            assert!(pair[0].0 < pair[1].0, "{} before {}", pair[0].0, pair[1].0);
-        }
-        for (extension, media_type) in TABLE {
-            assert!(extension.len() <= MAX_EXTENSION, "{extension}");
-            assert!(!media_type.starts_with("text/") || media_type.ends_with("; charset=utf-8"), "{media_type}");
-        }
-    }
+    const PLAIN: &str = "text/plain; charset=utf-8";
 
     #[test]
     fn types() {

@@ -2,6 +2,7 @@
 //! Called by `encode`, `response_head`, `preconditions`, `fields`, `cookie` and the access log; it reads no clock.
 //! It does not panic for any year.
 
+use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
@@ -30,6 +31,22 @@ pub(crate) fn write(time: SystemTime) -> Option<[u8; 29]> {
     two(&mut text[17..19], second / 3600);
     two(&mut text[20..22], second / 60 % 60);
     two(&mut text[23..25], second % 60);
+    Some(text)
+}
+
+/// The same of the present: of one second it is written once a thread. That saves 260 of some 8,700 instructions a
+/// request (`benches/instructions.py`).
+pub(crate) fn write_now(now: SystemTime) -> Option<[u8; 29]> {
+    thread_local! {
+        static LAST: Cell<(i64, [u8; 29])> = const { Cell::new((i64::MIN, [0; 29])) };
+    }
+    let second = seconds(now)?;
+    let (last, text) = LAST.get();
+    if last == second {
+        return Some(text);
+    }
+    let text = write(now)?;
+    LAST.set((second, text));
     Some(text)
 }
 

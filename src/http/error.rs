@@ -15,19 +15,23 @@ type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 ///
 /// `?` converts any error: 500 for the client, the error as the cause for the log. It is therefore not a
 /// [`std::error::Error`] itself; [`into_boxed`](Error::into_boxed) converts it into one, for `main` and tests.
-///
-/// To give your own errors a status, write `impl From<MyError> for modest::Error`, and do not implement
-/// `std::error::Error` for them: `?` turns whatever implements that into a 500.
+/// Another status is given by [`OrStatus`], to any error and to `None`:
 ///
 /// ```
-/// use modest::{Error, Request, Response, Result};
+/// use modest::{OrStatus, Request, Response, Result};
 ///
 /// fn price(request: &Request) -> Result<Response> {
-///     let words = request.param("words").ok_or_else(|| Error::new(400, "say how many: ?words=3"))?;
-///     let words: u32 = words.parse()?; // not a number: 500, and the cause is logged
-///     Ok(Response::text(format!("{} cents\n", words * 2)))
+///     let words: u32 = request.parse("words")?; // none, or no number: 400, and the client is told why
+///     let price = words.checked_mul(2).or_status(422)?; // `None`: 422
+///     let footer = std::fs::read_to_string("footer.txt")?; // an error: 500, and the log hears why
+///     let legal = std::fs::read_to_string("legal.txt").or_status(503)?; // an error: 503, and the log hears why
+///     Ok(Response::text(format!("{price} cents\n{footer}{legal}")))
 /// }
 /// ```
+///
+/// Errors of your own get their statuses once and for all by `impl From<MyError> for modest::Error`, if they do not
+/// implement `std::error::Error`: `?` turns whatever does into a 500. Those that do take `or_status`.
+#[doc(alias("send_error", "HTTPError", "abort"))]
 #[must_use = "is answered only if it is returned"]
 pub struct Error(Box<Inner>);
 
@@ -36,15 +40,15 @@ struct Inner {
     message: Option<String>,
     headers: HeaderMap,
     cause: Option<Cause>,
-    /// The default `do_` method that made this error: its handler's type, and its name.
+    /// The handler type and its `do_` method whose default made this error.
     unwritten_method: Option<(TypeId, &'static str)>,
 }
 
 impl Error {
     /// An error with this status and a message for the client (empty: none).
     ///
-    /// A number that is no status (below 100, above 999) is a mistake in the handler: it becomes a 500 with that
-    /// as its cause. So does an interim status (1xx) when it is to be sent.
+    /// A number that is no final status (below 200, above 599: RFC 9110, section 15) is a mistake in the handler: it
+    /// becomes a 500, and the log hears of it.
     pub fn new<S>(status: S, message: impl Into<String>) -> Error
     where
         S: TryInto<StatusCode>,
@@ -81,8 +85,26 @@ impl Error {
         &self.0.headers
     }
 
-    /// Add a field to the response. An invalid name or value turns the error into a 500 with that as its cause.
+    /// The same with this field in the response, in the place of any of that name. An invalid name or value turns the
+    /// error into a 500 with that as its cause.
     pub fn with_header<N, V>(mut self, name: N, value: V) -> Error
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        match parse_field(name, value) {
+            Ok((name, value)) => {
+                self.0.headers.insert(name, value);
+                self
+            }
+            Err(error) => error,
+        }
+    }
+
+    /// The same with this field in the response, beside others of that name.
+    pub fn with_added_header<N, V>(mut self, name: N, value: V) -> Error
     where
         N: TryInto<HeaderName>,
         N::Error: Into<http::Error>,
@@ -98,7 +120,13 @@ impl Error {
         }
     }
 
-    /// Set the cause, for the log.
+    /// The same with this message for the client.
+    pub fn with_message(mut self, message: impl Into<String>) -> Error {
+        self.0.message = Some(message.into());
+        self
+    }
+
+    /// The same with this cause, for the log.
     pub fn with_cause(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>) -> Error {
         self.0.cause = Some(cause.into());
         self
@@ -122,6 +150,58 @@ impl Error {
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {
         let (headers, unwritten_method) = (HeaderMap::new(), None);
         Error(Box::new(Inner { status, message, headers, cause, unwritten_method }))
+    }
+}
+
+/// A status for what went wrong: `find(id).or_status(404)?`.
+///
+/// The client is told the status alone; the error, if there is one, is the cause, for the log.
+/// [`Error::with_message`] adds a message: `.or_status(404).map_err(|error| error.with_message("no such note"))?`.
+pub trait OrStatus<T> {
+    /// The value, or an [`Error`] with this status.
+    ///
+    /// # Errors
+    /// If there is no value.
+    fn or_status<S>(self, status: S) -> Result<T, Error>
+    where
+        S: TryInto<StatusCode>,
+        S::Error: Into<http::Error>;
+}
+
+impl<T, E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> OrStatus<T> for Result<T, E> {
+    fn or_status<S>(self, status: S) -> Result<T, Error>
+    where
+        S: TryInto<StatusCode>,
+        S::Error: Into<http::Error>,
+    {
+        self.map_err(|cause| Error::new(status, "").with_cause(cause))
+    }
+}
+
+impl<T> OrStatus<T> for Option<T> {
+    fn or_status<S>(self, status: S) -> Result<T, Error>
+    where
+        S: TryInto<StatusCode>,
+        S::Error: Into<http::Error>,
+    {
+        self.ok_or_else(|| Error::new(status, ""))
+    }
+}
+
+/// An error that has a status already gets another; its message and its cause stay.
+impl<T> OrStatus<T> for Result<T, Error> {
+    fn or_status<S>(self, status: S) -> Result<T, Error>
+    where
+        S: TryInto<StatusCode>,
+        S::Error: Into<http::Error>,
+    {
+        self.map_err(|mut error| match status.try_into() {
+            Ok(status) => {
+                error.0.status = status;
+                error
+            }
+            Err(no_status) => Error::from(Box::<dyn std::error::Error + Send + Sync>::from(no_status.into())),
+        })
     }
 }
 

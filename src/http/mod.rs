@@ -18,10 +18,14 @@ mod sending; // a `Response` to bytes: preconditions, ranges, framing, head, bod
 
 mod handler; // the `RequestHandler` trait, layers, the access log
 
-mod request; // `Request`, and how it is received: head, framing, body
 mod response; // `Response`, and what it is made of: fields, cookies, body
 
+pub(crate) mod live; // what waits for something other than its client
+
+mod request; // `Request`, and how it is received: head, framing, body
+
 mod etag; // entity tags
+mod media_type; // media types by file name
 
 mod error; // what a handler returns when it fails
 
@@ -30,12 +34,13 @@ mod status; // reason phrases and error pages
 
 mod rejection; // why a request is rejected before a handler sees it
 
-pub use error::Error;
+pub use error::{Error, OrStatus};
 pub use etag::ETag;
 pub use handler::{
     HandlerFn, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, RequestHandler, Router, Routes, handler_fn,
     layer_fn,
 };
+pub use media_type::media_type_of;
 pub use request::{Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Part, Request, RequestId, User};
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;

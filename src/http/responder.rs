@@ -40,7 +40,7 @@ pub(crate) struct Responder<'a, H: ?Sized> {
 }
 
 impl<H: RequestHandler + ?Sized> Responder<'_, H> {
-    pub(crate) fn chain(&self) -> Chain<'_, H> {
+    fn chain(&self) -> Chain<'_, H> {
         Chain(self.handler)
     }
 
@@ -54,6 +54,14 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         BodyPlan::new(self.config.body.clone(), self.config.body_timeout, None)
     }
 
+    /// May block: whether the chain accepts a request, from its head.
+    pub(crate) fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        if request.is_asterisk() {
+            return Ok(()); // it is about the server, not about any of its handlers
+        }
+        self.chain().before_body(request, plan)
+    }
+
     /// May block: the handler's response, or an error page. `Err`: it panicked.
     pub(crate) fn respond(&self, request: &Request, accepted: bool) -> Result<Checked, Error> {
         catch_panic(request, || {
@@ -62,7 +70,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
             }
             let accepted = match accepted {
                 true => Ok(()),
-                false => self.chain().before_body(request, &mut self.empty_plan()),
+                false => self.before_body(request, &mut self.empty_plan()),
             };
             let result = accepted.and_then(|()| self.chain().handle(request));
             if let Err(error) = &result {
@@ -74,18 +82,32 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
 
     /// A handler's result as it is sent: with the chain's last word, and checked.
     fn finish(&self, request: &Request, result: Result<Response>) -> Checked {
-        let finished = result.map(|response| self.chain().finish_response(request, response));
-        match finished.and_then(|response| Checked::new(response, request)) {
-            Ok(response) => response,
+        let made = result.and_then(|mut response| match response.take_deferred_error() {
+            Some(error) => Err(error),
+            None => Ok(response),
+        });
+        match made {
+            Ok(response) if response.is_to_wait() => Checked::to_wait(response), // no answer yet
+            Ok(response) => self.finish_and_check(request, response),
             Err(error) => self.error_page(request, &error),
+        }
+    }
+
+    /// The last word is said once a response.
+    fn finish_and_check(&self, request: &Request, response: Response) -> Checked {
+        match Checked::new(self.chain().finish_response(request, response), request) {
+            Ok(response) => response,
+            Err(error) => {
+                log_cause(request, &error);
+                let page = self.chain().error_response(Some(request), &error);
+                Checked::new(dressed(page, &error), request).unwrap_or_else(|_| Checked::internal_error())
+            }
         }
     }
 
     /// The page of an error whose cause has not been logged yet.
     pub(crate) fn error_page(&self, request: &Request, error: &Error) -> Checked {
-        if error.cause().is_some() {
-            log::error!("{:?}: {error}", request.line());
-        }
+        log_cause(request, error);
         self.page(Some(request), error, request)
     }
 
@@ -93,15 +115,22 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
     ///
     /// `request`: if its head could be read. `placeholder` stands for it otherwise.
     pub(crate) fn page(&self, request: Option<&Request>, error: &Error, placeholder: &Request) -> Checked {
-        let dressed = catch_panic(placeholder, || {
-            let page = self.chain().error_response(request, error).unwrap_or_else(|| Response::from(error));
-            let page = match request {
+        self.checked_page(placeholder, || {
+            let page = dressed(self.chain().error_response(request, error), error);
+            match request {
                 Some(request) => self.chain().finish_response(request, page),
                 None => page,
-            };
-            Checked::new(page, placeholder)
-        });
-        match dressed {
+            }
+        })
+    }
+
+    /// The page in place of a response that has had its last word, which it takes its fields from.
+    pub(crate) fn page_in_place(&self, request: &Request, error: &Error) -> Checked {
+        self.checked_page(request, || dressed(self.chain().error_response(Some(request), error), error))
+    }
+
+    fn checked_page(&self, placeholder: &Request, page: impl FnOnce() -> Response) -> Checked {
+        match catch_panic(placeholder, || Checked::new(page(), placeholder)) {
             Ok(Ok(page)) => page,
             Ok(Err(fault)) => {
                 log::error!("{:?}: the page of an error: {fault}", placeholder.line());
@@ -110,6 +139,31 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
             Err(_) => Checked::internal_error(),
         }
     }
+}
+
+fn log_cause(request: &Request, error: &Error) {
+    if error.cause().is_some() {
+        // A client's mistake is no fault of the server's.
+        let level = if error.status().is_server_error() { log::Level::Error } else { log::Level::Debug };
+        log::log!(level, "{:?}: {error}", request.line());
+    }
+}
+
+/// A page that leaves out what the error says has it all the same: the status, unless it has one of its own, and fields
+/// such as `Allow`.
+fn dressed(page: Option<Response>, error: &Error) -> Response {
+    let Some(mut page) = page else { return Response::from(error) };
+    if page.status() == StatusCode::OK {
+        page = page.with_status(error.status());
+    }
+    for name in error.headers().keys() {
+        if page.header_value(name.as_str()).is_none() {
+            for value in error.headers().get_all(name) {
+                page = page.with_added_header(name, value);
+            }
+        }
+    }
+    page
 }
 
 /// Call user code: a panic in it becomes a 500, and its cause is logged here.

@@ -6,11 +6,12 @@ use std::io::{self, BufRead, Read};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use super::config::HttpConfig;
+use super::error::Error;
 use super::handler::RequestHandler;
 use super::request::Request;
 use super::responder::Responder;
 use super::sending::stream::StreamProgress;
-use super::sending::{ResponseContext, encode};
+use super::sending::{Checked, ResponseContext, RestOfBody, encode};
 use crate::tcp::{Output, Piece};
 
 /// A response as a client gets it: by [`Http::respond`](crate::Http::respond) or [`testing`](crate::testing).
@@ -108,20 +109,43 @@ pub(crate) fn respond<H: RequestHandler + ?Sized>(
     config: &HttpConfig,
     request: &Request,
 ) -> SentResponse {
+    if *request.method() == Method::CONNECT {
+        let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy"); // as a connection says
+        return send(responder.page(Some(request), &error, request), responder, config, request);
+    }
     let response = responder.respond(request, false);
-    let response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
+    let mut response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
+    assert!(
+        response.take_instead().is_none(),
+        "{:?}: only a connection can wait or change its protocol",
+        request.line()
+    );
+    send(response, responder, config, request)
+}
+
+/// What a client gets of it.
+fn send<H: RequestHandler + ?Sized>(
+    response: Checked,
+    responder: &Responder<'_, H>,
+    config: &HttpConfig,
+    request: &Request,
+) -> SentResponse {
     let context = ResponseContext {
         request,
         keep_alive: true,
         now: request.now(),
         server: config.server.as_ref(),
-        page: &|error| responder.page(Some(request), error, request),
+        page: &|error| responder.page_in_place(request, error),
     };
     let mut output = Output::new();
     let mut encoded = encode(response, &context, &mut output);
     let mut wire = Vec::new();
     let mut broken = drain(&mut output, &mut wire).is_err();
-    while let Some(stream) = encoded.stream.as_mut().filter(|_| !broken) {
+    if let Some(RestOfBody::Pushed(pushed)) = &mut encoded.rest {
+        pushed.write_farewell(&mut output); // what lies there: the rest is not waited for
+        broken |= drain(&mut output, &mut wire).is_err();
+    }
+    while let Some(RestOfBody::Read(stream)) = encoded.rest.as_mut().filter(|_| !broken) {
         let progress = stream.read_some(&mut output);
         broken |= drain(&mut output, &mut wire).is_err() || matches!(progress, StreamProgress::Failed(_));
         if matches!(progress, StreamProgress::Done) {

@@ -171,7 +171,9 @@ impl<H: RequestHandler> Http<H> {
     /// The response to a request, as it would be sent but without a socket: with error pages, conditions and ranges, and
     /// the server's own fields. For tests; see also [`testing`](crate::testing), which does have a socket.
     ///
-    /// A body that the request has is taken as it is, whatever the limits. Nothing is logged as an access.
+    /// A body that the request has is taken as it is, whatever the limits. Nobody is asked about the client
+    /// ([`RequestHandler::verify_client`](crate::RequestHandler::verify_client)), and nothing is logged as an access. A stream is
+    /// read to its end.
     ///
     /// ```
     /// use modest::{Error, Http, Request, Response, handler_fn};

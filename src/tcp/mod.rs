@@ -66,4 +66,4 @@ pub use server::TcpServer;
 pub use stats::Stats;
 pub use stream::{Stream, StreamWriter};
 pub use stream_handler::{StreamHandler, streams};
-pub(crate) use sync::now;
+pub(crate) use sync::{now, panicking};

@@ -45,7 +45,7 @@ impl RequestHandler for App {
             "/stream/shorter" => Response::sized_stream(Cursor::new("stre"), 8),
             "/stream/broken" => Response::stream(Cursor::new("stre").chain(Broken)),
             "/stream/pieces" => Response::stream(Pieces(3)),
-            "/file" => Response::file(request.query().unwrap_or_default())?,
+            "/file" => Response::file(request.query().unwrap_or_default()),
             "/large" => Response::bytes(vec![b'x'; 300_000]),
             // Fields and statuses that are the server's to judge
             "/closing" => ten().with_close(),

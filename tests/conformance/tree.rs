@@ -45,7 +45,7 @@ impl Tree {
     pub fn settled(&self, files: StaticFileHandler) -> StaticFileHandler {
         let started = Instant::now();
         let last = Request::get("/future.txt");
-        while !files.do_get(&last).is_ok_and(|response| response.header_value("etag").is_some()) {
+        while !files.do_get(&last).is_ok_and(|response| response.header("etag").is_some()) {
             assert!(started.elapsed() < Duration::from_secs(10), "no validators");
             std::thread::yield_now();
         }

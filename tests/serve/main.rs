@@ -15,6 +15,7 @@ mod engine; // raw protocols: what floor 1 promises
 mod full; // who is let go for a newcomer
 mod lines; // protocols of lines
 mod listeners; // several listeners, and addresses of all kinds
+mod live; // responses that wait for something other than their client
 mod panics; // panics from where they are least expected
 mod permits; // more turns that may block than there are permits
 mod proxied; // the PROXY protocol

@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use modest::raw::Next;
-use modest::{Client, Error, Http, LogRecord, Method, Request, RequestHandler, Response, Result, handler_fn};
+use modest::{
+    Client, Error, Http, LogFormat, LogRecord, Method, Request, RequestHandler, RequestId, Response, Result, User,
+    handler_fn,
+};
 
 use crate::peer::{Answer, Peer};
 
@@ -178,6 +181,73 @@ fn a_record_does_not_panic_at_any_time() {
         }
     }
     assert!(Peer::new(&Http::new(Times)).send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").is_open());
+}
+
+/// Puts an id and a user into each request, as layers do, and keeps the lines of the log in one format.
+struct Formatted(LogFormat, Mutex<Vec<String>>);
+
+impl RequestHandler for Formatted {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        request.put(RequestId("7f".into()));
+        request.put(User("ada \"the\" first".into()));
+        Ok(Response::text("0123456789"))
+    }
+
+    fn log_request(&self, record: &LogRecord<'_>) {
+        self.1.lock().unwrap().push(record.clone().with_format(self.0).with_offset(-5400).to_string());
+    }
+}
+
+#[test]
+fn the_access_log_in_each_format() {
+    let wire = b"GET /a?b HTTP/1.1\r\nHost: a.example\r\nReferer: http://x/\"\r\nUser-Agent: \\t\xe9\r\n\r\n";
+    let nothing = b"\x16\x03\x01\r\n\r\n";
+    for (format, line, rejected) in [
+        (
+            LogFormat::Python,
+            r#"127.0.0.1 - ada\x20\x22the\x22\x20first [16/Jun/2022 05:04:59] "GET /a?b HTTP/1.1" 200 -"#,
+            r#"127.0.0.1 - - [16/Jun/2022 05:04:59] "\x16\x03\x01" 400 -"#,
+        ),
+        (
+            LogFormat::Common,
+            r#"127.0.0.1 - ada\x20\x22the\x22\x20first [16/Jun/2022:05:04:59 -0130] "GET /a?b HTTP/1.1" 200 10"#,
+            r#"127.0.0.1 - - [16/Jun/2022:05:04:59 -0130] "\x16\x03\x01" 400 "#,
+        ),
+        (
+            LogFormat::Combined,
+            "127.0.0.1 - ada\\x20\\x22the\\x22\\x20first [16/Jun/2022:05:04:59 -0130] \"GET /a?b HTTP/1.1\" 200 10 \
+             \"http://x/\\x22\" \"\\x5ct\u{fffd}\"",
+            r#"127.0.0.1 - - [16/Jun/2022:05:04:59 -0130] "\x16\x03\x01" 400 "#,
+        ),
+        (
+            LogFormat::Json,
+            "{\"time\":\"2022-06-16T05:04:59-01:30\",\"client\":\"127.0.0.1\",\"method\":\"GET\",\"target\":\"/a?b\",\
+             \"status\":200,\"bytes\":10,\"seconds\":0.0,\"id\":\"7f\",\"user\":\"ada \\\"the\\\" first\",\
+             \"host\":\"a.example\",\"referer\":\"http://x/\\\"\",\"user_agent\":\"\\\\t\u{fffd}\"}",
+            "{\"time\":\"2022-06-16T05:04:59-01:30\",\"client\":\"127.0.0.1\",\
+             \"line\":\"\\u0016\\u0003\\u0001\",\"status\":400,",
+        ),
+    ] {
+        let handler = Arc::new(Formatted(format, Mutex::default()));
+        let http = Http::new(handler.clone());
+        Peer::new(&http).send(wire);
+        Peer::new(&http).send(nothing);
+        let lines = handler.1.lock().unwrap();
+        let seconds = lines[0].find("\"seconds\":").map(|at| at + 10);
+        let first = match seconds {
+            Some(at) => format!("{}0.0{}", &lines[0][..at], &lines[0][at + lines[0][at..].find(',').unwrap()..]),
+            None => lines[0].clone(),
+        };
+        assert_eq!(first, line, "{format:?}");
+        assert!(lines[1].starts_with(rejected), "{format:?}: {}", lines[1]);
+        #[cfg(feature = "json")]
+        if format == LogFormat::Json {
+            for line in lines.iter() {
+                let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert!(parsed["seconds"].as_f64().is_some_and(|seconds| (0.0..10.0).contains(&seconds)), "{line}");
+            }
+        }
+    }
 }
 
 /// It serves POST at one path, and calls another default method at the others.

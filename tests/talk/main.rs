@@ -10,6 +10,7 @@ mod cipher; // a conversation around another
 
 mod around; // HTTP inside a cipher
 mod bodies; // how long the body is, chunks, limits, files
+mod composed; // handlers that are put together, errors, routes
 mod connections; // keep, close, pipelines, stops, lateness
 mod expect; // 100-continue
 mod fields; // field lines, Host

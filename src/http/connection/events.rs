@@ -22,6 +22,8 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::ReadingBody(partial) => {
                 self.reject_request(partial.exchange, timeout("the body came too slowly"), turn)
             }
+            State::Pushed(pushed) => self.beat(pushed, turn),
+            State::Waiting(waiting) => self.stop_waiting(*waiting),
             _ => Next::Close,
         }
     }
@@ -36,6 +38,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             State::BeforeBody(unaccepted) => self.close_with(unaccepted.exchange, &busy, turn),
             State::SpoolingBody(partial) => self.close_with(partial.exchange, &busy, turn),
+            State::Upgrading(upgrading) => self.close_with(upgrading.exchange, &busy, turn),
             State::Streaming(streaming) => {
                 log::error!("{:?}: the answer broke off: too busy", streaming.exchange.request.line());
                 self.log_stream(&streaming, turn);
@@ -46,19 +49,27 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// A body is received to its end; an incomplete head is dropped.
-    pub(super) fn on_shutdown(&mut self, state: State) -> Next {
+    pub(super) fn on_shutdown(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
         match state {
             State::ReadingBody(partial) => {
                 let within = partial.plan.timeout;
                 self.state = State::ReadingBody(partial);
                 Next::read_at_min_rate(Stage(self.stage), within)
             }
+            State::Pushed(pushed) => self.end_pushed(pushed, turn),
+            State::Waiting(waiting) => self.stop_waiting(*waiting),
             _ => Next::Close,
         }
     }
 
-    /// Nobody calls yet: what was under way goes on.
-    pub(super) fn on_call(&mut self, state: State) -> Next {
+    /// Another thread has called: something was pushed, or a signal notified. A call that comes late finds that what was
+    /// under way goes on.
+    pub(super) fn on_call(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
+        let state = match state {
+            State::Pushed(pushed) => return self.send_pushed(pushed, turn),
+            State::Waiting(waiting) => return self.on_signal(waiting),
+            state => state,
+        };
         let stage = Stage(self.stage);
         let config = self.config();
         let next = match &state {
@@ -69,6 +80,8 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::ReadingBody(partial) => Next::read_at_min_rate(stage, partial.plan.timeout),
             State::DiscardingBody(_) => Next::read_at_min_rate(stage, config.body_timeout),
             State::BeforeBody(_) | State::SpoolingBody(_) | State::Handling(_) | State::Streaming(_) => Next::Handle,
+            State::Upgrading(_) => Next::Take,
+            State::Pushed(_) | State::Waiting(_) | State::Switched(_) => Next::Close, // dealt with
         };
         self.state = state;
         next
@@ -79,6 +92,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let status = StatusCode::BAD_REQUEST;
         match state {
             State::Streaming(streaming) => self.log_stream(&streaming, turn),
+            State::Pushed(pushed) => self.log_pushed(&pushed, turn),
             State::BeforeBody(unaccepted) => self.log(&unaccepted.exchange, status, 0, turn),
             State::ReadingBody(partial) | State::SpoolingBody(partial) => self.log(&partial.exchange, status, 0, turn),
             _ => {}
@@ -120,7 +134,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// The page of an error, and no further request.
-    fn close_with(&mut self, exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn close_with(&mut self, exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Next {
         let page = self.page(&exchange.request, error);
         self.send_response(exchange, page, AfterResponse::Close, turn)
     }

@@ -1,89 +1,197 @@
-//! Requests whose handler is called before their body is there: because it asked for a stream, or because it is not known
-//! yet whether it has a method for them at all. Called by `connection` in turns that may block.
+//! What waits for something other than its client: pushed bodies, long polls, connections that change their protocol.
+//! Called by `connection` only. None of it holds a worker while it waits.
 
-use super::{AfterResponse, Exchange, HttpConnection};
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::{AfterResponse, Exchange, HttpConnection, State};
 use crate::http::handler::RequestHandler;
-use crate::http::rejection::Rejection;
-use crate::http::request::discard::DiscardedBody;
-use crate::http::request::framing::{BodyLength, RequestFraming};
-use crate::http::request::incoming::Incoming;
-use crate::http::request::live::{Arrival, LiveBody, LiveEnd, Rest};
-use crate::http::request::unwritten::UnknownMethod;
-use crate::http::request::{BodyPlan, Request};
-use crate::tcp::{LiveInput, Next, Turn};
+use crate::http::live::Wait;
+use crate::http::response::Protocol;
+use crate::http::sending::pushed::{PushedProgress, PushedStream};
+use crate::http::sending::{Checked, encode_switch};
+use crate::tcp::{Conversation, Next, Stage, Stream, Turn};
 
-/// A longer body is not received before it is known whether its handler has a method for it, nor is one of unknown
-/// length, nor one that the client holds back.
-const LONG: u64 = 64 * 1024;
+/// A response whose body other threads push.
+pub(super) struct PushedResponse {
+    pub(super) stream: PushedStream,
+    pub(super) exchange: Box<Exchange>,
+    pub(super) status: StatusCode,
+    pub(super) after: AfterResponse,
+}
 
-/// Something to read the body from while the handler runs, if it is to be received so. There is none without a socket,
-/// and nothing is gained by it once the body is there.
-pub(super) fn live_input(
-    plan: &mut BodyPlan,
-    request: &Request,
-    framing: &RequestFraming,
-    head_length: usize,
-    turn: &Turn<'_>,
-) -> Option<Box<dyn LiveInput>> {
-    let arrived = (turn.input.bytes().len() - head_length) as u64;
-    let (is_there, is_long) = match framing.body {
-        BodyLength::Known(length) => (length <= arrived, length > LONG),
-        BodyLength::Chunked => (false, true),
-        BodyLength::None => (true, false),
-    };
-    if is_there {
-        return None;
-    }
-    // `OPTIONS *` reaches no method.
-    let may_be_unwritten = (is_long || framing.expects_continue) && !request.is_asterisk();
-    let tries = may_be_unwritten && plan.unknown.as_mut().is_some_and(UnknownMethod::try_it);
-    if plan.streamed || tries { turn.live_input(plan.timeout) } else { None }
+/// A request that waits for a signal and is then handled again.
+pub(super) struct WaitingRequest {
+    exchange: Box<Exchange>,
+    wait: Wait,
+}
+
+/// A connection that is about to be a stream of another protocol, once a thread is there for it.
+pub(super) struct Upgrading {
+    pub(super) exchange: Box<Exchange>,
+    head: Vec<u8>,
+    serve: Box<dyn FnOnce(Stream) + Send>,
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
-    /// May block: call the handler of a request whose body it can receive from here.
-    pub(super) fn handle_live(
+    /// The head of a pushed body is in the output.
+    pub(super) fn begin_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
+        pushed.stream.attach(turn.waker());
+        self.send_pushed(pushed, turn)
+    }
+
+    /// Send what was pushed, or wait for more.
+    pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
+        if turn.input.ended() {
+            self.log_pushed(&pushed, turn);
+            return Next::Close;
+        }
+        match pushed.stream.write(turn.output) {
+            PushedProgress::More => {
+                self.state = State::Pushed(pushed);
+                Next::Again
+            }
+            PushedProgress::Waiting => {
+                self.stage = self.stage.wrapping_add(1);
+                self.await_pushed(pushed)
+            }
+            PushedProgress::Done => {
+                self.log_pushed(&pushed, turn);
+                self.after_response(pushed.after, turn)
+            }
+            PushedProgress::Broken => {
+                self.log_pushed(&pushed, turn);
+                Next::Abort
+            }
+        }
+    }
+
+    /// Wait to be called, for as long as a client may be silent; this stage has begun already.
+    pub(super) fn await_pushed(&mut self, pushed: Box<PushedResponse>) -> Next {
+        let within = pushed.stream.heartbeat();
+        self.state = State::Pushed(pushed);
+        Next::read(Stage(self.stage), within)
+    }
+
+    /// Nothing was pushed for so long: show that the connection is alive, or find that it is not.
+    pub(super) fn beat(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
+        pushed.stream.write_heartbeat(turn.output);
+        self.state = State::Pushed(pushed);
+        Next::Again
+    }
+
+    /// The server shuts down: the body ends here.
+    pub(super) fn end_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
+        pushed.stream.write_farewell(turn.output);
+        self.log_pushed(&pushed, turn);
+        Next::Close
+    }
+
+    pub(super) fn log_pushed(&self, pushed: &PushedResponse, turn: &Turn<'_>) {
+        self.log(&pushed.exchange, pushed.status, pushed.stream.sent(), turn);
+    }
+
+    /// The handler has nothing to say before a signal is notified, or its time is over.
+    pub(super) fn wait_for(&mut self, mut exchange: Box<Exchange>, wait: Wait, turn: &mut Turn<'_>) -> Next {
+        exchange.accepted = true; // asked again, it need not be accepted again
+        // All waits of a request together: else a busy signal would let it wait for ever.
+        let since = *exchange.waits_since.get_or_insert(turn.now);
+        let left = wait.within.map(|within| within.saturating_sub(turn.now.saturating_duration_since(since)));
+        if turn.is_shutting_down() || left == Some(Duration::ZERO) {
+            return self.handle_late(exchange);
+        }
+        if !wait.ticket.register(turn.waker()) {
+            self.state = State::Handling(exchange);
+            return Next::Handle;
+        }
+        self.stage = self.stage.wrapping_add(1);
+        self.state = State::Waiting(Box::new(WaitingRequest { exchange, wait: Wait { within: left, ..wait } }));
+        Next::read(Stage(self.stage), left)
+    }
+
+    /// Bytes came while a request waits, or the end.
+    pub(super) fn go_on_waiting(&mut self, waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Next {
+        if turn.input.ended() {
+            return Next::Close; // nobody is there to be answered
+        }
+        self.state = State::Waiting(waiting);
+        Next::Unchanged
+    }
+
+    /// Somebody called: the signal was notified, or it is a call from before.
+    pub(super) fn on_signal(&mut self, waiting: Box<WaitingRequest>) -> Next {
+        if waiting.wait.ticket.is_over() {
+            self.state = State::Handling(waiting.exchange);
+            return Next::Handle;
+        }
+        let within = waiting.wait.within;
+        self.state = State::Waiting(waiting);
+        Next::read(Stage(self.stage), within)
+    }
+
+    /// Nothing happened in time: the handler is asked once more, and told so.
+    pub(super) fn stop_waiting(&mut self, waiting: WaitingRequest) -> Next {
+        self.handle_late(waiting.exchange)
+    }
+
+    fn handle_late(&mut self, mut exchange: Box<Exchange>) -> Next {
+        // A handler that waits again although it is late has nothing to say: it is not asked for ever.
+        if exchange.is_late {
+            exchange.keep_alive = false;
+            log::error!("{:?}: the handler waits although it is late", exchange.request.line());
+            return Next::Abort;
+        }
+        exchange.is_late = true;
+        exchange.request.set_late();
+        self.state = State::Handling(exchange);
+        Next::Handle
+    }
+
+    /// The connection speaks another protocol from here on.
+    pub(super) fn switch_to(
         &mut self,
-        mut exchange: Box<Exchange>,
-        framing: &RequestFraming,
-        head_length: usize,
-        plan: BodyPlan,
-        input: Box<dyn LiveInput>,
+        exchange: Box<Exchange>,
+        response: Checked,
+        protocol: Protocol,
         turn: &mut Turn<'_>,
     ) -> Next {
-        // A stream needs no room; what the handler did not ask for as one is kept as any body is.
-        let incoming = match plan.streamed {
-            true => plan.limits.check_length(framing.body).map(|()| None),
-            false => Incoming::new(framing.body, &plan.limits).map(Some),
-        };
-        let incoming = match incoming {
-            Ok(incoming) => incoming,
-            Err(rejection) => return self.reject_request(exchange, rejection, turn),
-        };
-        turn.input.consume(head_length);
-        let BodyPlan { limits, progress, unknown, .. } = plan;
-        let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);
-        let arrival = Arrival { input, unread, owes_continue, limits, progress };
-        exchange.request.set_unknown_method(unknown);
-        exchange.request.set_body(LiveBody::new(framing.body, incoming, arrival));
-        self.call_handler(exchange, turn)
-    }
-}
-
-/// The handler has returned. What follows its response, and the rejection that takes its place if the body, which it
-/// took for whole, could not be received.
-pub(super) fn end_live_body(exchange: &mut Exchange, turn: &mut Turn<'_>) -> (AfterResponse, Option<Rejection>) {
-    let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
-    let Some(LiveEnd { unread, rest, .. }) = exchange.request.end_live_body() else { return (after, None) };
-    *turn.input = unread;
-    match rest {
-        Rest::Nothing => (after, None),
-        Rest::Unread { decoder, awaits_continue } => {
-            // Who still waits for `100 Continue` may send the body or not.
-            let is_certain = exchange.keep_alive && !awaits_continue;
-            let rest = if is_certain { DiscardedBody::new(decoder) } else { None };
-            (rest.map_or(AfterResponse::Linger, |rest| AfterResponse::Discard(Box::new(rest))), None)
+        let server = self.config().server.as_ref();
+        let mut head = Vec::new();
+        encode_switch(&response, protocol.name(), server, turn.wall, &mut head);
+        match protocol {
+            Protocol::Stream { serve, .. } => {
+                self.state = State::Upgrading(Box::new(Upgrading { exchange, head, serve }));
+                Next::Take
+            }
+            Protocol::Conversation { conversation, .. } => {
+                turn.output.bytes().extend_from_slice(&head);
+                self.log(&exchange, StatusCode::SWITCHING_PROTOCOLS, 0, turn);
+                self.state = State::Switched(conversation);
+                Next::Again
+            }
         }
-        Rest::Failed { answer } => (AfterResponse::Linger, answer),
+    }
+
+    /// On a thread of its own: the head goes out, and then whatever its handler says.
+    pub(super) fn take_over(&mut self, upgrading: Upgrading, mut stream: Stream) {
+        use std::io::Write;
+        let client = stream.client().clone();
+        self.log_taken(&upgrading.exchange, &client);
+        match stream.write_all(&upgrading.head).and_then(|()| stream.flush()) {
+            Ok(()) => (upgrading.serve)(stream),
+            Err(err) => log::debug!("{client}: left before it was upgraded: {err}"),
+        }
+    }
+
+    /// What the other protocol says to it.
+    pub(super) fn switched(
+        &mut self,
+        mut conversation: Box<dyn Conversation>,
+        act: impl FnOnce(&mut dyn Conversation) -> Next,
+    ) -> Next {
+        let next = act(&mut *conversation);
+        self.state = State::Switched(conversation);
+        next
     }
 }

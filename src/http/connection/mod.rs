@@ -3,13 +3,15 @@
 //! input and `encode` for output.
 //! It never waits, blocks only in turns that may block, and holds no buffer between requests.
 
-mod live; // bodies that are received while their handler runs
+mod live; // what waits for something other than its client
+
+mod arriving; // bodies that are received while their handler runs
 
 mod events; // timeouts, overload, shutdown, rejected requests
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{Method, StatusCode};
 
@@ -25,10 +27,12 @@ use super::request::incoming::{Incoming, Need};
 use super::request::live::CONTINUE;
 use super::request::{BodyPlan, Request};
 use super::responder::{Responder, Service, catch_panic, panic_message};
+use super::response::Instead;
 use super::sending::stream::{BodyStream, StreamProgress};
-use super::sending::{Checked, ResponseContext, encode};
-use crate::tcp::{Conversation, Event, Next, Stage, Turn};
-use live::{end_live_body, live_input};
+use super::sending::{Checked, ResponseContext, RestOfBody, encode};
+use crate::tcp::{Client, Conversation, Event, Next, Stage, Stream, Turn};
+use arriving::{end_live_body, live_input};
+use live::{PushedResponse, Upgrading, WaitingRequest};
 
 /// One HTTP connection.
 pub(crate) struct HttpConnection<H> {
@@ -58,6 +62,14 @@ enum State {
     Handling(Box<Exchange>),
     /// A response body is being read and sent (each read may block).
     Streaming(Box<StreamingResponse>),
+    /// The body of a response is pushed by other threads.
+    Pushed(Box<PushedResponse>),
+    /// A request waits for a signal.
+    Waiting(Box<WaitingRequest>),
+    /// The connection is to be a stream of another protocol.
+    Upgrading(Box<Upgrading>),
+    /// The connection speaks another protocol.
+    Switched(Box<dyn Conversation>),
     /// The rest of a declined request is still to be received and dropped.
     DiscardingBody(Box<DiscardedBody>),
 }
@@ -71,6 +83,10 @@ struct Exchange {
     begun: Instant,
     /// Whether `before_body` has accepted it.
     accepted: bool,
+    /// When it began to wait for a signal, if it has.
+    waits_since: Option<Instant>,
+    /// Nothing came in time.
+    is_late: bool,
 }
 
 /// A request whose body may still be declined.
@@ -130,21 +146,47 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             State::Handling(exchange) => self.call_handler(exchange, turn),
             State::Streaming(streaming) => self.stream_body(streaming, turn),
             State::DiscardingBody(body) => self.discard_body(body, turn),
+            State::Pushed(pushed) => self.send_pushed(pushed, turn),
+            State::Waiting(waiting) => self.go_on_waiting(waiting, turn),
+            State::Switched(conversation) => self.switched(conversation, |conversation| conversation.turn(turn)),
+            State::Upgrading(_) => Next::Close, // it waits for a thread, and for nothing else
         }
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
-        let state = std::mem::replace(&mut self.state, State::Idle);
+        let state = match std::mem::replace(&mut self.state, State::Idle) {
+            State::Switched(conversation) => {
+                return self.switched(conversation, |conversation| conversation.event(what, turn));
+            }
+            state => state,
+        };
         match what {
             Event::Late(_) => self.on_timeout(state, turn),
             Event::NoPermit | Event::NoThread => self.on_overload(state, turn),
-            Event::ShuttingDown => self.on_shutdown(state),
+            Event::ShuttingDown => self.on_shutdown(state, turn),
             Event::SendFailed => self.on_send_failed(state, turn),
-            Event::Called => self.on_call(state),
+            Event::Called => self.on_call(state, turn),
+        }
+    }
+
+    fn take(mut self: Box<Self>, stream: Stream) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Upgrading(upgrading) => self.take_over(*upgrading, stream),
+            State::Switched(conversation) => conversation.take(stream),
+            _ => drop(stream),
+        }
+    }
+
+    fn goodbye(&mut self, turn: &mut Turn<'_>) {
+        if let State::Switched(conversation) = &mut self.state {
+            conversation.goodbye(turn);
         }
     }
 
     fn drop_may_block(&self) -> bool {
+        if let State::Switched(conversation) = &self.state {
+            return conversation.drop_may_block();
+        }
         // What a handler made, and what may be a large file.
         matches!(
             self.state,
@@ -153,6 +195,8 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
                 | State::BeforeBody(_)
                 | State::ReadingBody(_)
                 | State::SpoolingBody(_)
+                | State::Waiting(_)
+                | State::Upgrading(_)
         )
     }
 }
@@ -217,7 +261,14 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
         let request = Request::from_head(head, turn.client.clone(), polled, turn.wall, turn.waker());
-        let mut exchange = Box::new(Exchange { request, keep_alive: false, begun: turn.now, accepted: false });
+        let mut exchange = Box::new(Exchange {
+            request,
+            keep_alive: false,
+            begun: turn.now,
+            accepted: false,
+            waits_since: None,
+            is_late: false,
+        });
         let framing = match framing {
             Ok(framing) => framing,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
@@ -248,7 +299,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         turn.handler_begins(exchange.request.line_bytes());
         let responder = self.responder();
         let mut plan = responder.body_plan();
-        let asked = catch_panic(&exchange.request, || responder.chain().before_body(&exchange.request, &mut plan));
+        let asked = catch_panic(&exchange.request, || responder.before_body(&exchange.request, &mut plan));
         match asked {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return self.decline_body(exchange, framing, head_length, &error, turn),
@@ -256,6 +307,9 @@ impl<H: RequestHandler> HttpConnection<H> {
                 let page = self.page(&exchange.request, &panicked);
                 return self.send_response(exchange, page, AfterResponse::Close, turn);
             }
+        }
+        if let Some(error) = plan.take_refusal(framing.body.known()) {
+            return self.decline_body(exchange, framing, head_length, &error, turn);
         }
         exchange.accepted = true;
         if let Some(input) = live_input(&mut plan, &exchange.request, &framing, head_length, turn) {
@@ -308,7 +362,10 @@ impl<H: RequestHandler> HttpConnection<H> {
             if let Some(progress) = &partial.plan.progress
                 && used > 0
             {
-                progress(partial.incoming.received());
+                let told = catch_panic(&partial.exchange.request, || progress(partial.incoming.received()));
+                if let Err(panicked) = told {
+                    return self.close_with(partial.exchange, &panicked, turn);
+                }
             }
             match need {
                 Need::Input => return self.wait_for_body(partial, turn),
@@ -357,15 +414,18 @@ impl<H: RequestHandler> HttpConnection<H> {
         turn.handler_begins(exchange.request.line_bytes());
         let responded = self.responder().respond(&exchange.request, exchange.accepted);
         let (after, rejected) = end_live_body(&mut exchange, turn);
-        let page = |error: &Error| self.page(&exchange.request, error);
         match (responded, rejected) {
-            (Ok(response), None) => self.send_response(exchange, response, after, turn),
+            (Ok(mut response), None) => match response.take_instead() {
+                None => self.send_response(exchange, response, after, turn),
+                Some(Instead::Wait(wait)) => self.wait_for(exchange, wait, turn),
+                Some(Instead::Switch(protocol)) => self.switch_to(exchange, response, protocol, turn),
+            },
             (Ok(_), Some(rejection)) => {
-                let page = page(&Error::from_rejection(rejection));
+                let page = self.page(&exchange.request, &Error::from_rejection(rejection));
                 self.send_response(exchange, page, after, turn)
             }
             (Err(panicked), _) => {
-                let page = page(&panicked);
+                let page = self.page(&exchange.request, &panicked);
                 self.send_response(exchange, page, after.and_close(), turn)
             }
         }
@@ -386,17 +446,22 @@ impl<H: RequestHandler> HttpConnection<H> {
             keep_alive,
             now: turn.wall,
             server: self.config().server.as_ref(),
-            page: &|error| self.page(request, error),
+            page: &|error| self.responder().page_in_place(request, error),
         };
         let encoded = encode(response, &context, turn.output);
         let after = if encoded.keep_alive { after } else { after.and_close() };
-        match encoded.stream {
+        match encoded.rest {
             None => {
                 self.log(&exchange, encoded.status, encoded.length, turn);
                 drop(exchange);
                 self.after_response(after, turn)
             }
-            Some(stream) => {
+            Some(RestOfBody::Pushed(stream)) => {
+                exchange.request.drop_body();
+                let status = encoded.status;
+                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status, after }), turn)
+            }
+            Some(RestOfBody::Read(stream)) => {
                 exchange.request.drop_body();
                 let status = encoded.status;
                 self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status, after }));
@@ -480,6 +545,13 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.log_record(&LogRecord::of_request(turn.client, &exchange.request, &completed));
     }
 
+    /// On a thread of its own, which has no turn.
+    fn log_taken(&self, exchange: &Exchange, client: &Client) {
+        let (status, time) = (StatusCode::SWITCHING_PROTOCOLS, SystemTime::now());
+        let completed = Completed { status, bytes: 0, time, begun: exchange.begun };
+        self.log_record(&LogRecord::of_request(client, &exchange.request, &completed));
+    }
+
     fn log_stream(&self, streaming: &StreamingResponse, turn: &Turn<'_>) {
         self.log(&streaming.exchange, streaming.status, streaming.stream.sent(), turn);
     }
@@ -488,6 +560,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Some(format) = self.config().access_log {
             log::info!(target: "modest::access", "{}", record.clone().with_format(format));
         }
-        Chain(&self.service.handler).log_request(record);
+        // The response is complete, whatever becomes of its record.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Chain(&self.service.handler).log_request(record))) {
+            log::error!("{:?}: log_request panicked: {}", record.request_line(), panic_message(&*panic));
+        }
     }
 }

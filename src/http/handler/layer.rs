@@ -2,8 +2,9 @@
 //! A `Layered` is a handler like any other; it passes on whatever its layer does not change.
 
 use std::fmt;
+use std::sync::Arc;
 
-use super::{LogRecord, RequestHandler, Seal};
+use super::{Depth, LogRecord, RequestHandler, whole_handler_methods};
 use crate::http::error::Error;
 use crate::http::request::{BodyPlan, Request};
 use crate::http::response::{Response, Result};
@@ -38,6 +39,10 @@ pub trait Layer: Send + Sync + 'static {
 
     /// The whole request: `next.run(request)` has the handler answer it. What the handler returned as an error still is
     /// one: it has no page yet. Default: that, and nothing else.
+    ///
+    /// Requests that the handler has no route or no method for come here, too. But one with a body of over 64 KiB, or of
+    /// unknown length, that nobody inside wants is refused from its head, unless `before_body` said what is to become of it
+    /// ([`BodyPlan::limit`]).
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         next.run(request)
     }
@@ -68,16 +73,32 @@ pub trait Layer: Send + Sync + 'static {
 }
 
 /// The handler inside a layer, and the layers between.
-#[derive(Clone, Copy)]
-pub struct Next<'a>(&'a dyn RequestHandler);
+pub struct Next<'a>(Inside<'a>);
 
-impl Next<'_> {
+enum Inside<'a> {
+    Handler(&'a dyn RequestHandler, Depth),
+    /// A function, and the layers around it, outermost first.
+    Function(&'a [Arc<dyn Layer>], &'a dyn Fn(&Request) -> Result<Response>),
+}
+
+impl<'a> Next<'a> {
+    pub(super) fn function(
+        layers: &'a [Arc<dyn Layer>],
+        function: &'a dyn Fn(&Request) -> Result<Response>,
+    ) -> Next<'a> {
+        Next(Inside::Function(layers, function))
+    }
+
     /// Its response.
     ///
     /// # Errors
     /// Those of the handler.
     pub fn run(self, request: &Request) -> Result<Response> {
-        self.0.chain_handle(request, Seal(()))
+        match self.0 {
+            Inside::Handler(handler, depth) => handler.chain_handle(request, depth),
+            Inside::Function([], function) => function(request),
+            Inside::Function([layer, inner @ ..], function) => layer.handle(request, Next::function(inner, function)),
+        }
     }
 }
 
@@ -102,30 +123,76 @@ impl<L, H> Layered<L, H> {
 }
 
 impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
-    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, seal: Seal) -> Result<()> {
+    whole_handler_methods!();
+
+    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
+        depth.reach(request)?;
         self.layer.before_body(request, plan)?;
-        self.inner.chain_before_body(request, plan, seal)
+        plan.layered = true;
+        self.inner.chain_before_body(request, plan, depth.inner()?)
     }
 
-    fn chain_handle(&self, request: &Request, _: Seal) -> Result<Response> {
-        self.layer.handle(request, Next(&self.inner))
+    fn chain_handle(&self, request: &Request, depth: Depth) -> Result<Response> {
+        self.layer.handle(request, Next(Inside::Handler(&self.inner, depth.inner()?)))
     }
 
-    fn chain_verify_client(&self, client: &Client, seal: Seal) -> bool {
-        self.layer.verify_client(client) && self.inner.chain_verify_client(client, seal)
+    fn chain_verify_client(&self, client: &Client, depth: Depth) -> bool {
+        self.layer.verify_client(client) && self.inner.chain_verify_client(client, depth)
     }
 
-    fn chain_error_response(&self, request: Option<&Request>, error: &Error, seal: Seal) -> Option<Response> {
-        self.inner.chain_error_response(request, error, seal).or_else(|| self.layer.error_response(request, error))
+    fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth) -> Option<Response> {
+        // Without a request nobody was asked, and each may have a page.
+        let inner = match request {
+            Some(request) => depth.layered(request, &self.inner),
+            None => depth.inner().ok().map(|depth| (&self.inner as &dyn RequestHandler, depth)),
+        };
+        let dressed = inner.and_then(|(inner, depth)| inner.chain_error_response(request, error, depth));
+        dressed.or_else(|| self.layer.error_response(request, error))
     }
 
-    fn chain_finish_response(&self, request: &Request, response: Response, seal: Seal) -> Response {
-        self.layer.finish_response(request, self.inner.chain_finish_response(request, response, seal))
+    fn chain_finish_response(&self, request: &Request, mut response: Response, depth: Depth) -> Response {
+        if let Some((inner, depth)) = depth.layered(request, &self.inner) {
+            response = inner.chain_finish_response(request, response, depth);
+        }
+        self.layer.finish_response(request, response)
     }
 
-    fn chain_log_request(&self, record: &LogRecord<'_>, seal: Seal) {
-        self.inner.chain_log_request(record, seal);
+    fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth) {
+        let inner = match record.request() {
+            Some(request) => depth.layered(request, &self.inner),
+            None => depth.inner().ok().map(|depth| (&self.inner as &dyn RequestHandler, depth)),
+        };
+        if let Some((inner, depth)) = inner {
+            inner.chain_log_request(record, depth);
+        }
         self.layer.log_request(record);
+    }
+}
+
+/// A layer that stands around several handlers.
+impl<L: Layer + ?Sized> Layer for Arc<L> {
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        (**self).before_body(request, plan)
+    }
+
+    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+        (**self).handle(request, next)
+    }
+
+    fn verify_client(&self, client: &Client) -> bool {
+        (**self).verify_client(client)
+    }
+
+    fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
+        (**self).error_response(request, error)
+    }
+
+    fn finish_response(&self, request: &Request, response: Response) -> Response {
+        (**self).finish_response(request, response)
+    }
+
+    fn log_request(&self, record: &LogRecord<'_>) {
+        (**self).log_request(record)
     }
 }
 

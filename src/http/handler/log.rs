@@ -73,7 +73,7 @@ impl<'a> LogRecord<'a> {
         self.client
     }
 
-    /// The request's head; `None` if it could not be read. Its body is gone.
+    /// The request; `None` if its head could not be read. Its body may be gone already.
     pub fn request(&self) -> Option<&'a Request> {
         self.request
     }
@@ -152,7 +152,7 @@ impl<'a> LogRecord<'a> {
 
     fn write_user(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.user().filter(|user| !user.is_empty()) {
-            Some(user) => write_escaped(f, &user.replace(' ', "\\x20")),
+            Some(user) => write_word(f, &user),
             None => f.write_char('-'),
         }
     }
@@ -172,7 +172,7 @@ impl<'a> LogRecord<'a> {
         self.write_address(f)?;
         f.write_str(" - ")?;
         self.write_user(f)?;
-        let (hours, minutes) = (self.offset.abs() / 3600, self.offset.abs() / 60 % 60);
+        let (hours, minutes) = (self.offset.unsigned_abs() / 3600, self.offset.unsigned_abs() / 60 % 60);
         let sign = if self.offset < 0 { '-' } else { '+' };
         let (day, month, year, clock) = (time.day(), time.month(), time.year(), time.clock());
         write!(f, " [{day}/{month}/{year}:{clock} {sign}{hours:02}{minutes:02}] \"")?;
@@ -201,7 +201,7 @@ impl<'a> LogRecord<'a> {
         match self.offset {
             0 => f.write_char('Z')?,
             offset => {
-                let (hours, minutes) = (offset.abs() / 3600, offset.abs() / 60 % 60);
+                let (hours, minutes) = (offset.unsigned_abs() / 3600, offset.unsigned_abs() / 60 % 60);
                 write!(f, "{}{hours:02}:{minutes:02}", if offset < 0 { '-' } else { '+' })?;
             }
         }
@@ -271,8 +271,17 @@ impl LocalTime {
 
 /// Escapes C0, DEL, C1, quote and backslash.
 fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    write_escaping(f, text, |letter| letter.is_control() || matches!(letter, '"' | '\\'))
+}
+
+/// The same, and blanks, where a blank ends a field.
+fn write_word(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    write_escaping(f, text, |letter| letter.is_control() || matches!(letter, '"' | '\\' | ' '))
+}
+
+fn write_escaping(f: &mut fmt::Formatter<'_>, text: &str, is_special: impl Fn(char) -> bool) -> fmt::Result {
     let mut rest = text;
-    while let Some(at) = rest.find(|letter: char| letter.is_control() || matches!(letter, '"' | '\\')) {
+    while let Some(at) = rest.find(&is_special) {
         f.write_str(&rest[..at])?;
         let letter = rest[at..].chars().next().unwrap_or_default();
         write!(f, "\\x{:02x}", u32::from(letter))?;

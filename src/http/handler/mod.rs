@@ -33,7 +33,7 @@ pub use routes::{Router, Routes};
 /// To write: the `do_` methods you serve; the others respond with 501.
 ///
 /// To change if you like, in the order in which they are called: [`verify_client`](Self::verify_client),
-/// [`delegate`](Self::delegate), [`before_body`](Self::before_body), [`error_response`](Self::error_response),
+/// [`before_body`](Self::before_body), [`delegate`](Self::delegate), [`error_response`](Self::error_response),
 /// [`finish_response`](Self::finish_response), [`log_request`](Self::log_request).
 ///
 /// The `do_` methods and `before_body` may block: `TcpServer::workers` of them run at once. The others must not: they
@@ -72,11 +72,12 @@ pub use routes::{Router, Routes};
     label = "this is no `RequestHandler`",
     note = "a closure is given as `handler_fn(|request| ..)`"
 )]
+#[doc(alias("BaseHTTPRequestHandler", "BaseRequestHandler"))]
 pub trait RequestHandler: Send + Sync + 'static {
     /// Handles GET. Default: 501.
     #[doc(alias = "do_GET")]
     fn do_get(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request, "get")
+        unwritten::<Self>("do_get", request)
     }
 
     /// Handles HEAD. Default: as GET; the body is left out when the response is sent.
@@ -88,40 +89,40 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// Handles POST. Default: 501.
     #[doc(alias = "do_POST")]
     fn do_post(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request, "post")
+        unwritten::<Self>("do_post", request)
     }
 
     /// Handles PUT. Default: 501.
     #[doc(alias = "do_PUT")]
     fn do_put(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request, "put")
+        unwritten::<Self>("do_put", request)
     }
 
     /// Handles DELETE. Default: 501.
     #[doc(alias = "do_DELETE")]
     fn do_delete(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request, "delete")
+        unwritten::<Self>("do_delete", request)
     }
 
     /// Handles PATCH. Default: 501.
     #[doc(alias = "do_PATCH")]
     fn do_patch(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request, "patch")
+        unwritten::<Self>("do_patch", request)
     }
 
     /// Handles OPTIONS of a path. Default: 501. `OPTIONS *` is answered by the server itself.
     #[doc(alias = "do_OPTIONS")]
     fn do_options(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request, "options")
+        unwritten::<Self>("do_options", request)
     }
 
     /// Handles any other method, unregistered ones too. Default: 501. CONNECT is never passed to it.
     fn do_other(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>(request, "other")
+        unwritten::<Self>("do_other", request)
     }
 
     /// Another handler that takes this request, whole: its body plan, its `do_` method, its error page, its log. What
-    /// this handler says in its own hooks still holds. Default: none, this handler takes it.
+    /// this handler says in its own hooks still holds. Default: none, this handler takes it (so does `Some(self)`).
     ///
     /// It sees the head alone. It is called several times for a request and must answer the same each time; it must
     /// not block.
@@ -172,8 +173,8 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// 507) or whose conditions don't hold (412, 416). `None`, the default: whoever stands around this handler is
     /// asked, and at the end it is a small page with the status and the error's message.
     ///
-    /// There is no request if its head could not be read. The error's own fields are not added: see
-    /// [`Error::headers`]. It must not block.
+    /// There is no request if its head could not be read. What the page leaves out is taken from the error: the status, if
+    /// the page's is 200, and fields such as `Allow`. It must not block: no file is opened here.
     ///
     /// ```
     /// # use modest::{Error, Request, RequestHandler, Response};
@@ -181,7 +182,7 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// impl RequestHandler for Api {
     ///     fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
     ///         let text = format!("{}\n", error.message().unwrap_or("it failed"));
-    ///         Some(Response::text(text).with_error(error)) // its status and its fields
+    ///         Some(Response::text(text)) // with the error's status and its fields
     ///     }
     /// }
     /// ```
@@ -194,7 +195,9 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// The last word on each response to a request whose head could be read, error pages too (Python's
     /// `end_headers`): the place for fields that stand in all of them. Default: the response as it is.
     ///
-    /// Conditions and ranges are applied to what it returns. It must not block.
+    /// Conditions and ranges are applied to what it returns. It must not block. A handler inside another that declined the
+    /// request in its `before_body` is not asked; but what the server rejects before any handler was asked (a request
+    /// without `Host`, say) comes here, too.
     ///
     /// ```
     /// # use modest::{Request, RequestHandler, Response};
@@ -237,82 +240,150 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 
     #[doc(hidden)]
-    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, _: Seal) -> Result<()> {
+    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
+        depth.reach(request)?;
         self.before_body(request, plan)?;
-        let Some(inner) = self.delegate(request) else { return plan.check_written::<Self>(request) };
-        if !inner.chain_verify_client(request.client(), Seal(())) {
-            return Err(Error::new(StatusCode::FORBIDDEN, ""));
+        match delegate_of(self, request) {
+            Some(inner) => enter(inner, request, plan, depth),
+            None => plan.check_written::<Self>(request),
         }
-        inner.chain_before_body(request, plan, Seal(()))
     }
 
     #[doc(hidden)]
-    fn chain_handle(&self, request: &Request, _: Seal) -> Result<Response> {
-        match self.delegate(request) {
-            Some(inner) => inner.chain_handle(request, Seal(())),
+    fn chain_handle(&self, request: &Request, depth: Depth) -> Result<Response> {
+        match delegate_of(self, request) {
+            Some(inner) => inner.chain_handle(request, depth.inner()?),
             None => by_method(self, request),
         }
     }
 
     #[doc(hidden)]
-    fn chain_verify_client(&self, client: &Client, _: Seal) -> bool {
+    fn chain_verify_client(&self, client: &Client, _: Depth) -> bool {
         self.verify_client(client)
     }
 
     #[doc(hidden)]
-    fn chain_error_response(&self, request: Option<&Request>, error: &Error, _: Seal) -> Option<Response> {
-        let inner = request.and_then(|request| self.delegate(request));
-        let dressed = inner.and_then(|inner| inner.chain_error_response(request, error, Seal(())));
+    fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth) -> Option<Response> {
+        let inner = request.and_then(|request| depth.asked(request, delegate_of(self, request)));
+        let dressed = inner.and_then(|(inner, depth)| inner.chain_error_response(request, error, depth));
         dressed.or_else(|| self.error_response(request, error))
     }
 
     #[doc(hidden)]
-    fn chain_finish_response(&self, request: &Request, mut response: Response, _: Seal) -> Response {
-        if let Some(inner) = self.delegate(request) {
-            response = inner.chain_finish_response(request, response, Seal(()));
+    fn chain_finish_response(&self, request: &Request, mut response: Response, depth: Depth) -> Response {
+        if let Some((inner, depth)) = depth.asked(request, delegate_of(self, request)) {
+            response = inner.chain_finish_response(request, response, depth);
         }
         self.finish_response(request, response)
     }
 
     #[doc(hidden)]
-    fn chain_log_request(&self, record: &LogRecord<'_>, _: Seal) {
-        if let Some(inner) = record.request().and_then(|request| self.delegate(request)) {
-            inner.chain_log_request(record, Seal(()));
+    fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth) {
+        let inner = record.request().and_then(|request| depth.asked(request, delegate_of(self, request)));
+        if let Some((inner, depth)) = inner {
+            inner.chain_log_request(record, depth);
         }
         self.log_request(record);
     }
+
+    #[doc(hidden)]
+    fn chain_type(&self, _: Depth) -> TypeId {
+        TypeId::of::<Self>()
+    }
 }
 
-/// What only this floor can make: so only it calls the `chain_` methods, and nobody else can write one.
-#[derive(Debug)]
-pub struct Seal(());
+/// How many handlers stand around one. Only this floor can make one: so only it calls the `chain_` methods, and nobody
+/// else can write one.
+#[derive(Clone, Copy, Debug)]
+pub struct Depth(u32);
+
+/// Handlers that delegate to each other in a circle would fill the stack.
+const DEEPEST: u32 = 64;
+
+impl Depth {
+    const OUTERMOST: Depth = Depth(0);
+
+    fn inner(self) -> Result<Depth> {
+        if self.0 == DEEPEST {
+            return Err(Error::from("handlers delegate to each other in a circle"));
+        }
+        Ok(Depth(self.0 + 1))
+    }
+
+    /// The handler at this depth is asked whether it accepts the request.
+    fn reach(self, request: &Request) -> Result<()> {
+        request.reach(self.0);
+        self.inner().map(drop)
+    }
+
+    /// The same for the handler inside a layer, which has a say in what is rejected before anybody is asked, too: it is
+    /// there for all requests.
+    fn layered<'a>(self, request: &Request, inner: &'a dyn RequestHandler) -> Option<(&'a dyn RequestHandler, Depth)> {
+        let is_rejected = !request.has_reached(Depth::OUTERMOST.0);
+        let depth = self.inner().ok()?;
+        (is_rejected || request.has_reached(depth.0)).then_some((inner, depth))
+    }
+
+    /// How many of the next so many layers inside were asked.
+    fn asked_inside(self, request: &Request, most: usize) -> usize {
+        (1..).take(most).take_while(|deeper| request.has_reached(self.0 + deeper)).count()
+    }
+
+    /// A handler inside the one at this depth, if it was asked whether it accepts the request: one that was not, because
+    /// an outer one declined it, has nothing to say of the response.
+    fn asked<'a>(
+        self,
+        request: &Request,
+        inner: Option<&'a dyn RequestHandler>,
+    ) -> Option<(&'a dyn RequestHandler, Depth)> {
+        let depth = self.inner().ok()?;
+        inner.filter(|_| request.has_reached(depth.0)).map(|inner| (inner, depth))
+    }
+}
+
+/// The handler that this one delegates to. Itself is none: it takes the request.
+fn delegate_of<'a, H: RequestHandler + ?Sized>(handler: &'a H, request: &Request) -> Option<&'a dyn RequestHandler> {
+    let is_other = |inner: &&dyn RequestHandler| {
+        // A field may have its struct's address, but not its type, too.
+        !std::ptr::addr_eq(handler, *inner) || inner.chain_type(Depth::OUTERMOST) != TypeId::of::<H>()
+    };
+    handler.delegate(request).filter(is_other)
+}
+
+/// Ask the handler inside the one at this depth.
+fn enter(inner: &dyn RequestHandler, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
+    if !inner.chain_verify_client(request.client(), depth) {
+        return Err(Error::new(StatusCode::FORBIDDEN, ""));
+    }
+    inner.chain_before_body(request, plan, depth.inner()?)
+}
 
 /// The chain of handlers that begins with this one, as `connection` calls it.
 pub(crate) struct Chain<'a, H: ?Sized>(pub(crate) &'a H);
 
 impl<H: RequestHandler + ?Sized> Chain<'_, H> {
     pub(crate) fn verify_client(&self, client: &Client) -> bool {
-        self.0.chain_verify_client(client, Seal(()))
+        self.0.chain_verify_client(client, Depth::OUTERMOST)
     }
 
     pub(crate) fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
-        self.0.chain_before_body(request, plan, Seal(()))
+        self.0.chain_before_body(request, plan, Depth::OUTERMOST)
     }
 
     pub(crate) fn handle(&self, request: &Request) -> Result<Response> {
-        self.0.chain_handle(request, Seal(()))
+        self.0.chain_handle(request, Depth::OUTERMOST)
     }
 
     pub(crate) fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
-        self.0.chain_error_response(request, error, Seal(()))
+        self.0.chain_error_response(request, error, Depth::OUTERMOST)
     }
 
     pub(crate) fn finish_response(&self, request: &Request, response: Response) -> Response {
-        self.0.chain_finish_response(request, response, Seal(()))
+        self.0.chain_finish_response(request, response, Depth::OUTERMOST)
     }
 
     pub(crate) fn log_request(&self, record: &LogRecord<'_>) {
-        self.0.chain_log_request(record, Seal(()));
+        self.0.chain_log_request(record, Depth::OUTERMOST);
     }
 }
 
@@ -334,10 +405,22 @@ fn by_method<H: RequestHandler + ?Sized>(handler: &H, request: &Request) -> Resu
     }
 }
 
-/// What an unwritten `do_` method returns. The error names the type and the method: only the default method of a type
-/// makes one, so it proves that this type has no such method (see `UnwrittenMethods`), though not that it was the
-/// request's: a written one may have called it.
-fn unwritten<H: ?Sized + 'static>(request: &Request, method: &'static str) -> Result<Response> {
+/// The `do_` methods of handlers that handle all methods alike, for those who call one by hand.
+macro_rules! whole_handler_methods {
+    () => {
+        whole_handler_methods!(do_get, do_head, do_post, do_put, do_delete, do_patch, do_options, do_other);
+    };
+    ($($name:ident),*) => {$(
+        fn $name(&self, request: &$crate::http::request::Request) -> $crate::http::response::Result {
+            self.chain_handle(request, $crate::http::handler::Depth::OUTERMOST)
+        }
+    )*};
+}
+use whole_handler_methods;
+
+/// What an unwritten `do_` method returns. The error names the type and the method: only that default makes one of
+/// these, so it proves that this type has not written this method (see `UnwrittenMethods`).
+fn unwritten<H: ?Sized + 'static>(method: &'static str, request: &Request) -> Result<Response> {
     Err(not_implemented(request).of_unwritten_method(TypeId::of::<H>(), method))
 }
 
@@ -386,23 +469,26 @@ macro_rules! forward {
             fn log_request(&self, record: &LogRecord<'_>) {
                 (**self).log_request(record)
             }
-            fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, seal: Seal) -> Result<()> {
-                (**self).chain_before_body(request, plan, seal)
+            fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
+                (**self).chain_before_body(request, plan, depth)
             }
-            fn chain_handle(&self, request: &Request, seal: Seal) -> Result<Response> {
-                (**self).chain_handle(request, seal)
+            fn chain_handle(&self, request: &Request, depth: Depth) -> Result<Response> {
+                (**self).chain_handle(request, depth)
             }
-            fn chain_verify_client(&self, client: &Client, seal: Seal) -> bool {
-                (**self).chain_verify_client(client, seal)
+            fn chain_verify_client(&self, client: &Client, depth: Depth) -> bool {
+                (**self).chain_verify_client(client, depth)
             }
-            fn chain_error_response(&self, request: Option<&Request>, error: &Error, seal: Seal) -> Option<Response> {
-                (**self).chain_error_response(request, error, seal)
+            fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth) -> Option<Response> {
+                (**self).chain_error_response(request, error, depth)
             }
-            fn chain_finish_response(&self, request: &Request, response: Response, seal: Seal) -> Response {
-                (**self).chain_finish_response(request, response, seal)
+            fn chain_finish_response(&self, request: &Request, response: Response, depth: Depth) -> Response {
+                (**self).chain_finish_response(request, response, depth)
             }
-            fn chain_log_request(&self, record: &LogRecord<'_>, seal: Seal) {
-                (**self).chain_log_request(record, seal)
+            fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth) {
+                (**self).chain_log_request(record, depth)
+            }
+            fn chain_type(&self, depth: Depth) -> TypeId {
+                (**self).chain_type(depth)
             }
         }
     )*};
@@ -441,11 +527,17 @@ impl<F> RequestHandler for HandlerFn<F>
 where
     F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
 {
-    fn chain_before_body(&self, request: &Request, _: &mut BodyPlan, _: Seal) -> Result<()> {
-        if *request.method() == Method::TRACE { Err(not_implemented(request)) } else { Ok(()) }
+    whole_handler_methods!();
+
+    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
+        depth.reach(request)?;
+        if *request.method() == Method::TRACE { plan.refuse(not_implemented(request)) } else { Ok(()) }
     }
 
-    fn chain_handle(&self, request: &Request, _: Seal) -> Result<Response> {
-        (self.0)(request)
+    fn chain_handle(&self, request: &Request, _: Depth) -> Result<Response> {
+        match *request.method() {
+            Method::TRACE => Err(not_implemented(request)),
+            _ => (self.0)(request),
+        }
     }
 }

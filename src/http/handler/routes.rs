@@ -9,9 +9,10 @@ use http::{Method, StatusCode, header};
 use matchit::InsertError;
 use percent_encoding::percent_decode_str;
 
-use super::{LogRecord, RequestHandler, Seal};
+use super::layer::{Layer, Next};
+use super::{Depth, LogRecord, RequestHandler, enter, whole_handler_methods};
 use crate::http::error::Error;
-use crate::http::request::route_match::RouteMatch;
+use crate::http::request::route_match::{RouteMatch, RouterId};
 use crate::http::request::{BodyPlan, Request};
 use crate::http::response::{Response, Result};
 use crate::tcp::Client;
@@ -20,22 +21,28 @@ use crate::tcp::Client;
 /// [`serve`](Routes::serve) it is a handler.
 ///
 /// ```
-/// use std::sync::Mutex;
-/// use modest::{Http, Method, Request, Response, Result, Routes};
+/// use std::sync::{Mutex, MutexGuard, PoisonError};
+/// use modest::{Http, OrStatus, Request, Response, Result, Routes};
 ///
 /// #[derive(Default)]
 /// struct Notes(Mutex<Vec<String>>);
 ///
 /// impl Notes {
 ///     fn read(&self, request: &Request) -> Result<Response> {
-///         let notes = self.0.lock().unwrap();
-///         let note = notes.get(request.path_param::<usize>("number")?);
-///         Ok(note.map_or(Response::new(404), |note| Response::text(note.clone())))
+///         let number: usize = request.path_param("number")?;
+///         let note = self.notes().get(number).cloned();
+///         Ok(Response::text(note.or_status(404)?))
 ///     }
 ///
 ///     fn add(&self, request: &Request) -> Result<Response> {
-///         self.0.lock().unwrap().push(request.text()?.into_owned());
+///         let note = request.text()?.into_owned();
+///         self.notes().push(note);
 ///         Ok(Response::new(201))
+///     }
+///
+///     /// A handler that panicked leaves whole notes behind: a lock that it held is as good as before.
+///     fn notes(&self) -> MutexGuard<'_, Vec<String>> {
+///         self.0.lock().unwrap_or_else(PoisonError::into_inner)
 ///     }
 /// }
 ///
@@ -49,7 +56,8 @@ use crate::tcp::Client;
 /// # Patterns
 /// `/users/{id}` matches one segment, which is not empty; `/files/{*path}` all that follows, at least one byte. A fixed
 /// segment goes before a name, wherever both match. A path with a slash at its end is another path. `{{` and `}}` are
-/// braces. A segment is decoded after the path has been cut at its slashes: `/a%2Fb` is not `/a/b`.
+/// braces. A segment is decoded after the path has been cut at its slashes: `/a%2Fb` is not `/a/b`. A `{*path}` can't
+/// stand beside longer patterns that begin like it; [`mount`](Routes::mount) can.
 ///
 /// # What is answered without a function
 /// HEAD, as GET. OPTIONS of a path, with `Allow`. A method that a path has not: 405, with `Allow`. No such path: 404,
@@ -80,7 +88,10 @@ enum Serves<S> {
 struct Route<S> {
     method: Method,
     function: Function<S>,
-    before_body: Option<BeforeBody<S>>,
+    /// Outermost first.
+    layers: Vec<Arc<dyn Layer>>,
+    /// All of them are asked, in this order.
+    checks: Vec<BeforeBody<S>>,
 }
 
 type Function<S> = Box<dyn Fn(&S, &Request) -> Result<Response> + Send + Sync>;
@@ -138,23 +149,33 @@ impl<S: Send + Sync + 'static> Routes<S> {
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
     {
         assert!(pattern.starts_with('/'), "the pattern {pattern:?} does not begin with a slash");
-        let at = self.resources.iter().position(|resource| resource.pattern == pattern);
-        let at = at.unwrap_or_else(|| {
-            self.resources.push(Resource { pattern: pattern.to_owned(), serves: Serves::Methods(Vec::new()) });
-            self.resources.len() - 1
-        });
-        let Serves::Methods(routes) = &mut self.resources[at].serves else {
-            panic!("the pattern {pattern:?} has a handler of its own already");
-        };
-        let is_new = routes.iter().all(|route| route.method != method);
-        assert!(is_new, "the pattern {pattern:?} has two functions for {method}");
-        self.last = Some((at, routes.len()));
-        routes.push(Route { method, function: Box::new(function), before_body: None });
+        let at = self.methods_of(pattern);
+        self.add(at, Route { method, function: Box::new(function), layers: Vec::new(), checks: Vec::new() });
         self
     }
 
+    /// The resource of this pattern.
+    fn methods_of(&mut self, pattern: &str) -> usize {
+        let has_methods = |known: &Resource<S>| matches!(known.serves, Serves::Methods(_)) && known.pattern == pattern;
+        self.resources.iter().position(has_methods).unwrap_or_else(|| {
+            self.resources.push(Resource { pattern: pattern.to_owned(), serves: Serves::Methods(Vec::new()) });
+            self.resources.len() - 1
+        })
+    }
+
+    fn add(&mut self, at: usize, route: Route<S>) {
+        let Resource { pattern, serves } = &mut self.resources[at];
+        let Serves::Methods(routes) = serves else {
+            panic!("the pattern {pattern:?} has a handler of its own already")
+        };
+        let is_new = routes.iter().all(|known| known.method != route.method);
+        assert!(is_new, "the pattern {pattern:?} has two functions for {}", route.method);
+        self.last = Some((at, routes.len()));
+        routes.push(route);
+    }
+
     /// From its head alone, accept or decline a request of the route added last, and say what is to become of its body:
-    /// see [`RequestHandler::before_body`].
+    /// see [`RequestHandler::before_body`]. Several of them are asked in order.
     ///
     /// ```
     /// # use modest::{BodyPlan, Error, Request, Response, Result, Routes};
@@ -174,7 +195,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     {
         let (resource, route) = self.last.expect("a route, for `before_body` is about the one added last");
         if let Serves::Methods(routes) = &mut self.resources[resource].serves {
-            routes[route].before_body = Some(Box::new(check));
+            routes[route].checks.push(Box::new(check));
         }
         self
     }
@@ -191,31 +212,63 @@ impl<S: Send + Sync + 'static> Routes<S> {
         })
     }
 
-    /// All routes of others, below this path. Their fallback, if they have one, is left out.
+    /// A layer around each route and each mounted handler that was added so far; the fallback is not among them. A layer
+    /// that is added later is further out.
+    ///
+    /// ```
+    /// use modest::{Error, Http, Request, Response, Routes, layer_fn};
+    ///
+    /// let members = layer_fn(|request, next| match request.cookie("member") {
+    ///     Some(_) => next.run(request),
+    ///     None => Err(Error::new(401, "who are you?")),
+    /// });
+    /// let admin = Routes::new().get("/users", |_: &(), _| Ok(Response::text("ada\n"))).layer(members);
+    /// let app = Routes::new().get("/", |_, _| Ok(Response::text("welcome\n"))).nest("/admin", admin).serve(());
+    ///
+    /// let http = Http::new(app);
+    /// assert_eq!(http.respond(&Request::get("/")).status(), 200);
+    /// assert_eq!(http.respond(&Request::get("/admin/users")).status(), 401);
+    /// ```
+    pub fn layer(mut self, layer: impl Layer) -> Routes<S> {
+        let layer: Arc<dyn Layer> = Arc::new(layer);
+        self.resources = self.resources.into_iter().map(|resource| resource.with_layer(&layer)).collect();
+        self
+    }
+
+    /// All routes of others, below this path: `/` there is the path itself here.
     ///
     /// ```
     /// # use modest::{Response, Routes};
     /// let admin = Routes::new().get("/users", |_: &(), _| Ok(Response::text("ada\n")));
     /// let routes = Routes::new().nest("/admin", admin); // GET /admin/users
     /// ```
+    ///
+    /// # Panics
+    /// Also if they have a fallback, which here would be one among others.
     pub fn nest(mut self, prefix: &str, routes: Routes<S>) -> Routes<S> {
         assert!(prefix.starts_with('/') && !prefix.ends_with('/'), "the prefix {prefix:?} is not as in \"/admin\"");
-        for resource in routes.resources {
-            let pattern = format!("{prefix}{}", resource.pattern);
-            let is_new = self.resources.iter().all(|known| known.pattern != pattern);
-            assert!(is_new, "the pattern {pattern:?} stands in two sets of routes");
-            self.resources.push(Resource { pattern, serves: resource.serves });
+        assert!(routes.fallback.is_none(), "the routes below {prefix:?} have a fallback");
+        for Resource { pattern, serves } in routes.resources {
+            let pattern = format!("{prefix}{}", if pattern == "/" { "" } else { &pattern });
+            match serves {
+                Serves::Methods(routes) => {
+                    let at = self.methods_of(&pattern);
+                    routes.into_iter().for_each(|route| self.add(at, route));
+                }
+                Serves::Handler(handler) => self = self.mount(&pattern, handler),
+            }
         }
         self.last = None;
         self
     }
 
-    /// A handler of its own for this path and all below it, whole: its methods, its errors, its log. It sees the path
-    /// as it was sent; [`StaticFileHandler::prefix`](crate::StaticFileHandler::prefix) has a folder know its place.
+    /// A handler of its own for this path and all below it that has no route, whole: its methods, its errors, its log. Of
+    /// two mounted ones the longer path goes before. It sees the path as it was sent; [`StaticFileHandler::prefix`](crate::StaticFileHandler::prefix) has a folder know its place.
     pub fn mount(mut self, prefix: &str, handler: impl RequestHandler) -> Routes<S> {
         assert!(prefix.starts_with('/') && !prefix.ends_with('/'), "the prefix {prefix:?} is not as in \"/static\"");
-        let is_new = self.resources.iter().all(|known| known.pattern != prefix);
-        assert!(is_new, "the pattern {prefix:?} stands there twice");
+        let is_mount = |known: &&Resource<S>| matches!(known.serves, Serves::Handler(_));
+        let is_new = self.resources.iter().filter(is_mount).all(|known| known.pattern != prefix);
+        assert!(is_new, "two handlers are mounted at {prefix:?}");
         let serves = Serves::Handler(Box::new(handler));
         self.resources.push(Resource { pattern: prefix.to_owned(), serves });
         self.last = None;
@@ -235,25 +288,40 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// ```
     pub fn fallback(mut self, handler: impl RequestHandler) -> Routes<S> {
         self.fallback = Some(Box::new(handler));
+        self.last = None;
         self
     }
 
     /// The handler that these routes are, with the state that their functions share.
+    #[track_caller]
     pub fn serve(self, state: S) -> Router<S> {
-        let mut matcher = matchit::Router::new();
+        let (mut matcher, mut mounts) = (matchit::Router::new(), Vec::new());
         for (at, Resource { pattern, serves }) in self.resources.iter().enumerate() {
-            let below = match serves {
-                Serves::Methods(_) => vec![],
-                Serves::Handler(_) => vec![format!("{pattern}/"), format!("{pattern}/{{*below}}")],
-            };
-            for pattern in below.into_iter().chain([pattern.clone()]) {
-                if let Err(error) = matcher.insert(escaped(&pattern), at) {
-                    panic!("{}", explained(&pattern, &error));
+            match serves {
+                Serves::Handler(_) => mounts.push((escaped(pattern), at)),
+                Serves::Methods(_) => {
+                    if let Err(error) = matcher.insert(escaped(pattern), at) {
+                        panic!("{}", explained(pattern, &error));
+                    }
+                    assert!(!names_one_twice(pattern), "the pattern {pattern:?} has two parts of one name");
                 }
             }
         }
-        let id = Arc::new(0);
-        Router { state, matcher, resources: self.resources, fallback: self.fallback, id }
+        mounts.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        Router { state, matcher, mounts, resources: self.resources, fallback: self.fallback, id: Arc::default() }
+    }
+}
+
+impl<S: 'static> Resource<S> {
+    fn with_layer(self, layer: &Arc<dyn Layer>) -> Resource<S> {
+        let serves = match self.serves {
+            Serves::Methods(mut routes) => {
+                routes.iter_mut().for_each(|route| route.layers.insert(0, Arc::clone(layer)));
+                Serves::Methods(routes)
+            }
+            Serves::Handler(handler) => Serves::Handler(Box::new(handler.layer(Arc::clone(layer)))),
+        };
+        Resource { pattern: self.pattern, serves }
     }
 }
 
@@ -266,6 +334,12 @@ impl<S: Send + Sync + 'static> Default for Routes<S> {
 /// In paths that are matched `%` and `/` within a segment stay encoded.
 fn escaped(pattern: &str) -> String {
     pattern.replace('%', "%25")
+}
+
+fn names_one_twice(pattern: &str) -> bool {
+    let names: Vec<&str> = pattern.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).collect();
+    let names = names.iter().filter(|name| !name.is_empty());
+    names.clone().any(|name| names.clone().filter(|other| *other == name).count() > 1)
 }
 
 fn explained(pattern: &str, error: &InsertError) -> String {
@@ -286,10 +360,12 @@ impl<S> fmt::Debug for Routes<S> {
 pub struct Router<S> {
     state: S,
     matcher: matchit::Router<usize>,
+    /// The handlers for all below a path, longest first.
+    mounts: Vec<(String, usize)>,
     resources: Vec<Resource<S>>,
     fallback: Option<Box<dyn RequestHandler>>,
-    /// Its address is this router's number: it stays the same wherever the router is moved to.
-    id: Arc<u8>,
+    /// Which router it is, for the matches kept in requests.
+    id: RouterId,
 }
 
 /// What a request comes to.
@@ -304,8 +380,7 @@ enum Target<'a, S> {
 
 impl<S> Router<S> {
     fn target(&self, request: &Request) -> Target<'_, S> {
-        let number = Arc::as_ptr(&self.id) as usize;
-        let found = request.routes().of(number, &|| self.search(number, request.raw_path()));
+        let found = request.routes().of(&self.id, &|| self.search(request.raw_path()));
         let routes = match (found.resource.map(|at| &self.resources[at].serves), &self.fallback) {
             (Some(Serves::Methods(routes)), _) => routes,
             (Some(Serves::Handler(handler)), _) | (None, Some(handler)) => return Target::Handler(&**handler),
@@ -320,16 +395,17 @@ impl<S> Router<S> {
         }
     }
 
-    fn search(&self, router: usize, raw_path: &str) -> RouteMatch {
-        let path = decoded_but_slashes(raw_path);
-        match self.matcher.at(&path) {
-            Ok(found) => {
-                let whole = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
-                let params = found.params.iter().map(|(name, value)| (name.to_owned(), whole(value))).collect();
-                RouteMatch { router, resource: Some(*found.value), params }
-            }
-            Err(_) => RouteMatch { router, resource: None, params: Vec::new() },
+    fn search(&self, raw_path: &str) -> RouteMatch {
+        let (path, router) = (decoded_but_slashes(raw_path), Arc::clone(&self.id));
+        if let Ok(found) = self.matcher.at(&path) {
+            let whole = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+            let params = found.params.iter().map(|(name, value)| (name.to_owned(), whole(value))).collect();
+            return RouteMatch { router, resource: Some(*found.value), params };
         }
+        let is_below =
+            |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let mount = self.mounts.iter().find(|(prefix, _)| is_below(prefix));
+        RouteMatch { router, resource: mount.map(|(_, at)| *at), params: Vec::new() }
     }
 
     fn handler(&self, request: &Request) -> Option<&dyn RequestHandler> {
@@ -389,51 +465,87 @@ fn allowed<S>(routes: &[Route<S>]) -> String {
 }
 
 impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
-    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, seal: Seal) -> Result<()> {
+    whole_handler_methods!();
+
+    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
+        depth.reach(request)?;
         match self.target(request) {
-            Target::Route(Route { before_body: Some(before_body), .. }) => before_body(&self.state, request, plan),
-            Target::Route(_) => Ok(()),
-            Target::Handler(handler) => match handler.chain_verify_client(request.client(), Seal(())) {
-                true => handler.chain_before_body(request, plan, seal),
-                false => Err(Error::new(StatusCode::FORBIDDEN, "")),
-            },
+            Target::Route(route) => route.before_body(&self.state, request, plan, depth),
+            Target::Handler(handler) => enter(handler, request, plan, depth),
             Target::Options(_) => Ok(()),
-            Target::MethodMissing(routes) => Err(method_missing(request, routes)),
-            Target::PathMissing => Err(path_missing()),
+            Target::MethodMissing(routes) => plan.refuse(method_missing(request, routes)),
+            Target::PathMissing => plan.refuse(path_missing()),
         }
     }
 
-    fn chain_handle(&self, request: &Request, seal: Seal) -> Result<Response> {
+    fn chain_handle(&self, request: &Request, depth: Depth) -> Result<Response> {
         match self.target(request) {
-            Target::Route(route) => (route.function)(&self.state, request),
-            Target::Handler(handler) => handler.chain_handle(request, seal),
+            Target::Route(route) => route.handle(&self.state, request),
+            Target::Handler(handler) => handler.chain_handle(request, depth.inner()?),
             Target::Options(routes) => Ok(Response::no_content().with_header(header::ALLOW, allowed(routes))),
-            // Refused from the head, unless a layer made this request.
             Target::MethodMissing(routes) => Err(method_missing(request, routes)),
             Target::PathMissing => Err(path_missing()),
         }
     }
 
-    fn chain_verify_client(&self, _: &Client, _: Seal) -> bool {
+    fn chain_verify_client(&self, _: &Client, _: Depth) -> bool {
         true
     }
 
-    fn chain_error_response(&self, request: Option<&Request>, error: &Error, seal: Seal) -> Option<Response> {
-        let inner = request.and_then(|request| self.handler(request));
-        inner.and_then(|inner| inner.chain_error_response(request, error, seal))
+    fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth) -> Option<Response> {
+        let request = request?;
+        if let Target::Route(route) = self.target(request) {
+            let layers = route.asked_layers(request, depth);
+            return layers.rev().find_map(|layer| layer.error_response(Some(request), error));
+        }
+        let (inner, depth) = depth.asked(request, self.handler(request))?;
+        inner.chain_error_response(Some(request), error, depth)
     }
 
-    fn chain_finish_response(&self, request: &Request, response: Response, seal: Seal) -> Response {
-        match self.handler(request) {
-            Some(inner) => inner.chain_finish_response(request, response, seal),
+    fn chain_finish_response(&self, request: &Request, response: Response, depth: Depth) -> Response {
+        if let Target::Route(route) = self.target(request) {
+            let layers = route.asked_layers(request, depth);
+            return layers.rev().fold(response, |response, layer| layer.finish_response(request, response));
+        }
+        match depth.asked(request, self.handler(request)) {
+            Some((inner, depth)) => inner.chain_finish_response(request, response, depth),
             None => response,
         }
     }
 
-    fn chain_log_request(&self, record: &LogRecord<'_>, seal: Seal) {
-        if let Some(inner) = record.request().and_then(|request| self.handler(request)) {
-            inner.chain_log_request(record, seal);
+    fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth) {
+        let Some(request) = record.request() else { return };
+        if let Target::Route(route) = self.target(request) {
+            return route.asked_layers(request, depth).rev().for_each(|layer| layer.log_request(record));
         }
+        if let Some((inner, depth)) = depth.asked(request, self.handler(request)) {
+            inner.chain_log_request(record, depth);
+        }
+    }
+}
+
+impl<S> Route<S> {
+    fn before_body(&self, state: &S, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
+        let mut depth = depth;
+        for layer in &self.layers {
+            depth = depth.inner()?;
+            if !layer.verify_client(request.client()) {
+                return Err(Error::new(StatusCode::FORBIDDEN, ""));
+            }
+            depth.reach(request)?;
+            layer.before_body(request, plan)?;
+        }
+        self.checks.iter().try_for_each(|check| check(state, request, plan))
+    }
+
+    fn handle(&self, state: &S, request: &Request) -> Result<Response> {
+        Next::function(&self.layers, &|request| (self.function)(state, request)).run(request)
+    }
+
+    /// The layers that were asked to accept this request, outermost first.
+    fn asked_layers(&self, request: &Request, depth: Depth) -> impl DoubleEndedIterator<Item = &dyn Layer> {
+        let asked = depth.asked_inside(request, self.layers.len());
+        self.layers[..asked].iter().map(|layer| &**layer)
     }
 }
 

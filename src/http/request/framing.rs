@@ -29,6 +29,17 @@ pub(crate) enum BodyLength {
     Chunked,
 }
 
+impl BodyLength {
+    /// Its length in bytes, unless that shows only at its end.
+    pub(crate) fn known(self) -> Option<u64> {
+        match self {
+            BodyLength::None => Some(0),
+            BodyLength::Known(length) => Some(length),
+            BodyLength::Chunked => None,
+        }
+    }
+}
+
 /// One pass over the fields.
 pub(crate) fn parse(head: &Head) -> Result<RequestFraming, Rejection> {
     let mut fields = FramingFields::default();

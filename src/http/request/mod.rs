@@ -40,6 +40,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
@@ -81,6 +82,9 @@ pub struct Request {
     waker: Option<Waker>,
     values: Values,
     routes: RouteMatches,
+    late: bool,
+    /// How many handlers of the chain were asked to accept it.
+    reached: AtomicU32,
     /// The method that is to answer it, if it is not known whether there is one.
     unknown_method: Option<Box<UnknownMethod>>,
 }
@@ -105,6 +109,8 @@ impl Request {
             waker,
             values,
             routes: RouteMatches::default(),
+            late: false,
+            reached: AtomicU32::new(0),
             unknown_method: None,
         }
     }
@@ -148,16 +154,19 @@ impl Request {
     }
 
     /// The method. It is case-sensitive.
+    #[doc(alias = "command")]
     pub fn method(&self) -> &Method {
         self.head.method()
     }
 
     /// HTTP/1.1 or HTTP/1.0. A later 1.x is treated as 1.1.
+    #[doc(alias = "request_version")]
     pub fn version(&self) -> Version {
         self.head.version()
     }
 
     /// The target as sent (Python's `path`, with the query).
+    #[doc(alias = "requestline")]
     pub fn target(&self) -> &str {
         self.head.target()
     }
@@ -189,6 +198,7 @@ impl Request {
     }
 
     /// The first query parameter of that name, decoded.
+    #[doc(alias = "parse_qs")]
     pub fn param(&self, name: &str) -> Option<Cow<'_, str>> {
         self.params().find(|(found, _)| found == name).map(|(_, value)| value)
     }
@@ -220,12 +230,11 @@ impl Request {
         self.headers.get_or_init(|| Box::new(self.head.map()))
     }
 
-    /// The value of the first cookie of that name, as sent.
+    /// The value of the first cookie of that name, as sent. A cookie that is not UTF-8 is passed over.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.header_all("cookie")
-            .filter_map(|line| std::str::from_utf8(line).ok())
-            .flat_map(|line| line.split(';'))
-            .filter_map(|pair| pair.split_once('='))
+            .flat_map(|line| line.split(|byte| *byte == b';'))
+            .filter_map(|pair| std::str::from_utf8(pair).ok()?.split_once('='))
             .find(|(found, _)| found.trim() == name)
             .map(|(_, value)| unquoted(value.trim()))
     }
@@ -294,6 +303,7 @@ impl Request {
 
     /// A reader of the body from its first byte on (Python's `rfile`). Of a stream it waits for the client: see
     /// [`BodyPlan::stream`].
+    #[doc(alias = "rfile")]
     pub fn reader(&self) -> BodyReader<'_> {
         self.body.reader()
     }
@@ -331,9 +341,7 @@ impl Request {
     /// }
     ///
     /// let body = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nA day\r\n--x--\r\n";
-    /// let request = Request::new("POST".parse()?, "/")?
-    ///     .with_header("content-type", "multipart/form-data; boundary=x")
-    ///     .with_body(body);
+    /// let request = Request::post("/", body).with_header("content-type", "multipart/form-data; boundary=x");
     /// assert_eq!(upload(&request)?.status(), 200);
     /// # Ok::<(), modest::Error>(())
     /// ```
@@ -346,24 +354,29 @@ impl Request {
         FormData::new(self.reader(), content_type, FormDataLimits::default())
     }
 
-    /// The body as JSON. A Content-Type is not required.
+    /// The body as JSON.
     ///
     /// # Errors
-    /// 415 if it has a type other than `application/json` and `…+json`, 400 (with the reason) if it is malformed or does
-    /// not fit `T`.
+    /// 415 if its Content-Type is not `application/json` or `…+json`, or there is none: a page of another site can have a
+    /// browser send any bytes without a type, and with cookies, but not as JSON. 400 (with the reason) if it is malformed
+    /// or does not fit `T`.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
         let is_json = |media_type: &str| {
             media_type.eq_ignore_ascii_case("application/json")
                 || media_type.len() > 5 && media_type.as_bytes()[media_type.len() - 5..].eq_ignore_ascii_case(b"+json")
         };
-        if self.header_all("content-type").next().is_some() && !self.has_media_type(is_json) {
+        if !self.has_media_type(is_json) {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "JSON is wanted: application/json"));
         }
         serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
     }
 
     /// The part of the path that stands in the place of `{name}` in the pattern of its route, decoded.
+    ///
+    /// Decoded, a segment may be `..`, hold slashes and NUL, and what a `{*name}` stands for may begin with a slash: never
+    /// join it to a path of the file system. [`StaticFileHandler`](crate::StaticFileHandler) is for that. In a layer around
+    /// the routes nothing is matched yet when its `before_body` is called.
     ///
     /// # Errors
     /// 404 if it does not fit `T`: such a path names nothing. 500 if the pattern has no such name, which is a mistake in
@@ -407,6 +420,47 @@ impl Request {
         let wrong = |message| Error::new(StatusCode::BAD_REQUEST, message);
         let value = self.param(name).ok_or_else(|| wrong(format!("the query has no `{name}`")))?;
         value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the query: {error}")))
+    }
+
+    /// Whether this request waited ([`Response::wait_for`](crate::Response::wait_for)) and nothing came in time, or the
+    /// server shuts down: now is the time to say so.
+    pub fn is_late(&self) -> bool {
+        self.late
+    }
+
+    pub(crate) fn set_late(&mut self) {
+        self.late = true;
+    }
+
+    /// The handler at this depth of the chain is asked to accept it.
+    pub(crate) fn reach(&self, depth: u32) {
+        self.reached.fetch_max(depth + 1, Relaxed); // one thread handles a request at a time
+    }
+
+    /// Whether the handler at this depth of the chain was asked to accept it.
+    pub(crate) fn has_reached(&self, depth: u32) -> bool {
+        self.reached.load(Relaxed) > depth
+    }
+
+    /// The same for a parameter that may be left out: `None` if there is none.
+    ///
+    /// ```
+    /// use modest::Request;
+    ///
+    /// let request = Request::get("/?page=3");
+    /// assert_eq!(request.parse_optional::<u32>("page")?.unwrap_or(1), 3);
+    /// assert_eq!(request.parse_optional::<u32>("size")?.unwrap_or(20), 20);
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 400, and which parameter it is about, if it does not fit `T`.
+    pub fn parse_optional<T>(&self, name: &str) -> Result<Option<T>, Error>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        self.param(name).is_some().then(|| self.parse(name)).transpose()
     }
 
     pub(crate) fn routes(&self) -> &RouteMatches {
@@ -504,6 +558,16 @@ impl Request {
         request.with_body(body)
     }
 
+    /// A POST to this target with this value as JSON.
+    ///
+    /// # Panics
+    /// If the target is invalid, or the value can't be serialized.
+    #[cfg(feature = "json")]
+    pub fn post_json<T: serde::Serialize + ?Sized>(target: &str, value: &T) -> Request {
+        let body = serde_json::to_vec(value).expect("the value is JSON");
+        Request::post(target, body).with_header("content-type", "application/json")
+    }
+
     /// A request with this method and target from `127.0.0.1`, with the Host `localhost`.
     ///
     /// # Errors
@@ -574,9 +638,36 @@ fn unquoted(value: &str) -> &str {
     value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
-fn charset(content_type: &str) -> Option<&str> {
-    content_type.split(';').skip(1).find_map(|parameter| {
-        let (name, value) = parameter.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("charset").then(|| unquoted(value.trim()))
-    })
+/// The parameter `charset` of a media type (RFC 9110, section 8.3.1).
+fn charset(content_type: &str) -> Option<String> {
+    let mut rest = content_type.split_once(';')?.1;
+    loop {
+        let (name, value, behind) = parameter(rest)?;
+        if name.eq_ignore_ascii_case("charset") {
+            return Some(value);
+        }
+        rest = behind;
+    }
+}
+
+/// The first parameter, its value without quotes (RFC 9110, sections 5.6.4 and 5.6.6), and what follows it.
+fn parameter(text: &str) -> Option<(&str, String, &str)> {
+    let text = text.trim_start_matches([' ', '\t', ';']);
+    let end_of_name = text.find(['=', ';'])?;
+    let (name, text) = (&text[..end_of_name], &text[end_of_name..]);
+    let Some(text) = text.strip_prefix('=') else { return Some((name.trim(), String::new(), text)) };
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(';').unwrap_or(text.len());
+        return Some((name.trim(), text[..end].trim().to_owned(), &text[end..]));
+    };
+    let mut value = String::new();
+    let mut letters = quoted.char_indices();
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '"' => return Some((name.trim(), value, &quoted[at + 1..])),
+            '\\' => value.push(letters.next()?.1),
+            letter => value.push(letter),
+        }
+    }
+    None // the quotes do not end
 }

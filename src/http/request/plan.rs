@@ -11,6 +11,9 @@ use super::room::BodyLimits;
 use super::unwritten::{UnknownMethod, UnwrittenMethods};
 use crate::http::error::Error;
 
+/// A body up to this length is received although it will be refused, so that a layer can answer.
+const SHORT: u64 = 64 * 1024;
+
 /// What is to become of a request's body. It begins with what [`Http`](crate::Http) was told for all; a handler changes
 /// it in [`before_body`](crate::RequestHandler::before_body).
 ///
@@ -40,6 +43,12 @@ pub struct BodyPlan {
     /// Only of a request with a body: without one a handler is asked at once.
     pub(crate) methods: Option<Arc<UnwrittenMethods>>,
     pub(crate) unknown: Option<UnknownMethod>,
+    /// A layer stands around the handlers that are asked from here on: it may answer what they refuse.
+    pub(crate) layered: bool,
+    /// Somebody said what is to become of the body: it is wanted.
+    pub(crate) wanted: bool,
+    /// What the handlers inside a layer will refuse.
+    pub(crate) refusal: Option<Error>,
 }
 
 impl BodyPlan {
@@ -49,13 +58,24 @@ impl BodyPlan {
         timeout: Option<Duration>,
         methods: Option<Arc<UnwrittenMethods>>,
     ) -> BodyPlan {
-        BodyPlan { limits, timeout, progress: None, streamed: false, methods, unknown: None }
+        BodyPlan {
+            limits,
+            timeout,
+            progress: None,
+            streamed: false,
+            methods,
+            unknown: None,
+            layered: false,
+            wanted: false,
+            refusal: None,
+        }
     }
 
     /// At most so many bytes are taken; beyond them 413, from the head if that has the length. `None`: no limit but
     /// [`Http::body_quota`](crate::Http::body_quota). In place of [`Http::body_limit`](crate::Http::body_limit).
     pub fn limit(&mut self, bytes: impl Into<Option<u64>>) -> &mut BodyPlan {
         self.limits.body = bytes.into().unwrap_or(u64::MAX);
+        self.wanted = true;
         self
     }
 
@@ -131,15 +151,36 @@ impl BodyPlan {
     /// ```
     pub fn stream(&mut self) -> &mut BodyPlan {
         self.streamed = true;
+        self.wanted = true;
         self
     }
 
     /// 501 if this type of handler is known to have no method for this request.
     pub(crate) fn check_written<H: ?Sized + 'static>(&mut self, request: &Request) -> Result<(), Error> {
-        if let Some(methods) = &self.methods {
-            self.unknown = methods.check::<H>(request)?;
+        let Some(methods) = &self.methods else { return Ok(()) };
+        match methods.check::<H>(request) {
+            Ok(unknown) => {
+                self.unknown = unknown;
+                Ok(())
+            }
+            Err(error) => self.refuse(error),
         }
-        Ok(())
+    }
+
+    /// Nobody wants this request: at once, or, inside a layer, when the layer has been asked.
+    pub(crate) fn refuse(&mut self, error: Error) -> Result<(), Error> {
+        if self.layered {
+            self.refusal.get_or_insert(error);
+            return Ok(());
+        }
+        Err(error)
+    }
+
+    /// What is refused from the head although a layer might answer it: a body of this length is too long to be received
+    /// on the chance, unless somebody said that it is wanted.
+    pub(crate) fn take_refusal(&mut self, length: Option<u64>) -> Option<Error> {
+        let is_short = length.is_some_and(|length| length <= SHORT);
+        self.refusal.take().filter(|_| !is_short && !self.wanted)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What routers made of a request's path, kept in the request: so it is matched once, however often a router is asked.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// The matches of all routers that the request came to, outermost first. Most requests come to one at most: without any
 /// it costs a word.
@@ -12,10 +12,12 @@ struct Link {
     next: RouteMatches,
 }
 
+/// Which router it is, by the place of this byte: no other has the same while anybody holds one.
+pub(crate) type RouterId = Arc<u8>;
+
 /// What one router made of the path.
 pub(crate) struct RouteMatch {
-    /// Which router it is: a number that no other has at the same time.
-    pub(crate) router: usize,
+    pub(crate) router: RouterId,
     /// The resource that is meant, by the router's own count.
     pub(crate) resource: Option<usize>,
     /// The names in the pattern, and what stands in their places, decoded.
@@ -24,9 +26,9 @@ pub(crate) struct RouteMatch {
 
 impl RouteMatches {
     /// The match of this router, made if it has not been asked yet.
-    pub(crate) fn of(&self, router: usize, search: &dyn Fn() -> RouteMatch) -> &RouteMatch {
+    pub(crate) fn of(&self, router: &RouterId, search: &dyn Fn() -> RouteMatch) -> &RouteMatch {
         let link = self.0.get_or_init(|| Box::new(Link { found: search(), next: RouteMatches::default() }));
-        if link.found.router == router { &link.found } else { link.next.of(router, search) }
+        if Arc::ptr_eq(&link.found.router, router) { &link.found } else { link.next.of(router, search) }
     }
 
     /// The part of the path that has this name, of the innermost router that has one.

@@ -8,15 +8,14 @@ use http::{Method, StatusCode};
 
 use super::Request;
 use crate::http::error::Error;
-use crate::http::response::{Response, Result};
 
 /// What is known of the methods of handlers. Whether a type has one can't be asked before it is called, only learned
 /// from it: a default method says so. Then requests of that method are declined from the head.
 #[derive(Debug, Default)]
 pub(crate) struct UnwrittenMethods(Mutex<HashMap<Key, Knowledge>>);
 
-/// A `do_` method of a type, by its name. All methods that `do_other` handles are one: clients can't make the map grow.
-type Key = (TypeId, &'static str);
+/// A `do_` method of a type. All methods that `do_other` handles are one: clients can't make the map grow.
+pub(crate) type Key = (TypeId, &'static str);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Knowledge {
@@ -35,14 +34,14 @@ pub(crate) struct UnknownMethod {
 
 fn key(handler: TypeId, method: &Method) -> Key {
     let name = match *method {
-        Method::GET => "get",
-        Method::HEAD => "head",
-        Method::POST => "post",
-        Method::PUT => "put",
-        Method::DELETE => "delete",
-        Method::PATCH => "patch",
-        Method::OPTIONS => "options",
-        _ => "other",
+        Method::GET => "do_get",
+        Method::HEAD => "do_head",
+        Method::POST => "do_post",
+        Method::PUT => "do_put",
+        Method::DELETE => "do_delete",
+        Method::PATCH => "do_patch",
+        Method::OPTIONS => "do_options",
+        _ => "do_other",
     };
     (handler, name)
 }
@@ -50,13 +49,16 @@ fn key(handler: TypeId, method: &Method) -> Key {
 impl UnwrittenMethods {
     /// Learn from an error.
     pub(crate) fn remember(&self, error: &Error) {
-        if let Some(method) = error.unwritten_method() {
-            self.known().insert(method, Knowledge::Unwritten);
+        if let Some(key) = error.unwritten_method() {
+            self.known().insert(key, Knowledge::Unwritten);
         }
     }
 
     /// 501 if this type has no method for this request, as far as is known; else what may be learned from it.
-    pub(crate) fn check<H: ?Sized + 'static>(self: &Arc<Self>, request: &Request) -> Result<Option<UnknownMethod>> {
+    pub(crate) fn check<H: ?Sized + 'static>(
+        self: &Arc<Self>,
+        request: &Request,
+    ) -> Result<Option<UnknownMethod>, Error> {
         let key = key(TypeId::of::<H>(), request.method());
         match self.known().get(&key) {
             Some(Knowledge::Unwritten) => Err(not_implemented(request)),
@@ -83,7 +85,7 @@ impl UnknownMethod {
     }
 
     /// A method of this type is called.
-    pub(crate) fn learn(&self, handler: TypeId, call: impl FnOnce() -> Result<Response>) -> Result<Response> {
+    pub(crate) fn learn<T>(&self, handler: TypeId, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         if handler != self.key.0 {
             return call();
         }

@@ -7,6 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use crate::http::live::PushedBody;
 use crate::tcp::SharedBytes;
 
 /// The body of a response.
@@ -16,6 +17,7 @@ pub(crate) enum ResponseBody {
     Shared(SharedBytes),
     File { file: Arc<File>, length: u64 },
     Stream { read: Box<dyn Read + Send>, length: Option<u64> },
+    Pushed(PushedBody),
 }
 
 impl ResponseBody {
@@ -27,6 +29,7 @@ impl ResponseBody {
             ResponseBody::Shared(bytes) => Some((**bytes).as_ref().len() as u64),
             ResponseBody::File { length, .. } => Some(*length),
             ResponseBody::Stream { length, .. } => *length,
+            ResponseBody::Pushed(_) => None,
         }
     }
 
@@ -45,6 +48,8 @@ impl ResponseBody {
             ResponseBody::Bytes(bytes) => Ok(bytes),
             ResponseBody::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
             ResponseBody::File { file, length } => read_exactly(length, FileReader { file: &file, at: 0 }),
+            // What lies there: the rest is not waited for.
+            ResponseBody::Pushed(body) => Ok(body.take(usize::MAX).pieces.concat()),
             ResponseBody::Stream { mut read, .. } => match expected {
                 Some(length) => read_exactly(length, read),
                 None => {
@@ -63,7 +68,35 @@ impl fmt::Debug for ResponseBody {
             ResponseBody::Shared(_) => "shared bytes",
             ResponseBody::File { .. } => "a file",
             ResponseBody::Stream { .. } => "a stream",
+            ResponseBody::Pushed(_) => "pushed bytes",
         })
+    }
+}
+
+/// Reads what an iterator makes, piece by piece.
+pub(super) struct Pieces<I> {
+    pieces: I,
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl<I> Pieces<I> {
+    pub(super) fn new(pieces: I) -> Pieces<I> {
+        Pieces { pieces, piece: Vec::new(), at: 0 }
+    }
+}
+
+impl<I: Iterator<Item = Vec<u8>>> Read for Pieces<I> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() {
+            match self.pieces.next() {
+                Some(piece) => (self.piece, self.at) = (piece, 0),
+                None => return Ok(0),
+            }
+        }
+        let count = (&self.piece[self.at..]).read(buffer)?;
+        self.at += count;
+        Ok(count)
     }
 }
 

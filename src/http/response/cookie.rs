@@ -18,7 +18,7 @@ use crate::http::error::Error;
 ///
 /// let visits = Cookie::new("visits", "3").path("/").max_age(Duration::from_secs(3600)).http_only().same_site(SameSite::Lax);
 /// let response = Response::text("welcome back\n").with_cookie(visits);
-/// assert_eq!(response.header_value("set-cookie").unwrap(), "visits=3; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax");
+/// assert_eq!(response.header("set-cookie").unwrap(), "visits=3; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax");
 /// ```
 ///
 /// An invalid name or value (blanks, commas, semicolons, quotes, controls, anything but ASCII) does not panic:

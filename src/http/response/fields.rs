@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::http::date;
 use crate::http::error::{Error, parse_field};
-use crate::http::etag::ETag;
+use crate::http::etag::{ETag, ETagRef};
 
 /// Fields prepared once and sent with many responses: `Response::fields`.
 ///
@@ -20,7 +20,7 @@ use crate::http::etag::ETag;
 ///
 /// let fields = Arc::new(Fields::new().with_header("content-type", "text/css").with_header("cache-control", "max-age=60"));
 /// let response = Response::shared(Arc::new("p { color: teal }")).with_fields(Arc::clone(&fields));
-/// assert_eq!(response.header_value("content-type").unwrap(), "text/css");
+/// assert_eq!(response.header("content-type").unwrap(), "text/css");
 /// ```
 ///
 /// Fields that affect framing or concern one connection only (`Connection`, `Content-Length`, `Keep-Alive`,
@@ -52,7 +52,7 @@ impl Fields {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        match parse_field(name, value) {
+        match parse_checked(name, value) {
             Ok((name, _)) if is_server_managed(&name) => {}
             Ok((name, value)) => self.list.set(name, value),
             Err(error) => self.deferred_error = Some(error),
@@ -120,8 +120,11 @@ impl From<&HeaderMap> for Fields {
     fn from(map: &HeaderMap) -> Fields {
         let mut fields = Fields::new();
         for (name, value) in map {
-            if !is_server_managed(name) {
-                fields.list.append(name.clone(), value.clone());
+            match check_value(name, value) {
+                Ok(()) if is_server_managed(name) => {}
+                Ok(()) if is_singleton(name) => fields.list.set(name.clone(), value.clone()),
+                Ok(()) => fields.list.append(name.clone(), value.clone()),
+                Err(error) => fields.deferred_error = Some(error),
             }
         }
         fields.with_lines()
@@ -220,6 +223,49 @@ pub(crate) fn is_server_managed(name: &HeaderName) -> bool {
             | "transfer-encoding"
             | "upgrade"
     )
+}
+
+/// Whether a response has that field once at most: a second one would be ambiguous (RFC 9110, section 5.3).
+pub(crate) fn is_singleton(name: &HeaderName) -> bool {
+    [
+        header::CONTENT_TYPE,
+        header::ETAG,
+        header::LOCATION,
+        header::DATE,
+        header::LAST_MODIFIED,
+        header::EXPIRES,
+        header::AGE,
+        header::SERVER,
+        header::RETRY_AFTER,
+        header::CONTENT_LOCATION,
+        header::CONTENT_RANGE,
+        header::CONTENT_DISPOSITION,
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    ]
+    .contains(name)
+}
+
+/// A valid name and value, also by the grammar of that field, or an error that says what is wrong with them.
+pub(crate) fn parse_checked<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
+where
+    N: TryInto<HeaderName>,
+    N::Error: Into<http::Error>,
+    V: TryInto<HeaderValue>,
+    V::Error: Into<http::Error>,
+{
+    let (name, value) = parse_field(name, value)?;
+    check_value(&name, &value)?;
+    Ok((name, value))
+}
+
+/// Caches compare entity tags and dates: one that is none would be taken for something else.
+fn check_value(name: &HeaderName, value: &HeaderValue) -> Result<(), Error> {
+    let is_valid = match *name {
+        header::ETAG => ETagRef::parse(value.as_bytes()).is_some(),
+        header::DATE | header::LAST_MODIFIED => date::parse_fixdate(value.as_bytes()).is_some(),
+        _ => true,
+    };
+    if is_valid { Ok(()) } else { Err(Error::from(format!("the response field `{name}` can't be {value:?}"))) }
 }
 
 /// Write `Name: value` and CRLF. Names are stored in lower case and sent with the customary capitals.

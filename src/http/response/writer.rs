@@ -30,6 +30,7 @@ use crate::http::error::Error;
 /// Calls in the wrong order (no status, a field after `end_headers`, a body before it) do not panic:
 /// the response becomes a 500, and the cause is logged. Python's `send_error` is `return Err(Error::new(404, "why"))`.
 #[derive(Debug)]
+#[doc(alias("wfile", "Reply"))]
 pub struct ResponseWriter {
     status: Option<StatusCode>,
     response: Response,

@@ -38,6 +38,11 @@ pub(crate) struct ResponseHead<'a> {
 impl ResponseHead<'_> {
     /// Write it, with the empty line.
     pub(crate) fn write(&self, to: &mut Vec<u8>) {
+        self.write_with(None, to);
+    }
+
+    /// The same with an `Upgrade` field.
+    pub(crate) fn write_with(&self, upgrade: Option<&str>, to: &mut Vec<u8>) {
         let flags = self.response.flags();
         self.write_status_line(to);
         if !flags.server
@@ -46,12 +51,15 @@ impl ResponseHead<'_> {
             line("Server", server.as_bytes(), to);
         }
         if !flags.date
-            && let Some(date) = date::write(self.now)
+            && let Some(date) = date::write_now(self.now)
         {
             line("Date", &date, to);
         }
         self.write_fields(to);
         self.write_framing(to);
+        if let Some(protocol) = upgrade {
+            line("Upgrade", protocol.as_bytes(), to);
+        }
         to.extend_from_slice(b"\r\n");
     }
 
@@ -80,6 +88,9 @@ impl ResponseHead<'_> {
     fn write_list(&self, list: &FieldList, to: &mut Vec<u8>) {
         for (name, value) in list.iter() {
             if self.response.status == StatusCode::NOT_MODIFIED && describes_body(name) {
+                continue;
+            }
+            if *name == header::UPGRADE && self.response.status != StatusCode::UPGRADE_REQUIRED {
                 continue;
             }
             // Last-Modified is never later than the response (RFC 9110, section 8.8.2.1).

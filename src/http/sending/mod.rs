@@ -5,6 +5,7 @@
 mod byteranges; // multipart/byteranges (RFC 9110, section 14.6)
 mod head; // status line and header fields
 pub(crate) mod preconditions; // conditional requests (RFC 9110, section 13)
+pub(crate) mod pushed; // a body that other threads push
 pub(crate) mod range; // range requests (RFC 9110, section 14)
 pub(crate) mod stream; // a body that is read while it is sent
 
@@ -20,12 +21,13 @@ use crate::http::date;
 use crate::http::error::Error;
 use crate::http::etag::ETagRef;
 use crate::http::request::Request;
-use crate::http::response::Response;
 use crate::http::response::body::ResponseBody;
+use crate::http::response::{Instead, Response};
 use crate::tcp::{Output, Piece, SharedBytes};
 use byteranges::Byteranges;
 use head::{ResponseHead, ResponseLength};
 use preconditions::{Evaluation, ValidatorsRef};
+use pushed::PushedStream;
 use range::RequestedRange;
 use stream::BodyStream;
 
@@ -48,6 +50,12 @@ pub(crate) struct ResponseContext<'a> {
     pub(crate) page: &'a dyn Fn(&Error) -> Checked,
 }
 
+/// What is to be sent after the head.
+pub(crate) enum RestOfBody {
+    Read(BodyStream),
+    Pushed(PushedStream),
+}
+
 /// The result of encoding a response.
 pub(crate) struct Encoded {
     pub(crate) status: StatusCode,
@@ -55,8 +63,8 @@ pub(crate) struct Encoded {
     pub(crate) length: u64,
     /// Whether the connection is kept.
     pub(crate) keep_alive: bool,
-    /// The rest of the body: it must be read and sent before the next response.
-    pub(crate) stream: Option<BodyStream>,
+    /// The rest of the body: it must be sent before the next response.
+    pub(crate) rest: Option<RestOfBody>,
 }
 
 /// A response that can be sent: no error is remembered in it, its status is final, its length is right.
@@ -70,6 +78,16 @@ impl Checked {
             Some(error) => Err(error),
             None => Ok(Checked(response)),
         }
+    }
+
+    /// A response that is not sent: its request waits.
+    pub(crate) fn to_wait(response: Response) -> Checked {
+        Checked(response)
+    }
+
+    /// What is to be done instead of sending it.
+    pub(crate) fn take_instead(&mut self) -> Option<Instead> {
+        self.0.instead.take().map(|instead| *instead)
     }
 
     /// The plain page of a 500: for when the page of an error is itself at fault.
@@ -89,7 +107,7 @@ pub(crate) fn encode(response: Checked, context: &ResponseContext<'_>, output: &
         server: context.server,
         now: context.now,
         length,
-        connection: connection_option(keep_alive, context.request.version()),
+        connection: connection_option(keep_alive, context.request.version(), &response),
         accept_ranges: advertises_ranges(&response),
     };
     let out = output.bytes();
@@ -99,12 +117,12 @@ pub(crate) fn encode(response: Checked, context: &ResponseContext<'_>, output: &
             + inline_length(&response.body),
     );
     head.write(out);
-    let mut encoded = Encoded { status: response.status, length: 0, keep_alive, stream: None };
+    let mut encoded = Encoded { status: response.status, length: 0, keep_alive, rest: None };
     if has_body {
         if let ResponseLength::Known(length) = length {
             encoded.length = length;
         }
-        encoded.stream = encode_body(response.body, selection, length, output);
+        encoded.rest = encode_body(response.body, selection, length, output);
     }
     encoded
 }
@@ -114,6 +132,11 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
         return Some(error);
     }
     let status = response.status;
+    match response.instead.as_deref() {
+        Some(Instead::Wait(_)) => return None,
+        Some(Instead::Switch(protocol)) => return switch_fault(request, protocol.name()),
+        None => {}
+    }
     if !(200..600).contains(&status.as_u16()) {
         return Some(Error::from(format!("{} is not the status of an answer", status.as_str())));
     }
@@ -125,6 +148,33 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
     let describes_get = *request.method() == Method::HEAD && length == 0;
     (declared_length != length && !describes_get && may_have_body(status))
         .then(|| Error::from(format!("the response promises {declared_length} bytes and has {length}")))
+}
+
+/// RFC 9110, section 7.8: only to a protocol that the client has asked for, in a version that knows of it.
+fn switch_fault(request: &Request, protocol: &str) -> Option<Error> {
+    let lists = |name: &str, word: &str| {
+        let mut words = request.header_all(name).flat_map(|value| value.split(|byte| *byte == b','));
+        words.any(|found| found.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let is_asked_for =
+        request.version() == Version::HTTP_11 && lists("connection", "upgrade") && lists("upgrade", protocol);
+    (!is_asked_for).then(|| {
+        let error = Error::new(StatusCode::UPGRADE_REQUIRED, format!("This speaks {protocol}."));
+        error.with_header(header::UPGRADE, protocol)
+    })
+}
+
+/// The head of a 101, whose connection then speaks this protocol.
+pub(crate) fn encode_switch(
+    response: &Checked,
+    protocol: &str,
+    server: Option<&HeaderValue>,
+    now: SystemTime,
+    to: &mut Vec<u8>,
+) {
+    let (response, length) = (&response.0, ResponseLength::Omitted);
+    let head = ResponseHead { response, server, now, length, connection: Some("upgrade"), accept_ranges: false };
+    head.write_with(Some(protocol), to);
 }
 
 /// Which part of the body is sent.
@@ -199,6 +249,7 @@ fn partial_content(mut response: Response, parts: Vec<Range<u64>>) -> (Response,
         );
     }
     let parts = Byteranges::new(parts, length, response.header_value("content-type"));
+    let response = response.without_header("content-range"); // each part has its own
     (response.with_header(header::CONTENT_TYPE, parts.content_type()), Selection::Multiple(parts))
 }
 
@@ -218,7 +269,9 @@ fn page_in_place_of(response: &Response, error: &Error, context: &ResponseContex
     page.close |= response.close;
     let own: Vec<_> = page.headers().keys().cloned().collect();
     for (name, value) in response.headers() {
-        if !describes_content(name) && !own.contains(name) {
+        // Lists and cookies add up: a cache must hear of each field that the answer varies by.
+        let adds_up = *name == header::VARY || *name == header::SET_COOKIE;
+        if !describes_content(name) && (adds_up || !own.contains(name)) {
             page = page.with_added_header(name, value);
         }
     }
@@ -248,14 +301,14 @@ fn describes_content(name: &HeaderName) -> bool {
 
 /// Whether ranges of the body can be read without what precedes them, and the handler has not disabled ranges.
 fn supports_ranges(response: &Response) -> bool {
-    !matches!(response.body, ResponseBody::Stream { .. })
+    !matches!(response.body, ResponseBody::Stream { .. } | ResponseBody::Pushed(_))
         && response.header_value("accept-ranges").is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"none"))
 }
 
 /// Whether to send Accept-Ranges: only where a validator lets the client tell that two ranges belong together.
 fn advertises_ranges(response: &Response) -> bool {
     matches!(response.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
-        && !matches!(response.body, ResponseBody::Stream { .. })
+        && !matches!(response.body, ResponseBody::Stream { .. } | ResponseBody::Pushed(_))
         && matches!(response.flags(), flags if flags.validator && !flags.accept_ranges)
 }
 
@@ -280,11 +333,15 @@ fn response_length(response: &Response, selection: &Selection, request: &Request
     }
 }
 
-/// RFC 9112, section 9.3: HTTP/1.1 connections persist by default, HTTP/1.0 connections do not.
-fn connection_option(keep_alive: bool, version: Version) -> Option<&'static str> {
+/// RFC 9112, section 9.3: HTTP/1.1 connections persist by default, HTTP/1.0 connections do not. RFC 9110, section 7.8:
+/// whoever sends `Upgrade` lists it here.
+fn connection_option(keep_alive: bool, version: Version, response: &Response) -> Option<&'static str> {
+    let offers_upgrade = response.status == StatusCode::UPGRADE_REQUIRED && response.header_value("upgrade").is_some();
     match (keep_alive, version) {
+        (false, _) if offers_upgrade => Some("close, upgrade"),
         (false, _) => Some("close"),
         (true, Version::HTTP_10) => Some("keep-alive"),
+        (true, _) if offers_upgrade => Some("upgrade"),
         (true, _) => None,
     }
 }
@@ -303,7 +360,7 @@ fn encode_body(
     selection: Selection,
     length: ResponseLength,
     output: &mut Output,
-) -> Option<BodyStream> {
+) -> Option<RestOfBody> {
     match selection {
         Selection::Whole => return encode_whole(body, length, output),
         Selection::Single(part) => encode_part(&body.into_shared(), part, output),
@@ -319,16 +376,21 @@ fn encode_body(
     None
 }
 
-fn encode_whole(body: ResponseBody, length: ResponseLength, output: &mut Output) -> Option<BodyStream> {
+fn encode_whole(body: ResponseBody, length: ResponseLength, output: &mut Output) -> Option<RestOfBody> {
     match (body, length) {
         (ResponseBody::Bytes(bytes), _) if bytes.len() <= INLINE_LIMIT => output.bytes().extend_from_slice(&bytes),
         (ResponseBody::Bytes(bytes), _) => output.push(Piece::Owned(bytes)),
         (ResponseBody::Stream { .. }, ResponseLength::Known(0)) => {}
         (ResponseBody::Stream { read, .. }, ResponseLength::Known(length)) => {
-            return Some(BodyStream::sized(read, length));
+            return Some(RestOfBody::Read(BodyStream::sized(read, length)));
         }
-        (ResponseBody::Stream { read, .. }, ResponseLength::Chunked) => return Some(BodyStream::chunked(read)),
-        (ResponseBody::Stream { read, .. }, _) => return Some(BodyStream::until_close(read)),
+        (ResponseBody::Stream { read, .. }, ResponseLength::Chunked) => {
+            return Some(RestOfBody::Read(BodyStream::chunked(read)));
+        }
+        (ResponseBody::Stream { read, .. }, _) => return Some(RestOfBody::Read(BodyStream::until_close(read))),
+        (ResponseBody::Pushed(body), length) => {
+            return Some(RestOfBody::Pushed(PushedStream::new(body, length == ResponseLength::Chunked)));
+        }
         (body, _) => {
             let whole = 0..body.length().unwrap_or_default();
             encode_part(&body, whole, output);
@@ -352,7 +414,9 @@ fn encode_part(body: &ResponseBody, part: Range<u64>, output: &mut Output) {
         ResponseBody::File { file, .. } => {
             output.push(Piece::File { file: Arc::clone(file), start: part.start, length: part.end - part.start });
         }
-        ResponseBody::Bytes(_) | ResponseBody::Stream { .. } => unreachable!("shared before, or never in parts"),
+        ResponseBody::Bytes(_) | ResponseBody::Stream { .. } | ResponseBody::Pushed(_) => {
+            unreachable!("shared before, or never in parts")
+        }
     }
 }
 

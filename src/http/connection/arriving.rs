@@ -1,0 +1,89 @@
+//! Requests whose handler is called before their body is there: because it asked for a stream, or because it is not known
+//! yet whether it has a method for them at all. Called by `connection` in turns that may block.
+
+use super::{AfterResponse, Exchange, HttpConnection};
+use crate::http::handler::RequestHandler;
+use crate::http::rejection::Rejection;
+use crate::http::request::discard::DiscardedBody;
+use crate::http::request::framing::{BodyLength, RequestFraming};
+use crate::http::request::incoming::Incoming;
+use crate::http::request::live::{Arrival, LiveBody, LiveEnd, Rest};
+use crate::http::request::unwritten::UnknownMethod;
+use crate::http::request::{BodyPlan, Request};
+use crate::tcp::{LiveInput, Next, Turn};
+
+/// A longer body is not received before it is known whether its handler has a method for it, nor is one of unknown
+/// length, nor one that the client holds back.
+const LONG: u64 = 64 * 1024;
+
+/// Something to read the body from while the handler runs, if it is to be received so. There is none without a socket,
+/// and nothing is gained by it once the body is there.
+pub(super) fn live_input(
+    plan: &mut BodyPlan,
+    request: &Request,
+    framing: &RequestFraming,
+    head_length: usize,
+    turn: &Turn<'_>,
+) -> Option<Box<dyn LiveInput>> {
+    let arrived = (turn.input.bytes().len() - head_length) as u64;
+    let (is_there, is_long) = match framing.body {
+        BodyLength::Known(length) => (length <= arrived, length > LONG),
+        BodyLength::Chunked => (false, true),
+        BodyLength::None => (true, false),
+    };
+    if is_there {
+        return None;
+    }
+    // `OPTIONS *` reaches no method.
+    let may_be_unwritten = (is_long || framing.expects_continue) && !request.is_asterisk();
+    let tries = may_be_unwritten && plan.unknown.as_mut().is_some_and(UnknownMethod::try_it);
+    if plan.streamed || tries { turn.live_input(plan.timeout) } else { None }
+}
+
+impl<H: RequestHandler> HttpConnection<H> {
+    /// May block: call the handler of a request whose body it can receive from here.
+    pub(super) fn handle_live(
+        &mut self,
+        mut exchange: Box<Exchange>,
+        framing: &RequestFraming,
+        head_length: usize,
+        plan: BodyPlan,
+        input: Box<dyn LiveInput>,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        // A stream needs no room; what the handler did not ask for as one is kept as any body is.
+        let incoming = match plan.streamed {
+            true => plan.limits.check_length(framing.body).map(|()| None),
+            false => Incoming::new(framing.body, &plan.limits).map(Some),
+        };
+        let incoming = match incoming {
+            Ok(incoming) => incoming,
+            Err(rejection) => return self.reject_request(exchange, rejection, turn),
+        };
+        turn.input.consume(head_length);
+        let BodyPlan { limits, progress, unknown, .. } = plan;
+        let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);
+        let arrival = Arrival { input, unread, owes_continue, limits, progress };
+        exchange.request.set_unknown_method(unknown);
+        exchange.request.set_body(LiveBody::new(framing.body, incoming, arrival));
+        self.call_handler(exchange, turn)
+    }
+}
+
+/// The handler has returned. What follows its response, and the rejection that takes its place if the body, which it
+/// took for whole, could not be received.
+pub(super) fn end_live_body(exchange: &mut Exchange, turn: &mut Turn<'_>) -> (AfterResponse, Option<Rejection>) {
+    let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
+    let Some(LiveEnd { unread, rest, .. }) = exchange.request.end_live_body() else { return (after, None) };
+    *turn.input = unread;
+    match rest {
+        Rest::Nothing => (after, None),
+        Rest::Unread { decoder, awaits_continue } => {
+            // Who still waits for `100 Continue` may send the body or not.
+            let is_certain = exchange.keep_alive && !awaits_continue;
+            let rest = if is_certain { DiscardedBody::new(decoder) } else { None };
+            (rest.map_or(AfterResponse::Linger, |rest| AfterResponse::Discard(Box::new(rest))), None)
+        }
+        Rest::Failed { answer } => (AfterResponse::Linger, answer),
+    }
+}

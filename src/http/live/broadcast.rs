@@ -1,0 +1,280 @@
+//! One message, many listeners: each has a bounded queue of its own, and none holds a worker.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use http::{StatusCode, header};
+
+use super::event::ServerEvent;
+use super::pushed::{Pushed, PushedBody, PushedEnd, SendError};
+use crate::http::error::Error;
+use crate::http::request::Request;
+use crate::tcp::Waker;
+
+/// Sends server-sent events to all who listen: [`Response::events`](crate::Response::events). Clones are the same one.
+///
+/// ```
+/// use modest::live::Broadcast;
+/// use modest::{Request, Response, Result, Routes};
+///
+/// struct Dashboard {
+///     news: Broadcast,
+/// }
+///
+/// impl Dashboard {
+///     fn listen(&self, request: &Request) -> Result<Response> {
+///         Ok(Response::events(self.news.listen(request)?))
+///     }
+///
+///     fn tell(&self, request: &Request) -> Result<Response> {
+///         let listeners = self.news.send(request.text()?);
+///         Ok(Response::text(format!("{listeners} were told\n")))
+///     }
+/// }
+///
+/// let app = Routes::new()
+///     .get("/news", Dashboard::listen) // in a page: new EventSource("/news").onmessage = ...
+///     .post("/news", Dashboard::tell)
+///     .serve(Dashboard { news: Broadcast::new().history(100) });
+/// ```
+///
+/// A listener costs no worker and no CPU time while nothing is sent. When the server shuts down the listeners' bodies end,
+/// and they are told to connect again after a second.
+#[derive(Clone)]
+pub struct Broadcast(Arc<Shared>);
+
+struct Shared {
+    settings: Settings,
+    /// Where ids begin, so that those of an earlier run are not mistaken for these.
+    run: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Clone)]
+struct Settings {
+    queue: usize,
+    overflow: Overflow,
+    history: usize,
+    max_listeners: usize,
+    max_per_address: usize,
+    heartbeat: Option<Duration>,
+}
+
+#[derive(Default)]
+struct State {
+    listeners: Vec<Entry>,
+    /// Those that are gone are looked for when so many listen.
+    prune_at: usize,
+    /// The last events, with their ids.
+    history: VecDeque<(String, Arc<[u8]>)>,
+    sent: u64,
+}
+
+struct Entry {
+    pushed: Weak<Pushed>,
+    address: Option<IpAddr>,
+}
+
+/// What becomes of a listener that reads too slowly: its queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Its connection is reset: an `EventSource` connects again, and gets what it missed out of the
+    /// [history](Broadcast::history).
+    #[default]
+    Disconnect,
+    /// It misses the oldest events that wait for it.
+    Skip,
+}
+
+/// One who listens to a [`Broadcast`]: [`Broadcast::listen`].
+#[must_use = "hears only by `Response::events`"]
+pub struct Listener {
+    pub(crate) body: PushedBody,
+}
+
+impl Default for Broadcast {
+    fn default() -> Broadcast {
+        Broadcast::new()
+    }
+}
+
+/// Settings, to be made before there are listeners or clones.
+impl Broadcast {
+    /// One with default settings, which nobody listens to.
+    pub fn new() -> Broadcast {
+        let settings = Settings {
+            queue: 64 * 1024,
+            overflow: Overflow::default(),
+            history: 0,
+            max_listeners: 10_000,
+            max_per_address: usize::MAX,
+            heartbeat: Some(Duration::from_secs(15)),
+        };
+        let run = RandomState::new().build_hasher().finish();
+        Broadcast(Arc::new(Shared { settings, run, state: Mutex::default() }))
+    }
+
+    /// How many bytes may wait for one listener. Default: 64 KiB.
+    pub fn queue(self, bytes: usize) -> Broadcast {
+        self.with(|settings| settings.queue = bytes)
+    }
+
+    /// What becomes of a listener whose queue is full. Default: it is disconnected.
+    pub fn overflow(self, overflow: Overflow) -> Broadcast {
+        self.with(|settings| settings.overflow = overflow)
+    }
+
+    /// How many events are kept for those who lost their connection: an `EventSource` sends the id of the last event it
+    /// heard. Default: none. Events without an id get one.
+    pub fn history(self, events: usize) -> Broadcast {
+        self.with(|settings| settings.history = events)
+    }
+
+    /// How many may listen. Default: 10,000. Beyond it: 503.
+    pub fn max_listeners(self, number: usize) -> Broadcast {
+        self.with(|settings| settings.max_listeners = number)
+    }
+
+    /// How many may listen from one IP address, of IPv6 from one /64. Default: no limit but the one for all, as behind a
+    /// proxy all have the same address. Beyond it: 429.
+    pub fn max_per_address(self, number: usize) -> Broadcast {
+        self.with(|settings| settings.max_per_address = number)
+    }
+
+    /// A comment is sent when nothing was for so long: so those who are gone are noticed, and proxies don't take the
+    /// connection for idle. Default: 15 seconds; `None`: never.
+    pub fn heartbeat(self, every: impl Into<Option<Duration>>) -> Broadcast {
+        let every = every.into();
+        self.with(|settings| settings.heartbeat = every)
+    }
+
+    fn with(self, change: impl FnOnce(&mut Settings)) -> Broadcast {
+        let mut settings = self.0.settings.clone();
+        change(&mut settings);
+        Broadcast(Arc::new(Shared { settings, run: self.0.run, state: Mutex::default() }))
+    }
+}
+
+impl Broadcast {
+    /// Tell all who listen; how many that are. It does not wait for them.
+    pub fn send(&self, event: impl Into<ServerEvent>) -> usize {
+        let mut event = event.into();
+        let mut state = self.lock();
+        state.sent += 1;
+        if self.0.settings.history > 0 && event.id.is_none() {
+            event.id = Some(format!("{:x}-{}", self.0.run, state.sent));
+        }
+        let piece: Arc<[u8]> = Arc::from(event.encode().into_bytes());
+        if let Some(id) = event.id.filter(|_| self.0.settings.history > 0) {
+            if state.history.len() == self.0.settings.history {
+                state.history.pop_front();
+            }
+            state.history.push_back((id, Arc::clone(&piece)));
+        }
+        let mut wakers = Vec::new();
+        let mut heard = 0;
+        state.listeners.retain(|listener| {
+            let is_there = listener.pushed.upgrade().is_some_and(|pushed| self.tell(&pushed, &piece, &mut wakers));
+            heard += usize::from(is_there);
+            is_there
+        });
+        drop(state);
+        Waker::wake_all(&wakers);
+        heard
+    }
+
+    /// Whether this listener is still there afterwards.
+    fn tell(&self, pushed: &Pushed, piece: &Arc<[u8]>, wakers: &mut Vec<Waker>) -> bool {
+        let waker = match pushed.push(Arc::clone(piece)) {
+            Err(SendError::Full) if self.0.settings.overflow == Overflow::Skip => {
+                pushed.skip_for(piece.len());
+                pushed.push(Arc::clone(piece))
+            }
+            result => result,
+        };
+        match waker {
+            Ok(waker) => {
+                wakers.extend(waker);
+                true
+            }
+            Err(SendError::Full) => {
+                wakers.extend(pushed.end(PushedEnd::Broken));
+                false
+            }
+            Err(SendError::Gone) => false,
+        }
+    }
+
+    /// Listen, from now on; with a [history](Broadcast::history), from the event on that `Last-Event-ID` of the request
+    /// names, or with all of it, if that event is not known any more.
+    ///
+    /// # Errors
+    /// 503 if as many listen as are allowed, 429 if as many do from this address.
+    pub fn listen(&self, request: &Request) -> Result<Listener, Error> {
+        let settings = &self.0.settings;
+        let address = request.client().ip().map(network_of);
+        let mut state = self.lock();
+        if state.listeners.len() >= state.prune_at.max(64).min(settings.max_listeners) {
+            let is_there = |listener: &Entry| listener.pushed.upgrade().is_some_and(|pushed| !pushed.is_gone());
+            state.listeners.retain(is_there);
+            state.prune_at = 2 * state.listeners.len();
+        }
+        let refused = |status, message| Err(Error::new(status, message).with_header(header::RETRY_AFTER, "5"));
+        if state.listeners.len() >= settings.max_listeners {
+            return refused(StatusCode::SERVICE_UNAVAILABLE, "as many listen as can");
+        }
+        if settings.max_per_address < usize::MAX && address.is_some() {
+            let same = state.listeners.iter().filter(|listener| listener.address == address);
+            let there = |listener: &&Entry| listener.pushed.upgrade().is_some_and(|pushed| !pushed.is_gone());
+            if same.filter(there).count() >= settings.max_per_address {
+                return refused(StatusCode::TOO_MANY_REQUESTS, "as many listen from there as may");
+            }
+        }
+        let pushed =
+            Pushed::new(settings.queue).with_heartbeat(settings.heartbeat, b":\n\n").with_farewell(b"retry: 1000\n\n");
+        let pushed = Arc::new(pushed);
+        if let Some(last) = request.header("last-event-id") {
+            let known = state.history.iter().position(|(id, _)| id == last).map_or(0, |at| at + 1);
+            for (_, piece) in state.history.range(known..) {
+                pushed.skip_for(piece.len());
+                let _ = pushed.push(Arc::clone(piece)); // there is room
+            }
+        }
+        state.listeners.push(Entry { pushed: Arc::downgrade(&pushed), address });
+        Ok(Listener { body: PushedBody::new(pushed) })
+    }
+
+    /// How many listen; some of them may have left.
+    pub fn listeners(&self) -> usize {
+        self.lock().listeners.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An IPv6 client has a /64 of its own.
+fn network_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address => address,
+    }
+}
+
+impl fmt::Debug for Broadcast {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broadcast").field("listeners", &self.listeners()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener(..)")
+    }
+}

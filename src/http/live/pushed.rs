@@ -1,0 +1,226 @@
+//! Bytes that any thread pushes to one client: a bounded queue between a `Sender` and the response it belongs to.
+//! The connection takes what is there and waits to be called for more; it holds no worker.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::tcp::{self, Waker};
+
+/// A queue of bytes for one client.
+pub(crate) struct Pushed {
+    state: Mutex<State>,
+    /// At most so many bytes may lie here.
+    limit: usize,
+    /// What is sent when nothing was for so long, so that a client that is gone is noticed.
+    heartbeat: Option<(Duration, &'static [u8])>,
+    /// What is sent last when the server shuts down.
+    farewell: &'static [u8],
+}
+
+#[derive(Default)]
+struct State {
+    pieces: VecDeque<Arc<[u8]>>,
+    bytes: usize,
+    end: Option<PushedEnd>,
+    /// The connection, once it listens.
+    waker: Option<Waker>,
+    /// The connection is over, or was never begun.
+    gone: bool,
+}
+
+/// How the body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PushedEnd {
+    /// It is whole.
+    Complete,
+    /// It breaks off: that must show.
+    Broken,
+}
+
+/// Why bytes could not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The client reads too slowly: as many bytes as are allowed wait for it. Later there may be room.
+    Full,
+    /// The client is gone, or the response has been ended.
+    Gone,
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SendError::Full => "the client reads too slowly",
+            SendError::Gone => "the client is gone",
+        })
+    }
+}
+
+impl std::error::Error for SendError {}
+
+impl Pushed {
+    pub(crate) fn new(limit: usize) -> Pushed {
+        Pushed { state: Mutex::default(), limit, heartbeat: None, farewell: b"" }
+    }
+
+    pub(crate) fn with_heartbeat(mut self, every: Option<Duration>, bytes: &'static [u8]) -> Pushed {
+        self.heartbeat = every.map(|every| (every, bytes));
+        self
+    }
+
+    pub(crate) fn with_farewell(mut self, bytes: &'static [u8]) -> Pushed {
+        self.farewell = bytes;
+        self
+    }
+
+    /// Lay in a piece. The waker is for the caller to call, without a lock.
+    pub(crate) fn push(&self, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
+        let mut state = self.lock();
+        if state.gone || state.end.is_some() {
+            return Err(SendError::Gone);
+        }
+        // An empty queue takes any one piece.
+        if state.bytes > 0 && state.bytes + piece.len() > self.limit {
+            return Err(SendError::Full);
+        }
+        state.bytes += piece.len();
+        state.pieces.push_back(piece);
+        Ok(state.waker.clone())
+    }
+
+    /// Drop what lies here and was not taken, oldest first, until there is room for so many bytes.
+    pub(crate) fn skip_for(&self, length: usize) {
+        let mut state = self.lock();
+        while state.bytes > 0 && state.bytes + length > self.limit {
+            let Some(piece) = state.pieces.pop_front() else { return };
+            state.bytes -= piece.len();
+        }
+    }
+
+    pub(crate) fn end(&self, end: PushedEnd) -> Option<Waker> {
+        let mut state = self.lock();
+        state.end.get_or_insert(end);
+        state.waker.clone()
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.lock().gone
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The connection's side of the queue: dropped, the sender is told that the client is gone.
+pub(crate) struct PushedBody(Arc<Pushed>);
+
+/// What was taken from the queue.
+pub(crate) struct Taken {
+    pub(crate) pieces: Vec<Arc<[u8]>>,
+    /// There is no more to come.
+    pub(crate) end: Option<PushedEnd>,
+}
+
+impl PushedBody {
+    pub(crate) fn new(pushed: Arc<Pushed>) -> PushedBody {
+        PushedBody(pushed)
+    }
+
+    /// From here on this connection is called when something was laid in. To be followed by a [`take`](Self::take).
+    pub(crate) fn attach(&self, waker: Waker) {
+        self.0.lock().waker = Some(waker);
+    }
+
+    /// What lies here, up to about so many bytes.
+    pub(crate) fn take(&self, most: usize) -> Taken {
+        let mut state = self.0.lock();
+        let (mut pieces, mut bytes) = (Vec::new(), 0);
+        while bytes < most
+            && let Some(piece) = state.pieces.pop_front()
+        {
+            bytes += piece.len();
+            pieces.push(piece);
+        }
+        state.bytes -= bytes;
+        let end = if state.pieces.is_empty() { state.end } else { None };
+        Taken { pieces, end }
+    }
+
+    pub(crate) fn heartbeat(&self) -> Option<(Duration, &'static [u8])> {
+        self.0.heartbeat
+    }
+
+    pub(crate) fn farewell(&self) -> &'static [u8] {
+        self.0.farewell
+    }
+}
+
+impl Drop for PushedBody {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.gone = true;
+        let left = std::mem::take(&mut state.pieces);
+        state.waker = None;
+        drop(state);
+        drop(left);
+    }
+}
+
+/// Sends the body of a response, from any thread, while the client receives it:
+/// [`Response::channel`](crate::Response::channel). Dropped, it ends the body; dropped by a panic, the body breaks off,
+/// and the connection is reset.
+#[must_use = "dropped, it ends the response"]
+pub struct Sender(Arc<Pushed>);
+
+impl Sender {
+    pub(crate) fn new(pushed: Arc<Pushed>) -> Sender {
+        Sender(pushed)
+    }
+
+    /// Send these bytes. It does not wait: they are laid in a queue of at most 64 KiB, from which the client is served.
+    /// An empty queue takes a longer piece, too.
+    ///
+    /// # Errors
+    /// [`SendError::Full`], [`SendError::Gone`].
+    pub fn send(&self, bytes: impl Into<Vec<u8>>) -> Result<(), SendError> {
+        let bytes: Vec<u8> = bytes.into();
+        if bytes.is_empty() {
+            return if self.is_gone() { Err(SendError::Gone) } else { Ok(()) };
+        }
+        if let Some(waker) = self.0.push(Arc::from(bytes))? {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Whether the client has left, or never got the response.
+    pub fn is_gone(&self) -> bool {
+        self.0.is_gone()
+    }
+
+    /// Break the body off: the connection is reset, so that the client does not take what it has for all.
+    pub fn abort(self) {
+        self.end(PushedEnd::Broken);
+    }
+
+    fn end(&self, end: PushedEnd) {
+        if let Some(waker) = self.0.end(end) {
+            waker.wake();
+        }
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.end(if tcp::panicking() { PushedEnd::Broken } else { PushedEnd::Complete });
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("is_gone", &self.is_gone()).finish()
+    }
+}

@@ -1,0 +1,103 @@
+//! A response body that other threads push: what lies in its queue, in the framing that the head announced.
+
+use std::time::Duration;
+
+use crate::http::live::{PushedBody, PushedEnd};
+use crate::tcp::{Output, Waker};
+
+/// At most about so much is taken from the queue at a time.
+const MOST: usize = 64 * 1024;
+
+/// The part of a pushed body that is not sent yet.
+pub(crate) struct PushedStream {
+    body: PushedBody,
+    /// In chunks (RFC 9112, section 7.1), or until the connection is closed.
+    chunked: bool,
+    sent: u64,
+}
+
+/// What there was to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PushedProgress {
+    /// Some, and there may be more.
+    More,
+    /// Nothing: whoever pushes will call.
+    Waiting,
+    /// The end of the body.
+    Done,
+    /// The body breaks off.
+    Broken,
+}
+
+impl PushedStream {
+    pub(crate) fn new(body: PushedBody, chunked: bool) -> PushedStream {
+        PushedStream { body, chunked, sent: 0 }
+    }
+
+    pub(crate) fn attach(&self, waker: Waker) {
+        self.body.attach(waker);
+    }
+
+    /// Append what lies in the queue to the output.
+    pub(crate) fn write(&mut self, output: &mut Output) -> PushedProgress {
+        let taken = self.body.take(MOST);
+        let length: usize = taken.pieces.iter().map(|piece| piece.len()).sum();
+        self.frame(length, taken.pieces.iter().map(|piece| &**piece), output);
+        match taken.end {
+            Some(PushedEnd::Broken) => PushedProgress::Broken,
+            Some(PushedEnd::Complete) => {
+                self.finish(output);
+                PushedProgress::Done
+            }
+            None if length > 0 => PushedProgress::More,
+            None => PushedProgress::Waiting,
+        }
+    }
+
+    pub(crate) fn heartbeat(&self) -> Option<Duration> {
+        self.body.heartbeat().map(|(every, _)| every)
+    }
+
+    pub(crate) fn write_heartbeat(&mut self, output: &mut Output) {
+        if let Some((_, bytes)) = self.body.heartbeat() {
+            self.frame(bytes.len(), std::iter::once(bytes), output);
+        }
+    }
+
+    /// What lies in the queue, the last words, and the end.
+    pub(crate) fn write_farewell(&mut self, output: &mut Output) {
+        let taken = self.body.take(usize::MAX);
+        let pieces = taken.pieces.iter().map(|piece| &**piece).chain(std::iter::once(self.body.farewell()));
+        let length = pieces.clone().map(<[u8]>::len).sum();
+        let pieces: Vec<&[u8]> = pieces.collect();
+        self.frame(length, pieces.into_iter(), output);
+        self.finish(output);
+    }
+
+    /// How many bytes of the body were appended to the output so far.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// As one chunk: each byte would else cost a size.
+    fn frame<'a>(&mut self, length: usize, pieces: impl Iterator<Item = &'a [u8]>, output: &mut Output) {
+        if length == 0 {
+            return; // a chunk without bytes would be the last
+        }
+        self.sent += length as u64;
+        let out = output.bytes();
+        if self.chunked {
+            out.extend_from_slice(format!("{length:x}\r\n").as_bytes());
+        }
+        pieces.for_each(|piece| out.extend_from_slice(piece));
+        if self.chunked {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn finish(&self, output: &mut Output) {
+        if self.chunked {
+            output.bytes().extend_from_slice(b"0\r\n\r\n");
+        }
+    }
+}

@@ -1,0 +1,532 @@
+//! Responses that wait for something other than their client: events, pushed bytes, long polls, other protocols.
+//! Four workers serve them all.
+
+use std::io::{BufRead, Write};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use modest::live::{Broadcast, Overflow, SendError, Sender, ServerEvent, Signal};
+use modest::raw::{Conversation, Event, Next, Turn};
+use modest::{Http, Request, Response, Result, Routes};
+
+use crate::server::{Client, Running, serve};
+
+/// A house where all kinds of waiting can be had.
+#[derive(Clone)]
+struct House {
+    news: Broadcast,
+    lines: Arc<Mutex<Vec<String>>>,
+    changed: Signal,
+    senders: Arc<Mutex<Vec<Sender>>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl House {
+    fn new(news: Broadcast) -> House {
+        let (lines, senders, asked) = Default::default();
+        House { news, lines, changed: Signal::new(), senders, asked }
+    }
+
+    fn news(&self, request: &Request) -> Result<Response> {
+        Ok(Response::events(self.news.listen(request)?))
+    }
+
+    fn pushed(&self, _: &Request) -> Result<Response> {
+        let (sender, response) = Response::channel();
+        self.senders.lock().unwrap().push(sender);
+        Ok(response)
+    }
+
+    fn poll(&self, request: &Request) -> Result<Response> {
+        self.asked.fetch_add(1, SeqCst);
+        let from: usize = request.parse("from")?;
+        let within = Duration::from_millis(request.parse("within").unwrap_or(20_000));
+        let ticket = self.changed.ticket();
+        let lines = self.lines.lock().unwrap();
+        match lines.get(from..) {
+            Some(news) if !news.is_empty() => Ok(Response::text(news.join(","))),
+            _ if request.is_late() => Ok(Response::text("late")),
+            _ => Ok(Response::wait_for(ticket, within)),
+        }
+    }
+
+    fn say(&self, line: &str) {
+        self.lines.lock().unwrap().push(line.to_owned());
+        self.changed.notify();
+    }
+
+    fn sender(&self, running: &Running) -> Sender {
+        running.wait_for("the handler has returned", |stats| stats.running == 0 && stats.parked > 0);
+        self.senders.lock().unwrap().pop().expect("a sender")
+    }
+
+    fn serve(&self) -> Running {
+        let routes = Routes::new()
+            .get("/news", House::news)
+            .get("/pushed", House::pushed)
+            .get("/poll", House::poll)
+            .get("/short", |_, _| Ok(Response::text("short")))
+            .get("/shout", |_, _| Ok(Response::upgrade("shout", shout).with_header("x-shout", "loud")))
+            .get("/echo", |_, _| Ok(Response::switch_to("echo", Echo)))
+            .serve(self.clone());
+        serve(Http::new(routes).access_log(None), |server| server.workers(4).max_streams(1))
+    }
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n")
+}
+
+/// The head of an answer, up to the empty line.
+fn head(client: &mut Client) -> String {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        head += &client.line();
+    }
+    head
+}
+
+/// The next chunk.
+fn chunk(client: &mut Client) -> String {
+    let size = client.line();
+    let size = usize::from_str_radix(size.trim_end(), 16).unwrap_or_else(|_| panic!("no size: {size:?}"));
+    let mut text = String::new();
+    while text.len() < size {
+        text += &client.line();
+    }
+    assert_eq!(text.len(), size, "{text:?}");
+    client.expect("\r\n");
+    text
+}
+
+#[test]
+fn events_reach_all_who_listen() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut listeners: Vec<Client> = (0..50).map(|_| running.client()).collect();
+    for listener in &mut listeners {
+        let head = head(listener.send(get("/news")));
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        for field in ["Content-Type: text/event-stream", "Cache-Control: no-store", "Transfer-Encoding: chunked"] {
+            assert!(head.contains(field), "{field}: {head}");
+        }
+    }
+    assert_eq!(house.news.send("first"), 50);
+    assert_eq!(house.news.send(ServerEvent::new("a\nb").with_name("second")), 50);
+    for listener in &mut listeners {
+        let mut text = chunk(listener);
+        while !text.contains("b\n\n") {
+            text += &chunk(listener);
+        }
+        assert_eq!(text, "data: first\n\nevent: second\ndata: a\ndata: b\n\n");
+    }
+    let stats = running.wait_for("they wait without a worker", |stats| stats.parked == 50);
+    assert_eq!((stats.running, stats.waiting), (0, 0), "{stats:?}");
+    drop(listeners);
+    running.wait_for("they are gone", |stats| stats.connections == 0);
+    assert_eq!(house.news.send("to nobody"), 0);
+}
+
+#[test]
+fn listeners_are_no_hindrance_to_a_connection_behind_them() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let listeners: Vec<Client> = (0..200)
+        .map(|_| {
+            let mut client = running.client();
+            head(client.send(get("/news")));
+            client
+        })
+        .collect();
+    for _ in 0..20 {
+        assert!(running.client().fetch(get("/short")).ends_with("short"));
+    }
+    assert_eq!(house.news.send("x"), listeners.len());
+}
+
+#[test]
+fn who_comes_again_gets_what_was_missed() {
+    let house = House::new(Broadcast::new().history(3));
+    let running = house.serve();
+    let mut first = running.client();
+    head(first.send(get("/news")));
+    for number in 1..=5 {
+        house.news.send(format!("{number}"));
+    }
+    let mut text = String::new();
+    while !text.contains("data: 5\n\n") {
+        text += &chunk(&mut first);
+    }
+    let ids: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    assert_eq!(ids.len(), 5, "{text}");
+    for (last, missed) in [(ids[4], ""), (ids[3], "5"), (ids[2], "45"), (ids[0], "345"), ("of another run", "345")] {
+        let mut again = running.client();
+        head(again.send(format!("GET /news HTTP/1.1\r\nHost: a\r\nLast-Event-ID: {last}\r\n\r\n")));
+        house.news.send(ServerEvent::new("end").with_id(ids[4])); // the history goes on
+        let mut text = String::new();
+        while !text.contains("data: end\n\n") {
+            text += &chunk(&mut again);
+        }
+        let got: String =
+            text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|data| *data != "end").collect();
+        assert!(got == missed || last != "of another run" && got.len() <= missed.len(), "{last}: {got}, not {missed}");
+        if last == ids[4] {
+            break; // what comes after has another history
+        }
+    }
+}
+
+#[test]
+fn only_so_many_listen() {
+    let house = House::new(Broadcast::new().max_listeners(3));
+    let running = house.serve();
+    let mut listeners: Vec<Client> = (0..3).map(|_| running.client()).collect();
+    for listener in &mut listeners {
+        head(listener.send(get("/news")));
+    }
+    let refused = running.client().fetch(get("/news"));
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("Retry-After: "), "{refused}");
+    listeners.pop();
+    running.wait_for("one has left", |stats| stats.connections <= 3);
+    let mut last = String::new();
+    for _ in 0..1000 {
+        let mut client = running.client();
+        last = head(client.send(get("/news")));
+        if last.starts_with("HTTP/1.1 200 ") {
+            return;
+        }
+        thread::yield_now();
+    }
+    panic!("no room for another: {last}");
+}
+
+#[test]
+fn only_so_many_from_one_address() {
+    let house = House::new(Broadcast::new().max_per_address(1));
+    let running = house.serve();
+    let mut first = running.client();
+    head(first.send(get("/news")));
+    let refused = running.client().fetch(get("/news"));
+    assert!(refused.starts_with("HTTP/1.1 429 "), "{refused}");
+}
+
+#[test]
+fn a_listener_that_reads_too_slowly() {
+    for overflow in [Overflow::Disconnect, Overflow::Skip] {
+        let house = House::new(Broadcast::new().queue(100_000).overflow(overflow));
+        let running = house.serve();
+        let mut slow = running.client();
+        head(slow.send(get("/news")));
+        // More than the sockets hold, and no byte of it is read.
+        let event = "x".repeat(50_000);
+        for number in 0..1000 {
+            house.news.send(format!("{number} {event}"));
+        }
+        house.news.send("the last");
+        match overflow {
+            Overflow::Skip => {
+                let mut text = String::new();
+                while !text.ends_with("data: the last\n\n") {
+                    text = chunk(&mut slow);
+                }
+            }
+            _ => {
+                assert_eq!(house.news.listeners(), 0);
+                assert!(slow.expect_reset() < 49_000_000);
+            }
+        }
+    }
+}
+
+#[test]
+fn silence_is_broken_by_heartbeats() {
+    let house = House::new(Broadcast::new().heartbeat(Duration::from_millis(20)));
+    let running = house.serve();
+    let mut listener = running.client();
+    head(listener.send(get("/news")));
+    for _ in 0..3 {
+        assert_eq!(chunk(&mut listener), ":\n\n");
+    }
+    house.news.send("x");
+    while chunk(&mut listener) != "data: x\n\n" {}
+}
+
+#[test]
+fn a_shutdown_ends_the_listening() {
+    let house = House::new(Broadcast::new());
+    let mut running = house.serve();
+    let mut listener = running.client();
+    head(listener.send(get("/news")));
+    let mut poll = running.client();
+    poll.send(get("/poll?from=0"));
+    running.wait_for("both wait", |stats| stats.parked == 2);
+    running.handle.shutdown();
+    assert_eq!(chunk(&mut listener), "retry: 1000\n\n");
+    listener.expect("0\r\n\r\n").expect_end();
+    let answer = String::from_utf8(poll.read_to_end()).unwrap();
+    assert!(answer.ends_with("\r\n\r\nlate"), "{answer}");
+    assert!(running.wait_for_end() < Duration::from_secs(5), "nobody waits for the shutdown timeout");
+}
+
+#[test]
+fn an_old_client_listens_until_the_end() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut listener = running.client();
+    let head = head(listener.send("GET /news HTTP/1.0\r\n\r\n"));
+    assert!(!head.contains("chunked") && head.contains("Connection: close"), "{head}");
+    house.news.send("x");
+    listener.expect("data: x\n\n");
+}
+
+#[test]
+fn head_of_events_is_a_head() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut client = running.client();
+    head(client.send("HEAD /news HTTP/1.1\r\nHost: a\r\n\r\n"));
+    assert!(client.fetch(get("/short")).ends_with("short"), "the connection goes on");
+    assert_eq!(house.news.send("x"), 0);
+}
+
+#[test]
+fn bytes_from_another_thread() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut client = running.client();
+    head(client.send(get("/pushed")));
+    let sender = house.sender(&running);
+    sender.send("one\n").unwrap();
+    assert_eq!(chunk(&mut client), "one\n");
+    thread::spawn(move || {
+        sender.send("two\n").unwrap();
+        sender.send("").unwrap();
+        sender.send("three\n").unwrap();
+    });
+    let mut text = chunk(&mut client);
+    if text == "two\n" {
+        text += &chunk(&mut client);
+    }
+    assert_eq!(text, "two\nthree\n");
+    client.expect("0\r\n\r\n");
+    assert!(client.fetch(get("/short")).ends_with("short"), "the connection goes on");
+}
+
+#[test]
+fn a_sender_learns_what_becomes_of_its_client() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut client = running.client();
+    head(client.send(get("/pushed")));
+    let sender = house.sender(&running);
+    assert!(!sender.is_gone());
+    // Nobody reads: the sockets fill, then the queue.
+    let mut sent = 0;
+    while sender.send(vec![b'x'; 10_000]).is_ok() {
+        sent += 1;
+        assert!(sent < 10_000, "the queue is bounded");
+    }
+    assert_eq!(sender.send("x".repeat(10_000)), Err(SendError::Full));
+    drop(client);
+    running.wait_for("the client is gone", |stats| stats.connections == 0);
+    assert_eq!(sender.send("x"), Err(SendError::Gone));
+    assert!(sender.is_gone());
+}
+
+#[test]
+fn what_breaks_off_looks_broken() {
+    type End = fn(Sender);
+    let ends: [(&str, End); 2] = [
+        ("aborted", Sender::abort),
+        ("dropped by a panic", |sender| {
+            let panicked = thread::spawn(move || {
+                let _sender = sender;
+                panic!("amid the body");
+            });
+            assert!(panicked.join().is_err());
+        }),
+    ];
+    for (how, end) in ends {
+        let house = House::new(Broadcast::new());
+        let running = house.serve();
+        let mut client = running.client();
+        head(client.send(get("/pushed")));
+        let sender = house.sender(&running);
+        sender.send("half\n").unwrap();
+        assert_eq!(chunk(&mut client), "half\n", "{how}");
+        end(sender);
+        client.expect_reset();
+    }
+}
+
+#[test]
+fn long_polls_hold_no_worker() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut polls: Vec<Client> = (0..100).map(|_| running.client()).collect();
+    for poll in &mut polls {
+        poll.send(get("/poll?from=0"));
+    }
+    running.wait_for("all wait", |stats| stats.parked == 100 && stats.running == 0);
+    assert!(running.client().fetch(get("/short")).ends_with("short"));
+    house.say("news");
+    for poll in &mut polls {
+        assert!(poll.answer().unwrap().ends_with("\r\n\r\nnews"));
+        assert!(poll.fetch(get("/short")).ends_with("short"), "the connection goes on");
+    }
+    assert_eq!(house.asked.load(SeqCst), 200, "twice each");
+    assert_eq!(house.changed.waiting(), 0);
+}
+
+#[test]
+fn a_change_between_the_look_and_the_wait_is_not_missed() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut clients: Vec<Client> = (0..8).map(|_| running.client()).collect();
+    for number in 0..200 {
+        let (house, wanted) = (house.clone(), format!("\r\n\r\n{number}"));
+        for client in &mut clients {
+            client.send(get(&format!("/poll?from={number}")));
+        }
+        let saying = thread::spawn(move || house.say(&number.to_string()));
+        for client in &mut clients {
+            let answer = client.answer().unwrap();
+            assert!(answer.ends_with(&wanted), "{number}: {answer}");
+        }
+        saying.join().unwrap();
+    }
+}
+
+#[test]
+fn a_poll_that_is_late_says_so() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut poll = running.client();
+    poll.send(get("/poll?from=9&within=200"));
+    // Others' changes don't renew its time.
+    let start = std::time::Instant::now();
+    let answer = thread::scope(|scope| {
+        let noise = scope.spawn(|| {
+            while start.elapsed() < Duration::from_millis(150) {
+                house.say("other");
+                thread::sleep(Duration::from_millis(30)); // a pace: fewer than nine lines
+            }
+        });
+        noise.join().unwrap();
+        poll.answer().unwrap()
+    });
+    assert!(answer.ends_with("\r\n\r\nlate"), "{answer}");
+    assert!(start.elapsed() >= Duration::from_millis(190), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_poll_whose_client_has_left_is_forgotten() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut poll = running.client();
+    poll.send(get("/poll?from=0"));
+    running.wait_for("it waits", |stats| stats.parked == 1 && stats.running == 0);
+    drop(poll);
+    running.wait_for("it is gone", |stats| stats.connections == 0);
+    house.say("to nobody");
+    assert_eq!(house.asked.load(SeqCst), 1);
+}
+
+#[test]
+fn a_request_behind_a_poll_waits_its_turn() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut client = running.client();
+    client.send(get("/poll?from=0") + &get("/short"));
+    running.wait_for("it waits", |stats| stats.parked == 1 && stats.running == 0);
+    house.say("news");
+    assert!(client.answer().unwrap().ends_with("news"));
+    assert!(client.answer().unwrap().ends_with("short"));
+}
+
+/// Blocking, on a thread of its own.
+fn shout(mut stream: modest::raw::Stream) {
+    let mut line = String::new();
+    while stream.read_line(&mut line).is_ok_and(|count| count > 0) {
+        if stream.write_all(line.to_uppercase().as_bytes()).is_err() {
+            return;
+        }
+        line.clear();
+    }
+}
+
+/// Without a thread.
+struct Echo;
+
+impl Conversation for Echo {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        turn.output.bytes().extend_from_slice(turn.input.bytes());
+        turn.input.consume(turn.input.bytes().len());
+        if turn.input.ended() { Next::Close } else { Next::Idle { within: None } }
+    }
+
+    fn event(&mut self, _: Event, _: &mut Turn<'_>) -> Next {
+        Next::Close
+    }
+}
+
+fn upgrade(path: &str, protocol: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: x, {protocol}\r\n\r\n")
+}
+
+#[test]
+fn a_connection_becomes_another_protocol() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    for (path, protocol, said, heard) in
+        [("/shout", "shout", "hello\n", "HELLO\n"), ("/echo", "Echo", "hello\n", "hello\n")]
+    {
+        // What comes right behind the request belongs to the new protocol.
+        let mut client = running.client();
+        let head = head(client.send(upgrade(path, protocol) + said));
+        assert!(head.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{path}: {head}");
+        let lower = head.to_lowercase();
+        assert!(lower.contains("\r\nconnection: upgrade\r\n"), "{path}: {head}");
+        assert!(lower.contains(&format!("\r\nupgrade: {}\r\n", protocol.to_lowercase())), "{path}: {head}");
+        assert!(!lower.contains("content-length") && !lower.contains("transfer-encoding"), "{path}: {head}");
+        assert_eq!(lower.contains("x-shout: loud"), path == "/shout", "{path}: {head}");
+        client.expect(heard);
+        client.ask("again\n", heard.replace("hello", "again").replace("HELLO", "AGAIN"));
+        drop(client);
+        running.wait_for("it is over", |stats| stats.connections == 0 && stats.streams == 0);
+    }
+}
+
+#[test]
+fn who_did_not_ask_for_the_protocol() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    for request in [
+        get("/shout"),
+        upgrade("/shout", "other"),
+        "GET /shout HTTP/1.1\r\nHost: a\r\nUpgrade: shout\r\n\r\n".to_owned(),
+        "GET /shout HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\n".to_owned(),
+    ] {
+        let answer = running.client().fetch(&request);
+        assert!(answer.starts_with("HTTP/1.1 426 "), "{request}: {answer}");
+        assert!(answer.to_lowercase().contains("upgrade: shout"), "{request}: {answer}");
+    }
+}
+
+#[test]
+fn no_thread_for_a_stream_is_a_503_and_no_101() {
+    let house = House::new(Broadcast::new());
+    let running = serve(
+        Http::new(
+            Routes::new().get("/shout", |_: &House, _| Ok(Response::upgrade("shout", shout))).serve(house.clone()),
+        ),
+        |server| server.workers(4).max_streams(1).queue_timeout(Duration::from_millis(50)),
+    );
+    let mut first = running.client();
+    head(first.send(upgrade("/shout", "shout")));
+    let second = running.client().fetch(upgrade("/shout", "shout"));
+    assert!(second.starts_with("HTTP/1.1 503 "), "{second}");
+    first.ask("still here\n", "STILL HERE\n");
+}

@@ -1,0 +1,788 @@
+//! Handlers that are put together: nothing that one of them says is forgotten, and errors wear one dress.
+
+use std::sync::{Arc, Mutex};
+
+use modest::{
+    BodyPlan, Client, Error, Http, Layer, LogRecord, Method, Next, Request, RequestHandler, Response, Result, Routes,
+    StaticFileHandler, User, handler_fn, layer_fn,
+};
+
+use crate::peer::{Answer, Peer};
+
+/// Notes each thing it is asked for, and has its own way with each.
+#[derive(Clone)]
+struct Told {
+    name: &'static str,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Told {
+    fn hear(&self, what: &str) {
+        self.heard.lock().unwrap().push(format!("{} {what}", self.name));
+    }
+}
+
+impl RequestHandler for Told {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        self.hear("get");
+        match request.path() {
+            "/error" => Err(Error::new(418, "")),
+            _ => Ok(Response::text(self.name)),
+        }
+    }
+
+    fn do_post(&self, _: &Request) -> Result<Response> {
+        self.hear("post");
+        Ok(Response::text(self.name))
+    }
+
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        self.hear("before_body");
+        match request.header("x-key") {
+            Some("wrong") => Err(Error::new(403, "")),
+            _ => Ok(()),
+        }
+    }
+
+    fn verify_client(&self, _: &Client) -> bool {
+        self.hear("verify_client");
+        true
+    }
+
+    fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
+        self.hear("error_response");
+        Some(Response::text(format!("{}'s page", self.name)).with_error(error))
+    }
+
+    fn finish_response(&self, _: &Request, response: Response) -> Response {
+        self.hear("finish_response");
+        response.with_added_header("x-finished", self.name)
+    }
+
+    fn log_request(&self, _: &LogRecord<'_>) {
+        self.hear("log_request");
+    }
+}
+
+impl Layer for Told {
+    fn before_body(&self, _: &Request, _: &mut BodyPlan) -> Result<()> {
+        self.hear("before_body");
+        Ok(())
+    }
+
+    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+        self.hear("handle");
+        next.run(request)
+    }
+
+    fn verify_client(&self, _: &Client) -> bool {
+        self.hear("verify_client");
+        true
+    }
+
+    fn error_response(&self, _: Option<&Request>, _: &Error) -> Option<Response> {
+        self.hear("error_response");
+        None
+    }
+
+    fn finish_response(&self, _: &Request, response: Response) -> Response {
+        self.hear("finish_response");
+        response.with_added_header("x-finished", self.name)
+    }
+
+    fn log_request(&self, _: &LogRecord<'_>) {
+        self.hear("log_request");
+    }
+}
+
+/// Leaves everything to another.
+struct Leaves<H>(H);
+
+impl<H: RequestHandler> RequestHandler for Leaves<H> {
+    fn delegate(&self, _: &Request) -> Option<&dyn RequestHandler> {
+        Some(&self.0)
+    }
+}
+
+type Serve = fn(Told, Told) -> Box<dyn Fn() -> Peer>;
+
+/// Ways to stand around a handler.
+const WAYS: [(&str, Serve); 6] = [
+    ("by itself", |inner, _| serve(inner)),
+    ("delegated to", |inner, _| serve(Leaves(Leaves(inner)))),
+    ("layered", |inner, outer| serve(RequestHandler::layer(inner, outer))),
+    ("a fallback of routes", |inner, _| {
+        serve(Routes::new().get("/x", |_, _| Ok(Response::text("x"))).fallback(inner).serve(()))
+    }),
+    ("mounted", |inner, _| serve(Routes::<()>::new().mount("/a", inner.clone()).fallback(inner).serve(()))),
+    ("boxed", |inner, _| serve(Box::new(Arc::new(inner)) as Box<dyn RequestHandler>)),
+];
+
+fn serve(handler: impl RequestHandler) -> Box<dyn Fn() -> Peer> {
+    let http = Http::new(handler);
+    Box::new(move || Peer::new(&http))
+}
+
+fn told(name: &'static str) -> (Told, Arc<Mutex<Vec<String>>>) {
+    let heard = Arc::default();
+    (Told { name, heard: Arc::clone(&heard) }, heard)
+}
+
+#[test]
+fn nothing_is_forgotten_whoever_stands_around() {
+    for (way, around) in WAYS {
+        for (target, wire, status, expected) in [
+            ("/", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200, "before_body get finish_response log_request"),
+            ("/a/b", "GET /a/b HTTP/1.1\r\nHost: a\r\n\r\n", 200, "before_body get finish_response log_request"),
+            (
+                "/error",
+                "GET /error HTTP/1.1\r\nHost: a\r\n\r\n",
+                418,
+                "before_body get error_response finish_response log_request",
+            ),
+            (
+                "/ with a body",
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+                200,
+                "before_body post finish_response log_request",
+            ),
+            (
+                "/ declined from the head",
+                "POST / HTTP/1.1\r\nHost: a\r\nX-Key: wrong\r\nContent-Length: 9999999\r\n\r\n",
+                403,
+                "before_body error_response finish_response log_request",
+            ),
+        ] {
+            let ((inner, heard), (outer, _)) = (told("inner"), told("outer"));
+            let mut peer = around(inner, outer)();
+            peer.send(wire);
+            let answers = Answer::all(&peer.said, &[]);
+            assert_eq!(answers.first().map(|answer| answer.status), Some(status), "{way}, {target}: {}", peer.text());
+            assert!(peer.text().to_lowercase().contains("x-finished: inner"), "{way}, {target}: {}", peer.text());
+            let heard = heard.lock().unwrap();
+            let heard: Vec<&str> = heard.iter().filter_map(|line| line.strip_prefix("inner ")).collect();
+            let without_verify: Vec<&str> = heard.iter().copied().filter(|what| *what != "verify_client").collect();
+            assert_eq!(without_verify.join(" "), expected, "{way}, {target}");
+            assert!(heard.contains(&"verify_client"), "{way}, {target}: {heard:?}");
+        }
+    }
+}
+
+#[test]
+fn a_layer_hears_of_everything_from_outside() {
+    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+    let named = |name| Told { name, heard: Arc::clone(&heard) };
+    let app = RequestHandler::layer(named("inner"), named("middle")).layer(named("outer"));
+    Peer::new(&Http::new(app)).send("GET /error HTTP/1.1\r\nHost: a\r\n\r\n");
+    let expected = "outer verify_client, middle verify_client, inner verify_client, \
+        outer before_body, middle before_body, inner before_body, \
+        outer handle, middle handle, inner get, \
+        inner error_response, \
+        inner finish_response, middle finish_response, outer finish_response, \
+        inner log_request, middle log_request, outer log_request";
+    assert_eq!(heard.lock().unwrap().join(", "), expected);
+}
+
+#[test]
+fn a_client_that_a_delegate_does_not_want() {
+    struct Picky;
+    impl RequestHandler for Picky {
+        fn verify_client(&self, client: &Client) -> bool {
+            client.address().port() != Some(4711)
+        }
+    }
+    let http = Http::new(Leaves(Picky));
+    assert!(Peer::new(&http).send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").text().starts_with("HTTP/1.1 403 "));
+}
+
+/// An API whose errors are JSON and that any page may read.
+struct Api;
+
+impl RequestHandler for Api {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        match request.path() {
+            "/panic" => panic!("in the handler"),
+            "/missing" => Err(Error::new(404, "no")),
+            "/file" => Ok(Response::file("/no/such/file")),
+            "/broken" => Ok(Response::text("a").with_header("x", "a\nb")),
+            _ => Ok(Response::text("0123456789").with_etag(modest::ETag::strong("t")?)),
+        }
+    }
+
+    fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
+        let body = format!("{{\"error\":{}}}", error.status().as_u16());
+        let page = Response::bytes(body).with_content_type("application/json").with_error(error);
+        Some(page.with_header("access-control-allow-origin", "*"))
+    }
+}
+
+#[test]
+fn all_errors_wear_one_dress() {
+    let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(9000));
+    let fields = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(101));
+    for (what, wire, status) in [
+        ("no such path", "GET /missing HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        ("a file that is not there", "GET /file HTTP/1.1\r\nHost: a\r\n\r\n", 404),
+        ("a field that can't be sent", "GET /broken HTTP/1.1\r\nHost: a\r\n\r\n", 500),
+        ("a panic", "GET /panic HTTP/1.1\r\nHost: a\r\n\r\n", 500),
+        ("no such method", "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+        ("a condition", "GET / HTTP/1.1\r\nHost: a\r\nIf-Match: \"x\"\r\n\r\n", 412),
+        ("a range", "GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=99-\r\n\r\n", 416),
+        ("no request", "nonsense\r\n\r\n", 400),
+        ("no host", "GET / HTTP/1.1\r\n\r\n", 400),
+        ("a bad body", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400),
+        ("too long a body", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n", 413),
+        ("too long a target", &long, 414),
+        ("too many fields", &fields, 431),
+        ("an expectation", "GET / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", 417),
+        ("no proxy", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 501),
+    ] {
+        let mut peer = Peer::new(&Http::new(Api));
+        peer.send(wire);
+        wears_the_dress(what, &peer, status);
+    }
+    let mut slow = Peer::new(&Http::new(Api));
+    slow.send("GET / HT").late();
+    wears_the_dress("a slow head", &slow, 408);
+    let mut busy = Peer::new(&Http::new(Api));
+    busy.no_slots = true;
+    busy.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wears_the_dress("a full house", &busy, 503);
+}
+
+fn wears_the_dress(what: &str, peer: &Peer, status: u16) {
+    let text = peer.text();
+    assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{what}: {text}");
+    let lower = text.to_lowercase();
+    assert!(lower.contains("content-type: application/json"), "{what}: {text}");
+    assert!(lower.contains("access-control-allow-origin: *"), "{what}: {text}");
+    assert!(text.ends_with(&format!("{{\"error\":{status}}}")), "{what}: {text}");
+}
+
+#[test]
+fn an_error_page_that_is_at_fault_becomes_the_plain_one() {
+    struct Hopeless(fn() -> Response);
+    impl RequestHandler for Hopeless {
+        fn error_response(&self, _: Option<&Request>, _: &Error) -> Option<Response> {
+            Some((self.0)())
+        }
+    }
+    for (what, page) in [
+        ("it panics", (|| panic!("in the page")) as fn() -> Response),
+        ("it can't be sent", || Response::text("a").with_header("a b", "c")),
+        ("it has no status", || Response::new(99)),
+    ] {
+        for wire in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "nonsense\r\n\r\n"] {
+            let mut peer = Peer::new(&Http::new(Hopeless(page)));
+            peer.send(wire);
+            assert!(peer.text().starts_with("HTTP/1.1 500 "), "{what}: {}", peer.text());
+            assert!(peer.text().contains("text/html"), "{what}: {}", peer.text());
+        }
+    }
+}
+
+#[test]
+fn what_nobody_serves_is_refused_from_the_head() {
+    let app = || {
+        Routes::new()
+            .get("/page", |_: &(), _| Ok(Response::text("page")))
+            .mount("/files", StaticFileHandler::new("www").unwrap().prefix("/files").unwrap())
+            .serve(())
+    };
+    for (what, target, status, allow) in [
+        ("no method", "/page", 405, Some("GET, HEAD, OPTIONS")),
+        ("no path", "/no", 404, None),
+        ("a folder", "/files/a", 405, Some("GET, HEAD, OPTIONS")),
+    ] {
+        for fields in
+            ["Content-Length: 10000000", "Transfer-Encoding: chunked", "Content-Length: 5\r\nExpect: 100-continue"]
+        {
+            let mut peer = Peer::new(&Http::new(app()));
+            peer.send(format!("POST {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n"));
+            let answers = Answer::all(&peer.said, &[]);
+            assert_eq!(answers[0].status, status, "{what}, {fields}: {}", peer.text());
+            assert_eq!(answers[0].field("allow"), allow, "{what}, {fields}: {}", peer.text());
+            assert!(!peer.text().contains("100 Continue"), "{what}, {fields}");
+        }
+    }
+}
+
+#[test]
+fn routes() {
+    let shown = |request: &Request, name: &str| Ok(Response::text(request.path_param::<String>(name)?));
+    let app = Routes::new()
+        .get("/", |_: &(), _| Ok(Response::text("root")))
+        .get("/users/{id}", move |_, request| shown(request, "id"))
+        .get("/users/me", |_, _| Ok(Response::text("me")))
+        .get("/users/{id}/notes/{n}", |_, request| {
+            let (id, n): (String, u64) = (request.path_param("id")?, request.path_param("n")?);
+            Ok(Response::text(format!("{id} {n}")))
+        })
+        .put("/users/{id}", |_, _| Ok(Response::no_content()))
+        .get("/files/{*path}", move |_, request| shown(request, "path"))
+        .get("/caf\u{e9}/{x}", move |_, request| shown(request, "x"))
+        .get("/100%", |_, _| Ok(Response::text("percent")))
+        .get("/wrong", move |_, request| shown(request, "nobody"))
+        .nest("/admin", Routes::new().get("/users", |_, _| Ok(Response::text("admins"))))
+        .mount("/mounted", handler_fn(|request| Ok(Response::text(request.path().to_owned()))))
+        .serve(());
+    let http = Http::new(app);
+    for (method, target, status, text) in [
+        ("GET", "/", 200, "root"),
+        ("GET", "/users/7", 200, "7"),
+        ("GET", "/users/7?a=b", 200, "7"),
+        ("GET", "/users/me", 200, "me"),
+        ("GET", "/users/", 404, ""),
+        ("GET", "/users", 404, ""),
+        ("GET", "/users/7/", 404, ""),
+        ("GET", "/users/a%2Fb", 200, "a/b"),
+        ("GET", "/users/a%252Fb", 200, "a%2Fb"),
+        ("GET", "/users/a%25", 200, "a%"),
+        ("GET", "/users/caf%C3%A9", 200, "caf\u{e9}"),
+        ("GET", "/users/%ff", 200, "\u{fffd}"),
+        ("GET", "/users/a%2fb/notes/3", 200, "a/b 3"),
+        ("GET", "/users/a/notes/x", 404, ""),
+        ("GET", "/users/a/notes/-1", 404, ""),
+        ("GET", "/%75sers/7", 200, "7"),
+        ("GET", "/files/a/b%2Fc/d", 200, "a/b/c/d"),
+        ("GET", "/files/", 404, ""),
+        ("GET", "/caf%C3%A9/%7Bx%7D", 200, "{x}"),
+        ("GET", "/100%25", 200, "percent"),
+        ("GET", "/wrong", 500, ""),
+        ("GET", "/admin/users", 200, "admins"),
+        ("GET", "/admin", 404, ""),
+        ("GET", "/mounted", 200, "/mounted"),
+        ("GET", "/mounted/", 200, "/mounted/"),
+        ("GET", "/mounted/a/b", 200, "/mounted/a/b"),
+        ("DELETE", "/mounted/a/b", 200, "/mounted/a/b"),
+        ("GET", "/mountedx", 404, ""),
+        ("GET", "http://a/users/7", 200, "7"),
+        ("HEAD", "/users/7", 200, ""),
+        ("PUT", "/users/7", 204, ""),
+        ("OPTIONS", "/users/7", 204, ""),
+        ("POST", "/users/7", 405, ""),
+        ("TRACE", "/users/7", 405, ""),
+    ] {
+        let request = Request::new(Method::from_bytes(method.as_bytes()).unwrap(), target).unwrap();
+        let sent = http.respond(&request);
+        assert_eq!(sent.status(), status, "{method} {target}: {sent:?}");
+        assert!(status >= 400 || sent.text() == text, "{method} {target}: {sent:?}");
+        let allow = matches!(method, "OPTIONS" | "POST" | "TRACE").then_some("GET, PUT, HEAD, OPTIONS");
+        assert!(sent.header("allow") == allow, "{method} {target}: {sent:?}");
+    }
+}
+
+#[test]
+fn patterns_that_are_mistakes() {
+    let nothing = |_: &(), _: &Request| Ok(Response::no_content());
+    type Mistake = Box<dyn FnOnce() + std::panic::UnwindSafe>;
+    let rows: [(&str, Mistake); 6] = [
+        ("\"a\" does not begin with a slash", Box::new(move || drop(Routes::new().get("a", nothing)))),
+        ("two functions for GET", Box::new(move || drop(Routes::new().get("/a", nothing).get("/a", nothing)))),
+        (
+            "can't be told from",
+            Box::new(move || drop(Routes::new().get("/{a}", nothing).get("/{b}", nothing).serve(()))),
+        ),
+        ("is no pattern", Box::new(move || drop(Routes::new().get("/{", nothing).serve(())))),
+        (
+            "two handlers are mounted",
+            Box::new(|| {
+                let handler = || handler_fn(|_| Ok(Response::new(200)));
+                drop(Routes::<()>::new().mount("/a", handler()).mount("/a", handler()));
+            }),
+        ),
+        ("a route, for", Box::new(|| drop(Routes::<()>::new().body_limit(1)))),
+    ];
+    for (expected, mistake) in rows {
+        let panic = std::panic::catch_unwind(mistake).expect_err(expected);
+        let text =
+            panic.downcast_ref::<String>().cloned().or(panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        assert!(text.as_ref().is_some_and(|text| text.contains(expected)), "{expected}: {text:?}");
+    }
+}
+
+#[test]
+fn a_method_that_turned_out_unwritten_is_refused_from_the_head() {
+    struct OnlyGet;
+    impl RequestHandler for OnlyGet {
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("got"))
+        }
+    }
+    // Whoever stands around it, and whoever has the method.
+    for http in [Http::new(Box::new(OnlyGet) as Box<dyn RequestHandler>), Http::new(Box::new(Leaves(OnlyGet)))] {
+        let mut first = Peer::new(&http);
+        first.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+        assert!(first.text().starts_with("HTTP/1.1 501 "), "{}", first.text());
+        let mut next = Peer::new(&http);
+        next.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\nExpect: 100-continue\r\n\r\n");
+        assert!(next.text().starts_with("HTTP/1.1 501 ") && !next.is_open(), "{}", next.text());
+        let mut other = Peer::new(&http);
+        other.send("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+        assert!(other.text().starts_with("HTTP/1.1 200 "), "{}", other.text());
+    }
+}
+
+#[test]
+fn fields_of_a_response_are_what_they_can_be() {
+    let etag = || modest::ETag::strong("a").unwrap();
+    for (what, response, expected) in [
+        ("one type", Response::text("a").with_added_header("content-type", "text/x"), "200 content-type: text/x"),
+        ("one tag", Response::text("a").with_etag(etag()).with_added_header("etag", "\"b\""), "200 etag: \"b\""),
+        ("one location", Response::redirect("/a").with_added_header("location", "/b"), "303 location: /b"),
+        ("a tag that is none", Response::text("a").with_header("etag", "a"), "500"),
+        ("a date that is none", Response::text("a").with_header("date", "today"), "500"),
+        (
+            "a date",
+            Response::text("a").with_header("date", "Thu, 16 Jun 2022 06:34:59 GMT"),
+            "200 date: Thu, 16 Jun 2022 06:34:59 GMT",
+        ),
+        ("a time that is none", Response::text("a").with_header("last-modified", "1655361299"), "500"),
+        (
+            "a length taken back",
+            Response::text("a").with_header("content-length", "5").without_header("content-length"),
+            "200 content-length: 1",
+        ),
+        ("a status of 600", Response::new(600), "500"),
+        ("a status of 100", Response::new(100), "500"),
+    ] {
+        let http = Http::new(handler_fn({
+            let response = Mutex::new(Some(response));
+            move |_| Ok(response.lock().unwrap().take().unwrap())
+        }));
+        let sent = http.respond(&Request::get("/"));
+        let (status, field) = expected.split_once(' ').unwrap_or((expected, ""));
+        assert_eq!(sent.status().as_str(), status, "{what}: {sent:?}");
+        if let Some((name, value)) = field.split_once(": ") {
+            let values: Vec<_> = sent.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+            assert_eq!(values, [value], "{what}");
+        }
+    }
+}
+
+#[test]
+fn statuses_without_content_have_no_type() {
+    for status in [204, 205, 304] {
+        let http = Http::new(handler_fn(move |_| Err(Error::new(status, "nothing to say"))));
+        let sent = http.respond(&Request::get("/"));
+        assert_eq!((sent.status().as_u16(), sent.header("content-type"), sent.text()), (status, None, ""));
+    }
+}
+
+#[test]
+fn what_a_page_of_conditions_keeps() {
+    let http = Http::new(handler_fn(|_| {
+        Ok(Response::text("0123456789")
+            .with_header("content-security-policy", "default-src 'none'")
+            .with_header("content-language", "en")
+            .with_header("content-range", "bytes 0-1/2")
+            .with_header("vary", "origin"))
+    }));
+    let sent = http.respond(&Request::get("/").with_header("range", "bytes=99-"));
+    assert_eq!(sent.status(), 416);
+    assert_eq!(sent.header("content-security-policy"), Some("default-src 'none'"));
+    assert_eq!((sent.header("content-language"), sent.header("vary")), (None, Some("origin")));
+    assert_eq!(sent.header("content-range"), Some("bytes */10"));
+    let several = http.respond(&Request::get("/").with_header("range", "bytes=0-1,4-5"));
+    assert_eq!((several.status().as_u16(), several.header("content-range")), (206, None), "each part has its own");
+}
+
+/// As some frameworks do: the method that is meant stands in a field.
+struct Overrides;
+
+impl RequestHandler for Overrides {
+    fn do_get(&self, _: &Request) -> Result<Response> {
+        Ok(Response::text("got"))
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        match request.header("x-http-method-override") {
+            Some("DELETE") => self.do_delete(request), // which is not written
+            _ => Ok(Response::text("posted")),
+        }
+    }
+}
+
+#[test]
+fn a_default_called_by_hand_switches_nothing_off() {
+    let http = Http::new(Overrides);
+    let post = |fields: &str| {
+        let mut peer = Peer::new(&http);
+        peer.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}Content-Length: 1\r\n\r\nx"));
+        peer.text()[9..12].to_owned()
+    };
+    assert_eq!(post(""), "200");
+    assert_eq!(post("X-HTTP-Method-Override: DELETE\r\n"), "501");
+    assert_eq!(post(""), "200");
+    let mut delete = Peer::new(&http);
+    delete.send("DELETE / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n");
+    assert!(delete.text().starts_with("HTTP/1.1 501 "), "that one is known to be unwritten: {}", delete.text());
+}
+
+#[test]
+fn a_layer_answers_what_nobody_inside_wants() {
+    struct OnlyGet;
+    impl RequestHandler for OnlyGet {
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("got"))
+        }
+    }
+    fn logs_in(request: &Request, next: Next<'_>) -> Result<Response> {
+        match (request.method().as_str(), request.path()) {
+            ("POST", "/login") => Ok(Response::text(request.text()?)),
+            ("GET", "/health") => Ok(Response::text("well")),
+            _ => next.run(request),
+        }
+    }
+    let routes = || Routes::new().get("/", |_: &(), _| Ok(Response::text("got"))).serve(());
+    for (what, http) in [
+        ("a handler", Http::new(Box::new(OnlyGet.layer(layer_fn(logs_in))) as Box<dyn RequestHandler>)),
+        ("routes", Http::new(Box::new(routes().layer(layer_fn(logs_in))))),
+    ] {
+        let ask = |wire: &str| {
+            let mut peer = Peer::new(&http);
+            peer.send(wire);
+            let answers = Answer::all(&peer.said, &[]);
+            (answers[0].status, answers[0].text())
+        };
+        let login = "POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nada";
+        let other = "POST /other HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nada";
+        for round in 0..3 {
+            assert_eq!(ask(login), (200, "ada".into()), "{what}, {round}");
+            assert!(ask(other).0 >= 404, "{what}, {round}");
+        }
+        assert!(
+            what == "a handler" || ask("GET /health HTTP/1.1\r\nHost: a\r\n\r\n") == (200, "well".into()),
+            "{what}"
+        );
+        // A long body that nobody inside wants is refused from the head all the same.
+        let long = "POST /other HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n";
+        assert!(ask(long).0 >= 404, "{what}");
+    }
+}
+
+#[test]
+fn the_last_word_is_said_once() {
+    struct Counts(Mutex<usize>);
+    impl RequestHandler for Counts {
+        fn do_get(&self, request: &Request) -> Result<Response> {
+            match request.path() {
+                "/file" => Ok(Response::file("/no/such/file")),
+                "/field" => Ok(Response::text("a").with_header("a b", "c")),
+                _ => Ok(Response::text("0123456789").with_header("vary", "origin").with_header("set-cookie", "a=1")),
+            }
+        }
+
+        fn finish_response(&self, _: &Request, response: Response) -> Response {
+            *self.0.lock().unwrap() += 1;
+            response.with_added_header("vary", "cookie").with_added_header("x-once", "1")
+        }
+    }
+    for (path, fields, status) in [
+        ("/", "", 200),
+        ("/", "Range: bytes=99-\r\n", 416),
+        ("/", "If-Match: \"x\"\r\n", 412),
+        ("/file", "", 404),
+        ("/field", "", 500),
+    ] {
+        let counts = Arc::new(Counts(Mutex::default()));
+        let mut peer = Peer::new(&Http::new(counts.clone()));
+        peer.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{fields}\r\n"));
+        let text = peer.text();
+        assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{path} {fields}: {text}");
+        assert_eq!((*counts.0.lock().unwrap(), text.matches("X-Once: 1").count()), (1, 1), "{path} {fields}: {text}");
+        if path == "/" {
+            for kept in ["Vary: origin", "Vary: cookie", "Set-Cookie: a=1"] {
+                assert!(text.contains(kept), "{kept} in {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_was_not_asked_has_nothing_to_say() {
+    struct Members;
+    impl Layer for Members {
+        fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+            let name = request.header("x-name").ok_or(Error::new(401, "who?").with_header("www-authenticate", "X"))?;
+            request.put(User(name.to_owned()));
+            Ok(())
+        }
+    }
+    /// Relies on the layer around it.
+    struct Relies;
+    impl RequestHandler for Relies {
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("hello"))
+        }
+        fn finish_response(&self, request: &Request, response: Response) -> Response {
+            response.with_header("x-user", request.value::<User>().expect("behind Members").0.clone())
+        }
+        fn log_request(&self, record: &LogRecord<'_>) {
+            record.user().expect("behind Members");
+        }
+    }
+    for http in [
+        Http::new(Box::new(Relies.layer(Members)) as Box<dyn RequestHandler>),
+        Http::new(Box::new(Leaves(Relies).layer(Members))),
+        Http::new(Box::new(
+            Routes::<()>::new().mount("/x", Relies).layer(Members).fallback(Relies.layer(Members)).serve(()),
+        )),
+    ] {
+        let declined = http.respond(&Request::get("/x"));
+        assert_eq!((declined.status().as_u16(), declined.header("www-authenticate")), (401, Some("X")));
+        let mut peer = Peer::new(&http);
+        peer.send("GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(peer.text().starts_with("HTTP/1.1 401 ") && peer.is_open(), "{}", peer.text());
+        let accepted = http.respond(&Request::get("/x").with_header("x-name", "ada"));
+        assert_eq!((accepted.text(), accepted.header("x-user")), ("hello", Some("ada")));
+    }
+}
+
+#[test]
+fn hooks_that_panic_cost_no_answer() {
+    struct Panics;
+    impl RequestHandler for Panics {
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("hello"))
+        }
+        fn do_post(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("posted"))
+        }
+        fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+            plan.progress(|_| panic!("in progress"));
+            Ok(())
+        }
+        fn log_request(&self, _: &LogRecord<'_>) {
+            panic!("in log_request");
+        }
+    }
+    let http = Http::new(Panics);
+    let mut peer = Peer::new(&http);
+    peer.send("GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((peer.text().matches("200 OK").count(), peer.is_open()), (2, true), "{}", peer.text());
+    let mut peer = Peer::new(&http);
+    peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
+    assert!(peer.text().starts_with("HTTP/1.1 500 "), "{}", peer.text());
+}
+
+#[test]
+fn delegating_in_a_circle() {
+    struct Itself;
+    impl RequestHandler for Itself {
+        fn delegate(&self, _: &Request) -> Option<&dyn RequestHandler> {
+            Some(self)
+        }
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("itself"))
+        }
+    }
+    assert_eq!(Http::new(Itself).respond(&Request::get("/")).text(), "itself");
+    /// An `Arc` of what holds it: as deep as the stack.
+    struct Circle(Arc<std::sync::OnceLock<Arc<Circle>>>);
+    impl RequestHandler for Circle {
+        fn delegate(&self, _: &Request) -> Option<&dyn RequestHandler> {
+            self.0.get().map(|inner| inner as &dyn RequestHandler)
+        }
+    }
+    let slot = Arc::new(std::sync::OnceLock::new());
+    let (first, second) = (Arc::new(Circle(slot.clone())), Arc::new(Circle(slot.clone())));
+    slot.set(first.clone()).ok().unwrap();
+    assert_eq!(Http::new(second).respond(&Request::get("/")).status(), 500);
+}
+
+#[test]
+fn a_page_takes_what_it_lacks_from_the_error() {
+    struct Plain;
+    impl RequestHandler for Plain {
+        fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
+            Some(Response::text(error.message().unwrap_or("?")))
+        }
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Err(Error::new(401, "who?").with_header("www-authenticate", "Basic"))
+        }
+    }
+    let sent = Http::new(Plain).respond(&Request::get("/"));
+    assert_eq!((sent.status().as_u16(), sent.header("www-authenticate"), sent.text()), (401, Some("Basic"), "who?"));
+}
+
+#[test]
+fn composed_handlers_have_their_methods() {
+    let hello = || handler_fn(|_| Ok(Response::text("hello")));
+    let router = Routes::new().get("/", |_: &(), _| Ok(Response::text("hello"))).serve(());
+    let layered = hello().layer(layer_fn(|request, next| next.run(request)));
+    for handler in [Box::new(hello()) as Box<dyn RequestHandler>, Box::new(router), Box::new(layered)] {
+        assert_eq!(handler.do_get(&Request::get("/")).unwrap().into_bytes().unwrap(), b"hello");
+    }
+}
+
+#[test]
+fn the_server_as_a_whole_is_no_path() {
+    let http = Http::new(Routes::new().get("/", |_: &(), _| Ok(Response::text("root"))).serve(()));
+    for wire in ["OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"]
+    {
+        let mut peer = Peer::new(&http);
+        peer.send(wire);
+        assert!(peer.text().starts_with("HTTP/1.1 204 "), "{wire}: {}", peer.text());
+    }
+}
+
+#[test]
+fn all_checks_of_a_route_hold() {
+    let refuses = |_: &(), _: &Request, _: &mut BodyPlan| -> Result<()> { Err(Error::new(401, "who?")) };
+    let nothing = |_: &(), _: &Request| Ok(Response::no_content());
+    for routes in [
+        Routes::new().post("/", nothing).before_body(refuses).body_limit(100),
+        Routes::new().post("/", nothing).body_limit(100).before_body(refuses),
+        Routes::new().post("/", nothing).before_body(refuses).before_body(|_, _, _| Ok(())),
+    ] {
+        assert_eq!(Http::new(routes.serve(())).respond(&Request::post("/", "x")).status(), 401);
+    }
+    let http = Http::new(Routes::new().post("/", nothing).body_limit(1).before_body(|_, _, _| Ok(())).serve(()));
+    let mut peer = Peer::new(&http);
+    peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxx");
+    assert!(peer.text().starts_with("HTTP/1.1 413 "), "{}", peer.text());
+}
+
+#[test]
+fn routes_within_routes() {
+    let named = |name: &'static str| move |_: &(), _: &Request| Ok(Response::text(name));
+    let tagged =
+        |tag: &'static str| layer_fn(move |request, next| Ok(next.run(request)?.with_added_header("x-tag", tag)));
+    let inner = Routes::new().get("/", named("root")).get("/{id}", named("one")).layer(tagged("a")).layer(tagged("b"));
+    let app = Routes::new()
+        .post("/admin", named("posted"))
+        .nest("/admin", inner)
+        .mount("/admin", handler_fn(|_| Ok(Response::text("mounted"))))
+        .mount("/admin/deep", handler_fn(|_| Ok(Response::text("deeper"))))
+        .get("/plain", named("plain"))
+        .serve(());
+    let http = Http::new(app);
+    for (method, target, text, tags) in [
+        ("GET", "/admin", "root", "a b"),
+        ("POST", "/admin", "posted", ""),
+        ("GET", "/admin/7", "one", "a b"),
+        ("GET", "/admin/", "mounted", ""),
+        ("GET", "/admin/7/8", "mounted", ""),
+        ("GET", "/admin/deep/8", "deeper", ""),
+        ("GET", "/plain", "plain", ""),
+    ] {
+        let sent = http.respond(&Request::new(method.parse().unwrap(), target).unwrap());
+        let found: Vec<_> = sent.headers().get_all("x-tag").iter().map(|tag| tag.to_str().unwrap()).collect();
+        assert_eq!((sent.text(), found.join(" ").as_str()), (text, tags), "{method} {target}: {sent:?}");
+    }
+}
+
+#[test]
+fn a_declined_body_on_a_connection_that_ends_is_lingered_for() {
+    struct Declines;
+    impl RequestHandler for Declines {
+        fn before_body(&self, _: &Request, _: &mut BodyPlan) -> Result<()> {
+            Err(Error::new(403, ""))
+        }
+    }
+    let mut peer = Peer::new(&Http::new(Declines).max_requests(1));
+    peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    assert!(peer.text().contains("Connection: close"), "{}", peer.text());
+    assert_eq!(peer.next, modest::raw::Next::Linger, "the body may be on its way: {}", peer.text());
+}

@@ -172,7 +172,7 @@ impl Model {
                     let callee = std::sync::Arc::new(Calls(model.clone()));
                     callees.push(callee.clone());
                     let callee: std::sync::Arc<dyn Callee> = callee;
-                    let weak = std::sync::Arc::downgrade(&callee);
+                    let weak = std::sync::Arc::new(std::sync::Arc::downgrade(&callee));
                     scheduler.table().insert(|token| Arc::new(Link::new(token, Some(weak))))
                 })
                 .collect();

@@ -126,12 +126,12 @@ pub fn idle() -> Seen {
     let (_site, server) = site();
     let watch = Watch::of(server.pid());
     let memory = watch.memory();
-    let mut idle = crowd(&server, 5000, GET);
+    let mut idle = crowd(&server, 10_000, GET);
     let count = answered(&mut idle, "HTTP/1.1 200");
     sleep(Duration::from_millis(500));
-    let each = watch.memory().saturating_sub(memory) as f64 / 5000.0;
+    let each = watch.memory().saturating_sub(memory) as f64 / 10_000.0;
     let (ticks, switches) = watch.over(Duration::from_secs(5));
-    let holds = count == 5000 && each <= 0.6 && ticks == 0 && switches == 0;
+    let holds = count == 10_000 && each <= 0.55 && ticks == 0 && switches == 0;
     seen(holds, format!("{count} answered, {each:.2} KiB each, {ticks} ticks, {switches} switches"))
 }
 

@@ -2,8 +2,10 @@
 
 use std::io::{self, Read};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
-use modest::{Http, Request, RequestHandler, Response, Result, TcpServer};
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
+use modest::{Client, Http, Request, RequestHandler, Response, Result, TcpServer};
 
 use crate::built::Built;
 
@@ -21,12 +23,21 @@ pub fn start_with(variables: &[(&str, &str)]) -> Built {
 /// How much of a body is kept in memory, in bytes, if that is to be another number than usual.
 pub const BODY_MEMORY: &str = "SOAK_BODY_MEMORY";
 
+/// Set: the server is of those who listen to news, and not of HTTP.
+pub const NEWS: &str = "SOAK_NEWS";
+
 pub fn serve() {
+    if std::env::var_os(NEWS).is_some() {
+        return serve_forever(TcpServer::bind("127.0.0.1:0", Raw(News::default())).expect("a free port").workers(4));
+    }
     std::panic::set_hook(Box::new(|_| {})); // they are many, and meant
     let memory = std::env::var(BODY_MEMORY).ok().and_then(|bytes| bytes.parse().ok());
     let http = Http::new(Abused);
     let http = if let Some(bytes) = memory { http.body_memory(bytes) } else { http };
-    let server = TcpServer::bind("127.0.0.1:0", http).expect("a free port");
+    serve_forever(TcpServer::bind("127.0.0.1:0", http).expect("a free port"));
+}
+
+fn serve_forever(server: TcpServer) {
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
     server.serve_forever().expect("it serves");
 }
@@ -53,5 +64,44 @@ impl Read for Endless {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         buffer.fill(b'x');
         Ok(buffer.len())
+    }
+}
+
+/// `listen`: be told of news from now on. `ask`: an answer. `say`: news for all who listen.
+#[derive(Clone, Default)]
+struct News(Arc<Mutex<Vec<Waker>>>);
+
+struct Listener(News);
+
+impl Protocol for News {
+    fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
+        Some(Box::new(Listener(self.clone())))
+    }
+}
+
+impl Conversation for Listener {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        let line = turn.input.bytes().split_inclusive(|byte| *byte == b'\n').next().unwrap_or_default().to_vec();
+        if line.ends_with(b"\n") {
+            turn.input.consume(line.len());
+            let listeners = &self.0.0;
+            match &line[..] {
+                b"listen\n" => listeners.lock().expect("no panic").push(turn.waker()),
+                b"say\n" => drop(Waker::wake_all(&listeners.lock().expect("no panic").clone())),
+                _ => {}
+            }
+            turn.output.bytes().extend_from_slice(b"ok\n");
+        }
+        if turn.input.ended() { Next::Close } else { Next::Idle { within: None } }
+    }
+
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        match what {
+            Event::Called => {
+                turn.output.bytes().extend_from_slice(b"news\n");
+                Next::Idle { within: None }
+            }
+            _ => Next::Close,
+        }
     }
 }

@@ -19,13 +19,15 @@ pub struct Acceptor {
     full: Pause,   // there is no room, wherever a client comes from
     to_evict: usize,
     complained: Option<Instant>,
+    closes_at: Option<Instant>, // newcomers are refused, and the last of those before are awaited until then
     is_closed: bool,
 }
 
 /// One listener, and whether somebody may be waiting there.
 struct ListenerState {
     listener: Listener,
-    pending: bool, // edge-triggered: somebody may still be waiting
+    pending: bool,    // edge-triggered: somebody may still be waiting
+    is_closing: bool, // who waits is accepted, and nobody comes any more
     failing: Pause,
     failing_since: Option<Instant>,
 }
@@ -51,6 +53,10 @@ pub enum Accepted {
     },
 }
 
+/// The last connections are those whose SYN came before newcomers were refused: they are here a round trip later, which
+/// is far less than this within a building. Of a client farther away that comes in this very moment the last ACK may find
+/// nobody, and it is reset.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const MOST_EVICTED: usize = 64;
@@ -69,6 +75,7 @@ impl Acceptor {
             full: Pause::NONE,
             to_evict: 1,
             complained: None,
+            closes_at: None,
             is_closed: false,
         }
     }
@@ -86,13 +93,12 @@ impl Acceptor {
         self.pending && self.full.is_over(now) && self.listeners.iter().any(|state| state.is_due(now))
     }
 
-    /// When a pause ends after which somebody may be accepted.
-    pub fn paused_until(&self) -> Option<Instant> {
-        if !self.pending {
-            return None;
-        }
-        let pending = self.listeners.iter().filter(|state| state.pending);
-        pending.filter_map(|state| state.failing.until.max(self.full.until)).min()
+    /// When there is something to do without an event: a pause ends after which somebody may be accepted, or it is time
+    /// to close.
+    pub fn due_at(&self) -> Option<Instant> {
+        let pending = self.listeners.iter().filter(|state| self.pending && state.pending);
+        let paused = pending.filter_map(|state| state.failing.until.max(self.full.until));
+        paused.chain(self.closes_at.filter(|_| !self.is_closed)).min()
     }
 
     /// Accept one connection, from the next listener at which somebody waits: none waits longer for being at another.
@@ -166,13 +172,26 @@ impl Acceptor {
         self.full.until = None;
     }
 
-    /// The last look at every listener is next: the files of Unix sockets are removed, so that nobody comes after it.
-    /// Tells how many can be waiting at most.
+    /// The shutdown begins: nobody comes any more, where that can be had. Tells when to look for the last time.
+    pub fn refuse_newcomers(&mut self, now: Instant) -> Instant {
+        let mut handshakes = false;
+        for state in &mut self.listeners {
+            state.is_closing = true;
+            handshakes |= state.listener.refuse_newcomers() && state.listener.address().ip().is_some();
+        }
+        *self.closes_at.insert(if handshakes { now + LAST_HANDSHAKES } else { now })
+    }
+
+    /// When to look for the last time, once newcomers are refused.
+    pub fn closes_at(&self) -> Option<Instant> {
+        self.closes_at
+    }
+
+    /// The last look at every listener is next. Tells how many can be waiting at most.
     pub fn prepare_to_close(&mut self) -> usize {
         self.end_pause();
         self.pending = true;
         self.listeners.iter_mut().fold(0, |waiting, state| {
-            state.listener.remove_file();
             state.pending = true;
             state.failing.until = None;
             waiting + state.listener.longest_queue()
@@ -193,7 +212,7 @@ impl Acceptor {
 
 impl ListenerState {
     fn new(listener: Listener) -> ListenerState {
-        ListenerState { listener, pending: true, failing: Pause::NONE, failing_since: None }
+        ListenerState { listener, pending: true, is_closing: false, failing: Pause::NONE, failing_since: None }
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -208,7 +227,11 @@ impl ListenerState {
                     self.recovered();
                     return Accepted::Client(stream, address);
                 }
-                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                // EINVAL: a Unix socket is empty, and newcomers are refused.
+                Err(err)
+                    if err.kind() == io::ErrorKind::WouldBlock
+                        || self.is_closing && err.kind() == io::ErrorKind::InvalidInput =>
+                {
                     self.recovered();
                     self.pending = false;
                     return Accepted::Nobody;

@@ -15,7 +15,7 @@ use super::protocol::{Protocol, ServerState};
 use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token, Waker};
 use super::slow_handlers::SlowHandlers;
 use super::stats::Stats;
-use super::sync::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use super::sync::{AtomicBool, AtomicU64, AtomicUsize, OnceLock, Ordering};
 use super::sys::{self, ClientStream, Interest, Registry};
 use super::taken::Taken;
 
@@ -38,8 +38,9 @@ pub struct Engine {
     max_connections: usize,
     connections: AtomicUsize,
     accepted: AtomicU64,
-    room_wanted: AtomicBool, // nobody is accepted for want of descriptors
-    room_freed: AtomicBool,  // since then one was freed
+    room_wanted: AtomicBool,                 // nobody is accepted for want of descriptors
+    room_freed: AtomicBool,                  // since then one was freed
+    callee: OnceLock<Arc<Weak<dyn Callee>>>, // this engine, for all links
 }
 
 /// What the engine is built with.
@@ -87,6 +88,7 @@ impl Engine {
             accepted: AtomicU64::new(0),
             room_wanted: AtomicBool::new(false),
             room_freed: AtomicBool::new(false),
+            callee: OnceLock::new(),
         })
     }
 
@@ -115,8 +117,11 @@ impl Engine {
     ) -> io::Result<(ClientStream, Registration)> {
         self.accepted.fetch_add(1, Ordering::Relaxed);
         self.connections.fetch_add(1, Ordering::SeqCst);
-        let weak: Weak<Engine> = Arc::downgrade(self);
-        let link = self.scheduler.table().insert(|token| Arc::new(Link::new(token, Some(weak))));
+        let callee = self.callee.get_or_init(|| {
+            let weak: Weak<Engine> = Arc::downgrade(self);
+            Arc::new(weak)
+        });
+        let link = self.scheduler.table().insert(|token| Arc::new(Link::new(token, Some(callee.clone()))));
         let registration = Registration { engine: self.clone(), link, _place: place };
         let token = sys::Token(registration.link.token().to_usize());
         self.registry.register(&mut stream, token, Interest::READABLE)?;

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process;
 
 use super::address::Address;
 use super::sys::ListeningSocket;
@@ -15,12 +16,19 @@ pub struct Listener {
     socket: ListeningSocket,
     address: Address,
     queue: usize,
+    owner: Option<u32>, // the process that has made it, and handed it to nobody
 }
 
 impl Listener {
     /// This socket, at this address. At most `queue` clients can have connected and wait to be accepted.
     pub fn new(socket: ListeningSocket, address: Address, queue: usize) -> Listener {
-        Listener { file: None, socket, address, queue }
+        Listener { file: None, socket, address, queue, owner: None }
+    }
+
+    /// The same, made by this process, and known to nobody else.
+    pub fn made_here(mut self) -> Listener {
+        self.owner = Some(process::id());
+        self
     }
 
     /// The same with the file that the socket stands for.
@@ -44,9 +52,11 @@ impl Listener {
         &mut self.socket
     }
 
-    /// Nobody finds the way to it any more, if that is a file; who has found it can still be accepted.
-    pub fn remove_file(&mut self) {
-        self.file = None;
+    /// Nobody comes any more, if no other process can have this socket; who has connected can still be accepted. True: it
+    /// is so. Else who connects between the last accept and the end of the socket is reset.
+    pub fn refuse_newcomers(&mut self) -> bool {
+        self.file = None; // removed first: a Unix socket at which nobody listens is not to be found
+        self.owner == Some(process::id()) && self.socket.refuse_newcomers().is_ok()
     }
 }
 

@@ -24,7 +24,7 @@ enum Network {
 
 /// One connection of an address; dropped, it is not counted any more.
 pub struct Place {
-    counted: Option<(Arc<PerAddress>, Network)>,
+    counted: Option<Box<(Arc<PerAddress>, Network)>>, // one word in each connection, where there is no limit
 }
 
 impl PerAddress {
@@ -43,7 +43,7 @@ impl PerAddress {
             return None;
         }
         *count += 1;
-        Some(Place { counted: Some((self.clone(), network)) })
+        Some(Place { counted: Some(Box::new((self.clone(), network))) })
     }
 
     /// How many were refused so far.
@@ -67,7 +67,7 @@ impl Network {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some((table, network)) = self.counted.take() else { return };
+        let Some((table, network)) = self.counted.take().map(|counted| *counted) else { return };
         let mut counts = table.counts();
         match counts.get_mut(&network) {
             Some(count) if *count > 1 => *count -= 1,

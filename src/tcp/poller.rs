@@ -57,7 +57,7 @@ impl Poller {
     /// # Errors
     /// None are expected of a poller of our own: the caller should say so, and not poll again at once.
     pub fn wait(&mut self, until: Option<Instant>, now: Instant) -> io::Result<()> {
-        let until = until.into_iter().chain(self.acceptor.paused_until()).min();
+        let until = until.into_iter().chain(self.acceptor.due_at()).min();
         // mio rounds up to whole milliseconds: nobody returns before the time, and looks, and waits for nothing again.
         let timeout = until.map(|until| until.saturating_duration_since(now));
         self.poll(timeout)

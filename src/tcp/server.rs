@@ -143,7 +143,7 @@ impl TcpServer {
     }
 
     /// How long a request may wait for a worker while all are in handlers: 10 seconds unless set; `None`: for ever.
-    /// Past it the request is refused (HTTP: 503).
+    /// Past it the request is refused (HTTP: 503). An answer that was begun, such as a stream, waits without a limit.
     pub fn queue_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
         self.queue_timeout = limit.into();
         self

@@ -20,6 +20,7 @@ use mio::unix::SourceFd;
 use rustix::event::{PollFd, poll};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with};
 use rustix::time::Timespec;
+use socket2::SockFilter;
 
 use super::address::Address;
 
@@ -42,7 +43,30 @@ impl ListeningSocket {
         let no_time = Timespec { tv_sec: 0, tv_nsec: 0 };
         Ok(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&no_time))? > 0)
     }
+
+    /// From now on nobody can begin to connect: whoever has connected can still be accepted, and then none is left to be
+    /// reset when the socket is closed. Of a socket that no other process has: it ends for all.
+    ///
+    /// # Errors
+    /// If the kernel does not do that.
+    pub fn refuse_newcomers(&self) -> io::Result<()> {
+        let socket = SockRef::from(&self.0);
+        match socket.local_addr()?.as_socket() {
+            Some(_) => socket.attach_filter(NO_SYN),
+            None => socket.shutdown(Shutdown::Read), // unix_stream_connect: ECONNREFUSED
+        }
+    }
 }
+
+/// A filter by which a TCP socket that listens drops each SYN that comes, and nothing else: last ACKs are let through.
+/// Who is dropped tries again after a second. (The packet begins with the TCP header; of its flags SYN is 2, ACK 16.)
+const NO_SYN: &[SockFilter] = &[
+    SockFilter::new(0x30, 0, 0, 13),       // load the byte of the flags
+    SockFilter::new(0x54, 0, 0, 18),       // SYN and ACK of it
+    SockFilter::new(0x15, 0, 1, 2),        // SYN alone?
+    SockFilter::new(0x06, 0, 0, 0),        // drop it
+    SockFilter::new(0x06, 0, 0, u32::MAX), // take it whole
+];
 
 /// Of a socket that listens, and does not block.
 impl From<OwnedFd> for ListeningSocket {

@@ -1,11 +1,12 @@
-//! Files that are sent while all handlers are stuck: a stretch of a file needs no handler's permit.
+//! Downloads that were begun while handlers are stuck: a stretch of a file needs no handler's permit, and a stream waits
+//! for one.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use modest::raw::Raw;
-use modest::{Request, RequestHandler, Response, Result, StaticFileHandler, TcpServer};
+use modest::{Request, RequestHandler, Response, Result, StaticFileHandler, TcpServer, handler_fn};
 
 use crate::script::Script;
 use crate::server::{Client, Gate, PATIENCE, get, serve};
@@ -77,4 +78,65 @@ fn a_download_that_was_begun_is_finished_while_all_handlers_are_stuck() {
     });
     gate.wait_for_arrivals(2);
     finish("a download", client, SIZE);
+}
+
+#[test]
+fn a_stream_that_was_begun_waits_for_a_handler_however_long() {
+    let gate = Gate::default();
+    let _end = gate.opened_at_end();
+    let there = gate.clone();
+    let app = handler_fn(move |request: &Request| {
+        if request.path() == "/stuck" {
+            there.pass();
+            return Ok(Response::text("free"));
+        }
+        Ok(Response::stream(std::io::repeat(b's').take(SIZE as u64)))
+    });
+    // Nobody else may wait, and no longer than 200 ms.
+    let server = serve(app, |server| two_handlers(server).queue_limit(1));
+    let mut streams = [server.client(), server.client()];
+    streams.iter_mut().for_each(|client| {
+        client.ask("GET /large HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 OK\r\n");
+    });
+    server.wait_for("they are owed more than goes out", |stats| stats.parked == 2);
+    let mut stuck = [server.client(), server.client()];
+    stuck.iter_mut().for_each(|client| {
+        client.send(get("/stuck"));
+    });
+    gate.wait_for_arrivals(2);
+    let streams = streams.map(|client| std::thread::spawn(move || finish("a stream", client, SIZE)));
+    server.wait_for("both wait for a handler", |stats| stats.waiting == 2);
+    // Who comes after them, and has nothing of its answer yet, is refused once its time is up.
+    let mut new = server.client();
+    new.ask(get("/stuck"), "HTTP/1.1 503 ");
+    gate.open();
+    streams.into_iter().for_each(|stream| stream.join().expect("a stream"));
+}
+
+#[test]
+fn a_request_behind_another_waits_for_a_handler_as_long_as_any() {
+    let (first, second) = (Gate::default(), Gate::default());
+    let _ends = (first.opened_at_end(), second.opened_at_end());
+    let gates = (first.clone(), second.clone());
+    let app = handler_fn(move |request: &Request| {
+        match request.path() {
+            "/first" => gates.0.pass(),
+            "/second" => gates.1.pass(),
+            _ => {}
+        }
+        Ok(Response::text("here"))
+    });
+    let server = serve(app, |server| two_handlers(server).workers(1));
+    let mut stuck = [server.client(), server.client()];
+    stuck[0].send(get("/first"));
+    first.wait_for_arrivals(1);
+    let mut client = server.client();
+    client.send([get("/a"), get("/b")].concat());
+    server.wait_for("it waits for a handler", |stats| stats.waiting == 1);
+    stuck[1].send(get("/second"));
+    server.wait_for("another waits behind it", |stats| stats.waiting == 2);
+    first.open();
+    assert!(client.answer().expect("an answer").starts_with("HTTP/1.1 200 "));
+    // That answer may not have gone out yet when the second request asks for a handler: it is none of its own.
+    assert!(client.answer().expect("another").starts_with("HTTP/1.1 503 "));
 }

@@ -1,14 +1,18 @@
 //! Ends of all kinds: from outside, from within, before the start, with clients in every place.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
 use std::time::Duration;
 
 use modest::raw::{Event, Raw};
-use modest::{Request, Response, Stats, TcpServer, handler_fn};
+use modest::{Listen, Request, Response, Stats, TcpServer, handler_fn};
 
 use crate::script::Script;
-use crate::server::{Client, PATIENCE, get, serve};
+use crate::server::{Client, PATIENCE, Running, get, serve};
 
 #[test]
 fn the_idle_end_at_once() {
@@ -115,6 +119,84 @@ fn who_has_just_come_may_still_ask() {
         answered
     });
     assert!(answered, "closed without a chance");
+}
+
+/// Ask on, each time on a connection of its own, until nobody listens; how many of those who had connected got no answer.
+fn ask_anew<S: Read + Write>(connect: impl Fn() -> Option<S>) -> usize {
+    let mut lost = 0;
+    while let Some(mut stream) = connect() {
+        let mut answer = [0; 3];
+        let asked = stream.write_all(b"say me\n").and_then(|()| stream.read_exact(&mut answer));
+        lost += usize::from(asked.is_err() || &answer != b"me\n");
+    }
+    lost
+}
+
+fn rounds_of_asking_anew(server: impl Fn() -> Running, ask: impl Fn(&Running) -> usize + Sync) {
+    let round = || {
+        let mut server = server();
+        let lost = thread::scope(|scope| {
+            let clients: Vec<_> = (0..8).map(|_| scope.spawn(|| ask(&server))).collect();
+            server.wait_for("some have come", |stats| stats.accepted > 200);
+            server.handle.shutdown();
+            clients.into_iter().map(|client| client.join().unwrap()).sum::<usize>()
+        });
+        server.wait_for_end();
+        lost
+    };
+    let lost: Vec<usize> = (0..60).map(|_| round()).filter(|lost| *lost > 0).collect();
+    assert!(lost.is_empty(), "{lost:?} had connected and got no answer, in so many of 60 rounds");
+}
+
+#[test]
+fn whoever_has_connected_when_a_stop_begins_is_answered() {
+    // Whose SYN is dropped in the last moment tries again a second later, and hears that nobody listens.
+    let connect = |address: SocketAddr| TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok();
+    rounds_of_asking_anew(
+        || serve(Raw(Script::default()), |server| server.shutdown_timeout(PATIENCE)),
+        |server| ask_anew(|| connect(server.address)),
+    );
+}
+
+#[test]
+fn whoever_connects_while_one_of_those_that_share_a_port_stops_is_answered() {
+    let bind =
+        |address: SocketAddr| TcpServer::bind(Listen::at(address).reuse_port(true), Raw(Script::default())).unwrap();
+    let stays = Running::start(bind(([127, 0, 0, 1], 0).into()));
+    let over = AtomicBool::new(false);
+    let lost: usize = thread::scope(|scope| {
+        let (stays, over) = (&stays, &over);
+        let connect = move || if over.load(Relaxed) { None } else { TcpStream::connect(stays.address).ok() };
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(move || ask_anew(connect))).collect();
+        // After each, whose SYN was dropped waits for a second.
+        for _ in 0..5 {
+            let mut leaves = Running::start(bind(stays.address));
+            leaves.wait_for("some have come", |stats| stats.accepted > 50);
+            leaves.handle.shutdown();
+            leaves.wait_for_end();
+        }
+        over.store(true, Relaxed);
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    assert_eq!(lost, 0, "had connected, and got no answer");
+}
+
+#[test]
+fn whoever_has_connected_to_a_unix_socket_when_a_stop_begins_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = &folder.path().join("socket");
+    let connect = |path: &Path| match UnixStream::connect(path) {
+        Ok(stream) => Some(stream),
+        Err(err) if [ErrorKind::NotFound, ErrorKind::ConnectionRefused].contains(&err.kind()) => None,
+        Err(err) => panic!("{err}"),
+    };
+    rounds_of_asking_anew(
+        || {
+            let server = TcpServer::bind(Listen::unix(path), Raw(Script::default())).unwrap();
+            Running::start(server.shutdown_timeout(PATIENCE))
+        },
+        |_| ask_anew(|| connect(path)),
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::machine::{self, FOR_EVER, Key, Machine, after, fail, note, switch, wait, with};
 use crate::net::{Cause, Read};
-use crate::plan::{Ask, End, Meeting, Need, Shutdown, Visit};
+use crate::plan::{Ask, End, Meeting, Need, Pause, Shutdown, Visit};
 use crate::user::{self, GREETING, LATE, REFUSED};
 
 /// A client that waits for an answer; looked at when everybody waits.
@@ -330,7 +330,7 @@ impl Talk {
             let peaceful = asked.is_some_and(|asked| asked.peaceful);
             match cause {
                 Cause::Asked => Some("for no reason"),
-                Cause::NotAccepted if machine.counts.shutdown || machine.plan.may_fail() => None,
+                Cause::NotAccepted if short || machine.plan.may_fail() || !machine.net.accepting => None,
                 Cause::NotAccepted => Some("not accepted"),
                 _ if peaceful && !facts.may_close => Some("with a request unanswered"),
                 // It has closed by its own word, and lingers: what it said last arrives.
@@ -352,10 +352,11 @@ impl Talk {
 
 /// Another thread, which calls those who have subscribed.
 pub fn call() {
-    let calls = with(|machine| machine.plan.calls);
-    for _ in 0..calls {
-        let pause = with(|machine| if machine.chance.one_in(2) { machine.chance.below(10_000) } else { 0 });
-        machine::sleep(std::time::Duration::from_micros(pause));
+    for pause in with(|machine| machine.plan.calls.clone()) {
+        match pause {
+            Pause::Sleep(limit) => machine::sleep(limit),
+            Pause::Steps(steps) => (0..steps).for_each(|_| switch()),
+        }
         user::call_subscribers();
     }
     with(|machine| {
@@ -377,6 +378,9 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
     if machine.counts.engine_sleeps > 0 || machine.counts.failed || ends {
         return Ok(());
     }
+    if machine.counts.shutdown && machine.net.listening {
+        return Err("everybody waits, and nobody has heard of the shutdown".to_owned());
+    }
     let (blocked, handlers) = (machine.counts.blocked, machine.plan.handlers);
     let room_is_short = machine.room_was_short();
     let refused_after = machine.plan.queue_timeout.map(|limit| limit.as_nanos() as u64 + SLACK);
@@ -386,9 +390,14 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
             continue;
         }
         let reason = match need {
-            _ if !socket.accepted => room_is_short || machine.plan.accept_fails_from.is_some(),
+            // Whose destructor blocks is counted until it has returned.
+            _ if !socket.accepted => !machine.has_room() || blocked > 0 || machine.plan.accept_fails_from.is_some(),
             _ if !socket.facts.met => blocked >= handlers + 2,
-            Need::Handler if blocked == handlers && refused_after.is_some_and(|after| since + after < due) => {
+            Need::Handler
+                if blocked == handlers
+                    && !socket.facts.begun
+                    && refused_after.is_some_and(|after| since + after < due) =>
+            {
                 return Err(format!("nobody tells {id} that it waits for too long"));
             }
             Need::Handler => blocked >= handlers,

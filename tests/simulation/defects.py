@@ -43,7 +43,7 @@ overflow-checks = true
 
 [dependencies]
 """
-NEEDED = ("log", "mio", "rustix", "shuttle", "socket2", "tempfile")
+NEEDED = ("log", "mio", "rustix", "service-binding", "shuttle", "socket2", "tempfile")
 
 
 def copy_of_the_source() -> None:

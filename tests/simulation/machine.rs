@@ -51,6 +51,8 @@ pub struct Machine {
     waiting: Vec<Waiting>,
     /// Who was unparked before it parked.
     pub tokens: Vec<bool>,
+    /// Locks taken since anybody waited, or did something with the network.
+    pub locks: usize,
     log: Option<VecDeque<String>>,
     pub over: bool,
 }
@@ -116,6 +118,7 @@ pub fn begin(plan: Plan, mut chance: Chance, log: bool) {
         nanos: 0,
         waiting: Vec::new(),
         tokens: vec![false; 64],
+        locks: 0,
         log: log.then(VecDeque::new),
         over: false,
     };
@@ -208,6 +211,12 @@ impl Machine {
         self.net.accept_trouble_until > 0 || self.net.sockets.len() > self.plan.capacity()
     }
 
+    /// There is room for one more at this moment, and accepting does not fail.
+    pub fn has_room(&self) -> bool {
+        let open = self.net.sockets.iter().filter(|socket| socket.server_open).count();
+        open < self.plan.max_connections && self.net.descriptors > 0 && self.net.accept_trouble_until <= self.nanos
+    }
+
     /// The shutdown timeout has passed.
     pub fn is_cut_off(&self) -> bool {
         self.counts.cut_off_at.is_some_and(|at| at <= self.nanos)
@@ -236,8 +245,26 @@ pub fn switch() {
     }
 }
 
+/// So many locks one after the other, with nobody waiting and nothing done with the network, are taken by somebody who
+/// looks for work without rest.
+const MOST_LOCKS: usize = 2000;
+
+/// A lock is taken.
+pub fn count_lock() {
+    if is_under_way() {
+        let locks = with(|machine| {
+            machine.locks += 1;
+            machine.locks
+        });
+        if locks > MOST_LOCKS {
+            fail("somebody goes round in circles".to_owned());
+        }
+    }
+}
+
 /// Wait, once, until this happens or that time comes. Whoever looked right before it misses nothing.
 pub fn wait(key: Key, until: u64) {
+    with(|machine| machine.locks = 0);
     let woken = Rc::new(Cell::new(false));
     let mut waits = false;
     shuttle::future::block_on(poll_fn(|context| {

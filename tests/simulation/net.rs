@@ -67,6 +67,8 @@ pub struct Facts {
     pub met: bool,
     /// Its conversation is dropped, and its socket closed, with a permit.
     pub drop_blocks: bool,
+    /// A handler has given out a part of its answer.
+    pub begun: bool,
     /// Code of the user waits for something on its behalf.
     pub blocked: bool,
 }
@@ -86,6 +88,8 @@ pub struct Net {
     backlog_room: usize,
     listener: Option<Registered>,
     pub listening: bool,
+    /// Somebody has begun to accept: a server that is shut down before it has started never does.
+    pub accepting: bool,
     waker: Option<(usize, bool)>,
     list: VecDeque<Source>, // in the order of their edges
     pub descriptors: usize, // free ones
@@ -108,6 +112,7 @@ impl Net {
             backlog_room: chance.of(&[1, 2, 16]),
             listener: None,
             listening: true,
+            accepting: false,
             waker: None,
             list: VecDeque::new(),
             descriptors: plan.descriptors,
@@ -506,6 +511,7 @@ impl Socket {
 impl Machine {
     /// Do something with the network: whoever it concerns is told.
     pub fn on_net<R>(&mut self, id: Option<usize>, action: impl FnOnce(&mut Net, &mut Chance) -> R) -> R {
+        self.locks = 0;
         let result = action(&mut self.net, &mut self.chance);
         if let Some(id) = id {
             self.wake(Key::Socket(id));

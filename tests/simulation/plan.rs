@@ -28,8 +28,8 @@ pub struct Plan {
     pub idle: Duration,
     pub faults: Faults,
     pub clients: Vec<Vec<Visit>>,
-    /// How often another thread calls the subscribers.
-    pub calls: usize,
+    /// Another thread calls the subscribers, each time after this.
+    pub calls: Vec<Pause>,
     pub shutdown: Shutdown,
     pub accept_fails_from: Option<u64>,
 }
@@ -48,6 +48,15 @@ pub struct Faults {
     pub disk: u32,
     pub spawn: u32,
     pub logger: u32,
+}
+
+/// What a thread does between two calls.
+#[derive(Clone, Copy, Debug)]
+pub enum Pause {
+    /// It sleeps.
+    Sleep(Duration),
+    /// It takes so many steps: far less time than the server needs to sleep.
+    Steps(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +196,7 @@ impl Plan {
             idle: chance.of(&[60_000, 60_000, 60_000, 100]).map_millis(),
             faults: if faulty { Faults::new(chance) } else { Faults::default() },
             clients: Vec::new(),
-            calls: 0,
+            calls: Vec::new(),
             shutdown,
             accept_fails_from: chance.one_in(60).then(|| chance.below(20_000_000)),
         };
@@ -197,13 +206,19 @@ impl Plan {
                 (0..visits).map(|_| Visit::new(chance, client, count, largest, quick, shutdown)).collect()
             })
             .collect();
+        let subscribed = |plan: &Plan| plan.clients.iter().flatten().any(|visit| visit.asks.contains(&Ask::Subscribe));
         match chance.below(12) {
             0 => plan.crowd(chance),
             1 => plan.spread_news(chance),
+            2 => plan.spread_news_in_bursts(chance),
+            3 => plan.block_when_the_watchdog_rests(chance),
+            _ if subscribed(&plan) => {
+                let pause = |chance: &mut Chance| if chance.one_in(2) { chance.below(10_000) } else { 0 };
+                let pauses = (0..chance.between(1, 3)).map(|_| Pause::Sleep(Duration::from_micros(pause(chance))));
+                plan.calls = pauses.collect();
+            }
             _ => {}
         }
-        let subscribed = plan.clients.iter().flatten().any(|visit| visit.asks.contains(&Ask::Subscribe));
-        plan.calls = if subscribed { chance.between(1, 3) } else { 0 };
         plan
     }
 
@@ -228,6 +243,48 @@ impl Plan {
         self.clients =
             (0..chance.between(1, 2)).map(|_| vec![Visit::brief(chance, vec![Ask::Say(1), Ask::Subscribe])]).collect();
         self.clients.push(vec![Visit::brief(chance, vec![Ask::Call, Ask::Call])]);
+        self.calls = (0..chance.between(1, 3)).map(|_| Pause::Steps(0)).collect();
+    }
+
+    /// Calls come in bursts, with nothing else to do for the server but to answer somebody now and then: so the last of a
+    /// burst may come at any step of the worker that tells of the one before, and goes to wait. Between two bursts all
+    /// workers come to rest, or nearly.
+    fn spread_news_in_bursts(&mut self, chance: &mut Chance) {
+        (self.clock_step, self.faults, self.slow_handler, self.min_rate) = (50, Faults::default(), None, None);
+        (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
+        self.shutdown = Shutdown::Afterwards;
+        self.clients =
+            (0..chance.between(1, 2)).map(|_| vec![Visit::brief(chance, vec![Ask::Say(1), Ask::Subscribe])]).collect();
+        if chance.one_in(2) {
+            let mut asks = Visit::brief(chance, vec![Ask::Say(1); 10]);
+            asks.pause = Duration::from_millis(7);
+            self.clients.push(vec![asks]);
+        }
+        for _ in 0..chance.between(2, 12) {
+            self.calls.push(Pause::Sleep(Duration::from_millis(chance.of(&[3, 4, 5, 7, 7, 7]))));
+            for _ in 0..chance.between(0, 2) {
+                self.calls.push(Pause::Steps(chance.between(0, 120)));
+            }
+        }
+    }
+
+    /// Some milliseconds of silence, in which the watchdog ticks for the last time, and then a handler that blocks and
+    /// others who ask beside it.
+    fn block_when_the_watchdog_rests(&mut self, chance: &mut Chance) {
+        (self.faults, self.slow_handler, self.min_rate, self.queue_timeout) = (Faults::default(), None, None, None);
+        (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
+        (self.clock_step, self.queue_limit, self.shutdown) = (chance.of(&[1000, 20_000]), 1024, Shutdown::Afterwards);
+        self.clients = (0..chance.between(2, 3))
+            .map(|_| {
+                let ask = |chance: &mut Chance| {
+                    chance.of(&[Ask::Say(1), Ask::Handle(1), Ask::Sleep(Duration::from_millis(40), 1)])
+                };
+                let asks = (0..8).map(|_| ask(chance)).collect();
+                let mut visit = Visit::brief(chance, asks);
+                visit.pause = Duration::from_micros(3500 + chance.below(2500));
+                vec![visit]
+            })
+            .collect();
     }
 
     /// Whether the server may end by itself, with an error.

@@ -1,8 +1,7 @@
 //! One run: a server, its clients, a shutdown, and what must be so in the end.
 
-use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Once, OnceLock};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
@@ -47,13 +46,6 @@ fn prepare() {
     });
 }
 
-/// The engine binds no socket of the simulated machine itself: it is given one, and takes another for it.
-fn listener() -> TcpListener {
-    static LISTENER: OnceLock<TcpListener> = OnceLock::new();
-    let listener = LISTENER.get_or_init(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    listener.try_clone().expect("a descriptor")
-}
-
 fn one(log: bool) {
     let seed = schedule::seed();
     let mut chance = Chance::new(seed);
@@ -62,7 +54,8 @@ fn one(log: bool) {
     machine::begin(plan.clone(), chance, log);
     note!("{plan:?}");
     shuttle::thread::spawn(clock);
-    let server = TcpServer::from_listener(listener(), Raw(user::Script)).expect("it is made");
+    // The socket that it binds is a true one, and is taken for the simulated one.
+    let server = TcpServer::bind("127.0.0.1:0", Raw(user::Script)).expect("it is made");
     let server = server
         .workers(plan.handlers)
         .queue_limit(plan.queue_limit)
@@ -85,7 +78,7 @@ fn one(log: bool) {
     for number in 0..plan.clients.len() {
         shuttle::thread::spawn(move || client::run(number));
     }
-    if plan.calls > 0 {
+    if !plan.calls.is_empty() {
         with(|machine| machine.counts.callers += 1);
         shuttle::thread::spawn(client::call);
     }

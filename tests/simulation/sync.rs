@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-pub use std::sync::PoisonError;
 use std::sync::atomic as real;
 use std::sync::{LockResult, TryLockError};
+pub use std::sync::{OnceLock, PoisonError};
 pub use std::thread::panicking;
 use std::time::{Duration, Instant};
 
@@ -115,6 +115,7 @@ impl<T> Mutex<T> {
 
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         switch();
+        machine::count_lock();
         loop {
             match self.0.try_lock() {
                 Ok(guard) => return Ok(MutexGuard { guard: Some(guard), mutex: self }),

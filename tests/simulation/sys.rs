@@ -51,6 +51,7 @@ impl ListeningSocket {
         let id = with(|machine| {
             let now = machine.nanos();
             let faults = machine.plan.faults.clone();
+            machine.net.accepting = true;
             if machine.net.accept_fails_from.is_some_and(|from| from <= now) {
                 return Err(Errno::INVAL);
             }
@@ -86,6 +87,16 @@ impl ListeningSocket {
     pub fn somebody_waits(&self) -> io::Result<bool> {
         switch();
         Ok(with(|machine| machine.net.somebody_waits()))
+    }
+
+    pub fn refuse_newcomers(&self) -> io::Result<()> {
+        switch();
+        note!("newcomers are refused");
+        with(|machine| {
+            machine.net.listening = false;
+            machine.wake(Key::Backlog);
+        });
+        Ok(())
     }
 }
 

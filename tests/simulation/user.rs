@@ -279,6 +279,10 @@ impl Conversation for Talk {
                 turn.output.bytes().extend_from_slice(LATE);
             }
             Event::NoPermit if matches!(self.state, State::Handling { given: 1.., .. }) => {
+                // The engine can't know it of one behind which something else was asked.
+                if turn.input.is_empty() {
+                    machine::fail(format!("{}: there is no permit to go on with", self.id));
+                }
                 self.may_break();
                 return Next::Abort;
             }
@@ -318,8 +322,10 @@ impl Talk {
         turn.output.bytes().extend_from_slice(&all[given..end]);
         if turns + 1 < parts {
             self.state = State::Handling { number, ask, turns: turns + 1, given: end };
+            with(|machine| machine.net.sockets[self.id].facts.begun = true);
             return Next::Handle;
         }
+        with(|machine| machine.net.sockets[self.id].facts.begun = false);
         self.go_on(turn)
     }
 

@@ -1,36 +1,37 @@
 //! One client: write what is owed, ask the conversation, read what it wants; a fair share a turn, never waiting.
 //!
-//! Called by `workers`, a turn at a time; `waiting` is the part of it that has nothing to do just now, `closing` the part
-//! that ends it; it uses `transport` for bytes and `protocol` for meaning.
+//! Called by `workers`, a turn at a time. Here is what it is and how its turn goes; `asking` talks with the conversation,
+//! `bytes` with the socket, `waiting` is the part that has nothing to do just now, `closing` the part that ends it.
 //! What becomes of it after a turn is an [`Outcome`]: the worker parks it, queues it or asks for its permit.
 
+mod turn; // what a turn has before it
+
+mod asking; // the conversation
+mod bytes; // the socket
 mod closing; // the end: shutdown, lingering, reset
 mod live; // reading on while a handler runs
 mod pace; // how fast the client sends and takes
 mod taking; // leaving the engine
 mod waiting; // parking, its deadlines, the news of a shutdown
 
+use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
-
-use log::{debug, error};
+use std::time::{Duration, Instant};
 
 use super::client::Client;
-use super::input::Input;
 use super::output::Output;
-use super::protocol::{Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
+use super::protocol::{Conversation, Event, Next, Stage};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
-use super::slow_handlers::CurrentHandler;
-use super::sync;
-use super::sys::{self, Registry};
 use super::transport::{Transport, Written};
+use bytes::Received;
 pub use closing::Leftover;
 use closing::Lingering;
-use live::LiveSocket;
 use pace::Pace;
 pub use pace::{MinRate, SendLimits};
 pub use taking::Parts;
+pub use turn::{Buffers, PermitAccess, TurnSettings};
+use turn::{ConnectionTurn, QUESTIONS, SHARE};
 
 /// A connection, with all that must be remembered of it between turns. Buffers belong to the worker.
 pub struct Connection<R> {
@@ -39,17 +40,18 @@ pub struct Connection<R> {
     conversation: Option<Box<dyn Conversation>>,
     next: Next,
     stage: Option<Stage>,
-    since: Instant,          // the beginning of the stage, or of being idle
-    wrote: Option<Instant>,  // when the client last took something of what was owed
-    pace: Option<Box<Pace>>, // while it is waited for with something owed, or within a message
-    polled: Option<Instant>, // when the poll that brought its bytes returned
+    since: Instant,             // the beginning of the stage, or of being idle
+    wrote: Option<Instant>,     // when the client last took something of what was owed
+    pace: Option<Box<Pace>>,    // while it is waited for with something owed, or within a message
+    polled: Option<NonZeroU32>, // when the poll that brought its bytes returned: see `brought_by`
     readiness: Readiness,
     causes: Causes,
     shutdown: ShutdownNotice,
     midway: bool, // it ended while more was awaited of the client
+    begun: bool,  // a handler has given out a part of its answer, and is asked for more
     ended: bool,  // the client has sent its last byte
     lingering: Option<Box<Lingering>>,
-    unused: Vec<u8>,
+    unused: Box<[u8]>,
     owed: Option<Box<Output>>,
     registration: R, // dropped last, after the stream above is closed
 }
@@ -98,35 +100,6 @@ pub enum Outcome {
     Closed,
 }
 
-/// The permit a turn runs with, as far as a connection deals with it. Implemented by `workers`.
-pub trait PermitAccess {
-    /// Have a permit for this work and say that what follows may block. For a handler a permit that was used for one
-    /// already is given up to those who wait. False: none is to be had, wait for one.
-    fn begin(&mut self, work: Work, now: Instant) -> bool;
-}
-
-/// The buffers that a worker lends to whichever connection it serves.
-#[derive(Default)]
-pub struct Buffers {
-    pub input: Input,
-    pub output: Output,
-}
-
-/// What all turns of one worker have in common.
-pub struct TurnSettings<'a> {
-    pub protocol: &'a dyn Protocol,
-    pub registry: &'a Registry,
-    pub send_limits: &'a SendLimits,
-    pub server: &'a dyn ServerState,
-    pub current: &'a CurrentHandler,
-}
-
-/// Bytes a turn may move in each direction, and how often it may ask the conversation.
-const SHARE: usize = 512 * 1024;
-const QUESTIONS: usize = 64;
-/// With no more than this owed, reading goes on.
-const OWED_WHILE_READING: u64 = 64 * 1024;
-
 impl<R: Registered> Connection<R> {
     /// A connection that was just accepted.
     pub fn new(transport: Transport, client: Client, registration: R, now: Instant) -> Connection<R> {
@@ -144,9 +117,10 @@ impl<R: Registered> Connection<R> {
             causes: Causes::default(),
             shutdown: ShutdownNotice::None,
             midway: false,
+            begun: false,
             ended: false,
             lingering: None,
-            unused: Vec::new(),
+            unused: Box::default(),
             owed: None,
             registration,
         }
@@ -168,8 +142,16 @@ impl<R: Registered> Connection<R> {
     }
 
     /// Its bytes were brought by the poll that returned then; `None` where other things have happened since.
+    ///
+    /// It is kept in microseconds after `since`, rounded up: there is one of these for each connection, and who takes what it
+    /// knew a moment before the poll for too old asks once more. Over an hour later it is not kept.
     pub fn brought_by(&mut self, polled: Option<Instant>) {
-        self.polled = polled;
+        let after = |polled: Instant| polled.saturating_duration_since(self.since).as_micros() + 1;
+        self.polled = polled.and_then(|polled| u32::try_from(after(polled)).ok()).and_then(NonZeroU32::new);
+    }
+
+    fn polled(&self) -> Option<Instant> {
+        Some(self.since + Duration::from_micros(self.polled?.get().into()))
     }
 
     /// What brings it to its next turn, besides readiness.
@@ -186,13 +168,15 @@ impl<R: Registered> Connection<R> {
         now: Instant,
     ) -> Outcome {
         self.unpack(buffers);
+        let polled = self.polled();
         if let Some(pace) = &mut self.pace {
-            pace.resume(self.polled.unwrap_or(now));
+            pace.resume(polled.unwrap_or(now).min(now));
         }
         let mut turn = ConnectionTurn {
             buffers,
             permit,
             settings,
+            polled,
             now,
             wall: None,
             share: SHARE,
@@ -201,22 +185,21 @@ impl<R: Registered> Connection<R> {
             has_read: false,
         };
         let outcome = self.run(&mut turn);
+        let polled = turn.polled.filter(|_| matches!(outcome, Outcome::AwaitPermit(_)));
+        self.brought_by(polled);
         self.pack(buffers, &outcome);
         outcome
     }
 
     fn unpack(&mut self, buffers: &mut Buffers) {
         buffers.input.begin(&self.unused, self.ended);
-        self.unused = Vec::new();
+        self.unused = Box::default();
         if let Some(owed) = self.owed.take() {
             buffers.output = *owed;
         }
     }
 
     fn pack(&mut self, buffers: &mut Buffers, outcome: &Outcome) {
-        if !matches!(outcome, Outcome::AwaitPermit(_)) {
-            self.polled = None;
-        }
         if let Outcome::Closed = outcome {
             if !buffers.output.is_empty() {
                 self.transport.reset(); // a part must not look like the whole
@@ -228,7 +211,7 @@ impl<R: Registered> Connection<R> {
             buffers.input.clear();
         }
         if !buffers.input.is_empty() {
-            self.unused = buffers.input.bytes().to_vec();
+            self.unused = buffers.input.bytes().into();
         }
         self.ended = buffers.input.ended();
         if buffers.output.is_empty() {
@@ -272,6 +255,7 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Next::Again if self.conversation.is_none() => self.meet(turn),
             Next::Again => self.ask(turn),
+            Next::Handle if self.begun => self.ask_with_permit(Work::Begun, turn),
             Next::Handle => self.ask_with_permit(Work::Handler, turn),
             Next::Brief => self.ask_with_permit(Work::Short, turn),
             Next::Read { .. } | Next::Idle { .. } => match self.receive(turn) {
@@ -322,205 +306,17 @@ impl<R: Registered> Connection<R> {
         }
         ControlFlow::Continue(())
     }
-
-    /// The first turn: does the protocol want this client?
-    fn meet(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        turn.begin(Work::Meet)?;
-        match turn.settings.protocol.meet(&self.client) {
-            Some(conversation) => {
-                self.conversation = Some(conversation);
-                self.ask(turn)
-            }
-            None => self.turn_away(turn),
-        }
-    }
-
-    /// Ask the conversation what comes next.
-    fn ask(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        turn.questions -= 1;
-        let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with") };
-        let shutting_down = self.causes.evicted;
-        let link = self.registration.link();
-        let live = LiveSocket { transport: &self.transport, link, limits: *turn.settings.send_limits };
-        let mut lent = turn.lend(&self.client, link, self.polled, shutting_down);
-        lent.live = Some(&live);
-        let next = conversation.turn(&mut lent);
-        self.set_next(next, turn.now)
-    }
-
-    fn ask_with_permit(&mut self, work: Work, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if work == Work::Handler {
-            turn.may_block = None; // each handler asks for itself: others may be waiting for the permit
-        }
-        turn.begin(work)?;
-        if self.registration.link().is_reset() {
-            return self.fail_to_send(turn); // nobody is there to read the answer
-        }
-        let flow = self.ask(turn);
-        turn.settings.current.end();
-        self.polled = None; // what the disk says now may be older than the next request
-        (turn.now, turn.wall) = (sync::now(), None); // a handler may take its time
-        flow
-    }
-
-    /// Tell the conversation of an event.
-    fn tell(&mut self, event: Event, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        turn.begin(Work::Short)?;
-        turn.questions = turn.questions.saturating_sub(1);
-        let Some(conversation) = &mut self.conversation else { return ControlFlow::Continue(()) };
-        let shutting_down = self.causes.evicted;
-        let next =
-            conversation.event(event, &mut turn.lend(&self.client, self.registration.link(), None, shutting_down));
-        self.set_next(next, turn.now)
-    }
-
-    /// The clock of a stage starts when it is first named, that of being idle whenever it is.
-    fn set_next(&mut self, next: Next, now: Instant) -> ControlFlow<Outcome> {
-        let next = match (next, self.next) {
-            (Next::Unchanged, Next::Idle { .. }) => return ControlFlow::Continue(()),
-            (Next::Unchanged, Next::Read { .. }) if self.stage.is_some() => return ControlFlow::Continue(()),
-            (Next::Unchanged, _) => Next::Close, // of a stage that is over, or of no wait
-            (next, _) => next,
-        };
-        self.midway |= next == Next::Linger || next == Next::Close && matches!(self.next, Next::Read { .. });
-        match next {
-            Next::Read { stage, .. } if self.stage != Some(stage) => {
-                self.stage = Some(stage);
-                self.since = now;
-            }
-            Next::Idle { .. } => {
-                self.stage = None;
-                self.since = now;
-            }
-            _ => {}
-        }
-        self.next = next;
-        ControlFlow::Continue(())
-    }
-
-    fn write(&mut self, turn: &mut ConnectionTurn<'_>) -> Written {
-        if turn.buffers.output.is_empty() {
-            return Written::All;
-        }
-        let before = self.transport.sent();
-        let written = self.transport.write(&mut turn.buffers.output, turn.may_block.is_some(), &mut turn.share);
-        let count = self.transport.sent() - before;
-        if count > 0 {
-            self.wrote = Some(turn.now);
-            self.pace.iter_mut().for_each(|pace| pace.took(count));
-        }
-        if let Written::Blocked = written {
-            let token = sys::Token(self.token().to_usize());
-            if let Err(err) = self.transport.want_to_write(turn.settings.registry, token) {
-                error!("can't wait for {} to read: {err}", self.client);
-                return Written::Gone;
-            }
-        }
-        written
-    }
-
-    fn may_read_while_owing(&self, turn: &ConnectionTurn<'_>) -> bool {
-        matches!(self.next, Next::Read { .. } | Next::Idle { .. }) && turn.buffers.output.owed() <= OWED_WHILE_READING
-    }
-
-    /// Read once, if its readiness says that there is something.
-    fn receive(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
-        let input = &mut turn.buffers.input;
-        if input.ended() {
-            return Received::EndAgain;
-        }
-        if input.is_full() {
-            return Received::TooMuch;
-        }
-        if !self.readiness.readable {
-            return Received::Nothing;
-        }
-        match input.fill(|room| self.transport.read(room)) {
-            Ok((0, _)) => {
-                input.end();
-                self.registration.link().peer_closed(false);
-                Received::News
-            }
-            Ok((count, filled)) => {
-                if !filled && !self.readiness.closed {
-                    self.readiness.readable = false; // a short read: the next bytes give an edge of their own
-                }
-                turn.share = turn.share.saturating_sub(count);
-                self.pace.iter_mut().for_each(|pace| pace.received(count));
-                if std::mem::replace(&mut turn.has_read, true) {
-                    self.polled = None; // younger than the poll
-                }
-                Received::News
-            }
-            Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {
-                self.readiness.readable = false;
-                Received::Nothing
-            }
-            Err(err) => {
-                debug!("{} is gone: {err}", self.client);
-                Received::Gone
-            }
-        }
-    }
 }
 
-enum Received {
-    News,
-    Nothing,
-    EndAgain,
-    TooMuch,
-    Gone,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// What a connection has before it for one turn.
-struct ConnectionTurn<'a> {
-    buffers: &'a mut Buffers,
-    permit: &'a mut dyn PermitAccess,
-    settings: &'a TurnSettings<'a>,
-    now: Instant,
-    wall: Option<SystemTime>, // the same moment, once it was asked for
-    share: usize,
-    questions: usize,
-    may_block: Option<Work>, // a permit for this is held, and others know that this worker may be away
-    has_read: bool,
-}
-
-impl ConnectionTurn<'_> {
-    /// What follows may block.
-    fn begin(&mut self, work: Work) -> ControlFlow<Outcome> {
-        if self.may_block.is_none_or(|held| held > work) {
-            if !self.permit.begin(work, self.now) {
-                return ControlFlow::Break(Outcome::AwaitPermit(work));
-            }
-            self.may_block = Some(work);
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// The part of it that a conversation sees.
-    fn lend<'a>(
-        &'a mut self,
-        client: &'a Client,
-        link: &'a Arc<Link>,
-        polled: Option<Instant>,
-        shutting_down: bool,
-    ) -> Turn<'a> {
-        let wall = *self.wall.get_or_insert_with(SystemTime::now);
-        let (input, output) = (&mut self.buffers.input, &mut self.buffers.output);
-        let server = Some(self.settings.server);
-        let current = Some(self.settings.current);
-        Turn {
-            input,
-            output,
-            client,
-            now: self.now,
-            wall,
-            polled,
-            link: Some(link),
-            server,
-            shutting_down,
-            current,
-            live: None,
-        }
+    #[test]
+    fn a_connection_is_small() {
+        // With a registration of three words: 224 bytes with what the allocator adds.
+        let size = size_of::<Connection<[usize; 3]>>();
+        assert!(size <= 224, "{size} bytes"); // 216; a simulated socket has a word more
+        assert!(size_of::<Link>() <= 24, "{} bytes of a link", size_of::<Link>());
     }
 }

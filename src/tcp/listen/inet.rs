@@ -80,5 +80,5 @@ pub fn open(address: SocketAddr, settings: &Settings) -> io::Result<Listener> {
         socket.set_only_v6(settings.ipv6_only)?; // whatever the system's default (`net.ipv6.bindv6only`) is
     }
     socket.bind(&address.into())?;
-    listen(socket.into(), settings.backlog())
+    Ok(listen(socket.into(), settings.backlog())?.made_here())
 }

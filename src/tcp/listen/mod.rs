@@ -110,9 +110,10 @@ impl Listen {
     /// Whether other processes of this user may listen at the same address, if they all say so (`SO_REUSEPORT`).
     /// Default: no. New connections are then spread among them.
     ///
-    /// Each has a queue of its own: a connection that arrives in the moment in which one of them ends is lost. To
-    /// replace a server without that, hand its listener over (see `docs/listeners.md`). Binding fails with
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a Unix socket, and for one that was made elsewhere.
+    /// Each has a queue of its own: who connects in the 10 ms in which one of them ends has to try again, which its system
+    /// does after a second. To replace a server without that, hand its listener over (see `docs/listeners.md`).
+    /// Binding fails with [`InvalidInput`](io::ErrorKind::InvalidInput) for a Unix socket, and for one that was made
+    /// elsewhere.
     pub fn reuse_port(mut self, reuse: bool) -> Listen {
         self.settings.reuse_port = reuse;
         self

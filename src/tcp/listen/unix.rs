@@ -24,7 +24,7 @@ pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
     let address = address(path)?;
     if is_abstract(path) {
         socket.bind(&address)?;
-        return listen(socket.into(), settings.backlog());
+        return Ok(listen(socket.into(), settings.backlog())?.made_here());
     }
     // Between its bind and its listen another server looks like one that is gone.
     let _folder = lock_folder(path);
@@ -39,7 +39,7 @@ pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
     if let Some(mode) = settings.mode {
         fs::set_permissions(path, Permissions::from_mode(mode))?; // before anybody can connect
     }
-    Ok(listen(socket.into(), settings.backlog())?.with_file(file))
+    Ok(listen(socket.into(), settings.backlog())?.made_here().with_file(file))
 }
 
 /// Whether it has no file (unix(7)).

@@ -5,7 +5,7 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 
 use super::super::sync::{AtomicU8, Ordering};
-use super::table::Token;
+use super::token::Token;
 
 /// Whom a call from another thread goes to: the engine.
 pub trait Callee: Any + Send + Sync {
@@ -16,7 +16,7 @@ pub trait Callee: Any + Send + Sync {
 /// One connection, from wherever it is looked at.
 pub struct Link {
     token: Token,
-    callee: Option<Weak<dyn Callee>>,
+    callee: Option<Arc<Weak<dyn Callee>>>, // one word: each connection has a link
     state: AtomicU8,
 }
 
@@ -30,7 +30,7 @@ const CALLED: u8 = 4;
 const RESET: u8 = 8;
 
 impl Link {
-    pub fn new(token: Token, callee: Option<Weak<dyn Callee>>) -> Link {
+    pub fn new(token: Token, callee: Option<Arc<Weak<dyn Callee>>>) -> Link {
         Link { token, callee, state: AtomicU8::new(0) }
     }
 
@@ -83,6 +83,10 @@ impl Link {
         self.state.load(Ordering::Relaxed) & CALLED != 0
     }
 
+    fn callee(&self) -> Option<Arc<dyn Callee>> {
+        self.callee.as_ref()?.upgrade()
+    }
+
     /// The conversation is told of the calls so far: from here on a call is a new one.
     pub fn take_call(&self) -> bool {
         self.state.fetch_and(!CALLED, Ordering::AcqRel) & CALLED != 0
@@ -119,7 +123,7 @@ impl Waker {
         match self.link.note_call() {
             Call::Over => false,
             Call::OnItsWay => true,
-            Call::PassOn => match self.link.callee.as_ref().and_then(Weak::upgrade) {
+            Call::PassOn => match self.link.callee() {
                 Some(callee) => {
                     callee.call(&mut std::iter::once(self.link.token));
                     true
@@ -138,7 +142,7 @@ impl Waker {
         for Waker { link } in wakers {
             let call = link.note_call();
             there += usize::from(call != Call::Over);
-            let Some(callee) = link.callee.as_ref().filter(|_| call == Call::PassOn).and_then(Weak::upgrade) else {
+            let Some(callee) = Some(link).filter(|_| call == Call::PassOn).and_then(|link| link.callee()) else {
                 continue;
             };
             let same = engine.as_ref().is_some_and(|engine| Arc::ptr_eq(engine, &callee));
@@ -154,7 +158,7 @@ impl Waker {
 
     /// The engine, while it serves.
     pub(in super::super) fn callee(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        let callee: Arc<dyn Callee> = self.link.callee.as_ref()?.upgrade()?;
+        let callee: Arc<dyn Callee> = self.link.callee()?;
         Some(callee)
     }
 

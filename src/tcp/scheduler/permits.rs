@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 pub enum Work {
     /// A handler: it may run as long as it likes. The wait for its permit is bounded in number and time.
     Handler,
+    /// A handler that has given out a part of its answer: it needs the same permit. The wait has no limit: what was
+    /// begun is not broken off because others are slow.
+    Begun,
     /// What is expected to be short, and may block all the same: an event, a destructor, a stretch of a file. The wait
     /// has no limit.
     Short,
@@ -34,9 +37,11 @@ impl Class {
     }
 }
 
-const CLASSES: [Class; 3] = [Class(Work::Handler), Class(Work::Short), Class(Work::Meet)];
+const CLASSES: [Class; 4] = [Class(Work::Handler), Class(Work::Begun), Class(Work::Short), Class(Work::Meet)];
+/// How many permits there are of each class besides those for handlers.
+const BESIDES: [usize; 4] = [0, 0, 1, 1];
 /// The permits besides those for handlers.
-pub const RESERVED: usize = CLASSES.len() - 1;
+pub const RESERVED: usize = BESIDES[Work::Short as usize] + BESIDES[Work::Meet as usize];
 
 /// What became of a request for a permit.
 pub enum Admission<C> {
@@ -50,8 +55,8 @@ pub enum Admission<C> {
 
 /// All permits, and who waits for one. One lock around it.
 pub struct Permits<C> {
-    free: [usize; 3],                     // by class
-    waiting: [VecDeque<(C, Instant)>; 3], // by work
+    free: [usize; 4],                     // by class
+    waiting: [VecDeque<(C, Instant)>; 4], // by work
     last: usize,                          // whose turn it was: of queues that all want a permit, each gets one in turn
     total: usize,
     queue_limit: usize,
@@ -61,9 +66,11 @@ pub struct Permits<C> {
 
 impl<C> Permits<C> {
     pub fn new(handlers: usize, queue_limit: usize, queue_timeout: Option<Duration>) -> Permits<C> {
+        let mut free = BESIDES;
+        free[Work::Handler as usize] = handlers;
         Permits {
-            free: [handlers, 1, 1],
-            waiting: [VecDeque::new(), VecDeque::new(), VecDeque::new()],
+            free,
+            waiting: std::array::from_fn(|_| VecDeque::new()),
             last: 0,
             total: handlers + RESERVED,
             queue_limit,
@@ -170,8 +177,9 @@ mod tests {
         let mut permits = permits(2);
         for (work, class) in [
             (Work::Short, Some(Work::Handler)),
-            (Work::Handler, Some(Work::Handler)),
+            (Work::Begun, Some(Work::Handler)),
             (Work::Handler, None),
+            (Work::Begun, None),
             (Work::Short, Some(Work::Short)),
             (Work::Short, None),
             (Work::Meet, Some(Work::Meet)),
@@ -206,14 +214,29 @@ mod tests {
             (21, Work::Short),
             (22, Work::Short),
             (30, Work::Meet),
+            (40, Work::Begun),
+            (41, Work::Begun),
+            (42, Work::Begun),
         ] {
             assert!(matches!(permits.exchange(None, connection, work, now), Admission::Queued));
         }
         assert!(matches!(permits.exchange(None, 12, Work::Handler, now), Admission::Full(12, None)));
         let order: Vec<u32> =
             std::iter::from_fn(|| permits.release(HANDLER)).map(|(connection, _)| connection).collect();
-        assert_eq!(order, [20, 30, 10, 21, 11, 22]);
+        assert_eq!(order, [40, 20, 30, 10, 41, 21, 11, 42, 22]);
         assert!(permits.release(reserved.expect("it was free")).is_none());
         assert_eq!(permits.taken(), 1);
+    }
+
+    #[test]
+    fn a_wait_for_a_handler_has_an_end_and_one_with_a_begun_answer_has_none() {
+        let now = Instant::now();
+        let mut permits = Permits::new(1, 2, Some(Duration::from_secs(1)));
+        assert!(permits.try_acquire(Work::Handler).is_some());
+        assert!(matches!(permits.exchange(None, 1, Work::Begun, now), Admission::Queued));
+        assert_eq!(permits.deadline(), None);
+        assert!(matches!(permits.exchange(None, 2, Work::Handler, now), Admission::Queued));
+        let late = permits.late(now + Duration::from_secs(1));
+        assert_eq!((late, permits.queued(), permits.refused()), (vec![2], 1, 1));
     }
 }

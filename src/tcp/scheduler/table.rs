@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::link::Link;
+use super::token::Token;
 
 /// What the poller saw of a connection, or what a connection waits for. A hint: it causes a read, never a verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,23 +41,6 @@ impl Readiness {
 
     fn meets(self, interest: Readiness) -> bool {
         self.readable && interest.readable || self.writable && interest.writable || self.called && interest.called
-    }
-}
-
-/// An entry's number and the generation of its connection: an event for one that is long gone finds nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Token {
-    index: u32,
-    generation: u32,
-}
-
-impl Token {
-    pub fn to_usize(self) -> usize {
-        (self.generation as usize) << 32 | self.index as usize
-    }
-
-    pub fn from_usize(number: usize) -> Token {
-        Token { index: number as u32, generation: (number >> 32) as u32 }
     }
 }
 

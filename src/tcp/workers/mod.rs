@@ -159,7 +159,7 @@ struct HeldPermit<'a> {
 
 impl PermitAccess for HeldPermit<'_> {
     fn begin(&mut self, work: Work, now: Instant) -> bool {
-        if work == Work::Handler {
+        if let Work::Handler | Work::Begun = work {
             if self.used && self.worker.others_want_permits() {
                 return false;
             }

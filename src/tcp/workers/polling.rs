@@ -42,12 +42,12 @@ impl WorkerLoop<'_> {
             if caught > 1 || engine.scheduler.others_are_awake() {
                 sync::yield_now(); // see `YIELD_AFTER`
             }
-            let must_close = engine.scheduler.is_shutting_down() && !poller.acceptor().is_closed();
+            let must_look = engine.scheduler.is_shutting_down() && poller.acceptor().closes_at().is_none();
             if engine.room_was_freed() {
                 poller.acceptor().end_pause();
             }
             match patience {
-                Patience::Until(until) if !must_close && !poller.acceptor().is_due(sync::now()) => {
+                Patience::Until(until) if !must_look && !poller.acceptor().is_due(sync::now()) => {
                     // Nobody who may run a handler meanwhile: then there is nothing to look for.
                     let look = poller.next_look.filter(|_| engine.scheduler.others_are_awake());
                     let until = until.into_iter().chain(look).chain(engine.taken.deadline()).min();
@@ -122,7 +122,7 @@ impl WorkerLoop<'_> {
             self.notices.extend(slow.into_iter().map(|notice| (Level::Warn, notice)));
         }
         if scheduler.is_shutting_down() && !guard.poller().acceptor().is_closed() {
-            self.begin_shutdown(guard, now);
+            self.shut_down(guard, now);
         }
     }
 
@@ -202,18 +202,24 @@ impl WorkerLoop<'_> {
         self.catch.append(&mut evicted.connections);
     }
 
-    /// A shutdown: whoever has connected is still accepted, the listeners are closed, and every connection hears of it.
+    /// A shutdown: every connection hears of it, newcomers are refused, and once whoever has connected is accepted the
+    /// listeners are closed.
     ///
-    /// No more are accepted than can have been waiting: where another process goes on with a listener, clients keep
-    /// coming, and are its own.
-    fn begin_shutdown(&mut self, guard: &mut EnginePoller<'_>, now: Instant) {
-        let waiting = guard.poller().acceptor().prepare_to_close();
-        self.accept(guard, now, waiting);
-        guard.poller().close_listeners();
-        let mut parked = self.engine.scheduler.table().begin_shutdown();
-        parked.iter_mut().for_each(|connection| connection.begin_shutdown());
-        self.catch.append(&mut parked);
-        self.engine.lifecycle.accepting_is_over();
+    /// No more are accepted at the last look than can have been waiting: where another process goes on with a listener,
+    /// clients keep coming, and are its own.
+    fn shut_down(&mut self, guard: &mut EnginePoller<'_>, now: Instant) {
+        let closes_at = guard.poller().acceptor().closes_at().unwrap_or_else(|| {
+            let mut parked = self.engine.scheduler.table().begin_shutdown();
+            parked.iter_mut().for_each(|connection| connection.begin_shutdown());
+            self.catch.append(&mut parked);
+            guard.poller().acceptor().refuse_newcomers(now)
+        });
+        if closes_at <= now {
+            let waiting = guard.poller().acceptor().prepare_to_close();
+            self.accept(guard, now, waiting);
+            guard.poller().close_listeners();
+            self.engine.lifecycle.accepting_is_over();
+        }
     }
 
     /// A logger may block: others are told, so that the poller is not left to itself.

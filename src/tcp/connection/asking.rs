@@ -1,0 +1,91 @@
+//! What the conversation is asked and told, and what it says comes next.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use super::super::protocol::{Event, Next};
+use super::super::scheduler::Work;
+use super::super::sync;
+use super::live::LiveSocket;
+use super::{Connection, ConnectionTurn, Outcome, Registered};
+
+impl<R: Registered> Connection<R> {
+    /// The first turn: does the protocol want this client?
+    pub(super) fn meet(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        turn.begin(Work::Meet)?;
+        match turn.settings.protocol.meet(&self.client) {
+            Some(conversation) => {
+                self.conversation = Some(conversation);
+                self.ask(turn)
+            }
+            None => self.turn_away(turn),
+        }
+    }
+
+    /// Ask the conversation what comes next.
+    pub(super) fn ask(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        turn.questions -= 1;
+        let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with") };
+        let (shutting_down, polled) = (self.causes.evicted, turn.polled);
+        let link = self.registration.link();
+        let live = LiveSocket { transport: &self.transport, link, limits: *turn.settings.send_limits };
+        let mut lent = turn.lend(&self.client, link, polled, shutting_down);
+        lent.live = Some(&live);
+        let next = conversation.turn(&mut lent);
+        self.set_next(next, turn.now)
+    }
+
+    pub(super) fn ask_with_permit(&mut self, work: Work, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if self.next == Next::Handle {
+            turn.may_block = None; // each handler asks for itself: others may be waiting for the permit
+        }
+        turn.begin(work)?;
+        if self.registration.link().is_reset() {
+            return self.fail_to_send(turn); // nobody is there to read the answer
+        }
+        let asks_more = !turn.buffers.input.is_empty();
+        let flow = self.ask(turn);
+        // Without input nothing else can have been asked: it goes on with what it has given out a part of.
+        self.begun |= self.next == Next::Handle && !asks_more && !turn.buffers.output.is_empty();
+        turn.settings.current.end();
+        turn.polled = None; // what the disk says now may be older than the next request
+        (turn.now, turn.wall) = (sync::now(), None); // a handler may take its time
+        flow
+    }
+
+    /// Tell the conversation of an event.
+    pub(super) fn tell(&mut self, event: Event, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        turn.begin(Work::Short)?;
+        turn.questions = turn.questions.saturating_sub(1);
+        let Some(conversation) = &mut self.conversation else { return ControlFlow::Continue(()) };
+        let shutting_down = self.causes.evicted;
+        let next =
+            conversation.event(event, &mut turn.lend(&self.client, self.registration.link(), None, shutting_down));
+        self.set_next(next, turn.now)
+    }
+
+    /// The clock of a stage starts when it is first named, that of being idle whenever it is.
+    pub(super) fn set_next(&mut self, next: Next, now: Instant) -> ControlFlow<Outcome> {
+        let next = match (next, self.next) {
+            (Next::Unchanged, Next::Idle { .. }) => return ControlFlow::Continue(()),
+            (Next::Unchanged, Next::Read { .. }) if self.stage.is_some() => return ControlFlow::Continue(()),
+            (Next::Unchanged, _) => Next::Close, // of a stage that is over, or of no wait
+            (next, _) => next,
+        };
+        self.midway |= next == Next::Linger || next == Next::Close && matches!(self.next, Next::Read { .. });
+        match next {
+            Next::Read { stage, .. } if self.stage != Some(stage) => {
+                self.stage = Some(stage);
+                self.since = now;
+            }
+            Next::Idle { .. } => {
+                self.stage = None;
+                self.since = now;
+            }
+            _ => {}
+        }
+        self.begun &= next == Next::Handle;
+        self.next = next;
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,87 @@
+//! Bytes in and out: writing what is owed, reading what the conversation wants; never waiting.
+
+use log::{debug, error};
+
+use super::super::protocol::Next;
+use super::super::sys;
+use super::super::transport::Written;
+use super::{Connection, ConnectionTurn, Registered};
+
+/// With no more than this owed, reading goes on.
+const OWED_WHILE_READING: u64 = 64 * 1024;
+
+/// What came of reading.
+pub(super) enum Received {
+    News,
+    Nothing,
+    EndAgain,
+    TooMuch,
+    Gone,
+}
+
+impl<R: Registered> Connection<R> {
+    pub(super) fn write(&mut self, turn: &mut ConnectionTurn<'_>) -> Written {
+        if turn.buffers.output.is_empty() {
+            return Written::All;
+        }
+        let before = self.transport.sent();
+        let written = self.transport.write(&mut turn.buffers.output, turn.may_block.is_some(), &mut turn.share);
+        let count = self.transport.sent() - before;
+        if count > 0 {
+            self.wrote = Some(turn.now);
+            self.pace.iter_mut().for_each(|pace| pace.took(count));
+        }
+        if let Written::Blocked = written {
+            let token = sys::Token(self.token().to_usize());
+            if let Err(err) = self.transport.want_to_write(turn.settings.registry, token) {
+                error!("can't wait for {} to read: {err}", self.client);
+                return Written::Gone;
+            }
+        }
+        written
+    }
+
+    pub(super) fn may_read_while_owing(&self, turn: &ConnectionTurn<'_>) -> bool {
+        matches!(self.next, Next::Read { .. } | Next::Idle { .. }) && turn.buffers.output.owed() <= OWED_WHILE_READING
+    }
+
+    /// Read once, if its readiness says that there is something.
+    pub(super) fn receive(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
+        let input = &mut turn.buffers.input;
+        if input.ended() {
+            return Received::EndAgain;
+        }
+        if input.is_full() {
+            return Received::TooMuch;
+        }
+        if !self.readiness.readable {
+            return Received::Nothing;
+        }
+        match input.fill(|room| self.transport.read(room)) {
+            Ok((0, _)) => {
+                input.end();
+                self.registration.link().peer_closed(false);
+                Received::News
+            }
+            Ok((count, filled)) => {
+                if !filled && !self.readiness.closed {
+                    self.readiness.readable = false; // a short read: the next bytes give an edge of their own
+                }
+                turn.share = turn.share.saturating_sub(count);
+                self.pace.iter_mut().for_each(|pace| pace.received(count));
+                if std::mem::replace(&mut turn.has_read, true) {
+                    turn.polled = None; // younger than the poll
+                }
+                Received::News
+            }
+            Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {
+                self.readiness.readable = false;
+                Received::Nothing
+            }
+            Err(err) => {
+                debug!("{} is gone: {err}", self.client);
+                Received::Gone
+            }
+        }
+    }
+}

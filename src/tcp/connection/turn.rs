@@ -1,0 +1,95 @@
+//! What a turn has before it: the buffers and settings of its worker, its permit, its share.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use super::super::client::Client;
+use super::super::input::Input;
+use super::super::output::Output;
+use super::super::protocol::{Protocol, ServerState, Turn};
+use super::super::scheduler::{Link, Work};
+use super::super::slow_handlers::CurrentHandler;
+use super::super::sys::Registry;
+use super::{Outcome, SendLimits};
+
+/// The permit a turn runs with, as far as a connection deals with it. Implemented by `workers`.
+pub trait PermitAccess {
+    /// Have a permit for this work and say that what follows may block. For a handler a permit that was used for one
+    /// already is given up to those who wait. False: none is to be had, wait for one.
+    fn begin(&mut self, work: Work, now: Instant) -> bool;
+}
+
+/// The buffers that a worker lends to whichever connection it serves.
+#[derive(Default)]
+pub struct Buffers {
+    pub input: Input,
+    pub output: Output,
+}
+
+/// What all turns of one worker have in common.
+pub struct TurnSettings<'a> {
+    pub protocol: &'a dyn Protocol,
+    pub registry: &'a Registry,
+    pub send_limits: &'a SendLimits,
+    pub server: &'a dyn ServerState,
+    pub current: &'a CurrentHandler,
+}
+
+/// Bytes a turn may move in each direction, and how often it may ask the conversation.
+pub(super) const SHARE: usize = 512 * 1024;
+pub(super) const QUESTIONS: usize = 64;
+
+/// What a connection has before it for one turn.
+pub(super) struct ConnectionTurn<'a> {
+    pub(super) buffers: &'a mut Buffers,
+    pub(super) permit: &'a mut dyn PermitAccess,
+    pub(super) settings: &'a TurnSettings<'a>,
+    pub(super) polled: Option<Instant>, // when the poll that brought its bytes returned
+    pub(super) now: Instant,
+    pub(super) wall: Option<SystemTime>, // the same moment, once it was asked for
+    pub(super) share: usize,
+    pub(super) questions: usize,
+    pub(super) may_block: Option<Work>, // a permit for this is held, and others know that this worker may be away
+    pub(super) has_read: bool,
+}
+
+impl ConnectionTurn<'_> {
+    /// What follows may block.
+    pub(super) fn begin(&mut self, work: Work) -> ControlFlow<Outcome> {
+        if self.may_block.is_none_or(|held| held > work) {
+            if !self.permit.begin(work, self.now) {
+                return ControlFlow::Break(Outcome::AwaitPermit(work));
+            }
+            self.may_block = Some(work);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The part of it that a conversation sees.
+    pub(super) fn lend<'a>(
+        &'a mut self,
+        client: &'a Client,
+        link: &'a Arc<Link>,
+        polled: Option<Instant>,
+        shutting_down: bool,
+    ) -> Turn<'a> {
+        let wall = *self.wall.get_or_insert_with(SystemTime::now);
+        let (input, output) = (&mut self.buffers.input, &mut self.buffers.output);
+        let server = Some(self.settings.server);
+        let current = Some(self.settings.current);
+        Turn {
+            input,
+            output,
+            client,
+            now: self.now,
+            wall,
+            polled,
+            link: Some(link),
+            server,
+            shutting_down,
+            current,
+            live: None,
+        }
+    }
+}

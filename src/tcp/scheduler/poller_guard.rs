@@ -1,0 +1,98 @@
+//! The poller, a value that one worker has at a time, and what is published while that worker waits inside the poll.
+//! Part of [`Scheduler`]; used by `workers`.
+
+use std::time::Instant;
+
+use super::super::sync::{Ordering, fence};
+use super::{PollWaker, Scheduler, lock};
+
+/// The poller, in the hands of one worker; dropped, it is free again.
+pub struct PollerGuard<'a, C, P, W: PollWaker> {
+    poller: Option<P>,
+    scheduler: &'a Scheduler<C, P, W>,
+}
+
+/// How long the poller may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Not at all: something is there.
+    None,
+    /// Until then; `None`: for ever.
+    Until(Option<Instant>),
+}
+
+impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
+    /// Wait inside the poll, by `poll`, which is told for how long: others see it, and wake it for what they bring.
+    pub fn wait<R>(&mut self, poll: impl FnOnce(&mut P, Patience) -> R) -> R {
+        let scheduler = self.scheduler;
+        let polling = Polling::begin(scheduler);
+        let deadline = scheduler.table().begin_wait();
+        let queue = match scheduler.wanted.load(Ordering::Relaxed) {
+            0 => None, // who queues after this sees `polling`, and wakes the poller
+            _ => lock(&scheduler.permits).deadline(),
+        };
+        let patience = if !scheduler.queue.is_empty() || scheduler.is_over() {
+            Patience::None
+        } else {
+            Patience::Until(deadline.into_iter().chain(queue).min())
+        };
+        let result = poll(self.poller(), patience);
+        drop(polling);
+        result
+    }
+
+    /// A poll is over, at this time: the catch lies in the queue.
+    pub fn polled(&self, now: Instant) {
+        let scheduler = self.scheduler;
+        scheduler.polled.store(scheduler.nanos(now), Ordering::Relaxed);
+        scheduler.polls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The poller itself.
+    pub fn poller(&mut self) -> &mut P {
+        self.poller.as_mut().expect("held until dropped")
+    }
+}
+
+impl<C, P, W: PollWaker> Drop for PollerGuard<'_, C, P, W> {
+    fn drop(&mut self) {
+        // Under the lock: stored after it, `poller_free` could be true while the poller is taken again, and workers
+        // that look for something to do would find no rest.
+        let mut poller = lock(&self.scheduler.poller);
+        *poller = self.poller.take();
+        self.scheduler.poller_free.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A worker waits inside the poll, until this is dropped.
+struct Polling<'a, C, P, W: PollWaker>(&'a Scheduler<C, P, W>);
+
+impl<'a, C, P, W: PollWaker> Polling<'a, C, P, W> {
+    fn begin(scheduler: &'a Scheduler<C, P, W>) -> Self {
+        scheduler.polling.store(true, Ordering::SeqCst);
+        scheduler.awake.fetch_sub(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // partners: `wake_poller`, `begin_blocking`; what is looked at follows
+        Polling(scheduler)
+    }
+}
+
+impl<C, P, W: PollWaker> Drop for Polling<'_, C, P, W> {
+    fn drop(&mut self) {
+        self.0.polling.store(false, Ordering::SeqCst);
+        self.0.awake.fetch_add(1, Ordering::Relaxed);
+        self.0.table().end_wait();
+    }
+}
+
+impl<C, P, W: PollWaker> Scheduler<C, P, W> {
+    /// The poller, if it is free.
+    pub(super) fn take_poller(&self) -> Option<PollerGuard<'_, C, P, W>> {
+        if !self.poller_free.load(Ordering::SeqCst) {
+            return None;
+        }
+        let mut poller = lock(&self.poller);
+        let poller = poller.take()?;
+        self.poller_free.store(false, Ordering::SeqCst);
+        Some(PollerGuard { poller: Some(poller), scheduler: self })
+    }
+}

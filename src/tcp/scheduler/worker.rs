@@ -1,0 +1,253 @@
+//! A worker's walk from task to task, and the permit that it keeps from turn to turn.
+//! Driven by `workers`; a part of [`Scheduler`], which says where it finds what.
+
+use std::time::{Duration, Instant};
+
+use super::super::sync::{self, Ordering, current, fence};
+use super::queue::Ready;
+use super::{Admission, Class, PollWaker, PollerGuard, Scheduler, Work, lock};
+
+/// What a worker does next.
+pub enum Task<'a, C, P, W: PollWaker> {
+    /// Take a turn with this connection.
+    Serve(C),
+    /// Wait with the poller until somebody is ready, and give it back by dropping the guard.
+    Poll(PollerGuard<'a, C, P, W>),
+    /// Poll without waiting, and keep none of the catch.
+    PollNow(PollerGuard<'a, C, P, W>),
+    /// The server is over.
+    Exit,
+}
+
+/// What one worker keeps between turns; made by [`Scheduler::arrive`].
+pub struct Worker<'a, C, P, W: PollWaker> {
+    pub(super) me: usize,
+    scheduler: &'a Scheduler<C, P, W>,
+    /// A permit stays with its worker from turn to turn, while nobody waits for one: taking and giving it back for each
+    /// turn costs two locks, which contend with those of other workers.
+    permit: Option<Permit<'a, C, P, W>>,
+    pub(super) woken: bool,
+    pub(super) rested: bool, // stopped ticking as the watchdog, and was not woken since
+    turns: u32,
+    draws: u64,
+    draws_at_poll: u64, // `draws` when this worker last saw that a poll had ended
+    polls_seen: u64,
+}
+
+const DRAWS_BETWEEN_POLLS: u64 = 64;
+const TIME_BETWEEN_POLLS: Duration = Duration::from_millis(1);
+
+impl<C, P, W: PollWaker> Scheduler<C, P, W> {
+    /// A worker begins, on its own thread; also one that replaces a worker that died.
+    pub fn arrive(&self, me: usize) -> Worker<'_, C, P, W> {
+        *lock(&self.workers[me].parker.thread) = Some(current());
+        self.workers[me].running_since.store(0, Ordering::Relaxed);
+        Worker {
+            me,
+            scheduler: self,
+            permit: None,
+            woken: false,
+            rested: false,
+            turns: 0,
+            draws: 0,
+            draws_at_poll: 0,
+            polls_seen: 0,
+        }
+    }
+}
+
+/// A worker's walk from task to task.
+impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
+    /// What this worker does next; it sleeps while there is nothing. `now` is moved on by a sleep: a turn that began
+    /// with the time before it would take whoever it serves for late.
+    pub fn next(&mut self, now: &mut Instant) -> Task<'a, C, P, W> {
+        let scheduler = self.scheduler;
+        let mut overdue = self.poll_is_overdue(*now);
+        loop {
+            if scheduler.is_over() {
+                return Task::Exit;
+            }
+            if overdue && let Some(guard) = scheduler.take_poller() {
+                self.found();
+                return Task::PollNow(guard);
+            }
+            if let Some(connection) = self.draw().or_else(|| self.release_permit()) {
+                self.found();
+                return Task::Serve(connection);
+            }
+            if let Some(guard) = scheduler.take_poller() {
+                self.found();
+                return Task::Poll(guard);
+            }
+            scheduler.sleep(self);
+            *now = sync::now();
+            overdue = false;
+        }
+    }
+
+    fn draw(&mut self) -> Option<C> {
+        let scheduler = self.scheduler;
+        let Ready { connection, granted } = scheduler.queue.pop(self.draws)?;
+        self.draws += 1;
+        scheduler.workers[self.me].draws.store(self.draws, Ordering::Relaxed);
+        if let Some(class) = granted {
+            let granted = Permit { class: Some(class), scheduler };
+            match &self.permit {
+                Some(held) if held.is_good_for(Work::Handler) => drop(granted),
+                _ => self.permit = Some(granted), // the one that was held is released
+            }
+        }
+        Some(connection)
+    }
+
+    fn poll_is_overdue(&mut self, now: Instant) -> bool {
+        let scheduler = self.scheduler;
+        if !scheduler.poller_free.load(Ordering::Relaxed) || scheduler.queue.is_empty() {
+            return false; // somebody polls, or nothing would be put before the poll
+        }
+        let polls = scheduler.polls.load(Ordering::Relaxed);
+        if polls != self.polls_seen {
+            (self.polls_seen, self.draws_at_poll) = (polls, self.draws);
+        }
+        let polled = scheduler.beginning + Duration::from_nanos(scheduler.polled.load(Ordering::Relaxed));
+        self.draws - self.draws_at_poll >= DRAWS_BETWEEN_POLLS
+            || now.saturating_duration_since(polled) > TIME_BETWEEN_POLLS
+    }
+
+    /// Have a permit for this work, if the one that is held is good for it or another is free.
+    pub fn acquire_permit(&mut self, work: Work) -> bool {
+        if self.permit.as_ref().is_some_and(|permit| permit.is_good_for(work)) {
+            return true;
+        }
+        let scheduler = self.scheduler;
+        let Some(class) = scheduler.with_permits(|permits| permits.try_acquire(work)) else { return false };
+        self.permit = Some(Permit { class: Some(class), scheduler }); // one that is not good enough is released
+        true
+    }
+
+    /// Whether others wait for a permit: then who has used one gives it back before it uses it again.
+    pub fn others_want_permits(&self) -> bool {
+        self.scheduler.wanted.load(Ordering::Relaxed) > 0
+    }
+
+    /// Ask for a permit for this connection, behind all who wait already, and give back the one that is held, in one
+    /// step. Whoever comes out of it has one and is to be served; a connection that is refused comes first.
+    pub fn await_permit(&mut self, connection: C, work: Work, now: Instant) -> (Option<C>, Option<C>) {
+        let scheduler = self.scheduler;
+        let held = self.permit.take().and_then(|mut permit| permit.class.take());
+        let mut must_wake = false;
+        let admission = scheduler.with_permits(|permits| {
+            let before = permits.deadline();
+            let admission = permits.exchange(held, connection, work, now);
+            must_wake = before.is_none() && permits.deadline().is_some();
+            admission
+        });
+        if must_wake {
+            scheduler.wake_poller(); // the queue's deadline may be earlier than the one waited for
+        }
+        let (refused, granted) = match admission {
+            Admission::Granted(next, class) => (None, Some((next, class))),
+            Admission::Queued => (None, None),
+            Admission::Full(connection, next) => (Some(connection), next),
+        };
+        let next = granted.map(|(next, class)| {
+            self.permit = Some(Permit { class: Some(class), scheduler });
+            next
+        });
+        (refused, next)
+    }
+
+    /// Between turns: if others wait for a permit, the one that is held goes to the first of them, which is returned.
+    pub fn pass_on_permit(&mut self) -> Option<C> {
+        if self.permit.is_none() || !self.others_want_permits() {
+            return None;
+        }
+        self.release_permit()
+    }
+
+    /// Give the permit back; the connection that waited for it longest has it now and is returned.
+    fn release_permit(&mut self) -> Option<C> {
+        let (next, permit) = self.permit.take()?.release()?;
+        self.permit = Some(permit);
+        Some(next)
+    }
+
+    /// To be said before code that may block: what waits must not wait for it.
+    pub fn begin_blocking(&self, now: Instant) {
+        let scheduler = self.scheduler;
+        scheduler.workers[self.me].running_since.store(scheduler.nanos(now).max(1), Ordering::Relaxed);
+        // Partners: `something_waits` and `Polling::begin`. What this worker pushed is seen by whoever
+        // goes to wait after this, and whoever waits already is seen here.
+        fence(Ordering::SeqCst);
+        let poller_free = scheduler.poller_free.load(Ordering::SeqCst);
+        let ready = scheduler.queue.len();
+        if !poller_free && ready == 0 {
+            return;
+        }
+        let watched = scheduler.ticking.load(Ordering::SeqCst) || scheduler.searching.load(Ordering::SeqCst);
+        if !watched || scheduler.needs_another(ready + usize::from(poller_free)) {
+            scheduler.wake_one();
+        }
+    }
+
+    /// It no longer blocks.
+    pub fn end_blocking(&self) {
+        let running = &self.scheduler.workers[self.me].running_since;
+        if running.load(Ordering::Relaxed) != 0 {
+            running.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether to measure how much of this turn is blocked: one in eight, and only while turns are long.
+    /// (Each time it costs two system calls: on a busy machine, where turns seem long, 7 % of a small request.)
+    pub fn measures_blocking(&mut self) -> bool {
+        self.turns = self.turns.wrapping_add(1);
+        self.turns.is_multiple_of(8) && self.scheduler.load.is_measured()
+    }
+
+    /// Who was woken has found something: the next may be woken, while there is need.
+    fn found(&mut self) {
+        self.rested = false;
+        if std::mem::take(&mut self.woken) {
+            self.scheduler.searching.store(false, Ordering::SeqCst);
+            self.scheduler.wake_for_need();
+        }
+    }
+}
+
+impl<C, P, W: PollWaker> Drop for Worker<'_, C, P, W> {
+    /// A worker that was woken and dies before it found anything must not keep others from being woken.
+    fn drop(&mut self) {
+        self.end_blocking();
+        if self.woken {
+            self.scheduler.searching.store(false, Ordering::SeqCst);
+        }
+    }
+}
+
+/// A permit in a worker's hands. It can't be copied, and dropped it is given back: who waits for it longest has it then,
+/// in the ready queue.
+struct Permit<'a, C, P, W: PollWaker> {
+    class: Option<Class>, // until it is released
+    scheduler: &'a Scheduler<C, P, W>,
+}
+
+impl<'a, C, P, W: PollWaker> Permit<'a, C, P, W> {
+    fn is_good_for(&self, work: Work) -> bool {
+        self.class.is_some_and(|class| class.allows(work))
+    }
+
+    /// Give it back; the connection that waited for it longest has it now.
+    fn release(mut self) -> Option<(C, Permit<'a, C, P, W>)> {
+        let (next, class) = self.scheduler.release(self.class.take()?)?;
+        Some((next, Permit { class: Some(class), scheduler: self.scheduler }))
+    }
+}
+
+impl<C, P, W: PollWaker> Drop for Permit<'_, C, P, W> {
+    fn drop(&mut self) {
+        if let Some((next, class)) = self.class.take().and_then(|class| self.scheduler.release(class)) {
+            self.scheduler.queue.push(next, Some(class));
+        }
+    }
+}

@@ -128,17 +128,20 @@ compile_error!("modest runs on 64-bit machines: a table entry's number and gener
 
 mod files;
 mod http;
+pub mod layers;
+mod logging;
 mod tcp;
 pub mod testing;
 
 pub use crate::http::{
-    Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, HandlerFn, Http, Layer,
-    LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part, Request, RequestHandler, RequestId, Response,
-    ResponseWriter, Result, Router, Routes, SameSite, SentResponse, User, Validators, handler_fn, layer_fn,
+    Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded, HandlerFn,
+    Http, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part, Request, RequestHandler, RequestId,
+    Response, ResponseWriter, Result, Router, Routes, SameSite, SentResponse, User, Validators, handler_fn, layer_fn,
     media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
+pub use logging::{StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ProxyProtocol, ServerHandle, SharedBytes, Stats,
     TcpServer,
@@ -198,4 +201,6 @@ mod documents {
     struct Options;
     #[doc = include_str!("../docs/listeners.md")]
     struct Listeners;
+    #[doc = include_str!("../docs/layers.md")]
+    struct Layers;
 }

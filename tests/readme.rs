@@ -111,6 +111,7 @@ fn links_lead_to_files_that_are_there() {
         "README.md",
         "SECURITY.md",
         "docs/handlers.md",
+        "docs/layers.md",
         "docs/listeners.md",
         "docs/mutants.md",
         "docs/options.md",

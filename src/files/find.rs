@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 
 use super::cache::WatchedPath;
-use super::negotiate::ContentCoding;
+use super::codings::ContentCoding;
 use super::open::{FileStat, OpenError, Opened, Root};
 use super::path::{self, FilePath};
 

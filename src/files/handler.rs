@@ -10,10 +10,10 @@ use http::header::{ALLOW, CONTENT_SECURITY_POLICY, RETRY_AFTER, VARY};
 use http::{Method, StatusCode};
 
 use super::cache::{Cache, CacheLimits, Cached};
+use super::codings::ContentCoding;
 use super::entries::ListingBudget;
 use super::find::{Finder, FoundFile, Lookup};
 use super::listing;
-use super::negotiate::{self, Choice};
 use super::open::{OpenError, Root};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Purpose, Resource, Variant};
@@ -163,10 +163,14 @@ impl StaticFileHandler {
         if resource.codings.is_empty() {
             return Ok(response(resource.identity()));
         }
-        match negotiate::choose(request.header_all("accept-encoding"), &resource.codings) {
-            Choice::Identity => Ok(response(resource.identity())),
-            Choice::Coded(coding) => Ok(response(resource.coded(coding))),
-            Choice::NotAcceptable => {
+        let by_preference = ContentCoding::ALL.into_iter().filter(|coding| resource.codings.contains(coding));
+        let names: Vec<&str> = by_preference.clone().map(ContentCoding::name).collect();
+        let coding_of = |name: &str| by_preference.clone().find(|coding| coding.name() == name);
+        match request.choose_coding(&names) {
+            Ok(name) => {
+                Ok(response(name.and_then(coding_of).map_or(resource.identity(), |coding| resource.coded(coding))))
+            }
+            Err(_) => {
                 let codings: Vec<&str> = resource.codings.iter().map(|coding| coding.name()).collect();
                 let why = format!("This can be had uncoded, or in {}.", codings.join(", "));
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))

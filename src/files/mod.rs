@@ -18,7 +18,7 @@ mod find; // the file, its sidecars or the folder at a path
 mod mime; // media types by file name
 
 mod cache; // files and their fields, kept between requests
-mod negotiate; // content codings (RFC 9110, section 12.5.3)
+mod codings; // content codings of sidecars
 
 mod open; // opening beneath the folder, never outside
 mod path; // a request path to a path beneath the folder

@@ -11,9 +11,9 @@ use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY, X_CONTEN
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::cache::{CacheLimits, CacheUsage, Cached};
+use super::codings::ContentCoding;
 use super::find::FoundFile;
 use super::mime::MediaTypes;
-use super::negotiate::ContentCoding;
 use super::open::{self, FileStat, FileTime, TIMESTAMP_TICK};
 use super::path;
 use crate::{ETag, Fields, SharedBytes};

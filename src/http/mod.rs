@@ -29,7 +29,7 @@ mod media_type; // media types by file name
 
 mod error; // what a handler returns when it fails
 
-mod date; // HTTP dates
+pub(crate) mod date; // HTTP dates
 mod status; // reason phrases and error pages
 
 mod rejection; // why a request is rejected before a handler sees it
@@ -41,7 +41,9 @@ pub use handler::{
     layer_fn,
 };
 pub use media_type::media_type_of;
-pub use request::{Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Part, Request, RequestId, User};
+pub use request::{
+    Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, Part, Request, RequestId, User,
+};
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
 pub use sent::SentResponse;

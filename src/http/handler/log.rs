@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
+use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::StatusCode;
@@ -71,6 +72,12 @@ impl<'a> LogRecord<'a> {
     /// The client.
     pub fn client(&self) -> &'a Client {
         self.client
+    }
+
+    /// The IP address that is displayed: [`Request::client_ip`], or that of the connection if the head could not be
+    /// read. `None`: it came by a Unix socket.
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        self.request.map_or_else(|| self.client.ip(), Request::client_ip)
     }
 
     /// The request; `None` if its head could not be read. Its body may be gone already.
@@ -144,7 +151,7 @@ impl<'a> LogRecord<'a> {
     }
 
     fn write_address(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.client.ip() {
+        match self.client_ip() {
             Some(ip) => write!(f, "{ip}"),
             None => f.write_str("unix:"), // as nginx has it
         }

@@ -4,6 +4,7 @@
 pub(crate) mod plan; // what is to become of a body
 pub(crate) mod unwritten; // which handlers lack which methods
 
+mod accept_encoding; // content codings that the client takes
 mod form; // application/x-www-form-urlencoded
 mod form_data; // multipart/form-data
 
@@ -32,12 +33,12 @@ pub use body::{Body, BodyReader};
 pub use form::Form;
 pub use form_data::{FormData, FormDataLimits, Part};
 pub use plan::BodyPlan;
-pub use values::{RequestId, User};
+pub use values::{Forwarded, RequestId, User};
 
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -78,6 +79,7 @@ pub struct Request {
     body: Body,
     client: Client,
     polled: Option<Instant>,
+    received: SystemTime,
     now: SystemTime,
     waker: Option<Waker>,
     values: Values,
@@ -105,6 +107,7 @@ impl Request {
             body,
             client,
             polled,
+            received: now,
             now,
             waker,
             values,
@@ -488,6 +491,13 @@ impl Request {
         self.client.address()
     }
 
+    /// The IP address of the client: the one that [trusted proxies](crate::layers::TrustedProxies) have told, if that
+    /// layer stands around this handler, else that of the connection. `None`: it came by a Unix socket.
+    pub fn client_ip(&self) -> Option<IpAddr> {
+        let told = self.value::<Forwarded>().and_then(|forwarded| forwarded.client_ip);
+        told.or_else(|| self.client.ip())
+    }
+
     /// Whether the client has closed its side of the connection, or the connection is broken: a handler that takes long
     /// may give up. It costs one atomic load, and is so a moment after the client left, while the handler runs.
     ///
@@ -532,6 +542,11 @@ impl Request {
     /// The wall-clock time at which the request's turn began.
     pub fn now(&self) -> SystemTime {
         self.now
+    }
+
+    /// When its head was complete. From then on it may have waited for its body, and for a worker.
+    pub fn received(&self) -> SystemTime {
+        self.received
     }
 
     fn has_media_type(&self, wanted: impl Fn(&str) -> bool) -> bool {

@@ -1,6 +1,7 @@
 //! Values carried along a request, from the layer that finds them to the handler that wants them: one of each type.
 
 use std::any::{Any, TypeId};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Who asks: put into the request by layers that authenticate, read by handlers and by the access log.
@@ -15,10 +16,37 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct User(pub String);
 
-/// The id of a request: put into it by a layer, read by handlers and by the
+/// The id of a request: put into it by [`layers::RequestIds`](crate::layers::RequestIds), read by handlers and by the
 /// access log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub String);
+
+/// How a request reached the proxies in front of the server: put into it by
+/// [`layers::TrustedProxies`](crate::layers::TrustedProxies). What no trusted proxy has told is `None`.
+///
+/// ```
+/// use modest::{Forwarded, Request};
+///
+/// fn is_encrypted(request: &Request) -> bool {
+///     request.value::<Forwarded>().is_some_and(|forwarded| forwarded.scheme.as_deref() == Some("https"))
+/// }
+/// # let mut forwarded = Forwarded::default();
+/// # forwarded.scheme = Some("https".into());
+/// # let request = Request::get("/");
+/// # assert!(!is_encrypted(&request));
+/// # request.put(forwarded);
+/// # assert!(is_encrypted(&request));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Forwarded {
+    /// The IP address of the client: [`Request::client_ip`](crate::Request::client_ip) reads it.
+    pub client_ip: Option<IpAddr>,
+    /// `http` or `https`.
+    pub scheme: Option<String>,
+    /// The host, and the port if there was one, that the client asked for.
+    pub host: Option<String>,
+}
 
 /// A value of each type. Most requests carry none: that costs a word.
 #[derive(Default)]

@@ -41,6 +41,26 @@ impl ResponseBody {
         }
     }
 
+    /// A reader of all of it; of a stream the `declared` number of bytes, if given. It fails if there are fewer.
+    ///
+    /// # Errors
+    /// The same body: there is no reader of bytes that are pushed.
+    pub(crate) fn into_reader(self, declared: Option<u64>) -> Result<Box<dyn Read + Send>, ResponseBody> {
+        Ok(match self {
+            ResponseBody::Pushed(_) => return Err(self),
+            ResponseBody::Static(bytes) => Box::new(bytes),
+            ResponseBody::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
+            ResponseBody::Shared(bytes) => Box::new(SharedReader { bytes, at: 0 }),
+            ResponseBody::File { file, length } => {
+                Box::new(ExactReader { read: OpenFileReader { file, at: 0 }, left: length })
+            }
+            ResponseBody::Stream { read, length } => match length.or(declared) {
+                Some(left) => Box::new(ExactReader { read, left }),
+                None => read,
+            },
+        })
+    }
+
     /// All of it; of a stream the `expected` number of bytes, if given.
     pub(crate) fn read(self, expected: Option<u64>) -> io::Result<Vec<u8>> {
         match self {
@@ -118,5 +138,55 @@ impl Read for FileReader<'_> {
         let count = self.file.read_at(buffer, self.at)?;
         self.at += count as u64;
         Ok(count)
+    }
+}
+
+/// The same of a file that it holds.
+struct OpenFileReader {
+    file: Arc<File>,
+    at: u64,
+}
+
+impl Read for OpenFileReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = FileReader { file: &self.file, at: self.at }.read(buffer)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+struct SharedReader {
+    bytes: SharedBytes,
+    at: usize,
+}
+
+impl Read for SharedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = (&(*self.bytes).as_ref()[self.at..]).read(buffer)?;
+        self.at += count;
+        Ok(count)
+    }
+}
+
+/// Reads so many bytes and no more, and fails if there are fewer.
+struct ExactReader<R> {
+    read: R,
+    left: u64,
+}
+
+impl<R: Read> Read for ExactReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let room = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if room == 0 {
+            return Ok(0);
+        }
+        match self.read.read(&mut buffer[..room])? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            // A `Read` that claims more than it could read is stopped by who reads here.
+            count => {
+                self.left = self.left.saturating_sub(count as u64);
+                Ok(count)
+            }
+        }
     }
 }

@@ -421,6 +421,54 @@ impl Response {
         }
     }
 
+    /// The body, if all of it is in memory.
+    pub fn body_in_memory(&self) -> Option<&[u8]> {
+        match &self.body {
+            ResponseBody::Static(bytes) => Some(bytes),
+            ResponseBody::Bytes(bytes) => Some(bytes),
+            ResponseBody::Shared(bytes) => Some((**bytes).as_ref()),
+            ResponseBody::File { .. } | ResponseBody::Stream { .. } | ResponseBody::Pushed(_) => None,
+        }
+    }
+
+    /// The same with a stream as its body that `change` makes of a reader of this one's: for layers that encode bodies.
+    /// Its length is not known. A body that is shorter than its length makes the reader fail; a handler's
+    /// `Content-Length` is forgotten.
+    ///
+    /// ```
+    /// use modest::Response;
+    /// use std::io::Read;
+    ///
+    /// let response = Response::text("0123456789").map_body(|body| body.take(4)).unwrap();
+    /// assert_eq!(response.into_bytes()?, b"0123");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The same response as it was, if its body can't be read: it is pushed by others ([`channel`](Response::channel),
+    /// [`events`](Response::events)), or there is no answer yet ([`wait_for`](Response::wait_for)).
+    pub fn map_body<R, F>(mut self, change: F) -> Result<Response, Response>
+    where
+        R: Read + Send + 'static,
+        F: FnOnce(Box<dyn Read + Send>) -> R,
+    {
+        if self.instead.is_some() {
+            return Err(self);
+        }
+        let body = std::mem::replace(&mut self.body, ResponseBody::Static(b""));
+        match body.into_reader(self.declared_length) {
+            Ok(read) => {
+                self.declared_length = None;
+                self.body = ResponseBody::Stream { read: Box::new(change(read)), length: None };
+                Ok(self)
+            }
+            Err(body) => {
+                self.body = body;
+                Err(self)
+            }
+        }
+    }
+
     /// Read the whole body into memory: for tests, and for handlers that change another's response.
     ///
     /// # Errors

@@ -1,0 +1,204 @@
+//! Name and password in each request (RFC 7617).
+
+use std::fmt;
+
+use super::credentials::{decode_base64, equal, of_scheme, realm_parameter, unauthorized};
+use crate::{BodyPlan, Error, Layer, Request, Result, User};
+
+/// Asks each client for name and password, as browsers do in a window of their own: 401 from the head alone, before a
+/// byte of a body is read.
+///
+/// Who passes is put into the request as [`User`], which handlers and the access log read. Name and password are sent
+/// in clear with each request: serve it behind TLS.
+///
+/// ```
+/// use modest::layers::BasicAuth;
+/// use modest::{Http, Request, RequestHandler, Response, User, handler_fn};
+///
+/// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.value::<User>().unwrap().0))));
+/// let http = Http::new(hello.layer(BasicAuth::new("staff").user("ada", "a long secret")));
+/// assert_eq!(http.respond(&Request::get("/")).status(), 401);
+///
+/// let request = Request::get("/").with_header("authorization", "Basic YWRhOmEgbG9uZyBzZWNyZXQ=");
+/// assert_eq!(http.respond(&request).text(), "Hello, ada!\n");
+/// ```
+#[must_use = "does nothing until it is given to `layer`"]
+pub struct BasicAuth {
+    challenge: String,
+    check: Check,
+}
+
+enum Check {
+    /// Names and passwords.
+    Listed(Vec<(String, String)>),
+    Closure(Closure),
+}
+
+type Closure = Box<dyn Fn(&Request, &str, &str) -> Option<User> + Send + Sync>;
+
+impl BasicAuth {
+    /// For the users that are named by [`user`](BasicAuth::user). The realm is shown by some browsers, and tells them
+    /// which passwords belong where.
+    ///
+    /// # Panics
+    /// If the realm holds anything but printable ASCII.
+    pub fn new(realm: &str) -> BasicAuth {
+        BasicAuth::with(realm, Check::Listed(Vec::new()))
+    }
+
+    /// For the users that this closure finds by name and password. It may block: a slow hash of passwords takes a worker
+    /// for as long as it computes, for each request.
+    ///
+    /// Compare secrets in constant time (crate `subtle`), or better their slow hashes (`argon2`, `bcrypt`), and spend the
+    /// same time on a name that is not known.
+    ///
+    /// ```
+    /// use modest::User;
+    /// use modest::layers::BasicAuth;
+    ///
+    /// # fn password_is_right(_: &str, _: &str) -> bool { true }
+    /// let auth = BasicAuth::checked_by("staff", |_, name, password| {
+    ///     password_is_right(name, password).then(|| User(name.to_owned()))
+    /// });
+    /// ```
+    ///
+    /// # Panics
+    /// If the realm holds anything but printable ASCII.
+    pub fn checked_by<F>(realm: &str, check: F) -> BasicAuth
+    where
+        F: Fn(&Request, &str, &str) -> Option<User> + Send + Sync + 'static,
+    {
+        BasicAuth::with(realm, Check::Closure(Box::new(check)))
+    }
+
+    /// One more user. Each request is compared with all of them, in a time that does not depend on their secrets; for
+    /// more than a few use [`checked_by`](BasicAuth::checked_by).
+    ///
+    /// # Panics
+    /// If there is a closure that checks, or if the name holds a colon, which ends it.
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> BasicAuth {
+        let name = name.into();
+        assert!(!name.contains(':'), "the name of a user can't hold a colon: {name:?}");
+        match &mut self.check {
+            Check::Listed(users) => users.push((name, password.into())),
+            Check::Closure(_) => panic!("users are found by the closure"),
+        }
+        self
+    }
+
+    fn with(realm: &str, check: Check) -> BasicAuth {
+        BasicAuth { challenge: format!("Basic {}, charset=\"UTF-8\"", realm_parameter(realm)), check }
+    }
+
+    fn authenticate(&self, request: &Request) -> Option<User> {
+        let text = of_scheme(request, "Basic").ok().flatten().and_then(decode_base64)?;
+        let text = String::from_utf8(text).ok()?;
+        // RFC 7617, section 2: no control characters; the name ends at the first colon.
+        let (name, password) = text.split_once(':').filter(|_| !text.chars().any(char::is_control))?;
+        match &self.check {
+            Check::Closure(check) => check(request, name, password),
+            Check::Listed(users) => {
+                let is_one = users.iter().fold(false, |is_one, (known, secret)| {
+                    is_one | (equal(name.as_bytes(), known.as_bytes()) & equal(password.as_bytes(), secret.as_bytes()))
+                });
+                is_one.then(|| User(name.to_owned()))
+            }
+        }
+    }
+}
+
+impl Layer for BasicAuth {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<(), Error> {
+        match self.authenticate(request) {
+            Some(user) => {
+                request.put(user);
+                Ok(())
+            }
+            None => Err(unauthorized(&self.challenge)),
+        }
+    }
+}
+
+/// Without its secrets.
+impl fmt::Debug for BasicAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BasicAuth").field("challenge", &self.challenge).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestRequest;
+    use crate::{Http, Method, RequestHandler, Response, handler_fn, testing};
+
+    fn whoami() -> impl RequestHandler {
+        handler_fn(|request| Ok(Response::text(request.value::<User>().unwrap().0.clone())))
+    }
+
+    fn app() -> impl RequestHandler {
+        whoami().layer(BasicAuth::new("a \"realm\"").user("ada", "secret").user("käthe", "pä:ss").user("empty", ""))
+    }
+
+    #[test]
+    fn who_passes() {
+        let http = Http::new(app());
+        for (field, user) in [
+            ("Basic YWRhOnNlY3JldA==", Some("ada")),
+            ("bAsIc YWRhOnNlY3JldA==", Some("ada")),
+            ("Basic a8OkdGhlOnDDpDpzcw==", Some("käthe")),
+            ("Basic ZW1wdHk6", Some("empty")),
+            ("Basic YWRhOnNlY3JldA", None),          // no padding
+            ("Basic YWRhOnNlY3JldHM=", None),        // ada:secrets
+            ("Basic YWRhOg==", None),                // ada:
+            ("Basic YWRh", None),                    // ada
+            ("Basic OnNlY3JldA==", None),            // :secret
+            ("Basic ZW1wdHk6c2VjcmV0", None),        // empty:secret
+            ("Basic YWRhOnDDpDpzcw==", None),        // ada, with another's password
+            ("Basic YWRhOnNlY3JldAA=", None),        // ada:secret, and NUL
+            ("Basic YWRhOnNlY3JldA== x", None),      // two words
+            ("Basic YWRhOnNlY3JldA==, Basic", None), // two credentials
+            ("Basic a+R0aGU6cOQ6c3M=", None),        // Latin-1
+            ("Basic", None),
+            ("Basic ", None),
+            ("Bearer YWRhOnNlY3JldA==", None),
+            ("YWRhOnNlY3JldA==", None),
+            ("", None),
+        ] {
+            let sent = http.respond(&Request::get("/").with_header("authorization", field));
+            let found = (sent.status() == 200).then(|| sent.text());
+            assert_eq!(found, user, "{field:?}");
+            let challenge = user.is_none().then_some("Basic realm=\"a \\\"realm\\\"\", charset=\"UTF-8\"");
+            assert_eq!(sent.header("www-authenticate"), challenge, "{field:?}");
+        }
+        let twice = Request::get("/")
+            .with_header("authorization", "Basic YWRhOnNlY3JldA==")
+            .with_header("authorization", "Basic YWRhOnNlY3JldA==");
+        assert_eq!(http.respond(&twice).status(), 401);
+        assert_eq!(http.respond(&Request::get("/")).status(), 401);
+    }
+
+    #[test]
+    fn a_closure() {
+        let auth = BasicAuth::checked_by("r", |request, name, password| {
+            (request.path() == "/a" && password == "secret").then(|| User(format!("{name}!")))
+        });
+        let http = Http::new(whoami().layer(auth));
+        let request = |path| Request::get(path).with_header("authorization", "Basic YWRhOnNlY3JldA==");
+        assert_eq!(http.respond(&request("/a")).text(), "ada!");
+        assert_eq!(http.respond(&request("/b")).status(), 401);
+    }
+
+    #[test]
+    fn nobody_passes_where_nobody_is_named() {
+        let http = Http::new(whoami().layer(BasicAuth::new("r")));
+        assert_eq!(http.respond(&Request::get("/").with_header("authorization", "Basic Og==")).status(), 401);
+    }
+
+    #[test]
+    fn from_the_head() {
+        let server = testing::serve(app());
+        let request = TestRequest::new(Method::POST, "/").with_header("content-length", "1000000"); // which never comes
+        assert_eq!(server.send(request).status(), 401);
+    }
+}

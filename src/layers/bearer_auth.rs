@@ -1,0 +1,201 @@
+//! Bearer tokens (RFC 6750), in the `Authorization` field only.
+
+use std::fmt;
+
+use super::credentials::{equal, of_scheme, realm_parameter, unauthorized};
+use crate::{BodyPlan, Error, Layer, Request, Result, StatusCode, User};
+
+/// Asks each client for a token, `Authorization: Bearer ..`: 401 from the head alone, before a byte of a body is read,
+/// with `error="invalid_token"` if there was one (RFC 6750, section 3).
+///
+/// Who passes is put into the request as [`User`], which handlers and the access log read. A token is sent in clear with
+/// each request: serve it behind TLS. Tokens in the query or in a form are not taken: they end up in logs.
+///
+/// ```
+/// use modest::layers::BearerAuth;
+/// use modest::{Http, Request, RequestHandler, Response, User, handler_fn};
+///
+/// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.value::<User>().unwrap().0))));
+/// let auth = BearerAuth::new("api").token("a-long-random-string", User("ada".into()));
+/// let http = Http::new(hello.layer(auth));
+/// assert_eq!(http.respond(&Request::get("/")).header("www-authenticate"), Some("Bearer realm=\"api\""));
+///
+/// let request = Request::get("/").with_header("authorization", "Bearer a-long-random-string");
+/// assert_eq!(http.respond(&request).text(), "Hello, ada!\n");
+/// ```
+#[must_use = "does nothing until it is given to `layer`"]
+pub struct BearerAuth {
+    challenge: String,
+    check: Check,
+}
+
+enum Check {
+    /// Tokens and whose they are.
+    Listed(Vec<(String, User)>),
+    Closure(Closure),
+}
+
+type Closure = Box<dyn Fn(&Request, &str) -> Option<User> + Send + Sync>;
+
+impl BearerAuth {
+    /// For the tokens that are named by [`token`](BearerAuth::token).
+    ///
+    /// # Panics
+    /// If the realm holds anything but printable ASCII.
+    pub fn new(realm: &str) -> BearerAuth {
+        BearerAuth::with(realm, Check::Listed(Vec::new()))
+    }
+
+    /// For the tokens that this closure knows. It may block.
+    ///
+    /// Look a token up by its hash (SHA-256 will do, as tokens are long and random): then how long the search takes tells
+    /// nothing of the tokens, and whoever reads the table has none of them.
+    ///
+    /// ```
+    /// use modest::User;
+    /// use modest::layers::BearerAuth;
+    ///
+    /// # fn find_user(_: &str) -> Option<String> { None }
+    /// let auth = BearerAuth::checked_by("api", |_, token| find_user(token).map(User));
+    /// ```
+    ///
+    /// # Panics
+    /// If the realm holds anything but printable ASCII.
+    pub fn checked_by<F>(realm: &str, check: F) -> BearerAuth
+    where
+        F: Fn(&Request, &str) -> Option<User> + Send + Sync + 'static,
+    {
+        BearerAuth::with(realm, Check::Closure(Box::new(check)))
+    }
+
+    /// One more token, and whose it is. Each request is compared with all of them, in a time that does not depend on
+    /// them; for more than a few use [`checked_by`](BearerAuth::checked_by).
+    ///
+    /// # Panics
+    /// If there is a closure that checks, or if no client can send such a token: it is of ASCII letters, digits and
+    /// `-._~+/`, and may end in `=`.
+    pub fn token(mut self, token: impl Into<String>, user: User) -> BearerAuth {
+        let token = token.into();
+        assert!(is_token(token.as_bytes()), "a token is of ASCII letters, digits and -._~+/ and may end in =");
+        match &mut self.check {
+            Check::Listed(tokens) => tokens.push((token, user)),
+            Check::Closure(_) => panic!("tokens are found by the closure"),
+        }
+        self
+    }
+
+    fn with(realm: &str, check: Check) -> BearerAuth {
+        BearerAuth { challenge: format!("Bearer {}", realm_parameter(realm)), check }
+    }
+
+    fn user_of(&self, request: &Request, token: &str) -> Option<User> {
+        match &self.check {
+            Check::Closure(check) => check(request, token),
+            Check::Listed(tokens) => tokens.iter().fold(None, |found, (known, user)| {
+                if equal(token.as_bytes(), known.as_bytes()) { Some(user.clone()) } else { found }
+            }),
+        }
+    }
+
+    fn authenticate(&self, request: &Request) -> Result<User> {
+        let Ok(token) = of_scheme(request, "Bearer") else {
+            let challenge = format!("{}, error=\"invalid_request\"", self.challenge);
+            let refusal = Error::new(StatusCode::BAD_REQUEST, "there are several Authorization fields");
+            return Err(refusal.with_header("www-authenticate", challenge));
+        };
+        let token = token.ok_or_else(|| unauthorized(&self.challenge))?;
+        let text = std::str::from_utf8(token).ok().filter(|_| is_token(token));
+        let user = text.and_then(|token| self.user_of(request, token));
+        user.ok_or_else(|| unauthorized(&format!("{}, error=\"invalid_token\"", self.challenge)))
+    }
+}
+
+/// b64token (RFC 6750, section 2.1).
+fn is_token(text: &[u8]) -> bool {
+    let end = text.iter().rposition(|&byte| byte != b'=').map_or(0, |last| last + 1);
+    end > 0 && text[..end].iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte))
+}
+
+impl Layer for BearerAuth {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        request.put(self.authenticate(request)?);
+        Ok(())
+    }
+}
+
+/// Without its secrets.
+impl fmt::Debug for BearerAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BearerAuth").field("challenge", &self.challenge).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestRequest;
+    use crate::{Http, Method, RequestHandler, Response, handler_fn, testing};
+
+    fn app() -> impl RequestHandler {
+        let auth =
+            BearerAuth::new("api").token("abc.DEF-1_2~3+4/5==", User("ada".into())).token("b", User("bob".into()));
+        handler_fn(|request| Ok(Response::text(request.value::<User>().unwrap().0.clone()))).layer(auth)
+    }
+
+    const NONE: &str = "Bearer realm=\"api\"";
+    const INVALID: &str = "Bearer realm=\"api\", error=\"invalid_token\"";
+    const SEVERAL: &str = "Bearer realm=\"api\", error=\"invalid_request\"";
+
+    #[test]
+    fn who_passes() {
+        let http = Http::new(app());
+        for (lines, status, challenge, user) in [
+            (&["Bearer b"][..], 200, None, Some("bob")),
+            (&["bearer  b "], 200, None, Some("bob")),
+            (&["Bearer abc.DEF-1_2~3+4/5=="], 200, None, Some("ada")),
+            (&["Bearer abc.DEF-1_2~3+4/5="], 401, Some(INVALID), None),
+            (&["Bearer B"], 401, Some(INVALID), None),
+            (&["Bearer bb"], 401, Some(INVALID), None),
+            (&["Bearer b b"], 401, Some(INVALID), None),
+            (&["Bearer b, Bearer b"], 401, Some(INVALID), None),
+            (&["Bearer \"b\""], 401, Some(INVALID), None),
+            (&["Bearer =b"], 401, Some(INVALID), None),
+            (&["Bearer é"], 401, Some(INVALID), None),
+            (&["Bearer ="], 401, Some(INVALID), None),
+            (&["Bearer"], 401, Some(NONE), None),
+            (&["Basic b"], 401, Some(NONE), None),
+            (&["b"], 401, Some(NONE), None),
+            (&[], 401, Some(NONE), None),
+            (&["Bearer b", "Bearer b"], 400, Some(SEVERAL), None),
+            (&["Basic b", "Bearer b"], 400, Some(SEVERAL), None),
+        ] {
+            let request =
+                lines.iter().fold(Request::get("/"), |request, line| request.with_header("authorization", line));
+            let sent = http.respond(&request);
+            assert_eq!((sent.status().as_u16(), sent.header("www-authenticate")), (status, challenge), "{lines:?}");
+            assert_eq!((status == 200).then(|| sent.text()), user, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_closure_sees_well_formed_tokens_only() {
+        let auth = BearerAuth::checked_by("api", |request, token| {
+            assert!(token.is_ascii());
+            (request.path() == "/" && token == "t").then(|| User("ada".into()))
+        });
+        let http = Http::new(handler_fn(|_| Ok(Response::no_content())).layer(auth));
+        for (target, field, status) in
+            [("/", "Bearer t", 204), ("/", "Bearer x", 401), ("/x", "Bearer t", 401), ("/", "Bearer é", 401)]
+        {
+            let sent = http.respond(&Request::get(target).with_header("authorization", field));
+            assert_eq!(sent.status().as_u16(), status, "{target} {field}");
+        }
+    }
+
+    #[test]
+    fn from_the_head() {
+        let server = testing::serve(app());
+        let request = TestRequest::new(Method::PUT, "/").with_header("content-length", "1000000"); // which never comes
+        assert_eq!(server.send(request).status(), 401);
+    }
+}

@@ -1,0 +1,420 @@
+//! CORS: which pages of other sites may read the answers (the Fetch standard, section 3.3).
+
+use std::time::Duration;
+
+use super::vary::with_vary;
+use crate::{BodyPlan, Error, HeaderName, HeaderValue, Layer, Method, Request, Response, Result, StatusCode};
+
+/// Lets pages of other origins read what this server answers, as far as they are named here.
+///
+/// A preflight, the `OPTIONS` with which a browser asks before it sends what a plain form could not, is answered by the
+/// layer itself, from the head and for any path: 204 for an origin that is named, 403 for others. To all other answers,
+/// errors too, it adds what the browser wants to see, and `Vary: Origin` wherever another origin would get another
+/// answer. Put it outside of authentication: a preflight carries no credentials.
+///
+/// Whoever is not named is served all the same: it is the browser that keeps the answer from the page. So this grants
+/// rights, and takes none; against requests that other sites have a browser send (CSRF) it is no protection.
+///
+/// ```
+/// use modest::layers::Cors;
+/// use modest::{Http, Request, RequestHandler, Response, handler_fn};
+///
+/// let app = handler_fn(|_| Ok(Response::text("hello\n"))).layer(Cors::new().origin("https://app.example"));
+/// let http = Http::new(app);
+/// let sent = http.respond(&Request::get("/").with_header("origin", "https://app.example"));
+/// assert_eq!(sent.header("access-control-allow-origin"), Some("https://app.example"));
+/// let sent = http.respond(&Request::get("/").with_header("origin", "https://elsewhere.example"));
+/// assert_eq!(sent.header("access-control-allow-origin"), None);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "does nothing until it is given to `layer`"]
+pub struct Cors {
+    origins: Origins,
+    methods: HeaderValue,
+    headers: HeaderValue,
+    exposed: Option<HeaderValue>,
+    credentials: bool,
+    max_age: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origins {
+    Any,
+    Listed(Vec<HeaderValue>),
+}
+
+/// Put into a preflight: its answer has no body, however errors are dressed.
+struct Preflight;
+
+impl Cors {
+    /// For no origin yet.
+    pub fn new() -> Cors {
+        Cors {
+            origins: Origins::Listed(Vec::new()),
+            methods: HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE"),
+            headers: HeaderValue::from_static("content-type"),
+            exposed: None,
+            credentials: false,
+            max_age: None,
+        }
+    }
+
+    /// Pages of this origin, and of those that were named before. It is compared byte by byte with what the browser
+    /// sends: scheme, host and, unless it is the scheme's own, port, in lower case.
+    ///
+    /// # Panics
+    /// If no browser sends such an origin (`https://app.example/` with a slash, `app.example`, capitals), or if it is
+    /// `null`, which any site can be.
+    pub fn origin(mut self, origin: &str) -> Cors {
+        assert!(
+            is_origin(origin),
+            "{origin:?} is no origin: it is written https://app.example or http://localhost:3000"
+        );
+        let value = HeaderValue::from_str(origin).unwrap_or_else(|error| panic!("{origin:?}: {error}"));
+        match &mut self.origins {
+            Origins::Listed(origins) => origins.push(value),
+            Origins::Any => {}
+        }
+        self
+    }
+
+    /// Pages of any origin, without [credentials](Cors::credentials): for what the whole world may read. Not for a
+    /// server on a private network that trusts whoever reaches it: any page could read it through its reader's browser.
+    ///
+    /// # Panics
+    /// If credentials are allowed.
+    pub fn any_origin(mut self) -> Cors {
+        self.origins = Origins::Any;
+        self.checked()
+    }
+
+    /// The methods that such pages may use. Default: GET, HEAD, POST, PUT, PATCH and DELETE.
+    pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Cors {
+        let names: Vec<String> = methods.into_iter().map(|method| method.to_string()).collect();
+        self.methods = list(&names);
+        self
+    }
+
+    /// The fields that such pages may send, besides those that every form sends. Default: `Content-Type`.
+    ///
+    /// # Panics
+    /// If one is no field name. (`*` is one, and means all but `Authorization`; with credentials it means nothing.)
+    pub fn headers<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Cors {
+        self.headers = list(&field_names(names));
+        self
+    }
+
+    /// The fields of an answer that such pages may read, besides `Content-Type` and the like. Default: none.
+    ///
+    /// # Panics
+    /// If one is no field name.
+    pub fn expose<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Cors {
+        self.exposed = Some(list(&field_names(names))).filter(|list| !list.is_empty());
+        self
+    }
+
+    /// Whether such pages may send the reader's cookies for this server, and read what it answers to them. Default: no.
+    ///
+    /// # Panics
+    /// If they are allowed for any origin: then every site could read what only this reader may.
+    pub fn credentials(mut self, allow: bool) -> Cors {
+        self.credentials = allow;
+        self.checked()
+    }
+
+    /// How long a browser may remember the answer to a preflight, in whole seconds. Default: what browsers do by
+    /// themselves, 5 seconds. None remembers it for longer than a day.
+    pub fn max_age(mut self, age: Duration) -> Cors {
+        self.max_age = Some(age);
+        self
+    }
+
+    fn checked(self) -> Cors {
+        let for_all = self.credentials && self.origins == Origins::Any;
+        assert!(!for_all, "credentials can't be allowed for any origin: name the origins");
+        self
+    }
+
+    /// The value of Access-Control-Allow-Origin for this request.
+    fn allowed(&self, request: &Request) -> Option<HeaderValue> {
+        let mut lines = request.header_all("origin");
+        let (Some(origin), None) = (lines.next(), lines.next()) else { return None };
+        match &self.origins {
+            Origins::Any => Some(HeaderValue::from_static("*")),
+            Origins::Listed(origins) => origins.iter().find(|known| known.as_bytes() == origin).cloned(),
+        }
+    }
+
+    fn preflight(&self, request: &Request) -> Error {
+        let Some(origin) = self.allowed(request) else {
+            return Error::new(StatusCode::FORBIDDEN, "pages of this origin are not served");
+        };
+        request.put(Preflight);
+        let mut answer = Error::new(StatusCode::NO_CONTENT, "")
+            .with_header("access-control-allow-origin", origin)
+            .with_header("access-control-allow-methods", self.methods.clone());
+        if !self.headers.is_empty() {
+            answer = answer.with_header("access-control-allow-headers", self.headers.clone());
+        }
+        if let Some(age) = self.max_age {
+            answer = answer.with_header("access-control-max-age", age.as_secs());
+        }
+        answer
+    }
+}
+
+impl Default for Cors {
+    fn default() -> Cors {
+        Cors::new()
+    }
+}
+
+impl Layer for Cors {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        if is_preflight(request) { Err(self.preflight(request)) } else { Ok(()) }
+    }
+
+    fn finish_response(&self, request: &Request, mut response: Response) -> Response {
+        if request.value::<Preflight>().is_some() {
+            response = response.with_body([]).without_header("content-type");
+        }
+        if let Some(origin) = self.allowed(request) {
+            response = response.with_header("access-control-allow-origin", origin);
+            if self.credentials {
+                response = response.with_header("access-control-allow-credentials", "true");
+            }
+            if let Some(exposed) = &self.exposed
+                && !is_preflight(request)
+            {
+                response = response.with_header("access-control-expose-headers", exposed.clone());
+            }
+        }
+        // `*` for whoever sends an origin, and nothing for others, who don't look: such an answer may be cached for all.
+        match self.origins {
+            Origins::Any => response,
+            Origins::Listed(_) => with_vary(response, "Origin"),
+        }
+    }
+}
+
+/// The Fetch standard, section 3.3.2: a CORS-preflight request.
+fn is_preflight(request: &Request) -> bool {
+    *request.method() == Method::OPTIONS
+        && request.header_all("origin").next().is_some()
+        && request.header_all("access-control-request-method").next().is_some()
+}
+
+/// RFC 6454, section 6.2, in the form that browsers send.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else { return false };
+    let host_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_:[]".contains(&byte);
+    let scheme_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte);
+    let is_default_port = matches!(scheme, "http" if authority.ends_with(":80"))
+        || matches!(scheme, "https" if authority.ends_with(":443"));
+    !scheme.is_empty()
+        && !authority.is_empty()
+        && scheme.bytes().all(scheme_letter)
+        && authority.bytes().all(host_letter)
+        && (!is_default_port || authority.starts_with('[') && !authority.contains("]:"))
+}
+
+fn field_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let checked = |name: &str| match HeaderName::try_from(name) {
+        Ok(name) => name.to_string(),
+        Err(_) => panic!("{name:?} is no field name"),
+    };
+    names.into_iter().map(checked).collect()
+}
+
+fn list(names: &[String]) -> HeaderValue {
+    // Names of methods and of fields are tokens, all of which may stand in a value.
+    HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Http, RequestHandler, SentResponse, handler_fn, testing};
+
+    const APP: &str = "https://app.example";
+
+    fn app() -> impl RequestHandler {
+        handler_fn(|request| match request.path() {
+            "/missing" => Err(Error::new(404, "")),
+            "/star" => Ok(Response::text("x").with_header("access-control-allow-origin", "*")),
+            "/tagged" => Ok(Response::text("x").with_etag(crate::ETag::strong("a")?)),
+            "/panic" => panic!("as asked"),
+            _ => Ok(Response::text("x").with_header("vary", "Cookie")),
+        })
+    }
+
+    fn ask(cors: &Cors, target: &str, fields: &[(&str, &str)]) -> SentResponse {
+        let http = Http::new(app().layer(cors.clone()));
+        http.respond(
+            &fields.iter().fold(Request::get(target), |request, (name, value)| request.with_header(name, value)),
+        )
+    }
+
+    fn preflight(origin: &str, method: &str) -> Request {
+        Request::new(Method::OPTIONS, "/any/path")
+            .unwrap()
+            .with_header("origin", origin)
+            .with_header("access-control-request-method", method)
+    }
+
+    #[test]
+    fn who_may_read() {
+        let listed = Cors::new().origin(APP).origin("http://localhost:3000");
+        let any = Cors::new().any_origin();
+        for (cors, origins, allowed) in [
+            (&listed, &[APP][..], Some(APP)),
+            (&listed, &["http://localhost:3000"], Some("http://localhost:3000")),
+            (&listed, &[], None),
+            (&listed, &["null"], None),
+            (&listed, &[""], None),
+            (&listed, &["*"], None),
+            (&listed, &["https://app.example.evil.example"], None),
+            (&listed, &["https://evilapp.example"], None),
+            (&listed, &["https://app.example:8443"], None),
+            (&listed, &["https://app.example:443"], None),
+            (&listed, &["http://app.example"], None),
+            (&listed, &["HTTPS://app.example"], None),
+            (&listed, &["https://app.example/"], None),
+            (&listed, &["https://app.example, https://evil.example"], None),
+            (&listed, &["https://app.example https://evil.example"], None),
+            (&listed, &[APP, "https://evil.example"], None),
+            (&listed, &[APP, APP], None),
+            (&listed, &["http://localhost:30000"], None),
+            (&any, &["https://evil.example"], Some("*")),
+            (&any, &["null"], Some("*")),
+            (&any, &[], None),
+        ] {
+            let fields: Vec<_> = origins.iter().map(|origin| ("origin", *origin)).collect();
+            let sent = ask(cors, "/", &fields);
+            assert_eq!(sent.header("access-control-allow-origin"), allowed, "{origins:?}");
+            assert_eq!(sent.header("access-control-allow-credentials"), None, "{origins:?}");
+            let vary = if *cors.origins_for_test() == Origins::Any { "Cookie" } else { "Cookie, Origin" };
+            assert_eq!((sent.status().as_u16(), sent.header("vary")), (200, Some(vary)), "{origins:?}");
+        }
+    }
+
+    impl Cors {
+        fn origins_for_test(&self) -> &Origins {
+            &self.origins
+        }
+    }
+
+    #[test]
+    fn errors_too() {
+        let cors = Cors::new().origin(APP).credentials(true).expose(["X-Total"]);
+        for (target, field, status) in [
+            ("/", ("accept", "*/*"), 200),
+            ("/missing", ("accept", "*/*"), 404),
+            ("/tagged", ("if-none-match", "\"a\""), 304),
+            ("/tagged", ("if-match", "\"b\""), 412),
+            ("/tagged", ("range", "bytes=7-"), 416),
+            ("/tagged", ("range", "bytes=0-0"), 206),
+            ("/star", ("accept", "*/*"), 200),
+            ("/panic", ("accept", "*/*"), 500),
+        ] {
+            let sent = ask(&cors, target, &[("origin", APP), field]);
+            assert_eq!(sent.status().as_u16(), status, "{target} {field:?}");
+            let found: Vec<_> = sent.headers().get_all("access-control-allow-origin").iter().collect();
+            assert_eq!(found, [APP], "{target} {field:?}");
+            assert_eq!(sent.header("access-control-allow-credentials"), Some("true"), "{target} {field:?}");
+            assert_eq!(sent.header("access-control-expose-headers"), Some("x-total"), "{target} {field:?}");
+            assert!(sent.header("vary").unwrap().contains("Origin"), "{target} {field:?}");
+        }
+    }
+
+    #[test]
+    fn preflights() {
+        let cors = Cors::new()
+            .origin(APP)
+            .methods([Method::GET, Method::PUT])
+            .headers(["Content-Type", "Authorization"])
+            .expose(["X-Total"])
+            .credentials(true)
+            .max_age(Duration::from_secs(600));
+        // A handler whose OPTIONS is not written, and which dresses all errors.
+        struct Picky;
+        impl RequestHandler for Picky {
+            fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
+                Some(Response::text("an error").with_error(error))
+            }
+        }
+        let http = Http::new(Picky.layer(cors));
+        let sent = http.respond(&preflight(APP, "PUT"));
+        assert_eq!((sent.status().as_u16(), sent.body()), (204, &b""[..]));
+        for (name, value) in [
+            ("access-control-allow-origin", Some(APP)),
+            ("access-control-allow-methods", Some("GET, PUT")),
+            ("access-control-allow-headers", Some("content-type, authorization")),
+            ("access-control-allow-credentials", Some("true")),
+            ("access-control-expose-headers", None),
+            ("access-control-max-age", Some("600")),
+            ("vary", Some("Origin")),
+            ("content-type", None),
+        ] {
+            assert_eq!(sent.header(name), value, "{name}");
+            assert!(sent.headers().get_all(name).iter().count() <= 1, "{name}");
+        }
+        let sent = http.respond(&preflight("https://evil.example", "PUT"));
+        assert_eq!((sent.status().as_u16(), sent.header("vary")), (403, Some("Origin")));
+        assert!(sent.headers().keys().all(|name| !name.as_str().starts_with("access-control")), "{sent:?}");
+        // An OPTIONS that no browser sends ahead is the handler's.
+        let plain = Request::new(Method::OPTIONS, "/").unwrap().with_header("origin", APP);
+        assert_eq!(http.respond(&plain).status(), 501);
+    }
+
+    #[test]
+    fn a_preflight_waits_for_no_body() {
+        let server = testing::serve(app().layer(Cors::new().origin(APP)));
+        let request = testing::TestRequest::new(Method::OPTIONS, "/")
+            .with_header("origin", APP)
+            .with_header("access-control-request-method", "POST")
+            .with_header("content-length", "1000000"); // which never comes
+        assert_eq!(server.send(request).status(), 204);
+    }
+
+    #[test]
+    fn what_is_no_origin() {
+        for (text, is) in [
+            (APP, true),
+            ("http://localhost:3000", true),
+            ("http://[::1]:3000", true),
+            ("http://[::80]", true),
+            ("https://xn--bcher-kva.example", true),
+            ("chrome-extension://abcdefghijklmnop", true),
+            ("null", false),
+            ("*", false),
+            ("", false),
+            ("app.example", false),
+            ("https://", false),
+            ("://app.example", false),
+            ("https://app.example/", false),
+            ("https://App.example", false),
+            ("https://app.example:443", false),
+            ("http://app.example:80", false),
+            ("http://[::1]:80", false),
+            ("https://*.example", false),
+            ("https://a.example,https://b.example", false),
+            ("https://app.example\r\nx: y", false),
+            ("https://user@app.example", false),
+        ] {
+            assert_eq!(is_origin(text), is, "{text:?}");
+        }
+    }
+
+    #[test]
+    #[should_panic = "name the origins"]
+    fn no_credentials_for_all() {
+        let _ = Cors::new().any_origin().credentials(true);
+    }
+
+    #[test]
+    #[should_panic = "name the origins"]
+    fn no_credentials_for_all_the_other_way_round() {
+        let _ = Cors::new().credentials(true).any_origin();
+    }
+}

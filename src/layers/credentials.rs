@@ -1,0 +1,160 @@
+//! What layers that authenticate have in common: the `Authorization` field, challenges, comparison in constant time.
+//! Used by `basic_auth` and `bearer_auth`.
+
+use std::hint::black_box;
+
+use crate::{Error, Request, StatusCode};
+
+/// The credentials of a request: what follows this scheme in its `Authorization` field.
+///
+/// # Errors
+/// If there are several such fields: which of them counts would be anybody's guess.
+pub(super) fn of_scheme<'a>(request: &'a Request, scheme: &str) -> Result<Option<&'a [u8]>, SeveralFields> {
+    let mut lines = request.header_all("authorization");
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return if request.header_all("authorization").nth(1).is_some() { Err(SeveralFields) } else { Ok(None) };
+    };
+    let Some((name, rest)) = line.split_at_checked(scheme.len()) else { return Ok(None) };
+    // RFC 9110, section 11.4: the scheme is case-insensitive, and a space follows.
+    let is_ours = name.eq_ignore_ascii_case(scheme.as_bytes()) && rest.first() == Some(&b' ');
+    Ok(is_ours.then(|| rest.trim_ascii()))
+}
+
+pub(super) struct SeveralFields;
+
+/// 401 with this challenge.
+pub(super) fn unauthorized(challenge: &str) -> Error {
+    Error::new(StatusCode::UNAUTHORIZED, "").with_header("www-authenticate", challenge)
+}
+
+/// `realm="..."`.
+///
+/// # Panics
+/// If the realm holds anything but printable ASCII.
+pub(super) fn realm_parameter(realm: &str) -> String {
+    let is_plain = realm.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    assert!(is_plain, "{realm:?} can't be a realm: browsers agree on printable ASCII only");
+    format!("realm=\"{}\"", realm.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+/// Whether both are equal, in a time that depends on the length of what was `given` alone: a client learns nothing of
+/// the `secret` from how long it takes, its length included.
+pub(super) fn equal(given: &[u8], secret: &[u8]) -> bool {
+    let mut difference = given.len() ^ secret.len();
+    for (at, byte) in given.iter().enumerate() {
+        let other = if secret.is_empty() { 0 } else { secret[at % secret.len()] };
+        // Opaque to the optimizer, which might otherwise leave the loop at the first difference.
+        difference = black_box(difference | usize::from(byte ^ other));
+    }
+    difference == 0
+}
+
+/// Base64 with padding (RFC 4648, section 4), in its one valid form.
+pub(super) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(4) {
+        return None;
+    }
+    let padding = text.iter().rev().take_while(|&&byte| byte == b'=').count();
+    let (digits, _) = text.split_at(text.len().checked_sub(padding).filter(|_| padding <= 2)?);
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for group in digits.chunks(4) {
+        let mut bits = 0;
+        for &digit in group {
+            bits = bits << 6 | u32::from(sextet(digit)?);
+        }
+        bits <<= 6 * (4 - group.len());
+        let [_, first, second, third] = bits.to_be_bytes();
+        let (whole, unused) = match group.len() {
+            4 => (3, 0),
+            3 => (2, u32::from(third)),
+            2 => (1, u32::from(second) | u32::from(third)),
+            _ => return None,
+        };
+        if unused != 0 {
+            return None; // another text would decode to the same
+        }
+        bytes.extend_from_slice(&[first, second, third][..whole]);
+    }
+    Some(bytes)
+}
+
+fn sextet(digit: u8) -> Option<u8> {
+    match digit {
+        b'A'..=b'Z' => Some(digit - b'A'),
+        b'a'..=b'z' => Some(digit - b'a' + 26),
+        b'0'..=b'9' => Some(digit - b'0' + 52),
+        b'+' => Some(62),
+        b'/' => Some(63),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64() {
+        for (text, bytes) in [
+            ("", Some(&b""[..])),
+            ("YQ==", Some(b"a")),
+            ("YWI=", Some(b"ab")),
+            ("YWJj", Some(b"abc")),
+            ("YWRhOnNlY3JldA==", Some(b"ada:secret")),
+            ("+/+/", Some(b"\xfb\xff\xbf")),
+            ("YQ", None),
+            ("YQ=", None),
+            ("YR==", None), // bits that stand for nothing
+            ("YWJ=", None),
+            ("Y===", None),
+            ("====", None),
+            ("YQ==YQ==", None),
+            ("Y Q=", None),
+            ("YWJj\n", None),
+            ("-_-_", None),
+            ("Zé", None),
+        ] {
+            assert_eq!(decode_base64(text.as_bytes()).as_deref(), bytes, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn equality() {
+        for (given, secret, is) in [
+            ("", "", true),
+            ("a", "a", true),
+            ("secret", "secret", true),
+            ("secret", "secreT", false),
+            ("Secret", "secret", false),
+            ("secre", "secret", false),
+            ("secretsecret", "secret", false),
+            ("", "secret", false),
+            ("secret", "", false),
+            ("\0", "", false),
+            ("aa", "a", false),
+        ] {
+            assert_eq!(equal(given.as_bytes(), secret.as_bytes()), is, "{given:?} {secret:?}");
+        }
+    }
+
+    #[test]
+    fn schemes() {
+        for (lines, found) in [
+            (&[][..], Ok(None)),
+            (&["Basic YQ=="], Ok(Some("YQ=="))),
+            (&["basic   YQ=="], Ok(Some("YQ=="))),
+            (&["Basic"], Ok(None)),
+            (&["Basic\tYQ=="], Ok(None)),
+            (&["BasicYQ=="], Ok(None)),
+            (&["Basics YQ=="], Ok(None)),
+            (&["Bearer YQ=="], Ok(None)),
+            (&["Bas"], Ok(None)),
+            (&["Basic YQ==", "Basic Yg=="], Err(())),
+        ] {
+            let request =
+                lines.iter().fold(Request::get("/"), |request, line| request.with_header("authorization", line));
+            let credentials = of_scheme(&request, "Basic").map_err(|SeveralFields| ());
+            assert_eq!(credentials, found.map(|found| found.map(str::as_bytes)), "{lines:?}");
+        }
+    }
+}

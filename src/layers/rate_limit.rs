@@ -1,0 +1,259 @@
+//! So many requests a client: a token bucket for each address, in a table of bounded size.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::{BodyPlan, Error, Layer, Request, Result, StatusCode};
+
+/// Refuses clients that ask too often: 429 with `Retry-After`, from the head alone.
+///
+/// Each client has a bucket of tokens, a request takes one, and they come back evenly: with 100 requests per minute a
+/// client may send 100 at once, then one each 0.6 seconds. Requests that are refused take none.
+///
+/// A client is an IPv4 address, or the first 64 bits of an IPv6 one, which is what one customer has at least; its
+/// address is [`Request::client_ip`], so behind proxies put [`TrustedProxies`](super::TrustedProxies) around this layer,
+/// else all share one bucket. Clients of a Unix socket of whom no proxy has told are not limited.
+///
+/// The table holds a bounded number of clients (see [`max_clients`](RateLimit::max_clients)); nothing runs in the
+/// background. Who has many addresses has many buckets: against floods from many places this is no protection.
+///
+/// ```
+/// use modest::layers::RateLimit;
+/// use modest::{Http, Request, RequestHandler, Response, handler_fn};
+/// use std::time::Duration;
+///
+/// let app = handler_fn(|_| Ok(Response::text("hello\n"))).layer(RateLimit::new(2, Duration::from_secs(60)));
+/// let http = Http::new(app);
+/// assert_eq!(http.respond(&Request::get("/")).status(), 200);
+/// assert_eq!(http.respond(&Request::get("/")).status(), 200);
+/// let sent = http.respond(&Request::get("/"));
+/// assert_eq!((sent.status().as_u16(), sent.header("retry-after")), (429, Some("30")));
+/// ```
+#[must_use = "does nothing until it is given to `layer`"]
+pub struct RateLimit {
+    /// The time in which one token comes back, in nanoseconds.
+    interval: u64,
+    /// How many tokens a bucket holds.
+    burst: u32,
+    max_clients: usize,
+    /// Times in the table are counted from here.
+    start: Instant,
+    table: Mutex<Table>,
+}
+
+/// A client, as its address or the network that it has.
+type Key = u128;
+
+/// For each client when its bucket is full again, in nanoseconds ("theoretical arrival time" of the generic cell rate
+/// algorithm). Those who asked lately are in `recent`; when that is half of what is allowed, it becomes `older`, and what
+/// was older is forgotten: so the table is bounded and needs no search for whom to forget.
+#[derive(Default)]
+struct Table {
+    recent: HashMap<Key, u64>,
+    older: HashMap<Key, u64>,
+}
+
+impl RateLimit {
+    /// So many requests in so much time, for each client.
+    ///
+    /// # Panics
+    /// If one of them is zero, or so many requests in so little time that it is more than one a nanosecond.
+    pub fn new(requests: u32, per: Duration) -> RateLimit {
+        assert!(requests > 0, "a client that may send no request needs no server");
+        let interval = u64::try_from(per.as_nanos() / u128::from(requests)).unwrap_or(u64::MAX);
+        assert!(interval > 0, "{requests} requests in {per:?} is no limit");
+        let (start, table) = (Instant::now(), Mutex::default());
+        RateLimit { interval, burst: requests, max_clients: 65_536, start, table }
+    }
+
+    /// How many requests a client may send at once after a pause. Default: all that [`new`](RateLimit::new) says.
+    ///
+    /// # Panics
+    /// If it is zero.
+    pub fn burst(mut self, requests: u32) -> RateLimit {
+        assert!(requests > 0, "a burst has at least one request");
+        self.burst = requests;
+        self
+    }
+
+    /// How many clients are remembered at most. Default: 65,536, which take 4.3 MB. Beyond that those who have not
+    /// asked for longest are forgotten, which gives them a full bucket.
+    ///
+    /// # Panics
+    /// If it is less than 2.
+    pub fn max_clients(mut self, number: usize) -> RateLimit {
+        assert!(number >= 2, "at least two clients are remembered");
+        self.max_clients = number;
+        self
+    }
+
+    /// Take a token, or say after how long there will be one. `now`: in nanoseconds since the start.
+    fn take(&self, client: Key, now: u64) -> Result<(), Duration> {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let full_at = table.full_at(client).max(now);
+        let empty_at = now.saturating_add(self.interval.saturating_mul(u64::from(self.burst)));
+        let after = full_at.saturating_add(self.interval);
+        let (full_at, taken) = match after.checked_sub(empty_at) {
+            None | Some(0) => (after, Ok(())),
+            Some(wait) => (full_at, Err(Duration::from_nanos(wait))),
+        };
+        table.set(client, full_at, self.max_clients / 2); // who is refused is remembered, too
+        taken
+    }
+}
+
+impl Table {
+    fn full_at(&self, client: Key) -> u64 {
+        self.recent.get(&client).or_else(|| self.older.get(&client)).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, client: Key, full_at: u64, most: usize) {
+        if self.recent.len() >= most && !self.recent.contains_key(&client) {
+            self.older.clear();
+            std::mem::swap(&mut self.recent, &mut self.older);
+        }
+        self.recent.insert(client, full_at);
+    }
+}
+
+impl Layer for RateLimit {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        let Some(client) = request.client_ip().map(key) else { return Ok(()) };
+        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.take(client, now).map_err(|wait| {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            Error::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; come again later")
+                .with_header("retry-after", seconds)
+        })
+    }
+}
+
+/// An IPv4 address has the key that it would have as one of IPv6 (`::ffff:1.2.3.4`), which no network of IPv6 has.
+fn key(address: IpAddr) -> Key {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+    }
+}
+
+impl fmt::Debug for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimit")
+            .field("interval", &Duration::from_nanos(self.interval))
+            .field("burst", &self.burst)
+            .field("max_clients", &self.max_clients)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestRequest;
+    use crate::{Client, Http, Method, RequestHandler, Response, handler_fn, testing};
+    use std::net::SocketAddr;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_bucket() {
+        let limit = RateLimit::new(10, Duration::from_secs(10)).burst(3);
+        for (at, wait) in [
+            (0, None),
+            (0, None),
+            (0, None),
+            (0, Some(SECOND)),
+            (SECOND / 2, Some(SECOND / 2)),
+            (SECOND - 1, Some(1)),
+            (SECOND, None),
+            (SECOND, Some(SECOND)),
+            (3 * SECOND, None),
+            (3 * SECOND, None),
+            (3 * SECOND, Some(SECOND)),
+            (1000 * SECOND, None), // no more than three come together, however long it was
+            (1000 * SECOND, None),
+            (1000 * SECOND, None),
+            (1000 * SECOND, Some(SECOND)),
+            (999 * SECOND, Some(2 * SECOND)), // no clock that runs backwards wins anything
+        ] {
+            assert_eq!(limit.take(7, at), wait.map(Duration::from_nanos).map_or(Ok(()), Err), "at {at}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_bounded() {
+        let limit = RateLimit::new(1, Duration::from_secs(1)).max_clients(100);
+        for client in 0..10_000 {
+            assert!(limit.take(client, 0).is_ok(), "{client}");
+            let table = limit.table.lock().unwrap();
+            assert!(table.recent.len() + table.older.len() <= 100, "{client}");
+        }
+        // Those who asked last are still known, others not.
+        for (client, is_known) in [(9_999, true), (9_960, true), (5, false)] {
+            assert_eq!(limit.take(client, 0).is_err(), is_known, "{client}");
+        }
+    }
+
+    /// A client that goes on asking stays known, however many others come.
+    #[test]
+    fn a_flood_does_not_free_who_floods() {
+        let limit = RateLimit::new(5, Duration::from_secs(5)).max_clients(100);
+        let mut passed = 0;
+        for round in 0..1000 {
+            passed += u32::from(limit.take(7, 0).is_ok());
+            assert!(limit.take(1000 + round, 0).is_ok());
+        }
+        assert_eq!(passed, 5);
+    }
+
+    #[test]
+    fn who_is_one_client() {
+        for (one, other, same) in [
+            ("1.2.3.4", "1.2.3.4", true),
+            ("1.2.3.4", "1.2.3.5", false),
+            ("1.2.3.4", "::ffff:1.2.3.4", true),
+            ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", true),
+            ("2001:db8:0:1::1", "2001:db8:0:2::1", false),
+            ("::1", "0.0.0.1", false),
+            ("::ffff:0:0", "::", false),
+        ] {
+            let (left, right) = (key(one.parse().unwrap()), key(other.parse().unwrap()));
+            assert_eq!(left == right, same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn responses() {
+        let http = Http::new(handler_fn(|_| Ok(Response::text("x"))).layer(RateLimit::new(1, Duration::from_secs(90))));
+        let from = |address: &str| {
+            let address: SocketAddr = address.parse().unwrap();
+            http.respond(&Request::get("/").with_client(Client::new(address)))
+        };
+        for (address, status, wait) in [
+            ("1.2.3.4:1", 200, None),
+            ("1.2.3.4:2", 429, Some("90")),
+            ("1.2.3.5:1", 200, None),
+            ("[2001:db8::1]:1", 200, None),
+            ("[2001:db8::2]:1", 429, Some("90")),
+        ] {
+            let sent = from(address);
+            assert_eq!((sent.status().as_u16(), sent.header("retry-after")), (status, wait), "{address}");
+        }
+        for _ in 0..3 {
+            let unix = Client::new(crate::Address::Unix(None));
+            assert_eq!(http.respond(&Request::get("/").with_client(unix)).status(), 200);
+        }
+    }
+
+    #[test]
+    fn from_the_head() {
+        let limit = RateLimit::new(1, Duration::from_secs(3600));
+        let server = testing::serve(handler_fn(|_| Ok(Response::text("x"))).layer(limit));
+        assert_eq!(server.get("/").status(), 200);
+        let request = TestRequest::new(Method::POST, "/").with_header("content-length", "1000000"); // which never comes
+        assert_eq!(server.send(request).status(), 429);
+    }
+}

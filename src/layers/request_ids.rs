@@ -1,0 +1,201 @@
+//! A name for each request, so that what is said of it in different places can be brought together.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{BodyPlan, HeaderName, IpNetwork, Layer, Request, RequestId, Response, Result};
+
+/// The longest id that is taken from another, in bytes.
+const MAX_LENGTH: usize = 128;
+
+/// Gives each request an id of 128 bits, in hexadecimal digits: in the request as [`RequestId`], in the access log
+/// ([`LogFormat::Json`](crate::LogFormat::Json)), and in the field `X-Request-Id` of the response.
+///
+/// No two are equal, and nobody can foresee one; it is no secret all the same. What a client sends in that field is not
+/// looked at, unless it is to be [trusted](RequestIds::trust).
+///
+/// ```
+/// use modest::layers::RequestIds;
+/// use modest::{Http, Request, RequestHandler, RequestId, Response, handler_fn};
+///
+/// let app = handler_fn(|request| Ok(Response::text(request.value::<RequestId>().unwrap().0.clone())));
+/// let sent = Http::new(app.layer(RequestIds::new())).respond(&Request::get("/"));
+/// assert_eq!(sent.header("x-request-id"), Some(sent.text()));
+/// ```
+#[derive(Debug)]
+#[must_use = "does nothing until it is given to `layer`"]
+pub struct RequestIds {
+    field: HeaderName,
+    trusted: Vec<IpNetwork>,
+    trusts_unix: bool,
+    /// Keys from the system, under which the numbers of requests become ids.
+    keys: [RandomState; 2],
+    number: AtomicU64,
+}
+
+impl RequestIds {
+    /// Ids of one's own alone.
+    pub fn new() -> RequestIds {
+        RequestIds {
+            field: HeaderName::from_static("x-request-id"),
+            trusted: Vec::new(),
+            trusts_unix: false,
+            keys: [RandomState::new(), RandomState::new()],
+            number: AtomicU64::new(0),
+        }
+    }
+
+    /// Take the id that peers in this network send, and in those that were named before: proxies that name a request
+    /// before it comes here. One that is not of 1 to 128 ASCII letters, digits and `-._~:/+=@` is passed over, and so are
+    /// several. Default: nobody.
+    pub fn trust(mut self, network: IpNetwork) -> RequestIds {
+        self.trusted.push(network);
+        self
+    }
+
+    /// Whether to take the id that peers send who come by a Unix socket. Default: no.
+    pub fn trust_unix_sockets(mut self, trust: bool) -> RequestIds {
+        self.trusts_unix = trust;
+        self
+    }
+
+    /// Another field for the id, received and sent.
+    ///
+    /// # Panics
+    /// If it is no field name.
+    pub fn field(mut self, name: &str) -> RequestIds {
+        self.field = HeaderName::try_from(name).unwrap_or_else(|_| panic!("{name:?} is no field name"));
+        self
+    }
+
+    /// The id of this request, made now if it has none yet: what is refused before its turn has an id, too.
+    fn id_of(&self, request: &Request) -> Arc<RequestId> {
+        request.value().unwrap_or_else(|| {
+            request.put(RequestId(self.received(request).unwrap_or_else(|| self.make())));
+            request.value().expect("just put there")
+        })
+    }
+
+    fn received(&self, request: &Request) -> Option<String> {
+        let is_trusted = match request.client().ip() {
+            Some(ip) => self.trusted.iter().any(|network| network.contains(ip)),
+            None => self.trusts_unix,
+        };
+        let mut lines = request.header_all(self.field.as_str()).filter(|_| is_trusted);
+        let (Some(id), None) = (lines.next(), lines.next()) else { return None };
+        is_well_formed(id).then(|| String::from_utf8_lossy(id).into_owned())
+    }
+
+    fn make(&self) -> String {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let [first, second] = self.keys.each_ref().map(|key| key.hash_one(number));
+        format!("{first:016x}{second:016x}")
+    }
+}
+
+impl Default for RequestIds {
+    fn default() -> RequestIds {
+        RequestIds::new()
+    }
+}
+
+/// Letters that mean nothing to a log, a shell or a query.
+fn is_well_formed(id: &[u8]) -> bool {
+    (1..=MAX_LENGTH).contains(&id.len())
+        && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/+=@".contains(byte))
+}
+
+impl Layer for RequestIds {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        self.id_of(request);
+        Ok(())
+    }
+
+    fn finish_response(&self, request: &Request, response: Response) -> Response {
+        response.with_header(self.field.clone(), self.id_of(request).0.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Address, Client, Http, RequestHandler, handler_fn, testing};
+    use std::collections::HashSet;
+    use std::net::SocketAddr;
+
+    fn app(ids: RequestIds) -> Http<impl RequestHandler> {
+        let handler = handler_fn(|request| match request.path() {
+            "/missing" => Err(crate::Error::new(404, "")),
+            _ => Ok(Response::text(request.value::<RequestId>().unwrap().0.clone())),
+        });
+        Http::new(handler.layer(ids))
+    }
+
+    #[test]
+    fn one_of_its_own() {
+        let http = app(RequestIds::new());
+        let mut seen = HashSet::new();
+        for _ in 0..1000 {
+            let sent = http.respond(&Request::get("/").with_header("x-request-id", "mine"));
+            assert_eq!(sent.header("x-request-id"), Some(sent.text()));
+            assert!(sent.text().len() == 32 && sent.text().bytes().all(|byte| byte.is_ascii_hexdigit()));
+            assert!(seen.insert(sent.text().to_owned()));
+        }
+        assert_eq!(http.respond(&Request::get("/missing")).header("x-request-id").unwrap().len(), 32);
+        assert_ne!(RequestIds::new().make(), RequestIds::new().make());
+    }
+
+    #[test]
+    fn whose_are_taken() {
+        let ids = || RequestIds::new().trust("10.0.0.0/8".parse().unwrap());
+        let inside = || Client::new("10.1.2.3:1".parse::<SocketAddr>().unwrap());
+        let outside = || Client::new("11.1.2.3:1".parse::<SocketAddr>().unwrap());
+        let unix = || Client::new(Address::Unix(None));
+        let long = "x".repeat(MAX_LENGTH);
+        let too_long = "x".repeat(MAX_LENGTH + 1);
+        for (ids, client, lines, is_taken) in [
+            (ids(), inside(), &["a-1._~:/+=@"][..], true),
+            (ids(), inside(), &[&long], true),
+            (ids(), inside(), &[&too_long], false),
+            (ids(), inside(), &[""], false),
+            (ids(), inside(), &["a b"], false),
+            (ids(), inside(), &["a\""], false),
+            (ids(), inside(), &["a,b"], false),
+            (ids(), inside(), &["<a>"], false),
+            (ids(), inside(), &["é"], false),
+            (ids(), inside(), &["a", "b"], false),
+            (ids(), inside(), &["a", "a"], false),
+            (ids(), inside(), &[], false),
+            (ids(), outside(), &["a"], false),
+            (ids(), unix(), &["a"], false),
+            (ids().trust_unix_sockets(true), unix(), &["a"], true),
+            (ids().trust_unix_sockets(true), outside(), &["a"], false),
+        ] {
+            let request = lines.iter().fold(Request::get("/").with_client(client.clone()), |request, line| {
+                request.with_header("x-request-id", line)
+            });
+            let sent = app(ids).respond(&request);
+            assert_eq!(Some(&sent.text()) == lines.first(), is_taken, "{lines:?} from {client}");
+            assert_eq!(sent.header("x-request-id"), Some(sent.text()), "{lines:?} from {client}");
+        }
+    }
+
+    #[test]
+    fn another_field() {
+        let sent = app(RequestIds::new().field("X-Correlation-Id")).respond(&Request::get("/"));
+        assert_eq!((sent.header("x-correlation-id"), sent.header("x-request-id")), (Some(sent.text()), None));
+    }
+
+    /// Refused before any handler is asked.
+    #[test]
+    fn what_is_refused_has_one_too() {
+        let ids = RequestIds::new().trust("127.0.0.1".parse().unwrap());
+        let server = testing::serve(handler_fn(|_| Ok(Response::no_content())).layer(ids));
+        let request = testing::TestRequest::new(crate::Method::POST, "/")
+            .with_header("transfer-encoding", "squeezed")
+            .with_header("x-request-id", "seven");
+        let sent = server.send(request);
+        assert_eq!((sent.status().as_u16(), sent.header("x-request-id")), (400, Some("seven")));
+    }
+}

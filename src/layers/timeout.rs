@@ -1,0 +1,252 @@
+//! Time for a handler: late ones are not begun, and those that run are told until when.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::{BodyPlan, Error, Layer, Next, Request, Response, Result, StatusCode};
+
+/// Limits how long an answer takes, as far as that can be done to a handler that blocks.
+///
+/// - A request that has waited longer than the limit for a worker is not begun: 503 with `Retry-After`. Whoever sent it
+///   has most likely given up.
+/// - The others have a [`Deadline`] among their values. Handlers ask it between steps, and hand its
+///   [`time_left`](Deadline::time_left) to what they wait for: a database, another server, a lock.
+/// - What fails past its deadline is a 503 with `Retry-After`, whatever it failed with: an error of 500 and above. A late
+///   answer that is one is sent as it is, for it is there, and the client may still wait.
+///
+/// What it can't do: end a handler from outside. A thread of Rust can't be stopped, and one that is given up while it goes
+/// on would leave the server with more threads than it knows of. So a handler that never asks its deadline takes what it
+/// takes, and holds its worker; [`TcpServer::slow_handler`](crate::TcpServer::slow_handler) names it in the log.
+///
+/// The limit counts from the end of the request's head; for a request with a body, which may come slowly, and for one
+/// that has waited for a signal ([`Response::wait_for`]), from when its handler begins.
+///
+/// ```
+/// use modest::layers::{Deadline, Timeout};
+/// use modest::{Http, Request, RequestHandler, Response, handler_fn};
+/// use std::time::Duration;
+///
+/// let app = handler_fn(|request| {
+///     let deadline = request.value::<Deadline>().unwrap();
+///     let mut sum = 0;
+///     for part in 0..10 {
+///         deadline.check()?; // past it: 503
+///         sum += part;
+///     }
+///     Ok(Response::text(format!("{sum}\n")))
+/// });
+/// let http = Http::new(app.layer(Timeout::new(Duration::from_secs(5))));
+/// assert_eq!(http.respond(&Request::get("/")).text(), "45\n");
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use = "does nothing until it is given to `layer`"]
+pub struct Timeout {
+    limit: Duration,
+}
+
+impl Timeout {
+    /// So long for each request.
+    pub fn new(limit: Duration) -> Timeout {
+        Timeout { limit }
+    }
+
+    /// Refuse what has waited too long.
+    fn begin(&self, waited: Duration) -> Result<Deadline> {
+        match self.limit.checked_sub(waited) {
+            Some(left) => Ok(Deadline::after(left)),
+            None => Err(too_late("it had to wait too long")),
+        }
+    }
+}
+
+/// Put into a request once it has been handled.
+struct Begun;
+
+/// Until when a handler should be done: put into the request by [`Timeout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(Option<Instant>);
+
+impl Deadline {
+    /// So long from now: for tests, and for parts of a task. One so far away that no clock shows it never comes.
+    pub fn after(time: Duration) -> Deadline {
+        Deadline(Instant::now().checked_add(time))
+    }
+
+    /// How much time is left; zero if it has passed. As a timeout zero means "for ever" to some, among them the sockets
+    /// of `std`, which refuse it: [`check`](Deadline::check) first.
+    pub fn time_left(&self) -> Duration {
+        self.0.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether it has passed.
+    pub fn has_passed(&self) -> bool {
+        self.time_left().is_zero()
+    }
+
+    /// How much time is left.
+    ///
+    /// # Errors
+    /// 503 with `Retry-After` if it has passed.
+    pub fn check(&self) -> Result<Duration, Error> {
+        match self.time_left() {
+            Duration::ZERO => Err(too_late("it took too long")),
+            left => Ok(left),
+        }
+    }
+}
+
+impl Layer for Timeout {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        // Clocks may be set back: then it has not waited.
+        let waited = SystemTime::now().duration_since(request.received()).unwrap_or_default();
+        request.put(self.begin(waited)?);
+        Ok(())
+    }
+
+    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+        // It came with a body, or waited for a signal and is handled again.
+        if !request.body().is_empty() || request.value::<Begun>().is_some() {
+            request.put(Deadline::after(self.limit));
+        }
+        request.put(Begun);
+        let deadline = request.value::<Deadline>();
+        next.run(request).map_err(|error| {
+            let is_late = deadline.is_some_and(|deadline| deadline.has_passed());
+            match is_late && error.status().is_server_error() && error.status() != StatusCode::SERVICE_UNAVAILABLE {
+                true => too_late("it took too long").with_cause(error.to_string()),
+                false => error,
+            }
+        })
+    }
+}
+
+fn too_late(why: &str) -> Error {
+    Error::new(StatusCode::SERVICE_UNAVAILABLE, why).with_header("retry-after", 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Http, RequestHandler, TcpServer, handler_fn};
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::sync::{Arc, Barrier};
+
+    #[test]
+    fn deadlines() {
+        for (limit, has_passed) in [(Duration::ZERO, true), (Duration::from_secs(3600), false), (Duration::MAX, false)]
+        {
+            let deadline = Deadline::after(limit);
+            assert_eq!(deadline.has_passed(), has_passed, "{limit:?}");
+            assert_eq!(deadline.time_left().is_zero(), has_passed, "{limit:?}");
+            assert_eq!(deadline.check().map_err(|error| error.status()).is_err(), has_passed, "{limit:?}");
+        }
+    }
+
+    #[test]
+    fn who_waited_too_long_is_not_begun() {
+        let timeout = Timeout::new(Duration::from_secs(5));
+        for (waited, begins) in [(0, true), (5, true), (6, false), (1 << 40, false)] {
+            let begun = timeout.begin(Duration::from_secs(waited));
+            assert_eq!(begun.is_ok(), begins, "{waited}");
+        }
+        let refusal = timeout.begin(Duration::MAX).unwrap_err();
+        assert_eq!((refusal.status().as_u16(), &refusal.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_fails_late() {
+        // The handler itself moves its deadline: nobody has to wait.
+        let fails = handler_fn(|request| {
+            if request.param("late").is_some() {
+                // It was fetched before the handler ran, so wait for it to pass: it is very near.
+                while !request.value::<Deadline>().unwrap().has_passed() {}
+            }
+            match request.path() {
+                "/500" => Err("the database is gone".into()),
+                "/404" => Err(Error::new(404, "")),
+                "/503" => Err(Error::new(503, "").with_header("retry-after", 9)),
+                "/check" => Ok(Response::text(format!("{:?}", request.value::<Deadline>().unwrap().check()?))),
+                _ => Ok(Response::text("done")),
+            }
+        });
+        let http = Http::new(fails.layer(Timeout::new(Duration::from_millis(20))));
+        for (target, status, again) in [
+            ("/500?late=1", 503, Some("1")),
+            ("/404?late=1", 404, None),
+            ("/503?late=1", 503, Some("9")),
+            ("/check?late=1", 503, Some("1")),
+            ("/?late=1", 200, None),
+        ] {
+            for body in ["", "x"] {
+                let request = Request::post(target, body);
+                let sent = http.respond(&request);
+                assert_eq!((sent.status().as_u16(), sent.header("retry-after")), (status, again), "{target} {body:?}");
+            }
+        }
+        let patient = Http::new(handler_fn(|_| Err("no".into())).layer(Timeout::new(Duration::from_secs(3600))));
+        assert_eq!(patient.respond(&Request::get("/")).status(), 500);
+    }
+
+    /// A request that waits for a signal waits for longer than the limit, as it is meant to.
+    #[test]
+    fn what_waits_for_a_signal_has_its_time_afterwards() {
+        const LIMIT: Duration = Duration::from_millis(200);
+        let signal = crate::live::Signal::new();
+        let app = handler_fn(move |request| {
+            let deadline = request.value::<Deadline>().unwrap();
+            match request.is_late() {
+                true => deadline.check().map(|left| Response::text(format!("{}", !left.is_zero()))),
+                false => Ok(Response::wait_for(signal.ticket(), LIMIT * 2)),
+            }
+        });
+        let server = crate::testing::serve(app.layer(Timeout::new(LIMIT)));
+        let sent = server.get("/");
+        assert_eq!((sent.status().as_u16(), sent.text()), (200, "true"));
+    }
+
+    /// One worker, which is held until the second request has surely waited.
+    #[test]
+    fn a_request_in_the_queue() {
+        let (held, go_on) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let (handler_held, handler_go_on) = (Arc::clone(&held), Arc::clone(&go_on));
+        let app = handler_fn(move |request| {
+            if request.path() == "/hold" {
+                handler_held.wait();
+                handler_go_on.wait();
+            }
+            Ok(Response::text("done"))
+        });
+        const LIMIT: Duration = Duration::from_millis(50);
+        let server = TcpServer::bind("127.0.0.1:0", app.layer(Timeout::new(LIMIT))).unwrap().workers(1);
+        let (address, handle) = (server.local_addr(), server.handle());
+        let thread = std::thread::spawn(move || server.serve_forever());
+        let ask = |path: &str| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+            stream
+        };
+        let answer = |mut stream: TcpStream| {
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        };
+        let first = ask("/hold");
+        held.wait();
+        let second = ask("/second");
+        while handle.stats().waiting == 0 {
+            std::thread::yield_now();
+        }
+        let queued = Instant::now();
+        while queued.elapsed() <= LIMIT * 2 {
+            std::thread::yield_now();
+        }
+        go_on.wait();
+        assert!(answer(first).starts_with("HTTP/1.1 200"));
+        let late = answer(second);
+        assert!(late.starts_with("HTTP/1.1 503") && late.contains("Retry-After: 1"), "{late}");
+        assert!(answer(ask("/third")).starts_with("HTTP/1.1 200"));
+        handle.shutdown();
+        thread.join().unwrap().unwrap();
+    }
+}

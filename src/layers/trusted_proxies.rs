@@ -1,0 +1,200 @@
+//! Who asks, behind proxies that are trusted.
+
+use super::forwarded::{from_forwarded, from_x_forwarded};
+use crate::{BodyPlan, Forwarded, IpNetwork, Layer, Request, Response, Result};
+
+/// Believes proxies in these networks what they tell of those for whom they ask, and nobody else.
+///
+/// What they tell is put into the request as [`Forwarded`]; [`Request::client_ip`] reads the address, and so do the
+/// access log and [`RateLimit`](super::RateLimit). Put it outside of layers that ask for it.
+///
+/// Of a list of addresses the rightmost that is no trusted proxy's is the client's: what stands before it, the client may
+/// have made up. Nothing is read at or past an entry that is malformed.
+///
+/// Each field is read only if it is asked for, as a proxy that does not set a field passes on what the client sent:
+/// without further words only `X-Forwarded-For`.
+///
+/// ```
+/// use modest::layers::TrustedProxies;
+/// use modest::{Client, Forwarded, Http, IpNetwork, Request, RequestHandler, Response, handler_fn};
+/// use std::net::SocketAddr;
+///
+/// let app = handler_fn(|request| Ok(Response::text(format!("{:?}", request.client_ip()))));
+/// let networks: [IpNetwork; 1] = ["10.0.0.0/8".parse()?];
+/// let http = Http::new(app.layer(TrustedProxies::new(networks)));
+///
+/// let proxy = Client::new(SocketAddr::from(([10, 0, 0, 1], 40000)));
+/// let request = Request::get("/").with_client(proxy).with_header("x-forwarded-for", "6.6.6.6, 192.0.2.7");
+/// assert_eq!(http.respond(&request).text(), "Some(192.0.2.7)");
+/// # Ok::<(), modest::InvalidNetwork>(())
+/// ```
+///
+/// Proxies that speak the PROXY protocol need none of this: see [`ProxyProtocol`](crate::ProxyProtocol).
+#[derive(Clone, Debug)]
+#[must_use = "does nothing until it is given to `layer`"]
+pub struct TrustedProxies {
+    networks: Vec<IpNetwork>,
+    trusts_unix: bool,
+    fields: Fields,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fields {
+    XForwarded { scheme: bool, host: bool },
+    Rfc7239,
+}
+
+impl TrustedProxies {
+    /// Trust the proxies in these networks. A network in which clients are, too, lets those pass for anybody.
+    pub fn new(networks: impl IntoIterator<Item = IpNetwork>) -> TrustedProxies {
+        let fields = Fields::XForwarded { scheme: false, host: false };
+        TrustedProxies { networks: networks.into_iter().collect(), trusts_unix: false, fields }
+    }
+
+    /// Whether to trust peers that come by a Unix socket, whose file says who may. Default: no.
+    pub fn unix_sockets(mut self, trust: bool) -> TrustedProxies {
+        self.trusts_unix = trust;
+        self
+    }
+
+    /// Whether to read `X-Forwarded-Proto`: if the proxy sets it itself. Default: no.
+    pub fn scheme(mut self, read: bool) -> TrustedProxies {
+        let host = matches!(self.fields, Fields::XForwarded { host: true, .. });
+        self.fields = Fields::XForwarded { scheme: read, host };
+        self
+    }
+
+    /// Whether to read `X-Forwarded-Host`: if the proxy sets it itself. Default: no. It is a name or an address, maybe
+    /// with a port, and nothing else, but not necessarily one of yours.
+    pub fn host(mut self, read: bool) -> TrustedProxies {
+        let scheme = matches!(self.fields, Fields::XForwarded { scheme: true, .. });
+        self.fields = Fields::XForwarded { scheme, host: read };
+        self
+    }
+
+    /// Read `Forwarded` (RFC 7239), and none of the `X-Forwarded` fields.
+    pub fn rfc7239(mut self) -> TrustedProxies {
+        self.fields = Fields::Rfc7239;
+        self
+    }
+
+    fn trusts_peer_of(&self, request: &Request) -> bool {
+        match request.client().ip() {
+            Some(ip) => self.networks.iter().any(|network| network.contains(ip)),
+            None => self.trusts_unix,
+        }
+    }
+
+    /// Put what is told into the request, unless that was done: what is refused before its turn is logged by its client's
+    /// address, too.
+    fn note(&self, request: &Request) {
+        if !self.trusts_peer_of(request) || request.value::<Forwarded>().is_some() {
+            return;
+        }
+        let is_trusted = |address| self.networks.iter().any(|network| network.contains(address));
+        request.put(match self.fields {
+            Fields::Rfc7239 => from_forwarded(request.header_all("forwarded"), is_trusted),
+            Fields::XForwarded { scheme, host } => from_x_forwarded(
+                request.header_all("x-forwarded-for"),
+                request.header_all("x-forwarded-proto").filter(|_| scheme),
+                request.header_all("x-forwarded-host").filter(|_| host),
+                is_trusted,
+            ),
+        });
+    }
+}
+
+impl Layer for TrustedProxies {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        self.note(request);
+        Ok(())
+    }
+
+    fn finish_response(&self, request: &Request, response: Response) -> Response {
+        self.note(request);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestRequest;
+    use crate::{Address, Client, Http, Method, RequestHandler, handler_fn, testing};
+    use std::net::SocketAddr;
+    use std::sync::{Arc, Mutex};
+
+    fn proxies() -> TrustedProxies {
+        TrustedProxies::new(["10.0.0.0/8".parse().unwrap()])
+    }
+
+    /// What a handler sees.
+    fn seen(layer: TrustedProxies, client: Client) -> String {
+        let app = handler_fn(|request| {
+            let forwarded = request.value::<Forwarded>().map(|forwarded| (*forwarded).clone()).unwrap_or_default();
+            let ip = request.client_ip().map(|ip| ip.to_string()).unwrap_or_default();
+            let (scheme, host) = (forwarded.scheme.unwrap_or_default(), forwarded.host.unwrap_or_default());
+            Ok(Response::text(format!("{ip} {scheme} {host}")))
+        });
+        let request = Request::get("/")
+            .with_client(client)
+            .with_header("x-forwarded-for", "6.6.6.6, 1.2.3.4")
+            .with_header("x-forwarded-proto", "https")
+            .with_header("x-forwarded-host", "a.example")
+            .with_header("forwarded", "for=5.6.7.8;proto=http;host=b.example");
+        Http::new(app.layer(layer)).respond(&request).text().to_owned()
+    }
+
+    #[test]
+    fn who_is_believed_what() {
+        let proxy = || Client::new("10.0.0.1:1".parse::<SocketAddr>().unwrap());
+        let mapped = || Client::new("[::ffff:10.0.0.1]:1".parse::<SocketAddr>().unwrap());
+        let other = || Client::new("11.0.0.1:1".parse::<SocketAddr>().unwrap());
+        let unix = || Client::new(Address::Unix(None));
+        for (layer, client, found) in [
+            (proxies(), proxy(), "1.2.3.4  "),
+            (proxies(), mapped(), "1.2.3.4  "),
+            (proxies(), other(), "11.0.0.1  "),
+            (proxies(), unix(), "  "),
+            (proxies().unix_sockets(true), unix(), "1.2.3.4  "),
+            (proxies().unix_sockets(true), other(), "11.0.0.1  "),
+            (proxies().scheme(true), proxy(), "1.2.3.4 https "),
+            (proxies().host(true), proxy(), "1.2.3.4  a.example"),
+            (proxies().scheme(true).host(true), proxy(), "1.2.3.4 https a.example"),
+            (proxies().scheme(true).host(true), other(), "11.0.0.1  "),
+            (proxies().rfc7239(), proxy(), "5.6.7.8 http b.example"),
+            (proxies().rfc7239(), other(), "11.0.0.1  "),
+            (TrustedProxies::new([]), proxy(), "10.0.0.1  "),
+        ] {
+            let row = format!("{layer:?} {client}");
+            assert_eq!(seen(layer, client), found, "{row}");
+        }
+    }
+
+    /// The access log shows the address, also of what no handler has seen.
+    #[test]
+    fn in_the_log() {
+        struct Logged(Arc<Mutex<Vec<String>>>);
+        impl RequestHandler for Logged {
+            fn do_get(&self, _: &Request) -> Result<Response> {
+                Ok(Response::no_content())
+            }
+            fn log_request(&self, record: &crate::LogRecord<'_>) {
+                self.0.lock().unwrap().push(record.to_string());
+            }
+        }
+        let lines = Arc::default();
+        let layer = TrustedProxies::new(["127.0.0.1".parse().unwrap()]);
+        let server = testing::serve(Logged(Arc::clone(&lines)).layer(layer));
+        for (method, coding) in [(Method::GET, None), (Method::POST, None), (Method::POST, Some("squeezed"))] {
+            let request = TestRequest::new(method, "/").with_header("x-forwarded-for", "192.0.2.7");
+            server.send(
+                coding.into_iter().fold(request, |request, coding| request.with_header("transfer-encoding", coding)),
+            );
+        }
+        drop(server);
+        let lines = lines.lock().unwrap();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines.iter().all(|line| line.starts_with("192.0.2.7 - - [")), "{lines:?}");
+    }
+}

@@ -24,7 +24,7 @@ impl<R: Registered> Connection<R> {
     /// Ask the conversation what comes next.
     pub(super) fn ask(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.questions -= 1;
-        let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with") };
+        let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with", turn) };
         let (shutting_down, polled) = (self.causes.evicted, turn.polled);
         let next = conversation.turn(&mut turn.lend(&self.client, self.registration.link(), polled, shutting_down));
         self.set_next(next, turn.now)

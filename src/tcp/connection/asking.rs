@@ -25,7 +25,7 @@ impl<R: Registered> Connection<R> {
     /// Ask the conversation what comes next.
     pub(super) fn ask(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.questions -= 1;
-        let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with") };
+        let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with", turn) };
         let (shutting_down, polled) = (self.causes.evicted, turn.polled);
         let link = self.registration.link();
         let live = LiveSocket { transport: &self.transport, link, limits: *turn.settings.send_limits };

@@ -8,9 +8,9 @@ mod accept_encoding; // content codings that the client takes
 mod form; // application/x-www-form-urlencoded
 mod form_data; // multipart/form-data
 
+pub(crate) mod arriving;
 mod body; // the body
-pub(crate) mod discard; // a declined body, received and dropped
-pub(crate) mod live; // a body that is received while its handler runs
+pub(crate) mod discard; // a declined body, received and dropped // a body that is received while its handler runs
 
 pub(crate) mod incoming; // a body while it is received
 mod stored; // a body that is kept, in memory or in a file
@@ -49,8 +49,8 @@ use http::{HeaderMap, Method, StatusCode, Version};
 
 use crate::http::error::Error;
 use crate::tcp::{Address, Client, ServerHandle, Waker};
+use arriving::ArrivingEnd;
 use head::{Head, HeadLimits, HeadParser};
-use live::LiveEnd;
 use route_match::RouteMatches;
 use stored::StoredBody;
 use unwritten::UnknownMethod;
@@ -123,7 +123,7 @@ impl Request {
     }
 
     /// The handler has returned: of a body that was received meanwhile, what is left.
-    pub(crate) fn end_live_body(&mut self) -> Option<LiveEnd> {
+    pub(crate) fn end_arriving_body(&mut self) -> Option<ArrivingEnd> {
         self.body.end_live()
     }
 

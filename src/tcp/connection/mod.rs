@@ -7,9 +7,9 @@
 mod turn; // what a turn has before it
 
 mod asking; // the conversation
+mod blocking; // reading on while a handler runs
 mod bytes; // the socket
 mod closing; // the end: shutdown, lingering, reset
-mod live; // reading on while a handler runs
 mod pace; // how fast the client sends and takes
 mod taking; // leaving the engine
 mod waiting; // parking, its deadlines, the news of a shutdown

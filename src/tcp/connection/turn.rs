@@ -103,7 +103,7 @@ impl ConnectionTurn<'_> {
             server,
             shutting_down,
             current,
-            live: None,
+            blocking: None,
         }
     }
 }

@@ -8,9 +8,10 @@ mod accept_encoding; // content codings that the client takes
 mod form; // application/x-www-form-urlencoded
 mod form_data; // multipart/form-data
 
-pub(crate) mod arriving;
 mod body; // the body
-pub(crate) mod discard; // a declined body, received and dropped // a body that is received while its handler runs
+pub(crate) mod discard; // a declined body, received and dropped
+
+pub(crate) mod arriving; // a body that is received while its handler runs
 
 pub(crate) mod incoming; // a body while it is received
 mod stored; // a body that is kept, in memory or in a file

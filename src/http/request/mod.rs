@@ -312,16 +312,28 @@ impl Request {
         self.body.reader()
     }
 
+    /// Whether the body is said to have this media type, whatever its parameters: for handlers that take several.
+    ///
+    /// ```
+    /// use modest::Request;
+    ///
+    /// let request = Request::post("/", "a=b").with_header("content-type", "Application/JSON; charset=utf-8");
+    /// assert!(request.has_media_type("application/json"));
+    /// ```
+    pub fn has_media_type(&self, media_type: &str) -> bool {
+        self.media_type().is_some_and(|found| found.eq_ignore_ascii_case(media_type))
+    }
+
     /// The body as an HTML form, `application/x-www-form-urlencoded`.
     ///
     /// # Errors
     /// 415 if it has another type, 400 if it is malformed, 413 if it has more than 10,000 fields.
     pub fn form(&self) -> Result<Form, Error> {
-        if !self.has_media_type(|media_type| media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded")) {
+        if !self.has_media_type("application/x-www-form-urlencoded") {
             let wanted = "a form is wanted: application/x-www-form-urlencoded";
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
-        Form::parse(&self.bytes()?)
+        Form::decode(&self.bytes()?)
     }
 
     /// The body as an HTML form with files, `multipart/form-data`, part by part. Each call begins with the first part.
@@ -370,7 +382,7 @@ impl Request {
             media_type.eq_ignore_ascii_case("application/json")
                 || media_type.len() > 5 && media_type.as_bytes()[media_type.len() - 5..].eq_ignore_ascii_case(b"+json")
         };
-        if !self.has_media_type(is_json) {
+        if !self.media_type().is_some_and(is_json) {
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "JSON is wanted: application/json"));
         }
         serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
@@ -482,6 +494,24 @@ impl Request {
         self.values.get()
     }
 
+    /// Who asks, if a layer that authenticates has put a [`User`] into the request.
+    ///
+    /// ```
+    /// use modest::layers::BearerAuth;
+    /// use modest::{OrStatus, RequestHandler, Response, User, handler_fn};
+    ///
+    /// let app = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.user().or_status(401)?))))
+    ///     .layer(BearerAuth::new("api").token("a-long-random-string", User("ada".into())));
+    /// ```
+    pub fn user(&self) -> Option<String> {
+        self.value::<User>().map(|user| user.0.clone())
+    }
+
+    /// Its id, if a layer has put a [`RequestId`] into it.
+    pub fn id(&self) -> Option<String> {
+        self.value::<RequestId>().map(|id| id.0.clone())
+    }
+
     /// The client.
     pub fn client(&self) -> &Client {
         &self.client
@@ -550,8 +580,8 @@ impl Request {
         self.received
     }
 
-    fn has_media_type(&self, wanted: impl Fn(&str) -> bool) -> bool {
-        self.header("content-type").is_some_and(|value| wanted(value.split(';').next().unwrap_or_default().trim()))
+    fn media_type(&self) -> Option<&str> {
+        self.header("content-type").map(|value| value.split(';').next().unwrap_or_default().trim())
     }
 }
 

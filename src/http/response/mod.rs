@@ -96,7 +96,7 @@ impl Response {
         Response::typed(const { HeaderValue::from_static("text/plain; charset=utf-8") }, text.into())
     }
 
-    /// 200 with `text/html; charset=utf-8`. Escape untrusted text first.
+    /// 200 with `text/html; charset=utf-8`. Untrusted text is escaped first: [`escape_html`](crate::escape_html).
     pub fn html(page: impl Into<String>) -> Response {
         Response::typed(const { HeaderValue::from_static("text/html; charset=utf-8") }, page.into())
     }

@@ -58,7 +58,7 @@ pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub use listen::Listen;
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
-pub(crate) use protocol::LiveInput;
+pub(crate) use protocol::BlockingInput;
 pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
 pub use proxy::ProxyProtocol;
 pub use scheduler::Waker;

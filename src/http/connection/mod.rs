@@ -19,19 +19,19 @@ use super::config::HttpConfig;
 use super::error::Error;
 use super::handler::{Chain, Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
+use super::request::arriving::CONTINUE;
 use super::request::decoder::BodyDecoder;
 use super::request::discard::{DiscardProgress, DiscardedBody};
 use super::request::framing::{self, BodyLength, RequestFraming};
 use super::request::head::{Head, HeadParser};
 use super::request::incoming::{Incoming, Need};
-use super::request::live::CONTINUE;
 use super::request::{BodyPlan, Request};
 use super::responder::{Responder, Service, catch_panic, panic_message};
 use super::response::Instead;
 use super::sending::stream::{BodyStream, StreamProgress};
 use super::sending::{Checked, ResponseContext, RestOfBody, encode};
 use crate::tcp::{Client, Conversation, Event, Next, Stage, Stream, Turn};
-use arriving::{end_live_body, live_input};
+use arriving::{blocking_input, end_arriving_body};
 use live::{PushedResponse, Upgrading, WaitingRequest};
 
 /// One HTTP connection.
@@ -312,8 +312,8 @@ impl<H: RequestHandler> HttpConnection<H> {
             return self.decline_body(exchange, framing, head_length, &error, turn);
         }
         exchange.accepted = true;
-        if let Some(input) = live_input(&mut plan, &exchange.request, &framing, head_length, turn) {
-            return self.handle_live(exchange, &framing, head_length, plan, input, turn);
+        if let Some(input) = blocking_input(&mut plan, &exchange.request, &framing, head_length, turn) {
+            return self.handle_arriving(exchange, &framing, head_length, plan, input, turn);
         }
         let incoming = match Incoming::new(framing.body, &plan.limits) {
             Ok(incoming) => incoming,
@@ -413,7 +413,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
         let responded = self.responder().respond(&exchange.request, exchange.accepted);
-        let (after, rejected) = end_live_body(&mut exchange, turn);
+        let (after, rejected) = end_arriving_body(&mut exchange, turn);
         match (responded, rejected) {
             (Ok(mut response), None) => match response.take_instead() {
                 None => self.send_response(exchange, response, after, turn),

@@ -10,7 +10,8 @@ mod form_data; // multipart/form-data
 
 mod body; // the body
 pub(crate) mod discard; // a declined body, received and dropped
-pub(crate) mod live; // a body that is received while its handler runs
+
+pub(crate) mod arriving; // a body that is received while its handler runs
 
 pub(crate) mod incoming; // a body while it is received
 mod stored; // a body that is kept, in memory or in a file
@@ -49,8 +50,8 @@ use http::{HeaderMap, Method, StatusCode, Version};
 
 use crate::http::error::Error;
 use crate::tcp::{Address, Client, ServerHandle, Waker};
+use arriving::ArrivingEnd;
 use head::{Head, HeadLimits, HeadParser};
-use live::LiveEnd;
 use route_match::RouteMatches;
 use stored::StoredBody;
 use unwritten::UnknownMethod;
@@ -123,7 +124,7 @@ impl Request {
     }
 
     /// The handler has returned: of a body that was received meanwhile, what is left.
-    pub(crate) fn end_live_body(&mut self) -> Option<LiveEnd> {
+    pub(crate) fn end_arriving_body(&mut self) -> Option<ArrivingEnd> {
         self.body.end_live()
     }
 
@@ -304,7 +305,8 @@ impl Request {
         Ok(self.body.len())
     }
 
-    /// A reader of the body from its first byte on (Python's `rfile`).
+    /// A reader of the body from its first byte on (Python's `rfile`). Of a stream it waits for the client: see
+    /// [`BodyPlan::stream`].
     #[doc(alias = "rfile")]
     pub fn reader(&self) -> BodyReader<'_> {
         self.body.reader()

@@ -132,6 +132,7 @@ pub mod layers;
 mod logging;
 mod tcp;
 pub mod testing;
+mod udp;
 
 pub use crate::http::{
     Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded, HandlerFn,
@@ -146,6 +147,7 @@ pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ProxyProtocol, ServerHandle, SharedBytes, Stats,
     TcpServer,
 };
+pub use udp::{Datagram, DatagramHandler, UdpServer};
 
 /// What waits for something other than its client, and holds no worker: server-sent events
 /// ([`Broadcast`](live::Broadcast)), long polls ([`Signal`](live::Signal)), bytes from other threads

@@ -106,6 +106,16 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! # Datagrams
+//!
+//! ```no_run
+//! use modest::{Datagram, UdpServer};
+//!
+//! let shout = |datagram: &Datagram| datagram.reply(datagram.bytes().to_ascii_uppercase());
+//! UdpServer::bind("127.0.0.1:9999", shout)?.serve_forever()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
 //! # What is not here
 //!
 //! - No async runtime: a handler blocks as it likes, for that is what workers are for.
@@ -205,4 +215,7 @@ mod documents {
     struct Listeners;
     #[doc = include_str!("../docs/layers.md")]
     struct Layers;
+    #[cfg(all(feature = "json", feature = "signals"))]
+    #[doc = include_str!("../docs/from-python.md")]
+    struct FromPython;
 }

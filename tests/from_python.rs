@@ -84,7 +84,8 @@ fn what_the_page_offers_is_there() {
         };
         let method: String = method.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         offered += 1;
-        let has_kind = ["struct", "trait", "enum", "mod"].iter().any(|what| source.contains(&format!("pub {what} {kind}")));
+        let has_kind =
+            ["struct", "trait", "enum", "mod"].iter().any(|what| source.contains(&format!("pub {what} {kind}")));
         let has_method = [format!("fn {method}("), format!("fn {method}<")].iter().any(|code| source.contains(code));
         if !has_kind || !has_method {
             absent.push(name);

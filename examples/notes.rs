@@ -69,8 +69,7 @@ impl Board {
 
 /// The text of a new note, from JSON or a form; what is wrong with it decides the status.
 fn text(request: &Request) -> Result<String> {
-    let form = request.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
-    let text = if form {
+    let text = if request.has_media_type("application/x-www-form-urlencoded") {
         let form = request.form()?; // malformed: 400
         form.get("text").ok_or_else(|| Error::new(422, "a field named text is missing"))?.to_owned()
     } else {

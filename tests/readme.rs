@@ -71,6 +71,23 @@ fn every_setting_of_the_library_is_in_its_table() {
     }
 }
 
+/// Without blank lines and comments, and short enough to be read in one go.
+#[test]
+fn programs_have_as_many_lines_as_is_said() {
+    let page = read("docs/programs.md");
+    for name in ["shortener", "inbox", "api", "spa", "login"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("apps").join(name).join("src");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let code = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+        let text: String = code.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count();
+        let rows: Vec<&str> = page.lines().filter(|line| line.starts_with(&format!("| [`{name}`]"))).collect();
+        assert!(rows.len() == 1 && rows[0].ends_with(&format!(" | {lines} |")), "{name} has {lines} lines: {rows:?}");
+        assert!(page.contains(&format!("| `{name}` | {lines} |")), "{name} has {lines} lines, beside its twins");
+        assert!(lines < 150, "{name} has {lines} lines");
+    }
+}
+
 /// Modules, tests, rows of `tests/conformance` and options: what stands in back-ticks and looks like one is one.
 #[test]
 fn what_security_names_is_there() {
@@ -117,6 +134,7 @@ fn links_lead_to_files_that_are_there() {
         "docs/listeners.md",
         "docs/mutants.md",
         "docs/options.md",
+        "docs/programs.md",
         "docs/uploads.md",
     ] {
         let folder = Path::new(page).parent().unwrap();

@@ -4,10 +4,8 @@ use std::io::{self, Read};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use modest::{
-    Client, Conversation, Event, Http, Next, Protocol, Raw, Request, RequestHandler, Response, Result, TcpServer, Turn,
-    Waker,
-};
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
+use modest::{Client, Http, Request, RequestHandler, Response, Result, TcpServer};
 
 use crate::built::Built;
 

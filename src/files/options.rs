@@ -27,12 +27,14 @@ impl StaticFileHandler {
     /// Whether a folder without an index file is listed. Default: yes; otherwise it is a 404.
     pub fn listing(mut self, wanted: bool) -> Self {
         self.listing = wanted;
+        self.cache.clear(); // what was prepared without it
         self
     }
 
     /// Whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: yes.
     pub fn precompressed(mut self, wanted: bool) -> Self {
         self.finder.sidecars = wanted;
+        self.cache.clear(); // what was prepared without it
         self
     }
 
@@ -51,6 +53,7 @@ impl StaticFileHandler {
     /// If a name is empty or contains a slash.
     pub fn index<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = S>) -> io::Result<Self> {
         self.finder.index = names.into_iter().map(|name| file_name(name.as_ref())).collect::<io::Result<_>>()?;
+        self.cache.clear(); // what was prepared without it
         Ok(self)
     }
 
@@ -66,6 +69,7 @@ impl StaticFileHandler {
         }
         check_field("content-type", media_type)?;
         self.preparer.types.add(extension, media_type);
+        self.cache.clear(); // what was prepared without it
         Ok(self)
     }
 
@@ -76,6 +80,7 @@ impl StaticFileHandler {
     pub fn default_type(mut self, media_type: &str) -> io::Result<Self> {
         check_field("content-type", media_type)?;
         self.preparer.types.set_default(media_type);
+        self.cache.clear(); // what was prepared without it
         Ok(self)
     }
 
@@ -89,6 +94,7 @@ impl StaticFileHandler {
             return Err(invalid_input(format!("the field `{name}` is the file's own")));
         }
         self.preparer.added.append(name, value);
+        self.cache.clear(); // what was prepared without it
         Ok(self)
     }
 
@@ -106,6 +112,7 @@ impl StaticFileHandler {
             return Err(invalid_input("an empty pattern for cache-control".to_owned()));
         }
         self.preparer.caching.push((pattern.to_owned(), value));
+        self.cache.clear(); // what was prepared without it
         Ok(self)
     }
 
@@ -124,6 +131,7 @@ impl StaticFileHandler {
             return Err(invalid_input(format!("{name:?} is no name of a page")));
         }
         self.pages.push((status, path));
+        self.cache.clear(); // what was prepared without it
         Ok(self)
     }
 
@@ -134,6 +142,7 @@ impl StaticFileHandler {
     /// If a segment is `.` or `..`.
     pub fn prefix(mut self, prefix: &str) -> io::Result<Self> {
         self.mount = segments(prefix)?;
+        self.cache.clear(); // what was prepared without it
         Ok(self)
     }
 }

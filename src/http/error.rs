@@ -9,6 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::rejection::Rejection;
 
+use super::status;
+
 type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 
 /// A failed request: a status, a message for the client, and a cause for the log.
@@ -73,6 +75,19 @@ impl Error {
     /// The message for the client, if there is one.
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
+    }
+
+    /// What to tell people: the message, or what the status is called if there is none. It may be empty, for a status
+    /// without a name.
+    ///
+    /// ```
+    /// use modest::Error;
+    ///
+    /// assert_eq!(Error::new(404, "There is no note 7.").message_or_reason(), "There is no note 7.");
+    /// assert_eq!(Error::new(413, "").message_or_reason(), "Content Too Large");
+    /// ```
+    pub fn message_or_reason(&self) -> &str {
+        self.message().or(status::reason(self.status())).unwrap_or_default()
     }
 
     /// The cause, for the log.

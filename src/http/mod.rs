@@ -32,6 +32,8 @@ mod error; // what a handler returns when it fails
 pub(crate) mod date; // HTTP dates
 mod status; // reason phrases and error pages
 
+mod html; // text in HTML
+
 mod rejection; // why a request is rejected before a handler sees it
 
 pub use error::{Error, OrStatus};
@@ -40,6 +42,7 @@ pub use handler::{
     HandlerFn, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, RequestHandler, Router, Routes, handler_fn,
     layer_fn,
 };
+pub use html::escape_html;
 pub use media_type::media_type_of;
 pub use request::{
     Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, Part, Request, RequestId, User,

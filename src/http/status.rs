@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use http::StatusCode;
 
+use super::html;
+
 /// The reason phrase of RFC 9110, also where older RFCs have another.
 pub(crate) fn reason(status: StatusCode) -> Option<&'static str> {
     match status.as_u16() {
@@ -30,25 +32,11 @@ pub(crate) fn page(status: StatusCode, message: Option<&str>) -> String {
     );
     if let Some(message) = message {
         page.push_str("<p>");
-        escape(message, &mut page);
+        html::push_escaped(&mut page, message);
         page.push_str("</p>\n");
     }
     page.push_str("</body>\n</html>\n");
     page
-}
-
-/// Escape text for HTML.
-fn escape(text: &str, page: &mut String) {
-    for letter in text.chars() {
-        match letter {
-            '&' => page.push_str("&amp;"),
-            '<' => page.push_str("&lt;"),
-            '>' => page.push_str("&gt;"),
-            '"' => page.push_str("&quot;"),
-            '\'' => page.push_str("&#39;"),
-            letter => page.push(letter),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,37 @@
 //! Where panics of user code end: in handlers, destructors, hooks and loggers.
 
+use std::any::Any;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::error;
 
-/// Run code that may panic; `None`: it did (the panic hook has told where), and `what` panicked is logged.
-pub fn contain<R>(what: &str, code: impl FnOnce() -> R) -> Option<R> {
-    match catch_unwind(AssertUnwindSafe(code)) {
-        Ok(result) => Some(result),
-        Err(payload) => {
-            forget(catch_unwind(AssertUnwindSafe(|| drop(payload))));
-            forget(catch_unwind(|| error!("{what} panicked")));
-            None
-        }
+/// What panicked, and what the panic carries: to be told.
+#[must_use]
+pub struct Panicked {
+    what: &'static str,
+    payload: Box<dyn Any + Send>,
+}
+
+/// Run code that may panic (the panic hook has told where).
+///
+/// # Errors
+/// If it did. To tell of it may block: the logger, and the destructor of what the panic carries, are code of others.
+pub fn catch<R>(what: &'static str, code: impl FnOnce() -> R) -> Result<R, Panicked> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(|payload| Panicked { what, payload })
+}
+
+/// Run code that may panic, where it may block; `None`: it did panic, and that is logged.
+pub fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option<R> {
+    catch(what, code).map_err(Panicked::tell).ok()
+}
+
+impl Panicked {
+    /// Tell the logger.
+    pub fn tell(self) {
+        let Panicked { what, payload } = self;
+        forget(catch_unwind(AssertUnwindSafe(|| drop(payload))));
+        forget(catch_unwind(|| error!("{what} panicked")));
     }
 }
 

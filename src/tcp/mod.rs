@@ -61,7 +61,7 @@ pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
-pub(crate) use protocol::LiveInput;
+pub(crate) use protocol::BlockingInput;
 pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
 pub use proxy::ProxyProtocol;
 pub use scheduler::Waker;

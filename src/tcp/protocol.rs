@@ -87,16 +87,16 @@ pub struct Turn<'a> {
     pub(super) server: Option<&'a dyn ServerState>,
     pub(super) shutting_down: bool,
     pub(super) current: Option<&'a CurrentHandler>,
-    pub(super) live: Option<&'a dyn LiveSource>,
+    pub(super) blocking: Option<&'a dyn BlockingSource>,
 }
 
 /// The socket, for a conversation that reads on in a turn that may block.
-pub trait LiveSource {
-    fn live_input(&self, within: Option<Duration>) -> io::Result<Box<dyn LiveInput>>;
+pub trait BlockingSource {
+    fn blocking_input(&self, within: Option<Duration>) -> io::Result<Box<dyn BlockingInput>>;
 }
 
 /// The bytes behind those of a turn's input, read while the turn lasts.
-pub trait LiveInput: Send {
+pub trait BlockingInput: Send {
     /// Read once; wait for bytes if there are none. 0: the client has sent its last.
     ///
     /// # Errors
@@ -106,7 +106,7 @@ pub trait LiveInput: Send {
     /// Send these bytes now. They go ahead of whatever is in the turn's output.
     ///
     /// # Errors
-    /// As [`read`](LiveInput::read).
+    /// As [`read`](BlockingInput::read).
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
@@ -130,7 +130,7 @@ impl<'a> Turn<'a> {
             server: None,
             shutting_down: false,
             current: None,
-            live: None,
+            blocking: None,
         }
     }
 
@@ -159,8 +159,8 @@ impl<'a> Turn<'a> {
     /// least rate, and waiting for it no longer than this in all. It is to be dropped before the turn is over, and what
     /// it read and nobody used goes back to the input. `None`: there is no socket (a test), it carries another form of
     /// these bytes (a conversation around this one), or there is no descriptor for it.
-    pub(crate) fn live_input(&self, within: Option<Duration>) -> Option<Box<dyn LiveInput>> {
-        self.live?.live_input(within).ok()
+    pub(crate) fn blocking_input(&self, within: Option<Duration>) -> Option<Box<dyn BlockingInput>> {
+        self.blocking?.blocking_input(within).ok()
     }
 
     /// The same turn for a conversation inside this one: other bytes in and out, and another client, as a conversation
@@ -173,14 +173,14 @@ impl<'a> Turn<'a> {
         'a: 'b,
     {
         let Turn { now, wall, polled, link, server, shutting_down, current, .. } = *self;
-        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, live: None }
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking: None }
     }
 
     /// The same turn, of another client: for a conversation inside this one that has the same bytes in and out.
     pub fn with_client<'b>(&'b mut self, client: &'b Client) -> Turn<'b> {
-        let Turn { now, wall, polled, link, server, shutting_down, current, live, .. } = *self;
+        let Turn { now, wall, polled, link, server, shutting_down, current, blocking, .. } = *self;
         let (input, output) = (&mut *self.input, &mut *self.output);
-        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, live }
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking }
     }
 
     /// Something that calls this connection from any thread: its conversation is then told [`Event::Called`].
@@ -291,7 +291,7 @@ pub struct Raw<P>(pub P);
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be served",
     label = "neither a request handler nor in `Raw(..)`",
-    note = "a closure is given as `handler_fn(|request| ..)`, a `Protocol` as `Raw(..)`",
+    note = "a closure is given as `handler_fn(|request| ..)`, a `Protocol` as `Raw(..)`, routes with their state as `routes.serve(state)`",
     note = "anything else implements `RequestHandler`"
 )]
 pub trait IntoProtocol {

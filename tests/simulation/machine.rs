@@ -67,6 +67,8 @@ pub struct Counts {
     pub deaths: usize,
     /// Threads inside code of the user that waits for something.
     pub blocked: usize,
+    /// Threads inside the logger that blocks.
+    pub logging: usize,
     /// Threads inside the engine that sleep for want of something better to do.
     pub engine_sleeps: usize,
     pub conversations: usize,

@@ -439,7 +439,7 @@ impl Drop for Counted {
     }
 }
 
-/// A logger that panics, or lets others run.
+/// A logger that panics, blocks, or lets others run.
 pub struct Logger;
 
 impl log::Log for Logger {
@@ -448,11 +448,16 @@ impl log::Log for Logger {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let panics = with(|machine| {
+        let (panics, blocks) = with(|machine| {
             machine.note(|| format!("log: {}", record.args()));
-            machine.happens(machine.plan.faults.logger)
+            (machine.happens(machine.plan.faults.logger), machine.happens(machine.plan.faults.logger))
         });
         switch();
+        if blocks {
+            with(|machine| machine.counts.logging += 1);
+            machine::sleep(Duration::from_millis(50));
+            with(|machine| machine.counts.logging -= 1);
+        }
         if panics {
             resume_unwind(Box::new("the logger panics"));
         }

@@ -249,3 +249,25 @@ fn the_access_log_in_each_format() {
         }
     }
 }
+
+/// It serves POST at one path, and calls another default method at the others.
+struct Partly;
+
+impl RequestHandler for Partly {
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        match request.path() {
+            "/there" => Ok(Response::text("there")),
+            _ => self.do_other(request),
+        }
+    }
+}
+
+#[test]
+fn a_method_is_not_taken_for_unwritten_because_it_calls_one_that_is() {
+    let http = Http::new(Partly);
+    for (path, status) in [("/a", "501"), ("/there", "200"), ("/a", "501"), ("/there", "200")] {
+        let mut peer = Peer::new(&http);
+        peer.send(format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"));
+        assert!(peer.text().starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {}", peer.text());
+    }
+}

@@ -4,13 +4,13 @@
 use super::{AfterResponse, Exchange, HttpConnection};
 use crate::http::handler::RequestHandler;
 use crate::http::rejection::Rejection;
+use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd, Rest};
 use crate::http::request::discard::DiscardedBody;
 use crate::http::request::framing::{BodyLength, RequestFraming};
 use crate::http::request::incoming::Incoming;
-use crate::http::request::live::{Arrival, LiveBody, LiveEnd, Rest};
 use crate::http::request::unwritten::UnknownMethod;
 use crate::http::request::{BodyPlan, Request};
-use crate::tcp::{LiveInput, Next, Turn};
+use crate::tcp::{BlockingInput, Next, Turn};
 
 /// A longer body is not received before it is known whether its handler has a method for it, nor is one of unknown
 /// length, nor one that the client holds back.
@@ -18,13 +18,13 @@ const LONG: u64 = 64 * 1024;
 
 /// Something to read the body from while the handler runs, if it is to be received so. There is none without a socket,
 /// and nothing is gained by it once the body is there.
-pub(super) fn live_input(
+pub(super) fn blocking_input(
     plan: &mut BodyPlan,
     request: &Request,
     framing: &RequestFraming,
     head_length: usize,
     turn: &Turn<'_>,
-) -> Option<Box<dyn LiveInput>> {
+) -> Option<Box<dyn BlockingInput>> {
     let arrived = (turn.input.bytes().len() - head_length) as u64;
     let (is_there, is_long) = match framing.body {
         BodyLength::Known(length) => (length <= arrived, length > LONG),
@@ -37,18 +37,18 @@ pub(super) fn live_input(
     // `OPTIONS *` reaches no method.
     let may_be_unwritten = (is_long || framing.expects_continue) && !request.is_asterisk();
     let tries = may_be_unwritten && plan.unknown.as_mut().is_some_and(UnknownMethod::try_it);
-    if plan.streamed || tries { turn.live_input(plan.timeout) } else { None }
+    if plan.streamed || tries { turn.blocking_input(plan.timeout) } else { None }
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
     /// May block: call the handler of a request whose body it can receive from here.
-    pub(super) fn handle_live(
+    pub(super) fn handle_arriving(
         &mut self,
         mut exchange: Box<Exchange>,
         framing: &RequestFraming,
         head_length: usize,
         plan: BodyPlan,
-        input: Box<dyn LiveInput>,
+        input: Box<dyn BlockingInput>,
         turn: &mut Turn<'_>,
     ) -> Next {
         // A stream needs no room; what the handler did not ask for as one is kept as any body is.
@@ -65,16 +65,16 @@ impl<H: RequestHandler> HttpConnection<H> {
         let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);
         let arrival = Arrival { input, unread, owes_continue, limits, progress };
         exchange.request.set_unknown_method(unknown);
-        exchange.request.set_body(LiveBody::new(framing.body, incoming, arrival));
+        exchange.request.set_body(ArrivingBody::new(framing.body, incoming, arrival));
         self.call_handler(exchange, turn)
     }
 }
 
 /// The handler has returned. What follows its response, and the rejection that takes its place if the body, which it
 /// took for whole, could not be received.
-pub(super) fn end_live_body(exchange: &mut Exchange, turn: &mut Turn<'_>) -> (AfterResponse, Option<Rejection>) {
+pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) -> (AfterResponse, Option<Rejection>) {
     let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
-    let Some(LiveEnd { unread, rest, .. }) = exchange.request.end_live_body() else { return (after, None) };
+    let Some(ArrivingEnd { unread, rest, .. }) = exchange.request.end_arriving_body() else { return (after, None) };
     *turn.input = unread;
     match rest {
         Rest::Nothing => (after, None),

@@ -3,7 +3,7 @@
 
 use http::{Method, StatusCode};
 
-use super::{AfterResponse, Exchange, HttpConnection, State};
+use super::{AfterResponse, Exchange, HttpConnection, PartialRequest, State};
 use crate::http::error::Error;
 use crate::http::handler::{Completed, LogRecord, RequestHandler};
 use crate::http::rejection::Rejection;
@@ -19,9 +19,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::ReadingHead(parser) if parser.has_begun(turn.input.bytes()) => {
                 self.reject(timeout("the head took too long"), turn)
             }
-            State::ReadingBody(partial) => {
-                self.reject_request(partial.exchange, timeout("the body came too slowly"), turn)
-            }
+            State::ReadingBody(partial) => self.reject_partial(*partial, timeout("the body came too slowly"), turn),
             State::Pushed(pushed) => self.beat(pushed, turn),
             State::Waiting(waiting) => self.stop_waiting(*waiting),
             _ => Next::Close,
@@ -37,7 +35,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.send_response(exchange, page, after, turn)
             }
             State::BeforeBody(unaccepted) => self.close_with(unaccepted.exchange, &busy, turn),
-            State::SpoolingBody(partial) => self.close_with(partial.exchange, &busy, turn),
+            State::SpoolingBody(partial) => self.close_partial(*partial, &busy, turn),
             State::Upgrading(upgrading) => self.close_with(upgrading.exchange, &busy, turn),
             State::Streaming(streaming) => {
                 log::error!("{:?}: the answer broke off: too busy", streaming.exchange.request.line());
@@ -81,7 +79,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::DiscardingBody(_) => Next::read_at_min_rate(stage, config.body_timeout),
             State::BeforeBody(_) | State::SpoolingBody(_) | State::Handling(_) | State::Streaming(_) => Next::Handle,
             State::Upgrading(_) => Next::Take,
-            State::Pushed(_) | State::Waiting(_) | State::Switched(_) => Next::Close, // dealt with
+            State::Pushed(_) | State::Waiting(_) | State::Switched(_) | State::Closing(_) => Next::Close, // dealt with
         };
         self.state = state;
         next
@@ -94,7 +92,10 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::Streaming(streaming) => self.log_stream(&streaming, turn),
             State::Pushed(pushed) => self.log_pushed(&pushed, turn),
             State::BeforeBody(unaccepted) => self.log(&unaccepted.exchange, status, 0, turn),
-            State::ReadingBody(partial) | State::SpoolingBody(partial) => self.log(&partial.exchange, status, 0, turn),
+            State::ReadingBody(partial) | State::SpoolingBody(partial) => {
+                self.log(&partial.exchange, status, 0, turn);
+                self.state = State::Closing(Box::new(partial.incoming));
+            }
             _ => {}
         }
         Next::Close
@@ -131,6 +132,26 @@ impl<H: RequestHandler> HttpConnection<H> {
         turn: &mut Turn<'_>,
     ) -> Next {
         self.close_with(exchange, &Error::from_rejection(rejection), turn)
+    }
+
+    /// The same amid its body.
+    pub(super) fn reject_partial(
+        &mut self,
+        partial: PartialRequest,
+        rejection: Rejection,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        self.close_partial(partial, &Error::from_rejection(rejection), turn)
+    }
+
+    /// The same amid its body. A file that was spooled is freed with the connection, for that may take its time.
+    pub(super) fn close_partial(&mut self, partial: PartialRequest, error: &Error, turn: &mut Turn<'_>) -> Next {
+        let PartialRequest { exchange, incoming, .. } = partial;
+        let next = self.close_with(exchange, error, turn);
+        if matches!(self.state, State::Idle) {
+            self.state = State::Closing(Box::new(incoming));
+        }
+        next
     }
 
     /// The page of an error, and no further request.

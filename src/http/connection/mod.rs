@@ -19,19 +19,19 @@ use super::config::HttpConfig;
 use super::error::Error;
 use super::handler::{Chain, Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
+use super::request::arriving::CONTINUE;
 use super::request::decoder::BodyDecoder;
 use super::request::discard::{DiscardProgress, DiscardedBody};
 use super::request::framing::{self, BodyLength, RequestFraming};
 use super::request::head::{Head, HeadParser};
 use super::request::incoming::{Incoming, Need};
-use super::request::live::CONTINUE;
 use super::request::{BodyPlan, Request};
 use super::responder::{Responder, Service, catch_panic, panic_message};
 use super::response::Instead;
 use super::sending::stream::{BodyStream, StreamProgress};
 use super::sending::{Checked, ResponseContext, RestOfBody, encode};
 use crate::tcp::{Client, Conversation, Event, Next, Stage, Stream, Turn};
-use arriving::{end_live_body, live_input};
+use arriving::{blocking_input, end_arriving_body};
 use live::{PushedResponse, Upgrading, WaitingRequest};
 
 /// One HTTP connection.
@@ -70,6 +70,9 @@ enum State {
     Upgrading(Box<Upgrading>),
     /// The connection speaks another protocol.
     Switched(Box<dyn Conversation>),
+    /// The connection closes, and holds what was received of a body till then: what may block is not done before.
+    #[expect(dead_code, reason = "it is held to be dropped in time")]
+    Closing(Box<Incoming>),
     /// The rest of a declined request is still to be received and dropped.
     DiscardingBody(Box<DiscardedBody>),
 }
@@ -149,6 +152,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             State::Pushed(pushed) => self.send_pushed(pushed, turn),
             State::Waiting(waiting) => self.go_on_waiting(waiting, turn),
             State::Switched(conversation) => self.switched(conversation, |conversation| conversation.turn(turn)),
+            State::Closing(_) => Next::Close,
             State::Upgrading(_) => Next::Close, // it waits for a thread, and for nothing else
         }
     }
@@ -195,6 +199,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
                 | State::BeforeBody(_)
                 | State::ReadingBody(_)
                 | State::SpoolingBody(_)
+                | State::Closing(_)
                 | State::Waiting(_)
                 | State::Upgrading(_)
         )
@@ -312,8 +317,8 @@ impl<H: RequestHandler> HttpConnection<H> {
             return self.decline_body(exchange, framing, head_length, &error, turn);
         }
         exchange.accepted = true;
-        if let Some(input) = live_input(&mut plan, &exchange.request, &framing, head_length, turn) {
-            return self.handle_live(exchange, &framing, head_length, plan, input, turn);
+        if let Some(input) = blocking_input(&mut plan, &exchange.request, &framing, head_length, turn) {
+            return self.handle_arriving(exchange, &framing, head_length, plan, input, turn);
         }
         let incoming = match Incoming::new(framing.body, &plan.limits) {
             Ok(incoming) => incoming,
@@ -356,7 +361,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         loop {
             let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.plan.limits) {
                 Ok(fed) => fed,
-                Err(rejection) => return self.reject_request(partial.exchange, rejection, turn),
+                Err(rejection) => return self.reject_partial(*partial, rejection, turn),
             };
             turn.input.consume(used);
             if let Some(progress) = &partial.plan.progress
@@ -364,7 +369,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             {
                 let told = catch_panic(&partial.exchange.request, || progress(partial.incoming.received()));
                 if let Err(panicked) = told {
-                    return self.close_with(partial.exchange, &panicked, turn);
+                    return self.close_partial(*partial, &panicked, turn);
                 }
             }
             match need {
@@ -393,7 +398,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.ended() {
-            return self.reject_request(partial.exchange, Rejection::bad_request("the body is cut short"), turn);
+            return self.reject_partial(*partial, Rejection::bad_request("the body is cut short"), turn);
         }
         let within = partial.plan.timeout;
         self.state = State::ReadingBody(partial);
@@ -413,7 +418,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
         let responded = self.responder().respond(&exchange.request, exchange.accepted);
-        let (after, rejected) = end_live_body(&mut exchange, turn);
+        let (after, rejected) = end_arriving_body(&mut exchange, turn);
         match (responded, rejected) {
             (Ok(mut response), None) => match response.take_instead() {
                 None => self.send_response(exchange, response, after, turn),

@@ -30,6 +30,11 @@ use crate::tcp::Client;
 ///
 /// let app = handler_fn(|_| Ok(Response::text("welcome\n"))).layer(OnWeekdays);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no layer",
+    label = "this does not implement `Layer`",
+    note = "a closure is given as `layer_fn(|request, next| ..)`"
+)]
 pub trait Layer: Send + Sync + 'static {
     /// From the head alone, before the handler's own: see [`RequestHandler::before_body`].
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::StatusCode;
 
 use crate::http::date;
-use crate::http::request::{Request, RequestId, User};
+use crate::http::request::Request;
 use crate::tcp::{self, Client};
 
 /// How a [`LogRecord`] is displayed, a line each. Times are in UTC unless an offset is given
@@ -111,14 +111,14 @@ impl<'a> LogRecord<'a> {
         tcp::now().saturating_duration_since(self.begun)
     }
 
-    /// Who asked, if a layer that authenticates has put a [`User`] into the request.
+    /// Who asked, if a layer that authenticates has put a [`User`](crate::User) into the request.
     pub fn user(&self) -> Option<String> {
-        self.request?.value::<User>().map(|user| user.0.clone())
+        self.request?.user()
     }
 
-    /// The request's id, if a layer has put a [`RequestId`] into it.
+    /// The request's id, if a layer has put a [`RequestId`](crate::RequestId) into it.
     pub fn id(&self) -> Option<String> {
-        self.request?.value::<RequestId>().map(|id| id.0.clone())
+        self.request?.id()
     }
 
     /// The same record, displayed in a time zone this many seconds east of UTC.

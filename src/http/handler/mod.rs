@@ -70,7 +70,7 @@ pub use routes::{Router, Routes};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` handles no requests",
     label = "this is no `RequestHandler`",
-    note = "a closure is given as `handler_fn(|request| ..)`"
+    note = "a closure is given as `handler_fn(|request| ..)`, routes with their state as `routes.serve(state)`"
 )]
 #[doc(alias("BaseHTTPRequestHandler", "BaseRequestHandler"))]
 pub trait RequestHandler: Send + Sync + 'static {

@@ -140,8 +140,9 @@ impl Broadcast {
         self.with(|settings| settings.max_listeners = number)
     }
 
-    /// How many may listen from one IP address, of IPv6 from one /64. Default: no limit but the one for all, as behind a
-    /// proxy all have the same address. Beyond it: 429.
+    /// How many may listen from one IP address, of IPv6 from one /64: the address that
+    /// [`Request::client_ip`](crate::Request::client_ip) tells. Default: no limit but the one for all, as behind a proxy that is
+    /// not [trusted](crate::layers::TrustedProxies) all have the same. Beyond it: 429.
     pub fn max_per_address(self, number: usize) -> Broadcast {
         self.with(|settings| settings.max_per_address = number)
     }
@@ -217,7 +218,7 @@ impl Broadcast {
     /// 503 if as many listen as are allowed, 429 if as many do from this address.
     pub fn listen(&self, request: &Request) -> Result<Listener, Error> {
         let settings = &self.0.settings;
-        let address = request.client().ip().map(network_of);
+        let address = request.client_ip().map(network_of);
         let mut state = self.lock();
         if state.listeners.len() >= state.prune_at.max(64).min(settings.max_listeners) {
             let is_there = |listener: &Entry| listener.pushed.upgrade().is_some_and(|pushed| !pushed.is_gone());

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::live::{LiveBody, LiveEnd};
+use super::arriving::{ArrivingBody, ArrivingEnd};
 use super::stored::StoredBody;
 
 /// The body of a request. It is complete, and several readers may read it concurrently, unless the handler asked for a
@@ -14,7 +14,7 @@ pub struct Body(Source);
 
 enum Source {
     Stored(StoredBody),
-    Live(Box<LiveBody>),
+    Live(Box<ArrivingBody>),
 }
 
 impl Body {
@@ -76,7 +76,7 @@ impl Body {
     }
 
     /// The handler has returned: of a body that was received meanwhile, what is left.
-    pub(crate) fn end_live(&mut self) -> Option<LiveEnd> {
+    pub(crate) fn end_live(&mut self) -> Option<ArrivingEnd> {
         if let Source::Stored(_) = self.0 {
             return None;
         }
@@ -97,8 +97,8 @@ impl From<StoredBody> for Body {
     }
 }
 
-impl From<LiveBody> for Body {
-    fn from(body: LiveBody) -> Body {
+impl From<ArrivingBody> for Body {
+    fn from(body: ArrivingBody) -> Body {
         Body(Source::Live(Box::new(body)))
     }
 }

@@ -1,6 +1,9 @@
 //! HTML forms, `application/x-www-form-urlencoded`. Called by `request`.
 //! Unlike a query, which is parsed leniently, a malformed form is rejected.
 
+use std::fmt;
+use std::str::FromStr;
+
 use http::StatusCode;
 use percent_encoding::percent_decode;
 
@@ -31,7 +34,32 @@ impl Form {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Form, Error> {
+    /// The first value of that name, parsed, as [`Request::parse`](crate::Request::parse) does it for the query.
+    ///
+    /// # Errors
+    /// 400, and which field it is about, if there is none or if it does not fit `T`.
+    ///
+    /// ```
+    /// use modest::Request;
+    ///
+    /// let request = Request::post("/", "name=Ada&age=x").with_header("content-type", "application/x-www-form-urlencoded");
+    /// let form = request.form()?;
+    /// assert_eq!(form.parse::<String>("name")?, "Ada");
+    /// assert_eq!(form.parse::<u32>("age").unwrap_err().status(), 400);
+    /// assert_eq!(form.parse::<u32>("size").unwrap_err().message(), Some("the form has no `size`"));
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    pub fn parse<T>(&self, name: &str) -> Result<T, Error>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let wrong = |message| Error::new(StatusCode::BAD_REQUEST, message);
+        let value = self.get(name).ok_or_else(|| wrong(format!("the form has no `{name}`")))?;
+        value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the form: {error}")))
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Form, Error> {
         let mut fields = Vec::new();
         for pair in bytes.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
             if fields.len() == MAX_FIELDS {

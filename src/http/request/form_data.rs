@@ -153,9 +153,9 @@ impl<R: Read> Part<'_, R> {
     /// - `file` if nothing is left.
     ///
     /// It may be the name of a file that is there: [`save`](Part::save) overwrites none. `None` if there is no
-    /// [`file_name`](Part::file_name).
+    /// [`file_name`](Part::file_name), or an empty one: a browser sends that, and no content, where no file was chosen.
     pub fn safe_file_name(&self) -> Option<String> {
-        self.file_name().map(file_name::safe)
+        self.file_name().filter(|name| !name.is_empty()).map(file_name::safe)
     }
 
     /// The Content-Type as sent. Nothing says that it is true.

@@ -5,12 +5,16 @@ pub(crate) mod plan; // what is to become of a body
 pub(crate) mod unwritten; // which handlers lack which methods
 
 mod accept_encoding; // content codings that the client takes
+mod made; // requests made by hand
+mod reading; // the body in each form in which it is wanted
+
 mod form; // application/x-www-form-urlencoded
 mod form_data; // multipart/form-data
 
 mod body; // the body
 pub(crate) mod discard; // a declined body, received and dropped
-pub(crate) mod live; // a body that is received while its handler runs
+
+pub(crate) mod arriving; // a body that is received while its handler runs
 
 pub(crate) mod incoming; // a body while it is received
 mod stored; // a body that is kept, in memory or in a file
@@ -25,6 +29,7 @@ pub(crate) mod framing; // the length of the body (RFC 9112, section 6)
 
 pub(crate) mod head; // request line and header fields
 
+mod parameters; // parameters of a media type
 pub(crate) mod route_match; // what routers made of the path
 pub(crate) mod target; // request targets
 mod values; // values carried along
@@ -38,8 +43,7 @@ pub use values::{Forwarded, RequestId, User};
 use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -49,10 +53,9 @@ use http::{HeaderMap, Method, StatusCode, Version};
 
 use crate::http::error::Error;
 use crate::tcp::{Address, Client, ServerHandle, Waker};
-use head::{Head, HeadLimits, HeadParser};
-use live::LiveEnd;
+use arriving::ArrivingEnd;
+use head::Head;
 use route_match::RouteMatches;
-use stored::StoredBody;
 use unwritten::UnknownMethod;
 use values::Values;
 
@@ -123,7 +126,7 @@ impl Request {
     }
 
     /// The handler has returned: of a body that was received meanwhile, what is left.
-    pub(crate) fn end_live_body(&mut self) -> Option<LiveEnd> {
+    pub(crate) fn end_arriving_body(&mut self) -> Option<ArrivingEnd> {
         self.body.end_live()
     }
 
@@ -253,127 +256,6 @@ impl Request {
         &self.body
     }
 
-    /// The body's bytes: borrowed while they are in memory, else read from the temporary file.
-    ///
-    /// # Errors
-    /// 500 if the temporary file cannot be read. Of a stream, which is received whole first, those of
-    /// [`BodyPlan::stream`], and 507 if there is no room for it.
-    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
-        Ok(self.body.bytes()?)
-    }
-
-    /// The body as text.
-    ///
-    /// # Errors
-    /// 415 if its Content-Type has a charset other than UTF-8 (or ASCII), 400 if it is not valid UTF-8.
-    pub fn text(&self) -> Result<Cow<'_, str>, Error> {
-        if let Some(charset) = self.header("content-type").and_then(charset)
-            && !["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
-        {
-            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text is taken in UTF-8 only"));
-        }
-        let text = match self.bytes()? {
-            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
-            Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).ok(),
-        };
-        text.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "the body is not UTF-8"))
-    }
-
-    /// Keep the body: give it a name on the disk, and return its length in bytes. What is spooled there already is linked
-    /// and not copied: see [`Body::persist`].
-    ///
-    /// ```
-    /// use modest::{Request, Response, Result};
-    ///
-    /// fn upload(request: &Request) -> Result<Response> {
-    ///     request.persist(std::env::temp_dir().join("a-name-of-your-own"))?; // 409 if there is one
-    ///     Ok(Response::new(201))
-    /// }
-    /// # let name = std::env::temp_dir().join("a-name-of-your-own");
-    /// # _ = std::fs::remove_file(&name);
-    /// # assert_eq!(upload(&Request::post("/", "hello"))?.status(), 201);
-    /// # assert_eq!(upload(&Request::post("/", "hello")).unwrap_err().status(), 409);
-    /// # std::fs::remove_file(&name)?;
-    /// # Ok::<(), modest::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// 409 if there is something of that name, 507 if the disk is full, 500 if the file can't be written.
-    pub fn persist(&self, path: impl AsRef<Path>) -> Result<u64, Error> {
-        self.body.persist(path).map_err(new_file::error_of)?;
-        Ok(self.body.len())
-    }
-
-    /// A reader of the body from its first byte on (Python's `rfile`).
-    #[doc(alias = "rfile")]
-    pub fn reader(&self) -> BodyReader<'_> {
-        self.body.reader()
-    }
-
-    /// The body as an HTML form, `application/x-www-form-urlencoded`.
-    ///
-    /// # Errors
-    /// 415 if it has another type, 400 if it is malformed, 413 if it has more than 10,000 fields.
-    pub fn form(&self) -> Result<Form, Error> {
-        if !self.has_media_type(|media_type| media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded")) {
-            let wanted = "a form is wanted: application/x-www-form-urlencoded";
-            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
-        }
-        Form::parse(&self.bytes()?)
-    }
-
-    /// The body as an HTML form with files, `multipart/form-data`, part by part. Each call begins with the first part.
-    /// For other limits than the default ones: [`FormData::new`] on the [`reader`](Request::reader).
-    ///
-    /// ```
-    /// use modest::{Request, Response, Result};
-    ///
-    /// fn upload(request: &Request) -> Result<Response> {
-    ///     let mut form = request.form_data()?;
-    ///     while let Some(mut part) = form.next_part()? {
-    ///         match (part.name(), part.safe_file_name()) {
-    ///             ("title", None) => println!("{}", part.text()?), // at most 64 KiB
-    ///             ("photo", Some(name)) => {
-    ///                 part.save(std::env::temp_dir().join(name))?; // 409 if there is one
-    ///             }
-    ///             _ => {} // skipped
-    ///         }
-    ///     }
-    ///     Ok(Response::text("Thank you.\n"))
-    /// }
-    ///
-    /// let body = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nA day\r\n--x--\r\n";
-    /// let request = Request::post("/", body).with_header("content-type", "multipart/form-data; boundary=x");
-    /// assert_eq!(upload(&request)?.status(), 200);
-    /// # Ok::<(), modest::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// 415 if it has another type, 400 if its boundary is missing or malformed; what is wrong further on is told by
-    /// [`next_part`](FormData::next_part).
-    pub fn form_data(&self) -> Result<FormData<BodyReader<'_>>, Error> {
-        let content_type = self.header("content-type").unwrap_or_default();
-        FormData::new(self.reader(), content_type, FormDataLimits::default())
-    }
-
-    /// The body as JSON.
-    ///
-    /// # Errors
-    /// 415 if its Content-Type is not `application/json` or `…+json`, or there is none: a page of another site can have a
-    /// browser send any bytes without a type, and with cookies, but not as JSON. 400 (with the reason) if it is malformed
-    /// or does not fit `T`.
-    #[cfg(feature = "json")]
-    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
-        let is_json = |media_type: &str| {
-            media_type.eq_ignore_ascii_case("application/json")
-                || media_type.len() > 5 && media_type.as_bytes()[media_type.len() - 5..].eq_ignore_ascii_case(b"+json")
-        };
-        if !self.has_media_type(is_json) {
-            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "JSON is wanted: application/json"));
-        }
-        serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
-    }
-
     /// The part of the path that stands in the place of `{name}` in the pattern of its route, decoded.
     ///
     /// Decoded, a segment may be `..`, hold slashes and NUL, and what a `{*name}` stands for may begin with a slash: never
@@ -480,6 +362,24 @@ impl Request {
         self.values.get()
     }
 
+    /// Who asks, if a layer that authenticates has put a [`User`] into the request.
+    ///
+    /// ```
+    /// use modest::layers::BearerAuth;
+    /// use modest::{OrStatus, RequestHandler, Response, User, handler_fn};
+    ///
+    /// let app = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.user().or_status(401)?))))
+    ///     .layer(BearerAuth::new("api").token("a-long-random-string", User("ada".into())));
+    /// ```
+    pub fn user(&self) -> Option<String> {
+        self.value::<User>().map(|user| user.0.clone())
+    }
+
+    /// Its id, if a layer has put a [`RequestId`] into it.
+    pub fn id(&self) -> Option<String> {
+        self.value::<RequestId>().map(|id| id.0.clone())
+    }
+
     /// The client.
     pub fn client(&self) -> &Client {
         &self.client
@@ -547,96 +447,6 @@ impl Request {
     pub fn received(&self) -> SystemTime {
         self.received
     }
-
-    fn has_media_type(&self, wanted: impl Fn(&str) -> bool) -> bool {
-        self.header("content-type").is_some_and(|value| wanted(value.split(';').next().unwrap_or_default().trim()))
-    }
-}
-
-/// Requests made by hand, for tests and for calling a handler without a socket.
-impl Request {
-    /// A GET of this target from `127.0.0.1`, with the Host `localhost`.
-    ///
-    /// # Panics
-    /// If the target is invalid: [`Request::new`] returns an error instead.
-    pub fn get(target: &str) -> Request {
-        Request::new(Method::GET, target).unwrap_or_else(|err| panic!("{target:?} is no target: {err}"))
-    }
-
-    /// A POST to this target with this body, as [`get`](Request::get).
-    ///
-    /// # Panics
-    /// If the target is invalid.
-    pub fn post(target: &str, body: impl Into<Vec<u8>>) -> Request {
-        let request = Request::new(Method::POST, target).unwrap_or_else(|err| panic!("{target:?} is no target: {err}"));
-        request.with_body(body)
-    }
-
-    /// A POST to this target with this value as JSON.
-    ///
-    /// # Panics
-    /// If the target is invalid, or the value can't be serialized.
-    #[cfg(feature = "json")]
-    pub fn post_json<T: serde::Serialize + ?Sized>(target: &str, value: &T) -> Request {
-        let body = serde_json::to_vec(value).expect("the value is JSON");
-        Request::post(target, body).with_header("content-type", "application/json")
-    }
-
-    /// A request with this method and target from `127.0.0.1`, with the Host `localhost`.
-    ///
-    /// # Errors
-    /// The error a client would get for that target, mostly 400.
-    pub fn new(method: Method, target: &str) -> Result<Request, Error> {
-        let bytes = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes();
-        let limits = HeadLimits { line: bytes.len(), head: bytes.len(), fields: 1 };
-        let parsed = HeadParser::default().parse(&bytes, &limits);
-        match parsed.map_err(|rejection| Error::new(rejection.status, rejection.message))? {
-            Some((used, head)) if used == bytes.len() => {
-                let client = Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-                Ok(Request::from_head(head, client, None, SystemTime::now(), None))
-            }
-            _ => Err(Error::new(StatusCode::BAD_REQUEST, "a line break in the target")),
-        }
-    }
-
-    /// The same with one more field. A second Host replaces the first.
-    ///
-    /// # Panics
-    /// If the field is invalid.
-    pub fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Request {
-        if name.eq_ignore_ascii_case("host") {
-            self.head.remove(name);
-        }
-        assert!(self.head.append(name, value.as_ref().trim_ascii()), "not a field that could be sent: {name:?}");
-        self.headers.take();
-        self
-    }
-
-    /// The same with this body and its Content-Length.
-    pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Request {
-        self.body = StoredBody::from_bytes(bytes.into()).into();
-        self.head.remove("content-length");
-        let length = self.body.len().to_string();
-        self.with_header("content-length", length)
-    }
-
-    /// The same, as if a poll that returned then had brought it: see [`Request::polled`].
-    pub fn with_polled(mut self, polled: Option<Instant>) -> Request {
-        self.polled = polled;
-        self
-    }
-
-    /// The same from another client.
-    pub fn with_client(mut self, client: Client) -> Request {
-        self.client = client;
-        self
-    }
-
-    /// The same at another time.
-    pub fn with_now(mut self, now: SystemTime) -> Request {
-        self.now = now;
-        self
-    }
 }
 
 impl fmt::Debug for Request {
@@ -650,38 +460,4 @@ impl fmt::Debug for Request {
 /// A cookie value may be quoted (RFC 6265, section 4.1.1).
 fn unquoted(value: &str) -> &str {
     value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
-}
-
-/// The parameter `charset` of a media type (RFC 9110, section 8.3.1).
-fn charset(content_type: &str) -> Option<String> {
-    let mut rest = content_type.split_once(';')?.1;
-    loop {
-        let (name, value, behind) = parameter(rest)?;
-        if name.eq_ignore_ascii_case("charset") {
-            return Some(value);
-        }
-        rest = behind;
-    }
-}
-
-/// The first parameter, its value without quotes (RFC 9110, sections 5.6.4 and 5.6.6), and what follows it.
-fn parameter(text: &str) -> Option<(&str, String, &str)> {
-    let text = text.trim_start_matches([' ', '\t', ';']);
-    let end_of_name = text.find(['=', ';'])?;
-    let (name, text) = (&text[..end_of_name], &text[end_of_name..]);
-    let Some(text) = text.strip_prefix('=') else { return Some((name.trim(), String::new(), text)) };
-    let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.find(';').unwrap_or(text.len());
-        return Some((name.trim(), text[..end].trim().to_owned(), &text[end..]));
-    };
-    let mut value = String::new();
-    let mut letters = quoted.char_indices();
-    while let Some((at, letter)) = letters.next() {
-        match letter {
-            '"' => return Some((name.trim(), value, &quoted[at + 1..])),
-            '\\' => value.push(letters.next()?.1),
-            letter => value.push(letter),
-        }
-    }
-    None // the quotes do not end
 }

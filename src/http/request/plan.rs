@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Request;
-use super::live::Progress;
+use super::arriving::Progress;
 use super::room::BodyLimits;
 use super::unwritten::{UnknownMethod, UnwrittenMethods};
 use crate::http::error::Error;

@@ -1,6 +1,8 @@
 //! The response of a handler: status, fields, body. Created by handlers; sent by `encode`.
 //! It holds what is sent, not how: framing, ranges, HEAD and the connection are left to `encode`.
 
+mod live; // responses that wait
+mod making; // responses of each kind
 mod switch; // changing the protocol of a connection
 mod writer; // Python's interface for building a `Response`
 
@@ -15,23 +17,17 @@ pub use writer::ResponseWriter;
 
 use std::cell::OnceCell;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::date;
 use crate::http::error::Error;
 use crate::http::etag::ETag;
-use crate::http::live::{Listener, Pushed, PushedBody, Sender, Ticket, Wait};
-use crate::http::media_type::media_type_of;
+use crate::http::live::Wait;
 use crate::http::status;
-use crate::tcp::SharedBytes;
 use body::ResponseBody;
 use fields::FieldList;
 
@@ -87,185 +83,6 @@ impl Response {
         S::Error: Into<http::Error>,
     {
         Response::of(ResponseBody::Static(b"")).with_status(status)
-    }
-
-    /// 200 with `text/plain; charset=utf-8`.
-    ///
-    /// `text` is a `String`, or a `&str` or what `request.text()?` returns, which are copied.
-    pub fn text(text: impl Into<String>) -> Response {
-        Response::typed(const { HeaderValue::from_static("text/plain; charset=utf-8") }, text.into())
-    }
-
-    /// 200 with `text/html; charset=utf-8`. Escape untrusted text first.
-    pub fn html(page: impl Into<String>) -> Response {
-        Response::typed(const { HeaderValue::from_static("text/html; charset=utf-8") }, page.into())
-    }
-
-    /// 200 with `application/octet-stream`.
-    pub fn bytes(bytes: impl Into<Vec<u8>>) -> Response {
-        Response::of(ResponseBody::Bytes(bytes.into()))
-            .set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
-    }
-
-    /// 200 with bytes shared by many responses, without copying. No Content-Type is set.
-    pub fn shared(bytes: SharedBytes) -> Response {
-        Response::of(ResponseBody::Shared(bytes))
-    }
-
-    /// 200 with `application/json`.
-    ///
-    /// A value that cannot be serialized as JSON (a map whose keys are not strings) is a 500, and the cause is logged.
-    #[cfg(feature = "json")]
-    pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Response {
-        match serde_json::to_vec(value) {
-            Ok(text) => Response::of(ResponseBody::Bytes(text))
-                .set_field(header::CONTENT_TYPE, const { HeaderValue::from_static("application/json") }),
-            Err(error) => Response::failed(error.into()),
-        }
-    }
-
-    /// 200 with a file, with the media type that its name stands for, its `Last-Modified`, and an `ETag` of its size and
-    /// time.
-    ///
-    /// The path is opened as given and links are followed: never pass a client's path.
-    /// [`StaticFileHandler`](crate::StaticFileHandler) is for those.
-    ///
-    /// If there is no such regular file the response is a 404, if it may not be read a 403, for any other error a 500.
-    pub fn file(path: impl AsRef<Path>) -> Response {
-        Response::read_file(path.as_ref()).unwrap_or_else(Response::failed)
-    }
-
-    fn read_file(path: &Path) -> Result<Response> {
-        // Non-blocking: opening a FIFO would wait for a writer.
-        let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
-        let file = File::options().read(true).custom_flags(flags).open(path).map_err(open_error)?;
-        let found = file.metadata()?;
-        if !found.is_file() {
-            return Err(Error::new(StatusCode::NOT_FOUND, "").with_cause("not a regular file"));
-        }
-        // Nanoseconds, as two edits within one second must differ.
-        let tag = ETag::strong(format!("{:x}-{:x}.{:x}", found.len(), found.mtime(), found.mtime_nsec()))?;
-        let name = path.file_name().unwrap_or_default().as_bytes();
-        let media_type = HeaderValue::from_static(media_type_of(name).unwrap_or("application/octet-stream"));
-        let response = Response::open_file(Arc::new(file), found.len()).with_last_modified(found.modified()?);
-        Ok(response.with_etag(tag).set_field(header::CONTENT_TYPE, media_type))
-    }
-
-    /// 200 with the first `length` bytes of an open file, sent by `sendfile`. No Content-Type is set.
-    ///
-    /// If the file becomes shorter, the connection is reset.
-    pub fn open_file(file: Arc<File>, length: u64) -> Response {
-        Response::of(ResponseBody::File { file, length })
-    }
-
-    /// 200 with whatever is read until the end. No Content-Type is set.
-    ///
-    /// It is read when the client has received what was read before, at most 64 KiB at a time, and each read is sent
-    /// at once: use a [`BufReader`](std::io::BufReader) if it returns a few bytes at a time. It may block: that occupies
-    /// a worker (see docs/handlers.md, "Endless answers").
-    /// As the length is unknown, HTTP/1.1 clients get it in chunks, HTTP/1.0 clients until the connection is closed.
-    /// If a read fails, the connection is reset, so that the client doesn't take a truncated body for a complete one.
-    pub fn stream(read: impl Read + Send + 'static) -> Response {
-        Response::of(ResponseBody::Stream { read: Box::new(read), length: None })
-    }
-
-    /// 200 with exactly `length` bytes of what is read, as [`stream`](Response::stream) but with `Content-Length`.
-    ///
-    /// If there are fewer, the connection is reset; if more, the rest is not read.
-    pub fn sized_stream(read: impl Read + Send + 'static, length: u64) -> Response {
-        Response::of(ResponseBody::Stream { read: Box::new(read), length: Some(length) })
-    }
-
-    /// 200 with what an iterator makes, in chunks, as [`stream`](Response::stream). No Content-Type is set. Pieces without
-    /// bytes are passed over.
-    ///
-    /// ```
-    /// use modest::Response;
-    ///
-    /// let response = Response::chunks((1..=3).map(|number| format!("{number}\n")));
-    /// assert_eq!(response.into_bytes()?, b"1\n2\n3\n");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn chunks<I>(pieces: I) -> Response
-    where
-        I: IntoIterator,
-        I::Item: Into<Vec<u8>>,
-        I::IntoIter: Send + 'static,
-    {
-        let pieces = pieces.into_iter().map(|piece| -> Vec<u8> { piece.into() });
-        Response::stream(body::Pieces::new(pieces))
-    }
-
-    /// 200 with server-sent events, as they come: `text/event-stream`, which `EventSource` reads in a browser. The
-    /// listener holds no worker.
-    ///
-    /// See [`live::Broadcast`](crate::live::Broadcast).
-    pub fn events(listener: Listener) -> Response {
-        Response::of(ResponseBody::Pushed(listener.body))
-            .set_field(header::CONTENT_TYPE, const { HeaderValue::from_static("text/event-stream") })
-            .set_field(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") })
-            .set_field(const { HeaderName::from_static("x-accel-buffering") }, const { HeaderValue::from_static("no") }) // nginx
-    }
-
-    /// 200 with a body that any thread sends, bit by bit, and the [`Sender`] for it. It holds no worker: the handler returns the
-    /// response at once and keeps the sender, or gives it to a thread. No Content-Type is set.
-    ///
-    /// ```
-    /// use std::thread;
-    /// use modest::{Response, Result};
-    ///
-    /// fn count() -> Result<Response> {
-    ///     let (sender, response) = Response::channel();
-    ///     thread::spawn(move || {
-    ///         for number in 1..=3 {
-    ///             if sender.send(format!("{number}\n")).is_err() {
-    ///                 return; // the client is gone, or reads too slowly
-    ///             }
-    ///         } // dropping the sender ends the body
-    ///     });
-    ///     Ok(response)
-    /// }
-    /// # count()?;
-    /// # Ok::<(), modest::Error>(())
-    /// ```
-    pub fn channel() -> (Sender, Response) {
-        const QUEUE: usize = 64 * 1024;
-        let pushed = Arc::new(Pushed::new(QUEUE));
-        let body = PushedBody::new(Arc::clone(&pushed));
-        (Sender::new(pushed), Response::of(ResponseBody::Pushed(body)))
-    }
-
-    /// Not yet: the request waits, without a worker, until the signal is notified, and is then handled again. If it is
-    /// not within so long (`None`: no limit), counted from the request's first wait, the request is handled once more, and
-    /// [`Request::is_late`](crate::Request::is_late). If the client leaves, all of it is dropped.
-    ///
-    /// See [`live::Signal`](crate::live::Signal) for an example.
-    pub fn wait_for(ticket: Ticket, within: impl Into<Option<Duration>>) -> Response {
-        let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // what is sent where nobody can wait
-        response.instead = Some(Box::new(Instead::Wait(Wait { ticket, within: within.into() })));
-        response
-    }
-
-    /// 303 See Other: the client follows with a GET.
-    ///
-    /// The location is a URI reference; characters not allowed in one (blanks, controls, non-ASCII) are percent-encoded.
-    pub fn redirect(location: &str) -> Response {
-        Response::redirect_with(StatusCode::SEE_OTHER, location)
-    }
-
-    /// A redirect with one of the statuses 301, 302, 303, 307 or 308.
-    pub fn redirect_with<S>(status: S, location: &str) -> Response
-    where
-        S: TryInto<StatusCode>,
-        S::Error: Into<http::Error>,
-    {
-        Response::new(status)
-            .with_header(header::LOCATION, percent_encoding::utf8_percent_encode(location, NOT_IN_URI).to_string())
-    }
-
-    /// 204 No Content.
-    pub fn no_content() -> Response {
-        Response::new(StatusCode::NO_CONTENT)
     }
 
     /// The same with this body; the fields are kept.
@@ -506,10 +323,6 @@ impl Response {
         }
     }
 
-    fn typed(media_type: HeaderValue, text: String) -> Response {
-        Response::of(ResponseBody::Bytes(text.into_bytes())).set_field(header::CONTENT_TYPE, media_type)
-    }
-
     /// Set a field that is known to be valid.
     fn set_field(mut self, name: HeaderName, value: HeaderValue) -> Response {
         self.map.take();
@@ -604,29 +417,6 @@ impl fmt::Debug for Response {
             .field("length", &self.length())
             .field("deferred_error", &self.deferred_error)
             .finish()
-    }
-}
-
-/// Characters that RFC 3986 excludes from a URI. `%` is not among them: what is encoded is not encoded again.
-const NOT_IN_URI: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'<')
-    .add(b'>')
-    .add(b'\\')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
-
-fn open_error(error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            Error::new(StatusCode::NOT_FOUND, "").with_cause(error)
-        }
-        io::ErrorKind::PermissionDenied => Error::new(StatusCode::FORBIDDEN, "").with_cause(error),
-        _ => Error::from(error),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::super::protocol::{Event, Next};
 use super::super::scheduler::Work;
 use super::super::sync;
-use super::live::LiveSocket;
+use super::blocking::BlockingSocket;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
 impl<R: Registered> Connection<R> {
@@ -25,12 +25,12 @@ impl<R: Registered> Connection<R> {
     /// Ask the conversation what comes next.
     pub(super) fn ask(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.questions -= 1;
-        let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with") };
+        let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with", turn) };
         let (shutting_down, polled) = (self.causes.evicted, turn.polled);
         let link = self.registration.link();
-        let live = LiveSocket { transport: &self.transport, link, limits: *turn.settings.send_limits };
+        let blocking = BlockingSocket { transport: &self.transport, link, limits: *turn.settings.send_limits };
         let mut lent = turn.lend(&self.client, link, polled, shutting_down);
-        lent.live = Some(&live);
+        lent.blocking = Some(&blocking);
         let next = conversation.turn(&mut lent);
         self.set_next(next, turn.now)
     }

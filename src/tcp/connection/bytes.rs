@@ -1,6 +1,6 @@
 //! Bytes in and out: writing what is owed, reading what the conversation wants; never waiting.
 
-use log::{debug, error};
+use log::Level;
 
 use super::super::protocol::Next;
 use super::super::sys;
@@ -34,7 +34,7 @@ impl<R: Registered> Connection<R> {
         if let Written::Blocked = written {
             let token = sys::Token(self.token().to_usize());
             if let Err(err) = self.transport.want_to_write(turn.settings.registry, token) {
-                error!("can't wait for {} to read: {err}", self.client);
+                turn.log(Level::Error, format_args!("can't wait for {} to read: {err}", self.client));
                 return Written::Gone;
             }
         }
@@ -79,7 +79,7 @@ impl<R: Registered> Connection<R> {
                 Received::Nothing
             }
             Err(err) => {
-                debug!("{} is gone: {err}", self.client);
+                turn.log(Level::Debug, format_args!("{} is gone: {err}", self.client));
                 Received::Gone
             }
         }

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use log::debug;
+use log::Level;
 
 use super::super::client::Client;
 use super::super::contain::contain;
@@ -135,8 +135,8 @@ impl<R: Registered> Connection<R> {
         ControlFlow::Break(Outcome::Closed)
     }
 
-    pub(super) fn abort(&mut self, why: &str) -> ControlFlow<Outcome> {
-        debug!("reset {}: {why}", self.client);
+    pub(super) fn abort(&mut self, why: &str, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        turn.log(Level::Debug, format_args!("reset {}: {why}", self.client));
         self.transport.reset();
         ControlFlow::Break(Outcome::Closed)
     }

@@ -7,9 +7,9 @@
 mod turn; // what a turn has before it
 
 mod asking; // the conversation
+mod blocking; // reading on while a handler runs
 mod bytes; // the socket
 mod closing; // the end: shutdown, lingering, reset
-mod live; // reading on while a handler runs
 mod pace; // how fast the client sends and takes
 mod taking; // leaving the engine
 mod waiting; // parking, its deadlines, the news of a shutdown
@@ -243,7 +243,7 @@ impl<R: Registered> Connection<R> {
             Written::Blocked => true,
             Written::Share => return ControlFlow::Break(Outcome::Requeue),
             Written::File => return turn.begin(Work::Short), // the disk may take its time
-            Written::Short => return self.abort("a file is shorter than its answer promised"),
+            Written::Short => return self.abort("a file is shorter than its answer promised", turn),
             Written::Gone => return self.fail_to_send(turn),
         };
         if blocked && !self.may_read_while_owing(turn) {
@@ -261,14 +261,14 @@ impl<R: Registered> Connection<R> {
             Next::Read { .. } | Next::Idle { .. } => match self.receive(turn) {
                 Received::News => self.ask(turn),
                 Received::EndAgain => self.set_next(Next::Close, turn.now),
-                Received::TooMuch => self.abort("the conversation left 64 KiB unused and wants more"),
+                Received::TooMuch => self.abort("the conversation left 64 KiB unused and wants more", turn),
                 Received::Gone => self.fail_to_send(turn),
                 Received::Nothing => self.wait(turn, blocked),
             },
             Next::Take => ControlFlow::Break(Outcome::Take),
             Next::Close | Next::Linger => self.close(turn),
             Next::Unchanged => unreachable!("`set_next` keeps what was said before"),
-            Next::Abort => self.abort("the conversation broke off"),
+            Next::Abort => self.abort("the conversation broke off", turn),
         }
     }
 

@@ -1,8 +1,11 @@
 //! What a turn has before it: the buffers and settings of its worker, its permit, its share.
 
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
+
+use log::Level;
 
 use super::super::client::Client;
 use super::super::input::Input;
@@ -18,6 +21,9 @@ pub trait PermitAccess {
     /// Have a permit for this work and say that what follows may block. For a handler a permit that was used for one
     /// already is given up to those who wait. False: none is to be had, wait for one.
     fn begin(&mut self, work: Work, now: Instant) -> bool;
+
+    /// Say that a logger is called, which may block; no permit is had for that.
+    fn begin_to_log(&mut self, now: Instant);
 }
 
 /// The buffers that a worker lends to whichever connection it serves.
@@ -66,6 +72,14 @@ impl ConnectionTurn<'_> {
         ControlFlow::Continue(())
     }
 
+    /// Tell the logger, which may block: others are told first.
+    pub(super) fn log(&mut self, level: Level, text: fmt::Arguments<'_>) {
+        if level <= log::max_level() {
+            self.permit.begin_to_log(self.now);
+            log::log!(level, "{text}");
+        }
+    }
+
     /// The part of it that a conversation sees.
     pub(super) fn lend<'a>(
         &'a mut self,
@@ -89,7 +103,7 @@ impl ConnectionTurn<'_> {
             server,
             shutting_down,
             current,
-            live: None,
+            blocking: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 use log::error;
 
 use super::connection::{Buffers, Outcome, PermitAccess};
-use super::contain::contain;
+use super::contain::{Panicked, catch, contain};
 use super::engine::{BoxedConnection, Engine};
 use super::poller::Poller;
 use super::scheduler::{Task, Work, Worker};
@@ -85,27 +85,28 @@ impl WorkerLoop<'_> {
         let cpu = self.permit.worker.measures_blocking().then(thread_time);
         let settings = self.engine.turn_settings(self.me);
         let (buffers, permit) = (&mut self.buffers, &mut self.permit);
-        let outcome = contain("a conversation", || connection.turn(buffers, permit, &settings, start));
+        let outcome = catch("a conversation", || connection.turn(buffers, permit, &settings, start));
         let end = sync::now();
         let wall = end.saturating_duration_since(start);
         scheduler.turn_took(wall, cpu.map(|cpu| wall.saturating_sub(thread_time().saturating_sub(cpu))));
         let in_hand = match outcome {
-            Some(Outcome::Park(wait)) => {
+            Ok(Outcome::Park(wait)) => {
                 let token = connection.token();
                 scheduler.park(token, connection, wait).map(|(mut connection, readiness)| {
                     connection.saw(readiness);
                     connection
                 })
             }
-            Some(Outcome::Requeue) => {
+            Ok(Outcome::Requeue) => {
                 scheduler.push(connection);
                 None
             }
-            Some(Outcome::AwaitPermit(work)) => self.await_permit(connection, work, end),
-            Some(Outcome::Take) => self.take(connection, end),
-            Some(Outcome::Closed) => self.close(connection, end),
-            None => {
+            Ok(Outcome::AwaitPermit(work)) => self.await_permit(connection, work, end),
+            Ok(Outcome::Take) => self.take(connection, end),
+            Ok(Outcome::Closed) => self.close(connection, end),
+            Err(panicked) => {
                 settings.current.end();
+                self.tell(panicked);
                 contain("the logger", || error!("a panic ended the connection of {}", connection.client()));
                 connection.panicked();
                 // They may hold what was to be sent to this client, and its destructors may panic, too.
@@ -141,13 +142,22 @@ impl WorkerLoop<'_> {
 
     /// A connection is over. What its destructors do may block, and may panic.
     fn close(&mut self, mut connection: BoxedConnection, now: Instant) -> Option<BoxedConnection> {
-        let may_block = contain("a conversation", || connection.drop_may_block()).unwrap_or(true);
+        let may_block = catch("a conversation", || connection.drop_may_block());
+        let may_block = may_block.map_err(|panicked| self.tell(panicked)).unwrap_or(true);
         if may_block && !self.permit.begin(Work::Short, now) {
             connection.causes().dropped = true;
             return self.await_permit(connection, Work::Short, now);
         }
-        contain("a conversation, while it was dropped", || drop(connection));
+        if let Err(panicked) = catch("a conversation, while it was dropped", || drop(connection)) {
+            self.tell(panicked);
+        }
         None
+    }
+
+    /// A logger may block: others are told first, until the end of this turn.
+    fn tell(&self, panicked: Panicked) {
+        self.permit.worker.begin_blocking(sync::now());
+        panicked.tell();
     }
 }
 
@@ -170,5 +180,9 @@ impl PermitAccess for HeldPermit<'_> {
             self.worker.begin_blocking(now);
         }
         acquired
+    }
+
+    fn begin_to_log(&mut self, now: Instant) {
+        self.worker.begin_blocking(now);
     }
 }

@@ -112,7 +112,6 @@ def script(at):
         root=str(at.root),
         www=www.url,
         shots=str(at.shots),
-        profile=str(at.folder("chromium")),
         font=page(at),
         odd=len(ODD_NAMES),
     )

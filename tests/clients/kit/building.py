@@ -6,10 +6,17 @@ import subprocess
 
 def build(project):
     """Build what is driven; gives the path of each program by its name."""
-    words = ["cargo", "build", "--release", "--bin", "modest", "--example", "hello", "--example", "download"]
-    done = subprocess.run(
-        [*words, "--message-format=json-render-diagnostics"], cwd=project, stdout=subprocess.PIPE, check=True
-    )
+    return cargo_build(project, "--bin", "modest", "--example", "hello", "--example", "download")
+
+
+def build_apps(project):
+    """The same of the programs in `apps` that a browser is given."""
+    return cargo_build(project / "apps", "--bin", "login", "--bin", "inbox", "--bin", "spa")
+
+
+def cargo_build(folder, *words):
+    words = ["cargo", "build", "--release", *words, "--message-format=json-render-diagnostics"]
+    done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, check=True)
     programs = {}
     for line in done.stdout.splitlines():
         message = json.loads(line)

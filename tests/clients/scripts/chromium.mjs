@@ -1,34 +1,10 @@
 // A browser and the server: films, modules, workers, listings, edits, and the project's own site as people see it.
 import { appendFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { browser, looks, open } from "./browser.mjs";
 import { check, given, same, tellAll } from "./telling.mjs";
 
 const { site, www, root, shots } = given;
-const { chromium } = (await import(given.playwright)).default;
-// Nothing of the browser's own leaves this machine.
-const flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync";
-const browser = await chromium.launch({ executablePath: given.chromium, args: [...flags.split(" "), "--autoplay-policy=no-user-gesture-required"] });
-
-// A page in a context of its own, watched: what the console and the network complain of stands in `trouble`.
-async function open(options = {}) {
-  const context = await browser.newContext(options);
-  const page = await context.newPage();
-  page.setDefaultTimeout(10_000);
-  const trouble = [];
-  page.on("console", (said) => ["error", "warning"].includes(said.type()) && trouble.push(`console: ${said.text()} ${said.location().url}`));
-  page.on("pageerror", (error) => trouble.push(`error: ${error}`));
-  page.on("requestfailed", (asked) => trouble.push(`failed: ${asked.url()} ${asked.failure()?.errorText}`));
-  page.on("response", (answer) => answer.status() >= 400 && trouble.push(`${answer.status()}: ${answer.url()}`));
-  return { page, trouble, close: () => context.close() };
-}
-
-const looks = {
-  desktop: { viewport: { width: 1280, height: 900 } },
-  phone: { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true },
-  dark: { viewport: { width: 1280, height: 900 }, colorScheme: "dark" },
-  "dark-phone": { viewport: { width: 360, height: 740 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme: "dark" },
-};
-
 for (const [look, options] of Object.entries(looks)) {
   check(`the project's site, ${look}: nothing in the console, nothing missing, nothing wider than the window`, async () => {
     const { page, trouble, close } = await open(options);

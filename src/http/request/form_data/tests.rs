@@ -521,6 +521,15 @@ fn files_are_saved_whole_or_not_at_all() {
 }
 
 #[test]
+fn where_no_file_was_chosen_there_is_no_name_for_one() {
+    for (file_name, expected) in [("filename=\"\"", None), ("filename=\"/\"", Some("file")), ("x=y", None)] {
+        let body = format!("--abc\r\nContent-Disposition: form-data; name=f; {file_name}\r\n\r\n\r\n--abc--");
+        let mut form = FormData::new(body.as_bytes(), TYPE, FormDataLimits::default()).unwrap();
+        assert_eq!(form.next_part().unwrap().unwrap().safe_file_name().as_deref(), expected, "{file_name}");
+    }
+}
+
+#[test]
 fn safe_file_names() {
     let long = "é".repeat(200);
     for (sent, expected) in [

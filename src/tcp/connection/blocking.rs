@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::protocol::{LiveInput, LiveSource, Stage};
+use super::super::protocol::{BlockingInput, BlockingSource, Stage};
 use super::super::scheduler::Link;
 use super::super::sync;
 use super::super::sys::{self, ClientStream, PollFlags, RecvFlags, SendFlags};
@@ -14,7 +14,7 @@ use super::super::transport::Transport;
 use super::pace::{Pace, SendLimits};
 
 /// The socket of a turn.
-pub(super) struct LiveSocket<'a> {
+pub(super) struct BlockingSocket<'a> {
     pub transport: &'a Transport,
     pub link: &'a Arc<Link>,
     pub limits: SendLimits,
@@ -33,15 +33,15 @@ struct SecondHandle {
 /// All that is read by one handle is one message.
 const MESSAGE: Stage = Stage(0);
 
-impl LiveSource for LiveSocket<'_> {
-    fn live_input(&self, within: Option<Duration>) -> io::Result<Box<dyn LiveInput>> {
+impl BlockingSource for BlockingSocket<'_> {
+    fn blocking_input(&self, within: Option<Duration>) -> io::Result<Box<dyn BlockingInput>> {
         let stream = self.transport.second_handle()?;
         let (link, limits) = (Arc::clone(self.link), self.limits);
         Ok(Box::new(SecondHandle { stream, link, limits, pace: Pace::default(), left: within }))
     }
 }
 
-impl LiveInput for SecondHandle {
+impl BlockingInput for SecondHandle {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         loop {
             match rustix::io::retry_on_intr(|| sys::recv(&self.stream, &mut *room, RecvFlags::empty())) {

@@ -14,13 +14,13 @@ use super::incoming::{Incoming, Need};
 use super::room::{BodyLimits, TOO_LARGE};
 use super::stored::StoredBody;
 use crate::http::rejection::Rejection;
-use crate::tcp::{Input, LiveInput};
+use crate::tcp::{BlockingInput, Input};
 
 /// Told how many bytes of a body have been received so far.
 pub(crate) type Progress = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// A body that may not have arrived yet.
-pub(crate) struct LiveBody {
+pub(crate) struct ArrivingBody {
     length: BodyLength,
     /// Handed out as it comes. Otherwise it is received whole as soon as anything is asked of it, and looks like any.
     streamed: bool,
@@ -35,7 +35,7 @@ struct Receiving {
 
 /// Where it comes from.
 pub(crate) struct Arrival {
-    pub input: Box<dyn LiveInput>,
+    pub input: Box<dyn BlockingInput>,
     /// What had arrived before the handler was called, then what was read ahead.
     pub unread: Input,
     /// `100 Continue` is to be sent before the first read.
@@ -64,7 +64,7 @@ struct Failure {
 }
 
 /// What a handler left of a body.
-pub(crate) struct LiveEnd {
+pub(crate) struct ArrivingEnd {
     /// Bytes of this request and the next ones that were read ahead.
     pub unread: Input,
     pub rest: Rest,
@@ -87,12 +87,12 @@ pub(crate) enum Rest {
 /// Reads of at least this go into the reader's buffer without a detour.
 const LARGE_READ: usize = 8 * 1024;
 
-impl LiveBody {
+impl ArrivingBody {
     /// `incoming`: what receives it whole as soon as anything is asked of it. `None`: it is handed out as it comes.
-    pub(crate) fn new(length: BodyLength, incoming: Option<Incoming>, arrival: Arrival) -> LiveBody {
+    pub(crate) fn new(length: BodyLength, incoming: Option<Incoming>, arrival: Arrival) -> ArrivingBody {
         let streamed = incoming.is_none();
         let receiving = Mutex::new(Receiving { arrival, state: State::Untouched(incoming) });
-        LiveBody { length, streamed, whole: OnceLock::new(), receiving }
+        ArrivingBody { length, streamed, whole: OnceLock::new(), receiving }
     }
 
     /// Its length. Of a stream as announced, or else as received so far.
@@ -133,7 +133,7 @@ impl LiveBody {
         self.whole()?.read_at(buffer, at)
     }
 
-    pub(crate) fn end(self) -> LiveEnd {
+    pub(crate) fn end(self) -> ArrivingEnd {
         let Receiving { arrival, state } = self.receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
         let awaits_continue = arrival.owes_continue;
         let rest = match state {
@@ -142,7 +142,7 @@ impl LiveBody {
             State::Complete(_) => Rest::Nothing,
             State::Failed(failure) => Rest::Failed { answer: (!self.streamed).then_some(failure.rejection) },
         };
-        LiveEnd { unread: arrival.unread, rest, whole: self.whole.into_inner() }
+        ArrivingEnd { unread: arrival.unread, rest, whole: self.whole.into_inner() }
     }
 
     fn receiving(&self) -> MutexGuard<'_, Receiving> {
@@ -151,7 +151,7 @@ impl LiveBody {
 }
 
 /// It waits for nothing.
-impl fmt::Debug for LiveBody {
+impl fmt::Debug for ArrivingBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.whole.get(), self.length) {
             (Some(whole), _) => whole.fmt(f),

@@ -1,0 +1,114 @@
+//! Who is there? Accounts with hashed passwords, sessions in signed cookies, forms that no other site can send, and
+//! messages that are shown once.
+//!
+//! `cargo run -p login -- 127.0.0.1:8000 ada:secret bob:other`, then open it in a browser. A real program reads its accounts,
+//! with hashes, from a file or a database.
+
+mod session;
+
+use std::collections::HashMap;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use modest::{Error, Form, Http, Layer, Request, RequestHandler, Response, Result, Routes, TcpServer, escape_html};
+use session::{Session, Sessions};
+
+struct Login {
+    sessions: Sessions,
+    /// Hashes of passwords, by name.
+    accounts: HashMap<String, String>,
+    /// The hash of no account: a name that nobody has takes as long as a wrong password.
+    nobody: String,
+}
+
+impl Login {
+    fn home(&self, request: &Request) -> Result<Response> {
+        let session = self.sessions.read(request)?;
+        let Some(user) = &session.user else { return Ok(Response::redirect("/login")) };
+        let body = format!(include_str!("home.html"), user = escape_html(user), token = session.token);
+        self.page("Home", &body, session)
+    }
+
+    fn form(&self, request: &Request) -> Result<Response> {
+        self.ask(self.sessions.read(request)?)
+    }
+
+    fn log_in(&self, request: &Request) -> Result<Response> {
+        let (form, session) = self.checked_form(request)?;
+        let (name, password): (String, String) = (form.parse("name")?, form.parse("password")?); // missing: 400
+        let known = self.accounts.get(&name);
+        let hash = PasswordHash::new(known.unwrap_or(&self.nobody))?;
+        let is_right = Argon2::default().verify_password(password.as_bytes(), &hash).is_ok();
+        if known.is_some() && is_right {
+            // What was known before the login is worth nothing after it, the token too.
+            let session = Session::new(Some(name.clone()))?.with_flash(format!("Welcome, {name}."));
+            return Ok(self.sessions.write(&session, Response::redirect("/")));
+        }
+        Ok(self.ask(session.with_flash("No account has this name and this password."))?.with_status(403))
+    }
+
+    fn log_out(&self, request: &Request) -> Result<Response> {
+        self.checked_form(request)?;
+        let session = Session::new(None)?.with_flash("You are logged out.");
+        Ok(self.sessions.write(&session, Response::redirect("/login")))
+    }
+
+    /// A form that a page of ours has sent: a page of another site can't read the token.
+    fn checked_form(&self, request: &Request) -> Result<(Form, Session)> {
+        let (form, session) = (request.form()?, self.sessions.read(request)?);
+        match form.get("token") {
+            Some(token) if token == session.token => Ok((form, session)),
+            _ => Err(Error::new(403, "This form is too old: go back, reload the page, and send it once more.")),
+        }
+    }
+
+    fn ask(&self, session: Session) -> Result<Response> {
+        let body = format!(include_str!("login.html"), token = session.token);
+        self.page("Log in", &body, session)
+    }
+
+    /// A page, and the session without the message, as it is shown now.
+    fn page(&self, title: &str, body: &str, mut session: Session) -> Result<Response> {
+        let flash = escape_html(&session.flash.take().unwrap_or_default());
+        let page = format!(include_str!("page.html"), title = title, flash = flash, body = body);
+        Ok(self.sessions.write(&session, Response::html(page)))
+    }
+}
+
+/// Argon2id: 19 MiB of memory and some 20 ms of a processor.
+fn hashed(password: &str) -> argon2::password_hash::Result<String> {
+    Ok(Argon2::default().hash_password(password.as_bytes())?.to_string())
+}
+
+/// Nothing from elsewhere in our pages, our pages in nobody's frame, and no copy of them behind a logout.
+struct Strict;
+
+impl Layer for Strict {
+    fn finish_response(&self, _: &Request, response: Response) -> Response {
+        let policy =
+            "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+        response.with_header("content-security-policy", policy).with_header("cache-control", "no-store")
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let mut words = std::env::args().skip(1);
+    let address = words.next().unwrap_or("127.0.0.1:8000".into());
+    let mut login = Login { sessions: Sessions::new(), accounts: HashMap::new(), nobody: hashed("")? };
+    for word in words {
+        let (name, password) = word.split_once(':').ok_or("an account is NAME:PASSWORD")?;
+        login.accounts.insert(name.to_owned(), hashed(password)?);
+    }
+    let app = Routes::new()
+        .get("/", Login::home)
+        .get("/login", Login::form)
+        .post("/login", Login::log_in)
+        .post("/logout", Login::log_out)
+        .get("/style.css", |_, _| Ok(Response::text(include_str!("style.css")).with_content_type("text/css")))
+        .serve(login)
+        .layer(Strict);
+    let server = TcpServer::bind(address, Http::new(app).body_limit(16 << 10))?.workers(4); // so many hash at once
+    server.handle().shutdown_on_signals()?;
+    println!("Serving HTTP at http://{}/ ...", server.local_addr());
+    Ok(server.serve_forever()?)
+}

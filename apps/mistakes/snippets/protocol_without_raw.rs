@@ -1,0 +1,23 @@
+//~ E0277
+//~ `Echo` can't be served
+//~ a `Protocol` as `Raw(..)`
+use modest::raw::{Conversation, Next, Protocol, Turn};
+use modest::{Client, TcpServer};
+
+struct Echo;
+
+impl Protocol for Echo {
+    fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
+        Some(Box::new(Echo))
+    }
+}
+
+impl Conversation for Echo {
+    fn turn(&mut self, _: &mut Turn<'_>) -> Next {
+        Next::Idle { within: None }
+    }
+}
+
+fn main() {
+    drop(TcpServer::bind("127.0.0.1:8000", Echo));
+}

@@ -1,0 +1,122 @@
+//! A single-page app and its API, side by side: files where there are files, the page for every path that the app itself
+//! gives a meaning, and below `/api` nothing but JSON.
+//!
+//! `cargo run -p spa -- 127.0.0.1:8000 spa/dist`
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use modest::{
+    Error, Layer, Next, OrStatus, Request, RequestHandler, Response, Result, Router, Routes, StaticFileHandler,
+    TcpServer,
+};
+use serde::{Deserialize, Serialize};
+
+/// The tasks of the API, shared by all workers.
+#[derive(Default)]
+struct Tasks {
+    tasks: Mutex<Vec<Task>>,
+}
+
+#[derive(Clone, Deserialize, Serialize)]
+struct Task {
+    title: String,
+    #[serde(default)]
+    done: bool,
+}
+
+impl Tasks {
+    fn all(&self, _: &Request) -> Result<Response> {
+        Ok(Response::json(&*self.tasks()))
+    }
+
+    fn add(&self, request: &Request) -> Result<Response> {
+        let task: Task = request.json()?; // no JSON: 415; malformed, or another shape: 400
+        let mut tasks = self.tasks();
+        tasks.push(task.clone());
+        let location = format!("/api/tasks/{}", tasks.len() - 1);
+        Ok(Response::json(&task).with_status(201).with_header("location", location))
+    }
+
+    fn one(&self, request: &Request) -> Result<Response> {
+        let number: usize = request.path_param("number")?; // no number: 404
+        self.tasks().get(number).map(Response::json).or_status(404)
+    }
+
+    fn change(&self, request: &Request) -> Result<Response> {
+        let number: usize = request.path_param("number")?;
+        let changed: Task = request.json()?;
+        *self.tasks().get_mut(number).or_status(404)? = changed;
+        Ok(Response::no_content())
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<Task>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A handler like any other: it has `/api` to itself, also what it does not know.
+fn api() -> impl RequestHandler {
+    let routes: Router<Tasks> = Routes::new()
+        .get("/api/tasks", Tasks::all)
+        .post("/api/tasks", Tasks::add)
+        .get("/api/tasks/{number}", Tasks::one)
+        .put("/api/tasks/{number}", Tasks::change)
+        .serve(Tasks::default());
+    routes.layer(Json)
+}
+
+/// Says in JSON what went wrong, and lets nobody keep an answer.
+struct Json;
+
+#[derive(Serialize)]
+struct Problem<'a> {
+    error: &'a str,
+}
+
+impl Layer for Json {
+    fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
+        Some(Response::json(&Problem { error: error.message_or_reason() }).with_error(error))
+    }
+
+    fn finish_response(&self, _: &Request, response: Response) -> Response {
+        response.with_header("cache-control", "no-store")
+    }
+}
+
+/// The page, wherever there is no file: the app reads the path, and shows `/tasks/7`. But what a page is made of
+/// (`/assets/old.js`) is missing if it is missing.
+struct Page {
+    path: PathBuf,
+}
+
+impl Layer for Page {
+    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+        let is_asset = request.path().rsplit('/').next().is_some_and(|name| name.contains('.'));
+        match next.run(request) {
+            Err(error) if error.status() == 404 && !is_asset => {
+                Ok(Response::file(&self.path).with_header("cache-control", "no-cache"))
+            }
+            answer => answer,
+        }
+    }
+}
+
+fn files(folder: &Path) -> std::io::Result<impl RequestHandler + use<>> {
+    let files = StaticFileHandler::new(folder)?
+        .listing(false)
+        // Names there hold a hash of the content. Everything else is asked for again each time: most often a 304.
+        .cache_control("/assets/", "public, max-age=31536000, immutable")?;
+    Ok(files.layer(Page { path: folder.join("index.html") }))
+}
+
+fn main() -> std::io::Result<()> {
+    let mut words = std::env::args().skip(1);
+    let address = words.next().unwrap_or("127.0.0.1:8000".into());
+    let folder = words.next().unwrap_or("spa/dist".into());
+    let app = Routes::new().mount("/api", api()).fallback(files(Path::new(&folder))?).serve(());
+    let server = TcpServer::bind(address, app)?;
+    server.handle().shutdown_on_signals()?;
+    println!("Serving HTTP at http://{}/ ...", server.local_addr());
+    server.serve_forever()
+}

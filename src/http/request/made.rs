@@ -1,0 +1,98 @@
+//! Requests made by hand, for tests and for calling a handler without a socket.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Instant, SystemTime};
+
+use http::{Method, StatusCode};
+
+use super::Request;
+use super::head::{HeadLimits, HeadParser};
+use super::stored::StoredBody;
+use crate::http::error::Error;
+use crate::tcp::Client;
+
+/// Requests made by hand, for tests and for calling a handler without a socket.
+impl Request {
+    /// A GET of this target from `127.0.0.1`, with the Host `localhost`.
+    ///
+    /// # Panics
+    /// If the target is invalid: [`Request::new`] returns an error instead.
+    pub fn get(target: &str) -> Request {
+        Request::new(Method::GET, target).unwrap_or_else(|err| panic!("{target:?} is no target: {err}"))
+    }
+
+    /// A POST to this target with this body, as [`get`](Request::get).
+    ///
+    /// # Panics
+    /// If the target is invalid.
+    pub fn post(target: &str, body: impl Into<Vec<u8>>) -> Request {
+        let request = Request::new(Method::POST, target).unwrap_or_else(|err| panic!("{target:?} is no target: {err}"));
+        request.with_body(body)
+    }
+
+    /// A POST to this target with this value as JSON.
+    ///
+    /// # Panics
+    /// If the target is invalid, or the value can't be serialized.
+    #[cfg(feature = "json")]
+    pub fn post_json<T: serde::Serialize + ?Sized>(target: &str, value: &T) -> Request {
+        let body = serde_json::to_vec(value).expect("the value is JSON");
+        Request::post(target, body).with_header("content-type", "application/json")
+    }
+
+    /// A request with this method and target from `127.0.0.1`, with the Host `localhost`.
+    ///
+    /// # Errors
+    /// The error a client would get for that target, mostly 400.
+    pub fn new(method: Method, target: &str) -> Result<Request, Error> {
+        let bytes = format!("{method} {target} HTTP/1.1\r\nhost: localhost\r\n\r\n").into_bytes();
+        let limits = HeadLimits { line: bytes.len(), head: bytes.len(), fields: 1 };
+        let parsed = HeadParser::default().parse(&bytes, &limits);
+        match parsed.map_err(|rejection| Error::new(rejection.status, rejection.message))? {
+            Some((used, head)) if used == bytes.len() => {
+                let client = Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+                Ok(Request::from_head(head, client, None, SystemTime::now(), None))
+            }
+            _ => Err(Error::new(StatusCode::BAD_REQUEST, "a line break in the target")),
+        }
+    }
+
+    /// The same with one more field. A second Host replaces the first.
+    ///
+    /// # Panics
+    /// If the field is invalid.
+    pub fn with_header(mut self, name: &str, value: impl AsRef<[u8]>) -> Request {
+        if name.eq_ignore_ascii_case("host") {
+            self.head.remove(name);
+        }
+        assert!(self.head.append(name, value.as_ref().trim_ascii()), "not a field that could be sent: {name:?}");
+        self.headers.take();
+        self
+    }
+
+    /// The same with this body and its Content-Length.
+    pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Request {
+        self.body = StoredBody::from_bytes(bytes.into()).into();
+        self.head.remove("content-length");
+        let length = self.body.len().to_string();
+        self.with_header("content-length", length)
+    }
+
+    /// The same, as if a poll that returned then had brought it: see [`Request::polled`].
+    pub fn with_polled(mut self, polled: Option<Instant>) -> Request {
+        self.polled = polled;
+        self
+    }
+
+    /// The same from another client.
+    pub fn with_client(mut self, client: Client) -> Request {
+        self.client = client;
+        self
+    }
+
+    /// The same at another time.
+    pub fn with_now(mut self, now: SystemTime) -> Request {
+        self.now = now;
+        self
+    }
+}

@@ -1,0 +1,154 @@
+//! The body of a request in each form in which handlers want it, by its media type.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use http::StatusCode;
+
+use super::body::BodyReader;
+use super::form::Form;
+use super::form_data::{FormData, FormDataLimits};
+use super::parameters::charset;
+use super::{Request, new_file};
+use crate::http::error::Error;
+
+/// Its body.
+impl Request {
+    /// The body's bytes: borrowed while they are in memory, else read from the temporary file.
+    ///
+    /// # Errors
+    /// 500 if the temporary file cannot be read. Of a stream, which is received whole first, those of
+    /// [`BodyPlan::stream`], and 507 if there is no room for it.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
+        Ok(self.body.bytes()?)
+    }
+
+    /// The body as text.
+    ///
+    /// # Errors
+    /// 415 if its Content-Type has a charset other than UTF-8 (or ASCII), 400 if it is not valid UTF-8.
+    pub fn text(&self) -> Result<Cow<'_, str>, Error> {
+        if let Some(charset) = self.header("content-type").and_then(charset)
+            && !["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
+        {
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text is taken in UTF-8 only"));
+        }
+        let text = match self.bytes()? {
+            Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
+            Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).ok(),
+        };
+        text.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "the body is not UTF-8"))
+    }
+
+    /// Keep the body: give it a name on the disk, and return its length in bytes. What is spooled there already is linked
+    /// and not copied: see [`Body::persist`].
+    ///
+    /// ```
+    /// use modest::{Request, Response, Result};
+    ///
+    /// fn upload(request: &Request) -> Result<Response> {
+    ///     request.persist(std::env::temp_dir().join("a-name-of-your-own"))?; // 409 if there is one
+    ///     Ok(Response::new(201))
+    /// }
+    /// # let name = std::env::temp_dir().join("a-name-of-your-own");
+    /// # _ = std::fs::remove_file(&name);
+    /// # assert_eq!(upload(&Request::post("/", "hello"))?.status(), 201);
+    /// # assert_eq!(upload(&Request::post("/", "hello")).unwrap_err().status(), 409);
+    /// # std::fs::remove_file(&name)?;
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 409 if there is something of that name, 507 if the disk is full, 500 if the file can't be written.
+    pub fn persist(&self, path: impl AsRef<Path>) -> Result<u64, Error> {
+        self.body.persist(path).map_err(new_file::error_of)?;
+        Ok(self.body.len())
+    }
+
+    /// A reader of the body from its first byte on (Python's `rfile`). Of a stream it waits for the client: see
+    /// [`BodyPlan::stream`].
+    #[doc(alias = "rfile")]
+    pub fn reader(&self) -> BodyReader<'_> {
+        self.body.reader()
+    }
+
+    /// Whether the body is said to have this media type, whatever its parameters: for handlers that take several.
+    ///
+    /// ```
+    /// use modest::Request;
+    ///
+    /// let request = Request::post("/", "a=b").with_header("content-type", "Application/JSON; charset=utf-8");
+    /// assert!(request.has_media_type("application/json"));
+    /// ```
+    pub fn has_media_type(&self, media_type: &str) -> bool {
+        self.media_type().is_some_and(|found| found.eq_ignore_ascii_case(media_type))
+    }
+
+    /// The body as an HTML form, `application/x-www-form-urlencoded`.
+    ///
+    /// # Errors
+    /// 415 if it has another type, 400 if it is malformed, 413 if it has more than 10,000 fields.
+    pub fn form(&self) -> Result<Form, Error> {
+        if !self.has_media_type("application/x-www-form-urlencoded") {
+            let wanted = "a form is wanted: application/x-www-form-urlencoded";
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
+        }
+        Form::decode(&self.bytes()?)
+    }
+
+    /// The body as an HTML form with files, `multipart/form-data`, part by part. Each call begins with the first part.
+    /// For other limits than the default ones: [`FormData::new`] on the [`reader`](Request::reader).
+    ///
+    /// ```
+    /// use modest::{Request, Response, Result};
+    ///
+    /// fn upload(request: &Request) -> Result<Response> {
+    ///     let mut form = request.form_data()?;
+    ///     while let Some(mut part) = form.next_part()? {
+    ///         match (part.name(), part.safe_file_name()) {
+    ///             ("title", None) => println!("{}", part.text()?), // at most 64 KiB
+    ///             ("photo", Some(name)) => {
+    ///                 part.save(std::env::temp_dir().join(name))?; // 409 if there is one
+    ///             }
+    ///             _ => {} // skipped
+    ///         }
+    ///     }
+    ///     Ok(Response::text("Thank you.\n"))
+    /// }
+    ///
+    /// let body = "--x\r\nContent-Disposition: form-data; name=\"title\"\r\n\r\nA day\r\n--x--\r\n";
+    /// let request = Request::post("/", body).with_header("content-type", "multipart/form-data; boundary=x");
+    /// assert_eq!(upload(&request)?.status(), 200);
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 415 if it has another type, 400 if its boundary is missing or malformed; what is wrong further on is told by
+    /// [`next_part`](FormData::next_part).
+    pub fn form_data(&self) -> Result<FormData<BodyReader<'_>>, Error> {
+        let content_type = self.header("content-type").unwrap_or_default();
+        FormData::new(self.reader(), content_type, FormDataLimits::default())
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// 415 if its Content-Type is not `application/json` or `…+json`, or there is none: a page of another site can have a
+    /// browser send any bytes without a type, and with cookies, but not as JSON. 400 (with the reason) if it is malformed
+    /// or does not fit `T`.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {
+        let is_json = |media_type: &str| {
+            media_type.eq_ignore_ascii_case("application/json")
+                || media_type.len() > 5 && media_type.as_bytes()[media_type.len() - 5..].eq_ignore_ascii_case(b"+json")
+        };
+        if !self.media_type().is_some_and(is_json) {
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "JSON is wanted: application/json"));
+        }
+        serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
+    }
+
+    fn media_type(&self) -> Option<&str> {
+        self.header("content-type").map(|value| value.split(';').next().unwrap_or_default().trim())
+    }
+}

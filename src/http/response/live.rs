@@ -1,0 +1,63 @@
+//! Responses that wait for something other than their client: see `live`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use super::body::ResponseBody;
+use super::{Instead, Response};
+use crate::http::live::{Listener, Pushed, PushedBody, Sender, Ticket, Wait};
+
+/// Live responses, which hold no worker while they wait.
+impl Response {
+    /// 200 with server-sent events, as they come: `text/event-stream`, which `EventSource` reads in a browser. The
+    /// listener holds no worker.
+    ///
+    /// See [`live::Broadcast`](crate::live::Broadcast).
+    pub fn events(listener: Listener) -> Response {
+        Response::of(ResponseBody::Pushed(listener.body))
+            .set_field(header::CONTENT_TYPE, const { HeaderValue::from_static("text/event-stream") })
+            .set_field(header::CACHE_CONTROL, const { HeaderValue::from_static("no-store") })
+            .set_field(const { HeaderName::from_static("x-accel-buffering") }, const { HeaderValue::from_static("no") }) // nginx
+    }
+
+    /// 200 with a body that any thread sends, bit by bit, and the [`Sender`] for it. It holds no worker: the handler returns the
+    /// response at once and keeps the sender, or gives it to a thread. No Content-Type is set.
+    ///
+    /// ```
+    /// use std::thread;
+    /// use modest::{Response, Result};
+    ///
+    /// fn count() -> Result<Response> {
+    ///     let (sender, response) = Response::channel();
+    ///     thread::spawn(move || {
+    ///         for number in 1..=3 {
+    ///             if sender.send(format!("{number}\n")).is_err() {
+    ///                 return; // the client is gone, or reads too slowly
+    ///             }
+    ///         } // dropping the sender ends the body
+    ///     });
+    ///     Ok(response)
+    /// }
+    /// # count()?;
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    pub fn channel() -> (Sender, Response) {
+        const QUEUE: usize = 64 * 1024;
+        let pushed = Arc::new(Pushed::new(QUEUE));
+        let body = PushedBody::new(Arc::clone(&pushed));
+        (Sender::new(pushed), Response::of(ResponseBody::Pushed(body)))
+    }
+
+    /// Not yet: the request waits, without a worker, until the signal is notified, and is then handled again. If it is
+    /// not within so long (`None`: no limit), counted from the request's first wait, the request is handled once more, and
+    /// [`Request::is_late`](crate::Request::is_late). If the client leaves, all of it is dropped.
+    ///
+    /// See [`live::Signal`](crate::live::Signal) for an example.
+    pub fn wait_for(ticket: Ticket, within: impl Into<Option<Duration>>) -> Response {
+        let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // what is sent where nobody can wait
+        response.instead = Some(Box::new(Instead::Wait(Wait { ticket, within: within.into() })));
+        response
+    }
+}

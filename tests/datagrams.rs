@@ -14,6 +14,33 @@ use modest::{Client, Datagram, DatagramHandler, Listen, ServerHandle, TcpServer,
 /// Far longer than anything takes; only a test that fails waits so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What the servers of all tests say.
+struct Heard(Mutex<Vec<String>>);
+
+static HEARD: Heard = Heard(Mutex::new(Vec::new()));
+
+impl log::Log for Heard {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        self.0.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// Lines of the log that end so.
+fn heard(end: &str) -> Vec<String> {
+    HEARD.0.lock().unwrap().iter().filter(|line| line.ends_with(end)).cloned().collect()
+}
+
+fn listen_to_the_log() {
+    let _ = log::set_logger(&HEARD); // another test has, perhaps
+    log::set_max_level(log::LevelFilter::Warn);
+}
+
 /// A server under way; shut down when dropped.
 struct Running {
     handle: ServerHandle,
@@ -128,6 +155,7 @@ fn a_datagram_says_who_it_is_from_and_what_is_missing() {
 
 #[test]
 fn an_error_and_a_panic_cost_one_datagram() {
+    listen_to_the_log();
     let moody = |datagram: &Datagram| match datagram.bytes() {
         b"panic" => panic!("as it was told"),
         b"panic in panic" => {
@@ -151,6 +179,8 @@ fn an_error_and_a_panic_cost_one_datagram() {
         assert_eq!(ask(&client, b"hello"), b"HELLO", "after {said}");
     }
     until(&running.handle, "nobody runs", |stats| stats.running == 0);
+    let line = format!("ERROR the datagram of {}: as it was told", client.local_addr().unwrap());
+    assert_eq!(heard(&line), [line]);
 }
 
 #[test]
@@ -198,6 +228,7 @@ fn held() -> (impl DatagramHandler, Receiver<Vec<u8>>, Sender<()>) {
 
 #[test]
 fn what_finds_the_queue_full_is_dropped_and_counted() {
+    listen_to_the_log();
     let (handler, begins, go) = held();
     let server = UdpServer::bind("127.0.0.1:0", handler).unwrap().workers(1).queue_limit(2);
     let client = client_of(server.local_addr());
@@ -220,6 +251,9 @@ fn what_finds_the_queue_full_is_dropped_and_counted() {
     assert_eq!(replies, b"ABC", "one worker keeps the order");
     running.stop().unwrap();
     assert_eq!(running.handle.stats().refused, 3, "also after the end");
+    let warnings = heard(" datagrams were dropped: all workers are busy, the queue is full"); // of this test alone
+    let told = warnings.iter().map(|line| line.split(' ').nth(1).unwrap().parse::<u64>().unwrap());
+    assert!(told.sum::<u64>() == 3 && warnings.len() <= 2, "at once, and at the end: {warnings:?}");
 }
 
 #[test]
@@ -326,6 +360,61 @@ fn datagrams_of_a_unix_socket() {
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "{taken}");
     running.stop().unwrap();
     assert!(!path.exists(), "the file goes with the server");
+}
+
+#[test]
+fn a_client_of_a_unix_socket_that_reads_nothing_holds_a_handler_for_a_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, mine) = (folder.path().join("server"), folder.path().join("client"));
+    let (told, tells) = channel();
+    let told = Mutex::new(told);
+    let handler = move |datagram: &Datagram| {
+        let sent = datagram.reply("x");
+        told.lock().unwrap().send(sent.as_ref().map_err(io::Error::kind).err()).unwrap();
+        sent
+    };
+    let _running = Running::start(UdpServer::bind(Listen::unix(&path), handler).unwrap().workers(1));
+    let client = UnixDatagram::bind(&mine).unwrap();
+    loop {
+        client.send_to(b"hello", &path).unwrap();
+        match tells.recv_timeout(PATIENCE).unwrap() {
+            None => {} // there was room in its queue
+            Some(kind) => break assert_eq!(kind, io::ErrorKind::TimedOut),
+        }
+    }
+    drop(client);
+    let nobody = UnixDatagram::bind(folder.path().join("other")).unwrap();
+    nobody.set_read_timeout(Some(PATIENCE)).unwrap();
+    nobody.send_to(b"hello", &path).unwrap();
+    assert_eq!(nobody.recv(&mut [0; 10]).unwrap(), 1, "the next is served");
+}
+
+#[test]
+fn a_reply_that_does_not_arrive_ends_nothing() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (address, mine) = (socket.local_addr().unwrap(), client.local_addr().unwrap());
+    socket.connect(mine).unwrap(); // so that the system tells of replies that nobody took
+    let (handler, begins, go) = held();
+    let _running = Running::start(UdpServer::from_socket(socket, handler).unwrap().workers(1));
+    client.send_to(b"hello", address).unwrap();
+    begins.recv_timeout(PATIENCE).unwrap();
+    drop(client);
+    go.send(()).unwrap();
+    drop(go);
+    let client = UdpSocket::bind(mine).unwrap();
+    client.connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut reply = [0; 10];
+    let start = Instant::now();
+    loop {
+        // The first reply may meet either socket of this port.
+        client.send(b"again").unwrap();
+        match client.recv(&mut reply) {
+            Ok(length) if &reply[..length] == b"AGAIN" => break,
+            _ => assert!(start.elapsed() < PATIENCE),
+        }
+    }
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn what_security_names_is_there() {
                 "Request" => "src/http/request/mod.rs",
                 "StaticFileHandler" => "src/files/options.rs",
                 "ProxyProtocol" => "src/tcp/proxy/mod.rs",
+                "UdpServer" => "src/udp/server.rs",
                 _ => continue,
             };
             options += 1;

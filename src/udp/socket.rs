@@ -39,6 +39,8 @@ impl Socket {
         match recvfrom(&self.0.socket, buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
             Ok((_, length, from)) => Ok(Some((length, from))),
             Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
+            // A reply did not arrive: told once, where somebody else has connected the socket.
+            Err(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) => Ok(None),
             Err(err) => Err(err.into()),
         }
     }

@@ -106,6 +106,16 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! # Datagrams
+//!
+//! ```no_run
+//! use modest::{Datagram, UdpServer};
+//!
+//! let shout = |datagram: &Datagram| datagram.reply(datagram.bytes().to_ascii_uppercase());
+//! UdpServer::bind("127.0.0.1:9999", shout)?.serve_forever()?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
 //! # What is not here
 //!
 //! - No async runtime: a handler blocks as it likes, for that is what workers are for.
@@ -132,6 +142,7 @@ pub mod layers;
 mod logging;
 mod tcp;
 pub mod testing;
+mod udp;
 
 pub use crate::http::{
     Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded, HandlerFn,
@@ -146,6 +157,7 @@ pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ProxyProtocol, ServerHandle, SharedBytes, Stats,
     TcpServer,
 };
+pub use udp::{Datagram, DatagramHandler, UdpServer};
 
 /// What waits for something other than its client, and holds no worker: server-sent events
 /// ([`Broadcast`](live::Broadcast)), long polls ([`Signal`](live::Signal)), bytes from other threads
@@ -203,4 +215,7 @@ mod documents {
     struct Listeners;
     #[doc = include_str!("../docs/layers.md")]
     struct Layers;
+    #[cfg(all(feature = "json", feature = "signals"))]
+    #[doc = include_str!("../docs/from-python.md")]
+    struct FromPython;
 }

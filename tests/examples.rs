@@ -3,9 +3,9 @@
 mod built;
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, UdpSocket};
 
-use built::{Built, example, read_until, run};
+use built::{Built, PATIENCE, example, read_until, run};
 
 fn start(name: &str) -> Built {
     Built::start(example(name).arg("127.0.0.1:0"))
@@ -77,6 +77,24 @@ fn echo_lines_sends_lines_back() {
     let mut came = String::new();
     client.read_to_string(&mut came).unwrap();
     assert_eq!(came, "one\ntwo\nhalf");
+}
+
+#[test]
+fn udp_upper_sends_back_capitals() {
+    let upper = start("udp_upper");
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut reply = [0; 100];
+    for (said, heard) in
+        [("hello world\n", "HELLO WORLD"), ("Python is under the Umbrella", "PYTHON IS UNDER THE UMBRELLA")]
+    {
+        client.send_to(said.as_bytes(), upper.address).unwrap();
+        let (length, from) = client.recv_from(&mut reply).unwrap();
+        assert_eq!((&reply[..length], from), (heard.as_bytes(), upper.address), "{said:?}");
+        assert_eq!(upper.out_line(), Some(format!("{} wrote:", client.local_addr().unwrap())));
+        assert_eq!(upper.out_line().as_deref(), Some(said.trim()));
+    }
+    assert!(upper.stop().0.success(), "SIGTERM ends it");
 }
 
 #[test]

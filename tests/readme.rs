@@ -56,6 +56,7 @@ fn every_setting_of_the_library_is_in_its_table() {
         "src/tcp/lines.rs",
         "src/http/service.rs",
         "src/files/options.rs",
+        "src/udp/server.rs",
     ] {
         let code = read(room);
         let settings = code.split("    pub fn ").skip(1).filter_map(|rest| rest.split_once('(')).filter(|(_, rest)| {
@@ -113,6 +114,7 @@ fn what_security_names_is_there() {
                 "Request" => "src/http/request/mod.rs",
                 "StaticFileHandler" => "src/files/options.rs",
                 "ProxyProtocol" => "src/tcp/proxy/mod.rs",
+                "UdpServer" => "src/udp/server.rs",
                 _ => continue,
             };
             options += 1;
@@ -127,13 +129,13 @@ fn links_lead_to_files_that_are_there() {
     for page in [
         "README.md",
         "SECURITY.md",
+        "docs/from-python.md",
         "docs/handlers.md",
         "docs/layers.md",
         "docs/listeners.md",
         "docs/mutants.md",
         "docs/options.md",
         "docs/programs.md",
-        "docs/python.md",
         "docs/uploads.md",
     ] {
         let folder = Path::new(page).parent().unwrap();

@@ -61,12 +61,12 @@ impl ServerHandle {
         engine.map_or(last, |engine| engine.stats())
     }
 
-    pub(super) fn shutdown_began(&self) -> Option<Instant> {
+    pub(crate) fn shutdown_began(&self) -> Option<Instant> {
         self.state().shutdown_began
     }
 
     /// A server begins to serve; one that was shut down before ends at once.
-    pub(super) fn begin(&self, engine: Arc<dyn Control>) -> Serving<'_> {
+    pub(crate) fn begin(&self, engine: Arc<dyn Control>) -> Serving<'_> {
         let mut state = self.state();
         state.engine = Some(engine.clone());
         let shut_down_before = state.shutdown_began.is_some();

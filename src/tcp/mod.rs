@@ -36,7 +36,7 @@ mod slow_handlers; // handlers that run for long
 mod contain; // where panics of user code end
 mod listener; // one listening socket
 mod notify; // what systemd is told
-mod sync; // locks, atomics, threads, the clock, queues
+pub(crate) mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does
 
 mod unacknowledged; // what the kernel still holds for a client
@@ -51,10 +51,13 @@ mod stats; // the figures of a server
 
 pub use address::Address;
 pub use client::Client;
+pub(crate) use contain::contain;
+pub(crate) use handle::Control;
 pub use handle::ServerHandle;
 pub use inner::{Inner, Layer};
 pub use input::Input;
 pub use lines::{Flow, LineHandler, Lines, Refusal};
+pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
@@ -67,3 +70,4 @@ pub use stats::Stats;
 pub use stream::{Stream, StreamWriter};
 pub use stream_handler::{StreamHandler, streams};
 pub(crate) use sync::{now, panicking};
+pub(crate) use sys::address_of;

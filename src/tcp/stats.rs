@@ -1,6 +1,7 @@
 //! The figures of a server.
 
-/// What a server is doing at this moment, and has done so far.
+/// What a server is doing at this moment, and has done so far. What they mean of datagrams:
+/// [`UdpServer::stats`](crate::UdpServer::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

@@ -1,4 +1,4 @@
-//! Listening at IP addresses, and at the addresses that the name of a host stands for.
+//! Listening at IP addresses, and at the addresses that the name of a host stands for; for datagrams, too.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -8,14 +8,28 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::super::listener::Listener;
 use super::{Settings, listen};
 
+/// A socket that is bound to an address: a listener, or one for datagrams.
+pub trait Bound {
+    fn port(&self) -> Option<u16>;
+}
+
+impl Bound for Listener {
+    fn port(&self) -> Option<u16> {
+        self.address().port()
+    }
+}
+
+/// Opens one of them at one address.
+type Open<S> = fn(SocketAddr, &Settings) -> io::Result<S>;
+
 /// How often another port is tried where any free one is wanted, and the one that was free for the first address of a
 /// name is not for the next.
 const TRIES: usize = 16;
 
 /// Listen at every address of a host.
-pub fn open_host(host: &str, port: u16, settings: &Settings) -> io::Result<Vec<Listener>> {
+pub fn open_host<S: Bound>(host: &str, port: u16, settings: &Settings, open: Open<S>) -> io::Result<Vec<S>> {
     if matches!(host, "" | "*") {
-        return Ok(vec![open_every(port, settings)?]);
+        return Ok(vec![open_every(port, settings, open)?]);
     }
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(ip) = host.parse::<IpAddr>() {
@@ -28,21 +42,21 @@ pub fn open_host(host: &str, port: u16, settings: &Settings) -> io::Result<Vec<L
         }
     }
     for _ in 1..TRIES {
-        match open_all(&addresses, settings) {
+        match open_all(&addresses, settings, open) {
             Err(err) if err.kind() == io::ErrorKind::AddrInUse && port == 0 => {}
             done => return done,
         }
     }
-    open_all(&addresses, settings)
+    open_all(&addresses, settings, open)
 }
 
 /// At all of them, with one port. Those that this machine does not have are left out, unless it has none.
-fn open_all(addresses: &[SocketAddr], settings: &Settings) -> io::Result<Vec<Listener>> {
-    let mut listeners: Vec<Listener> = Vec::new();
+fn open_all<S: Bound>(addresses: &[SocketAddr], settings: &Settings, open: Open<S>) -> io::Result<Vec<S>> {
+    let mut listeners: Vec<S> = Vec::new();
     let mut absent = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name stands for no address");
     for address in addresses {
         let mut address = *address;
-        if let Some(port) = listeners.first().and_then(|first| first.address().port()) {
+        if let Some(port) = listeners.first().and_then(Bound::port) {
             address.set_port(port);
         }
         match open(address, settings) {
@@ -55,7 +69,7 @@ fn open_all(addresses: &[SocketAddr], settings: &Settings) -> io::Result<Vec<Lis
 }
 
 /// At every address of this machine: by IPv6, which takes IPv4 along, where it exists.
-fn open_every(port: u16, settings: &Settings) -> io::Result<Listener> {
+fn open_every<S>(port: u16, settings: &Settings, open: Open<S>) -> io::Result<S> {
     match open((Ipv6Addr::UNSPECIFIED, port).into(), settings) {
         Err(err) if is_absent(&err) && !settings.ipv6_only => open((Ipv4Addr::UNSPECIFIED, port).into(), settings),
         done => done,
@@ -73,12 +87,16 @@ fn is_absent(err: &io::Error) -> bool {
 pub fn open(address: SocketAddr, settings: &Settings) -> io::Result<Listener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?; // a restart need not wait for old connections to be forgotten
+    bind(&socket, address, settings)?;
+    Ok(listen(socket.into(), settings.backlog())?.made_here())
+}
+
+pub fn bind(socket: &Socket, address: SocketAddr, settings: &Settings) -> io::Result<()> {
     if settings.reuse_port {
         socket.set_reuse_port(true)?;
     }
     if address.is_ipv6() {
         socket.set_only_v6(settings.ipv6_only)?; // whatever the system's default (`net.ipv6.bindv6only`) is
     }
-    socket.bind(&address.into())?;
-    Ok(listen(socket.into(), settings.backlog())?.made_here())
+    socket.bind(&address.into())
 }

@@ -1,6 +1,7 @@
 //! Where a server listens, and how: what [`TcpServer::bind`](crate::TcpServer::bind) takes, and the sockets it makes of
 //! it. Used by `server`.
 
+mod datagrams; // sockets for datagrams
 mod inet; // IP addresses and names of hosts
 mod inherited; // sockets that somebody else has made
 mod parse; // addresses as they are written
@@ -15,6 +16,8 @@ use std::path::PathBuf;
 
 use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
 use socket2::SockRef;
+
+pub(crate) use datagrams::DatagramSocket;
 
 use super::address::{Address, write_printable};
 use super::listener::Listener;
@@ -154,7 +157,7 @@ impl Listen {
         settings.check_for(&place)?;
         match place {
             Place::Text(_) => Err(invalid("it is no address")),
-            Place::Host(host, port) => inet::open_host(&host, port, &settings),
+            Place::Host(host, port) => inet::open_host(&host, port, &settings, inet::open),
             Place::Inet(address) => Ok(vec![inet::open(address, &settings)?]),
             Place::Unix(path) => Ok(vec![unix::open(&path, &settings)?]),
             Place::Made(socket) => Ok(vec![settings.made_elsewhere(socket)?]),

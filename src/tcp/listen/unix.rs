@@ -20,17 +20,33 @@ const WAIT_FOR_THE_FOLDER: Duration = Duration::from_millis(10);
 
 /// Listen at this path, or at an abstract name.
 pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // Between its bind and its listen another server looks like one that is gone.
+    let _folder = (!is_abstract(path)).then(|| lock_folder(path));
+    let (socket, file) = bind(path, Type::STREAM, settings)?;
+    let listener = listen(socket.into(), settings.backlog())?.made_here();
+    Ok(match file {
+        Some(file) => listener.with_file(file),
+        None => listener,
+    })
+}
+
+/// The same of a socket for datagrams, at which nobody has to listen.
+pub fn open_datagrams(path: &Path, settings: &Settings) -> io::Result<(Socket, Option<SocketFile>)> {
+    let _folder = (!is_abstract(path)).then(|| lock_folder(path));
+    bind(path, Type::DGRAM, settings)
+}
+
+/// To be called while nobody else binds a file in that folder.
+fn bind(path: &Path, kind: Type, settings: &Settings) -> io::Result<(Socket, Option<SocketFile>)> {
+    let socket = Socket::new(Domain::UNIX, kind, None)?;
     let address = address(path)?;
     if is_abstract(path) {
         socket.bind(&address)?;
-        return Ok(listen(socket.into(), settings.backlog())?.made_here());
+        return Ok((socket, None));
     }
-    // Between its bind and its listen another server looks like one that is gone.
-    let _folder = lock_folder(path);
     match socket.bind(&address) {
         Err(err) if err.kind() == ErrorKind::AddrInUse => {
-            remove_stale(path, &address)?;
+            remove_stale(path, kind, &address)?;
             socket.bind(&address)?;
         }
         done => done?,
@@ -39,7 +55,7 @@ pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
     if let Some(mode) = settings.mode {
         fs::set_permissions(path, Permissions::from_mode(mode))?; // before anybody can connect
     }
-    Ok(listen(socket.into(), settings.backlog())?.made_here().with_file(file))
+    Ok((socket, Some(file)))
 }
 
 /// Whether it has no file (unix(7)).
@@ -59,7 +75,7 @@ fn address(path: &Path) -> io::Result<SockAddr> {
 }
 
 /// Remove what a server has left behind: the file of a socket at which nobody answers. Anything else stays.
-fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
+fn remove_stale(path: &Path, kind: Type, address: &SockAddr) -> io::Result<()> {
     let in_use = |why: &str| Err(io::Error::new(ErrorKind::AddrInUse, why));
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return in_use("there is a file that is no socket"),
@@ -67,7 +83,7 @@ fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
         Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()), // removed at this moment
         Err(err) => return Err(err),
     }
-    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let probe = Socket::new(Domain::UNIX, kind, None)?; // another kind is refused as the wrong one, and taken for in use
     probe.set_nonblocking(true)?; // it fails with EAGAIN where the queue is full
     match probe.connect(address) {
         Err(err) if err.kind() == ErrorKind::ConnectionRefused => match fs::remove_file(path) {

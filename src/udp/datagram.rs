@@ -1,0 +1,132 @@
+//! One datagram, the way back to its client, and the handler that users write.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use super::socket::{ReplyTo, Socket};
+use crate::tcp::{Address, Client, ServerHandle};
+
+/// Handles datagrams (Python's `DatagramRequestHandler`). One value serves all clients, on all workers at once.
+///
+/// To write: `handle`. A closure that takes a `&Datagram` is one, too.
+///
+/// ```no_run
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use modest::{Client, Datagram, DatagramHandler, UdpServer};
+///
+/// #[derive(Default)]
+/// struct Counter(AtomicU64);
+///
+/// impl DatagramHandler for Counter {
+///     fn handle(&self, datagram: &Datagram) -> std::io::Result<()> {
+///         let number = self.0.fetch_add(1, Ordering::Relaxed);
+///         datagram.reply(format!("{number}\n"))
+///     }
+///
+///     fn verify_client(&self, client: &Client) -> bool {
+///         client.ip().is_some_and(|ip| ip.is_loopback())
+///     }
+/// }
+///
+/// UdpServer::bind("127.0.0.1:9999", Counter::default())?.serve_forever()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[doc(alias("DatagramRequestHandler", "BaseRequestHandler"))]
+pub trait DatagramHandler: Send + Sync + 'static {
+    /// One datagram. It may block: [`UdpServer::workers`](crate::UdpServer::workers) of them run at once. An error is
+    /// logged, with the client's address; a panic costs this datagram.
+    fn handle(&self, datagram: &Datagram) -> io::Result<()>;
+
+    /// Whether datagrams of this client are handled (Python's `verify_request`). Default: yes. Called by the thread
+    /// that receives, which it must not block. An address in a datagram is what its sender wrote there: it proves nothing.
+    #[doc(alias = "verify_request")]
+    fn verify_client(&self, client: &Client) -> bool {
+        let _ = client;
+        true
+    }
+}
+
+impl<F: Fn(&Datagram) -> io::Result<()> + Send + Sync + 'static> DatagramHandler for F {
+    fn handle(&self, datagram: &Datagram) -> io::Result<()> {
+        self(datagram)
+    }
+}
+
+/// A datagram that has come. It may be kept, and replied to later, or to several times.
+pub struct Datagram {
+    bytes: Vec<u8>,
+    length: usize,
+    client: Client,
+    reply_to: ReplyTo,
+    socket: Arc<Socket>,
+    server: ServerHandle,
+}
+
+impl Datagram {
+    pub(super) fn new(
+        buffer: &[u8],
+        length: usize,
+        client: Client,
+        from: ReplyTo,
+        socket: &Arc<Socket>,
+        server: &ServerHandle,
+    ) -> Datagram {
+        Datagram {
+            bytes: buffer[..length.min(buffer.len())].to_vec(),
+            length,
+            client,
+            reply_to: from,
+            socket: Arc::clone(socket),
+            server: server.clone(),
+        }
+    }
+
+    /// What it says: at most [`UdpServer::max_packet_size`](crate::UdpServer::max_packet_size) bytes. It may be empty.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many bytes were sent.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Whether it was longer than [`UdpServer::max_packet_size`](crate::UdpServer::max_packet_size): the rest is lost.
+    pub fn is_truncated(&self) -> bool {
+        self.length > self.bytes.len()
+    }
+
+    /// Who has sent it, if its address is to be believed: anybody can write another's.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The address of the server that it came to.
+    pub fn local_addr(&self) -> &Address {
+        self.socket.address()
+    }
+
+    /// Send a datagram back, from the socket that this one came to. Nobody tells whether it arrives.
+    ///
+    /// What a small datagram can ask for is sent to whoever its address names: a reply that is far longer than the
+    /// question makes a server a weapon against others.
+    ///
+    /// # Errors
+    /// If it is too long (UDP: over 65,507 bytes by IPv4), if there is no way to the client, if the client of a Unix socket
+    /// has no name, is gone, or has read nothing for a second.
+    pub fn reply(&self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.socket.send(bytes.as_ref(), self.reply_to.as_ref())
+    }
+
+    /// The server: to shut it down, or to ask what it does (Python's `self.server`).
+    pub fn server(&self) -> &ServerHandle {
+        &self.server
+    }
+}
+
+impl fmt::Debug for Datagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datagram").field("client", &self.client).field("length", &self.length).finish_non_exhaustive()
+    }
+}

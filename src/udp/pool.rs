@@ -1,0 +1,156 @@
+//! The queue between the thread that receives and the workers who handle. One lock, and nothing of a user's under it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::datagram::{Datagram, DatagramHandler};
+use super::socket::Bell;
+use crate::tcp::sync::{self, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::tcp::{Control, Stats, contain};
+
+pub struct Pool {
+    state: Mutex<State>,
+    work: Condvar,  // there is a datagram, or none will come
+    ended: Condvar, // a worker has ended, or none is waited for
+    bell: Bell,     // ends the wait for datagrams
+    queue_limit: usize,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Datagram>,
+    received: u64,
+    dropped: u64,
+    running: usize,
+    workers: usize,
+    stopping: bool, // nothing is received any more; what is queued is handled
+    over: bool,     // nor is that
+}
+
+impl Pool {
+    pub fn new(queue_limit: usize) -> io::Result<Pool> {
+        let state = Mutex::new(State::default());
+        Ok(Pool { state, work: Condvar::new(), ended: Condvar::new(), bell: Bell::new()?, queue_limit })
+    }
+
+    pub fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.state().stopping
+    }
+
+    /// A datagram has come. It is dropped where the queue is full.
+    pub fn push(&self, datagram: Datagram) {
+        let mut state = self.state();
+        state.received += 1;
+        if state.queue.len() >= self.queue_limit.max(1) {
+            state.dropped += 1;
+        } else {
+            state.queue.push_back(datagram);
+            self.work.notify_one();
+        }
+    }
+
+    /// How many were dropped so far.
+    pub fn dropped(&self) -> u64 {
+        self.state().dropped
+    }
+
+    /// Wait for the next datagram; `None`: there is none any more.
+    fn next(&self) -> Option<Datagram> {
+        let mut state = self.state();
+        loop {
+            if let Some(datagram) = state.queue.pop_front() {
+                state.running += 1;
+                return Some(datagram);
+            }
+            if state.stopping {
+                return None;
+            }
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Wait until all workers have ended, until then at most, or until nobody is to be waited for.
+    pub fn wait_for_workers(&self, deadline: Option<Instant>) {
+        let mut state = self.state();
+        while state.workers > 0 && !state.over {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(sync::now()));
+            state = match left {
+                Some(left) if left.is_zero() => return,
+                Some(left) => self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.ended.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Control for Pool {
+    fn begin_shutdown(&self) {
+        self.state().stopping = true;
+        self.work.notify_all();
+        self.bell.ring();
+    }
+
+    fn end(&self) {
+        let mut state = self.state();
+        (state.stopping, state.over) = (true, true);
+        let unhandled = std::mem::take(&mut state.queue);
+        drop(state);
+        self.work.notify_all();
+        self.ended.notify_all();
+        self.bell.ring();
+        drop(unhandled);
+    }
+
+    fn stats(&self) -> Stats {
+        let state = self.state();
+        Stats {
+            accepted: state.received,
+            waiting: state.queue.len(),
+            running: state.running,
+            refused: state.dropped,
+            ..Stats::default()
+        }
+    }
+}
+
+/// Start a worker, which handles datagrams until there are none any more.
+pub fn start_worker(pool: &Arc<Pool>, me: usize, handler: &Arc<dyn DatagramHandler>) -> io::Result<()> {
+    pool.state().workers += 1;
+    let (at_work, handler) = (AtWork(Arc::clone(pool)), Arc::clone(handler));
+    sync::spawn(format!("modest-udp-{me}"), move || {
+        while let Some(datagram) = at_work.0.next() {
+            handle(&*handler, &datagram);
+            drop(datagram);
+            at_work.0.state().running -= 1;
+        }
+        contain("the destructor of a handler", || drop(handler)); // it may be the last to hold it
+    })
+}
+
+fn handle(handler: &dyn DatagramHandler, datagram: &Datagram) {
+    contain("the handler of a datagram", || {
+        if let Err(err) = handler.handle(datagram) {
+            log::error!("the datagram of {}: {err}", datagram.client());
+        }
+    });
+}
+
+/// A worker at work; dropped when it ends, or could not be started.
+struct AtWork(Arc<Pool>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.state().workers -= 1;
+        self.0.ended.notify_all();
+    }
+}

@@ -1,0 +1,261 @@
+//! `UdpServer`: bind, settings, receive. Called by users; starts the workers of `pool`, and receives for them.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::datagram::{Datagram, DatagramHandler};
+use super::pool::{Pool, start_worker};
+use super::socket::{Socket, client_address};
+use crate::tcp::sync::{self, Mutex, PoisonError};
+use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, contain};
+
+/// A server of datagrams (Python's `UDPServer` and `ThreadingUDPServer`): each is given to a handler, on a pool of
+/// workers.
+///
+/// ```no_run
+/// use modest::{Datagram, UdpServer};
+///
+/// let upper = |datagram: &Datagram| datagram.reply(datagram.bytes().to_ascii_uppercase());
+/// UdpServer::bind("127.0.0.1:9999", upper)?.serve_forever()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// Datagrams may be handled in another order than they came in: `workers(1)` keeps it. A server at all addresses of a machine
+/// that has several replies from the one that its system chooses, which need not be the one that the client has sent
+/// to: bind each of them there ([`UdpServer::also`]).
+#[must_use = "serves nobody until `serve_forever`"]
+#[doc(alias("UDPServer", "ThreadingUDPServer", "UnixDatagramServer"))]
+pub struct UdpServer {
+    sockets: Mutex<Option<Vec<Socket>>>,
+    addresses: Vec<Address>,
+    handler: Arc<dyn DatagramHandler>,
+    workers: usize,
+    queue_limit: usize,
+    max_packet_size: usize,
+    shutdown_timeout: Option<Duration>,
+    handle: ServerHandle,
+}
+
+/// So many datagrams of one socket are received before the next has its turn.
+const BATCH: usize = 64;
+/// The log hears of dropped datagrams at most so often.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(10);
+/// After a failure to receive: a pause, and the end if there are so many in a row.
+const AFTER_FAILURE: Duration = Duration::from_millis(50);
+const FAILURES: usize = 100;
+
+impl UdpServer {
+    /// Receive datagrams at an address, for a handler or a closure that takes a `&Datagram`. Addresses are those of
+    /// [`TcpServer::bind`](crate::TcpServer::bind): `"127.0.0.1:9999"`, `("::1", 9999)`, `":9999"` for every address of
+    /// this machine, `"unix:/run/log.sock"`; descriptors by number and of systemd are not taken.
+    /// What comes from now on waits in the system's buffer.
+    ///
+    /// # Errors
+    /// As those of [`TcpServer::bind`](crate::TcpServer::bind); each names the address.
+    pub fn bind(address: impl Into<Listen>, handler: impl DatagramHandler) -> io::Result<UdpServer> {
+        let sockets = open(address.into())?;
+        Ok(UdpServer {
+            addresses: sockets.iter().map(|socket| socket.address().clone()).collect(),
+            sockets: Mutex::new(Some(sockets)),
+            handler: Arc::new(handler),
+            workers: (4 * sync::cores()).max(16),
+            queue_limit: 1024,
+            max_packet_size: 8192,
+            shutdown_timeout: Some(Duration::from_secs(10)),
+            handle: ServerHandle::default(),
+        })
+    }
+
+    /// Receive at a socket that somebody else has made: a `UdpSocket`, a `UnixDatagram`, a descriptor. It is made to block,
+    /// and to send for at most a second, for all who share it.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if it is no socket for datagrams.
+    pub fn from_socket(socket: impl Into<OwnedFd>, handler: impl DatagramHandler) -> io::Result<UdpServer> {
+        UdpServer::bind(socket.into(), handler)
+    }
+
+    /// Receive at one more address, for the same handler.
+    ///
+    /// # Errors
+    /// Those of [`UdpServer::bind`].
+    pub fn also(mut self, address: impl Into<Listen>) -> io::Result<UdpServer> {
+        let more = open(address.into())?;
+        self.addresses.extend(more.iter().map(|socket| socket.address().clone()));
+        self.sockets.get_mut().unwrap_or_else(PoisonError::into_inner).get_or_insert_default().extend(more);
+        Ok(self)
+    }
+
+    /// How many handlers may run at once, each on a thread of its own: the larger of 16 and four times the number of
+    /// processors, unless set.
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn workers(mut self, count: usize) -> UdpServer {
+        assert!(count > 0, "a server needs at least one worker");
+        self.workers = count;
+        self
+    }
+
+    /// How many datagrams may wait while all workers are in handlers: 1,024 unless set, and at least one. One more is
+    /// dropped, as the system drops those that find its buffer full; it is counted (`refused` in [`Stats`]), and the log is
+    /// warned, at most every 10 seconds.
+    pub fn queue_limit(mut self, datagrams: usize) -> UdpServer {
+        self.queue_limit = datagrams;
+        self
+    }
+
+    /// How many bytes of a datagram are taken: 8,192 unless set, as in Python. What is longer
+    /// [is truncated](Datagram::is_truncated).
+    ///
+    /// # Panics
+    /// If it is 0.
+    pub fn max_packet_size(mut self, bytes: usize) -> UdpServer {
+        assert!(bytes > 0, "there is no room for a datagram");
+        self.max_packet_size = bytes;
+        self
+    }
+
+    /// How long a shutdown waits for datagrams in hand, and those that are queued: 10 seconds unless set; `None`: until the
+    /// last is handled.
+    pub fn shutdown_timeout(mut self, limit: impl Into<Option<Duration>>) -> UdpServer {
+        self.shutdown_timeout = limit.into();
+        self
+    }
+
+    /// The IP address that datagrams come to, with the real port (Python's `server_address`); the first, if there are
+    /// several.
+    ///
+    /// # Panics
+    /// If there is none, only Unix sockets: see [`UdpServer::local_addrs`].
+    pub fn local_addr(&self) -> SocketAddr {
+        let mut inet = self.addresses.iter().filter_map(Address::socket_addr);
+        inet.next().expect("a server of Unix sockets alone has no IP address: ask for `local_addrs`")
+    }
+
+    /// All addresses that datagrams come to, with real ports, in the order in which they were given.
+    pub fn local_addrs(&self) -> &[Address] {
+        &self.addresses
+    }
+
+    /// Something to stop it with, for other threads and for handlers ([`Datagram::server`]).
+    pub fn handle(&self) -> ServerHandle {
+        self.handle.clone()
+    }
+
+    /// What it is doing at this moment: `accepted` is how many datagrams have come, `waiting` how many are queued,
+    /// `running` how many are in handlers, and `refused` how many were dropped because the queue was full. Those that the
+    /// system dropped before are not known.
+    pub fn stats(&self) -> Stats {
+        self.handle.stats()
+    }
+
+    /// Receive until somebody shuts the server down, which ends the wait for a datagram at once: then what is queued is
+    /// handled, within the shutdown timeout, and it returns, also where a handler is still running; what is still in the
+    /// system's buffer is lost. A server that was shut down before returns at once.
+    ///
+    /// # Errors
+    /// If threads can't be had; if it was called before; if receiving fails for 5 seconds: the error names the address,
+    /// and what is queued was handled.
+    pub fn serve_forever(&self) -> io::Result<()> {
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let sockets = sockets.ok_or_else(|| io::Error::other("this server has served before"))?;
+        let pool = Arc::new(Pool::new(self.queue_limit)?);
+        let serving = self.handle.begin(pool.clone());
+        let result = self.receive_for(&pool, sockets);
+        pool.begin_shutdown(); // also where it was not asked for
+        let began = self.handle.shutdown_began().unwrap_or_else(sync::now);
+        pool.wait_for_workers(self.shutdown_timeout.and_then(|limit| began.checked_add(limit)));
+        pool.end();
+        drop(serving);
+        result
+    }
+
+    fn receive_for(&self, pool: &Arc<Pool>, sockets: Vec<Socket>) -> io::Result<()> {
+        if pool.is_stopping() {
+            return Ok(());
+        }
+        for me in 0..self.workers {
+            start_worker(pool, me, &self.handler)
+                .map_err(|err| io::Error::new(err.kind(), format!("can't start worker {}: {err}", me + 1)))?;
+        }
+        let mut drops = Drops::default();
+        let result = self.receive(pool, &sockets.into_iter().map(Arc::new).collect::<Vec<_>>(), &mut drops);
+        drops.tell(pool.dropped());
+        result
+    }
+
+    /// Receive until the pool stops.
+    fn receive(&self, pool: &Pool, sockets: &[Arc<Socket>], drops: &mut Drops) -> io::Result<()> {
+        let mut buffer = vec![0; self.max_packet_size];
+        let mut failures = 0;
+        while !pool.is_stopping() {
+            let ready = pool.bell().wait(sockets, None)?;
+            for (socket, _) in sockets.iter().zip(ready).filter(|(_, ready)| *ready) {
+                match self.receive_batch(pool, socket, &mut buffer) {
+                    Ok(()) => failures = 0,
+                    Err(err) if failures == FAILURES => {
+                        return Err(io::Error::new(err.kind(), format!("receiving at {}: {err}", socket.address())));
+                    }
+                    Err(err) => {
+                        failures += 1;
+                        log::debug!("receiving at {}: {err}", socket.address());
+                        pool.bell().wait(&[], Some(AFTER_FAILURE))?;
+                    }
+                }
+            }
+            drops.tell_at_times(pool.dropped());
+        }
+        Ok(())
+    }
+
+    fn receive_batch(&self, pool: &Pool, socket: &Arc<Socket>, buffer: &mut [u8]) -> io::Result<()> {
+        for _ in 0..BATCH {
+            let Some((length, from)) = socket.receive(buffer)? else { break };
+            let client = Client::new(client_address(from.clone()));
+            if contain("verify_client", || self.handler.verify_client(&client)) == Some(true) {
+                pool.push(Datagram::new(buffer, length, client, from, socket, &self.handle));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open(address: Listen) -> io::Result<Vec<Socket>> {
+    address.open_datagrams()?.into_iter().map(Socket::new).collect()
+}
+
+/// What the log has heard of dropped datagrams.
+#[derive(Default)]
+struct Drops {
+    told: u64,
+    at: Option<Instant>,
+}
+
+impl Drops {
+    fn tell_at_times(&mut self, dropped: u64) {
+        if dropped > self.told && self.at.is_none_or(|at| sync::now() - at >= BETWEEN_WARNINGS) {
+            self.tell(dropped);
+        }
+    }
+
+    fn tell(&mut self, dropped: u64) {
+        let more = dropped - self.told;
+        if more > 0 {
+            contain("the logger", || {
+                log::warn!("{more} datagrams were dropped: all workers are busy, the queue is full")
+            });
+            (self.told, self.at) = (dropped, Some(sync::now()));
+        }
+    }
+}
+
+impl fmt::Debug for UdpServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UdpServer").field("local_addrs", &self.addresses).finish_non_exhaustive()
+    }
+}

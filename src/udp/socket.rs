@@ -1,0 +1,96 @@
+//! What the kernel does for datagrams: receive, send, and wait for either a datagram or a bell.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, SocketAddrAny, recvfrom, sendto};
+use rustix::time::Timespec;
+
+use crate::tcp::{Address, DatagramSocket, address_of};
+
+/// A Unix socket's sender waits for its reader, who may never read: a handler waits no longer than this.
+const LONGEST_SEND: Duration = Duration::from_secs(1);
+
+/// Where datagrams come in and replies go out.
+#[derive(Debug)]
+pub struct Socket(DatagramSocket);
+
+/// Where a reply goes to; `None`: to nobody, the sender has no address.
+pub type ReplyTo = Option<SocketAddrAny>;
+
+impl Socket {
+    pub fn new(socket: DatagramSocket) -> io::Result<Socket> {
+        socket.socket.set_cloexec(true)?;
+        socket.socket.set_nonblocking(false)?; // a reply waits for room; receiving says for itself that it does not
+        socket.socket.set_write_timeout(Some(LONGEST_SEND))?;
+        Ok(Socket(socket))
+    }
+
+    pub fn address(&self) -> &Address {
+        &self.0.address
+    }
+
+    /// The next datagram, without waiting for one: its bytes, as many as there is room for, are in the buffer; how many it
+    /// has, and from where it came. `None`: there is none.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, ReplyTo)>> {
+        match recvfrom(&self.0.socket, buffer, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
+            Ok((_, length, from)) => Ok(Some((length, from))),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(None),
+            // A reply did not arrive: told once, where somebody else has connected the socket.
+            Err(Errno::CONNREFUSED | Errno::HOSTUNREACH | Errno::NETUNREACH) => Ok(None),
+            Err(err) => Err(err.into()),
+        }
+    }
+
+    /// Send a datagram: whole, or not at all.
+    pub fn send(&self, bytes: &[u8], to: Option<&SocketAddrAny>) -> io::Result<()> {
+        let to = to.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the client has no address"))?;
+        loop {
+            match sendto(&self.0.socket, bytes, SendFlags::NOSIGNAL, to) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, "the client reads nothing"));
+                }
+                Err(err) => return Err(err.into()),
+            }
+        }
+    }
+}
+
+/// The address that a client is called by.
+pub fn client_address(from: ReplyTo) -> Address {
+    address_of(from)
+}
+
+/// Ends a wait for datagrams, the present one and all that follow.
+#[derive(Debug)]
+pub struct Bell(OwnedFd);
+
+impl Bell {
+    pub fn new() -> io::Result<Bell> {
+        Ok(Bell(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    pub fn ring(&self) {
+        // It fails only where it was rung 2^64 times before, and then it is heard, too.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Wait for a datagram at one of these sockets, or for the bell, for so long at most. Which sockets may have one.
+    pub fn wait(&self, sockets: &[std::sync::Arc<Socket>], limit: Option<Duration>) -> io::Result<Vec<bool>> {
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        let mut all: Vec<PollFd<'_>> =
+            sockets.iter().map(|socket| PollFd::new(&socket.0.socket, PollFlags::IN)).collect();
+        all.push(PollFd::new(&self.0, PollFlags::IN));
+        match poll(&mut all, limit.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(vec![false; sockets.len()]),
+            Err(err) => return Err(err.into()),
+        }
+        Ok(all[..sockets.len()].iter().map(|socket| !socket.revents().is_empty()).collect())
+    }
+}

@@ -1,0 +1,249 @@
+//! `docs/from-python.md` and `tests/cpython.md` leave nothing out, as Python itself tells where it is installed; and what
+//! CPython's tests ask, and no other test here does.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use modest::testing::{self, TestRequest, TestServer};
+use modest::{Error, Http, Method, Request, Response, StaticFileHandler, TcpServer, handler_fn};
+
+fn read(path: &str) -> String {
+    let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What Python says; `None`: it is not here, or older than 3.11.
+fn python(arguments: &[&str]) -> Option<String> {
+    let command = |arguments: &[&str]| {
+        Command::new("python3").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()
+    };
+    let is_new = command(&["-c", "import sys; sys.exit(sys.version_info < (3, 11))"]);
+    if !is_new.is_some_and(|python| python.status.success()) {
+        println!("there is no Python 3.11 here: not tested");
+        return None;
+    }
+    let said = command(&[&["tests/from_python.py"], arguments].concat()).expect("it ran before");
+    assert!(said.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said.stderr));
+    Some(String::from_utf8(said.stdout).expect("names"))
+}
+
+/// All words that stand in back-ticks outside blocks of code.
+fn words(page: &str) -> BTreeSet<&str> {
+    let text = page.split("```").step_by(2);
+    let code = text.flat_map(|text| text.split('`').skip(1).step_by(2));
+    code.flat_map(|code| code.split(|c: char| !(c.is_alphanumeric() || c == '_'))).collect()
+}
+
+/// What 3.12 to 3.15 have added, for older Pythons don't know it; and attributes that only objects have.
+const BESIDES: &str = "ForkingUnixStreamServer ForkingUnixDatagramServer index_pages HTTPSServer ThreadingHTTPSServer \
+    certfile keyfile password alpn_protocols default_content_type extra_response_headers \
+    RequestHandlerClass server_address socket server_name server_port request client_address server connection rfile \
+    wfile packet command path request_version requestline raw_requestline headers close_connection directory \
+    BaseServer TCPServer UDPServer StreamRequestHandler BaseHTTPRequestHandler SimpleHTTPRequestHandler do_GET do_SPAM";
+
+#[test]
+fn every_public_name_is_on_the_page() {
+    let page = read("docs/from-python.md");
+    let (_, table) = page.split_once("## Every name").expect("the last part");
+    let known = words(table);
+    let missing = |names: &str| -> BTreeSet<String> {
+        names.split_whitespace().filter(|name| !known.contains(name)).map(str::to_owned).collect()
+    };
+    assert_eq!(missing(BESIDES), BTreeSet::new());
+    let Some(names) = python(&["names"]) else { return };
+    assert!(names.lines().count() > 300, "{names}");
+    assert_eq!(missing(&names), BTreeSet::new());
+}
+
+#[test]
+fn what_the_page_offers_is_there() {
+    let page = read("docs/from-python.md");
+    let mut source = String::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                source.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let (_, table) = page.split_once("## What differs").expect("below the code");
+    let (mut offered, mut absent) = (0, Vec::new());
+    for name in table.split('`').skip(1).step_by(2) {
+        let Some((kind, method)) = name.split_once("::").filter(|(kind, _)| kind.chars().all(char::is_alphanumeric))
+        else {
+            continue;
+        };
+        let method: String = method.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        offered += 1;
+        let has_kind =
+            ["struct", "trait", "enum", "mod"].iter().any(|what| source.contains(&format!("pub {what} {kind}")));
+        let has_method = [format!("fn {method}("), format!("fn {method}<")].iter().any(|code| source.contains(code));
+        if !has_kind || !has_method {
+            absent.push(name);
+        }
+    }
+    assert!(offered > 60, "{offered}");
+    assert_eq!(absent, [""; 0]);
+}
+
+#[test]
+fn the_python_on_the_page_does_what_the_rust_does() {
+    if let Some(said) = python(&["run", "docs/from-python.md"]) {
+        assert!(said.lines().count() > 10, "{said}");
+    }
+}
+
+#[test]
+fn each_test_of_cpython_has_its_line_and_each_line_its_test() {
+    let page = read("tests/cpython.md");
+    let known = words(&page);
+    if let Some(names) = python(&["tests"]) {
+        let missing: Vec<&str> = names.lines().filter(|name| !known.contains(name)).collect();
+        assert_eq!(missing, [""; 0]);
+    }
+    let folder = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance")).unwrap();
+    let rows: String = folder.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+    let mut named = 0;
+    for name in page.lines().filter(|line| line.starts_with("| `")).flat_map(|line| line.split('`').skip(1).step_by(2))
+    {
+        if let Some((file, test)) = name.split_once(".rs: ") {
+            named += 1;
+            assert!(read(&format!("{file}.rs")).contains(&format!("fn {test}(")), "{name}");
+        } else if name.starts_with("9110 ") || name.starts_with("9112 ") {
+            named += 1;
+            assert!(rows.contains(&format!("\"{name}\"")), "{name}");
+        } else if name.starts_with("tests/") || name.starts_with("src/") {
+            read(name);
+        }
+    }
+    assert!(named > 50, "{named}");
+}
+
+/// All that comes back for these bytes.
+fn talk(server: &TestServer, said: &[u8]) -> Vec<u8> {
+    let mut client = TcpStream::connect(server.address()).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    client.write_all(said).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn versions_that_are_none() {
+    let server = testing::serve(handler_fn(|_| Ok(Response::text("hello"))));
+    for (version, status) in [
+        ("FUBAR", "400"),
+        ("HTTP/9.9.9", "400"),
+        ("HTTP/-9_9_9.+9_9_9", "400"),
+        ("HTTP/+1.1", "400"),
+        ("HTTP/1.-1", "400"),
+        ("HTTP/1._1", "400"),
+        ("HTTP/909876543210.0", "400"),
+        ("HTTP/1.909876543210", "400"),
+        ("HTTP/\u{661}.\u{661}", "400"),
+        ("", "400"),
+        ("HTTP/9.9", "505"),
+        ("HTTP/1.1", "200"),
+    ] {
+        let answer = talk(&server, format!("GET / {version}\r\nHost: a\r\n\r\n").as_bytes());
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{version:?}: {answer}");
+    }
+}
+
+#[test]
+fn any_status_may_be_an_error() {
+    let server = testing::serve(handler_fn(|request| {
+        let status: u16 = request.parse("status")?;
+        Err(Error::new(status, "as it was <asked>"))
+    }));
+    for (status, sent, has_page) in [
+        (200, 200, true),
+        (404, 404, true),
+        (418, 418, true),
+        (299, 299, true),
+        (599, 599, true),
+        (600, 500, true), // no client could tell what it is (RFC 9110, section 15)
+        (999, 500, true),
+        (204, 204, false),
+        (205, 205, false),
+        (304, 304, false),
+        (100, 500, true), // what goes before an answer is none
+        (101, 500, true),
+        (102, 500, true),
+        (99, 500, true),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            let answer = server.send(TestRequest::new(method.clone(), format!("/?status={status}")));
+            let what = format!("{method} {status}: {:?}", answer.headers());
+            assert_eq!(answer.status(), sent, "{what}");
+            assert_eq!(answer.header("content-type").is_some(), has_page, "{what}");
+            let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+            assert_eq!(length > 0, has_page, "{what}");
+            if method == Method::GET {
+                assert_eq!(answer.body().len(), length, "{what}");
+                assert!(!answer.text().contains('<') || !answer.text().contains("<asked>"), "{}", answer.text());
+            } else {
+                assert!(answer.body().is_empty(), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn fields_in_latin_1() {
+    let app = handler_fn(|request: &Request| {
+        let sent = request.header_all("x-sent").next().unwrap_or_default().to_vec();
+        Ok(Response::bytes(sent).with_header("x-special", &b"D\xe4ngerous Mind"[..]))
+    });
+    let server = testing::serve(Http::new(app));
+    let answer = talk(&server, b"GET / HTTP/1.1\r\nHost: a\r\nX-Sent: \xc4rger\r\nConnection: close\r\n\r\n");
+    let shown = String::from_utf8_lossy(&answer);
+    assert!(answer.ends_with(b"\r\n\r\n\xc4rger"), "{shown}");
+    assert!(answer.windows(14).any(|bytes| bytes == b"D\xe4ngerous Mind"), "{shown}");
+}
+
+#[test]
+fn a_listing_shows_no_query() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = testing::serve(StaticFileHandler::new(folder.path()).unwrap());
+    let plain = server.get("/").text().to_owned();
+    for query in ["/?x=123", "/?x=%bb", "/?%3Cscript%3E"] {
+        let answer = server.get(query);
+        assert_eq!((answer.status().as_u16(), answer.text()), (200, plain.as_str()), "{query}");
+    }
+}
+
+#[test]
+fn a_server_that_never_served_gives_its_port_back() {
+    let address = {
+        let server = TcpServer::bind("127.0.0.1:0", handler_fn(|_| Ok(Response::no_content()))).unwrap();
+        server.local_addr()
+    };
+    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+    TcpListener::bind(address).unwrap();
+}
+
+#[test]
+fn binds_that_fail_leak_nothing() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = open();
+    for _ in 0..1024 {
+        assert!(TcpServer::bind(address, handler_fn(|_| Ok(Response::no_content()))).is_err());
+    }
+    let after = open();
+    assert!(after < before + 512, "{before} descriptors, then {after}"); // other tests have some as well
+}

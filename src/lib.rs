@@ -132,6 +132,8 @@ pub mod layers;
 mod logging;
 mod tcp;
 pub mod testing;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use crate::http::{
     Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded, HandlerFn,
@@ -203,4 +205,7 @@ mod documents {
     struct Listeners;
     #[doc = include_str!("../docs/layers.md")]
     struct Layers;
+    #[cfg(feature = "websocket")]
+    #[doc = include_str!("../docs/live.md")]
+    struct Live;
 }

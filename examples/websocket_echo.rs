@@ -19,6 +19,6 @@ fn main() -> std::io::Result<()> {
     let largest = words.next().and_then(|bytes| bytes.parse().ok()).unwrap_or(1024 * 1024);
     let settings = WebSocket::new().max_message(largest);
     let server = TcpServer::bind(address, handler_fn(move |request| settings.accept(request, Echo)))?;
-    println!("Serving WebSocket at ws://{}/ ...", server.local_addr());
+    println!("Serving HTTP at http://{}/ ...", server.local_addr());
     server.serve_forever()
 }

@@ -123,7 +123,7 @@ fn websocket_chat_tells_everybody() {
     assert!(page.status == 200 && page.body.contains("new WebSocket("), "{page:?}");
     let mut clients: Vec<_> = (0..100).map(|_| websocket(&chat, "/chat")).collect();
     // Who has heard itself is known to listen.
-    let mut heard = |client: &mut tungstenite::WebSocket<_>, text: &str| {
+    let heard = |client: &mut tungstenite::WebSocket<_>, text: &str| {
         while client.read().unwrap().to_text().unwrap() != text {}
     };
     for (number, client) in clients.iter_mut().enumerate() {

@@ -36,6 +36,9 @@ pub(super) struct Limits {
     pub(super) close: Duration,
 }
 
+/// Where its stages begin: none is one of HTTP, the last of which may not be over for the engine.
+const STAGES: u32 = 1 << 31;
+
 /// Since when what is waited for.
 struct Clock {
     stage: u32,
@@ -67,7 +70,7 @@ enum State {
 impl<H: WebSocketHandler> Session<H> {
     pub(super) fn new(handler: H, socket: Socket, limits: Limits, name: String) -> Session<H> {
         let now = Instant::now();
-        let clock = Clock { stage: 0, since: now, last_message: now, has_pinged: false, is_midway: false };
+        let clock = Clock { stage: STAGES, since: now, last_message: now, has_pinged: false, is_midway: false };
         Session { handler, socket, limits, name, state: State::New, codec: None, close: None, clock, was_opened: false }
     }
 }

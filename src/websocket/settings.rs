@@ -143,7 +143,7 @@ impl WebSocket {
         self.origins.check(request)?;
         let protocol = handshake::agree(request, &self.protocols);
         let socket = Socket::new(request.client().clone(), protocol.clone(), self.queue);
-        let session = Session::new(handler, socket, self.limits, format!("WebSocket {}", request.target()));
+        let session = Session::new(handler, socket, self.limits, format!("WebSocket {}", request.raw_path()));
         let mut response = Response::switch_to("websocket", session).with_header("sec-websocket-accept", key);
         if let Some(protocol) = protocol {
             response = response.with_header("sec-websocket-protocol", protocol);

@@ -143,6 +143,8 @@ mod logging;
 mod tcp;
 pub mod testing;
 mod udp;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
 pub use crate::http::{
     Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded, HandlerFn,
@@ -218,4 +220,7 @@ mod documents {
     #[cfg(all(feature = "json", feature = "signals"))]
     #[doc = include_str!("../docs/from-python.md")]
     struct FromPython;
+    #[cfg(feature = "websocket")]
+    #[doc = include_str!("../docs/live.md")]
+    struct Live;
 }

@@ -113,6 +113,51 @@ fn chat_tells_everybody() {
     }
 }
 
+#[cfg(feature = "websocket")]
+fn websocket(built: &Built, path: &str) -> tungstenite::WebSocket<std::net::TcpStream> {
+    let url = format!("ws://{}{path}", built.address);
+    tungstenite::client(url, built.connect()).unwrap_or_else(|error| panic!("{path}: {error}")).0
+}
+
+#[cfg(feature = "websocket")]
+#[test]
+fn websocket_echo_sends_back_what_is_said() {
+    let echo = Built::start(example("websocket_echo").args(["127.0.0.1:0", "100000"]));
+    let mut client = websocket(&echo, "/");
+    for message in [tungstenite::Message::from("hello"), vec![0, 255].into(), "x".repeat(100_000).into()] {
+        client.send(message.clone()).unwrap();
+        assert!(client.read().unwrap() == message, "{} bytes", message.len());
+    }
+    client.send("x".repeat(100_001).into()).unwrap();
+    assert!(matches!(client.read(), Ok(tungstenite::Message::Close(Some(close))) if u16::from(close.code) == 1009));
+    assert_eq!(echo.get("/").status, 426, "no WebSocket");
+}
+
+#[cfg(feature = "websocket")]
+#[test]
+fn websocket_chat_tells_everybody() {
+    let chat = start("websocket_chat");
+    let page = chat.get("/");
+    assert!(page.status == 200 && page.body.contains("new WebSocket("), "{page:?}");
+    let mut clients: Vec<_> = (0..100).map(|_| websocket(&chat, "/chat")).collect();
+    // Who has heard itself is known to listen.
+    let heard = |client: &mut tungstenite::WebSocket<_>, text: &str| {
+        while client.read().unwrap().to_text().unwrap() != text {}
+    };
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send(format!("{number} is here").into()).unwrap();
+        heard(client, &format!("{number} is here"));
+    }
+    clients[0].send("news".into()).unwrap();
+    for client in &mut clients {
+        heard(client, "news");
+    }
+    let late = &mut websocket(&chat, "/chat");
+    heard(late, "news"); // what was said last
+    late.send("x".repeat(1001).into()).unwrap();
+    assert!(matches!(late.read(), Ok(tungstenite::Message::Close(Some(close))) if u16::from(close.code) == 1009));
+}
+
 #[test]
 fn echo_serves_many_at_once_and_to_the_last_byte() {
     let echo = start("echo");

@@ -133,6 +133,7 @@ fn links_lead_to_files_that_are_there() {
         "docs/handlers.md",
         "docs/layers.md",
         "docs/listeners.md",
+        "docs/live.md",
         "docs/mutants.md",
         "docs/options.md",
         "docs/programs.md",

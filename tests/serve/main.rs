@@ -29,3 +29,5 @@ mod streaming; // ends of all kinds
 mod streams; // connections that leave the engine
 mod unix; // Unix sockets, and their files
 mod uploads; // forms with files
+#[cfg(feature = "websocket")]
+mod websocket; // WebSocket, from the handshake to each way to end

@@ -1,0 +1,151 @@
+//! Frames, in the bytes of one turn: `tungstenite`'s codec, which reads until the turn's input is used up.
+//! It is given one frame at a time. So between two messages nothing is in it, and it need not be kept.
+
+use std::io::{self, Cursor, Read, Write};
+
+use tungstenite::error::Error;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::OpCode;
+use tungstenite::protocol::{Message as Frame, Role, WebSocketConfig, WebSocketContext};
+
+use super::message::{Close, Message};
+use crate::raw::{Input, Output};
+
+/// The codec of one connection, from the first byte of a message to its last.
+pub(super) struct Codec {
+    context: Box<WebSocketContext>,
+    /// So many bytes of this frame were not given to the context yet.
+    left: u64,
+    /// Whether a message in fragments is under way.
+    in_fragments: bool,
+}
+
+/// What came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    Message(Message),
+    /// More bytes are wanted.
+    Nothing,
+    /// The client has closed; if it was the first to, it has its answer.
+    Closed(Close),
+    /// It broke the protocol: to be closed with this.
+    Broken(Close),
+}
+
+/// What the context reads from, and writes to.
+struct Pipe<'a> {
+    input: &'a mut Input,
+    output: &'a mut Output,
+    left: &'a mut u64,
+}
+
+/// The context reads so much at once, and keeps room for it.
+const READ: usize = 4096;
+
+impl Codec {
+    /// `most`: the largest message, in bytes.
+    pub(super) fn new(most: usize) -> Codec {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ)
+            .write_buffer_size(0)
+            .max_message_size(Some(most))
+            .max_frame_size(Some(most));
+        let context = Box::new(WebSocketContext::new(Role::Server, Some(config)));
+        Codec { context, left: 0, in_fragments: false }
+    }
+
+    /// Whether a message has begun and is not whole.
+    pub(super) fn is_midway(&self) -> bool {
+        self.left > 0 || self.in_fragments
+    }
+
+    /// Read on, up to the end of one message. Pings are answered on the way.
+    pub(super) fn receive(&mut self, input: &mut Input, output: &mut Output) -> Received {
+        loop {
+            if self.left == 0 && !self.begin_frame(input) {
+                return Received::Nothing;
+            }
+            let mut pipe = Pipe { input: &mut *input, output: &mut *output, left: &mut self.left };
+            let result = self.context.read(&mut pipe);
+            let answered = self.context.flush(&mut pipe); // a ping, a close
+            match result {
+                Ok(Frame::Text(text)) => return Received::Message(Message::Text(text.as_str().to_owned())),
+                Ok(Frame::Binary(bytes)) => return Received::Message(Message::Binary(bytes.into())),
+                Ok(Frame::Close(frame)) => return Received::Closed(Close::heard(frame)),
+                Ok(Frame::Ping(_) | Frame::Pong(_) | Frame::Frame(_)) => {}
+                Err(Error::Io(err)) if err.kind() == io::ErrorKind::WouldBlock => {
+                    if self.left > 0 {
+                        return Received::Nothing;
+                    }
+                }
+                Err(Error::ConnectionClosed | Error::AlreadyClosed) => return Received::Closed(Close::abnormal()),
+                Err(err) => return Received::Broken(fault(&err)),
+            }
+            debug_assert!(answered.is_ok(), "writing to memory does not fail: {answered:?}");
+        }
+    }
+
+    /// See how long the next frame is. False: its head is not there yet.
+    fn begin_frame(&mut self, input: &Input) -> bool {
+        let mut head = Cursor::new(input.bytes());
+        match FrameHeader::parse(&mut head) {
+            Ok(Some((header, length))) => {
+                self.left = length.saturating_add(head.position());
+                if let OpCode::Data(_) = header.opcode {
+                    self.in_fragments = !header.is_final;
+                }
+                true
+            }
+            Ok(None) => false,
+            Err(_) => {
+                self.left = input.bytes().len() as u64; // the context will say the same
+                true
+            }
+        }
+    }
+
+    /// Begin the closing handshake, or say why the connection fails.
+    pub(super) fn close(&mut self, close: &Close, input: &mut Input, output: &mut Output) {
+        let mut pipe = Pipe { input, output, left: &mut self.left };
+        // Writing to memory does not fail; and who has closed already is told no more.
+        let _ = self.context.close(&mut pipe, Some(close.frame()));
+    }
+}
+
+/// How a connection fails (RFC 6455, section 7.4.1).
+fn fault(err: &Error) -> Close {
+    match err {
+        Error::Utf8(_) => Close::new(1007, "text must be UTF-8"),
+        Error::Capacity(_) => Close::new(1009, "the message is too long"),
+        Error::Protocol(err) => Close::new(1002, err.to_string()),
+        err => Close::new(1002, err.to_string()),
+    }
+}
+
+impl Read for Pipe<'_> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(*self.left).unwrap_or(usize::MAX);
+        let count = left.min(self.input.bytes().len()).min(room.len());
+        if count == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        room[..count].copy_from_slice(&self.input.bytes()[..count]);
+        self.input.consume(count);
+        *self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+impl Write for Pipe<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.bytes().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A ping without a word.
+pub(super) const PING: [u8; 2] = [0x89, 0];

@@ -1,0 +1,142 @@
+//! From HTTP to WebSocket (RFC 6455, section 4.2), and who may ask (section 10.2). Called by `settings`.
+
+use tungstenite::handshake::derive_accept_key;
+
+use crate::{Error, Method, Request, Result, Version};
+
+/// Pages of which origins may connect.
+#[derive(Clone, Debug)]
+pub(super) enum Origins {
+    /// Those of the server's own, and these.
+    Same(Vec<String>),
+    Any,
+}
+
+/// The rules of section 4.2.1, in its order; the answer to the request's key.
+pub(super) fn key_of(request: &Request) -> Result<String> {
+    // (1) a GET, in HTTP/1.1 or later
+    if *request.method() != Method::GET {
+        return Err(Error::new(405, "a WebSocket begins with GET").with_header("allow", "GET"));
+    }
+    // (2) Host: seen to by the server. (3) Upgrade; (4) Connection
+    let is_asked_for = request.version() == Version::HTTP_11
+        && words(request, "connection").any(|word| word.eq_ignore_ascii_case("upgrade"))
+        && words(request, "upgrade").any(|word| word.eq_ignore_ascii_case("websocket"));
+    if !is_asked_for {
+        return Err(upgrade_required("This is a WebSocket."));
+    }
+    // (6) before (5), as another version may have other keys
+    if single(request, "sec-websocket-version") != Some("13") {
+        return Err(upgrade_required("This is a WebSocket of version 13."));
+    }
+    // (5) a key: 16 bytes in base64
+    match single(request, "sec-websocket-key") {
+        Some(key) if is_key(key) => Ok(derive_accept_key(key.as_bytes())),
+        _ => Err(Error::new(400, "Sec-WebSocket-Key must be 16 bytes in base64")),
+    }
+}
+
+fn upgrade_required(message: &str) -> Error {
+    Error::new(426, message).with_header("upgrade", "websocket").with_header("sec-websocket-version", "13")
+}
+
+/// The first of ours that the client offers, too.
+pub(super) fn agree(request: &Request, ours: &[String]) -> Option<String> {
+    ours.iter().find(|name| words(request, "sec-websocket-protocol").any(|offered| offered == **name)).cloned()
+}
+
+impl Origins {
+    /// 403 for pages of other origins.
+    pub(super) fn check(&self, request: &Request) -> Result<()> {
+        let Origins::Same(more) = self else { return Ok(()) };
+        if request.header_all("origin").next().is_none() {
+            return Ok(()); // no page of a browser
+        }
+        let allowed = single(request, "origin").is_some_and(|origin| {
+            more.iter().any(|known| known == origin) || request.host().is_some_and(|host| is_same(origin, host))
+        });
+        if allowed { Ok(()) } else { Err(Error::new(403, "pages of this origin may not connect")) }
+    }
+}
+
+/// Whether an origin has this host and port. (Which scheme the client used is not known behind a proxy that ends TLS.)
+fn is_same(origin: &str, host: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let default_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return false,
+    };
+    let bare = |authority: &str| authority.strip_suffix(default_port).unwrap_or(authority).to_ascii_lowercase();
+    bare(authority) == bare(host)
+}
+
+/// The value of a field that is there once.
+fn single<'a>(request: &'a Request, name: &'a str) -> Option<&'a str> {
+    let mut values = request.header_all(name);
+    let value = values.next()?;
+    if values.next().is_some() { None } else { Some(std::str::from_utf8(value).ok()?.trim_ascii()) }
+}
+
+/// The words of a list, in all its fields.
+fn words<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a str> {
+    let values = request.header_all(name).filter_map(|value| std::str::from_utf8(value).ok());
+    values.flat_map(|value| value.split(',')).map(str::trim_ascii)
+}
+
+fn is_key(key: &str) -> bool {
+    let letters = key.strip_suffix("==").filter(|letters| letters.len() == 22);
+    letters.is_some_and(|letters| {
+        // The last letter has four bits that belong to no byte.
+        letters.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
+            && letters.ends_with(['A', 'Q', 'g', 'w'])
+    })
+}
+
+pub(super) fn is_token(text: &str) -> bool {
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins() {
+        for (origin, host, same) in [
+            ("http://a.example", "a.example", true),
+            ("https://a.example", "a.example", true),
+            ("https://a.example", "A.example:443", true),
+            ("http://a.example", "a.example:80", true),
+            ("http://localhost:8000", "localhost:8000", true),
+            ("http://[::1]:8000", "[::1]:8000", true),
+            ("https://a.example", "a.example:80", false),
+            ("https://a.example:8443", "a.example", false),
+            ("https://b.example", "a.example", false),
+            ("https://a.example.evil.example", "a.example", false),
+            ("https://evil.example/a.example", "a.example", false),
+            ("null", "a.example", false),
+            ("file://", "", false),
+            ("a.example", "a.example", false),
+        ] {
+            assert_eq!(is_same(origin, host), same, "{origin} at {host}");
+        }
+    }
+
+    #[test]
+    fn keys() {
+        for (key, good) in [
+            ("dGhlIHNhbXBsZSBub25jZQ==", true),
+            ("AAAAAAAAAAAAAAAAAAAAAA==", true),
+            ("AAAAAAAAAAAAAAAAAAAAAB==", false),
+            ("AAAAAAAAAAAAAAAAAAAAAA", false),
+            ("AAAAAAAAAAAAAAAAAAAA", false),
+            ("AAAAAAAAAAAAAAAAAAAAAAA=", false),
+            ("AAAAAAAAAAAAAAAAAAAA-A==", false),
+            ("", false),
+        ] {
+            assert_eq!(is_key(key), good, "{key:?}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What is said: messages, and how it ends. With their bytes on the wire.
+
+use std::sync::Arc;
+
+use tungstenite::protocol::frame::coding::{Data, OpCode};
+use tungstenite::protocol::frame::{CloseFrame, Frame};
+
+/// One message, whole. A `&str` or a `String` is one, too, and so are bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Text: in a page, a string.
+    Text(String),
+    /// Bytes: in a page, a `Blob` or an `ArrayBuffer`.
+    Binary(Vec<u8>),
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Close {
+    /// 1000 and 1001 of a client that leaves, 1005 if it gave no code, 1006 if the connection ended without a word
+    /// (RFC 6455, section 7.4.1); what the server closed with, if it was the first to close.
+    pub code: u16,
+    /// What was said of it, often nothing.
+    pub reason: String,
+}
+
+impl Message {
+    /// The text of a text message.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Message::Text(text) => Some(text),
+            Message::Binary(_) => None,
+        }
+    }
+
+    /// The bytes of any message.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+        }
+    }
+
+    /// As it is sent, in one frame.
+    pub(super) fn encode(self) -> Arc<Vec<u8>> {
+        let frame = match self {
+            Message::Text(text) => Frame::message(text, OpCode::Data(Data::Text), true),
+            Message::Binary(bytes) => Frame::message(bytes, OpCode::Data(Data::Binary), true),
+        };
+        let mut bytes = Vec::with_capacity(frame.len());
+        let written = frame.format(&mut bytes);
+        debug_assert!(written.is_ok(), "writing to memory does not fail");
+        Arc::new(bytes)
+    }
+}
+
+impl Close {
+    /// The longest reason, in bytes: a control frame holds 125.
+    const REASON: usize = 123;
+
+    pub(super) fn new(code: u16, reason: impl Into<String>) -> Close {
+        let mut reason = reason.into();
+        let end = (0..=Close::REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
+        reason.truncate(end.unwrap_or_default());
+        Close { code, reason }
+    }
+
+    /// The connection ended without a word.
+    pub(super) fn abnormal() -> Close {
+        Close::new(1006, "")
+    }
+
+    /// What the client said.
+    pub(super) fn heard(frame: Option<CloseFrame>) -> Close {
+        frame.map_or(Close::new(1005, ""), |frame| Close::new(frame.code.into(), frame.reason.as_str()))
+    }
+
+    pub(super) fn frame(&self) -> CloseFrame {
+        CloseFrame { code: self.code.into(), reason: self.reason.as_str().into() }
+    }
+
+    /// Whether an endpoint may send this code (RFC 6455, section 7.4).
+    pub(super) fn may_be_sent(code: u16) -> bool {
+        matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Message {
+        Message::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Message {
+        Message::Text(text)
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(bytes: &[u8]) -> Message {
+        Message::Binary(bytes.to_vec())
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Message {
+        Message::Binary(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_and_kinds() {
+        for (message, head) in [
+            (Message::from(""), &[0x81, 0][..]),
+            ("abc".into(), &[0x81, 3]),
+            (Message::from(&[1u8, 2][..]), &[0x82, 2]),
+            (vec![0u8; 125].into(), &[0x82, 125]),
+            (vec![0u8; 126].into(), &[0x82, 126, 0, 126]),
+            (vec![0u8; 65_536].into(), &[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
+        ] {
+            let bytes = message.clone().encode();
+            let (start, rest) = bytes.split_at(head.len());
+            assert!(start == head && rest == message.as_bytes(), "{} bytes: {start:?}", message.as_bytes().len());
+        }
+    }
+
+    #[test]
+    fn reasons_fit_into_a_frame() {
+        for (reason, length) in [("", 0), ("gone", 4), (&"x".repeat(123), 123), (&"x".repeat(124), 123)] {
+            assert_eq!(Close::new(1000, reason).reason.len(), length, "{reason}");
+        }
+        assert_eq!(Close::new(1000, "é".repeat(62)).reason, "é".repeat(61), "at the end of a letter");
+    }
+}

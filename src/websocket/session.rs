@@ -1,0 +1,285 @@
+//! One client's conversation: read a message, call the handler, send what lies in the queue, wait; and the end.
+//! Made by `settings`, called by the engine. It holds no worker while it waits, and keeps no buffer between messages.
+
+use std::time::{Duration, Instant};
+
+use super::codec::{Codec, PING, Received};
+use super::handler::WebSocketHandler;
+use super::message::{Close, Message};
+use super::socket::{Queued, Socket};
+use crate::Error;
+use crate::live::SendError;
+use crate::raw::{Conversation, Event, Next, Stage, Turn};
+
+pub(super) struct Session<H: WebSocketHandler> {
+    handler: H,
+    socket: Socket,
+    limits: Limits,
+    /// What the log calls its handlers.
+    name: String,
+    state: State,
+    /// While a message is under way, or the end is.
+    codec: Option<Codec>,
+    /// How it ended.
+    close: Option<Close>,
+    clock: Clock,
+    was_opened: bool,
+}
+
+/// What a client may do, and how long it may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The largest message, in bytes.
+    pub(super) message: usize,
+    pub(super) ping: Option<Duration>,
+    pub(super) idle: Option<Duration>,
+    pub(super) close: Duration,
+}
+
+/// Where its stages begin: none is one of HTTP, the last of which may not be over for the engine.
+const STAGES: u32 = 1 << 31;
+
+/// Since when what is waited for.
+struct Clock {
+    stage: u32,
+    /// When this stage began: the client's last bytes, or the ping after them.
+    since: Instant,
+    /// When the last message was handled.
+    last_message: Instant,
+    /// A ping was sent after the client's last bytes.
+    has_pinged: bool,
+    /// This stage is that of a message under way.
+    is_midway: bool,
+}
+
+enum State {
+    /// The 101 was just written.
+    New,
+    /// The next turn has a permit, for `opened`.
+    Opening,
+    Open,
+    /// The next turn has a permit, for this message.
+    Handling(Message),
+    /// The handler has returned.
+    Handled,
+    /// The server has closed, and waits for the client to do so.
+    Closing,
+    Over,
+}
+
+impl<H: WebSocketHandler> Session<H> {
+    pub(super) fn new(handler: H, socket: Socket, limits: Limits, name: String) -> Session<H> {
+        let now = Instant::now();
+        let clock = Clock { stage: STAGES, since: now, last_message: now, has_pinged: false, is_midway: false };
+        Session { handler, socket, limits, name, state: State::New, codec: None, close: None, clock, was_opened: false }
+    }
+}
+
+impl<H: WebSocketHandler> Conversation for Session<H> {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        match std::mem::replace(&mut self.state, State::Over) {
+            State::New => {
+                self.socket.attach(turn.waker());
+                self.state = State::Opening;
+                Next::Handle
+            }
+            State::Opening => {
+                turn.handler_begins(&self.name);
+                self.was_opened = true;
+                let result = self.handler.opened(&self.socket);
+                self.handled(result, turn)
+            }
+            State::Handling(message) => {
+                turn.handler_begins(&self.name);
+                let result = self.handler.message(message, &self.socket);
+                self.handled(result, turn)
+            }
+            State::Handled => {
+                self.clock.last_message = turn.now;
+                self.clock.begin(turn.now);
+                self.go_on(turn)
+            }
+            State::Open => {
+                if !self.clock.is_midway {
+                    self.clock.begin(turn.now); // it has sent something, or taken it
+                }
+                self.go_on(turn)
+            }
+            State::Closing => self.await_close(turn),
+            State::Over => Next::Close,
+        }
+    }
+
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        match (what, &self.state) {
+            (Event::SendFailed, _) => self.over(Close::abnormal(), Next::Close),
+            (Event::Called, State::Open) => self.go_on(turn),
+            (Event::Late(_), State::Open) => self.be_late(turn),
+            (Event::ShuttingDown, State::Open) => {
+                self.socket.write_to(turn.output); // what is there
+                self.close(Close::new(1001, "the server shuts down"), turn)
+            }
+            (Event::NoPermit, _) => self.fail(Close::new(1013, "the server is busy"), turn),
+            (Event::Called | Event::ShuttingDown, State::Closing) => self.wait_for_close(),
+            _ => self.over(Close::abnormal(), Next::Close),
+        }
+    }
+}
+
+/// While it is open.
+impl<H: WebSocketHandler> Session<H> {
+    /// Lay out what is to be sent, read what was sent, or wait.
+    fn go_on(&mut self, turn: &mut Turn<'_>) -> Next {
+        self.state = State::Open;
+        match self.socket.write_to(turn.output) {
+            Queued::Empty => {}
+            Queued::More => return Next::Again, // nothing more is read of who does not read
+            Queued::Close(close) => return self.close(close, turn),
+            Queued::TooSlow => return self.over(Close::new(1008, "read too slowly"), Next::Abort),
+        }
+        match self.receive(turn) {
+            Received::Message(message) => {
+                self.clock.is_midway = false;
+                self.state = State::Handling(message);
+                Next::Handle
+            }
+            Received::Nothing if turn.input.ended() => self.over(Close::abnormal(), Next::Close),
+            Received::Nothing => self.wait(turn),
+            Received::Closed(close) => self.over(close, Next::Close),
+            Received::Broken(close) => self.fail(close, turn),
+        }
+    }
+
+    fn receive(&mut self, turn: &mut Turn<'_>) -> Received {
+        if self.codec.is_none() && turn.input.is_empty() {
+            return Received::Nothing;
+        }
+        let codec = self.codec.get_or_insert_with(|| Codec::new(self.limits.message));
+        codec.receive(turn.input, turn.output)
+    }
+
+    fn handled(&mut self, result: Result<(), Error>, turn: &mut Turn<'_>) -> Next {
+        self.state = State::Handled;
+        match result {
+            // Who is gone is found to be so by the next turn.
+            Err(err) if err.cause().is_some_and(|cause| cause.is::<SendError>()) => Next::Again,
+            Err(err) => {
+                log::error!("{}: {}: {err:?}", turn.client, self.name);
+                self.socket.write_to(turn.output); // what was said before
+                self.close(Close::new(1011, "an error of the server"), turn)
+            }
+            Ok(()) => Next::Again, // what it said is sent before more is read
+        }
+    }
+
+    /// Nothing to do: wait for bytes, or for a call.
+    fn wait(&mut self, turn: &mut Turn<'_>) -> Next {
+        let is_midway = !turn.input.is_empty() || self.codec.as_ref().is_some_and(Codec::is_midway);
+        if is_midway != self.clock.is_midway {
+            self.clock.begin(turn.now);
+            self.clock.is_midway = is_midway;
+        }
+        if is_midway {
+            return Next::read_at_min_rate(Stage(self.clock.stage), None);
+        }
+        self.codec = None;
+        Next::read(Stage(self.clock.stage), self.clock.within(&self.limits))
+    }
+
+    /// Nothing came for too long.
+    fn be_late(&mut self, turn: &mut Turn<'_>) -> Next {
+        let is_idle = self.limits.idle.is_some_and(|limit| turn.now >= self.clock.last_message + limit);
+        if self.clock.is_midway {
+            self.fail(Close::new(1008, "the message comes too slowly"), turn)
+        } else if is_idle {
+            self.close(Close::new(1001, "silent for too long"), turn)
+        } else if self.clock.has_pinged {
+            self.over(Close::abnormal(), Next::Abort)
+        } else {
+            turn.output.bytes().extend_from_slice(&PING);
+            self.clock.begin(turn.now);
+            self.clock.has_pinged = true;
+            self.wait(turn)
+        }
+    }
+}
+
+/// The end.
+impl<H: WebSocketHandler> Session<H> {
+    /// Close in good order: the client is to say so, too.
+    fn close(&mut self, close: Close, turn: &mut Turn<'_>) -> Next {
+        self.say_close(&close, turn);
+        self.clock.begin(turn.now);
+        let next = self.over(close, Next::Close);
+        if turn.input.ended() {
+            return next;
+        }
+        self.state = State::Closing;
+        self.wait_for_close()
+    }
+
+    fn wait_for_close(&self) -> Next {
+        Next::read(Stage(self.clock.stage), self.limits.close)
+    }
+
+    /// The server has closed: read on until the client has.
+    fn await_close(&mut self, turn: &mut Turn<'_>) -> Next {
+        loop {
+            match self.receive(turn) {
+                Received::Message(_) => {} // said before it heard
+                Received::Nothing if turn.input.ended() => return Next::Close,
+                Received::Nothing => {
+                    self.state = State::Closing;
+                    return self.wait_for_close();
+                }
+                Received::Closed(_) => return Next::Close,
+                Received::Broken(_) => return Next::Linger,
+            }
+        }
+    }
+
+    /// The client has broken the protocol, or can't be served: say why, and end (RFC 6455, section 7.1.7).
+    fn fail(&mut self, close: Close, turn: &mut Turn<'_>) -> Next {
+        log::debug!("{}: {}: closed with {}: {}", turn.client, self.name, close.code, close.reason);
+        self.say_close(&close, turn);
+        self.over(close, Next::Linger)
+    }
+
+    fn say_close(&mut self, close: &Close, turn: &mut Turn<'_>) {
+        let codec = self.codec.get_or_insert_with(|| Codec::new(self.limits.message));
+        codec.close(close, turn.input, turn.output);
+    }
+
+    /// Nothing is said any more. What came first is what the handler hears.
+    fn over(&mut self, close: Close, next: Next) -> Next {
+        self.state = State::Over;
+        self.close.get_or_insert(close);
+        self.socket.end();
+        next
+    }
+}
+
+impl Clock {
+    fn begin(&mut self, now: Instant) {
+        self.stage = self.stage.wrapping_add(1);
+        self.since = now;
+        self.has_pinged = false;
+    }
+
+    /// How long this stage may take: until a ping is due, or the client was silent for too long.
+    fn within(&self, limits: &Limits) -> Option<Duration> {
+        let idle = limits.idle.map(|limit| (self.last_message + limit).saturating_duration_since(self.since));
+        limits.ping.into_iter().chain(idle).min()
+    }
+}
+
+/// With a permit, as a destructor that may block.
+impl<H: WebSocketHandler> Drop for Session<H> {
+    fn drop(&mut self) {
+        self.socket.end();
+        if self.was_opened {
+            let close = self.close.take().unwrap_or_else(Close::abnormal);
+            self.handler.closed(&self.socket, &close);
+        }
+    }
+}

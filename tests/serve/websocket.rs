@@ -1,0 +1,506 @@
+//! WebSocket over real sockets: `tungstenite`'s client, and raw frames where that one is too polite.
+
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use modest::live::SendError;
+use modest::websocket::{Close, Message, Socket, WebSocket, WebSocketHandler, broadcast};
+use modest::{Http, Request, Response, Result, Routes, TcpServer};
+use tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::server::{Client, PATIENCE, Running, serve};
+
+/// A house where everybody hears what anybody says.
+#[derive(Clone)]
+struct House {
+    settings: WebSocket,
+    guests: Arc<Mutex<HashSet<Socket>>>,
+    ends: Arc<Mutex<Vec<(u16, String)>>>,
+}
+
+struct Guest(House);
+
+impl WebSocketHandler for Guest {
+    fn opened(&mut self, socket: &Socket) -> Result<()> {
+        self.0.guests.lock().unwrap().insert(socket.clone());
+        Ok(socket.send("welcome")?)
+    }
+
+    fn message(&mut self, message: Message, socket: &Socket) -> Result<()> {
+        match message.as_text() {
+            Some("fail") => Err("as asked".into()),
+            Some("panic") => panic!("as asked"),
+            Some("leave") => {
+                socket.send("goodbye")?;
+                socket.close(4000, "as asked");
+                Ok(())
+            }
+            Some("sleep") => {
+                thread::sleep(Duration::from_millis(300));
+                Ok(socket.send("slept")?)
+            }
+            Some("protocol") => Ok(socket.send(socket.protocol().unwrap_or("none"))?),
+            Some(text) if text.starts_with("all ") => {
+                broadcast(&*self.0.guests.lock().unwrap(), text);
+                Ok(())
+            }
+            _ => Ok(socket.send(message)?),
+        }
+    }
+
+    fn closed(&mut self, socket: &Socket, close: &Close) {
+        assert!(self.0.guests.lock().unwrap().remove(socket), "opened before");
+        self.0.ends.lock().unwrap().push((close.code, close.reason.clone()));
+    }
+}
+
+impl House {
+    fn new(settings: WebSocket) -> House {
+        House { settings, guests: Arc::default(), ends: Arc::default() }
+    }
+
+    fn enter(&self, request: &Request) -> Result<Response> {
+        self.settings.accept(request, Guest(self.clone()))
+    }
+
+    fn serve(&self) -> Running {
+        self.serve_with(|server| server.workers(4))
+    }
+
+    fn serve_with(&self, settings: impl FnOnce(TcpServer) -> TcpServer) -> Running {
+        let routes = Routes::new().get("/ws", House::enter).post("/ws", House::enter);
+        serve(Http::new(routes.serve(self.clone())).access_log(None), settings)
+    }
+
+    /// Wait until so many have gone, and how.
+    fn ends(&self, count: usize) -> Vec<(u16, String)> {
+        let start = Instant::now();
+        while self.ends.lock().unwrap().len() < count {
+            assert!(start.elapsed() < PATIENCE, "{:?}", self.ends.lock().unwrap());
+            thread::yield_now();
+        }
+        self.ends.lock().unwrap().clone()
+    }
+
+    fn any_guest(&self) -> Socket {
+        self.guests.lock().unwrap().iter().next().cloned().expect("somebody is there")
+    }
+}
+
+const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+const ASK: &str = "Connection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n";
+const VERSION: &str = "Sec-WebSocket-Version: 13\r\n";
+
+/// A client with frames of its own, who has been let in.
+fn raw(running: &Running) -> Client {
+    let mut client = running.client();
+    client.send(format!("GET /ws HTTP/1.1\r\nHost: a\r\n{ASK}{VERSION}{KEY}\r\n"));
+    let mut line = client.line();
+    assert!(line.starts_with("HTTP/1.1 101 "), "{line}");
+    while line != "\r\n" {
+        line = client.line();
+    }
+    client.expect(b"\x81\x07welcome");
+    client
+}
+
+/// A frame of a client, with a mask.
+fn frame(first: u8, payload: impl AsRef<[u8]>) -> Vec<u8> {
+    let (payload, mask) = (payload.as_ref(), [1, 2, 3, 4]);
+    let mut bytes = vec![first];
+    match payload.len() {
+        length @ 0..126 => bytes.push(0x80 | length as u8),
+        length @ 126..65_536 => bytes.extend([&[0xfe][..], &(length as u16).to_be_bytes()].concat()),
+        length => bytes.extend([&[0xff][..], &(length as u64).to_be_bytes()].concat()),
+    }
+    bytes.extend(mask);
+    bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    bytes
+}
+
+/// The next frame of the server, none longer than 65,535 bytes: its first byte, and its payload.
+fn next_frame(client: &mut Client) -> (u8, Vec<u8>) {
+    let mut head = [0; 2];
+    client.stream.read_exact(&mut head).expect("a frame");
+    let mut length = usize::from(head[1]);
+    if length == 126 {
+        let mut long = [0; 2];
+        client.stream.read_exact(&mut long).expect("a length");
+        length = u16::from_be_bytes(long).into();
+    }
+    assert!(length < 127 || head[1] == 126, "no mask, and not that long: {head:?}");
+    let mut payload = vec![0; length];
+    client.stream.read_exact(&mut payload).expect("a payload");
+    (head[0], payload)
+}
+
+#[track_caller]
+fn expect_close(client: &mut Client, code: u16) {
+    let (first, payload) = next_frame(client);
+    assert_eq!((first, payload.get(..2)), (0x88, Some(&code.to_be_bytes()[..])), "{payload:?}");
+}
+
+type Polite = tungstenite::WebSocket<TcpStream>;
+
+fn polite(running: &Running) -> Polite {
+    let stream = running.client().stream;
+    let (mut client, _) = tungstenite::client(format!("ws://{}/ws", running.address), stream).expect("let in");
+    assert_eq!(text(&mut client), "welcome");
+    client
+}
+
+fn text(client: &mut Polite) -> String {
+    client.read().unwrap().to_text().expect("text").to_owned()
+}
+
+#[test]
+fn handshakes() {
+    let house = House::new(WebSocket::new().protocols(["chat.v2", "chat.v1"]).origin("https://app.example"));
+    let running = house.serve();
+    let version = |number: &str| format!("{ASK}{KEY}Sec-WebSocket-Version: {number}\r\n");
+    let with = |field: &str| format!("{ASK}{VERSION}{KEY}{field}\r\n");
+    for (method, fields, status, part) in [
+        ("GET", with("X: y"), 101, "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=\r\n"),
+        ("GET", with("X: y"), 101, "connection: upgrade\r\n"),
+        ("GET", with("X: y"), 101, "upgrade: websocket\r\n"),
+        ("POST", with("Content-Length: 0"), 405, "allow: get\r\n"),
+        ("GET", String::new(), 426, "upgrade: websocket\r\n"),
+        ("GET", format!("{VERSION}{KEY}Upgrade: websocket\r\n"), 426, "upgrade: websocket\r\n"),
+        ("GET", format!("{VERSION}{KEY}Connection: upgrade\r\nUpgrade: h2c\r\n"), 426, "upgrade: websocket\r\n"),
+        ("GET", version("12"), 426, "sec-websocket-version: 13\r\n"),
+        ("GET", format!("{ASK}{KEY}"), 426, "sec-websocket-version: 13\r\n"),
+        ("GET", format!("{ASK}{VERSION}"), 400, "16 bytes"),
+        ("GET", format!("{ASK}{VERSION}{KEY}{KEY}"), 400, "16 bytes"),
+        ("GET", format!("{ASK}{VERSION}Sec-WebSocket-Key: abc\r\n"), 400, "16 bytes"),
+        ("GET", with("Origin: http://a"), 101, ""),
+        ("GET", with("Origin: https://app.example"), 101, ""),
+        ("GET", with("Origin: https://b"), 403, "origin"),
+        ("GET", with("Origin: null"), 403, "origin"),
+        ("GET", with("Origin: http://a\r\nOrigin: http://a"), 403, "origin"),
+        ("GET", with("Sec-WebSocket-Protocol: chat.v1, chat.v2"), 101, "sec-websocket-protocol: chat.v2\r\n"),
+        ("GET", with("Sec-WebSocket-Protocol: chat.v1"), 101, "sec-websocket-protocol: chat.v1\r\n"),
+    ] {
+        let mut client = running.client();
+        let request = format!("{method} /ws HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        client.send(&request);
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            head += &client.line().to_lowercase();
+        }
+        assert!(head.starts_with(&format!("http/1.1 {status} ")), "{request}{head}");
+        if status == 101 {
+            client.expect(b"\x81\x07welcome");
+        } else {
+            drop(client.stream.shutdown(std::net::Shutdown::Write));
+            head += &String::from_utf8(client.read_to_end()).unwrap().to_lowercase();
+        }
+        assert!(head.contains(part), "{request}{head}");
+        assert!(!head.contains("extensions"), "none is offered: {head}");
+    }
+}
+
+#[test]
+fn pages_of_any_origin_if_told_so() {
+    let house = House::new(WebSocket::new().any_origin());
+    let running = house.serve();
+    let mut client = running.client();
+    client.send(format!("GET /ws HTTP/1.1\r\nHost: a\r\nOrigin: https://b\r\n{ASK}{VERSION}{KEY}\r\n"));
+    assert!(client.line().starts_with("HTTP/1.1 101 "));
+}
+
+/// Frames in, frames out: each on a fresh connection, at once and byte by byte.
+#[test]
+fn frames() {
+    let house = House::new(WebSocket::new().max_message(70_000));
+    let running = house.serve();
+    let closed = |code: u16, reason: &str| frame(0x88, [&code.to_be_bytes()[..], reason.as_bytes()].concat());
+    let join = |frames: &[Vec<u8>]| frames.concat();
+    let long = "x".repeat(1000);
+    let unmasked = vec![0x81, 1, b'a'];
+    let huge = [&[0x82, 0xff][..], &(1u64 << 62).to_be_bytes(), &[0; 4]].concat();
+    let above = [&[0x82, 0xff][..], &70_001u64.to_be_bytes(), &[0; 4]].concat();
+    // What is sent, what comes before the end, and the code that the server closes with (0: it does not).
+    let rows: Vec<(&str, Vec<u8>, &[u8], u16)> = vec![
+        ("text", frame(0x81, "a"), b"\x81\x01a", 0),
+        ("nothing", frame(0x81, ""), b"\x81\x00", 0),
+        ("bytes", frame(0x82, [0xff, 0]), b"\x82\x02\xff\x00", 0),
+        ("two at once", join(&[frame(0x81, "a"), frame(0x81, "b")]), b"\x81\x01a\x81\x01b", 0),
+        ("fragments", join(&[frame(1, "a"), frame(0, "b"), frame(0x80, "c")]), b"\x81\x03abc", 0),
+        (
+            "a ping between fragments",
+            join(&[frame(1, "a"), frame(0x89, "p"), frame(0x80, "c")]),
+            b"\x8a\x01p\x81\x02ac",
+            0,
+        ),
+        ("a letter cut in two", join(&[frame(1, [0xc3]), frame(0x80, [0xa9])]), b"\x81\x02\xc3\xa9", 0),
+        ("a ping", frame(0x89, "hi"), b"\x8a\x02hi", 0),
+        ("two pings", join(&[frame(0x89, "a"), frame(0x89, "b")]), b"\x8a\x01a\x8a\x01b", 0),
+        ("a pong nobody asked for", join(&[frame(0x8a, "a"), frame(0x81, "b")]), b"\x81\x01b", 0),
+        ("a close", closed(1000, "done"), b"", 1000),
+        ("a close with a code of its own", closed(3999, ""), b"", 3999),
+        ("a message after a close", join(&[closed(1000, ""), frame(0x81, "a")]), b"", 1000),
+        ("a close with a code that is none", closed(999, ""), b"", 1002),
+        ("a close with a code for no frame", closed(1006, ""), b"", 1002),
+        ("a close of one byte", frame(0x88, [3]), b"", 1002),
+        ("a close with a reason that is no text", frame(0x88, [3, 0xe8, 0xff]), b"", 1007),
+        ("an error of the handler", frame(0x81, "fail"), b"", 1011),
+        ("closed by the handler", frame(0x81, "leave"), b"\x81\x07goodbye", 4000),
+        ("no mask", unmasked, b"", 1002),
+        ("a bit of an extension", frame(0xc1, "a"), b"", 1002),
+        ("an unknown kind", frame(0x83, "a"), b"", 1002),
+        ("an unknown kind of control", frame(0x8b, "a"), b"", 1002),
+        ("a ping in fragments", frame(9, "a"), b"", 1002),
+        ("a ping that is too long", frame(0x89, &long[..126]), b"", 1002),
+        ("an end of nothing", frame(0x80, "a"), b"", 1002),
+        ("a beginning within a message", join(&[frame(1, "a"), frame(0x81, "b")]), b"", 1002),
+        ("text that is none", frame(0x81, [b'a', 0xff]), b"", 1007),
+        ("text that is cut off", frame(0x81, [0xc3]), b"", 1007),
+        ("text that is none, in fragments", join(&[frame(1, "a"), frame(0x80, [0xff])]), b"", 1007),
+        ("too long by its head", above, b"", 1009),
+        ("longer than anything", huge, b"", 1009),
+        ("too long in fragments", join(&[frame(2, vec![0; 50_000]), frame(0x80, vec![0; 50_000])]), b"", 1009),
+    ];
+    for (name, sent, wanted, code) in &rows {
+        for step in [sent.len(), 1] {
+            if sent.len() > 1000 && step == 1 {
+                continue;
+            }
+            let mut client = raw(&running);
+            for piece in sent.chunks(step) {
+                if client.stream.write_all(piece).is_err() {
+                    break; // it has been refused already
+                }
+            }
+            let mut came = Vec::new();
+            while came.len() < wanted.len() {
+                let (first, payload) = next_frame(&mut client);
+                came.extend([first, payload.len() as u8]);
+                came.extend(payload);
+            }
+            assert_eq!(came.escape_ascii().to_string(), wanted.escape_ascii().to_string(), "{name}, {step} at once");
+            if *code == 0 {
+                client.send(closed(1000, ""));
+            }
+            let (first, payload) = next_frame(&mut client);
+            let code = if *code == 0 { 1000 } else { *code };
+            assert_eq!((first, payload.get(..2)), (0x88, Some(&code.to_be_bytes()[..])), "{name}: {payload:?}");
+            if matches!(*name, "an error of the handler" | "closed by the handler") {
+                client.send(closed(code, ""));
+            }
+            client.expect_end();
+        }
+    }
+    drop(running);
+}
+
+#[test]
+fn what_the_handler_hears_of_the_end() {
+    let house = House::new(WebSocket::new());
+    let running = house.serve();
+    let mut ends = 0;
+    for (sent, code, reason) in [
+        (frame(0x88, b"\x03\xe9tired"), 1001, "tired"),
+        (frame(0x88, ""), 1005, ""),
+        (frame(0x80, ""), 1002, "Continue frame but nothing to continue"),
+        (frame(0x81, "leave"), 4000, "as asked"),
+        (frame(0x81, "fail"), 1011, "an error of the server"),
+        (frame(0x81, "panic"), 1006, ""),
+        (vec![0x81], 1006, ""),
+    ] {
+        let mut client = raw(&running);
+        client.send(&sent);
+        drop(client.stream.shutdown(std::net::Shutdown::Write));
+        let _ = client.stream.read_to_end(&mut Vec::new());
+        drop(client);
+        ends += 1;
+        assert_eq!(house.ends(ends).pop(), Some((code, reason.to_owned())), "{}", sent.escape_ascii());
+    }
+    assert!(house.guests.lock().unwrap().is_empty());
+}
+
+#[test]
+fn long_messages_both_ways() {
+    let house = House::new(WebSocket::new());
+    let running = house.serve();
+    let mut client = polite(&running);
+    for length in [125, 126, 65_535, 65_536, 300_000, 1_048_576] {
+        let text = "x".repeat(length);
+        client.send(text.clone().into()).unwrap();
+        assert!(self::text(&mut client) == text, "{length} bytes of text");
+        client.send(vec![7u8; length].into()).unwrap();
+        assert!(client.read().unwrap().into_data() == vec![7u8; length], "{length} bytes");
+    }
+    client.close(None).unwrap();
+    while client.read().is_ok() {}
+    assert_eq!(house.ends(1), [(1005, String::new())]);
+}
+
+#[test]
+fn a_thousand_hear_a_broadcast_and_hold_no_worker() {
+    let house = House::new(WebSocket::new());
+    let running = house.serve();
+    let mut clients: Vec<Client> = (0..1000).map(|_| raw(&running)).collect();
+    let stats = running.wait_for("all wait without a worker", |stats| stats.parked == 1000);
+    assert_eq!((stats.running, stats.waiting), (0, 0), "{stats:?}");
+    clients[7].send(frame(0x81, "all hear this"));
+    for client in &mut clients {
+        client.expect(b"\x81\x0dall hear this");
+    }
+    // From a thread of no handler, and in order.
+    let guests: Vec<Socket> = house.guests.lock().unwrap().iter().cloned().collect();
+    for number in 0..10 {
+        assert_eq!(broadcast(&guests, format!("number {number}")), 1000);
+    }
+    for client in &mut clients {
+        for number in 0..10u8 {
+            client.expect([&b"\x81\x08number "[..], &[b'0' + number]].concat());
+        }
+    }
+    drop(clients);
+    house.ends(1000);
+    assert_eq!(broadcast(&guests, "to nobody"), 0);
+    running.wait_for("they are gone", |stats| stats.connections == 0);
+}
+
+#[test]
+fn handlers_that_sleep_hold_up_no_other_client() {
+    let house = House::new(WebSocket::new());
+    let running = house.serve();
+    let mut sleepers: Vec<Polite> = (0..2).map(|_| polite(&running)).collect();
+    let mut other = polite(&running);
+    for sleeper in &mut sleepers {
+        sleeper.send("sleep".into()).unwrap();
+        sleeper.send("after".into()).unwrap();
+    }
+    running.wait_for("both sleep", |stats| stats.running == 2);
+    other.send("hello".into()).unwrap();
+    assert_eq!(text(&mut other), "hello");
+    assert_eq!(running.handle.stats().running, 2, "they still sleep");
+    for sleeper in &mut sleepers {
+        assert_eq!(text(sleeper), "slept");
+        assert_eq!(text(sleeper), "after", "in order");
+    }
+}
+
+#[test]
+fn without_a_permit_in_time_a_client_is_told_to_come_later() {
+    let house = House::new(WebSocket::new());
+    let running = house.serve_with(|server| server.workers(1).queue_timeout(Duration::from_millis(50)));
+    let (mut sleeper, mut other) = (raw(&running), raw(&running));
+    sleeper.send(frame(0x81, "sleep"));
+    running.wait_for("it sleeps", |stats| stats.running == 1);
+    other.send(frame(0x81, "hello"));
+    expect_close(&mut other, 1013);
+    sleeper.expect(b"\x81\x05slept");
+}
+
+#[test]
+fn a_slow_client_is_closed_and_hinders_nobody() {
+    let house = House::new(WebSocket::new().queue(10_000));
+    let running = house.serve();
+    let mut slow = raw(&running);
+    let to_slow = house.any_guest();
+    let mut quick = polite(&running);
+    let piece = vec![0u8; 5000];
+    let start = Instant::now();
+    let mut sent = 0;
+    let error = loop {
+        assert!(start.elapsed() < PATIENCE, "{sent} bytes are kept for one who reads nothing");
+        match to_slow.send(&piece[..]) {
+            Ok(()) => sent += piece.len(),
+            Err(error) => break error,
+        }
+        quick.send("hello".into()).unwrap();
+        assert_eq!(text(&mut quick), "hello");
+    };
+    assert_eq!((error, to_slow.send("more")), (SendError::Full, Err(SendError::Gone)));
+    assert!(to_slow.is_gone());
+    let read = slow.expect_reset();
+    assert!(read < sent, "{read} of {sent}");
+    assert_eq!(house.ends(1), [(1008, "read too slowly".to_owned())]);
+}
+
+#[test]
+fn who_is_silent_is_pinged_and_who_does_not_answer_is_gone() {
+    let house = House::new(WebSocket::new().ping_interval(Duration::from_millis(100)));
+    let running = house.serve();
+    let (mut alive, mut dead) = (raw(&running), raw(&running));
+    for _ in 0..5 {
+        alive.expect(b"\x89\x00");
+        alive.send(frame(0x8a, ""));
+    }
+    dead.expect(b"\x89\x00").expect_reset();
+    assert_eq!(house.ends(1), [(1006, String::new())]);
+    alive.expect(b"\x89\x00");
+}
+
+#[test]
+fn who_says_nothing_for_too_long_is_closed() {
+    let settings = WebSocket::new().idle_timeout(Duration::from_millis(400)).ping_interval(Duration::from_millis(150));
+    let house = House::new(settings.close_timeout(Duration::from_millis(100)));
+    let running = house.serve();
+    let mut client = raw(&running);
+    let start = Instant::now();
+    client.send(frame(0x81, "a")).expect(b"\x81\x01a");
+    loop {
+        match next_frame(&mut client) {
+            (0x89, _) => drop(client.send(frame(0x8a, ""))), // pongs are no messages
+            (0x88, payload) => break assert_eq!(payload[..2], 1001u16.to_be_bytes()),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(start.elapsed() >= Duration::from_millis(400), "{:?}", start.elapsed());
+    client.expect_end(); // although it never answers
+}
+
+#[test]
+fn a_message_that_drips_is_given_up() {
+    let house = House::new(WebSocket::new());
+    let running = house.serve_with(|server| server.workers(2).min_rate((500, Duration::from_millis(200))));
+    for begun in [&frame(0x81, "half a message")[..7], &frame(1, "a fragment")] {
+        let mut client = raw(&running);
+        client.send(begun);
+        expect_close(&mut client, 1008);
+    }
+    let mut silent = raw(&running); // of whom nothing is expected
+    let mut client = raw(&running);
+    client.send(frame(1, "a")).send(frame(0x80, "b")).expect(b"\x81\x02ab");
+    house.ends(2);
+    silent.send(frame(0x81, "c")).expect(b"\x81\x01c");
+}
+
+#[test]
+fn a_shutdown_says_goodbye() {
+    let house = House::new(WebSocket::new());
+    let mut running = house.serve();
+    let mut clients: Vec<Polite> = (0..20).map(|_| polite(&running)).collect();
+    clients[0].send("sleep".into()).unwrap();
+    running.wait_for("it sleeps", |stats| stats.running == 1);
+    running.handle.shutdown();
+    assert_eq!(text(&mut clients[0]), "slept", "handlers may finish");
+    for client in &mut clients {
+        match client.read().unwrap() {
+            tungstenite::Message::Close(Some(close)) => assert_eq!(close.code, CloseCode::Away),
+            other => panic!("{other:?}"),
+        }
+        while client.read().is_ok() {}
+    }
+    let took = running.wait_for_end();
+    assert!(took < Duration::from_secs(4), "they have all answered: {took:?}");
+    assert!(house.ends(20).iter().all(|(code, _)| *code == 1001));
+}
+
+#[test]
+fn a_shutdown_waits_no_longer_than_it_should_for_who_does_not_answer() {
+    let house = House::new(WebSocket::new().close_timeout(Duration::from_millis(200)));
+    let mut running = house.serve();
+    let mut client = raw(&running);
+    running.handle.shutdown();
+    expect_close(&mut client, 1001);
+    client.send(frame(0x81, "too late")).expect_end();
+    running.wait_for_end();
+}

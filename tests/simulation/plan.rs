@@ -212,6 +212,7 @@ impl Plan {
             1 => plan.spread_news(chance),
             2 => plan.spread_news_in_bursts(chance),
             3 => plan.block_when_the_watchdog_rests(chance),
+            4 => plan.pass_permits_round(chance),
             _ if subscribed(&plan) => {
                 let pause = |chance: &mut Chance| if chance.one_in(2) { chance.below(10_000) } else { 0 };
                 let pauses = (0..chance.between(1, 3)).map(|_| Pause::Sleep(Duration::from_micros(pause(chance))));
@@ -282,6 +283,24 @@ impl Plan {
                 let asks = (0..8).map(|_| ask(chance)).collect();
                 let mut visit = Visit::brief(chance, asks);
                 visit.pause = Duration::from_micros(3500 + chance.below(2500));
+                vec![visit]
+            })
+            .collect();
+    }
+
+    /// More answers in many parts at once than there are permits, and short handlers beside them: permits go from hand to
+    /// hand at each turn.
+    fn pass_permits_round(&mut self, chance: &mut Chance) {
+        (self.faults, self.slow_handler, self.min_rate, self.queue_timeout) = (Faults::default(), None, None, None);
+        (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
+        (self.clock_step, self.queue_limit, self.shutdown) = (50, 1024, Shutdown::Afterwards);
+        (self.handlers, self.down_room) = (2, 1 << 20);
+        self.clients = (0..chance.between(3, 4))
+            .map(|_| {
+                let asks =
+                    (0..4).map(|_| chance.of(&[Ask::Stream(8, 40), Ask::Stream(8, 40), Ask::Handle(1)])).collect();
+                let mut visit = Visit::brief(chance, asks);
+                visit.pause = Duration::ZERO;
                 vec![visit]
             })
             .collect();

@@ -18,7 +18,7 @@ impl Request {
     ///
     /// # Errors
     /// 500 if the temporary file cannot be read. Of a stream, which is received whole first, those of
-    /// [`BodyPlan::stream`], and 507 if there is no room for it.
+    /// [`BodyPlan::stream`](crate::BodyPlan::stream), and 507 if there is no room for it.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
         Ok(self.body.bytes()?)
     }
@@ -41,7 +41,7 @@ impl Request {
     }
 
     /// Keep the body: give it a name on the disk, and return its length in bytes. What is spooled there already is linked
-    /// and not copied: see [`Body::persist`].
+    /// and not copied: see [`Body::persist`](crate::Body::persist).
     ///
     /// ```
     /// use modest::{Request, Response, Result};
@@ -66,7 +66,7 @@ impl Request {
     }
 
     /// A reader of the body from its first byte on (Python's `rfile`). Of a stream it waits for the client: see
-    /// [`BodyPlan::stream`].
+    /// [`BodyPlan::stream`](crate::BodyPlan::stream).
     #[doc(alias = "rfile")]
     pub fn reader(&self) -> BodyReader<'_> {
         self.body.reader()

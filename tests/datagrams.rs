@@ -181,6 +181,8 @@ fn an_error_and_a_panic_cost_one_datagram() {
     until(&running.handle, "nobody runs", |stats| stats.running == 0);
     let line = format!("ERROR the datagram of {}: as it was told", client.local_addr().unwrap());
     assert_eq!(heard(&line), [line]);
+    let too_long = |line: &&String| line.contains(&client.local_addr().unwrap().to_string());
+    assert_eq!(HEARD.0.lock().unwrap().iter().filter(too_long).count(), 2, "a reply that is too long is an error");
 }
 
 #[test]
@@ -341,6 +343,7 @@ fn a_handler_that_is_stuck_is_not_waited_for_without_end() {
 
 #[test]
 fn datagrams_of_a_unix_socket() {
+    listen_to_the_log();
     let folder = tempfile::tempdir().unwrap();
     let (path, mine) = (folder.path().join("server"), folder.path().join("client"));
     drop(UnixDatagram::bind(&path).unwrap()); // what an earlier server has left behind
@@ -360,6 +363,7 @@ fn datagrams_of_a_unix_socket() {
     assert_eq!(taken.kind(), io::ErrorKind::AddrInUse, "{taken}");
     running.stop().unwrap();
     assert!(!path.exists(), "the file goes with the server");
+    assert_eq!(heard("the client has no address"), [""; 0], "no client fills the log");
 }
 
 #[test]

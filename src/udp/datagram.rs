@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::socket::{ReplyTo, Socket};
+use super::socket::{ReplyTo, Socket, is_ours};
+use crate::tcp::sync::{AtomicBool, Ordering};
 use crate::tcp::{Address, Client, ServerHandle};
 
 /// Handles datagrams (Python's `DatagramRequestHandler`). One value serves all clients, on all workers at once.
@@ -61,6 +62,7 @@ pub struct Datagram {
     reply_to: ReplyTo,
     socket: Arc<Socket>,
     server: ServerHandle,
+    unreachable: AtomicBool, // a reply has failed, and by no fault of the handler's
 }
 
 impl Datagram {
@@ -79,6 +81,7 @@ impl Datagram {
             reply_to: from,
             socket: Arc::clone(socket),
             server: server.clone(),
+            unreachable: AtomicBool::new(false),
         }
     }
 
@@ -114,9 +117,19 @@ impl Datagram {
     ///
     /// # Errors
     /// If it is too long (UDP: over 65,507 bytes by IPv4), if there is no way to the client, if the client of a Unix socket
-    /// has no name, is gone, or has read nothing for a second.
+    /// has no name, is gone, or has read nothing for a second. A handler may return it: the log hears of it at level `Error`
+    /// only if it was too long or the system had no memory, for anybody can write an address to which there is no way.
     pub fn reply(&self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.socket.send(bytes.as_ref(), self.reply_to.as_ref())
+        let sent = self.socket.send(bytes.as_ref(), self.reply_to.as_ref());
+        if sent.as_ref().is_err_and(|err| !is_ours(err)) {
+            self.unreachable.store(true, Ordering::Relaxed);
+        }
+        sent
+    }
+
+    /// Whether a reply has failed for the client's sake.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Ordering::Relaxed)
     }
 
     /// The server: to shut it down, or to ask what it does (Python's `self.server`).

@@ -140,7 +140,8 @@ pub fn start_worker(pool: &Arc<Pool>, me: usize, handler: &Arc<dyn DatagramHandl
 fn handle(handler: &dyn DatagramHandler, datagram: &Datagram) {
     contain("the handler of a datagram", || {
         if let Err(err) = handler.handle(datagram) {
-            log::error!("the datagram of {}: {err}", datagram.client());
+            let level = if datagram.is_unreachable() { log::Level::Debug } else { log::Level::Error };
+            log::log!(level, "the datagram of {}: {err}", datagram.client());
         }
     });
 }

@@ -61,6 +61,12 @@ impl Socket {
     }
 }
 
+/// Whether a datagram could not be sent for the sake of what was to be sent, or of this system, and not of its address.
+pub fn is_ours(err: &io::Error) -> bool {
+    let code = err.raw_os_error().map(Errno::from_raw_os_error);
+    code.is_some_and(|code| [Errno::MSGSIZE, Errno::NOBUFS, Errno::NOMEM].contains(&code))
+}
+
 /// The address that a client is called by.
 pub fn client_address(from: ReplyTo) -> Address {
     address_of(from)

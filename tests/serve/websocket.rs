@@ -20,6 +20,7 @@ struct House {
     settings: WebSocket,
     guests: Arc<Mutex<HashSet<Socket>>>,
     ends: Arc<Mutex<Vec<(u16, String)>>>,
+    gate: Arc<Mutex<()>>, // who is asked to wait waits for it
 }
 
 struct Guest(House);
@@ -39,9 +40,9 @@ impl WebSocketHandler for Guest {
                 socket.close(4000, "as asked");
                 Ok(())
             }
-            Some("sleep") => {
-                thread::sleep(Duration::from_millis(300));
-                Ok(socket.send("slept")?)
+            Some("wait") => {
+                drop(self.0.gate.lock().unwrap());
+                Ok(socket.send("waited")?)
             }
             Some("protocol") => Ok(socket.send(socket.protocol().unwrap_or("none"))?),
             Some(text) if text.starts_with("all ") => {
@@ -60,7 +61,7 @@ impl WebSocketHandler for Guest {
 
 impl House {
     fn new(settings: WebSocket) -> House {
-        House { settings, guests: Arc::default(), ends: Arc::default() }
+        House { settings, guests: Arc::default(), ends: Arc::default(), gate: Arc::default() }
     }
 
     fn enter(&self, request: &Request) -> Result<Response> {
@@ -367,22 +368,23 @@ fn a_thousand_hear_a_broadcast_and_hold_no_worker() {
 }
 
 #[test]
-fn handlers_that_sleep_hold_up_no_other_client() {
+fn handlers_that_block_hold_up_no_other_client() {
     let house = House::new(WebSocket::new());
     let running = house.serve();
-    let mut sleepers: Vec<Polite> = (0..2).map(|_| polite(&running)).collect();
+    let mut blocked: Vec<Polite> = (0..2).map(|_| polite(&running)).collect();
     let mut other = polite(&running);
-    for sleeper in &mut sleepers {
-        sleeper.send("sleep".into()).unwrap();
-        sleeper.send("after".into()).unwrap();
+    let gate = house.gate.lock().unwrap();
+    for client in &mut blocked {
+        client.send("wait".into()).unwrap();
+        client.send("after".into()).unwrap();
     }
-    running.wait_for("both sleep", |stats| stats.running == 2);
+    running.wait_for("both wait", |stats| stats.running >= 2);
     other.send("hello".into()).unwrap();
     assert_eq!(text(&mut other), "hello");
-    assert_eq!(running.handle.stats().running, 2, "they still sleep");
-    for sleeper in &mut sleepers {
-        assert_eq!(text(sleeper), "slept");
-        assert_eq!(text(sleeper), "after", "in order");
+    drop(gate);
+    for client in &mut blocked {
+        assert_eq!(text(client), "waited");
+        assert_eq!(text(client), "after", "in order");
     }
 }
 
@@ -390,12 +392,14 @@ fn handlers_that_sleep_hold_up_no_other_client() {
 fn without_a_permit_in_time_a_client_is_told_to_come_later() {
     let house = House::new(WebSocket::new());
     let running = house.serve_with(|server| server.workers(1).queue_timeout(Duration::from_millis(50)));
-    let (mut sleeper, mut other) = (raw(&running), raw(&running));
-    sleeper.send(frame(0x81, "sleep"));
-    running.wait_for("it sleeps", |stats| stats.running == 1);
+    let (mut blocked, mut other) = (raw(&running), raw(&running));
+    let gate = house.gate.lock().unwrap();
+    blocked.send(frame(0x81, "wait"));
+    running.wait_for("it waits", |stats| stats.running == 1 && stats.parked == 1);
     other.send(frame(0x81, "hello"));
     expect_close(&mut other, 1013);
-    sleeper.expect(b"\x81\x05slept");
+    drop(gate);
+    blocked.expect(b"\x81\x06waited");
 }
 
 #[test]
@@ -478,10 +482,12 @@ fn a_shutdown_says_goodbye() {
     let house = House::new(WebSocket::new());
     let mut running = house.serve();
     let mut clients: Vec<Polite> = (0..20).map(|_| polite(&running)).collect();
-    clients[0].send("sleep".into()).unwrap();
-    running.wait_for("it sleeps", |stats| stats.running == 1);
+    let gate = house.gate.lock().unwrap();
+    clients[0].send("wait".into()).unwrap();
+    running.wait_for("it waits", |stats| stats.running == 1 && stats.parked == 19);
     running.handle.shutdown();
-    assert_eq!(text(&mut clients[0]), "slept", "handlers may finish");
+    drop(gate);
+    assert_eq!(text(&mut clients[0]), "waited", "handlers may finish");
     for client in &mut clients {
         match client.read().unwrap() {
             tungstenite::Message::Close(Some(close)) => assert_eq!(close.code, CloseCode::Away),

@@ -197,7 +197,7 @@ impl Inner {
                 Sealed::File => return Next::Brief,
                 Sealed::Short => return Next::Abort,
             }
-            match self.next {
+            match &self.next {
                 Next::Again if !asked && turn.output.is_empty() => {}
                 Next::Handle if !asked && permit == Some(Permit::Handle) => {}
                 Next::Brief if !asked && permit.is_some() => {}
@@ -223,7 +223,7 @@ impl Inner {
                     self.set_next(if next == Next::Take { Next::Close } else { next }, false);
                     continue;
                 }
-                next => return next,
+                next => return next.clone(),
             }
             self.ask(turn);
             asked = true;
@@ -238,7 +238,7 @@ impl Inner {
 
     /// As the engine does.
     fn set_next(&mut self, next: Next, late: bool) {
-        let next = match (next, self.next) {
+        let next = match (next, &self.next) {
             (Next::Unchanged, Next::Read { .. } | Next::Idle { .. }) if !late => return,
             (Next::Unchanged, _) => Next::Close,
             (next, _) => next,
@@ -285,7 +285,7 @@ impl Inner {
         self.output = Output::new();
         match std::mem::replace(&mut self.waits, true) {
             true => Next::Unchanged,
-            false => self.next,
+            false => self.next.clone(),
         }
     }
 

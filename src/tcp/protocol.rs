@@ -199,7 +199,7 @@ impl<'a> Turn<'a> {
 pub struct Stage(pub u32);
 
 /// What comes next, by the word of a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "is heard only if it is returned"]
 pub enum Next {

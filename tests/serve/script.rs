@@ -76,7 +76,7 @@ impl Conversation for Talk {
         }
         let Some(end) = turn.input.bytes().iter().position(|byte| *byte == b'\n') else {
             // Half a line is part of the stage that was named, if one was.
-            return if self.stage == 0 { REST } else { self.read };
+            return if self.stage == 0 { REST } else { self.read.clone() };
         };
         let line = String::from_utf8_lossy(&turn.input.bytes()[..end]).into_owned();
         let words: Vec<&str> = line.split(' ').collect();
@@ -111,7 +111,7 @@ impl Conversation for Talk {
                 self.stage += 1;
                 let within = Some(Duration::from_millis(within.parse().unwrap()));
                 self.read = Next::read(Stage(self.stage), within);
-                return self.read;
+                return self.read.clone();
             }
             ["age"] => {
                 let age = turn.now.elapsed().as_millis();

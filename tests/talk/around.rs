@@ -223,7 +223,7 @@ fn a_file_is_read_in_turns_that_may_block() {
             assert!(came.len() < 100 || before == Next::Brief, "a file is read in a turn that must not block");
             said.extend(came);
             briefs += usize::from(next == Next::Brief);
-            before = next;
+            before = next.clone();
             if matches!(next, Next::Close | Next::Abort) {
                 break;
             }
@@ -367,7 +367,7 @@ fn unchanged_after_an_event_is_a_wait_once_all_is_sealed() {
     }
     let mut peer = met(raw(Called));
     peer.event(Event::Called);
-    assert_eq!((opened(&peer.said).0.len(), peer.next), (200_000, Next::Idle { within: None }));
+    assert_eq!((opened(&peer.said).0.len(), peer.next.clone()), (200_000, Next::Idle { within: None }));
     peer.event(Event::Late(modest::raw::Stage(1)));
     assert_eq!(opened(&peer.said), (vec![b'x'; 400_000], End::Goodbye), "what is late can't go on unchanged");
 }

@@ -110,7 +110,7 @@ fn waits_and_their_clocks() {
     peer.send("\n");
     assert_eq!(peer.next, idle);
     peer.send("d");
-    let before = peer.next;
+    let before = peer.next.clone();
     peer.event(Event::Called);
     assert_eq!(peer.next, before, "a call changes nothing");
     peer.late();

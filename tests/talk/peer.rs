@@ -83,7 +83,7 @@ impl Peer {
 
     /// The stage that is awaited now comes too late.
     pub fn late(&mut self) -> &mut Peer {
-        match self.next {
+        match self.next.clone() {
             Next::Read { stage, .. } => self.event(Event::Late(stage)),
             other => panic!("nothing is awaited that could be late: {other:?}"),
         }
@@ -130,8 +130,8 @@ impl Peer {
             Some(event) => conversation.event(event, &mut turn),
             None => conversation.turn(&mut turn),
         };
-        self.next = match (next, self.next) {
-            (Next::Unchanged, Next::Read { .. } | Next::Idle { .. }) => self.next,
+        self.next = match (next, self.next.clone()) {
+            (Next::Unchanged, Next::Read { .. } | Next::Idle { .. }) => self.next.clone(),
             (Next::Unchanged, _) => Next::Close,
             (next, _) => next,
         };

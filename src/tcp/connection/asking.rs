@@ -66,7 +66,7 @@ impl<R: Registered> Connection<R> {
 
     /// The clock of a stage starts when it is first named, that of being idle whenever it is.
     pub(super) fn set_next(&mut self, next: Next, now: Instant) -> ControlFlow<Outcome> {
-        let next = match (next, self.next) {
+        let next = match (next, &self.next) {
             (Next::Unchanged, Next::Idle { .. }) => return ControlFlow::Continue(()),
             (Next::Unchanged, Next::Read { .. }) if self.stage.is_some() => return ControlFlow::Continue(()),
             (Next::Unchanged, _) => Next::Close, // of a stage that is over, or of no wait

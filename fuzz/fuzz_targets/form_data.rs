@@ -41,7 +41,7 @@ type Seen = (String, Option<String>, Option<String>, Vec<u8>);
 /// All parts, or the status of the first error. No part is sought behind an error, and none is there.
 fn parts<R: Read>(reader: R, content_type: &str, content: fn(Part<'_, R>) -> Vec<u8>) -> Result<Vec<Seen>, u16> {
     let limits = FormDataLimits::default().parts(8).head(300);
-    let mut form = FormData::new(reader, content_type, limits).map_err(|err| err.status_code().as_u16())?;
+    let mut form = FormData::new(reader, content_type, limits).map_err(|err| err.status().as_u16())?;
     let mut seen = Vec::new();
     loop {
         match form.next_part() {
@@ -58,10 +58,10 @@ fn parts<R: Read>(reader: R, content_type: &str, content: fn(Part<'_, R>) -> Vec
                 return Ok(seen);
             }
             Err(err) => {
-                let status = err.status_code().as_u16();
+                let status = err.status().as_u16();
                 assert!(matches!(status, 400 | 413 | 415), "{err}");
                 let again = form.next_part().map(|_| ()).expect_err("an error stays one");
-                assert_eq!(again.status_code().as_u16(), status);
+                assert_eq!(again.status().as_u16(), status);
                 return Err(status);
             }
         }

@@ -278,8 +278,12 @@ fn as_many_run_at_once_as_there_are_workers() {
 
 #[test]
 fn a_shutdown_ends_a_blocked_receive_at_once() {
-    let mut running = Running::start(UdpServer::bind("127.0.0.1:0", upper).unwrap());
-    thread::sleep(Duration::from_millis(50)); // so that it has come to wait, most likely
+    let server = UdpServer::bind("127.0.0.1:0", upper).unwrap();
+    let address = server.local_addr();
+    let mut running = Running::start(server);
+    // It serves, and has nothing in hand: what is left to it is to wait.
+    assert_eq!(ask(&client_of(address), b"a"), b"A");
+    until(&running.handle, "nothing is in hand", |stats| (stats.running, stats.waiting) == (0, 0));
     let start = Instant::now();
     running.stop().unwrap();
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());

@@ -3,7 +3,7 @@
 #![no_main]
 
 #[path = "../model.rs"]
-#[allow(dead_code)] // some of it is for other targets
+#[allow(dead_code, reason = "shared with other targets, which use the rest of it")]
 mod model;
 
 use std::io::{self, Read};

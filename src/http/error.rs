@@ -102,37 +102,25 @@ impl Error {
 
     /// The same with this field in the response, in the place of any of that name. An invalid name or value turns the
     /// error into a 500 with that as its cause.
-    pub fn with_header<N, V>(mut self, name: N, value: V) -> Error
+    pub fn with_header<N, V>(self, name: N, value: V) -> Error
     where
         N: TryInto<HeaderName>,
         N::Error: Into<http::Error>,
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        match parse_field(name, value) {
-            Ok((name, value)) => {
-                self.0.headers.insert(name, value);
-                self
-            }
-            Err(error) => error,
-        }
+        self.with_field(parse_field(name, value), |headers, (name, value)| _ = headers.insert(name, value))
     }
 
     /// The same with this field in the response, beside others of that name.
-    pub fn with_added_header<N, V>(mut self, name: N, value: V) -> Error
+    pub fn with_added_header<N, V>(self, name: N, value: V) -> Error
     where
         N: TryInto<HeaderName>,
         N::Error: Into<http::Error>,
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        match parse_field(name, value) {
-            Ok((name, value)) => {
-                self.0.headers.append(name, value);
-                self
-            }
-            Err(error) => error,
-        }
+        self.with_field(parse_field(name, value), |headers, (name, value)| _ = headers.append(name, value))
     }
 
     /// The same with this message for the client.
@@ -160,6 +148,20 @@ impl Error {
     pub(crate) fn from_rejection(rejection: Rejection) -> Error {
         let error = Error::new(rejection.status, rejection.message);
         if rejection.is_for_want_of_room() { error.with_header(header::RETRY_AFTER, "1") } else { error }
+    }
+
+    fn with_field(
+        mut self,
+        field: Result<(HeaderName, HeaderValue), Error>,
+        put: impl FnOnce(&mut HeaderMap, (HeaderName, HeaderValue)),
+    ) -> Error {
+        match field {
+            Ok(field) => {
+                put(&mut self.0.headers, field);
+                self
+            }
+            Err(error) => error,
+        }
     }
 
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {

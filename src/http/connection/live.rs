@@ -137,12 +137,11 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     fn handle_late(&mut self, mut exchange: Box<Exchange>) -> Next {
         // A handler that waits again although it is late has nothing to say: it is not asked for ever.
-        if exchange.is_late {
+        if exchange.request.is_late() {
             exchange.keep_alive = false;
             log::error!("{:?}: the handler waits although it is late", exchange.request.line());
             return Next::Abort;
         }
-        exchange.is_late = true;
         exchange.request.set_late();
         self.state = State::Handling(exchange);
         Next::Handle

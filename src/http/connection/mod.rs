@@ -88,8 +88,6 @@ struct Exchange {
     accepted: bool,
     /// When it began to wait for a signal, if it has.
     waits_since: Option<Instant>,
-    /// Nothing came in time.
-    is_late: bool,
 }
 
 /// A request whose body may still be declined.
@@ -266,14 +264,8 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
         let request = Request::from_head(head, turn.client.clone(), polled, turn.wall, turn.waker());
-        let mut exchange = Box::new(Exchange {
-            request,
-            keep_alive: false,
-            begun: turn.now,
-            accepted: false,
-            waits_since: None,
-            is_late: false,
-        });
+        let mut exchange =
+            Box::new(Exchange { request, keep_alive: false, begun: turn.now, accepted: false, waits_since: None });
         let framing = match framing {
             Ok(framing) => framing,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),

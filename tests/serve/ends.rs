@@ -242,7 +242,8 @@ fn a_destructor_that_panics_costs_one_connection() {
         let mut client = server.client();
         client.send("GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
     }
-    let stats = server.wait_for("those who left are gone", |stats| stats.connections == 1 && stats.accepted == 21);
-    assert_eq!(stats.running, 0, "a permit was lost");
+    server.wait_for("those who left are gone", |stats| stats.connections == 1 && stats.accepted == 21);
+    // The worker gives its permit back a moment after the connection is gone; a lost one never comes back.
+    server.wait_for("no permit is lost", |stats| stats.running == 0);
     bystander.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
 }

@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use rustix::fs::{Dir, FileType};
 
 use super::find::Finder;
-use super::open::{self, Kind, OpenError};
+use super::open::OpenError;
 use super::path;
+use super::stat::{Kind, stat_in};
 
 /// Further entries of a folder are not listed.
 const MAX_ENTRIES: usize = 100_000;
@@ -130,7 +131,7 @@ fn served_kind(finder: &Finder, folder: &OwnedFd, path: &[u8], name: &[u8], kind
         FileType::RegularFile => Kind::File,
         FileType::Directory => Kind::Folder,
         FileType::Symlink => Kind::Link,
-        FileType::Unknown => open::stat_in(folder, name).ok()?.kind,
+        FileType::Unknown => stat_in(folder, name).ok()?.kind,
         _ => Kind::Other,
     };
     let is_link = kind == Kind::Link;

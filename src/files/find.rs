@@ -2,12 +2,16 @@
 //! It decides what is hidden, which index file stands for a folder and which sidecars a file has, not how they are sent.
 
 use std::fs::File;
-use std::io;
+use std::time::{Duration, SystemTime};
 
-use super::cache::WatchedPath;
 use super::codings::ContentCoding;
-use super::open::{FileStat, OpenError, Opened, Root};
+use super::fresh::Basis;
+use super::open::{OpenError, Opened, Root};
 use super::path::{self, FilePath};
+use super::stat::FileStat;
+
+/// A sidecar counts once it has been still for so long: one that is being written is no whole file.
+const STILL: Duration = Duration::from_secs(2);
 
 /// Looks up paths in the folder.
 #[derive(Debug)]
@@ -28,15 +32,17 @@ pub(super) enum Lookup {
     Folder,
     /// A folder, requested without a trailing slash.
     NeedsSlash,
+    /// There is no such name in its folder.
+    Missing(Basis),
 }
 
-/// An open file, and the paths that this look-up depended on.
+/// An open file, and what this look-up depended on.
 pub(super) struct FoundFile {
     pub path: Vec<u8>,
     pub file: File,
     pub stat: FileStat,
     pub sidecars: Vec<Sidecar>,
-    pub watched: Vec<WatchedPath>,
+    pub basis: Basis,
 }
 
 /// The same file in a content coding: `style.css.gz` beside `style.css`.
@@ -47,29 +53,33 @@ pub(super) struct Sidecar {
 }
 
 impl Finder {
-    /// Look up the path of a request.
-    pub fn find(&self, path: &FilePath) -> Result<Lookup, OpenError> {
+    /// Look up the path of a request. `now` was read before.
+    pub fn find(&self, path: &FilePath, now: SystemTime) -> Result<Lookup, OpenError> {
         if self.is_hidden(&path.bytes) {
             return Err(OpenError::NotFound);
         }
         if path.trailing_slash {
-            return self.find_folder(&path.bytes);
+            return self.find_folder(&path.bytes, now);
         }
-        let folder = self.watch(path::parent(&path.bytes));
-        match self.root.open_at(&path.bytes)? {
-            Opened::File(file, stat) => self.with_sidecars(path.bytes.clone(), file, stat, folder),
-            Opened::Folder => Ok(Lookup::NeedsSlash),
+        let basis = self.basis_in(path::parent(&path.bytes), vec![path::name(&path.bytes).to_vec()])?;
+        match self.root.open_at(&path.bytes) {
+            Ok(Opened::File(file, stat)) => self.with_sidecars(path.bytes.clone(), file, stat, basis, now),
+            Ok(Opened::Folder) => Ok(Lookup::NeedsSlash),
+            Err(OpenError::NotFound) => Ok(Lookup::Missing(basis)),
+            Err(error) => Err(error),
         }
     }
 
     /// Open a file, hidden or not, without sidecars: for error pages, which the owner configured.
-    pub fn find_page(&self, path: &[u8]) -> Result<FoundFile, OpenError> {
-        match self.root.open_at(path)? {
-            Opened::Folder => Err(OpenError::NotFound),
-            Opened::File(file, stat) => {
-                let watched = vec![WatchedPath { path: path.to_vec(), stat }];
-                Ok(FoundFile { path: path.to_vec(), file, stat, sidecars: Vec::new(), watched })
+    pub fn find_page(&self, path: &[u8]) -> Result<Lookup, OpenError> {
+        let mut basis = self.basis_in(path::parent(path), vec![path::name(path).to_vec()])?;
+        match self.root.open_at(path) {
+            Ok(Opened::Folder) | Err(OpenError::NotFound) => Ok(Lookup::Missing(basis)),
+            Ok(Opened::File(file, stat)) => {
+                basis.add(path.to_vec(), stat);
+                Ok(Lookup::File(FoundFile { path: path.to_vec(), file, stat, sidecars: Vec::new(), basis }))
             }
+            Err(error) => Err(error),
         }
     }
 
@@ -78,8 +88,8 @@ impl Finder {
         !self.hidden && path::is_hidden(path)
     }
 
-    fn find_folder(&self, path: &[u8]) -> Result<Lookup, OpenError> {
-        let folder = self.watch(path);
+    fn find_folder(&self, path: &[u8], now: SystemTime) -> Result<Lookup, OpenError> {
+        let basis = self.basis_in(path, self.index.clone())?;
         if let Opened::File(..) = self.root.open_at(path)? {
             return Err(OpenError::NotFound); // `file/` is not `file`
         }
@@ -89,7 +99,7 @@ impl Finder {
                 continue;
             }
             match self.root.open_at(&index) {
-                Ok(Opened::File(file, stat)) => return self.with_sidecars(index, file, stat, folder),
+                Ok(Opened::File(file, stat)) => return self.with_sidecars(index, file, stat, basis, now),
                 Ok(Opened::Folder) | Err(OpenError::NotFound) => {}
                 Err(error) => return Err(error),
             }
@@ -98,8 +108,13 @@ impl Finder {
     }
 
     /// The folder is examined before its entries, so that a file created in between is noticed later.
-    fn watch(&self, folder: &[u8]) -> io::Result<WatchedPath> {
-        Ok(WatchedPath { path: folder.to_vec(), stat: self.root.stat_unchecked(folder)? })
+    fn basis_in(&self, folder: &[u8], names: Vec<Vec<u8>>) -> Result<Basis, OpenError> {
+        let stat = match self.root.stat_unchecked(folder) {
+            Ok(stat) => stat,
+            // That it is there is not told of what lies outside: the checked look-up judges.
+            Err(_) => self.root.stat_checked(folder)?,
+        };
+        Ok(Basis::new(folder.to_vec(), stat, names))
     }
 
     fn with_sidecars(
@@ -107,9 +122,10 @@ impl Finder {
         path: Vec<u8>,
         file: File,
         stat: FileStat,
-        folder: io::Result<WatchedPath>,
+        mut basis: Basis,
+        now: SystemTime,
     ) -> Result<Lookup, OpenError> {
-        let mut watched = vec![folder?, WatchedPath { path: path.clone(), stat }];
+        basis.add(path.clone(), stat);
         let mut sidecars = Vec::new();
         for coding in ContentCoding::ALL {
             let name = [&path, coding.suffix().as_bytes()].concat();
@@ -118,16 +134,26 @@ impl Finder {
             }
             match self.root.open_at(&name) {
                 Ok(Opened::File(file, sidecar)) => {
-                    watched.push(WatchedPath { path: name, stat: sidecar });
-                    // An older sidecar was made from an earlier version of the file.
-                    if sidecar.modified >= stat.modified {
-                        sidecars.push(Sidecar { coding, file, stat: sidecar });
+                    basis.add(name, sidecar);
+                    if !made_of(sidecar, stat) {
+                        continue;
+                    }
+                    match sidecar.changed.until(STILL, now) {
+                        Some(wait) => basis.ends_after(wait),
+                        None => sidecars.push(Sidecar { coding, file, stat: sidecar }),
                     }
                 }
                 Ok(Opened::Folder) | Err(OpenError::NotFound | OpenError::Forbidden) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(Lookup::File(FoundFile { path, file, stat, sidecars, watched }))
+        Ok(Lookup::File(FoundFile { path, file, stat, sidecars, basis }))
     }
+}
+
+/// Whether a sidecar can have been made of this version of the file: an older one was made of an earlier version. Tools that
+/// date it like the file (`brotli`, `pigz`) do so to the second.
+fn made_of(sidecar: FileStat, file: FileStat) -> bool {
+    let (sidecar, file) = (sidecar.modified, file.modified);
+    if sidecar.nanos == 0 { sidecar.seconds >= file.seconds } else { sidecar >= file }
 }

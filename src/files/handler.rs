@@ -4,19 +4,20 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use http::header::{ALLOW, CONTENT_SECURITY_POLICY, RETRY_AFTER, VARY};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
-use super::cache::{Cache, CacheLimits, Cached};
+use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
 use super::entries::ListingBudget;
 use super::find::{Finder, FoundFile, Lookup};
+use super::fresh::{Basis, Freshness};
 use super::listing;
 use super::open::{OpenError, Root};
 use super::path::{self, FilePath, ResolvedPath};
-use super::prepare::{FileContent, Preparer, Purpose, Resource, Variant};
+use super::prepare::{FileContent, Preparer, Resource, Variant};
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
@@ -63,16 +64,25 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 /// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent to clients that accept it, unless it is older than `x`.
 ///
 /// # Freshness
-/// Files requested often are cached (see [`cache`](Self::cache)). Before a cached file is used the file system is asked whether it is
-/// unchanged; only requests that arrived together share one check. A file that changed within the last 20 ms is neither cached nor
-/// given validators, as its times could not tell a second change from the first.
+/// What is requested often is cached (see [`cache`](Self::cache)), and never used once it has changed: the kernel tells of
+/// changes (see [`inotify`](Self::inotify)), or else the file system is asked before each use; requests that arrived together
+/// share one question.
+///
+/// A file that changed within the last 20 ms is not cached. `Last-Modified` is sent once the second it names is over: so it
+/// never names two contents. The `ETag` of a file that is held in memory is a hash of its content, the same on all machines;
+/// that of a larger file is made of its size, mtime and ctime, and differs from machine to machine. A sidecar counts once it
+/// has not been changed for two seconds.
+///
 /// If a file becomes shorter while it is sent, the connection is reset, so that no client takes a truncated body for a complete one.
 #[doc(alias("SimpleHTTPRequestHandler", "send_from_directory"))]
 #[derive(Debug)]
 pub struct StaticFileHandler {
     pub(super) finder: Finder,
     pub(super) preparer: Preparer,
-    pub(super) cache: Cache<Resource>,
+    pub(super) freshness: Freshness,
+    pub(super) cache: Cache<Kept>,
+    /// Paths that lead nowhere, by the same keys.
+    pub(super) missing: Cache<Basis>,
     pub(super) listing: bool,
     /// The memory held by listings that are being sent.
     pub(super) listing_budget: ListingBudget,
@@ -81,6 +91,25 @@ pub struct StaticFileHandler {
     /// The path segments of the prefix.
     pub(super) mount: Vec<Vec<u8>>,
 }
+
+/// What is kept of a path.
+#[derive(Debug)]
+pub(super) struct Kept {
+    what: What,
+    basis: Basis,
+}
+
+#[derive(Debug)]
+enum What {
+    File(Resource),
+    /// A folder whose index file is that at this path.
+    Index(Vec<u8>),
+}
+
+/// How many missing paths are remembered.
+pub(super) const MISSING: CacheLimits = CacheLimits { files: 1024, bytes_each: 0, bytes_in_all: 1 << 20, open: 0 };
+/// Larger files are opened for each request: a deleted file frees its space, and opening is cheap compared with sending it.
+const MAX_KEPT_OPEN: u64 = 1 << 20;
 
 impl StaticFileHandler {
     /// A handler for this folder. It is opened now and stays open; if another folder, or a link to one, replaces it, the
@@ -97,7 +126,9 @@ impl StaticFileHandler {
                 sidecars: true,
             },
             preparer: Preparer::default(),
+            freshness: Freshness::new(true),
             cache: Cache::new(CacheLimits::default()),
+            missing: Cache::new(MISSING),
             listing: true,
             listing_budget: ListingBudget::default(),
             pages: vec![(StatusCode::NOT_FOUND, b"404.html".to_vec())],
@@ -105,27 +136,58 @@ impl StaticFileHandler {
         })
     }
 
-    /// The cached file of a path, if still fresh. A stale one stays until it is replaced: its version tells whether
-    /// the next one was modified within the same second.
-    fn fresh_from_cache(&self, key: &[u8], polled: Option<Instant>) -> Option<Arc<Cached<Resource>>> {
-        self.cache.get(key).filter(|cached| cached.is_fresh(&self.finder.root, polled))
+    /// What is kept of a path, if it is still fresh. What is not stays until it is replaced or evicted.
+    fn kept(&self, key: &[u8], request: &Request) -> Option<Arc<Kept>> {
+        let kept = self.cache.get(key)?;
+        self.freshness.holds(&kept.basis, &self.finder.root, request.polled()).then_some(kept)
+    }
+
+    /// The response for a path of which everything needed is kept.
+    fn from_cache(&self, key: &[u8], request: &Request) -> Option<Result<Response>> {
+        let kept = self.kept(key, request)?;
+        match &kept.what {
+            What::File(resource) => Some(self.negotiate(request, resource)),
+            What::Index(path) => match &self.kept(path, request)?.what {
+                What::File(resource) => Some(self.negotiate(request, resource)),
+                What::Index(_) => None, // a folder has taken the file's place
+            },
+        }
+    }
+
+    fn is_known_missing(&self, key: &[u8], request: &Request) -> bool {
+        let known = self.missing.get(key);
+        known.is_some_and(|basis| self.freshness.holds(&basis, &self.finder.root, request.polled()))
     }
 
     fn serve(&self, request: &Request, path: &FilePath) -> Result<Response> {
+        let key = path.key();
+        if let Some(response) = self.from_cache(&key, request) {
+            return response;
+        }
+        if self.is_known_missing(&key, request) {
+            return self.error_response(request, OpenError::NotFound);
+        }
+        self.finder.root.reopen_if_replaced();
         let now = SystemTime::now();
-        let key = path.normalized.then(|| request.raw_path().as_bytes());
-        let found = self.retry_after_clearing_cache(|| self.finder.find(path));
-        if let (Some(key), Err(_) | Ok(Lookup::NeedsSlash | Lookup::Folder)) = (key, &found) {
-            self.cache.forget(key);
+        let found = self.retry_after_clearing_cache(|| self.finder.find(path, now));
+        if !matches!(found, Ok(Lookup::File(_))) {
+            self.cache.forget(&key);
         }
         match found {
             Ok(Lookup::File(found)) => {
-                let cached = self.prepare(found, Purpose::Requested, key, request.polled(), now)?;
-                self.negotiate(request, &cached.value)
+                let kept = self.keep(&key, found, request, now)?;
+                match &kept.what {
+                    What::File(resource) => self.negotiate(request, resource),
+                    What::Index(_) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "")), // `keep` makes files
+                }
             }
             Ok(Lookup::NeedsSlash) => Ok(self.redirect(request, &self.location(path, true))),
             Ok(Lookup::Folder) if self.listing => self.list(path).or_else(|error| self.error_response(request, error)),
             Ok(Lookup::Folder) => self.error_response(request, OpenError::NotFound),
+            Ok(Lookup::Missing(basis)) => {
+                self.keep_missing(&key, basis, request, now);
+                self.error_response(request, OpenError::NotFound)
+            }
             Err(error) => self.error_response(request, error),
         }
     }
@@ -141,22 +203,38 @@ impl StaticFileHandler {
         })
     }
 
-    /// Prepare a file, and cache it under `key` if possible.
-    fn prepare(
-        &self,
-        found: FoundFile,
-        purpose: Purpose,
-        key: Option<&[u8]>,
-        polled: Option<Instant>,
-        now: SystemTime,
-    ) -> io::Result<Arc<Cached<Resource>>> {
-        let before = key.and_then(|key| self.cache.get(key));
-        let before = before.as_ref().map(|cached| &cached.value);
-        let prepared = self.preparer.prepare(found, purpose, before, self.cache.limits(), polled, now)?;
-        if let Some(key) = key.filter(|_| prepared.cacheable) {
-            self.cache.put(key, Arc::clone(&prepared.cached));
+    /// Prepare a file, and keep it by its path if it is old enough; and by `key`, where that is a folder's, that it is its
+    /// index file.
+    fn keep(&self, key: &[u8], mut found: FoundFile, request: &Request, now: SystemTime) -> io::Result<Arc<Kept>> {
+        let path = found.path.clone();
+        let keeps = !found.basis.is_recent(now);
+        found.basis.found_at(request.polled());
+        if path != key && keeps {
+            let basis = found.basis.of_folder();
+            let index = Kept { what: What::Index(path.clone()), basis };
+            self.cache.put(key, Arc::new(index), (path.len(), 0));
+            found.basis.set_names(vec![path::name(&path).to_vec()]);
         }
-        Ok(prepared.cached)
+        let (resource, basis) = self.preparer.prepare(found, self.cache.limits().bytes_each, now)?;
+        let kept = Arc::new(Kept { what: What::File(resource), basis });
+        self.put(&path, &kept, keeps);
+        Ok(kept)
+    }
+
+    fn put(&self, key: &[u8], kept: &Arc<Kept>, keeps: bool) {
+        if let What::File(resource) = &kept.what
+            && keeps
+            && resource.longest() <= MAX_KEPT_OPEN
+        {
+            self.cache.put(key, Arc::clone(kept), resource.held());
+        }
+    }
+
+    fn keep_missing(&self, key: &[u8], mut basis: Basis, request: &Request, now: SystemTime) {
+        if !basis.is_recent(now) {
+            basis.found_at(request.polled());
+            self.missing.put(key, Arc::new(basis), (0, 0));
+        }
     }
 
     fn negotiate(&self, request: &Request, resource: &Resource) -> Result<Response> {
@@ -183,7 +261,7 @@ impl StaticFileHandler {
         let title = percent_encoding::percent_decode_str(&location).decode_utf8_lossy();
         let page =
             self.retry_after_clearing_cache(|| listing::page(&self.finder, &self.listing_budget, &path.bytes, &title))?;
-        Ok(self.with_default_fields(page.with_header(CONTENT_SECURITY_POLICY, LISTING_POLICY)))
+        Ok(with_fields(page.with_header(CONTENT_SECURITY_POLICY, LISTING_POLICY), &self.preparer.added_fields()))
     }
 
     /// The URL path of a path in the folder.
@@ -215,20 +293,38 @@ impl StaticFileHandler {
 
     /// The folder's own page for a status, or an error.
     fn page_or_error(&self, request: &Request, status: StatusCode, message: &str) -> Result<Response> {
-        match self.custom_page(request, status) {
-            Some(page) => Ok(response(page.value.identity()).with_status(status)),
-            None => Err(self.error(status, message)),
+        match self.custom_page(request, status).as_deref() {
+            Some(Kept { what: What::File(page), .. }) => Ok(response(page.identity()).with_status(status)),
+            _ => Err(self.error(status, message)),
         }
     }
 
-    /// The custom page for a status, if it exists. Its cache key has no leading slash, so it never equals a request path.
-    fn custom_page(&self, request: &Request, status: StatusCode) -> Option<Arc<Cached<Resource>>> {
+    /// The custom page for a status, if it exists.
+    fn custom_page(&self, request: &Request, status: StatusCode) -> Option<Arc<Kept>> {
         let (_, path) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
-        self.fresh_from_cache(path, request.polled()).or_else(|| {
-            let now = SystemTime::now();
-            let found = self.finder.find_page(path).ok()?;
-            self.prepare(found, Purpose::ErrorPage, Some(path), request.polled(), now).ok()
-        })
+        let key = [b"\0", &path[..]].concat(); // no path of a request has a NUL
+        if let Some(page) = self.kept(&key, request) {
+            return Some(page);
+        }
+        if self.is_known_missing(&key, request) {
+            return None;
+        }
+        let now = SystemTime::now();
+        match self.finder.find_page(path).ok()? {
+            Lookup::File(mut found) => {
+                let keeps = !found.basis.is_recent(now);
+                found.basis.found_at(request.polled());
+                let (resource, basis) = self.preparer.prepare_page(found, self.cache.limits().bytes_each).ok()?;
+                let kept = Arc::new(Kept { what: What::File(resource), basis });
+                self.put(&key, &kept, keeps);
+                Some(kept)
+            }
+            Lookup::Missing(basis) => {
+                self.keep_missing(&key, basis, request, now);
+                None
+            }
+            Lookup::Folder | Lookup::NeedsSlash => None,
+        }
     }
 
     fn busy(&self, message: &str, cause: io::Error) -> Error {
@@ -242,8 +338,7 @@ impl StaticFileHandler {
 
     /// Add the default fields to a response that is not a file.
     fn with_default_fields(&self, response: Response) -> Response {
-        let fields = self.preparer.default_fields();
-        fields.iter().fold(response, |response, (name, value)| response.with_added_header(name, value.clone()))
+        with_fields(response, &self.preparer.default_fields())
     }
 
     fn unsupported_method(&self, request: &Request) -> Error {
@@ -259,14 +354,13 @@ impl StaticFileHandler {
 impl RequestHandler for StaticFileHandler {
     fn do_get(&self, request: &Request) -> Result<Response> {
         let raw = request.raw_path();
-        if let Some(cached) = self.fresh_from_cache(raw.as_bytes(), request.polled()) {
-            return self.negotiate(request, &cached.value);
+        if let Some(key) = path::plain(raw, &self.mount)
+            && let Some(response) = self.from_cache(key, request)
+        {
+            return response;
         }
         match path::resolve(raw, &self.mount) {
-            ResolvedPath::Path(path) => {
-                self.finder.root.reopen_if_replaced();
-                self.serve(request, &path)
-            }
+            ResolvedPath::Path(path) => self.serve(request, &path),
             ResolvedPath::Redirect(location) => Ok(self.redirect(request, &location)),
             ResolvedPath::NotFound => self.error_response(request, OpenError::NotFound),
             ResolvedPath::Malformed => self.page_or_error(request, StatusCode::BAD_REQUEST, "That is no path."),
@@ -303,6 +397,10 @@ impl RequestHandler for StaticFileHandler {
             _ => Err(self.unsupported_method(request)),
         }
     }
+}
+
+fn with_fields(response: Response, fields: &HeaderMap) -> Response {
+    fields.iter().fold(response, |response, (name, value)| response.with_added_header(name, value.clone()))
 }
 
 fn response(variant: &Variant) -> Response {

@@ -9,8 +9,9 @@ use std::os::fd::OwnedFd;
 
 use super::entries::{Entries, Entry, ListingBudget};
 use super::find::Finder;
-use super::open::{self, FileStat, FileTime, Kind, OpenError, Root};
+use super::open::{OpenError, Root};
 use super::path;
+use super::stat::{FileStat, FileTime, Kind, stat_in};
 use crate::Response;
 
 /// Pages with up to this many entries are built in memory, and so have a Content-Length.
@@ -88,7 +89,7 @@ fn write_entry(text: &mut String, entry: Entry<'_>, root: &Root, folder: &OwnedF
     let found = if entry.is_link {
         root.stat_checked(&path::join(path, entry.name)).ok()
     } else {
-        open::stat_in(folder, entry.name).ok()
+        stat_in(folder, entry.name).ok()
     };
     if let Some(stat) = found.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder)) {
         write_row(text, entry.name, &stat);

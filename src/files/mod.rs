@@ -17,11 +17,19 @@ mod prepare; // a file to response fields and body
 mod find; // the file, its sidecars or the folder at a path
 mod mime; // media types by file name
 
-mod cache; // files and their fields, kept between requests
+mod fresh; // whether what is kept is still true
+
+mod watch; // the kernel tells what changed
+
+mod cache; // what is kept between requests
 mod codings; // content codings of sidecars
 
 mod open; // opening beneath the folder, never outside
 mod path; // a request path to a path beneath the folder
+
+mod root; // which folder is the root now
+
+mod stat; // the metadata of files
 
 pub use handler::StaticFileHandler;
 pub use open::Symlinks;

@@ -11,20 +11,21 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-/// The longest time in which two changes may get the same timestamp, where timestamps have nanoseconds.
-pub(super) const TIMESTAMP_TICK: Duration = Duration::from_millis(20);
+use super::root::{Identified, RootLocation};
+use super::stat::{FileStat, Kind, stat, stat_of};
 
 /// How often a look-up is retried that was disturbed by a concurrent rename.
 const MAX_RETRIES: usize = 32;
+
+/// How many links a path may lead through, as in the kernel (path_resolution(7)).
+const MAX_LINKS: usize = 40;
 
 /// Which symbolic links are followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,24 +40,13 @@ pub enum Symlinks {
     Follow,
 }
 
-/// The root folder, held open. If another folder replaces it, as after a build that deletes and recreates its output,
-/// or a release that swaps a link, that one is opened instead: see [`Root::reopen_if_replaced`].
+/// The root folder, and how paths beneath it are opened.
 #[derive(Clone, Debug)]
 pub(super) struct Root {
     location: Arc<RootLocation>,
     symlinks: Symlinks,
     path_check: PathCheck,
 }
-
-/// The path of the root folder, and the folder that is open.
-#[derive(Debug)]
-struct RootLocation {
-    path: PathBuf,
-    folder: RwLock<(Arc<OwnedFd>, Identity)>,
-}
-
-/// Device and inode.
-type Identity = ((u32, u32), u64);
 
 /// How it is ensured that a path stays beneath the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,65 +78,30 @@ pub(super) enum OpenError {
     Io(io::Error),
 }
 
-/// The metadata that tells one version of a file from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileStat {
-    pub kind: Kind,
-    pub size: u64,
-    pub modified: FileTime,
-    /// ctime: the last change of content or inode; users cannot set it.
-    pub changed: FileTime,
-    device: (u32, u32),
-    inode: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    File,
-    Folder,
-    Link,
-    /// FIFOs, sockets, devices.
-    Other,
-}
-
-/// Seconds since 1970, and nanoseconds forward from there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct FileTime {
-    pub seconds: i64,
-    pub nanos: u32,
-}
-
 impl Root {
     /// Open the root folder.
     ///
     /// # Errors
     /// If it is missing, not a folder, or may not be read; the message contains its path.
     pub fn open(root: &Path) -> io::Result<Root> {
-        let (folder, identity) = open_root(root).map_err(|errno| root_error(root, errno))?;
-        let probed = rustix::fs::openat2(&folder, ".", PATH_FLAGS, Mode::empty(), BENEATH);
+        let location = RootLocation::open(root)?;
+        let probed = rustix::fs::openat2(location.now().folder(), ".", PATH_FLAGS, Mode::empty(), BENEATH);
         let path_check = if probed.is_ok() { PathCheck::Kernel } else { PathCheck::Walk };
         log::debug!(target: "modest::files", "{}: paths are checked by {path_check:?}", root.display());
-        // The current folder may change; a relative path keeps its meaning.
-        let path = std::path::absolute(root)?;
-        let location = RootLocation { path, folder: RwLock::new((Arc::new(folder), identity)) };
         Ok(Root { location: Arc::new(location), symlinks: Symlinks::default(), path_check })
     }
 
     /// Open the folder that is now at the root's path, if it was replaced.
-    /// If there is none, the old one is kept: it may be about to be replaced.
     pub fn reopen_if_replaced(&self) {
-        let Ok(found) = stat(CWD, self.location.path.as_os_str().as_bytes(), AtFlags::empty()) else { return };
-        if found.identity() == self.location.folder.read().unwrap_or_else(PoisonError::into_inner).1 {
-            return;
-        }
-        if let Ok((folder, identity)) = open_root(&self.location.path) {
-            log::debug!(target: "modest::files", "{}: another folder stands there now", self.location.path.display());
-            *self.location.folder.write().unwrap_or_else(PoisonError::into_inner) = (Arc::new(folder), identity);
-        }
+        self.location.reopen_if_replaced();
     }
 
-    fn folder(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.location.folder.read().unwrap_or_else(PoisonError::into_inner).0)
+    pub fn location(&self) -> &RootLocation {
+        &self.location
+    }
+
+    fn now(&self) -> Arc<Identified> {
+        self.location.now()
     }
 
     pub fn set_symlinks(&mut self, which: Symlinks) {
@@ -163,7 +118,7 @@ impl Root {
     /// what must not be opened.
     pub fn stat_unchecked(&self, path: &[u8]) -> io::Result<FileStat> {
         let links = if self.symlinks == Symlinks::Deny { AtFlags::SYMLINK_NOFOLLOW } else { AtFlags::empty() };
-        Ok(stat(self.folder(), or_dot(path), links)?)
+        Ok(stat(self.now().folder(), or_dot(path), links)?)
     }
 
     /// Metadata by a checked open with `O_PATH`: nothing is opened for reading.
@@ -176,10 +131,17 @@ impl Root {
     pub fn open_at(&self, path: &[u8]) -> Result<Opened, OpenError> {
         // Opening a FIFO releases its writer and opening a device may do anything, so look first. If the file is replaced
         // by one in between, it is opened without blocking, recognized, and closed again.
-        match self.stat_unchecked(path)?.kind {
-            Kind::Folder if self.stat_checked(path)?.kind == Kind::Folder => return Ok(Opened::Folder),
-            Kind::Folder | Kind::File => {}
-            Kind::Link | Kind::Other => return Err(OpenError::NotFound),
+        match self.stat_unchecked(path) {
+            Ok(FileStat { kind: Kind::Folder, .. }) if self.stat_checked(path)?.kind == Kind::Folder => {
+                return Ok(Opened::Folder);
+            }
+            Ok(FileStat { kind: Kind::Folder | Kind::File, .. }) => {}
+            Ok(FileStat { kind: Kind::Link | Kind::Other, .. }) => return Err(OpenError::NotFound),
+            Err(error) => match OpenError::from(error) {
+                // What may not be read may lie outside: that it is there is not told. This judges without following a link.
+                OpenError::Forbidden => return Err(self.stat_checked(path).err().unwrap_or(OpenError::Forbidden)),
+                error => return Err(error),
+            },
         }
         let file = self.open_path(path, READ_FLAGS)?;
         let stat = stat_of(&file)?;
@@ -188,6 +150,11 @@ impl Root {
             Kind::Folder => Ok(Opened::Folder),
             Kind::Link | Kind::Other => Err(OpenError::NotFound),
         }
+    }
+
+    /// Find a path without following any link, so that it can be watched.
+    pub fn find_without_links(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+        self.open_without_links(path, PATH_FLAGS)
     }
 
     /// Open a folder to read its entries.
@@ -200,7 +167,7 @@ impl Root {
         match self.symlinks {
             Symlinks::Deny => self.open_without_links(path, flags),
             Symlinks::WithinRoot => self.open_within_root(path, flags),
-            Symlinks::Follow => rustix::fs::openat(self.folder(), or_dot(path), flags, Mode::empty()),
+            Symlinks::Follow => rustix::fs::openat(self.now().folder(), or_dot(path), flags, Mode::empty()),
         }
     }
 
@@ -227,11 +194,11 @@ impl Root {
         if self.path_check == PathCheck::Walk {
             return Err(Errno::NOSYS);
         }
-        let root = self.folder();
+        let root = self.now();
         let mut retries = 0;
         loop {
             // A concurrent rename anywhere may disturb a look-up beneath a folder: openat2(2), EAGAIN.
-            match rustix::fs::openat2(&root, or_dot(path), flags, Mode::empty(), resolve) {
+            match rustix::fs::openat2(root.folder(), or_dot(path), flags, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) if retries < MAX_RETRIES => retries += 1,
                 found => return found,
             }
@@ -245,28 +212,64 @@ impl Root {
 
     /// Open folder by folder, following no link.
     fn walk(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let root = self.folder();
+        let root = self.now();
+        let root = root.folder();
         if path.is_empty() {
-            return rustix::fs::openat(&root, ".", flags, Mode::empty());
+            return rustix::fs::openat(root, ".", flags, Mode::empty());
         }
         let mut names = path.split(|&byte| byte == b'/');
         let last = names.next_back().unwrap_or_default();
         let mut folder = None;
         for name in names {
-            folder = Some(open_entry(folder.as_ref().unwrap_or(&root), name, PATH_FLAGS | OFlags::DIRECTORY)?);
+            folder = Some(open_entry(folder.as_ref().unwrap_or(root), name, PATH_FLAGS | OFlags::DIRECTORY)?);
         }
-        let found = open_entry(folder.as_ref().unwrap_or(&root), last, flags)?;
+        let found = open_entry(folder.as_ref().unwrap_or(root), last, flags)?;
         // `O_PATH` opens the link itself.
         let is_link = flags.contains(OFlags::PATH) && stat_of(&found)?.kind == Kind::Link;
         if is_link { Err(Errno::LOOP) } else { Ok(found) }
     }
 
     /// The path beneath the folder that a path leads to through its links. It may be outdated when it is used.
+    ///
+    /// Nothing outside is looked at: a path that leaves the folder must come back by name, as `../www/x` in `www` does.
     fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let root = std::fs::read_link(format!("/proc/self/fd/{}", self.folder().as_raw_fd())).ok()?;
-        let target = std::fs::canonicalize(root.join(std::ffi::OsStr::from_bytes(path))).ok()?;
-        let beneath = target.strip_prefix(&root).ok()?;
-        Some(beneath.as_os_str().to_owned().into_vec())
+        let root = self.now();
+        let beneath = |path: &[u8]| match path.strip_prefix(root.path()) {
+            Some([b'/', rest @ ..]) => Some(rest.to_vec()),
+            Some([]) => Some(Vec::new()),
+            _ => None,
+        };
+        let split = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).rev().collect::<Vec<_>>();
+        let mut resolved = root.path().to_vec(); // absolute, and within the folder without a link
+        let mut ahead = split(path); // the next name is the last
+        let mut links = 0;
+        while let Some(name) = ahead.pop() {
+            match &name[..] {
+                b"" | b"." => continue,
+                b".." => {
+                    resolved.truncate(memchr::memrchr(b'/', &resolved)?);
+                    continue;
+                }
+                _ => {}
+            }
+            let parent = resolved.len();
+            resolved.push(b'/');
+            resolved.extend_from_slice(&name);
+            let Some(path) = beneath(&resolved).filter(|path| !path.is_empty()) else { continue };
+            match rustix::fs::readlinkat(root.folder(), &path[..], Vec::new()) {
+                Ok(target) => {
+                    links += 1;
+                    if links > MAX_LINKS {
+                        return None;
+                    }
+                    resolved.truncate(if target.as_bytes().starts_with(b"/") { 0 } else { parent });
+                    ahead.extend(split(target.as_bytes()));
+                }
+                Err(Errno::INVAL) => {} // no link
+                Err(_) => return None,
+            }
+        }
+        beneath(&resolved)
     }
 }
 
@@ -277,55 +280,11 @@ fn open_entry(folder: &OwnedFd, name: &[u8], flags: OFlags) -> rustix::io::Resul
     rustix::fs::openat(folder, name, flags | OFlags::NOFOLLOW, Mode::empty())
 }
 
-fn open_root(path: &Path) -> rustix::io::Result<(OwnedFd, Identity)> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
-    let identity = stat_of(&folder)?.identity();
-    Ok((folder, identity))
-}
-
 const BENEATH: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_MAGICLINKS);
 /// To find it only. With `O_PATH`, `openat2` accepts no flags for reading.
-const PATH_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+pub(super) const PATH_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 /// Never block in an open, and never get a controlling terminal.
 const READ_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
-
-impl FileStat {
-    fn identity(&self) -> Identity {
-        (self.device, self.inode)
-    }
-
-    /// Whether the last change was so shortly before `now` that another one could follow with the same timestamps:
-    /// file system clocks tick every 4 to 10 ms, those without nanoseconds every second or two.
-    pub fn is_recent(&self, now: SystemTime) -> bool {
-        let tick = if self.changed.nanos == 0 { Duration::from_secs(2) } else { TIMESTAMP_TICK };
-        FileTime::from(now) < self.changed.plus(tick)
-    }
-}
-
-impl FileTime {
-    /// As a `SystemTime`, if in its range.
-    pub fn to_system_time(self) -> Option<SystemTime> {
-        let whole = Duration::from_secs(self.seconds.unsigned_abs());
-        let start = if self.seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
-        start?.checked_add(Duration::from_nanos(u64::from(self.nanos)))
-    }
-
-    fn plus(self, by: Duration) -> FileTime {
-        let nanos = self.nanos + by.subsec_nanos();
-        let seconds = self.seconds.saturating_add(by.as_secs() as i64).saturating_add(i64::from(nanos / 1_000_000_000));
-        FileTime { seconds, nanos: nanos % 1_000_000_000 }
-    }
-}
-
-impl From<SystemTime> for FileTime {
-    fn from(time: SystemTime) -> FileTime {
-        match time.duration_since(UNIX_EPOCH) {
-            Ok(since) => FileTime { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
-            Err(_) => FileTime { seconds: 0, nanos: 0 }, // a clock before 1970 is wrong anyway
-        }
-    }
-}
 
 impl From<Errno> for OpenError {
     fn from(errno: Errno) -> OpenError {
@@ -348,53 +307,8 @@ impl From<io::Error> for OpenError {
     }
 }
 
-/// The metadata of an open file.
-pub(super) fn stat_of(file: impl std::os::fd::AsFd) -> rustix::io::Result<FileStat> {
-    stat(file, b"", AtFlags::EMPTY_PATH)
-}
-
-/// The metadata of a name in an open folder, without following a link.
-pub(super) fn stat_in(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<FileStat> {
-    stat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
-}
-
-fn stat(at: impl std::os::fd::AsFd, path: &[u8], flags: AtFlags) -> rustix::io::Result<FileStat> {
-    let found = rustix::fs::statx(at, path, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS)?;
-    Ok(FileStat::from(found))
-}
-
-impl From<Statx> for FileStat {
-    fn from(found: Statx) -> FileStat {
-        let kind = match FileType::from_raw_mode(u32::from(found.stx_mode)) {
-            FileType::RegularFile => Kind::File,
-            FileType::Directory => Kind::Folder,
-            FileType::Symlink => Kind::Link,
-            _ => Kind::Other,
-        };
-        FileStat {
-            kind,
-            size: found.stx_size,
-            modified: FileTime { seconds: found.stx_mtime.tv_sec, nanos: found.stx_mtime.tv_nsec },
-            changed: FileTime { seconds: found.stx_ctime.tv_sec, nanos: found.stx_ctime.tv_nsec },
-            device: (found.stx_dev_major, found.stx_dev_minor),
-            inode: found.stx_ino,
-        }
-    }
-}
-
 fn or_dot(path: &[u8]) -> &[u8] {
     if path.is_empty() { b"." } else { path }
-}
-
-fn root_error(root: &Path, errno: Errno) -> io::Error {
-    let error = io::Error::from(errno);
-    let reason = match errno {
-        Errno::NOENT => "no such folder".to_owned(),
-        Errno::NOTDIR => "not a folder".to_owned(),
-        Errno::ACCESS | Errno::PERM => "the folder may not be read".to_owned(),
-        _ => error.to_string(),
-    };
-    io::Error::new(error.kind(), format!("{}: {reason}", root.display()))
 }
 
 #[cfg(test)]

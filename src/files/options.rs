@@ -6,7 +6,8 @@ use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED};
 
 use super::cache::{Cache, CacheLimits};
-use super::handler::StaticFileHandler;
+use super::fresh::Freshness;
+use super::handler::{MISSING, StaticFileHandler};
 use super::open::Symlinks;
 use super::prepare::check_field;
 
@@ -14,6 +15,7 @@ impl StaticFileHandler {
     /// Which symbolic links are followed. Default: those that stay within the folder.
     pub fn symlinks(mut self, which: Symlinks) -> Self {
         self.finder.root.set_symlinks(which);
+        self.forget();
         self
     }
 
@@ -21,29 +23,53 @@ impl StaticFileHandler {
     /// `/.well-known/` at the top always is (RFC 8615).
     pub fn hidden(mut self, served: bool) -> Self {
         self.finder.hidden = served;
+        self.forget();
         self
     }
 
     /// Whether a folder without an index file is listed. Default: yes; otherwise it is a 404.
     pub fn listing(mut self, wanted: bool) -> Self {
         self.listing = wanted;
-        self.cache.clear(); // what was prepared without it
+        self.forget();
         self
     }
 
     /// Whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: yes.
     pub fn precompressed(mut self, wanted: bool) -> Self {
         self.finder.sidecars = wanted;
-        self.cache.clear(); // what was prepared without it
+        self.forget();
         self
     }
 
-    /// The size of the cache. Default: 512 files (a sidecar counts as one), contents of up to 64 KiB each and 32 MiB in all.
-    /// `files` of 0 disables it.
+    /// The size of the cache: how many files, up to how many bytes of each in memory, and how many bytes of all. Default: 8,192
+    /// files, 64 KiB and 64 MiB; about 1.5 KiB are counted for each besides its content. `files` of 0 disables it.
     ///
-    /// Of files with larger contents up to 128 are kept open; those above 1 MiB are opened for each request.
+    /// Larger files of up to 1 MiB are kept open (see [`open_files`](Self::open_files)); those above are opened for each request.
     pub fn cache(mut self, files: usize, bytes_each: usize, bytes_in_all: usize) -> Self {
-        self.cache = Cache::new(CacheLimits { files, bytes_each, bytes_in_all });
+        self.cache = Cache::new(CacheLimits { files, bytes_each, bytes_in_all, ..self.cache.limits() });
+        self.missing = Cache::new(CacheLimits { files: files.min(MISSING.files), ..MISSING });
+        self
+    }
+
+    /// How many of the cached files are kept open. Default: an eighth of the descriptors that the process may have when the handler
+    /// is made (`ulimit -n`), and 4,096 at most.
+    pub fn open_files(mut self, open: usize) -> Self {
+        self.cache = Cache::new(CacheLimits { open, ..self.cache.limits() });
+        self
+    }
+
+    /// Whether the kernel is asked to tell of changes (inotify(7)), so that what is cached can be used without asking the disk.
+    /// Default: yes.
+    ///
+    /// It is asked for files and folders on file systems that tell of all changes (ext4, XFS, Btrfs, F2FS, ZFS, tmpfs and
+    /// others; not for network file systems, FUSE and overlays), as long as the user has watches left
+    /// (`fs.inotify.max_user_watches`). For all others the disk is asked before each use.
+    ///
+    /// What is written through a shared mapping, and a file system mounted over a folder, is not told: these show within a second.
+    /// Without inotify they show at the next request.
+    pub fn inotify(mut self, used: bool) -> Self {
+        self.forget();
+        self.freshness = Freshness::new(used);
         self
     }
 
@@ -53,7 +79,7 @@ impl StaticFileHandler {
     /// If a name is empty or contains a slash.
     pub fn index<S: AsRef<str>>(mut self, names: impl IntoIterator<Item = S>) -> io::Result<Self> {
         self.finder.index = names.into_iter().map(|name| file_name(name.as_ref())).collect::<io::Result<_>>()?;
-        self.cache.clear(); // what was prepared without it
+        self.forget();
         Ok(self)
     }
 
@@ -69,7 +95,7 @@ impl StaticFileHandler {
         }
         check_field("content-type", media_type)?;
         self.preparer.types.add(extension, media_type);
-        self.cache.clear(); // what was prepared without it
+        self.forget();
         Ok(self)
     }
 
@@ -80,11 +106,12 @@ impl StaticFileHandler {
     pub fn default_type(mut self, media_type: &str) -> io::Result<Self> {
         check_field("content-type", media_type)?;
         self.preparer.types.set_default(media_type);
-        self.cache.clear(); // what was prepared without it
+        self.forget();
         Ok(self)
     }
 
-    /// A field for every response from the folder, errors and redirects too. A second one of the same name is added to the first.
+    /// A field for every response from the folder, errors and redirects too; but `Cache-Control`, a policy for what was found, is for
+    /// files and listings only. A second one of the same name is added to the first.
     ///
     /// # Errors
     /// If it is invalid, or set by the file itself: `Content-Type`, `Content-Encoding`, `ETag`, `Last-Modified`.
@@ -94,7 +121,7 @@ impl StaticFileHandler {
             return Err(invalid_input(format!("the field `{name}` is the file's own")));
         }
         self.preparer.added.append(name, value);
-        self.cache.clear(); // what was prepared without it
+        self.forget();
         Ok(self)
     }
 
@@ -112,7 +139,7 @@ impl StaticFileHandler {
             return Err(invalid_input("an empty pattern for cache-control".to_owned()));
         }
         self.preparer.caching.push((pattern.to_owned(), value));
-        self.cache.clear(); // what was prepared without it
+        self.forget();
         Ok(self)
     }
 
@@ -131,7 +158,7 @@ impl StaticFileHandler {
             return Err(invalid_input(format!("{name:?} is no name of a page")));
         }
         self.pages.push((status, path));
-        self.cache.clear(); // what was prepared without it
+        self.forget();
         Ok(self)
     }
 
@@ -142,8 +169,16 @@ impl StaticFileHandler {
     /// If a segment is `.` or `..`.
     pub fn prefix(mut self, prefix: &str) -> io::Result<Self> {
         self.mount = segments(prefix)?;
-        self.cache.clear(); // what was prepared without it
+        self.forget();
         Ok(self)
+    }
+}
+
+impl StaticFileHandler {
+    /// What is kept was prepared with other settings.
+    fn forget(&mut self) {
+        self.cache.clear();
+        self.missing.clear();
     }
 }
 

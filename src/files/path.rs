@@ -4,6 +4,8 @@
 //! A file has one path: any other spelling (`/a/../b`, `//b`, `/./b`) is redirected to it,
 //! so that whoever restricts `/private/` by [`Request::path`](crate::Request::path) restricts all of it.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 /// Characters allowed in a path segment without encoding (RFC 3986, section 3.3: pchar).
@@ -50,15 +52,40 @@ pub(super) struct FilePath {
     pub bytes: Vec<u8>,
     /// Whether a slash followed the last segment, as for a folder.
     pub trailing_slash: bool,
-    /// Whether nothing is percent-encoded unnecessarily, and with upper-case digits (RFC 3986, section 6.2.2). Other
-    /// spellings are served, but not cached: otherwise one file could fill the whole cache.
-    pub normalized: bool,
+}
+
+impl FilePath {
+    /// The path with its slash, but for the folder itself: what is kept of it is kept by this, however it is spelled.
+    pub fn key(&self) -> Cow<'_, [u8]> {
+        match self.trailing_slash && !self.bytes.is_empty() {
+            true => Cow::Owned([&self.bytes, &b"/"[..]].concat()),
+            false => Cow::Borrowed(&self.bytes),
+        }
+    }
+}
+
+/// The key of a path that is spelled as its bytes are: with nothing to decode, resolve or redirect. `None`: it may be
+/// another spelling.
+pub(super) fn plain<'a>(raw: &'a str, mount: &[Vec<u8>]) -> Option<&'a [u8]> {
+    let mut rest = raw.as_bytes();
+    for segment in mount {
+        rest = rest.strip_prefix(b"/")?.strip_prefix(&segment[..])?;
+    }
+    let key = rest.strip_prefix(b"/")?;
+    let mut before = b'/';
+    for &byte in key {
+        if byte == b'%' || before == b'/' && matches!(byte, b'/' | b'.') {
+            return None;
+        }
+        before = byte;
+    }
+    Some(key)
 }
 
 /// Parse and resolve the path of a request. `mount` are the segments of the prefix.
 pub(super) fn resolve(raw: &str, mount: &[Vec<u8>]) -> ResolvedPath {
     let Some(rest) = raw.strip_prefix('/') else { return ResolvedPath::Malformed };
-    let mut builder = PathBuilder { normalized: true, ..PathBuilder::default() };
+    let mut builder = PathBuilder::default();
     let mut segments = rest.split('/').peekable();
     while let Some(segment) = segments.next() {
         match builder.step(segment, segments.peek().is_none()) {
@@ -120,7 +147,6 @@ pub(super) fn location<'a>(segments: impl IntoIterator<Item = &'a [u8]>, trailin
 struct PathBuilder {
     segments: Vec<Vec<u8>>,
     trailing_slash: bool,
-    normalized: bool,
     needs_redirect: bool,
     not_found: bool,
 }
@@ -133,7 +159,7 @@ enum Step {
 
 impl PathBuilder {
     fn step(&mut self, segment: &str, last: bool) -> Step {
-        let Some(name) = self.decode(segment) else { return Step::Malformed };
+        let Some(name) = decode(segment) else { return Step::Malformed };
         match &name[..] {
             b"" => {
                 self.trailing_slash |= last;
@@ -156,26 +182,6 @@ impl PathBuilder {
         Step::Continue
     }
 
-    fn decode(&mut self, segment: &str) -> Option<Vec<u8>> {
-        let mut name = Vec::with_capacity(segment.len());
-        let mut bytes = segment.bytes();
-        while let Some(byte) = bytes.next() {
-            name.push(match byte {
-                b'%' => self.decode_escape(bytes.next()?, bytes.next()?)?,
-                0 => return None,
-                _ => byte,
-            });
-        }
-        Some(name)
-    }
-
-    fn decode_escape(&mut self, high: u8, low: u8) -> Option<u8> {
-        let byte = (char::from(high).to_digit(16)? * 16 + char::from(low).to_digit(16)?) as u8;
-        let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        self.normalized &= !unreserved && !high.is_ascii_lowercase() && !low.is_ascii_lowercase();
-        (byte != 0).then_some(byte)
-    }
-
     fn end(self, mount: &[Vec<u8>]) -> ResolvedPath {
         let length: usize = self.segments.iter().map(|segment| segment.len() + 1).sum();
         if self.not_found || length > MAX_PATH || !self.segments.starts_with(mount) {
@@ -189,12 +195,26 @@ impl PathBuilder {
                 trailing_slash || beneath.is_empty(),
             ));
         }
-        ResolvedPath::Path(FilePath {
-            bytes: beneath.join(&b'/'),
-            trailing_slash: self.trailing_slash,
-            normalized: self.normalized,
-        })
+        ResolvedPath::Path(FilePath { bytes: beneath.join(&b'/'), trailing_slash: self.trailing_slash })
     }
+}
+
+fn decode(segment: &str) -> Option<Vec<u8>> {
+    let mut name = Vec::with_capacity(segment.len());
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        name.push(match byte {
+            b'%' => decode_escape(bytes.next()?, bytes.next()?)?,
+            0 => return None,
+            _ => byte,
+        });
+    }
+    Some(name)
+}
+
+fn decode_escape(high: u8, low: u8) -> Option<u8> {
+    let byte = (char::from(high).to_digit(16)? * 16 + char::from(low).to_digit(16)?) as u8;
+    (byte != 0).then_some(byte)
 }
 
 #[cfg(test)]
@@ -204,12 +224,9 @@ mod tests {
     fn shown(raw: &str, mount: &[&str]) -> String {
         let mount: Vec<Vec<u8>> = mount.iter().map(|segment| segment.as_bytes().to_vec()).collect();
         match resolve(raw, &mount) {
-            ResolvedPath::Path(path) => format!(
-                "{}{}{}",
-                path.bytes.escape_ascii(),
-                if path.trailing_slash { "/" } else { "" },
-                if path.normalized { "" } else { " (not normalized)" }
-            ),
+            ResolvedPath::Path(path) => {
+                format!("{}{}", path.bytes.escape_ascii(), if path.trailing_slash { "/" } else { "" },)
+            }
             ResolvedPath::Redirect(location) => format!("-> {location}"),
             other => format!("{other:?}"),
         }
@@ -225,8 +242,8 @@ mod tests {
             ("/a/", "a/"),
             ("/a/b.txt", "a/b.txt"),
             ("/a%20b", "a b"),
-            ("/%61", "a (not normalized)"),
-            ("/%c3%bc", "\\xc3\\xbc (not normalized)"),
+            ("/%61", "a"),
+            ("/%c3%bc", "\\xc3\\xbc"),
             ("/%C3%BC", "\\xc3\\xbc"),
             ("/%FF", "\\xff"),
             ("/%2541", "%41"),
@@ -287,13 +304,47 @@ mod tests {
         }
     }
 
+    /// The key of a spelling is that of the path it leads to.
+    #[test]
+    fn plain_spellings() {
+        for (raw, mount, expected) in [
+            ("/", &[][..], Some("")),
+            ("/a", &[], Some("a")),
+            ("/a/b.txt", &[], Some("a/b.txt")),
+            ("/a/", &[], Some("a/")),
+            ("/\u{fc}", &[], Some("\u{fc}")),
+            ("/a%20b", &[], None),
+            ("//a", &[], None),
+            ("/a//b", &[], None),
+            ("/a/./b", &[], None),
+            ("/a/..", &[], None),
+            ("/.a", &[], None),
+            ("a", &[], None),
+            ("", &[], None),
+            ("/static/a", &["static"], Some("a")),
+            ("/static/", &["static"], Some("")),
+            ("/static", &["static"], None),
+            ("/statica/b", &["static"], None),
+            ("/x/static/a", &["static"], None),
+            ("/s/t/a", &["s", "t"], Some("a")),
+        ] {
+            let mount: Vec<Vec<u8>> = mount.iter().map(|segment: &&str| segment.as_bytes().to_vec()).collect();
+            let key = plain(raw, &mount);
+            assert_eq!(key, expected.map(str::as_bytes), "{raw}");
+            if let Some(key) = key {
+                let ResolvedPath::Path(path) = resolve(raw, &mount) else { panic!("{raw} is no path") };
+                assert_eq!(*path.key(), *key, "{raw}");
+            }
+        }
+    }
+
     #[test]
     fn paths_behind_a_mount() {
         for (raw, expected) in [
             ("/static/a", "a"),
             ("/static/", "/"),
             ("/static", "-> /static/"),
-            ("/%73tatic/a", "a (not normalized)"),
+            ("/%73tatic/a", "a"),
             ("//static/a", "-> /static/a"),
             ("/static//a", "-> /static/a"),
             ("/static/..", "NotFound"),

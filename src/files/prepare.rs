@@ -1,26 +1,29 @@
 //! Prepares a file to be sent: its fields and content, and those of its sidecars. Called by `handler`;
 //! it reads small files, and does not depend on the request.
+//!
+//! # Validators
+//! A tag is strong: it never names two contents. That of a file which is held in memory is a hash of its content (XXH3,
+//! 128 bits), and so the same on every machine with a copy. A larger one is told by size, mtime and ctime, which nobody can set
+//! back; its tag differs from machine to machine, so that behind a balancer a download that is resumed on another one
+//! begins anew. `Last-Modified` counts seconds: it is told once no further change can have the same.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use xxhash_rust::xxh3::xxh3_128;
 
-use super::cache::{CacheLimits, CacheUsage, Cached};
 use super::codings::ContentCoding;
 use super::find::FoundFile;
+use super::fresh::Basis;
 use super::mime::MediaTypes;
-use super::open::{self, FileStat, FileTime, TIMESTAMP_TICK};
 use super::path;
+use super::stat::{FileStat, FileTime};
 use crate::{ETag, Fields, SharedBytes};
-
-/// Larger files are opened for each request: a deleted file frees its space, and opening
-/// is cheap compared with sending it.
-const MAX_KEPT_OPEN: u64 = 1 << 20;
 
 /// The approximate memory that the fields of a file occupy, in bytes.
 const FIELDS_SIZE: usize = 1024;
@@ -42,27 +45,6 @@ pub(super) struct Resource {
     variants: Vec<Variant>,
     /// The codings of the others, in the same order.
     pub codings: Vec<ContentCoding>,
-    version: FileVersion,
-}
-
-/// The version of a file, and whether an earlier version that was sent had the same modification second: then
-/// Last-Modified cannot tell them apart, and is not sent.
-#[derive(Clone, Copy, Debug)]
-struct FileVersion {
-    modified: FileTime,
-    size: u64,
-    same_second: bool,
-}
-
-impl FileVersion {
-    fn of(stat: FileStat, before: Option<&Resource>) -> FileVersion {
-        let (modified, size) = (stat.modified, stat.size);
-        let same_second = before.is_some_and(|Resource { version: before, .. }| {
-            let other = before.modified != modified || before.size != size;
-            before.modified.seconds == modified.seconds && (other || before.same_second)
-        });
-        FileVersion { modified, size, same_second }
-    }
 }
 
 #[derive(Debug)]
@@ -74,21 +56,6 @@ pub(super) struct Variant {
 pub(super) enum FileContent {
     InMemory(SharedBytes),
     OnDisk(Arc<File>, u64),
-}
-
-/// What a file is prepared for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// As the response to a request for it.
-    Requested,
-    /// As an error page, which has no validators.
-    ErrorPage,
-}
-
-/// A prepared file, and whether it may be cached.
-pub(super) struct Prepared {
-    pub cached: Arc<Cached<Resource>>,
-    pub cacheable: bool,
 }
 
 impl Resource {
@@ -104,103 +71,116 @@ impl Resource {
 }
 
 impl Preparer {
-    /// `now` was read before the look-up; `before`: the version last sent under the same name, if known.
-    pub fn prepare(
-        &self,
-        found: FoundFile,
-        purpose: Purpose,
-        before: Option<&Resource>,
-        limits: CacheLimits,
-        polled: Option<Instant>,
-        now: SystemTime,
-    ) -> io::Result<Prepared> {
-        let FoundFile { path, file, stat, sidecars, watched } = found;
-        let version = FileVersion::of(stat, before);
+    /// `now` was read before the look-up. Files of up to `held` bytes are read into memory.
+    pub fn prepare(&self, found: FoundFile, held: usize, now: SystemTime) -> io::Result<(Resource, Basis)> {
+        let FoundFile { path, file, stat, sidecars, mut basis } = found;
         let codings: Vec<ContentCoding> = sidecars.iter().map(|sidecar| sidecar.coding).collect();
         let files = std::iter::once((None, file, stat))
             .chain(sidecars.into_iter().map(|sidecar| (Some(sidecar.coding), sidecar.file, sidecar.stat)));
-        let fields = self.common_fields(&path, !codings.is_empty());
-        let mut cacheable = !watched.iter().any(|watched| watched.stat.is_recent(now));
-        let mut usage = CacheUsage { files: 1 + codings.len(), open: 0, bytes: path.len() };
+        let mut fields = self.common_fields(&path);
+        if !codings.is_empty() {
+            fields.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+        }
         let mut variants = Vec::with_capacity(1 + codings.len());
         for (coding, file, stat) in files {
-            let (content, unchanged) = read(file, stat, limits.bytes_each)?;
-            let has_validators = unchanged && !stat.is_recent(now) && purpose == Purpose::Requested;
-            cacheable &= unchanged && (matches!(content, FileContent::InMemory(_)) || stat.size <= MAX_KEPT_OPEN);
-            match &content {
-                FileContent::InMemory(bytes) => usage.bytes += FIELDS_SIZE + (**bytes).as_ref().len(),
-                FileContent::OnDisk(..) => usage.open += 1,
-            }
-            variants.push(Variant {
-                fields: Arc::new(variant_fields(&fields, coding, stat, has_validators.then_some(version), now)),
-                content,
-            });
+            let content = read(file, stat, held)?;
+            let fields = Arc::new(with_validators(&fields, coding, stat, &content, now, &mut basis));
+            variants.push(Variant { fields, content });
         }
-        let cached = Arc::new(Cached::new(Resource { variants, codings, version }, watched, usage, polled));
-        Ok(Prepared { cached, cacheable })
+        Ok((Resource { variants, codings }, basis))
     }
 
-    /// The fields of responses that are not files.
+    /// A page that stands for what was not found: a policy for caches is for what was, and it has no validators.
+    pub fn prepare_page(&self, found: FoundFile, held: usize) -> io::Result<(Resource, Basis)> {
+        let FoundFile { path, file, stat, basis, .. } = found;
+        let mut fields = self.default_fields();
+        fields.insert(CONTENT_TYPE, self.media_type(&path));
+        let content = read(file, stat, held)?;
+        let variants = vec![Variant { fields: Arc::new(Fields::from(&fields)), content }];
+        Ok((Resource { variants, codings: Vec::new() }, basis))
+    }
+
+    /// The fields of responses that are not files: a policy for caches is for what was found, so they have none of it.
     pub fn default_fields(&self) -> HeaderMap {
-        let mut fields = self.added.clone();
-        fields.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
-        fields.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache"));
+        let mut fields = self.added_fields();
+        fields.insert(CACHE_CONTROL, NO_CACHE);
         fields
     }
 
-    fn common_fields(&self, path: &[u8], negotiated: bool) -> HeaderMap {
-        let mut fields = self.default_fields();
-        // Types are validated where they are set.
-        if let Ok(media_type) = HeaderValue::from_str(self.types.of(path::name(path))) {
-            fields.insert(CONTENT_TYPE, media_type);
-        }
+    /// The fields of what was found.
+    pub fn added_fields(&self) -> HeaderMap {
+        let mut fields = self.added.clone();
+        fields.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+        fields.entry(CACHE_CONTROL).or_insert(NO_CACHE);
+        fields
+    }
+
+    fn common_fields(&self, path: &[u8]) -> HeaderMap {
+        let mut fields = self.added_fields();
+        fields.insert(CONTENT_TYPE, self.media_type(path));
         if let Some((_, value)) = self.caching.iter().rev().find(|(pattern, _)| pattern_matches(pattern, path)) {
             fields.insert(CACHE_CONTROL, value.clone());
         }
-        if negotiated {
-            fields.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-        }
         fields
+    }
+
+    fn media_type(&self, path: &[u8]) -> HeaderValue {
+        // Types are validated where they are set.
+        let media_type = HeaderValue::from_str(self.types.of(path::name(path)));
+        media_type.unwrap_or(HeaderValue::from_static("application/octet-stream"))
     }
 }
 
-/// The fields of one variant. `version`: that of the unencoded file; `None`: a change might not be noticed, so
-/// there are no validators.
-fn variant_fields(
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+
+impl Resource {
+    /// The bytes that are held in memory, and how many files are held open.
+    pub fn held(&self) -> (usize, usize) {
+        self.variants.iter().fold((0, 0), |(bytes, open), variant| match &variant.content {
+            FileContent::InMemory(content) => (bytes + FIELDS_SIZE + (**content).as_ref().len(), open),
+            FileContent::OnDisk(..) => (bytes + FIELDS_SIZE, open + 1),
+        })
+    }
+
+    /// The length of the longest variant.
+    pub fn longest(&self) -> u64 {
+        self.variants.iter().map(|variant| variant.content.length()).max().unwrap_or_default()
+    }
+}
+
+impl FileContent {
+    fn length(&self) -> u64 {
+        match self {
+            FileContent::InMemory(bytes) => (**bytes).as_ref().len() as u64,
+            FileContent::OnDisk(_, length) => *length,
+        }
+    }
+}
+
+/// The fields of one variant, with the validators that can be told `now`. Once more can be, the basis ends.
+fn with_validators(
     common: &HeaderMap,
     coding: Option<ContentCoding>,
     stat: FileStat,
-    version: Option<FileVersion>,
+    content: &FileContent,
     now: SystemTime,
+    basis: &mut Basis,
 ) -> Fields {
     let mut fields = common.clone();
     if let Some(coding) = coding {
         fields.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     }
-    let fields = Fields::from(&fields);
-    let Some(version) = version else { return fields };
-    let date = if coding.is_none() { last_modified(stat, version, now) } else { sidecar_last_modified(stat, now) };
-    let fields = match date.and_then(FileTime::to_system_time) {
-        Some(time) => fields.with_last_modified(time),
-        None => fields,
-    };
-    match ETag::strong(etag(stat, coding)) {
-        Ok(tag) => fields.with_etag(tag),
-        Err(_) => fields, // unreachable: hex digits, a dash and a coding
+    let mut fields = Fields::from(&fields);
+    let modified = modification_time(stat, now);
+    match (stat.until_dated(modified, now), modified.to_system_time()) {
+        (Some(wait), _) => basis.ends_after(wait),
+        (None, Some(time)) => fields = fields.with_last_modified(time),
+        (None, None) => {}
     }
-}
-
-/// Last-Modified, unless another version was sent with the same second: clients that
-/// compare dates alone would take one for the other.
-fn last_modified(stat: FileStat, version: FileVersion, now: SystemTime) -> Option<FileTime> {
-    (!version.same_second).then(|| modification_time(stat, now))
-}
-
-/// The same for a sidecar, whose earlier versions are unknown: sent once its second is over.
-fn sidecar_last_modified(stat: FileStat, now: SystemTime) -> Option<FileTime> {
-    // The file system's clock may be one tick behind: a change at the start of a second may get the previous one.
-    let behind = FileTime::from(now.checked_sub(TIMESTAMP_TICK).unwrap_or(SystemTime::UNIX_EPOCH));
-    Some(modification_time(stat, now)).filter(|time| time.seconds < behind.seconds)
+    match etag(content, stat, coding, now).map(ETag::strong) {
+        Some(Ok(tag)) => fields.with_etag(tag),
+        _ => fields,
+    }
 }
 
 /// The mtime, or the ctime if the mtime lies in the future: Last-Modified must not (RFC 9110, section 8.8.2.1).
@@ -208,27 +188,32 @@ fn modification_time(stat: FileStat, now: SystemTime) -> FileTime {
     if stat.modified > FileTime::from(now) { stat.changed } else { stat.modified }
 }
 
-/// The same on every machine with a copy: it contains neither inode nor device.
-fn etag(stat: FileStat, coding: Option<ContentCoding>) -> String {
-    let FileTime { seconds, nanos } = stat.modified;
-    let tag = format!("{:x}-{:x}{nanos:08x}", stat.size, seconds.cast_unsigned());
-    match coding {
+/// See the head of this module. `None`: a large file that was changed so recently that its times can't tell of another change.
+fn etag(content: &FileContent, stat: FileStat, coding: Option<ContentCoding>, now: SystemTime) -> Option<String> {
+    let tag = match content {
+        FileContent::InMemory(bytes) => format!("{:032x}", xxh3_128((**bytes).as_ref())),
+        FileContent::OnDisk(..) if stat.is_recent(now) => return None,
+        FileContent::OnDisk(..) => format!("{:x}-{}-{}", stat.size, hex(stat.modified), hex(stat.changed)),
+    };
+    Some(match coding {
         Some(coding) => format!("{tag}-{}", coding.name()),
         None => tag,
-    }
+    })
 }
 
-/// Read small files into memory. Also whether the file was unchanged while it was read.
-fn read(file: File, stat: FileStat, max_bytes: usize) -> io::Result<(FileContent, bool)> {
-    if stat.size > max_bytes as u64 {
-        return Ok((FileContent::OnDisk(Arc::new(file), stat.size), true));
+fn hex(time: FileTime) -> String {
+    format!("{:x}{:08x}", time.seconds.cast_unsigned(), time.nanos)
+}
+
+/// Read small files into memory. If one is written meanwhile, its times tell when it is next asked for.
+fn read(file: File, stat: FileStat, held: usize) -> io::Result<FileContent> {
+    if stat.size > held as u64 {
+        return Ok(FileContent::OnDisk(Arc::new(file), stat.size));
     }
     let mut bytes = vec![0; stat.size as usize];
     let length = read_up_to(&file, &mut bytes)?;
-    let after = open::stat_of(&file)?;
     bytes.truncate(length);
-    let unchanged = after == stat && length as u64 == stat.size;
-    Ok((FileContent::InMemory(Arc::new(bytes)), unchanged))
+    Ok(FileContent::InMemory(Arc::new(bytes)))
 }
 
 fn read_up_to(file: &File, bytes: &mut [u8]) -> io::Result<usize> {

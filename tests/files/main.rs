@@ -8,7 +8,9 @@ mod options;
 mod safe;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use modest::{Request, RequestHandler, Response, Result, StaticFileHandler};
 use tempfile::TempDir;
@@ -95,15 +97,29 @@ pub fn line(got: &Got) -> String {
     }
 }
 
-/// Ask until the file is old enough to have validators.
-pub fn settled(handler: &impl RequestHandler, request: &Request) -> Got {
-    let started = std::time::Instant::now();
-    loop {
-        let got = ask(handler, request);
-        if !got.header("etag").is_empty() {
-            return got;
+/// How long a sidecar must be still until it counts, and a moment.
+pub const STILL: Duration = Duration::from_millis(2010);
+
+/// Ask once all that is in the folder is old enough to be kept, and again, so that it is.
+pub fn settled(folder: &Folder, handler: &impl RequestHandler, request: &Request) -> Got {
+    wait_for_age(folder.as_ref(), Duration::from_millis(30));
+    ask(handler, request);
+    ask(handler, request);
+    ask(handler, request)
+}
+
+/// Wait until the last change of whatever is in the folder is so long ago.
+pub fn wait_for_age(path: &Path, age: Duration) {
+    let changed = |metadata: fs::Metadata| Duration::new(metadata.ctime() as u64, metadata.ctime_nsec() as u32);
+    let mut open = vec![path.to_owned()];
+    while let Some(path) = open.pop() {
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        if metadata.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         }
-        assert!(started.elapsed().as_secs() < 10, "no validators for {}: {}", request.target(), got.status);
-        std::thread::yield_now();
+        let changed = SystemTime::UNIX_EPOCH + changed(metadata);
+        while changed.elapsed().unwrap_or_default() < age {
+            std::thread::sleep(Duration::from_millis(1)); // until a fact: the clock
+        }
     }
 }

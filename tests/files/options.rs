@@ -1,11 +1,12 @@
 //! What goes with a file: types, fields, validators, codings, pages of errors; and settings that are refused.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::time::{Duration, Instant, SystemTime};
 
 use modest::{Request, StaticFileHandler};
 
-use super::{Folder, ask, get, line, settled};
+use super::{Folder, STILL, ask, get, line, settled, wait_for_age};
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
@@ -53,8 +54,23 @@ fn fields_of_every_answer() {
         assert_eq!(got.header("cross-origin-opener-policy"), "same-origin", "{target}");
         assert_eq!(got.header("x-content-type-options"), "nosniff", "{target}");
     }
-    let handler = folder.handler().header("cache-control", "no-store").unwrap();
-    assert_eq!(get(&handler, "/a.css").header("cache-control"), "no-store");
+    // A policy for caches is for what was found.
+    folder.write("404.html", "gone");
+    let handler =
+        folder.handler().header("cache-control", "max-age=9").unwrap().cache_control("/", "max-age=8").unwrap();
+    for (request, status, caching) in [
+        (Request::get("/a.css"), 200, "max-age=8"),
+        (Request::get("/assets/"), 200, "max-age=9"),
+        (Request::get("/404.html"), 200, "max-age=8"),
+        (Request::get("/assets"), 301, "no-cache"),
+        (Request::get("/nothing.css"), 404, "no-cache"),
+        (Request::get("/.."), 400, "no-cache"),
+        (Request::post("/a.css", ""), 405, "no-cache"),
+        (Request::new(modest::Method::OPTIONS, "/a.css").unwrap(), 204, "no-cache"),
+    ] {
+        let got = ask(&handler, &request);
+        assert_eq!((got.status, got.header("cache-control")), (status, caching), "{}", request.target());
+    }
 }
 
 #[test]
@@ -66,52 +82,98 @@ fn validators() {
     let folder = Folder::new(&[("a", "four")]);
     let file = File::options().write(true).open(folder.path("a")).unwrap();
     let handler = folder.handler().cache(0, 1 << 16, 0);
-    for (time, tag, date) in [
-        (at(1_000_000_000), "\"4-3b9aca0000000000\"", "Sun, 09 Sep 2001 01:46:40 GMT"),
-        (
-            at(1_000_000_000) + Duration::from_nanos(999_999_999),
-            "\"4-3b9aca003b9ac9ff\"",
-            "Sun, 09 Sep 2001 01:46:40 GMT",
-        ),
-        (at(0), "\"4-000000000\"", "Thu, 01 Jan 1970 00:00:00 GMT"),
-        (at(-1), "\"4-ffffffffffffffff00000000\"", "Wed, 31 Dec 1969 23:59:59 GMT"),
-        (at(-2_000_000_000), "\"4-ffffffff88ca6c0000000000\"", "Thu, 16 Aug 1906 20:26:40 GMT"),
+    for (time, date) in [
+        (at(1_000_000_000), "Sun, 09 Sep 2001 01:46:40 GMT"),
+        (at(1_000_000_000) + Duration::from_nanos(999_999_999), "Sun, 09 Sep 2001 01:46:40 GMT"),
+        (at(0), "Thu, 01 Jan 1970 00:00:00 GMT"),
+        (at(-1), "Wed, 31 Dec 1969 23:59:59 GMT"),
+        (at(-2_000_000_000), "Thu, 16 Aug 1906 20:26:40 GMT"),
     ] {
         file.set_modified(time).unwrap();
-        let got = settled(&handler, &Request::get("/a"));
+        let got = get(&handler, "/a");
+        let tag = "\"8cb76294f064577382ce18fb49b7d8cb\""; // XXH3 of "four", 128 bits, as `xxhsum -H2` prints it
         assert_eq!((got.header("etag"), got.header("last-modified")), (tag, date), "{time:?}");
     }
     for seconds in [4_000_000_000, 10_000_000_000, 253_402_300_800, 400_000_000_000] {
         // Not every file system goes that far; whatever it made of it, nothing is from the future.
         let dated = file.set_modified(at(seconds)).is_ok();
-        let got = settled(&handler, &Request::get("/a"));
+        let got = settled(&folder, &handler, &Request::get("/a"));
         let date = got.header("last-modified");
         let date = if date.is_empty() { SystemTime::UNIX_EPOCH } else { httpdate::parse_http_date(date).unwrap() };
         assert!(date <= SystemTime::now(), "{seconds}, dated {dated}: {date:?}");
     }
 }
 
-/// Who asks by date is not told that nothing changed since a second in which something did;
-/// but a file that was only made is dated from its first moments on.
+/// Who asks by date is not told that nothing changed since a second in which something did: large or small, kept or not,
+/// however it is spelled.
 #[test]
 fn no_date_is_told_of_two_states() {
-    let folder = Folder::new(&[]);
-    let handler = folder.handler();
-    let mut last = (String::new(), String::new());
-    let mut dated = 0;
-    let started = SystemTime::now();
-    while started.elapsed().unwrap() < Duration::from_millis(1200) {
-        let text = format!("{:?}", started.elapsed());
-        folder.write("a", &text);
-        let got = settled(&handler, &Request::get("/a"));
-        let date = got.header("last-modified").to_owned();
-        assert!(date.is_empty() || last.0 != date, "{date} for {} and {text}", last.1);
+    for (size, kept) in [(10, true), (10, false), (100_000, true), (2 << 20, true)] {
+        let folder = Folder::new(&[]);
+        let handler = if kept { folder.handler() } else { folder.handler().cache(0, 1 << 16, 0) };
+        let mut told: HashMap<String, usize> = HashMap::new();
+        let started = SystemTime::now();
+        let mut edit = 0;
+        while started.elapsed().unwrap() < Duration::from_millis(2500) {
+            edit += 1;
+            folder.write("a", padded(edit, size));
+            for target in ["/a", "/%61", "/a"] {
+                let got = get(&handler, target);
+                assert!(got.text().ends_with(&edit.to_string()), "{size} bytes, kept {kept}, edit {edit}");
+                let date = got.header("last-modified");
+                let known = if date.is_empty() { edit } else { *told.entry(date.to_owned()).or_insert(edit) };
+                assert_eq!(known, edit, "{date} for two edits; {size} bytes, kept {kept}");
+            }
+        }
+        let last = wait_for_date(&handler, "/a");
+        assert!(!told.contains_key(&last), "{last} was told before, in the same second");
+    }
+}
+
+/// A number with as many zeros before it as make this size.
+fn padded(number: usize, size: usize) -> String {
+    let number = number.to_string();
+    format!("{}{number}", "0".repeat(size - number.len()))
+}
+
+fn wait_for_date(handler: &StaticFileHandler, target: &str) -> String {
+    let started = Instant::now();
+    loop {
+        let date = get(handler, target).header("last-modified").to_owned();
         if !date.is_empty() {
-            dated += 1;
-            last = (date, text);
+            return date;
+        }
+        assert!(started.elapsed() < Duration::from_secs(5), "{target} has no date after {:?}", started.elapsed());
+        std::thread::yield_now();
+    }
+}
+
+/// Of a file that is held in memory the tag is its content's, whatever its times are; of a larger one it is told by times
+/// that nobody can set.
+#[test]
+fn a_tag_names_one_content() {
+    for size in [10, 100_000] {
+        let folder = Folder::new(&[]);
+        let handler = folder.handler();
+        let date = SystemTime::now() - Duration::from_secs(1000);
+        let mut tags = HashMap::new();
+        for edit in 0..4 {
+            let content = padded(edit, size);
+            // As long as before, dated like before: in place, and by a rename.
+            let name = if edit % 2 == 0 { "a" } else { "new" };
+            folder.write(name, &content);
+            File::options().write(true).open(folder.path(name)).unwrap().set_modified(date).unwrap();
+            fs::rename(folder.path(name), folder.path("a")).unwrap();
+            for _ in 0..2 {
+                let got = settled(&folder, &handler, &Request::get("/a"));
+                assert_eq!(got.text(), content, "{size} bytes, edit {edit}");
+                let tag = got.header("etag").to_owned();
+                assert!(tag.starts_with('"'), "a strong tag of {size} bytes, edit {edit}: {tag:?}");
+                let known = tags.entry(tag.clone()).or_insert(edit);
+                assert_eq!(*known, edit, "{tag} of {size} bytes for two contents");
+            }
         }
     }
-    assert!(dated > 0, "a file that was just made has no date");
 }
 
 #[test]
@@ -120,9 +182,11 @@ fn the_same_tag_on_every_machine() {
     let time = SystemTime::now() - Duration::from_secs(1000);
     let tag = |folder: &Folder| {
         File::options().write(true).open(folder.path("a")).unwrap().set_modified(time).unwrap();
-        settled(&folder.handler(), &Request::get("/a")).header("etag").to_owned()
+        settled(folder, &folder.handler(), &Request::get("/a")).header("etag").to_owned()
     };
     assert_eq!(tag(&one), tag(&other));
+    other.write("b", "four");
+    assert_eq!(tag(&one), get(&other.handler(), "/b").header("etag"), "under any name, of any date");
 }
 
 #[test]
@@ -131,6 +195,7 @@ fn codings() {
         Folder::new(&[("a.css", "plain"), ("a.css.gz", "gz"), ("a.css.br", "br"), ("b.css", "b"), (".c", "c")]);
     folder.write("a.css.zst", "zst");
     let handler = folder.handler();
+    wait_for_age(folder.as_ref(), STILL);
     for accept in ["", "gzip", "br", "zstd", "gzip;q=1, br;q=0.5", "identity", "identity;q=0", "deflate", "*"] {
         let (body, coding) = match accept {
             "" | "identity" | "deflate" => ("plain", ""),
@@ -140,7 +205,7 @@ fn codings() {
             _ => ("br", "br"),
         };
         let request = Request::get("/a.css").with_header("accept-encoding", accept);
-        let got = if body.is_empty() { ask(&handler, &request) } else { settled(&handler, &request) };
+        let got = if body.is_empty() { ask(&handler, &request) } else { settled(&folder, &handler, &request) };
         assert_eq!(got.header("vary"), "Accept-Encoding", "{accept:?}");
         assert_eq!(got.header("content-encoding"), coding, "{accept:?}");
         if body.is_empty() {
@@ -179,6 +244,7 @@ fn sidecars_that_are_not_served() {
     ]);
     let before = SystemTime::now() - Duration::from_secs(10);
     File::options().write(true).open(folder.path("old.gz")).unwrap().set_modified(before).unwrap();
+    wait_for_age(folder.as_ref(), STILL);
     let handler = folder.handler();
     for (target, expected) in [
         ("/old", "200 old"), // made from an older state of the file
@@ -190,8 +256,9 @@ fn sidecars_that_are_not_served() {
         let got = ask(&handler, &Request::get(target).with_header("accept-encoding", "gzip"));
         assert_eq!(line(&got), expected, "{target}");
     }
-    // As soon as it is as new as the file, it is.
+    // Once it is as new as the file, it is.
     File::options().write(true).open(folder.path("old.gz")).unwrap().set_modified(SystemTime::now()).unwrap();
+    wait_for_age(folder.as_ref(), STILL);
     let got = ask(&handler, &Request::get("/old").with_header("accept-encoding", "gzip"));
     assert_eq!(line(&got), "200 gz");
 }
@@ -255,7 +322,7 @@ fn large_files_and_empty_ones() {
             [("empty", 0), ("a", 1), ("b", 64 << 10), ("c", (64 << 10) + 1), ("d", 1 << 20), ("e", (1 << 20) + 1)]
         {
             for _ in 0..2 {
-                let got = settled(&handler, &Request::get(&format!("/{name}")));
+                let got = settled(&folder, &handler, &Request::get(&format!("/{name}")));
                 assert_eq!(got.body.len(), size, "{name}");
                 assert!(got.body.iter().all(|&byte| byte == name.as_bytes()[0]), "{name}");
             }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use modest::{Request, StaticFileHandler, Symlinks};
 use rustix::fs::{CWD, FileType, Mode, RenameFlags, mknodat, renameat_with};
 
-use super::{Folder, ask, get, line};
+use super::{Folder, STILL, ask, get, line, wait_for_age};
 
 #[test]
 fn links() {
@@ -36,6 +36,7 @@ fn links() {
     ] {
         symlink(target, folder.path(name)).unwrap();
     }
+    wait_for_age(outside.as_ref(), STILL);
     for (target, deny, within, follow) in [
         ("/file", "200 file", "200 file", "200 file"),
         ("/in", "404", "200 file", "200 file"),
@@ -229,7 +230,7 @@ fn unreadable() {
 fn a_kept_file_is_locked() {
     let folder = Folder::new(&[("x", "x")]);
     let handler = folder.handler();
-    super::settled(&handler, &Request::get("/x"));
+    super::settled(&folder, &handler, &Request::get("/x"));
     fs::set_permissions(folder.path("x"), fs::Permissions::from_mode(0o000)).unwrap();
     let expected = if rustix::process::geteuid().is_root() { 200 } else { 403 };
     assert_eq!(get(&handler, "/x").status, expected);
@@ -256,7 +257,7 @@ fn with_few_descriptors() {
         folder.write(&name[1..], vec![b'x'; 100_000]); // too large for memory: kept open
     }
     let (handler, forgetful) = (folder.handler(), folder.handler().cache(0, 0, 0));
-    super::settled(&handler, &Request::get(&names[99])); // from here on all of them are kept
+    super::settled(&folder, &handler, &Request::get(&names[99])); // from here on all of them are kept
     for round in 0..3 {
         for name in &names {
             assert_eq!(get(&handler, name).status, 200, "{name} in round {round}");

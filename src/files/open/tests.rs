@@ -1,8 +1,10 @@
-//! Links of all kinds, by `openat2` and by walk; invalid roots; recent changes.
+//! Links of all kinds, by `openat2` and by walk; invalid roots.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
+
+use rustix::fs::{CWD, FileType};
 
 use super::*;
 
@@ -124,31 +126,5 @@ fn a_folder_that_cannot_be_served_is_named() {
         let path = tree.path().join(path);
         let error = Root::open(&path).unwrap_err().to_string();
         assert_eq!(error, format!("{}: {expected}", path.display()));
-    }
-}
-
-#[test]
-fn young_changes() {
-    let stat = |seconds, nanos| FileStat {
-        kind: Kind::File,
-        size: 0,
-        modified: FileTime { seconds: 0, nanos: 0 },
-        changed: FileTime { seconds, nanos },
-        device: (0, 0),
-        inode: 0,
-    };
-    for (changed, now, expected) in [
-        (stat(100, 500_000_000), Duration::from_millis(100_500), true),
-        (stat(100, 500_000_000), Duration::from_millis(100_519), true),
-        (stat(100, 500_000_000), Duration::from_millis(100_520), false),
-        (stat(100, 990_000_000), Duration::from_millis(101_009), true),
-        (stat(100, 990_000_000), Duration::from_millis(101_010), false),
-        (stat(100, 0), Duration::from_millis(101_999), true), // a clock without nanoseconds
-        (stat(100, 0), Duration::from_millis(102_000), false),
-        (stat(200, 1), Duration::from_millis(100_000), true), // a clock that was set back
-        (stat(i64::MAX, 999_999_999), Duration::from_millis(1), true),
-        (stat(i64::MIN, 0), Duration::from_millis(1), false),
-    ] {
-        assert_eq!(changed.is_recent(UNIX_EPOCH + now), expected, "{changed:?} at {now:?}");
     }
 }

@@ -1,0 +1,151 @@
+//! The root folder: which one is open, and which one stands at its path now. Used by `open`, and by `watch`, which asks the
+//! kernel to tell when that may have changed.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::stat::{Identity, Kind, stat, stat_of};
+
+/// How many links the path of the root may lead through, as in the kernel (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// The root folder, held open. If another folder replaces it, as after a build that deletes and recreates its output,
+/// or a release that swaps a link, that one is opened instead: see [`RootLocation::reopen_if_replaced`].
+#[derive(Debug)]
+pub(super) struct RootLocation {
+    /// Where a relative path begins: the folder that was the working folder. It may be renamed, and another take its place.
+    base: Option<OwnedFd>,
+    path: PathBuf,
+    now: RwLock<Arc<Identified>>,
+}
+
+/// The folder that is open.
+#[derive(Debug)]
+pub(super) struct Identified {
+    folder: OwnedFd,
+    identity: Identity,
+    /// Its path when it was opened: absolute, without links, without a slash at its end.
+    path: Vec<u8>,
+}
+
+impl Identified {
+    pub fn folder(&self) -> &OwnedFd {
+        &self.folder
+    }
+
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+}
+
+impl RootLocation {
+    /// # Errors
+    /// If it is missing, not a folder, or may not be read; the message contains its path.
+    pub fn open(path: &Path) -> io::Result<RootLocation> {
+        let failed = |errno| error_with_path(path, errno);
+        let base = match path.is_absolute() {
+            true => None,
+            false => Some(open_folder(CWD, Path::new("."), OFlags::PATH).map_err(failed)?),
+        };
+        let opened = identified(base.as_ref(), path).map_err(failed)?;
+        Ok(RootLocation { base, path: path.to_owned(), now: RwLock::new(Arc::new(opened)) })
+    }
+
+    /// The folder that is open.
+    pub fn now(&self) -> Arc<Identified> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Open the folder that is now at the path, if it was replaced.
+    /// If there is none, the old one is kept: it may be about to be replaced.
+    pub fn reopen_if_replaced(&self) {
+        let path = self.path.as_os_str().as_bytes();
+        let found = match &self.base {
+            Some(base) => stat(base, path, AtFlags::empty()),
+            None => stat(CWD, path, AtFlags::empty()),
+        };
+        if found.is_ok_and(|found| found.identity() == self.now().identity) {
+            return;
+        }
+        if let Ok(opened) = identified(self.base.as_ref(), &self.path) {
+            log::debug!(target: "modest::files", "{}: another folder stands there now", self.path.display());
+            *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
+        }
+    }
+
+    /// Each name on the way to the folder, links and their targets too, with the folder it is looked up in.
+    ///
+    /// # Errors
+    /// If the way can't be walked, or now leads to another folder than that which is open.
+    pub fn walk(&self, mut visit: impl FnMut(&OwnedFd, &[u8]) -> rustix::io::Result<()>) -> rustix::io::Result<()> {
+        let names = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).collect::<Vec<_>>();
+        let root = || open_folder(CWD, Path::new("/"), OFlags::PATH);
+        let mut folder = match &self.base {
+            Some(base) => open_folder(base, Path::new("."), OFlags::PATH)?,
+            None => root()?,
+        };
+        let mut ahead = VecDeque::from(names(self.path.as_os_str().as_bytes()));
+        let mut links = 0;
+        while let Some(name) = ahead.pop_front() {
+            if matches!(&name[..], b"" | b".") {
+                continue;
+            }
+            visit(&folder, &name)?;
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let found = rustix::fs::openat(&folder, &name[..], flags, Mode::empty())?;
+            if stat_of(&found)?.kind != Kind::Link {
+                folder = found;
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Errno::LOOP);
+            }
+            let target = rustix::fs::readlinkat(&found, "", Vec::new())?.into_bytes();
+            if target.starts_with(b"/") {
+                folder = root()?;
+            }
+            names(&target).into_iter().rev().for_each(|name| ahead.push_front(name));
+        }
+        if stat_of(&folder)?.identity() == self.now().identity { Ok(()) } else { Err(Errno::STALE) }
+    }
+}
+
+fn identified(base: Option<&OwnedFd>, path: &Path) -> rustix::io::Result<Identified> {
+    let folder = match base {
+        Some(base) => open_folder(base, path, OFlags::RDONLY)?,
+        None => open_folder(CWD, path, OFlags::RDONLY)?,
+    };
+    let identity = stat_of(&folder)?.identity();
+    // Without `/proc`, a path relative to a working folder that was renamed since has an outdated one: then absolute links
+    // into the folder are not followed.
+    let by_descriptor = std::fs::read_link(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&folder)));
+    let known = by_descriptor.or_else(|_| std::fs::canonicalize(path)).unwrap_or_default();
+    let mut path = known.into_os_string().into_vec();
+    if path == b"/" {
+        path.clear();
+    }
+    Ok(Identified { folder, identity, path })
+}
+
+fn open_folder(at: impl std::os::fd::AsFd, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(at, path, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn error_with_path(root: &Path, errno: Errno) -> io::Error {
+    let error = io::Error::from(errno);
+    let reason = match errno {
+        Errno::NOENT => "no such folder".to_owned(),
+        Errno::NOTDIR => "not a folder".to_owned(),
+        Errno::ACCESS | Errno::PERM => "the folder may not be read".to_owned(),
+        _ => error.to_string(),
+    };
+    io::Error::new(error.kind(), format!("{}: {reason}", root.display()))
+}

@@ -1,0 +1,187 @@
+//! The metadata of a file, and what its times tell. Used by all of `files`; the only place that calls `statx`.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
+
+/// The longest time in which two changes may get the same timestamp, where timestamps have nanoseconds.
+const TIMESTAMP_TICK: Duration = Duration::from_millis(20);
+
+/// Device and inode.
+pub(super) type Identity = ((u32, u32), u64);
+
+/// The metadata that tells one version of a file from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileStat {
+    pub kind: Kind,
+    pub size: u64,
+    pub modified: FileTime,
+    /// ctime: the last change of content or inode; users cannot set it.
+    pub changed: FileTime,
+    device: (u32, u32),
+    inode: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    File,
+    Folder,
+    Link,
+    /// FIFOs, sockets, devices.
+    Other,
+}
+
+/// Seconds since 1970, and nanoseconds forward from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FileTime {
+    pub seconds: i64,
+    pub nanos: u32,
+}
+
+impl FileStat {
+    pub fn identity(&self) -> Identity {
+        (self.device, self.inode)
+    }
+
+    pub fn device(&self) -> (u32, u32) {
+        self.device
+    }
+
+    /// Whether the last change was so shortly before `now` that another one could follow with the same timestamps.
+    pub fn is_recent(&self, now: SystemTime) -> bool {
+        FileTime::from(now) < self.changed.plus(self.tick())
+    }
+
+    /// How long it is until the file may be told by its date, which counts seconds: until no further change can have the
+    /// same. `None`: it may be.
+    pub fn until_dated(&self, date: FileTime, now: SystemTime) -> Option<Duration> {
+        let second = FileTime { seconds: date.seconds, nanos: 0 };
+        second.until(Duration::from_secs(1) + self.tick(), now)
+    }
+
+    /// File system clocks tick every 4 to 10 ms, those without nanoseconds every second or two.
+    fn tick(&self) -> Duration {
+        if self.changed.nanos == 0 { Duration::from_secs(2) } else { TIMESTAMP_TICK }
+    }
+}
+
+impl FileTime {
+    /// As a `SystemTime`, if in its range.
+    pub fn to_system_time(self) -> Option<SystemTime> {
+        let whole = Duration::from_secs(self.seconds.unsigned_abs());
+        let start = if self.seconds < 0 { UNIX_EPOCH.checked_sub(whole) } else { UNIX_EPOCH.checked_add(whole) };
+        start?.checked_add(Duration::from_nanos(u64::from(self.nanos)))
+    }
+
+    /// How long it is until this time is `age` ago; `None`: it is already.
+    pub fn until(self, age: Duration, now: SystemTime) -> Option<Duration> {
+        let end = self.plus(age);
+        match end.to_system_time() {
+            Some(end) => end.duration_since(now).ok().filter(|wait| !wait.is_zero()),
+            None if end.seconds < 0 => None,
+            None => Some(Duration::MAX),
+        }
+    }
+
+    fn plus(self, by: Duration) -> FileTime {
+        let nanos = self.nanos + by.subsec_nanos();
+        let seconds = self.seconds.saturating_add(by.as_secs() as i64).saturating_add(i64::from(nanos / 1_000_000_000));
+        FileTime { seconds, nanos: nanos % 1_000_000_000 }
+    }
+}
+
+impl From<SystemTime> for FileTime {
+    fn from(time: SystemTime) -> FileTime {
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => FileTime { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
+            Err(_) => FileTime { seconds: 0, nanos: 0 }, // a clock before 1970 is wrong anyway
+        }
+    }
+}
+
+/// The metadata of an open file.
+pub(super) fn stat_of(file: impl AsFd) -> rustix::io::Result<FileStat> {
+    stat(file, b"", AtFlags::EMPTY_PATH)
+}
+
+/// The metadata of a name in an open folder, without following a link.
+pub(super) fn stat_in(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<FileStat> {
+    stat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// The metadata of a path.
+pub(super) fn stat(at: impl AsFd, path: &[u8], flags: AtFlags) -> rustix::io::Result<FileStat> {
+    let found = rustix::fs::statx(at, path, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS)?;
+    Ok(FileStat::from(found))
+}
+
+impl From<Statx> for FileStat {
+    fn from(found: Statx) -> FileStat {
+        let kind = match FileType::from_raw_mode(u32::from(found.stx_mode)) {
+            FileType::RegularFile => Kind::File,
+            FileType::Directory => Kind::Folder,
+            FileType::Symlink => Kind::Link,
+            _ => Kind::Other,
+        };
+        FileStat {
+            kind,
+            size: found.stx_size,
+            modified: FileTime { seconds: found.stx_mtime.tv_sec, nanos: found.stx_mtime.tv_nsec },
+            changed: FileTime { seconds: found.stx_ctime.tv_sec, nanos: found.stx_ctime.tv_nsec },
+            device: (found.stx_dev_major, found.stx_dev_minor),
+            inode: found.stx_ino,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn young_changes() {
+        let stat = |seconds, nanos| FileStat {
+            kind: Kind::File,
+            size: 0,
+            modified: FileTime { seconds: 0, nanos: 0 },
+            changed: FileTime { seconds, nanos },
+            device: (0, 0),
+            inode: 0,
+        };
+        for (changed, now, expected) in [
+            (stat(100, 500_000_000), Duration::from_millis(100_500), true),
+            (stat(100, 500_000_000), Duration::from_millis(100_519), true),
+            (stat(100, 500_000_000), Duration::from_millis(100_520), false),
+            (stat(100, 990_000_000), Duration::from_millis(101_009), true),
+            (stat(100, 990_000_000), Duration::from_millis(101_010), false),
+            (stat(100, 0), Duration::from_millis(101_999), true), // a clock without nanoseconds
+            (stat(100, 0), Duration::from_millis(102_000), false),
+            (stat(200, 1), Duration::from_millis(100_000), true), // a clock that was set back
+            (stat(i64::MAX, 999_999_999), Duration::from_millis(1), true),
+            (stat(i64::MIN, 0), Duration::from_millis(1), false),
+        ] {
+            assert_eq!(changed.is_recent(UNIX_EPOCH + now), expected, "{changed:?} at {now:?}");
+        }
+    }
+
+    #[test]
+    fn told_by_date() {
+        let at = |seconds, nanos| FileTime { seconds, nanos };
+        let stat =
+            |changed| FileStat { kind: Kind::File, size: 0, modified: at(0, 0), changed, device: (0, 0), inode: 0 };
+        for (date, changed, now, expected) in [
+            (at(100, 0), at(100, 1), 100_000, Some(1020)),
+            (at(100, 999_999_999), at(100, 1), 100_999, Some(21)),
+            (at(100, 5), at(100, 5), 101_019, Some(1)),
+            (at(100, 5), at(100, 5), 101_020, None),
+            (at(100, 0), at(100, 0), 101_020, Some(1980)), // a clock without nanoseconds
+            (at(100, 0), at(100, 0), 103_000, None),
+            (at(-100, 0), at(100, 1), 100_000, None), // dated back
+            (at(i64::MIN, 0), at(100, 1), 100_000, None),
+        ] {
+            let wait = stat(changed).until_dated(date, UNIX_EPOCH + Duration::from_millis(now));
+            assert_eq!(wait, expected.map(Duration::from_millis), "{date:?}, changed {changed:?}, at {now} ms");
+        }
+    }
+}

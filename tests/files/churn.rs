@@ -1,0 +1,385 @@
+//! Files that change in every way, as fast as it goes, while clients ask for them plainly, by tag, by date, by range: no
+//! stale byte, no stale 304, no splice, no torn sidecar. Once by inotify, once without.
+//!
+//! It runs for a few seconds; `MODEST_CHURN_SECONDS=600 cargo test --release --test files churn` runs as long as is said.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Mutex, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::Folder;
+
+/// How a file is changed to a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    InPlace,
+    Rewritten,
+    Appended,
+    Renamed,
+    /// In place, and dated as before.
+    DatedBack,
+    /// A file of an older date takes its place.
+    OlderRenamed,
+    /// In place, by another name that lies elsewhere.
+    HardLink,
+    /// A link to another file takes the link's place.
+    LinkSwapped,
+    /// Its folder and another one change places.
+    FolderSwapped,
+    /// With a sidecar, which is written in two halves.
+    Sidecar,
+}
+
+const WAYS: [Way; 10] = [
+    Way::InPlace,
+    Way::Rewritten,
+    Way::Appended,
+    Way::Renamed,
+    Way::DatedBack,
+    Way::OlderRenamed,
+    Way::HardLink,
+    Way::LinkSwapped,
+    Way::FolderSwapped,
+    Way::Sidecar,
+];
+/// Held in memory; kept open; opened for each request.
+const SIZES: [usize; 3] = [2_000, 100_000, 1_500_000];
+const OLD: Duration = Duration::from_secs(1_000_000_000);
+
+impl Way {
+    /// Whether what is there while it changes is neither the old nor the new: then nobody asks meanwhile.
+    fn is_torn(self) -> bool {
+        matches!(self, Way::InPlace | Way::Rewritten | Way::Appended | Way::DatedBack | Way::HardLink | Way::Sidecar)
+    }
+
+    /// Whether dates tell versions apart.
+    fn is_dated(self) -> bool {
+        !matches!(self, Way::DatedBack | Way::OlderRenamed)
+    }
+}
+
+struct Churned {
+    way: Way,
+    size: usize,
+    target: String,
+    /// The version that every answer to a request sent from now on must have, or a later one.
+    version: AtomicU64,
+    changing: RwLock<()>,
+    /// What the validators that were told name.
+    told: Mutex<HashMap<String, u64>>,
+}
+
+fn content(target: &str, version: u64, size: usize) -> Vec<u8> {
+    let line = format!("{target} {version:08}\n");
+    let mut bytes = line.repeat(size / line.len() + 1).into_bytes();
+    bytes.truncate(size);
+    bytes
+}
+
+impl Churned {
+    fn new(number: usize, way: Way, size: usize) -> Churned {
+        let target = format!("/d{number}/x{size}");
+        let (version, changing, told) = (AtomicU64::new(0), RwLock::default(), Mutex::default());
+        Churned { way, size, target, version, changing, told }
+    }
+
+    fn content(&self, version: u64) -> Vec<u8> {
+        // Appended, a version is as much longer as it is later.
+        match self.way {
+            Way::Appended => {
+                let mut bytes = content(&self.target, 0, self.size);
+                bytes.extend((1..=version).flat_map(|version| format!("{version:09}\n").into_bytes()));
+                bytes
+            }
+            _ => content(&self.target, version, self.size),
+        }
+    }
+
+    /// The version that a whole body is.
+    fn version_of(&self, body: &[u8]) -> u64 {
+        let version = match self.way {
+            Way::Appended => (body.len().saturating_sub(self.size) / 10) as u64,
+            _ => {
+                let digits = body.get(self.target.len() + 1..).and_then(|rest| rest.get(..8)).unwrap_or_default();
+                String::from_utf8_lossy(digits).parse().unwrap_or(u64::MAX)
+            }
+        };
+        let whole = version != u64::MAX && self.content(version) == body;
+        assert!(whole, "{}, {:?}: a torn body of {} bytes", self.target, self.way, body.len());
+        version
+    }
+
+    /// Make the next version.
+    fn change(&self, folder: &Folder, elsewhere: &Folder) {
+        let _alone = self.way.is_torn().then(|| self.changing.write().unwrap());
+        let version = self.version.load(SeqCst) + 1;
+        let bytes = self.content(version);
+        let path = folder.path(&self.target[1..]);
+        let beside = |name: &str| path.with_file_name(format!("{name}{}-{}", version % 2, self.size));
+        let in_place = |path: &PathBuf| {
+            let mut file = File::options().write(true).open(path).unwrap();
+            file.write_all(&bytes).unwrap();
+            file
+        };
+        let aside = |dated: Option<SystemTime>| {
+            let new = beside("new");
+            fs::write(&new, &bytes).unwrap();
+            dated.into_iter().for_each(|date| File::options().write(true).open(&new).unwrap().set_modified(date).unwrap());
+            new
+        };
+        match self.way {
+            Way::InPlace => drop(in_place(&path)),
+            Way::Rewritten => fs::write(&path, &bytes).unwrap(),
+            Way::Appended => {
+                let mut file = File::options().append(true).open(&path).unwrap();
+                file.write_all(&bytes[bytes.len() - 10..]).unwrap();
+            }
+            Way::Renamed => fs::rename(aside(None), &path).unwrap(),
+            Way::DatedBack => in_place(&path).set_modified(SystemTime::UNIX_EPOCH + OLD).unwrap(),
+            Way::OlderRenamed => fs::rename(aside(Some(SystemTime::UNIX_EPOCH + OLD)), &path).unwrap(),
+            Way::HardLink => drop(in_place(&elsewhere.path(&self.target[1..]))),
+            Way::LinkSwapped => {
+                let (file, link) = (aside(None), beside("link"));
+                symlink(file.file_name().unwrap(), &link).unwrap();
+                fs::rename(link, &path).unwrap();
+            }
+            Way::FolderSwapped => {
+                let served = path.parent().unwrap();
+                let other = served.with_extension("other");
+                fs::write(other.join(path.file_name().unwrap()), &bytes).unwrap();
+                renameat_with(CWD, served, CWD, &other, RenameFlags::EXCHANGE).unwrap();
+            }
+            Way::Sidecar => fs::write(&path, &bytes).unwrap(),
+        }
+        self.version.store(version, SeqCst);
+    }
+
+    /// A sidecar comes into being: its first half is there for a while.
+    fn write_sidecar(&self, folder: &Folder, pause: Duration) {
+        let path = folder.path(&format!("{}.gz", &self.target[1..]));
+        let _ = fs::remove_file(&path);
+        let mut file = File::create(path).unwrap();
+        let bytes = self.sidecar(self.version.load(SeqCst));
+        let (one, other) = bytes.split_at(bytes.len() / 2);
+        file.write_all(one).unwrap();
+        std::thread::sleep(pause); // this is what is tested: that nobody is served meanwhile
+        file.write_all(other).unwrap();
+    }
+
+    fn sidecar(&self, version: u64) -> Vec<u8> {
+        content(&format!("{} coded", self.target), version, self.size / 2)
+    }
+
+    fn create(&self, folder: &Folder, elsewhere: &Folder) {
+        let (name, bytes) = (&self.target[1..], self.content(0));
+        match self.way {
+            Way::HardLink => {
+                elsewhere.write(name, &bytes);
+                fs::create_dir_all(folder.path(name).parent().unwrap()).unwrap();
+                fs::hard_link(elsewhere.path(name), folder.path(name)).unwrap();
+            }
+            _ => folder.write(name, &bytes),
+        }
+        if self.way == Way::FolderSwapped {
+            fs::create_dir_all(folder.path(name).parent().unwrap().with_extension("other")).unwrap();
+        }
+    }
+
+    /// Ask once, in one of the ways clients do.
+    fn ask(&self, client: &mut Client, draw: u64, now: impl Fn() -> String) {
+        let _still: Option<RwLockReadGuard<'_, ()>> = self.way.is_torn().then(|| self.changing.read().unwrap());
+        let least = self.version.load(SeqCst);
+        let known: Vec<(String, u64)> = {
+            let told = self.told.lock().unwrap();
+            let mut known: Vec<_> = told.iter().map(|(name, version)| (name.clone(), *version)).collect();
+            known.sort_by_key(|(_, version)| std::cmp::Reverse(*version));
+            known
+        };
+        // A late one mostly: it is what could be taken for the current one.
+        let validator = known.get((draw / 8) as usize % known.len().clamp(1, 3));
+        let is_tag = |validator: &str| validator.starts_with('"');
+        let (fields, named) = match (draw % 4, validator) {
+            (1, Some((tag, version))) if is_tag(tag) => (format!("If-None-Match: {tag}\r\n"), Some(*version)),
+            (1, Some((date, version))) => (format!("If-Modified-Since: {date}\r\n"), Some(*version)),
+            (2, Some((validator, version))) => {
+                (format!("If-Range: {validator}\r\nRange: bytes=100-1099\r\n"), Some(*version))
+            }
+            (3, _) if self.way == Way::Sidecar => ("Accept-Encoding: gzip\r\n".to_owned(), None),
+            _ => (String::new(), None),
+        };
+        let spelled = if draw % 5 == 0 { self.target.replacen('x', "%78", 1) } else { self.target.clone() };
+        let got = client.get(&spelled, &fields);
+        let said = || format!("{}: GET {spelled} {fields:?}, {:?}, since version {least}: {got:?}", now(), self.way);
+        let version = match got.status {
+            200 if got.field("content-encoding") == Some("gzip") => {
+                let versions = [least, least + 1];
+                let whole = versions.into_iter().find(|version| self.sidecar(*version) == got.body);
+                whole.unwrap_or_else(|| panic!("a torn or an old sidecar of {} bytes: {}", got.body.len(), said()));
+                return;
+            }
+            200 => self.version_of(&got.body),
+            304 => named.unwrap_or_else(|| panic!("{}", said())),
+            206 => {
+                let version = named.unwrap_or_else(|| panic!("{}", said()));
+                assert_eq!(got.body, self.content(version)[100..1100], "a splice: {}", said());
+                version
+            }
+            _ => panic!("{}", said()),
+        };
+        assert!(version >= least, "version {version} is stale: {}", said());
+        let dates = self.way.is_dated().then(|| got.field("last-modified")).flatten();
+        for validator in got.field("etag").into_iter().chain(dates).filter(|_| got.status == 200) {
+            let known = *self.told.lock().unwrap().entry(validator.to_owned()).or_insert(version);
+            assert_eq!(known, version, "{validator} names two versions: {}", said());
+        }
+    }
+}
+
+/// A client that keeps its connection.
+struct Client(BufReader<TcpStream>);
+
+struct Answer {
+    status: u16,
+    fields: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Client {
+    fn new(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Client(BufReader::new(stream))
+    }
+
+    fn get(&mut self, target: &str, fields: &str) -> Answer {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+        self.0.get_mut().write_all(request.as_bytes()).unwrap();
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.0.read_line(&mut line).unwrap() > 0, "no answer to {request}");
+            match line.trim_end() {
+                "" => break,
+                line => lines.push(line.to_owned()),
+            }
+        }
+        let status = lines[0].split(' ').nth(1).unwrap().parse().unwrap();
+        let fields: Vec<(String, String)> = lines[1..]
+            .iter()
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+            .collect();
+        let mut answer = Answer { status, fields, body: Vec::new() };
+        let length = answer.field("content-length").map_or(0, |length| length.parse().unwrap());
+        answer.body = vec![0; if status == 304 { 0 } else { length }];
+        self.0.read_exact(&mut answer.body).unwrap();
+        answer
+    }
+}
+
+impl Answer {
+    fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {:?}, {} bytes", self.status, self.fields, self.body.len())
+    }
+}
+
+fn churn(inotify: bool) {
+    let seconds = std::env::var("MODEST_CHURN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    let (folder, elsewhere) = (Folder::new(&[]), Folder::new(&[]));
+    let mut files = Vec::new();
+    for (number, way) in WAYS.into_iter().enumerate() {
+        // A folder that is swapped has one file: its versions are those of the folder.
+        let sizes = if way == Way::FolderSwapped { &SIZES[..1] } else { &SIZES[..] };
+        files.extend(sizes.iter().map(|size| Churned::new(number, way, *size)));
+    }
+    files.iter().for_each(|file| file.create(&folder, &elsewhere));
+    let server = modest::testing::serve(folder.handler().inotify(inotify));
+    let started = Instant::now();
+    let over = AtomicBool::new(false);
+    let is_over = || over.load(SeqCst) || started.elapsed() > Duration::from_secs(seconds);
+    let asked = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _ends = Ends(&over);
+            for round in 0_u64.. {
+                if is_over() {
+                    break;
+                }
+                for file in &files {
+                    // In turns of bursts and of rest, so that what is kept is changed, and what has just been changed.
+                    if (round + file.size as u64 + file.target.len() as u64) % 7 < 3 && file.way != Way::Sidecar {
+                        file.change(&folder, &elsewhere);
+                    }
+                }
+                fs::write(folder.path(&format!("d0/noise{}", round % 3)), "").unwrap();
+                std::thread::sleep(Duration::from_millis([0, 1, 5, 30, 70, 200][round as usize % 6]));
+            }
+        });
+        scope.spawn(|| {
+            let _ends = Ends(&over);
+            let sided: Vec<_> = files.iter().filter(|file| file.way == Way::Sidecar).collect();
+            while !is_over() {
+                for file in &sided {
+                    file.change(&folder, &elsewhere);
+                    file.write_sidecar(&folder, Duration::from_millis(300));
+                }
+                std::thread::sleep(Duration::from_millis(2200)); // long enough for sidecars to count
+            }
+        });
+        for seed in 0..3_u64 {
+            let (files, asked, over, is_over) = (&files, &asked, &over, &is_over);
+            let address = server.address();
+            scope.spawn(move || {
+                let _ends = Ends(over);
+                let mut client = Client::new(address);
+                let mut state = 0x9e37_79b9_7f4a_7c15 ^ (seed + 1);
+                while !is_over() {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    let file = &files[(state >> 32) as usize % files.len()];
+                    file.ask(&mut client, state & 0xffff, || format!("{:?}, inotify {inotify}", started.elapsed()));
+                    asked.fetch_add(1, SeqCst);
+                }
+            });
+        }
+    });
+    let versions: u64 = files.iter().map(|file| file.version.load(SeqCst)).sum();
+    let (asked, told) = (asked.into_inner(), files.iter().map(|file| file.told.lock().unwrap().len()).sum::<usize>());
+    eprintln!("inotify {inotify}: {asked} requests, {versions} versions, {told} validators");
+    assert!(asked > 1000 && versions > 100 && told > 100, "{asked} requests, {versions} versions, {told} validators");
+}
+
+/// Who ends, ends all: a failed check is not waited for.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+#[test]
+fn churn_that_is_told() {
+    churn(true);
+}
+
+#[test]
+fn churn_that_is_asked_for() {
+    churn(false);
+}

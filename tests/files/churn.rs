@@ -132,7 +132,9 @@ impl Churned {
         let aside = |dated: Option<SystemTime>| {
             let new = beside("new");
             fs::write(&new, &bytes).unwrap();
-            dated.into_iter().for_each(|date| File::options().write(true).open(&new).unwrap().set_modified(date).unwrap());
+            dated
+                .into_iter()
+                .for_each(|date| File::options().write(true).open(&new).unwrap().set_modified(date).unwrap());
             new
         };
         match self.way {

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
+use std::io::BufRead;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use modest::{Request, StaticFileHandler};
@@ -186,8 +188,12 @@ fn sidecars_come_and_go() {
 
 #[test]
 fn index_files_come_and_go() {
+    [true, false].into_iter().for_each(index_files);
+}
+
+fn index_files(inotify: bool) {
     let folder = Folder::new(&[("d/x", "")]);
-    let handler = folder.handler().index(["index.html", "index.htm"]).unwrap();
+    let handler = folder.handler().inotify(inotify).index(["index.html", "index.htm"]).unwrap();
     let root = Request::get("/d/");
     assert_eq!(line(&ask(&handler, &root)), "200 listing");
     folder.write("d/index.htm", "second");
@@ -204,17 +210,19 @@ fn index_files_come_and_go() {
 /// The folder of a kept file is led out of the root: the file is the same, but it is outside now.
 #[test]
 fn a_folder_moved_out_and_linked_back() {
-    let (folder, outside) = (Folder::new(&[("d/x", "inside")]), Folder::new(&[]));
-    let handler = folder.handler();
-    settled(&folder, &handler, &Request::get("/d/x"));
-    fs::rename(folder.path("d"), outside.path("d")).unwrap();
-    symlink(outside.path("d"), folder.path("d")).unwrap();
-    let started = std::time::Instant::now();
-    while get(&handler, "/d/x").status == 200 {
-        assert!(started.elapsed() < Duration::from_secs(5), "still followed");
-        std::thread::yield_now();
+    for inotify in [true, false] {
+        let (folder, outside) = (Folder::new(&[("d/x", "inside")]), Folder::new(&[]));
+        let handler = folder.handler().inotify(inotify);
+        settled(&folder, &handler, &Request::get("/d/x"));
+        fs::rename(folder.path("d"), outside.path("d")).unwrap();
+        symlink(outside.path("d"), folder.path("d")).unwrap();
+        let moved = Instant::now();
+        while get(&handler, "/d/x").status == 200 {
+            assert!(!inotify && moved.elapsed() < Duration::from_secs(5), "still followed, inotify {inotify}");
+            std::thread::yield_now();
+        }
+        assert_eq!(get(&handler, "/d/x").status, 404);
     }
-    assert_eq!(get(&handler, "/d/x").status, 404);
 }
 
 /// What is deleted gives its space back: nobody holds a large file that nobody is sending.
@@ -230,6 +238,114 @@ fn large_files_are_not_held() {
     assert!(!held, "a descriptor is open for {}", path.display());
 }
 
+/// What was missing is found as soon as it is there, by its own name or with a page for errors.
+#[test]
+fn missing_names_come() {
+    for inotify in [true, false] {
+        let folder = Folder::new(&[("d/y", "")]);
+        let handler = folder.handler().inotify(inotify);
+        let expect = |target: &str, expected: &str, what: &str| {
+            let got = settled(&folder, &handler, &Request::get(target));
+            assert_eq!((got.status, got.text().contains(expected)), (404, true), "{target}, {what}, inotify {inotify}");
+        };
+        for name in ["x", "d/x", "d/deep"] {
+            expect(&format!("/{name}"), "nothing here", "without a page");
+        }
+        folder.write("404.html", "a page");
+        expect("/x", "a page", "with a page");
+        folder.write("404.html", "another page");
+        expect("/x", "another page", "with another page");
+        fs::remove_file(folder.path("404.html")).unwrap();
+        expect("/d/x", "nothing here", "without the page");
+        folder.write("d/x", "there");
+        assert_eq!(line(&get(&handler, "/d/x")), "200 there", "inotify {inotify}");
+        fs::create_dir(folder.path("d/deep")).unwrap();
+        assert_eq!(line(&get(&handler, "/d/deep")), "301 /d/deep/", "inotify {inotify}");
+        fs::rename(folder.path("d/x"), folder.path("x")).unwrap();
+        assert_eq!(line(&get(&handler, "/x")), "200 there", "inotify {inotify}");
+    }
+}
+
+/// What the kernel does not tell is found within a second: writes through a shared mapping ..
+#[test]
+fn a_mapped_file() {
+    let folder = Folder::new(&[("x", "old")]);
+    let script = "import mmap, sys
+with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapped:
+    mapped[:] = b'new'
+    print('written', flush=True)
+    sys.stdin.read()";
+    let handler = folder.handler();
+    assert_eq!(line(&settled(&folder, &handler, &Request::get("/x"))), "200 old");
+    let mut python = Command::new("python3");
+    let python = python.args(["-c", script]).arg(folder.path("x")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let Ok(mut python) = python else { return eprintln!("skipped: there is no python3") };
+    let mut said = String::new();
+    std::io::BufReader::new(python.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "written\n");
+    within_a_second(&handler, "/x", "200 new");
+    drop(python.stdin.take());
+    python.wait().unwrap();
+}
+
+/// .. and a file system that is mounted over a folder.
+#[test]
+fn a_mounted_folder() {
+    let (folder, other) = (Folder::new(&[("d/x", "beneath")]), Folder::new(&[("x", "mounted")]));
+    let handler = folder.handler();
+    assert_eq!(line(&settled(&folder, &handler, &Request::get("/d/x"))), "200 beneath");
+    let mount = |command: &mut Command| command.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !mount(Command::new("mount").arg("--bind").arg(other.as_ref()).arg(folder.path("d"))) {
+        return eprintln!("skipped: this process may not mount");
+    }
+    let result = std::panic::catch_unwind(|| within_a_second(&handler, "/d/x", "200 mounted"));
+    assert!(mount(Command::new("umount").arg(folder.path("d"))), "{} stays mounted", folder.path("d").display());
+    result.unwrap();
+    assert_eq!(line(&get(&handler, "/d/x")), "200 beneath", "that it is unmounted is told");
+}
+
+fn within_a_second(handler: &StaticFileHandler, target: &str, expected: &str) {
+    let started = Instant::now();
+    loop {
+        let got = line(&get(handler, target));
+        if got == expected {
+            return;
+        }
+        assert!(started.elapsed() < Duration::from_millis(1500), "{target} is still {got:?}, not {expected:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// A relative root is beneath the folder that was the working folder, wherever that is now. It runs once more as a process
+/// of its own, which has a working folder of its own.
+#[test]
+fn the_working_folder_is_renamed() {
+    if let Some(top) = std::env::var_os("MODEST_TEST_WORKING_FOLDER") {
+        return relative_root(Path::new(&top));
+    }
+    let top = Folder::new(&[("here/www/x", "mine")]);
+    let this = std::env::current_exe().unwrap();
+    let mut again = Command::new(this);
+    again.args(["--exact", "fresh::the_working_folder_is_renamed"]).current_dir(top.path("here"));
+    let output = again.env("MODEST_TEST_WORKING_FOLDER", top.as_ref()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn relative_root(top: &Path) {
+    let handler = StaticFileHandler::new("www").unwrap();
+    assert_eq!(line(&get(&handler, "/x")), "200 mine");
+    fs::rename(top.join("here"), top.join("there")).unwrap();
+    fs::create_dir_all(top.join("here/www")).unwrap();
+    fs::write(top.join("here/www/x"), "a newcomer's").unwrap();
+    for _ in 0..5 {
+        assert_eq!(line(&get(&handler, "/x")), "200 mine");
+    }
+    fs::rename(top.join("there/www"), top.join("there/old")).unwrap();
+    fs::create_dir(top.join("there/www")).unwrap();
+    fs::write(top.join("there/www/x"), "replaced").unwrap();
+    assert_eq!(line(&get(&handler, "/x")), "200 replaced");
+}
+
 /// A build removes the folder and makes it anew; a release puts another in its place, or swaps a link.
 #[test]
 fn another_folder_in_its_place() {
@@ -241,9 +357,12 @@ fn another_folder_in_its_place() {
     };
     build(&dist, "one");
     symlink(&dist, &link).unwrap();
-    for root in [&dist, &link] {
-        let handler = StaticFileHandler::new(root).unwrap();
-        let page = || ask(&handler, &Request::get("/")).body;
+    for (root, inotify) in [(&dist, true), (&link, true), (&dist, false), (&link, false)] {
+        let handler = StaticFileHandler::new(root).unwrap().inotify(inotify);
+        let page = || {
+            wait_for_age(top.path(), Duration::from_millis(30));
+            (0..4).map(|_| ask(&handler, &Request::get("/")).body).last().unwrap()
+        };
         assert_eq!(page(), b"one");
         fs::remove_dir_all(&dist).unwrap();
         assert_eq!(ask(&handler, &Request::get("/index.html")).status, 404, "nothing stands there");

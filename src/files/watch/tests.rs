@@ -1,0 +1,157 @@
+//! What is told, and that nothing is left behind. Each check is made by the real kernel.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::files::stat::stat_of;
+
+struct Tree {
+    top: tempfile::TempDir,
+    root: Root,
+    watcher: Arc<Watcher>,
+}
+
+fn tree() -> Tree {
+    let top = tempfile::tempdir().unwrap();
+    fs::create_dir_all(top.path().join("root/a/b")).unwrap();
+    for name in ["root/x", "root/a/x", "root/a/b/x", "root/a/b/y"] {
+        fs::write(top.path().join(name), name).unwrap();
+    }
+    let root = Root::open(&top.path().join("root")).unwrap();
+    Tree { top, root, watcher: Watcher::new().expect("inotify instances are used up") }
+}
+
+impl Tree {
+    fn watch(&self, folder: &str, name: &str) -> Option<Watch> {
+        let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+        let stat = stat_of(self.root.find_without_links(path.as_bytes()).unwrap()).unwrap();
+        let files = [(path.into_bytes(), stat)];
+        self.watcher.watch(&self.root, &files, folder.as_bytes(), &[name.as_bytes().to_vec()])
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.top.path().join("root").join(name)
+    }
+
+    /// The watches that the kernel has, by proc(5).
+    fn watches(&self) -> usize {
+        let info = format!("/proc/self/fdinfo/{}", self.watcher.inotify.as_raw_fd());
+        fs::read_to_string(info).unwrap().lines().filter(|line| line.starts_with("inotify ")).count()
+    }
+}
+
+#[test]
+fn who_hears_of_what() {
+    let (all, this, none) = ([false; 4], [true, true, false, true], [true; 4]);
+    let write = |path: &Path| fs::write(path, "changed").unwrap();
+    type Change<'a> = &'a dyn Fn(&Tree);
+    // Watched: /x, /a/x, /a/b/x, /a/b/y. `true`: it still holds.
+    let changes: [(&str, Change<'_>, [bool; 4]); 16] = [
+        ("nothing", &|_| {}, none),
+        ("another file is made", &|tree| write(&tree.path("a/b/z")), none),
+        ("the file is written", &|tree| write(&tree.path("a/b/x")), this),
+        ("the file is deleted", &|tree| fs::remove_file(tree.path("a/b/x")).unwrap(), this),
+        ("a sidecar is made", &|tree| write(&tree.path("a/b/x.gz")), this),
+        ("a sidecar's first letters", &|tree| write(&tree.path("a/b/x.g")), none),
+        ("the file is linked", &|tree| fs::hard_link(tree.path("a/b/x"), tree.top.path().join("link")).unwrap(), this),
+        (
+            "the file is replaced",
+            &|tree| fs::rename(tree.path("x"), tree.path("a/b/x")).unwrap(),
+            [false, true, false, true],
+        ),
+        ("a folder is made in the folder", &|tree| fs::create_dir(tree.path("a/b/c")).unwrap(), none),
+        // What happens to a folder concerns all: so seldom is it.
+        ("a folder is moved", &|tree| fs::rename(tree.path("a"), tree.path("c")).unwrap(), all),
+        ("a folder within is moved", &|tree| fs::rename(tree.path("a/b"), tree.path("c")).unwrap(), all),
+        ("the root is moved", &|tree| fs::rename(tree.path(""), tree.top.path().join("old")).unwrap(), all),
+        (
+            "the root's folder is moved",
+            &|tree| {
+                let other = tree.top.path().with_extension("other");
+                fs::rename(tree.top.path(), &other).unwrap();
+                fs::rename(&other, tree.top.path()).unwrap();
+            },
+            all,
+        ),
+        ("another file beside the root", &|tree| write(&tree.top.path().join("beside")), none),
+        (
+            "more than the queue holds",
+            &|tree| {
+                let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+                for number in 0..limit.trim().parse::<usize>().unwrap() + 100 {
+                    let path = tree.path("new");
+                    if number % 2 == 0 { drop(fs::File::create(path)) } else { fs::remove_file(path).unwrap() }
+                }
+            },
+            all,
+        ),
+        (
+            "the folder is locked",
+            &|tree| {
+                use std::os::unix::fs::PermissionsExt;
+                fs::set_permissions(tree.path("a"), fs::Permissions::from_mode(0o700)).unwrap();
+            },
+            all,
+        ),
+    ];
+    for (name, change, expected) in changes {
+        let tree = tree();
+        let watches = [("", "x"), ("a", "x"), ("a/b", "x"), ("a/b", "y")]
+            .map(|(folder, name)| tree.watch(folder, name).expect("it can be watched"));
+        tree.watcher.catch_up(Instant::now());
+        assert!(watches.iter().all(Watch::holds), "{name}: before");
+        change(&tree);
+        tree.watcher.catch_up(Instant::now());
+        assert_eq!(watches.each_ref().map(Watch::holds), expected, "{name}");
+    }
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let tree = tree();
+    let watch = |folder: &str, name: &str| tree.watch(folder, name).expect("it can be watched");
+    let first = watch("a/b", "x");
+    let all = tree.watches();
+    drop([watch("a/b", "y"), watch("a/b", "x"), watch("", "x")]);
+    assert_eq!(tree.watches(), all, "as many as before");
+    let second = watch("a/b", "x");
+    drop(first);
+    assert_eq!(tree.watches(), all, "the second still watches the same");
+    fs::write(tree.path("a/b/x"), "changed").unwrap();
+    tree.watcher.catch_up(Instant::now());
+    assert!(!second.holds(), "and hears of it");
+    drop(second);
+    // What stands above the root stays watched until it changes.
+    let above = tree.watches();
+    assert_eq!(above, tree.watcher.table().above.as_ref().unwrap().len());
+    let moved = watch("a/b", "x");
+    fs::rename(tree.path("a"), tree.path("c")).unwrap();
+    tree.watcher.catch_up(Instant::now());
+    drop(moved);
+    assert_eq!(tree.watches(), 0);
+    let table = tree.watcher.table();
+    assert!(table.watches.is_empty() && table.folders.is_empty() && table.above.is_none(), "{table:?}");
+}
+
+#[test]
+fn what_cannot_be_watched() {
+    let tree = tree();
+    std::os::unix::fs::symlink("x", tree.path("link")).unwrap();
+    std::os::unix::fs::symlink("a", tree.path("to-a")).unwrap();
+    let stat = |path: &[u8]| stat_of(tree.root.find_without_links(path).unwrap()).unwrap();
+    let x = stat(b"a/x");
+    for (what, path, known, folder) in [
+        ("a link", "link", x, ""),
+        ("beneath a link", "to-a/x", x, "to-a"),
+        ("a file that is another one now", "x", x, ""),
+        ("a missing one", "nothing", x, ""),
+        ("a missing folder", "x", x, "nowhere"),
+    ] {
+        let files = [(path.as_bytes().to_vec(), known)];
+        let watch = tree.watcher.watch(&tree.root, &files, folder.as_bytes(), &[]);
+        assert!(watch.is_none(), "{what}");
+        let above = tree.watcher.table().above.as_ref().unwrap().len();
+        assert_eq!(tree.watches(), above, "{what} leaves a watch behind");
+    }
+}

@@ -255,16 +255,11 @@ mod tests {
                 }
             }
         }
-        let mut missed = Vec::new();
-        for _ in 0..8 {
-            missed.push(0);
-            for number in 0..50_u8 {
-                if cache.get(&[b'n', number]).is_none() {
-                    *missed.last_mut().unwrap() += 1;
-                    put(&cache, &[b'n', number], 0, 1);
-                }
-            }
-        }
+        let missed = [(); 8].map(|()| {
+            let missed: Vec<u8> = (0..50).filter(|number| cache.get(&[b'n', *number]).is_none()).collect();
+            missed.iter().for_each(|number| put(&cache, &[b'n', *number], 0, 1));
+            missed.len()
+        });
         assert_eq!(missed.last(), Some(&0), "{missed:?}");
     }
 

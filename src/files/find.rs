@@ -2,10 +2,11 @@
 //! It decides what is hidden, which index file stands for a folder and which sidecars a file has, not how they are sent.
 
 use std::fs::File;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::codings::ContentCoding;
-use super::fresh::Basis;
+use super::folders::{Folders, Names};
+use super::fresh::{Basis, Freshness};
 use super::open::{OpenError, Opened, Root};
 use super::path::{self, FilePath};
 use super::stat::FileStat;
@@ -17,6 +18,8 @@ const STILL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Finder {
     pub root: Root,
+    pub freshness: Freshness,
+    pub folders: Folders,
     /// Whether names that begin with a dot are served.
     pub hidden: bool,
     /// Index files: the first that exists is served for its folder.
@@ -53,17 +56,29 @@ pub(super) struct Sidecar {
 }
 
 impl Finder {
-    /// Look up the path of a request. `now` was read before.
-    pub fn find(&self, path: &FilePath, now: SystemTime) -> Result<Lookup, OpenError> {
+    /// Look up the path of a request that came with this poll. `now` was read before.
+    pub fn find(&self, path: &FilePath, polled: Option<Instant>, now: SystemTime) -> Result<Lookup, OpenError> {
         if self.is_hidden(&path.bytes) {
             return Err(OpenError::NotFound);
         }
-        if path.trailing_slash {
-            return self.find_folder(&path.bytes, now);
+        let (folder, name) = match path.trailing_slash {
+            true => (&path.bytes[..], &b""[..]),
+            false => (path::parent(&path.bytes), path::name(&path.bytes)),
+        };
+        let names = self.folders.names(&self.freshness, &self.root, folder, polled);
+        if names.is_none() {
+            self.root.reopen_if_replaced();
         }
-        let basis = self.basis_in(path::parent(&path.bytes), vec![path::name(&path.bytes).to_vec()])?;
-        match self.root.open_at(&path.bytes) {
-            Ok(Opened::File(file, stat)) => self.with_sidecars(path.bytes.clone(), file, stat, basis, now),
+        let names = names.as_deref();
+        if path.trailing_slash {
+            return self.find_folder(folder, names, now);
+        }
+        if names.is_some_and(|names| !names.contains(name)) {
+            return Err(OpenError::NotFound);
+        }
+        let basis = self.basis_in(folder, names, vec![name.to_vec()])?;
+        match self.open(&path.bytes, names) {
+            Ok(Opened::File(file, stat)) => self.with_sidecars(path.bytes.clone(), file, stat, names, basis, now),
             Ok(Opened::Folder) => Ok(Lookup::NeedsSlash),
             Err(OpenError::NotFound) => Ok(Lookup::Missing(basis)),
             Err(error) => Err(error),
@@ -72,7 +87,8 @@ impl Finder {
 
     /// Open a file, hidden or not, without sidecars: for error pages, which the owner configured.
     pub fn find_page(&self, path: &[u8]) -> Result<Lookup, OpenError> {
-        let mut basis = self.basis_in(path::parent(path), vec![path::name(path).to_vec()])?;
+        self.root.reopen_if_replaced();
+        let mut basis = self.basis_in(path::parent(path), None, vec![path::name(path).to_vec()])?;
         match self.root.open_at(path) {
             Ok(Opened::Folder) | Err(OpenError::NotFound) => Ok(Lookup::Missing(basis)),
             Ok(Opened::File(file, stat)) => {
@@ -88,18 +104,20 @@ impl Finder {
         !self.hidden && path::is_hidden(path)
     }
 
-    fn find_folder(&self, path: &[u8], now: SystemTime) -> Result<Lookup, OpenError> {
-        let basis = self.basis_in(path, self.index.clone())?;
-        if let Opened::File(..) = self.root.open_at(path)? {
+    fn find_folder(&self, path: &[u8], names: Option<&Names>, now: SystemTime) -> Result<Lookup, OpenError> {
+        let basis = self.basis_in(path, names, self.index.clone())?;
+        if names.is_none()
+            && let Opened::File(..) = self.root.open_at(path)?
+        {
             return Err(OpenError::NotFound); // `file/` is not `file`
         }
         for name in &self.index {
             let index = path::join(path, name);
-            if self.is_hidden(&index) {
+            if self.is_hidden(&index) || names.is_some_and(|names| !names.contains(name)) {
                 continue;
             }
-            match self.root.open_at(&index) {
-                Ok(Opened::File(file, stat)) => return self.with_sidecars(index, file, stat, basis, now),
+            match self.open(&index, names) {
+                Ok(Opened::File(file, stat)) => return self.with_sidecars(index, file, stat, names, basis, now),
                 Ok(Opened::Folder) | Err(OpenError::NotFound) => {}
                 Err(error) => return Err(error),
             }
@@ -108,13 +126,21 @@ impl Finder {
     }
 
     /// The folder is examined before its entries, so that a file created in between is noticed later.
-    fn basis_in(&self, folder: &[u8], names: Vec<Vec<u8>>) -> Result<Basis, OpenError> {
-        let stat = match self.root.stat_unchecked(folder) {
-            Ok(stat) => stat,
+    fn basis_in(&self, folder: &[u8], known: Option<&Names>, names: Vec<Vec<u8>>) -> Result<Basis, OpenError> {
+        let stat = match known {
+            Some(names) => names.stat,
             // That it is there is not told of what lies outside: the checked look-up judges.
-            Err(_) => self.root.stat_checked(folder)?,
+            None => self.root.stat_unchecked(folder).or_else(|_| self.root.stat_checked(folder))?,
         };
         Ok(Basis::new(folder.to_vec(), stat, names))
+    }
+
+    /// Open a path in a folder with these names.
+    fn open(&self, path: &[u8], names: Option<&Names>) -> Result<Opened, OpenError> {
+        match names.is_some_and(|names| names.is_file(path::name(path))) {
+            true => self.root.open_file(path),
+            false => self.root.open_at(path),
+        }
     }
 
     fn with_sidecars(
@@ -122,6 +148,7 @@ impl Finder {
         path: Vec<u8>,
         file: File,
         stat: FileStat,
+        names: Option<&Names>,
         mut basis: Basis,
         now: SystemTime,
     ) -> Result<Lookup, OpenError> {
@@ -129,10 +156,11 @@ impl Finder {
         let mut sidecars = Vec::new();
         for coding in ContentCoding::ALL {
             let name = [&path, coding.suffix().as_bytes()].concat();
-            if !self.sidecars || self.is_hidden(&name) {
+            let is_missing = names.is_some_and(|names| !names.contains(path::name(&name)));
+            if !self.sidecars || is_missing || self.is_hidden(&name) {
                 continue;
             }
-            match self.root.open_at(&name) {
+            match self.open(&name, names) {
                 Ok(Opened::File(file, sidecar)) => {
                     basis.add(name, sidecar);
                     if !made_of(sidecar, stat) {

@@ -69,6 +69,11 @@ impl Basis {
         }
     }
 
+    /// That of a folder which is watched for all names in it.
+    pub fn watched(folder: Vec<u8>, stat: FileStat, watch: Watch) -> Basis {
+        Basis { watch: OnceLock::from(watch), ..Basis::new(folder, stat, Vec::new()) }
+    }
+
     /// It depends on this, too.
     pub fn add(&mut self, path: Vec<u8>, stat: FileStat) {
         self.paths.push((path, stat));
@@ -152,6 +157,11 @@ impl Freshness {
                 begin.saturating_duration_since(basis.created) < TRUST && self.compare_and_watch(basis, root, begin)
             }
         }
+    }
+
+    /// Watch all names in a folder. `None`: it can't be.
+    pub fn watch_folder(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
+        self.watcher.as_ref()?.watch_names(root, folder)
     }
 
     fn catch_up(&self, begin: Instant) {

@@ -13,6 +13,7 @@ use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
 use super::entries::ListingBudget;
 use super::find::{Finder, FoundFile, Lookup};
+use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
 use super::listing;
 use super::open::{OpenError, Root};
@@ -79,7 +80,6 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 pub struct StaticFileHandler {
     pub(super) finder: Finder,
     pub(super) preparer: Preparer,
-    pub(super) freshness: Freshness,
     pub(super) cache: Cache<Kept>,
     /// Paths that lead nowhere, by the same keys.
     pub(super) missing: Cache<Basis>,
@@ -121,12 +121,13 @@ impl StaticFileHandler {
         Ok(StaticFileHandler {
             finder: Finder {
                 root: Root::open(root.as_ref())?,
+                freshness: Freshness::new(true),
+                folders: Folders::new(),
                 hidden: false,
                 index: vec![b"index.html".to_vec()],
                 sidecars: true,
             },
             preparer: Preparer::default(),
-            freshness: Freshness::new(true),
             cache: Cache::new(CacheLimits::default()),
             missing: Cache::new(MISSING),
             listing: true,
@@ -139,11 +140,11 @@ impl StaticFileHandler {
     /// What is kept of a path, if it is still fresh. What is not stays until it is replaced or evicted.
     fn kept(&self, key: &[u8], request: &Request) -> Option<Arc<Kept>> {
         let kept = self.cache.get(key)?;
-        self.freshness.holds(&kept.basis, &self.finder.root, request.polled()).then_some(kept)
+        self.finder.freshness.holds(&kept.basis, &self.finder.root, request.polled()).then_some(kept)
     }
 
     /// The response for a path of which everything needed is kept.
-    fn from_cache(&self, key: &[u8], request: &Request) -> Option<Result<Response>> {
+    fn cached_response(&self, key: &[u8], request: &Request) -> Option<Result<Response>> {
         let kept = self.kept(key, request)?;
         match &kept.what {
             What::File(resource) => Some(self.negotiate(request, resource)),
@@ -156,20 +157,19 @@ impl StaticFileHandler {
 
     fn is_known_missing(&self, key: &[u8], request: &Request) -> bool {
         let known = self.missing.get(key);
-        known.is_some_and(|basis| self.freshness.holds(&basis, &self.finder.root, request.polled()))
+        known.is_some_and(|basis| self.finder.freshness.holds(&basis, &self.finder.root, request.polled()))
     }
 
     fn serve(&self, request: &Request, path: &FilePath) -> Result<Response> {
         let key = path.key();
-        if let Some(response) = self.from_cache(&key, request) {
+        if let Some(response) = self.cached_response(&key, request) {
             return response;
         }
         if self.is_known_missing(&key, request) {
             return self.error_response(request, OpenError::NotFound);
         }
-        self.finder.root.reopen_if_replaced();
         let now = SystemTime::now();
-        let found = self.retry_after_clearing_cache(|| self.finder.find(path, now));
+        let found = self.retry_after_clearing_cache(|| self.finder.find(path, request.polled(), now));
         if !matches!(found, Ok(Lookup::File(_))) {
             self.cache.forget(&key);
         }
@@ -355,7 +355,7 @@ impl RequestHandler for StaticFileHandler {
     fn do_get(&self, request: &Request) -> Result<Response> {
         let raw = request.raw_path();
         if let Some(key) = path::plain(raw, &self.mount)
-            && let Some(response) = self.from_cache(key, request)
+            && let Some(response) = self.cached_response(key, request)
         {
             return response;
         }

@@ -17,6 +17,8 @@ mod prepare; // a file to response fields and body
 mod find; // the file, its sidecars or the folder at a path
 mod mime; // media types by file name
 
+mod folders; // the names in folders that are asked for often
+
 mod fresh; // whether what is kept is still true
 
 mod watch; // the kernel tells what changed

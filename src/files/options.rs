@@ -61,7 +61,7 @@ impl StaticFileHandler {
     /// Whether the kernel is asked to tell of changes (inotify(7)), so that what is cached can be used without asking the disk.
     /// Default: yes.
     ///
-    /// It is asked for files and folders on file systems that tell of all changes (ext4, XFS, Btrfs, F2FS, ZFS, tmpfs and
+    /// It is asked for files and folders on file systems that tell of all changes (ext4, XFS, Btrfs, F2FS, tmpfs and
     /// others; not for network file systems, FUSE and overlays), as long as the user has watches left
     /// (`fs.inotify.max_user_watches`). For all others the disk is asked before each use.
     ///
@@ -69,7 +69,7 @@ impl StaticFileHandler {
     /// Without inotify they show at the next request.
     pub fn inotify(mut self, used: bool) -> Self {
         self.forget();
-        self.freshness = Freshness::new(used);
+        self.finder.freshness = Freshness::new(used);
         self
     }
 
@@ -179,6 +179,7 @@ impl StaticFileHandler {
     fn forget(&mut self) {
         self.cache.clear();
         self.missing.clear();
+        self.finder.folders.clear();
     }
 }
 

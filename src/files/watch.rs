@@ -37,20 +37,11 @@ use super::codings::ContentCoding;
 use super::open::Root;
 use super::stat::{FileStat, stat_of};
 
-/// File systems that tell of every change, for each is made through this kernel: ext2 to ext4, XFS, Btrfs, F2FS, ZFS,
-/// Bcachefs, tmpfs and ramfs; and those that never change, SquashFS and EROFS. By the numbers in statfs(2).
-const TELLING: [u64; 10] = [
-    0xef53,
-    0x5846_5342,
-    0x9123_683e,
-    0xf2f5_2010,
-    0x2fc1_2fc1,
-    0xca45_1a4e,
-    0x0102_1994,
-    0x8584_58f6,
-    0x7371_7368,
-    0xe0f5_e1e2,
-];
+/// File systems that tell of every change, for each is made through this kernel: ext2 to ext4, XFS, Btrfs, F2FS, Bcachefs,
+/// tmpfs and ramfs; and those that never change, SquashFS and EROFS. By the numbers in statfs(2). ZFS may know a name by other
+/// bytes than those it tells.
+const TELLING: [u64; 9] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x8584_58f6, 0x7371_7368, 0xe0f5_e1e2];
 
 /// Room for this many bytes of news in one read; a name takes 272 at most.
 const NEWS: usize = 4096;
@@ -94,6 +85,8 @@ struct Table {
 struct Watched {
     /// Of its own.
     entries: Vec<Arc<AtomicBool>>,
+    /// Of all names in it.
+    any_name: Vec<Arc<AtomicBool>>,
     /// Of these names in it.
     names: HashMap<Box<[u8]>, Vec<Arc<AtomicBool>>>,
     /// Names in it that lead to the root.
@@ -109,6 +102,7 @@ struct Watched {
 enum Place {
     Inode(i32),
     Name(i32, Box<[u8]>),
+    AnyName(i32),
     Beneath(i32),
 }
 
@@ -146,6 +140,16 @@ impl Watcher {
         self.read.fetch_max(until, Release);
     }
 
+    /// Watch a folder for whatever comes or goes in it. `None`: it can't be.
+    pub fn watch_names(self: &Arc<Self>, root: &Root, folder: &[u8]) -> Option<Watch> {
+        self.add_watch(folder, |table, watch| {
+            let wd = self.add_folders(table, watch, root, folder)?;
+            table.watches.entry(wd).or_default().any_name.push(Arc::clone(&watch.changed));
+            watch.places.push(Place::AnyName(wd));
+            Ok(())
+        })
+    }
+
     /// Watch these files, all in one folder, and these names in it. `None`: it can't be.
     ///
     /// The files must then be found unchanged: what happened before the first watch was set is not told.
@@ -156,28 +160,57 @@ impl Watcher {
         folder: &[u8],
         names: &[Vec<u8>],
     ) -> Option<Watch> {
-        let mut table = self.table();
-        let changed = Arc::new(AtomicBool::new(false));
-        let mut watch =
-            Watch { watcher: Arc::clone(self), epoch: self.epoch.load(Relaxed), changed, places: Vec::new() };
-        let result = self.add_all(&mut table, &mut watch, root, files, folder, names);
-        if let Err(errno) = result {
-            log::debug!(target: "modest::files", "{} can't be watched: {errno}", folder.escape_ascii());
-            drop(table);
-            return None; // the watch leaves the table when it is dropped
-        }
-        Some(watch)
+        self.add_watch(folder, |table, watch| {
+            let wd = self.add_folders(table, watch, root, folder)?;
+            for name in names {
+                let name: Box<[u8]> = Box::from(&name[..]);
+                let watched = table.watches.entry(wd).or_default();
+                watched.names.entry(name.clone()).or_default().push(Arc::clone(&watch.changed));
+                watch.places.push(Place::Name(wd, name));
+            }
+            files.iter().try_for_each(|(path, stat)| self.add_file(table, watch, root, path, stat))
+        })
     }
 
-    fn add_all(
+    fn add_watch(
+        self: &Arc<Self>,
+        folder: &[u8],
+        add: impl FnOnce(&mut Table, &mut Watch) -> rustix::io::Result<()>,
+    ) -> Option<Watch> {
+        let mut table = self.table();
+        let (watcher, epoch, changed) = (Arc::clone(self), self.epoch.load(Relaxed), Arc::new(AtomicBool::new(false)));
+        let mut watch = Watch { watcher, epoch, changed, places: Vec::new() };
+        let result = add(&mut table, &mut watch);
+        drop(table); // a watch that is dropped leaves the table
+        match result {
+            Ok(()) => Some(watch),
+            Err(errno) => {
+                log::debug!(target: "modest::files", "/{} can't be watched: {errno}", folder.escape_ascii());
+                None
+            }
+        }
+    }
+
+    fn add_file(
         &self,
         table: &mut Table,
         watch: &mut Watch,
         root: &Root,
-        files: &[(Vec<u8>, FileStat)],
-        folder: &[u8],
-        names: &[Vec<u8>],
+        path: &[u8],
+        stat: &FileStat,
     ) -> rustix::io::Result<()> {
+        let file = root.find_without_links(path)?;
+        if stat_of(&file)? != *stat {
+            return Err(Errno::STALE);
+        }
+        let wd = self.add(table, &file, FILE)?;
+        table.watches.entry(wd).or_default().entries.push(Arc::clone(&watch.changed));
+        watch.places.push(Place::Inode(wd));
+        Ok(())
+    }
+
+    /// Watch all folders on the way to the root and from there to this one, whose watch is returned.
+    fn add_folders(&self, table: &mut Table, watch: &mut Watch, root: &Root, folder: &[u8]) -> rustix::io::Result<i32> {
         if table.above.is_none() {
             self.watch_above(table, root)?;
         }
@@ -185,23 +218,7 @@ impl Watcher {
         for end in std::iter::once(0).chain(ends) {
             self.watch_folder(table, watch, root, &folder[..end])?;
         }
-        let wd = *table.folders.get(folder).ok_or(Errno::STALE)?; // the last of them
-        for name in names {
-            let name: Box<[u8]> = Box::from(&name[..]);
-            let watched = table.watches.entry(wd).or_default();
-            watched.names.entry(name.clone()).or_default().push(Arc::clone(&watch.changed));
-            watch.places.push(Place::Name(wd, name));
-        }
-        for (path, stat) in files {
-            let file = root.find_without_links(path)?;
-            if stat_of(&file)? != *stat {
-                return Err(Errno::STALE);
-            }
-            let wd = self.add(table, &file, FILE)?;
-            table.watches.entry(wd).or_default().entries.push(Arc::clone(&watch.changed));
-            watch.places.push(Place::Inode(wd));
-        }
-        Ok(())
+        table.folders.get(folder).copied().ok_or(Errno::STALE) // the last of them
     }
 
     fn watch_folder(&self, table: &mut Table, watch: &mut Watch, root: &Root, path: &[u8]) -> rustix::io::Result<()> {
@@ -284,6 +301,7 @@ impl Watcher {
         match name {
             Some(name) => {
                 watched.tell_of(name);
+                mark(&watched.any_name);
                 // A sidecar of that name: see `find`.
                 let stems =
                     ContentCoding::ALL.iter().filter_map(|coding| name.strip_suffix(coding.suffix().as_bytes()));
@@ -296,7 +314,7 @@ impl Watcher {
             }
         }
         if what.contains(ReadFlags::IGNORED) {
-            watched.names.values().for_each(|entries| mark(entries));
+            watched.names.values().chain([&watched.any_name]).for_each(|entries| mark(entries));
             table.watches.remove(&wd);
         }
         if ends {
@@ -335,7 +353,11 @@ impl Watched {
     }
 
     fn is_unused(&self) -> bool {
-        self.entries.is_empty() && self.names.is_empty() && self.above.is_empty() && self.beneath == 0
+        self.entries.is_empty()
+            && self.any_name.is_empty()
+            && self.names.is_empty()
+            && self.above.is_empty()
+            && self.beneath == 0
     }
 }
 
@@ -354,11 +376,12 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut table = self.watcher.table();
         for place in self.places.drain(..) {
-            let (Place::Inode(wd) | Place::Name(wd, _) | Place::Beneath(wd)) = place;
+            let (Place::Inode(wd) | Place::Name(wd, _) | Place::AnyName(wd) | Place::Beneath(wd)) = place;
             let Some(watched) = table.watches.get_mut(&wd) else { continue };
             let others = |entry: &Arc<AtomicBool>| !Arc::ptr_eq(entry, &self.changed);
             match place {
                 Place::Inode(_) => watched.entries.retain(others),
+                Place::AnyName(_) => watched.any_name.retain(others),
                 Place::Name(_, name) => {
                     let entries = watched.names.get_mut(&name).map(|entries| {
                         entries.retain(others);

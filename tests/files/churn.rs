@@ -217,7 +217,7 @@ impl Churned {
             (3, _) if self.way == Way::Sidecar => ("Accept-Encoding: gzip\r\n".to_owned(), None),
             _ => (String::new(), None),
         };
-        let spelled = if draw % 5 == 0 { self.target.replacen('x', "%78", 1) } else { self.target.clone() };
+        let spelled = if draw.is_multiple_of(5) { self.target.replacen('x', "%78", 1) } else { self.target.clone() };
         let got = client.get(&spelled, &fields);
         let said = || format!("{}: GET {spelled} {fields:?}, {:?}, since version {least}: {got:?}", now(), self.way);
         let version = match got.status {

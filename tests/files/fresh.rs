@@ -361,7 +361,7 @@ fn another_folder_in_its_place() {
         let handler = StaticFileHandler::new(root).unwrap().inotify(inotify);
         let page = || {
             wait_for_age(top.path(), Duration::from_millis(30));
-            (0..4).map(|_| ask(&handler, &Request::get("/")).body).last().unwrap()
+            (0..4).map(|_| ask(&handler, &Request::get("/")).body).next_back().unwrap()
         };
         assert_eq!(page(), b"one");
         fs::remove_dir_all(&dist).unwrap();

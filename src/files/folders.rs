@@ -1,0 +1,171 @@
+//! The names in folders, kept as long as the kernel tells of none that came or went: so most look-ups know without the disk
+//! that a name is missing, that a file has no sidecars, and that a name is a regular file's and may be opened at once.
+//! Called by `find`.
+//!
+//! Only hashes are kept, with keys of this process: a name that is taken for another one by its hash is looked up, and not
+//! found. So whatever is answered here is true of missing names, and a guess of others.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::{Dir, FileType};
+
+use super::cache::{Cache, CacheLimits};
+use super::fresh::{Basis, Freshness};
+use super::open::Root;
+use super::stat::{FileStat, Kind, stat_in, stat_of};
+
+/// How many folders are known, and the bytes of all their hashes.
+const LIMITS: CacheLimits = CacheLimits { files: 1024, bytes_each: 0, bytes_in_all: 8 << 20, open: 0 };
+/// Folders with more names are not known: reading them takes too long.
+const MAX_NAMES: usize = 100_000;
+/// A folder is read at its fourth look-up: not for those that are asked for once.
+const READ_AT: u32 = 4;
+/// It is not read again for so long, and a hundred times as long as the last reading took.
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Folders {
+    cache: Cache<Folder>,
+    keys: RandomState,
+}
+
+/// A folder that is asked for often: its names, once they are read.
+#[derive(Debug)]
+enum Folder {
+    Asked { times: AtomicU32, not_before: Instant },
+    Known(Arc<Names>, Instant),
+}
+
+/// The names in a folder, as they are now.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub stat: FileStat,
+    basis: Basis,
+    keys: RandomState,
+    files: HashSet<u64>,
+    others: HashSet<u64>,
+}
+
+impl Names {
+    /// Whether there may be this name.
+    pub fn contains(&self, name: &[u8]) -> bool {
+        let hash = self.keys.hash_one(name);
+        self.files.contains(&hash) || self.others.contains(&hash)
+    }
+
+    /// Whether it was a regular file's when the folder was read.
+    pub fn is_file(&self, name: &[u8]) -> bool {
+        self.files.contains(&self.keys.hash_one(name))
+    }
+}
+
+impl Folders {
+    pub fn new() -> Folders {
+        Folders { cache: Cache::new(LIMITS), keys: RandomState::new() }
+    }
+
+    pub fn clear(&self) {
+        self.cache.clear();
+    }
+
+    /// The names in a folder, if they are known and true for a request of this poll.
+    pub fn names(
+        &self,
+        freshness: &Freshness,
+        root: &Root,
+        path: &[u8],
+        polled: Option<Instant>,
+    ) -> Option<Arc<Names>> {
+        let known = self.cache.get(path);
+        let not_before = match known.as_deref() {
+            Some(Folder::Known(names, not_before)) => {
+                if freshness.holds(&names.basis, root, polled) {
+                    return Some(Arc::clone(names));
+                }
+                Some(*not_before)
+            }
+            Some(Folder::Asked { times, not_before }) => {
+                let is_time = times.fetch_add(1, Relaxed) + 1 >= READ_AT && *not_before <= Instant::now();
+                // One of those who see that it is time reads.
+                return if is_time && times.swap(0, Relaxed) >= READ_AT {
+                    self.read(freshness, root, path)
+                } else {
+                    None
+                };
+            }
+            None => None,
+        };
+        self.wait(path, not_before);
+        None
+    }
+
+    fn wait(&self, path: &[u8], not_before: Option<Instant>) {
+        let asked = Folder::Asked { times: AtomicU32::new(1), not_before: not_before.unwrap_or_else(Instant::now) };
+        self.cache.put(path, Arc::new(asked), (0, 0));
+    }
+
+    /// Watched first, then read: whatever comes or goes meanwhile is told.
+    fn read(&self, freshness: &Freshness, root: &Root, path: &[u8]) -> Option<Arc<Names>> {
+        let begin = Instant::now();
+        let names = self.try_read(freshness, root, path);
+        let not_before = begin + PAUSE + 100 * begin.elapsed();
+        let Some(names) = names.map(Arc::new) else {
+            self.wait(path, Some(not_before));
+            return None;
+        };
+        let bytes = (names.files.capacity() + names.others.capacity()) * 9; // hashbrown: the hash, and a byte of control
+        self.cache.put(path, Arc::new(Folder::Known(Arc::clone(&names), not_before)), (bytes, 0));
+        Some(names)
+    }
+
+    fn try_read(&self, freshness: &Freshness, root: &Root, path: &[u8]) -> Option<Names> {
+        let watch = freshness.watch_folder(root, path)?;
+        let folder = root.open_folder(path).ok()?;
+        let stat = stat_of(&folder).ok()?;
+        if stat.is_recent(SystemTime::now()) {
+            return None;
+        }
+        let (mut files, mut others, mut shown) = (HashSet::new(), HashSet::new(), None);
+        for entry in Dir::read_from(&folder).ok()? {
+            let entry = entry.ok()?;
+            if files.len() + others.len() == MAX_NAMES {
+                return None;
+            }
+            let name = entry.file_name().to_bytes();
+            if shown.is_none() {
+                shown = other_case(name);
+            }
+            let is_file = entry.file_type() == FileType::RegularFile;
+            if is_file { &mut files } else { &mut others }.insert(self.keys.hash_one(name));
+        }
+        let folds = |name: &Vec<u8>| {
+            let is_listed = [&files, &others].iter().any(|names| names.contains(&self.keys.hash_one(&name[..])));
+            !is_listed && stat_in(&folder, name).is_ok()
+        };
+        if shown.as_ref().is_some_and(folds) {
+            return None; // a file system that knows a name by other letters, too
+        }
+        same_folder(root, path, &folder)?;
+        let basis = Basis::watched(path.to_vec(), stat, watch);
+        Some(Names { stat, basis, keys: self.keys.clone(), files, others })
+    }
+}
+
+/// The name with its first letter in the other case; `None`: it has no letter.
+fn other_case(name: &[u8]) -> Option<Vec<u8>> {
+    let letter = name.iter().position(u8::is_ascii_alphabetic)?;
+    let mut name = name.to_vec();
+    name[letter] ^= 0x20; // in ASCII, the case
+    Some(name)
+}
+
+/// What is watched is what was read: without a link on its path.
+fn same_folder(root: &Root, path: &[u8], folder: &OwnedFd) -> Option<()> {
+    let found = stat_of(root.find_without_links(path).ok()?).ok()?;
+    (found.kind == Kind::Folder && found.identity() == stat_of(folder).ok()?.identity()).then_some(())
+}

@@ -41,13 +41,15 @@ impl Tree {
         self.folder.path().join("root")
     }
 
-    /// The same handler, once the files are old enough to have validators.
+    /// The same handler, once the files are old enough to have all their fields, and sidecars to count.
     pub fn settled(&self, files: StaticFileHandler) -> StaticFileHandler {
         let started = Instant::now();
-        let last = Request::get("/future.txt");
-        while !files.do_get(&last).is_ok_and(|response| response.header("etag").is_some()) {
-            assert!(started.elapsed() < Duration::from_secs(10), "no validators");
-            std::thread::yield_now();
+        for (last, field) in [("/future.txt", "last-modified"), ("/all.css", "content-encoding")] {
+            let request = Request::get(last).with_header("accept-encoding", "br, gzip");
+            while !files.do_get(&request).is_ok_and(|response| response.header(field).is_some()) {
+                assert!(started.elapsed() < Duration::from_secs(10), "no {field} for {last}");
+                std::thread::yield_now();
+            }
         }
         files
     }

@@ -200,8 +200,32 @@ fn unreadable() {
     for (name, mode) in [("file", 0), ("locked", 0), ("unlisted", 0o111), ("index/index.html", 0), ("sided.gz", 0)] {
         fs::set_permissions(folder.path(name), fs::Permissions::from_mode(mode)).unwrap();
     }
+    // What lies outside can't be told from what is not there, however it is protected.
+    let outside = Folder::new(&[("locked/x", "x"), ("file", "x")]);
+    fs::set_permissions(outside.path("locked"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(outside.path("file"), fs::Permissions::from_mode(0)).unwrap();
+    for (name, target) in [
+        ("out-locked", outside.path("locked")),
+        ("out-locked-file", outside.path("locked/x")),
+        ("out-nothing", outside.path("locked/nothing")),
+        ("out-file", outside.path("file")),
+        ("out-process", "/proc/1/fd/0".into()),
+        ("out-no-process", "/proc/999999999/fd/0".into()),
+    ] {
+        symlink(target, folder.path(name)).unwrap();
+    }
     let handler = folder.handler();
     for (target, expected) in [
+        ("/out-locked", "404"),
+        ("/out-locked/", "404"),
+        ("/out-locked/x", "404"),
+        ("/out-locked/nothing", "404"),
+        ("/out-locked-file", "404"),
+        ("/out-nothing", "404"),
+        ("/out-file", "404"),
+        ("/out-process", "404"),
+        ("/out-process/", "404"),
+        ("/out-no-process", "404"),
         ("/file", "403"),
         ("/locked", "301 /locked/"),
         ("/locked/", "403"),
@@ -220,6 +244,7 @@ fn unreadable() {
     assert_eq!(get(&handler, "/file").text(), "forbidden");
     let error = StaticFileHandler::new(folder.path("locked")).unwrap_err().to_string();
     assert_eq!(error, format!("{}: the folder may not be read", folder.path("locked").display()));
+    fs::set_permissions(outside.path("locked"), fs::Permissions::from_mode(0o755)).unwrap();
     for name in ["locked", "unlisted"] {
         fs::set_permissions(folder.path(name), fs::Permissions::from_mode(0o755)).unwrap();
     }

@@ -114,7 +114,7 @@ static SITE: LazyLock<Site> = LazyLock::new(|| {
     fs::write(folder.path().join("small"), plain(SMALL)).unwrap();
     fs::write(folder.path().join("small.gz"), coded(SMALL)).unwrap();
     fs::write(folder.path().join("large"), plain(LARGE)).unwrap();
-    std::thread::sleep(Duration::from_millis(1100)); // what has just changed has no validators
+    std::thread::sleep(Duration::from_millis(2100)); // sidecars count, and files have a date
     let http = Http::new(Quiet(StaticFileHandler::new(folder.path()).unwrap()));
     Site { _folder: folder, http }
 });

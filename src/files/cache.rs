@@ -111,6 +111,18 @@ impl<T> Cache<T> {
         drop(removed);
     }
 
+    /// Remove the entries that are not wanted any more.
+    pub fn retain(&self, is_wanted: impl Fn(&T) -> bool) {
+        for shard in &self.shards {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            let unwanted =
+                shard.entries.iter().filter(|entry| !is_wanted(&entry.value)).map(|entry| Arc::clone(&entry.key));
+            let removed: Vec<_> = unwanted.collect::<Vec<_>>().iter().map(|key| shard.remove(key)).collect();
+            drop(shard);
+            drop(removed);
+        }
+    }
+
     /// Remove all entries, and so close every file that is not being sent.
     pub fn clear(&self) {
         for shard in &self.shards {
@@ -261,6 +273,14 @@ mod tests {
             missed.len()
         });
         assert_eq!(missed.last(), Some(&0), "{missed:?}");
+    }
+
+    #[test]
+    fn some_are_retained() {
+        let cache = Cache::new(limits(1000, 1 << 20, 0));
+        (0..100).for_each(|number| put(&cache, &[number as u8], number, 1));
+        cache.retain(|number| number % 3 == 0);
+        assert_eq!(cached(&cache), (0..100).filter(|number| number % 3 == 0).collect::<Vec<_>>());
     }
 
     #[test]

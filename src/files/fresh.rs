@@ -114,6 +114,11 @@ impl Basis {
         self.names = names;
     }
 
+    /// Whether it is watched and was told of a change.
+    pub fn has_ended(&self) -> bool {
+        self.watch.get().is_some_and(|watch| !watch.holds())
+    }
+
     fn nanos(&self, when: Instant) -> u64 {
         (when.saturating_duration_since(self.created).as_nanos() as u64).saturating_add(1)
     }
@@ -157,6 +162,11 @@ impl Freshness {
                 begin.saturating_duration_since(basis.created) < TRUST && self.compare_and_watch(basis, root, begin)
             }
         }
+    }
+
+    /// Whether entries can be dropped because they were told of changes.
+    pub fn is_time_to_drop(&self, polled: Option<Instant>) -> bool {
+        self.watcher.as_ref().zip(polled).is_some_and(|(watcher, polled)| watcher.is_time_to_drop(polled))
     }
 
     /// Watch all names in a folder. `None`: it can't be.

@@ -137,10 +137,14 @@ impl StaticFileHandler {
         })
     }
 
-    /// What is kept of a path, if it is still fresh. What is not stays until it is replaced or evicted.
+    /// What is kept of a path, if it is still fresh.
     fn kept(&self, key: &[u8], request: &Request) -> Option<Arc<Kept>> {
         let kept = self.cache.get(key)?;
-        self.finder.freshness.holds(&kept.basis, &self.finder.root, request.polled()).then_some(kept)
+        let holds = self.finder.freshness.holds(&kept.basis, &self.finder.root, request.polled());
+        if self.finder.freshness.is_time_to_drop(request.polled()) {
+            self.cache.retain(|kept| !kept.basis.has_ended()); // files that were deleted give their space back
+        }
+        holds.then_some(kept)
     }
 
     /// The response for a path of which everything needed is kept.

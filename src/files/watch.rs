@@ -28,7 +28,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
@@ -45,6 +45,9 @@ const TELLING: [u64; 9] =
 
 /// Room for this many bytes of news in one read; a name takes 272 at most.
 const NEWS: usize = 4096;
+
+/// Entries that no longer hold are dropped that often, at most.
+const DROPPED_AFTER: Duration = Duration::from_secs(1);
 
 /// What is watched of a file: its content, its metadata, its number of links.
 const FILE: WatchFlags = WatchFlags::MODIFY.union(SELF);
@@ -66,6 +69,10 @@ pub(super) struct Watcher {
     read: AtomicU64,
     /// Counts the times at which nothing that was told before counts any longer.
     epoch: AtomicU64,
+    /// Whether an entry was told of a change since somebody asked.
+    has_told: AtomicBool,
+    /// When somebody asked, in nanoseconds since `started`.
+    asked: AtomicU64,
     table: Mutex<Table>,
 }
 
@@ -119,8 +126,15 @@ impl Watcher {
     /// `None`: the kernel gives none, for the user has as many as may be (`fs.inotify.max_user_instances`).
     pub fn new() -> Option<Arc<Watcher>> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
-        let (read, epoch) = (AtomicU64::new(0), AtomicU64::new(0));
-        Some(Arc::new(Watcher { inotify, started: Instant::now(), read, epoch, table: Mutex::default() }))
+        Some(Arc::new(Watcher {
+            inotify,
+            started: Instant::now(),
+            read: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            has_told: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
+            table: Mutex::default(),
+        }))
     }
 
     /// Read what has been told until then, unless somebody has begun to since.
@@ -138,6 +152,19 @@ impl Watcher {
             self.begin_epoch(&mut table);
         }
         self.read.fetch_max(until, Release);
+    }
+
+    /// Whether entries no longer hold, so that they can be dropped: true once in a while, for one who asks.
+    pub fn is_time_to_drop(&self, now: Instant) -> bool {
+        if !self.has_told.load(Relaxed) {
+            return false;
+        }
+        let now = now.saturating_duration_since(self.started).as_nanos() as u64;
+        let asked = self.asked.load(Relaxed);
+        let is_time = now.saturating_sub(asked) >= DROPPED_AFTER.as_nanos() as u64;
+        is_time
+            && self.asked.compare_exchange(asked, now, Relaxed, Relaxed).is_ok()
+            && self.has_told.swap(false, Relaxed)
     }
 
     /// Watch a folder for whatever comes or goes in it. `None`: it can't be.
@@ -297,6 +324,7 @@ impl Watcher {
             return self.begin_epoch(table); // some news is lost
         }
         let Some(watched) = table.watches.get(&wd) else { return }; // watched no longer
+        self.has_told.store(true, Relaxed);
         let mut ends = false;
         match name {
             Some(name) => {
@@ -325,6 +353,7 @@ impl Watcher {
     /// Nothing that was told before counts any longer, and folders are found anew. Watches stay as long as entries do.
     fn begin_epoch(&self, table: &mut Table) {
         self.epoch.fetch_add(1, Relaxed); // published with `read`
+        self.has_told.store(true, Relaxed);
         for wd in std::mem::take(&mut table.folders).into_values() {
             table.watches.entry(wd).or_default().path = None;
             self.remove_if_unused(table, wd);

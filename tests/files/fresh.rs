@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::BufRead;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -344,6 +344,29 @@ fn relative_root(top: &Path) {
     fs::create_dir(top.join("there/www")).unwrap();
     fs::write(top.join("there/www/x"), "replaced").unwrap();
     assert_eq!(line(&get(&handler, "/x")), "200 replaced");
+}
+
+/// A file that is kept open and deleted gives its space back a second later, whatever is asked for.
+#[test]
+fn deleted_files_are_not_held() {
+    let folder = Folder::new(&[("x", "x")]);
+    folder.write("kept", vec![0; 100_000]);
+    let handler: StaticFileHandler = folder.handler();
+    for target in ["/x", "/kept"] {
+        settled(&folder, &handler, &Request::get(target));
+    }
+    let path = folder.path("kept").canonicalize().unwrap();
+    let deleted = PathBuf::from(format!("{} (deleted)", path.display())); // proc(5)
+    let is_held = |path: &Path| {
+        fs::read_dir("/proc/self/fd").unwrap().flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path))
+    };
+    assert!(is_held(&path), "it is kept open");
+    fs::remove_file(&path).unwrap();
+    let started = Instant::now();
+    while is_held(&path) || is_held(&deleted) {
+        assert!(started.elapsed() < Duration::from_secs(5), "still held");
+        ask(&handler, &Request::get("/x").with_polled(Some(Instant::now())));
+    }
 }
 
 /// A build removes the folder and makes it anew; a release puts another in its place, or swaps a link.

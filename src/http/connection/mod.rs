@@ -82,8 +82,6 @@ struct Exchange {
     request: Request,
     /// Whether the client allows the connection to be kept afterwards.
     keep_alive: bool,
-    /// When the head was complete.
-    begun: Instant,
     /// Whether `before_body` has accepted it.
     accepted: bool,
     /// When it began to wait for a signal, if it has.
@@ -263,9 +261,8 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// tells `tcp` that the client may still be sending.
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
-        let request = Request::from_head(head, turn.client.clone(), polled, turn.wall, turn.waker());
-        let mut exchange =
-            Box::new(Exchange { request, keep_alive: false, begun: turn.now, accepted: false, waits_since: None });
+        let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, turn.waker());
+        let mut exchange = Box::new(Exchange { request, keep_alive: false, accepted: false, waits_since: None });
         let framing = match framing {
             Ok(framing) => framing,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
@@ -538,14 +535,14 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     fn log(&self, exchange: &Exchange, status: StatusCode, bytes: u64, turn: &Turn<'_>) {
-        let completed = Completed { status, bytes, time: turn.wall, begun: exchange.begun };
+        let completed = Completed { status, bytes, time: turn.wall, begun: exchange.request.begun() };
         self.log_record(&LogRecord::of_request(turn.client, &exchange.request, &completed));
     }
 
     /// On a thread of its own, which has no turn.
     fn log_taken(&self, exchange: &Exchange, client: &Client) {
         let (status, time) = (StatusCode::SWITCHING_PROTOCOLS, SystemTime::now());
-        let completed = Completed { status, bytes: 0, time, begun: exchange.begun };
+        let completed = Completed { status, bytes: 0, time, begun: exchange.request.begun() };
         self.log_record(&LogRecord::of_request(client, &exchange.request, &completed));
     }
 

@@ -94,7 +94,8 @@ fn each_floor_uses_only_what_lies_below_it() {
         public.iter().any(|name| name == "TcpServer") && public.iter().any(|name| name == "Response"),
         "{public:?}"
     );
-    for source in sources() {
+    // Tests may look where they like.
+    for source in sources().into_iter().filter(|source| !source.path.ends_with("tests.rs")) {
         let floor = source.path.split('/').next().unwrap_or_default();
         let allowed = |name: &str| match floor {
             "tcp" => name == "tcp",
@@ -132,6 +133,8 @@ fn within_a_floor_arrows_go_down_the_list() {
         "websocket",
         "files",
         "http",
+        "http/handler",
+        "http/handler/routes",
         "http/request",
         "http/response",
         "http/sending",

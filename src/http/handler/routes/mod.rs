@@ -3,6 +3,8 @@
 
 mod router; // routes as a handler
 
+mod layers; // the layers around a route
+
 mod path; // paths and patterns as they are matched
 
 use std::fmt;
@@ -15,6 +17,7 @@ use super::RequestHandler;
 use super::layer::Layer;
 use crate::http::request::{BodyPlan, Request};
 use crate::http::response::{Response, Result};
+use layers::Layers;
 use path::escaped;
 pub use router::Router;
 
@@ -81,7 +84,11 @@ struct Resource<S> {
 }
 
 enum Serves<S> {
-    Methods(Vec<Route<S>>),
+    Methods {
+        routes: Vec<Route<S>>,
+        /// Those around each of the routes, and so around what is answered without one. Known once all routes are.
+        shared: Layers,
+    },
     /// A handler of its own, for all methods, and all paths that begin with the pattern.
     Handler(Box<dyn RequestHandler>),
 }
@@ -89,8 +96,7 @@ enum Serves<S> {
 struct Route<S> {
     method: Method,
     function: Function<S>,
-    /// Outermost first.
-    layers: Vec<Arc<dyn Layer>>,
+    layers: Layers,
     /// All of them are asked, in this order.
     checks: Vec<BeforeBody<S>>,
 }
@@ -151,22 +157,26 @@ impl<S: Send + Sync + 'static> Routes<S> {
     {
         assert!(pattern.starts_with('/'), "the pattern {pattern:?} does not begin with a slash");
         let at = self.methods_of(pattern);
-        self.add(at, Route { method, function: Box::new(function), layers: Vec::new(), checks: Vec::new() });
+        self.add(at, Route { method, function: Box::new(function), layers: Layers::default(), checks: Vec::new() });
         self
     }
 
     /// The resource of this pattern.
     fn methods_of(&mut self, pattern: &str) -> usize {
-        let has_methods = |known: &Resource<S>| matches!(known.serves, Serves::Methods(_)) && known.pattern == pattern;
+        let has_methods =
+            |known: &Resource<S>| matches!(known.serves, Serves::Methods { .. }) && known.pattern == pattern;
         self.resources.iter().position(has_methods).unwrap_or_else(|| {
-            self.resources.push(Resource { pattern: pattern.to_owned(), serves: Serves::Methods(Vec::new()) });
+            self.resources.push(Resource {
+                pattern: pattern.to_owned(),
+                serves: Serves::Methods { routes: Vec::new(), shared: Layers::default() },
+            });
             self.resources.len() - 1
         })
     }
 
     fn add(&mut self, at: usize, route: Route<S>) {
         let Resource { pattern, serves } = &mut self.resources[at];
-        let Serves::Methods(routes) = serves else {
+        let Serves::Methods { routes, .. } = serves else {
             panic!("the pattern {pattern:?} has a handler of its own already")
         };
         let is_new = routes.iter().all(|known| known.method != route.method);
@@ -194,10 +204,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     where
         F: Fn(&S, &Request, &mut BodyPlan) -> Result<()> + Send + Sync + 'static,
     {
-        let (resource, route) = self.last.expect("a route, for `before_body` is about the one added last");
-        if let Serves::Methods(routes) = &mut self.resources[resource].serves {
-            routes[route].checks.push(Box::new(check));
-        }
+        self.last_route("before_body").checks.push(Box::new(check));
         self
     }
 
@@ -213,8 +220,39 @@ impl<S: Send + Sync + 'static> Routes<S> {
         })
     }
 
+    /// A layer around the route added last, and around no other. One that is added later is further out; what all
+    /// of them are to have is given to [`layer`](Routes::layer).
+    ///
+    /// ```
+    /// # use modest::{Response, Routes};
+    /// use modest::layers::RateLimit;
+    /// use std::time::Duration;
+    ///
+    /// let routes = Routes::new()
+    ///     .get("/", |_: &(), _| Ok(Response::text("welcome\n")))
+    ///     .post("/login", |_, _| Ok(Response::redirect("/")))
+    ///     .layer_last(RateLimit::new(5, Duration::from_secs(60))); // of logins alone
+    /// ```
+    ///
+    /// # Panics
+    /// If there is no route yet.
+    pub fn layer_last(mut self, layer: impl Layer) -> Routes<S> {
+        self.last_route("layer_last").layers.add(Arc::new(layer));
+        self
+    }
+
+    fn last_route(&mut self, method: &str) -> &mut Route<S> {
+        let last = self.last.and_then(|(resource, route)| match &mut self.resources[resource].serves {
+            Serves::Methods { routes, .. } => routes.get_mut(route),
+            Serves::Handler(_) => None,
+        });
+        last.unwrap_or_else(|| panic!("a route, for `{method}` is about the one added last"))
+    }
+
     /// A layer around each route and each mounted handler that was added so far; the fallback is not among them. A layer
-    /// that is added later is further out.
+    /// that is added later is further out. What a path answers without a function, OPTIONS and 405, has the layers that all
+    /// of its routes have. A path that has no route is none of these: for its 404, too, the layer goes around the handler,
+    /// behind [`serve`](Routes::serve).
     ///
     /// ```
     /// use modest::{Error, Http, Request, Response, Routes, layer_fn};
@@ -252,7 +290,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         for Resource { pattern, serves } in routes.resources {
             let pattern = format!("{prefix}{}", if pattern == "/" { "" } else { &pattern });
             match serves {
-                Serves::Methods(routes) => {
+                Serves::Methods { routes, .. } => {
                     let at = self.methods_of(&pattern);
                     routes.into_iter().for_each(|route| self.add(at, route));
                 }
@@ -295,12 +333,13 @@ impl<S: Send + Sync + 'static> Routes<S> {
 
     /// The handler that these routes are, with the state that their functions share.
     #[track_caller]
-    pub fn serve(self, state: S) -> Router<S> {
+    pub fn serve(mut self, state: S) -> Router<S> {
         let (mut matcher, mut mounts) = (matchit::Router::new(), Vec::new());
-        for (at, Resource { pattern, serves }) in self.resources.iter().enumerate() {
+        for (at, Resource { pattern, serves }) in self.resources.iter_mut().enumerate() {
             match serves {
                 Serves::Handler(_) => mounts.push((escaped(pattern), at)),
-                Serves::Methods(_) => {
+                Serves::Methods { routes, shared } => {
+                    *shared = Layers::shared_by(routes.iter().map(|route| &route.layers));
                     if let Err(error) = matcher.insert(escaped(pattern), at) {
                         panic!("{}", explained(pattern, &error));
                     }
@@ -316,9 +355,9 @@ impl<S: Send + Sync + 'static> Routes<S> {
 impl<S: 'static> Resource<S> {
     fn with_layer(self, layer: &Arc<dyn Layer>) -> Resource<S> {
         let serves = match self.serves {
-            Serves::Methods(mut routes) => {
-                routes.iter_mut().for_each(|route| route.layers.insert(0, Arc::clone(layer)));
-                Serves::Methods(routes)
+            Serves::Methods { mut routes, shared } => {
+                routes.iter_mut().for_each(|route| route.layers.add(Arc::clone(layer)));
+                Serves::Methods { routes, shared }
             }
             Serves::Handler(handler) => Serves::Handler(Box::new(handler.layer(Arc::clone(layer)))),
         };

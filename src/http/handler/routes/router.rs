@@ -7,8 +7,8 @@ use http::{Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 
 use super::super::chain::{Depth, enter, whole_handler_methods};
-use super::super::layer::{Layer, Next};
 use super::super::{LogRecord, RequestHandler};
+use super::layers::Layers;
 use super::path::decoded_but_slashes;
 use super::{Resource, Route, Serves};
 use crate::http::error::Error;
@@ -35,9 +35,20 @@ enum Target<'a, S> {
     Route(&'a Route<S>),
     Handler(&'a dyn RequestHandler),
     /// OPTIONS of a path with these methods.
-    Options(&'a [Route<S>]),
-    MethodMissing(&'a [Route<S>]),
+    Options(&'a [Route<S>], &'a Layers),
+    MethodMissing(&'a [Route<S>], &'a Layers),
     PathMissing,
+}
+
+impl<'a, S> Target<'a, S> {
+    /// The layers that the routes say stand around it.
+    fn layers(&self) -> Option<&'a Layers> {
+        match self {
+            Target::Route(route) => Some(&route.layers),
+            Target::Options(_, shared) | Target::MethodMissing(_, shared) => Some(shared),
+            Target::Handler(_) | Target::PathMissing => None,
+        }
+    }
 }
 
 impl<S> Router<S> {
@@ -54,8 +65,8 @@ impl<S> Router<S> {
 
     fn target(&self, request: &Request) -> Target<'_, S> {
         let found = request.routes().of(&self.id, &|| self.search(request.raw_path()));
-        let routes = match (found.resource.map(|at| &self.resources[at].serves), &self.fallback) {
-            (Some(Serves::Methods(routes)), _) => routes,
+        let (routes, shared) = match (found.resource.map(|at| &self.resources[at].serves), &self.fallback) {
+            (Some(Serves::Methods { routes, shared }), _) => (routes, shared),
             (Some(Serves::Handler(handler)), _) | (None, Some(handler)) => return Target::Handler(&**handler),
             (None, None) => return Target::PathMissing,
         };
@@ -63,8 +74,8 @@ impl<S> Router<S> {
         let get_for_head = || (*request.method() == Method::HEAD).then(|| route(&Method::GET)).flatten();
         match route(request.method()).or_else(get_for_head) {
             Some(route) => Target::Route(route),
-            None if *request.method() == Method::OPTIONS => Target::Options(routes),
-            None => Target::MethodMissing(routes),
+            None if *request.method() == Method::OPTIONS => Target::Options(routes, shared),
+            None => Target::MethodMissing(routes, shared),
         }
     }
 
@@ -115,21 +126,29 @@ impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
 
     fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
         depth.reach(request)?;
-        match self.target(request) {
-            Target::Route(route) => route.before_body(&self.state, request, plan, depth),
+        let target = self.target(request);
+        if let Some(layers) = target.layers() {
+            layers.before_body(request, plan, depth)?;
+        }
+        match target {
+            Target::Route(route) => route.checks.iter().try_for_each(|check| check(&self.state, request, plan)),
             Target::Handler(handler) => enter(handler, request, plan, depth),
-            Target::Options(_) => Ok(()),
-            Target::MethodMissing(routes) => plan.refuse(method_missing(request, routes)),
+            Target::Options(..) => Ok(()),
+            Target::MethodMissing(routes, _) => plan.refuse(method_missing(request, routes)),
             Target::PathMissing => plan.refuse(path_missing()),
         }
     }
 
     fn chain_handle(&self, request: &Request, depth: Depth) -> Result<Response> {
         match self.target(request) {
-            Target::Route(route) => route.handle(&self.state, request),
+            Target::Route(route) => route.layers.handle(request, |request| (route.function)(&self.state, request)),
             Target::Handler(handler) => handler.chain_handle(request, depth.inner()?),
-            Target::Options(routes) => Ok(Response::no_content().with_header(header::ALLOW, allowed(routes))),
-            Target::MethodMissing(routes) => Err(method_missing(request, routes)),
+            Target::Options(routes, shared) => {
+                shared.handle(request, |_| Ok(Response::no_content().with_header(header::ALLOW, allowed(routes))))
+            }
+            Target::MethodMissing(routes, shared) => {
+                shared.handle(request, |request| Err(method_missing(request, routes)))
+            }
             Target::PathMissing => Err(path_missing()),
         }
     }
@@ -140,18 +159,17 @@ impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
 
     fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth) -> Option<Response> {
         let request = request?;
-        if let Target::Route(route) = self.target(request) {
-            let layers = route.asked_layers(request, depth);
-            return layers.rev().find_map(|layer| layer.error_response(Some(request), error));
+        if let Some(layers) = self.target(request).layers() {
+            return layers.asked(request, depth).find_map(|layer| layer.error_response(Some(request), error));
         }
         let (inner, depth) = depth.asked(request, self.handler(request))?;
         inner.chain_error_response(Some(request), error, depth)
     }
 
     fn chain_finish_response(&self, request: &Request, response: Response, depth: Depth) -> Response {
-        if let Target::Route(route) = self.target(request) {
-            let layers = route.asked_layers(request, depth);
-            return layers.rev().fold(response, |response, layer| layer.finish_response(request, response));
+        if let Some(layers) = self.target(request).layers() {
+            let layers = layers.asked(request, depth);
+            return layers.fold(response, |response, layer| layer.finish_response(request, response));
         }
         match depth.asked(request, self.handler(request)) {
             Some((inner, depth)) => inner.chain_finish_response(request, response, depth),
@@ -161,37 +179,12 @@ impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
 
     fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth) {
         let Some(request) = record.request() else { return };
-        if let Target::Route(route) = self.target(request) {
-            return route.asked_layers(request, depth).rev().for_each(|layer| layer.log_request(record));
+        if let Some(layers) = self.target(request).layers() {
+            return layers.asked(request, depth).for_each(|layer| layer.log_request(record));
         }
         if let Some((inner, depth)) = depth.asked(request, self.handler(request)) {
             inner.chain_log_request(record, depth);
         }
-    }
-}
-
-impl<S> Route<S> {
-    fn before_body(&self, state: &S, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
-        let mut depth = depth;
-        for layer in &self.layers {
-            depth = depth.inner()?;
-            if !layer.verify_client(request.client()) {
-                return Err(Error::new(StatusCode::FORBIDDEN, ""));
-            }
-            depth.reach(request)?;
-            layer.before_body(request, plan)?;
-        }
-        self.checks.iter().try_for_each(|check| check(state, request, plan))
-    }
-
-    fn handle(&self, state: &S, request: &Request) -> Result<Response> {
-        Next::function(&self.layers, &|request| (self.function)(state, request)).run(request)
-    }
-
-    /// The layers that were asked to accept this request, outermost first.
-    fn asked_layers(&self, request: &Request, depth: Depth) -> impl DoubleEndedIterator<Item = &dyn Layer> {
-        let asked = depth.asked_inside(request, self.layers.len());
-        self.layers[..asked].iter().map(|layer| &**layer)
     }
 }
 

@@ -13,6 +13,7 @@ mod responding; // responses: encoded, streamed, and what follows
 
 mod live; // what waits for something other than its client
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -247,8 +248,13 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// May block: call the handler.
     fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
-        turn.handler_begins(exchange.request.line_bytes());
-        let responded = self.responder().respond(&exchange.request, exchange.accepted);
+        turn.handler_begins(exchange.request.as_work());
+        let responded = self.responder().respond(&exchange.request, exchange.accepted, &|request| {
+            // Accepted only now, and maybe with an id since.
+            if let name @ Cow::Owned(_) = request.as_work() {
+                turn.handler_begins(name);
+            }
+        });
         let (after, rejected) = end_arriving_body(&mut exchange, turn);
         match (responded, rejected) {
             (Ok(mut response), None) => match response.take_instead() {
@@ -301,7 +307,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
         // The response is complete, whatever becomes of its record.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Chain(&self.service.handler).log_request(record))) {
-            log::error!("{:?}: log_request panicked: {}", record.request_line(), panic_message(&*panic));
+            let named = record.request().map(|request| request.for_log().to_string());
+            let named = named.unwrap_or_else(|| format!("{:?}", record.request_line()));
+            log::error!("{named}: log_request panicked: {}", panic_message(&*panic));
         }
     }
 }

@@ -109,7 +109,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         match failure {
             None => self.after_response(streaming.after, turn),
             Some(message) => {
-                log::error!("{:?}: the answer broke off: {message}", streaming.exchange.request.line());
+                log::error!("{}: the answer broke off: {message}", streaming.exchange.request.for_log());
                 Next::Abort
             }
         }

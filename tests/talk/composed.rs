@@ -372,6 +372,40 @@ fn routes() {
     }
 }
 
+/// Whatever a slash and a percent sign within a segment look like to the matcher, no pattern meets a part of it.
+#[test]
+fn names_with_fixed_text_around_them() {
+    let shown = |request: &Request| Ok(Response::text(request.path_param::<String>("x")?));
+    let http = Http::new(
+        Routes::new()
+            .get("/a/{x}F", move |_: &(), request| shown(request))
+            .get("/b/{x}5", move |_, request| shown(request))
+            .get("/c/%2{x}", move |_, request| shown(request))
+            .get("/d/img-{x}.png", move |_, request| shown(request))
+            .get("/e/{x}\u{fdd0}", move |_, request| shown(request))
+            .serve(()),
+    );
+    for (target, found) in [
+        ("/a/a%2F", None),
+        ("/a/%2FF", Some("/")),
+        ("/a/bF", Some("b")),
+        ("/a/F", None),
+        ("/b/%25", None),
+        ("/b/%255", Some("%")),
+        ("/c/%2F", None),
+        ("/c/%252F", Some("F")),
+        ("/c/%252", None),
+        ("/d/img-1.png", Some("1")),
+        ("/d/img-.png", None),
+        ("/d/img-%2F.png", Some("/")),
+        ("/d/img-/.png", None),
+        ("/e/a%2F", None),
+    ] {
+        let sent = http.respond(&Request::get(target));
+        assert_eq!((sent.status() == 200).then(|| sent.text()), found, "{target}: {sent:?}");
+    }
+}
+
 #[test]
 fn patterns_that_are_mistakes() {
     let nothing = |_: &(), _: &Request| Ok(Response::no_content());

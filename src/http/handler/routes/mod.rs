@@ -18,7 +18,6 @@ use super::layer::Layer;
 use crate::http::request::{BodyPlan, Request};
 use crate::http::response::{Response, Result};
 use layers::Layers;
-use path::escaped;
 pub use router::Router;
 
 /// Which function answers which path and method, for handlers that share a state `S`. Given its state by
@@ -61,7 +60,8 @@ pub use router::Router;
 /// `/users/{id}` matches one segment, which is not empty; `/files/{*path}` all that follows, at least one byte. A fixed
 /// segment goes before a name, wherever both match. A path with a slash at its end is another path. `{{` and `}}` are
 /// braces. A segment is decoded after the path has been cut at its slashes: `/a%2Fb` is not `/a/b`. A `{*path}` can't
-/// stand beside longer patterns that begin like it; [`mount`](Routes::mount) can.
+/// stand beside longer patterns that begin like it; [`mount`](Routes::mount) can. A name may have fixed text around it,
+/// `/img-{id}.png`, one in a segment.
 ///
 /// # What is answered without a function
 /// HEAD, as GET. OPTIONS of a path, with `Allow`. A method that a path has not: 405, with `Allow`. No such path: 404,
@@ -337,10 +337,10 @@ impl<S: Send + Sync + 'static> Routes<S> {
         let (mut matcher, mut mounts) = (matchit::Router::new(), Vec::new());
         for (at, Resource { pattern, serves }) in self.resources.iter_mut().enumerate() {
             match serves {
-                Serves::Handler(_) => mounts.push((escaped(pattern), at)),
+                Serves::Handler(_) => mounts.push((path::pattern(pattern), at)),
                 Serves::Methods { routes, shared } => {
                     *shared = Layers::shared_by(routes.iter().map(|route| &route.layers));
-                    if let Err(error) = matcher.insert(escaped(pattern), at) {
+                    if let Err(error) = matcher.insert(path::pattern(pattern), at) {
                         panic!("{}", explained(pattern, &error));
                     }
                     assert!(!names_one_twice(pattern), "the pattern {pattern:?} has two parts of one name");

@@ -4,13 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::{Method, StatusCode, header};
-use percent_encoding::percent_decode_str;
 
 use super::super::chain::{Depth, enter, whole_handler_methods};
 use super::super::{LogRecord, RequestHandler};
 use super::layers::Layers;
-use super::path::decoded_but_slashes;
-use super::{Resource, Route, Serves};
+use super::{Resource, Route, Serves, path};
 use crate::http::error::Error;
 use crate::http::request::route_match::{RouteMatch, RouterId};
 use crate::http::request::{BodyPlan, Request};
@@ -80,10 +78,9 @@ impl<S> Router<S> {
     }
 
     fn search(&self, raw_path: &str) -> RouteMatch {
-        let (path, router) = (decoded_but_slashes(raw_path), Arc::clone(&self.id));
+        let (path, router) = (path::decoded(raw_path), Arc::clone(&self.id));
         if let Ok(found) = self.matcher.at(&path) {
-            let whole = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
-            let params = found.params.iter().map(|(name, value)| (name.to_owned(), whole(value))).collect();
+            let params = found.params.iter().map(|(name, value)| (name.to_owned(), path::param(value))).collect();
             return RouteMatch { router, resource: Some(*found.value), params };
         }
         let is_below =

@@ -383,6 +383,7 @@ fn names_with_fixed_text_around_them() {
             .get("/c/%2{x}", move |_, request| shown(request))
             .get("/d/img-{x}.png", move |_, request| shown(request))
             .get("/e/{x}\u{fdd0}", move |_, request| shown(request))
+            .get("/f/{{x}}/{x}", move |_, request| shown(request))
             .serve(()),
     );
     for (target, found) in [
@@ -400,6 +401,7 @@ fn names_with_fixed_text_around_them() {
         ("/d/img-%2F.png", Some("/")),
         ("/d/img-/.png", None),
         ("/e/a%2F", None),
+        ("/f/%7Bx%7D/1", Some("1")), // braces are no name
     ] {
         let sent = http.respond(&Request::get(target));
         assert_eq!((sent.status() == 200).then(|| sent.text()), found, "{target}: {sent:?}");
@@ -410,7 +412,13 @@ fn names_with_fixed_text_around_them() {
 fn patterns_that_are_mistakes() {
     let nothing = |_: &(), _: &Request| Ok(Response::no_content());
     type Mistake = Box<dyn FnOnce() + std::panic::UnwindSafe>;
-    let rows: [(&str, Mistake); 6] = [
+    let named =
+        |pattern: &'static str| -> Mistake { Box::new(move || drop(Routes::new().get(pattern, nothing).serve(()))) };
+    let rows: [(&str, Mistake); 10] = [
+        ("\"/x\" is no name", named("/{/x}")),
+        ("\"a b\" is no name", named("/{{x}}/{a b}")),
+        ("two parts of one name", named("/{a}/b/{a}")),
+        ("two parts of one name", named("/{a}/{*a}")),
         ("\"a\" does not begin with a slash", Box::new(move || drop(Routes::new().get("a", nothing)))),
         ("two functions for GET", Box::new(move || drop(Routes::new().get("/a", nothing).get("/a", nothing)))),
         (

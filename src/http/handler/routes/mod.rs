@@ -61,7 +61,8 @@ pub use router::Router;
 /// segment goes before a name, wherever both match. A path with a slash at its end is another path. `{{` and `}}` are
 /// braces. A segment is decoded after the path has been cut at its slashes: `/a%2Fb` is not `/a/b`. A `{*path}` can't
 /// stand beside longer patterns that begin like it; [`mount`](Routes::mount) can. A name may have fixed text around it,
-/// `/img-{id}.png`, one in a segment.
+/// `/img-{id}.png`, one in a segment. Names are of letters, digits, `_`
+/// and `-`.
 ///
 /// # What is answered without a function
 /// HEAD, as GET. OPTIONS of a path, with `Allow`. A method that a path has not: 405, with `Allow`. No such path: 404,
@@ -343,7 +344,12 @@ impl<S: Send + Sync + 'static> Routes<S> {
                     if let Err(error) = matcher.insert(path::pattern(pattern), at) {
                         panic!("{}", explained(pattern, &error));
                     }
-                    assert!(!names_one_twice(pattern), "the pattern {pattern:?} has two parts of one name");
+                    let mut names = path::names(pattern);
+                    let odd = names.iter().find(|name| !path::is_name(name));
+                    assert!(odd.is_none(), "{pattern:?} is no pattern: {:?} is no name", odd.unwrap_or(&""));
+                    names.sort_unstable();
+                    let is_one_twice = names.windows(2).any(|two| two[0] == two[1]);
+                    assert!(!is_one_twice, "the pattern {pattern:?} has two parts of one name");
                 }
             }
         }
@@ -369,12 +375,6 @@ impl<S: Send + Sync + 'static> Default for Routes<S> {
     fn default() -> Routes<S> {
         Routes::new()
     }
-}
-
-fn names_one_twice(pattern: &str) -> bool {
-    let names: Vec<&str> = pattern.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).collect();
-    let names = names.iter().filter(|name| !name.is_empty());
-    names.clone().any(|name| names.clone().filter(|other| *other == name).count() > 1)
 }
 
 fn explained(pattern: &str, error: &InsertError) -> String {

@@ -1,4 +1,4 @@
-//! Paths as they are matched: decoded, but for what would be taken for a slash. Pure. Used by `routes`.
+//! Paths as they are matched, decoded but for what would be taken for a slash, and the names in patterns. Pure. Used by `routes`.
 
 use std::borrow::Cow;
 
@@ -21,6 +21,26 @@ pub(super) fn decoded(raw: &str) -> Cow<'_, str> {
 /// A pattern that meets paths so decoded.
 pub(super) fn pattern(written: &str) -> String {
     written.replace(SLASH, "\u{fffd}")
+}
+
+/// The names in a pattern that is one.
+pub(super) fn names(pattern: &str) -> Vec<&str> {
+    let (mut names, mut rest) = (Vec::new(), pattern);
+    while let Some((_, behind)) = rest.split_once('{') {
+        rest = match (behind.strip_prefix('{'), behind.split_once('}')) {
+            (Some(behind), _) => behind, // a brace
+            (None, Some((name, behind))) => {
+                names.push(name.strip_prefix('*').unwrap_or(name));
+                behind
+            }
+            (None, None) => "",
+        };
+    }
+    names
+}
+
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || "_-".contains(letter))
 }
 
 /// What stands in the place of a name.

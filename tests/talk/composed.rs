@@ -414,7 +414,9 @@ fn patterns_that_are_mistakes() {
     type Mistake = Box<dyn FnOnce() + std::panic::UnwindSafe>;
     let named =
         |pattern: &'static str| -> Mistake { Box::new(move || drop(Routes::new().get(pattern, nothing).serve(()))) };
-    let rows: [(&str, Mistake); 10] = [
+    let rows: [(&str, Mistake); 12] = [
+        ("\"a}\" is no name", named("/{a}}b}")),
+        ("\"a}\" is no name", named("/{a}}}2")),
         ("\"/x\" is no name", named("/{/x}")),
         ("\"a b\" is no name", named("/{{x}}/{a b}")),
         ("two parts of one name", named("/{a}/b/{a}")),

@@ -29,9 +29,11 @@ pub(super) fn names(pattern: &str) -> Vec<&str> {
     while let Some((_, behind)) = rest.split_once('{') {
         rest = match (behind.strip_prefix('{'), behind.split_once('}')) {
             (Some(behind), _) => behind, // a brace
-            (None, Some((name, behind))) => {
+            (None, Some((name, after))) => {
+                let end = name.len() + usize::from(after.starts_with('}')); // `{a}}b}`: a brace amid a name, as matched
+                let name = &behind[..end];
                 names.push(name.strip_prefix('*').unwrap_or(name));
-                behind
+                after
             }
             (None, None) => "",
         };

@@ -63,12 +63,12 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
     }
 
     /// May block: the handler's response, or an error page. `Err`: it panicked. A request that was not accepted before is
-    /// now, and `accepts` is told of it.
+    /// now; `begins` is told when it is.
     pub(crate) fn respond(
         &self,
         request: &Request,
         accepted: bool,
-        accepts: &dyn Fn(&Request),
+        begins: impl FnOnce(&Request),
     ) -> Result<Checked, Error> {
         catch_panic(request, || {
             if request.is_asterisk() {
@@ -76,9 +76,12 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
             }
             let accepted = match accepted {
                 true => Ok(()),
-                false => self.before_body(request, &mut self.empty_plan()).inspect(|()| accepts(request)),
+                false => self.before_body(request, &mut self.empty_plan()),
             };
-            let result = accepted.and_then(|()| self.chain().handle(request));
+            let result = accepted.and_then(|()| {
+                begins(request);
+                self.chain().handle(request)
+            });
             if let Err(error) = &result {
                 self.unwritten.remember(error);
             }

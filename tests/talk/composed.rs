@@ -411,10 +411,14 @@ fn names_with_fixed_text_around_them() {
 #[test]
 fn patterns_that_are_mistakes() {
     let nothing = |_: &(), _: &Request| Ok(Response::no_content());
+    let many: String = (0..26).map(|name| format!("/{{n{name}}}")).collect();
+    let few: String = (0..25).map(|name| format!("/{{n{name}}}")).collect();
+    drop(Routes::new().get(&few, nothing).serve(()));
     type Mistake = Box<dyn FnOnce() + std::panic::UnwindSafe>;
     let named =
         |pattern: &'static str| -> Mistake { Box::new(move || drop(Routes::new().get(pattern, nothing).serve(()))) };
-    let rows: [(&str, Mistake); 12] = [
+    let rows: [(&str, Mistake); 13] = [
+        ("it has over 25 names", named(many.leak())),
         ("\"a}\" is no name", named("/{a}}b}")),
         ("\"a}\" is no name", named("/{a}}}2")),
         ("\"/x\" is no name", named("/{/x}")),

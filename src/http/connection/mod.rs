@@ -13,7 +13,6 @@ mod responding; // responses: encoded, streamed, and what follows
 
 mod live; // what waits for something other than its client
 
-use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -248,10 +247,9 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// May block: call the handler.
     fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
-        turn.handler_begins(exchange.request.as_work());
-        let responded = self.responder().respond(&exchange.request, exchange.accepted, &|request| {
-            // Accepted only now, and maybe with an id since.
-            if let name @ Cow::Owned(_) = request.as_work() {
+        turn.handler_begins(exchange.request.line_bytes());
+        let responded = self.responder().respond(&exchange.request, exchange.accepted, |request| {
+            if let Some(name) = request.work_with_id() {
                 turn.handler_begins(name);
             }
         });

@@ -1,6 +1,5 @@
 //! What a request is called in the log: by its line, and by its id if it has one. Used by whoever logs.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use super::{Request, RequestId};
@@ -14,16 +13,11 @@ impl Request {
         InLog(self)
     }
 
-    /// As the work of a handler: `GET / HTTP/1.1 [8f3a..]`.
-    pub(crate) fn as_work(&self) -> Cow<'_, [u8]> {
-        let line = self.line_bytes();
-        match self.value::<RequestId>() {
-            Some(id) => {
-                let room = KEPT.saturating_sub(id.0.len() + " []".len());
-                Cow::Owned([&line[..line.len().min(room)], b" [", id.0.as_bytes(), b"]"].concat())
-            }
-            None => Cow::Borrowed(line),
-        }
+    /// As the work of a handler, if it has an id: `GET / HTTP/1.1 [8f3a..]`.
+    pub(crate) fn work_with_id(&self) -> Option<Vec<u8>> {
+        let (id, line) = (self.value::<RequestId>()?, self.line_bytes());
+        let room = KEPT.saturating_sub(id.0.len() + " []".len());
+        Some([&line[..line.len().min(room)], b" [", id.0.as_bytes(), b"]"].concat())
     }
 }
 

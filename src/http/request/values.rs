@@ -63,6 +63,7 @@ impl Values {
         values.push((kind, Arc::new(value)));
     }
 
+    #[inline]
     pub(crate) fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         let values = self.0.get()?.lock().unwrap_or_else(PoisonError::into_inner);
         let found = values.iter().find(|(known, _)| *known == TypeId::of::<T>());

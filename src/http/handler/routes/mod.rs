@@ -62,7 +62,7 @@ pub use router::Router;
 /// braces. A segment is decoded after the path has been cut at its slashes: `/a%2Fb` is not `/a/b`. A `{*path}` can't
 /// stand beside longer patterns that begin like it; [`mount`](Routes::mount) can. A name may have fixed text around it,
 /// `/img-{id}.png`, one in a segment. Names are of letters, digits, `_`
-/// and `-`.
+/// and `-`; there are 25 at most.
 ///
 /// # What is answered without a function
 /// HEAD, as GET. OPTIONS of a path, with `Allow`. A method that a path has not: 405, with `Allow`. No such path: 404,
@@ -77,6 +77,9 @@ pub struct Routes<S = ()> {
     last: Option<(usize, usize)>,
     fallback: Option<Box<dyn RequestHandler>>,
 }
+
+/// The matcher has a letter for each but the last.
+const MOST_NAMES: usize = 25;
 
 /// All that one pattern has.
 struct Resource<S> {
@@ -341,10 +344,11 @@ impl<S: Send + Sync + 'static> Routes<S> {
                 Serves::Handler(_) => mounts.push((path::pattern(pattern), at)),
                 Serves::Methods { routes, shared } => {
                     *shared = Layers::shared_by(routes.iter().map(|route| &route.layers));
+                    let mut names = path::names(pattern);
+                    assert!(names.len() <= MOST_NAMES, "{pattern:?} is no pattern: it has over {MOST_NAMES} names");
                     if let Err(error) = matcher.insert(path::pattern(pattern), at) {
                         panic!("{}", explained(pattern, &error));
                     }
-                    let mut names = path::names(pattern);
                     let odd = names.iter().find(|name| !path::is_name(name));
                     assert!(odd.is_none(), "{pattern:?} is no pattern: {:?} is no name", odd.unwrap_or(&""));
                     names.sort_unstable();

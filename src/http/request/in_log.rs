@@ -14,7 +14,11 @@ impl Request {
     }
 
     /// As the work of a handler, if it has an id: `GET / HTTP/1.1 [8f3a..]`.
+    #[inline]
     pub(crate) fn work_with_id(&self) -> Option<Vec<u8>> {
+        if self.values.is_empty() {
+            return None;
+        }
         let (id, line) = (self.value::<RequestId>()?, self.line_bytes());
         let room = KEPT.saturating_sub(id.0.len() + " []".len());
         Some([&line[..line.len().min(room)], b" [", id.0.as_bytes(), b"]"].concat())

@@ -94,7 +94,8 @@ fn each_floor_uses_only_what_lies_below_it() {
         public.iter().any(|name| name == "TcpServer") && public.iter().any(|name| name == "Response"),
         "{public:?}"
     );
-    for source in sources() {
+    // Tests may look where they like.
+    for source in sources().into_iter().filter(|source| !source.path.ends_with("tests.rs")) {
         let floor = source.path.split('/').next().unwrap_or_default();
         let allowed = |name: &str| match floor {
             "tcp" => name == "tcp",
@@ -125,9 +126,22 @@ fn read(path: &str) -> String {
 fn within_a_floor_arrows_go_down_the_list() {
     let mut up_the_list = Vec::new();
     // The rooms of `http` keep an order of their own, too.
-    for floor in
-        ["cli", "layers", "websocket", "files", "http", "http/request", "http/response", "http/sending", "tcp", "udp"]
-    {
+    for floor in [
+        "cli",
+        "layers",
+        "layers/compress",
+        "websocket",
+        "files",
+        "http",
+        "http/connection",
+        "http/handler",
+        "http/handler/routes",
+        "http/request",
+        "http/response",
+        "http/sending",
+        "tcp",
+        "udp",
+    ] {
         let list = read(&format!("{floor}/mod.rs"));
         let order: Vec<String> = names_after(&list, "mod ");
         assert!(order.len() > 1, "{floor}/mod.rs lists no rooms");

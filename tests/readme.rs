@@ -13,6 +13,11 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// Cargo puts this file into a package, which leaves out `apps` and `fuzz`.
+fn is_packed() -> bool {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".cargo_vcs_info.json").exists()
+}
+
 #[test]
 fn hello_stands_whole_in_the_readme() {
     let hello = read("examples/hello.rs");
@@ -75,6 +80,9 @@ fn every_setting_of_the_library_is_in_its_table() {
 #[test]
 fn programs_have_as_many_lines_as_is_said() {
     let page = read("docs/programs.md");
+    if is_packed() {
+        return;
+    }
     for name in ["shortener", "inbox", "api", "spa", "login"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("apps").join(name).join("src");
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -83,7 +91,8 @@ fn programs_have_as_many_lines_as_is_said() {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count();
         let rows: Vec<&str> = page.lines().filter(|line| line.starts_with(&format!("| [`{name}`]"))).collect();
         assert!(rows.len() == 1 && rows[0].ends_with(&format!(" | {lines} |")), "{name} has {lines} lines: {rows:?}");
-        assert!(page.contains(&format!("| `{name}` | {lines} |")), "{name} has {lines} lines, beside its twins");
+        let beside = [format!("| `{name}` | {lines} |"), format!("| `{name}` | **{lines}** |")];
+        assert!(beside.iter().any(|row| page.contains(row)), "{name} has {lines} lines, beside its twins");
         assert!(lines < 150, "{name} has {lines} lines");
     }
 }
@@ -142,8 +151,11 @@ fn links_lead_to_files_that_are_there() {
         let folder = Path::new(page).parent().unwrap();
         for link in read(page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = link.split('#').next().unwrap();
+            let is_left_out =
+                is_packed() && ["apps", "fuzz"].iter().any(|left| file.trim_start_matches("../").starts_with(left));
             let there = file.is_empty()
                 || link.contains("://")
+                || is_left_out
                 || Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(file).exists();
             assert!(there, "{page} links to {link}");
         }

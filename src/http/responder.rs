@@ -62,8 +62,14 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         self.chain().before_body(request, plan)
     }
 
-    /// May block: the handler's response, or an error page. `Err`: it panicked.
-    pub(crate) fn respond(&self, request: &Request, accepted: bool) -> Result<Checked, Error> {
+    /// May block: the handler's response, or an error page. `Err`: it panicked. A request that was not accepted before is
+    /// now; `begins` is told when it is.
+    pub(crate) fn respond(
+        &self,
+        request: &Request,
+        accepted: bool,
+        begins: impl FnOnce(&Request),
+    ) -> Result<Checked, Error> {
         catch_panic(request, || {
             if request.is_asterisk() {
                 return self.finish(request, Ok(Response::no_content())); // RFC 9110, section 9.3.7: a "ping"
@@ -72,7 +78,10 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
                 true => Ok(()),
                 false => self.before_body(request, &mut self.empty_plan()),
             };
-            let result = accepted.and_then(|()| self.chain().handle(request));
+            let result = accepted.and_then(|()| {
+                begins(request);
+                self.chain().handle(request)
+            });
             if let Err(error) = &result {
                 self.unwritten.remember(error);
             }
@@ -133,7 +142,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         match catch_panic(placeholder, || Checked::new(page(), placeholder)) {
             Ok(Ok(page)) => page,
             Ok(Err(fault)) => {
-                log::error!("{:?}: the page of an error: {fault}", placeholder.line());
+                log::error!("{}: the page of an error: {fault}", placeholder.for_log());
                 Checked::internal_error()
             }
             Err(_) => Checked::internal_error(),
@@ -145,7 +154,7 @@ fn log_cause(request: &Request, error: &Error) {
     if error.cause().is_some() {
         // A client's mistake is no fault of the server's.
         let level = if error.status().is_server_error() { log::Level::Error } else { log::Level::Debug };
-        log::log!(level, "{:?}: {error}", request.line());
+        log::log!(level, "{}: {error}", request.for_log());
     }
 }
 
@@ -169,7 +178,7 @@ fn dressed(page: Option<Response>, error: &Error) -> Response {
 /// Call user code: a panic in it becomes a 500, and its cause is logged here.
 pub(crate) fn catch_panic<T>(request: &Request, work: impl FnOnce() -> T) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        log::error!("{:?}: the handler panicked: {}", request.line(), panic_message(&*panic));
+        log::error!("{}: the handler panicked: {}", request.for_log(), panic_message(&*panic));
         Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")
     })
 }

@@ -113,7 +113,7 @@ pub(crate) fn respond<H: RequestHandler + ?Sized>(
         let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy"); // as a connection says
         return send(responder.page(Some(request), &error, request), responder, config, request);
     }
-    let response = responder.respond(request, false);
+    let response = responder.respond(request, false, |_| {});
     let mut response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
     assert!(
         response.take_instead().is_none(),

@@ -68,7 +68,7 @@ fn entries<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
 fn address(entry: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(entry).ok()?;
+    let text = std::str::from_utf8(entry).ok().filter(|text| !text.contains('%'))?; // a zone is of the proxy's machine
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let address = match bare {
         Some(bare) => IpAddr::V6(bare.parse().ok()?),
@@ -268,6 +268,8 @@ mod tests {
             (&["[1.2.3.4]"], None),
             (&["[2001:db8::1"], None),
             (&["fe80::1%eth0"], None),
+            (&["[fe80::1%1]"], None),
+            (&["[fe80::1%1]:80"], None),
             (&["\"1.2.3.4\""], None),
             (&["1.2.3.4 10.0.0.1"], None),
             (&["1.2.3.4\t,\t10.0.0.1"], Some("1.2.3.4")),

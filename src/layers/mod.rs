@@ -29,6 +29,9 @@ mod request_ids; // a name for each request
 
 mod cors; // requests of pages from other sites
 
+#[cfg(feature = "json")]
+mod json_errors; // errors as JSON
+
 mod rate_limit; // so many requests a client
 
 mod basic_auth; // name and password
@@ -52,6 +55,8 @@ pub use compress::Compress;
 pub use cors::Cors;
 #[cfg(feature = "etags")]
 pub use etags::ETags;
+#[cfg(feature = "json")]
+pub use json_errors::JsonErrors;
 pub use rate_limit::RateLimit;
 pub use request_ids::RequestIds;
 pub use timeout::{Deadline, Timeout};

@@ -1,6 +1,6 @@
 //! Time for a handler: late ones are not begun, and those that run are told until when.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crate::{BodyPlan, Error, Layer, Next, Request, Response, Result, StatusCode};
 
@@ -96,9 +96,7 @@ impl Deadline {
 
 impl Layer for Timeout {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        // Clocks may be set back: then it has not waited.
-        let waited = SystemTime::now().duration_since(request.received()).unwrap_or_default();
-        request.put(self.begin(waited)?);
+        request.put(self.begin(request.elapsed())?);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
+use modest::layers::RequestIds;
 use modest::raw::{Flow, Lines};
 use modest::{Request, RequestHandler, Response, Result, TcpServer};
 
@@ -107,6 +108,29 @@ fn a_slow_handler_is_named_once_while_it_runs() {
         let mut other = server.client();
         other.send(get("/stuck"));
         eventually("the other is named, too", || warnings().len() == 2);
+    });
+}
+
+/// With a body and without one, whose ids are known before the handler is called and only then.
+#[test]
+fn a_slow_handler_is_named_by_its_request_s_id() {
+    alone("slow::a_slow_handler_is_named_by_its_request_s_id", || {
+        let app = App::default();
+        let ids = RequestIds::new().trust("127.0.0.1".parse().unwrap());
+        let server = serve(app.clone().layer(ids), with_limit);
+        listen(server.address);
+        let _end = app.opened_at_end();
+        let long = "x".repeat(300);
+        let mut clients = Vec::new();
+        for (id, fields, body) in [("get-1", "", ""), ("post-2", "Content-Length: 1\r\n", "x")] {
+            let mut stuck = server.client();
+            let line = format!("GET /stuck?{long} HTTP/1.1");
+            stuck.send(format!("{line}\r\nHost: a\r\nX-Request-Id: {id}\r\n{fields}\r\n{body}"));
+            clients.push(stuck);
+            eventually("it is named", || warnings().len() == clients.len());
+            let expected = format!("x [{id}] from 127.0.0.1:");
+            assert!(warnings().last().is_some_and(|line| line.contains(&expected)), "{expected} in {:?}", warnings());
+        }
     });
 }
 

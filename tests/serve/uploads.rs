@@ -186,3 +186,35 @@ fn progress_is_told_while_a_body_comes() {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }
+
+/// As phones do, which call every photo the same.
+#[test]
+fn files_of_one_name_from_everywhere_at_once() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let saved = Arc::clone(&folder);
+    let server = testing::serve(handler_fn(move |request| {
+        let mut form = request.form_data()?;
+        let path = form.next_part()?.ok_or("no part")?.save_in(saved.path())?;
+        Ok(Response::text(path.to_string_lossy()))
+    }));
+    let send = |content: &str| {
+        let head = "Content-Disposition: form-data; name=f; filename=a.jpg";
+        let body = format!("--x\r\n{head}\r\n\r\n{content}\r\n--x--\r\n");
+        let request = TestRequest::new(Method::POST, "/").with_body(body);
+        server.send(request.with_header("content-type", "multipart/form-data; boundary=x"))
+    };
+    std::thread::scope(|scope| {
+        for client in 0..8 {
+            let send = &send;
+            scope.spawn(move || {
+                for number in 0..10 {
+                    let content = format!("{client} {number}");
+                    let answer = send(&content);
+                    assert_eq!(answer.status(), 200, "{content}: {}", answer.text());
+                    assert_eq!(fs::read_to_string(answer.text()).unwrap(), content, "in {}", answer.text());
+                }
+            });
+        }
+    });
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 80);
+}

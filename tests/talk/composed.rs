@@ -372,11 +372,59 @@ fn routes() {
     }
 }
 
+/// Whatever a slash and a percent sign within a segment look like to the matcher, no pattern meets a part of it.
+#[test]
+fn names_with_fixed_text_around_them() {
+    let shown = |request: &Request| Ok(Response::text(request.path_param::<String>("x")?));
+    let http = Http::new(
+        Routes::new()
+            .get("/a/{x}F", move |_: &(), request| shown(request))
+            .get("/b/{x}5", move |_, request| shown(request))
+            .get("/c/%2{x}", move |_, request| shown(request))
+            .get("/d/img-{x}.png", move |_, request| shown(request))
+            .get("/e/{x}\u{fdd0}", move |_, request| shown(request))
+            .get("/f/{{x}}/{x}", move |_, request| shown(request))
+            .serve(()),
+    );
+    for (target, found) in [
+        ("/a/a%2F", None),
+        ("/a/%2FF", Some("/")),
+        ("/a/bF", Some("b")),
+        ("/a/F", None),
+        ("/b/%25", None),
+        ("/b/%255", Some("%")),
+        ("/c/%2F", None),
+        ("/c/%252F", Some("F")),
+        ("/c/%252", None),
+        ("/d/img-1.png", Some("1")),
+        ("/d/img-.png", None),
+        ("/d/img-%2F.png", Some("/")),
+        ("/d/img-/.png", None),
+        ("/e/a%2F", None),
+        ("/f/%7Bx%7D/1", Some("1")), // braces are no name
+    ] {
+        let sent = http.respond(&Request::get(target));
+        assert_eq!((sent.status() == 200).then(|| sent.text()), found, "{target}: {sent:?}");
+    }
+}
+
 #[test]
 fn patterns_that_are_mistakes() {
     let nothing = |_: &(), _: &Request| Ok(Response::no_content());
+    let many: String = (0..26).map(|name| format!("/{{n{name}}}")).collect();
+    let few: String = (0..25).map(|name| format!("/{{n{name}}}")).collect();
+    drop(Routes::new().get(&few, nothing).serve(()));
     type Mistake = Box<dyn FnOnce() + std::panic::UnwindSafe>;
-    let rows: [(&str, Mistake); 6] = [
+    let named =
+        |pattern: &'static str| -> Mistake { Box::new(move || drop(Routes::new().get(pattern, nothing).serve(()))) };
+    let rows: [(&str, Mistake); 13] = [
+        ("it has over 25 names", named(many.leak())),
+        ("\"a}\" is no name", named("/{a}}b}")),
+        ("\"a}\" is no name", named("/{a}}}2")),
+        ("\"/x\" is no name", named("/{/x}")),
+        ("\"a b\" is no name", named("/{{x}}/{a b}")),
+        ("two parts of one name", named("/{a}/b/{a}")),
+        ("two parts of one name", named("/{a}/{*a}")),
         ("\"a\" does not begin with a slash", Box::new(move || drop(Routes::new().get("a", nothing)))),
         ("two functions for GET", Box::new(move || drop(Routes::new().get("/a", nothing).get("/a", nothing)))),
         (

@@ -16,6 +16,7 @@ mod expect; // 100-continue
 mod fields; // field lines, Host
 mod grammar; // a second reading of the grammar of a head
 mod handlers; // what users write: methods, errors, panics, logs
+mod layers; // ready layers
 mod lines; // protocols of lines
 mod model; // both readings agree, and properties
 mod request_lines; // methods, targets, versions

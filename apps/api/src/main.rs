@@ -10,10 +10,8 @@ use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use modest::layers::{BearerAuth, Cors, RequestIds};
-use modest::{
-    Error, Http, Layer, LogFormat, OrStatus, Request, RequestHandler, Response, Result, Routes, TcpServer, User,
-};
+use modest::layers::{BearerAuth, Cors, JsonErrors, RequestIds};
+use modest::{Error, Http, LogFormat, OrStatus, Request, RequestHandler, Response, Result, Routes, TcpServer, User};
 use serde::{Deserialize, Serialize};
 
 /// Shared by all workers.
@@ -86,25 +84,6 @@ impl Notes {
     }
 }
 
-/// The page of every error, the server's own too.
-struct JsonErrors;
-
-#[derive(Serialize)]
-struct Problem<'a> {
-    status: u16,
-    error: &'a str,
-    /// To ask for in the log.
-    request_id: Option<String>,
-}
-
-impl Layer for JsonErrors {
-    fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
-        let id = request.and_then(Request::id);
-        let problem = Problem { status: error.status().as_u16(), error: error.message_or_reason(), request_id: id };
-        Some(Response::json(&problem).with_error(error))
-    }
-}
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let _log = modest::log_to_stderr();
     let mut words = std::env::args().skip(1);
@@ -124,7 +103,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .layer(auth)
         .layer(cors) // a preflight has no token
         .layer(RequestIds::new())
-        .layer(JsonErrors);
+        .layer(JsonErrors); // outside of all: of every error, the server's own too
     let http = Http::new(app).body_limit(64 << 10).head_timeout(Duration::from_secs(5)).access_log(LogFormat::Json);
     let server = TcpServer::bind(address, http)?;
     server.handle().shutdown_on_signals()?;

@@ -26,7 +26,8 @@ fn start() -> Built {
 }
 
 fn told(answer: &Answer) -> Value {
-    assert_eq!(answer.field("content-type"), Some("application/json"), "{answer:?}");
+    let kind = if answer.status < 400 { "application/json" } else { "application/problem+json" };
+    assert_eq!(answer.field("content-type"), Some(kind), "{answer:?}");
     serde_json::from_str(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer:?}"))
 }
 
@@ -72,7 +73,7 @@ fn every_error_is_json() {
     ] {
         let problem = told(&answer);
         assert_eq!((answer.status, &problem["status"]), (status, &json!(status)), "{answer:?}");
-        assert!(problem["error"].as_str().is_some_and(|error| !error.is_empty()), "{answer:?}");
+        assert!(problem["title"].as_str().is_some_and(|title| !title.is_empty()), "{answer:?}");
         assert!(problem["request_id"].is_string() && problem["request_id"] == answer.field("x-request-id").unwrap());
         assert_eq!(answer.field("access-control-allow-origin"), Some(ORIGIN), "{answer:?}");
     }

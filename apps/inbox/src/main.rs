@@ -3,12 +3,11 @@
 //!
 //! `cargo run -p inbox -- 127.0.0.1:8000 inbox`, then open it in a browser, or `curl -F photo=@a.jpg http://127.0.0.1:8000/`.
 
-use std::io::Read;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use modest::{BodyPlan, Error, Http, Part, Request, Response, Result, Routes, StaticFileHandler, TcpServer};
+use modest::{BodyPlan, Error, Http, Request, Response, Result, Routes, StaticFileHandler, TcpServer};
 use serde::Serialize;
 
 const LARGEST: u64 = 500 << 20; // bytes of a form; the page sends each photo by itself
@@ -67,22 +66,9 @@ impl Inbox {
             if !part.content_type().is_some_and(|kind| kind.starts_with("image/")) {
                 return Err(Error::new(415, format!("{name} is no image")));
             }
-            saved.push(self.save(&mut part, &name)?);
+            saved.push(part.save_in(&self.folder)?); // a phone calls every photo the same: `photo-1.jpg`
         }
         Ok(())
-    }
-
-    /// Under its own name, or as `2-photo.jpg`: a phone calls every photo the same.
-    fn save<R: Read>(&self, part: &mut Part<'_, R>, name: &str) -> Result<PathBuf> {
-        let mut path = self.folder.join(name);
-        for number in 2.. {
-            match part.save(&path) {
-                Ok(_) => break,
-                Err(error) if error.status() == 409 => path = self.folder.join(format!("{number}-{name}")),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(path)
     }
 }
 

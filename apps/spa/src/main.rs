@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use modest::layers::JsonErrors;
 use modest::{
-    Error, Layer, Next, OrStatus, Request, RequestHandler, Response, Result, Router, Routes, StaticFileHandler,
-    TcpServer,
+    Layer, Next, OrStatus, Request, RequestHandler, Response, Result, Router, Routes, StaticFileHandler, TcpServer,
 };
 use serde::{Deserialize, Serialize};
 
@@ -63,22 +63,13 @@ fn api() -> impl RequestHandler {
         .get("/api/tasks/{number}", Tasks::one)
         .put("/api/tasks/{number}", Tasks::change)
         .serve(Tasks::default());
-    routes.layer(Json)
+    routes.layer(JsonErrors).layer(Fresh)
 }
 
-/// Says in JSON what went wrong, and lets nobody keep an answer.
-struct Json;
+/// Lets nobody keep an answer.
+struct Fresh;
 
-#[derive(Serialize)]
-struct Problem<'a> {
-    error: &'a str,
-}
-
-impl Layer for Json {
-    fn error_response(&self, _: Option<&Request>, error: &Error) -> Option<Response> {
-        Some(Response::json(&Problem { error: error.message_or_reason() }).with_error(error))
-    }
-
+impl Layer for Fresh {
     fn finish_response(&self, _: &Request, response: Response) -> Response {
         response.with_header("cache-control", "no-store")
     }

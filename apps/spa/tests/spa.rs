@@ -41,7 +41,8 @@ fn files_page_and_api_have_their_own_paths() {
         let found = (answer.status, is_page(&answer), answer.field("cache-control"));
         assert_eq!(found, (status, page, caching), "{target}: {answer:?}");
         if target.starts_with("/api") && !page {
-            assert_eq!(answer.field("content-type"), Some("application/json"), "{target}");
+            let kind = if status < 400 { "application/json" } else { "application/problem+json" };
+            assert_eq!(answer.field("content-type"), Some(kind), "{target}");
         }
     }
     assert_eq!(spa.ask("POST", "/tasks", &[], "").status, 405, "the page is only read");
@@ -75,6 +76,6 @@ fn the_api_keeps_tasks_and_says_in_json_what_is_wrong() {
     ] {
         let answer = spa.ask(method, target, &[kind], body);
         let said: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
-        assert!(answer.status == status && said["error"].is_string(), "{method} {target}: {answer:?}");
+        assert!(answer.status == status && said["title"].is_string(), "{method} {target}: {answer:?}");
     }
 }

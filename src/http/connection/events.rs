@@ -38,7 +38,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::SpoolingBody(partial) => self.close_partial(*partial, &busy, turn),
             State::Upgrading(upgrading) => self.close_with(upgrading.exchange, &busy, turn),
             State::Streaming(streaming) => {
-                log::error!("{:?}: the answer broke off: too busy", streaming.exchange.request.line());
+                log::error!("{}: the answer broke off: too busy", streaming.exchange.request.for_log());
                 self.log_stream(&streaming, turn);
                 Next::Abort
             }

@@ -139,7 +139,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         // A handler that waits again although it is late has nothing to say: it is not asked for ever.
         if exchange.request.is_late() {
             exchange.keep_alive = false;
-            log::error!("{:?}: the handler waits although it is late", exchange.request.line());
+            log::error!("{}: the handler waits although it is late", exchange.request.for_log());
             return Next::Abort;
         }
         exchange.request.set_late();

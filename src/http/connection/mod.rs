@@ -3,15 +3,19 @@
 //! input and `encode` for output.
 //! It never waits, blocks only in turns that may block, and holds no buffer between requests.
 
-mod live; // what waits for something other than its client
+mod events; // timeouts, overload, shutdown, rejected requests
+
+mod receiving; // bodies of requests: accepted, received, spooled, dropped
 
 mod arriving; // bodies that are received while their handler runs
 
-mod events; // timeouts, overload, shutdown, rejected requests
+mod responding; // responses: encoded, streamed, and what follows
+
+mod live; // what waits for something other than its client
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use http::{Method, StatusCode};
 
@@ -19,20 +23,19 @@ use super::config::HttpConfig;
 use super::error::Error;
 use super::handler::{Chain, Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
-use super::request::arriving::CONTINUE;
-use super::request::decoder::BodyDecoder;
-use super::request::discard::{DiscardProgress, DiscardedBody};
-use super::request::framing::{self, BodyLength, RequestFraming};
+use super::request::Request;
+use super::request::discard::DiscardedBody;
+use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
-use super::request::incoming::{Incoming, Need};
-use super::request::{BodyPlan, Request};
-use super::responder::{Responder, Service, catch_panic, panic_message};
+use super::request::incoming::Incoming;
+use super::responder::{Responder, Service, panic_message};
 use super::response::Instead;
-use super::sending::stream::{BodyStream, StreamProgress};
-use super::sending::{Checked, ResponseContext, RestOfBody, encode};
+use super::sending::Checked;
 use crate::tcp::{Client, Conversation, Event, Next, Stage, Stream, Turn};
-use arriving::{blocking_input, end_arriving_body};
+use arriving::end_arriving_body;
 use live::{PushedResponse, Upgrading, WaitingRequest};
+use receiving::{PartialRequest, UnacceptedRequest};
+use responding::{AfterResponse, StreamingResponse};
 
 /// One HTTP connection.
 pub(crate) struct HttpConnection<H> {
@@ -82,58 +85,10 @@ struct Exchange {
     request: Request,
     /// Whether the client allows the connection to be kept afterwards.
     keep_alive: bool,
-    /// When the head was complete.
-    begun: Instant,
     /// Whether `before_body` has accepted it.
     accepted: bool,
     /// When it began to wait for a signal, if it has.
     waits_since: Option<Instant>,
-}
-
-/// A request whose body may still be declined.
-struct UnacceptedRequest {
-    exchange: Box<Exchange>,
-    framing: RequestFraming,
-    /// The length of the head, which is still in the input.
-    head_length: usize,
-}
-
-/// A request whose body is incomplete.
-struct PartialRequest {
-    exchange: Box<Exchange>,
-    incoming: Incoming,
-    plan: BodyPlan,
-}
-
-/// A response whose body is not all in the output yet.
-struct StreamingResponse {
-    stream: BodyStream,
-    exchange: Box<Exchange>,
-    status: StatusCode,
-    after: AfterResponse,
-}
-
-/// What follows a complete response.
-enum AfterResponse {
-    NextRequest,
-    Discard(Box<DiscardedBody>),
-    Close,
-    /// The client may still be sending what nobody will read.
-    Linger,
-}
-
-impl AfterResponse {
-    fn keeps_the_connection(&self) -> bool {
-        matches!(self, AfterResponse::NextRequest | AfterResponse::Discard(_))
-    }
-
-    /// The same, but the connection is to end.
-    fn and_close(self) -> AfterResponse {
-        match self {
-            AfterResponse::NextRequest | AfterResponse::Close => AfterResponse::Close,
-            AfterResponse::Discard(_) | AfterResponse::Linger => AfterResponse::Linger,
-        }
-    }
 }
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
@@ -263,9 +218,8 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// tells `tcp` that the client may still be sending.
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
-        let request = Request::from_head(head, turn.client.clone(), polled, turn.wall, turn.waker());
-        let mut exchange =
-            Box::new(Exchange { request, keep_alive: false, begun: turn.now, accepted: false, waits_since: None });
+        let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, turn.waker());
+        let mut exchange = Box::new(Exchange { request, keep_alive: false, accepted: false, waits_since: None });
         let framing = match framing {
             Ok(framing) => framing,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
@@ -290,126 +244,15 @@ impl<H: RequestHandler> HttpConnection<H> {
         Next::Handle
     }
 
-    /// May block: let the handler accept or decline the body.
-    fn before_body(&mut self, unaccepted: UnacceptedRequest, turn: &mut Turn<'_>) -> Next {
-        let UnacceptedRequest { mut exchange, framing, head_length } = unaccepted;
-        turn.handler_begins(exchange.request.line_bytes());
-        let responder = self.responder();
-        let mut plan = responder.body_plan();
-        let asked = catch_panic(&exchange.request, || responder.before_body(&exchange.request, &mut plan));
-        match asked {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return self.decline_body(exchange, framing, head_length, &error, turn),
-            Err(panicked) => {
-                let page = self.page(&exchange.request, &panicked);
-                return self.send_response(exchange, page, AfterResponse::Close, turn);
-            }
-        }
-        if let Some(error) = plan.take_refusal(framing.body.known()) {
-            return self.decline_body(exchange, framing, head_length, &error, turn);
-        }
-        exchange.accepted = true;
-        if let Some(input) = blocking_input(&mut plan, &exchange.request, &framing, head_length, turn) {
-            return self.handle_arriving(exchange, &framing, head_length, plan, input, turn);
-        }
-        let incoming = match Incoming::new(framing.body, &plan.limits) {
-            Ok(incoming) => incoming,
-            Err(rejection) => return self.reject_request(exchange, rejection, turn),
-        };
-        exchange.request.set_unknown_method(plan.unknown.take());
-        turn.input.consume(head_length);
-        // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
-        if framing.expects_continue && turn.input.is_empty() && !turn.input.ended() {
-            turn.output.bytes().extend_from_slice(CONTINUE);
-        }
-        self.stage = self.stage.wrapping_add(1);
-        self.receive_body(Box::new(PartialRequest { exchange, incoming, plan }), true, turn)
-    }
-
-    /// Decline a body. If it is short and certain to be sent, it is dropped and the connection kept. A client that waits
-    /// for `100 Continue` may send it or not, so that connection must be closed.
-    fn decline_body(
-        &mut self,
-        exchange: Box<Exchange>,
-        framing: RequestFraming,
-        head_length: usize,
-        error: &Error,
-        turn: &mut Turn<'_>,
-    ) -> Next {
-        let is_certain = exchange.keep_alive && !framing.expects_continue;
-        let after = match DiscardedBody::new(BodyDecoder::new(framing.body)) {
-            Some(body) if is_certain => {
-                turn.input.consume(head_length);
-                AfterResponse::Discard(Box::new(body))
-            }
-            _ => AfterResponse::Close,
-        };
-        let page = self.responder().error_page(&exchange.request, error);
-        self.send_response(exchange, page, after, turn)
-    }
-
-    /// Decode the part of the body that has arrived.
-    fn receive_body(&mut self, mut partial: Box<PartialRequest>, may_block: bool, turn: &mut Turn<'_>) -> Next {
-        loop {
-            let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.plan.limits) {
-                Ok(fed) => fed,
-                Err(rejection) => return self.reject_partial(*partial, rejection, turn),
-            };
-            turn.input.consume(used);
-            if let Some(progress) = &partial.plan.progress
-                && used > 0
-            {
-                let told = catch_panic(&partial.exchange.request, || progress(partial.incoming.received()));
-                if let Err(panicked) = told {
-                    return self.close_partial(*partial, &panicked, turn);
-                }
-            }
-            match need {
-                Need::Input => return self.wait_for_body(partial, turn),
-                Need::Spool if !may_block => {
-                    self.state = State::SpoolingBody(partial);
-                    return Next::Handle;
-                }
-                Need::Spool => {
-                    if let Err(rejection) = partial.incoming.spool(&partial.plan.limits) {
-                        return self.reject_request(partial.exchange, rejection, turn);
-                    }
-                }
-                Need::Nothing => {
-                    let PartialRequest { mut exchange, incoming, .. } = *partial;
-                    exchange.request.set_body(incoming.finish());
-                    if may_block {
-                        return self.call_handler(exchange, turn);
-                    }
-                    self.state = State::Handling(exchange);
-                    return Next::Handle;
-                }
-            }
-        }
-    }
-
-    fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
-        if turn.input.ended() {
-            return self.reject_partial(*partial, Rejection::bad_request("the body is cut short"), turn);
-        }
-        let within = partial.plan.timeout;
-        self.state = State::ReadingBody(partial);
-        Next::read_at_min_rate(Stage(self.stage), within)
-    }
-
-    /// May block: write part of the body to disk, then go on with the input.
-    fn spool_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
-        match partial.incoming.spool(&partial.plan.limits) {
-            Ok(()) => self.receive_body(partial, true, turn),
-            Err(rejection) => self.reject_request(partial.exchange, rejection, turn),
-        }
-    }
-
     /// May block: call the handler.
     fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
-        let responded = self.responder().respond(&exchange.request, exchange.accepted);
+        let responded = self.responder().respond(&exchange.request, exchange.accepted, |request| {
+            if let Some(name) = request.work_with_id() {
+                turn.handler_begins(name);
+            }
+        });
         let (after, rejected) = end_arriving_body(&mut exchange, turn);
         match (responded, rejected) {
             (Ok(mut response), None) => match response.take_instead() {
@@ -427,103 +270,6 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
         }
     }
-
-    /// Encode a response into the output; its body too, unless that is a stream.
-    fn send_response(
-        &mut self,
-        mut exchange: Box<Exchange>,
-        response: Checked,
-        after: AfterResponse,
-        turn: &mut Turn<'_>,
-    ) -> Next {
-        let request = &exchange.request;
-        let keep_alive = after.keeps_the_connection() && !turn.is_shutting_down() && !self.is_used_up(turn.now);
-        let context = ResponseContext {
-            request,
-            keep_alive,
-            now: turn.wall,
-            server: self.config().server.as_ref(),
-            page: &|error| self.responder().page_in_place(request, error),
-        };
-        let encoded = encode(response, &context, turn.output);
-        let after = if encoded.keep_alive { after } else { after.and_close() };
-        match encoded.rest {
-            None => {
-                self.log(&exchange, encoded.status, encoded.length, turn);
-                drop(exchange);
-                self.after_response(after, turn)
-            }
-            Some(RestOfBody::Pushed(stream)) => {
-                exchange.request.drop_body();
-                let status = encoded.status;
-                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status, after }), turn)
-            }
-            Some(RestOfBody::Read(stream)) => {
-                exchange.request.drop_body();
-                let status = encoded.status;
-                self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status, after }));
-                Next::Handle // the head goes out first: the body may take its time
-            }
-        }
-    }
-
-    /// Whether the connection has had as many requests, or is as old, as is allowed.
-    fn is_used_up(&self, now: Instant) -> bool {
-        let config = self.config();
-        let age = || self.first_request.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
-        config.max_requests.is_some_and(|most| self.requests >= most)
-            || config.max_connection_age.is_some_and(|limit| age() >= limit)
-    }
-
-    /// May block: read and send the next part of a response body.
-    fn stream_body(&mut self, mut streaming: Box<StreamingResponse>, turn: &mut Turn<'_>) -> Next {
-        let progress = catch_unwind(AssertUnwindSafe(|| streaming.stream.read_some(turn.output)));
-        let failure = match progress {
-            Ok(StreamProgress::More) => {
-                self.state = State::Streaming(streaming);
-                return Next::Handle;
-            }
-            Ok(StreamProgress::Done) => None,
-            Ok(StreamProgress::Failed(err)) => Some(err.to_string()),
-            Err(panic) => Some(panic_message(&*panic).to_owned()),
-        };
-        self.log_stream(&streaming, turn);
-        match failure {
-            None => self.after_response(streaming.after, turn),
-            Some(message) => {
-                log::error!("{:?}: the answer broke off: {message}", streaming.exchange.request.line());
-                Next::Abort
-            }
-        }
-    }
-
-    /// A response is complete.
-    fn after_response(&mut self, after: AfterResponse, turn: &mut Turn<'_>) -> Next {
-        match after {
-            // These bytes arrived before the response was sent, so a file system check made after their poll proves nothing.
-            AfterResponse::NextRequest => self.next_request(None, turn),
-            AfterResponse::Discard(body) => {
-                self.stage = self.stage.wrapping_add(1);
-                self.discard_body(body, turn)
-            }
-            AfterResponse::Close => Next::Close,
-            AfterResponse::Linger => Next::Linger,
-        }
-    }
-
-    fn discard_body(&mut self, mut body: Box<DiscardedBody>, turn: &mut Turn<'_>) -> Next {
-        let (used, progress) = body.feed(turn.input.bytes());
-        turn.input.consume(used);
-        match progress {
-            DiscardProgress::Done => self.next_request(None, turn),
-            DiscardProgress::More if !turn.input.ended() => {
-                self.state = State::DiscardingBody(body);
-                Next::read_at_min_rate(Stage(self.stage), self.config().body_timeout)
-            }
-            DiscardProgress::More => Next::Close,
-            DiscardProgress::TooMuch => Next::Linger,
-        }
-    }
 }
 
 /// What is asked of the handler.
@@ -538,14 +284,14 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     fn log(&self, exchange: &Exchange, status: StatusCode, bytes: u64, turn: &Turn<'_>) {
-        let completed = Completed { status, bytes, time: turn.wall, begun: exchange.begun };
+        let completed = Completed { status, bytes, time: turn.wall, begun: exchange.request.begun() };
         self.log_record(&LogRecord::of_request(turn.client, &exchange.request, &completed));
     }
 
     /// On a thread of its own, which has no turn.
     fn log_taken(&self, exchange: &Exchange, client: &Client) {
         let (status, time) = (StatusCode::SWITCHING_PROTOCOLS, SystemTime::now());
-        let completed = Completed { status, bytes: 0, time, begun: exchange.begun };
+        let completed = Completed { status, bytes: 0, time, begun: exchange.request.begun() };
         self.log_record(&LogRecord::of_request(client, &exchange.request, &completed));
     }
 
@@ -559,7 +305,9 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
         // The response is complete, whatever becomes of its record.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| Chain(&self.service.handler).log_request(record))) {
-            log::error!("{:?}: log_request panicked: {}", record.request_line(), panic_message(&*panic));
+            let named = record.request().map(|request| request.for_log().to_string());
+            let named = named.unwrap_or_else(|| format!("{:?}", record.request_line()));
+            log::error!("{named}: log_request panicked: {}", panic_message(&*panic));
         }
     }
 }

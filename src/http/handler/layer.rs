@@ -4,7 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Depth, LogRecord, RequestHandler, whole_handler_methods};
+use super::chain::whole_handler_methods;
+use super::{Depth, LogRecord, RequestHandler};
 use crate::http::error::Error;
 use crate::http::request::{BodyPlan, Request};
 use crate::http::response::{Response, Result};

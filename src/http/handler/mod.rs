@@ -5,16 +5,17 @@
 //! `connection` calls are the `chain_` methods, which no user can write or call: so whoever puts two handlers together
 //! leaves nothing of either behind.
 
-mod layer; // code around a handler
+mod function; // a closure as a handler
+mod pointers; // an `Arc` or a `Box` of a handler
 mod routes; // which function answers which path
+
+mod layer; // code around a handler
+
+mod chain; // handlers within handlers, as `connection` calls them
 
 mod log; // the access log
 
 use std::any::TypeId;
-use std::fmt;
-use std::sync::Arc;
-
-use http::{Method, StatusCode};
 
 use super::error::Error;
 use super::request::unwritten::not_implemented;
@@ -22,6 +23,10 @@ use super::request::{BodyPlan, Request};
 use super::response::{Response, Result};
 use crate::tcp::Client;
 
+pub(crate) use chain::Chain;
+pub use chain::Depth;
+use chain::{by_method, delegate_of, enter};
+pub use function::{HandlerFn, handler_fn};
 pub use layer::{Layer, LayerFn, Layered, Next, layer_fn};
 pub(crate) use log::Completed;
 pub use log::{LogFormat, LogRecord};
@@ -292,252 +297,8 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 }
 
-/// How many handlers stand around one. Only this floor can make one: so only it calls the `chain_` methods, and nobody
-/// else can write one.
-#[derive(Clone, Copy, Debug)]
-pub struct Depth(u32);
-
-/// Handlers that delegate to each other in a circle would fill the stack.
-const DEEPEST: u32 = 64;
-
-impl Depth {
-    const OUTERMOST: Depth = Depth(0);
-
-    fn inner(self) -> Result<Depth> {
-        if self.0 == DEEPEST {
-            return Err(Error::from("handlers delegate to each other in a circle"));
-        }
-        Ok(Depth(self.0 + 1))
-    }
-
-    /// The handler at this depth is asked whether it accepts the request.
-    fn reach(self, request: &Request) -> Result<()> {
-        request.reach(self.0);
-        self.inner().map(drop)
-    }
-
-    /// The same for the handler inside a layer, which has a say in what is rejected before anybody is asked, too: it is
-    /// there for all requests.
-    fn layered<'a>(self, request: &Request, inner: &'a dyn RequestHandler) -> Option<(&'a dyn RequestHandler, Depth)> {
-        let is_rejected = !request.has_reached(Depth::OUTERMOST.0);
-        let depth = self.inner().ok()?;
-        (is_rejected || request.has_reached(depth.0)).then_some((inner, depth))
-    }
-
-    /// How many of the next so many layers inside were asked.
-    fn asked_inside(self, request: &Request, most: usize) -> usize {
-        (1..).take(most).take_while(|deeper| request.has_reached(self.0 + deeper)).count()
-    }
-
-    /// A handler inside the one at this depth, if it was asked whether it accepts the request: one that was not, because
-    /// an outer one declined it, has nothing to say of the response.
-    fn asked<'a>(
-        self,
-        request: &Request,
-        inner: Option<&'a dyn RequestHandler>,
-    ) -> Option<(&'a dyn RequestHandler, Depth)> {
-        let depth = self.inner().ok()?;
-        inner.filter(|_| request.has_reached(depth.0)).map(|inner| (inner, depth))
-    }
-}
-
-/// The handler that this one delegates to. Itself is none: it takes the request.
-fn delegate_of<'a, H: RequestHandler + ?Sized>(handler: &'a H, request: &Request) -> Option<&'a dyn RequestHandler> {
-    let is_other = |inner: &&dyn RequestHandler| {
-        // A field may have its struct's address, but not its type, too.
-        !std::ptr::addr_eq(handler, *inner) || inner.chain_type(Depth::OUTERMOST) != TypeId::of::<H>()
-    };
-    handler.delegate(request).filter(is_other)
-}
-
-/// Ask the handler inside the one at this depth.
-fn enter(inner: &dyn RequestHandler, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
-    if !inner.chain_verify_client(request.client(), depth) {
-        return Err(Error::new(StatusCode::FORBIDDEN, ""));
-    }
-    inner.chain_before_body(request, plan, depth.inner()?)
-}
-
-/// The chain of handlers that begins with this one, as `connection` calls it.
-pub(crate) struct Chain<'a, H: ?Sized>(pub(crate) &'a H);
-
-impl<H: RequestHandler + ?Sized> Chain<'_, H> {
-    pub(crate) fn verify_client(&self, client: &Client) -> bool {
-        self.0.chain_verify_client(client, Depth::OUTERMOST)
-    }
-
-    pub(crate) fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
-        self.0.chain_before_body(request, plan, Depth::OUTERMOST)
-    }
-
-    pub(crate) fn handle(&self, request: &Request) -> Result<Response> {
-        self.0.chain_handle(request, Depth::OUTERMOST)
-    }
-
-    pub(crate) fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
-        self.0.chain_error_response(request, error, Depth::OUTERMOST)
-    }
-
-    pub(crate) fn finish_response(&self, request: &Request, response: Response) -> Response {
-        self.0.chain_finish_response(request, response, Depth::OUTERMOST)
-    }
-
-    pub(crate) fn log_request(&self, record: &LogRecord<'_>) {
-        self.0.chain_log_request(record, Depth::OUTERMOST);
-    }
-}
-
-/// Call the `do_` method of the request's method. Methods are case-sensitive: `get` is not `GET`.
-fn by_method<H: RequestHandler + ?Sized>(handler: &H, request: &Request) -> Result<Response> {
-    let call = || match *request.method() {
-        Method::GET => handler.do_get(request),
-        Method::HEAD => handler.do_head(request),
-        Method::POST => handler.do_post(request),
-        Method::PUT => handler.do_put(request),
-        Method::DELETE => handler.do_delete(request),
-        Method::PATCH => handler.do_patch(request),
-        Method::OPTIONS => handler.do_options(request),
-        _ => handler.do_other(request),
-    };
-    match request.unknown_method() {
-        Some(method) => method.learn(TypeId::of::<H>(), call),
-        None => call(),
-    }
-}
-
-/// The `do_` methods of handlers that handle all methods alike, for those who call one by hand.
-macro_rules! whole_handler_methods {
-    () => {
-        whole_handler_methods!(do_get, do_head, do_post, do_put, do_delete, do_patch, do_options, do_other);
-    };
-    ($($name:ident),*) => {$(
-        fn $name(&self, request: &$crate::http::request::Request) -> $crate::http::response::Result {
-            self.chain_handle(request, $crate::http::handler::Depth::OUTERMOST)
-        }
-    )*};
-}
-use whole_handler_methods;
-
 /// What an unwritten `do_` method returns. The error names the type and the method: only that default makes one of
 /// these, so it proves that this type has not written this method (see `UnwrittenMethods`).
 fn unwritten<H: ?Sized + 'static>(method: &'static str, request: &Request) -> Result<Response> {
     Err(not_implemented(request).of_unwritten_method(TypeId::of::<H>(), method))
-}
-
-macro_rules! forward {
-    ($($pointer:ident),*) => {$(
-        impl<H: RequestHandler + ?Sized> RequestHandler for $pointer<H> {
-            fn do_get(&self, request: &Request) -> Result<Response> {
-                (**self).do_get(request)
-            }
-            fn do_head(&self, request: &Request) -> Result<Response> {
-                (**self).do_head(request)
-            }
-            fn do_post(&self, request: &Request) -> Result<Response> {
-                (**self).do_post(request)
-            }
-            fn do_put(&self, request: &Request) -> Result<Response> {
-                (**self).do_put(request)
-            }
-            fn do_delete(&self, request: &Request) -> Result<Response> {
-                (**self).do_delete(request)
-            }
-            fn do_patch(&self, request: &Request) -> Result<Response> {
-                (**self).do_patch(request)
-            }
-            fn do_options(&self, request: &Request) -> Result<Response> {
-                (**self).do_options(request)
-            }
-            fn do_other(&self, request: &Request) -> Result<Response> {
-                (**self).do_other(request)
-            }
-            fn delegate(&self, request: &Request) -> Option<&dyn RequestHandler> {
-                (**self).delegate(request)
-            }
-            fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
-                (**self).before_body(request, plan)
-            }
-            fn verify_client(&self, client: &Client) -> bool {
-                (**self).verify_client(client)
-            }
-            fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
-                (**self).error_response(request, error)
-            }
-            fn finish_response(&self, request: &Request, response: Response) -> Response {
-                (**self).finish_response(request, response)
-            }
-            fn log_request(&self, record: &LogRecord<'_>) {
-                (**self).log_request(record)
-            }
-            fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
-                (**self).chain_before_body(request, plan, depth)
-            }
-            fn chain_handle(&self, request: &Request, depth: Depth) -> Result<Response> {
-                (**self).chain_handle(request, depth)
-            }
-            fn chain_verify_client(&self, client: &Client, depth: Depth) -> bool {
-                (**self).chain_verify_client(client, depth)
-            }
-            fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth) -> Option<Response> {
-                (**self).chain_error_response(request, error, depth)
-            }
-            fn chain_finish_response(&self, request: &Request, response: Response, depth: Depth) -> Response {
-                (**self).chain_finish_response(request, response, depth)
-            }
-            fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth) {
-                (**self).chain_log_request(record, depth)
-            }
-            fn chain_type(&self, depth: Depth) -> TypeId {
-                (**self).chain_type(depth)
-            }
-        }
-    )*};
-}
-
-forward!(Arc, Box);
-
-/// A closure as a handler: see [`handler_fn`].
-#[derive(Clone, Copy)]
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
-pub struct HandlerFn<F>(F);
-
-impl<F> fmt::Debug for HandlerFn<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HandlerFn(..)")
-    }
-}
-
-/// A handler that calls this closure for every method but CONNECT and TRACE, which are rejected.
-///
-/// ```no_run
-/// use modest::{Response, TcpServer, handler_fn};
-///
-/// let app = handler_fn(|request| Ok(Response::text(format!("You asked for {}\n", request.path()))));
-/// TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()?;
-/// # Ok::<(), std::io::Error>(())
-/// ```
-pub fn handler_fn<F>(closure: F) -> HandlerFn<F>
-where
-    F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
-{
-    HandlerFn(closure)
-}
-
-impl<F> RequestHandler for HandlerFn<F>
-where
-    F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
-{
-    whole_handler_methods!();
-
-    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
-        depth.reach(request)?;
-        if *request.method() == Method::TRACE { plan.refuse(not_implemented(request)) } else { Ok(()) }
-    }
-
-    fn chain_handle(&self, request: &Request, _: Depth) -> Result<Response> {
-        match *request.method() {
-            Method::TRACE => Err(not_implemented(request)),
-            _ => (self.0)(request),
-        }
-    }
 }

@@ -8,7 +8,7 @@ mod splitter;
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use http::StatusCode;
 
@@ -210,6 +210,41 @@ impl<R: Read> Part<'_, R> {
             })?;
             Ok(length)
         })
+    }
+
+    /// [`save`](Part::save) it in this folder, under its [`safe_file_name`](Part::safe_file_name), or `file` if it has none.
+    /// Where there is a file of that name it is `photo-1.jpg`, `photo-2.jpg`, or another number that is free. Returns the
+    /// path: the folder as given, and the name.
+    ///
+    /// ```
+    /// use modest::{FormData, FormDataLimits};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let body = "--x\r\nContent-Disposition: form-data; name=\"p\"; filename=\"a.jpg\"\r\n\r\n...\r\n--x--\r\n";
+    /// for saved in ["a.jpg", "a-1.jpg", "a-2.jpg"] {
+    ///     let mut form = FormData::new(body.as_bytes(), "multipart/form-data; boundary=x", FormDataLimits::default())?;
+    ///     let mut part = form.next_part()?.unwrap();
+    ///     assert_eq!(part.save_in(folder.path())?, folder.path().join(saved));
+    /// }
+    /// # Ok::<(), modest::Error>(())
+    /// ```
+    ///
+    /// Of a name that a thousand files have it looks at some twenty.
+    ///
+    /// # Errors
+    /// Those of [`save`](Part::save); 409 only if others have taken each of a hundred names in the moment after it was
+    /// found free.
+    pub fn save_in(&mut self, folder: impl AsRef<Path>) -> Result<PathBuf, Error> {
+        let (folder, name) = (folder.as_ref(), self.safe_file_name().unwrap_or_else(|| "file".to_owned()));
+        let mut path = folder.join(&name);
+        for _ in 0..100 {
+            match self.save(&path) {
+                // Nothing of the part was read for that.
+                Err(error) if error.status() == StatusCode::CONFLICT => path = file_name::free(folder, &name),
+                saved => return saved.map(|_| path),
+            }
+        }
+        self.save(&path).map(|_| path)
     }
 
     fn for_each_piece(&mut self, mut take: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {

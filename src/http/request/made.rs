@@ -9,7 +9,7 @@ use super::Request;
 use super::head::{HeadLimits, HeadParser};
 use super::stored::StoredBody;
 use crate::http::error::Error;
-use crate::tcp::Client;
+use crate::tcp::{self, Client};
 
 /// Requests made by hand, for tests and for calling a handler without a socket.
 impl Request {
@@ -51,7 +51,7 @@ impl Request {
         match parsed.map_err(|rejection| Error::new(rejection.status, rejection.message))? {
             Some((used, head)) if used == bytes.len() => {
                 let client = Client::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-                Ok(Request::from_head(head, client, None, SystemTime::now(), None))
+                Ok(Request::from_head(head, client, None, tcp::now(), SystemTime::now(), None))
             }
             _ => Err(Error::new(StatusCode::BAD_REQUEST, "a line break in the target")),
         }

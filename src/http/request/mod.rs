@@ -5,6 +5,7 @@ pub(crate) mod plan; // what is to become of a body
 pub(crate) mod unwritten; // which handlers lack which methods
 
 mod accept_encoding; // content codings that the client takes
+mod in_log; // what it is called in the log
 mod made; // requests made by hand
 mod reading; // the body in each form in which it is wanted
 
@@ -47,12 +48,12 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use crate::http::error::Error;
-use crate::tcp::{Address, Client, ServerHandle, Waker};
+use crate::tcp::{self, Address, Client, ServerHandle, Waker};
 use arriving::ArrivingEnd;
 use head::Head;
 use route_match::RouteMatches;
@@ -82,7 +83,8 @@ pub struct Request {
     body: Body,
     client: Client,
     polled: Option<Instant>,
-    received: SystemTime,
+    /// When its head was complete.
+    begun: Instant,
     now: SystemTime,
     waker: Option<Waker>,
     values: Values,
@@ -99,6 +101,7 @@ impl Request {
         head: Head,
         client: Client,
         polled: Option<Instant>,
+        begun: Instant,
         now: SystemTime,
         waker: impl Into<Option<Waker>>,
     ) -> Request {
@@ -110,7 +113,7 @@ impl Request {
             body,
             client,
             polled,
-            received: now,
+            begun,
             now,
             waker,
             values,
@@ -443,9 +446,15 @@ impl Request {
         self.now
     }
 
-    /// When its head was complete. From then on it may have waited for its body, and for a worker.
-    pub fn received(&self) -> SystemTime {
-        self.received
+    /// How long ago its head was complete, by a clock that nobody sets. Since then it may have waited for its body, and for
+    /// a worker. Each call reads the clock.
+    pub fn elapsed(&self) -> Duration {
+        tcp::now().saturating_duration_since(self.begun)
+    }
+
+    /// When its head was complete.
+    pub(crate) fn begun(&self) -> Instant {
+        self.begun
     }
 }
 

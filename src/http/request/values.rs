@@ -63,6 +63,12 @@ impl Values {
         values.push((kind, Arc::new(value)));
     }
 
+    /// Whether none was put there: this is asked of every request.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.get().is_none()
+    }
+
     pub(crate) fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         let values = self.0.get()?.lock().unwrap_or_else(PoisonError::into_inner);
         let found = values.iter().find(|(known, _)| *known == TypeId::of::<T>());

@@ -77,10 +77,10 @@ check("inbox: two photos at once, with their progress; then what has arrived", a
   await page.setInputFiles("input[type=file]", [photo("one/a.jpg", 30_000_000), photo("two/a.jpg", 5)]);
   await page.getByRole("button", { name: "Send" }).click();
   await page.getByText("Thank you.").waitFor();
-  same(readdirSync(folder).sort().map((name) => [name, statSync(join(folder, name)).size]), [["2-a.jpg", 5], ["a.jpg", 30_000_000]], "the folder");
+  same(readdirSync(folder).sort().map((name) => [name, statSync(join(folder, name)).size]), [["a-1.jpg", 5], ["a.jpg", 30_000_000]], "the folder");
   await shoot(page, "inbox-phone");
   await page.getByRole("link", { name: "What has arrived" }).click();
-  await page.getByText("2-a.jpg").waitFor();
+  await page.getByText("a-1.jpg").waitFor();
   same(trouble.filter((line) => !/favicon/.test(line)), [], "trouble");
   await close();
 });

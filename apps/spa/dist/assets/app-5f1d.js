@@ -5,7 +5,7 @@ async function show() {
   const number = location.pathname.match(/^\/tasks\/(\d+)$/)?.[1];
   const answer = await fetch(`/api/tasks${number ? `/${number}` : ""}`);
   const said = await answer.json();
-  const lines = !answer.ok ? [said.error] : number ? [said.title, said.done ? "done" : "to do"] : said.map((task) => task.title);
+  const lines = !answer.ok ? [said.detail ?? said.title] : number ? [said.title, said.done ? "done" : "to do"] : said.map((task) => task.title);
   main.replaceChildren(...lines.map((text, at) => {
     const line = document.createElement(answer.ok && !number ? "a" : "p");
     line.textContent = text;

@@ -1,4 +1,6 @@
-//! A file name as a client sent it, made into one that is safe in a folder. Called by `form_data`.
+//! A file name as a client sent it, made into one that is safe in a folder, and free there. Called by `form_data`.
+
+use std::path::{Path, PathBuf};
 
 /// The longest name that common file systems have, in bytes.
 const MAX_NAME: usize = 255;
@@ -33,10 +35,32 @@ fn bounded(name: &str) -> String {
     if name.len() <= MAX_NAME {
         return name.to_owned();
     }
+    trimmed(&with_stem_end(name, "")).to_owned()
+}
+
+/// A path in this folder where nothing is, or was a moment ago: `name` with a number behind its stem. Of `a-1` to `a-n`
+/// those that are taken mostly stand at the front, so the numbers are doubled until one is free, and then halved.
+pub(super) fn free(folder: &Path, name: &str) -> PathBuf {
+    let numbered = |number: u64| folder.join(with_stem_end(name, &format!("-{number}")));
+    let is_taken = |number: u64| numbered(number).symlink_metadata().is_ok();
+    let (mut taken, mut free) = (0, 1);
+    while is_taken(free) {
+        (taken, free) = (free, free * 2);
+    }
+    while free - taken > 1 {
+        let middle = taken + (free - taken) / 2;
+        *(if is_taken(middle) { &mut taken } else { &mut free }) = middle;
+    }
+    numbered(free)
+}
+
+/// The name with this at the end of its stem, which is cut where it gets too long.
+fn with_stem_end(name: &str, end: &str) -> String {
     let dot = name.rfind('.').filter(|dot| name.len() - dot <= MAX_EXTENSION).unwrap_or(name.len());
     let (stem, extension) = name.split_at(dot);
-    let end = (0..=MAX_NAME - extension.len()).rfind(|&end| stem.is_char_boundary(end)).unwrap_or_default();
-    trimmed(&format!("{}{extension}", &stem[..end])).to_owned()
+    let room = MAX_NAME - extension.len() - end.len();
+    let cut = (0..=room.min(stem.len())).rfind(|&cut| stem.is_char_boundary(cut)).unwrap_or_default();
+    format!("{}{end}{extension}", &stem[..cut])
 }
 
 /// Windows opens a device for these in every folder, whatever the extension.

@@ -592,3 +592,34 @@ proptest! {
         prop_assert_eq!(seen, contents);
     }
 }
+
+#[test]
+fn a_name_that_is_free() {
+    let long = |end: &str| format!("{}{end}", "é".repeat((255 - end.len()) / 2));
+    for (file_name, there, expected) in [
+        ("a.jpg", &[][..], "a.jpg".to_owned()),
+        ("a.jpg", &["a.jpg"], "a-1.jpg".to_owned()),
+        ("a.jpg", &["a.jpg", "a-1.jpg"], "a-2.jpg".to_owned()),
+        ("a.jpg", &["a.jpg", "a-1.jpg", "a-2.jpg"], "a-3.jpg".to_owned()),
+        ("a.jpg", &["a.jpg", "a-2.jpg"], "a-1.jpg".to_owned()),
+        ("../a", &["a"], "a-1".to_owned()),
+        ("a.tar.gz", &["a.tar.gz"], "a.tar-1.gz".to_owned()),
+        ("", &["file"], "file-1".to_owned()),
+        (&long(".jpg"), &[&long(".jpg")], long("-1.jpg")),
+        (&long(""), &[&long("")], long("-1")),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        // A link that leads nowhere takes a name, too.
+        there.iter().for_each(|name| std::os::unix::fs::symlink("nowhere", folder.path().join(name)).unwrap());
+        let body = format!(
+            "--abc\r\nContent-Disposition: form-data; name=f; filename=\"{file_name}\"\r\n\r\nphoto\r\n--abc--"
+        );
+        let mut form = FormData::new(body.as_bytes(), TYPE, FormDataLimits::default()).unwrap();
+        let saved = form.next_part().unwrap().unwrap().save_in(folder.path()).unwrap();
+        assert_eq!(saved, folder.path().join(expected), "{file_name} beside {there:?}");
+        assert_eq!(fs::read_to_string(saved).unwrap(), "photo", "{file_name} beside {there:?}");
+    }
+    let body = with_content("x");
+    let mut form = FormData::new(body.as_bytes(), TYPE, FormDataLimits::default()).unwrap();
+    assert_eq!(form.next_part().unwrap().unwrap().save_in("/no/such/folder").unwrap_err().status(), 500);
+}

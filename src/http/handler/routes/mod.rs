@@ -1,21 +1,24 @@
-//! Routes: which function answers which path and method. A `Router` is a handler like any other; what it does not serve
-//! itself it refuses from the head, or leaves to another handler, whole.
+//! Routes: which function answers which path and method. Built here; a `Router`, which serves them, is a handler like any
+//! other.
 
-use std::borrow::Cow;
+mod router; // routes as a handler
+
+mod layers; // the layers around a route
+
+mod path; // paths and patterns as they are matched
+
 use std::fmt;
 use std::sync::Arc;
 
-use http::{Method, StatusCode, header};
+use http::Method;
 use matchit::InsertError;
-use percent_encoding::percent_decode_str;
 
-use super::layer::{Layer, Next};
-use super::{Depth, LogRecord, RequestHandler, enter, whole_handler_methods};
-use crate::http::error::Error;
-use crate::http::request::route_match::{RouteMatch, RouterId};
+use super::RequestHandler;
+use super::layer::Layer;
 use crate::http::request::{BodyPlan, Request};
 use crate::http::response::{Response, Result};
-use crate::tcp::Client;
+use layers::Layers;
+pub use router::Router;
 
 /// Which function answers which path and method, for handlers that share a state `S`. Given its state by
 /// [`serve`](Routes::serve) it is a handler.
@@ -57,7 +60,9 @@ use crate::tcp::Client;
 /// `/users/{id}` matches one segment, which is not empty; `/files/{*path}` all that follows, at least one byte. A fixed
 /// segment goes before a name, wherever both match. A path with a slash at its end is another path. `{{` and `}}` are
 /// braces. A segment is decoded after the path has been cut at its slashes: `/a%2Fb` is not `/a/b`. A `{*path}` can't
-/// stand beside longer patterns that begin like it; [`mount`](Routes::mount) can.
+/// stand beside longer patterns that begin like it; [`mount`](Routes::mount) can. A name may have fixed text around it,
+/// `/img-{id}.png`, one in a segment. Names are of letters, digits, `_`
+/// and `-`; there are 25 at most.
 ///
 /// # What is answered without a function
 /// HEAD, as GET. OPTIONS of a path, with `Allow`. A method that a path has not: 405, with `Allow`. No such path: 404,
@@ -73,6 +78,9 @@ pub struct Routes<S = ()> {
     fallback: Option<Box<dyn RequestHandler>>,
 }
 
+/// The matcher has a letter for each but the last.
+const MOST_NAMES: usize = 25;
+
 /// All that one pattern has.
 struct Resource<S> {
     pattern: String,
@@ -80,7 +88,11 @@ struct Resource<S> {
 }
 
 enum Serves<S> {
-    Methods(Vec<Route<S>>),
+    Methods {
+        routes: Vec<Route<S>>,
+        /// Those around each of the routes, and so around what is answered without one. Known once all routes are.
+        shared: Layers,
+    },
     /// A handler of its own, for all methods, and all paths that begin with the pattern.
     Handler(Box<dyn RequestHandler>),
 }
@@ -88,8 +100,7 @@ enum Serves<S> {
 struct Route<S> {
     method: Method,
     function: Function<S>,
-    /// Outermost first.
-    layers: Vec<Arc<dyn Layer>>,
+    layers: Layers,
     /// All of them are asked, in this order.
     checks: Vec<BeforeBody<S>>,
 }
@@ -150,22 +161,26 @@ impl<S: Send + Sync + 'static> Routes<S> {
     {
         assert!(pattern.starts_with('/'), "the pattern {pattern:?} does not begin with a slash");
         let at = self.methods_of(pattern);
-        self.add(at, Route { method, function: Box::new(function), layers: Vec::new(), checks: Vec::new() });
+        self.add(at, Route { method, function: Box::new(function), layers: Layers::default(), checks: Vec::new() });
         self
     }
 
     /// The resource of this pattern.
     fn methods_of(&mut self, pattern: &str) -> usize {
-        let has_methods = |known: &Resource<S>| matches!(known.serves, Serves::Methods(_)) && known.pattern == pattern;
+        let has_methods =
+            |known: &Resource<S>| matches!(known.serves, Serves::Methods { .. }) && known.pattern == pattern;
         self.resources.iter().position(has_methods).unwrap_or_else(|| {
-            self.resources.push(Resource { pattern: pattern.to_owned(), serves: Serves::Methods(Vec::new()) });
+            self.resources.push(Resource {
+                pattern: pattern.to_owned(),
+                serves: Serves::Methods { routes: Vec::new(), shared: Layers::default() },
+            });
             self.resources.len() - 1
         })
     }
 
     fn add(&mut self, at: usize, route: Route<S>) {
         let Resource { pattern, serves } = &mut self.resources[at];
-        let Serves::Methods(routes) = serves else {
+        let Serves::Methods { routes, .. } = serves else {
             panic!("the pattern {pattern:?} has a handler of its own already")
         };
         let is_new = routes.iter().all(|known| known.method != route.method);
@@ -193,10 +208,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     where
         F: Fn(&S, &Request, &mut BodyPlan) -> Result<()> + Send + Sync + 'static,
     {
-        let (resource, route) = self.last.expect("a route, for `before_body` is about the one added last");
-        if let Serves::Methods(routes) = &mut self.resources[resource].serves {
-            routes[route].checks.push(Box::new(check));
-        }
+        self.last_route("before_body").checks.push(Box::new(check));
         self
     }
 
@@ -212,8 +224,39 @@ impl<S: Send + Sync + 'static> Routes<S> {
         })
     }
 
+    /// A layer around the route added last, and around no other. One that is added later is further out; what all
+    /// of them are to have is given to [`layer`](Routes::layer).
+    ///
+    /// ```
+    /// # use modest::{Response, Routes};
+    /// use modest::layers::RateLimit;
+    /// use std::time::Duration;
+    ///
+    /// let routes = Routes::new()
+    ///     .get("/", |_: &(), _| Ok(Response::text("welcome\n")))
+    ///     .post("/login", |_, _| Ok(Response::redirect("/")))
+    ///     .layer_last(RateLimit::new(5, Duration::from_secs(60))); // of logins alone
+    /// ```
+    ///
+    /// # Panics
+    /// If there is no route yet.
+    pub fn layer_last(mut self, layer: impl Layer) -> Routes<S> {
+        self.last_route("layer_last").layers.add(Arc::new(layer));
+        self
+    }
+
+    fn last_route(&mut self, method: &str) -> &mut Route<S> {
+        let last = self.last.and_then(|(resource, route)| match &mut self.resources[resource].serves {
+            Serves::Methods { routes, .. } => routes.get_mut(route),
+            Serves::Handler(_) => None,
+        });
+        last.unwrap_or_else(|| panic!("a route, for `{method}` is about the one added last"))
+    }
+
     /// A layer around each route and each mounted handler that was added so far; the fallback is not among them. A layer
-    /// that is added later is further out.
+    /// that is added later is further out. What a path answers without a function, OPTIONS and 405, has the layers that all
+    /// of its routes have. A path that has no route is none of these: for its 404, too, the layer goes around the handler,
+    /// behind [`serve`](Routes::serve).
     ///
     /// ```
     /// use modest::{Error, Http, Request, Response, Routes, layer_fn};
@@ -251,7 +294,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         for Resource { pattern, serves } in routes.resources {
             let pattern = format!("{prefix}{}", if pattern == "/" { "" } else { &pattern });
             match serves {
-                Serves::Methods(routes) => {
+                Serves::Methods { routes, .. } => {
                     let at = self.methods_of(&pattern);
                     routes.into_iter().for_each(|route| self.add(at, route));
                 }
@@ -294,30 +337,37 @@ impl<S: Send + Sync + 'static> Routes<S> {
 
     /// The handler that these routes are, with the state that their functions share.
     #[track_caller]
-    pub fn serve(self, state: S) -> Router<S> {
+    pub fn serve(mut self, state: S) -> Router<S> {
         let (mut matcher, mut mounts) = (matchit::Router::new(), Vec::new());
-        for (at, Resource { pattern, serves }) in self.resources.iter().enumerate() {
+        for (at, Resource { pattern, serves }) in self.resources.iter_mut().enumerate() {
             match serves {
-                Serves::Handler(_) => mounts.push((escaped(pattern), at)),
-                Serves::Methods(_) => {
-                    if let Err(error) = matcher.insert(escaped(pattern), at) {
+                Serves::Handler(_) => mounts.push((path::pattern(pattern), at)),
+                Serves::Methods { routes, shared } => {
+                    *shared = Layers::shared_by(routes.iter().map(|route| &route.layers));
+                    let mut names = path::names(pattern);
+                    assert!(names.len() <= MOST_NAMES, "{pattern:?} is no pattern: it has over {MOST_NAMES} names");
+                    if let Err(error) = matcher.insert(path::pattern(pattern), at) {
                         panic!("{}", explained(pattern, &error));
                     }
-                    assert!(!names_one_twice(pattern), "the pattern {pattern:?} has two parts of one name");
+                    let odd = names.iter().find(|name| !path::is_name(name));
+                    assert!(odd.is_none(), "{pattern:?} is no pattern: {:?} is no name", odd.unwrap_or(&""));
+                    names.sort_unstable();
+                    let is_one_twice = names.windows(2).any(|two| two[0] == two[1]);
+                    assert!(!is_one_twice, "the pattern {pattern:?} has two parts of one name");
                 }
             }
         }
         mounts.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        Router { state, matcher, mounts, resources: self.resources, fallback: self.fallback, id: Arc::default() }
+        Router::new(state, matcher, mounts, self.resources, self.fallback)
     }
 }
 
 impl<S: 'static> Resource<S> {
     fn with_layer(self, layer: &Arc<dyn Layer>) -> Resource<S> {
         let serves = match self.serves {
-            Serves::Methods(mut routes) => {
-                routes.iter_mut().for_each(|route| route.layers.insert(0, Arc::clone(layer)));
-                Serves::Methods(routes)
+            Serves::Methods { mut routes, shared } => {
+                routes.iter_mut().for_each(|route| route.layers.add(Arc::clone(layer)));
+                Serves::Methods { routes, shared }
             }
             Serves::Handler(handler) => Serves::Handler(Box::new(handler.layer(Arc::clone(layer)))),
         };
@@ -331,17 +381,6 @@ impl<S: Send + Sync + 'static> Default for Routes<S> {
     }
 }
 
-/// In paths that are matched `%` and `/` within a segment stay encoded.
-fn escaped(pattern: &str) -> String {
-    pattern.replace('%', "%25")
-}
-
-fn names_one_twice(pattern: &str) -> bool {
-    let names: Vec<&str> = pattern.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).collect();
-    let names = names.iter().filter(|name| !name.is_empty());
-    names.clone().any(|name| names.clone().filter(|other| *other == name).count() > 1)
-}
-
 fn explained(pattern: &str, error: &InsertError) -> String {
     match error {
         InsertError::Conflict { with } => format!("the pattern {pattern:?} can't be told from {with:?}"),
@@ -350,206 +389,6 @@ fn explained(pattern: &str, error: &InsertError) -> String {
 }
 
 impl<S> fmt::Debug for Routes<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.resources.iter().map(|resource| &resource.pattern)).finish()
-    }
-}
-
-/// Routes and their state: a handler, made by [`Routes::serve`].
-#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
-pub struct Router<S> {
-    state: S,
-    matcher: matchit::Router<usize>,
-    /// The handlers for all below a path, longest first.
-    mounts: Vec<(String, usize)>,
-    resources: Vec<Resource<S>>,
-    fallback: Option<Box<dyn RequestHandler>>,
-    /// Which router it is, for the matches kept in requests.
-    id: RouterId,
-}
-
-/// What a request comes to.
-enum Target<'a, S> {
-    Route(&'a Route<S>),
-    Handler(&'a dyn RequestHandler),
-    /// OPTIONS of a path with these methods.
-    Options(&'a [Route<S>]),
-    MethodMissing(&'a [Route<S>]),
-    PathMissing,
-}
-
-impl<S> Router<S> {
-    fn target(&self, request: &Request) -> Target<'_, S> {
-        let found = request.routes().of(&self.id, &|| self.search(request.raw_path()));
-        let routes = match (found.resource.map(|at| &self.resources[at].serves), &self.fallback) {
-            (Some(Serves::Methods(routes)), _) => routes,
-            (Some(Serves::Handler(handler)), _) | (None, Some(handler)) => return Target::Handler(&**handler),
-            (None, None) => return Target::PathMissing,
-        };
-        let route = |method: &Method| routes.iter().find(|route| route.method == *method);
-        let get_for_head = || (*request.method() == Method::HEAD).then(|| route(&Method::GET)).flatten();
-        match route(request.method()).or_else(get_for_head) {
-            Some(route) => Target::Route(route),
-            None if *request.method() == Method::OPTIONS => Target::Options(routes),
-            None => Target::MethodMissing(routes),
-        }
-    }
-
-    fn search(&self, raw_path: &str) -> RouteMatch {
-        let (path, router) = (decoded_but_slashes(raw_path), Arc::clone(&self.id));
-        if let Ok(found) = self.matcher.at(&path) {
-            let whole = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
-            let params = found.params.iter().map(|(name, value)| (name.to_owned(), whole(value))).collect();
-            return RouteMatch { router, resource: Some(*found.value), params };
-        }
-        let is_below =
-            |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let mount = self.mounts.iter().find(|(prefix, _)| is_below(prefix));
-        RouteMatch { router, resource: mount.map(|(_, at)| *at), params: Vec::new() }
-    }
-
-    fn handler(&self, request: &Request) -> Option<&dyn RequestHandler> {
-        match self.target(request) {
-            Target::Handler(handler) => Some(handler),
-            _ => None,
-        }
-    }
-}
-
-/// A path in which only `%2F` and `%25` are still encoded, so that a segment with a slash in it is one segment.
-fn decoded_but_slashes(raw: &str) -> Cow<'_, str> {
-    if !raw.contains('%') {
-        return Cow::Borrowed(raw);
-    }
-    let mut path = Vec::with_capacity(raw.len());
-    let mut rest = raw.as_bytes();
-    while let Some((&byte, behind)) = rest.split_first() {
-        let escape = rest.get(..3).filter(|_| byte == b'%');
-        match escape.and_then(|escape| percent_encoding::percent_decode(escape).next()) {
-            Some(decoded) => {
-                match decoded {
-                    b'/' => path.extend_from_slice(b"%2F"),
-                    b'%' => path.extend_from_slice(b"%25"),
-                    decoded => path.push(decoded),
-                }
-                rest = &rest[3..];
-            }
-            None => {
-                path.push(byte);
-                rest = behind;
-            }
-        }
-    }
-    Cow::Owned(String::from_utf8(path).unwrap_or_else(|err| String::from_utf8_lossy(err.as_bytes()).into_owned()))
-}
-
-fn method_missing<S>(request: &Request, routes: &[Route<S>]) -> Error {
-    let message = format!("There is no {} here.", request.method());
-    Error::new(StatusCode::METHOD_NOT_ALLOWED, message).with_header(header::ALLOW, allowed(routes))
-}
-
-fn path_missing() -> Error {
-    Error::new(StatusCode::NOT_FOUND, "There is nothing here by that name.")
-}
-
-/// The value of `Allow`.
-fn allowed<S>(routes: &[Route<S>]) -> String {
-    let mut methods: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
-    if methods.contains(&"GET") && !methods.contains(&"HEAD") {
-        methods.push("HEAD");
-    }
-    if !methods.contains(&"OPTIONS") {
-        methods.push("OPTIONS");
-    }
-    methods.join(", ")
-}
-
-impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
-    whole_handler_methods!();
-
-    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
-        depth.reach(request)?;
-        match self.target(request) {
-            Target::Route(route) => route.before_body(&self.state, request, plan, depth),
-            Target::Handler(handler) => enter(handler, request, plan, depth),
-            Target::Options(_) => Ok(()),
-            Target::MethodMissing(routes) => plan.refuse(method_missing(request, routes)),
-            Target::PathMissing => plan.refuse(path_missing()),
-        }
-    }
-
-    fn chain_handle(&self, request: &Request, depth: Depth) -> Result<Response> {
-        match self.target(request) {
-            Target::Route(route) => route.handle(&self.state, request),
-            Target::Handler(handler) => handler.chain_handle(request, depth.inner()?),
-            Target::Options(routes) => Ok(Response::no_content().with_header(header::ALLOW, allowed(routes))),
-            Target::MethodMissing(routes) => Err(method_missing(request, routes)),
-            Target::PathMissing => Err(path_missing()),
-        }
-    }
-
-    fn chain_verify_client(&self, _: &Client, _: Depth) -> bool {
-        true
-    }
-
-    fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth) -> Option<Response> {
-        let request = request?;
-        if let Target::Route(route) = self.target(request) {
-            let layers = route.asked_layers(request, depth);
-            return layers.rev().find_map(|layer| layer.error_response(Some(request), error));
-        }
-        let (inner, depth) = depth.asked(request, self.handler(request))?;
-        inner.chain_error_response(Some(request), error, depth)
-    }
-
-    fn chain_finish_response(&self, request: &Request, response: Response, depth: Depth) -> Response {
-        if let Target::Route(route) = self.target(request) {
-            let layers = route.asked_layers(request, depth);
-            return layers.rev().fold(response, |response, layer| layer.finish_response(request, response));
-        }
-        match depth.asked(request, self.handler(request)) {
-            Some((inner, depth)) => inner.chain_finish_response(request, response, depth),
-            None => response,
-        }
-    }
-
-    fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth) {
-        let Some(request) = record.request() else { return };
-        if let Target::Route(route) = self.target(request) {
-            return route.asked_layers(request, depth).rev().for_each(|layer| layer.log_request(record));
-        }
-        if let Some((inner, depth)) = depth.asked(request, self.handler(request)) {
-            inner.chain_log_request(record, depth);
-        }
-    }
-}
-
-impl<S> Route<S> {
-    fn before_body(&self, state: &S, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
-        let mut depth = depth;
-        for layer in &self.layers {
-            depth = depth.inner()?;
-            if !layer.verify_client(request.client()) {
-                return Err(Error::new(StatusCode::FORBIDDEN, ""));
-            }
-            depth.reach(request)?;
-            layer.before_body(request, plan)?;
-        }
-        self.checks.iter().try_for_each(|check| check(state, request, plan))
-    }
-
-    fn handle(&self, state: &S, request: &Request) -> Result<Response> {
-        Next::function(&self.layers, &|request| (self.function)(state, request)).run(request)
-    }
-
-    /// The layers that were asked to accept this request, outermost first.
-    fn asked_layers(&self, request: &Request, depth: Depth) -> impl DoubleEndedIterator<Item = &dyn Layer> {
-        let asked = depth.asked_inside(request, self.layers.len());
-        self.layers[..asked].iter().map(|layer| &**layer)
-    }
-}
-
-impl<S> fmt::Debug for Router<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.resources.iter().map(|resource| &resource.pattern)).finish()
     }

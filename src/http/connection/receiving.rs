@@ -1,0 +1,167 @@
+//! The body of a request: accepted or declined from the head, received, spooled, or dropped. Called by `connection`, in
+//! turns that may block where it says so.
+
+use super::arriving::blocking_input;
+use super::{AfterResponse, Exchange, HttpConnection, State};
+use crate::http::error::Error;
+use crate::http::handler::RequestHandler;
+use crate::http::rejection::Rejection;
+use crate::http::request::BodyPlan;
+use crate::http::request::arriving::CONTINUE;
+use crate::http::request::decoder::BodyDecoder;
+use crate::http::request::discard::{DiscardProgress, DiscardedBody};
+use crate::http::request::framing::RequestFraming;
+use crate::http::request::incoming::{Incoming, Need};
+use crate::http::responder::catch_panic;
+use crate::tcp::{Next, Stage, Turn};
+
+/// A request whose body may still be declined.
+pub(super) struct UnacceptedRequest {
+    pub(super) exchange: Box<Exchange>,
+    pub(super) framing: RequestFraming,
+    /// The length of the head, which is still in the input.
+    pub(super) head_length: usize,
+}
+
+/// A request whose body is incomplete.
+pub(super) struct PartialRequest {
+    pub(super) exchange: Box<Exchange>,
+    pub(super) incoming: Incoming,
+    pub(super) plan: BodyPlan,
+}
+
+impl<H: RequestHandler> HttpConnection<H> {
+    /// May block: let the handler accept or decline the body.
+    pub(super) fn before_body(&mut self, unaccepted: UnacceptedRequest, turn: &mut Turn<'_>) -> Next {
+        let UnacceptedRequest { mut exchange, framing, head_length } = unaccepted;
+        turn.handler_begins(exchange.request.line_bytes());
+        let responder = self.responder();
+        let mut plan = responder.body_plan();
+        let asked = catch_panic(&exchange.request, || responder.before_body(&exchange.request, &mut plan));
+        match asked {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return self.decline_body(exchange, framing, head_length, &error, turn),
+            Err(panicked) => {
+                let page = self.page(&exchange.request, &panicked);
+                return self.send_response(exchange, page, AfterResponse::Close, turn);
+            }
+        }
+        if let Some(error) = plan.take_refusal(framing.body.known()) {
+            return self.decline_body(exchange, framing, head_length, &error, turn);
+        }
+        exchange.accepted = true;
+        if let Some(input) = blocking_input(&mut plan, &exchange.request, &framing, head_length, turn) {
+            return self.handle_arriving(exchange, &framing, head_length, plan, input, turn);
+        }
+        let incoming = match Incoming::new(framing.body, &plan.limits) {
+            Ok(incoming) => incoming,
+            Err(rejection) => return self.reject_request(exchange, rejection, turn),
+        };
+        exchange.request.set_unknown_method(plan.unknown.take());
+        turn.input.consume(head_length);
+        // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
+        if framing.expects_continue && turn.input.is_empty() && !turn.input.ended() {
+            turn.output.bytes().extend_from_slice(CONTINUE);
+        }
+        self.stage = self.stage.wrapping_add(1);
+        self.receive_body(Box::new(PartialRequest { exchange, incoming, plan }), true, turn)
+    }
+
+    /// Decline a body. If it is short and certain to be sent, it is dropped and the connection kept. A client that waits
+    /// for `100 Continue` may send it or not, so that connection must be closed.
+    fn decline_body(
+        &mut self,
+        exchange: Box<Exchange>,
+        framing: RequestFraming,
+        head_length: usize,
+        error: &Error,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        let is_certain = exchange.keep_alive && !framing.expects_continue;
+        let after = match DiscardedBody::new(BodyDecoder::new(framing.body)) {
+            Some(body) if is_certain => {
+                turn.input.consume(head_length);
+                AfterResponse::Discard(Box::new(body))
+            }
+            _ => AfterResponse::Close,
+        };
+        let page = self.responder().error_page(&exchange.request, error);
+        self.send_response(exchange, page, after, turn)
+    }
+
+    /// Decode the part of the body that has arrived.
+    pub(super) fn receive_body(
+        &mut self,
+        mut partial: Box<PartialRequest>,
+        may_block: bool,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        loop {
+            let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.plan.limits) {
+                Ok(fed) => fed,
+                Err(rejection) => return self.reject_partial(*partial, rejection, turn),
+            };
+            turn.input.consume(used);
+            if let Some(progress) = &partial.plan.progress
+                && used > 0
+            {
+                let told = catch_panic(&partial.exchange.request, || progress(partial.incoming.received()));
+                if let Err(panicked) = told {
+                    return self.close_partial(*partial, &panicked, turn);
+                }
+            }
+            match need {
+                Need::Input => return self.wait_for_body(partial, turn),
+                Need::Spool if !may_block => {
+                    self.state = State::SpoolingBody(partial);
+                    return Next::Handle;
+                }
+                Need::Spool => {
+                    if let Err(rejection) = partial.incoming.spool(&partial.plan.limits) {
+                        return self.reject_request(partial.exchange, rejection, turn);
+                    }
+                }
+                Need::Nothing => {
+                    let PartialRequest { mut exchange, incoming, .. } = *partial;
+                    exchange.request.set_body(incoming.finish());
+                    if may_block {
+                        return self.call_handler(exchange, turn);
+                    }
+                    self.state = State::Handling(exchange);
+                    return Next::Handle;
+                }
+            }
+        }
+    }
+
+    fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
+        if turn.input.ended() {
+            return self.reject_partial(*partial, Rejection::bad_request("the body is cut short"), turn);
+        }
+        let within = partial.plan.timeout;
+        self.state = State::ReadingBody(partial);
+        Next::read_at_min_rate(Stage(self.stage), within)
+    }
+
+    /// May block: write part of the body to disk, then go on with the input.
+    pub(super) fn spool_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
+        match partial.incoming.spool(&partial.plan.limits) {
+            Ok(()) => self.receive_body(partial, true, turn),
+            Err(rejection) => self.reject_request(partial.exchange, rejection, turn),
+        }
+    }
+
+    pub(super) fn discard_body(&mut self, mut body: Box<DiscardedBody>, turn: &mut Turn<'_>) -> Next {
+        let (used, progress) = body.feed(turn.input.bytes());
+        turn.input.consume(used);
+        match progress {
+            DiscardProgress::Done => self.next_request(None, turn),
+            DiscardProgress::More if !turn.input.ended() => {
+                self.state = State::DiscardingBody(body);
+                Next::read_at_min_rate(Stage(self.stage), self.config().body_timeout)
+            }
+            DiscardProgress::More => Next::Close,
+            DiscardProgress::TooMuch => Next::Linger,
+        }
+    }
+}

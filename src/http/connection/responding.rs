@@ -1,0 +1,131 @@
+//! A response: encoded, its body streamed, and what follows it. Called by `connection` and by whatever answers in its place.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+
+use super::live::PushedResponse;
+use super::{Exchange, HttpConnection, State};
+use crate::http::handler::RequestHandler;
+use crate::http::request::discard::DiscardedBody;
+use crate::http::responder::panic_message;
+use crate::http::sending::stream::{BodyStream, StreamProgress};
+use crate::http::sending::{Checked, ResponseContext, RestOfBody, encode};
+use crate::tcp::{Next, Turn};
+
+/// A response whose body is not all in the output yet.
+pub(super) struct StreamingResponse {
+    pub(super) stream: BodyStream,
+    pub(super) exchange: Box<Exchange>,
+    pub(super) status: StatusCode,
+    pub(super) after: AfterResponse,
+}
+
+/// What follows a complete response.
+pub(super) enum AfterResponse {
+    NextRequest,
+    Discard(Box<DiscardedBody>),
+    Close,
+    /// The client may still be sending what nobody will read.
+    Linger,
+}
+
+impl AfterResponse {
+    fn keeps_the_connection(&self) -> bool {
+        matches!(self, AfterResponse::NextRequest | AfterResponse::Discard(_))
+    }
+
+    /// The same, but the connection is to end.
+    pub(super) fn and_close(self) -> AfterResponse {
+        match self {
+            AfterResponse::NextRequest | AfterResponse::Close => AfterResponse::Close,
+            AfterResponse::Discard(_) | AfterResponse::Linger => AfterResponse::Linger,
+        }
+    }
+}
+
+impl<H: RequestHandler> HttpConnection<H> {
+    /// Encode a response into the output; its body too, unless that is a stream.
+    pub(super) fn send_response(
+        &mut self,
+        mut exchange: Box<Exchange>,
+        response: Checked,
+        after: AfterResponse,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        let request = &exchange.request;
+        let keep_alive = after.keeps_the_connection() && !turn.is_shutting_down() && !self.is_used_up(turn.now);
+        let context = ResponseContext {
+            request,
+            keep_alive,
+            now: turn.wall,
+            server: self.config().server.as_ref(),
+            page: &|error| self.responder().page_in_place(request, error),
+        };
+        let encoded = encode(response, &context, turn.output);
+        let after = if encoded.keep_alive { after } else { after.and_close() };
+        match encoded.rest {
+            None => {
+                self.log(&exchange, encoded.status, encoded.length, turn);
+                drop(exchange);
+                self.after_response(after, turn)
+            }
+            Some(RestOfBody::Pushed(stream)) => {
+                exchange.request.drop_body();
+                let status = encoded.status;
+                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status, after }), turn)
+            }
+            Some(RestOfBody::Read(stream)) => {
+                exchange.request.drop_body();
+                let status = encoded.status;
+                self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status, after }));
+                Next::Handle // the head goes out first: the body may take its time
+            }
+        }
+    }
+
+    /// Whether the connection has had as many requests, or is as old, as is allowed.
+    fn is_used_up(&self, now: Instant) -> bool {
+        let config = self.config();
+        let age = || self.first_request.map_or(Duration::ZERO, |first| now.saturating_duration_since(first));
+        config.max_requests.is_some_and(|most| self.requests >= most)
+            || config.max_connection_age.is_some_and(|limit| age() >= limit)
+    }
+
+    /// May block: read and send the next part of a response body.
+    pub(super) fn stream_body(&mut self, mut streaming: Box<StreamingResponse>, turn: &mut Turn<'_>) -> Next {
+        let progress = catch_unwind(AssertUnwindSafe(|| streaming.stream.read_some(turn.output)));
+        let failure = match progress {
+            Ok(StreamProgress::More) => {
+                self.state = State::Streaming(streaming);
+                return Next::Handle;
+            }
+            Ok(StreamProgress::Done) => None,
+            Ok(StreamProgress::Failed(err)) => Some(err.to_string()),
+            Err(panic) => Some(panic_message(&*panic).to_owned()),
+        };
+        self.log_stream(&streaming, turn);
+        match failure {
+            None => self.after_response(streaming.after, turn),
+            Some(message) => {
+                log::error!("{}: the answer broke off: {message}", streaming.exchange.request.for_log());
+                Next::Abort
+            }
+        }
+    }
+
+    /// A response is complete.
+    pub(super) fn after_response(&mut self, after: AfterResponse, turn: &mut Turn<'_>) -> Next {
+        match after {
+            // These bytes arrived before the response was sent, so a file system check made after their poll proves nothing.
+            AfterResponse::NextRequest => self.next_request(None, turn),
+            AfterResponse::Discard(body) => {
+                self.stage = self.stage.wrapping_add(1);
+                self.discard_body(body, turn)
+            }
+            AfterResponse::Close => Next::Close,
+            AfterResponse::Linger => Next::Linger,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! A closure as a handler.
+
+use std::fmt;
+
+use http::Method;
+
+use super::chain::whole_handler_methods;
+use super::{Depth, RequestHandler};
+use crate::http::request::unwritten::not_implemented;
+use crate::http::request::{BodyPlan, Request};
+use crate::http::response::{Response, Result};
+
+/// A closure as a handler: see [`handler_fn`].
+#[derive(Clone, Copy)]
+#[must_use = "serves nobody until it is given to `TcpServer::bind`"]
+pub struct HandlerFn<F>(F);
+
+impl<F> fmt::Debug for HandlerFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HandlerFn(..)")
+    }
+}
+
+/// A handler that calls this closure for every method but CONNECT and TRACE, which are rejected.
+///
+/// ```no_run
+/// use modest::{Response, TcpServer, handler_fn};
+///
+/// let app = handler_fn(|request| Ok(Response::text(format!("You asked for {}\n", request.path()))));
+/// TcpServer::bind("127.0.0.1:8000", app)?.serve_forever()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn handler_fn<F>(closure: F) -> HandlerFn<F>
+where
+    F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
+{
+    HandlerFn(closure)
+}
+
+impl<F> RequestHandler for HandlerFn<F>
+where
+    F: Fn(&Request) -> Result<Response> + Send + Sync + 'static,
+{
+    whole_handler_methods!();
+
+    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
+        depth.reach(request)?;
+        if *request.method() == Method::TRACE { plan.refuse(not_implemented(request)) } else { Ok(()) }
+    }
+
+    fn chain_handle(&self, request: &Request, _: Depth) -> Result<Response> {
+        match *request.method() {
+            Method::TRACE => Err(not_implemented(request)),
+            _ => (self.0)(request),
+        }
+    }
+}

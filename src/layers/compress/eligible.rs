@@ -1,0 +1,67 @@
+//! What may be compressed, and for which requests. Pure. Used by `compress`.
+
+use crate::{ETag, Method, Request, Response, StatusCode, Validators};
+
+/// Whether a response is text, whole, and said of no bytes in particular.
+pub(super) fn may_be_encoded(response: &Response) -> bool {
+    let fields = response.headers();
+    let has_body = !matches!(
+        response.status(),
+        StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED
+    );
+    // What is said of these very bytes: their coding, their place, their digest.
+    let said_of_bytes = ["content-encoding", "content-range", "content-digest", "repr-digest", "digest", "content-md5"];
+    let is_fixed = said_of_bytes.iter().any(|name| fields.contains_key(*name));
+    let no_transform = fields.get_all("cache-control").iter().any(|line| {
+        line.as_bytes().split(|&byte| byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
+    });
+    let media_type = fields.get("content-type").and_then(|value| value.to_str().ok());
+    has_body && !is_fixed && !no_transform && media_type.is_some_and(is_text)
+}
+
+/// Whether content of this media type is text, or as compressible.
+pub(super) fn is_text(media_type: &str) -> bool {
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type.starts_with("text/")
+        || ["+json", "+xml", "+text", "+yaml"].iter().any(|suffix| media_type.ends_with(suffix))
+        || matches!(
+            media_type.as_str(),
+            "application/json"
+                | "application/x-ndjson"
+                | "application/javascript"
+                | "application/x-javascript"
+                | "application/xml"
+                | "application/xml-dtd"
+                | "application/yaml"
+                | "application/toml"
+                | "application/sql"
+                | "application/rtf"
+                | "application/graphql"
+                | "application/wasm"
+                | "image/bmp"
+                | "image/x-icon"
+                | "image/vnd.microsoft.icon"
+                | "font/ttf"
+                | "font/otf"
+        )
+}
+
+/// A part is taken of the bytes as they are. One that goes on with what the client has by a date, or by a weak tag, may go
+/// on with other bytes: then it gets the whole, for it is compressed and has no ranges.
+pub(super) fn wants_range(request: &Request) -> bool {
+    let is_asked = request.header_all("range").next().is_some();
+    is_asked && request.header_all("if-range").all(|condition| condition.starts_with(b"\""))
+}
+
+/// Whether the response will become a 304: then nothing is compressed for it.
+pub(super) fn would_be_304(response: &Response, request: &Request) -> bool {
+    let Some(tag) = response.headers().get("etag").and_then(|tag| tag.to_str().ok()) else { return false };
+    if response.status() != StatusCode::OK || !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return false;
+    }
+    // With the tag that it is sent with, which is weak.
+    let opaque = tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+    let Some(Ok(etag)) = opaque.map(ETag::weak) else { return false };
+    let current = Validators { etag: Some(etag), last_modified: None };
+    request.check_preconditions(Some(&current)).is_err_and(|error| error.status() == StatusCode::NOT_MODIFIED)
+}

@@ -1,0 +1,89 @@
+//! gzip as a body is read, and how many bodies are at once. Used by `compress`.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+/// So much of a stream is read at once.
+const READ: usize = 16 * 1024;
+
+/// One of so many streams at once.
+pub(super) struct Permit(Arc<AtomicUsize>);
+
+impl Permit {
+    pub(super) fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Permit> {
+        let one_more = |taken: usize| (taken < most).then_some(taken + 1);
+        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Permit(Arc::clone(taken)))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A body, compressed while it is read. What each read of it gives is passed on whole.
+pub(super) struct GzipReader {
+    body: Box<dyn Read + Send>,
+    level: u32,
+    buffer: Vec<u8>,
+    /// Made at the first read, as HEAD has none; gone at the end.
+    encoder: Option<GzEncoder<Vec<u8>>>,
+    has_ended: bool,
+    /// Compressed, and not yet passed on.
+    ready: Vec<u8>,
+    passed_on: usize,
+    _permit: Permit,
+}
+
+impl GzipReader {
+    pub(super) fn new(body: Box<dyn Read + Send>, level: u32, permit: Permit) -> GzipReader {
+        GzipReader {
+            body,
+            level,
+            buffer: Vec::new(),
+            encoder: None,
+            has_ended: false,
+            ready: Vec::new(),
+            passed_on: 0,
+            _permit: permit,
+        }
+    }
+
+    /// Read the body once.
+    fn refill(&mut self) -> io::Result<()> {
+        self.buffer.resize(READ, 0);
+        let count = self.body.read(&mut self.buffer)?;
+        let (ready, level) = (&mut self.ready, Compression::new(self.level));
+        ready.clear();
+        self.passed_on = 0;
+        let encoder = self.encoder.get_or_insert_with(|| GzEncoder::new(Vec::new(), level));
+        if count == 0 {
+            self.has_ended = true;
+            *ready = self.encoder.take().map_or(Ok(Vec::new()), GzEncoder::finish)?;
+            return Ok(());
+        }
+        let bytes =
+            self.buffer.get(..count).ok_or_else(|| io::Error::other("a body claims more than it could read"))?;
+        encoder.write_all(bytes)?;
+        encoder.flush()?;
+        std::mem::swap(ready, encoder.get_mut());
+        Ok(())
+    }
+}
+
+impl Read for GzipReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.passed_on == self.ready.len() && !self.has_ended {
+            self.refill()?;
+        }
+        let count = (&self.ready[self.passed_on..]).read(buffer)?;
+        self.passed_on += count;
+        Ok(count)
+    }
+}

@@ -1,0 +1,52 @@
+//! Errors as JSON, for clients that are programs.
+
+use serde_json::{Map, Value};
+
+use crate::{Error, Layer, Request, Response};
+
+/// The page of each error as `application/problem+json` (RFC 9457, "Problem Details"): the handler's, an unknown path's, and
+/// the server's own, for a body that is too long, a head that can't be read, a server that is too busy.
+///
+/// | member | |
+/// | --- | --- |
+/// | `status` | the status, as a number |
+/// | `title` | what the status is called; left out if it has no name |
+/// | `detail` | [`Error::message`]; left out if there is none |
+/// | `request_id` | [`Request::id`]; left out without [`RequestIds`](super::RequestIds), and if no head could be read |
+///
+/// Fields such as `Allow` stay. A handler inside that has pages of its own ([`RequestHandler::error_response`]) keeps them.
+/// An answer that has a status of 400 and above, but is no error, stays as it is.
+///
+/// [`RequestHandler::error_response`]: crate::RequestHandler::error_response
+///
+/// ```
+/// use modest::layers::JsonErrors;
+/// use modest::{Error, Http, Request, RequestHandler, handler_fn};
+///
+/// let app = handler_fn(|_| Err(Error::new(404, "there is no note 7")));
+/// let sent = Http::new(app.layer(JsonErrors)).respond(&Request::get("/notes/7"));
+/// assert_eq!(sent.header("content-type"), Some("application/problem+json"));
+/// assert_eq!(sent.text(), r#"{"detail":"there is no note 7","status":404,"title":"Not Found"}"#);
+/// ```
+///
+/// Around a whole handler it has the errors of all paths; given to [`Routes::layer`](crate::Routes::layer) those of these
+/// routes alone, so that pages beside them stay pages.
+#[derive(Clone, Copy, Debug)]
+#[doc(alias("problem", "RFC 9457", "RFC 7807"))]
+pub struct JsonErrors;
+
+impl Layer for JsonErrors {
+    fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
+        let bare = Error::new(error.status(), "");
+        let title = Some(bare.message_or_reason()).filter(|title| !title.is_empty());
+        let mut problem = Map::from_iter([("status".to_owned(), Value::from(error.status().as_u16()))]);
+        for (name, text) in [
+            ("title", title.map(str::to_owned)),
+            ("detail", error.message().map(str::to_owned)),
+            ("request_id", request.and_then(Request::id)),
+        ] {
+            problem.extend(text.map(|text| (name.to_owned(), Value::from(text))));
+        }
+        Some(Response::json(&problem).with_content_type("application/problem+json"))
+    }
+}

@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::body::ResponseBody;
 use super::{Instead, Response};
-use crate::http::live::{Listener, Pushed, PushedBody, Sender, Ticket, Wait};
+use crate::http::live::{Channel, Listener, Pushed, PushedBody, Sender, Ticket, Wait};
 
 /// Live responses, which hold no worker while they wait.
 impl Response {
@@ -44,8 +44,12 @@ impl Response {
     /// # Ok::<(), modest::Error>(())
     /// ```
     pub fn channel() -> (Sender, Response) {
-        const QUEUE: usize = 64 * 1024;
-        let pushed = Arc::new(Pushed::new(QUEUE));
+        Response::channel_with(Channel::new())
+    }
+
+    /// The same with other settings: how much may wait for the client, and how long nothing may be sent.
+    pub fn channel_with(settings: Channel) -> (Sender, Response) {
+        let pushed = Arc::new(Pushed::new(settings.queue).with_idle_timeout(settings.idle_timeout));
         let body = PushedBody::new(Arc::clone(&pushed));
         (Sender::new(pushed), Response::of(ResponseBody::Pushed(body)))
     }

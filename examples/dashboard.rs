@@ -14,7 +14,7 @@ const PAGE: &str = r##"<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Dashboard</title>
-<style>body { font: 1rem/1.5 system-ui; margin: 2rem } td { padding-right: 2rem } td + td { text-align: right }</style>
+<style>body { font: 1rem/1.5 system-ui; margin: 2rem } td { padding-right: 2rem } td + td { text-align: right } ol { list-style: none; padding: 0 }</style>
 <p><output>connecting ...</output>
 <table></table>
 <ol></ol>

@@ -190,6 +190,24 @@ fn who_comes_again_gets_what_was_missed() {
 }
 
 #[test]
+fn ids_of_any_letters_are_found_again() {
+    let house = House::new(Broadcast::new().history(10));
+    let running = house.serve();
+    let ids = ["1", "two words", "Grüße", "你好", "🦀", "a:b", "%41", "x".repeat(1000).as_str()].map(str::to_owned);
+    for id in &ids {
+        house.news.send(ServerEvent::new(format!("of {id}")).with_id(id));
+    }
+    house.news.send(ServerEvent::new("the last").with_id("end"));
+    for (at, id) in ids.iter().enumerate() {
+        let mut client = running.client();
+        head(client.send(format!("GET /news HTTP/1.1\r\nHost: a\r\nLast-Event-ID: {id}\r\n\r\n")));
+        let came = chunk(&mut client);
+        let missed: Vec<&str> = came.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        assert_eq!(missed.len(), ids.len() - at, "after {id:?}: {came}");
+    }
+}
+
+#[test]
 fn only_so_many_listen() {
     let house = House::new(Broadcast::new().max_listeners(3));
     let running = house.serve();

@@ -75,6 +75,15 @@ impl Live {
     }
 }
 
+impl LivePlace {
+    /// It waits for something else from here on.
+    pub fn set_kind(&mut self, kind: LiveKind) {
+        self.live.of_each_kind[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
+        self.live.of_each_kind[kind as usize].fetch_add(1, Ordering::Relaxed);
+        self.kind = kind;
+    }
+}
+
 impl Drop for LivePlace {
     fn drop(&mut self) {
         self.live.of_each_kind[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
@@ -98,6 +107,9 @@ mod tests {
         let counts =
             |live: &Live| [LiveKind::Listener, LiveKind::Poll, LiveKind::Switched].map(|kind| live.count(kind));
         assert_eq!((counts(&live), live.refused()), ([1, 1, 1], 2));
+        let mut third = third.ok().unwrap();
+        third.set_kind(LiveKind::Poll);
+        assert_eq!(counts(&live), [1, 2, 0]);
         drop((places, third));
         assert_eq!(counts(&live), [0, 0, 0]);
         let again: Vec<_> = (0..3).map(|_| live.admit(LiveKind::Poll, None)).collect();

@@ -385,7 +385,7 @@ fn only_so_many_wait_in_all_and_of_one_address() {
         }
         assert!(house.senders.lock().unwrap().pop().expect("a sender").is_gone(), "it is told");
         assert_eq!(wait("they still wait", (1, 1, 1)).refused_live, 4);
-        // A poll that is asked again does not lose its place.
+        // A poll that is handled again does not lose its place.
         house.changed.notify();
         eventually("it was asked again", || house.asked.load(SeqCst) == 3);
         wait("it waits again", (1, 1, 1));
@@ -394,6 +394,32 @@ fn only_so_many_wait_in_all_and_of_one_address() {
         drop(waiting.drain(1..));
         wait("all have left", (0, 0, 0));
         head(running.client().send(get("/news")));
+    }
+}
+
+/// They are not let go for newcomers, and leave room for them.
+#[test]
+fn who_waits_keeps_its_place_and_does_not_fill_the_house() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve_with(|server| server.max_connections(16));
+    let mut listeners: Vec<Client> = (0..14).map(|_| running.client()).collect();
+    for listener in &mut listeners {
+        assert!(head(listener.send(get("/news"))).starts_with("HTTP/1.1 200 "));
+    }
+    for request in [get("/news"), get("/poll?from=0"), upgrade("/echo", "echo")] {
+        let refused = running.client().fetch(&request);
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{request}: {refused}");
+    }
+    let mut idle = Vec::new(); // kept, so that each newcomer needs the place of one
+    for number in 0..20 {
+        let mut client = running.client();
+        let answer = client.fetch(get("/short"));
+        assert!(answer.ends_with("short"), "client {number}: {answer}");
+        idle.push(client);
+    }
+    assert_eq!(house.news.send("x"), 14);
+    for listener in &mut listeners {
+        assert_eq!(chunk(listener), "data: x\n\n");
     }
 }
 

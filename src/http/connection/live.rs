@@ -44,7 +44,8 @@ pub(super) struct Switched {
 impl Exchange {
     /// From here on it waits for something other than its client, if it may.
     fn wait_live(&mut self, kind: LiveKind, turn: &Turn<'_>) -> Result<(), Error> {
-        if self.live.is_some() {
+        if let Some(place) = &mut self.live {
+            place.set_kind(kind); // it has waited for a signal before
             return Ok(());
         }
         let place = turn.live_place(kind, self.request.client_ip()).map_err(|refusal| {

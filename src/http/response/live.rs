@@ -9,7 +9,8 @@ use super::body::ResponseBody;
 use super::{Instead, Response};
 use crate::http::live::{Channel, Listener, Pushed, PushedBody, Sender, Ticket, Wait};
 
-/// Live responses, which hold no worker while they wait.
+/// Live responses, which hold no worker while they wait. Where as many wait as may
+/// ([`TcpServer::max_live`](crate::TcpServer::max_live), `max_live_per_address`) a 503 or a 429 is sent in their place.
 impl Response {
     /// 200 with server-sent events, as they come: `text/event-stream`, which `EventSource` reads in a browser. The
     /// listener holds no worker.

@@ -72,7 +72,7 @@ pub fn dashboard() -> Seen {
     sleep(SECOND / 2); // until all workers have started
     let (memory, threads_alone) = (watch.memory(), threads(&server));
     let rounds = |during: &dyn Fn()| -> Vec<Duration> {
-        let mut times: Vec<Duration> = (0..3).flat_map(|_| asked(&server, 4, || during())).collect();
+        let mut times: Vec<Duration> = (0..3).flat_map(|_| asked(&server, 4, during)).collect();
         times.sort_unstable();
         times
     };

@@ -69,14 +69,21 @@ impl PushedStream {
     /// The server shuts down. What lies in the queue, the last words, and the end; false: whoever sends is to end it.
     pub(crate) fn write_farewell(&mut self, output: &mut Output) -> bool {
         self.body.begin_shutdown();
-        let Some(farewell) = self.body.farewell() else { return false };
+        let has_farewell = self.body.farewell().is_some();
+        if has_farewell {
+            self.write_rest(output);
+        }
+        has_farewell
+    }
+
+    /// What lies in the queue, the last words if there are some, and the end.
+    pub(crate) fn write_rest(&mut self, output: &mut Output) {
         let taken = self.body.take(usize::MAX);
-        let pieces = taken.pieces.iter().map(|piece| &**piece).chain(std::iter::once(farewell));
+        let pieces = taken.pieces.iter().map(|piece| &**piece).chain(self.body.farewell());
         let length = pieces.clone().map(<[u8]>::len).sum();
         let pieces: Vec<&[u8]> = pieces.collect();
         self.frame(length, pieces.into_iter(), output);
         self.finish(output);
-        true
     }
 
     /// How many bytes of the body were appended to the output so far.

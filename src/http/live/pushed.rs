@@ -312,3 +312,37 @@ impl fmt::Debug for Sender {
         f.debug_struct("Sender").field("is_gone", &self.is_gone()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_takes_so_many_bytes_and_any_one_piece() {
+        let pushed = Arc::new(Pushed::new(10));
+        let (body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
+        let take = |most| body.take(most).pieces.concat().len();
+        for (length, wanted) in
+            [(6, Ok(())), (5, Err(SendError::Full)), (4, Ok(())), (1, Err(SendError::Full)), (0, Ok(()))]
+        {
+            assert_eq!(sender.send(vec![b'x'; length]), wanted, "{length} bytes more");
+        }
+        assert_eq!((take(1), take(1), take(1)), (6, 4, 0), "a piece at a time");
+        assert_eq!(sender.send(vec![b'x'; 100]), Ok(()), "an empty queue");
+        assert_eq!(sender.send("x"), Err(SendError::Full));
+        sender.abort();
+        let left = body.take(1000);
+        assert_eq!((left.pieces.len(), left.end), (0, Some(PushedEnd::Broken)), "nothing is kept of what is given up");
+    }
+
+    #[test]
+    fn what_is_whole_is_not_broken_off_later() {
+        let pushed = Arc::new(Pushed::new(10));
+        let body = PushedBody::new(Arc::clone(&pushed));
+        drop(Sender::new(Arc::clone(&pushed)));
+        assert!(pushed.break_off().is_none());
+        assert_eq!(body.take(10).end, Some(PushedEnd::Complete));
+        drop(body);
+        assert!(pushed.is_gone() && pushed.push(Arc::from(*b"x")).is_err());
+    }
+}

@@ -79,9 +79,8 @@ impl Store {
             (b"INCR", [key]) => {
                 let value = values.entry(key.clone()).or_insert(b"0".to_vec());
                 let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
-                let Some(next) = number.and_then(|number| number.checked_add(1)) else {
-                    return b"-ERR value is not an integer or out of range\r\n".to_vec();
-                };
+                let next = number.and_then(|number| number.checked_add(1));
+                let Some(next) = next else { return b"-ERR value is not an integer or out of range\r\n".to_vec() };
                 *value = next.to_string().into_bytes();
                 format!(":{next}\r\n").into_bytes()
             }

@@ -1,86 +1,147 @@
-//! A chat by lines: whoever is connected hears what anybody says. Thousands may listen; none of them holds a worker.
-//! `cargo run --example chat`, then `telnet 127.0.0.1 8080`, more than once.
+//! A chat in a page: whoever is there hears what anybody says, by WebSocket, or by long polls where those can't be had.
+//! Thousands may listen; none of them holds a worker. `cargo run --example chat`, then open http://127.0.0.1:8000/ in one
+//! window and http://127.0.0.1:8000/?polls in another.
 
-use std::collections::VecDeque;
-use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
-use modest::{Client, TcpServer};
+use modest::live::Signal;
+use modest::websocket::{Close, Message, Socket, WebSocket, WebSocketHandler, broadcast};
+use modest::{Error, Request, Response, Result, Routes, TcpServer};
 
-#[derive(Clone, Default)]
-struct Chat(Arc<Mutex<Said>>);
-
-/// The last words that were said, how many were said in all, and who is to hear them.
-#[derive(Default)]
-struct Said {
-    words: VecDeque<String>,
-    count: usize,
-    listeners: Vec<Waker>,
-}
-
-struct Guest {
-    chat: Chat,
-    heard: Option<usize>, // so many words; `None`: not yet listening
-}
-
-impl Protocol for Chat {
-    fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
-        Some(Box::new(Guest { chat: self.clone(), heard: None }))
+const PAGE: &str = r##"<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Chat</title>
+<form><input name="text" maxlength="250" autofocus required> <button>Say</button> <output>connecting ...</output></form>
+<ul id="said"></ul>
+<script>
+const form = document.querySelector("form"), list = document.querySelector("#said"), state = document.querySelector("output");
+const again = () => { state.value = "connecting ..."; setTimeout(connect, 1000); };
+const show = word => list.prepend(Object.assign(document.createElement("li"), { textContent: word }));
+const say = { socket: word => socket.send(word), polls: word => fetch("/words", { method: "POST", body: word }) };
+const kind = location.search == "?polls" ? "polls" : "socket";
+let socket;
+async function connect() {
+  if (kind == "socket") {
+    socket = new WebSocket("/chat");
+    socket.onopen = () => { list.replaceChildren(); state.value = "connected"; };
+    socket.onmessage = event => show(event.data);
+    socket.onclose = again;
+    return;
+  }
+  try {
+    for (let from = 0; ; state.value = "connected") {
+      const answer = await fetch("/words?from=" + from);
+      if (!answer.ok) throw answer.status;
+      const { next, words } = await answer.json();
+      if (from == 0) list.replaceChildren();
+      words.forEach(show);
+      from = next;
     }
+  } catch { again(); }
 }
+connect();
+form.onsubmit = event => { event.preventDefault(); say[kind](form.text.value); form.reset(); };
+</script>
+"##;
 
-const LISTEN: Next = Next::Idle { within: Some(Duration::from_secs(3600)) };
-const LONGEST: usize = 1024; // of a line, in bytes
 const KEPT: usize = 100; // words
+const LONGEST: usize = 1000; // of a word, in bytes
 
-impl Conversation for Guest {
-    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
-        if self.heard.is_none() {
-            let mut chat = self.chat.0.lock().unwrap_or_else(PoisonError::into_inner);
-            chat.listeners.push(turn.waker());
-            self.heard = Some(chat.count);
-        }
-        while let Some(end) = turn.input.bytes().iter().position(|byte| *byte == b'\n') {
-            let word = String::from_utf8_lossy(&turn.input.bytes()[..end]).trim_end().to_owned();
-            turn.input.consume(end + 1);
-            self.chat.say(format!("{}: {word}", turn.client));
-        }
-        if turn.input.ended() || turn.input.bytes().len() > LONGEST { Next::Close } else { LISTEN }
-    }
+#[derive(Clone)]
+struct Chat {
+    room: Arc<Mutex<Room>>,
+    said: Signal,
+}
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
-        if what != Event::Called {
-            return Next::Close;
-        }
-        let chat = self.chat.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let missed = chat.count - self.heard.replace(chat.count).unwrap_or_default();
-        for word in chat.words.iter().rev().take(missed).rev() {
-            turn.output.bytes().extend_from_slice(format!("{word}\n").as_bytes());
-        }
-        LISTEN
-    }
+#[derive(Default)]
+struct Room {
+    guests: HashSet<Socket>,
+    words: VecDeque<String>, // the last that were said
+    next: u64,               // the number of the next one
 }
 
 impl Chat {
-    fn say(&self, word: String) {
-        let mut chat = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        chat.words.push_back(word);
-        chat.count += 1;
-        if chat.words.len() > KEPT {
-            chat.words.pop_front(); // who is slower than that misses some
+    fn new() -> Chat {
+        // By the clock: no number of an earlier run is one of this.
+        let next = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis() as u64);
+        Chat { room: Arc::new(Mutex::new(Room { next, ..Room::default() })), said: Signal::new() }
+    }
+
+    fn enter(&self, request: &Request) -> Result<Response> {
+        WebSocket::new().max_message(LONGEST).accept(request, self.clone())
+    }
+
+    /// The words that are kept from this number on, once there is one; none after half a minute.
+    fn words(&self, request: &Request) -> Result<Response> {
+        let ticket = self.said.ticket(); // before the look, so that no word is missed between
+        let from: u64 = request.parse("from")?;
+        let room = self.room();
+        let missed = room.next.saturating_sub(from).min(KEPT as u64) as usize;
+        if missed == 0 && !request.is_late() {
+            return Ok(Response::wait_for(ticket, Duration::from_secs(30)));
         }
-        chat.listeners.retain(|waker| !waker.is_over());
-        let listeners = chat.listeners.clone();
-        drop(chat);
-        Waker::wake_all(&listeners);
+        let kept: Vec<&String> = room.words.iter().skip(room.words.len().saturating_sub(missed)).collect();
+        Ok(Response::json(&serde_json::json!({ "next": room.next, "words": kept })))
+    }
+
+    fn post(&self, request: &Request) -> Result<Response> {
+        match request.text()? {
+            word if word.len() <= LONGEST => self.say(&word),
+            _ => return Err(Error::new(413, "that is too long a word")),
+        }
+        Ok(Response::no_content())
+    }
+
+    /// It waits for nobody: so the room is held meanwhile, and all hear it in one order.
+    fn say(&self, word: &str) {
+        let mut room = self.room();
+        if room.words.len() == KEPT {
+            room.words.pop_front();
+        }
+        room.words.push_back(word.to_owned());
+        room.next += 1;
+        broadcast(&room.guests, word);
+        drop(room);
+        self.said.notify();
+    }
+
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
-    let server = TcpServer::bind(address, Raw(Chat::default()))?;
-    println!("Listening at {} ...", server.local_addr());
+/// One guest's side of the WebSocket.
+impl WebSocketHandler for Chat {
+    fn opened(&mut self, socket: &Socket) -> Result<()> {
+        let mut room = self.room();
+        room.guests.insert(socket.clone());
+        Ok(room.words.iter().try_for_each(|word| socket.send(word.as_str()))?)
+    }
+
+    fn message(&mut self, message: Message, _: &Socket) -> Result<()> {
+        self.say(message.as_text().ok_or("only text is spoken here")?);
+        Ok(())
+    }
+
+    fn closed(&mut self, socket: &Socket, _: &Close) {
+        self.room().guests.remove(socket);
+    }
+}
+
+fn main() -> std::io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
+    let chat = Routes::new()
+        .get("/", |_, _| Ok(Response::html(PAGE)))
+        .get("/chat", Chat::enter)
+        .get("/words", Chat::words)
+        .post("/words", Chat::post)
+        .serve(Chat::new());
+    let server = TcpServer::bind(address, chat)?;
+    println!("Serving HTTP at http://{}/ ...", server.local_addr());
+    server.handle().shutdown_on_signals()?;
     server.serve_forever()
 }

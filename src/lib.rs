@@ -165,7 +165,9 @@ pub use udp::{Datagram, DatagramHandler, UdpServer};
 /// ([`Broadcast`](live::Broadcast)), long polls ([`Signal`](live::Signal)), bytes from other threads
 /// ([`Sender`](live::Sender)).
 pub mod live {
-    pub use crate::http::live::{Broadcast, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Ticket};
+    pub use crate::http::live::{
+        Broadcast, Channel, Listener, Overflow, SendError, Sender, ServerEvent, Signal, Ticket,
+    };
 }
 
 /// Protocols other than HTTP: of lines ([`Lines`](raw::Lines)), of blocking streams ([`streams`](raw::streams()))

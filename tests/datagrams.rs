@@ -445,7 +445,7 @@ fn addresses_that_can_not_be_had_say_so() {
         (Listen::at(taken.as_str()), io::ErrorKind::AddrInUse),
         (Listen::at("nonsense"), io::ErrorKind::InvalidInput),
         (Listen::at("127.0.0.1:0").backlog(5), io::ErrorKind::InvalidInput),
-        (Listen::at("fd:3"), io::ErrorKind::InvalidInput),
+        (Listen::at("fd:999"), io::ErrorKind::NotFound),
         (Listen::at(stream), io::ErrorKind::InvalidInput),
     ] {
         let named = format!("{address:?}");

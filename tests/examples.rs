@@ -3,9 +3,9 @@
 mod built;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, UdpSocket};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 
-use built::{Built, PATIENCE, example, read_until, run};
+use built::{Built, PATIENCE, example, read_answer, read_until, run};
 
 fn start(name: &str) -> Built {
     Built::start(example(name).arg("127.0.0.1:0"))
@@ -98,8 +98,8 @@ fn udp_upper_sends_back_capitals() {
 }
 
 #[test]
-fn chat_tells_everybody() {
-    let chat = start("chat");
+fn chat_lines_tells_everybody() {
+    let chat = start("chat_lines");
     let mut clients: Vec<_> = (0..3).map(|_| chat.connect()).collect();
     // Who has heard itself is known to listen.
     for client in &mut clients {
@@ -133,29 +133,179 @@ fn websocket_echo_sends_back_what_is_said() {
     assert_eq!(echo.get("/").status, 426, "no WebSocket");
 }
 
+/// A thousand: every other one by WebSocket, and the others by long polls.
 #[cfg(feature = "websocket")]
 #[test]
-fn websocket_chat_tells_everybody() {
-    let chat = start("websocket_chat");
+fn chat_tells_a_thousand() {
+    let chat = start("chat");
     let page = chat.get("/");
     assert!(page.status == 200 && page.body.contains("new WebSocket("), "{page:?}");
-    let mut clients: Vec<_> = (0..100).map(|_| websocket(&chat, "/chat")).collect();
-    // Who has heard itself is known to listen.
     let heard = |client: &mut tungstenite::WebSocket<_>, text: &str| {
         while client.read().unwrap().to_text().unwrap() != text {}
     };
-    for (number, client) in clients.iter_mut().enumerate() {
+    let poll = |client: &mut TcpStream, from: &str| {
+        client.write_all(format!("GET /words?from={from} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).unwrap();
+    };
+    // What an answer says: where to go on, and the words.
+    let words = |client: &mut TcpStream| {
+        let answer = read_answer(client);
+        let said: serde_json::Value = serde_json::from_str(&answer.body).unwrap_or_else(|_| panic!("{answer:?}"));
+        (said["next"].to_string(), said["words"].to_string())
+    };
+    let mut sockets: Vec<_> = (0..500).map(|_| websocket(&chat, "/chat")).collect();
+    // Who has heard itself is known to listen.
+    for (number, client) in sockets.iter_mut().enumerate().skip(495) {
         client.send(format!("{number} is here").into()).unwrap();
         heard(client, &format!("{number} is here"));
     }
-    clients[0].send("news".into()).unwrap();
-    for client in &mut clients {
-        heard(client, "news");
+    let mut polls: Vec<_> = (0..500).map(|_| chat.connect()).collect();
+    poll(&mut polls[0], "0");
+    let (mut next, said) = words(&mut polls[0]);
+    assert_eq!(said, r#"["495 is here","496 is here","497 is here","498 is here","499 is here"]"#);
+    for round in 0..3 {
+        polls.iter_mut().for_each(|client| poll(client, &next));
+        let word = format!("news {round}");
+        if round == 1 {
+            sockets[0].send(word.as_str().into()).unwrap();
+        } else {
+            assert_eq!(chat.ask("POST", "/words", &[], &word).status, 204);
+        }
+        sockets.iter_mut().for_each(|client| heard(client, &word));
+        let answers: Vec<_> = polls.iter_mut().map(words).collect();
+        let first = answers[0].clone();
+        for (number, answer) in answers.into_iter().enumerate() {
+            assert_eq!(answer, (first.0.clone(), format!("[{word:?}]")), "poll {number}, round {round}");
+        }
+        next = first.0;
     }
     let late = &mut websocket(&chat, "/chat");
-    heard(late, "news"); // what was said last
+    heard(late, "news 2"); // what was said last
     late.send("x".repeat(1001).into()).unwrap();
     assert!(matches!(late.read(), Ok(tungstenite::Message::Close(Some(close))) if u16::from(close.code) == 1009));
+    assert_eq!(chat.ask("POST", "/words", &[], &"x".repeat(1001)).status, 413);
+    assert_eq!(chat.get("/words").status, 400, "no number");
+    poll(&mut polls[0], &next);
+    assert!(chat.stop().0.success(), "SIGTERM ends it");
+    assert_eq!(words(&mut polls[0]), (next, "[]".to_owned()), "a poll is answered by the shutdown");
+    assert!(matches!(sockets[0].read(), Ok(tungstenite::Message::Close(Some(close))) if u16::from(close.code) == 1001));
+}
+
+/// The next events: of each its id and its data.
+fn events(client: &mut TcpStream, count: usize) -> Vec<String> {
+    let mut text = String::new();
+    while text.matches("\n\n").count() < count {
+        let size = String::from_utf8(read_until(client, b"\r\n").unwrap()).unwrap();
+        let mut chunk = vec![0; usize::from_str_radix(size.trim_end(), 16).unwrap() + 2];
+        client.read_exact(&mut chunk).unwrap();
+        text += std::str::from_utf8(&chunk[..chunk.len() - 2]).unwrap();
+    }
+    let shown = |event: &str| event.replace("id: ", "").replace("\ndata: ", ": ");
+    text.trim_end().split("\n\n").map(shown).collect()
+}
+
+#[test]
+fn dashboard_tells_everybody_and_what_was_missed_in_a_restart() {
+    let folder = built::folder(&[]);
+    let start = || Built::start(example("dashboard").arg("127.0.0.1:0").arg(folder.path().join("readings")));
+    let listen = |dashboard: &Built, last: &str| {
+        let mut client = dashboard.connect();
+        client.write_all(format!("GET /readings HTTP/1.1\r\nHost: test\r\n{last}\r\n").as_bytes()).unwrap();
+        let head = String::from_utf8(read_until(&mut client, b"\r\n\r\n").unwrap()).unwrap();
+        assert!(head.contains("text/event-stream"), "{head}");
+        client
+    };
+    let dashboard = start();
+    assert!(dashboard.get("/").body.contains("new EventSource("));
+    let mut clients: Vec<_> = (0..100).map(|_| listen(&dashboard, "")).collect();
+    assert_eq!(dashboard.ask("POST", "/readings", &[], "kitchen 21.5").status, 204);
+    for client in &mut clients {
+        assert_eq!(events(client, 1), ["1: kitchen 21.5"]);
+    }
+    for wrong in ["kitchen", "a b c", "a b\nc"] {
+        assert_eq!(dashboard.ask("POST", "/readings", &[], wrong).status, 422, "{wrong:?}");
+    }
+    assert!(dashboard.stop().0.success(), "SIGTERM ends it");
+    let mut rest = String::new();
+    clients[0].read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "d\r\nretry: 1000\n\n\r\n0\r\n\r\n", "they are told to come back");
+
+    let dashboard = start();
+    for reading in ["kitchen 22", "cellar 9"] {
+        assert_eq!(dashboard.ask("POST", "/readings", &[], reading).status, 204);
+    }
+    let mut back = listen(&dashboard, "Last-Event-ID: 1\r\n");
+    assert_eq!(events(&mut back, 2), ["2: kitchen 22", "3: cellar 9"]);
+    assert!(dashboard.stop().0.success());
+    let dashboard = start();
+    assert_eq!(events(&mut listen(&dashboard, "Last-Event-ID: 2\r\n"), 1), ["3: cellar 9"]);
+}
+
+#[test]
+fn miniredis_speaks_as_redis_does_in_both_kinds() {
+    let set = |key: &str, value: &str| {
+        format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n{value}\r\n", key.len(), value.len())
+    };
+    let large = "x".repeat(30_000);
+    let malformed = |why: &str| format!("-ERR Protocol error: {why}\r\n");
+    for kind in ["threads", "turns"] {
+        let redis = Built::start(example("miniredis").args(["127.0.0.1:0", kind]));
+        for (said, wanted) in [
+            ("PING\r\n".to_owned(), "+PONG\r\n".to_owned()),
+            ("ping hello\n".to_owned(), "$5\r\nhello\r\n".to_owned()),
+            ("\r\n \r\nPING\r\n".to_owned(), "+PONG\r\n".to_owned()),
+            ("*1\r\n$4\r\nPING\r\n".to_owned(), "+PONG\r\n".to_owned()),
+            ("GET a\r\n".to_owned(), "$-1\r\n".to_owned()),
+            (set("a", "some\r\nmilk") + "GET a\r\n", "+OK\r\n$10\r\nsome\r\nmilk\r\n".to_owned()),
+            (set("", "") + "*2\r\n$3\r\nGET\r\n$0\r\n\r\n", "+OK\r\n$0\r\n\r\n".to_owned()),
+            ("INCR n\r\nINCR n\r\nGET n\r\n".to_owned(), ":1\r\n:2\r\n$1\r\n2\r\n".to_owned()),
+            ("INCR a\r\n".to_owned(), "-ERR value is not an integer or out of range\r\n".to_owned()),
+            ("DEL a n none\r\nGET a\r\n".to_owned(), ":2\r\n$-1\r\n".to_owned()),
+            ("SET a\r\nGET\r\nDEL\r\n".to_owned(), "-ERR wrong number of arguments\r\n".repeat(3)),
+            ("FLUSHALL\r\n*0\r\nPING\r\n".to_owned(), "-ERR unknown command\r\n+PONG\r\n".to_owned()),
+            (set("l", &large) + "GET l\r\n", format!("+OK\r\n$30000\r\n{large}\r\n")),
+            // Many at once, and more to answer than to ask.
+            ("INCR p\r\n".repeat(5000), (1..=5000).map(|number| format!(":{number}\r\n")).collect()),
+            ("GET l\r\n".repeat(100), format!("$30000\r\n{large}\r\n").repeat(100)),
+            // What is malformed, and the end behind it; half a command and the end.
+            ("PING\r\n*x\r\nPING\r\n".to_owned(), "+PONG\r\n".to_owned() + &malformed("invalid multibulk length")),
+            ("*-1\r\n".to_owned(), malformed("invalid multibulk length")),
+            ("*99999999\r\n".to_owned(), malformed("invalid multibulk length")),
+            ("*1\r\n#4\r\nPING\r\n".to_owned(), malformed("invalid bulk length")),
+            ("*1\r\n$-4\r\nPING\r\n".to_owned(), malformed("invalid bulk length")),
+            ("*1\r\n$99999999999999999999\r\nPING\r\n".to_owned(), malformed("invalid bulk length")),
+            ("*1\r\n$4\r\nPINGPONG\r\n".to_owned(), malformed("expected the end of a line")),
+            ("x".repeat(40_000), malformed("too big a command")),
+            (set("l", &"x".repeat(40_000)), malformed("invalid bulk length")),
+            ("PING\r\n*2\r\n$3\r\nGET\r\n$5\r\nab".to_owned(), "+PONG\r\n".to_owned()),
+        ] {
+            let mut client = redis.connect();
+            let mut half = client.try_clone().unwrap();
+            let bytes = said.clone();
+            let writer = std::thread::spawn(move || {
+                let _ = half.write_all(bytes.as_bytes()); // it may have been refused before its end
+                let _ = half.shutdown(Shutdown::Write);
+            });
+            let mut came = String::new();
+            let end = client.read_to_string(&mut came);
+            let start: String = said.chars().take(60).collect();
+            let shown: String = came.chars().take(60).collect();
+            assert!(end.is_ok() && came == wanted, "{kind}: {start:?}: {shown:?}, {} bytes, {end:?}", came.len());
+            writer.join().unwrap();
+        }
+        // Byte by byte, and others meanwhile.
+        let mut slow = redis.connect();
+        slow.set_nodelay(true).unwrap();
+        for byte in set("slow", "ly").bytes() {
+            slow.write_all(&[byte]).unwrap();
+            assert_eq!(read_reply(&mut redis.connect()), "+PONG\r\n", "{kind}");
+        }
+        assert_eq!(read_until(&mut slow, b"\r\n").unwrap(), b"+OK\r\n", "{kind}");
+    }
+}
+
+fn read_reply(client: &mut TcpStream) -> String {
+    client.write_all(b"PING\r\n").unwrap();
+    String::from_utf8(read_until(client, b"\r\n").unwrap()).unwrap()
 }
 
 #[test]

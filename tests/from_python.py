@@ -1,9 +1,10 @@
 """What `from_python.rs` asks Python: the public names of both modules, the tests that CPython has for them, and
-whether the Python in the page does what it says.
+whether the Python in the page does what it says. And what the documentation of both modules shows, to be asked the same as its like in Rust.
 
     python3 from_python.py names
     python3 from_python.py tests
     python3 from_python.py run docs/from-python.md
+    python3 -u from_python.py program tcp
 """
 import ast
 import functools
@@ -130,5 +131,51 @@ def run(page):
         print(title)
 
 
+class Tcp(socketserver.BaseRequestHandler):
+    def handle(self):
+        Tcp.answer(self, self.request.recv(1024), self.request.sendall)
+
+    def answer(self, data, send):
+        data = data.strip()
+        print(f"{self.client_address[0]} wrote:")
+        print(data)
+        send(data.upper())
+
+
+class Lines(socketserver.StreamRequestHandler):
+    def handle(self):
+        Tcp.answer(self, self.rfile.readline(), self.wfile.write)
+
+
+class Threads(socketserver.BaseRequestHandler):
+    def handle(self):
+        data = self.request.recv(1024).decode("latin-1")
+        self.request.sendall(f"{threading.current_thread().name}: {data}".encode("latin-1"))
+
+
+class Udp(socketserver.BaseRequestHandler):
+    def handle(self):
+        data, answering = self.request
+        Tcp.answer(self, data, lambda reply: answering.sendto(reply, self.client_address))
+
+
+# The examples of both modules' documentation, in the order in which they stand there.
+PROGRAMS = {
+    "tcp": (socketserver.TCPServer, Tcp),
+    "stream": (socketserver.TCPServer, Lines),
+    "udp": (socketserver.UDPServer, Udp),
+    "threads": (socketserver.ThreadingTCPServer, Threads),
+    "base": (http.server.HTTPServer, http.server.BaseHTTPRequestHandler),
+    "folder": (socketserver.TCPServer, functools.partial(http.server.SimpleHTTPRequestHandler, directory="www")),
+}
+
+
+def program(name):
+    kind, handler = PROGRAMS[name]
+    with kind(("127.0.0.1", 0), handler) as server:
+        print("Listening at {}:{} ...".format(*server.server_address))
+        server.serve_forever()
+
+
 if __name__ == "__main__":
-    {"names": names, "tests": tests, "run": run}[sys.argv[1]](*sys.argv[2:])
+    {"program": program, "names": names, "tests": tests, "run": run}[sys.argv[1]](*sys.argv[2:])

@@ -1,33 +1,43 @@
 //! `docs/from-python.md` and `tests/cpython.md` leave nothing out, as Python itself tells where it is installed; and what
 //! CPython's tests ask, and no other test here does.
 
+mod built;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use built::{Answer, Built, PATIENCE, example};
 use modest::testing::{self, TestRequest, TestServer};
-use modest::{Error, Http, Method, Request, Response, StaticFileHandler, TcpServer, handler_fn};
+use modest::{Error, Http, Method, Request, RequestHandler, Response, StaticFileHandler, TcpServer, handler_fn};
 
 fn read(path: &str) -> String {
     let whole = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// Whether Python is here, and none older than 3.11.
+fn has_python() -> bool {
+    let is_new = Command::new("python3").args(["-c", "import sys; sys.exit(sys.version_info < (3, 11))"]).output();
+    let is_new = is_new.is_ok_and(|python| python.status.success());
+    if !is_new {
+        println!("there is no Python 3.11 here: not tested");
+    }
+    is_new
+}
+
 /// What Python says; `None`: it is not here, or older than 3.11.
 fn python(arguments: &[&str]) -> Option<String> {
-    let command = |arguments: &[&str]| {
-        Command::new("python3").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()
-    };
-    let is_new = command(&["-c", "import sys; sys.exit(sys.version_info < (3, 11))"]);
-    if !is_new.is_some_and(|python| python.status.success()) {
-        println!("there is no Python 3.11 here: not tested");
+    if !has_python() {
         return None;
     }
-    let said = command(&[&["tests/from_python.py"], arguments].concat()).expect("it ran before");
+    let mut command = Command::new("python3");
+    command.arg("tests/from_python.py").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let said = command.output().expect("it ran before");
     assert!(said.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said.stderr));
     Some(String::from_utf8(said.stdout).expect("names"))
 }
@@ -100,6 +110,89 @@ fn the_python_on_the_page_does_what_the_rust_does() {
     if let Some(said) = python(&["run", "docs/from-python.md"]) {
         assert!(said.lines().count() > 10, "{said}");
     }
+}
+
+/// A program of Python's documentation.
+fn program(name: &str) -> Built {
+    let mut command = Command::new("python3");
+    Built::start(command.args(["-u", "tests/from_python.py", "program", name]).current_dir(env!("CARGO_MANIFEST_DIR")))
+}
+
+/// What comes back for this, without the name of the thread that some of them put in front.
+fn reply(server: &Built, kind: &str, said: &str) -> String {
+    if kind == "udp" {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.send_to(said.as_bytes(), server.address).unwrap();
+        let mut reply = [0; 1024];
+        let count = client.recv(&mut reply).unwrap_or_else(|error| panic!("{kind}, {said:?}: {error}"));
+        return String::from_utf8_lossy(&reply[..count]).into_owned();
+    }
+    let reply = server.talk(said);
+    match kind {
+        "threads" => reply.split_once(": ").unwrap_or_else(|| panic!("no thread in {reply:?}")).1.to_owned(),
+        _ => reply,
+    }
+}
+
+#[test]
+fn the_programs_of_pythons_documentation() {
+    if !has_python() {
+        return;
+    }
+    for kind in ["tcp", "stream", "udp", "threads"] {
+        let (python, rust) = (program(kind), Built::start(example("socketserver").args(["127.0.0.1:0", kind])));
+        for said in
+            ["hello world with TCP\n", "python is nice\n", "  blanks \t\r\n", "caf\u{e9} \\ \0\u{7f}\n", "two\nlines\n"]
+        {
+            assert_eq!(reply(&rust, kind, said), reply(&python, kind, said), "{kind}: {said:?}");
+            for _ in 0..if kind == "threads" { 0 } else { 2 } {
+                assert_eq!(rust.out_line(), python.out_line(), "{kind}: printed for {said:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_servers_of_pythons_documentation() {
+    if !has_python() {
+        return;
+    }
+    struct Nothing;
+    impl RequestHandler for Nothing {}
+    let ask = |server: &str, request: &str| {
+        let mut client = TcpStream::connect(server).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(client, "{request} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        Answer::read(&answer)
+    };
+    let base = (program("base"), testing::serve(Nothing));
+    let folder = (program("folder"), testing::serve(StaticFileHandler::new("www").unwrap()));
+    let mut compared = 0;
+    for (python, rust) in [&base, &folder] {
+        for request in
+            ["GET /", "HEAD /", "POST /", "SPAM /", "GET /index.html", "GET /index.html?a=b", "GET /none", "GET /none/"]
+        {
+            let (python, rust) = (ask(&python.address.to_string(), request), ask(&rust.address().to_string(), request));
+            let shown = format!("{request}: Python {python:?}, here {rust:?}");
+            // A method that a folder does not have is known to HTTP: 405, where Python says 501.
+            let same = python.status == rust.status || (python.status, rust.status, request) == (501, 405, "POST /");
+            assert!(same, "{shown}");
+            if python.status != 200 {
+                continue;
+            }
+            assert_eq!(python.body, rust.body, "{shown}");
+            for name in ["content-length", "last-modified"] {
+                assert_eq!(python.field(name), rust.field(name), "{name}, {shown}");
+            }
+            let kind = |answer: &Answer| answer.field("content-type")?.split(';').next().map(str::to_owned);
+            assert_eq!(kind(&python), kind(&rust), "{shown}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 4, "files");
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod built;
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener, UnixStream};
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::Instant;
 
-use built::{Built, PATIENCE, folder, modest, run};
+use built::{Built, PATIENCE, example, folder, modest, run};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A shell that runs the program with these words, after these commands. Its stdin is the program's.
@@ -118,6 +118,43 @@ fn a_descriptor_that_is_no_listening_socket_is_refused() {
     let said = "modest: can't listen at fd:3: this descriptor is no socket that listens\n";
     assert_eq!(String::from_utf8_lossy(&output.stderr), said);
     drop(other);
+}
+
+#[test]
+fn datagram_sockets_are_taken_over_by_number_and_from_systemd() {
+    let shell = |before: &str, word: &str| {
+        let mut command = Command::new("sh");
+        let program = example("udp_upper");
+        command.args(["-c", &format!("{before}\nexec \"$@\""), "sh"]).arg(program.get_program()).arg(word);
+        command.stdout(Stdio::piped());
+        command
+    };
+    let names = "exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=log";
+    for (before, word) in [("", "fd:0"), ("exec 7<&0 0</dev/null", "fd:7"), (names, "systemd"), (names, "systemd:log")]
+    {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut started = Started::new(shell(before, word), socket);
+        assert_eq!(started.line(), format!("Receiving at {address}"), "{word}");
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.send_to(b"hello", address).unwrap();
+        let mut reply = [0; 10];
+        let count = client.recv(&mut reply).unwrap();
+        assert_eq!(&reply[..count], b"HELLO", "{word}");
+        started.stop();
+    }
+    let (listener, _) = listener();
+    for (before, word) in [("", "fd:0"), ("exec 3<&0 0</dev/null", "fd:3"), (names, "systemd")] {
+        let output = shell(before, word).stdin(OwnedFd::from(listener.try_clone().unwrap())).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("is no socket for datagrams"), "{word}: {said}");
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut command = self::shell("exec 3<&0 0</dev/null", &["www", "-b", "fd:3"]);
+    let output = command.stdin(OwnedFd::from(socket)).output().unwrap();
+    let said = "modest: can't listen at fd:3: this descriptor is no socket that listens\n";
+    assert_eq!(String::from_utf8_lossy(&output.stderr), said);
 }
 
 #[test]

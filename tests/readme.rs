@@ -60,6 +60,9 @@ fn every_setting_of_the_library_is_in_its_table() {
         "src/tcp/proxy/mod.rs",
         "src/tcp/lines.rs",
         "src/http/service.rs",
+        "src/http/live/broadcast.rs",
+        "src/http/live/pushed.rs",
+        "src/websocket/settings.rs",
         "src/files/options.rs",
         "src/udp/server.rs",
     ] {

@@ -80,7 +80,8 @@ fn ask_on(mut client: TcpStream, over: &AtomicBool) -> Vec<Duration> {
     times
 }
 
-fn share(times: &mut [Duration], of_a_thousand: usize) -> Duration {
+/// The time that so many of a thousand keep.
+pub fn share(times: &mut [Duration], of_a_thousand: usize) -> Duration {
     times.sort_unstable();
     times[times.len() * of_a_thousand / 1000]
 }

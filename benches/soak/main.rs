@@ -12,6 +12,7 @@ mod bodies; // what clients send
 mod calls; // broadcasts
 mod clients; // what clients leave undone
 mod folders; // large folders
+mod live; // those who listen to events
 mod stops; // signals
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -57,6 +58,17 @@ const ROWS: &[Row] = &[
         "no CPU and no switch in silence; heard by all in 200 ms, beside them p99 < 20 ms",
         calls::broadcasts,
     ),
+    (
+        "10,000 listen to events on 4 workers, 4 ask meanwhile",
+        "no CPU, no switch, no thread; < 2 KiB each; who asks is answered as fast as without them",
+        live::dashboard,
+    ),
+    (
+        "1,000 listen and read nothing, events come faster than anybody reads",
+        "all are given up and gone, < 256 MiB, beside them p99 < 1 s",
+        live::deaf,
+    ),
+    ("1,000 listen, a restart, all come back at once", "all are told to, all are back, all hear", live::storm),
     ("SIGSTOP, 200 ask, SIGCONT", "all are answered", stops::stopped_for_a_while),
     ("SIGTERM, 64 clients that keep asking, 6 times", "no answer is lost", stops::under_load),
     ("SIGTERM, 32 clients, each request its connection", "no answer is lost", stops::a_connection_each),

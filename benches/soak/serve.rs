@@ -4,8 +4,9 @@ use std::io::{self, Read};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use modest::live::Broadcast;
 use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
-use modest::{Client, Http, Request, RequestHandler, Response, Result, TcpServer};
+use modest::{Client, Http, Request, RequestHandler, Response, Result, Routes, TcpServer};
 
 use crate::built::Built;
 
@@ -26,7 +27,13 @@ pub const BODY_MEMORY: &str = "SOAK_BODY_MEMORY";
 /// Set: the server is of those who listen to news, and not of HTTP.
 pub const NEWS: &str = "SOAK_NEWS";
 
+/// An address: events are served there, and those who ask.
+pub const LIVE: &str = "SOAK_LIVE";
+
 pub fn serve() {
+    if let Ok(address) = std::env::var(LIVE) {
+        return serve_live(&address);
+    }
     if std::env::var_os(NEWS).is_some() {
         return serve_forever(TcpServer::bind("127.0.0.1:0", Raw(News::default())).expect("a free port").workers(4));
     }
@@ -35,6 +42,32 @@ pub fn serve() {
     let http = Http::new(Abused);
     let http = if let Some(bytes) = memory { http.body_memory(bytes) } else { http };
     serve_forever(TcpServer::bind("127.0.0.1:0", http).expect("a free port"));
+}
+
+/// On four workers: `/events`, `/say` one to all, `/flood` sixteen of 1 KB, `/ask`, and `/numbers` of the server.
+fn serve_live(address: &str) {
+    let news = Broadcast::new().heartbeat(None).max_listeners(20_000);
+    let routes = Routes::new()
+        .get("/events", |news: &Broadcast, request| Ok(Response::events(news.listen(request)?)))
+        .get("/ask", |_, _| Ok(Response::text("ok\n")))
+        .get("/numbers", |_, request| {
+            let stats = request.server().stats();
+            Ok(Response::text(format!("{} {}", stats.connections, stats.listeners)))
+        })
+        .post("/say", |news, request| {
+            news.send(request.text()?);
+            Ok(Response::no_content())
+        })
+        .post("/flood", |news, _| {
+            for _ in 0..16 {
+                news.send("x".repeat(1000));
+            }
+            Ok(Response::no_content())
+        })
+        .serve(news);
+    let server = TcpServer::bind(address, Http::new(routes).access_log(None)).expect("a free port").workers(4);
+    server.handle().shutdown_on_signals().expect("signals");
+    serve_forever(server);
 }
 
 fn serve_forever(server: TcpServer) {

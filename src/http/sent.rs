@@ -142,7 +142,7 @@ fn send<H: RequestHandler + ?Sized>(
     let mut wire = Vec::new();
     let mut broken = drain(&mut output, &mut wire).is_err();
     if let Some(RestOfBody::Pushed(pushed)) = &mut encoded.rest {
-        pushed.write_farewell(&mut output); // what lies there: the rest is not waited for
+        pushed.write_rest(&mut output); // what lies there: the rest is not waited for
         broken |= drain(&mut output, &mut wire).is_err();
     }
     while let Some(RestOfBody::Read(stream)) = encoded.rest.as_mut().filter(|_| !broken) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::connection::{Connection, Leftover, Registered, SendLimits, TurnSettings};
 use super::handle::{Control, ServerHandle};
 use super::lifecycle::Lifecycle;
+use super::live::{Live, LiveKind};
 use super::per_address::{PerAddress, Place};
 use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
@@ -32,6 +33,7 @@ pub struct Engine {
     handle: ServerHandle,
     pub per_address: Arc<PerAddress>,
     pub slow_handlers: SlowHandlers,
+    live: Arc<Live>,
     protocol: Arc<dyn Protocol>,
     registry: Registry,
     send_limits: SendLimits,
@@ -53,6 +55,8 @@ pub struct Plan {
     pub max_connections: usize,
     pub max_streams: usize,
     pub max_per_address: Option<usize>,
+    pub max_live: usize,
+    pub max_live_per_address: Option<usize>,
     pub slow_handler: Option<Duration>,
 }
 
@@ -79,6 +83,7 @@ impl Engine {
             taken: Taken::new(Permits::new(plan.max_streams, plan.queue_limit, plan.queue_timeout)),
             handle,
             per_address: PerAddress::new(plan.max_per_address),
+            live: Live::new(plan.max_live, plan.max_live_per_address),
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             protocol,
             registry,
@@ -178,8 +183,12 @@ impl Control for Engine {
             waiting: self.scheduler.waiting(),
             running: self.scheduler.running(),
             streams: self.taken.count(),
+            listeners: self.live.count(LiveKind::Listener),
+            long_polls: self.live.count(LiveKind::Poll),
+            websockets: self.live.count(LiveKind::Switched),
             refused: self.scheduler.refused(),
             refused_per_address: self.per_address.refused(),
+            refused_live: self.live.refused(),
             permits: self.scheduler.permits_taken(),
             polls: self.scheduler.polls(),
         }
@@ -189,6 +198,10 @@ impl Control for Engine {
 impl ServerState for Engine {
     fn is_shutting_down(&self) -> bool {
         self.scheduler.is_shutting_down()
+    }
+
+    fn live(&self) -> &Arc<Live> {
+        &self.live
     }
 }
 

@@ -30,6 +30,8 @@ mod scheduler; // ready queue, poller, idle workers, permits, the table of conne
 mod stream; // a connection outside the engine
 mod transport; // the socket of one client
 
+mod live; // connections that wait for something other than their client
+
 mod per_address; // how many connections an address has
 mod slow_handlers; // handlers that run for long
 
@@ -59,6 +61,7 @@ pub use input::Input;
 pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
+pub(crate) use live::{LiveKind, LivePlace, LiveRefusal};
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub(crate) use protocol::BlockingInput;

@@ -3,11 +3,13 @@
 //! It knows nothing of HTTP, and a conversation never sees a socket, a thread or a lock.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::client::Client;
 use super::input::Input;
+use super::live::{Live, LiveKind, LivePlace, LiveRefusal};
 use super::output::Output;
 use super::scheduler::{Link, Waker};
 use super::slow_handlers::CurrentHandler;
@@ -113,6 +115,9 @@ pub trait BlockingInput: Send {
 /// The server, as far as a conversation may know of it.
 pub trait ServerState {
     fn is_shutting_down(&self) -> bool;
+
+    /// The places of connections that wait for something other than their client.
+    fn live(&self) -> &Arc<Live>;
 }
 
 impl<'a> Turn<'a> {
@@ -144,6 +149,15 @@ impl<'a> Turn<'a> {
     /// close. After a handler that took its time it may be so although it was not before.
     pub fn is_shutting_down(&self) -> bool {
         self.shutting_down || self.server.is_some_and(ServerState::is_shutting_down)
+    }
+
+    /// A place among the connections that wait for something other than their client, to be held while it does. `None`: there
+    /// is no server.
+    ///
+    /// # Errors
+    /// If as many wait as may.
+    pub(crate) fn live_place(&self, kind: LiveKind, ip: Option<IpAddr>) -> Result<Option<LivePlace>, LiveRefusal> {
+        self.server.map(|server| server.live().admit(kind, ip)).transpose()
     }
 
     /// A handler begins in this turn, called for this (some 200 bytes of it are kept). Should it run for longer than

@@ -53,6 +53,8 @@ pub struct TcpServer {
     max_connections: usize,
     max_streams: usize,
     max_per_address: Option<usize>,
+    max_live: Option<usize>,
+    max_live_per_address: Option<usize>,
     slow_handler: Option<Duration>,
     notify_systemd: bool,
     handle: ServerHandle,
@@ -90,6 +92,8 @@ impl TcpServer {
             max_connections: allowed_connections(),
             max_streams: 256,
             max_per_address: None,
+            max_live: None,
+            max_live_per_address: None,
             slow_handler: Some(Duration::from_secs(10)),
             notify_systemd: false,
             handle: ServerHandle::default(),
@@ -214,6 +218,24 @@ impl TcpServer {
         self
     }
 
+    /// How many connections may wait for something other than their client: those that listen to events or to pushed bytes,
+    /// those of long polls, and those that have changed their protocol without a thread, WebSockets for one. None of them is
+    /// let go for a new client, so they are fewer than [`max_connections`](TcpServer::max_connections): seven eighths of
+    /// that unless set. One more is refused (HTTP: 503 and `Retry-After`), and counted in [`Stats`].
+    pub fn max_live(mut self, count: usize) -> TcpServer {
+        self.max_live = Some(count);
+        self
+    }
+
+    /// How many of those one IP address may have at once: no limit unless set. One more is refused (HTTP: 429 and
+    /// `Retry-After`). Addresses are those that [`Request::client_ip`](crate::Request::client_ip) tells, counted as by
+    /// [`max_per_address`](TcpServer::max_per_address): behind a proxy that is [trusted](crate::layers::TrustedProxies)
+    /// each client has its own.
+    pub fn max_live_per_address(mut self, limit: impl Into<Option<usize>>) -> TcpServer {
+        self.max_live_per_address = limit.into();
+        self
+    }
+
     /// How long a handler may run before the log is warned of it, with the request it was called for: 10 seconds unless
     /// set; `None`: never. It is said once for each, while it runs. A body that is read while it is sent
     /// ([`Response::stream`](crate::Response::stream)) may wait as long as it likes.
@@ -319,6 +341,8 @@ impl TcpServer {
             max_connections: self.max_connections,
             max_streams: self.max_streams,
             max_per_address: self.max_per_address,
+            max_live: self.max_live.unwrap_or(self.max_connections - self.max_connections / 8),
+            max_live_per_address: self.max_live_per_address,
             slow_handler: self.slow_handler,
         }
     }

@@ -19,10 +19,20 @@ pub struct Stats {
     pub running: usize,
     /// Connections that have left the engine, each with a thread of its own.
     pub streams: usize,
+    /// Clients that listen: to events ([`Response::events`](crate::Response::events)), or to bytes that other threads push
+    /// ([`Response::channel`](crate::Response::channel)).
+    pub listeners: usize,
+    /// Requests that wait for a signal ([`Response::wait_for`](crate::Response::wait_for)).
+    pub long_polls: usize,
+    /// Connections that have changed their protocol and have no thread
+    /// ([`Response::switch_to`](crate::Response::switch_to)): WebSockets, unless there are others.
+    pub websockets: usize,
     /// Requests refused so far because all workers were in handlers for too long.
     pub refused: u64,
     /// Clients refused so far because their address had as many connections as it may.
     pub refused_per_address: u64,
+    /// Listeners, polls and WebSockets refused so far because as many waited as may, in all or of their address.
+    pub refused_live: u64,
     /// Permits that are taken, by workers that run something or are about to. None is while nothing happens.
     pub permits: usize,
     /// How often the kernel was asked who is ready.

@@ -134,6 +134,17 @@ impl Write for Stream {
     }
 }
 
+impl StreamWriter {
+    /// End the connection in one direction or both, as [`TcpStream::shutdown`](std::net::TcpStream::shutdown): `Write` sends
+    /// the end of the stream, and reading goes on; `Read` lets the [`Stream`] read no more than has come.
+    ///
+    /// # Errors
+    /// If the client is gone.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket.shutdown(how)
+    }
+}
+
 impl Write for StreamWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         retry(|| self.socket.send_with_flags(bytes, NO_SIGNAL))

@@ -51,7 +51,7 @@ const FAILURES: usize = 100;
 impl UdpServer {
     /// Receive datagrams at an address, for a handler or a closure that takes a `&Datagram`. Addresses are those of
     /// [`TcpServer::bind`](crate::TcpServer::bind): `"127.0.0.1:9999"`, `("::1", 9999)`, `":9999"` for every address of
-    /// this machine, `"unix:/run/log.sock"`; descriptors by number and of systemd are not taken.
+    /// this machine, `"unix:/run/log.sock"`, `"fd:3"`, `"systemd:name"` for sockets of `ListenDatagram=`.
     /// What comes from now on waits in the system's buffer.
     ///
     /// # Errors

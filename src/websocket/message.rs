@@ -71,6 +71,11 @@ impl Close {
         Close::new(1006, "")
     }
 
+    /// Its queue was full.
+    pub(super) fn too_slow() -> Close {
+        Close::new(1008, "read too slowly")
+    }
+
     /// What the client said.
     pub(super) fn heard(frame: Option<CloseFrame>) -> Close {
         frame.map_or(Close::new(1005, ""), |frame| Close::new(frame.code.into(), frame.reason.as_str()))

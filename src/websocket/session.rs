@@ -112,6 +112,7 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
         match (what, &self.state) {
+            (Event::SendFailed, _) if self.socket.is_too_slow() => self.over(Close::too_slow(), Next::Abort),
             (Event::SendFailed, _) => self.over(Close::abnormal(), Next::Close),
             (Event::Called, State::Open) => self.go_on(turn),
             (Event::Late(_), State::Open) => self.be_late(turn),
@@ -135,7 +136,7 @@ impl<H: WebSocketHandler> Session<H> {
             Queued::Empty => {}
             Queued::More => return Next::Again, // nothing more is read of who does not read
             Queued::Close(close) => return self.close(close, turn),
-            Queued::TooSlow => return self.over(Close::new(1008, "read too slowly"), Next::Abort),
+            Queued::TooSlow => return self.over(Close::too_slow(), Next::Abort),
         }
         match self.receive(turn) {
             Received::Message(message) => {

@@ -132,7 +132,7 @@ impl Socket {
             drop(state);
             drop(frames);
             if let Some(waker) = waker {
-                waker.wake();
+                waker.abort();
             }
             return Err(SendError::Full);
         }
@@ -170,6 +170,11 @@ impl Socket {
                 Queued::Empty
             }
         }
+    }
+
+    /// Whether its queue was full.
+    pub(super) fn is_too_slow(&self) -> bool {
+        matches!(self.lock().end, End::TooSlow)
     }
 
     /// Nothing is sent any more.

@@ -1,6 +1,6 @@
 //! Connections that other threads call: they wait without a worker.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -135,6 +135,46 @@ fn a_client_that_reads_nothing_is_called_when_it_does() {
         client.expect(format!("{word}\n"));
     }
     client.send("and on\n").expect("and on\n");
+}
+
+/// Wherever a connection is: waiting for its client to ask, or to read.
+#[test]
+fn an_abort_ends_a_connection_wherever_it_is() {
+    let room = Room::default();
+    let server = serve(Raw(room.clone()), |server| server.workers(1));
+    let mut clients: Vec<Client> = (0..40).map(|_| server.client()).collect();
+    clients.iter_mut().for_each(|client| {
+        client.expect("here\n");
+    });
+    // Every other one owes more than its client will ever read.
+    for client in clients.iter_mut().step_by(2) {
+        let line = "x".repeat(60_000) + "\n";
+        let mut stream = client.stream.try_clone().unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let start = Instant::now();
+        while stream.write(line.as_bytes()).is_ok() {
+            assert!(start.elapsed() < Duration::from_secs(10), "it is read for ever");
+        }
+    }
+    let wakers = room.0.lock().unwrap().wakers.clone();
+    assert_eq!(wakers.len(), 40);
+    thread::scope(|scope| {
+        for half in [&wakers[..20], &wakers[20..]] {
+            scope.spawn(move || half.iter().for_each(|waker| assert!(waker.abort())));
+            scope.spawn(move || {
+                for waker in half {
+                    waker.wake();
+                }
+            });
+        }
+    });
+    server.wait_for("all are gone", |stats| stats.connections == 0);
+    assert!(wakers.iter().all(|waker| waker.is_over() && !waker.abort()));
+    for mut client in clients {
+        client.stream.set_nonblocking(false).unwrap();
+        let (_, end) = client.read_to_any_end();
+        assert_eq!(end, Some(std::io::ErrorKind::ConnectionReset));
+    }
 }
 
 /// 1,000 that listen in silence cost nothing, and a word to all of them delays nobody much. (`benches/live.py` does the

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use modest::live::{Broadcast, Overflow, SendError, Sender, ServerEvent, Signal};
+use modest::live::{Broadcast, Channel, Overflow, SendError, Sender, ServerEvent, Signal};
 use modest::raw::{Conversation, Event, Next, Turn};
-use modest::{Http, Request, Response, Result, Routes};
+use modest::{Http, Request, Response, Result, Routes, Stats, TcpServer};
 
-use crate::server::{Client, Running, serve};
+use crate::server::{Client, Running, eventually, serve};
 
 /// A house where all kinds of waiting can be had.
 #[derive(Clone)]
@@ -35,6 +35,12 @@ impl House {
 
     fn pushed(&self, _: &Request) -> Result<Response> {
         let (sender, response) = Response::channel();
+        self.senders.lock().unwrap().push(sender);
+        Ok(response)
+    }
+
+    fn silent(&self, _: &Request) -> Result<Response> {
+        let (sender, response) = Response::channel_with(Channel::new().idle_timeout(Duration::from_millis(100)));
         self.senders.lock().unwrap().push(sender);
         Ok(response)
     }
@@ -63,15 +69,20 @@ impl House {
     }
 
     fn serve(&self) -> Running {
+        self.serve_with(|server| server)
+    }
+
+    fn serve_with(&self, settings: impl FnOnce(TcpServer) -> TcpServer) -> Running {
         let routes = Routes::new()
             .get("/news", House::news)
             .get("/pushed", House::pushed)
+            .get("/silent", House::silent)
             .get("/poll", House::poll)
             .get("/short", |_, _| Ok(Response::text("short")))
             .get("/shout", |_, _| Ok(Response::upgrade("shout", shout).with_header("x-shout", "loud")))
             .get("/echo", |_, _| Ok(Response::switch_to("echo", Echo)))
             .serve(self.clone());
-        serve(Http::new(routes).access_log(None), |server| server.workers(4).max_streams(1))
+        serve(Http::new(routes).access_log(None), |server| settings(server.workers(4).max_streams(1)))
     }
 }
 
@@ -179,6 +190,24 @@ fn who_comes_again_gets_what_was_missed() {
 }
 
 #[test]
+fn ids_of_any_letters_are_found_again() {
+    let house = House::new(Broadcast::new().history(10));
+    let running = house.serve();
+    let ids = ["1", "two words", "Grüße", "你好", "🦀", "a:b", "%41", "x".repeat(1000).as_str()].map(str::to_owned);
+    for id in &ids {
+        house.news.send(ServerEvent::new(format!("of {id}")).with_id(id));
+    }
+    house.news.send(ServerEvent::new("the last").with_id("end"));
+    for (at, id) in ids.iter().enumerate() {
+        let mut client = running.client();
+        head(client.send(format!("GET /news HTTP/1.1\r\nHost: a\r\nLast-Event-ID: {id}\r\n\r\n")));
+        let came = chunk(&mut client);
+        let missed: Vec<&str> = came.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        assert_eq!(missed.len(), ids.len() - at, "after {id:?}: {came}");
+    }
+}
+
+#[test]
 fn only_so_many_listen() {
     let house = House::new(Broadcast::new().max_listeners(3));
     let running = house.serve();
@@ -240,6 +269,35 @@ fn a_listener_that_reads_too_slowly() {
     }
 }
 
+/// However much it owes to its client: a connection that is full hears that it is to be given up.
+#[test]
+fn who_is_given_up_is_reset_at_once() {
+    type GiveUp = fn(&House, &Running);
+    let cases: [(&str, &str, GiveUp); 2] = [
+        ("/news", "a listener whose queue is full", |house, _| {
+            let event = "x".repeat(50_000);
+            while house.news.listeners() > 0 {
+                house.news.send(event.as_str());
+            }
+        }),
+        ("/pushed", "an aborted body", |house, running| {
+            let sender = house.sender(running);
+            while sender.send("x".repeat(50_000)).is_ok() {}
+            sender.abort();
+        }),
+    ];
+    for (path, what, give_up) in cases {
+        let house = House::new(Broadcast::new().queue(1_000_000));
+        let running = house.serve();
+        let mut deaf = running.client();
+        head(deaf.send(get(path)));
+        give_up(&house, &running);
+        // Its client reads nothing: the connection would be there until the write timeout, after 30 s.
+        running.wait_for(&format!("{what} is gone"), |stats| stats.connections == 0);
+        deaf.expect_reset();
+    }
+}
+
 #[test]
 fn silence_is_broken_by_heartbeats() {
     let house = House::new(Broadcast::new().heartbeat(Duration::from_millis(20)));
@@ -268,6 +326,101 @@ fn a_shutdown_ends_the_listening() {
     let answer = String::from_utf8(poll.read_to_end()).unwrap();
     assert!(answer.ends_with("\r\n\r\nlate"), "{answer}");
     assert!(running.wait_for_end() < Duration::from_secs(5), "nobody waits for the shutdown timeout");
+}
+
+/// A body that was begun is not cut: nothing would tell it from a whole one.
+#[test]
+fn a_shutdown_waits_for_a_pushed_body() {
+    let house = House::new(Broadcast::new());
+    let mut running = house.serve();
+    let mut client = running.client();
+    head(client.send(get("/pushed")));
+    let sender = house.sender(&running);
+    sender.send("half\n").unwrap();
+    assert_eq!(chunk(&mut client), "half\n");
+    assert!(!sender.is_shutting_down());
+    running.handle.shutdown();
+    eventually("the sender is told", || sender.is_shutting_down());
+    sender.send("whole\n").unwrap();
+    drop(sender);
+    assert_eq!(chunk(&mut client), "whole\n");
+    client.expect("0\r\n\r\n").expect_end();
+    assert!(running.wait_for_end() < Duration::from_secs(5), "nobody waits for the shutdown timeout");
+}
+
+#[test]
+fn a_sender_may_be_silent_for_so_long() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut client = running.client();
+    head(client.send(get("/silent")));
+    let sender = house.sender(&running);
+    sender.send("x\n").unwrap();
+    assert_eq!(chunk(&mut client), "x\n");
+    client.expect_reset();
+    eventually("the sender is told", || sender.is_gone());
+}
+
+#[test]
+fn only_so_many_wait_in_all_and_of_one_address() {
+    for (in_all, per_address, status) in [(3, None, "503"), (10, Some(3), "429")] {
+        let house = House::new(Broadcast::new());
+        let running = house.serve_with(|server| server.max_live(in_all).max_live_per_address(per_address));
+        let mut waiting: Vec<Client> = (0..3).map(|_| running.client()).collect();
+        waiting[0].send(get("/poll?from=0"));
+        head(waiting[1].send(get("/news")));
+        head(waiting[2].send(upgrade("/echo", "echo")));
+        let wait = |what: &str, wanted| {
+            let numbers = |stats: &Stats| (stats.listeners, stats.long_polls, stats.websockets);
+            running.wait_for(what, |stats| numbers(stats) == wanted)
+        };
+        wait("one of each kind waits", (1, 1, 1));
+        for request in [get("/poll?from=0"), get("/news"), get("/pushed"), upgrade("/echo", "echo")] {
+            let mut client = running.client();
+            let refused = client.fetch(&request);
+            let is_so =
+                refused.starts_with(&format!("HTTP/1.1 {status} ")) && refused.contains("\r\nRetry-After: 5\r\n");
+            assert!(is_so, "{request}: {refused}");
+            assert!(client.fetch(get("/short")).ends_with("short"), "{request}: the connection goes on");
+        }
+        assert!(house.senders.lock().unwrap().pop().expect("a sender").is_gone(), "it is told");
+        assert_eq!(wait("they still wait", (1, 1, 1)).refused_live, 4);
+        // A poll that is handled again does not lose its place.
+        house.changed.notify();
+        eventually("it was asked again", || house.asked.load(SeqCst) == 3);
+        wait("it waits again", (1, 1, 1));
+        house.say("news");
+        assert!(waiting[0].answer().unwrap().ends_with("news"));
+        drop(waiting.drain(1..));
+        wait("all have left", (0, 0, 0));
+        head(running.client().send(get("/news")));
+    }
+}
+
+/// They are not let go for newcomers, and leave room for them.
+#[test]
+fn who_waits_keeps_its_place_and_does_not_fill_the_house() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve_with(|server| server.max_connections(16));
+    let mut listeners: Vec<Client> = (0..14).map(|_| running.client()).collect();
+    for listener in &mut listeners {
+        assert!(head(listener.send(get("/news"))).starts_with("HTTP/1.1 200 "));
+    }
+    for request in [get("/news"), get("/poll?from=0"), upgrade("/echo", "echo")] {
+        let refused = running.client().fetch(&request);
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{request}: {refused}");
+    }
+    let mut idle = Vec::new(); // kept, so that each newcomer needs the place of one
+    for number in 0..20 {
+        let mut client = running.client();
+        let answer = client.fetch(get("/short"));
+        assert!(answer.ends_with("short"), "client {number}: {answer}");
+        idle.push(client);
+    }
+    assert_eq!(house.news.send("x"), 14);
+    for listener in &mut listeners {
+        assert_eq!(chunk(listener), "data: x\n\n");
+    }
 }
 
 #[test]

@@ -423,6 +423,7 @@ fn a_slow_client_is_closed_and_hinders_nobody() {
     };
     assert_eq!((error, to_slow.send("more")), (SendError::Full, Err(SendError::Gone)));
     assert!(to_slow.is_gone());
+    running.wait_for("it is gone, although it has read nothing", |stats| stats.connections == 1);
     let read = slow.expect_reset();
     assert!(read < sent, "{read} of {sent}");
     assert_eq!(house.ends(1), [(1008, "read too slowly".to_owned())]);

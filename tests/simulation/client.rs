@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::machine::{self, FOR_EVER, Key, Machine, after, fail, note, switch, wait, with};
-use crate::net::{Cause, Read};
+use crate::net::{Cause, Read, Socket};
 use crate::plan::{Ask, End, Meeting, Need, Pause, Shutdown, Visit};
 use crate::user::{self, GREETING, LATE, REFUSED};
 
@@ -388,6 +388,10 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
     let (blocked, mut told_of) = (blocked + logging, logging);
     if machine.counts.shutdown && machine.net.listening {
         return Err("everybody waits, and nobody has heard of the shutdown".to_owned());
+    }
+    let aborted = |socket: &Socket| socket.facts.aborted && socket.server_open && !socket.facts.blocked;
+    if blocked == 0 && machine.net.sockets.iter().any(aborted) {
+        return Err("everybody waits, and a connection that was aborted is still there".to_owned());
     }
     let room_is_short = machine.room_was_short();
     let refused_after = machine.plan.queue_timeout.map(|limit| limit.as_nanos() as u64 + SLACK);

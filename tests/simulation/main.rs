@@ -39,6 +39,7 @@ mod tcp {
     mod lifecycle;
     mod listen;
     mod listener;
+    mod live;
     mod notify;
     mod output;
     mod per_address;

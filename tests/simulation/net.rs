@@ -71,6 +71,8 @@ pub struct Facts {
     pub begun: bool,
     /// Code of the user waits for something on its behalf.
     pub blocked: bool,
+    /// Another thread has aborted it, before it had said that it may be closed.
+    pub aborted: bool,
 }
 
 struct Registered {

@@ -12,7 +12,7 @@ use crate::plan::{Ask, HALF, LONGEST_WAIT, Meeting};
 use crate::tcp::{Client, Conversation, Event, Next, Output, Piece, Protocol, SharedBytes, Stage, Turn, Waker};
 
 thread_local! {
-    static SUBSCRIBERS: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
+    static SUBSCRIBERS: RefCell<Vec<(usize, Waker)>> = const { RefCell::new(Vec::new()) };
     /// What each connection's client asks for, by number.
     static ASKS: RefCell<Vec<(Meeting, Vec<Ask>)>> = const { RefCell::new(Vec::new()) };
 }
@@ -28,7 +28,7 @@ pub fn begin() {
 }
 
 pub fn subscribers() -> Vec<Waker> {
-    SUBSCRIBERS.with_borrow_mut(std::mem::take)
+    SUBSCRIBERS.with_borrow_mut(std::mem::take).into_iter().map(|(_, waker)| waker).collect()
 }
 
 /// This connection's client is going to ask for this.
@@ -39,9 +39,10 @@ pub fn expect(id: usize, meeting: Meeting, asks: Vec<Ask>) {
     });
 }
 
-/// There is news: everybody who subscribed is called.
+/// There is news: everybody who subscribed is called, and now and then one of them is aborted.
 pub fn call_subscribers() {
-    let wakers = SUBSCRIBERS.with_borrow(Vec::clone);
+    let subscribers = SUBSCRIBERS.with_borrow(Vec::clone);
+    let (ids, wakers): (Vec<usize>, Vec<Waker>) = subscribers.into_iter().unzip();
     with(|machine| machine.counts.news += 1);
     if with(|machine| machine.chance.one_in(2)) {
         Waker::wake_all(&wakers);
@@ -49,6 +50,17 @@ pub fn call_subscribers() {
         wakers.iter().for_each(|waker| {
             waker.wake();
         });
+    }
+    if let (Some(id), Some(waker)) = (ids.last(), wakers.last())
+        && with(|machine| machine.chance.one_in(16))
+    {
+        note!("{id} is aborted");
+        with(|machine| {
+            let facts = &mut machine.net.sockets[*id].facts;
+            facts.aborted |= !facts.may_close; // who lingers has had its end
+            (facts.may_break, facts.may_close) = (true, true);
+        });
+        waker.abort();
     }
 }
 
@@ -239,7 +251,7 @@ impl Conversation for Talk {
                 return Next::Handle;
             }
             Ask::Subscribe => {
-                SUBSCRIBERS.with_borrow_mut(|subscribers| subscribers.push(turn.waker()));
+                SUBSCRIBERS.with_borrow_mut(|subscribers| subscribers.push((self.id, turn.waker())));
                 self.subscribed = true;
             }
             Ask::FileShort(_) => self.may_break(),

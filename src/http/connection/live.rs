@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{StatusCode, header};
 
 use super::{AfterResponse, Exchange, HttpConnection, State};
+use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
 use crate::http::live::Wait;
 use crate::http::response::Protocol;
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
-use crate::tcp::{Conversation, Next, Stage, Stream, Turn};
+use crate::tcp::{Conversation, LiveKind, LivePlace, LiveRefusal, Next, Stage, Stream, Turn};
 
 /// A response whose body other threads push.
 pub(super) struct PushedResponse {
@@ -34,7 +35,51 @@ pub(super) struct Upgrading {
     serve: Box<dyn FnOnce(Stream) + Send>,
 }
 
+/// Another protocol, and its place among those that wait for something other than their client.
+pub(super) struct Switched {
+    pub(super) conversation: Box<dyn Conversation>,
+    _place: Option<LivePlace>,
+}
+
+impl Exchange {
+    /// From here on it waits for something other than its client, if it may.
+    fn wait_live(&mut self, kind: LiveKind, turn: &Turn<'_>) -> Result<(), Error> {
+        if let Some(place) = &mut self.live {
+            place.set_kind(kind); // it has waited for a signal before
+            return Ok(());
+        }
+        let place = turn.live_place(kind, self.request.client_ip()).map_err(|refusal| {
+            let (status, why) = match refusal {
+                LiveRefusal::Full => (StatusCode::SERVICE_UNAVAILABLE, "as many wait as can"),
+                LiveRefusal::FullForAddress => (StatusCode::TOO_MANY_REQUESTS, "as many wait from there as may"),
+            };
+            Error::new(status, why).with_header(header::RETRY_AFTER, "5")
+        })?;
+        self.live = place;
+        Ok(())
+    }
+
+    fn after(&self) -> AfterResponse {
+        if self.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close }
+    }
+}
+
 impl<H: RequestHandler> HttpConnection<H> {
+    /// A response whose body other threads push, if one more may listen.
+    pub(super) fn begin_live(
+        &mut self,
+        mut exchange: Box<Exchange>,
+        response: Checked,
+        after: AfterResponse,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        let response = match exchange.wait_live(LiveKind::Listener, turn) {
+            Ok(()) => response,
+            Err(refused) => self.page(&exchange.request, &refused),
+        };
+        self.send_response(exchange, response, after, turn)
+    }
+
     /// The head of a pushed body is in the output.
     pub(super) fn begin_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         pushed.stream.attach(turn.waker());
@@ -69,21 +114,26 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Wait to be called, for as long as a client may be silent; this stage has begun already.
     pub(super) fn await_pushed(&mut self, pushed: Box<PushedResponse>) -> Next {
-        let within = pushed.stream.heartbeat();
+        let within = pushed.stream.silence();
         self.state = State::Pushed(pushed);
         Next::read(Stage(self.stage), within)
     }
 
-    /// Nothing was pushed for so long: show that the connection is alive, or find that it is not.
+    /// Nothing was pushed for so long: show that the connection is alive, or find that it is not; or break off.
     pub(super) fn beat(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
-        pushed.stream.write_heartbeat(turn.output);
+        if !pushed.stream.write_heartbeat(turn.output) {
+            self.log_pushed(&pushed, turn);
+            return Next::Abort;
+        }
         self.state = State::Pushed(pushed);
         Next::Again
     }
 
-    /// The server shuts down: the body ends here.
+    /// The server shuts down: the body ends here, or once its sender is done.
     pub(super) fn end_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
-        pushed.stream.write_farewell(turn.output);
+        if !pushed.stream.write_farewell(turn.output) {
+            return self.await_pushed(pushed);
+        }
         self.log_pushed(&pushed, turn);
         Next::Close
     }
@@ -100,6 +150,10 @@ impl<H: RequestHandler> HttpConnection<H> {
         let left = wait.within.map(|within| within.saturating_sub(turn.now.saturating_duration_since(since)));
         if turn.is_shutting_down() || left == Some(Duration::ZERO) {
             return self.handle_late(exchange);
+        }
+        if let Err(refused) = exchange.wait_live(LiveKind::Poll, turn) {
+            let (page, after) = (self.page(&exchange.request, &refused), exchange.after());
+            return self.send_response(exchange, page, after, turn);
         }
         if !wait.ticket.register(turn.waker()) {
             self.state = State::Handling(exchange);
@@ -150,11 +204,17 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// The connection speaks another protocol from here on.
     pub(super) fn switch_to(
         &mut self,
-        exchange: Box<Exchange>,
+        mut exchange: Box<Exchange>,
         response: Checked,
         protocol: Protocol,
         turn: &mut Turn<'_>,
     ) -> Next {
+        if let Protocol::Conversation { .. } = protocol
+            && let Err(refused) = exchange.wait_live(LiveKind::Switched, turn)
+        {
+            let (page, after) = (self.page(&exchange.request, &refused), exchange.after());
+            return self.send_response(exchange, page, after, turn);
+        }
         let server = self.config().server.as_ref();
         let mut head = Vec::new();
         encode_switch(&response, protocol.name(), server, turn.wall, &mut head);
@@ -166,7 +226,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Protocol::Conversation { conversation, .. } => {
                 turn.output.bytes().extend_from_slice(&head);
                 self.log(&exchange, StatusCode::SWITCHING_PROTOCOLS, 0, turn);
-                self.state = State::Switched(conversation);
+                self.state = State::Switched(Box::new(Switched { conversation, _place: exchange.live }));
                 Next::Again
             }
         }
@@ -186,11 +246,11 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// What the other protocol says to it.
     pub(super) fn switched(
         &mut self,
-        mut conversation: Box<dyn Conversation>,
+        mut switched: Box<Switched>,
         act: impl FnOnce(&mut dyn Conversation) -> Next,
     ) -> Next {
-        let next = act(&mut *conversation);
-        self.state = State::Switched(conversation);
+        let next = act(&mut *switched.conversation);
+        self.state = State::Switched(switched);
         next
     }
 }

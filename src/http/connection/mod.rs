@@ -31,9 +31,9 @@ use super::request::incoming::Incoming;
 use super::responder::{Responder, Service, panic_message};
 use super::response::Instead;
 use super::sending::Checked;
-use crate::tcp::{Client, Conversation, Event, Next, Stage, Stream, Turn};
+use crate::tcp::{Client, Conversation, Event, LivePlace, Next, Stage, Stream, Turn};
 use arriving::end_arriving_body;
-use live::{PushedResponse, Upgrading, WaitingRequest};
+use live::{PushedResponse, Switched, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};
 use responding::{AfterResponse, StreamingResponse};
 
@@ -72,7 +72,7 @@ enum State {
     /// The connection is to be a stream of another protocol.
     Upgrading(Box<Upgrading>),
     /// The connection speaks another protocol.
-    Switched(Box<dyn Conversation>),
+    Switched(Box<Switched>),
     /// The connection closes, and holds what was received of a body till then: what may block is not done before.
     #[expect(dead_code, reason = "it is held to be dropped in time")]
     Closing(Box<Incoming>),
@@ -89,6 +89,8 @@ struct Exchange {
     accepted: bool,
     /// When it began to wait for a signal, if it has.
     waits_since: Option<Instant>,
+    /// Its place among those that wait for something other than their client.
+    live: Option<LivePlace>,
 }
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
@@ -104,7 +106,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             State::DiscardingBody(body) => self.discard_body(body, turn),
             State::Pushed(pushed) => self.send_pushed(pushed, turn),
             State::Waiting(waiting) => self.go_on_waiting(waiting, turn),
-            State::Switched(conversation) => self.switched(conversation, |conversation| conversation.turn(turn)),
+            State::Switched(switched) => self.switched(switched, |conversation| conversation.turn(turn)),
             State::Closing(_) => Next::Close,
             State::Upgrading(_) => Next::Close, // it waits for a thread, and for nothing else
         }
@@ -112,8 +114,8 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
         let state = match std::mem::replace(&mut self.state, State::Idle) {
-            State::Switched(conversation) => {
-                return self.switched(conversation, |conversation| conversation.event(what, turn));
+            State::Switched(switched) => {
+                return self.switched(switched, |conversation| conversation.event(what, turn));
             }
             state => state,
         };
@@ -129,20 +131,20 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     fn take(mut self: Box<Self>, stream: Stream) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Upgrading(upgrading) => self.take_over(*upgrading, stream),
-            State::Switched(conversation) => conversation.take(stream),
+            State::Switched(switched) => switched.conversation.take(stream),
             _ => drop(stream),
         }
     }
 
     fn goodbye(&mut self, turn: &mut Turn<'_>) {
-        if let State::Switched(conversation) = &mut self.state {
-            conversation.goodbye(turn);
+        if let State::Switched(switched) = &mut self.state {
+            switched.conversation.goodbye(turn);
         }
     }
 
     fn drop_may_block(&self) -> bool {
-        if let State::Switched(conversation) = &self.state {
-            return conversation.drop_may_block();
+        if let State::Switched(switched) = &self.state {
+            return switched.conversation.drop_may_block();
         }
         // What a handler made, and what may be a large file.
         matches!(
@@ -219,7 +221,8 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
         let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, turn.waker());
-        let mut exchange = Box::new(Exchange { request, keep_alive: false, accepted: false, waits_since: None });
+        let mut exchange =
+            Box::new(Exchange { request, keep_alive: false, accepted: false, waits_since: None, live: None });
         let framing = match framing {
             Ok(framing) => framing,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
@@ -256,6 +259,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let (after, rejected) = end_arriving_body(&mut exchange, turn);
         match (responded, rejected) {
             (Ok(mut response), None) => match response.take_instead() {
+                None if response.is_pushed() => self.begin_live(exchange, response, after, turn),
                 None => self.send_response(exchange, response, after, turn),
                 Some(Instead::Wait(wait)) => self.wait_for(exchange, wait, turn),
                 Some(Instead::Switch(protocol)) => self.switch_to(exchange, response, protocol, turn),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::{StatusCode, header};
 
 use super::event::ServerEvent;
-use super::pushed::{Pushed, PushedBody, PushedEnd, SendError};
+use super::pushed::{Pushed, PushedBody, SendError};
 use crate::http::error::Error;
 use crate::http::request::Request;
 use crate::tcp::Waker;
@@ -177,20 +177,24 @@ impl Broadcast {
             }
             state.history.push_back((id, Arc::clone(&piece)));
         }
-        let mut wakers = Vec::new();
+        let (mut wakers, mut too_slow) = (Vec::new(), Vec::new());
         let mut heard = 0;
         state.listeners.retain(|listener| {
-            let is_there = listener.pushed.upgrade().is_some_and(|pushed| self.tell(&pushed, &piece, &mut wakers));
+            let Some(pushed) = listener.pushed.upgrade() else { return false };
+            let is_there = self.tell(&pushed, &piece, &mut wakers, &mut too_slow);
             heard += usize::from(is_there);
             is_there
         });
         drop(state);
         Waker::wake_all(&wakers);
+        for waker in too_slow {
+            waker.abort();
+        }
         heard
     }
 
     /// Whether this listener is still there afterwards.
-    fn tell(&self, pushed: &Pushed, piece: &Arc<[u8]>, wakers: &mut Vec<Waker>) -> bool {
+    fn tell(&self, pushed: &Pushed, piece: &Arc<[u8]>, wakers: &mut Vec<Waker>, too_slow: &mut Vec<Waker>) -> bool {
         let waker = match pushed.push(Arc::clone(piece)) {
             Err(SendError::Full) if self.0.settings.overflow == Overflow::Skip => {
                 pushed.skip_for(piece.len());
@@ -204,7 +208,7 @@ impl Broadcast {
                 true
             }
             Err(SendError::Full) => {
-                wakers.extend(pushed.end(PushedEnd::Broken));
+                too_slow.extend(pushed.break_off());
                 false
             }
             Err(SendError::Gone) => false,

@@ -9,7 +9,7 @@ mod signal; // something has changed
 
 pub use broadcast::{Broadcast, Listener, Overflow};
 pub use event::ServerEvent;
+pub use pushed::{Channel, SendError, Sender};
 pub(crate) use pushed::{Pushed, PushedBody, PushedEnd};
-pub use pushed::{SendError, Sender};
 pub(crate) use signal::Wait;
 pub use signal::{Signal, Ticket};

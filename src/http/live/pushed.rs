@@ -15,8 +15,10 @@ pub(crate) struct Pushed {
     limit: usize,
     /// What is sent when nothing was for so long, so that a client that is gone is noticed.
     heartbeat: Option<(Duration, &'static [u8])>,
-    /// What is sent last when the server shuts down.
-    farewell: &'static [u8],
+    /// Or how long there may be nothing to send.
+    idle: Option<Duration>,
+    /// What is sent last when the server shuts down. `None`: it is to be ended by whoever sends.
+    farewell: Option<&'static [u8]>,
 }
 
 #[derive(Default)]
@@ -28,6 +30,8 @@ struct State {
     waker: Option<Waker>,
     /// The connection is over, or was never begun.
     gone: bool,
+    /// The server shuts down.
+    shutting_down: bool,
 }
 
 /// How the body ends.
@@ -62,7 +66,12 @@ impl std::error::Error for SendError {}
 
 impl Pushed {
     pub(crate) fn new(limit: usize) -> Pushed {
-        Pushed { state: Mutex::default(), limit, heartbeat: None, farewell: b"" }
+        Pushed { state: Mutex::default(), limit, heartbeat: None, idle: None, farewell: None }
+    }
+
+    pub(crate) fn with_idle_timeout(mut self, limit: Option<Duration>) -> Pushed {
+        self.idle = limit;
+        self
     }
 
     pub(crate) fn with_heartbeat(mut self, every: Option<Duration>, bytes: &'static [u8]) -> Pushed {
@@ -71,7 +80,7 @@ impl Pushed {
     }
 
     pub(crate) fn with_farewell(mut self, bytes: &'static [u8]) -> Pushed {
-        self.farewell = bytes;
+        self.farewell = Some(bytes);
         self
     }
 
@@ -99,10 +108,27 @@ impl Pushed {
         }
     }
 
-    pub(crate) fn end(&self, end: PushedEnd) -> Option<Waker> {
+    /// The body is whole: the connection is to be called.
+    pub(crate) fn complete(&self) -> Option<Waker> {
         let mut state = self.lock();
-        state.end.get_or_insert(end);
+        state.end.get_or_insert(PushedEnd::Complete);
         state.waker.clone()
+    }
+
+    /// The body breaks off, and what lies here is given up: the connection is to be aborted, for it may wait for its client
+    /// to read.
+    pub(crate) fn break_off(&self) -> Option<Waker> {
+        let mut state = self.lock();
+        if state.end == Some(PushedEnd::Complete) {
+            return None;
+        }
+        state.end = Some(PushedEnd::Broken);
+        state.bytes = 0;
+        let left = std::mem::take(&mut state.pieces);
+        let waker = state.waker.clone();
+        drop(state);
+        drop(left);
+        waker
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -153,8 +179,18 @@ impl PushedBody {
         self.0.heartbeat
     }
 
-    pub(crate) fn farewell(&self) -> &'static [u8] {
+    /// How long nothing may be sent.
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        self.0.idle
+    }
+
+    pub(crate) fn farewell(&self) -> Option<&'static [u8]> {
         self.0.farewell
+    }
+
+    /// The server shuts down: whoever sends may want to know.
+    pub(crate) fn begin_shutdown(&self) {
+        self.0.lock().shutting_down = true;
     }
 }
 
@@ -169,9 +205,51 @@ impl Drop for PushedBody {
     }
 }
 
+/// Settings of a body that other threads send: [`Response::channel_with`](crate::Response::channel_with).
+///
+/// ```
+/// use std::time::Duration;
+/// use modest::Response;
+/// use modest::live::Channel;
+///
+/// let (sender, response) = Response::channel_with(Channel::new().queue(1 << 20).idle_timeout(Duration::from_secs(60)));
+/// # drop((sender, response));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Channel {
+    pub(crate) queue: usize,
+    pub(crate) idle_timeout: Option<Duration>,
+}
+
+impl Default for Channel {
+    fn default() -> Channel {
+        Channel::new()
+    }
+}
+
+impl Channel {
+    /// The default settings.
+    pub fn new() -> Channel {
+        Channel { queue: 64 * 1024, idle_timeout: Some(Duration::from_secs(3600)) }
+    }
+
+    /// How many bytes may wait for the client. Default: 64 KiB. An empty queue takes a longer piece, too.
+    pub fn queue(mut self, bytes: usize) -> Channel {
+        self.queue = bytes;
+        self
+    }
+
+    /// How long nothing may be sent: past it the body breaks off, and the connection is reset. So a client that has vanished
+    /// does not keep its place for ever. Default: an hour; `None`: no limit.
+    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Channel {
+        self.idle_timeout = limit.into();
+        self
+    }
+}
+
 /// Sends the body of a response, from any thread, while the client receives it:
 /// [`Response::channel`](crate::Response::channel). Dropped, it ends the body; dropped by a panic, the body breaks off,
-/// and the connection is reset.
+/// and the connection is reset. A shutdown waits for it, up to the shutdown timeout.
 #[must_use = "dropped, it ends the response"]
 pub struct Sender(Arc<Pushed>);
 
@@ -180,7 +258,7 @@ impl Sender {
         Sender(pushed)
     }
 
-    /// Send these bytes. It does not wait: they are laid in a queue of at most 64 KiB, from which the client is served.
+    /// Send these bytes. It does not wait: they are laid in a queue ([`Channel::queue`]), from which the client is served.
     /// An empty queue takes a longer piece, too.
     ///
     /// # Errors
@@ -201,26 +279,70 @@ impl Sender {
         self.0.is_gone()
     }
 
-    /// Break the body off: the connection is reset, so that the client does not take what it has for all.
-    pub fn abort(self) {
-        self.end(PushedEnd::Broken);
+    /// Whether the server is shutting down: come to an end soon, for a body that is not whole by the shutdown timeout breaks
+    /// off then.
+    pub fn is_shutting_down(&self) -> bool {
+        self.0.lock().shutting_down
     }
 
-    fn end(&self, end: PushedEnd) {
-        if let Some(waker) = self.0.end(end) {
-            waker.wake();
+    /// Break the body off: the connection is reset, so that the client does not take what it has for all.
+    pub fn abort(self) {
+        self.break_off();
+    }
+
+    fn break_off(&self) {
+        if let Some(waker) = self.0.break_off() {
+            waker.abort();
         }
     }
 }
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.end(if tcp::panicking() { PushedEnd::Broken } else { PushedEnd::Complete });
+        if tcp::panicking() {
+            self.break_off();
+        } else if let Some(waker) = self.0.complete() {
+            waker.wake();
+        }
     }
 }
 
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender").field("is_gone", &self.is_gone()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_takes_so_many_bytes_and_any_one_piece() {
+        let pushed = Arc::new(Pushed::new(10));
+        let (body, sender) = (PushedBody::new(Arc::clone(&pushed)), Sender::new(pushed));
+        let take = |most| body.take(most).pieces.concat().len();
+        for (length, wanted) in
+            [(6, Ok(())), (5, Err(SendError::Full)), (4, Ok(())), (1, Err(SendError::Full)), (0, Ok(()))]
+        {
+            assert_eq!(sender.send(vec![b'x'; length]), wanted, "{length} bytes more");
+        }
+        assert_eq!((take(1), take(1), take(1)), (6, 4, 0), "a piece at a time");
+        assert_eq!(sender.send(vec![b'x'; 100]), Ok(()), "an empty queue");
+        assert_eq!(sender.send("x"), Err(SendError::Full));
+        sender.abort();
+        let left = body.take(1000);
+        assert_eq!((left.pieces.len(), left.end), (0, Some(PushedEnd::Broken)), "nothing is kept of what is given up");
+    }
+
+    #[test]
+    fn what_is_whole_is_not_broken_off_later() {
+        let pushed = Arc::new(Pushed::new(10));
+        let body = PushedBody::new(Arc::clone(&pushed));
+        drop(Sender::new(Arc::clone(&pushed)));
+        assert!(pushed.break_off().is_none());
+        assert_eq!(body.take(10).end, Some(PushedEnd::Complete));
+        drop(body);
+        assert!(pushed.is_gone() && pushed.push(Arc::from(*b"x")).is_err());
     }
 }

@@ -7,9 +7,10 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::body::ResponseBody;
 use super::{Instead, Response};
-use crate::http::live::{Listener, Pushed, PushedBody, Sender, Ticket, Wait};
+use crate::http::live::{Channel, Listener, Pushed, PushedBody, Sender, Ticket, Wait};
 
-/// Live responses, which hold no worker while they wait.
+/// Live responses, which hold no worker while they wait. Where as many wait as may
+/// ([`TcpServer::max_live`](crate::TcpServer::max_live), `max_live_per_address`) a 503 or a 429 is sent in their place.
 impl Response {
     /// 200 with server-sent events, as they come: `text/event-stream`, which `EventSource` reads in a browser. The
     /// listener holds no worker.
@@ -44,8 +45,12 @@ impl Response {
     /// # Ok::<(), modest::Error>(())
     /// ```
     pub fn channel() -> (Sender, Response) {
-        const QUEUE: usize = 64 * 1024;
-        let pushed = Arc::new(Pushed::new(QUEUE));
+        Response::channel_with(Channel::new())
+    }
+
+    /// The same with other settings: how much may wait for the client, and how long nothing may be sent.
+    pub fn channel_with(settings: Channel) -> (Sender, Response) {
+        let pushed = Arc::new(Pushed::new(settings.queue).with_idle_timeout(settings.idle_timeout));
         let body = PushedBody::new(Arc::clone(&pushed));
         (Sender::new(pushed), Response::of(ResponseBody::Pushed(body)))
     }

@@ -90,6 +90,11 @@ impl Checked {
         self.0.instead.take().map(|instead| *instead)
     }
 
+    /// Whether its body is pushed by other threads.
+    pub(crate) fn is_pushed(&self) -> bool {
+        matches!(self.0.body, ResponseBody::Pushed(_))
+    }
+
     /// The plain page of a 500: for when the page of an error is itself at fault.
     pub(crate) fn internal_error() -> Checked {
         Checked(Response::from(&Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")))

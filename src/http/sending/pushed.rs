@@ -54,20 +54,32 @@ impl PushedStream {
         }
     }
 
-    pub(crate) fn heartbeat(&self) -> Option<Duration> {
-        self.body.heartbeat().map(|(every, _)| every)
+    /// How long nothing may be sent before there is something to be done about it.
+    pub(crate) fn silence(&self) -> Option<Duration> {
+        self.body.heartbeat().map(|(every, _)| every).or(self.body.idle_timeout())
     }
 
-    pub(crate) fn write_heartbeat(&mut self, output: &mut Output) {
-        if let Some((_, bytes)) = self.body.heartbeat() {
-            self.frame(bytes.len(), std::iter::once(bytes), output);
+    /// Nothing was sent for so long. False: it breaks off.
+    pub(crate) fn write_heartbeat(&mut self, output: &mut Output) -> bool {
+        let Some((_, bytes)) = self.body.heartbeat() else { return false };
+        self.frame(bytes.len(), std::iter::once(bytes), output);
+        true
+    }
+
+    /// The server shuts down. What lies in the queue, the last words, and the end; false: whoever sends is to end it.
+    pub(crate) fn write_farewell(&mut self, output: &mut Output) -> bool {
+        self.body.begin_shutdown();
+        let has_farewell = self.body.farewell().is_some();
+        if has_farewell {
+            self.write_rest(output);
         }
+        has_farewell
     }
 
-    /// What lies in the queue, the last words, and the end.
-    pub(crate) fn write_farewell(&mut self, output: &mut Output) {
+    /// What lies in the queue, the last words if there are some, and the end.
+    pub(crate) fn write_rest(&mut self, output: &mut Output) {
         let taken = self.body.take(usize::MAX);
-        let pieces = taken.pieces.iter().map(|piece| &**piece).chain(std::iter::once(self.body.farewell()));
+        let pieces = taken.pieces.iter().map(|piece| &**piece).chain(self.body.farewell());
         let length = pieces.clone().map(<[u8]>::len).sum();
         let pieces: Vec<&[u8]> = pieces.collect();
         self.frame(length, pieces.into_iter(), output);

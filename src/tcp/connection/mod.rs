@@ -238,6 +238,10 @@ impl<R: Registered> Connection<R> {
         if self.lingering.is_some() {
             return self.linger(turn);
         }
+        if self.registration.link().is_aborted() {
+            self.transport.reset();
+            return self.fail_to_send(turn);
+        }
         let blocked = match self.write(turn) {
             Written::All => false,
             Written::Blocked => true,

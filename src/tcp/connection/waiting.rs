@@ -60,8 +60,9 @@ impl<R: Registered> Connection<R> {
             _ => Eviction::Never,
         };
         Outcome::Park(Wait {
-            // A call is heard while the conversation may be told of it: see `wait`.
-            interest: Readiness { readable: reads, writable: blocked, called: reads, ..Readiness::NONE },
+            // A call is always heard: it may be an abort. One that the conversation may not be told of while this much is
+            // owed stays noted in the link, and until it is told there is no other.
+            interest: Readiness { readable: reads, writable: blocked, called: true, ..Readiness::NONE },
             deadline: time_limit.into_iter().chain(pace).min(),
             eviction,
             // Who takes nothing and may not ask for more is told as soon as that has changed.

@@ -10,7 +10,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::super::address::Address;
 use super::super::listener::SocketFile;
 use super::super::sys::address_of;
-use super::{Listen, Place, Settings, about, inet, invalid, parse, unix};
+use super::inherited::Kind;
+use super::{Listen, Place, Settings, about, inet, inherited, invalid, parse, unix};
 
 /// A socket that datagrams come to.
 #[derive(Debug)]
@@ -52,7 +53,11 @@ impl Listen {
             }
             Place::Made(socket) => Ok(vec![made_elsewhere(socket)?]),
             Place::Text(_) => Err(invalid("it is no address")),
-            Place::Descriptor(_) | Place::Systemd(_) => Err(invalid("only listeners are taken over by number")),
+            Place::Descriptor(number) => Ok(vec![made_elsewhere(inherited::descriptor(number, Kind::Datagrams)?)?]),
+            Place::Systemd(name) => {
+                let sockets = inherited::of_systemd(name.as_deref(), Kind::Datagrams)?;
+                sockets.into_iter().map(made_elsewhere).collect()
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sockets that this process was started with: as a descriptor of a known number, or by systemd.
 //!
-//! A number says nothing of who else uses the descriptor, and so it is taken over only if a socket listens there, and
-//! only once. That needs unsafe code, which `service_binding` has, and this crate does not.
+//! A number says nothing of who else uses the descriptor, and so it is taken over only if a socket of the right kind is
+//! there (one that listens, or one for datagrams), and only once. That needs unsafe code, which `service_binding` has, and this crate does not.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::sync::{Mutex, PoisonError};
 
-use rustix::net::sockopt;
+use rustix::net::{SocketType, sockopt};
 use service_binding::{Binding, Listener};
 
 use super::invalid;
@@ -24,8 +24,31 @@ const FIRST: u32 = 3;
 const STDIN: u32 = 0;
 const OUTPUT: [u32; 2] = [1, 2];
 
-/// The listening socket with this number.
-pub fn descriptor(number: u32) -> io::Result<OwnedFd> {
+/// What a socket is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Listens,
+    Datagrams,
+}
+
+impl Kind {
+    fn is_of(self, socket: impl AsFd) -> bool {
+        match self {
+            Kind::Listens => sockopt::socket_acceptconn(socket).unwrap_or(false),
+            Kind::Datagrams => sockopt::socket_type(socket) == Ok(SocketType::DGRAM),
+        }
+    }
+
+    fn refused(self) -> io::Error {
+        invalid(match self {
+            Kind::Listens => "this descriptor is no socket that listens",
+            Kind::Datagrams => "this descriptor is no socket for datagrams",
+        })
+    }
+}
+
+/// The socket with this number.
+pub fn descriptor(number: u32, kind: Kind) -> io::Result<OwnedFd> {
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     if taken.contains(&number) {
         return Err(invalid("this descriptor was taken over before"));
@@ -36,38 +59,34 @@ pub fn descriptor(number: u32) -> io::Result<OwnedFd> {
         _ => err,
     })?;
     if !what.file_type().is_socket() || OUTPUT.contains(&number) {
-        return Err(refused());
+        return Err(kind.refused());
     }
-    let socket = if number == STDIN { of_stdin()? } else { of_number(number)? };
+    let socket = if number == STDIN { of_stdin(kind)? } else { of_number(number, kind)? };
     taken.insert(number);
     Ok(socket)
 }
 
-fn refused() -> io::Error {
-    invalid("this descriptor is no socket that listens")
-}
-
 /// Who reads from stdin afterwards finds its end. Were it closed, the next file that is opened would have its number.
-fn of_stdin() -> io::Result<OwnedFd> {
+fn of_stdin(kind: Kind) -> io::Result<OwnedFd> {
     let stdin = io::stdin();
-    if !sockopt::socket_acceptconn(&stdin).unwrap_or(false) {
-        return Err(refused());
+    if !kind.is_of(&stdin) {
+        return Err(kind.refused());
     }
     let socket = stdin.as_fd().try_clone_to_owned()?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     Ok(socket)
 }
 
-fn of_number(number: u32) -> io::Result<OwnedFd> {
+fn of_number(number: u32, kind: Kind) -> io::Result<OwnedFd> {
     let number = i32::try_from(number).map_err(|_| invalid("there is no such descriptor"))?;
     let socket: OwnedFd = match Listener::try_from(Binding::FileDescriptor(number))? {
         Listener::Unix(socket) => socket.into(), // its name for any socket
         Listener::Tcp(socket) => socket.into(),
-        Listener::NamedPipe(_) => return Err(refused()),
+        Listener::NamedPipe(_) => return Err(kind.refused()),
     };
-    if !sockopt::socket_acceptconn(&socket).unwrap_or(false) {
+    if !kind.is_of(&socket) {
         let _ = socket.into_raw_fd(); // whoever it belongs to keeps it
-        return Err(refused());
+        return Err(kind.refused());
     }
     Ok(socket)
 }
@@ -76,7 +95,7 @@ fn of_number(number: u32) -> io::Result<OwnedFd> {
 ///
 /// The variables stay: other threads may read the environment. They name this process, so no child takes them for its
 /// own, and the descriptors are closed in children.
-pub fn of_systemd(name: Option<&str>) -> io::Result<Vec<OwnedFd>> {
+pub fn of_systemd(name: Option<&str>, kind: Kind) -> io::Result<Vec<OwnedFd>> {
     let nothing = |why: String| Err(io::Error::new(ErrorKind::NotFound, why));
     let Ok(count) = env::var("LISTEN_FDS") else {
         return nothing("no sockets were handed over: LISTEN_FDS is not set".to_owned());
@@ -103,6 +122,6 @@ pub fn of_systemd(name: Option<&str>) -> io::Result<Vec<OwnedFd>> {
     }
     wanted
         .into_iter()
-        .map(|number| descriptor(number).map_err(|err| super::about(&format!("fd:{number}"), &err)))
+        .map(|number| descriptor(number, kind).map_err(|err| super::about(&format!("fd:{number}"), &err)))
         .collect()
 }

@@ -22,6 +22,7 @@ pub(crate) use datagrams::DatagramSocket;
 use super::address::{Address, write_printable};
 use super::listener::Listener;
 use super::sys::address_of;
+use inherited::Kind;
 
 /// Where a server listens, with settings. [`TcpServer::bind`](crate::TcpServer::bind) makes one of whatever stands for
 /// an address: a text, a host and a port, a socket address, a listener of the standard library.
@@ -161,9 +162,11 @@ impl Listen {
             Place::Inet(address) => Ok(vec![inet::open(address, &settings)?]),
             Place::Unix(path) => Ok(vec![unix::open(&path, &settings)?]),
             Place::Made(socket) => Ok(vec![settings.made_elsewhere(socket)?]),
-            Place::Descriptor(number) => Ok(vec![settings.made_elsewhere(inherited::descriptor(number)?)?]),
+            Place::Descriptor(number) => {
+                Ok(vec![settings.made_elsewhere(inherited::descriptor(number, Kind::Listens)?)?])
+            }
             Place::Systemd(name) => {
-                let sockets = inherited::of_systemd(name.as_deref())?;
+                let sockets = inherited::of_systemd(name.as_deref(), Kind::Listens)?;
                 sockets.into_iter().map(|socket| settings.made_elsewhere(socket)).collect()
             }
         }

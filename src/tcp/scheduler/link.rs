@@ -28,6 +28,8 @@ const OVER: u8 = 2;
 const CALLED: u8 = 4;
 /// The connection is broken both ways.
 const RESET: u8 = 8;
+/// Another thread has given the connection up.
+const ABORTED: u8 = 16;
 
 impl Link {
     pub fn new(token: Token, callee: Option<Arc<Weak<dyn Callee>>>) -> Link {
@@ -78,6 +80,22 @@ impl Link {
         }
     }
 
+    /// Note that the connection is to be reset. To be passed on although a call may be on its way already: that one may have
+    /// reached a connection that was not aborted yet.
+    pub fn note_abort(&self) -> Call {
+        let before = self.state.fetch_or(CALLED | ABORTED, Ordering::AcqRel);
+        match before {
+            before if before & OVER != 0 => Call::Over,
+            before if before & ABORTED != 0 => Call::OnItsWay,
+            _ => Call::PassOn,
+        }
+    }
+
+    /// Whether another thread has given the connection up.
+    pub fn is_aborted(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & ABORTED != 0
+    }
+
     /// Whether a call is on its way that the conversation has not been told of.
     pub fn is_called(&self) -> bool {
         self.state.load(Ordering::Relaxed) & CALLED != 0
@@ -120,7 +138,21 @@ impl Waker {
     ///
     /// It costs a lock of the engine's table and, where no worker is awake, a system call; never a wait for the client.
     pub fn wake(&self) -> bool {
-        match self.link.note_call() {
+        self.pass_on(self.link.note_call())
+    }
+
+    /// Reset the connection, whatever it waits for, also for its client to read what is owed to it: a client that reads too
+    /// slowly is given up. The conversation is told [`Event::SendFailed`](crate::raw::Event::SendFailed). False: it is gone
+    /// already.
+    ///
+    /// Nothing is done to a connection that has left the engine ([`Next::Take`](crate::raw::Next::Take)), or has ended and
+    /// lingers. It costs what [`wake`](Waker::wake) does.
+    pub fn abort(&self) -> bool {
+        self.pass_on(self.link.note_abort())
+    }
+
+    fn pass_on(&self, call: Call) -> bool {
+        match call {
             Call::Over => false,
             Call::OnItsWay => true,
             Call::PassOn => match self.link.callee() {

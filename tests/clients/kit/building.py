@@ -6,7 +6,8 @@ import subprocess
 
 def build(project):
     """Build what is driven; gives the path of each program by its name."""
-    return cargo_build(project, "--bin", "modest", "--example", "hello", "--example", "download")
+    examples = ["hello", "download", "dashboard", "chat"]
+    return cargo_build(project, "--bin", "modest", *(word for name in examples for word in ("--example", name)))
 
 
 def build_apps(project):

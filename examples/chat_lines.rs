@@ -1,0 +1,86 @@
+//! A chat by lines: whoever is connected hears what anybody says. Thousands may listen; none of them holds a worker.
+//! `cargo run --example chat_lines`, then `telnet 127.0.0.1 8080`, more than once.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn, Waker};
+use modest::{Client, TcpServer};
+
+#[derive(Clone, Default)]
+struct Chat(Arc<Mutex<Said>>);
+
+/// The last words that were said, how many were said in all, and who is to hear them.
+#[derive(Default)]
+struct Said {
+    words: VecDeque<String>,
+    count: usize,
+    listeners: Vec<Waker>,
+}
+
+struct Guest {
+    chat: Chat,
+    heard: Option<usize>, // so many words; `None`: not yet listening
+}
+
+impl Protocol for Chat {
+    fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
+        Some(Box::new(Guest { chat: self.clone(), heard: None }))
+    }
+}
+
+const LISTEN: Next = Next::Idle { within: Some(Duration::from_secs(3600)) };
+const LONGEST: usize = 1024; // of a line, in bytes
+const KEPT: usize = 100; // words
+
+impl Conversation for Guest {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        if self.heard.is_none() {
+            let mut chat = self.chat.0.lock().unwrap_or_else(PoisonError::into_inner);
+            chat.listeners.push(turn.waker());
+            self.heard = Some(chat.count);
+        }
+        while let Some(end) = turn.input.bytes().iter().position(|byte| *byte == b'\n') {
+            let word = String::from_utf8_lossy(&turn.input.bytes()[..end]).trim_end().to_owned();
+            turn.input.consume(end + 1);
+            self.chat.say(format!("{}: {word}", turn.client));
+        }
+        if turn.input.ended() || turn.input.bytes().len() > LONGEST { Next::Close } else { LISTEN }
+    }
+
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        if what != Event::Called {
+            return Next::Close;
+        }
+        let chat = self.chat.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let missed = chat.count - self.heard.replace(chat.count).unwrap_or_default();
+        for word in chat.words.iter().rev().take(missed).rev() {
+            turn.output.bytes().extend_from_slice(format!("{word}\n").as_bytes());
+        }
+        LISTEN
+    }
+}
+
+impl Chat {
+    fn say(&self, word: String) {
+        let mut chat = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        chat.words.push_back(word);
+        chat.count += 1;
+        if chat.words.len() > KEPT {
+            chat.words.pop_front(); // who is slower than that misses some
+        }
+        chat.listeners.retain(|waker| !waker.is_over());
+        let listeners = chat.listeners.clone();
+        drop(chat);
+        Waker::wake_all(&listeners);
+    }
+}
+
+fn main() -> io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
+    let server = TcpServer::bind(address, Raw(Chat::default()))?;
+    println!("Listening at {} ...", server.local_addr());
+    server.serve_forever()
+}

@@ -1,0 +1,89 @@
+//! A page of readings, such as of a thermometer, which shows each as it comes: server-sent events. Thousands may listen;
+//! none of them holds a worker. `cargo run --example dashboard 127.0.0.1:8000 readings.txt`, then open
+//! http://127.0.0.1:8000/ and say `curl -d 'kitchen 21.5' http://127.0.0.1:8000/readings`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::sync::{Mutex, PoisonError};
+
+use modest::live::{Broadcast, ServerEvent};
+use modest::{Error, Http, Request, Response, Result, Routes, TcpServer};
+
+const PAGE: &str = r##"<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Dashboard</title>
+<style>body { font: 1rem/1.5 system-ui; margin: 2rem } td { padding-right: 2rem } td + td { text-align: right } ol { list-style: none; padding: 0 }</style>
+<p><output>connecting ...</output>
+<table></table>
+<ol></ol>
+<script>
+const state = document.querySelector("output"), table = document.querySelector("table"), log = document.querySelector("ol");
+const events = new EventSource("/readings"); // it connects again by itself, and says what it heard last
+events.onopen = () => state.value = "connected";
+events.onerror = () => state.value = "connecting ...";
+events.onmessage = event => {
+  const [name, value] = event.data.split(" ");
+  const row = [...table.rows].find(row => row.cells[0].textContent == name) ?? table.insertRow();
+  [name, value].forEach((text, at) => (row.cells[at] ?? row.insertCell()).textContent = text);
+  log.append(Object.assign(document.createElement("li"), { textContent: event.lastEventId + ": " + event.data }));
+};
+</script>
+"##;
+
+const KEPT: usize = 1000; // readings, for those who come back
+
+struct Dashboard {
+    readings: Broadcast,
+    file: Mutex<Kept>,
+}
+
+/// All readings, a line each: the number of a line is the id of its event, also after a restart.
+struct Kept {
+    file: File,
+    count: usize,
+}
+
+impl Dashboard {
+    fn open(path: &str) -> std::io::Result<Dashboard> {
+        let readings = Broadcast::new().history(KEPT);
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let mut count = 0;
+        for line in BufReader::new(&file).lines() {
+            count += 1;
+            readings.send(ServerEvent::new(line?).with_id(count.to_string()));
+        }
+        Ok(Dashboard { readings, file: Mutex::new(Kept { file, count }) })
+    }
+
+    fn listen(&self, request: &Request) -> Result<Response> {
+        Ok(Response::events(self.readings.listen(request)?)) // 503 if too many listen
+    }
+
+    fn tell(&self, request: &Request) -> Result<Response> {
+        let reading = request.text()?;
+        if reading.split(' ').count() != 2 || reading.contains(['\r', '\n']) {
+            return Err(Error::new(422, "a reading is a name, a blank and a value"));
+        }
+        let mut kept = self.file.lock().unwrap_or_else(PoisonError::into_inner); // until it is sent: in the file's order
+        kept.file.write_all(format!("{reading}\n").as_bytes())?;
+        kept.count += 1;
+        self.readings.send(ServerEvent::new(reading).with_id(kept.count.to_string()));
+        Ok(Response::no_content())
+    }
+}
+
+fn main() -> std::io::Result<()> {
+    let mut words = std::env::args().skip(1);
+    let address = words.next().unwrap_or("127.0.0.1:8000".into());
+    let dashboard = Routes::new()
+        .get("/", |_, _| Ok(Response::html(PAGE)))
+        .get("/readings", Dashboard::listen)
+        .post("/readings", Dashboard::tell)
+        .serve(Dashboard::open(&words.next().unwrap_or("readings.txt".into()))?);
+    let server = TcpServer::bind(address, Http::new(dashboard).body_limit(1000))?;
+    println!("Serving HTTP at http://{}/ ...", server.local_addr());
+    server.handle().shutdown_on_signals()?; // listeners are told to come back after a second
+    server.serve_forever()
+}

@@ -1,0 +1,149 @@
+//! PING, GET, SET, DEL and INCR, spoken as Redis does, in both kinds of protocol: with a thread for each client, and in turns.
+//! `cargo run --example miniredis 127.0.0.1:6379 turns` (or `threads`), then `redis-cli`, or `telnet 127.0.0.1 6379`.
+
+use std::collections::HashMap;
+use std::io::{self, BufRead, ErrorKind::InvalidData, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use modest::raw::{Conversation, Next, Protocol, Raw, Stage, Stream, Turn, streams};
+use modest::{Client, TcpServer};
+
+#[derive(Clone, Default)]
+struct Store(Arc<Mutex<HashMap<Vec<u8>, Vec<u8>>>>);
+
+const LONGEST: usize = 32 * 1024; // of a command, in bytes; a turn's input holds 64 KiB
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// One command: an array of bulk strings, or words in a line. `None`: no byte is there. `InvalidData`: it is malformed.
+fn read_command(from: &mut impl BufRead) -> io::Result<Option<Vec<Vec<u8>>>> {
+    if from.fill_buf()?.is_empty() {
+        return Ok(None);
+    }
+    let mut left = LONGEST;
+    let line = read_line(from, &mut left)?;
+    if !line.starts_with(b"*") {
+        return Ok(Some(line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(Vec::from).collect()));
+    }
+    let mut words = Vec::new();
+    for _ in 0..number(&line, b'*', LONGEST).ok_or_else(|| malformed("invalid multibulk length"))? {
+        let line = read_line(from, &mut left)?;
+        let length = number(&line, b'$', left).ok_or_else(|| malformed("invalid bulk length"))?;
+        left -= length;
+        let mut word = vec![0; length + 2];
+        from.read_exact(&mut word)?;
+        if word.split_off(length) != b"\r\n" {
+            return Err(malformed("expected the end of a line"));
+        }
+        words.push(word);
+    }
+    Ok(Some(words))
+}
+
+fn read_line(from: &mut impl BufRead, left: &mut usize) -> io::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    *left -= from.take(*left as u64).read_until(b'\n', &mut line)?;
+    match line.strip_suffix(b"\n") {
+        Some(line) => Ok(line.strip_suffix(b"\r").unwrap_or(line).to_vec()),
+        None if *left == 0 => Err(malformed("too big a command")),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// The number behind this mark, if it is no more than the most.
+fn number(line: &[u8], mark: u8, most: usize) -> Option<usize> {
+    let number = std::str::from_utf8(line.strip_prefix(&[mark])?).ok()?.parse().ok()?;
+    Some(number).filter(|number| *number <= most)
+}
+
+fn malformed(why: &str) -> io::Error {
+    io::Error::new(InvalidData, format!("-ERR Protocol error: {why}\r\n"))
+}
+
+impl Store {
+    fn reply(&self, words: &[Vec<u8>]) -> Vec<u8> {
+        let Some((name, arguments)) = words.split_first() else { return Vec::new() };
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*name.to_ascii_uppercase(), arguments) {
+            (b"PING", []) => b"+PONG\r\n".to_vec(),
+            (b"PING", [said]) => bulk(said),
+            (b"GET", [key]) => values.get(key).map_or(b"$-1\r\n".to_vec(), |value| bulk(value)),
+            (b"SET", [key, value]) => {
+                values.insert(key.clone(), value.clone());
+                b"+OK\r\n".to_vec()
+            }
+            (b"DEL", [_, ..]) => {
+                let count = arguments.iter().filter(|key| values.remove(*key).is_some()).count();
+                format!(":{count}\r\n").into_bytes()
+            }
+            (b"INCR", [key]) => {
+                let value = values.entry(key.clone()).or_insert(b"0".to_vec());
+                let number = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
+                let next = number.and_then(|number| number.checked_add(1));
+                let Some(next) = next else { return b"-ERR value is not an integer or out of range\r\n".to_vec() };
+                *value = next.to_string().into_bytes();
+                format!(":{next}\r\n").into_bytes()
+            }
+            (b"PING" | b"GET" | b"SET" | b"DEL" | b"INCR", _) => b"-ERR wrong number of arguments\r\n".to_vec(),
+            _ => b"-ERR unknown command\r\n".to_vec(),
+        }
+    }
+}
+
+fn bulk(value: &[u8]) -> Vec<u8> {
+    [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()
+}
+
+/// The blocking kind: it reads on until the client ends. Each has a thread.
+fn talk(store: &Store, stream: &mut Stream) -> io::Result<()> {
+    stream.set_timeout(SILENCE)?;
+    loop {
+        match read_command(stream) {
+            Ok(Some(words)) => stream.write_all(&store.reply(&words))?,
+            Err(error) if error.kind() == InvalidData => return write!(stream, "{error}"),
+            Ok(None) | Err(_) => return Ok(()), // the end, or too long a silence
+        }
+    }
+}
+
+/// The kind in turns: it uses what is there, and says what it waits for. None has a thread.
+impl Protocol for Store {
+    fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
+        Some(Box::new(self.clone()))
+    }
+}
+
+impl Conversation for Store {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        let mut rest = turn.input.bytes();
+        let mut used = 0;
+        let next = loop {
+            match read_command(&mut rest) {
+                Ok(Some(words)) => turn.output.bytes().extend(self.reply(&words)),
+                Err(error) if error.kind() == InvalidData => {
+                    turn.output.bytes().extend(error.to_string().bytes());
+                    break Next::Linger;
+                }
+                _ if turn.input.ended() => break Next::Close,
+                Ok(None) => break Next::Idle { within: Some(SILENCE) },
+                Err(_) => break Next::read_at_min_rate(Stage(0), None), // the rest of a command
+            }
+            used = turn.input.bytes().len() - rest.len();
+            if turn.output.bytes().len() > LONGEST {
+                break Next::Again; // it is sent before more is answered
+            }
+        };
+        turn.input.consume(used);
+        next
+    }
+}
+
+fn main() -> io::Result<()> {
+    let (address, store) = (std::env::args().nth(1).unwrap_or("127.0.0.1:6379".into()), Store::default());
+    let server = match std::env::args().nth(2).as_deref() {
+        Some("threads") => TcpServer::bind(address, streams(move |stream: &mut Stream| talk(&store, stream)))?,
+        _ => TcpServer::bind(address, Raw(store))?,
+    };
+    println!("Listening at {} ...", server.local_addr());
+    server.serve_forever()
+}

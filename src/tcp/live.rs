@@ -1,0 +1,118 @@
+//! Connections that wait for something other than their client: how many of each kind there are, and how many there may be.
+//! They are not evicted, so without a limit they could take all room. Conversations ask for a place through their turn.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::per_address::{PerAddress, Place};
+use super::sync::{AtomicU64, AtomicUsize, Ordering};
+
+/// What such a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiveKind {
+    /// Bytes that other threads push to it.
+    Listener,
+    /// A signal.
+    Poll,
+    /// Whatever another protocol waits for.
+    Switched,
+}
+
+/// Why a connection may not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LiveRefusal {
+    /// As many wait as may in all.
+    Full,
+    /// As many wait as may of this address.
+    FullForAddress,
+}
+
+/// The places of one server.
+pub struct Live {
+    limit: usize,
+    per_address: Arc<PerAddress>,
+    taken: AtomicUsize,
+    of_each_kind: [AtomicUsize; 3],
+    refused: AtomicU64,
+}
+
+/// The place of one connection, given up when it is dropped.
+pub struct LivePlace {
+    live: Arc<Live>,
+    kind: LiveKind,
+    _address: Place,
+}
+
+impl Live {
+    pub fn new(limit: usize, per_address: Option<usize>) -> Arc<Live> {
+        let (taken, of_each_kind, refused) = Default::default();
+        Arc::new(Live { limit, per_address: PerAddress::new(per_address), taken, of_each_kind, refused })
+    }
+
+    /// A place for a connection from this address.
+    pub fn admit(self: &Arc<Self>, kind: LiveKind, address: Option<IpAddr>) -> Result<LivePlace, LiveRefusal> {
+        // Relaxed: the counts publish nothing else.
+        let take = |taken: usize| (taken < self.limit).then_some(taken + 1);
+        if self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(LiveRefusal::Full);
+        }
+        let Some(place) = self.per_address.admit(address) else {
+            self.taken.fetch_sub(1, Ordering::Relaxed);
+            return Err(LiveRefusal::FullForAddress);
+        };
+        self.of_each_kind[kind as usize].fetch_add(1, Ordering::Relaxed);
+        Ok(LivePlace { live: self.clone(), kind, _address: place })
+    }
+
+    pub fn count(&self, kind: LiveKind) -> usize {
+        self.of_each_kind[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// How many were refused so far.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed) + self.per_address.refused()
+    }
+}
+
+impl LivePlace {
+    /// It waits for something else from here on.
+    pub fn set_kind(&mut self, kind: LiveKind) {
+        self.live.of_each_kind[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
+        self.live.of_each_kind[kind as usize].fetch_add(1, Ordering::Relaxed);
+        self.kind = kind;
+    }
+}
+
+impl Drop for LivePlace {
+    fn drop(&mut self) {
+        self.live.of_each_kind[self.kind as usize].fetch_sub(1, Ordering::Relaxed);
+        self.live.taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_limited_counted_and_given_back() {
+        let live = Live::new(3, Some(2));
+        let (one, other) = (Some([192, 0, 2, 1].into()), Some([192, 0, 2, 2].into()));
+        let places: Vec<_> =
+            [LiveKind::Listener, LiveKind::Poll].into_iter().map(|kind| live.admit(kind, one).ok().unwrap()).collect();
+        assert_eq!(live.admit(LiveKind::Listener, one).err(), Some(LiveRefusal::FullForAddress));
+        let third = live.admit(LiveKind::Switched, other);
+        assert_eq!(live.admit(LiveKind::Poll, other).err(), Some(LiveRefusal::Full));
+        let counts =
+            |live: &Live| [LiveKind::Listener, LiveKind::Poll, LiveKind::Switched].map(|kind| live.count(kind));
+        assert_eq!((counts(&live), live.refused()), ([1, 1, 1], 2));
+        let mut third = third.ok().unwrap();
+        third.set_kind(LiveKind::Poll);
+        assert_eq!(counts(&live), [1, 2, 0]);
+        drop((places, third));
+        assert_eq!(counts(&live), [0, 0, 0]);
+        let again: Vec<_> = (0..3).map(|_| live.admit(LiveKind::Poll, None)).collect();
+        assert!(again.iter().all(Result::is_ok), "who has no address is counted in all only");
+    }
+}

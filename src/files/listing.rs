@@ -97,11 +97,8 @@ fn write_entry(text: &mut String, entry: Entry<'_>, root: &Root, folder: &OwnedF
 
 fn write_row(text: &mut String, name: &[u8], stat: &FileStat) {
     let slash = if stat.kind == Kind::Folder { "/" } else { "" };
-    // A colon in the first segment would make the text before it a scheme: RFC 3986, section 4.2.
-    let here = if name.contains(&b':') { "./" } else { "" };
-    let _ = write!(text, "<tr><td><a href=\"{here}");
-    // `&` and `'` are allowed in a path, but special in HTML.
-    push_escaped(text, &path::encode(name).to_string());
+    text.push_str("<tr><td><a href=\"");
+    path::push_link(text, name);
     let _ = write!(text, "{slash}\">");
     push_escaped(text, &String::from_utf8_lossy(name));
     let _ = write!(text, "{slash}</a><td>");

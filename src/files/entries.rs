@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rustix::fs::{Dir, FileType};
+use rustix::fs::{FileType, RawDir};
 
 use super::find::Finder;
 use super::open::{self, Kind, OpenError};
@@ -19,6 +19,9 @@ use super::path;
 const MAX_ENTRIES: usize = 100_000;
 /// Bytes that the entries of all pages being sent may occupy together.
 const MAX_HELD: usize = 64 << 20;
+
+/// Bytes of entries that are read at a time.
+const READ_SIZE: usize = 32 << 10;
 
 /// The entries of one folder, in the order they are listed.
 pub(super) struct Entries {
@@ -64,7 +67,10 @@ impl Entries {
     /// Read the entries that are served and sort them, folders first.
     pub fn read(finder: &Finder, folder: &OwnedFd, path: &[u8]) -> Result<Entries, OpenError> {
         let mut entries = Entries { bytes: Vec::new(), order: Vec::new(), next: 0, complete: true, _reservation: None };
-        for dirent in Dir::read_from(folder)? {
+        let mut buffer = Vec::with_capacity(READ_SIZE);
+        let mut dirents = RawDir::new(folder, buffer.spare_capacity_mut());
+        // Of a removed folder that is still open the kernel says ENOENT, so it is not found; `Dir` would take it for empty.
+        while let Some(dirent) = dirents.next() {
             let dirent = dirent?;
             let name = dirent.file_name().to_bytes();
             if matches!(name, b"." | b"..") || finder.is_hidden(&path::join(path, name)) {

@@ -25,7 +25,7 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 
 /// Serves the files of a folder.
 ///
-/// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` is served, or else a listing.
+/// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` or `index.htm` is served, or else a listing.
 /// The media type follows from the name, text is UTF-8, and every response has
 /// `X-Content-Type-Options: nosniff` and `Cache-Control: no-cache`: clients keep their copy and revalidate it each time,
 /// so that every edit shows at the next reload. `ETag` and `Last-Modified` make that a few bytes.
@@ -93,7 +93,7 @@ impl StaticFileHandler {
             finder: Finder {
                 root: Root::open(root.as_ref())?,
                 hidden: false,
-                index: vec![b"index.html".to_vec()],
+                index: vec![b"index.html".to_vec(), b"index.htm".to_vec()],
                 sidecars: true,
             },
             preparer: Preparer::default(),

@@ -3,12 +3,34 @@
 use std::io;
 
 use http::StatusCode;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED};
+use http::header::HeaderValue;
 
 use super::cache::{Cache, CacheLimits};
 use super::handler::StaticFileHandler;
 use super::open::Symlinks;
 use super::prepare::check_field;
+
+/// Fields whose value follows from the response or the connection: a fixed one would be wrong for most responses.
+const DERIVED: [&str; 16] = [
+    // what is sent: RFC 9110, sections 8, 10.2 and 14.4
+    "allow",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "etag",
+    "last-modified",
+    "location",
+    // when and how it is sent: RFC 9110, sections 6.6 and 7.6.1; RFC 9112, sections 6 and 9
+    "connection",
+    "content-length",
+    "date",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 impl StaticFileHandler {
     /// Which symbolic links are followed. Default: those that stay within the folder.
@@ -47,7 +69,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// The index files of folders: the first that exists is served. Default: `index.html`. None: every folder is listed.
+    /// The index files of folders: the first that exists is served. Default: `index.html`, `index.htm`. None: every folder is listed.
     ///
     /// # Errors
     /// If a name is empty or contains a slash.
@@ -87,11 +109,15 @@ impl StaticFileHandler {
     /// A field for every response from the folder, errors and redirects too. A second one of the same name is added to the first.
     ///
     /// # Errors
-    /// If it is invalid, or set by the file itself: `Content-Type`, `Content-Encoding`, `ETag`, `Last-Modified`.
+    /// If it is invalid, or derived from each response: `Content-Type`, `Content-Encoding`, `Content-Range`, `ETag`, `Last-Modified`,
+    /// `Location`, `Allow`, `Date`, and the fields of framing and of the connection (`Content-Length`, `Transfer-Encoding`,
+    /// `Trailer`, `TE`, `Connection`, `Keep-Alive`, `Proxy-Connection`, `Upgrade`).
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
         let (name, value) = check_field(name, value)?;
-        if [CONTENT_TYPE, CONTENT_ENCODING, ETAG, LAST_MODIFIED].contains(&name) {
-            return Err(invalid_input(format!("the field `{name}` is the file's own")));
+        if DERIVED.contains(&name.as_str()) {
+            return Err(invalid_input(format!(
+                "the field `{name}` cannot be set: the server derives it for each response"
+            )));
         }
         self.preparer.added.append(name, value);
         self.cache.clear(); // what was prepared without it

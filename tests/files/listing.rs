@@ -103,6 +103,21 @@ fn what_is_shown_is_what_is_served() {
     assert_eq!(line(&get(&handler, "/z")), "301 /z/");
 }
 
+/// The handler holds its folder open, so that the name alone may go: that is no empty folder.
+#[test]
+fn a_removed_folder_is_not_an_empty_one() {
+    let folder = Folder::new(&[("site/sub/x", "")]);
+    fs::remove_file(folder.path("site/sub/x")).unwrap();
+    let handler = modest::StaticFileHandler::new(folder.path("site")).unwrap();
+    assert_eq!(line(&get(&handler, "/sub/")), "200 listing");
+    for (removed, target) in [("site/sub", "/sub/"), ("site", "/")] {
+        fs::remove_dir(folder.path(removed)).unwrap();
+        assert_eq!(line(&get(&handler, target)), "404", "{target} without {removed}");
+    }
+    folder.write("site/new", "");
+    assert_eq!(line(&get(&handler, "/")), "200 listing", "another one stands there");
+}
+
 #[test]
 fn the_title_is_escaped() {
     let folder = Folder::new(&[("<b>&/x", "")]);

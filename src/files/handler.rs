@@ -26,7 +26,8 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 /// Serves the files of a folder.
 ///
 /// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` or `index.htm` is served, or else a listing.
-/// The media type follows from the name, text is UTF-8, and every response has
+/// The media type follows from the name, that of an unknown name from the content: text is `text/plain`. Text that is UTF-8, and
+/// does not itself declare another encoding, has `charset=utf-8`. Every response has
 /// `X-Content-Type-Options: nosniff` and `Cache-Control: no-cache`: clients keep their copy and revalidate it each time,
 /// so that every edit shows at the next reload. `ETag` and `Last-Modified` make that a few bytes.
 ///

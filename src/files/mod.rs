@@ -15,7 +15,9 @@ mod entries; // the entries of a folder
 mod prepare; // a file to response fields and body
 
 mod find; // the file, its sidecars or the folder at a path
-mod mime; // media types by file name
+mod mime; // media types by file name and content
+
+mod text; // whether bytes are text, and UTF-8
 
 mod cache; // files and their fields, kept between requests
 mod codings; // content codings of sidecars

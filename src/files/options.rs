@@ -80,7 +80,7 @@ impl StaticFileHandler {
     }
 
     /// The media type of an extension (`md` or `.md`, in any case), instead of the built-in one.
-    /// UTF-8 is added to a text type without charset.
+    /// To a text type without charset `charset=utf-8` is added for files that are UTF-8.
     ///
     /// # Errors
     /// If the extension is empty or longer than 16 bytes, or the type is not a valid field value.
@@ -89,18 +89,19 @@ impl StaticFileHandler {
         if extension.is_empty() || extension.len() > super::mime::MAX_EXTENSION || extension.contains(['.', '/']) {
             return Err(invalid_input(format!("{extension:?} is no extension")));
         }
-        check_field("content-type", media_type)?;
+        let (_, media_type) = check_field("content-type", media_type)?;
         self.preparer.types.add(extension, media_type);
         self.cache.clear(); // what was prepared without it
         Ok(self)
     }
 
-    /// The media type of unknown files. Default: `application/octet-stream`.
+    /// The media type of files with an unknown name. Default: `text/plain` if the first 4 KiB are text,
+    /// `application/octet-stream` otherwise.
     ///
     /// # Errors
     /// If it is not a valid field value.
     pub fn default_type(mut self, media_type: &str) -> io::Result<Self> {
-        check_field("content-type", media_type)?;
+        let (_, media_type) = check_field("content-type", media_type)?;
         self.preparer.types.set_default(media_type);
         self.cache.clear(); // what was prepared without it
         Ok(self)

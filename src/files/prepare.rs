@@ -16,11 +16,15 @@ use super::find::FoundFile;
 use super::mime::MediaTypes;
 use super::open::{self, FileStat, FileTime, TIMESTAMP_TICK};
 use super::path;
+use super::text::Beginning;
 use crate::{ETag, Fields, SharedBytes};
 
 /// Larger files are opened for each request: a deleted file frees its space, and opening
 /// is cheap compared with sending it.
 const MAX_KEPT_OPEN: u64 = 1 << 20;
+
+/// How much of a file is looked at to tell its type, in bytes, if it is not read into memory anyway.
+const LOOK: usize = 4096;
 
 /// The approximate memory that the fields of a file occupy, in bytes.
 const FIELDS_SIZE: usize = 1024;
@@ -119,12 +123,16 @@ impl Preparer {
         let codings: Vec<ContentCoding> = sidecars.iter().map(|sidecar| sidecar.coding).collect();
         let files = std::iter::once((None, file, stat))
             .chain(sidecars.into_iter().map(|sidecar| (Some(sidecar.coding), sidecar.file, sidecar.stat)));
-        let fields = self.common_fields(&path, !codings.is_empty());
+        let mut fields = self.common_fields(&path, !codings.is_empty());
         let mut cacheable = !watched.iter().any(|watched| watched.stat.is_recent(now));
         let mut usage = CacheUsage { files: 1 + codings.len(), open: 0, bytes: path.len() };
         let mut variants = Vec::with_capacity(1 + codings.len());
         for (coding, file, stat) in files {
             let (content, unchanged) = read(file, stat, limits.bytes_each)?;
+            if coding.is_none() {
+                let mut buffer = [0; LOOK];
+                fields.insert(CONTENT_TYPE, self.types.of(path::name(&path), || content.beginning(&mut buffer)));
+            }
             let has_validators = unchanged && !stat.is_recent(now) && purpose == Purpose::Requested;
             cacheable &= unchanged && (matches!(content, FileContent::InMemory(_)) || stat.size <= MAX_KEPT_OPEN);
             match &content {
@@ -150,10 +158,6 @@ impl Preparer {
 
     fn common_fields(&self, path: &[u8], negotiated: bool) -> HeaderMap {
         let mut fields = self.default_fields();
-        // Types are validated where they are set.
-        if let Ok(media_type) = HeaderValue::from_str(self.types.of(path::name(path))) {
-            fields.insert(CONTENT_TYPE, media_type);
-        }
         if let Some((_, value)) = self.caching.iter().rev().find(|(pattern, _)| pattern_matches(pattern, path)) {
             fields.insert(CACHE_CONTROL, value.clone());
         }
@@ -273,6 +277,19 @@ fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
         }
     }
     pattern[p..].iter().all(|&byte| byte == b'*')
+}
+
+impl FileContent {
+    /// What is in memory, or else what `buffer` holds. If that cannot be read, neither can the rest: it will be noticed then.
+    fn beginning<'a>(&'a self, buffer: &'a mut [u8; LOOK]) -> Beginning<'a> {
+        match self {
+            FileContent::InMemory(bytes) => Beginning { bytes: (**bytes).as_ref(), is_all: true },
+            FileContent::OnDisk(file, length) => {
+                let looked_at = read_up_to(file, buffer).unwrap_or_default();
+                Beginning { bytes: &buffer[..looked_at], is_all: looked_at as u64 >= *length }
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for FileContent {

@@ -6,6 +6,7 @@ mod listing;
 mod names;
 mod options;
 mod safe;
+mod types;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -18,7 +18,7 @@ fn types() {
         ("/a.html", "text/html; charset=utf-8"),
         ("/d/", "text/html; charset=utf-8"),
         ("/a.js", "text/javascript; charset=utf-8"),
-        ("/a.foo", "application/octet-stream"),
+        ("/a.foo", PLAIN),
         ("/README", PLAIN),
         ("/", "text/html; charset=utf-8"),
     ] {

@@ -11,9 +11,8 @@ use http::{Method, StatusCode};
 
 use super::cache::{Cache, CacheLimits, Cached};
 use super::codings::ContentCoding;
-use super::entries::ListingBudget;
 use super::find::{Finder, FoundFile, Lookup};
-use super::listing;
+use super::listing::Listings;
 use super::open::{OpenError, Root};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Purpose, Resource, Variant};
@@ -67,6 +66,8 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 /// Files requested often are cached (see [`cache`](Self::cache)). Before a cached file is used the file system is asked whether it is
 /// unchanged; only requests that arrived together share one check. A file that changed within the last 20 ms is neither cached nor
 /// given validators, as its times could not tell a second change from the first.
+/// A listing is read anew for each request, but once for all that arrived before it was read. Its `ETag` changes whenever a name, a
+/// size or a date on it does; tags of one folder differ between processes.
 /// If a file becomes shorter while it is sent, the connection is reset, so that no client takes a truncated body for a complete one.
 #[doc(alias("SimpleHTTPRequestHandler", "send_from_directory"))]
 #[derive(Debug)]
@@ -75,8 +76,7 @@ pub struct StaticFileHandler {
     pub(super) preparer: Preparer,
     pub(super) cache: Cache<Resource>,
     pub(super) listing: bool,
-    /// The memory held by listings that are being sent.
-    pub(super) listing_budget: ListingBudget,
+    pub(super) listings: Listings,
     /// Error pages by status: paths in the folder.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
     /// The path segments of the prefix.
@@ -100,7 +100,7 @@ impl StaticFileHandler {
             preparer: Preparer::default(),
             cache: Cache::new(CacheLimits::default()),
             listing: true,
-            listing_budget: ListingBudget::default(),
+            listings: Listings::default(),
             pages: vec![(StatusCode::NOT_FOUND, b"404.html".to_vec())],
             mount: Vec::new(),
         })
@@ -125,7 +125,9 @@ impl StaticFileHandler {
                 self.negotiate(request, &cached.value)
             }
             Ok(Lookup::NeedsSlash) => Ok(self.redirect(request, &self.location(path, true))),
-            Ok(Lookup::Folder) if self.listing => self.list(path).or_else(|error| self.error_response(request, error)),
+            Ok(Lookup::Folder) if self.listing => {
+                self.list(request, path).or_else(|error| self.error_response(request, error))
+            }
             Ok(Lookup::Folder) => self.error_response(request, OpenError::NotFound),
             Err(error) => self.error_response(request, error),
         }
@@ -179,11 +181,11 @@ impl StaticFileHandler {
         }
     }
 
-    fn list(&self, path: &FilePath) -> Result<Response, OpenError> {
+    fn list(&self, request: &Request, path: &FilePath) -> Result<Response, OpenError> {
         let location = self.location(path, true);
         let title = percent_encoding::percent_decode_str(&location).decode_utf8_lossy();
-        let page =
-            self.retry_after_clearing_cache(|| listing::page(&self.finder, &self.listing_budget, &path.bytes, &title))?;
+        let page = || self.listings.page(&self.finder, &path.bytes, &title, request.polled());
+        let page = self.retry_after_clearing_cache(page)?;
         Ok(self.with_default_fields(page.with_header(CONTENT_SECURITY_POLICY, LISTING_POLICY)))
     }
 

@@ -10,8 +10,6 @@ mod handler; // `StaticFileHandler`
 
 mod listing; // the HTML page of a folder
 
-mod entries; // the entries of a folder
-
 mod prepare; // a file to response fields and body
 
 mod find; // the file, its sidecars or the folder at a path

@@ -9,6 +9,7 @@
 //! and in the walk any link. Such a link is resolved by name, which proves nothing, and the resulting path
 //! is opened without following any link, which proves that it lies beneath the folder.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -350,15 +351,15 @@ impl From<io::Error> for OpenError {
 
 /// The metadata of an open file.
 pub(super) fn stat_of(file: impl std::os::fd::AsFd) -> rustix::io::Result<FileStat> {
-    stat(file, b"", AtFlags::EMPTY_PATH)
+    stat(file, c"", AtFlags::EMPTY_PATH)
 }
 
 /// The metadata of a name in an open folder, without following a link.
-pub(super) fn stat_in(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<FileStat> {
+pub(super) fn stat_in(folder: &OwnedFd, name: &CStr) -> rustix::io::Result<FileStat> {
     stat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
-fn stat(at: impl std::os::fd::AsFd, path: &[u8], flags: AtFlags) -> rustix::io::Result<FileStat> {
+fn stat(at: impl std::os::fd::AsFd, path: impl rustix::path::Arg, flags: AtFlags) -> rustix::io::Result<FileStat> {
     let found = rustix::fs::statx(at, path, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS)?;
     Ok(FileStat::from(found))
 }

@@ -1,29 +1,40 @@
 //! One reading for all who wait for it. Called by `listing`; it does not know what is read.
 //!
-//! Whoever asks while a folder is read waits: that reading may have passed what changed before this request was sent. The first of
-//! those who waited then reads again, and that serves the others, as they had all asked before it began. So any number of
-//! requests at once cost two readings.
+//! Whoever asks while a folder is read waits: that reading may have passed what changed before this request was sent. When it ends,
+//! one of those who waited reads again, and that serves the others, as they had all asked before it began. So any number of
+//! requests that wait at once cost two readings. One that is handled later, and may have been sent later, costs its own.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 /// Readings by key.
 #[derive(Debug)]
-pub(super) struct Flights<T>(Mutex<HashMap<Vec<u8>, SharedFlight<T>>>);
+pub(super) struct Flights<T>(Mutex<HashMap<Vec<u8>, Arc<Flight<T>>>>);
 
-type SharedFlight<T> = Arc<Mutex<Flight<T>>>;
-
-/// The latest reading of one key. Its lock is held while reading.
+/// The readings of one key. No lock is held while reading: a mutex is not fair, and whoever could be served by the reading
+/// that ended would wait for one that a newcomer began.
 #[derive(Debug)]
 struct Flight<T> {
-    /// When it began.
+    state: Mutex<State<T>>,
+    /// A reading ended, well or not.
+    ended: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    /// Whether somebody reads.
+    reading: bool,
+    /// When the latest reading began that has ended well.
     began: Option<Instant>,
     /// Its result, as long as somebody uses it.
     latest: Weak<T>,
-    /// The same, kept in use as long as somebody waits for it.
+    /// The same, kept in use as long as somebody waits.
     kept: Option<Arc<T>>,
 }
+
+/// The right to read, given back when dropped.
+struct Reading<'a, T>(&'a Flight<T>);
 
 impl<T> Default for Flights<T> {
     fn default() -> Flights<T> {
@@ -43,53 +54,77 @@ impl<T> Flights<T> {
     ) -> Result<Arc<T>, E> {
         let asked = polled.unwrap_or_else(Instant::now);
         let flight = self.enter(key);
-        let result = lock(&flight).reading_since(asked, read, same);
+        let result = match flight.served_or_reading(asked) {
+            Ok(latest) => Ok(latest),
+            Err(reading) => reading.read(read, same),
+        };
         self.leave(&flight);
         result
     }
 
-    fn enter(&self, key: &[u8]) -> SharedFlight<T> {
+    fn enter(&self, key: &[u8]) -> Arc<Flight<T>> {
         let mut flights = lock(&self.0);
-        // A flight that nobody is in has no other owner, so its lock is free.
-        flights.retain(|_, flight| Arc::strong_count(flight) > 1 || lock(flight).latest.strong_count() > 0);
+        flights.retain(|_, flight| Arc::strong_count(flight) > 1 || lock(&flight.state).latest.strong_count() > 0);
         if let Some(flight) = flights.get(key) {
             return Arc::clone(flight);
         }
-        let flight = Arc::new(Mutex::new(Flight { began: None, latest: Weak::new(), kept: None }));
+        let state = State { reading: false, began: None, latest: Weak::new(), kept: None };
+        let flight = Arc::new(Flight { state: Mutex::new(state), ended: Condvar::new() });
         flights.insert(key.to_vec(), Arc::clone(&flight));
         flight
     }
 
     /// The last one to leave keeps nothing: what is sent is kept by who sends it.
-    fn leave(&self, flight: &SharedFlight<T>) {
+    fn leave(&self, flight: &Arc<Flight<T>>) {
         let flights = lock(&self.0); // nobody enters
         let is_last = Arc::strong_count(flight) == 2; // the map's and this one
-        let kept = if is_last { lock(flight).kept.take() } else { None };
+        let kept = if is_last { lock(&flight.state).kept.take() } else { None };
         drop(flights);
         drop(kept); // perhaps megabytes: not under the lock
     }
 }
 
 impl<T> Flight<T> {
-    fn reading_since<E>(
-        &mut self,
-        asked: Instant,
-        read: impl FnOnce() -> Result<T, E>,
-        same: impl FnOnce(&T, &T) -> bool,
-    ) -> Result<Arc<T>, E> {
-        if let Some(latest) = self.latest.upgrade().filter(|_| self.began.is_some_and(|began| began >= asked)) {
-            return Ok(latest);
+    /// The result of a reading that began since, or the right to begin one.
+    fn served_or_reading(&self, asked: Instant) -> Result<Arc<T>, Reading<'_, T>> {
+        let mut state = lock(&self.state);
+        loop {
+            let is_fresh = state.began.is_some_and(|began| began >= asked);
+            if let Some(latest) = state.latest.upgrade().filter(|_| is_fresh) {
+                return Ok(latest);
+            }
+            if !state.reading {
+                state.reading = true;
+                return Err(Reading(self));
+            }
+            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        self.kept = None; // whoever waits now is served by the reading that begins
+    }
+}
+
+impl<T> Reading<'_, T> {
+    fn read<E>(self, read: impl FnOnce() -> Result<T, E>, same: impl FnOnce(&T, &T) -> bool) -> Result<Arc<T>, E> {
         let began = Instant::now();
         let new = read()?;
-        let result = self.latest.upgrade().filter(|latest| same(latest, &new)).unwrap_or_else(|| Arc::new(new));
-        *self = Flight { began: Some(began), latest: Arc::downgrade(&result), kept: Some(Arc::clone(&result)) };
+        let latest = lock(&self.0.state).latest.upgrade();
+        let result = latest.filter(|latest| same(latest, &new)).unwrap_or_else(|| Arc::new(new));
+        let mut state = lock(&self.0.state);
+        (state.began, state.latest) = (Some(began), Arc::downgrade(&result));
+        let before = state.kept.replace(Arc::clone(&result));
+        drop(state);
+        drop(before);
         Ok(result)
     }
 }
 
-/// A reading that panicked left nothing half-done: a result is stored whole or not at all.
+impl<T> Drop for Reading<'_, T> {
+    fn drop(&mut self) {
+        lock(&self.0.state).reading = false;
+        self.0.ended.notify_all();
+    }
+}
+
+/// No reading happens under a lock, so a panic leaves nothing half-done.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -129,6 +164,29 @@ mod tests {
         assert_eq!(readings.load(SeqCst), 2, "{got:?}");
         assert_eq!(got.iter().filter(|&&number| number == 1).count(), 1, "who came first: {got:?}");
         assert_eq!(inside(&flights, b"a"), 0);
+    }
+
+    /// Whoever asked before a reading began gets it when it ends, also if somebody else has begun the next one.
+    #[test]
+    fn nobody_waits_for_a_reading_that_others_began() {
+        let flights = Flights::default();
+        let before = Instant::now();
+        let flight = flights.enter(b"a"); // somebody waits, so that results are kept
+        assert_eq!(flights.join(b"a", None, || Ok::<_, ()>(1), |_, _| false), Ok(Arc::new(1)));
+        let (served, is_served) = std::sync::mpsc::channel();
+        thread::scope(|scope| {
+            let flights = &flights;
+            let second = || {
+                // While this one reads, who asked before the first began.
+                scope.spawn(move || {
+                    let first = flights.join(b"a", Some(before), || Err(()), |_, _| false);
+                    served.send(first).unwrap();
+                });
+                Ok::<_, ()>(is_served.recv_timeout(Duration::from_secs(10)).map_or(0, |first| *first.unwrap()))
+            };
+            assert_eq!(flights.join(b"a", None, second, |_, _| false), Ok(Arc::new(1)), "0: it had to wait");
+        });
+        flights.leave(&flight);
     }
 
     #[test]

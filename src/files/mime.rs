@@ -60,10 +60,10 @@ impl MediaTypes {
 /// `text/plain`, or another type for what is no text.
 fn known_text(beginning: Beginning<'_>, otherwise: &'static str) -> HeaderValue {
     const BARE: &str = "text/plain";
-    HeaderValue::from_static(match (beginning.is_text(), beginning.is_utf_8(BARE)) {
-        (true, true) => PLAIN,
-        (true, false) => BARE,
-        (false, _) => otherwise,
+    HeaderValue::from_static(match beginning.is_text() {
+        true if beginning.is_utf_8(BARE) => PLAIN,
+        true => BARE,
+        false => otherwise,
     })
 }
 

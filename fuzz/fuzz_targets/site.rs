@@ -64,16 +64,13 @@ fn parts(got: &Answer, whole: &[u8]) {
     };
     let boundary = boundary.trim_matches('"');
     let end = format!("\r\n--{boundary}--\r\n");
-    let body = [b"\r\n", &got.body[..]].concat();
-    let body = body.strip_suffix(end.as_bytes()).expect("an end");
+    let body = got.body.strip_suffix(end.as_bytes()).expect("an end");
     let between = format!("\r\n--{boundary}\r\n");
-    let mut rest = body.strip_prefix(between.as_bytes()).or_else(|| got.body.strip_prefix(&between.as_bytes()[2..]));
+    let mut rest = body.strip_prefix(between.as_bytes());
     let mut count = 0;
     while let Some(here) = rest {
         let next = here.windows(between.len()).position(|window| window == between.as_bytes());
         let (one, after) = next.map_or((here, None), |at| (&here[..at], Some(&here[at + between.len()..])));
-        // The end was cut off the whole; the last part of a body that began without a line end has it still.
-        let one = one.strip_suffix(end.as_bytes()).unwrap_or(one);
         let split = one.windows(4).position(|four| four == b"\r\n\r\n").expect("a part has a head");
         let head = String::from_utf8(one[..split].to_vec()).expect("ASCII");
         let said =

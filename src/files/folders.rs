@@ -12,12 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
 
-use rustix::fs::{Dir, FileType};
+use rustix::fs::{AtFlags, Dir, FileType};
 
 use super::cache::{Cache, CacheLimits};
 use super::fresh::{Basis, Freshness};
 use super::open::Root;
-use super::stat::{FileStat, Kind, stat_in, stat_of};
+use super::stat::{self, FileStat, Kind, stat_of};
 
 /// How many folders are known, and the bytes of all their hashes.
 const LIMITS: CacheLimits = CacheLimits { files: 1024, bytes_each: 0, bytes_in_all: 8 << 20, open: 0 };
@@ -145,7 +145,7 @@ impl Folders {
         }
         let folds = |name: &Vec<u8>| {
             let is_listed = [&files, &others].iter().any(|names| names.contains(&self.keys.hash_one(&name[..])));
-            !is_listed && stat_in(&folder, name).is_ok()
+            !is_listed && stat::stat(&folder, &name[..], AtFlags::SYMLINK_NOFOLLOW).is_ok()
         };
         if shown.as_ref().is_some_and(folds) {
             return None; // a file system that knows a name by other letters, too

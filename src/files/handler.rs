@@ -11,11 +11,10 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
-use super::entries::ListingBudget;
 use super::find::{Finder, FoundFile, Lookup};
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
-use super::listing;
+use super::listing::Listings;
 use super::open::{OpenError, Root};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Resource, Variant};
@@ -27,8 +26,9 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 
 /// Serves the files of a folder.
 ///
-/// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` is served, or else a listing.
-/// The media type follows from the name, text is UTF-8, and every response has
+/// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` or `index.htm` is served, or else a listing.
+/// The media type follows from the name, that of an unknown name from the content: text is `text/plain`. Text that is UTF-8, and
+/// does not itself declare another encoding, has `charset=utf-8`. Every response has
 /// `X-Content-Type-Options: nosniff` and `Cache-Control: no-cache`: clients keep their copy and revalidate it each time,
 /// so that every edit shows at the next reload. `ETag` and `Last-Modified` make that a few bytes.
 ///
@@ -74,6 +74,9 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 /// that of a larger file is made of its size, mtime and ctime, and differs from machine to machine. A sidecar counts once it
 /// has not been changed for two seconds.
 ///
+/// A listing is read anew for each request, but once for all that arrived before it was read. Its `ETag` changes whenever a name, a
+/// size or a date on it does; tags of one folder differ between processes.
+///
 /// If a file becomes shorter while it is sent, the connection is reset, so that no client takes a truncated body for a complete one.
 #[doc(alias("SimpleHTTPRequestHandler", "send_from_directory"))]
 #[derive(Debug)]
@@ -84,8 +87,7 @@ pub struct StaticFileHandler {
     /// Paths that lead nowhere, by the same keys.
     pub(super) missing: Cache<Basis>,
     pub(super) listing: bool,
-    /// The memory held by listings that are being sent.
-    pub(super) listing_budget: ListingBudget,
+    pub(super) listings: Listings,
     /// Error pages by status: paths in the folder.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
     /// The path segments of the prefix.
@@ -124,14 +126,14 @@ impl StaticFileHandler {
                 freshness: Freshness::new(true),
                 folders: Folders::new(),
                 hidden: false,
-                index: vec![b"index.html".to_vec()],
+                index: vec![b"index.html".to_vec(), b"index.htm".to_vec()],
                 sidecars: true,
             },
             preparer: Preparer::default(),
             cache: Cache::new(CacheLimits::default()),
             missing: Cache::new(MISSING),
             listing: true,
-            listing_budget: ListingBudget::default(),
+            listings: Listings::default(),
             pages: vec![(StatusCode::NOT_FOUND, b"404.html".to_vec())],
             mount: Vec::new(),
         })
@@ -186,7 +188,9 @@ impl StaticFileHandler {
                 }
             }
             Ok(Lookup::NeedsSlash) => Ok(self.redirect(request, &self.location(path, true))),
-            Ok(Lookup::Folder) if self.listing => self.list(path).or_else(|error| self.error_response(request, error)),
+            Ok(Lookup::Folder) if self.listing => {
+                self.list(request, path).or_else(|error| self.error_response(request, error))
+            }
             Ok(Lookup::Folder) => self.error_response(request, OpenError::NotFound),
             Ok(Lookup::Missing(basis)) => {
                 self.keep_missing(&key, basis, request, now);
@@ -260,11 +264,11 @@ impl StaticFileHandler {
         }
     }
 
-    fn list(&self, path: &FilePath) -> Result<Response, OpenError> {
+    fn list(&self, request: &Request, path: &FilePath) -> Result<Response, OpenError> {
         let location = self.location(path, true);
         let title = percent_encoding::percent_decode_str(&location).decode_utf8_lossy();
-        let page =
-            self.retry_after_clearing_cache(|| listing::page(&self.finder, &self.listing_budget, &path.bytes, &title))?;
+        let page = || self.listings.page(&self.finder, &path.bytes, &title, request.polled());
+        let page = self.retry_after_clearing_cache(page)?;
         Ok(with_fields(page.with_header(CONTENT_SECURITY_POLICY, LISTING_POLICY), &self.preparer.added_fields()))
     }
 

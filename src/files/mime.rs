@@ -1,59 +1,94 @@
-//! Media types by file name: those the user added, then the library's. Called by `prepare`; it never reads a file.
+//! Media types: by file name, those the user set before the library's; and for what a name leaves open by a look at the
+//! beginning of the file. Called by `prepare`, which reads it.
+//!
+//! Text gets `charset=utf-8` where that is true. Text of unknown type is `text/plain` and never anything that a browser would
+//! run: what a file contains does not make it a page.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The type of unknown files.
+use http::HeaderValue;
+
+use super::text::Beginning;
+
+/// The type of unknown files that are not text.
 const UNKNOWN: &str = "application/octet-stream";
+const PLAIN: &str = "text/plain; charset=utf-8";
+/// The parameter that a text has if it is UTF-8. The library's own types have it.
+const UTF_8: &str = "; charset=utf-8";
 pub(super) const MAX_EXTENSION: usize = 16;
 
 /// Types by name: the user's own, and those known to all.
 #[derive(Debug, Default)]
 pub(super) struct MediaTypes {
-    added: HashMap<String, String>,
-    default: Option<String>,
+    added: HashMap<String, HeaderValue>,
+    default: Option<HeaderValue>,
 }
 
 impl MediaTypes {
     /// Set the type of an extension (without its dot, in any case).
-    pub fn add(&mut self, extension: &str, media_type: &str) {
-        self.added.insert(extension.to_lowercase(), with_charset(media_type));
+    pub fn add(&mut self, extension: &str, media_type: HeaderValue) {
+        self.added.insert(extension.to_lowercase(), media_type);
     }
 
     /// Set the type of unknown files.
-    pub fn set_default(&mut self, media_type: &str) {
-        self.default = Some(with_charset(media_type));
+    pub fn set_default(&mut self, media_type: HeaderValue) {
+        self.default = Some(media_type);
     }
 
-    /// The type of a file with this name.
-    pub fn of(&self, name: &[u8]) -> &str {
+    /// The type of a file with this name. `look` gives its beginning, and is called for text and for unknown names.
+    pub fn of<'a>(&self, name: &[u8], look: impl FnOnce() -> Beginning<'a>) -> HeaderValue {
         let extension = Path::new(OsStr::from_bytes(name)).extension().and_then(OsStr::to_str).map(str::to_lowercase);
-        let added = extension.and_then(|extension| self.added.get(&extension)).map(String::as_str);
-        added.or_else(|| crate::media_type_of(name)).or(self.default.as_deref()).unwrap_or(UNKNOWN)
+        if let Some(added) = extension.as_ref().and_then(|extension| self.added.get(extension)) {
+            return with_charset(added, look);
+        }
+        match (crate::media_type_of(name), &self.default) {
+            // TypeScript, or a part of a film.
+            (Some(film), _) if extension.as_deref() == Some("ts") => known_text(look(), film),
+            (Some(known), _) => match known.strip_suffix(UTF_8) {
+                Some(bare) if !look().is_utf_8(bare) => HeaderValue::from_static(bare),
+                _ => HeaderValue::from_static(known),
+            },
+            (None, Some(default)) => with_charset(default, look),
+            (None, None) => known_text(look(), UNKNOWN),
+        }
     }
 }
 
-/// Adds UTF-8 to a text type without charset.
-fn with_charset(media_type: &str) -> String {
-    let lower = media_type.to_ascii_lowercase();
-    let silent = lower.starts_with("text/") && !lower.contains("charset=");
-    if silent { format!("{media_type}; charset=utf-8") } else { media_type.to_owned() }
+/// `text/plain`, or another type for what is no text.
+fn known_text(beginning: Beginning<'_>, otherwise: &'static str) -> HeaderValue {
+    const BARE: &str = "text/plain";
+    HeaderValue::from_static(match beginning.is_text() {
+        true if beginning.is_utf_8(BARE) => PLAIN,
+        true => BARE,
+        false => otherwise,
+    })
+}
+
+/// A type that the user set: UTF-8 is added to text without charset, where it is UTF-8.
+fn with_charset<'a>(media_type: &HeaderValue, look: impl FnOnce() -> Beginning<'a>) -> HeaderValue {
+    let lower = media_type.as_bytes().to_ascii_lowercase();
+    let silent = lower.starts_with(b"text/") && memchr::memmem::find(&lower, b"charset=").is_none();
+    let bare = lower.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii_end();
+    let bare = str::from_utf8(bare).unwrap_or_default();
+    let whole = || HeaderValue::from_bytes(&[media_type.as_bytes(), UTF_8.as_bytes()].concat()).ok();
+    let whole = if silent && look().is_utf_8(bare) { whole() } else { None };
+    whole.unwrap_or_else(|| media_type.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PLAIN: &str = "text/plain; charset=utf-8";
-
     #[test]
     fn types() {
         let mut types = MediaTypes::default();
-        types.add("Foo", "text/foo");
-        types.add("md", "text/markdown; charset=latin1");
-        types.add("ü", "application/x-u");
+        let binary = || Beginning { bytes: b"\0", is_all: true };
+        types.add("Foo", HeaderValue::from_static("text/foo"));
+        types.add("md", HeaderValue::from_static("text/markdown; charset=latin1"));
+        types.add("ü", HeaderValue::from_static("application/x-u"));
         for (name, expected) in [
             ("index.html", "text/html; charset=utf-8"),
             ("INDEX.HTM", "text/html; charset=utf-8"),
@@ -96,11 +131,11 @@ mod tests {
             ("", UNKNOWN),
             ("ü.txt", PLAIN),
         ] {
-            assert_eq!(types.of(name.as_bytes()), expected, "{name}");
+            assert_eq!(types.of(name.as_bytes(), binary), expected, "{name}");
         }
-        assert_eq!(types.of(b"\xff.txt"), PLAIN);
-        assert_eq!(types.of(b"a.\xff"), UNKNOWN);
-        types.set_default("text/plain");
-        assert_eq!(types.of(b"unheard"), PLAIN);
+        assert_eq!(types.of(b"\xff.txt", binary), PLAIN);
+        assert_eq!(types.of(b"a.\xff", binary), UNKNOWN);
+        types.set_default(HeaderValue::from_static("text/plain"));
+        assert_eq!(types.of(b"unheard", binary), PLAIN);
     }
 }

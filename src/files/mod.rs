@@ -10,12 +10,12 @@ mod handler; // `StaticFileHandler`
 
 mod listing; // the HTML page of a folder
 
-mod entries; // the entries of a folder
-
 mod prepare; // a file to response fields and body
 
 mod find; // the file, its sidecars or the folder at a path
-mod mime; // media types by file name
+mod mime; // media types by file name and content
+
+mod text; // whether bytes are text, and UTF-8
 
 mod folders; // the names in folders that are asked for often
 

@@ -3,13 +3,35 @@
 use std::io;
 
 use http::StatusCode;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED};
+use http::header::HeaderValue;
 
 use super::cache::{Cache, CacheLimits};
 use super::fresh::Freshness;
 use super::handler::{MISSING, StaticFileHandler};
 use super::open::Symlinks;
 use super::prepare::check_field;
+
+/// Fields whose value follows from the response or the connection: a fixed one would be wrong for most responses.
+const DERIVED: [&str; 16] = [
+    // what is sent: RFC 9110, sections 8, 10.2 and 14.4
+    "allow",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "etag",
+    "last-modified",
+    "location",
+    // when and how it is sent: RFC 9110, sections 6.6 and 7.6.1; RFC 9112, sections 6 and 9
+    "connection",
+    "content-length",
+    "date",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 impl StaticFileHandler {
     /// Which symbolic links are followed. Default: those that stay within the folder.
@@ -73,7 +95,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// The index files of folders: the first that exists is served. Default: `index.html`. None: every folder is listed.
+    /// The index files of folders: the first that exists is served. Default: `index.html`, `index.htm`. None: every folder is listed.
     ///
     /// # Errors
     /// If a name is empty or contains a slash.
@@ -84,7 +106,7 @@ impl StaticFileHandler {
     }
 
     /// The media type of an extension (`md` or `.md`, in any case), instead of the built-in one.
-    /// UTF-8 is added to a text type without charset.
+    /// To a text type without charset `charset=utf-8` is added for files that are UTF-8.
     ///
     /// # Errors
     /// If the extension is empty or longer than 16 bytes, or the type is not a valid field value.
@@ -93,18 +115,19 @@ impl StaticFileHandler {
         if extension.is_empty() || extension.len() > super::mime::MAX_EXTENSION || extension.contains(['.', '/']) {
             return Err(invalid_input(format!("{extension:?} is no extension")));
         }
-        check_field("content-type", media_type)?;
+        let (_, media_type) = check_field("content-type", media_type)?;
         self.preparer.types.add(extension, media_type);
         self.forget();
         Ok(self)
     }
 
-    /// The media type of unknown files. Default: `application/octet-stream`.
+    /// The media type of files with an unknown name. Default: `text/plain` if the first 4 KiB are text,
+    /// `application/octet-stream` otherwise.
     ///
     /// # Errors
     /// If it is not a valid field value.
     pub fn default_type(mut self, media_type: &str) -> io::Result<Self> {
-        check_field("content-type", media_type)?;
+        let (_, media_type) = check_field("content-type", media_type)?;
         self.preparer.types.set_default(media_type);
         self.forget();
         Ok(self)
@@ -114,11 +137,15 @@ impl StaticFileHandler {
     /// files and listings only. A second one of the same name is added to the first.
     ///
     /// # Errors
-    /// If it is invalid, or set by the file itself: `Content-Type`, `Content-Encoding`, `ETag`, `Last-Modified`.
+    /// If it is invalid, or derived from each response: `Content-Type`, `Content-Encoding`, `Content-Range`, `ETag`, `Last-Modified`,
+    /// `Location`, `Allow`, `Date`, and the fields of framing and of the connection (`Content-Length`, `Transfer-Encoding`,
+    /// `Trailer`, `TE`, `Connection`, `Keep-Alive`, `Proxy-Connection`, `Upgrade`).
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
         let (name, value) = check_field(name, value)?;
-        if [CONTENT_TYPE, CONTENT_ENCODING, ETAG, LAST_MODIFIED].contains(&name) {
-            return Err(invalid_input(format!("the field `{name}` is the file's own")));
+        if DERIVED.contains(&name.as_str()) {
+            return Err(invalid_input(format!(
+                "the field `{name}` cannot be set: the server derives it for each response"
+            )));
         }
         self.preparer.added.append(name, value);
         self.forget();

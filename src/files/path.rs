@@ -8,12 +8,11 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-/// Characters allowed in a path segment without encoding (RFC 3986, section 3.3: pchar).
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
+/// All but unreserved characters (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// All but the characters allowed in a path segment without encoding (RFC 3986, section 3.3: pchar).
+const NOT_IN_SEGMENT: &AsciiSet = &RESERVED
     .remove(b'!')
     .remove(b'$')
     .remove(b'&')
@@ -123,18 +122,21 @@ pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
 }
 
-/// A name, percent-encoded for a target or a link.
-pub(super) fn encode(segment: &[u8]) -> percent_encoding::PercentEncode<'_> {
-    percent_encode(segment, SEGMENT)
+/// Append a link to an entry of a folder. All but unreserved characters are encoded: a path may contain `'`, `&`, `;` and
+/// `(`, but they end a name or change it for clients that take links out of a page by patterns (lftp, shell scripts);
+/// and a link with a colon needs no `./` in front (section 4.2).
+pub(super) fn push_link(to: &mut String, name: &[u8]) {
+    to.extend(percent_encode(name, RESERVED));
 }
 
 /// The URL path of a file or folder: exactly one slash at the start, as two would begin
 /// the name of another host (RFC 3986, section 4.2); a backslash is encoded, as browsers take it for a slash.
+/// Reserved characters stay as they are: scripts compare `location.pathname` with `/@user/` and `/wiki/A_(b)/`.
 pub(super) fn location<'a>(segments: impl IntoIterator<Item = &'a [u8]>, trailing_slash: bool) -> String {
     let mut location = String::new();
     for segment in segments {
         location.push('/');
-        location.extend(encode(segment));
+        location.extend(percent_encode(segment, NOT_IN_SEGMENT));
     }
     if trailing_slash || location.is_empty() {
         location.push('/');

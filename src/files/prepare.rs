@@ -23,7 +23,11 @@ use super::fresh::Basis;
 use super::mime::MediaTypes;
 use super::path;
 use super::stat::{FileStat, FileTime};
+use super::text::Beginning;
 use crate::{ETag, Fields, SharedBytes};
+
+/// How much of a file is looked at to tell its type, in bytes, if it is not read into memory anyway.
+const LOOK: usize = 4096;
 
 /// The approximate memory that the fields of a file occupy, in bytes.
 const FIELDS_SIZE: usize = 1024;
@@ -84,6 +88,9 @@ impl Preparer {
         let mut variants = Vec::with_capacity(1 + codings.len());
         for (coding, file, stat) in files {
             let content = read(file, stat, held)?;
+            if coding.is_none() {
+                fields.insert(CONTENT_TYPE, self.media_type(&path, &content));
+            }
             let fields = Arc::new(with_validators(&fields, coding, stat, &content, now, &mut basis));
             variants.push(Variant { fields, content });
         }
@@ -94,8 +101,8 @@ impl Preparer {
     pub fn prepare_page(&self, found: FoundFile, held: usize) -> io::Result<(Resource, Basis)> {
         let FoundFile { path, file, stat, basis, .. } = found;
         let mut fields = self.default_fields();
-        fields.insert(CONTENT_TYPE, self.media_type(&path));
         let content = read(file, stat, held)?;
+        fields.insert(CONTENT_TYPE, self.media_type(&path, &content));
         let variants = vec![Variant { fields: Arc::new(Fields::from(&fields)), content }];
         Ok((Resource { variants, codings: Vec::new() }, basis))
     }
@@ -117,17 +124,15 @@ impl Preparer {
 
     fn common_fields(&self, path: &[u8]) -> HeaderMap {
         let mut fields = self.added_fields();
-        fields.insert(CONTENT_TYPE, self.media_type(path));
         if let Some((_, value)) = self.caching.iter().rev().find(|(pattern, _)| pattern_matches(pattern, path)) {
             fields.insert(CACHE_CONTROL, value.clone());
         }
         fields
     }
 
-    fn media_type(&self, path: &[u8]) -> HeaderValue {
-        // Types are validated where they are set.
-        let media_type = HeaderValue::from_str(self.types.of(path::name(path)));
-        media_type.unwrap_or(HeaderValue::from_static("application/octet-stream"))
+    fn media_type(&self, path: &[u8], content: &FileContent) -> HeaderValue {
+        let mut buffer = [0; LOOK];
+        self.types.of(path::name(path), || content.beginning(&mut buffer))
     }
 }
 
@@ -145,15 +150,6 @@ impl Resource {
     /// The length of the longest variant.
     pub fn longest(&self) -> u64 {
         self.variants.iter().map(|variant| variant.content.length()).max().unwrap_or_default()
-    }
-}
-
-impl FileContent {
-    fn length(&self) -> u64 {
-        match self {
-            FileContent::InMemory(bytes) => (**bytes).as_ref().len() as u64,
-            FileContent::OnDisk(_, length) => *length,
-        }
     }
 }
 
@@ -258,6 +254,26 @@ fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
         }
     }
     pattern[p..].iter().all(|&byte| byte == b'*')
+}
+
+impl FileContent {
+    fn length(&self) -> u64 {
+        match self {
+            FileContent::InMemory(bytes) => (**bytes).as_ref().len() as u64,
+            FileContent::OnDisk(_, length) => *length,
+        }
+    }
+
+    /// What is in memory, or else what `buffer` holds. If that cannot be read, neither can the rest: it will be noticed then.
+    fn beginning<'a>(&'a self, buffer: &'a mut [u8; LOOK]) -> Beginning<'a> {
+        match self {
+            FileContent::InMemory(bytes) => Beginning { bytes: (**bytes).as_ref(), is_all: true },
+            FileContent::OnDisk(file, length) => {
+                let looked_at = read_up_to(file, buffer).unwrap_or_default();
+                Beginning { bytes: &buffer[..looked_at], is_all: looked_at as u64 >= *length }
+            }
+        }
+    }
 }
 
 impl std::fmt::Debug for FileContent {

@@ -1,5 +1,6 @@
 //! The metadata of a file, and what its times tell. Used by all of `files`; the only place that calls `statx`.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -103,16 +104,16 @@ impl From<SystemTime> for FileTime {
 
 /// The metadata of an open file.
 pub(super) fn stat_of(file: impl AsFd) -> rustix::io::Result<FileStat> {
-    stat(file, b"", AtFlags::EMPTY_PATH)
+    stat(file, c"", AtFlags::EMPTY_PATH)
 }
 
 /// The metadata of a name in an open folder, without following a link.
-pub(super) fn stat_in(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<FileStat> {
+pub(super) fn stat_in(folder: &OwnedFd, name: &CStr) -> rustix::io::Result<FileStat> {
     stat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
 }
 
 /// The metadata of a path.
-pub(super) fn stat(at: impl AsFd, path: &[u8], flags: AtFlags) -> rustix::io::Result<FileStat> {
+pub(super) fn stat(at: impl AsFd, path: impl rustix::path::Arg, flags: AtFlags) -> rustix::io::Result<FileStat> {
     let found = rustix::fs::statx(at, path, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS)?;
     Ok(FileStat::from(found))
 }

@@ -22,16 +22,21 @@ pub fn escape_html(text: &str) -> String {
 }
 
 pub(crate) fn push_escaped(to: &mut String, text: &str) {
-    for letter in text.chars() {
-        match letter {
-            '&' => to.push_str("&amp;"),
-            '<' => to.push_str("&lt;"),
-            '>' => to.push_str("&gt;"),
-            '"' => to.push_str("&quot;"),
-            '\'' => to.push_str("&#39;"),
-            letter => to.push(letter),
-        }
+    let mut copied = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escaped = match byte {
+            b'&' => "&amp;",
+            b'<' => "&lt;",
+            b'>' => "&gt;",
+            b'"' => "&quot;",
+            b'\'' => "&#39;",
+            _ => continue,
+        };
+        to.push_str(&text[copied..at]);
+        to.push_str(escaped);
+        copied = at + 1;
     }
+    to.push_str(&text[copied..]);
 }
 
 #[cfg(test)]

@@ -218,9 +218,9 @@ const TABLE: &[(&str, &str)] = &[
     ("tgz", "application/gzip"),
     ("tif", "image/tiff"),
     ("tiff", "image/tiff"),
-    ("toml", "application/toml"),
+    ("toml", PLAIN),
     ("torrent", "application/x-bittorrent"),
-    ("ts", "video/mp2t"), // HLS segments; TypeScript can be configured
+    ("ts", "video/mp2t"), // parts of films; a folder that is served looks whether it is TypeScript
     ("tsv", "text/tab-separated-values; charset=utf-8"),
     ("tsx", PLAIN),
     ("ttc", "font/collection"),
@@ -250,8 +250,8 @@ const TABLE: &[(&str, &str)] = &[
     ("xsl", "text/xsl; charset=utf-8"),
     ("xslt", "application/xslt+xml"),
     ("xz", "application/x-xz"),
-    ("yaml", "application/yaml"),
-    ("yml", "application/yaml"),
+    ("yaml", PLAIN),
+    ("yml", PLAIN),
     ("zip", "application/zip"),
     ("zst", "application/zstd"),
 ];

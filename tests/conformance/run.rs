@@ -231,12 +231,13 @@ fn body(answer: &Answer, want: &Want) -> Result<(), String> {
 }
 
 /// `Content-Range` and bytes of each part (RFC 9110, section 14.6; RFC 2046, section 5.1.1). None may be empty.
+/// The first boundary begins with CRLF, too, as nginx and Apache write it: RFC 9110 allows it, and zsync needs it.
 fn byteranges(answer: &Answer) -> Result<Vec<(&str, &str)>, String> {
     let media_type = answer.field("content-type").unwrap_or_default();
     let boundary = media_type.strip_prefix("multipart/byteranges; boundary=").ok_or("no boundary")?;
     let text = std::str::from_utf8(&answer.body).map_err(|err| err.to_string())?;
     let (text, _) = text.split_once(&format!("\r\n--{boundary}--")).ok_or("no last boundary")?;
-    let text = text.strip_prefix(&format!("--{boundary}\r\n")).ok_or("no first boundary")?;
+    let text = text.strip_prefix(&format!("\r\n--{boundary}\r\n")).ok_or("no first boundary")?;
     text.split(&format!("\r\n--{boundary}\r\n"))
         .map(|part| {
             let (head, bytes) = part.split_once("\r\n\r\n").ok_or("a part without an empty line")?;

@@ -102,6 +102,8 @@ fn write_files(root: &Path) {
     write(&[&b"x".repeat(251)[..], b".txt"].concat(), b"a long name");
     write(b"ten.txt", b"0123456789");
     write(b"empty.txt", b"");
+    write(b"binary.unheard", b"x\0");
+    write(b"latin.txt", b"Gr\xfc\xdfe");
     write(b"large.txt", &b"x".repeat(200_000));
     write(b"404.html", b"<p>the folder's own page</p>");
     for (name, text) in [

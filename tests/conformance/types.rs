@@ -30,7 +30,7 @@ pub const EXTENSIONS: [(&str, &str); 26] = [
     ("m3u8", "application/vnd.apple.mpegurl"),
     ("xml", "text/xml; charset=utf-8"),
     ("csv", "text/csv; charset=utf-8"),
-    ("unheard", "application/octet-stream"),
+    ("unheard", "text/plain; charset=utf-8"),
 ];
 
 pub fn rows() -> Vec<Row> {
@@ -45,10 +45,14 @@ pub fn rows() -> Vec<Row> {
         })
         .collect();
     let (readme, readme_want) = of("/README", "text/plain; charset=utf-8");
-    let (last, last_want) = of("/page.html.unheard", "application/octet-stream");
+    let (last, last_want) = of("/page.html.unheard", "text/plain; charset=utf-8");
+    let (binary, binary_want) = of("/binary.unheard", "application/octet-stream");
+    let (latin, latin_want) = of("/latin.txt", "text/plain");
     rows.extend([
         row("9110 8.3 a file without an extension, by its name", Files, readme, readme_want),
         row("9110 8.3 the last extension counts", Files, last, last_want),
+        row("9110 8.3 what is no text", Files, binary, binary_want),
+        row("9110 8.3 no charset of what is not UTF-8", Files, latin, latin_want),
         row("9110 8.3 HEAD says it, too", Files, head("/type.png"), is(200).has("Content-Type", "image/png")),
         row(
             "9110 8.3 a listing",

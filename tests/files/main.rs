@@ -7,6 +7,7 @@ mod listing;
 mod names;
 mod options;
 mod safe;
+mod types;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

@@ -19,7 +19,7 @@ fn types() {
         ("/a.html", "text/html; charset=utf-8"),
         ("/d/", "text/html; charset=utf-8"),
         ("/a.js", "text/javascript; charset=utf-8"),
-        ("/a.foo", "application/octet-stream"),
+        ("/a.foo", PLAIN),
         ("/README", PLAIN),
         ("/", "text/html; charset=utf-8"),
     ] {
@@ -299,7 +299,14 @@ fn index_files() {
         ("b/start", "start"),
         ("c/.start", "no"),
         ("e/x", ""),
+        ("f/index.htm", "htm"),
+        ("f/index.html", "html"),
+        ("f/start", ""),
     ]);
+    let handler = folder.handler();
+    for (target, expected) in [("/a/", "200 htm"), ("/f/", "200 html"), ("/e/", "200 listing")] {
+        assert_eq!(line(&get(&handler, target)), expected, "{target}, unless set");
+    }
     let handler = folder.handler().index(["start", ".start", "index.htm"]).unwrap();
     for (target, expected) in [("/a/", "200 htm"), ("/b/", "200 start"), ("/c/", "200 listing"), ("/e/", "200 listing")]
     {
@@ -326,6 +333,46 @@ fn large_files_and_empty_ones() {
                 assert_eq!(got.body.len(), size, "{name}");
                 assert!(got.body.iter().all(|&byte| byte == name.as_bytes()[0]), "{name}");
             }
+        }
+    }
+}
+
+#[test]
+fn fields_that_are_the_servers_own() {
+    let folder = Folder::new(&[]);
+    for (name, own) in [
+        ("Content-Length", true),
+        ("transfer-encoding", true),
+        ("TRAILER", true),
+        ("te", true),
+        ("connection", true),
+        ("keep-alive", true),
+        ("proxy-connection", true),
+        ("upgrade", true),
+        ("date", true),
+        ("content-type", true),
+        ("content-encoding", true),
+        ("content-range", true),
+        ("etag", true),
+        ("last-modified", true),
+        ("location", true),
+        ("allow", true),
+        ("accept-ranges", false),
+        ("cache-control", false),
+        ("content-disposition", false),
+        ("content-language", false),
+        ("link", false),
+        ("server", false),
+        ("strict-transport-security", false),
+        ("vary", false),
+        ("x-content-type-options", false),
+    ] {
+        let set = folder.handler().header(name, "none");
+        let expected =
+            format!("the field `{}` cannot be set: the server derives it for each response", name.to_lowercase());
+        match set {
+            Ok(_) => assert!(!own, "{name} was accepted"),
+            Err(error) => assert_eq!((own, error.to_string()), (true, expected), "{name}"),
         }
     }
 }

@@ -18,9 +18,10 @@ impl Byteranges {
     /// The delimiters for these ranges of a body of `length` bytes and this type.
     pub(crate) fn new(parts: Vec<Range<u64>>, length: u64, content_type: Option<&HeaderValue>) -> Byteranges {
         let boundary = boundary();
-        let introduced = |(index, part): (usize, Range<u64>)| {
-            let mut lines = if index == 0 { Vec::new() } else { b"\r\n".to_vec() };
-            lines.extend_from_slice(format!("--{boundary}\r\n").as_bytes());
+        // Also the first delimiter begins with CRLF, as in nginx and Apache: the CRLF belongs to the delimiter (RFC 2046,
+        // section 5.1.1), and clients such as zsync look for it there.
+        let introduced = |part: Range<u64>| {
+            let mut lines = format!("\r\n--{boundary}\r\n").into_bytes();
             if let Some(content_type) = content_type {
                 lines.extend_from_slice(b"Content-Type: ");
                 lines.extend_from_slice(content_type.as_bytes());
@@ -29,7 +30,7 @@ impl Byteranges {
             lines.extend_from_slice(format!("Content-Range: {}\r\n\r\n", content_range(&part, length)).as_bytes());
             (lines, part)
         };
-        let parts = parts.into_iter().enumerate().map(introduced).collect();
+        let parts = parts.into_iter().map(introduced).collect();
         let end = format!("\r\n--{boundary}--\r\n").into_bytes();
         Byteranges { boundary, parts, end }
     }

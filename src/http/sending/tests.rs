@@ -507,9 +507,9 @@ fn many_parts() {
         let sent = send(response(), &get().with_header("range", "bytes=8-, 0-1, 4-4, 20-30"));
         let boundary = sent.field("Content-Type").unwrap().strip_prefix("multipart/byteranges; boundary=").unwrap();
         let part = |range: &str, bytes: &str| {
-            format!("--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes {range}/10\r\n\r\n{bytes}\r\n")
+            format!("\r\n--{boundary}\r\nContent-Type: text/plain\r\nContent-Range: bytes {range}/10\r\n\r\n{bytes}")
         };
-        let expected = format!("{}{}{}--{boundary}--\r\n", part("8-9", "89"), part("0-1", "01"), part("4-4", "4"));
+        let expected = format!("{}{}{}\r\n--{boundary}--\r\n", part("8-9", "89"), part("0-1", "01"), part("4-4", "4"));
         assert_eq!((sent.status, sent.text()), (206, &expected[..]), "14.6, {how}");
         assert_eq!(sent.field("Content-Length"), Some(&*expected.len().to_string()), "14.6, {how}");
         assert_eq!(sent.field("Content-Range"), None, "15.3.7.2, {how}");

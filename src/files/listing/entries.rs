@@ -1,0 +1,390 @@
+//! The entries of a folder that are served: names, sizes and dates, read and sorted. Called by `listing`.
+//!
+//! They are kept while their page is being sent, as slowly as the client reads: so they are stored compactly, 24 bytes and the
+//! name for each, and all of them together hold no more than `MAX_HELD`.
+
+use std::cmp::Ordering;
+use std::collections::hash_map::RandomState;
+use std::ffi::CStr;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use rustix::fs::{FileType, RawDir};
+
+use super::super::find::Finder;
+use super::super::open::OpenError;
+use super::super::path;
+use super::super::stat::{FileStat, Kind, stat_in};
+
+/// Further entries of a folder are not listed.
+const MAX_ENTRIES: usize = 100_000;
+/// Bytes that the entries of all folders being read or sent may occupy together.
+const MAX_HELD: usize = 64 << 20;
+/// Bytes of entries that are read at a time.
+const READ_SIZE: usize = 32 << 10;
+/// Bytes of names in one allocation.
+const BLOCK: usize = 64 << 10;
+/// Bytes that are reserved at a time while reading.
+const RESERVATION: usize = 256 << 10;
+
+/// The entries of one folder, in the order they are listed: folders first.
+#[derive(Debug)]
+pub(super) struct Entries {
+    names: Names,
+    rows: Vec<Row>,
+    complete: bool,
+    /// `None`: few enough to be of no account.
+    reservation: Option<Reservation>,
+}
+
+/// Names, one behind the other in the order they were read, in blocks: a vector that grows would be copied, and leave holes.
+#[derive(Debug, Default)]
+struct Names(Vec<Vec<u8>>);
+
+/// What is stored of an entry.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    size: u64,
+    /// The modification time in minutes since 1970, as it is shown.
+    modified: i64,
+    /// The block of the name, and its position within.
+    block: u16,
+    start: u16,
+    length: u8,
+    is_folder: bool,
+}
+
+/// What is shown of an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    pub name: &'a [u8],
+    pub is_folder: bool,
+    pub size: u64,
+    /// Minutes since 1970.
+    pub modified: i64,
+}
+
+impl Entries {
+    /// Read the entries that are served and sort them. More than `free` of them reserve their memory while they are read:
+    /// an error if other folders hold too much. A folder that was removed is not found.
+    pub fn read(finder: &Finder, path: &[u8], budget: &Budget, free: usize) -> Result<Entries, OpenError> {
+        let folder = finder.root.open_folder(path)?;
+        let mut entries = Entries { names: Names::default(), rows: Vec::new(), complete: true, reservation: None };
+        let mut buffer = Vec::with_capacity(READ_SIZE);
+        let mut dirents = RawDir::new(&folder, buffer.spare_capacity_mut());
+        // Of a removed folder that is still open the kernel says ENOENT; `Dir` would take it for empty.
+        while let Some(dirent) = dirents.next() {
+            let dirent = dirent?;
+            let name = dirent.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            if entries.rows.len() == MAX_ENTRIES {
+                entries.complete = false;
+                break;
+            }
+            if let Some(stat) = stat_of_served(finder, &folder, path, name, dirent.file_type()) {
+                entries.push(name.to_bytes(), &stat);
+                if entries.rows.len() > free {
+                    entries.reserve(budget)?;
+                }
+            }
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn push(&mut self, name: &[u8], stat: &FileStat) {
+        let (block, start) = self.names.push(name);
+        let (size, modified) = (stat.size, stat.modified.seconds.div_euclid(60));
+        self.rows.push(Row {
+            size,
+            modified,
+            block,
+            start,
+            length: name.len() as u8,
+            is_folder: stat.kind == Kind::Folder,
+        });
+    }
+
+    /// Reserve what is held now, and what sorting will take.
+    fn reserve(&mut self, budget: &Budget) -> Result<(), OpenError> {
+        let used = self.names.held() + self.rows.len() * (size_of::<Row>() + size_of::<(u128, Row)>());
+        let reservation = self.reservation.get_or_insert_with(|| Reservation { budget: budget.clone(), bytes: 0 });
+        if used > reservation.bytes { reservation.resize(used + RESERVATION) } else { Ok(()) }
+    }
+
+    fn sort(&mut self) {
+        let Entries { names, rows, .. } = self;
+        let mut keyed: Vec<(u128, Row)> = rows.iter().map(|row| (row.key(names), *row)).collect();
+        keyed.sort_unstable_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.compare(b, names)));
+        rows.clear();
+        rows.extend(keyed.iter().map(|(_, row)| row));
+        drop(keyed);
+        rows.shrink_to_fit();
+        let held = names.held() + size_of_val(&rows[..]);
+        if let Some(reservation) = &mut self.reservation {
+            let _ = reservation.resize(held); // less than before
+        }
+    }
+
+    /// A hash of all that a page shows. Equal folders may differ in it if they are read in different orders.
+    pub fn tag(&self, keys: &RandomState, title: &str) -> u64 {
+        let mut hasher = keys.build_hasher();
+        // Another version of the program may write another page.
+        hasher.write(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes());
+        hasher.write(title.as_bytes());
+        hasher.write_u8(0xff); // in no title
+        hasher.write_u8(u8::from(self.complete));
+        hasher.write_usize(self.rows.len());
+        self.names.0.iter().for_each(|block| hasher.write(block));
+        for row in &self.rows {
+            let position = u64::from(row.block) << 16 | u64::from(row.start);
+            hasher.write_u64(position << 9 | u64::from(row.length) << 1 | u64::from(row.is_folder));
+            hasher.write_u64(row.size);
+            hasher.write_i64(row.modified);
+        }
+        hasher.finish()
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether no entry was left out.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Those at this position and behind it.
+    pub fn iter_from(&self, first: usize) -> impl Iterator<Item = Entry<'_>> {
+        self.rows[first..].iter().map(|row| {
+            let Row { size, modified, is_folder, .. } = *row;
+            Entry { name: row.name(&self.names), is_folder, size, modified }
+        })
+    }
+}
+
+impl Names {
+    /// Store a name. There are `MAX_ENTRIES` of 255 bytes at most, which take 391 blocks.
+    fn push(&mut self, name: &[u8]) -> (u16, u16) {
+        if self.0.last().is_none_or(|block| block.len() + name.len() > BLOCK) {
+            self.0.push(Vec::with_capacity(BLOCK));
+        }
+        let last = self.0.len() - 1;
+        let start = self.0[last].len();
+        self.0[last].extend_from_slice(name);
+        (last as u16, start as u16)
+    }
+
+    /// Bytes.
+    fn held(&self) -> usize {
+        self.0.len() * BLOCK
+    }
+}
+
+impl Row {
+    fn name<'a>(&self, names: &'a Names) -> &'a [u8] {
+        &names.0[usize::from(self.block)][usize::from(self.start)..][..usize::from(self.length)]
+    }
+
+    /// Rows with different keys are in the order of their keys.
+    fn key(&self, names: &Names) -> u128 {
+        let mut key = [0; 16];
+        key[0] = u8::from(!self.is_folder);
+        push_natural_key(self.name(names), &mut key[1..]);
+        u128::from_be_bytes(key)
+    }
+
+    /// Folders first, then natural order: ASCII letters without case, and `file 2` before `file 10`.
+    fn compare(&self, other: &Row, names: &Names) -> Ordering {
+        let (one, two) = (self.name(names), other.name(names));
+        other.is_folder.cmp(&self.is_folder).then_with(|| natural(one, two)).then_with(|| one.cmp(two))
+    }
+}
+
+/// The metadata of an entry, or of what a link leads to; `None`: it is not served, or was deleted meanwhile.
+fn stat_of_served(finder: &Finder, folder: &OwnedFd, path: &[u8], name: &CStr, kind: FileType) -> Option<FileStat> {
+    let joined = || path::join(path, name.to_bytes());
+    if name.to_bytes().starts_with(b".") && finder.is_hidden(&joined()) {
+        return None;
+    }
+    let stat = match kind {
+        FileType::RegularFile | FileType::Directory | FileType::Unknown => stat_in(folder, name).ok(),
+        FileType::Symlink => None,
+        _ => return None,
+    };
+    // Also what became a link meanwhile is judged by where it leads.
+    let stat = stat.filter(|stat| stat.kind != Kind::Link).or_else(|| finder.root.stat_checked(&joined()).ok())?;
+    matches!(stat.kind, Kind::File | Kind::Folder).then_some(stat)
+}
+
+fn natural(a: &[u8], b: &[u8]) -> Ordering {
+    // Names made by programs often begin alike; a number in which they differ is compared from its first digit on.
+    const STRIDE: usize = 16;
+    let alike = a.chunks_exact(STRIDE).zip(b.chunks_exact(STRIDE)).take_while(|(one, other)| one == other).count();
+    let digits = a[..alike * STRIDE].iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (mut a, mut b) = (&a[alike * STRIDE - digits..], &b[alike * STRIDE - digits..]);
+    while let (Some(first), Some(second)) = (a.first(), b.first()) {
+        let order = if first.is_ascii_digit() && second.is_ascii_digit() {
+            let ((one, rest), (other, others)) = (number(a), number(b));
+            (a, b) = (rest, others);
+            one.len().cmp(&other.len()).then_with(|| one.cmp(other))
+        } else {
+            (a, b) = (&a[1..], &b[1..]);
+            first.to_ascii_lowercase().cmp(&second.to_ascii_lowercase())
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
+/// The beginning of a key whose bytes compare as `natural` compares names: a number is a digit, which tells it from other
+/// characters, then how many digits it has, then those. The key is filled with zeros.
+fn push_natural_key(mut name: &[u8], mut key: &mut [u8]) {
+    let mut push = |byte| match std::mem::take(&mut key) {
+        [] => false,
+        [first, rest @ ..] => {
+            *first = byte;
+            key = rest;
+            true
+        }
+    };
+    while let Some(first) = name.first() {
+        if first.is_ascii_digit() {
+            let (digits, rest) = number(name);
+            if !(push(b'0') && push(digits.len() as u8) && digits.iter().all(|&digit| push(digit))) {
+                return;
+            }
+            name = rest;
+        } else {
+            if !push(first.to_ascii_lowercase()) {
+                return;
+            }
+            name = &name[1..];
+        }
+    }
+}
+
+/// The leading digits, without leading zeros, and the rest.
+fn number(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let zeros = text[..end].iter().take_while(|&&byte| byte == b'0').count();
+    (&text[zeros..end], &text[end..])
+}
+
+/// The bytes that the entries of all folders hold. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Budget(Arc<AtomicUsize>);
+
+/// Released when dropped.
+#[derive(Debug)]
+struct Reservation {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Reservation {
+    fn resize(&mut self, bytes: usize) -> Result<(), OpenError> {
+        // Relaxed: no other memory is synchronized by this counter.
+        if bytes <= self.bytes {
+            self.budget.0.fetch_sub(self.bytes - bytes, Relaxed);
+        } else {
+            let more = bytes - self.bytes;
+            if self.budget.0.fetch_add(more, Relaxed) + more > MAX_HELD {
+                self.budget.0.fetch_sub(more, Relaxed);
+                return Err(OpenError::TooManyListings(io::Error::other("too many large folders are being listed")));
+            }
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.0.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_bounded() {
+        let budget = Budget::default();
+        let reserve = |bytes| {
+            let mut reservation = Reservation { budget: budget.clone(), bytes: 0 };
+            reservation.resize(bytes).map(|()| reservation)
+        };
+        let mut first = reserve(MAX_HELD / 2).expect("there is room");
+        let second = reserve(MAX_HELD / 2).expect("there is room for two");
+        assert!(matches!(reserve(1), Err(OpenError::TooManyListings(_))), "there was room for three");
+        assert!(first.resize(MAX_HELD / 2 + 1).is_err(), "one grew");
+        first.resize(10).expect("less");
+        let third = reserve(MAX_HELD / 2 - 10).expect("and who was refused holds nothing");
+        assert_eq!(budget.0.load(Relaxed), MAX_HELD);
+        drop((first, second, third));
+        assert_eq!(budget.0.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn names_in_natural_order() {
+        for (one, other, expected) in [
+            ("a", "b", Ordering::Less),
+            ("a", "B", Ordering::Less),
+            ("A", "a", Ordering::Equal),
+            ("a", "ab", Ordering::Less),
+            ("", "a", Ordering::Less),
+            ("file 2.txt", "file 10.txt", Ordering::Less),
+            ("a10", "a10b", Ordering::Less),
+            ("a9b", "a10a", Ordering::Less),
+            ("02", "2", Ordering::Equal),
+            ("00", "0", Ordering::Equal),
+            ("01x", "1y", Ordering::Less),
+            ("1", "a", Ordering::Less),
+            ("99999999999999999999998", "99999999999999999999999", Ordering::Less),
+            ("z", "\u{e9}", Ordering::Less),
+            ("a name of 16: 01", "a name of 16: 01b", Ordering::Less),
+            ("a name of 17: 019", "a name of 17: 0110", Ordering::Less),
+            ("a name of 17: 109", "a name of 17: 1010", Ordering::Less),
+            ("a name of 16: xx9", "a name of 16: xx10", Ordering::Less),
+            ("00000000000000002", "000000000000000010", Ordering::Less),
+            ("0000000000000000", "00000000000000000", Ordering::Equal),
+        ] {
+            assert_eq!(natural(one.as_bytes(), other.as_bytes()), expected, "{one} and {other}");
+            assert_eq!(natural(other.as_bytes(), one.as_bytes()), expected.reverse(), "{other} and {one}");
+        }
+    }
+
+    /// Where keys differ, they say what `natural` says.
+    #[test]
+    fn keys_are_in_natural_order() {
+        let letters = b"aAbB019/:~\x01\xff";
+        let mut state = 1_u64;
+        let mut next = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) as usize % below
+        };
+        let names: Vec<Vec<u8>> =
+            (0..600).map(|_| (0..next(9)).map(|_| letters[next(letters.len())]).collect()).collect();
+        for length in [1, 4, 15] {
+            let key = |name: &[u8]| {
+                let mut key = vec![0; length];
+                push_natural_key(name, &mut key);
+                key
+            };
+            for (one, other) in names.iter().flat_map(|one| names.iter().map(move |other| (one, other))) {
+                let by_key = key(one).cmp(&key(other));
+                let shown = (one.escape_ascii(), other.escape_ascii());
+                assert!(by_key.is_eq() || by_key == natural(one, other), "{} and {}, {length}", shown.0, shown.1);
+            }
+        }
+    }
+}

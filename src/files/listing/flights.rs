@@ -1,0 +1,238 @@
+//! One reading for all who wait for it. Called by `listing`; it does not know what is read.
+//!
+//! Whoever asks while a folder is read waits: that reading may have passed what changed before this request was sent. When it ends,
+//! one of those who waited reads again, and that serves the others, as they had all asked before it began. So any number of
+//! requests that wait at once cost two readings. One that is handled later, and may have been sent later, costs its own.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+/// Readings by key.
+#[derive(Debug)]
+pub(super) struct Flights<T>(Mutex<HashMap<Vec<u8>, Arc<Flight<T>>>>);
+
+/// The readings of one key. No lock is held while reading: a mutex is not fair, and whoever could be served by the reading
+/// that ended would wait for one that a newcomer began.
+#[derive(Debug)]
+struct Flight<T> {
+    state: Mutex<State<T>>,
+    /// A reading ended, well or not.
+    ended: Condvar,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    /// Whether somebody reads.
+    reading: bool,
+    /// When the latest reading began that has ended well.
+    began: Option<Instant>,
+    /// Its result, as long as somebody uses it.
+    latest: Weak<T>,
+    /// The same, kept in use as long as somebody waits.
+    kept: Option<Arc<T>>,
+}
+
+/// The right to read, given back when dropped.
+struct Reading<'a, T>(&'a Flight<T>);
+
+impl<T> Default for Flights<T> {
+    fn default() -> Flights<T> {
+        Flights(Mutex::new(HashMap::new()))
+    }
+}
+
+impl<T> Flights<T> {
+    /// What `read` gives, or gave to another one if that began after this request had arrived: it had when its poll returned,
+    /// and has now. If a result that is still in use is the same, it is used again, and the new one dropped.
+    pub fn join<E>(
+        &self,
+        key: &[u8],
+        polled: Option<Instant>,
+        read: impl FnOnce() -> Result<T, E>,
+        same: impl FnOnce(&T, &T) -> bool,
+    ) -> Result<Arc<T>, E> {
+        let asked = polled.unwrap_or_else(Instant::now);
+        let flight = self.enter(key);
+        let result = match flight.served_or_reading(asked) {
+            Ok(latest) => Ok(latest),
+            Err(reading) => reading.read(read, same),
+        };
+        self.leave(&flight);
+        result
+    }
+
+    fn enter(&self, key: &[u8]) -> Arc<Flight<T>> {
+        let mut flights = lock(&self.0);
+        flights.retain(|_, flight| Arc::strong_count(flight) > 1 || lock(&flight.state).latest.strong_count() > 0);
+        if let Some(flight) = flights.get(key) {
+            return Arc::clone(flight);
+        }
+        let state = State { reading: false, began: None, latest: Weak::new(), kept: None };
+        let flight = Arc::new(Flight { state: Mutex::new(state), ended: Condvar::new() });
+        flights.insert(key.to_vec(), Arc::clone(&flight));
+        flight
+    }
+
+    /// The last one to leave keeps nothing: what is sent is kept by who sends it.
+    fn leave(&self, flight: &Arc<Flight<T>>) {
+        let flights = lock(&self.0); // nobody enters
+        let is_last = Arc::strong_count(flight) == 2; // the map's and this one
+        let kept = if is_last { lock(&flight.state).kept.take() } else { None };
+        drop(flights);
+        drop(kept); // perhaps megabytes: not under the lock
+    }
+}
+
+impl<T> Flight<T> {
+    /// The result of a reading that began since, or the right to begin one.
+    fn served_or_reading(&self, asked: Instant) -> Result<Arc<T>, Reading<'_, T>> {
+        let mut state = lock(&self.state);
+        loop {
+            let is_fresh = state.began.is_some_and(|began| began >= asked);
+            if let Some(latest) = state.latest.upgrade().filter(|_| is_fresh) {
+                return Ok(latest);
+            }
+            if !state.reading {
+                state.reading = true;
+                return Err(Reading(self));
+            }
+            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl<T> Reading<'_, T> {
+    fn read<E>(self, read: impl FnOnce() -> Result<T, E>, same: impl FnOnce(&T, &T) -> bool) -> Result<Arc<T>, E> {
+        let began = Instant::now();
+        let new = read()?;
+        let latest = lock(&self.0.state).latest.upgrade();
+        let result = latest.filter(|latest| same(latest, &new)).unwrap_or_else(|| Arc::new(new));
+        let mut state = lock(&self.0.state);
+        (state.began, state.latest) = (Some(began), Arc::downgrade(&result));
+        let before = state.kept.replace(Arc::clone(&result));
+        drop(state);
+        drop(before);
+        Ok(result)
+    }
+}
+
+impl<T> Drop for Reading<'_, T> {
+    fn drop(&mut self) {
+        lock(&self.0.state).reading = false;
+        self.0.ended.notify_all();
+    }
+}
+
+/// No reading happens under a lock, so a panic leaves nothing half-done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// How many have entered the flight of a key.
+    fn inside(flights: &Flights<usize>, key: &[u8]) -> usize {
+        lock(&flights.0).get(key).map_or(0, |flight| Arc::strong_count(flight) - 1)
+    }
+
+    #[test]
+    fn forty_at_once_cost_two_readings() {
+        let (flights, readings) = (Flights::default(), AtomicUsize::new(0));
+        let read = || {
+            if readings.fetch_add(1, SeqCst) == 0 {
+                while inside(&flights, b"a") < 40 {
+                    thread::yield_now(); // until all of them wait
+                }
+            }
+            Ok::<usize, ()>(readings.load(SeqCst))
+        };
+        let got: Vec<usize> = thread::scope(|scope| {
+            let ask = || {
+                let asked = Instant::now();
+                *flights.join(b"a", Some(asked), read, |_, _| false).unwrap()
+            };
+            let asking: Vec<_> = (0..40).map(|_| scope.spawn(ask)).collect();
+            asking.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!(readings.load(SeqCst), 2, "{got:?}");
+        assert_eq!(got.iter().filter(|&&number| number == 1).count(), 1, "who came first: {got:?}");
+        assert_eq!(inside(&flights, b"a"), 0);
+    }
+
+    /// Whoever asked before a reading began gets it when it ends, also if somebody else has begun the next one.
+    #[test]
+    fn nobody_waits_for_a_reading_that_others_began() {
+        let flights = Flights::default();
+        let before = Instant::now();
+        let flight = flights.enter(b"a"); // somebody waits, so that results are kept
+        assert_eq!(flights.join(b"a", None, || Ok::<_, ()>(1), |_, _| false), Ok(Arc::new(1)));
+        let (served, is_served) = std::sync::mpsc::channel();
+        thread::scope(|scope| {
+            let flights = &flights;
+            let second = || {
+                // While this one reads, who asked before the first began.
+                scope.spawn(move || {
+                    let first = flights.join(b"a", Some(before), || Err(()), |_, _| false);
+                    served.send(first).unwrap();
+                });
+                Ok::<_, ()>(is_served.recv_timeout(Duration::from_secs(10)).map_or(0, |first| *first.unwrap()))
+            };
+            assert_eq!(flights.join(b"a", None, second, |_, _| false), Ok(Arc::new(1)), "0: it had to wait");
+        });
+        flights.leave(&flight);
+    }
+
+    #[test]
+    fn a_reading_serves_who_asked_before_it_began() {
+        let flights = Flights::default();
+        let join = |asked| *flights.join(b"a", Some(asked), || Ok::<_, ()>(Instant::now()), |_, _| false).unwrap();
+        let before = Instant::now();
+        let flight = flights.enter(b"a"); // somebody waits, so that results are kept
+        let first = join(before);
+        assert_eq!(join(before), first, "asked before");
+        let later = join(first + Duration::from_nanos(1));
+        assert!(later > first, "asked since");
+        assert_eq!(join(before), later);
+        flights.leave(&flight);
+        drop(flight);
+        assert!(join(before) > later, "nobody waited: nothing is kept");
+    }
+
+    #[test]
+    fn what_is_in_use_is_used_again_and_nothing_else_is_kept() {
+        let flights = Flights::default();
+        let join = |key: &[u8], number: usize| {
+            flights.join(key, None, || Ok::<_, ()>((number, 0)), |one, other| one.0 == other.0).unwrap()
+        };
+        let before = Instant::now();
+        let first = join(b"a", 1);
+        assert!(Arc::ptr_eq(&first, &join(b"a", 1)), "the same");
+        let unread = || -> Result<_, ()> { panic!("it was read since, and is in use") };
+        assert!(Arc::ptr_eq(&first, &flights.join(b"a", Some(before), unread, |_, _| false).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &join(b"b", 1)), "the same of another key");
+        let second = join(b"a", 2);
+        assert_eq!((first.0, second.0), (1, 2));
+        assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1), "the flights keep nothing");
+        drop((first, second));
+        join(b"c", 1);
+        assert_eq!(lock(&flights.0).len(), 1, "what is not used is forgotten");
+    }
+
+    #[test]
+    fn who_waited_for_a_failure_tries() {
+        let flights = Flights::default();
+        assert_eq!(flights.join(b"a", None, || Err(()), |_: &usize, _| false), Err(()));
+        let panicked = thread::scope(|scope| {
+            scope.spawn(|| flights.join::<()>(b"a", None, || panic!("for the test"), |_, _| false)).join()
+        });
+        assert!(panicked.is_err());
+        assert_eq!(flights.join(b"a", None, || Ok::<_, ()>(1), |_, _| false), Ok(Arc::new(1)));
+    }
+}

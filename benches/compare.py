@@ -133,6 +133,10 @@ def cpu(rounds):
     return median(rounds, "cpu")
 
 
+def with_client(rounds):
+    return statistics.median(round_.cpu + round_.client for round_ in rounds)
+
+
 def spread(rounds):
     """Half of what lies between the least and the most, in percent of the median."""
     found = [round_.cpu for round_ in rounds]
@@ -155,12 +159,16 @@ def report_of(args, results):
         yield from ["", "CPU time, µs a request (of the large file: a MiB): the median, and half of what lies between "
                     "the least and the most of its rounds.", ""]
         yield from cpu_table(results["own"])
+        rows = [row for row in ROWS if row.with_client and row.name in results["own"]]
+        if rows:
+            yield from ["", "The same of server and client (wrk) together, and how many requests or MiB a second that were.", ""]
+            yield from table(rows, results["own"], lambda rounds: f"{with_client(rounds):.0f}, {median(rounds, 'rate'):,.0f}/s")
     for group, title in (("own", "Server and client each in a scheduling group of their own"),
                          ("shared", "Both in one group")):
         rows = [row for row in ROWS if row.latency and row.name in results.get(group, {})]
         if rows:
             yield from ["", f"{title}: p50, p99, p99.9 in ms, medians of the rounds.", ""]
-            yield from latency_table(rows, results[group])
+            yield from table(rows, results[group], latency)
 
 
 def machine(args):
@@ -204,12 +212,13 @@ def cpu_table(results):
         yield "| geometric mean |" + " |" * len(names) + f" {mean:.2f} |"
 
 
-def latency_table(rows, results):
+def table(rows, results, cell):
+    """A row for each of these, a column for each server; `cell` tells what of its rounds."""
     names = list(dict.fromkeys(name for row in rows for name in results[row.name]))
     yield "| work | " + " | ".join(TITLES.get(name, name) for name in names) + " |"
     yield "| --- |" + " --- |" * len(names)
     for row in rows:
-        yield f"| {row.what} | " + " | ".join(latency(results[row.name][name]) for name in names) + " |"
+        yield f"| {row.what} | " + " | ".join(cell(results[row.name][name]) for name in names) + " |"
 
 
 def write(report):

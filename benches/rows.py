@@ -6,6 +6,7 @@ Used by `compare.py`.
 import http.client
 import random
 import re
+import resource
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,7 @@ class Row:
     seconds: int = 0  # at least so long a round
     optional: bool = False  # only if it is named
     latency: bool = False  # its percentiles are reported
+    with_client: bool = False  # the CPU time of server and client together is reported, too
 
 
 def small(connections, latency=False):
@@ -44,9 +46,11 @@ def hello(connections):
 
 MIDDLE = {"Range": f"bytes={LARGE // 2}-{LARGE // 2 + MIB - 1}"}
 ROWS = [
-    Row("many", "1,000 files of 0.5 to 256 KiB at random, 64 connections", 64, many=True, latency=True),
-    Row("large", "100 MiB file, 4 connections, a MiB", 4, path="/large.bin", unit="MiB", seconds=2),
-    Row("range", "1 MiB range of it, 16 connections", 16, path="/large.bin", status=206, headers=MIDDLE),
+    Row("many", "1,000 files of 0.5 to 256 KiB at random, 64 connections", 64, many=True, latency=True,
+        with_client=True),
+    Row("large", "100 MiB file, 4 connections, a MiB", 4, path="/large.bin", unit="MiB", seconds=2, with_client=True),
+    Row("range", "1 MiB range of it, 16 connections", 16, path="/large.bin", status=206, headers=MIDDLE,
+        with_client=True),
     Row("404", "404, 64 connections", 64, path="/nothing", status=404),
     small(1, latency=True),
     small(64, latency=True),
@@ -141,14 +145,21 @@ def ask(port, row, headers):
 
 @dataclass
 class Round:
-    """What one round of load has shown; `cpu`: µs a request or MiB, all times in µs."""
+    """What one round of load has shown, all times in µs; `cpu`: of the server, a request or MiB; `client`: of wrk."""
 
     cpu: float
+    client: float
     switches: float
     rate: float
     p50: float
     p99: float
     p999: float
+
+
+def children_time():
+    """CPU time, in µs, of the programs that were run and waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (used.ru_utime + used.ru_stime) * 1e6
 
 
 def load(row, lua, port, headers, spent, seconds):
@@ -157,7 +168,7 @@ def load(row, lua, port, headers, spent, seconds):
     fields = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
     command = ["wrk", "-t", threads, "-c", str(row.connections), "-d", f"{max(seconds, row.seconds)}s", "--timeout", "10s",
                "-s", lua, *fields, f"http://127.0.0.1:{port}{row.path}"]
-    before = spent()
+    before, children = spent(), children_time()
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     after = spent()
     if trouble := re.search(r"Socket errors.*", out):
@@ -167,4 +178,5 @@ def load(row, lua, port, headers, spent, seconds):
     if row.status < 400 and refused:
         print(f"  {row.name}, port {port}: {refused} answers were errors", flush=True)
     count = size / MIB if row.unit == "MiB" else requests
-    return Round((after[0] - before[0]) / count, (after[1] - before[1]) / count, count / duration * 1e6, p50, p99, p999)
+    client = children_time() - children
+    return Round((after[0] - before[0]) / count, client / count, (after[1] - before[1]) / count, count / duration * 1e6, p50, p99, p999)

@@ -7,8 +7,8 @@ The servers take turns under the same load (wrk), round by round, so that a nois
 makes it noisy, by so many loops that do nothing else. CPU time is user and system time of all threads, read from /proc
 before and after, over the requests that were answered (or MiB, for the large file). Of each row the medians are told,
 their spread over the rounds, and the ratio to the best peer: the median of the ratios of neighbours in a round.
-Latency is measured with servers in sessions, and so scheduling groups, of their own, and (`--groups both`) in that of the
-client, too. Rows are chosen by the beginning of their names; `--list` tells them. `--also NAME=PROGRAM` adds
+Latency is measured with servers in sessions, and so scheduling groups, of their own, and (`--groups both`, half as many
+rounds) in that of the client, too. Rows are chosen by the beginning of their names; `--list` tells them. `--also NAME=PROGRAM` adds
 another build of modest. `--write` puts the tables into docs/performance.md: all rows and both groups take ten minutes.
 
 Needs cargo and python 3.10; installs nginx, h2o, lighttpd and wrk from Debian where they are missing, and takes
@@ -92,8 +92,9 @@ def install(programs):
 
 def measure(args, rows, group, folder):
     """{row name: {server name: its rounds}}, where the client is in this group: `own`: of its own."""
+    rounds = args.rounds
     if group == "shared":
-        rows = [row for row in rows if row.latency]
+        rows, rounds = [row for row in rows if row.latency], (rounds + 1) // 2
     others = dict(also.split("=", 1) for also in args.also)
     names = args.servers.split(",")
     names = [name for name in names if name not in PEERS] + list(others) + available([n for n in names if n in PEERS])
@@ -102,19 +103,19 @@ def measure(args, rows, group, folder):
     inner.chmod(0o777)
     servers = Servers(inner, folder / "www", names, others, sorted({row.site for row in rows}), group == "own")
     try:
-        return {row.name: compare(args, row, group, servers, script(inner, row)) for row in rows}
+        return {row.name: compare(args, row, group, rounds, servers, script(inner, row)) for row in rows}
     finally:
         servers.stop()
 
 
-def compare(args, row, group, servers, lua):
+def compare(args, row, group, count, servers, lua):
     print(f"\n{row.name}: {row.what}{', client and server in one group' * (group == 'shared')}", flush=True)
     compared = [server for server in servers.all if row.site in server.ports]
     if row.site == "hello":
         compared = [server for server in compared if server.name in ("modest", "nginx")]
     headers = {server.name: headers_for(row, server.ports[row.site]) for server in compared}
     rounds = {server.name: [] for server in compared}
-    for turn in range(args.rounds):
+    for turn in range(count):
         for server in compared if turn % 2 == 0 else reversed(compared):
             port, site = server.ports[row.site], row.site
             round_ = load(row, lua, port, headers[server.name], lambda: server.spent(site), args.seconds)

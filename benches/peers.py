@@ -57,6 +57,7 @@ server.listen-backlog = 4096
 server.errorlog = "{folder}/lighttpd.log"
 server.modules += ( "mod_dirlisting", "mod_accesslog" )
 dir-listing.activate = "enable"
+mimetype.assign = ( ".txt" => "text/plain", ".bin" => "application/x-binary" )
 $SERVER["socket"] == "127.0.0.1:{log}" {{ accesslog.filename = "{folder}/access-lighttpd.log" }}
 """
 PEERS = [*NGINX_SETTINGS, "h2o", "lighttpd", "static-web-server"]

@@ -11,7 +11,7 @@ Latency is measured with servers in sessions, and so scheduling groups, of their
 rounds) in that of the client, too. Rows are chosen by the beginning of their names; `--list` tells them. `--also NAME=PROGRAM` adds
 another build of modest. `--write` puts the tables into docs/performance.md: all rows and both groups take ten minutes.
 
-Needs cargo and python 3.10; installs nginx, h2o, lighttpd and wrk from Debian where they are missing, and takes
+Needs cargo and Python 3.11; installs nginx, h2o, lighttpd and wrk from Debian where they are missing, and takes
 static-web-server if it is there. Loads go to loopback only.
 """
 
@@ -134,6 +134,10 @@ def cpu(rounds):
     return median(rounds, "cpu")
 
 
+def figure(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def with_client(rounds):
     return statistics.median(round_.cpu + round_.client for round_ in rounds)
 
@@ -200,7 +204,7 @@ def cpu_table(results):
         rounds = results.get(row.name)
         if not rounds:
             continue
-        cells = [f"{cpu(rounds[name]):.3g} ±{spread(rounds[name]):.0f} %" if name in rounds else "" for name in names]
+        cells = [f"{figure(cpu(rounds[name]))} ±{spread(rounds[name]):.0f} %" if name in rounds else "" for name in names]
         peers = [name for name in rounds if name in PEERS]
         best = min(peers, key=lambda name: cpu(rounds[name]), default=None)
         told = ""

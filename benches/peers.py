@@ -124,7 +124,9 @@ class Servers:
             raise
 
     def start(self, command, **settings):
-        process = subprocess.Popen(list(map(str, command)), start_new_session=self.own_session, **settings)
+        # At its end lighttpd signals its whole process group, which must not be ours.
+        group = {"start_new_session": True} if self.own_session else {"process_group": 0}
+        process = subprocess.Popen(list(map(str, command)), **group, **settings)
         self.started.append(process)
         return process
 

@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(1);
 const QUIET_TICKS: u32 = 4;
 /// After so many ticks in a row in which nothing stood and no handler ran for long, they come less often, until one finds
 /// something: the first worker that is blocked after that is found up to 3 ms later. A tick is a timer, two switches of
-/// threads and 10 to 20 µs of CPU: at a thousand a second a third of a download at 450 MiB/s.
+/// threads and 10 to 20 µs of CPU: at a thousand a second a quarter of a download at 450 MiB/s.
 const CALM_AFTER: u32 = 64;
 const CALM_TICK: Duration = Duration::from_millis(4);
 

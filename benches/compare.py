@@ -1,77 +1,86 @@
 #!/usr/bin/env python3
-"""Compare modest with nginx on this machine: CPU time and context switches a request, side by side.
+"""Compare modest with nginx (in three settings), h2o, lighttpd and static-web-server: CPU time a request, and latency.
 
-    benches/compare.py [--rounds 5] [--seconds 2] [--connections 1,8,64,512] [--only NAME,NAME] [--busy N]
+    benches/compare.py [--rows many,file,..] [--rounds 5] [--seconds 1] [--servers modest,nginx,..] [--write]
 
-Starts the example `hello` and the program `modest`, and an nginx with `return 200`, with a 1 KiB file, and with that
-file, `open_file_cache` and sendfile off. They take turns under the same load (wrk), round by round, so that a noisy
-machine is noisy for all; `--busy` makes it noisy, by so many loops that do nothing else. Medians are printed, and the ratio to nginx's counterpart. CPU time is user and system time
-of all threads, read from /proc before and after, over the requests that were answered.
+The servers take turns under the same load (wrk), round by round, so that a noisy machine is noisy for all; `--busy`
+makes it noisy, by so many loops that do nothing else. CPU time is user and system time of all threads, read from /proc
+before and after, over the requests that were answered (or MiB, for the large file). Of each row the medians are told,
+their spread over the rounds, and the ratio to the best peer: the median of the ratios of neighbours in a round.
+Latency is measured with servers in sessions, and so scheduling groups, of their own, and (`--groups both`, half as many
+rounds) in that of the client, too. Rows are chosen by the beginning of their names; `--list` tells them. `--also NAME=PROGRAM` adds
+another build of modest. `--write` puts the tables into docs/performance.md: all rows and both groups take ten minutes.
 
-Needs cargo; installs nginx and wrk from Debian where they are missing. Loads go to loopback only.
+Needs cargo and Python 3.11; installs nginx, h2o, lighttpd and wrk from Debian where they are missing, and takes
+static-web-server if it is there. Loads go to loopback only.
 """
 
 import argparse
+import datetime
+import math
 import os
+import platform
 import re
+import shlex
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent.parent
-# name: (path of the request, the server it belongs to, what it is compared with)
-CASES = {
-    "nginx-200": ("/", "nginx-200", None),
-    "hello": ("/", "hello", "nginx-200"),
-    "nginx-file": ("/1k.txt", "nginx-file", None),
-    "nginx-cached": ("/1k.txt", "nginx-cached", None),
-    "modest-file": ("/1k.txt", "modest", "nginx-file"),
-}
-NGINX = """
-worker_processes auto; daemon off; pid {folder}/nginx.pid; error_log stderr crit;
-events {{ worker_connections 4096; }}
-http {{
-  access_log off; keepalive_requests 1000000000; default_type text/plain;
-  client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
-  uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-  server {{ listen 127.0.0.1:{port0}; location / {{ return 200 "Hello, World!"; }} }}
-  server {{ listen 127.0.0.1:{port1}; root {folder}/www; sendfile on; }}
-  server {{ listen 127.0.0.1:{port2}; root {folder}/www; sendfile off; open_file_cache max=1000; }}
-}}
-"""
+from peers import CORES, HERE, PEERS, TITLES, Servers, available
+from rows import ROWS, headers_for, load, make_site, script
+
+PAGE = HERE / "docs/performance.md"
+BEGIN, END = "<!-- measured: written by benches/compare.py -->", "<!-- end of what is measured -->"
 
 
 def main():
     args = arguments()
-    install({"nginx": "nginx-light", "wrk": "wrk"})
+    if args.list:
+        print("\n".join(f"{row.name:13} {row.what}{' (if named)' * row.optional}" for row in ROWS))
+        return
+    rows = [row for row in ROWS if is_chosen(row, args.rows)]
+    install({"nginx": "nginx-light", "h2o": "h2o", "lighttpd": "lighttpd", "wrk": "wrk"})
     subprocess.run(["cargo", "build", "--release", "--bins", "--example", "hello"], cwd=HERE, check=True)
-    with tempfile.TemporaryDirectory(prefix="modest-bench-") as folder:
+    groups = {"both": ["own", "shared"]}.get(args.groups, [args.groups])
+    with tempfile.TemporaryDirectory(prefix="modest-bench-", dir=args.folder) as folder:
         folder = Path(folder)
-        os.chmod(folder, 0o755)  # nginx's workers are somebody else
-        (folder / "www").mkdir()
-        (folder / "www/1k.txt").write_text("x" * 1023 + "\n")
-        servers = Servers(folder)
+        os.chmod(folder, 0o777)  # workers of nginx and h2o are somebody else, and write logs
+        make_site(folder / "www", rows)
         loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(args.busy)]
         try:
-            compare(args, servers)
+            results = {group: measure(args, rows, group, folder) for group in groups}
         finally:
             for loop in loops:
                 loop.kill()
-            servers.stop()
+    report = "\n".join(report_of(args, results))
+    print(f"\n{report}")
+    if args.write:
+        write(report)
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rows", default="", help="beginnings of names, with commas between")
+    parser.add_argument("--list", action="store_true", help="list the rows")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2, help="of load a round and server")
-    parser.add_argument("--connections", default="1,8,64,512")
-    parser.add_argument("--only", default=",".join(CASES), help="which of " + ", ".join(CASES))
+    parser.add_argument("--seconds", type=int, default=1, help="of load a round and server")
+    parser.add_argument("--servers", default=",".join(["modest", *PEERS]))
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=PROGRAM", help="another build of modest")
+    parser.add_argument("--groups", choices=["own", "shared", "both"], default="own")
     parser.add_argument("--busy", type=int, default=0, help="processes that only take CPU time meanwhile")
+    parser.add_argument("--folder", help="where the site is made; the usual place of temporary files")
+    parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(HERE)}")
     return parser.parse_args()
+
+
+def is_chosen(row, chosen):
+    """By the beginning of its name, up to a dash; without a choice, all that are not optional."""
+    if not chosen:
+        return not row.optional
+    return any(row.name == name or row.name.startswith(f"{name}-") for name in chosen.split(","))
 
 
 def install(programs):
@@ -81,116 +90,147 @@ def install(programs):
         subprocess.run(["apt-get", "install", "-y", "-qq", *missing], check=True, stdout=subprocess.DEVNULL)
 
 
-class Servers:
-    """The servers under test: what they listen on, and their processes."""
-
-    def __init__(self, folder):
-        self.started = []
-        self.ports = {}
-        self.roots = {}
-        self.start_modest("hello", [HERE / "target/release/examples/hello", "127.0.0.1:0"])
-        self.start_modest("modest", [HERE / "target/release/modest", folder / "www", "-p", "0", "--quiet"])
-        self.start_nginx(folder)
-
-    def start_modest(self, name, command):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.started.append(process)
-        self.ports[name] = int(re.search(r"http://[^/]*:(\d+)/", process.stdout.readline()).group(1))
-        self.roots[name] = process.pid
-
-    def start_nginx(self, folder):
-        ports = free_ports(3)
-        conf = folder / "nginx.conf"
-        conf.write_text(NGINX.format(folder=folder, port0=ports[0], port1=ports[1], port2=ports[2]))
-        process = subprocess.Popen(["nginx", "-p", str(folder), "-c", str(conf)], stderr=subprocess.DEVNULL)
-        self.started.append(process)
-        for name, port in zip(("nginx-200", "nginx-file", "nginx-cached"), ports):
-            wait_for(port)
-            self.ports[name], self.roots[name] = port, process.pid
-
-    def processes(self, name):
-        """All that serve under this name: the process, or its children where it only watches them."""
-        root = self.roots[name]
-        children = Path(f"/proc/{root}/task/{root}/children").read_text().split()
-        return [int(child) for child in children] or [root]
-
-    def stop(self):
-        for process in self.started:
-            process.terminate()
-        for process in self.started:
-            process.wait()
+def measure(args, rows, group, folder):
+    """{row name: {server name: its rounds}}, where the client is in this group: `own`: of its own."""
+    rounds = args.rounds
+    if group == "shared":
+        rows, rounds = [row for row in rows if row.latency], (rounds + 1) // 2
+    others = dict(also.split("=", 1) for also in args.also)
+    names = args.servers.split(",")
+    names = [name for name in names if name not in PEERS] + list(others) + available([n for n in names if n in PEERS])
+    inner = folder / group
+    inner.mkdir()
+    inner.chmod(0o777)
+    servers = Servers(inner, folder / "www", names, others, sorted({row.site for row in rows}), group == "own")
+    try:
+        return {row.name: compare(args, row, group, rounds, servers, script(inner, row)) for row in rows}
+    finally:
+        servers.stop()
 
 
-def free_ports(count):
-    import socket
-
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def wait_for(port):
-    import socket
-
-    for _ in range(500):
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        except OSError:
-            time.sleep(0.01)
-    sys.exit(f"nothing listens on port {port}")
+def compare(args, row, group, count, servers, lua):
+    print(f"\n{row.name}: {row.what}{', client and server in one group' * (group == 'shared')}", flush=True)
+    compared = [server for server in servers.all if row.site in server.ports]
+    if row.site == "hello":
+        compared = [server for server in compared if server.name in ("modest", "nginx")]
+    headers = {server.name: headers_for(row, server.ports[row.site]) for server in compared}
+    rounds = {server.name: [] for server in compared}
+    for turn in range(count):
+        for server in compared if turn % 2 == 0 else reversed(compared):
+            port, site = server.ports[row.site], row.site
+            round_ = load(row, lua, port, headers[server.name], lambda: server.spent(site), args.seconds)
+            rounds[server.name].append(round_)
+    for name, found in rounds.items():
+        print(f"  {name:17} {cpu(found):8.2f} µs ±{spread(found):3.0f} %  {median(found, 'switches'):7.3f} switches"
+              f"  {median(found, 'rate'):8.0f}/s  {latency(found)} ms", flush=True)
+    return rounds
 
 
-def spent(processes):
-    """CPU time in µs and context switches of these processes so far."""
-    cpu = switches = 0
-    for process in processes:
-        for task in Path(f"/proc/{process}/task").iterdir():
-            cpu += int((task / "schedstat").read_text().split()[0]) / 1000
-            for line in (task / "status").read_text().splitlines():
-                if "ctxt_switches" in line:
-                    switches += int(line.split()[1])
-    return cpu, switches
+def median(rounds, what):
+    return statistics.median(getattr(round_, what) for round_ in rounds)
 
 
-def load(servers, name, connections, seconds):
-    """One round: CPU µs and switches a request, requests a second, p99 as wrk prints it."""
-    path, server, _ = CASES[name]
-    processes = servers.processes(server)
-    threads = "1" if connections == 1 else "2"
-    url = f"http://127.0.0.1:{servers.ports[server]}{path}"
-    command = ["wrk", "-t", threads, "-c", str(connections), "-d", f"{seconds}s", "--latency", url]
-    before = spent(processes)
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    after = spent(processes)
-    if trouble := re.search(r"Non-2xx.*|Socket errors.*", out):
-        print(f"  {name}: {trouble.group(0)}")
-    requests = int(re.search(r"(\d+) requests in", out).group(1))
-    p99 = re.search(r"99%\s+(\S+)", out).group(1)
-    return (after[0] - before[0]) / requests, (after[1] - before[1]) / requests, requests / seconds, p99
+def cpu(rounds):
+    return median(rounds, "cpu")
 
 
-def compare(args, servers):
-    names = [name for name in CASES if name in args.only.split(",")]
-    print(f"{args.rounds} rounds of {args.seconds} s each, medians; CPU µs and context switches a request")
-    for connections in map(int, args.connections.split(",")):
-        rounds = {name: [] for name in names}
-        for turn in range(args.rounds):
-            for name in names if turn % 2 == 0 else reversed(names):
-                rounds[name].append(load(servers, name, connections, args.seconds))
-        print(f"\n{connections} connections")
-        medians = {name: [statistics.median(row[i] for row in rows) for i in range(3)] for name, rows in rounds.items()}
-        for name, (cpu, switches, rate) in medians.items():
-            p99 = sorted(rounds[name], key=lambda row: row[2])[len(rounds[name]) // 2][3]
-            peer = CASES[name][2]
-            # Of each round its own ratio, then the median: what disturbed one disturbed its neighbour.
-            ratio = ""
-            if peer in rounds:
-                pairs = zip(rounds[name], rounds[peer])
-                ratio = f"  {statistics.median(a[0] / b[0] for a, b in pairs):.2f} x {peer}"
-            print(f"  {name:13} {cpu:6.2f} µs  {switches:6.3f} switches  {rate:8.0f}/s  p99 {p99}{ratio}", flush=True)
+def figure(value):
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def with_client(rounds):
+    return statistics.median(round_.cpu + round_.client for round_ in rounds)
+
+
+def spread(rounds):
+    """Half of what lies between the least and the most, in percent of the median."""
+    found = [round_.cpu for round_ in rounds]
+    return (max(found) - min(found)) / 2 / cpu(rounds) * 100
+
+
+def latency(rounds):
+    return ", ".join(f"{median(rounds, what) / 1000:.3g}" for what in ("p50", "p99", "p999"))
+
+
+def ratio(rounds, peer_rounds):
+    """Of each round its own ratio, then the median: what disturbed one disturbed its neighbour."""
+    return statistics.median(a.cpu / b.cpu for a, b in zip(rounds, peer_rounds))
+
+
+def report_of(args, results):
+    """The tables, a line at a time."""
+    yield from machine(args)
+    if "own" in results:
+        yield from ["", "CPU time, µs a request (of the large file: a MiB): the median, and half of what lies between "
+                    "the least and the most of its rounds.", ""]
+        yield from cpu_table(results["own"])
+        rows = [row for row in ROWS if row.with_client and row.name in results["own"]]
+        if rows:
+            yield from ["", "The same of server and client (wrk) together, and how many requests or MiB a second that were.", ""]
+            yield from table(rows, results["own"], lambda rounds: f"{with_client(rounds):.0f}, {median(rounds, 'rate'):,.0f}/s")
+    for group, title in (("own", "Server and client each in a scheduling group of their own"),
+                         ("shared", "Both in one group")):
+        rows = [row for row in ROWS if row.latency and row.name in results.get(group, {})]
+        if rows:
+            yield from ["", f"{title}: p50, p99, p99.9 in ms, medians of the rounds.", ""]
+            yield from table(rows, results[group], latency)
+
+
+def machine(args):
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    release = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=HERE, capture_output=True, text=True).stdout.strip()
+    others = os.getloadavg()[2]
+    command = shlex.join(["benches/compare.py", *sys.argv[1:]])
+    yield (f"{datetime.date.today():%d %B %Y}, {model.group(1) if model else platform.machine()}, {CORES} cores, "
+           f"Linux {platform.release().split('-')[0]}, load {others:.1f} over the last 15 minutes; at {release}, "
+           f"{args.rounds} rounds of {args.seconds} s or more; {', '.join(versions())}:")
+    yield f"`{command}`"
+
+
+def versions():
+    for command, pattern in ((["nginx", "-v"], r"nginx/([\d.]+)"), (["h2o", "--version"], r"version ([\d.]+)"),
+                             (["lighttpd", "-v"], r"lighttpd/([\d.]+)")):
+        out = subprocess.run(command, capture_output=True, text=True)
+        found = re.search(pattern, out.stdout + out.stderr)
+        yield f"{command[0]} {found.group(1) if found else '?'}"
+
+
+def cpu_table(results):
+    names = list(dict.fromkeys(name for rounds in results.values() for name in rounds))
+    yield "| work | " + " | ".join(TITLES.get(name, name) for name in names) + " | ratio to the best peer |"
+    yield "| --- |" + " --- |" * (len(names) + 1)
+    ratios = []
+    for row in ROWS:
+        rounds = results.get(row.name)
+        if not rounds:
+            continue
+        cells = [f"{figure(cpu(rounds[name]))} ±{spread(rounds[name]):.0f} %" if name in rounds else "" for name in names]
+        peers = [name for name in rounds if name in PEERS]
+        best = min(peers, key=lambda name: cpu(rounds[name]), default=None)
+        told = ""
+        if best and "modest" in rounds:
+            ratios.append(ratio(rounds["modest"], rounds[best]))
+            told = f"{ratios[-1]:.2f} ({best})"
+        yield f"| {row.what} | " + " | ".join(cells) + f" | {told} |"
+    if ratios:
+        mean = math.exp(statistics.mean(map(math.log, ratios)))
+        yield "| geometric mean |" + " |" * len(names) + f" {mean:.2f} |"
+
+
+def table(rows, results, cell):
+    """A row for each of these, a column for each server; `cell` tells what of its rounds."""
+    names = list(dict.fromkeys(name for row in rows for name in results[row.name]))
+    yield "| work | " + " | ".join(TITLES.get(name, name) for name in names) + " |"
+    yield "| --- |" + " --- |" * len(names)
+    for row in rows:
+        yield f"| {row.what} | " + " | ".join(cell(results[row.name][name]) for name in names) + " |"
+
+
+def write(report):
+    before, rest = PAGE.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    PAGE.write_text(f"{before}{BEGIN}\n{report}\n{END}{after}")
+    print(f"written: {PAGE.relative_to(HERE)}")
 
 
 if __name__ == "__main__":

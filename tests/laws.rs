@@ -11,7 +11,7 @@ mod scheduler;
 
 /// The names that `scheduler` takes its tools by.
 mod sync {
-    pub use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+    pub use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     pub use shuttle::sync::{Mutex, MutexGuard};
     pub use shuttle::thread::{Thread, current, park};
     use std::collections::VecDeque;

@@ -124,6 +124,7 @@ mod sync {
 
     atomic!(AtomicBool, bool);
     atomic!(AtomicU8, u8);
+    atomic!(AtomicU32, u32);
     atomic!(AtomicUsize, usize);
 
     impl AtomicUsize {

@@ -138,6 +138,11 @@ impl Engine {
         self.connections.load(Ordering::Relaxed) >= self.max_connections
     }
 
+    /// Whether no more than one client is connected.
+    pub fn has_one_client(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) <= 1
+    }
+
     /// From now on, who leaves says so.
     pub fn want_room(&self) {
         self.room_wanted.store(true, Ordering::SeqCst);

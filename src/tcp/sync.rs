@@ -3,7 +3,7 @@
 //! (`tests/laws.rs`, `tests/orders.rs`) and in the simulation (`tests/simulation`).
 
 use std::io;
-pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence};
+pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 pub use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 pub use std::thread::{Thread, current, panicking, park, park_timeout, sleep, yield_now};
 use std::time::{Duration, Instant};

@@ -268,6 +268,7 @@ macro_rules! atomic {
 
 atomic!(AtomicBool, bool);
 atomic!(AtomicU8, u8);
+atomic!(AtomicU32, u32);
 atomic!(AtomicUsize, usize);
 
 impl AtomicUsize {

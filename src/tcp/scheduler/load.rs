@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::super::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// How long turns take, and what that says about waking: one number decides every wake.
+/// How long turns take, and what that says about waking: the time that a wake would save decides it.
 #[derive(Default)]
 pub struct Load {
     mean: AtomicU64,    // of a turn, in ns, moving by 1/64
+    handler: AtomicU64, // of a handler, likewise
     blocked: AtomicU64, // of the part of a turn spent off the processor, likewise
     long: AtomicUsize,  // handlers that had run for over 1 ms at the last tick
 }
@@ -26,13 +27,15 @@ pub const LONG: Duration = Duration::from_millis(1);
 impl Load {
     /// A turn took so long; `blocked`: how much of it was not spent on the processor, where that was measured.
     pub fn turn_took(&self, wall: Duration, blocked: Option<Duration>) {
-        // On a busy machine one turn in a hundred is pre-empted for milliseconds, and would permit_held for many: the mean
-        // follows what is new by leaps of bounded width, and is there within a hundred turns if it lasts.
-        let leap = Duration::from_nanos(self.mean.load(Ordering::Relaxed).saturating_mul(LEAP)).max(FIRST_LEAP);
-        approach(&self.mean, wall.min(leap));
+        follow(&self.mean, wall);
         if let Some(blocked) = blocked {
             approach(&self.blocked, blocked);
         }
+    }
+
+    /// A handler took so long.
+    pub fn handler_took(&self, wall: Duration) {
+        follow(&self.handler, wall);
     }
 
     /// Whether turns are so long that it may matter how much of them is blocked.
@@ -40,9 +43,12 @@ impl Load {
         self.mean.load(Ordering::Relaxed) > MEASURED_OVER.as_nanos() as u64
     }
 
-    /// Whether so many waiting turns are worth a wake.
-    pub fn is_worth_a_wake(&self, waiting: usize) -> bool {
-        self.mean.load(Ordering::Relaxed).saturating_mul(waiting as u64) > WORTH_A_WAKE.as_nanos() as u64
+    /// Whether so many waiting turns are worth a wake. With a handler ahead and nobody at the poller (`unpolled`), that
+    /// counts as one more that waits, for as long as a handler takes.
+    pub fn is_worth_a_wake(&self, waiting: usize, unpolled: bool) -> bool {
+        let waiting = self.mean.load(Ordering::Relaxed).saturating_mul(waiting as u64);
+        let unpolled = if unpolled { self.handler.load(Ordering::Relaxed) } else { 0 };
+        waiting.saturating_add(unpolled) > WORTH_A_WAKE.as_nanos() as u64
     }
 
     /// Whether handlers wait for something rather than compute: more than half of a turn. Beside a client on the same two
@@ -62,6 +68,13 @@ impl Load {
     pub fn count_long(&self, count: usize) {
         self.long.store(count, Ordering::Relaxed);
     }
+}
+
+/// On a busy machine one turn in a hundred is pre-empted for milliseconds, and would stand for many: a mean follows what
+/// is new by leaps of bounded width, and is there within a hundred turns if it lasts.
+fn follow(mean: &AtomicU64, wall: Duration) {
+    let leap = Duration::from_nanos(mean.load(Ordering::Relaxed).saturating_mul(LEAP)).max(FIRST_LEAP);
+    approach(mean, wall.min(leap));
 }
 
 /// Two workers may overwrite each other here: a mean of 64 does not mind.

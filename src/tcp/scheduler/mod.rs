@@ -44,7 +44,7 @@ pub use token::Token;
 pub use worker::{Task, Worker};
 
 use super::sync::{
-    self, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, fence,
+    self, AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, fence,
 };
 
 /// Wakes whoever waits inside the poll.
@@ -63,6 +63,7 @@ pub struct Scheduler<C, P, W> {
     workers: Vec<Padded<PerWorker>>,
     searching: Padded<AtomicBool>, // somebody was woken and has found nothing yet: one at a time
     ticking: AtomicBool,           // the watchdog ticks
+    calm: AtomicU32,               // ticks in a row that found nothing; written by the watchdog
     state: Padded<AtomicU8>,
     table: Padded<Mutex<ConnectionTable<C>>>,
     permits: Padded<Mutex<Permits<C>>>,
@@ -115,6 +116,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             workers: (0..workers).map(|_| Padded::default()).collect(),
             searching: Padded(AtomicBool::new(false)),
             ticking: AtomicBool::new(false),
+            calm: AtomicU32::new(0),
             state: Padded(AtomicU8::new(RUNNING)),
             table: Padded(Mutex::new(ConnectionTable::new(beginning))),
             permits: Padded(Mutex::new(permits)),

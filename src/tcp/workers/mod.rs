@@ -5,7 +5,7 @@ mod polling; // events, deadlines, newcomers, the beginning of a shutdown
 mod taking; // connections that leave the engine
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::error;
 
@@ -25,7 +25,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
     let mut worker = WorkerLoop {
         me,
         engine,
-        permit: HeldPermit { worker: engine.scheduler.arrive(me), used: false },
+        permit: HeldPermit { worker: engine.scheduler.arrive(me), engine, used: false },
         buffers: Buffers::default(),
         catch: Vec::new(),
         caught: 0,
@@ -164,22 +164,31 @@ impl WorkerLoop<'_> {
 /// A worker's permit, as a turn uses it.
 struct HeldPermit<'a> {
     worker: EngineWorker<'a>,
+    engine: &'a Engine,
     used: bool, // for a handler of the connection in hand
 }
 
 impl PermitAccess for HeldPermit<'_> {
     fn begin(&mut self, work: Work, now: Instant) -> bool {
-        if let Work::Handler | Work::Begun = work {
+        let is_handler = work <= Work::Begun;
+        if is_handler {
             if self.used && self.worker.others_want_permits() {
                 return false;
             }
             self.used = true;
         }
         let acquired = self.worker.acquire_permit(work);
-        if acquired {
-            self.worker.begin_blocking(now);
+        // With one client alone there is nobody to be picked up while its handler runs, but a newcomer: by the next tick.
+        match acquired {
+            true if is_handler && !self.engine.has_one_client() => self.worker.begin_blocking(now),
+            true => self.worker.begin_short(now),
+            false => {}
         }
         acquired
+    }
+
+    fn handler_took(&mut self, wall: Duration) {
+        self.worker.handler_took(wall);
     }
 
     fn begin_to_log(&mut self, now: Instant) {

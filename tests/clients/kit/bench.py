@@ -83,21 +83,22 @@ class Bench:
         """A new folder that is served; also gives its address."""
         return new(self.root / name), f"{self.site.url}/{name}"
 
-    def settle(self, url_path):
-        """Wait until a file that was just made has both its validators: younger ones could not tell two edits apart."""
+    def settle(self, url_path, coding=None):
+        """Wait until a file that was just made has both its validators, and its sidecar in this coding counts: younger ones
+        could not tell two edits apart, or might still be written."""
         until = time.monotonic() + 10
         while time.monotonic() < until:
-            fields = self.head(url_path)
-            if fields.get("etag") and fields.get("last-modified"):
+            fields = self.head(url_path, {"Accept-Encoding": coding} if coding else {})
+            if fields.get("etag") and fields.get("last-modified") and fields.get("content-encoding") == coding:
                 return fields
             time.sleep(0.02)
-        raise AssertionError(f"{url_path} has no validators: {fields}")
+        raise AssertionError(f"{url_path} has no validators, or is not sent as {coding}: {fields}")
 
-    def head(self, url_path):
+    def head(self, url_path, fields=None):
         """The fields of a HEAD, by Python's own client."""
         asked = http.client.HTTPConnection(self.site.host, self.site.port, timeout=10)
         try:
-            asked.request("HEAD", url_path)
+            asked.request("HEAD", url_path, headers=fields or {})
             return {name.lower(): value for name, value in asked.getresponse().getheaders()}
         finally:
             asked.close()

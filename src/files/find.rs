@@ -46,6 +46,9 @@ pub(super) struct FoundFile {
     pub stat: FileStat,
     pub sidecars: Vec<Sidecar>,
     pub basis: Basis,
+    /// Whether it stays what the path leads to as long as its folder is the same: not where a link with the name of an index
+    /// file leads nowhere yet.
+    pub is_sure: bool,
 }
 
 /// The same file in a content coding: `style.css.gz` beside `style.css`.
@@ -67,7 +70,7 @@ impl Finder {
         };
         let names = self.folders.names(&self.freshness, &self.root, folder, polled);
         if names.is_none() {
-            self.root.reopen_if_replaced();
+            self.freshness.ask_for_root(&self.root);
         }
         let names = names.as_deref();
         if path.trailing_slash {
@@ -80,20 +83,22 @@ impl Finder {
         match self.open(&path.bytes, names) {
             Ok(Opened::File(file, stat)) => self.with_sidecars(path.bytes.clone(), file, stat, names, basis, now),
             Ok(Opened::Folder) => Ok(Lookup::NeedsSlash),
-            Err(OpenError::NotFound) => Ok(Lookup::Missing(basis)),
+            Err(OpenError::NotFound) if self.root.is_absent(&path.bytes) => Ok(Lookup::Missing(basis)),
             Err(error) => Err(error),
         }
     }
 
     /// Open a file, hidden or not, without sidecars: for error pages, which the owner configured.
     pub fn find_page(&self, path: &[u8]) -> Result<Lookup, OpenError> {
-        self.root.reopen_if_replaced();
+        self.freshness.ask_for_root(&self.root);
         let mut basis = self.basis_in(path::parent(path), None, vec![path::name(path).to_vec()])?;
         match self.root.open_at(path) {
-            Ok(Opened::Folder) | Err(OpenError::NotFound) => Ok(Lookup::Missing(basis)),
+            Ok(Opened::Folder) => Err(OpenError::NotFound),
+            Err(OpenError::NotFound) if self.root.is_absent(path) => Ok(Lookup::Missing(basis)),
             Ok(Opened::File(file, stat)) => {
                 basis.add(path.to_vec(), stat);
-                Ok(Lookup::File(FoundFile { path: path.to_vec(), file, stat, sidecars: Vec::new(), basis }))
+                let (path, sidecars) = (path.to_vec(), Vec::new());
+                Ok(Lookup::File(FoundFile { path, file, stat, sidecars, basis, is_sure: true }))
             }
             Err(error) => Err(error),
         }
@@ -111,14 +116,20 @@ impl Finder {
         {
             return Err(OpenError::NotFound); // `file/` is not `file`
         }
+        let mut is_sure = true;
         for name in &self.index {
             let index = path::join(path, name);
             if self.is_hidden(&index) || names.is_some_and(|names| !names.contains(name)) {
                 continue;
             }
             match self.open(&index, names) {
-                Ok(Opened::File(file, stat)) => return self.with_sidecars(index, file, stat, names, basis, now),
-                Ok(Opened::Folder) | Err(OpenError::NotFound) => {}
+                Ok(Opened::File(file, stat)) => {
+                    return match self.with_sidecars(index, file, stat, names, basis, now)? {
+                        Lookup::File(found) => Ok(Lookup::File(FoundFile { is_sure, ..found })),
+                        other => Ok(other),
+                    };
+                }
+                Ok(Opened::Folder) | Err(OpenError::NotFound) => is_sure &= self.root.is_absent(&index),
                 Err(error) => return Err(error),
             }
         }
@@ -175,7 +186,7 @@ impl Finder {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Lookup::File(FoundFile { path, file, stat, sidecars, basis }))
+        Ok(Lookup::File(FoundFile { path, file, stat, sidecars, basis, is_sure: true }))
     }
 }
 

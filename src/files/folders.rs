@@ -73,6 +73,14 @@ impl Folders {
         self.cache.clear();
     }
 
+    /// Forget the names of folders that have changed.
+    pub fn drop_ended(&self, now: Instant) {
+        self.cache.retain(|folder| match folder {
+            Folder::Known(names, _) => !names.basis.has_ended(now),
+            Folder::Asked { .. } => true,
+        });
+    }
+
     /// The names in a folder, if they are known and true for a request of this poll.
     pub fn names(
         &self,
@@ -112,6 +120,7 @@ impl Folders {
     /// Watched first, then read: whatever comes or goes meanwhile is told.
     fn read(&self, freshness: &Freshness, root: &Root, path: &[u8]) -> Option<Arc<Names>> {
         let begin = Instant::now();
+        self.wait(path, Some(begin + PAUSE)); // for the others, meanwhile
         let names = self.try_read(freshness, root, path);
         let not_before = begin + PAUSE + 100 * begin.elapsed();
         let Some(names) = names.map(Arc::new) else {

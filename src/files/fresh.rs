@@ -11,12 +11,12 @@
 //!   a later change has other times then, so a comparison finds it.
 //! - *Trust* in a comparison ends after a second: the paths are opened anew, checked, so that a folder that was moved out of
 //!   the root and linked back is not followed for longer. What is watched needs none of this, for a moved folder is told;
-//!   there a comparison once a second finds what is not told (a mount, writes through a shared mapping).
+//!   there a comparison once a second and a reading every half minute find what is not told.
 //! - An entry is watched at its second *try*, that is, when it was compared and found true before: so a client that asks
-//!   for each file once sets no watches.
+//!   for each file once sets no watches. Then it is made once more, and the new one takes over the watch.
 
 use std::sync::atomic::{
-    AtomicU8, AtomicU64,
+    AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, OnceLock};
@@ -28,8 +28,10 @@ use super::watch::{Watch, Watcher};
 
 /// How long a comparison is trusted.
 const TRUST: Duration = Duration::from_secs(1);
+/// How long what is watched is used without being made anew.
+const RENEWED: Duration = Duration::from_secs(30);
 /// At which comparison an entry is watched.
-const WATCHED_AT: u8 = 2;
+const WATCHED_AT: u32 = 2;
 
 /// What an entry was made of: it is true as long as nothing of it has changed.
 #[derive(Debug)]
@@ -44,8 +46,10 @@ pub(super) struct Basis {
     created: Instant,
     /// When the last comparison began, in nanoseconds since `created`, plus one; 0: never.
     compared: AtomicU64,
-    comparisons: AtomicU8,
-    watch: OnceLock<Watch>,
+    comparisons: AtomicU32,
+    watch: OnceLock<Arc<Watch>>,
+    /// For the entry that takes the place of this one.
+    next_watch: OnceLock<Arc<Watch>>,
 }
 
 /// Asks the kernel, or the disk.
@@ -64,14 +68,23 @@ impl Basis {
             until: None,
             created: Instant::now(),
             compared: AtomicU64::new(0),
-            comparisons: AtomicU8::new(0),
+            comparisons: AtomicU32::new(0),
             watch: OnceLock::new(),
+            next_watch: OnceLock::new(),
         }
     }
 
     /// That of a folder which is watched for all names in it.
     pub fn watched(folder: Vec<u8>, stat: FileStat, watch: Watch) -> Basis {
-        Basis { watch: OnceLock::from(watch), ..Basis::new(folder, stat, Vec::new()) }
+        Basis { watch: OnceLock::from(Arc::new(watch)), ..Basis::new(folder, stat, Vec::new()) }
+    }
+
+    /// Take over the watch of an earlier entry, if that was made of the same: what was read since it was set needs no other.
+    pub fn take_over(&mut self, before: &Basis) {
+        let watch = before.next_watch.get().or(before.watch.get());
+        if let Some(watch) = watch.filter(|watch| watch.holds() && before.paths == self.paths) {
+            self.watch = OnceLock::from(Arc::clone(watch));
+        }
     }
 
     /// It depends on this, too.
@@ -114,9 +127,12 @@ impl Basis {
         self.names = names;
     }
 
-    /// Whether it is watched and was told of a change.
-    pub fn has_ended(&self) -> bool {
-        self.watch.get().is_some_and(|watch| !watch.holds())
+    /// Whether it can't be used any more: it was told of a change, or is not watched and no longer trusted.
+    pub fn has_ended(&self, now: Instant) -> bool {
+        match self.watch.get() {
+            Some(watch) => !watch.holds(),
+            None => now.saturating_duration_since(self.created) >= TRUST,
+        }
     }
 
     fn nanos(&self, when: Instant) -> u64 {
@@ -124,7 +140,6 @@ impl Basis {
     }
 
     fn compare(&self, root: &Root, begin: Instant) -> bool {
-        root.reopen_if_replaced();
         let same = self.paths.iter().all(|(path, known)| root.stat_unchecked(path).is_ok_and(|stat| stat == *known));
         if same {
             self.compared.fetch_max(self.nanos(begin), Release);
@@ -153,9 +168,12 @@ impl Freshness {
         }
         match basis.watch.get() {
             Some(watch) => {
-                self.catch_up(begin);
-                watch.holds()
-                    && (basis.since_compared(begin).is_some_and(|since| since < TRUST) || basis.compare(root, begin))
+                if let Some(watcher) = &self.watcher {
+                    watcher.catch_up(root, begin);
+                }
+                let is_trusted = || basis.since_compared(begin).is_some_and(|since| since < TRUST);
+                let is_old = begin.saturating_duration_since(basis.created) >= RENEWED;
+                watch.holds() && !is_old && (is_trusted() || self.compare(basis, root, begin))
             }
             None if polled.is_some() && basis.compared.load(Acquire) >= basis.nanos(begin) => true,
             None => {
@@ -165,32 +183,48 @@ impl Freshness {
     }
 
     /// Whether entries can be dropped because they were told of changes.
-    pub fn is_time_to_drop(&self, polled: Option<Instant>) -> bool {
-        self.watcher.as_ref().zip(polled).is_some_and(|(watcher, polled)| watcher.is_time_to_drop(polled))
+    pub fn is_time_to_drop(&self, now: Instant) -> bool {
+        self.watcher.as_ref().is_some_and(|watcher| watcher.is_time_to_drop(now))
     }
 
     /// Watch all names in a folder. `None`: it can't be.
     pub fn watch_folder(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
-        self.watcher.as_ref()?.watch_names(root, folder)
+        let watch = self.watcher.as_ref()?.watch(root, &[], folder, None);
+        watch.inspect_err(|errno| tell_why_not(folder, *errno)).ok()
     }
 
-    fn catch_up(&self, begin: Instant) {
-        if let Some(watcher) = &self.watcher {
-            watcher.catch_up(begin);
+    /// Ask whether another folder stands at the root's path now, and open that.
+    pub fn ask_for_root(&self, root: &Root) {
+        if root.reopen_if_replaced()
+            && let Some(watcher) = &self.watcher
+        {
+            watcher.forget_all();
         }
+    }
+
+    fn compare(&self, basis: &Basis, root: &Root, begin: Instant) -> bool {
+        self.ask_for_root(root);
+        basis.compare(root, begin)
     }
 
     /// The watch is set before the comparison, which finds what happened until then.
     fn compare_and_watch(&self, basis: &Basis, root: &Root, begin: Instant) -> bool {
-        let is_time = basis.comparisons.fetch_add(1, Relaxed).saturating_add(1) == WATCHED_AT;
-        let watch = self.watcher.as_ref().filter(|_| is_time).and_then(|watcher| {
-            let files: Vec<_> = basis.paths.iter().filter(|(_, stat)| stat.kind == Kind::File).cloned().collect();
-            watcher.watch(root, &files, &basis.folder, &basis.names)
+        let is_time = basis.comparisons.fetch_add(1, Relaxed) + 1 == WATCHED_AT;
+        let files: Vec<_> =
+            basis.paths.iter().filter(|(_, stat)| is_time && stat.kind == Kind::File).cloned().collect();
+        let watcher = self.watcher.as_ref().filter(|_| is_time);
+        let watch = watcher.and_then(|watcher| {
+            let watch = watcher.watch(root, &files, &basis.folder, Some(&basis.names));
+            watch.inspect_err(|errno| tell_why_not(&basis.folder, *errno)).ok()
         });
-        let same = basis.compare(root, begin);
-        if let Some(watch) = watch.filter(|_| same) {
-            let _ = basis.watch.set(watch);
-        }
-        same
+        let same = self.compare(basis, root, begin);
+        let Some(watch) = watch.filter(|_| same) else { return same };
+        let takes = if files.is_empty() { &basis.watch } else { &basis.next_watch };
+        let _ = takes.set(Arc::new(watch));
+        files.is_empty() // what was read of files is read once more
     }
+}
+
+fn tell_why_not(folder: &[u8], errno: rustix::io::Errno) {
+    log::debug!(target: "modest::files", "/{} can't be watched: {errno}", folder.escape_ascii());
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use http::header::{ALLOW, CONTENT_SECURITY_POLICY, RETRY_AFTER, VARY};
 use http::{HeaderMap, Method, StatusCode};
@@ -88,10 +88,17 @@ pub struct StaticFileHandler {
     pub(super) missing: Cache<Basis>,
     pub(super) listing: bool,
     pub(super) listings: Listings,
-    /// Error pages by status: paths in the folder.
+    /// Error pages by status: keys of their paths.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
     /// The path segments of the prefix.
     pub(super) mount: Vec<Vec<u8>>,
+}
+
+/// A request, and the poll that answers of the disk may be as old as.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    request: &'a Request,
+    polled: Option<Instant>,
 }
 
 /// What is kept of a path.
@@ -134,69 +141,72 @@ impl StaticFileHandler {
             missing: Cache::new(MISSING),
             listing: true,
             listings: Listings::default(),
-            pages: vec![(StatusCode::NOT_FOUND, b"404.html".to_vec())],
+            pages: vec![(StatusCode::NOT_FOUND, page_key(b"404.html"))],
             mount: Vec::new(),
         })
     }
 
     /// What is kept of a path, if it is still fresh.
-    fn kept(&self, key: &[u8], request: &Request) -> Option<Arc<Kept>> {
+    fn kept(&self, key: &[u8], asked: Asked<'_>) -> Option<Arc<Kept>> {
         let kept = self.cache.get(key)?;
-        let holds = self.finder.freshness.holds(&kept.basis, &self.finder.root, request.polled());
-        if self.finder.freshness.is_time_to_drop(request.polled()) {
-            self.cache.retain(|kept| !kept.basis.has_ended()); // files that were deleted give their space back
-        }
-        holds.then_some(kept)
+        self.finder.freshness.holds(&kept.basis, &self.finder.root, asked.polled).then_some(kept)
     }
 
     /// The response for a path of which everything needed is kept.
-    fn cached_response(&self, key: &[u8], request: &Request) -> Option<Result<Response>> {
-        let kept = self.kept(key, request)?;
+    fn cached_response(&self, key: &[u8], asked: Asked<'_>) -> Option<Result<Response>> {
+        let kept = self.kept(key, asked)?;
         match &kept.what {
-            What::File(resource) => Some(self.negotiate(request, resource)),
-            What::Index(path) => match &self.kept(path, request)?.what {
-                What::File(resource) => Some(self.negotiate(request, resource)),
+            What::File(resource) => Some(self.negotiate(asked.request, resource)),
+            What::Index(path) => match &self.kept(path, asked)?.what {
+                What::File(resource) => Some(self.negotiate(asked.request, resource)),
                 What::Index(_) => None, // a folder has taken the file's place
             },
         }
     }
 
-    fn is_known_missing(&self, key: &[u8], request: &Request) -> bool {
-        let known = self.missing.get(key);
-        known.is_some_and(|basis| self.finder.freshness.holds(&basis, &self.finder.root, request.polled()))
+    /// Files that were deleted give their space back, and what can't be used any more its watches.
+    fn drop_ended(&self, now: Instant) {
+        self.cache.retain(|kept| !kept.basis.has_ended(now));
+        self.missing.retain(|basis| !basis.has_ended(now));
+        self.finder.folders.drop_ended(now);
     }
 
-    fn serve(&self, request: &Request, path: &FilePath) -> Result<Response> {
+    fn is_known_missing(&self, key: &[u8], asked: Asked<'_>) -> bool {
+        let known = self.missing.get(key);
+        known.is_some_and(|basis| self.finder.freshness.holds(&basis, &self.finder.root, asked.polled))
+    }
+
+    fn serve(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response> {
         let key = path.key();
-        if let Some(response) = self.cached_response(&key, request) {
+        if let Some(response) = self.cached_response(&key, asked) {
             return response;
         }
-        if self.is_known_missing(&key, request) {
-            return self.error_response(request, OpenError::NotFound);
+        if self.is_known_missing(&key, asked) {
+            return self.error_response(asked, OpenError::NotFound);
         }
         let now = SystemTime::now();
-        let found = self.retry_after_clearing_cache(|| self.finder.find(path, request.polled(), now));
+        let found = self.retry_after_clearing_cache(|| self.finder.find(path, asked.polled, now));
         if !matches!(found, Ok(Lookup::File(_))) {
             self.cache.forget(&key);
         }
         match found {
             Ok(Lookup::File(found)) => {
-                let kept = self.keep(&key, found, request, now)?;
+                let kept = self.keep(&key, found, asked, now)?;
                 match &kept.what {
-                    What::File(resource) => self.negotiate(request, resource),
+                    What::File(resource) => self.negotiate(asked.request, resource),
                     What::Index(_) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "")), // `keep` makes files
                 }
             }
-            Ok(Lookup::NeedsSlash) => Ok(self.redirect(request, &self.location(path, true))),
+            Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(path, true))),
             Ok(Lookup::Folder) if self.listing => {
-                self.list(request, path).or_else(|error| self.error_response(request, error))
+                self.list(asked, path).or_else(|error| self.error_response(asked, error))
             }
-            Ok(Lookup::Folder) => self.error_response(request, OpenError::NotFound),
+            Ok(Lookup::Folder) => self.error_response(asked, OpenError::NotFound),
             Ok(Lookup::Missing(basis)) => {
-                self.keep_missing(&key, basis, request, now);
-                self.error_response(request, OpenError::NotFound)
+                self.keep_missing(&key, basis, asked, now);
+                self.error_response(asked, OpenError::NotFound)
             }
-            Err(error) => self.error_response(request, error),
+            Err(error) => self.error_response(asked, error),
         }
     }
 
@@ -213,15 +223,20 @@ impl StaticFileHandler {
 
     /// Prepare a file, and keep it by its path if it is old enough; and by `key`, where that is a folder's, that it is its
     /// index file.
-    fn keep(&self, key: &[u8], mut found: FoundFile, request: &Request, now: SystemTime) -> io::Result<Arc<Kept>> {
+    fn keep(&self, key: &[u8], mut found: FoundFile, asked: Asked<'_>, now: SystemTime) -> io::Result<Arc<Kept>> {
         let path = found.path.clone();
         let keeps = !found.basis.is_recent(now);
-        found.basis.found_at(request.polled());
-        if path != key && keeps {
+        found.basis.found_at(asked.polled);
+        if path != key && keeps && found.is_sure {
             let basis = found.basis.of_folder();
             let index = Kept { what: What::Index(path.clone()), basis };
             self.cache.put(key, Arc::new(index), (path.len(), 0));
+        }
+        if path != key {
             found.basis.set_names(vec![path::name(&path).to_vec()]);
+        }
+        if let Some(before) = self.cache.get(&path) {
+            found.basis.take_over(&before.basis);
         }
         let (resource, basis) = self.preparer.prepare(found, self.cache.limits().bytes_each, now)?;
         let kept = Arc::new(Kept { what: What::File(resource), basis });
@@ -238,9 +253,9 @@ impl StaticFileHandler {
         }
     }
 
-    fn keep_missing(&self, key: &[u8], mut basis: Basis, request: &Request, now: SystemTime) {
+    fn keep_missing(&self, key: &[u8], mut basis: Basis, asked: Asked<'_>, now: SystemTime) {
         if !basis.is_recent(now) {
-            basis.found_at(request.polled());
+            basis.found_at(asked.polled);
             self.missing.put(key, Arc::new(basis), (0, 0));
         }
     }
@@ -264,10 +279,10 @@ impl StaticFileHandler {
         }
     }
 
-    fn list(&self, request: &Request, path: &FilePath) -> Result<Response, OpenError> {
+    fn list(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response, OpenError> {
         let location = self.location(path, true);
         let title = percent_encoding::percent_decode_str(&location).decode_utf8_lossy();
-        let page = || self.listings.page(&self.finder, &path.bytes, &title, request.polled());
+        let page = || self.listings.page(&self.finder, &path.bytes, &title, asked.polled);
         let page = self.retry_after_clearing_cache(page)?;
         Ok(with_fields(page.with_header(CONTENT_SECURITY_POLICY, LISTING_POLICY), &self.preparer.added_fields()))
     }
@@ -285,12 +300,12 @@ impl StaticFileHandler {
         self.with_default_fields(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, &format!("{location}{query}")))
     }
 
-    fn error_response(&self, request: &Request, error: OpenError) -> Result<Response> {
+    fn error_response(&self, asked: Asked<'_>, error: OpenError) -> Result<Response> {
         match error {
             OpenError::NotFound => {
-                self.page_or_error(request, StatusCode::NOT_FOUND, "There is nothing here by that name.")
+                self.page_or_error(asked, StatusCode::NOT_FOUND, "There is nothing here by that name.")
             }
-            OpenError::Forbidden => self.page_or_error(request, StatusCode::FORBIDDEN, "The server may not read this."),
+            OpenError::Forbidden => self.page_or_error(asked, StatusCode::FORBIDDEN, "The server may not read this."),
             OpenError::Busy(cause) => Err(self.busy("Too many files are open just now.", cause)),
             OpenError::TooManyListings(cause) => {
                 Err(self.busy("Too many large folders are being listed just now.", cause))
@@ -300,35 +315,37 @@ impl StaticFileHandler {
     }
 
     /// The folder's own page for a status, or an error.
-    fn page_or_error(&self, request: &Request, status: StatusCode, message: &str) -> Result<Response> {
-        match self.custom_page(request, status).as_deref() {
+    fn page_or_error(&self, asked: Asked<'_>, status: StatusCode, message: &str) -> Result<Response> {
+        match self.custom_page(asked, status).as_deref() {
             Some(Kept { what: What::File(page), .. }) => Ok(response(page.identity()).with_status(status)),
             _ => Err(self.error(status, message)),
         }
     }
 
     /// The custom page for a status, if it exists.
-    fn custom_page(&self, request: &Request, status: StatusCode) -> Option<Arc<Kept>> {
-        let (_, path) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
-        let key = [b"\0", &path[..]].concat(); // no path of a request has a NUL
-        if let Some(page) = self.kept(&key, request) {
-            return Some(page);
-        }
-        if self.is_known_missing(&key, request) {
+    fn custom_page(&self, asked: Asked<'_>, status: StatusCode) -> Option<Arc<Kept>> {
+        let (_, key) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
+        if self.is_known_missing(key, asked) {
             return None;
         }
+        if let Some(page) = self.kept(key, asked) {
+            return Some(page);
+        }
         let now = SystemTime::now();
-        match self.finder.find_page(path).ok()? {
+        match self.finder.find_page(&key[1..]).ok()? {
             Lookup::File(mut found) => {
                 let keeps = !found.basis.is_recent(now);
-                found.basis.found_at(request.polled());
+                found.basis.found_at(asked.polled);
+                if let Some(before) = self.cache.get(key) {
+                    found.basis.take_over(&before.basis);
+                }
                 let (resource, basis) = self.preparer.prepare_page(found, self.cache.limits().bytes_each).ok()?;
                 let kept = Arc::new(Kept { what: What::File(resource), basis });
-                self.put(&key, &kept, keeps);
+                self.put(key, &kept, keeps);
                 Some(kept)
             }
             Lookup::Missing(basis) => {
-                self.keep_missing(&key, basis, request, now);
+                self.keep_missing(key, basis, asked, now);
                 None
             }
             Lookup::Folder | Lookup::NeedsSlash => None,
@@ -340,8 +357,7 @@ impl StaticFileHandler {
     }
 
     fn error(&self, status: StatusCode, message: &str) -> Error {
-        let error = Error::new(status, message);
-        self.preparer.default_fields().iter().fold(error, |error, (name, value)| error.with_header(name, value.clone()))
+        Error::new(status, message).with_headers(self.preparer.default_fields())
     }
 
     /// Add the default fields to a response that is not a file.
@@ -362,16 +378,23 @@ impl StaticFileHandler {
 impl RequestHandler for StaticFileHandler {
     fn do_get(&self, request: &Request) -> Result<Response> {
         let raw = request.raw_path();
-        if let Some(key) = path::plain(raw, &self.mount)
-            && let Some(response) = self.cached_response(key, request)
-        {
-            return response;
+        let asked = Asked { request, polled: request.take_polled() };
+        if let Some(polled) = asked.polled.filter(|polled| self.finder.freshness.is_time_to_drop(*polled)) {
+            self.drop_ended(polled);
+        }
+        if let Some(key) = path::plain(raw, &self.mount) {
+            if let Some(response) = self.cached_response(key, asked) {
+                return response;
+            }
+            if self.is_known_missing(key, asked) {
+                return self.error_response(asked, OpenError::NotFound);
+            }
         }
         match path::resolve(raw, &self.mount) {
-            ResolvedPath::Path(path) => self.serve(request, &path),
+            ResolvedPath::Path(path) => self.serve(asked, &path),
             ResolvedPath::Redirect(location) => Ok(self.redirect(request, &location)),
-            ResolvedPath::NotFound => self.error_response(request, OpenError::NotFound),
-            ResolvedPath::Malformed => self.page_or_error(request, StatusCode::BAD_REQUEST, "That is no path."),
+            ResolvedPath::NotFound => self.error_response(asked, OpenError::NotFound),
+            ResolvedPath::Malformed => self.page_or_error(asked, StatusCode::BAD_REQUEST, "That is no path."),
         }
     }
 
@@ -405,6 +428,11 @@ impl RequestHandler for StaticFileHandler {
             _ => Err(self.unsupported_method(request)),
         }
     }
+}
+
+/// What the page of an error at this path is kept by: no path of a request has a NUL.
+pub(super) fn page_key(path: &[u8]) -> Vec<u8> {
+    [b"\0", path].concat()
 }
 
 fn with_fields(response: Response, fields: &HeaderMap) -> Response {

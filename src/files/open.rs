@@ -18,6 +18,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
+use super::path;
 use super::root::{Identified, RootLocation};
 use super::stat::{FileStat, Kind, stat, stat_of};
 
@@ -26,6 +27,9 @@ const MAX_RETRIES: usize = 32;
 
 /// How many links a path may lead through, as in the kernel (path_resolution(7)).
 const MAX_LINKS: usize = 40;
+
+/// How many names a path may have, those in its links too.
+const MAX_STEPS: usize = 1024;
 
 /// Which symbolic links are followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,9 +95,9 @@ impl Root {
         Ok(Root { location: Arc::new(location), symlinks: Symlinks::default(), path_check })
     }
 
-    /// Open the folder that is now at the root's path, if it was replaced.
-    pub fn reopen_if_replaced(&self) {
-        self.location.reopen_if_replaced();
+    /// Open the folder that is now at the root's path, if it was replaced; whether it was.
+    pub fn reopen_if_replaced(&self) -> bool {
+        self.location.reopen_if_replaced()
     }
 
     pub fn location(&self) -> &RootLocation {
@@ -138,8 +142,10 @@ impl Root {
             Ok(FileStat { kind: Kind::Folder | Kind::File, .. }) => {}
             Ok(FileStat { kind: Kind::Link | Kind::Other, .. }) => return Err(OpenError::NotFound),
             Err(error) => match OpenError::from(error) {
-                // What may not be read may lie outside: that it is there is not told. This judges without following a link.
-                OpenError::Forbidden => return Err(self.stat_checked(path).err().unwrap_or(OpenError::Forbidden)),
+                // It may lie outside, and that it is there is not told. This judges without following a link that leads out.
+                error @ (OpenError::Forbidden | OpenError::Io(_)) => {
+                    return Err(self.stat_checked(path).err().unwrap_or(error));
+                }
                 error => return Err(error),
             },
         }
@@ -155,6 +161,12 @@ impl Root {
             Kind::Folder => Ok(Opened::Folder),
             Kind::Link | Kind::Other => Err(OpenError::NotFound),
         }
+    }
+
+    /// Whether nothing has this name, not even a link, in a folder that no link leads to: what is found there can only change
+    /// if the folder does.
+    pub fn is_absent(&self, path: &[u8]) -> bool {
+        matches!(self.open_without_links(path, PATH_FLAGS), Err(Errno::NOENT))
     }
 
     /// Find a path without following any link, so that it can be watched.
@@ -247,8 +259,12 @@ impl Root {
         let split = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).rev().collect::<Vec<_>>();
         let mut resolved = root.path().to_vec(); // absolute, and within the folder without a link
         let mut ahead = split(path); // the next name is the last
-        let mut links = 0;
+        let (mut links, mut steps) = (0, 0);
         while let Some(name) = ahead.pop() {
+            steps += 1;
+            if steps > MAX_STEPS {
+                return None;
+            }
             match &name[..] {
                 b"" | b"." => continue,
                 b".." => {
@@ -261,7 +277,8 @@ impl Root {
             resolved.push(b'/');
             resolved.extend_from_slice(&name);
             let Some(path) = beneath(&resolved).filter(|path| !path.is_empty()) else { continue };
-            match rustix::fs::readlinkat(root.folder(), &path[..], Vec::new()) {
+            let folder = self.open_without_links(path::parent(&path), PATH_FLAGS).ok()?;
+            match rustix::fs::readlinkat(&folder, path::name(&path), Vec::new()) {
                 Ok(target) => {
                     links += 1;
                     if links > MAX_LINKS {

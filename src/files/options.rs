@@ -7,7 +7,7 @@ use http::header::HeaderValue;
 
 use super::cache::{Cache, CacheLimits};
 use super::fresh::Freshness;
-use super::handler::{MISSING, StaticFileHandler};
+use super::handler::{MISSING, StaticFileHandler, page_key};
 use super::open::Symlinks;
 use super::prepare::check_field;
 
@@ -87,8 +87,8 @@ impl StaticFileHandler {
     /// others; not for network file systems, FUSE and overlays), as long as the user has watches left
     /// (`fs.inotify.max_user_watches`). For all others the disk is asked before each use.
     ///
-    /// What is written through a shared mapping, and a file system mounted over a folder, is not told: these show within a second.
-    /// Without inotify they show at the next request.
+    /// A file system that is mounted over a folder shows within a second, and what is written through a shared mapping within
+    /// half a minute; without inotify at the next request, and within a second.
     pub fn inotify(mut self, used: bool) -> Self {
         self.forget();
         self.finder.freshness = Freshness::new(used);
@@ -147,7 +147,7 @@ impl StaticFileHandler {
                 "the field `{name}` cannot be set: the server derives it for each response"
             )));
         }
-        self.preparer.added.append(name, value);
+        self.preparer.add_field(name, value);
         self.forget();
         Ok(self)
     }
@@ -184,7 +184,7 @@ impl StaticFileHandler {
         if path.is_empty() {
             return Err(invalid_input(format!("{name:?} is no name of a page")));
         }
-        self.pages.push((status, path));
+        self.pages.push((status, page_key(&path)));
         self.forget();
         Ok(self)
     }

@@ -10,7 +10,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
@@ -37,7 +37,8 @@ const FIELDS_SIZE: usize = 1024;
 pub(super) struct Preparer {
     pub types: MediaTypes,
     /// Fields that the user added to every response.
-    pub added: HeaderMap,
+    added: HeaderMap,
+    default_fields: OnceLock<HeaderMap>,
     /// `Cache-Control` by path pattern: the last match applies.
     pub caching: Vec<(String, HeaderValue)>,
 }
@@ -77,7 +78,7 @@ impl Resource {
 impl Preparer {
     /// `now` was read before the look-up. Files of up to `held` bytes are read into memory.
     pub fn prepare(&self, found: FoundFile, held: usize, now: SystemTime) -> io::Result<(Resource, Basis)> {
-        let FoundFile { path, file, stat, sidecars, mut basis } = found;
+        let FoundFile { path, file, stat, sidecars, mut basis, .. } = found;
         let codings: Vec<ContentCoding> = sidecars.iter().map(|sidecar| sidecar.coding).collect();
         let files = std::iter::once((None, file, stat))
             .chain(sidecars.into_iter().map(|sidecar| (Some(sidecar.coding), sidecar.file, sidecar.stat)));
@@ -109,9 +110,18 @@ impl Preparer {
 
     /// The fields of responses that are not files: a policy for caches is for what was found, so they have none of it.
     pub fn default_fields(&self) -> HeaderMap {
-        let mut fields = self.added_fields();
-        fields.insert(CACHE_CONTROL, NO_CACHE);
-        fields
+        let make = || {
+            let mut fields = self.added_fields();
+            fields.insert(CACHE_CONTROL, NO_CACHE);
+            fields
+        };
+        self.default_fields.get_or_init(make).clone()
+    }
+
+    /// A field for all responses.
+    pub fn add_field(&mut self, name: HeaderName, value: HeaderValue) {
+        self.added.append(name, value);
+        self.default_fields.take();
     }
 
     /// The fields of what was found.

@@ -63,21 +63,21 @@ impl RootLocation {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Open the folder that is now at the path, if it was replaced.
+    /// Open the folder that is now at the path, if it was replaced; whether it was.
     /// If there is none, the old one is kept: it may be about to be replaced.
-    pub fn reopen_if_replaced(&self) {
+    pub fn reopen_if_replaced(&self) -> bool {
         let path = self.path.as_os_str().as_bytes();
         let found = match &self.base {
             Some(base) => stat(base, path, AtFlags::empty()),
             None => stat(CWD, path, AtFlags::empty()),
         };
         if found.is_ok_and(|found| found.identity() == self.now().identity) {
-            return;
+            return false;
         }
-        if let Ok(opened) = identified(self.base.as_ref(), &self.path) {
-            log::debug!(target: "modest::files", "{}: another folder stands there now", self.path.display());
-            *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
-        }
+        let Ok(opened) = identified(self.base.as_ref(), &self.path) else { return false };
+        log::debug!(target: "modest::files", "{}: another folder stands there now", self.path.display());
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
+        true
     }
 
     /// Each name on the way to the folder, links and their targets too, with the folder it is looked up in.

@@ -46,10 +46,6 @@ impl FileStat {
         (self.device, self.inode)
     }
 
-    pub fn device(&self) -> (u32, u32) {
-        self.device
-    }
-
     /// Whether the last change was so shortly before `now` that another one could follow with the same timestamps.
     pub fn is_recent(&self, now: SystemTime) -> bool {
         FileTime::from(now) < self.changed.plus(self.tick())

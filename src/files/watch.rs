@@ -12,13 +12,15 @@
 //!   the names on that way. These change seldom, and then nothing that was told before counts any longer.
 //!
 //! Watches are set on descriptors (`/proc/self/fd`) that were opened without following a link and whose metadata is what it
-//! was when the entry was made: never on what another has put in their place meanwhile.
+//! was when the entry was made: never on what another has put in their place meanwhile. What is in memory is read once more
+//! beneath its watch: a write that was under way before has then ended, or is told when it does.
 //!
 //! # What is not told
-//! Writes through a shared mapping, a file system mounted over a folder; and file systems that change elsewhere (network,
-//! FUSE, the layers of an overlay). The latter are not watched: see `TELLING`. For the former, `fresh` asks the disk once
-//! a second. Without `/proc`, without watches left (`fs.inotify.max_user_watches`) or instances, or with a link in the path,
-//! an entry is not watched, and the disk is asked.
+//! A file system that is mounted over a folder, and asynchronous writes (`io_submit`): for these, `fresh` asks the disk once a
+//! second. Writes through a shared mapping to a page that is dirty already, which the kernel does not date either: for these it
+//! reads anew every half minute. And file systems that change elsewhere (network, FUSE, the layers of an overlay): these are not
+//! watched (`TELLING`). Without `/proc`, without watches left (`fs.inotify.max_user_watches`) or instances, or with a link in
+//! the path, an entry is not watched, and the disk is asked.
 
 use std::collections::HashMap;
 use std::mem::MaybeUninit;
@@ -35,13 +37,16 @@ use rustix::io::Errno;
 
 use super::codings::ContentCoding;
 use super::open::Root;
-use super::stat::{FileStat, stat_of};
+use super::stat::{FileStat, Identity, stat_of};
 
 /// File systems that tell of every change, for each is made through this kernel: ext2 to ext4, XFS, Btrfs, F2FS, Bcachefs,
 /// tmpfs and ramfs; and those that never change, SquashFS and EROFS. By the numbers in statfs(2). ZFS may know a name by other
 /// bytes than those it tells.
 const TELLING: [u64; 9] =
     [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x8584_58f6, 0x7371_7368, 0xe0f5_e1e2];
+
+/// More news than this at once is taken for lost: the queue has no more unless `fs.inotify.max_queued_events` was raised.
+const MOST_NEWS: usize = 20_000;
 
 /// Room for this many bytes of news in one read; a name takes 272 at most.
 const NEWS: usize = 4096;
@@ -80,12 +85,22 @@ pub(super) struct Watcher {
 struct Table {
     watches: HashMap<i32, Watched>,
     /// The watches of folders that are served, by path, as found in this epoch.
-    folders: HashMap<Vec<u8>, i32>,
-    /// The watches of the folders on the way to the root, as found in this epoch; `None`: not yet.
-    above: Option<Vec<i32>>,
-    /// Whether a file system tells, by device.
-    telling: HashMap<(u32, u32), bool>,
+    folders: HashMap<Vec<u8>, (i32, Identity)>,
+    /// The way to the root, as found in this epoch; `None`: not yet.
+    above: Option<Above>,
 }
+
+/// How it is known that the root is still the same.
+#[derive(Debug)]
+enum Above {
+    /// By these watches.
+    Watched(Vec<i32>),
+    /// A folder on the way can't be watched: the disk is asked once a poll, by one `statx`.
+    Asked,
+}
+
+/// The folders on the way to the root, open, with the names that are looked up in them; `None`: one can't be watched.
+type Way = Option<Vec<(OwnedFd, Box<[u8]>)>>;
 
 /// Who is to hear of the news of one inode.
 #[derive(Debug, Default)]
@@ -138,8 +153,8 @@ impl Watcher {
     }
 
     /// Read what has been told until then, unless somebody has begun to since.
-    pub fn catch_up(&self, until: Instant) {
-        let until = until.saturating_duration_since(self.started).as_nanos() as u64 + 1;
+    pub fn catch_up(&self, root: &Root, until: Instant) {
+        let until = self.nanos(until);
         // Acquire: who sees this sees, too, what was marked before it was stored.
         if self.read.load(Acquire) >= until {
             return;
@@ -148,10 +163,22 @@ impl Watcher {
         if self.read.load(Acquire) >= until {
             return; // by whoever had the lock
         }
-        if self.read_news(&mut table).is_err() {
+        let until = until.min(self.nanos(Instant::now())); // nobody can have asked later
+        let is_lost = self.read_news(&mut table).is_err();
+        let is_moved = matches!(table.above, Some(Above::Asked)) && root.reopen_if_replaced();
+        if is_lost || is_moved {
             self.begin_epoch(&mut table);
         }
         self.read.fetch_max(until, Release);
+    }
+
+    fn nanos(&self, when: Instant) -> u64 {
+        when.saturating_duration_since(self.started).as_nanos() as u64 + 1
+    }
+
+    /// Something has changed that was not told.
+    pub fn forget_all(&self) {
+        self.begin_epoch(&mut self.table());
     }
 
     /// Whether entries no longer hold, so that they can be dropped: true once in a while, for one who asks.
@@ -167,138 +194,118 @@ impl Watcher {
             && self.has_told.swap(false, Relaxed)
     }
 
-    /// Watch a folder for whatever comes or goes in it. `None`: it can't be.
-    pub fn watch_names(self: &Arc<Self>, root: &Root, folder: &[u8]) -> Option<Watch> {
-        self.add_watch(folder, |table, watch| {
-            let wd = self.add_folders(table, watch, root, folder)?;
-            table.watches.entry(wd).or_default().any_name.push(Arc::clone(&watch.changed));
-            watch.places.push(Place::AnyName(wd));
-            Ok(())
-        })
-    }
-
-    /// Watch these files, all in one folder, and these names in it. `None`: it can't be.
+    /// Watch these files, all in one folder, and what comes or goes in it by these names; `None`: by any name.
     ///
     /// The files must then be found unchanged: what happened before the first watch was set is not told.
+    ///
+    /// # Errors
+    /// Why it can't be watched.
     pub fn watch(
         self: &Arc<Self>,
         root: &Root,
         files: &[(Vec<u8>, FileStat)],
         folder: &[u8],
-        names: &[Vec<u8>],
-    ) -> Option<Watch> {
-        self.add_watch(folder, |table, watch| {
-            let wd = self.add_folders(table, watch, root, folder)?;
-            for name in names {
-                let name: Box<[u8]> = Box::from(&name[..]);
-                let watched = table.watches.entry(wd).or_default();
-                watched.names.entry(name.clone()).or_default().push(Arc::clone(&watch.changed));
-                watch.places.push(Place::Name(wd, name));
-            }
-            files.iter().try_for_each(|(path, stat)| self.add_file(table, watch, root, path, stat))
-        })
-    }
-
-    fn add_watch(
-        self: &Arc<Self>,
-        folder: &[u8],
-        add: impl FnOnce(&mut Table, &mut Watch) -> rustix::io::Result<()>,
-    ) -> Option<Watch> {
-        let mut table = self.table();
+        names: Option<&[Vec<u8>]>,
+    ) -> rustix::io::Result<Watch> {
         let (watcher, epoch, changed) = (Arc::clone(self), self.epoch.load(Relaxed), Arc::new(AtomicBool::new(false)));
-        let mut watch = Watch { watcher, epoch, changed, places: Vec::new() };
-        let result = add(&mut table, &mut watch);
-        drop(table); // a watch that is dropped leaves the table
-        match result {
-            Ok(()) => Some(watch),
-            Err(errno) => {
-                log::debug!(target: "modest::files", "/{} can't be watched: {errno}", folder.escape_ascii());
-                None
+        let mut watch = Watch { watcher, epoch, changed, places: Vec::new() }; // dropped after the table is unlocked
+        // All is opened and looked at before the table is locked: a file system that does not answer holds up nobody else.
+        let knows_way = self.table().above.is_some();
+        let way = if knows_way { None } else { way_to(root)? };
+        let ends = memchr::memchr_iter(b'/', folder).chain((!folder.is_empty()).then_some(folder.len()));
+        let paths = std::iter::once(0).chain(ends).map(|end| &folder[..end]);
+        let folders = paths.map(|path| Ok((path, telling(root, path)?))).collect::<rustix::io::Result<Vec<_>>>()?;
+        let open = |(path, known): &(Vec<u8>, FileStat)| {
+            let (file, stat) = telling(root, path)?;
+            if stat == *known { Ok(file) } else { Err(Errno::STALE) }
+        };
+        let files = files.iter().map(open).collect::<rustix::io::Result<Vec<_>>>()?;
+
+        let mut table = self.table();
+        if self.epoch.load(Relaxed) != epoch {
+            return Err(Errno::AGAIN);
+        }
+        if table.above.is_none() {
+            let above = if knows_way { return Err(Errno::AGAIN) } else { self.add_way(&mut table, way)? };
+            table.above = Some(above);
+        }
+        let mut wd = 0;
+        for (path, (file, stat)) in &folders {
+            wd = self.add_folder(&mut table, path, file, stat.identity())?;
+            table.watches.entry(wd).or_default().beneath += 1;
+            watch.places.push(Place::Beneath(wd));
+        }
+        let watched = table.watches.entry(wd).or_default(); // that of the last
+        match names {
+            None => {
+                watched.any_name.push(Arc::clone(&watch.changed));
+                watch.places.push(Place::AnyName(wd));
+            }
+            Some(names) => {
+                for name in names.iter().map(|name| Box::<[u8]>::from(&name[..])) {
+                    watched.names.entry(name.clone()).or_default().push(Arc::clone(&watch.changed));
+                    watch.places.push(Place::Name(wd, name));
+                }
             }
         }
+        for file in &files {
+            let wd = self.add(file, FILE)?;
+            table.watches.entry(wd).or_default().entries.push(Arc::clone(&watch.changed));
+            watch.places.push(Place::Inode(wd));
+        }
+        drop(table);
+        Ok(watch)
     }
 
-    fn add_file(
+    fn add_folder(
         &self,
         table: &mut Table,
-        watch: &mut Watch,
-        root: &Root,
         path: &[u8],
-        stat: &FileStat,
-    ) -> rustix::io::Result<()> {
-        let file = root.find_without_links(path)?;
-        if stat_of(&file)? != *stat {
-            return Err(Errno::STALE);
-        }
-        let wd = self.add(table, &file, FILE)?;
-        table.watches.entry(wd).or_default().entries.push(Arc::clone(&watch.changed));
-        watch.places.push(Place::Inode(wd));
-        Ok(())
-    }
-
-    /// Watch all folders on the way to the root and from there to this one, whose watch is returned.
-    fn add_folders(&self, table: &mut Table, watch: &mut Watch, root: &Root, folder: &[u8]) -> rustix::io::Result<i32> {
-        if table.above.is_none() {
-            self.watch_above(table, root)?;
-        }
-        let ends = memchr::memchr_iter(b'/', folder).chain((!folder.is_empty()).then_some(folder.len()));
-        for end in std::iter::once(0).chain(ends) {
-            self.watch_folder(table, watch, root, &folder[..end])?;
-        }
-        table.folders.get(folder).copied().ok_or(Errno::STALE) // the last of them
-    }
-
-    fn watch_folder(&self, table: &mut Table, watch: &mut Watch, root: &Root, path: &[u8]) -> rustix::io::Result<()> {
-        let wd = match table.folders.get(path) {
-            Some(wd) => *wd,
-            None => {
-                let wd = self.add(table, &root.find_without_links(path)?, FOLDER)?;
-                table.folders.insert(path.to_vec(), wd);
-                table.watches.entry(wd).or_default().path = Some(path.to_vec());
-                wd
+        folder: &OwnedFd,
+        identity: Identity,
+    ) -> rustix::io::Result<i32> {
+        match table.folders.get(path) {
+            Some((wd, known)) if *known == identity => Ok(*wd),
+            Some(_) => {
+                self.begin_epoch(table); // another folder is there, and nobody told: a file system was mounted
+                Err(Errno::AGAIN)
             }
-        };
-        table.watches.entry(wd).or_default().beneath += 1;
-        watch.places.push(Place::Beneath(wd));
-        Ok(())
-    }
-
-    fn watch_above(&self, table: &mut Table, root: &Root) -> rustix::io::Result<()> {
-        let mut above = Vec::new();
-        let result = root.location().walk(|folder, name| {
-            let wd = self.add(table, folder, ABOVE)?;
-            table.watches.entry(wd).or_default().above.push(Box::from(name));
-            above.push(wd);
-            Ok(())
-        });
-        match result {
-            Ok(()) => table.above = Some(above),
-            Err(_) => self.forget_above(table, above),
+            None => {
+                let wd = self.add(folder, FOLDER)?;
+                table.folders.insert(path.to_vec(), (wd, identity));
+                table.watches.entry(wd).or_default().path = Some(path.to_vec());
+                Ok(wd)
+            }
         }
-        result
     }
 
-    fn forget_above(&self, table: &mut Table, above: Vec<i32>) {
+    fn add_way(&self, table: &mut Table, way: Way) -> rustix::io::Result<Above> {
+        let Some(way) = way else { return Ok(Above::Asked) };
+        let mut above = Vec::new();
+        for (folder, name) in way {
+            match self.add(&folder, ABOVE) {
+                Ok(wd) => {
+                    table.watches.entry(wd).or_default().above.push(name);
+                    above.push(wd);
+                }
+                Err(errno) => {
+                    self.forget_way(table, above);
+                    // It may be passed, but not read.
+                    return if errno == Errno::ACCESS { Ok(Above::Asked) } else { Err(errno) };
+                }
+            }
+        }
+        Ok(Above::Watched(above))
+    }
+
+    fn forget_way(&self, table: &mut Table, above: Vec<i32>) {
         for wd in above {
             table.watches.entry(wd).or_default().above.clear();
             self.remove_if_unused(table, wd);
         }
     }
 
-    fn add(&self, table: &mut Table, file: &OwnedFd, flags: WatchFlags) -> rustix::io::Result<i32> {
-        let device = stat_of(file)?.device();
-        let telling = match table.telling.get(&device) {
-            Some(telling) => *telling,
-            None => {
-                let kind = rustix::fs::fstatfs(file)?.f_type as u64;
-                let telling = TELLING.contains(&kind);
-                table.telling.insert(device, telling);
-                telling
-            }
-        };
-        if !telling {
-            return Err(Errno::OPNOTSUPP);
-        }
+    fn add(&self, file: &OwnedFd, flags: WatchFlags) -> rustix::io::Result<i32> {
         let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
         // The same inode has one watch: it gets more to tell.
         inotify::add_watch(&self.inotify, path, flags | WatchFlags::MASK_ADD)
@@ -307,7 +314,7 @@ impl Watcher {
     fn read_news(&self, table: &mut Table) -> rustix::io::Result<()> {
         let mut buffer = [MaybeUninit::uninit(); NEWS];
         let mut news = Reader::new(&self.inotify, &mut buffer);
-        loop {
+        for _ in 0..MOST_NEWS {
             match news.next() {
                 Ok(event) => {
                     self.tell(table, event.wd(), event.events(), event.file_name().map(|name| name.to_bytes()))
@@ -317,6 +324,7 @@ impl Watcher {
                 Err(errno) => return Err(errno),
             }
         }
+        Err(Errno::OVERFLOW) // somebody writes as fast as they are read
     }
 
     fn tell(&self, table: &mut Table, wd: i32, what: ReadFlags, name: Option<&[u8]>) {
@@ -354,12 +362,13 @@ impl Watcher {
     fn begin_epoch(&self, table: &mut Table) {
         self.epoch.fetch_add(1, Relaxed); // published with `read`
         self.has_told.store(true, Relaxed);
-        for wd in std::mem::take(&mut table.folders).into_values() {
+        for (wd, _) in std::mem::take(&mut table.folders).into_values() {
             table.watches.entry(wd).or_default().path = None;
             self.remove_if_unused(table, wd);
         }
-        let above = table.above.take();
-        self.forget_above(table, above.unwrap_or_default());
+        if let Some(Above::Watched(above)) = table.above.take() {
+            self.forget_way(table, above);
+        }
     }
 
     fn remove_if_unused(&self, table: &mut Table, wd: i32) {
@@ -374,6 +383,35 @@ impl Watcher {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The folders on the way to the root, unless one of them is on a file system that does not tell.
+fn way_to(root: &Root) -> rustix::io::Result<Way> {
+    let mut way = Some(Vec::new());
+    root.location().walk(|folder, name| {
+        if !tells(folder)? {
+            way = None;
+        }
+        if let Some(way) = &mut way {
+            way.push((rustix::io::fcntl_dupfd_cloexec(folder, 0)?, Box::from(name)));
+        }
+        Ok(())
+    })?;
+    Ok(way)
+}
+
+/// A path without links, on a file system that tells.
+fn telling(root: &Root, path: &[u8]) -> rustix::io::Result<(OwnedFd, FileStat)> {
+    let file = root.find_without_links(path)?;
+    if !tells(&file)? {
+        return Err(Errno::OPNOTSUPP);
+    }
+    let stat = stat_of(&file)?;
+    Ok((file, stat))
+}
+
+fn tells(file: &OwnedFd) -> rustix::io::Result<bool> {
+    Ok(TELLING.contains(&(rustix::fs::fstatfs(file)?.f_type as u64)))
 }
 
 impl Watched {

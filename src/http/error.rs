@@ -123,6 +123,12 @@ impl Error {
         self.with_field(parse_field(name, value), |headers, (name, value)| _ = headers.append(name, value))
     }
 
+    /// The same with these fields in the response, in the place of those that were set.
+    pub fn with_headers(mut self, headers: HeaderMap) -> Error {
+        self.0.headers = headers;
+        self
+    }
+
     /// The same with this message for the client.
     pub fn with_message(mut self, message: impl Into<String>) -> Error {
         self.0.message = Some(message.into());

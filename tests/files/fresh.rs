@@ -266,6 +266,44 @@ fn missing_names_come() {
     }
 }
 
+/// A link that leads nowhere is no missing name: where it leads may come to be without a change in its folder.
+#[test]
+fn links_that_lead_nowhere_yet() {
+    for inotify in [true, false] {
+        let folder = Folder::new(&[("d/index.htm", "second")]);
+        let handler = folder.handler().inotify(inotify);
+        for (name, target) in [("x", "gen/x"), ("404.html", "gen/404"), ("d/index.html", "../gen/index")] {
+            symlink(target, folder.path(name)).unwrap();
+        }
+        for target in ["/x", "/d/", "/nothing"] {
+            settled(&folder, &handler, &Request::get(target));
+            settled(&folder, &handler, &Request::get(target));
+        }
+        for (name, text) in [("gen/x", "there"), ("gen/404", "a page"), ("gen/index", "first")] {
+            folder.write(name, text);
+        }
+        assert_eq!(line(&get(&handler, "/x")), "200 there", "inotify {inotify}");
+        assert_eq!(line(&get(&handler, "/d/")), "200 first", "inotify {inotify}");
+        assert_eq!(get(&handler, "/nothing").text(), "a page", "inotify {inotify}");
+    }
+}
+
+/// A handler that makes what is missing, or makes it anew, and asks once more with the same request.
+#[test]
+fn made_while_it_is_asked_for() {
+    for inotify in [true, false] {
+        let folder = Folder::new(&[("y", "")]);
+        let handler = folder.handler().inotify(inotify);
+        for target in ["/x", "/y"] {
+            settled(&folder, &handler, &Request::get(target));
+            let request = Request::get(target).with_polled(Some(Instant::now()));
+            ask(&handler, &request);
+            folder.write(&target[1..], "made");
+            assert_eq!(line(&ask(&handler, &request)), "200 made", "{target}, inotify {inotify}");
+        }
+    }
+}
+
 /// What the kernel does not tell is found within a second: writes through a shared mapping ..
 #[test]
 fn a_mapped_file() {
@@ -298,7 +336,12 @@ fn a_mounted_folder() {
     if !mount(Command::new("mount").arg("--bind").arg(other.as_ref()).arg(folder.path("d"))) {
         return eprintln!("skipped: this process may not mount");
     }
-    let result = std::panic::catch_unwind(|| within_a_second(&handler, "/d/x", "200 mounted"));
+    let result = std::panic::catch_unwind(|| {
+        within_a_second(&handler, "/d/x", "200 mounted");
+        settled(&folder, &handler, &Request::get("/d/new"));
+        fs::write(other.path("new"), "made in it").unwrap();
+        assert_eq!(line(&get(&handler, "/d/new")), "200 made in it", "what happens in it is told again");
+    });
     assert!(mount(Command::new("umount").arg(folder.path("d"))), "{} stays mounted", folder.path("d").display());
     result.unwrap();
     assert_eq!(line(&get(&handler, "/d/x")), "200 beneath", "that it is unmounted is told");

@@ -206,7 +206,11 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn parse_head(&mut self, parser: &mut HeadParser, polled: Option<Instant>, turn: &mut Turn<'_>) -> Option<Next> {
         let bytes = turn.input.bytes();
         match parser.parse(bytes, &self.config().head) {
-            Ok(Some((length, head))) => Some(self.start_request(length, head, polled, turn)),
+            Ok(Some((length, head))) => {
+                // Empty lines before it are no part of it: they may have brought the poll, and the request come later.
+                let polled = polled.filter(|_| !matches!(bytes.first(), Some(b'\r' | b'\n')));
+                Some(self.start_request(length, head, polled, turn))
+            }
             Ok(None) if turn.input.ended() && parser.has_begun(bytes) => {
                 Some(self.reject(Rejection::bad_request("the head is cut short"), turn))
             }

@@ -1,6 +1,7 @@
 //! Requests made by hand, for tests and for calling a handler without a socket.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::AtomicBool;
 use std::time::{Instant, SystemTime};
 
 use http::{Method, StatusCode};
@@ -81,6 +82,7 @@ impl Request {
     /// The same, as if a poll that returned then had brought it: see [`Request::polled`].
     pub fn with_polled(mut self, polled: Option<Instant>) -> Request {
         self.polled = polled;
+        self.polled_is_taken = AtomicBool::new(false);
         self
     }
 

@@ -46,7 +46,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -83,6 +83,7 @@ pub struct Request {
     body: Body,
     client: Client,
     polled: Option<Instant>,
+    polled_is_taken: AtomicBool,
     /// When its head was complete.
     begun: Instant,
     now: SystemTime,
@@ -113,6 +114,7 @@ impl Request {
             body,
             client,
             polled,
+            polled_is_taken: AtomicBool::new(false),
             begun,
             now,
             waker,
@@ -439,6 +441,14 @@ impl Request {
     /// caches: a look at the file system since then is as fresh as a new one.
     pub fn polled(&self) -> Option<Instant> {
         self.polled
+    }
+
+    /// The same for who asks first, and then `None`: a handler that asks once more has perhaps changed what it asks about, such
+    /// as a file that it made because it was missing.
+    pub fn take_polled(&self) -> Option<Instant> {
+        let polled = self.polled.filter(|_| !self.polled_is_taken.load(Relaxed));
+        self.polled_is_taken.store(true, Relaxed);
+        polled
     }
 
     /// The wall-clock time at which the request's turn began.

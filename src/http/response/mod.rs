@@ -130,17 +130,21 @@ impl Response {
 
     /// The same without the fields of that name; also what was said by `Connection: close` and `Content-Length`.
     pub fn without_header(mut self, name: &str) -> Response {
-        self.map.take();
         if let Ok(name) = HeaderName::try_from(name) {
-            match name {
-                header::CONNECTION => self.close = false,
-                header::CONTENT_LENGTH => self.declared_length = None,
-                _ => {}
-            }
-            self.unshare(&name);
-            self.own.remove(&name);
+            self.remove(&name);
         }
         self
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.map.take();
+        match *name {
+            header::CONNECTION => self.close = false,
+            header::CONTENT_LENGTH => self.declared_length = None,
+            _ => {}
+        }
+        self.unshare(name);
+        self.own.remove(name);
     }
 
     /// The same with this `Content-Type`.
@@ -189,7 +193,7 @@ impl Response {
     /// one's own.
     pub fn with_error(mut self, error: &Error) -> Response {
         for name in error.headers().keys() {
-            self = self.without_header(name.as_str());
+            self.remove(name);
             for value in error.headers().get_all(name) {
                 self = self.with_added_header(name, value);
             }

@@ -99,7 +99,7 @@ impl WorkerLoop<'_> {
             for (token, readiness) in guard.poller().events() {
                 if let Some((mut connection, readiness)) = table.event(token, readiness) {
                     connection.saw(readiness);
-                    connection.brought_by(Some(now));
+                    connection.brought_by(readiness.readable.then_some(now));
                     self.catch.push(connection);
                 }
             }

@@ -127,6 +127,11 @@ impl Basis {
         self.names = names;
     }
 
+    #[cfg(test)]
+    pub fn is_watched(&self) -> bool {
+        self.watch.get().is_some()
+    }
+
     /// Whether it can't be used any more: it was told of a change, or is not watched and no longer trusted.
     pub fn has_ended(&self, now: Instant) -> bool {
         match self.watch.get() {
@@ -175,6 +180,7 @@ impl Freshness {
                 let is_old = begin.saturating_duration_since(basis.created) >= RENEWED;
                 watch.holds() && !is_old && (is_trusted() || self.compare(basis, root, begin))
             }
+            None if basis.next_watch.get().is_some() => false,
             None if polled.is_some() && basis.compared.load(Acquire) >= basis.nanos(begin) => true,
             None => {
                 begin.saturating_duration_since(basis.created) < TRUST && self.compare_and_watch(basis, root, begin)

@@ -446,3 +446,27 @@ fn response(variant: &Variant) -> Response {
     };
     response.with_fields(Arc::clone(&variant.fields))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the disk is asked at the fifth request does not show from outside.
+    #[test]
+    fn what_is_asked_for_often_is_watched() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, length) in [("small", 10), ("large", 100_000)] {
+            std::fs::write(folder.path().join(name), vec![b'x'; length]).unwrap();
+        }
+        let handler = StaticFileHandler::new(folder.path()).unwrap();
+        let is_watched = |key: &[u8]| handler.cache.get(key).is_some_and(|kept| kept.basis.is_watched());
+        for path in ["small", "large"] {
+            let started = Instant::now();
+            while !is_watched(path.as_bytes()) {
+                assert!(started.elapsed() < std::time::Duration::from_secs(5), "/{path} is not watched");
+                let request = Request::get(&format!("/{path}")).with_polled(Some(Instant::now()));
+                assert_eq!(handler.do_get(&request).map(|response| response.status()).ok(), Some(StatusCode::OK));
+            }
+        }
+    }
+}

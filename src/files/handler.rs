@@ -2,11 +2,12 @@
 //! `find` looks the file up, `prepare` makes fields and content; preconditions, ranges and HEAD are applied by `http`.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::header::{ALLOW, CONTENT_SECURITY_POLICY, RETRY_AFTER, VARY};
+use http::header::{ACCEPT, ALLOW, CONTENT_SECURITY_POLICY, RETRY_AFTER, VARY};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::cache::{Cache, CacheLimits};
@@ -16,7 +17,7 @@ use super::find::{Finder, FoundFile, Lookup};
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
 use super::listing;
-use super::open::{OpenError, Root};
+use super::open::{OpenError, Root, Symlinks};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Resource, Variant};
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
@@ -88,6 +89,10 @@ pub struct StaticFileHandler {
     pub(super) listing_budget: ListingBudget,
     /// Error pages by status: paths in the folder.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
+    /// The page for what is missing, of an app that knows its paths itself.
+    pub(super) app_page: Option<Vec<u8>>,
+    /// The name of the one file that is served, if it is not the folder.
+    only: Option<Vec<u8>>,
     /// The path segments of the prefix.
     pub(super) mount: Vec<Vec<u8>>,
 }
@@ -126,6 +131,7 @@ impl StaticFileHandler {
                 hidden: false,
                 index: vec![b"index.html".to_vec()],
                 sidecars: true,
+                clean_urls: false,
             },
             preparer: Preparer::default(),
             cache: Cache::new(CacheLimits::default()),
@@ -133,8 +139,30 @@ impl StaticFileHandler {
             listing: true,
             listing_budget: ListingBudget::default(),
             pages: vec![(StatusCode::NOT_FOUND, b"404.html".to_vec())],
+            app_page: None,
+            only: None,
             mount: Vec::new(),
         })
+    }
+
+    /// A handler for this one file: it is `/`, and `/` with its name. Nothing else of its folder is served, but its sidecars,
+    /// for it. Links are followed, for it was named; what replaces the file is served from the next request on.
+    ///
+    /// # Errors
+    /// If there is no such file, or its folder may not be read. The message contains its path.
+    pub fn of_file(path: impl AsRef<Path>) -> io::Result<StaticFileHandler> {
+        let path = path.as_ref();
+        let failed = |kind, why: &str| io::Error::new(kind, format!("{}: {why}", path.display()));
+        let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput, "no name of a file"))?;
+        let metadata = path.metadata().map_err(|error| failed(error.kind(), &error.to_string()))?;
+        if !metadata.is_file() {
+            return Err(failed(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut handler = StaticFileHandler::new(folder)?.symlinks(Symlinks::Follow).hidden(true);
+        handler.only = Some(name.as_bytes().to_vec());
+        handler.pages.clear();
+        Ok(handler)
     }
 
     /// What is kept of a path, if it is still fresh. What is not stays until it is replaced or evicted.
@@ -161,17 +189,32 @@ impl StaticFileHandler {
     }
 
     fn serve(&self, request: &Request, path: &FilePath) -> Result<Response> {
+        let only = match &self.only {
+            Some(name) if path.bytes.is_empty() || path.bytes == *name && !path.trailing_slash => {
+                Some(FilePath { bytes: name.clone(), trailing_slash: false })
+            }
+            Some(_) => return self.error_response(request, OpenError::NotFound),
+            None => None,
+        };
+        let path = only.as_ref().unwrap_or(path);
+        if let Some(clean) = self.finder.clean(path, request.polled(), SystemTime::now()) {
+            return Ok(self.redirect(request, &self.location(&clean, clean.trailing_slash)));
+        }
         let key = path.key();
         if let Some(response) = self.cached_response(&key, request) {
             return response;
         }
         if self.is_known_missing(&key, request) {
+            self.say_why_not(request, path);
             return self.error_response(request, OpenError::NotFound);
         }
         let now = SystemTime::now();
         let found = self.retry_after_clearing_cache(|| self.finder.find(path, request.polled(), now));
         if !matches!(found, Ok(Lookup::File(_))) {
             self.cache.forget(&key);
+        }
+        if matches!(found, Ok(Lookup::Missing(_)) | Err(OpenError::NotFound | OpenError::Forbidden)) {
+            self.say_why_not(request, path);
         }
         match found {
             Ok(Lookup::File(found)) => {
@@ -189,6 +232,14 @@ impl StaticFileHandler {
                 self.error_response(request, OpenError::NotFound)
             }
             Err(error) => self.error_response(request, error),
+        }
+    }
+
+    fn say_why_not(&self, request: &Request, path: &FilePath) {
+        if log::log_enabled!(target: "modest::files", log::Level::Debug)
+            && let Some(why) = self.finder.why_not(&path.bytes)
+        {
+            log::debug!(target: "modest::files", "{} is not served: {why}", request.raw_path());
         }
     }
 
@@ -280,6 +331,9 @@ impl StaticFileHandler {
     fn error_response(&self, request: &Request, error: OpenError) -> Result<Response> {
         match error {
             OpenError::NotFound => {
+                if let Some(response) = self.app_response(request) {
+                    return Ok(response);
+                }
                 self.page_or_error(request, StatusCode::NOT_FOUND, "There is nothing here by that name.")
             }
             OpenError::Forbidden => self.page_or_error(request, StatusCode::FORBIDDEN, "The server may not read this."),
@@ -288,6 +342,26 @@ impl StaticFileHandler {
                 Err(self.busy("Too many large folders are being listed just now.", cause))
             }
             OpenError::Io(cause) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(cause)),
+        }
+    }
+
+    /// The page of an app, for what may be a path of its own.
+    fn app_response(&self, request: &Request) -> Option<Response> {
+        let page = self.app_page.as_ref()?;
+        let path = request.path();
+        let accepts_html = request.header_all(ACCEPT.as_str()).any(|line| {
+            line.split(|&byte| byte == b',')
+                .any(|range| range.trim_ascii().to_ascii_lowercase().starts_with(b"text/html"))
+        });
+        let has_extension = path::name(path.as_bytes()).contains(&b'.');
+        if path::is_hidden(path.trim_start_matches('/').as_bytes()) || has_extension && !accepts_html {
+            return None;
+        }
+        match self.page(request, page).as_deref() {
+            Some(Kept { what: What::File(page), .. }) => {
+                Some(response(page.identity()).with_added_header(VARY, "Accept"))
+            }
+            _ => None,
         }
     }
 
@@ -302,7 +376,12 @@ impl StaticFileHandler {
     /// The custom page for a status, if it exists.
     fn custom_page(&self, request: &Request, status: StatusCode) -> Option<Arc<Kept>> {
         let (_, path) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
-        let key = [b"\0", &path[..]].concat(); // no path of a request has a NUL
+        self.page(request, path)
+    }
+
+    /// A page that stands for what was not found.
+    fn page(&self, request: &Request, path: &[u8]) -> Option<Arc<Kept>> {
+        let key = [b"\0", path].concat(); // no path of a request has a NUL
         if let Some(page) = self.kept(&key, request) {
             return Some(page);
         }
@@ -355,6 +434,7 @@ impl RequestHandler for StaticFileHandler {
     fn do_get(&self, request: &Request) -> Result<Response> {
         let raw = request.raw_path();
         if let Some(key) = path::plain(raw, &self.mount)
+            && !(self.finder.clean_urls && key.ends_with(b".html"))
             && let Some(response) = self.cached_response(key, request)
         {
             return response;

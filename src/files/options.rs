@@ -3,7 +3,7 @@
 use std::io;
 
 use http::StatusCode;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderValue, LAST_MODIFIED};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LAST_MODIFIED};
 
 use super::cache::{Cache, CacheLimits};
 use super::fresh::Freshness;
@@ -83,6 +83,26 @@ impl StaticFileHandler {
         Ok(self)
     }
 
+    /// Whether `about.html` is served at `/about`, if there is no file `about`. Default: no. `/about.html` is then redirected to
+    /// `/about`, and `/index.html` to `/`, so that each page has one address. A page goes before a folder of its name.
+    pub fn clean_urls(mut self, wanted: bool) -> Self {
+        self.finder.clean_urls = wanted;
+        self.forget();
+        self
+    }
+
+    /// The page that is sent, with 200, for paths that lead to no file: of an app that knows its paths itself, in the
+    /// browser. Default: none. It is sent to clients that ask for `text/html`, and for names without an extension; for others, and
+    /// for hidden names, there is a 404. If the page is missing, so it is for all.
+    ///
+    /// # Errors
+    /// If the name is not a path in the folder.
+    pub fn app_page(mut self, name: &str) -> io::Result<Self> {
+        self.app_page = Some(page_name(name)?);
+        self.forget();
+        Ok(self)
+    }
+
     /// The media type of an extension (`md` or `.md`, in any case), instead of the built-in one.
     /// UTF-8 is added to a text type without charset.
     ///
@@ -116,11 +136,22 @@ impl StaticFileHandler {
     /// # Errors
     /// If it is invalid, or set by the file itself: `Content-Type`, `Content-Encoding`, `ETag`, `Last-Modified`.
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
-        let (name, value) = check_field(name, value)?;
-        if [CONTENT_TYPE, CONTENT_ENCODING, ETAG, LAST_MODIFIED].contains(&name) {
-            return Err(invalid_input(format!("the field `{name}` is the file's own")));
-        }
+        let (name, value) = added_field(name, value)?;
         self.preparer.added.append(name, value);
+        self.forget();
+        Ok(self)
+    }
+
+    /// A field for some files, by a pattern as that of [`cache_control`](Self::cache_control): of all patterns that match.
+    ///
+    /// # Errors
+    /// Those of [`header`](Self::header), or if the pattern is empty.
+    pub fn header_for(mut self, pattern: &str, name: &str, value: &str) -> io::Result<Self> {
+        let (name, value) = added_field(name, value)?;
+        if pattern.is_empty() {
+            return Err(invalid_input(format!("an empty pattern for {name}")));
+        }
+        self.preparer.matched.push((pattern.to_owned(), name, value));
         self.forget();
         Ok(self)
     }
@@ -153,11 +184,7 @@ impl StaticFileHandler {
     pub fn error_page(mut self, status: u16, name: &str) -> io::Result<Self> {
         let known = StatusCode::from_u16(status).ok().filter(|status| status.is_client_error());
         let status = known.ok_or_else(|| invalid_input(format!("{status} is no status of a failed request")))?;
-        let path = segments(name)?.join(&b'/');
-        if path.is_empty() {
-            return Err(invalid_input(format!("{name:?} is no name of a page")));
-        }
-        self.pages.push((status, path));
+        self.pages.push((status, page_name(name)?));
         self.forget();
         Ok(self)
     }
@@ -181,6 +208,19 @@ impl StaticFileHandler {
         self.missing.clear();
         self.finder.folders.clear();
     }
+}
+
+fn added_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
+    let (name, value) = check_field(name, value)?;
+    match [CONTENT_TYPE, CONTENT_ENCODING, ETAG, LAST_MODIFIED].contains(&name) {
+        true => Err(invalid_input(format!("the field `{name}` is the file's own"))),
+        false => Ok((name, value)),
+    }
+}
+
+fn page_name(name: &str) -> io::Result<Vec<u8>> {
+    let path = segments(name)?.join(&b'/');
+    if path.is_empty() { Err(invalid_input(format!("{name:?} is no name of a page"))) } else { Ok(path) }
 }
 
 fn segments(path: &str) -> io::Result<Vec<Vec<u8>>> {

@@ -34,6 +34,8 @@ pub(super) struct Preparer {
     pub types: MediaTypes,
     /// Fields that the user added to every response.
     pub added: HeaderMap,
+    /// Fields of files by path pattern: all that match.
+    pub matched: Vec<(String, HeaderName, HeaderValue)>,
     /// `Cache-Control` by path pattern: the last match applies.
     pub caching: Vec<(String, HeaderValue)>,
 }
@@ -120,6 +122,9 @@ impl Preparer {
         fields.insert(CONTENT_TYPE, self.media_type(path));
         if let Some((_, value)) = self.caching.iter().rev().find(|(pattern, _)| pattern_matches(pattern, path)) {
             fields.insert(CACHE_CONTROL, value.clone());
+        }
+        for (_, name, value) in self.matched.iter().filter(|(pattern, ..)| pattern_matches(pattern, path)) {
+            fields.append(name, value.clone());
         }
         fields
     }

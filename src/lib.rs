@@ -154,7 +154,7 @@ pub use crate::http::{
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
-pub use logging::{StderrLog, StderrWriter, log_to_stderr};
+pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ProxyProtocol, ServerHandle, SharedBytes, Stats,
     TcpServer,

@@ -1,103 +1,117 @@
-//! The log on stderr, by `log` and `simplelog`, in local time, through the library's writer, which never blocks its
+//! The log, on stderr or in a file, by `log`, in local time, through the library's writers, which never block their
 //! callers. Started by `cli`; all modules log by the macros of `log`.
 
+use std::io::{self, IsTerminal, Write};
 use std::panic;
+use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use log::{LevelFilter, Log, Metadata, Record};
-use modest::StderrWriter;
-use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, WriteLogger};
+use modest::{LogFile, StderrWriter};
 
-use super::error::escape_controls;
-use super::options::Verbosity;
+use super::error::{CliError, escape_controls};
+use super::options::{Options, Verbosity};
 
 /// The target of access lines: they contain their own time and address, so nothing is prepended.
 pub const ACCESS: &str = "modest::access";
 
 /// The running log. [`LogHandle::finish`] writes what is left.
-pub struct LogHandle {
-    writer: StderrWriter,
+#[derive(Clone)]
+pub enum LogHandle {
+    Stderr(StderrWriter),
+    File(LogFile),
 }
 
 /// Set up the log.
-pub fn start(verbosity: Verbosity) -> LogHandle {
-    let (access, other) = match verbosity {
+pub fn start(options: &Options) -> Result<LogHandle, CliError> {
+    let (access, other) = match options.verbosity() {
         Verbosity::Quiet => (LevelFilter::Off, LevelFilter::Off),
         Verbosity::Normal => (LevelFilter::Info, LevelFilter::Warn),
         Verbosity::Verbose => (LevelFilter::Info, LevelFilter::Debug),
     };
-    let loggers: Vec<Box<dyn SharedLogger>> = vec![
-        WriteLogger::new(access, access_config(), StderrWriter::new()),
-        WriteLogger::new(other, message_config(), StderrWriter::new()),
-    ];
-    let logger = LineLogger { loggers: CombinedLogger::new(loggers), zone: TimeZone::system() };
+    let writer = match &options.logging.log_file {
+        None => LogHandle::Stderr(StderrWriter::new()),
+        Some(path) => LogHandle::File(open(path)?),
+    };
+    let zone = TimeZone::try_system();
+    let logger = LineLogger { writer: writer.clone(), zone: zone.clone().unwrap_or(TimeZone::UTC), access, other };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(access.max(other));
     }
+    if let Err(error) = zone {
+        match std::env::var("TZ") {
+            Ok(zone) => log::warn!("TZ is '{zone}', which is no time zone that is known here: times are in UTC"),
+            Err(_) => log::warn!("the time zone of this machine is not known, so times are in UTC: {error}"),
+        }
+    }
     panic::set_hook(Box::new(|panic| log::error!("{panic}"))); // std's own hook writes to stderr and would block
-    LogHandle { writer: StderrWriter::new() }
+    Ok(writer)
+}
+
+/// A log file, which SIGHUP opens anew.
+fn open(path: &Path) -> Result<LogFile, CliError> {
+    let failed = |error: io::Error| CliError::log_file(path, &error);
+    let file = LogFile::open(path).map_err(failed)?;
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGHUP]).map_err(failed)?;
+    let reopened = file.clone();
+    let wait = move || signals.forever().for_each(|_| reopened.reopen());
+    std::thread::Builder::new().name("modest-log".into()).spawn(wait).map_err(failed)?;
+    Ok(file)
 }
 
 impl LogHandle {
     /// Wait until the last line is written, for a second at most.
     pub fn finish(&self) {
-        self.writer.drain();
-    }
-}
-
-/// Nothing before the message: an access line is complete.
-fn access_config() -> Config {
-    base_config().add_filter_allow_str(ACCESS).build()
-}
-
-/// `[WARN] ` before the message.
-fn message_config() -> Config {
-    base_config().set_max_level(LevelFilter::Error).add_filter_ignore_str(ACCESS).build()
-}
-
-fn base_config() -> ConfigBuilder {
-    let mut config = ConfigBuilder::new();
-    config
-        .set_time_level(LevelFilter::Off) // simplelog has one fixed offset from UTC; see `LineLogger`
-        .set_max_level(LevelFilter::Off)
-        .set_thread_level(LevelFilter::Off)
-        .set_target_level(LevelFilter::Off)
-        .set_location_level(LevelFilter::Off);
-    config
-}
-
-/// Makes each message one line, whatever a client or a cause put into it, and prepends its local time.
-struct LineLogger {
-    loggers: Box<CombinedLogger>,
-    zone: TimeZone,
-}
-
-impl LineLogger {
-    fn line(&self, record: &Record<'_>) -> String {
-        if record.target() == ACCESS {
-            return record.args().to_string(); // a record escapes what the client sent
+        match self {
+            LogHandle::Stderr(writer) => writer.drain(),
+            LogHandle::File(writer) => writer.drain(),
         }
-        let message = escape_controls(&record.args().to_string());
-        let now = Timestamp::now().to_zoned(self.zone.clone());
-        format!("[{}] {message}", now.strftime("%d/%b/%Y %H:%M:%S"))
     }
+
+    /// Whether a person looks at it, and wants colours (no-color.org).
+    pub fn has_colours(&self) -> bool {
+        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+        matches!(self, LogHandle::Stderr(_)) && io::stderr().is_terminal() && !is_plain
+    }
+
+    /// A whole line. Writers have no state but the line they are in, so each has one of its own.
+    fn write(&self, line: &str) {
+        let _ = match self.clone() {
+            LogHandle::Stderr(mut writer) => writer.write_all(line.as_bytes()),
+            LogHandle::File(mut writer) => writer.write_all(line.as_bytes()),
+        }; // what can't be written is counted by the writer
+    }
+}
+
+/// Makes each message one line, whatever a client or a cause put into it, with its level and local time in front.
+struct LineLogger {
+    writer: LogHandle,
+    zone: TimeZone,
+    access: LevelFilter,
+    other: LevelFilter,
 }
 
 impl Log for LineLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.loggers.enabled(metadata)
+        metadata.level() <= if metadata.target() == ACCESS { self.access } else { self.other }
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
-            let line = self.line(record);
-            let metadata = record.metadata().clone();
-            self.loggers.log(&Record::builder().metadata(metadata).args(format_args!("{line}")).build());
+        if !self.enabled(record.metadata()) {
+            return;
         }
+        if record.target() == ACCESS {
+            return self.writer.write(&format!("{}\n", record.args())); // a record escapes what the client sent
+        }
+        let message = escape_controls(&record.args().to_string());
+        let time = Timestamp::now().to_zoned(self.zone.clone());
+        let time = time.strftime("%d/%b/%Y %H:%M:%S");
+        self.writer.write(&format!("[{}] [{time}] {message}\n", record.level()));
     }
 
     fn flush(&self) {
-        self.loggers.flush();
+        self.writer.finish();
     }
 }

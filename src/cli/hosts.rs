@@ -1,0 +1,113 @@
+//! Hosts that are answered for. A layer around all that is served; created by `site`.
+//!
+//! A page of another site can have its own name resolve to an address of this machine, or of its network, and then read
+//! what is served here as if it were its own (DNS rebinding). It can't choose the `Host` of those requests: so names that
+//! anybody could own are not answered for.
+
+use std::net::IpAddr;
+
+use modest::{BodyPlan, Error, Layer, Request, Result};
+
+use super::address::BindAddress;
+use super::options::Options;
+
+/// Which hosts are answered for. IP addresses always are: a name is what rebinding needs.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AllowedHosts {
+    /// Names that nobody can register: those without a dot, and those of local domains.
+    Local,
+    /// These, and `localhost`. `*.example.org` is all below `example.org`.
+    Named(Vec<String>),
+}
+
+/// Domains for private use (RFC 6761, RFC 6762, RFC 8375, and ICANN's `internal`).
+const LOCAL: [&str; 5] = [".localhost", ".local", ".test", ".internal", ".home.arpa"];
+
+impl AllowedHosts {
+    /// What is asked of the hosts of requests; `None`: nothing, as for a server that is open to a network, or whose
+    /// proxy passes on names of any kind.
+    pub fn of(options: &Options, addresses: &[BindAddress]) -> Option<AllowedHosts> {
+        let listening = &options.listening;
+        let named = &listening.allowed_host;
+        if named.iter().any(|name| name == "*") {
+            return None;
+        }
+        if !named.is_empty() {
+            return Some(AllowedHosts::Named(named.clone()));
+        }
+        let is_proxied = !listening.trusted_proxy.is_empty() || !listening.proxy_protocol.is_empty();
+        (!is_proxied && addresses.iter().all(is_loopback)).then_some(AllowedHosts::Local)
+    }
+
+    fn allows(&self, host: &str) -> bool {
+        let name = without_port(host).trim_end_matches('.').to_ascii_lowercase();
+        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
+        if address.parse::<IpAddr>().is_ok() || name == "localhost" {
+            return true;
+        }
+        match self {
+            AllowedHosts::Local => !name.contains('.') || LOCAL.iter().any(|domain| name.ends_with(domain)),
+            AllowedHosts::Named(known) => known.iter().any(|known| match known.strip_prefix('*') {
+                Some(domain) => name.ends_with(domain),
+                None => name == *known,
+            }),
+        }
+    }
+}
+
+fn is_loopback(address: &BindAddress) -> bool {
+    let is_loopback_ip = address.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    address.socket.is_none() && (is_loopback_ip || address.host == "localhost")
+}
+
+fn without_port(host: &str) -> &str {
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    host.rsplit_once(':').filter(|(_, port)| digits(port)).map_or(host, |(name, _)| name)
+}
+
+impl Layer for AllowedHosts {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        let Some(host) = request.host().filter(|host| !self.allows(host)) else { return Ok(()) };
+        let name = without_port(host);
+        log::debug!("{host} is no host that is answered for");
+        Err(Error::new(
+            421,
+            format!("{name} is not answered for here. Who started this server can allow it: --allowed-host {name}"),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        let named = AllowedHosts::Named(vec!["www.example.org".into(), "*.example.net".into()]);
+        for (host, by_default, if_named) in [
+            ("127.0.0.1", true, true),
+            ("127.0.0.1:8000", true, true),
+            ("[::1]:8000", true, true),
+            ("[::1]", true, true),
+            ("192.0.2.1:80", true, true),
+            ("localhost:8000", true, true),
+            ("LOCALHOST", true, true),
+            ("localhost.", true, true),
+            ("app.localhost", true, false),
+            ("nas", true, false),
+            ("nas.local:8000", true, false),
+            ("evil.example", false, false),
+            ("evil.example:8000", false, false),
+            ("127.0.0.1.evil.example", false, false),
+            ("evil.example.", false, false),
+            ("www.example.org", false, true),
+            ("WWW.example.org:8000", false, true),
+            ("a.www.example.org", false, false),
+            ("a.example.net", false, true),
+            ("example.net", false, false),
+            ("aexample.net", false, false),
+        ] {
+            assert_eq!((AllowedHosts::Local.allows(host), named.allows(host)), (by_default, if_named), "{host}");
+        }
+    }
+}

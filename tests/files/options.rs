@@ -317,7 +317,8 @@ fn clean_urls_are_never_stale() {
     let folder = Folder::new(&[("about.html", "page"), ("index.html", "index"), ("b/index.html", "b")]);
     let handler = folder.handler().clean_urls(true);
     let remove = |path: &str| fs::remove_file(folder.path(path)).unwrap();
-    let changes: [(&str, &dyn Fn(), [&str; 4]); 6] = [
+    type Change<'a> = (&'a str, &'a dyn Fn(), [&'a str; 4]);
+    let changes: [Change<'_>; 6] = [
         ("as it is", &|| (), ["200 page", "301 /about", "404", "404"]),
         ("a new page", &|| folder.write("about.html", "new page"), ["200 new page", "301 /about", "404", "404"]),
         ("a file of its name", &|| folder.write("about", "file"), ["200 file", "200 new page", "404", "404"]),

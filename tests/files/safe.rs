@@ -202,8 +202,8 @@ fn unreadable() {
     }
     // What lies outside can't be told from what is not there, however it is protected.
     let outside = Folder::new(&[("locked/x", "x"), ("file", "x")]);
-    fs::set_permissions(outside.path("locked"), fs::Permissions::from_mode(0)).unwrap();
-    fs::set_permissions(outside.path("file"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(outside.path("locked"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(outside.path("file"), fs::Permissions::from_mode(0o000)).unwrap();
     for (name, target) in [
         ("out-locked", outside.path("locked")),
         ("out-locked-file", outside.path("locked/x")),

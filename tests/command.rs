@@ -478,8 +478,9 @@ fn each_option_says_what_it_expects() {
         ("--open-files", "x", "a number is wanted"),
         ("--inotify", "x", "yes or no is wanted"),
         ("--log-format", "xml", "one of python, common, combined and json"),
-        ("--log-file", "/dev/null/x", "can't be written: not a directory"),
         ("--config", &missing, "can't be read: no such file"),
+        ("--user", "", "as in www-data or www-data:www"),
+        ("--user", ":www", "as in www-data or www-data:www"),
     ];
     for (option, value, said) in wrong {
         let (code, out, err) = run(modest(nowhere).arg(format!("{option}={value}")));
@@ -493,7 +494,8 @@ fn each_option_says_what_it_expects() {
     let (_, help, _) = run(&mut modest(["--help"]));
     for line in help.lines().filter(|line| line.trim_start().starts_with('-') && line.contains('<')) {
         let long = line.split_whitespace().find(|word| word.starts_with("--")).unwrap().split('[').next().unwrap();
-        assert!(wrong.iter().any(|(option, ..)| *option == long), "{long} is not in this table");
+        let is_elsewhere = long == "--log-file"; // in `what_cannot_be_done_is_one_plain_line`: it is opened last
+        assert!(is_elsewhere || wrong.iter().any(|(option, ..)| *option == long), "{long} is not in this table");
     }
 }
 
@@ -532,6 +534,100 @@ fn what_is_said_at_the_start_and_when() {
         code == Some(1) && out.is_empty() && err.contains("the working folder was removed"),
         "{code:?} {out} {err}"
     );
+}
+
+/// A program of this name that writes down what it is told.
+fn stand_in(folder: &std::path::Path, name: &str) {
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\necho \"$@\" > {}\n", folder.join("told").display())).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn the_browser_is_opened() {
+    let tools = folder(&[]);
+    stand_in(tools.path(), "xdg-open");
+    let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
+    let modest = Built::start(modest(["www", "-p", "0", "-b", "0.0.0.0", "--open"]).env("PATH", path));
+    let told = || std::fs::read_to_string(tools.path().join("told")).unwrap_or_default();
+    wait_for(|| told().ends_with('\n'));
+    assert_eq!(told(), format!("http://127.0.0.1:{}/\n", modest.address.port()));
+    let missing = Built::start(built::modest(["www", "-p", "0", "--open"]).env("PATH", "/nowhere"));
+    assert!(missing.err_line().unwrap().contains("--open: xdg-open can't be started"));
+}
+
+#[test]
+fn root_becomes_another_user() {
+    if !rustix::process::geteuid().is_root() {
+        let (code, out, err) = run(&mut modest(["www", "-p", "0", "--user", "0:0"]));
+        assert!(code == Some(1) && out.is_empty() && err.contains("can't become that user"), "{code:?} {out} {err}");
+        return;
+    }
+    let files = folder(&[("open.txt", "open"), ("closed.txt", "closed")]);
+    let mode = |path: &std::path::Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    mode(files.path(), 0o755);
+    mode(&files.path().join("closed.txt"), 0o600);
+    let modest = Built::start(modest(["-p", "0", "--user", "65534:65533"]).current_dir(&files));
+    assert_eq!([modest.get("/open.txt").status, modest.get("/closed.txt").status], [200, 403]);
+    for task in std::fs::read_dir(format!("/proc/{}/task", modest.pid().as_raw_nonzero())).unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        for line in [
+            "Uid:\t65534\t65534\t65534\t65534",
+            "Gid:\t65533\t65533\t65533\t65533",
+            "Groups:\t65533",
+            "CapEff:\t0000000000000000",
+        ] {
+            assert!(status.contains(line), "{line} is not in {status}");
+        }
+    }
+    mode(files.path(), 0o700);
+    for (user, said) in
+        [("65534:65533", "may not be read"), ("no-such-user", "there is no such user"), ("65531", "name its group")]
+    {
+        let (code, out, err) = run(built::modest(["-p", "0", "--user", user]).current_dir(&files));
+        assert!(
+            code == Some(1) && out.is_empty() && err.contains(said) && err.lines().count() == 1,
+            "{user}: {out} {err}"
+        );
+    }
+}
+
+/// Where the kernel has Landlock; elsewhere it says that it has not.
+#[test]
+fn a_confined_program_opens_nothing_outside_its_folders() {
+    let outside = folder(&[("file.txt", "outside")]);
+    let files = folder(&[("file.txt", "inside"), ("log/x", "")]);
+    std::os::unix::fs::symlink(outside.path().join("file.txt"), files.path().join("out")).unwrap();
+    let words = ["-p", "0", "--confine", "--follow-symlinks", "anywhere"];
+    let log = folder(&[]);
+    let log_file = log.path().join("log");
+    let kernel = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    if !kernel.contains("landlock") {
+        // It may be there without being listed, where that file system is not mounted; then it serves.
+        let mut child = modest(words)
+            .current_dir(&files)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = [0; 7];
+        if child.stdout.take().unwrap().read_exact(&mut first).is_err() {
+            let mut err = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+            assert_eq!(child.wait().unwrap().code(), Some(1), "{err}");
+            assert!(err.contains("--confine: Landlock is not there") && err.lines().count() == 1, "{err}");
+            return;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let modest = Built::start(modest(words).arg("--log-file").arg(&log_file).current_dir(&files));
+    assert_eq!([modest.get("/file.txt").status, modest.get("/out").status, modest.get("/").status], [200, 403, 200]);
+    modest.signal(Signal::HUP);
+    modest.get("/file.txt");
+    let (status, _, err) = modest.stop();
+    assert_eq!((status.code(), err), (Some(0), vec![]));
+    assert!(std::fs::read_to_string(&log_file).unwrap().contains("/out"));
 }
 
 #[test]

@@ -23,8 +23,29 @@ pub enum LogHandle {
     File(LogFile),
 }
 
+/// The time zone of the machine, read at the start: later this process may have no right to.
+pub struct Zone {
+    pub known: TimeZone,
+    wrong: Option<String>,
+}
+
+impl Zone {
+    pub fn of_machine() -> Zone {
+        let (known, wrong) = match (TimeZone::try_system(), std::env::var("TZ")) {
+            (Ok(zone), _) => (zone, None),
+            (Err(_), Ok(name)) => {
+                (TimeZone::UTC, Some(format!("TZ is '{name}', which is no time zone that is known here")))
+            }
+            (Err(error), Err(_)) => {
+                (TimeZone::UTC, Some(format!("the time zone of this machine is not known: {error}")))
+            }
+        };
+        Zone { known, wrong }
+    }
+}
+
 /// Set up the log.
-pub fn start(options: &Options) -> Result<LogHandle, CliError> {
+pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
     let (access, other) = match options.verbosity() {
         Verbosity::Quiet => (LevelFilter::Off, LevelFilter::Off),
         Verbosity::Normal => (LevelFilter::Info, LevelFilter::Warn),
@@ -34,16 +55,12 @@ pub fn start(options: &Options) -> Result<LogHandle, CliError> {
         None => LogHandle::Stderr(StderrWriter::new()),
         Some(path) => LogHandle::File(open(path)?),
     };
-    let zone = TimeZone::try_system();
-    let logger = LineLogger { writer: writer.clone(), zone: zone.clone().unwrap_or(TimeZone::UTC), access, other };
+    let logger = LineLogger { writer: writer.clone(), zone: zone.known.clone(), access, other };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(access.max(other));
     }
-    if let Err(error) = zone {
-        match std::env::var("TZ") {
-            Ok(zone) => log::warn!("TZ is '{zone}', which is no time zone that is known here: times are in UTC"),
-            Err(_) => log::warn!("the time zone of this machine is not known, so times are in UTC: {error}"),
-        }
+    if let Some(wrong) = &zone.wrong {
+        log::warn!("{wrong}: times are in UTC");
     }
     panic::set_hook(Box::new(|panic| log::error!("{panic}"))); // std's own hook writes to stderr and would block
     Ok(writer)
@@ -60,6 +77,13 @@ fn open(path: &Path) -> Result<LogFile, CliError> {
     Ok(file)
 }
 
+/// Whether a person looks at it, and wants colours (no-color.org).
+pub fn has_colours(options: &Options) -> bool {
+    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+    options.logging.log_file.is_none() && io::stderr().is_terminal() && !is_plain
+}
+
 impl LogHandle {
     /// Wait until the last line is written, for a second at most.
     pub fn finish(&self) {
@@ -67,13 +91,6 @@ impl LogHandle {
             LogHandle::Stderr(writer) => writer.drain(),
             LogHandle::File(writer) => writer.drain(),
         }
-    }
-
-    /// Whether a person looks at it, and wants colours (no-color.org).
-    pub fn has_colours(&self) -> bool {
-        let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-            || std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
-        matches!(self, LogHandle::Stderr(_)) && io::stderr().is_terminal() && !is_plain
     }
 
     /// A whole line. Writers have no state but the line they are in, so each has one of its own.

@@ -6,6 +6,8 @@ mod banner; // what is said on stdout
 
 mod site; // what is served: folders at their paths, layers, the access log
 
+mod rights; // `--user` and `--confine`
+
 mod redirects; // `--redirects`
 
 mod hosts; // `--allowed-host`
@@ -27,6 +29,8 @@ mod error; // errors, in one line each
 mod address; // an address to listen at
 
 use std::io::{self, Write};
+#[cfg(feature = "confine")]
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,9 +70,9 @@ fn serve(options: Options) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
     let verbosity = options.verbosity();
     let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
-    let log = logging::start(&options)?;
     let sums = Arc::new(Sums::default());
-    let access = AccessLog::new(&options, log.has_colours(), Arc::clone(&sums));
+    let zone = logging::Zone::of_machine();
+    let access = AccessLog::new(&options, zone.known.clone(), logging::has_colours(&options), Arc::clone(&sums));
     let http = site::open(&options, &places, &addresses, access)?;
     let server = match &options.listening.proxy_protocol[..] {
         [] => bind(&options, &addresses, http)?,
@@ -77,6 +81,9 @@ fn serve(options: Options) -> Result<(), CliError> {
             bind(&options, &addresses, proxied)?
         }
     };
+    // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
+    give_up_rights(&options, &places, server.local_addrs())?;
+    let log = logging::start(&options, &zone)?;
     signals::shutdown_on_signals(&server.handle(), verbosity).map_err(CliError::signals)?;
     debug!("at most {descriptors} open files and clients");
     if let Some(version) = &options.listening.protocol {
@@ -91,6 +98,32 @@ fn serve(options: Options) -> Result<(), CliError> {
     }
     log.finish();
     served.map_err(|error| CliError::serving(&error))
+}
+
+fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Result<(), CliError> {
+    if let Some(user) = &options.starting.user {
+        rights::become_user(user)?;
+        places.iter().try_for_each(site::check)?;
+    }
+    #[cfg(feature = "confine")]
+    if options.starting.confine {
+        if options.starting.open {
+            return Err(CliError::usage("--open and --confine contradict each other: a browser is outside"));
+        }
+        let read: Vec<_> = places.iter().map(Place::folder).collect();
+        let sockets = bound.iter().filter_map(|address| match address {
+            Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
+            _ => None,
+        });
+        let log = options
+            .logging
+            .log_file
+            .as_ref()
+            .and_then(|path| std::path::absolute(path).ok()?.parent().map(Path::to_owned));
+        return rights::confine(&read, &sockets.chain(log).collect::<Vec<_>>());
+    }
+    let _ = bound;
+    Ok(())
 }
 
 fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {

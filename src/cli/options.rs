@@ -9,7 +9,7 @@ use clap::{ArgAction, Args, Parser};
 use modest::{IpNetwork, LogFormat, Symlinks};
 
 use super::address::{self, Bind};
-use super::values::{self, Caching, Field, Limit, Proxy, Rate};
+use super::values::{self, Caching, Field, Limit, Proxy, Rate, User};
 
 /// All options. The default of each applies if it is not given.
 #[derive(Clone, Debug, Parser)]
@@ -252,6 +252,13 @@ pub struct Starting {
     /// Options from a file, as in: port = 9000
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// The user to become once it listens, by name or number, and maybe the group: to serve at port 80
+    #[arg(long, value_name = "NAME[:GROUP]", value_parser = values::user)]
+    pub user: Option<User>,
+    /// Have the kernel (Landlock) forbid this process to open anything outside its folders
+    #[cfg(feature = "confine")]
+    #[arg(long)]
+    pub confine: bool,
     /// Open it in the browser
     #[arg(long)]
     pub open: bool,

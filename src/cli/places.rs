@@ -17,6 +17,18 @@ pub struct Place {
     pub path: PathBuf,
 }
 
+impl Place {
+    /// The folder that is served, or that of the file.
+    #[cfg(feature = "confine")]
+    pub fn folder(&self) -> PathBuf {
+        match self.path.parent().filter(|_| self.path.is_file()) {
+            Some(folder) if folder.as_os_str().is_empty() => ".".into(),
+            Some(folder) => folder.to_owned(),
+            None => self.path.clone(),
+        }
+    }
+}
+
 /// What one word is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Word {

@@ -124,6 +124,13 @@ fn folder(options: &Options, place: &Place) -> Result<StaticFileHandler, CliErro
     with_fields(files, options)?.prefix(&place.at).map_err(|error| CliError::usage(format!("--prefix: {error}")))
 }
 
+/// Whether it may be read, by whoever this process is by now.
+pub fn check(place: &Place) -> Result<(), CliError> {
+    let read =
+        if place.path.is_dir() { fs::read_dir(&place.path).map(drop) } else { fs::File::open(&place.path).map(drop) };
+    read.map_err(|error| CliError::folder(&place.path, &error))
+}
+
 /// Settings that a single file has not.
 fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
     let serving = &options.serving;
@@ -243,9 +250,8 @@ pub struct Sums {
 }
 
 impl AccessLog {
-    pub fn new(options: &Options, has_colours: bool, sums: Arc<Sums>) -> AccessLog {
+    pub fn new(options: &Options, zone: TimeZone, has_colours: bool, sums: Arc<Sums>) -> AccessLog {
         let format = options.logging.log_format.unwrap_or_default();
-        let zone = TimeZone::try_system().unwrap_or(TimeZone::UTC);
         let has_colours = has_colours && format != LogFormat::Json;
         AccessLog { zone, format, has_colours, health: options.serving.health.clone(), sums }
     }

@@ -31,6 +31,13 @@ pub struct Rate {
     pub over: Duration,
 }
 
+/// A user and a group, by names or numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    pub name: String,
+    pub group: Option<String>,
+}
+
 /// A proxy that is believed: a network, or whoever comes by a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxy {
@@ -194,6 +201,15 @@ pub fn yes_or_no(text: &str) -> Result<bool, String> {
 pub fn mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && !text.starts_with('+'));
     mode.ok_or_else(|| "a mode in octal is wanted, such as 660".into())
+}
+
+/// `NAME[:GROUP]`.
+pub fn user(text: &str) -> Result<User, String> {
+    let (name, group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
+    match name.is_empty() || group == Some("") {
+        true => Err("a user is wanted, and maybe a group, as in www-data or www-data:www".into()),
+        false => Ok(User { name: name.into(), group: group.map(str::to_owned) }),
+    }
 }
 
 /// Each worker is a thread; more than this is a typing error.

@@ -32,7 +32,7 @@ pub enum Action {
 
 /// Parse the arguments, the program's name first, and whatever else says something.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliError> {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let args = with_pythons_pairs(args);
     let given = match Source::CommandLine.matches(&args) {
         Ok(given) => given,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
@@ -51,6 +51,25 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliErro
         None => Vec::new(),
     };
     merge(&args, given, environment, file).map(|options| Action::Serve(Box::new(options)))
+}
+
+/// Python has `-p` for the protocol, and a field in two words: `-p HTTP/1.1`, `-H X-A b`.
+fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args = args.into_iter().peekable();
+    let mut known = Vec::new();
+    while let Some(arg) = args.next() {
+        let next = args.peek().and_then(|next| next.to_str()).unwrap_or_default();
+        if arg == "-p" && next.starts_with("HTTP/") {
+            known.push("--protocol".into());
+        } else if (arg == "-H" || arg == "--header") && next.parse::<modest::HeaderName>().is_ok() {
+            let name = args.next().unwrap_or_default();
+            known.push(arg);
+            known.push(args.next().map_or(name.clone(), |value| [name, ": ".into(), value].into_iter().collect()));
+        } else {
+            known.push(arg);
+        }
+    }
+    known
 }
 
 /// One option of the environment or of a file, as the words of a command line; none if it is switched off.
@@ -104,7 +123,10 @@ fn merge(
     }
     words.extend(args.iter().skip(1).cloned());
     let explain = |error: clap::Error| Source::CommandLine.explain(&error);
-    let matches = Source::CommandLine.matches(&words).map_err(explain)?;
+    let matches = match words == args {
+        true => given,
+        false => Source::CommandLine.matches(&words).map_err(explain)?,
+    };
     let mut options = Options::from_arg_matches(&matches).map_err(explain)?;
     if port > 0 && bind > 0 {
         options.listening.port_over_bind = port.cmp(&bind);
@@ -127,6 +149,9 @@ fn merge(
 /// Variables of the environment: `MODEST_LOG_FILE`. An empty one is as good as none.
 fn from_environment() -> Vec<Said> {
     let mut all = Vec::new();
+    if !std::env::vars_os().any(|(name, _)| name.as_bytes().starts_with(b"MODEST_")) {
+        return all; // nearly always, and making the parser takes longer than a look
+    }
     for arg in command().get_arguments().filter(|arg| is_setting(arg)) {
         let name = arg.get_long().unwrap_or_default();
         let Some(value) = std::env::var_os(variable(name)).filter(|value| !value.is_empty()) else { continue };
@@ -441,6 +466,19 @@ mod tests {
         {
             assert_eq!(parse(args).map(|it| it.serving.spa), Ok(spa.map(str::to_owned)), "{args:?}");
         }
+        for (args, field) in [
+            (&["-H", "X-A", "b", "src"][..], ("X-A", "b")),
+            (&["-H", "X-A: b", "src"], ("X-A", "b")),
+            (&["--header", "X-A", "b: c", "src"], ("X-A", "b: c")),
+        ] {
+            let options = parse(args).expect(args[1]);
+            let found = &options.fields.header[0];
+            assert_eq!(
+                (found.name.as_str(), found.value.as_str(), &options.words[..]),
+                (field.0, field.1, &["src".into()][..])
+            );
+        }
+        assert_eq!(parse(&["-p", "HTTP/1.1"]).map(|it| it.listening.protocol), Ok(Some("HTTP/1.1".into())));
         for (args, verbosity) in [
             (&["-q"][..], Verbosity::Quiet),
             (&["--verbose"], Verbosity::Verbose),
@@ -480,6 +518,8 @@ mod tests {
             (&["/src="], "behind the '=' a folder is wanted"),
             (&["--tls-cert", "x"], "--tls-cert: there is no TLS yet"),
             (&["--protocol", "HTTP/2"], "HTTP/1.1 is always spoken"),
+            (&["-p", "HTTP/2"], "HTTP/1.1 is always spoken"),
+            (&["-H", "X-A"], "--header X-A: a field is wanted"),
             (&[""], "the folder's name is empty"),
             (&["--quiet=yes"], "--quiet takes no value"),
             (&["--completions", "sh"], "one of bash, elvish, fish"),

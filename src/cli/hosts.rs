@@ -1,4 +1,4 @@
-//! Hosts that are answered for. A layer around all that is served; created by `site`.
+//! Hosts that are answered for. Asked by `site` of each request.
 //!
 //! A page of another site can have its own name resolve to an address of this machine, or of its network, and then read
 //! what is served here as if it were its own (DNS rebinding). It can't choose the `Host` of those requests: so names that
@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use modest::{BodyPlan, Error, Layer, Request, Result};
+use modest::{Error, Request, Result};
 
 use super::address::BindAddress;
 use super::options::Options;
@@ -39,20 +39,42 @@ impl AllowedHosts {
         (!is_proxied && addresses.iter().all(is_loopback)).then_some(AllowedHosts::Local)
     }
 
+    /// An error for a request with another host. One without any is of a client that is no browser.
+    pub fn check(&self, request: &Request) -> Result<()> {
+        let Some(host) = request.host().filter(|host| !self.allows(host)) else { return Ok(()) };
+        let name = without_port(host);
+        log::debug!("{host} is no host that is answered for");
+        let allow = format!("Who started this server can allow it: --allowed-host {name}");
+        Err(Error::new(421, format!("{name} is not answered for here. {allow}")))
+    }
+
     fn allows(&self, host: &str) -> bool {
-        let name = without_port(host).trim_end_matches('.').to_ascii_lowercase();
-        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
-        if address.parse::<IpAddr>().is_ok() || name == "localhost" {
+        if is_address(host) {
+            return true;
+        }
+        let name = without_port(host);
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if name.eq_ignore_ascii_case("localhost") {
             return true;
         }
         match self {
-            AllowedHosts::Local => !name.contains('.') || LOCAL.iter().any(|domain| name.ends_with(domain)),
+            AllowedHosts::Local => !name.contains('.') || LOCAL.iter().any(|domain| ends_with(name, domain)),
             AllowedHosts::Named(known) => known.iter().any(|known| match known.strip_prefix('*') {
-                Some(domain) => name.ends_with(domain),
-                None => name == *known,
+                Some(domain) => ends_with(name, domain),
+                None => name.eq_ignore_ascii_case(known),
             }),
         }
     }
+}
+
+/// An IP address as it stands in `Host`: no name begins with a bracket, and there is no top-level domain of digits.
+fn is_address(host: &str) -> bool {
+    host.starts_with('[') || host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b':')
+}
+
+fn ends_with(name: &str, domain: &str) -> bool {
+    let begin = name.len().checked_sub(domain.len());
+    begin.is_some_and(|begin| name.as_bytes()[begin..].eq_ignore_ascii_case(domain.as_bytes()))
 }
 
 fn is_loopback(address: &BindAddress) -> bool {
@@ -63,18 +85,6 @@ fn is_loopback(address: &BindAddress) -> bool {
 fn without_port(host: &str) -> &str {
     let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     host.rsplit_once(':').filter(|(_, port)| digits(port)).map_or(host, |(name, _)| name)
-}
-
-impl Layer for AllowedHosts {
-    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        let Some(host) = request.host().filter(|host| !self.allows(host)) else { return Ok(()) };
-        let name = without_port(host);
-        log::debug!("{host} is no host that is answered for");
-        Err(Error::new(
-            421,
-            format!("{name} is not answered for here. Who started this server can allow it: --allowed-host {name}"),
-        ))
-    }
 }
 
 #[cfg(test)]

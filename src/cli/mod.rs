@@ -42,7 +42,7 @@ use self::address::BindAddress;
 use self::error::CliError;
 use self::options::{Options, Verbosity};
 use self::places::Place;
-use self::site::{AccessLog, Sums};
+use self::site::{Front, Sums};
 use self::sources::Action;
 use self::values::{Limit, Rate};
 
@@ -72,8 +72,9 @@ fn serve(options: Options) -> Result<(), CliError> {
     let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
     let sums = Arc::new(Sums::default());
     let zone = logging::Zone::of_machine();
-    let access = AccessLog::new(&options, zone.known.clone(), logging::has_colours(&options), Arc::clone(&sums));
-    let http = site::open(&options, &places, &addresses, access)?;
+    let has_colours = logging::has_colours(&options);
+    let front = Front::new(&options, &addresses, zone.known.clone(), has_colours, Arc::clone(&sums));
+    let http = site::open(&options, &places, front)?;
     let server = match &options.listening.proxy_protocol[..] {
         [] => bind(&options, &addresses, http)?,
         proxies => {

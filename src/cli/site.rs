@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use modest::layers::{Cors, TrustedProxies};
 use modest::{
-    Error, Http, Layer, Layered, LogFormat, LogRecord, Method, RequestHandler, Response, Routes, StaticFileHandler,
-    escape_html, handler_fn,
+    BodyPlan, Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response, Routes,
+    StaticFileHandler, escape_html, handler_fn,
 };
 
 use super::address::BindAddress;
@@ -24,57 +24,36 @@ use super::redirects::Redirects;
 use super::values::{Limit, Proxy};
 
 /// What is served, with all that the options say of it. An unreadable folder is reported now and not with the first request.
-pub fn open(
-    options: &Options,
-    places: &[Place],
-    addresses: &[BindAddress],
-    log: AccessLog,
-) -> Result<Http<Site>, CliError> {
+pub fn open(options: &Options, places: &[Place], front: Front) -> Result<Http<Site>, CliError> {
     let mut site = folders(options, places)?;
     if let Some(file) = &options.serving.redirects {
-        site = site.inside(Redirects::read(file)?);
+        site = Box::new(site.layer(Redirects::read(file)?));
     }
     if !options.fields.cors.is_empty() {
-        site = site.inside(cors(&options.fields.cors));
-    }
-    if let Some(hosts) = AllowedHosts::of(options, addresses) {
-        site = site.inside(hosts);
+        site = Box::new(site.layer(cors(&options.fields.cors)));
     }
     if !options.listening.trusted_proxy.is_empty() {
-        site = site.inside(trusted(&options.listening.trusted_proxy));
+        site = Box::new(site.layer(trusted(&options.listening.trusted_proxy)));
     }
-    // Outermost, and no handler's delegate, for those are not asked of a request whose head could not be read.
-    Ok(limited(Http::new(site.layer(log)).access_log(None), options))
+    Ok(limited(Http::new(site.layer(front)).access_log(None), options))
 }
 
 /// All that is served.
-pub type Site = Layered<AccessLog, Boxed>;
+pub type Site = Layered<Front, Handler>;
 
-/// A handler, whatever is around it.
-pub struct Boxed(Box<dyn RequestHandler>);
+/// A handler, with what is around it so far.
+type Handler = Box<dyn RequestHandler>;
 
-impl Boxed {
-    fn inside(self, layer: impl Layer) -> Boxed {
-        Boxed(Box::new(self.layer(layer)))
-    }
-}
-
-impl RequestHandler for Boxed {
-    fn delegate(&self, _: &modest::Request) -> Option<&dyn RequestHandler> {
-        Some(&*self.0)
-    }
-}
-
-fn folders(options: &Options, places: &[Place]) -> Result<Boxed, CliError> {
+fn folders(options: &Options, places: &[Place]) -> Result<Handler, CliError> {
     let health = options.serving.health.as_deref();
     if let ([place], None) = (places, health)
         && place.at.is_empty()
     {
-        return Ok(Boxed(Box::new(folder(options, place)?)));
+        return Ok(Box::new(folder(options, place)?));
     }
     let mut routes = Routes::new();
     if let Some(path) = health {
-        let ok = |_: &(), _: &modest::Request| Ok(Response::text("ok\n").with_header("cache-control", "no-store"));
+        let ok = |_: &(), _: &Request| Ok(Response::text("ok\n").with_header("cache-control", "no-store"));
         routes = routes.get(path, ok);
     }
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
@@ -85,7 +64,7 @@ fn folders(options: &Options, places: &[Place]) -> Result<Boxed, CliError> {
     if !places.iter().any(|place| place.at.is_empty()) {
         routes = routes.fallback(overview(prefix, places));
     }
-    Ok(Boxed(Box::new(routes.serve(()))))
+    Ok(Box::new(routes.serve(())))
 }
 
 /// The page of a server that has folders at paths of their own, and none at its root.
@@ -229,8 +208,10 @@ fn limited(mut http: Http<Site>, options: &Options) -> Http<Site> {
     }
 }
 
-/// The access log, in the time zone of the machine, whose offset may change with the season; and the sums of what it tells.
-pub struct AccessLog {
+/// What is outermost: which hosts are answered for; the access log, in the time zone of the machine, whose offset may change
+/// with the season; and the sums of what it tells.
+pub struct Front {
+    hosts: Option<AllowedHosts>,
     zone: TimeZone,
     format: LogFormat,
     has_colours: bool,
@@ -249,15 +230,26 @@ pub struct Sums {
     pub bytes: AtomicU64,
 }
 
-impl AccessLog {
-    pub fn new(options: &Options, zone: TimeZone, has_colours: bool, sums: Arc<Sums>) -> AccessLog {
+impl Front {
+    pub fn new(
+        options: &Options,
+        addresses: &[BindAddress],
+        zone: TimeZone,
+        has_colours: bool,
+        sums: Arc<Sums>,
+    ) -> Front {
         let format = options.logging.log_format.unwrap_or_default();
         let has_colours = has_colours && format != LogFormat::Json;
-        AccessLog { zone, format, has_colours, health: options.serving.health.clone(), sums }
+        let hosts = AllowedHosts::of(options, addresses);
+        Front { hosts, zone, format, has_colours, health: options.serving.health.clone(), sums }
     }
 }
 
-impl Layer for AccessLog {
+impl Layer for Front {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> modest::Result<()> {
+        self.hosts.as_ref().map_or(Ok(()), |hosts| hosts.check(request))
+    }
+
     fn log_request(&self, record: &LogRecord<'_>) {
         if self.health.is_some() && record.request().map(|request| request.path()) == self.health.as_deref() {
             return;

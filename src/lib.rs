@@ -127,7 +127,7 @@
 //! - No `unsafe`.
 //!
 //! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` and `etags` (layers), `websocket`, `signals`
-//! ([`ServerHandle::shutdown_on_signals`]) and `cli` (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
+//! ([`ServerHandle::shutdown_on_signals`]) and `cli`, `qr` and `confine` (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -154,7 +154,7 @@ pub use crate::http::{
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
-pub use logging::{StderrLog, StderrWriter, log_to_stderr};
+pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ProxyProtocol, ServerHandle, SharedBytes, Stats,
     TcpServer,

@@ -1,12 +1,15 @@
-//! The log on stderr, without any logger of the user's: `log_to_stderr`, and the writer behind it, which the program
-//! uses, too. All modules log by the macros of `log`; none calls this one.
+//! The log on stderr, without any logger of the user's: `log_to_stderr`, and the writers behind it, to stderr and to a file,
+//! which the program uses, too. All modules log by the macros of `log`; none calls this one.
 //!
-//! Who logs only copies a line into a bounded buffer; one thread writes the buffer to stderr. If stderr is slow or full,
-//! lines are dropped and counted, and the count is written when there is space again; if it is closed, lines are
-//! discarded.
+//! Who logs only copies a line into a bounded buffer; one thread writes the buffer out. Lines that find no space there, for
+//! the reader is slow, and those that can't be written, for the disk is full or the pipe closed, are counted, and
+//! the count is written once there is space again.
 
 use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -103,18 +106,125 @@ impl StderrWriter {
 
 impl Write for StderrWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.line.extend_from_slice(bytes);
-        // A line that never ends is dropped as one that finds no space.
-        if bytes.ends_with(b"\n") || self.line.len() > CAPACITY {
-            buffer().push(&self.line);
-            self.line.clear();
-        }
+        push_lines(&mut self.line, bytes, buffer());
         Ok(bytes.len())
     }
 
     /// Nothing: many loggers flush after each line. See [`StderrWriter::drain`].
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A writer to a file that never waits: as [`StderrWriter`], with a buffer and a thread of its own. Lines are appended.
+///
+/// A line that finds no space in the buffer or on the disk is dropped; how many were stands in a line of its own once there
+/// is space again. The first error is also told on stderr.
+///
+/// ```no_run
+/// use modest::LogFile;
+/// use std::io::Write;
+///
+/// let mut log = LogFile::open("/var/log/modest.log")?;
+/// writeln!(log, "starting")?;
+/// log.reopen(); // it was renamed: begin another
+/// log.drain(); // at the end
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct LogFile {
+    line: Vec<u8>,
+    buffer: Arc<LogBuffer>,
+}
+
+impl LogFile {
+    /// Open a file, or create it. The path is that of the file from now on, whatever the working folder is.
+    ///
+    /// # Errors
+    /// If it can't be written to, or there is no thread.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<LogFile> {
+        let path = std::path::absolute(path.into())?;
+        let mut out = FileSink { file: append(&path)?, path };
+        let buffer = Arc::new(LogBuffer::default());
+        let thread = Arc::clone(&buffer);
+        thread::Builder::new().name("log".into()).spawn(move || thread.write_to(&mut out))?;
+        Ok(LogFile { line: Vec::new(), buffer })
+    }
+
+    /// Open the path anew before the next line: after the file was renamed or removed, as `logrotate` does. If that fails,
+    /// the old file is kept, and stderr is told.
+    pub fn reopen(&self) {
+        self.buffer.reopen.store(true, Relaxed);
+        self.buffer.wake();
+    }
+
+    /// Wait until all lines are written, for a second at most: at the end of the program.
+    pub fn drain(&self) {
+        self.buffer.drain(FLUSH_TIMEOUT);
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        push_lines(&mut self.line, bytes, &self.buffer);
+        Ok(bytes.len())
+    }
+
+    /// Nothing: many loggers flush after each line. See [`LogFile::drain`].
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn append(path: &std::path::Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+/// Where a buffer is written to. Used by one thread.
+trait Sink: Write {
+    /// The file was renamed: open another.
+    fn reopen(&mut self) {}
+
+    /// The first error since the last success.
+    fn failed(&self, error: &io::Error) {
+        let _ = error;
+    }
+}
+
+impl Sink for io::Stderr {}
+
+struct FileSink {
+    path: PathBuf,
+    file: File,
+}
+
+impl FileSink {
+    fn tell(&self, error: &io::Error) {
+        let line = format!("[ERROR] the log {:?} can't be written: {error}\n", self.path);
+        buffer().push(line.as_bytes());
+    }
+}
+
+impl Write for FileSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink for FileSink {
+    fn reopen(&mut self) {
+        match append(&self.path) {
+            Ok(file) => self.file = file,
+            Err(error) => self.tell(&error),
+        }
+    }
+
+    fn failed(&self, error: &io::Error) {
+        self.tell(error);
     }
 }
 
@@ -158,7 +268,17 @@ fn line_of(record: &Record<'_>, now: SystemTime) -> String {
     line
 }
 
-/// The buffer of this process. With it its thread is started; without a thread nothing is written and it fills up, but
+/// Pass a line on when it ends.
+fn push_lines(line: &mut Vec<u8>, bytes: &[u8], buffer: &LogBuffer) {
+    line.extend_from_slice(bytes);
+    // A line that never ends is dropped as one that finds no space.
+    if bytes.ends_with(b"\n") || line.len() > CAPACITY {
+        buffer.push(line);
+        line.clear();
+    }
+}
+
+/// The buffer of stderr. With it its thread is started; without a thread nothing is written and it fills up, but
 /// the server keeps running.
 fn buffer() -> &'static LogBuffer {
     static BUFFER: OnceLock<Arc<LogBuffer>> = OnceLock::new();
@@ -171,14 +291,15 @@ fn buffer() -> &'static LogBuffer {
 }
 
 /// The buffer between the threads that log and the one that writes.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct LogBuffer {
     state: Mutex<BufferState>,
+    reopen: AtomicBool,
     not_empty: Condvar,
     drained: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct BufferState {
     lines: Vec<u8>,
     dropped: u64,
@@ -186,7 +307,7 @@ struct BufferState {
     writer: WriterState,
 }
 
-#[derive(Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 enum WriterState {
     /// Writing, or about to look for more: it needs no wake-up.
     #[default]
@@ -211,24 +332,43 @@ impl LogBuffer {
         }
     }
 
-    /// The loop of the writing thread. After an error, such as a closed pipe, those lines are lost and it continues.
-    fn write_to(&self, out: &mut dyn Write) {
-        let mut batch = Vec::new();
+    fn wake(&self) {
+        let mut state = self.lock();
+        state.writer = WriterState::Busy;
+        drop(state);
+        self.not_empty.notify_one();
+    }
+
+    /// The loop of the writing thread. Lines that can't be written are lost, and it continues.
+    fn write_to(&self, out: &mut dyn Sink) {
+        let (mut batch, mut slow, mut failed) = (Vec::new(), 0, 0);
         loop {
-            let dropped = self.take(&mut batch);
-            let _ = out.write_all(&batch);
-            if dropped > 0 {
-                let _ = writeln!(out, "[WARN] {dropped} lines of the log are lost: stderr was too slow");
+            slow += self.take(&mut batch);
+            if self.reopen.swap(false, Relaxed) {
+                out.reopen();
+            }
+            match write_batch(out, &batch) {
+                Ok(()) => {}
+                Err((error, lost)) => {
+                    if failed == 0 {
+                        out.failed(&error);
+                    }
+                    failed += lost;
+                }
             }
             batch.clear();
+            // Said after lines that could be written: there is space again.
+            if slow + failed > 0 && write_batch(out, lost_lines(slow, failed).as_bytes()).is_ok() {
+                (slow, failed) = (0, 0);
+            }
             thread::sleep(WRITE_INTERVAL);
         }
     }
 
-    /// Wait for lines and take all there are; returns how many were dropped.
+    /// Wait for lines and take all there are, or for the file to be opened anew; returns how many were dropped.
     fn take(&self, into: &mut Vec<u8>) -> u64 {
         let mut state = self.lock();
-        while state.lines.is_empty() {
+        while state.lines.is_empty() && !self.reopen.load(Relaxed) {
             state.writer = WriterState::Waiting;
             self.drained.notify_all();
             state = self.not_empty.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -248,9 +388,68 @@ impl LogBuffer {
     }
 }
 
+/// Write whole lines; of those that are left, how many are lost.
+fn write_batch(out: &mut dyn Sink, batch: &[u8]) -> Result<(), (io::Error, u64)> {
+    let mut rest = batch;
+    while !rest.is_empty() {
+        match out.write(rest) {
+            Ok(written) if written > 0 => rest = &rest[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            failed => {
+                let error = failed.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
+                return Err((error, memchr::memchr_iter(b'\n', rest).count() as u64));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lost_lines(slow: u64, failed: u64) -> String {
+    let mut lines = String::new();
+    for (lost, why) in [(slow, "whoever reads it was too slow"), (failed, "they could not be written")] {
+        if lost > 0 {
+            let _ = writeln!(lines, "[WARN] {lost} lines of the log are lost: {why}");
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A disk that is full for a while.
+    struct Disk {
+        written: Vec<u8>,
+        space: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let some = bytes.len().min(self.space);
+            self.space -= some;
+            self.written.extend_from_slice(&bytes[..some]);
+            if some > 0 { Ok(some) } else { Err(io::ErrorKind::StorageFull.into()) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Sink for Disk {}
+
+    #[test]
+    fn lines_that_find_no_space_on_the_disk_are_counted() {
+        for (space, lost, written) in
+            [(9, 0, "one\ntwo\n"), (8, 0, "one\ntwo\n"), (7, 1, "one\ntwo"), (3, 2, "one"), (0, 2, "")]
+        {
+            let mut disk = Disk { written: Vec::new(), space };
+            let found = write_batch(&mut disk, b"one\ntwo\n").err().map_or(0, |(_, lost)| lost);
+            assert_eq!((found, &*String::from_utf8_lossy(&disk.written)), (lost, written), "{space} bytes");
+        }
+        assert_eq!(lost_lines(0, 3), "[WARN] 3 lines of the log are lost: they could not be written\n");
+    }
 
     #[test]
     fn lines_past_the_room_are_dropped_and_counted() {

@@ -163,13 +163,15 @@ fn sockets_that_systemd_hands_over_are_served() {
     for (before, word, banners) in [
         ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$", "systemd", 1),
         ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1", "systemd", 1),
+        ("exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$", "", 1), // without a word of it
         (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$"), "systemd", 2),
         (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=http:admin"), "systemd", 2),
         (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=http:admin"), "systemd:admin", 1),
         (&format!("{two}export LISTEN_FDS=2 LISTEN_PID=$$ LISTEN_FDNAMES=web:web"), "systemd:web", 2),
     ] {
         let (listener, address) = listener();
-        let mut started = Started::new(shell(before, &["www", "-b", word]), listener);
+        let words = if word.is_empty() { vec!["www"] } else { vec!["www", "-b", word] };
+        let mut started = Started::new(shell(before, &words), listener);
         for _ in 0..banners {
             assert_eq!(started.line(), banner(address), "{before}");
         }

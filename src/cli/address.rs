@@ -22,6 +22,11 @@ impl Default for BindAddress {
 }
 
 impl BindAddress {
+    /// Whether it is to be a Unix socket of the server's own.
+    pub fn is_unix(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| socket.starts_with("unix:"))
+    }
+
     /// The same for the library, which looks names up.
     pub fn listen(&self) -> Listen {
         match &self.socket {
@@ -31,13 +36,46 @@ impl BindAddress {
     }
 }
 
+/// What `--bind` says: an address, and its port if one is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bind {
+    pub address: BindAddress,
+    pub port: Option<u16>,
+}
+
+/// `ADDR[:PORT]`, `unix:PATH`, `fd:N` or `systemd`.
+pub fn bind(text: &str) -> Result<Bind, String> {
+    if is_socket(text) {
+        match text.split_once(':') {
+            Some(("fd", number)) if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                return Err("a descriptor is a number, as in fd:3".into());
+            }
+            Some((_, "")) => return Err("the name behind ':' is missing, as in unix:/run/app.sock".into()),
+            _ => {}
+        }
+        return Ok(Bind { address: BindAddress { socket: Some(text.into()), ..BindAddress::default() }, port: None });
+    }
+    let (host, port) = parse(text)?;
+    let is_link_local = host.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_unicast_link_local());
+    if is_link_local {
+        return Err(format!("each interface has such addresses: name it, too, as in {host}%eth0"));
+    }
+    Ok(Bind { address: BindAddress { host, ..BindAddress::default() }, port })
+}
+
+/// Whether systemd has handed sockets over to this process (sd_listen_fds(3)).
+pub fn handed_over() -> bool {
+    let this = std::process::id().to_string();
+    std::env::var_os("LISTEN_FDS").is_some() && std::env::var("LISTEN_PID").is_ok_and(|meant| meant == this)
+}
+
 /// Whether the library takes it as it is, and it has neither host nor port.
-pub fn is_socket(text: &str) -> bool {
+fn is_socket(text: &str) -> bool {
     text == "systemd" || ["unix:", "fd:", "systemd:"].iter().any(|start| text.starts_with(start))
 }
 
 /// `ADDR[:PORT]`: `127.0.0.1`, `127.0.0.1:9000`, `localhost:9000`, `::1`, `[::1]`, `[::1]:9000`.
-pub fn parse(text: &str) -> Result<(String, Option<u16>), String> {
+fn parse(text: &str) -> Result<(String, Option<u16>), String> {
     if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '/') {
         return Err("an address is wanted, such as 127.0.0.1 or localhost:8000, and no URL or path".into());
     }

@@ -23,16 +23,26 @@ impl CliError {
         CliError { line: format!("{what} (see 'modest --help')"), status: USAGE }
     }
 
+    /// The arguments are valid, but it can't be done.
+    pub fn failure(line: impl Into<String>) -> CliError {
+        CliError { line: line.into(), status: FAILURE }
+    }
+
+    /// The log can't be written to this file.
+    pub fn log_file(path: &Path, error: &io::Error) -> CliError {
+        CliError::failure(format!("--log-file: {} can't be written: {}", quoted(path), reason(error)))
+    }
+
     /// The folder can't be served.
     pub fn folder(path: &Path, error: &io::Error) -> CliError {
         let name = quoted(path);
         let line = match error.kind() {
-            io::ErrorKind::NotFound => format!("there is no folder {name}; name one that exists"),
-            io::ErrorKind::NotADirectory => format!("{name} is not a folder; name the folder that it is in"),
+            io::ErrorKind::NotFound => format!("there is no folder or file {name}; name one that exists"),
+            io::ErrorKind::NotADirectory => format!("{name} is neither a folder nor a regular file"),
             io::ErrorKind::PermissionDenied => {
-                format!("the folder {name} may not be read; allow it ('chmod u+rx') or name another")
+                format!("{name} may not be read; allow it ('chmod u+rX') or name another")
             }
-            _ => format!("the folder {name} can't be served: {}", reason(error)),
+            _ => format!("{name} can't be served: {}", reason(error)),
         };
         CliError { line, status: FAILURE }
     }
@@ -97,7 +107,7 @@ pub fn escape_controls(text: &str) -> String {
 }
 
 /// The error's text without the `(os error N)` that Rust appends.
-fn reason(error: &io::Error) -> String {
+pub fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);
     let mut chars = text.chars();

@@ -1,48 +1,117 @@
-//! The log on stderr, by `log` and `simplelog`, in local time, through the library's writer, which never blocks its
+//! The log, on stderr or in a file, by `log` and `simplelog`, in local time, through the library's writers, which never block their
 //! callers. Started by `cli`; all modules log by the macros of `log`.
 
+use std::io::{self, IsTerminal, Write};
 use std::panic;
+use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use log::{LevelFilter, Log, Metadata, Record};
-use modest::StderrWriter;
+use modest::{LogFile, StderrWriter};
 use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, WriteLogger};
 
-use super::error::escape_controls;
-use super::options::Verbosity;
+use super::error::{CliError, escape_controls};
+use super::options::{Options, Verbosity};
 
 /// The target of access lines: they contain their own time and address, so nothing is prepended.
 pub const ACCESS: &str = "modest::access";
 
 /// The running log. [`LogHandle::finish`] writes what is left.
-pub struct LogHandle {
-    writer: StderrWriter,
+#[derive(Clone)]
+pub enum LogHandle {
+    Stderr(StderrWriter),
+    File(LogFile),
+}
+
+/// The time zone of the machine, read at the start: later this process may have no right to.
+pub struct Zone {
+    pub known: TimeZone,
+    wrong: Option<String>,
+}
+
+impl Zone {
+    pub fn of_machine() -> Zone {
+        let (known, wrong) = match (TimeZone::try_system(), std::env::var("TZ")) {
+            (Ok(zone), _) => (zone, None),
+            (Err(_), Ok(name)) => {
+                (TimeZone::UTC, Some(format!("TZ is '{name}', which is no time zone that is known here")))
+            }
+            (Err(error), Err(_)) => {
+                (TimeZone::UTC, Some(format!("the time zone of this machine is not known: {error}")))
+            }
+        };
+        Zone { known, wrong }
+    }
 }
 
 /// Set up the log.
-pub fn start(verbosity: Verbosity) -> LogHandle {
-    let (access, other) = match verbosity {
+pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
+    let (access, other) = match options.verbosity() {
         Verbosity::Quiet => (LevelFilter::Off, LevelFilter::Off),
         Verbosity::Normal => (LevelFilter::Info, LevelFilter::Warn),
         Verbosity::Verbose => (LevelFilter::Info, LevelFilter::Debug),
     };
+    let writer = match &options.logging.log_file {
+        None => LogHandle::Stderr(StderrWriter::new()),
+        Some(path) => LogHandle::File(open(path)?),
+    };
     let loggers: Vec<Box<dyn SharedLogger>> = vec![
-        WriteLogger::new(access, access_config(), StderrWriter::new()),
-        WriteLogger::new(other, message_config(), StderrWriter::new()),
+        WriteLogger::new(access, access_config(), writer.clone()),
+        WriteLogger::new(other, message_config(), writer.clone()),
     ];
-    let logger = LineLogger { loggers: CombinedLogger::new(loggers), zone: TimeZone::system() };
+    let logger = LineLogger { loggers: CombinedLogger::new(loggers), zone: zone.known.clone() };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(access.max(other));
     }
+    if let Some(wrong) = &zone.wrong {
+        log::warn!("{wrong}: times are in UTC");
+    }
     panic::set_hook(Box::new(|panic| log::error!("{panic}"))); // std's own hook writes to stderr and would block
-    LogHandle { writer: StderrWriter::new() }
+    Ok(writer)
+}
+
+/// A log file, which SIGHUP opens anew.
+fn open(path: &Path) -> Result<LogFile, CliError> {
+    let failed = |error: io::Error| CliError::log_file(path, &error);
+    let file = LogFile::open(path).map_err(failed)?;
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGHUP]).map_err(failed)?;
+    let reopened = file.clone();
+    let wait = move || signals.forever().for_each(|_| reopened.reopen());
+    std::thread::Builder::new().name("modest-log".into()).spawn(wait).map_err(failed)?;
+    Ok(file)
+}
+
+/// Whether a person looks at it, and wants colours (no-color.org).
+pub fn has_colours(options: &Options) -> bool {
+    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+    options.logging.log_file.is_none() && io::stderr().is_terminal() && !is_plain
 }
 
 impl LogHandle {
     /// Wait until the last line is written, for a second at most.
     pub fn finish(&self) {
-        self.writer.drain();
+        match self {
+            LogHandle::Stderr(writer) => writer.drain(),
+            LogHandle::File(writer) => writer.drain(),
+        }
+    }
+}
+
+impl Write for LogHandle {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            LogHandle::Stderr(writer) => writer.write(bytes),
+            LogHandle::File(writer) => writer.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            LogHandle::Stderr(writer) => writer.flush(),
+            LogHandle::File(writer) => writer.flush(),
+        }
     }
 }
 

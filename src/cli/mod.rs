@@ -1,35 +1,58 @@
-//! The program: parses arguments, opens the folder, listens, prints a banner, and serves until a signal arrives.
+//! The program: reads its options, opens what is to be served, listens, and serves until a signal arrives.
 //! Called by `main`; uses the library through its public API.
 //! It never prints with `println!` or `eprintln!`, which panic if the pipe is closed.
 
-mod site; // the handler: the folder, and its access log
+mod banner; // what is said on stdout
+
+mod site; // what is served: folders at their paths, layers, the access log
+
+mod rights; // `--user` and `--confine`
+
+mod redirects; // `--redirects`
+
+mod hosts; // `--allowed-host`
 
 mod signals; // SIGINT and SIGTERM
 
-mod logging; // the log on stderr
+mod logging; // the log, on stderr or in a file
 
-mod options; // command-line options
+mod sources; // the command line, the environment, a file: to options
+
+mod places; // what words and addresses stand for
+
+mod options; // all options
+
+mod values; // what stands behind them
 
 mod error; // errors, in one line each
 
-mod address; // the address to listen at: `-b` and `-p`
+mod address; // an address to listen at
 
 use std::io::{self, Write};
-use std::process::ExitCode;
+#[cfg(feature = "confine")]
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
 
-use log::debug;
-use modest::{Address, IntoProtocol, TcpServer};
+use log::{debug, warn};
+use modest::{Address, IntoProtocol, Listen, ProxyProtocol, TcpServer};
 
-use self::error::{CliError, quoted};
-use self::options::{Action, Options};
+use self::address::BindAddress;
+use self::error::CliError;
+use self::options::{Options, Verbosity};
+use self::places::Place;
+use self::site::{Front, Sums};
+use self::sources::Action;
+use self::values::{Limit, Rate};
 
 /// The whole program, from its arguments to its exit status:
 /// 0 after a shutdown or `--help`, 1 if it can't serve, 2 for invalid arguments.
 pub fn run() -> ExitCode {
-    let result = match options::parse(std::env::args_os()) {
+    let result = match sources::parse(std::env::args_os()) {
         Ok(Action::Serve(options)) => serve(*options),
         Ok(Action::Print(text)) => {
-            print_line(&text);
+            print(&format!("{text}\n"));
             Ok(())
         }
         Err(error) => Err(error),
@@ -45,41 +68,136 @@ pub fn run() -> ExitCode {
 
 fn serve(options: Options) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
-    let log = logging::start(options.verbosity);
-    let site = site::open(&options)?;
-    let server = bind(&options, site)?;
-    let addresses = server.local_addrs().to_vec();
-    signals::shutdown_on_signals(&server.handle(), options.verbosity).map_err(CliError::signals)?;
-    debug!("serving {}, with at most {descriptors} open files and clients", quoted(options.folder()));
-    addresses.iter().for_each(|address| print_line(&banner(address)));
+    let verbosity = options.verbosity();
+    let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
+    let sums = Arc::new(Sums::default());
+    let zone = logging::Zone::of_machine();
+    let has_colours = logging::has_colours(&options);
+    let front = Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
+    let http = site::open(&options, &places, front)?;
+    let server = match &options.listening.proxy_protocol[..] {
+        [] => bind(&options, &addresses, http)?,
+        proxies => {
+            let proxied = proxies.iter().fold(ProxyProtocol::new(http), |http, network| http.trust(*network));
+            bind(&options, &addresses, proxied)?
+        }
+    };
+    // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
+    give_up_rights(&options, &places, server.local_addrs())?;
+    let log = logging::start(&options, &zone)?;
+    signals::shutdown_on_signals(&server.handle(), verbosity).map_err(CliError::signals)?;
+    debug!("at most {descriptors} open files and clients");
+    if let Some(version) = &options.listening.protocol {
+        warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
+    }
+    let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
+    let server = server.on_ready(move || announce(&options, &places, &bound));
     let served = server.serve_forever();
     debug!("stopped: {:?}", server.stats());
+    if served.is_ok() && verbosity != Verbosity::Quiet {
+        print(&banner::summary(&sums, begun.elapsed()));
+    }
     log.finish();
     served.map_err(|error| CliError::serving(&error))
 }
 
-fn bind(options: &Options, site: impl IntoProtocol) -> Result<TcpServer, CliError> {
-    let address = &options.bind_address;
-    let server = TcpServer::bind(address.listen(), site).map_err(|error| CliError::binding(address, &error))?;
-    let server = server.notify_systemd(true);
-    Ok(match options.workers {
-        Some(count) => server.workers(count),
-        None => server,
-    })
+fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Result<(), CliError> {
+    if let Some(user) = &options.starting.user {
+        rights::become_user(user)?;
+        places.iter().try_for_each(site::check)?;
+    }
+    #[cfg(feature = "confine")]
+    if options.starting.confine {
+        if options.starting.open {
+            return Err(CliError::usage("--open and --confine contradict each other: a browser is outside"));
+        }
+        let read: Vec<_> = places.iter().map(Place::folder).collect();
+        let sockets = bound.iter().filter_map(|address| match address {
+            Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
+            _ => None,
+        });
+        let log = options
+            .logging
+            .log_file
+            .as_ref()
+            .and_then(|path| std::path::absolute(path).ok()?.parent().map(Path::to_owned));
+        return rights::confine(&read, &sockets.chain(log).collect::<Vec<_>>());
+    }
+    let _ = bound;
+    Ok(())
 }
 
-/// The line that Python prints, which scripts wait for.
-fn banner(address: &Address) -> String {
-    match address.socket_addr() {
-        Some(inet) => format!("Serving HTTP on {} port {} (http://{inet}/) ...", inet.ip(), inet.port()),
-        None => format!("Serving HTTP on {address} ..."),
+fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
+    let listen = |address: &BindAddress| {
+        let mut listen = address.listen();
+        if let Some(clients) = options.listening.backlog {
+            listen = listen.backlog(u32::try_from(clients).unwrap_or(u32::MAX));
+        }
+        match options.listening.socket_mode.filter(|_| address.is_unix()) {
+            Some(mode) => listen.mode(mode),
+            None => listen,
+        }
+    };
+    let listens: Vec<Listen> = addresses.iter().map(listen).collect();
+    let mut listens = addresses.iter().zip(listens);
+    let (first, listen) = listens.next().expect("`places::addresses` gives at least one");
+    let mut server = TcpServer::bind(listen, site).map_err(|error| CliError::binding(first, &error))?;
+    for (address, listen) in listens {
+        server = server.also(listen).map_err(|error| CliError::binding(address, &error))?;
+    }
+    Ok(limited(server, options).notify_systemd(true))
+}
+
+fn limited(mut server: TcpServer, options: &Options) -> TcpServer {
+    let limits = &options.limits;
+    // One line a setting: what is not said stays as the library has it.
+    macro_rules! set {
+        ($($setting:ident = $value:expr;)*) => {
+            $(if let Some(value) = $value { server = server.$setting(value); })*
+        };
+    }
+    let rate = |Limit(rate): Limit<Rate>| rate.map(|Rate { bytes_per_second, over }| (bytes_per_second, over));
+    set! {
+        workers = limits.workers;
+        max_connections = limits.max_connections;
+        max_per_address = limits.max_per_address.map(|Limit(limit)| limit);
+        queue_limit = limits.queue_limit;
+        queue_timeout = limits.queue_timeout.map(|Limit(limit)| limit);
+        write_timeout = limits.write_timeout.map(|Limit(limit)| limit);
+        min_rate = limits.min_rate.map(rate);
+        shutdown_timeout = limits.shutdown_timeout.map(|Limit(limit)| limit);
+        slow_handler = limits.slow_handler.map(|Limit(limit)| limit);
+    }
+    server
+}
+
+/// Clients are accepted: say so.
+fn announce(options: &Options, places: &[Place], addresses: &[Address]) {
+    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let mut text = banner::pythons(addresses);
+    if options.verbosity() != Verbosity::Quiet {
+        text.push_str(&banner::details(addresses, places, prefix));
+    }
+    #[cfg(feature = "qr")]
+    if options.starting.qr {
+        let code = banner::url(addresses, prefix, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
+        text.push_str(&code.unwrap_or_default());
+    }
+    print(&text);
+    if let Some(url) = banner::url(addresses, prefix, false).filter(|_| options.starting.open) {
+        let started = Command::new("xdg-open").arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        match started {
+            // Somebody must ask for its end.
+            Ok(mut child) => drop(std::thread::Builder::new().name("modest-open".into()).spawn(move || child.wait())),
+            Err(error) => warn!("--open: xdg-open can't be started: {error}"),
+        }
     }
 }
 
-/// Print a line on stdout and flush it; errors are ignored.
-fn print_line(line: &str) {
+/// Print on stdout and flush it; errors are ignored.
+fn print(text: &str) {
     let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Each client needs a descriptor, and the soft limit is often 1,024: raise it to the hard limit.

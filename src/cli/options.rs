@@ -1,401 +1,343 @@
-//! Command-line options: one table, each option with the field it sets.
-//! Called by `cli` with the arguments; clap splits them, the table interprets them. It opens nothing.
+//! The options of the program: one struct, from which come the parser, the help, the completions and `docs/cli.md`.
+//! Filled by `sources`. Each option is a call of a builder in the library; `values` reads what stands behind it.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use modest::Symlinks;
+use clap::{ArgAction, Args, Parser};
+use modest::{IpNetwork, LogFormat, Symlinks};
 
-use super::address::{self, BindAddress};
-use super::error::{CliError, escape_controls, quoted};
+use super::address::{self, Bind};
+use super::values::{self, Caching, Field, Limit, Proxy, Rate, User};
 
-/// What the arguments ask for.
-#[derive(Debug)]
-pub enum Action {
-    /// Serve, with these options.
-    Serve(Box<Options>),
-    /// Print this and exit: `--help`, `--version`.
-    Print(String),
-}
-
-/// The options of a server. The default of each field applies if the option is not given.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// All options. The default of each applies if it is not given.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "modest",
+    version,
+    about = "Serve folders and files over HTTP.",
+    override_usage = "modest [DIR | FILE | /PATH=DIR | PORT]... [OPTIONS]",
+    after_help = AFTER_HELP,
+    args_override_self = true, // the last of repeated options applies, so that aliases can be overridden
+    disable_help_flag = true
+)]
 pub struct Options {
-    /// The folder to serve. Default: the current one.
-    pub folder: Option<PathBuf>,
-    /// Where to listen.
-    pub bind_address: BindAddress,
-    /// How many handlers run at once. Default: the library's.
-    pub workers: Option<usize>,
-    /// How much is logged.
-    pub verbosity: Verbosity,
-    /// Which symbolic links are followed.
-    pub symlinks: Symlinks,
-    /// Whether hidden files are served.
-    pub hidden: bool,
-    /// The `Cache-Control` of files. Default: the library's.
-    pub cache_control: Option<String>,
-    explicit: ExplicitPort,
+    /// Folders or files to serve, /PATH=DIR beneath a path; a number that is no folder is the port [default: .]
+    #[arg(value_name = "DIR")]
+    pub words: Vec<OsString>,
+    #[command(flatten)]
+    pub serving: Serving,
+    #[command(flatten)]
+    pub fields: Fields,
+    #[command(flatten)]
+    pub listening: Listening,
+    #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
+    pub logging: Logging,
+    #[command(flatten)]
+    pub starting: Starting,
 }
 
-/// How much goes to stderr.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What is served.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "What is served")]
+pub struct Serving {
+    /// A folder or a file to serve, as the word alone (Python's option)
+    #[arg(short, long, value_name = "DIR", action = ArgAction::Append)]
+    pub directory: Vec<PathBuf>,
+    /// A file that stands for its folder; may be repeated, the first that is there [default: index.html]
+    #[arg(long, value_name = "NAME")]
+    pub index: Vec<String>,
+    /// A page for all paths without a file, for apps that route in the browser [FILE: index.html]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "index.html")]
+    pub spa: Option<String>,
+    /// Serve about.html as /about, and redirect /about.html there
+    #[arg(long)]
+    pub clean_urls: bool,
+    /// The page for 400, 403 or 404 [default: 404=404.html, where it is there]
+    #[arg(long, value_name = "STATUS=FILE", value_parser = values::error_page)]
+    pub error_page: Vec<(u16, String)>,
+    /// Redirects, a line each: FROM TO [STATUS], where * stands for the rest of a path
+    #[arg(long, value_name = "FILE")]
+    pub redirects: Option<PathBuf>,
+    /// Where on the server it all stands, for a proxy that passes on /files/
+    #[arg(long, value_name = "PATH", value_parser = values::prefix)]
+    pub prefix: Option<String>,
+    /// List no folders: one without an index is a 404
+    #[arg(long)]
+    pub no_listing: bool,
+    /// Serve hidden files, too: names with a dot in front
+    #[arg(long)]
+    pub hidden: bool,
+    /// Links followed: within, anywhere or none [default: within]
+    #[arg(long, value_name = "WHERE", value_parser = values::symlinks)]
+    pub follow_symlinks: Option<Symlinks>,
+    /// Whether x.br, x.zst and x.gz are sent for x [default: yes]
+    #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
+    pub precompressed: Option<bool>,
+    /// The media type of an extension; may be repeated
+    #[arg(long, value_name = "EXT=TYPE", value_parser = values::media_type)]
+    pub mime: Vec<(String, String)>,
+    /// The media type of unknown files [default: application/octet-stream]
+    #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
+    pub content_type: Option<String>,
+    /// A path that answers 200 and ok, and is not logged: for probes
+    #[arg(long, value_name = "PATH", value_parser = values::path)]
+    pub health: Option<String>,
+}
+
+/// Fields of answers.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Fields of answers")]
+pub struct Fields {
+    /// A field for all answers, or for files: 'Name: value' or 'PATTERN=Name: value'; may be repeated
+    #[arg(short = 'H', long, value_name = "FIELD", value_parser = values::field)]
+    pub header: Vec<Field>,
+    /// The Cache-Control of files, or PATTERN=VALUE; may be repeated [default: no-cache: every edit shows]
+    #[arg(long, value_name = "VALUE", value_parser = values::caching)]
+    pub cache_control: Vec<Caching>,
+    /// Let pages of this origin read what is served, or of all; may be repeated
+    #[arg(long, value_name = "ORIGIN", value_parser = values::origin, num_args = 0..=1, require_equals = true,
+        default_missing_value = "*", action = ArgAction::Append)]
+    pub cors: Vec<String>,
+    /// The Server field, or none [default: modest]
+    #[arg(long, value_name = "NAME", value_parser = values::server)]
+    pub server: Option<String>,
+}
+
+/// Where it listens, and to whom.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Where it listens")]
+pub struct Listening {
+    /// An address, unix:PATH, fd:N or systemd; 0.0.0.0 opens it to the network; may be repeated [default: 127.0.0.1]
+    #[arg(short, long, value_name = "ADDR[:PORT]", value_parser = address::bind)]
+    pub bind: Vec<Bind>,
+    /// The port; 0 takes any free one [default: 8000]
+    #[arg(short, long, value_name = "PORT", value_parser = address::port)]
+    pub port: Option<u16>,
+    /// A host that is answered for, others get 421; may be repeated; local: names nobody can own [default: *, all]
+    #[arg(long, value_name = "HOST", value_parser = values::host)]
+    pub allowed_host: Vec<String>,
+    /// A proxy whose X-Forwarded-For is believed, or unix; may be repeated
+    #[arg(long, value_name = "CIDR", value_parser = values::proxy)]
+    pub trusted_proxy: Vec<Proxy>,
+    /// A proxy that speaks the PROXY protocol; others are turned away; may be repeated
+    #[arg(long, value_name = "CIDR", value_parser = values::network)]
+    pub proxy_protocol: Vec<IpNetwork>,
+    /// How many clients may wait to be accepted [default: 1024]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub backlog: Option<usize>,
+    /// Who may connect to a Unix socket, in octal [default: what the umask leaves]
+    #[arg(long, value_name = "MODE", value_parser = values::mode)]
+    pub socket_mode: Option<u32>,
+    /// HTTP/1.1 is always spoken (Python's option)
+    #[arg(long, value_name = "VERSION", value_parser = values::protocol, hide = true)]
+    pub protocol: Option<String>,
+    /// There is no TLS yet (Python's option)
+    #[arg(long, hide = true)]
+    pub tls_cert: Option<PathBuf>,
+    /// There is no TLS yet (Python's option)
+    #[arg(long, hide = true)]
+    pub tls_key: Option<PathBuf>,
+    /// There is no TLS yet (Python's option)
+    #[arg(long, hide = true)]
+    pub tls_password_file: Option<PathBuf>,
+    /// How the source of the port stands to that of the addresses: a higher one wins.
+    #[arg(skip = std::cmp::Ordering::Equal)]
+    pub port_over_bind: std::cmp::Ordering,
+}
+
+/// Limits and times: sizes as in 64k, times as in 10s; where `none` may stand it switches the limit off.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Limits and times")]
+pub struct Limits {
+    /// How many handlers run at once [default: 16 or 4 a processor]
+    #[arg(short, long, value_name = "N", value_parser = values::workers)]
+    pub workers: Option<usize>,
+    /// How many clients are connected at once [default: the descriptors there may be, less an eighth]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub max_connections: Option<usize>,
+    /// How many connections one IP address may have at once [default: none]
+    #[arg(long, value_name = "N", value_parser = values::some_or_none)]
+    pub max_per_address: Option<Limit<usize>>,
+    /// How many requests a connection may have [default: none]
+    #[arg(long, value_name = "N", value_parser = values::requests)]
+    pub max_requests: Option<Limit<u32>>,
+    /// How old a connection may grow [default: none]
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub max_connection_age: Option<Limit<Duration>>,
+    /// Whether connections are kept for further requests [default: yes]
+    #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
+    pub keep_alive: Option<bool>,
+    /// How long a kept connection may be silent [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub idle_timeout: Option<Limit<Duration>>,
+    /// How long the head of a request may take, then 408 [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub head_timeout: Option<Limit<Duration>>,
+    /// How long the body of a request may take, then 408 [default: none]
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub body_timeout: Option<Limit<Duration>>,
+    /// How long a client may take nothing of an answer [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub write_timeout: Option<Limit<Duration>>,
+    /// What a client must send or take, in bytes a second over a time [default: 500/30s]
+    #[arg(long, value_name = "RATE", value_parser = values::rate)]
+    pub min_rate: Option<Limit<Rate>>,
+    /// How long a stop waits for requests in hand [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub shutdown_timeout: Option<Limit<Duration>>,
+    /// How long a handler may run before the log is warned [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub slow_handler: Option<Limit<Duration>>,
+    /// How many requests may wait for a worker, then 503 [default: 1024]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub queue_limit: Option<usize>,
+    /// How long a request may wait for a worker, then 503 [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub queue_timeout: Option<Limit<Duration>>,
+    /// How long a request line may be, then 414 [default: 8k]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub request_line_limit: Option<usize>,
+    /// How long the head of a request may be, then 431 [default: 32k]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub head_limit: Option<usize>,
+    /// How many fields a request may have, then 431 [default: 100]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub field_limit: Option<usize>,
+    /// How long the body of a request may be, then 413 [default: 16m]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
+    pub body_limit: Option<Limit<u64>>,
+    /// How many files are kept in memory or open [default: 8192]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub cache_files: Option<usize>,
+    /// How large a file may be to be kept in memory [default: 64k]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub cache_file_size: Option<usize>,
+    /// How much memory all of them may take [default: 64m]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub cache_size: Option<usize>,
+    /// How many files are kept open [default: an eighth of the descriptors there may be, 4096 at most]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub open_files: Option<usize>,
+    /// Whether the kernel tells of changed files; otherwise the disk is asked [default: yes]
+    #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
+    pub inotify: Option<bool>,
+}
+
+/// What is said, and where.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "The log")]
+pub struct Logging {
+    /// Log nothing
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Log more than the requests, also why something is not served
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// The lines of requests: python, common, combined or json [default: python]
+    #[arg(long, value_name = "FORMAT", value_parser = values::log_format)]
+    pub log_format: Option<LogFormat>,
+    /// Log to this file, which SIGHUP opens anew, and not to stderr
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+}
+
+/// What happens at the start.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "At the start")]
+pub struct Starting {
+    /// Options from a file, as in: port = 9000
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The user to become once it listens, by name or number, and maybe the group: to serve at port 80
+    #[arg(long, value_name = "NAME[:GROUP]", value_parser = values::user)]
+    pub user: Option<User>,
+    /// Have the kernel (Landlock) forbid this process to open anything outside its folders
+    #[cfg(feature = "confine")]
+    #[arg(long)]
+    pub confine: bool,
+    /// Open it in the browser
+    #[arg(long)]
+    pub open: bool,
+    /// Show its address as a code for telephones
+    #[cfg(feature = "qr")]
+    #[arg(long)]
+    pub qr: bool,
+    /// Print the completions of bash, elvish, fish, powershell or zsh
+    #[arg(long, value_name = "SHELL", hide = true)]
+    pub completions: Option<String>,
+    /// Print the man page
+    #[arg(long, hide = true)]
+    pub man: bool,
+    /// Print docs/cli.md
+    #[arg(long, hide = true)]
+    pub markdown: bool,
+    /// Print the most used options
+    #[arg(short = 'h', id = "brief_help")]
+    pub brief_help: bool,
+    /// Print all options
+    #[arg(long, action = ArgAction::HelpShort)]
+    help: Option<bool>,
+}
+
+/// Those that `-h` shows.
+pub const BRIEF: &[&str] = &[
+    "directory",
+    "index",
+    "spa",
+    "clean-urls",
+    "no-listing",
+    "hidden",
+    "header",
+    "cache-control",
+    "cors",
+    "bind",
+    "port",
+    "workers",
+    "quiet",
+    "verbose",
+    "log-format",
+    "config",
+    "open",
+    "qr",
+    "help",
+    "version",
+];
+
+const AFTER_HELP: &str = "\
+Examples:
+  modest                       the current folder, at http://127.0.0.1:8000/
+  modest www 9000              the folder www, at port 9000
+  modest site /docs=book       two folders, one of them at /docs/
+  modest linux.iso -b 0.0.0.0  one file, open to the whole network
+
+Each option may also stand in the environment (--log-file as MODEST_LOG_FILE) or in the file
+of --config (log-file = \"...\"). The command line goes before the environment, and that before
+the file. Flags there are yes or no, and what may be repeated is a line each, or a list.
+
+Ctrl-C stops it once the requests in hand are answered; a second Ctrl-C at once.";
+
+/// How much goes to the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// Nothing once the server runs.
     Quiet,
     /// One line for each request, warnings and errors.
-    #[default]
     Normal,
     /// Also what the server is doing.
     Verbose,
 }
 
-/// The option that set the port, to report a contradiction.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct ExplicitPort {
-    port: Option<(&'static str, u16)>,
-}
-
-/// One option: its names, its help, and what it sets.
-struct OptionSpec {
-    short: Option<char>,
-    long: &'static str,
-    /// The name of its value, if it takes one.
-    value: Option<&'static str>,
-    help: &'static str,
-    set: fn(&mut Options, &str) -> Result<(), String>,
-}
-
-/// All options, in the order of the help.
-const OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
-        short: Some('b'),
-        long: "bind",
-        value: Some("ADDR[:PORT]"),
-        help: "Where to listen; 0.0.0.0 opens it to the network [default: 127.0.0.1]",
-        set: |options, text| {
-            if address::is_socket(text) {
-                options.bind_address.socket = Some(text.to_owned());
-                return Ok(());
-            }
-            let (host, port) = address::parse(text)?;
-            options.bind_address.host = host;
-            port.map_or(Ok(()), |port| options.set_port("-b", port))
-        },
-    },
-    OptionSpec {
-        short: Some('p'),
-        long: "port",
-        value: Some("PORT"),
-        help: "The port; 0 takes any free one [default: 8000]",
-        set: |options, text| options.set_port("-p", address::port(text)?),
-    },
-    OptionSpec {
-        short: Some('w'),
-        long: "workers",
-        value: Some("N"),
-        help: "How many handlers run at once [default: 16 or 4 a processor]",
-        set: |options, text| {
-            let count = text.parse().ok().filter(|count| (1..=MAX_WORKERS).contains(count));
-            options.workers = Some(count.ok_or_else(|| format!("a number from 1 to {MAX_WORKERS} is wanted"))?);
-            Ok(())
-        },
-    },
-    OptionSpec {
-        short: Some('q'),
-        long: "quiet",
-        value: None,
-        help: "Log nothing",
-        set: |options, _| {
-            options.verbosity = Verbosity::Quiet;
-            Ok(())
-        },
-    },
-    OptionSpec {
-        short: Some('v'),
-        long: "verbose",
-        value: None,
-        help: "Log more than the requests",
-        set: |options, _| {
-            // `-q` wins over `-v`: whoever asks for silence relies on it.
-            if options.verbosity != Verbosity::Quiet {
-                options.verbosity = Verbosity::Verbose;
-            }
-            Ok(())
-        },
-    },
-    OptionSpec {
-        short: None,
-        long: "follow-symlinks",
-        value: Some("WHERE"),
-        help: "Links followed: within, anywhere or none [default: within]",
-        set: |options, text| {
-            options.symlinks = match text {
-                "within" => Symlinks::WithinRoot,
-                "anywhere" => Symlinks::Follow,
-                "none" => Symlinks::Deny,
-                _ => return Err("one of within, anywhere and none is wanted".into()),
-            };
-            Ok(())
-        },
-    },
-    OptionSpec {
-        short: None,
-        long: "hidden",
-        value: None,
-        help: "Serve hidden files, too: names with a dot in front",
-        set: |options, _| {
-            options.hidden = true;
-            Ok(())
-        },
-    },
-    OptionSpec {
-        short: None,
-        long: "cache-control",
-        value: Some("VALUE"),
-        help: "The Cache-Control of files [default: no-cache: every edit shows]",
-        set: |options, text| {
-            let valid = !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b));
-            options.cache_control =
-                Some(valid.then(|| text.to_owned()).ok_or("plain text is wanted, such as max-age=3600")?);
-            Ok(())
-        },
-    },
-];
-
-/// Each worker is a thread; more than this is a typing error.
-const MAX_WORKERS: usize = 4096;
-
-/// Parse the arguments, the program's name first.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliError> {
-    match command().try_get_matches_from(args) {
-        Ok(matches) => options_from(&matches).map(|options| Action::Serve(Box::new(options))),
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            Ok(Action::Print(error.render().to_string().trim_end().to_owned()))
-        }
-        Err(error) => Err(CliError::usage(describe_clap_error(&error))),
-    }
-}
-
-fn command() -> Command {
-    let folder = Arg::new("DIR")
-        .value_parser(value_parser!(PathBuf))
-        .help("The folder to serve; a number that is no folder is a port [default: .]");
-    let base = Command::new("modest")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("Serve a folder over HTTP.")
-        .override_usage("modest [DIR] [OPTIONS]")
-        .after_help(AFTER_HELP)
-        .args_override_self(true) // the last of repeated options applies, so that aliases can be overridden
-        .arg(folder);
-    OPTIONS.iter().fold(base, |command, option| command.arg(option.arg()))
-}
-
-const AFTER_HELP: &str = "\
-Examples:
-  modest                  the current folder, at http://127.0.0.1:8000/
-  modest www -p 9000      the folder www, at port 9000
-  modest -b 0.0.0.0       open to the whole network
-
-Ctrl-C stops it once the requests in hand are answered; a second Ctrl-C at once.";
-
-impl OptionSpec {
-    fn arg(&self) -> Arg {
-        let arg = Arg::new(self.long).short(self.short).long(self.long).help(self.help);
-        match self.value {
-            Some(name) => arg.value_name(name).allow_negative_numbers(true).action(ArgAction::Set),
-            None => arg.action(ArgAction::SetTrue),
-        }
-    }
-
-    /// Its name in an error message.
-    fn name(&self) -> String {
-        self.short.map_or_else(|| format!("--{}", self.long), |short| format!("-{short}"))
-    }
-
-    /// The value given with it: `None` if the option is absent, an empty one for a flag.
-    fn value_in<'a>(&self, matches: &'a ArgMatches) -> Option<&'a str> {
-        match self.value {
-            Some(_) => matches.get_one::<String>(self.long).map(String::as_str),
-            None => matches.get_flag(self.long).then_some(""),
-        }
-    }
-}
-
-fn options_from(matches: &ArgMatches) -> Result<Options, CliError> {
-    let mut options = Options::default();
-    for option in OPTIONS {
-        if let Some(arg) = option.value_in(matches) {
-            (option.set)(&mut options, arg)
-                .map_err(|message| CliError::usage(format!("{} {}: {message}", option.name(), escape_controls(arg))))?;
-        }
-    }
-    if let Some(arg) = matches.get_one::<PathBuf>("DIR") {
-        options.set_folder_or_port(arg)?;
-    }
-    Ok(options)
-}
-
 impl Options {
-    /// The folder to serve.
-    pub fn folder(&self) -> &Path {
-        self.folder.as_deref().unwrap_or(Path::new("."))
-    }
-
-    fn set_port(&mut self, by: &'static str, port: u16) -> Result<(), String> {
-        if let Some(socket) = &self.bind_address.socket {
-            return Err(format!("{} has no port", escape_controls(socket)));
+    /// `-q` wins over `-v`: whoever asks for silence relies on it.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.logging.quiet, self.logging.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
         }
-        match self.explicit.port {
-            Some((other, before)) if before != port => {
-                Err(format!("the port is {before} by {other} already: name it once"))
-            }
-            _ => {
-                self.explicit.port = Some((by, port));
-                self.bind_address.port = port;
-                Ok(())
-            }
-        }
-    }
-
-    /// `modest 9000` means the port, as in Python, unless a folder has that name.
-    fn set_folder_or_port(&mut self, arg: &Path) -> Result<(), CliError> {
-        let number = arg.to_str().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
-        match number {
-            Some(text) if !arg.is_dir() => {
-                address::port(text).and_then(|port| self.set_port("DIR", port)).map_err(|message| {
-                    CliError::usage(format!("{}: no such folder, and as a port: {message}", quoted(arg)))
-                })
-            }
-            _ => {
-                self.folder = Some(arg.to_owned());
-                Ok(())
-            }
-        }
-    }
-}
-
-/// clap's error in one line.
-fn describe_clap_error(error: &clap::Error) -> String {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(arg)) => Some(escape_controls(arg)),
-        Some(ContextValue::Strings(args)) => args.first().map(|arg| escape_controls(arg)),
-        _ => None,
-    };
-    let name = context(ContextKind::InvalidArg).unwrap_or_else(|| "an option".into());
-    let dashed = name.starts_with('-') && name != "-";
-    match error.kind() {
-        // Python's option.
-        ErrorKind::UnknownArgument if name == "-d" || name.starts_with("--dir") => {
-            format!("there is no option {name}; the folder stands by itself, as in 'modest www'")
-        }
-        ErrorKind::UnknownArgument if dashed => match context(ContextKind::SuggestedArg) {
-            Some(like) => format!("there is no option {name}; {like} is one"),
-            None => format!("there is no option {name}"),
-        },
-        ErrorKind::UnknownArgument => {
-            format!("one folder can be served, so '{name}' is one word too many; a port stands behind -p")
-        }
-        ErrorKind::InvalidValue if name == "[DIR]" => "the folder's name is empty".into(),
-        ErrorKind::InvalidValue | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
-            format!("{name} wants a value behind it")
-        }
-        ErrorKind::TooManyValues => format!("{name} takes no value"),
-        ErrorKind::InvalidUtf8 => "an option's value must be UTF-8".into(),
-        _ => {
-            escape_controls(error.render().to_string().lines().next().unwrap_or_default().trim_start_matches("error: "))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(args: &[&str]) -> Result<Options, String> {
-        let all = std::iter::once("modest").chain(args.iter().copied()).map(OsString::from);
-        match super::parse(all) {
-            Ok(Action::Serve(options)) => Ok(*options),
-            Ok(Action::Print(text)) => Err(text),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    fn bind_address(options: &Options) -> String {
-        let BindAddress { host, port, socket } = &options.bind_address;
-        socket.clone().unwrap_or_else(|| format!("{host} {port}"))
-    }
-
-    #[test]
-    fn nothing_said_is_the_current_folder_on_loopback() {
-        let options = parse(&[]).unwrap();
-        assert_eq!((options.folder(), bind_address(&options)), (Path::new("."), "127.0.0.1 8000".into()));
-        assert_eq!((options.workers, options.verbosity), (None, Verbosity::Normal));
-    }
-
-    #[test]
-    fn words_become_settings() {
-        for (args, expected) in [
-            (&["-p", "9000"][..], "127.0.0.1 9000"),
-            (&["--port=0"], "127.0.0.1 0"),
-            (&["9000"], "127.0.0.1 9000"),
-            (&["-b", "::1"], "::1 8000"),
-            (&["-b", "[::1]:9000"], "::1 9000"),
-            (&["-b", "0.0.0.0", "9000"], "0.0.0.0 9000"),
-            (&["-b", "localhost:9000", "-p", "9000"], "localhost 9000"),
-            (&["-p", "1", "-p", "2"], "127.0.0.1 2"),
-            (&["-b", "unix:/run/x.sock"], "unix:/run/x.sock"),
-            (&["-b", "systemd"], "systemd"),
-            (&["-p9000", "src"], "127.0.0.1 9000"),
-        ] {
-            assert_eq!(parse(args).map(|s| bind_address(&s)), Ok(expected.into()), "{args:?}");
-        }
-        assert_eq!(parse(&["src", "-w", "3"]).map(|s| (s.folder, s.workers)), Ok((Some("src".into()), Some(3))));
-        assert_eq!(parse(&["--follow-symlinks=none"]).map(|s| s.symlinks), Ok(Symlinks::Deny));
-        assert_eq!(parse(&["--hidden"]).map(|s| s.hidden), Ok(true));
-        assert_eq!(parse(&["--cache-control", "max-age=60"]).map(|s| s.cache_control), Ok(Some("max-age=60".into())));
-        assert_eq!(parse(&["-q"]).map(|s| s.verbosity), Ok(Verbosity::Quiet));
-        assert_eq!(parse(&["--verbose"]).map(|s| s.verbosity), Ok(Verbosity::Verbose));
-    }
-
-    #[test]
-    fn wrong_words_get_one_plain_line() {
-        for (args, message) in [
-            (&["-p", "65536"][..], "-p 65536: a port is a number from 0 to 65535"),
-            (&["-p", "-1"], "-p -1: a port is a number"),
-            (&["-p", "http"], "-p http: a port is a number"),
-            (&["-p", ""], "a port is a number"),
-            (&["-p"], "--port <PORT> wants a value"),
-            (&["90435"], "'90435': no such folder, and as a port: a port is a number"),
-            (&["-b", "::1:x"], "-b ::1:x: "),
-            (&["-b", "127.0.0.1:1", "-p", "2"], "the port is 1 by -b already"),
-            (&["-b", "unix:x.sock", "-p", "2"], "unix:x.sock has no port"),
-            (&["-b", "fd:3", "9000"], "fd:3 has no port"),
-            (&["-p", "2", "9000"], "the port is 2 by -p already"),
-            (&["-w", "0"], "-w 0: a number from 1"),
-            (&["-w", "99999999"], "-w 99999999: a number from 1"),
-            (&["--prot", "1"], "there is no option --prot; --port is one"),
-            (&["-x"], "there is no option -x"),
-            (&["--follow-symlinks", "some"], "--follow-symlinks some: one of within, anywhere and none"),
-            (&["--cache-control", "a\nb"], "--cache-control a\\nb: plain text"),
-            (&["src", "tests"], "'tests' is one word too many"),
-            (&["src", "9000"], "'9000' is one word too many; a port stands behind -p"),
-            (&["-d", "src"], "there is no option -d; the folder stands by itself"),
-            (&["9000", "--directory=src"], "there is no option --directory; the folder stands by itself"),
-            (&[""], "the folder's name is empty"),
-            (&["--quiet=yes"], "--quiet takes no value"),
-        ] {
-            let line = parse(args).expect_err(&format!("{args:?}"));
-            assert!(line.contains(message), "{args:?}: {line}");
-            assert!(line.ends_with("(see 'modest --help')"), "{args:?}: {line}");
-            assert_eq!(line.lines().count(), 1, "{args:?}: {line}");
-        }
-    }
-
-    #[test]
-    fn the_table_is_one_that_clap_takes() {
-        command().debug_assert();
     }
 }

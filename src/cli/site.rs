@@ -1,45 +1,273 @@
-//! The handler of the program: a `StaticFileHandler` whose access log has local time.
-//! Created by `cli` from the options; every response comes from `StaticFileHandler`.
+//! What the program serves: folders and files at their paths, and the layers around them. Created by `cli` from the options.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use modest::{Http, Layer, Layered, LogRecord, RequestHandler, StaticFileHandler};
+use modest::layers::{Cors, TrustedProxies};
+use modest::{
+    BodyPlan, Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response, Routes,
+    StaticFileHandler, escape_html, handler_fn,
+};
 
 use super::error::CliError;
+use super::hosts::AllowedHosts;
 use super::logging::ACCESS;
 use super::options::Options;
+use super::places::Place;
+use super::redirects::Redirects;
+use super::values::{Limit, Proxy};
 
-/// The folder that the program serves. An unreadable one, or a file, is reported now and not with the first request.
-pub fn open(options: &Options) -> Result<Http<Layered<LocalTimeLog, StaticFileHandler>>, CliError> {
-    let folder = options.folder();
-    let files = open_folder(folder, options).map_err(|error| CliError::folder(folder, &error))?;
-    Ok(Http::new(files.layer(LocalTimeLog { zone: TimeZone::system() })).access_log(None))
+/// What is served, with all that the options say of it. An unreadable folder is reported now and not with the first request.
+pub fn open(options: &Options, places: &[Place], front: Front) -> Result<Http<Site>, CliError> {
+    let mut site = folders(options, places)?;
+    if let Some(file) = &options.serving.redirects {
+        site = Box::new(site.layer(Redirects::read(file)?));
+    }
+    if !options.fields.cors.is_empty() {
+        site = Box::new(site.layer(cors(&options.fields.cors)));
+    }
+    if !options.listening.trusted_proxy.is_empty() {
+        site = Box::new(site.layer(trusted(&options.listening.trusted_proxy)));
+    }
+    Ok(limited(Http::new(site.layer(front)).access_log(None), options))
 }
 
-fn open_folder(folder: &Path, options: &Options) -> io::Result<StaticFileHandler> {
-    fs::read_dir(folder)?;
-    let files = StaticFileHandler::new(folder)?.symlinks(options.symlinks).hidden(options.hidden);
-    match &options.cache_control {
-        Some(value) => files.cache_control("/", value), // "/": all that is in the folder
-        None => Ok(files),
+/// All that is served.
+pub type Site = Layered<Front, Handler>;
+
+/// A handler, with what is around it so far.
+type Handler = Box<dyn RequestHandler>;
+
+fn folders(options: &Options, places: &[Place]) -> Result<Handler, CliError> {
+    let health = options.serving.health.as_deref();
+    if let ([place], None) = (places, health)
+        && place.at.is_empty()
+    {
+        return Ok(Box::new(folder(options, place)?));
+    }
+    let mut routes = Routes::new();
+    if let Some(path) = health {
+        let ok = |_: &(), _: &Request| Ok(Response::text("ok\n").with_header("cache-control", "no-store"));
+        routes = routes.get(path, ok);
+    }
+    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    for place in places {
+        let files = folder(options, place)?;
+        routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
+    }
+    if !places.iter().any(|place| place.at.is_empty()) {
+        routes = routes.fallback(overview(prefix, places));
+    }
+    Ok(Box::new(routes.serve(())))
+}
+
+/// The page of a server that has folders at paths of their own, and none at its root.
+fn overview(prefix: &str, places: &[Place]) -> impl RequestHandler + use<> {
+    let mut page = String::from("<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n<title>/</title>\n<ul>\n");
+    for place in places {
+        let at = escape_html(&place.at);
+        let _ = writeln!(page, "<li><a href=\"{at}/\">{at}/</a>");
+    }
+    page.push_str("</ul>\n");
+    let root = format!("{prefix}/");
+    handler_fn(move |request| match *request.method() {
+        Method::GET | Method::HEAD if request.path() == root => {
+            Ok(Response::html(page.clone()).with_header("content-security-policy", "default-src 'none'"))
+        }
+        Method::GET | Method::HEAD => Err(Error::new(404, "There is nothing here by that name.")),
+        _ => Err(Error::new(405, "Files are only read here.").with_header("allow", "GET, HEAD")),
+    })
+}
+
+fn folder(options: &Options, place: &Place) -> Result<StaticFileHandler, CliError> {
+    let path = &place.path;
+    let is_relative = path.is_relative();
+    if is_relative && std::env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Err(CliError::failure(
+            "the working folder was removed; go to one that exists, or name one from the root on",
+        ));
+    }
+    let is_file = path.is_file();
+    let opened = match is_file {
+        true => StaticFileHandler::of_file(path),
+        false => fs::read_dir(path).and_then(|_| StaticFileHandler::new(path)),
+    };
+    let files = opened.map_err(|error| CliError::folder(path, &error))?;
+    let files = if is_file { files } else { of_folder(files, options)? };
+    with_fields(files, options)?.prefix(&place.at).map_err(|error| CliError::usage(format!("--prefix: {error}")))
+}
+
+/// Whether it may be read, by whoever this process is by now.
+pub fn check(place: &Place) -> Result<(), CliError> {
+    let read =
+        if place.path.is_dir() { fs::read_dir(&place.path).map(drop) } else { fs::File::open(&place.path).map(drop) };
+    read.map_err(|error| CliError::folder(&place.path, &error))
+}
+
+/// Settings that a single file has not.
+fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
+    let serving = &options.serving;
+    let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
+    files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls);
+    if let Some(which) = serving.follow_symlinks {
+        files = files.symlinks(which);
+    }
+    if !serving.index.is_empty() {
+        files = files.index(&serving.index).map_err(said("--index"))?;
+    }
+    if let Some(page) = &serving.spa {
+        files = files.app_page(page).map_err(said("--spa"))?;
+    }
+    for (status, page) in &serving.error_page {
+        files = files.error_page(*status, page).map_err(said("--error-page"))?;
+    }
+    Ok(files)
+}
+
+fn with_fields(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
+    let (serving, fields, limits) = (&options.serving, &options.fields, &options.limits);
+    let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
+    for (extension, media_type) in &serving.mime {
+        files = files.mime(extension, media_type).map_err(said("--mime"))?;
+    }
+    if let Some(media_type) = &serving.content_type {
+        files = files.default_type(media_type).map_err(said("--content-type"))?;
+    }
+    for field in &fields.header {
+        files = match &field.pattern {
+            Some(pattern) => files.header_for(pattern, &field.name, &field.value),
+            None => files.header(&field.name, &field.value),
+        }
+        .map_err(said("--header"))?;
+    }
+    for caching in &fields.cache_control {
+        let pattern = caching.pattern.as_deref().unwrap_or("/"); // "/": all that is in the folder
+        files = files.cache_control(pattern, &caching.value).map_err(said("--cache-control"))?;
+    }
+    files = files.precompressed(serving.precompressed.unwrap_or(true));
+    let cache = (limits.cache_files, limits.cache_file_size, limits.cache_size);
+    if cache != (None, None, None) {
+        files = files.cache(cache.0.unwrap_or(8192), cache.1.unwrap_or(64 << 10), cache.2.unwrap_or(64 << 20));
+    }
+    if let Some(count) = limits.open_files {
+        files = files.open_files(count);
+    }
+    Ok(match limits.inotify {
+        Some(used) => files.inotify(used),
+        None => files,
+    })
+}
+
+fn cors(origins: &[String]) -> Cors {
+    let cors = Cors::new().methods([Method::GET, Method::HEAD]).headers(["*"]);
+    let cors = cors.expose(["Accept-Ranges", "Content-Length", "Content-Range", "ETag"]);
+    match origins.iter().any(|origin| origin == "*") {
+        true => cors.any_origin(),
+        false => origins.iter().fold(cors, |cors, origin| cors.origin(origin)),
     }
 }
 
-/// The access log, in the time zone of the machine, whose offset may change with the season.
-pub struct LocalTimeLog {
-    zone: TimeZone,
+fn trusted(proxies: &[Proxy]) -> TrustedProxies {
+    let networks = proxies.iter().filter_map(|proxy| match proxy {
+        Proxy::Network(network) => Some(*network),
+        Proxy::Unix => None,
+    });
+    TrustedProxies::new(networks).unix_sockets(proxies.contains(&Proxy::Unix))
 }
 
-impl Layer for LocalTimeLog {
+fn limited(mut http: Http<Site>, options: &Options) -> Http<Site> {
+    let limits = &options.limits;
+    // One line a setting: what is not said stays as the library has it.
+    macro_rules! set {
+        ($($setting:ident = $value:expr;)*) => {
+            $(if let Some(value) = $value { http = http.$setting(value); })*
+        };
+    }
+    set! {
+        request_line_limit = limits.request_line_limit;
+        head_limit = limits.head_limit;
+        field_limit = limits.field_limit;
+        body_limit = limits.body_limit.map(|Limit(limit)| limit);
+        idle_timeout = limits.idle_timeout.map(|Limit(limit)| limit);
+        head_timeout = limits.head_timeout.map(|Limit(limit)| limit);
+        body_timeout = limits.body_timeout.map(|Limit(limit)| limit);
+        keep_alive = limits.keep_alive;
+        max_requests = limits.max_requests.map(|Limit(limit)| limit);
+        max_connection_age = limits.max_connection_age.map(|Limit(limit)| limit);
+    }
+    match options.fields.server.as_deref() {
+        Some("none") => http.server(None),
+        Some(name) => http.server(name),
+        None => http,
+    }
+}
+
+/// What is outermost: which hosts are answered for; the access log, in the time zone of the machine, whose offset may change
+/// with the season; and the sums of what it tells.
+pub struct Front {
+    hosts: Option<AllowedHosts>,
+    zone: TimeZone,
+    format: LogFormat,
+    has_colours: bool,
+    /// A path whose requests are neither logged nor counted.
+    health: Option<String>,
+    sums: Arc<Sums>,
+}
+
+/// What was answered.
+#[derive(Debug, Default)]
+pub struct Sums {
+    pub requests: AtomicU64,
+    /// Of those, how many with a 4xx or a 5xx.
+    pub errors: AtomicU64,
+    /// The lengths of all bodies.
+    pub bytes: AtomicU64,
+}
+
+impl Front {
+    pub fn new(options: &Options, zone: TimeZone, has_colours: bool, sums: Arc<Sums>) -> Front {
+        let format = options.logging.log_format.unwrap_or_default();
+        let has_colours = has_colours && format != LogFormat::Json;
+        let hosts = AllowedHosts::of(options);
+        Front { hosts, zone, format, has_colours, health: options.serving.health.clone(), sums }
+    }
+}
+
+impl Layer for Front {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> modest::Result<()> {
+        self.hosts.as_ref().map_or(Ok(()), |hosts| hosts.check(request))
+    }
+
     fn log_request(&self, record: &LogRecord<'_>) {
-        if log::log_enabled!(target: ACCESS, log::Level::Info) {
-            let time = Timestamp::try_from(record.time());
-            let offset = time.map_or(0, |time| self.zone.to_offset(time).seconds());
-            log::info!(target: ACCESS, "{}", record.clone().with_offset(offset));
+        if self.health.is_some() && record.request().map(|request| request.path()) == self.health.as_deref() {
+            return;
+        }
+        let status = record.status();
+        self.sums.requests.fetch_add(1, Relaxed);
+        self.sums.bytes.fetch_add(record.bytes(), Relaxed);
+        if status.is_client_error() || status.is_server_error() {
+            self.sums.errors.fetch_add(1, Relaxed);
+        }
+        if !log::log_enabled!(target: ACCESS, log::Level::Info) {
+            return;
+        }
+        let time = Timestamp::try_from(record.time());
+        let offset = time.map_or(0, |time| self.zone.to_offset(time).seconds());
+        let line = record.clone().with_offset(offset).with_format(self.format);
+        let colour = match status.as_u16() {
+            300..=399 => 36,
+            400..=499 => 33,
+            500..=599 => 31,
+            _ => 0,
+        };
+        match self.has_colours && colour > 0 {
+            true => log::info!(target: ACCESS, "\x1b[{colour}m{line}\x1b[0m"),
+            false => log::info!(target: ACCESS, "{line}"),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! It decides what is hidden, which index file stands for a folder and which sidecars a file has, not how they are sent.
 
 use std::fs::File;
+use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::codings::ContentCoding;
@@ -9,7 +10,9 @@ use super::folders::{Folders, Names};
 use super::fresh::{Basis, Freshness};
 use super::open::{OpenError, Opened, Root};
 use super::path::{self, FilePath};
-use super::stat::FileStat;
+use super::stat::{FileStat, Kind};
+
+const HTML: &[u8] = b".html";
 
 /// A sidecar counts once it has been still for so long: one that is being written is no whole file.
 const STILL: Duration = Duration::from_secs(2);
@@ -26,6 +29,8 @@ pub(super) struct Finder {
     pub index: Vec<Vec<u8>>,
     /// Whether sidecars are served.
     pub sidecars: bool,
+    /// Whether `about.html` is served as `about`.
+    pub clean_urls: bool,
 }
 
 /// What a path leads to.
@@ -76,15 +81,65 @@ impl Finder {
         if path.trailing_slash {
             return self.find_folder(folder, names, now);
         }
-        if names.is_some_and(|names| !names.contains(name)) {
+        let is_there = |name: &[u8]| names.is_none_or(|names| names.contains(name));
+        let page = self.page_of(&path.bytes).filter(|page| is_there(path::name(page)));
+        if !is_there(name) && page.is_none() {
             return Err(OpenError::NotFound);
         }
-        let basis = self.basis_in(folder, names, vec![name.to_vec()])?;
-        match self.open(&path.bytes, names) {
+        let counted = page.iter().map(|page| path::name(page).to_vec()).chain([name.to_vec()]).collect();
+        let basis = self.basis_in(folder, names, counted)?;
+        let found = if is_there(name) { self.open(&path.bytes, names) } else { Err(OpenError::NotFound) };
+        if let (Ok(Opened::Folder) | Err(OpenError::NotFound), Some(page)) = (&found, page) {
+            match self.open(&page, names) {
+                Ok(Opened::File(file, stat)) => return self.with_sidecars(page, file, stat, names, basis, now),
+                Ok(Opened::Folder) | Err(OpenError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match found {
             Ok(Opened::File(file, stat)) => self.with_sidecars(path.bytes.clone(), file, stat, names, basis, now),
             Ok(Opened::Folder) => Ok(Lookup::NeedsSlash),
             Err(OpenError::NotFound) if self.root.is_absent(&path.bytes) => Ok(Lookup::Missing(basis)),
             Err(error) => Err(error),
+        }
+    }
+
+    /// The page that is served at a path with clean URLs, if there is no such file: `about.html` for `about`. An index has
+    /// its folder's path.
+    fn page_of(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let page = self.clean_urls.then(|| [path, HTML].concat())?;
+        (!self.index.iter().any(|index| index == path::name(&page))).then_some(page)
+    }
+
+    /// The path at which a page is served with clean URLs, if that leads to it: `about` for `about.html`.
+    pub fn clean(&self, path: &FilePath, polled: Option<Instant>, now: SystemTime) -> Option<FilePath> {
+        let shorter = path.bytes.strip_suffix(HTML).filter(|_| self.clean_urls && !path.trailing_slash)?;
+        let is_index = self.index.iter().any(|index| index == path::name(&path.bytes));
+        let clean = match is_index {
+            true => FilePath { bytes: path::parent(&path.bytes).to_vec(), trailing_slash: true },
+            false => FilePath { bytes: shorter.to_vec(), trailing_slash: false },
+        };
+        let found = self.find(&clean, polled, now).ok()?;
+        matches!(found, Lookup::File(found) if found.path == path.bytes).then_some(clean)
+    }
+
+    /// Why a path is not served, though there is something: for the log alone.
+    pub fn why_not(&self, path: &[u8]) -> Option<&'static str> {
+        if self.is_hidden(path) {
+            return Some("hidden: a name in it begins with a dot");
+        }
+        match self.root.stat_itself(path).map(|stat| stat.kind) {
+            Ok(Kind::Link) => Some("a link that leads to nothing, or where links are not followed to"),
+            Ok(Kind::Other) => Some("neither a file nor a folder"),
+            Ok(Kind::File | Kind::Folder) if self.root.stat_checked(path).is_err() => {
+                Some("a link on the way to it leads where links are not followed to")
+            }
+            Ok(Kind::File) => Some("the server has no right to read it"),
+            Ok(Kind::Folder) => Some("a folder that is not listed, or that the server has no right to read"),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Some("the server has no right to go there")
+            }
+            Err(_) => None,
         }
     }
 

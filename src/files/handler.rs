@@ -2,11 +2,12 @@
 //! `find` looks the file up, `prepare` makes fields and content; preconditions, ranges and HEAD are applied by `http`.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::header::{ALLOW, CONTENT_SECURITY_POLICY, RETRY_AFTER, VARY};
+use http::header::{ACCEPT, ALLOW, CONTENT_SECURITY_POLICY, RETRY_AFTER, VARY};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::cache::{Cache, CacheLimits};
@@ -15,7 +16,7 @@ use super::find::{Finder, FoundFile, Lookup};
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
 use super::listing::Listings;
-use super::open::{OpenError, Root};
+use super::open::{OpenError, Root, Symlinks};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Resource, Variant};
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
@@ -90,6 +91,10 @@ pub struct StaticFileHandler {
     pub(super) listings: Listings,
     /// Error pages by status: keys of their paths.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
+    /// The page for what is missing, of an app that knows its paths itself.
+    pub(super) app_page: Option<Vec<u8>>,
+    /// The name of the one file that is served, if it is not the folder.
+    only: Option<Vec<u8>>,
     /// The path segments of the prefix.
     pub(super) mount: Vec<Vec<u8>>,
 }
@@ -135,6 +140,7 @@ impl StaticFileHandler {
                 hidden: false,
                 index: vec![b"index.html".to_vec(), b"index.htm".to_vec()],
                 sidecars: true,
+                clean_urls: false,
             },
             preparer: Preparer::default(),
             cache: Cache::new(CacheLimits::default()),
@@ -142,8 +148,30 @@ impl StaticFileHandler {
             listing: true,
             listings: Listings::default(),
             pages: vec![(StatusCode::NOT_FOUND, page_key(b"404.html"))],
+            app_page: None,
+            only: None,
             mount: Vec::new(),
         })
+    }
+
+    /// A handler for this one file: it is `/`, and `/` with its name. Nothing else of its folder is served, but its sidecars,
+    /// for it. Links are followed, for it was named; what replaces the file is served from the next request on.
+    ///
+    /// # Errors
+    /// If there is no such file, or its folder may not be read. The message contains its path.
+    pub fn of_file(path: impl AsRef<Path>) -> io::Result<StaticFileHandler> {
+        let path = path.as_ref();
+        let failed = |kind, why: &str| io::Error::new(kind, format!("{}: {why}", path.display()));
+        let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidInput, "no name of a file"))?;
+        let metadata = path.metadata().map_err(|error| failed(error.kind(), &error.to_string()))?;
+        if !metadata.is_file() {
+            return Err(failed(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut handler = StaticFileHandler::new(folder)?.symlinks(Symlinks::Follow).hidden(true);
+        handler.only = Some(name.as_bytes().to_vec());
+        handler.pages.clear();
+        Ok(handler)
     }
 
     /// What is kept of a path, if it is still fresh.
@@ -177,17 +205,32 @@ impl StaticFileHandler {
     }
 
     fn serve(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response> {
+        let only = match &self.only {
+            Some(name) if path.bytes.is_empty() || path.bytes == *name && !path.trailing_slash => {
+                Some(FilePath { bytes: name.clone(), trailing_slash: false })
+            }
+            Some(_) => return self.error_response(asked, OpenError::NotFound),
+            None => None,
+        };
+        let path = only.as_ref().unwrap_or(path);
+        if let Some(clean) = self.finder.clean(path, asked.polled, SystemTime::now()) {
+            return Ok(self.redirect(asked.request, &self.location(&clean, clean.trailing_slash)));
+        }
         let key = path.key();
         if let Some(response) = self.cached_response(&key, asked) {
             return response;
         }
         if self.is_known_missing(&key, asked) {
+            self.say_why_not(asked.request, path);
             return self.error_response(asked, OpenError::NotFound);
         }
         let now = SystemTime::now();
         let found = self.retry_after_clearing_cache(|| self.finder.find(path, asked.polled, now));
         if !matches!(found, Ok(Lookup::File(_))) {
             self.cache.forget(&key);
+        }
+        if matches!(found, Ok(Lookup::Missing(_)) | Err(OpenError::NotFound | OpenError::Forbidden)) {
+            self.say_why_not(asked.request, path);
         }
         match found {
             Ok(Lookup::File(found)) => {
@@ -207,6 +250,14 @@ impl StaticFileHandler {
                 self.error_response(asked, OpenError::NotFound)
             }
             Err(error) => self.error_response(asked, error),
+        }
+    }
+
+    fn say_why_not(&self, request: &Request, path: &FilePath) {
+        if log::log_enabled!(target: "modest::files", log::Level::Debug)
+            && let Some(why) = self.finder.why_not(&path.bytes)
+        {
+            log::debug!(target: "modest::files", "{} is not served: {why}", request.raw_path());
         }
     }
 
@@ -303,6 +354,9 @@ impl StaticFileHandler {
     fn error_response(&self, asked: Asked<'_>, error: OpenError) -> Result<Response> {
         match error {
             OpenError::NotFound => {
+                if let Some(response) = self.app_response(asked) {
+                    return Ok(response);
+                }
                 self.page_or_error(asked, StatusCode::NOT_FOUND, "There is nothing here by that name.")
             }
             OpenError::Forbidden => self.page_or_error(asked, StatusCode::FORBIDDEN, "The server may not read this."),
@@ -311,6 +365,27 @@ impl StaticFileHandler {
                 Err(self.busy("Too many large folders are being listed just now.", cause))
             }
             OpenError::Io(cause) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(cause)),
+        }
+    }
+
+    /// The page of an app, for what may be a path of its own.
+    fn app_response(&self, asked: Asked<'_>) -> Option<Response> {
+        let page = self.app_page.as_ref()?;
+        let Asked { request, .. } = asked;
+        let path = request.path();
+        let accepts_html = request.header_all(ACCEPT.as_str()).any(|line| {
+            line.split(|&byte| byte == b',')
+                .any(|range| range.trim_ascii().to_ascii_lowercase().starts_with(b"text/html"))
+        });
+        let has_extension = path::name(path.as_bytes()).contains(&b'.');
+        if path::is_hidden(path.trim_start_matches('/').as_bytes()) || has_extension && !accepts_html {
+            return None;
+        }
+        match self.page(asked, page).as_deref() {
+            Some(Kept { what: What::File(page), .. }) => {
+                Some(response(page.identity()).with_added_header(VARY, "Accept"))
+            }
+            _ => None,
         }
     }
 
@@ -325,6 +400,11 @@ impl StaticFileHandler {
     /// The custom page for a status, if it exists.
     fn custom_page(&self, asked: Asked<'_>, status: StatusCode) -> Option<Arc<Kept>> {
         let (_, key) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
+        self.page(asked, key)
+    }
+
+    /// A page that stands for what was not found, by its key.
+    fn page(&self, asked: Asked<'_>, key: &[u8]) -> Option<Arc<Kept>> {
         if self.is_known_missing(key, asked) {
             return None;
         }
@@ -383,7 +463,8 @@ impl RequestHandler for StaticFileHandler {
             self.drop_ended(polled);
         }
         if let Some(key) = path::plain(raw, &self.mount) {
-            if let Some(response) = self.cached_response(key, asked) {
+            let is_one_address = !(self.finder.clean_urls && key.ends_with(b".html"));
+            if let Some(response) = self.cached_response(key, asked).filter(|_| is_one_address) {
                 return response;
             }
             if self.is_known_missing(key, asked) {

@@ -125,6 +125,11 @@ impl Root {
         Ok(stat(self.now().folder(), or_dot(path), links)?)
     }
 
+    /// Metadata of what is there, a link itself. Nothing may be served by it.
+    pub fn stat_itself(&self, path: &[u8]) -> io::Result<FileStat> {
+        Ok(stat(self.now().folder(), or_dot(path), AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
     /// Metadata by a checked open with `O_PATH`: nothing is opened for reading.
     pub fn stat_checked(&self, path: &[u8]) -> Result<FileStat, OpenError> {
         let found = self.open_path(path, PATH_FLAGS)?;

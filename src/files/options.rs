@@ -3,7 +3,7 @@
 use std::io;
 
 use http::StatusCode;
-use http::header::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 
 use super::cache::{Cache, CacheLimits};
 use super::fresh::Freshness;
@@ -105,6 +105,26 @@ impl StaticFileHandler {
         Ok(self)
     }
 
+    /// Whether `about.html` is served at `/about`, if there is no file `about`. Default: no. `/about.html` is then redirected to
+    /// `/about`, and `/index.html` to `/`, so that each page has one address. A page goes before a folder of its name.
+    pub fn clean_urls(mut self, wanted: bool) -> Self {
+        self.finder.clean_urls = wanted;
+        self.forget();
+        self
+    }
+
+    /// The page that is sent, with 200, for paths that lead to no file: of an app that knows its paths itself, in the
+    /// browser. Default: none. It is sent to clients that ask for `text/html`, and for names without an extension; for others, and
+    /// for hidden names, there is a 404. If the page is missing, so it is for all.
+    ///
+    /// # Errors
+    /// If the name is not a path in the folder.
+    pub fn app_page(mut self, name: &str) -> io::Result<Self> {
+        self.app_page = Some(page_key(&page_name(name)?));
+        self.forget();
+        Ok(self)
+    }
+
     /// The media type of an extension (`md` or `.md`, in any case), instead of the built-in one.
     /// To a text type without charset `charset=utf-8` is added for files that are UTF-8.
     ///
@@ -141,13 +161,22 @@ impl StaticFileHandler {
     /// `Location`, `Allow`, `Date`, and the fields of framing and of the connection (`Content-Length`, `Transfer-Encoding`,
     /// `Trailer`, `TE`, `Connection`, `Keep-Alive`, `Proxy-Connection`, `Upgrade`).
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
-        let (name, value) = check_field(name, value)?;
-        if DERIVED.contains(&name.as_str()) {
-            return Err(invalid_input(format!(
-                "the field `{name}` cannot be set: the server derives it for each response"
-            )));
-        }
+        let (name, value) = added_field(name, value)?;
         self.preparer.add_field(name, value);
+        self.forget();
+        Ok(self)
+    }
+
+    /// A field for some files, by a pattern as that of [`cache_control`](Self::cache_control): of all patterns that match.
+    ///
+    /// # Errors
+    /// Those of [`header`](Self::header), or if the pattern is empty.
+    pub fn header_for(mut self, pattern: &str, name: &str, value: &str) -> io::Result<Self> {
+        let (name, value) = added_field(name, value)?;
+        if pattern.is_empty() {
+            return Err(invalid_input(format!("an empty pattern for {name}")));
+        }
+        self.preparer.matched.push((pattern.to_owned(), name, value));
         self.forget();
         Ok(self)
     }
@@ -180,11 +209,7 @@ impl StaticFileHandler {
     pub fn error_page(mut self, status: u16, name: &str) -> io::Result<Self> {
         let known = StatusCode::from_u16(status).ok().filter(|status| status.is_client_error());
         let status = known.ok_or_else(|| invalid_input(format!("{status} is no status of a failed request")))?;
-        let path = segments(name)?.join(&b'/');
-        if path.is_empty() {
-            return Err(invalid_input(format!("{name:?} is no name of a page")));
-        }
-        self.pages.push((status, page_key(&path)));
+        self.pages.push((status, page_key(&page_name(name)?)));
         self.forget();
         Ok(self)
     }
@@ -208,6 +233,20 @@ impl StaticFileHandler {
         self.missing.clear();
         self.finder.folders.clear();
     }
+}
+
+fn added_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
+    let (name, value) = check_field(name, value)?;
+    if DERIVED.contains(&name.as_str()) {
+        let why = format!("the field `{name}` cannot be set: the server derives it for each response");
+        return Err(invalid_input(why));
+    }
+    Ok((name, value))
+}
+
+fn page_name(name: &str) -> io::Result<Vec<u8>> {
+    let path = segments(name)?.join(&b'/');
+    if path.is_empty() { Err(invalid_input(format!("{name:?} is no name of a page"))) } else { Ok(path) }
 }
 
 fn segments(path: &str) -> io::Result<Vec<Vec<u8>>> {

@@ -39,6 +39,8 @@ pub(super) struct Preparer {
     /// Fields that the user added to every response.
     added: HeaderMap,
     default_fields: OnceLock<HeaderMap>,
+    /// Fields of files by path pattern: all that match.
+    pub matched: Vec<(String, HeaderName, HeaderValue)>,
     /// `Cache-Control` by path pattern: the last match applies.
     pub caching: Vec<(String, HeaderValue)>,
 }
@@ -136,6 +138,9 @@ impl Preparer {
         let mut fields = self.added_fields();
         if let Some((_, value)) = self.caching.iter().rev().find(|(pattern, _)| pattern_matches(pattern, path)) {
             fields.insert(CACHE_CONTROL, value.clone());
+        }
+        for (_, name, value) in self.matched.iter().filter(|(pattern, ..)| pattern_matches(pattern, path)) {
+            fields.append(name, value.clone());
         }
         fields
     }

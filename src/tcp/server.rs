@@ -57,6 +57,7 @@ pub struct TcpServer {
     max_live_per_address: Option<usize>,
     slow_handler: Option<Duration>,
     notify_systemd: bool,
+    on_ready: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     handle: ServerHandle,
 }
 
@@ -96,6 +97,7 @@ impl TcpServer {
             max_live_per_address: None,
             slow_handler: Some(Duration::from_secs(10)),
             notify_systemd: false,
+            on_ready: Mutex::new(None),
             handle: ServerHandle::default(),
         })
     }
@@ -251,6 +253,13 @@ impl TcpServer {
         self
     }
 
+    /// What to call once clients are accepted: the workers run, and nothing of the start can fail any more. Default:
+    /// nothing. It is called once, by the thread inside [`TcpServer::serve_forever`], and holds up no client.
+    pub fn on_ready(self, ready: impl FnOnce() + Send + 'static) -> TcpServer {
+        *self.on_ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ready));
+        self
+    }
+
     /// The IP address that is listened at, with the real port (Python's `server_address`); the first, if there are
     /// several.
     ///
@@ -313,6 +322,10 @@ impl TcpServer {
         }
         if self.notify_systemd {
             notify::ready();
+        }
+        let ready = self.on_ready.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ready) = ready {
+            ready();
         }
         let deadline = || self.handle.shutdown_began()?.checked_add(self.shutdown_timeout?);
         loop {

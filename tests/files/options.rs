@@ -318,6 +318,117 @@ fn index_files() {
     assert_eq!(line(&get(&folder.handler().index(none).unwrap(), "/a/")), "200 listing");
 }
 
+/// A change, and what is at a path then: each is asked for often enough to be kept before.
+#[test]
+fn clean_urls_are_never_stale() {
+    let folder = Folder::new(&[("about.html", "page"), ("index.html", "index"), ("b/index.html", "b")]);
+    let handler = folder.handler().clean_urls(true);
+    let remove = |path: &str| fs::remove_file(folder.path(path)).unwrap();
+    type Change<'a> = (&'a str, &'a dyn Fn(), [&'a str; 4]);
+    let changes: [Change<'_>; 6] = [
+        ("as it is", &|| (), ["200 page", "301 /about", "404", "404"]),
+        ("a new page", &|| folder.write("about.html", "new page"), ["200 new page", "301 /about", "404", "404"]),
+        ("a file of its name", &|| folder.write("about", "file"), ["200 file", "200 new page", "404", "404"]),
+        ("that is gone", &|| remove("about"), ["200 new page", "301 /about", "404", "404"]),
+        ("the other page", &|| folder.write("other.html", "other"), ["200 new page", "301 /about", "404", "200 other"]),
+        ("both are gone", &|| ["about.html", "other.html"].into_iter().for_each(remove), ["404", "404", "404", "404"]),
+    ];
+    for (what, change, expected) in changes {
+        change();
+        for (target, expected) in ["/about", "/about.html", "/about/", "/other"].into_iter().zip(expected) {
+            assert_eq!(line(&get(&handler, target)), expected, "{what}: {target}");
+            assert_eq!(line(&settled(&folder, &handler, &Request::get(target))), expected, "{what}: {target}, kept");
+        }
+    }
+    for (target, expected) in [
+        ("/index.html", "301 /"),
+        ("/b/index.html?q", "301 /b/?q"),
+        ("/index", "404"),
+        ("/b", "301 /b/"),
+        ("/b/", "200 b"),
+        ("/.html", "404"),
+    ] {
+        assert_eq!(line(&get(&handler, target)), expected, "{target}");
+    }
+    folder.write("c.html", "page");
+    folder.write("c/index.html", "folder");
+    let handler = handler.prefix("/x").unwrap();
+    for (target, expected) in [("/x/c", "200 page"), ("/x/c/", "200 folder"), ("/x/c.html", "301 /x/c")] {
+        assert_eq!(line(&get(&handler, target)), expected, "{target}");
+    }
+}
+
+#[test]
+fn the_page_of_an_app_stands_for_what_is_missing() {
+    let folder = Folder::new(&[("index.html", "app"), ("a.js", "js"), (".env", "secret"), ("d/x", "")]);
+    let handler = folder.handler().app_page("index.html").unwrap();
+    for (target, accept, expected) in [
+        ("/users/7", "*/*", "200 app"),
+        ("/a.js", "*/*", "200 js"),
+        ("/b.js", "*/*", "404"),
+        ("/b.js", "text/html, */*;q=0.8", "200 app"),
+        ("/v1.2/users", "*/*", "200 app"),
+        ("/.env", "text/html", "404"),
+        ("/a/.git/config", "text/html", "404"),
+        ("/d", "*/*", "301 /d/"),
+        ("/d/", "*/*", "200 listing"),
+        ("/%00", "text/html", "400"),
+        ("/..", "text/html", "400"),
+    ] {
+        let got = ask(&handler, &Request::get(target).with_header("accept", accept));
+        assert_eq!(line(&got), expected, "{target} for {accept}");
+        if expected == "200 app" {
+            assert_eq!((got.header("vary"), got.header("cache-control")), ("Accept", "no-cache"), "{target}");
+        }
+    }
+    folder.write("index.html", "new");
+    assert_eq!(line(&get(&handler, "/users/7")), "200 new");
+    fs::remove_file(folder.path("index.html")).unwrap();
+    assert_eq!(line(&get(&handler, "/users/7")), "404");
+}
+
+#[test]
+fn one_file_alone() {
+    let folder = Folder::new(&[("one.txt", "one"), ("two.txt", "two"), ("404.html", "page"), ("d/index.html", "")]);
+    folder.write("one.txt.gz", "zipped");
+    std::os::unix::fs::symlink(folder.path("one.txt"), folder.path(".link")).unwrap();
+    wait_for_age(folder.as_ref(), STILL);
+    let handler = StaticFileHandler::of_file(folder.path("one.txt")).unwrap();
+    for (target, expected) in [
+        ("/", "200 one"),
+        ("/one.txt", "200 one"),
+        ("//one.txt", "301 /one.txt"),
+        ("/one.txt/", "404"),
+        ("/one.txt.gz", "404"),
+        ("/two.txt", "404"),
+        ("/404.html", "404"),
+        ("/d/", "404"),
+        ("/d", "404"),
+        ("/..", "400"),
+    ] {
+        assert_eq!(line(&settled(&folder, &handler, &Request::get(target))), expected, "{target}");
+    }
+    let got = ask(&handler, &Request::get("/").with_header("accept-encoding", "gzip"));
+    assert_eq!((got.text(), got.header("content-encoding")), ("zipped".into(), "gzip"));
+    folder.write("one.txt", "another");
+    assert_eq!(line(&get(&handler, "/")), "200 another");
+    let link = StaticFileHandler::of_file(folder.path(".link")).unwrap().prefix("/x").unwrap();
+    assert_eq!([line(&get(&link, "/x/")), line(&get(&link, "/x/.link"))], ["200 another", "200 another"]);
+}
+
+#[test]
+fn fields_of_some_files() {
+    let folder = Folder::new(&[("a.css", ""), ("b/a.css", ""), ("b/a.js", "")]);
+    let handler = folder.handler().header_for("*.css", "x-a", "css").and_then(|it| it.header_for("/b/", "x-b", "b"));
+    let handler = handler.unwrap();
+    for (target, fields) in
+        [("/a.css", ["css", ""]), ("/b/a.css", ["css", "b"]), ("/b/a.js", ["", "b"]), ("/b/", ["", ""])]
+    {
+        let got = get(&handler, target);
+        assert_eq!([got.header("x-a"), got.header("x-b")], fields, "{target}");
+    }
+}
+
 #[test]
 fn large_files_and_empty_ones() {
     let folder = Folder::new(&[("empty", "")]);
@@ -396,6 +507,13 @@ fn settings_that_are_refused() {
         ("a page above", handler().error_page(404, "../404.html").is_err()),
         ("a page for a success", handler().error_page(200, "200.html").is_err()),
         ("no page", handler().error_page(404, "/").is_err()),
+        ("no page of an app", handler().app_page("").is_err()),
+        ("a page of an app above", handler().app_page("../index.html").is_err()),
+        ("an empty pattern for a field", handler().header_for("", "a", "b").is_err()),
+        ("the file's own by a pattern", handler().header_for("*", "ETag", "b").is_err()),
+        ("no file", StaticFileHandler::of_file(folder.path("nowhere")).is_err()),
+        ("a folder as a file", StaticFileHandler::of_file(folder.path(".")).is_err()),
+        ("a device as a file", StaticFileHandler::of_file("/dev/null").is_err()),
     ] {
         assert!(refused, "{what}");
     }

@@ -278,3 +278,18 @@ fn a_full_house_with_nobody_waiting_outside_is_quiet() {
     let polled = server.handle.stats().polls - before;
     assert!(polled < 50, "{polled} polls in 300 ms in which nothing happened");
 }
+
+#[test]
+fn who_waits_for_the_start_is_called_once_clients_are_accepted() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let server =
+        modest::TcpServer::bind("127.0.0.1:0", modest::handler_fn(|_| Ok(modest::Response::text("hello")))).unwrap();
+    let (address, handle) = (server.local_addr(), server.handle());
+    let server = server.on_ready(move || sender.send(handle).unwrap());
+    let serving = std::thread::spawn(move || server.serve_forever());
+    let handle = receiver.recv().unwrap();
+    assert!(std::net::TcpStream::connect(address).is_ok());
+    handle.shutdown();
+    serving.join().unwrap().unwrap();
+    assert!(receiver.recv().is_err(), "it was dropped after its one call");
+}

@@ -1,0 +1,120 @@
+//! What is said on stdout: where it serves what, once it does, and what it has done at the end. Called by `cli`.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use modest::Address;
+
+use super::error::quoted;
+use super::places::Place;
+use super::site::Sums;
+
+/// The lines that Python prints, which scripts wait for.
+pub fn pythons(addresses: &[Address]) -> String {
+    addresses.iter().fold(String::new(), |mut lines, address| {
+        let _ = match address.socket_addr() {
+            Some(inet) => writeln!(lines, "Serving HTTP on {} port {} (http://{inet}/) ...", inet.ip(), inet.port()),
+            None => writeln!(lines, "Serving HTTP on {address} ..."),
+        };
+        lines
+    })
+}
+
+/// What is served, and addresses that a person can type.
+pub fn details(addresses: &[Address], places: &[Place], prefix: &str) -> String {
+    let mut lines = String::new();
+    for place in places {
+        let path = std::path::absolute(&place.path).unwrap_or_else(|_| place.path.clone());
+        let kind = if place.path.is_file() { "file" } else { "folder" };
+        let path = path.components().collect::<std::path::PathBuf>(); // without `.` at its end
+        let _ = match place.at.as_str() {
+            "" => writeln!(lines, "  {kind} {}", quoted(&path)),
+            at => writeln!(lines, "  {kind} {} at {at}/", quoted(&path)),
+        };
+    }
+    for (name, url) in urls(addresses, prefix).into_iter().filter(|(name, _)| !name.is_empty()) {
+        let _ = writeln!(lines, "  {url} ({name})");
+    }
+    lines
+}
+
+/// The address to open: one that others reach, if there is such.
+pub fn url(addresses: &[Address], prefix: &str, is_for_others: bool) -> Option<String> {
+    let urls = urls(addresses, prefix);
+    let of_others = urls.iter().find(|(name, _)| is_for_others && !name.is_empty() && name != "lo");
+    of_others.or(urls.first()).map(|(_, url)| url.clone())
+}
+
+/// One for each address, with the name of its interface where all of them are listened at.
+fn urls(addresses: &[Address], prefix: &str) -> Vec<(String, String)> {
+    let url = |ip: IpAddr, port| format!("http://{}{prefix}/", SocketAddr::new(ip, port));
+    let mut urls = Vec::new();
+    for address in addresses.iter().filter_map(Address::socket_addr) {
+        if !address.ip().is_unspecified() {
+            urls.push((String::new(), url(address.ip(), address.port())));
+            continue;
+        }
+        let mut interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        // No browser takes a link-local address with its zone.
+        interfaces.retain(|interface| !interface.is_link_local() && (address.is_ipv6() || interface.ip().is_ipv4()));
+        interfaces.sort_by_key(|interface| (!interface.is_loopback(), interface.ip().is_ipv6()));
+        urls.extend(interfaces.into_iter().map(|interface| {
+            let url = url(interface.ip(), address.port());
+            (interface.name, url)
+        }));
+    }
+    urls
+}
+
+/// A code that telephones read.
+#[cfg(feature = "qr")]
+pub fn code(url: &str) -> Option<String> {
+    use qrcode::render::unicode::Dense1x2;
+    let code = qrcode::QrCode::new(url).ok()?;
+    // Terminals are dark, mostly.
+    Some(code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build() + "\n")
+}
+
+/// What was done.
+pub fn summary(sums: &Sums, time: Duration) -> String {
+    let (requests, errors, bytes) = (sums.requests.load(Relaxed), sums.errors.load(Relaxed), sums.bytes.load(Relaxed));
+    let plural = |count: u64, word: &str| if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") };
+    format!("{}, {}, {} in {}\n", plural(requests, "request"), plural(errors, "error"), size(bytes), span(time))
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
+    }
+}
+
+fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => format!("{:.1} s", time.as_secs_f64()),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums() {
+        for (requests, errors, bytes, seconds, expected) in [
+            (0, 0, 0, 0, "0 requests, 0 errors, 0 bytes in 0.0 s\n"),
+            (1, 1, 1536, 61, "1 request, 1 error, 1.5 KiB in 1 min 1 s\n"),
+            (9, 2, 5 << 20, 3720, "9 requests, 2 errors, 5.0 MiB in 1 h 2 min\n"),
+        ] {
+            let sums = Sums { requests: requests.into(), errors: errors.into(), bytes: bytes.into() };
+            assert_eq!(summary(&sums, Duration::from_secs(seconds)), expected);
+        }
+    }
+}

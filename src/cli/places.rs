@@ -1,0 +1,140 @@
+//! What the words and the addresses of the command line stand for: folders at their paths, and listeners with their ports.
+//! Called by `cli`, `site` and `sources`, with options that `sources` has read. It only looks whether a folder is there.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::address::{self, BindAddress};
+use super::error::{CliError, quoted};
+use super::options::Options;
+use super::values;
+
+/// A folder or a file, and the path on the server at which it stands, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub at: String,
+    pub path: PathBuf,
+}
+
+impl Place {
+    /// The folder that is served, or that of the file.
+    #[cfg(feature = "confine")]
+    pub fn folder(&self) -> PathBuf {
+        match self.path.parent().filter(|_| self.path.is_file()) {
+            Some(folder) if folder.as_os_str().is_empty() => ".".into(),
+            Some(folder) => folder.to_owned(),
+            None => self.path.clone(),
+        }
+    }
+}
+
+/// What one word is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    Place(Place),
+    Port(u16),
+}
+
+/// `modest 9000` means the port, as in Python, unless a folder has that name; `/docs=book` is a folder at a path, unless
+/// something has that name.
+pub fn word(word: &OsStr) -> Result<Word, CliError> {
+    let path = Path::new(word);
+    if word.is_empty() {
+        return Err(CliError::usage("the folder's name is empty"));
+    }
+    let number = word.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    if let Some(text) = number.filter(|_| !path.is_dir()) {
+        let port = address::port(text).map_err(|why| format!("{}: no such folder, and as a port: {why}", quoted(path)));
+        return port.map(Word::Port).map_err(CliError::usage);
+    }
+    let bytes = word.as_bytes();
+    let sign = bytes.iter().position(|&byte| byte == b'=').filter(|_| bytes[0] == b'/' && !path.exists());
+    let Some(sign) = sign else { return Ok(Word::Place(Place { at: String::new(), path: path.to_owned() })) };
+    let wrong = |why: &str| CliError::usage(format!("{}: {why}, as in /docs=book", quoted(path)));
+    let at = std::str::from_utf8(&bytes[..sign]).ok().and_then(|at| values::prefix(at).ok());
+    let at = at.ok_or_else(|| wrong("before the '=' the path is wanted at which a folder is to stand"))?;
+    let folder = OsString::from_vec(bytes[sign + 1..].to_vec());
+    if folder.is_empty() {
+        return Err(wrong("behind the '=' a folder is wanted"));
+    }
+    Ok(Word::Place(Place { at, path: folder.into() }))
+}
+
+/// All folders and files, with the prefix before their paths; the current folder, if there are none.
+pub fn places(options: &Options) -> Result<Vec<Place>, CliError> {
+    let mut places = Vec::new();
+    for given in &options.words {
+        if let Word::Place(place) = word(given)? {
+            places.push(place);
+        }
+    }
+    for folder in &options.serving.directory {
+        places.push(match word(folder.as_os_str())? {
+            Word::Place(place) => place,
+            Word::Port(_) => Place { at: String::new(), path: folder.clone() }, // by this option it is none
+        });
+    }
+    if places.is_empty() {
+        places.push(Place { at: String::new(), path: ".".into() });
+    }
+    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    for (number, place) in places.iter().enumerate() {
+        if let Some(other) = places[..number].iter().find(|other| other.at == place.at) {
+            let (at, one, two) = (&place.at, quoted(&other.path), quoted(&place.path));
+            let line = format!(
+                "{one} and {two} can't both stand at '{at}/'; give one a path, as in /docs={}",
+                place.path.display()
+            );
+            return Err(CliError::usage(line));
+        }
+    }
+    places.iter_mut().for_each(|place| place.at.insert_str(0, prefix));
+    Ok(places)
+}
+
+/// Where to listen: each address with its port. Without any, what systemd has handed over, or loopback.
+pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
+    let listening = &options.listening;
+    let mut port = listening.port.map(|port| ("--port", port));
+    for given in &options.words {
+        let Word::Port(number) = word(given)? else { continue };
+        if let Some((by, before)) = port.filter(|(_, before)| *before != number) {
+            return Err(named_twice(by, before));
+        }
+        port = Some(("DIR", number));
+    }
+    let over_bind = listening.port_over_bind;
+    if over_bind.is_lt() && listening.bind.iter().all(|bind| bind.address.socket.is_some() || bind.port.is_some()) {
+        port = None;
+    }
+    if listening.bind.is_empty() && port.is_none() && address::handed_over() {
+        return Ok(vec![address::bind("systemd").map_err(CliError::usage)?.address]);
+    }
+    let mut binds = listening.bind.clone();
+    if binds.is_empty() {
+        binds.push(Default::default());
+    }
+    let takes_port =
+        binds.iter().any(|bind| bind.address.socket.is_none() && bind.port.is_none_or(|_| over_bind.is_gt()));
+    let fits = |(_, port)| binds.iter().any(|bind| bind.port == Some(port));
+    if let Some((_, number)) = port.filter(|port| !takes_port && !fits(*port)) {
+        let first = &binds[0];
+        return Err(match (&first.address.socket, first.port) {
+            (Some(socket), _) => CliError::usage(format!("{socket} has no port, so {number} is one too many")),
+            (None, before) => named_twice("--bind", before.unwrap_or_default()),
+        });
+    }
+    let with_port = |bind: address::Bind| {
+        let own = bind.port.filter(|_| !over_bind.is_gt());
+        BindAddress {
+            port: own.or(port.map(|(_, port)| port)).or(bind.port).unwrap_or(bind.address.port),
+            ..bind.address
+        }
+    };
+    Ok(binds.into_iter().map(with_port).collect())
+}
+
+fn named_twice(by: &str, port: u16) -> CliError {
+    CliError::usage(format!("the port is {port} by {by} already: name it once"))
+}

@@ -1,0 +1,538 @@
+//! Where options come from: the command line, the environment, a file; and what is said of those that are wrong.
+//! Called by `cli`, with the arguments; returns `Options`, or a text to print.
+//!
+//! clap parses each source for itself, so that an error names the one it is in; then what the lower ones say is put in front of
+//! the command line, without the options that a higher one has, and the whole is parsed once more. (clap's own way to read
+//! the environment knows neither files nor lists, and its errors tell of an option that nobody wrote.)
+
+use std::collections::BTreeSet;
+use std::error::Error as _;
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
+
+use super::error::{CliError, escape_controls, quoted, reason};
+use super::options::{BRIEF, Options};
+use super::places::{self, Word};
+use super::values;
+
+/// What the arguments ask for.
+#[derive(Debug)]
+pub enum Action {
+    /// Serve, with these options.
+    Serve(Box<Options>),
+    /// Print this and exit: `--help`, `--version`.
+    Print(String),
+}
+
+/// Parse the arguments, the program's name first, and whatever else says something.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliError> {
+    let args = with_pythons_pairs(args);
+    let given = match Source::CommandLine.matches(&args) {
+        Ok(given) => given,
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            return Ok(Action::Print(error.render().to_string().trim_end().to_owned()));
+        }
+        Err(error) => return Err(Source::CommandLine.explain(&error)),
+    };
+    let options = Options::from_arg_matches(&given).map_err(|error| Source::CommandLine.explain(&error))?;
+    if let Some(text) = text_to_print(&options)? {
+        return Ok(Action::Print(text));
+    }
+    let environment = Source::Environment.settings(from_environment())?;
+    let config = options.starting.config.or_else(|| std::env::var_os("MODEST_CONFIG").map(Into::into));
+    let file = match &config {
+        Some(path) => Source::File(quoted(path)).settings(from_file(path)?)?,
+        None => Vec::new(),
+    };
+    merge(&args, given, environment, file).map(|options| Action::Serve(Box::new(options)))
+}
+
+/// Python has `-p` for the protocol, and a field in two words: `-p HTTP/1.1`, `-H X-A b`.
+fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args = args.into_iter().peekable();
+    let mut known = Vec::new();
+    while let Some(arg) = args.next() {
+        let next = args.peek().and_then(|next| next.to_str()).unwrap_or_default();
+        if arg == "-p" && next.starts_with("HTTP/") {
+            known.push("--protocol".into());
+        } else if (arg == "-H" || arg == "--header") && next.parse::<modest::HeaderName>().is_ok() {
+            let name = args.next().unwrap_or_default();
+            known.push(arg);
+            known.push(args.next().map_or(name.clone(), |value| [name, ": ".into(), value].into_iter().collect()));
+        } else {
+            known.push(arg);
+        }
+    }
+    known
+}
+
+/// One option of the environment or of a file, as the words of a command line; none if it is switched off.
+struct Setting {
+    name: String,
+    words: Vec<OsString>,
+}
+
+/// What a source says of an option, before it is known whether there is such an option.
+struct Said {
+    name: String,
+    values: Vec<OsString>,
+    is_list: bool,
+}
+
+enum Source {
+    CommandLine,
+    Environment,
+    File(String),
+}
+
+fn merge(
+    args: &[OsString],
+    given: ArgMatches,
+    environment: Vec<Setting>,
+    file: Vec<Setting>,
+) -> Result<Options, CliError> {
+    let command = command();
+    let is_given = |arg: &&Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let mut taken: BTreeSet<String> =
+        command.get_arguments().filter(is_given).filter_map(|arg| arg.get_long().map(str::to_owned)).collect();
+    for word in given.get_many::<OsString>("words").into_iter().flatten() {
+        taken.insert(match places::word(word)? {
+            Word::Place(_) => "directory".into(),
+            Word::Port(_) => "port".into(),
+        });
+    }
+    let rank = |name: &str| match () {
+        _ if taken.contains(name) => 3,
+        _ if environment.iter().any(|setting| setting.name == name) => 2,
+        _ if file.iter().any(|setting| setting.name == name) => 1,
+        _ => 0,
+    };
+    let (port, bind) = (rank("port"), rank("bind"));
+    let mut words = vec![args.first().cloned().unwrap_or_else(|| "modest".into())];
+    let mut seen = taken.clone();
+    for setting in environment.into_iter().chain(file) {
+        if seen.insert(setting.name) {
+            words.extend(setting.words);
+        }
+    }
+    words.extend(args.iter().skip(1).cloned());
+    let explain = |error: clap::Error| Source::CommandLine.explain(&error);
+    let matches = match words == args {
+        true => given,
+        false => Source::CommandLine.matches(&words).map_err(explain)?,
+    };
+    let mut options = Options::from_arg_matches(&matches).map_err(explain)?;
+    if port > 0 && bind > 0 {
+        options.listening.port_over_bind = port.cmp(&bind);
+    }
+    // Python's options for what is not there.
+    let listening = &options.listening;
+    let tls = [
+        ("--tls-cert", &listening.tls_cert),
+        ("--tls-key", &listening.tls_key),
+        ("--tls-password-file", &listening.tls_password_file),
+    ];
+    match tls.iter().find(|(_, value)| value.is_some()) {
+        Some((name, _)) => Err(CliError::usage(format!(
+            "{name}: there is no TLS yet; put a proxy that has it in front, and name it with --trusted-proxy"
+        ))),
+        None => Ok(options),
+    }
+}
+
+/// Variables of the environment: `MODEST_LOG_FILE`. An empty one is as good as none.
+fn from_environment() -> Vec<Said> {
+    let mut all = Vec::new();
+    if !std::env::vars_os().any(|(name, _)| name.as_bytes().starts_with(b"MODEST_")) {
+        return all; // nearly always, and making the parser takes longer than a look
+    }
+    for arg in command().get_arguments().filter(|arg| is_setting(arg)) {
+        let name = arg.get_long().unwrap_or_default();
+        let Some(value) = std::env::var_os(variable(name)).filter(|value| !value.is_empty()) else { continue };
+        // Kubernetes sets this one for every pod beside a service called `modest`.
+        if name == "port" && value.as_bytes().starts_with(b"tcp://") {
+            continue;
+        }
+        let is_list = matches!(arg.get_action(), ArgAction::Append);
+        let lines = value.as_bytes().split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+        let lines = lines.map(|line| OsString::from_vec(line.to_vec())).collect();
+        all.push(Said { name: name.into(), values: if is_list { lines } else { vec![value] }, is_list });
+    }
+    all
+}
+
+fn variable(name: &str) -> String {
+    format!("MODEST_{}", name.to_uppercase().replace('-', "_"))
+}
+
+/// The keys of a file in TOML.
+fn from_file(path: &Path) -> Result<Vec<Said>, CliError> {
+    let name = quoted(path);
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| CliError::usage(format!("{name} can't be read: {}", reason(&error))))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        CliError::usage(format!("{name}, line {line}: {}", error.message()))
+    })?;
+    table
+        .into_iter()
+        .map(|(key, value)| said_in_file(key, value).map_err(|why| CliError::usage(format!("{name}: {why}"))))
+        .collect()
+}
+
+fn said_in_file(key: String, value: toml::Value) -> Result<Said, String> {
+    let is_list = value.is_array();
+    let values = match value {
+        toml::Value::Array(values) => values,
+        value => vec![value],
+    };
+    let text = |value: toml::Value| match value {
+        toml::Value::String(text) => Some(text.into()),
+        toml::Value::Integer(number) => Some(number.to_string().into()),
+        toml::Value::Boolean(yes) => Some(yes.to_string().into()),
+        _ => None,
+    };
+    let values: Option<Vec<OsString>> = values.into_iter().map(text).collect();
+    let values = values
+        .ok_or_else(|| format!("{key}: a text in quotes, a number, true or false is wanted, or a list of them"))?;
+    Ok(Said { name: key, values, is_list })
+}
+
+impl Source {
+    fn matches(&self, words: &[OsString]) -> Result<ArgMatches, clap::Error> {
+        command().try_get_matches_from(words)
+    }
+
+    /// What is said as words of a command line, each checked.
+    fn settings(&self, said: Vec<Said>) -> Result<Vec<Setting>, CliError> {
+        said.into_iter().map(|said| self.setting(said)).collect()
+    }
+
+    fn setting(&self, said: Said) -> Result<Setting, CliError> {
+        let Said { name, values, is_list } = said;
+        let command = command();
+        let arg = command.get_arguments().find(|arg| arg.get_long() == Some(&name) && is_setting(arg));
+        let Some(arg) = arg else { return Err(CliError::usage(self.unknown(&name, &command))) };
+        let wrong = |why: String| CliError::usage(format!("{}: {why}", self.name(&name)));
+        if is_list && !matches!(arg.get_action(), ArgAction::Append) {
+            return Err(wrong("one value is wanted, and no list".into()));
+        }
+        let takes_value = arg.get_action().takes_values();
+        let needs_value = takes_value && arg.get_num_args().is_none_or(|number| number.min_values() > 0);
+        let mut words = Vec::new();
+        for value in values {
+            let flag = value.to_str().map(values::yes_or_no).unwrap_or_else(|| Err("yes or no is wanted".into()));
+            match flag {
+                Ok(true) if !needs_value => words.push(format!("--{name}").into()),
+                Ok(false) if !needs_value => {}
+                Err(why) if !takes_value => return Err(wrong(why)),
+                _ => {
+                    let mut word = OsString::from(format!("--{name}="));
+                    word.push(value);
+                    words.push(word);
+                }
+            }
+        }
+        let alone: Vec<OsString> = std::iter::once("modest".into()).chain(words.iter().cloned()).collect();
+        self.matches(&alone).map_err(|error| self.explain(&error))?;
+        Ok(Setting { name, words })
+    }
+
+    /// An option's name as it is written there.
+    fn name(&self, long: &str) -> String {
+        match self {
+            Source::CommandLine => format!("--{long}"),
+            Source::Environment => variable(long),
+            Source::File(file) => format!("{file}: {long}"),
+        }
+    }
+
+    fn unknown(&self, name: &str, command: &Command) -> String {
+        let longs = command.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(Arg::get_long);
+        let like = match self {
+            Source::CommandLine => alike(name.trim_start_matches('-'), longs).map(|long| format!("--{long}")),
+            _ => alike(name, longs).map(str::to_owned),
+        };
+        let what = match self {
+            Source::CommandLine => format!("there is no option {}", escape_controls(name)),
+            Source::Environment => format!("there is no {}", escape_controls(name)),
+            Source::File(file) => format!("{file}: there is no setting {}", escape_controls(name)),
+        };
+        like.map_or(what.clone(), |like| format!("{what}; {like} is one"))
+    }
+
+    /// clap's error in one line.
+    fn explain(&self, error: &clap::Error) -> CliError {
+        let context = |kind| match error.get(kind) {
+            Some(ContextValue::String(text)) => Some(escape_controls(text)),
+            Some(ContextValue::Strings(texts)) => texts.first().map(|text| escape_controls(text)),
+            _ => None,
+        };
+        let whole = context(ContextKind::InvalidArg).unwrap_or_else(|| "an option".into());
+        // `--port <PORT>`, `--cors[=<ORIGIN>]`
+        let name = whole.split([' ', '=', '[']).next().unwrap_or_default();
+        let named = name.strip_prefix("--").map_or_else(|| name.to_owned(), |long| self.name(long));
+        let dashed = name.starts_with('-') && name != "-";
+        CliError::usage(match error.kind() {
+            ErrorKind::UnknownArgument if dashed => self.unknown(name, &command()),
+            ErrorKind::ValueValidation => {
+                let value = context(ContextKind::InvalidValue).unwrap_or_default();
+                let why = error.source().map(ToString::to_string).unwrap_or_default();
+                format!("{named} {value}: {why}")
+            }
+            ErrorKind::InvalidValue
+            | ErrorKind::TooFewValues
+            | ErrorKind::WrongNumberOfValues
+            | ErrorKind::NoEquals => {
+                format!("{named} wants a value behind it")
+            }
+            ErrorKind::TooManyValues => format!("{named} takes no value"),
+            ErrorKind::InvalidUtf8 => "an option's value must be UTF-8".into(),
+            _ => {
+                let text = error.render().to_string();
+                escape_controls(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
+            }
+        })
+    }
+}
+
+/// Whether it may stand in the environment and in a file: all but those that tell something and end.
+fn is_setting(arg: &Arg) -> bool {
+    let tells = ["help", "version", "completions", "man", "markdown", "config"];
+    arg.get_long().is_some_and(|long| !tells.contains(&long))
+        && (!arg.is_hide_set() || arg.get_long() == Some("protocol"))
+}
+
+/// What was meant: a name that differs in a letter or two, or one that begins so.
+fn alike<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let rank = |known: &&'a str| {
+        let distance = strsim::osa_distance(name, known);
+        let begins = name.len() > 2 && (known.starts_with(name) || name.starts_with(known) && known.len() > 2);
+        (distance <= 1.max(name.len() / 4) && name.len() > 2, begins).ge(&(false, true)).then_some(distance)
+    };
+    known.filter_map(|known| Some((rank(&known)?, known))).min().map(|(_, known)| known)
+}
+
+fn text_to_print(options: &Options) -> Result<Option<String>, CliError> {
+    let starting = &options.starting;
+    let mut out = Vec::new();
+    if starting.brief_help {
+        out = brief_help().into_bytes();
+    } else if starting.markdown {
+        out = markdown().into_bytes();
+    } else if starting.man {
+        let _ = clap_mangen::Man::new(command()).render(&mut out); // into memory
+    } else if let Some(shell) = &starting.completions {
+        let shell: clap_complete::Shell = shell.parse().map_err(|_| {
+            let shell = escape_controls(shell);
+            CliError::usage(format!("--completions {shell}: one of bash, elvish, fish, powershell and zsh is wanted"))
+        })?;
+        clap_complete::generate(shell, &mut command(), "modest", &mut out);
+    } else {
+        return Ok(None);
+    }
+    Ok(Some(String::from_utf8_lossy(&out).trim_end().to_owned()))
+}
+
+fn command() -> Command {
+    let mut command = Options::command().mut_args(|arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true), // so that `-p -1` is told that it is no port
+        false => arg,
+    });
+    command.build();
+    command
+}
+
+fn brief_help() -> String {
+    let hide = |arg: Arg| {
+        let is_brief = arg.get_long().is_none_or(|long| BRIEF.contains(&long));
+        arg.hide(!is_brief)
+    };
+    let help = command().mut_args(hide).after_help("These are the most used options: --help tells all.").render_help();
+    help.to_string()
+}
+
+/// `docs/cli.md`: a table for each group of options.
+fn markdown() -> String {
+    let mut page = String::from(include_str!("cli.md"));
+    let command = command();
+    let mut group = None;
+    for arg in command.get_arguments().filter(|arg| !arg.is_hide_set() && !arg.is_positional()) {
+        if arg.get_help_heading() != group {
+            group = arg.get_help_heading();
+            let _ = write!(
+                page,
+                "\n## {}\n\n| option | what it does | unless told |\n| --- | --- | --- |\n",
+                group.unwrap_or("Others")
+            );
+        }
+        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+        let (help, default) = help.split_once(" [default: ").unwrap_or((&help, ""));
+        let _ = writeln!(page, "| {} | {help} | {} |", spelled(arg), default.trim_end_matches(']'));
+    }
+    page
+}
+
+/// `` `-p`, `--port PORT` ``
+fn spelled(arg: &Arg) -> String {
+    let value = arg.get_value_names().filter(|_| arg.get_action().takes_values()).and_then(|names| names.first());
+    let value = value.map_or(String::new(), |value| {
+        let value = value.replace('|', " or ").to_string();
+        let optional = arg.get_num_args().is_some_and(|number| number.min_values() == 0);
+        if optional { format!("[={value}]") } else { format!(" {value}") }
+    });
+    let short = arg.get_short().map(|short| format!("`-{short}`"));
+    let long = arg.get_long().map(|long| format!("`--{long}{value}`"));
+    short.into_iter().chain(long).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use modest::Symlinks;
+
+    use super::super::options::Verbosity;
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Options, String> {
+        let all = std::iter::once("modest").chain(args.iter().copied()).map(OsString::from);
+        match super::parse(all) {
+            Ok(Action::Serve(options)) => Ok(*options),
+            Ok(Action::Print(text)) => Err(text),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Where it would listen, and what it would serve.
+    fn resolved(args: &[&str]) -> Result<(String, String), String> {
+        let options = parse(args)?;
+        let addresses = places::addresses(&options).map_err(|error| error.to_string())?;
+        let text = |address: &super::super::address::BindAddress| match &address.socket {
+            Some(socket) => socket.clone(),
+            None => format!("{} {}", address.host, address.port),
+        };
+        let places = places::places(&options).map_err(|error| error.to_string())?;
+        let places: Vec<String> = places.iter().map(|place| format!("{}={}", place.at, place.path.display())).collect();
+        Ok((addresses.iter().map(text).collect::<Vec<_>>().join(", "), places.join(", ")))
+    }
+
+    #[test]
+    fn nothing_said_is_the_current_folder_on_loopback() {
+        assert_eq!(resolved(&[]), Ok(("127.0.0.1 8000".into(), "=.".into())));
+        assert_eq!(
+            parse(&[]).map(|options| (options.serving.hidden, options.serving.follow_symlinks)),
+            Ok((false, None))
+        );
+    }
+
+    #[test]
+    fn words_become_settings() {
+        for (args, address, places) in [
+            (&[][..], "127.0.0.1 8000", "=."),
+            (&["-p", "9000"], "127.0.0.1 9000", "=."),
+            (&["--port=0"], "127.0.0.1 0", "=."),
+            (&["9000"], "127.0.0.1 9000", "=."),
+            (&["src", "9000"], "127.0.0.1 9000", "=src"),
+            (&["9000", "src"], "127.0.0.1 9000", "=src"),
+            (&["-d", "src", "9000"], "127.0.0.1 9000", "=src"),
+            (&["--directory=src", "-p9000"], "127.0.0.1 9000", "=src"),
+            (&["src", "/docs=docs", "--prefix", "/x/"], "127.0.0.1 8000", "/x=src, /x/docs=docs"),
+            (&["-b", "::1"], "::1 8000", "=."),
+            (&["-b", "[::1]:9000"], "::1 9000", "=."),
+            (&["-b", "0.0.0.0", "9000"], "0.0.0.0 9000", "=."),
+            (&["-b", "0.0.0.0", "-b", "::1", "9000"], "0.0.0.0 9000, ::1 9000", "=."),
+            (&["-b", "0.0.0.0:1", "-b", "::1", "9000"], "0.0.0.0 1, ::1 9000", "=."),
+            (&["-b", "localhost:9000", "-p", "9000"], "localhost 9000", "=."),
+            (&["-p", "1", "-p", "2"], "127.0.0.1 2", "=."),
+            (&["-b", "unix:/run/x.sock"], "unix:/run/x.sock", "=."),
+            (&["-b", "systemd"], "systemd", "=."),
+        ] {
+            assert_eq!(resolved(args), Ok((address.into(), places.into())), "{args:?}");
+        }
+        assert_eq!(parse(&["-w", "3"]).map(|it| it.limits.workers), Ok(Some(3)));
+        assert_eq!(parse(&["--follow-symlinks=none"]).map(|it| it.serving.follow_symlinks), Ok(Some(Symlinks::Deny)));
+        assert_eq!(
+            parse(&["--index", "a", "--index", "b"]).map(|it| it.serving.index),
+            Ok(vec!["a".into(), "b".into()])
+        );
+        for (args, spa) in
+            [(&["--spa"][..], Some("index.html")), (&["--spa=app.html", "src"], Some("app.html")), (&[], None)]
+        {
+            assert_eq!(parse(args).map(|it| it.serving.spa), Ok(spa.map(str::to_owned)), "{args:?}");
+        }
+        for (args, field) in [
+            (&["-H", "X-A", "b", "src"][..], ("X-A", "b")),
+            (&["-H", "X-A: b", "src"], ("X-A", "b")),
+            (&["--header", "X-A", "b: c", "src"], ("X-A", "b: c")),
+        ] {
+            let options = parse(args).expect(args[1]);
+            let found = &options.fields.header[0];
+            assert_eq!(
+                (found.name.as_str(), found.value.as_str(), &options.words[..]),
+                (field.0, field.1, &["src".into()][..])
+            );
+        }
+        assert_eq!(parse(&["-p", "HTTP/1.1"]).map(|it| it.listening.protocol), Ok(Some("HTTP/1.1".into())));
+        for (args, verbosity) in [
+            (&["-q"][..], Verbosity::Quiet),
+            (&["--verbose"], Verbosity::Verbose),
+            (&["-v", "-q", "-v"], Verbosity::Quiet),
+            (&[], Verbosity::Normal),
+        ] {
+            assert_eq!(parse(args).map(|it| it.verbosity()), Ok(verbosity), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_words_get_one_plain_line() {
+        for (args, message) in [
+            (&["-p", "65536"][..], "--port 65536: a port is a number from 0 to 65535"),
+            (&["-p", "-1"], "--port -1: a port is a number"),
+            (&["-p", ""], "a port is a number"),
+            (&["-p"], "--port wants a value"),
+            (&["90435"], "'90435': no such folder, and as a port: a port is a number"),
+            (&["-b", "::1:x"], "--bind ::1:x: "),
+            (&["-b", "fe80::1"], "as in fe80::1%eth0"),
+            (&["-b", "127.0.0.1:1", "-p", "2"], "the port is 1 by --bind already"),
+            (&["-b", "unix:x.sock", "-p", "2"], "unix:x.sock has no port"),
+            (&["-b", "fd:3", "9000"], "fd:3 has no port"),
+            (&["-p", "2", "9000"], "the port is 2 by --port already"),
+            (&["8000", "9000"], "the port is 8000 by DIR already"),
+            (&["-w", "0"], "--workers 0: a number from 1"),
+            (&["-w", "99999999"], "--workers 99999999: a number from 1"),
+            (&["--prot", "1"], "there is no option --prot; --port is one"),
+            (&["--dir", "x"], "there is no option --dir; --directory is one"),
+            (&["--max-conections", "1"], "there is no option --max-conections; --max-connections is one"),
+            (&["-x"], "there is no option -x (see"),
+            (&["--cgi"], "there is no option --cgi (see"),
+            (&["--bandwidth", "1"], "there is no option --bandwidth (see"),
+            (&["--follow-symlinks", "some"], "--follow-symlinks some: one of within, anywhere and none"),
+            (&["--cache-control", "a\nb"], "--cache-control a\\nb: plain text"),
+            (&["src", "tests"], "'src' and 'tests' can't both stand at '/'"),
+            (&["/src="], "behind the '=' a folder is wanted"),
+            (&["--tls-cert", "x"], "--tls-cert: there is no TLS yet"),
+            (&["--protocol", "HTTP/2"], "HTTP/1.1 is always spoken"),
+            (&["-p", "HTTP/2"], "HTTP/1.1 is always spoken"),
+            (&["-H", "X-A"], "--header X-A: a field is wanted"),
+            (&[""], "the folder's name is empty"),
+            (&["--quiet=yes"], "--quiet takes no value"),
+            (&["--completions", "sh"], "one of bash, elvish, fish"),
+        ] {
+            let line = resolved(args).expect_err(&format!("{args:?}"));
+            assert!(line.contains(message), "{args:?}: {line}");
+            assert!(line.ends_with("(see 'modest --help')"), "{args:?}: {line}");
+            assert_eq!(line.lines().count(), 1, "{args:?}: {line}");
+        }
+    }
+
+    #[test]
+    fn the_options_are_such_that_clap_takes() {
+        Options::command().debug_assert();
+    }
+}

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::header::{ALLOW, CONTENT_SECURITY_POLICY, RETRY_AFTER, VARY};
+use http::header::{ALLOW, RETRY_AFTER, VARY};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::cache::{Cache, CacheLimits};
@@ -21,8 +21,6 @@ use super::prepare::{FileContent, Preparer, Resource, Variant};
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
-/// A listing needs its inline style and nothing else; this disarms any script that a file name might inject.
-const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'";
 
 /// Serves the files of a folder.
 ///
@@ -265,11 +263,10 @@ impl StaticFileHandler {
     }
 
     fn list(&self, request: &Request, path: &FilePath) -> Result<Response, OpenError> {
-        let location = self.location(path, true);
-        let title = percent_encoding::percent_decode_str(&location).decode_utf8_lossy();
-        let page = || self.listings.page(&self.finder, &path.bytes, &title, request.polled());
-        let page = self.retry_after_clearing_cache(page)?;
-        Ok(with_fields(page.with_header(CONTENT_SECURITY_POLICY, LISTING_POLICY), &self.preparer.added_fields()))
+        let root = path::location(self.mount.iter().map(Vec::as_slice), true);
+        let root = percent_encoding::percent_decode_str(&root).decode_utf8_lossy();
+        let listing = || self.listings.respond(&self.finder, &root, &path.bytes, request);
+        Ok(with_fields(self.retry_after_clearing_cache(listing)?, &self.preparer.added_fields()))
     }
 
     /// The URL path of a path in the folder.

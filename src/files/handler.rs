@@ -73,7 +73,9 @@ const ALLOWED: &str = "GET, HEAD, OPTIONS";
 /// has not been changed for two seconds.
 ///
 /// A listing is read anew for each request, but once for all that arrived before it was read. Its `ETag` changes whenever a name, a
-/// size or a date on it does; tags of one folder differ between processes.
+/// size or a date on it does; tags of one folder differ between processes. `?sort=name`, `size` or `time`, with a leading minus for
+/// the reverse, sorts it; `Accept: application/json` or `?format=json` gives it as an array of objects with `name`, `kind`
+/// (`file` or `folder`), `size` and `modified`.
 ///
 /// If a file becomes shorter while it is sent, the connection is reset, so that no client takes a truncated body for a complete one.
 #[doc(alias("SimpleHTTPRequestHandler", "send_from_directory"))]

@@ -11,7 +11,7 @@ use crate::escape_html;
 /// The policy of a page: its own style and script, known by their hashes, and nothing that a name might inject.
 /// `tests/files/listing.rs` computes the hashes, and says which they are.
 pub(super) const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-z48ybNu1IYmrNOH98Iq+AhIRnYWSE8z5aIfgBKGjIbg='; script-src 'sha256-mdEZ89mrjmsahhGuktwei8jiQxqHeKFLts/0UuIa5Pk='; \
+    style-src 'sha256-zSBJYfGIbm0BprE9NSB+GiS2O8YM6qFLd4hGg1EjyhU='; script-src 'sha256-N/PGUhhUS1hAp5De3XykakGkD+zi8fbV68GHgCEfy1M='; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 /// Rows in one `<tbody>`: a full one is laid out when it comes near the window. The style has the height of so many rows.
@@ -71,7 +71,8 @@ impl Rows {
             }
         }
         text.push_str("</h1></nav>\n<main><p>");
-        push_count(text, entries);
+        let folders = entries.folders();
+        push_count(text, folders, entries.len() - folders, entries.is_complete());
         text.push_str("</p>\n<form><table aria-labelledby=h>\n<thead><tr>");
         for (by, name) in [(By::Name, "Name"), (By::Size, "Size"), (By::Time, "Modified <i>UTC</i>")] {
             let sorted = if order.by != by {
@@ -144,12 +145,11 @@ fn next(by: By, now: Order) -> Order {
     Order { by, reversed: if now.by == by { !now.reversed } else { by != By::Name } }
 }
 
-/// `1 folder, 1,234 files`.
-fn push_count(text: &mut String, entries: &Entries) {
-    let (folders, files) = (entries.folders(), entries.len() - entries.folders());
-    if !entries.is_complete() {
+/// `1 folder, 1,234 files`; before that, if these are not all, that they are not.
+fn push_count(text: &mut String, folders: usize, files: usize, complete: bool) {
+    if !complete {
         text.push_str("<b>Only ");
-        push_grouped(text, entries.len());
+        push_grouped(text, folders + files);
         text.push_str(" of the names in here are shown:</b> ");
     }
     if folders + files == 0 {
@@ -271,6 +271,23 @@ mod tests {
             let mut text = String::new();
             push_size(&mut text, bytes);
             assert_eq!(text, expected, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn counts() {
+        for (folders, files, complete, expected) in [
+            (0, 0, true, "Nothing is in here."),
+            (1, 0, true, "1 folder"),
+            (0, 1, true, "1 file"),
+            (2, 999, true, "2 folders, 999 files"),
+            (1000, 1, true, "1,000 folders, 1 file"),
+            (0, 1_234_567, true, "1,234,567 files"),
+            (1, 99_999, false, "<b>Only 100,000 of the names in here are shown:</b> 1 folder, 99,999 files"),
+        ] {
+            let mut text = String::new();
+            push_count(&mut text, folders, files, complete);
+            assert_eq!(text, expected, "{folders}, {files}, {complete}");
         }
     }
 

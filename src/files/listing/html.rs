@@ -5,16 +5,18 @@ use std::ops::Range;
 use super::super::path;
 use super::Asked;
 use super::entries::{Entries, Entry};
-use super::view::{By, Order, View};
+use super::view::{By, Order};
 use crate::escape_html;
 
 /// The policy of a page: its own style and script, known by their hashes, and nothing that a name might inject.
 /// `tests/files/listing.rs` computes the hashes, and says which they are.
 pub(super) const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-zSBJYfGIbm0BprE9NSB+GiS2O8YM6qFLd4hGg1EjyhU='; script-src 'sha256-N/PGUhhUS1hAp5De3XykakGkD+zi8fbV68GHgCEfy1M='; \
+    style-src 'sha256-zSBJYfGIbm0BprE9NSB+GiS2O8YM6qFLd4hGg1EjyhU='; \
+    script-src 'sha256-N/PGUhhUS1hAp5De3XykakGkD+zi8fbV68GHgCEfy1M='; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
-/// Rows in one `<tbody>`: a full one is laid out when it comes near the window. The style has the height of so many rows.
+/// Rows in one `<tbody>`. A full one has the class `b`: it is laid out when it comes near the window, and until then has the
+/// height of so many rows of one line, 36 px each, or 60 on a phone. The style and the script know these numbers.
 const BLOCK: usize = 100;
 
 /// Writes a page, piece by piece.
@@ -46,46 +48,23 @@ impl Rows {
     }
 
     fn push_start(&mut self, asked: &Asked<'_>, entries: &Entries) {
-        let Asked { root, path, view: View { order, .. } } = *asked;
-        let Rows { text, query, .. } = self;
-        let folders = || path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
-        let mut shown = vec![String::new()];
-        push_shown(&mut shown[0], root.as_bytes());
-        for name in folders() {
-            let mut one = String::new();
-            push_shown(&mut one, name);
-            shown.push(one + "/");
-        }
+        let way = way(asked);
+        let (text, query) = (&mut self.text, &self.query);
         text.push_str(HEAD);
-        if let [_, .., last] = &shown[..] {
-            text.extend([last, " – "]);
+        if let [_, .., last] = &way[..] {
+            text.extend([last, " – "]); // a tab has room for the beginning
         }
         text.push_str("Index of ");
-        text.extend(shown.iter().map(String::as_str));
+        text.extend(way.iter().map(String::as_str));
         text.push_str(STYLE);
-        let depth = shown.len() - 1;
-        for (above, name) in shown.iter().enumerate() {
-            match depth - above {
-                0 => text.extend(["<span aria-current=page>", name, "</span>"]),
-                up => text.extend(["<a href=\"", &"../".repeat(up), query, "\">", name, "</a>"]),
-            }
-        }
+        push_way(text, &way, query);
         text.push_str("</h1></nav>\n<main><p>");
         let folders = entries.folders();
         push_count(text, folders, entries.len() - folders, entries.is_complete());
         text.push_str("</p>\n<form><table aria-labelledby=h>\n<thead><tr>");
-        for (by, name) in [(By::Name, "Name"), (By::Size, "Size"), (By::Time, "Modified <i>UTC</i>")] {
-            let sorted = if order.by != by {
-                ""
-            } else if order.reversed {
-                " aria-sort=descending"
-            } else {
-                " aria-sort=ascending"
-            };
-            text.extend(["<th", sorted, "><button name=sort value=", next(by, order).word(), ">", name, "</button>"]);
-        }
+        push_headings(text, asked.view.order);
         text.push('\n');
-        if depth > 0 {
+        if way.len() > 1 {
             text.extend(["<tbody id=up><tr><td><a href=\"../", query, "\">..</a><td><td>\n"]);
         }
     }
@@ -136,6 +115,40 @@ impl Rows {
             true => self.text.extend(["<td><time datetime=", day, "T", clock, "Z>", day, " ", clock, "</time>"]),
             false => self.text.extend(["<td>", day, " ", clock]),
         }
+    }
+}
+
+/// The topmost folder and those below it down to this one, as shown, each with its slash.
+fn way(asked: &Asked<'_>) -> Vec<String> {
+    let mut way = vec![String::new()];
+    push_shown(&mut way[0], asked.root.as_bytes());
+    for name in asked.path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+        let mut shown = String::new();
+        push_shown(&mut shown, name);
+        way.push(shown + "/");
+    }
+    way
+}
+
+/// A link to each folder above. They are relative: a proxy may have another path for this server.
+fn push_way(text: &mut String, way: &[String], query: &str) {
+    for (at, name) in way.iter().enumerate() {
+        match way.len() - 1 - at {
+            0 => text.extend(["<span aria-current=page>", name, "</span>"]),
+            above => text.extend(["<a href=\"", &"../".repeat(above), query, "\">", name, "</a>"]),
+        }
+    }
+}
+
+/// The headings are buttons of a form, not links: clients that follow those would store the folder once for each order.
+fn push_headings(text: &mut String, order: Order) {
+    for (by, name) in [(By::Name, "Name"), (By::Size, "Size"), (By::Time, "Modified <i>UTC</i>")] {
+        let sorted = match order.by == by {
+            true if order.reversed => " aria-sort=descending",
+            true => " aria-sort=ascending",
+            false => "",
+        };
+        text.extend(["<th", sorted, "><button name=sort value=", next(by, order).word(), ">", name, "</button>"]);
     }
 }
 
@@ -238,6 +251,11 @@ pub(super) fn civil(days: i64) -> (i64, i64, i64) {
     (era * 400 + year + next, if month < 10 { month + 3 } else { month - 9 }, day)
 }
 
+// `page.css` and `page.js` are sent as they stand, and so have no comments:
+// - an icon is a shape cut out of the colour of its link, chosen by the end of the link: rows have no bytes for it;
+// - on a phone, the link's `:after` covers the row, so that all of it can be touched;
+// - the script makes a block's times local when it comes near the window, once: a time that has a title is done;
+// - it reads the names for the filter when that first gets the focus, and hides rows; a block then has the height of the rest.
 const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
 const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n<nav><h1 id=h>");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::header::{ACCEPT, ALLOW, CONTENT_SECURITY_POLICY, RETRY_AFTER, VARY};
+use http::header::{ACCEPT, ALLOW, RETRY_AFTER, VARY};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::cache::{Cache, CacheLimits};
@@ -22,8 +22,6 @@ use super::prepare::{FileContent, Preparer, Resource, Variant};
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
-/// A listing needs its inline style and nothing else; this disarms any script that a file name might inject.
-const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'";
 
 /// Serves the files of a folder.
 ///
@@ -76,7 +74,9 @@ const LISTING_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img
 /// has not been changed for two seconds.
 ///
 /// A listing is read anew for each request, but once for all that arrived before it was read. Its `ETag` changes whenever a name, a
-/// size or a date on it does; tags of one folder differ between processes.
+/// size or a date on it does; tags of one folder differ between processes. `?sort=name`, `size` or `time`, with a leading minus for
+/// the reverse, sorts it; `Accept: application/json` or `?format=json` gives it as an array of objects with `name`, `kind`
+/// (`file` or `folder`), `size` and `modified`.
 ///
 /// If a file becomes shorter while it is sent, the connection is reset, so that no client takes a truncated body for a complete one.
 #[doc(alias("SimpleHTTPRequestHandler", "send_from_directory"))]
@@ -331,11 +331,10 @@ impl StaticFileHandler {
     }
 
     fn list(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response, OpenError> {
-        let location = self.location(path, true);
-        let title = percent_encoding::percent_decode_str(&location).decode_utf8_lossy();
-        let page = || self.listings.page(&self.finder, &path.bytes, &title, asked.polled);
-        let page = self.retry_after_clearing_cache(page)?;
-        Ok(with_fields(page.with_header(CONTENT_SECURITY_POLICY, LISTING_POLICY), &self.preparer.added_fields()))
+        let root = path::location(self.mount.iter().map(Vec::as_slice), true);
+        let root = percent_encoding::percent_decode_str(&root).decode_utf8_lossy();
+        let listing = || self.listings.respond(&self.finder, &root, &path.bytes, asked.request, asked.polled);
+        Ok(with_fields(self.retry_after_clearing_cache(listing)?, &self.preparer.added_fields()))
     }
 
     /// The URL path of a path in the folder.

@@ -10,18 +10,28 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use modest::{Http, Method, Request};
+use sha2::{Digest, Sha256};
 
 use super::{Folder, get, line};
 
-/// Every link of a page: where it leads, and what it says.
+/// Every link of a page's rows: where it leads, and what it says.
 fn links(page: &str) -> Vec<(String, String)> {
-    page.split("<a href=\"")
+    page.split("<td><a href=\"")
         .skip(1)
         .map(|rest| {
             let (href, rest) = rest.split_once("\">").unwrap();
             (href.to_owned(), rest.split_once("</a>").unwrap().0.to_owned())
         })
         .collect()
+}
+
+/// Where the rows of a page lead, in a line.
+fn shown(handler: &modest::StaticFileHandler, target: &str) -> String {
+    links(&get(handler, target).text()).into_iter().map(|(href, _)| href).collect::<Vec<_>>().join(" ")
+}
+
+fn date(folder: &Folder, path: &str, time: SystemTime) {
+    File::open(folder.path(path)).unwrap().set_modified(time).unwrap();
 }
 
 #[test]
@@ -54,7 +64,6 @@ fn every_name_is_escaped_and_leads_back() {
     let got = get(&handler, "/");
     assert_eq!(got.header("content-type"), "text/html; charset=utf-8");
     assert_eq!(got.header("cache-control"), "no-cache");
-    assert!(got.header("content-security-policy").contains("default-src 'none'"));
     let links = links(&got.text());
     assert_eq!(links.len(), names.len(), "{links:?}");
     for (name, href, shown) in names {
@@ -82,9 +91,6 @@ fn what_is_shown_is_what_is_served() {
     symlink("nowhere", folder.path("dangling")).unwrap();
     rustix::fs::mknodat(rustix::fs::CWD, folder.path("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
         .unwrap();
-    let shown = |handler: &modest::StaticFileHandler, target: &str| {
-        links(&get(handler, target).text()).into_iter().map(|(href, _)| href).collect::<Vec<_>>().join(" ")
-    };
     use modest::Symlinks::{Deny, Follow};
     assert_eq!(shown(&folder.handler(), "/"), ".well-known/ link-folder/ Y/ z/ A.txt b.txt link");
     assert_eq!(shown(&folder.handler().symlinks(Deny), "/"), ".well-known/ Y/ z/ A.txt b.txt");
@@ -97,15 +103,227 @@ fn what_is_shown_is_what_is_served() {
         let got = get(&handler, &format!("/{href}"));
         assert_eq!(got.status, 200, "{href}");
     }
-    assert!(get(&handler, "/").text().contains("<td>5 B<td>"), "a size");
-    File::options()
-        .write(true)
-        .open(folder.path("b.txt"))
-        .unwrap()
-        .set_modified(SystemTime::UNIX_EPOCH - Duration::from_secs(1))
-        .unwrap();
-    assert!(get(&handler, "/").text().contains("<td>5 B<td>1969-12-31 23:59"), "a date before 1970");
     assert_eq!(line(&get(&handler, "/z")), "301 /z/");
+}
+
+/// Every number a page shows, and where it stands.
+#[test]
+fn what_a_row_says() {
+    let folder = Folder::new(&[("sub/x", "")]);
+    for (size, time, expected) in [
+        (5, -1, "<td title=5>5 B<td><time datetime=1969-12-31T23:59Z>1969-12-31 23:59</time>"),
+        (0, 951_868_799, "<td title=0>0 B<td><time datetime=2000-02-29T23:59Z>2000-02-29 23:59</time>"),
+        (
+            123_456_789_012,
+            0,
+            "<td title=123456789012>115 GiB<td><time datetime=1970-01-01T00:00Z>1970-01-01 00:00</time>",
+        ),
+    ] {
+        let file = File::create(folder.path("a")).unwrap();
+        file.set_len(size).unwrap();
+        let (past, future) =
+            (SystemTime::UNIX_EPOCH.checked_sub(Duration::from_secs(1)), Duration::from_secs(time as u64));
+        file.set_modified(if time < 0 { past.unwrap() } else { SystemTime::UNIX_EPOCH + future }).unwrap();
+        let page = get(&folder.handler(), "/").text();
+        let row = page.lines().find(|line| line.contains("\"a\"")).unwrap_or_default();
+        assert_eq!(row, format!("<tr><td><a href=\"a\">a</a>{expected}"), "{page}");
+        assert!(row.len() <= 115 + 2 * "a".len(), "{} bytes: {row}", row.len());
+        assert!(page.contains("<tr><td><a href=\"sub/\">sub/</a><td><td><time datetime="), "{page}");
+    }
+    assert!(get(&folder.handler(), "/").text().contains(">Modified <i>UTC</i></button>"), "the zone is said");
+}
+
+#[test]
+fn the_first_line_counts() {
+    let folder = Folder::new(&[("a", ""), ("b/x", "")]);
+    let handler = folder.handler();
+    assert!(get(&handler, "/").text().contains("<p>1 folder, 1 file</p>"), "{}", get(&handler, "/").text());
+    assert!(get(&handler, "/b/").text().contains("<p>1 file</p>"), "`..` is not counted");
+    for number in 0..1200 {
+        folder.write(&format!("{number}"), "");
+    }
+    assert!(get(&handler, "/").text().contains("<p>1 folder, 1,201 files</p>"), "before the rows, also of many");
+}
+
+/// What a page of 100,000 rows has once.
+#[test]
+fn the_page_is_small_and_takes_nothing_from_outside() {
+    let page = get(&Folder::new(&[]).handler(), "/").text();
+    assert!(page.len() <= 4096, "{} bytes", page.len());
+    for foreign in ["http:", "https:", "//", "@import", " style=", "onclick="] {
+        assert!(!page.contains(foreign), "{foreign}: {page}");
+    }
+    assert!(page.contains("<link rel=icon href=\"data:,\">"), "browsers ask for no icon");
+}
+
+/// The style and the script are allowed by their hashes and nothing else is, so no name can bring in another one.
+#[test]
+fn the_policy_allows_what_is_on_the_page() {
+    let folder = Folder::new(&[("a/b", "")]);
+    for target in ["/", "/a/", "/?sort=-size"] {
+        let got = get(&folder.handler(), target);
+        let page = got.text();
+        let hash = |tag: &str| {
+            let parts: Vec<&str> = page.split(&format!("<{tag}>")).collect();
+            assert_eq!(parts.len(), 2, "one {tag}: {page}");
+            let digest = Sha256::digest(parts[1].split_once(&format!("</{tag}>")).unwrap().0);
+            format!("{tag}-src 'sha256-{}'", base64(&digest))
+        };
+        let expected = [
+            "default-src 'none'",
+            "img-src 'self' data:",
+            &hash("style"),
+            &hash("script"),
+            "form-action 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'self'",
+        ];
+        assert_eq!(got.header("content-security-policy"), expected.join("; "), "{target}");
+    }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().fold(0_usize, |bits, &byte| bits << 8 | usize::from(byte)) << (8 * (3 - chunk.len()));
+        for at in 0..4 {
+            let digit = char::from(DIGITS[bits >> (18 - 6 * at) & 63]);
+            text.push(if at <= chunk.len() { digit } else { '=' });
+        }
+    }
+    text
+}
+
+#[test]
+fn the_way_up() {
+    let folder = Folder::new(&[("a b/<c>/x", "")]);
+    for (handler, target, expected) in [
+        (folder.handler(), "/", "<span aria-current=page>/</span>"),
+        (folder.handler(), "/a%20b/", "<a href=\"../\">/</a><span aria-current=page>a b/</span>"),
+        (
+            folder.handler().prefix("/p/q").unwrap(),
+            "/p/q/a%20b/%3Cc%3E/?sort=time",
+            "<a href=\"../../?sort=time\">/p/q/</a><a href=\"../?sort=time\">a b/</a>\
+             <span aria-current=page>&lt;c&gt;/</span>",
+        ),
+    ] {
+        let page = get(&handler, target).text();
+        assert!(page.contains(&format!("<h1 id=h>{expected}</h1>")), "{target}: {page}");
+    }
+}
+
+/// Folders first, by name in natural order where all else is alike; folders have no size.
+#[test]
+fn orders() {
+    let folder = Folder::new(&[("a10", "333"), ("a9", "22"), ("B", "22"), ("c", "1"), ("y/x", ""), ("z/x/x", "")]);
+    let start = SystemTime::now() - Duration::from_secs(86_400);
+    for (path, seconds) in [("a10", 2), ("a9", 1), ("B", 4), ("c", 4), ("y", 9), ("z", 8)] {
+        date(&folder, path, start + Duration::from_secs(seconds));
+    }
+    let handler = folder.handler();
+    let headings = |target: &str| {
+        let page = get(&handler, target).text();
+        let head = page.split_once("<thead>").unwrap().1.split_once("<tbody>").unwrap().0.to_owned();
+        let buttons: Vec<&str> = head.split("value=").skip(1).map(|rest| rest.split_once('>').unwrap().0).collect();
+        let sorted = head.split("aria-sort=").skip(1).map(|rest| rest.split_once('>').unwrap().0).collect::<String>();
+        format!("{sorted} {}", buttons.join(" "))
+    };
+    let by_name = "y/ z/ a9 a10 B c";
+    for (target, expected, expected_headings) in [
+        ("/", by_name, "ascending -name -size -time"),
+        ("/?sort=name", by_name, "ascending -name -size -time"),
+        ("/?sort=-name", "z/ y/ c B a10 a9", "descending name -size -time"),
+        ("/?sort=size", "y/ z/ c a9 B a10", "ascending name -size -time"),
+        ("/?sort=-size", "y/ z/ a10 a9 B c", "descending name size -time"),
+        ("/?sort=time", "z/ y/ a9 a10 B c", "ascending name -size -time"),
+        ("/?sort=-time", "y/ z/ B c a10 a9", "descending name -size time"),
+        ("/?sort=colour", by_name, "ascending -name -size -time"),
+        ("/?x=y", by_name, "ascending -name -size -time"),
+    ] {
+        let query = target.strip_prefix('/').filter(|_| expected_headings.starts_with('d') || expected != by_name);
+        let query = query.filter(|query| *query != "?sort=name").unwrap_or_default();
+        let expected = expected.replace("/", &format!("/{query}"));
+        assert_eq!(shown(&handler, target), expected, "{target}");
+        assert_eq!(headings(target), expected_headings, "{target}");
+    }
+    assert_eq!(shown(&handler, "/z/?sort=-size"), "../?sort=-size x/?sort=-size", "links to folders carry it");
+    assert_eq!(line(&get(&handler, "/z?sort=-size")), "301 /z/?sort=-size");
+}
+
+/// The same order where the page is written while it is sent.
+#[test]
+fn a_large_folder_is_sorted() {
+    let folder = Folder::new(&[]);
+    for number in 0..1500 {
+        folder.write(&format!("{number}"), "x".repeat(number * 7 % 1500));
+    }
+    let handler = folder.handler();
+    let expected = |sign: i64| {
+        let mut numbers: Vec<i64> = (0..1500).collect();
+        numbers.sort_by_key(|number| sign * (number * 7 % 1500));
+        numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(shown(&handler, "/?sort=size"), expected(1));
+    assert_eq!(shown(&handler, "/?sort=-size"), expected(-1));
+}
+
+/// A block of rows that is laid out later has the height of a hundred; what is left over is laid out at once.
+#[test]
+fn rows_in_blocks() {
+    for (count, expected) in
+        [(0, ""), (1, "1"), (99, "99"), (100, "b100"), (101, "b100 1"), (1200, &"b100 ".repeat(12))]
+    {
+        let folder = Folder::new(&[]);
+        for number in 0..count {
+            folder.write(&format!("{number}"), "");
+        }
+        let page = get(&folder.handler(), "/").text();
+        let blocks = page.split("<tbody").skip(1).map(|block| {
+            let class = if block.starts_with(" class=b>") { "b" } else { "" };
+            format!("{class}{}", block.matches("<tr>").count())
+        });
+        assert_eq!(blocks.collect::<Vec<_>>().join(" "), expected.trim(), "{count} names");
+    }
+}
+
+#[cfg(feature = "json")]
+#[test]
+fn as_json() {
+    let folder = Folder::new(&[("sub/x", ""), ("\"a\\\n", "12345")]);
+    fs::write(folder.as_ref().join(OsStr::from_bytes(b"\xff")), "").unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(951_868_799);
+    for path in ["sub", "\"a\\\n"] {
+        date(&folder, path, time);
+    }
+    File::open(folder.as_ref().join(OsStr::from_bytes(b"\xff"))).unwrap().set_modified(time).unwrap();
+    let expected = serde_json::json!([
+        { "name": "sub", "kind": "folder", "size": null, "modified": "2000-02-29T23:59:59Z" },
+        { "name": "\"a\\\n", "kind": "file", "size": 5, "modified": "2000-02-29T23:59:59Z" },
+        { "name": "\u{fffd}", "href": "%FF", "kind": "file", "size": 0, "modified": "2000-02-29T23:59:59Z" },
+    ]);
+    let parsed =
+        |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap_or_else(|why| panic!("{why}: {text}"));
+    let handler = folder.handler();
+    let request = Request::get("/").with_header("accept", "application/json");
+    for (what, got) in [("accept", super::ask(&handler, &request)), ("query", get(&handler, "/?format=json"))] {
+        assert_eq!(got.header("content-type"), "application/json", "{what}");
+        assert_eq!(got.header("vary"), "Accept", "{what}");
+        assert_eq!(parsed(&got.text()), expected, "{what}");
+        assert_ne!(got.header("etag"), get(&handler, "/").header("etag"), "{what}");
+    }
+    assert_eq!(get(&handler, "/").header("vary"), "Accept", "of the page, too");
+    let tag = || get(&handler, "/?format=json").header("etag").to_owned();
+    let before = tag();
+    date(&folder, "sub", time + Duration::from_secs(1));
+    assert_ne!(tag(), before, "a second later");
+    assert_eq!(parsed(&get(&Folder::new(&[]).handler(), "/?format=json").text()), serde_json::json!([]));
+    for number in 0..1500 {
+        folder.write(&format!("many/{number}"), "x");
+    }
+    let many = parsed(&get(&handler, "/many/?format=json&sort=-name").text());
+    let names: Vec<&str> = many.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!((names.len(), names[0], names[1499]), (1500, "1499", "0"), "written while it is sent");
 }
 
 /// The handler holds its folder open, so that the name alone may go: that is no empty folder.
@@ -127,7 +345,7 @@ fn a_removed_folder_is_not_an_empty_one() {
 fn the_title_is_escaped() {
     let folder = Folder::new(&[("<b>&/x", "")]);
     let page = get(&folder.handler(), "/%3Cb%3E&/").text();
-    assert!(page.contains("<title>Index of /&lt;b&gt;&amp;/</title>"), "{page}");
+    assert!(page.contains("<title>&lt;b&gt;&amp;/ – Index of /&lt;b&gt;&amp;/</title>"), "{page}");
     assert!(!page.contains("<b>"), "{page}");
 }
 
@@ -146,7 +364,7 @@ fn a_large_folder() {
     let links = links(&page);
     assert_eq!(links.len(), count);
     assert!(links.is_sorted());
-    assert!(page.ends_with("</table>\n"));
+    assert!(page.ends_with("</script>\n"));
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }
 
@@ -191,7 +409,6 @@ fn the_tag_is_of_what_is_shown() {
         many.write(&format!("{number}"), "");
     }
     let old = SystemTime::now() - Duration::from_secs(86_400);
-    let date = |folder: &Folder, path: &str, time| File::open(folder.path(path)).unwrap().set_modified(time).unwrap();
     let minute = Duration::from_secs(60);
     for (what, folder, first) in [("buffered", &folder, "a"), ("streamed", &many, "0")] {
         let handler = folder.handler();
@@ -261,6 +478,32 @@ fn conditions_on_listings() {
     }
 }
 
+/// A page is not compressed by itself: the layer does it, and what is asked by a tag is still answered.
+#[cfg(feature = "compress")]
+#[test]
+fn compressed_by_the_layer() {
+    use modest::RequestHandler;
+    let folder = Folder::new(&[]);
+    for number in 0..1500 {
+        folder.write(&format!("many/a name like others {number}"), "");
+    }
+    for number in 0..100 {
+        folder.write(&format!("few/a name like others {number}"), "");
+    }
+    let http = Http::new(folder.handler().layer(modest::layers::Compress::new())).access_log(None);
+    for target in ["/few/", "/many/", "/many/?format=json"] {
+        let request = || Request::get(target).with_header("accept-encoding", "gzip");
+        let (plain, coded) = (http.respond(&Request::get(target)), http.respond(&request()));
+        assert_eq!(coded.header("content-encoding"), Some("gzip"), "{target}");
+        assert_eq!(coded.header("vary"), Some("Accept, Accept-Encoding"), "{target}");
+        let (plain, coded_length) = (plain.body().len(), coded.body().len());
+        assert!(coded_length * 4 < plain, "{target}: {coded_length} of {plain}");
+        let tag = coded.header("etag").unwrap_or_default();
+        let again = http.respond(&request().with_header("if-none-match", tag));
+        assert_eq!(again.status(), 304, "{target}, {tag}");
+    }
+}
+
 /// Names come and go while a folder is listed: each page is whole, and what stays is on all of them, once.
 #[test]
 fn a_folder_that_changes_while_it_is_listed() {
@@ -284,7 +527,7 @@ fn a_folder_that_changes_while_it_is_listed() {
             let names: Vec<String> = links(&page).into_iter().map(|(href, _)| href).collect();
             let staying: Vec<&String> = names.iter().filter(|name| name.starts_with("stays-")).collect();
             assert!(staying.len() == 1500 && staying.is_sorted(), "{} stay: {staying:?}", staying.len());
-            assert!(page.ends_with("</table>\n"), "{page}");
+            assert!(page.ends_with("</script>\n"), "{page}");
         }
         ended.store(true, Relaxed);
     });
@@ -306,6 +549,8 @@ fn misleading_names() {
         let link = (format!("{href}/"), format!("{shown}/"));
         assert!(links(&page).contains(&link), "{}: {:?}", name.escape_unicode(), links(&page));
         let inner = get(&folder.handler(), &format!("/{href}/")).text();
-        assert!(inner.contains(&format!("<title>Index of /{shown}/</title>")), "{}: {inner}", name.escape_unicode());
+        let title = format!("<title>{shown}/ – Index of /{shown}/</title>");
+        assert!(inner.contains(&title), "{}: {inner}", name.escape_unicode());
+        assert!(inner.contains(&format!("<span aria-current=page>{shown}/</span>")), "{}", name.escape_unicode());
     }
 }

@@ -92,7 +92,7 @@ pub fn get(handler: &impl RequestHandler, target: &str) -> Got {
 /// Status and what was served, in a line: text of a file, or where to go.
 pub fn line(got: &Got) -> String {
     match got.status {
-        200 if got.text().contains("<title>Index of") => "200 listing".to_owned(),
+        200 if got.text().contains("Index of /") => "200 listing".to_owned(),
         200 => format!("200 {}", got.text()),
         301 => format!("301 {}", got.header("location")),
         status => status.to_string(),

@@ -18,6 +18,7 @@ use super::super::find::Finder;
 use super::super::open::OpenError;
 use super::super::path;
 use super::super::stat::{FileStat, Kind, stat_in};
+use super::view::{By, Order};
 
 /// Further entries of a folder are not listed.
 const MAX_ENTRIES: usize = 100_000;
@@ -35,6 +36,7 @@ const RESERVATION: usize = 256 << 10;
 pub(super) struct Entries {
     names: Names,
     rows: Vec<Row>,
+    folders: usize,
     complete: bool,
     /// `None`: few enough to be of no account.
     reservation: Option<Reservation>,
@@ -47,8 +49,9 @@ struct Names(Vec<Vec<u8>>);
 /// What is stored of an entry.
 #[derive(Clone, Copy, Debug)]
 struct Row {
+    /// Of a folder 0, so that folders stand by their names among those.
     size: u64,
-    /// The modification time in minutes since 1970, as it is shown.
+    /// Seconds since 1970.
     modified: i64,
     /// The block of the name, and its position within.
     block: u16,
@@ -63,16 +66,23 @@ pub(super) struct Entry<'a> {
     pub name: &'a [u8],
     pub is_folder: bool,
     pub size: u64,
-    /// Minutes since 1970.
+    /// Seconds since 1970.
     pub modified: i64,
 }
 
 impl Entries {
     /// Read the entries that are served and sort them. More than `free` of them reserve their memory while they are read:
     /// an error if other folders hold too much. A folder that was removed is not found.
-    pub fn read(finder: &Finder, path: &[u8], budget: &Budget, free: usize) -> Result<Entries, OpenError> {
+    pub fn read(
+        finder: &Finder,
+        path: &[u8],
+        order: Order,
+        budget: &Budget,
+        free: usize,
+    ) -> Result<Entries, OpenError> {
         let folder = finder.root.open_folder(path)?;
-        let mut entries = Entries { names: Names::default(), rows: Vec::new(), complete: true, reservation: None };
+        let mut entries =
+            Entries { names: Names::default(), rows: Vec::new(), folders: 0, complete: true, reservation: None };
         let mut buffer = Vec::with_capacity(READ_SIZE);
         let mut dirents = RawDir::new(&folder, buffer.spare_capacity_mut());
         // Of a removed folder that is still open the kernel says ENOENT; `Dir` would take it for empty.
@@ -93,20 +103,22 @@ impl Entries {
                 }
             }
         }
-        entries.sort();
+        entries.sort(order);
         Ok(entries)
     }
 
     fn push(&mut self, name: &[u8], stat: &FileStat) {
         let (block, start) = self.names.push(name);
-        let (size, modified) = (stat.size, stat.modified.seconds.div_euclid(60));
+        let is_folder = stat.kind == Kind::Folder;
+        self.folders += usize::from(is_folder);
+        let size = if is_folder { 0 } else { stat.size };
         self.rows.push(Row {
             size,
-            modified,
+            modified: stat.modified.seconds,
             block,
             start,
             length: name.len() as u8,
-            is_folder: stat.kind == Kind::Folder,
+            is_folder,
         });
     }
 
@@ -117,10 +129,10 @@ impl Entries {
         if used > reservation.bytes { reservation.resize(used + RESERVATION) } else { Ok(()) }
     }
 
-    fn sort(&mut self) {
+    fn sort(&mut self, order: Order) {
         let Entries { names, rows, .. } = self;
-        let mut keyed: Vec<(u128, Row)> = rows.iter().map(|row| (row.key(names), *row)).collect();
-        keyed.sort_unstable_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.compare(b, names)));
+        let mut keyed: Vec<(u128, Row)> = rows.iter().map(|row| (row.key(order, names), *row)).collect();
+        keyed.sort_unstable_by(|(one, a), (other, b)| one.cmp(other).then_with(|| a.compare(b, order, names)));
         rows.clear();
         rows.extend(keyed.iter().map(|(_, row)| row));
         drop(keyed);
@@ -131,13 +143,16 @@ impl Entries {
         }
     }
 
-    /// A hash of all that a page shows. Equal folders may differ in it if they are read in different orders.
-    pub fn tag(&self, keys: &RandomState, title: &str) -> u64 {
+    /// A hash of all that is sent: of these words about the folder, and of the entries, with dates to the minute or to the second. Equal folders may differ in it if they are
+    /// read in different orders.
+    pub fn tag(&self, keys: &RandomState, view: [&[u8]; 3], seconds: bool) -> u64 {
         let mut hasher = keys.build_hasher();
         // Another version of the program may write another page.
         hasher.write(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes());
-        hasher.write(title.as_bytes());
-        hasher.write_u8(0xff); // in no title
+        for part in view {
+            hasher.write(part);
+            hasher.write_u8(0); // in none of them
+        }
         hasher.write_u8(u8::from(self.complete));
         hasher.write_usize(self.rows.len());
         self.names.0.iter().for_each(|block| hasher.write(block));
@@ -145,13 +160,18 @@ impl Entries {
             let position = u64::from(row.block) << 16 | u64::from(row.start);
             hasher.write_u64(position << 9 | u64::from(row.length) << 1 | u64::from(row.is_folder));
             hasher.write_u64(row.size);
-            hasher.write_i64(row.modified);
+            hasher.write_i64(if seconds { row.modified } else { row.modified.div_euclid(60) });
         }
         hasher.finish()
     }
 
     pub fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// How many of them are folders.
+    pub fn folders(&self) -> usize {
+        self.folders
     }
 
     /// Whether no entry was left out.
@@ -192,17 +212,46 @@ impl Row {
     }
 
     /// Rows with different keys are in the order of their keys.
-    fn key(&self, names: &Names) -> u128 {
+    fn key(&self, order: Order, names: &Names) -> u128 {
         let mut key = [0; 16];
-        key[0] = u8::from(!self.is_folder);
-        push_natural_key(self.name(names), &mut key[1..]);
+        let (folder, rest) = key.split_at_mut(1);
+        folder[0] = u8::from(!self.is_folder);
+        let turned = match order.by {
+            By::Name => {
+                push_natural_key(self.name(names), rest);
+                rest
+            }
+            By::Size | By::Time => {
+                let (value, rest) = rest.split_at_mut(8);
+                value.copy_from_slice(&self.value(order).to_be_bytes());
+                push_natural_key(self.name(names), rest);
+                value
+            }
+        };
+        if order.reversed {
+            turned.iter_mut().for_each(|byte| *byte = !*byte);
+        }
         u128::from_be_bytes(key)
     }
 
-    /// Folders first, then natural order: ASCII letters without case, and `file 2` before `file 10`.
-    fn compare(&self, other: &Row, names: &Names) -> Ordering {
+    /// Folders first, then the order that is asked for, then natural order: ASCII letters without case, and `file 2` before
+    /// `file 10`.
+    fn compare(&self, other: &Row, order: Order, names: &Names) -> Ordering {
         let (one, two) = (self.name(names), other.name(names));
-        other.is_folder.cmp(&self.is_folder).then_with(|| natural(one, two)).then_with(|| one.cmp(two))
+        let turned = |found: Ordering| if order.reversed { found.reverse() } else { found };
+        let by_name = natural(one, two).then_with(|| one.cmp(two));
+        other.is_folder.cmp(&self.is_folder).then_with(|| match order.by {
+            By::Name => turned(by_name),
+            By::Size | By::Time => turned(self.value(order).cmp(&other.value(order))).then(by_name),
+        })
+    }
+
+    /// What a size or a date is sorted by: dates before 1970 come first.
+    fn value(&self, order: Order) -> u64 {
+        match order.by {
+            By::Time => self.modified.cast_unsigned() ^ 1 << 63,
+            By::Name | By::Size => self.size,
+        }
     }
 }
 

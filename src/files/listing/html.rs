@@ -3,65 +3,190 @@
 use std::ops::Range;
 
 use super::super::path;
-use super::entries::Entry;
+use super::Asked;
+use super::entries::{Entries, Entry};
+use super::view::{By, Order};
 use crate::escape_html;
 
+/// The policy of a page: its own style and script, known by their hashes, and nothing that a name might inject.
+/// `tests/files/listing.rs` computes the hashes, and says which they are.
+pub(super) const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
+    style-src 'sha256-zSBJYfGIbm0BprE9NSB+GiS2O8YM6qFLd4hGg1EjyhU='; \
+    script-src 'sha256-N/PGUhhUS1hAp5De3XykakGkD+zi8fbV68GHgCEfy1M='; \
+    form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
+
+/// Rows in one `<tbody>`. A full one has the class `b`: it is laid out when it comes near the window, and until then has the
+/// height of so many rows of one line, 36 px each, or 60 on a phone. The style and the script know these numbers.
+const BLOCK: usize = 100;
+
 /// Writes a page, piece by piece.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rows {
     pub text: String,
+    /// What links to folders carry.
+    query: String,
+    /// Rows to come, also of other pieces.
+    left: usize,
+    /// Rows of this block to come.
+    left_in_block: usize,
     /// The day of the last row, and how it is shown: most files of a folder are of few days.
     day: i64,
     day_text: String,
 }
 
 impl Rows {
-    /// What precedes the rows. `title`: the path of the folder, as shown; `top`: there is none above it.
-    pub fn push_start(&mut self, title: &str, top: bool, empty: bool) {
-        let mut shown = String::new();
-        push_shown(&mut shown, title.as_bytes());
-        let text = &mut self.text;
-        text.extend([HEAD, &shown, STYLE, &shown, TABLE]);
-        if !top {
-            text.push_str("<tr><td><a href=\"../\">..</a><td><td>\n");
+    /// With what precedes the rows.
+    pub fn new(asked: &Asked<'_>, entries: &Entries) -> Rows {
+        let query = match asked.view.order {
+            order if order == Order::default() => String::new(),
+            order => format!("?sort={}", order.word()),
+        };
+        let left = entries.len();
+        let mut rows = Rows { text: String::new(), query, left, left_in_block: 0, day: 0, day_text: String::new() };
+        rows.push_start(asked, entries);
+        rows
+    }
+
+    fn push_start(&mut self, asked: &Asked<'_>, entries: &Entries) {
+        let way = way(asked);
+        let (text, query) = (&mut self.text, &self.query);
+        text.push_str(HEAD);
+        if let [_, .., last] = &way[..] {
+            text.extend([last, " – "]); // a tab has room for the beginning
         }
-        if empty {
-            text.push_str("<tr><td>There is nothing in here.<td><td>\n");
+        text.push_str("Index of ");
+        text.extend(way.iter().map(String::as_str));
+        text.push_str(STYLE);
+        push_way(text, &way, query);
+        text.push_str("</h1></nav>\n<main><p>");
+        let folders = entries.folders();
+        push_count(text, folders, entries.len() - folders, entries.is_complete());
+        text.push_str("</p>\n<form><table aria-labelledby=h>\n<thead><tr>");
+        push_headings(text, asked.view.order);
+        text.push('\n');
+        if way.len() > 1 {
+            text.extend(["<tbody id=up><tr><td><a href=\"../", query, "\">..</a><td><td>\n"]);
         }
     }
 
     pub fn push(&mut self, entry: &Entry<'_>) {
         let text = &mut self.text;
+        if self.left_in_block == 0 {
+            text.push_str(if self.left < BLOCK { "<tbody>\n" } else { "<tbody class=b>\n" });
+            self.left_in_block = BLOCK;
+        }
+        self.left -= 1;
+        self.left_in_block -= 1;
         text.push_str("<tr><td><a href=\"");
         path::push_link(text, entry.name);
-        text.push_str(if entry.is_folder { "/\">" } else { "\">" });
-        push_shown(text, entry.name);
-        text.push_str(if entry.is_folder { "/</a><td>" } else { "</a><td>" });
-        if !entry.is_folder {
+        if entry.is_folder {
+            text.extend(["/", &self.query, "\">"]);
+            push_shown(text, entry.name);
+            text.push_str("/</a><td>");
+        } else {
+            text.push_str("\">");
+            push_shown(text, entry.name);
+            text.push_str("</a><td title=");
+            push_number(text, entry.size.into());
+            text.push('>');
             push_size(text, entry.size);
         }
-        text.push_str("<td>");
-        self.push_time(entry.modified);
+        self.push_time(entry.modified.div_euclid(60));
         self.text.push('\n');
     }
 
-    /// What follows the rows. `complete`: they are all.
-    pub fn push_end(&mut self, complete: bool) {
-        self.text.push_str(if complete { "</table>\n" } else { CUT_OFF });
+    /// What follows the rows.
+    pub fn push_end(&mut self) {
+        self.text.push_str(END);
     }
 
-    /// `2026-11-20 08:17`, in UTC, of minutes since 1970.
+    /// A cell with `2026-11-20 08:17`, in UTC, of minutes since 1970. Years that HTML has no form for are text.
     fn push_time(&mut self, minutes: i64) {
         let (day, minute) = (minutes.div_euclid(1440), minutes.rem_euclid(1440));
         if self.day_text.is_empty() || self.day != day {
             let (year, month, of_month) = civil(day);
-            self.day_text = format!("{year:04}-{month:02}-{of_month:02} ");
+            self.day_text = format!("{year:04}-{month:02}-{of_month:02}");
             self.day = day;
         }
-        self.text.push_str(&self.day_text);
-        push_two(&mut self.text, minute / 60);
-        self.text.push(':');
-        push_two(&mut self.text, minute % 60);
+        let clock = [minute / 600, minute / 60 % 10, 10, minute % 60 / 10, minute % 10].map(|digit| b'0' + digit as u8);
+        let clock = str::from_utf8(&clock).unwrap_or_default(); // b'0' + 10 is the colon
+        let day = &self.day_text;
+        match day.len() == 10 && !day.starts_with(['-', '0']) {
+            true => self.text.extend(["<td><time datetime=", day, "T", clock, "Z>", day, " ", clock, "</time>"]),
+            false => self.text.extend(["<td>", day, " ", clock]),
+        }
+    }
+}
+
+/// The topmost folder and those below it down to this one, as shown, each with its slash.
+fn way(asked: &Asked<'_>) -> Vec<String> {
+    let mut way = vec![String::new()];
+    push_shown(&mut way[0], asked.root.as_bytes());
+    for name in asked.path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+        let mut shown = String::new();
+        push_shown(&mut shown, name);
+        way.push(shown + "/");
+    }
+    way
+}
+
+/// A link to each folder above. They are relative: a proxy may have another path for this server.
+fn push_way(text: &mut String, way: &[String], query: &str) {
+    for (at, name) in way.iter().enumerate() {
+        match way.len() - 1 - at {
+            0 => text.extend(["<span aria-current=page>", name, "</span>"]),
+            above => text.extend(["<a href=\"", &"../".repeat(above), query, "\">", name, "</a>"]),
+        }
+    }
+}
+
+/// The headings are buttons of a form, not links: clients that follow those would store the folder once for each order.
+fn push_headings(text: &mut String, order: Order) {
+    for (by, name) in [(By::Name, "Name"), (By::Size, "Size"), (By::Time, "Modified <i>UTC</i>")] {
+        let sorted = match order.by == by {
+            true if order.reversed => " aria-sort=descending",
+            true => " aria-sort=ascending",
+            false => "",
+        };
+        text.extend(["<th", sorted, "><button name=sort value=", next(by, order).word(), ">", name, "</button>"]);
+    }
+}
+
+/// What a heading's button sorts by: the other way around if the page is sorted so, and at first by what is sought most
+/// often, the largest and the newest.
+fn next(by: By, now: Order) -> Order {
+    Order { by, reversed: if now.by == by { !now.reversed } else { by != By::Name } }
+}
+
+/// `1 folder, 1,234 files`; before that, if these are not all, that they are not.
+fn push_count(text: &mut String, folders: usize, files: usize, complete: bool) {
+    if !complete {
+        text.push_str("<b>Only ");
+        push_grouped(text, folders + files);
+        text.push_str(" of the names in here are shown:</b> ");
+    }
+    if folders + files == 0 {
+        text.push_str("Nothing is in here.");
+    }
+    if folders > 0 {
+        push_grouped(text, folders);
+        text.push_str(if folders == 1 { " folder" } else { " folders" });
+        text.push_str(if files > 0 { ", " } else { "" });
+    }
+    if files > 0 {
+        push_grouped(text, files);
+        text.push_str(if files == 1 { " file" } else { " files" });
+    }
+}
+
+/// With a comma before each three digits.
+fn push_grouped(text: &mut String, number: usize) {
+    let digits = number.to_string();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
     }
 }
 
@@ -101,21 +226,20 @@ fn push_size(to: &mut String, bytes: u64) {
     to.push_str(UNITS[unit]);
 }
 
-/// Below 10,000.
-fn push_number(to: &mut String, number: u128) {
-    let digits = [number / 1000, number / 100 % 10, number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8);
-    let zeros = digits[..3].iter().take_while(|&&digit| digit == b'0').count();
-    to.extend(digits[zeros..].iter().map(|&digit| char::from(digit)));
-}
-
-/// Two digits.
-fn push_two(to: &mut String, number: i64) {
-    to.extend([number / 10, number % 10].map(|digit| char::from(b'0' + digit as u8)));
+fn push_number(to: &mut String, mut number: u128) {
+    let mut digits = [b'0'; 39];
+    let mut first = digits.len();
+    while first == digits.len() || number > 0 {
+        first -= 1;
+        digits[first] += (number % 10) as u8;
+        number /= 10;
+    }
+    to.push_str(str::from_utf8(&digits[first..]).unwrap_or_default());
 }
 
 /// Year, month and day of a day since 1970, in the proleptic Gregorian calendar:
 /// years begin in March, so that the leap day comes last; eras have 400 years.
-fn civil(days: i64) -> (i64, i64, i64) {
+pub(super) fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
     let era = days.div_euclid(146_097);
     let day = days.rem_euclid(146_097);
@@ -127,33 +251,15 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (era * 400 + year + next, if month < 10 { month + 3 } else { month - 9 }, day)
 }
 
-const HEAD: &str = "<!DOCTYPE html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-    <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Index of ";
-const STYLE: &str = "</title>\n<style>
-:root { color-scheme: light dark }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.25rem; overflow-wrap: anywhere }
-table { width: 100%; border-collapse: collapse }
-th { text-align: left; font-weight: 600 }
-th, td { padding: .25rem 1rem .25rem 0; vertical-align: top; border-bottom: 1px solid #8884 }
-th + th, td + td { white-space: nowrap; font-variant-numeric: tabular-nums; opacity: .75 }
-th:first-child { width: 100% }
-th:nth-child(2), td:nth-child(2) { text-align: right }
-td a { display: block; white-space: pre-wrap }
-a { text-decoration: none; overflow-wrap: anywhere; unicode-bidi: isolate }
-a:hover, a:focus { text-decoration: underline }
-tbody tr:hover { background: #8881 }
-@media (max-width: 36rem) {
-  thead { display: none }
-  tr { display: flex; flex-wrap: wrap; border-bottom: 1px solid #8884; padding: .4rem 0 }
-  td { border: 0; padding: .1rem 1rem .1rem 0 }
-  td:first-child { flex: 1 0 100% }
-  td:empty { display: none }
-}
-</style>
-<h1>Index of ";
-const TABLE: &str = "</h1>\n<table>\n<thead><tr><th>Name<th>Size<th>Modified (UTC)\n<tbody>\n";
-const CUT_OFF: &str = "</table>\n<p>There are more names than are shown here.\n";
+// `page.css` and `page.js` are sent as they stand, and so have no comments:
+// - an icon is a shape cut out of the colour of its link, chosen by the end of the link: rows have no bytes for it;
+// - on a phone, the link's `:after` covers the row, so that all of it can be touched;
+// - the script makes a block's times local when it comes near the window, once: a time that has a title is done;
+// - it reads the names for the filter when that first gets the focus, and hides rows; a block then has the height of the rest.
+const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
+    <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
+const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n<nav><h1 id=h>");
+const END: &str = concat!("</table></form></main>\n<script>", include_str!("page.js"), "</script>\n");
 
 #[cfg(test)]
 mod tests {
@@ -187,8 +293,32 @@ mod tests {
     }
 
     #[test]
+    fn counts() {
+        for (folders, files, complete, expected) in [
+            (0, 0, true, "Nothing is in here."),
+            (1, 0, true, "1 folder"),
+            (0, 1, true, "1 file"),
+            (2, 999, true, "2 folders, 999 files"),
+            (1000, 1, true, "1,000 folders, 1 file"),
+            (0, 1_234_567, true, "1,234,567 files"),
+            (1, 99_999, false, "<b>Only 100,000 of the names in here are shown:</b> 1 folder, 99,999 files"),
+        ] {
+            let mut text = String::new();
+            push_count(&mut text, folders, files, complete);
+            assert_eq!(text, expected, "{folders}, {files}, {complete}");
+        }
+    }
+
+    #[test]
     fn dates() {
-        let mut rows = Rows::default();
+        let mut rows = Rows {
+            text: String::new(),
+            query: String::new(),
+            left: 0,
+            left_in_block: 0,
+            day: 0,
+            day_text: String::new(),
+        };
         for (seconds, expected) in [
             (0, "1970-01-01 00:00"),
             (-1, "1969-12-31 23:59"),
@@ -204,7 +334,13 @@ mod tests {
         ] {
             rows.text.clear();
             rows.push_time(i64::div_euclid(seconds, 60));
-            assert_eq!(rows.text, expected, "{seconds}");
+            let odd = format!("<td>{expected}");
+            let usual = format!("<td><time datetime={}Z>{expected}</time>", expected.replace(' ', "T"));
+            assert_eq!(
+                rows.text,
+                if expected.len() == 16 && !expected.starts_with('0') { usual } else { odd },
+                "{seconds}"
+            );
         }
     }
 

@@ -1,26 +1,34 @@
-//! The listing of a folder: an HTML page of what is served. Called by `handler`.
+//! The listing of a folder: what is served of it, as an HTML page or as JSON. Called by `handler`.
 //!
 //! A folder is read once for all who ask for it at that time, with the sizes and dates of its entries; so every page has an entity tag.
 //! Pages of many entries are written while they are sent, each client's from the entries that all share.
 
 use std::collections::hash_map::RandomState;
 use std::io::{self, Read};
+use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::{CONTENT_SECURITY_POLICY, VARY};
+
 use super::find::Finder;
 use super::open::OpenError;
-use crate::{ETag, Response};
+use crate::{ETag, Request, Response};
 
 mod flights; // one reading for all who wait for it
+
+mod json; // objects
 
 mod html; // rows
 
 mod entries; // names, sizes and dates
 
-use entries::{Budget, Entries};
+mod view; // which order, and which form
+
+use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;
+use view::View;
 
 /// Pages with up to this many entries are built in memory, and so have a Content-Length.
 const MAX_BUFFERED: usize = 1000;
@@ -30,7 +38,7 @@ const BUFFER_SIZE: usize = 16 << 10;
 /// The listings of a handler's folders.
 #[derive(Debug, Default)]
 pub(super) struct Listings {
-    /// By the path of the folder.
+    /// By the path of the folder, and how it is asked for.
     flights: Flights<Listing>,
     budget: Budget,
     /// Tags are keyed: nobody can choose names that give two states of a folder one tag.
@@ -40,7 +48,7 @@ pub(super) struct Listings {
 /// A folder as it was read.
 #[derive(Debug)]
 struct Listing {
-    /// Of all that the page shows: equal tags are equal pages.
+    /// Of all that is sent: equal tags are equal pages.
     tag: u64,
     page: Page,
 }
@@ -51,40 +59,104 @@ enum Page {
     Streamed(Entries),
 }
 
+/// Which folder is listed, and how.
+#[derive(Clone, Copy, Debug)]
+struct Asked<'a> {
+    /// The path of the topmost folder, decoded, with both slashes.
+    root: &'a str,
+    /// That of the folder beneath it.
+    path: &'a [u8],
+    view: View,
+}
+
 impl Listings {
-    /// The page of a folder, for a request that was brought by the poll that returned then. `title` is its path as shown.
-    pub fn page(
+    /// The answer to a request for a folder. `root`: the path of the topmost one, decoded.
+    pub fn respond(
         &self,
         finder: &Finder,
+        root: &str,
         path: &[u8],
-        title: &str,
+        request: &Request,
         polled: Option<Instant>,
     ) -> Result<Response, OpenError> {
-        let read = || self.read(finder, path, title);
-        let listing = self.flights.join(path, polled, read, |one, other| one.tag == other.tag)?;
+        let asked = Asked { root, path, view: View::of(request) };
+        let key = [asked.view.name().as_bytes(), b"\0", path].concat();
+        let read = || self.read(finder, &asked);
+        let listing = self.flights.join(&key, polled, read, |one, other| one.tag == other.tag)?;
         let tag = ETag::strong(format!("{:016x}", listing.tag));
         let response = match &listing.page {
             Page::Buffered(page) => Response::shared(Arc::clone(page) as _),
-            Page::Streamed(_) => Response::stream(ListingPage::new(listing, title, path.is_empty())),
+            Page::Streamed(entries) => {
+                let writer = Writer::new(&asked, entries);
+                Response::stream(ListingPage { listing, written: 0, ended: false, writer, sent: 0 })
+            }
         };
-        let response = response.with_content_type("text/html; charset=utf-8");
+        let response = match asked.view.json {
+            true => response.with_content_type("application/json"),
+            false => response
+                .with_content_type("text/html; charset=utf-8")
+                .with_header(CONTENT_SECURITY_POLICY, html::POLICY),
+        };
+        let response = response.with_header(VARY, "Accept");
         Ok(match tag {
             Ok(tag) => response.with_etag(tag),
             Err(_) => response, // unreachable: hex digits
         })
     }
 
-    fn read(&self, finder: &Finder, path: &[u8], title: &str) -> Result<Listing, OpenError> {
-        let entries = Entries::read(finder, path, &self.budget, MAX_BUFFERED)?;
-        let tag = entries.tag(&self.tags, title);
+    fn read(&self, finder: &Finder, asked: &Asked<'_>) -> Result<Listing, OpenError> {
+        let View { order, json } = asked.view;
+        let entries = Entries::read(finder, asked.path, order, &self.budget, MAX_BUFFERED)?;
+        let tag = entries.tag(&self.tags, [asked.view.name().as_bytes(), asked.root.as_bytes(), asked.path], json);
         if entries.len() > MAX_BUFFERED {
             return Ok(Listing { tag, page: Page::Streamed(entries) });
         }
-        let mut rows = Rows::default();
-        rows.push_start(title, path.is_empty(), entries.len() == 0);
-        entries.iter_from(0).for_each(|entry| rows.push(&entry));
-        rows.push_end(entries.is_complete());
-        Ok(Listing { tag, page: Page::Buffered(Arc::new(rows.text.into_bytes())) })
+        let mut writer = Writer::new(asked, &entries);
+        entries.iter_from(0).for_each(|entry| writer.push(&entry));
+        writer.push_end();
+        Ok(Listing { tag, page: Page::Buffered(Arc::new(writer.text().split_off(0).into_bytes())) })
+    }
+}
+
+/// Writes a listing, piece by piece.
+enum Writer {
+    Html(Rows),
+    /// The next object is the first.
+    Json(String, bool),
+}
+
+impl Writer {
+    /// With what precedes the entries.
+    fn new(asked: &Asked<'_>, entries: &Entries) -> Writer {
+        match asked.view.json {
+            true => Writer::Json("[".to_owned(), true),
+            false => Writer::Html(Rows::new(asked, entries)),
+        }
+    }
+
+    fn push(&mut self, entry: &Entry<'_>) {
+        match self {
+            Writer::Html(rows) => rows.push(entry),
+            Writer::Json(text, first) => {
+                text.push_str(if mem::take(first) { "\n" } else { ",\n" });
+                json::push(text, entry);
+            }
+        }
+    }
+
+    fn push_end(&mut self) {
+        match self {
+            Writer::Html(rows) => rows.push_end(),
+            Writer::Json(text, _) => text.push_str("\n]\n"),
+        }
+    }
+
+    /// What is written.
+    fn text(&mut self) -> &mut String {
+        match self {
+            Writer::Html(rows) => &mut rows.text,
+            Writer::Json(text, _) => text,
+        }
     }
 }
 
@@ -94,29 +166,23 @@ struct ListingPage {
     /// How many entries are written.
     written: usize,
     ended: bool,
-    /// The current piece, of which `sent` bytes are sent.
-    rows: Rows,
+    /// Has the current piece, of which `sent` bytes are sent.
+    writer: Writer,
     sent: usize,
 }
 
 impl ListingPage {
-    fn new(listing: Arc<Listing>, title: &str, top: bool) -> ListingPage {
-        let mut rows = Rows::default();
-        rows.push_start(title, top, false);
-        ListingPage { listing, written: 0, ended: false, rows, sent: 0 }
-    }
-
     fn fill_buffer(&mut self) {
         let Page::Streamed(entries) = &self.listing.page else { return };
         for entry in entries.iter_from(self.written) {
-            if self.rows.text.len() >= BUFFER_SIZE {
+            if self.writer.text().len() >= BUFFER_SIZE {
                 return;
             }
-            self.rows.push(&entry);
+            self.writer.push(&entry);
             self.written += 1;
         }
         if !self.ended {
-            self.rows.push_end(entries.is_complete());
+            self.writer.push_end();
             self.ended = true;
         }
     }
@@ -124,13 +190,12 @@ impl ListingPage {
 
 impl Read for ListingPage {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let text = &self.rows.text.as_bytes()[self.sent..];
-        if text.is_empty() {
-            self.rows.text.clear();
+        if self.writer.text().len() == self.sent {
+            self.writer.text().clear();
             self.sent = 0;
             self.fill_buffer();
         }
-        let text = &self.rows.text.as_bytes()[self.sent..];
+        let text = &self.writer.text().as_bytes()[self.sent..];
         let count = buffer.len().min(text.len());
         buffer[..count].copy_from_slice(&text[..count]);
         self.sent += count;

@@ -48,6 +48,15 @@ def check_mirror(at):
     same([line for line in files if '" 304 ' not in line], [], "what was fetched the second time")
 
 
+def check_orders(at):
+    """-r: a folder is stored once, not once for each order that its headings offer"""
+    folder, url = at.served("orders")
+    make(folder / "inside" / "file.txt", b"x")
+    away = at.folder("orders-by-wget")
+    wget(at, "-r", "-np", "-nH", "-e", "robots=off", f"{url}/", cwd=away).good()
+    same(sorted(tree(away)), [f"orders/{name}" for name in ("index.html", "inside/file.txt", "inside/index.html")], "files")
+
+
 def check_newer(at):
     """-N: once, not again, and again when it changed"""
     page = make(at.root / "wget-newer.html", b"<p>one")

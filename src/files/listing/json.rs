@@ -1,0 +1,86 @@
+//! A listing as JSON: an array with an object a line. Called by `listing`.
+
+use std::fmt::Write;
+
+use super::super::path;
+use super::entries::Entry;
+use super::html::civil;
+
+/// Append an object. A name that is not UTF-8 has U+FFFD for what is not, and so would not lead back: `href` does.
+pub(super) fn push(text: &mut String, entry: &Entry<'_>) {
+    let name = String::from_utf8_lossy(entry.name);
+    text.push_str("{\"name\":\"");
+    push_escaped(text, &name);
+    if matches!(name, std::borrow::Cow::Owned(_)) {
+        text.push_str("\",\"href\":\"");
+        path::push_link(text, entry.name);
+    }
+    // Writing to a string does not fail.
+    let _ = match entry.is_folder {
+        true => write!(text, "\",\"kind\":\"folder\",\"size\":null,\"modified\":"),
+        false => write!(text, "\",\"kind\":\"file\",\"size\":{},\"modified\":", entry.size),
+    };
+    push_time(text, entry.modified);
+    text.push('}');
+}
+
+/// `"2026-11-20T08:17:05Z"` (RFC 3339), which has four digits for the year; `null` for others.
+fn push_time(text: &mut String, seconds: i64) {
+    let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, of_month) = civil(day);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let _ = match year {
+        0..=9999 => write!(text, "\"{year:04}-{month:02}-{of_month:02}T{hour:02}:{minute:02}:{second:02}Z\""),
+        _ => write!(text, "null"),
+    };
+}
+
+/// RFC 8259, section 7.
+fn push_escaped(text: &mut String, name: &str) {
+    for character in name.chars() {
+        match character {
+            '"' | '\\' => text.extend(['\\', character]),
+            '\0'..'\u{20}' => {
+                let _ = write!(text, "\\u{:04x}", u32::from(character));
+            }
+            _ => text.push(character),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects() {
+        for (name, is_folder, size, modified, expected) in [
+            (
+                &b"a"[..],
+                false,
+                12,
+                951_868_799,
+                r#"{"name":"a","kind":"file","size":12,"modified":"2000-02-29T23:59:59Z"}"#,
+            ),
+            (b"d", true, 0, -1, r#"{"name":"d","kind":"folder","size":null,"modified":"1969-12-31T23:59:59Z"}"#),
+            (
+                b"\"\\\n\x1f\x7f/",
+                false,
+                u64::MAX,
+                i64::MAX,
+                "{\"name\":\"\\\"\\\\\\u000a\\u001f\u{7f}/\",\"kind\":\"file\",\"size\":18446744073709551615,\"modified\":null}",
+            ),
+            (
+                b"\xff \xc3\xbc",
+                false,
+                0,
+                i64::MIN,
+                "{\"name\":\"\u{fffd} \u{fc}\",\"href\":\"%FF%20%C3%BC\",\"kind\":\"file\",\"size\":0,\"modified\":null}",
+            ),
+        ] {
+            let mut text = String::new();
+            push(&mut text, &Entry { name, is_folder, size, modified });
+            assert_eq!(text, expected, "{}", name.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What is asked for of a folder: its order, and whether as a page or as JSON. Called by `listing`; it sees the request alone.
+
+use crate::Request;
+
+/// What of a folder is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct View {
+    pub order: Order,
+    pub json: bool,
+}
+
+/// Folders always come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Order {
+    pub by: By,
+    pub reversed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum By {
+    #[default]
+    Name,
+    Size,
+    Time,
+}
+
+impl View {
+    /// `?sort=` and `?format=json`, or else `Accept`. Unknown values mean nothing: a query may be somebody else's.
+    pub fn of(request: &Request) -> View {
+        let order = request.param("sort").and_then(|word| Order::parse(&word)).unwrap_or_default();
+        let json = match request.param("format").as_deref() {
+            Some("json") => true,
+            Some("html") => false,
+            _ => prefers_json(request.header_all("accept")),
+        };
+        View { order, json }
+    }
+
+    /// A name for each.
+    pub fn name(self) -> String {
+        format!("{}{}", self.order.word(), if self.json { " as JSON" } else { "" })
+    }
+}
+
+impl Order {
+    fn parse(word: &str) -> Option<Order> {
+        let all = [By::Name, By::Size, By::Time].into_iter();
+        all.flat_map(|by| [false, true].map(|reversed| Order { by, reversed })).find(|order| order.word() == word)
+    }
+
+    /// As it stands in a query.
+    pub fn word(self) -> &'static str {
+        match (self.by, self.reversed) {
+            (By::Name, false) => "name",
+            (By::Name, true) => "-name",
+            (By::Size, false) => "size",
+            (By::Size, true) => "-size",
+            (By::Time, false) => "time",
+            (By::Time, true) => "-time",
+        }
+    }
+}
+
+/// Whether JSON is weighed higher than HTML by these lines of `Accept` (RFC 9110, section 12.5.1): the most specific range
+/// that matches a type has its weight.
+fn prefers_json<'a>(lines: impl Iterator<Item = &'a [u8]>) -> bool {
+    let ranges = [["application/json", "application/*", "*/*"], ["text/html", "text/*", "*/*"]];
+    // Of each type how specific the range is, 3 to 1, and its weight.
+    let mut found = [(0, 0.0); 2];
+    for item in lines.flat_map(|line| line.split(|&byte| byte == b',')) {
+        let Ok(item) = str::from_utf8(item) else { continue };
+        let mut parts = item.split(';').map(str::trim);
+        let range = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let weight: f32 = weight.map_or(Some(1.0), |text| text.parse().ok()).unwrap_or(0.0);
+        for (known, found) in ranges.iter().zip(&mut found) {
+            let place = known.iter().position(|known| known.eq_ignore_ascii_case(range));
+            if let Some(specific) = place.map(|place| 3 - place)
+                && specific > found.0
+            {
+                *found = (specific, weight);
+            }
+        }
+    }
+    found[0].1 > found[1].1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_or_html() {
+        for (lines, expected) in [
+            (&[][..], false),
+            (&[""], false),
+            (&["*/*"], false),
+            (&["application/json"], true),
+            (&["Application/JSON; charset=utf-8"], true),
+            (&["application/json, */*"], false), // both are welcome
+            (&["application/json, */*;q=0.1"], true),
+            (&["application/*, text/html;q=0.9"], true),
+            (&["application/*", "text/*;q=0.9"], true),
+            (&["application/*;q=0.8, text/*;q=0.9"], false),
+            (&["application/json;q=0, */*"], false),
+            (&["text/html;q=0, */*;q=0.1"], true),
+            (&["application/json;q=x"], false),
+            (&["text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"], false),
+            (&["application/jsonlines"], false),
+        ] {
+            assert_eq!(prefers_json(lines.iter().map(|line| line.as_bytes())), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn queries() {
+        for (target, order, json) in [
+            ("/", "name", false),
+            ("/?sort=name", "name", false),
+            ("/?sort=-name", "-name", false),
+            ("/?sort=size&format=json", "size", true),
+            ("/?a=b&sort=-size", "-size", false),
+            ("/?sort=time", "time", false),
+            ("/?sort=%2Dtime", "-time", false),
+            ("/?sort=--time", "name", false),
+            ("/?sort=Size", "name", false),
+            ("/?sort=", "name", false),
+            ("/?sort", "name", false),
+            ("/?format=xml", "name", false),
+            ("/?%ff", "name", false),
+        ] {
+            let view = View::of(&Request::get(target));
+            assert_eq!((view.order.word(), view.json), (order, json), "{target}");
+        }
+        let asked = |target| View::of(&Request::get(target).with_header("accept", "application/json")).json;
+        assert!(asked("/") && !asked("/?format=html"));
+    }
+}

@@ -1,0 +1,48 @@
+"""Chromium and the page of a folder: every control, by width, by colours, with and without script. In scripts/listing.mjs."""
+
+import os
+import shutil
+
+from kit import packages, script as scripts
+from kit.bench import make
+
+from . import chromium
+
+NAME = "chromium, listing"
+DEBIAN = {"chromium": "chromium", "node": "nodejs", "npm": "npm"}
+NPM = ["playwright-core", "axe-core"]
+LIMITS = {"script": 240}
+
+# 2026-01-02 23:30 in UTC: another day where it is later.
+LATE = 1_767_396_600
+
+version = chromium.version
+
+
+def shelf(at):
+    """A folder with a name of each kind, each larger and older than the one before it."""
+    folder, _ = at.served("shelf of all kinds")
+    names = ["Annual report 2024.txt", "annual report 2025.txt", "film.mp4", "packed.tar.gz", "picture.PNG"]
+    names += ["photo\u202egpj.exe", "Grüße 你好 שלום.txt", "x" * 200 + ".txt"]
+    for number, name in enumerate(names):
+        make(folder / name, bytes(7 ** (number + 1)))
+        os.utime(folder / name, (LATE - 86_400 * number,) * 2)
+    for name in ("deeper/page.txt", "other/x/page.txt"):
+        make(folder / name, b"the page")
+    (folder / "other" / "nothing").mkdir()
+    many, _ = at.served("many")
+    for number in range(10_050):
+        (many / f"number {number}.txt").touch()
+
+
+def script(at):
+    shelf(at)
+    modules = packages.node_modules()
+    given = scripts.given(
+        at,
+        playwright=str(modules / "playwright-core" / "index.js"),
+        axe=str(modules / "axe-core" / "axe.min.js"),
+        chromium=shutil.which("chromium"),
+        shots=str(at.shots),
+    )
+    return ["node", scripts.SCRIPTS / "listing.mjs", given]

@@ -1,0 +1,172 @@
+// A browser and the page of a folder: every control, by width, by colours, with and without script.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { browser, open } from "./browser.mjs";
+import { check, given, same, tellAll } from "./telling.mjs";
+
+const { site, shots } = given;
+const shelf = `${site}/shelf%20of%20all%20kinds/`;
+const axe = readFileSync(given.axe, "utf8");
+
+const windows = [];
+for (const width of [320, 390, 1280]) {
+  for (const colorScheme of ["light", "dark"]) {
+    for (const javaScriptEnabled of [true, false]) {
+      const phone = width < 1000;
+      const options = { viewport: { width, height: phone ? 844 : 900 }, colorScheme, javaScriptEnabled, timezoneId: "Asia/Kathmandu" };
+      if (phone) Object.assign(options, { deviceScaleFactor: 2, isMobile: true, hasTouch: true });
+      windows.push({ name: `${width}-${colorScheme}${javaScriptEnabled ? "" : "-plain"}`, phone, options });
+    }
+  }
+}
+const names = (page) => page.locator("tbody:not(#up) tr:visible td:first-child").allInnerTexts();
+const [small, ...larger] = ["Annual report 2024.txt", "annual report 2025.txt", "film.mp4", "packed.tar.gz", "picture.PNG", "photo\ufffdgpj.exe", "Grüße 你好 שלום.txt", `${"x".repeat(200)}.txt`];
+const bySize = [small, ...larger];
+
+// Nothing of it runs in a page without script; that page differs in nothing it looks at.
+async function accessible(page, { javaScriptEnabled = true } = {}) {
+  if (!javaScriptEnabled) return;
+  await page.evaluate(axe);
+  const found = await page.evaluate(() => axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+  same(found.violations.map((it) => `${it.id}: ${it.nodes.slice(0, 3).map((node) => node.html)}`), [], "axe");
+}
+
+for (const { name, phone, options } of windows) {
+  check(`${name}: sorted by each heading, up and down a folder, nothing wider than the window, no violation`, async () => {
+    const { page, trouble, close } = await open(options);
+    await page.goto(shelf);
+    if (options.javaScriptEnabled) await page.getByText("local").waitFor();
+    await page.screenshot({ path: join(shots, `listing-${name}.png`) });
+    same(await page.title(), "shelf of all kinds/ – Index of /shelf of all kinds/", "the title");
+    same(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, "it fits the window");
+    await accessible(page, options);
+    const heights = await page.locator("tbody tr").evaluateAll((rows) => rows.map((row) => row.getBoundingClientRect().height));
+    same(heights.filter((height) => height < (phone ? 44 : 36)), [], "rows that are too low");
+    for (const [heading, query, sorted, wanted] of [
+      ["Size", "?sort=-size", "descending", [...bySize].reverse()],
+      ["Size", "?sort=size", "ascending", bySize],
+      ["Modified", "?sort=-time", "descending", bySize],
+      ["Modified", "?sort=time", "ascending", [...bySize].reverse()],
+      ["Name", "?sort=name", "ascending", null],
+      ["Name", "?sort=-name", "descending", null],
+    ]) {
+      await page.getByRole("button", { name: heading }).click();
+      await page.waitForURL(shelf + query);
+      same(await page.locator("[aria-sort]").evaluateAll((all) => all.map((it) => [it.innerText.split(" ")[0].trim(), it.ariaSort])), [[heading, sorted]], query);
+      const seen = await names(page);
+      same(seen.slice(0, 2).sort(), ["deeper/", "other/"], `folders first, ${query}`);
+      if (wanted) same(seen.slice(2), wanted, query);
+    }
+    // On a phone the whole row is the link: its date is touched.
+    const row = page.locator("tr", { hasText: "other/" });
+    await (phone ? row.locator("time") : row.locator("a")).click({ force: true });
+    await page.waitForURL(`${shelf}other/?sort=-name`);
+    await page.getByRole("link", { name: "nothing/" }).click();
+    same(await page.locator("p").innerText().then((text) => text.trim()), "Nothing is in here.", "an empty folder");
+    await accessible(page, options);
+    await page.getByRole("link", { name: "..", exact: true }).click();
+    await page.waitForURL(`${shelf}other/?sort=-name`);
+    await page.locator("nav").getByRole("link", { name: "shelf of all kinds/" }).click();
+    await page.waitForURL(`${shelf}?sort=-name`);
+    same(await page.locator("nav [aria-current]").innerText(), "shelf of all kinds/", "where one is");
+    same(trouble, [], "trouble");
+    await close();
+  });
+}
+
+check("without script: times in UTC, and no filter that would do nothing", async () => {
+  const { page, trouble, close } = await open({ javaScriptEnabled: false, timezoneId: "Asia/Kathmandu" });
+  await page.goto(shelf);
+  same(await page.locator("th").allInnerTexts().then((all) => all.map((text) => text.replace(/[▴▾]/, "").trim())), ["Name", "Size", "Modified UTC"], "headings");
+  same(await page.locator("tr", { hasText: small }).locator("td").allInnerTexts(), [small, "7 B", "2026-01-02 23:30"], "a row");
+  same(await page.locator("input").count(), 0, "filters");
+  same(trouble, [], "trouble");
+  await close();
+});
+
+check("with script: local times, and exact bytes to point at", async () => {
+  const { page, trouble, close } = await open({ timezoneId: "Asia/Kathmandu", locale: "en-GB" });
+  await page.goto(shelf);
+  await page.getByText("local").waitFor();
+  const row = page.locator("tr", { hasText: "xxxx" });
+  same((await row.locator("td").allInnerTexts()).slice(1), ["5.5 MiB", "2025-12-27 05:15"], "a row");
+  same(await row.locator("td").nth(1).getAttribute("title"), "5,764,801 bytes", "a size");
+  same(await row.locator("time").evaluate((it) => [it.dateTime, it.title]), ["2025-12-26T23:30Z", "2025-12-26T23:30Z"], "a time");
+  same(trouble, [], "trouble");
+  await close();
+});
+
+check("the filter: words in any order, a count, / and Escape, by keys alone", async () => {
+  const { page, trouble, close } = await open();
+  await page.goto(shelf);
+  await page.keyboard.press("/");
+  same(await page.evaluate(() => document.activeElement.type), "search", "what has the focus");
+  for (const [typed, count, wanted] of [
+    ["REPORT", "2 shown", bySize.slice(0, 2)],
+    [" 2025", "1 shown", bySize.slice(1, 2)],
+    [" ann", "1 shown", bySize.slice(1, 2)],
+    ["/", "0 shown", []],
+  ]) {
+    await page.keyboard.type(typed);
+    same(await page.locator("output").innerText(), count, typed);
+    same(await names(page), wanted, typed);
+  }
+  await accessible(page);
+  await page.keyboard.press("Escape");
+  same([await page.locator("output").innerText(), (await names(page)).length], ["", 10], "after Escape");
+  await page.keyboard.type("deep");
+  // Out of the field, over the headings and `..`, to what is left.
+  const focused = () => page.evaluate(() => document.activeElement.innerText.trim());
+  for (let tabs = 0; tabs < 8 && (await focused()) !== "deeper/"; tabs++) await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(`${shelf}deeper/`);
+  same(trouble, [], "trouble");
+  await close();
+});
+
+check("many names: the height is right before they are laid out, all are printed, and a key is quick", async () => {
+  for (const width of [390, 1280]) {
+    const { page, trouble, close } = await open({ viewport: { width, height: 900 } });
+    await page.goto(`${site}/many/`);
+    const heights = () => page.locator("tbody.b").evaluateAll((all) => [all.length, ...new Set(all.map((it) => Math.round(it.getBoundingClientRect().height)))]);
+    same(await heights(), [100, width < 1000 ? 6000 : 3600], "blocks, and their height before");
+    const laidOut = await page.locator("tbody.b").nth(50).evaluate(async (it) => {
+      it.scrollIntoView();
+      await new Promise((then) => requestAnimationFrame(() => setTimeout(then)));
+      return [it.rows[50], it].map((one) => Math.round(one.getBoundingClientRect().height));
+    });
+    same(laidOut, width < 1000 ? [60, 6000] : [36, 3600], "a row, and its block");
+    await page.emulateMedia({ media: "print" });
+    same(await page.locator("tbody.b").first().evaluate((it) => getComputedStyle(it).contentVisibility), "visible", "in print");
+    await page.emulateMedia({ media: "screen" });
+    await page.locator("input").focus();
+    const took = await page.evaluate(async () => {
+      const box = document.querySelector("input"), begun = performance.now();
+      box.value = "9 number";
+      box.dispatchEvent(new Event("input"));
+      await new Promise((then) => requestAnimationFrame(() => setTimeout(then)));
+      return performance.now() - begun;
+    });
+    if (took > 1000) throw new Error(`a key took ${took} ms`);
+    const nines = Array.from({ length: 10_050 }, (_, number) => `${number}`).filter((digits) => digits.includes("9")).length;
+    same(await page.locator("output").innerText(), `${nines.toLocaleString("en")} shown`, "names with a 9");
+    same(trouble, [], "trouble");
+    await close();
+  }
+});
+
+check("the policy: a style and a script of somebody else do nothing", async () => {
+  const { page, trouble, close } = await open();
+  await page.goto(shelf);
+  await page.evaluate(() => {
+    for (const [tag, text] of [["style", "p { color: rgb(1, 2, 3) }"], ["script", "window.got = true"]]) {
+      document.body.append(Object.assign(document.createElement(tag), { textContent: text }));
+    }
+  });
+  same(await page.evaluate(() => [getComputedStyle(document.querySelector("p")).color === "rgb(1, 2, 3)", window.got === true]), [false, false], "what they did");
+  same(trouble.map((line) => line.includes("Content Security Policy")), [true, true], "what the browser says");
+  await close();
+});
+
+await tellAll();
+await browser.close();

@@ -12,7 +12,7 @@ use crate::escape_html;
 /// `tests/files/listing.rs` computes the hashes, and says which they are.
 pub(super) const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-zSBJYfGIbm0BprE9NSB+GiS2O8YM6qFLd4hGg1EjyhU='; \
-    script-src 'sha256-N/PGUhhUS1hAp5De3XykakGkD+zi8fbV68GHgCEfy1M='; \
+    script-src 'sha256-5h25zPbqoo6vlvnWkf2T3CGTLZ6UEeugpvEyyI7WwLE='; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 /// Rows in one `<tbody>`. A full one has the class `b`: it is laid out when it comes near the window, and until then has the
@@ -256,6 +256,7 @@ pub(super) fn civil(days: i64) -> (i64, i64, i64) {
 // - on a phone, the link's `:after` covers the row, so that all of it can be touched;
 // - the script makes a block's times local when it comes near the window, once: a time that has a title is done;
 // - it reads the names for the filter when that first gets the focus, and hides rows; a block then has the height of the rest.
+//   One without any is hidden itself: of no height, all would lie in the window, and be laid out when their rows come back.
 const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
 const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n<nav><h1 id=h>");

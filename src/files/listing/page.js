@@ -1,5 +1,5 @@
 let $=s=>document.querySelectorAll(s),B=[...$("tbody:not(#up)")],K
-$("p")[0].innerHTML+='<output></output><input type=search placeholder="Filter (/)" autocomplete=off>'
+$("p")[0].innerHTML+='<output></output><input type=search placeholder="Filter (/)">'
 let q=$("input")[0],P=t=>t.normalize().toLowerCase(),O=new IntersectionObserver(E=>E.map(e=>e.isIntersecting&&L(e.target)),{rootMargin:"99%"}),L=b=>{
 O.unobserve(b)
 for(let t of b.querySelectorAll("time:not([title])")){
@@ -18,6 +18,7 @@ for(let r of R){
 let o=!w.every(x=>r[1].includes(x))
 if(o^r[2])r[0].hidden=r[2]=o
 m+=!o}
+b.hidden=!m
 b.style.containIntrinsicSize=m*(innerWidth>639?36:60)+"px"
 n+=m}
 $("output")[0].textContent=q.value.trim()&&n.toLocaleString()+" shown"}

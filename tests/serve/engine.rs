@@ -263,8 +263,9 @@ fn many_clients_at_once() {
         })
         .collect();
     clients.into_iter().for_each(|client| client.join().unwrap());
-    let stats = server.wait_for("all are gone", |stats| stats.connections == 0);
-    assert_eq!((stats.accepted, stats.ready, stats.running), (3200, 0, 0));
+    // A permit is back a moment after its connection is gone.
+    let stats = server.wait_for("all are gone", |stats| (stats.connections, stats.ready, stats.running) == (0, 0, 0));
+    assert_eq!(stats.accepted, 3200);
 }
 
 #[test]

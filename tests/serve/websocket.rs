@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ struct House {
     settings: WebSocket,
     guests: Arc<Mutex<HashSet<Socket>>>,
     ends: Arc<Mutex<Vec<(u16, String)>>>,
-    gate: Arc<Mutex<()>>, // who is asked to wait waits for it
+    gate: Arc<Mutex<()>>,      // who is asked to wait waits for it
+    waiting: Arc<AtomicUsize>, // how many have been asked to
 }
 
 struct Guest(House);
@@ -41,6 +43,7 @@ impl WebSocketHandler for Guest {
                 Ok(())
             }
             Some("wait") => {
+                self.0.waiting.fetch_add(1, SeqCst);
                 drop(self.0.gate.lock().unwrap());
                 Ok(socket.send("waited")?)
             }
@@ -61,7 +64,16 @@ impl WebSocketHandler for Guest {
 
 impl House {
     fn new(settings: WebSocket) -> House {
-        House { settings, guests: Arc::default(), ends: Arc::default(), gate: Arc::default() }
+        House { settings, guests: Arc::default(), ends: Arc::default(), gate: Arc::default(), waiting: Arc::default() }
+    }
+
+    /// Until so many handlers wait at the gate.
+    fn wait_for(&self, count: usize) {
+        let started = Instant::now();
+        while self.waiting.load(SeqCst) < count {
+            assert!(started.elapsed() < PATIENCE, "{} wait, not {count}", self.waiting.load(SeqCst));
+            std::thread::yield_now();
+        }
     }
 
     fn enter(&self, request: &Request) -> Result<Response> {
@@ -378,7 +390,7 @@ fn handlers_that_block_hold_up_no_other_client() {
         client.send("wait".into()).unwrap();
         client.send("after".into()).unwrap();
     }
-    running.wait_for("both wait", |stats| stats.running >= 2);
+    house.wait_for(2);
     other.send("hello".into()).unwrap();
     assert_eq!(text(&mut other), "hello");
     drop(gate);
@@ -395,7 +407,7 @@ fn without_a_permit_in_time_a_client_is_told_to_come_later() {
     let (mut blocked, mut other) = (raw(&running), raw(&running));
     let gate = house.gate.lock().unwrap();
     blocked.send(frame(0x81, "wait"));
-    running.wait_for("it waits", |stats| stats.running == 1 && stats.parked == 1);
+    house.wait_for(1);
     other.send(frame(0x81, "hello"));
     expect_close(&mut other, 1013);
     drop(gate);
@@ -485,7 +497,8 @@ fn a_shutdown_says_goodbye() {
     let mut clients: Vec<Polite> = (0..20).map(|_| polite(&running)).collect();
     let gate = house.gate.lock().unwrap();
     clients[0].send("wait".into()).unwrap();
-    running.wait_for("it waits", |stats| stats.running == 1 && stats.parked == 19);
+    house.wait_for(1);
+    running.wait_for("the others are parked", |stats| stats.parked == 19);
     running.handle.shutdown();
     drop(gate);
     assert_eq!(text(&mut clients[0]), "waited", "handlers may finish");

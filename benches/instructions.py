@@ -24,8 +24,8 @@ FEW, MANY = 200, 2200
 # Measured on a quiet machine: 8,600 and 10,250. A busy one adds up to 500, for then the watchdog ticks more often while a
 # request is under way: 8,780 and 10,700 were seen. Since 7,950 and 9,050 a request also has: a look for calls from other
 # threads, the name of its handler for the log, a place for panics of destructors to end, an address that may be a Unix
-# socket's. Raise a bound only with the reason beside it. On one connection each request is a poll of its own, and asks
-# the disk for the file, its folder and the place of the served folder.
+# socket's. Raise a bound only with the reason beside it. On one connection each request is a poll of its own, and reads
+# what the kernel has told of the file.
 BOUNDS = {"hello": 9300, "file": 11300}
 
 

@@ -44,6 +44,15 @@ pub(super) enum Lookup {
     Missing(Basis),
 }
 
+impl Lookup {
+    fn if_sure(self, is_sure: bool) -> Lookup {
+        match self {
+            Lookup::File(found) => Lookup::File(FoundFile { is_sure, ..found }),
+            other => other,
+        }
+    }
+}
+
 /// An open file, and what this look-up depended on.
 pub(super) struct FoundFile {
     pub path: Vec<u8>,
@@ -51,8 +60,8 @@ pub(super) struct FoundFile {
     pub stat: FileStat,
     pub sidecars: Vec<Sidecar>,
     pub basis: Basis,
-    /// Whether it stays what the path leads to as long as its folder is the same: not where a link with the name of an index
-    /// file leads nowhere yet.
+    /// Whether it stays what the path leads to as long as its folder is the same: not where a link with a name that goes
+    /// before it leads nowhere yet.
     pub is_sure: bool,
 }
 
@@ -89,17 +98,22 @@ impl Finder {
         let counted = page.iter().map(|page| path::name(page).to_vec()).chain([name.to_vec()]).collect();
         let basis = self.basis_in(folder, names, counted)?;
         let found = if is_there(name) { self.open(&path.bytes, names) } else { Err(OpenError::NotFound) };
+        let mut is_sure = true;
         if let (Ok(Opened::Folder) | Err(OpenError::NotFound), Some(page)) = (&found, page) {
+            is_sure = found.is_ok() || self.root.is_absent(&path.bytes);
             match self.open(&page, names) {
-                Ok(Opened::File(file, stat)) => return self.with_sidecars(page, file, stat, names, basis, now),
-                Ok(Opened::Folder) | Err(OpenError::NotFound) => {}
+                Ok(Opened::File(file, stat)) => {
+                    let found = self.with_sidecars(page, file, stat, names, basis, now)?;
+                    return Ok(found.if_sure(is_sure));
+                }
+                Ok(Opened::Folder) | Err(OpenError::NotFound) => is_sure &= self.root.is_absent(&page),
                 Err(error) => return Err(error),
             }
         }
         match found {
             Ok(Opened::File(file, stat)) => self.with_sidecars(path.bytes.clone(), file, stat, names, basis, now),
             Ok(Opened::Folder) => Ok(Lookup::NeedsSlash),
-            Err(OpenError::NotFound) if self.root.is_absent(&path.bytes) => Ok(Lookup::Missing(basis)),
+            Err(OpenError::NotFound) if is_sure && self.root.is_absent(&path.bytes) => Ok(Lookup::Missing(basis)),
             Err(error) => Err(error),
         }
     }
@@ -179,10 +193,8 @@ impl Finder {
             }
             match self.open(&index, names) {
                 Ok(Opened::File(file, stat)) => {
-                    return match self.with_sidecars(index, file, stat, names, basis, now)? {
-                        Lookup::File(found) => Ok(Lookup::File(FoundFile { is_sure, ..found })),
-                        other => Ok(other),
-                    };
+                    let found = self.with_sidecars(index, file, stat, names, basis, now)?;
+                    return Ok(found.if_sure(is_sure));
                 }
                 Ok(Opened::Folder) | Err(OpenError::NotFound) => is_sure &= self.root.is_absent(&index),
                 Err(error) => return Err(error),

@@ -61,7 +61,8 @@ const ALLOWED: &str = "GET, HEAD, OPTIONS";
 ///   by [`Request::path`] restricts all of it. There is nothing above the root: `/..` is a 400.
 /// - Files that the server may not read are a 403, missing ones a 404 with the `404.html` of the folder if there is one.
 /// - GET and HEAD; OPTIONS lists them, other methods are a 405, unknown ones a 501, before their body is read.
-/// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent to clients that accept it, unless it is older than `x`.
+/// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent to clients that accept it, unless it is older than `x` or was changed
+///   within the last two seconds.
 ///
 /// # Freshness
 /// What is requested often is cached (see [`cache`](Self::cache)), and never used once it has changed: the kernel tells of

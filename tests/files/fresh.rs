@@ -288,6 +288,28 @@ fn links_that_lead_nowhere_yet() {
     }
 }
 
+/// The same with clean URLs: of the page and of the name that goes before it.
+#[test]
+fn clean_links_that_lead_nowhere_yet() {
+    for inotify in [true, false] {
+        let folder = Folder::new(&[("second.html", "page")]);
+        let handler = folder.handler().inotify(inotify).clean_urls(true);
+        for (name, target) in [("first.html", "gen/first"), ("second", "gen/second")] {
+            symlink(target, folder.path(name)).unwrap();
+        }
+        for (target, expected) in [("/first", "404"), ("/second", "200 page")] {
+            for _ in 0..2 {
+                assert_eq!(line(&settled(&folder, &handler, &Request::get(target))), expected, "{target}, before");
+            }
+        }
+        for name in ["first", "second"] {
+            folder.write(&format!("gen/{name}"), name);
+            let target = format!("/{name}");
+            assert_eq!(line(&get(&handler, &target)), format!("200 {name}"), "inotify {inotify}");
+        }
+    }
+}
+
 /// A handler that makes what is missing, or makes it anew, and asks once more with the same request.
 #[test]
 fn made_while_it_is_asked_for() {

@@ -357,9 +357,11 @@ impl StaticFileHandler {
                 if let Some(response) = self.app_response(asked) {
                     return Ok(response);
                 }
-                self.page_or_error(asked, StatusCode::NOT_FOUND, "There is nothing here by that name.")
+                self.page_or(asked, StatusCode::NOT_FOUND, || self.preparer.not_found())
             }
-            OpenError::Forbidden => self.page_or_error(asked, StatusCode::FORBIDDEN, "The server may not read this."),
+            OpenError::Forbidden => self.page_or(asked, StatusCode::FORBIDDEN, || {
+                self.error(StatusCode::FORBIDDEN, "The server may not read this.")
+            }),
             OpenError::Busy(cause) => Err(self.busy("Too many files are open just now.", cause)),
             OpenError::TooManyListings(cause) => {
                 Err(self.busy("Too many large folders are being listed just now.", cause))
@@ -390,10 +392,10 @@ impl StaticFileHandler {
     }
 
     /// The folder's own page for a status, or an error.
-    fn page_or_error(&self, asked: Asked<'_>, status: StatusCode, message: &str) -> Result<Response> {
+    fn page_or(&self, asked: Asked<'_>, status: StatusCode, error: impl FnOnce() -> Error) -> Result<Response> {
         match self.custom_page(asked, status).as_deref() {
             Some(Kept { what: What::File(page), .. }) => Ok(response(page.identity()).with_status(status)),
-            _ => Err(self.error(status, message)),
+            _ => Err(error()),
         }
     }
 
@@ -437,7 +439,7 @@ impl StaticFileHandler {
     }
 
     fn error(&self, status: StatusCode, message: &str) -> Error {
-        Error::new(status, message).with_headers(self.preparer.default_fields())
+        self.preparer.error(status, message)
     }
 
     /// Add the default fields to a response that is not a file.
@@ -475,7 +477,9 @@ impl RequestHandler for StaticFileHandler {
             ResolvedPath::Path(path) => self.serve(asked, &path),
             ResolvedPath::Redirect(location) => Ok(self.redirect(request, &location)),
             ResolvedPath::NotFound => self.error_response(asked, OpenError::NotFound),
-            ResolvedPath::Malformed => self.page_or_error(asked, StatusCode::BAD_REQUEST, "That is no path."),
+            ResolvedPath::Malformed => {
+                self.page_or(asked, StatusCode::BAD_REQUEST, || self.error(StatusCode::BAD_REQUEST, "That is no path."))
+            }
         }
     }
 

@@ -62,6 +62,10 @@ impl Got {
         self.response_headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.response_headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }

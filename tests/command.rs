@@ -159,7 +159,9 @@ fn what_is_served_and_how() {
     ]);
     std::fs::write(files.path().join("www/plain/file.css.gz"), "gz").unwrap();
     let redirects = files.path().join("redirects").to_str().unwrap().to_owned();
+    std::fs::write(files.path().join("www/long.txt"), "long\n".repeat(1000)).unwrap();
     let gzip = "Accept-Encoding: gzip";
+    let browser = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
     for (words, fields, target, what, expected) in [
         (&["www"][..], &[][..], "/", "body", "the index"),
         (&["www", "--index", "home.htm"], &[], "/", "body", "home"),
@@ -202,6 +204,18 @@ fn what_is_served_and_how() {
         (&["www", "--clean-urls"], &[], "/missing.html", "status", "404"),
         (&["www", "--clean-urls"], &[], "/plain", "location", "/plain/"),
         (&["www"], &[], "/about", "status", "404"),
+        // Errors, in the form that is asked for; the tags of files stay as they are, and listings are compressed.
+        (&["www"], &[], "/missing", "content-type", "text/plain; charset=utf-8"),
+        (&["www"], &["Accept: */*"], "/missing", "body", "404 Not Found: There is nothing here by that name.\n"),
+        (&["www"], &[browser], "/missing", "content-type", "text/html; charset=utf-8"),
+        (&["www"], &[browser], "/plain/missing/x", "link", "<../>; rel=\"up\""),
+        (&["www"], &["Accept: application/json"], "/missing", "content-type", "application/problem+json"),
+        (&["www"], &["Accept: application/json"], "/plain/", "content-type", "application/json"),
+        (&["www", "--no-listing"], &[browser], "/plain/missing", "link", "<../>; rel=\"up\""),
+        (&["/docs=book"], &[browser], "/elsewhere/x", "link", "</>; rel=\"up\""),
+        (&["/docs=book"], &[browser], "/docs/a/b", "link", "<../>; rel=\"up\""),
+        (&["www"], &[gzip], "/plain/", "content-encoding", "gzip"),
+        (&["www"], &[gzip], "/long.txt", "content-encoding", ""),
         // Redirects.
         (&["www", "--redirects", &redirects], &[], "/old/file.css?q=1", "location", "/plain/file.css?q=1"),
         (&["www", "--redirects", &redirects], &[], "/old/file.css", "status", "302"),

@@ -204,6 +204,11 @@ fn limited(mut http: Http<Site>, options: &Options) -> Http<Site> {
         head_limit = limits.head_limit;
         field_limit = limits.field_limit;
         body_limit = limits.body_limit.map(|Limit(limit)| limit);
+        body_memory = limits.body_memory;
+        body_memory_quota = limits.body_memory_quota.map(|Limit(limit)| limit);
+        body_folder = limits.body_folder.as_ref();
+        body_quota = limits.body_quota.map(|Limit(limit)| limit);
+        chunked_bodies = limits.chunked_bodies;
         idle_timeout = limits.idle_timeout.map(|Limit(limit)| limit);
         head_timeout = limits.head_timeout.map(|Limit(limit)| limit);
         body_timeout = limits.body_timeout.map(|Limit(limit)| limit);

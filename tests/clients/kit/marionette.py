@@ -91,9 +91,6 @@ class Firefox:
     def open(self, url):
         self("WebDriver:Navigate", url=url)
 
-    def width(self, pixels, height=800):
-        self("WebDriver:SetWindowRect", width=pixels, height=height)
-
     def run(self, script, *given):
         """The value of a function's body in the page."""
         return self("WebDriver:ExecuteScript", script=script, args=list(given))

@@ -6,6 +6,8 @@ mod banner; // what is said on stdout
 
 mod site; // what is served: folders at their paths, layers, the access log
 
+mod guard; // `--auth` and `--allow`
+
 mod rights; // `--user` and `--confine`
 
 mod redirects; // `--redirects`
@@ -17,6 +19,9 @@ mod signals; // SIGINT and SIGTERM
 mod logging; // the log, on stderr or in a file
 
 mod sources; // the command line, the environment, a file: to options
+
+#[cfg(feature = "users")]
+mod password; // `--hash-password`
 
 mod places; // what words and addresses stand for
 
@@ -82,6 +87,7 @@ fn serve(options: Options) -> Result<(), CliError> {
             bind(&options, &addresses, proxied)?
         }
     };
+    guard::check(&options, server.local_addrs())?;
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, &zone)?;
@@ -105,13 +111,14 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
     if let Some(user) = &options.starting.user {
         rights::become_user(user)?;
         places.iter().try_for_each(site::check)?;
+        guard::check_file(options)?;
     }
     #[cfg(feature = "confine")]
     if options.starting.confine {
         if options.starting.open {
             return Err(CliError::usage("--open and --confine contradict each other: a browser is outside"));
         }
-        let read: Vec<_> = places.iter().map(Place::folder).collect();
+        let read: Vec<_> = places.iter().map(Place::folder).chain(guard::folder(options)).collect();
         let sockets = bound.iter().filter_map(|address| match address {
             Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
             _ => None,

@@ -15,6 +15,7 @@ use modest::{
 };
 
 use super::error::CliError;
+use super::guard;
 use super::hosts::AllowedHosts;
 use super::logging::ACCESS;
 use super::options::Options;
@@ -28,11 +29,17 @@ pub fn open(options: &Options, places: &[Place], front: Front) -> Result<Http<Si
     if let Some(file) = &options.serving.redirects {
         site = Box::new(site.layer(Redirects::read(file)?));
     }
+    site = guard::around(site, options, places)?;
+    if let Some(path) = &options.serving.health {
+        let ok = |_: &(), _: &Request| Ok(Response::text("ok\n").with_header("cache-control", "no-store"));
+        site = Box::new(Routes::new().get(path, ok).fallback(site).serve(()));
+    }
     if !options.fields.cors.is_empty() {
         site = Box::new(site.layer(cors(&options.fields.cors)));
     }
     if !options.listening.trusted_proxy.is_empty() {
-        site = Box::new(site.layer(trusted(&options.listening.trusted_proxy)));
+        let proxies = trusted(&options.listening.trusted_proxy);
+        site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
     }
     Ok(limited(Http::new(site.layer(front)).access_log(None), options))
 }
@@ -44,17 +51,12 @@ pub type Site = Layered<Front, Handler>;
 type Handler = Box<dyn RequestHandler>;
 
 fn folders(options: &Options, places: &[Place]) -> Result<Handler, CliError> {
-    let health = options.serving.health.as_deref();
-    if let ([place], None) = (places, health)
+    if let [place] = places
         && place.at.is_empty()
     {
         return Ok(Box::new(folder(options, place)?));
     }
     let mut routes = Routes::new();
-    if let Some(path) = health {
-        let ok = |_: &(), _: &Request| Ok(Response::text("ok\n").with_header("cache-control", "no-store"));
-        routes = routes.get(path, ok);
-    }
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     for place in places {
         let files = folder(options, place)?;

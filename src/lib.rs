@@ -156,8 +156,8 @@ pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version
 pub use files::{StaticFileHandler, Symlinks};
 pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
-    Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ProxyProtocol, ServerHandle, SharedBytes, Stats,
-    TcpServer,
+    Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,
+    SharedBytes, Stats, TcpServer,
 };
 pub use udp::{Datagram, DatagramHandler, UdpServer};
 

@@ -6,6 +6,7 @@ mod banner; // what is said on stdout
 
 mod site; // what is served: folders at their paths, layers, the access log
 
+mod figures; // `--metrics`
 mod guard; // `--auth` and `--allow`
 
 mod rights; // `--user` and `--confine`
@@ -45,6 +46,7 @@ use modest::{Address, IntoProtocol, Listen, ProxyProtocol, TcpServer};
 
 use self::address::BindAddress;
 use self::error::CliError;
+use self::figures::Figures;
 use self::options::{Options, Verbosity};
 use self::places::Place;
 use self::site::{Front, Sums};
@@ -79,7 +81,8 @@ fn serve(options: Options) -> Result<(), CliError> {
     let zone = logging::Zone::of_machine();
     let has_colours = logging::has_colours(&options);
     let front = Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
-    let http = site::open(&options, &places, front)?;
+    let figures = Figures::of(&options);
+    let http = site::open(&options, &places, &figures, front)?;
     let server = match &options.listening.proxy_protocol[..] {
         [] => bind(&options, &addresses, http)?,
         proxies => {
@@ -88,6 +91,7 @@ fn serve(options: Options) -> Result<(), CliError> {
         }
     };
     guard::check(&options, server.local_addrs())?;
+    let page = figures.bind(&options, &server.handle())?;
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, &zone)?;
@@ -97,8 +101,11 @@ fn serve(options: Options) -> Result<(), CliError> {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
-    let server = server.on_ready(move || announce(&options, &places, &bound));
+    let page = page.start().map_err(|error| CliError::serving(&error))?;
+    let told = page.line();
+    let server = server.on_ready(move || announce(&options, &places, &bound, &told));
     let served = server.serve_forever();
+    page.stop();
     debug!("stopped: {:?}", server.stats());
     if served.is_ok() && verbosity != Verbosity::Quiet {
         print(&banner::summary(&sums, begun.elapsed()));
@@ -179,11 +186,12 @@ fn limited(mut server: TcpServer, options: &Options) -> TcpServer {
 }
 
 /// Clients are accepted: say so.
-fn announce(options: &Options, places: &[Place], addresses: &[Address]) {
+fn announce(options: &Options, places: &[Place], addresses: &[Address], told: &str) {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     let mut text = banner::pythons(addresses);
     if options.verbosity() != Verbosity::Quiet {
         text.push_str(&banner::details(addresses, places, prefix));
+        text.push_str(told);
     }
     #[cfg(feature = "qr")]
     if options.starting.qr {

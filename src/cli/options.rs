@@ -89,6 +89,11 @@ pub struct Serving {
     /// A path that answers 200 and ok, and is not logged: for probes
     #[arg(long, value_name = "PATH", value_parser = values::path)]
     pub health: Option<String>,
+    /// Figures for Prometheus at this path [PATH: /metrics]
+    #[cfg(feature = "metrics")]
+    #[arg(long, value_name = "PATH", value_parser = values::page, num_args = 0..=1, require_equals = true,
+        default_missing_value = "/metrics")]
+    pub metrics: Option<String>,
 }
 
 /// Fields of answers.
@@ -153,6 +158,10 @@ pub struct Listening {
     /// A proxy that speaks the PROXY protocol; others are turned away; may be repeated
     #[arg(long, value_name = "CIDR", value_parser = values::network)]
     pub proxy_protocol: Vec<IpNetwork>,
+    /// Figures for Prometheus at an address of their own, and nowhere else; the port is 9464 unless told
+    #[cfg(feature = "metrics")]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = address::bind)]
+    pub metrics_bind: Option<Bind>,
     /// How many clients may wait to be accepted [default: 1024]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub backlog: Option<usize>,

@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use modest::layers::{Cors, TrustedProxies};
 use modest::{
-    BodyPlan, Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response, Routes,
+    Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response, Routes,
     StaticFileHandler, escape_html, handler_fn,
 };
 
 use super::error::CliError;
+use super::figures::Figures;
 use super::guard;
 use super::hosts::AllowedHosts;
 use super::logging::ACCESS;
@@ -24,12 +25,12 @@ use super::redirects::Redirects;
 use super::values::{Limit, Proxy};
 
 /// What is served, with all that the options say of it. An unreadable folder is reported now and not with the first request.
-pub fn open(options: &Options, places: &[Place], front: Front) -> Result<Http<Site>, CliError> {
+pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front) -> Result<Http<Site>, CliError> {
     let mut site = folders(options, places)?;
     if let Some(file) = &options.serving.redirects {
         site = Box::new(site.layer(Redirects::read(file)?));
     }
-    site = guard::around(site, options, places)?;
+    site = guard::around(figures.beside(site, options), options, places)?;
     if let Some(path) = &options.serving.health {
         let ok = |_: &(), _: &Request| Ok(Response::text("ok\n").with_header("cache-control", "no-store"));
         site = Box::new(Routes::new().get(path, ok).fallback(site).serve(()));
@@ -41,6 +42,10 @@ pub fn open(options: &Options, places: &[Place], front: Front) -> Result<Http<Si
         let proxies = trusted(&options.listening.trusted_proxy);
         site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
     }
+    if let Some(hosts) = AllowedHosts::of(options) {
+        site = Box::new(site.layer(hosts));
+    }
+    site = figures.around(site);
     Ok(limited(Http::new(site.layer(front)).access_log(None), options))
 }
 
@@ -209,10 +214,9 @@ fn limited(mut http: Http<Site>, options: &Options) -> Http<Site> {
     }
 }
 
-/// What is outermost: which hosts are answered for; the access log, in the time zone of the machine, whose offset may change
-/// with the season; and the sums of what it tells.
+/// What is outermost: the access log, in the time zone of the machine, whose offset may change with the season; and the sums of
+/// what it tells.
 pub struct Front {
-    hosts: Option<AllowedHosts>,
     zone: TimeZone,
     format: LogFormat,
     has_colours: bool,
@@ -235,16 +239,11 @@ impl Front {
     pub fn new(options: &Options, zone: TimeZone, has_colours: bool, sums: Arc<Sums>) -> Front {
         let format = options.logging.log_format.unwrap_or_default();
         let has_colours = has_colours && format != LogFormat::Json;
-        let hosts = AllowedHosts::of(options);
-        Front { hosts, zone, format, has_colours, health: options.serving.health.clone(), sums }
+        Front { zone, format, has_colours, health: options.serving.health.clone(), sums }
     }
 }
 
 impl Layer for Front {
-    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> modest::Result<()> {
-        self.hosts.as_ref().map_or(Ok(()), |hosts| hosts.check(request))
-    }
-
     fn log_request(&self, record: &LogRecord<'_>) {
         if self.health.is_some() && record.request().map(|request| request.path()) == self.health.as_deref() {
             return;

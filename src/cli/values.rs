@@ -125,6 +125,13 @@ pub fn path(text: &str) -> Result<String, String> {
     good.then(|| text.to_owned()).ok_or_else(|| "a path is wanted that begins with a slash, such as /status".into())
 }
 
+/// A path that ends in a name.
+#[cfg(feature = "metrics")]
+pub fn page(text: &str) -> Result<String, String> {
+    let page = path(text).ok().filter(|path| !path.ends_with('/') && !path.contains("//"));
+    page.ok_or_else(|| "the path of a page is wanted, such as /metrics".into())
+}
+
 /// The path of a prefix, without a slash at its end.
 pub fn prefix(text: &str) -> Result<String, String> {
     Ok(path(text)?.trim_end_matches('/').to_owned())

@@ -25,6 +25,9 @@
 
 mod trusted_proxies; // who asks, behind proxies
 
+#[cfg(feature = "metrics")]
+mod metrics; // figures for Prometheus
+
 mod request_ids; // a name for each request
 
 mod cors; // requests of pages from other sites
@@ -63,6 +66,8 @@ pub use cors::Cors;
 pub use etags::ETags;
 #[cfg(feature = "json")]
 pub use json_errors::JsonErrors;
+#[cfg(feature = "metrics")]
+pub use metrics::{Metrics, MetricsPage};
 pub use path_rights::{InvalidPathRule, PathRights, PathRule};
 pub use rate_limit::RateLimit;
 pub use request_ids::RequestIds;

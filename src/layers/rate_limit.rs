@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::testing::TestRequest;
     use crate::{Client, Http, Method, RequestHandler, Response, handler_fn, testing};
-    use std::net::{IpAddr, SocketAddr};
+    use std::net::SocketAddr;
 
     const SECOND: u64 = 1_000_000_000;
 

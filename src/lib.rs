@@ -147,17 +147,17 @@ mod udp;
 pub mod websocket;
 
 pub use crate::http::{
-    Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded, HandlerFn,
-    Http, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part, Request, RequestHandler, RequestId,
-    Response, ResponseWriter, Result, Router, Routes, SameSite, SentResponse, User, Validators, escape_html,
-    handler_fn, layer_fn, media_type_of,
+    Access, Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded,
+    HandlerFn, Http, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part, Permissions, Request,
+    RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite, SentResponse, User,
+    Validators, escape_html, handler_fn, layer_fn, media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{StaticFileHandler, Symlinks};
 pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
-    Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ProxyProtocol, ServerHandle, SharedBytes, Stats,
-    TcpServer,
+    Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,
+    SharedBytes, Stats, TcpServer,
 };
 pub use udp::{Datagram, DatagramHandler, UdpServer};
 

@@ -130,6 +130,8 @@ fn within_a_floor_arrows_go_down_the_list() {
         "cli",
         "layers",
         "layers/compress",
+        "layers/metrics",
+        "layers/users",
         "websocket",
         "files",
         "files/listing",

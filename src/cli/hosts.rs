@@ -1,10 +1,10 @@
-//! Hosts that are answered for. Asked by `site` of each request.
+//! Hosts that are answered for. A layer around all that is served; created by `site`.
 //!
 //! A page of another site can have its own name resolve to an address of this machine, or of its network, and then read
 //! what is served here as if it were its own (DNS rebinding). It can't choose the `Host` of those requests: so with
 //! `--allowed-host local` names that anybody could own are not answered for, and with names no others are.
 
-use modest::{Error, Request, Result};
+use modest::{BodyPlan, Error, Layer, Request, Result};
 
 use super::options::Options;
 
@@ -32,7 +32,7 @@ impl AllowedHosts {
     }
 
     /// An error for a request with another host. One without any is of a client that is no browser.
-    pub fn check(&self, request: &Request) -> Result<()> {
+    fn check(&self, request: &Request) -> Result<()> {
         let Some(host) = request.host().filter(|host| !self.allows(host)) else { return Ok(()) };
         let name = without_port(host);
         log::debug!("{host} is no host that is answered for");
@@ -56,6 +56,12 @@ impl AllowedHosts {
                 None => name.eq_ignore_ascii_case(known),
             }),
         }
+    }
+}
+
+impl Layer for AllowedHosts {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        self.check(request)
     }
 }
 

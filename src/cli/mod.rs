@@ -6,6 +6,9 @@ mod banner; // what is said on stdout
 
 mod site; // what is served: folders at their paths, layers, the access log
 
+mod figures; // `--metrics`
+mod guard; // `--auth` and `--allow`
+
 mod rights; // `--user` and `--confine`
 
 mod redirects; // `--redirects`
@@ -17,6 +20,9 @@ mod signals; // SIGINT and SIGTERM
 mod logging; // the log, on stderr or in a file
 
 mod sources; // the command line, the environment, a file: to options
+
+#[cfg(feature = "users")]
+mod password; // `--hash-password`
 
 mod places; // what words and addresses stand for
 
@@ -40,6 +46,7 @@ use modest::{Address, IntoProtocol, Listen, ProxyProtocol, TcpServer};
 
 use self::address::BindAddress;
 use self::error::CliError;
+use self::figures::Figures;
 use self::options::{Options, Verbosity};
 use self::places::Place;
 use self::site::{Front, Sums};
@@ -74,7 +81,8 @@ fn serve(options: Options) -> Result<(), CliError> {
     let zone = logging::Zone::of_machine();
     let has_colours = logging::has_colours(&options);
     let front = Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
-    let http = site::open(&options, &places, front)?;
+    let figures = Figures::of(&options);
+    let http = site::open(&options, &places, &figures, front)?;
     let server = match &options.listening.proxy_protocol[..] {
         [] if options.listening.proxy_untrusted || options.listening.proxy_header_timeout.is_some() => {
             let said = "--proxy-untrusted and --proxy-header-timeout go with --proxy-protocol, which names the proxies";
@@ -90,6 +98,8 @@ fn serve(options: Options) -> Result<(), CliError> {
             bind(&options, &addresses, proxied)?
         }
     };
+    guard::check(&options, server.local_addrs())?;
+    let page = figures.bind(&options, &server.handle())?;
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, &zone)?;
@@ -99,8 +109,11 @@ fn serve(options: Options) -> Result<(), CliError> {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
-    let server = server.on_ready(move || announce(&options, &places, &bound));
+    let page = page.start().map_err(|error| CliError::serving(&error))?;
+    let told = page.line();
+    let server = server.on_ready(move || announce(&options, &places, &bound, &told));
     let served = server.serve_forever();
+    page.stop();
     debug!("stopped: {:?}", server.stats());
     if served.is_ok() && verbosity != Verbosity::Quiet {
         print(&banner::summary(&sums, begun.elapsed()));
@@ -113,13 +126,14 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
     if let Some(user) = &options.starting.user {
         rights::become_user(user)?;
         places.iter().try_for_each(site::check)?;
+        guard::check_file(options)?;
     }
     #[cfg(feature = "confine")]
     if options.starting.confine {
         if options.starting.open {
             return Err(CliError::usage("--open and --confine contradict each other: a browser is outside"));
         }
-        let read: Vec<_> = places.iter().map(Place::folder).collect();
+        let read: Vec<_> = places.iter().map(Place::folder).chain(guard::folder(options)).collect();
         let sockets = bound.iter().filter_map(|address| match address {
             Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
             _ => None,
@@ -191,11 +205,12 @@ fn limited(mut server: TcpServer, options: &Options) -> TcpServer {
 }
 
 /// Clients are accepted: say so.
-fn announce(options: &Options, places: &[Place], addresses: &[Address]) {
+fn announce(options: &Options, places: &[Place], addresses: &[Address], told: &str) {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     let mut text = banner::pythons(addresses);
     if options.verbosity() != Verbosity::Quiet {
         text.push_str(&banner::details(addresses, places, prefix));
+        text.push_str(told);
     }
     #[cfg(feature = "qr")]
     if options.starting.qr {

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser};
+use modest::layers::PathRule;
 use modest::{IpNetwork, LogFormat, Symlinks};
 
 use super::address::{self, Bind};
-use super::values::{self, Caching, Field, Limit, Proxy, Rate, User};
+use super::values::{self, Caching, Field, Group, Limit, Proxy, Rate, User};
 
 /// All options. The default of each applies if it is not given.
 #[derive(Clone, Debug, Parser)]
@@ -30,6 +31,8 @@ pub struct Options {
     pub serving: Serving,
     #[command(flatten)]
     pub fields: Fields,
+    #[command(flatten)]
+    pub guarding: Guarding,
     #[command(flatten)]
     pub listening: Listening,
     #[command(flatten)]
@@ -86,6 +89,11 @@ pub struct Serving {
     /// A path that answers 200 and ok, and is not logged: for probes
     #[arg(long, value_name = "PATH", value_parser = values::path)]
     pub health: Option<String>,
+    /// Figures for Prometheus at this path [PATH: /metrics]
+    #[cfg(feature = "metrics")]
+    #[arg(long, value_name = "PATH", value_parser = values::page, num_args = 0..=1, require_equals = true,
+        default_missing_value = "/metrics")]
+    pub metrics: Option<String>,
 }
 
 /// Fields of answers.
@@ -107,6 +115,30 @@ pub struct Fields {
     pub server: Option<String>,
 }
 
+/// Who may do what.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Who may do what")]
+pub struct Guarding {
+    /// Users and hashes of their passwords, NAME:HASH a line, as --hash-password or htpasswd -B writes it
+    #[cfg(feature = "users")]
+    #[arg(long, value_name = "FILE")]
+    pub auth: Option<PathBuf>,
+    /// What browsers say that a password is wanted for [default: modest]
+    #[cfg(feature = "users")]
+    #[arg(long, value_name = "NAME", value_parser = values::realm)]
+    pub realm: Option<String>,
+    /// Take passwords over the network without TLS, too, where others can read them
+    #[cfg(feature = "users")]
+    #[arg(long)]
+    pub auth_over_http: bool,
+    /// Who may do what: PATH=WHO:RIGHTS, as in /inbox=ada,@staff:read,write; may be repeated [default: /=@users:all with --auth]
+    #[arg(long, value_name = "RULE", value_parser = values::path_rule)]
+    pub allow: Vec<PathRule>,
+    /// Users that rules name together, as in staff=ada,bob; may be repeated
+    #[arg(long, value_name = "NAME=USERS", value_parser = values::group)]
+    pub group: Vec<Group>,
+}
+
 /// Where it listens, and to whom.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Where it listens")]
@@ -126,6 +158,10 @@ pub struct Listening {
     /// A proxy that speaks the PROXY protocol; others are turned away; may be repeated
     #[arg(long, value_name = "CIDR", value_parser = values::network)]
     pub proxy_protocol: Vec<IpNetwork>,
+    /// Figures for Prometheus at an address of their own, and nowhere else; the port is 9464 unless told
+    #[cfg(feature = "metrics")]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = address::bind)]
+    pub metrics_bind: Option<Bind>,
     /// How many clients may wait to be accepted [default: 1024]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub backlog: Option<usize>,
@@ -293,6 +329,10 @@ pub struct Starting {
     #[cfg(feature = "qr")]
     #[arg(long)]
     pub qr: bool,
+    /// Print a line for the file of --auth, with a password that is asked for, or read from stdin
+    #[cfg(feature = "users")]
+    #[arg(long, value_name = "USER")]
+    pub hash_password: Option<String>,
     /// Print the completions of bash, elvish, fish, powershell or zsh
     #[arg(long, value_name = "SHELL", hide = true)]
     pub completions: Option<String>,
@@ -321,6 +361,8 @@ pub const BRIEF: &[&str] = &[
     "header",
     "cache-control",
     "cors",
+    "auth",
+    "allow",
     "bind",
     "port",
     "workers",

@@ -12,11 +12,13 @@ use jiff::tz::TimeZone;
 use modest::layers::Compress;
 use modest::layers::{Cors, ErrorPages, TrustedProxies};
 use modest::{
-    BodyPlan, Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response, Routes,
+    Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response, Routes,
     StaticFileHandler, escape_html, handler_fn,
 };
 
 use super::error::CliError;
+use super::figures::Figures;
+use super::guard;
 use super::hosts::AllowedHosts;
 use super::logging::ACCESS;
 use super::options::Options;
@@ -25,17 +27,27 @@ use super::redirects::Redirects;
 use super::values::{Limit, Proxy};
 
 /// What is served, with all that the options say of it. An unreadable folder is reported now and not with the first request.
-pub fn open(options: &Options, places: &[Place], front: Front) -> Result<Http<Site>, CliError> {
+pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front) -> Result<Http<Site>, CliError> {
     let mut site = folders(options, places)?;
     if let Some(file) = &options.serving.redirects {
         site = Box::new(site.layer(Redirects::read(file)?));
+    }
+    site = guard::around(figures.beside(site, options), options, places)?;
+    if let Some(path) = &options.serving.health {
+        let ok = |_: &(), _: &Request| Ok(Response::text("ok\n").with_header("cache-control", "no-store"));
+        site = Box::new(Routes::new().get(path, ok).fallback(site).serve(()));
     }
     if !options.fields.cors.is_empty() {
         site = Box::new(site.layer(cors(&options.fields.cors)));
     }
     if !options.listening.trusted_proxy.is_empty() {
-        site = Box::new(site.layer(trusted(&options.listening.trusted_proxy)));
+        let proxies = trusted(&options.listening.trusted_proxy);
+        site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
     }
+    if let Some(hosts) = AllowedHosts::of(options) {
+        site = Box::new(site.layer(hosts));
+    }
+    site = figures.around(site);
     Ok(limited(Http::new(site.layer(front)).access_log(None), options))
 }
 
@@ -46,17 +58,12 @@ pub type Site = Layered<Front, Handler>;
 type Handler = Box<dyn RequestHandler>;
 
 fn folders(options: &Options, places: &[Place]) -> Result<Handler, CliError> {
-    let health = options.serving.health.as_deref();
-    if let ([place], None) = (places, health)
+    if let [place] = places
         && place.at.is_empty()
     {
         return Ok(Box::new(folder(options, place)?));
     }
     let mut routes = Routes::new();
-    if let Some(path) = health {
-        let ok = |_: &(), _: &Request| Ok(Response::text("ok\n").with_header("cache-control", "no-store"));
-        routes = routes.get(path, ok);
-    }
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     for place in places {
         let files = folder(options, place)?;
@@ -223,10 +230,9 @@ fn limited(mut http: Http<Site>, options: &Options) -> Http<Site> {
     }
 }
 
-/// What is outermost: which hosts are answered for; the access log, in the time zone of the machine, whose offset may change
-/// with the season; and the sums of what it tells.
+/// What is outermost: the access log, in the time zone of the machine, whose offset may change with the season; and the sums of
+/// what it tells.
 pub struct Front {
-    hosts: Option<AllowedHosts>,
     zone: TimeZone,
     format: LogFormat,
     has_colours: bool,
@@ -249,16 +255,11 @@ impl Front {
     pub fn new(options: &Options, zone: TimeZone, has_colours: bool, sums: Arc<Sums>) -> Front {
         let format = options.logging.log_format.unwrap_or_default();
         let has_colours = has_colours && format != LogFormat::Json;
-        let hosts = AllowedHosts::of(options);
-        Front { hosts, zone, format, has_colours, health: options.serving.health.clone(), sums }
+        Front { zone, format, has_colours, health: options.serving.health.clone(), sums }
     }
 }
 
 impl Layer for Front {
-    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> modest::Result<()> {
-        self.hosts.as_ref().map_or(Ok(()), |hosts| hosts.check(request))
-    }
-
     fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
         ErrorPages.error_response(request, error)
     }

@@ -305,7 +305,7 @@ impl Source {
 
 /// Whether it may stand in the environment and in a file: all but those that tell something and end.
 fn is_setting(arg: &Arg) -> bool {
-    let tells = ["help", "version", "completions", "man", "markdown", "config"];
+    let tells = ["help", "version", "completions", "man", "markdown", "config", "hash-password"];
     arg.get_long().is_some_and(|long| !tells.contains(&long))
         && (!arg.is_hide_set() || arg.get_long() == Some("protocol"))
 }
@@ -329,6 +329,8 @@ fn text_to_print(options: &Options) -> Result<Option<String>, CliError> {
         out = markdown().into_bytes();
     } else if starting.man {
         let _ = clap_mangen::Man::new(command()).render(&mut out); // into memory
+    } else if let Some(line) = hashed_password(options)? {
+        out = line.into_bytes();
     } else if let Some(shell) = &starting.completions {
         let shell: clap_complete::Shell = shell.parse().map_err(|_| {
             let shell = escape_controls(shell);
@@ -339,6 +341,16 @@ fn text_to_print(options: &Options) -> Result<Option<String>, CliError> {
         return Ok(None);
     }
     Ok(Some(String::from_utf8_lossy(&out).trim_end().to_owned()))
+}
+
+/// A line for the file of `--auth`.
+fn hashed_password(options: &Options) -> Result<Option<String>, CliError> {
+    #[cfg(feature = "users")]
+    if let Some(name) = &options.starting.hash_password {
+        return super::password::line(name).map(Some);
+    }
+    let _ = options;
+    Ok(None)
 }
 
 fn command() -> Command {

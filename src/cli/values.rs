@@ -39,6 +39,13 @@ pub struct User {
     pub group: Option<String>,
 }
 
+/// Users with a name for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub name: String,
+    pub users: Vec<String>,
+}
+
 /// A proxy that is believed: a network, or whoever comes by a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proxy {
@@ -119,6 +126,13 @@ pub fn path(text: &str) -> Result<String, String> {
     good.then(|| text.to_owned()).ok_or_else(|| "a path is wanted that begins with a slash, such as /status".into())
 }
 
+/// A path that ends in a name.
+#[cfg(feature = "metrics")]
+pub fn page(text: &str) -> Result<String, String> {
+    let page = path(text).ok().filter(|path| !path.ends_with('/') && !path.contains("//"));
+    page.ok_or_else(|| "the path of a page is wanted, such as /metrics".into())
+}
+
 /// The path of a prefix, without a slash at its end.
 pub fn prefix(text: &str) -> Result<String, String> {
     Ok(path(text)?.trim_end_matches('/').to_owned())
@@ -150,6 +164,32 @@ pub fn host(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && !text.contains(['/', ' ', '@']) && (!text.contains(':') || text.starts_with('['));
     good.then(|| text.to_ascii_lowercase())
         .ok_or_else(|| "the name of a host is wanted, such as www.example.org, or * for all".into())
+}
+
+/// `PATH=WHO:RIGHTS`.
+pub fn path_rule(text: &str) -> Result<modest::layers::PathRule, String> {
+    text.parse().map_err(|error: modest::layers::InvalidPathRule| error.to_string())
+}
+
+/// `NAME=USER,USER`.
+pub fn group(text: &str) -> Result<Group, String> {
+    let wanted = "a name and users are wanted, as in staff=ada,bob";
+    let (name, users) = pair(text, "staff=ada,bob").map_err(|_| wanted)?;
+    let users: Vec<String> = users.split(',').map(str::to_owned).collect();
+    match name {
+        _ if name == "users" => Err("@users are all who are known: another name is wanted".into()),
+        _ if name.starts_with('@') || name.contains([',', ':']) || users.iter().any(String::is_empty) => {
+            Err(wanted.into())
+        }
+        _ => Ok(Group { name, users }),
+    }
+}
+
+/// What a password is wanted for.
+#[cfg(feature = "users")]
+pub fn realm(text: &str) -> Result<String, String> {
+    let good = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    good.then(|| text.to_owned()).ok_or_else(|| "printable ASCII is wanted, such as 'our photos'".into())
 }
 
 pub fn network(text: &str) -> Result<modest::IpNetwork, String> {

@@ -21,7 +21,7 @@ use super::listing::Listings;
 use super::open::{OpenError, Root, Symlinks};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Resource, Variant};
-use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
+use crate::{Access, BodyPlan, Error, Permissions, Request, RequestHandler, Response, Result};
 
 const ALLOWED: &str = "GET, HEAD, OPTIONS";
 
@@ -264,6 +264,7 @@ impl StaticFileHandler {
             }
             Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(path, true))),
             Ok(Lookup::Folder) if self.listing => {
+                self.may_list(asked.request, path)?;
                 self.list(asked, path).or_else(|error| self.error_response(asked, error))
             }
             Ok(Lookup::Folder) => self.error_response(asked, OpenError::NotFound),
@@ -349,6 +350,17 @@ impl StaticFileHandler {
                 let why = format!("This can be had uncoded, or in {}.", codings.join(", "));
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))
             }
+        }
+    }
+
+    /// Whether whoever asks may see what this folder holds: that it is a folder without an index shows only here.
+    fn may_list(&self, request: &Request, path: &FilePath) -> Result<()> {
+        let Some(permissions) = request.value::<Permissions>() else { return Ok(()) };
+        let segments = self.mount.iter().map(Vec::as_slice).chain([&path.bytes[..]]);
+        let full = segments.fold(Vec::new(), |full, segment| [&full, &b"/"[..], segment].concat());
+        match permissions.permit(Access::List, &full) {
+            true => Ok(()),
+            false => Err(permissions.refusal().with_headers(self.preparer.default_fields())),
         }
     }
 

@@ -45,7 +45,8 @@ pub use handler::{
 pub use html::escape_html;
 pub use media_type::media_type_of;
 pub use request::{
-    Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, Part, Request, RequestId, User,
+    Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, Part, Permissions, Request,
+    RequestId, User,
 };
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;

@@ -2,14 +2,18 @@
 
 use std::fmt;
 
-use super::credentials::{decode_base64, equal, of_scheme, realm_parameter, unauthorized};
-use crate::{BodyPlan, Error, Layer, Request, Result, User};
+#[cfg(feature = "users")]
+use super::UserFile;
+use super::credentials::{decode_base64, equal, kept_private, of_scheme, realm_parameter, unauthorized};
+use super::vary::with_vary;
+use crate::{BodyPlan, Error, HeaderValue, Layer, Request, Response, Result, StatusCode, User};
 
 /// Asks each client for name and password, as browsers do in a window of their own: 401 from the head alone, before a
 /// byte of a body is read.
 ///
 /// Who passes is put into the request as [`User`], which handlers and the access log read. Name and password are sent
-/// in clear with each request: serve it behind TLS.
+/// in clear with each request: serve it behind TLS (see [`only_if`](BasicAuth::only_if)). What is answered to them is
+/// `Cache-Control: private`, so that no shared cache shows it to others (RFC 9111, section 3.5).
 ///
 /// ```
 /// use modest::layers::BasicAuth;
@@ -26,15 +30,27 @@ use crate::{BodyPlan, Error, Layer, Request, Result, User};
 pub struct BasicAuth {
     challenge: String,
     check: Check,
+    optional: bool,
+    is_safe: Option<IsSafe>,
 }
 
 enum Check {
     /// Names and passwords.
     Listed(Vec<(String, String)>),
     Closure(Closure),
+    #[cfg(feature = "users")]
+    File(Box<UserFile>),
 }
 
 type Closure = Box<dyn Fn(&Request, &str, &str) -> Option<User> + Send + Sync>;
+type IsSafe = Box<dyn Fn(&Request) -> bool + Send + Sync>;
+
+/// What a request says of who asks.
+enum Asks {
+    Nobody,
+    Somebody(User),
+    Wrong,
+}
 
 impl BasicAuth {
     /// For the users that are named by [`user`](BasicAuth::user). The realm is shown by some browsers, and tells them
@@ -47,7 +63,7 @@ impl BasicAuth {
     }
 
     /// For the users that this closure finds by name and password. It may block: a slow hash of passwords takes a worker
-    /// for as long as it computes, for each request.
+    /// for as long as it computes, for each request; [`UserFile`](super::UserFile) has all that for users in a file.
     ///
     /// Compare secrets in constant time (crate `subtle`), or better their slow hashes (`argon2`, `bcrypt`), and spend the
     /// same time on a name that is not known.
@@ -81,40 +97,105 @@ impl BasicAuth {
         assert!(!name.contains(':'), "the name of a user can't hold a colon: {name:?}");
         match &mut self.check {
             Check::Listed(users) => users.push((name, password.into())),
-            Check::Closure(_) => panic!("users are found by the closure"),
+            _ => panic!("users are found otherwise"),
         }
         self
     }
 
-    fn with(realm: &str, check: Check) -> BasicAuth {
-        BasicAuth { challenge: format!("Basic {}, charset=\"UTF-8\"", realm_parameter(realm)), check }
+    /// The users of this file, and no others: see [`UserFile`].
+    ///
+    /// # Panics
+    /// If there are others, or a closure that checks.
+    #[cfg(feature = "users")]
+    pub fn users(mut self, file: UserFile) -> BasicAuth {
+        let is_empty = matches!(&self.check, Check::Listed(users) if users.is_empty());
+        assert!(is_empty, "users are found otherwise");
+        self.check = Check::File(Box::new(file));
+        self
     }
 
-    fn authenticate(&self, request: &Request) -> Option<User> {
-        let text = of_scheme(request, "Basic").ok().flatten().and_then(decode_base64)?;
-        let text = String::from_utf8(text).ok()?;
-        // RFC 7617, section 2: no control characters; the name ends at the first colon.
-        let (name, password) = text.split_once(':').filter(|_| !text.chars().any(char::is_control))?;
-        match &self.check {
-            Check::Closure(check) => check(request, name, password),
-            Check::Listed(users) => {
-                let is_one = users.iter().fold(false, |is_one, (known, secret)| {
-                    is_one | (equal(name.as_bytes(), known.as_bytes()) & equal(password.as_bytes(), secret.as_bytes()))
-                });
-                is_one.then(|| User(name.to_owned()))
-            }
+    /// Whether requests without credentials pass, as of nobody: a layer or a handler inside says what nobody may do, as
+    /// [`PathRights`](super::PathRights) does. Its 401 gets the challenge, and responses `Vary: Authorization`. Wrong
+    /// credentials never pass. Default: no.
+    pub fn optional(mut self, optional: bool) -> BasicAuth {
+        self.optional = optional;
+        self
+    }
+
+    /// Passwords are taken of requests only for which this says yes. Others get 403, and no challenge: nobody is
+    /// asked for a password that would be sent in clear. Default: all.
+    ///
+    /// ```
+    /// use modest::Forwarded;
+    /// use modest::layers::BasicAuth;
+    ///
+    /// // Inside of `TrustedProxies` that read the scheme.
+    /// let auth = BasicAuth::new("staff").only_if(|request| {
+    ///     request.value::<Forwarded>().is_some_and(|told| told.scheme.as_deref() == Some("https"))
+    /// });
+    /// ```
+    pub fn only_if(mut self, is_safe: impl Fn(&Request) -> bool + Send + Sync + 'static) -> BasicAuth {
+        self.is_safe = Some(Box::new(is_safe));
+        self
+    }
+
+    fn with(realm: &str, check: Check) -> BasicAuth {
+        let challenge = format!("Basic {}, charset=\"UTF-8\"", realm_parameter(realm));
+        BasicAuth { challenge, check, optional: false, is_safe: None }
+    }
+
+    fn who_asks(&self, request: &Request) -> Result<Asks> {
+        if request.header_all("authorization").next().is_none() {
+            return Ok(Asks::Nobody);
         }
+        Ok(self.authenticate(request)?.map_or(Asks::Wrong, Asks::Somebody))
+    }
+
+    fn authenticate(&self, request: &Request) -> Result<Option<User>> {
+        let text = of_scheme(request, "Basic").ok().flatten().and_then(decode_base64);
+        let Some(text) = text.and_then(|text| String::from_utf8(text).ok()) else { return Ok(None) };
+        // RFC 7617, section 2: no control characters; the name ends at the first colon.
+        let parts = text.split_once(':').filter(|_| !text.chars().any(char::is_control));
+        let Some((name, password)) = parts else { return Ok(None) };
+        let is_one = match &self.check {
+            Check::Closure(check) => return Ok(check(request, name, password)),
+            Check::Listed(users) => users.iter().fold(false, |is_one, (known, secret)| {
+                is_one | (equal(name.as_bytes(), known.as_bytes()) & equal(password.as_bytes(), secret.as_bytes()))
+            }),
+            #[cfg(feature = "users")]
+            Check::File(file) => file.knows(request.client_ip(), name, password)?,
+        };
+        Ok(is_one.then(|| User(name.to_owned())))
     }
 }
 
 impl Layer for BasicAuth {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<(), Error> {
-        match self.authenticate(request) {
-            Some(user) => {
+        if self.is_safe.as_ref().is_some_and(|is_safe| !is_safe(request)) {
+            return Err(Error::new(StatusCode::FORBIDDEN, "Passwords are taken over https only."));
+        }
+        match self.who_asks(request)? {
+            Asks::Somebody(user) => {
                 request.put(user);
                 Ok(())
             }
-            None => Err(unauthorized(&self.challenge)),
+            Asks::Nobody if self.optional => Ok(()),
+            Asks::Nobody | Asks::Wrong => Err(unauthorized(&self.challenge)),
+        }
+    }
+
+    fn finish_response(&self, request: &Request, response: Response) -> Response {
+        let is_private = request.value::<User>().is_some();
+        let response = if is_private { kept_private(response) } else { response };
+        if !self.optional {
+            return response;
+        }
+        let response = with_vary(response, "Authorization");
+        let lacks_challenge =
+            response.status() == StatusCode::UNAUTHORIZED && response.header("www-authenticate").is_none();
+        match HeaderValue::from_str(&self.challenge) {
+            Ok(challenge) if lacks_challenge => response.with_header("www-authenticate", challenge),
+            _ => response,
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::credentials::{equal, of_scheme, realm_parameter, unauthorized};
-use crate::{BodyPlan, Error, Layer, Request, Result, StatusCode, User};
+use super::credentials::{equal, kept_private, of_scheme, realm_parameter, unauthorized};
+use crate::{BodyPlan, Error, Layer, Request, Response, Result, StatusCode, User};
 
 /// Asks each client for a token, `Authorization: Bearer ..`: 401 from the head alone, before a byte of a body is read,
 /// with `error="invalid_token"` if there was one (RFC 6750, section 3).
@@ -120,6 +120,10 @@ impl Layer for BearerAuth {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         request.put(self.authenticate(request)?);
         Ok(())
+    }
+
+    fn finish_response(&self, request: &Request, response: Response) -> Response {
+        if request.value::<User>().is_some() { kept_private(response) } else { response }
     }
 }
 

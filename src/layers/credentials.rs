@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use crate::{Error, Request, StatusCode};
+use crate::{Error, Request, Response, StatusCode};
 
 /// The credentials of a request: what follows this scheme in its `Authorization` field.
 ///
@@ -25,6 +25,27 @@ pub(super) struct SeveralFields;
 /// 401 with this challenge.
 pub(super) fn unauthorized(challenge: &str) -> Error {
     Error::new(StatusCode::UNAUTHORIZED, "").with_header("www-authenticate", challenge)
+}
+
+/// A response for somebody who is known, for whom alone it may be kept: with `must-revalidate`, `public` or `s-maxage` a shared
+/// cache might show it to others (RFC 9111, sections 3.5 and 5.2.2).
+pub(super) fn kept_private(response: Response) -> Response {
+    let lines = response.headers().get_all("cache-control").iter();
+    let lines: Vec<String> = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
+    let is = |directive: &str, name: &str| {
+        directive.split('=').next().is_some_and(|found| found.trim().eq_ignore_ascii_case(name))
+    };
+    let lines = lines.join(", ");
+    if lines.contains('"') {
+        return response.with_header("cache-control", "private, no-cache"); // about some fields alone
+    }
+    let said = lines.split(',').map(str::trim).filter(|directive| !directive.is_empty());
+    if said.clone().any(|directive| is(directive, "no-store") || directive.eq_ignore_ascii_case("private")) {
+        return response;
+    }
+    let kept = said.filter(|directive| !["public", "s-maxage"].iter().any(|name| is(directive, name)));
+    let kept: Vec<&str> = ["private"].into_iter().chain(kept).collect();
+    response.with_header("cache-control", kept.join(", "))
 }
 
 /// `realm="..."`.
@@ -134,6 +155,27 @@ mod tests {
             ("aa", "a", false),
         ] {
             assert_eq!(equal(given.as_bytes(), secret.as_bytes()), is, "{given:?} {secret:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_for_one_is_private() {
+        for (before, after) in [
+            (&[][..], "private"),
+            (&["no-cache"], "private, no-cache"),
+            (&["private, max-age=5"], "private, max-age=5"),
+            (&["no-store"], "no-store"),
+            (&["public, max-age=5"], "private, max-age=5"),
+            (&["max-age=5, must-revalidate", "S-MaxAge=9"], "private, max-age=5, must-revalidate"),
+            (&["private=\"x-a, x-b\", max-age=5"], "private, no-cache"),
+            (&["publicly"], "private, publicly"),
+        ] {
+            let response = before
+                .iter()
+                .fold(Response::no_content(), |response, line| response.with_added_header("cache-control", *line));
+            let response = kept_private(response);
+            let lines: Vec<_> = response.headers().get_all("cache-control").iter().collect();
+            assert_eq!(lines, [after], "{before:?}");
         }
     }
 

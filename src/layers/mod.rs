@@ -25,6 +25,9 @@
 
 mod trusted_proxies; // who asks, behind proxies
 
+#[cfg(feature = "metrics")]
+mod metrics; // figures for Prometheus
+
 mod request_ids; // a name for each request
 
 mod cors; // requests of pages from other sites
@@ -36,6 +39,8 @@ mod json_errors; // errors as JSON
 
 mod rate_limit; // so many requests a client
 
+mod path_rights; // who may read, list and write what
+
 mod basic_auth; // name and password
 mod bearer_auth; // token
 
@@ -46,6 +51,10 @@ mod compress; // gzip
 #[cfg(feature = "etags")]
 mod etags; // validators for small responses
 
+#[cfg(feature = "users")]
+mod users; // users and hashes of their passwords, from a file
+
+mod buckets; // so many tokens for each client
 mod credentials; // `Authorization`, challenges, comparison in constant time
 mod forwarded; // `X-Forwarded-*` and `Forwarded` (RFC 7239)
 mod vary; // `Vary`
@@ -60,7 +69,12 @@ pub use error_pages::ErrorPages;
 pub use etags::ETags;
 #[cfg(feature = "json")]
 pub use json_errors::JsonErrors;
+#[cfg(feature = "metrics")]
+pub use metrics::{Metrics, MetricsPage};
+pub use path_rights::{InvalidPathRule, PathRights, PathRule};
 pub use rate_limit::RateLimit;
 pub use request_ids::RequestIds;
 pub use timeout::{Deadline, Timeout};
 pub use trusted_proxies::TrustedProxies;
+#[cfg(feature = "users")]
+pub use users::UserFile;

@@ -1,12 +1,10 @@
 //! So many requests a client: a token bucket for each address, in a table of bounded size.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::{BodyPlan, Error, Layer, Request, Result, StatusCode};
+use super::buckets::{Buckets, ClientKey, client_key, too_many};
+use crate::{BodyPlan, Layer, Request, Result};
 
 /// Refuses clients that ask too often: 429 with `Retry-After`, from the head alone.
 ///
@@ -34,26 +32,7 @@ use crate::{BodyPlan, Error, Layer, Request, Result, StatusCode};
 /// ```
 #[must_use = "does nothing until it is given to `layer`"]
 pub struct RateLimit {
-    /// The time in which one token comes back, in nanoseconds.
-    interval: u64,
-    /// How many tokens a bucket holds.
-    burst: u32,
-    max_clients: usize,
-    /// Times in the table are counted from here.
-    start: Instant,
-    table: Mutex<Table>,
-}
-
-/// A client, as its address or the network that it has.
-type Key = u128;
-
-/// For each client when its bucket is full again, in nanoseconds ("theoretical arrival time" of the generic cell rate
-/// algorithm). Those who asked lately are in `recent`; when that is half of what is allowed, it becomes `older`, and what
-/// was older is forgotten: so the table is bounded and needs no search for whom to forget.
-#[derive(Default)]
-struct Table {
-    recent: HashMap<Key, u64>,
-    older: HashMap<Key, u64>,
+    buckets: Buckets<ClientKey>,
 }
 
 impl RateLimit {
@@ -65,8 +44,7 @@ impl RateLimit {
         assert!(requests > 0, "a client that may send no request needs no server");
         let interval = u64::try_from(per.as_nanos() / u128::from(requests)).unwrap_or(u64::MAX);
         assert!(interval > 0, "{requests} requests in {per:?} is no limit");
-        let (start, table) = (Instant::now(), Mutex::default());
-        RateLimit { interval, burst: requests, max_clients: 65_536, start, table }
+        RateLimit { buckets: Buckets::new(interval, requests, 65_536) }
     }
 
     /// How many requests a client may send at once after a pause. Default: all that [`new`](RateLimit::new) says.
@@ -75,7 +53,7 @@ impl RateLimit {
     /// If it is zero.
     pub fn burst(mut self, requests: u32) -> RateLimit {
         assert!(requests > 0, "a burst has at least one request");
-        self.burst = requests;
+        self.buckets.burst = requests;
         self
     }
 
@@ -86,65 +64,25 @@ impl RateLimit {
     /// If it is less than 2.
     pub fn max_clients(mut self, number: usize) -> RateLimit {
         assert!(number >= 2, "at least two clients are remembered");
-        self.max_clients = number;
+        self.buckets.most = number;
         self
-    }
-
-    /// Take a token, or say after how long there will be one. `now`: in nanoseconds since the start.
-    fn take(&self, client: Key, now: u64) -> Result<(), Duration> {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let full_at = table.full_at(client).max(now);
-        let empty_at = now.saturating_add(self.interval.saturating_mul(u64::from(self.burst)));
-        let after = full_at.saturating_add(self.interval);
-        let (full_at, taken) = match after.checked_sub(empty_at) {
-            None | Some(0) => (after, Ok(())),
-            Some(wait) => (full_at, Err(Duration::from_nanos(wait))),
-        };
-        table.set(client, full_at, self.max_clients / 2); // who is refused is remembered, too
-        taken
-    }
-}
-
-impl Table {
-    fn full_at(&self, client: Key) -> u64 {
-        self.recent.get(&client).or_else(|| self.older.get(&client)).copied().unwrap_or(0)
-    }
-
-    fn set(&mut self, client: Key, full_at: u64, most: usize) {
-        if self.recent.len() >= most && !self.recent.contains_key(&client) {
-            self.older.clear();
-            std::mem::swap(&mut self.recent, &mut self.older);
-        }
-        self.recent.insert(client, full_at);
     }
 }
 
 impl Layer for RateLimit {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        let Some(client) = request.client_ip().map(key) else { return Ok(()) };
-        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.take(client, now).map_err(|wait| {
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            Error::new(StatusCode::TOO_MANY_REQUESTS, "too many requests; come again later")
-                .with_header("retry-after", seconds)
-        })
-    }
-}
-
-/// An IPv4 address has the key that it would have as one of IPv6 (`::ffff:1.2.3.4`), which no network of IPv6 has.
-fn key(address: IpAddr) -> Key {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+        let Some(client) = request.client_ip().map(client_key) else { return Ok(()) };
+        let taken = self.buckets.take(client, self.buckets.now());
+        taken.map_err(|wait| too_many("too many requests; come again later", wait))
     }
 }
 
 impl fmt::Debug for RateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimit")
-            .field("interval", &Duration::from_nanos(self.interval))
-            .field("burst", &self.burst)
-            .field("max_clients", &self.max_clients)
+            .field("interval", &Duration::from_nanos(self.buckets.interval))
+            .field("burst", &self.buckets.burst)
+            .field("max_clients", &self.buckets.most)
             .finish_non_exhaustive()
     }
 }
@@ -179,7 +117,7 @@ mod tests {
             (1000 * SECOND, Some(SECOND)),
             (999 * SECOND, Some(2 * SECOND)), // no clock that runs backwards wins anything
         ] {
-            assert_eq!(limit.take(7, at), wait.map(Duration::from_nanos).map_or(Ok(()), Err), "at {at}");
+            assert_eq!(limit.buckets.take(7, at), wait.map(Duration::from_nanos).map_or(Ok(()), Err), "at {at}");
         }
     }
 
@@ -187,13 +125,12 @@ mod tests {
     fn the_table_is_bounded() {
         let limit = RateLimit::new(1, Duration::from_secs(1)).max_clients(100);
         for client in 0..10_000 {
-            assert!(limit.take(client, 0).is_ok(), "{client}");
-            let table = limit.table.lock().unwrap();
-            assert!(table.recent.len() + table.older.len() <= 100, "{client}");
+            assert!(limit.buckets.take(client, 0).is_ok(), "{client}");
+            assert!(limit.buckets.len() <= 100, "{client}");
         }
         // Those who asked last are still known, others not.
         for (client, is_known) in [(9_999, true), (9_960, true), (5, false)] {
-            assert_eq!(limit.take(client, 0).is_err(), is_known, "{client}");
+            assert_eq!(limit.buckets.take(client, 0).is_err(), is_known, "{client}");
         }
     }
 
@@ -203,8 +140,8 @@ mod tests {
         let limit = RateLimit::new(5, Duration::from_secs(5)).max_clients(100);
         let mut passed = 0;
         for round in 0..1000 {
-            passed += u32::from(limit.take(7, 0).is_ok());
-            assert!(limit.take(1000 + round, 0).is_ok());
+            passed += u32::from(limit.buckets.take(7, 0).is_ok());
+            assert!(limit.buckets.take(1000 + round, 0).is_ok());
         }
         assert_eq!(passed, 5);
     }
@@ -220,7 +157,7 @@ mod tests {
             ("::1", "0.0.0.1", false),
             ("::ffff:0:0", "::", false),
         ] {
-            let (left, right) = (key(one.parse().unwrap()), key(other.parse().unwrap()));
+            let (left, right) = (client_key(one.parse().unwrap()), client_key(other.parse().unwrap()));
             assert_eq!(left == right, same, "{one} {other}");
         }
     }

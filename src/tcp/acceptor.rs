@@ -3,12 +3,14 @@
 //! returned.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use super::address::Address;
 use super::listener::Listener;
+use super::sync::{AtomicU64, Ordering};
 use super::sys::ClientStream;
 
 /// The listeners, until the server shuts down.
@@ -30,6 +32,7 @@ struct ListenerState {
     is_closing: bool, // who waits is accepted, and nobody comes any more
     failing: Pause,
     failing_since: Option<Instant>,
+    accepted: Arc<AtomicU64>,
 }
 
 /// A time in which nobody is accepted. It doubles each time, up to a second.
@@ -78,6 +81,11 @@ impl Acceptor {
             closes_at: None,
             is_closed: false,
         }
+    }
+
+    /// Where each listener listens, and how many clients it has accepted.
+    pub fn counts(&self) -> Vec<(Address, Arc<AtomicU64>)> {
+        self.listeners.iter().map(|state| (state.listener.address().clone(), state.accepted.clone())).collect()
     }
 
     /// The poller saw somebody waiting at this listener.
@@ -212,7 +220,14 @@ impl Acceptor {
 
 impl ListenerState {
     fn new(listener: Listener) -> ListenerState {
-        ListenerState { listener, pending: true, is_closing: false, failing: Pause::NONE, failing_since: None }
+        ListenerState {
+            listener,
+            pending: true,
+            is_closing: false,
+            failing: Pause::NONE,
+            failing_since: None,
+            accepted: Arc::default(),
+        }
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -225,6 +240,7 @@ impl ListenerState {
             match self.listener.socket().accept() {
                 Ok((stream, address)) => {
                     self.recovered();
+                    self.accepted.fetch_add(1, Ordering::Relaxed);
                     return Accepted::Client(stream, address);
                 }
                 // EINVAL: a Unix socket is empty, and newcomers are refused.

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use super::address::Address;
 use super::connection::{Connection, Leftover, Registered, SendLimits, TurnSettings};
 use super::handle::{Control, ServerHandle};
 use super::lifecycle::Lifecycle;
@@ -15,7 +16,7 @@ use super::poller::Poller;
 use super::protocol::{Protocol, ServerState};
 use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token, Waker};
 use super::slow_handlers::SlowHandlers;
-use super::stats::Stats;
+use super::stats::{ListenerStats, Stats};
 use super::sync::{AtomicBool, AtomicU64, AtomicUsize, OnceLock, Ordering};
 use super::sys::{self, ClientStream, Interest, Registry};
 use super::taken::Taken;
@@ -40,6 +41,8 @@ pub struct Engine {
     max_connections: usize,
     connections: AtomicUsize,
     accepted: AtomicU64,
+    evicted: AtomicU64,
+    listeners: Vec<(Address, Arc<AtomicU64>)>,
     room_wanted: AtomicBool,                 // nobody is accepted for want of descriptors
     room_freed: AtomicBool,                  // since then one was freed
     callee: OnceLock<Arc<Weak<dyn Callee>>>, // this engine, for all links
@@ -69,13 +72,14 @@ impl Plan {
 
 impl Engine {
     pub fn new(
-        poller: Poller,
+        mut poller: Poller,
         waker: sys::Waker,
         protocol: Arc<dyn Protocol>,
         handle: ServerHandle,
         plan: &Plan,
     ) -> io::Result<Engine> {
         let registry = poller.registry()?;
+        let listeners = poller.acceptor().counts();
         let permits = Permits::new(plan.handlers, plan.queue_limit, plan.queue_timeout);
         Ok(Engine {
             scheduler: Scheduler::new(poller, waker, plan.workers(), plan.cores, permits),
@@ -91,6 +95,8 @@ impl Engine {
             max_connections: plan.max_connections,
             connections: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            listeners,
             room_wanted: AtomicBool::new(false),
             room_freed: AtomicBool::new(false),
             callee: OnceLock::new(),
@@ -141,6 +147,11 @@ impl Engine {
     /// Whether no more than one client is connected.
     pub fn has_one_client(&self) -> bool {
         self.connections.load(Ordering::Relaxed) <= 1
+    }
+
+    /// So many are closed for want of room.
+    pub fn evict(&self, count: usize) {
+        self.evicted.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// From now on, who leaves says so.
@@ -196,7 +207,17 @@ impl Control for Engine {
             refused_live: self.live.refused(),
             permits: self.scheduler.permits_taken(),
             polls: self.scheduler.polls(),
+            wakes: self.scheduler.wakes(),
+            evicted: self.evicted.load(Ordering::Relaxed),
         }
+    }
+
+    fn listeners(&self) -> Vec<ListenerStats> {
+        let stats = |(address, accepted): &(Address, Arc<AtomicU64>)| ListenerStats {
+            address: address.clone(),
+            accepted: accepted.load(Ordering::Relaxed),
+        };
+        self.listeners.iter().map(stats).collect()
     }
 }
 

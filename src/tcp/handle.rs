@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::stats::Stats;
+use super::stats::{ListenerStats, Stats};
 use super::sync::{self, Mutex, MutexGuard, PoisonError};
 
 /// What a handle does with the engine.
@@ -16,6 +16,10 @@ pub trait Control: Send + Sync {
     /// End without waiting for anybody.
     fn end(&self);
     fn stats(&self) -> Stats;
+    /// None of a server of datagrams.
+    fn listeners(&self) -> Vec<ListenerStats> {
+        Vec::new()
+    }
 }
 
 /// Shuts a server down, and tells what it is doing: from any thread, at any time.
@@ -59,6 +63,13 @@ impl ServerHandle {
         let (engine, last) = (state.engine.clone(), state.last);
         drop(state);
         engine.map_or(last, |engine| engine.stats())
+    }
+
+    /// What came by each listener, in the order in which they were given. Empty unless it serves, and of a
+    /// [`UdpServer`](crate::UdpServer).
+    pub fn listeners(&self) -> Vec<ListenerStats> {
+        let engine = self.state().engine.clone();
+        engine.map_or_else(Vec::new, |engine| engine.listeners())
     }
 
     pub(crate) fn shutdown_began(&self) -> Option<Instant> {

@@ -45,11 +45,12 @@ mod unacknowledged; // what the kernel still holds for a client
 
 mod client; // who is there
 
+mod stats; // the figures of a server
+
 mod address; // where somebody is
 mod input; // bytes not yet used
 mod network; // networks of addresses
 mod output; // pieces to write
-mod stats; // the figures of a server
 
 pub use address::Address;
 pub use client::Client;
@@ -69,7 +70,7 @@ pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage
 pub use proxy::ProxyProtocol;
 pub use scheduler::Waker;
 pub use server::TcpServer;
-pub use stats::Stats;
+pub use stats::{ListenerStats, Stats};
 pub use stream::{Stream, StreamWriter};
 pub use stream_handler::{StreamHandler, streams};
 pub(crate) use sync::{now, panicking};

@@ -1,5 +1,7 @@
 //! The figures of a server.
 
+use super::address::Address;
+
 /// What a server is doing at this moment, and has done so far. What they mean of datagrams:
 /// [`UdpServer::stats`](crate::UdpServer::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,4 +39,18 @@ pub struct Stats {
     pub permits: usize,
     /// How often the kernel was asked who is ready.
     pub polls: u64,
+    /// How often a worker was woken.
+    pub wakes: u64,
+    /// Connections that were closed so far because room was short: idle ones, for those who waited to be accepted.
+    pub evicted: u64,
+}
+
+/// What came by one listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerStats {
+    /// Where it listens, with the real port.
+    pub address: Address,
+    /// Clients accepted there so far, those who were refused for their address, too.
+    pub accepted: u64,
 }

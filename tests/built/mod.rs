@@ -232,6 +232,17 @@ pub fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
+/// Base64 with padding (RFC 4648, section 4).
+pub fn base64(text: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = |group: &[u8]| {
+        let bits = group.iter().fold(0, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        let digit = move |at| if at > group.len() { b'=' } else { DIGITS[(bits >> (18 - 6 * at)) as usize & 63] };
+        [digit(0), digit(1), digit(2), digit(3)].map(char::from)
+    };
+    text.as_bytes().chunks(3).flat_map(digits).collect()
+}
+
 /// Whether the connection came to its end, not to an error, without another byte.
 pub fn ended(client: &mut TcpStream) -> bool {
     matches!(client.read(&mut [0]), Ok(0))

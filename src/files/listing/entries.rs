@@ -71,7 +71,7 @@ pub(super) struct Entry<'a> {
 }
 
 impl Entries {
-    /// Read the entries that are served and sort them. More than `free` of them reserve their memory while they are read:
+    /// Read the entries that are served and shown and sort them. More than `free` of them reserve their memory while they are read:
     /// an error if other folders hold too much. A folder that was removed is not found.
     pub fn read(
         finder: &Finder,
@@ -79,6 +79,7 @@ impl Entries {
         order: Order,
         budget: &Budget,
         free: usize,
+        is_shown: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Entries, OpenError> {
         let folder = finder.root.open_folder(path)?;
         let mut entries =
@@ -95,6 +96,9 @@ impl Entries {
             if entries.rows.len() == MAX_ENTRIES {
                 entries.complete = false;
                 break;
+            }
+            if !is_shown(name.to_bytes()) {
+                continue;
             }
             if let Some(stat) = stat_of_served(finder, &folder, path, name, dirent.file_type()) {
                 entries.push(name.to_bytes(), &stat);

@@ -13,7 +13,7 @@ use http::header::{CONTENT_SECURITY_POLICY, VARY};
 
 use super::find::Finder;
 use super::open::OpenError;
-use crate::{ETag, Request, Response};
+use crate::{Access, ETag, Permissions, Request, Response};
 
 mod flights; // one reading for all who wait for it
 
@@ -67,6 +67,23 @@ struct Asked<'a> {
     /// That of the folder beneath it.
     path: &'a [u8],
     view: View,
+    /// What may be shown to whoever asks; `None`: all.
+    permissions: Option<&'a Permissions>,
+}
+
+impl Asked<'_> {
+    /// Equal texts are of those who are shown the same.
+    fn who(&self) -> String {
+        self.permissions.map_or_else(String::new, |permissions| format!("={}", permissions.who()))
+    }
+
+    /// Whether an entry is shown.
+    fn shows(&self, name: &[u8]) -> bool {
+        self.permissions.is_none_or(|permissions| {
+            let slash: &[u8] = if self.path.is_empty() { b"" } else { b"/" };
+            permissions.permit(Access::Read, &[self.root.as_bytes(), self.path, slash, name].concat())
+        })
+    }
 }
 
 impl Listings {
@@ -79,8 +96,9 @@ impl Listings {
         request: &Request,
         polled: Option<Instant>,
     ) -> Result<Response, OpenError> {
-        let asked = Asked { root, path, view: View::of(request) };
-        let key = [asked.view.name().as_bytes(), b"\0", path].concat();
+        let permissions = request.value::<Permissions>();
+        let asked = Asked { root, path, view: View::of(request), permissions: permissions.as_deref() };
+        let key = [asked.view.name().as_bytes(), b"\0", asked.who().as_bytes(), b"\0", path].concat();
         let read = || self.read(finder, &asked);
         let listing = self.flights.join(&key, polled, read, |one, other| one.tag == other.tag)?;
         let tag = ETag::strong(format!("{:016x}", listing.tag));
@@ -106,7 +124,8 @@ impl Listings {
 
     fn read(&self, finder: &Finder, asked: &Asked<'_>) -> Result<Listing, OpenError> {
         let View { order, json } = asked.view;
-        let entries = Entries::read(finder, asked.path, order, &self.budget, MAX_BUFFERED)?;
+        let is_shown = |name: &[u8]| asked.shows(name);
+        let entries = Entries::read(finder, asked.path, order, &self.budget, MAX_BUFFERED, &is_shown)?;
         let tag = entries.tag(&self.tags, [asked.view.name().as_bytes(), asked.root.as_bytes(), asked.path], json);
         if entries.len() > MAX_BUFFERED {
             return Ok(Listing { tag, page: Page::Streamed(entries) });

@@ -39,7 +39,7 @@ pub use body::{Body, BodyReader};
 pub use form::Form;
 pub use form_data::{FormData, FormDataLimits, Part};
 pub use plan::BodyPlan;
-pub use values::{Forwarded, RequestId, User};
+pub use values::{Access, Forwarded, Permissions, RequestId, User};
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -383,6 +383,15 @@ impl Request {
     /// Its id, if a layer has put a [`RequestId`] into it.
     pub fn id(&self) -> Option<String> {
         self.value::<RequestId>().map(|id| id.0.clone())
+    }
+
+    /// Whether whoever asks may do this with what stands at this path, decoded, from the root of the server: `/a/b c`. True
+    /// where no layer has said otherwise, as [`PathRights`](crate::layers::PathRights) does.
+    ///
+    /// That layer has judged the path of the request. This is for what else a handler shows or changes: the entries of
+    /// a listing, say.
+    pub fn permits(&self, access: Access, path: &[u8]) -> bool {
+        self.value::<Permissions>().is_none_or(|permissions| permissions.permit(access, path))
     }
 
     /// The client.

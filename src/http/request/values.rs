@@ -1,8 +1,13 @@
 //! Values carried along a request, from the layer that finds them to the handler that wants them: one of each type.
 
 use std::any::{Any, TypeId};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use http::StatusCode;
+
+use crate::http::error::Error;
 
 /// Who asks: put into the request by layers that authenticate, read by handlers and by the access log.
 ///
@@ -46,6 +51,65 @@ pub struct Forwarded {
     pub scheme: Option<String>,
     /// The host, and the port if there was one, that the client asked for.
     pub host: Option<String>,
+}
+
+/// What may be done with what stands at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// See what is there: GET, HEAD, and PROPFIND of one thing.
+    Read,
+    /// See what a folder holds: listings, archives.
+    List,
+    /// Change it: PUT, DELETE, and whatever does not only read.
+    Write,
+}
+
+/// What whoever asks may do, and where: put into the request by [`layers::PathRights`](crate::layers::PathRights), read by
+/// handlers that do more than their path says, as the listing of a folder: [`Request::permits`](crate::Request::permits).
+pub struct Permissions {
+    who: String,
+    may_ask_who: bool,
+    judge: Box<Judge>,
+}
+
+type Judge = dyn Fn(Access, &[u8]) -> bool + Send + Sync;
+
+impl Permissions {
+    /// `who` is told apart from others by this, whoever that is; the closure says whether an access is allowed to a path, decoded,
+    /// from the root of the server.
+    pub fn new(who: impl Into<String>, judge: impl Fn(Access, &[u8]) -> bool + Send + Sync + 'static) -> Permissions {
+        Permissions { who: who.into(), may_ask_who: false, judge: Box::new(judge) }
+    }
+
+    /// Whether somebody who is known might be allowed more than whoever asks: then a refusal is 401, and else 403. Default: no.
+    pub fn may_ask_who(mut self, may: bool) -> Permissions {
+        self.may_ask_who = may;
+        self
+    }
+
+    /// For whom they hold: two requests with the same are allowed the same.
+    pub fn who(&self) -> &str {
+        &self.who
+    }
+
+    /// Whether this access to what stands at this path is allowed.
+    pub fn permit(&self, access: Access, path: &[u8]) -> bool {
+        (self.judge)(access, path)
+    }
+
+    /// What is answered to what is not allowed.
+    pub fn refusal(&self) -> Error {
+        match self.may_ask_who {
+            true => Error::new(StatusCode::UNAUTHORIZED, ""),
+            false => Error::new(StatusCode::FORBIDDEN, "You may not do that here."),
+        }
+    }
+}
+
+impl fmt::Debug for Permissions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permissions").field("who", &self.who).finish_non_exhaustive()
+    }
 }
 
 /// A value of each type. Most requests carry none: that costs a word.

@@ -71,6 +71,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         let parker = &self.workers[worker].parker;
         parker.woken.store(true, Ordering::SeqCst);
         if let Some(thread) = &*lock(&parker.thread) {
+            self.wakes.fetch_add(1, Ordering::Relaxed);
             thread.unpark();
         }
     }

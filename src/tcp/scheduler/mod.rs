@@ -71,6 +71,7 @@ pub struct Scheduler<C, P, W> {
     load: Padded<Load>,
     beginning: Instant,
     polls: Padded<AtomicU64>,
+    wakes: AtomicU64,   // of threads; each costs microseconds, and this nothing beside it
     polled: AtomicU64,  // when the last poll ended, in ns since the beginning
     awake: AtomicUsize, // workers neither idle nor waiting inside the poll
     cores: usize,
@@ -124,6 +125,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             load: Padded(Load::default()),
             beginning,
             polls: Padded(AtomicU64::new(0)),
+            wakes: AtomicU64::new(0),
             polled: AtomicU64::new(0),
             awake: AtomicUsize::new(workers),
             cores,
@@ -234,6 +236,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     pub fn wake_poller(&self) {
         fence(Ordering::SeqCst); // partner: `Polling::begin`
         if self.polling.load(Ordering::SeqCst) {
+            self.wakes.fetch_add(1, Ordering::Relaxed);
             self.waker.wake();
         }
     }
@@ -278,6 +281,11 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// How often the poller was asked so far.
     pub fn polls(&self) -> u64 {
         self.polls.load(Ordering::Relaxed)
+    }
+
+    /// How often a worker was woken so far, from its sleep or from the poll.
+    pub fn wakes(&self) -> u64 {
+        self.wakes.load(Ordering::Relaxed)
     }
 
     /// Whether a worker besides the one that asks, which waits inside the poll or is about to, may be in a handler, or

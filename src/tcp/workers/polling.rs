@@ -198,6 +198,7 @@ impl WorkerLoop<'_> {
             let notice = format!("no room for more clients: {why}; idle ones are closed for new ones");
             self.notices.push((Level::Warn, notice));
         }
+        self.engine.evict(evicted.connections.len());
         evicted.connections.iter_mut().for_each(|connection| connection.causes().evicted = true);
         self.catch.append(&mut evicted.connections);
     }

@@ -1,0 +1,137 @@
+//! Figures for Prometheus: `--metrics`, `--metrics-bind`. Without the feature, or the options, it adds nothing. Called by `site`
+//! and by `cli`.
+
+use std::io;
+#[cfg(feature = "metrics")]
+use std::thread::JoinHandle;
+
+#[cfg(feature = "metrics")]
+use modest::layers::Metrics;
+#[cfg(feature = "metrics")]
+use modest::{Http, Routes, TcpServer};
+use modest::{RequestHandler, ServerHandle};
+
+use super::error::CliError;
+use super::options::Options;
+
+/// What is counted, if anything is.
+pub struct Figures {
+    #[cfg(feature = "metrics")]
+    metrics: Option<Metrics>,
+}
+
+/// The page at an address of its own, served by a thread that waits for its server.
+pub struct Page {
+    #[cfg(feature = "metrics")]
+    server: Option<TcpServer>,
+    #[cfg(feature = "metrics")]
+    running: Option<(ServerHandle, JoinHandle<()>)>,
+    line: String,
+}
+
+#[cfg(feature = "metrics")]
+const PORT: u16 = 9464;
+#[cfg(feature = "metrics")]
+const PATH: &str = "/metrics";
+
+#[cfg(feature = "metrics")]
+impl Figures {
+    pub fn of(options: &Options) -> Figures {
+        let is_wanted = options.serving.metrics.is_some() || options.listening.metrics_bind.is_some();
+        Figures { metrics: is_wanted.then(Metrics::new) }
+    }
+
+    /// The page beside what is served, inside of what guards it.
+    pub fn beside(&self, site: Box<dyn RequestHandler>, options: &Options) -> Box<dyn RequestHandler> {
+        match (&self.metrics, &options.serving.metrics) {
+            (Some(metrics), Some(path)) if options.listening.metrics_bind.is_none() => {
+                Box::new(Routes::new().mount(path, metrics.page()).fallback(site).serve(()))
+            }
+            _ => site,
+        }
+    }
+
+    /// The count of all that is answered.
+    pub fn around(&self, site: Box<dyn RequestHandler>) -> Box<dyn RequestHandler> {
+        match &self.metrics {
+            Some(metrics) => Box::new(site.layer(metrics.clone())),
+            None => site,
+        }
+    }
+
+    /// Listen at the address of its own, where one is wanted. The figures are those of this server.
+    pub fn bind(&self, options: &Options, server: &ServerHandle) -> Result<Page, CliError> {
+        let none = Page { server: None, running: None, line: String::new() };
+        let (Some(metrics), Some(bind)) = (&self.metrics, &options.listening.metrics_bind) else { return Ok(none) };
+        metrics.of(server.clone());
+        let mut address = bind.address.clone();
+        address.port = bind.port.unwrap_or(PORT);
+        let path = options.serving.metrics.as_deref().unwrap_or(PATH);
+        let app = Http::new(Routes::new().mount(path, metrics.page()).serve(())).access_log(None);
+        let server = TcpServer::bind(address.listen(), app).map_err(|error| CliError::binding(&address, &error))?;
+        let at = server.local_addrs().first().map(ToString::to_string).unwrap_or_default();
+        let line = format!("Metrics at http://{at}{path}\n");
+        // One at a time, and few: nobody should be able to take room from those who are served.
+        let server = server.workers(1).max_connections(64);
+        Ok(Page { server: Some(server), line, ..none })
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Page {
+    pub fn start(mut self) -> io::Result<Page> {
+        if let Some(server) = self.server.take() {
+            let handle = server.handle();
+            let serve = move || {
+                if let Err(error) = server.serve_forever() {
+                    log::error!("--metrics-bind: {error}");
+                }
+            };
+            let thread = std::thread::Builder::new().name("modest-metrics".into()).spawn(serve)?;
+            self.running = Some((handle, thread));
+        }
+        Ok(self)
+    }
+
+    pub fn stop(self) {
+        if let Some((server, thread)) = self.running {
+            server.shutdown();
+            let _ = thread.join(); // a panic was told by its hook
+        }
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+impl Figures {
+    pub fn of(_: &Options) -> Figures {
+        Figures {}
+    }
+
+    pub fn beside(&self, site: Box<dyn RequestHandler>, _: &Options) -> Box<dyn RequestHandler> {
+        site
+    }
+
+    pub fn around(&self, site: Box<dyn RequestHandler>) -> Box<dyn RequestHandler> {
+        site
+    }
+
+    pub fn bind(&self, _: &Options, _: &ServerHandle) -> Result<Page, CliError> {
+        Ok(Page { line: String::new() })
+    }
+}
+
+#[cfg(not(feature = "metrics"))]
+impl Page {
+    pub fn start(self) -> io::Result<Page> {
+        Ok(self)
+    }
+
+    pub fn stop(self) {}
+}
+
+impl Page {
+    /// Where it is, for those who start the program.
+    pub fn line(&self) -> String {
+        self.line.clone()
+    }
+}

@@ -1,0 +1,175 @@
+//! Who may do what: `--auth`, `--allow` and what belongs to them, as layers around all that is served. Called by `site`, and by
+//! `cli` for where it listens.
+
+#[cfg(feature = "users")]
+use std::net::IpAddr;
+#[cfg(feature = "users")]
+use std::path::Path;
+use std::path::PathBuf;
+
+use modest::layers::PathRights;
+#[cfg(feature = "users")]
+use modest::layers::{BasicAuth, UserFile};
+use modest::{Address, RequestHandler};
+#[cfg(feature = "users")]
+use modest::{Forwarded, Request};
+
+use super::error::CliError;
+#[cfg(feature = "users")]
+use super::error::quoted;
+use super::options::Options;
+use super::places::Place;
+
+/// The rights and the users around what is served, if there are such.
+pub fn around(
+    site: Box<dyn RequestHandler>,
+    options: &Options,
+    places: &[Place],
+) -> Result<Box<dyn RequestHandler>, CliError> {
+    let guarding = &options.guarding;
+    if guarding.allow.is_empty() && !asks_for_passwords(options) {
+        return match guarding.group.is_empty() {
+            true => Ok(site),
+            false => Err(CliError::usage("--group: no --allow speaks of it")),
+        };
+    }
+    let names_somebody = guarding.allow.iter().any(|rule| rule.names_somebody());
+    if names_somebody && !asks_for_passwords(options) {
+        return Err(CliError::usage("--allow: who is who is known with --auth FILE only; without it rules are for *"));
+    }
+    let site = site.layer(rights(options, places)?);
+    #[cfg(feature = "users")]
+    if let Some(file) = &guarding.auth {
+        return Ok(Box::new(site.layer(users(file, options, places)?)));
+    }
+    Ok(Box::new(site))
+}
+
+/// Whether there are users.
+pub fn asks_for_passwords(options: &Options) -> bool {
+    #[cfg(feature = "users")]
+    return options.guarding.auth.is_some();
+    #[cfg(not(feature = "users"))]
+    {
+        let _ = options;
+        false
+    }
+}
+
+fn rights(options: &Options, places: &[Place]) -> Result<PathRights, CliError> {
+    let guarding = &options.guarding;
+    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let all = || "/=@users:all".parse().map_err(CliError::usage);
+    let rules = if guarding.allow.is_empty() { vec![all()?] } else { guarding.allow.clone() };
+    let rights = rules.into_iter().fold(PathRights::new(), |rights, rule| rights.allow(rule.beneath(prefix)));
+    let rights = guarding.group.iter().fold(rights, |rights, group| rights.group(&group.name, &group.users));
+    if let Some(group) = rights.unknown_groups().next() {
+        return Err(CliError::usage(format!("--allow: there is no group {group}; --group {group}=ada,bob makes one")));
+    }
+    // A file that is served alone has two paths.
+    let alone = places.iter().filter(|place| place.path.is_file());
+    let alone = alone.filter_map(|place| Some(place.path.file_name()?.to_str()?.to_owned()));
+    let by_default = ["index.html", "index.htm"].map(str::to_owned);
+    Ok(rights.index(by_default.into_iter().chain(options.serving.index.iter().cloned()).chain(alone)))
+}
+
+#[cfg(feature = "users")]
+fn users(file: &Path, options: &Options, places: &[Place]) -> Result<BasicAuth, CliError> {
+    let is_pair = file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();
+    if is_pair {
+        return Err(CliError::usage(
+            "--auth: a password on the command line is seen in the list of processes and kept by the shell; \
+             put its hash into a file: 'modest --hash-password USER > users', then --auth users",
+        ));
+    }
+    let users = UserFile::open(file).map_err(|error| CliError::failure(format!("--auth: {error}")))?;
+    if let Some(place) = places.iter().find(|place| serves(place, file)) {
+        let (file, folder) = (quoted(file), quoted(&place.path));
+        return Err(CliError::usage(format!("--auth: {file} is in {folder}, which is served; move it out of there")));
+    }
+    let users = match options.limits.workers {
+        // One of few workers is for those who need no hash.
+        Some(workers) if workers < 16 => users.hashes_at_once((workers / 4).max(1), workers / 2),
+        _ => users,
+    };
+    let realm = options.guarding.realm.as_deref().unwrap_or("modest");
+    let auth = BasicAuth::new(realm).users(users).optional(true);
+    Ok(match options.guarding.auth_over_http {
+        true => auth,
+        false => {
+            let is_proxied = !options.listening.proxy_protocol.is_empty();
+            auth.only_if(move |request| came_safely(request, is_proxied))
+        }
+    })
+}
+
+/// Whether the file would be served there.
+#[cfg(feature = "users")]
+fn serves(place: &Place, file: &Path) -> bool {
+    match (place.path.canonicalize(), file.canonicalize()) {
+        (Ok(place), Ok(file)) => file.starts_with(place),
+        _ => false,
+    }
+}
+
+/// Whether a request can have been read by nobody on its way here. What a trusted proxy says of it counts, then where its
+/// connection is from; `is_proxied`: that is told by a proxy, and the listener was looked at.
+#[cfg(feature = "users")]
+fn came_safely(request: &Request, is_proxied: bool) -> bool {
+    let is_near = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_loopback());
+    let told = request.value::<Forwarded>().and_then(|told| told.scheme.clone());
+    match told.as_deref() {
+        Some("https") => true,
+        Some(_) => is_near(request.client_ip()),
+        None => is_proxied || is_near(request.client().ip()),
+    }
+}
+
+/// Whether what is sent to a listener can be read by nobody on the way.
+#[cfg(feature = "users")]
+fn is_safe(address: &Address) -> bool {
+    address.ip().is_none_or(|ip| ip.is_loopback())
+}
+
+/// Passwords do not go over a network in clear, unless that is asked for. Behind proxies that are trusted each request is looked
+/// at instead.
+pub fn check(options: &Options, bound: &[Address]) -> Result<(), CliError> {
+    #[cfg(feature = "users")]
+    if asks_for_passwords(options)
+        && !options.guarding.auth_over_http
+        && options.listening.trusted_proxy.is_empty()
+        && let Some(address) = bound.iter().find(|address| !is_safe(address))
+    {
+        return Err(CliError::usage(format!(
+            "--auth: at {address} there is no TLS, and passwords would be read on the way; listen at 127.0.0.1 \
+             behind a proxy that has it, name that by --trusted-proxy, or accept the risk by --auth-over-http"
+        )));
+    }
+    let _ = (options, bound);
+    Ok(())
+}
+
+/// Whether the file of users may be read, by whoever this process is by now.
+pub fn check_file(options: &Options) -> Result<(), CliError> {
+    #[cfg(feature = "users")]
+    if let Some(file) = &options.guarding.auth
+        && let Err(error) = std::fs::File::open(file)
+    {
+        let why = super::error::reason(&error);
+        return Err(CliError::failure(format!("--auth: {} can't be read by that user: {why}", quoted(file))));
+    }
+    let _ = options;
+    Ok(())
+}
+
+/// The folder of the file of users, which is read anew.
+#[cfg(feature = "confine")]
+pub fn folder(options: &Options) -> Option<PathBuf> {
+    #[cfg(feature = "users")]
+    return options.guarding.auth.as_ref().and_then(|file| Some(std::path::absolute(file).ok()?.parent()?.to_owned()));
+    #[cfg(not(feature = "users"))]
+    {
+        let _ = options;
+        None
+    }
+}

@@ -1,0 +1,64 @@
+//! A password from the terminal, without showing it, or from stdin: as a line for the file of `--auth`. Called by
+//! `sources`.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use modest::layers::UserFile;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+
+use super::error::{CliError, reason};
+
+/// `USER:HASH`.
+pub fn line(user: &str) -> Result<String, CliError> {
+    let failed = |why: &str| CliError::usage(format!("--hash-password: {why}"));
+    let password = read(user).map_err(|error| failed(&format!("no password can be read: {}", reason(&error))))?;
+    let password = password.ok_or_else(|| failed("the two passwords differ; nothing was made"))?;
+    UserFile::line(user, &password).map_err(|error| failed(&reason(&error)))
+}
+
+/// `None`: the second time it was another one.
+fn read(user: &str) -> io::Result<Option<String>> {
+    if !io::stdin().is_terminal() {
+        return read_line().map(Some);
+    }
+    let _unseen = Unseen::begin()?;
+    let first = ask(&format!("Password of {user}: "))?;
+    let second = ask("Once more: ")?;
+    Ok(Some(first).filter(|first| *first == second))
+}
+
+fn ask(prompt: &str) -> io::Result<String> {
+    let mut err = io::stderr();
+    err.write_all(prompt.as_bytes()).and_then(|()| err.flush())?;
+    let line = read_line();
+    err.write_all(b"\n")?;
+    line
+}
+
+fn read_line() -> io::Result<String> {
+    let mut line = String::new();
+    if io::stdin().lock().read_line(&mut line)? == 0 {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "there is none"));
+    }
+    let line = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
+}
+
+/// A terminal that does not show what is typed, until this is dropped.
+struct Unseen(Termios);
+
+impl Unseen {
+    fn begin() -> io::Result<Unseen> {
+        let before = tcgetattr(io::stdin())?;
+        let mut unseen = before.clone();
+        unseen.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(io::stdin(), OptionalActions::Flush, &unseen)?;
+        Ok(Unseen(before))
+    }
+}
+
+impl Drop for Unseen {
+    fn drop(&mut self) {
+        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &self.0); // there is no other terminal to restore
+    }
+}

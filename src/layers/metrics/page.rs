@@ -1,0 +1,118 @@
+//! All metrics, in the order of `docs/metrics.md`.
+
+use std::time::SystemTime;
+
+use super::counts::{BUCKETS, Counts, Sums};
+use super::process::Process;
+use super::text::{Kind, Writer};
+use crate::ServerHandle;
+use Kind::{Counter, Gauge, Histogram};
+
+pub fn write(writer: &mut Writer, server: &ServerHandle, counts: &Counts, now: SystemTime) {
+    writer.family("modest_build_info", Gauge, "The version that runs; always 1.");
+    writer.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    requests(writer, &counts.sums().collect::<Vec<_>>());
+    connections(writer, server);
+    engine(writer, server);
+    if let Some(process) = Process::look() {
+        of_process(writer, &process, now);
+    }
+}
+
+fn requests(writer: &mut Writer, sums: &[Sums]) {
+    writer.family("modest_http_requests_total", Counter, "Responses that are complete, by method and status.");
+    for sums in sums {
+        for (status, count) in &sums.statuses {
+            writer.sample(&[("method", sums.method), ("status", &status.to_string())], count);
+        }
+    }
+    let help = "The time from the end of a request's head to the end of its response.";
+    writer.family("modest_http_request_duration_seconds", Histogram, help);
+    for sums in sums {
+        let (longest, bounded) = sums.cumulated.split_last().unwrap_or((&0, &[]));
+        for (bound, count) in BUCKETS.iter().zip(bounded) {
+            let bound = (*bound as f64 / 1e6).to_string();
+            writer.sample_of("_bucket", &[("method", sums.method), ("le", &bound)], count);
+        }
+        writer.sample_of("_bucket", &[("method", sums.method), ("le", "+Inf")], longest);
+        writer.sample_of("_sum", &[("method", sums.method)], sums.nanoseconds as f64 / 1e9);
+        writer.sample_of("_count", &[("method", sums.method)], longest);
+    }
+    writer.family("modest_http_request_body_bytes_total", Counter, "Bodies that handlers were given whole.");
+    for sums in sums {
+        writer.sample(&[("method", sums.method)], sums.received);
+    }
+    writer.family("modest_http_response_body_bytes_total", Counter, "Bodies of responses, as they were to be sent.");
+    for sums in sums {
+        writer.sample(&[("method", sums.method)], sums.sent);
+    }
+}
+
+fn connections(writer: &mut Writer, server: &ServerHandle) {
+    let stats = server.stats();
+    writer.family("modest_connections_accepted_total", Counter, "Clients that were accepted, by listener.");
+    for listener in server.listeners() {
+        writer.sample(&[("listener", &listener.address.to_string())], listener.accepted);
+    }
+    writer.family("modest_connections", Gauge, "Clients that are connected, by what their connections are at.");
+    let elsewhere = stats.parked + stats.ready + stats.waiting + stats.streams;
+    for (state, count) in [
+        ("parked", stats.parked),
+        ("ready", stats.ready),
+        ("waiting", stats.waiting),
+        ("thread", stats.streams),
+        ("turn", stats.connections.saturating_sub(elsewhere)),
+    ] {
+        writer.sample(&[("state", state)], count);
+    }
+    writer.family("modest_live_connections", Gauge, "Of the parked ones, those that wait for no request, by kind.");
+    for (kind, count) in
+        [("listener", stats.listeners), ("long_poll", stats.long_polls), ("websocket", stats.websockets)]
+    {
+        writer.sample(&[("kind", kind)], count);
+    }
+    let help = "Idle connections that were closed because room was short.";
+    writer.single("modest_connections_evicted_total", Counter, help, stats.evicted);
+    writer.family("modest_refused_total", Counter, "What was refused, by the limit that it met.");
+    for (limit, count) in
+        [("queue", stats.refused), ("address", stats.refused_per_address), ("live", stats.refused_live)]
+    {
+        writer.sample(&[("limit", limit)], count);
+    }
+}
+
+fn engine(writer: &mut Writer, server: &ServerHandle) {
+    let stats = server.stats();
+    writer.single(
+        "modest_handlers_running",
+        Gauge,
+        "Workers in a handler, or in other code that may block.",
+        stats.running,
+    );
+    writer.single("modest_permits_taken", Gauge, "Permits for code that may block that are taken.", stats.permits);
+    writer.single("modest_polls_total", Counter, "How often the kernel was asked who is ready.", stats.polls);
+    writer.single("modest_wakes_total", Counter, "How often a worker was woken.", stats.wakes);
+}
+
+fn of_process(writer: &mut Writer, process: &Process, now: SystemTime) {
+    let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    let uptime = (since_1970 - process.start_seconds).max(0.0);
+    writer.single("modest_uptime_seconds", Gauge, "How long the process runs.", uptime);
+    let help = "The processor time that the process has used, in user and kernel mode.";
+    writer.single("process_cpu_seconds_total", Counter, help, process.cpu_seconds);
+    if let Some(open) = process.open_files {
+        writer.single("process_open_fds", Gauge, "Descriptors that are open.", open);
+    }
+    if let Some(most) = process.max_files {
+        writer.single("process_max_fds", Gauge, "Descriptors that may be open.", most);
+    }
+    writer.single("process_virtual_memory_bytes", Gauge, "Virtual memory.", process.virtual_bytes);
+    writer.single("process_resident_memory_bytes", Gauge, "Resident memory.", process.resident_bytes);
+    writer.single("process_threads", Gauge, "Threads.", process.threads);
+    writer.single(
+        "process_start_time_seconds",
+        Gauge,
+        "When the process started, in seconds since 1970.",
+        process.start_seconds,
+    );
+}

@@ -1,0 +1,72 @@
+//! What the kernel knows of this process, by proc(5).
+
+use std::fs;
+
+use rustix::param::{clock_ticks_per_second, page_size};
+use rustix::process::{Resource, getrlimit};
+
+/// What of it could be had.
+#[derive(Debug, Default, PartialEq)]
+pub struct Process {
+    pub cpu_seconds: f64,
+    pub threads: u64,
+    /// Since 1970.
+    pub start_seconds: f64,
+    pub virtual_bytes: u64,
+    pub resident_bytes: u64,
+    pub open_files: Option<usize>,
+    pub max_files: Option<u64>,
+}
+
+impl Process {
+    /// `None` where there is no `/proc`, as in some sandboxes.
+    pub fn look() -> Option<Process> {
+        let stat = fs::read_to_string("/proc/self/stat").ok()?;
+        let boot = fs::read_to_string("/proc/stat").ok()?;
+        let process = Process::parse(&stat, &boot, clock_ticks_per_second(), page_size() as u64)?;
+        // One of them is that by which they are counted.
+        let open_files = fs::read_dir("/proc/self/fd").ok().map(|files| files.count().saturating_sub(1));
+        Some(Process { open_files, max_files: getrlimit(Resource::Nofile).current, ..process })
+    }
+
+    fn parse(stat: &str, boot: &str, ticks: u64, page: u64) -> Option<Process> {
+        // The name of the program, in parentheses, may hold anything.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok(); // as proc(5) counts them
+        let boot: f64 = boot.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
+        let seconds = |count: u64| count as f64 / ticks as f64;
+        Some(Process {
+            cpu_seconds: seconds(field(14)? + field(15)?),
+            threads: field(20)?,
+            start_seconds: boot + seconds(field(22)?),
+            virtual_bytes: field(23)?,
+            resident_bytes: field(24)? * page,
+            ..Process::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_proc() {
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 9 0 1000 8192000 300 1 1";
+        let expected = Process {
+            cpu_seconds: 2.0,
+            threads: 9,
+            start_seconds: 1_000_010.0,
+            virtual_bytes: 8_192_000,
+            resident_bytes: 300 * 4096,
+            ..Process::default()
+        };
+        assert_eq!(Process::parse(stat, "cpu 1 2\nbtime 1000000\n", 100, 4096), Some(expected));
+        for (stat, boot) in [("", "btime 1"), (stat, ""), ("7 (a) S 1", "btime 1")] {
+            assert_eq!(Process::parse(stat, boot, 100, 4096), None, "{stat} {boot}");
+        }
+        let this = Process::look().unwrap();
+        assert!(this.threads >= 1 && this.resident_bytes > 100_000 && this.open_files > Some(2), "{this:?}");
+        assert!(this.start_seconds > 1.6e9 && this.virtual_bytes >= this.resident_bytes, "{this:?}");
+    }
+}

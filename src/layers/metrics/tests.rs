@@ -1,0 +1,160 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::testing::{self, TestRequest};
+use crate::{Http, Method, Response, Routes};
+
+fn app(metrics: &Metrics) -> impl RequestHandler + use<> {
+    Routes::new()
+        .get("/", |_: &(), _| Ok(Response::text("hello\n")))
+        .post("/", |_, request: &Request| Ok(Response::text(format!("{}", request.body().len()))))
+        .mount("/metrics", metrics.page())
+        .serve(())
+        .layer(metrics.clone())
+}
+
+/// The value of a sample.
+fn value(page: &str, sample: &str) -> Option<f64> {
+    page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn what_is_counted() {
+    let metrics = Metrics::new();
+    let server = testing::serve(app(&metrics));
+    for _ in 0..3 {
+        assert_eq!(server.get("/").status(), 200);
+    }
+    assert_eq!(server.get("/missing").status(), 404);
+    assert_eq!(server.send(TestRequest::new(Method::POST, "/").with_body("12345")).status(), 200);
+    assert_eq!(server.send(TestRequest::new(Method::from_bytes(b"BREW").unwrap(), "/")).status(), 405);
+    let page = server.get("/metrics");
+    let page = page.text();
+    for (sample, expected) in [
+        ("modest_http_requests_total{method=\"GET\",status=\"200\"}", 3.0),
+        ("modest_http_requests_total{method=\"GET\",status=\"404\"}", 1.0),
+        ("modest_http_requests_total{method=\"POST\",status=\"200\"}", 1.0),
+        ("modest_http_requests_total{method=\"other\",status=\"405\"}", 1.0),
+        ("modest_http_request_duration_seconds_count{method=\"GET\"}", 4.0),
+        ("modest_http_request_duration_seconds_bucket{method=\"GET\",le=\"+Inf\"}", 4.0),
+        ("modest_http_request_duration_seconds_bucket{method=\"POST\",le=\"60\"}", 1.0),
+        ("modest_http_request_body_bytes_total{method=\"POST\"}", 5.0),
+        ("modest_http_request_body_bytes_total{method=\"GET\"}", 0.0),
+        ("modest_http_response_body_bytes_total{method=\"POST\"}", 1.0),
+        ("modest_connections{state=\"turn\"}", 1.0),
+        ("modest_handlers_running", 1.0),
+        ("modest_refused_total{limit=\"queue\"}", 0.0),
+    ] {
+        assert_eq!(value(page, sample), Some(expected), "{sample}: {page}");
+    }
+    let accepted =
+        page.lines().find(|line| line.starts_with("modest_connections_accepted_total{listener=\"127.0.0.1:"));
+    let accepted: u64 = accepted.and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect(page);
+    assert!((1..=7).contains(&accepted), "{accepted}");
+    assert!(value(page, "process_resident_memory_bytes").unwrap() > 100_000.0);
+    assert!(value(page, "modest_uptime_seconds").unwrap() < 3600.0);
+    assert!(!page.contains("BREW"), "no label is of a client's making");
+}
+
+#[test]
+fn durations_and_many_threads() {
+    let counts = Counts::default();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                for milliseconds in [0, 1, 2, 100, 3_600_000] {
+                    let took = std::time::Duration::from_millis(milliseconds);
+                    counts.responded(Some(&Method::GET), crate::StatusCode::OK, 10, took);
+                }
+            });
+        }
+    });
+    counts.responded(None, crate::StatusCode::BAD_REQUEST, 7, std::time::Duration::from_nanos(100_001));
+    let sums: Vec<_> = counts.sums().collect();
+    let get = &sums[0];
+    assert_eq!((get.method, get.sent, get.received, &get.statuses[..]), ("GET", 800, 0, &[(200, 80)][..]));
+    let expected = [16, 16, 16, 32, 48, 48, 48, 48, 48, 64, 64, 64, 64, 64, 64, 64, 80];
+    assert_eq!((get.cumulated, get.nanoseconds), (expected, 16 * 3_600_103 * 1_000_000));
+    let other = &sums[1];
+    assert_eq!(
+        (other.method, &other.statuses[..], other.cumulated[0], other.cumulated[1]),
+        ("other", &[(400, 1)][..], 0, 1)
+    );
+    assert_eq!(sums.len(), 2);
+}
+
+#[test]
+fn formats() {
+    let metrics = Metrics::new();
+    let http = Http::new(app(&metrics));
+    let page = |accept: &str| http.respond(&Request::get("/metrics").with_header("accept", accept));
+    // What Prometheus 2.42 and 3.0 send, and others.
+    for (accept, is_open) in [
+        (
+            "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
+            true,
+        ),
+        ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.5", true),
+        ("text/plain;version=0.0.4,application/openmetrics-text;q=0.5", false),
+        ("text/html,*/*;q=0.8", false),
+        ("application/openmetrics-text;q=0", false),
+        ("", false),
+    ] {
+        let sent = page(accept);
+        let kind = sent.header("content-type").unwrap().starts_with("application/openmetrics-text; version=1.0.0");
+        assert_eq!((kind, sent.text().ends_with("\n# EOF\n")), (is_open, is_open), "{accept}");
+        assert_eq!(sent.text().contains("# TYPE modest_polls counter"), is_open, "{accept}");
+        assert_eq!((sent.header("vary"), sent.header("cache-control")), (Some("Accept"), Some("no-store")));
+    }
+    assert_eq!(http.respond(&Request::post("/metrics", "")).status(), 501);
+}
+
+/// Each line is one that promtool takes, each family has help and type in front, and no sample is there twice.
+#[test]
+fn the_format_is_kept() {
+    let metrics = Metrics::new();
+    let server = testing::serve(app(&metrics));
+    server.get("/");
+    let page = server.get("/metrics");
+    let (mut family, mut families, mut seen) = ("", BTreeSet::new(), BTreeSet::new());
+    for line in page.text().lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            family = rest.split(' ').next().unwrap();
+            assert!(rest.ends_with('.') && families.insert(family), "{line}");
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert_eq!((name, kind == "counter"), (family, family.ends_with("_total")), "{line}");
+        } else {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            let name = sample.split('{').next().unwrap();
+            let suffix = name.strip_prefix(family).unwrap_or_else(|| panic!("{line} is not of {family}"));
+            assert!(["", "_bucket", "_sum", "_count"].contains(&suffix) && seen.insert(sample), "{line}");
+            assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
+        }
+    }
+}
+
+/// Name and type of each metric, in their order; and the dashboard asks for nothing else.
+#[test]
+fn the_document_has_them_all() {
+    let document = include_str!("../../../docs/metrics.md");
+    let dashboard = include_str!("../../../docs/metrics-dashboard.json");
+    let sent = Http::new(app(&Metrics::new())).respond(&Request::get("/metrics"));
+    let shown: Vec<&str> = sent.text().lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `"));
+    let told: Vec<String> = rows
+        .map(|row| {
+            let mut cells = row.split('|').map(str::trim);
+            format!("{} {}", cells.next().unwrap().trim_end_matches('`'), cells.next().unwrap())
+        })
+        .collect();
+    assert_eq!(told, shown);
+    let words = dashboard.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let asked: BTreeSet<&str> =
+        words.filter(|word| word.starts_with("modest_") || word.starts_with("process_")).collect();
+    assert!(asked.len() > 10, "{asked:?}");
+    for name in asked {
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        assert!(shown.iter().any(|known| known.starts_with(&format!("{family} "))), "{name} is no metric");
+    }
+}

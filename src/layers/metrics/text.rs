@@ -1,0 +1,122 @@
+//! The two formats: Prometheus's text format 0.0.4, and OpenMetrics 1.0, which differs in the names of counters, in an end that is
+//! marked, and in its media type.
+
+use std::fmt::{Display, Write as _};
+
+use crate::Request;
+
+/// Which of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    OpenMetrics,
+}
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+impl Format {
+    /// OpenMetrics for those who name it and want it no less than the other.
+    pub fn asked_for(request: &Request) -> Format {
+        let quality = |range: &str| {
+            let weight =
+                range.split(';').find_map(|parameter| parameter.trim().strip_prefix("q=")?.parse::<f32>().ok());
+            weight.unwrap_or(1.0)
+        };
+        let accept: Vec<String> =
+            request.header_all("accept").map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+        let accept = accept.join(",");
+        let best = |kinds: &[&str]| {
+            let ranges = accept.split(',').filter(|range| {
+                let kind = range.split(';').next().unwrap_or_default().trim();
+                kinds.iter().any(|wanted| kind.eq_ignore_ascii_case(wanted))
+            });
+            ranges.map(quality).fold(0.0, f32::max)
+        };
+        let wanted = best(&["application/openmetrics-text"]);
+        match wanted > 0.0 && wanted >= best(&["text/plain", "text/*"]) {
+            true => Format::OpenMetrics,
+            false => Format::Text,
+        }
+    }
+
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// A page that is being written, a family of samples after the other.
+pub struct Writer {
+    format: Format,
+    text: String,
+    name: &'static str,
+}
+
+impl Writer {
+    pub fn new(format: Format) -> Writer {
+        Writer { format, text: String::with_capacity(8 << 10), name: "" }
+    }
+
+    /// The samples that follow are of this metric.
+    pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) {
+        self.name = name;
+        let kind_name = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let family = match self.format {
+            Format::OpenMetrics if kind == Kind::Counter => name.strip_suffix("_total").unwrap_or(name),
+            _ => name,
+        };
+        let _ = writeln!(self.text, "# HELP {family} {help}\n# TYPE {family} {kind_name}"); // into memory
+    }
+
+    pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.sample_of("", labels, value);
+    }
+
+    /// Of a histogram: `_bucket`, `_sum` or `_count`.
+    pub fn sample_of(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
+        self.text.push_str(self.name);
+        self.text.push_str(suffix);
+        for (number, (name, value)) in labels.iter().enumerate() {
+            self.text.push(if number == 0 { '{' } else { ',' });
+            let _ = write!(self.text, "{name}=\"");
+            for letter in value.chars() {
+                match letter {
+                    '\\' => self.text.push_str("\\\\"),
+                    '"' => self.text.push_str("\\\""),
+                    '\n' => self.text.push_str("\\n"),
+                    letter => self.text.push(letter),
+                }
+            }
+            self.text.push('"');
+        }
+        if !labels.is_empty() {
+            self.text.push('}');
+        }
+        let _ = writeln!(self.text, " {value}");
+    }
+
+    /// A metric with one sample.
+    pub fn single(&mut self, name: &'static str, kind: Kind, help: &str, value: impl Display) {
+        self.family(name, kind, help);
+        self.sample(&[], value);
+    }
+
+    pub fn end(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+        self.text
+    }
+}

@@ -1,0 +1,221 @@
+//! Who may read, list and write what, by path. Inside of the layer that says who asks.
+
+use std::sync::Arc;
+
+use crate::{Access, BodyPlan, Error, Layer, Permissions, Request, Result, StatusCode, User};
+
+mod names; // the names on a path, however they are spelled
+
+mod rule; // one rule
+
+use names::{Names, fold};
+use rule::Rights;
+pub use rule::{InvalidPathRule, PathRule};
+
+/// Who may read, list and write what, by rules of paths: see [`PathRule`]. What no rule allows is refused from the head: 401
+/// where somebody who is known might be allowed more, else 403.
+///
+/// - *The longest path counts*, and it alone: of `/=*:read` and `/drafts=ada:read` the first says nothing of
+///   `/drafts/x`. Several rules of one path add up. What no rule is about, nobody may.
+/// - *read*: GET and HEAD, PROPFIND. *list*: beside it, listings of folders, archives (`?archive=`), PROPFIND of more than one
+///   thing. *write*: every other method, with OPTIONS for whoever may anything. To delete, move or copy a folder, or to
+///   have all of it as an archive, takes that right for all rules beneath it; of COPY and MOVE the destination, too, is judged.
+/// - *However a path is spelled*: it is judged as `StaticFileHandler` resolves it, decoded once. Some file systems have
+///   several names for a file: a path is allowed what both its own rule and that of the same letters in another case allow.
+/// - *A page has several paths*: `/a/` is `/a/index.html`, `/about` may be `/about.html`; a rule for the page holds for the other
+///   path, too ([`index`](PathRights::index)).
+/// - *Listings* of [`StaticFileHandler`](crate::StaticFileHandler) leave out what whoever asks may not read; other handlers ask
+///   [`Request::permits`].
+///
+/// Rules are of paths, not of files: a link, or a folder that is served at two paths, is a second way to the same file.
+///
+/// ```
+/// use modest::layers::{BasicAuth, PathRights};
+/// use modest::{Http, Request, RequestHandler, Response, handler_fn};
+///
+/// let rights = PathRights::new()
+///     .group("staff", ["ada", "bob"])
+///     .allow("/=*:read,list".parse()?)
+///     .allow("/inbox=@staff:all".parse()?);
+/// let auth = BasicAuth::new("files").user("ada", "a long secret").optional(true);
+/// let http = Http::new(handler_fn(|_| Ok(Response::text("here\n"))).layer(rights).layer(auth));
+///
+/// assert_eq!(http.respond(&Request::get("/a")).status(), 200);
+/// assert_eq!(http.respond(&Request::get("/%69nbox/a")).status(), 401);
+/// let ada = Request::get("/inbox/a").with_header("authorization", "Basic YWRhOmEgbG9uZyBzZWNyZXQ=");
+/// assert_eq!(http.respond(&ada).status(), 200);
+/// # Ok::<(), modest::layers::InvalidPathRule>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "does nothing until it is given to `layer`"]
+pub struct PathRights(Arc<Rules>);
+
+#[derive(Clone, Debug)]
+struct Rules {
+    rules: Vec<PathRule>,
+    groups: Vec<(String, Vec<String>)>,
+    /// Names of files that stand for their folders, folded.
+    index: Vec<String>,
+}
+
+impl PathRights {
+    /// Nobody may anything, as long as there are no rules.
+    pub fn new() -> PathRights {
+        let index = vec!["index.html".to_owned(), "index.htm".to_owned()];
+        PathRights(Arc::new(Rules { rules: Vec::new(), groups: Vec::new(), index }))
+    }
+
+    /// One more rule.
+    pub fn allow(mut self, rule: PathRule) -> PathRights {
+        self.rules().rules.push(rule);
+        self
+    }
+
+    /// Users whom rules name together, as `@NAME`. Those of a group that is named again are added.
+    ///
+    /// # Panics
+    /// If the name is `users`, which are all who are known.
+    pub fn group<U: Into<String>>(mut self, name: &str, users: impl IntoIterator<Item = U>) -> PathRights {
+        assert!(name != "users", "@users are all who are known");
+        self.rules().groups.push((name.to_owned(), users.into_iter().map(Into::into).collect()));
+        self
+    }
+
+    /// The names of files that stand for their folder. Default: `index.html` and `index.htm`.
+    pub fn index<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> PathRights {
+        self.rules().index = names.into_iter().map(|name| fold(name.as_ref().as_bytes())).collect();
+        self
+    }
+
+    /// The groups that rules name, and that are none.
+    pub fn unknown_groups(&self) -> impl Iterator<Item = &str> {
+        let named = self.0.rules.iter().flat_map(PathRule::groups);
+        named.filter(|name| !self.0.groups.iter().any(|(known, _)| known == name))
+    }
+
+    fn rules(&mut self) -> &mut Rules {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl Default for PathRights {
+    fn default() -> PathRights {
+        PathRights::new()
+    }
+}
+
+impl Rules {
+    /// What this user may do there.
+    fn rights(&self, user: Option<&str>, path: &Names) -> Rights {
+        let exact = self.longest(|rule| path.begin_with(&rule.path));
+        let folded = self.longest(|rule| path.begin_with_folded(&rule.path));
+        // Of paths that differ in the case of letters alone, each may be that of the same file.
+        let mut rights = self.granted(user, exact);
+        for rule in &folded {
+            let alike: Vec<&PathRule> = folded.iter().copied().filter(|other| other.path == rule.path).collect();
+            rights = rights.and(self.granted(user, alike));
+        }
+        // The same page by another path.
+        let pages = self.rules.iter().filter(|rule| {
+            let is_index = |name: &str| self.index.iter().any(|index| index == name);
+            path.is_page_of(&rule.path, is_index)
+        });
+        let pages: Vec<&PathRule> = pages.collect();
+        for rule in &pages {
+            let alike: Vec<&PathRule> = pages.iter().copied().filter(|other| other.path == rule.path).collect();
+            if !self.granted(user, alike).has(Access::Read) {
+                rights = rights.without(Access::Read);
+            }
+        }
+        rights
+    }
+
+    /// The rules with the longest path of those that fit.
+    fn longest(&self, fits: impl Fn(&PathRule) -> bool) -> Vec<&PathRule> {
+        let fitting: Vec<&PathRule> = self.rules.iter().filter(|rule| fits(rule)).collect();
+        let longest = fitting.iter().map(|rule| rule.path.len()).max();
+        fitting.into_iter().filter(|rule| Some(rule.path.len()) == longest).collect()
+    }
+
+    /// What rules grant together.
+    fn granted<'a>(&self, user: Option<&str>, rules: impl IntoIterator<Item = &'a PathRule>) -> Rights {
+        let is_member = |group: &str| {
+            let groups = self.groups.iter().filter(|(name, _)| name == group);
+            user.is_some_and(|user| groups.flat_map(|(_, members)| members).any(|member| member == user))
+        };
+        let granting = rules.into_iter().filter(|rule| rule.is_about(user, is_member));
+        granting.fold(Rights::NONE, |rights, rule| rights.or(rule.rights))
+    }
+
+    fn permit(&self, user: Option<&str>, access: Access, path: &Names) -> bool {
+        self.rights(user, path).has(access)
+    }
+
+    /// The same for all that is beneath it, of which another rule speaks.
+    fn permit_all(&self, user: Option<&str>, access: Access, path: &Names) -> bool {
+        let beneath = self.rules.iter().filter(|rule| rule.path.begin_with_folded(path));
+        self.permit(user, access, path) && beneath.into_iter().all(|rule| self.permit(user, access, &rule.path))
+    }
+
+    fn allows(&self, request: &Request, user: Option<&str>) -> Result<bool> {
+        use Access::{List, Read, Write};
+        if request.raw_path() == "*" {
+            return Ok(true); // about the server, which answers it itself
+        }
+        let bad_path = || Error::new(StatusCode::BAD_REQUEST, "That is no path.");
+        let path = Names::of_raw(request.raw_path()).ok_or_else(bad_path)?;
+        let may = |access| self.permit(user, access, &path);
+        let may_all = |access| self.permit_all(user, access, &path);
+        Ok(match request.method().as_str() {
+            "GET" | "HEAD" if request.param("archive").is_some() => may_all(Read) && may_all(List),
+            "GET" | "HEAD" => may(Read),
+            "OPTIONS" => self.rights(user, &path) != Rights::NONE,
+            "PROPFIND" => match request.header("depth") {
+                Some("0") => may(Read),
+                Some("1") => may(Read) && may(List),
+                _ => may_all(Read) && may_all(List),
+            },
+            "DELETE" => may_all(Write),
+            method @ ("COPY" | "MOVE") => {
+                let mut destinations = request.header_all("destination");
+                let to = match (destinations.next(), destinations.next()) {
+                    (Some(line), None) => destination(line).ok_or_else(bad_path)?,
+                    _ => return Err(Error::new(StatusCode::BAD_REQUEST, "One Destination is wanted.")),
+                };
+                may_all(if method == "COPY" { Read } else { Write }) && self.permit_all(user, Write, &to)
+            }
+            _ => may(Write),
+        })
+    }
+}
+
+/// The path of a `Destination` (RFC 4918, section 10.3): a URL, or a path alone.
+fn destination(line: &[u8]) -> Option<Names> {
+    let line = std::str::from_utf8(line).ok()?;
+    let path = match line.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains('/') => &rest[rest.find('/')?..],
+        _ => line,
+    };
+    Names::of_raw(path.split(['?', '#']).next()?)
+}
+
+impl Layer for PathRights {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        let user = request.value::<User>();
+        let user = user.as_ref().map(|user| user.0.as_str());
+        let (rules, name) = (Arc::clone(&self.0), user.map(str::to_owned));
+        let permissions = Permissions::new(user.unwrap_or_default(), move |access, path| {
+            Names::of_decoded(path).is_some_and(|path| rules.permit(name.as_deref(), access, &path))
+        });
+        let somebody = self.0.rules.iter().any(PathRule::names_somebody);
+        let permissions = permissions.may_ask_who(user.is_none() && somebody);
+        if !self.0.allows(request, user)? {
+            return Err(permissions.refusal());
+        }
+        request.put(permissions);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

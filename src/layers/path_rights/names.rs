@@ -1,0 +1,78 @@
+//! A path as the names on it, decoded and resolved as files are found, and folded as some file systems do.
+
+use percent_encoding::percent_decode_str;
+
+/// The names on a path, from the root of the server. None is empty, `.` or `..`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    exact: Vec<Vec<u8>>,
+    folded: Vec<String>,
+}
+
+impl Names {
+    /// Of a path as it was sent. `None`: it begins with no slash, leads above the root, or holds NUL.
+    pub fn of_raw(path: &str) -> Option<Names> {
+        Names::of_decoded(&percent_decode_str(path).collect::<Vec<u8>>())
+    }
+
+    /// A slash that was encoded ends a name, too: no file has one in its name, and handlers that decode a path whole see it.
+    pub fn of_decoded(path: &[u8]) -> Option<Names> {
+        let rest = path.strip_prefix(b"/").filter(|rest| !rest.contains(&0))?;
+        let mut exact: Vec<Vec<u8>> = Vec::new();
+        for name in rest.split(|&byte| byte == b'/') {
+            match name {
+                b"" | b"." => {}
+                b".." => drop(exact.pop()?),
+                _ => exact.push(name.to_vec()),
+            }
+        }
+        let folded = exact.iter().map(|name| fold(name)).collect();
+        Some(Names { exact, folded })
+    }
+
+    pub fn len(&self) -> usize {
+        self.exact.len()
+    }
+
+    pub fn begin_with(&self, other: &Names) -> bool {
+        self.exact.starts_with(&other.exact)
+    }
+
+    pub fn begin_with_folded(&self, other: &Names) -> bool {
+        self.folded.starts_with(&other.folded)
+    }
+
+    /// Whether the page at `page` is what may be sent for this path: the index of the folder, or the same with `.html`.
+    pub fn is_page_of(&self, page: &Names, is_index: impl Fn(&str) -> bool) -> bool {
+        let Some((name, folder)) = page.folded.split_last() else { return false };
+        if folder == self.folded {
+            return is_index(name);
+        }
+        let Some((own, parent)) = self.folded.split_last() else { return false };
+        let rest = name.strip_prefix(own.as_str());
+        parent == folder && matches!(rest, Some(".html" | ".htm"))
+    }
+
+    /// The path, with a slash in front.
+    pub fn text(&self) -> String {
+        self.exact.iter().map(|name| format!("/{}", String::from_utf8_lossy(name))).collect()
+    }
+}
+
+/// The same for all names that file systems may take for one: letters of both cases, letters that nobody sees, dots and spaces at
+/// the end.
+pub fn fold(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    let seen = name.chars().filter(|&letter| !is_ignored(letter));
+    // By way of upper case, which is one for more letters: long s, the sign for kelvin.
+    let folded: String = seen.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+    folded.trim_end_matches(['.', ' ']).to_owned()
+}
+
+/// Default_Ignorable_Code_Point (Unicode), which ext4, HFS+ and others pass over when they compare.
+fn is_ignored(letter: char) -> bool {
+    matches!(letter, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}

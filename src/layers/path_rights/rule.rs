@@ -1,0 +1,143 @@
+//! One rule, as it is written: `PATH=WHO:RIGHTS`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::names::Names;
+use crate::Access;
+
+/// Who may do what with all that stands at a path and beneath it: `PATH=WHO:RIGHTS`.
+///
+/// | part | |
+/// | --- | --- |
+/// | `PATH` | begins with a slash, as the path of a URL, decoded: `/my photos`; a slash at its end says nothing |
+/// | `WHO` | names with commas between: a user, `@group`, `@users` for all who are known, `*` for everybody, known or not |
+/// | `RIGHTS` | `read`, `list`, `write` with commas between, or `all`, or `none` |
+///
+/// ```
+/// use modest::layers::PathRule;
+///
+/// assert!("/inbox=ada,@staff:read,write".parse::<PathRule>().is_ok());
+/// assert!("/inbox".parse::<PathRule>().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathRule {
+    pub(super) path: Names,
+    who: Vec<Who>,
+    pub(super) rights: Rights,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Who {
+    Everybody,
+    Known,
+    Group(String),
+    User(String),
+}
+
+/// Some of the three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights(u8);
+
+impl Rights {
+    pub const NONE: Rights = Rights(0);
+    const ALL: Rights = Rights(7);
+
+    fn of(access: Access) -> Rights {
+        Rights(1 << access as u8)
+    }
+
+    pub fn has(self, access: Access) -> bool {
+        self.and(Rights::of(access)) != Rights::NONE
+    }
+
+    pub fn or(self, other: Rights) -> Rights {
+        Rights(self.0 | other.0)
+    }
+
+    pub fn and(self, other: Rights) -> Rights {
+        Rights(self.0 & other.0)
+    }
+
+    pub fn without(self, access: Access) -> Rights {
+        Rights(self.0 & !Rights::of(access).0)
+    }
+}
+
+impl PathRule {
+    /// The same rule beneath this path: for what is served at a prefix.
+    pub fn beneath(mut self, prefix: &str) -> PathRule {
+        if let Some(path) = Names::of_decoded(format!("{prefix}{}", self.path.text()).as_bytes()) {
+            self.path = path;
+        }
+        self
+    }
+
+    /// The users whom it names.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        self.who.iter().filter_map(|who| if let Who::User(name) = who { Some(name.as_str()) } else { None })
+    }
+
+    /// Whether it speaks of somebody who must be known.
+    pub fn names_somebody(&self) -> bool {
+        self.who.iter().any(|who| *who != Who::Everybody)
+    }
+
+    pub(super) fn groups(&self) -> impl Iterator<Item = &str> {
+        self.who.iter().filter_map(|who| if let Who::Group(name) = who { Some(name.as_str()) } else { None })
+    }
+
+    pub(super) fn is_about(&self, user: Option<&str>, is_member: impl Fn(&str) -> bool) -> bool {
+        self.who.iter().any(|who| match who {
+            Who::Everybody => true,
+            Who::Known => user.is_some(),
+            Who::Group(group) => is_member(group),
+            Who::User(name) => user == Some(name),
+        })
+    }
+}
+
+impl FromStr for PathRule {
+    type Err = InvalidPathRule;
+
+    fn from_str(text: &str) -> Result<PathRule, InvalidPathRule> {
+        let wrong = InvalidPathRule;
+        let (path, rest) = text.rsplit_once('=').ok_or(wrong("PATH=WHO:RIGHTS is wanted"))?;
+        let (who, rights) = rest.rsplit_once(':').ok_or(wrong("behind the path WHO:RIGHTS is wanted"))?;
+        let names = Names::of_decoded(path.as_bytes()).ok_or(wrong("the path begins with a slash"))?;
+        if names.text() != path.strip_suffix('/').unwrap_or(path) {
+            return Err(wrong("the path has no //, no /./ and no /../"));
+        }
+        let who = who.split(',').map(|name| match name.strip_prefix('@') {
+            _ if name == "*" => Ok(Who::Everybody),
+            Some("users") => Ok(Who::Known),
+            Some("") => Err(wrong("behind the @ the name of a group is wanted")),
+            Some(group) => Ok(Who::Group(group.to_owned())),
+            None if name.is_empty() || name.contains([':', ' ', '*']) => {
+                Err(wrong("who is a user, @group, @users or *, with commas between"))
+            }
+            None => Ok(Who::User(name.to_owned())),
+        });
+        let rights = rights.split(',').try_fold(Rights::NONE, |rights, right| match right {
+            "read" => Ok(rights.or(Rights::of(Access::Read))),
+            "list" => Ok(rights.or(Rights::of(Access::List))),
+            "write" => Ok(rights.or(Rights::of(Access::Write))),
+            "all" => Ok(Rights::ALL),
+            "none" => Ok(rights),
+            _ => Err(wrong("rights are read, list, write, all or none, with commas between")),
+        });
+        Ok(PathRule { path: names, who: who.collect::<Result<_, _>>()?, rights: rights? })
+    }
+}
+
+/// A text that is no [`PathRule`]; it says what was expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidPathRule(&'static str);
+
+impl fmt::Display for InvalidPathRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, as in /inbox=ada,@staff:read,write", self.0)
+    }
+}
+
+impl std::error::Error for InvalidPathRule {}

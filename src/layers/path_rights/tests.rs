@@ -1,0 +1,265 @@
+use std::fs;
+
+use super::*;
+use crate::layers::BasicAuth;
+use crate::{Http, Method, Request, RequestHandler, Response, SentResponse, StaticFileHandler, handler_fn};
+
+fn rights(rules: &[&str]) -> PathRights {
+    let rights = PathRights::new().group("staff", ["ada", "bob"]);
+    rules
+        .iter()
+        .fold(rights, |rights, rule| rights.allow(rule.parse().unwrap_or_else(|error| panic!("{rule}: {error}"))))
+}
+
+/// What somebody may do there, as letters.
+fn shown(rights: &PathRights, user: Option<&str>, path: &str) -> String {
+    let found = rights.0.rights(user, &Names::of_decoded(path.as_bytes()).unwrap());
+    [(Access::Read, 'r'), (Access::List, 'l'), (Access::Write, 'w')]
+        .into_iter()
+        .map(|(access, letter)| if found.has(access) { letter } else { '-' })
+        .collect()
+}
+
+#[test]
+fn who_may_what_where() {
+    let rights = rights(&[
+        "/=*:read,list",
+        "/=@staff:write",
+        "/inbox/=*:write",
+        "/inbox=ada:all",
+        "/staff=@staff:read",
+        "/users=@users:all",
+        "/closed=*:none",
+        "/closed/open=*:read",
+        "/a=b/c:d=eve:read",
+        "/pages/secret.html=ada:read,list",
+        "/book/index.html=ada:read,list",
+        "/Public=*:read",
+        "/public=ada:read",
+    ]);
+    for (user, path, expected) in [
+        (None, "/", "rl-"),
+        (None, "/x/y", "rl-"),
+        (Some("ada"), "/x", "rlw"),
+        (Some("eve"), "/x", "rl-"),
+        (None, "/inbox", "--w"),
+        (None, "/inbox/x", "--w"),
+        (Some("ada"), "/inbox/x", "rlw"),
+        (Some("bob"), "/inbox/x", "--w"),
+        (None, "/inboxes", "rl-"), // a name is a whole one
+        (None, "/staff", "---"),
+        (Some("bob"), "/staff/x", "r--"),
+        (Some("eve"), "/staff/x", "---"),
+        (None, "/users/x", "---"),
+        (Some("eve"), "/users/x", "rlw"),
+        (Some("ada"), "/closed/x", "---"),
+        (None, "/closed/open/x", "r--"),
+        (None, "/a=b/c:d", "---"),
+        (Some("eve"), "/a=b/c:d", "r--"),
+        // The same page by another path.
+        (None, "/pages/secret.html", "---"),
+        (None, "/pages/secret", "-l-"),
+        (Some("ada"), "/pages/secret", "rlw"),
+        (None, "/pages/secrets", "rl-"),
+        (None, "/book", "-l-"),
+        (None, "/book/two.html", "rl-"),
+        (Some("ada"), "/book", "rlw"),
+        // Names that some file systems take for one.
+        (None, "/Staff/x", "---"),
+        (Some("ada"), "/STAFF/x", "r--"),
+        (None, "/ſtaff/x", "---"),
+        (None, "/staff./x", "---"),
+        (None, "/sta\u{200d}ff/x", "---"),
+        (None, "/INBOX/x", "---"), // nor more than its own path grants
+        (None, "/Public", "---"),
+        (Some("ada"), "/public", "r--"),
+    ] {
+        assert_eq!(shown(&rights, user, path), expected, "{user:?} {path}");
+    }
+    assert_eq!(shown(&PathRights::new(), Some("ada"), "/"), "---", "without rules nobody may anything");
+    assert_eq!(rights.allow("/=@crew,ada,@users:read".parse().unwrap()).unknown_groups().collect::<Vec<_>>(), ["crew"]);
+}
+
+#[test]
+fn rules_that_are_none() {
+    for (rule, why) in [
+        ("", "PATH=WHO:RIGHTS"),
+        ("/a", "PATH=WHO:RIGHTS"),
+        ("/a=b", "WHO:RIGHTS"),
+        ("a=b:read", "begins with a slash"),
+        ("=b:read", "begins with a slash"),
+        ("/a//b=b:read", "no //"),
+        ("/a/../b=b:read", "no //"),
+        ("/./a=b:read", "no //"),
+        ("/../a=b:read", "begins with a slash"),
+        ("/a=:read", "who is a user"),
+        ("/a=a,:read", "who is a user"),
+        ("/a=@:read", "behind the @"),
+        ("/a=*x:read", "who is a user"),
+        ("/a=b:", "rights are"),
+        ("/a=b:reads", "rights are"),
+        ("/a=b:read,", "rights are"),
+        ("/a=b:Read", "rights are"),
+    ] {
+        let error = rule.parse::<PathRule>().expect_err(rule).to_string();
+        assert!(error.contains(why), "{rule:?}: {error}");
+    }
+    let rule: PathRule = "/a=b:all".parse().unwrap();
+    assert_eq!(rule.clone().beneath("/x/y").path.text(), "/x/y/a");
+    assert_eq!(rule.clone().beneath(""), rule);
+}
+
+const ADA: &str = "Basic YWRhOnNlY3JldA==";
+
+fn auth() -> BasicAuth {
+    BasicAuth::new("r").user("ada", "secret").user("eve", "secret").optional(true)
+}
+
+#[test]
+fn methods() {
+    let rules = ["/=*:read,list", "/=ada:all", "/d=*:read", "/w=*:write", "/deep=ada:all", "/deep/kept=ada:read"];
+    let app = handler_fn(|_| Ok(Response::text("done"))).layer(rights(&rules)).layer(auth());
+    let http = Http::new(app);
+    for (method, target, fields, nobody, ada) in [
+        ("GET", "/x", &[][..], 200, 200),
+        ("HEAD", "/x", &[], 200, 200),
+        ("GET", "/w/x", &[], 401, 403),
+        ("HEAD", "/w/x", &[], 401, 403),
+        ("OPTIONS", "/w/x", &[], 200, 200),
+        ("OPTIONS", "/deep/x", &[], 401, 200),
+        ("PUT", "/x", &[], 401, 200),
+        ("PUT", "/w/x", &[], 200, 200),
+        ("POST", "/d", &[], 401, 403),
+        ("PATCH", "/x", &[], 401, 200),
+        ("MKCOL", "/x", &[], 401, 200),
+        ("PROPPATCH", "/x", &[], 401, 200),
+        ("LOCK", "/x", &[], 401, 200),
+        ("WHATEVER", "/x", &[], 401, 200),
+        ("get", "/x", &[], 401, 200),
+        ("DELETE", "/x", &[], 401, 200),
+        ("DELETE", "/deep", &[], 401, 403), // with what is kept beneath
+        ("DELETE", "/deep/x", &[], 401, 200),
+        ("DELETE", "/deep/kept", &[], 401, 403),
+        ("DELETE", "/", &[], 401, 403),
+        ("GET", "/d", &[], 200, 200),
+        ("GET", "/d?archive=zip", &[], 401, 403),
+        ("GET", "/d?%61rchive=zip", &[], 401, 403),
+        ("GET", "/x?archive=zip", &[], 200, 200),
+        ("GET", "/deep?archive=zip", &[], 401, 403), // no list for what is kept
+        ("PROPFIND", "/d", &[("depth", "0")], 200, 200),
+        ("PROPFIND", "/d", &[("depth", "1")], 401, 403),
+        ("PROPFIND", "/d", &[], 401, 403),
+        ("PROPFIND", "/", &[("depth", "1")], 200, 200),
+        ("PROPFIND", "/", &[("depth", "infinity")], 401, 403),
+        ("MOVE", "/x", &[("destination", "/y")], 401, 200),
+        ("MOVE", "/x", &[("destination", "http://h/deep/x")], 401, 200),
+        ("MOVE", "/x", &[("destination", "http://h/deep/%6bept")], 401, 403),
+        ("MOVE", "/x", &[("destination", "http://h/y/../d")], 401, 403),
+        ("MOVE", "/deep", &[("destination", "/y")], 401, 403),
+        ("COPY", "/d", &[("destination", "/w/x")], 200, 200),
+        ("COPY", "/w", &[("destination", "/y")], 401, 403),
+        ("COPY", "/x", &[("destination", "y")], 400, 400),
+        ("COPY", "/x", &[], 400, 400),
+        ("COPY", "/x", &[("destination", "/a"), ("destination", "/d")], 400, 400),
+        ("GET", "/%00", &[], 400, 400),
+        ("GET", "/../x", &[], 400, 400),
+    ] {
+        for (credentials, status) in [(None, nobody), (Some(ADA), ada)] {
+            let request = Request::new(Method::from_bytes(method.as_bytes()).unwrap(), target).unwrap();
+            let request = fields.iter().fold(request, |request, (name, value)| request.with_header(name, value));
+            let request = credentials.into_iter().fold(request, |request, it| request.with_header("authorization", it));
+            assert_eq!(http.respond(&request).status(), status, "{method} {target} {fields:?} {credentials:?}");
+        }
+    }
+    // Where nobody is ever known there is nothing to ask for.
+    let http = Http::new(handler_fn(|_| Ok(Response::text("done"))).layer(rights(&["/=*:read"])));
+    assert_eq!(http.respond(&Request::post("/", "")).status(), 403);
+}
+
+/// A folder with a part that only `ada` may read, and whatever one may try to get at it.
+#[test]
+fn no_spelling_gets_around_a_rule() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, text) in [
+        ("open/a.txt", "open"),
+        ("private/key.txt", "SECRET"),
+        ("private/index.html", "SECRET"),
+        ("private.html", "page"),
+        ("drafts/x.txt", "SECRET"),
+    ] {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let rules = ["/=*:read,list", "/private=ada:read,list", "/drafts=*:read"];
+    for clean in [false, true] {
+        let files = StaticFileHandler::new(folder.path()).unwrap().clean_urls(clean);
+        let http = Http::new(files.layer(rights(&rules)).layer(auth()));
+        let get = |target: &str| -> Vec<SentResponse> {
+            [None, Some("application/json")]
+                .into_iter()
+                .filter_map(|accept| {
+                    let request = Request::new(Method::GET, target).ok()?;
+                    Some(http.respond(&accept.into_iter().fold(request, |it, accept| it.with_header("accept", accept))))
+                })
+                .collect()
+        };
+        assert_eq!(get("/open/a.txt")[0].text(), "open");
+        for target in [
+            "/private",
+            "/private/",
+            "/private/key.txt",
+            "/private/index.html",
+            "//private/key.txt",
+            "/./private/key.txt",
+            "/%2e/private/key.txt",
+            "/open/../private/key.txt",
+            "/open/%2e%2e/private/key.txt",
+            "/open/.%2E/private/key.txt",
+            "/open/..//private//key.txt",
+            "/open%2f..%2fprivate/key.txt",
+            "/%70rivate/key.txt",
+            "/private%2Fkey.txt",
+            "/private/%6bey.txt",
+            "/priv%61te/",
+            "/private/./key.txt",
+            "/private//key.txt",
+            "/private/x/../key.txt",
+            "/private/key.txt/",
+            "/private/key.txt/.",
+            "/private/key.txt?x",
+            "/private/key.txt?archive=zip",
+            "/private/?format=json",
+            "/private/?sort=name&format=json",
+            "http://h/private/key.txt",
+            "http://h//private/key.txt",
+            "/Private/key.txt",
+            "/PRIVATE/key.txt",
+            "/private./key.txt",
+            "/%2570rivate/key.txt",
+            "/private;x/key.txt",
+            "/private\\key.txt",
+            "/..%5cprivate/key.txt",
+            "/private%00/key.txt",
+        ] {
+            for sent in get(target) {
+                let said = format!("{target}: {} {}", sent.status(), sent.text());
+                assert!(!sent.text().contains("SECRET") && !sent.text().contains("key.txt</a>"), "{said}");
+                assert!(sent.status() != 200, "{said}");
+            }
+        }
+        // A listing takes its own right, in each form, and shows only what may be read.
+        for sent in get("/drafts/").into_iter().chain(get("/drafts/?format=json")) {
+            assert_eq!((sent.status().as_u16(), sent.header("www-authenticate").is_some()), (401, true));
+        }
+        assert_eq!(get("/drafts/x.txt")[0].text(), "SECRET", "it may be read by its name");
+        for sent in get("/").into_iter().chain(get("/?format=json")) {
+            let text = sent.text();
+            assert!(text.contains("open") && text.contains("drafts") && !text.contains("private/"), "{text}");
+        }
+        let ada = http.respond(&Request::get("/").with_header("authorization", ADA));
+        assert!(ada.text().contains("private/") && ada.header("cache-control") == Some("private, no-cache"), "{ada:?}");
+        let key = http.respond(&Request::get("/private/key.txt").with_header("authorization", ADA));
+        assert_eq!((key.text(), key.header("vary")), ("SECRET", Some("Authorization")));
+    }
+}

@@ -1,0 +1,105 @@
+//! Hashes of passwords, in the forms that `htpasswd -B`, crypt(3) and argon2 write. Each is slow on purpose, and has its
+//! salt and its cost in its text. Those that can be guessed too fast are not taken, and it is said why.
+
+use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
+use sha_crypt::ShaCrypt;
+
+/// The hash of one password.
+pub enum StoredHash {
+    Bcrypt(String),
+    ShaCrypt(sha_crypt::PasswordHash),
+    Argon2(Box<PasswordHash>),
+}
+
+/// So that a typing error does not have a request compute for a minute: bcrypt at 16 takes some 4 seconds.
+const MAX_BCRYPT_COST: u32 = 16;
+const MAX_ROUNDS: u32 = 1_000_000;
+const MAX_ARGON2_KIB: u32 = 256 << 10;
+const MAX_ARGON2_PASSES: u32 = 32;
+const MAX_ARGON2_LANES: u32 = 16;
+
+impl StoredHash {
+    /// What stands behind the colon. An error says what it is, never the text: it may be a plain password.
+    pub fn parse(text: &str) -> Result<StoredHash, &'static str> {
+        match text.split('$').nth(1) {
+            Some("2y" | "2b" | "2a") => bcrypt_hash(text),
+            Some("5") => sha_crypt_hash(text, 43),
+            Some("6") => sha_crypt_hash(text, 86),
+            Some("argon2id" | "argon2i" | "argon2d") => argon2_hash(text),
+            Some("2x") => Err("that is bcrypt as it was computed wrongly before 2011"),
+            Some("apr1" | "1") => Err("that is MD5, which is guessed too fast"),
+            Some("y" | "gy" | "7" | "sha1" | "md5" | "3") => Err("hashes of that kind are not known here"),
+            _ if text.starts_with("{SHA}") => Err("that is SHA-1 without salt, which is guessed too fast"),
+            _ if is_crypt(text) => Err("that may be DES, which is guessed too fast and looks at 8 letters only"),
+            _ => Err("that is no hash of a password; the password itself does not belong there"),
+        }
+    }
+
+    /// Whether it is the hash of this password. It takes as long as its cost says, whatever the password is; what
+    /// was computed is compared in constant time.
+    pub fn is_of(&self, password: &[u8]) -> bool {
+        match self {
+            StoredHash::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
+            StoredHash::ShaCrypt(hash) => ShaCrypt::default().verify_password(password, hash).is_ok(),
+            StoredHash::Argon2(hash) => Argon2::default().verify_password(password, &**hash).is_ok(),
+        }
+    }
+}
+
+/// Argon2id of a password, with 16 random bytes of salt and the cost that OWASP wants: 19 MiB, 2 passes.
+pub fn hash_of(password: &[u8]) -> std::io::Result<String> {
+    let salt: [u8; 16] = super::random()?;
+    let hash = Argon2::default().hash_password_with_salt(password, &salt);
+    hash.map(|hash: PasswordHash| hash.to_string()).map_err(std::io::Error::other)
+}
+
+fn bcrypt_hash(text: &str) -> Result<StoredHash, &'static str> {
+    let parts: bcrypt::HashParts = text.parse().map_err(|_| "that is no whole hash of bcrypt")?;
+    match (4..=MAX_BCRYPT_COST).contains(&parts.get_cost()) && text.len() == 60 {
+        true => Ok(StoredHash::Bcrypt(text.to_owned())),
+        false => Err("the cost of bcrypt is from 4 to 16 here"),
+    }
+}
+
+fn sha_crypt_hash(text: &str, length: usize) -> Result<StoredHash, &'static str> {
+    let broken = "that is no whole hash of SHA-crypt";
+    let mut fields = text.split('$').skip(2).peekable();
+    if let Some(rounds) = fields.next_if(|field| field.starts_with("rounds=")) {
+        let rounds = rounds["rounds=".len()..].parse::<u32>().map_err(|_| broken)?;
+        if !(1_000..=MAX_ROUNDS).contains(&rounds) {
+            return Err("the rounds of SHA-crypt are from 1,000 to 1,000,000 here");
+        }
+    }
+    let (Some(salt), Some(hash), None) = (fields.next(), fields.next(), fields.next()) else { return Err(broken) };
+    if salt.is_empty() || salt.len() > 16 || !salt.bytes().chain(hash.bytes()).all(is_crypt_digit) {
+        return Err(broken);
+    }
+    match hash.len() == length {
+        true => sha_crypt::PasswordHash::new(text).map(StoredHash::ShaCrypt).map_err(|_| broken),
+        false => Err(broken),
+    }
+}
+
+fn argon2_hash(text: &str) -> Result<StoredHash, &'static str> {
+    let broken = "that is no whole hash of argon2";
+    let hash = PasswordHash::new(text).map_err(|_| broken)?;
+    let params = argon2::Params::try_from(&hash).map_err(|_| broken)?;
+    if hash.salt.is_none() || hash.hash.is_none() {
+        return Err(broken);
+    }
+    let is_bounded = params.m_cost() <= MAX_ARGON2_KIB
+        && params.t_cost() <= MAX_ARGON2_PASSES
+        && params.p_cost() <= MAX_ARGON2_LANES;
+    match is_bounded {
+        true => Ok(StoredHash::Argon2(Box::new(hash))),
+        false => Err("argon2 may take 256 MiB, 32 passes and 16 lanes at most here"),
+    }
+}
+
+fn is_crypt(text: &str) -> bool {
+    text.len() == 13 && text.bytes().all(is_crypt_digit)
+}
+
+fn is_crypt_digit(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/')
+}

@@ -1,0 +1,211 @@
+//! Users and hashes of their passwords, from a file that is read anew when it changes. Asked by `basic_auth`, in turns that
+//! may block.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use crate::{Error, Result, StatusCode};
+
+mod guesses; // wrong passwords, by address
+mod source; // the file, and whether it has changed
+
+mod table; // its lines
+
+mod hash; // one hash
+
+mod remembered; // what was right a while ago
+mod slots; // how many hashes are computed at once
+
+use guesses::Guesses;
+use remembered::Remembered;
+use slots::Slots;
+use source::Source;
+
+/// A file of users, as `htpasswd -B` writes it: `NAME:HASH` a line, for
+/// [`BasicAuth::users`](super::BasicAuth::users).
+///
+/// A hash is of bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`) or argon2 (`$argon2id$` and its kin). Others
+/// (`{SHA}`, `$apr1$`, crypt, plain text) are guessed too fast, and refused with the line that has them.
+///
+/// - *It is read anew* within a second of a change; if the new one is broken, that is logged, and the old one holds.
+/// - *A hash is slow on purpose*, 50 ms say: so a pair of name and password that was right is remembered
+///   ([`remember`](UserFile::remember)) by a keyed hash of both, and costs one lock after that.
+/// - *Nobody learns who is a user*: the password of an unknown one is compared with a hash of the file all the same.
+/// - *Floods take no worker from others*: so many are hashed at once, so many wait, others get 503 with `Retry-After`
+///   ([`hashes_at_once`](UserFile::hashes_at_once)).
+/// - *Who guesses is slowed*: by address and name, and by address, 429 with `Retry-After`
+///   ([`wrong_passwords`](UserFile::wrong_passwords)). Who is remembered is not: so those who share an address with one who
+///   guesses go on.
+///
+/// ```
+/// use modest::layers::{BasicAuth, UserFile};
+/// use modest::{Http, Request, RequestHandler, Response, handler_fn};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("users");
+/// // The password is: a long secret
+/// std::fs::write(&path, "ada:$2y$04$5RddDEQLkKf1.v1XRkVyYuZFl4H05Xzy0EDjktVD1NBJ6HnUQVGJW\n")?;
+/// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.user().unwrap()))));
+/// let http = Http::new(hello.layer(BasicAuth::new("staff").users(UserFile::open(&path)?)));
+///
+/// let request = Request::get("/").with_header("authorization", "Basic YWRhOmEgbG9uZyBzZWNyZXQ=");
+/// assert_eq!(http.respond(&request).text(), "Hello, ada!\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[must_use = "does nothing until it is given to `BasicAuth::users`"]
+pub struct UserFile {
+    source: Source,
+    remembered: Remembered,
+    guesses: Guesses,
+    slots: Slots,
+    /// Draws the stand-ins for unknown users.
+    keys: RandomState,
+    #[cfg(test)]
+    hashed: std::sync::atomic::AtomicUsize,
+}
+
+/// Longer ones are wrong: SHA-crypt takes time by the square of the length.
+const LONGEST_PASSWORD: usize = 1024;
+
+impl UserFile {
+    /// Reads the file, which is at most 16 MiB.
+    ///
+    /// # Errors
+    /// If it can't be read, has no user, or a line that is none: the error names file and line, and says what to do.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<UserFile> {
+        let cores = available_parallelism().map_or(1, usize::from);
+        Ok(UserFile {
+            source: Source::open(path.as_ref())?,
+            remembered: Remembered::new(random()?, Duration::from_secs(300)),
+            guesses: Guesses::new(10, Duration::from_secs(60)),
+            slots: Slots::new((cores / 2).max(1), 7),
+            keys: RandomState::new(),
+            #[cfg(test)]
+            hashed: Default::default(),
+        })
+    }
+
+    /// How long a pair of name and password that was right is remembered after it was last used. Default: 5 minutes;
+    /// zero: not at all. It ends at once when the user's line changes.
+    pub fn remember(mut self, time: Duration) -> UserFile {
+        self.remembered.time = time;
+        self
+    }
+
+    /// How many passwords are hashed at once, and how many requests may wait for that, each of them in a worker and for 2 seconds at
+    /// most. Default: half of the processors, at least 1; 7 wait. Keep the sum below the number of workers.
+    ///
+    /// # Panics
+    /// If none may be hashed.
+    pub fn hashes_at_once(mut self, number: usize, waiting: usize) -> UserFile {
+        assert!(number > 0, "a password can't be compared without its hash");
+        self.slots = Slots::new(number, waiting);
+        self
+    }
+
+    /// How many wrong passwords for one name an address may send in so much time: all at once, then one after the other.
+    /// Default: 10 in a minute. Ten times as many for all names together. An address is what it is for
+    /// [`RateLimit`](super::RateLimit).
+    ///
+    /// # Panics
+    /// If the number is zero, or so many in so little time that it is more than one a nanosecond.
+    pub fn wrong_passwords(mut self, number: u32, per: Duration) -> UserFile {
+        self.guesses = Guesses::new(number, per);
+        self
+    }
+
+    /// How often it is looked at whether the file has changed. Default: each second, when somebody asks.
+    pub fn check_every(mut self, time: Duration) -> UserFile {
+        self.source.every = time;
+        self
+    }
+
+    /// The line of a user for such a file, without a line break: argon2id with a salt of its own.
+    ///
+    /// ```
+    /// use modest::layers::UserFile;
+    ///
+    /// assert!(UserFile::line("ada", "a long secret")?.starts_with("ada:$argon2id$v=19$m=19456,t=2,p=1$"));
+    /// assert!(UserFile::line("a:da", "a long secret").is_err());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If no user can have that name, or nobody can send that password: a name has no colon and no space around it and does not
+    /// begin with `#`; neither has control characters; a password has 1 to 1,024 bytes.
+    pub fn line(name: &str, password: &str) -> io::Result<String> {
+        let wrong = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        let controls = |text: &str| text.chars().any(char::is_control);
+        if name.is_empty() || name.contains(':') || name.starts_with('#') || name.trim() != name || controls(name) {
+            return wrong("the name of a user is no comment, and has no colon, control character or space around it");
+        }
+        if password.is_empty() || controls(password) || password.len() > LONGEST_PASSWORD {
+            return wrong("a password has 1 to 1,024 bytes, and no control character");
+        }
+        Ok(format!("{name}:{}", hash::hash_of(password.as_bytes())?))
+    }
+
+    /// Whether that is the password of that user. An error: it can't be said now.
+    pub(super) fn knows(&self, client: Option<IpAddr>, name: &str, password: &str) -> Result<bool> {
+        let table = self.source.table(|table| {
+            self.remembered.retain(|name| table.get(name).is_some(), Instant::now());
+        });
+        if password.len() > LONGEST_PASSWORD {
+            return Ok(false);
+        }
+        let entry = table.get(name);
+        let compared = entry.unwrap_or_else(|| table.stand_in(self.keys.hash_one(name)));
+        let digest = self.remembered.digest(name, &compared.text, password);
+        if self.remembered.has(name, &digest, Instant::now()) {
+            return Ok(true);
+        }
+        let guess = self.guesses.begin(client, self.keys.hash_one(name))?;
+        let Some(_slot) = self.slots.take() else {
+            guess.was_none();
+            let message = "too many passwords are being compared just now";
+            return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, message).with_header("retry-after", "1"));
+        };
+        // Perhaps another request of the same client had the slot before.
+        if self.remembered.has(name, &digest, Instant::now()) {
+            guess.was_none();
+            return Ok(true);
+        }
+        #[cfg(test)]
+        self.hashed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let is_right = compared.hash.is_of(password.as_bytes()) && entry.is_some();
+        if is_right {
+            guess.was_none();
+            self.remembered.put(name, digest, Instant::now());
+        }
+        Ok(is_right)
+    }
+}
+
+/// From the system.
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Without hashes.
+impl fmt::Debug for UserFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UserFile").field("path", &self.source.path()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! How many hashes are computed at once: a flood of wrong passwords takes these slots, and no worker besides.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Slots, and who waits for one.
+pub struct Slots {
+    most: usize,
+    /// How many may wait, a worker each.
+    may_wait: usize,
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    taken: usize,
+    waiting: usize,
+}
+
+/// A slot, given back when it is dropped.
+pub struct Slot<'a>(&'a Slots);
+
+/// They wait so long at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+impl Slots {
+    pub fn new(most: usize, may_wait: usize) -> Slots {
+        Slots { most, may_wait, state: Mutex::default(), freed: Condvar::new() }
+    }
+
+    /// `None`: too many compute and wait.
+    pub fn take(&self) -> Option<Slot<'_>> {
+        let mut state = self.state();
+        if state.taken >= self.most {
+            if state.waiting >= self.may_wait {
+                return None;
+            }
+            let until = Instant::now() + LONGEST_WAIT;
+            state.waiting += 1;
+            while state.taken >= self.most {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    state.waiting -= 1;
+                    return None;
+                }
+                state = self.freed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            state.waiting -= 1;
+        }
+        state.taken += 1;
+        Some(Slot(self))
+    }
+
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.state().waiting
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.state().taken -= 1;
+        self.0.freed.notify_one();
+    }
+}

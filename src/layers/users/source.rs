@@ -1,0 +1,145 @@
+//! The file, read anew when it has changed: looked at by whoever asks, once in a while. A new one that is broken changes
+//! nothing but the log.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::table::Table;
+
+/// Where the users are from.
+pub struct Source {
+    path: PathBuf,
+    pub every: Duration,
+    start: Instant,
+    /// When it was looked at last, in nanoseconds since the start.
+    looked: AtomicU64,
+    /// Held by who looks.
+    seen: Mutex<Seen>,
+    table: RwLock<Arc<Table>>,
+}
+
+/// What was found.
+struct Seen {
+    /// What the file was when it was read. `None`: changed so lately that a further change might not show.
+    stamp: Option<Stamp>,
+    /// What was said of it, if it is broken: said once.
+    said: Option<String>,
+}
+
+/// Two contents have two of these.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64, u64),
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+const MAX_SIZE: u64 = 16 << 20;
+/// Clocks of file systems tick each 1 to 10 ms.
+const TICK: Duration = Duration::from_millis(20);
+
+impl Source {
+    pub fn open(path: &Path) -> io::Result<Source> {
+        let path = std::path::absolute(path)?;
+        let (stamp, table) = read(&path)?;
+        Ok(Source {
+            path,
+            every: Duration::from_secs(1),
+            start: Instant::now(),
+            looked: AtomicU64::new(0),
+            seen: Mutex::new(Seen { stamp, said: None }),
+            table: RwLock::new(Arc::new(table)),
+        })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The users as they are now. If that is news, it is told.
+    pub fn table(&self, news: impl FnOnce(&Table)) -> Arc<Table> {
+        let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let every = u64::try_from(self.every.as_nanos()).unwrap_or(u64::MAX);
+        let looked = self.looked.load(Ordering::Relaxed);
+        let is_time = now.saturating_sub(looked) >= every
+            && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_time && let Some(table) = self.look() {
+            let table = Arc::new(table);
+            *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&table);
+            log::info!("{}: {} users", self.path.display(), table.names().count());
+            news(&table);
+            return table;
+        }
+        Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn look(&self) -> Option<Table> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = std::fs::metadata(&self.path).map(|metadata| Stamp::of(&metadata));
+        if found.as_ref().is_ok_and(|found| seen.stamp == Some(*found)) {
+            return None;
+        }
+        // What could not be read is not read again before it has changed.
+        seen.stamp = found.ok().filter(|found| !found.is_recent());
+        match read(&self.path) {
+            Ok((stamp, table)) => {
+                *seen = Seen { stamp, said: None };
+                Some(table)
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if seen.said.as_ref() != Some(&error) {
+                    log::error!("{error}; the users are those from before");
+                    seen.said = Some(error);
+                }
+                None
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<(Option<Stamp>, Table)> {
+    let named = |error| named(path, error);
+    let invalid = |why: String| named(io::Error::new(io::ErrorKind::InvalidData, why));
+    if !std::fs::metadata(path).map_err(named)?.is_file() {
+        return Err(invalid("that is no file of users".into())); // before it is opened: a FIFO would wait
+    }
+    let file = File::open(path).map_err(named)?;
+    let stamp = Stamp::of(&file.metadata().map_err(named)?);
+    let mut text = String::new();
+    file.take(MAX_SIZE + 1).read_to_string(&mut text).map_err(named)?;
+    if text.len() as u64 > MAX_SIZE {
+        return Err(invalid("it is longer than 16 MiB".into()));
+    }
+    let table = Table::parse(&text).map_err(invalid)?;
+    Ok((Some(stamp).filter(|stamp| !stamp.is_recent()), table))
+}
+
+/// The same error, with the path in front and without the system's number.
+fn named(path: &Path, error: io::Error) -> io::Error {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    io::Error::new(error.kind(), format!("{}: {text}", path.display()))
+}
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp {
+            file: (metadata.dev(), metadata.ino(), metadata.size()),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    fn is_recent(&self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let (seconds, nanos) = self.changed;
+        let changed = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
+        changed.saturating_add(TICK) >= now
+    }
+}

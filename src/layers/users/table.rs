@@ -1,0 +1,66 @@
+//! The lines of a file of users, as `htpasswd` writes it: `NAME:HASH`.
+
+use std::collections::HashMap;
+
+use super::hash::StoredHash;
+
+/// All users of one state of the file.
+#[derive(Default)]
+pub struct Table {
+    by_name: HashMap<String, usize>,
+    entries: Vec<Entry>,
+}
+
+/// One user's hash.
+pub struct Entry {
+    pub hash: StoredHash,
+    /// The same as it stands in the file: another text is another password.
+    pub text: String,
+}
+
+impl Table {
+    /// Lines that are empty or begin with `#` are passed over. An error names the line and its user, and says what to do.
+    pub fn parse(text: &str) -> Result<Table, String> {
+        let mut table = Table::default();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let number = number + 1;
+            let Some((name, hash)) = line.split_once(':') else {
+                return Err(format!("line {number}: NAME:HASH is wanted, as 'htpasswd -B' writes it"));
+            };
+            if name.is_empty() || name.chars().any(char::is_control) {
+                return Err(format!("line {number}: the name of a user stands before the colon"));
+            }
+            let stored = StoredHash::parse(hash).map_err(|why| {
+                let hint =
+                    "bcrypt, SHA-crypt and argon2 are taken: 'modest --hash-password' or 'htpasswd -B' makes one";
+                format!("line {number}: {name}: {why}; {hint}")
+            })?;
+            if table.by_name.insert(name.to_owned(), table.entries.len()).is_some() {
+                return Err(format!("line {number}: {name} stands there twice; delete one of the lines"));
+            }
+            table.entries.push(Entry { hash: stored, text: hash.to_owned() });
+        }
+        match table.entries.is_empty() {
+            true => Err("there is no user in it; a line is NAME:HASH, as 'modest --hash-password' writes it".into()),
+            false => Ok(table),
+        }
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Entry> {
+        self.by_name.get(name).map(|&at| &self.entries[at])
+    }
+
+    /// The one with whose hash the password of an unknown user is compared: so that it takes as long as for a known one.
+    /// `number`: the same for the same name, and foreseeable by nobody.
+    pub fn stand_in(&self, number: u64) -> &Entry {
+        &self.entries[(number % self.entries.len() as u64) as usize]
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+}

@@ -1,0 +1,306 @@
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Barrier;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
+
+use tempfile::TempDir;
+
+use super::hash::StoredHash;
+use super::table::Table;
+use super::*;
+use crate::layers::BasicAuth;
+use crate::testing::TestRequest;
+use crate::{Client, Http, Method, Request, RequestHandler, Response, handler_fn, testing};
+
+/// Cheap hashes of `a long secret`, of `htpasswd -B -C 4` and of `argon2 -t 1 -k 64`.
+const BCRYPT: &str = "$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2";
+const ARGON2: &str = "$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQxMg$9cZOt57y3I95joP8WGtXTlGCZLSG+yEnsXl7hZcGfPE";
+
+/// By `htpasswd`, `mkpasswd`, `openssl passwd` and `argon2`.
+#[test]
+fn hashes_of_real_tools() {
+    for (password, hash) in [
+        ("a long secret", BCRYPT),
+        ("a long secret", ARGON2),
+        ("a long secret", "$2a$05$1emnXW6pyq.XZlieNCCp7eeXxX5xEFRXD8Yz1z9davhPJQB5g0mii"),
+        ("a long secret", "$2b$05$xZ1OaLI7uM8Ohi0ILX1ijOJyrTuL1fw26xpeNdPoT/AkV9Lw30PWK"),
+        (
+            "pässwörd:1",
+            "$6$zfa5nA4AVQFSttLv$PJMWC2CySzE9wy4jedvb0h2HtoOQ1hwihAqOhs4CCDY1gKZIiiMY7668IZYcAgcC0HWhpl.bDEJxAcjekXveo.",
+        ),
+        ("x", "$5$rW1nZVrDqwo8p4JX$AmhwoYHb6LLjFNkXN3ovbq4nauqm0KLfwr7TK/0C5e6"),
+        ("a long secret", "$5$vCUqTgn5wLQ.BAGs$jOZx3E5tMQGDcEy/.LZNO9/kMaoAFk73cX2B8nVTWw3"),
+        (
+            "a long secret",
+            "$6$B8IZokH6LALLwN1.$nasNU/GYggq8ATPfmkiCjlWKFp/tHy.youuxrOaWMZy5phGGd0dcXUxTgtCtDdn2XoYs7RcHDXGK2OSaoWwWV.",
+        ),
+        (
+            "a long secret",
+            "$6$rounds=1000$/5n0FbGt1JIkX4AV$yrejcAOz/JLvVvxegBNX9ZQqGZK/3MoYnBvm3By.DDXk.7bC8hm1mOgbBRw643rBldm0H2SR38zggeNfGM3xd1",
+        ),
+        ("pässwörd:1", "$5$rounds=2000$2eMNpPL1YK.Advzq$tqJw0OEo9Bl4hQfgSbV5nSeavotBivnLyMpnujTzP26"),
+        ("a long secret", "$argon2i$v=19$m=64,t=3,p=2$c29tZXNhbHQxMg$AbZzzfwz2U8cyXAK46h2g0lNN+oKwylmr35rEQ74Oa4"),
+        ("a long secret", "$argon2d$v=19$m=64,t=1,p=1$c29tZXNhbHQxMg$ZUxPcPFhOnrhZrlwN902yd4pYzhc2XtjaSK6P2NgF9o"),
+        ("a long secret", "$argon2id$v=16$m=64,t=1,p=1$c29tZXNhbHQxMg$0Xe3bLPXdOBUNzhDFRDDACiPeJnt6NCRFE3O0wmKSjI"),
+    ] {
+        let stored = StoredHash::parse(hash).unwrap_or_else(|why| panic!("{hash}: {why}"));
+        assert!(stored.is_of(password.as_bytes()), "{hash}");
+        for wrong in ["", "a", "A long secret", "a long secret ", &format!("{password}{password}"), "x\0"] {
+            assert!(!stored.is_of(wrong.as_bytes()), "{hash}: {wrong:?}");
+        }
+    }
+}
+
+#[test]
+fn one_that_is_made_here() {
+    let line = UserFile::line("ada", "pässwörd: 1").unwrap();
+    assert_ne!(line, UserFile::line("ada", "pässwörd: 1").unwrap(), "each has its salt");
+    let table = Table::parse(&line).ok().unwrap();
+    assert!(table.get("ada").unwrap().hash.is_of("pässwörd: 1".as_bytes()));
+    for (name, password) in [("", "x"), ("a:b", "x"), ("#a", "x"), (" a", "x"), ("a\n", "x"), ("a", ""), ("a", "x\ny")]
+    {
+        assert!(UserFile::line(name, password).is_err(), "{name:?} {password:?}");
+    }
+    assert!(UserFile::line("a", &"x".repeat(1025)).is_err());
+}
+
+#[test]
+fn lines_that_are_refused_say_why() {
+    let rounds = "$6$rounds=999999999$/5n0FbGt1JIkX4AV$yrejcAOz/JLvVvxegBNX9ZQqGZK/3MoYnBvm3By.DDXk.7bC8hm1mOgbBRw643rBldm0H2SR38zggeNfGM3xd1";
+    for (lines, why) in [
+        ("", "there is no user in it"),
+        ("# none\n\n", "there is no user in it"),
+        ("ada", "line 1: NAME:HASH is wanted"),
+        (":x", "line 1: the name of a user"),
+        ("ada:{SHA}EfatjsUqKYSrqv18O1FlA3hcIHI=", "line 1: ada: that is SHA-1 without salt"),
+        ("\nada:$apr1$YWWNGi7W$Dc2h1itjJAkJ.lUDQydyc/", "line 2: ada: that is MD5"),
+        ("ada:$1$5cYHTsat$/U0nZOPUjJrzn0QhcYBo5/", "that is MD5"),
+        ("ada:uGM/Uv7tWpV4k", "that may be DES"),
+        ("ada:secret", "that is no hash"),
+        ("ada:", "that is no hash"),
+        ("ada:$y$j9T$d5YMcasGR5sBQwC.pyC7L1$xNqcwnuf0mKbwLyWNPxxCDDYMfbEVe01m2KZKGqyZo8", "not known here"),
+        ("ada:$2x$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2", "computed wrongly"),
+        ("ada:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWx", "no whole hash of bcrypt"),
+        ("ada:$2y$31$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2", "the cost of bcrypt is from 4 to 16"),
+        ("ada:$5$salt$short", "no whole hash of SHA-crypt"),
+        ("ada:$6$", "no whole hash of SHA-crypt"),
+        (&format!("ada:{rounds}"), "the rounds of SHA-crypt"),
+        ("ada:$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQxMg", "no whole hash of argon2"),
+        ("ada:$argon2id$v=19$m=524288,t=1,p=1$c29tZXNhbHQxMg$rkgW8JhKMmvjHe6t9Fi3igvEj6wa0EutUkpBgGZYc/4", "256 MiB"),
+        (&format!("ada:{BCRYPT}\nbob:{BCRYPT}\nada:{BCRYPT}"), "line 3: ada stands there twice"),
+    ] {
+        let error = Table::parse(lines).err().unwrap_or_else(|| panic!("{lines:?} is taken"));
+        assert!(error.contains(why), "{lines:?}: {error}");
+        let secret = lines.rsplit(':').next().unwrap_or_default();
+        assert!(
+            secret.len() < 3 || lines == "ada" || !error.contains(secret),
+            "what may be a password is repeated: {error}"
+        );
+    }
+    let error = UserFile::open("/nonexistent/users").unwrap_err().to_string();
+    assert_eq!(error, "/nonexistent/users: No such file or directory");
+    assert!(UserFile::open("/dev/zero").unwrap_err().to_string().contains("no file of users"));
+    assert!(Table::parse(&format!("# us\r\n\r\n  käthe:{BCRYPT}\r\n")).is_ok());
+}
+
+fn file(lines: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    fs::write(&path, lines).unwrap();
+    (folder, path)
+}
+
+fn hashed(users: &UserFile) -> usize {
+    users.hashed.load(Relaxed)
+}
+
+const HOME: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
+
+#[test]
+fn what_was_right_is_remembered_for_a_while() {
+    let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
+    let users = UserFile::open(&path).unwrap();
+    let knows = |name, password| users.knows(HOME, name, password).unwrap();
+    for (name, password, is, hashes) in [
+        ("ada", "wrong", false, 1),
+        ("ada", "wrong", false, 2),
+        ("ada", "a long secret", true, 3),
+        ("ada", "a long secret", true, 3),
+        ("ada", "wrong", false, 4), // what is right is still remembered
+        ("ada", "a long secret", true, 4),
+        ("bob", "a long secret", false, 5), // an unknown one is compared, too, and never passes
+        ("bob", "a long secret", false, 6),
+        ("Ada", "a long secret", false, 7),
+        ("ada", &"a long secret".repeat(100), false, 7), // so long a password is not looked at
+    ] {
+        assert_eq!((knows(name, password), hashed(&users)), (is, hashes), "{name} {password}");
+    }
+    assert_eq!(users.remembered.len(), 1);
+    let users = UserFile::open(&path).unwrap().remember(Duration::ZERO);
+    assert!((0..3).all(|_| users.knows(HOME, "ada", "a long secret").unwrap()));
+    assert_eq!(hashed(&users), 3);
+}
+
+/// The stand-in of a name is that of the file's hashes which its keyed hash says: always the same, and any of them.
+#[test]
+fn unknown_users_are_compared_with_any_hash_of_the_file() {
+    let table = Table::parse(&format!("a:{BCRYPT}\nb:{ARGON2}\n")).ok().unwrap();
+    let of = |name: &str, keys: &RandomState| table.stand_in(keys.hash_one(name)).text.clone();
+    let keys = RandomState::new();
+    let names: Vec<String> = (0..200).map(|number| format!("user{number}")).collect();
+    let drawn: Vec<String> = names.iter().map(|name| of(name, &keys)).collect();
+    assert!(drawn.contains(&BCRYPT.to_owned()) && drawn.contains(&ARGON2.to_owned()));
+    assert_eq!(drawn, names.iter().map(|name| of(name, &keys)).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_file_is_read_anew_and_a_broken_one_changes_nothing() {
+    let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
+    let users = UserFile::open(&path).unwrap().check_every(Duration::ZERO);
+    let knows = |name, password| users.knows(HOME, name, password).unwrap();
+    assert!(knows("ada", "a long secret") && !knows("bob", "a long secret"));
+    fs::write(&path, format!("bob:{BCRYPT}\nada:{ARGON2}\n")).unwrap();
+    assert!(knows("bob", "a long secret"));
+    let before = hashed(&users);
+    assert!(knows("ada", "a long secret"));
+    assert_eq!(hashed(&users), before + 1, "another hash is another password");
+    for broken in ["bob:plain\n", "", "ada:$2y$04$\n"] {
+        fs::write(&path, broken).unwrap();
+        assert!(knows("bob", "a long secret") && knows("ada", "a long secret"), "{broken:?}");
+    }
+    fs::remove_file(&path).unwrap();
+    assert!(knows("bob", "a long secret"));
+    // By a rename, as careful editors write.
+    let new = path.with_extension("new");
+    fs::write(&new, format!("ada:{BCRYPT}\n")).unwrap();
+    fs::rename(&new, &path).unwrap();
+    assert!(!knows("bob", "a long secret"), "who is deleted is not remembered");
+    assert_eq!(users.remembered.len(), 1, "of two one is left");
+    assert!(knows("ada", "a long secret"));
+}
+
+#[test]
+fn who_guesses_is_slowed_and_others_are_not() {
+    let (_folder, path) = file(&format!("ada:{BCRYPT}\nbob:{BCRYPT}\n"));
+    let users = UserFile::open(&path).unwrap().wrong_passwords(3, Duration::from_secs(3600));
+    let other = Some("192.0.2.2".parse().unwrap());
+    assert!(users.knows(HOME, "ada", "a long secret").unwrap());
+    for _ in 0..3 {
+        assert!(!users.knows(HOME, "ada", "wrong").unwrap());
+        assert!(!users.knows(HOME, "bob", "wrong").unwrap());
+    }
+    let before = hashed(&users);
+    for password in ["wrong", "a long secret"] {
+        let refusal = users.knows(HOME, "bob", password).unwrap_err();
+        assert_eq!(refusal.status(), 429);
+        let wait: u64 = refusal.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1000..=1200).contains(&wait), "{wait}");
+    }
+    assert_eq!(hashed(&users), before, "nothing is computed for who is slowed");
+    assert!(users.knows(HOME, "ada", "a long secret").unwrap(), "who is remembered goes on");
+    assert!(users.knows(other, "bob", "a long secret").unwrap(), "another address");
+    // Names that are made up cost the address, too: ten times as many in all.
+    let refused = (0..60).filter(|number| users.knows(HOME, &format!("x{number}"), "x").is_err()).count();
+    assert_eq!(refused, 60 - (30 - 6));
+    // What is right is no guess.
+    let users = UserFile::open(&path).unwrap().wrong_passwords(3, Duration::from_secs(3600)).remember(Duration::ZERO);
+    assert!((0..50).all(|_| users.knows(HOME, "ada", "a long secret").is_ok_and(|is| is)));
+    // By a Unix socket, without a proxy that tells: a name has its bucket all the same.
+    for number in 0..5 {
+        assert_eq!(users.knows(None, "bob", "wrong").is_err(), number >= 3, "{number}");
+    }
+}
+
+#[test]
+fn so_many_hashes_at_once() {
+    let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
+    let users = UserFile::open(&path).unwrap().hashes_at_once(1, 1);
+    let held = users.slots.take().unwrap();
+    let waits = Barrier::new(2);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            waits.wait();
+            users.knows(HOME, "ada", "a long secret").unwrap()
+        });
+        waits.wait();
+        while users.slots.waiting() == 0 {
+            thread::yield_now();
+        }
+        let refusal = users.knows(HOME, "ada", "a long secret").unwrap_err();
+        assert_eq!((refusal.status().as_u16(), &refusal.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+        drop(held);
+        assert!(waiting.join().unwrap());
+    });
+    assert!(users.slots.take().is_some() && users.slots.waiting() == 0);
+    // Who waits for the same pair costs no second hash.
+    let users = UserFile::open(&path).unwrap().hashes_at_once(1, 30);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert!(users.knows(HOME, "ada", "a long secret").unwrap()));
+        }
+    });
+    assert_eq!(hashed(&users), 1);
+}
+
+fn whoami() -> impl RequestHandler {
+    handler_fn(|request| Ok(Response::text(request.user().unwrap_or_else(|| "nobody".into()))))
+}
+
+const ADA: &str = "Basic YWRhOmEgbG9uZyBzZWNyZXQ=";
+
+#[test]
+fn over_a_socket_from_the_head() {
+    let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
+    let users = UserFile::open(&path).unwrap().wrong_passwords(2, Duration::from_secs(3600));
+    let server = testing::serve(whoami().layer(BasicAuth::new("r").users(users)));
+    let request = |field: &str| {
+        let request = TestRequest::new(Method::POST, "/").with_header("authorization", field);
+        server.send(request.with_header("content-length", "1000000")) // which never comes
+    };
+    assert_eq!(server.get("/").status(), 401);
+    for status in [401, 401, 429] {
+        assert_eq!(request("Basic YWRhOnNlY3JldA==").status(), status);
+    }
+    let bob = request("Basic Ym9iOmEgbG9uZyBzZWNyZXQ=");
+    assert_eq!((bob.status().as_u16(), bob.header("www-authenticate").is_some()), (401, true));
+}
+
+#[test]
+fn optional_and_private() {
+    let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
+    let inside = || {
+        handler_fn(|request| match (request.path(), request.user()) {
+            ("/open", _) => Ok(Response::text("open").with_header("cache-control", "public, max-age=9")),
+            (_, None) => Err(crate::Error::new(401, "")),
+            (_, Some(user)) => Ok(Response::text(user)),
+        })
+    };
+    let auth = |users| BasicAuth::new("r").users(users).optional(true);
+    let http = Http::new(inside().layer(auth(UserFile::open(&path).unwrap())));
+    for (path, credentials, status, caching, challenged) in [
+        ("/open", "", 200, Some("public, max-age=9"), false),
+        ("/open", ADA, 200, Some("private, max-age=9"), false),
+        ("/open", "Basic YWRhOnNlY3JldA==", 401, None, true),
+        ("/open", "Bearer x", 401, None, true),
+        ("/", "", 401, None, true),
+        ("/", ADA, 200, Some("private"), false),
+    ] {
+        let request = Request::get(path);
+        let request = if credentials.is_empty() { request } else { request.with_header("authorization", credentials) };
+        let sent = http.respond(&request);
+        assert_eq!((sent.status().as_u16(), sent.header("cache-control")), (status, caching), "{path} {credentials}");
+        assert_eq!(sent.header("www-authenticate").is_some(), challenged, "{path} {credentials}");
+        assert_eq!(sent.header("vary"), Some("Authorization"), "{path} {credentials}");
+    }
+    // Where passwords would come in clear nobody is asked for one.
+    let safe = |request: &Request| request.client_ip() == HOME;
+    let http = Http::new(inside().layer(auth(UserFile::open(&path).unwrap()).only_if(safe)));
+    let from = |address: &str, path| {
+        let client = Client::new(address.parse::<std::net::SocketAddr>().unwrap());
+        http.respond(&Request::get(path).with_client(client).with_header("authorization", ADA))
+    };
+    assert_eq!(from("192.0.2.1:1", "/").status(), 200);
+    let refused = from("192.0.2.2:1", "/open");
+    assert_eq!((refused.status().as_u16(), refused.header("www-authenticate")), (403, None));
+}

@@ -1,0 +1,87 @@
+//! `--metrics` and `--metrics-bind`, of the program as it was built.
+#![cfg(feature = "metrics")]
+
+mod built;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use built::{Answer, Built, PATIENCE, modest};
+
+fn start(words: &[&str]) -> Built {
+    Built::start(modest(["www", "-p", "0"]).args(words))
+}
+
+/// The value of a sample.
+fn value(page: &str, sample: &str) -> Option<f64> {
+    page.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn beside_what_is_served() {
+    for (words, path) in [(&["--metrics"][..], "/metrics"), (&["--metrics=/internal/figures"], "/internal/figures")] {
+        let modest = start(words);
+        assert_eq!([modest.get("/").status, modest.get("/missing").status], [200, 404]);
+        modest.talk("nonsense\r\n\r\n");
+        let answer = modest.get(path);
+        assert_eq!(answer.field("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        let listener = format!("modest_connections_accepted_total{{listener=\"{}\"}}", modest.address);
+        for (sample, expected) in [
+            ("modest_http_requests_total{method=\"GET\",status=\"200\"}", 1.0),
+            ("modest_http_requests_total{method=\"GET\",status=\"404\"}", 1.0),
+            ("modest_http_requests_total{method=\"other\",status=\"400\"}", 1.0),
+            (&listener, 4.0),
+        ] {
+            assert_eq!(value(&answer.body, sample), Some(expected), "{words:?} {sample}: {}", answer.body);
+        }
+    }
+    assert_eq!(start(&[]).get("/metrics").status, 404, "only if it is asked for");
+}
+
+#[test]
+fn at_an_address_of_their_own() {
+    let modest = start(&["--metrics-bind", "127.0.0.1:0", "--allowed-host", "good.example"]);
+    let line = std::iter::from_fn(|| modest.out_line()).find(|line| line.starts_with("Metrics at ")).unwrap();
+    let address = line.strip_prefix("Metrics at http://").and_then(|rest| rest.strip_suffix("/metrics")).unwrap();
+    let scrape = |path: &str| {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        Answer::read(&text)
+    };
+    assert_eq!(
+        [modest.get("/").status, modest.get("/metrics").status],
+        [421, 421],
+        "refused, and counted all the same"
+    );
+    let page = scrape("/metrics");
+    assert_eq!(
+        value(&page.body, "modest_http_requests_total{method=\"GET\",status=\"421\"}"),
+        Some(2.0),
+        "{}",
+        page.body
+    );
+    let others = page.body.lines().filter(|line| line.starts_with("modest_connections_accepted_total{"));
+    assert_eq!(others.count(), 1, "its own listener is not among them");
+    assert_eq!(scrape("/").status, 404);
+    let (status, _, err) = modest.stop();
+    assert!(
+        status.success() && !err.iter().any(|line| line.contains("/metrics HTTP") && line.contains("200")),
+        "{err:?}"
+    );
+}
+
+#[cfg(feature = "users")]
+#[test]
+fn users_guard_them_too() {
+    let users = "prom:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n";
+    let files = built::folder(&[("users", users)]);
+    let users = files.path().join("users");
+    let modest =
+        start(&["--metrics", "--auth", users.to_str().unwrap(), "--allow", "/=*:read", "--allow=/metrics=prom:read"]);
+    let credentials = format!("Authorization: Basic {}", built::base64("prom:a long secret"));
+    assert_eq!([modest.get("/").status, modest.get("/metrics").status], [200, 401]);
+    assert_eq!(modest.ask("GET", "/metrics", &[&credentials], "").status, 200);
+}

@@ -3,6 +3,7 @@
 //! The cause is never sent to the client.
 
 use std::any::{Any, TypeId};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, OnceLock};
 use std::{fmt, io};
 
@@ -52,6 +53,10 @@ struct Inner {
     /// What was made of it to be sent, for all clones. `response` knows its type.
     page: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
 }
+
+/// It is read and displayed, never changed behind a reference: a handler that keeps one can be used after a panic.
+impl UnwindSafe for Error {}
+impl RefUnwindSafe for Error {}
 
 impl Error {
     /// An error with this status and a message for the client (empty: none).

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 #[cfg(feature = "users")]
 use std::path::Path;
+#[cfg(feature = "confine")]
 use std::path::PathBuf;
 
 use modest::layers::PathRights;

@@ -159,7 +159,9 @@ fn what_is_served_and_how() {
     ]);
     std::fs::write(files.path().join("www/plain/file.css.gz"), "gz").unwrap();
     let redirects = files.path().join("redirects").to_str().unwrap().to_owned();
+    std::fs::write(files.path().join("www/long.txt"), "long\n".repeat(1000)).unwrap();
     let gzip = "Accept-Encoding: gzip";
+    let browser = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
     for (words, fields, target, what, expected) in [
         (&["www"][..], &[][..], "/", "body", "the index"),
         (&["www", "--index", "home.htm"], &[], "/", "body", "home"),
@@ -202,6 +204,18 @@ fn what_is_served_and_how() {
         (&["www", "--clean-urls"], &[], "/missing.html", "status", "404"),
         (&["www", "--clean-urls"], &[], "/plain", "location", "/plain/"),
         (&["www"], &[], "/about", "status", "404"),
+        // Errors, in the form that is asked for; the tags of files stay as they are, and listings are compressed.
+        (&["www"], &[], "/missing", "content-type", "text/plain; charset=utf-8"),
+        (&["www"], &["Accept: */*"], "/missing", "body", "404 Not Found: There is nothing here by that name.\n"),
+        (&["www"], &[browser], "/missing", "content-type", "text/html; charset=utf-8"),
+        (&["www"], &[browser], "/plain/missing/x", "link", "<../>; rel=\"up\""),
+        (&["www"], &["Accept: application/json"], "/missing", "content-type", "application/problem+json"),
+        (&["www"], &["Accept: application/json"], "/plain/", "content-type", "application/json"),
+        (&["www", "--no-listing"], &[browser], "/plain/missing", "link", "<../>; rel=\"up\""),
+        (&["/docs=book"], &[browser], "/elsewhere/x", "link", "</>; rel=\"up\""),
+        (&["/docs=book"], &[browser], "/docs/a/b", "link", "<../>; rel=\"up\""),
+        (&["www"], &[gzip], "/plain/", "content-encoding", "gzip"),
+        (&["www"], &[gzip], "/long.txt", "content-encoding", ""),
         // Redirects.
         (&["www", "--redirects", &redirects], &[], "/old/file.css?q=1", "location", "/plain/file.css?q=1"),
         (&["www", "--redirects", &redirects], &[], "/old/file.css", "status", "302"),
@@ -291,6 +305,28 @@ fn proxies_are_believed_as_far_as_they_are_named() {
         let line = modest.err_line().unwrap();
         assert!(line.starts_with(&format!("{client} - - [")), "{words:?}: {line}");
     }
+}
+
+#[test]
+fn beside_proxies_others_are_served_if_wanted() {
+    let proxied = www(&["--proxy-protocol", "10.0.0.0/8", "--proxy-header-timeout", "1s", "--proxy-untrusted"]);
+    assert_eq!(proxied.get("/").status, 200);
+}
+
+#[test]
+fn addresses_are_shared_by_processes_and_by_families() {
+    let one = www(&["--reuse-port"]);
+    let port = one.address.port().to_string();
+    let two = Built::start(&mut modest(["www", "-p", &port, "--reuse-port"]));
+    assert_eq!((two.address, two.get("/").status), (one.address, 200));
+    let (code, _, err) = run(&mut modest(["www", "-p", &port]));
+    assert!(code == Some(1) && err.contains("is in use"), "who does not share is refused: {err}");
+    if TcpListener::bind("[::1]:0").is_err() {
+        return; // no IPv6 here
+    }
+    let six = Built::start(&mut modest(["www", "-b", "[::]:0", "--ipv6-only"]));
+    let port = six.address.port();
+    assert!(TcpListener::bind(("0.0.0.0", port)).is_ok(), "IPv4 is left out");
 }
 
 #[test]
@@ -484,6 +520,12 @@ fn each_option_says_what_it_expects() {
         ("--head-limit", "+1", "such as 500, 64k"),
         ("--field-limit", "1k", "a number is wanted"),
         ("--body-limit", "99999999t", "such as 500, 64k"),
+        ("--body-memory", "x", "such as 500, 64k"),
+        ("--body-memory-quota", "x", "such as 500, 64k"),
+        ("--body-folder", &missing, "there is none by that name"),
+        ("--body-quota", "1e9", "such as 500, 64k"),
+        ("--chunked-bodies", "x", "yes or no is wanted"),
+        ("--proxy-header-timeout", "x", "such as 500ms, 10s"),
         ("--cache-files", "x", "a number is wanted"),
         ("--cache-file-size", "x", "such as 500, 64k"),
         ("--cache-size", "x", "such as 500, 64k"),
@@ -754,6 +796,12 @@ fn what_cannot_be_done_is_one_plain_line() {
         (vec!["".into()], 2, "the folder's name is empty".into()),
         (vec!["--prot".into(), "1".into()], 2, "there is no option --prot; --port is one".into()),
         (vec!["-p".into()], 2, "wants a value".into()),
+        (
+            vec!["www".into(), "-b".into(), format!("unix:{}", path("x.sock")), "--reuse-port".into()],
+            2,
+            "--reuse-port is for IP addresses, and there is none to listen at".into(),
+        ),
+        (vec!["www".into(), "--proxy-untrusted".into()], 2, "go with --proxy-protocol".into()),
         (vec!["-p".into(), "65536".into()], 2, "a port is a number from 0 to 65535".into()),
         (vec!["-b".into(), "127.0.0.1:65536".into()], 2, "a port is a number from 0 to 65535".into()),
         (vec!["90435".into()], 2, "no such folder, and as a port".into()),

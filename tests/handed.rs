@@ -228,6 +228,29 @@ fn systemd_is_told_of_the_start_and_of_the_stop() {
     }
 }
 
+/// At a socket that was handed over nobody is waited for at the end, and it is over before the thread that tells has looked:
+/// it tells all the same.
+#[test]
+fn systemd_is_told_of_the_quickest_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_nonblocking(true).unwrap(); // the program has ended by then: what it has told is there
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    for run in 0..100 {
+        let mut command = shell("", &["www", "-q", "-b", "fd:0"]);
+        command.env("NOTIFY_SOCKET", &path);
+        let mut started = Started::new(command, listener.try_clone().unwrap());
+        assert!(started.line().starts_with("Serving HTTP"));
+        started.stop();
+        for expected in ["READY=1", "STOPPING=1"] {
+            let mut message = [0; 100];
+            let count = socket.recv(&mut message).unwrap_or_else(|err| panic!("run {run}: no {expected}: {err}"));
+            assert_eq!(String::from_utf8_lossy(&message[..count]), expected, "run {run}");
+        }
+    }
+}
+
 #[test]
 fn nobody_there_to_be_told_is_logged_and_holds_nobody_up() {
     let modest = Built::start(modest(["www", "-p", "0"]).env("NOTIFY_SOCKET", "/no/such/socket"));

@@ -84,9 +84,17 @@ fn serve(options: Options) -> Result<(), CliError> {
     let figures = Figures::of(&options);
     let http = site::open(&options, &places, &figures, front)?;
     let server = match &options.listening.proxy_protocol[..] {
+        [] if options.listening.proxy_untrusted || options.listening.proxy_header_timeout.is_some() => {
+            let said = "--proxy-untrusted and --proxy-header-timeout go with --proxy-protocol, which names the proxies";
+            return Err(CliError::usage(said));
+        }
         [] => bind(&options, &addresses, http)?,
         proxies => {
-            let proxied = proxies.iter().fold(ProxyProtocol::new(http), |http, network| http.trust(*network));
+            let mut proxied = proxies.iter().fold(ProxyProtocol::new(http), |http, network| http.trust(*network));
+            proxied = proxied.serve_untrusted(options.listening.proxy_untrusted);
+            if let Some(Limit(limit)) = options.listening.proxy_header_timeout {
+                proxied = proxied.header_timeout(limit);
+            }
             bind(&options, &addresses, proxied)?
         }
     };
@@ -142,10 +150,20 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
 }
 
 fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
+    let has_ip = addresses.iter().any(|address| address.socket.is_none());
+    for (option, set) in [("--reuse-port", options.listening.reuse_port), ("--ipv6-only", options.listening.ipv6_only)]
+    {
+        if set && !has_ip {
+            return Err(CliError::usage(format!("{option} is for IP addresses, and there is none to listen at")));
+        }
+    }
     let listen = |address: &BindAddress| {
         let mut listen = address.listen();
         if let Some(clients) = options.listening.backlog {
             listen = listen.backlog(u32::try_from(clients).unwrap_or(u32::MAX));
+        }
+        if address.socket.is_none() {
+            listen = listen.reuse_port(options.listening.reuse_port).ipv6_only(options.listening.ipv6_only);
         }
         match options.listening.socket_mode.filter(|_| address.is_unix()) {
             Some(mode) => listen.mode(mode),

@@ -168,6 +168,18 @@ pub struct Listening {
     /// Who may connect to a Unix socket, in octal [default: what the umask leaves]
     #[arg(long, value_name = "MODE", value_parser = values::mode)]
     pub socket_mode: Option<u32>,
+    /// How long such a proxy's header may take, then a reset [default: 3s]
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub proxy_header_timeout: Option<Limit<Duration>>,
+    /// Serve clients of other addresses, too, without a header
+    #[arg(long)]
+    pub proxy_untrusted: bool,
+    /// Share IP addresses with other processes of this user that do so, too; each has its own clients
+    #[arg(long)]
+    pub reuse_port: bool,
+    /// With ::, leave IPv4 out
+    #[arg(long)]
+    pub ipv6_only: bool,
     /// HTTP/1.1 is always spoken (Python's option)
     #[arg(long, value_name = "VERSION", value_parser = values::protocol, hide = true)]
     pub protocol: Option<String>,
@@ -246,6 +258,21 @@ pub struct Limits {
     /// How long the body of a request may be, then 413 [default: 16m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_limit: Option<Limit<u64>>,
+    /// How much of a body is kept in memory; the rest goes to a file [default: 64k]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub body_memory: Option<usize>,
+    /// How much all bodies in memory may take; further ones go to files [default: 256m]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
+    pub body_memory_quota: Option<Limit<u64>>,
+    /// Where those files lie, unnamed [default: /var/tmp]
+    #[arg(long, value_name = "DIR", value_parser = values::folder)]
+    pub body_folder: Option<PathBuf>,
+    /// How much all bodies in files may take, then 507 [default: 1g]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
+    pub body_quota: Option<Limit<u64>>,
+    /// Whether bodies of unknown length are taken, otherwise 411 [default: yes]
+    #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
+    pub chunked_bodies: Option<bool>,
     /// How many files are kept in memory or open [default: 8192]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub cache_files: Option<usize>,

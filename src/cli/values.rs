@@ -1,6 +1,7 @@
 //! Values of options, from text: sizes, times, limits, fields and patterns. Called by `options`; it opens nothing.
 //! Each error says what was expected; `sources` puts the option's name in front.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use modest::{HeaderName, HeaderValue, LogFormat, Symlinks};
@@ -227,6 +228,12 @@ pub fn protocol(text: &str) -> Result<String, String> {
         "HTTP/1.0" | "HTTP/1.1" => Ok(text.into()),
         _ => Err("HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that".into()),
     }
+}
+
+/// A folder that is there.
+pub fn folder(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_dir() { Ok(path) } else { Err("a folder is wanted, and there is none by that name".into()) }
 }
 
 pub fn yes_or_no(text: &str) -> Result<bool, String> {

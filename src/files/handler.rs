@@ -1,13 +1,15 @@
 //! `StaticFileHandler`: serves a folder. Called by `http` like any handler, and by users' own handlers.
 //! `find` looks the file up, `prepare` makes fields and content; preconditions, ranges and HEAD are applied by `http`.
 
+use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::header::{ACCEPT, ALLOW, RETRY_AFTER, VARY};
+use http::header::{ACCEPT, ALLOW, LINK, RETRY_AFTER, VARY};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::cache::{Cache, CacheLimits};
@@ -90,6 +92,10 @@ pub struct StaticFileHandler {
     pub(super) missing: Cache<Basis>,
     pub(super) listing: bool,
     pub(super) listings: Listings,
+    /// Whether what is missing has a link to the nearest folder.
+    pub(super) link_up: bool,
+    /// The last word on each listing.
+    pub(super) finish_listing: FinishListing,
     /// Error pages by status: keys of their paths.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
     /// The page for what is missing, of an app that knows its paths itself.
@@ -98,6 +104,19 @@ pub struct StaticFileHandler {
     only: Option<Vec<u8>>,
     /// The path segments of the prefix.
     pub(super) mount: Vec<Vec<u8>>,
+}
+
+/// What [`StaticFileHandler::finish_listing`] was given.
+///
+/// A panic in it costs one answer: the handler keeps nothing that it could leave half done.
+pub(super) struct FinishListing(pub Option<AssertUnwindSafe<FinishFn>>);
+
+type FinishFn = Box<dyn Fn(&Request, Response) -> Response + Send + Sync>;
+
+impl fmt::Debug for FinishListing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FinishListing").field(&self.0.is_some()).finish()
+    }
 }
 
 /// A request, and the poll that answers of the disk may be as old as.
@@ -148,6 +167,8 @@ impl StaticFileHandler {
             missing: Cache::new(MISSING),
             listing: true,
             listings: Listings::default(),
+            link_up: false,
+            finish_listing: FinishListing(None),
             pages: vec![(StatusCode::NOT_FOUND, page_key(b"404.html"))],
             app_page: None,
             only: None,
@@ -347,7 +368,11 @@ impl StaticFileHandler {
         let root = path::location(self.mount.iter().map(Vec::as_slice), true);
         let root = percent_encoding::percent_decode_str(&root).decode_utf8_lossy();
         let listing = || self.listings.respond(&self.finder, &root, &path.bytes, asked.request, asked.polled);
-        Ok(with_fields(self.retry_after_clearing_cache(listing)?, &self.preparer.added_fields()))
+        let response = with_fields(self.retry_after_clearing_cache(listing)?, &self.preparer.added_fields());
+        Ok(match &self.finish_listing.0 {
+            Some(finish) => finish.0(asked.request, response),
+            None => response,
+        })
     }
 
     /// The URL path of a path in the folder.
@@ -369,9 +394,11 @@ impl StaticFileHandler {
                 if let Some(response) = self.app_response(asked) {
                     return Ok(response);
                 }
-                self.page_or_error(asked, StatusCode::NOT_FOUND, "There is nothing here by that name.")
+                self.page_or(asked, StatusCode::NOT_FOUND, || self.preparer.not_found())
             }
-            OpenError::Forbidden => self.page_or_error(asked, StatusCode::FORBIDDEN, "The server may not read this."),
+            OpenError::Forbidden => self.page_or(asked, StatusCode::FORBIDDEN, || {
+                self.error(StatusCode::FORBIDDEN, "The server may not read this.")
+            }),
             OpenError::Busy(cause) => Err(self.busy("Too many files are open just now.", cause)),
             OpenError::TooManyListings(cause) => {
                 Err(self.busy("Too many large folders are being listed just now.", cause))
@@ -385,12 +412,8 @@ impl StaticFileHandler {
         let page = self.app_page.as_ref()?;
         let Asked { request, .. } = asked;
         let path = request.path();
-        let accepts_html = request.header_all(ACCEPT.as_str()).any(|line| {
-            line.split(|&byte| byte == b',')
-                .any(|range| range.trim_ascii().to_ascii_lowercase().starts_with(b"text/html"))
-        });
         let has_extension = path::name(path.as_bytes()).contains(&b'.');
-        if path::is_hidden(path.trim_start_matches('/').as_bytes()) || has_extension && !accepts_html {
+        if path::is_hidden(path.trim_start_matches('/').as_bytes()) || has_extension && !accepts_html(request) {
             return None;
         }
         match self.page(asked, page).as_deref() {
@@ -402,10 +425,24 @@ impl StaticFileHandler {
     }
 
     /// The folder's own page for a status, or an error.
-    fn page_or_error(&self, asked: Asked<'_>, status: StatusCode, message: &str) -> Result<Response> {
+    fn page_or(&self, asked: Asked<'_>, status: StatusCode, error: impl FnOnce() -> Error) -> Result<Response> {
         match self.custom_page(asked, status).as_deref() {
             Some(Kept { what: What::File(page), .. }) => Ok(response(page.identity()).with_status(status)),
-            _ => Err(self.error(status, message)),
+            _ if self.link_up => Err(self.with_link_up(asked, error())),
+            _ => Err(error()),
+        }
+    }
+
+    /// For clients that show the page of the error to people. Cold: it must cost plain errors nothing.
+    #[cold]
+    fn with_link_up(&self, asked: Asked<'_>, error: Error) -> Error {
+        if self.only.is_some() || !accepts_html(asked.request) {
+            return error;
+        }
+        let nearest = self.finder.nearest_folder(asked.request.raw_path(), &self.mount, self.listing, asked.polled);
+        match nearest {
+            Some(folder) => error.with_added_header(LINK, format!("<{folder}>; rel=\"up\"")),
+            None => error,
         }
     }
 
@@ -449,7 +486,7 @@ impl StaticFileHandler {
     }
 
     fn error(&self, status: StatusCode, message: &str) -> Error {
-        Error::new(status, message).with_headers(self.preparer.default_fields())
+        self.preparer.error(status, message)
     }
 
     /// Add the default fields to a response that is not a file.
@@ -487,7 +524,9 @@ impl RequestHandler for StaticFileHandler {
             ResolvedPath::Path(path) => self.serve(asked, &path),
             ResolvedPath::Redirect(location) => Ok(self.redirect(request, &location)),
             ResolvedPath::NotFound => self.error_response(asked, OpenError::NotFound),
-            ResolvedPath::Malformed => self.page_or_error(asked, StatusCode::BAD_REQUEST, "That is no path."),
+            ResolvedPath::Malformed => {
+                self.page_or(asked, StatusCode::BAD_REQUEST, || self.error(StatusCode::BAD_REQUEST, "That is no path."))
+            }
         }
     }
 
@@ -526,6 +565,13 @@ impl RequestHandler for StaticFileHandler {
 /// What the page of an error at this path is kept by: no path of a request has a NUL.
 pub(super) fn page_key(path: &[u8]) -> Vec<u8> {
     [b"\0", path].concat()
+}
+
+/// Whether a client names HTML, as browsers do.
+fn accepts_html(request: &Request) -> bool {
+    request.header_all(ACCEPT.as_str()).any(|line| {
+        line.split(|&byte| byte == b',').any(|range| range.trim_ascii().to_ascii_lowercase().starts_with(b"text/html"))
+    })
 }
 
 fn with_fields(response: Response, fields: &HeaderMap) -> Response {

@@ -10,6 +10,8 @@ mod handler; // `StaticFileHandler`
 
 mod listing; // the HTML page of a folder
 
+mod above; // from a path that leads nowhere to the nearest folder
+
 mod prepare; // a file to response fields and body
 
 mod find; // the file, its sidecars or the folder at a path

@@ -1,15 +1,17 @@
 //! The settings of a `StaticFileHandler`.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 
 use super::cache::{Cache, CacheLimits};
 use super::fresh::Freshness;
-use super::handler::{MISSING, StaticFileHandler, page_key};
+use super::handler::{FinishListing, MISSING, StaticFileHandler, page_key};
 use super::open::Symlinks;
 use super::prepare::check_field;
+use crate::{Request, Response};
 
 /// Fields whose value follows from the response or the connection: a fixed one would be wrong for most responses.
 const DERIVED: [&str; 16] = [
@@ -53,6 +55,41 @@ impl StaticFileHandler {
     pub fn listing(mut self, wanted: bool) -> Self {
         self.listing = wanted;
         self.forget();
+        self
+    }
+
+    /// The last word on each listing, HTML or JSON: to compress it, or to add fields to it. Default: none.
+    ///
+    /// A layer around the handler would see files as well, which are better not compressed while they are sent.
+    ///
+    /// ```
+    /// # #[cfg(feature = "compress")] {
+    /// use modest::layers::Compress;
+    /// use modest::StaticFileHandler;
+    ///
+    /// let gzip = Compress::new().max_streams(64);
+    /// let files = StaticFileHandler::new("www")?
+    ///     .finish_listing(move |request, response| gzip.compress(request, response));
+    /// # }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// It must not block.
+    pub fn finish_listing<F>(mut self, finish: F) -> Self
+    where
+        F: Fn(&Request, Response) -> Response + Send + Sync + 'static,
+    {
+        self.finish_listing = FinishListing(Some(AssertUnwindSafe(Box::new(finish))));
+        self
+    }
+
+    /// Whether a 403 or a 404 for clients that name `text/html` in `Accept`, as browsers do, has a link to the nearest folder above
+    /// that is listed or has an index: `Link: <../>; rel="up"` (RFC 8288). Default: no.
+    ///
+    /// [`layers::ErrorPages`](crate::layers::ErrorPages) shows it. Each such error then costs a look-up of each folder on the way, of 32
+    /// at most.
+    pub fn link_up(mut self, wanted: bool) -> Self {
+        self.link_up = wanted;
         self
     }
 

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::codings::ContentCoding;
@@ -24,7 +24,7 @@ use super::mime::MediaTypes;
 use super::path;
 use super::stat::{FileStat, FileTime};
 use super::text::Beginning;
-use crate::{ETag, Fields, SharedBytes};
+use crate::{ETag, Error, Fields, SharedBytes};
 
 /// How much of a file is looked at to tell its type, in bytes, if it is not read into memory anyway.
 const LOOK: usize = 4096;
@@ -39,6 +39,7 @@ pub(super) struct Preparer {
     /// Fields that the user added to every response.
     added: HeaderMap,
     default_fields: OnceLock<HeaderMap>,
+    not_found: OnceLock<Error>,
     /// Fields of files by path pattern: all that match.
     pub matched: Vec<(String, HeaderName, HeaderValue)>,
     /// `Cache-Control` by path pattern: the last match applies.
@@ -124,6 +125,18 @@ impl Preparer {
     pub fn add_field(&mut self, name: HeaderName, value: HeaderValue) {
         self.added.append(name, value);
         self.default_fields.take();
+        self.not_found.take();
+    }
+
+    /// The error for what is missing, of which the most is asked for: its page is made once.
+    pub fn not_found(&self) -> Error {
+        let make = || self.error(StatusCode::NOT_FOUND, "There is nothing here by that name.");
+        self.not_found.get_or_init(make).clone()
+    }
+
+    /// An error with the fields of responses that are not files.
+    pub fn error(&self, status: StatusCode, message: &str) -> Error {
+        Error::new(status, message).with_headers(self.default_fields())
     }
 
     /// The fields of what was found.

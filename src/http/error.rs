@@ -2,7 +2,8 @@
 //! Created by handlers (mostly by `?`) and by `http` itself; turned into a page by `response`.
 //! The cause is never sent to the client.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
+use std::sync::{Arc, OnceLock};
 use std::{fmt, io};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -11,7 +12,7 @@ use super::rejection::Rejection;
 
 use super::status;
 
-type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
+type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
 
 /// A failed request: a status, a message for the client, and a cause for the log.
 ///
@@ -33,10 +34,14 @@ type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
 ///
 /// Errors of your own get their statuses once and for all by `impl From<MyError> for modest::Error`, if they do not
 /// implement `std::error::Error`: `?` turns whatever does into a 500. Those that do take `or_status`.
+///
+/// Clones share what they hold, and their page is made once: a handler that often answers the same keeps one.
 #[doc(alias("send_error", "HTTPError", "abort"))]
 #[must_use = "is answered only if it is returned"]
-pub struct Error(Box<Inner>);
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     status: StatusCode,
     message: Option<String>,
@@ -44,6 +49,8 @@ struct Inner {
     cause: Option<Cause>,
     /// The handler type and its `do_` method whose default made this error.
     unwritten_method: Option<(TypeId, &'static str)>,
+    /// What was made of it to be sent, for all clones. `response` knows its type.
+    page: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
 impl Error {
@@ -58,7 +65,7 @@ impl Error {
     {
         match status.try_into() {
             Ok(status) => Error::of(status, Some(message.into()).filter(|message| !message.is_empty()), None),
-            Err(error) => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(Box::new(error.into()))),
+            Err(error) => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(Arc::new(error.into()))),
         }
     }
 
@@ -125,24 +132,24 @@ impl Error {
 
     /// The same with these fields in the response, in the place of those that were set.
     pub fn with_headers(mut self, headers: HeaderMap) -> Error {
-        self.0.headers = headers;
+        self.change().headers = headers;
         self
     }
 
     /// The same with this message for the client.
     pub fn with_message(mut self, message: impl Into<String>) -> Error {
-        self.0.message = Some(message.into());
+        self.change().message = Some(message.into());
         self
     }
 
     /// The same with this cause, for the log.
     pub fn with_cause(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>) -> Error {
-        self.0.cause = Some(cause.into());
+        self.change().cause = Some(cause.into().into());
         self
     }
 
     pub(crate) fn of_unwritten_method(mut self, handler: TypeId, method: &'static str) -> Error {
-        self.0.unwritten_method = Some((handler, method));
+        self.change().unwritten_method = Some((handler, method));
         self
     }
 
@@ -163,7 +170,7 @@ impl Error {
     ) -> Error {
         match field {
             Ok(field) => {
-                put(&mut self.0.headers, field);
+                put(&mut self.change().headers, field);
                 self
             }
             Err(error) => error,
@@ -171,8 +178,24 @@ impl Error {
     }
 
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {
-        let (headers, unwritten_method) = (HeaderMap::new(), None);
-        Error(Box::new(Inner { status, message, headers, cause, unwritten_method }))
+        let (headers, unwritten_method, page) = (HeaderMap::new(), None, OnceLock::new());
+        Error(Arc::new(Inner { status, message, headers, cause, unwritten_method, page }))
+    }
+
+    /// Of its own, without a page.
+    fn change(&mut self) -> &mut Inner {
+        let inner = Arc::make_mut(&mut self.0);
+        inner.page.take();
+        inner
+    }
+
+    /// Its page, made once for it and its clones. `None`: there are no clones, or `make` makes none.
+    pub(crate) fn shared_page<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> Option<T>) -> Option<&T> {
+        if Arc::strong_count(&self.0) == 1 {
+            return None; // it will hardly be answered again
+        }
+        let page = self.0.page.get_or_init(|| make().map(|page| Arc::new(page) as Arc<dyn Any + Send + Sync>));
+        page.as_deref()?.downcast_ref()
     }
 }
 
@@ -220,7 +243,7 @@ impl<T> OrStatus<T> for Result<T, Error> {
     {
         self.map_err(|mut error| match status.try_into() {
             Ok(status) => {
-                error.0.status = status;
+                error.change().status = status;
                 error
             }
             Err(no_status) => Error::from(Box::<dyn std::error::Error + Send + Sync>::from(no_status.into())),
@@ -235,7 +258,7 @@ impl<E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> From<E> for Er
         let cause = cause.into();
         match cause.downcast_ref().and_then(rejection_in) {
             Some(rejection) => Error::from_rejection(rejection),
-            None => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(cause)),
+            None => Error::of(StatusCode::INTERNAL_SERVER_ERROR, None, Some(cause.into())),
         }
     }
 }

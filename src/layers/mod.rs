@@ -32,6 +32,8 @@ mod request_ids; // a name for each request
 
 mod cors; // requests of pages from other sites
 
+mod error_pages; // errors for browsers, for terminals, for programs
+
 #[cfg(feature = "json")]
 mod json_errors; // errors as JSON
 
@@ -62,6 +64,7 @@ pub use bearer_auth::BearerAuth;
 #[cfg(feature = "compress")]
 pub use compress::Compress;
 pub use cors::Cors;
+pub use error_pages::ErrorPages;
 #[cfg(feature = "etags")]
 pub use etags::ETags;
 #[cfg(feature = "json")]

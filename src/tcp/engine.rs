@@ -180,9 +180,9 @@ impl Engine {
 
 impl Control for Engine {
     fn begin_shutdown(&self) {
+        self.lifecycle.shutdown_begins(); // first: it may be over as soon as the scheduler knows
         self.scheduler.begin_shutdown();
         self.taken.begin_shutdown();
-        self.lifecycle.shutdown_begins();
     }
 
     fn end(&self) {

@@ -1,6 +1,7 @@
 //! A folder, served without a socket: what is found, how it is named, what it says, and that it is never stale.
 //! Each case asks a handler as the server would. Conditions and ranges are floor 2's and tested there.
 
+mod above;
 mod churn;
 mod fresh;
 mod listing;
@@ -60,6 +61,10 @@ impl AsRef<Path> for Folder {
 impl Got {
     pub fn header(&self, name: &str) -> &str {
         self.response_headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    pub fn all(&self, name: &str) -> Vec<&str> {
+        self.response_headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
     }
 
     pub fn text(&self) -> String {

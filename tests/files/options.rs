@@ -38,6 +38,8 @@ fn fields_of_every_answer() {
     let handler = folder
         .handler()
         .header("Cross-Origin-Opener-Policy", "same-origin")
+        .and_then(|handler| handler.header("Set-Cookie", "a=1"))
+        .and_then(|handler| handler.header("Set-Cookie", "b=2"))
         .and_then(|handler| handler.cache_control("/assets/", "max-age=3600"))
         .and_then(|handler| handler.cache_control("*.js", "max-age=31536000, immutable"))
         .unwrap();
@@ -52,6 +54,7 @@ fn fields_of_every_answer() {
         let got = get(&handler, target);
         assert_eq!((got.status, got.header("cache-control")), (status, caching), "{target}");
         assert_eq!(got.header("cross-origin-opener-policy"), "same-origin", "{target}");
+        assert_eq!(got.all("set-cookie"), ["a=1", "b=2"], "{target}");
         assert_eq!(got.header("x-content-type-options"), "nosniff", "{target}");
     }
     // A policy for caches is for what was found.

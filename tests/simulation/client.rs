@@ -187,7 +187,7 @@ impl Talk {
         }
         while self.greeted && !self.got.is_empty() {
             let Some(asked) = self.asked.front() else {
-                if self.visit.asks.last() == Some(&Ask::Subscribe) {
+                if self.visit.subscribes() {
                     self.take_news();
                 } else if !self.is_refusal() {
                     fail(format!("{}: more than was asked for: {:?}", self.id, self.got.escape_ascii().to_string()));
@@ -252,8 +252,8 @@ impl Talk {
             return true;
         }
         let all_answered = self.next == self.visit.asks.len() && self.asked.is_empty() && self.greeted;
-        let has_news = self.visit.asks.last() != Some(&Ask::Subscribe)
-            || with(|machine| self.news >= machine.counts.news && machine.counts.callers == 0);
+        let has_news =
+            !self.visit.subscribes() || with(|machine| self.news >= machine.counts.news && machine.counts.callers == 0);
         all_answered && has_news && matches!(self.visit.end, End::Close | End::Reset)
     }
 
@@ -276,7 +276,7 @@ impl Talk {
     fn wait(&self) {
         let need = match self.asked.front() {
             Some(asked) if asked.sent => asked.ask.need(),
-            None if self.visit.asks.last() == Some(&Ask::Subscribe) && self.next == self.visit.asks.len() => {
+            None if self.visit.subscribes() && self.next == self.visit.asks.len() => {
                 let waits_for_news = with(|machine| self.news < machine.counts.news);
                 if waits_for_news { Need::Short } else { Need::Nothing }
             }

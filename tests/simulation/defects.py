@@ -37,6 +37,10 @@ path = "empty.rs"
 name = "simulation"
 path = "tests/simulation/main.rs"
 
+[profile.dev]
+opt-level = 1
+debug = false
+
 [profile.release]
 debug-assertions = true
 overflow-checks = true
@@ -46,12 +50,12 @@ overflow-checks = true
 NEEDED = ("log", "mio", "rustix", "service-binding", "shuttle", "socket2", "tempfile")
 
 
-def copy_of_the_source() -> None:
+def copy_of_the_source(to: Path = COPY) -> None:
     """The simulation and what it needs, as they stand."""
-    shutil.rmtree(COPY / "tests", ignore_errors=True)
-    shutil.copytree(HERE, COPY / "tests" / "simulation", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Cargo.lock", COPY / "Cargo.lock")
-    (COPY / "empty.rs").touch()
+    shutil.rmtree(to / "tests", ignore_errors=True)
+    shutil.copytree(HERE, to / "tests" / "simulation", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Cargo.lock", to / "Cargo.lock")
+    (to / "empty.rs").touch()
     manifest = tomllib.loads((ROOT / "Cargo.toml").read_text())
     known = manifest["dev-dependencies"] | manifest["dependencies"]
     lines = []
@@ -59,7 +63,7 @@ def copy_of_the_source() -> None:
         needed = known[name] if isinstance(known[name], dict) else {"version": known[name]}
         features = ", ".join(f'"{feature}"' for feature in needed.get("features", []))
         lines.append(f'{name} = {{ version = "{needed["version"]}", features = [{features}] }}')
-    (COPY / "Cargo.toml").write_text(MANIFEST + "\n".join(lines) + "\n")
+    (to / "Cargo.toml").write_text(MANIFEST + "\n".join(lines) + "\n")
 
 
 def put_back(patch: Path) -> None:

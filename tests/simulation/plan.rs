@@ -30,6 +30,8 @@ pub struct Plan {
     pub clients: Vec<Vec<Visit>>,
     /// Another thread calls the subscribers, each time after this.
     pub calls: Vec<Pause>,
+    /// One of so many calls aborts one of them.
+    pub abort_one_in: u64,
     pub shutdown: Shutdown,
     pub accept_fails_from: Option<u64>,
 }
@@ -151,8 +153,8 @@ pub enum Ask {
     /// Answered; its drop waits until that client was answered so often.
     DropWaits(usize, usize),
     DropBlocks(Duration),
-    /// Whoever subscribed is called whenever there is news.
-    Subscribe,
+    /// Answered; from then on it is called whenever there is news.
+    Subscribe(usize),
     /// A handler calls the subscribers.
     Call,
 }
@@ -197,6 +199,7 @@ impl Plan {
             faults: if faulty { Faults::new(chance) } else { Faults::default() },
             clients: Vec::new(),
             calls: Vec::new(),
+            abort_one_in: 16,
             shutdown,
             accept_fails_from: chance.one_in(60).then(|| chance.below(20_000_000)),
         };
@@ -206,13 +209,15 @@ impl Plan {
                 (0..visits).map(|_| Visit::new(chance, client, count, largest, quick, shutdown)).collect()
             })
             .collect();
-        let subscribed = |plan: &Plan| plan.clients.iter().flatten().any(|visit| visit.asks.contains(&Ask::Subscribe));
-        match chance.below(12) {
+        let subscribed =
+            |plan: &Plan| plan.clients.iter().flatten().any(|visit| visit.asks.iter().any(|ask| ask.subscribes()));
+        match chance.below(13) {
             0 => plan.crowd(chance),
             1 => plan.spread_news(chance),
             2 => plan.spread_news_in_bursts(chance),
             3 => plan.block_when_the_watchdog_rests(chance),
             4 => plan.pass_permits_round(chance),
+            5 => plan.give_slow_readers_up(chance),
             _ if subscribed(&plan) => {
                 let pause = |chance: &mut Chance| if chance.one_in(2) { chance.below(10_000) } else { 0 };
                 let pauses = (0..chance.between(1, 3)).map(|_| Pause::Sleep(Duration::from_micros(pause(chance))));
@@ -241,8 +246,9 @@ impl Plan {
     /// Subscribers and callers, and no time between calls.
     fn spread_news(&mut self, chance: &mut Chance) {
         self.clock_step = 50;
-        self.clients =
-            (0..chance.between(1, 2)).map(|_| vec![Visit::brief(chance, vec![Ask::Say(1), Ask::Subscribe])]).collect();
+        self.clients = (0..chance.between(1, 2))
+            .map(|_| vec![Visit::brief(chance, vec![Ask::Say(1), Ask::Subscribe(3)])])
+            .collect();
         self.clients.push(vec![Visit::brief(chance, vec![Ask::Call, Ask::Call])]);
         self.calls = (0..chance.between(1, 3)).map(|_| Pause::Steps(0)).collect();
     }
@@ -254,8 +260,9 @@ impl Plan {
         (self.clock_step, self.faults, self.slow_handler, self.min_rate) = (50, Faults::default(), None, None);
         (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
         self.shutdown = Shutdown::Afterwards;
-        self.clients =
-            (0..chance.between(1, 2)).map(|_| vec![Visit::brief(chance, vec![Ask::Say(1), Ask::Subscribe])]).collect();
+        self.clients = (0..chance.between(1, 2))
+            .map(|_| vec![Visit::brief(chance, vec![Ask::Say(1), Ask::Subscribe(3)])])
+            .collect();
         if chance.one_in(2) {
             let mut asks = Visit::brief(chance, vec![Ask::Say(1); 10]);
             asks.pause = Duration::from_millis(7);
@@ -306,6 +313,26 @@ impl Plan {
             .collect();
     }
 
+    /// Subscribers that read slowly what they are owed, and whom another thread gives up: mostly in a wait for room, in
+    /// which they may be told of no call.
+    fn give_slow_readers_up(&mut self, chance: &mut Chance) {
+        (self.slow_handler, self.min_rate, self.shutdown) = (None, None, Shutdown::Afterwards);
+        (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
+        (self.down_room, self.abort_one_in) = (chance.of(&[4096, 16_384]), 2);
+        self.clients = (0..chance.between(1, 2))
+            .map(|_| {
+                let mut visit = Visit::brief(chance, vec![Ask::Subscribe(200_000)]);
+                visit.reads = (8192, Duration::from_millis(chance.of(&[0, 5, 50])));
+                vec![visit]
+            })
+            .collect();
+        let pauses = (0..chance.between(2, 4)).map(|_| match chance.below(2) {
+            0 => Pause::Sleep(Duration::from_micros(chance.below(20_000))),
+            _ => Pause::Steps(chance.between(0, 40)),
+        });
+        self.calls = pauses.collect();
+    }
+
     /// Whether the server may end by itself, with an error.
     pub fn may_fail(&self) -> bool {
         self.accept_fails_from.is_some() || self.faults.spawn > 0
@@ -348,6 +375,11 @@ impl Faults {
 }
 
 impl Visit {
+    /// In the end it wants to hear of news.
+    pub fn subscribes(&self) -> bool {
+        self.asks.last().is_some_and(|ask| ask.subscribes())
+    }
+
     /// Soon over, and without incidents.
     fn brief(chance: &mut Chance, asks: Vec<Ask>) -> Visit {
         Visit {
@@ -394,7 +426,7 @@ impl Visit {
             4 if shutdown != Shutdown::Afterwards => End::Wait,
             _ => End::Close,
         };
-        let end = if last == Ask::Subscribe && end == End::HalfClose { End::Close } else { end };
+        let end = if last.subscribes() && end == End::HalfClose { End::Close } else { end };
         let slow = chance.one_in(6);
         let least = if largest > 10_000 { 10_000 } else { 1 };
         Visit {
@@ -442,7 +474,7 @@ impl Ask {
             39 => Ask::DropPanics,
             40 if clients > 1 => Ask::DropWaits(other, 1),
             41 => Ask::DropBlocks(millis),
-            42 | 43 => Ask::Subscribe,
+            42 | 43 => Ask::Subscribe(size.max(3)),
             44 => Ask::Call,
             _ => Ask::Handle(size),
         }
@@ -450,12 +482,16 @@ impl Ask {
 
     /// Nothing is asked after it.
     fn is_last(self) -> bool {
-        self.closes() || self == Ask::Subscribe
+        self.closes() || self.subscribes()
     }
 
     /// The server closes, or breaks off.
     fn closes(self) -> bool {
         self.breaks() || matches!(self, Ask::Bye(_) | Ask::Refuse(_)) || self.is_half()
+    }
+
+    pub fn subscribes(self) -> bool {
+        matches!(self, Ask::Subscribe(_))
     }
 
     pub fn is_half(self) -> bool {
@@ -487,7 +523,7 @@ impl Ask {
             | Ask::PanicHandler
             | Ask::PanicPart(_)
             | Ask::Call => Need::Handler,
-            Ask::File(_) | Ask::FileShort(_) | Ask::Subscribe => Need::Short,
+            Ask::File(_) | Ask::FileShort(_) | Ask::Subscribe(_) => Need::Short,
             _ if self.is_half() => Need::Nothing,
             _ => Need::Turn,
         }

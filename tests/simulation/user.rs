@@ -52,7 +52,7 @@ pub fn call_subscribers() {
         });
     }
     if let (Some(id), Some(waker)) = (ids.last(), wakers.last())
-        && with(|machine| machine.chance.one_in(16))
+        && with(|machine| machine.chance.one_in(machine.plan.abort_one_in))
     {
         note!("{id} is aborted");
         with(|machine| {
@@ -139,6 +139,7 @@ fn size_of_answer(ask: Ask) -> usize {
         | Ask::FileShort(size)
         | Ask::Bye(size)
         | Ask::Refuse(size)
+        | Ask::Subscribe(size)
         | Ask::PanicBytes(size)
         | Ask::PanicPart(size) => size,
         _ => 3,
@@ -250,7 +251,7 @@ impl Conversation for Talk {
                 self.state = State::Handling { number, ask, turns: 0, given: 0 };
                 return Next::Handle;
             }
-            Ask::Subscribe => {
+            Ask::Subscribe(_) => {
                 SUBSCRIBERS.with_borrow_mut(|subscribers| subscribers.push((self.id, turn.waker())));
                 self.subscribed = true;
             }

@@ -90,7 +90,7 @@ impl<T> Flight<T> {
         let mut state = lock(&self.state);
         loop {
             let is_fresh = state.began.is_some_and(|began| began >= asked);
-            if let Some(latest) = state.latest.upgrade().filter(|_| is_fresh) {
+            if is_fresh && let Some(latest) = state.latest.upgrade() {
                 return Ok(latest);
             }
             if !state.reading {

@@ -16,7 +16,7 @@ use crate::http::error::Error;
 /// use std::time::Duration;
 /// use modest::{Cookie, Response, SameSite};
 ///
-/// let visits = Cookie::new("visits", "3").path("/").max_age(Duration::from_secs(3600)).http_only().same_site(SameSite::Lax);
+/// let visits = Cookie::new("visits", "3").with_path("/").with_max_age(Duration::from_secs(3600)).with_http_only().with_same_site(SameSite::Lax);
 /// let response = Response::text("welcome back\n").with_cookie(visits);
 /// assert_eq!(response.header("set-cookie").unwrap(), "visits=3; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax");
 /// ```
@@ -38,7 +38,7 @@ pub enum SameSite {
     Strict,
     /// Top-level navigations, such as links.
     Lax,
-    /// All; browsers require [`Cookie::secure`] as well.
+    /// All; browsers require [`Cookie::with_secure`] as well.
     None,
 }
 
@@ -48,36 +48,36 @@ impl Cookie {
         let (name, value) = (name.as_ref(), value.as_ref());
         let cookie = Cookie { line: format!("{name}={value}"), deferred_error: None };
         if name.is_empty() || !name.bytes().all(is_token) {
-            return cookie.with_error(format!("no cookie can be named {name:?}"));
+            return cookie.refused(format!("no cookie can be named {name:?}"));
         }
         if !value.bytes().all(is_cookie_octet) {
-            return cookie.with_error(format!("the cookie {name} cannot hold {value:?}"));
+            return cookie.refused(format!("the cookie {name} cannot hold {value:?}"));
         }
         cookie
     }
 
     /// A cookie that deletes the one of this name. Path and domain must be those it was set with.
     pub fn removal(name: impl AsRef<str>) -> Cookie {
-        Cookie::new(name, "").max_age(Duration::ZERO)
+        Cookie::new(name, "").with_max_age(Duration::ZERO)
     }
 
     /// The path prefix of the requests it is sent with.
-    pub fn path(self, path: impl AsRef<str>) -> Cookie {
+    pub fn with_path(self, path: impl AsRef<str>) -> Cookie {
         self.attribute("Path", path.as_ref())
     }
 
     /// The domain to whose hosts it is sent; without it, to this host only.
-    pub fn domain(self, domain: impl AsRef<str>) -> Cookie {
+    pub fn with_domain(self, domain: impl AsRef<str>) -> Cookie {
         self.attribute("Domain", domain.as_ref())
     }
 
     /// Its lifetime, in whole seconds. Zero deletes it. Without it, it lasts for the session.
-    pub fn max_age(self, age: Duration) -> Cookie {
+    pub fn with_max_age(self, age: Duration) -> Cookie {
         self.attribute("Max-Age", &age.as_secs().to_string())
     }
 
-    /// When it expires, for clients too old for `max_age`. A time before the year 0 or after 9999 is left out.
-    pub fn expires(self, time: SystemTime) -> Cookie {
+    /// When it expires, for clients too old for `with_max_age`. A time before the year 0 or after 9999 is left out.
+    pub fn with_expires(self, time: SystemTime) -> Cookie {
         match date::text(time) {
             Some(text) => self.attribute("Expires", &text),
             None => self,
@@ -85,17 +85,17 @@ impl Cookie {
     }
 
     /// Hide it from scripts.
-    pub fn http_only(self) -> Cookie {
+    pub fn with_http_only(self) -> Cookie {
         self.flag("HttpOnly")
     }
 
     /// Send it over TLS only.
-    pub fn secure(self) -> Cookie {
+    pub fn with_secure(self) -> Cookie {
         self.flag("Secure")
     }
 
     /// The requests from other sites with which it is sent. Without it browsers assume `Lax`.
-    pub fn same_site(self, policy: SameSite) -> Cookie {
+    pub fn with_same_site(self, policy: SameSite) -> Cookie {
         let policy = match policy {
             SameSite::Strict => "Strict",
             SameSite::Lax => "Lax",
@@ -114,7 +114,7 @@ impl Cookie {
     fn attribute(mut self, name: &str, value: &str) -> Cookie {
         // RFC 6265: any character but controls and `;`.
         if value.bytes().any(|byte| byte == b';' || !(0x20..0x7f).contains(&byte)) {
-            return self.with_error(format!("the cookie attribute {name} cannot be {value:?}"));
+            return self.refused(format!("the cookie attribute {name} cannot be {value:?}"));
         }
         let _ = write!(self.line, "; {name}={value}"); // writing to a string does not fail
         self
@@ -126,7 +126,7 @@ impl Cookie {
         self
     }
 
-    fn with_error(mut self, why: String) -> Cookie {
+    fn refused(mut self, why: String) -> Cookie {
         self.deferred_error.get_or_insert_with(|| Error::from(why));
         self
     }
@@ -150,12 +150,18 @@ mod tests {
         for (cookie, expected) in [
             (Cookie::new("a", "b"), Some("a=b")),
             (Cookie::new("a", ""), Some("a=")),
-            (Cookie::new("__Host-id", "x==").secure().path("/"), Some("__Host-id=x==; Secure; Path=/")),
-            (Cookie::new("a", "b").domain("example.com").max_age(hour), Some("a=b; Domain=example.com; Max-Age=3600")),
-            (Cookie::new("a", "b").same_site(SameSite::None).secure(), Some("a=b; SameSite=None; Secure")),
-            (Cookie::new("a", "b").same_site(SameSite::Strict), Some("a=b; SameSite=Strict")),
-            (Cookie::new("a", "b").expires(SystemTime::UNIX_EPOCH), Some("a=b; Expires=Thu, 01 Jan 1970 00:00:00 GMT")),
-            (Cookie::removal("a").path("/x"), Some("a=; Max-Age=0; Path=/x")),
+            (Cookie::new("__Host-id", "x==").with_secure().with_path("/"), Some("__Host-id=x==; Secure; Path=/")),
+            (
+                Cookie::new("a", "b").with_domain("example.com").with_max_age(hour),
+                Some("a=b; Domain=example.com; Max-Age=3600"),
+            ),
+            (Cookie::new("a", "b").with_same_site(SameSite::None).with_secure(), Some("a=b; SameSite=None; Secure")),
+            (Cookie::new("a", "b").with_same_site(SameSite::Strict), Some("a=b; SameSite=Strict")),
+            (
+                Cookie::new("a", "b").with_expires(SystemTime::UNIX_EPOCH),
+                Some("a=b; Expires=Thu, 01 Jan 1970 00:00:00 GMT"),
+            ),
+            (Cookie::removal("a").with_path("/x"), Some("a=; Max-Age=0; Path=/x")),
             (Cookie::new("", "b"), None),
             (Cookie::new("a b", "c"), None),
             (Cookie::new("a=b", "c"), None),
@@ -166,9 +172,9 @@ mod tests {
             (Cookie::new("a", "b\\c"), None),
             (Cookie::new("a", "b\r\nc"), None),
             (Cookie::new("a", "é"), None),
-            (Cookie::new("a", "b").path("/;x"), None),
-            (Cookie::new("a", "b").path("/\n"), None),
-            (Cookie::new("a", "b").domain("é.example"), None),
+            (Cookie::new("a", "b").with_path("/;x"), None),
+            (Cookie::new("a", "b").with_path("/\n"), None),
+            (Cookie::new("a", "b").with_domain("é.example"), None),
         ] {
             let line = cookie.line.clone();
             let value = cookie.into_value().ok();

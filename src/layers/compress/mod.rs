@@ -84,11 +84,37 @@ impl Compress {
         self
     }
 
-    fn compress(&self, response: Response, request: &Request) -> Response {
+    /// An answer as this layer would pass it on: for handlers that compress some of theirs.
+    ///
+    /// ```
+    /// use modest::layers::Compress;
+    /// use modest::{Request, Response};
+    ///
+    /// let request = Request::get("/").with_header("accept-encoding", "gzip");
+    /// let response = Compress::new().compress(&request, Response::text("hello\n".repeat(1000)));
+    /// assert_eq!(response.headers()["content-encoding"], "gzip");
+    /// ```
+    pub fn compress(&self, request: &Request, response: Response) -> Response {
+        if !may_be_encoded(&response) || !self.is_worth_it(request, &response) {
+            return response;
+        }
+        let response = with_vary(response, "Accept-Encoding");
+        // A client that takes neither gets what there is: that is of more use to it than a 406.
+        match request.choose_coding(&["gzip"]) {
+            // The length that it may promise is not that of the compressed body.
+            Ok(Some(_)) if is_bare_head(request, &response) => {
+                response.map_body(|_| io::empty()).map_or_else(|same| same, with_weak_tag)
+            }
+            Ok(Some(_)) if !wants_range(request) => self.gzip(request, response),
+            _ => response,
+        }
+    }
+
+    fn gzip(&self, request: &Request, response: Response) -> Response {
         if would_be_304(&response, request) {
             return encoded(response); // its body is not sent
         }
-        let Some(bytes) = response.body_in_memory() else { return self.compress_stream(response) };
+        let Some(bytes) = response.body_in_memory() else { return self.gzip_stream(response) };
         let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::new(self.level));
         let compressed = encoder.write_all(bytes).and_then(|()| encoder.finish());
         match compressed {
@@ -99,7 +125,7 @@ impl Compress {
         }
     }
 
-    fn compress_stream(&self, response: Response) -> Response {
+    fn gzip_stream(&self, response: Response) -> Response {
         match Permit::take(&self.streams, self.max_streams) {
             Some(permit) => {
                 response.map_body(|body| GzipReader::new(body, self.level, permit)).map_or_else(|same| same, encoded)
@@ -121,20 +147,7 @@ impl Default for Compress {
 
 impl Layer for Compress {
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        let response = next.run(request)?;
-        if !may_be_encoded(&response) || !self.is_worth_it(request, &response) {
-            return Ok(response);
-        }
-        let response = with_vary(response, "Accept-Encoding");
-        // A client that takes neither gets what there is: that is of more use to it than a 406.
-        match request.choose_coding(&["gzip"]) {
-            // The length that it may promise is not that of the compressed body.
-            Ok(Some(_)) if is_bare_head(request, &response) => {
-                Ok(response.map_body(|_| io::empty()).map_or_else(|same| same, with_weak_tag))
-            }
-            Ok(Some(_)) if !wants_range(request) => Ok(self.compress(response, request)),
-            _ => Ok(response),
-        }
+        Ok(self.compress(request, next.run(request)?))
     }
 }
 

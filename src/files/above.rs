@@ -1,0 +1,43 @@
+//! Where to go from a path that leads nowhere: the nearest folder above it that a request would be shown. Called by `handler`,
+//! for clients that show pages to people; it asks the disk once for each folder on the way.
+
+use std::time::{Instant, SystemTime};
+
+use super::find::{Finder, Lookup};
+use super::path::{self, FilePath, ResolvedPath};
+
+/// A path may have two thousand names, and a loop of links makes folders of them all.
+const DEEPEST: usize = 32;
+
+impl Finder {
+    /// A relative link from this path, as it stands in a request, to the nearest folder above it that has an index, or is listed
+    /// where listings are `listed`. Nothing is told that a request for the folder would not tell.
+    pub fn nearest_folder(
+        &self,
+        raw: &str,
+        mount: &[Vec<u8>],
+        listed: bool,
+        polled: Option<Instant>,
+    ) -> Option<String> {
+        let ResolvedPath::Path(path) = path::resolve(raw, mount) else { return None };
+        let mut above: Vec<&[u8]> = path.bytes.split(|&byte| byte == b'/').take(DEEPEST + 1).collect();
+        above.pop(); // what was asked for itself
+        let now = SystemTime::now();
+        let mut nearest = None;
+        for depth in 0..=above.len() {
+            let folder = FilePath { bytes: above[..depth].join(&b'/'), trailing_slash: true };
+            match self.find(&folder, polled, now) {
+                Ok(Lookup::File(_)) => nearest = Some(depth),
+                Ok(Lookup::Folder) if listed => nearest = Some(depth),
+                Ok(Lookup::Folder) => {}
+                Ok(Lookup::NeedsSlash | Lookup::Missing(_)) | Err(_) => break,
+            }
+        }
+        // Relative: a proxy may have another path for this server. This path has one slash for each name, and no dots.
+        let slashes = raw.bytes().filter(|&byte| byte == b'/').count();
+        match slashes.checked_sub(mount.len() + nearest? + 1)? {
+            0 => Some("./".to_owned()),
+            up => Some("../".repeat(up)),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The pages of errors: for browsers, for terminals, for programs. `accept` says for whom.
+
+mod accept; // what the client asks for
+
+use std::fmt::Write;
+
+use super::vary::with_vary;
+use crate::{Error, HeaderMap, Layer, Request, Response, escape_html};
+use accept::Form;
+
+/// The page of each error in the form that its client asks for: the handler's errors, an unknown path's, and the server's own, for
+/// a head that can't be read or a server that is too busy.
+///
+/// | `Accept` | the page |
+/// | --- | --- |
+/// | names `text/html` or `application/xhtml+xml`, as browsers do | HTML: what happened, what to do about it, and a link to the folder above, if the error has one |
+/// | names `application/json` or `application/problem+json`, weighed no less than HTML | `application/problem+json`, as [`JsonErrors`](super::JsonErrors) has it (feature `json`) |
+/// | anything else: `*/*`, as curl and `fetch` send it, or none | `text/plain`, a line |
+///
+/// What happened is [`Error::message`]. What to do follows from the status, and from `Retry-After`. The link is the error's own field
+/// `Link: <..>; rel="up"` (RFC 8288), which a [`StaticFileHandler`](crate::StaticFileHandler) sets where it is told to by
+/// [`link_up`](crate::StaticFileHandler::link_up).
+///
+/// The HTML is less than 2 KiB, loads nothing, and has a `Content-Security-Policy` that allows its own style by hash and nothing else; an
+/// error that has such a field keeps its own. Status and fields such as `Allow` stay; `Vary: Accept` is set. A handler inside that
+/// has pages of its own ([`RequestHandler::error_response`]) keeps them.
+///
+/// [`RequestHandler::error_response`]: crate::RequestHandler::error_response
+///
+/// ```
+/// use modest::layers::ErrorPages;
+/// use modest::{Error, Http, Request, RequestHandler, handler_fn};
+///
+/// let http = Http::new(handler_fn(|_| Err(Error::new(404, "There is no note 7."))).layer(ErrorPages));
+/// let get = |accept| http.respond(&Request::get("/notes/7").with_header("accept", accept));
+/// assert_eq!(get("*/*").text(), "404 Not Found: There is no note 7.\n");
+/// assert!(get("text/html,*/*;q=0.8").text().contains("<h1>404 Not Found</h1>\n<p>There is no note 7."));
+/// # #[cfg(feature = "json")]
+/// assert_eq!(get("application/json").json::<serde_json::Value>()["detail"], "There is no note 7.");
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[doc(alias("send_error", "error_message_format", "404"))]
+pub struct ErrorPages;
+
+/// The hash is that of `page.css`: `the_policy_allows_the_style` computes it.
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-821bEijND1b+NIhqAND9AdEno93QhlCQuggicF5kWCs='; \
+    form-action 'none'; base-uri 'none'; frame-ancestors 'self'";
+
+const CSS: &str = include_str!("page.css");
+
+impl Layer for ErrorPages {
+    fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
+        let response = match request.map_or(Form::Text, Form::of) {
+            Form::Html => {
+                let page = Response::html(html(error));
+                match error.headers().contains_key("content-security-policy") {
+                    true => page,
+                    false => page.with_header("content-security-policy", POLICY),
+                }
+            }
+            #[cfg(feature = "json")]
+            Form::Json => super::JsonErrors.error_response(request, error)?,
+            Form::Text => Response::text(text(error)),
+        };
+        let vary = error.headers().get_all("vary").iter();
+        let response = vary.fold(response, |response, value| response.with_added_header("vary", value));
+        Some(with_vary(response, "Accept"))
+    }
+}
+
+/// `404 Not Found: There is no note 7.`
+fn text(error: &Error) -> String {
+    let bare = Error::new(error.status(), "");
+    let mut line = error.status().as_str().to_owned();
+    for (sign, part) in [(" ", Some(bare.message_or_reason())), (": ", error.message())] {
+        if let Some(part) = part.filter(|part| !part.is_empty()) {
+            line.extend([sign, part]);
+        }
+    }
+    line.push('\n');
+    line
+}
+
+fn html(error: &Error) -> String {
+    let bare = Error::new(error.status(), "");
+    let title = format!("{} {}", error.status().as_str(), bare.message_or_reason());
+    let title = title.trim_end();
+    let mut page = String::with_capacity(CSS.len() + 768);
+    page.push_str(
+        "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n<meta name=viewport content=\"width=device-width\">\n",
+    );
+    // Writing to a string does not fail.
+    let _ = write!(
+        page,
+        "<link rel=icon href=\"data:,\">\n<title>{title}</title>\n<style>{CSS}</style>\n<main>\n<h1>{title}</h1>\n"
+    );
+    let what_to_do = what_to_do(error);
+    for part in [error.message().map(escape_html), what_to_do].into_iter().flatten() {
+        let _ = writeln!(page, "<p>{part}</p>");
+    }
+    if let Some(above) = up(error.headers()) {
+        let _ =
+            writeln!(page, "<nav><a href=\"{}\">Go to the nearest folder that is there</a></nav>", escape_html(above));
+    }
+    page.push_str("</main>\n");
+    page
+}
+
+/// What whoever sees it can do about it.
+fn what_to_do(error: &Error) -> Option<String> {
+    let seconds = error.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let said = match error.status().as_u16() {
+        400 => {
+            "The address or the request is not valid. If you typed or pasted the address, look for a part that is missing."
+        }
+        401 => "Log in to see this.",
+        403 => "If you should see this, ask whoever runs this server.",
+        404 | 410 => "Is the address spelled right? What was here may have been moved, renamed or removed.",
+        408 => "The request took too long to arrive. Try again.",
+        413 => "Send less at a time.",
+        414 => "Use a shorter address.",
+        431 => "Removing the cookies of this site may help.",
+        429 | 503 | 507 => match seconds {
+            Some(0 | 1) => "Try again in a moment.",
+            Some(seconds) => return Some(format!("Try again in {seconds} seconds.")),
+            None => "Try again later.",
+        },
+        500 => "Try again; whoever runs this server finds the reason in its log.",
+        _ => return None,
+    };
+    Some(said.to_owned())
+}
+
+/// The target of the first `Link` whose relation is `up`, if it stays on this server.
+fn up(headers: &HeaderMap) -> Option<&str> {
+    let links = headers.get_all("link").iter().filter_map(|value| value.to_str().ok());
+    links.filter_map(|link| link.strip_prefix('<')?.split_once('>')).find_map(|(target, parameters)| {
+        let is_up = parameters.split(';').any(|parameter| matches!(parameter.trim(), "rel=up" | "rel=\"up\""));
+        let is_here = !target.contains(':') && !target.starts_with("//") && !target.contains('\\');
+        (is_up && is_here).then_some(target)
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! `ErrorPages`: the three forms, and what none of them may do.
+
+use sha2::{Digest, Sha256};
+
+use super::*;
+use crate::layers::JsonErrors;
+use crate::{Http, RequestHandler, SentResponse, handler_fn};
+
+const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+fn sent(accept: &str, make: fn() -> Error) -> SentResponse {
+    let http = Http::new(handler_fn(move |_| Err(make())).layer(ErrorPages));
+    http.respond(&Request::get("/a").with_header("accept", accept))
+}
+
+#[test]
+fn each_form() {
+    let error = || Error::new(405, "Only <read>.").with_header("allow", "GET").with_header("vary", "Origin");
+    for (accept, media_type, holds) in [
+        ("*/*", "text/plain; charset=utf-8", "405 Method Not Allowed: Only <read>.\n"),
+        (BROWSER, "text/html; charset=utf-8", "<h1>405 Method Not Allowed</h1>\n<p>Only &lt;read&gt;.</p>\n</main>\n"),
+        ("application/json", "application/problem+json", "\"detail\":\"Only <read>.\""),
+    ] {
+        let sent = sent(accept, error);
+        assert_eq!((sent.status().as_u16(), sent.header("allow")), (405, Some("GET")), "{accept}");
+        assert_eq!(sent.header("content-type"), Some(media_type), "{accept}");
+        assert_eq!(sent.header("vary"), Some("Origin, Accept"), "{accept}");
+        assert!(sent.text().contains(holds), "{accept}: {}", sent.text());
+        assert_eq!(sent.header("content-security-policy").is_some(), accept == BROWSER);
+    }
+}
+
+#[test]
+fn what_to_do_is_said() {
+    for (error, expected) in [
+        (Error::new(404, ""), "Is the address spelled right?"),
+        (Error::new(503, "").with_header("retry-after", "1"), "Try again in a moment."),
+        (Error::new(429, "").with_header("retry-after", "40"), "Try again in 40 seconds."),
+        (Error::new(503, "").with_header("retry-after", "Fri, 20 Nov 2026 00:00:00 GMT"), "Try again later."),
+        (Error::new(500, ""), "in its log"),
+    ] {
+        assert!(html(&error).contains(expected), "{error}: {}", html(&error));
+    }
+    assert!(!html(&Error::new(418, "")).contains("<p>"), "nothing is made up");
+    assert_eq!(text(&Error::new(599, "")), "599\n");
+}
+
+#[test]
+fn the_link_stays_on_this_server() {
+    for (link, expected) in [
+        (&["<../>; rel=\"up\""][..], Some("../")),
+        (&["</a>; rel=next", "<./>; rel=up"], Some("./")),
+        (&["</x/>; title=x; rel=\"up\""], Some("/x/")),
+        (&["<../>; rel=next"], None),
+        (&["<//else.example/>; rel=up"], None),
+        (&["<https://else.example/>; rel=up"], None),
+        (&["<javascript:x>; rel=up"], None),
+        (&["</\\else.example>; rel=up"], None),
+        (&["../; rel=up"], None),
+        (&[], None),
+    ] {
+        let error = link.iter().fold(Error::new(404, ""), |error, link| error.with_added_header("link", *link));
+        assert_eq!(up(error.headers()), expected, "{link:?}");
+        let shown = expected.map(|target| format!("<a href=\"{target}\">"));
+        assert_eq!(html(&error).contains("<a "), shown.is_some(), "{link:?}");
+        assert!(shown.is_none_or(|shown| html(&error).contains(&shown)), "{link:?}");
+    }
+    let quoted = Error::new(404, "").with_header("link", "<a\"onclick=x/>; rel=up");
+    assert!(html(&quoted).contains("href=\"a&quot;onclick=x/\""), "{}", html(&quoted));
+}
+
+/// The style is allowed by its hash and nothing else is; a policy that the error brings along stays alone.
+#[test]
+fn the_policy_allows_the_style() {
+    let sent = sent(BROWSER, || Error::new(404, "x"));
+    let style = sent.text().split("<style>").nth(1).and_then(|rest| rest.split("</style>").next()).expect("a style");
+    assert_eq!(style, CSS);
+    let hash: String = base64(&Sha256::digest(style));
+    assert!(POLICY.contains(&format!("style-src 'sha256-{hash}'")), "the hash is {hash}");
+    assert_eq!(sent.header("content-security-policy"), Some(POLICY));
+    assert!(sent.text().len() < 2048 && !sent.text().contains("<script") && !sent.text().contains("//"));
+    let own = self::sent(BROWSER, || Error::new(404, "").with_header("content-security-policy", "sandbox"));
+    assert_eq!(own.header("content-security-policy"), Some("sandbox"));
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits = chunk.iter().fold(0_usize, |bits, &byte| bits << 8 | usize::from(byte)) << (8 * (3 - chunk.len()));
+        for at in 0..4 {
+            let digit = char::from(DIGITS[bits >> (18 - 6 * at) & 63]);
+            text.push(if at <= chunk.len() { digit } else { '=' });
+        }
+    }
+    text
+}
+
+/// What the server says before any handler was asked, and of heads that can't be read.
+#[test]
+fn the_servers_own_errors() {
+    let http = Http::new(handler_fn(|_| Ok(Response::text("hello"))).layer(ErrorPages));
+    let sent = http.respond(&Request::get("/").with_header("accept", BROWSER).with_header("range", "bytes=9-"));
+    assert_eq!((sent.status().as_u16(), sent.header("content-range")), (416, Some("bytes */5")));
+    assert!(sent.text().contains("<h1>416 Range Not Satisfiable</h1>"), "{}", sent.text());
+    let unread = ErrorPages.error_response(None, &Error::new(400, "no head")).expect("a page");
+    assert_eq!(unread.into_bytes().unwrap(), b"400 Bad Request: no head\n");
+}
+
+/// Pages of a handler or a layer inside go before it.
+#[test]
+fn pages_inside_stay() {
+    let app = handler_fn(|_| Err(Error::new(404, ""))).layer(JsonErrors).layer(ErrorPages);
+    let sent = Http::new(app).respond(&Request::get("/").with_header("accept", BROWSER));
+    assert_eq!(sent.header("content-type"), Some("application/problem+json"));
+}

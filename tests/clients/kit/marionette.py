@@ -1,0 +1,107 @@
+"""Firefox, driven by its own protocol (Marionette): a script runs in a page, and what it returns comes back. Needs no driver beside it.
+
+Each message is its length, a colon, and JSON: [0, number, command, parameters] there, [1, number, error, result] back.
+"""
+
+import base64
+import json
+import socket
+import time
+
+from . import commands
+
+PATIENCE = 60
+
+
+class Firefox:
+    """One headless Firefox, with a profile of its own in this folder."""
+
+    def __init__(self, folder, *, dark=False):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        settings = {
+            "marionette.port": self.port,
+            "ui.systemUsesDarkTheme": int(dark),
+            "layout.css.prefers-color-scheme.content-override": 0 if dark else 1,
+            "browser.shell.checkDefaultBrowser": False,
+            "datareporting.policy.dataSubmissionEnabled": False,
+            "toolkit.telemetry.enabled": False,
+            "app.update.enabled": False,
+            "network.captive-portal-service.enabled": False,
+            "network.connectivity-service.enabled": False,
+            "browser.startup.homepage": "about:blank",
+        }
+        lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in settings.items())
+        (folder / "user.js").write_text("".join(lines))
+        self.log = open(folder / "firefox.log", "w")
+        words = ["firefox-esr", "--headless", "--no-remote", "--marionette", "--profile", folder]
+        home = commands.plain_environment(HOME=str(folder), MOZ_HEADLESS="1")
+        self.process = commands.start(words, env=home, stdout=self.log, stderr=self.log)
+        self.number = 0
+
+    def __enter__(self):
+        try:
+            self.connect()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        commands.end(self.process)
+        self.log.close()
+
+    def connect(self):
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.socket = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+                break
+            except OSError:
+                if time.monotonic() > until or self.process.poll() is not None:
+                    raise
+                time.sleep(0.05)
+        self.receive()  # which protocol it is
+        self("WebDriver:NewSession", capabilities={"alwaysMatch": {}})
+
+    def receive(self):
+        length = b""
+        while (byte := self.socket.recv(1)) != b":":
+            if not byte:
+                raise AssertionError("Firefox has gone")
+            length += byte
+        text = b""
+        while len(text) < int(length):
+            piece = self.socket.recv(int(length) - len(text))
+            if not piece:
+                raise AssertionError("Firefox has gone")
+            text += piece
+        return json.loads(text)
+
+    def __call__(self, command, **parameters):
+        self.number += 1
+        text = json.dumps([0, self.number, command, parameters]).encode()
+        self.socket.sendall(b"%d:%s" % (len(text), text))
+        _, _, error, result = self.receive()
+        if error:
+            raise AssertionError(f"{command}: {error['message']}")
+        return result.get("value") if isinstance(result, dict) else result
+
+    def open(self, url):
+        self("WebDriver:Navigate", url=url)
+
+    def run(self, script, *given):
+        """The value of a function's body in the page."""
+        return self("WebDriver:ExecuteScript", script=script, args=list(given))
+
+    def wait(self, script, what):
+        """Ask the page for a fact until it is so."""
+        until = time.monotonic() + PATIENCE
+        while not self.run(script):
+            if time.monotonic() > until:
+                raise AssertionError(f"not within {PATIENCE} s: {what}")
+            time.sleep(0.02)
+
+    def shot(self, path):
+        path.write_bytes(base64.b64decode(self("WebDriver:TakeScreenshot", full=False)))

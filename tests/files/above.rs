@@ -1,0 +1,107 @@
+//! The way from a path that leads nowhere to the nearest folder that is there; and the last word on listings.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use modest::layers::Compress;
+use modest::{Request, StaticFileHandler};
+
+use super::{Folder, ask, get};
+
+const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+fn up(handler: &StaticFileHandler, target: &str, accept: &str) -> String {
+    let got = ask(handler, &Request::get(target).with_header("accept", accept));
+    format!("{} {}", got.status, got.header("link"))
+}
+
+#[test]
+fn the_nearest_folder_is_one_that_a_request_would_show() {
+    let outside = Folder::new(&[("deep/x", "")]);
+    let folder = Folder::new(&[("a/b/x", ""), ("a/index.html", "a"), (".hidden/c/x", ""), ("a b/ü/x", "")]);
+    symlink(outside.as_ref(), folder.path("out")).unwrap();
+    symlink(".", folder.path("loop")).unwrap();
+    let listed = || folder.handler().link_up(true);
+    let unlisted = || listed().listing(false);
+    let deep = format!("/{}x", "loop/".repeat(60));
+    let long = format!("/a/{}", "x/".repeat(2000));
+    for (handler, target, accept, expected) in [
+        (listed(), "/x", BROWSER, "404 <./>; rel=\"up\""),
+        (listed(), "/a/b/y", BROWSER, "404 <./>; rel=\"up\""),
+        (listed(), "/a/b/y/", BROWSER, "404 <../>; rel=\"up\""),
+        (listed(), "/a/b/y/z?q=/", BROWSER, "404 <../>; rel=\"up\""),
+        (listed(), "/a/b/x/y/z", BROWSER, "404 <../../>; rel=\"up\""), // beneath a file
+        (listed(), "/a%20b/%C3%BC/y", BROWSER, "404 <./>; rel=\"up\""),
+        (listed(), &long, BROWSER, &format!("404 <{}>; rel=\"up\"", "../".repeat(2000))),
+        // What is not shown is not told of: hidden, outside, without a listing.
+        (listed(), "/.hidden/c/y", BROWSER, "404 <../../>; rel=\"up\""),
+        (listed(), "/out/deep/y", BROWSER, "404 <../../>; rel=\"up\""),
+        (unlisted(), "/a/b/y", BROWSER, "404 <../>; rel=\"up\""), // `a` has an index
+        (unlisted(), "/x", BROWSER, "404 "),
+        // Not further than 32 folders down, however many there seem to be.
+        (listed(), &deep, BROWSER, &format!("404 <{}>; rel=\"up\"", "../".repeat(28))),
+        // Only who shows pages to people.
+        (listed(), "/a/b/y", "*/*", "404 "),
+        (listed(), "/a/b/y", "application/json", "404 "),
+        (folder.handler(), "/a/b/y", BROWSER, "404 "),
+        // No path, or none of a file.
+        (listed(), "/..", BROWSER, "400 "),
+        (listed(), "/a/%2F", BROWSER, "404 "),
+        // Beneath a prefix, and never above it.
+        (listed().prefix("/p/q").unwrap(), "/p/q/a/y", BROWSER, "404 <./>; rel=\"up\""),
+        (listed().prefix("/p/q").unwrap(), "/p/q/x/y/", BROWSER, "404 <../../>; rel=\"up\""),
+        (listed().prefix("/p/q").unwrap(), "/p/x", BROWSER, "404 "),
+        // One file has no folder.
+        (StaticFileHandler::of_file(folder.path("a/b/x")).unwrap().link_up(true), "/y", BROWSER, "404 "),
+    ] {
+        assert_eq!(up(&handler, target, accept), expected, "{target} for {accept}: {handler:?}");
+    }
+    folder.write("404.html", "own");
+    assert_eq!(up(&listed(), "/x", BROWSER), "404 ", "a page of one's own has links of its own");
+}
+
+/// As root all may be read, so the folder is taken away meanwhile: it is asked for anew each time.
+#[test]
+fn a_folder_that_is_gone_is_not_linked_to() {
+    let folder = Folder::new(&[("a/b/x", "")]);
+    let handler = folder.handler().link_up(true);
+    assert_eq!(up(&handler, "/a/b/y", BROWSER), "404 <./>; rel=\"up\"");
+    fs::remove_dir_all(folder.path("a/b")).unwrap();
+    assert_eq!(up(&handler, "/a/b/y", BROWSER), "404 <../>; rel=\"up\"");
+}
+
+#[test]
+fn listings_are_compressed_and_files_are_not() {
+    let text = "All work and no play makes Jack a dull boy.\n".repeat(100);
+    let folder = Folder::new(&[("many/x", ""), ("index.html", &text), ("a.txt", &text)]);
+    for number in 0..50 {
+        folder.write(&format!("few/a rather long name, number {number}"), "");
+    }
+    for number in 0..1200 {
+        folder.write(&format!("many/a rather long name, number {number}"), "");
+    }
+    let gzip = Compress::new();
+    let handler = folder.handler().finish_listing(move |request, response| gzip.compress(request, response));
+    for (target, coding) in [
+        ("/few/", "gzip"),
+        ("/many/", "gzip"),
+        ("/many/?format=json", "gzip"),
+        ("/", ""),
+        ("/a.txt", ""),
+        ("/nothing", ""),
+    ] {
+        let got = ask(&handler, &Request::get(target).with_header("accept-encoding", "gzip"));
+        assert_eq!(got.header("content-encoding"), coding, "{target}");
+        let plain = get(&handler, target);
+        assert_eq!(plain.header("content-encoding"), "", "{target}");
+        if coding == "gzip" {
+            assert!(got.body.len() * 4 < plain.body.len(), "{target}: {} of {}", got.body.len(), plain.body.len());
+            assert!(got.header("etag").starts_with("W/\""), "{target}: {}", got.header("etag"));
+            assert_eq!(got.header("vary"), "Accept, Accept-Encoding", "{target}");
+        }
+    }
+    let again = Request::get("/few/").with_header("accept-encoding", "gzip");
+    let tag = ask(&handler, &again).header("etag").to_owned();
+    let http = modest::Http::new(handler);
+    assert_eq!(http.respond(&again.with_header("if-none-match", tag)).status(), 304);
+}

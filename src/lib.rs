@@ -126,7 +126,7 @@
 //!   [`raw::Inner`], a conversation inside another.
 //! - No `unsafe`.
 //!
-//! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` and `etags` (layers), `websocket`, `signals`
+//! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` and `etags` (layers), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `signals`
 //! ([`ServerHandle::shutdown_on_signals`]) and `cli`, `qr` and `confine` (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -219,6 +219,12 @@ mod documents {
     struct Listeners;
     #[doc = include_str!("../docs/layers.md")]
     struct Layers;
+    #[cfg(feature = "users")]
+    #[doc = include_str!("../docs/users.md")]
+    struct Users;
+    #[cfg(feature = "metrics")]
+    #[doc = include_str!("../docs/metrics.md")]
+    struct Metrics;
     #[cfg(all(feature = "json", feature = "signals"))]
     #[doc = include_str!("../docs/from-python.md")]
     struct FromPython;

@@ -131,6 +131,10 @@ fn passwords_go_over_no_network_in_clear() {
     let (code, out, err) = run(modest(words).current_dir(&files));
     assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{err}");
     assert!(err.contains("there is no TLS") && err.contains("--auth-over-http"), "{err}");
+    // The PROXY protocol says nothing of TLS, whatever else is named.
+    let proxied = ["--proxy-protocol", "10.0.0.0/8", "--trusted-proxy", "10.0.0.0/8"];
+    let (code, _, err) = run(modest(words).args(proxied).current_dir(&files));
+    assert!(code == Some(2) && err.contains("there is no TLS"), "{err}");
     let allowed = Built::start(modest(words).arg("--auth-over-http").current_dir(&files));
     assert_eq!(get(&allowed, "/a.txt", &[AS_ADA]).status, 200);
     // Behind a proxy what it tells counts; here the test is the proxy.

@@ -127,6 +127,7 @@ fn what_security_names_is_there() {
                 "StaticFileHandler" => "src/files/options.rs",
                 "ProxyProtocol" => "src/tcp/proxy/mod.rs",
                 "UdpServer" => "src/udp/server.rs",
+                "UserFile" => "src/layers/users/mod.rs",
                 _ => continue,
             };
             options += 1;

@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 #[cfg(feature = "users")]
 use std::path::Path;
+#[cfg(feature = "confine")]
 use std::path::PathBuf;
 
 use modest::layers::PathRights;
@@ -113,7 +114,7 @@ fn serves(place: &Place, file: &Path) -> bool {
 }
 
 /// Whether a request can have been read by nobody on its way here. What a trusted proxy says of it counts, then where its
-/// connection is from; `is_proxied`: that is told by a proxy, and the listener was looked at.
+/// connection is from; `is_proxied`: that is told by the PROXY protocol, and nobody but this machine can connect (see `check`).
 #[cfg(feature = "users")]
 fn came_safely(request: &Request, is_proxied: bool) -> bool {
     let is_near = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_loopback());
@@ -132,12 +133,12 @@ fn is_safe(address: &Address) -> bool {
 }
 
 /// Passwords do not go over a network in clear, unless that is asked for. Behind proxies that are trusted each request is looked
-/// at instead.
+/// at instead; the PROXY protocol says nothing of TLS.
 pub fn check(options: &Options, bound: &[Address]) -> Result<(), CliError> {
     #[cfg(feature = "users")]
     if asks_for_passwords(options)
         && !options.guarding.auth_over_http
-        && options.listening.trusted_proxy.is_empty()
+        && (options.listening.trusted_proxy.is_empty() || !options.listening.proxy_protocol.is_empty())
         && let Some(address) = bound.iter().find(|address| !is_safe(address))
     {
         return Err(CliError::usage(format!(

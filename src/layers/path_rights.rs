@@ -170,10 +170,10 @@ impl Rules {
             "GET" | "HEAD" if request.param("archive").is_some() => may_all(Read) && may_all(List),
             "GET" | "HEAD" => may(Read),
             "OPTIONS" => self.rights(user, &path) != Rights::NONE,
-            "PROPFIND" => match request.header("depth") {
-                Some("0") => may(Read),
-                Some("1") => may(Read) && may(List),
-                _ => may_all(Read) && may_all(List),
+            "PROPFIND" => match request.header_all("depth").collect::<Vec<_>>()[..] {
+                [b"0"] => may(Read),
+                [b"1"] => may(Read) && may(List),
+                _ => may_all(Read) && may_all(List), // infinity, unless it is said (RFC 4918, section 9.1)
             },
             "DELETE" => may_all(Write),
             method @ ("COPY" | "MOVE") => {

@@ -149,6 +149,7 @@ fn who_is_idle_goes_before_half_a_head() {
     let mut idle = clients(&server, 1, "");
     is_answered(&mut server.client());
     idle[0].expect_end();
+    assert!(server.handle.stats().evicted > 0, "{:?}", server.handle.stats());
     half[0].send("st: a\r\n\r\n");
     assert!(half[0].answer().is_ok_and(|answer| answer.ends_with("here")), "half a head went before an idle client");
 }

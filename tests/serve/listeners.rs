@@ -59,6 +59,9 @@ fn one_server_listens_at_several_addresses() {
     }
     let connections = server.handle.stats().accepted;
     assert_eq!(connections as usize, addresses.len());
+    let by_listener = server.handle.listeners();
+    let told: Vec<_> = by_listener.iter().map(|stats| (&stats.address, stats.accepted)).collect();
+    assert_eq!(told, addresses.iter().map(|address| (address, 1)).collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Tests of `metrics`: what is counted, and how it is written.
+
 use std::collections::BTreeSet;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of `path_rights`: rules, methods, and spellings that try to get around them.
+
 use std::fs;
 
 use super::*;
@@ -150,6 +152,7 @@ fn methods() {
         ("PROPFIND", "/d", &[("depth", "1")], 401, 403),
         ("PROPFIND", "/d", &[], 401, 403),
         ("PROPFIND", "/", &[("depth", "1")], 200, 200),
+        ("PROPFIND", "/", &[("depth", "1"), ("depth", "infinity")], 401, 403),
         ("PROPFIND", "/", &[("depth", "infinity")], 401, 403),
         ("MOVE", "/x", &[("destination", "/y")], 401, 200),
         ("MOVE", "/x", &[("destination", "http://h/deep/x")], 401, 200),

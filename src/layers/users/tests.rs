@@ -1,3 +1,5 @@
+//! Tests of `users`: hashes of real tools, what is remembered, who is slowed.
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Barrier;

@@ -378,3 +378,16 @@ def check_slow_reader(at):
         process.kill()
         process.wait()
     same(digest(slow), digest(path), "the file")
+
+
+def check_users(at):
+    """-u: who may read what, however it is spelled; wrong passwords are slowed"""
+    url = at.guarded().url
+    key = ["-o", "/dev/null", "-w", "%{http_code}", "--path-as-is"]
+    for path in ("/private/key.txt", "/%70rivate/key.txt", "//private/key.txt", "/x/../private/key.txt", "/private/"):
+        same(curl(at, *key, url + path).good().text, "401", f"{path} without a password")
+    same(curl(at, "-u", "ada:a long secret", f"{url}/private/key.txt").good().text, "key", "with it")
+    same(curl(at, f"{url}/open.txt").good().text, "open", "what is open")
+    assert "private" not in curl(at, f"{url}/").good().text, "a listing shows what may not be read"
+    codes = [curl(at, *key, "-u", "eve:wrong", f"{url}/open.txt").good().text for _ in range(12)]
+    same((codes[0], codes[-1]), ("401", "429"), "the first and the last of twelve")

@@ -11,4 +11,4 @@ def version(at):
 
 
 def script(at):
-    return scripts.python(at, "requests_client.py")
+    return scripts.python(at, "requests_client.py", guarded=at.guarded().url)

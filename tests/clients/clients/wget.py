@@ -101,3 +101,14 @@ def check_missing(at):
     """what is missing is an error, and its status is told"""
     done = wget(at, f"{at.site.url}/there/is/no/such/thing", cwd=at.folder("wget-missing"))
     assert done.status == 8 and b"404" in done.err, done.err
+
+
+def check_users(at):
+    """--user and --password: asked for once, and then it goes on"""
+    url = f"{at.guarded().url}/private/"
+    refused = wget(at, "-O", "/dev/null", url)
+    assert "401" in refused.text or refused.status != 0, refused
+    copy = at.folder("wget-users")
+    words = ["-r", "-np", "-nH", "-R", "index.html*", "--user=ada", "--password=a long secret", url]
+    wget(at, *words, cwd=copy).good()
+    same((copy / "private" / "key.txt").read_bytes(), b"key", "the file")

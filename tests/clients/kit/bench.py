@@ -55,6 +55,18 @@ class Bench:
         self.servers.append(server)
         return server
 
+    def guarded(self):
+        """A server with users: `ada` has `a long secret`, and alone may read `private`."""
+        if not hasattr(self, "_guarded"):
+            folder, users = self.folder("guarded"), self.made / "users"
+            make(folder / "open.txt", b"open")
+            make(folder / "private" / "key.txt", b"key")
+            line = commands.run([self.built["modest"], "--hash-password", "ada"], stdin=b"a long secret\n").good()
+            users.write_bytes(line.out)
+            rules = ["--allow", "/=*:read,list", "--allow", "/private=ada:read,list"]
+            self._guarded = self.serve("modest", folder, "-p", "0", "--auth", users, *rules)
+        return self._guarded
+
     def farewell(self):
         """What the servers themselves say after all clients: nothing leaked, nothing broke, a clean end."""
         row = Row("the servers")

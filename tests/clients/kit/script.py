@@ -24,5 +24,5 @@ def given(at, **more):
     )
 
 
-def python(at, name):
-    return [packages.python(), SCRIPTS / name, given(at)]
+def python(at, name, **more):
+    return [packages.python(), SCRIPTS / name, given(at, **more)]

@@ -111,4 +111,17 @@ def threads():
     assert not wrong, wrong[:3]
 
 
+@check
+def users():
+    """auth=: who may read what, and a session keeps its password"""
+    key = f"{GIVEN['guarded']}/private/key.txt"
+    assert requests.get(key, timeout=20).status_code == 401
+    assert requests.get(key, auth=("ada", "wrong"), timeout=20).status_code == 401
+    with requests.Session() as session:
+        session.auth = ("ada", "a long secret")
+        for _ in range(20):
+            answer = session.get(key, timeout=20)
+            assert (answer.text, answer.headers["cache-control"]) == ("key", "private, no-cache"), answer.headers
+
+
 tell_all()

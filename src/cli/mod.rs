@@ -8,10 +8,6 @@ mod site; // what is served: folders at their paths, layers, the access log
 
 mod rights; // `--user` and `--confine`
 
-mod redirects; // `--redirects`
-
-mod hosts; // `--allowed-host`
-
 mod signals; // SIGINT and SIGTERM
 
 mod logging; // the log, on stderr or in a file
@@ -137,8 +133,7 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
 
 fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
     let has_ip = addresses.iter().any(|address| address.socket.is_none());
-    for (option, set) in
-        [("--reuse-port", options.listening.reuse_port), ("--ipv6-only", options.listening.ipv6_only)]
+    for (option, set) in [("--reuse-port", options.listening.reuse_port), ("--ipv6-only", options.listening.ipv6_only)]
     {
         if set && !has_ip {
             return Err(CliError::usage(format!("{option} is for IP addresses, and there is none to listen at")));

@@ -25,6 +25,10 @@
 
 mod trusted_proxies; // who asks, behind proxies
 
+mod allowed_hosts; // which hosts are answered for
+
+mod redirects; // elsewhere, by path
+
 mod request_ids; // a name for each request
 
 mod cors; // requests of pages from other sites
@@ -50,6 +54,7 @@ mod credentials; // `Authorization`, challenges, comparison in constant time
 mod forwarded; // `X-Forwarded-*` and `Forwarded` (RFC 7239)
 mod vary; // `Vary`
 
+pub use allowed_hosts::AllowedHosts;
 pub use basic_auth::BasicAuth;
 pub use bearer_auth::BearerAuth;
 #[cfg(feature = "compress")]
@@ -61,6 +66,7 @@ pub use etags::ETags;
 #[cfg(feature = "json")]
 pub use json_errors::JsonErrors;
 pub use rate_limit::RateLimit;
+pub use redirects::Redirects;
 pub use request_ids::RequestIds;
 pub use timeout::{Deadline, Timeout};
 pub use trusted_proxies::TrustedProxies;

@@ -79,6 +79,29 @@ fn every_setting_of_the_library_is_in_its_table() {
     }
 }
 
+/// What is run in docs/deploy.md and set in packaging: `packaging/test` runs all of it, which takes longer.
+#[test]
+fn what_is_deployed_has_only_options_that_there_are() {
+    let (_, help, _) = run(&mut modest(["--help"]));
+    let known = long_options(&help);
+    let page = read("docs/deploy.md");
+    let commands: Vec<&str> = page.lines().filter(|line| line.starts_with("modest /srv/www")).collect();
+    assert_eq!(commands.len(), 3, "nginx, Caddy, HAProxy");
+    let arguments: Vec<&str> = page.lines().filter(|line| line.trim_start().starts_with("args: [")).collect();
+    for option in commands.iter().chain(&arguments).flat_map(|line| long_options(line)) {
+        assert!(known.contains(option), "docs/deploy.md uses {option}");
+    }
+    let settings = read("packaging/systemd/modest.toml");
+    for line in settings.lines().filter(|line| line.contains(" = ")) {
+        let option = format!("--{}", line.trim_start_matches("# ").split(" = ").next().unwrap_or_default());
+        assert!(known.contains(option.as_str()), "modest.toml sets {option}");
+    }
+    let image = read("packaging/Containerfile");
+    assert!(image.contains("MODEST_BIND=") && image.contains("\"--health\""), "{image}");
+    // A stop may take as long as the program lets it.
+    assert!(read("packaging/systemd/modest.service").contains("TimeoutStopSec=20s") && help.contains("[default: 10s]"));
+}
+
 /// Without blank lines and comments, and short enough to be read in one go.
 #[test]
 fn programs_have_as_many_lines_as_is_said() {

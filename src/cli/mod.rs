@@ -11,10 +11,6 @@ mod guard; // `--auth` and `--allow`
 
 mod rights; // `--user` and `--confine`
 
-mod redirects; // `--redirects`
-
-mod hosts; // `--allowed-host`
-
 mod signals; // SIGINT and SIGTERM
 
 mod logging; // the log, on stderr or in a file

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -10,27 +11,25 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 #[cfg(feature = "compress")]
 use modest::layers::Compress;
-use modest::layers::{Cors, ErrorPages, TrustedProxies};
+use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
-    Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response, Routes,
+    BodyPlan, Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response, Routes,
     StaticFileHandler, escape_html, handler_fn,
 };
 
-use super::error::CliError;
+use super::error::{CliError, quoted, reason};
 use super::figures::Figures;
 use super::guard;
-use super::hosts::AllowedHosts;
 use super::logging::ACCESS;
 use super::options::Options;
 use super::places::Place;
-use super::redirects::Redirects;
 use super::values::{Limit, Proxy};
 
 /// What is served, with all that the options say of it. An unreadable folder is reported now and not with the first request.
 pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front) -> Result<Http<Site>, CliError> {
     let mut site = folders(options, places)?;
     if let Some(file) = &options.serving.redirects {
-        site = Box::new(site.layer(Redirects::read(file)?));
+        site = Box::new(site.layer(redirects(file)?));
     }
     site = guard::around(figures.beside(site, options), options, places)?;
     if let Some(path) = &options.serving.health {
@@ -44,8 +43,8 @@ pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front
         let proxies = trusted(&options.listening.trusted_proxy);
         site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
     }
-    if let Some(hosts) = AllowedHosts::of(options) {
-        site = Box::new(site.layer(hosts));
+    if let Some(hosts) = hosts(&options.listening.allowed_host) {
+        site = Box::new(site.layer(Hosts(hosts)));
     }
     site = figures.around(site);
     Ok(limited(Http::new(site.layer(front)).access_log(None), options))
@@ -181,6 +180,22 @@ fn with_fields(mut files: StaticFileHandler, options: &Options) -> Result<Static
     })
 }
 
+fn redirects(file: &Path) -> Result<Redirects, CliError> {
+    let name = quoted(file);
+    let text = fs::read_to_string(file)
+        .map_err(|error| CliError::usage(format!("--redirects: {name} can't be read: {}", reason(&error))))?;
+    Redirects::parse(&text).map_err(|error| CliError::usage(format!("{name}, {error}")))
+}
+
+/// Which hosts are answered for; `None`: all.
+fn hosts(named: &[String]) -> Option<AllowedHosts> {
+    if named.is_empty() || named.iter().any(|name| name == "*") {
+        return None;
+    }
+    let is_local = named.iter().any(|name| name == "local");
+    Some(if is_local { AllowedHosts::local() } else { AllowedHosts::new(named) })
+}
+
 fn cors(origins: &[String]) -> Cors {
     let cors = Cors::new().methods([Method::GET, Method::HEAD]).headers(["*"]);
     let cors = cors.expose(["Accept-Ranges", "Content-Length", "Content-Range", "ETag"]);
@@ -256,6 +271,22 @@ impl Front {
         let format = options.logging.log_format.unwrap_or_default();
         let has_colours = has_colours && format != LogFormat::Json;
         Front { zone, format, has_colours, health: options.serving.health.clone(), sums }
+    }
+}
+
+/// `AllowedHosts`, with what to do about it for who started the server.
+struct Hosts(AllowedHosts);
+
+impl Layer for Hosts {
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> modest::Result<()> {
+        self.0.before_body(request, plan).map_err(|error| {
+            let host = request.host().unwrap_or_default();
+            log::debug!("{host} is no host that is answered for");
+            let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+            let said = error.message().unwrap_or_default();
+            let said = format!("{said} Who started this server can allow it: --allowed-host {name}");
+            error.with_message(said)
+        })
     }
 }
 

@@ -8,24 +8,10 @@ use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
+use crate::encode_path;
+
 /// All but unreserved characters (RFC 3986, section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// All but the characters allowed in a path segment without encoding (RFC 3986, section 3.3: pchar).
-const NOT_IN_SEGMENT: &AsciiSet = &RESERVED
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b':')
-    .remove(b'@');
 
 const MAX_NAME: usize = 255; // NAME_MAX: no Linux file system has longer names
 const MAX_PATH: usize = 4095; // PATH_MAX without its NUL
@@ -136,7 +122,7 @@ pub(super) fn location<'a>(segments: impl IntoIterator<Item = &'a [u8]>, trailin
     let mut location = String::new();
     for segment in segments {
         location.push('/');
-        location.extend(percent_encode(segment, NOT_IN_SEGMENT));
+        location.push_str(&encode_path(segment));
     }
     if trailing_slash || location.is_empty() {
         location.push('/');

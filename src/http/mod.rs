@@ -34,6 +34,8 @@ mod status; // reason phrases and error pages
 
 mod html; // text in HTML
 
+mod paths; // paths in URLs
+
 mod rejection; // why a request is rejected before a handler sees it
 
 pub use error::{Error, OrStatus};
@@ -44,6 +46,7 @@ pub use handler::{
 };
 pub use html::escape_html;
 pub use media_type::media_type_of;
+pub use paths::encode_path;
 pub use request::{
     Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, Part, Permissions, Request,
     RequestId, User,

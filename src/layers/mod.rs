@@ -28,6 +28,10 @@ mod trusted_proxies; // who asks, behind proxies
 #[cfg(feature = "metrics")]
 mod metrics; // figures for Prometheus
 
+mod allowed_hosts; // which hosts are answered for
+
+mod redirects; // elsewhere, by path
+
 mod request_ids; // a name for each request
 
 mod cors; // requests of pages from other sites
@@ -59,6 +63,7 @@ mod credentials; // `Authorization`, challenges, comparison in constant time
 mod forwarded; // `X-Forwarded-*` and `Forwarded` (RFC 7239)
 mod vary; // `Vary`
 
+pub use allowed_hosts::AllowedHosts;
 pub use basic_auth::BasicAuth;
 pub use bearer_auth::BearerAuth;
 #[cfg(feature = "compress")]
@@ -73,6 +78,7 @@ pub use json_errors::JsonErrors;
 pub use metrics::{Metrics, MetricsPage};
 pub use path_rights::{InvalidPathRule, PathRights, PathRule};
 pub use rate_limit::RateLimit;
+pub use redirects::Redirects;
 pub use request_ids::RequestIds;
 pub use timeout::{Deadline, Timeout};
 pub use trusted_proxies::TrustedProxies;

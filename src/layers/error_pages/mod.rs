@@ -4,8 +4,10 @@ mod accept; // what the client asks for
 
 use std::fmt::Write;
 
+use http::header::VARY;
+
 use super::vary::with_vary;
-use crate::{Error, HeaderMap, Layer, Request, Response, escape_html};
+use crate::{Error, HeaderMap, HeaderValue, Layer, Request, Response, StatusCode, escape_html};
 use accept::Form;
 
 /// The page of each error in the form that its client asks for: the handler's errors, an unknown path's, and the server's own, for
@@ -62,18 +64,21 @@ impl Layer for ErrorPages {
             Form::Json => super::JsonErrors.error_response(request, error)?,
             Form::Text => Response::text(text(error)),
         };
-        let vary = error.headers().get_all("vary").iter();
-        let response = vary.fold(response, |response, value| response.with_added_header("vary", value));
+        if !error.headers().contains_key(VARY) {
+            return Some(response.with_header(VARY, HeaderValue::from_static("Accept")));
+        }
+        let vary = error.headers().get_all(VARY).iter();
+        let response = vary.fold(response, |response, value| response.with_added_header(VARY, value));
         Some(with_vary(response, "Accept"))
     }
 }
 
 /// `404 Not Found: There is no note 7.`
 fn text(error: &Error) -> String {
-    let bare = Error::new(error.status(), "");
-    let mut line = error.status().as_str().to_owned();
-    for (sign, part) in [(" ", Some(bare.message_or_reason())), (": ", error.message())] {
-        if let Some(part) = part.filter(|part| !part.is_empty()) {
+    let mut line = String::with_capacity(80);
+    line.push_str(error.status().as_str());
+    for (sign, part) in [(" ", reason(error.status())), (": ", error.message().unwrap_or_default())] {
+        if !part.is_empty() {
             line.extend([sign, part]);
         }
     }
@@ -81,9 +86,17 @@ fn text(error: &Error) -> String {
     line
 }
 
+/// What the status is called in RFC 9110; older RFCs, which `http` goes by, have other names for two.
+fn reason(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        413 => "Content Too Large",
+        422 => "Unprocessable Content",
+        _ => status.canonical_reason().unwrap_or_default(),
+    }
+}
+
 fn html(error: &Error) -> String {
-    let bare = Error::new(error.status(), "");
-    let title = format!("{} {}", error.status().as_str(), bare.message_or_reason());
+    let title = format!("{} {}", error.status().as_str(), reason(error.status()));
     let title = title.trim_end();
     let mut page = String::with_capacity(CSS.len() + 768);
     page.push_str(

@@ -43,6 +43,10 @@ fn what_to_do_is_said() {
     }
     assert!(!html(&Error::new(418, "")).contains("<p>"), "nothing is made up");
     assert_eq!(text(&Error::new(599, "")), "599\n");
+    for status in 400..600 {
+        let error = Error::new(status, "");
+        assert_eq!(reason(error.status()), error.message_or_reason(), "{status}");
+    }
 }
 
 #[test]

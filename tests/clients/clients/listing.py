@@ -30,6 +30,16 @@ def shelf(at):
     for name in ("deeper/page.txt", "other/x/page.txt"):
         make(folder / name, b"the page")
     (folder / "other" / "nothing").mkdir()
+    shown, _ = at.served("holidays")
+    sizes = {"Café menu.pdf": 182_311, "film.mp4": 48_300_112, "lake at dawn.jpg": 3_481_002, "lake at dusk.jpg": 2_904_551}
+    sizes |= {"packing list.txt": 812, "route 2.gpx": 15_904, "route 10.gpx": 22_317, "tickets.zip": 961_204}
+    for name in ("maps", "photos"):
+        (shown / name).mkdir()
+        os.utime(shown / name, (LATE, LATE))
+    for number, (name, size) in enumerate(sizes.items()):
+        with open(shown / name, "wb") as file:
+            file.truncate(size)
+        os.utime(shown / name, (LATE - 5 * 86_400 - 98_765 * number,) * 2)
     many, _ = at.served("many")
     for number in range(10_050):
         (many / f"number {number}.txt").touch()

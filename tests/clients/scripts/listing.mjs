@@ -31,6 +31,20 @@ async function accessible(page, { javaScriptEnabled = true } = {}) {
   same(found.violations.map((it) => `${it.id}: ${it.nodes.slice(0, 3).map((node) => node.html)}`), [], "axe");
 }
 
+// What README.md shows, in docs/images.
+for (const [name, width, height] of [["desktop", 720, 500], ["phone", 320, 500]]) {
+  for (const colorScheme of ["light", "dark"]) {
+    check(`the picture of README.md: ${name}, ${colorScheme}`, async () => {
+      const { page, close } = await open({ viewport: { width, height }, colorScheme, timezoneId: "UTC" });
+      await page.goto(`${site}/holidays/`);
+      await page.getByText("local").waitFor();
+      same(await names(page).then((all) => all.length), 10, "rows");
+      await page.screenshot({ path: join(shots, `readme-${name}-${colorScheme}.png`) });
+      await close();
+    });
+  }
+}
+
 for (const { name, phone, options } of windows) {
   check(`${name}: sorted by each heading, up and down a folder, nothing wider than the window, no violation`, async () => {
     const { page, trouble, close } = await open(options);

@@ -1,17 +1,36 @@
-//! Redirects from a file, `FROM TO [STATUS]` a line. A layer around all that is served; created by `site`.
+//! Redirects by path. A layer around all that is served.
 
-use std::path::Path;
+use std::io;
 
-use modest::{Layer, Next, Request, Response, Result};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::percent_decode_str;
 
-use super::error::{CliError, escape_controls, quoted, reason};
+use crate::{Layer, Next, Request, Response, Result, encode_path};
 
-/// Rules, of which the first that fits is taken.
-#[derive(Debug)]
+/// Redirects by path: the first rule that fits is taken, and what no rule fits is the handler's.
+///
+/// A rule is a line: `FROM TO [STATUS]`, as static hosts have them. A `*` at the end of FROM stands for the rest of a path, which takes the place of a
+/// `*` in TO. TO is a path or a URL; its query, or else that of the request, is kept. The status is 301 unless said: 302, 303, 307 or 308. Redirects say
+/// `Cache-Control: no-cache`, so that one that is taken back is.
+///
+/// ```
+/// use modest::layers::Redirects;
+/// use modest::{Http, Request, RequestHandler, Response, handler_fn};
+///
+/// let redirects = Redirects::parse("/old/*  /new/*  302\n/docs  https://docs.example/  # moved\n")?.rule("/a /b")?;
+/// let http = Http::new(handler_fn(|_| Ok(Response::text("hello\n"))).layer(redirects));
+///
+/// let sent = http.respond(&Request::get("/old/page?q=1"));
+/// assert_eq!((sent.status().as_u16(), sent.header("location")), (302, Some("/new/page?q=1")));
+/// assert_eq!(http.respond(&Request::get("/")).text(), "hello\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// FROM is compared with [`Request::path`], which is decoded. What a `*` stood for is encoded anew, and never becomes the name of another host.
+#[derive(Clone, Debug, Default)]
+#[must_use = "does nothing until it is given to `layer`"]
 pub struct Redirects(Vec<Rule>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
     from: String,
     /// Whether `from` is the beginning of a path, and the rest is anything.
@@ -20,42 +39,34 @@ struct Rule {
     status: u16,
 }
 
-/// What may stand in a path without being encoded (RFC 3986, section 3.3: pchar, and slashes).
-const PATH: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'!')
-    .remove(b'$')
-    .remove(b'&')
-    .remove(b'\'')
-    .remove(b'(')
-    .remove(b')')
-    .remove(b'*')
-    .remove(b'+')
-    .remove(b',')
-    .remove(b';')
-    .remove(b'=')
-    .remove(b':')
-    .remove(b'@')
-    .remove(b'/');
-
 impl Redirects {
-    pub fn read(file: &Path) -> std::result::Result<Redirects, CliError> {
-        let name = quoted(file);
-        let text = std::fs::read_to_string(file)
-            .map_err(|error| CliError::usage(format!("--redirects: {name} can't be read: {}", reason(&error))))?;
-        let mut rules = Vec::new();
+    /// No rules.
+    pub fn new() -> Redirects {
+        Redirects::default()
+    }
+
+    /// The same with this rule behind the others.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput), and what is wrong with it.
+    pub fn rule(mut self, line: &str) -> io::Result<Redirects> {
+        self.0.push(rule(line).map_err(|why| invalid(format!("{}: {why}", escape_controls(line))))?);
+        Ok(self)
+    }
+
+    /// The rules of a text, a line each; empty lines, and what follows a `#` at the beginning of a line or after a space, are left out.
+    ///
+    /// # Errors
+    /// As [`rule`](Self::rule), with the number of the line.
+    pub fn parse(text: &str) -> io::Result<Redirects> {
+        let mut rules = Redirects::new();
         for (number, line) in text.lines().enumerate() {
             let line = line.split(" #").next().unwrap_or_default().trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
+            if !line.is_empty() && !line.starts_with('#') {
+                rules = rules.rule(line).map_err(|error| invalid(format!("line {}: {error}", number + 1)))?;
             }
-            let wrong = |why| CliError::usage(format!("{name}, line {}: {}: {why}", number + 1, escape_controls(line)));
-            rules.push(rule(line).map_err(wrong)?);
         }
-        Ok(Redirects(rules))
+        Ok(rules)
     }
 
     fn location(&self, path: &str, query: Option<&str>) -> Option<(u16, String)> {
@@ -64,7 +75,7 @@ impl Redirects {
             (rule.takes_rest || rest.is_empty()).then_some((rule, rest))
         })?;
         // A slash at its beginning could make the name of another host of what follows.
-        let rest = utf8_percent_encode(rest.trim_start_matches(['/', '\\']), PATH).to_string();
+        let rest = encode_path(rest.trim_start_matches(['/', '\\']));
         let to = rule.to.replacen('*', &rest, 1);
         Some(match query.filter(|_| !to.contains('?')) {
             Some(query) => (rule.status, format!("{to}?{query}")),
@@ -90,6 +101,14 @@ fn rule(line: &str) -> std::result::Result<Rule, &'static str> {
     }
     let from = percent_decode_str(from).decode_utf8().map_err(|_| "FROM is no path")?.into_owned();
     Ok(Rule { from, takes_rest, to: to.to_owned(), status })
+}
+
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+fn escape_controls(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 impl Layer for Redirects {
@@ -138,9 +157,10 @@ mod tests {
             ("/a //b", "TO is a path or a URL"),
             ("/a javascript:x", "TO is a path or a URL"),
             ("/a /*", "only if FROM has one"),
+            ("/a\u{1b} /b x", "a\\u{1b} /b x"),
         ] {
-            let error = rule(line).expect_err(line);
-            assert!(error.contains(why), "{line}: {error}");
+            let error = Redirects::new().rule(line).expect_err(line).to_string();
+            assert!(error.contains(why) && !error.contains('\u{1b}'), "{line}: {error}");
         }
     }
 }

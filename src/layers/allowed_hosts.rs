@@ -1,0 +1,123 @@
+//! Hosts that are answered for: against DNS rebinding.
+
+use crate::{BodyPlan, Error, Layer, Request, Result};
+
+/// Which hosts are answered for; requests for others get 421 (Misdirected Request), from the head.
+///
+/// A page of another site can have its own name resolve to an address of this machine, or of its network, and then read what is served here as if it
+/// were its own (DNS rebinding). It can't choose the `Host` of those requests: so with [`local`](Self::local) names that anybody could own are not
+/// answered for, and with [`new`](Self::new) no names but those. IP addresses and `localhost` always are, for rebinding needs a name; and so is a request without a host, of
+/// HTTP/1.0, which no browser sends.
+///
+/// ```
+/// use modest::layers::AllowedHosts;
+/// use modest::{Http, Request, RequestHandler, Response, handler_fn};
+///
+/// let app = handler_fn(|_| Ok(Response::text("hello\n"))).layer(AllowedHosts::new(["www.example.org", "*.example.net"]));
+/// let http = Http::new(app);
+/// assert_eq!(http.respond(&Request::get("/").with_header("host", "www.example.org:8000")).status(), 200);
+/// assert_eq!(http.respond(&Request::get("/").with_header("host", "evil.example")).status(), 421);
+/// ```
+#[derive(Clone, Debug)]
+#[doc(alias("DNS rebinding", "ALLOWED_HOSTS", "TrustedHostMiddleware"))]
+#[must_use = "does nothing until it is given to `layer`"]
+pub struct AllowedHosts(Allowed);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Allowed {
+    Local,
+    Named(Vec<String>),
+}
+
+/// Domains for private use (RFC 6761, RFC 6762, RFC 8375, and ICANN's `internal`).
+const LOCAL: [&str; 5] = [".localhost", ".local", ".test", ".internal", ".home.arpa"];
+
+impl AllowedHosts {
+    /// These names, in any case and with any port; `*.example.org` is all below `example.org`.
+    pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> AllowedHosts {
+        AllowedHosts(Allowed::Named(names.into_iter().map(Into::into).collect()))
+    }
+
+    /// Names that nobody can register: those without a dot, and those of domains for private use (`.localhost`, `.local`, `.test`, `.internal`,
+    /// `.home.arpa`).
+    pub fn local() -> AllowedHosts {
+        AllowedHosts(Allowed::Local)
+    }
+
+    fn allows(&self, host: &str) -> bool {
+        if is_address(host) {
+            return true;
+        }
+        let name = without_port(host);
+        let name = name.strip_suffix('.').unwrap_or(name);
+        if name.eq_ignore_ascii_case("localhost") {
+            return true;
+        }
+        match &self.0 {
+            Allowed::Local => !name.contains('.') || LOCAL.iter().any(|domain| ends_with(name, domain)),
+            Allowed::Named(known) => known.iter().any(|known| match known.strip_prefix('*') {
+                Some(domain) => ends_with(name, domain),
+                None => name.eq_ignore_ascii_case(known),
+            }),
+        }
+    }
+}
+
+impl Layer for AllowedHosts {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        match request.host().filter(|host| !self.allows(host)) {
+            Some(host) => Err(Error::new(421, format!("{} is not answered for here.", without_port(host)))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An IP address as it stands in `Host`: no name begins with a bracket, and there is no top-level domain of digits.
+fn is_address(host: &str) -> bool {
+    host.starts_with('[') || host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b':')
+}
+
+fn ends_with(name: &str, domain: &str) -> bool {
+    let begin = name.len().checked_sub(domain.len());
+    begin.is_some_and(|begin| name.as_bytes()[begin..].eq_ignore_ascii_case(domain.as_bytes()))
+}
+
+fn without_port(host: &str) -> &str {
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    host.rsplit_once(':').filter(|(_, port)| digits(port)).map_or(host, |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts() {
+        let named = AllowedHosts::new(["www.example.org", "*.example.net"]);
+        for (host, by_default, if_named) in [
+            ("127.0.0.1", true, true),
+            ("127.0.0.1:8000", true, true),
+            ("[::1]:8000", true, true),
+            ("[::1]", true, true),
+            ("192.0.2.1:80", true, true),
+            ("localhost:8000", true, true),
+            ("LOCALHOST", true, true),
+            ("localhost.", true, true),
+            ("app.localhost", true, false),
+            ("nas", true, false),
+            ("nas.local:8000", true, false),
+            ("evil.example", false, false),
+            ("evil.example:8000", false, false),
+            ("127.0.0.1.evil.example", false, false),
+            ("evil.example.", false, false),
+            ("www.example.org", false, true),
+            ("WWW.example.org:8000", false, true),
+            ("a.www.example.org", false, false),
+            ("a.example.net", false, true),
+            ("example.net", false, false),
+            ("aexample.net", false, false),
+        ] {
+            assert_eq!((AllowedHosts::local().allows(host), named.allows(host)), (by_default, if_named), "{host}");
+        }
+    }
+}

@@ -49,7 +49,7 @@ use source::Source;
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("users");
 /// // The password is: a long secret
-/// std::fs::write(&path, "ada:$2y$04$5RddDEQLkKf1.v1XRkVyYuZFl4H05Xzy0EDjktVD1NBJ6HnUQVGJW\n")?;
+/// std::fs::write(&path, "ada:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n")?;
 /// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.user().unwrap()))));
 /// let http = Http::new(hello.layer(BasicAuth::new("staff").users(UserFile::open(&path)?)));
 ///

@@ -109,7 +109,7 @@ impl UserFile {
     }
 
     /// How many wrong passwords for one name an address may send in so much time: all at once, then one after the other.
-    /// Default: 10 in a minute. Ten times as many for all names together. An address is what it is for
+    /// Default: 10 in a minute. Ten times as many for all names together, with those that got 503. An address is what it is for
     /// [`RateLimit`](super::RateLimit).
     ///
     /// # Panics
@@ -166,7 +166,7 @@ impl UserFile {
         }
         let guess = self.guesses.begin(client, self.keys.hash_one(name))?;
         let Some(_slot) = self.slots.take() else {
-            guess.was_none();
+            guess.was_not_looked_at();
             let message = "too many passwords are being compared just now";
             return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, message).with_header("retry-after", "1"));
         };

@@ -48,9 +48,15 @@ impl Guesses {
 }
 
 impl Guess<'_> {
-    /// The password was right, or was not looked at.
-    pub fn was_none(self) {
+    /// The password was not looked at. The address has asked for that all the same: else it could keep the slots from others
+    /// for as long as it likes.
+    pub fn was_not_looked_at(&self) {
         self.guesses.for_name.give_back(self.name);
+    }
+
+    /// The password was right.
+    pub fn was_none(&self) {
+        self.was_not_looked_at();
         if let Some(address) = self.address {
             self.guesses.for_address.give_back(address);
         }

@@ -49,7 +49,7 @@ use source::Source;
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("users");
 /// // The password is: a long secret
-/// std::fs::write(&path, "ada:$2y$04$5RddDEQLkKf1.v1XRkVyYuZFl4H05Xzy0EDjktVD1NBJ6HnUQVGJW\n")?;
+/// std::fs::write(&path, "ada:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n")?;
 /// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.user().unwrap()))));
 /// let http = Http::new(hello.layer(BasicAuth::new("staff").users(UserFile::open(&path)?)));
 ///
@@ -109,7 +109,7 @@ impl UserFile {
     }
 
     /// How many wrong passwords for one name an address may send in so much time: all at once, then one after the other.
-    /// Default: 10 in a minute. Ten times as many for all names together. An address is what it is for
+    /// Default: 10 in a minute. Ten times as many for all names together, with those that got 503. An address is what it is for
     /// [`RateLimit`](super::RateLimit).
     ///
     /// # Panics
@@ -166,7 +166,7 @@ impl UserFile {
         }
         let guess = self.guesses.begin(client, self.keys.hash_one(name))?;
         let Some(_slot) = self.slots.take() else {
-            guess.was_none();
+            guess.was_not_looked_at();
             let message = "too many passwords are being compared just now";
             return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, message).with_header("retry-after", "1"));
         };

@@ -245,6 +245,23 @@ fn so_many_hashes_at_once() {
     assert_eq!(hashed(&users), 1);
 }
 
+/// What is refused for want of a slot counts for the address, and not for the name.
+#[test]
+fn a_flood_of_one_address_does_not_keep_the_slots() {
+    let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
+    let users = UserFile::open(&path).unwrap().hashes_at_once(1, 0).wrong_passwords(3, Duration::from_secs(3600));
+    let held = users.slots.take().unwrap();
+    let status = |client, name: &str| users.knows(client, name, "x").unwrap_err().status().as_u16();
+    for number in 0..40 {
+        let expected = if number < 30 { 503 } else { 429 };
+        assert_eq!(status(HOME, &format!("user{number}")), expected, "{number}");
+    }
+    let other = Some("192.0.2.2".parse().unwrap());
+    assert!((0..20).all(|_| status(other, "ada") == 503));
+    drop(held);
+    assert!(users.knows(other, "ada", "a long secret").unwrap());
+}
+
 fn whoami() -> impl RequestHandler {
     handler_fn(|request| Ok(Response::text(request.user().unwrap_or_else(|| "nobody".into()))))
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::header::{ACCEPT, ALLOW, RETRY_AFTER, VARY};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
@@ -19,9 +19,10 @@ use super::listing::Listings;
 use super::open::{OpenError, Root, Symlinks};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Resource, Variant};
+use super::taking::{Place, Taking};
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 
-const ALLOWED: &str = "GET, HEAD, OPTIONS";
+const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
 /// Serves the files of a folder.
 ///
@@ -98,6 +99,8 @@ pub struct StaticFileHandler {
     only: Option<Vec<u8>>,
     /// The path segments of the prefix.
     pub(super) mount: Vec<Vec<u8>>,
+    /// What is put into the folder; `None`: nothing.
+    pub(super) taking: Option<Box<Taking>>,
 }
 
 /// A request, and the poll that answers of the disk may be as old as.
@@ -152,6 +155,7 @@ impl StaticFileHandler {
             app_page: None,
             only: None,
             mount: Vec::new(),
+            taking: None,
         })
     }
 
@@ -445,10 +449,47 @@ impl StaticFileHandler {
         with_fields(response, &self.preparer.default_fields())
     }
 
+    /// What is put into the folder, if this is a method that does so.
+    fn taking(&self, request: &Request) -> Option<&Taking> {
+        self.taking.as_deref().filter(|taking| self.only.is_none() && taking.takes(request.method()))
+    }
+
+    /// The folder that it is put into.
+    fn place(&self) -> Place<'_> {
+        let held = self.cache.limits().bytes_each;
+        Place { finder: &self.finder, preparer: &self.preparer, held, mount: &self.mount }
+    }
+
+    fn change(&self, request: &Request) -> Result<Response> {
+        match self.taking(request) {
+            Some(taking) => match taking.respond(self.place(), request) {
+                Ok(response) => Ok(self.with_default_fields(response)),
+                Err(error) => Err(self.refusal(error)),
+            },
+            None => Err(self.unsupported_method(request)),
+        }
+    }
+
+    /// The same with the fields that all responses have.
+    fn refusal(&self, error: Error) -> Error {
+        let mut fields = self.preparer.default_fields();
+        if error.status() == StatusCode::METHOD_NOT_ALLOWED {
+            fields.extend(HeaderValue::try_from(self.allowed()).map(|allowed| (ALLOW, allowed)));
+        }
+        fields.extend(error.headers().clone());
+        error.with_headers(fields)
+    }
+
+    /// The value of `Allow`.
+    fn allowed(&self) -> String {
+        let taking = self.taking.as_deref().filter(|_| self.only.is_none()).map_or(&[][..], Taking::methods);
+        [&READING, taking].concat().join(", ")
+    }
+
     fn unsupported_method(&self, request: &Request) -> Error {
         let known = [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::CONNECT, Method::TRACE];
         if known.contains(request.method()) {
-            self.error(StatusCode::METHOD_NOT_ALLOWED, "Files are only read here.").with_header(ALLOW, ALLOWED)
+            self.error(StatusCode::METHOD_NOT_ALLOWED, "Files are only read here.").with_header(ALLOW, self.allowed())
         } else {
             self.error(StatusCode::NOT_IMPLEMENTED, &format!("Unsupported method ({})", request.method()))
         }
@@ -480,19 +521,19 @@ impl RequestHandler for StaticFileHandler {
     }
 
     fn do_options(&self, _: &Request) -> Result<Response> {
-        Ok(self.with_default_fields(Response::no_content().with_header(ALLOW, ALLOWED)))
+        Ok(self.with_default_fields(Response::no_content().with_header(ALLOW, self.allowed())))
     }
 
     fn do_post(&self, request: &Request) -> Result<Response> {
-        Err(self.unsupported_method(request))
+        self.change(request)
     }
 
     fn do_put(&self, request: &Request) -> Result<Response> {
-        Err(self.unsupported_method(request))
+        self.change(request)
     }
 
     fn do_delete(&self, request: &Request) -> Result<Response> {
-        Err(self.unsupported_method(request))
+        self.change(request)
     }
 
     fn do_patch(&self, request: &Request) -> Result<Response> {
@@ -500,13 +541,18 @@ impl RequestHandler for StaticFileHandler {
     }
 
     fn do_other(&self, request: &Request) -> Result<Response> {
-        Err(self.unsupported_method(request))
+        self.change(request)
     }
 
-    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        match *request.method() {
-            Method::GET | Method::HEAD | Method::OPTIONS => Ok(()),
-            _ => Err(self.unsupported_method(request)),
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        if let Method::GET | Method::HEAD | Method::OPTIONS = *request.method() {
+            return Ok(());
+        }
+        match self.taking(request) {
+            Some(taking) => {
+                taking.before_body(self.place(), request, plan).map_err(|error| self.refusal(error))
+            }
+            None => Err(self.unsupported_method(request)),
         }
     }
 }

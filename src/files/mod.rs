@@ -8,6 +8,8 @@ mod options; // the settings of a `StaticFileHandler`
 
 mod handler; // `StaticFileHandler`
 
+mod taking; // what is put into the folder
+
 mod listing; // the HTML page of a folder
 
 mod prepare; // a file to response fields and body
@@ -26,6 +28,8 @@ mod watch; // the kernel tells what changed
 mod cache; // what is kept between requests
 mod codings; // content codings of sidecars
 
+mod new_file; // files that are made beneath the folder
+
 mod open; // opening beneath the folder, never outside
 mod path; // a request path to a path beneath the folder
 
@@ -35,3 +39,4 @@ mod stat; // the metadata of files
 
 pub use handler::StaticFileHandler;
 pub use open::Symlinks;
+pub use taking::{Overwrite, Uploads};

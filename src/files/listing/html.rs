@@ -1,7 +1,5 @@
 //! The HTML of a listing: the page around its rows, and the rows. Called by `listing`; it knows names, sizes and dates, not files.
 
-use std::ops::Range;
-
 use super::super::path;
 use super::Asked;
 use super::entries::{Entries, Entry};
@@ -198,15 +196,8 @@ fn push_shown(to: &mut String, name: &[u8]) {
     if text.bytes().all(is_plain) {
         to.push_str(&text);
     } else {
-        to.push_str(&escape_html(&text.replace(is_misleading, "\u{fffd}")));
+        to.push_str(&escape_html(&text.replace(path::is_misleading, "\u{fffd}")));
     }
-}
-
-/// Control characters, and the formatting characters of bidirectional text (Unicode Standard Annex #9, section 2).
-fn is_misleading(character: char) -> bool {
-    const MARKS: [Range<char>; 4] =
-        ['\u{61c}'..'\u{61d}', '\u{200e}'..'\u{2010}', '\u{202a}'..'\u{202f}', '\u{2066}'..'\u{206a}'];
-    character.is_control() || MARKS.iter().any(|marks| marks.contains(&character))
 }
 
 /// `999 B`, `1.0 KiB`, `12 MiB`.

@@ -15,7 +15,7 @@ use super::codings::ContentCoding;
 use super::find::{Finder, FoundFile, Lookup};
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
-use super::listing::Listings;
+use super::listing::{Controls, Listings};
 use super::open::{OpenError, Root, Symlinks};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Resource, Variant};
@@ -338,7 +338,13 @@ impl StaticFileHandler {
     fn list(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response, OpenError> {
         let root = path::location(self.mount.iter().map(Vec::as_slice), true);
         let root = percent_encoding::percent_decode_str(&root).decode_utf8_lossy();
-        let listing = || self.listings.respond(&self.finder, &root, &path.bytes, asked.request, asked.polled);
+        let controls = match self.taking.as_deref().map(Taking::deletes) {
+            None => Controls::None,
+            Some(false) => Controls::Upload,
+            Some(true) => Controls::UploadAndDelete,
+        };
+        let root = (&*root, controls);
+        let listing = || self.listings.respond(&self.finder, root, &path.bytes, asked.request, asked.polled);
         Ok(with_fields(self.retry_after_clearing_cache(listing)?, &self.preparer.added_fields()))
     }
 

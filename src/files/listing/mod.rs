@@ -21,10 +21,13 @@ mod json; // objects
 
 mod html; // rows
 
+mod controls; // what there is to send files by
+
 mod entries; // names, sizes and dates
 
 mod view; // which order, and which form
 
+pub(super) use controls::Controls;
 use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;
@@ -67,19 +70,20 @@ struct Asked<'a> {
     /// That of the folder beneath it.
     path: &'a [u8],
     view: View,
+    controls: Controls,
 }
 
 impl Listings {
-    /// The answer to a request for a folder. `root`: the path of the topmost one, decoded.
+    /// The answer to a request for a folder. `root`: the path of the topmost one, decoded, and what it has to send files by.
     pub fn respond(
         &self,
         finder: &Finder,
-        root: &str,
+        (root, controls): (&str, Controls),
         path: &[u8],
         request: &Request,
         polled: Option<Instant>,
     ) -> Result<Response, OpenError> {
-        let asked = Asked { root, path, view: View::of(request) };
+        let asked = Asked { root, path, view: View::of(request), controls };
         let key = [asked.view.name().as_bytes(), b"\0", path].concat();
         let read = || self.read(finder, &asked);
         let listing = self.flights.join(&key, polled, read, |one, other| one.tag == other.tag)?;
@@ -95,7 +99,7 @@ impl Listings {
             true => response.with_content_type("application/json"),
             false => response
                 .with_content_type("text/html; charset=utf-8")
-                .with_header(CONTENT_SECURITY_POLICY, html::POLICY),
+                .with_header(CONTENT_SECURITY_POLICY, controls.policy()),
         };
         let response = response.with_header(VARY, "Accept");
         Ok(match tag {

@@ -61,6 +61,6 @@ const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-zSBJYfGIbm0BprE9NSB+GiS2O8YM6qFLd4hGg1EjyhU=' 'sha256-wLHsN0WjnJjy7/aRIVnzmNrXiZJ/TdAdRp1JsLLsKIk='; \
-    script-src 'sha256-5h25zPbqoo6vlvnWkf2T3CGTLZ6UEeugpvEyyI7WwLE=' 'sha256-APTSdKRuFXaMtbKg2pnueVeeR/r1tcjnuS1ZkT/jaEY='; \
+    style-src 'sha256-zSBJYfGIbm0BprE9NSB+GiS2O8YM6qFLd4hGg1EjyhU=' 'sha256-n++fT/62LjtDMKplsZPbktYphcOeyj8dPrmcaKZsbgQ='; \
+    script-src 'sha256-5h25zPbqoo6vlvnWkf2T3CGTLZ6UEeugpvEyyI7WwLE=' 'sha256-7o5bRevXLZjgP4pAo9AucZexbWfK4F0fq0Rs1FBeSAo='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -1,7 +1,9 @@
 {let F=$("#u")[0],Y=document.body.classList,S=[],W=new Set,M=new Map,V=0,G=0,H=0,Z=0
-F.insertAdjacentHTML("beforeend",'<label>A whole folder <input type=file webkitdirectory></label>'+(F.className?"<button type=button aria-pressed=false>Delete …</button>":"")+"<span>or drop files on this page</span>")
+F.firstElementChild.insertAdjacentHTML("afterend",'<label>A whole folder <input type=file webkitdirectory></label>')
+F.lastElementChild.textContent="Make"
+F.insertAdjacentHTML("beforeend",(F.className?"<button type=button aria-pressed=false>Delete …</button>":"")+"<span>Or drop files on this page.</span>")
 F.insertAdjacentHTML("afterend","<output></output><ul></ul>")
-let[I,,J]=F.querySelectorAll("input"),X=F.querySelector("[aria-pressed]"),T=F.nextSibling,U=T.nextSibling,
+let[I,J]=F.querySelectorAll("input"),X=F.querySelector("[aria-pressed]"),T=F.nextSibling,U=T.nextSibling,
 url=p=>"./"+p.split("/").map(encodeURIComponent).join("/"),
 say=()=>T.textContent=`${H.toLocaleString()} of ${G.toLocaleString()} stored`+(Z?`, ${Z.toLocaleString()} not`:""),
 row=(p,...more)=>{let l=document.createElement("li"),b=document.createElement("b")

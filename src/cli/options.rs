@@ -79,6 +79,9 @@ pub struct Serving {
     /// Whether x.br, x.zst and x.gz are sent for x [default: yes, but no with --upload]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub precompressed: Option<bool>,
+    /// Let file managers open the folders (WebDAV); with --upload also to store what is new
+    #[arg(long)]
+    pub webdav: bool,
     /// The media type of an extension; may be repeated
     #[arg(long, value_name = "EXT=TYPE", value_parser = values::media_type)]
     pub mime: Vec<(String, String)>,

@@ -119,6 +119,7 @@ fn of_folder(
     let serving = &options.serving;
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
     files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls);
+    files = files.webdav(serving.webdav);
     if let Some(which) = serving.follow_symlinks {
         files = files.symlinks(which);
     }

@@ -1,6 +1,10 @@
 //! `StaticFileHandler`: serves a folder. Called by `http` like any handler, and by users' own handlers.
 //! `find` looks the file up, `prepare` makes fields and content; preconditions, ranges and HEAD are applied by `http`.
 
+mod changing; // methods that write
+
+mod properties; // PROPFIND
+
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -8,10 +12,11 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::header::{ACCEPT, ALLOW, RETRY_AFTER, VARY};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
+use super::dav;
 use super::find::{Finder, FoundFile, Lookup};
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
@@ -19,7 +24,7 @@ use super::listing::{Controls, Listings};
 use super::open::{OpenError, Root, Symlinks};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Resource, Variant};
-use super::taking::{Place, Taking};
+use super::taking::Taking;
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 
 const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
@@ -101,6 +106,8 @@ pub struct StaticFileHandler {
     pub(super) mount: Vec<Vec<u8>>,
     /// What is put into the folder; `None`: nothing.
     pub(super) taking: Option<Box<Taking>>,
+    /// Whether PROPFIND is answered.
+    pub(super) webdav: bool,
 }
 
 /// A request, and the poll that answers of the disk may be as old as.
@@ -156,6 +163,7 @@ impl StaticFileHandler {
             only: None,
             mount: Vec::new(),
             taking: None,
+            webdav: false,
         })
     }
 
@@ -455,43 +463,6 @@ impl StaticFileHandler {
         with_fields(response, &self.preparer.default_fields())
     }
 
-    /// What is put into the folder, if this is a method that does so.
-    fn taking(&self, request: &Request) -> Option<&Taking> {
-        self.taking.as_deref().filter(|taking| self.only.is_none() && taking.takes(request.method()))
-    }
-
-    /// The folder that it is put into.
-    fn place(&self) -> Place<'_> {
-        let held = self.cache.limits().bytes_each;
-        Place { finder: &self.finder, preparer: &self.preparer, held, mount: &self.mount }
-    }
-
-    fn change(&self, request: &Request) -> Result<Response> {
-        match self.taking(request) {
-            Some(taking) => match taking.respond(self.place(), request) {
-                Ok(response) => Ok(self.with_default_fields(response)),
-                Err(error) => Err(self.refusal(error)),
-            },
-            None => Err(self.unsupported_method(request)),
-        }
-    }
-
-    /// The same with the fields that all responses have.
-    fn refusal(&self, error: Error) -> Error {
-        let mut fields = self.preparer.default_fields();
-        if error.status() == StatusCode::METHOD_NOT_ALLOWED {
-            fields.extend(HeaderValue::try_from(self.allowed()).map(|allowed| (ALLOW, allowed)));
-        }
-        fields.extend(error.headers().clone());
-        error.with_headers(fields)
-    }
-
-    /// The value of `Allow`.
-    fn allowed(&self) -> String {
-        let taking = self.taking.as_deref().filter(|_| self.only.is_none()).map_or(&[][..], Taking::methods);
-        [&READING, taking].concat().join(", ")
-    }
-
     fn unsupported_method(&self, request: &Request) -> Error {
         let known = [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::CONNECT, Method::TRACE];
         if known.contains(request.method()) {
@@ -527,7 +498,10 @@ impl RequestHandler for StaticFileHandler {
     }
 
     fn do_options(&self, _: &Request) -> Result<Response> {
-        Ok(self.with_default_fields(Response::no_content().with_header(ALLOW, self.allowed())))
+        let response = self.with_default_fields(Response::no_content().with_header(ALLOW, self.allowed()));
+        // RFC 4918, sections 10.1 and 18.1; the other one is for Windows.
+        let classes = [("dav", "1"), ("ms-author-via", "DAV")].into_iter().filter(|_| self.webdav);
+        Ok(classes.fold(response, |response, (name, value)| response.with_header(name, value)))
     }
 
     fn do_post(&self, request: &Request) -> Result<Response> {
@@ -552,6 +526,10 @@ impl RequestHandler for StaticFileHandler {
 
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         if let Method::GET | Method::HEAD | Method::OPTIONS = *request.method() {
+            return Ok(());
+        }
+        if self.webdav && dav::is_propfind(request.method()) {
+            plan.limit(dav::MAX_BODY);
             return Ok(());
         }
         match self.taking(request) {

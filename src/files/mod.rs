@@ -8,6 +8,8 @@ mod options; // the settings of a `StaticFileHandler`
 
 mod handler; // `StaticFileHandler`
 
+mod dav; // WebDAV, for reading
+
 mod taking; // what is put into the folder
 
 mod listing; // the HTML page of a folder

@@ -98,6 +98,17 @@ impl StaticFileHandler {
         self
     }
 
+    /// Whether PROPFIND is answered (WebDAV, RFC 4918, class 1), so that file managers open the folder as one of their own. Default: no.
+    ///
+    /// What [listings](Self::listing) show is told, also of folders that have an index file: names, sizes and dates, all of them
+    /// whatever a request asks for. A folder with all beneath it (`Depth: infinity`) is refused. With
+    /// [`uploads`](Self::uploads) files are stored, folders made and both deleted; properties, locks and copies are not there,
+    /// nor is anything moved.
+    pub fn webdav(mut self, wanted: bool) -> Self {
+        self.webdav = wanted;
+        self
+    }
+
     /// Whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: yes.
     pub fn precompressed(mut self, wanted: bool) -> Self {
         self.finder.sidecars = wanted;

@@ -9,15 +9,19 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, VARY};
 
 use super::find::Finder;
 use super::open::OpenError;
+use super::path;
 use crate::{ETag, Request, Response};
 
 mod flights; // one reading for all who wait for it
 
 mod json; // objects
+
+pub(super) mod multistatus; // properties, for WebDAV
 
 mod html; // rows
 
@@ -31,7 +35,7 @@ pub(super) use controls::Controls;
 use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;
-use view::View;
+use view::{Form, View};
 
 /// Pages with up to this many entries are built in memory, and so have a Content-Length.
 const MAX_BUFFERED: usize = 1000;
@@ -95,9 +99,11 @@ impl Listings {
                 Response::stream(ListingPage { listing, written: 0, ended: false, writer, sent: 0 })
             }
         };
-        let response = match asked.view.json {
-            true => response.with_content_type("application/json"),
-            false => response
+        let response = match asked.view.form {
+            // It is no representation of the folder, whose tag this would be.
+            Form::Multistatus => return Ok(response.with_status(StatusCode::MULTI_STATUS).with_content_type(multistatus::XML)),
+            Form::Json => response.with_content_type("application/json"),
+            Form::Page => response
                 .with_content_type("text/html; charset=utf-8")
                 .with_header(CONTENT_SECURITY_POLICY, controls.policy()),
         };
@@ -109,9 +115,9 @@ impl Listings {
     }
 
     fn read(&self, finder: &Finder, asked: &Asked<'_>) -> Result<Listing, OpenError> {
-        let View { order, json } = asked.view;
+        let View { order, form } = asked.view;
         let entries = Entries::read(finder, asked.path, order, &self.budget, MAX_BUFFERED)?;
-        let tag = entries.tag(&self.tags, [asked.view.name().as_bytes(), asked.root.as_bytes(), asked.path], json);
+        let tag = entries.tag(&self.tags, [asked.view.name().as_bytes(), asked.root.as_bytes(), asked.path], form != Form::Page);
         if entries.len() > MAX_BUFFERED {
             return Ok(Listing { tag, page: Page::Streamed(entries) });
         }
@@ -127,14 +133,23 @@ enum Writer {
     Html(Rows),
     /// The next object is the first.
     Json(String, bool),
+    /// The URL path of the folder.
+    Multistatus(String, String),
 }
 
 impl Writer {
     /// With what precedes the entries.
     fn new(asked: &Asked<'_>, entries: &Entries) -> Writer {
-        match asked.view.json {
-            true => Writer::Json("[".to_owned(), true),
-            false => Writer::Html(Rows::new(asked, entries)),
+        match asked.view.form {
+            Form::Json => Writer::Json("[".to_owned(), true),
+            Form::Page => Writer::Html(Rows::new(asked, entries)),
+            Form::Multistatus => {
+                let segments = asked.root.as_bytes().split(|&byte| byte == b'/').chain(asked.path.split(|&byte| byte == b'/'));
+                let folder = path::location(segments.filter(|segment| !segment.is_empty()), true);
+                let mut text = multistatus::START.to_owned();
+                multistatus::push_response(&mut text, &folder, path::name(asked.path), None, None);
+                Writer::Multistatus(text, folder)
+            }
         }
     }
 
@@ -145,6 +160,7 @@ impl Writer {
                 text.push_str(if mem::take(first) { "\n" } else { ",\n" });
                 json::push(text, entry);
             }
+            Writer::Multistatus(text, folder) => multistatus::push(text, folder, entry),
         }
     }
 
@@ -152,6 +168,7 @@ impl Writer {
         match self {
             Writer::Html(rows) => rows.push_end(),
             Writer::Json(text, _) => text.push_str("\n]\n"),
+            Writer::Multistatus(text, _) => text.push_str(multistatus::END),
         }
     }
 
@@ -159,7 +176,7 @@ impl Writer {
     fn text(&mut self) -> &mut String {
         match self {
             Writer::Html(rows) => &mut rows.text,
-            Writer::Json(text, _) => text,
+            Writer::Json(text, _) | Writer::Multistatus(text, _) => text,
         }
     }
 }

@@ -5,7 +5,7 @@ use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
 
 use super::super::path::FilePath;
-use super::super::stat::Kind;
+use super::super::stat::{FileStat, Kind};
 use super::target::{self, Target};
 use super::{Place, Taking, check_conditions, error_of, location_of};
 use crate::{Error, Request, Response};
@@ -51,29 +51,10 @@ impl Taking {
     /// A file, a link itself, or a folder without anything in it.
     pub(super) fn delete(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         check_no_body(request)?;
-        let FilePath { bytes: path, trailing_slash } = target::resolve(request.raw_path(), place.mount)?;
-        if path.is_empty() {
-            return Err(Error::new(StatusCode::FORBIDDEN, "The topmost folder stays."));
-        }
-        target::check_hidden(place.finder, &path)?;
-        let missing = || Error::new(StatusCode::NOT_FOUND, "There is nothing here by that name.");
-        let target = Target::open(place.finder, &path)
-            .map_err(|error| if error.status() == StatusCode::CONFLICT { missing() } else { error })?;
+        let target = existing_target(place, request)?;
         let lock = self.lock(&target)?;
-        let stat = target.existing()?.ok_or_else(missing)?;
-        // Of what is not served nothing is told.
-        let is_served = match stat.kind {
-            Kind::File | Kind::Folder => true,
-            Kind::Link => place.finder.root.stat_checked(&path).is_ok(),
-            Kind::Other => false,
-        };
-        if !is_served {
-            return Err(missing());
-        }
+        let stat = existing(place, &target)?;
         let is_folder = stat.kind == Kind::Folder;
-        if trailing_slash && !is_folder {
-            return Err(missing()); // `file/` is not `file`
-        }
         check_conditions(place, request, &target, Some(stat))?;
         let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         unlinkat(&target.folder, target.name(), flags).map_err(|errno| match errno {
@@ -87,4 +68,34 @@ impl Taking {
         self.sync_folder(&target.folder)?;
         Ok(Response::no_content())
     }
+}
+
+fn missing() -> Error {
+    Error::new(StatusCode::NOT_FOUND, "There is nothing here by that name.")
+}
+
+/// Something beneath the topmost folder, which may be there.
+pub(super) fn existing_target(place: Place<'_>, request: &Request) -> Result<Target, Error> {
+    let FilePath { bytes: path, trailing_slash } = target::resolve(request.raw_path(), place.mount)?;
+    if path.is_empty() {
+        return Err(Error::new(StatusCode::FORBIDDEN, "The topmost folder stays."));
+    }
+    target::check_hidden(place.finder, &path)?;
+    let target = Target::open(place.finder, &path)
+        .map_err(|error| if error.status() == StatusCode::CONFLICT { missing() } else { error })?;
+    match target.existing()? {
+        Some(stat) if trailing_slash && stat.kind != Kind::Folder => Err(missing()), // `file/` is not `file`
+        _ => Ok(target),
+    }
+}
+
+/// What is there, if it is served: of what is not, nothing is told.
+pub(super) fn existing(place: Place<'_>, target: &Target) -> Result<FileStat, Error> {
+    let stat = target.existing()?.ok_or_else(missing)?;
+    let is_served = match stat.kind {
+        Kind::File | Kind::Folder => true,
+        Kind::Link => place.finder.root.stat_checked(&target.path).is_ok(),
+        Kind::Other => false,
+    };
+    if is_served { Ok(stat) } else { Err(missing()) }
 }

@@ -7,6 +7,8 @@
 
 mod form; // files and folders from a form
 
+mod moves; // other names
+
 mod changes; // folders that are made, and what is deleted
 
 mod target; // a path to a folder and a name in it
@@ -78,7 +80,7 @@ impl Taking {
 
     /// The methods that are answered besides those that read.
     pub fn methods(&self) -> &'static [&'static str] {
-        if self.uploads.delete { &["POST", "PUT", "MKCOL", "DELETE"] } else { &["POST", "PUT", "MKCOL"] }
+        if self.uploads.delete { &["POST", "PUT", "MKCOL", "DELETE", "MOVE"] } else { &["POST", "PUT", "MKCOL"] }
     }
 
     /// Whether files may be deleted.
@@ -108,6 +110,7 @@ impl Taking {
             "PUT" => self.put(place, request),
             "POST" => self.take_form(place, request),
             "MKCOL" => self.make_folder(place, request),
+            "MOVE" => self.move_to(place, request),
             _ => self.delete(place, request),
         }
     }
@@ -222,9 +225,21 @@ impl Taking {
 
     /// Nobody else changes what has this name in this folder.
     fn lock(&self, target: &Target) -> Result<MutexGuard<'_, ()>, Error> {
+        let place = self.lock_of(target)?;
+        Ok(self.locks[place].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same of two names: always in one order, so that nobody waits for a lock whose owner waits for his.
+    fn lock_two(&self, one: &Target, other: &Target) -> Result<Vec<MutexGuard<'_, ()>>, Error> {
+        let mut places = vec![self.lock_of(one)?, self.lock_of(other)?];
+        places.sort_unstable();
+        places.dedup();
+        Ok(places.into_iter().map(|place| self.locks[place].lock().unwrap_or_else(PoisonError::into_inner)).collect())
+    }
+
+    fn lock_of(&self, target: &Target) -> Result<usize, Error> {
         let folder = stat_of(&target.folder).map_err(error_of)?;
-        let hash = self.keys.hash_one((folder.identity(), target.name()));
-        Ok(self.locks[hash as usize % LOCKS].lock().unwrap_or_else(PoisonError::into_inner))
+        Ok(self.keys.hash_one((folder.identity(), target.name())) as usize % LOCKS)
     }
 
     fn sync_folder(&self, folder: &OwnedFd) -> Result<(), Error> {

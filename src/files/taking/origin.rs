@@ -31,7 +31,7 @@ pub(super) fn check(request: &Request) -> Result<(), Error> {
 
 /// Whether the host and the port of an origin are those that the request is for. The scheme is not compared: a proxy may
 /// have taken the TLS off.
-fn is_own(request: &Request, origin: &[u8]) -> bool {
+pub(super) fn is_own(request: &Request, origin: &[u8]) -> bool {
     let Ok(origin) = str::from_utf8(origin) else { return false };
     let Some((scheme, authority)) = origin.split_once("://") else { return false }; // `null`, of a page in a sandbox
     let default = match scheme {

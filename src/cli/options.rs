@@ -113,6 +113,9 @@ pub struct Taking {
     /// How much of the disk is to stay free, else 507 [default: 64m]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub upload_reserve: Option<u64>,
+    /// Let uploads go on where they broke off, an hour later at most
+    #[arg(long)]
+    pub resumable: bool,
     /// Have each file on the disk before it is answered that it is stored
     #[arg(long)]
     pub fsync: bool,

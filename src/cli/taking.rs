@@ -2,6 +2,7 @@
 //! for what is said at the start.
 
 use std::path::Path;
+use std::time::Duration;
 
 use modest::{Address, Uploads};
 use rustix::fs::{Access, AtFlags, CWD};
@@ -11,11 +12,18 @@ use super::options::Options;
 use super::places::Place;
 use super::values::{ALL, Limit};
 
+/// How many uploads of a folder may go on where they broke off, and for how long.
+const RESUMABLE: usize = 64;
+const KEPT: Duration = Duration::from_secs(3600);
+
 /// What this folder takes, if it does.
 pub fn uploads(options: &Options, place: &Place) -> Option<Uploads> {
     let taking = &options.taking;
     is_taking(options, place).then(|| {
         let mut uploads = Uploads::new().delete(taking.allow_delete).fsync(taking.fsync);
+        if taking.resumable {
+            uploads = uploads.resumable(RESUMABLE, KEPT);
+        }
         if let Some(which) = taking.overwrite {
             uploads = uploads.overwrite(which);
         }
@@ -48,6 +56,7 @@ pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
         ("--allow-delete", taking.allow_delete),
         ("--upload-limit", taking.upload_limit.is_some()),
         ("--upload-reserve", taking.upload_reserve.is_some()),
+        ("--resumable", taking.resumable),
         ("--fsync", taking.fsync),
     ];
     if let Some((name, _)) = others.iter().find(|(_, given)| *given && taking.upload.is_empty()) {

@@ -497,6 +497,13 @@ impl RequestHandler for StaticFileHandler {
         }
     }
 
+    fn do_head(&self, request: &Request) -> Result<Response> {
+        match self.taking.as_deref() {
+            Some(taking) if taking.is_about_upload(request) => self.change(request),
+            _ => self.do_get(request),
+        }
+    }
+
     fn do_options(&self, _: &Request) -> Result<Response> {
         let response = self.with_default_fields(Response::no_content().with_header(ALLOW, self.allowed()));
         // RFC 4918, sections 10.1 and 18.1; the other one is for Windows.
@@ -517,7 +524,7 @@ impl RequestHandler for StaticFileHandler {
     }
 
     fn do_patch(&self, request: &Request) -> Result<Response> {
-        Err(self.unsupported_method(request))
+        self.change(request)
     }
 
     fn do_other(&self, request: &Request) -> Result<Response> {

@@ -12,7 +12,7 @@ use crate::{Error, Request, Response, Result};
 impl StaticFileHandler {
     /// What is put into the folder, if this is a method that does so.
     pub(super) fn taking(&self, request: &Request) -> Option<&Taking> {
-        self.taking.as_deref().filter(|taking| self.only.is_none() && taking.takes(request.method()))
+        self.taking.as_deref().filter(|taking| self.only.is_none() && taking.takes(request))
     }
 
     /// The folder that it is put into.

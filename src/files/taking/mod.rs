@@ -5,6 +5,10 @@
 //! name, and the request's conditions, are asked twice: before the body, so that nobody sends one in vain, and when it is
 //! there, with a lock on that name, so that of two at once one is told of the other.
 
+mod resuming; // uploads that go on where they broke off
+
+mod partial; // what has come of those
+
 mod form; // files and folders from a form
 
 mod moves; // other names
@@ -23,7 +27,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use http::{Method, StatusCode, header};
+use http::{StatusCode, header};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -33,6 +37,7 @@ use super::path;
 use super::prepare::Preparer;
 use super::stat::{FileStat, stat_of};
 use crate::{BodyPlan, Error, Request, Response, Validators};
+use partial::Partials;
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
 use target::Target;
@@ -49,6 +54,8 @@ pub(super) struct Taking {
     locks: [Mutex<()>; LOCKS],
     keys: RandomState,
     swept: Swept,
+    /// Uploads that may go on; `None`: none may.
+    partials: Option<Partials>,
     unnamed: Unnamed,
 }
 
@@ -75,12 +82,18 @@ struct Stored {
 impl Taking {
     pub fn new(uploads: Uploads) -> Taking {
         let (locks, keys, swept) = (Default::default(), RandomState::new(), Swept::default());
-        Taking { uploads, locks, keys, swept, unnamed: Unnamed::IfThereAre }
+        let partials = uploads.resumable.map(|(most, age)| Partials::new(most, age));
+        Taking { uploads, locks, keys, swept, partials, unnamed: Unnamed::IfThereAre }
     }
 
     /// The methods that are answered besides those that read.
     pub fn methods(&self) -> &'static [&'static str] {
-        if self.uploads.delete { &["POST", "PUT", "MKCOL", "DELETE", "MOVE"] } else { &["POST", "PUT", "MKCOL"] }
+        match (self.uploads.delete, self.partials.is_some()) {
+            (false, false) => &["POST", "PUT", "MKCOL"],
+            (false, true) => &["POST", "PUT", "MKCOL", "PATCH"],
+            (true, false) => &["POST", "PUT", "MKCOL", "DELETE", "MOVE"],
+            (true, true) => &["POST", "PUT", "MKCOL", "DELETE", "MOVE", "PATCH"],
+        }
     }
 
     /// Whether files may be deleted.
@@ -88,15 +101,16 @@ impl Taking {
         self.uploads.delete
     }
 
-    /// Whether a method is one of those.
-    pub fn takes(&self, method: &Method) -> bool {
-        self.methods().contains(&method.as_str())
+    /// Whether a request is one of those.
+    pub fn takes(&self, request: &Request) -> bool {
+        self.methods().contains(&request.method().as_str()) || self.is_about_upload(request)
     }
 
     /// From the head: refuse what can be, and say where the body goes.
     pub fn before_body(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
         origin::check(request)?;
         match request.method().as_str() {
+            _ if self.is_step(request) => self.before_step(place, request, plan),
             "PUT" => self.before_put(place, request, plan),
             "POST" => self.before_form(place, request, plan),
             _ => changes::check_no_body(request),
@@ -107,6 +121,8 @@ impl Taking {
     pub fn respond(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         origin::check(request)?; // also of one whose head nobody has looked at
         match request.method().as_str() {
+            _ if self.is_step(request) => self.take_step(place, request),
+            _ if self.is_about_upload(request) => self.about_upload(place, request),
             "PUT" => self.put(place, request),
             "POST" => self.take_form(place, request),
             "MKCOL" => self.make_folder(place, request),
@@ -165,18 +181,7 @@ impl Taking {
             None => self.new_file(&target.folder, Some(request.body().len()))?,
         };
         self.receive(&file, request)?;
-        let stored = self.store(place, request, target, &file)?;
-        let location = location_of(place, &stored.path, false);
-        let response = match stored.is_new {
-            true => Response::text(format!("{location}\n"))
-                .with_status(StatusCode::CREATED)
-                .with_header(header::LOCATION, location),
-            false => Response::no_content(),
-        };
-        Ok(match stored.tag {
-            Some(tag) => response.with_header(header::ETAG, tag),
-            None => response,
-        })
+        Ok(stored_response(place, self.store(place, request, target, &file)?))
     }
 
     /// A request that was made by hand has its body with it.
@@ -253,6 +258,20 @@ impl Taking {
     }
 }
 
+fn stored_response(place: Place<'_>, stored: Stored) -> Response {
+    let location = location_of(place, &stored.path, false);
+    let response = match stored.is_new {
+        true => Response::text(format!("{location}\n"))
+            .with_status(StatusCode::CREATED)
+            .with_header(header::LOCATION, location),
+        false => Response::no_content(),
+    };
+    match stored.tag {
+        Some(tag) => response.with_header(header::ETAG, tag),
+        None => response,
+    }
+}
+
 /// The first of `photo.jpg`, `photo (1).jpg`, `photo (2).jpg` that is free, or one of those that were free a moment ago.
 fn name_freely(mut target: Target, file: &NewFile) -> Result<Target, Error> {
     let name = target.name().to_vec();
@@ -296,14 +315,19 @@ fn announced_length(request: &Request) -> Result<Option<u64>, Error> {
 
 /// What is stored is what is sent: neither coded nor a part.
 fn check_content_fields(request: &Request) -> Result<(), Error> {
+    check_content_coding(request)?;
+    // RFC 9110, section 14.5: it must not be taken for the whole.
+    if request.header_all("content-range").next().is_some() {
+        return Err(Error::new(StatusCode::BAD_REQUEST, "A file is taken whole: no Content-Range."));
+    }
+    Ok(())
+}
+
+fn check_content_coding(request: &Request) -> Result<(), Error> {
     let coding = request.header_all("content-encoding").find(|coding| !coding.eq_ignore_ascii_case(b"identity"));
     if coding.is_some() {
         let error = Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content is taken uncoded: no Content-Encoding.");
         return Err(error.with_header(header::ACCEPT_ENCODING, "identity"));
-    }
-    // RFC 9110, section 14.5: it must not be taken for the whole.
-    if request.header_all("content-range").next().is_some() {
-        return Err(Error::new(StatusCode::BAD_REQUEST, "A file is taken whole: no Content-Range."));
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The settings of what is taken. Obeyed by `taking`; given by users.
 
+use std::time::Duration;
+
 /// What becomes of a file that is sent under a name which is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -30,12 +32,15 @@ pub struct Uploads {
     pub(super) delete: bool,
     pub(super) fsync: bool,
     pub(super) reserve: u64,
+    /// How many at once, and how long each is kept.
+    pub(super) resumable: Option<(usize, Duration)>,
 }
 
 impl Uploads {
     /// New files and folders; none is overwritten or deleted.
     pub fn new() -> Uploads {
-        Uploads { overwrite: Overwrite::Refuse, max_size: None, delete: false, fsync: false, reserve: 64 << 20 }
+        let (max_size, delete, fsync, reserve) = (None, false, false, 64 << 20);
+        Uploads { overwrite: Overwrite::Refuse, max_size, delete, fsync, reserve, resumable: None }
     }
 
     /// What becomes of a file whose name is taken. Default: [`Overwrite::Refuse`].
@@ -68,6 +73,16 @@ impl Uploads {
     /// the head if that has the length, and else when they are reached; nothing of it stays.
     pub fn reserve(mut self, bytes: u64) -> Uploads {
         self.reserve = bytes;
+        self
+    }
+
+    /// Uploads may go on where they broke off, by `Content-Range` (RFC 9110, section 14.5) or as the IETF's draft of resumable
+    /// uploads has it; `docs/taking.md` says how. Default: none; a `Content-Range` is a 400.
+    ///
+    /// `at_once` are kept, further ones are told 503; what has come of each takes its room on disk and one open file. It is
+    /// dropped when nothing has come for `age`, at the next request for one of them, and when the server ends.
+    pub fn resumable(mut self, at_once: usize, age: Duration) -> Uploads {
+        self.resumable = Some((at_once, age)).filter(|(at_once, _)| *at_once > 0);
         self
     }
 }

@@ -4,6 +4,7 @@ mod dav;
 mod forms;
 mod names;
 mod races;
+mod resuming;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -64,6 +65,7 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
 
 /// No connection is left: whatever a client has left behind has been dropped.
 fn wait_for_silence(server: &TestServer) {
+    server.get("/"); // who connected before has been accepted by now
     wait_until("no client is connected", || server.handle().stats().connections == 0);
 }
 

@@ -111,11 +111,7 @@ pub fn check(place: &Place) -> Result<(), CliError> {
 }
 
 /// Settings that a single file has not.
-fn of_folder(
-    mut files: StaticFileHandler,
-    options: &Options,
-    place: &Place,
-) -> Result<StaticFileHandler, CliError> {
+fn of_folder(mut files: StaticFileHandler, options: &Options, place: &Place) -> Result<StaticFileHandler, CliError> {
     let serving = &options.serving;
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
     files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls);

@@ -84,7 +84,10 @@ pub fn check_rights(options: &Options, all: &[Place]) -> Result<(), CliError> {
 fn may_write(path: &Path) -> Result<(), CliError> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|_| {
-        CliError::failure(format!("--upload: {} may not be written; allow it ('chmod u+w') or leave it out", quoted(path)))
+        CliError::failure(format!(
+            "--upload: {} may not be written; allow it ('chmod u+w') or leave it out",
+            quoted(path)
+        ))
     })
 }
 

@@ -540,9 +540,7 @@ impl RequestHandler for StaticFileHandler {
             return Ok(());
         }
         match self.taking(request) {
-            Some(taking) => {
-                taking.before_body(self.place(), request, plan).map_err(|error| self.refusal(error))
-            }
+            Some(taking) => taking.before_body(self.place(), request, plan).map_err(|error| self.refusal(error)),
             None => Err(self.unsupported_method(request)),
         }
     }

@@ -30,7 +30,9 @@ impl Controls {
     pub fn style(self) -> &'static str {
         match self {
             Controls::None => "",
-            Controls::Upload | Controls::UploadAndDelete => concat!("<style>", include_str!("upload.css"), "</style>\n"),
+            Controls::Upload | Controls::UploadAndDelete => {
+                concat!("<style>", include_str!("upload.css"), "</style>\n")
+            }
         }
     }
 
@@ -47,7 +49,9 @@ impl Controls {
     pub fn script(self) -> &'static str {
         match self {
             Controls::None => "",
-            Controls::Upload | Controls::UploadAndDelete => concat!("<script>", include_str!("upload.js"), "</script>\n"),
+            Controls::Upload | Controls::UploadAndDelete => {
+                concat!("<script>", include_str!("upload.js"), "</script>\n")
+            }
         }
     }
 }

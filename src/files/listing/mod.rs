@@ -101,7 +101,9 @@ impl Listings {
         };
         let response = match asked.view.form {
             // It is no representation of the folder, whose tag this would be.
-            Form::Multistatus => return Ok(response.with_status(StatusCode::MULTI_STATUS).with_content_type(multistatus::XML)),
+            Form::Multistatus => {
+                return Ok(response.with_status(StatusCode::MULTI_STATUS).with_content_type(multistatus::XML));
+            }
             Form::Json => response.with_content_type("application/json"),
             Form::Page => response
                 .with_content_type("text/html; charset=utf-8")
@@ -117,7 +119,11 @@ impl Listings {
     fn read(&self, finder: &Finder, asked: &Asked<'_>) -> Result<Listing, OpenError> {
         let View { order, form } = asked.view;
         let entries = Entries::read(finder, asked.path, order, &self.budget, MAX_BUFFERED)?;
-        let tag = entries.tag(&self.tags, [asked.view.name().as_bytes(), asked.root.as_bytes(), asked.path], form != Form::Page);
+        let tag = entries.tag(
+            &self.tags,
+            [asked.view.name().as_bytes(), asked.root.as_bytes(), asked.path],
+            form != Form::Page,
+        );
         if entries.len() > MAX_BUFFERED {
             return Ok(Listing { tag, page: Page::Streamed(entries) });
         }
@@ -144,7 +150,8 @@ impl Writer {
             Form::Json => Writer::Json("[".to_owned(), true),
             Form::Page => Writer::Html(Rows::new(asked, entries)),
             Form::Multistatus => {
-                let segments = asked.root.as_bytes().split(|&byte| byte == b'/').chain(asked.path.split(|&byte| byte == b'/'));
+                let segments =
+                    asked.root.as_bytes().split(|&byte| byte == b'/').chain(asked.path.split(|&byte| byte == b'/'));
                 let folder = path::location(segments.filter(|segment| !segment.is_empty()), true);
                 let mut text = multistatus::START.to_owned();
                 multistatus::push_response(&mut text, &folder, path::name(asked.path), None, None);

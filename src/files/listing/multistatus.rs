@@ -13,7 +13,8 @@ use crate::escape_html;
 /// Its media type.
 pub(in super::super) const XML: &str = "application/xml; charset=utf-8";
 /// What precedes the responses.
-pub(in super::super) const START: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\">\n";
+pub(in super::super) const START: &str =
+    "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\">\n";
 /// What follows them.
 pub(in super::super) const END: &str = "</D:multistatus>\n";
 

@@ -145,7 +145,8 @@ mod tests {
             let view = View::of(&Request::get(target));
             assert_eq!((view.order.word(), view.form == Form::Json), (order, json), "{target}");
         }
-        let asked = |target| View::of(&Request::get(target).with_header("accept", "application/json")).form == Form::Json;
+        let asked =
+            |target| View::of(&Request::get(target).with_header("accept", "application/json")).form == Form::Json;
         assert!(asked("/") && !asked("/?format=html"));
     }
 }

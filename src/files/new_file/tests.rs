@@ -41,7 +41,10 @@ fn whole_or_not_at_all() {
         assert_eq!(second.name(&folder, b"a"), Err(Errno::EXIST), "{unnamed:?}");
         second.replace(&folder, b"a").unwrap();
         drop(second);
-        assert_eq!((names(place.path()), fs::read(place.path().join("a")).unwrap()), (vec!["a".into()], b"second".into()));
+        assert_eq!(
+            (names(place.path()), fs::read(place.path().join("a")).unwrap()),
+            (vec!["a".into()], b"second".into())
+        );
 
         // What can't be named leaves nothing, and the name that it had meanwhile goes.
         let third = write("third");

@@ -168,7 +168,10 @@ impl Taking {
     fn put_target(&self, place: Place<'_>, request: &Request) -> Result<Target, Error> {
         let path = target::resolve(request.raw_path(), place.mount)?;
         if path.trailing_slash || path.bytes.is_empty() {
-            return Err(Error::new(StatusCode::CONFLICT, "A path that ends with a slash is a folder's: MKCOL makes one."));
+            return Err(Error::new(
+                StatusCode::CONFLICT,
+                "A path that ends with a slash is a folder's: MKCOL makes one.",
+            ));
         }
         check_content_fields(request)?;
         Target::find(place.finder, &path.bytes)

@@ -37,7 +37,9 @@ impl Taking {
         };
         renamed.map_err(|errno| match errno {
             Errno::INVAL => Error::new(StatusCode::CONFLICT, "A folder can't be moved into itself."),
-            Errno::XDEV => Error::new(StatusCode::CONFLICT, "That is another file system, or the server may not move there."),
+            Errno::XDEV => {
+                Error::new(StatusCode::CONFLICT, "That is another file system, or the server may not move there.")
+            }
             errno => error_of(errno),
         })?;
         self.sync_folder(&to.folder)?;

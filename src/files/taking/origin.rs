@@ -45,7 +45,9 @@ pub(super) fn is_own(request: &Request, origin: &[u8]) -> bool {
 
 fn same_authority(one: &str, other: &str, default: &str) -> bool {
     let split = |text: &str| match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() => {
+        Some((host, port))
+            if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() =>
+        {
             (host.to_ascii_lowercase(), port.to_owned())
         }
         _ => (text.to_ascii_lowercase(), default.to_owned()),

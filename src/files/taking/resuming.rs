@@ -17,8 +17,7 @@ use super::super::new_file::Writer;
 use super::partial::{Appender, Partial};
 use super::target::{self, Target};
 use super::{
-    Place, Taking, announced_length, check_conditions, check_content_coding, copy, location_of, no_room,
-    too_large,
+    Place, Taking, announced_length, check_conditions, check_content_coding, copy, location_of, no_room, too_large,
 };
 use crate::{BodyPlan, Error, Request, Response};
 
@@ -144,12 +143,19 @@ impl Taking {
         };
         if is_whole {
             if partial.length.is_some_and(|length| length != written) {
-                return Err(with_offset(Error::new(StatusCode::BAD_REQUEST, "It is not as long as was said."), written));
+                return Err(with_offset(
+                    Error::new(StatusCode::BAD_REQUEST, "It is not as long as was said."),
+                    written,
+                ));
             }
             partials.end(key);
             let target = Target::find(place.finder, &partial.path)?;
             let stored = self.store(place, request, target, &partial.file)?;
-            return Ok(super::stored_response(place, stored));
+            let response = super::stored_response(place, stored);
+            return Ok(match is_range {
+                true => response,
+                false => response.with_header(OFFSET, written).with_header(COMPLETE, "?1"),
+            });
         }
         if *is_range {
             return Ok(with_range(Response::new(StatusCode::ACCEPTED), written));
@@ -221,7 +227,8 @@ fn step(request: &Request) -> Result<Step, Error> {
     if *request.method() != Method::PATCH {
         return Ok(Step::Begin);
     }
-    if !request.has_media_type(PART) {
+    // Clients of earlier drafts send none.
+    if request.header("content-type").is_some() && !request.has_media_type(PART) {
         return wrong(StatusCode::UNSUPPORTED_MEDIA_TYPE, "A part of an upload is application/partial-upload.");
     }
     match (request.param("upload"), number(request, OFFSET), word(request, COMPLETE)) {

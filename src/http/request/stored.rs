@@ -28,9 +28,14 @@ pub(crate) struct StoredBody {
 
 enum Storage {
     Memory(Vec<u8>),
-    Spooled { file: File, length: u64 },
+    Spooled {
+        file: File,
+        length: u64,
+    },
     /// Written to what the handler gave: so many bytes.
-    Elsewhere { length: u64 },
+    Elsewhere {
+        length: u64,
+    },
 }
 
 impl Default for Storage {

@@ -34,7 +34,13 @@ fn told(got: &SentResponse) -> Vec<String> {
 #[test]
 fn what_is_known_of_files_and_folders() {
     let outside = Folder::new(&[("secret", "x")]);
-    let folder = Folder::new(&[("a.txt", "12345"), ("sub/<b>&.txt", "1"), ("sub/.hidden", ""), ("sub/deep/x", ""), ("site/index.html", "x")]);
+    let folder = Folder::new(&[
+        ("a.txt", "12345"),
+        ("sub/<b>&.txt", "1"),
+        ("sub/.hidden", ""),
+        ("sub/deep/x", ""),
+        ("site/index.html", "x"),
+    ]);
     symlink(outside.path("secret"), folder.path("out")).unwrap();
     let server = serve(folder.handler().webdav(true));
     for (target, depth, status, expected) in [
@@ -67,8 +73,13 @@ fn what_is_known_of_files_and_folders() {
     let options = ask(&server, "OPTIONS", "/", &[], b"");
     assert_eq!((options.header("dav"), options.header("allow")), (Some("1"), Some("GET, HEAD, OPTIONS, PROPFIND")));
     // Nobody reads the XML, so none of its tricks work; nor is a long one received.
-    for (body, status) in [(b"<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///etc/passwd\">]><x>&e;</x>".to_vec(), 207), (b"<".to_vec(), 207), (vec![b'x'; 70_000], 413)] {
-        let request = modest::testing::TestRequest::new("PROPFIND".parse().unwrap(), "/a.txt").with_header("depth", "0");
+    for (body, status) in [
+        (b"<!DOCTYPE x [<!ENTITY e SYSTEM \"file:///etc/passwd\">]><x>&e;</x>".to_vec(), 207),
+        (b"<".to_vec(), 207),
+        (vec![b'x'; 70_000], 413),
+    ] {
+        let request =
+            modest::testing::TestRequest::new("PROPFIND".parse().unwrap(), "/a.txt").with_header("depth", "0");
         let got = server.send(request.with_body(body));
         assert!(got.status() == status && !got.text().contains("root:"), "{got:?}");
     }
@@ -130,8 +141,13 @@ fn moves() {
         let fields: Vec<_> = fields.into_iter().filter(|(_, value)| !value.is_empty()).collect();
         let got = ask(&server, "MOVE", target, &fields, b"");
         assert_eq!(got.status(), expected, "{policy:?} {target} {destination:?} {overwrite}: {}", got.text());
-        assert!(tree(folder.as_ref()).contains(&there.to_owned()), "{target} {destination}: {:?}", tree(folder.as_ref()));
-        let there = ["a", "other", "sub/x", "b", "sub/b", "moved/x"].iter().filter(|name| folder.path(name).exists()).count();
+        assert!(
+            tree(folder.as_ref()).contains(&there.to_owned()),
+            "{target} {destination}: {:?}",
+            tree(folder.as_ref())
+        );
+        let there =
+            ["a", "other", "sub/x", "b", "sub/b", "moved/x"].iter().filter(|name| folder.path(name).exists()).count();
         assert_eq!(there, if expected == 204 { 2 } else { 3 }, "{target} {destination}: nothing is lost");
     }
     assert_eq!(fs::read_dir(outside.as_ref()).unwrap().count(), 0);

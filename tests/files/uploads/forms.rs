@@ -15,13 +15,28 @@ fn part(name: &str, file_name: Option<&str>, content: &str) -> String {
 fn forms() {
     let attack = "../../escape";
     for (parts, status, expected, said) in [
-        (vec![part("file", Some("a.txt"), "1"), part("file", Some("b.txt"), "2")], 303, &["a.txt=1", "b.txt=2"][..], ""),
+        (
+            vec![part("file", Some("a.txt"), "1"), part("file", Some("b.txt"), "2")],
+            303,
+            &["a.txt=1", "b.txt=2"][..],
+            "",
+        ),
         (vec![part("file", Some(""), ""), part("folder", None, "new")], 303, &["new/"], ""),
         (vec![part("folder", None, "new"), part("file", Some("new/a"), "1")], 303, &["new/", "new/a=1"], ""),
-        (vec![part("file", Some("d/e/f"), "1"), part("file", Some("d/e/g"), "2")], 303, &["d/", "d/e/", "d/e/f=1", "d/e/g=2"], ""),
+        (
+            vec![part("file", Some("d/e/f"), "1"), part("file", Some("d/e/g"), "2")],
+            303,
+            &["d/", "d/e/", "d/e/f=1", "d/e/g=2"],
+            "",
+        ),
         (vec![part("folder", None, ""), part("other", None, "x")], 303, &[], ""),
         (vec![], 303, &[], ""),
-        (vec![part("file", Some("a"), "1"), part("file", Some("a"), "2"), part("file", Some("b"), "3")], 409, &["a=1"], "a: There is a file of that name, and none is overwritten. Stored before: a."),
+        (
+            vec![part("file", Some("a"), "1"), part("file", Some("a"), "2"), part("file", Some("b"), "3")],
+            409,
+            &["a=1"],
+            "a: There is a file of that name, and none is overwritten. Stored before: a.",
+        ),
         (vec![part("file", Some(attack), "1")], 400, &[], "That is no name."),
         (vec![part("file", Some("/etc/passwd"), "1")], 400, &[], "That is no name."),
         (vec![part("file", Some("a//b"), "1")], 400, &["a/"], "That is no name."),

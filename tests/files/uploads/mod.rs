@@ -164,13 +164,23 @@ fn conditions() {
         let folder = Folder::new(if exists { &[("a", "there")] } else { &[] });
         let server = taking(&folder, Uploads::new().overwrite(policy).delete(true));
         let tag = tag(&server, "/a");
-        let fields: Vec<(&str, String)> = fields.iter().map(|(name, value)| (*name, value.replace("TAG", &tag))).collect();
+        let fields: Vec<(&str, String)> =
+            fields.iter().map(|(name, value)| (*name, value.replace("TAG", &tag))).collect();
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let status = ask(&server, method, "/a", &fields, b"new").status();
         assert_eq!(status, expected, "{policy:?} {method} {fields:?}, there: {exists}");
         let changed = matches!(expected, 201 | 204);
         let text = fs::read_to_string(folder.path("a")).unwrap_or_default();
-        assert_eq!(text, if !changed { if exists { "there" } else { "" } } else if method == "PUT" { "new" } else { "" });
+        assert_eq!(
+            text,
+            if !changed {
+                if exists { "there" } else { "" }
+            } else if method == "PUT" {
+                "new"
+            } else {
+                ""
+            }
+        );
     }
 }
 
@@ -191,7 +201,11 @@ fn refused_from_the_head() {
         (&server, "PUT /new HTTP/1.1\r\nContent-Length: 10\r\nOrigin: http://evil.example", "403 Forbidden"),
         (&server, "PUT /.new HTTP/1.1\r\nContent-Length: 10", "403 Forbidden"),
         (&server, "PUT /new HTTP/1.1", "411 Length Required"),
-        (&server, "POST / HTTP/1.1\r\nContent-Length: 100000000\r\nContent-Type: text/plain", "415 Unsupported Media Type"),
+        (
+            &server,
+            "POST / HTTP/1.1\r\nContent-Length: 100000000\r\nContent-Type: text/plain",
+            "415 Unsupported Media Type",
+        ),
         (&server, "POST /no/ HTTP/1.1\r\nContent-Length: 10", "404 Not Found"),
         (&server, "POST /sub HTTP/1.1\r\nContent-Length: 10", "308 Permanent Redirect"),
         (&server, "MKCOL /new HTTP/1.1\r\nContent-Length: 10", "415 Unsupported Media Type"),
@@ -216,9 +230,7 @@ fn refused_from_the_head() {
 #[test]
 fn in_chunks_the_limit_and_the_room_are_found_on_the_way() {
     let folder = Folder::new(&[]);
-    for (uploads, expected) in
-        [(Uploads::new().max_size(100_000), "413"), (Uploads::new().reserve(1 << 60), "507")]
-    {
+    for (uploads, expected) in [(Uploads::new().max_size(100_000), "413"), (Uploads::new().reserve(1 << 60), "507")] {
         let server = taking(&folder, uploads);
         let mut client = connect(&server);
         client.write_all(b"PUT /new HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();

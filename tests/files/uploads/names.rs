@@ -80,7 +80,9 @@ fn names_that_are_attacks() {
             fs::remove_file(around.path("root/in/new")).unwrap();
         }
     }
-    let server = serve(StaticFileHandler::new(around.path("root")).unwrap().symlinks(modest::Symlinks::Deny).uploads(Uploads::new()));
+    let server = serve(
+        StaticFileHandler::new(around.path("root")).unwrap().symlinks(modest::Symlinks::Deny).uploads(Uploads::new()),
+    );
     assert_eq!(put(&server, "/within/new", b"new"), 409, "where links are not followed");
 }
 
@@ -200,7 +202,9 @@ fn what_is_taken_is_not_trusted() {
         assert_eq!(policy.starts_with("sandbox "), sandboxed, "{name}: {policy}");
         assert!(!policy.contains("allow-same-origin"));
     }
-    let own = serve(folder.handler().uploads(Uploads::new()).header("content-security-policy", "default-src 'self'").unwrap());
+    let own = serve(
+        folder.handler().uploads(Uploads::new()).header("content-security-policy", "default-src 'self'").unwrap(),
+    );
     assert_eq!(own.get("/page.html").header("content-security-policy"), Some("default-src 'self'"));
     assert_eq!(serve(folder.handler()).get("/page.html").header("content-security-policy"), None);
 }

@@ -43,7 +43,12 @@ fn two_at_once_on_one_name() {
         for (statuses, name, won, lost) in [(new, target.as_str(), 201, 409), (kept, "/kept", 204, 412)] {
             let winners: Vec<_> = statuses.iter().filter(|(status, _)| *status == won).collect();
             let losers = statuses.iter().filter(|(status, _)| *status == lost).count();
-            assert_eq!((winners.len(), losers), (1, 7), "{name}: {:?}", statuses.iter().map(|it| it.0).collect::<Vec<_>>());
+            assert_eq!(
+                (winners.len(), losers),
+                (1, 7),
+                "{name}: {:?}",
+                statuses.iter().map(|it| it.0).collect::<Vec<_>>()
+            );
             assert!(fs::read_to_string(folder.path(&name[1..])).unwrap() == winners[0].1, "{name}");
         }
     }
@@ -56,7 +61,9 @@ fn a_link_in_the_place_of_the_folder_while_a_file_comes() {
     let around = Folder::new(&[("root/in/x", ""), ("beside/y", "")]);
     let server = serve(StaticFileHandler::new(around.path("root")).unwrap().uploads(Uploads::new()));
     let mut client = connect(&server);
-    client.write_all(b"PUT /in/new HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n").unwrap();
+    client
+        .write_all(b"PUT /in/new HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n")
+        .unwrap();
     assert!(answer(&mut client).starts_with("HTTP/1.1 100"));
     fs::rename(around.path("root/in"), around.path("moved")).unwrap();
     symlink("../beside", around.path("root/in")).unwrap();
@@ -65,7 +72,10 @@ fn a_link_in_the_place_of_the_folder_while_a_file_comes() {
     assert!(answer.starts_with("HTTP/1.1 409 "), "{answer}");
     drop(client);
     wait_for_silence(&server);
-    assert_eq!(tree(around.as_ref()), ["beside/", "beside/y=", "moved/", "moved/x=", "root/", "root/in=is a directory"]);
+    assert_eq!(
+        tree(around.as_ref()),
+        ["beside/", "beside/y=", "moved/", "moved/x=", "root/", "root/in=is a directory"]
+    );
 }
 
 /// Whoever swaps folders and links all the time wins nothing: all that is stored is in the folder.
@@ -158,7 +168,10 @@ fn a_full_disk() {
         let answer = answer(&mut client);
         assert!(answer.starts_with("HTTP/1.1 507 "), "on the way: {answer}");
         drop(client);
-        let part = format!("--x\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\n{}\r\n--x--\r\n", "x".repeat(600_000));
+        let part = format!(
+            "--x\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\n{}\r\n--x--\r\n",
+            "x".repeat(600_000)
+        );
         let fields = [("content-type", "multipart/form-data; boundary=x")];
         assert_eq!(ask(&server, "POST", "/", &fields, part.as_bytes()).status(), 507, "twice that is too much");
         wait_for_silence(&server);

@@ -62,7 +62,8 @@ fn a_connection_that_breaks() {
     let server = taking(&folder, resumable());
     let body: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
     let mut client = connect(&server);
-    let head = "PUT /a HTTP/1.1\r\nHost: localhost\r\nContent-Range: bytes 0-299999/300000\r\nContent-Length: 300000\r\n\r\n";
+    let head =
+        "PUT /a HTTP/1.1\r\nHost: localhost\r\nContent-Range: bytes 0-299999/300000\r\nContent-Length: 300000\r\n\r\n";
     client.write_all(head.as_bytes()).unwrap();
     client.write_all(&body[..200_000]).unwrap();
     drop(client);
@@ -88,7 +89,8 @@ fn as_the_draft_has_it() {
         assert!(at.starts_with(&format!("{target}?upload=")) && at.len() == target.len() + 8 + 32, "{at}");
         let asked = |expected: &str| {
             let got = server.send(TestRequest::new(modest::Method::HEAD, &at));
-            let told = ["upload-offset", "upload-complete", "upload-length", "cache-control"].map(|name| got.header(name));
+            let told =
+                ["upload-offset", "upload-complete", "upload-length", "cache-control"].map(|name| got.header(name));
             assert_eq!(told, [Some(expected), Some("?0"), Some("6"), Some("no-store")], "{got:?}");
         };
         asked("0");
@@ -98,19 +100,27 @@ fn as_the_draft_has_it() {
             (&[part, ("upload-offset", "4"), ("upload-complete", "?1")], "ef", 409, Some("3")),
             (&[part, ("upload-complete", "?1")], "def", 400, None),
             (&[part, ("upload-offset", "3")], "def", 400, None),
-            (&[("upload-offset", "3"), ("upload-complete", "?1")], "def", 415, None),
+            (&[("content-type", "text/plain"), ("upload-offset", "3"), ("upload-complete", "?1")], "def", 415, None),
             (&[part, ("upload-offset", "3"), ("upload-complete", "?1")], "defg", 413, None),
             (&[part, ("upload-offset", "3"), ("upload-complete", "?1")], "de", 400, Some("5")),
-            (&[part, ("upload-offset", "5"), ("upload-complete", "?1")], "f", 201, None),
+            (&[part, ("upload-offset", "5"), ("upload-complete", "?1")], "f", 201, Some("6")),
             (&[part, ("upload-offset", "6"), ("upload-complete", "?1")], "", 404, None),
         ] {
             let got = send(&server, "PATCH", &at, fields, body.as_bytes());
-            assert_eq!((got.status().as_u16(), got.header("upload-offset")), (expected, offset), "{fields:?} {body}: {}", got.text());
+            assert_eq!(
+                (got.status().as_u16(), got.header("upload-offset")),
+                (expected, offset),
+                "{fields:?} {body}: {}",
+                got.text()
+            );
         }
         assert_eq!(fs::read_to_string(folder.path(&target[1..])).unwrap(), "abcdef");
     }
     let begin = |target: &str| send(&server, "PUT", target, &[("upload-complete", "?0")], b"abc");
-    assert_eq!([begin("/taken"), begin("/no/such"), begin("/.hidden")].map(|got| got.status().as_u16()), [409, 409, 403]);
+    assert_eq!(
+        [begin("/taken"), begin("/no/such"), begin("/.hidden")].map(|got| got.status().as_u16()),
+        [409, 409, 403]
+    );
     // One that is not wanted any more, by its own URL alone.
     let at = begin("/new").header("location").unwrap().to_owned();
     let elsewhere = at.replace("/new", "/other");
@@ -133,8 +143,10 @@ fn the_last_who_asks_goes_on() {
     let made = send(&server, "PUT", "/a", &[("upload-complete", "?0")], b"");
     let at = made.header("location").unwrap().to_owned();
     let mut old = connect(&server);
-    let head = format!("PATCH {at} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/partial-upload\r\nUpload-Offset: 0\r\n\
-        Upload-Complete: ?1\r\nContent-Length: 200000\r\nExpect: 100-continue\r\n\r\n");
+    let head = format!(
+        "PATCH {at} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/partial-upload\r\nUpload-Offset: 0\r\n\
+        Upload-Complete: ?1\r\nContent-Length: 200000\r\nExpect: 100-continue\r\n\r\n"
+    );
     old.write_all(head.as_bytes()).unwrap();
     assert!(answer(&mut old).starts_with("HTTP/1.1 100"));
     let offset = || server.send(TestRequest::new(modest::Method::HEAD, &at)).header("upload-offset").map(str::to_owned);

@@ -213,6 +213,8 @@ mod documents {
     struct Handlers;
     #[doc = include_str!("../docs/uploads.md")]
     struct Uploads;
+    #[doc = include_str!("../docs/taking.md")]
+    struct Taking;
     #[doc = include_str!("../docs/options.md")]
     struct Options;
     #[doc = include_str!("../docs/listeners.md")]

@@ -659,7 +659,7 @@ fn folders_that_take_files() {
         (&["in", "--upload", "--overwrite", "rename"], "/there", 201),
         (&["in", "--upload", "--overwrite=replace"], "/there", 204),
         (&["in", "--upload", "--upload-limit", "2"], "/new", 413),
-        (&["in", "--upload", "--upload-limit", "none", "--fsync"], "/new", 201),
+        (&["in", "--upload", "--upload-limit", "none", "--fsync", "--resumable"], "/new", 201),
         (&["in", "--upload", "--upload-reserve", "1000000t"], "/new", 507),
         (&["in", "--upload", "--upload-reserve", "0"], "/new", 201),
         (&["in", "--upload", "--prefix", "/p"], "/p/new", 201),

@@ -35,7 +35,7 @@ const DERIVED: [&str; 16] = [
 ];
 
 impl StaticFileHandler {
-    /// Files and folders may be put into the folder: by PUT, MKCOL and, if [`Uploads::delete`] says so, DELETE, and by the form
+    /// Files and folders may be put into the folder: by PUT, MKCOL and, if [`Uploads::delete`] says so, DELETE and MOVE, and by the form
     /// that each listing then has, where a script makes it several files, whole folders, and what is dropped on the page.
     /// Default: nothing is taken.
     ///
@@ -102,8 +102,8 @@ impl StaticFileHandler {
     ///
     /// What [listings](Self::listing) show is told, also of folders that have an index file: names, sizes and dates, all of them
     /// whatever a request asks for. A folder with all beneath it (`Depth: infinity`) is refused. With
-    /// [`uploads`](Self::uploads) files are stored, folders made and both deleted; properties, locks and copies are not there,
-    /// nor is anything moved.
+    /// [`uploads`](Self::uploads) files are stored, folders made, and both moved and deleted; properties, locks and copies are
+    /// not there.
     pub fn webdav(mut self, wanted: bool) -> Self {
         self.webdav = wanted;
         self

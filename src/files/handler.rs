@@ -498,9 +498,9 @@ impl RequestHandler for StaticFileHandler {
     }
 
     fn do_head(&self, request: &Request) -> Result<Response> {
-        match self.taking.as_deref() {
-            Some(taking) if taking.is_about_upload(request) => self.change(request),
-            _ => self.do_get(request),
+        match self.taking(request) {
+            Some(_) => self.change(request), // of an upload that was begun
+            None => self.do_get(request),
         }
     }
 

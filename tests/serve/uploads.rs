@@ -288,9 +288,13 @@ fn a_body_is_written_where_its_handler_wants_it() {
     for length in [200_000, 0, 1, 65_535, 65_536, 65_537, 1 << 20] {
         assert_eq!(put("/", length), (200, length.to_string().len()), "{length}");
     }
-    for (target, length, expected) in
-        [("/", (1 << 20) + 1, 413), ("/full", 10, 507), ("/full", 200_000, 507), ("/long", 10, 413), ("/broken", 10, 500)]
-    {
+    for (target, length, expected) in [
+        ("/", (1 << 20) + 1, 413),
+        ("/full", 10, 507),
+        ("/full", 200_000, 507),
+        ("/long", 10, 413),
+        ("/broken", 10, 500),
+    ] {
         assert_eq!(put(target, length).0, expected, "{target}, {length}");
     }
     // A client that leaves: what was written stays the handler's, and the writer goes.

@@ -16,6 +16,8 @@ use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Request, Response};
 
 /// A folder that is chosen in a browser is sent as a part for each file.
 const MAX_PARTS: usize = 10_000;
+/// How many folders within each other a name may make.
+const MAX_DEPTH: usize = 64;
 /// The field that holds the name of a folder to make.
 const FOLDER: &str = "folder";
 
@@ -102,6 +104,9 @@ impl Taking {
         name: &str,
         part: &mut Part<'_, R>,
     ) -> Result<(), Error> {
+        if name.split('/').count() > MAX_DEPTH {
+            return Err(Error::new(StatusCode::BAD_REQUEST, "A name has at most 63 folders in it."));
+        }
         let mut path = folder.to_vec();
         let mut names = name.split('/').peekable();
         while let Some(name) = names.next() {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode, header};
 
-use super::super::new_file::Writer;
+use super::super::new_file::{Writer, has_room};
 use super::partial::{Appender, Partial};
 use super::target::{self, Target};
 use super::{
@@ -33,7 +33,8 @@ enum Step {
     /// What has come of so many?
     Ask(u64),
     Begin,
-    GoOn(String),
+    /// By its key, from this byte on.
+    GoOn(String, u64),
 }
 
 /// A part on its way to its file, put into the request from its head.
@@ -61,68 +62,74 @@ impl Taking {
             && request.param("upload").is_some()
     }
 
+    /// From the head: which upload it is, whether this follows what has come of it, and where the body goes.
     pub(super) fn before_step(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
-        let Some(partials) = &self.partials else { return Ok(()) };
-        let path = target::resolve(request.raw_path(), place.mount)?.bytes;
         check_content_coding(request)?;
         let length = announced_length(request)?;
         let step = step(request)?;
-        let begins = matches!(step, Step::Begin | Step::Range(0, ..));
-        let key = match &step {
-            Step::Range(_, _, total) | Step::Ask(total) => range_key(request, &path, *total),
-            Step::Begin => draw_key()?,
-            Step::GoOn(key) => key.clone(),
-        };
-        let total = match step {
-            Step::Range(_, _, total) | Step::Ask(total) => Some(total),
-            Step::Begin => number(request, LENGTH),
-            Step::GoOn(_) => None,
-        };
-        if total.zip(self.uploads.max_size).is_some_and(|(total, most)| total > most) {
-            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
-        }
-        let partial = match begins {
-            true => {
-                let target = Target::find(place.finder, &path)?;
-                let existing = target.existing_file()?;
-                check_conditions(place, request, &target, existing)?;
-                self.check_policy(request, existing)?;
-                let file = self.new_file(&target.folder, total.or(length))?;
-                let begun = partials.begin(key.clone(), Partial::new(file, path, total));
-                begun.ok_or_else(|| {
-                    let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many uploads are begun just now.");
-                    error.with_header(header::RETRY_AFTER, "60")
-                })?
-            }
-            false => partials.find(&key).filter(|partial| partial.path == path).ok_or_else(unknown)?,
-        };
+        let (key, partial) = self.begun(place, request, &step, length)?;
         let (before, turn) = partial.take_turn();
+        let behind = |length: Option<u64>| length.map(|length| before.saturating_add(length));
         let (first, end) = match step {
             Step::Range(first, end, _) => (first, Some(end)),
-            Step::Ask(_) => (before, None),
-            Step::Begin => (0, length),
-            Step::GoOn(_) => (number(request, OFFSET).unwrap_or(u64::MAX), length.map(|length| before + length)),
+            Step::Ask(_) => (before, Some(before)),
+            Step::Begin => (before, behind(length)),
+            Step::GoOn(_, first) => (first, behind(length)),
         };
-        if matches!(step, Step::Ask(_)) && length != Some(0) {
-            return Err(Error::new(StatusCode::BAD_REQUEST, "To ask how much has come no body is wanted."));
-        }
         if first != before {
             return Err(with_offset(Error::new(StatusCode::CONFLICT, "That does not follow what has come."), before));
         }
-        if end.zip(length).is_some_and(|(end, length)| end != before + length) {
+        if length.is_some() && end != behind(length) {
             return Err(Error::new(StatusCode::BAD_REQUEST, "The range and the length of the body are not the same."));
         }
-        let most = partial.length.or(self.uploads.max_size);
-        if most.zip(end).is_some_and(|(most, end)| end > most) {
-            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(most)));
+        let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
+        let whole = partial.length.or(self.uploads.max_size);
+        let most = end.filter(|_| is_range).or(whole);
+        if whole.zip(end).is_some_and(|(whole, end)| end > whole) {
+            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(whole)));
         }
-        if !super::has_room(partial.file.file(), length.unwrap_or_default(), self.uploads.reserve) {
+        if !has_room(partial.file.file(), length.unwrap_or_default(), self.uploads.reserve) {
             return Err(no_room());
         }
-        let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
         plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(&partial, turn));
         request.put(Appending { key, partial, turn, end, before, is_range });
         Ok(())
+    }
+
+    /// The upload that a request is about, by its key: one that was begun, or is now.
+    fn begun(
+        &self,
+        place: Place<'_>,
+        request: &Request,
+        step: &Step,
+        length: Option<u64>,
+    ) -> Result<(String, Arc<Partial>), Error> {
+        let Some(partials) = &self.partials else { return Err(unknown()) };
+        let path = target::resolve(request.raw_path(), place.mount)?.bytes;
+        let (key, total) = match step {
+            Step::Range(_, _, total) | Step::Ask(total) => (range_key(request, &path, *total), Some(*total)),
+            Step::Begin => (draw_key()?, number(request, LENGTH)),
+            Step::GoOn(key, _) => (key.clone(), None),
+        };
+        if !matches!(step, Step::Begin | Step::Range(0, ..)) {
+            let partial = partials.find(&key).filter(|partial| partial.path == path).ok_or_else(unknown)?;
+            return Ok((key, partial));
+        }
+        if total.zip(self.uploads.max_size).is_some_and(|(total, most)| total > most) {
+            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
+        }
+        let target = Target::find(place.finder, &path)?;
+        let existing = target.existing_file()?;
+        check_conditions(place, request, &target, existing)?;
+        self.check_policy(request, existing)?;
+        let file = self.new_file(&target.folder, total.or(length))?;
+        match partials.begin(key.clone(), Partial::new(file, path, total)) {
+            Some(partial) => Ok((key, partial)),
+            None => {
+                let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many uploads are begun just now.");
+                Err(error.with_header(header::RETRY_AFTER, "60"))
+            }
+        }
     }
 
     pub(super) fn take_step(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
@@ -233,7 +240,7 @@ fn step(request: &Request) -> Result<Step, Error> {
     }
     match (request.param("upload"), number(request, OFFSET), word(request, COMPLETE)) {
         (None, ..) => Err(unknown()),
-        (Some(key), Some(_), Some("?0" | "?1")) => Ok(Step::GoOn(key.into_owned())),
+        (Some(key), Some(first), Some("?0" | "?1")) => Ok(Step::GoOn(key.into_owned(), first)),
         _ => wrong(StatusCode::BAD_REQUEST, "Upload-Offset, a number, and Upload-Complete, ?0 or ?1, are wanted."),
     }
 }

@@ -31,7 +31,7 @@ def status(at, *words):
 
 def check_curl(at):
     """-T, -F, MKCOL and DELETE; what is refused is refused from the head"""
-    server, folder = inbox(at, "curl inbox", "--allow-delete", "--upload-limit", "30m")
+    server, folder = inbox(at, "curl inbox", "--allow-delete", "--upload-limit", "50m")
     file = make(at.folder("curl away") / "one file.bin", noise(LARGE, 3))
     same(status(at, "-T", file, f"{server.url}/"), "201", "-T")
     same((folder / "one file.bin").read_bytes() == file.read_bytes(), True, "its content")

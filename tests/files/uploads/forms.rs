@@ -39,6 +39,7 @@ fn forms() {
         ),
         (vec![part("file", Some(attack), "1")], 400, &[], "That is no name."),
         (vec![part("file", Some("/etc/passwd"), "1")], 400, &[], "That is no name."),
+        (vec![part("file", Some(&("d/".repeat(64) + "f")), "1")], 400, &[], "at most 63 folders"),
         (vec![part("file", Some("a//b"), "1")], 400, &["a/"], "That is no name."),
         (vec![part("file", Some("a\\b"), "1")], 400, &[], "no slashes"),
         (vec![part("file", Some(".profile"), "1")], 403, &[], "begin with a dot"),

@@ -153,7 +153,7 @@ pub use crate::http::{
     Validators, encode_path, escape_html, handler_fn, layer_fn, media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
-pub use files::{StaticFileHandler, Symlinks};
+pub use files::{Overwrite, StaticFileHandler, Symlinks, Uploads};
 pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,
@@ -213,6 +213,8 @@ mod documents {
     struct Handlers;
     #[doc = include_str!("../docs/uploads.md")]
     struct Uploads;
+    #[doc = include_str!("../docs/taking.md")]
+    struct Taking;
     #[doc = include_str!("../docs/options.md")]
     struct Options;
     #[doc = include_str!("../docs/listeners.md")]

@@ -475,6 +475,14 @@ fn each_option_says_what_it_expects() {
         ("--metrics", "metrics", "such as /metrics"),
         ("--metrics", "/", "such as /metrics"),
         ("--metrics-bind", "1:2:3", "[::1]:8000"),
+        ("--upload", "inbox", "the path of a folder is wanted, such as /inbox"),
+        ("--upload", "/nowhere", "--upload=/nowhere/: no folder stands there"),
+        ("--overwrite", "always", "refuse, rename or replace is wanted"),
+        ("--overwrite", "rename", "means nothing without --upload"),
+        ("--upload-limit", "much", "such as 500, 64k"),
+        ("--upload-limit", "1m", "means nothing without --upload"),
+        ("--upload-reserve", "none", "such as 500, 64k"),
+        ("--upload-reserve", "1m", "means nothing without --upload"),
         ("--header", "X-A", "as in 'X-Frame-Options: DENY'"),
         ("--header", "X-A: \u{1}", "plain text"),
         ("--header", "ETag: \"x\"", "the server derives it for each response"),
@@ -648,6 +656,28 @@ fn root_becomes_another_user() {
 }
 
 /// Where the kernel has Landlock; elsewhere it says that it has not.
+/// Then `--confine` says so, and does not start.
+fn landlock_is_missing() -> bool {
+    let files = folder(&[]);
+    let mut child = modest(["-p", "0", "--confine"])
+        .current_dir(&files)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begins = child.stdout.take().unwrap().read_exact(&mut [0; 7]).is_ok();
+    if begins {
+        child.kill().unwrap();
+        child.wait().unwrap();
+        return false;
+    }
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{err}");
+    assert!(err.contains("--confine: Landlock is not there") && err.lines().count() == 1, "{err}");
+    true
+}
+
 #[test]
 fn a_confined_program_opens_nothing_outside_its_folders() {
     let outside = folder(&[("file.txt", "outside")]);
@@ -656,25 +686,8 @@ fn a_confined_program_opens_nothing_outside_its_folders() {
     let words = ["-p", "0", "--confine", "--follow-symlinks", "anywhere"];
     let log = folder(&[]);
     let log_file = log.path().join("log");
-    let kernel = std::fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-    if !kernel.contains("landlock") {
-        // It may be there without being listed, where that file system is not mounted; then it serves.
-        let mut child = modest(words)
-            .current_dir(&files)
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut first = [0; 7];
-        if child.stdout.take().unwrap().read_exact(&mut first).is_err() {
-            let mut err = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
-            assert_eq!(child.wait().unwrap().code(), Some(1), "{err}");
-            assert!(err.contains("--confine: Landlock is not there") && err.lines().count() == 1, "{err}");
-            return;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
+    if landlock_is_missing() {
+        return;
     }
     let modest = Built::start(modest(words).arg("--log-file").arg(&log_file).current_dir(&files));
     assert_eq!([modest.get("/file.txt").status, modest.get("/out").status, modest.get("/").status], [200, 403, 200]);
@@ -683,6 +696,91 @@ fn a_confined_program_opens_nothing_outside_its_folders() {
     let (status, _, err) = modest.stop();
     assert_eq!((status.code(), err), (Some(0), vec![]));
     assert!(std::fs::read_to_string(&log_file).unwrap().contains("/out"));
+}
+
+#[test]
+fn folders_that_take_files() {
+    let files = folder(&[("in/there", "x"), ("other/there", "x"), ("file", "x")]);
+    let put = |words: &[&str], target: &str| {
+        let modest = Built::start(modest(["-p", "0"]).args(words).current_dir(&files));
+        let answer = modest.ask("PUT", target, &[], "new");
+        (modest, answer.status)
+    };
+    for (words, target, expected) in [
+        (&["in"][..], "/new", 405),
+        (&["in", "--upload"], "/new", 201),
+        (&["in", "--upload"], "/there", 409),
+        (&["in", "--upload=/"], "/new", 201),
+        (&["in", "--upload", "--overwrite", "rename"], "/there", 201),
+        (&["in", "--upload", "--overwrite=replace"], "/there", 204),
+        (&["in", "--upload", "--upload-limit", "2"], "/new", 413),
+        (&["in", "--upload", "--upload-limit", "none", "--fsync", "--resumable"], "/new", 201),
+        (&["in", "--upload", "--upload-reserve", "1000000t"], "/new", 507),
+        (&["in", "--upload", "--upload-reserve", "0"], "/new", 201),
+        (&["in", "--upload", "--prefix", "/p"], "/p/new", 201),
+        (&["in", "/o=other", "--upload"], "/o/new", 201),
+        (&["in", "/o=other", "--upload=/o"], "/o/new", 201),
+        (&["in", "/o=other", "--upload=/o/", "--prefix=/p"], "/p/o/new", 201),
+        (&["in", "/o=other", "--upload=/o"], "/new", 405),
+        (&["/i=in", "/o=other", "--upload=/o", "--upload=/i"], "/i/new", 201),
+        (&["/i=in", "/f=file", "--upload"], "/f/", 405),
+    ] {
+        let (modest, status) = put(words, target);
+        assert_eq!(status, expected, "{words:?} {target}");
+        let deleted = modest.ask("DELETE", target, &[], "").status;
+        assert_eq!(deleted, 405, "{words:?}: not unless it is said");
+        for name in ["in/new", "other/new", "in/there (1)"] {
+            let _ = std::fs::remove_file(files.path().join(name)); // where it was stored
+        }
+        std::fs::write(files.path().join("in/there"), "x").unwrap();
+    }
+    let (modest, _) = put(&["in", "/o=other", "--upload", "--allow-delete"], "/new");
+    assert_eq!(modest.ask("DELETE", "/new", &[], "").status, 204);
+    assert_eq!([modest.out_line(), modest.out_line()].map(|line| line.unwrap().contains("folder")), [true; 2]);
+    assert_eq!(modest.out_line().as_deref(), Some("  files are taken at /"));
+    assert_eq!(modest.out_line().as_deref(), Some("  files are taken at /o/"));
+    let (open, _) = put(&["in", "--upload", "-b", "0.0.0.0"], "/no/such");
+    let said = std::iter::from_fn(|| open.out_line()).find(|line| line.contains("taken"));
+    assert_eq!(said.as_deref(), Some("  files are taken at /: anyone who reaches this address can write there"));
+    let (code, _, err) = run(built::modest(["file", "--upload", "-p", "0"]).current_dir(&files));
+    assert!(code == Some(2) && err.contains("a folder is wanted to take files"), "{code:?}: {err}");
+}
+
+/// The user that it becomes must be allowed to write, and is told so at the start.
+#[test]
+fn another_user_takes_files() {
+    let files = folder(&[("in/there", "x")]);
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let path = |name: &str| files.path().join(name);
+    std::fs::set_permissions(files.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let words = ["in", "-p", "0", "--user", "65534:65533", "--upload"];
+    let (code, _, err) = run(modest(words).current_dir(&files));
+    assert!(code == Some(1) && err.contains("--upload: 'in' may not be written"), "{code:?}: {err}");
+    std::fs::set_permissions(path("in"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let modest = Built::start(modest(words).current_dir(&files));
+    assert_eq!(modest.ask("PUT", "/new", &[], "new").status, 201);
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(path("in/new")).unwrap()), 65534);
+}
+
+/// What Landlock forbids elsewhere is allowed in the folders that take files, and there alone.
+#[test]
+fn a_confined_program_takes_files() {
+    let files = folder(&[("in/sub/there", "x"), ("out/there", "x")]);
+    let words = ["/i=in", "/o=out", "-p", "0", "--confine", "--upload=/i", "--overwrite=replace", "--allow-delete"];
+    if landlock_is_missing() {
+        return;
+    }
+    let modest = Built::start(modest(words).current_dir(&files));
+    let ask = |method, target, body| modest.ask(method, target, &[], body).status;
+    assert_eq!(ask("PUT", "/i/new", "new"), 201);
+    assert_eq!(ask("PUT", "/i/sub/there", "new"), 204);
+    assert_eq!(ask("MKCOL", "/i/made", ""), 201);
+    assert_eq!(ask("PUT", "/i/made/new", "new"), 201);
+    assert_eq!([ask("DELETE", "/i/made/new", ""), ask("DELETE", "/i/made", "")], [204, 204]);
+    assert_eq!(ask("PUT", "/o/new", "new"), 405);
+    assert_eq!(std::fs::read_to_string(files.path().join("in/sub/there")).unwrap(), "new");
 }
 
 #[test]

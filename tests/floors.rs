@@ -135,6 +135,7 @@ fn within_a_floor_arrows_go_down_the_list() {
         "websocket",
         "files",
         "files/listing",
+        "files/taking",
         "http",
         "http/connection",
         "http/handler",

@@ -174,6 +174,7 @@ fn links_lead_to_files_that_are_there() {
         "docs/mutants.md",
         "docs/options.md",
         "docs/programs.md",
+        "docs/taking.md",
         "docs/uploads.md",
     ] {
         let folder = Path::new(page).parent().unwrap();

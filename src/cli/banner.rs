@@ -40,6 +40,15 @@ pub fn details(addresses: &[Address], places: &[Place], prefix: &str) -> String 
     lines
 }
 
+/// Which folders take files, and from whom.
+pub fn takes(places: &[&Place], is_open: bool) -> String {
+    let from = if is_open { ": anyone who reaches this address can write there" } else { "" };
+    places.iter().fold(String::new(), |mut lines, place| {
+        let _ = writeln!(lines, "  files are taken at {}/{from}", place.at);
+        lines
+    })
+}
+
 /// The address to open: one that others reach, if there is such.
 pub fn url(addresses: &[Address], prefix: &str, is_for_others: bool) -> Option<String> {
     let urls = urls(addresses, prefix);

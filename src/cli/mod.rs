@@ -8,6 +8,7 @@ mod site; // what is served: folders at their paths, layers, the access log
 
 mod figures; // `--metrics`
 mod guard; // `--auth` and `--allow`
+mod taking; // `--upload`
 
 mod rights; // `--user` and `--confine`
 
@@ -73,6 +74,7 @@ fn serve(options: Options) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
     let verbosity = options.verbosity();
     let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
+    taking::check(&options, &places)?;
     let sums = Arc::new(Sums::default());
     let zone = logging::Zone::of_machine();
     let has_colours = logging::has_colours(&options);
@@ -124,6 +126,7 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         places.iter().try_for_each(site::check)?;
         guard::check_file(options)?;
     }
+    taking::check_rights(options, places)?;
     #[cfg(feature = "confine")]
     if options.starting.confine {
         if options.starting.open {
@@ -139,7 +142,8 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
             .log_file
             .as_ref()
             .and_then(|path| std::path::absolute(path).ok()?.parent().map(Path::to_owned));
-        return rights::confine(&read, &sockets.chain(log).collect::<Vec<_>>());
+        let changed: Vec<_> = taking::places(options, places).map(Place::folder).collect();
+        return rights::confine(&read, &sockets.chain(log).collect::<Vec<_>>(), &changed);
     }
     let _ = bound;
     Ok(())
@@ -206,6 +210,8 @@ fn announce(options: &Options, places: &[Place], addresses: &[Address], told: &s
     if options.verbosity() != Verbosity::Quiet {
         text.push_str(&banner::details(addresses, places, prefix));
         text.push_str(told);
+        let takes: Vec<_> = taking::places(options, places).collect();
+        text.push_str(&banner::takes(&takes, taking::is_open(addresses)));
     }
     #[cfg(feature = "qr")]
     if options.starting.qr {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser};
 use modest::layers::PathRule;
-use modest::{IpNetwork, LogFormat, Symlinks};
+use modest::{IpNetwork, LogFormat, Overwrite, Symlinks};
 
 use super::address::{self, Bind};
 use super::values::{self, Caching, Field, Group, Limit, Proxy, Rate, User};
@@ -29,6 +29,8 @@ pub struct Options {
     pub words: Vec<OsString>,
     #[command(flatten)]
     pub serving: Serving,
+    #[command(flatten)]
+    pub taking: Taking,
     #[command(flatten)]
     pub fields: Fields,
     #[command(flatten)]
@@ -77,9 +79,12 @@ pub struct Serving {
     /// Links followed: within, anywhere or none [default: within]
     #[arg(long, value_name = "WHERE", value_parser = values::symlinks)]
     pub follow_symlinks: Option<Symlinks>,
-    /// Whether x.br, x.zst and x.gz are sent for x [default: yes]
+    /// Whether x.br, x.zst and x.gz are sent for x [default: yes, but no with --upload]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub precompressed: Option<bool>,
+    /// Let file managers open the folders (WebDAV); with --upload also to store what is new
+    #[arg(long)]
+    pub webdav: bool,
     /// The media type of an extension; may be repeated
     #[arg(long, value_name = "EXT=TYPE", value_parser = values::media_type)]
     pub mime: Vec<(String, String)>,
@@ -94,6 +99,34 @@ pub struct Serving {
     #[arg(long, value_name = "PATH", value_parser = values::page, num_args = 0..=1, require_equals = true,
         default_missing_value = "/metrics")]
     pub metrics: Option<String>,
+}
+
+/// What is taken.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "What is taken")]
+pub struct Taking {
+    /// Take files, by a form in each listing, PUT and MKCOL: in all folders, or in the one at this path; may be repeated
+    #[arg(long, value_name = "PATH", value_parser = values::upload, num_args = 0..=1, require_equals = true,
+        default_missing_value = values::ALL, action = ArgAction::Append)]
+    pub upload: Vec<String>,
+    /// What becomes of a file whose name is taken: refuse, rename or replace [default: refuse]
+    #[arg(long, value_name = "HOW", value_parser = values::overwrite)]
+    pub overwrite: Option<Overwrite>,
+    /// Let files and empty folders be deleted, too
+    #[arg(long)]
+    pub allow_delete: bool,
+    /// How large a file may be, then 413 [default: none]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
+    pub upload_limit: Option<Limit<u64>>,
+    /// How much of the disk is to stay free, else 507 [default: 64m]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub upload_reserve: Option<u64>,
+    /// Let uploads go on where they broke off, an hour later at most
+    #[arg(long)]
+    pub resumable: bool,
+    /// Have each file on the disk before it is answered that it is stored
+    #[arg(long)]
+    pub fsync: bool,
 }
 
 /// Fields of answers.
@@ -358,6 +391,7 @@ pub const BRIEF: &[&str] = &[
     "clean-urls",
     "no-listing",
     "hidden",
+    "upload",
     "header",
     "cache-control",
     "cors",
@@ -382,6 +416,7 @@ Examples:
   modest www 9000              the folder www, at port 9000
   modest site /docs=book       two folders, one of them at /docs/
   modest linux.iso -b 0.0.0.0  one file, open to the whole network
+  modest inbox --upload        a folder that takes files
 
 Each option may also stand in the environment (--log-file as MODEST_LOG_FILE) or in the file
 of --config (log-file = \"...\"). The command line goes before the environment, and that before

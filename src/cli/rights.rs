@@ -70,9 +70,10 @@ impl Ids {
     }
 }
 
-/// Open nothing from now on but what is in these folders, and write nothing but in those.
+/// Open nothing from now on but what is in these folders, write nothing but in those, and make and remove folders only in the
+/// last.
 #[cfg(feature = "confine")]
-pub fn confine(read: &[PathBuf], written: &[PathBuf]) -> Result<(), CliError> {
+pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Result<(), CliError> {
     use landlock::{
         ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
     };
@@ -90,7 +91,8 @@ pub fn confine(read: &[PathBuf], written: &[PathBuf]) -> Result<(), CliError> {
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     let mut rules =
         ruleset.handle_access(AccessFs::from_all(ABI::V1)).and_then(|rules| rules.create()).map_err(failed)?;
-    for (paths, rights) in [(read, read_only), (written, writing)] {
+    let changing = writing | AccessFs::MakeDir | AccessFs::RemoveDir;
+    for (paths, rights) in [(read, read_only), (written, writing), (changed, changing)] {
         for path in paths {
             rules = rules.add_rule(PathBeneath::new(folder(path)?, rights)).map_err(failed)?;
         }

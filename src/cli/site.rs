@@ -23,6 +23,7 @@ use super::guard;
 use super::logging::ACCESS;
 use super::options::Options;
 use super::places::Place;
+use super::taking;
 use super::values::{Limit, Proxy};
 
 /// What is served, with all that the options say of it. An unreadable folder is reported now and not with the first request.
@@ -109,7 +110,7 @@ fn folder(options: &Options, place: &Place) -> Result<StaticFileHandler, CliErro
         false => fs::read_dir(path).and_then(|_| StaticFileHandler::new(path)),
     };
     let files = opened.map_err(|error| CliError::folder(path, &error))?;
-    let files = if is_file { files } else { of_folder(files, options)? };
+    let files = if is_file { files } else { of_folder(files, options, place)? };
     with_fields(files, options)?.prefix(&place.at).map_err(|error| CliError::usage(format!("--prefix: {error}")))
 }
 
@@ -121,10 +122,11 @@ pub fn check(place: &Place) -> Result<(), CliError> {
 }
 
 /// Settings that a single file has not.
-fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
+fn of_folder(mut files: StaticFileHandler, options: &Options, place: &Place) -> Result<StaticFileHandler, CliError> {
     let serving = &options.serving;
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
     files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls).link_up(true);
+    files = files.webdav(serving.webdav);
     #[cfg(feature = "compress")]
     {
         // A sixth and less of the bytes; each page under way takes some 350 KB.
@@ -143,7 +145,10 @@ fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFi
     for (status, page) in &serving.error_page {
         files = files.error_page(*status, page).map_err(said("--error-page"))?;
     }
-    Ok(files)
+    Ok(match taking::uploads(options, place) {
+        Some(uploads) => files.uploads(uploads),
+        None => files,
+    })
 }
 
 fn with_fields(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
@@ -166,7 +171,9 @@ fn with_fields(mut files: StaticFileHandler, options: &Options) -> Result<Static
         let pattern = caching.pattern.as_deref().unwrap_or("/"); // "/": all that is in the folder
         files = files.cache_control(pattern, &caching.value).map_err(said("--cache-control"))?;
     }
-    files = files.precompressed(serving.precompressed.unwrap_or(true));
+    if let Some(wanted) = serving.precompressed {
+        files = files.precompressed(wanted);
+    }
     let cache = (limits.cache_files, limits.cache_file_size, limits.cache_size);
     if cache != (None, None, None) {
         files = files.cache(cache.0.unwrap_or(8192), cache.1.unwrap_or(64 << 10), cache.2.unwrap_or(64 << 20));

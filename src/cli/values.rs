@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use modest::{HeaderName, HeaderValue, LogFormat, Symlinks};
+use modest::{HeaderName, HeaderValue, LogFormat, Overwrite, Symlinks};
 
 /// A limit that `none` switches off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +136,26 @@ pub fn page(text: &str) -> Result<String, String> {
 /// The path of a prefix, without a slash at its end.
 pub fn prefix(text: &str) -> Result<String, String> {
     Ok(path(text)?.trim_end_matches('/').to_owned())
+}
+
+/// Each folder that is served: no path is written so.
+pub const ALL: &str = "*";
+
+/// All folders, or the path of one, without a slash at its end.
+pub fn upload(text: &str) -> Result<String, String> {
+    if text == ALL {
+        return Ok(text.to_owned());
+    }
+    prefix(text).map_err(|_| "the path of a folder is wanted, such as /inbox; alone it stands for all".into())
+}
+
+pub fn overwrite(text: &str) -> Result<Overwrite, String> {
+    match text {
+        "refuse" => Ok(Overwrite::Refuse),
+        "rename" => Ok(Overwrite::Rename),
+        "replace" => Ok(Overwrite::Replace),
+        _ => Err("refuse, rename or replace is wanted".into()),
+    }
 }
 
 /// An origin as browsers send it, or `*`.

@@ -175,7 +175,7 @@ impl Finder {
 
     /// Whether a path is neither listed nor served.
     pub fn is_hidden(&self, path: &[u8]) -> bool {
-        !self.hidden && path::is_hidden(path)
+        if self.hidden { path::is_upload(path) } else { path::is_hidden(path) }
     }
 
     fn find_folder(&self, path: &[u8], names: Option<&Names>, now: SystemTime) -> Result<Lookup, OpenError> {

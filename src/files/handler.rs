@@ -1,6 +1,10 @@
 //! `StaticFileHandler`: serves a folder. Called by `http` like any handler, and by users' own handlers.
 //! `find` looks the file up, `prepare` makes fields and content; preconditions, ranges and HEAD are applied by `http`.
 
+mod changing; // methods that write
+
+mod properties; // PROPFIND
+
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -14,16 +18,18 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
+use super::dav;
 use super::find::{Finder, FoundFile, Lookup};
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
-use super::listing::Listings;
+use super::listing::{Controls, Listings};
 use super::open::{OpenError, Root, Symlinks};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Resource, Variant};
+use super::taking::Taking;
 use crate::{Access, BodyPlan, Error, Permissions, Request, RequestHandler, Response, Result};
 
-const ALLOWED: &str = "GET, HEAD, OPTIONS";
+const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
 /// Serves the files of a folder.
 ///
@@ -104,6 +110,10 @@ pub struct StaticFileHandler {
     only: Option<Vec<u8>>,
     /// The path segments of the prefix.
     pub(super) mount: Vec<Vec<u8>>,
+    /// What is put into the folder; `None`: nothing.
+    pub(super) taking: Option<Box<Taking>>,
+    /// Whether PROPFIND is answered.
+    pub(super) webdav: bool,
 }
 
 /// What [`StaticFileHandler::finish_listing`] was given.
@@ -173,6 +183,8 @@ impl StaticFileHandler {
             app_page: None,
             only: None,
             mount: Vec::new(),
+            taking: None,
+            webdav: false,
         })
     }
 
@@ -367,7 +379,13 @@ impl StaticFileHandler {
     fn list(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response, OpenError> {
         let root = path::location(self.mount.iter().map(Vec::as_slice), true);
         let root = percent_encoding::percent_decode_str(&root).decode_utf8_lossy();
-        let listing = || self.listings.respond(&self.finder, &root, &path.bytes, asked.request, asked.polled);
+        let controls = match self.taking.as_deref().map(Taking::deletes) {
+            None => Controls::None,
+            Some(false) => Controls::Upload,
+            Some(true) => Controls::UploadAndDelete,
+        };
+        let root = (&*root, controls);
+        let listing = || self.listings.respond(&self.finder, root, &path.bytes, asked.request, asked.polled);
         let response = with_fields(self.retry_after_clearing_cache(listing)?, &self.preparer.added_fields());
         Ok(match &self.finish_listing.0 {
             Some(finish) => finish.0(asked.request, response),
@@ -497,7 +515,7 @@ impl StaticFileHandler {
     fn unsupported_method(&self, request: &Request) -> Error {
         let known = [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::CONNECT, Method::TRACE];
         if known.contains(request.method()) {
-            self.error(StatusCode::METHOD_NOT_ALLOWED, "Files are only read here.").with_header(ALLOW, ALLOWED)
+            self.error(StatusCode::METHOD_NOT_ALLOWED, "Files are only read here.").with_header(ALLOW, self.allowed())
         } else {
             self.error(StatusCode::NOT_IMPLEMENTED, &format!("Unsupported method ({})", request.method()))
         }
@@ -530,34 +548,51 @@ impl RequestHandler for StaticFileHandler {
         }
     }
 
+    fn do_head(&self, request: &Request) -> Result<Response> {
+        match self.taking(request) {
+            Some(_) => self.change(request), // of an upload that was begun
+            None => self.do_get(request),
+        }
+    }
+
     fn do_options(&self, _: &Request) -> Result<Response> {
-        Ok(self.with_default_fields(Response::no_content().with_header(ALLOW, ALLOWED)))
+        let response = self.with_default_fields(Response::no_content().with_header(ALLOW, self.allowed()));
+        // RFC 4918, sections 10.1 and 18.1; the other one is for Windows.
+        let classes = [("dav", "1"), ("ms-author-via", "DAV")].into_iter().filter(|_| self.webdav);
+        Ok(classes.fold(response, |response, (name, value)| response.with_header(name, value)))
     }
 
     fn do_post(&self, request: &Request) -> Result<Response> {
-        Err(self.unsupported_method(request))
+        self.change(request)
     }
 
     fn do_put(&self, request: &Request) -> Result<Response> {
-        Err(self.unsupported_method(request))
+        self.change(request)
     }
 
     fn do_delete(&self, request: &Request) -> Result<Response> {
-        Err(self.unsupported_method(request))
+        self.change(request)
     }
 
     fn do_patch(&self, request: &Request) -> Result<Response> {
-        Err(self.unsupported_method(request))
+        self.change(request)
     }
 
     fn do_other(&self, request: &Request) -> Result<Response> {
-        Err(self.unsupported_method(request))
+        self.change(request)
     }
 
-    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        match *request.method() {
-            Method::GET | Method::HEAD | Method::OPTIONS => Ok(()),
-            _ => Err(self.unsupported_method(request)),
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        if let Method::GET | Method::HEAD | Method::OPTIONS = *request.method() {
+            return Ok(());
+        }
+        if self.webdav && dav::is_propfind(request.method()) {
+            plan.limit(dav::MAX_BODY);
+            return Ok(());
+        }
+        match self.taking(request) {
+            Some(taking) => taking.before_body(self.place(), request, plan).map_err(|error| self.refusal(error)),
+            None => Err(self.unsupported_method(request)),
         }
     }
 }

@@ -8,6 +8,10 @@ mod options; // the settings of a `StaticFileHandler`
 
 mod handler; // `StaticFileHandler`
 
+mod dav; // WebDAV, for reading
+
+mod taking; // what is put into the folder
+
 mod listing; // the HTML page of a folder
 
 mod above; // from a path that leads nowhere to the nearest folder
@@ -28,6 +32,8 @@ mod watch; // the kernel tells what changed
 mod cache; // what is kept between requests
 mod codings; // content codings of sidecars
 
+mod new_file; // files that are made beneath the folder
+
 mod open; // opening beneath the folder, never outside
 mod path; // a request path to a path beneath the folder
 
@@ -37,3 +43,4 @@ mod stat; // the metadata of files
 
 pub use handler::StaticFileHandler;
 pub use open::Symlinks;
+pub use taking::{Overwrite, Uploads};

@@ -184,6 +184,15 @@ impl Root {
         Ok(self.open_path(path, READ_FLAGS | OFlags::DIRECTORY)?)
     }
 
+    /// Find a folder in which something is to be changed: beneath the root whatever links are followed to for reading.
+    pub fn folder_to_change(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+        let flags = PATH_FLAGS | OFlags::DIRECTORY;
+        match self.symlinks {
+            Symlinks::Deny => self.open_without_links(path, flags),
+            Symlinks::WithinRoot | Symlinks::Follow => self.open_within_root(path, flags),
+        }
+    }
+
     /// Open a path, following links as configured.
     fn open_path(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         match self.symlinks {

@@ -11,6 +11,7 @@ use super::fresh::Freshness;
 use super::handler::{FinishListing, MISSING, StaticFileHandler, page_key};
 use super::open::Symlinks;
 use super::prepare::check_field;
+use super::taking::{Taking, Uploads};
 use crate::{Request, Response};
 
 /// Fields whose value follows from the response or the connection: a fixed one would be wrong for most responses.
@@ -36,6 +37,47 @@ const DERIVED: [&str; 16] = [
 ];
 
 impl StaticFileHandler {
+    /// Files and folders may be put into the folder: by PUT, MKCOL and, if [`Uploads::delete`] says so, DELETE and MOVE, and by the form
+    /// that each listing then has, where a script makes it several files, whole folders, and what is dropped on the page.
+    /// Default: nothing is taken.
+    ///
+    /// A file is there when it is whole, and not before; a client that leaves, or a disk that is full, leaves nothing behind.
+    /// Nothing is written outside the folder, whatever links say ([`Symlinks::Follow`] is for reading), under no hidden name
+    /// unless those are served ([`hidden`](Self::hidden)), and over no file unless [`Uploads::overwrite`] says so.
+    /// Pages of other sites can't write, whatever their readers may (`Sec-Fetch-Site`, `Origin`): 403. Who may write at all
+    /// is for a layer to say.
+    ///
+    /// What others have put there is not trusted: `x.gz` is not sent for `x` unless
+    /// [`precompressed`](Self::precompressed) is set afterwards, and pages (HTML, SVG, XML) are sent with
+    /// `Content-Security-Policy: sandbox`, which runs their scripts but not as pages of this server, unless another
+    /// [`header`](Self::header) of that name is set.
+    ///
+    /// | status | of a request that writes |
+    /// | --- | --- |
+    /// | 201, 204 | it is stored, under the name in `Location`; it has replaced a file, or is deleted |
+    /// | 400 | nothing here may have that name, or it is not the whole file (`Content-Range`) |
+    /// | 403 | a hidden name, a page of another site, or a folder in which the server may not write |
+    /// | 405 | MKCOL of what is there; a method that is not allowed |
+    /// | 409 | a file has that name; there is no such folder; a folder that is not empty |
+    /// | 411, 413, 415 | no length; more than [`Uploads::max_size`]; `Content-Encoding`, or a form that is none |
+    /// | 412 | `If-Match`, `If-None-Match` or `If-Unmodified-Since` does not hold |
+    /// | 507 | there is no room, or what there is is [reserved](Uploads::reserve) |
+    ///
+    /// ```no_run
+    /// use modest::{StaticFileHandler, TcpServer, Uploads};
+    ///
+    /// let inbox = StaticFileHandler::new("inbox")?.uploads(Uploads::new().max_size(1 << 30));
+    /// TcpServer::bind("127.0.0.1:8000", inbox)?.serve_forever() // curl -T photo.jpg http://127.0.0.1:8000/
+    /// # ; Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn uploads(mut self, uploads: Uploads) -> Self {
+        self.finder.sidecars = false;
+        self.preparer.sandboxes = true;
+        self.taking = Some(Box::new(Taking::new(uploads)));
+        self.forget();
+        self
+    }
+
     /// Which symbolic links are followed. Default: those that stay within the folder.
     pub fn symlinks(mut self, which: Symlinks) -> Self {
         self.finder.root.set_symlinks(which);
@@ -90,6 +132,17 @@ impl StaticFileHandler {
     /// at most.
     pub fn link_up(mut self, wanted: bool) -> Self {
         self.link_up = wanted;
+        self
+    }
+
+    /// Whether PROPFIND is answered (WebDAV, RFC 4918, class 1), so that file managers open the folder as one of their own. Default: no.
+    ///
+    /// What [listings](Self::listing) show is told, also of folders that have an index file: names, sizes and dates, all of them
+    /// whatever a request asks for. A folder with all beneath it (`Depth: infinity`) is refused. With
+    /// [`uploads`](Self::uploads) files are stored, folders made, and both moved and deleted; properties, locks and copies are
+    /// not there.
+    pub fn webdav(mut self, wanted: bool) -> Self {
+        self.webdav = wanted;
         self
     }
 

@@ -5,6 +5,7 @@
 //! so that whoever restricts `/private/` by [`Request::path`](crate::Request::path) restricts all of it.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
@@ -13,8 +14,11 @@ use crate::encode_path;
 /// All but unreserved characters (RFC 3986, section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-const MAX_NAME: usize = 255; // NAME_MAX: no Linux file system has longer names
+pub(super) const MAX_NAME: usize = 255; // NAME_MAX: no Linux file system has longer names
 const MAX_PATH: usize = 4095; // PATH_MAX without its NUL
+
+/// What names of files begin with that are not whole yet: they are never served.
+pub(super) const UPLOAD: &str = ".modest-upload-";
 
 /// The result of resolving a request path.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,6 +92,19 @@ pub(super) fn is_hidden(path: &[u8]) -> bool {
     path.split(|&byte| byte == b'/')
         .enumerate()
         .any(|(depth, name)| name.starts_with(b".") && !(depth == 0 && name == b".well-known"))
+}
+
+/// Whether a segment is the name of a file that is not whole yet.
+pub(super) fn is_upload(path: &[u8]) -> bool {
+    path.split(|&byte| byte == b'/').any(|name| name.starts_with(UPLOAD.as_bytes()))
+}
+
+/// Control characters, and the formatting characters of bidirectional text (Unicode Standard Annex #9, section 2): with
+/// them a name might look like another one.
+pub(super) fn is_misleading(character: char) -> bool {
+    const MARKS: [Range<char>; 4] =
+        ['\u{61c}'..'\u{61d}', '\u{200e}'..'\u{2010}', '\u{202a}'..'\u{202f}', '\u{2066}'..'\u{206a}'];
+    character.is_control() || MARKS.iter().any(|marks| marks.contains(&character))
 }
 
 /// The last segment.

@@ -13,7 +13,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -22,7 +24,7 @@ use super::find::FoundFile;
 use super::fresh::Basis;
 use super::mime::MediaTypes;
 use super::path;
-use super::stat::{FileStat, FileTime};
+use super::stat::{FileStat, FileTime, stat_of};
 use super::text::Beginning;
 use crate::{ETag, Error, Fields, SharedBytes};
 
@@ -36,6 +38,8 @@ const FIELDS_SIZE: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Preparer {
     pub types: MediaTypes,
+    /// Whether pages may not act as pages of this server: others have put them there.
+    pub sandboxes: bool,
     /// Fields that the user added to every response.
     added: HeaderMap,
     default_fields: OnceLock<HeaderMap>,
@@ -93,12 +97,23 @@ impl Preparer {
         for (coding, file, stat) in files {
             let content = read(file, stat, held)?;
             if coding.is_none() {
-                fields.insert(CONTENT_TYPE, self.media_type(&path, &content));
+                let media_type = self.media_type(&path, &content);
+                if self.sandboxes && is_page(&media_type) {
+                    fields.entry(CONTENT_SECURITY_POLICY).or_insert(SANDBOX);
+                }
+                fields.insert(CONTENT_TYPE, media_type);
             }
             let fields = Arc::new(with_validators(&fields, coding, stat, &content, now, &mut basis));
             variants.push(Variant { fields, content });
         }
         Ok((Resource { variants, codings }, basis))
+    }
+
+    /// The tag that a file which is not coded has now.
+    pub fn tag(&self, file: File, held: usize, now: SystemTime) -> Option<ETag> {
+        let stat = stat_of(&file).ok()?;
+        let tag = etag(&read(file, stat, held).ok()?, stat, None, now)?;
+        ETag::strong(tag).ok()
     }
 
     /// A page that stands for what was not found: a policy for caches is for what was, and it has no validators.
@@ -163,6 +178,18 @@ impl Preparer {
         self.types.of(path::name(path), || content.beginning(&mut buffer))
     }
 }
+
+/// Whether browsers run scripts in files of this type.
+fn is_page(media_type: &HeaderValue) -> bool {
+    let media_type = media_type.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+    let media_type = media_type.to_ascii_lowercase();
+    media_type == b"text/html" || media_type.ends_with(b"/xml") || media_type.ends_with(b"+xml")
+}
+
+/// Scripts run, but in an origin of their own: they can neither read this one nor write to it.
+const SANDBOX: HeaderValue = HeaderValue::from_static(
+    "sandbox allow-scripts allow-forms allow-popups allow-popups-to-escape-sandbox allow-modals allow-downloads",
+);
 
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 

@@ -160,26 +160,44 @@ fn the_page_is_small_and_takes_nothing_from_outside() {
 #[test]
 fn the_policy_allows_what_is_on_the_page() {
     let folder = Folder::new(&[("a/b", "")]);
-    for target in ["/", "/a/", "/?sort=-size"] {
-        let got = get(&folder.handler(), target);
-        let page = got.text();
-        let hash = |tag: &str| {
-            let parts: Vec<&str> = page.split(&format!("<{tag}>")).collect();
-            assert_eq!(parts.len(), 2, "one {tag}: {page}");
-            let digest = Sha256::digest(parts[1].split_once(&format!("</{tag}>")).unwrap().0);
-            format!("{tag}-src 'sha256-{}'", base64(&digest))
-        };
-        let expected = [
-            "default-src 'none'",
-            "img-src 'self' data:",
-            &hash("style"),
-            &hash("script"),
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors 'self'",
-        ];
-        assert_eq!(got.header("content-security-policy"), expected.join("; "), "{target}");
+    let takes = folder.handler().uploads(modest::Uploads::new());
+    let deletes = folder.handler().uploads(modest::Uploads::new().delete(true));
+    for (handler, is_taking) in [(&folder.handler(), false), (&takes, true), (&deletes, true)] {
+        for target in ["/", "/a/", "/?sort=-size"] {
+            let got = get(handler, target);
+            let page = got.text();
+            let hashes = |tag: &str| {
+                let parts: Vec<&str> = page.split(&format!("<{tag}>")).skip(1).collect();
+                assert_eq!(parts.len(), if is_taking { 2 } else { 1 }, "{tag}: {page}");
+                let content = parts.iter().map(|part| part.split_once(&format!("</{tag}>")).unwrap().0);
+                let hash = |text: &str| format!(" 'sha256-{}'", base64(&Sha256::digest(text)));
+                format!("{tag}-src{}", content.map(hash).collect::<String>())
+            };
+            let (style, script) = (hashes("style"), hashes("script"));
+            let mut expected = vec!["default-src 'none'", "img-src 'self' data:", &style, &script];
+            if is_taking {
+                expected.push("connect-src 'self'");
+            }
+            let frames = if is_taking { "frame-ancestors 'none'" } else { "frame-ancestors 'self'" };
+            expected.extend(["form-action 'self'", "base-uri 'none'", frames]);
+            assert_eq!(got.header("content-security-policy"), expected.join("; "), "{target}");
+        }
     }
+}
+
+#[test]
+fn only_a_folder_that_takes_files_has_a_form_for_them() {
+    let folder = Folder::new(&[("a", "")]);
+    let page = |uploads: Option<modest::Uploads>| match uploads {
+        Some(uploads) => get(&folder.handler().uploads(uploads), "/").text(),
+        None => get(&folder.handler(), "/").text(),
+    };
+    let (plain, takes) = (page(None), page(Some(modest::Uploads::new())));
+    let deletes = page(Some(modest::Uploads::new().delete(true)));
+    assert!(!plain.contains("multipart") && !plain.contains("upload"), "{plain}");
+    assert!(takes.contains("<form id=u method=post enctype=multipart/form-data>"), "{takes}");
+    assert!(deletes.contains("<form id=u class=d method=post enctype=multipart/form-data>"), "{deletes}");
+    assert!(deletes.len() <= plain.len() + 4096 + 300, "{} and {}", plain.len(), deletes.len());
 }
 
 fn base64(bytes: &[u8]) -> String {

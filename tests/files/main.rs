@@ -9,6 +9,7 @@ mod names;
 mod options;
 mod safe;
 mod types;
+mod uploads;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

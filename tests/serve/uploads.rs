@@ -218,3 +218,91 @@ fn files_of_one_name_from_everywhere_at_once() {
     });
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 80);
 }
+
+/// Tells when it is dropped, and fails as it is told.
+struct Told {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    fails: Option<ErrorKind>,
+    dropped: Arc<Mutex<bool>>,
+}
+
+impl io::Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(kind) = self.fails {
+            return Err(kind.into());
+        }
+        self.bytes.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        *self.dropped.lock().unwrap() = true;
+    }
+}
+
+struct Elsewhere {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    dropped: Arc<Mutex<bool>>,
+}
+
+impl RequestHandler for Elsewhere {
+    fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        self.bytes.lock().unwrap().clear();
+        *self.dropped.lock().unwrap() = false;
+        let fails = match request.path() {
+            "/full" => Some(ErrorKind::StorageFull),
+            "/long" => Some(ErrorKind::FileTooLarge),
+            "/broken" => Some(ErrorKind::Other),
+            _ => None,
+        };
+        plan.limit(1 << 20).save_to(Told { bytes: Arc::clone(&self.bytes), fails, dropped: Arc::clone(&self.dropped) });
+        Ok(())
+    }
+
+    fn do_put(&self, request: &Request) -> Result<Response> {
+        let (written, dropped) = (self.bytes.lock().unwrap().len() as u64, *self.dropped.lock().unwrap());
+        assert_eq!((written, dropped), (request.body().len(), true), "all of it, before the handler is called");
+        assert!(request.body().is_empty() || request.bytes().is_err(), "it is not kept");
+        Ok(Response::text(format!("{written}\n")))
+    }
+}
+
+/// `BodyPlan::save_to`: written as it comes, also the first of a method, of any length and in chunks.
+#[test]
+fn a_body_is_written_where_its_handler_wants_it() {
+    let (bytes, dropped) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(false)));
+    let handler = Elsewhere { bytes: Arc::clone(&bytes), dropped: Arc::clone(&dropped) };
+    let server = testing::serve(handler);
+    let put = |target: &str, length: usize| {
+        let body: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let got = server.send(TestRequest::new(Method::PUT, target).with_body(body.clone()));
+        assert!(got.status() != 200 || *bytes.lock().unwrap() == body, "{target}, {length}");
+        (got.status().as_u16(), got.text().trim().len())
+    };
+    for length in [200_000, 0, 1, 65_535, 65_536, 65_537, 1 << 20] {
+        assert_eq!(put("/", length), (200, length.to_string().len()), "{length}");
+    }
+    for (target, length, expected) in [
+        ("/", (1 << 20) + 1, 413),
+        ("/full", 10, 507),
+        ("/full", 200_000, 507),
+        ("/long", 10, 413),
+        ("/broken", 10, 500),
+    ] {
+        assert_eq!(put(target, length).0, expected, "{target}, {length}");
+    }
+    // A client that leaves: what was written stays the handler's, and the writer goes.
+    let mut client = std::net::TcpStream::connect(server.address()).unwrap();
+    io::Write::write_all(&mut client, b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 500000\r\n\r\n").unwrap();
+    io::Write::write_all(&mut client, &[b'x'; 200_000]).unwrap();
+    eventually("some of it is written", || !bytes.lock().unwrap().is_empty());
+    assert!(!*dropped.lock().unwrap());
+    drop(client);
+    eventually("the writer is gone", || *dropped.lock().unwrap());
+}

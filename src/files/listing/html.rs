@@ -1,19 +1,11 @@
 //! The HTML of a listing: the page around its rows, and the rows. Called by `listing`; it knows names, sizes and dates, not files.
 
-use std::ops::Range;
-
 use super::super::path;
 use super::Asked;
+use super::controls::Controls;
 use super::entries::{Entries, Entry};
 use super::view::{By, Order};
 use crate::escape_html;
-
-/// The policy of a page: its own style and script, known by their hashes, and nothing that a name might inject.
-/// `tests/files/listing.rs` computes the hashes, and says which they are.
-pub(super) const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-zSBJYfGIbm0BprE9NSB+GiS2O8YM6qFLd4hGg1EjyhU='; \
-    script-src 'sha256-5h25zPbqoo6vlvnWkf2T3CGTLZ6UEeugpvEyyI7WwLE='; \
-    form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 /// Rows in one `<tbody>`. A full one has the class `b`: it is laid out when it comes near the window, and until then has the
 /// height of so many rows of one line, 36 px each, or 60 on a phone. The style and the script know these numbers.
@@ -29,6 +21,7 @@ pub(super) struct Rows {
     left: usize,
     /// Rows of this block to come.
     left_in_block: usize,
+    controls: Controls,
     /// The day of the last row, and how it is shown: most files of a folder are of few days.
     day: i64,
     day_text: String,
@@ -42,7 +35,8 @@ impl Rows {
             order => format!("?sort={}", order.word()),
         };
         let left = entries.len();
-        let mut rows = Rows { text: String::new(), query, left, left_in_block: 0, day: 0, day_text: String::new() };
+        let (text, controls) = (String::new(), asked.controls);
+        let mut rows = Rows { text, query, left, left_in_block: 0, controls, day: 0, day_text: String::new() };
         rows.push_start(asked, entries);
         rows
     }
@@ -56,12 +50,12 @@ impl Rows {
         }
         text.push_str("Index of ");
         text.extend(way.iter().map(String::as_str));
-        text.push_str(STYLE);
+        text.extend([STYLE, asked.controls.style(), NAV]);
         push_way(text, &way, query);
         text.push_str("</h1></nav>\n<main><p>");
         let folders = entries.folders();
         push_count(text, folders, entries.len() - folders, entries.is_complete());
-        text.push_str("</p>\n<form><table aria-labelledby=h>\n<thead><tr>");
+        text.extend(["</p>\n", asked.controls.form(), "<form><table aria-labelledby=h>\n<thead><tr>"]);
         push_headings(text, asked.view.order);
         text.push('\n');
         if way.len() > 1 {
@@ -97,7 +91,7 @@ impl Rows {
 
     /// What follows the rows.
     pub fn push_end(&mut self) {
-        self.text.push_str(END);
+        self.text.extend([END, self.controls.script()]);
     }
 
     /// A cell with `2026-11-20 08:17`, in UTC, of minutes since 1970. Years that HTML has no form for are text.
@@ -198,15 +192,8 @@ fn push_shown(to: &mut String, name: &[u8]) {
     if text.bytes().all(is_plain) {
         to.push_str(&text);
     } else {
-        to.push_str(&escape_html(&text.replace(is_misleading, "\u{fffd}")));
+        to.push_str(&escape_html(&text.replace(path::is_misleading, "\u{fffd}")));
     }
-}
-
-/// Control characters, and the formatting characters of bidirectional text (Unicode Standard Annex #9, section 2).
-fn is_misleading(character: char) -> bool {
-    const MARKS: [Range<char>; 4] =
-        ['\u{61c}'..'\u{61d}', '\u{200e}'..'\u{2010}', '\u{202a}'..'\u{202f}', '\u{2066}'..'\u{206a}'];
-    character.is_control() || MARKS.iter().any(|marks| marks.contains(&character))
 }
 
 /// `999 B`, `1.0 KiB`, `12 MiB`.
@@ -259,7 +246,8 @@ pub(super) fn civil(days: i64) -> (i64, i64, i64) {
 //   One without any is hidden itself: of no height, all would lie in the window, and be laid out when their rows come back.
 const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
-const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n<nav><h1 id=h>");
+const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n");
+const NAV: &str = "<nav><h1 id=h>";
 const END: &str = concat!("</table></form></main>\n<script>", include_str!("page.js"), "</script>\n");
 
 #[cfg(test)]
@@ -317,6 +305,7 @@ mod tests {
             query: String::new(),
             left: 0,
             left_in_block: 0,
+            controls: Controls::None,
             day: 0,
             day_text: String::new(),
         };

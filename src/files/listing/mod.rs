@@ -9,26 +9,33 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::StatusCode;
 use http::header::{CONTENT_SECURITY_POLICY, VARY};
 
 use super::find::Finder;
 use super::open::OpenError;
+use super::path;
 use crate::{Access, ETag, Permissions, Request, Response};
 
 mod flights; // one reading for all who wait for it
 
 mod json; // objects
 
+pub(super) mod multistatus; // properties, for WebDAV
+
 mod html; // rows
+
+mod controls; // what there is to send files by
 
 mod entries; // names, sizes and dates
 
 mod view; // which order, and which form
 
+pub(super) use controls::Controls;
 use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;
-use view::View;
+use view::{Form, View};
 
 /// Pages with up to this many entries are built in memory, and so have a Content-Length.
 const MAX_BUFFERED: usize = 1000;
@@ -67,6 +74,7 @@ struct Asked<'a> {
     /// That of the folder beneath it.
     path: &'a [u8],
     view: View,
+    controls: Controls,
     /// What may be shown to whoever asks; `None`: all.
     permissions: Option<&'a Permissions>,
 }
@@ -87,17 +95,17 @@ impl Asked<'_> {
 }
 
 impl Listings {
-    /// The answer to a request for a folder. `root`: the path of the topmost one, decoded.
+    /// The answer to a request for a folder. `root`: the path of the topmost one, decoded, and what it has to send files by.
     pub fn respond(
         &self,
         finder: &Finder,
-        root: &str,
+        (root, controls): (&str, Controls),
         path: &[u8],
         request: &Request,
         polled: Option<Instant>,
     ) -> Result<Response, OpenError> {
         let permissions = request.value::<Permissions>();
-        let asked = Asked { root, path, view: View::of(request), permissions: permissions.as_deref() };
+        let asked = Asked { root, path, view: View::of(request), controls, permissions: permissions.as_deref() };
         let key = [asked.view.name().as_bytes(), b"\0", asked.who().as_bytes(), b"\0", path].concat();
         let read = || self.read(finder, &asked);
         let listing = self.flights.join(&key, polled, read, |one, other| one.tag == other.tag)?;
@@ -109,11 +117,15 @@ impl Listings {
                 Response::stream(ListingPage { listing, written: 0, ended: false, writer, sent: 0 })
             }
         };
-        let response = match asked.view.json {
-            true => response.with_content_type("application/json"),
-            false => response
+        let response = match asked.view.form {
+            // It is no representation of the folder, whose tag this would be.
+            Form::Multistatus => {
+                return Ok(response.with_status(StatusCode::MULTI_STATUS).with_content_type(multistatus::XML));
+            }
+            Form::Json => response.with_content_type("application/json"),
+            Form::Page => response
                 .with_content_type("text/html; charset=utf-8")
-                .with_header(CONTENT_SECURITY_POLICY, html::POLICY),
+                .with_header(CONTENT_SECURITY_POLICY, controls.policy()),
         };
         let response = response.with_header(VARY, "Accept");
         Ok(match tag {
@@ -123,10 +135,14 @@ impl Listings {
     }
 
     fn read(&self, finder: &Finder, asked: &Asked<'_>) -> Result<Listing, OpenError> {
-        let View { order, json } = asked.view;
+        let View { order, form } = asked.view;
         let is_shown = |name: &[u8]| asked.shows(name);
         let entries = Entries::read(finder, asked.path, order, &self.budget, MAX_BUFFERED, &is_shown)?;
-        let tag = entries.tag(&self.tags, [asked.view.name().as_bytes(), asked.root.as_bytes(), asked.path], json);
+        let tag = entries.tag(
+            &self.tags,
+            [asked.view.name().as_bytes(), asked.root.as_bytes(), asked.path],
+            form != Form::Page,
+        );
         if entries.len() > MAX_BUFFERED {
             return Ok(Listing { tag, page: Page::Streamed(entries) });
         }
@@ -142,14 +158,24 @@ enum Writer {
     Html(Rows),
     /// The next object is the first.
     Json(String, bool),
+    /// The URL path of the folder.
+    Multistatus(String, String),
 }
 
 impl Writer {
     /// With what precedes the entries.
     fn new(asked: &Asked<'_>, entries: &Entries) -> Writer {
-        match asked.view.json {
-            true => Writer::Json("[".to_owned(), true),
-            false => Writer::Html(Rows::new(asked, entries)),
+        match asked.view.form {
+            Form::Json => Writer::Json("[".to_owned(), true),
+            Form::Page => Writer::Html(Rows::new(asked, entries)),
+            Form::Multistatus => {
+                let segments =
+                    asked.root.as_bytes().split(|&byte| byte == b'/').chain(asked.path.split(|&byte| byte == b'/'));
+                let folder = path::location(segments.filter(|segment| !segment.is_empty()), true);
+                let mut text = multistatus::START.to_owned();
+                multistatus::push_response(&mut text, &folder, path::name(asked.path), None, None);
+                Writer::Multistatus(text, folder)
+            }
         }
     }
 
@@ -160,6 +186,7 @@ impl Writer {
                 text.push_str(if mem::take(first) { "\n" } else { ",\n" });
                 json::push(text, entry);
             }
+            Writer::Multistatus(text, folder) => multistatus::push(text, folder, entry),
         }
     }
 
@@ -167,6 +194,7 @@ impl Writer {
         match self {
             Writer::Html(rows) => rows.push_end(),
             Writer::Json(text, _) => text.push_str("\n]\n"),
+            Writer::Multistatus(text, _) => text.push_str(multistatus::END),
         }
     }
 
@@ -174,7 +202,7 @@ impl Writer {
     fn text(&mut self) -> &mut String {
         match self {
             Writer::Html(rows) => &mut rows.text,
-            Writer::Json(text, _) => text,
+            Writer::Json(text, _) | Writer::Multistatus(text, _) => text,
         }
     }
 }

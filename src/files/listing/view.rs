@@ -6,7 +6,16 @@ use crate::Request;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct View {
     pub order: Order,
-    pub json: bool,
+    pub form: Form,
+}
+
+/// In which form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Page,
+    Json,
+    /// Asked for by PROPFIND.
+    Multistatus,
 }
 
 /// Folders always come first.
@@ -27,18 +36,22 @@ pub(super) enum By {
 impl View {
     /// `?sort=` and `?format=json`, or else `Accept`. Unknown values mean nothing: a query may be somebody else's.
     pub fn of(request: &Request) -> View {
+        if request.method().as_str() == "PROPFIND" {
+            return View { order: Order::default(), form: Form::Multistatus };
+        }
         let order = request.param("sort").and_then(|word| Order::parse(&word)).unwrap_or_default();
-        let json = match request.param("format").as_deref() {
-            Some("json") => true,
-            Some("html") => false,
-            _ => prefers_json(request.header_all("accept")),
+        let form = match request.param("format").as_deref() {
+            Some("json") => Form::Json,
+            Some("html") => Form::Page,
+            _ if prefers_json(request.header_all("accept")) => Form::Json,
+            _ => Form::Page,
         };
-        View { order, json }
+        View { order, form }
     }
 
     /// A name for each.
     pub fn name(self) -> String {
-        format!("{}{}", self.order.word(), if self.json { " as JSON" } else { "" })
+        format!("{} as {:?}", self.order.word(), self.form)
     }
 }
 
@@ -130,9 +143,10 @@ mod tests {
             ("/?%ff", "name", false),
         ] {
             let view = View::of(&Request::get(target));
-            assert_eq!((view.order.word(), view.json), (order, json), "{target}");
+            assert_eq!((view.order.word(), view.form == Form::Json), (order, json), "{target}");
         }
-        let asked = |target| View::of(&Request::get(target).with_header("accept", "application/json")).json;
+        let asked =
+            |target| View::of(&Request::get(target).with_header("accept", "application/json")).form == Form::Json;
         assert!(asked("/") && !asked("/?format=html"));
     }
 }

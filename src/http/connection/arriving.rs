@@ -17,7 +17,7 @@ use crate::tcp::{BlockingInput, Next, Turn};
 const LONG: u64 = 64 * 1024;
 
 /// Something to read the body from while the handler runs, if it is to be received so. There is none without a socket,
-/// and nothing is gained by it once the body is there.
+/// and nothing is gained by it once the body is there; and what is to be written elsewhere comes before the handler.
 pub(super) fn blocking_input(
     plan: &mut BodyPlan,
     request: &Request,
@@ -31,7 +31,7 @@ pub(super) fn blocking_input(
         BodyLength::Chunked => (false, true),
         BodyLength::None => (true, false),
     };
-    if is_there {
+    if is_there || plan.writer.is_some() {
         return None;
     }
     // `OPTIONS *` reaches no method.

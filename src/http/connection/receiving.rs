@@ -53,7 +53,11 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Some(input) = blocking_input(&mut plan, &exchange.request, &framing, head_length, turn) {
             return self.handle_arriving(exchange, &framing, head_length, plan, input, turn);
         }
-        let incoming = match Incoming::new(framing.body, &plan.limits) {
+        let incoming = match plan.writer.take() {
+            Some(writer) => Incoming::writing_to(writer, framing.body, &plan.limits),
+            None => Incoming::new(framing.body, &plan.limits),
+        };
+        let incoming = match incoming {
             Ok(incoming) => incoming,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };

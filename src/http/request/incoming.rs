@@ -2,6 +2,8 @@
 //! Called by `connection` with the bytes that have arrived, and by `live`; uses `decoder` to decode and `stored` to store.
 //! It writes to disk only in `spool`, which `connection` calls in turns that may block.
 
+use std::io::Write;
+
 use super::chunked::Step;
 use super::decoder::BodyDecoder;
 use super::framing::BodyLength;
@@ -30,12 +32,17 @@ pub(crate) enum Need {
 impl Incoming {
     /// Rejected at once if its Content-Length exceeds a limit, or if there is no room for so much.
     pub(crate) fn new(length: BodyLength, limits: &BodyLimits) -> Result<Incoming, Rejection> {
-        let announced = match length {
-            BodyLength::None => Some(0),
-            BodyLength::Known(length) => Some(length),
-            BodyLength::Chunked => None,
-        };
-        let writer = BodyWriter::new(announced, limits)?;
+        let writer = BodyWriter::new(announced(length), limits)?;
+        Ok(Incoming { decoder: BodyDecoder::new(length), writer, finished: false })
+    }
+
+    /// The same for one that goes to a writer, in `spool`.
+    pub(crate) fn writing_to(
+        to: Box<dyn Write + Send>,
+        length: BodyLength,
+        limits: &BodyLimits,
+    ) -> Result<Incoming, Rejection> {
+        let writer = BodyWriter::writing_to(to, announced(length), limits)?;
         Ok(Incoming { decoder: BodyDecoder::new(length), writer, finished: false })
     }
 
@@ -70,5 +77,13 @@ impl Incoming {
 
     pub(crate) fn finish(self) -> StoredBody {
         self.writer.finish()
+    }
+}
+
+fn announced(length: BodyLength) -> Option<u64> {
+    match length {
+        BodyLength::None => Some(0),
+        BodyLength::Known(length) => Some(length),
+        BodyLength::Chunked => None,
     }
 }

@@ -1,6 +1,7 @@
 //! What is to become of the body of one request: decided from its head by `before_body`, obeyed by `connection`.
 
 use std::fmt;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub struct BodyPlan {
     pub(crate) timeout: Option<Duration>,
     pub(crate) progress: Option<Progress>,
     pub(crate) streamed: bool,
+    /// What it is written to as it comes.
+    pub(crate) writer: Option<Box<dyn Write + Send>>,
     /// Only of a request with a body: without one a handler is asked at once.
     pub(crate) methods: Option<Arc<UnwrittenMethods>>,
     pub(crate) unknown: Option<UnknownMethod>,
@@ -63,6 +66,7 @@ impl BodyPlan {
             timeout,
             progress: None,
             streamed: false,
+            writer: None,
             methods,
             unknown: None,
             layered: false,
@@ -151,6 +155,45 @@ impl BodyPlan {
     /// ```
     pub fn stream(&mut self) -> &mut BodyPlan {
         self.streamed = true;
+        self.wanted = true;
+        self
+    }
+
+    /// The body is written to this as it comes, 64 KiB at a time, in turns that may block, and is not kept: no worker is held
+    /// while the client sends, no byte is written twice, and it takes no room of
+    /// [`Http::body_quota`](crate::Http::body_quota). The handler is called when all of it is written, and has no more of it
+    /// than its length ([`Body::len`](crate::Body::len)): reading it fails. It goes before [`stream`](BodyPlan::stream).
+    ///
+    /// The writer is dropped, in a turn that may block, when all is written, or when the client leaves before. An error of
+    /// kind [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` is answered with 507, `FileTooLarge` with
+    /// 413, others with 500. Without a body nothing is written; nor is one of a request that was
+    /// [made by hand](Request::new), which the handler reads from the request.
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use modest::{BodyPlan, Request, RequestHandler, Response, Result};
+    ///
+    /// struct Tape(File);
+    ///
+    /// impl RequestHandler for Tape {
+    ///     fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+    ///         plan.limit(1 << 30).save_to(self.0.try_clone()?);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn do_post(&self, request: &Request) -> Result<Response> {
+    ///         Ok(Response::text(format!("{} bytes\n", request.body().len())))
+    ///     }
+    /// }
+    ///
+    /// let tape = Tape(tempfile::tempfile()?);
+    /// let server = modest::testing::serve(Tape(tape.0.try_clone()?));
+    /// assert_eq!(server.post("/", "hello").text(), "5 bytes\n");
+    /// assert_eq!(tape.0.metadata()?.len(), 5);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn save_to(&mut self, writer: impl Write + Send + 'static) -> &mut BodyPlan {
+        self.writer = Some(Box::new(writer));
         self.wanted = true;
         self
     }

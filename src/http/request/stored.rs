@@ -28,7 +28,14 @@ pub(crate) struct StoredBody {
 
 enum Storage {
     Memory(Vec<u8>),
-    Spooled { file: File, length: u64 },
+    Spooled {
+        file: File,
+        length: u64,
+    },
+    /// Written to what the handler gave: so many bytes.
+    Elsewhere {
+        length: u64,
+    },
 }
 
 impl Default for Storage {
@@ -41,7 +48,7 @@ impl StoredBody {
     pub(crate) fn len(&self) -> u64 {
         match &self.storage {
             Storage::Memory(bytes) => bytes.len() as u64,
-            Storage::Spooled { length, .. } => *length,
+            Storage::Spooled { length, .. } | Storage::Elsewhere { length } => *length,
         }
     }
 
@@ -54,6 +61,7 @@ impl StoredBody {
                 StoredReader { body: self, at: 0 }.read_to_end(&mut all)?;
                 Ok(Cow::Owned(all))
             }
+            Storage::Elsewhere { .. } => Err(elsewhere()),
         }
     }
 
@@ -68,6 +76,8 @@ impl StoredBody {
                     count => Ok(count),
                 }
             }
+            Storage::Elsewhere { length } if at < *length => Err(elsewhere()),
+            Storage::Elsewhere { .. } => Ok(0),
         }
     }
 
@@ -104,9 +114,17 @@ impl StoredBody {
 
 impl fmt::Debug for StoredBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if matches!(self.storage, Storage::Memory(_)) { "in memory" } else { "in a file" };
+        let place = match self.storage {
+            Storage::Memory(_) => "in memory",
+            Storage::Spooled { .. } => "in a file",
+            Storage::Elsewhere { .. } => "written as they came",
+        };
         write!(f, "Body({} bytes, {place})", self.len())
     }
+}
+
+fn elsewhere() -> io::Error {
+    io::Error::other("the body was written as it came (`BodyPlan::save_to`): it can't be had from the request")
 }
 
 struct StoredReader<'a> {
@@ -130,12 +148,21 @@ const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR
 pub(crate) struct BodyWriter {
     /// Bytes received since the last write to the file.
     memory: Vec<u8>,
-    file: Option<File>,
-    /// Bytes in the file.
+    sink: Sink,
+    /// Bytes written to it.
     spooled: u64,
-    /// Whether the length was announced: there is room for all of it.
+    /// Whether there is room for all of it: its length was announced, or the room is not the server's.
     announced: bool,
     reservation: Reservation,
+}
+
+/// Where bytes go that do not stay in memory.
+enum Sink {
+    /// Nowhere yet.
+    None,
+    File(File),
+    /// What the handler gave: from the first byte on.
+    Given(Box<dyn Write + Send>),
 }
 
 impl BodyWriter {
@@ -152,14 +179,28 @@ impl BodyWriter {
         if !has_room {
             return Err(NO_SPACE);
         }
-        Ok(BodyWriter { memory: Vec::new(), file: None, spooled: 0, announced: announced.is_some(), reservation })
+        let announced = announced.is_some();
+        Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, announced, reservation })
+    }
+
+    /// One whose bytes go to this writer, and take no room of the server's.
+    pub(crate) fn writing_to(
+        given: Box<dyn Write + Send>,
+        announced: Option<u64>,
+        limits: &BodyLimits,
+    ) -> Result<BodyWriter, Rejection> {
+        if announced.is_some_and(|length| length > limits.body) {
+            return Err(TOO_LARGE);
+        }
+        let (sink, reservation) = (Sink::Given(given), Reservation::new(&limits.rooms));
+        Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, announced: true, reservation })
     }
 
     /// How many more bytes memory takes before they must be written to the file.
     pub(crate) fn available(&self, limits: &BodyLimits) -> usize {
         // Even if no memory is allowed, each piece of a body passes through it.
         let capacity = match self.reservation.place() {
-            _ if self.file.is_some() => SPOOL_SIZE,
+            _ if !matches!(self.sink, Sink::None) => SPOOL_SIZE,
             Place::File => limits.memory.min(SPOOL_SIZE),
             Place::Memory => limits.memory,
         };
@@ -184,7 +225,8 @@ impl BodyWriter {
 
     /// Whether bytes in memory are still to be written to the file.
     pub(crate) fn must_spool(&self) -> bool {
-        self.reservation.place() == Place::File && !self.memory.is_empty()
+        let is_written = self.reservation.place() == Place::File || matches!(self.sink, Sink::Given(_));
+        is_written && !self.memory.is_empty()
     }
 
     /// Append received bytes. No disk access.
@@ -202,26 +244,34 @@ impl BodyWriter {
 
     /// Write the bytes in memory to the file. May block on the disk.
     pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
-        if self.reservation.place() == Place::Memory && !self.reservation.move_to_file(0) {
-            return Err(NO_SPACE);
-        }
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => {
-                let file = tempfile::tempfile_in(&*limits.folder).map_err(|err| spool_error(&err, limits))?;
-                none.insert(file)
+        if let Sink::Given(writer) = &mut self.sink {
+            writer.write_all(&self.memory).and_then(|()| writer.flush()).map_err(|err| given_error(&err))?;
+        } else {
+            if self.reservation.place() == Place::Memory && !self.reservation.move_to_file(0) {
+                return Err(NO_SPACE);
             }
-        };
-        file.write_all(&self.memory).map_err(|err| spool_error(&err, limits))?;
+            self.write_to_file(limits).map_err(|err| spool_error(&err, limits))?;
+        }
         self.spooled += self.memory.len() as u64;
         self.memory = Vec::new();
         Ok(())
     }
 
+    fn write_to_file(&mut self, limits: &BodyLimits) -> io::Result<()> {
+        if let Sink::None = self.sink {
+            self.sink = Sink::File(tempfile::tempfile_in(&*limits.folder)?);
+        }
+        match &mut self.sink {
+            Sink::File(file) => file.write_all(&self.memory),
+            Sink::Given(_) | Sink::None => Ok(()), // it is a file now
+        }
+    }
+
     pub(crate) fn finish(self) -> StoredBody {
-        let storage = match self.file {
-            Some(file) => Storage::Spooled { file, length: self.spooled },
-            None => Storage::Memory(self.memory),
+        let storage = match self.sink {
+            Sink::File(file) => Storage::Spooled { file, length: self.spooled },
+            Sink::Given(_) => Storage::Elsewhere { length: self.spooled },
+            Sink::None => Storage::Memory(self.memory),
         };
         StoredBody { storage, _reservation: Some(self.reservation) }
     }
@@ -229,6 +279,18 @@ impl BodyWriter {
 
 /// Bytes written to the file at a time.
 const SPOOL_SIZE: usize = 64 * 1024;
+
+/// Of a writer that a handler gave.
+fn given_error(err: &io::Error) -> Rejection {
+    match err.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
+        io::ErrorKind::FileTooLarge => TOO_LARGE,
+        _ => {
+            log::error!("a body can't be written as its handler wants: {err}");
+            if is_about_room(err) { NO_DESCRIPTOR } else { SPOOL_FAILED }
+        }
+    }
+}
 
 fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     log::error!("a body can't be kept in {}: {err}", limits.folder.display());

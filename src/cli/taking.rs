@@ -1,0 +1,97 @@
+//! `--upload` and what goes with it: which folders take files, and on what terms. Called by `site`, and by `cli` for rights and
+//! for what is said at the start.
+
+use std::path::Path;
+use std::time::Duration;
+
+use modest::{Address, Uploads};
+use rustix::fs::{Access, AtFlags, CWD};
+
+use super::error::{CliError, quoted};
+use super::options::Options;
+use super::places::Place;
+use super::values::{ALL, Limit};
+
+/// How many uploads of a folder may go on where they broke off, and for how long.
+const RESUMABLE: usize = 64;
+const KEPT: Duration = Duration::from_secs(3600);
+
+/// What this folder takes, if it does.
+pub fn uploads(options: &Options, place: &Place) -> Option<Uploads> {
+    let taking = &options.taking;
+    is_taking(options, place).then(|| {
+        let mut uploads = Uploads::new().delete(taking.allow_delete).fsync(taking.fsync);
+        if taking.resumable {
+            uploads = uploads.resumable(RESUMABLE, KEPT);
+        }
+        if let Some(which) = taking.overwrite {
+            uploads = uploads.overwrite(which);
+        }
+        if let Some(Limit(limit)) = taking.upload_limit {
+            uploads = uploads.max_size(limit);
+        }
+        match taking.upload_reserve {
+            Some(bytes) => uploads.reserve(bytes),
+            None => uploads,
+        }
+    })
+}
+
+fn is_taking(options: &Options, place: &Place) -> bool {
+    let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+    let at = place.at.strip_prefix(prefix).unwrap_or(&place.at);
+    !place.path.is_file() && options.taking.upload.iter().any(|named| named == ALL || named == at)
+}
+
+/// Those that take files.
+pub fn places<'a>(options: &'a Options, places: &'a [Place]) -> impl Iterator<Item = &'a Place> {
+    places.iter().filter(|place| is_taking(options, place))
+}
+
+/// Whether the options fit each other and what is served.
+pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
+    let taking = &options.taking;
+    let others = [
+        ("--overwrite", taking.overwrite.is_some()),
+        ("--allow-delete", taking.allow_delete),
+        ("--upload-limit", taking.upload_limit.is_some()),
+        ("--upload-reserve", taking.upload_reserve.is_some()),
+        ("--resumable", taking.resumable),
+        ("--fsync", taking.fsync),
+    ];
+    if let Some((name, _)) = others.iter().find(|(_, given)| *given && taking.upload.is_empty()) {
+        return Err(CliError::usage(format!("{name} means nothing without --upload, by which files are taken")));
+    }
+    for named in &taking.upload {
+        let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+        let is_at = |place: &&Place| named == ALL || place.at.strip_prefix(prefix) == Some(named);
+        if !all.iter().filter(is_at).any(|place| !place.path.is_file()) {
+            let line = match named.as_str() {
+                ALL => "--upload: a folder is wanted to take files, and none is served".to_owned(),
+                at => format!("--upload={at}/: no folder stands there"),
+            };
+            return Err(CliError::usage(line));
+        }
+    }
+    Ok(())
+}
+
+/// Whether this process, as whom it runs by now, may write there.
+pub fn check_rights(options: &Options, all: &[Place]) -> Result<(), CliError> {
+    places(options, all).try_for_each(|place| may_write(&place.path))
+}
+
+fn may_write(path: &Path) -> Result<(), CliError> {
+    let access = Access::WRITE_OK | Access::EXEC_OK;
+    rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|_| {
+        CliError::failure(format!(
+            "--upload: {} may not be written; allow it ('chmod u+w') or leave it out",
+            quoted(path)
+        ))
+    })
+}
+
+/// Whether others than this machine's own users reach it.
+pub fn is_open(addresses: &[Address]) -> bool {
+    addresses.iter().filter_map(Address::socket_addr).any(|address| !address.ip().is_loopback())
+}

@@ -1,0 +1,49 @@
+//! WebDAV, class 1, for reading: PROPFIND (RFC 4918, section 9.1), by which file managers list a folder. Called by `handler`, which
+//! looks things up; `listing` reads folders.
+//!
+//! The body of a request is not read: see `listing::multistatus`.
+
+use http::{Method, StatusCode};
+
+use super::listing::multistatus::XML;
+use crate::{Error, Request, Response};
+
+/// How long a body may be, in bytes: nobody looks at it.
+pub(super) const MAX_BODY: u64 = 64 << 10;
+
+/// How much of what lies beneath a folder is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    Itself,
+    Entries,
+}
+
+pub(super) fn is_propfind(method: &Method) -> bool {
+    method.as_str() == "PROPFIND"
+}
+
+/// How much is asked for (RFC 4918, section 10.2). `None`: all that lies beneath, which is also meant where nothing is said.
+///
+/// # Errors
+/// 400 if it is malformed.
+pub(super) fn depth(request: &Request) -> Result<Option<Depth>, Error> {
+    match request.header("depth").map(str::trim) {
+        Some("0") => Ok(Some(Depth::Itself)),
+        Some("1") => Ok(Some(Depth::Entries)),
+        None => Ok(None),
+        Some(word) if word.eq_ignore_ascii_case("infinity") => Ok(None),
+        Some(_) => Err(Error::new(StatusCode::BAD_REQUEST, "Depth is 0, 1 or infinity.")),
+    }
+}
+
+/// The answer to all that lies beneath, as clients of WebDAV read it (RFC 4918, sections 9.1.1 and 16).
+pub(super) fn refusal() -> Response {
+    let condition = "<D:error xmlns:D=\"DAV:\"><D:propfind-finite-depth/></D:error>\n";
+    let text = format!("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n{condition}");
+    Response::bytes(text).with_status(StatusCode::FORBIDDEN).with_content_type(XML)
+}
+
+/// What is known, as an answer.
+pub(super) fn multistatus(text: String) -> Response {
+    Response::bytes(text).with_status(StatusCode::MULTI_STATUS).with_content_type(XML)
+}

@@ -1,0 +1,54 @@
+//! The methods of a `StaticFileHandler` that write: what `taking` makes of them, with the fields of every response. Called by
+//! `handler`.
+
+use http::header::ALLOW;
+use http::{HeaderValue, StatusCode};
+
+use super::super::dav;
+use super::super::taking::{Place, Taking};
+use super::{READING, StaticFileHandler};
+use crate::{Error, Request, Response, Result};
+
+impl StaticFileHandler {
+    /// What is put into the folder, if this is a method that does so.
+    pub(super) fn taking(&self, request: &Request) -> Option<&Taking> {
+        self.taking.as_deref().filter(|taking| self.only.is_none() && taking.takes(request))
+    }
+
+    /// The folder that it is put into.
+    pub(super) fn place(&self) -> Place<'_> {
+        let held = self.cache.limits().bytes_each;
+        Place { finder: &self.finder, preparer: &self.preparer, held, mount: &self.mount }
+    }
+
+    /// Any method but those that read.
+    pub(super) fn change(&self, request: &Request) -> Result<Response> {
+        if self.webdav && dav::is_propfind(request.method()) {
+            return self.properties(request);
+        }
+        match self.taking(request) {
+            Some(taking) => match taking.respond(self.place(), request) {
+                Ok(response) => Ok(self.with_default_fields(response)),
+                Err(error) => Err(self.refusal(error)),
+            },
+            None => Err(self.unsupported_method(request)),
+        }
+    }
+
+    /// The same with the fields that all responses have.
+    pub(super) fn refusal(&self, error: Error) -> Error {
+        let mut fields = self.preparer.default_fields();
+        if error.status() == StatusCode::METHOD_NOT_ALLOWED {
+            fields.extend(HeaderValue::try_from(self.allowed()).map(|allowed| (ALLOW, allowed)));
+        }
+        fields.extend(error.headers().clone());
+        error.with_headers(fields)
+    }
+
+    /// The value of `Allow`.
+    pub(super) fn allowed(&self) -> String {
+        let taking = self.taking.as_deref().filter(|_| self.only.is_none()).map_or(&[][..], Taking::methods);
+        let properties: &[&str] = if self.webdav { &["PROPFIND"] } else { &[] };
+        [&READING, taking, properties].concat().join(", ")
+    }
+}

@@ -1,0 +1,63 @@
+//! PROPFIND: what is known of a file or a folder. Called by `changing`; `dav` has the rules, `listing` reads folders.
+
+use http::StatusCode;
+
+use super::super::dav;
+use super::super::listing::multistatus;
+use super::super::open::{OpenError, Opened};
+use super::super::path::{self, ResolvedPath};
+use super::{Asked, StaticFileHandler};
+use crate::{Error, Request, Response, Result};
+
+impl StaticFileHandler {
+    /// RFC 4918, section 9.1: what is known of a file or a folder, and of what is in that.
+    pub(super) fn properties(&self, request: &Request) -> Result<Response> {
+        let depth = dav::depth(request).map_err(|error| self.refusal(error))?;
+        let asked = Asked { request, polled: request.take_polled() };
+        let path = match path::resolve(request.raw_path(), &self.mount) {
+            ResolvedPath::Path(path) => path,
+            ResolvedPath::Redirect(location) => return Ok(self.redirect(request, &location)),
+            ResolvedPath::NotFound => return Err(self.missing()),
+            ResolvedPath::Malformed => return Err(self.error(StatusCode::BAD_REQUEST, "That is no path.")),
+        };
+        let path = match &self.only {
+            Some(name) if path.bytes == *name => path,
+            Some(_) => return Err(self.missing()),
+            None => path,
+        };
+        if self.finder.is_hidden(&path.bytes) {
+            return Err(self.missing());
+        }
+        self.finder.freshness.ask_for_root(&self.finder.root);
+        let (size, modified) = match self.finder.root.open_at(&path.bytes) {
+            Ok(Opened::File(_, stat)) if !path.trailing_slash => (Some(stat.size), stat.modified.seconds),
+            Ok(Opened::File(..)) => return Err(self.missing()),
+            Ok(Opened::Folder) if depth != Some(dav::Depth::Itself) && !self.listing => {
+                return Err(self.error(StatusCode::FORBIDDEN, "Folders are not listed here."));
+            }
+            Ok(Opened::Folder) if depth.is_none() => return Ok(self.with_default_fields(dav::refusal())),
+            Ok(Opened::Folder) if depth == Some(dav::Depth::Entries) => {
+                return self.list(asked, &path).map_err(|error| self.plain_error(asked, error));
+            }
+            Ok(Opened::Folder) => {
+                let stat = self.finder.root.stat_checked(&path.bytes);
+                (None, stat.map_or(0, |stat| stat.modified.seconds))
+            }
+            Err(error) => return Err(self.plain_error(asked, error)),
+        };
+        let mut text = multistatus::START.to_owned();
+        let href = self.location(&path, size.is_none());
+        multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified));
+        text.push_str(multistatus::END);
+        Ok(self.with_default_fields(dav::multistatus(text)))
+    }
+
+    /// Without a page of the folder's own.
+    fn plain_error(&self, asked: Asked<'_>, error: OpenError) -> Error {
+        self.error_response(asked, error).err().unwrap_or_else(|| self.missing())
+    }
+
+    fn missing(&self) -> Error {
+        self.error(StatusCode::NOT_FOUND, "There is nothing here by that name.")
+    }
+}

@@ -1,0 +1,113 @@
+//! A listing as WebDAV has it: what is known of a folder and of each entry, as XML (RFC 4918, section 13). Called by `listing`, and
+//! by `dav` for what is asked for by itself.
+//!
+//! All that is known is told, whatever a request asks for: so its XML need not be read, and none of its tricks work here.
+
+use std::fmt::Write;
+
+use super::super::path;
+use super::entries::Entry;
+use super::html::civil;
+use crate::escape_html;
+
+/// Its media type.
+pub(in super::super) const XML: &str = "application/xml; charset=utf-8";
+/// What precedes the responses.
+pub(in super::super) const START: &str =
+    "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\">\n";
+/// What follows them.
+pub(in super::super) const END: &str = "</D:multistatus>\n";
+
+/// Append what is known of an entry of the folder with this URL path, which ends with a slash.
+pub(super) fn push(text: &mut String, folder: &str, entry: &Entry<'_>) {
+    let mut href = folder.to_owned();
+    path::push_link(&mut href, entry.name);
+    let size = if entry.is_folder { None } else { Some(entry.size) };
+    push_response(text, &href, entry.name, size, Some(entry.modified));
+}
+
+/// Append what is known of something. `size`: in bytes; `None`: it is a folder. `modified`: seconds since 1970, if known.
+pub(in super::super) fn push_response(
+    text: &mut String,
+    href: &str,
+    name: &[u8],
+    size: Option<u64>,
+    modified: Option<i64>,
+) {
+    let slash = if size.is_none() && !href.ends_with('/') { "/" } else { "" };
+    text.extend(["<D:response><D:href>", href, slash, "</D:href><D:propstat><D:prop><D:displayname>"]);
+    push_name(text, name);
+    text.push_str("</D:displayname>");
+    // Writing to a string does not fail.
+    let _ = match size {
+        Some(size) => write!(text, "<D:resourcetype/><D:getcontentlength>{size}</D:getcontentlength>"),
+        None => write!(text, "<D:resourcetype><D:collection/></D:resourcetype>"),
+    };
+    if let Some(modified) = modified {
+        push_time(text, modified);
+    }
+    text.push_str("</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>\n");
+}
+
+/// Escaped. What XML has no form for, however escaped (XML 1.0, section 2.2), is U+FFFD, and so is what is not UTF-8.
+fn push_name(text: &mut String, name: &[u8]) {
+    let is_no_char = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
+    text.push_str(&escape_html(&String::from_utf8_lossy(name).replace(is_no_char, "\u{fffd}")));
+}
+
+/// As an HTTP date has it (RFC 9110, section 5.6.7), which has four digits for the year; others are left out.
+fn push_time(text: &mut String, seconds: i64) {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]; // 1970 began on a Thursday
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    if !(0..=9999).contains(&year) {
+        return;
+    }
+    let (weekday, month) = (DAYS[days.rem_euclid(7) as usize], MONTHS[month as usize - 1]);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let _ = write!(
+        text,
+        "<D:getlastmodified>{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT</D:getlastmodified>"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses() {
+        for (name, size, modified, expected) in [
+            (
+                &b"a<&\"b"[..],
+                Some(5),
+                951_868_799,
+                "<D:response><D:href>/f/a%3C%26%22b</D:href><D:propstat><D:prop><D:displayname>a&lt;&amp;&quot;b</D:displayname>\
+                 <D:resourcetype/><D:getcontentlength>5</D:getcontentlength>\
+                 <D:getlastmodified>Tue, 29 Feb 2000 23:59:59 GMT</D:getlastmodified>",
+            ),
+            (
+                "ü\u{1b}\u{ffff}]]>".as_bytes(),
+                None,
+                -1,
+                "<D:response><D:href>/f/%C3%BC%1B%EF%BF%BF%5D%5D%3E/</D:href><D:propstat><D:prop>\
+                 <D:displayname>ü\u{fffd}\u{fffd}]]&gt;</D:displayname>\
+                 <D:resourcetype><D:collection/></D:resourcetype>\
+                 <D:getlastmodified>Wed, 31 Dec 1969 23:59:59 GMT</D:getlastmodified>",
+            ),
+            (
+                b"\xff",
+                Some(0),
+                i64::MAX,
+                "<D:response><D:href>/f/%FF</D:href><D:propstat><D:prop><D:displayname>\u{fffd}</D:displayname>\
+                 <D:resourcetype/><D:getcontentlength>0</D:getcontentlength>",
+            ),
+        ] {
+            let mut text = String::new();
+            push(&mut text, "/f/", &Entry { name, is_folder: size.is_none(), size: size.unwrap_or(0), modified });
+            let end = "</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>\n";
+            assert_eq!(text, format!("{expected}{end}"));
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Files that are made beneath the folder: written without a name, and given one when they are whole. Called by `taking`, with
+//! folders that `open` has found beneath the root; every call here names a file in such a folder, by one name without a slash.
+//!
+//! Nothing of a file is seen before it is whole: it is unnamed (`O_TMPFILE`), and the link that names it is one system call,
+//! which fails where there is something of that name, be it a link. A file system that has no unnamed files gets a name that
+//! begins with [`path::UPLOAD`], which is never served, and is removed if the upload fails; what a killed process has left of it is
+//! removed by the next who writes to that folder. To replace a file is to rename over it: who reads has the old one or the new.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::{
+    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, fstatvfs, linkat, openat, renameat,
+    renameat_with, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::path;
+use super::stat::{Identity, stat_of};
+
+/// How many names of a folder are looked at for what was left over.
+const MAX_SWEPT: usize = 10_000;
+/// Folders that were looked through are remembered, up to so many.
+const MAX_KNOWN: usize = 4096;
+/// How often a name that nobody has is drawn.
+const MAX_DRAWS: usize = 16;
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    file: File,
+    /// Its name until it is whole, and the folder of that, where there are no unnamed files.
+    named: Mutex<Option<(OwnedFd, String)>>,
+    written: AtomicU64,
+}
+
+/// Whether the kernel has unnamed files here: so tests can do as if it had not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unnamed {
+    IfThereAre,
+    #[cfg(test)]
+    Never,
+}
+
+impl NewFile {
+    /// A file in this folder, without a name. It can be read, too.
+    pub fn create(folder: &OwnedFd, unnamed: Unnamed) -> rustix::io::Result<NewFile> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let made = match unnamed {
+            Unnamed::IfThereAre => openat(folder, ".", flags | OFlags::TMPFILE, MODE),
+            #[cfg(test)]
+            Unnamed::Never => Err(Errno::OPNOTSUPP),
+        };
+        match made {
+            Ok(file) => Ok(NewFile { file: file.into(), named: Mutex::new(None), written: AtomicU64::new(0) }),
+            // Not by this file system; or not known to this kernel, which takes it for the folder.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => NewFile::create_named(folder, flags),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn create_named(folder: &OwnedFd, flags: OFlags) -> rustix::io::Result<NewFile> {
+        for _ in 0..MAX_DRAWS {
+            let name = draw_name();
+            let file = match openat(folder, &name, flags | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW, MODE) {
+                Ok(file) => File::from(file),
+                Err(Errno::EXIST) => continue,
+                Err(errno) => return Err(errno),
+            };
+            let named = Mutex::new(Some((rustix::io::fcntl_dupfd_cloexec(folder, 0)?, name)));
+            let made = NewFile { file, named, written: AtomicU64::new(0) };
+            match flock(&made.file, FlockOperation::NonBlockingLockExclusive) {
+                // Somebody who sweeps was quicker, and removes it.
+                Err(Errno::WOULDBLOCK) => {}
+                _ => return Ok(made), // a file system without locks has nobody who sweeps, either: see there
+            }
+        }
+        Err(Errno::EXIST)
+    }
+
+    /// How many bytes were written.
+    pub fn written(&self) -> u64 {
+        self.written.load(Relaxed)
+    }
+
+    /// To read what was written.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Have it on the disk, whatever happens to the machine.
+    pub fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Give it this name in this folder, on the same file system.
+    ///
+    /// # Errors
+    /// `EXIST`: there is something of that name.
+    pub fn name(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*named {
+            None => self.link(folder, name),
+            Some((from, temporary)) => {
+                match renameat_with(from, temporary, folder, name, RenameFlags::NOREPLACE) {
+                    // Not known to this file system: a link is as good, and the other name goes afterwards.
+                    Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                        linkat(from, temporary, folder, name, AtFlags::empty())?;
+                    }
+                    renamed => {
+                        renamed?;
+                        *named = None;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The same in the place of what has that name.
+    pub fn replace(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if named.is_none() {
+            let _ = flock(&self.file, FlockOperation::NonBlockingLockExclusive); // who sweeps leaves it alone
+            let temporary = draw_name();
+            self.link(folder, temporary.as_bytes())?;
+            *named = Some((rustix::io::fcntl_dupfd_cloexec(folder, 0)?, temporary));
+        }
+        if let Some((from, temporary)) = &*named {
+            renameat(from, temporary, folder, name)?;
+        }
+        *named = None;
+        Ok(())
+    }
+
+    /// Of an unnamed file.
+    fn link(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+        let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        match linkat(CWD, &descriptor, folder, name, AtFlags::SYMLINK_FOLLOW) {
+            // Without /proc: for root, and since Linux 6.10 for whoever has opened it.
+            Err(Errno::NOENT) => linkat(&self.file, "", folder, name, AtFlags::EMPTY_PATH),
+            linked => linked,
+        }
+    }
+}
+
+/// Nothing that is not whole stays.
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if let Some((folder, name)) = self.named.get_mut().unwrap_or_else(PoisonError::into_inner).take()
+            && let Err(errno) = unlinkat(folder, &name, AtFlags::empty())
+            && errno != Errno::NOENT
+        {
+            log::error!(target: "modest::files", "{name}, of an upload that failed, can't be removed: {errno}");
+        }
+    }
+}
+
+/// Writes to a new file as long as the file system has room besides what is to stay free.
+pub(super) struct Writer {
+    pub to: Arc<NewFile>,
+    /// In bytes.
+    pub reserve: u64,
+}
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !has_room(&self.to.file, bytes.len() as u64, self.reserve) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let count = (&self.to.file).write(bytes)?;
+        self.to.written.fetch_add(count as u64, Relaxed);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether so many bytes fit, besides those that are to stay free. One that tells of no size is taken to have room.
+pub(super) fn has_room(on: impl AsFd, bytes: u64, reserve: u64) -> bool {
+    let Ok(found) = fstatvfs(on) else { return true };
+    found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= bytes.saturating_add(reserve)
+}
+
+/// Folders in which what a killed process left over was looked for.
+#[derive(Debug, Default)]
+pub(super) struct Swept(Mutex<HashSet<Identity>>);
+
+impl Swept {
+    /// Remove what nobody writes any longer, once for each folder.
+    pub fn sweep(&self, folder: &OwnedFd) {
+        let Ok(stat) = stat_of(folder) else { return };
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        if known.insert(stat.identity()) {
+            drop(known);
+            if let Err(errno) = sweep(folder) {
+                log::debug!(target: "modest::files", "what is left of uploads can't be looked for: {errno}");
+            }
+        }
+    }
+}
+
+fn sweep(folder: &OwnedFd) -> rustix::io::Result<()> {
+    let listed = openat(folder, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    for entry in Dir::read_from(&listed)?.take(MAX_SWEPT) {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !path::is_upload(name.to_bytes()) {
+            continue;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        // Who writes it holds a lock. Where there are no locks it stays: it may be another process's.
+        if let Ok(file) = openat(folder, name, flags, Mode::empty())
+            && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        {
+            let _ = unlinkat(folder, name, AtFlags::empty()); // gone already is as good
+        }
+    }
+    Ok(())
+}
+
+/// As any new file has it: the umask takes from it.
+const MODE: Mode = Mode::from_raw_mode(0o666);
+
+/// A name that nobody has, but by chance.
+fn draw_name() -> String {
+    let drawn = RandomState::new().hash_one(std::process::id());
+    format!("{}{drawn:016x}", path::UPLOAD)
+}
+
+#[cfg(test)]
+mod tests;

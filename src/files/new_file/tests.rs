@@ -1,0 +1,94 @@
+//! Files that are made: with unnamed files, and where there are none.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use super::*;
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn open(folder: &Path) -> OwnedFd {
+    fs::File::open(folder).unwrap().into()
+}
+
+#[test]
+fn whole_or_not_at_all() {
+    for unnamed in [Unnamed::IfThereAre, Unnamed::Never] {
+        let place = tempfile::tempdir().unwrap();
+        let folder = open(place.path());
+        let write = |text: &str| {
+            let made = Arc::new(NewFile::create(&folder, unnamed).unwrap());
+            Writer { to: Arc::clone(&made), reserve: 0 }.write_all(text.as_bytes()).unwrap();
+            assert_eq!(made.written(), text.len() as u64);
+            made
+        };
+        let visible = || names(place.path()).into_iter().filter(|name| !name.starts_with(path::UPLOAD)).count();
+        let first = write("first");
+        assert_eq!(visible(), 0, "{unnamed:?}: not before it is whole");
+        first.name(&folder, b"a").unwrap();
+        drop(first);
+        assert_eq!(names(place.path()), ["a"], "{unnamed:?}");
+
+        let second = write("second");
+        assert_eq!(second.name(&folder, b"a"), Err(Errno::EXIST), "{unnamed:?}");
+        second.replace(&folder, b"a").unwrap();
+        drop(second);
+        assert_eq!(
+            (names(place.path()), fs::read(place.path().join("a")).unwrap()),
+            (vec!["a".into()], b"second".into())
+        );
+
+        // What can't be named leaves nothing, and the name that it had meanwhile goes.
+        let third = write("third");
+        fs::create_dir(place.path().join("folder")).unwrap();
+        assert_eq!(third.replace(&folder, b"folder"), Err(Errno::ISDIR), "{unnamed:?}");
+        drop(third);
+        drop(write("forgotten"));
+        assert_eq!(names(place.path()), ["a", "folder"], "{unnamed:?}");
+
+        // A link is a name like any other.
+        std::os::unix::fs::symlink("nowhere", place.path().join("link")).unwrap();
+        let fourth = write("fourth");
+        assert_eq!(fourth.name(&folder, b"link"), Err(Errno::EXIST), "{unnamed:?}");
+        fourth.replace(&folder, b"link").unwrap();
+        assert!(fs::symlink_metadata(place.path().join("link")).unwrap().is_file(), "{unnamed:?}: not what it led to");
+    }
+}
+
+#[test]
+fn what_is_left_over_is_swept_and_what_is_written_is_not() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = open(place.path());
+    let left = format!("{}0123456789abcdef", path::UPLOAD);
+    for name in [&left, "kept", ".hidden"] {
+        fs::write(place.path().join(name), "x").unwrap();
+    }
+    let written = NewFile::create(&folder, Unnamed::Never).unwrap();
+    let swept = Swept::default();
+    swept.sweep(&folder);
+    let rest = names(place.path());
+    assert!(rest.len() == 3 && !rest.contains(&left), "{rest:?}");
+    fs::write(place.path().join(&left), "x").unwrap();
+    swept.sweep(&folder);
+    assert!(names(place.path()).contains(&left), "once for each folder");
+    drop(written);
+    assert_eq!(names(place.path()), [".hidden", &left, "kept"]);
+}
+
+#[test]
+fn room_that_is_to_stay_free() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = open(place.path());
+    assert!(has_room(&folder, 1, 0) && !has_room(&folder, 1, u64::MAX) && !has_room(&folder, u64::MAX, 1));
+    let made = Arc::new(NewFile::create(&folder, Unnamed::IfThereAre).unwrap());
+    let refused = Writer { to: Arc::clone(&made), reserve: u64::MAX - 1 }.write(b"x").unwrap_err();
+    assert_eq!((refused.kind(), made.written()), (io::ErrorKind::StorageFull, 0));
+}

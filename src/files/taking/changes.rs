@@ -1,0 +1,101 @@
+//! Folders that are made (MKCOL: RFC 4918, section 9.3), and what is deleted. Called by `taking`.
+
+use http::{StatusCode, header};
+use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
+use rustix::io::Errno;
+
+use super::super::path::FilePath;
+use super::super::stat::{FileStat, Kind};
+use super::target::{self, Target};
+use super::{Place, Taking, check_conditions, error_of, location_of};
+use crate::{Error, Request, Response};
+
+/// Bodies of these methods mean nothing here: RFC 4918, section 9.3, has 415 for those.
+pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
+    let has_length = request.header("content-length").is_some_and(|length| length.trim() != "0");
+    if has_length || request.header("transfer-encoding").is_some() {
+        return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "No body is wanted with this method."));
+    }
+    Ok(())
+}
+
+impl Taking {
+    pub(super) fn make_folder(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+        check_no_body(request)?;
+        let path = target::resolve(request.raw_path(), place.mount)?;
+        let exists = || Error::new(StatusCode::METHOD_NOT_ALLOWED, "There is something of that name already.");
+        if path.bytes.is_empty() {
+            return Err(exists());
+        }
+        let target = Target::find(place.finder, &path.bytes)?;
+        match self.make(&target) {
+            Ok(()) => {
+                let location = location_of(place, &target.path, true);
+                Ok(Response::text(format!("{location}\n"))
+                    .with_status(StatusCode::CREATED)
+                    .with_header(header::LOCATION, location))
+            }
+            Err(Errno::EXIST) => Err(exists()),
+            Err(errno) => Err(error_of(errno)),
+        }
+    }
+
+    /// Make a folder of that name.
+    pub(super) fn make(&self, target: &Target) -> rustix::io::Result<()> {
+        mkdirat(&target.folder, target.name(), Mode::from_raw_mode(0o777))?; // less the umask
+        // If that fails, the folder is there all the same.
+        let _ = self.sync_folder(&target.folder);
+        Ok(())
+    }
+
+    /// A file, a link itself, or a folder without anything in it.
+    pub(super) fn delete(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+        check_no_body(request)?;
+        let target = existing_target(place, request)?;
+        let lock = self.lock(&target)?;
+        let stat = existing(place, &target)?;
+        let is_folder = stat.kind == Kind::Folder;
+        check_conditions(place, request, &target, Some(stat))?;
+        let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        unlinkat(&target.folder, target.name(), flags).map_err(|errno| match errno {
+            Errno::NOTEMPTY | Errno::EXIST => {
+                Error::new(StatusCode::CONFLICT, "The folder is not empty: what is in it goes first.")
+            }
+            Errno::NOENT => missing(),
+            errno => error_of(errno),
+        })?;
+        drop(lock);
+        self.sync_folder(&target.folder)?;
+        Ok(Response::no_content())
+    }
+}
+
+fn missing() -> Error {
+    Error::new(StatusCode::NOT_FOUND, "There is nothing here by that name.")
+}
+
+/// Something beneath the topmost folder, which may be there.
+pub(super) fn existing_target(place: Place<'_>, request: &Request) -> Result<Target, Error> {
+    let FilePath { bytes: path, trailing_slash } = target::resolve(request.raw_path(), place.mount)?;
+    if path.is_empty() {
+        return Err(Error::new(StatusCode::FORBIDDEN, "The topmost folder stays."));
+    }
+    target::check_hidden(place.finder, &path)?;
+    let target = Target::open(place.finder, &path)
+        .map_err(|error| if error.status() == StatusCode::CONFLICT { missing() } else { error })?;
+    match target.existing()? {
+        Some(stat) if trailing_slash && stat.kind != Kind::Folder => Err(missing()), // `file/` is not `file`
+        _ => Ok(target),
+    }
+}
+
+/// What is there, if it is served: of what is not, nothing is told.
+pub(super) fn existing(place: Place<'_>, target: &Target) -> Result<FileStat, Error> {
+    let stat = target.existing()?.ok_or_else(missing)?;
+    let is_served = match stat.kind {
+        Kind::File | Kind::Folder => true,
+        Kind::Link => place.finder.root.stat_checked(&target.path).is_ok(),
+        Kind::Other => false,
+    };
+    if is_served { Ok(stat) } else { Err(missing()) }
+}

@@ -1,0 +1,400 @@
+//! What is put into the folder: files by PUT and by forms, folders, deletions. Called by `handler`, which has the settings.
+//!
+//! A body is written to a file without a name while it comes (`new_file`), in the folder that it is for, so that no worker is
+//! held and no byte written twice; everything that can be refused is refused from the head. Whether there is a file of that
+//! name, and the request's conditions, are asked twice: before the body, so that nobody sends one in vain, and when it is
+//! there, with a lock on that name, so that of two at once one is told of the other.
+
+mod resuming; // uploads that go on where they broke off
+
+mod partial; // what has come of those
+
+mod form; // files and folders from a form
+
+mod moves; // other names
+
+mod changes; // folders that are made, and what is deleted
+
+mod target; // a path to a folder and a name in it
+
+mod origin; // who may write
+
+mod settings; // what is wanted
+
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use http::{StatusCode, header};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::find::Finder;
+use super::new_file::{NewFile, Swept, Unnamed, Writer, has_room};
+use super::path;
+use super::prepare::Preparer;
+use super::stat::{FileStat, stat_of};
+use crate::{BodyPlan, Error, Request, Response, Validators};
+use partial::Partials;
+use settings::Overwrite as Policy;
+pub use settings::{Overwrite, Uploads};
+use target::Target;
+
+/// Locks by name: changes of different names seldom wait for each other.
+const LOCKS: usize = 16;
+/// How often a free name is looked for that others have taken a moment later.
+const MAX_TRIES: usize = 100;
+
+/// What a folder takes.
+#[derive(Debug)]
+pub(super) struct Taking {
+    uploads: Uploads,
+    locks: [Mutex<()>; LOCKS],
+    keys: RandomState,
+    swept: Swept,
+    /// Uploads that may go on; `None`: none may.
+    partials: Option<Partials>,
+    unnamed: Unnamed,
+}
+
+/// The folder that it is put into.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub finder: &'a Finder,
+    pub preparer: &'a Preparer,
+    /// Files of up to so many bytes have the hash of their content for a tag.
+    pub held: usize,
+    pub mount: &'a [Vec<u8>],
+}
+
+/// A body on its way to a file: put into the request from its head, found there when the body has come.
+struct Arriving(Arc<NewFile>);
+
+/// What has become of a file that was sent.
+struct Stored {
+    path: Vec<u8>,
+    is_new: bool,
+    tag: Option<crate::ETag>,
+}
+
+impl Taking {
+    pub fn new(uploads: Uploads) -> Taking {
+        let (locks, keys, swept) = (Default::default(), RandomState::new(), Swept::default());
+        let partials = uploads.resumable.map(|(most, age)| Partials::new(most, age));
+        Taking { uploads, locks, keys, swept, partials, unnamed: Unnamed::IfThereAre }
+    }
+
+    /// The methods that are answered besides those that read.
+    pub fn methods(&self) -> &'static [&'static str] {
+        match (self.uploads.delete, self.partials.is_some()) {
+            (false, false) => &["POST", "PUT", "MKCOL"],
+            (false, true) => &["POST", "PUT", "MKCOL", "PATCH"],
+            (true, false) => &["POST", "PUT", "MKCOL", "DELETE", "MOVE"],
+            (true, true) => &["POST", "PUT", "MKCOL", "DELETE", "MOVE", "PATCH"],
+        }
+    }
+
+    /// Whether files may be deleted.
+    pub fn deletes(&self) -> bool {
+        self.uploads.delete
+    }
+
+    /// Whether a request is one of those.
+    pub fn takes(&self, request: &Request) -> bool {
+        self.methods().contains(&request.method().as_str()) || self.is_about_upload(request)
+    }
+
+    /// From the head: refuse what can be, and say where the body goes.
+    pub fn before_body(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+        origin::check(request)?;
+        match request.method().as_str() {
+            _ if self.is_step(request) => self.before_step(place, request, plan),
+            "PUT" => self.before_put(place, request, plan),
+            "POST" => self.before_form(place, request, plan),
+            _ => changes::check_no_body(request),
+        }
+    }
+
+    /// One of [`methods`](Taking::methods).
+    pub fn respond(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+        origin::check(request)?; // also of one whose head nobody has looked at
+        match request.method().as_str() {
+            _ if self.is_step(request) => self.take_step(place, request),
+            _ if self.is_about_upload(request) => self.about_upload(place, request),
+            "PUT" => self.put(place, request),
+            "POST" => self.take_form(place, request),
+            "MKCOL" => self.make_folder(place, request),
+            "MOVE" => self.move_to(place, request),
+            _ => self.delete(place, request),
+        }
+    }
+
+    fn before_put(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
+        let target = self.put_target(place, request)?;
+        let length = announced_length(request)?;
+        let existing = target.existing_file()?;
+        check_conditions(place, request, &target, existing)?;
+        self.check_policy(request, existing)?;
+        let file = self.begin(&target.folder, length, plan)?;
+        request.put(Arriving(file));
+        Ok(())
+    }
+
+    /// A file for a body of this length that is for this folder, to which the plan has it written.
+    fn begin(&self, folder: &OwnedFd, length: Option<u64>, plan: &mut BodyPlan) -> Result<Arc<NewFile>, Error> {
+        if length.zip(self.uploads.max_size).is_some_and(|(length, most)| length > most) {
+            return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
+        }
+        let file = self.new_file(folder, length)?;
+        plan.limit(self.uploads.max_size).save_to(self.writer(&file));
+        Ok(file)
+    }
+
+    fn new_file(&self, folder: &OwnedFd, length: Option<u64>) -> Result<Arc<NewFile>, Error> {
+        self.swept.sweep(folder);
+        let file = NewFile::create(folder, self.unnamed).map_err(error_of)?;
+        if !has_room(file.file(), length.unwrap_or_default(), self.uploads.reserve) {
+            return Err(no_room());
+        }
+        Ok(Arc::new(file))
+    }
+
+    fn writer(&self, file: &Arc<NewFile>) -> Writer {
+        Writer { to: Arc::clone(file), reserve: self.uploads.reserve }
+    }
+
+    fn put_target(&self, place: Place<'_>, request: &Request) -> Result<Target, Error> {
+        let path = target::resolve(request.raw_path(), place.mount)?;
+        if path.trailing_slash || path.bytes.is_empty() {
+            return Err(Error::new(
+                StatusCode::CONFLICT,
+                "A path that ends with a slash is a folder's: MKCOL makes one.",
+            ));
+        }
+        check_content_fields(request)?;
+        Target::find(place.finder, &path.bytes)
+    }
+
+    fn put(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+        let target = self.put_target(place, request)?;
+        let file = match request.value::<Arriving>() {
+            Some(arriving) => Arc::clone(&arriving.0),
+            None => self.new_file(&target.folder, Some(request.body().len()))?,
+        };
+        self.receive(&file, request)?;
+        Ok(stored_response(place, self.store(place, request, target, &file)?))
+    }
+
+    /// A request that was made by hand has its body with it.
+    fn receive(&self, file: &Arc<NewFile>, request: &Request) -> Result<(), Error> {
+        if file.written() < request.body().len() {
+            copy(&mut request.reader(), &mut self.writer(file))?;
+        }
+        Ok(())
+    }
+
+    /// Give a whole file its name, if nothing is against it.
+    fn store(&self, place: Place<'_>, request: &Request, target: Target, file: &NewFile) -> Result<Stored, Error> {
+        if self.uploads.fsync {
+            file.sync().map_err(io_error)?;
+        }
+        let lock = self.lock(&target)?;
+        let existing = target.existing_file()?;
+        check_conditions(place, request, &target, existing)?;
+        self.check_policy(request, existing)?;
+        let (target, is_new) = match (existing, self.uploads.overwrite) {
+            (Some(_), Policy::Replace) => {
+                file.replace(&target.folder, target.name()).map_err(error_of)?;
+                (target, false)
+            }
+            (_, Policy::Rename) => (name_freely(target, file)?, true),
+            _ => match file.name(&target.folder, target.name()) {
+                Ok(()) => (target, true),
+                Err(Errno::EXIST) => return Err(taken()), // by another program, a moment ago
+                Err(errno) => return Err(error_of(errno)),
+            },
+        };
+        drop(lock);
+        self.sync_folder(&target.folder)?;
+        let tag = file.file().try_clone().ok().and_then(|file| place.preparer.tag(file, place.held, SystemTime::now()));
+        Ok(Stored { path: target.path, is_new, tag })
+    }
+
+    fn check_policy(&self, request: &Request, existing: Option<FileStat>) -> Result<(), Error> {
+        match self.uploads.overwrite {
+            Policy::Refuse if existing.is_some() => Err(taken()),
+            // It is meant for what is there.
+            Policy::Rename if request.header("if-match").is_some() => Err(taken()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nobody else changes what has this name in this folder.
+    fn lock(&self, target: &Target) -> Result<MutexGuard<'_, ()>, Error> {
+        let place = self.lock_of(target)?;
+        Ok(self.locks[place].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same of two names: always in one order, so that nobody waits for a lock whose owner waits for his.
+    fn lock_two(&self, one: &Target, other: &Target) -> Result<Vec<MutexGuard<'_, ()>>, Error> {
+        let mut places = vec![self.lock_of(one)?, self.lock_of(other)?];
+        places.sort_unstable();
+        places.dedup();
+        Ok(places.into_iter().map(|place| self.locks[place].lock().unwrap_or_else(PoisonError::into_inner)).collect())
+    }
+
+    fn lock_of(&self, target: &Target) -> Result<usize, Error> {
+        let folder = stat_of(&target.folder).map_err(error_of)?;
+        Ok(self.keys.hash_one((folder.identity(), target.name())) as usize % LOCKS)
+    }
+
+    fn sync_folder(&self, folder: &OwnedFd) -> Result<(), Error> {
+        if !self.uploads.fsync {
+            return Ok(());
+        }
+        // What was found by `O_PATH` can't be synced.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = rustix::fs::openat(folder, ".", flags, Mode::empty()).map_err(error_of)?;
+        rustix::fs::fsync(open.as_fd()).map_err(error_of)
+    }
+}
+
+fn stored_response(place: Place<'_>, stored: Stored) -> Response {
+    let location = location_of(place, &stored.path, false);
+    let response = match stored.is_new {
+        true => Response::text(format!("{location}\n"))
+            .with_status(StatusCode::CREATED)
+            .with_header(header::LOCATION, location),
+        false => Response::no_content(),
+    };
+    match stored.tag {
+        Some(tag) => response.with_header(header::ETAG, tag),
+        None => response,
+    }
+}
+
+/// The first of `photo.jpg`, `photo (1).jpg`, `photo (2).jpg` that is free, or one of those that were free a moment ago.
+fn name_freely(mut target: Target, file: &NewFile) -> Result<Target, Error> {
+    let name = target.name().to_vec();
+    for _ in 0..MAX_TRIES {
+        match file.name(&target.folder, target.name()) {
+            Ok(()) => return Ok(target),
+            Err(Errno::EXIST) => target = target.free(&name)?,
+            Err(errno) => return Err(error_of(errno)),
+        }
+    }
+    Err(taken())
+}
+
+/// RFC 9110, section 13.2.2, against what GET tells of the file that is there.
+fn check_conditions(
+    place: Place<'_>,
+    request: &Request,
+    target: &Target,
+    existing: Option<FileStat>,
+) -> Result<(), Error> {
+    if !["if-match", "if-none-match", "if-unmodified-since"].iter().any(|name| request.header(name).is_some()) {
+        return Ok(());
+    }
+    let Some(stat) = existing else { return request.check_preconditions(None) };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&target.folder, target.name(), flags, Mode::empty());
+    let etag = file.ok().and_then(|file| place.preparer.tag(file.into(), place.held, SystemTime::now()));
+    // Not only once its second is over, as it is told: an edit within this second is newer than any date that was.
+    request.check_preconditions(Some(&Validators { etag, last_modified: stat.modified.to_system_time() }))
+}
+
+/// The length in the head. `None`: in chunks.
+fn announced_length(request: &Request) -> Result<Option<u64>, Error> {
+    match request.header("content-length").and_then(|length| length.trim().parse().ok()) {
+        Some(length) => Ok(Some(length)),
+        None if request.header("transfer-encoding").is_some() => Ok(None),
+        // Not an empty file by mistake.
+        None => Err(Error::new(StatusCode::LENGTH_REQUIRED, "Say how long it is: Content-Length.")),
+    }
+}
+
+/// What is stored is what is sent: neither coded nor a part.
+fn check_content_fields(request: &Request) -> Result<(), Error> {
+    check_content_coding(request)?;
+    // RFC 9110, section 14.5: it must not be taken for the whole.
+    if request.header_all("content-range").next().is_some() {
+        return Err(Error::new(StatusCode::BAD_REQUEST, "A file is taken whole: no Content-Range."));
+    }
+    Ok(())
+}
+
+fn check_content_coding(request: &Request) -> Result<(), Error> {
+    let coding = request.header_all("content-encoding").find(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+    if coding.is_some() {
+        let error = Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content is taken uncoded: no Content-Encoding.");
+        return Err(error.with_header(header::ACCEPT_ENCODING, "identity"));
+    }
+    Ok(())
+}
+
+fn location_of(place: Place<'_>, path: &[u8], trailing_slash: bool) -> String {
+    let beneath = path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
+    path::location(place.mount.iter().map(Vec::as_slice).chain(beneath), trailing_slash)
+}
+
+/// All that there is, at most so much at a time.
+fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
+    let mut piece = vec![0; 64 << 10];
+    loop {
+        match from.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            // As a part of a form says that the form is cut short, or is none.
+            Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) => {
+                return Err(Error::new(StatusCode::BAD_REQUEST, error.to_string()));
+            }
+            Err(error) => return Err(Error::from(error)),
+            Ok(count) => to.write_all(&piece[..count]).map_err(io_error)?,
+        }
+    }
+}
+
+fn taken() -> Error {
+    Error::new(StatusCode::CONFLICT, "There is a file of that name, and none is overwritten.")
+}
+
+fn no_room() -> Error {
+    Error::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for it on the disk.")
+}
+
+fn too_large(limit: Option<u64>) -> String {
+    format!("Files of up to {} bytes are taken.", limit.unwrap_or(u64::MAX))
+}
+
+fn io_error(error: io::Error) -> Error {
+    match (error.kind(), Errno::from_io_error(&error)) {
+        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => no_room(),
+        (_, Some(errno)) => error_of(errno),
+        (_, None) => Error::from(error),
+    }
+}
+
+/// What a client is told of a system call that failed.
+fn error_of(errno: Errno) -> Error {
+    let error = |status, what: &str| Error::new(status, what);
+    match errno {
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => error(StatusCode::FORBIDDEN, "The server may not write here."),
+        Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::STALE => {
+            error(StatusCode::CONFLICT, "The folder has gone meanwhile.")
+        }
+        Errno::EXIST => taken(),
+        Errno::ISDIR => error(StatusCode::CONFLICT, "There is a folder of that name."),
+        Errno::NOSPC | Errno::DQUOT => no_room(),
+        Errno::FBIG => error(StatusCode::PAYLOAD_TOO_LARGE, "The file system takes no file that large."),
+        Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => {
+            error(StatusCode::BAD_REQUEST, "The file system takes no such name.")
+        }
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => {
+            let error = error(StatusCode::SERVICE_UNAVAILABLE, "Too many files are open just now.");
+            error.with_header(header::RETRY_AFTER, "1").with_cause(io::Error::from(errno))
+        }
+        errno => error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(io::Error::from(errno)),
+    }
+}

@@ -1,0 +1,103 @@
+//! Who may write: pages of this server, and clients that are no browsers. Called by `taking`, from the head.
+//!
+//! A page of another site can have a browser send a form, or a PUT, to any server that the browser reaches, with the
+//! passwords and from the network of whoever reads it (CSRF). Browsers say which site's page it is: `Sec-Fetch-Site`, and
+//! `Origin` for those that do not know that. curl and its kin say neither.
+
+use http::StatusCode;
+
+use crate::{Error, Forwarded, Request};
+
+/// Refuse what a page of another site has sent.
+pub(super) fn check(request: &Request) -> Result<(), Error> {
+    let refused = |what: String| Err(Error::new(StatusCode::FORBIDDEN, what));
+    let mut sites = request.header_all("sec-fetch-site");
+    match (sites.next(), sites.next()) {
+        (None, _) => {}
+        // `none`: the reader's own doing, by no page.
+        (Some(b"same-origin" | b"none"), None) => return Ok(()),
+        _ => return refused("Only pages of this server may change what is here.".to_owned()),
+    }
+    let mut origins = request.header_all("origin");
+    match (origins.next(), origins.next()) {
+        (None, _) => Ok(()),
+        (Some(origin), None) if is_own(request, origin) => Ok(()),
+        (Some(origin), _) => {
+            let origin = String::from_utf8_lossy(origin);
+            refused(format!("Pages of {origin} may not change what is here, only those of this server."))
+        }
+    }
+}
+
+/// Whether the host and the port of an origin are those that the request is for. The scheme is not compared: a proxy may
+/// have taken the TLS off.
+pub(super) fn is_own(request: &Request, origin: &[u8]) -> bool {
+    let Ok(origin) = str::from_utf8(origin) else { return false };
+    let Some((scheme, authority)) = origin.split_once("://") else { return false }; // `null`, of a page in a sandbox
+    let default = match scheme {
+        "https" => "443",
+        _ => "80",
+    };
+    let forwarded = request.value::<Forwarded>().and_then(|forwarded| forwarded.host.clone());
+    let hosts = forwarded.as_deref().into_iter().chain(request.host());
+    hosts.into_iter().any(|host| same_authority(host, authority, default))
+}
+
+fn same_authority(one: &str, other: &str, default: &str) -> bool {
+    let split = |text: &str| match text.rsplit_once(':') {
+        Some((host, port))
+            if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() =>
+        {
+            (host.to_ascii_lowercase(), port.to_owned())
+        }
+        _ => (text.to_ascii_lowercase(), default.to_owned()),
+    };
+    split(one) == split(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_this_server_and_of_others() {
+        for (fields, expected) in [
+            (&[][..], true),
+            (&[("sec-fetch-site", "same-origin")], true),
+            (&[("sec-fetch-site", "none")], true),
+            (&[("sec-fetch-site", "same-site")], false),
+            (&[("sec-fetch-site", "cross-site")], false),
+            (&[("sec-fetch-site", "")], false),
+            (&[("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")], false),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "http://here:8000")], false),
+            (&[("origin", "http://here:8000")], true),
+            (&[("origin", "http://HERE:8000")], true),
+            (&[("origin", "https://here:8000")], true),
+            (&[("origin", "http://here")], false),
+            (&[("origin", "http://here:8001")], false),
+            (&[("origin", "http://here:8000.evil.example")], false),
+            (&[("origin", "http://evil.example:8000")], false),
+            (&[("origin", "null")], false),
+            (&[("origin", "")], false),
+            (&[("origin", "http://here:8000"), ("origin", "http://here:8000")], false),
+        ] {
+            let request = Request::get("/").with_header("host", "here:8000");
+            let request = fields.iter().fold(request, |request, (name, value)| request.with_header(name, value));
+            assert_eq!(check(&request).is_ok(), expected, "{fields:?}");
+        }
+        for (host, origin, expected) in [
+            ("here", "http://here", true),
+            ("here", "http://here:80", true),
+            ("here:80", "http://here", true),
+            ("here:443", "https://here", true),
+            ("here", "https://here", true),
+            ("here", "https://here:444", false),
+            ("[::1]:80", "http://[::1]", true),
+            ("[::1]", "http://[::1]", true),
+            ("[::1]", "http://[::2]", false),
+        ] {
+            let request = Request::get("/").with_header("host", host).with_header("origin", origin);
+            assert_eq!(check(&request).is_ok(), expected, "{origin} at {host}");
+        }
+    }
+}

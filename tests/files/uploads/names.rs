@@ -1,0 +1,210 @@
+//! Under which names something is stored, by whom, and what is made of it later.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use modest::testing::serve;
+use modest::{Overwrite, StaticFileHandler, Uploads};
+
+use super::super::{self as files, Folder};
+use super::{ask, put, taking, tree};
+
+#[test]
+fn names_that_are_attacks() {
+    let around = Folder::new(&[("root/in/x", ""), ("beside/y", "")]);
+    symlink("../beside", around.path("root/out")).unwrap();
+    symlink("in", around.path("root/within")).unwrap();
+    symlink("../beside/new", around.path("root/dangling")).unwrap();
+    let long = "x".repeat(256);
+    for hidden in [false, true] {
+        for links in [modest::Symlinks::WithinRoot, modest::Symlinks::Follow] {
+            let before = tree(around.as_ref());
+            let handler = StaticFileHandler::new(around.path("root")).unwrap().hidden(hidden).symlinks(links);
+            let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+            let server = serve(handler.uploads(uploads));
+            for (target, expected) in [
+                ("/../escape", 400),
+                ("/in/../../escape", 400),
+                ("/..%2fescape", 404),
+                ("/%2e%2e/escape", 400),
+                ("/%2e%2e%2fescape", 404),
+                ("/in/..%5cescape", 400),
+                ("/..%5cescape", 400),
+                ("/a%00b", 400),
+                ("/a%0ab", 400),
+                ("/a%0d%0aX-Evil:%20b", 400),
+                ("/a%1b[31m", 400),
+                ("/a%7f", 400),
+                ("/%e2%80%aegpj.exe", 400),
+                ("/%ff", 400),
+                (&format!("/{long}"), 404),
+                ("//escape", 400),
+                ("/./escape", 400),
+                ("/", 409),
+                ("/in/", 409),
+                ("/in", 409),
+                ("/in/x/", 409),
+                ("/in/x/below", 409),
+                ("/no/such/folder", 409),
+                ("/out/escape", 409),
+                ("/out/y", 409),
+                ("/out", 409),
+                ("/within", 409),
+                ("/dangling", 409),
+                ("/.modest-upload-0123456789abcdef", 403),
+                ("/.modest-upload-0123456789abcdef/a", 403),
+            ] {
+                assert_eq!(put(&server, target, b"evil"), expected, "PUT {target}, hidden {hidden}, {links:?}");
+                assert_ne!(ask(&server, "MKCOL", target, &[], b"").status(), 201, "MKCOL {target}");
+            }
+            for target in ["/.htaccess", "/in/.ssh", "/.git/config", "/.."] {
+                let status = put(&server, target, b"evil");
+                assert!(matches!(status, 400 | 403 | 409) || hidden && status == 201, "{target}: {status}");
+            }
+            for target in ["/out/y", "/out", "/dangling", "/../beside/y", "/out/", "/", "/in/x/", "/in"] {
+                if target == "/out" && links == modest::Symlinks::Follow {
+                    continue; // served, it may be deleted: the link, not what it leads to
+                }
+                let status = ask(&server, "DELETE", target, &[], b"").status().as_u16();
+                assert!(status >= 400, "DELETE {target}: {status}");
+            }
+            if hidden {
+                for name in ["root/.htaccess", "root/in/.ssh"] {
+                    fs::remove_file(around.path(name)).unwrap();
+                }
+            }
+            assert_eq!(tree(around.as_ref()), before, "hidden {hidden}, {links:?}");
+            // Through a link that stays within the folder it is the folder's own.
+            assert_eq!(put(&server, "/within/new", b"new"), 201);
+            assert_eq!(fs::read(around.path("root/in/new")).unwrap(), b"new");
+            fs::remove_file(around.path("root/in/new")).unwrap();
+        }
+    }
+    let server = serve(
+        StaticFileHandler::new(around.path("root")).unwrap().symlinks(modest::Symlinks::Deny).uploads(Uploads::new()),
+    );
+    assert_eq!(put(&server, "/within/new", b"new"), 409, "where links are not followed");
+}
+
+#[test]
+fn what_becomes_of_a_name_that_is_taken() {
+    use Overwrite::{Refuse, Rename, Replace};
+    for (policy, statuses, expected) in [
+        (Refuse, [201, 409, 409], &["a.txt=1"][..]),
+        (Rename, [201, 201, 201], &["a (1).txt=2", "a (2).txt=3", "a.txt=1"]),
+        (Replace, [201, 204, 204], &["a.txt=3"]),
+    ] {
+        let folder = Folder::new(&[]);
+        let server = taking(&folder, Uploads::new().overwrite(policy));
+        assert_eq!(["1", "2", "3"].map(|text| put(&server, "/a.txt", text.as_bytes())), statuses, "{policy:?}");
+        assert_eq!(tree(folder.as_ref()), expected, "{policy:?}");
+    }
+    let folder = Folder::new(&[("a.txt", "1")]);
+    let server = taking(&folder, Uploads::new().overwrite(Rename));
+    assert_eq!(ask(&server, "PUT", "/a.txt", &[], b"2").header("location"), Some("/a%20(1).txt"));
+    for _ in 0..60 {
+        assert_eq!(put(&server, "/a.txt", b"more"), 201);
+    }
+    assert_eq!(tree(folder.as_ref()).len(), 62);
+}
+
+/// Pages of other sites can't write, whatever they make a browser send.
+#[test]
+fn pages_of_other_sites() {
+    let folder = Folder::new(&[("old", "x")]);
+    let server = taking(&folder, Uploads::new().overwrite(Overwrite::Replace).delete(true));
+    let own = "http://localhost"; // as the test's client calls it
+    let form = ("content-type", "multipart/form-data; boundary=x");
+    let body = b"--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"new\"\r\n\r\nnew\r\n--x--\r\n";
+    for (fields, is_own) in [
+        (&[("sec-fetch-site", "cross-site")][..], false),
+        (&[("sec-fetch-site", "same-site")], false),
+        (&[("origin", "http://evil.example")], false),
+        (&[("origin", "null")], false),
+        (&[("sec-fetch-site", "same-origin"), ("origin", "null")], true), // what the browser says of the site counts
+        (&[("sec-fetch-site", "same-origin")], true),
+        (&[("origin", own)], true),
+    ] {
+        for (method, target, expected) in
+            [("PUT", "/put", 201), ("MKCOL", "/made", 201), ("POST", "/", 303), ("DELETE", "/old", 204)]
+        {
+            let before = tree(folder.as_ref());
+            let fields = [fields, &[form]].concat();
+            let got = ask(&server, method, target, &fields, body);
+            assert_eq!(got.status(), if is_own { expected } else { 403 }, "{method} {fields:?}: {}", got.text());
+            assert_eq!(tree(folder.as_ref()) != before, is_own, "{method} {fields:?}");
+        }
+        if is_own {
+            for name in ["put", "new"] {
+                fs::remove_file(folder.path(name)).unwrap();
+            }
+            fs::remove_dir(folder.path("made")).unwrap();
+            folder.write("old", "x");
+        }
+    }
+}
+
+#[test]
+fn folders_and_deletions() {
+    let folder = Folder::new(&[("full/x", ""), ("file", "x")]);
+    symlink("full", folder.path("link")).unwrap();
+    let server = taking(&folder, Uploads::new().delete(true));
+    for (method, target, expected) in [
+        ("MKCOL", "/a", 201),
+        ("MKCOL", "/a", 405),
+        ("MKCOL", "/a/", 405),
+        ("MKCOL", "/a/b/", 201),
+        ("MKCOL", "/c/d", 409),
+        ("MKCOL", "/file", 405),
+        ("MKCOL", "/file/x", 409),
+        ("MKCOL", "/", 405),
+        ("MKCOL", "/.hidden", 403),
+        ("DELETE", "/full", 409),
+        ("DELETE", "/full/", 409),
+        ("DELETE", "/a", 409),
+        ("DELETE", "/a/b", 204),
+        ("DELETE", "/a/", 204),
+        ("DELETE", "/a", 404),
+        ("DELETE", "/a/b", 404),
+        ("DELETE", "/file/", 404),
+        ("DELETE", "/file", 204),
+        ("DELETE", "/.hidden", 403),
+        ("DELETE", "/link", 204), // the link alone
+        ("DELETE", "/", 403),
+        ("PROPPATCH", "/", 501),
+    ] {
+        assert_eq!(ask(&server, method, target, &[], b"").status(), expected, "{method} {target}");
+    }
+    assert_eq!(tree(folder.as_ref()), ["full/", "full/x="]);
+    assert_eq!(ask(&server, "MKCOL", "/gr%C3%BCn", &[], b"").header("location"), Some("/gr%C3%BCn/"));
+}
+
+/// What others have put there is not trusted: it is not another file's coding, and no page of this server.
+#[test]
+fn what_is_taken_is_not_trusted() {
+    let folder = Folder::new(&[("index.html", "<p>mine")]);
+    let server = taking(&folder, Uploads::new());
+    assert_eq!(put(&server, "/index.html.gz", b"evil"), 201);
+    files::wait_for_age(folder.as_ref(), files::STILL);
+    let got = ask(&server, "GET", "/", &[("accept-encoding", "gzip")], b"");
+    assert_eq!((got.text(), got.header("content-encoding")), ("<p>mine", None));
+    for (name, text, sandboxed) in [
+        ("page.html", "<script>", true),
+        ("page.xhtml", "<html/>", true),
+        ("picture.svg", "<svg/>", true),
+        ("feed.xml", "<a/>", true),
+        ("notes.txt", "<script>", false),
+        ("picture.png", "", false),
+    ] {
+        assert_eq!(put(&server, &format!("/{name}"), text.as_bytes()), 201);
+        let got = server.get(&format!("/{name}"));
+        let policy = got.header("content-security-policy").unwrap_or_default();
+        assert_eq!(policy.starts_with("sandbox "), sandboxed, "{name}: {policy}");
+        assert!(!policy.contains("allow-same-origin"));
+    }
+    let own = serve(
+        folder.handler().uploads(Uploads::new()).header("content-security-policy", "default-src 'self'").unwrap(),
+    );
+    assert_eq!(own.get("/page.html").header("content-security-policy"), Some("default-src 'self'"));
+    assert_eq!(serve(folder.handler()).get("/page.html").header("content-security-policy"), None);
+}

@@ -1,0 +1,223 @@
+//! Two at once, folders that are swapped, clients that leave, disks that are full, and many who send slowly.
+
+use std::fs;
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::sync::Barrier;
+use std::thread;
+
+use modest::testing::serve;
+use modest::{Overwrite, StaticFileHandler, TcpServer, Uploads};
+
+use super::super::Folder;
+use super::{PATIENCE, answer, ask, connect, put, taking, tree, wait_for_silence, wait_until};
+
+/// Of many who send to one name at once one is told that it is stored, and it is.
+#[test]
+fn two_at_once_on_one_name() {
+    let folder = Folder::new(&[("kept", "0")]);
+    let server = taking(&folder, Uploads::new());
+    let replaces = taking(&folder, Uploads::new().overwrite(Overwrite::Replace));
+    for round in 0..10 {
+        let barrier = Barrier::new(8);
+        let tag = replaces.get("/kept").header("etag").unwrap().to_owned();
+        let (target, tag, barrier) = (&format!("/new{round}"), &tag, &barrier);
+        let (new, kept): (Vec<_>, Vec<_>) = thread::scope(|scope| {
+            let clients: Vec<_> = (0..8)
+                .map(|number| {
+                    let (server, replaces) = (&server, &replaces);
+                    scope.spawn(move || {
+                        let body = format!("{round} {number} ").repeat(10_000);
+                        barrier.wait();
+                        let new = put(server, target, body.as_bytes());
+                        let short = format!("{round} {number}");
+                        let kept = ask(replaces, "PUT", "/kept", &[("if-match", tag)], short.as_bytes()).status();
+                        ((new, body), (kept.as_u16(), short))
+                    })
+                })
+                .collect();
+            clients.into_iter().map(|client| client.join().unwrap()).unzip()
+        });
+        for (statuses, name, won, lost) in [(new, target.as_str(), 201, 409), (kept, "/kept", 204, 412)] {
+            let winners: Vec<_> = statuses.iter().filter(|(status, _)| *status == won).collect();
+            let losers = statuses.iter().filter(|(status, _)| *status == lost).count();
+            assert_eq!(
+                (winners.len(), losers),
+                (1, 7),
+                "{name}: {:?}",
+                statuses.iter().map(|it| it.0).collect::<Vec<_>>()
+            );
+            assert!(fs::read_to_string(folder.path(&name[1..])).unwrap() == winners[0].1, "{name}");
+        }
+    }
+    assert_eq!(tree(folder.as_ref()).len(), 11);
+}
+
+/// The folder is moved away, and a link that leads out put in its place, while a file comes for it.
+#[test]
+fn a_link_in_the_place_of_the_folder_while_a_file_comes() {
+    let around = Folder::new(&[("root/in/x", ""), ("beside/y", "")]);
+    let server = serve(StaticFileHandler::new(around.path("root")).unwrap().uploads(Uploads::new()));
+    let mut client = connect(&server);
+    client
+        .write_all(b"PUT /in/new HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n")
+        .unwrap();
+    assert!(answer(&mut client).starts_with("HTTP/1.1 100"));
+    fs::rename(around.path("root/in"), around.path("moved")).unwrap();
+    symlink("../beside", around.path("root/in")).unwrap();
+    client.write_all(&[b'x'; 100_000]).unwrap();
+    let answer = answer(&mut client);
+    assert!(answer.starts_with("HTTP/1.1 409 "), "{answer}");
+    drop(client);
+    wait_for_silence(&server);
+    assert_eq!(
+        tree(around.as_ref()),
+        ["beside/", "beside/y=", "moved/", "moved/x=", "root/", "root/in=is a directory"]
+    );
+}
+
+/// Whoever swaps folders and links all the time wins nothing: all that is stored is in the folder.
+#[test]
+fn races_with_renames_and_links() {
+    let around = Folder::new(&[("root/a/x", ""), ("beside/y", "")]);
+    let server = serve(StaticFileHandler::new(around.path("root")).unwrap().uploads(Uploads::new()));
+    symlink("../beside", around.path("link")).unwrap();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let mut seen = std::collections::BTreeSet::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let exchange = rustix::fs::RenameFlags::EXCHANGE;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let (one, other) = (around.path("root/a"), around.path("link"));
+                rustix::fs::renameat_with(rustix::fs::CWD, one, rustix::fs::CWD, other, exchange).unwrap();
+            }
+        });
+        for number in 0..300 {
+            seen.insert(put(&server, &format!("/a/{number}"), b"text"));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    assert!(seen.iter().all(|status| matches!(status, 201 | 409)), "{seen:?}");
+    assert_eq!(fs::read_dir(around.path("beside")).unwrap().count(), 1, "nothing outside");
+}
+
+/// A client that leaves at any byte leaves nothing.
+#[test]
+fn clients_that_leave() {
+    let folder = Folder::new(&[]);
+    let server = taking(&folder, Uploads::new());
+    let head = "PUT /new HTTP/1.1\r\nHost: here\r\nContent-Length: 300000\r\n\r\n";
+    let form = "POST / HTTP/1.1\r\nHost: here\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 400000\r\n\r\n\
+        --x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"new\"\r\n\r\n";
+    for head in [head, form] {
+        let wire = [head.as_bytes(), &[b'x'; 299_999]].concat();
+        let cuts = (0..head.len()).step_by(5).chain([head.len(), head.len() + 1, 65_536, 65_537, 200_000, wire.len()]);
+        for cut in cuts {
+            for how in [Shutdown::Write, Shutdown::Both] {
+                let mut client = connect(&server);
+                client.write_all(&wire[..cut]).unwrap();
+                let _ = client.shutdown(how);
+            }
+        }
+        wait_for_silence(&server);
+        assert_eq!(tree(folder.as_ref()), [""; 0]);
+    }
+    let whole = "PUT /new HTTP/1.1\r\nHost: here\r\nContent-Length: 3\r\n\r\nall";
+    let mut client = connect(&server);
+    client.write_all(whole.as_bytes()).unwrap();
+    drop(client); // it does not wait for the answer
+    wait_until("it is stored", || folder.path("new").exists());
+    assert_eq!(tree(folder.as_ref()), ["new=all"]);
+}
+
+/// A file system with a megabyte, as far as one may be mounted here.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn mount() -> Option<Small> {
+        let at = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(at.path()).output();
+        mounted.is_ok_and(|mounted| mounted.status.success()).then(|| Small(at))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).output();
+    }
+}
+
+#[test]
+fn a_full_disk() {
+    let Some(small) = Small::mount() else {
+        eprintln!("skipped: no file system can be mounted here");
+        return;
+    };
+    for reserve in [0, 300_000] {
+        let uploads = Uploads::new().overwrite(Overwrite::Replace).reserve(reserve);
+        let server = serve(StaticFileHandler::new(small.0.path()).unwrap().uploads(uploads));
+        assert_eq!(put(&server, "/old", b"old"), if reserve == 0 { 201 } else { 204 });
+        assert_eq!(put(&server, "/large", &[b'x'; 2 << 20]), 507, "from its head");
+        let mut client = connect(&server);
+        client.write_all(b"PUT /old HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        for _ in 0..32 {
+            let _ = client.write_all(format!("10000\r\n{}\r\n", "x".repeat(0x10000)).as_bytes());
+        }
+        let answer = answer(&mut client);
+        assert!(answer.starts_with("HTTP/1.1 507 "), "on the way: {answer}");
+        drop(client);
+        let part = format!(
+            "--x\r\nContent-Disposition: form-data; name=f; filename=a\r\n\r\n{}\r\n--x--\r\n",
+            "x".repeat(600_000)
+        );
+        let fields = [("content-type", "multipart/form-data; boundary=x")];
+        assert_eq!(ask(&server, "POST", "/", &fields, part.as_bytes()).status(), 507, "twice that is too much");
+        wait_for_silence(&server);
+        assert_eq!(tree(small.0.path()), ["old=old"], "nothing stays, and nothing is lost");
+        let room = rustix::fs::statvfs(small.0.path()).unwrap();
+        assert!(room.f_bavail * room.f_frsize > 900_000, "its room is back");
+    }
+}
+
+/// Files that come slowly hold no worker: whoever asks meanwhile is answered.
+#[test]
+fn hundreds_at_once_with_four_workers() {
+    let folder = Folder::new(&[("here", "here")]);
+    let handler = folder.handler().uploads(Uploads::new());
+    let server = TcpServer::bind("127.0.0.1:0", handler).unwrap().workers(4);
+    let (address, handle) = (server.local_addr(), server.handle());
+    thread::scope(|scope| {
+        scope.spawn(|| server.serve_forever().unwrap());
+        let connect = || {
+            let stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream
+        };
+        let mut clients: Vec<TcpStream> = (0..300)
+            .map(|number| {
+                let mut client = connect();
+                let head = format!("PUT /{number} HTTP/1.1\r\nHost: here\r\nContent-Length: 100000\r\n\r\n");
+                client.write_all(head.as_bytes()).unwrap();
+                client.write_all(&[b'x'; 70_000]).unwrap();
+                client
+            })
+            .collect();
+        for _ in 0..20 {
+            let mut other = connect();
+            other.write_all(b"GET /here HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
+            assert!(answer(&mut other).starts_with("HTTP/1.1 200"));
+        }
+        assert_eq!(fs::read_dir(folder.as_ref()).unwrap().count(), 1, "none is seen before it is whole");
+        for client in &mut clients {
+            client.write_all(&[b'x'; 30_000]).unwrap();
+        }
+        for client in &mut clients {
+            assert!(answer(client).starts_with("HTTP/1.1 201"));
+        }
+        handle.shutdown();
+    });
+    assert_eq!(fs::read_dir(folder.as_ref()).unwrap().count(), 301);
+    assert!((0..300).all(|number| fs::metadata(folder.path(&number.to_string())).unwrap().len() == 100_000));
+}

@@ -1,0 +1,159 @@
+//! Uploads that go on where they broke off: by ranges, and as the IETF's draft has it.
+
+use std::fs;
+use std::io::Write;
+use std::time::Duration;
+
+use modest::testing::{TestRequest, TestServer};
+use modest::{Overwrite, SentResponse, Uploads};
+
+use super::super::Folder;
+use super::{answer, connect, put, taking, tree, wait_for_silence};
+
+fn resumable() -> Uploads {
+    Uploads::new().resumable(4, Duration::from_secs(3600))
+}
+
+fn send(server: &TestServer, method: &str, target: &str, fields: &[(&str, &str)], body: &[u8]) -> SentResponse {
+    let request = TestRequest::new(method.parse().unwrap(), target).with_body(body);
+    server.send(fields.iter().fold(request, |request, (name, value)| request.with_header(*name, *value)))
+}
+
+fn range(server: &TestServer, range: &str, body: &[u8]) -> (u16, String) {
+    let got = send(server, "PUT", "/a", &[("content-range", range)], body);
+    (got.status().as_u16(), got.header("range").unwrap_or_default().to_owned())
+}
+
+#[test]
+fn by_ranges() {
+    let folder = Folder::new(&[]);
+    let server = taking(&folder, resumable());
+    for (said, body, expected, has) in [
+        ("bytes */10", "", 404, ""),
+        ("bytes 4-9/10", "efghij", 404, ""),
+        ("bytes 0-3/10", "abcd", 202, "bytes=0-3"),
+        ("bytes */10", "", 202, "bytes=0-3"),
+        ("bytes */11", "", 404, ""),
+        ("bytes */10", "abc", 400, ""),
+        ("bytes 5-9/10", "fghij", 409, "bytes=0-3"),
+        ("bytes 0-1/10", "xy", 202, "bytes=0-1"), // begun anew
+        ("bytes 2-3/10", "cd", 202, "bytes=0-3"),
+        ("bytes 4-6/10", "ef", 400, ""),
+        ("bytes 4-6/6", "efg", 400, ""),
+        ("bytes 6-4/10", "efg", 400, ""),
+        ("bytes 4-9/*", "efghij", 400, ""),
+        ("bytes=4-9/10", "efghij", 400, ""),
+        ("bytes 4-99999999999999999999/10", "e", 400, ""),
+        ("items 4-9/10", "efghij", 400, ""),
+        ("bytes 4-9/10", "efghij", 201, ""),
+        ("bytes */10", "", 404, ""),
+        ("bytes 0-3/10", "abcd", 409, ""), // there is a file of that name now
+    ] {
+        assert_eq!(range(&server, said, body.as_bytes()), (expected, has.to_owned()), "{said}");
+    }
+    assert_eq!(tree(folder.as_ref()), ["a=xycdefghij"]);
+    assert_eq!(range(&taking(&folder, Uploads::new()), "bytes 0-3/10", b"abcd").0, 400, "not unless it is wanted");
+}
+
+/// What has come before the connection broke is kept, and seen by nobody.
+#[test]
+fn a_connection_that_breaks() {
+    let folder = Folder::new(&[]);
+    let server = taking(&folder, resumable());
+    let body: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+    let mut client = connect(&server);
+    let head =
+        "PUT /a HTTP/1.1\r\nHost: localhost\r\nContent-Range: bytes 0-299999/300000\r\nContent-Length: 300000\r\n\r\n";
+    client.write_all(head.as_bytes()).unwrap();
+    client.write_all(&body[..200_000]).unwrap();
+    drop(client);
+    wait_for_silence(&server);
+    let (status, has) = range(&server, "bytes */300000", b"");
+    let next: usize = has.trim_start_matches("bytes=0-").parse::<usize>().unwrap() + 1;
+    assert!(status == 202 && (100_000..=200_000).contains(&next), "{has}");
+    assert_eq!(tree(folder.as_ref()), [""; 0], "not before it is whole");
+    assert_eq!(range(&server, &format!("bytes {next}-299999/300000"), &body[next..]).0, 201);
+    assert!(fs::read(folder.path("a")).unwrap() == body);
+}
+
+#[test]
+fn as_the_draft_has_it() {
+    let folder = Folder::new(&[("taken", "x")]);
+    let server = taking(&folder, resumable().overwrite(Overwrite::Refuse));
+    let part = ("content-type", "application/partial-upload");
+    for method in ["PUT", "POST"] {
+        let target = format!("/{method}.txt");
+        let made = send(&server, method, &target, &[("upload-complete", "?0"), ("upload-length", "6")], b"");
+        let at = made.header("location").unwrap().to_owned();
+        assert_eq!((made.status().as_u16(), made.header("upload-offset")), (201, Some("0")), "{}", made.text());
+        assert!(at.starts_with(&format!("{target}?upload=")) && at.len() == target.len() + 8 + 32, "{at}");
+        let asked = |expected: &str| {
+            let got = server.send(TestRequest::new(modest::Method::HEAD, &at));
+            let told =
+                ["upload-offset", "upload-complete", "upload-length", "cache-control"].map(|name| got.header(name));
+            assert_eq!(told, [Some(expected), Some("?0"), Some("6"), Some("no-store")], "{got:?}");
+        };
+        asked("0");
+        for (fields, body, expected, offset) in [
+            (&[part, ("upload-offset", "0"), ("upload-complete", "?0")][..], "abc", 204, Some("3")),
+            (&[part, ("upload-offset", "0"), ("upload-complete", "?0")], "abc", 409, Some("3")),
+            (&[part, ("upload-offset", "4"), ("upload-complete", "?1")], "ef", 409, Some("3")),
+            (&[part, ("upload-complete", "?1")], "def", 400, None),
+            (&[part, ("upload-offset", "3")], "def", 400, None),
+            (&[("content-type", "text/plain"), ("upload-offset", "3"), ("upload-complete", "?1")], "def", 415, None),
+            (&[part, ("upload-offset", "3"), ("upload-complete", "?1")], "defg", 413, None),
+            (&[part, ("upload-offset", "3"), ("upload-complete", "?1")], "de", 400, Some("5")),
+            (&[part, ("upload-offset", "5"), ("upload-complete", "?1")], "f", 201, Some("6")),
+            (&[part, ("upload-offset", "6"), ("upload-complete", "?1")], "", 404, None),
+        ] {
+            let got = send(&server, "PATCH", &at, fields, body.as_bytes());
+            assert_eq!(
+                (got.status().as_u16(), got.header("upload-offset")),
+                (expected, offset),
+                "{fields:?} {body}: {}",
+                got.text()
+            );
+        }
+        assert_eq!(fs::read_to_string(folder.path(&target[1..])).unwrap(), "abcdef");
+    }
+    let begin = |target: &str| send(&server, "PUT", target, &[("upload-complete", "?0")], b"abc");
+    assert_eq!(
+        [begin("/taken"), begin("/no/such"), begin("/.hidden")].map(|got| got.status().as_u16()),
+        [409, 409, 403]
+    );
+    // One that is not wanted any more, by its own URL alone.
+    let at = begin("/new").header("location").unwrap().to_owned();
+    let elsewhere = at.replace("/new", "/other");
+    let delete = |target: &str| server.send(TestRequest::new(modest::Method::DELETE, target)).status().as_u16();
+    assert_eq!([delete(&elsewhere), delete("/new?upload=guess"), delete(&at), delete(&at)], [404, 404, 204, 404]);
+    // So many at once.
+    let all: Vec<u16> = (0..5).map(|number| begin(&format!("/many{number}")).status().as_u16()).collect();
+    assert_eq!(all, [201, 201, 201, 201, 503]);
+    assert_eq!(put(&server, "/plain", b"x"), 201, "others go on");
+    assert_eq!(tree(folder.as_ref()), ["POST.txt=abcdef", "PUT.txt=abcdef", "plain=x", "taken=x"]);
+    let allowed = send(&server, "DELETE", "/plain", &[], b"").header("allow").map(str::to_owned);
+    assert_eq!(allowed.as_deref(), Some("GET, HEAD, OPTIONS, POST, PUT, MKCOL, PATCH"));
+}
+
+/// Who asks how far it is has the upload from then on: what an older connection still sends is refused.
+#[test]
+fn the_last_who_asks_goes_on() {
+    let folder = Folder::new(&[]);
+    let server = taking(&folder, resumable());
+    let made = send(&server, "PUT", "/a", &[("upload-complete", "?0")], b"");
+    let at = made.header("location").unwrap().to_owned();
+    let mut old = connect(&server);
+    let head = format!(
+        "PATCH {at} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/partial-upload\r\nUpload-Offset: 0\r\n\
+        Upload-Complete: ?1\r\nContent-Length: 200000\r\nExpect: 100-continue\r\n\r\n"
+    );
+    old.write_all(head.as_bytes()).unwrap();
+    assert!(answer(&mut old).starts_with("HTTP/1.1 100"));
+    let offset = || server.send(TestRequest::new(modest::Method::HEAD, &at)).header("upload-offset").map(str::to_owned);
+    assert_eq!(offset().as_deref(), Some("0"));
+    let _ = old.write_all(&[b'o'; 200_000]);
+    assert!(answer(&mut old).starts_with("HTTP/1.1 500"));
+    let fields = [("content-type", "application/partial-upload"), ("upload-offset", "0"), ("upload-complete", "?1")];
+    assert_eq!(send(&server, "PATCH", &at, &fields, b"new").status(), 201);
+    assert_eq!(tree(folder.as_ref()), ["a=new"]);
+}

@@ -9,6 +9,7 @@
 //! - Every whole request is answered once and rightly, or its connection is visibly broken (reset), and that only for a
 //!   reason; an end after a part of an answer is a failure.
 //! - Whenever everybody waits, no client waits that somebody could serve: lost wakes do not hide behind the next deadline.
+//! - No more handlers run at once than there are permits.
 //! - No permit, connection, conversation, byte of output, socket or worker is left over.
 //! - A shutdown ends within its timeout, and finishes what was asked before it.
 //! - Nobody goes round in circles (steps are bounded), and no worker dies.
@@ -24,7 +25,7 @@ mod schedule;
 mod user;
 
 /// The engine, all of it but `sync` and `sys`; the list of `src/tcp/mod.rs` without protocols, and without what only
-/// signals and the true kernel need. Streams outside the engine, Unix sockets and `notify` are compiled, and not used.
+/// signals and the true kernel need. Unix sockets and `notify` are compiled, and not used.
 #[allow(dead_code, unused_imports, reason = "what only users of the library need")]
 #[path = "../../src/tcp"]
 mod tcp {

@@ -18,7 +18,8 @@ use super::sys::{SendFlags, Socket};
 /// that was written, and the engine reads what it still sends for up to 2 seconds, so that no reset destroys it
 /// (RFC 9112, section 9.6, tells why); dropped by a panic, it is reset.
 ///
-/// When the server shuts down, reading comes to the end of the stream, and writing goes on until the shutdown timeout.
+/// When the server shuts down, reading comes to the end of the stream, and writing goes on until the shutdown timeout, at
+/// which the stream is reset: what was cut off does not look like an end.
 pub struct Stream {
     socket: Arc<Socket>,
     client: Client,

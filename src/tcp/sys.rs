@@ -95,6 +95,17 @@ pub fn wait_until_ready(stream: &ClientStream, what: PollFlags, limit: Option<Du
     }
 }
 
+/// Reset a socket at once, whoever waits on it: its client sees that something was broken off, and a thread that reads or
+/// writes has an error. A Unix socket has no reset: it ends both ways.
+pub fn cut_off(socket: &Socket) {
+    // It fails of a Unix socket, where the client is gone, and in Linux 6.4 and 6.5 while a thread waits: then the thread is
+    // woken by an end, and what is left when it closes is a reset.
+    if rustix::net::connect_unspec(socket).is_err() {
+        let _ = socket.set_linger(Some(Duration::ZERO));
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+}
+
 impl AsFd for ClientStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::scheduler::{Admission, Class, Permits, Work};
 use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
-use super::sys::Socket;
+use super::sys::{self, Socket};
 
 /// The permits for threads, and the sockets of the streams.
 pub struct Taken<C> {
@@ -21,6 +21,7 @@ struct State<C> {
     sockets: HashMap<u64, Arc<Socket>>,
     entered: u64,
     shutting_down: bool,
+    ended: bool,
 }
 
 impl<C> Taken<C> {
@@ -28,7 +29,7 @@ impl<C> Taken<C> {
     pub fn new(permits: Permits<C>) -> Taken<C> {
         let sockets = HashMap::new();
         Taken {
-            state: Mutex::new(State { permits, sockets, entered: 0, shutting_down: false }),
+            state: Mutex::new(State { permits, sockets, entered: 0, shutting_down: false, ended: false }),
             waiting: AtomicUsize::new(0),
         }
     }
@@ -62,7 +63,9 @@ impl<C> Taken<C> {
     /// A stream begins; it ends with [`Taken::leave`].
     pub fn enter(&self, socket: &Arc<Socket>) -> u64 {
         let mut state = self.state();
-        if state.shutting_down {
+        if state.ended {
+            sys::cut_off(socket);
+        } else if state.shutting_down {
             let _ = socket.shutdown(Shutdown::Read); // fails only where the client is gone
         }
         state.entered += 1;
@@ -89,11 +92,12 @@ impl<C> Taken<C> {
         state.sockets.values().for_each(|socket| drop(socket.shutdown(Shutdown::Read)));
     }
 
-    /// The end: nobody waits for a client any longer. Returned are those that waited for a thread.
+    /// The end: nobody waits for a client any longer, and what was cut off must not look like an end. Returned are those
+    /// that waited for a thread.
     pub fn end(&self) -> Vec<C> {
         let mut state = self.state();
-        state.shutting_down = true;
-        state.sockets.values().for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
+        state.ended = true;
+        state.sockets.values().for_each(|socket| sys::cut_off(socket));
         drop(state);
         self.with_permits(Permits::drain)
     }

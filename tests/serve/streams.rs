@@ -132,7 +132,24 @@ fn who_waits_for_a_client_at_the_end_is_not_waited_for() {
     gate.wait_for_arrivals(1);
     server.handle.shutdown();
     assert!(server.wait_for_end() < PATIENCE / 2, "it waits for a stream that is stuck");
-    client.expect_end(); // its socket is shut down
+    client.expect_reset(); // whatever it was told is not whole
+}
+
+#[test]
+fn who_writes_at_the_end_has_an_error_and_its_client_a_reset() {
+    let (told, failed) = std::sync::mpsc::channel();
+    let floods = move |stream: &mut Stream| {
+        let error = std::iter::repeat_with(|| stream.write_all(&[b'x'; 65_536])).find_map(Result::err);
+        let _ = told.send(error.map(|error| error.kind()));
+        Ok(())
+    };
+    let mut server = serve(streams(floods), |server| server.shutdown_timeout(Duration::from_millis(200)));
+    let mut client = server.client();
+    server.wait_for("it writes", |stats| stats.streams == 1);
+    server.handle.shutdown();
+    assert!(server.wait_for_end() < PATIENCE / 2, "it waits for a stream whose client does not read");
+    assert!(failed.recv_timeout(PATIENCE).is_ok(), "the thread is still there");
+    client.expect_reset();
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn connect(client: usize, visit: &Visit) -> Option<usize> {
         switch();
         let connected = with(|machine| {
             let room = (machine.plan.up_room, machine.plan.down_room);
-            let connected = machine.on_net(None, |net, _| net.connect(room));
+            let connected = machine.on_net(None, |net, chance| net.connect(room, chance));
             if let Some(Some(id)) = connected {
                 user::expect(id, visit.meeting, visit.asks.clone());
                 machine.net.sockets[id].facts.may_break = visit.meeting == Meeting::Panic;
@@ -386,7 +386,7 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
         return Ok(());
     }
     let (blocked, mut told_of) = (blocked + logging, logging);
-    if machine.counts.shutdown && machine.net.listening {
+    if machine.counts.shutdown && machine.net.somebody_listens() {
         return Err("everybody waits, and nobody has heard of the shutdown".to_owned());
     }
     let aborted = |socket: &Socket| socket.facts.aborted && socket.server_open && !socket.facts.blocked;
@@ -413,6 +413,8 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
                 return Err(format!("nobody tells {id} that it waits for too long"));
             }
             Need::Handler => blocked >= handlers,
+            // It is told by code of the user that there is none.
+            Need::Thread => machine.counts.streams >= machine.plan.max_streams || blocked > handlers,
             Need::Short => blocked > handlers,
             // It may have to be told of an event first, or to be dropped.
             Need::Turn if socket.facts.drop_blocks || machine.counts.shutdown || room_is_short => blocked > handlers,

@@ -27,6 +27,8 @@ pub enum Key {
     Poll,
     /// Something about this connection, as its client sees it.
     Socket(usize),
+    /// Something about this connection, as a stream of the server that blocks sees it.
+    Stream(usize),
     Backlog,
     /// A count of the run: clients that have ended, answers, workers.
     Counts,
@@ -67,6 +69,8 @@ pub struct Counts {
     pub deaths: usize,
     /// Threads inside code of the user that waits for something.
     pub blocked: usize,
+    /// Streams that have a thread.
+    pub streams: usize,
     /// Threads inside the logger that blocks.
     pub logging: usize,
     /// Threads inside the engine that sleep for want of something better to do.
@@ -101,9 +105,7 @@ pub fn with<R>(action: impl FnOnce(&mut Machine) -> R) -> R {
 
 /// Who waits for this goes on, if a run is under way.
 pub fn wake(key: Key) {
-    if is_under_way() {
-        with(|machine| machine.wake(key));
-    }
+    if_under_way(|machine| machine.wake(key));
 }
 
 /// The machine of a new run.
@@ -171,6 +173,11 @@ impl Machine {
         self.wake_if(|waiting| waiting.key == key);
     }
 
+    /// Streams that block look again.
+    pub fn wake_streams(&mut self) {
+        self.wake_if(|waiting| matches!(waiting.key, Key::Stream(_)));
+    }
+
     fn wake_if(&mut self, who: impl Fn(&Waiting) -> bool) {
         self.waiting.retain(|waiting| {
             let wakes = who(waiting);
@@ -194,6 +201,7 @@ impl Machine {
         if self.net.time_passes(now) {
             self.wake(Key::Poll);
         }
+        self.wake_streams();
     }
 
     /// When somebody or something is due next.
@@ -238,6 +246,11 @@ pub fn me() -> usize {
 /// Whether this thread is part of a run: the engine's own unit tests are compiled here, too, and are not.
 fn is_under_way() -> bool {
     MACHINE.with(|machine| machine.try_borrow().is_ok_and(|machine| machine.is_some()))
+}
+
+/// Do something with the machine, if a run is under way.
+pub fn if_under_way<R>(action: impl FnOnce(&mut Machine) -> R) -> Option<R> {
+    is_under_way().then(|| with(action))
 }
 
 /// Another thread may run here. Not while a panic unwinds: then others would seem to panic.

@@ -53,6 +53,11 @@ pub struct Socket {
     no_space: bool,       // the server found it full, and is to be told of room
     pressed: Option<u64>, // the kernel takes nothing until then
     registered: Option<Registered>,
+    /// The server's descriptors of it.
+    pub handles: usize,
+    up_shut: bool, // the server reads no further than what has come
+    /// How often something happened to it.
+    pub moves: u64,
     pub facts: Facts,
 }
 
@@ -84,12 +89,17 @@ struct Registered {
 /// What a poll brings.
 pub type Event = (usize, u32);
 
+/// A socket that listens.
+struct Listener {
+    backlog: VecDeque<usize>,
+    registered: Option<Registered>,
+    listening: bool,
+}
+
 pub struct Net {
     pub sockets: Vec<Socket>,
-    backlog: VecDeque<usize>,
+    listeners: Vec<Listener>,
     backlog_room: usize,
-    listener: Option<Registered>,
-    pub listening: bool,
     /// Somebody has begun to accept: a server that is shut down before it has started never does.
     pub accepting: bool,
     waker: Option<(usize, bool)>,
@@ -101,7 +111,7 @@ pub struct Net {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
-    Listener,
+    Listener(usize),
     Waker,
     Socket(usize),
 }
@@ -110,10 +120,8 @@ impl Net {
     pub fn new(plan: &Plan, chance: &mut Chance) -> Net {
         Net {
             sockets: Vec::new(),
-            backlog: VecDeque::new(),
+            listeners: Vec::new(),
             backlog_room: chance.of(&[1, 2, 16]),
-            listener: None,
-            listening: true,
             accepting: false,
             waker: None,
             list: VecDeque::new(),
@@ -123,12 +131,27 @@ impl Net {
         }
     }
 
-    /// A client connects; `None`: nobody listens. `Some(None)`: the queue is full.
-    pub fn connect(&mut self, (up_room, down_room): (usize, usize)) -> Option<Option<usize>> {
-        if !self.listening {
+    /// One more socket listens: its number.
+    pub fn listen(&mut self) -> usize {
+        self.listeners.push(Listener { backlog: VecDeque::new(), registered: None, listening: true });
+        self.listeners.len() - 1
+    }
+
+    pub fn somebody_listens(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.listening)
+    }
+
+    pub fn refuse_newcomers(&mut self, at: usize) {
+        self.listeners[at].listening = false;
+    }
+
+    /// A client connects at one of the listeners; `None`: nobody listens there. `Some(None)`: the queue is full.
+    pub fn connect(&mut self, (up_room, down_room): (usize, usize), chance: &mut Chance) -> Option<Option<usize>> {
+        let at = chance.below(self.listeners.len() as u64) as usize;
+        if !self.listeners[at].listening {
             return None;
         }
-        if self.backlog.len() >= self.backlog_room {
+        if self.listeners[at].backlog.len() >= self.backlog_room {
             return Some(None);
         }
         let id = self.sockets.len();
@@ -149,52 +172,56 @@ impl Net {
             no_space: false,
             pressed: None,
             registered: None,
+            handles: 0,
+            up_shut: false,
+            moves: 0,
             facts: Facts::default(),
         });
-        self.backlog.push_back(id);
-        self.edge(Source::Listener, IN);
+        self.listeners[at].backlog.push_back(id);
+        self.edge(Source::Listener(at), IN);
         Some(Some(id))
     }
 
-    pub fn somebody_waits(&self) -> bool {
-        !self.backlog.is_empty()
+    pub fn somebody_waits(&self, at: usize) -> bool {
+        !self.listeners[at].backlog.is_empty()
     }
 
-    pub fn accept(&mut self) -> Result<usize, Errno> {
-        if self.backlog.is_empty() {
+    pub fn accept(&mut self, at: usize) -> Result<usize, Errno> {
+        if !self.somebody_waits(at) {
             return Err(Errno::AGAIN);
         }
         if self.descriptors == 0 {
             return Err(Errno::MFILE);
         }
         self.descriptors -= 1;
-        let id = self.backlog.pop_front().expect("just looked at");
+        let id = self.listeners[at].backlog.pop_front().expect("just looked at");
         let socket = &mut self.sockets[id];
         socket.accepted = true;
         socket.server_open = true;
+        socket.handles = 1;
         Ok(id)
     }
 
-    pub fn close_listener(&mut self) {
-        self.listening = false;
-        self.deregister_listener();
-        for id in std::mem::take(&mut self.backlog) {
+    pub fn close_listener(&mut self, at: usize) {
+        self.listeners[at].listening = false;
+        self.deregister_listener(at);
+        for id in std::mem::take(&mut self.listeners[at].backlog) {
             self.sockets[id].reset = Some(Cause::NotAccepted);
         }
     }
 
     // Readiness.
 
-    pub fn register_listener(&mut self, token: usize) {
-        self.listener = Some(Registered { token, interest: IN, listed: false });
-        if self.somebody_waits() {
-            self.edge(Source::Listener, IN);
+    pub fn register_listener(&mut self, at: usize, token: usize) {
+        self.listeners[at].registered = Some(Registered { token, interest: IN, listed: false });
+        if self.somebody_waits(at) {
+            self.edge(Source::Listener(at), IN);
         }
     }
 
-    pub fn deregister_listener(&mut self) {
-        self.listener = None;
-        self.list.retain(|source| *source != Source::Listener);
+    pub fn deregister_listener(&mut self, at: usize) {
+        self.listeners[at].registered = None;
+        self.list.retain(|source| *source != Source::Listener(at));
     }
 
     pub fn register_waker(&mut self, token: usize) {
@@ -217,9 +244,14 @@ impl Net {
         self.edge(Source::Socket(id), now);
     }
 
+    pub fn deregister(&mut self, id: usize) {
+        self.list.retain(|source| *source != Source::Socket(id));
+        self.sockets[id].registered = None;
+    }
+
     fn registered(&mut self, source: Source) -> Option<&mut Registered> {
         match source {
-            Source::Listener => self.listener.as_mut(),
+            Source::Listener(at) => self.listeners[at].registered.as_mut(),
             Source::Waker => None,
             Source::Socket(id) => self.sockets[id].registered.as_mut(),
         }
@@ -227,6 +259,9 @@ impl Net {
 
     /// Something happened: it is listed where somebody wants to hear of it.
     fn edge(&mut self, source: Source, what: u32) {
+        if let Source::Socket(id) = source {
+            self.sockets[id].moves += 1; // also heard where it is not polled
+        }
         if let Some(registered) = self.registered(source)
             && what & (registered.interest | ERR | HUP) != 0
             && !std::mem::replace(&mut registered.listed, true)
@@ -252,7 +287,7 @@ impl Net {
                     events.push((*token, IN));
                     continue;
                 }
-                Source::Listener => u32::from(self.somebody_waits()) * IN,
+                Source::Listener(at) => u32::from(self.somebody_waits(at)) * IN,
                 Source::Socket(id) => self.sockets[id].now(),
             };
             if let Some(registered) = self.registered(source) {
@@ -308,7 +343,7 @@ impl Net {
         }
         match socket.error.take() {
             Some(error) => Err(error),
-            None if room.is_empty() || socket.up_fin || socket.dead => Ok(0),
+            None if room.is_empty() || socket.up_fin || socket.up_shut || socket.dead => Ok(0),
             None => Err(Errno::AGAIN),
         }
     }
@@ -359,6 +394,7 @@ impl Net {
             return Err(Errno::NOTCONN);
         }
         socket.down_fin = true;
+        socket.moves += 1;
         if socket.up_fin {
             self.edge(Source::Socket(id), HUP | IN | OUT);
         }
@@ -369,7 +405,31 @@ impl Net {
         self.sockets[id].linger_zero = true;
     }
 
-    pub fn server_closes(&mut self, id: usize, chance: &mut Chance) {
+    pub fn server_shuts_down_reading(&mut self, id: usize) -> Result<(), Errno> {
+        self.sockets[id].up_shut = true;
+        self.sockets[id].moves += 1;
+        if self.sockets[id].dead { Err(Errno::NOTCONN) } else { Ok(()) }
+    }
+
+    /// As connect(2) to no address does (tcp_disconnect).
+    pub fn server_resets(&mut self, id: usize, chance: &mut Chance) {
+        let socket = &mut self.sockets[id];
+        socket.moves += 1;
+        if !socket.dead {
+            socket.dead = true;
+            socket.error = Some(Errno::CONNRESET);
+            socket.reset_client(Cause::Asked, chance);
+        }
+    }
+
+    pub fn server_drops_a_handle(&mut self, id: usize, chance: &mut Chance) {
+        self.sockets[id].handles -= 1;
+        if self.sockets[id].handles == 0 {
+            self.server_closes(id, chance);
+        }
+    }
+
+    fn server_closes(&mut self, id: usize, chance: &mut Chance) {
         self.list.retain(|source| *source != Source::Socket(id));
         self.descriptors += 1;
         let socket = &mut self.sockets[id];
@@ -515,6 +575,7 @@ impl Machine {
     pub fn on_net<R>(&mut self, id: Option<usize>, action: impl FnOnce(&mut Net, &mut Chance) -> R) -> R {
         self.locks = 0;
         let result = action(&mut self.net, &mut self.chance);
+        self.wake_streams();
         if let Some(id) = id {
             self.wake(Key::Socket(id));
         }

@@ -6,6 +6,7 @@ use crate::machine::Chance;
 
 #[derive(Clone, Debug)]
 pub struct Plan {
+    pub listeners: usize,
     pub handlers: usize,
     pub cores: usize,
     pub queue_limit: usize,
@@ -16,6 +17,8 @@ pub struct Plan {
     pub slow_handler: Option<Duration>,
     pub shutdown_timeout: Duration,
     pub max_connections: usize,
+    /// Threads for connections that are taken out of the engine.
+    pub max_streams: usize,
     pub descriptors: usize,
     /// How much the socket's buffers hold.
     pub up_room: usize,
@@ -157,6 +160,10 @@ pub enum Ask {
     Subscribe(usize),
     /// A handler calls the subscribers.
     Call,
+    /// The connection is taken out of the engine, and answers this and all that follows on a thread of its own.
+    Take(usize),
+    /// The same, and the thread panics.
+    TakePanic,
 }
 
 /// The longest wait of a handler for another client.
@@ -181,6 +188,7 @@ impl Plan {
         let room = if scarce { chance.between(1, 2) } else { 1000 };
         let descriptors = if scarce && chance.one_in(2) { chance.between(1, 2) } else { 1000 };
         let mut plan = Plan {
+            listeners: chance.of(&[1, 1, 2, 3]),
             handlers,
             cores: chance.between(1, 4),
             queue_limit: chance.of(&[0, 1, 2, 1024, 1024, 1024]),
@@ -190,6 +198,7 @@ impl Plan {
             slow_handler: chance.of(&[None, None, Some(Duration::from_secs(10))]),
             shutdown_timeout: chance.of(&[10_000, 10_000, 100]).map_millis(),
             max_connections: room,
+            max_streams: chance.of(&[1, 1, 2, 256]),
             descriptors,
             up_room: chance.of(&[8, 64, 4096, 65_536, 200_000]),
             down_room,
@@ -408,7 +417,11 @@ impl Visit {
         };
         let mut asks = Vec::new();
         for _ in 0..chance.between(1, 3) {
-            let ask = Ask::new(chance, client, clients, largest);
+            let is_taken = asks.iter().any(|ask| matches!(ask, Ask::Take(_)));
+            let ask = match Ask::new(chance, client, clients, largest) {
+                ask if is_taken && !matches!(ask, Ask::Say(_) | Ask::TakePanic) => Ask::Say(20),
+                ask => ask,
+            };
             asks.push(ask);
             if ask.is_last() {
                 break;
@@ -424,6 +437,11 @@ impl Visit {
             _ => End::Close,
         };
         let end = if last.subscribes() && end == End::HalfClose { End::Close } else { end };
+        // A thread waits for its client for ever.
+        let end = match (end, asks.iter().find_map(|ask| if let Ask::Take(size) = ask { Some(*size) } else { None })) {
+            (End::Leave(bytes), Some(size)) => End::Leave(bytes.min(size)),
+            (end, _) => end,
+        };
         let slow = chance.one_in(6);
         let least = if largest > 10_000 { 10_000 } else { 1 };
         Visit {
@@ -448,7 +466,7 @@ impl Ask {
         let size = chance.of(&[0, 1, 20, largest / 10, largest]);
         let millis = chance.of(&[1, 5, 40, 300, 1500]).map_millis();
         let other = (client + 1) % clients;
-        match chance.below(46) {
+        match chance.below(50) {
             0..6 => Ask::Say(size),
             6..12 => Ask::Handle(size),
             12..15 => Ask::Sleep(millis, size),
@@ -473,6 +491,8 @@ impl Ask {
             41 => Ask::DropBlocks(millis),
             42 | 43 => Ask::Subscribe(size.max(3)),
             44 => Ask::Call,
+            45..48 => Ask::Take(size),
+            48 => Ask::TakePanic,
             _ => Ask::Handle(size),
         }
     }
@@ -507,6 +527,7 @@ impl Ask {
                 | Ask::PanicBytes(_)
                 | Ask::PanicPart(_)
                 | Ask::HalfPanic
+                | Ask::TakePanic
         )
     }
 
@@ -520,6 +541,7 @@ impl Ask {
             | Ask::PanicHandler
             | Ask::PanicPart(_)
             | Ask::Call => Need::Handler,
+            Ask::Take(_) | Ask::TakePanic => Need::Thread,
             Ask::File(_) | Ask::FileShort(_) | Ask::Subscribe(_) => Need::Short,
             _ if self.is_half() => Need::Nothing,
             _ => Need::Turn,
@@ -533,6 +555,8 @@ pub enum Need {
     Turn,
     Short,
     Handler,
+    /// A thread of its own, or what its thread has.
+    Thread,
     /// Nothing at once: it waits for a deadline.
     Nothing,
 }

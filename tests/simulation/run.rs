@@ -57,8 +57,11 @@ fn one(log: bool) {
     machine::begin(plan.clone(), chance, log);
     note!("{plan:?}");
     shuttle::thread::spawn(clock);
-    // The socket that it binds is a true one, and is taken for the simulated one.
-    let server = TcpServer::bind("127.0.0.1:0", Raw(user::Script)).expect("it is made");
+    // The sockets that it binds are true ones, and are taken for simulated ones.
+    let mut server = TcpServer::bind("127.0.0.1:0", Raw(user::Script)).expect("it is made");
+    for _ in 1..plan.listeners {
+        server = server.also("127.0.0.1:0").expect("one more address");
+    }
     let server = server
         .workers(plan.handlers)
         .queue_limit(plan.queue_limit)
@@ -67,7 +70,8 @@ fn one(log: bool) {
         .min_rate(plan.min_rate)
         .slow_handler(plan.slow_handler)
         .shutdown_timeout(plan.shutdown_timeout)
-        .max_connections(plan.max_connections);
+        .max_connections(plan.max_connections)
+        .max_streams(plan.max_streams);
     let handle = server.handle();
     shuttle::thread::spawn(move || {
         let result = server.serve_forever();
@@ -138,8 +142,8 @@ fn settle(handle: &ServerHandle) {
     let limit = after(Duration::from_secs(100));
     loop {
         let stats = handle.stats();
-        let taken = (stats.connections, stats.parked, stats.ready, stats.waiting, stats.running, stats.permits);
-        if taken == (0, 0, 0, 0, 0, 0) || with(|machine| machine.counts.served) {
+        let taken = [stats.connections, stats.parked, stats.ready, stats.waiting, stats.running, stats.permits];
+        if taken == [0; 6] && stats.streams == 0 || with(|machine| machine.counts.served) {
             return;
         }
         if with(|machine| machine.nanos()) > limit {
@@ -171,6 +175,7 @@ fn look_back(plan: &Plan, handle: &ServerHandle) {
             expect("connections in the end", stats.connections);
             expect("permits in the end", stats.permits);
             expect("running in the end", stats.running);
+            expect("streams in the end", stats.streams);
             expect("waiting in the end", stats.waiting);
             expect("ready in the end", stats.ready);
         }

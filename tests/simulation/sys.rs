@@ -20,13 +20,15 @@ use crate::user;
 
 type Result<T> = std::result::Result<T, Errno>;
 
+/// A handle of this connection's socket.
 pub struct ClientStream(usize);
 
+/// By its number.
 #[derive(Debug)]
-pub struct ListeningSocket;
+pub struct ListeningSocket(usize);
 
-/// A stream outside the engine: there is none here.
-pub enum Socket {}
+/// The same, outside the engine: it blocks.
+pub struct Socket(usize);
 
 /// The address of the client of this connection tells which it is.
 pub fn id_of(address: &Address) -> usize {
@@ -41,7 +43,7 @@ pub fn address_of(address: Option<SocketAddrAny>) -> Address {
 
 impl From<OwnedFd> for ListeningSocket {
     fn from(_socket: OwnedFd) -> ListeningSocket {
-        ListeningSocket
+        ListeningSocket(machine::if_under_way(|machine| machine.net.listen()).unwrap_or_default())
     }
 }
 
@@ -52,13 +54,13 @@ impl ListeningSocket {
             let now = machine.nanos();
             let faults = machine.plan.faults.clone();
             machine.net.accepting = true;
-            if machine.net.accept_fails_from.is_some_and(|from| from <= now) {
+            if self.0 == 0 && machine.net.accept_fails_from.is_some_and(|from| from <= now) {
                 return Err(Errno::INVAL);
             }
             if machine.happens(faults.interrupted) {
                 return Err(Errno::INTR);
             }
-            if machine.net.somebody_waits() && machine.happens(faults.accept) {
+            if machine.net.somebody_waits(self.0) && machine.happens(faults.accept) {
                 let (error, lasts) = machine.chance.of(&[
                     (Errno::CONNABORTED, 0),
                     (Errno::PROTO, 0),
@@ -71,7 +73,7 @@ impl ListeningSocket {
                 machine.note(|| format!("accept fails: {error}"));
                 return Err(error);
             }
-            let accepted = machine.on_net(None, |net, _| net.accept());
+            let accepted = machine.on_net(None, |net, _| net.accept(self.0));
             match accepted {
                 Ok(_) => machine.wake(Key::Backlog),
                 Err(Errno::MFILE) => machine.net.accept_trouble_until = now + 1_100_000_000,
@@ -86,14 +88,14 @@ impl ListeningSocket {
 
     pub fn somebody_waits(&self) -> io::Result<bool> {
         switch();
-        Ok(with(|machine| machine.net.somebody_waits()))
+        Ok(with(|machine| machine.net.somebody_waits(self.0)))
     }
 
     pub fn refuse_newcomers(&self) -> io::Result<()> {
         switch();
         note!("newcomers are refused");
         with(|machine| {
-            machine.net.listening = false;
+            machine.net.refuse_newcomers(self.0);
             machine.wake(Key::Backlog);
         });
         Ok(())
@@ -104,7 +106,7 @@ impl Drop for ListeningSocket {
     fn drop(&mut self) {
         note!("the listener is closed");
         with(|machine| {
-            machine.on_net(None, |net, _| net.close_listener());
+            machine.on_net(None, |net, _| net.close_listener(self.0));
             machine.wake(Key::Backlog);
             for id in 0..machine.net.sockets.len() {
                 machine.wake(Key::Socket(id));
@@ -123,10 +125,21 @@ impl ClientStream {
 
 impl Drop for ClientStream {
     fn drop(&mut self) {
-        switch();
-        note!("{} is closed", self.0);
-        with(|machine| machine.on_net(Some(self.0), |net, chance| net.server_closes(self.0, chance)));
+        close(self.0);
     }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        close(self.0);
+    }
+}
+
+/// One handle less: the last one closes.
+fn close(id: usize) {
+    switch();
+    note!("a handle of {id} is closed");
+    with(|machine| machine.on_net(Some(id), |net, chance| net.server_drops_a_handle(id, chance)));
 }
 
 /// The kernel tells it of most; of one in four it does not, as of a Unix socket.
@@ -144,39 +157,81 @@ pub fn wait_until_ready(_stream: &ClientStream, _what: PollFlags, _limit: Option
     Err(Errno::NOSYS.into())
 }
 
-pub fn blocking(_stream: ClientStream) -> io::Result<Socket> {
-    Err(Errno::NOSYS.into())
+pub fn blocking(stream: ClientStream) -> io::Result<Socket> {
+    let id = stream.0;
+    std::mem::forget(stream); // the handle is the socket's now
+    Ok(Socket(id))
+}
+
+pub fn cut_off(socket: &Socket) {
+    switch();
+    note!("{} is cut off", socket.0);
+    with(|machine| machine.on_net(Some(socket.0), |net, chance| net.server_resets(socket.0, chance)));
 }
 
 pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
-    match *socket {}
+    with(|machine| machine.net.sockets[socket.0].handles += 1);
+    Ok(ClientStream(socket.0))
 }
 
 impl Socket {
-    pub fn shutdown(&self, _how: Shutdown) -> io::Result<()> {
-        match *self {}
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        switch();
+        note!("{} is shut down: {how:?}", self.0);
+        Ok(with(|machine| {
+            machine.on_net(Some(self.0), |net, _| match how {
+                Shutdown::Read => net.server_shuts_down_reading(self.0),
+                Shutdown::Write => net.server_shuts_down(self.0),
+                Shutdown::Both => net.server_shuts_down_reading(self.0).and(net.server_shuts_down(self.0)),
+            })
+        })?)
     }
 
-    pub fn send_with_flags(&self, _bytes: &[u8], _flags: i32) -> io::Result<usize> {
-        match *self {}
+    pub fn send_with_flags(&self, bytes: &[u8], _flags: i32) -> io::Result<usize> {
+        let stream = ClientStream(self.0);
+        let sent = self.wait_for(|| send(&stream, bytes, SendFlags::empty()));
+        std::mem::forget(stream); // a handle only in name
+        sent
     }
+
+    // The script sets no time-outs.
 
     pub fn set_read_timeout(&self, _limit: Option<Duration>) -> io::Result<()> {
-        match *self {}
+        Ok(())
     }
 
     pub fn set_write_timeout(&self, _limit: Option<Duration>) -> io::Result<()> {
-        match *self {}
+        Ok(())
     }
 
     pub fn set_linger(&self, _linger: Option<Duration>) -> io::Result<()> {
-        match *self {}
+        note!("{} is to be reset", self.0);
+        with(|machine| machine.net.set_linger_zero(self.0));
+        Ok(())
+    }
+
+    /// Try until there is something else to say than that one has to wait.
+    fn wait_for<R>(&self, mut call: impl FnMut() -> Result<R>) -> io::Result<R> {
+        loop {
+            let moves = with(|machine| machine.net.sockets[self.0].moves);
+            match call() {
+                Err(Errno::AGAIN) => {}
+                result => return Ok(result?),
+            }
+            // What came since the call is not waited for.
+            wait_for(Key::Stream(self.0), FOR_EVER, |machine| {
+                (machine.net.sockets[self.0].moves != moves).then_some(())
+            });
+        }
     }
 }
 
 impl Read for &Socket {
-    fn read(&mut self, _bytes: &mut [u8]) -> io::Result<usize> {
-        match **self {}
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let stream = ClientStream(self.0);
+        let read = self.wait_for(|| recv(&stream, bytes, RecvFlags::empty()));
+        std::mem::forget(stream);
+        Ok(read?.0)
     }
 }
 
@@ -288,13 +343,13 @@ pub trait Source {
 
 impl Source for ListeningSocket {
     fn register(&self, token: usize, _interest: u32) -> io::Result<()> {
-        with(|machine| machine.on_net(None, |net, _| net.register_listener(token)));
+        with(|machine| machine.on_net(None, |net, _| net.register_listener(self.0, token)));
         Ok(())
     }
 
     fn deregister(&self) {
         switch();
-        with(|machine| machine.on_net(None, |net, _| net.deregister_listener()));
+        with(|machine| machine.on_net(None, |net, _| net.deregister_listener(self.0)));
     }
 }
 
@@ -314,8 +369,11 @@ impl Source for ClientStream {
         })
     }
 
-    /// Only streams that leave the engine, which none does.
-    fn deregister(&self) {}
+    /// A stream that leaves the engine.
+    fn deregister(&self) {
+        switch();
+        with(|machine| machine.on_net(None, |net, _| net.deregister(self.0)));
+    }
 }
 
 pub struct Registry;

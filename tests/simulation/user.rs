@@ -2,14 +2,14 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::machine::{self, Key, after, note, switch, wait_for, with};
 use crate::plan::{Ask, HALF, LONGEST_WAIT, Meeting};
-use crate::tcp::{Client, Conversation, Event, Next, Output, Piece, Protocol, SharedBytes, Stage, Turn, Waker};
+use crate::tcp::{Client, Conversation, Event, Next, Output, Piece, Protocol, SharedBytes, Stage, Stream, Turn, Waker};
 
 thread_local! {
     static SUBSCRIBERS: RefCell<Vec<(usize, Waker)>> = const { RefCell::new(Vec::new()) };
@@ -140,6 +140,7 @@ fn size_of_answer(ask: Ask) -> usize {
         | Ask::Bye(size)
         | Ask::Refuse(size)
         | Ask::Subscribe(size)
+        | Ask::Take(size)
         | Ask::PanicBytes(size)
         | Ask::PanicPart(size) => size,
         _ => 3,
@@ -251,6 +252,7 @@ impl Conversation for Talk {
                 self.state = State::Handling { number, ask, turns: 0, given: 0 };
                 return Next::Handle;
             }
+            Ask::Take(_) | Ask::TakePanic => return Next::Take,
             Ask::Subscribe(_) => {
                 SUBSCRIBERS.with_borrow_mut(|subscribers| subscribers.push((self.id, turn.waker())));
                 self.subscribed = true;
@@ -299,7 +301,7 @@ impl Conversation for Talk {
                 self.may_break();
                 return Next::Abort;
             }
-            Event::NoPermit => {
+            Event::NoPermit | Event::NoThread => {
                 with(|machine| machine.counts.refused += 1);
                 turn.output.bytes().extend_from_slice(REFUSED);
             }
@@ -312,9 +314,53 @@ impl Conversation for Talk {
     fn drop_may_block(&self) -> bool {
         !matches!(self.drop, OnDrop::Nothing)
     }
+
+    fn take(mut self: Box<Self>, stream: Stream) {
+        note!("{} is taken", self.id);
+        let _counted = Taken::new();
+        self.drop = OnDrop::Nothing; // what it does with a permit
+        self.answer_all(stream);
+    }
+}
+
+/// A thread for a stream.
+struct Taken;
+
+impl Taken {
+    fn new() -> Taken {
+        with(|machine| machine.counts.streams += 1);
+        Taken
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        with(|machine| machine.counts.streams -= 1);
+    }
 }
 
 impl Talk {
+    /// On a thread of its own: answer what it was taken for and all that follows, until the client has left or the server
+    /// ends.
+    fn answer_all(&mut self, mut stream: Stream) {
+        loop {
+            let ask = self.asks[self.done - 1];
+            if ask == Ask::TakePanic {
+                break_off(self.id);
+            }
+            if stream.write_all(&answer(self.done - 1, ask)).is_err() {
+                return;
+            }
+            let mut line = String::new();
+            match stream.read_line(&mut line) {
+                Ok(1..) if line.ends_with('\n') => {}
+                _ => return,
+            }
+            assert_eq!(line.trim_end(), format!("ask {}", self.done), "requests come in order, each once");
+            self.done += 1;
+        }
+    }
+
     /// A handler's turn.
     fn handle(&mut self, number: usize, ask: Ask, turns: usize, given: usize, turn: &mut Turn<'_>) -> Next {
         match ask {

@@ -413,8 +413,8 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
                 return Err(format!("nobody tells {id} that it waits for too long"));
             }
             Need::Handler => blocked >= handlers,
-            // It is told by code of the user that there is none.
-            Need::Thread => machine.counts.streams >= machine.plan.max_streams || blocked > handlers,
+            // A thread may be in the logger; and it is code of the user that is told that there is none.
+            Need::Thread => machine.counts.streams + logging >= machine.plan.max_streams || blocked > handlers,
             Need::Short => blocked > handlers,
             // It may have to be told of an event first, or to be dropped.
             Need::Turn if socket.facts.drop_blocks || machine.counts.shutdown || room_is_short => blocked > handlers,

@@ -149,6 +149,15 @@ impl<H: RequestHandler> Http<H> {
 
     /// The `Server` field of every response. Default: `modest`; `None` leaves it out.
     ///
+    /// ```
+    /// use modest::{Http, Request, Response, handler_fn};
+    ///
+    /// let hello = handler_fn(|_| Ok(Response::text("Hello")));
+    /// let http = Http::new(hello).server("Mine");
+    /// assert_eq!(http.respond(&Request::get("/")).header("server"), Some("Mine"));
+    /// assert_eq!(http.server(None).respond(&Request::get("/")).header("server"), None);
+    /// ```
+    ///
     /// # Panics
     /// If no field can have that value: if it holds a control character.
     #[doc(alias = "server_version")]

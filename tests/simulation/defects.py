@@ -50,8 +50,8 @@ overflow-checks = true
 NEEDED = ("log", "mio", "rustix", "service-binding", "shuttle", "socket2", "tempfile")
 
 
-def copy_of_the_source(to: Path = COPY) -> None:
-    """The simulation and what it needs, as they stand."""
+def copy_of_the_source(to: Path = COPY, more: tuple[str, ...] = ()) -> None:
+    """The simulation and what it needs, as they stand; and more tests that need nothing but the engine."""
     shutil.rmtree(to / "tests", ignore_errors=True)
     shutil.copytree(HERE, to / "tests" / "simulation", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "Cargo.lock", to / "Cargo.lock")
@@ -63,7 +63,11 @@ def copy_of_the_source(to: Path = COPY) -> None:
         needed = known[name] if isinstance(known[name], dict) else {"version": known[name]}
         features = ", ".join(f'"{feature}"' for feature in needed.get("features", []))
         lines.append(f'{name} = {{ version = "{needed["version"]}", features = [{features}] }}')
-    (to / "Cargo.toml").write_text(MANIFEST + "\n".join(lines) + "\n")
+    tests = ""
+    for name in more:
+        shutil.copy(ROOT / "tests" / f"{name}.rs", to / "tests")
+        tests += f'[[test]]\nname = "{name}"\n\n'
+    (to / "Cargo.toml").write_text(MANIFEST.replace("[profile.dev]", tests + "[profile.dev]") + "\n".join(lines) + "\n")
 
 
 def put_back(patch: Path) -> None:

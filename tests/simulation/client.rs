@@ -252,8 +252,8 @@ impl Talk {
             return true;
         }
         let all_answered = self.next == self.visit.asks.len() && self.asked.is_empty() && self.greeted;
-        let has_news = !self.visit.subscribes()
-            || with(|machine| self.news >= machine.counts.news && machine.counts.callers == 0);
+        let has_news =
+            !self.visit.subscribes() || with(|machine| self.news >= machine.counts.news && machine.counts.callers == 0);
         all_answered && has_news && matches!(self.visit.end, End::Close | End::Reset)
     }
 

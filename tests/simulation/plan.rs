@@ -218,7 +218,8 @@ impl Plan {
                 (0..visits).map(|_| Visit::new(chance, client, count, largest, quick, shutdown)).collect()
             })
             .collect();
-        let subscribed = |plan: &Plan| plan.clients.iter().flatten().any(|visit| visit.asks.iter().any(|ask| ask.subscribes()));
+        let subscribed =
+            |plan: &Plan| plan.clients.iter().flatten().any(|visit| visit.asks.iter().any(|ask| ask.subscribes()));
         match chance.below(13) {
             0 => plan.crowd(chance),
             1 => plan.spread_news(chance),
@@ -254,8 +255,9 @@ impl Plan {
     /// Subscribers and callers, and no time between calls.
     fn spread_news(&mut self, chance: &mut Chance) {
         self.clock_step = 50;
-        self.clients =
-            (0..chance.between(1, 2)).map(|_| vec![Visit::brief(chance, vec![Ask::Say(1), Ask::Subscribe(3)])]).collect();
+        self.clients = (0..chance.between(1, 2))
+            .map(|_| vec![Visit::brief(chance, vec![Ask::Say(1), Ask::Subscribe(3)])])
+            .collect();
         self.clients.push(vec![Visit::brief(chance, vec![Ask::Call, Ask::Call])]);
         self.calls = (0..chance.between(1, 3)).map(|_| Pause::Steps(0)).collect();
     }
@@ -267,8 +269,9 @@ impl Plan {
         (self.clock_step, self.faults, self.slow_handler, self.min_rate) = (50, Faults::default(), None, None);
         (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
         self.shutdown = Shutdown::Afterwards;
-        self.clients =
-            (0..chance.between(1, 2)).map(|_| vec![Visit::brief(chance, vec![Ask::Say(1), Ask::Subscribe(3)])]).collect();
+        self.clients = (0..chance.between(1, 2))
+            .map(|_| vec![Visit::brief(chance, vec![Ask::Say(1), Ask::Subscribe(3)])])
+            .collect();
         if chance.one_in(2) {
             let mut asks = Visit::brief(chance, vec![Ask::Say(1); 10]);
             asks.pause = Duration::from_millis(7);

@@ -24,7 +24,7 @@ mod schedule;
 mod user;
 
 /// The engine, all of it but `sync` and `sys`; the list of `src/tcp/mod.rs` without protocols, and without what only
-/// signals and the true kernel need. Streams outside the engine, Unix sockets and `notify` are compiled, and not used.
+/// signals and the true kernel need. Unix sockets and `notify` are compiled, and not used.
 #[allow(dead_code, unused_imports, reason = "what only users of the library need")]
 #[path = "../../src/tcp"]
 mod tcp {

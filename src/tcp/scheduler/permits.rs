@@ -220,7 +220,9 @@ mod tests {
         ] {
             assert!(matches!(permits.exchange(None, connection, work, now), Admission::Queued));
         }
+        assert_eq!(permits.refused(), 0);
         assert!(matches!(permits.exchange(None, 12, Work::Handler, now), Admission::Full(12, None)));
+        assert_eq!(permits.refused(), 1);
         let order: Vec<u32> =
             std::iter::from_fn(|| permits.release(HANDLER)).map(|(connection, _)| connection).collect();
         assert_eq!(order, [40, 20, 30, 10, 41, 21, 11, 42, 22]);
@@ -238,5 +240,6 @@ mod tests {
         assert!(matches!(permits.exchange(None, 2, Work::Handler, now), Admission::Queued));
         let late = permits.late(now + Duration::from_secs(1));
         assert_eq!((late, permits.queued(), permits.refused()), (vec![2], 1, 1));
+        assert_eq!((permits.drain(), permits.queued()), (vec![1], 0));
     }
 }

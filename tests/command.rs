@@ -732,7 +732,7 @@ fn what_cannot_be_done_is_one_plain_line() {
         (vec![path("missing")], 1, format!("there is no folder or file '{}'", path("missing"))),
         (vec!["/dev/null".into()], 1, "'/dev/null' is neither a folder nor a regular file".into()),
         (
-            vec!["www".into(), "--log-file".into(), path("no/log")],
+            vec!["www".into(), "0".into(), "--log-file".into(), path("no/log")],
             1,
             "can't be written: no such file or directory".into(),
         ),

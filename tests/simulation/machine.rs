@@ -69,6 +69,8 @@ pub struct Counts {
     pub deaths: usize,
     /// Threads inside code of the user that waits for something.
     pub blocked: usize,
+    /// Handlers that run.
+    pub handling: usize,
     /// Streams that have a thread.
     pub streams: usize,
     /// Threads inside the logger that blocks.

@@ -9,6 +9,7 @@
 //! - Every whole request is answered once and rightly, or its connection is visibly broken (reset), and that only for a
 //!   reason; an end after a part of an answer is a failure.
 //! - Whenever everybody waits, no client waits that somebody could serve: lost wakes do not hide behind the next deadline.
+//! - No more handlers run at once than there are permits.
 //! - No permit, connection, conversation, byte of output, socket or worker is left over.
 //! - A shutdown ends within its timeout, and finishes what was asked before it.
 //! - Nobody goes round in circles (steps are bounded), and no worker dies.

@@ -323,6 +323,28 @@ impl Conversation for Talk {
     }
 }
 
+/// A handler that runs: there are no more than permits for them.
+struct Handling;
+
+impl Handling {
+    fn new() -> Handling {
+        let (handling, most) = with(|machine| {
+            machine.counts.handling += 1;
+            (machine.counts.handling, machine.plan.handlers)
+        });
+        if handling > most {
+            machine::fail(format!("{handling} handlers run, with permits for {most}"));
+        }
+        Handling
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        with(|machine| machine.counts.handling -= 1);
+    }
+}
+
 /// A thread for a stream.
 struct Taken;
 
@@ -363,6 +385,7 @@ impl Talk {
 
     /// A handler's turn.
     fn handle(&mut self, number: usize, ask: Ask, turns: usize, given: usize, turn: &mut Turn<'_>) -> Next {
+        let _counted = Handling::new();
         match ask {
             Ask::Sleep(limit, _) => blocking(self.id, || machine::sleep(limit)),
             Ask::Wait(client, count) => wait_for_answers(self.id, client, count),

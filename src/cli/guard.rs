@@ -90,7 +90,7 @@ fn users(file: &Path, options: &Options, places: &[Place]) -> Result<BasicAuth, 
     }
     let users = match options.limits.workers {
         // One of few workers is for those who need no hash.
-        Some(workers) if workers < 16 => users.hashes_at_once((workers / 4).max(1), workers / 2),
+        Some(workers) if workers < 16 => users.hashes_at_once((workers / 4).max(1), workers / 4),
         _ => users,
     };
     let realm = options.guarding.realm.as_deref().unwrap_or("modest");

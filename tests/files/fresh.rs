@@ -358,12 +358,12 @@ fn a_mounted_folder() {
     if !mount(Command::new("mount").arg("--bind").arg(other.as_ref()).arg(folder.path("d"))) {
         return eprintln!("skipped: this process may not mount");
     }
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+    let result = std::panic::catch_unwind(|| {
         within_a_second(&handler, "/d/x", "200 mounted");
         settled(&folder, &handler, &Request::get("/d/new"));
         fs::write(other.path("new"), "made in it").unwrap();
         assert_eq!(line(&get(&handler, "/d/new")), "200 made in it", "what happens in it is told again");
-    }));
+    });
     assert!(mount(Command::new("umount").arg(folder.path("d"))), "{} stays mounted", folder.path("d").display());
     result.unwrap();
     assert_eq!(line(&get(&handler, "/d/x")), "200 beneath", "that it is unmounted is told");

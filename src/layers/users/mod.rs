@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, Result, StatusCode};
 
+mod familiar; // addresses from which a password was right
 mod guesses; // wrong passwords, by address
 mod source; // the file, and whether it has changed
 
@@ -21,6 +22,7 @@ mod hash; // one hash
 mod remembered; // what was right a while ago
 mod slots; // how many hashes are computed at once
 
+use familiar::Familiar;
 use guesses::Guesses;
 use remembered::Remembered;
 use slots::Slots;
@@ -63,6 +65,9 @@ pub struct UserFile {
     remembered: Remembered,
     guesses: Guesses,
     slots: Slots,
+    familiar: Familiar,
+    /// For those, beside the others.
+    slots_of_familiar: Slots,
     /// Draws the stand-ins for unknown users.
     keys: RandomState,
     #[cfg(test)]
@@ -84,6 +89,8 @@ impl UserFile {
             remembered: Remembered::new(random()?, Duration::from_secs(300)),
             guesses: Guesses::new(10, Duration::from_secs(60)),
             slots: Slots::new((cores / 2).max(1), 7),
+            familiar: Familiar::default(),
+            slots_of_familiar: Slots::new(1, 1),
             keys: RandomState::new(),
             #[cfg(test)]
             hashed: Default::default(),
@@ -98,13 +105,15 @@ impl UserFile {
     }
 
     /// How many passwords are hashed at once, and how many requests may wait for that, each of them in a worker and for 2 seconds at
-    /// most. Default: half of the processors, at least 1; 7 wait. Keep the sum below the number of workers.
+    /// most. Default: half of the processors, at least 1; 7 wait. Addresses from which a password was right before have one place more, and a
+    /// quarter of those that wait: a flood from elsewhere does not keep them out. Keep the sum below the number of workers.
     ///
     /// # Panics
     /// If none may be hashed.
     pub fn hashes_at_once(mut self, number: usize, waiting: usize) -> UserFile {
         assert!(number > 0, "a password can't be compared without its hash");
         self.slots = Slots::new(number, waiting);
+        self.slots_of_familiar = Slots::new(1, waiting / 4);
         self
     }
 
@@ -165,7 +174,8 @@ impl UserFile {
             return Ok(true);
         }
         let guess = self.guesses.begin(client, self.keys.hash_one(name))?;
-        let Some(_slot) = self.slots.take() else {
+        let own_slot = || if self.familiar.has(client) { self.slots_of_familiar.take() } else { None };
+        let Some(_slot) = self.slots.take().or_else(own_slot) else {
             guess.was_not_looked_at();
             let message = "too many passwords are being compared just now";
             return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, message).with_header("retry-after", "1"));
@@ -181,6 +191,7 @@ impl UserFile {
         if is_right {
             guess.was_none();
             self.remembered.put(name, digest, Instant::now());
+            self.familiar.note(client);
         }
         Ok(is_right)
     }

@@ -229,7 +229,7 @@ fn so_many_hashes_at_once() {
         while users.slots.waiting() == 0 {
             thread::yield_now();
         }
-        let refusal = users.knows(HOME, "ada", "a long secret").unwrap_err();
+        let refusal = users.knows(HOME, "ada", "a long secret").unwrap_err(); // nobody was familiar before
         assert_eq!((refusal.status().as_u16(), &refusal.headers()["retry-after"]), (503, &"1".parse().unwrap()));
         drop(held);
         assert!(waiting.join().unwrap());
@@ -260,6 +260,20 @@ fn a_flood_of_one_address_does_not_keep_the_slots() {
     assert!((0..20).all(|_| status(other, "ada") == 503));
     drop(held);
     assert!(users.knows(other, "ada", "a long secret").unwrap());
+}
+
+/// Where a password was right before, a flood from elsewhere keeps nobody out.
+#[test]
+fn familiar_addresses_have_a_slot_of_their_own() {
+    let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
+    let users = UserFile::open(&path).unwrap().hashes_at_once(1, 0).remember(Duration::ZERO);
+    let knows = |client| users.knows(client, "ada", "a long secret").map_err(|refusal| refusal.status().as_u16());
+    assert_eq!(knows(HOME), Ok(true));
+    let _flood = users.slots.take().unwrap();
+    assert_eq!(knows(Some("192.0.2.2".parse().unwrap())), Err(503));
+    assert_eq!(knows(HOME), Ok(true));
+    let _other = users.slots_of_familiar.take().unwrap();
+    assert_eq!(knows(HOME), Err(503), "they are as few as others");
 }
 
 fn whoami() -> impl RequestHandler {

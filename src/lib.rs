@@ -153,6 +153,8 @@ pub use crate::http::{
     handler_fn, layer_fn, media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+#[cfg(feature = "archive")]
+pub use files::ArchiveFilter;
 pub use files::{StaticFileHandler, Symlinks};
 pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{

@@ -132,6 +132,7 @@ fn within_a_floor_arrows_go_down_the_list() {
         "layers/compress",
         "websocket",
         "files",
+        "files/archive",
         "files/listing",
         "http",
         "http/connection",

@@ -68,6 +68,10 @@ pub struct Serving {
     /// List no folders: one without an index is a 404
     #[arg(long)]
     pub no_listing: bool,
+    /// Offer each listed folder as one file: ?archive=zip, tar.gz or tar
+    #[cfg(feature = "archive")]
+    #[arg(long)]
+    pub archive: bool,
     /// Serve hidden files, too: names with a dot in front
     #[arg(long)]
     pub hidden: bool,
@@ -222,6 +226,18 @@ pub struct Limits {
     /// How many files are kept open [default: an eighth of the descriptors there may be, 4096 at most]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub open_files: Option<usize>,
+    /// How many archives are sent at once, then 503 [default: half of the workers, 8 at most]
+    #[cfg(feature = "archive")]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub archives: Option<usize>,
+    /// How many folders deep an archive goes [default: 64]
+    #[cfg(feature = "archive")]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub archive_depth: Option<usize>,
+    /// How many entries an archive may have [default: 100000]
+    #[cfg(feature = "archive")]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub archive_entries: Option<usize>,
     /// Whether the kernel tells of changed files; otherwise the disk is asked [default: yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub inotify: Option<bool>,
@@ -290,6 +306,7 @@ pub const BRIEF: &[&str] = &[
     "spa",
     "clean-urls",
     "no-listing",
+    "archive",
     "hidden",
     "header",
     "cache-control",

@@ -126,7 +126,26 @@ fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFi
     for (status, page) in &serving.error_page {
         files = files.error_page(*status, page).map_err(said("--error-page"))?;
     }
+    #[cfg(feature = "archive")]
+    if serving.archive {
+        files = with_archives(files, options);
+    }
     Ok(files)
+}
+
+/// At most half of the workers read for archives at any time: the disk may be slow.
+#[cfg(feature = "archive")]
+fn with_archives(files: StaticFileHandler, options: &Options) -> StaticFileHandler {
+    let limits = &options.limits;
+    let of_workers = limits.workers.map_or(8, |workers| (workers / 2).clamp(1, 8));
+    let mut files = files.archives(true).archives_at_once(limits.archives.unwrap_or(of_workers));
+    if let Some(folders) = limits.archive_depth {
+        files = files.archive_depth(folders);
+    }
+    if let Some(entries) = limits.archive_entries {
+        files = files.archive_entries(entries);
+    }
+    files
 }
 
 fn with_fields(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {

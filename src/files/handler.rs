@@ -7,9 +7,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+#[cfg(feature = "archive")]
+use http::HeaderValue;
+#[cfg(feature = "archive")]
+use http::header::CACHE_CONTROL;
 use http::header::{ACCEPT, ALLOW, RETRY_AFTER, VARY};
 use http::{HeaderMap, Method, StatusCode};
 
+#[cfg(feature = "archive")]
+use super::archive::{Archives, Format};
 use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
 use super::find::{Finder, FoundFile, Lookup};
@@ -90,6 +96,8 @@ pub struct StaticFileHandler {
     pub(super) missing: Cache<Basis>,
     pub(super) listing: bool,
     pub(super) listings: Listings,
+    #[cfg(feature = "archive")]
+    pub(super) archives: Archives,
     /// Error pages by status: keys of their paths.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
     /// The page for what is missing, of an app that knows its paths itself.
@@ -148,6 +156,8 @@ impl StaticFileHandler {
             missing: Cache::new(MISSING),
             listing: true,
             listings: Listings::default(),
+            #[cfg(feature = "archive")]
+            archives: Archives::default(),
             pages: vec![(StatusCode::NOT_FOUND, page_key(b"404.html"))],
             app_page: None,
             only: None,
@@ -242,6 +252,8 @@ impl StaticFileHandler {
                 }
             }
             Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(path, true))),
+            #[cfg(feature = "archive")]
+            Ok(Lookup::Folder) if self.listing && self.archives.offered => self.list_or_archive(asked, path),
             Ok(Lookup::Folder) if self.listing => {
                 self.list(asked, path).or_else(|error| self.error_response(asked, error))
             }
@@ -332,10 +344,42 @@ impl StaticFileHandler {
     }
 
     fn list(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response, OpenError> {
-        let root = path::location(self.mount.iter().map(Vec::as_slice), true);
-        let root = percent_encoding::percent_decode_str(&root).decode_utf8_lossy();
+        let root = self.shown_mount();
         let listing = || self.listings.respond(&self.finder, &root, &path.bytes, asked.request, asked.polled);
         Ok(with_fields(self.retry_after_clearing_cache(listing)?, &self.preparer.added_fields()))
+    }
+
+    #[cfg(feature = "archive")]
+    fn list_or_archive(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response> {
+        match self
+            .archives
+            .format_of(asked.request)
+            .map_err(|error| error.with_headers(self.preparer.default_fields()))?
+        {
+            Some(format) => self.archive(asked.request, path, format),
+            None => self.list(asked, path).or_else(|error| self.error_response(asked, error)),
+        }
+    }
+
+    #[cfg(feature = "archive")]
+    fn archive(&self, request: &Request, path: &FilePath, format: Format) -> Result<Response> {
+        match self.archives.respond(&self.finder, &self.shown_mount(), &path.bytes, format, request) {
+            Some(response) => {
+                let mut fields = self.preparer.added_fields();
+                fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                Ok(with_fields(response, &fields))
+            }
+            None => {
+                let why = "As many archives as may be are being made just now.";
+                Err(self.error(StatusCode::SERVICE_UNAVAILABLE, why).with_header(RETRY_AFTER, "10"))
+            }
+        }
+    }
+
+    /// The path of the topmost folder, decoded, with both slashes.
+    fn shown_mount(&self) -> String {
+        let mount = path::location(self.mount.iter().map(Vec::as_slice), true);
+        percent_encoding::percent_decode_str(&mount).decode_utf8_lossy().into_owned()
     }
 
     /// The URL path of a path in the folder.

@@ -8,6 +8,8 @@ mod options; // the settings of a `StaticFileHandler`
 
 mod handler; // `StaticFileHandler`
 
+#[cfg(feature = "archive")]
+mod archive; // a folder as one file
 mod listing; // the HTML page of a folder
 
 mod prepare; // a file to response fields and body
@@ -29,9 +31,14 @@ mod codings; // content codings of sidecars
 mod open; // opening beneath the folder, never outside
 mod path; // a request path to a path beneath the folder
 
+mod date; // the calendar
 mod root; // which folder is the root now
+#[cfg(feature = "archive")]
+mod slots; // how many at once
 
 mod stat; // the metadata of files
 
+#[cfg(feature = "archive")]
+pub use archive::ArchiveFilter;
 pub use handler::StaticFileHandler;
 pub use open::Symlinks;

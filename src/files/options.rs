@@ -56,6 +56,46 @@ impl StaticFileHandler {
         self
     }
 
+    /// Whether a folder can be had as one file, with all beneath it that is served: `?archive=zip`, `tar.gz` or `tar`; its listing
+    /// offers it. Default: no.
+    ///
+    /// That goes for folders that are listed: one with an index file is that page. Beneath such a folder all that is served is
+    /// in the archive, by its name on disk: folders with an index file too, sidecars too, nothing hidden. Links are what they
+    /// lead to, as [`symlinks`](Self::symlinks) says. Whoever restricts paths around this handler restricts archives, too, by an
+    /// [`ArchiveFilter`](crate::ArchiveFilter).
+    ///
+    /// It is written while it is sent, so it has no length, no ranges and no tag. A file that changes while it is read breaks the
+    /// connection: what was sent is not taken for whole. What may not be read is named in a file `MISSING.txt`; in a zip names
+    /// are such that Windows takes them, and what was changed for that stands in `RENAMED.txt`.
+    #[cfg(feature = "archive")]
+    pub fn archives(mut self, offered: bool) -> Self {
+        self.archives.offered = offered;
+        self.listings.offers_archives = offered;
+        self
+    }
+
+    /// How many archives are sent at once; further requests for one are a 503. Default: 8. Each takes some 400 KB, and for a zip
+    /// some 150 bytes an entry; a worker only while it reads the next 64 KiB. Fewer than workers should it be, where the disk is slow.
+    #[cfg(feature = "archive")]
+    pub fn archives_at_once(mut self, number: usize) -> Self {
+        self.archives.slots = super::slots::Slots::new(number);
+        self
+    }
+
+    /// How many folders deep an archive goes. Default: 64, the first one counted. What lies deeper is left out, and named in its `MISSING.txt`.
+    #[cfg(feature = "archive")]
+    pub fn archive_depth(mut self, folders: usize) -> Self {
+        self.archives.depth = folders;
+        self
+    }
+
+    /// How many entries an archive may have. Default: 100,000; their paths may have 200 bytes on average. What is left out is named in its `MISSING.txt`.
+    #[cfg(feature = "archive")]
+    pub fn archive_entries(mut self, entries: usize) -> Self {
+        self.archives.entries = entries;
+        self
+    }
+
     /// Whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: yes.
     pub fn precompressed(mut self, wanted: bool) -> Self {
         self.finder.sidecars = wanted;

@@ -28,7 +28,7 @@ const NOT_IN_SEGMENT: &AsciiSet = &RESERVED
     .remove(b'@');
 
 const MAX_NAME: usize = 255; // NAME_MAX: no Linux file system has longer names
-const MAX_PATH: usize = 4095; // PATH_MAX without its NUL
+pub(super) const MAX_PATH: usize = 4095; // PATH_MAX without its NUL
 
 /// The result of resolving a request path.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! A folder, served without a socket: what is found, how it is named, what it says, and that it is never stale.
 //! Each case asks a handler as the server would. Conditions and ranges are floor 2's and tested there.
 
+#[cfg(feature = "archive")]
+mod archive;
 mod churn;
 mod fresh;
 mod listing;

@@ -43,6 +43,8 @@ pub(super) struct Listings {
     budget: Budget,
     /// Tags are keyed: nobody can choose names that give two states of a folder one tag.
     tags: RandomState,
+    /// Whether pages offer the folder as one file.
+    pub offers_archives: bool,
 }
 
 /// A folder as it was read.
@@ -67,6 +69,7 @@ struct Asked<'a> {
     /// That of the folder beneath it.
     path: &'a [u8],
     view: View,
+    offers_archives: bool,
 }
 
 impl Listings {
@@ -79,7 +82,7 @@ impl Listings {
         request: &Request,
         polled: Option<Instant>,
     ) -> Result<Response, OpenError> {
-        let asked = Asked { root, path, view: View::of(request) };
+        let asked = Asked { root, path, view: View::of(request), offers_archives: self.offers_archives };
         let key = [asked.view.name().as_bytes(), b"\0", path].concat();
         let read = || self.read(finder, &asked);
         let listing = self.flights.join(&key, polled, read, |one, other| one.tag == other.tag)?;

@@ -150,7 +150,7 @@ pub use crate::http::{
     Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded, HandlerFn,
     Http, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part, Request, RequestHandler, RequestId,
     Response, ResponseWriter, Result, Router, Routes, SameSite, SentResponse, User, Validators, escape_html,
-    handler_fn, layer_fn, media_type_of,
+    handler_fn, is_compressible, layer_fn, media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 #[cfg(feature = "archive")]

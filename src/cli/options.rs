@@ -81,6 +81,10 @@ pub struct Serving {
     /// Whether x.br, x.zst and x.gz are sent for x [default: yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub precompressed: Option<bool>,
+    /// Compress text by gzip where there is no x.gz, and keep it so
+    #[cfg(feature = "compress")]
+    #[arg(long)]
+    pub compress: bool,
     /// The media type of an extension; may be repeated
     #[arg(long, value_name = "EXT=TYPE", value_parser = values::media_type)]
     pub mime: Vec<(String, String)>,
@@ -238,6 +242,22 @@ pub struct Limits {
     #[cfg(feature = "archive")]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub archive_entries: Option<usize>,
+    /// How small a file may be to be compressed [default: 1k]
+    #[cfg(feature = "compress")]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub compress_from: Option<u64>,
+    /// How large a file may be to be compressed [default: 4m]
+    #[cfg(feature = "compress")]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub compress_to: Option<u64>,
+    /// How many files are compressed at once; others are sent as they are [default: half of the workers, 4 at most]
+    #[cfg(feature = "compress")]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub compressions: Option<usize>,
+    /// How much memory compressed files may take [default: 32m]
+    #[cfg(feature = "compress")]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub compress_cache: Option<usize>,
     /// Whether the kernel tells of changed files; otherwise the disk is asked [default: yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub inotify: Option<bool>,
@@ -307,6 +327,7 @@ pub const BRIEF: &[&str] = &[
     "clean-urls",
     "no-listing",
     "archive",
+    "compress",
     "hidden",
     "header",
     "cache-control",

@@ -18,6 +18,8 @@ use http::{HeaderMap, Method, StatusCode};
 use super::archive::{Archives, Format};
 use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
+#[cfg(feature = "compress")]
+use super::compressed::Compressed;
 use super::find::{Finder, FoundFile, Lookup};
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
@@ -94,6 +96,8 @@ pub struct StaticFileHandler {
     pub(super) cache: Cache<Kept>,
     /// Paths that lead nowhere, by the same keys.
     pub(super) missing: Cache<Basis>,
+    #[cfg(feature = "compress")]
+    pub(super) compressed: Compressed,
     pub(super) listing: bool,
     pub(super) listings: Listings,
     #[cfg(feature = "archive")]
@@ -154,6 +158,8 @@ impl StaticFileHandler {
             preparer: Preparer::default(),
             cache: Cache::new(CacheLimits::default()),
             missing: Cache::new(MISSING),
+            #[cfg(feature = "compress")]
+            compressed: Compressed::default(),
             listing: true,
             listings: Listings::default(),
             #[cfg(feature = "archive")]
@@ -332,15 +338,27 @@ impl StaticFileHandler {
         let names: Vec<&str> = by_preference.clone().map(ContentCoding::name).collect();
         let coding_of = |name: &str| by_preference.clone().find(|coding| coding.name() == name);
         match request.choose_coding(&names) {
-            Ok(name) => {
-                Ok(response(name.and_then(coding_of).map_or(resource.identity(), |coding| resource.coded(coding))))
-            }
+            Ok(name) => Ok(match name.and_then(coding_of) {
+                Some(coding) => self.coded(resource, coding),
+                None => response(resource.identity()),
+            }),
             Err(_) => {
                 let codings: Vec<&str> = resource.codings.iter().map(|coding| coding.name()).collect();
                 let why = format!("This can be had uncoded, or in {}.", codings.join(", "));
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))
             }
         }
+    }
+
+    fn coded(&self, resource: &Resource, coding: ContentCoding) -> Response {
+        if let Some(sidecar) = resource.coded(coding) {
+            return response(sidecar);
+        }
+        #[cfg(feature = "compress")]
+        if let Some(response) = self.compressed.of(resource, response) {
+            return response;
+        }
+        response(resource.identity())
     }
 
     fn list(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response, OpenError> {

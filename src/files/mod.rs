@@ -12,6 +12,8 @@ mod handler; // `StaticFileHandler`
 mod archive; // a folder as one file
 mod listing; // the HTML page of a folder
 
+#[cfg(feature = "compress")]
+mod compressed; // text, compressed once and kept
 mod prepare; // a file to response fields and body
 
 mod find; // the file, its sidecars or the folder at a path
@@ -33,7 +35,7 @@ mod path; // a request path to a path beneath the folder
 
 mod date; // the calendar
 mod root; // which folder is the root now
-#[cfg(feature = "archive")]
+#[cfg(any(feature = "archive", feature = "compress"))]
 mod slots; // how many at once
 
 mod stat; // the metadata of files

@@ -103,6 +103,45 @@ impl StaticFileHandler {
         self
     }
 
+    /// Whether text is compressed by gzip for clients that take it, where there is no `x.gz` beside it. Default: no.
+    ///
+    /// Each content is compressed once, when it is first asked for so, and kept ([`compressed_cache`](Self::compressed_cache)), with
+    /// a strong tag of its own: ranges, 304 and HEAD are of those bytes. Meanwhile, and within 20 ms of a change, the file is sent
+    /// as it is. What becomes less than a sixteenth smaller stays as it is, and so does what says `Cache-Control: no-transform`.
+    ///
+    /// Files hold nothing that a request put there, so that BREACH finds nothing in them: it is answers of handlers that must
+    /// not have a secret beside what a request says ([`layers::Compress`](crate::layers::Compress)).
+    #[cfg(feature = "compress")]
+    pub fn compress(mut self, wanted: bool) -> Self {
+        let sizes = self.preparer.compressed.take().unwrap_or(super::compressed::SIZES);
+        self.preparer.compressed = wanted.then_some(sizes);
+        self.forget();
+        self
+    }
+
+    /// The size of files that are compressed, in bytes, from the smallest to the largest; this calls for
+    /// [`compress`](Self::compress), too. Default: from 1 KiB on, which fits into one packet as it is, to 4 MiB, which take some 100 ms.
+    #[cfg(feature = "compress")]
+    pub fn compressed_sizes(mut self, sizes: std::ops::RangeInclusive<u64>) -> Self {
+        self.preparer.compressed = Some(sizes);
+        self.forget();
+        self
+    }
+
+    /// How many bytes of compressed files are kept. Default: 32 MiB. Further ones go by the order in which they were used.
+    #[cfg(feature = "compress")]
+    pub fn compressed_cache(mut self, bytes: usize) -> Self {
+        self.compressed.set_size(bytes);
+        self
+    }
+
+    /// How many files are compressed at once; others are sent as they are meanwhile. Default: 4.
+    #[cfg(feature = "compress")]
+    pub fn compressed_at_once(mut self, number: usize) -> Self {
+        self.compressed.set_slots(number);
+        self
+    }
+
     /// The size of the cache: how many files, up to how many bytes of each in memory, and how many bytes of all. Default: 8,192
     /// files, 64 KiB and 64 MiB; about 1.5 KiB are counted for each besides its content. `files` of 0 disables it.
     ///
@@ -271,6 +310,8 @@ impl StaticFileHandler {
     fn forget(&mut self) {
         self.cache.clear();
         self.missing.clear();
+        #[cfg(feature = "compress")]
+        self.compressed.clear();
         self.finder.folders.clear();
     }
 }

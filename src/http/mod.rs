@@ -43,7 +43,7 @@ pub use handler::{
     layer_fn,
 };
 pub use html::escape_html;
-pub use media_type::media_type_of;
+pub use media_type::{is_compressible, media_type_of};
 pub use request::{
     Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, Part, Request, RequestId, User,
 };

@@ -3,7 +3,10 @@
 
 #[cfg(feature = "archive")]
 mod archive;
+#[cfg(feature = "compress")]
 mod churn;
+#[cfg(feature = "compress")]
+mod compressed;
 mod fresh;
 mod listing;
 mod names;

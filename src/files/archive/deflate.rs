@@ -17,21 +17,21 @@ pub(super) struct Deflate {
     compress: Compress,
     /// Whether the compressor holds bytes back.
     pending: bool,
+    /// Where it writes: the room behind a vector's bytes would be cleared for each call.
+    room: Box<[u8]>,
 }
 
 impl Deflate {
     /// `level`: from 1, the fastest, to 9.
     pub fn new(level: u32) -> Deflate {
-        Deflate { compress: Compress::new(Compression::new(level), false), pending: false }
+        Deflate { compress: Compress::new(Compression::new(level), false), pending: false, room: vec![0; ROOM].into() }
     }
 
     /// Append bytes, compressed.
     pub fn compress(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         while !bytes.is_empty() {
-            let before = self.compress.total_in();
-            out.reserve(ROOM);
-            self.compress.compress_vec(bytes, out, FlushCompress::None).map_err(io::Error::other)?;
-            bytes = &bytes[(self.compress.total_in() - before) as usize..];
+            let (read, _) = self.run(bytes, FlushCompress::None, out)?;
+            bytes = &bytes[read..];
             self.pending = true;
         }
         Ok(())
@@ -59,13 +59,20 @@ impl Deflate {
 
     fn flush(&mut self, how: FlushCompress, out: &mut Vec<u8>) -> io::Result<()> {
         while self.pending {
-            out.reserve(ROOM);
-            let room = out.capacity() - out.len();
-            let before = out.len();
-            self.compress.compress_vec(b"", out, how).map_err(io::Error::other)?;
-            self.pending = out.len() - before == room; // room was left: all is written
+            let (_, written) = self.run(b"", how, out)?;
+            self.pending = written == self.room.len(); // room was left: all is written
         }
         Ok(())
+    }
+
+    /// Call the compressor once: how many bytes it has taken, and how many given.
+    fn run(&mut self, bytes: &[u8], how: FlushCompress, out: &mut Vec<u8>) -> io::Result<(usize, usize)> {
+        let before = (self.compress.total_in(), self.compress.total_out());
+        self.compress.compress(bytes, &mut self.room, how).map_err(io::Error::other)?;
+        let read = (self.compress.total_in() - before.0) as usize;
+        let written = (self.compress.total_out() - before.1) as usize;
+        out.extend_from_slice(&self.room[..written]);
+        Ok((read, written))
     }
 }
 
@@ -99,7 +106,7 @@ mod tests {
         let text = b"all work and no play makes Jack a dull boy\n".repeat(3000);
         let mut deflate = Deflate::new(6);
         for seed in 0..40_u64 {
-            let (mut out, mut expected) = (Vec::new(), Vec::new());
+            let (mut out, mut expected) = (Vec::new(), Vec::<u8>::new());
             for (at, byte) in noise((seed % 9) as usize, seed).into_iter().enumerate() {
                 let length = [0, 1, 100, 65_535, 65_536, 120_000][usize::from(byte) % 6];
                 let stored = noise(length, seed + at as u64);

@@ -148,6 +148,7 @@ impl Read for ArchiveStream {
             && self.out.waiting() < ENOUGH
             && (work < MOST_WORK || self.out.waiting() == 0)
         {
+            self.out.forget_read();
             work += self.step()?;
         }
         Ok(self.out.read(buffer))
@@ -180,4 +181,51 @@ fn read_whole(file: &OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
 
 fn said(file: &OpenFile, what: &str) -> io::Error {
     io::Error::other(format!("/{} {what}", String::from_utf8_lossy(&file.path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::slots::Slots;
+    use super::super::names::Rule;
+    use super::*;
+    use crate::files::open::Root;
+
+    /// However large a file is, and in whatever pieces it is read, no more is held than a few of them.
+    #[test]
+    fn what_is_held_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let noise = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+        std::fs::write(folder.path().join("noise"), (0..4_000_000).map(noise).collect::<Vec<u8>>()).unwrap();
+        std::fs::write(folder.path().join("zeros"), vec![0; 4_000_000]).unwrap();
+        for format in [Format::Zip, Format::Tar, Format::TarGz] {
+            for size in [1000, 8192, 65_528] {
+                let asked = Asked {
+                    root: Root::open(folder.path()).unwrap(),
+                    hidden: false,
+                    path: Vec::new(),
+                    name: b"a".to_vec(),
+                    rule: Rule::Unix,
+                    filter: None,
+                    depth: 2,
+                    entries: 10,
+                };
+                let slot = Slots::new(1).take().unwrap();
+                let mut stream = ArchiveStream::new(asked, format, SystemTime::now(), slot);
+                let (mut buffer, mut all) = (vec![0; size], 0);
+                loop {
+                    let count = stream.read(&mut buffer).unwrap();
+                    assert!(
+                        stream.out.bytes.capacity() < 300_000,
+                        "{format:?}, {size}: {}",
+                        stream.out.bytes.capacity()
+                    );
+                    all += count;
+                    if count == 0 {
+                        break;
+                    }
+                }
+                assert!(all > 3_000_000, "{format:?}: {all} bytes");
+            }
+        }
+    }
 }

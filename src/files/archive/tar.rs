@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn records_count_themselves() {
         for (value, expected) in
-            [("a", "10 path=a\n"), ("", "8 path=\n"), (&"b".repeat(89), "99 "), (&"b".repeat(90), "101 ")]
+            [("a", "9 path=a\n"), ("", "8 path=\n"), (&"b".repeat(90), "99 "), (&"b".repeat(91), "101 ")]
         {
             let mut record = Vec::new();
             push_record("path", value.as_bytes(), &mut record);
@@ -113,7 +113,7 @@ mod tests {
             (&[b'a'; 100], MAX_NUMBER, 8_589_934_591, ""),
             (&[b'a'; 101], 0, 0, &format!("111 path={}\n", "a".repeat(101))),
             ("é".as_bytes(), 0, 0, "11 path=é\n"),
-            (b"\xe9", 0, 0, "21 hdrcharset=BINARY\n10 path=\u{fffd}\n"),
+            (b"\xe9", 0, 0, "21 hdrcharset=BINARY\n9 path=\u{fffd}\n"),
             (b"a", 1 << 40, -5, "22 size=1099511627776\n12 mtime=-5\n"),
         ] {
             assert_eq!(header(path, size, modified), expected, "{}", path.escape_ascii());

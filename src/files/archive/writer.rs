@@ -40,12 +40,14 @@ impl Out {
         let count = buffer.len().min(waiting.len());
         buffer[..count].copy_from_slice(&waiting[..count]);
         self.read += count;
-        if self.read == self.bytes.len() {
-            self.before += self.read as u64;
-            self.bytes.clear();
-            self.read = 0;
-        }
         count
+    }
+
+    /// Forget what was read.
+    pub fn forget_read(&mut self) {
+        self.before += self.read as u64;
+        self.bytes.drain(..self.read);
+        self.read = 0;
     }
 }
 
@@ -191,8 +193,13 @@ fn is_dense(bytes: &[u8]) -> bool {
     if bytes.len() < TELLING {
         return false;
     }
-    let mut counts = [0_u32; 256];
-    bytes.iter().for_each(|&byte| counts[usize::from(byte)] += 1);
+    // Four tables: one would be waited for where bytes are alike.
+    let mut tables = [[0_u32; 256]; 4];
+    for four in bytes.chunks_exact(4) {
+        tables.iter_mut().zip(four).for_each(|(table, &byte)| table[usize::from(byte)] += 1);
+    }
+    let bytes = &bytes[..bytes.len() & !3];
+    let counts: Vec<u32> = (0..256).map(|byte| tables.iter().map(|table| table[byte]).sum()).collect();
     let length = bytes.len() as f64;
     let bits = |&count: &u32| f64::from(count) * (length / f64::from(count)).log2();
     counts.iter().filter(|&&count| count > 0).map(bits).sum::<f64>() >= DENSE * length

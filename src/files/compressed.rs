@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{CONTENT_ENCODING, ETAG};
+use http::header::{CONTENT_ENCODING, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -174,10 +174,10 @@ impl Drop for InHand<'_> {
 }
 
 /// The fields of a file, but for the coding and a tag of its own: a hash of these very bytes, so that parts of what two
-/// versions of this program make are never joined.
+/// versions of this program make are never joined. And without the date, which would name two rows of bytes.
 fn coded_fields(plain: &Fields, bytes: &[u8]) -> Fields {
     let mut fields = HeaderMap::new();
-    for (name, value) in plain.iter().filter(|(name, _)| *name != ETAG) {
+    for (name, value) in plain.iter().filter(|(name, _)| **name != ETAG && **name != LAST_MODIFIED) {
         fields.append(name.clone(), value.clone());
     }
     fields.insert(CONTENT_ENCODING, HeaderValue::from_static(ContentCoding::Gzip.name()));

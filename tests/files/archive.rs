@@ -244,7 +244,7 @@ fn what_may_not_be_read_is_told() {
     }
     let folder = Folder::new(&[("file", "x"), ("folder/x", "x"), ("good", "x")]);
     for name in ["file", "folder"] {
-        fs::set_permissions(folder.path(name), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(folder.path(name), fs::Permissions::from_mode(0o000)).unwrap();
     }
     let handler = folder.handler().archives(true);
     assert_eq!(names(&handler, "/?archive=tar"), ["good"]);

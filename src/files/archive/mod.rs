@@ -131,8 +131,8 @@ impl Archives {
         format: Format,
         request: &Request,
     ) -> Option<Response> {
-        let names = mount.as_bytes().split(|&byte| byte == b'/').chain(path.split(|&byte| byte == b'/'));
-        let name = names.filter(|name| !name.is_empty()).next_back().unwrap_or(b"archive");
+        let mut names = mount.as_bytes().split(|&byte| byte == b'/').chain(path.split(|&byte| byte == b'/'));
+        let name = names.rfind(|name| !name.is_empty()).unwrap_or(b"archive");
         let response = match *request.method() {
             // Nothing is read for it.
             Method::HEAD => Response::stream(io::empty()),

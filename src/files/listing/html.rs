@@ -251,7 +251,7 @@ const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
 const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n<nav><h1 id=h>");
 /// Buttons, as the headings are: clients that follow links would fetch each folder once more for each.
-const ARCHIVES: &str = " <span>All of it: <button form=f name=archive value=zip>zip</button>\
+const ARCHIVES: &str = " <span>Download all: <button form=f name=archive value=zip>zip</button>\
     <button form=f name=archive value=tar.gz>tar.gz</button></span>";
 const END: &str = concat!("</table></form></main>\n<script>", include_str!("page.js"), "</script>\n");
 

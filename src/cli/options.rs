@@ -250,7 +250,7 @@ pub struct Limits {
     #[cfg(feature = "compress")]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub compress_to: Option<u64>,
-    /// How many files are compressed at once; others are sent as they are [default: half of the workers, 4 at most]
+    /// How many files are compressed at once; others are sent as they are [default: half of the processors, from 1 to 4]
     #[cfg(feature = "compress")]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub compressions: Option<usize>,

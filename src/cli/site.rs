@@ -133,17 +133,18 @@ fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFi
     Ok(files)
 }
 
-/// At most half of the workers compress at any time.
 #[cfg(feature = "compress")]
 fn with_compression(files: StaticFileHandler, options: &Options) -> StaticFileHandler {
     let limits = &options.limits;
     let (from, to) = (limits.compress_from.unwrap_or(1 << 10), limits.compress_to.unwrap_or(4 << 20));
-    let of_workers = limits.workers.map_or(4, |workers| (workers / 2).clamp(1, 4));
-    let files = files.compressed_sizes(from..=to).compressed_at_once(limits.compressions.unwrap_or(of_workers));
-    match limits.compress_cache {
-        Some(bytes) => files.compressed_cache(bytes),
-        None => files,
+    let mut files = files.compressed_sizes(from..=to);
+    if let Some(number) = limits.compressions {
+        files = files.compressed_at_once(number);
     }
+    if let Some(bytes) = limits.compress_cache {
+        files = files.compressed_cache(bytes);
+    }
+    files
 }
 
 /// At most half of the workers read for archives at any time: the disk may be slow.

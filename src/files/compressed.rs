@@ -33,8 +33,6 @@ pub(super) const SIZES: RangeInclusive<u64> = 1 << 10..=4 << 20;
 /// How many files, and bytes of all of them, are kept unless set.
 const FILES: usize = 8192;
 const BYTES: usize = 32 << 20;
-/// How many are compressed at once unless set.
-const AT_ONCE: usize = 4;
 /// The level: see `docs/files.md` for what others cost and gain.
 const LEVEL: u32 = 6;
 /// How long it is trusted that a large file is what its times say.
@@ -68,7 +66,11 @@ struct InHand<'a>(&'a Compressed, &'a [u8]);
 
 impl Default for Compressed {
     fn default() -> Compressed {
-        Compressed { kept: Cache::new(limits(BYTES)), slots: Slots::new(AT_ONCE), in_hand: Mutex::default() }
+        Compressed {
+            kept: Cache::new(limits(BYTES)),
+            slots: Slots::new((num_cpus::get() / 2).clamp(1, 4)),
+            in_hand: Mutex::default(),
+        }
     }
 }
 

@@ -135,7 +135,7 @@ impl StaticFileHandler {
         self
     }
 
-    /// How many files are compressed at once; others are sent as they are meanwhile. Default: 4.
+    /// How many files are compressed at once; others are sent as they are meanwhile. Default: half of the processors, from 1 to 4.
     #[cfg(feature = "compress")]
     pub fn compressed_at_once(mut self, number: usize) -> Self {
         self.compressed.set_slots(number);

@@ -63,8 +63,8 @@ impl Lines {
     }
 }
 
-/// On one line.
-fn shown(path: &[u8]) -> String {
+/// On one line: a name may have line ends, and a log must not take what follows for a line of its own.
+pub(super) fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).replace(char::is_control, "\u{fffd}")
 }
 

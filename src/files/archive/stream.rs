@@ -14,7 +14,7 @@ use super::super::slots::Slot;
 use super::super::stat::stat_of;
 use super::Format;
 use super::entry::Entry;
-use super::report::Report;
+use super::report::{Report, shown};
 use super::tree::{Asked, OpenFile, Step, Tree};
 use super::writer::{Out, Writer};
 
@@ -54,7 +54,7 @@ impl ArchiveStream {
     pub fn new(asked: Asked, format: Format, now: SystemTime, slot: Slot) -> ArchiveStream {
         let mut out = Out::default();
         let writer = Writer::new(format, &mut out);
-        let folder = String::from_utf8_lossy(&asked.path).into_owned();
+        let folder = shown(&asked.path);
         let name = asked.name.clone();
         ArchiveStream {
             tree: Tree::new(asked),
@@ -180,7 +180,7 @@ fn read_whole(file: &OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
 }
 
 fn said(file: &OpenFile, what: &str) -> io::Error {
-    io::Error::other(format!("/{} {what}", String::from_utf8_lossy(&file.path)))
+    io::Error::other(format!("/{} {what}", shown(&file.path)))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 """unzip, 7z, bsdtar, tar and gzip: what they make of archives of folders."""
 
+import itertools
 import os
 
 from kit.bench import make, noise, tree
@@ -8,6 +9,9 @@ from kit.checks import same
 NAME = "archives"
 DEBIAN = {"unzip": "unzip", "7z": "p7zip-full", "bsdtar": "libarchive-tools", "curl": "curl"}
 NAMES = ["plain.txt", "with space.txt", "Grüße 你好.txt", "deep/er/" + "long" * 40 + ".bin", "empty.txt", "-rf", "100%.txt"]
+
+
+NUMBERS = itertools.count()
 
 
 def version(at):
@@ -29,7 +33,7 @@ def site(at):
 
 def fetched(at, form, name="tree"):
     server, _ = site(at)
-    path = at.folder("fetched") / f"{name}.{form}"
+    path = at.folder(f"fetched-{next(NUMBERS)}") / f"{name}.{form}"
     at.run(["curl", "-sS", "--fail", "-o", path, f"{server.url}/{name}/?archive={form}"], within=120).good()
     return path
 
@@ -37,7 +41,7 @@ def fetched(at, form, name="tree"):
 def unpacked(at, words, form, stdin=b""):
     """Unpack by a command that runs in a new folder, and compare all of it."""
     _, folder = site(at)
-    copy = at.folder("unpacked")
+    copy = at.folder(f"unpacked-{next(NUMBERS)}")
     at.run([*words], stdin=stdin, cwd=copy, within=60).good()
     same(tree(copy / "tree"), tree(folder / "tree"), f"what {words[0]} unpacks of {form}")
     assert (copy / "tree" / "nothing").is_dir(), "the empty folder"

@@ -11,6 +11,7 @@ DEBIAN = {"unzip": "unzip", "7z": "p7zip-full", "bsdtar": "libarchive-tools", "c
 NAMES = ["plain.txt", "with space.txt", "Grüße 你好.txt", "deep/er/" + "long" * 40 + ".bin", "empty.txt", "-rf", "100%.txt"]
 
 
+LIMITS = {"a_file_beyond_4_gib": 300, "more_entries_than_16_bits": 180}
 NUMBERS = itertools.count()
 
 
@@ -84,7 +85,7 @@ def check_more_entries_than_16_bits(at):
         for file in range(1000):
             (folder / "many" / f"{number}" / f"{file}.txt").write_bytes(b"%d" % file)
     path = fetched(at, "zip", "many")
-    assert "No errors detected" in at.run(["unzip", "-tq", path], within=60).good().text
+    assert "No errors detected" in at.run(["unzip", "-tq", path], within=90).good().text
     assert "Files: 70000" in at.run(["7z", "t", path], within=60).good().text
     same(len(at.run(["bsdtar", "-tf", path], within=60).good().text.splitlines()), 70071, "entries")
 

@@ -158,6 +158,7 @@ fn what_is_served_and_how() {
         ("redirects", "# moved\n/old/* /plain/* 302\n/away https://else.example/\n"),
     ]);
     std::fs::write(files.path().join("www/plain/file.css.gz"), "gz").unwrap();
+    std::fs::write(files.path().join("www/long.txt"), "a line\n".repeat(1000)).unwrap();
     let redirects = files.path().join("redirects").to_str().unwrap().to_owned();
     std::fs::write(files.path().join("www/long.txt"), "long\n".repeat(1000)).unwrap();
     let gzip = "Accept-Encoding: gzip";
@@ -248,6 +249,35 @@ fn what_is_served_and_how() {
         (&["www", "--server", "tea"], &[], "/", "server", "tea"),
         (&["www", "--server", "none"], &[], "/", "server", ""),
         (&["www", "--precompressed", "no"], &[gzip], "/plain/file.css", "content-encoding", ""),
+        (&["www"], &[], "/plain/?archive=zip", "content-type", "text/html; charset=utf-8"),
+        (&["www", "--archive"], &[], "/plain/?archive=zip", "content-type", "application/zip"),
+        (
+            &["www", "--archive"],
+            &[],
+            "/plain/?archive=tar.gz",
+            "content-disposition",
+            "attachment; filename=\"plain.tar.gz\"",
+        ),
+        (
+            &["www", "--archive", "--archives", "1", "--archive-depth=1", "--archive-entries=5"],
+            &[],
+            "/plain/?archive=tar",
+            "status",
+            "200",
+        ),
+        (&["www", "--archive", "--no-listing"], &[], "/plain/?archive=zip", "status", "404"),
+        (&["www", "--compress"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", "gzip"),
+        (&["www"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", ""),
+        (&["www", "--compress", "--compress-from=8k"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", ""),
+        (&["www", "--compress", "--compress-to=1k"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", ""),
+        (&["www", "--compress", "--compressions=0"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", ""),
+        (
+            &["www", "--compress", "--compress-cache=0"],
+            &["Accept-Encoding: gzip"],
+            "/long.txt",
+            "content-encoding",
+            "gzip",
+        ),
         // Whom it answers.
         (&["www"], &["Host: evil.example"], "/", "status", "400"), // with the `Host: test` of each request
         (&["www", "--health", "/up"], &[], "/up", "body", "ok\n"),
@@ -467,6 +497,14 @@ fn each_option_says_what_it_expects() {
         ("--prefix", "/..", "is no name of a file"),
         ("--follow-symlinks", "some", "one of within, anywhere and none"),
         ("--precompressed", "maybe", "yes or no is wanted"),
+        ("--archives", "0", "a number from 1 on is wanted"),
+        ("--archives", "many", "a number from 1 on is wanted"),
+        ("--archive-depth", "0", "a number from 1 on is wanted"),
+        ("--archive-entries", "-1", "a number from 1 on is wanted"),
+        ("--compress-from", "1kb", "a size is wanted"),
+        ("--compress-to", "all", "a size is wanted"),
+        ("--compressions", "x", "a number is wanted"),
+        ("--compress-cache", "none", "a size is wanted"),
         ("--mime", "md", "as in md=text/markdown"),
         ("--mime", "md=text", "a media type is wanted"),
         ("--content-type", "text", "a media type is wanted"),

@@ -134,6 +134,7 @@ fn within_a_floor_arrows_go_down_the_list() {
         "layers/users",
         "websocket",
         "files",
+        "files/archive",
         "files/listing",
         "files/taking",
         "http",

@@ -73,6 +73,10 @@ pub struct Serving {
     /// List no folders: one without an index is a 404
     #[arg(long)]
     pub no_listing: bool,
+    /// Offer each listed folder as one file: ?archive=zip, tar.gz or tar
+    #[cfg(feature = "archive")]
+    #[arg(long)]
+    pub archive: bool,
     /// Serve hidden files, too: names with a dot in front
     #[arg(long)]
     pub hidden: bool,
@@ -82,6 +86,10 @@ pub struct Serving {
     /// Whether x.br, x.zst and x.gz are sent for x [default: yes, but no with --upload]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub precompressed: Option<bool>,
+    /// Compress text by gzip where there is no x.gz, and keep it so
+    #[cfg(feature = "compress")]
+    #[arg(long)]
+    pub compress: bool,
     /// Let file managers open the folders (WebDAV); with --upload also to store what is new
     #[arg(long)]
     pub webdav: bool,
@@ -318,6 +326,34 @@ pub struct Limits {
     /// How many files are kept open [default: an eighth of the descriptors there may be, 4096 at most]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub open_files: Option<usize>,
+    /// How many archives are sent at once, then 503 [default: half of the workers, 8 at most]
+    #[cfg(feature = "archive")]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub archives: Option<usize>,
+    /// How many folders deep an archive goes [default: 64]
+    #[cfg(feature = "archive")]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub archive_depth: Option<usize>,
+    /// How many entries an archive may have [default: 100000]
+    #[cfg(feature = "archive")]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub archive_entries: Option<usize>,
+    /// How small a file may be to be compressed [default: 1k]
+    #[cfg(feature = "compress")]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub compress_from: Option<u64>,
+    /// How large a file may be to be compressed [default: 4m]
+    #[cfg(feature = "compress")]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub compress_to: Option<u64>,
+    /// How many files are compressed at once; others are sent as they are [default: half of the processors, from 1 to 4]
+    #[cfg(feature = "compress")]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub compressions: Option<usize>,
+    /// How much memory compressed files may take [default: 32m]
+    #[cfg(feature = "compress")]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub compress_cache: Option<usize>,
     /// Whether the kernel tells of changed files; otherwise the disk is asked [default: yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub inotify: Option<bool>,
@@ -390,6 +426,8 @@ pub const BRIEF: &[&str] = &[
     "spa",
     "clean-urls",
     "no-listing",
+    "archive",
+    "compress",
     "hidden",
     "upload",
     "header",

@@ -400,9 +400,7 @@ impl StaticFileHandler {
     /// Whether whoever asks may see what this folder holds: that it is a folder without an index shows only here.
     fn may_list(&self, request: &Request, path: &FilePath) -> Result<()> {
         let Some(permissions) = request.value::<Permissions>() else { return Ok(()) };
-        let segments = self.mount.iter().map(Vec::as_slice).chain([&path.bytes[..]]);
-        let full = segments.fold(Vec::new(), |full, segment| [&full, &b"/"[..], segment].concat());
-        match permissions.permit(Access::List, &full) {
+        match permissions.permit(Access::List, &path::on_server(&self.mount, &path.bytes)) {
             true => Ok(()),
             false => Err(permissions.refusal().with_headers(self.preparer.default_fields())),
         }

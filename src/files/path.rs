@@ -125,6 +125,12 @@ pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
 }
 
+/// A path beneath the folder as that of the server, decoded: `/mount/a/b`.
+pub(super) fn on_server(mount: &[Vec<u8>], path: &[u8]) -> Vec<u8> {
+    let segments = mount.iter().map(Vec::as_slice).chain([path]);
+    segments.fold(Vec::new(), |whole, segment| [&whole, &b"/"[..], segment].concat())
+}
+
 /// Append a link to an entry of a folder. All but unreserved characters are encoded: a path may contain `'`, `&`, `;` and
 /// `(`, but they end a name or change it for clients that take links out of a page by patterns (lftp, shell scripts);
 /// and a link with a colon needs no `./` in front (section 4.2).

@@ -11,7 +11,9 @@ use rustix::io::Errno;
 
 use super::super::path::{self, FilePath};
 use super::target::{self, Target};
-use super::{Arriving, Place, Taking, announced_length, check_content_fields, copy, error_of, location_of};
+use super::{
+    Arriving, Place, Taking, announced_length, check_content_fields, check_right, copy, error_of, location_of,
+};
 use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Request, Response};
 
 /// A folder that is chosen in a browser is sent as a part for each file.
@@ -78,6 +80,7 @@ impl Taking {
                     let name = part.text()?;
                     if !name.is_empty() {
                         let made = target::check_name(name.as_bytes())
+                            .and_then(|()| check_right(place, request, &path::join(folder, name.as_bytes())))
                             .and_then(|()| Target::find(place.finder, &path::join(folder, name.as_bytes())))
                             .and_then(|target| self.make(&target).map_err(error_of));
                         made.map_err(|error| named(&name, error))?;
@@ -112,6 +115,7 @@ impl Taking {
         while let Some(name) = names.next() {
             path = path::join(&path, name.as_bytes());
             let target = Target::find(place.finder, &path)?; // each name, so none is `..`
+            check_right(place, request, &path)?;
             if names.peek().is_some() {
                 match self.make(&target) {
                     Ok(()) | Err(Errno::EXIST) => continue, // if that is no folder, the next name finds none

@@ -36,7 +36,7 @@ use super::new_file::{NewFile, Swept, Unnamed, Writer, has_room};
 use super::path;
 use super::prepare::Preparer;
 use super::stat::{FileStat, stat_of};
-use crate::{BodyPlan, Error, Request, Response, Validators};
+use crate::{Access, BodyPlan, Error, Permissions, Request, Response, Validators};
 use partial::Partials;
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
@@ -333,6 +333,14 @@ fn check_content_coding(request: &Request) -> Result<(), Error> {
         return Err(error.with_header(header::ACCEPT_ENCODING, "identity"));
     }
     Ok(())
+}
+
+/// Whether whoever asks may write there. The path of the request is judged before; what a form names is not.
+fn check_right(place: Place<'_>, request: &Request, path: &[u8]) -> Result<(), Error> {
+    let permissions = request.value::<Permissions>();
+    let refusing =
+        permissions.filter(|permissions| !permissions.permit(Access::Write, &path::on_server(place.mount, path)));
+    refusing.map_or(Ok(()), |permissions| Err(permissions.refusal()))
 }
 
 fn location_of(place: Place<'_>, path: &[u8], trailing_slash: bool) -> String {

@@ -4,7 +4,9 @@ use std::fs;
 
 use super::*;
 use crate::layers::BasicAuth;
-use crate::{Http, Method, Request, RequestHandler, Response, SentResponse, StaticFileHandler, handler_fn};
+use crate::{
+    Http, Method, Overwrite, Request, RequestHandler, Response, SentResponse, StaticFileHandler, Uploads, handler_fn,
+};
 
 fn rights(rules: &[&str]) -> PathRights {
     let rights = PathRights::new().group("staff", ["ada", "bob"]);
@@ -264,5 +266,38 @@ fn no_spelling_gets_around_a_rule() {
         assert!(ada.text().contains("private/") && ada.header("cache-control") == Some("private, no-cache"), "{ada:?}");
         let key = http.respond(&Request::get("/private/key.txt").with_header("authorization", ADA));
         assert_eq!((key.text(), key.header("vary")), ("SECRET", Some("Authorization")));
+    }
+}
+
+/// What a form names is judged as if it had been asked for.
+#[test]
+fn names_in_a_form_are_judged() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in ["kept.txt", "private/key.txt"] {
+        fs::create_dir_all(folder.path().join("in/private")).unwrap();
+        fs::write(folder.path().join("in").join(path), "kept").unwrap();
+    }
+    let uploads = Uploads::new().overwrite(Overwrite::Replace);
+    let files = StaticFileHandler::new(folder.path()).unwrap().uploads(uploads).prefix("/at").unwrap();
+    let rules = ["/at=*:all", "/at/in/kept.txt=ada:all", "/at/in/private=ada:all", "/at/in/made=ada:all"];
+    let http = Http::new(files.layer(rights(&rules)).layer(auth()));
+    let send = |field: &str, name: &str, credentials: Option<&str>| {
+        let file = if name.is_empty() { String::new() } else { format!("; filename=\"{name}\"") };
+        let (field, text) = field.split_once('=').unwrap_or((field, "new"));
+        let body = format!("--x\r\nContent-Disposition: form-data; name=\"{field}\"{file}\r\n\r\n{text}\r\n--x--\r\n");
+        let request = Request::post("/at/in/", body).with_header("content-type", "multipart/form-data; boundary=x");
+        let request = request.with_header("host", "h");
+        let request = credentials.into_iter().fold(request, |request, it| request.with_header("authorization", it));
+        http.respond(&request).status().as_u16()
+    };
+    for (field, name, nobody, ada) in [
+        ("file", "new.txt", 303, 303),
+        ("file", "kept.txt", 401, 303),
+        ("file", "KEPT.txt", 401, 303),
+        ("file", "private/key.txt", 401, 303),
+        ("file", "private/new.txt", 401, 303),
+        ("folder=made", "", 401, 303),
+    ] {
+        assert_eq!((send(field, name, None), send(field, name, Some(ADA))), (nobody, ada), "{field} {name}");
     }
 }

@@ -142,6 +142,8 @@ pub mod layers;
 mod logging;
 mod tcp;
 pub mod testing;
+#[cfg(feature = "tls")]
+mod tls;
 mod udp;
 #[cfg(feature = "websocket")]
 pub mod websocket;
@@ -157,8 +159,10 @@ pub use files::{StaticFileHandler, Symlinks};
 pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ProxyProtocol, ServerHandle, SharedBytes, Stats,
-    TcpServer,
+    TcpServer, TlsInfo,
 };
+#[cfg(feature = "tls")]
+pub use tls::{ClientCertificates, Identity, Protected, Tls};
 pub use udp::{Datagram, DatagramHandler, UdpServer};
 
 /// What waits for something other than its client, and holds no worker: server-sent events

@@ -27,6 +27,8 @@ mod trusted_proxies; // who asks, behind proxies
 
 mod request_ids; // a name for each request
 
+mod https_only; // no plain HTTP
+
 mod cors; // requests of pages from other sites
 
 #[cfg(feature = "json")]
@@ -55,6 +57,7 @@ pub use compress::Compress;
 pub use cors::Cors;
 #[cfg(feature = "etags")]
 pub use etags::ETags;
+pub use https_only::HttpsOnly;
 #[cfg(feature = "json")]
 pub use json_errors::JsonErrors;
 pub use rate_limit::RateLimit;

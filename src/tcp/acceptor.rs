@@ -40,7 +40,8 @@ struct Pause {
 
 /// What came of accepting.
 pub enum Accepted {
-    Client(ClientStream, Address),
+    /// Somebody, for this protocol of the server.
+    Client(ClientStream, Address, u8),
     Nobody,
     /// Out of descriptors or memory: room must be made first.
     NoRoom(io::Error),
@@ -112,9 +113,9 @@ impl Acceptor {
             }
             match state.accept(now) {
                 Accepted::Nobody => {}
-                Accepted::Client(stream, address) => {
+                client @ Accepted::Client(..) => {
                     self.full = Pause::NONE;
-                    return Accepted::Client(stream, address);
+                    return client;
                 }
                 other => return other,
             }
@@ -225,7 +226,7 @@ impl ListenerState {
             match self.listener.socket().accept() {
                 Ok((stream, address)) => {
                     self.recovered();
-                    return Accepted::Client(stream, address);
+                    return Accepted::Client(stream, address, self.listener.protocol());
                 }
                 // EINVAL: a Unix socket is empty, and newcomers are refused.
                 Err(err)

@@ -52,7 +52,7 @@ mod output; // pieces to write
 mod stats; // the figures of a server
 
 pub use address::Address;
-pub use client::Client;
+pub use client::{Client, TlsInfo};
 pub(crate) use contain::contain;
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;

@@ -4,6 +4,9 @@
 
 mod banner; // what is said on stdout
 
+#[cfg(feature = "tls")]
+mod encryption; // TLS
+
 mod site; // what is served: folders at their paths, layers, the access log
 
 mod rights; // `--user` and `--confine`
@@ -36,7 +39,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use log::{debug, warn};
-use modest::{Address, IntoProtocol, Listen, ProxyProtocol, TcpServer};
+use modest::{Address, IntoProtocol, IpNetwork, Listen, ProxyProtocol, TcpServer};
 
 use self::address::BindAddress;
 use self::error::CliError;
@@ -73,13 +76,22 @@ fn serve(options: Options) -> Result<(), CliError> {
     let sums = Arc::new(Sums::default());
     let zone = logging::Zone::of_machine();
     let has_colours = logging::has_colours(&options);
-    let front = Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
-    let http = site::open(&options, &places, front)?;
-    let server = match &options.listening.proxy_protocol[..] {
-        [] => bind(&options, &addresses, http)?,
-        proxies => {
-            let proxied = proxies.iter().fold(ProxyProtocol::new(http), |http, network| http.trust(*network));
-            bind(&options, &addresses, proxied)?
+    let front = || Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
+    let http = site::open(&options, &places, front())?;
+    #[cfg(not(feature = "tls"))]
+    let (server, served) = (bind(&options, &addresses, http)?, Served::plainly());
+    #[cfg(feature = "tls")]
+    let (server, served) = match encryption::open(&options, &addresses)? {
+        None => (bind(&options, &addresses, http)?, Served::plainly()),
+        Some(opened) => {
+            let plain = encryption::redirect(&options, None, front());
+            let mut server = bind(&options, &addresses, opened.tls.plain(plain).protect(http))?;
+            let served = Served { scheme: "https", count: server.local_addrs().len(), fingerprint: opened.fingerprint };
+            for address in encryption::redirecting(&options, &addresses) {
+                let redirect = encryption::redirect(&options, server.port(), front());
+                server = also(server, &options, &address, redirect)?;
+            }
+            (server, served)
         }
     };
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
@@ -91,7 +103,7 @@ fn serve(options: Options) -> Result<(), CliError> {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
-    let server = server.on_ready(move || announce(&options, &places, &bound));
+    let server = server.on_ready(move || announce(&options, &places, &bound, &served));
     let served = server.serve_forever();
     debug!("stopped: {:?}", server.stats());
     if served.is_ok() && verbosity != Verbosity::Quiet {
@@ -111,7 +123,9 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         if options.starting.open {
             return Err(CliError::usage("--open and --confine contradict each other: a browser is outside"));
         }
-        let read: Vec<_> = places.iter().map(Place::folder).collect();
+        let mut read: Vec<_> = places.iter().map(Place::folder).collect();
+        #[cfg(feature = "tls")]
+        read.extend(encryption::folders(&options.encryption));
         let sockets = bound.iter().filter_map(|address| match address {
             Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
             _ => None,
@@ -127,25 +141,69 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
     Ok(())
 }
 
+/// How it is served, for the banner.
+struct Served {
+    scheme: &'static str,
+    /// At how many addresses; those after them redirect to it.
+    count: usize,
+    /// Of a certificate for a trial.
+    fingerprint: Option<String>,
+}
+
+impl Served {
+    fn plainly() -> Served {
+        Served { scheme: "http", count: usize::MAX, fingerprint: None }
+    }
+}
+
+/// Listen at all addresses, behind proxies where there are some.
 fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
-    let listen = |address: &BindAddress| {
-        let mut listen = address.listen();
-        if let Some(clients) = options.listening.backlog {
-            listen = listen.backlog(u32::try_from(clients).unwrap_or(u32::MAX));
-        }
-        match options.listening.socket_mode.filter(|_| address.is_unix()) {
-            Some(mode) => listen.mode(mode),
-            None => listen,
-        }
-    };
-    let listens: Vec<Listen> = addresses.iter().map(listen).collect();
-    let mut listens = addresses.iter().zip(listens);
-    let (first, listen) = listens.next().expect("`places::addresses` gives at least one");
-    let mut server = TcpServer::bind(listen, site).map_err(|error| CliError::binding(first, &error))?;
-    for (address, listen) in listens {
-        server = server.also(listen).map_err(|error| CliError::binding(address, &error))?;
+    let proxies = &options.listening.proxy_protocol;
+    if proxies.is_empty() {
+        return bind_as_it_is(options, addresses, site);
+    }
+    bind_as_it_is(options, addresses, behind(proxies, site))
+}
+
+fn behind(proxies: &[IpNetwork], site: impl IntoProtocol) -> ProxyProtocol {
+    proxies.iter().fold(ProxyProtocol::new(site), |site, network| site.trust(*network))
+}
+
+fn bind_as_it_is(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
+    let (first, others) = addresses.split_first().expect("`places::addresses` gives at least one");
+    let mut server = TcpServer::bind(listen(options, first), site).map_err(|error| CliError::binding(first, &error))?;
+    for address in others {
+        server = server.also(listen(options, address)).map_err(|error| CliError::binding(address, &error))?;
     }
     Ok(limited(server, options).notify_systemd(true))
+}
+
+/// Listen at one more address, for another site.
+#[cfg(feature = "tls")]
+fn also(
+    server: TcpServer,
+    options: &Options,
+    address: &BindAddress,
+    site: impl IntoProtocol,
+) -> Result<TcpServer, CliError> {
+    let proxies = &options.listening.proxy_protocol;
+    let listen = listen(options, address);
+    let more = match proxies.is_empty() {
+        true => server.also_serve(listen, site),
+        false => server.also_serve(listen, behind(proxies, site)),
+    };
+    more.map_err(|error| CliError::binding(address, &error))
+}
+
+fn listen(options: &Options, address: &BindAddress) -> Listen {
+    let mut listen = address.listen();
+    if let Some(clients) = options.listening.backlog {
+        listen = listen.backlog(u32::try_from(clients).unwrap_or(u32::MAX));
+    }
+    match options.listening.socket_mode.filter(|_| address.is_unix()) {
+        Some(mode) => listen.mode(mode),
+        None => listen,
+    }
 }
 
 fn limited(mut server: TcpServer, options: &Options) -> TcpServer {
@@ -172,19 +230,22 @@ fn limited(mut server: TcpServer, options: &Options) -> TcpServer {
 }
 
 /// Clients are accepted: say so.
-fn announce(options: &Options, places: &[Place], addresses: &[Address]) {
+fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served) {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
-    let mut text = banner::pythons(addresses);
+    let scheme = served.scheme;
+    let (addresses, redirecting) = bound.split_at(served.count.min(bound.len()));
+    let mut text = banner::pythons(addresses, scheme);
     if options.verbosity() != Verbosity::Quiet {
-        text.push_str(&banner::details(addresses, places, prefix));
+        text.push_str(&banner::details(addresses, scheme, places, prefix));
+        text.push_str(&banner::encryption(redirecting, served.fingerprint.as_deref()));
     }
     #[cfg(feature = "qr")]
     if options.starting.qr {
-        let code = banner::url(addresses, prefix, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
+        let code = banner::url(addresses, scheme, prefix, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
         text.push_str(&code.unwrap_or_default());
     }
     print(&text);
-    if let Some(url) = banner::url(addresses, prefix, false).filter(|_| options.starting.open) {
+    if let Some(url) = banner::url(addresses, scheme, prefix, false).filter(|_| options.starting.open) {
         let started = Command::new("xdg-open").arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         match started {
             // Somebody must ask for its end.

@@ -34,6 +34,10 @@ pub fn open(options: &Options, places: &[Place], front: Front) -> Result<Http<Si
     if !options.listening.trusted_proxy.is_empty() {
         site = Box::new(site.layer(trusted(&options.listening.trusted_proxy)));
     }
+    #[cfg(feature = "tls")]
+    if let Some(age) = options.encryption.hsts {
+        site = Box::new(site.layer(modest::layers::HttpsOnly::new().hsts(age)));
+    }
     Ok(limited(Http::new(site.layer(front)).access_log(None), options))
 }
 
@@ -180,7 +184,8 @@ fn trusted(proxies: &[Proxy]) -> TrustedProxies {
     TrustedProxies::new(networks).unix_sockets(proxies.contains(&Proxy::Unix))
 }
 
-fn limited(mut http: Http<Site>, options: &Options) -> Http<Site> {
+/// What options say of HTTP.
+pub fn limited<H: RequestHandler>(mut http: Http<H>, options: &Options) -> Http<H> {
     let limits = &options.limits;
     // One line a setting: what is not said stays as the library has it.
     macro_rules! set {

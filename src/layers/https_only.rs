@@ -28,19 +28,20 @@ use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Next, Request, Response
 #[derive(Clone, Debug)]
 #[must_use = "does nothing until it is given to `layer`"]
 pub struct HttpsOnly {
-    port: u16,
+    port: Option<u16>,
     hsts: Option<HeaderValue>,
 }
 
 impl HttpsOnly {
     /// Redirecting to port 443, without HSTS.
     pub fn new() -> HttpsOnly {
-        HttpsOnly { port: 443, hsts: None }
+        HttpsOnly { port: Some(443), hsts: None }
     }
 
-    /// The port to redirect to. Default: 443, which is left out of the address.
-    pub fn port(mut self, port: u16) -> HttpsOnly {
-        self.port = port;
+    /// The port to redirect to. Default: 443, which is left out of the address; `None`: the one that was asked, for a port
+    /// that [speaks both](crate::Tls::plain).
+    pub fn port(mut self, port: impl Into<Option<u16>>) -> HttpsOnly {
+        self.port = port.into();
         self
     }
 
@@ -58,8 +59,12 @@ impl HttpsOnly {
         let host = request.host()?;
         // A colon behind the bracket of an IPv6 address, or the only one.
         let end = host.rfind(']').map_or(0, |end| end + 1);
-        let name = host[end..].find(':').map_or(host, |colon| &host[..end + colon]);
-        let port = if self.port == 443 { String::new() } else { format!(":{}", self.port) };
+        let (name, asked) = host.split_at(host[end..].find(':').map_or(host.len(), |colon| end + colon));
+        let port = match self.port {
+            None => asked.to_owned(),
+            Some(443) => String::new(),
+            Some(port) => format!(":{port}"),
+        };
         let target = request.target();
         let path = match target.split_once("://") {
             Some((_, rest)) if !target.starts_with('/') => rest.find(['/', '?']).map_or("", |at| &rest[at..]),
@@ -108,8 +113,15 @@ mod tests {
 
     #[test]
     fn where_requests_are_sent_on_to() {
-        let http = |port| Http::new(handler_fn(|_| Ok(Response::text("x"))).layer(HttpsOnly::new().port(port)));
+        let http = |port| {
+            Http::new(
+                handler_fn(|_| Ok(Response::text("x")))
+                    .layer(HttpsOnly::new().port(Some(port).filter(|port| *port > 0))),
+            )
+        };
         for (port, host, target, wanted) in [
+            (0, "a.example:8443", "/", "https://a.example:8443/"),
+            (0, "a.example", "/", "https://a.example/"),
             (443, "a.example", "/", "https://a.example/"),
             (443, "a.example:80", "/b?c=d", "https://a.example/b?c=d"),
             (8443, "a.example:80", "/b%20c", "https://a.example:8443/b%20c"),
@@ -136,9 +148,7 @@ mod tests {
             request.with_client(client)
         };
         let told = |request: Request, scheme: &str| {
-            let mut forwarded = Forwarded::default();
-            forwarded.scheme = Some(scheme.into());
-            request.put(forwarded);
+            request.put(Forwarded { scheme: Some(scheme.into()), ..Forwarded::default() });
             request
         };
         for (name, request, status, hsts) in [

@@ -142,7 +142,9 @@ fn handlers_that_are_stuck_stop_no_handshake() {
         Ok(Response::text("at last"))
     }));
     let mut stuck: Vec<Inside> = (0..4).map(|_| site.client()).collect();
-    stuck.iter_mut().for_each(|client| drop(client.send(get("/"))));
+    for client in &mut stuck {
+        client.send(get("/"));
+    }
     gate.wait_for_arrivals(4);
     for _ in 0..20 {
         site.client().shake_hands().expect("a handshake");

@@ -60,9 +60,14 @@ impl Identity {
     #[cfg(feature = "self-signed")]
     pub fn self_signed<N: Into<String>>(names: impl IntoIterator<Item = N>) -> io::Result<Identity> {
         use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+        use rustls::pki_types::ServerName;
         use std::time::{Duration, SystemTime};
         const DAY: Duration = Duration::from_secs(24 * 60 * 60);
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        let is_name = |name: &&String| ServerName::try_from(name.strip_prefix("*.").unwrap_or(name)).is_ok();
+        if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
+            return Err(invalid(format!("{wrong:?} is neither the name of a host nor an IP address")));
+        }
         let made = || {
             let mut parameters = CertificateParams::new(names)?;
             parameters.distinguished_name.push(DnType::CommonName, "modest, for a trial");

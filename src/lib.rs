@@ -122,11 +122,10 @@
 //! - No thread per client, and none for accepting, polling or timers: a worker with nothing to do looks after all
 //!   three.
 //! - No macro, no global: state is a field.
-//! - No TLS and no HTTP/2 yet; there is room for both in [`raw::Conversation`], which takes bytes and gives bytes, and in
-//!   [`raw::Inner`], a conversation inside another.
+//! - No HTTP/2 yet; there is room for it in [`raw::Conversation`], which takes bytes and gives bytes.
 //! - No `unsafe`.
 //!
-//! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` and `etags` (layers), `websocket`, `signals`
+//! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` and `etags` (layers), `websocket`, `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `signals`
 //! ([`ServerHandle::shutdown_on_signals`]) and `cli`, `qr` and `confine` (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -219,6 +218,9 @@ mod documents {
     struct Uploads;
     #[doc = include_str!("../docs/options.md")]
     struct Options;
+    #[cfg(feature = "tls")]
+    #[doc = include_str!("../docs/tls.md")]
+    struct Tls;
     #[doc = include_str!("../docs/listeners.md")]
     struct Listeners;
     #[doc = include_str!("../docs/layers.md")]

@@ -1,8 +1,7 @@
 //! TLS, as the options want it: certificates, whose clients are asked for, and where plain HTTP is sent on. Called by `cli`.
 
 use std::fs;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use modest::layers::HttpsOnly;
 use modest::{ClientCertificates, Error, Http, Identity, RequestHandler, Tls, handler_fn};
@@ -125,7 +124,7 @@ fn self_signed(_: &str, _: &[BindAddress]) -> Result<(Tls, String), CliError> {
 fn own_names(addresses: &[BindAddress]) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
     for address in addresses.iter().filter(|address| address.socket.is_none()) {
-        match address.host.parse::<IpAddr>() {
+        match address.host.parse::<std::net::IpAddr>() {
             Ok(ip) if !ip.is_unspecified() => names.push(ip.to_string()),
             Err(_) if !["", "*"].contains(&address.host.as_str()) => names.push(address.host.clone()),
             _ => {
@@ -160,7 +159,7 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Vec<BindAddr
 
 /// The folders that are to be read again when a certificate changes; a name may be a link to another folder, as certbot's are.
 #[cfg(feature = "confine")]
-pub fn folders(wanted: &Encryption) -> Vec<PathBuf> {
+pub fn folders(wanted: &Encryption) -> Vec<std::path::PathBuf> {
     let files = wanted.tls_cert.iter().chain(&wanted.tls_key).chain(&wanted.tls_client_ca);
     let both = files.flat_map(|file| [std::path::absolute(file).ok(), file.canonicalize().ok()]);
     let folders = both.flatten().filter_map(|file| file.parent().map(Path::to_owned));

@@ -97,19 +97,16 @@ impl Session {
 
 impl Layer for Session {
     fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
-        while let Some(length) = record::whole(turn.input.bytes()) {
-            if self.is_over {
-                turn.input.consume(length.min(turn.input.bytes().len())); // what comes after a goodbye is nobody's
-                continue;
-            }
+        while let Some(length) = record::whole(turn.input.bytes()).filter(|_| !self.is_over) {
             if let Err(err) = self.feed(length, turn) {
                 debug!("{}: TLS is broken off: {err}", turn.client);
                 return Err(Next::Linger);
             }
             self.take_plain(plain);
-            if self.is_over {
-                plain.end();
-            }
+        }
+        if self.is_over {
+            plain.end();
+            turn.input.consume(turn.input.bytes().len()); // what comes after a goodbye is nobody's
         }
         Ok(())
     }

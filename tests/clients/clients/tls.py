@@ -129,5 +129,6 @@ def check_testssl(at):
     assert len(found) > 80, f"{len(found)} findings"
     bad = [f"{row['id']}: {row['finding']}" for row in found if row["severity"] in ("MEDIUM", "HIGH", "CRITICAL", "FATAL")]
     # It was made for this, by an authority of this run.
-    bad = [line for line in bad if not re.match(r"cert_|DNS_CAArecord|overall_grade", line)]
+    # The client's order of ciphers is followed: all that are offered are good, and a telephone knows best which it is fast at.
+    bad = [line for line in bad if not re.match(r"cert_|DNS_CAArecord|overall_grade|cipher_order: NOT a cipher order", line)]
     same(bad, [], "what was found")

@@ -22,8 +22,10 @@ enum Kind {
 ///
 /// ```
 /// use modest::{Client, Request, TlsInfo};
+/// use std::net::SocketAddr;
 ///
-/// let client = Client::new(([127, 0, 0, 1], 4711)).with_tls(TlsInfo::new("TLSv1.3").with_server_name("a.example"));
+/// let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
+/// let client = client.with_tls(TlsInfo::new("TLSv1.3").with_server_name("a.example"));
 /// let request = Request::get("/").with_client(client);
 /// assert!(request.is_secure());
 /// assert_eq!(request.client().tls().and_then(TlsInfo::server_name), Some("a.example"));

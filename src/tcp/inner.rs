@@ -193,8 +193,6 @@ impl Inner {
         loop {
             match self.seal(permit.is_some(), layer, turn) {
                 Sealed::All => {}
-                // The permit is still held, if nobody waits for it: to say so at once saves a turn.
-                Sealed::Enough if self.output.begins_with_file() => return Next::Brief,
                 Sealed::Enough => return Next::Again,
                 Sealed::File => return Next::Brief,
                 Sealed::Short => return Next::Abort,

@@ -5,9 +5,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-
-use rustix::buffer::spare_capacity;
 
 /// Bytes shared by many answers: whatever can be seen as a slice and outlives the answer.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -128,14 +127,8 @@ impl Output {
         let Some(Piece::File { file, start, length }) = self.pieces.front_mut() else { return Ok(()) };
         let count = usize::try_from(*length).unwrap_or(usize::MAX).min(most);
         let mut bytes = std::mem::take(&mut self.spare);
-        bytes.reserve_exact(count);
-        while bytes.len() < count {
-            let from = *start + bytes.len() as u64;
-            if rustix::io::retry_on_intr(|| rustix::io::pread(&**file, spare_capacity(&mut bytes), from))? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        bytes.truncate(count); // its room may have been larger
+        bytes.resize(count, 0);
+        file.read_exact_at(&mut bytes, *start)?;
         *start += count as u64;
         *length -= count as u64;
         self.pieces.push_front(Piece::Owned(bytes));

@@ -127,6 +127,11 @@ fn what_does_not_fit_is_said_in_a_line() {
         (&["--tls-self-signed", "--tls-client-auth", "optional"], 2, "--tls-client-auth: whose certificates"),
         (&["--tls-self-signed=a..b"], 2, "\"a..b\" is neither the name of a host nor an IP address"),
         (&["--tls-cert", "a.pem", "--tls-key", "a.key", "--tls-key", "b.key"], 2, "there are 2 for 1"),
+        (
+            &["--tls-self-signed", "--redirect-to-https=192.0.2.1:80"],
+            1,
+            "--redirect-to-https: can't listen at 192.0.2.1:80",
+        ),
         (&["--tls-cert", "none"], 1, "--tls-cert: none: no such file"),
         (&["--tls-cert", "empty"], 1, "--tls-cert: empty: there is no certificate in it"),
         (&["--tls-cert", "a.pem"], 1, "--tls-cert: a.pem: there is no private key in it"),
@@ -142,4 +147,7 @@ fn what_does_not_fit_is_said_in_a_line() {
         assert_eq!((code, out.as_str(), err.lines().count()), (Some(status), "", 1), "{words:?}: {err}");
         assert!(err.contains(said), "{words:?}: {err}");
     }
+    let (code, _, err) =
+        run(modest(["-b", "unix:socket", "--tls-self-signed", "--redirect-to-https"]).current_dir(&files));
+    assert!(code == Some(2) && err.contains("--redirect-to-https: no host is listened at"), "{code:?} {err}");
 }

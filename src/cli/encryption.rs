@@ -146,15 +146,19 @@ pub fn redirect(options: &Options, port: Option<u16>, front: Front) -> Http<impl
 }
 
 /// Where plain HTTP is sent on from, besides the port of TLS itself.
-pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Vec<BindAddress> {
-    let Some(bind) = &options.encryption.redirect_to_https else { return Vec::new() };
+pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<BindAddress>, CliError> {
+    let Some(bind) = &options.encryption.redirect_to_https else { return Ok(Vec::new()) };
     if !bind.address.host.is_empty() || bind.address.socket.is_some() {
         let port = bind.port.unwrap_or(80);
-        return vec![BindAddress { port, ..bind.address.clone() }];
+        return Ok(vec![BindAddress { port, ..bind.address.clone() }]);
     }
     let hosts = addresses.iter().filter(|address| address.socket.is_none());
     let port = bind.port.unwrap_or(80);
-    hosts.map(|address| BindAddress { port, ..address.clone() }).collect()
+    let found: Vec<_> = hosts.map(|address| BindAddress { port, ..address.clone() }).collect();
+    match found.is_empty() {
+        true => Err(CliError::usage("--redirect-to-https: no host is listened at: name one, as in 127.0.0.1:80")),
+        false => Ok(found),
+    }
 }
 
 /// The folders that are to be read again when a certificate changes; a name may be a link to another folder, as certbot's are.
@@ -164,6 +168,11 @@ pub fn folders(wanted: &Encryption) -> Vec<std::path::PathBuf> {
     let both = files.flat_map(|file| [std::path::absolute(file).ok(), file.canonicalize().ok()]);
     let folders = both.flatten().filter_map(|file| file.parent().map(Path::to_owned));
     folders.collect()
+}
+
+/// Nothing can listen there.
+pub fn cannot_redirect(error: &std::io::Error) -> CliError {
+    failed("--redirect-to-https", error)
 }
 
 fn failed(name: &str, error: &std::io::Error) -> CliError {

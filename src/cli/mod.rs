@@ -87,7 +87,7 @@ fn serve(options: Options) -> Result<(), CliError> {
             let plain = encryption::redirect(&options, None, front());
             let mut server = bind(&options, &addresses, opened.tls.plain(plain).protect(http))?;
             let served = Served { scheme: "https", count: server.local_addrs().len(), fingerprint: opened.fingerprint };
-            for address in encryption::redirecting(&options, &addresses) {
+            for address in encryption::redirecting(&options, &addresses)? {
                 let redirect = encryption::redirect(&options, server.port(), front());
                 server = also(server, &options, &address, redirect)?;
             }
@@ -192,7 +192,7 @@ fn also(
         true => server.also_serve(listen, site),
         false => server.also_serve(listen, behind(proxies, site)),
     };
-    more.map_err(|error| CliError::binding(address, &error))
+    more.map_err(|error| encryption::cannot_redirect(&error))
 }
 
 fn listen(options: &Options, address: &BindAddress) -> Listen {

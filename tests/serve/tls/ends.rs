@@ -76,7 +76,7 @@ fn an_answer_ends_with_a_goodbye() {
 #[test]
 fn an_idle_connection_ends_with_a_goodbye() {
     let app = handler_fn(|_: &Request| Ok(Response::text("hello")));
-    let site = Site::new(Http::new(app).idle_timeout(Duration::from_millis(200)));
+    let site = Site::new(Http::new(app).idle_timeout(Duration::from_secs(1)));
     let mut client = site.client();
     assert_eq!(client.text("/"), "hello");
     assert_eq!(client.read_to_end().expect("a goodbye"), b"");

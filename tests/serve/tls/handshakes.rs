@@ -113,7 +113,7 @@ fn a_hello_in_many_records_is_one() {
 /// A thousand that stop somewhere in their handshake hold no worker, no permit and nobody up.
 #[test]
 fn a_thousand_halves_change_nothing() {
-    let site = Site::new(hello_world());
+    let site = Site::with(hello_world(), |tls, _| tls.handshake_timeout(3 * PATIENCE));
     let halves: Vec<TcpStream> = (0..1000)
         .map(|number| {
             let mut stream = site.server.client().stream;

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
-use built::{Built, PATIENCE, ended, folder, modest, read_answer, read_until, run};
+use built::{Built, PATIENCE, ended, folder, modest, read_answer, read_until, run, wait_for};
 use rustix::process::Signal;
 
 /// More than any socket buffers: a client that does not read it all keeps the request in hand.
@@ -449,7 +449,6 @@ fn what_is_wrong_in_a_source_names_it() {
         ("prot = 1", "'modest.toml': there is no setting prot; port is one"),
         ("max_per_address = 1", "'modest.toml': there is no setting max_per_address; max-per-address is one"),
         ("colour = true", "'modest.toml': there is no setting colour (see"),
-        ("tls-cert = 'x'", "'modest.toml': there is no setting tls-cert"),
         ("port = [1, 2]", "'modest.toml': port: one value is wanted, and no list"),
         ("port = 65536", "'modest.toml': port 65536: a port is a number"),
         ("port = 1.5", "'modest.toml': port: a text in quotes, a number"),
@@ -577,6 +576,15 @@ fn each_option_says_what_it_expects() {
         ("--cache-size", "x", "such as 500, 64k"),
         ("--open-files", "x", "a number is wanted"),
         ("--inotify", "x", "yes or no is wanted"),
+        ("--tls-cert", &missing, "missing: no such file"),
+        ("--tls-key", "x", "its certificate is wanted, too"),
+        ("--tls-password-file", "x", "its certificate is wanted, too"),
+        ("--tls-self-signed", "a..b", "is neither the name of a host nor an IP address"),
+        ("--tls-client-ca", "x", "--tls-cert or --tls-self-signed is wanted, too"),
+        ("--tls-client-auth", "maybe", "required or optional is wanted"),
+        ("--tls-handshake-timeout", "soon", "1d; or none"),
+        ("--redirect-to-https", "70000", "from 0 to 65535"),
+        ("--hsts", "1w", "such as 500ms, 10s"),
         ("--log-format", "xml", "one of python, common, combined and json"),
         ("--config", &missing, "can't be read: no such file"),
         ("--user", "", "as in www-data or www-data:www"),
@@ -857,15 +865,6 @@ fn a_log_file_is_opened_anew_at_sighup() {
     let read = |path| std::fs::read_to_string(path).unwrap();
     assert!(read(&old).contains("/one") && !read(&old).contains("/two"), "{}", read(&old));
     assert!(read(&log).contains("/two") && !read(&log).contains("/one"), "{}", read(&log));
-}
-
-/// Asks until it is so.
-fn wait_for(is_so: impl Fn() -> bool) {
-    let begun = std::time::Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "it is not so within {PATIENCE:?}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -44,6 +44,10 @@ pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front
         let proxies = trusted(&options.listening.trusted_proxy);
         site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
     }
+    #[cfg(feature = "tls")]
+    if let Some(age) = options.encryption.hsts {
+        site = Box::new(site.layer(modest::layers::HttpsOnly::new().hsts(age)));
+    }
     if let Some(hosts) = hosts(&options.listening.allowed_host) {
         site = Box::new(site.layer(Hosts(hosts)));
     }
@@ -257,7 +261,8 @@ fn trusted(proxies: &[Proxy]) -> TrustedProxies {
     TrustedProxies::new(networks).unix_sockets(proxies.contains(&Proxy::Unix))
 }
 
-fn limited(mut http: Http<Site>, options: &Options) -> Http<Site> {
+/// What options say of HTTP.
+pub fn limited<H: RequestHandler>(mut http: Http<H>, options: &Options) -> Http<H> {
     let limits = &options.limits;
     // One line a setting: what is not said stays as the library has it.
     macro_rules! set {

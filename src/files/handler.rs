@@ -406,8 +406,17 @@ impl StaticFileHandler {
         }
     }
 
+    /// Whether whoever asks may write here, or might once it is known who that is.
+    fn might_write(&self, request: &Request, path: &FilePath) -> bool {
+        request.value::<Permissions>().is_none_or(|permissions| {
+            permissions.permit(Access::Write, &path::on_server(&self.mount, &path.bytes))
+                || permissions.refusal().status() == StatusCode::UNAUTHORIZED
+        })
+    }
+
     fn list(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response, OpenError> {
-        let controls = match self.taking.as_deref().map(Taking::deletes) {
+        let taking = self.taking.as_deref().filter(|_| self.might_write(asked.request, path));
+        let controls = match taking.map(Taking::deletes) {
             None => Controls::None,
             Some(false) => Controls::Upload,
             Some(true) => Controls::UploadAndDelete,

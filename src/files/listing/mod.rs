@@ -142,11 +142,9 @@ impl Listings {
         let View { order, form } = asked.view;
         let is_shown = |name: &[u8]| asked.shows(name);
         let entries = Entries::read(finder, asked.path, order, &self.budget, MAX_BUFFERED, &is_shown)?;
-        let tag = entries.tag(
-            &self.tags,
-            [asked.view.name().as_bytes(), asked.root.as_bytes(), asked.path],
-            form != Form::Page,
-        );
+        // Not all who see the same names are offered the same.
+        let view = format!("{} {:?}", asked.view.name(), asked.controls);
+        let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path], form != Form::Page);
         if entries.len() > MAX_BUFFERED {
             return Ok(Listing { tag, page: Page::Streamed(entries) });
         }

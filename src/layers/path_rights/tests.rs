@@ -301,3 +301,24 @@ fn names_in_a_form_are_judged() {
         assert_eq!((send(field, name, None), send(field, name, Some(ADA))), (nobody, ada), "{field} {name}");
     }
 }
+
+/// Who is known and may not write is offered nothing to write with.
+#[test]
+fn a_listing_offers_what_may_be_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = StaticFileHandler::new(folder.path()).unwrap().uploads(Uploads::new());
+    let http = Http::new(files.layer(rights(&["/=*:read,list", "/=ada:all"])).layer(auth()));
+    let mut tags = Vec::new();
+    for (credentials, is_offered) in [(None, true), (Some(ADA), true), (Some("Basic ZXZlOnNlY3JldA=="), false)] {
+        let request = Request::get("/").with_header("accept", "text/html");
+        let sent =
+            http.respond(&credentials.into_iter().fold(request, |it, value| it.with_header("authorization", value)));
+        assert_eq!(
+            (sent.status().as_u16(), sent.text().contains("multipart/form-data")),
+            (200, is_offered),
+            "{credentials:?}"
+        );
+        tags.push(sent.header("etag").unwrap().to_owned());
+    }
+    assert!(tags[0] == tags[1] && tags[1] != tags[2], "{tags:?}");
+}

@@ -4,7 +4,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use modest::layers::Compress;
-use modest::{Request, StaticFileHandler};
+use modest::layers::PathRights;
+use modest::{Http, Request, RequestHandler, StaticFileHandler};
 
 use super::{Folder, ask, get};
 
@@ -55,6 +56,17 @@ fn the_nearest_folder_is_one_that_a_request_would_show() {
         (StaticFileHandler::of_file(folder.path("a/b/x")).unwrap().link_up(true), "/y", BROWSER, "404 "),
     ] {
         assert_eq!(up(&handler, target, accept), expected, "{target} for {accept}: {handler:?}");
+    }
+    // Nor what whoever asks may not be shown.
+    for (rules, expected) in [
+        (&["/=*:read,list"][..], Some("<../../>; rel=\"up\"")),
+        (&["/=*:read,list", "/a b=*:none", "/a b/ü/y=*:read"], Some("<../../../../>; rel=\"up\"")),
+        (&["/=*:read", "/a b/ü/y=*:read"], None),
+    ] {
+        let rights = rules.iter().fold(PathRights::new(), |rights, rule| rights.allow(rule.parse().unwrap()));
+        let http = Http::new(listed().layer(rights));
+        let sent = http.respond(&Request::get("/a%20b/%C3%BC/y/z/x").with_header("accept", BROWSER));
+        assert_eq!((sent.status().as_u16(), sent.header("link")), (404, expected), "{rules:?}");
     }
     folder.write("404.html", "own");
     assert_eq!(up(&listed(), "/x", BROWSER), "404 ", "a page of one's own has links of its own");

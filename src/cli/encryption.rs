@@ -9,6 +9,7 @@ use modest::{ClientCertificates, Error, Http, Identity, RequestHandler, Tls, han
 use super::address::BindAddress;
 use super::error::{CliError, quoted, reason};
 use super::options::{Encryption, Options};
+use super::places::Place;
 use super::site::{self, Front};
 use super::values::Limit;
 
@@ -72,6 +73,25 @@ fn check(wanted: &Encryption) -> Result<(), CliError> {
         let line =
             format!("--tls-key: one for each --tls-cert is wanted, or none; there are {keys} for {certificates}");
         return Err(CliError::usage(line));
+    }
+    Ok(())
+}
+
+/// Keys and their password are served to nobody.
+pub fn check_places(wanted: &Encryption, places: &[Place]) -> Result<(), CliError> {
+    let keys = match wanted.tls_key.is_empty() {
+        true => ("--tls-cert", &wanted.tls_cert), // with the key in it
+        false => ("--tls-key", &wanted.tls_key),
+    };
+    let secret = keys.1.iter().map(|file| (keys.0, file));
+    let secret = secret.chain(wanted.tls_password_file.iter().map(|file| ("--tls-password-file", file)));
+    for (option, file) in secret {
+        if let Some(place) = places.iter().find(|place| place.serves(file)) {
+            let (file, folder) = (quoted(file), quoted(&place.path));
+            return Err(CliError::usage(format!(
+                "{option}: {file} is in {folder}, which is served; move it out of there"
+            )));
+        }
     }
     Ok(())
 }

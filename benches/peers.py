@@ -26,6 +26,10 @@ http {{
   server {{ listen 127.0.0.1:{files} backlog=4096; root {www}; access_log off; }}
   server {{ listen 127.0.0.1:{log} backlog=4096; root {www}; access_log {folder}/access.log combined; }}
   server {{ listen 127.0.0.1:{hello} backlog=4096; access_log off; location / {{ return 200 "Hello, World!"; }} }}
+  server {{
+    listen 127.0.0.1:{tls} ssl backlog=4096; root {www}; access_log off;
+    ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3;
+  }}
 }}
 """
 NGINX_SETTINGS = {
@@ -103,6 +107,7 @@ class Servers:
 
     def __init__(self, folder, www, names, others, sites, own_session):
         self.folder, self.www, self.sites, self.own_session = folder, www, sites, own_session
+        self.certificate, self.key = make_certificate(folder)
         self.started = []
         self.all = []
         try:
@@ -135,19 +140,21 @@ class Servers:
             "files": [program, self.www, "-p", "0", "--quiet"],
             "log": [program, self.www, "-p", "0"],
             "hello": [HERE / "target/release/examples/hello", "127.0.0.1:0"],
+            "tls": [program, self.www, "-p", "0", "--quiet", "--tls-cert", self.certificate, "--tls-key", self.key],
         }
         for site in self.sites:
             with open(self.folder / f"access-{server.name}.log", "ab") as log:
                 process = self.start(commands[site], stdout=subprocess.PIPE, stderr=log, text=True)
-            port = re.search(r"http://[^/]*:(\d+)/", process.stdout.readline()).group(1)
+            port = re.search(r"https?://[^/]*:(\d+)/", process.stdout.readline()).group(1)
             server.ports[site], server.roots[site] = int(port), process
 
     def start_nginx(self, server):
         folder = self.folder / server.name
         folder.mkdir()
-        ports = dict(zip(("files", "log", "hello"), free_ports(3)))
+        ports = dict(zip(("files", "log", "hello", "tls"), free_ports(4)))
         conf = folder / "nginx.conf"
-        conf.write_text(NGINX.format(folder=folder, www=self.www, settings=NGINX_SETTINGS[server.name], **ports))
+        conf.write_text(NGINX.format(folder=folder, www=self.www, certificate=self.certificate, key=self.key,
+                                     settings=NGINX_SETTINGS[server.name], **ports))
         process = self.start(["nginx", "-p", folder, "-c", conf], stderr=subprocess.DEVNULL)
         self.listens(server, process, ports)
 
@@ -178,6 +185,15 @@ class Servers:
 def available(names):
     """Those of these servers that are installed."""
     return [name for name in names if shutil.which(name.split("-")[0] if name.startswith("nginx") else name)]
+
+
+def make_certificate(folder):
+    """One for all, with a key on P-256."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+                    "-out", certificate, "-days", "30", "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+                   check=True, capture_output=True)
+    return certificate, key
 
 
 def free_ports(count):

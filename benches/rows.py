@@ -7,6 +7,7 @@ import http.client
 import random
 import re
 import resource
+import ssl
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ class Row:
     connections: int
     path: str = "/1k.txt"
     status: int = 200
-    site: str = "files"  # which of a server's sites: `files`, the same with an access log (`log`), or `hello`
+    site: str = "files"  # which of a server's sites: `files`, the same with an access log (`log`) or TLS (`tls`), or `hello`
     unit: str = "request"  # or "MiB"
     headers: dict = field(default_factory=dict)
     tagged: bool = False  # asks with If-None-Match and the tag that this server has sent
@@ -42,6 +43,10 @@ def small(connections, latency=False):
 def hello(connections):
     return Row(f"hello-{connections}", f"`Hello, World!` from memory, {connections:,} connection{'s' * (connections > 1)}",
                connections, path="/", site="hello", optional=True)
+
+
+def encrypted(name, what, connections, **more):
+    return Row(f"tls-{name}", f"TLS: {what}", connections, site="tls", optional=True, **more)
 
 
 MIDDLE = {"Range": f"bytes={LARGE // 2}-{LARGE // 2 + MIB - 1}"}
@@ -63,6 +68,10 @@ ROWS = [
     small(8),
     small(512),
     *map(hello, [1, 8, 64, 512]),
+    encrypted("1", "1 KiB file, 1 connection", 1),
+    encrypted("64", "1 KiB file, 64 connections", 64),
+    encrypted("large", "100 MiB file, 4 connections, a MiB", 4, path="/large.bin", unit="MiB", seconds=2),
+    encrypted("close", "a handshake and a 1 KiB file, 64 at once", 64, headers={"Connection": "close"}),
 ]
 for row in ROWS:
     row.optional |= row.name in ("file-8", "file-512")
@@ -135,7 +144,11 @@ def headers_for(row, port):
 
 
 def ask(port, row, headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    if row.site == "tls":
+        anybody = ssl._create_unverified_context()  # its certificate was made for this
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=anybody)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("GET", "/many/0.txt" if row.many else row.path, headers=headers)
     response = connection.getresponse()
     length = len(response.read())
@@ -167,7 +180,7 @@ def load(row, lua, port, headers, spent, seconds):
     threads = "1" if row.connections == 1 else "2"
     fields = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
     command = ["wrk", "-t", threads, "-c", str(row.connections), "-d", f"{max(seconds, row.seconds)}s", "--timeout", "10s",
-               "-s", lua, *fields, f"http://127.0.0.1:{port}{row.path}"]
+               "-s", lua, *fields, f"http{'s' * (row.site == 'tls')}://127.0.0.1:{port}{row.path}"]
     before, children = spent(), children_time()
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     after = spent()

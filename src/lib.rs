@@ -122,11 +122,10 @@
 //! - No thread per client, and none for accepting, polling or timers: a worker with nothing to do looks after all
 //!   three.
 //! - No macro, no global: state is a field.
-//! - No TLS and no HTTP/2 yet; there is room for both in [`raw::Conversation`], which takes bytes and gives bytes, and in
-//!   [`raw::Inner`], a conversation inside another.
+//! - No HTTP/2 yet; there is room for it in [`raw::Conversation`], which takes bytes and gives bytes.
 //! - No `unsafe`.
 //!
-//! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` and `etags` (layers), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `signals`
+//! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` and `etags` (layers), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `archive` ([`StaticFileHandler::archives`]), `signals`
 //! ([`ServerHandle::shutdown_on_signals`]) and `cli`, `qr` and `confine` (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -142,6 +141,8 @@ pub mod layers;
 mod logging;
 mod tcp;
 pub mod testing;
+#[cfg(feature = "tls")]
+mod tls;
 mod udp;
 #[cfg(feature = "websocket")]
 pub mod websocket;
@@ -150,15 +151,17 @@ pub use crate::http::{
     Access, Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded,
     HandlerFn, Http, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part, Permissions, Request,
     RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite, SentResponse, User,
-    Validators, encode_path, escape_html, handler_fn, layer_fn, media_type_of,
+    Validators, encode_path, escape_html, handler_fn, is_compressible, layer_fn, media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{Overwrite, StaticFileHandler, Symlinks, Uploads};
 pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,
-    SharedBytes, Stats, TcpServer,
+    SharedBytes, Stats, TcpServer, TlsInfo,
 };
+#[cfg(feature = "tls")]
+pub use tls::{ClientCertificates, Identity, Protected, Tls};
 pub use udp::{Datagram, DatagramHandler, UdpServer};
 
 /// What waits for something other than its client, and holds no worker: server-sent events
@@ -217,6 +220,9 @@ mod documents {
     struct Taking;
     #[doc = include_str!("../docs/options.md")]
     struct Options;
+    #[cfg(feature = "tls")]
+    #[doc = include_str!("../docs/tls.md")]
+    struct Tls;
     #[doc = include_str!("../docs/listeners.md")]
     struct Listeners;
     #[doc = include_str!("../docs/layers.md")]

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
-use built::{Built, PATIENCE, ended, folder, modest, read_answer, read_until, run};
+use built::{Built, PATIENCE, ended, folder, modest, read_answer, read_until, run, wait_for};
 use rustix::process::Signal;
 
 /// More than any socket buffers: a client that does not read it all keeps the request in hand.
@@ -158,6 +158,7 @@ fn what_is_served_and_how() {
         ("redirects", "# moved\n/old/* /plain/* 302\n/away https://else.example/\n"),
     ]);
     std::fs::write(files.path().join("www/plain/file.css.gz"), "gz").unwrap();
+    std::fs::write(files.path().join("www/long.txt"), "a line\n".repeat(1000)).unwrap();
     let redirects = files.path().join("redirects").to_str().unwrap().to_owned();
     std::fs::write(files.path().join("www/long.txt"), "long\n".repeat(1000)).unwrap();
     let gzip = "Accept-Encoding: gzip";
@@ -248,6 +249,35 @@ fn what_is_served_and_how() {
         (&["www", "--server", "tea"], &[], "/", "server", "tea"),
         (&["www", "--server", "none"], &[], "/", "server", ""),
         (&["www", "--precompressed", "no"], &[gzip], "/plain/file.css", "content-encoding", ""),
+        (&["www"], &[], "/plain/?archive=zip", "content-type", "text/html; charset=utf-8"),
+        (&["www", "--archive"], &[], "/plain/?archive=zip", "content-type", "application/zip"),
+        (
+            &["www", "--archive"],
+            &[],
+            "/plain/?archive=tar.gz",
+            "content-disposition",
+            "attachment; filename=\"plain.tar.gz\"",
+        ),
+        (
+            &["www", "--archive", "--archives", "1", "--archive-depth=1", "--archive-entries=5"],
+            &[],
+            "/plain/?archive=tar",
+            "status",
+            "200",
+        ),
+        (&["www", "--archive", "--no-listing"], &[], "/plain/?archive=zip", "status", "404"),
+        (&["www", "--compress"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", "gzip"),
+        (&["www"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", ""),
+        (&["www", "--compress", "--compress-from=8k"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", ""),
+        (&["www", "--compress", "--compress-to=1k"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", ""),
+        (&["www", "--compress", "--compressions=0"], &["Accept-Encoding: gzip"], "/long.txt", "content-encoding", ""),
+        (
+            &["www", "--compress", "--compress-cache=0"],
+            &["Accept-Encoding: gzip"],
+            "/long.txt",
+            "content-encoding",
+            "gzip",
+        ),
         // Whom it answers.
         (&["www"], &["Host: evil.example"], "/", "status", "400"), // with the `Host: test` of each request
         (&["www", "--health", "/up"], &[], "/up", "body", "ok\n"),
@@ -419,7 +449,6 @@ fn what_is_wrong_in_a_source_names_it() {
         ("prot = 1", "'modest.toml': there is no setting prot; port is one"),
         ("max_per_address = 1", "'modest.toml': there is no setting max_per_address; max-per-address is one"),
         ("colour = true", "'modest.toml': there is no setting colour (see"),
-        ("tls-cert = 'x'", "'modest.toml': there is no setting tls-cert"),
         ("port = [1, 2]", "'modest.toml': port: one value is wanted, and no list"),
         ("port = 65536", "'modest.toml': port 65536: a port is a number"),
         ("port = 1.5", "'modest.toml': port: a text in quotes, a number"),
@@ -467,6 +496,14 @@ fn each_option_says_what_it_expects() {
         ("--prefix", "/..", "is no name of a file"),
         ("--follow-symlinks", "some", "one of within, anywhere and none"),
         ("--precompressed", "maybe", "yes or no is wanted"),
+        ("--archives", "0", "a number from 1 on is wanted"),
+        ("--archives", "many", "a number from 1 on is wanted"),
+        ("--archive-depth", "0", "a number from 1 on is wanted"),
+        ("--archive-entries", "-1", "a number from 1 on is wanted"),
+        ("--compress-from", "1kb", "a size is wanted"),
+        ("--compress-to", "all", "a size is wanted"),
+        ("--compressions", "x", "a number is wanted"),
+        ("--compress-cache", "none", "a size is wanted"),
         ("--mime", "md", "as in md=text/markdown"),
         ("--mime", "md=text", "a media type is wanted"),
         ("--content-type", "text", "a media type is wanted"),
@@ -539,6 +576,15 @@ fn each_option_says_what_it_expects() {
         ("--cache-size", "x", "such as 500, 64k"),
         ("--open-files", "x", "a number is wanted"),
         ("--inotify", "x", "yes or no is wanted"),
+        ("--tls-cert", &missing, "missing: no such file"),
+        ("--tls-key", "x", "its certificate is wanted, too"),
+        ("--tls-password-file", "x", "its certificate is wanted, too"),
+        ("--tls-self-signed", "a..b", "is neither the name of a host nor an IP address"),
+        ("--tls-client-ca", "x", "--tls-cert or --tls-self-signed is wanted, too"),
+        ("--tls-client-auth", "maybe", "required or optional is wanted"),
+        ("--tls-handshake-timeout", "soon", "1d; or none"),
+        ("--redirect-to-https", "70000", "from 0 to 65535"),
+        ("--hsts", "1w", "such as 500ms, 10s"),
         ("--log-format", "xml", "one of python, common, combined and json"),
         ("--config", &missing, "can't be read: no such file"),
         ("--user", "", "as in www-data or www-data:www"),
@@ -819,15 +865,6 @@ fn a_log_file_is_opened_anew_at_sighup() {
     let read = |path| std::fs::read_to_string(path).unwrap();
     assert!(read(&old).contains("/one") && !read(&old).contains("/two"), "{}", read(&old));
     assert!(read(&log).contains("/two") && !read(&log).contains("/one"), "{}", read(&log));
-}
-
-/// Asks until it is so.
-fn wait_for(is_so: impl Fn() -> bool) {
-    let begun = std::time::Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < PATIENCE, "it is not so within {PATIENCE:?}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

@@ -59,6 +59,7 @@ fn every_setting_of_the_library_is_in_its_table() {
         "src/tcp/listen/mod.rs",
         "src/tcp/proxy/mod.rs",
         "src/tcp/lines.rs",
+        "src/tls/mod.rs",
         "src/http/service.rs",
         "src/http/live/broadcast.rs",
         "src/http/live/pushed.rs",
@@ -175,6 +176,7 @@ fn links_lead_to_files_that_are_there() {
         "docs/options.md",
         "docs/programs.md",
         "docs/taking.md",
+        "docs/tls.md",
         "docs/uploads.md",
     ] {
         let folder = Path::new(page).parent().unwrap();

@@ -63,6 +63,19 @@ pub fn bind(text: &str) -> Result<Bind, String> {
     Ok(Bind { address: BindAddress { host, ..BindAddress::default() }, port })
 }
 
+/// The same, or a port alone: then the host is empty, and stands for those that are listened at.
+#[cfg(feature = "tls")]
+pub fn redirect(text: &str) -> Result<Bind, String> {
+    let is_port = text.bytes().all(|byte| byte.is_ascii_digit());
+    let mut bind = if is_port { Bind { port: Some(port(text)?), ..Bind::default() } } else { bind(text)? };
+    bind.address.host = match bind.address.host.as_str() {
+        _ if is_port => String::new(),
+        "" => "*".into(),
+        host => host.into(),
+    };
+    Ok(bind)
+}
+
 /// Whether systemd has handed sockets over to this process (sd_listen_fds(3)).
 pub fn handed_over() -> bool {
     let this = std::process::id().to_string();

@@ -12,18 +12,21 @@ use super::places::Place;
 use super::site::Sums;
 
 /// The lines that Python prints, which scripts wait for.
-pub fn pythons(addresses: &[Address]) -> String {
+pub fn pythons(addresses: &[Address], scheme: &str) -> String {
+    let name = scheme.to_uppercase();
     addresses.iter().fold(String::new(), |mut lines, address| {
         let _ = match address.socket_addr() {
-            Some(inet) => writeln!(lines, "Serving HTTP on {} port {} (http://{inet}/) ...", inet.ip(), inet.port()),
-            None => writeln!(lines, "Serving HTTP on {address} ..."),
+            Some(inet) => {
+                writeln!(lines, "Serving {name} on {} port {} ({scheme}://{inet}/) ...", inet.ip(), inet.port())
+            }
+            None => writeln!(lines, "Serving {name} on {address} ..."),
         };
         lines
     })
 }
 
 /// What is served, and addresses that a person can type.
-pub fn details(addresses: &[Address], places: &[Place], prefix: &str) -> String {
+pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &str) -> String {
     let mut lines = String::new();
     for place in places {
         let path = std::path::absolute(&place.path).unwrap_or_else(|_| place.path.clone());
@@ -34,7 +37,7 @@ pub fn details(addresses: &[Address], places: &[Place], prefix: &str) -> String 
             at => writeln!(lines, "  {kind} {} at {at}/", quoted(&path)),
         };
     }
-    for (name, url) in urls(addresses, prefix).into_iter().filter(|(name, _)| !name.is_empty()) {
+    for (name, url) in urls(addresses, scheme, prefix).into_iter().filter(|(name, _)| !name.is_empty()) {
         let _ = writeln!(lines, "  {url} ({name})");
     }
     lines
@@ -49,16 +52,31 @@ pub fn takes(places: &[&Place], is_open: bool) -> String {
     })
 }
 
+/// Where plain HTTP is sent on from, and how a certificate for a trial is known.
+pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String {
+    let mut lines = String::new();
+    for address in redirecting {
+        let _ = match address.socket_addr() {
+            Some(inet) => writeln!(lines, "  http://{inet}/ is redirected there"),
+            None => writeln!(lines, "  {address} is redirected there"),
+        };
+    }
+    if let Some(fingerprint) = fingerprint {
+        let _ = writeln!(lines, "  a certificate for a trial, which browsers warn of; its SHA-256 is\n  {fingerprint}");
+    }
+    lines
+}
+
 /// The address to open: one that others reach, if there is such.
-pub fn url(addresses: &[Address], prefix: &str, is_for_others: bool) -> Option<String> {
-    let urls = urls(addresses, prefix);
+pub fn url(addresses: &[Address], scheme: &str, prefix: &str, is_for_others: bool) -> Option<String> {
+    let urls = urls(addresses, scheme, prefix);
     let of_others = urls.iter().find(|(name, _)| is_for_others && !name.is_empty() && name != "lo");
     of_others.or(urls.first()).map(|(_, url)| url.clone())
 }
 
 /// One for each address, with the name of its interface where all of them are listened at.
-fn urls(addresses: &[Address], prefix: &str) -> Vec<(String, String)> {
-    let url = |ip: IpAddr, port| format!("http://{}{prefix}/", SocketAddr::new(ip, port));
+fn urls(addresses: &[Address], scheme: &str, prefix: &str) -> Vec<(String, String)> {
+    let url = |ip: IpAddr, port| format!("{scheme}://{}{prefix}/", SocketAddr::new(ip, port));
     let mut urls = Vec::new();
     for address in addresses.iter().filter_map(Address::socket_addr) {
         if !address.ip().is_unspecified() {

@@ -122,7 +122,7 @@ fn came_safely(request: &Request, is_proxied: bool) -> bool {
     match told.as_deref() {
         Some("https") => true,
         Some(_) => is_near(request.client_ip()),
-        None => is_proxied || is_near(request.client().ip()),
+        None => request.is_secure() || is_proxied || is_near(request.client().ip()),
     }
 }
 
@@ -132,7 +132,7 @@ fn is_safe(address: &Address) -> bool {
     address.ip().is_none_or(|ip| ip.is_loopback())
 }
 
-/// Passwords do not go over a network in clear, unless that is asked for. Behind proxies that are trusted each request is looked
+/// Of a server without TLS: passwords do not go over a network in clear, unless that is asked for. Behind proxies that are trusted each request is looked
 /// at instead; the PROXY protocol says nothing of TLS.
 pub fn check(options: &Options, bound: &[Address]) -> Result<(), CliError> {
     #[cfg(feature = "users")]
@@ -142,8 +142,9 @@ pub fn check(options: &Options, bound: &[Address]) -> Result<(), CliError> {
         && let Some(address) = bound.iter().find(|address| !is_safe(address))
     {
         return Err(CliError::usage(format!(
-            "--auth: at {address} there is no TLS, and passwords would be read on the way; listen at 127.0.0.1 \
-             behind a proxy that has it, name that by --trusted-proxy, or accept the risk by --auth-over-http"
+            "--auth: at {address} there is no TLS, and passwords would be read on the way; give it a certificate by \
+             --tls-cert, listen at 127.0.0.1 behind a proxy that has one, name that by --trusted-proxy, or accept the risk by \
+             --auth-over-http"
         )));
     }
     let _ = (options, bound);

@@ -4,6 +4,11 @@
 
 mod banner; // what is said on stdout
 
+#[cfg(feature = "tls")]
+mod encryption; // TLS
+
+mod listening; // the server: where it listens, behind which proxies, within which limits
+
 mod site; // what is served: folders at their paths, layers, the access log
 
 mod figures; // `--metrics`
@@ -39,16 +44,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use log::{debug, warn};
-use modest::{Address, IntoProtocol, Listen, ProxyProtocol, TcpServer};
+use modest::Address;
 
-use self::address::BindAddress;
 use self::error::CliError;
 use self::figures::Figures;
 use self::options::{Options, Verbosity};
 use self::places::Place;
 use self::site::{Front, Sums};
 use self::sources::Action;
-use self::values::{Limit, Rate};
 
 /// The whole program, from its arguments to its exit status:
 /// 0 after a shutdown or `--help`, 1 if it can't serve, 2 for invalid arguments.
@@ -78,25 +81,28 @@ fn serve(options: Options) -> Result<(), CliError> {
     let sums = Arc::new(Sums::default());
     let zone = logging::Zone::of_machine();
     let has_colours = logging::has_colours(&options);
-    let front = Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
+    let front = || Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
     let figures = Figures::of(&options);
-    let http = site::open(&options, &places, &figures, front)?;
-    let server = match &options.listening.proxy_protocol[..] {
-        [] if options.listening.proxy_untrusted || options.listening.proxy_header_timeout.is_some() => {
-            let said = "--proxy-untrusted and --proxy-header-timeout go with --proxy-protocol, which names the proxies";
-            return Err(CliError::usage(said));
-        }
-        [] => bind(&options, &addresses, http)?,
-        proxies => {
-            let mut proxied = proxies.iter().fold(ProxyProtocol::new(http), |http, network| http.trust(*network));
-            proxied = proxied.serve_untrusted(options.listening.proxy_untrusted);
-            if let Some(Limit(limit)) = options.listening.proxy_header_timeout {
-                proxied = proxied.header_timeout(limit);
+    let http = site::open(&options, &places, &figures, front())?;
+    #[cfg(not(feature = "tls"))]
+    let (server, served) = (listening::bind(&options, &addresses, http)?, Served::plainly());
+    #[cfg(feature = "tls")]
+    let (server, served) = match encryption::open(&options, &addresses)? {
+        None => (listening::bind(&options, &addresses, http)?, Served::plainly()),
+        Some(opened) => {
+            let plain = encryption::redirect(&options, None, front());
+            let mut server = listening::bind(&options, &addresses, opened.tls.plain(plain).protect(http))?;
+            let served = Served { scheme: "https", count: server.local_addrs().len(), fingerprint: opened.fingerprint };
+            for address in encryption::redirecting(&options, &addresses)? {
+                let redirect = encryption::redirect(&options, server.port(), front());
+                server = listening::also(server, &options, &address, redirect)?;
             }
-            bind(&options, &addresses, proxied)?
+            (server, served)
         }
     };
-    guard::check(&options, server.local_addrs())?;
+    if served.scheme == "http" {
+        guard::check(&options, server.local_addrs())?;
+    }
     let page = figures.bind(&options, &server.handle())?;
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
     give_up_rights(&options, &places, server.local_addrs())?;
@@ -109,7 +115,7 @@ fn serve(options: Options) -> Result<(), CliError> {
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
     let told = page.line();
-    let server = server.on_ready(move || announce(&options, &places, &bound, &told));
+    let server = server.on_ready(move || announce(&options, &places, &bound, &served, &told));
     let served = server.serve_forever();
     page.stop();
     debug!("stopped: {:?}", server.stats());
@@ -132,7 +138,9 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         if options.starting.open {
             return Err(CliError::usage("--open and --confine contradict each other: a browser is outside"));
         }
-        let read: Vec<_> = places.iter().map(Place::folder).chain(guard::folder(options)).collect();
+        let mut read: Vec<_> = places.iter().map(Place::folder).chain(guard::folder(options)).collect();
+        #[cfg(feature = "tls")]
+        read.extend(encryption::folders(&options.encryption));
         let sockets = bound.iter().filter_map(|address| match address {
             Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
             _ => None,
@@ -149,77 +157,41 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
     Ok(())
 }
 
-fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
-    let has_ip = addresses.iter().any(|address| address.socket.is_none());
-    for (option, set) in [("--reuse-port", options.listening.reuse_port), ("--ipv6-only", options.listening.ipv6_only)]
-    {
-        if set && !has_ip {
-            return Err(CliError::usage(format!("{option} is for IP addresses, and there is none to listen at")));
-        }
-    }
-    let listen = |address: &BindAddress| {
-        let mut listen = address.listen();
-        if let Some(clients) = options.listening.backlog {
-            listen = listen.backlog(u32::try_from(clients).unwrap_or(u32::MAX));
-        }
-        if address.socket.is_none() {
-            listen = listen.reuse_port(options.listening.reuse_port).ipv6_only(options.listening.ipv6_only);
-        }
-        match options.listening.socket_mode.filter(|_| address.is_unix()) {
-            Some(mode) => listen.mode(mode),
-            None => listen,
-        }
-    };
-    let listens: Vec<Listen> = addresses.iter().map(listen).collect();
-    let mut listens = addresses.iter().zip(listens);
-    let (first, listen) = listens.next().expect("`places::addresses` gives at least one");
-    let mut server = TcpServer::bind(listen, site).map_err(|error| CliError::binding(first, &error))?;
-    for (address, listen) in listens {
-        server = server.also(listen).map_err(|error| CliError::binding(address, &error))?;
-    }
-    Ok(limited(server, options).notify_systemd(true))
+/// How it is served, for the banner.
+struct Served {
+    scheme: &'static str,
+    /// At how many addresses; those after them redirect to it.
+    count: usize,
+    /// Of a certificate for a trial.
+    fingerprint: Option<String>,
 }
 
-fn limited(mut server: TcpServer, options: &Options) -> TcpServer {
-    let limits = &options.limits;
-    // One line a setting: what is not said stays as the library has it.
-    macro_rules! set {
-        ($($setting:ident = $value:expr;)*) => {
-            $(if let Some(value) = $value { server = server.$setting(value); })*
-        };
+impl Served {
+    fn plainly() -> Served {
+        Served { scheme: "http", count: usize::MAX, fingerprint: None }
     }
-    let rate = |Limit(rate): Limit<Rate>| rate.map(|Rate { bytes_per_second, over }| (bytes_per_second, over));
-    set! {
-        workers = limits.workers;
-        max_connections = limits.max_connections;
-        max_per_address = limits.max_per_address.map(|Limit(limit)| limit);
-        queue_limit = limits.queue_limit;
-        queue_timeout = limits.queue_timeout.map(|Limit(limit)| limit);
-        write_timeout = limits.write_timeout.map(|Limit(limit)| limit);
-        min_rate = limits.min_rate.map(rate);
-        shutdown_timeout = limits.shutdown_timeout.map(|Limit(limit)| limit);
-        slow_handler = limits.slow_handler.map(|Limit(limit)| limit);
-    }
-    server
 }
 
 /// Clients are accepted: say so.
-fn announce(options: &Options, places: &[Place], addresses: &[Address], told: &str) {
+fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served, told: &str) {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
-    let mut text = banner::pythons(addresses);
+    let scheme = served.scheme;
+    let (addresses, redirecting) = bound.split_at(served.count.min(bound.len()));
+    let mut text = banner::pythons(addresses, scheme);
     if options.verbosity() != Verbosity::Quiet {
-        text.push_str(&banner::details(addresses, places, prefix));
+        text.push_str(&banner::details(addresses, scheme, places, prefix));
+        text.push_str(&banner::encryption(redirecting, served.fingerprint.as_deref()));
         text.push_str(told);
         let takes: Vec<_> = taking::places(options, places).collect();
         text.push_str(&banner::takes(&takes, taking::is_open(addresses)));
     }
     #[cfg(feature = "qr")]
     if options.starting.qr {
-        let code = banner::url(addresses, prefix, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
+        let code = banner::url(addresses, scheme, prefix, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
         text.push_str(&code.unwrap_or_default());
     }
     print(&text);
-    if let Some(url) = banner::url(addresses, prefix, false).filter(|_| options.starting.open) {
+    if let Some(url) = banner::url(addresses, scheme, prefix, false).filter(|_| options.starting.open) {
         let started = Command::new("xdg-open").arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         match started {
             // Somebody must ask for its end.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser};
+#[cfg(feature = "tls")]
+use modest::ClientCertificates;
 use modest::layers::PathRule;
 use modest::{IpNetwork, LogFormat, Overwrite, Symlinks};
 
@@ -39,6 +41,9 @@ pub struct Options {
     pub listening: Listening,
     #[command(flatten)]
     pub limits: Limits,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    pub encryption: Encryption,
     #[command(flatten)]
     pub logging: Logging,
     #[command(flatten)]
@@ -73,6 +78,10 @@ pub struct Serving {
     /// List no folders: one without an index is a 404
     #[arg(long)]
     pub no_listing: bool,
+    /// Offer each listed folder as one file: ?archive=zip, tar.gz or tar
+    #[cfg(feature = "archive")]
+    #[arg(long)]
+    pub archive: bool,
     /// Serve hidden files, too: names with a dot in front
     #[arg(long)]
     pub hidden: bool,
@@ -82,6 +91,10 @@ pub struct Serving {
     /// Whether x.br, x.zst and x.gz are sent for x [default: yes, but no with --upload]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub precompressed: Option<bool>,
+    /// Compress text by gzip where there is no x.gz, and keep it so
+    #[cfg(feature = "compress")]
+    #[arg(long)]
+    pub compress: bool,
     /// Let file managers open the folders (WebDAV); with --upload also to store what is new
     #[arg(long)]
     pub webdav: bool,
@@ -216,15 +229,6 @@ pub struct Listening {
     /// HTTP/1.1 is always spoken (Python's option)
     #[arg(long, value_name = "VERSION", value_parser = values::protocol, hide = true)]
     pub protocol: Option<String>,
-    /// There is no TLS yet (Python's option)
-    #[arg(long, hide = true)]
-    pub tls_cert: Option<PathBuf>,
-    /// There is no TLS yet (Python's option)
-    #[arg(long, hide = true)]
-    pub tls_key: Option<PathBuf>,
-    /// There is no TLS yet (Python's option)
-    #[arg(long, hide = true)]
-    pub tls_password_file: Option<PathBuf>,
     /// How the source of the port stands to that of the addresses: a higher one wins.
     #[arg(skip = std::cmp::Ordering::Equal)]
     pub port_over_bind: std::cmp::Ordering,
@@ -318,9 +322,73 @@ pub struct Limits {
     /// How many files are kept open [default: an eighth of the descriptors there may be, 4096 at most]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub open_files: Option<usize>,
+    /// How many archives are sent at once, then 503 [default: half of the workers, 8 at most]
+    #[cfg(feature = "archive")]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub archives: Option<usize>,
+    /// How many folders deep an archive goes [default: 64]
+    #[cfg(feature = "archive")]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub archive_depth: Option<usize>,
+    /// How many entries an archive may have [default: 100000]
+    #[cfg(feature = "archive")]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub archive_entries: Option<usize>,
+    /// How small a file may be to be compressed [default: 1k]
+    #[cfg(feature = "compress")]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub compress_from: Option<u64>,
+    /// How large a file may be to be compressed [default: 4m]
+    #[cfg(feature = "compress")]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub compress_to: Option<u64>,
+    /// How many files are compressed at once; others are sent as they are [default: half of the processors, from 1 to 4]
+    #[cfg(feature = "compress")]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub compressions: Option<usize>,
+    /// How much memory compressed files may take [default: 32m]
+    #[cfg(feature = "compress")]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub compress_cache: Option<usize>,
     /// Whether the kernel tells of changed files; otherwise the disk is asked [default: yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub inotify: Option<bool>,
+}
+
+/// TLS.
+#[cfg(feature = "tls")]
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "TLS")]
+pub struct Encryption {
+    /// Serve HTTPS with this certificate, and those that lead to its root (PEM); may be repeated, for other names
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub tls_cert: Vec<PathBuf>,
+    /// The key of each certificate (PEM) [default: in the file of the certificate]
+    #[arg(long, value_name = "FILE", action = ArgAction::Append)]
+    pub tls_key: Vec<PathBuf>,
+    /// A file with the password of the keys
+    #[arg(long, value_name = "FILE")]
+    pub tls_password_file: Option<PathBuf>,
+    /// Serve HTTPS with a certificate for a trial, for these names and addresses [NAMES: localhost, and what is listened at]
+    #[arg(long, value_name = "NAMES", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub tls_self_signed: Option<String>,
+    /// Ask clients for a certificate that one of these roots (PEM) has issued
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Whether clients must have one: required or optional [default: required]
+    #[arg(long, value_name = "WHICH", value_parser = values::client_certificates)]
+    pub tls_client_auth: Option<ClientCertificates>,
+    /// How long a handshake may take [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
+    pub tls_handshake_timeout: Option<Limit<Duration>>,
+    /// Listen here, too, and redirect plain HTTP to https [ADDR:PORT: port 80 of the same addresses]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address::redirect, num_args = 0..=1, require_equals = true,
+        default_missing_value = "80")]
+    pub redirect_to_https: Option<Bind>,
+    /// Have browsers ask for this host by https alone, for so long [AGE: 365d]
+    #[arg(long, value_name = "AGE", value_parser = values::time, num_args = 0..=1, require_equals = true,
+        default_missing_value = "365d")]
+    pub hsts: Option<Duration>,
 }
 
 /// What is said, and where.
@@ -390,6 +458,8 @@ pub const BRIEF: &[&str] = &[
     "spa",
     "clean-urls",
     "no-listing",
+    "archive",
+    "compress",
     "hidden",
     "upload",
     "header",
@@ -399,6 +469,9 @@ pub const BRIEF: &[&str] = &[
     "allow",
     "bind",
     "port",
+    "tls-cert",
+    "tls-key",
+    "tls-self-signed",
     "workers",
     "quiet",
     "verbose",
@@ -417,6 +490,7 @@ Examples:
   modest site /docs=book       two folders, one of them at /docs/
   modest linux.iso -b 0.0.0.0  one file, open to the whole network
   modest inbox --upload        a folder that takes files
+  modest --tls-self-signed     HTTPS, for a trial
 
 Each option may also stand in the environment (--log-file as MODEST_LOG_FILE) or in the file
 of --config (log-file = \"...\"). The command line goes before the environment, and that before

@@ -44,6 +44,10 @@ pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front
         let proxies = trusted(&options.listening.trusted_proxy);
         site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
     }
+    #[cfg(feature = "tls")]
+    if let Some(age) = options.encryption.hsts {
+        site = Box::new(site.layer(modest::layers::HttpsOnly::new().hsts(age)));
+    }
     if let Some(hosts) = hosts(&options.listening.allowed_host) {
         site = Box::new(site.layer(Hosts(hosts)));
     }
@@ -145,10 +149,43 @@ fn of_folder(mut files: StaticFileHandler, options: &Options, place: &Place) -> 
     for (status, page) in &serving.error_page {
         files = files.error_page(*status, page).map_err(said("--error-page"))?;
     }
+    #[cfg(feature = "archive")]
+    if serving.archive {
+        files = with_archives(files, options);
+    }
     Ok(match taking::uploads(options, place) {
         Some(uploads) => files.uploads(uploads),
         None => files,
     })
+}
+
+#[cfg(feature = "compress")]
+fn with_compression(files: StaticFileHandler, options: &Options) -> StaticFileHandler {
+    let limits = &options.limits;
+    let (from, to) = (limits.compress_from.unwrap_or(1 << 10), limits.compress_to.unwrap_or(4 << 20));
+    let mut files = files.compressed_sizes(from..=to);
+    if let Some(number) = limits.compressions {
+        files = files.compressed_at_once(number);
+    }
+    if let Some(bytes) = limits.compress_cache {
+        files = files.compressed_cache(bytes);
+    }
+    files
+}
+
+/// At most half of the workers read for archives at any time: the disk may be slow.
+#[cfg(feature = "archive")]
+fn with_archives(files: StaticFileHandler, options: &Options) -> StaticFileHandler {
+    let limits = &options.limits;
+    let of_workers = limits.workers.map_or(8, |workers| (workers / 2).clamp(1, 8));
+    let mut files = files.archives(true).archives_at_once(limits.archives.unwrap_or(of_workers));
+    if let Some(folders) = limits.archive_depth {
+        files = files.archive_depth(folders);
+    }
+    if let Some(entries) = limits.archive_entries {
+        files = files.archive_entries(entries);
+    }
+    files
 }
 
 fn with_fields(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
@@ -180,6 +217,10 @@ fn with_fields(mut files: StaticFileHandler, options: &Options) -> Result<Static
     }
     if let Some(count) = limits.open_files {
         files = files.open_files(count);
+    }
+    #[cfg(feature = "compress")]
+    if serving.compress {
+        files = with_compression(files, options);
     }
     Ok(match limits.inotify {
         Some(used) => files.inotify(used),
@@ -220,7 +261,8 @@ fn trusted(proxies: &[Proxy]) -> TrustedProxies {
     TrustedProxies::new(networks).unix_sockets(proxies.contains(&Proxy::Unix))
 }
 
-fn limited(mut http: Http<Site>, options: &Options) -> Http<Site> {
+/// What options say of HTTP.
+pub fn limited<H: RequestHandler>(mut http: Http<H>, options: &Options) -> Http<H> {
     let limits = &options.limits;
     // One line a setting: what is not said stays as the library has it.
     macro_rules! set {

@@ -131,19 +131,7 @@ fn merge(
     if port > 0 && bind > 0 {
         options.listening.port_over_bind = port.cmp(&bind);
     }
-    // Python's options for what is not there.
-    let listening = &options.listening;
-    let tls = [
-        ("--tls-cert", &listening.tls_cert),
-        ("--tls-key", &listening.tls_key),
-        ("--tls-password-file", &listening.tls_password_file),
-    ];
-    match tls.iter().find(|(_, value)| value.is_some()) {
-        Some((name, _)) => Err(CliError::usage(format!(
-            "{name}: there is no TLS yet; put a proxy that has it in front, and name it with --trusted-proxy"
-        ))),
-        None => Ok(options),
-    }
+    Ok(options)
 }
 
 /// Variables of the environment: `MODEST_LOG_FILE`. An empty one is as good as none.
@@ -528,7 +516,6 @@ mod tests {
             (&["--cache-control", "a\nb"], "--cache-control a\\nb: plain text"),
             (&["src", "tests"], "'src' and 'tests' can't both stand at '/'"),
             (&["/src="], "behind the '=' a folder is wanted"),
-            (&["--tls-cert", "x"], "--tls-cert: there is no TLS yet"),
             (&["--protocol", "HTTP/2"], "HTTP/1.1 is always spoken"),
             (&["-p", "HTTP/2"], "HTTP/1.1 is always spoken"),
             (&["-H", "X-A"], "--header X-A: a field is wanted"),

@@ -351,6 +351,16 @@ pub fn time_or_none(text: &str) -> Result<Limit<Duration>, String> {
     none_or(text, time)
 }
 
+/// Whether clients need a certificate.
+#[cfg(feature = "tls")]
+pub fn client_certificates(text: &str) -> Result<modest::ClientCertificates, String> {
+    match text {
+        "required" => Ok(modest::ClientCertificates::Required),
+        "optional" => Ok(modest::ClientCertificates::Optional),
+        _ => Err("required or optional is wanted".into()),
+    }
+}
+
 /// `500` bytes a second, or `500/30s`: on average over that time.
 pub fn rate(text: &str) -> Result<Limit<Rate>, String> {
     none_or(text, |text| {

@@ -13,11 +13,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+#[cfg(feature = "archive")]
+use http::HeaderValue;
+#[cfg(feature = "archive")]
+use http::header::CACHE_CONTROL;
 use http::header::{ACCEPT, ALLOW, LINK, RETRY_AFTER, VARY};
 use http::{HeaderMap, Method, StatusCode};
 
+#[cfg(feature = "archive")]
+use super::archive::{Archives, Format};
 use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
+#[cfg(feature = "compress")]
+use super::compressed::Compressed;
 use super::dav;
 use super::find::{Finder, FoundFile, Lookup};
 use super::folders::Folders;
@@ -96,12 +104,16 @@ pub struct StaticFileHandler {
     pub(super) cache: Cache<Kept>,
     /// Paths that lead nowhere, by the same keys.
     pub(super) missing: Cache<Basis>,
+    #[cfg(feature = "compress")]
+    pub(super) compressed: Compressed,
     pub(super) listing: bool,
     pub(super) listings: Listings,
     /// Whether what is missing has a link to the nearest folder.
     pub(super) link_up: bool,
     /// The last word on each listing.
     pub(super) finish_listing: FinishListing,
+    #[cfg(feature = "archive")]
+    pub(super) archives: Archives,
     /// Error pages by status: keys of their paths.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
     /// The page for what is missing, of an app that knows its paths itself.
@@ -175,10 +187,14 @@ impl StaticFileHandler {
             preparer: Preparer::default(),
             cache: Cache::new(CacheLimits::default()),
             missing: Cache::new(MISSING),
+            #[cfg(feature = "compress")]
+            compressed: Compressed::default(),
             listing: true,
             listings: Listings::default(),
             link_up: false,
             finish_listing: FinishListing(None),
+            #[cfg(feature = "archive")]
+            archives: Archives::default(),
             pages: vec![(StatusCode::NOT_FOUND, page_key(b"404.html"))],
             app_page: None,
             only: None,
@@ -277,6 +293,10 @@ impl StaticFileHandler {
             Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(path, true))),
             Ok(Lookup::Folder) if self.listing => {
                 self.may_list(asked.request, path)?;
+                #[cfg(feature = "archive")]
+                if let Some(format) = self.archive_format(asked.request)? {
+                    return self.archive(asked.request, path, format);
+                }
                 self.list(asked, path).or_else(|error| self.error_response(asked, error))
             }
             Ok(Lookup::Folder) => self.error_response(asked, OpenError::NotFound),
@@ -354,15 +374,27 @@ impl StaticFileHandler {
         let names: Vec<&str> = by_preference.clone().map(ContentCoding::name).collect();
         let coding_of = |name: &str| by_preference.clone().find(|coding| coding.name() == name);
         match request.choose_coding(&names) {
-            Ok(name) => {
-                Ok(response(name.and_then(coding_of).map_or(resource.identity(), |coding| resource.coded(coding))))
-            }
+            Ok(name) => Ok(match name.and_then(coding_of) {
+                Some(coding) => self.coded(resource, coding),
+                None => response(resource.identity()),
+            }),
             Err(_) => {
                 let codings: Vec<&str> = resource.codings.iter().map(|coding| coding.name()).collect();
                 let why = format!("This can be had uncoded, or in {}.", codings.join(", "));
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))
             }
         }
+    }
+
+    fn coded(&self, resource: &Resource, coding: ContentCoding) -> Response {
+        if let Some(sidecar) = resource.coded(coding) {
+            return response(sidecar);
+        }
+        #[cfg(feature = "compress")]
+        if let Some(response) = self.compressed.of(resource, response) {
+            return response;
+        }
+        response(resource.identity())
     }
 
     /// Whether whoever asks may see what this folder holds: that it is a folder without an index shows only here.
@@ -383,21 +415,46 @@ impl StaticFileHandler {
     }
 
     fn list(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response, OpenError> {
-        let root = path::location(self.mount.iter().map(Vec::as_slice), true);
-        let root = percent_encoding::percent_decode_str(&root).decode_utf8_lossy();
         let taking = self.taking.as_deref().filter(|_| self.might_write(asked.request, path));
         let controls = match taking.map(Taking::deletes) {
             None => Controls::None,
             Some(false) => Controls::Upload,
             Some(true) => Controls::UploadAndDelete,
         };
-        let root = (&*root, controls);
+        let mount = self.shown_mount();
+        let root = (&*mount, controls);
         let listing = || self.listings.respond(&self.finder, root, &path.bytes, asked.request, asked.polled);
         let response = with_fields(self.retry_after_clearing_cache(listing)?, &self.preparer.added_fields());
         Ok(match &self.finish_listing.0 {
             Some(finish) => finish.0(asked.request, response),
             None => response,
         })
+    }
+
+    #[cfg(feature = "archive")]
+    fn archive_format(&self, request: &Request) -> Result<Option<Format>> {
+        self.archives.format_of(request).map_err(|error| error.with_headers(self.preparer.default_fields()))
+    }
+
+    #[cfg(feature = "archive")]
+    fn archive(&self, request: &Request, path: &FilePath, format: Format) -> Result<Response> {
+        match self.archives.respond(&self.finder, &self.shown_mount(), &path.bytes, format, request) {
+            Some(response) => {
+                let mut fields = self.preparer.added_fields();
+                fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                Ok(with_fields(response, &fields))
+            }
+            None => {
+                let why = "As many archives as may be are being made just now.";
+                Err(self.error(StatusCode::SERVICE_UNAVAILABLE, why).with_header(RETRY_AFTER, "10"))
+            }
+        }
+    }
+
+    /// The path of the topmost folder, decoded, with both slashes.
+    fn shown_mount(&self) -> String {
+        let mount = path::location(self.mount.iter().map(Vec::as_slice), true);
+        percent_encoding::percent_decode_str(&mount).decode_utf8_lossy().into_owned()
     }
 
     /// The URL path of a path in the folder.

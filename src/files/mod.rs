@@ -12,10 +12,14 @@ mod dav; // WebDAV, for reading
 
 mod taking; // what is put into the folder
 
+#[cfg(feature = "archive")]
+mod archive; // a folder as one file
 mod listing; // the HTML page of a folder
 
 mod above; // from a path that leads nowhere to the nearest folder
 
+#[cfg(feature = "compress")]
+mod compressed; // text, compressed once and kept
 mod prepare; // a file to response fields and body
 
 mod find; // the file, its sidecars or the folder at a path
@@ -37,7 +41,10 @@ mod new_file; // files that are made beneath the folder
 mod open; // opening beneath the folder, never outside
 mod path; // a request path to a path beneath the folder
 
+mod date; // the calendar
 mod root; // which folder is the root now
+#[cfg(any(feature = "archive", feature = "compress"))]
+mod slots; // how many at once
 
 mod stat; // the metadata of files
 

@@ -100,6 +100,12 @@ impl Root {
         self.location.reopen_if_replaced()
     }
 
+    /// The same of the folder that is there now: never another one that takes its place.
+    #[cfg(feature = "archive")]
+    pub fn pinned(&self) -> Root {
+        Root { location: Arc::new(self.location.pinned()), ..self.clone() }
+    }
+
     pub fn location(&self) -> &RootLocation {
         &self.location
     }

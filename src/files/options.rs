@@ -146,10 +146,89 @@ impl StaticFileHandler {
         self
     }
 
+    /// Whether a folder can be had as one file, with all beneath it that is served: `?archive=zip`, `tar.gz` or `tar`; its listing
+    /// offers it. Default: no.
+    ///
+    /// That goes for folders that are listed: one with an index file is that page. Beneath such a folder all that is served is
+    /// in the archive, by its name on disk: folders with an index file too, sidecars too, nothing hidden. Links are what they
+    /// lead to, as [`symlinks`](Self::symlinks) says. Whoever restricts paths around this handler restricts archives, too, by
+    /// [`Permissions`](crate::Permissions), as [`layers::PathRights`](crate::layers::PathRights) does.
+    ///
+    /// It is written while it is sent, so it has no length, no ranges and no tag. A file that changes while it is read breaks the
+    /// connection: what was sent is not taken for whole. What may not be read is named in a file `MISSING.txt`; in a zip names
+    /// are such that Windows takes them, and what was changed for that stands in `RENAMED.txt`.
+    #[cfg(feature = "archive")]
+    pub fn archives(mut self, offered: bool) -> Self {
+        self.archives.offered = offered;
+        self.listings.offers_archives = offered;
+        self
+    }
+
+    /// How many archives are sent at once; further requests for one are a 503. Default: 8. Each takes some 400 KB, and for a zip
+    /// some 150 bytes an entry; a worker only while it reads the next 64 KiB. Fewer than workers should it be, where the disk is slow.
+    #[cfg(feature = "archive")]
+    pub fn archives_at_once(mut self, number: usize) -> Self {
+        self.archives.slots = super::slots::Slots::new(number);
+        self
+    }
+
+    /// How many folders deep an archive goes. Default: 64, the first one counted. What lies deeper is left out, and named in its `MISSING.txt`.
+    #[cfg(feature = "archive")]
+    pub fn archive_depth(mut self, folders: usize) -> Self {
+        self.archives.depth = folders;
+        self
+    }
+
+    /// How many entries an archive may have. Default: 100,000; their paths may have 200 bytes on average. What is left out is named in its `MISSING.txt`.
+    #[cfg(feature = "archive")]
+    pub fn archive_entries(mut self, entries: usize) -> Self {
+        self.archives.entries = entries;
+        self
+    }
+
     /// Whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: yes.
     pub fn precompressed(mut self, wanted: bool) -> Self {
         self.finder.sidecars = wanted;
         self.forget();
+        self
+    }
+
+    /// Whether text is compressed by gzip for clients that take it, where there is no `x.gz` beside it. Default: no.
+    ///
+    /// Each content is compressed once, when it is first asked for so, and kept ([`compressed_cache`](Self::compressed_cache)), with
+    /// a strong tag of its own: ranges, 304 and HEAD are of those bytes. Meanwhile, and within 20 ms of a change, the file is sent
+    /// as it is. What becomes less than a sixteenth smaller stays as it is, and so does what says `Cache-Control: no-transform`.
+    ///
+    /// Files hold nothing that a request put there, so that BREACH finds nothing in them: it is answers of handlers that must
+    /// not have a secret beside what a request says ([`layers::Compress`](crate::layers::Compress)).
+    #[cfg(feature = "compress")]
+    pub fn compress(mut self, wanted: bool) -> Self {
+        let sizes = self.preparer.compressed.take().unwrap_or(super::compressed::SIZES);
+        self.preparer.compressed = wanted.then_some(sizes);
+        self.forget();
+        self
+    }
+
+    /// The size of files that are compressed, in bytes, from the smallest to the largest; this calls for
+    /// [`compress`](Self::compress), too. Default: from 1 KiB on, which fits into one packet as it is, to 4 MiB, which take some 100 ms.
+    #[cfg(feature = "compress")]
+    pub fn compressed_sizes(mut self, sizes: std::ops::RangeInclusive<u64>) -> Self {
+        self.preparer.compressed = Some(sizes);
+        self.forget();
+        self
+    }
+
+    /// How many bytes of compressed files are kept. Default: 32 MiB. Further ones go by the order in which they were used.
+    #[cfg(feature = "compress")]
+    pub fn compressed_cache(mut self, bytes: usize) -> Self {
+        self.compressed.set_size(bytes);
+        self
+    }
+
+    /// How many files are compressed at once; others are sent as they are meanwhile. Default: half of the processors, from 1 to 4.
+    #[cfg(feature = "compress")]
+    pub fn compressed_at_once(mut self, number: usize) -> Self {
+        self.compressed.set_slots(number);
         self
     }
 
@@ -321,6 +400,8 @@ impl StaticFileHandler {
     fn forget(&mut self) {
         self.cache.clear();
         self.missing.clear();
+        #[cfg(feature = "compress")]
+        self.compressed.clear();
         self.finder.folders.clear();
     }
 }

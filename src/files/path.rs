@@ -15,7 +15,7 @@ use crate::encode_path;
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(super) const MAX_NAME: usize = 255; // NAME_MAX: no Linux file system has longer names
-const MAX_PATH: usize = 4095; // PATH_MAX without its NUL
+pub(super) const MAX_PATH: usize = 4095; // PATH_MAX without its NUL
 
 /// What names of files begin with that are not whole yet: they are never served.
 pub(super) const UPLOAD: &str = ".modest-upload-";

@@ -32,7 +32,7 @@ use crate::{ETag, Error, Fields, SharedBytes};
 const LOOK: usize = 4096;
 
 /// The approximate memory that the fields of a file occupy, in bytes.
-const FIELDS_SIZE: usize = 1024;
+pub(super) const FIELDS_SIZE: usize = 1024;
 
 /// The settings that determine the fields of files.
 #[derive(Debug, Default)]
@@ -48,6 +48,9 @@ pub(super) struct Preparer {
     pub matched: Vec<(String, HeaderName, HeaderValue)>,
     /// `Cache-Control` by path pattern: the last match applies.
     pub caching: Vec<(String, HeaderValue)>,
+    /// Sizes of files that are compressed, in bytes.
+    #[cfg(feature = "compress")]
+    pub compressed: Option<std::ops::RangeInclusive<u64>>,
 }
 
 /// A file as it can be sent: unencoded, and in other content codings.
@@ -55,8 +58,18 @@ pub(super) struct Preparer {
 pub(super) struct Resource {
     /// The first is unencoded.
     variants: Vec<Variant>,
-    /// The codings of the others, in the same order.
+    /// The codings of the others, in the same order; and behind them the one that it can be compressed by.
     pub codings: Vec<ContentCoding>,
+    #[cfg(feature = "compress")]
+    pub compressible: Option<Box<Source>>,
+}
+
+/// The file of a resource that may be compressed.
+#[cfg(feature = "compress")]
+#[derive(Debug)]
+pub(super) struct Source {
+    pub path: Vec<u8>,
+    pub stat: FileStat,
 }
 
 #[derive(Debug)]
@@ -75,10 +88,10 @@ impl Resource {
         &self.variants[0]
     }
 
-    /// The variant in one of its codings.
-    pub fn coded(&self, coding: ContentCoding) -> &Variant {
-        let place = self.codings.iter().position(|&known| known == coding);
-        &self.variants[place.map_or(0, |place| place + 1)]
+    /// The variant in one of its codings. `None`: it is to be compressed.
+    pub fn coded(&self, coding: ContentCoding) -> Option<&Variant> {
+        let place = self.codings.iter().position(|&known| known == coding)?;
+        self.variants.get(place + 1)
     }
 }
 
@@ -86,13 +99,11 @@ impl Preparer {
     /// `now` was read before the look-up. Files of up to `held` bytes are read into memory.
     pub fn prepare(&self, found: FoundFile, held: usize, now: SystemTime) -> io::Result<(Resource, Basis)> {
         let FoundFile { path, file, stat, sidecars, mut basis, .. } = found;
-        let codings: Vec<ContentCoding> = sidecars.iter().map(|sidecar| sidecar.coding).collect();
+        let mut codings: Vec<ContentCoding> = sidecars.iter().map(|sidecar| sidecar.coding).collect();
         let files = std::iter::once((None, file, stat))
             .chain(sidecars.into_iter().map(|sidecar| (Some(sidecar.coding), sidecar.file, sidecar.stat)));
         let mut fields = self.common_fields(&path);
-        if !codings.is_empty() {
-            fields.append(VARY, HeaderValue::from_static("Accept-Encoding"));
-        }
+        let mut compressible = None;
         let mut variants = Vec::with_capacity(1 + codings.len());
         for (coding, file, stat) in files {
             let content = read(file, stat, held)?;
@@ -102,11 +113,41 @@ impl Preparer {
                     fields.entry(CONTENT_SECURITY_POLICY).or_insert(SANDBOX);
                 }
                 fields.insert(CONTENT_TYPE, media_type);
+                if !codings.contains(&ContentCoding::Gzip) {
+                    compressible = self.compressible(&path, &fields, stat);
+                }
+                if compressible.is_some() || !codings.is_empty() {
+                    fields.append(VARY, HeaderValue::from_static("Accept-Encoding"));
+                }
             }
             let fields = Arc::new(with_validators(&fields, coding, stat, &content, now, &mut basis));
             variants.push(Variant { fields, content });
         }
-        Ok((Resource { variants, codings }, basis))
+        codings.extend(compressible.as_ref().map(|_| ContentCoding::Gzip));
+        let resource = Resource {
+            variants,
+            codings,
+            #[cfg(feature = "compress")]
+            compressible,
+        };
+        Ok((resource, basis))
+    }
+
+    /// Whether a file is to be compressed: text of a size that pays, which nobody wants unchanged (RFC 9111, section 5.2.2.6).
+    #[cfg(feature = "compress")]
+    fn compressible(&self, path: &[u8], fields: &HeaderMap, stat: FileStat) -> Option<Box<Source>> {
+        let sizes = self.compressed.as_ref()?;
+        let media_type = fields.get(CONTENT_TYPE)?.to_str().ok()?;
+        let wants = |word: &[u8]| word.trim_ascii().eq_ignore_ascii_case(b"no-transform");
+        let mut lines = fields.get_all(CACHE_CONTROL).iter();
+        let is_fixed = lines.any(|line| line.as_bytes().split(|&byte| byte == b',').any(wants));
+        let is_wanted = sizes.contains(&stat.size) && !is_fixed && crate::is_compressible(media_type);
+        is_wanted.then(|| Box::new(Source { path: path.to_vec(), stat }))
+    }
+
+    #[cfg(not(feature = "compress"))]
+    fn compressible(&self, _: &[u8], _: &HeaderMap, _: FileStat) -> Option<std::convert::Infallible> {
+        None
     }
 
     /// The tag that a file which is not coded has now.
@@ -122,8 +163,13 @@ impl Preparer {
         let mut fields = self.default_fields();
         let content = read(file, stat, held)?;
         fields.insert(CONTENT_TYPE, self.media_type(&path, &content));
-        let variants = vec![Variant { fields: Arc::new(Fields::from(&fields)), content }];
-        Ok((Resource { variants, codings: Vec::new() }, basis))
+        let resource = Resource {
+            variants: vec![Variant { fields: Arc::new(Fields::from(&fields)), content }],
+            codings: Vec::new(),
+            #[cfg(feature = "compress")]
+            compressible: None,
+        };
+        Ok((resource, basis))
     }
 
     /// The fields of responses that are not files: a policy for caches is for what was found, so they have none of it.
@@ -250,6 +296,12 @@ fn etag(content: &FileContent, stat: FileStat, coding: Option<ContentCoding>, no
         Some(coding) => format!("{tag}-{}", coding.name()),
         None => tag,
     })
+}
+
+/// The tag of compressed content that is held in memory.
+#[cfg(feature = "compress")]
+pub(super) fn content_tag(bytes: &[u8], coding: ContentCoding) -> Option<ETag> {
+    ETag::strong(format!("{:032x}-{}", xxh3_128(bytes), coding.name())).ok()
 }
 
 fn hex(time: FileTime) -> String {

@@ -63,6 +63,12 @@ impl RootLocation {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The folder that is open, also once it is replaced.
+    #[cfg(feature = "archive")]
+    pub fn pinned(&self) -> RootLocation {
+        RootLocation { base: None, path: self.path.clone(), now: RwLock::new(self.now()) }
+    }
+
     /// Open the folder that is now at the path, if it was replaced; whether it was.
     /// If there is none, the old one is kept: it may be about to be replaced.
     pub fn reopen_if_replaced(&self) -> bool {

@@ -103,6 +103,12 @@ pub(super) fn stat_of(file: impl AsFd) -> rustix::io::Result<FileStat> {
     stat(file, c"", AtFlags::EMPTY_PATH)
 }
 
+/// Whether its owner may execute an open file.
+#[cfg(feature = "archive")]
+pub(super) fn is_executable(file: impl AsFd) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|found| found.st_mode & 0o100 != 0)
+}
+
 /// The metadata of a name in an open folder, without following a link.
 pub(super) fn stat_in(folder: &OwnedFd, name: &CStr) -> rustix::io::Result<FileStat> {
     stat(folder, name, AtFlags::SYMLINK_NOFOLLOW)

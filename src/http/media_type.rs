@@ -23,6 +23,37 @@ pub fn media_type_of(name: impl AsRef<[u8]>) -> Option<&'static str> {
     extension.as_deref().and_then(by_extension).or_else(|| by_name(name))
 }
 
+/// Whether content of this media type is text, or as compressible. Parameters do not matter.
+///
+/// ```
+/// assert!(modest::is_compressible("text/html; charset=utf-8") && !modest::is_compressible("image/png"));
+/// ```
+pub fn is_compressible(media_type: &str) -> bool {
+    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    media_type.starts_with("text/")
+        || ["+json", "+xml", "+text", "+yaml"].iter().any(|suffix| media_type.ends_with(suffix))
+        || matches!(
+            media_type.as_str(),
+            "application/json"
+                | "application/x-ndjson"
+                | "application/javascript"
+                | "application/x-javascript"
+                | "application/xml"
+                | "application/xml-dtd"
+                | "application/yaml"
+                | "application/toml"
+                | "application/sql"
+                | "application/rtf"
+                | "application/graphql"
+                | "application/wasm"
+                | "image/bmp"
+                | "image/x-icon"
+                | "image/vnd.microsoft.icon"
+                | "font/ttf"
+                | "font/otf"
+        )
+}
+
 fn by_extension(extension: &str) -> Option<&'static str> {
     let row = TABLE.binary_search_by_key(&extension, |&(key, _)| key).ok()?;
     Some(TABLE[row].1)

@@ -45,7 +45,7 @@ pub use handler::{
     layer_fn,
 };
 pub use html::escape_html;
-pub use media_type::media_type_of;
+pub use media_type::{is_compressible, media_type_of};
 pub use paths::encode_path;
 pub use request::{
     Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, Part, Permissions, Request,

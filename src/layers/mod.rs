@@ -34,6 +34,8 @@ mod redirects; // elsewhere, by path
 
 mod request_ids; // a name for each request
 
+mod https_only; // no plain HTTP
+
 mod cors; // requests of pages from other sites
 
 mod error_pages; // errors for browsers, for terminals, for programs
@@ -72,6 +74,7 @@ pub use cors::Cors;
 pub use error_pages::ErrorPages;
 #[cfg(feature = "etags")]
 pub use etags::ETags;
+pub use https_only::HttpsOnly;
 #[cfg(feature = "json")]
 pub use json_errors::JsonErrors;
 #[cfg(feature = "metrics")]

@@ -43,7 +43,8 @@ struct Pause {
 
 /// What came of accepting.
 pub enum Accepted {
-    Client(ClientStream, Address),
+    /// Somebody, for this protocol of the server.
+    Client(ClientStream, Address, u8),
     Nobody,
     /// Out of descriptors or memory: room must be made first.
     NoRoom(io::Error),
@@ -120,9 +121,9 @@ impl Acceptor {
             }
             match state.accept(now) {
                 Accepted::Nobody => {}
-                Accepted::Client(stream, address) => {
+                client @ Accepted::Client(..) => {
                     self.full = Pause::NONE;
-                    return Accepted::Client(stream, address);
+                    return client;
                 }
                 other => return other,
             }
@@ -241,7 +242,7 @@ impl ListenerState {
                 Ok((stream, address)) => {
                     self.recovered();
                     self.accepted.fetch_add(1, Ordering::Relaxed);
-                    return Accepted::Client(stream, address);
+                    return Accepted::Client(stream, address, self.listener.protocol());
                 }
                 // EINVAL: a Unix socket is empty, and newcomers are refused.
                 Err(err)

@@ -1,36 +1,155 @@
-//! Who is at the other end of a connection.
+//! Who is at the other end of a connection, and how it is secured.
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::address::Address;
 
 /// The client of one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Client {
-    address: Address,
+pub struct Client(Kind);
+
+/// In one word less than an address and an option: most connections keep this twice, and most are not secured here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain(Address),
+    Secured(Arc<(Address, TlsInfo)>),
+}
+
+/// How a connection is secured: what the handshake has settled. Made by [`Tls`](crate::Tls), or by another conversation
+/// that encrypts; by hand in tests.
+///
+/// ```
+/// use modest::{Client, Request, TlsInfo};
+/// use std::net::SocketAddr;
+///
+/// let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
+/// let client = client.with_tls(TlsInfo::new("TLSv1.3").with_server_name("a.example"));
+/// let request = Request::get("/").with_client(client);
+/// assert!(request.is_secure());
+/// assert_eq!(request.client().tls().and_then(TlsInfo::server_name), Some("a.example"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsInfo {
+    version: &'static str,
+    cipher: &'static str,
+    server_name: Option<Box<str>>,
+    application_protocol: Option<Box<[u8]>>,
+    peer_certificates: Vec<Box<[u8]>>,
+    resumed: bool,
 }
 
 impl Client {
     /// A client at this address; the server makes its own, tests make theirs.
     /// An IPv4 address mapped into IPv6 (`::ffff:1.2.3.4`) is taken for what it is.
     pub fn new(address: impl Into<Address>) -> Client {
-        Client { address: address.into().canonical() }
+        Client(Kind::Plain(address.into().canonical()))
+    }
+
+    /// The same client, whose connection is secured so.
+    pub fn with_tls(self, tls: TlsInfo) -> Client {
+        Client(Kind::Secured(Arc::new((self.address().clone(), tls))))
     }
 
     /// Its address (Python's `client_address`).
     pub fn address(&self) -> &Address {
-        &self.address
+        match &self.0 {
+            Kind::Plain(address) => address,
+            Kind::Secured(both) => &both.0,
+        }
     }
 
     /// The IP address without the port; none of a client that came by a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
-        self.address.ip()
+        self.address().ip()
+    }
+
+    /// How this connection is secured; `None`: it is not, by this server. A proxy in front may have secured the client's own.
+    pub fn tls(&self) -> Option<&TlsInfo> {
+        match &self.0 {
+            Kind::Plain(_) => None,
+            Kind::Secured(both) => Some(&both.1),
+        }
+    }
+}
+
+impl TlsInfo {
+    /// Of this version: `TLSv1.3`, `TLSv1.2`.
+    pub fn new(version: &'static str) -> TlsInfo {
+        TlsInfo { version, ..TlsInfo::default() }
+    }
+
+    /// The same with this cipher suite.
+    pub fn with_cipher(self, cipher: &'static str) -> TlsInfo {
+        TlsInfo { cipher, ..self }
+    }
+
+    /// The same, where the client has named this server.
+    pub fn with_server_name(self, name: &str) -> TlsInfo {
+        TlsInfo { server_name: Some(name.into()), ..self }
+    }
+
+    /// The same, where this protocol was agreed on.
+    pub fn with_application_protocol(self, name: &[u8]) -> TlsInfo {
+        TlsInfo { application_protocol: Some(name.into()), ..self }
+    }
+
+    /// The same of a client with these certificates (DER), its own first.
+    pub fn with_peer_certificates<'a>(self, chain: impl IntoIterator<Item = &'a [u8]>) -> TlsInfo {
+        TlsInfo { peer_certificates: chain.into_iter().map(Box::from).collect(), ..self }
+    }
+
+    /// The same, of a session that was begun before.
+    pub fn with_resumed(self, resumed: bool) -> TlsInfo {
+        TlsInfo { resumed, ..self }
+    }
+
+    /// The version, as OpenSSL and Python write it: `TLSv1.3`, `TLSv1.2`.
+    pub fn version(&self) -> &'static str {
+        self.version
+    }
+
+    /// The cipher suite by its registered name: `TLS13_AES_256_GCM_SHA384`. Empty if it is not known.
+    pub fn cipher(&self) -> &'static str {
+        self.cipher
+    }
+
+    /// The name of this server that the client has asked for (SNI, RFC 6066, section 3). It is what the client says: a
+    /// request's host may differ.
+    pub fn server_name(&self) -> Option<&str> {
+        self.server_name.as_deref()
+    }
+
+    /// The protocol that was agreed on (ALPN, RFC 7301), such as `http/1.1`; `None`: the client has offered none.
+    pub fn application_protocol(&self) -> Option<&[u8]> {
+        self.application_protocol.as_deref()
+    }
+
+    /// The certificates of the client in DER, its own first, checked against those that are
+    /// [trusted](crate::Tls::client_certificates). None if none were asked for, or the client has none.
+    pub fn peer_certificates(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.peer_certificates.iter().map(|der| &**der)
+    }
+
+    /// Whether the session was begun by an earlier connection, so that nothing was signed for this one.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
     }
 }
 
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.address.fmt(f)
+        self.address().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_no_larger_than_its_address() {
+        assert_eq!(size_of::<Client>(), size_of::<Address>());
     }
 }

@@ -35,7 +35,7 @@ pub struct Engine {
     pub per_address: Arc<PerAddress>,
     pub slow_handlers: SlowHandlers,
     live: Arc<Live>,
-    protocol: Arc<dyn Protocol>,
+    protocols: Vec<Arc<dyn Protocol>>,
     registry: Registry,
     send_limits: SendLimits,
     max_connections: usize,
@@ -74,7 +74,7 @@ impl Engine {
     pub fn new(
         mut poller: Poller,
         waker: sys::Waker,
-        protocol: Arc<dyn Protocol>,
+        protocols: Vec<Arc<dyn Protocol>>,
         handle: ServerHandle,
         plan: &Plan,
     ) -> io::Result<Engine> {
@@ -89,7 +89,7 @@ impl Engine {
             per_address: PerAddress::new(plan.max_per_address),
             live: Live::new(plan.max_live, plan.max_live_per_address),
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
-            protocol,
+            protocols,
             registry,
             send_limits: plan.send_limits,
             max_connections: plan.max_connections,
@@ -112,7 +112,7 @@ impl Engine {
     pub fn turn_settings(&self, worker: usize) -> TurnSettings<'_> {
         let current = self.slow_handlers.current(worker);
         TurnSettings {
-            protocol: &*self.protocol,
+            protocols: &self.protocols,
             registry: &self.registry,
             send_limits: &self.send_limits,
             server: self,

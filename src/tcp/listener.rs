@@ -17,12 +17,24 @@ pub struct Listener {
     address: Address,
     queue: usize,
     owner: Option<u32>, // the process that has made it, and handed it to nobody
+    protocol: u8,       // which of its server's protocols is served here
 }
 
 impl Listener {
     /// This socket, at this address. At most `queue` clients can have connected and wait to be accepted.
     pub fn new(socket: ListeningSocket, address: Address, queue: usize) -> Listener {
-        Listener { file: None, socket, address, queue, owner: None }
+        Listener { file: None, socket, address, queue, owner: None, protocol: 0 }
+    }
+
+    /// The same, where another than the first protocol of its server is served.
+    pub fn with_protocol(mut self, number: u8) -> Listener {
+        self.protocol = number;
+        self
+    }
+
+    /// Which of its server's protocols is served here.
+    pub fn protocol(&self) -> u8 {
+        self.protocol
     }
 
     /// The same, made by this process, and known to nobody else.

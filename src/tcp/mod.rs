@@ -53,7 +53,7 @@ mod network; // networks of addresses
 mod output; // pieces to write
 
 pub use address::Address;
-pub use client::Client;
+pub use client::{Client, TlsInfo};
 pub(crate) use contain::contain;
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;

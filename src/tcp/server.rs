@@ -44,7 +44,7 @@ use super::workers;
 pub struct TcpServer {
     listeners: Mutex<Option<Vec<Listener>>>,
     addresses: Vec<Address>,
-    protocol: Arc<dyn Protocol>,
+    protocols: Vec<Arc<dyn Protocol>>, // each listener has one of them
     workers: usize,
     queue_limit: usize,
     queue_timeout: Option<Duration>,
@@ -84,7 +84,7 @@ impl TcpServer {
         Ok(TcpServer {
             addresses: listeners.iter().map(|listener| listener.address().clone()).collect(),
             listeners: Mutex::new(Some(listeners)),
-            protocol: Arc::new(handler.into_protocol()),
+            protocols: vec![Arc::new(handler.into_protocol())],
             workers: (4 * cores).max(16),
             queue_limit: 1024,
             queue_timeout: Some(Duration::from_secs(10)),
@@ -122,10 +122,35 @@ impl TcpServer {
     ///
     /// # Errors
     /// Those of [`TcpServer::bind`]. Then nothing is listened at any more.
-    pub fn also(mut self, address: impl Into<Listen>) -> io::Result<TcpServer> {
-        let more = address.into().open()?;
+    pub fn also(self, address: impl Into<Listen>) -> io::Result<TcpServer> {
+        self.listen_too(address.into(), 0)
+    }
+
+    /// Listen at one more address, for another handler or protocol: HTTP beside HTTPS, an administrator's pages at a
+    /// Unix socket. Workers, limits, figures and the shutdown are those of one server.
+    ///
+    /// ```no_run
+    /// # let hello = modest::handler_fn(|_| Ok(modest::Response::text("Hello")));
+    /// # let admin = modest::handler_fn(|_| Ok(modest::Response::text("Hello, root")));
+    /// # use modest::TcpServer;
+    /// TcpServer::bind(":8000", hello)?.also_serve("unix:/run/admin.sock", admin)?.serve_forever()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`TcpServer::bind`]; also if there are 256 handlers already. Then nothing is listened at any more.
+    pub fn also_serve(mut self, address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
+        let number = u8::try_from(self.protocols.len());
+        let number = number.map_err(|_| io::Error::other("a server has at most 256 handlers"))?;
+        self.protocols.push(Arc::new(handler.into_protocol()));
+        self.listen_too(address.into(), number)
+    }
+
+    fn listen_too(mut self, listen: Listen, protocol: u8) -> io::Result<TcpServer> {
+        let more = listen.open()?;
         self.addresses.extend(more.iter().map(|listener| listener.address().clone()));
         let listeners = self.listeners.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let more = more.into_iter().map(|listener| listener.with_protocol(protocol));
         listeners.get_or_insert_default().extend(more);
         Ok(self)
     }
@@ -302,7 +327,7 @@ impl TcpServer {
         let listeners = listeners.ok_or_else(|| io::Error::other("this server has served before"))?;
         let (poller, waker) = Poller::new(listeners)?;
         let plan = self.plan();
-        let engine = Arc::new(Engine::new(poller, waker, self.protocol.clone(), self.handle.clone(), &plan)?);
+        let engine = Arc::new(Engine::new(poller, waker, self.protocols.clone(), self.handle.clone(), &plan)?);
         let serving = self.handle.begin(engine.clone());
         let result = self.supervise(&engine, plan.workers());
         engine.end();

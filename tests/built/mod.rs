@@ -221,6 +221,15 @@ pub fn modest<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
     command
 }
 
+/// Wait until it is so.
+pub fn wait_for(is_so: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "it is not so within {PATIENCE:?}");
+        thread::yield_now();
+    }
+}
+
 /// A fresh folder with these files in it; gone when dropped.
 pub fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -271,7 +280,7 @@ pub fn read_until(client: &mut TcpStream, last: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 fn address_in(line: &str) -> Option<SocketAddr> {
-    let word = match line.split_once("http://") {
+    let word = match line.split_once("http://").or_else(|| line.split_once("https://")) {
         Some((_, url)) => url.split(['/', ')', ' ']).next(),
         None => line.split(' ').find(|word| word.parse::<SocketAddr>().is_ok()),
     };

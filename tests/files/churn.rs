@@ -1,5 +1,5 @@
 //! Files that change in every way, as fast as it goes, while clients ask for them plainly, by tag, by date, by range: no
-//! stale byte, no stale 304, no splice, no torn sidecar. Once by inotify, once without.
+//! stale byte, no stale 304, no splice, no torn sidecar. By inotify and without, as they are and compressed.
 //!
 //! It runs for a few seconds; `MODEST_CHURN_SECONDS=600 cargo test --release --test files churn` runs as long as is said.
 
@@ -75,6 +75,8 @@ struct Churned {
     changing: RwLock<()>,
     /// What the validators that were told name.
     told: Mutex<HashMap<String, u64>>,
+    /// The compressed bytes that tags name.
+    coded: Mutex<HashMap<String, Vec<u8>>>,
 }
 
 fn content(target: &str, version: u64, size: usize) -> Vec<u8> {
@@ -88,7 +90,7 @@ impl Churned {
     fn new(number: usize, way: Way, size: usize) -> Churned {
         let target = format!("/d{number}/x{size}");
         let (version, changing, told) = (AtomicU64::new(0), RwLock::default(), Mutex::default());
-        Churned { way, size, target, version, changing, told }
+        Churned { way, size, target, version, changing, told, coded: Mutex::default() }
     }
 
     fn content(&self, version: u64) -> Vec<u8> {
@@ -195,8 +197,8 @@ impl Churned {
         }
     }
 
-    /// Ask once, in one of the ways clients do.
-    fn ask(&self, client: &mut Client, draw: u64, now: impl Fn() -> String) {
+    /// Ask once, in one of the ways clients do; every other time for gzip, where it is compressed.
+    fn ask(&self, client: &mut Client, draw: u64, compressed: bool, now: impl Fn() -> String) {
         let _still: Option<RwLockReadGuard<'_, ()>> = self.way.is_torn().then(|| self.changing.read().unwrap());
         let least = self.version.load(SeqCst);
         let known: Vec<(String, u64)> = {
@@ -212,15 +214,26 @@ impl Churned {
             (1, Some((tag, version))) if is_tag(tag) => (format!("If-None-Match: {tag}\r\n"), Some(*version)),
             (1, Some((date, version))) => (format!("If-Modified-Since: {date}\r\n"), Some(*version)),
             (2, Some((validator, version))) => {
-                (format!("If-Range: {validator}\r\nRange: bytes=100-1099\r\n"), Some(*version))
+                (format!("If-Range: {validator}\r\nRange: bytes=10-39\r\n"), Some(*version))
             }
             (3, _) if self.way == Way::Sidecar => ("Accept-Encoding: gzip\r\n".to_owned(), None),
             _ => (String::new(), None),
+        };
+        // A sidecar may have the date of its file: that it names two rows of bytes then is known.
+        let fields = match compressed && draw & 0x100 != 0 && self.way != Way::Sidecar {
+            true => fields + "Accept-Encoding: gzip\r\n",
+            false => fields,
         };
         let spelled = if draw.is_multiple_of(5) { self.target.replacen('x', "%78", 1) } else { self.target.clone() };
         let got = client.get(&spelled, &fields);
         let said = || format!("{}: GET {spelled} {fields:?}, {:?}, since version {least}: {got:?}", now(), self.way);
         let version = match got.status {
+            200 if got.is_compressed() => {
+                let tag = got.field("etag").expect("a tag of its own").to_owned();
+                let known = self.coded.lock().unwrap().entry(tag).or_insert_with(|| got.body.clone()).clone();
+                assert!(known == got.body, "one tag for two rows of bytes: {}", said());
+                self.version_of(&gunzip(&got.body))
+            }
             200 if got.field("content-encoding") == Some("gzip") => {
                 let versions = [least, least + 1];
                 let whole = versions.into_iter().find(|version| self.sidecar(*version) == got.body);
@@ -231,7 +244,9 @@ impl Churned {
             304 => named.unwrap_or_else(|| panic!("{}", said())),
             206 => {
                 let version = named.unwrap_or_else(|| panic!("{}", said()));
-                assert_eq!(got.body, self.content(version)[100..1100], "a splice: {}", said());
+                let coded = got.field("etag").and_then(|tag| self.coded.lock().unwrap().get(tag).cloned());
+                let whole = coded.unwrap_or_else(|| self.content(version));
+                assert_eq!(got.body, whole[10..40], "a splice: {}", said());
                 version
             }
             _ => panic!("{}", said()),
@@ -288,7 +303,18 @@ impl Client {
     }
 }
 
+fn gunzip(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).unwrap();
+    plain
+}
+
 impl Answer {
+    /// By the server: a sidecar of these tests is not gzip.
+    fn is_compressed(&self) -> bool {
+        self.field("content-encoding") == Some("gzip") && self.body.starts_with(&[0x1f, 0x8b])
+    }
+
     fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -300,7 +326,7 @@ impl std::fmt::Debug for Answer {
     }
 }
 
-fn churn(inotify: bool) {
+fn churn(inotify: bool, compressed: bool) {
     let seconds = std::env::var("MODEST_CHURN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
     let (folder, elsewhere) = (Folder::new(&[]), Folder::new(&[]));
     let mut files = Vec::new();
@@ -310,7 +336,7 @@ fn churn(inotify: bool) {
         files.extend(sizes.iter().map(|size| Churned::new(number, way, *size)));
     }
     files.iter().for_each(|file| file.create(&folder, &elsewhere));
-    let server = modest::testing::serve(folder.handler().inotify(inotify));
+    let server = modest::testing::serve(folder.handler().inotify(inotify).compress(compressed));
     let started = Instant::now();
     let over = AtomicBool::new(false);
     let is_over = || over.load(SeqCst) || started.elapsed() > Duration::from_secs(seconds);
@@ -355,7 +381,8 @@ fn churn(inotify: bool) {
                     state ^= state >> 7;
                     state ^= state << 17;
                     let file = &files[(state >> 32) as usize % files.len()];
-                    file.ask(&mut client, state & 0xffff, || format!("{:?}, inotify {inotify}", started.elapsed()));
+                    let now = || format!("{:?}, inotify {inotify}, compressed {compressed}", started.elapsed());
+                    file.ask(&mut client, state & 0xffff, compressed, now);
                     asked.fetch_add(1, SeqCst);
                 }
             });
@@ -363,8 +390,11 @@ fn churn(inotify: bool) {
     });
     let versions: u64 = files.iter().map(|file| file.version.load(SeqCst)).sum();
     let (asked, told) = (asked.into_inner(), files.iter().map(|file| file.told.lock().unwrap().len()).sum::<usize>());
-    eprintln!("inotify {inotify}: {asked} requests, {versions} versions, {told} validators");
-    assert!(asked > 1000 && versions > 100 && told > 100, "{asked} requests, {versions} versions, {told} validators");
+    let coded: usize = files.iter().map(|file| file.coded.lock().unwrap().len()).sum();
+    eprintln!("inotify {inotify}, {coded} compressed: {asked} requests, {versions} versions, {told} validators");
+    assert!(coded > 50 || !compressed, "{coded} were compressed");
+    let enough = if compressed { 300 } else { 1000 };
+    assert!(asked > enough && versions > 100 && told > 100, "{asked} requests, {versions} versions, {told} validators");
 }
 
 /// Who ends, ends all: a failed check is not waited for.
@@ -378,10 +408,20 @@ impl Drop for Ends<'_> {
 
 #[test]
 fn churn_that_is_told() {
-    churn(true);
+    churn(true, false);
 }
 
 #[test]
 fn churn_that_is_asked_for() {
-    churn(false);
+    churn(false, false);
+}
+
+#[test]
+fn churn_that_is_compressed() {
+    churn(true, true);
+}
+
+#[test]
+fn churn_that_is_asked_for_and_compressed() {
+    churn(false, true);
 }

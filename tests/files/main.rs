@@ -2,7 +2,12 @@
 //! Each case asks a handler as the server would. Conditions and ranges are floor 2's and tested there.
 
 mod above;
+#[cfg(feature = "archive")]
+mod archive;
+#[cfg(feature = "compress")]
 mod churn;
+#[cfg(feature = "compress")]
+mod compressed;
 mod fresh;
 mod listing;
 mod names;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use modest::raw::{Conversation, Protocol, Raw};
-use modest::{Address, Client as Peer, Listen, TcpServer};
+use modest::raw::{Conversation, Flow, Lines, Protocol, Raw};
+use modest::{Address, Client as Peer, Listen, Response, TcpServer, handler_fn};
 use socket2::SockRef;
 
 use crate::script::Script;
@@ -36,6 +36,39 @@ fn has_ipv6() -> bool {
 /// Connect, with a limit to all that is waited for.
 fn connect(address: impl Into<SocketAddr>) -> TcpStream {
     Client::new(address.into()).stream
+}
+
+/// Clients of each listener meet its own protocol, in one server: its figures, its limits and its end.
+#[test]
+fn listeners_may_serve_different_things() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let shout = Lines::new(|line, reply| {
+        reply.extend_from_slice(line.to_uppercase().as_bytes());
+        Flow::Continue
+    });
+    let server = TcpServer::bind("127.0.0.1:0", script()).unwrap();
+    let server = server.also_serve("127.0.0.1:0", shout).unwrap().also("127.0.0.2:0").unwrap();
+    let server = server.also_serve(Listen::unix(&path), handler_fn(|_| Ok(Response::text("http")))).unwrap();
+    let addresses: Vec<_> = server.local_addrs().iter().filter_map(Address::socket_addr).collect();
+    let server = Running::start(server);
+    for _ in 0..3 {
+        Client::new(addresses[0]).ask("say one\n", "one\n");
+        Client::new(addresses[1]).ask("say two\n", "SAY TWO");
+        Client::new(addresses[2]).ask("say three\n", "three\n");
+        ask(UnixStream::connect(&path).unwrap(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\n");
+    }
+    server.wait_for("all are counted", |stats| stats.accepted == 12);
+}
+
+#[test]
+fn there_are_not_too_many_of_them() {
+    let mut server = TcpServer::bind("127.0.0.1:0", script()).unwrap();
+    for number in 1..256 {
+        server = server.also_serve("127.0.0.1:0", script()).unwrap_or_else(|err| panic!("{number}: {err}"));
+    }
+    let err = server.also_serve("127.0.0.1:0", script()).expect_err("a 257th");
+    assert!(err.to_string().contains("at most 256"), "{err}");
 }
 
 #[test]

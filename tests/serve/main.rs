@@ -27,6 +27,8 @@ mod slow; // handlers that run for long
 mod stop;
 mod streaming; // ends of all kinds
 mod streams; // connections that leave the engine
+#[cfg(feature = "self-signed")]
+mod tls; // TLS, with rustls at the other end
 mod unix; // Unix sockets, and their files
 mod uploads; // forms with files
 #[cfg(feature = "websocket")]

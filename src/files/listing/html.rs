@@ -1,5 +1,6 @@
 //! The HTML of a listing: the page around its rows, and the rows. Called by `listing`; it knows names, sizes and dates, not files.
 
+use super::super::date::civil;
 use super::super::path;
 use super::Asked;
 use super::controls::Controls;
@@ -55,7 +56,10 @@ impl Rows {
         text.push_str("</h1></nav>\n<main><p>");
         let folders = entries.folders();
         push_count(text, folders, entries.len() - folders, entries.is_complete());
-        text.extend(["</p>\n", asked.controls.form(), "<form><table aria-labelledby=h>\n<thead><tr>"]);
+        if asked.offers_archives {
+            text.push_str(ARCHIVES);
+        }
+        text.extend(["</p>\n", asked.controls.form(), "<form id=f><table aria-labelledby=h>\n<thead><tr>"]);
         push_headings(text, asked.view.order);
         text.push('\n');
         if way.len() > 1 {
@@ -224,20 +228,6 @@ fn push_number(to: &mut String, mut number: u128) {
     to.push_str(str::from_utf8(&digits[first..]).unwrap_or_default());
 }
 
-/// Year, month and day of a day since 1970, in the proleptic Gregorian calendar:
-/// years begin in March, so that the leap day comes last; eras have 400 years.
-pub(super) fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468; // from 0000-03-01
-    let era = days.div_euclid(146_097);
-    let day = days.rem_euclid(146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153; // 0 is March
-    let day = day - (153 * month + 2) / 5 + 1;
-    let next = i64::from(month >= 10);
-    (era * 400 + year + next, if month < 10 { month + 3 } else { month - 9 }, day)
-}
-
 // `page.css` and `page.js` are sent as they stand, and so have no comments:
 // - an icon is a shape cut out of the colour of its link, chosen by the end of the link: rows have no bytes for it;
 // - on a phone, the link's `:after` covers the row, so that all of it can be touched;
@@ -248,6 +238,9 @@ const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
 const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n");
 const NAV: &str = "<nav><h1 id=h>";
+/// Buttons, as the headings are: clients that follow links would fetch each folder once more for each.
+const ARCHIVES: &str = " <span>Download all: <button form=f name=archive value=zip>zip</button>\
+    <button form=f name=archive value=tar.gz>tar.gz</button></span>";
 const END: &str = concat!("</table></form></main>\n<script>", include_str!("page.js"), "</script>\n");
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
+use super::super::date::civil;
 use super::super::path;
 use super::entries::Entry;
-use super::html::civil;
 
 /// Append an object. A name that is not UTF-8 has U+FFFD for what is not, and so would not lead back: `href` does.
 pub(super) fn push(text: &mut String, entry: &Entry<'_>) {

@@ -50,6 +50,8 @@ pub(super) struct Listings {
     budget: Budget,
     /// Tags are keyed: nobody can choose names that give two states of a folder one tag.
     tags: RandomState,
+    /// Whether pages offer the folder as one file.
+    pub offers_archives: bool,
 }
 
 /// A folder as it was read.
@@ -75,6 +77,7 @@ struct Asked<'a> {
     path: &'a [u8],
     view: View,
     controls: Controls,
+    offers_archives: bool,
     /// What may be shown to whoever asks; `None`: all.
     permissions: Option<&'a Permissions>,
 }
@@ -105,7 +108,8 @@ impl Listings {
         polled: Option<Instant>,
     ) -> Result<Response, OpenError> {
         let permissions = request.value::<Permissions>();
-        let asked = Asked { root, path, view: View::of(request), controls, permissions: permissions.as_deref() };
+        let (offers_archives, view) = (self.offers_archives, View::of(request));
+        let asked = Asked { root, path, view, controls, offers_archives, permissions: permissions.as_deref() };
         let key = [asked.view.name().as_bytes(), b"\0", asked.who().as_bytes(), b"\0", path].concat();
         let read = || self.read(finder, &asked);
         let listing = self.flights.join(&key, polled, read, |one, other| one.tag == other.tag)?;

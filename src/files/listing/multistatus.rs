@@ -5,9 +5,9 @@
 
 use std::fmt::Write;
 
+use super::super::date::civil;
 use super::super::path;
 use super::entries::Entry;
-use super::html::civil;
 use crate::escape_html;
 
 /// Its media type.

@@ -167,6 +167,18 @@ impl<H> HttpConnection<H> {
     }
 }
 
+/// Why a request with an authority in its target is none for this connection: one for a proxy, or one that is to be secured.
+fn misdirected(request: &Request) -> Option<Rejection> {
+    if *request.method() == Method::CONNECT {
+        return Some(Rejection::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy"));
+    }
+    // "A request for an "https" resource MUST be rejected unless it has been received over a connection that has been
+    // secured" (RFC 9110, section 7.4). A TLS proxy in front of this server sends the origin form.
+    let is_unsecured = request.names_https() && request.client().tls().is_none();
+    is_unsecured
+        .then(|| Rejection::new(StatusCode::MISDIRECTED_REQUEST, "this connection is not secured, as https wants it"))
+}
+
 /// The states, in the order of a request.
 impl<H: RequestHandler> HttpConnection<H> {
     fn config(&self) -> &HttpConfig {
@@ -231,8 +243,9 @@ impl<H: RequestHandler> HttpConnection<H> {
             Ok(framing) => framing,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
-        if *exchange.request.method() == Method::CONNECT {
-            let rejection = Rejection::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy");
+        if exchange.request.has_authority()
+            && let Some(rejection) = misdirected(&exchange.request)
+        {
             return self.reject_request(exchange, rejection, turn);
         }
         self.requests = self.requests.saturating_add(1);

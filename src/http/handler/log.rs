@@ -10,7 +10,7 @@ use http::StatusCode;
 
 use crate::http::date;
 use crate::http::request::Request;
-use crate::tcp::{self, Client};
+use crate::tcp::{self, Client, TlsInfo};
 
 /// How a [`LogRecord`] is displayed, a line each. Times are in UTC unless an offset is given
 /// ([`LogRecord::with_offset`]). Where the client came by a Unix socket, `unix:` stands in the place of its IP address.
@@ -29,7 +29,7 @@ pub enum LogFormat {
     /// The same with `Referer` and `User-Agent`: Apache's and nginx's `combined`.
     Combined,
     /// An object a line, of `time` (RFC 3339), `client`, `method`, `target`, `status`, `bytes`, `seconds`, and where
-    /// there are such: `id`, `user`, `host`, `referer`, `user_agent`. Of a request whose head could not be read, `line`
+    /// there are such: `id`, `user`, `tls` (the version), `host`, `referer`, `user_agent`. Of a request whose head could not be read, `line`
     /// stands in the place of method and target.
     Json,
 }
@@ -235,6 +235,7 @@ impl<'a> LogRecord<'a> {
         push(line, format_args!(",\"status\":{status},\"bytes\":{bytes},\"seconds\":{seconds:.6}"));
         push_json_field(line, "id", self.id().as_deref());
         push_json_field(line, "user", self.user().as_deref());
+        push_json_field(line, "tls", self.client.tls().map(TlsInfo::version));
         push_json_field(line, "host", self.request.and_then(Request::host));
         push_json_field(line, "referer", self.header("referer").as_deref());
         push_json_field(line, "user_agent", self.header("user-agent").as_deref());

@@ -189,6 +189,15 @@ impl Request {
     }
 
     /// Whether it is about the server as a whole: `OPTIONS *`.
+    pub(crate) fn has_authority(&self) -> bool {
+        self.head.parsed_target().authority.is_some()
+    }
+
+    /// Whether its target is the URL of an `https` resource.
+    pub(crate) fn names_https(&self) -> bool {
+        self.head.parsed_target().https
+    }
+
     pub(crate) fn is_asterisk(&self) -> bool {
         let target = self.head.parsed_target();
         target.asterisk && target.path.is_none()
@@ -409,6 +418,20 @@ impl Request {
     pub fn client_ip(&self) -> Option<IpAddr> {
         let told = self.value::<Forwarded>().and_then(|forwarded| forwarded.client_ip);
         told.or_else(|| self.client.ip())
+    }
+
+    /// Whether the request came encrypted: over TLS that ends here ([`Client::tls`]), or so a proxy has told that is trusted
+    /// with it ([`TrustedProxies::scheme`](crate::layers::TrustedProxies::scheme)), whose word counts for more.
+    pub fn is_secure(&self) -> bool {
+        match self.value::<Forwarded>().and_then(|forwarded| forwarded.scheme.clone()) {
+            Some(scheme) => scheme == "https",
+            None => self.client.tls().is_some(),
+        }
+    }
+
+    /// `https` if the request [is secure](Request::is_secure), else `http`.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_secure() { "https" } else { "http" }
     }
 
     /// Whether the client has closed its side of the connection, or the connection is broken: a handler that takes long

@@ -3,7 +3,7 @@
 
 use std::net::Ipv6Addr;
 
-use http::{Method, StatusCode};
+use http::Method;
 
 use crate::http::rejection::Rejection;
 
@@ -40,6 +40,8 @@ pub(crate) struct Target {
     pub query: Option<Span>,
     /// `OPTIONS *`: the server as a whole, not a path.
     pub asterisk: bool,
+    /// Whether it is the URL of an `https` resource.
+    pub https: bool,
     /// Whether the path contains percent-encodings.
     pub percent_encoded: bool,
 }
@@ -88,15 +90,7 @@ fn absolute_form(bytes: &[u8], method: &Method) -> Result<Target, Rejection> {
     if start == end || !is_host(&bytes[start..end]) {
         return Err(Rejection::bad_request("the host in the target is not valid"));
     }
-    // "A request for an "https" resource MUST be rejected unless it has been received over a connection that has been
-    // secured" (section 7.4). None is secured here; a TLS proxy in front of this server sends the origin form.
-    if is_of("https://") {
-        return Err(Rejection::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "this connection is not secured, as https wants it",
-        ));
-    }
-    let target = Target { authority: Some(Span::new(start, end)), ..Target::default() };
+    let target = Target { authority: Some(Span::new(start, end)), https: is_of("https://"), ..Target::default() };
     if end == bytes.len() {
         // The asterisk form as a proxy would have forwarded it (RFC 9112, section 3.2.4).
         return Ok(Target { asterisk: *method == Method::OPTIONS, ..target });

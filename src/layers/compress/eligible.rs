@@ -1,6 +1,6 @@
 //! What may be compressed, and for which requests. Pure. Used by `compress`.
 
-use crate::{ETag, Method, Request, Response, StatusCode, Validators};
+use crate::{ETag, Method, Request, Response, StatusCode, Validators, is_compressible};
 
 /// Whether a response is text, whole, and said of no bytes in particular.
 pub(super) fn may_be_encoded(response: &Response) -> bool {
@@ -16,34 +16,7 @@ pub(super) fn may_be_encoded(response: &Response) -> bool {
         line.as_bytes().split(|&byte| byte == b',').any(|word| word.trim_ascii().eq_ignore_ascii_case(b"no-transform"))
     });
     let media_type = fields.get("content-type").and_then(|value| value.to_str().ok());
-    has_body && !is_fixed && !no_transform && media_type.is_some_and(is_text)
-}
-
-/// Whether content of this media type is text, or as compressible.
-pub(super) fn is_text(media_type: &str) -> bool {
-    let media_type = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media_type.starts_with("text/")
-        || ["+json", "+xml", "+text", "+yaml"].iter().any(|suffix| media_type.ends_with(suffix))
-        || matches!(
-            media_type.as_str(),
-            "application/json"
-                | "application/x-ndjson"
-                | "application/javascript"
-                | "application/x-javascript"
-                | "application/xml"
-                | "application/xml-dtd"
-                | "application/yaml"
-                | "application/toml"
-                | "application/sql"
-                | "application/rtf"
-                | "application/graphql"
-                | "application/wasm"
-                | "image/bmp"
-                | "image/x-icon"
-                | "image/vnd.microsoft.icon"
-                | "font/ttf"
-                | "font/otf"
-        )
+    has_body && !is_fixed && !no_transform && media_type.is_some_and(is_compressible)
 }
 
 /// A part is taken of the bytes as they are. One that goes on with what the client has by a date, or by a weak tag, may go

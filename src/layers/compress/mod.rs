@@ -29,7 +29,7 @@ use gzip::{GzipReader, Permit};
 /// - HEAD is answered as GET would be.
 ///
 /// Files of a [`StaticFileHandler`](crate::StaticFileHandler) are better compressed once, into a `.gz` or `.br` beside
-/// them: those cost no time, and have ranges.
+/// them, or by [`StaticFileHandler::compress`](crate::StaticFileHandler::compress): those cost no time, and have ranges.
 ///
 /// **BREACH**: where one answer holds a secret (a token against forged requests, say) and also something that another site
 /// can choose (a word searched for), the length of the compressed answer tells the other site, request by request, what

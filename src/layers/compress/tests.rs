@@ -7,9 +7,8 @@ use std::sync::mpsc;
 
 use flate2::read::GzDecoder;
 
-use super::eligible::is_text;
 use super::*;
-use crate::{ETag, Http, RequestHandler, Routes, SentResponse, testing};
+use crate::{ETag, Http, RequestHandler, Routes, SentResponse, is_compressible, testing};
 
 const TEXT: &str = "All work and no play makes Jack a dull boy.\n";
 
@@ -299,6 +298,6 @@ fn media_types() {
         ("font/woff2", false),
         ("", false),
     ] {
-        assert_eq!(is_text(media_type), is, "{media_type:?}");
+        assert_eq!(is_compressible(media_type), is, "{media_type:?}");
     }
 }

@@ -13,7 +13,8 @@ impl<R: Registered> Connection<R> {
     /// The first turn: does the protocol want this client?
     pub(super) fn meet(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.begin(Work::Meet)?;
-        match turn.settings.protocol.meet(&self.client) {
+        let protocol = &turn.settings.protocols[usize::from(self.protocol)];
+        match protocol.meet(&self.client) {
             Some(conversation) => {
                 self.conversation = Some(conversation);
                 self.ask(turn)

@@ -41,7 +41,7 @@ const LONGEST_LINGER: Duration = Duration::from_secs(30);
 impl<R: Registered> Connection<R> {
     /// A connection that was outside the engine, and is half-closed.
     pub fn lingering(transport: Transport, client: Client, registration: R, now: Instant) -> Connection<R> {
-        let mut connection = Connection::new(transport, client, registration, now);
+        let mut connection = Connection::new(transport, client, registration, 0, now);
         connection.next = Next::Close;
         connection.lingering = Some(Box::new(Lingering { since: now, heard: now }));
         connection.readiness.readable = true;

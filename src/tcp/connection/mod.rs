@@ -48,6 +48,7 @@ pub struct Connection<R> {
     causes: Causes,
     shutdown: ShutdownNotice,
     midway: bool, // it ended while more was awaited of the client
+    protocol: u8, // which of the server's meets it
     begun: bool,  // a handler has given out a part of its answer, and is asked for more
     ended: bool,  // the client has sent its last byte
     lingering: Option<Box<Lingering>>,
@@ -102,7 +103,7 @@ pub enum Outcome {
 
 impl<R: Registered> Connection<R> {
     /// A connection that was just accepted.
-    pub fn new(transport: Transport, client: Client, registration: R, now: Instant) -> Connection<R> {
+    pub fn new(transport: Transport, client: Client, registration: R, protocol: u8, now: Instant) -> Connection<R> {
         Connection {
             transport,
             client,
@@ -119,6 +120,7 @@ impl<R: Registered> Connection<R> {
             causes: Causes::default(),
             shutdown: ShutdownNotice::None,
             midway: false,
+            protocol,
             begun: false,
             ended: false,
             lingering: None,

@@ -38,7 +38,7 @@ pub struct Buffers {
 
 /// What all turns of one worker have in common.
 pub struct TurnSettings<'a> {
-    pub protocol: &'a dyn Protocol,
+    pub protocols: &'a [Arc<dyn Protocol>],
     pub registry: &'a Registry,
     pub send_limits: &'a SendLimits,
     pub server: &'a dyn ServerState,

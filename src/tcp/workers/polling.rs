@@ -137,7 +137,7 @@ impl WorkerLoop<'_> {
             }
             let acceptor = guard.poller().acceptor();
             match acceptor.accept(now) {
-                Accepted::Client(stream, address) => {
+                Accepted::Client(stream, address, protocol) => {
                     let client = Client::new(address);
                     let Some(place) = engine.per_address.admit(client.ip()) else {
                         self.refuse(stream, &client);
@@ -146,7 +146,7 @@ impl WorkerLoop<'_> {
                     match engine.register(stream, place) {
                         Ok((stream, registration)) => {
                             let transport = Transport::new(stream);
-                            self.catch.push(Box::new(Connection::new(transport, client, registration, now)));
+                            self.catch.push(Box::new(Connection::new(transport, client, registration, protocol, now)));
                         }
                         Err(err) => {
                             // The kernel has no memory for one more to poll: the stream is closed by dropping it.

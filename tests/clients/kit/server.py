@@ -3,6 +3,7 @@
 import http.client
 import re
 import signal
+import ssl
 import time
 from pathlib import Path
 from subprocess import DEVNULL, PIPE
@@ -24,14 +25,18 @@ class Server:
 
     def banner(self):
         line = self.process.stdout.readline().decode()
-        found = re.search(r"http://[^/ )]+", line)
+        found = re.search(r"https?://[^/ )]+", line)
         if not found:
             raise RuntimeError(f"no banner but {line!r}; {self.log.read_text()}")
         return found[0]
 
     def first_answer(self):
         """Ask once, so that all there is to open is open; gives the number of descriptors without the client's."""
-        asked = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
+        if self.url.startswith("https:"):
+            anybody = ssl._create_unverified_context()  # who it is, its own checks ask
+            asked = http.client.HTTPSConnection(self.host, self.port, timeout=PATIENCE, context=anybody)
+        else:
+            asked = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
         asked.request("HEAD", "/", headers={"connection": "close"})
         asked.getresponse().read()
         asked.close()

@@ -1,0 +1,180 @@
+//! TLS, as the options want it: certificates, whose clients are asked for, and where plain HTTP is sent on. Called by `cli`.
+
+use std::fs;
+use std::path::Path;
+
+use modest::layers::HttpsOnly;
+use modest::{ClientCertificates, Error, Http, Identity, RequestHandler, Tls, handler_fn};
+
+use super::address::BindAddress;
+use super::error::{CliError, quoted, reason};
+use super::options::{Encryption, Options};
+use super::site::{self, Front};
+use super::values::Limit;
+
+/// What is served with.
+pub struct Opened {
+    pub tls: Tls,
+    /// That of a certificate for a trial.
+    pub fingerprint: Option<String>,
+}
+
+/// TLS, if it is wanted.
+pub fn open(options: &Options, addresses: &[BindAddress]) -> Result<Option<Opened>, CliError> {
+    let wanted = &options.encryption;
+    check(wanted)?;
+    let (mut tls, fingerprint) = if let Some(names) = &wanted.tls_self_signed {
+        let (tls, fingerprint) = self_signed(names, addresses)?;
+        (tls, Some(fingerprint))
+    } else if let Some(tls) = of_files(wanted)? {
+        (tls, None)
+    } else {
+        return Ok(None);
+    };
+    if let Some(roots) = &wanted.tls_client_ca {
+        let which = wanted.tls_client_auth.unwrap_or(ClientCertificates::Required);
+        tls = tls.client_certificates(roots, which).map_err(|error| failed("--tls-client-ca", &error))?;
+    }
+    if let Some(Limit(limit)) = wanted.tls_handshake_timeout {
+        tls = tls.handshake_timeout(limit);
+    }
+    Ok(Some(Opened { tls, fingerprint }))
+}
+
+/// Options without which others make no sense.
+fn check(wanted: &Encryption) -> Result<(), CliError> {
+    let is_wanted = !wanted.tls_cert.is_empty() || wanted.tls_self_signed.is_some();
+    let needs_tls = [
+        ("--tls-client-ca", wanted.tls_client_ca.is_some()),
+        ("--tls-client-auth", wanted.tls_client_auth.is_some()),
+        ("--tls-handshake-timeout", wanted.tls_handshake_timeout.is_some()),
+        ("--redirect-to-https", wanted.redirect_to_https.is_some()),
+        ("--hsts", wanted.hsts.is_some()),
+    ];
+    if let Some((name, _)) = needs_tls.iter().find(|(_, is_given)| *is_given && !is_wanted) {
+        return Err(CliError::usage(format!("{name} is for TLS: --tls-cert or --tls-self-signed is wanted, too")));
+    }
+    let needs_certificate =
+        [("--tls-key", !wanted.tls_key.is_empty()), ("--tls-password-file", wanted.tls_password_file.is_some())];
+    if let Some((name, _)) = needs_certificate.iter().find(|(_, is_given)| *is_given && wanted.tls_cert.is_empty()) {
+        return Err(CliError::usage(format!("{name}: its certificate is wanted, too, by --tls-cert")));
+    }
+    if wanted.tls_self_signed.is_some() && !wanted.tls_cert.is_empty() {
+        return Err(CliError::usage("--tls-self-signed and --tls-cert contradict each other"));
+    }
+    if wanted.tls_client_auth.is_some() && wanted.tls_client_ca.is_none() {
+        return Err(CliError::usage(
+            "--tls-client-auth: whose certificates are taken is wanted, too, by --tls-client-ca",
+        ));
+    }
+    let (certificates, keys) = (wanted.tls_cert.len(), wanted.tls_key.len());
+    if keys > 0 && keys != certificates {
+        let line =
+            format!("--tls-key: one for each --tls-cert is wanted, or none; there are {keys} for {certificates}");
+        return Err(CliError::usage(line));
+    }
+    Ok(())
+}
+
+/// As Python has it: the key may be in the certificate's file, and the password in a file of its own.
+fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
+    let password = wanted.tls_password_file.as_deref().map(password).transpose()?;
+    let mut tls: Option<Tls> = None;
+    for (number, certificate) in wanted.tls_cert.iter().enumerate() {
+        let mut identity = Identity::from_pem_files(certificate, wanted.tls_key.get(number).unwrap_or(certificate));
+        if let Some(password) = &password {
+            identity = identity.password(password.as_str());
+        }
+        let added = match tls {
+            None => Tls::new(identity),
+            Some(tls) => tls.certificate(identity),
+        };
+        tls = Some(added.map_err(|error| failed("--tls-cert", &error))?);
+    }
+    Ok(tls)
+}
+
+fn password(path: &Path) -> Result<String, CliError> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|error| {
+        CliError::failure(format!("--tls-password-file: {} can't be read: {}", quoted(path), reason(&error)))
+    })?;
+    Ok(text.trim().to_owned())
+}
+
+#[cfg(feature = "self-signed")]
+fn self_signed(names: &str, addresses: &[BindAddress]) -> Result<(Tls, String), CliError> {
+    let names = match names {
+        "" => own_names(addresses),
+        names => names.split(',').map(|name| name.trim().to_owned()).collect(),
+    };
+    let wrong = |error: std::io::Error| CliError::usage(format!("--tls-self-signed: {}", reason(&error)));
+    let identity = Identity::self_signed(names).map_err(wrong)?;
+    let fingerprint = identity.fingerprint().map_err(wrong)?;
+    Ok((Tls::new(identity).map_err(wrong)?, fingerprint))
+}
+
+#[cfg(not(feature = "self-signed"))]
+fn self_signed(_: &str, _: &[BindAddress]) -> Result<(Tls, String), CliError> {
+    Err(CliError::usage("--tls-self-signed: this modest was built without it"))
+}
+
+/// The names and addresses under which it will be asked for: `localhost`, and what is listened at.
+#[cfg(feature = "self-signed")]
+fn own_names(addresses: &[BindAddress]) -> Vec<String> {
+    let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    for address in addresses.iter().filter(|address| address.socket.is_none()) {
+        match address.host.parse::<std::net::IpAddr>() {
+            Ok(ip) if !ip.is_unspecified() => names.push(ip.to_string()),
+            Err(_) if !["", "*"].contains(&address.host.as_str()) => names.push(address.host.clone()),
+            _ => {
+                let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+                names.extend(interfaces.iter().filter(|at| !at.is_link_local()).map(|at| at.ip().to_string()));
+            }
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// Answers nothing but where it is to be asked for: at this port, or the same.
+pub fn redirect(options: &Options, port: Option<u16>, front: Front) -> Http<impl RequestHandler + use<>> {
+    let nothing = handler_fn(|_| Err(Error::new(404, "")));
+    let redirect = nothing.layer(HttpsOnly::new().port(port)).layer(front);
+    site::limited(Http::new(redirect).access_log(None), options)
+}
+
+/// Where plain HTTP is sent on from, besides the port of TLS itself.
+pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<BindAddress>, CliError> {
+    let Some(bind) = &options.encryption.redirect_to_https else { return Ok(Vec::new()) };
+    if !bind.address.host.is_empty() || bind.address.socket.is_some() {
+        let port = bind.port.unwrap_or(80);
+        return Ok(vec![BindAddress { port, ..bind.address.clone() }]);
+    }
+    let hosts = addresses.iter().filter(|address| address.socket.is_none());
+    let port = bind.port.unwrap_or(80);
+    let found: Vec<_> = hosts.map(|address| BindAddress { port, ..address.clone() }).collect();
+    match found.is_empty() {
+        true => Err(CliError::usage("--redirect-to-https: no host is listened at: name one, as in 127.0.0.1:80")),
+        false => Ok(found),
+    }
+}
+
+/// The folders that are to be read again when a certificate changes; a name may be a link to another folder, as certbot's are.
+#[cfg(feature = "confine")]
+pub fn folders(wanted: &Encryption) -> Vec<std::path::PathBuf> {
+    let files = wanted.tls_cert.iter().chain(&wanted.tls_key).chain(&wanted.tls_client_ca);
+    let both = files.flat_map(|file| [std::path::absolute(file).ok(), file.canonicalize().ok()]);
+    let folders = both.flatten().filter_map(|file| file.parent().map(Path::to_owned));
+    folders.collect()
+}
+
+/// Nothing can listen there.
+pub fn cannot_redirect(error: &std::io::Error) -> CliError {
+    failed("--redirect-to-https", error)
+}
+
+fn failed(name: &str, error: &std::io::Error) -> CliError {
+    CliError::failure(format!("{name}: {error}"))
+}

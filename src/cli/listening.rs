@@ -1,0 +1,112 @@
+//! The server: where it listens, behind which proxies, within which limits. Called by `cli`.
+
+use modest::{IntoProtocol, Listen, ProxyProtocol, TcpServer};
+
+use super::address::BindAddress;
+use super::error::CliError;
+use super::options::Options;
+use super::values::{Limit, Rate};
+
+/// Listen at all addresses, behind proxies where there are some.
+pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
+    check(options, addresses)?;
+    match has_proxies(options) {
+        true => bind_as_it_is(options, addresses, behind_proxies(options, site)),
+        false => bind_as_it_is(options, addresses, site),
+    }
+}
+
+/// Listen at one more address, for another site.
+#[cfg(feature = "tls")]
+pub fn also(
+    server: TcpServer,
+    options: &Options,
+    address: &BindAddress,
+    site: impl IntoProtocol,
+) -> Result<TcpServer, CliError> {
+    let listen = listen(options, address);
+    let more = match has_proxies(options) {
+        true => server.also_serve(listen, behind_proxies(options, site)),
+        false => server.also_serve(listen, site),
+    };
+    more.map_err(|error| super::encryption::cannot_redirect(&error))
+}
+
+/// Settings of what is not there.
+fn check(options: &Options, addresses: &[BindAddress]) -> Result<(), CliError> {
+    let listening = &options.listening;
+    if !has_proxies(options) && (listening.proxy_untrusted || listening.proxy_header_timeout.is_some()) {
+        let said = "--proxy-untrusted and --proxy-header-timeout go with --proxy-protocol, which names the proxies";
+        return Err(CliError::usage(said));
+    }
+    let has_ip = addresses.iter().any(|address| address.socket.is_none());
+    let of_ip = [("--reuse-port", listening.reuse_port), ("--ipv6-only", listening.ipv6_only)];
+    match of_ip.into_iter().find(|(_, set)| *set && !has_ip) {
+        Some((option, _)) => {
+            Err(CliError::usage(format!("{option} is for IP addresses, and there is none to listen at")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn has_proxies(options: &Options) -> bool {
+    !options.listening.proxy_protocol.is_empty()
+}
+
+fn behind_proxies(options: &Options, site: impl IntoProtocol) -> ProxyProtocol {
+    let listening = &options.listening;
+    let trusting = |proxied: ProxyProtocol, network: &_| proxied.trust(*network);
+    let proxied = listening.proxy_protocol.iter().fold(ProxyProtocol::new(site), trusting);
+    let proxied = proxied.serve_untrusted(listening.proxy_untrusted);
+    match listening.proxy_header_timeout {
+        Some(Limit(limit)) => proxied.header_timeout(limit),
+        None => proxied,
+    }
+}
+
+fn bind_as_it_is(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
+    let (first, others) = addresses.split_first().expect("`places::addresses` gives at least one");
+    let mut server = TcpServer::bind(listen(options, first), site).map_err(|error| CliError::binding(first, &error))?;
+    for address in others {
+        server = server.also(listen(options, address)).map_err(|error| CliError::binding(address, &error))?;
+    }
+    Ok(limited(server, options).notify_systemd(true))
+}
+
+fn listen(options: &Options, address: &BindAddress) -> Listen {
+    let listening = &options.listening;
+    let mut listen = address.listen();
+    if let Some(clients) = listening.backlog {
+        listen = listen.backlog(u32::try_from(clients).unwrap_or(u32::MAX));
+    }
+    if address.socket.is_none() {
+        listen = listen.reuse_port(listening.reuse_port).ipv6_only(listening.ipv6_only);
+    }
+    match listening.socket_mode.filter(|_| address.is_unix()) {
+        Some(mode) => listen.mode(mode),
+        None => listen,
+    }
+}
+
+fn limited(mut server: TcpServer, options: &Options) -> TcpServer {
+    let limits = &options.limits;
+    // One line a setting: what is not said stays as the library has it.
+    macro_rules! set {
+        ($($setting:ident = $value:expr;)*) => {
+            $(if let Some(value) = $value { server = server.$setting(value); })*
+        };
+    }
+    let rate = |Limit(rate): Limit<Rate>| rate.map(|Rate { bytes_per_second, over }| (bytes_per_second, over));
+    set! {
+        workers = limits.workers;
+        max_connections = limits.max_connections;
+        max_per_address = limits.max_per_address.map(|Limit(limit)| limit);
+        queue_limit = limits.queue_limit;
+        queue_timeout = limits.queue_timeout.map(|Limit(limit)| limit);
+        write_timeout = limits.write_timeout.map(|Limit(limit)| limit);
+        min_rate = limits.min_rate.map(rate);
+        shutdown_timeout = limits.shutdown_timeout.map(|Limit(limit)| limit);
+        slow_handler = limits.slow_handler.map(|Limit(limit)| limit);
+    }
+    server
+}

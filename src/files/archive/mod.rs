@@ -1,0 +1,177 @@
+//! A folder and all beneath it as one file, written while it is sent. Called by `handler`.
+//!
+//! `tree` walks, `writer` turns entries and bytes into those of a zip or a tar, `stream` conducts the two.
+
+use std::io;
+
+use http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION};
+use http::{Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+
+use super::find::Finder;
+use super::slots::Slots;
+use crate::{Error, Permissions, Request, Response};
+
+mod stream; // the body of the answer
+
+mod writer; // entries and bytes to those of an archive
+
+mod deflate; // compressed, or stored
+mod tar; // headers
+mod zip; // records
+
+mod tree; // a folder and all beneath it
+
+mod entry; // a folder or a file
+mod names; // names that every system takes
+mod report; // what is missing, and what was renamed
+
+use names::Rule;
+use stream::ArchiveStream;
+use tree::{Asked, Filter};
+
+/// How many folders deep, and how many entries, an archive has unless set.
+const DEPTH: usize = 64;
+const ENTRIES: usize = 100_000;
+const AT_ONCE: usize = 8;
+
+/// What may be archived, and how many archives are under way.
+#[derive(Debug)]
+pub(super) struct Archives {
+    pub offered: bool,
+    pub depth: usize,
+    pub entries: usize,
+    pub slots: Slots,
+}
+
+/// The formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Zip,
+    Tar,
+    TarGz,
+}
+
+impl Format {
+    const ALL: [Format; 3] = [Format::Zip, Format::TarGz, Format::Tar];
+
+    /// As it stands in a query, and behind the dot of a name.
+    fn word(self) -> &'static str {
+        match self {
+            Format::Zip => "zip",
+            Format::Tar => "tar",
+            Format::TarGz => "tar.gz",
+        }
+    }
+
+    fn media_type(self) -> &'static str {
+        match self {
+            Format::Zip => "application/zip",
+            Format::Tar => "application/x-tar",
+            Format::TarGz => "application/gzip",
+        }
+    }
+
+    fn rule(self) -> Rule {
+        match self {
+            Format::Zip => Rule::Everywhere,
+            Format::Tar | Format::TarGz => Rule::Unix,
+        }
+    }
+}
+
+impl Default for Archives {
+    fn default() -> Archives {
+        Archives { offered: false, depth: DEPTH, entries: ENTRIES, slots: Slots::new(AT_ONCE) }
+    }
+}
+
+impl Archives {
+    /// The format that `?archive=` asks for.
+    ///
+    /// # Errors
+    /// 400 if there is none of that name.
+    pub fn format_of(&self, request: &Request) -> Result<Option<Format>, Error> {
+        let Some(word) = request.query().filter(|_| self.offered).and_then(|_| request.param("archive")) else {
+            return Ok(None);
+        };
+        let known = Format::ALL.into_iter().find(|format| format.word() == word);
+        known.map(Some).ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Archives are made as zip, tar.gz and tar."))
+    }
+
+    /// The answer to a request for the archive of a folder. `None`: as many as may be are under way. `mount`: the path of
+    /// the topmost folder, decoded, with both slashes.
+    pub fn respond(
+        &self,
+        finder: &Finder,
+        mount: &str,
+        path: &[u8],
+        format: Format,
+        request: &Request,
+    ) -> Option<Response> {
+        let mut names = mount.as_bytes().split(|&byte| byte == b'/').chain(path.split(|&byte| byte == b'/'));
+        let name = names.rfind(|name| !name.is_empty()).unwrap_or(b"archive");
+        let response = match *request.method() {
+            // Nothing is read for it.
+            Method::HEAD => Response::stream(io::empty()),
+            _ => {
+                let permissions = request.value::<Permissions>();
+                let filter = permissions.map(|permissions| Filter { permissions, mount: mount.to_owned() });
+                let asked = Asked {
+                    root: finder.root.clone(),
+                    hidden: finder.hidden,
+                    path: path.to_vec(),
+                    name: Rule::Everywhere.apply(name).into_owned(), // the first name of all, so that it is no drive
+                    rule: format.rule(),
+                    filter,
+                    depth: self.depth,
+                    entries: self.entries,
+                };
+                Response::stream(ArchiveStream::new(asked, format, request.now(), self.slots.take()?))
+            }
+        };
+        let file_name = format!("{}.{}", String::from_utf8_lossy(&Rule::Everywhere.apply(name)), format.word());
+        Some(
+            response
+                .with_content_type(format.media_type())
+                .with_header(CONTENT_DISPOSITION, attachment(&file_name))
+                .with_header(ACCEPT_RANGES, "none"),
+        )
+    }
+}
+
+/// `Content-Disposition` of a file to be saved (RFC 6266, section 4): its name in ASCII, and as it is (RFC 8187) where
+/// that is another one.
+fn attachment(name: &str) -> String {
+    const NOT_IN_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' '; // browsers decode `%`
+    let ascii: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    match ascii == name {
+        true => format!("attachment; filename=\"{ascii}\""),
+        false => {
+            let encoded = percent_encode(name.as_bytes(), NOT_IN_VALUE);
+            format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{encoded}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_to_save_by() {
+        for (name, expected) in [
+            ("a b.zip", "filename=\"a b.zip\""),
+            ("a\"b.zip", "filename=\"a_b.zip\"; filename*=UTF-8''a%22b.zip"),
+            ("100%41.zip", "filename=\"100_41.zip\"; filename*=UTF-8''100%2541.zip"),
+            ("été.zip", "filename=\"_t_.zip\"; filename*=UTF-8''%C3%A9t%C3%A9.zip"),
+            (
+                "a\r\nb: c;x='.tar.gz",
+                "filename=\"a__b: c;x='.tar.gz\"; filename*=UTF-8''a%0D%0Ab%3A%20c%3Bx%3D%27.tar.gz",
+            ),
+        ] {
+            assert_eq!(attachment(name), format!("attachment; {expected}"), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Names as they stand in an archive. Pure. Called by `tree`.
+//!
+//! What a folder may be called here may be forbidden, or dangerous, where the archive is unpacked: Windows takes a backslash
+//! for a separator, `C:` for a drive and `CON` for a device, and has no case. A zip has names that every system takes; a tar
+//! has them as they are, but for backslashes. Each name that is changed is told.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, RandomState};
+
+/// Which names an archive has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Those that Windows, macOS and Linux take, in UTF-8.
+    Everywhere,
+    /// Those that Unix has.
+    Unix,
+}
+
+/// Devices of Windows, with any extension.
+const DEVICES: [&str; 28] = [
+    "AUX", "COM0", "COM1", "COM2", "COM3", "COM4", "COM5", "COM6", "COM7", "COM8", "COM9", "CON", "CONIN$", "CONOUT$",
+    "LPT0", "LPT1", "LPT2", "LPT3", "LPT4", "LPT5", "LPT6", "LPT7", "LPT8", "LPT9", "NUL", "PRN", "CLOCK$", "KEYBD$",
+];
+
+impl Rule {
+    /// The name in the archive: a single component, and never `.` or `..`, as none of a folder is.
+    pub fn apply(self, name: &[u8]) -> Cow<'_, [u8]> {
+        match self {
+            Rule::Unix if !name.contains(&b'\\') => Cow::Borrowed(name),
+            Rule::Unix => name.iter().map(|&byte| if byte == b'\\' { b'_' } else { byte }).collect(),
+            Rule::Everywhere => match everywhere(name) {
+                changed if changed.as_bytes() == name => Cow::Borrowed(name),
+                changed => Cow::Owned(changed.into_bytes()),
+            },
+        }
+    }
+}
+
+/// Bytes that are not UTF-8 are percent-encoded, as in the file's address; what Windows forbids becomes `_`.
+fn everywhere(name: &[u8]) -> String {
+    let mut safe = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        let allowed = |c: char| !matches!(c, '\0'..='\x1f' | '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*');
+        safe.extend(chunk.valid().chars().map(|c| if allowed(c) { c } else { '_' }));
+        for byte in chunk.invalid() {
+            let _ = write!(safe, "%{byte:02X}"); // to a String: it can't fail
+        }
+    }
+    if safe.ends_with(['.', ' ']) {
+        safe.pop();
+        safe.push('_'); // Windows would drop it
+    }
+    let stem = safe.split('.').next().unwrap_or_default().trim_end();
+    let superscripts = |c| match c {
+        '\u{b9}' => '1',
+        '\u{b2}' => '2',
+        '\u{b3}' => '3',
+        c => c,
+    };
+    let stem: String = stem.chars().map(superscripts).collect();
+    if DEVICES.iter().any(|device| device.eq_ignore_ascii_case(&stem)) {
+        safe.insert(0, '_');
+    }
+    safe
+}
+
+/// The names in one folder of an archive, as hashes with keys of this process, without case where systems have none: one that
+/// is taken for another gets a number, which does no harm.
+#[derive(Debug)]
+pub(super) struct Taken {
+    rule: Rule,
+    keys: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Taken {
+    pub fn new(rule: Rule) -> Taken {
+        Taken { rule, keys: RandomState::new(), hashes: HashSet::new() }
+    }
+
+    /// The name, or if it is taken the same with a number: `Readme (2).txt`.
+    pub fn take(&mut self, name: Vec<u8>) -> Vec<u8> {
+        if self.insert(&name) {
+            return name;
+        }
+        let dot = memchr::memrchr(b'.', &name).filter(|&dot| dot > 0).unwrap_or(name.len());
+        let numbered = |number: usize| [&name[..dot], format!(" ({number})").as_bytes(), &name[dot..]].concat();
+        // There are fewer names than numbers.
+        (2..).map(numbered).find(|name| self.insert(name)).unwrap_or(name)
+    }
+
+    fn insert(&mut self, name: &[u8]) -> bool {
+        self.hashes.insert(match self.rule {
+            Rule::Unix => self.keys.hash_one(name),
+            Rule::Everywhere => self.keys.hash_one(String::from_utf8_lossy(name).to_lowercase()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules() {
+        for (name, everywhere, unix) in [
+            (&b"a b.txt"[..], "a b.txt", &b"a b.txt"[..]),
+            ("été 日本".as_bytes(), "été 日本", "été 日本".as_bytes()),
+            (b"caf\xe9.txt", "caf%E9.txt", b"caf\xe9.txt"),
+            (b"..\\..\\evil", ".._.._evil", b".._.._evil"),
+            (b"C:\\x", "C__x", b"C:_x"),
+            (b"12:30?", "12_30_", b"12:30?"),
+            (b"a\nb\x1b", "a_b_", b"a\nb\x1b"),
+            (b"dot.", "dot_", b"dot."),
+            (b"space ", "space_", b"space "),
+            (b"...", ".._", b"..."),
+            (b"CON", "_CON", b"CON"),
+            (b"con.txt", "_con.txt", b"con.txt"),
+            (b"nul .x", "_nul .x", b"nul .x"),
+            ("com\u{b9}.log".as_bytes(), "_com\u{b9}.log", "com\u{b9}.log".as_bytes()),
+            (b"console", "console", b"console"),
+            (b"LPT10", "LPT10", b"LPT10"),
+        ] {
+            let shown = name.escape_ascii();
+            assert_eq!(String::from_utf8_lossy(&Rule::Everywhere.apply(name)), everywhere, "{shown}");
+            assert_eq!(&Rule::Unix.apply(name)[..], unix, "{shown}");
+        }
+    }
+
+    #[test]
+    fn no_two_alike() {
+        let (mut taken, mut of_unix) = (Taken::new(Rule::Everywhere), Taken::new(Rule::Unix));
+        for (name, expected) in [
+            ("README", "README"),
+            ("readme", "readme (2)"),
+            ("ReadMe", "ReadMe (3)"),
+            ("a.txt", "a.txt"),
+            ("A.txt", "A (2).txt"),
+            ("a (2).TXT", "a (2) (2).TXT"),
+            (".x", ".x"),
+            (".X", ".X (2)"),
+            ("É", "É"),
+            ("é", "é (2)"),
+        ] {
+            assert_eq!(String::from_utf8(taken.take(name.into())).unwrap(), expected, "{name}");
+            assert_eq!(of_unix.take(name.into()), name.as_bytes());
+        }
+        assert_eq!(of_unix.take(b"a.txt".into()), b"a (2).txt");
+    }
+}

@@ -1,0 +1,258 @@
+//! A folder and all beneath it that is served, one entry after the other. Called by `stream`; it opens files and reads none.
+//!
+//! The rules are those of serving: each path is opened as a request for it would open it, beneath the folder, links as
+//! configured, nothing hidden. So there are no links in an archive: there is what they lead to. The folder at the root's path
+//! when the archive was begun is read to the end, also if another one takes its place meanwhile.
+
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::sync::Arc;
+
+use rustix::fs::{FileType, RawDir};
+
+use super::super::open::{OpenError, Opened, Root};
+use super::super::path;
+use super::super::stat::{self, FileStat, Identity, stat_of};
+use super::entry::Entry;
+use super::names::{Rule, Taken};
+use super::report::Report;
+use crate::{Access, Permissions};
+
+/// Bytes of entries that are read at a time.
+const READ_SIZE: usize = 32 << 10;
+/// Bytes of path that each entry may have on average: zips remember them to their end.
+const PATH_ROOM: usize = 200;
+
+/// Reads folders depth first, each sorted by name.
+pub(super) struct Tree {
+    root: Root,
+    hidden: bool,
+    rule: Rule,
+    filter: Option<Filter>,
+    depth: usize,
+    entries: usize,
+    /// How many more names may be read, and bytes of paths.
+    left: usize,
+    path_bytes_left: usize,
+    /// The folder that all begins with, and its name in the archive.
+    top: Option<(Vec<u8>, Vec<u8>)>,
+    levels: Vec<Level>,
+}
+
+/// Who decides about each path, and what stands before it in an address.
+pub(super) struct Filter {
+    pub permissions: Arc<Permissions>,
+    pub mount: String,
+}
+
+/// What is to be archived.
+pub(super) struct Asked {
+    pub root: Root,
+    pub hidden: bool,
+    /// Beneath the root.
+    pub path: Vec<u8>,
+    /// What it is called in the archive.
+    pub name: Vec<u8>,
+    pub rule: Rule,
+    pub filter: Option<Filter>,
+    pub depth: usize,
+    pub entries: usize,
+}
+
+/// An open folder whose entries are being taken.
+struct Level {
+    /// Beneath the root, and in the archive.
+    path: Vec<u8>,
+    shown: Vec<u8>,
+    names: Names,
+    taken: Taken,
+    identity: Identity,
+}
+
+/// Names, one behind the other, and where they are, the last first.
+#[derive(Default)]
+struct Names {
+    bytes: Vec<u8>,
+    ranges: Vec<(u32, u8)>,
+}
+
+/// What comes next.
+pub(super) enum Step {
+    Folder(Entry),
+    File(Entry, OpenFile),
+    /// Nothing of this name.
+    Skipped,
+    End,
+}
+
+/// A file, and what it was when it was opened.
+pub(super) struct OpenFile {
+    pub file: File,
+    pub stat: FileStat,
+    /// Beneath the root.
+    pub path: Vec<u8>,
+}
+
+impl Tree {
+    pub fn new(asked: Asked) -> Tree {
+        let Asked { root, hidden, path, name, rule, filter, depth, entries } = asked;
+        Tree {
+            root: root.pinned(),
+            hidden,
+            rule,
+            filter,
+            depth,
+            entries,
+            left: entries,
+            path_bytes_left: entries.saturating_mul(PATH_ROOM),
+            top: Some((path, name)),
+            levels: Vec::new(),
+        }
+    }
+
+    /// The next entry.
+    ///
+    /// # Errors
+    /// What may be otherwise in a moment: too many open files. The archive can't be whole.
+    pub fn next(&mut self, report: &mut Report) -> io::Result<Step> {
+        if let Some((path, name)) = self.top.take() {
+            return self.enter(path, name, report);
+        }
+        let Some(level) = self.levels.last_mut() else { return Ok(Step::End) };
+        let Some(name) = level.names.next() else {
+            self.levels.pop();
+            return Ok(Step::Skipped);
+        };
+        let path = path::join(&level.path, &name);
+        let shown_as = |name: &[u8]| [&level.shown[..], b"/", name].concat();
+        if path.len() > path::MAX_PATH {
+            report.left_out(&shown_as(&name), "its path is too long");
+            return Ok(Step::Skipped);
+        }
+        let opened = match self.root.open_at(&path) {
+            Err(error) => return left_out(&shown_as(&name), error, report),
+            Ok(opened) => opened,
+        };
+        if let Some(filter) = &self.filter
+            && !filter.allows(&path, matches!(opened, Opened::Folder))
+        {
+            return Ok(Step::Skipped);
+        }
+        let named = level.taken.take(self.rule.apply(&name).into_owned());
+        if named != name {
+            report.renamed(&shown_as(&name), &named);
+        }
+        let shown = shown_as(&named);
+        if self.path_bytes_left < shown.len() {
+            report.left_out(&shown, "and what follows it: the names of all are too long");
+            self.levels.clear();
+            return Ok(Step::Skipped);
+        }
+        self.path_bytes_left -= shown.len();
+        match opened {
+            Opened::Folder => self.enter(path, shown, report),
+            Opened::File(file, stat) => {
+                let is_executable = stat::is_executable(&file);
+                let entry = Entry {
+                    path: shown,
+                    is_folder: false,
+                    is_executable,
+                    size: stat.size,
+                    modified: stat.modified.seconds,
+                };
+                Ok(Step::File(entry, OpenFile { file, stat, path }))
+            }
+        }
+    }
+
+    /// Read a folder, whose entries come next.
+    fn enter(&mut self, path: Vec<u8>, shown: Vec<u8>, report: &mut Report) -> io::Result<Step> {
+        if self.levels.len() >= self.depth {
+            report.left_out(&shown, &format!("more than {} folders deep", self.depth));
+            return Ok(Step::Skipped);
+        }
+        let folder = match self.root.open_folder(&path) {
+            Err(error) => return left_out(&shown, error, report),
+            Ok(folder) => folder,
+        };
+        let stat = stat_of(&folder)?;
+        if self.levels.iter().any(|level| level.identity == stat.identity()) {
+            report.left_out(&shown, "a link to a folder that it lies in");
+            return Ok(Step::Skipped);
+        }
+        let mut names = Names::default();
+        let mut buffer = Vec::with_capacity(READ_SIZE);
+        let mut dirents = RawDir::new(&folder, buffer.spare_capacity_mut());
+        while let Some(dirent) = dirents.next() {
+            let dirent = dirent?;
+            let name = dirent.file_name().to_bytes();
+            let may_be_served = matches!(
+                dirent.file_type(),
+                FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown
+            );
+            let is_hidden = || {
+                let path = path::join(&path, name);
+                name.starts_with(b".") && if self.hidden { path::is_upload(&path) } else { path::is_hidden(&path) }
+            };
+            if !may_be_served || matches!(name, b"." | b"..") || is_hidden() {
+                continue;
+            }
+            if self.left == 0 {
+                report.left_out(&shown, &format!("some of it, as there are more than {} entries", self.entries));
+                break;
+            }
+            self.left -= 1;
+            names.push(name);
+        }
+        names.sort();
+        let entry = Entry {
+            path: shown.clone(),
+            is_folder: true,
+            is_executable: true,
+            size: 0,
+            modified: stat.modified.seconds,
+        };
+        self.levels.push(Level { path, shown, names, taken: Taken::new(self.rule), identity: stat.identity() });
+        Ok(Step::Folder(entry))
+    }
+}
+
+/// What can't be opened is told; what is not served is not there.
+fn left_out(shown: &[u8], error: OpenError, report: &mut Report) -> io::Result<Step> {
+    match error {
+        OpenError::NotFound => {}
+        OpenError::Forbidden => report.left_out(shown, "the server may not read it"),
+        OpenError::Io(cause) => report.left_out(shown, &cause.to_string()),
+        OpenError::Busy(cause) | OpenError::TooManyListings(cause) => return Err(cause),
+    }
+    Ok(Step::Skipped)
+}
+
+impl Filter {
+    /// Of a folder it is asked whether it may be listed: then its name may be told, and so of what it holds.
+    fn allows(&self, path: &[u8], is_folder: bool) -> bool {
+        let access = if is_folder { Access::List } else { Access::Read };
+        self.permissions.permit(access, &[self.mount.as_bytes(), path].concat())
+    }
+}
+
+impl Names {
+    /// A name of a folder has at most 255 bytes.
+    fn push(&mut self, name: &[u8]) {
+        self.ranges.push((self.bytes.len() as u32, name.len() as u8));
+        self.bytes.extend_from_slice(name);
+    }
+
+    fn sort(&mut self) {
+        let bytes = mem::take(&mut self.bytes);
+        let name = |&(start, length): &(u32, u8)| &bytes[start as usize..][..usize::from(length)];
+        self.ranges.sort_unstable_by(|one, other| name(other).cmp(name(one)));
+        self.bytes = bytes;
+    }
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let (start, length) = self.ranges.pop()?;
+        Some(self.bytes[start as usize..][..usize::from(length)].to_vec())
+    }
+}

@@ -1,0 +1,165 @@
+//! Requests that are not encrypted: sent on to where they are.
+
+use std::time::Duration;
+
+use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Next, Request, Response, Result};
+
+/// Answers no request over plain HTTP: GET and HEAD are redirected to `https`, with 308, others refused with 403, from their
+/// heads: what they would send has no business on the wire. Requests that [are secure](Request::is_secure) pass.
+///
+/// The redirect is not kept (`Cache-Control: no-cache`): what makes browsers ask by `https` from the start is
+/// [HSTS](HttpsOnly::hsts), which is off unless it is asked for.
+///
+/// ```
+/// use modest::layers::HttpsOnly;
+/// use modest::{Client, Http, Request, RequestHandler, Response, TlsInfo, handler_fn};
+/// use std::time::Duration;
+///
+/// let app = handler_fn(|_| Ok(Response::text("hello\n"))).layer(HttpsOnly::new().hsts(Duration::from_secs(3600)));
+/// let http = Http::new(app);
+///
+/// let sent = http.respond(&Request::get("/a?b").with_header("host", "a.example:8000"));
+/// assert_eq!((sent.status().as_u16(), sent.header("location")), (308, Some("https://a.example/a?b")));
+///
+/// let secure = Request::get("/").client().clone().with_tls(TlsInfo::new("TLSv1.3"));
+/// let sent = http.respond(&Request::get("/").with_client(secure));
+/// assert_eq!(sent.header("strict-transport-security"), Some("max-age=3600"));
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "does nothing until it is given to `layer`"]
+pub struct HttpsOnly {
+    port: Option<u16>,
+    hsts: Option<HeaderValue>,
+}
+
+impl HttpsOnly {
+    /// Redirecting to port 443, without HSTS.
+    pub fn new() -> HttpsOnly {
+        HttpsOnly { port: Some(443), hsts: None }
+    }
+
+    /// The port to redirect to. Default: 443, which is left out of the address; `None`: the one that was asked, for a port
+    /// that [speaks both](crate::Tls::plain).
+    pub fn port(mut self, port: impl Into<Option<u16>>) -> HttpsOnly {
+        self.port = port.into();
+        self
+    }
+
+    /// Have browsers ask for this host by `https` alone for so long after each response (`Strict-Transport-Security`, RFC
+    /// 6797), in whole seconds; no time makes them forget it. Default: nothing is said. Whoever says it can't go back to
+    /// HTTP before that time is over.
+    pub fn hsts(mut self, age: impl Into<Option<Duration>>) -> HttpsOnly {
+        let field = |age: Duration| HeaderValue::try_from(format!("max-age={}", age.as_secs()));
+        self.hsts = age.into().and_then(|age| field(age).ok());
+        self
+    }
+
+    /// Where it is to be asked for; `None`: the client has not said whom it asks.
+    fn address(&self, request: &Request) -> Option<String> {
+        let host = request.host()?;
+        // A colon behind the bracket of an IPv6 address, or the only one.
+        let end = host.rfind(']').map_or(0, |end| end + 1);
+        let (name, asked) = host.split_at(host[end..].find(':').map_or(host.len(), |colon| end + colon));
+        let port = match self.port {
+            None => asked.to_owned(),
+            Some(443) => String::new(),
+            Some(port) => format!(":{port}"),
+        };
+        let target = request.target();
+        let path = match target.split_once("://") {
+            Some((_, rest)) if !target.starts_with('/') => rest.find(['/', '?']).map_or("", |at| &rest[at..]),
+            _ => target,
+        };
+        Some(format!("https://{name}{port}{path}"))
+    }
+}
+
+impl Default for HttpsOnly {
+    fn default() -> HttpsOnly {
+        HttpsOnly::new()
+    }
+}
+
+impl Layer for HttpsOnly {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        if request.is_secure() || [Method::GET, Method::HEAD].contains(request.method()) {
+            return Ok(());
+        }
+        Err(Error::new(403, "This is served over TLS alone: ask for it by https."))
+    }
+
+    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+        if request.is_secure() {
+            return next.run(request);
+        }
+        match self.address(request) {
+            Some(address) => Ok(Response::redirect_with(308, &address).with_header("cache-control", "no-cache")),
+            None => Err(Error::new(400, "This is served over TLS alone: ask for it by https.")),
+        }
+    }
+
+    fn finish_response(&self, request: &Request, response: Response) -> Response {
+        match self.hsts.as_ref().filter(|_| request.is_secure()) {
+            Some(hsts) => response.with_header("strict-transport-security", hsts),
+            None => response, // RFC 6797, section 7.2: never over HTTP
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Forwarded, Http, RequestHandler, TlsInfo, handler_fn};
+
+    #[test]
+    fn where_requests_are_sent_on_to() {
+        let http = |port| {
+            Http::new(
+                handler_fn(|_| Ok(Response::text("x")))
+                    .layer(HttpsOnly::new().port(Some(port).filter(|port| *port > 0))),
+            )
+        };
+        for (port, host, target, wanted) in [
+            (0, "a.example:8443", "/", "https://a.example:8443/"),
+            (0, "a.example", "/", "https://a.example/"),
+            (443, "a.example", "/", "https://a.example/"),
+            (443, "a.example:80", "/b?c=d", "https://a.example/b?c=d"),
+            (8443, "a.example:80", "/b%20c", "https://a.example:8443/b%20c"),
+            (8443, "[::1]:80", "/", "https://[::1]:8443/"),
+            (443, "[::1]", "/", "https://[::1]/"),
+            (443, "a.example", "//evil.example/b", "https://a.example//evil.example/b"),
+            (443, "a.example", "/?to=http://b/", "https://a.example/?to=http://b/"),
+            (443, "a.example", "http://b.example:80/c?d", "https://b.example/c?d"),
+            (443, "a.example", "http://b.example", "https://b.example"),
+        ] {
+            let request = Request::new(Method::GET, target).unwrap().with_header("host", host);
+            let sent = http(port).respond(&request);
+            assert_eq!((sent.status().as_u16(), sent.header("location")), (308, Some(wanted)), "{host} {target}");
+            assert_eq!(sent.header("cache-control"), Some("no-cache"));
+        }
+    }
+
+    #[test]
+    fn what_passes_and_what_does_not() {
+        let http =
+            Http::new(handler_fn(|_| Ok(Response::text("x"))).layer(HttpsOnly::new().hsts(Duration::from_secs(60))));
+        let secure = |request: Request| {
+            let client = request.client().clone().with_tls(TlsInfo::new("TLSv1.2"));
+            request.with_client(client)
+        };
+        let told = |request: Request, scheme: &str| {
+            request.put(Forwarded { scheme: Some(scheme.into()), ..Forwarded::default() });
+            request
+        };
+        for (name, request, status, hsts) in [
+            ("post", Request::post("/", "a"), 403, None),
+            ("secure get", secure(Request::get("/")), 200, Some("max-age=60")),
+            ("secure post", secure(Request::post("/", "a")), 200, Some("max-age=60")),
+            ("a proxy's word", told(Request::get("/"), "https"), 200, Some("max-age=60")),
+            ("a proxy's word of HTTP, over TLS", told(secure(Request::get("/")), "http"), 308, None),
+        ] {
+            let sent = http.respond(&request);
+            assert_eq!((sent.status().as_u16(), sent.header("strict-transport-security")), (status, hsts), "{name}");
+        }
+    }
+}

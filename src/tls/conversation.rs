@@ -1,0 +1,225 @@
+//! One client, from its first byte: is it TLS, its handshake, then the protocol inside.
+//! What costs much (keys, signatures, certificates) is done in turns that may block, and only for records that are whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::debug;
+use rustls::ServerConnection;
+
+use super::session::Session;
+use super::{Parts, not_tls, record};
+use crate::tcp::{Conversation, Event, Inner, Layer, Next, Protocol, Stage, Stream, Turn};
+
+/// What holds for all handshakes.
+pub struct Handshakes {
+    pub timeout: Option<Duration>,
+    pub limit: usize,
+    /// For clients that speak no TLS.
+    pub plain: Option<Arc<dyn Protocol>>,
+}
+
+impl Default for Handshakes {
+    fn default() -> Handshakes {
+        Handshakes { timeout: Some(Duration::from_secs(10)), limit: 64 * 1024, plain: None }
+    }
+}
+
+/// A connection.
+pub struct Secured {
+    parts: Arc<Parts>,
+    state: State,
+    granted: bool, // the next turn may block
+}
+
+enum State {
+    /// Nothing is known, or half a record.
+    First,
+    /// So many bytes of the handshake have come.
+    Handshake(Session, usize),
+    /// The protocol inside is to meet the client.
+    Meeting(Session),
+    Met(Box<(Session, Inner)>),
+    /// No TLS: the protocol for that is to meet the client.
+    MeetingPlain,
+    Plain(Box<dyn Conversation>),
+}
+
+/// Of the whole handshake. Inner conversations count from the other end.
+const HANDSHAKE: Stage = Stage(u32::MAX);
+
+impl Secured {
+    pub fn new(parts: Arc<Parts>) -> Secured {
+        Secured { parts, state: State::First, granted: false }
+    }
+
+    /// The first byte, and the first record.
+    fn begin(&mut self, turn: &mut Turn<'_>) -> Next {
+        match turn.input.bytes().first() {
+            None if turn.input.ended() => return Next::Close, // somebody looks whether the port is open
+            None => return self.read(),
+            Some(&record::HANDSHAKE) => {}
+            Some(&first) if not_tls::is_http(first) => return self.begin_plain(turn),
+            Some(_) => return refuse(turn, not_tls::TO_OTHERS, "its first byte is not that of TLS"),
+        }
+        if record::whole(turn.input.bytes()).is_none() {
+            return self.await_record(turn);
+        }
+        if !std::mem::take(&mut self.granted) {
+            return self.ask_for_permit();
+        }
+        match ServerConnection::new(self.parts.live.config(turn.now)) {
+            Ok(connection) => {
+                self.state = State::Handshake(Session::new(connection), 0);
+                self.granted = true; // what follows is the same turn
+                self.shake_hands(turn)
+            }
+            Err(err) => {
+                debug!("{}: no handshake can be begun: {err}", turn.client);
+                Next::Abort
+            }
+        }
+    }
+
+    fn begin_plain(&mut self, turn: &mut Turn<'_>) -> Next {
+        if self.parts.handshakes.plain.is_none() {
+            return refuse(turn, not_tls::TO_HTTP, "it speaks HTTP without TLS");
+        }
+        self.state = State::MeetingPlain;
+        self.ask_for_permit()
+    }
+
+    /// Records, one by one, as long as there are whole ones.
+    fn shake_hands(&mut self, turn: &mut Turn<'_>) -> Next {
+        let asks_for_certificates = self.parts.live.asks_for_certificates();
+        let State::Handshake(session, sent) = &mut self.state else { return Next::Close };
+        while session.is_handshaking() {
+            let Some(length) = record::whole(turn.input.bytes()) else { return self.await_record(turn) };
+            let is_cheap = session.has_agreed() && !asks_for_certificates;
+            if !is_cheap && !std::mem::take(&mut self.granted) {
+                return self.ask_for_permit();
+            }
+            *sent += length;
+            if *sent > self.parts.handshakes.limit {
+                debug!("{}: its handshake is longer than {} bytes", turn.client, self.parts.handshakes.limit);
+                return Next::Abort;
+            }
+            if let Err(err) = session.feed(length, turn) {
+                debug!("{}: the handshake failed: {err}", turn.client);
+                return Next::Linger;
+            }
+        }
+        if let State::Handshake(session, _) = std::mem::replace(&mut self.state, State::First) {
+            self.state = State::Meeting(session);
+        }
+        self.ask_for_permit()
+    }
+
+    /// The protocol inside meets the client, of whom all is known by now.
+    fn meet(&mut self, turn: &mut Turn<'_>) -> Next {
+        self.granted = false;
+        let State::Meeting(session) = std::mem::replace(&mut self.state, State::First) else { return Next::Close };
+        let client = turn.client.clone().with_tls(session.info());
+        let Some(inner) = Inner::meet(&*self.parts.inner, client) else { return self.turn_away(session, turn) };
+        self.state = State::Met(Box::new((session, inner)));
+        Next::Again
+    }
+
+    /// Nothing is served to this client, and nothing is missing.
+    fn turn_away(&mut self, mut session: Session, turn: &mut Turn<'_>) -> Next {
+        session.goodbye(turn.output.bytes());
+        Next::Linger
+    }
+
+    fn meet_plain(&mut self, turn: &mut Turn<'_>) -> Next {
+        self.granted = false;
+        let met = self.parts.handshakes.plain.as_ref().and_then(|plain| plain.meet(turn.client));
+        let Some(mut conversation) = met else { return Next::Linger };
+        let next = conversation.turn(turn);
+        self.state = State::Plain(conversation);
+        next
+    }
+
+    fn ask_for_permit(&mut self) -> Next {
+        self.granted = true;
+        Next::Brief
+    }
+
+    fn await_record(&self, turn: &Turn<'_>) -> Next {
+        if turn.input.ended() {
+            debug!("{}: the handshake was broken off", turn.client);
+            return Next::Close;
+        }
+        self.read()
+    }
+
+    fn read(&self) -> Next {
+        let within = self.parts.handshakes.timeout;
+        Next::Read { stage: HANDSHAKE, within, evictable: true, at_min_rate: false }
+    }
+}
+
+/// Told to a client that speaks something else, which may still be sending.
+fn refuse(turn: &mut Turn<'_>, said: &[u8], why: &str) -> Next {
+    debug!("{} is refused: {why}", turn.client);
+    turn.output.bytes().extend_from_slice(said);
+    Next::Linger
+}
+
+impl Conversation for Secured {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        match &mut self.state {
+            State::Met(met) => {
+                let (session, inner) = &mut **met;
+                inner.turn(session, turn)
+            }
+            State::Plain(conversation) => conversation.turn(turn),
+            State::First => self.begin(turn),
+            State::Handshake(..) => self.shake_hands(turn),
+            State::Meeting(_) => self.meet(turn),
+            State::MeetingPlain => self.meet_plain(turn),
+        }
+    }
+
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        match (&mut self.state, what) {
+            (State::Met(met), _) => {
+                let (session, inner) = &mut **met;
+                inner.event(what, session, turn)
+            }
+            (State::Plain(conversation), _) => conversation.event(what, turn),
+            (_, Event::Called) => Next::Unchanged,
+            (State::Handshake(..), Event::ShuttingDown) => Next::Unchanged,
+            (_, Event::Late(_)) => {
+                debug!("{}: the handshake is late", turn.client);
+                Next::Close
+            }
+            _ => Next::Close,
+        }
+    }
+
+    fn goodbye(&mut self, turn: &mut Turn<'_>) {
+        match &mut self.state {
+            State::Met(met) => {
+                let (session, inner) = &mut **met;
+                inner.goodbye(session, turn);
+            }
+            State::Plain(conversation) => conversation.goodbye(turn),
+            _ => {}
+        }
+    }
+
+    fn take(self: Box<Self>, stream: Stream) {
+        if let State::Plain(conversation) = self.state {
+            conversation.take(stream);
+        }
+    }
+
+    fn drop_may_block(&self) -> bool {
+        match &self.state {
+            State::Met(met) => met.1.drop_may_block(),
+            State::Plain(conversation) => conversation.drop_may_block(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! A certificate and its key, from PEM files or from memory: read, decrypted, checked to belong together.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::{self, PemObject, SectionKind};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+
+/// A certificate, those between it and its root, and its private key: for [`Tls`](crate::Tls).
+///
+/// ```no_run
+/// use modest::{Identity, Tls};
+///
+/// let tls = Tls::new(Identity::from_pem_files("a.example.pem", "a.example.key"))?
+///     .certificate(Identity::from_pem_files("b.example.pem", "b.example.key").password("open sesame"))?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Identity {
+    certificate: Pem,
+    key: Pem,
+    password: Option<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+enum Pem {
+    File(PathBuf),
+    Memory(Vec<u8>),
+}
+
+impl Identity {
+    /// The certificate in this file, followed by those that lead to its root, and its key in that; both PEM. They may be
+    /// one file. They are read when they are given to [`Tls`](crate::Tls), and [again](crate::Tls::reload) when they change.
+    pub fn from_pem_files(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Identity {
+        Identity { certificate: Pem::File(certificate.into()), key: Pem::File(key.into()), password: None }
+    }
+
+    /// The same from memory.
+    pub fn from_pem(certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Identity {
+        Identity { certificate: Pem::Memory(certificate.into()), key: Pem::Memory(key.into()), password: None }
+    }
+
+    /// The same, for a key that is encrypted with this: PKCS #8 (`BEGIN ENCRYPTED PRIVATE KEY`) with PBES2, as OpenSSL 3
+    /// writes it. It is of no effect on a key that is not.
+    pub fn password(self, password: impl Into<Vec<u8>>) -> Identity {
+        Identity { password: Some(password.into()), ..self }
+    }
+
+    /// A new certificate for these names and IP addresses, signed by its own key: for a trial, for browsers warn of it, and
+    /// say its [fingerprint](Identity::fingerprint). It holds for a year.
+    ///
+    /// # Errors
+    /// If one of them is no name.
+    #[cfg(feature = "self-signed")]
+    pub fn self_signed<N: Into<String>>(names: impl IntoIterator<Item = N>) -> io::Result<Identity> {
+        use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
+        use rustls::pki_types::ServerName;
+        use std::time::{Duration, SystemTime};
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        let is_name = |name: &&String| ServerName::try_from(name.strip_prefix("*.").unwrap_or(name)).is_ok();
+        if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
+            return Err(invalid(format!("{wrong:?} is neither the name of a host nor an IP address")));
+        }
+        let made = || {
+            let mut parameters = CertificateParams::new(names)?;
+            parameters.distinguished_name.push(DnType::CommonName, "modest, for a trial");
+            parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+            parameters.not_before = (SystemTime::now() - DAY).into();
+            parameters.not_after = (SystemTime::now() + 365 * DAY).into();
+            let key = KeyPair::generate()?;
+            Ok::<_, rcgen::Error>((parameters.self_signed(&key)?.der().to_vec(), key.serialize_der()))
+        };
+        let (certificate, key) =
+            made().map_err(|err: rcgen::Error| invalid(format!("no certificate can be made: {err}")))?;
+        let pem = |label: &str, der: &[u8]| {
+            pkcs8::der::pem::encode_string(label, pkcs8::LineEnding::LF, der).map_err(|err| invalid(err.to_string()))
+        };
+        Ok(Identity::from_pem(pem("CERTIFICATE", &certificate)?, pem("PRIVATE KEY", &key)?))
+    }
+
+    /// The SHA-256 of the certificate, as browsers and `openssl x509 -fingerprint -sha256` show it: `AB:01:...`.
+    ///
+    /// # Errors
+    /// If there is none to be read.
+    pub fn fingerprint(&self) -> io::Result<String> {
+        let chain = self.certificate.certificates()?;
+        let suite = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13();
+        let hash = suite.map(|suite| suite.common.hash_provider.hash(&chain[0]));
+        let bytes = hash.iter().flat_map(|hash| hash.as_ref());
+        Ok(bytes.map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":"))
+    }
+
+    /// Read both.
+    pub(super) fn load(&self, provider: &CryptoProvider) -> io::Result<Arc<CertifiedKey>> {
+        let chain = self.certificate.certificates()?;
+        let key = self.key.key(self.password.as_deref())?;
+        let signing = provider.key_provider.load_private_key(key);
+        let signing = signing.map_err(|err| {
+            self.key.wrong(format!(
+                "the key is of no kind that can be used, RSA from 2048 bits, P-256, P-384 or Ed25519: {err}"
+            ))
+        })?;
+        let identity = CertifiedKey::new(chain, signing);
+        match identity.keys_match() {
+            Ok(()) => Ok(Arc::new(identity)),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                Err(self.certificate.wrong(format!("the key in {} is not that of this certificate", self.key)))
+            }
+            Err(err) => Err(self.certificate.wrong(format!("the certificate can't be used: {err}"))),
+        }
+    }
+
+    /// The files it is read from.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        [&self.certificate, &self.key].into_iter().filter_map(|pem| match pem {
+            Pem::File(path) => Some(path.as_path()),
+            Pem::Memory(_) => None,
+        })
+    }
+}
+
+/// The certificates in a file of roots.
+pub(super) fn roots(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    Pem::File(path.to_owned()).certificates()
+}
+
+impl Pem {
+    fn read(&self) -> io::Result<Vec<u8>> {
+        match self {
+            Pem::File(path) => {
+                fs::read(path).map_err(|err| io::Error::new(err.kind(), format!("{self}: {}", plain(&err))))
+            }
+            Pem::Memory(bytes) => Ok(bytes.clone()),
+        }
+    }
+
+    /// At least one.
+    fn certificates(&self) -> io::Result<Vec<CertificateDer<'static>>> {
+        let text = self.read()?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let chain = chain.map_err(|err| self.wrong(format!("it is no PEM: {err}")))?;
+        if chain.is_empty() {
+            return Err(self.wrong("there is no certificate in it (-----BEGIN CERTIFICATE-----)"));
+        }
+        Ok(chain)
+    }
+
+    fn key(&self, password: Option<&[u8]>) -> io::Result<PrivateKeyDer<'static>> {
+        let text = self.read()?;
+        match PrivateKeyDer::from_pem_slice(&text) {
+            // "DEK-Info" of RFC 1421, with which OpenSSL encrypted keys before it had PKCS #8.
+            _ if contains(&text, b"Proc-Type: 4,ENCRYPTED") => {
+                Err(self
+                    .wrong("the key is encrypted in the old way; write it anew: openssl pkcs8 -topk8 -in OLD -out NEW"))
+            }
+            Ok(key) => Ok(key),
+            Err(pem::Error::NoItemsFound) if contains(&text, ENCRYPTED) => self.decrypted(&text, password),
+            Err(pem::Error::NoItemsFound) => {
+                Err(self.wrong("there is no private key in it (-----BEGIN PRIVATE KEY-----)"))
+            }
+            Err(err) => Err(self.wrong(format!("it is no PEM: {err}"))),
+        }
+    }
+
+    fn decrypted(&self, text: &[u8], password: Option<&[u8]>) -> io::Result<PrivateKeyDer<'static>> {
+        let Some(password) = password else { return Err(self.wrong("the key is encrypted: its password is needed")) };
+        let start = text.windows(ENCRYPTED.len()).position(|window| window == ENCRYPTED).unwrap_or(0);
+        let (_, der) = pkcs8::der::pem::decode_vec(until_end(&text[start..]))
+            .map_err(|err| self.wrong(format!("the encrypted key is no PEM: {err}")))?;
+        let info = EncryptedPrivateKeyInfoRef::try_from(&der[..])
+            .map_err(|err| self.wrong(format!("the key is encrypted in a way that is not known: {err}")))?;
+        let key = info.decrypt(password).map_err(|_| self.wrong("the password is not that of this key"))?;
+        PrivateKeyDer::from_pem(SectionKind::PrivateKey, key.as_bytes().to_vec())
+            .ok_or_else(|| self.wrong("there is no private key in it"))
+    }
+
+    fn wrong(&self, why: impl fmt::Display) -> io::Error {
+        invalid(format!("{self}: {why}"))
+    }
+}
+
+const ENCRYPTED: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
+
+/// Up to the end of the first block.
+fn until_end(text: &[u8]) -> &[u8] {
+    const END: &[u8] = b"-----END ENCRYPTED PRIVATE KEY-----";
+    let end = text.windows(END.len()).position(|window| window == END);
+    end.map_or(text, |end| &text[..end + END.len()])
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+pub(super) fn invalid(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why.into())
+}
+
+fn plain(err: &io::Error) -> String {
+    let text = err.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
+impl fmt::Display for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pem::File(path) => path.display().fmt(f),
+            Pem::Memory(_) => f.write_str("PEM in memory"),
+        }
+    }
+}
+
+/// Without the password, and without keys.
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({}, {})", self.certificate, self.key)
+    }
+}

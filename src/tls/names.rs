@@ -1,0 +1,51 @@
+//! Which certificate a client gets: by the name it asks for, and by what it can deal with.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+/// Certificates by name.
+#[derive(Debug)]
+pub struct ByName {
+    all: Vec<Arc<CertifiedKey>>,
+    /// In lower case, as they stand in certificates: `a.example`, `*.a.example`.
+    names: HashMap<String, Vec<Arc<CertifiedKey>>>,
+}
+
+impl ByName {
+    /// Those that were given first are preferred.
+    pub fn new(identities: &[Arc<CertifiedKey>]) -> ByName {
+        let mut names: HashMap<String, Vec<Arc<CertifiedKey>>> = HashMap::new();
+        for identity in identities {
+            for name in names_of(identity) {
+                names.entry(name).or_default().push(identity.clone());
+            }
+        }
+        ByName { all: identities.to_vec(), names }
+    }
+
+    /// Those for this name, or all if there is none for it.
+    fn candidates(&self, asked: Option<&str>) -> &[Arc<CertifiedKey>] {
+        let asked = asked.unwrap_or_default().to_ascii_lowercase();
+        // A star stands for one label (RFC 9525, section 6.3).
+        let starred = || asked.split_once('.').and_then(|(_, rest)| self.names.get(&format!("*.{rest}")));
+        self.names.get(&asked).or_else(starred).unwrap_or(&self.all)
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let candidates = self.candidates(hello.server_name());
+        let suits = |identity: &&Arc<CertifiedKey>| identity.key.choose_scheme(hello.signature_schemes()).is_some();
+        candidates.iter().find(suits).or(candidates.first()).cloned()
+    }
+}
+
+/// The names of hosts in a certificate, in lower case.
+fn names_of(identity: &CertifiedKey) -> Vec<String> {
+    let Ok(certificate) = identity.end_entity_cert() else { return Vec::new() };
+    let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else { return Vec::new() };
+    parsed.valid_dns_names().map(str::to_ascii_lowercase).collect()
+}

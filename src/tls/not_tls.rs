@@ -1,0 +1,26 @@
+//! Clients that speak something else on a port of TLS: what they are told.
+
+/// Whether this may be the first byte of a request of HTTP: methods are in capitals, and no record begins so.
+pub fn is_http(first: u8) -> bool {
+    first.is_ascii_uppercase()
+}
+
+/// To a client that speaks HTTP. Nothing of its request is looked at: it may be half.
+pub const TO_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n\
+    content-length: 46\r\ncache-control: no-store\r\nconnection: close\r\n\r\n\
+    This port speaks TLS: ask for it by https://.\n";
+
+/// To any other: an alert, fatal, `protocol_version` (RFC 8446, section 6.2). Who speaks an SSL of before 1996 gets it, too.
+pub const TO_OTHERS: &[u8] = &[21, 3, 1, 0, 2, 2, 70];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_is_that_of_the_text() {
+        let said = std::str::from_utf8(TO_HTTP).unwrap();
+        let (head, text) = said.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}\r\n", text.len())), "{}", text.len());
+    }
+}

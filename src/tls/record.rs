@@ -1,0 +1,45 @@
+//! Where a record ends (RFC 8446, section 5.1): all that is looked at before rustls is.
+
+/// Its type, its version, its length.
+const HEADER: usize = 5;
+/// What a record may hold at most: 2^14 bytes, and what encryption may add (RFC 5246, section 6.2.3; less in TLS 1.3).
+const MOST: usize = (1 << 14) + 2048;
+/// The types there are: change_cipher_spec, alert, handshake and application_data.
+const TYPES: std::ops::RangeInclusive<u8> = 20..=23;
+
+/// The first byte of a client's first record, a handshake.
+pub const HANDSHAKE: u8 = 22;
+
+/// How many bytes the first record has, if it is whole. Of one that can't be any the header is enough for rustls to say
+/// what is wrong.
+pub fn whole(bytes: &[u8]) -> Option<usize> {
+    let &[kind, _, _, high, low] = bytes.first_chunk::<HEADER>()?;
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    if !TYPES.contains(&kind) || length > MOST {
+        return Some(HEADER);
+    }
+    (bytes.len() >= HEADER + length).then_some(HEADER + length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records() {
+        for (bytes, wanted) in [
+            (&b""[..], None),
+            (b"\x16\x03\x01\x00", None),
+            (b"\x16\x03\x01\x00\x00", Some(5)),
+            (b"\x16\x03\x01\x00\x02a", None),
+            (b"\x16\x03\x01\x00\x02ab", Some(7)),
+            (b"\x16\x03\x01\x00\x02abc", Some(7)),
+            (b"\x17\x03\x03\x48\x00", None),
+            (b"\x17\x03\x03\x48\x01", Some(5)),
+            (b"\x18\x03\x03\x00\x02", Some(5)),
+            (b"GET / ", Some(5)),
+        ] {
+            assert_eq!(whole(bytes), wanted, "{}", bytes.escape_ascii());
+        }
+    }
+}

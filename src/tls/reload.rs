@@ -1,0 +1,117 @@
+//! The configuration that is in use, and the files it was made from: looked at by handshakes, in turns that may block, and
+//! read again when they have changed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use log::{info, warn};
+use rustls::ServerConfig;
+
+use super::config::{Loaded, Sources};
+
+/// What handshakes are made with.
+pub struct Live {
+    sources: Sources,
+    every: Option<Duration>,
+    current: RwLock<Arc<ServerConfig>>,
+    look: Mutex<Look>, // held by the one who looks; nobody waits for it
+}
+
+/// What was seen when it was looked last.
+struct Look {
+    at: Instant,
+    stamps: Vec<Stamp>,
+    /// Why what was seen can't be used, and what of that the log knows.
+    wrong: Option<io::Error>,
+    told: Option<String>,
+    loaded: Loaded,
+}
+
+/// What tells of a change: device, inode, size, and when content and entry were changed. `None`: it can't be looked at.
+type Stamp = Option<[i64; 7]>;
+
+/// A file that was changed no longer ago than this may be changed again in a way that its stamp does not show.
+const SETTLED: Duration = Duration::from_secs(2);
+
+impl Live {
+    pub fn new(sources: Sources, every: Option<Duration>) -> Live {
+        let current = RwLock::new(Arc::new(sources.config(sources.first())));
+        let look = Mutex::new(Look {
+            at: Instant::now(),
+            stamps: stamps(&sources),
+            wrong: None,
+            told: None,
+            loaded: sources.first().clone(),
+        });
+        Live { sources, every, current, look }
+    }
+
+    pub fn asks_for_certificates(&self) -> bool {
+        self.sources.asks_for_certificates()
+    }
+
+    /// What a handshake is made with. It may block.
+    pub fn config(&self, now: Instant) -> Arc<ServerConfig> {
+        if let Some(every) = self.every
+            && let Ok(mut look) = self.look.try_lock()
+            && now.saturating_duration_since(look.at) >= every
+        {
+            look.at = now;
+            self.look_again(&mut look);
+        }
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Files that are replaced one after the other don't belong together for a moment: only what is wrong when it is looked
+    /// twice is told.
+    fn look_again(&self, look: &mut Look) {
+        let stamps = stamps(&self.sources);
+        if stamps == look.stamps {
+            let why = look.wrong.take().map(|err| err.to_string());
+            if why.is_some() && why != look.told {
+                warn!(
+                    "certificates were changed and can't be used, those before stay in use: {}",
+                    why.as_deref().unwrap_or("")
+                );
+                look.told = why;
+            }
+            return;
+        }
+        match self.sources.load() {
+            Ok(loaded) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(self.sources.config(&loaded));
+                (look.wrong, look.told) = (None, None);
+                if !loaded.has_the_keys_of(&look.loaded) {
+                    info!("certificates were changed, and read again");
+                }
+                look.loaded = loaded;
+            }
+            Err(err) => look.wrong = Some(err),
+        }
+        look.stamps = stamps;
+    }
+}
+
+/// Those of files that are not settled say nothing: they are read once more.
+fn stamps(sources: &Sources) -> Vec<Stamp> {
+    let now = SystemTime::now();
+    sources.files().map(|path| stamp(path, now)).collect()
+}
+
+fn stamp(path: &Path, now: SystemTime) -> Stamp {
+    let found = fs::metadata(path).ok()?;
+    let is_settled = found.modified().ok().and_then(|at| now.duration_since(at).ok()).is_none_or(|age| age > SETTLED);
+    Some([
+        found.dev().cast_signed(),
+        found.ino().cast_signed(),
+        found.size().cast_signed(),
+        found.mtime(),
+        found.mtime_nsec(),
+        found.ctime() * 1_000_000_000 + found.ctime_nsec(),
+        i64::from(is_settled),
+    ])
+}

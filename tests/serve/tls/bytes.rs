@@ -1,0 +1,215 @@
+//! What is said inside: files, ranges, uploads, pipelines, other protocols.
+
+use std::io::{Read, Write};
+
+use modest::raw::{Flow, Lines, Raw};
+use modest::{Http, Request, RequestHandler, Response, Result, StaticFileHandler, handler_fn};
+
+use super::{Folder, Site};
+use crate::script::Script;
+use crate::server::get;
+
+struct Sums;
+
+impl RequestHandler for Sums {
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        match request.path() {
+            "/panic" => panic!("as asked"),
+            "/stream" => Ok(Response::stream(std::io::repeat(b'x').take(3_000_000))),
+            path => Ok(Response::text(path.to_owned())),
+        }
+    }
+
+    fn do_post(&self, request: &Request) -> Result<Response> {
+        let (mut sum, mut count) = (0_u64, 0_u64);
+        let mut buffer = [0; 8192];
+        let mut body = request.reader();
+        loop {
+            let length = body.read(&mut buffer)?;
+            if length == 0 {
+                return Ok(Response::text(format!("{count} {sum}")));
+            }
+            count += length as u64;
+            sum = buffer[..length].iter().fold(sum, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+        }
+    }
+}
+
+/// Bytes that look alike nowhere.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    (0..length)
+        .map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 56) as u8
+        })
+        .collect()
+}
+
+#[test]
+fn files_and_their_ranges_are_the_same_as_without() {
+    let folder = Folder::new();
+    let large = noise(20_000_001);
+    folder.write("large", &large);
+    folder.write("small", &large[..1000]);
+    let site = Site::new(StaticFileHandler::new(folder.path()).unwrap());
+    let mut client = site.client();
+    for _ in 0..2 {
+        assert!(client.fetch(get("/large")) == large);
+        assert!(client.fetch(get("/small")) == large[..1000]);
+    }
+    for range in [0..1, 0..16384, 16383..16385, 65535..200_000, 1_000_000..3_500_000, 20_000_000..20_000_001] {
+        let field = format!("Range: bytes={}-{}", range.start, range.end - 1);
+        let came = client.fetch(format!("GET /large HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n"));
+        assert!(came == large[range], "{field}");
+    }
+}
+
+#[test]
+fn a_stream_comes_whole() {
+    let site = Site::new(Sums);
+    let mut client = site.client();
+    client.send("GET /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let said = client.read_to_end().expect("a goodbye");
+    assert_eq!(said.iter().filter(|byte| **byte == b'x').count(), 3_000_000);
+}
+
+#[test]
+fn a_large_upload_comes_whole() {
+    let site = Site::new(Http::new(Sums).body_limit(100_000_000));
+    let body = noise(20_000_000);
+    let sum = body.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+    let mut client = site.client();
+    for _ in 0..2 {
+        client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
+        client.send(&body);
+        assert_eq!(String::from_utf8(client.answer().unwrap()).unwrap(), format!("{} {sum}", body.len()));
+    }
+}
+
+#[test]
+fn requests_in_a_row_are_answered_in_a_row() {
+    let site = Site::new(Sums);
+    let mut client = site.client();
+    for _ in 0..3 {
+        let all: String = (0..200).map(|number| get(&format!("/{number}"))).collect();
+        client.send(all);
+        for number in 0..200 {
+            assert_eq!(client.answer().unwrap(), format!("/{number}").into_bytes());
+        }
+    }
+    // And cut into records of a byte.
+    for byte in get("/b").as_bytes() {
+        client.send([*byte]);
+    }
+    assert_eq!(client.answer().unwrap(), b"/b");
+}
+
+#[test]
+fn keys_may_be_renewed() {
+    let site = Site::new(Sums);
+    let mut client = site.client();
+    for number in 0..40 {
+        assert_eq!(client.text("/a"), "/a", "{number}");
+        client.0.conn.refresh_traffic_keys().unwrap();
+    }
+}
+
+/// A client that asks for new keys and sends nothing costs, and is not served for ever.
+#[test]
+fn keys_are_not_renewed_for_ever() {
+    let site = Site::new(Sums);
+    let mut client = site.client();
+    assert_eq!(client.text("/a"), "/a");
+    let mut refused = None;
+    for number in 0..1000 {
+        client.0.conn.refresh_traffic_keys().unwrap();
+        if client.0.flush().is_err() {
+            refused = Some(number);
+            break;
+        }
+        // Its answers and, in the end, the alert.
+        client.0.sock.set_nonblocking(true).unwrap();
+        let read = client.0.conn.read_tls(&mut client.0.sock);
+        client.0.sock.set_nonblocking(false).unwrap();
+        if matches!(read, Ok(0)) || read.is_ok() && client.0.conn.process_new_packets().is_err() {
+            refused = Some(number);
+            break;
+        }
+    }
+    assert!(refused.is_some_and(|number| number > 16), "{refused:?}");
+}
+
+#[test]
+fn lines_are_served_as_well() {
+    let shout = Lines::new(|line, reply| {
+        reply.extend_from_slice(format!("{}\r\n", line.to_uppercase()).as_bytes());
+        if line == "bye" { Flow::Close } else { Flow::Continue }
+    });
+    let site = Site::new(shout);
+    let mut client = site.client();
+    client.send("a\r\nb").send("c\r\n").expect("A\r\nBC\r\n").send("bye\r\n");
+    assert_eq!(client.read_to_end().expect("a goodbye"), b"BYE\r\n");
+}
+
+/// A protocol that wants the socket for itself is told that it can't be had.
+#[test]
+fn streams_are_not() {
+    let site = Site::new(modest::raw::streams(|_: &mut modest::raw::Stream| -> std::io::Result<()> {
+        panic!("there is no socket to be had")
+    }));
+    assert_eq!(site.client().read_to_end().expect("a goodbye"), b"");
+}
+
+#[test]
+fn a_handler_that_panics_costs_one_connection() {
+    let site = Site::new(Sums);
+    let mut other = site.client();
+    assert_eq!(other.text("/a"), "/a");
+    let mut client = site.client();
+    assert!(client.text("/panic").contains("500"));
+    assert_eq!(other.text("/b"), "/b");
+    let site = Site::new(Raw(Script::default()));
+    for line in ["panic\n", "panic late\n", "abort\n", "file 300000 100000\n"] {
+        let mut client = site.client();
+        client.send(line);
+        assert!(client.read_to_end().is_err(), "{line}: nothing that looks like an end");
+    }
+}
+
+#[test]
+fn handlers_are_asked_by_closures_too() {
+    let site = Site::new(handler_fn(|request: &Request| Ok(Response::text(request.scheme()))));
+    assert_eq!(site.client().text("/"), "https");
+}
+
+#[test]
+fn a_target_may_name_https_where_it_is() {
+    let site = Site::new(Sums);
+    assert_eq!(site.client().text("https://a/b"), "/b");
+    assert_eq!(site.client().text("http://a/b"), "/b");
+}
+
+#[cfg(feature = "websocket")]
+#[test]
+fn websockets_work() {
+    use modest::websocket::{Message, Socket, WebSocket, WebSocketHandler};
+
+    struct Echo;
+
+    impl WebSocketHandler for Echo {
+        fn message(&mut self, message: Message, socket: &Socket) -> Result<()> {
+            Ok(socket.send(message)?)
+        }
+    }
+
+    let site = Site::new(handler_fn(|request: &Request| WebSocket::new().accept(request, Echo)));
+    let (mut socket, _) = tungstenite::client("wss://a.example/", site.client().0).expect("a handshake");
+    for length in [0, 1, 20_000, 1_000_000] {
+        let text = "x".repeat(length);
+        socket.send(tungstenite::Message::text(text.clone())).unwrap();
+        assert!(socket.read().unwrap().into_text().unwrap().as_str() == text, "{length}");
+    }
+    socket.close(None).unwrap();
+    assert!(matches!(socket.read(), Ok(tungstenite::Message::Close(_))));
+}

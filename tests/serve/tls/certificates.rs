@@ -1,0 +1,234 @@
+//! Certificates: for which name, of which client, in which files, and anew.
+
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use modest::{ClientCertificates, Identity, Request, Response, Tls, handler_fn};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::version::{TLS12, TLS13};
+
+use super::{Authority, Folder, Inside, Site, builder, config};
+use crate::server::eventually;
+
+fn hello() -> impl modest::RequestHandler {
+    handler_fn(|request: &Request| {
+        let tls = request.client().tls().expect("TLS");
+        Ok(Response::text(format!("{} {}", tls.peer_certificates().len(), tls.is_resumed())))
+    })
+}
+
+fn der(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
+}
+
+#[test]
+fn each_name_gets_its_certificate() {
+    let authority = Authority::new();
+    let pairs =
+        [&["first.example"][..], &["b.example", "*.b.example"], &["C.example"]].map(|names| authority.issue(names));
+    let identity = |number: usize| Identity::from_pem(&*pairs[number].0, &*pairs[number].1);
+    let tls = Tls::new(identity(0)).unwrap().certificate(identity(1)).unwrap().certificate(identity(2)).unwrap();
+    let server = crate::server::serve(tls.protect(hello()), |server| server);
+    for (name, wanted) in [
+        ("first.example", Some(0)),
+        ("b.example", Some(1)),
+        ("x.b.example", Some(1)),
+        ("X.B.EXAMPLE", Some(1)),
+        ("c.example", Some(2)),
+        ("x.y.b.example", None), // a star is one label; the first certificate is shown, and refused
+        ("other.example", None),
+    ] {
+        let mut client = Inside::new(server.address, Arc::new(config(&authority, &[&TLS13])), name);
+        let shaken = client.shake_hands();
+        match wanted {
+            Some(number) => assert_eq!(client.certificate(), der(&pairs[number].0), "{name}"),
+            None => assert!(shaken.unwrap_err().to_string().contains("not valid for name"), "{name}"),
+        }
+    }
+    // Without a name: the first.
+    let mut config = config(&authority, &[&TLS13]);
+    config.enable_sni = false;
+    assert_eq!(Inside::new(server.address, Arc::new(config), "first.example").certificate(), der(&pairs[0].0));
+}
+
+#[test]
+fn clients_with_and_without_certificates() {
+    let folder = Folder::new();
+    for (which, without) in [(ClientCertificates::Optional, Some("0 false")), (ClientCertificates::Required, None)] {
+        let site = Site::with(hello(), |tls, authority| {
+            tls.client_certificates(folder.write("ca.pem", authority.pem()), which).unwrap()
+        });
+        for version in [&TLS13, &TLS12] {
+            let (certificate, key) = site.authority.client("ada");
+            let known = builder(&site.authority, &[version]).with_client_auth_cert(vec![certificate], key).unwrap();
+            let known = Arc::new(known);
+            assert_eq!(site.client_with(known.clone()).text("/"), "1 false");
+            assert_eq!(site.client_with(known).text("/"), "1 true", "resumed, with the certificate of then");
+            let mut nobody = site.client_with(Arc::new(config(&site.authority, &[version])));
+            let said = nobody.try_fetch(crate::server::get("/"));
+            match (said, without) {
+                (Ok(said), Some(wanted)) => assert_eq!(String::from_utf8(said).unwrap(), wanted),
+                (Err(err), None) => assert!(err.to_string().contains("CertificateRequired"), "{err}"),
+                (said, _) => panic!("{which:?}: {said:?}"),
+            }
+            let (certificate, key) = Authority::new().client("eve");
+            let stranger = builder(&site.authority, &[version]).with_client_auth_cert(vec![certificate], key).unwrap();
+            let err = site.client_with(Arc::new(stranger)).try_fetch(crate::server::get("/")).unwrap_err().to_string();
+            assert!(err.contains("UnknownCA") || err.contains("DecryptError"), "{which:?}: {err}");
+        }
+    }
+}
+
+#[test]
+fn sessions_are_resumed_by_tickets_and_not_without() {
+    let site = Site::new(hello());
+    for version in [&TLS13, &TLS12] {
+        let known = Arc::new(config(&site.authority, &[version]));
+        assert_eq!(site.client_with(known.clone()).text("/"), "0 false");
+        for _ in 0..3 {
+            assert_eq!(site.client_with(known.clone()).text("/"), "0 true");
+        }
+        let mut forgetful = config(&site.authority, &[version]);
+        forgetful.resumption = rustls::client::Resumption::disabled();
+        let forgetful = Arc::new(forgetful);
+        for _ in 0..2 {
+            assert_eq!(site.client_with(forgetful.clone()).text("/"), "0 false");
+        }
+    }
+}
+
+#[test]
+fn files_that_change_are_read_again_and_nobody_is_cut_off() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let config = Arc::new(config(&authority, &[&TLS13]));
+    let write = |pair: &(String, String)| {
+        // As those who replace a file should: all at once, one after the other.
+        for (name, text) in [("cert.pem", &pair.0), ("key.pem", &pair.1)] {
+            let new = folder.write("new", text);
+            std::fs::rename(new, folder.path().join(name)).unwrap();
+        }
+    };
+    let first = authority.issue(&["a.example"]);
+    write(&first);
+    let tls = Tls::from_pem_files(folder.path().join("cert.pem"), folder.path().join("key.pem")).unwrap();
+    let tls = tls.reload(Duration::from_millis(1));
+    let server = crate::server::serve(tls.protect(hello()), |server| server);
+    let shown = || Inside::new(server.address, config.clone(), "a.example").certificate();
+    let mut kept = Inside::new(server.address, config.clone(), "a.example");
+    assert_eq!(kept.text("/"), "0 false");
+    let second = authority.issue(&["a.example"]);
+    write(&second);
+    eventually("the new one is shown", || shown() == der(&second.0));
+    kept.text("/");
+    // What does not belong together, is torn or gone, changes nothing.
+    let third = authority.issue(&["a.example"]);
+    folder.write("cert.pem", &third.0);
+    for _ in 0..5 {
+        assert_eq!(shown(), der(&second.0));
+    }
+    folder.write("cert.pem", &third.0[..third.0.len() / 2]);
+    assert_eq!(shown(), der(&second.0));
+    std::fs::remove_file(folder.path().join("key.pem")).unwrap();
+    assert_eq!(shown(), der(&second.0));
+    write(&third);
+    eventually("the third is shown", || shown() == der(&third.0));
+    kept.text("/");
+}
+
+#[test]
+fn files_are_not_looked_at_if_that_is_not_wanted() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let first = authority.issue(&["a.example"]);
+    let both = |pair: &(String, String)| folder.write("both.pem", pair.0.clone() + &pair.1); // in one file
+    let path = both(&first);
+    let tls = Tls::from_pem_files(&path, &path).unwrap().reload(None);
+    let server = crate::server::serve(tls.protect(hello()), |server| server);
+    let config = Arc::new(config(&authority, &[&TLS13]));
+    both(&authority.issue(&["a.example"]));
+    assert_eq!(Inside::new(server.address, config, "a.example").certificate(), der(&first.0));
+}
+
+#[test]
+fn what_is_wrong_with_files_is_said_in_a_line() {
+    let (folder, authority) = (Folder::new(), Authority::new());
+    let (certificate, key) = authority.issue(&["a.example"]);
+    let other = authority.issue(&["a.example"]).1;
+    let files = [
+        ("cert", certificate.as_str()),
+        ("key", &key),
+        ("other", &other),
+        ("empty", ""),
+        ("torn", &certificate[..certificate.len() / 2]),
+        (
+            "old",
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n",
+        ),
+        ("secret", include_str!("encrypted.pem")),
+        ("noise", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"),
+    ];
+    files.iter().for_each(|(name, text)| drop(folder.write(name, text)));
+    let at = |name: &str| folder.path().join(name);
+    for (certificate, key, file, why, kind) in [
+        ("none", "key", "none", "no such file", ErrorKind::NotFound),
+        ("cert", "none", "none", "no such file", ErrorKind::NotFound),
+        ("empty", "key", "empty", "there is no certificate in it", ErrorKind::InvalidData),
+        ("torn", "key", "torn", "it is no PEM", ErrorKind::InvalidData),
+        ("key", "key", "key", "there is no certificate in it", ErrorKind::InvalidData),
+        ("cert", "cert", "cert", "there is no private key in it", ErrorKind::InvalidData),
+        ("cert", "other", "cert", "is not that of this certificate", ErrorKind::InvalidData),
+        ("cert", "old", "old", "the key is encrypted in the old way", ErrorKind::InvalidData),
+        ("cert", "secret", "secret", "its password is needed", ErrorKind::InvalidData),
+        ("cert", "noise", "noise", "the key is of no kind", ErrorKind::InvalidData),
+    ] {
+        let err = Tls::from_pem_files(at(certificate), at(key)).expect_err(certificate);
+        let said = err.to_string();
+        assert!(said.starts_with(at(file).to_str().unwrap()) && said.contains(why), "{certificate} {key}: {said}");
+        assert_eq!((said.lines().count(), err.kind()), (1, kind), "{said}");
+    }
+    let wrong = Tls::new(Identity::from_pem_files(at("cert"), at("secret")).password("wrong")).unwrap_err().to_string();
+    assert!(wrong.ends_with("the password is not that of this key"), "{wrong}");
+    let tls = || Tls::from_pem_files(at("cert"), at("key")).unwrap();
+    for (roots, why) in [("none", "no such file"), ("empty", "there is no certificate in it")] {
+        let said = tls().client_certificates(at(roots), ClientCertificates::Required).unwrap_err().to_string();
+        assert!(said.contains(roots) && said.contains(why), "{said}");
+    }
+    assert!(
+        !format!("{:?}", Identity::from_pem_files(Path::new("c"), Path::new("k")).password("secret"))
+            .contains("secret")
+    );
+}
+
+/// Made by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -aes256 -pass pass:sesame`, the same by `openssl
+/// pkcs8 -topk8 -v2 des3`, as `openssl req -newkey` still writes it, and its certificate.
+#[test]
+fn a_key_may_have_a_password() {
+    let certificate = include_str!("encrypted.crt");
+    for key in [include_str!("encrypted.pem"), include_str!("encrypted-3des.pem")] {
+        let identity = Identity::from_pem(certificate, key).password("sesame");
+        let server = crate::server::serve(Tls::new(identity).unwrap().protect(hello()), |server| server);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(der(certificate)).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots).with_no_client_auth();
+        let mut client = Inside::new(server.address, Arc::new(config), "a.example");
+        assert_eq!(client.text("/"), "0 false");
+        assert_eq!(client.certificate(), der(certificate));
+    }
+}
+
+#[test]
+fn a_certificate_for_a_trial() {
+    let identity = Identity::self_signed(["localhost", "127.0.0.1", "a.example"]).unwrap();
+    let fingerprint = identity.fingerprint().unwrap();
+    assert!(fingerprint.len() == 95 && fingerprint.split(':').all(|byte| byte.len() == 2), "{fingerprint}");
+    assert!(Identity::self_signed(["no name\u{fffd}"]).is_err());
+    let server = crate::server::serve(Tls::new(identity).unwrap().protect(hello()), |server| server);
+    let mut client = Inside::new(server.address, Arc::new(config(&Authority::new(), &[&TLS13])), "a.example");
+    let err = client.shake_hands().unwrap_err().to_string();
+    assert!(err.contains("UnknownIssuer"), "{err}");
+}

@@ -1,0 +1,126 @@
+//! Ends: goodbyes of both sides, streams that are cut off, stops.
+
+use std::io;
+use std::net::Shutdown;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use modest::raw::{Conversation, Next, Protocol, Raw, Stage, Turn};
+use modest::{Client as Peer, Http, Request, Response, handler_fn};
+
+use super::Site;
+use crate::server::{Gate, PATIENCE, eventually, get};
+
+/// Notes how its clients end.
+#[derive(Clone, Default)]
+struct Ends(Arc<Mutex<Vec<&'static str>>>);
+
+impl Protocol for Ends {
+    fn meet(&self, _: &Peer) -> Option<Box<dyn Conversation>> {
+        Some(Box::new(self.clone()))
+    }
+}
+
+impl Conversation for Ends {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        turn.input.consume(turn.input.bytes().len());
+        if turn.input.ended() {
+            self.0.lock().unwrap().push(if turn.input.was_cut() { "cut" } else { "end" });
+            return Next::Close;
+        }
+        Next::read(Stage(0), None)
+    }
+}
+
+#[test]
+fn a_goodbye_is_told_from_a_cut() {
+    let ends = Ends::default();
+    let site = Site::new(Raw(ends.clone()));
+    for (says_goodbye, noted) in [(true, "end"), (false, "cut"), (true, "end")] {
+        let mut client = site.client();
+        client.send("something");
+        if says_goodbye {
+            client.0.conn.send_close_notify();
+            client.0.conn.complete_io(&mut client.0.sock).unwrap();
+        }
+        client.0.sock.shutdown(Shutdown::Write).unwrap();
+        eventually("it is noted", || !ends.0.lock().unwrap().is_empty());
+        assert_eq!(client.read_to_end().expect("a goodbye"), b"");
+        assert_eq!(std::mem::take(&mut *ends.0.lock().unwrap()), [noted]);
+    }
+}
+
+/// What a client sends behind its goodbye is nobody's.
+#[test]
+fn nothing_comes_after_a_goodbye() {
+    let ends = Ends::default();
+    let site = Site::new(Raw(ends.clone()));
+    let mut client = site.client();
+    client.send("something");
+    client.0.conn.send_close_notify();
+    client.0.conn.complete_io(&mut client.0.sock).unwrap();
+    io::Write::write_all(&mut client.0.sock, &[23, 3, 3, 0, 3, 1, 2, 3, 99, 99]).unwrap();
+    assert_eq!(client.read_to_end().expect("a goodbye"), b"");
+    assert_eq!(*ends.0.lock().unwrap(), ["end"]);
+}
+
+#[test]
+fn an_answer_ends_with_a_goodbye() {
+    let site = Site::new(handler_fn(|_: &Request| Ok(Response::text("bye"))));
+    let mut client = site.client();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let said = client.read_to_end().expect("a goodbye");
+    assert!(said.ends_with(b"\r\n\r\nbye"), "{}", said.escape_ascii());
+}
+
+#[test]
+fn an_idle_connection_ends_with_a_goodbye() {
+    let app = handler_fn(|_: &Request| Ok(Response::text("hello")));
+    let site = Site::new(Http::new(app).idle_timeout(Duration::from_secs(1)));
+    let mut client = site.client();
+    assert_eq!(client.text("/"), "hello");
+    assert_eq!(client.read_to_end().expect("a goodbye"), b"");
+    let mut silent = site.client();
+    silent.shake_hands().unwrap();
+    assert_eq!(silent.read_to_end().expect("a goodbye"), b"");
+}
+
+#[test]
+fn a_record_that_is_broken_ends_it_with_an_alert() {
+    let site = Site::new(handler_fn(|_: &Request| Ok(Response::text("hello"))));
+    let mut client = site.client();
+    assert_eq!(client.text("/"), "hello");
+    io::Write::write_all(
+        &mut client.0.sock,
+        &[23, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0],
+    )
+    .unwrap();
+    let err = client.read_to_end().expect_err("an alert").to_string();
+    assert!(err.contains("BadRecordMac") || err.contains("DecryptError"), "{err}");
+}
+
+#[test]
+fn a_stop_answers_what_is_in_hand_and_says_goodbye_to_the_rest() {
+    let gate = Gate::default();
+    let (inside, _opened) = (gate.clone(), gate.opened_at_end());
+    let mut site = Site::new(handler_fn(move |request: &Request| {
+        if request.path() == "/slow" {
+            inside.pass();
+        }
+        Ok(Response::text("hello"))
+    }));
+    let mut slow = site.client();
+    slow.send(get("/slow"));
+    gate.wait_for_arrivals(1);
+    let mut idle: Vec<_> = (0..10).map(|_| site.client()).collect();
+    idle.iter_mut().for_each(|client| assert_eq!(client.text("/"), "hello"));
+    let half = site.server.client();
+    site.server.wait_for("all have come", |stats| stats.connections == 12);
+    site.server.handle.shutdown();
+    idle.iter_mut().for_each(|client| assert_eq!(client.read_to_end().expect("a goodbye"), b""));
+    gate.open();
+    let said = slow.read_to_end().expect("a goodbye");
+    assert!(said.ends_with(b"hello"), "{}", said.escape_ascii());
+    drop(half);
+    assert!(site.server.wait_for_end() < PATIENCE);
+}

@@ -1,0 +1,335 @@
+//! Handshakes: whole ones, cut and dripped ones, thousands of halves, broken ones, and what is none.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use modest::layers::HttpsOnly;
+use modest::{ProxyProtocol, Request, RequestHandler, Response, TcpServer, Tls, TlsInfo, handler_fn};
+use rustls::version::{TLS12, TLS13};
+
+use super::{Authority, Inside, Site, config, hello, read_all};
+use crate::server::{Gate, PATIENCE, Running, get};
+
+/// What a handler sees of the connection.
+fn mirror() -> impl RequestHandler {
+    handler_fn(|request: &Request| {
+        let tls = request.client().tls().expect("TLS");
+        let protocol = tls.application_protocol().map(|name| name.escape_ascii().to_string());
+        let (scheme, name) = (request.scheme(), tls.server_name().unwrap_or("nobody"));
+        let text = [scheme, tls.version(), tls.cipher(), name, &protocol.unwrap_or_default()].join(" ");
+        Ok(Response::text(if tls.is_resumed() { text + " resumed" } else { text }))
+    })
+}
+
+fn hello_world() -> impl RequestHandler {
+    handler_fn(|_: &Request| Ok(Response::text("hello")))
+}
+
+#[test]
+fn a_handler_sees_how_its_client_is_secured() {
+    let site = Site::new(mirror());
+    for (version, cipher) in [(&TLS13, "TLS13_AES_256_GCM_SHA384"), (&TLS12, "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384")]
+    {
+        let mut config = config(&site.authority, &[version]);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let wanted =
+            format!("https {} {cipher} a.example http/1.1", if version == &TLS13 { "TLSv1.3" } else { "TLSv1.2" });
+        let config = Arc::new(config);
+        assert_eq!(site.client_with(config.clone()).text("/"), wanted);
+        assert_eq!(site.client_with(config).text("/"), format!("{wanted} resumed"));
+    }
+}
+
+#[test]
+fn a_hello_may_be_cut_anywhere() {
+    let site = Site::new(hello_world());
+    let length = hello(&site.config).1.len();
+    for cut in 0..length {
+        let (mut connection, bytes) = hello(&site.config);
+        let mut stream = site.server.client().stream;
+        stream.write_all(&bytes[..cut]).unwrap();
+        if cut % 4 == 0 {
+            stream.shutdown(std::net::Shutdown::Write).unwrap(); // half a hello and no more
+            let mut rest = Vec::new();
+            stream.read_to_end(&mut rest).expect("an end, and no reset");
+            assert_eq!(rest, b"", "after {cut} bytes");
+            continue;
+        }
+        stream.write_all(&bytes[cut..]).unwrap();
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream).unwrap_or_else(|err| panic!("after {cut} bytes: {err}"));
+        }
+    }
+}
+
+#[test]
+fn all_may_come_byte_by_byte() {
+    let site = Site::new(hello_world());
+    for version in [&TLS13, &TLS12] {
+        let config = Arc::new(config(&site.authority, &[version]));
+        let mut stream = site.server.client().stream;
+        let (mut connection, mut bytes) = hello(&config);
+        loop {
+            for byte in &bytes {
+                stream.write_all(&[*byte]).unwrap();
+            }
+            bytes.clear();
+            while connection.wants_write() {
+                connection.write_tls(&mut bytes).unwrap();
+            }
+            if bytes.is_empty() && !connection.is_handshaking() {
+                break;
+            }
+            if bytes.is_empty() {
+                connection.read_tls(&mut stream).unwrap();
+                connection.process_new_packets().unwrap();
+            }
+        }
+        connection.writer().write_all(get("/").as_bytes()).unwrap();
+        connection.write_tls(&mut bytes).unwrap();
+        for byte in bytes {
+            stream.write_all(&[byte]).unwrap();
+        }
+        let mut client = Inside(rustls::StreamOwned::new(connection, stream));
+        assert_eq!(client.answer().unwrap(), b"hello");
+    }
+}
+
+#[test]
+fn a_hello_in_many_records_is_one() {
+    let site = Site::new(hello_world());
+    let (mut connection, bytes) = hello(&site.config);
+    let mut stream = site.server.client().stream;
+    for part in bytes[5..].chunks(7) {
+        stream.write_all(&[&[22, 3, 1, 0, part.len() as u8], part].concat()).unwrap();
+    }
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream).unwrap();
+    }
+}
+
+/// A thousand that stop somewhere in their handshake hold no worker, no permit and nobody up.
+#[test]
+fn a_thousand_halves_change_nothing() {
+    let site = Site::with(hello_world(), |tls, _| tls.handshake_timeout(3 * PATIENCE));
+    let halves: Vec<TcpStream> = (0..1000)
+        .map(|number| {
+            let mut stream = site.server.client().stream;
+            let (_, bytes) = hello(&site.config);
+            let length = [0, 3, 100, bytes.len() - 1, bytes.len()][number % 5];
+            stream.write_all(&bytes[..length]).unwrap();
+            stream
+        })
+        .collect();
+    site.server
+        .wait_for("all are parked", |stats| stats.connections == 1000 && stats.parked == 1000 && stats.running == 0);
+    let mut client = site.client();
+    for _ in 0..50 {
+        assert_eq!(client.text("/"), "hello");
+        assert_eq!(site.client().text("/"), "hello");
+    }
+    drop(halves);
+}
+
+#[test]
+fn handlers_that_are_stuck_stop_no_handshake() {
+    let gate = Gate::default();
+    let (inside, _opened) = (gate.clone(), gate.opened_at_end());
+    let site = Site::new(handler_fn(move |_: &Request| {
+        inside.pass();
+        Ok(Response::text("at last"))
+    }));
+    let mut stuck: Vec<Inside> = (0..4).map(|_| site.client()).collect();
+    for client in &mut stuck {
+        client.send(get("/"));
+    }
+    gate.wait_for_arrivals(4);
+    for _ in 0..20 {
+        site.client().shake_hands().expect("a handshake");
+    }
+    gate.open();
+    stuck.iter_mut().for_each(|client| assert_eq!(client.answer().unwrap(), b"at last"));
+}
+
+#[test]
+fn half_a_handshake_is_late() {
+    let site = Site::with(hello_world(), |tls, _| tls.handshake_timeout(Duration::from_millis(200)));
+    let bytes = hello(&site.config).1;
+    let start = Instant::now();
+    for length in [0, 1, 5, 50, bytes.len()] {
+        let mut stream = site.server.client().stream;
+        stream.write_all(&bytes[..length]).unwrap();
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).expect("an end");
+        assert_eq!(said.is_empty(), length < bytes.len());
+    }
+    // One that drips is no better off.
+    let mut stream = site.server.client().stream;
+    stream.set_nonblocking(false).unwrap();
+    for byte in bytes.iter().cycle() {
+        if stream.write_all(&[*byte]).is_err() || start.elapsed() > PATIENCE {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(5)); // the pace of the client, not a wait
+    }
+    assert!(start.elapsed() < PATIENCE);
+}
+
+#[test]
+fn a_handshake_that_is_too_long_is_reset() {
+    let site = Site::with(hello_world(), |tls, _| tls.handshake_limit(100));
+    let mut client = site.server.client();
+    client.send(hello(&site.config).1);
+    assert_eq!(client.expect_reset(), 0);
+}
+
+#[test]
+fn what_is_broken_is_answered_by_its_alert() {
+    let site = Site::new(hello_world());
+    let good = hello(&site.config).1;
+    let mut no_version = good.clone();
+    no_version[9] = 2; // a client_version of 2.x
+    let mut torn = good.clone();
+    let last = torn.len() - 1;
+    torn[last] ^= 0xff;
+    torn[43] = 0xff; // the length of the session id
+    for (name, bytes, alerts) in [
+        ("SSL 2", &b"\x80\x2e\x01\x00\x02\x00\x15"[..], &[70][..]),
+        ("noise", b"\x00\x01\x02\x03", &[70]),
+        ("a record that is too long", b"\x16\x03\x01\xff\xff", &[22, 50]),
+        ("no record", b"\x16\x05\x05\x00\x05abcde", &[10, 50, 70]),
+        ("application data first", b"\x16\x03\x01\x00\x00", &[10, 50]),
+        ("another message than a hello", b"\x16\x03\x01\x00\x04\x0e\x00\x00\x00", &[10, 50]),
+        ("a torn hello", &torn, &[50, 47]),
+    ] {
+        let mut client = site.server.client();
+        client.send(bytes).half_close();
+        let said = client.read_to_end();
+        let [21, 3, _, 0, 2, 2, alert] = said[..] else { panic!("{name}: {}", said.escape_ascii()) };
+        assert!(alerts.contains(&alert), "{name}: alert {alert}");
+    }
+}
+
+#[test]
+fn who_speaks_another_protocol_inside_is_refused() {
+    let site = Site::new(hello_world());
+    for version in [&TLS13, &TLS12] {
+        let mut config = config(&site.authority, &[version]);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let err = site.client_with(Arc::new(config)).shake_hands().unwrap_err().to_string();
+        assert!(err.contains("NoApplicationProtocol"), "{err}");
+    }
+    let site = Site::with(hello_world(), |tls, _| tls.application_protocols(["x", "y"]));
+    let mut config = config(&site.authority, &[&TLS13]);
+    config.alpn_protocols = vec![b"y".to_vec()];
+    let mut client = site.client_with(Arc::new(config));
+    client.shake_hands().unwrap();
+    assert_eq!(client.0.conn.alpn_protocol(), Some(&b"y"[..]));
+}
+
+#[test]
+fn plain_http_is_told_so() {
+    let site = Site::new(hello_world());
+    for request in
+        [&get("/")[..], "G", "POST / HTTP/1.1\r\nContent-Length: 1000000\r\n\r\nabc", "PRI * HTTP/2.0\r\n\r\n"]
+    {
+        let mut client = site.server.client();
+        let said = String::from_utf8(client.send(request).half_close().read_to_end()).unwrap();
+        assert!(said.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{said}");
+        assert!(said.ends_with("\r\n\r\nThis port speaks TLS: ask for it by https://.\n"), "{said}");
+    }
+    let site = Site::with(hello_world(), |tls, _| tls.plain(hello_world().layer(HttpsOnly::new().port(8443))));
+    let mut client = site.server.client();
+    let said = client.send("GET /a HTTP/1.1\r\nHost: a.example:8443\r\nConnection: close\r\n\r\n").read_to_end();
+    let said = String::from_utf8(said).unwrap();
+    assert!(
+        said.contains("308 Permanent Redirect\r\n") && said.contains("Location: https://a.example:8443/a\r\n"),
+        "{said}"
+    );
+    assert_eq!(site.client().text("/"), "hello");
+}
+
+#[test]
+fn who_connects_and_leaves_is_no_error() {
+    let site = Site::new(hello_world());
+    for _ in 0..10 {
+        site.server.client().half_close().expect_end();
+    }
+}
+
+/// HTTP at one port of a server, and HTTPS at another.
+#[test]
+fn some_listeners_have_it_and_others_have_not() {
+    let authority = Authority::new();
+    let tls = Tls::new(authority.identity(&["a.example"])).unwrap();
+    let server = TcpServer::bind("127.0.0.1:0", tls.protect(mirror())).unwrap();
+    let port = server.port().unwrap();
+    let server = server.also_serve("127.0.0.1:0", hello_world().layer(HttpsOnly::new().port(port))).unwrap();
+    let second = server.local_addrs()[1].socket_addr().unwrap();
+    let server = Running::start(server);
+    let config = Arc::new(config(&authority, &[&TLS13]));
+    assert!(Inside::new(server.address, config, "a.example").text("/").starts_with("https "));
+    let mut plain = crate::server::Client::new(second);
+    let said = plain.fetch("GET /b HTTP/1.1\r\nHost: a.example\r\n\r\n");
+    assert!(said.contains(&format!("Location: https://a.example:{port}/b\r\n")), "{said}");
+    let said = plain.fetch("POST /b HTTP/1.1\r\nHost: a.example\r\nContent-Length: 100000\r\n\r\n");
+    assert!(said.starts_with("HTTP/1.1 403 "), "{said}");
+}
+
+#[test]
+fn it_may_stand_inside_the_proxy_protocol() {
+    let authority = Authority::new();
+    let whoami = handler_fn(|request: &Request| {
+        let name = request.client().tls().and_then(TlsInfo::server_name).unwrap_or("?").to_owned();
+        Ok(Response::text(format!("{} {name}", request.client_address())))
+    });
+    let protected = Tls::new(authority.identity(&["a.example"])).unwrap().protect(whoami);
+    let behind = ProxyProtocol::new(protected).trust("127.0.0.0/8".parse().unwrap());
+    let server = crate::server::serve(behind, |server| server);
+    let mut stream = server.client().stream;
+    stream.write_all(b"PROXY TCP4 203.0.113.7 192.0.2.1 4321 443\r\n").unwrap();
+    let mut client = Inside::over(stream, Arc::new(config(&authority, &[&TLS13])), "a.example");
+    assert_eq!(client.text("/"), "203.0.113.7:4321 a.example");
+}
+
+/// With other groups than the server likes best there are two hellos, and the second is the one that costs.
+#[test]
+fn a_second_hello_may_be_asked_for() {
+    let site = Site::new(hello_world());
+    let mut provider = rustls::crypto::ring::default_provider();
+    provider.kx_groups = vec![rustls::crypto::ring::kx_group::SECP384R1, rustls::crypto::ring::kx_group::X25519];
+    let mut roots = rustls::RootCertStore::empty();
+    let root = rustls::pki_types::pem::PemObject::from_pem_slice(site.authority.pem().as_bytes()).unwrap();
+    roots.add(root).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let (mut connection, bytes) = hello(&Arc::new(config));
+    let mut stream = site.server.client().stream;
+    stream.write_all(&bytes).unwrap();
+    while connection.is_handshaking() {
+        connection.complete_io(&mut stream).unwrap();
+    }
+    assert_eq!(Inside(rustls::StreamOwned::new(connection, stream)).text("/"), "hello");
+}
+
+/// A client that does not like our certificate says so, and is gone.
+#[test]
+fn a_client_that_refuses_us_is_heard() {
+    let site = Site::new(hello_world());
+    let stranger = Arc::new(config(&Authority::new(), &[&TLS13]));
+    let (mut connection, bytes) = hello(&stranger);
+    let mut stream = site.server.client().stream;
+    stream.write_all(&bytes).unwrap();
+    let err = read_all(&mut connection, &mut stream).unwrap_err();
+    assert!(err.contains("UnknownIssuer"), "{err}");
+    connection.write_tls(&mut stream).unwrap(); // its alert
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("an end");
+    site.server.wait_for("it is gone", |stats| stats.connections == 0);
+}

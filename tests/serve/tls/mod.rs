@@ -1,0 +1,230 @@
+//! TLS over real sockets: rustls at the other end, and bytes of our own where that is too polite.
+
+mod bytes; // what is said inside
+mod certificates; // whose, for which name, and anew
+mod ends; // goodbyes, truncation, stops
+mod handshakes; // whole, half, slow, broken
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use modest::{Identity, IntoProtocol, Tls};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+
+use crate::server::{Client, PATIENCE, Running, serve};
+
+/// Who issues certificates.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// How many there are: no two have one name.
+static AUTHORITIES: AtomicUsize = AtomicUsize::new(0);
+
+impl Authority {
+    pub fn new() -> Authority {
+        let mut parameters = CertificateParams::default();
+        let name = format!("authority {}", AUTHORITIES.fetch_add(1, Relaxed));
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Authority(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Its own certificate.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// A certificate for these names, and its key.
+    pub fn issue(&self, names: &[&str]) -> (String, String) {
+        let (certificate, key) = self.made(names, ExtendedKeyUsagePurpose::ServerAuth);
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    pub fn identity(&self, names: &[&str]) -> Identity {
+        let (certificate, key) = self.issue(names);
+        Identity::from_pem(certificate, key)
+    }
+
+    /// A certificate for a client.
+    pub fn client(&self, name: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let (certificate, key) = self.made(&[name], ExtendedKeyUsagePurpose::ClientAuth);
+        (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
+    fn made(&self, names: &[&str], usage: ExtendedKeyUsagePurpose) -> (rcgen::Certificate, KeyPair) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut parameters = CertificateParams::new(names).unwrap();
+        parameters.extended_key_usages = vec![usage];
+        let key = KeyPair::generate().unwrap();
+        (parameters.signed_by(&key, &self.0).unwrap(), key)
+    }
+}
+
+/// A server behind TLS, and what its clients need.
+pub struct Site {
+    pub server: Running,
+    pub authority: Authority,
+    pub config: Arc<ClientConfig>,
+}
+
+impl Site {
+    /// For `a.example`.
+    pub fn new(app: impl IntoProtocol) -> Site {
+        Site::with(app, |tls, _| tls)
+    }
+
+    pub fn with(app: impl IntoProtocol, settings: impl FnOnce(Tls, &Authority) -> Tls) -> Site {
+        let authority = Authority::new();
+        let tls = settings(Tls::new(authority.identity(&["a.example"])).unwrap(), &authority);
+        let config = Arc::new(config(&authority, &[&rustls::version::TLS13]));
+        Site { server: serve(tls.protect(app), |server| server.workers(4)), authority, config }
+    }
+
+    pub fn client(&self) -> Inside {
+        self.client_with(self.config.clone())
+    }
+
+    pub fn client_with(&self, config: Arc<ClientConfig>) -> Inside {
+        Inside::new(self.server.address, config, "a.example")
+    }
+}
+
+/// Of a client that trusts this authority.
+pub fn config(authority: &Authority, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
+    builder(authority, versions).with_no_client_auth()
+}
+
+pub fn builder(
+    authority: &Authority,
+    versions: &[&'static SupportedProtocolVersion],
+) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.0.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+}
+
+/// A client behind its handshake, which comes with the first bytes.
+pub struct Inside(pub StreamOwned<ClientConnection, TcpStream>);
+
+impl Inside {
+    pub fn new(address: SocketAddr, config: Arc<ClientConfig>, name: &str) -> Inside {
+        Inside::over(Client::new(address).stream, config, name)
+    }
+
+    pub fn over(stream: TcpStream, config: Arc<ClientConfig>, name: &str) -> Inside {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        Inside(StreamOwned::new(ClientConnection::new(config, name).unwrap(), stream))
+    }
+
+    /// To the end of the handshake.
+    pub fn shake_hands(&mut self) -> io::Result<()> {
+        while self.0.conn.is_handshaking() {
+            self.0.conn.complete_io(&mut self.0.sock)?;
+        }
+        Ok(())
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Inside {
+        self.0.write_all(bytes.as_ref()).expect("the server takes it");
+        self.0.flush().expect("the server takes it");
+        self
+    }
+
+    #[track_caller]
+    pub fn expect(&mut self, wanted: impl AsRef<[u8]>) -> &mut Inside {
+        let mut came = vec![0; wanted.as_ref().len()];
+        self.0.read_exact(&mut came).expect("as many bytes");
+        assert_eq!(came.escape_ascii().to_string(), wanted.as_ref().escape_ascii().to_string());
+        self
+    }
+
+    /// Everything up to the goodbye; an end without one is an error.
+    pub fn read_to_end(&mut self) -> io::Result<Vec<u8>> {
+        let mut all = Vec::new();
+        self.0.read_to_end(&mut all).map(|_| all)
+    }
+
+    /// The content of the answer to this request, which has a length.
+    #[track_caller]
+    pub fn fetch(&mut self, request: impl AsRef<[u8]>) -> Vec<u8> {
+        self.try_fetch(request).expect("an answer")
+    }
+
+    pub fn try_fetch(&mut self, request: impl AsRef<[u8]>) -> io::Result<Vec<u8>> {
+        self.0.write_all(request.as_ref())?;
+        self.0.flush()?;
+        self.answer()
+    }
+
+    pub fn answer(&mut self) -> io::Result<Vec<u8>> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte)?;
+            head.extend(byte);
+        }
+        let head = String::from_utf8(head).expect("text").to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length");
+        let mut body = vec![0; length.parse().expect("a number")];
+        self.0.read_exact(&mut body)?;
+        Ok(body)
+    }
+
+    #[track_caller]
+    pub fn text(&mut self, target: &str) -> String {
+        String::from_utf8(self.fetch(crate::server::get(target))).expect("text")
+    }
+
+    /// The certificate of the server.
+    pub fn certificate(&mut self) -> CertificateDer<'static> {
+        self.shake_hands().expect("a handshake");
+        self.0.conn.peer_certificates().expect("a certificate")[0].clone()
+    }
+}
+
+/// A folder that is removed at the end.
+pub struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub fn new() -> Folder {
+        Folder(tempfile::tempdir().expect("a folder"))
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+/// The records that a client sends first: its hello.
+pub fn hello(config: &Arc<ClientConfig>) -> (ClientConnection, Vec<u8>) {
+    let mut connection = ClientConnection::new(config.clone(), ServerName::try_from("a.example").unwrap()).unwrap();
+    let mut bytes = Vec::new();
+    connection.write_tls(&mut bytes).unwrap();
+    (connection, bytes)
+}
+
+/// Have rustls read what comes, to an end of the stream. What it says to that.
+pub fn read_all(connection: &mut ClientConnection, stream: &mut TcpStream) -> Result<(), String> {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    loop {
+        match connection.read_tls(stream) {
+            Ok(0) => return Ok(()),
+            Ok(_) => connection.process_new_packets().map(drop).map_err(|err| err.to_string())?,
+            Err(err) => return Err(err.to_string()),
+        }
+    }
+}

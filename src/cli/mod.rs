@@ -4,10 +4,10 @@
 
 mod banner; // what is said on stdout
 
+mod listening; // the server: where it listens, behind which proxies, within which limits
+
 #[cfg(feature = "tls")]
 mod encryption; // TLS
-
-mod listening; // the server: where it listens, behind which proxies, within which limits
 
 mod site; // what is served: folders at their paths, layers, the access log
 

@@ -112,6 +112,8 @@ fn serve(options: Options) -> Result<(), CliError> {
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
     }
+    #[cfg(feature = "tls")]
+    encryption::served_keys(&options.encryption, &places).iter().for_each(|told| warn!("{told}"));
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
     let told = page.line();

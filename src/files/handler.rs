@@ -453,8 +453,7 @@ impl StaticFileHandler {
 
     /// The path of the topmost folder, decoded, with both slashes.
     fn shown_mount(&self) -> String {
-        let mount = path::location(self.mount.iter().map(Vec::as_slice), true);
-        percent_encoding::percent_decode_str(&mount).decode_utf8_lossy().into_owned()
+        String::from_utf8_lossy(&path::on_server(&self.mount, b"")).into_owned()
     }
 
     /// The URL path of a path in the folder.

@@ -60,11 +60,11 @@ const FORM: &str = concat!("<form id=u", include_str!("upload.html"));
 const FORM_OF_DELETIONS: &str = concat!("<form id=u class=d", include_str!("upload.html"));
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-zSBJYfGIbm0BprE9NSB+GiS2O8YM6qFLd4hGg1EjyhU='; \
+    style-src 'sha256-2zGLYg7a0ydUZomF2dRHkFSochO4X9FWgzdBF3VV320='; \
     script-src 'sha256-5h25zPbqoo6vlvnWkf2T3CGTLZ6UEeugpvEyyI7WwLE='; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-zSBJYfGIbm0BprE9NSB+GiS2O8YM6qFLd4hGg1EjyhU=' 'sha256-n++fT/62LjtDMKplsZPbktYphcOeyj8dPrmcaKZsbgQ='; \
+    style-src 'sha256-2zGLYg7a0ydUZomF2dRHkFSochO4X9FWgzdBF3VV320=' 'sha256-n++fT/62LjtDMKplsZPbktYphcOeyj8dPrmcaKZsbgQ='; \
     script-src 'sha256-5h25zPbqoo6vlvnWkf2T3CGTLZ6UEeugpvEyyI7WwLE=' 'sha256-7o5bRevXLZjgP4pAo9AucZexbWfK4F0fq0Rs1FBeSAo='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

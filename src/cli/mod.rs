@@ -4,10 +4,10 @@
 
 mod banner; // what is said on stdout
 
+mod listening; // the server: where it listens, behind which proxies, within which limits
+
 #[cfg(feature = "tls")]
 mod encryption; // TLS
-
-mod listening; // the server: where it listens, behind which proxies, within which limits
 
 mod site; // what is served: folders at their paths, layers, the access log
 
@@ -111,6 +111,9 @@ fn serve(options: Options) -> Result<(), CliError> {
     debug!("at most {descriptors} open files and clients");
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
+    }
+    for name in guard::strangers(&options) {
+        warn!("--auth: there is no user {name} in the file, of whom --allow or --group speaks");
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;

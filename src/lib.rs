@@ -125,7 +125,7 @@
 //! - No HTTP/2 yet; there is room for it in [`raw::Conversation`], which takes bytes and gives bytes.
 //! - No `unsafe`.
 //!
-//! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` and `etags` (layers), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `archive` ([`StaticFileHandler::archives`]), `signals`
+//! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `etags` ([`layers::ETags`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `archive` ([`StaticFileHandler::archives`]), `signals`
 //! ([`ServerHandle::shutdown_on_signals`]) and `cli`, `qr` and `confine` (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -199,7 +199,7 @@ where
     TcpServer::bind(address, handler_fn(handler))?.serve_forever()
 }
 
-/// The way in for fuzz targets, which set `--cfg fuzzing`: rooms that no user sees.
+/// The way in for fuzz targets, which set `--cfg fuzzing`: modules that no user sees.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {

@@ -141,9 +141,9 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         if options.starting.open {
             return Err(CliError::usage("--open and --confine contradict each other: a browser is outside"));
         }
-        let mut read: Vec<_> = places.iter().map(Place::folder).chain(guard::folder(options)).collect();
+        let read = places.iter().map(Place::folder).chain(guard::folder(options));
         #[cfg(feature = "tls")]
-        read.extend(encryption::folders(&options.encryption));
+        let read = read.chain(encryption::folders(&options.encryption));
         let sockets = bound.iter().filter_map(|address| match address {
             Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
             _ => None,
@@ -154,7 +154,7 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
             .as_ref()
             .and_then(|path| std::path::absolute(path).ok()?.parent().map(Path::to_owned));
         let changed: Vec<_> = taking::places(options, places).map(Place::folder).collect();
-        return rights::confine(&read, &sockets.chain(log).collect::<Vec<_>>(), &changed);
+        return rights::confine(&read.collect::<Vec<_>>(), &sockets.chain(log).collect::<Vec<_>>(), &changed);
     }
     let _ = bound;
     Ok(())

@@ -521,7 +521,9 @@ impl StaticFileHandler {
         if self.only.is_some() || !accepts_html(asked.request) {
             return error;
         }
-        let nearest = self.finder.nearest_folder(asked.request.raw_path(), &self.mount, self.listing, asked.polled);
+        let Asked { request, polled } = asked;
+        let may = |access, path: &[u8]| request.permits(access, &path::on_server(&self.mount, path));
+        let nearest = self.finder.nearest_folder(request.raw_path(), &self.mount, self.listing, may, polled);
         match nearest {
             Some(folder) => error.with_added_header(LINK, format!("<{folder}>; rel=\"up\"")),
             None => error,

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use modest::layers::Compress;
-use modest::{Request, StaticFileHandler};
+use modest::layers::{Compress, PathRights};
+use modest::{Http, Request, RequestHandler, StaticFileHandler};
 
 use super::{Folder, ask, get};
 
@@ -58,6 +58,26 @@ fn the_nearest_folder_is_one_that_a_request_would_show() {
     }
     folder.write("404.html", "own");
     assert_eq!(up(&listed(), "/x", BROWSER), "404 ", "a page of one's own has links of its own");
+}
+
+/// Of a folder that whoever asks may not have, a link would tell that it is there.
+#[test]
+fn rights_hold_for_what_is_linked_to() {
+    let folder = Folder::new(&[("a/b/c/x", ""), ("i/index.html", "i"), ("i/b/x", "")]);
+    let rules = ["/a=*:none", "/a/b=*:read,list", "/a/b/c=*:read", "/i=*:none", "/i/b=*:read"];
+    let rights = rules.iter().fold(PathRights::new().allow("/=*:read,list".parse().unwrap()), |rights, rule| {
+        rights.allow(rule.parse().unwrap())
+    });
+    let http = Http::new(folder.handler().link_up(true).layer(rights));
+    for (target, expected) in [
+        ("/a/b/c/y", Some("<../>; rel=\"up\"")), // `c` may be read, and not listed
+        ("/a/b/y", Some("<./>; rel=\"up\"")),
+        ("/i/b/y", Some("<../../>; rel=\"up\"")),
+        ("/y", Some("<./>; rel=\"up\"")),
+    ] {
+        let sent = http.respond(&Request::get(target).with_header("accept", BROWSER));
+        assert_eq!((sent.status().as_u16(), sent.header("link")), (404, expected), "{target}");
+    }
 }
 
 /// As root all may be read, so the folder is taken away meanwhile: it is asked for anew each time.

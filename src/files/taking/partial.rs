@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::super::new_file::{NewFile, Writer};
@@ -45,14 +45,15 @@ impl Partials {
     /// One more. `None`: there are as many as are allowed.
     pub fn begin(&self, key: String, partial: Partial) -> Option<Arc<Partial>> {
         let partial = Arc::new(partial);
-        let mut open = self.open();
-        // What it takes the place of has come to its end; files are closed after the lock is released.
-        let ended = open.remove(&key);
-        let is_full = open.len() >= self.most;
-        if !is_full {
-            open.insert(key, Arc::clone(&partial));
-        }
-        drop(open);
+        let (ended, is_full) = self.in_time(|open| {
+            // What it takes the place of has come to its end.
+            let ended = open.remove(&key);
+            let is_full = open.len() >= self.most;
+            if !is_full {
+                open.insert(key, Arc::clone(&partial));
+            }
+            (ended, is_full)
+        });
         if let Some(ended) = ended {
             ended.take_turn();
         }
@@ -60,21 +61,25 @@ impl Partials {
     }
 
     pub fn find(&self, key: &str) -> Option<Arc<Partial>> {
-        self.open().get(key).cloned()
+        self.in_time(|open| open.get(key).cloned())
     }
 
     /// It is whole, or not wanted any more: nobody writes to it now.
     pub fn end(&self, key: &str) -> bool {
-        let ended = self.open().remove(key);
+        let ended = self.in_time(|open| open.remove(key));
         ended.map(|partial| partial.take_turn()).is_some()
     }
 
-    /// Those that are still in time.
-    fn open(&self) -> MutexGuard<'_, HashMap<String, Arc<Partial>>> {
+    /// Those that are still in time, with the lock. Files of others are closed when it is released: to give the room of a
+    /// large one back takes the disk its time.
+    fn in_time<T>(&self, with: impl FnOnce(&mut HashMap<String, Arc<Partial>>) -> T) -> T {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        open.retain(|_, partial| now.saturating_duration_since(partial.state().touched) < self.age);
-        open
+        let late: Vec<_> = open.extract_if(|_, partial| !partial.is_in_time(now, self.age)).collect();
+        let result = with(&mut open);
+        drop(open);
+        drop(late);
+        result
     }
 }
 
@@ -89,6 +94,16 @@ impl Partial {
         state.turn += 1;
         state.touched = Instant::now();
         (self.file.written(), state.turn)
+    }
+
+    /// One that is written to just now, with the lock on its state, is.
+    fn is_in_time(&self, now: Instant, age: Duration) -> bool {
+        let touched = match self.state.try_lock() {
+            Ok(state) => state.touched,
+            Err(TryLockError::Poisoned(state)) => state.into_inner().touched,
+            Err(TryLockError::WouldBlock) => return true,
+        };
+        now.saturating_duration_since(touched) < age
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -69,8 +69,6 @@ impl Source {
         let is_time = now.saturating_sub(looked) >= every
             && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_time && let Some(table) = self.look() {
-            let table = Arc::new(table);
-            *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&table);
             log::info!("{}: {} users", self.path.display(), table.names().count());
             news(&table);
             return table;
@@ -78,7 +76,8 @@ impl Source {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn look(&self) -> Option<Table> {
+    /// The new users, if the file has changed.
+    fn look(&self) -> Option<Arc<Table>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let found = std::fs::metadata(&self.path).map(|metadata| Stamp::of(&metadata));
         if found.as_ref().is_ok_and(|found| seen.stamp == Some(*found)) {
@@ -88,6 +87,9 @@ impl Source {
         seen.stamp = found.ok().filter(|found| !found.is_recent());
         match read(&self.path) {
             Ok((stamp, table)) => {
+                // With the lock on `seen`: else who looked earlier could put an older table in the place of a newer one.
+                let table = Arc::new(table);
+                *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&table);
                 *seen = Seen { stamp, said: None };
                 Some(table)
             }

@@ -134,7 +134,11 @@ fn what_does_not_fit_is_said_in_a_line() {
         ),
         (&["--tls-cert", "none"], 1, "--tls-cert: none: no such file"),
         (&["--tls-cert", "empty"], 1, "--tls-cert: empty: there is no certificate in it"),
-        (&["--tls-cert", "a.pem"], 1, "--tls-cert: a.pem: there is no private key in it"),
+        (
+            &["--tls-cert", "a.pem"],
+            1,
+            "--tls-cert: a.pem: there is no private key in it (-----BEGIN PRIVATE KEY-----); --tls-key names its file",
+        ),
         (&["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "the key in b.key is not that of this certificate"),
         (&["--tls-cert", "a.both", "--tls-password-file", "none"], 1, "--tls-password-file: 'none' can't be read"),
         (

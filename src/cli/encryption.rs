@@ -90,9 +90,16 @@ fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
             None => Tls::new(identity),
             Some(tls) => tls.certificate(identity),
         };
-        tls = Some(added.map_err(|error| failed("--tls-cert", &error))?);
+        tls = Some(added.map_err(|error| match wanted.tls_key.is_empty() && is_without_key(&error) {
+            true => failed("--tls-cert", &format!("{error}; --tls-key names its file")),
+            false => failed("--tls-cert", &error),
+        })?);
     }
     Ok(tls)
+}
+
+fn is_without_key(error: &std::io::Error) -> bool {
+    error.to_string().contains("no private key")
 }
 
 fn password(path: &Path) -> Result<String, CliError> {
@@ -196,6 +203,6 @@ pub fn cannot_redirect(error: &std::io::Error) -> CliError {
     failed("--redirect-to-https", error)
 }
 
-fn failed(name: &str, error: &std::io::Error) -> CliError {
+fn failed(name: &str, error: &impl std::fmt::Display) -> CliError {
     CliError::failure(format!("{name}: {error}"))
 }

@@ -114,6 +114,9 @@ fn serve(options: Options) -> Result<(), CliError> {
     }
     #[cfg(feature = "tls")]
     encryption::served_keys(&options.encryption, &places).iter().for_each(|told| warn!("{told}"));
+    for name in guard::strangers(&options) {
+        warn!("--auth: there is no user {name} in the file, of whom --allow or --group speaks");
+    }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
     let told = page.line();

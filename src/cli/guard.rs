@@ -106,7 +106,7 @@ fn users(file: &Path, options: &Options, places: &[Place]) -> Result<BasicAuth, 
         ));
     }
     let users = UserFile::open(file).map_err(|error| CliError::failure(format!("--auth: {error}")))?;
-    if let Some(place) = places.iter().find(|place| serves(place, file)) {
+    if let Some(place) = places.iter().find(|place| place.serves(file)) {
         let (file, folder) = (quoted(file), quoted(&place.path));
         return Err(CliError::usage(format!("--auth: {file} is in {folder}, which is served; move it out of there")));
     }
@@ -124,15 +124,6 @@ fn users(file: &Path, options: &Options, places: &[Place]) -> Result<BasicAuth, 
             auth.only_if(move |request| came_safely(request, is_proxied))
         }
     })
-}
-
-/// Whether the file would be served there.
-#[cfg(feature = "users")]
-fn serves(place: &Place, file: &Path) -> bool {
-    match (place.path.canonicalize(), file.canonicalize()) {
-        (Ok(place), Ok(file)) => file.starts_with(place),
-        _ => false,
-    }
 }
 
 /// Whether a request can have been read by nobody on its way here. What a trusted proxy says of it counts, then where its

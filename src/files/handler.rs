@@ -17,7 +17,7 @@ use std::time::{Instant, SystemTime};
 use http::HeaderValue;
 #[cfg(feature = "archive")]
 use http::header::CACHE_CONTROL;
-use http::header::{ACCEPT, ALLOW, LINK, RETRY_AFTER, VARY};
+use http::header::{ALLOW, LINK, RETRY_AFTER, VARY};
 use http::{HeaderMap, Method, StatusCode};
 
 #[cfg(feature = "archive")]
@@ -670,9 +670,7 @@ pub(super) fn page_key(path: &[u8]) -> Vec<u8> {
 
 /// Whether a client names HTML, as browsers do.
 fn accepts_html(request: &Request) -> bool {
-    request.header_all(ACCEPT.as_str()).any(|line| {
-        line.split(|&byte| byte == b',').any(|range| range.trim_ascii().to_ascii_lowercase().starts_with(b"text/html"))
-    })
+    request.accept_weight(&["text/html"]).is_some_and(|weight| weight > 0)
 }
 
 fn with_fields(response: Response, fields: &HeaderMap) -> Response {

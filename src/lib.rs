@@ -56,6 +56,24 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! # A folder that takes files, of those whom it knows, over TLS
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "archive", feature = "tls", feature = "users"))] {
+//! use modest::layers::{BasicAuth, PathRights, UserFile};
+//! use modest::{RequestHandler, StaticFileHandler, TcpServer, Tls, Uploads};
+//!
+//! let folder = StaticFileHandler::new("inbox")?.uploads(Uploads::new()).archives(true);
+//! let rights = PathRights::new().allow("/=*:read,list".parse()?).allow("/=@users:all".parse()?);
+//! let users = BasicAuth::new("inbox").users(UserFile::open("users")?).optional(true);
+//! let tls = Tls::from_pem_files("fullchain.pem", "privkey.pem")?;
+//! TcpServer::bind("0.0.0.0:443", tls.protect(folder.layer(rights).layer(users)))?.serve_forever()?;
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`layers`] has more to put around a handler, among them [`layers::Metrics`]: what a server does, for Prometheus.
+//!
 //! # A handler without a socket, for tests
 //!
 //! ```

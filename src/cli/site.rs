@@ -41,13 +41,13 @@ pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front
     if !options.fields.cors.is_empty() {
         site = Box::new(site.layer(cors(&options.fields.cors)));
     }
-    if !options.listening.trusted_proxy.is_empty() {
-        let proxies = trusted(&options.listening.trusted_proxy);
-        site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
-    }
     #[cfg(feature = "tls")]
     if let Some(age) = options.encryption.hsts {
         site = Box::new(site.layer(modest::layers::HttpsOnly::new().hsts(age)));
+    }
+    if !options.listening.trusted_proxy.is_empty() {
+        let proxies = trusted(&options.listening.trusted_proxy);
+        site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
     }
     if let Some(hosts) = hosts(&options.listening.allowed_host) {
         site = Box::new(site.layer(Hosts(hosts)));

@@ -181,6 +181,7 @@ fn links_lead_to_files_that_are_there() {
         "docs/taking.md",
         "docs/tls.md",
         "docs/uploads.md",
+        "docs/users.md",
     ] {
         let folder = Path::new(page).parent().unwrap();
         for link in read(page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -494,7 +494,7 @@ Examples:
   modest site /docs=book       two folders, one of them at /docs/
   modest linux.iso -b 0.0.0.0  one file, open to the whole network
   modest inbox --upload        a folder that takes files
-  modest www --auth users      for those in the file only; 'modest --hash-password ada >> users' makes it
+  modest www --auth users      for whom the file users names (--hash-password)
   modest --tls-self-signed     HTTPS, for a trial
 
 Each option may also stand in the environment (--log-file as MODEST_LOG_FILE) or in the file

@@ -59,20 +59,22 @@ pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front
 /// Options that make no sense without others, or beside them.
 fn check_options(options: &Options) -> Result<(), CliError> {
     let (serving, limits) = (&options.serving, &options.limits);
-    let mut needs: Vec<(&str, bool, &str, bool)> = Vec::new();
-    #[cfg(feature = "archive")]
-    needs.extend([
+    let needs: &[(&str, bool, &str, bool)] = &[
+        #[cfg(feature = "archive")]
         ("--archives", limits.archives.is_some(), "--archive", serving.archive),
+        #[cfg(feature = "archive")]
         ("--archive-depth", limits.archive_depth.is_some(), "--archive", serving.archive),
+        #[cfg(feature = "archive")]
         ("--archive-entries", limits.archive_entries.is_some(), "--archive", serving.archive),
-    ]);
-    #[cfg(feature = "compress")]
-    needs.extend([
+        #[cfg(feature = "compress")]
         ("--compress-from", limits.compress_from.is_some(), "--compress", serving.compress),
+        #[cfg(feature = "compress")]
         ("--compress-to", limits.compress_to.is_some(), "--compress", serving.compress),
+        #[cfg(feature = "compress")]
         ("--compressions", limits.compressions.is_some(), "--compress", serving.compress),
+        #[cfg(feature = "compress")]
         ("--compress-cache", limits.compress_cache.is_some(), "--compress", serving.compress),
-    ]);
+    ];
     if let Some((name, _, other, _)) = needs.iter().find(|(_, is_given, _, is_there)| *is_given && !is_there) {
         return Err(CliError::usage(format!("{name} means nothing without {other}")));
     }

@@ -56,6 +56,24 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! # A folder that takes files, of those whom it knows, over TLS
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "archive", feature = "tls", feature = "users"))] {
+//! use modest::layers::{BasicAuth, PathRights, UserFile};
+//! use modest::{RequestHandler, StaticFileHandler, TcpServer, Tls, Uploads};
+//!
+//! let folder = StaticFileHandler::new("inbox")?.uploads(Uploads::new()).archives(true);
+//! let rights = PathRights::new().allow("/=*:read,list".parse()?).allow("/=@users:all".parse()?);
+//! let users = BasicAuth::new("inbox").users(UserFile::open("users")?).optional(true);
+//! let tls = Tls::from_pem_files("fullchain.pem", "privkey.pem")?;
+//! TcpServer::bind("0.0.0.0:443", tls.protect(folder.layer(rights).layer(users)))?.serve_forever()?;
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`layers`] has more to put around a handler, among them [`layers::Metrics`]: what a server does, for Prometheus.
+//!
 //! # A handler without a socket, for tests
 //!
 //! ```
@@ -125,7 +143,7 @@
 //! - No HTTP/2 yet; there is room for it in [`raw::Conversation`], which takes bytes and gives bytes.
 //! - No `unsafe`.
 //!
-//! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` and `etags` (layers), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `archive` ([`StaticFileHandler::archives`]), `signals`
+//! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `etags` ([`layers::ETags`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `archive` ([`StaticFileHandler::archives`]), `signals`
 //! ([`ServerHandle::shutdown_on_signals`]) and `cli`, `qr` and `confine` (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -199,7 +217,7 @@ where
     TcpServer::bind(address, handler_fn(handler))?.serve_forever()
 }
 
-/// The way in for fuzz targets, which set `--cfg fuzzing`: rooms that no user sees.
+/// The way in for fuzz targets, which set `--cfg fuzzing`: modules that no user sees.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {

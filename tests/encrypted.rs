@@ -135,7 +135,11 @@ fn what_does_not_fit_is_said_in_a_line() {
         ),
         (&["--tls-cert", "none"], 1, "--tls-cert: none: no such file"),
         (&["--tls-cert", "empty"], 1, "--tls-cert: empty: there is no certificate in it"),
-        (&["--tls-cert", "a.pem"], 1, "--tls-cert: a.pem: there is no private key in it"),
+        (
+            &["--tls-cert", "a.pem"],
+            1,
+            "--tls-cert: a.pem: there is no private key in it (-----BEGIN PRIVATE KEY-----); --tls-key names its file",
+        ),
         (&["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "the key in b.key is not that of this certificate"),
         (&["--tls-cert", "a.both", "--tls-password-file", "none"], 1, "--tls-password-file: 'none' can't be read"),
         (&["--tls-cert", "www/deep/c.both"], 2, "--tls-cert: 'www/deep/c.both' is in 'www', which is served; move it"),
@@ -162,4 +166,26 @@ fn what_does_not_fit_is_said_in_a_line() {
     let (code, _, err) =
         run(modest(["-b", "unix:socket", "--tls-self-signed", "--redirect-to-https"]).current_dir(&files));
     assert!(code == Some(2) && err.contains("--redirect-to-https: no host is listened at"), "{code:?} {err}");
+}
+
+/// A trial in the current folder works, as in Python, and is told what else it serves.
+#[test]
+fn a_key_that_is_served_is_warned_of() {
+    let files = folder(&[("www/a", "")]);
+    certificate(files.path(), "a");
+    certificate(&files.path().join("www"), "b");
+    std::fs::copy(files.path().join("www/b.key"), files.path().join("b.key")).unwrap();
+    for (words, said) in [
+        (&["--tls-cert", "a.pem", "--tls-key", "a.key"][..], Some("--tls-key: 'a.key' is in '.', which is served")),
+        (&["--tls-cert", "a.both"], Some("--tls-cert: 'a.both' is in '.', which is served")),
+        (&["--tls-cert", "www/b.pem", "--tls-key", "b.key", "/x=www"], None),
+        (&["--tls-cert", "www/b.both", "/x=www"], Some("--tls-cert: 'www/b.both' is in 'www', which is served")),
+    ] {
+        let (_, _, err) = Built::start(modest(["-p", "0"]).args(words).current_dir(&files)).stop();
+        let warned = err.iter().find(|line| line.contains("which is served"));
+        match said {
+            Some(said) => assert!(warned.is_some_and(|line| line.contains(said)), "{words:?}: {err:?}"),
+            None => assert_eq!(warned, None, "{words:?}"),
+        }
+    }
 }

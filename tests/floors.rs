@@ -1,6 +1,6 @@
 //! The walls of the house, read from the source: three floors, arrows only go down, and what is deliberately absent.
 //!
-//! `main > files, layers, websocket > http > tcp`, `udp > tcp`, and within a floor down the list in its `mod.rs`, which is the order
+//! `main > files, layers, websocket > http > tcp`, `tls > tcp`, `udp > tcp`, and within a floor down the list in its `mod.rs`, which is the order
 //! of the walk.
 
 use std::collections::BTreeMap;

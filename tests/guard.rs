@@ -166,6 +166,8 @@ fn what_is_refused_says_why() {
         (&["--auth", "users", "--allow", "/=@crew:read"], 2, "there is no group crew"),
         (&["--allow", "/=ada:read"], 2, "with --auth FILE only"),
         (&["--group", "staff=ada"], 2, "no --allow speaks of it"),
+        (&["--auth", "users", "--group", "staff=ada"], 2, "no --allow speaks of it"),
+        (&["--auth-over-http"], 2, "--auth-over-http means nothing without --auth"),
     ] {
         let (code, out, err) = run(modest(["www", "-p", "0"]).args(words).current_dir(&files));
         assert_eq!((code, out.as_str(), err.lines().count()), (Some(status), "", 1), "{words:?}: {err}");
@@ -224,7 +226,7 @@ fn a_line_is_made_that_lets_in() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+        let _ = child.stdin.take().unwrap().write_all(typed.as_bytes()); // a wrong name is refused before anything is read
         child.wait_with_output().unwrap()
     };
     let made = make("ada", "a long secret\nmore\n");

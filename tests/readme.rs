@@ -166,18 +166,22 @@ fn links_lead_to_files_that_are_there() {
     for page in [
         "README.md",
         "SECURITY.md",
+        "docs/archives.md",
         "docs/cli.md",
+        "docs/deploy.md",
         "docs/from-python.md",
         "docs/handlers.md",
         "docs/layers.md",
         "docs/listeners.md",
         "docs/live.md",
+        "docs/metrics.md",
         "docs/mutants.md",
         "docs/options.md",
         "docs/programs.md",
         "docs/taking.md",
         "docs/tls.md",
         "docs/uploads.md",
+        "docs/users.md",
     ] {
         let folder = Path::new(page).parent().unwrap();
         for link in read(page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

@@ -109,9 +109,16 @@ fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
             None => Tls::new(identity),
             Some(tls) => tls.certificate(identity),
         };
-        tls = Some(added.map_err(|error| failed("--tls-cert", &error))?);
+        tls = Some(added.map_err(|error| match wanted.tls_key.is_empty() && is_without_key(&error) {
+            true => failed("--tls-cert", &format!("{error}; --tls-key names its file")),
+            false => failed("--tls-cert", &error),
+        })?);
     }
     Ok(tls)
+}
+
+fn is_without_key(error: &std::io::Error) -> bool {
+    error.to_string().contains("no private key")
 }
 
 fn password(path: &Path) -> Result<String, CliError> {
@@ -181,6 +188,26 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
     }
 }
 
+/// What must be told of keys and passwords that whoever comes may fetch. It is no error: a trial in the current folder is as in
+/// Python.
+pub fn served_keys(wanted: &Encryption, places: &[Place]) -> Vec<String> {
+    // Without a key of its own a certificate has it in its file.
+    let (name, keys) = match wanted.tls_key.is_empty() {
+        true => ("--tls-cert", &wanted.tls_cert),
+        false => ("--tls-key", &wanted.tls_key),
+    };
+    let password = wanted.tls_password_file.iter().map(|file| ("--tls-password-file", file));
+    let files = keys.iter().map(|file| (name, file)).chain(password);
+    let told = files.filter_map(|(name, file)| {
+        let place = places.iter().find(|place| place.serves(file))?;
+        let (file, folder) = (quoted(file), quoted(&place.path));
+        Some(format!(
+            "{name}: {file} is in {folder}, which is served, with the key to all that is sent; move it out of there"
+        ))
+    });
+    told.collect()
+}
+
 /// The folders that are to be read again when a certificate changes; a name may be a link to another folder, as certbot's are.
 #[cfg(feature = "confine")]
 pub fn folders(wanted: &Encryption) -> Vec<std::path::PathBuf> {
@@ -195,6 +222,6 @@ pub fn cannot_redirect(error: &std::io::Error) -> CliError {
     failed("--redirect-to-https", error)
 }
 
-fn failed(name: &str, error: &std::io::Error) -> CliError {
+fn failed(name: &str, error: &impl std::fmt::Display) -> CliError {
     CliError::failure(format!("{name}: {error}"))
 }

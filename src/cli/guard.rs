@@ -28,11 +28,17 @@ pub fn around(
     places: &[Place],
 ) -> Result<Box<dyn RequestHandler>, CliError> {
     let guarding = &options.guarding;
+    if guarding.allow.is_empty() && !guarding.group.is_empty() {
+        return Err(CliError::usage("--group: no --allow speaks of it"));
+    }
+    #[cfg(feature = "users")]
+    for (name, is_given) in [("--realm", guarding.realm.is_some()), ("--auth-over-http", guarding.auth_over_http)] {
+        if is_given && !asks_for_passwords(options) {
+            return Err(CliError::usage(format!("{name} means nothing without --auth, the file of users")));
+        }
+    }
     if guarding.allow.is_empty() && !asks_for_passwords(options) {
-        return match guarding.group.is_empty() {
-            true => Ok(site),
-            false => Err(CliError::usage("--group: no --allow speaks of it")),
-        };
+        return Ok(site);
     }
     let names_somebody = guarding.allow.iter().any(|rule| rule.names_somebody());
     if names_somebody && !asks_for_passwords(options) {
@@ -44,6 +50,22 @@ pub fn around(
         return Ok(Box::new(site.layer(users(file, options, places)?)));
     }
     Ok(Box::new(site))
+}
+
+/// Those that rules and groups name and the file of users has not: spelled wrong, or still to be added.
+pub fn strangers(options: &Options) -> Vec<&str> {
+    #[cfg(feature = "users")]
+    if let Some(text) = options.guarding.auth.as_ref().and_then(|file| std::fs::read_to_string(file).ok()) {
+        let guarding = &options.guarding;
+        let of_groups = guarding.group.iter().flat_map(|group| group.users.iter().map(String::as_str));
+        let mut named: Vec<&str> = guarding.allow.iter().flat_map(|rule| rule.users()).chain(of_groups).collect();
+        named.sort_unstable();
+        named.dedup();
+        named.retain(|name| !text.lines().any(|line| line.split_once(':').is_some_and(|(known, _)| known == *name)));
+        return named;
+    }
+    let _ = options;
+    Vec::new()
 }
 
 /// Whether there are users.

@@ -4,10 +4,10 @@
 
 mod banner; // what is said on stdout
 
+mod listening; // the server: where it listens, behind which proxies, within which limits
+
 #[cfg(feature = "tls")]
 mod encryption; // TLS
-
-mod listening; // the server: where it listens, behind which proxies, within which limits
 
 mod site; // what is served: folders at their paths, layers, the access log
 
@@ -114,6 +114,11 @@ fn serve(options: Options) -> Result<(), CliError> {
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
     }
+    #[cfg(feature = "tls")]
+    encryption::served_keys(&options.encryption, &places).iter().for_each(|told| warn!("{told}"));
+    for name in guard::strangers(&options) {
+        warn!("--auth: there is no user {name} in the file, of whom --allow or --group speaks");
+    }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
     let told = page.line();
@@ -140,9 +145,9 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         if options.starting.open {
             return Err(CliError::usage("--open and --confine contradict each other: a browser is outside"));
         }
-        let mut read: Vec<_> = places.iter().map(Place::folder).chain(guard::folder(options)).collect();
+        let read = places.iter().map(Place::folder).chain(guard::folder(options));
         #[cfg(feature = "tls")]
-        read.extend(encryption::folders(&options.encryption));
+        let read = read.chain(encryption::folders(&options.encryption));
         let sockets = bound.iter().filter_map(|address| match address {
             Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
             _ => None,
@@ -153,7 +158,7 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
             .as_ref()
             .and_then(|path| std::path::absolute(path).ok()?.parent().map(Path::to_owned));
         let changed: Vec<_> = taking::places(options, places).map(Place::folder).collect();
-        return rights::confine(&read, &sockets.chain(log).collect::<Vec<_>>(), &changed);
+        return rights::confine(&read.collect::<Vec<_>>(), &sockets.chain(log).collect::<Vec<_>>(), &changed);
     }
     let _ = bound;
     Ok(())

@@ -23,7 +23,8 @@ use super::values::{self, Caching, Field, Group, Limit, Proxy, Rate, User};
     override_usage = "modest [DIR | FILE | /PATH=DIR | PORT]... [OPTIONS]",
     after_help = AFTER_HELP,
     args_override_self = true, // the last of repeated options applies, so that aliases can be overridden
-    disable_help_flag = true
+    disable_help_flag = true,
+    disable_version_flag = true
 )]
 pub struct Options {
     /// Folders or files to serve, /PATH=DIR beneath a path; a number that is no folder is the port [default: .]
@@ -39,11 +40,11 @@ pub struct Options {
     pub guarding: Guarding,
     #[command(flatten)]
     pub listening: Listening,
-    #[command(flatten)]
-    pub limits: Limits,
     #[cfg(feature = "tls")]
     #[command(flatten)]
     pub encryption: Encryption,
+    #[command(flatten)]
+    pub limits: Limits,
     #[command(flatten)]
     pub logging: Logging,
     #[command(flatten)]
@@ -118,7 +119,7 @@ pub struct Serving {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "What is taken")]
 pub struct Taking {
-    /// Take files, by a form in each listing, PUT and MKCOL: in all folders, or in the one at this path; may be repeated
+    /// Take files, by a form in listings and by PUT: in all folders, or in the one at this path; may be repeated
     #[arg(long, value_name = "PATH", value_parser = values::upload, num_args = 0..=1, require_equals = true,
         default_missing_value = values::ALL, action = ArgAction::Append)]
     pub upload: Vec<String>,
@@ -165,7 +166,7 @@ pub struct Fields {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Who may do what")]
 pub struct Guarding {
-    /// Users and hashes of their passwords, NAME:HASH a line, as --hash-password or htpasswd -B writes it
+    /// Users and hashes of their passwords, as --hash-password and htpasswd -B write them
     #[cfg(feature = "users")]
     #[arg(long, value_name = "FILE")]
     pub auth: Option<PathBuf>,
@@ -177,7 +178,7 @@ pub struct Guarding {
     #[cfg(feature = "users")]
     #[arg(long)]
     pub auth_over_http: bool,
-    /// Who may do what: PATH=WHO:RIGHTS, as in /inbox=ada,@staff:read,write; may be repeated [default: /=@users:all with --auth]
+    /// Who may do what, as in /inbox=ada,@staff:read,write; may be repeated [default: with --auth /=@users:all]
     #[arg(long, value_name = "RULE", value_parser = values::path_rule)]
     pub allow: Vec<PathRule>,
     /// Users that rules name together, as in staff=ada,bob; may be repeated
@@ -360,7 +361,7 @@ pub struct Limits {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "TLS")]
 pub struct Encryption {
-    /// Serve HTTPS with this certificate, and those that lead to its root (PEM); may be repeated, for other names
+    /// Serve HTTPS with this certificate and its chain (PEM); may be repeated, for other names
     #[arg(long, value_name = "FILE", action = ArgAction::Append)]
     pub tls_cert: Vec<PathBuf>,
     /// The key of each certificate (PEM) [default: in the file of the certificate]
@@ -369,7 +370,7 @@ pub struct Encryption {
     /// A file with the password of the keys
     #[arg(long, value_name = "FILE")]
     pub tls_password_file: Option<PathBuf>,
-    /// Serve HTTPS with a certificate for a trial, for these names and addresses [NAMES: localhost, and what is listened at]
+    /// Serve HTTPS with a certificate for a trial, for these names [NAMES: localhost, and what is listened at]
     #[arg(long, value_name = "NAMES", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub tls_self_signed: Option<String>,
     /// Ask clients for a certificate that one of these roots (PEM) has issued
@@ -449,6 +450,9 @@ pub struct Starting {
     /// Print all options
     #[arg(long, action = ArgAction::HelpShort)]
     help: Option<bool>,
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
 }
 
 /// Those that `-h` shows.
@@ -490,6 +494,7 @@ Examples:
   modest site /docs=book       two folders, one of them at /docs/
   modest linux.iso -b 0.0.0.0  one file, open to the whole network
   modest inbox --upload        a folder that takes files
+  modest www --auth users      for whom the file users names (--hash-password)
   modest --tls-self-signed     HTTPS, for a trial
 
 Each option may also stand in the environment (--log-file as MODEST_LOG_FILE) or in the file

@@ -11,6 +11,9 @@ use super::error::{CliError, reason};
 /// `USER:HASH`.
 pub fn line(user: &str) -> Result<String, CliError> {
     let failed = |why: &str| CliError::usage(format!("--hash-password: {why}"));
+    if user.is_empty() || user.contains(':') {
+        return Err(failed("the name of a user is wanted, without a colon; the password is asked for"));
+    }
     let password = read(user).map_err(|error| failed(&format!("no password can be read: {}", reason(&error))))?;
     let password = password.ok_or_else(|| failed("the two passwords differ; nothing was made"))?;
     UserFile::line(user, &password).map_err(|error| failed(&reason(&error)))

@@ -243,7 +243,8 @@ impl Source {
     }
 
     fn unknown(&self, name: &str, command: &Command) -> String {
-        let longs = command.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(Arg::get_long);
+        let is_known = |arg: &&Arg| !arg.is_hide_set() && (matches!(self, Source::CommandLine) || is_setting(arg));
+        let longs = command.get_arguments().filter(is_known).filter_map(Arg::get_long);
         let like = match self {
             Source::CommandLine => alike(name.trim_start_matches('-'), longs).map(|long| format!("--{long}")),
             _ => alike(name, longs).map(str::to_owned),
@@ -353,7 +354,7 @@ fn command() -> Command {
 fn brief_help() -> String {
     let hide = |arg: Arg| {
         let is_brief = arg.get_long().is_none_or(|long| BRIEF.contains(&long));
-        arg.hide(!is_brief)
+        arg.hide(!is_brief).help_heading(None::<&str>) // one list: headings of one line each would take half a screen
     };
     let help = command().mut_args(hide).after_help("These are the most used options: --help tells all.").render_help();
     help.to_string()

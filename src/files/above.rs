@@ -12,15 +12,15 @@ const DEEPEST: usize = 32;
 
 impl Finder {
     /// A relative link from this path, as it stands in a request, to the nearest folder above it that has an index, or is listed
-    /// where listings are `listed`, of those that whoever asks `may` see so. Nothing is told that a request for the folder would
-    /// not tell.
+    /// where listings are `listed`; and of which whoever asks may have that (`may`, of a path beneath the root). Nothing is told
+    /// that a request for the folder would not tell.
     pub fn nearest_folder(
         &self,
         raw: &str,
         mount: &[Vec<u8>],
         listed: bool,
-        polled: Option<Instant>,
         may: impl Fn(Access, &[u8]) -> bool,
+        polled: Option<Instant>,
     ) -> Option<String> {
         let ResolvedPath::Path(path) = path::resolve(raw, mount) else { return None };
         let mut above: Vec<&[u8]> = path.bytes.split(|&byte| byte == b'/').take(DEEPEST + 1).collect();
@@ -29,10 +29,10 @@ impl Finder {
         let mut nearest = None;
         for depth in 0..=above.len() {
             let folder = FilePath { bytes: above[..depth].join(&b'/'), trailing_slash: true };
-            let may_read = may(Access::Read, &folder.bytes);
+            let may = |access| may(access, &folder.bytes);
             match self.find(&folder, polled, now) {
-                Ok(Lookup::File(_)) if may_read => nearest = Some(depth),
-                Ok(Lookup::Folder) if listed && may_read && may(Access::List, &folder.bytes) => nearest = Some(depth),
+                Ok(Lookup::File(_)) if may(Access::Read) => nearest = Some(depth),
+                Ok(Lookup::Folder) if listed && may(Access::Read) && may(Access::List) => nearest = Some(depth),
                 Ok(Lookup::File(_) | Lookup::Folder) => {}
                 Ok(Lookup::NeedsSlash | Lookup::Missing(_)) | Err(_) => break,
             }

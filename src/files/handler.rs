@@ -5,6 +5,10 @@ mod changing; // methods that write
 
 mod properties; // PROPFIND
 
+mod folders; // listings and archives
+
+mod pages; // where there is no file
+
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -13,15 +17,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-#[cfg(feature = "archive")]
-use http::HeaderValue;
-#[cfg(feature = "archive")]
-use http::header::CACHE_CONTROL;
-use http::header::{ACCEPT, ALLOW, LINK, RETRY_AFTER, VARY};
+use http::header::{ALLOW, VARY};
 use http::{HeaderMap, Method, StatusCode};
 
 #[cfg(feature = "archive")]
-use super::archive::{Archives, Format};
+use super::archive::Archives;
 use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
 #[cfg(feature = "compress")]
@@ -30,12 +30,12 @@ use super::dav;
 use super::find::{Finder, FoundFile, Lookup};
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
-use super::listing::{Controls, Listings};
+use super::listing::Listings;
 use super::open::{OpenError, Root, Symlinks};
 use super::path::{self, FilePath, ResolvedPath};
 use super::prepare::{FileContent, Preparer, Resource, Variant};
 use super::taking::Taking;
-use crate::{Access, BodyPlan, Error, Permissions, Request, RequestHandler, Response, Result};
+use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 
 const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
@@ -397,66 +397,6 @@ impl StaticFileHandler {
         response(resource.identity())
     }
 
-    /// Whether whoever asks may see what this folder holds: that it is a folder without an index shows only here.
-    fn may_list(&self, request: &Request, path: &FilePath) -> Result<()> {
-        let Some(permissions) = request.value::<Permissions>() else { return Ok(()) };
-        match permissions.permit(Access::List, &path::on_server(&self.mount, &path.bytes)) {
-            true => Ok(()),
-            false => Err(permissions.refusal().with_headers(self.preparer.default_fields())),
-        }
-    }
-
-    /// Whether whoever asks may write here, or might once it is known who that is.
-    fn might_write(&self, request: &Request, path: &FilePath) -> bool {
-        request.value::<Permissions>().is_none_or(|permissions| {
-            permissions.permit(Access::Write, &path::on_server(&self.mount, &path.bytes))
-                || permissions.refusal().status() == StatusCode::UNAUTHORIZED
-        })
-    }
-
-    fn list(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response, OpenError> {
-        let taking = self.taking.as_deref().filter(|_| self.might_write(asked.request, path));
-        let controls = match taking.map(Taking::deletes) {
-            None => Controls::None,
-            Some(false) => Controls::Upload,
-            Some(true) => Controls::UploadAndDelete,
-        };
-        let mount = self.shown_mount();
-        let root = (&*mount, controls);
-        let listing = || self.listings.respond(&self.finder, root, &path.bytes, asked.request, asked.polled);
-        let response = with_fields(self.retry_after_clearing_cache(listing)?, &self.preparer.added_fields());
-        Ok(match &self.finish_listing.0 {
-            Some(finish) => finish.0(asked.request, response),
-            None => response,
-        })
-    }
-
-    #[cfg(feature = "archive")]
-    fn archive_format(&self, request: &Request) -> Result<Option<Format>> {
-        self.archives.format_of(request).map_err(|error| error.with_headers(self.preparer.default_fields()))
-    }
-
-    #[cfg(feature = "archive")]
-    fn archive(&self, request: &Request, path: &FilePath, format: Format) -> Result<Response> {
-        match self.archives.respond(&self.finder, &self.shown_mount(), &path.bytes, format, request) {
-            Some(response) => {
-                let mut fields = self.preparer.added_fields();
-                fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-                Ok(with_fields(response, &fields))
-            }
-            None => {
-                let why = "As many archives as may be are being made just now.";
-                Err(self.error(StatusCode::SERVICE_UNAVAILABLE, why).with_header(RETRY_AFTER, "10"))
-            }
-        }
-    }
-
-    /// The path of the topmost folder, decoded, with both slashes.
-    fn shown_mount(&self) -> String {
-        let mount = path::location(self.mount.iter().map(Vec::as_slice), true);
-        percent_encoding::percent_decode_str(&mount).decode_utf8_lossy().into_owned()
-    }
-
     /// The URL path of a path in the folder.
     fn location(&self, path: &FilePath, trailing_slash: bool) -> String {
         let beneath = path.bytes.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
@@ -468,105 +408,6 @@ impl StaticFileHandler {
     fn redirect(&self, request: &Request, location: &str) -> Response {
         let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
         self.with_default_fields(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, &format!("{location}{query}")))
-    }
-
-    fn error_response(&self, asked: Asked<'_>, error: OpenError) -> Result<Response> {
-        match error {
-            OpenError::NotFound => {
-                if let Some(response) = self.app_response(asked) {
-                    return Ok(response);
-                }
-                self.page_or(asked, StatusCode::NOT_FOUND, || self.preparer.not_found())
-            }
-            OpenError::Forbidden => self.page_or(asked, StatusCode::FORBIDDEN, || {
-                self.error(StatusCode::FORBIDDEN, "The server may not read this.")
-            }),
-            OpenError::Busy(cause) => Err(self.busy("Too many files are open just now.", cause)),
-            OpenError::TooManyListings(cause) => {
-                Err(self.busy("Too many large folders are being listed just now.", cause))
-            }
-            OpenError::Io(cause) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(cause)),
-        }
-    }
-
-    /// The page of an app, for what may be a path of its own.
-    fn app_response(&self, asked: Asked<'_>) -> Option<Response> {
-        let page = self.app_page.as_ref()?;
-        let Asked { request, .. } = asked;
-        let path = request.path();
-        let has_extension = path::name(path.as_bytes()).contains(&b'.');
-        if path::is_hidden(path.trim_start_matches('/').as_bytes()) || has_extension && !accepts_html(request) {
-            return None;
-        }
-        match self.page(asked, page).as_deref() {
-            Some(Kept { what: What::File(page), .. }) => {
-                Some(response(page.identity()).with_added_header(VARY, "Accept"))
-            }
-            _ => None,
-        }
-    }
-
-    /// The folder's own page for a status, or an error.
-    fn page_or(&self, asked: Asked<'_>, status: StatusCode, error: impl FnOnce() -> Error) -> Result<Response> {
-        match self.custom_page(asked, status).as_deref() {
-            Some(Kept { what: What::File(page), .. }) => Ok(response(page.identity()).with_status(status)),
-            _ if self.link_up => Err(self.with_link_up(asked, error())),
-            _ => Err(error()),
-        }
-    }
-
-    /// For clients that show the page of the error to people. Cold: it must cost plain errors nothing.
-    #[cold]
-    fn with_link_up(&self, asked: Asked<'_>, error: Error) -> Error {
-        if self.only.is_some() || !accepts_html(asked.request) {
-            return error;
-        }
-        let Asked { request, polled } = asked;
-        let may = |access, path: &[u8]| request.permits(access, &path::on_server(&self.mount, path));
-        let nearest = self.finder.nearest_folder(request.raw_path(), &self.mount, self.listing, polled, may);
-        match nearest {
-            Some(folder) => error.with_added_header(LINK, format!("<{folder}>; rel=\"up\"")),
-            None => error,
-        }
-    }
-
-    /// The custom page for a status, if it exists.
-    fn custom_page(&self, asked: Asked<'_>, status: StatusCode) -> Option<Arc<Kept>> {
-        let (_, key) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
-        self.page(asked, key)
-    }
-
-    /// A page that stands for what was not found, by its key.
-    fn page(&self, asked: Asked<'_>, key: &[u8]) -> Option<Arc<Kept>> {
-        if self.is_known_missing(key, asked) {
-            return None;
-        }
-        if let Some(page) = self.kept(key, asked) {
-            return Some(page);
-        }
-        let now = SystemTime::now();
-        match self.finder.find_page(&key[1..]).ok()? {
-            Lookup::File(mut found) => {
-                let keeps = !found.basis.is_recent(now);
-                found.basis.found_at(asked.polled);
-                if let Some(before) = self.cache.get(key) {
-                    found.basis.take_over(&before.basis);
-                }
-                let (resource, basis) = self.preparer.prepare_page(found, self.cache.limits().bytes_each).ok()?;
-                let kept = Arc::new(Kept { what: What::File(resource), basis });
-                self.put(key, &kept, keeps);
-                Some(kept)
-            }
-            Lookup::Missing(basis) => {
-                self.keep_missing(key, basis, asked, now);
-                None
-            }
-            Lookup::Folder | Lookup::NeedsSlash => None,
-        }
-    }
-
-    fn busy(&self, message: &str, cause: io::Error) -> Error {
-        self.error(StatusCode::SERVICE_UNAVAILABLE, message).with_header(RETRY_AFTER, "1").with_cause(cause)
     }
 
     fn error(&self, status: StatusCode, message: &str) -> Error {
@@ -666,13 +507,6 @@ impl RequestHandler for StaticFileHandler {
 /// What the page of an error at this path is kept by: no path of a request has a NUL.
 pub(super) fn page_key(path: &[u8]) -> Vec<u8> {
     [b"\0", path].concat()
-}
-
-/// Whether a client names HTML, as browsers do.
-fn accepts_html(request: &Request) -> bool {
-    request.header_all(ACCEPT.as_str()).any(|line| {
-        line.split(|&byte| byte == b',').any(|range| range.trim_ascii().to_ascii_lowercase().starts_with(b"text/html"))
-    })
 }
 
 fn with_fields(response: Response, fields: &HeaderMap) -> Response {

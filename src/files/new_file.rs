@@ -77,6 +77,8 @@ impl NewFile {
             match flock(&made.file, FlockOperation::NonBlockingLockExclusive) {
                 // Somebody who sweeps was quicker, and removes it.
                 Err(Errno::WOULDBLOCK) => {}
+                // He has done so, and gone.
+                _ if rustix::fs::fstat(&made.file).is_ok_and(|stat| stat.st_nlink == 0) => {}
                 _ => return Ok(made), // a file system without locks has nobody who sweeps, either: see there
             }
         }

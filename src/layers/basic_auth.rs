@@ -126,13 +126,11 @@ impl BasicAuth {
     /// asked for a password that would be sent in clear. Default: all.
     ///
     /// ```
-    /// use modest::Forwarded;
+    /// use modest::Request;
     /// use modest::layers::BasicAuth;
     ///
-    /// // Inside of `TrustedProxies` that read the scheme.
-    /// let auth = BasicAuth::new("staff").only_if(|request| {
-    ///     request.value::<Forwarded>().is_some_and(|told| told.scheme.as_deref() == Some("https"))
-    /// });
+    /// // Over TLS that ends here; inside of `TrustedProxies` that read the scheme, also over that of a proxy.
+    /// let auth = BasicAuth::new("staff").only_if(Request::is_secure);
     /// ```
     pub fn only_if(mut self, is_safe: impl Fn(&Request) -> bool + Send + Sync + 'static) -> BasicAuth {
         self.is_safe = Some(Box::new(is_safe));

@@ -18,14 +18,13 @@ pub use rule::{InvalidPathRule, PathRule};
 /// - *The longest path counts*, and it alone: of `/=*:read` and `/drafts=ada:read` the first says nothing of
 ///   `/drafts/x`. Several rules of one path add up. What no rule is about, nobody may.
 /// - *read*: GET and HEAD, PROPFIND. *list*: beside it, listings of folders, archives (`?archive=`), PROPFIND of more than one
-///   thing. *write*: every other method, with OPTIONS for whoever may anything. To delete, move or copy a folder, or to
-///   have all of it as an archive, takes that right for all rules beneath it; MOVE takes *read*, too, and of COPY and MOVE the
-///   destination is judged.
+///   thing. *write*: every other method, with OPTIONS for whoever may anything. To delete, move or copy a folder takes
+///   that right for all rules beneath it; MOVE takes *read*, too, and of COPY and MOVE the destination is judged.
 /// - *However a path is spelled*: it is judged as `StaticFileHandler` resolves it, decoded once. Some file systems have
 ///   several names for a file: a path is allowed what both its own rule and that of the same letters in another case allow.
 /// - *A page has several paths*: `/a/` is `/a/index.html`, `/about` may be `/about.html`, and `/a.txt.gz` is `/a.txt` for those that
 ///   take gzip; a rule for the page holds for the other path, too ([`index`](PathRights::index)).
-/// - *Listings* of [`StaticFileHandler`](crate::StaticFileHandler) leave out what whoever asks may not read; other handlers ask
+/// - *Listings and archives* of [`StaticFileHandler`](crate::StaticFileHandler) leave out what whoever asks may not read; other handlers ask
 ///   [`Request::permits`].
 ///
 /// Rules are of paths, not of files: a link, or a folder that is served at two paths, is a second way to the same file.
@@ -168,7 +167,7 @@ impl Rules {
         let may = |access| self.permit(user, access, &path);
         let may_all = |access| self.permit_all(user, access, &path);
         Ok(match request.method().as_str() {
-            "GET" | "HEAD" if request.param("archive").is_some() => may_all(Read) && may_all(List),
+            "GET" | "HEAD" if request.param("archive").is_some() => may(Read) && may(List),
             "GET" | "HEAD" => may(Read),
             "OPTIONS" => self.rights(user, &path) != Rights::NONE,
             "PROPFIND" => match request.header_all("depth").collect::<Vec<_>>()[..] {

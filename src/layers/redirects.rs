@@ -9,7 +9,7 @@ use crate::{Layer, Next, Request, Response, Result, encode_path};
 /// Redirects by path: the first rule that fits is taken, and what no rule fits is the handler's.
 ///
 /// A rule is a line: `FROM TO [STATUS]`, as static hosts have them. A `*` at the end of FROM stands for the rest of a path, which takes the place of a
-/// `*` in TO. TO is a path or a URL; its query, or else that of the request, is kept. The status is 301 unless said: 302, 303, 307 or 308. Redirects say
+/// `*` in TO. TO is a path or a URL, whose host has no `*`; its query, or else that of the request, is kept. The status is 301 unless said: 302, 303, 307 or 308. Redirects say
 /// `Cache-Control: no-cache`, so that one that is taken back is.
 ///
 /// ```
@@ -99,6 +99,11 @@ fn rule(line: &str) -> std::result::Result<Rule, &'static str> {
     if !is_path && !to.starts_with("https://") && !to.starts_with("http://") || to.contains('*') && !takes_rest {
         return Err("TO is a path or a URL, with a * only if FROM has one");
     }
+    let host =
+        to.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#', '\\']).next().unwrap_or_default());
+    if !is_path && host.contains('*') {
+        return Err("a * in a URL stands behind its host and a slash: else a path could name another host");
+    }
     let from = percent_decode_str(from).decode_utf8().map_err(|_| "FROM is no path")?.into_owned();
     Ok(Rule { from, takes_rest, to: to.to_owned(), status })
 }
@@ -157,6 +162,9 @@ mod tests {
             ("/a //b", "TO is a path or a URL"),
             ("/a javascript:x", "TO is a path or a URL"),
             ("/a /*", "only if FROM has one"),
+            ("/* https://else.example*", "behind its host"), // `/@evil.example`, `/.evil.example`
+            ("/* https://*/", "behind its host"),
+            ("/* http://else.example:80*", "behind its host"),
             ("/a\u{1b} /b x", "a\\u{1b} /b x"),
         ] {
             let error = Redirects::new().rule(line).expect_err(line).to_string();

@@ -32,7 +32,7 @@ struct Look {
 }
 
 /// What tells of a change: device, inode, size, and when content and entry were changed. `None`: it can't be looked at.
-type Stamp = Option<[i64; 7]>;
+type Stamp = Option<[i64; 8]>;
 
 /// A file that was changed no longer ago than this may be changed again in a way that its stamp does not show.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -111,7 +111,8 @@ fn stamp(path: &Path, now: SystemTime) -> Stamp {
         found.size().cast_signed(),
         found.mtime(),
         found.mtime_nsec(),
-        found.ctime() * 1_000_000_000 + found.ctime_nsec(),
+        found.ctime(),
+        found.ctime_nsec(),
         i64::from(is_settled),
     ])
 }

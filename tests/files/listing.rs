@@ -197,6 +197,8 @@ fn only_a_folder_that_takes_files_has_a_form_for_them() {
     assert!(!plain.contains("multipart") && !plain.contains("upload"), "{plain}");
     assert!(takes.contains("<form id=u method=post enctype=multipart/form-data>"), "{takes}");
     assert!(deletes.contains("<form id=u class=d method=post enctype=multipart/form-data>"), "{deletes}");
+    // Its script reads the reason of a refusal from the page of the error.
+    assert!(takes.contains("setRequestHeader(\"Accept\",\"text/html\")"), "{takes}");
     assert!(deletes.len() <= plain.len() + 4096 + 300, "{} and {}", plain.len(), deletes.len());
 }
 

@@ -6,9 +6,10 @@ use std::io;
 
 use http::header::{ACCEPT_RANGES, CONTENT_DISPOSITION};
 use http::{Method, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::percent_encode;
 
 use super::find::Finder;
+use super::path;
 use super::slots::Slots;
 use crate::{Error, Permissions, Request, Response};
 
@@ -143,13 +144,12 @@ impl Archives {
 /// `Content-Disposition` of a file to be saved (RFC 6266, section 4): its name in ASCII, and as it is (RFC 8187) where
 /// that is another one.
 fn attachment(name: &str) -> String {
-    const NOT_IN_VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '\\' | '%') || c == ' '; // browsers decode `%`
     let ascii: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
     match ascii == name {
         true => format!("attachment; filename=\"{ascii}\""),
         false => {
-            let encoded = percent_encode(name.as_bytes(), NOT_IN_VALUE);
+            let encoded = percent_encode(name.as_bytes(), path::RESERVED);
             format!("attachment; filename=\"{ascii}\"; filename*=UTF-8''{encoded}")
         }
     }

@@ -74,7 +74,7 @@ struct Level {
 #[derive(Default)]
 struct Names {
     bytes: Vec<u8>,
-    ranges: Vec<(u32, u8)>,
+    ranges: Vec<(u32, u16)>,
 }
 
 /// What comes next.
@@ -238,15 +238,15 @@ impl Filter {
 }
 
 impl Names {
-    /// A name of a folder has at most 255 bytes.
+    /// Most file systems have names of 255 bytes at most, FUSE of 1,024; `left` bounds how many there are.
     fn push(&mut self, name: &[u8]) {
-        self.ranges.push((self.bytes.len() as u32, name.len() as u8));
+        self.ranges.push((self.bytes.len() as u32, name.len() as u16));
         self.bytes.extend_from_slice(name);
     }
 
     fn sort(&mut self) {
         let bytes = mem::take(&mut self.bytes);
-        let name = |&(start, length): &(u32, u8)| &bytes[start as usize..][..usize::from(length)];
+        let name = |&(start, length): &(u32, u16)| &bytes[start as usize..][..usize::from(length)];
         self.ranges.sort_unstable_by(|one, other| name(other).cmp(name(one)));
         self.bytes = bytes;
     }
@@ -254,5 +254,23 @@ impl Names {
     fn next(&mut self) -> Option<Vec<u8>> {
         let (start, length) = self.ranges.pop()?;
         Some(self.bytes[start as usize..][..usize::from(length)].to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also those that are longer than most file systems allow.
+    #[test]
+    fn names_come_back_whole_and_sorted() {
+        let long = [b'b'; 1024];
+        let mut names = Names::default();
+        for name in [&b"c"[..], &long, &[b'a'; 255], &[b'a'; 256]] {
+            names.push(name);
+        }
+        names.sort();
+        let found: Vec<Vec<u8>> = std::iter::from_fn(|| names.next()).collect();
+        assert_eq!(found, [&[b'a'; 255][..], &[b'a'; 256], &long, b"c"]);
     }
 }

@@ -4,7 +4,9 @@
 //! `upload.css` and `upload.js` are sent as they stand, and so have no comments:
 //! - each file is sent by a PUT of its own, three at a time, so that each has its progress and can be cancelled, and folders by a
 //!   MKCOL before what is in them; the form itself is sent where no script runs;
-//! - when all is stored the page is loaded again; what was not stays on it, with the reason that the server gave;
+//! - when all is stored the page is loaded again; what was not stays on it, with the reason that the server gave: the first paragraph
+//!   of its error page, which is asked for as HTML, since `layers::ErrorPages` has a line of text for who asks for anything;
+//!   without the style of that, for browsers complain that the policy of this page forbids it;
 //! - to delete is a mode, so that rows have no bytes for it: while it is on, a link asks whether its file is to be deleted.
 
 /// Which of them a page has.
@@ -60,11 +62,11 @@ const FORM: &str = concat!("<form id=u", include_str!("upload.html"));
 const FORM_OF_DELETIONS: &str = concat!("<form id=u class=d", include_str!("upload.html"));
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-zSBJYfGIbm0BprE9NSB+GiS2O8YM6qFLd4hGg1EjyhU='; \
+    style-src 'sha256-2zGLYg7a0ydUZomF2dRHkFSochO4X9FWgzdBF3VV320='; \
     script-src 'sha256-5h25zPbqoo6vlvnWkf2T3CGTLZ6UEeugpvEyyI7WwLE='; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-zSBJYfGIbm0BprE9NSB+GiS2O8YM6qFLd4hGg1EjyhU=' 'sha256-n++fT/62LjtDMKplsZPbktYphcOeyj8dPrmcaKZsbgQ='; \
-    script-src 'sha256-5h25zPbqoo6vlvnWkf2T3CGTLZ6UEeugpvEyyI7WwLE=' 'sha256-7o5bRevXLZjgP4pAo9AucZexbWfK4F0fq0Rs1FBeSAo='; \
+    style-src 'sha256-2zGLYg7a0ydUZomF2dRHkFSochO4X9FWgzdBF3VV320=' 'sha256-n++fT/62LjtDMKplsZPbktYphcOeyj8dPrmcaKZsbgQ='; \
+    script-src 'sha256-5h25zPbqoo6vlvnWkf2T3CGTLZ6UEeugpvEyyI7WwLE=' 'sha256-LS1iuk+goVESJVyLeE+rUmCC9fFZtyb8SC21Hl6PQTc='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -14,7 +14,7 @@ return l},
 ask=(m,u,b,l)=>new Promise(t=>{
 let x=new XMLHttpRequest,end=v=>{W.delete(x);t(v)}
 W.add(x)
-x.onload=()=>end(x.status<300||m=="MKCOL"&&x.status==405&&b?"":new DOMParser().parseFromString(x.responseText,"text/html").querySelector("p")?.textContent||"Status "+x.status)
+x.onload=()=>end(x.status<300||m=="MKCOL"&&x.status==405&&b?"":new DOMParser().parseFromString(x.responseText.replace(/<style[^]*<.style>/,""),"text/html").querySelector("p")?.textContent||"Status "+x.status)
 x.onerror=()=>end("The connection broke.")
 x.onabort=()=>end("Cancelled.")
 if(l){
@@ -26,6 +26,7 @@ c.onclick=()=>x.abort()
 x.upload.onprogress=e=>{g.max=e.total||1;g.value=e.loaded}
 l.append(g,c)}
 try{x.open(m,u())}catch{return end("That is no name.")}
+x.setRequestHeader("Accept","text/html")
 x.send(m=="PUT"?b:null)}),
 up=p=>p.slice(0,Math.max(0,p.lastIndexOf("/"))),
 dir=p=>{if(p&&!M.has(p))M.set(p,(async()=>await dir(up(p))||ask("MKCOL",()=>url(p),1))())

@@ -43,7 +43,7 @@ impl View {
         let form = match request.param("format").as_deref() {
             Some("json") => Form::Json,
             Some("html") => Form::Page,
-            _ if prefers_json(request.header_all("accept")) => Form::Json,
+            _ if prefers_json(request) => Form::Json,
             _ => Form::Page,
         };
         View { order, form }
@@ -74,28 +74,11 @@ impl Order {
     }
 }
 
-/// Whether JSON is weighed higher than HTML by these lines of `Accept` (RFC 9110, section 12.5.1): the most specific range
-/// that matches a type has its weight.
-fn prefers_json<'a>(lines: impl Iterator<Item = &'a [u8]>) -> bool {
-    let ranges = [["application/json", "application/*", "*/*"], ["text/html", "text/*", "*/*"]];
-    // Of each type how specific the range is, 3 to 1, and its weight.
-    let mut found = [(0, 0.0); 2];
-    for item in lines.flat_map(|line| line.split(|&byte| byte == b',')) {
-        let Ok(item) = str::from_utf8(item) else { continue };
-        let mut parts = item.split(';').map(str::trim);
-        let range = parts.next().unwrap_or_default();
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        let weight: f32 = weight.map_or(Some(1.0), |text| text.parse().ok()).unwrap_or(0.0);
-        for (known, found) in ranges.iter().zip(&mut found) {
-            let place = known.iter().position(|known| known.eq_ignore_ascii_case(range));
-            if let Some(specific) = place.map(|place| 3 - place)
-                && specific > found.0
-            {
-                *found = (specific, weight);
-            }
-        }
-    }
-    found[0].1 > found[1].1
+/// Whether JSON is weighed higher than HTML by `Accept` (RFC 9110, section 12.5.1): the most specific range that matches a
+/// type has its weight.
+fn prefers_json(request: &Request) -> bool {
+    let weight = |ranges: [&str; 3]| ranges.iter().find_map(|range| request.accept_weight(&[range])).unwrap_or(0);
+    weight(["application/json", "application/*", "*/*"]) > weight(["text/html", "text/*", "*/*"])
 }
 
 #[cfg(test)]
@@ -121,7 +104,8 @@ mod tests {
             (&["text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"], false),
             (&["application/jsonlines"], false),
         ] {
-            assert_eq!(prefers_json(lines.iter().map(|line| line.as_bytes())), expected, "{lines:?}");
+            let request = lines.iter().fold(Request::get("/"), |request, line| request.with_header("accept", line));
+            assert_eq!(prefers_json(&request), expected, "{lines:?}");
         }
     }
 

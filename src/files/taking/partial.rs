@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::super::new_file::{NewFile, Writer};
@@ -77,19 +77,20 @@ impl Partials {
     /// One more. `None`: there are as many as are allowed, and nobody else has more of them than its owner would.
     pub fn begin(&self, key: Key, partial: Partial) -> Option<Arc<Partial>> {
         let partial = Arc::new(partial);
-        let mut open = self.open();
-        // What it takes the place of has come to its end; files are closed after the lock is released.
-        let mut ended = open.remove(&key);
-        if open.len() >= self.most
-            && let Some(key) = least_missed(&open, &partial.owner)
-        {
-            ended = open.remove(&key);
-        }
-        let is_full = open.len() >= self.most;
-        if !is_full {
-            open.insert(key, Arc::clone(&partial));
-        }
-        drop(open);
+        let (ended, is_full) = self.in_time(|open| {
+            // What it takes the place of has come to its end.
+            let mut ended = open.remove(&key);
+            if open.len() >= self.most
+                && let Some(key) = least_missed(open, &partial.owner)
+            {
+                ended = open.remove(&key);
+            }
+            let is_full = open.len() >= self.most;
+            if !is_full {
+                open.insert(key, Arc::clone(&partial));
+            }
+            (ended, is_full)
+        });
         if let Some(ended) = ended {
             ended.take_turn();
         }
@@ -97,21 +98,25 @@ impl Partials {
     }
 
     pub fn find(&self, key: &Key) -> Option<Arc<Partial>> {
-        self.open().get(key).cloned()
+        self.in_time(|open| open.get(key).cloned())
     }
 
     /// It is whole, or not wanted any more: nobody writes to it now.
     pub fn end(&self, key: &Key) -> bool {
-        let ended = self.open().remove(key);
+        let ended = self.in_time(|open| open.remove(key));
         ended.map(|partial| partial.take_turn()).is_some()
     }
 
-    /// Those that are still in time.
-    fn open(&self) -> MutexGuard<'_, HashMap<Key, Arc<Partial>>> {
+    /// Those that are still in time, with the lock. Files of others are closed when it is released: to give the room of a
+    /// large one back takes the disk its time.
+    fn in_time<T>(&self, with: impl FnOnce(&mut HashMap<Key, Arc<Partial>>) -> T) -> T {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        open.retain(|_, partial| now.saturating_duration_since(partial.state().touched) < self.age);
-        open
+        let late: Vec<_> = open.extract_if(|_, partial| !partial.is_in_time(now, self.age)).collect();
+        let result = with(&mut open);
+        drop(open);
+        drop(late);
+        result
     }
 }
 
@@ -123,7 +128,7 @@ fn least_missed(open: &HashMap<Key, Arc<Partial>>, owner: &Owner) -> Option<Key>
     let own = counts.get(owner).copied().unwrap_or_default();
     let (most, _) = counts.into_iter().filter(|(_, count)| *count > own + 1).max_by_key(|(_, count)| *count)?;
     let theirs = open.iter().filter(|(_, partial)| partial.owner == *most);
-    theirs.min_by_key(|(_, partial)| partial.state().touched).map(|(key, _)| key.clone())
+    theirs.min_by_key(|(_, partial)| partial.touched().unwrap_or_else(Instant::now)).map(|(key, _)| key.clone())
 }
 
 impl Partial {
@@ -137,6 +142,19 @@ impl Partial {
         state.turn += 1;
         state.touched = Instant::now();
         (self.file.written(), state.turn)
+    }
+
+    fn is_in_time(&self, now: Instant, age: Duration) -> bool {
+        self.touched().is_none_or(|touched| now.saturating_duration_since(touched) < age)
+    }
+
+    /// When something came of it. `None`: just now, as it is being written to, with the lock on its state.
+    fn touched(&self) -> Option<Instant> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state.touched),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner().touched),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

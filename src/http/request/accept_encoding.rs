@@ -81,7 +81,7 @@ impl AcceptEncoding {
 }
 
 /// `q=0.8`: at most 1, with at most three digits after the dot (section 12.4.2).
-fn weight(parameter: &[u8]) -> Option<u16> {
+pub(super) fn weight(parameter: &[u8]) -> Option<u16> {
     let parameter = parameter.trim_ascii();
     let value = parameter.strip_prefix(b"q=").or_else(|| parameter.strip_prefix(b"Q="))?;
     let (&whole, fraction) = value.split_first()?;

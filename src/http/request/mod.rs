@@ -4,7 +4,8 @@
 pub(crate) mod plan; // what is to become of a body
 pub(crate) mod unwritten; // which handlers lack which methods
 
-mod accept_encoding; // content codings that the client takes
+mod accept; // media types that the client asks for
+mod accept_encoding; // content codings that it takes
 mod in_log; // what it is called in the log
 mod made; // requests made by hand
 mod reading; // the body in each form in which it is wanted

@@ -12,32 +12,19 @@ pub(super) enum Form {
 }
 
 const HTML: [&str; 2] = ["text/html", "application/xhtml+xml"];
+#[cfg(feature = "json")]
 const JSON: [&str; 2] = ["application/json", "application/problem+json"];
 
 impl Form {
     /// Only types that are named count: `*/*` says that the client has no wish, and a line of text suits all.
     pub fn of(request: &Request) -> Form {
-        let (mut html, mut json) = (0.0_f32, 0.0_f32);
-        for line in request.header_all("accept") {
-            for item in line.split(|&byte| byte == b',').filter_map(|item| str::from_utf8(item).ok()) {
-                let mut parts = item.split(';').map(str::trim);
-                let range = parts.next().unwrap_or_default();
-                let is_one_of = |types: [&str; 2]| types.iter().any(|known| known.eq_ignore_ascii_case(range));
-                let best = match () {
-                    () if is_one_of(HTML) => &mut html,
-                    () if is_one_of(JSON) => &mut json,
-                    () => continue,
-                };
-                let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-                *best = best.max(weight.map_or(Some(1.0), |text| text.parse().ok()).unwrap_or(0.0));
-            }
+        let weight = |types: [&str; 2]| request.accept_weight(&types).unwrap_or(0);
+        let html = weight(HTML);
+        #[cfg(feature = "json")]
+        if weight(JSON) > 0 && weight(JSON) >= html {
+            return Form::Json;
         }
-        match () {
-            #[cfg(feature = "json")]
-            () if json > 0.0 && json >= html => Form::Json,
-            () if html > 0.0 => Form::Html,
-            () => Form::Text,
-        }
+        if html > 0 { Form::Html } else { Form::Text }
     }
 }
 

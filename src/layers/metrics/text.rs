@@ -23,23 +23,9 @@ pub enum Kind {
 impl Format {
     /// OpenMetrics for those who name it and want it no less than the other.
     pub fn asked_for(request: &Request) -> Format {
-        let quality = |range: &str| {
-            let weight =
-                range.split(';').find_map(|parameter| parameter.trim().strip_prefix("q=")?.parse::<f32>().ok());
-            weight.unwrap_or(1.0)
-        };
-        let accept: Vec<String> =
-            request.header_all("accept").map(|line| String::from_utf8_lossy(line).into_owned()).collect();
-        let accept = accept.join(",");
-        let best = |kinds: &[&str]| {
-            let ranges = accept.split(',').filter(|range| {
-                let kind = range.split(';').next().unwrap_or_default().trim();
-                kinds.iter().any(|wanted| kind.eq_ignore_ascii_case(wanted))
-            });
-            ranges.map(quality).fold(0.0, f32::max)
-        };
-        let wanted = best(&["application/openmetrics-text"]);
-        match wanted > 0.0 && wanted >= best(&["text/plain", "text/*"]) {
+        let weight = |ranges: &[&str]| request.accept_weight(ranges).unwrap_or(0);
+        let wanted = weight(&["application/openmetrics-text"]);
+        match wanted > 0 && wanted >= weight(&["text/plain", "text/*"]) {
             true => Format::OpenMetrics,
             false => Format::Text,
         }

@@ -128,9 +128,10 @@ impl UserFile {
         self
     }
 
-    /// How often it is looked at whether the file has changed. Default: each second, when somebody asks.
-    pub fn check_every(mut self, time: Duration) -> UserFile {
-        self.source.every = time;
+    /// How often it is looked, when somebody asks, whether the file has changed, and the file read again if so: once a
+    /// second unless set; `None`: never.
+    pub fn reload(mut self, every: impl Into<Option<Duration>>) -> UserFile {
+        self.source.every = every.into();
         self
     }
 

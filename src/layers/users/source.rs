@@ -14,7 +14,8 @@ use super::table::Table;
 /// Where the users are from.
 pub struct Source {
     path: PathBuf,
-    pub every: Duration,
+    /// `None`: it is not read again.
+    pub every: Option<Duration>,
     start: Instant,
     /// When it was looked at last, in nanoseconds since the start.
     looked: AtomicU64,
@@ -49,7 +50,7 @@ impl Source {
         let (stamp, table) = read(&path)?;
         Ok(Source {
             path,
-            every: Duration::from_secs(1),
+            every: Some(Duration::from_secs(1)),
             start: Instant::now(),
             looked: AtomicU64::new(0),
             seen: Mutex::new(Seen { stamp, said: None }),
@@ -64,13 +65,11 @@ impl Source {
     /// The users as they are now. If that is news, it is told.
     pub fn table(&self, news: impl FnOnce(&Table)) -> Arc<Table> {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let every = u64::try_from(self.every.as_nanos()).unwrap_or(u64::MAX);
+        let every = self.every.map(|every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
         let looked = self.looked.load(Ordering::Relaxed);
-        let is_time = now.saturating_sub(looked) >= every
+        let is_time = every.is_some_and(|every| now.saturating_sub(looked) >= every)
             && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_time && let Some(table) = self.look() {
-            let table = Arc::new(table);
-            *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&table);
             log::info!("{}: {} users", self.path.display(), table.names().count());
             news(&table);
             return table;
@@ -78,7 +77,8 @@ impl Source {
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn look(&self) -> Option<Table> {
+    /// The new users, if the file has changed.
+    fn look(&self) -> Option<Arc<Table>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let found = std::fs::metadata(&self.path).map(|metadata| Stamp::of(&metadata));
         if found.as_ref().is_ok_and(|found| seen.stamp == Some(*found)) {
@@ -88,6 +88,9 @@ impl Source {
         seen.stamp = found.ok().filter(|found| !found.is_recent());
         match read(&self.path) {
             Ok((stamp, table)) => {
+                // With the lock on `seen`: else who looked earlier could put an older table in the place of a newer one.
+                let table = Arc::new(table);
+                *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&table);
                 *seen = Seen { stamp, said: None };
                 Some(table)
             }

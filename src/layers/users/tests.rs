@@ -159,7 +159,7 @@ fn unknown_users_are_compared_with_any_hash_of_the_file() {
 #[test]
 fn the_file_is_read_anew_and_a_broken_one_changes_nothing() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\n"));
-    let users = UserFile::open(&path).unwrap().check_every(Duration::ZERO);
+    let users = UserFile::open(&path).unwrap().reload(Duration::ZERO);
     let knows = |name, password| users.knows(HOME, name, password).unwrap();
     assert!(knows("ada", "a long secret") && !knows("bob", "a long secret"));
     fs::write(&path, format!("bob:{BCRYPT}\nada:{ARGON2}\n")).unwrap();

@@ -1,0 +1,126 @@
+//! What a `StaticFileHandler` says where there is no file: a page of the folder's own, the page of an app, or an error, which
+//! may lead to the nearest folder. Called by `handler`.
+
+use std::io;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::StatusCode;
+use http::header::{LINK, RETRY_AFTER, VARY};
+
+use super::super::find::Lookup;
+use super::super::open::OpenError;
+use super::super::path;
+use super::{Asked, Kept, StaticFileHandler, What, response};
+use crate::{Error, Request, Response, Result};
+
+impl StaticFileHandler {
+    pub(super) fn error_response(&self, asked: Asked<'_>, error: OpenError) -> Result<Response> {
+        match error {
+            OpenError::NotFound => {
+                if let Some(response) = self.app_response(asked) {
+                    return Ok(response);
+                }
+                self.page_or(asked, StatusCode::NOT_FOUND, || self.preparer.not_found())
+            }
+            OpenError::Forbidden => self.page_or(asked, StatusCode::FORBIDDEN, || {
+                self.error(StatusCode::FORBIDDEN, "The server may not read this.")
+            }),
+            OpenError::Busy(cause) => Err(self.busy("Too many files are open just now.", cause)),
+            OpenError::TooManyListings(cause) => {
+                Err(self.busy("Too many large folders are being listed just now.", cause))
+            }
+            OpenError::Io(cause) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(cause)),
+        }
+    }
+
+    /// The page of an app, for what may be a path of its own.
+    fn app_response(&self, asked: Asked<'_>) -> Option<Response> {
+        let page = self.app_page.as_ref()?;
+        let Asked { request, .. } = asked;
+        let path = request.path();
+        let has_extension = path::name(path.as_bytes()).contains(&b'.');
+        if path::is_hidden(path.trim_start_matches('/').as_bytes()) || has_extension && !accepts_html(request) {
+            return None;
+        }
+        match self.page(asked, page).as_deref() {
+            Some(Kept { what: What::File(page), .. }) => {
+                Some(response(page.identity()).with_added_header(VARY, "Accept"))
+            }
+            _ => None,
+        }
+    }
+
+    /// The folder's own page for a status, or an error.
+    pub(super) fn page_or(
+        &self,
+        asked: Asked<'_>,
+        status: StatusCode,
+        error: impl FnOnce() -> Error,
+    ) -> Result<Response> {
+        match self.custom_page(asked, status).as_deref() {
+            Some(Kept { what: What::File(page), .. }) => Ok(response(page.identity()).with_status(status)),
+            _ if self.link_up => Err(self.with_link_up(asked, error())),
+            _ => Err(error()),
+        }
+    }
+
+    /// For clients that show the page of the error to people. Cold: it must cost plain errors nothing.
+    #[cold]
+    fn with_link_up(&self, asked: Asked<'_>, error: Error) -> Error {
+        if self.only.is_some() || !accepts_html(asked.request) {
+            return error;
+        }
+        let Asked { request, polled } = asked;
+        let may = |access, path: &[u8]| request.permits(access, &path::on_server(&self.mount, path));
+        let nearest = self.finder.nearest_folder(request.raw_path(), &self.mount, self.listing, may, polled);
+        match nearest {
+            Some(folder) => error.with_added_header(LINK, format!("<{folder}>; rel=\"up\"")),
+            None => error,
+        }
+    }
+
+    /// The custom page for a status, if it exists.
+    fn custom_page(&self, asked: Asked<'_>, status: StatusCode) -> Option<Arc<Kept>> {
+        let (_, key) = self.pages.iter().rev().find(|(known, _)| *known == status)?;
+        self.page(asked, key)
+    }
+
+    /// A page that stands for what was not found, by its key.
+    fn page(&self, asked: Asked<'_>, key: &[u8]) -> Option<Arc<Kept>> {
+        if self.is_known_missing(key, asked) {
+            return None;
+        }
+        if let Some(page) = self.kept(key, asked) {
+            return Some(page);
+        }
+        let now = SystemTime::now();
+        match self.finder.find_page(&key[1..]).ok()? {
+            Lookup::File(mut found) => {
+                let keeps = !found.basis.is_recent(now);
+                found.basis.found_at(asked.polled);
+                if let Some(before) = self.cache.get(key) {
+                    found.basis.take_over(&before.basis);
+                }
+                let (resource, basis) = self.preparer.prepare_page(found, self.cache.limits().bytes_each).ok()?;
+                let kept = Arc::new(Kept { what: What::File(resource), basis });
+                self.put(key, &kept, keeps);
+                Some(kept)
+            }
+            Lookup::Missing(basis) => {
+                self.keep_missing(key, basis, asked, now);
+                None
+            }
+            Lookup::Folder | Lookup::NeedsSlash => None,
+        }
+    }
+
+    fn busy(&self, message: &str, cause: io::Error) -> Error {
+        self.error(StatusCode::SERVICE_UNAVAILABLE, message).with_header(RETRY_AFTER, "1").with_cause(cause)
+    }
+}
+
+/// Whether a client names HTML, as browsers do.
+fn accepts_html(request: &Request) -> bool {
+    request.accept_weight(&["text/html"]).is_some_and(|weight| weight > 0)
+}

@@ -1,0 +1,59 @@
+//! Media types by `Accept` (RFC 9110, section 12.5.1). Pure.
+
+use super::Request;
+use super::accept_encoding::weight;
+
+impl Request {
+    /// How much the client's `Accept` weighs these media ranges, in thousandths: the most of those that it names. `None`: it
+    /// names none of them.
+    ///
+    /// Ranges are compared as they stand, without parameters: `text/*` and `*/*` are others than `text/html`, and are asked
+    /// for by those names. A member with an invalid weight is ignored. An answer that depends on it has `Vary: Accept`.
+    ///
+    /// ```
+    /// use modest::Request;
+    ///
+    /// let request = Request::get("/").with_header("accept", "text/html, application/json;q=0.9, */*;q=0.1");
+    /// assert_eq!(request.accept_weight(&["text/html", "application/xhtml+xml"]), Some(1000));
+    /// assert_eq!(request.accept_weight(&["application/json"]), Some(900));
+    /// assert_eq!(request.accept_weight(&["image/png"]), None);
+    /// ```
+    pub fn accept_weight(&self, ranges: &[&str]) -> Option<u16> {
+        let members = self.header_all("accept").flat_map(|line| line.split(|&byte| byte == b','));
+        let weights = members.filter_map(|member| {
+            let mut parts = member.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+            let range = parts.next().unwrap_or_default();
+            if !ranges.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(range)) {
+                return None;
+            }
+            parts.find(|part| part.starts_with(b"q=") || part.starts_with(b"Q=")).map_or(Some(1000), weight)
+        });
+        weights.max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights() {
+        for (lines, expected) in [
+            (&[][..], None),
+            (&[""], None),
+            (&["*/*"], None),
+            (&["text/html"], Some(1000)),
+            (&["TEXT/HTML ; charset=utf-8;Q=0.5"], Some(500)),
+            (&["text/html;level=1;q=0.25, text/html;q=0.75"], Some(750)),
+            (&["image/png", "application/xhtml+xml;q=0.1"], Some(100)),
+            (&["text/html;q=0"], Some(0)),
+            (&["text/html;q=x, application/xhtml+xml;q=0.3"], Some(300)),
+            (&["text/html;q=NaN"], None),
+            (&["text/html;q=1.5"], None),
+            (&["text/htmlx, xtext/html, text/*"], None),
+        ] {
+            let request = lines.iter().fold(Request::get("/"), |request, line| request.with_header("accept", line));
+            assert_eq!(request.accept_weight(&["text/html", "application/xhtml+xml"]), expected, "{lines:?}");
+        }
+    }
+}

@@ -45,10 +45,10 @@ fn try_get(modest: &Built, trusted: &str) -> std::io::Result<Answer> {
 
 #[test]
 fn https_with_a_certificate_of_ones_own() {
-    let files = folder(&[]);
+    let files = folder(&[("www/x", "")]);
     let trusted = certificate(files.path(), "a");
     for words in [&["--tls-cert", "a.pem", "--tls-key", "a.key"][..], &["--tls-cert", "a.both"]] {
-        let modest = Built::start(modest(["-p", "0"]).args(words).arg("--hsts=1h").current_dir(&files));
+        let modest = Built::start(modest(["www", "-p", "0"]).args(words).arg("--hsts=1h").current_dir(&files));
         let port = modest.address.port();
         assert_eq!(modest.banner, format!("Serving HTTPS on 127.0.0.1 port {port} (https://127.0.0.1:{port}/) ..."));
         let page = get(&modest, &trusted);
@@ -62,11 +62,11 @@ fn https_with_a_certificate_of_ones_own() {
 
 #[test]
 fn settings_may_stand_in_the_environment_and_in_a_file() {
-    let files = folder(&[("modest.toml", "tls-cert = ['a.pem']\ntls-key = ['a.key']\n")]);
+    let files = folder(&[("modest.toml", "tls-cert = ['a.pem']\ntls-key = ['a.key']\n"), ("www/x", "")]);
     let trusted = certificate(files.path(), "a");
-    let mut by_file = modest(["-p", "0", "--config", "modest.toml"]);
+    let mut by_file = modest(["www", "-p", "0", "--config", "modest.toml"]);
     assert_eq!(get(&Built::start(by_file.current_dir(&files)), &trusted).status, 200);
-    let mut by_environment = modest(["-p", "0"]);
+    let mut by_environment = modest(["www", "-p", "0"]);
     by_environment.env("MODEST_TLS_CERT", "a.both").current_dir(&files);
     assert_eq!(get(&Built::start(&mut by_environment), &trusted).status, 200);
 }
@@ -113,9 +113,10 @@ fn a_certificate_may_change_under_a_server_that_runs() {
 
 #[test]
 fn what_does_not_fit_is_said_in_a_line() {
-    let files = folder(&[("empty", "")]);
+    let files = folder(&[("empty", ""), ("www/word", "x"), ("www/deep/x", "")]);
     certificate(files.path(), "a");
     certificate(files.path(), "b");
+    certificate(&files.path().join("www/deep"), "c");
     for (words, status, said) in [
         (&["--tls-key", "a.key"][..], 2, "--tls-key: its certificate is wanted, too, by --tls-cert"),
         (&["--tls-password-file", "a.key"], 2, "--tls-password-file: its certificate is wanted, too, by --tls-cert"),
@@ -141,13 +142,24 @@ fn what_does_not_fit_is_said_in_a_line() {
         ),
         (&["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "the key in b.key is not that of this certificate"),
         (&["--tls-cert", "a.both", "--tls-password-file", "none"], 1, "--tls-password-file: 'none' can't be read"),
+        (&["--tls-cert", "www/deep/c.both"], 2, "--tls-cert: 'www/deep/c.both' is in 'www', which is served; move it"),
+        (
+            &["--tls-cert", "www/deep/c.pem", "--tls-key", "www/deep/c.key"],
+            2,
+            "--tls-key: 'www/deep/c.key' is in 'www'",
+        ),
+        (
+            &["--tls-cert", "a.both", "--tls-password-file", "www/word"],
+            2,
+            "--tls-password-file: 'www/word' is in 'www'",
+        ),
         (
             &["--tls-self-signed", "--tls-client-ca", "empty"],
             1,
             "--tls-client-ca: empty: there is no certificate in it",
         ),
     ] {
-        let (code, out, err) = run(modest(["-p", "0"]).args(words).current_dir(&files));
+        let (code, out, err) = run(modest(["www", "-p", "0"]).args(words).current_dir(&files));
         assert_eq!((code, out.as_str(), err.lines().count()), (Some(status), "", 1), "{words:?}: {err}");
         assert!(err.contains(said), "{words:?}: {err}");
     }

@@ -175,6 +175,48 @@ fn what_is_refused_says_why() {
     }
 }
 
+/// The page of a server without a folder at its root names no folders that whoever asks may not read.
+#[test]
+fn an_overview_leaves_out_what_may_not_be_read() {
+    let files = site();
+    let words = ["/open=www/x", "/closed=www/private", "-p", "0", "--auth", "users", "--prefix", "/at"];
+    let rules = ["--allow", "/=*:read,list", "--allow", "/closed=ada:read"];
+    let modest = Built::start(modest(words).args(rules).current_dir(&files));
+    for (fields, is_told) in [(&[][..], false), (&[AS_BOB], false), (&[AS_ADA], true)] {
+        let page = get(&modest, "/at/", fields);
+        assert!(page.status == 200 && page.body.contains("\"/at/open/\""), "{fields:?}: {page:?}");
+        assert_eq!(page.body.contains("closed"), is_told, "{fields:?}: {page:?}");
+    }
+}
+
+/// What argon2 fills is given back to the system, whichever worker it was for.
+#[test]
+fn wrong_passwords_leave_no_memory_taken() {
+    let files = site();
+    // 19 MiB and one pass, of `a long secret`.
+    let costly =
+        "eve:$argon2id$v=19$m=19456,t=1,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";
+    std::fs::write(files.path().join("users"), costly).unwrap();
+    let modest = start(&files, &["--auth", "users", "--workers", "16"]);
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", modest.pid().as_raw_nonzero())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() // KiB
+    };
+    let before = resident();
+    for round in 0..6 {
+        let mut guessing: Vec<_> = (0..12).map(|_| modest.connect()).collect();
+        for (number, client) in guessing.iter_mut().enumerate() {
+            let name = built::base64(&format!("user{round}-{number}:x"));
+            let request = format!("GET / HTTP/1.1\r\nHost: test\r\nAuthorization: Basic {name}\r\n\r\n");
+            client.write_all(request.as_bytes()).unwrap();
+        }
+        guessing.iter_mut().for_each(|client| drop(built::read_answer(client)));
+    }
+    let taken = resident().saturating_sub(before);
+    assert!(taken < 20_000, "{taken} KiB");
+}
+
 #[test]
 fn a_line_is_made_that_lets_in() {
     let make = |name: &str, typed: &str| {

@@ -77,6 +77,25 @@ fn check(wanted: &Encryption) -> Result<(), CliError> {
     Ok(())
 }
 
+/// Keys and their password are served to nobody.
+pub fn check_places(wanted: &Encryption, places: &[Place]) -> Result<(), CliError> {
+    let keys = match wanted.tls_key.is_empty() {
+        true => ("--tls-cert", &wanted.tls_cert), // with the key in it
+        false => ("--tls-key", &wanted.tls_key),
+    };
+    let secret = keys.1.iter().map(|file| (keys.0, file));
+    let secret = secret.chain(wanted.tls_password_file.iter().map(|file| ("--tls-password-file", file)));
+    for (option, file) in secret {
+        if let Some(place) = places.iter().find(|place| place.serves(file)) {
+            let (file, folder) = (quoted(file), quoted(&place.path));
+            return Err(CliError::usage(format!(
+                "{option}: {file} is in {folder}, which is served; move it out of there"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// As Python has it: the key may be in the certificate's file, and the password in a file of its own.
 fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
     let password = wanted.tls_password_file.as_deref().map(password).transpose()?;

@@ -78,6 +78,8 @@ fn serve(options: Options) -> Result<(), CliError> {
     let verbosity = options.verbosity();
     let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
     taking::check(&options, &places)?;
+    #[cfg(feature = "tls")]
+    encryption::check_places(&options.encryption, &places)?;
     let sums = Arc::new(Sums::default());
     let zone = logging::Zone::of_machine();
     let has_colours = logging::has_colours(&options);

@@ -13,8 +13,8 @@ use jiff::tz::TimeZone;
 use modest::layers::Compress;
 use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
-    BodyPlan, Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response, Routes,
-    StaticFileHandler, escape_html, handler_fn,
+    Access, BodyPlan, Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response,
+    Routes, StaticFileHandler, escape_html, handler_fn,
 };
 
 use super::error::{CliError, quoted, reason};
@@ -117,18 +117,22 @@ fn folders(options: &Options, places: &[Place]) -> Result<Handler, CliError> {
     Ok(Box::new(routes.serve(())))
 }
 
-/// The page of a server that has folders at paths of their own, and none at its root.
+/// The page of a server that has folders at paths of their own, and none at its root: those that whoever asks may read.
 fn overview(prefix: &str, places: &[Place]) -> impl RequestHandler + use<> {
-    let mut page = String::from("<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n<title>/</title>\n<ul>\n");
-    for place in places {
-        let at = escape_html(&place.at);
-        let _ = writeln!(page, "<li><a href=\"{at}/\">{at}/</a>");
-    }
-    page.push_str("</ul>\n");
+    let paths: Vec<String> = places.iter().map(|place| place.at.clone()).collect();
+    let page = move |request: &Request| {
+        let mut page = String::from("<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n<title>/</title>\n<ul>\n");
+        for at in paths.iter().filter(|at| request.permits(Access::Read, at.as_bytes())) {
+            let at = escape_html(at);
+            let _ = writeln!(page, "<li><a href=\"{at}/\">{at}/</a>");
+        }
+        page.push_str("</ul>\n");
+        page
+    };
     let root = format!("{prefix}/");
     handler_fn(move |request| match *request.method() {
         Method::GET | Method::HEAD if request.path() == root => {
-            Ok(Response::html(page.clone()).with_header("content-security-policy", "default-src 'none'"))
+            Ok(Response::html(page(request)).with_header("content-security-policy", "default-src 'none'"))
         }
         Method::GET | Method::HEAD => {
             let above = format!("<{root}>; rel=\"up\"");

@@ -19,11 +19,11 @@ pub use rule::{InvalidPathRule, PathRule};
 ///   `/drafts/x`. Several rules of one path add up. What no rule is about, nobody may.
 /// - *read*: GET and HEAD, PROPFIND. *list*: beside it, listings of folders, archives (`?archive=`), PROPFIND of more than one
 ///   thing. *write*: every other method, with OPTIONS for whoever may anything. To delete, move or copy a folder takes
-///   that right for all rules beneath it; of COPY and MOVE the destination, too, is judged.
+///   that right for all rules beneath it; MOVE takes *read*, too, and of COPY and MOVE the destination is judged.
 /// - *However a path is spelled*: it is judged as `StaticFileHandler` resolves it, decoded once. Some file systems have
 ///   several names for a file: a path is allowed what both its own rule and that of the same letters in another case allow.
-/// - *A page has several paths*: `/a/` is `/a/index.html`, `/about` may be `/about.html`; a rule for the page holds for the other
-///   path, too ([`index`](PathRights::index)).
+/// - *A page has several paths*: `/a/` is `/a/index.html`, `/about` may be `/about.html`, and `/a.txt.gz` is `/a.txt` for those that
+///   take gzip; a rule for the page holds for the other path, too ([`index`](PathRights::index)).
 /// - *Listings and archives* of [`StaticFileHandler`](crate::StaticFileHandler) leave out what whoever asks may not read; other handlers ask
 ///   [`Request::permits`].
 ///
@@ -182,7 +182,8 @@ impl Rules {
                     (Some(line), None) => destination(line).ok_or_else(bad_path)?,
                     _ => return Err(Error::new(StatusCode::BAD_REQUEST, "One Destination is wanted.")),
                 };
-                may_all(if method == "COPY" { Read } else { Write }) && self.permit_all(user, Write, &to)
+                // What is moved may be read where it goes.
+                may_all(Read) && (method == "COPY" || may_all(Write)) && self.permit_all(user, Write, &to)
             }
             _ => may(Write),
         })

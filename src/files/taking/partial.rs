@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -13,10 +14,40 @@ use super::super::new_file::{NewFile, Writer};
 /// The uploads that are under way, by a key that tells them apart.
 #[derive(Debug)]
 pub(super) struct Partials {
-    open: Mutex<HashMap<String, Arc<Partial>>>,
+    open: Mutex<HashMap<Key, Arc<Partial>>>,
     most: usize,
     /// How long one is kept after its last byte.
     age: Duration,
+}
+
+/// What tells an upload from others.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Key {
+    /// Drawn, and told in a URL.
+    Drawn(String),
+    /// Who sends a file of that length to that path: no URL stands for it.
+    Sent { ip: Option<IpAddr>, user: Option<String>, path: Vec<u8>, length: u64 },
+}
+
+/// Whose uploads are counted together: a user's, or those of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    User(String),
+    V4(u32),
+    /// The first 64 bits: a subscriber has at least all addresses that share them (RFC 6177).
+    V6(u64),
+    Unknown,
+}
+
+impl Owner {
+    pub fn new(ip: Option<IpAddr>, user: Option<&str>) -> Owner {
+        match (user, ip.map(|ip| ip.to_canonical())) {
+            (Some(user), _) => Owner::User(user.to_owned()),
+            (None, Some(IpAddr::V4(ip))) => Owner::V4(ip.to_bits()),
+            (None, Some(IpAddr::V6(ip))) => Owner::V6((ip.to_bits() >> 64) as u64),
+            (None, None) => Owner::Unknown,
+        }
+    }
 }
 
 /// What has come of a file.
@@ -27,6 +58,7 @@ pub(super) struct Partial {
     pub path: Vec<u8>,
     /// How long it will be, if that was said.
     pub length: Option<u64>,
+    owner: Owner,
     state: Mutex<State>,
 }
 
@@ -42,12 +74,17 @@ impl Partials {
         Partials { open: Mutex::default(), most, age }
     }
 
-    /// One more. `None`: there are as many as are allowed.
-    pub fn begin(&self, key: String, partial: Partial) -> Option<Arc<Partial>> {
+    /// One more. `None`: there are as many as are allowed, and nobody else has more of them than its owner would.
+    pub fn begin(&self, key: Key, partial: Partial) -> Option<Arc<Partial>> {
         let partial = Arc::new(partial);
         let (ended, is_full) = self.in_time(|open| {
             // What it takes the place of has come to its end.
-            let ended = open.remove(&key);
+            let mut ended = open.remove(&key);
+            if open.len() >= self.most
+                && let Some(key) = least_missed(open, &partial.owner)
+            {
+                ended = open.remove(&key);
+            }
             let is_full = open.len() >= self.most;
             if !is_full {
                 open.insert(key, Arc::clone(&partial));
@@ -60,19 +97,19 @@ impl Partials {
         (!is_full).then_some(partial)
     }
 
-    pub fn find(&self, key: &str) -> Option<Arc<Partial>> {
+    pub fn find(&self, key: &Key) -> Option<Arc<Partial>> {
         self.in_time(|open| open.get(key).cloned())
     }
 
     /// It is whole, or not wanted any more: nobody writes to it now.
-    pub fn end(&self, key: &str) -> bool {
+    pub fn end(&self, key: &Key) -> bool {
         let ended = self.in_time(|open| open.remove(key));
         ended.map(|partial| partial.take_turn()).is_some()
     }
 
     /// Those that are still in time, with the lock. Files of others are closed when it is released: to give the room of a
     /// large one back takes the disk its time.
-    fn in_time<T>(&self, with: impl FnOnce(&mut HashMap<String, Arc<Partial>>) -> T) -> T {
+    fn in_time<T>(&self, with: impl FnOnce(&mut HashMap<Key, Arc<Partial>>) -> T) -> T {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let late: Vec<_> = open.extract_if(|_, partial| !partial.is_in_time(now, self.age)).collect();
@@ -83,9 +120,20 @@ impl Partials {
     }
 }
 
+/// Of whoever has most, and more than this owner would have with one more: the one that nothing has come of for longest. So
+/// that nobody has all of them.
+fn least_missed(open: &HashMap<Key, Arc<Partial>>, owner: &Owner) -> Option<Key> {
+    let mut counts: HashMap<&Owner, usize> = HashMap::new();
+    open.values().for_each(|partial| *counts.entry(&partial.owner).or_default() += 1);
+    let own = counts.get(owner).copied().unwrap_or_default();
+    let (most, _) = counts.into_iter().filter(|(_, count)| *count > own + 1).max_by_key(|(_, count)| *count)?;
+    let theirs = open.iter().filter(|(_, partial)| partial.owner == *most);
+    theirs.min_by_key(|(_, partial)| partial.touched().unwrap_or_else(Instant::now)).map(|(key, _)| key.clone())
+}
+
 impl Partial {
-    pub fn new(file: Arc<NewFile>, path: Vec<u8>, length: Option<u64>) -> Partial {
-        Partial { file, path, length, state: Mutex::new(State { turn: 0, touched: Instant::now() }) }
+    pub fn new(file: Arc<NewFile>, path: Vec<u8>, length: Option<u64>, owner: Owner) -> Partial {
+        Partial { file, path, length, owner, state: Mutex::new(State { turn: 0, touched: Instant::now() }) }
     }
 
     /// How many bytes have come. From now on whoever wrote before does no longer.
@@ -96,14 +144,17 @@ impl Partial {
         (self.file.written(), state.turn)
     }
 
-    /// One that is written to just now, with the lock on its state, is.
     fn is_in_time(&self, now: Instant, age: Duration) -> bool {
-        let touched = match self.state.try_lock() {
-            Ok(state) => state.touched,
-            Err(TryLockError::Poisoned(state)) => state.into_inner().touched,
-            Err(TryLockError::WouldBlock) => return true,
-        };
-        now.saturating_duration_since(touched) < age
+        self.touched().is_none_or(|touched| now.saturating_duration_since(touched) < age)
+    }
+
+    /// When something came of it. `None`: just now, as it is being written to, with the lock on its state.
+    fn touched(&self) -> Option<Instant> {
+        match self.state.try_lock() {
+            Ok(state) => Some(state.touched),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner().touched),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -138,22 +189,30 @@ mod tests {
     use super::super::super::new_file::Unnamed;
     use super::*;
 
-    fn partial() -> Partial {
+    fn partial_of(owner: &str) -> Partial {
         let folder = std::fs::File::open(std::env::temp_dir()).unwrap().into();
         let file = NewFile::create(&folder, Unnamed::IfThereAre).unwrap();
-        Partial::new(Arc::new(file), b"a".to_vec(), None)
+        Partial::new(Arc::new(file), b"a".to_vec(), None, Owner::new(None, Some(owner)))
+    }
+
+    fn partial() -> Partial {
+        partial_of("ada")
+    }
+
+    fn key(name: &str) -> Key {
+        Key::Drawn(name.to_owned())
     }
 
     #[test]
     fn so_many_and_so_long() {
         let partials = Partials::new(2, Duration::from_secs(3600));
-        assert!(partials.begin("a".into(), partial()).is_some() && partials.begin("b".into(), partial()).is_some());
-        assert!(partials.begin("c".into(), partial()).is_none(), "as many as are allowed");
-        assert!(partials.begin("a".into(), partial()).is_some(), "in the place of another");
-        assert!(partials.end("b") && !partials.end("b") && partials.find("b").is_none());
-        assert!(partials.begin("c".into(), partial()).is_some());
+        assert!(partials.begin(key("a"), partial()).is_some() && partials.begin(key("b"), partial()).is_some());
+        assert!(partials.begin(key("c"), partial()).is_none(), "as many as are allowed");
+        assert!(partials.begin(key("a"), partial()).is_some(), "in the place of another");
+        assert!(partials.end(&key("b")) && !partials.end(&key("b")) && partials.find(&key("b")).is_none());
+        assert!(partials.begin(key("c"), partial()).is_some());
         let brief = Partials::new(2, Duration::ZERO);
-        assert!(brief.begin("a".into(), partial()).is_some() && brief.find("a").is_none(), "its time is over");
+        assert!(brief.begin(key("a"), partial()).is_some() && brief.find(&key("a")).is_none(), "its time is over");
     }
 
     #[test]
@@ -170,5 +229,27 @@ mod tests {
         assert!(first.write_all(b"late").is_err());
         second.write_all(b"two").unwrap();
         assert_eq!((offset, more, partial.take_turn().0), (0, 3, 6));
+    }
+
+    #[test]
+    fn nobody_has_all_of_them() {
+        let partials = Partials::new(4, Duration::from_secs(3600));
+        let begin = |owner, name| partials.begin(key(name), partial_of(owner)).is_some();
+        for (owner, name, expected) in [
+            ("ada", "a1", true),
+            ("ada", "a2", true),
+            ("ada", "a3", true),
+            ("ada", "a4", true),
+            ("ada", "a5", false),
+            ("bob", "b1", true), // for a1
+            ("bob", "b2", true), // for a2
+            ("bob", "b3", false),
+            ("eve", "e1", true), // for one of those two
+            ("eve", "e2", false),
+        ] {
+            assert_eq!(begin(owner, name), expected, "{owner} {name}");
+        }
+        let has = |name: &str| partials.find(&key(name)).is_some();
+        assert!(!has("a1") && !has("a2") && has("e1"), "what came last stays");
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use http::{Method, StatusCode, header};
 
 use super::super::new_file::{Writer, has_room};
-use super::partial::{Appender, Partial};
+use super::partial::{Appender, Key, Owner, Partial};
 use super::target::{self, Target};
 use super::{
     Place, Taking, announced_length, check_conditions, check_content_coding, copy, location_of, no_room, too_large,
@@ -34,12 +34,12 @@ enum Step {
     Ask(u64),
     Begin,
     /// By its key, from this byte on.
-    GoOn(String, u64),
+    GoOn(Key, u64),
 }
 
 /// A part on its way to its file, put into the request from its head.
 struct Appending {
-    key: String,
+    key: Key,
     partial: Arc<Partial>,
     turn: u64,
     /// Where the file is as long as it will be.
@@ -103,12 +103,12 @@ impl Taking {
         request: &Request,
         step: &Step,
         length: Option<u64>,
-    ) -> Result<(String, Arc<Partial>), Error> {
+    ) -> Result<(Key, Arc<Partial>), Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
         let path = target::resolve(request.raw_path(), place.mount)?.bytes;
         let (key, total) = match step {
             Step::Range(_, _, total) | Step::Ask(total) => (range_key(request, &path, *total), Some(*total)),
-            Step::Begin => (draw_key()?, number(request, LENGTH)),
+            Step::Begin => (Key::Drawn(draw_key()?), number(request, LENGTH)),
             Step::GoOn(key, _) => (key.clone(), None),
         };
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {
@@ -123,7 +123,10 @@ impl Taking {
         check_conditions(place, request, &target, existing)?;
         self.check_policy(request, existing)?;
         let file = self.new_file(&target.folder, total.or(length))?;
-        match partials.begin(key.clone(), Partial::new(file, path, total)) {
+        match partials.begin(
+            key.clone(),
+            Partial::new(file, path, total, Owner::new(request.client_ip(), request.user().as_deref())),
+        ) {
             Some(partial) => Ok((key, partial)),
             None => {
                 let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many uploads are begun just now.");
@@ -169,10 +172,13 @@ impl Taking {
         }
         let response = match *request.method() {
             Method::PATCH => Response::no_content(),
-            _ => {
-                let location = format!("{}?upload={key}", location_of(place, &partial.path, false));
-                Response::new(StatusCode::CREATED).with_header(header::LOCATION, location)
-            }
+            _ => match key {
+                Key::Drawn(key) => {
+                    let location = format!("{}?upload={key}", location_of(place, &partial.path, false));
+                    Response::new(StatusCode::CREATED).with_header(header::LOCATION, location)
+                }
+                Key::Sent { .. } => Response::new(StatusCode::CREATED), // unreachable: those are ranges
+            },
         };
         Ok(response.with_header(OFFSET, written).with_header(COMPLETE, "?0"))
     }
@@ -180,7 +186,7 @@ impl Taking {
     /// HEAD and DELETE of an upload that was begun.
     pub fn about_upload(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
-        let key = request.param("upload").unwrap_or_default();
+        let key = Key::Drawn(request.param("upload").unwrap_or_default().into_owned());
         let path = target::resolve(request.raw_path(), place.mount)?.bytes;
         let partial = partials.find(&key).filter(|partial| partial.path == path).ok_or_else(unknown)?;
         if *request.method() == Method::DELETE {
@@ -240,7 +246,7 @@ fn step(request: &Request) -> Result<Step, Error> {
     }
     match (request.param("upload"), number(request, OFFSET), word(request, COMPLETE)) {
         (None, ..) => Err(unknown()),
-        (Some(key), Some(first), Some("?0" | "?1")) => Ok(Step::GoOn(key.into_owned(), first)),
+        (Some(key), Some(first), Some("?0" | "?1")) => Ok(Step::GoOn(Key::Drawn(key.into_owned()), first)),
         _ => wrong(StatusCode::BAD_REQUEST, "Upload-Offset, a number, and Upload-Complete, ?0 or ?1, are wanted."),
     }
 }
@@ -261,9 +267,8 @@ fn range(request: &Request) -> Option<Step> {
 }
 
 /// Whoever sends another file of that length to that path at the same time is somebody else.
-fn range_key(request: &Request, path: &[u8], total: u64) -> String {
-    let (ip, user) = (request.client_ip(), request.user());
-    format!("{ip:?} {user:?} {total} {}", path.escape_ascii()) // no key that was drawn has a space
+fn range_key(request: &Request, path: &[u8], length: u64) -> Key {
+    Key::Sent { ip: request.client_ip(), user: request.user(), path: path.to_vec(), length }
 }
 
 /// One that nobody guesses.

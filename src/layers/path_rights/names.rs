@@ -42,15 +42,17 @@ impl Names {
         self.folded.starts_with(&other.folded)
     }
 
-    /// Whether the page at `page` is what may be sent for this path: the index of the folder, or the same with `.html`.
+    /// Whether what is at `page` may be sent for this path, too: the index of the folder, or the same with `.html`; and what is
+    /// at this path for it, compressed.
     pub fn is_page_of(&self, page: &Names, is_index: impl Fn(&str) -> bool) -> bool {
         let Some((name, folder)) = page.folded.split_last() else { return false };
         if folder == self.folded {
             return is_index(name);
         }
         let Some((own, parent)) = self.folded.split_last() else { return false };
-        let rest = name.strip_prefix(own.as_str());
-        parent == folder && matches!(rest, Some(".html" | ".htm"))
+        let is_page = matches!(name.strip_prefix(own.as_str()), Some(".html" | ".htm"));
+        let is_sidecar = matches!(own.strip_prefix(name.as_str()), Some(".gz" | ".br" | ".zst"));
+        parent == folder && (is_page || is_sidecar)
     }
 
     /// The path, with a slash in front.

@@ -68,6 +68,12 @@ fn who_may_what_where() {
         (None, "/book", "-l-"),
         (None, "/book/two.html", "rl-"),
         (Some("ada"), "/book", "rlw"),
+        // The same content, compressed.
+        (None, "/pages/secret.html.gz", "-l-"),
+        (None, "/pages/Secret.html.ZST", "-l-"),
+        (Some("ada"), "/pages/secret.html.br", "rlw"),
+        (None, "/pages/secret.html.zip", "rl-"),
+        (None, "/pages/secret.htm.gz", "rl-"),
         // Names that some file systems take for one.
         (None, "/Staff/x", "---"),
         (Some("ada"), "/STAFF/x", "r--"),
@@ -161,6 +167,8 @@ fn methods() {
         ("MOVE", "/x", &[("destination", "http://h/deep/%6bept")], 401, 403),
         ("MOVE", "/x", &[("destination", "http://h/y/../d")], 401, 403),
         ("MOVE", "/deep", &[("destination", "/y")], 401, 403),
+        ("MOVE", "/w/x", &[("destination", "/w/y")], 401, 403), // it could be read where it goes
+        ("MOVE", "/w/x", &[("destination", "/y")], 401, 403),
         ("COPY", "/d", &[("destination", "/w/x")], 200, 200),
         ("COPY", "/w", &[("destination", "/y")], 401, 403),
         ("COPY", "/x", &[("destination", "y")], 400, 400),

@@ -1,7 +1,8 @@
 //! Hashes of passwords, in the forms that `htpasswd -B`, crypt(3) and argon2 write. Each is slow on purpose, and has its
 //! salt and its cost in its text. Those that can be guessed too fast are not taken, and it is said why.
 
-use argon2::{Argon2, PasswordHash, PasswordHasher, PasswordVerifier};
+use argon2::password_hash::phc::Output;
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
 use sha_crypt::ShaCrypt;
 
 /// The hash of one password.
@@ -41,9 +42,29 @@ impl StoredHash {
         match self {
             StoredHash::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
             StoredHash::ShaCrypt(hash) => ShaCrypt::default().verify_password(password, hash).is_ok(),
-            StoredHash::Argon2(hash) => Argon2::default().verify_password(password, &**hash).is_ok(),
+            StoredHash::Argon2(hash) => argon2_is_of(hash, password).unwrap_or(false),
         }
     }
+}
+
+/// Memory from this size on is given back to the system when it is freed: the allocator of glibc keeps what is smaller for the
+/// thread that had it (mallopt(3), `M_MMAP_THRESHOLD`), and any worker may hash. What is not touched takes no memory.
+const RETURNED: usize = 33 << 20;
+
+/// As `Argon2::verify_password`, in memory that is given back. `None`: it is no whole hash, or has no memory.
+fn argon2_is_of(hash: &PasswordHash, password: &[u8]) -> Option<bool> {
+    let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?);
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
+    let version = hash.version.map(Version::try_from).transpose().ok()?.unwrap_or_default();
+    let argon2 = Argon2::new(algorithm, version, Params::try_from(hash).ok()?);
+    let count = argon2.params().block_count();
+    let mut memory: Vec<Block> = Vec::new();
+    memory.try_reserve_exact(count.max(RETURNED / Block::SIZE)).ok()?;
+    memory.resize(count, Block::new());
+    let mut found = [0; Output::MAX_LENGTH];
+    let found = found.get_mut(..expected.len())?;
+    argon2.hash_password_into_with_memory(password, salt, found, &mut memory[..]).ok()?;
+    Some(Output::new(found).ok()? == *expected) // in constant time
 }
 
 /// Argon2id of a password, with 16 random bytes of salt and the cost that OWASP wants: 19 MiB, 2 passes.

@@ -55,6 +55,22 @@ fn by_ranges() {
     assert_eq!(range(&taking(&folder, Uploads::new()), "bytes 0-3/10", b"abcd").0, 400, "not unless it is wanted");
 }
 
+/// An upload by ranges is its sender's: no URL stands for it, whatever one may guess.
+#[test]
+fn by_ranges_there_is_no_url() {
+    let folder = Folder::new(&[]);
+    let server = taking(&folder, resumable().delete(true));
+    assert_eq!(range(&server, "bytes 0-3/10", b"abcd").0, 202);
+    for at in ["/a?upload=Some(127.0.0.1)%20None%2010%20a", "/a?upload=", "/a?upload=10"] {
+        let patch = [("upload-offset", "4"), ("upload-complete", "?1")];
+        assert_eq!(send(&server, "HEAD", at, &[], b"").status(), 404, "{at}");
+        assert_eq!(send(&server, "PATCH", at, &patch, b"EVIL!!").status(), 404, "{at}");
+        assert_eq!(send(&server, "DELETE", at, &[], b"").status(), 404, "{at}");
+    }
+    assert_eq!(range(&server, "bytes 4-9/10", b"efghij").0, 201);
+    assert_eq!(tree(folder.as_ref()), ["a=abcdefghij"]);
+}
+
 /// What has come before the connection broke is kept, and seen by nobody.
 #[test]
 fn a_connection_that_breaks() {

@@ -77,25 +77,6 @@ fn check(wanted: &Encryption) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Keys and their password are served to nobody.
-pub fn check_places(wanted: &Encryption, places: &[Place]) -> Result<(), CliError> {
-    let keys = match wanted.tls_key.is_empty() {
-        true => ("--tls-cert", &wanted.tls_cert), // with the key in it
-        false => ("--tls-key", &wanted.tls_key),
-    };
-    let secret = keys.1.iter().map(|file| (keys.0, file));
-    let secret = secret.chain(wanted.tls_password_file.iter().map(|file| ("--tls-password-file", file)));
-    for (option, file) in secret {
-        if let Some(place) = places.iter().find(|place| place.serves(file)) {
-            let (file, folder) = (quoted(file), quoted(&place.path));
-            return Err(CliError::usage(format!(
-                "{option}: {file} is in {folder}, which is served; move it out of there"
-            )));
-        }
-    }
-    Ok(())
-}
-
 /// As Python has it: the key may be in the certificate's file, and the password in a file of its own.
 fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
     let password = wanted.tls_password_file.as_deref().map(password).transpose()?;
@@ -188,9 +169,8 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
     }
 }
 
-/// What must be told of keys and passwords that whoever comes may fetch. It is no error: a trial in the current folder is as in
-/// Python.
-pub fn served_keys(wanted: &Encryption, places: &[Place]) -> Vec<String> {
+/// What must be told of keys and passwords that whoever comes may fetch.
+fn served_keys(wanted: &Encryption, places: &[Place]) -> Vec<String> {
     // Without a key of its own a certificate has it in its file.
     let (name, keys) = match wanted.tls_key.is_empty() {
         true => ("--tls-cert", &wanted.tls_cert),
@@ -206,6 +186,18 @@ pub fn served_keys(wanted: &Encryption, places: &[Place]) -> Vec<String> {
         ))
     });
     told.collect()
+}
+
+/// The same, where others can reach it: on this machine alone it is a trial, and told to the log.
+///
+/// # Errors
+/// The first of them.
+pub fn check_served_keys(wanted: &Encryption, places: &[Place], is_open: bool) -> Result<Vec<String>, CliError> {
+    let told = served_keys(wanted, places);
+    match told.first().filter(|_| is_open) {
+        Some(first) => Err(CliError::usage(first.clone())),
+        None => Ok(told),
+    }
 }
 
 /// The folders that are to be read again when a certificate changes; a name may be a link to another folder, as certbot's are.

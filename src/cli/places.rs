@@ -18,15 +18,6 @@ pub struct Place {
 }
 
 impl Place {
-    /// Whether this file would be served.
-    #[cfg(any(feature = "users", feature = "tls"))]
-    pub fn serves(&self, file: &Path) -> bool {
-        match (self.path.canonicalize(), file.canonicalize()) {
-            (Ok(place), Ok(file)) => file.starts_with(place),
-            _ => false,
-        }
-    }
-
     /// The folder that is served, or that of the file.
     #[cfg(feature = "confine")]
     pub fn folder(&self) -> PathBuf {

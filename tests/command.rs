@@ -974,7 +974,7 @@ fn a_folder_that_may_not_be_read_says_so() {
         let copy = files.path().join("modest");
         // By a process of its own: a descriptor open for writing here might be inherited by what another test starts, and
         // what is open for writing anywhere can't be run (ETXTBSY).
-        let (copied, _, err) = run(std::process::Command::new("cp").arg(command.get_program()).arg(&copy));
+        let (copied, _, err) = run(std::process::Command::new("cp").arg("-p").arg(command.get_program()).arg(&copy));
         assert_eq!(copied, Some(0), "{err}");
         command = std::process::Command::new(copy);
         command.arg(&closed).current_dir("/").uid(65534);

@@ -142,14 +142,18 @@ fn what_does_not_fit_is_said_in_a_line() {
         ),
         (&["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "the key in b.key is not that of this certificate"),
         (&["--tls-cert", "a.both", "--tls-password-file", "none"], 1, "--tls-password-file: 'none' can't be read"),
-        (&["--tls-cert", "www/deep/c.both"], 2, "--tls-cert: 'www/deep/c.both' is in 'www', which is served; move it"),
         (
-            &["--tls-cert", "www/deep/c.pem", "--tls-key", "www/deep/c.key"],
+            &["-b", "0.0.0.0", "--tls-cert", "www/deep/c.both"],
+            2,
+            "--tls-cert: 'www/deep/c.both' is in 'www', which is served, with the key",
+        ),
+        (
+            &["-b", "0.0.0.0", "--tls-cert", "www/deep/c.pem", "--tls-key", "www/deep/c.key"],
             2,
             "--tls-key: 'www/deep/c.key' is in 'www'",
         ),
         (
-            &["--tls-cert", "a.both", "--tls-password-file", "www/word"],
+            &["-b", "0.0.0.0", "--tls-cert", "a.both", "--tls-password-file", "www/word"],
             2,
             "--tls-password-file: 'www/word' is in 'www'",
         ),
@@ -168,7 +172,7 @@ fn what_does_not_fit_is_said_in_a_line() {
     assert!(code == Some(2) && err.contains("--redirect-to-https: no host is listened at"), "{code:?} {err}");
 }
 
-/// A trial in the current folder works, as in Python, and is told what else it serves.
+/// A trial in the current folder works, as in Python, and is told what else it serves; beyond this machine it is refused.
 #[test]
 fn a_key_that_is_served_is_warned_of() {
     let files = folder(&[("www/a", "")]);

@@ -169,9 +169,8 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
     }
 }
 
-/// What must be told of keys and passwords that whoever comes may fetch. It is no error: a trial in the current folder is as in
-/// Python.
-pub fn served_keys(wanted: &Encryption, places: &[Place]) -> Vec<String> {
+/// What must be told of keys and passwords that whoever comes may fetch.
+fn served_keys(wanted: &Encryption, places: &[Place]) -> Vec<String> {
     // Without a key of its own a certificate has it in its file.
     let (name, keys) = match wanted.tls_key.is_empty() {
         true => ("--tls-cert", &wanted.tls_cert),
@@ -187,6 +186,18 @@ pub fn served_keys(wanted: &Encryption, places: &[Place]) -> Vec<String> {
         ))
     });
     told.collect()
+}
+
+/// The same, where others can reach it: on this machine alone it is a trial, and told to the log.
+///
+/// # Errors
+/// The first of them.
+pub fn check_served_keys(wanted: &Encryption, places: &[Place], is_open: bool) -> Result<Vec<String>, CliError> {
+    let told = served_keys(wanted, places);
+    match told.first().filter(|_| is_open) {
+        Some(first) => Err(CliError::usage(first.clone())),
+        None => Ok(told),
+    }
 }
 
 /// The folders that are to be read again when a certificate changes; a name may be a link to another folder, as certbot's are.

@@ -104,6 +104,11 @@ fn serve(options: Options) -> Result<(), CliError> {
         guard::check(&options, server.local_addrs())?;
     }
     let page = figures.bind(&options, &server.handle())?;
+    #[cfg(feature = "tls")]
+    let served_keys = {
+        let is_open = taking::is_open(server.local_addrs());
+        encryption::check_served_keys(&options.encryption, &places, is_open)?
+    };
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, &zone)?;
@@ -113,7 +118,7 @@ fn serve(options: Options) -> Result<(), CliError> {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
     }
     #[cfg(feature = "tls")]
-    encryption::served_keys(&options.encryption, &places).iter().for_each(|told| warn!("{told}"));
+    served_keys.iter().for_each(|told| warn!("{told}"));
     for name in guard::strangers(&options) {
         warn!("--auth: there is no user {name} in the file, of whom --allow or --group speaks");
     }

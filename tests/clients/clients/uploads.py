@@ -15,7 +15,7 @@ version = chromium.version
 
 
 def script(at):
-    inbox = at.folder("inbox")
+    inbox = at.folder("uploads-inbox")
     server = at.serve("modest", inbox, "-b", "127.0.0.1", "-p", "0", "--upload", "--allow-delete")
     modules = packages.node_modules()
     given = scripts.given(

@@ -57,7 +57,7 @@ def total(folder, command, path, requests):
     server = subprocess.Popen(valgrind + command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     port = int(re.search(r"http://[^/]*:(\d+)/", server.stdout.readline()).group(1))
     ask(port, path, requests)
-    server.send_signal(signal.SIGINT)
+    server.send_signal(signal.SIGTERM)  # a shell has its background jobs ignore SIGINT
     server.wait(timeout=60)
     return int(re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.M).group(1))
 

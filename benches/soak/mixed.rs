@@ -329,9 +329,10 @@ fn read(client: &mut TcpStream, head_only: bool, bytes: &mut Vec<u8>) -> io::Res
     let mut more = |bytes: &mut Vec<u8>| {
         let mut buffer = [0; 16 << 10];
         match client.read(&mut buffer)? {
-            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-            count => Ok(bytes.extend_from_slice(&buffer[..count])),
+            0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+            count => bytes.extend_from_slice(&buffer[..count]),
         }
+        Ok(())
     };
     let head = loop {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 pub use num_cpus::get as cores;
 use rustix::time::{ClockId, clock_gettime};
 
+/// How many locks the table of connections has: more than twice the workers that are awake on the largest machines.
+pub const SHARDS: usize = 64;
+
 /// The time.
 pub fn now() -> Instant {
     Instant::now()

@@ -118,7 +118,7 @@ impl<R: Registered> Connection<R> {
                     return ControlFlow::Break(Outcome::Park(Wait {
                         interest: Readiness { readable: true, ..Readiness::NONE },
                         deadline: self.linger_deadline(),
-                        eviction: Eviction::Lingering,
+                        eviction: Eviction::Lingering(turn.now),
                         shutdown_seen: true,
                     }));
                 }

@@ -55,7 +55,7 @@ impl<R: Registered> Connection<R> {
         let pace = self.measure(turn, reads, blocked);
         let eviction = match self.next {
             _ if blocked => Eviction::Never,
-            Next::Idle { .. } => Eviction::Idle,
+            Next::Idle { .. } => Eviction::Idle(turn.now),
             Next::Read { evictable: true, .. } => Eviction::Begun(self.since),
             _ => Eviction::Never,
         };

@@ -85,11 +85,16 @@ impl<C> ReadyQueue<C> {
     }
 
     pub fn len(&self) -> usize {
-        let filled = self.filled.load(Ordering::Relaxed);
-        let polled = (0..self.polled.len()).filter(|at| filled & (1 << at) != 0);
-        let polled: usize = polled.map(|at| lock(&self.polled[at]).len()).sum();
-        let ready = if self.ready.is_empty() { 0 } else { self.ready.len() };
-        polled + ready + self.calls()
+        let mut length = self.calls();
+        if !self.ready.is_empty() {
+            length += self.ready.len();
+        }
+        let mut filled = self.filled.load(Ordering::Relaxed);
+        while filled != 0 {
+            length += lock(&self.polled[filled.trailing_zeros() as usize]).len();
+            filled &= filled - 1; // without this bit
+        }
+        length
     }
 
     fn own(&self, worker: usize) -> usize {

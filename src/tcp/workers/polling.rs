@@ -90,10 +90,14 @@ impl WorkerLoop<'_> {
     /// Queue the whole catch, but for the first if it is kept.
     fn push_catch(&mut self, keep: bool) -> Option<BoxedConnection> {
         let scheduler = &self.engine.scheduler;
-        let (mut catch, mut newcomers) = (self.catch.drain(..), self.newcomers.drain(..));
-        let kept = if keep { catch.next().or_else(|| newcomers.next()) } else { None };
+        let mut catch = self.catch.drain(..);
+        let mut kept = if keep { catch.next() } else { None };
         scheduler.push_polled(self.me, catch);
-        newcomers.for_each(|connection| scheduler.push(connection));
+        if !self.newcomers.is_empty() {
+            let mut newcomers = self.newcomers.drain(..);
+            kept = kept.or_else(|| if keep { newcomers.next() } else { None });
+            newcomers.for_each(|connection| scheduler.push(connection));
+        }
         kept
     }
 

@@ -170,6 +170,10 @@ fn evict<C>(shards: &mut [impl DerefMut<Target = ConnectionTable<C>>], count: us
                 evicted.more_at = Some(since + BEGUN_FOR);
                 return evicted;
             }
+            if let Some(now_there) = shards[at].put_right(index) {
+                next[at] = Some(now_there);
+                continue;
+            }
             next[at] = shards[at].next_in(list, Some(index));
             match shards[at].evict(index) {
                 Some(connection) => evicted.connections.push(connection),
@@ -252,23 +256,26 @@ mod tests {
     }
 
     #[test]
-    fn all_shards_have_one_order_of_eviction_and_busy_clients_move_in_it() {
+    fn the_order_is_that_of_time_in_all_shards_and_for_busy_clients() {
         let now = Instant::now();
         let mut shards = Shards::new(now, 50);
-        let tenths = |count: usize| now + SECOND / 10 * count as u32;
-        // In an order that has nothing to do with that of the shards.
-        let order: Vec<usize> = (0..50).map(|number| number * 7 % 50).collect();
-        for (time, number) in order.iter().enumerate() {
-            shards.park(*number, Eviction::Idle(tenths(time)));
+        let mut since = [None; 50];
+        let mut random: u32 = 1;
+        for step in 0..400 {
+            random = random.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+            let number = (random >> 16) as usize % 50;
+            if since[number].is_some() {
+                shards.take(number);
+            }
+            let time = now + SECOND / 200 * step;
+            since[number] = Some(time);
+            shards.park(number, Eviction::Idle(time));
         }
-        // The first two ask again, one at once, one later: it is not the oldest any more.
-        for (number, since) in [(order[0], now + SECOND / 100), (order[1], tenths(60))] {
-            shards.take(number);
-            shards.park(number, Eviction::Idle(since));
-        }
-        let expected: Vec<u32> =
-            [&order[..1], &order[2..], &order[1..2]].concat().iter().map(|at| *at as u32).collect();
-        assert_eq!(shards.evict(20, tenths(70)).0, expected[..20]);
-        assert_eq!(shards.evict(50, tenths(70)).0, expected[20..]);
+        let mut expected: Vec<u32> = (0..50).filter(|number| since[*number as usize].is_some()).collect();
+        expected.sort_by_key(|number| since[*number as usize]);
+        let (first, rest) = expected.split_at(7);
+        assert!(rest.len() > 10);
+        assert_eq!(shards.evict(first.len(), now).0, first);
+        assert_eq!(shards.evict(50, now).0, rest);
     }
 }

@@ -6,7 +6,8 @@
 //! An entry holds the true deadline; an ordered set of 16 ms buckets holds one hint an entry, no later than the
 //! deadline, which is looked at again when its bucket is due: a client that talks all day costs the set one change a
 //! minute. Connections that may be evicted stand in lists, the oldest first, threaded through the entries: parking and
-//! evicting take constant time. A client that talks all day changes its place there once in 64 ms.
+//! evicting take constant time. A client that talks all day changes its place there once in 64 ms, and before it would be
+//! evicted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -84,6 +85,7 @@ struct Entry<C> {
     connection: Option<C>, // here while it is parked
     deadline: u64,         // NEVER: none
     since: u64,            // what its place in its list goes by
+    younger: u32,          // so many ns than its place says
     hint: u32,             // the bucket of its hint; NO_HINT: none
     link: Option<Arc<Link>>,
 }
@@ -118,9 +120,10 @@ const NONE: u32 = u32::MAX;
 const NO_LIST: u8 = 3;
 /// A message that began to arrive this long ago, and is not understood yet, gives way to a newcomer when room is short.
 pub const BEGUN_FOR: Duration = Duration::from_secs(1);
-/// Two that were parked within this time may be evicted in either order. (Moving an entry to the end of its list writes to three
-/// others, which are other workers' as often as not: at 0 two threads that contend take 60 ns more for each hand-over.)
-const SAME_TIME: Duration = Duration::from_millis(64);
+/// An entry that is parked again within this time keeps its place, and notes by how much it is younger: it is put where it
+/// belongs when somebody is to be evicted. (To move it writes to three others, which are other workers' as often as not:
+/// two threads that contend take 60 ns more for each hand-over.)
+const KEEPS_ITS_PLACE: u64 = Duration::from_millis(64).as_nanos() as u64;
 
 impl Eviction {
     /// Its list, and what its place there goes by.
@@ -164,6 +167,7 @@ impl<C> ConnectionTable<C> {
                 connection: None,
                 deadline: NEVER,
                 since: 0,
+                younger: 0,
                 hint: NO_HINT,
                 link: None,
             });
@@ -256,6 +260,25 @@ impl<C> ConnectionTable<C> {
         Some((self.beginning + Duration::from_nanos(entry.since), index))
     }
 
+    /// Put one that is younger than its place says where it belongs. Tells which is in its place then; `None`: it was right.
+    pub fn put_right(&mut self, index: u32) -> Option<(Instant, u32)> {
+        let Entry { list, since, younger, next, .. } = self.entries[index as usize];
+        if younger == 0 {
+            return None;
+        }
+        let since = since + u64::from(younger);
+        let mut later = next;
+        while let Some(entry) = self.entries.get(later as usize)
+            && entry.since <= since
+        {
+            later = entry.next;
+        }
+        self.unlist(index);
+        self.insert_before(later, index, list, since);
+        let now_there = if later == next { index } else { next };
+        Some((self.beginning + Duration::from_nanos(self.entries[now_there as usize].since), now_there))
+    }
+
     /// Take this one of a list, unless it is in a worker's hands.
     pub fn evict(&mut self, index: u32) -> Option<C> {
         let (connection, _) = self.take(index)?;
@@ -302,26 +325,36 @@ impl<C> ConnectionTable<C> {
         Some((connection, std::mem::take(&mut entry.note)))
     }
 
-    /// Put an entry at the end of its list, unless it stands there for the same message already, or has for a short time only.
+    /// Put an entry at the end of its list, unless it stands there for the same message already, or since lately.
     fn list(&mut self, index: u32, eviction: Eviction) {
         let (list, since) = eviction.list();
         let since = since.map_or(0, |since| nanos(self.beginning, since));
-        let entry = &self.entries[index as usize];
-        let same_time = if usize::from(list) == BEGUN { 1 } else { SAME_TIME.as_nanos() as u64 };
-        if entry.list == list && (list == NO_LIST || since.abs_diff(entry.since) < same_time) {
+        let entry = &mut self.entries[index as usize];
+        let younger = since.saturating_sub(entry.since);
+        let keeps_its_place = if usize::from(list) == BEGUN { since == entry.since } else { younger < KEEPS_ITS_PLACE };
+        if entry.list == list && (list == NO_LIST || keeps_its_place) {
+            entry.younger = younger as u32;
             return;
         }
         self.unlist(index);
-        if list == NO_LIST {
-            return;
+        if list != NO_LIST {
+            self.insert_before(NONE, index, list, since);
         }
-        let last = std::mem::replace(&mut self.lists[list as usize].last, index);
-        match last {
-            NONE => self.lists[list as usize].first = index,
-            last => self.entries[last as usize].next = index,
+    }
+
+    /// Put an entry into a list, in front of that one, or at the end.
+    fn insert_before(&mut self, next: u32, index: u32, list: u8, since: u64) {
+        let ends = &mut self.lists[list as usize];
+        let previous = match self.entries.get_mut(next as usize) {
+            Some(next) => std::mem::replace(&mut next.previous, index),
+            None => std::mem::replace(&mut ends.last, index),
+        };
+        match previous {
+            NONE => ends.first = index,
+            previous => self.entries[previous as usize].next = index,
         }
         let entry = &mut self.entries[index as usize];
-        (entry.list, entry.since, entry.previous, entry.next) = (list, since, last, NONE);
+        (entry.list, entry.since, entry.younger, entry.previous, entry.next) = (list, since, 0, previous, next);
     }
 
     fn unlist(&mut self, index: u32) {

@@ -14,7 +14,7 @@ use modest::layers::Compress;
 use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
     Access, BodyPlan, Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response,
-    Routes, StaticFileHandler, escape_html, handler_fn,
+    Routes, StaticFileHandler, Uploads, escape_html, handler_fn,
 };
 
 use super::error::{CliError, quoted, reason};
@@ -100,15 +100,16 @@ pub type Site = Layered<Front, Handler>;
 type Handler = Box<dyn RequestHandler>;
 
 fn folders(options: &Options, places: &[Place]) -> Result<Handler, CliError> {
+    let uploads = taking::uploads(options);
     if let [place] = places
         && place.at.is_empty()
     {
-        return Ok(Box::new(folder(options, place)?));
+        return Ok(Box::new(folder(options, place, &uploads)?));
     }
     let mut routes = Routes::new();
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     for place in places {
-        let files = folder(options, place)?;
+        let files = folder(options, place, &uploads)?;
         routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
     }
     if !places.iter().any(|place| place.at.is_empty()) {
@@ -142,7 +143,7 @@ fn overview(prefix: &str, places: &[Place]) -> impl RequestHandler + use<> {
     })
 }
 
-fn folder(options: &Options, place: &Place) -> Result<StaticFileHandler, CliError> {
+fn folder(options: &Options, place: &Place, uploads: &Uploads) -> Result<StaticFileHandler, CliError> {
     let path = &place.path;
     let is_relative = path.is_relative();
     if is_relative && std::env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -156,7 +157,8 @@ fn folder(options: &Options, place: &Place) -> Result<StaticFileHandler, CliErro
         false => fs::read_dir(path).and_then(|_| StaticFileHandler::new(path)),
     };
     let files = opened.map_err(|error| CliError::folder(path, &error))?;
-    let files = if is_file { files } else { of_folder(files, options, place)? };
+    let files = if is_file { files } else { of_folder(files, options)? };
+    let files = if taking::is_taking(options, place) { files.uploads(uploads.clone()) } else { files };
     with_fields(files, options)?.prefix(&place.at).map_err(|error| CliError::usage(format!("--prefix: {error}")))
 }
 
@@ -168,7 +170,7 @@ pub fn check(place: &Place) -> Result<(), CliError> {
 }
 
 /// Settings that a single file has not.
-fn of_folder(mut files: StaticFileHandler, options: &Options, place: &Place) -> Result<StaticFileHandler, CliError> {
+fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
     let serving = &options.serving;
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
     files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls).link_up(true);
@@ -195,10 +197,7 @@ fn of_folder(mut files: StaticFileHandler, options: &Options, place: &Place) -> 
     if serving.archive {
         files = with_archives(files, options);
     }
-    Ok(match taking::uploads(options, place) {
-        Some(uploads) => files.uploads(uploads),
-        None => files,
-    })
+    Ok(files)
 }
 
 #[cfg(feature = "compress")]

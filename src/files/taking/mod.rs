@@ -19,6 +19,8 @@ mod target; // a path to a folder and a name in it
 
 mod origin; // who may write
 
+mod shares; // how much each may send
+
 mod settings; // what is wanted
 
 use std::hash::{BuildHasher, RandomState};
@@ -40,6 +42,7 @@ use crate::{Access, BodyPlan, Error, Permissions, Request, Response, Validators}
 use partial::Partials;
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
+use shares::{Charged, Held, Owner, Shares, Slot};
 use target::Target;
 
 /// Locks by name: changes of different names seldom wait for each other.
@@ -56,6 +59,7 @@ pub(super) struct Taking {
     swept: Swept,
     /// Uploads that may go on; `None`: none may.
     partials: Option<Partials>,
+    shares: Shares,
     unnamed: Unnamed,
 }
 
@@ -70,7 +74,11 @@ pub(super) struct Place<'a> {
 }
 
 /// A body on its way to a file: put into the request from its head, found there when the body has come.
-struct Arriving(Arc<NewFile>);
+struct Arriving {
+    file: Arc<NewFile>,
+    held: Arc<Held>,
+    _slot: Option<Slot>,
+}
 
 /// What has become of a file that was sent.
 struct Stored {
@@ -83,7 +91,8 @@ impl Taking {
     pub fn new(uploads: Uploads) -> Taking {
         let (locks, keys, swept) = (Default::default(), RandomState::new(), Swept::default());
         let partials = uploads.resumable.map(|(most, age)| Partials::new(most, age));
-        Taking { uploads, locks, keys, swept, partials, unnamed: Unnamed::IfThereAre }
+        let shares = uploads.shares();
+        Taking { uploads, locks, keys, swept, partials, shares, unnamed: Unnamed::IfThereAre }
     }
 
     /// The methods that are answered besides those that read.
@@ -137,19 +146,33 @@ impl Taking {
         let existing = target.existing_file()?;
         check_conditions(place, request, &target, existing)?;
         self.check_policy(request, existing)?;
-        let file = self.begin(&target.folder, length, plan)?;
-        request.put(Arriving(file));
-        Ok(())
+        self.begin(request, &target.folder, length, plan)
     }
 
     /// A file for a body of this length that is for this folder, to which the plan has it written.
-    fn begin(&self, folder: &OwnedFd, length: Option<u64>, plan: &mut BodyPlan) -> Result<Arc<NewFile>, Error> {
+    fn begin(
+        &self,
+        request: &Request,
+        folder: &OwnedFd,
+        length: Option<u64>,
+        plan: &mut BodyPlan,
+    ) -> Result<(), Error> {
         if length.zip(self.uploads.max_size).is_some_and(|(length, most)| length > most) {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
         }
+        let slot = self.shares.begin(Owner::of(request))?;
+        let held = self.hold(request, length)?;
         let file = self.new_file(folder, length)?;
-        plan.limit(self.uploads.max_size).save_to(self.writer(&file));
-        Ok(file)
+        plan.limit(self.uploads.max_size).save_to(self.writer(&file, &held));
+        request.put(Arriving { file, held, _slot: Some(slot) });
+        Ok(())
+    }
+
+    /// Room in the share of whoever asks for a file of so many bytes.
+    fn hold(&self, request: &Request, length: Option<u64>) -> Result<Arc<Held>, Error> {
+        // What is not kept any longer takes no room.
+        self.partials.iter().for_each(Partials::drop_late);
+        Ok(Arc::new(self.shares.hold(Owner::of(request), length.unwrap_or_default())?))
     }
 
     fn new_file(&self, folder: &OwnedFd, length: Option<u64>) -> Result<Arc<NewFile>, Error> {
@@ -161,8 +184,9 @@ impl Taking {
         Ok(Arc::new(file))
     }
 
-    fn writer(&self, file: &Arc<NewFile>) -> Writer {
-        Writer { to: Arc::clone(file), reserve: self.uploads.reserve }
+    fn writer(&self, file: &Arc<NewFile>, held: &Arc<Held>) -> Charged {
+        let to = Writer { to: Arc::clone(file), reserve: self.uploads.reserve };
+        Charged { held: Arc::clone(held), to }
     }
 
     fn put_target(&self, place: Place<'_>, request: &Request) -> Result<Target, Error> {
@@ -179,24 +203,29 @@ impl Taking {
 
     fn put(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let target = self.put_target(place, request)?;
-        let file = match request.value::<Arriving>() {
-            Some(arriving) => Arc::clone(&arriving.0),
-            None => self.new_file(&target.folder, Some(request.body().len()))?,
+        let (file, held) = match request.value::<Arriving>() {
+            Some(arriving) => (Arc::clone(&arriving.file), Arc::clone(&arriving.held)),
+            None => {
+                let length = Some(request.body().len());
+                (self.new_file(&target.folder, length)?, self.hold(request, length)?)
+            }
         };
-        self.receive(&file, request)?;
-        Ok(stored_response(place, self.store(place, request, target, &file)?))
-    }
-
-    /// A request that was made by hand has its body with it.
-    fn receive(&self, file: &Arc<NewFile>, request: &Request) -> Result<(), Error> {
+        // A request that was made by hand has its body with it.
         if file.written() < request.body().len() {
-            copy(&mut request.reader(), &mut self.writer(file))?;
+            copy(&mut request.reader(), &mut self.writer(&file, &held))?;
         }
-        Ok(())
+        Ok(stored_response(place, self.store(place, request, target, &file, &held)?))
     }
 
     /// Give a whole file its name, if nothing is against it.
-    fn store(&self, place: Place<'_>, request: &Request, target: Target, file: &NewFile) -> Result<Stored, Error> {
+    fn store(
+        &self,
+        place: Place<'_>,
+        request: &Request,
+        target: Target,
+        file: &NewFile,
+        held: &Held,
+    ) -> Result<Stored, Error> {
         if self.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
@@ -217,6 +246,7 @@ impl Taking {
             },
         };
         drop(lock);
+        held.keep(file.written());
         self.sync_folder(&target.folder)?;
         let tag = file.file().try_clone().ok().and_then(|file| place.preparer.tag(file, place.held, SystemTime::now()));
         Ok(Stored { path: target.path, is_new, tag })

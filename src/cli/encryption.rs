@@ -9,7 +9,6 @@ use modest::{ClientCertificates, Error, Http, Identity, RequestHandler, Tls, han
 use super::address::BindAddress;
 use super::error::{CliError, quoted, reason};
 use super::options::{Encryption, Options};
-use super::places::Place;
 use super::site::{self, Front};
 use super::values::Limit;
 
@@ -166,37 +165,6 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
     match found.is_empty() {
         true => Err(CliError::usage("--redirect-to-https: no host is listened at: name one, as in 127.0.0.1:80")),
         false => Ok(found),
-    }
-}
-
-/// What must be told of keys and passwords that whoever comes may fetch.
-fn served_keys(wanted: &Encryption, places: &[Place]) -> Vec<String> {
-    // Without a key of its own a certificate has it in its file.
-    let (name, keys) = match wanted.tls_key.is_empty() {
-        true => ("--tls-cert", &wanted.tls_cert),
-        false => ("--tls-key", &wanted.tls_key),
-    };
-    let password = wanted.tls_password_file.iter().map(|file| ("--tls-password-file", file));
-    let files = keys.iter().map(|file| (name, file)).chain(password);
-    let told = files.filter_map(|(name, file)| {
-        let place = places.iter().find(|place| place.serves(file))?;
-        let (file, folder) = (quoted(file), quoted(&place.path));
-        Some(format!(
-            "{name}: {file} is in {folder}, which is served, with the key to all that is sent; move it out of there"
-        ))
-    });
-    told.collect()
-}
-
-/// The same, where others can reach it: on this machine alone it is a trial, and told to the log.
-///
-/// # Errors
-/// The first of them.
-pub fn check_served_keys(wanted: &Encryption, places: &[Place], is_open: bool) -> Result<Vec<String>, CliError> {
-    let told = served_keys(wanted, places);
-    match told.first().filter(|_| is_open) {
-        Some(first) => Err(CliError::usage(first.clone())),
-        None => Ok(told),
     }
 }
 

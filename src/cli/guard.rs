@@ -47,7 +47,7 @@ pub fn around(
     let site = site.layer(rights(options, places)?);
     #[cfg(feature = "users")]
     if let Some(file) = &guarding.auth {
-        return Ok(Box::new(site.layer(users(file, options, places)?)));
+        return Ok(Box::new(site.layer(users(file, options)?)));
     }
     Ok(Box::new(site))
 }
@@ -97,7 +97,7 @@ fn rights(options: &Options, places: &[Place]) -> Result<PathRights, CliError> {
 }
 
 #[cfg(feature = "users")]
-fn users(file: &Path, options: &Options, places: &[Place]) -> Result<BasicAuth, CliError> {
+fn users(file: &Path, options: &Options) -> Result<BasicAuth, CliError> {
     let is_pair = file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();
     if is_pair {
         return Err(CliError::usage(
@@ -106,10 +106,6 @@ fn users(file: &Path, options: &Options, places: &[Place]) -> Result<BasicAuth, 
         ));
     }
     let users = UserFile::open(file).map_err(|error| CliError::failure(format!("--auth: {error}")))?;
-    if let Some(place) = places.iter().find(|place| place.serves(file)) {
-        let (file, folder) = (quoted(file), quoted(&place.path));
-        return Err(CliError::usage(format!("--auth: {file} is in {folder}, which is served; move it out of there")));
-    }
     let users = match options.limits.workers {
         // One of few workers is for those who need no hash.
         Some(workers) if workers < 16 => users.hashes_at_once((workers / 4).max(1), workers / 4),

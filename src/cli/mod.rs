@@ -13,6 +13,7 @@ mod site; // what is served: folders at their paths, layers, the access log
 
 mod figures; // `--metrics`
 mod guard; // `--auth` and `--allow`
+mod served; // files of its own that it would serve
 mod taking; // `--upload`
 
 mod rights; // `--user` and `--confine`
@@ -104,11 +105,7 @@ fn serve(options: Options) -> Result<(), CliError> {
         guard::check(&options, server.local_addrs())?;
     }
     let page = figures.bind(&options, &server.handle())?;
-    #[cfg(feature = "tls")]
-    let served_keys = {
-        let is_open = taking::is_open(server.local_addrs());
-        encryption::check_served_keys(&options.encryption, &places, is_open)?
-    };
+    let served_files = served::check(&options, &places, taking::is_open(server.local_addrs()))?;
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, &zone)?;
@@ -117,8 +114,7 @@ fn serve(options: Options) -> Result<(), CliError> {
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
     }
-    #[cfg(feature = "tls")]
-    served_keys.iter().for_each(|told| warn!("{told}"));
+    served_files.iter().for_each(|told| warn!("{told}"));
     for name in guard::strangers(&options) {
         warn!("--auth: there is no user {name} in the file, of whom --allow or --group speaks");
     }

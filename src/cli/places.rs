@@ -27,15 +27,6 @@ impl Place {
             None => self.path.clone(),
         }
     }
-
-    /// Whether this file would be served there.
-    #[cfg(any(feature = "tls", feature = "users"))]
-    pub fn serves(&self, file: &Path) -> bool {
-        match (self.path.canonicalize(), file.canonicalize()) {
-            (Ok(place), Ok(file)) => file.starts_with(place),
-            _ => false,
-        }
-    }
 }
 
 /// What one word is.

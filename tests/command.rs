@@ -454,7 +454,7 @@ fn what_is_wrong_in_a_source_names_it() {
         ("hidden = 'maybe'", "'modest.toml': hidden: yes or no is wanted"),
         ("hash-password = 'ada'", "'modest.toml': there is no setting hash-password (see"),
         ("archive = true\nno-listing = true", "--archive and --no-listing contradict each other"),
-        ("metrics = '/x'\nhealth = '/x'", "--metrics and --health can't both stand at /x"),
+        ("metrics = '/x'\nhealth = '/x'", "--metrics and --health contradict each other: both can't stand at /x"),
         ("quiet = true\nport = ", "'modest.toml', line 2: "),
         ("port = 1\nport = 2", "'modest.toml', line 2: duplicate key"),
     ] {
@@ -622,6 +622,75 @@ fn each_option_says_what_it_expects() {
         // `what_cannot_be_done_is_one_plain_line` has the first, which is opened last; `guard` the other, which asks.
         let is_elsewhere = ["--log-file", "--hash-password"].contains(&long);
         assert!(is_elsewhere || wrong.iter().any(|(option, ..)| *option == long), "{long} is not in this table");
+    }
+}
+
+/// Options that each are right, and mean nothing or the contrary together.
+#[test]
+fn what_contradicts_itself_is_refused() {
+    let files = folder(&[("www/a", ""), ("file", "")]);
+    for (words, said) in [
+        ("file --archive", "--archive means nothing without a folder to serve"),
+        ("file --webdav", "--webdav means nothing without a folder to serve"),
+        ("file --spa", "--spa means nothing without a folder to serve"),
+        ("file --clean-urls", "--clean-urls means nothing without a folder to serve"),
+        ("file /w=www --webdav", ""),
+        ("www --archive --no-listing", "--archive and --no-listing contradict each other: archives are of folders"),
+        ("www --metrics=/x --health=/x", "--metrics and --health contradict each other: both can't stand at /x"),
+        ("www --metrics=/x --health=/x --metrics-bind 127.0.0.1:0", ""),
+        (
+            "www --compress --compress-from 2k --compress-to 1k",
+            "--compress-from and --compress-to contradict each other",
+        ),
+        ("www --compress --compress-from 5m", "--compress-from and --compress-to contradict each other"),
+        ("www --compress --compress-to 1023", "--compress-from and --compress-to contradict each other"),
+        ("www --compress --compress-from 2k --compress-to 2k", ""),
+        (
+            "www -H Cache-Control:no-store --cache-control max-age=5",
+            "--header and --cache-control contradict each other",
+        ),
+        ("www -H *.css=cache-control:x --cache-control /a=y", "--header and --cache-control contradict each other"),
+        ("www -H Cache-Control:no-store", ""),
+        ("www --keep-alive no --max-requests 9", "--max-requests means nothing without --keep-alive yes"),
+        ("www --keep-alive no --max-connection-age 9s", "--max-connection-age means nothing without --keep-alive yes"),
+        ("www --keep-alive no --max-requests none", ""),
+        ("www --queue-limit 0 --queue-timeout 9s", "--queue-timeout means nothing without a --queue-limit of 1"),
+        ("www --socket-mode 600", "--socket-mode means nothing without a Unix socket to listen at"),
+        ("www --trusted-proxy unix", "--trusted-proxy unix means nothing without a Unix socket to listen at"),
+        ("www --ipv6-only -b 127.0.0.1", "--ipv6-only means nothing without an IPv6 address to listen at"),
+        ("www -b unix:sock --ipv6-only", "--ipv6-only means nothing without an IPv6 address to listen at"),
+        ("www -b unix:sock --reuse-port", "--reuse-port means nothing without an IP address to listen at"),
+        ("www -b unix:sock --open", "--open means nothing without an IP address to listen at"),
+        ("www -b unix:sock --qr", "--qr means nothing without an IP address to listen at"),
+        ("www --proxy-untrusted", "--proxy-untrusted means nothing without --proxy-protocol"),
+        ("www --proxy-header-timeout 1s", "--proxy-header-timeout means nothing without --proxy-protocol"),
+        ("www --max-per-address 9 --max-connections 8", "--max-per-address and --max-connections contradict"),
+        ("www --max-per-address 8 --max-connections 8", ""),
+        ("www --max-per-address none --max-connections 8", ""),
+        ("www --request-line-limit 9k --head-limit 8k", "--request-line-limit and --head-limit contradict"),
+        ("www --body-memory 2m --body-memory-quota 1m", "--body-memory and --body-memory-quota contradict"),
+        ("www --body-limit 2m --body-quota 1m", "--body-limit and --body-quota contradict"),
+        ("www --body-limit 2m --body-quota none", ""),
+        (
+            "www --cache-file-size 2k --cache-size 1k",
+            "--cache-file-size and --cache-size contradict each other: a part",
+        ),
+        ("www --open-files 3 --cache-files 2", "--open-files and --cache-files contradict each other"),
+        ("www --upload --upload-limit 2m --upload-quota 1m", "--upload-limit and --upload-quota contradict each other"),
+        ("www --upload --uploads-each 3 --uploads-at-once 2", "--uploads-each and --uploads-at-once contradict"),
+        ("www --upload --uploads-at-once 3 --max-connections 2", "--uploads-at-once and --max-connections contradict"),
+        ("www --tls-self-signed --auth users --auth-over-http", "--auth-over-http means nothing with TLS"),
+    ] {
+        let port = if words.contains("unix:") { &[][..] } else { &["-p", "0"] };
+        let words: Vec<&str> = words.split(' ').chain(port.iter().copied()).collect();
+        if said.is_empty() {
+            let modest = Built::start(modest(&words).current_dir(&files));
+            assert_eq!(modest.stop().0.code(), Some(0), "{words:?}");
+            continue;
+        }
+        let (code, out, err) = run(modest(&words).current_dir(&files));
+        assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{words:?}: {err}");
+        assert!(err.contains(said), "{words:?}: {err}");
     }
 }
 
@@ -954,9 +1023,13 @@ fn what_cannot_be_done_is_one_plain_line() {
         (
             vec!["www".into(), "-b".into(), format!("unix:{}", path("x.sock")), "--reuse-port".into()],
             2,
-            "--reuse-port is for IP addresses, and there is none to listen at".into(),
+            "--reuse-port means nothing without an IP address to listen at".into(),
         ),
-        (vec!["www".into(), "--proxy-untrusted".into()], 2, "go with --proxy-protocol".into()),
+        (
+            vec!["www".into(), "--proxy-untrusted".into()],
+            2,
+            "--proxy-untrusted means nothing without --proxy-protocol".into(),
+        ),
         (vec!["-p".into(), "65536".into()], 2, "a port is a number from 0 to 65535".into()),
         (vec!["-b".into(), "127.0.0.1:65536".into()], 2, "a port is a number from 0 to 65535".into()),
         (vec!["90435".into()], 2, "no such folder, and as a port".into()),

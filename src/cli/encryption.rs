@@ -43,7 +43,7 @@ pub fn open(options: &Options, addresses: &[BindAddress]) -> Result<Option<Opene
 
 /// Options without which others make no sense.
 fn check(wanted: &Encryption) -> Result<(), CliError> {
-    let is_wanted = !wanted.tls_cert.is_empty() || wanted.tls_self_signed.is_some();
+    let is_wanted = wanted.is_wanted();
     let needs_tls = [
         ("--tls-client-ca", wanted.tls_client_ca.is_some()),
         ("--tls-client-auth", wanted.tls_client_auth.is_some()),

@@ -37,6 +37,10 @@ pub fn around(
             return Err(CliError::usage(format!("{name} means nothing without --auth, the file of users")));
         }
     }
+    #[cfg(all(feature = "users", feature = "tls"))]
+    if guarding.auth_over_http && options.encryption.is_wanted() {
+        return Err(CliError::usage("--auth-over-http means nothing with TLS: nothing is answered without it"));
+    }
     if guarding.allow.is_empty() && !asks_for_passwords(options) {
         return Ok(site);
     }

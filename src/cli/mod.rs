@@ -27,6 +27,8 @@ mod sources; // the command line, the environment, a file: to options
 #[cfg(feature = "users")]
 mod password; // `--hash-password`
 
+mod contradictions; // options that make no sense together
+
 mod places; // what words and addresses stand for
 
 mod options; // all options
@@ -78,6 +80,7 @@ fn serve(options: Options) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
     let verbosity = options.verbosity();
     let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
+    contradictions::check(&options, &places, &addresses)?;
     taking::check(&options, &places)?;
     let sums = Arc::new(Sums::default());
     let zone = logging::Zone::of_machine();

@@ -401,6 +401,14 @@ pub struct Encryption {
     pub hsts: Option<Duration>,
 }
 
+#[cfg(feature = "tls")]
+impl Encryption {
+    /// Whether there is a certificate.
+    pub fn is_wanted(&self) -> bool {
+        !self.tls_cert.is_empty() || self.tls_self_signed.is_some()
+    }
+}
+
 /// What is said, and where.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "The log")]

@@ -28,7 +28,6 @@ use super::values::{Limit, Proxy};
 
 /// What is served, with all that the options say of it. An unreadable folder is reported now and not with the first request.
 pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front) -> Result<Http<Site>, CliError> {
-    check_options(options)?;
     let mut site = folders(options, places)?;
     if let Some(file) = &options.serving.redirects {
         site = Box::new(site.layer(redirects(file)?));
@@ -54,43 +53,6 @@ pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front
     }
     site = figures.around(site);
     Ok(limited(Http::new(site.layer(front)).access_log(None), options))
-}
-
-/// Options that make no sense without others, or beside them.
-fn check_options(options: &Options) -> Result<(), CliError> {
-    let (serving, limits) = (&options.serving, &options.limits);
-    let needs: &[(&str, bool, &str, bool)] = &[
-        #[cfg(feature = "archive")]
-        ("--archives", limits.archives.is_some(), "--archive", serving.archive),
-        #[cfg(feature = "archive")]
-        ("--archive-depth", limits.archive_depth.is_some(), "--archive", serving.archive),
-        #[cfg(feature = "archive")]
-        ("--archive-entries", limits.archive_entries.is_some(), "--archive", serving.archive),
-        #[cfg(feature = "compress")]
-        ("--compress-from", limits.compress_from.is_some(), "--compress", serving.compress),
-        #[cfg(feature = "compress")]
-        ("--compress-to", limits.compress_to.is_some(), "--compress", serving.compress),
-        #[cfg(feature = "compress")]
-        ("--compressions", limits.compressions.is_some(), "--compress", serving.compress),
-        #[cfg(feature = "compress")]
-        ("--compress-cache", limits.compress_cache.is_some(), "--compress", serving.compress),
-    ];
-    if let Some((name, _, other, _)) = needs.iter().find(|(_, is_given, _, is_there)| *is_given && !is_there) {
-        return Err(CliError::usage(format!("{name} means nothing without {other}")));
-    }
-    #[cfg(feature = "archive")]
-    if serving.archive && serving.no_listing {
-        return Err(CliError::usage(
-            "--archive and --no-listing contradict each other: archives are of folders that are listed",
-        ));
-    }
-    #[cfg(feature = "metrics")]
-    if options.listening.metrics_bind.is_none() && serving.metrics.is_some() && serving.metrics == serving.health {
-        let path = serving.health.as_deref().unwrap_or_default();
-        return Err(CliError::usage(format!("--metrics and --health can't both stand at {path}")));
-    }
-    let _ = (serving, limits);
-    Ok(())
 }
 
 /// All that is served.

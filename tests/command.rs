@@ -679,6 +679,10 @@ fn what_contradicts_itself_is_refused() {
         ("www --upload --upload-limit 2m --upload-quota 1m", "--upload-limit and --upload-quota contradict each other"),
         ("www --upload --uploads-each 3 --uploads-at-once 2", "--uploads-each and --uploads-at-once contradict"),
         ("www --upload --uploads-at-once 3 --max-connections 2", "--uploads-at-once and --max-connections contradict"),
+        (
+            "www --confine --body-memory 1k",
+            "--confine and --body-memory contradict each other: longer bodies go to files",
+        ),
         ("www --tls-self-signed --auth users --auth-over-http", "--auth-over-http means nothing with TLS"),
     ] {
         let port = if words.contains("unix:") { &[][..] } else { &["-p", "0"] };
@@ -893,6 +897,9 @@ fn another_user_takes_files() {
     let words = ["in", "-p", "0", "--user", "65534:65533", "--upload"];
     let (code, _, err) = run(modest(words).current_dir(&files));
     assert!(code == Some(1) && err.contains("--upload: 'in' may not be written"), "{code:?}: {err}");
+    let bodies = ["in", "-p", "0", "--user", "65534:65533", "--body-folder", "in"];
+    let (code, _, err) = run(modest(bodies).current_dir(&files));
+    assert!(code == Some(1) && err.contains("--body-folder: 'in' may not be written"), "{code:?}: {err}");
     std::fs::set_permissions(path("in"), std::fs::Permissions::from_mode(0o777)).unwrap();
     let modest = Built::start(modest(words).current_dir(&files));
     assert_eq!(modest.ask("PUT", "/new", &[], "new").status, 201);
@@ -915,7 +922,40 @@ fn a_confined_program_takes_files() {
     assert_eq!(ask("PUT", "/i/made/new", "new"), 201);
     assert_eq!([ask("DELETE", "/i/made/new", ""), ask("DELETE", "/i/made", "")], [204, 204]);
     assert_eq!(ask("PUT", "/o/new", "new"), 405);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let numbers: Vec<u32> = kernel.split(['.', '-']).map_while(|number| number.parse().ok()).collect();
+    let moved = modest.ask("MOVE", "/i/new", &["Destination: /i/sub/moved"], "").status;
+    assert_eq!(
+        moved,
+        if numbers >= vec![5, 19] { 201 } else { 409 },
+        "between folders, by a rule that Landlock has had since 5.19"
+    );
     assert_eq!(std::fs::read_to_string(files.path().join("in/sub/there")).unwrap(), "new");
+}
+
+/// Files that are read anew may be links to another folder, and bodies have theirs.
+#[test]
+fn a_confined_program_reaches_what_it_was_told() {
+    let files = folder(&[("www/a", "a"), ("elsewhere/file", "one"), ("bodies/x", ""), ("logs/x", "")]);
+    if landlock_is_missing() {
+        return;
+    }
+    let path = |name: &str| files.path().join(name);
+    std::os::unix::fs::symlink("../elsewhere/file", path("www/link")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere/log", path("logs/log")).unwrap();
+    std::fs::write(path("elsewhere/log"), "").unwrap();
+    let words = ["www", "/one=www/link", "-p", "0", "--confine", "--webdav", "--log-file", "logs/log"];
+    let words = [&words[..], &["--body-memory", "1k", "--body-folder", "bodies"]].concat();
+    let modest = Built::start(modest(words).current_dir(&files));
+    assert_eq!(modest.ask("PROPFIND", "/", &["Depth: 1"], &"<x/>".repeat(1000)).status, 207);
+    std::fs::write(path("elsewhere/file.new"), "two").unwrap();
+    std::fs::rename(path("elsewhere/file.new"), path("elsewhere/file")).unwrap();
+    assert_eq!(modest.get("/one/").body, "two");
+    std::fs::rename(path("elsewhere/log"), path("elsewhere/log.1")).unwrap();
+    modest.signal(Signal::HUP);
+    built::wait_for(|| path("elsewhere/log").exists());
+    assert_eq!(modest.get("/elsewhere").status, 404);
+    assert_eq!(modest.stop().0.code(), Some(0));
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn needs(
 
 /// Two that can't both be meant, why, and whether both are given.
 fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
-    let serving = &options.serving;
+    let (serving, limits) = (&options.serving, &options.limits);
     let sets_caching = options.fields.header.iter().any(|field| field.name.eq_ignore_ascii_case("cache-control"));
     vec![
         #[cfg(feature = "archive")]
@@ -99,7 +99,16 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
             "--compress-from",
             "--compress-to",
             "no size is within both".to_owned(),
-            options.limits.compress_from.unwrap_or(1 << 10) > options.limits.compress_to.unwrap_or(4 << 20),
+            limits.compress_from.unwrap_or(1 << 10) > limits.compress_to.unwrap_or(4 << 20),
+        ),
+        #[cfg(feature = "confine")]
+        (
+            "--confine",
+            "--body-memory",
+            "longer bodies go to files, whose folder is wanted, too, by --body-folder".to_owned(),
+            options.starting.confine
+                && limits.body_memory.is_some_and(|size| size < 64 << 10)
+                && limits.body_folder.is_none(),
         ),
         (
             "--header",

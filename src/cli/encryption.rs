@@ -168,13 +168,10 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
     }
 }
 
-/// The folders that are to be read again when a certificate changes; a name may be a link to another folder, as certbot's are.
+/// The folders that are to be read again when a certificate changes.
 #[cfg(feature = "confine")]
 pub fn folders(wanted: &Encryption) -> Vec<std::path::PathBuf> {
-    let files = wanted.tls_cert.iter().chain(&wanted.tls_key).chain(&wanted.tls_client_ca);
-    let both = files.flat_map(|file| [std::path::absolute(file).ok(), file.canonicalize().ok()]);
-    let folders = both.flatten().filter_map(|file| file.parent().map(Path::to_owned));
-    folders.collect()
+    super::places::folders_of(wanted.tls_cert.iter().chain(&wanted.tls_key).chain(&wanted.tls_client_ca))
 }
 
 /// Nothing can listen there.

@@ -19,6 +19,8 @@ use super::error::CliError;
 #[cfg(feature = "users")]
 use super::error::quoted;
 use super::options::Options;
+#[cfg(all(feature = "confine", feature = "users"))]
+use super::places;
 use super::places::Place;
 
 /// The rights and the users around what is served, if there are such.
@@ -177,14 +179,14 @@ pub fn check_file(options: &Options) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The folder of the file of users, which is read anew.
+/// The folders of the file of users, which is read anew.
 #[cfg(feature = "confine")]
-pub fn folder(options: &Options) -> Option<PathBuf> {
+pub fn folders(options: &Options) -> Vec<PathBuf> {
     #[cfg(feature = "users")]
-    return options.guarding.auth.as_ref().and_then(|file| Some(std::path::absolute(file).ok()?.parent()?.to_owned()));
+    return places::folders_of(&options.guarding.auth);
     #[cfg(not(feature = "users"))]
     {
         let _ = options;
-        None
+        Vec::new()
     }
 }

@@ -142,25 +142,25 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         guard::check_file(options)?;
     }
     taking::check_rights(options, places)?;
+    if let Some(folder) = &options.limits.body_folder {
+        taking::may_write("--body-folder", folder)?;
+    }
     #[cfg(feature = "confine")]
     if options.starting.confine {
         if options.starting.open {
             return Err(CliError::usage("--open and --confine contradict each other: a browser is outside"));
         }
-        let read = places.iter().map(Place::folder).chain(guard::folder(options));
+        let read = places.iter().flat_map(Place::folders).chain(guard::folders(options));
         #[cfg(feature = "tls")]
         let read = read.chain(encryption::folders(&options.encryption));
         let sockets = bound.iter().filter_map(|address| match address {
             Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
             _ => None,
         });
-        let log = options
-            .logging
-            .log_file
-            .as_ref()
-            .and_then(|path| std::path::absolute(path).ok()?.parent().map(Path::to_owned));
-        let changed: Vec<_> = taking::places(options, places).map(Place::folder).collect();
-        return rights::confine(&read.collect::<Vec<_>>(), &sockets.chain(log).collect::<Vec<_>>(), &changed);
+        let written =
+            sockets.chain(places::folders_of(&options.logging.log_file)).chain(options.limits.body_folder.clone());
+        let changed: Vec<_> = taking::places(options, places).flat_map(Place::folders).collect();
+        return rights::confine(&read.collect::<Vec<_>>(), &written.collect::<Vec<_>>(), &changed);
     }
     let _ = bound;
     Ok(())

@@ -98,14 +98,15 @@ pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
 
 /// Whether this process, as whom it runs by now, may write there.
 pub fn check_rights(options: &Options, all: &[Place]) -> Result<(), CliError> {
-    places(options, all).try_for_each(|place| may_write(&place.path))
+    places(options, all).try_for_each(|place| may_write("--upload", &place.path))
 }
 
-fn may_write(path: &Path) -> Result<(), CliError> {
+/// Whether it may write in the folder that this option is for.
+pub fn may_write(option: &str, path: &Path) -> Result<(), CliError> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|_| {
         CliError::failure(format!(
-            "--upload: {} may not be written; allow it ('chmod u+w') or leave it out",
+            "{option}: {} may not be written; allow it ('chmod u+w') or leave it out",
             quoted(path)
         ))
     })

@@ -625,6 +625,26 @@ fn each_option_says_what_it_expects() {
     }
 }
 
+/// At the end it is told what was sent, not how long it would have been.
+#[test]
+fn a_download_that_broke_off_counts_as_far_as_it_came() {
+    let files = folder(&[("small", "12345")]);
+    let large = std::fs::File::create(files.path().join("large")).unwrap();
+    large.set_len(1 << 30).unwrap();
+    let modest = Built::start(modest([".", "-p", "0"]).current_dir(&files));
+    let mut client = modest.connect();
+    client.write_all(b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    client.read_exact(&mut [0; 10_000]).unwrap();
+    drop(client);
+    assert_eq!(modest.get("/small").body, "12345");
+    // The first may still be noticed to be gone.
+    let (status, out, err) = modest.stop();
+    let last = out.last().unwrap();
+    assert!(status.success() && last.starts_with("2 requests, 0 errors, "), "{out:?} {err:?}");
+    let number: f64 = last.split(' ').nth(4).unwrap().parse().unwrap();
+    assert!(last.contains("KiB in") || last.contains("MiB in") && number < 100.0, "{last}");
+}
+
 /// Options that each are right, and mean nothing or the contrary together.
 #[test]
 fn what_contradicts_itself_is_refused() {

@@ -127,9 +127,10 @@ fn serve(options: Options) -> Result<(), CliError> {
     let server = server.on_ready(move || announce(&options, &places, &bound, &served, &told));
     let served = server.serve_forever();
     page.stop();
-    debug!("stopped: {:?}", server.stats());
+    let stats = server.stats();
+    debug!("stopped: {stats:?}");
     if served.is_ok() && verbosity != Verbosity::Quiet {
-        print(&banner::summary(&sums, begun.elapsed()));
+        print(&banner::summary(&sums, stats.unsent, begun.elapsed()));
     }
     log.finish();
     served.map_err(|error| CliError::serving(&error))

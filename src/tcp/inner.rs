@@ -186,6 +186,11 @@ impl Inner {
         self.conversation.drop_may_block()
     }
 
+    /// How many bytes the inner conversation has laid out that are not sealed yet: for [`Conversation::owed`].
+    pub fn owed(&self) -> u64 {
+        self.output.owed() + self.conversation.owed()
+    }
+
     /// Seal what is laid out, and ask the inner conversation if it is its turn: at most once, so that the engine
     /// measures its turns, writes what it says and looks at the clock between them.
     fn run(&mut self, permit: Option<Permit>, mut asked: bool, layer: &mut dyn Layer, turn: &mut Turn<'_>) -> Next {

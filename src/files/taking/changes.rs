@@ -62,6 +62,7 @@ impl Taking {
         let stat = existing(place, &target)?;
         let is_folder = stat.kind == Kind::Folder;
         check_conditions(place, request, &target, Some(stat))?;
+        self.check_locks(place, request, &target, Some(stat))?;
         let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         unlinkat(&target.folder, target.name(), flags).map_err(|errno| match errno {
             Errno::NOTEMPTY | Errno::EXIST => {
@@ -70,6 +71,7 @@ impl Taking {
             Errno::NOENT => missing(),
             errno => error_of(errno),
         })?;
+        self.dav_locks.forget(&target.path);
         drop(lock);
         self.sync_folder(&target.folder)?;
         Ok(Response::no_content())

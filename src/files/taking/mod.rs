@@ -9,6 +9,8 @@ mod resuming; // uploads that go on where they broke off
 
 mod partial; // what has come of those
 
+mod locking; // LOCK and UNLOCK
+
 mod form; // files and folders from a form
 
 mod moves; // other names
@@ -18,6 +20,8 @@ mod changes; // folders that are made, and what is deleted
 mod target; // a path to a folder and a name in it
 
 mod origin; // who may write
+
+mod dav_locks; // files that somebody works on
 
 mod shares; // how much each may send
 
@@ -39,6 +43,7 @@ use super::path;
 use super::prepare::Preparer;
 use super::stat::{FileStat, stat_of};
 use crate::{Access, BodyPlan, Error, Permissions, Request, Response, Validators};
+use dav_locks::DavLocks;
 use partial::Partials;
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
@@ -60,6 +65,7 @@ pub(super) struct Taking {
     /// Uploads that may go on; `None`: none may.
     partials: Option<Partials>,
     shares: Shares,
+    dav_locks: DavLocks,
     unnamed: Unnamed,
 }
 
@@ -71,6 +77,8 @@ pub(super) struct Place<'a> {
     /// Files of up to so many bytes have the hash of their content for a tag.
     pub held: usize,
     pub mount: &'a [Vec<u8>],
+    /// Whether PROPFIND is answered.
+    pub webdav: bool,
 }
 
 /// A body on its way to a file: put into the request from its head, found there when the body has come.
@@ -92,17 +100,19 @@ impl Taking {
         let (locks, keys, swept) = (Default::default(), RandomState::new(), Swept::default());
         let partials = uploads.resumable.map(|(most, age)| Partials::new(most, age));
         let shares = uploads.shares();
-        Taking { uploads, locks, keys, swept, partials, shares, unnamed: Unnamed::IfThereAre }
+        let dav_locks = DavLocks::default();
+        Taking { uploads, locks, keys, swept, partials, shares, dav_locks, unnamed: Unnamed::IfThereAre }
     }
 
     /// The methods that are answered besides those that read.
-    pub fn methods(&self) -> &'static [&'static str] {
-        match (self.uploads.delete, self.partials.is_some()) {
-            (false, false) => &["POST", "PUT", "MKCOL"],
-            (false, true) => &["POST", "PUT", "MKCOL", "PATCH"],
-            (true, false) => &["POST", "PUT", "MKCOL", "DELETE", "MOVE"],
-            (true, true) => &["POST", "PUT", "MKCOL", "DELETE", "MOVE", "PATCH"],
-        }
+    pub fn methods(&self, place: Place<'_>) -> Vec<&'static str> {
+        let groups: [(&[&str], bool); 4] = [
+            (&["POST", "PUT", "MKCOL"], true),
+            (&["DELETE", "MOVE"], self.uploads.delete),
+            (&["PATCH"], self.partials.is_some()),
+            (&["LOCK", "UNLOCK"], self.locks(place)),
+        ];
+        groups.into_iter().filter(|(_, are_there)| *are_there).flat_map(|(methods, _)| methods).copied().collect()
     }
 
     /// Whether files may be deleted.
@@ -111,8 +121,12 @@ impl Taking {
     }
 
     /// Whether a request is one of those.
-    pub fn takes(&self, request: &Request) -> bool {
-        self.methods().contains(&request.method().as_str()) || self.is_about_upload(request)
+    pub fn takes(&self, place: Place<'_>, request: &Request) -> bool {
+        match request.method().as_str() {
+            "GET" => false,
+            "HEAD" => self.is_about_upload(request),
+            method => self.methods(place).contains(&method) || self.is_about_upload(request),
+        }
     }
 
     /// From the head: refuse what can be, and say where the body goes.
@@ -122,6 +136,10 @@ impl Taking {
             _ if self.is_step(request) => self.before_step(place, request, plan),
             "PUT" => self.before_put(place, request, plan),
             "POST" => self.before_form(place, request, plan),
+            "LOCK" => {
+                self.before_lock(plan);
+                Ok(())
+            }
             _ => changes::check_no_body(request),
         }
     }
@@ -136,6 +154,8 @@ impl Taking {
             "POST" => self.take_form(place, request),
             "MKCOL" => self.make_folder(place, request),
             "MOVE" => self.move_to(place, request),
+            "LOCK" => self.lock_file(place, request),
+            "UNLOCK" => self.unlock_file(place, request),
             _ => self.delete(place, request),
         }
     }
@@ -145,6 +165,7 @@ impl Taking {
         let length = announced_length(request)?;
         let existing = target.existing_file()?;
         check_conditions(place, request, &target, existing)?;
+        self.check_locks(place, request, &target, existing)?;
         self.check_policy(request, existing)?;
         self.begin(request, &target.folder, length, plan)
     }
@@ -232,6 +253,7 @@ impl Taking {
         let lock = self.lock(&target)?;
         let existing = target.existing_file()?;
         check_conditions(place, request, &target, existing)?;
+        self.check_locks(place, request, &target, existing)?;
         self.check_policy(request, existing)?;
         let (target, is_new) = match (existing, self.uploads.overwrite) {
             (Some(_), Policy::Replace) => {
@@ -329,11 +351,16 @@ fn check_conditions(
         return Ok(());
     }
     let Some(stat) = existing else { return request.check_preconditions(None) };
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&target.folder, target.name(), flags, Mode::empty());
-    let etag = file.ok().and_then(|file| place.preparer.tag(file.into(), place.held, SystemTime::now()));
+    let etag = tag_of(place, target);
     // Not only once its second is over, as it is told: an edit within this second is newer than any date that was.
     request.check_preconditions(Some(&Validators { etag, last_modified: stat.modified.to_system_time() }))
+}
+
+/// The tag of the file that is there, as GET tells it.
+fn tag_of(place: Place<'_>, target: &Target) -> Option<crate::ETag> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&target.folder, target.name(), flags, Mode::empty()).ok()?;
+    place.preparer.tag(file.into(), place.held, SystemTime::now())
 }
 
 /// The length in the head. `None`: in chunks.

@@ -125,6 +125,7 @@ impl Taking {
         let target = Target::find(place.finder, &path)?;
         let existing = target.existing_file()?;
         check_conditions(place, request, &target, existing)?;
+        self.check_locks(place, request, &target, existing)?;
         self.check_policy(request, existing)?;
         partials.drop_one(&key); // it begins anew
         let held = self.hold(request, total.or(length))?;
@@ -275,7 +276,7 @@ fn range_key(request: &Request, path: &[u8], length: u64) -> Key {
 }
 
 /// One that nobody guesses.
-fn draw_key() -> Result<String, Error> {
+pub(super) fn draw_key() -> Result<String, Error> {
     let mut bytes = [0; 16];
     let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(io::Error::from)?;
     if drawn < bytes.len() {

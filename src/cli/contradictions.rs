@@ -77,7 +77,6 @@ fn needs(
 
 /// Two that can't both be meant, why, and whether both are given.
 fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
-    let (serving, limits) = (&options.serving, &options.limits);
     let sets_caching = options.fields.header.iter().any(|field| field.name.eq_ignore_ascii_case("cache-control"));
     vec![
         #[cfg(feature = "archive")]
@@ -85,21 +84,23 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
             "--archive",
             "--no-listing",
             "archives are of folders that are listed".to_owned(),
-            serving.archive && serving.no_listing,
+            options.serving.archive && options.serving.no_listing,
         ),
         #[cfg(feature = "metrics")]
         (
             "--metrics",
             "--health",
-            format!("both can't stand at {}", serving.health.as_deref().unwrap_or_default()),
-            options.listening.metrics_bind.is_none() && serving.metrics.is_some() && serving.metrics == serving.health,
+            format!("both can't stand at {}", options.serving.health.as_deref().unwrap_or_default()),
+            options.listening.metrics_bind.is_none()
+                && options.serving.metrics.is_some()
+                && options.serving.metrics == options.serving.health,
         ),
         #[cfg(feature = "compress")]
         (
             "--compress-from",
             "--compress-to",
             "no size is within both".to_owned(),
-            limits.compress_from.unwrap_or(1 << 10) > limits.compress_to.unwrap_or(4 << 20),
+            options.limits.compress_from.unwrap_or(1 << 10) > options.limits.compress_to.unwrap_or(4 << 20),
         ),
         #[cfg(feature = "confine")]
         (
@@ -107,8 +108,8 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
             "--body-memory",
             "longer bodies go to files, whose folder is wanted, too, by --body-folder".to_owned(),
             options.starting.confine
-                && limits.body_memory.is_some_and(|size| size < 64 << 10)
-                && limits.body_folder.is_none(),
+                && options.limits.body_memory.is_some_and(|size| size < 64 << 10)
+                && options.limits.body_folder.is_none(),
         ),
         (
             "--header",

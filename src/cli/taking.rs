@@ -53,7 +53,6 @@ fn at_once(options: &Options) -> Option<usize> {
 }
 
 /// Whether this folder takes files.
-
 pub fn is_taking(options: &Options, place: &Place) -> bool {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     let at = place.at.strip_prefix(prefix).unwrap_or(&place.at);

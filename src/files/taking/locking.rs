@@ -7,9 +7,8 @@ use http::{StatusCode, header};
 
 use super::super::stat::FileStat;
 use super::dav_locks::{DavLock, IfLists};
-use super::resuming::draw_key;
 use super::target::{self, Target};
-use super::{Place, Policy, Taking, check_conditions, error_of, location_of, tag_of};
+use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of, tag_of};
 use crate::{BodyPlan, Error, Request, Response};
 
 /// How long the XML of a LOCK may be, in bytes.

@@ -23,9 +23,11 @@ mod origin; // who may write
 
 mod dav_locks; // files that somebody works on
 
+mod settings; // what is wanted
+
 mod shares; // how much each may send
 
-mod settings; // what is wanted
+mod errors; // what is told of what can't be done
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
@@ -44,6 +46,7 @@ use super::prepare::Preparer;
 use super::stat::{FileStat, stat_of};
 use crate::{Access, BodyPlan, Error, Permissions, Request, Response, Validators};
 use dav_locks::DavLocks;
+use errors::{error_of, io_error, no_room, taken, too_large};
 use partial::Partials;
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
@@ -421,45 +424,12 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
     }
 }
 
-fn taken() -> Error {
-    Error::new(StatusCode::CONFLICT, "There is a file of that name, and none is overwritten.")
-}
-
-fn no_room() -> Error {
-    Error::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for it on the disk.")
-}
-
-fn too_large(limit: Option<u64>) -> String {
-    format!("Files of up to {} bytes are taken.", limit.unwrap_or(u64::MAX))
-}
-
-fn io_error(error: io::Error) -> Error {
-    match (error.kind(), Errno::from_io_error(&error)) {
-        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => no_room(),
-        (_, Some(errno)) => error_of(errno),
-        (_, None) => Error::from(error),
+/// A key that nobody guesses.
+fn draw_key() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(io::Error::from)?;
+    if drawn < bytes.len() {
+        return Err(Error::from(io::Error::other("the kernel has no random bytes")));
     }
-}
-
-/// What a client is told of a system call that failed.
-fn error_of(errno: Errno) -> Error {
-    let error = |status, what: &str| Error::new(status, what);
-    match errno {
-        Errno::ACCESS | Errno::PERM | Errno::ROFS => error(StatusCode::FORBIDDEN, "The server may not write here."),
-        Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::STALE => {
-            error(StatusCode::CONFLICT, "The folder has gone meanwhile.")
-        }
-        Errno::EXIST => taken(),
-        Errno::ISDIR => error(StatusCode::CONFLICT, "There is a folder of that name."),
-        Errno::NOSPC | Errno::DQUOT => no_room(),
-        Errno::FBIG => error(StatusCode::PAYLOAD_TOO_LARGE, "The file system takes no file that large."),
-        Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => {
-            error(StatusCode::BAD_REQUEST, "The file system takes no such name.")
-        }
-        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => {
-            let error = error(StatusCode::SERVICE_UNAVAILABLE, "Too many files are open just now.");
-            error.with_header(header::RETRY_AFTER, "1").with_cause(io::Error::from(errno))
-        }
-        errno => error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(io::Error::from(errno)),
-    }
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

@@ -8,7 +8,6 @@
 //! URL is in `Location`; `PATCH` there goes on, `HEAD` asks, `DELETE` ends it. It has no `104`: a client begins with an empty body
 //! and then knows where to go on.
 
-use std::io;
 use std::sync::Arc;
 
 use http::{Method, StatusCode, header};
@@ -18,7 +17,8 @@ use super::partial::{Appender, Key, Partial};
 use super::shares::{Owner, Slot};
 use super::target::{self, Target};
 use super::{
-    Place, Taking, announced_length, check_conditions, check_content_coding, copy, location_of, no_room, too_large,
+    Place, Taking, announced_length, check_conditions, check_content_coding, copy, draw_key, location_of, no_room,
+    too_large,
 };
 use crate::{BodyPlan, Error, Request, Response};
 
@@ -273,16 +273,6 @@ fn range(request: &Request) -> Option<Step> {
 /// Whoever sends another file of that length to that path at the same time is somebody else.
 fn range_key(request: &Request, path: &[u8], length: u64) -> Key {
     Key::Sent { ip: request.client_ip(), user: request.user(), path: path.to_vec(), length }
-}
-
-/// One that nobody guesses.
-pub(super) fn draw_key() -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(io::Error::from)?;
-    if drawn < bytes.len() {
-        return Err(Error::from(io::Error::other("the kernel has no random bytes")));
-    }
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 fn unknown() -> Error {

@@ -85,6 +85,9 @@ pub trait Layer: Send {
 ///         self.0.goodbye(&mut Inverted, turn);
 ///     }
 ///
+///     fn owed(&self) -> u64 {
+///         self.0.owed()
+///     }
 ///     fn drop_may_block(&self) -> bool {
 ///         self.0.drop_may_block()
 ///     }

@@ -175,15 +175,17 @@ fn so_many_at_once() {
         "POST / HTTP/1.1\r\nContent-Length: 10\r\nContent-Type: multipart/form-data; boundary=x",
     ];
     for rotation in 0..3 {
-        let mut clients: Vec<_> = (0..3).map(|number| half(&server, heads[(number + rotation) % 3])).collect();
-        for client in &mut clients[..2] {
-            assert!(answer(client).starts_with("HTTP/1.1 100"));
-        }
-        let refused = answer(&mut clients[2]);
+        let begin = |number: usize| {
+            let mut client = half(&server, heads[(number + rotation) % 3]);
+            (answer(&mut client), client)
+        };
+        let clients = [begin(0), begin(1)];
+        assert!(clients.iter().all(|(answer, _)| answer.starts_with("HTTP/1.1 100")));
+        let (refused, third) = begin(2);
         assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("Retry-After: 10"), "{refused}");
         assert_eq!(server.get("/here").text(), "here");
         assert_eq!(ask(&server, "MKCOL", &format!("/folder{rotation}"), &[], b"").status(), 201, "it takes no time");
-        drop(clients);
+        drop((clients, third));
         wait_for_silence(&server);
     }
     assert_eq!(put(&server, "/a", b"x"), 201);

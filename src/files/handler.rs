@@ -471,7 +471,9 @@ impl RequestHandler for StaticFileHandler {
     fn do_options(&self, _: &Request) -> Result<Response> {
         let response = self.with_default_fields(Response::no_content().with_header(ALLOW, self.allowed()));
         // RFC 4918, sections 10.1 and 18.1; the other one is for Windows.
-        let classes = [("dav", "1"), ("ms-author-via", "DAV")].into_iter().filter(|_| self.webdav);
+        let locks = self.taking.as_deref().is_some_and(|taking| self.only.is_none() && taking.locks(self.place()));
+        let class = if locks { "1, 2" } else { "1" };
+        let classes = [("dav", class), ("ms-author-via", "DAV")].into_iter().filter(|_| self.webdav);
         Ok(classes.fold(response, |response, (name, value)| response.with_header(name, value)))
     }
 

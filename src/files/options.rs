@@ -135,12 +135,12 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether PROPFIND is answered (WebDAV, RFC 4918, class 1), so that file managers open the folder as one of their own. Default: no.
+    /// Whether PROPFIND is answered (WebDAV, RFC 4918), so that file managers open the folder as one of their own. Default: no.
     ///
     /// What [listings](Self::listing) show is told, also of folders that have an index file: names, sizes and dates, all of them
     /// whatever a request asks for. A folder with all beneath it (`Depth: infinity`) is refused. With
-    /// [`uploads`](Self::uploads) files are stored, folders made, and both moved and deleted; properties, locks and copies are
-    /// not there.
+    /// [`uploads`](Self::uploads) files are stored, folders made, and both moved and deleted; where files may be replaced
+    /// ([`Overwrite::Replace`](crate::Overwrite::Replace)) they can be locked (class 2). Properties are not set, and nothing is copied.
     pub fn webdav(mut self, wanted: bool) -> Self {
         self.webdav = wanted;
         self

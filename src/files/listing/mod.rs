@@ -175,7 +175,7 @@ impl Writer {
                     asked.root.as_bytes().split(|&byte| byte == b'/').chain(asked.path.split(|&byte| byte == b'/'));
                 let folder = path::location(segments.filter(|segment| !segment.is_empty()), true);
                 let mut text = multistatus::START.to_owned();
-                multistatus::push_response(&mut text, &folder, path::name(asked.path), None, None);
+                multistatus::push_response(&mut text, &folder, path::name(asked.path), None, None, "");
                 Writer::Multistatus(text, folder)
             }
         }

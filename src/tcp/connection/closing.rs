@@ -55,9 +55,18 @@ impl<R: Registered> Connection<R> {
         if !matches!(self.next, Next::Idle { .. }) || owed.is_some() {
             self.transport.reset();
         }
+        self.count_unsent(self.owed.as_ref().map_or(0, |owed| owed.owed()));
         drop(self.transport);
         drop(self.registration);
         Leftover { conversation: self.conversation, owed }
+    }
+
+    /// It is over: so many bytes are owed, and those that its conversation has laid out for another layer.
+    pub(super) fn count_unsent(&self, owed: u64) {
+        let within = self.conversation.as_ref().map_or(0, |conversation| conversation.owed());
+        if owed + within > 0 {
+            self.registration.left_unsent(owed + within);
+        }
     }
 
     /// A panic ended it: whatever was sent is not whole.

@@ -209,7 +209,8 @@ impl Freshness {
 
     /// Whether entries can be dropped because they were told of changes.
     pub fn is_time_to_drop(&self, now: Instant) -> bool {
-        let is_time = |watcher: &Option<Arc<Watcher>>| watcher.as_ref().is_some_and(|watcher| watcher.is_time_to_drop(now));
+        let is_time =
+            |watcher: &Option<Arc<Watcher>>| watcher.as_ref().is_some_and(|watcher| watcher.is_time_to_drop(now));
         is_time(&self.watcher) || self.of_listings.get().is_some_and(is_time)
     }
 
@@ -228,6 +229,12 @@ impl Freshness {
         let watcher = self.of_listings.get_or_init(|| self.watcher.as_ref().and_then(|_| Watcher::new()));
         let watch = watcher.as_ref()?.watch(root, &[], folder, None);
         watch.inspect_err(|errno| tell_why_not(folder, *errno)).ok()
+    }
+
+    /// How many inodes are watched for listings.
+    #[cfg(test)]
+    pub fn watched_for_listings(&self) -> usize {
+        self.of_listings.get().and_then(Option::as_ref).map_or(0, |watcher| watcher.watched())
     }
 
     /// Ask whether another folder stands at the root's path now, and open that.

@@ -77,12 +77,7 @@ impl RootLocation {
     /// The folder that is open, also once it is replaced.
     #[cfg(feature = "archive")]
     pub fn pinned(&self) -> RootLocation {
-        RootLocation {
-            base: None,
-            path: self.path.clone(),
-            now: RwLock::new(self.now()),
-            replaced: AtomicU64::new(0),
-        }
+        RootLocation { base: None, path: self.path.clone(), now: RwLock::new(self.now()), replaced: AtomicU64::new(0) }
     }
 
     /// Open the folder that is now at the path, if it was replaced; whether it was.

@@ -168,6 +168,12 @@ impl Watcher {
         when.saturating_duration_since(self.started).as_nanos() as u64 + 1
     }
 
+    /// How many inodes are watched.
+    #[cfg(test)]
+    pub fn watched(&self) -> usize {
+        self.table().watches.len()
+    }
+
     /// Something has changed that was not told.
     pub fn forget_all(&self, root: &Root) {
         let mut table = self.table();
@@ -428,11 +434,8 @@ impl Watch {
         let path = [format!("/proc/self/fd/{}/", folder.as_raw_fd()).as_bytes(), name.to_bytes()].concat();
         let flags = if is_folder { LISTED_FOLDER } else { FILE.union(WatchFlags::ONESHOT) };
         let mut table = self.watcher.table();
-        let wd = inotify::add_watch(
-            &self.watcher.inotify,
-            path,
-            flags | WatchFlags::DONT_FOLLOW | WatchFlags::MASK_ADD,
-        )?;
+        let wd =
+            inotify::add_watch(&self.watcher.inotify, path, flags | WatchFlags::DONT_FOLLOW | WatchFlags::MASK_ADD)?;
         let watched = table.watches.entry(wd).or_default();
         watched.entries.push(Arc::clone(&self.changed));
         self.places.push(Place::Inode(wd));

@@ -20,7 +20,7 @@ use super::super::fresh::Basis;
 use super::super::watch::{self, Watch};
 use super::Listing;
 use super::page::Page;
-use super::told::{Asked, Told};
+use super::told::{Asked, Inodes, Told, WatchedFolder};
 
 /// Bytes of listings that are kept unless set.
 const BYTES: usize = 16 << 20;
@@ -41,7 +41,7 @@ pub(super) struct KeptListings {
     names: usize,
     making: Mutex<()>,
     /// The watches of folders: listings of one folder in several orders share it.
-    watches: Mutex<HashMap<Vec<u8>, Weak<Watch>>>,
+    watches: Mutex<HashMap<Vec<u8>, (Weak<Watch>, Inodes)>>,
 }
 
 #[derive(Debug)]
@@ -135,6 +135,17 @@ impl KeptListings {
         }
     }
 
+    /// How many are kept.
+    #[cfg(test)]
+    pub fn count(&self) -> usize {
+        let count = std::cell::Cell::new(0);
+        self.cache.retain(|kept| {
+            count.set(count.get() + usize::from(kept.made.is_some()));
+            true
+        });
+        count.get()
+    }
+
     fn wait(&self, key: &[u8], not_before: Instant) {
         self.cache.put(key, Arc::new(Kept { times: AtomicU32::new(1), not_before, made: None }), (0, 0));
     }
@@ -151,7 +162,9 @@ impl KeptListings {
 
     /// To be read beneath its watch. `None`: it can't be watched.
     pub fn told<'a>(&self, finder: &'a Finder, path: &'a [u8]) -> Option<Told<'a>> {
-        let before = lock(&self.watches).get(path).and_then(Weak::upgrade).filter(|watch| watch.holds());
+        let known = lock(&self.watches).get(path).cloned();
+        let before = known.and_then(|(watch, inodes)| Some(WatchedFolder { watch: watch.upgrade()?, inodes }));
+        let before = before.filter(|before| before.watch.holds());
         // A quarter of what there is for it goes for its watches.
         let most = (self.names / 2).min(self.longest() / WATCH_SIZE);
         Told::new(finder, path, before, most)
@@ -161,20 +174,23 @@ impl KeptListings {
     pub fn end(&self, key: &[u8], path: &[u8], making: Making<'_>, made: Option<(Arc<Listing>, Told<'_>)>) {
         let Making { began, .. } = making;
         let not_before = began + PAUSE + 100 * began.elapsed();
-        let Some((listing, told)) = made else { return self.wait(key, not_before) };
-        let (watch, asked) = told.end();
-        let names = watch.len();
+        let made = made.and_then(|(listing, told)| Some((listing, told.end()?)));
+        self.remember(path, made.as_ref().map(|(_, (watched, _))| watched));
+        let Some((listing, (watched, asked))) = made else { return self.wait(key, not_before) };
+        let names = watched.watch.len();
         let bytes = listing.kept().map_or(0, |page| Page::size(page.len())) + names * WATCH_SIZE;
-        self.remember(path, &watch);
-        let basis = Basis::of_listing(&watch, began);
-        let made = Some(Made { listing, basis, watch, asked });
+        let basis = Basis::of_listing(&watched.watch, began);
+        let made = Some(Made { listing, basis, watch: watched.watch, asked });
         self.cache.put(key, Arc::new(Kept { times: AtomicU32::new(KEPT_AT), not_before, made }), (bytes, names));
     }
 
-    fn remember(&self, path: &[u8], watch: &Arc<Watch>) {
+    fn remember(&self, path: &[u8], watched: Option<&WatchedFolder>) {
         let mut watches = lock(&self.watches);
-        watches.retain(|_, watch| watch.strong_count() > 0);
-        watches.insert(path.to_vec(), Arc::downgrade(watch));
+        watches.retain(|_, (watch, _)| watch.strong_count() > 0);
+        match watched {
+            Some(WatchedFolder { watch, inodes }) => watches.insert(path.to_vec(), (Arc::downgrade(watch), *inodes)),
+            None => watches.remove(path),
+        };
     }
 }
 

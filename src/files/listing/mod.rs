@@ -395,3 +395,6 @@ impl Read for ListingPage {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use super::super::find::Finder;
 use super::super::folders::same_folder;
 use super::super::open::Symlinks;
 use super::super::path;
-use super::super::stat::{FileStat, Kind, stat_of};
+use super::super::stat::{FileStat, Identity, Kind, stat_of};
 use super::super::watch::Watch;
 
 /// How many entries are asked about before each use; a folder with more of them is not kept.
@@ -29,13 +29,34 @@ pub(super) struct Told<'a> {
     /// How many entries may be watched.
     most: usize,
     device: Option<(u32, u32)>,
+    inodes: Inodes,
 }
 
 enum Setting {
     /// Entries are added as they are found.
     New(Watch),
     /// All are watched, from an earlier reading on.
-    Set(Arc<Watch>),
+    Set(WatchedFolder),
+}
+
+/// A folder that is watched, with these in it.
+#[derive(Clone, Debug)]
+pub(super) struct WatchedFolder {
+    pub watch: Arc<Watch>,
+    pub inodes: Inodes,
+}
+
+/// A sum over the inodes of a folder and its entries: whether they are those that are watched. None but a mounted file system makes them others, and that is
+/// not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Inodes(u64);
+
+impl Inodes {
+    fn add(&mut self, ((major, minor), inode): Identity) {
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15; // spreads what differs in few bits
+        let device = (u64::from(major) << 32 | u64::from(minor)).wrapping_mul(ODD).rotate_left(29);
+        self.0 = self.0.wrapping_add((inode ^ device).wrapping_mul(ODD).rotate_left(31).wrapping_mul(ODD));
+    }
 }
 
 /// An entry that is asked about: its path, and what was found then of what it leads to.
@@ -56,19 +77,21 @@ fn stat_of_path(finder: &Finder, path: &[u8]) -> Option<FileStat> {
 }
 
 impl<'a> Told<'a> {
-    /// The folder is watched from now on; `None`: it can't be. `before`: the watch of an earlier reading, if that still holds.
-    pub fn new(finder: &'a Finder, path: &'a [u8], before: Option<Arc<Watch>>, most: usize) -> Option<Told<'a>> {
+    /// The folder is watched from now on; `None`: it can't be. `before`: as an earlier reading left it, if that still holds.
+    pub fn new(finder: &'a Finder, path: &'a [u8], before: Option<WatchedFolder>, most: usize) -> Option<Told<'a>> {
         let watch = match before {
-            Some(watch) => Setting::Set(watch),
+            Some(before) => Setting::Set(before),
             None => Setting::New(finder.freshness.watch_listing(&finder.root, path)?),
         };
-        Some(Told { finder, path, watch, asked: Vec::new(), most, device: None })
+        Some(Told { finder, path, watch, asked: Vec::new(), most, device: None, inodes: Inodes::default() })
     }
 
     /// It is this one that is read. `None`: another one is watched.
     pub fn begin(mut self, folder: &OwnedFd) -> Option<Told<'a>> {
         same_folder(&self.finder.root, self.path, folder)?;
-        self.device = Some(stat_of(folder).ok()?.identity().0);
+        let identity = stat_of(folder).ok()?.identity();
+        self.device = Some(identity.0);
+        self.inodes.add(identity);
         Some(self)
     }
 
@@ -97,15 +120,18 @@ impl<'a> Told<'a> {
             }
             self.asked.push(Asked(path::join(self.path, name.to_bytes()), stat.copied()));
         }
+        if let Some(stat) = stat.filter(|_| kind != FileType::Symlink) {
+            self.inodes.add(stat.identity());
+        }
         Some(self)
     }
 
-    /// The watch, and what is asked about.
-    pub fn end(self) -> (Arc<Watch>, Vec<Asked>) {
-        let watch = match self.watch {
-            Setting::New(watch) => Arc::new(watch),
-            Setting::Set(watch) => watch,
+    /// What is watched, and what is asked about. `None`: not all that was found is watched.
+    pub fn end(self) -> Option<(WatchedFolder, Vec<Asked>)> {
+        let watched = match self.watch {
+            Setting::New(watch) => WatchedFolder { watch: Arc::new(watch), inodes: self.inodes },
+            Setting::Set(watched) => watched,
         };
-        (watch, self.asked)
+        (watched.inodes == self.inodes).then_some((watched, self.asked))
     }
 }

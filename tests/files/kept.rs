@@ -20,7 +20,8 @@ struct Place {
     elsewhere: Folder,
 }
 
-const OLD: Duration = Duration::from_secs(951_868_799);
+/// 2000-02-29T23:59:30Z
+const OLD: Duration = Duration::from_secs(951_868_770);
 
 impl Place {
     /// `/d/` has a file, a file of two names, one of two names of which the other is gone, a folder and links; all are dated back.
@@ -76,6 +77,7 @@ const CHANGES: &[Change] = &[
         true,
     ),
     ("a file is dated", |place| date(&place.path("d/a"), OLD / 2), true),
+    ("a file is dated a second later", |place| date(&place.path("d/a"), OLD + Duration::from_secs(1)), true),
     (
         "a file's time of change alone is set",
         |place| File::open(place.path("d/a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap(),
@@ -562,4 +564,20 @@ fn many_names() {
         assert_eq!(answer().into_bytes().unwrap(), get(&folder.handler().listing_cache(0), "/d/").body);
         File::options().write(true).open(folder.path("d/7")).unwrap().set_len(0).unwrap();
     }
+}
+
+/// Where the folders on the way to the root can't be watched, the disk is asked whether it is still the same: who finds that it is not
+/// may have asked for a file.
+#[test]
+fn another_root_on_a_way_that_is_not_told_of() {
+    let (folder, other) = (Folder::new(&[("x", "old")]), Folder::new(&[("x", "new"), ("y", "")]));
+    let way = format!("/proc/self/root{}", folder.as_ref().display());
+    let handler = StaticFileHandler::new(way).unwrap();
+    let ask = |target: &str| ask(&handler, &Request::get(target).with_polled(Some(Instant::now()))).text();
+    super::wait_for_age(folder.as_ref(), Duration::from_millis(30));
+    for _ in 0..5 {
+        assert_eq!((ask("/x").as_str(), ask("/?format=json").contains("\"y\"")), ("old", false));
+    }
+    exchange(folder.as_ref(), other.as_ref());
+    assert_eq!((ask("/x").as_str(), ask("/?format=json").contains("\"y\"")), ("new", true));
 }

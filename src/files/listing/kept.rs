@@ -1,7 +1,7 @@
 //! Listings that are kept, so that a second request for one costs no walk of the disk. Called by `listing`; it does not know what
 //! they look like.
 //!
-//! One is kept as it was made: form, order and controls are in its key, and what somebody's rights leave out is not kept. It is kept
+//! One is kept as it was made: its form and order are in its key, and what somebody's rights leave out is not kept. It is kept
 //! from its second request on, if the kernel tells of the folder and of all that is listed (`told`), and then:
 //!
 //! - it is used while nothing was told, nothing differs of what has to be asked, and it was read less than a second ago;
@@ -10,7 +10,6 @@
 //!   than one that is not kept.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
@@ -24,10 +23,8 @@ use super::told::{Asked, Inodes, Told, WatchedFolder};
 
 /// Bytes of listings that are kept unless set.
 const BYTES: usize = 16 << 20;
-/// How many listings are kept, or counted until they are.
+/// How many listings are kept, or known to have been asked for.
 const LISTINGS: usize = 1024;
-/// At which request a listing is kept.
-const KEPT_AT: u32 = 2;
 /// It is not kept anew for so long, and a hundred times as long as the last making took.
 const PAUSE: Duration = Duration::from_secs(1);
 /// What the watch of an entry takes, in bytes.
@@ -44,10 +41,10 @@ pub(super) struct KeptListings {
     watches: Mutex<HashMap<Vec<u8>, (Weak<Watch>, Inodes)>>,
 }
 
+/// A listing that was asked for.
 #[derive(Debug)]
 struct Kept {
-    /// How often it was asked for.
-    times: AtomicU32,
+    /// When it may be kept, or kept anew.
     not_before: Instant,
     made: Option<Made>,
 }
@@ -128,10 +125,8 @@ impl KeptListings {
                 self.wait(key, kept.not_before); // its watches go
                 if kept.not_before <= Instant::now() { Look::Keep(Some(Arc::clone(&made.listing))) } else { Look::Once }
             }
-            None => {
-                let is_time = kept.times.fetch_add(1, Relaxed) + 1 >= KEPT_AT && kept.not_before <= Instant::now();
-                if is_time { Look::Keep(None) } else { Look::Once }
-            }
+            None if kept.not_before <= Instant::now() => Look::Keep(None),
+            None => Look::Once,
         }
     }
 
@@ -147,7 +142,7 @@ impl KeptListings {
     }
 
     fn wait(&self, key: &[u8], not_before: Instant) {
-        self.cache.put(key, Arc::new(Kept { times: AtomicU32::new(1), not_before, made: None }), (0, 0));
+        self.cache.put(key, Arc::new(Kept { not_before, made: None }), (0, 0));
     }
 
     /// The right to make one; `None`: somebody else makes one.
@@ -181,7 +176,7 @@ impl KeptListings {
         let bytes = listing.kept().map_or(0, |page| Page::size(page.len())) + names * WATCH_SIZE;
         let basis = Basis::of_listing(&watched.watch, began);
         let made = Some(Made { listing, basis, watch: watched.watch, asked });
-        self.cache.put(key, Arc::new(Kept { times: AtomicU32::new(KEPT_AT), not_before, made }), (bytes, names));
+        self.cache.put(key, Arc::new(Kept { not_before, made }), (bytes, names));
     }
 
     fn remember(&self, path: &[u8], watched: Option<&WatchedFolder>) {

@@ -113,20 +113,15 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Equal keys are of those who are shown the same of the same folder.
+    /// Equal keys are of those who are shown the same of the same folder, and may do the same there.
     fn key(&self) -> Vec<u8> {
         let form = match self.view.form {
             Form::Page => b'p',
             Form::Json => b'j',
             Form::Multistatus => b'm',
         };
-        let controls = match self.controls {
-            Controls::None => b'-',
-            Controls::Upload => b'u',
-            Controls::UploadAndDelete => b'd',
-        };
         let order = self.view.order.word().as_bytes();
-        [&[form, controls], order, b"\0", self.who().as_bytes(), b"\0", self.path].concat()
+        [&[form], order, b"\0", self.who().as_bytes(), b"\0", self.path].concat()
     }
 
     /// Equal texts are of those who are shown the same.

@@ -223,3 +223,15 @@ fn pages_that_are_held() {
     drop(sent);
     assert!(handler.listings.pages.reserve(64 << 20).is_ok(), "it is sent");
 }
+
+/// What is mounted over a folder while it is being read is another one than is watched.
+#[test]
+fn another_folder_than_is_watched() {
+    let top = tree(&[("d", 3), ("e", 3)]);
+    let handler = handler(&top);
+    let begin = |path: &[u8]| {
+        let told = Told::new(&handler.finder, b"d", None, 10).expect("it can be watched");
+        told.begin(&handler.finder.root.open_folder(path).unwrap()).is_some()
+    };
+    assert!(begin(b"d") && !begin(b"e"));
+}

@@ -472,6 +472,33 @@ fn a_mounted_entry() {
     within_a_second("unmounted", || listed(&handler) == truth());
 }
 
+/// .. or over the folder, also if both are empty, so that nothing shows at first ..
+#[test]
+fn a_mounted_folder() {
+    let (folder, other) = (Folder::new(&[]), Folder::new(&[]));
+    fs::create_dir(folder.path("d")).unwrap();
+    let handler = folder.handler();
+    let listed = || get(&handler, "/d/?format=json").text();
+    let ask_for_more_than_a_second = || {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(1200) {
+            assert_eq!(listed(), "[\n]\n");
+        }
+    };
+    (0..4).for_each(|_| assert_eq!(listed(), "[\n]\n"));
+    let mount = |command: &mut Command| command.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !mount(Command::new("mount").arg("--bind").arg(other.as_ref()).arg(folder.path("d"))) {
+        return eprintln!("skipped: this process may not mount");
+    }
+    let result = std::panic::catch_unwind(|| {
+        ask_for_more_than_a_second();
+        other.write("new", "");
+        assert!(listed().contains("new"), "what comes in it is told, or read: {}", listed());
+    });
+    assert!(mount(Command::new("umount").arg(folder.path("d"))), "{} stays mounted", folder.path("d").display());
+    result.unwrap();
+}
+
 /// .. and what is written through a shared mapping, which changes the date of a file.
 #[test]
 fn a_mapped_file() {
@@ -570,8 +597,8 @@ fn many_names() {
 /// may have asked for a file.
 #[test]
 fn another_root_on_a_way_that_is_not_told_of() {
-    let (folder, other) = (Folder::new(&[("x", "old")]), Folder::new(&[("x", "new"), ("y", "")]));
-    let way = format!("/proc/self/root{}", folder.as_ref().display());
+    let (folder, other) = (Folder::new(&[("www/x", "old")]), Folder::new(&[("www/x", "new"), ("www/y", "")]));
+    let way = format!("/proc/self/root{}/www", folder.as_ref().display());
     let handler = StaticFileHandler::new(way).unwrap();
     let ask = |target: &str| ask(&handler, &Request::get(target).with_polled(Some(Instant::now()))).text();
     super::wait_for_age(folder.as_ref(), Duration::from_millis(30));

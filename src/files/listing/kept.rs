@@ -61,8 +61,8 @@ struct Made {
 pub(super) enum Look {
     /// It is as it was.
     Known(Arc<Listing>),
-    /// It is to be made, and kept: this one, if it still is the same.
-    Keep(Option<Arc<Listing>>),
+    /// It is to be made, and kept.
+    Keep,
     /// It is to be made for this request.
     Once,
 }
@@ -120,12 +120,12 @@ impl KeptListings {
         };
         match &kept.made {
             Some(made) if made.holds(finder, polled) => Look::Known(Arc::clone(&made.listing)),
-            Some(made) if made.watch.holds() => Look::Keep(Some(Arc::clone(&made.listing))),
-            Some(made) => {
+            Some(made) if made.watch.holds() => Look::Keep,
+            Some(_) => {
                 self.wait(key, kept.not_before); // its watches go
-                if kept.not_before <= Instant::now() { Look::Keep(Some(Arc::clone(&made.listing))) } else { Look::Once }
+                if kept.not_before <= Instant::now() { Look::Keep } else { Look::Once }
             }
-            None if kept.not_before <= Instant::now() => Look::Keep(None),
+            None if kept.not_before <= Instant::now() => Look::Keep,
             None => Look::Once,
         }
     }

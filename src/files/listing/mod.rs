@@ -215,16 +215,16 @@ impl Listings {
         let key = asked.key();
         // Rights may change without a change in the folder.
         let look = if asked.permissions.is_none() { self.kept.look(&key, finder, polled) } else { Look::Once };
-        let known = match look {
+        let keeps = match look {
             Look::Known(listing) => return Ok(listing),
-            Look::Keep(known) => Some(known),
-            Look::Once => None,
+            Look::Keep => true,
+            Look::Once => false,
         };
         let mut made = None;
         let read = || {
-            let making = known.as_ref().and_then(|_| self.kept.begin());
+            let making = if keeps { self.kept.begin() } else { None };
             let mut told = making.as_ref().and_then(|_| self.kept.told(finder, asked.path));
-            let listing = self.read(finder, asked, known.flatten().as_deref(), &mut told)?;
+            let listing = self.read(finder, asked, &mut told)?;
             made = making.map(|making| (making, told));
             Ok::<_, OpenError>(listing)
         };
@@ -235,26 +235,14 @@ impl Listings {
         Ok(listing)
     }
 
-    /// Read a folder. What is told of is whole, so that it can be kept, or else `told` is given up. `known`: a listing that is kept, which
-    /// may still be true.
-    fn read(
-        &self,
-        finder: &Finder,
-        asked: &Asked<'_>,
-        known: Option<&Listing>,
-        told: &mut Option<Told<'_>>,
-    ) -> Result<Listing, OpenError> {
+    /// Read a folder. What is told of is whole, so that it can be kept, or else `told` is given up.
+    fn read(&self, finder: &Finder, asked: &Asked<'_>, told: &mut Option<Told<'_>>) -> Result<Listing, OpenError> {
         let View { order, form } = asked.view;
         let is_shown = |name: &[u8]| asked.shows(name);
         let entries = Entries::read(finder, asked.path, order, &self.budget, MAX_BUFFERED, &is_shown, told)?;
         // Not all who see the same names are offered the same.
         let view = format!("{} {:?}", asked.view.name(), asked.controls);
         let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path], form != Form::Page);
-        if told.is_some()
-            && let Some(page) = known.filter(|known| known.tag == tag).and_then(Listing::kept)
-        {
-            return Ok(Listing { tag, body: Body::Whole(Arc::clone(page)) });
-        }
         let body = match self.page(asked, &entries, told) {
             Some(page) => Body::Whole(Arc::new(page)),
             None => Body::Streamed(entries),

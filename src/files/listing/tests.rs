@@ -1,8 +1,11 @@
 //! What is kept of listings, and how much: that does not show from outside.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
 
 use tempfile::TempDir;
 
@@ -234,4 +237,49 @@ fn another_folder_than_is_watched() {
         told.begin(&handler.finder.root.open_folder(path).unwrap()).is_some()
     };
     assert!(begin(b"d") && !begin(b"e"));
+}
+
+/// A file is written once while its folder is read, at any moment of that: what was read shows it, or is told that it does not.
+#[test]
+fn nothing_happens_unseen_while_a_folder_is_read() {
+    let top = tree(&[("d", 1)]);
+    let (path, handler) = (top.path().join("d/0"), handler(&top));
+    let (finder, rounds, both) = (&handler.finder, 3000, Barrier::new(2));
+    let order = View::of(&Request::get("/")).order;
+    let read = || {
+        let mut told = Told::new(finder, b"d", None, 10);
+        let entries = Entries::read(finder, b"d", order, &Budget::default(), 10, &|_| true, &mut told);
+        (told, entries)
+    };
+    // Looked at when both threads have ended: who fails between two barriers would hold up the other.
+    let mut found = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut file = File::options().append(true).open(&path).unwrap();
+            for round in 0..rounds {
+                both.wait();
+                (0..round * 7919 % 6000).for_each(|_| std::hint::spin_loop());
+                let _ = file.write_all(b"x");
+                both.wait();
+            }
+        });
+        for _ in 0..rounds {
+            both.wait();
+            let (told, entries) = read();
+            both.wait();
+            let size = entries.ok().and_then(|entries| entries.iter_from(0).next().map(|entry| entry.size));
+            let holds = told.and_then(Told::end).map(|(watched, _)| {
+                watched.watch.catch_up(&finder.root, Instant::now());
+                watched.watch.holds()
+            });
+            found.push((size, holds));
+        }
+    });
+    let is_seen = |round: usize| found[round].0 == Some(round as u64 + 1);
+    let seen = (0..rounds).filter(|&round| is_seen(round)).count();
+    assert!(seen > 10 && seen < rounds - 10, "{seen} of {rounds} times it was written before it was looked at");
+    for (round, (size, holds)) in found.iter().enumerate() {
+        assert!(size.is_some() && holds.is_some(), "round {round}: it can't be read, or watched");
+        assert!(is_seen(round) || *holds == Some(false), "round {round}: {size:?} bytes, and nothing was told");
+    }
 }

@@ -38,8 +38,11 @@ pub(super) struct KeptListings {
     names: usize,
     making: Mutex<()>,
     /// The watches of folders: listings of one folder in several orders share it.
-    watches: Mutex<HashMap<Vec<u8>, (Weak<Watch>, Inodes)>>,
+    watches: Mutex<Watches>,
 }
+
+/// By the path of the folder, as long as a listing of it is kept.
+type Watches = HashMap<Vec<u8>, (Weak<Watch>, Inodes)>;
 
 /// A listing that was asked for.
 #[derive(Debug)]

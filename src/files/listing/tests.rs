@@ -45,7 +45,11 @@ fn kept(handler: &StaticFileHandler) -> (usize, usize) {
 /// What stands on the way to a folder of temporary files is watched once, and the root.
 fn above(handler: &StaticFileHandler) -> usize {
     let mut names = 1;
-    handler.finder.root.location().walk(|_, _| Ok(names += 1)).unwrap();
+    let count = |_: &_, _: &_| {
+        names += 1;
+        Ok(())
+    };
+    handler.finder.root.location().walk(count).unwrap();
     names
 }
 

@@ -592,6 +592,8 @@ fn each_option_says_what_it_expects() {
         ("--cache-file-size", "x", "such as 500, 64k"),
         ("--cache-size", "x", "such as 500, 64k"),
         ("--open-files", "x", "a number is wanted"),
+        ("--listing-cache", "x", "such as 500, 64k"),
+        ("--listing-watches", "-1", "a number is wanted"),
         ("--inotify", "x", "yes or no is wanted"),
         ("--tls-cert", &missing, "missing: no such file"),
         ("--tls-key", "x", "its certificate is wanted, too"),

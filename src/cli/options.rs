@@ -332,6 +332,12 @@ pub struct Limits {
     /// How many files are kept open [default: an eighth of the descriptors there may be, 4096 at most]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub open_files: Option<usize>,
+    /// How much memory listings of folders may take that are kept [default: 16m]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub listing_cache: Option<usize>,
+    /// How many names in them may be watched [default: a quarter of the inotify watches that the user may have]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub listing_watches: Option<usize>,
     /// How many archives are sent at once, then 503 [default: half of the workers, 8 at most]
     #[cfg(feature = "archive")]
     #[arg(long, value_name = "N", value_parser = values::some)]

@@ -141,7 +141,7 @@ fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFi
     {
         // A sixth and less of the bytes; each page under way takes some 350 KB.
         let gzip = Compress::new().max_streams(64);
-        files = files.finish_listing(move |request, response| gzip.compress(request, response));
+        files = files.compress_listings(true).finish_listing(move |request, response| gzip.compress(request, response));
     }
     if let Some(which) = serving.follow_symlinks {
         files = files.symlinks(which);
@@ -220,6 +220,12 @@ fn with_fields(mut files: StaticFileHandler, options: &Options) -> Result<Static
     }
     if let Some(count) = limits.open_files {
         files = files.open_files(count);
+    }
+    if let Some(bytes) = limits.listing_cache {
+        files = files.listing_cache(bytes);
+    }
+    if let Some(names) = limits.listing_watches {
+        files = files.listing_watches(names);
     }
     #[cfg(feature = "compress")]
     if serving.compress {

@@ -50,12 +50,12 @@ impl<R: Registered> Connection<R> {
 
     /// The server ends before this connection does: what was cut off must not look like an end. The socket is closed at
     /// once; what else there is may block when it is dropped, and then holds up no other connection's end.
-    pub fn cut_off(self) -> Leftover {
-        let owed = self.under_way.and_then(|under_way| under_way.owed);
+    pub fn cut_off(mut self) -> Leftover {
+        let owed = self.under_way.take().and_then(|under_way| under_way.owed);
         if !matches!(self.next, Next::Idle { .. }) || owed.is_some() {
             self.transport.reset();
         }
-        self.count_unsent(self.owed.as_ref().map_or(0, |owed| owed.owed()));
+        self.count_unsent(owed.as_ref().map_or(0, |owed| owed.owed()));
         drop(self.transport);
         drop(self.registration);
         Leftover { conversation: self.conversation, owed }

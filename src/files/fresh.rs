@@ -223,21 +223,22 @@ impl Freshness {
         }
     }
 
-    /// Whether there may be entries that can't be used any more, and it is time to drop them: true once a second, for one who asks.
-    pub fn is_time_to_drop(&self, now: Instant) -> bool {
-        if !self.keeps_unwatched.load(Relaxed) && !self.watchers().any(|watcher| watcher.has_told()) {
+    /// Whether there may be entries that can't be used any more: asked of the kernel once a second, for one who asks.
+    pub fn is_time_to_drop(&self, root: &Root, now: Instant) -> bool {
+        let nanos = now.saturating_duration_since(self.started).as_nanos() as u64;
+        let dropped = self.dropped.load(Relaxed);
+        if nanos.saturating_sub(dropped) < DROPPED_AFTER.as_nanos() as u64
+            || self.dropped.compare_exchange(dropped, nanos, Relaxed, Relaxed).is_err()
+        {
             return false;
         }
-        let now = now.saturating_duration_since(self.started).as_nanos() as u64;
-        let dropped = self.dropped.load(Relaxed);
-        let is_time = now.saturating_sub(dropped) >= DROPPED_AFTER.as_nanos() as u64
-            && self.dropped.compare_exchange(dropped, now, Relaxed, Relaxed).is_ok();
-        if is_time {
-            // Set again by `has_ended` and the next news.
-            self.keeps_unwatched.store(false, Relaxed);
-            self.watchers().for_each(|watcher| _ = watcher.take_told());
-        }
-        is_time
+        let take_told = |watcher: &Arc<Watcher>| {
+            watcher.catch_up(root, now);
+            watcher.take_told()
+        };
+        // Set again by `has_ended` and by the next news. All are asked.
+        let told = self.watchers().filter(|watcher| take_told(watcher)).count();
+        self.keeps_unwatched.swap(false, Relaxed) || told > 0
     }
 
     /// Whether an entry can't be used any more: it was told of a change, or is not watched and no longer trusted.

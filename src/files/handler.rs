@@ -459,12 +459,12 @@ impl StaticFileHandler {
 impl RequestHandler for StaticFileHandler {
     fn do_get(&self, request: &Request) -> Result<Response> {
         let asked = Asked { request, polled: request.take_polled() };
-        let response = self.get(asked);
-        // Now the news that had come when it was polled have been read.
-        if let Some(polled) = asked.polled.filter(|polled| self.finder.freshness.is_time_to_drop(*polled)) {
-            self.drop_ended(polled);
+        let Finder { freshness, root, .. } = &self.finder;
+        let now = asked.polled.unwrap_or_else(Instant::now);
+        if freshness.is_time_to_drop(root, now) {
+            self.drop_ended(now);
         }
-        response
+        self.get(asked)
     }
 
     fn do_head(&self, request: &Request) -> Result<Response> {

@@ -175,12 +175,7 @@ impl Watcher {
         table.replaced = root.location().replaced();
     }
 
-    /// Whether an entry was told of a change since `take_told`.
-    pub fn has_told(&self) -> bool {
-        self.has_told.load(Relaxed)
-    }
-
-    /// Whether one was; from now on it counts anew.
+    /// Whether an entry was told of a change since this was asked last.
     pub fn take_told(&self) -> bool {
         self.has_told.swap(false, Acquire)
     }

@@ -415,7 +415,14 @@ fn relative_root(top: &Path) {
 /// and is told of; one that was asked for once, of which nothing tells; and where nothing is told at all.
 #[test]
 fn deleted_files_are_not_held() {
-    for (name, times, inotify) in [("often", 50, true), ("once", 1, true), ("untold", 50, false)] {
+    let rows = [
+        ("often", 50, true, "/x"),
+        ("once", 1, true, "/x"),
+        ("untold", 50, false, "/x"),
+        ("often, and no file is asked for", 50, true, "/"),
+        ("once, and no file is asked for", 1, true, "/"),
+    ];
+    for (name, times, inotify, then) in rows {
         let folder = Folder::new(&[("x", "x")]);
         folder.write("kept", vec![0; 100_000]);
         let handler = StaticFileHandler::new(folder.path("")).unwrap().inotify(inotify);
@@ -436,7 +443,7 @@ fn deleted_files_are_not_held() {
         let started = Instant::now();
         while is_held(&path) || is_held(&deleted) {
             assert!(started.elapsed() < Duration::from_secs(5), "{name}: still held");
-            ask(&handler, &Request::get("/x").with_polled(Some(Instant::now())));
+            ask(&handler, &Request::get(then)); // as one whose bytes came with its connection
         }
     }
 }

@@ -99,8 +99,9 @@ impl<'a> ETagRef<'a> {
             None => (false, list),
         };
         let text = quoted.strip_prefix(b"\"")?;
-        let end = text.iter().position(|byte| !is_etagc(*byte))?;
-        (text[end] == b'"').then(|| (ETagRef { weak, opaque: &text[..end] }, &text[end + 1..]))
+        let opaque = &text[..memchr::memchr(b'"', text)?];
+        let is_valid = opaque.iter().fold(true, |is_valid, byte| is_valid & is_etagc(*byte)); // all, without a branch for each
+        is_valid.then(|| (ETagRef { weak, opaque }, &text[opaque.len() + 1..]))
     }
 }
 

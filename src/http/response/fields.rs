@@ -29,7 +29,10 @@ use crate::http::etag::{ETag, ETagRef};
 #[must_use = "are sent only with a response"]
 pub struct Fields {
     list: FieldList,
+    /// First those that a 304 leaves out.
     lines: Vec<u8>,
+    /// Where those begin that a 304 has.
+    unchanged: usize,
     flags: FieldFlags,
     last_modified: Option<SystemTime>,
     deferred_error: Option<Error>,
@@ -92,6 +95,11 @@ impl Fields {
         &self.lines
     }
 
+    /// Those of a 304.
+    pub(crate) fn lines_unchanged(&self) -> &[u8] {
+        &self.lines[self.unchanged..]
+    }
+
     /// The value of `Last-Modified`, parsed once.
     pub(crate) fn last_modified_time(&self) -> Option<SystemTime> {
         self.last_modified
@@ -107,8 +115,13 @@ impl Fields {
 
     fn with_lines(mut self) -> Fields {
         self.lines.clear();
-        for (name, value) in self.list.iter() {
-            write_line(name, value, &mut self.lines);
+        for is_left_out in [true, false] {
+            for (name, value) in self.list.iter().filter(|(name, _)| describes_body(name) == is_left_out) {
+                write_line(name, value, &mut self.lines);
+            }
+            if is_left_out {
+                self.unchanged = self.lines.len();
+            }
         }
         self.flags = self.list.flags();
         self.last_modified = self.list.get("last-modified").and_then(|value| date::parse_fixdate(value.as_bytes()));
@@ -225,6 +238,19 @@ pub(crate) fn is_server_managed(name: &HeaderName) -> bool {
     )
 }
 
+/// Fields that a 304 leaves out (RFC 9110, section 15.4.5), as the client has them. Those that caches need are sent.
+pub(crate) fn describes_body(name: &HeaderName) -> bool {
+    [
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LANGUAGE,
+        header::CONTENT_DISPOSITION,
+        header::CONTENT_RANGE,
+        header::ACCEPT_RANGES,
+    ]
+    .contains(name)
+}
+
 /// Whether a response has that field once at most: a second one would be ambiguous (RFC 9110, section 5.3).
 pub(crate) fn is_singleton(name: &HeaderName) -> bool {
     [
@@ -310,6 +336,7 @@ mod tests {
             .with_etag(ETag::strong("t").unwrap())
             .with_header("dnt", "");
         assert_eq!(fields.lines(), b"Content-Type: text/css\r\nX-A: 2\r\nETag: \"t\"\r\nDnt: \r\n");
+        assert_eq!(fields.lines_unchanged(), b"X-A: 2\r\nETag: \"t\"\r\nDnt: \r\n");
         assert_eq!(fields.get("ETAG").unwrap(), "\"t\"");
         assert!(fields.flags().validator && fields.deferred_error().is_none());
         assert!(Fields::new().with_header("a", "\n").deferred_error().is_some());

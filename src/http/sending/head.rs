@@ -3,11 +3,11 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use crate::http::date;
 use crate::http::response::Response;
-use crate::http::response::fields::{FieldFlags, FieldList, write_line};
+use crate::http::response::fields::{FieldFlags, FieldList, describes_body, write_line};
 use crate::http::status;
 
 /// How the end of the body is found (RFC 9112, section 6.3), or why there is none.
@@ -75,9 +75,10 @@ impl ResponseHead<'_> {
 
     fn write_fields(&self, to: &mut Vec<u8>) {
         if let Some(prepared) = &self.response.prepared {
-            let dated_later = prepared.last_modified_time().is_some_and(|modified| modified > self.now);
-            if self.response.status == StatusCode::NOT_MODIFIED || dated_later {
+            if prepared.last_modified_time().is_some_and(|modified| modified > self.now) {
                 self.write_list(prepared.list(), to);
+            } else if self.response.status == StatusCode::NOT_MODIFIED {
+                to.extend_from_slice(prepared.lines_unchanged());
             } else {
                 to.extend_from_slice(prepared.lines());
             }
@@ -117,19 +118,6 @@ impl ResponseHead<'_> {
             line("Connection", connection.as_bytes(), to);
         }
     }
-}
-
-/// Fields that a 304 leaves out (RFC 9110, section 15.4.5), as the client has them. Those that caches need are sent.
-fn describes_body(name: &HeaderName) -> bool {
-    [
-        header::CONTENT_TYPE,
-        header::CONTENT_ENCODING,
-        header::CONTENT_LANGUAGE,
-        header::CONTENT_DISPOSITION,
-        header::CONTENT_RANGE,
-        header::ACCEPT_RANGES,
-    ]
-    .contains(name)
 }
 
 fn write_length(length: u64, to: &mut Vec<u8>) {

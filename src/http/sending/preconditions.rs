@@ -93,9 +93,9 @@ pub(crate) fn evaluate(request: &Request, current: Option<ValidatorsRef<'_>>, no
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let modified = current.and_then(|state| state.modified);
     // (1) and (2): a date is evaluated only if there is no tag condition.
-    match ETagCondition::of(request, "if-match") {
-        Some(tags) if !tags.matches(current, etag::strong_match) => return Evaluation::Failed,
-        Some(_) => {}
+    match tag_condition(request, "if-match", current, etag::strong_match) {
+        Some(false) => return Evaluation::Failed,
+        Some(true) => {}
         None => {
             if let Some(modified) = modified
                 && single_date(request, "if-unmodified-since", now).is_some_and(|date| modified > date)
@@ -105,15 +105,10 @@ pub(crate) fn evaluate(request: &Request, current: Option<ValidatorsRef<'_>>, no
         }
     }
     // (3) and (4)
-    match ETagCondition::of(request, "if-none-match") {
-        Some(tags) if tags.matches(current, etag::weak_match) => {
-            if is_read {
-                Evaluation::NotModified
-            } else {
-                Evaluation::Failed
-            }
-        }
-        Some(_) => Evaluation::Proceed,
+    match tag_condition(request, "if-none-match", current, etag::weak_match) {
+        Some(true) if is_read => Evaluation::NotModified,
+        Some(true) => Evaluation::Failed,
+        Some(false) => Evaluation::Proceed,
         None => match modified {
             Some(modified)
                 if is_read && single_date(request, "if-modified-since", now).is_some_and(|date| modified <= date) =>
@@ -141,32 +136,23 @@ pub(crate) fn check_if_range(request: &Request, current: ValidatorsRef<'_>, now:
     said.is_some() && said == current.modified.filter(strong)
 }
 
-/// `If-Match` or `If-None-Match`.
-enum ETagCondition<'a> {
-    Any,
-    /// The field lines; together they are one list (section 5.3).
-    List(Vec<&'a [u8]>),
-}
-
-impl<'a> ETagCondition<'a> {
-    fn of(request: &'a Request, field: &'static str) -> Option<ETagCondition<'a>> {
-        let mut lines = request.header_all(field);
-        let first = lines.next()?;
-        let lines: Vec<_> = std::iter::once(first).chain(lines).collect();
-        Some(if lines[..] == [b"*"] { ETagCondition::Any } else { ETagCondition::List(lines) })
+/// Whether a tag of `If-Match` or `If-None-Match` is that of the current state; `None`: there is no such field. Its lines are one
+/// list (section 5.3). Where a line is malformed, the rest of it matches nothing.
+fn tag_condition(
+    request: &Request,
+    field: &'static str,
+    current: Option<ValidatorsRef<'_>>,
+    same: fn(&ETagRef<'_>, &ETagRef<'_>) -> bool,
+) -> Option<bool> {
+    let mut lines = request.header_all(field);
+    let (first, second) = (lines.next()?, lines.next());
+    let Some(current) = current else { return Some(false) };
+    if first == b"*" && second.is_none() {
+        return Some(true);
     }
-
-    /// Whether one matches the current state. Where a line is malformed, the rest of it matches nothing.
-    fn matches(&self, current: Option<ValidatorsRef<'_>>, same: fn(&ETagRef<'_>, &ETagRef<'_>) -> bool) -> bool {
-        match (self, current) {
-            (_, None) => false,
-            (ETagCondition::Any, Some(_)) => true,
-            (ETagCondition::List(lines), Some(ValidatorsRef { etag: Some(known), .. })) => {
-                lines.iter().any(|line| ETagList(line).any(|tag| same(&known, &tag)))
-            }
-            (ETagCondition::List(_), Some(ValidatorsRef { etag: None, .. })) => false,
-        }
-    }
+    let Some(known) = current.etag else { return Some(false) };
+    let mut lines = [first].into_iter().chain(second).chain(lines);
+    Some(lines.any(|line| ETagList(line).any(|tag| same(&known, &tag))))
 }
 
 /// `#entity-tag` (sections 5.6.1 and 8.8.3); empty members are skipped.

@@ -57,9 +57,9 @@ struct Model {
 
 const READABLE: Readiness = Readiness { readable: true, ..Readiness::NONE };
 
-fn wait() -> Wait {
+fn wait(now: Instant) -> Wait {
     let interest = Readiness { called: true, ..READABLE };
-    Wait { interest, deadline: None, eviction: Eviction::Idle, shutdown_seen: false }
+    Wait { interest, deadline: None, eviction: Eviction::Idle(now), shutdown_seen: false }
 }
 
 impl Model {
@@ -73,7 +73,7 @@ impl Model {
             (0..CLIENTS).map(|_| scheduler.table().insert(|token| Arc::new(Link::new(token, None)))).collect();
         for (client, link) in links.iter().enumerate() {
             let connection = Connection { client, link: link.clone() };
-            assert!(scheduler.park(link.token(), connection, wait()).is_none());
+            assert!(scheduler.park(link.token(), connection, wait(Instant::now())).is_none());
         }
         Model { scheduler, asks, links, rung, turn, served: AtomicU64::new(0) }
     }
@@ -88,8 +88,8 @@ impl Model {
                     self.serve(&mut worker, connection, now);
                     served += 1;
                 }
-                Task::Poll(guard) => now = self.poll(guard, true),
-                Task::PollNow(guard) => now = self.poll(guard, false),
+                Task::Poll(guard) => now = self.poll(me, guard, true),
+                Task::PollNow(guard) => now = self.poll(me, guard, false),
                 Task::Exit => break,
             }
         }
@@ -97,7 +97,7 @@ impl Model {
         sync::thread_time()
     }
 
-    fn poll(&self, mut guard: PollerGuard<'_, Connection, Poller, Bell>, may_wait: bool) -> Instant {
+    fn poll(&self, me: usize, mut guard: PollerGuard<'_, Connection, Poller, Bell>, may_wait: bool) -> Instant {
         let mut asking = Vec::with_capacity(CLIENTS);
         if may_wait {
             guard.wait(|_, patience| {
@@ -114,10 +114,10 @@ impl Model {
         guard.polled(now);
         let mut catch = Vec::with_capacity(asking.len());
         {
-            let mut table = self.scheduler.table();
+            let table = self.scheduler.table();
             catch.extend(asking.iter().filter_map(|&client| table.event(self.links[client].token(), READABLE)));
         }
-        catch.into_iter().for_each(|(connection, _)| self.scheduler.push(connection));
+        self.scheduler.push_polled(me, catch.into_iter().map(|(connection, _)| connection));
         drop(guard);
         self.scheduler.wake_for_need();
         now
@@ -145,7 +145,7 @@ impl Model {
         // What a turn of HTTP takes, so that others are woken where they would be.
         self.scheduler.turn_took(self.turn.max(Duration::from_micros(5)), None);
         let (client, token) = (connection.client, connection.link.token());
-        let parked = self.scheduler.park(token, connection, wait());
+        let parked = self.scheduler.park(token, connection, wait(now));
         assert!(parked.is_none(), "nothing came meanwhile");
         self.asks[client].0.store(true, Ordering::Relaxed);
         assert!(worker.pass_on_permit().is_none(), "nobody waits for one");

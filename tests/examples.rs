@@ -5,7 +5,9 @@ mod built;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream, UdpSocket};
 
-use built::{Built, PATIENCE, example, read_answer, read_until, run};
+#[cfg(feature = "websocket")]
+use built::read_answer;
+use built::{Built, PATIENCE, example, read_until, run};
 
 fn start(name: &str) -> Built {
     Built::start(example(name).arg("127.0.0.1:0"))

@@ -18,6 +18,8 @@ mod sync {
     pub use std::sync::PoisonError;
     use std::time::{Duration, Instant};
 
+    pub const SHARDS: usize = 2;
+
     pub fn now() -> Instant {
         Instant::now()
     }
@@ -226,8 +228,8 @@ impl Model {
         loop {
             match worker.next(&mut Instant::now()) {
                 Task::Serve(connection) => self.serve(&mut worker, connection),
-                Task::Poll(guard) => self.poll(&mut worker, guard, true),
-                Task::PollNow(guard) => self.poll(&mut worker, guard, false),
+                Task::Poll(guard) => self.poll(me, &mut worker, guard, true),
+                Task::PollNow(guard) => self.poll(me, &mut worker, guard, false),
                 Task::Exit => return,
             }
         }
@@ -235,6 +237,7 @@ impl Model {
 
     fn poll(
         &self,
+        me: usize,
         worker: &mut WorldWorker<'_>,
         mut guard: PollerGuard<'_, Connection, Poller, KernelWaker>,
         may_wait: bool,
@@ -250,7 +253,7 @@ impl Model {
         guard.polled(Instant::now());
         let mut catch = Vec::new();
         {
-            let mut table = self.scheduler.table();
+            let table = self.scheduler.table();
             for token in events {
                 if let Some((mut connection, readiness)) = table.event(token, READABLE) {
                     connection.readiness.merge(readiness);
@@ -264,7 +267,7 @@ impl Model {
         }
         let mut catch = catch.into_iter();
         let kept = if may_wait { catch.next() } else { None };
-        catch.for_each(|connection| self.scheduler.push(connection));
+        self.scheduler.push_polled(me, catch);
         drop(guard);
         self.scheduler.wake_for_need();
         if let Some(connection) = kept {
@@ -438,6 +441,34 @@ fn a_call_is_heard() {
         callers.into_iter().for_each(|caller| caller.join().unwrap());
         model.end(workers);
     });
+}
+
+/// What a worker has polled before it blocked is served by another, although that one has enough of its own all the time.
+#[test]
+fn what_a_blocked_worker_has_polled_is_served() {
+    const LEFT: usize = 100;
+    shuttle::check_random(
+        || {
+            let (model, _callees) = Model::new(1, LEFT + 1, Behaviour::default());
+            let mut connections = model.scheduler.table().drain();
+            let own = connections.pop().expect("one more");
+            let client = own.client;
+            model.scheduler.push_polled(1, connections.into_iter());
+            let mut worker = model.scheduler.arrive(0);
+            let (mut served, mut in_hand) = (0, Some(own));
+            for _ in 0..LEFT * 10 {
+                model.scheduler.push_polled(0, in_hand.take().into_iter());
+                match worker.next(&mut Instant::now()) {
+                    Task::Serve(connection) if connection.client == client => in_hand = Some(connection),
+                    Task::Serve(_) => served += 1,
+                    Task::Poll(guard) | Task::PollNow(guard) => guard.polled(Instant::now()),
+                    Task::Exit => unreachable!("it is not over"),
+                }
+            }
+            assert_eq!(served, LEFT);
+        },
+        1,
+    );
 }
 
 /// A shutdown, at any moment, from outside, finds every connection: parked, queued, or in a handler.

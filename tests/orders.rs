@@ -24,6 +24,8 @@ mod sync {
     pub use loom::thread::{Thread, current, park};
     pub use weak::Ordering;
 
+    pub const SHARDS: usize = 2;
+
     pub fn now() -> Instant {
         static NOW: OnceLock<Instant> = OnceLock::new();
         *NOW.get_or_init(Instant::now)
@@ -126,6 +128,12 @@ mod sync {
     atomic!(AtomicU8, u8);
     atomic!(AtomicU32, u32);
     atomic!(AtomicUsize, usize);
+
+    impl AtomicU32 {
+        pub fn fetch_min(&self, value: u32, order: Ordering) -> u32 {
+            self.0.fetch_min(value, both(order))
+        }
+    }
 
     impl AtomicUsize {
         pub fn fetch_add(&self, value: usize, order: Ordering) -> usize {
@@ -285,7 +293,7 @@ fn wait() -> Wait {
 }
 
 /// All handshakes, by name.
-const MODELS: [(&str, fn()); 10] = [
+const MODELS: [(&str, fn()); 13] = [
     ("a call beside a poll", || {
         let (world, bell) = world(1);
         let link = world.table().insert(|token| Arc::new(Link::new(token, None)));
@@ -298,6 +306,14 @@ const MODELS: [(&str, fn()); 10] = [
         let (world, bell) = world(0);
         a_poll_beside(&world, &bell, |world| {
             assert!(matches!(world.arrive(1).await_permit(7, Work::Handler, sync::now()), (None, None)));
+        });
+    }),
+    ("an earlier deadline beside a poll", || {
+        let (world, bell) = world(1);
+        let link = world.table().insert(|token| Arc::new(Link::new(token, None)));
+        a_poll_beside(&world, &bell, move |world| {
+            let wait = Wait { deadline: Some(sync::now() + Duration::from_secs(1)), ..wait() };
+            assert!(world.park(link.token(), 7, wait).is_none());
         });
     }),
     ("a shutdown beside a poll", || {
@@ -334,6 +350,21 @@ const MODELS: [(&str, fn()); 10] = [
         take_poller(&world);
         idle_beside(&world, |world| {
             world.push(7);
+            world.arrive(1).begin_blocking(sync::now());
+        });
+    }),
+    ("a worker that blocks beside one that polls, with connections left that it has polled", || {
+        let (world, bell) = world(1);
+        a_poll_beside(&world, &bell, |world| {
+            world.push_polled(1, [7, 8].into_iter());
+            world.arrive(1).begin_blocking(sync::now());
+        });
+    }),
+    ("a worker that blocks beside an idle one, with a connection left that it has polled", || {
+        let (world, _bell) = world(1);
+        take_poller(&world);
+        idle_beside(&world, |world| {
+            world.push_polled(1, [7].into_iter());
             world.arrive(1).begin_blocking(sync::now());
         });
     }),

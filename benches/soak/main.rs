@@ -15,6 +15,7 @@ mod folders; // large folders
 #[cfg(feature = "self-signed")]
 mod handshakes; // handshakes that stop somewhere
 mod live; // those who listen to events
+mod mixed; // good and bad clients together, for long
 mod stops; // signals
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -73,6 +74,11 @@ const ROWS: &[Row] = &[
         live::deaf,
     ),
     ("1,000 listen, a restart, all come back at once", "all are told to, all are back, all hear", live::storm),
+    (
+        "mixed: good and bad clients together, for SOAK_SECONDS (30)",
+        "no good one is answered wrongly; memory, descriptors and threads don't grow, and all is given back",
+        mixed::mixed,
+    ),
     ("SIGSTOP, 200 ask, SIGCONT", "all are answered", stops::stopped_for_a_while),
     ("SIGTERM, 64 clients that keep asking, 6 times", "no answer is lost", stops::under_load),
     ("SIGTERM, 32 clients, each request its connection", "no answer is lost", stops::a_connection_each),

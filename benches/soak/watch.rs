@@ -46,6 +46,11 @@ impl Watch {
         fs::read_dir(format!("{}/fd", self.folder)).map_or(0, Iterator::count)
     }
 
+    /// Threads.
+    pub fn threads(&self) -> usize {
+        fs::read_dir(format!("{}/task", self.folder)).map_or(0, Iterator::count)
+    }
+
     /// Hundredths of a second on the processor, and switches, in so long a while.
     pub fn over(&self, time: Duration) -> (u64, u64) {
         let before = (self.ticks(), self.switches());

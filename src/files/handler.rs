@@ -254,6 +254,27 @@ impl StaticFileHandler {
         known.is_some_and(|basis| self.finder.freshness.holds(&basis, &self.finder.root, asked.polled))
     }
 
+    fn get(&self, asked: Asked<'_>) -> Result<Response> {
+        let raw = asked.request.raw_path();
+        if let Some(key) = path::plain(raw, &self.mount) {
+            let is_one_address = !(self.finder.clean_urls && key.ends_with(b".html"));
+            if let Some(response) = self.cached_response(key, asked).filter(|_| is_one_address) {
+                return response;
+            }
+            if self.is_known_missing(key, asked) {
+                return self.error_response(asked, OpenError::NotFound);
+            }
+        }
+        match path::resolve(raw, &self.mount) {
+            ResolvedPath::Path(path) => self.serve(asked, &path),
+            ResolvedPath::Redirect(location) => Ok(self.redirect(asked.request, &location)),
+            ResolvedPath::NotFound => self.error_response(asked, OpenError::NotFound),
+            ResolvedPath::Malformed => {
+                self.page_or(asked, StatusCode::BAD_REQUEST, || self.error(StatusCode::BAD_REQUEST, "That is no path."))
+            }
+        }
+    }
+
     fn serve(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response> {
         let only = match &self.only {
             Some(name) if path.bytes.is_empty() || path.bytes == *name && !path.trailing_slash => {
@@ -431,28 +452,13 @@ impl StaticFileHandler {
 
 impl RequestHandler for StaticFileHandler {
     fn do_get(&self, request: &Request) -> Result<Response> {
-        let raw = request.raw_path();
         let asked = Asked { request, polled: request.take_polled() };
+        let response = self.get(asked);
+        // Now the news that had come when it was polled have been read.
         if let Some(polled) = asked.polled.filter(|polled| self.finder.freshness.is_time_to_drop(*polled)) {
             self.drop_ended(polled);
         }
-        if let Some(key) = path::plain(raw, &self.mount) {
-            let is_one_address = !(self.finder.clean_urls && key.ends_with(b".html"));
-            if let Some(response) = self.cached_response(key, asked).filter(|_| is_one_address) {
-                return response;
-            }
-            if self.is_known_missing(key, asked) {
-                return self.error_response(asked, OpenError::NotFound);
-            }
-        }
-        match path::resolve(raw, &self.mount) {
-            ResolvedPath::Path(path) => self.serve(asked, &path),
-            ResolvedPath::Redirect(location) => Ok(self.redirect(request, &location)),
-            ResolvedPath::NotFound => self.error_response(asked, OpenError::NotFound),
-            ResolvedPath::Malformed => {
-                self.page_or(asked, StatusCode::BAD_REQUEST, || self.error(StatusCode::BAD_REQUEST, "That is no path."))
-            }
-        }
+        response
     }
 
     fn do_head(&self, request: &Request) -> Result<Response> {

@@ -50,9 +50,12 @@ struct Inner {
     cause: Option<Cause>,
     /// The handler type and its `do_` method whose default made this error.
     unwritten_method: Option<(TypeId, &'static str)>,
-    /// What was made of it to be sent, for all clones. `response` knows its type.
-    page: OnceLock<Option<Arc<dyn Any + Send + Sync>>>,
+    /// What was made of it to be sent, for all clones.
+    pages: OnceLock<Arc<Pages>>,
 }
+
+/// A page for each type that one was made of: `None` in it if none can be.
+type Pages = [OnceLock<Box<dyn Any + Send + Sync>>; 3];
 
 /// It is read and displayed, never changed behind a reference: a handler that keeps one can be used after a panic.
 impl UnwindSafe for Error {}
@@ -183,24 +186,25 @@ impl Error {
     }
 
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {
-        let (headers, unwritten_method, page) = (HeaderMap::new(), None, OnceLock::new());
-        Error(Arc::new(Inner { status, message, headers, cause, unwritten_method, page }))
+        let (headers, unwritten_method, pages) = (HeaderMap::new(), None, OnceLock::new());
+        Error(Arc::new(Inner { status, message, headers, cause, unwritten_method, pages }))
     }
 
-    /// Of its own, without a page.
+    /// Of its own, without pages.
     fn change(&mut self) -> &mut Inner {
         let inner = Arc::make_mut(&mut self.0);
-        inner.page.take();
+        inner.pages.take();
         inner
     }
 
-    /// Its page, made once for it and its clones. `None`: there are no clones, or `make` makes none.
-    pub(crate) fn shared_page<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> Option<T>) -> Option<&T> {
+    /// Its page of this type, made once for it and its clones. `None`: there are no clones, `make` makes none, or there
+    /// are pages of too many types.
+    pub(crate) fn shared_page<T: Send + Sync + 'static>(&self, make: impl Fn() -> Option<T>) -> Option<&T> {
         if Arc::strong_count(&self.0) == 1 {
             return None; // it will hardly be answered again
         }
-        let page = self.0.page.get_or_init(|| make().map(|page| Arc::new(page) as Arc<dyn Any + Send + Sync>));
-        page.as_deref()?.downcast_ref()
+        let mut pages = self.0.pages.get_or_init(Arc::default).iter();
+        pages.find_map(|page| page.get_or_init(|| Box::new(make())).downcast_ref::<Option<T>>())?.as_ref()
     }
 }
 

@@ -158,21 +158,9 @@ fn log_cause(request: &Request, error: &Error) {
     }
 }
 
-/// A page that leaves out what the error says has it all the same: the status, unless it has one of its own, and fields
-/// such as `Allow`.
+/// A page that leaves out what the error says has it all the same.
 fn dressed(page: Option<Response>, error: &Error) -> Response {
-    let Some(mut page) = page else { return Response::from(error) };
-    if page.status() == StatusCode::OK {
-        page = page.with_status(error.status());
-    }
-    for name in error.headers().keys() {
-        if page.header_value(name.as_str()).is_none() {
-            for value in error.headers().get_all(name) {
-                page = page.with_added_header(name, value);
-            }
-        }
-    }
-    page
+    page.map_or_else(|| Response::from(error), |page| page.completed_by(error))
 }
 
 /// Call user code: a panic in it becomes a 500, and its cause is logged here.

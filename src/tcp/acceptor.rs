@@ -299,3 +299,61 @@ fn is_about_room(err: &io::Error) -> bool {
         [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&Errno::from_raw_os_error(code))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that has no listener: what it rules on when there is no room needs none.
+    fn acceptor() -> Acceptor {
+        Acceptor::new(Vec::new())
+    }
+
+    #[test]
+    fn evictions_double_until_nobody_waits() {
+        let mut acceptor = acceptor();
+        let counts: Vec<usize> = (0..9).map(|_| acceptor.evictions()).collect();
+        assert_eq!(counts, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
+        acceptor.pause(Instant::now(), None);
+        assert!(!acceptor.somebody_waits());
+        assert_eq!((acceptor.evictions(), acceptor.full.until), (1, None), "nobody waits any more");
+    }
+
+    #[test]
+    fn complaints_come_once_a_minute() {
+        let (mut acceptor, now) = (acceptor(), Instant::now());
+        for (seconds, due) in [(0, true), (0, false), (59, false), (60, false), (61, true), (62, false), (122, true)] {
+            assert_eq!(acceptor.may_complain(now + Duration::from_secs(seconds)), due, "after {seconds} s");
+        }
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_second_and_may_be_cut_short() {
+        let (mut pause, now) = (Pause::NONE, Instant::now());
+        for wanted in [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
+            let wanted = Duration::from_millis(wanted);
+            pause.begin(now, None);
+            assert_eq!(pause.until, Some(now + wanted));
+            assert!(
+                !pause.is_over(now + wanted - Duration::from_nanos(1)) && pause.is_over(now + wanted),
+                "{wanted:?}"
+            );
+        }
+        for (by, wanted) in [(3, 3), (3000, 1000)] {
+            pause.begin(now, Some(now + Duration::from_millis(by)));
+            assert_eq!(pause.until, Some(now + Duration::from_millis(wanted)), "at most until {by} ms");
+        }
+        assert!(Pause::NONE.is_over(now));
+    }
+
+    #[test]
+    fn the_last_look_is_a_time_to_be_due_until_it_was_taken() {
+        let (mut acceptor, now) = (acceptor(), Instant::now());
+        assert_eq!((acceptor.due_at(), acceptor.closes_at()), (None, None));
+        assert_eq!(acceptor.refuse_newcomers(now), now, "no handshake can be under way where there is no listener");
+        assert_eq!((acceptor.due_at(), acceptor.closes_at()), (Some(now), Some(now)));
+        assert_eq!((acceptor.prepare_to_close(), acceptor.is_closed()), (0, false));
+        assert_eq!(acceptor.close().count(), 0);
+        assert_eq!((acceptor.due_at(), acceptor.is_closed()), (None, true));
+    }
+}

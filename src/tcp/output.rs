@@ -154,8 +154,8 @@ impl Output {
             Some(piece) => &piece.memory()[skip..],
         };
         match pieces.next() {
-            None => First::Bytes { bytes: first, file_follows: false },
-            Some(Piece::File { .. }) => First::Bytes { bytes: first, file_follows: true },
+            None => First::Bytes { bytes: first, file_follows: 0 },
+            Some(Piece::File { length, .. }) => First::Bytes { bytes: first, file_follows: *length },
             Some(second) => {
                 let mut slices = Vec::with_capacity(SLICES);
                 slices.push(IoSlice::new(first));
@@ -214,8 +214,8 @@ impl Output {
 pub(super) enum First<'a> {
     /// Nothing is owed.
     Nothing,
-    /// Bytes in one stretch; part of a file comes right behind them.
-    Bytes { bytes: &'a [u8], file_follows: bool },
+    /// Bytes in one stretch; so many bytes of a file come right behind them.
+    Bytes { bytes: &'a [u8], file_follows: u64 },
     /// Bytes in several stretches.
     Slices(Vec<IoSlice<'a>>),
     /// Part of a file; both numbers move on as it is sent.

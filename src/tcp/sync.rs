@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 pub use num_cpus::get as cores;
 use rustix::time::{ClockId, clock_gettime};
 
+/// How many locks the table of connections has, so that two workers rarely want the same: with 16, two that do nothing else
+/// take 25 ns more for each hand-over.
+pub const SHARDS: usize = 64;
+
 /// The time.
 pub fn now() -> Instant {
     Instant::now()

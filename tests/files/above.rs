@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use modest::layers::{Compress, PathRights};
+use modest::layers::PathRights;
 use modest::{Http, Request, RequestHandler, StaticFileHandler};
 
-use super::{Folder, ask, get};
+use super::{Folder, ask};
 
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
@@ -90,6 +90,7 @@ fn a_folder_that_is_gone_is_not_linked_to() {
     assert_eq!(up(&handler, "/a/b/y", BROWSER), "404 <../>; rel=\"up\"");
 }
 
+#[cfg(feature = "compress")]
 #[test]
 fn listings_are_compressed_and_files_are_not() {
     let text = "All work and no play makes Jack a dull boy.\n".repeat(100);
@@ -100,7 +101,7 @@ fn listings_are_compressed_and_files_are_not() {
     for number in 0..1200 {
         folder.write(&format!("many/a rather long name, number {number}"), "");
     }
-    let gzip = Compress::new();
+    let gzip = modest::layers::Compress::new();
     let handler = folder.handler().finish_listing(move |request, response| gzip.compress(request, response));
     for (target, coding) in [
         ("/few/", "gzip"),
@@ -112,7 +113,7 @@ fn listings_are_compressed_and_files_are_not() {
     ] {
         let got = ask(&handler, &Request::get(target).with_header("accept-encoding", "gzip"));
         assert_eq!(got.header("content-encoding"), coding, "{target}");
-        let plain = get(&handler, target);
+        let plain = super::get(&handler, target);
         assert_eq!(plain.header("content-encoding"), "", "{target}");
         if coding == "gzip" {
             assert!(got.body.len() * 4 < plain.body.len(), "{target}: {} of {}", got.body.len(), plain.body.len());

@@ -114,7 +114,9 @@ fn a_stream_is_taken_through_two_layers() {
         if at_once {
             client.send(&said).client.send(GOODBYE);
         } else {
-            said.iter().for_each(|byte| drop(client.send([*byte])));
+            said.iter().for_each(|byte| {
+                client.send([*byte]);
+            });
             client.client.send(GOODBYE);
         }
         let (outer, end) = client.read_to_end();

@@ -3,6 +3,7 @@
 
 mod live; // responses that wait
 mod making; // responses of each kind
+mod page; // the pages of errors
 mod switch; // changing the protocol of a connection
 mod writer; // Python's interface for building a `Response`
 
@@ -27,8 +28,6 @@ use crate::http::date;
 use crate::http::error::Error;
 use crate::http::etag::ETag;
 use crate::http::live::Wait;
-use crate::http::status;
-use crate::tcp::SharedBytes;
 use body::ResponseBody;
 use fields::FieldList;
 
@@ -399,55 +398,6 @@ pub(crate) enum Instead {
     Switch(Protocol),
 }
 
-/// The page of an error, with the error's status and fields: status, reason and message, but not the cause.
-impl From<&Error> for Response {
-    fn from(error: &Error) -> Response {
-        match error.shared_page(|| Page::of(Response::made_of(error))) {
-            Some(page) => page.response(error.status()),
-            None => Response::made_of(error),
-        }
-    }
-}
-
-impl Response {
-    fn made_of(error: &Error) -> Response {
-        let status = error.status();
-        let has_content =
-            !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED);
-        let page = match has_content {
-            true => Response::html(status::page(status, error.message())),
-            false => Response::new(status),
-        };
-        page.with_error(error)
-    }
-}
-
-/// A response as it is sent again and again.
-struct Page {
-    fields: Arc<Fields>,
-    bytes: SharedBytes,
-    close: bool,
-}
-
-impl Page {
-    /// `None`: it has more than that.
-    fn of(response: Response) -> Option<Page> {
-        let is_plain = response.deferred_error.is_none()
-            && response.declared_length.is_none()
-            && !response.own.iter().any(|(name, _)| fields::is_server_managed(name));
-        let fields = Arc::new(Fields::from(response.headers()));
-        match response.body.into_shared() {
-            ResponseBody::Shared(bytes) if is_plain => Some(Page { fields, bytes, close: response.close }),
-            _ => None,
-        }
-    }
-
-    fn response(&self, status: StatusCode) -> Response {
-        let response = Response::shared(Arc::clone(&self.bytes)).with_fields(Arc::clone(&self.fields));
-        Response { close: self.close, ..response.with_status(status) }
-    }
-}
-
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
@@ -463,7 +413,6 @@ impl fmt::Debug for Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::error::OrStatus;
 
     fn shown(response: &Response) -> Vec<String> {
         response.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
@@ -533,47 +482,6 @@ mod tests {
             let response = Response::redirect(location);
             assert_eq!(response.header_value("location").unwrap(), sent, "{location:?}");
             assert!(response.deferred_error.is_none() && response.status() == 303);
-        }
-    }
-
-    #[test]
-    fn pages_of_errors() {
-        let error = Error::new(401, "who?")
-            .with_header("www-authenticate", "Basic")
-            .with_added_header("www-authenticate", "Digest");
-        let page = Response::from(&error.with_cause("secret"));
-        assert_eq!((page.status().as_u16(), page.headers().get_all("www-authenticate").iter().count()), (401, 2));
-        let text = String::from_utf8(page.into_bytes().unwrap()).unwrap();
-        assert!(text.contains("who?") && !text.contains("secret"), "{text}");
-        let own = Response::from(&Error::new(400, "no").with_header("content-type", "text/x"));
-        assert_eq!(shown(&own), ["content-type: text/x"]);
-        let any: Error = "nothing".parse::<u8>().unwrap_err().into();
-        assert_eq!((any.status().as_u16(), any.message()), (500, None));
-        assert_eq!(any.to_string(), "500 Internal Server Error: invalid digit found in string");
-        assert_eq!(Error::new(400, "no").with_header("a", "\n").status(), 500, "what cannot be sent");
-        assert_eq!(Error::new(99, "no").status(), 500, "no status");
-    }
-
-    #[test]
-    fn the_page_of_an_error_with_clones_is_that_of_one_without() {
-        let make = || Error::new(404, "no <note>").with_header("x-a", "1").with_added_header("vary", "b");
-        for (row, error) in [
-            ("fields", make()),
-            ("its type", make().with_header("content-type", "text/x")),
-            ("no content", Error::new(204, "").with_header("x-a", "1")),
-            ("a field that has a meaning", Error::new(426, "").with_header("upgrade", "x")),
-            ("an end", make().with_header("connection", "close")),
-        ] {
-            let alone = Response::from(&error);
-            let shared = error.clone();
-            for (time, page) in [Response::from(&error), Response::from(&shared)].into_iter().enumerate() {
-                assert_eq!(page.status(), alone.status(), "{row}, {time}");
-                assert_eq!(shown(&page), shown(&alone), "{row}, {time}");
-                assert_eq!(page.body_in_memory(), alone.body_in_memory(), "{row}, {time}");
-                assert_eq!(page.close, alone.close, "{row}, {time}");
-            }
-            let other = Response::from(&Err::<(), _>(shared.with_message("other")).or_status(410).unwrap_err());
-            assert_eq!(other.status(), 410, "{row}: a clone that was changed");
         }
     }
 }

@@ -4,10 +4,8 @@ mod accept; // what the client asks for
 
 use std::fmt::Write;
 
-use http::header::VARY;
-
 use super::vary::with_vary;
-use crate::{Error, HeaderMap, HeaderValue, Layer, Request, Response, StatusCode, escape_html};
+use crate::{Error, HeaderMap, Layer, Request, Response, StatusCode, escape_html};
 use accept::Form;
 
 /// The page of each error in the form that its client asks for: the handler's errors, an unknown path's, and the server's own, for
@@ -52,25 +50,29 @@ const CSS: &str = include_str!("page.css");
 
 impl Layer for ErrorPages {
     fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
-        let response = match request.map_or(Form::Text, Form::of) {
-            Form::Html => {
+        struct Html;
+        struct Text;
+        Some(match request.map_or(Form::Text, Form::of) {
+            Form::Html => Response::shared_page::<Html>(error, || {
                 let page = Response::html(html(error));
-                match error.headers().contains_key("content-security-policy") {
-                    true => page,
-                    false => page.with_header("content-security-policy", POLICY),
-                }
-            }
+                completed(
+                    error,
+                    match error.headers().contains_key("content-security-policy") {
+                        true => page,
+                        false => page.with_header("content-security-policy", POLICY),
+                    },
+                )
+            }),
             #[cfg(feature = "json")]
-            Form::Json => super::JsonErrors.error_response(request, error)?,
-            Form::Text => Response::text(text(error)),
-        };
-        if !error.headers().contains_key(VARY) {
-            return Some(response.with_header(VARY, HeaderValue::from_static("Accept")));
-        }
-        let vary = error.headers().get_all(VARY).iter();
-        let response = vary.fold(response, |response, value| response.with_added_header(VARY, value));
-        Some(with_vary(response, "Accept"))
+            Form::Json => completed(error, super::JsonErrors.error_response(request, error)?),
+            Form::Text => Response::shared_page::<Text>(error, || completed(error, Response::text(text(error)))),
+        })
     }
+}
+
+/// With what else the error says, and the field by which the page was chosen.
+fn completed(error: &Error, page: Response) -> Response {
+    with_vary(page.completed_by(error), "Accept")
 }
 
 /// `404 Not Found: There is no note 7.`

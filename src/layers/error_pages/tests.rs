@@ -8,7 +8,7 @@ use crate::{Http, RequestHandler, SentResponse, handler_fn};
 
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
-fn sent(accept: &str, make: fn() -> Error) -> SentResponse {
+fn sent(accept: &str, make: impl Fn() -> Error + Send + Sync + 'static) -> SentResponse {
     let http = Http::new(handler_fn(move |_| Err(make())).layer(ErrorPages));
     http.respond(&Request::get("/a").with_header("accept", accept))
 }
@@ -28,6 +28,26 @@ fn each_form() {
         assert!(sent.text().contains(holds), "{accept}: {}", sent.text());
         assert_eq!(sent.header("content-security-policy").is_some(), accept == BROWSER);
     }
+}
+
+/// Pages are kept for an error that has clones, each form by itself.
+#[test]
+fn clones_share_a_page_of_each_form() {
+    let make = || Error::new(404, "no <note>").with_header("vary", "Origin").with_header("link", "<../>; rel=up");
+    let kept = make();
+    for time in 0..2 {
+        for accept in [BROWSER, "*/*", "application/json", "text/html", "image/png"] {
+            let (clone, alone) = (kept.clone(), sent(accept, make));
+            let shared = sent(accept, move || clone.clone());
+            assert_eq!(shared.status(), alone.status(), "{accept}, {time}");
+            assert_eq!(shared.text(), alone.text(), "{accept}, {time}");
+            for name in ["content-type", "vary", "link", "content-security-policy"] {
+                assert_eq!(shared.header(name), alone.header(name), "{accept}, {time}: {name}");
+            }
+        }
+    }
+    let other = sent("*/*", move || kept.clone().with_message("another"));
+    assert_eq!(other.text(), "404 Not Found: another\n", "a clone that was changed");
 }
 
 #[test]

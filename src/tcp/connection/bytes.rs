@@ -29,7 +29,7 @@ impl<R: Registered> Connection<R> {
         let count = self.transport.sent() - before;
         if count > 0 {
             self.wrote = Some(turn.now);
-            self.pace.iter_mut().for_each(|pace| pace.took(count));
+            self.pace().into_iter().for_each(|pace| pace.took(count));
         }
         if let Written::Blocked = written {
             let token = sys::Token(self.token().to_usize());
@@ -68,7 +68,7 @@ impl<R: Registered> Connection<R> {
                     self.readiness.readable = false; // a short read: the next bytes give an edge of their own
                 }
                 turn.share = turn.share.saturating_sub(count);
-                self.pace.iter_mut().for_each(|pace| pace.received(count));
+                self.pace().into_iter().for_each(|pace| pace.received(count));
                 if std::mem::replace(&mut turn.has_read, true) {
                     turn.polled = None; // younger than the poll
                 }

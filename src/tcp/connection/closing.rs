@@ -51,10 +51,10 @@ impl<R: Registered> Connection<R> {
         let mut connection = Connection::new(transport, client, registration, 0, now);
         if owed.is_empty() {
             connection.next = Next::Close;
-            connection.lingering = Some(Box::new(Lingering { since: now, heard: now }));
+            connection.under_way().lingering = Some(Lingering { since: now, heard: now });
         } else {
             (connection.next, connection.midway) = (Next::Linger, true);
-            connection.owed.insert(Box::default()).push(Piece::Owned(owed));
+            connection.under_way().owed.insert(Box::default()).push(Piece::Owned(owed));
         }
         connection
     }
@@ -62,12 +62,13 @@ impl<R: Registered> Connection<R> {
     /// The server ends before this connection does: what was cut off must not look like an end. The socket is closed at
     /// once; what else there is may block when it is dropped, and then holds up no other connection's end.
     pub fn cut_off(self) -> Leftover {
-        if !matches!(self.next, Next::Idle { .. }) || self.owed.is_some() {
+        let owed = self.under_way.and_then(|under_way| under_way.owed);
+        if !matches!(self.next, Next::Idle { .. }) || owed.is_some() {
             self.transport.reset();
         }
         drop(self.transport);
         drop(self.registration);
-        Leftover { conversation: self.conversation, owed: self.owed }
+        Leftover { conversation: self.conversation, owed }
     }
 
     /// A panic ended it: whatever was sent is not whole.
@@ -110,7 +111,7 @@ impl<R: Registered> Connection<R> {
         if self.transport.shut_down_writing().is_err() {
             return ControlFlow::Break(Outcome::Closed);
         }
-        self.lingering = Some(Box::new(Lingering { since: turn.now, heard: turn.now }));
+        self.under_way().lingering = Some(Lingering { since: turn.now, heard: turn.now });
         self.readiness.readable = true;
         ControlFlow::Continue(())
     }
@@ -123,13 +124,13 @@ impl<R: Registered> Connection<R> {
                 Ok((0, _)) => return ControlFlow::Break(Outcome::Closed),
                 Ok((count, _)) => {
                     turn.share = turn.share.saturating_sub(count);
-                    self.lingering.iter_mut().for_each(|lingering| lingering.heard = turn.now);
+                    self.under_way().lingering.iter_mut().for_each(|lingering| lingering.heard = turn.now);
                 }
                 Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {
                     return ControlFlow::Break(Outcome::Park(Wait {
                         interest: Readiness { readable: true, ..Readiness::NONE },
                         deadline: self.linger_deadline(),
-                        eviction: Eviction::Lingering,
+                        eviction: Eviction::Lingering(turn.now),
                         shutdown_seen: true,
                     }));
                 }
@@ -153,7 +154,7 @@ impl<R: Registered> Connection<R> {
     }
 
     fn linger_deadline(&self) -> Option<Instant> {
-        let Lingering { since, heard } = self.lingering.as_deref()?;
+        let Lingering { since, heard } = self.under_way.as_ref()?.lingering.as_ref()?;
         Some((*heard + LINGER).min(*since + LONGEST_LINGER))
     }
 }

@@ -25,9 +25,16 @@ impl<R: Registered> Connection<R> {
     /// # Errors
     /// If the kernel does not let it go.
     pub fn take_apart(self, registry: &Registry) -> io::Result<Parts<R>> {
-        let Connection { transport, client, conversation, unused, ended, registration, .. } = self;
+        let Connection { transport, client, conversation, under_way, ended, registration, .. } = self;
         let conversation = conversation.ok_or_else(|| io::Error::other("nobody talks with this client"))?;
         let socket = transport.into_socket(registry)?;
-        Ok(Parts { conversation, socket, client, unread: unused.into_vec(), ended, registration })
+        Ok(Parts {
+            conversation,
+            socket,
+            client,
+            unread: under_way.unwrap_or_default().unused.into_vec(),
+            ended,
+            registration,
+        })
     }
 }

@@ -55,7 +55,7 @@ impl<R: Registered> Connection<R> {
         let pace = self.measure(turn, reads, blocked);
         let eviction = match self.next {
             _ if blocked => Eviction::Never,
-            Next::Idle { .. } => Eviction::Idle,
+            Next::Idle { .. } => Eviction::Idle(turn.now),
             Next::Read { evictable: true, .. } => Eviction::Begun(self.since),
             _ => Eviction::Never,
         };
@@ -75,12 +75,12 @@ impl<R: Registered> Connection<R> {
     fn measure(&mut self, turn: &ConnectionTurn<'_>, reads: bool, blocked: bool) -> Option<Instant> {
         let receiving = self.measured_stage().filter(|_| reads);
         if receiving.is_none() && !blocked {
-            self.pace = None;
+            self.under_way.iter_mut().for_each(|under_way| under_way.pace = None);
             return None;
         }
         let now = sync::now(); // not the time of the turn, which may have waited for a disk
         let limits = *turn.settings.send_limits;
-        let pace = self.pace.get_or_insert_default();
+        let pace = self.under_way().pace.get_or_insert_default();
         pace.park(now, receiving, blocked);
         let receive = receiving.and_then(|stage| Some(pace.receive_time(stage, limits.min_rate?)));
         let send = if blocked { pace.send_time(limits) } else { None };
@@ -96,8 +96,9 @@ impl<R: Registered> Connection<R> {
     }
 
     /// Whether it is to be seen if the client sends fast enough.
-    fn window_is_over(&self, turn: &ConnectionTurn<'_>) -> bool {
-        match (&self.pace, self.measured_stage(), turn.settings.send_limits.min_rate) {
+    fn window_is_over(&mut self, turn: &ConnectionTurn<'_>) -> bool {
+        let stage = self.measured_stage();
+        match (self.pace(), stage, turn.settings.send_limits.min_rate) {
             (Some(pace), Some(stage), Some(rate)) => pace.receive_time(stage, rate).is_zero(),
             _ => false,
         }
@@ -105,7 +106,7 @@ impl<R: Registered> Connection<R> {
 
     fn sends_too_slowly(&mut self, turn: &ConnectionTurn<'_>) -> bool {
         let stage = self.measured_stage();
-        match (&mut self.pace, stage, turn.settings.send_limits.min_rate) {
+        match (self.pace(), stage, turn.settings.send_limits.min_rate) {
             (Some(pace), Some(stage), Some(rate)) => pace.sends_too_slowly(stage, rate),
             _ => false,
         }
@@ -114,12 +115,13 @@ impl<R: Registered> Connection<R> {
     fn takes_too_little(&mut self, turn: &ConnectionTurn<'_>) -> bool {
         let transport = &self.transport;
         let limits = *turn.settings.send_limits;
-        self.pace.as_mut().is_some_and(|pace| pace.takes_too_little(limits, || transport.arrived()))
+        let pace = self.under_way.as_mut().and_then(|under_way| under_way.pace.as_mut());
+        pace.is_some_and(|pace| pace.takes_too_little(limits, || transport.arrived()))
     }
 
     /// A deadline has passed, or one that was.
     pub(super) fn be_late(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if self.lingering.is_some() {
+        if self.is_lingering() {
             return ControlFlow::Break(Outcome::Closed);
         }
         if !turn.buffers.output.is_empty() && self.takes_too_little(turn) {
@@ -150,7 +152,7 @@ impl<R: Registered> Connection<R> {
     /// and is the last; half a message is given up.
     pub(super) fn give_way(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         match self.next {
-            _ if self.lingering.is_some() => ControlFlow::Break(Outcome::Closed),
+            _ if self.is_lingering() => ControlFlow::Break(Outcome::Closed),
             Next::Read { stage, evictable: true, .. } => {
                 self.tell(Event::Late(stage), turn)?;
                 self.set_next(Next::Close, turn.now)

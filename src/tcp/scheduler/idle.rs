@@ -32,16 +32,15 @@ const CALM_TICK: Duration = Duration::from_millis(4);
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// Wake a worker if what waits in the queue is worth it.
     pub fn wake_for_need(&self) {
-        let ready = self.queue.len();
-        if ready > 0 && self.needs_another(ready, false) {
+        if self.needs_another(false) {
             self.wake_one();
         }
     }
 
-    pub(super) fn needs_another(&self, ready: usize, unpolled: bool) -> bool {
+    pub(super) fn needs_another(&self, unpolled: bool) -> bool {
         // Handlers that burn CPU gain nothing from more threads than cores; then only the tick wakes.
-        self.load.is_worth_a_wake(ready, unpolled)
-            && (self.awake.load(Ordering::Relaxed) < self.cores + self.load.running_long() || self.load.blocks())
+        (self.awake.load(Ordering::Relaxed) < self.cores + self.load.running_long() || self.load.blocks())
+            && self.load.is_worth_a_wake(self.queue.len(), unpolled)
     }
 
     /// Wake one idle worker, or else whoever waits in the poll. One at a time.

@@ -165,7 +165,7 @@ impl Waker {
         }
     }
 
-    /// Call many connections at once, which costs one lock for each thousand of them and one system call.
+    /// Call many connections at once, which costs a short lock each, and one system call for each thousand of them at most.
     /// Those of one server are called together; tells how many are still there.
     pub fn wake_all<'a>(wakers: impl IntoIterator<Item = &'a Waker>) -> usize {
         let mut there = 0;

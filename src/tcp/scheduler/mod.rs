@@ -11,7 +11,7 @@
 //!    block is awake, or was woken, or is the watchdog. A worker that is about to wait, idle or inside the poll, first
 //!    publishes that it does (`IdleWorkers`, or `polling = true`), then a SeqCst fence, then looks once more at queue,
 //!    poller, deadlines and state; whoever makes work stores it first, then a SeqCst fence, then reads those words.
-//! 3. *No readiness is lost.* See [`ConnectionTable`].
+//! 3. *No readiness is lost.* See [`table`].
 //! 4. *Polls are never starved.* A worker that has drawn 64 times since the last poll, or finds it older than 1 ms,
 //!    polls first.
 //! 5. *Code that may block runs with a permit*, and none of it while the poller or a lock is held. See [`Permits`].
@@ -22,7 +22,8 @@ mod worker; // from task to task
 mod poller_guard; // the poller in the hands of one worker
 
 mod idle; // workers with nothing to do
-mod table; // which connection waits for what, until when
+mod shards; // the table of connections: which waits for what, until when
+mod table; // a shard of it
 
 mod link; // a connection from wherever it is looked at
 mod token; // the name of a connection
@@ -39,7 +40,8 @@ use load::Load;
 pub use permits::{Admission, Class, Permits, RESERVED, Work};
 pub use poller_guard::{Patience, PollerGuard};
 use queue::{Ready, ReadyQueue};
-pub use table::{ConnectionTable, Eviction, Parked, Readiness, Wait};
+pub use shards::{Parked, ShardedTable};
+pub use table::{Eviction, Readiness, Wait};
 pub use token::Token;
 pub use worker::{Task, Worker};
 
@@ -65,7 +67,7 @@ pub struct Scheduler<C, P, W> {
     ticking: AtomicBool,           // the watchdog ticks
     calm: AtomicU32,               // ticks in a row that found nothing; written by the watchdog
     state: Padded<AtomicU8>,
-    table: Padded<Mutex<ConnectionTable<C>>>,
+    table: ShardedTable<C>,
     permits: Padded<Mutex<Permits<C>>>,
     wanted: Padded<AtomicUsize>, // how many connections wait for a permit; written under the lock of `permits`
     load: Padded<Load>,
@@ -108,7 +110,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     pub fn new(poller: P, waker: W, workers: usize, cores: usize, permits: Permits<C>) -> Scheduler<C, P, W> {
         let beginning = sync::now();
         Scheduler {
-            queue: ReadyQueue::new(),
+            queue: ReadyQueue::new(workers),
             poller: Padded(Mutex::new(Some(poller))),
             poller_free: Padded(AtomicBool::new(true)),
             polling: Padded(AtomicBool::new(false)),
@@ -119,7 +121,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             ticking: AtomicBool::new(false),
             calm: AtomicU32::new(0),
             state: Padded(AtomicU8::new(RUNNING)),
-            table: Padded(Mutex::new(ConnectionTable::new(beginning))),
+            table: ShardedTable::new(beginning),
             permits: Padded(Mutex::new(permits)),
             wanted: Padded(AtomicUsize::new(0)),
             load: Padded(Load::default()),
@@ -138,22 +140,25 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.queue.push(connection, None);
     }
 
+    /// The same of those that a worker has polled: any other may take them from there.
+    pub fn push_polled(&self, worker: usize, connections: impl ExactSizeIterator<Item = C>) {
+        if connections.len() > 0 {
+            self.queue.push_polled(worker, connections);
+        }
+    }
+
     /// Another thread calls these connections: those that are parked are ready, for the others it is noted.
     /// Tells each that is ready what was noted for it.
     pub fn call(&self, tokens: &mut dyn Iterator<Item = Token>, saw: impl Fn(&mut C, Readiness)) {
-        let mut called = Vec::new();
-        {
-            let mut table = self.table();
-            called.extend(tokens.filter_map(|token| table.call(token)));
-        }
-        if called.is_empty() {
-            return;
-        }
-        for (mut connection, readiness) in called {
+        let mut some = false;
+        for (mut connection, readiness) in tokens.filter_map(|token| self.table.call(token)) {
             saw(&mut connection, readiness);
             self.queue.push_called(connection);
+            some = true;
         }
-        self.pushed_from_outside();
+        if some {
+            self.pushed_from_outside();
+        }
     }
 
     /// Push a connection that is ready, from a thread that is no worker.
@@ -169,9 +174,9 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.wake_for_need();
     }
 
-    /// The table of connections, locked.
-    pub fn table(&self) -> MutexGuard<'_, ConnectionTable<C>> {
-        lock(&self.table)
+    /// The table of connections.
+    pub fn table(&self) -> &ShardedTable<C> {
+        &self.table
     }
 
     /// Park a connection; what came for it meanwhile comes back with it.
@@ -271,7 +276,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     pub fn drain(&self) -> (Vec<C>, Option<P>) {
         let mut left = self.table().drain();
         left.extend(self.with_permits(Permits::drain));
-        while let Some(Ready { connection, granted }) = self.queue.pop(0) {
+        while let Some(Ready { connection, granted }) = self.queue.pop(0, 0) {
             left.push(connection);
             left.extend(granted.and_then(|class| self.release(class)).map(|(connection, _)| connection));
         }

@@ -26,7 +26,7 @@ impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
     pub fn wait<R>(&mut self, poll: impl FnOnce(&mut P, Patience) -> R) -> R {
         let scheduler = self.scheduler;
         let polling = Polling::begin(scheduler);
-        let deadline = scheduler.table().begin_wait();
+        let deadline = scheduler.table.deadline();
         let queue = match scheduler.wanted.load(Ordering::Relaxed) {
             0 => None, // who queues after this sees `polling`, and wakes the poller
             _ => lock(&scheduler.permits).deadline(),
@@ -70,8 +70,9 @@ struct Polling<'a, C, P, W: PollWaker>(&'a Scheduler<C, P, W>);
 impl<'a, C, P, W: PollWaker> Polling<'a, C, P, W> {
     fn begin(scheduler: &'a Scheduler<C, P, W>) -> Self {
         scheduler.polling.store(true, Ordering::SeqCst);
+        scheduler.table.begin_wait();
         scheduler.awake.fetch_sub(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst); // partners: `wake_poller`, `begin_blocking`; what is looked at follows
+        fence(Ordering::SeqCst); // partners: `wake_poller`, `begin`, `ShardedTable::park`; what is looked at follows
         Polling(scheduler)
     }
 }
@@ -80,7 +81,7 @@ impl<C, P, W: PollWaker> Drop for Polling<'_, C, P, W> {
     fn drop(&mut self) {
         self.0.polling.store(false, Ordering::SeqCst);
         self.0.awake.fetch_add(1, Ordering::Relaxed);
-        self.0.table().end_wait();
+        self.0.table.end_wait();
     }
 }
 

@@ -1,9 +1,17 @@
 //! The connections that are ready for a turn.
-//! Those the poller found come first; those that another thread called (a broadcast may call ten thousand at once) get
-//! every eighth draw while there are others, so that a broadcast makes nobody else wait.
+//!
+//! Those that a poll has found lie with the worker that polled, in a queue for each, so that two workers that both have
+//! something to do don't meet at it. A worker that finds its own empty takes half of another's: nothing waits for one that is
+//! blocked, and where a connection lies says nothing about who serves it.
+//! The others come through channels that all workers share: newcomers, those whose share is used up, those that were granted
+//! a permit, and, apart from them, those that another thread called (a broadcast may call ten thousand at once). Of eight
+//! draws two look there first, and one at the called: a broadcast makes nobody else wait, nor do clients that talk all day.
 
-use super::super::sync::{AtomicUsize, Ordering, Queue};
+use std::collections::VecDeque;
+
+use super::super::sync::{AtomicUsize, Mutex, Ordering, Queue};
 use super::permits::Class;
+use super::{Padded, lock};
 
 /// A connection that is ready, and the permit it was granted while it waited, if one was.
 pub struct Ready<C> {
@@ -13,6 +21,10 @@ pub struct Ready<C> {
 
 /// See above. Any thread may push and pop.
 pub struct ReadyQueue<C> {
+    polled: Vec<Padded<Mutex<VecDeque<C>>>>, // of each worker; of several, where there are more workers than bits
+    /// A bit for each of these that is not empty, written under its lock. Relaxed: that lock publishes the connections, and
+    /// who looks here before it waits or blocks has a SeqCst fence in front of that look.
+    filled: Padded<AtomicUsize>,
     ready: Queue<Ready<C>>,
     called: Queue<Ready<C>>,
     /// How many in `called` may be popped: each is counted once it is there, and is popped by who has taken it off the
@@ -20,16 +32,35 @@ pub struct ReadyQueue<C> {
     calls: AtomicUsize,
 }
 
-/// One draw in so many is for those that were called.
-const SHARE_OF_CALLED: u64 = 8;
+/// One draw in so many is for those that were called, two are for what else the workers share.
+const ROUND: u64 = 8;
+/// One draw in so many is from another worker's queue, although there is something in one's own.
+const ROUND_OF_OTHERS: u64 = 64;
 
 impl<C> ReadyQueue<C> {
-    pub fn new() -> ReadyQueue<C> {
-        ReadyQueue { ready: Queue::new(), called: Queue::new(), calls: AtomicUsize::new(0) }
+    pub fn new(workers: usize) -> ReadyQueue<C> {
+        ReadyQueue {
+            polled: (0..workers.clamp(1, usize::BITS as usize)).map(|_| Padded::default()).collect(),
+            filled: Padded::default(),
+            ready: Queue::new(),
+            called: Queue::new(),
+            calls: AtomicUsize::new(0),
+        }
     }
 
     pub fn push(&self, connection: C, granted: Option<Class>) {
         self.ready.push(Ready { connection, granted });
+    }
+
+    /// Push what this worker has polled.
+    pub fn push_polled(&self, worker: usize, connections: impl Iterator<Item = C>) {
+        let own = self.own(worker);
+        let mut queue = lock(&self.polled[own]);
+        let was_empty = queue.is_empty();
+        queue.extend(connections);
+        if was_empty && !queue.is_empty() {
+            self.filled.fetch_or(1 << own, Ordering::Relaxed);
+        }
     }
 
     pub fn push_called(&self, connection: C) {
@@ -39,26 +70,80 @@ impl<C> ReadyQueue<C> {
         self.calls.fetch_add(1, Ordering::Release);
     }
 
-    /// The next one; `draws`: how many the worker that asks has drawn so far.
-    pub fn pop(&self, draws: u64) -> Option<Ready<C>> {
-        let calls = self.calls();
-        if calls > 0
-            && draws.is_multiple_of(SHARE_OF_CALLED)
-            && let Some(called) = self.pop_called()
-        {
-            return Some(called);
-        }
-        self.ready.pop().or_else(|| if calls > 0 { self.pop_called() } else { None })
+    /// The next one for this worker; `draws`: how many it has drawn so far.
+    pub fn pop(&self, worker: usize, draws: u64) -> Option<Ready<C>> {
+        let preferred = match draws % ROUND {
+            0 => self.pop_called(),
+            2 | 6 => self.ready.pop(),
+            _ => None,
+        };
+        preferred.or_else(|| self.pop_polled(worker, draws)).or_else(|| self.ready.pop()).or_else(|| self.pop_called())
     }
 
     pub fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.calls() == 0
+        self.filled.load(Ordering::Relaxed) == 0 && self.ready.is_empty() && self.calls() == 0
     }
 
     pub fn len(&self) -> usize {
-        match self.ready.is_empty() {
-            true => self.calls(),
-            false => self.ready.len() + self.calls(),
+        let mut length = self.calls();
+        if !self.ready.is_empty() {
+            length += self.ready.len();
+        }
+        let mut filled = self.filled.load(Ordering::Relaxed);
+        while filled != 0 {
+            length += lock(&self.polled[filled.trailing_zeros() as usize]).len();
+            filled &= filled - 1; // without this bit
+        }
+        length
+    }
+
+    fn own(&self, worker: usize) -> usize {
+        worker % self.polled.len()
+    }
+
+    /// From this worker's own queue, or else from the next one that is filled, of which it takes half.
+    fn pop_polled(&self, worker: usize, draws: u64) -> Option<Ready<C>> {
+        let mut filled = self.filled.load(Ordering::Relaxed);
+        let own = self.own(worker);
+        let others_first = draws % ROUND_OF_OTHERS == ROUND_OF_OTHERS - 1;
+        let first = (own + usize::from(others_first)) % self.polled.len();
+        while filled != 0 {
+            let at = (first + filled.rotate_right(first as u32).trailing_zeros() as usize) % usize::BITS as usize;
+            let connection = if at == own { self.pop_own(own) } else { self.take_half(at, own) };
+            if let Some(connection) = connection {
+                return Some(Ready { connection, granted: None });
+            }
+            filled &= !(1 << at); // others were faster
+        }
+        None
+    }
+
+    fn pop_own(&self, own: usize) -> Option<C> {
+        let mut queue = lock(&self.polled[own]);
+        let connection = queue.pop_front()?;
+        self.note_if_empty(own, &queue);
+        Some(connection)
+    }
+
+    /// The first of this queue, and half of the others into one's own. Between the two locks they are in this worker's hands.
+    fn take_half(&self, from: usize, own: usize) -> Option<C> {
+        let mut taken = {
+            let mut queue = lock(&self.polled[from]);
+            let half = queue.len().div_ceil(2);
+            let taken: Vec<C> = queue.drain(..half).collect();
+            self.note_if_empty(from, &queue);
+            taken.into_iter()
+        };
+        let connection = taken.next()?;
+        if taken.len() > 0 {
+            self.push_polled(own, taken);
+        }
+        Some(connection)
+    }
+
+    fn note_if_empty(&self, at: usize, queue: &VecDeque<C>) {
+        if queue.is_empty() {
+            self.filled.fetch_and(!(1 << at), Ordering::Relaxed);
         }
     }
 
@@ -67,6 +152,9 @@ impl<C> ReadyQueue<C> {
     }
 
     fn pop_called(&self) -> Option<Ready<C>> {
+        if self.calls() == 0 {
+            return None;
+        }
         self.calls.fetch_update(Ordering::Acquire, Ordering::Relaxed, |calls| calls.checked_sub(1)).ok()?;
         self.called.pop()
     }

@@ -87,7 +87,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
 
     fn draw(&mut self) -> Option<C> {
         let scheduler = self.scheduler;
-        let Ready { connection, granted } = scheduler.queue.pop(self.draws)?;
+        let Ready { connection, granted } = scheduler.queue.pop(self.me, self.draws)?;
         self.draws += 1;
         scheduler.workers[self.me].draws.store(self.draws, Ordering::Relaxed);
         if let Some(class) = granted {
@@ -102,16 +102,17 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
 
     fn poll_is_overdue(&mut self, now: Instant) -> bool {
         let scheduler = self.scheduler;
-        if !scheduler.poller_free.load(Ordering::Relaxed) || scheduler.queue.is_empty() {
-            return false; // somebody polls, or nothing would be put before the poll
+        if !scheduler.poller_free.load(Ordering::Relaxed) {
+            return false; // somebody polls
         }
         let polls = scheduler.polls.load(Ordering::Relaxed);
         if polls != self.polls_seen {
             (self.polls_seen, self.draws_at_poll) = (polls, self.draws);
         }
         let polled = scheduler.beginning + Duration::from_nanos(scheduler.polled.load(Ordering::Relaxed));
-        self.draws - self.draws_at_poll >= DRAWS_BETWEEN_POLLS
-            || now.saturating_duration_since(polled) > TIME_BETWEEN_POLLS
+        let is_due = self.draws - self.draws_at_poll >= DRAWS_BETWEEN_POLLS
+            || now.saturating_duration_since(polled) > TIME_BETWEEN_POLLS;
+        is_due && !scheduler.queue.is_empty() // or nothing would be put before the poll
     }
 
     /// Have a permit for this work, if the one that is held is good for it or another is free.
@@ -190,13 +191,15 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         // Partners: `something_waits` and `Polling::begin`. What this worker pushed is seen by whoever
         // goes to wait after this, and whoever waits already is seen here.
         fence(Ordering::SeqCst);
+        if scheduler.awake.load(Ordering::SeqCst) >= scheduler.workers.len() {
+            return; // nobody waits
+        }
         let poller_free = scheduler.poller_free.load(Ordering::SeqCst);
-        let ready = scheduler.queue.len();
-        if !poller_free && ready == 0 {
+        if !poller_free && scheduler.queue.is_empty() {
             return;
         }
         let watched = scheduler.ticking.load(Ordering::SeqCst) || scheduler.searching.load(Ordering::SeqCst);
-        if !watched || scheduler.needs_another(ready, poller_free && long) {
+        if !watched || scheduler.needs_another(poller_free && long) {
             scheduler.wake_one();
         }
     }

@@ -28,6 +28,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
         permit: HeldPermit { worker: engine.scheduler.arrive(me), engine, used: false },
         buffers: Buffers::default(),
         catch: Vec::new(),
+        newcomers: Vec::new(),
         caught: 0,
         rested: sync::now(),
         notices: Vec::new(),
@@ -53,10 +54,11 @@ struct WorkerLoop<'a> {
     engine: &'a Arc<Engine>,
     permit: HeldPermit<'a>,
     buffers: Buffers,
-    catch: Vec<BoxedConnection>, // empty between polls
-    caught: usize,               // by the last poll
-    rested: Instant,             // when it last polled or yielded
-    notices: Vec<Notice>,        // what is to be logged once the poller is given back
+    catch: Vec<BoxedConnection>,     // empty between polls
+    newcomers: Vec<BoxedConnection>, // likewise
+    caught: usize,                   // by the last poll
+    rested: Instant,                 // when it last polled or yielded
+    notices: Vec<Notice>,            // what is to be logged once the poller is given back
 }
 
 impl WorkerLoop<'_> {

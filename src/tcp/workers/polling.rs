@@ -9,7 +9,7 @@ use super::super::acceptor::Accepted;
 use super::super::client::Client;
 use super::super::connection::Connection;
 use super::super::contain::contain;
-use super::super::engine::EnginePoller;
+use super::super::engine::{BoxedConnection, EnginePoller};
 use super::super::handle::Control;
 use super::super::scheduler::Patience;
 use super::super::sync;
@@ -62,10 +62,8 @@ impl WorkerLoop<'_> {
             sync::sleep(AFTER_A_FAILED_POLL);
         }
         self.gather(&mut guard, now);
-        (self.caught, self.rested) = (self.catch.len(), now);
-        let mut catch = self.catch.drain(..);
-        let kept = catch.next();
-        catch.for_each(|connection| engine.scheduler.push(connection));
+        (self.caught, self.rested) = (self.catch.len() + self.newcomers.len(), now);
+        let kept = self.push_catch(true);
         drop(guard);
         engine.scheduler.wake_for_need();
         self.log_notices();
@@ -82,11 +80,25 @@ impl WorkerLoop<'_> {
         }
         let _ = guard.poller().look(); // an error is found, and told, by the next poll that waits
         self.gather(&mut guard, now);
-        self.catch.drain(..).for_each(|connection| self.engine.scheduler.push(connection));
+        self.push_catch(false);
         drop(guard);
         self.engine.scheduler.wake_for_need();
         self.log_notices();
         now
+    }
+
+    /// Queue the whole catch, but for the first if it is kept.
+    fn push_catch(&mut self, keep: bool) -> Option<BoxedConnection> {
+        let scheduler = &self.engine.scheduler;
+        let mut catch = self.catch.drain(..);
+        let mut kept = if keep { catch.next() } else { None };
+        scheduler.push_polled(self.me, catch);
+        if !self.newcomers.is_empty() {
+            let mut newcomers = self.newcomers.drain(..);
+            kept = kept.or_else(|| if keep { newcomers.next() } else { None });
+            newcomers.for_each(|connection| scheduler.push(connection));
+        }
+        kept
     }
 
     /// The ready, the late and the newcomers.
@@ -95,7 +107,7 @@ impl WorkerLoop<'_> {
         let scheduler = &self.engine.scheduler;
         let mut late;
         {
-            let mut table = scheduler.table();
+            let table = scheduler.table();
             for (token, readiness) in guard.poller().events() {
                 if let Some((mut connection, readiness)) = table.event(token, readiness) {
                     connection.saw(readiness);
@@ -146,7 +158,8 @@ impl WorkerLoop<'_> {
                     match engine.register(stream, place) {
                         Ok((stream, registration)) => {
                             let transport = Transport::new(stream);
-                            self.catch.push(Box::new(Connection::new(transport, client, registration, protocol, now)));
+                            let connection = Connection::new(transport, client, registration, protocol, now);
+                            self.newcomers.push(Box::new(connection));
                         }
                         Err(err) => {
                             // The kernel has no memory for one more to poll: the stream is closed by dropping it.

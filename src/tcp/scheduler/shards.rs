@@ -1,0 +1,281 @@
+//! The table of connections, in shards with a lock each, so that two workers rarely meet at one. A connection's token says
+//! which shard it is in. What is said of all of them, the first hint and the order of eviction, is put together here.
+
+use std::ops::DerefMut;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, SHARDS, fence};
+use super::link::Link;
+use super::table::{BEGUN, BEGUN_FOR, BUCKET, ConnectionTable, LISTS, NO_HINT, Readiness, Wait, bucket};
+use super::token::Token;
+use super::{Padded, lock};
+
+/// What became of a connection that was to be parked.
+pub enum Parked<C> {
+    /// It is parked; `wake`: its deadline is earlier than the one the poller waits for.
+    Parked { wake: bool },
+    /// Something came meanwhile: go on with it.
+    Ready(C, Readiness),
+}
+
+/// Those that were evicted, and when more may be.
+pub struct Evicted<C> {
+    pub connections: Vec<C>,
+    pub more_at: Option<Instant>,
+}
+
+/// All connections of a server. Nobody holds two of the locks but an eviction, which locks all in order.
+pub struct ShardedTable<C> {
+    shards: Vec<Padded<Mutex<ConnectionTable<C>>>>,
+    /// No hint is earlier than this bucket, but for one whose worker is between its shard's lock and this word.
+    earliest: Padded<AtomicU32>,
+    /// The bucket at which the waiting poller will return by itself (`NO_HINT`: never); 0: nobody waits.
+    waited_for: Padded<AtomicU32>,
+    next: AtomicUsize, // the shard of the next newcomer
+    beginning: Instant,
+}
+
+/// Entries of connections that are in a worker's hands are passed over, so many at most.
+const MOST_PASSED_OVER: usize = 256;
+
+impl<C> ShardedTable<C> {
+    pub fn new(beginning: Instant) -> ShardedTable<C> {
+        ShardedTable {
+            shards: (0..SHARDS).map(|_| Padded(Mutex::new(ConnectionTable::new(beginning)))).collect(),
+            earliest: Padded(AtomicU32::new(NO_HINT)),
+            waited_for: Padded(AtomicU32::new(0)),
+            next: AtomicUsize::new(0),
+            beginning,
+        }
+    }
+
+    /// An entry for a new connection, which is in the hands of who asks.
+    pub fn insert(&self, link: impl FnOnce(Token) -> Arc<Link>) -> Arc<Link> {
+        let shard = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        lock(&self.shards[shard]).insert(|Token { index, generation }| {
+            link(Token { index: index * SHARDS as u32 + shard as u32, generation })
+        })
+    }
+
+    /// The connection is gone: its entry is free.
+    pub fn remove(&self, token: Token) {
+        let (mut shard, token) = self.shard(token);
+        shard.remove(token);
+    }
+
+    /// Park a connection, unless something came for it meanwhile.
+    pub fn park(&self, token: Token, connection: C, wait: Wait) -> Parked<C> {
+        let parked = {
+            let (mut shard, token) = self.shard(token);
+            shard.park(token, connection, wait)
+        };
+        match parked {
+            Ok(None) => Parked::Parked { wake: false },
+            Ok(Some(hint)) => {
+                self.earliest.fetch_min(hint, Ordering::SeqCst);
+                // Partner: `Polling::begin`. Either the poller sees this hint, or it is seen here that it waits.
+                fence(Ordering::SeqCst);
+                Parked::Parked { wake: hint < self.waited_for.load(Ordering::SeqCst) }
+            }
+            Err((connection, readiness)) => Parked::Ready(connection, readiness),
+        }
+    }
+
+    /// An event came: if its connection waits for that here, it is returned; else the event is noted.
+    pub fn event(&self, token: Token, readiness: Readiness) -> Option<(C, Readiness)> {
+        let (mut shard, token) = self.shard(token);
+        shard.event(token, readiness)
+    }
+
+    /// Another thread calls this connection: it is returned if it is parked, else the call is noted.
+    pub fn call(&self, token: Token) -> Option<(C, Readiness)> {
+        let (mut shard, token) = self.shard(token);
+        shard.call(token)
+    }
+
+    /// Those whose deadline has passed. For who has the poller: one at a time.
+    pub fn late(&self, now: Instant) -> Vec<C> {
+        let mut late = Vec::new();
+        if self.earliest.load(Ordering::SeqCst) >= bucket(self.beginning, now) {
+            return late;
+        }
+        // A hint that is set in a shard after the look into it lowers this word after this store: the lock is between.
+        self.earliest.store(NO_HINT, Ordering::SeqCst);
+        let mut first = NO_HINT;
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            late.append(&mut shard.late(now));
+            first = first.min(shard.first_hint());
+        }
+        self.earliest.fetch_min(first, Ordering::SeqCst);
+        late
+    }
+
+    /// Take up to `count` of those that may be evicted: lingering ones first, then the longest idle, then the messages
+    /// that began longest ago.
+    pub fn evict(&self, count: usize, now: Instant) -> Evicted<C> {
+        let mut shards: Vec<_> = self.shards.iter().map(|shard| lock(shard)).collect();
+        evict(&mut shards, count, now)
+    }
+
+    /// All that are parked. From now on no connection is parked that has not been told of the shutdown.
+    pub fn begin_shutdown(&self) -> Vec<C> {
+        self.shards.iter().flat_map(|shard| lock(shard).begin_shutdown()).collect()
+    }
+
+    /// All that are parked.
+    pub fn drain(&self) -> Vec<C> {
+        self.shards.iter().flat_map(|shard| lock(shard).drain()).collect()
+    }
+
+    /// The poller is about to wait. A SeqCst fence is to follow, and then [`ShardedTable::deadline`].
+    pub fn begin_wait(&self) {
+        self.waited_for.store(NO_HINT, Ordering::SeqCst);
+    }
+
+    /// Until when the poller may wait. It is remembered, so that who parks with an earlier deadline wakes it.
+    pub fn deadline(&self) -> Option<Instant> {
+        let first = self.earliest.load(Ordering::SeqCst);
+        self.waited_for.store(first, Ordering::SeqCst);
+        (first != NO_HINT).then(|| self.beginning + BUCKET * first.saturating_add(1))
+    }
+
+    /// The poller waits no longer.
+    pub fn end_wait(&self) {
+        self.waited_for.store(0, Ordering::SeqCst);
+    }
+
+    pub fn parked(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).parked()).sum()
+    }
+
+    /// The shard of a connection, locked, and its name there.
+    fn shard(&self, token: Token) -> (MutexGuard<'_, ConnectionTable<C>>, Token) {
+        let shard = &self.shards[token.index as usize % SHARDS];
+        (lock(shard), Token { index: token.index / SHARDS as u32, ..token })
+    }
+}
+
+/// The lists of all shards as one: the next is the oldest of those that are next in their shards.
+fn evict<C>(shards: &mut [impl DerefMut<Target = ConnectionTable<C>>], count: usize, now: Instant) -> Evicted<C> {
+    let mut evicted = Evicted { connections: Vec::new(), more_at: None };
+    let mut passed_over = 0;
+    for list in 0..LISTS {
+        let mut next: Vec<_> = shards.iter().map(|shard| shard.next_in(list, None)).collect();
+        while evicted.connections.len() < count && passed_over < MOST_PASSED_OVER {
+            let heads = next.iter().enumerate().filter_map(|(at, next)| next.map(|(since, index)| (since, at, index)));
+            let Some((since, at, index)) = heads.min() else { break };
+            if list == BEGUN && since + BEGUN_FOR > now {
+                evicted.more_at = Some(since + BEGUN_FOR);
+                return evicted;
+            }
+            if let Some(now_there) = shards[at].put_right(index) {
+                next[at] = Some(now_there);
+                continue;
+            }
+            next[at] = shards[at].next_in(list, Some(index));
+            match shards[at].evict(index) {
+                Some(connection) => evicted.connections.push(connection),
+                None => passed_over += 1,
+            }
+        }
+    }
+    evicted
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Eviction;
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const READABLE: Readiness = Readiness { readable: true, ..Readiness::NONE };
+
+    /// Three shards, without their locks: these are of whatever `sync` is.
+    struct Shards(Vec<ConnectionTable<u32>>, Vec<Token>);
+
+    impl Shards {
+        fn new(now: Instant, connections: usize) -> Shards {
+            let mut shards = Shards((0..3).map(|_| ConnectionTable::new(now)).collect(), Vec::new());
+            for number in 0..connections {
+                let link = shards.0[number % 3].insert(|token| Arc::new(Link::new(token, None)));
+                shards.1.push(link.token());
+            }
+            shards
+        }
+
+        fn park(&mut self, number: usize, eviction: Eviction) {
+            let wait = Wait { interest: READABLE, deadline: None, eviction, shutdown_seen: false };
+            assert!(self.0[number % 3].park(self.1[number], number as u32, wait).is_ok());
+        }
+
+        fn take(&mut self, number: usize) {
+            assert!(self.0[number % 3].event(self.1[number], READABLE).is_some());
+        }
+
+        fn evict(&mut self, count: usize, now: Instant) -> (Vec<u32>, Option<Instant>) {
+            let mut shards: Vec<_> = self.0.iter_mut().collect();
+            let Evicted { connections, more_at } = evict(&mut shards, count, now);
+            (connections, more_at)
+        }
+    }
+
+    #[test]
+    fn evicted_are_the_lingering_then_the_longest_idle_then_the_oldest_begun() {
+        let now = Instant::now();
+        let mut shards = Shards::new(now, 7);
+        let later = now + 10 * SECOND;
+        for (number, eviction) in [
+            (0, Eviction::Begun(now + SECOND)),
+            (1, Eviction::Begun(now + 2 * SECOND)),
+            (2, Eviction::Idle(now)),
+            (3, Eviction::Idle(now + SECOND)),
+            (4, Eviction::Never),
+            (5, Eviction::Lingering(now + 3 * SECOND)),
+            (6, Eviction::Begun(later - SECOND / 2)),
+        ] {
+            shards.park(number, eviction);
+        }
+        // A byte more of a message makes it no younger; a new idle time begins at the end.
+        for (number, eviction) in [(0, Eviction::Begun(now + SECOND)), (2, Eviction::Idle(now + 2 * SECOND))] {
+            shards.take(number);
+            shards.park(number, eviction);
+        }
+        assert_eq!(shards.evict(2, later).0, [5, 3]);
+        shards.take(2);
+        let passed_over = shards.evict(9, later);
+        assert_eq!(passed_over, (vec![0, 1], Some(later + SECOND / 2)), "without 2, which is in a worker's hands");
+        assert_eq!(shards.0.iter().map(|shard| shard.parked()).sum::<usize>(), 2);
+        for number in 0..7 {
+            shards.0[number % 3].remove(shards.1[number]);
+        }
+        assert!((0..LISTS).all(|list| shards.0.iter().all(|shard| shard.next_in(list, None).is_none())));
+    }
+
+    #[test]
+    fn the_order_is_that_of_time_in_all_shards_and_for_busy_clients() {
+        let now = Instant::now();
+        let mut shards = Shards::new(now, 50);
+        let mut since = [None; 50];
+        let mut random: u32 = 1;
+        for step in 0..400 {
+            random = random.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+            let number = (random >> 16) as usize % 50;
+            if since[number].is_some() {
+                shards.take(number);
+            }
+            let time = now + SECOND / 200 * step;
+            since[number] = Some(time);
+            shards.park(number, Eviction::Idle(time));
+        }
+        let mut expected: Vec<u32> = (0..50).filter(|number| since[*number as usize].is_some()).collect();
+        expected.sort_by_key(|number| since[*number as usize]);
+        let (first, rest) = expected.split_at(7);
+        assert!(rest.len() > 10);
+        assert_eq!(shards.evict(first.len(), now).0, first);
+        assert_eq!(shards.evict(50, now).0, rest);
+    }
+}

@@ -341,13 +341,13 @@ impl LogBuffer {
 
     /// The loop of the writing thread. Lines that can't be written are lost, and it continues.
     fn write_to(&self, out: &mut dyn Sink) {
-        let (mut batch, mut slow, mut failed) = (Vec::new(), 0, 0);
+        let (mut batch, mut slow, mut failed, mut torn) = (Vec::new(), 0, 0, false);
         loop {
             slow += self.take(&mut batch);
             if self.reopen.swap(false, Relaxed) {
                 out.reopen();
             }
-            match write_batch(out, &batch) {
+            match write_batch(out, &batch, &mut torn) {
                 Ok(()) => {}
                 Err((error, lost)) => {
                     if failed == 0 {
@@ -358,7 +358,7 @@ impl LogBuffer {
             }
             batch.clear();
             // Said after lines that could be written: there is space again.
-            if slow + failed > 0 && write_batch(out, lost_lines(slow, failed).as_bytes()).is_ok() {
+            if slow + failed > 0 && write_batch(out, lost_lines(slow, failed).as_bytes(), &mut torn).is_ok() {
                 (slow, failed) = (0, 0);
             }
             thread::sleep(WRITE_INTERVAL);
@@ -388,12 +388,20 @@ impl LogBuffer {
     }
 }
 
-/// Write whole lines; of those that are left, how many are lost.
-fn write_batch(out: &mut dyn Sink, batch: &[u8]) -> Result<(), (io::Error, u64)> {
+/// Write whole lines; of those that are left, how many are lost. `torn`: what was written last is not the end of a line, which
+/// is ended before the next one.
+fn write_batch(out: &mut dyn Sink, batch: &[u8], torn: &mut bool) -> Result<(), (io::Error, u64)> {
     let mut rest = batch;
+    let mut is_begun = false;
     while !rest.is_empty() {
-        match out.write(rest) {
-            Ok(written) if written > 0 => rest = &rest[written..],
+        let ends_it = *torn && !is_begun;
+        match out.write(if ends_it { b"\n" } else { rest }) {
+            Ok(written) if written > 0 && ends_it => *torn = false,
+            Ok(written) if written > 0 => {
+                *torn = rest[written - 1] != b'\n';
+                is_begun = true;
+                rest = &rest[written..];
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             failed => {
                 let error = failed.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into());
@@ -445,8 +453,15 @@ mod tests {
             [(9, 0, "one\ntwo\n"), (8, 0, "one\ntwo\n"), (7, 1, "one\ntwo"), (3, 2, "one"), (0, 2, "")]
         {
             let mut disk = Disk { written: Vec::new(), space };
-            let found = write_batch(&mut disk, b"one\ntwo\n").err().map_or(0, |(_, lost)| lost);
+            let mut torn = false;
+            let found = write_batch(&mut disk, b"one\ntwo\n", &mut torn).err().map_or(0, |(_, lost)| lost);
             assert_eq!((found, &*String::from_utf8_lossy(&disk.written)), (lost, written), "{space} bytes");
+            // Once there is space again, the next line begins at its beginning.
+            disk.space = 100;
+            assert!(write_batch(&mut disk, b"six\n", &mut torn).is_ok() && !torn);
+            let all = String::from_utf8_lossy(&disk.written).into_owned();
+            let end = if written.is_empty() || written.ends_with('\n') { "" } else { "\n" };
+            assert_eq!(all, format!("{written}{end}six\n"), "{space} bytes");
         }
         assert_eq!(lost_lines(0, 3), "[WARN] 3 lines of the log are lost: they could not be written\n");
     }

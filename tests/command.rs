@@ -454,7 +454,7 @@ fn what_is_wrong_in_a_source_names_it() {
         ("hidden = 'maybe'", "'modest.toml': hidden: yes or no is wanted"),
         ("hash-password = 'ada'", "'modest.toml': there is no setting hash-password (see"),
         ("archive = true\nno-listing = true", "--archive and --no-listing contradict each other"),
-        ("metrics = '/x'\nhealth = '/x'", "--metrics and --health can't both stand at /x"),
+        ("metrics = '/x'\nhealth = '/x'", "--metrics and --health contradict each other: both can't stand at /x"),
         ("quiet = true\nport = ", "'modest.toml', line 2: "),
         ("port = 1\nport = 2", "'modest.toml', line 2: duplicate key"),
     ] {
@@ -529,6 +529,13 @@ fn each_option_says_what_it_expects() {
         ("--upload-limit", "1m", "means nothing without --upload"),
         ("--upload-reserve", "none", "such as 500, 64k"),
         ("--upload-reserve", "1m", "means nothing without --upload"),
+        ("--upload-quota", "1g/", "such as 10g, which is meant within a day"),
+        ("--upload-quota", "1g/0s", "within a day, or 1g/1h; or none"),
+        ("--upload-quota", "1g", "means nothing without --upload"),
+        ("--uploads-at-once", "0", "a number from 1 on is wanted"),
+        ("--uploads-at-once", "9", "means nothing without --upload"),
+        ("--uploads-each", "none", "a number from 1 on is wanted"),
+        ("--uploads-each", "9", "means nothing without --upload"),
         ("--header", "X-A", "as in 'X-Frame-Options: DENY'"),
         ("--header", "X-A: \u{1}", "plain text"),
         ("--header", "ETag: \"x\"", "the server derives it for each response"),
@@ -585,6 +592,8 @@ fn each_option_says_what_it_expects() {
         ("--cache-file-size", "x", "such as 500, 64k"),
         ("--cache-size", "x", "such as 500, 64k"),
         ("--open-files", "x", "a number is wanted"),
+        ("--listing-cache", "x", "such as 500, 64k"),
+        ("--listing-watches", "-1", "a number is wanted"),
         ("--inotify", "x", "yes or no is wanted"),
         ("--tls-cert", &missing, "missing: no such file"),
         ("--tls-key", "x", "its certificate is wanted, too"),
@@ -615,6 +624,99 @@ fn each_option_says_what_it_expects() {
         // `what_cannot_be_done_is_one_plain_line` has the first, which is opened last; `guard` the other, which asks.
         let is_elsewhere = ["--log-file", "--hash-password"].contains(&long);
         assert!(is_elsewhere || wrong.iter().any(|(option, ..)| *option == long), "{long} is not in this table");
+    }
+}
+
+/// At the end it is told what was sent, not how long it would have been.
+#[test]
+fn a_download_that_broke_off_counts_as_far_as_it_came() {
+    let files = folder(&[("small", "12345")]);
+    let large = std::fs::File::create(files.path().join("large")).unwrap();
+    large.set_len(1 << 30).unwrap();
+    let modest = Built::start(modest([".", "-p", "0"]).current_dir(&files));
+    let mut client = modest.connect();
+    client.write_all(b"GET /large HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+    client.read_exact(&mut [0; 10_000]).unwrap();
+    drop(client);
+    assert_eq!(modest.get("/small").body, "12345");
+    // The first may still be noticed to be gone.
+    let (status, out, err) = modest.stop();
+    let last = out.last().unwrap();
+    assert!(status.success() && last.starts_with("2 requests, 0 errors, "), "{out:?} {err:?}");
+    let number: f64 = last.split(' ').nth(4).unwrap().parse().unwrap();
+    assert!(last.contains("KiB in") || last.contains("MiB in") && number < 100.0, "{last}");
+}
+
+/// Options that each are right, and mean nothing or the contrary together.
+#[test]
+fn what_contradicts_itself_is_refused() {
+    let files = folder(&[("www/a", ""), ("file", "")]);
+    for (words, said) in [
+        ("file --archive", "--archive means nothing without a folder to serve"),
+        ("file --webdav", "--webdav means nothing without a folder to serve"),
+        ("file --spa", "--spa means nothing without a folder to serve"),
+        ("file --clean-urls", "--clean-urls means nothing without a folder to serve"),
+        ("file /w=www --webdav", ""),
+        ("www --archive --no-listing", "--archive and --no-listing contradict each other: archives are of folders"),
+        ("www --metrics=/x --health=/x", "--metrics and --health contradict each other: both can't stand at /x"),
+        ("www --metrics=/x --health=/x --metrics-bind 127.0.0.1:0", ""),
+        (
+            "www --compress --compress-from 2k --compress-to 1k",
+            "--compress-from and --compress-to contradict each other",
+        ),
+        ("www --compress --compress-from 5m", "--compress-from and --compress-to contradict each other"),
+        ("www --compress --compress-to 1023", "--compress-from and --compress-to contradict each other"),
+        ("www --compress --compress-from 2k --compress-to 2k", ""),
+        (
+            "www -H Cache-Control:no-store --cache-control max-age=5",
+            "--header and --cache-control contradict each other",
+        ),
+        ("www -H *.css=cache-control:x --cache-control /a=y", "--header and --cache-control contradict each other"),
+        ("www -H Cache-Control:no-store", ""),
+        ("www --keep-alive no --max-requests 9", "--max-requests means nothing without --keep-alive yes"),
+        ("www --keep-alive no --max-connection-age 9s", "--max-connection-age means nothing without --keep-alive yes"),
+        ("www --keep-alive no --max-requests none", ""),
+        ("www --queue-limit 0 --queue-timeout 9s", "--queue-timeout means nothing without a --queue-limit of 1"),
+        ("www --socket-mode 600", "--socket-mode means nothing without a Unix socket to listen at"),
+        ("www --trusted-proxy unix", "--trusted-proxy unix means nothing without a Unix socket to listen at"),
+        ("www --ipv6-only -b 127.0.0.1", "--ipv6-only means nothing without an IPv6 address to listen at"),
+        ("www -b unix:sock --ipv6-only", "--ipv6-only means nothing without an IPv6 address to listen at"),
+        ("www -b unix:sock --reuse-port", "--reuse-port means nothing without an IP address to listen at"),
+        ("www -b unix:sock --open", "--open means nothing without an IP address to listen at"),
+        ("www -b unix:sock --qr", "--qr means nothing without an IP address to listen at"),
+        ("www --proxy-untrusted", "--proxy-untrusted means nothing without --proxy-protocol"),
+        ("www --proxy-header-timeout 1s", "--proxy-header-timeout means nothing without --proxy-protocol"),
+        ("www --max-per-address 9 --max-connections 8", "--max-per-address and --max-connections contradict"),
+        ("www --max-per-address 8 --max-connections 8", ""),
+        ("www --max-per-address none --max-connections 8", ""),
+        ("www --request-line-limit 9k --head-limit 8k", "--request-line-limit and --head-limit contradict"),
+        ("www --body-memory 2m --body-memory-quota 1m", "--body-memory and --body-memory-quota contradict"),
+        ("www --body-limit 2m --body-quota 1m", "--body-limit and --body-quota contradict"),
+        ("www --body-limit 2m --body-quota none", ""),
+        (
+            "www --cache-file-size 2k --cache-size 1k",
+            "--cache-file-size and --cache-size contradict each other: a part",
+        ),
+        ("www --open-files 3 --cache-files 2", "--open-files and --cache-files contradict each other"),
+        ("www --upload --upload-limit 2m --upload-quota 1m", "--upload-limit and --upload-quota contradict each other"),
+        ("www --upload --uploads-each 3 --uploads-at-once 2", "--uploads-each and --uploads-at-once contradict"),
+        ("www --upload --uploads-at-once 3 --max-connections 2", "--uploads-at-once and --max-connections contradict"),
+        (
+            "www --confine --body-memory 1k",
+            "--confine and --body-memory contradict each other: longer bodies go to files",
+        ),
+        ("www --tls-self-signed --auth users --auth-over-http", "--auth-over-http means nothing with TLS"),
+    ] {
+        let port = if words.contains("unix:") { &[][..] } else { &["-p", "0"] };
+        let words: Vec<&str> = words.split(' ').chain(port.iter().copied()).collect();
+        if said.is_empty() {
+            let modest = Built::start(modest(&words).current_dir(&files));
+            assert_eq!(modest.stop().0.code(), Some(0), "{words:?}");
+            continue;
+        }
+        let (code, out, err) = run(modest(&words).current_dir(&files));
+        assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{words:?}: {err}");
+        assert!(err.contains(said), "{words:?}: {err}");
     }
 }
 
@@ -773,6 +875,9 @@ fn folders_that_take_files() {
         (&["in", "--upload", "--upload-limit", "none", "--fsync", "--resumable"], "/new", 201),
         (&["in", "--upload", "--upload-reserve", "1000000t"], "/new", 507),
         (&["in", "--upload", "--upload-reserve", "0"], "/new", 201),
+        (&["in", "--upload", "--upload-quota", "2"], "/new", 413),
+        (&["in", "--upload", "--upload-quota=4k/1h", "--uploads-at-once=9", "--uploads-each=1"], "/new", 201),
+        (&["in", "--upload", "--upload-quota", "none", "--max-connections", "1"], "/new", 201),
         (&["in", "--upload", "--prefix", "/p"], "/p/new", 201),
         (&["in", "/o=other", "--upload"], "/o/new", 201),
         (&["in", "/o=other", "--upload=/o"], "/o/new", 201),
@@ -814,6 +919,9 @@ fn another_user_takes_files() {
     let words = ["in", "-p", "0", "--user", "65534:65533", "--upload"];
     let (code, _, err) = run(modest(words).current_dir(&files));
     assert!(code == Some(1) && err.contains("--upload: 'in' may not be written"), "{code:?}: {err}");
+    let bodies = ["in", "-p", "0", "--user", "65534:65533", "--body-folder", "in"];
+    let (code, _, err) = run(modest(bodies).current_dir(&files));
+    assert!(code == Some(1) && err.contains("--body-folder: 'in' may not be written"), "{code:?}: {err}");
     std::fs::set_permissions(path("in"), std::fs::Permissions::from_mode(0o777)).unwrap();
     let modest = Built::start(modest(words).current_dir(&files));
     assert_eq!(modest.ask("PUT", "/new", &[], "new").status, 201);
@@ -836,7 +944,40 @@ fn a_confined_program_takes_files() {
     assert_eq!(ask("PUT", "/i/made/new", "new"), 201);
     assert_eq!([ask("DELETE", "/i/made/new", ""), ask("DELETE", "/i/made", "")], [204, 204]);
     assert_eq!(ask("PUT", "/o/new", "new"), 405);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let numbers: Vec<u32> = kernel.split(['.', '-']).map_while(|number| number.parse().ok()).collect();
+    let moved = modest.ask("MOVE", "/i/new", &["Destination: /i/sub/moved"], "").status;
+    assert_eq!(
+        moved,
+        if numbers >= vec![5, 19] { 201 } else { 409 },
+        "between folders, by a rule that Landlock has had since 5.19"
+    );
     assert_eq!(std::fs::read_to_string(files.path().join("in/sub/there")).unwrap(), "new");
+}
+
+/// Files that are read anew may be links to another folder, and bodies have theirs.
+#[test]
+fn a_confined_program_reaches_what_it_was_told() {
+    let files = folder(&[("www/a", "a"), ("elsewhere/file", "one"), ("bodies/x", ""), ("logs/x", "")]);
+    if landlock_is_missing() {
+        return;
+    }
+    let path = |name: &str| files.path().join(name);
+    std::os::unix::fs::symlink("../elsewhere/file", path("www/link")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere/log", path("logs/log")).unwrap();
+    std::fs::write(path("elsewhere/log"), "").unwrap();
+    let words = ["www", "/one=www/link", "-p", "0", "--confine", "--webdav", "--log-file", "logs/log"];
+    let words = [&words[..], &["--body-memory", "1k", "--body-folder", "bodies"]].concat();
+    let modest = Built::start(modest(words).current_dir(&files));
+    assert_eq!(modest.ask("PROPFIND", "/", &["Depth: 1"], &"<x/>".repeat(1000)).status, 207);
+    std::fs::write(path("elsewhere/file.new"), "two").unwrap();
+    std::fs::rename(path("elsewhere/file.new"), path("elsewhere/file")).unwrap();
+    assert_eq!(modest.get("/one/").body, "two");
+    std::fs::rename(path("elsewhere/log"), path("elsewhere/log.1")).unwrap();
+    modest.signal(Signal::HUP);
+    built::wait_for(|| path("elsewhere/log").exists());
+    assert_eq!(modest.get("/elsewhere").status, 404);
+    assert_eq!(modest.stop().0.code(), Some(0));
 }
 
 #[test]
@@ -944,9 +1085,13 @@ fn what_cannot_be_done_is_one_plain_line() {
         (
             vec!["www".into(), "-b".into(), format!("unix:{}", path("x.sock")), "--reuse-port".into()],
             2,
-            "--reuse-port is for IP addresses, and there is none to listen at".into(),
+            "--reuse-port means nothing without an IP address to listen at".into(),
         ),
-        (vec!["www".into(), "--proxy-untrusted".into()], 2, "go with --proxy-protocol".into()),
+        (
+            vec!["www".into(), "--proxy-untrusted".into()],
+            2,
+            "--proxy-untrusted means nothing without --proxy-protocol".into(),
+        ),
         (vec!["-p".into(), "65536".into()], 2, "a port is a number from 0 to 65535".into()),
         (vec!["-b".into(), "127.0.0.1:65536".into()], 2, "a port is a number from 0 to 65535".into()),
         (vec!["90435".into()], 2, "no such folder, and as a port".into()),

@@ -249,3 +249,43 @@ fn a_line_is_made_that_lets_in() {
         assert!(err.contains(said), "{name} {typed:?}: {err}");
     }
 }
+
+/// What the server needs for itself is told of where it is served, and refused where others reach it.
+#[test]
+fn files_of_its_own_that_would_be_served() {
+    let files = site();
+    std::fs::create_dir_all(files.path().join("www/sub/.hidden")).unwrap();
+    for config in ["www/modest.toml", "www/sub/.hidden/modest.toml", "modest.toml"] {
+        std::fs::write(files.path().join(config), "").unwrap();
+    }
+    std::os::unix::fs::symlink("www", files.path().join("link")).unwrap();
+    for (words, said) in [
+        (&["--config", "modest.toml"][..], None),
+        (&["--config", "www/modest.toml"], Some("--config: 'www/modest.toml' is in 'www', which is served, with all")),
+        (&["--config", "link/modest.toml"], Some("--config: 'link/modest.toml' is in 'www', which is served")),
+        (&["--config", "www/sub/.hidden/modest.toml"], None),
+        (&["--config", "www/sub/.hidden/modest.toml", "--hidden"], Some("modest.toml' is in 'www'")),
+        (&["--config", "modest.toml", "/one=modest.toml"], Some("'modest.toml' is in 'modest.toml'")),
+        (&["--log-file", "log"], None),
+        (
+            &["--log-file", "link/sub/new.log"],
+            Some("--log-file: 'link/sub/new.log' is in 'www', which is served, with who"),
+        ),
+        (&["--log-file", "www/sub/.log"], None),
+    ] {
+        let (code, _, err) = run(modest(["www", "-p", "0", "-b", "0.0.0.0", "--user", "nobody-of-that-name"])
+            .args(words)
+            .current_dir(&files));
+        // Whoever is not refused gets as far as the user that is none.
+        assert!(err.contains(said.unwrap_or("nobody-of-that-name")), "{words:?}: {code:?} {err}");
+        let near = Built::start(modest(["www", "-p", "0"]).args(words).current_dir(&files));
+        near.get("/");
+        let (_, _, mut err) = near.stop();
+        if let ["--log-file", log] = words {
+            err.push(std::fs::read_to_string(files.path().join(log)).unwrap());
+        }
+        let told = err.concat();
+        assert_eq!(told.contains("which is served"), said.is_some(), "{words:?}: {told}");
+        assert!(told.contains(said.unwrap_or_default()), "{words:?}: {told}");
+    }
+}

@@ -27,6 +27,11 @@ impl BindAddress {
         self.socket.as_ref().is_some_and(|socket| socket.starts_with("unix:"))
     }
 
+    /// Whether it is an IPv4 address, and no name.
+    pub fn is_ipv4(&self) -> bool {
+        self.host.parse::<std::net::Ipv4Addr>().is_ok()
+    }
+
     /// The same for the library, which looks names up.
     pub fn listen(&self) -> Listen {
         match &self.socket {

@@ -9,7 +9,6 @@ use modest::{ClientCertificates, Error, Http, Identity, RequestHandler, Tls, han
 use super::address::BindAddress;
 use super::error::{CliError, quoted, reason};
 use super::options::{Encryption, Options};
-use super::places::Place;
 use super::site::{self, Front};
 use super::values::Limit;
 
@@ -44,7 +43,7 @@ pub fn open(options: &Options, addresses: &[BindAddress]) -> Result<Option<Opene
 
 /// Options without which others make no sense.
 fn check(wanted: &Encryption) -> Result<(), CliError> {
-    let is_wanted = !wanted.tls_cert.is_empty() || wanted.tls_self_signed.is_some();
+    let is_wanted = wanted.is_wanted();
     let needs_tls = [
         ("--tls-client-ca", wanted.tls_client_ca.is_some()),
         ("--tls-client-auth", wanted.tls_client_auth.is_some()),
@@ -169,44 +168,10 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
     }
 }
 
-/// What must be told of keys and passwords that whoever comes may fetch.
-fn served_keys(wanted: &Encryption, places: &[Place]) -> Vec<String> {
-    // Without a key of its own a certificate has it in its file.
-    let (name, keys) = match wanted.tls_key.is_empty() {
-        true => ("--tls-cert", &wanted.tls_cert),
-        false => ("--tls-key", &wanted.tls_key),
-    };
-    let password = wanted.tls_password_file.iter().map(|file| ("--tls-password-file", file));
-    let files = keys.iter().map(|file| (name, file)).chain(password);
-    let told = files.filter_map(|(name, file)| {
-        let place = places.iter().find(|place| place.serves(file))?;
-        let (file, folder) = (quoted(file), quoted(&place.path));
-        Some(format!(
-            "{name}: {file} is in {folder}, which is served, with the key to all that is sent; move it out of there"
-        ))
-    });
-    told.collect()
-}
-
-/// The same, where others can reach it: on this machine alone it is a trial, and told to the log.
-///
-/// # Errors
-/// The first of them.
-pub fn check_served_keys(wanted: &Encryption, places: &[Place], is_open: bool) -> Result<Vec<String>, CliError> {
-    let told = served_keys(wanted, places);
-    match told.first().filter(|_| is_open) {
-        Some(first) => Err(CliError::usage(first.clone())),
-        None => Ok(told),
-    }
-}
-
-/// The folders that are to be read again when a certificate changes; a name may be a link to another folder, as certbot's are.
+/// The folders that are to be read again when a certificate changes.
 #[cfg(feature = "confine")]
 pub fn folders(wanted: &Encryption) -> Vec<std::path::PathBuf> {
-    let files = wanted.tls_cert.iter().chain(&wanted.tls_key).chain(&wanted.tls_client_ca);
-    let both = files.flat_map(|file| [std::path::absolute(file).ok(), file.canonicalize().ok()]);
-    let folders = both.flatten().filter_map(|file| file.parent().map(Path::to_owned));
-    folders.collect()
+    super::places::folders_of(wanted.tls_cert.iter().chain(&wanted.tls_key).chain(&wanted.tls_client_ca))
 }
 
 /// Nothing can listen there.

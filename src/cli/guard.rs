@@ -19,6 +19,8 @@ use super::error::CliError;
 #[cfg(feature = "users")]
 use super::error::quoted;
 use super::options::Options;
+#[cfg(all(feature = "confine", feature = "users"))]
+use super::places;
 use super::places::Place;
 
 /// The rights and the users around what is served, if there are such.
@@ -37,6 +39,10 @@ pub fn around(
             return Err(CliError::usage(format!("{name} means nothing without --auth, the file of users")));
         }
     }
+    #[cfg(all(feature = "users", feature = "tls"))]
+    if guarding.auth_over_http && options.encryption.is_wanted() {
+        return Err(CliError::usage("--auth-over-http means nothing with TLS: nothing is answered without it"));
+    }
     if guarding.allow.is_empty() && !asks_for_passwords(options) {
         return Ok(site);
     }
@@ -47,7 +53,7 @@ pub fn around(
     let site = site.layer(rights(options, places)?);
     #[cfg(feature = "users")]
     if let Some(file) = &guarding.auth {
-        return Ok(Box::new(site.layer(users(file, options, places)?)));
+        return Ok(Box::new(site.layer(users(file, options)?)));
     }
     Ok(Box::new(site))
 }
@@ -97,7 +103,7 @@ fn rights(options: &Options, places: &[Place]) -> Result<PathRights, CliError> {
 }
 
 #[cfg(feature = "users")]
-fn users(file: &Path, options: &Options, places: &[Place]) -> Result<BasicAuth, CliError> {
+fn users(file: &Path, options: &Options) -> Result<BasicAuth, CliError> {
     let is_pair = file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();
     if is_pair {
         return Err(CliError::usage(
@@ -106,10 +112,6 @@ fn users(file: &Path, options: &Options, places: &[Place]) -> Result<BasicAuth, 
         ));
     }
     let users = UserFile::open(file).map_err(|error| CliError::failure(format!("--auth: {error}")))?;
-    if let Some(place) = places.iter().find(|place| place.serves(file)) {
-        let (file, folder) = (quoted(file), quoted(&place.path));
-        return Err(CliError::usage(format!("--auth: {file} is in {folder}, which is served; move it out of there")));
-    }
     let users = match options.limits.workers {
         // One of few workers is for those who need no hash.
         Some(workers) if workers < 16 => users.hashes_at_once((workers / 4).max(1), workers / 4),
@@ -177,14 +179,14 @@ pub fn check_file(options: &Options) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The folder of the file of users, which is read anew.
+/// The folders of the file of users, which is read anew.
 #[cfg(feature = "confine")]
-pub fn folder(options: &Options) -> Option<PathBuf> {
+pub fn folders(options: &Options) -> Vec<PathBuf> {
     #[cfg(feature = "users")]
-    return options.guarding.auth.as_ref().and_then(|file| Some(std::path::absolute(file).ok()?.parent()?.to_owned()));
+    return places::folders_of(&options.guarding.auth);
     #[cfg(not(feature = "users"))]
     {
         let _ = options;
-        None
+        Vec::new()
     }
 }

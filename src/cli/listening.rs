@@ -9,7 +9,6 @@ use super::values::{Limit, Rate};
 
 /// Listen at all addresses, behind proxies where there are some.
 pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
-    check(options, addresses)?;
     match has_proxies(options) {
         true => bind_as_it_is(options, addresses, behind_proxies(options, site)),
         false => bind_as_it_is(options, addresses, site),
@@ -30,23 +29,6 @@ pub fn also(
         false => server.also_serve(listen, site),
     };
     more.map_err(|error| super::encryption::cannot_redirect(&error))
-}
-
-/// Settings of what is not there.
-fn check(options: &Options, addresses: &[BindAddress]) -> Result<(), CliError> {
-    let listening = &options.listening;
-    if !has_proxies(options) && (listening.proxy_untrusted || listening.proxy_header_timeout.is_some()) {
-        let said = "--proxy-untrusted and --proxy-header-timeout go with --proxy-protocol, which names the proxies";
-        return Err(CliError::usage(said));
-    }
-    let has_ip = addresses.iter().any(|address| address.socket.is_none());
-    let of_ip = [("--reuse-port", listening.reuse_port), ("--ipv6-only", listening.ipv6_only)];
-    match of_ip.into_iter().find(|(_, set)| *set && !has_ip) {
-        Some((option, _)) => {
-            Err(CliError::usage(format!("{option} is for IP addresses, and there is none to listen at")))
-        }
-        None => Ok(()),
-    }
 }
 
 fn has_proxies(options: &Options) -> bool {

@@ -13,6 +13,7 @@ mod site; // what is served: folders at their paths, layers, the access log
 
 mod figures; // `--metrics`
 mod guard; // `--auth` and `--allow`
+mod served; // files of its own that it would serve
 mod taking; // `--upload`
 
 mod rights; // `--user` and `--confine`
@@ -25,6 +26,8 @@ mod sources; // the command line, the environment, a file: to options
 
 #[cfg(feature = "users")]
 mod password; // `--hash-password`
+
+mod contradictions; // options that make no sense together
 
 mod places; // what words and addresses stand for
 
@@ -77,6 +80,7 @@ fn serve(options: Options) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
     let verbosity = options.verbosity();
     let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
+    contradictions::check(&options, &places, &addresses)?;
     taking::check(&options, &places)?;
     let sums = Arc::new(Sums::default());
     let zone = logging::Zone::of_machine();
@@ -104,11 +108,7 @@ fn serve(options: Options) -> Result<(), CliError> {
         guard::check(&options, server.local_addrs())?;
     }
     let page = figures.bind(&options, &server.handle())?;
-    #[cfg(feature = "tls")]
-    let served_keys = {
-        let is_open = taking::is_open(server.local_addrs());
-        encryption::check_served_keys(&options.encryption, &places, is_open)?
-    };
+    let served_files = served::check(&options, &places, taking::is_open(server.local_addrs()))?;
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, &zone)?;
@@ -117,8 +117,7 @@ fn serve(options: Options) -> Result<(), CliError> {
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
     }
-    #[cfg(feature = "tls")]
-    served_keys.iter().for_each(|told| warn!("{told}"));
+    served_files.iter().for_each(|told| warn!("{told}"));
     for name in guard::strangers(&options) {
         warn!("--auth: there is no user {name} in the file, of whom --allow or --group speaks");
     }
@@ -128,9 +127,10 @@ fn serve(options: Options) -> Result<(), CliError> {
     let server = server.on_ready(move || announce(&options, &places, &bound, &served, &told));
     let served = server.serve_forever();
     page.stop();
-    debug!("stopped: {:?}", server.stats());
+    let stats = server.stats();
+    debug!("stopped: {stats:?}");
     if served.is_ok() && verbosity != Verbosity::Quiet {
-        print(&banner::summary(&sums, begun.elapsed()));
+        print(&banner::summary(&sums, stats.unsent, begun.elapsed()));
     }
     log.finish();
     served.map_err(|error| CliError::serving(&error))
@@ -143,25 +143,25 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         guard::check_file(options)?;
     }
     taking::check_rights(options, places)?;
+    if let Some(folder) = &options.limits.body_folder {
+        taking::may_write("--body-folder", folder)?;
+    }
     #[cfg(feature = "confine")]
     if options.starting.confine {
         if options.starting.open {
             return Err(CliError::usage("--open and --confine contradict each other: a browser is outside"));
         }
-        let read = places.iter().map(Place::folder).chain(guard::folder(options));
+        let read = places.iter().flat_map(Place::folders).chain(guard::folders(options));
         #[cfg(feature = "tls")]
         let read = read.chain(encryption::folders(&options.encryption));
         let sockets = bound.iter().filter_map(|address| match address {
             Address::Unix(Some(path)) if !path.to_string_lossy().starts_with('@') => path.parent().map(Path::to_owned),
             _ => None,
         });
-        let log = options
-            .logging
-            .log_file
-            .as_ref()
-            .and_then(|path| std::path::absolute(path).ok()?.parent().map(Path::to_owned));
-        let changed: Vec<_> = taking::places(options, places).map(Place::folder).collect();
-        return rights::confine(&read.collect::<Vec<_>>(), &sockets.chain(log).collect::<Vec<_>>(), &changed);
+        let written =
+            sockets.chain(places::folders_of(&options.logging.log_file)).chain(options.limits.body_folder.clone());
+        let changed: Vec<_> = taking::places(options, places).flat_map(Place::folders).collect();
+        return rights::confine(&read.collect::<Vec<_>>(), &written.collect::<Vec<_>>(), &changed);
     }
     let _ = bound;
     Ok(())

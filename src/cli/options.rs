@@ -12,7 +12,7 @@ use modest::layers::PathRule;
 use modest::{IpNetwork, LogFormat, Overwrite, Symlinks};
 
 use super::address::{self, Bind};
-use super::values::{self, Caching, Field, Group, Limit, Proxy, Rate, User};
+use super::values::{self, Caching, Field, Group, Limit, Proxy, Quota, Rate, User};
 
 /// All options. The default of each applies if it is not given.
 #[derive(Clone, Debug, Parser)]
@@ -135,6 +135,15 @@ pub struct Taking {
     /// How much of the disk is to stay free, else 507 [default: 64m]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub upload_reserve: Option<u64>,
+    /// How much one user, or one address without users, may add within a time, then 429 [default: none; TIME: 1d]
+    #[arg(long, value_name = "SIZE[/TIME]", value_parser = values::quota)]
+    pub upload_quota: Option<Limit<Quota>>,
+    /// How many uploads are under way at once, then 503 [default: a quarter of the descriptors there may be, and half of --max-connections at most]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub uploads_at_once: Option<usize>,
+    /// How many of them one user or address may have [default: a quarter of them, or 16 if that is more]
+    #[arg(long, value_name = "N", value_parser = values::some)]
+    pub uploads_each: Option<usize>,
     /// Let uploads go on where they broke off, an hour later at most
     #[arg(long)]
     pub resumable: bool,
@@ -323,6 +332,12 @@ pub struct Limits {
     /// How many files are kept open [default: an eighth of the descriptors there may be, 4096 at most]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub open_files: Option<usize>,
+    /// How much memory listings of folders may take that are kept [default: 16m]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub listing_cache: Option<usize>,
+    /// How many names in them may be watched [default: a quarter of the inotify watches that the user may have]
+    #[arg(long, value_name = "N", value_parser = values::count)]
+    pub listing_watches: Option<usize>,
     /// How many archives are sent at once, then 503 [default: half of the workers, 8 at most]
     #[cfg(feature = "archive")]
     #[arg(long, value_name = "N", value_parser = values::some)]
@@ -390,6 +405,14 @@ pub struct Encryption {
     #[arg(long, value_name = "AGE", value_parser = values::time, num_args = 0..=1, require_equals = true,
         default_missing_value = "365d")]
     pub hsts: Option<Duration>,
+}
+
+#[cfg(feature = "tls")]
+impl Encryption {
+    /// Whether there is a certificate.
+    pub fn is_wanted(&self) -> bool {
+        !self.tls_cert.is_empty() || self.tls_self_signed.is_some()
+    }
 }
 
 /// What is said, and where.

@@ -18,24 +18,18 @@ pub struct Place {
 }
 
 impl Place {
-    /// The folder that is served, or that of the file.
+    /// The folder that is served, or those of the file.
     #[cfg(feature = "confine")]
-    pub fn folder(&self) -> PathBuf {
-        match self.path.parent().filter(|_| self.path.is_file()) {
-            Some(folder) if folder.as_os_str().is_empty() => ".".into(),
-            Some(folder) => folder.to_owned(),
-            None => self.path.clone(),
-        }
+    pub fn folders(&self) -> Vec<PathBuf> {
+        if self.path.is_file() { folders_of([&self.path]) } else { vec![self.path.clone()] }
     }
+}
 
-    /// Whether this file would be served there.
-    #[cfg(any(feature = "tls", feature = "users"))]
-    pub fn serves(&self, file: &Path) -> bool {
-        match (self.path.canonicalize(), file.canonicalize()) {
-            (Ok(place), Ok(file)) => file.starts_with(place),
-            _ => false,
-        }
-    }
+/// The folders in which these files are looked for: a name may be a link to another folder, as certbot's are.
+#[cfg(feature = "confine")]
+pub fn folders_of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> Vec<PathBuf> {
+    let both = files.into_iter().flat_map(|file| [std::path::absolute(file).ok(), file.canonicalize().ok()]);
+    both.flatten().filter_map(|file| file.parent().map(Path::to_owned)).collect()
 }
 
 /// What one word is.

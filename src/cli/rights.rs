@@ -4,7 +4,7 @@
 use std::fs;
 use std::io;
 #[cfg(feature = "confine")]
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::process::{Gid, Uid};
 
@@ -77,27 +77,33 @@ pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Re
     use landlock::{
         ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
     };
-    let failed = |error: landlock::RulesetError| {
-        let error = error.to_string();
+    let read_only = AccessFs::ReadFile | AccessFs::ReadDir;
+    let writing = read_only | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
+    let changing = writing | AccessFs::MakeDir | AccessFs::RemoveDir | AccessFs::Refer;
+    // A folder, and what is allowed there.
+    let mut allowed = Vec::new();
+    for (paths, rights) in [(read, read_only), (written, writing), (changed, changing)] {
+        for path in paths {
+            let folder = PathFd::new(path);
+            let failed = |error| CliError::failure(format!("--confine: {}: {error}", path.display()));
+            allowed.push((folder.map_err(failed)?, rights));
+        }
+    }
+    let restrict = |known: ABI| -> Result<_, landlock::RulesetError> {
+        let known = AccessFs::from_all(known);
+        let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(known)?;
+        let rules = allowed
+            .iter()
+            .map(|(folder, rights)| Ok::<_, landlock::RulesetError>(PathBeneath::new(folder, *rights & known)));
+        ruleset.create()?.add_rules(rules)?.restrict_self()
+    };
+    // Newer kernels know rules for `truncate` (V3), and for moves between folders (V2), which are refused without.
+    let restricted = restrict(ABI::V3).or_else(|_| restrict(ABI::V2)).or_else(|_| restrict(ABI::V1));
+    restricted.map(drop).map_err(|error| {
         CliError::failure(format!(
             "--confine: Landlock is not there, or refuses: {error}; leave it out, or use a newer kernel"
         ))
-    };
-    let folder = |path: &Path| {
-        PathFd::new(path).map_err(|error| CliError::failure(format!("--confine: {}: {error}", path.display())))
-    };
-    let read_only = AccessFs::ReadFile | AccessFs::ReadDir;
-    let writing = read_only | AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile;
-    let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    let mut rules =
-        ruleset.handle_access(AccessFs::from_all(ABI::V1)).and_then(|rules| rules.create()).map_err(failed)?;
-    let changing = writing | AccessFs::MakeDir | AccessFs::RemoveDir;
-    for (paths, rights) in [(read, read_only), (written, writing), (changed, changing)] {
-        for path in paths {
-            rules = rules.add_rule(PathBeneath::new(folder(path)?, rights)).map_err(failed)?;
-        }
-    }
-    rules.restrict_self().map(drop).map_err(failed)
+    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use modest::layers::Compress;
 use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
     Access, BodyPlan, Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response,
-    Routes, StaticFileHandler, escape_html, handler_fn,
+    Routes, StaticFileHandler, Uploads, escape_html, handler_fn,
 };
 
 use super::error::{CliError, quoted, reason};
@@ -28,7 +28,6 @@ use super::values::{Limit, Proxy};
 
 /// What is served, with all that the options say of it. An unreadable folder is reported now and not with the first request.
 pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front) -> Result<Http<Site>, CliError> {
-    check_options(options)?;
     let mut site = folders(options, places)?;
     if let Some(file) = &options.serving.redirects {
         site = Box::new(site.layer(redirects(file)?));
@@ -56,43 +55,6 @@ pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front
     Ok(limited(Http::new(site.layer(front)).access_log(None), options))
 }
 
-/// Options that make no sense without others, or beside them.
-fn check_options(options: &Options) -> Result<(), CliError> {
-    let (serving, limits) = (&options.serving, &options.limits);
-    let needs: &[(&str, bool, &str, bool)] = &[
-        #[cfg(feature = "archive")]
-        ("--archives", limits.archives.is_some(), "--archive", serving.archive),
-        #[cfg(feature = "archive")]
-        ("--archive-depth", limits.archive_depth.is_some(), "--archive", serving.archive),
-        #[cfg(feature = "archive")]
-        ("--archive-entries", limits.archive_entries.is_some(), "--archive", serving.archive),
-        #[cfg(feature = "compress")]
-        ("--compress-from", limits.compress_from.is_some(), "--compress", serving.compress),
-        #[cfg(feature = "compress")]
-        ("--compress-to", limits.compress_to.is_some(), "--compress", serving.compress),
-        #[cfg(feature = "compress")]
-        ("--compressions", limits.compressions.is_some(), "--compress", serving.compress),
-        #[cfg(feature = "compress")]
-        ("--compress-cache", limits.compress_cache.is_some(), "--compress", serving.compress),
-    ];
-    if let Some((name, _, other, _)) = needs.iter().find(|(_, is_given, _, is_there)| *is_given && !is_there) {
-        return Err(CliError::usage(format!("{name} means nothing without {other}")));
-    }
-    #[cfg(feature = "archive")]
-    if serving.archive && serving.no_listing {
-        return Err(CliError::usage(
-            "--archive and --no-listing contradict each other: archives are of folders that are listed",
-        ));
-    }
-    #[cfg(feature = "metrics")]
-    if options.listening.metrics_bind.is_none() && serving.metrics.is_some() && serving.metrics == serving.health {
-        let path = serving.health.as_deref().unwrap_or_default();
-        return Err(CliError::usage(format!("--metrics and --health can't both stand at {path}")));
-    }
-    let _ = (serving, limits);
-    Ok(())
-}
-
 /// All that is served.
 pub type Site = Layered<Front, Handler>;
 
@@ -100,15 +62,16 @@ pub type Site = Layered<Front, Handler>;
 type Handler = Box<dyn RequestHandler>;
 
 fn folders(options: &Options, places: &[Place]) -> Result<Handler, CliError> {
+    let uploads = taking::uploads(options);
     if let [place] = places
         && place.at.is_empty()
     {
-        return Ok(Box::new(folder(options, place)?));
+        return Ok(Box::new(folder(options, place, &uploads)?));
     }
     let mut routes = Routes::new();
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     for place in places {
-        let files = folder(options, place)?;
+        let files = folder(options, place, &uploads)?;
         routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
     }
     if !places.iter().any(|place| place.at.is_empty()) {
@@ -142,7 +105,7 @@ fn overview(prefix: &str, places: &[Place]) -> impl RequestHandler + use<> {
     })
 }
 
-fn folder(options: &Options, place: &Place) -> Result<StaticFileHandler, CliError> {
+fn folder(options: &Options, place: &Place, uploads: &Uploads) -> Result<StaticFileHandler, CliError> {
     let path = &place.path;
     let is_relative = path.is_relative();
     if is_relative && std::env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -156,7 +119,8 @@ fn folder(options: &Options, place: &Place) -> Result<StaticFileHandler, CliErro
         false => fs::read_dir(path).and_then(|_| StaticFileHandler::new(path)),
     };
     let files = opened.map_err(|error| CliError::folder(path, &error))?;
-    let files = if is_file { files } else { of_folder(files, options, place)? };
+    let files = if is_file { files } else { of_folder(files, options)? };
+    let files = if taking::is_taking(options, place) { files.uploads(uploads.clone()) } else { files };
     with_fields(files, options)?.prefix(&place.at).map_err(|error| CliError::usage(format!("--prefix: {error}")))
 }
 
@@ -168,7 +132,7 @@ pub fn check(place: &Place) -> Result<(), CliError> {
 }
 
 /// Settings that a single file has not.
-fn of_folder(mut files: StaticFileHandler, options: &Options, place: &Place) -> Result<StaticFileHandler, CliError> {
+fn of_folder(mut files: StaticFileHandler, options: &Options) -> Result<StaticFileHandler, CliError> {
     let serving = &options.serving;
     let said = |option: &'static str| move |error: io::Error| CliError::usage(format!("{option}: {error}"));
     files = files.hidden(serving.hidden).listing(!serving.no_listing).clean_urls(serving.clean_urls).link_up(true);
@@ -177,7 +141,7 @@ fn of_folder(mut files: StaticFileHandler, options: &Options, place: &Place) -> 
     {
         // A sixth and less of the bytes; each page under way takes some 350 KB.
         let gzip = Compress::new().max_streams(64);
-        files = files.finish_listing(move |request, response| gzip.compress(request, response));
+        files = files.compress_listings(true).finish_listing(move |request, response| gzip.compress(request, response));
     }
     if let Some(which) = serving.follow_symlinks {
         files = files.symlinks(which);
@@ -195,10 +159,7 @@ fn of_folder(mut files: StaticFileHandler, options: &Options, place: &Place) -> 
     if serving.archive {
         files = with_archives(files, options);
     }
-    Ok(match taking::uploads(options, place) {
-        Some(uploads) => files.uploads(uploads),
-        None => files,
-    })
+    Ok(files)
 }
 
 #[cfg(feature = "compress")]
@@ -259,6 +220,12 @@ fn with_fields(mut files: StaticFileHandler, options: &Options) -> Result<Static
     }
     if let Some(count) = limits.open_files {
         files = files.open_files(count);
+    }
+    if let Some(bytes) = limits.listing_cache {
+        files = files.listing_cache(bytes);
+    }
+    if let Some(names) = limits.listing_watches {
+        files = files.listing_watches(names);
     }
     #[cfg(feature = "compress")]
     if serving.compress {

@@ -50,7 +50,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliErro
         Some(path) => Source::File(quoted(path)).settings(from_file(path)?)?,
         None => Vec::new(),
     };
-    merge(&args, given, environment, file).map(|options| Action::Serve(Box::new(options)))
+    merge(&args, given, environment, file).map(|mut options| {
+        options.starting.config = config;
+        Action::Serve(Box::new(options))
+    })
 }
 
 /// Python has `-p` for the protocol, and a field in two words: `-p HTTP/1.1`, `-H X-A b`.

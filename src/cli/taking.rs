@@ -6,38 +6,54 @@ use std::time::Duration;
 
 use modest::{Address, Uploads};
 use rustix::fs::{Access, AtFlags, CWD};
+use rustix::process::{Resource, getrlimit};
 
 use super::error::{CliError, quoted};
 use super::options::Options;
 use super::places::Place;
-use super::values::{ALL, Limit};
+use super::values::{ALL, Limit, Quota};
 
 /// How many uploads of a folder may go on where they broke off, and for how long.
 const RESUMABLE: usize = 64;
 const KEPT: Duration = Duration::from_secs(3600);
 
-/// What this folder takes, if it does.
-pub fn uploads(options: &Options, place: &Place) -> Option<Uploads> {
+/// What folders take. Its clones count together what each user has added.
+pub fn uploads(options: &Options) -> Uploads {
     let taking = &options.taking;
-    is_taking(options, place).then(|| {
-        let mut uploads = Uploads::new().delete(taking.allow_delete).fsync(taking.fsync);
-        if taking.resumable {
-            uploads = uploads.resumable(RESUMABLE, KEPT);
-        }
-        if let Some(which) = taking.overwrite {
-            uploads = uploads.overwrite(which);
-        }
-        if let Some(Limit(limit)) = taking.upload_limit {
-            uploads = uploads.max_size(limit);
-        }
-        match taking.upload_reserve {
-            Some(bytes) => uploads.reserve(bytes),
-            None => uploads,
-        }
-    })
+    let mut uploads = Uploads::new().delete(taking.allow_delete).fsync(taking.fsync);
+    if taking.resumable {
+        uploads = uploads.resumable(RESUMABLE, KEPT);
+    }
+    if let Some(which) = taking.overwrite {
+        uploads = uploads.overwrite(which);
+    }
+    if let Some(Limit(limit)) = taking.upload_limit {
+        uploads = uploads.max_size(limit);
+    }
+    if let Some(bytes) = taking.upload_reserve {
+        uploads = uploads.reserve(bytes);
+    }
+    if let Some(Limit(quota)) = taking.upload_quota {
+        uploads = uploads.quota(quota.map(|Quota { bytes, within }| (bytes, within)));
+    }
+    if let Some(number) = taking.uploads_each {
+        uploads = uploads.at_once_each(number);
+    }
+    match at_once(options) {
+        Some(number) => uploads.at_once(number),
+        None => uploads,
+    }
 }
 
-fn is_taking(options: &Options, place: &Place) -> bool {
+/// How many uploads may be under way, so that who only reads finds room. `None`: as the library has it.
+fn at_once(options: &Options) -> Option<usize> {
+    let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    let half_of = |connections: usize| (connections / 2).min(descriptors.unwrap_or(usize::MAX) / 4).max(1);
+    options.taking.uploads_at_once.or(options.limits.max_connections.map(half_of))
+}
+
+/// Whether this folder takes files.
+pub fn is_taking(options: &Options, place: &Place) -> bool {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     let at = place.at.strip_prefix(prefix).unwrap_or(&place.at);
     !place.path.is_file() && options.taking.upload.iter().any(|named| named == ALL || named == at)
@@ -56,6 +72,9 @@ pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
         ("--allow-delete", taking.allow_delete),
         ("--upload-limit", taking.upload_limit.is_some()),
         ("--upload-reserve", taking.upload_reserve.is_some()),
+        ("--upload-quota", taking.upload_quota.is_some()),
+        ("--uploads-at-once", taking.uploads_at_once.is_some()),
+        ("--uploads-each", taking.uploads_each.is_some()),
         ("--resumable", taking.resumable),
         ("--fsync", taking.fsync),
     ];
@@ -78,14 +97,15 @@ pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
 
 /// Whether this process, as whom it runs by now, may write there.
 pub fn check_rights(options: &Options, all: &[Place]) -> Result<(), CliError> {
-    places(options, all).try_for_each(|place| may_write(&place.path))
+    places(options, all).try_for_each(|place| may_write("--upload", &place.path))
 }
 
-fn may_write(path: &Path) -> Result<(), CliError> {
+/// Whether it may write in the folder that this option is for.
+pub fn may_write(option: &str, path: &Path) -> Result<(), CliError> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|_| {
         CliError::failure(format!(
-            "--upload: {} may not be written; allow it ('chmod u+w') or leave it out",
+            "{option}: {} may not be written; allow it ('chmod u+w') or leave it out",
             quoted(path)
         ))
     })

@@ -32,6 +32,13 @@ pub struct Rate {
     pub over: Duration,
 }
 
+/// Bytes within a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    pub bytes: u64,
+    pub within: Duration,
+}
+
 /// A user and a group, by names or numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
@@ -370,6 +377,15 @@ pub fn rate(text: &str) -> Result<Limit<Rate>, String> {
     })
 }
 
+/// `10g`: within a day, or `10g/1h`.
+pub fn quota(text: &str) -> Result<Limit<Quota>, String> {
+    none_or(text, |text| {
+        let (bytes, within) = text.split_once('/').unwrap_or((text, "1d"));
+        let quota = size(bytes).and_then(|bytes| Ok(Quota { bytes, within: time(within)? }));
+        quota.map_err(|_| "a size is wanted, such as 10g, which is meant within a day, or 1g/1h".into())
+    })
+}
+
 fn none_or<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Limit<T>, String> {
     match text {
         "none" => Ok(Limit(None)),
@@ -406,6 +422,8 @@ mod tests {
         }
         assert_eq!(time_or_none("none"), Ok(Limit(None)));
         let (bytes_per_second, over) = (1024, Duration::from_secs(10));
+        let quota_of = |bytes, seconds| Ok(Limit(Some(Quota { bytes, within: Duration::from_secs(seconds) })));
+        assert_eq!([quota("1k"), quota("2/1h")], [quota_of(1024, 86_400), quota_of(2, 3600)]);
         assert_eq!(rate("1k/10s"), Ok(Limit(Some(Rate { bytes_per_second, over }))));
     }
 

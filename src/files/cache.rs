@@ -69,7 +69,15 @@ pub(super) struct Cache<T> {
 impl<T> Cache<T> {
     pub fn new(limits: CacheLimits) -> Cache<T> {
         let small = limits.files < 16 * SHARDS || limits.open < 2 * SHARDS;
-        let shards = if small { 1 } else { SHARDS };
+        Cache::in_shards(if small { 1 } else { SHARDS }, limits)
+    }
+
+    /// With one lock for all, so that one entry may take most of the room.
+    pub fn undivided(limits: CacheLimits) -> Cache<T> {
+        Cache::in_shards(1, limits)
+    }
+
+    fn in_shards(shards: usize, limits: CacheLimits) -> Cache<T> {
         Cache { shards: (0..shards).map(|_| RwLock::new(Shard::default())).collect(), limits }
     }
 

@@ -190,7 +190,7 @@ fn coded_fields(plain: &Fields, bytes: &[u8]) -> Fields {
     }
 }
 
-fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
+pub(super) fn gzip(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::new(LEVEL));
     encoder.write_all(bytes)?;
     let mut packed = encoder.finish()?;

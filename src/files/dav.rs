@@ -1,4 +1,4 @@
-//! WebDAV, class 1, for reading: PROPFIND (RFC 4918, section 9.1), by which file managers list a folder. Called by `handler`, which
+//! WebDAV for reading: PROPFIND (RFC 4918, section 9.1), by which file managers list a folder. Called by `handler`, which
 //! looks things up; `listing` reads folders.
 //!
 //! The body of a request is not read: see `listing::multistatus`.

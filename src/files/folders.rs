@@ -174,7 +174,7 @@ fn other_case(name: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// What is watched is what was read: without a link on its path.
-fn same_folder(root: &Root, path: &[u8], folder: &OwnedFd) -> Option<()> {
+pub(super) fn same_folder(root: &Root, path: &[u8], folder: &OwnedFd) -> Option<()> {
     let found = stat_of(root.find_without_links(path).ok()?).ok()?;
     (found.kind == Kind::Folder && found.identity() == stat_of(folder).ok()?.identity()).then_some(())
 }

@@ -14,6 +14,9 @@
 //!   there a comparison once a second and a reading every half minute find what is not told.
 //! - An entry is watched at its second *try*, that is, when it was compared and found true before: so a client that asks
 //!   for each file once sets no watches. Then it is made once more, and the new one takes over the watch.
+//!
+//! A listing is kept only while it is told of, and for a second: to compare each of its entries is to read it anew. Listings have
+//! a queue of their own, so that what is told of ten thousand names in a folder does not fill that of files.
 
 use std::sync::atomic::{
     AtomicU32, AtomicU64,
@@ -56,6 +59,8 @@ pub(super) struct Basis {
 #[derive(Debug)]
 pub(super) struct Freshness {
     watcher: Option<Arc<Watcher>>,
+    /// Of listings: made for the first that is kept.
+    of_listings: OnceLock<Option<Arc<Watcher>>>,
 }
 
 impl Basis {
@@ -77,6 +82,22 @@ impl Basis {
     /// That of a folder which is watched for all names in it.
     pub fn watched(folder: Vec<u8>, stat: FileStat, watch: Watch) -> Basis {
         Basis { watch: OnceLock::from(Arc::new(watch)), ..Basis::new(folder, stat, Vec::new()) }
+    }
+
+    /// That of a folder's listing, which was read since the watch was set, from `began` on: it is read again a second later, for what
+    /// is not told.
+    pub fn of_listing(watch: &Arc<Watch>, began: Instant) -> Basis {
+        Basis {
+            paths: Vec::new(),
+            folder: Vec::new(),
+            names: Vec::new(),
+            until: began.checked_add(TRUST),
+            created: began,
+            compared: AtomicU64::new(1),
+            comparisons: AtomicU32::new(0),
+            watch: OnceLock::from(Arc::clone(watch)),
+            next_watch: OnceLock::new(),
+        }
     }
 
     /// Take over the watch of an earlier entry, if that was made of the same: what was read since it was set needs no other.
@@ -162,7 +183,7 @@ impl Basis {
 impl Freshness {
     /// `watched`: whether the kernel is asked to tell.
     pub fn new(watched: bool) -> Freshness {
-        Freshness { watcher: watched.then(Watcher::new).flatten() }
+        Freshness { watcher: watched.then(Watcher::new).flatten(), of_listings: OnceLock::new() }
     }
 
     /// Whether a new look-up would give the same, for a request that was brought by the poll that returned then.
@@ -173,9 +194,7 @@ impl Freshness {
         }
         match basis.watch.get() {
             Some(watch) => {
-                if let Some(watcher) = &self.watcher {
-                    watcher.catch_up(root, begin);
-                }
+                watch.catch_up(root, begin);
                 let is_trusted = || basis.since_compared(begin).is_some_and(|since| since < TRUST);
                 let is_old = begin.saturating_duration_since(basis.created) >= RENEWED;
                 watch.holds() && !is_old && (is_trusted() || self.compare(basis, root, begin))
@@ -190,7 +209,13 @@ impl Freshness {
 
     /// Whether entries can be dropped because they were told of changes.
     pub fn is_time_to_drop(&self, now: Instant) -> bool {
-        self.watcher.as_ref().is_some_and(|watcher| watcher.is_time_to_drop(now))
+        let is_time =
+            |watcher: &Option<Arc<Watcher>>| watcher.as_ref().is_some_and(|watcher| watcher.is_time_to_drop(now));
+        is_time(&self.watcher) || self.of_listings.get().is_some_and(is_time)
+    }
+
+    fn watchers(&self) -> impl Iterator<Item = &Arc<Watcher>> {
+        self.watcher.iter().chain(self.of_listings.get().and_then(Option::as_ref))
     }
 
     /// Watch all names in a folder. `None`: it can't be.
@@ -199,12 +224,23 @@ impl Freshness {
         watch.inspect_err(|errno| tell_why_not(folder, *errno)).ok()
     }
 
+    /// Watch all names in a folder that is listed; its entries are added as they are found. `None`: it can't be.
+    pub fn watch_listing(&self, root: &Root, folder: &[u8]) -> Option<Watch> {
+        let watcher = self.of_listings.get_or_init(|| self.watcher.as_ref().and_then(|_| Watcher::new()));
+        let watch = watcher.as_ref()?.watch(root, &[], folder, None);
+        watch.inspect_err(|errno| tell_why_not(folder, *errno)).ok()
+    }
+
+    /// How many inodes are watched for listings.
+    #[cfg(test)]
+    pub fn watched_for_listings(&self) -> usize {
+        self.of_listings.get().and_then(Option::as_ref).map_or(0, |watcher| watcher.watched())
+    }
+
     /// Ask whether another folder stands at the root's path now, and open that.
     pub fn ask_for_root(&self, root: &Root) {
-        if root.reopen_if_replaced()
-            && let Some(watcher) = &self.watcher
-        {
-            watcher.forget_all();
+        if root.reopen_if_replaced() {
+            self.watchers().for_each(|watcher| watcher.forget_all(root));
         }
     }
 

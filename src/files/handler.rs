@@ -90,8 +90,8 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// that of a larger file is made of its size, mtime and ctime, and differs from machine to machine. A sidecar counts once it
 /// has not been changed for two seconds.
 ///
-/// A listing is read anew for each request, but once for all that arrived before it was read. Its `ETag` changes whenever a name, a
-/// size or a date on it does; tags of one folder differ between processes. `?sort=name`, `size` or `time`, with a leading minus for
+/// A listing is read once for all requests that arrived before it was read, and kept while the kernel tells that nothing on it changed
+/// (see [`listing_cache`](Self::listing_cache)). Its `ETag` changes whenever a name, a size or a date on it does; tags of one folder differ between processes. `?sort=name`, `size` or `time`, with a leading minus for
 /// the reverse, sorts it; `Accept: application/json` or `?format=json` gives it as an array of objects with `name`, `kind`
 /// (`file` or `folder`), `size` and `modified`.
 ///
@@ -247,6 +247,7 @@ impl StaticFileHandler {
         self.cache.retain(|kept| !kept.basis.has_ended(now));
         self.missing.retain(|basis| !basis.has_ended(now));
         self.finder.folders.drop_ended(now);
+        self.listings.drop_ended(now);
     }
 
     fn is_known_missing(&self, key: &[u8], asked: Asked<'_>) -> bool {
@@ -471,7 +472,9 @@ impl RequestHandler for StaticFileHandler {
     fn do_options(&self, _: &Request) -> Result<Response> {
         let response = self.with_default_fields(Response::no_content().with_header(ALLOW, self.allowed()));
         // RFC 4918, sections 10.1 and 18.1; the other one is for Windows.
-        let classes = [("dav", "1"), ("ms-author-via", "DAV")].into_iter().filter(|_| self.webdav);
+        let locks = self.taking.as_deref().is_some_and(|taking| self.only.is_none() && taking.locks(self.place()));
+        let class = if locks { "1, 2" } else { "1" };
+        let classes = [("dav", class), ("ms-author-via", "DAV")].into_iter().filter(|_| self.webdav);
         Ok(classes.fold(response, |response, (name, value)| response.with_header(name, value)))
     }
 

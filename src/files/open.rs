@@ -114,6 +114,11 @@ impl Root {
         self.location.now()
     }
 
+    /// Which links are followed.
+    pub fn symlinks(&self) -> Symlinks {
+        self.symlinks
+    }
+
     pub fn set_symlinks(&mut self, which: Symlinks) {
         self.symlinks = which;
     }

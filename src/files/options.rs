@@ -135,12 +135,12 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether PROPFIND is answered (WebDAV, RFC 4918, class 1), so that file managers open the folder as one of their own. Default: no.
+    /// Whether PROPFIND is answered (WebDAV, RFC 4918), so that file managers open the folder as one of their own. Default: no.
     ///
     /// What [listings](Self::listing) show is told, also of folders that have an index file: names, sizes and dates, all of them
     /// whatever a request asks for. A folder with all beneath it (`Depth: infinity`) is refused. With
-    /// [`uploads`](Self::uploads) files are stored, folders made, and both moved and deleted; properties, locks and copies are
-    /// not there.
+    /// [`uploads`](Self::uploads) files are stored, folders made, and both moved and deleted; where files may be replaced
+    /// ([`Overwrite::Replace`](crate::Overwrite::Replace)) they can be locked (class 2). Properties are not set, and nothing is copied.
     pub fn webdav(mut self, wanted: bool) -> Self {
         self.webdav = wanted;
         self
@@ -161,6 +161,7 @@ impl StaticFileHandler {
     pub fn archives(mut self, offered: bool) -> Self {
         self.archives.offered = offered;
         self.listings.offers_archives = offered;
+        self.forget();
         self
     }
 
@@ -232,8 +233,47 @@ impl StaticFileHandler {
         self
     }
 
+    /// How many bytes of listings are kept, so that a second request for one costs no walk of the disk. Default: 16 MiB; 0: none is kept.
+    ///
+    /// A listing is kept from its second request on, as it was made: in each order and form, as far as the kernel tells of its folder and
+    /// of all that is in it ([`inotify`](Self::inotify)). Of a folder with more than 16 links, with files that the server may not read, or for
+    /// those whose [`Permissions`](crate::Permissions) are asked, it is made for each request; so it is where it would take more than a
+    /// quarter of these bytes. About 300 bytes are counted for each name.
+    pub fn listing_cache(mut self, bytes: usize) -> Self {
+        self.listings.set_cache(bytes);
+        self
+    }
+
+    /// How many names may be watched for listings that are kept: each name takes one of the watches that the user may have
+    /// (`fs.inotify.max_user_watches`), which all programs of that user share. Default: a quarter of those. A folder with more than half as many
+    /// names is listed anew for each request.
+    pub fn listing_watches(mut self, names: usize) -> Self {
+        self.listings.set_watches(names);
+        self
+    }
+
+    /// Whether listings that are [kept](Self::listing_cache) are compressed by gzip for clients that take it: once, when they are first asked for
+    /// so. Default: no. Others are left to [`finish_listing`](Self::finish_listing), and so is what says `Cache-Control: no-transform`.
+    ///
+    /// ```
+    /// use modest::StaticFileHandler;
+    /// use modest::layers::Compress;
+    ///
+    /// let gzip = Compress::new();
+    /// let files = StaticFileHandler::new("www")?
+    ///     .compress_listings(true)
+    ///     .finish_listing(move |request, response| gzip.compress(request, response));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[cfg(feature = "compress")]
+    pub fn compress_listings(mut self, wanted: bool) -> Self {
+        self.listings.compresses = wanted;
+        self
+    }
+
     /// The size of the cache: how many files, up to how many bytes of each in memory, and how many bytes of all. Default: 8,192
-    /// files, 64 KiB and 64 MiB; about 1.5 KiB are counted for each besides its content. `files` of 0 disables it.
+    /// files, 64 KiB and 64 MiB; about 1.5 KiB are counted for each besides its content. `files` of 0 disables it. Listings have room of
+    /// their own ([`listing_cache`](Self::listing_cache)).
     ///
     /// Larger files of up to 1 MiB are kept open (see [`open_files`](Self::open_files)); those above are opened for each request.
     pub fn cache(mut self, files: usize, bytes_each: usize, bytes_in_all: usize) -> Self {
@@ -402,6 +442,7 @@ impl StaticFileHandler {
         self.missing.clear();
         #[cfg(feature = "compress")]
         self.compressed.clear();
+        self.listings.forget();
         self.finder.folders.clear();
     }
 }

@@ -95,6 +95,13 @@ impl Resource {
     }
 }
 
+/// Whether these fields say that nobody may change what they come with (RFC 9111, section 5.2.2.6).
+pub(super) fn is_fixed(fields: &HeaderMap) -> bool {
+    let wants = |word: &[u8]| word.trim_ascii().eq_ignore_ascii_case(b"no-transform");
+    let mut lines = fields.get_all(CACHE_CONTROL).iter();
+    lines.any(|line| line.as_bytes().split(|&byte| byte == b',').any(wants))
+}
+
 impl Preparer {
     /// `now` was read before the look-up. Files of up to `held` bytes are read into memory.
     pub fn prepare(&self, found: FoundFile, held: usize, now: SystemTime) -> io::Result<(Resource, Basis)> {
@@ -138,10 +145,7 @@ impl Preparer {
     fn compressible(&self, path: &[u8], fields: &HeaderMap, stat: FileStat) -> Option<Box<Source>> {
         let sizes = self.compressed.as_ref()?;
         let media_type = fields.get(CONTENT_TYPE)?.to_str().ok()?;
-        let wants = |word: &[u8]| word.trim_ascii().eq_ignore_ascii_case(b"no-transform");
-        let mut lines = fields.get_all(CACHE_CONTROL).iter();
-        let is_fixed = lines.any(|line| line.as_bytes().split(|&byte| byte == b',').any(wants));
-        let is_wanted = sizes.contains(&stat.size) && !is_fixed && crate::is_compressible(media_type);
+        let is_wanted = sizes.contains(&stat.size) && !is_fixed(fields) && crate::is_compressible(media_type);
         is_wanted.then(|| Box::new(Source { path: path.to_vec(), stat }))
     }
 

@@ -6,6 +6,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release},
+};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
@@ -24,6 +28,8 @@ pub(super) struct RootLocation {
     base: Option<OwnedFd>,
     path: PathBuf,
     now: RwLock<Arc<Identified>>,
+    /// How often another folder was found in its place.
+    replaced: AtomicU64,
 }
 
 /// The folder that is open.
@@ -55,7 +61,12 @@ impl RootLocation {
             false => Some(open_folder(CWD, Path::new("."), OFlags::PATH).map_err(failed)?),
         };
         let opened = identified(base.as_ref(), path).map_err(failed)?;
-        Ok(RootLocation { base, path: path.to_owned(), now: RwLock::new(Arc::new(opened)) })
+        Ok(RootLocation {
+            base,
+            path: path.to_owned(),
+            now: RwLock::new(Arc::new(opened)),
+            replaced: AtomicU64::new(0),
+        })
     }
 
     /// The folder that is open.
@@ -66,7 +77,7 @@ impl RootLocation {
     /// The folder that is open, also once it is replaced.
     #[cfg(feature = "archive")]
     pub fn pinned(&self) -> RootLocation {
-        RootLocation { base: None, path: self.path.clone(), now: RwLock::new(self.now()) }
+        RootLocation { base: None, path: self.path.clone(), now: RwLock::new(self.now()), replaced: AtomicU64::new(0) }
     }
 
     /// Open the folder that is now at the path, if it was replaced; whether it was.
@@ -83,7 +94,13 @@ impl RootLocation {
         let Ok(opened) = identified(self.base.as_ref(), &self.path) else { return false };
         log::debug!(target: "modest::files", "{}: another folder stands there now", self.path.display());
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
+        self.replaced.fetch_add(1, Release);
         true
+    }
+
+    /// How often another folder was found in its place.
+    pub fn replaced(&self) -> u64 {
+        self.replaced.load(Acquire)
     }
 
     /// Each name on the way to the folder, links and their targets too, with the folder it is looked up in.

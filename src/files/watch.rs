@@ -11,6 +11,10 @@
 //! - each folder from the root down to it, for being moved, deleted or locked; and each folder on the way to the root, for
 //!   the names on that way. These change seldom, and then nothing that was told before counts any longer.
 //!
+//! A listing shows the size and date of each entry, so each is watched by inode as a file is, and of a folder in it the names too,
+//! for they make its date. The watch of the listed folder alone is not enough: it is not told of what is written by another name of
+//! a file, by a descriptor that was opened by such a name, or into a folder in it.
+//!
 //! Watches are set on descriptors (`/proc/self/fd`) that were opened without following a link and whose metadata is what it
 //! was when the entry was made: never on what another has put in their place meanwhile. What is in memory is read once more
 //! beneath its watch: a write that was under way before has then ended, or is told when it does.
@@ -23,6 +27,7 @@
 //! the path, an entry is not watched, and the disk is asked.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{
@@ -38,6 +43,10 @@ use rustix::io::Errno;
 use super::codings::ContentCoding;
 use super::open::Root;
 use super::stat::{FileStat, Identity, stat_of};
+
+mod watched; // who hears of what
+
+use watched::{Place, Watched, mark};
 
 /// File systems that tell of every change, for each is made through this kernel: ext2 to ext4, XFS, Btrfs, F2FS, Bcachefs,
 /// tmpfs and ramfs; and those that never change, SquashFS and EROFS. By the numbers in statfs(2). ZFS may know a name by other
@@ -58,6 +67,9 @@ const DROPPED_AFTER: Duration = Duration::from_secs(1);
 const FILE: WatchFlags = WatchFlags::MODIFY.union(SELF);
 /// What is watched of a folder that is served: its names. `ATTRIB` tells of its own permissions.
 const FOLDER: WatchFlags = NAMES.union(SELF).union(WatchFlags::ONLYDIR);
+/// What is watched of a folder in a listing: its date too, which `utimensat` may set without `ATTRIB`. So it is told of what is written to
+/// files in it as well, by their names: that is no news of the folder.
+const LISTED_FOLDER: WatchFlags = FOLDER.union(WatchFlags::MODIFY);
 /// What is watched of a folder on the way to the root.
 const ABOVE: WatchFlags = NAMES.union(GONE).union(WatchFlags::ONLYDIR);
 const NAMES: WatchFlags =
@@ -88,6 +100,8 @@ struct Table {
     folders: HashMap<Vec<u8>, (i32, Identity)>,
     /// The way to the root, as found in this epoch; `None`: not yet.
     above: Option<Above>,
+    /// How often the root had been replaced when this epoch began: another watcher may have been the one to find it.
+    replaced: u64,
 }
 
 /// How it is known that the root is still the same.
@@ -101,32 +115,6 @@ enum Above {
 
 /// The folders on the way to the root, open, with the names that are looked up in them; `None`: one can't be watched.
 type Way = Option<Vec<(OwnedFd, Box<[u8]>)>>;
-
-/// Who is to hear of the news of one inode.
-#[derive(Debug, Default)]
-struct Watched {
-    /// Of its own.
-    entries: Vec<Arc<AtomicBool>>,
-    /// Of all names in it.
-    any_name: Vec<Arc<AtomicBool>>,
-    /// Of these names in it.
-    names: HashMap<Box<[u8]>, Vec<Arc<AtomicBool>>>,
-    /// Names in it that lead to the root.
-    above: Vec<Box<[u8]>>,
-    /// How many entries lie beneath it.
-    beneath: usize,
-    /// Its key among the folders of this epoch.
-    path: Option<Vec<u8>>,
-}
-
-/// Where an entry stands in the table: each gives a watch to an inode.
-#[derive(Debug)]
-enum Place {
-    Inode(i32),
-    Name(i32, Box<[u8]>),
-    AnyName(i32),
-    Beneath(i32),
-}
 
 /// An entry is watched. Dropped, it is no longer.
 #[derive(Debug)]
@@ -165,9 +153,13 @@ impl Watcher {
         }
         let until = until.min(self.nanos(Instant::now())); // nobody can have asked later
         let is_lost = self.read_news(&mut table).is_err();
-        let is_moved = matches!(table.above, Some(Above::Asked)) && root.reopen_if_replaced();
-        if is_lost || is_moved {
+        if matches!(table.above, Some(Above::Asked)) {
+            root.reopen_if_replaced();
+        }
+        let replaced = root.location().replaced();
+        if is_lost || replaced != table.replaced {
             self.begin_epoch(&mut table);
+            table.replaced = replaced;
         }
         self.read.fetch_max(until, Release);
     }
@@ -176,9 +168,17 @@ impl Watcher {
         when.saturating_duration_since(self.started).as_nanos() as u64 + 1
     }
 
+    /// How many inodes are watched.
+    #[cfg(test)]
+    pub fn watched(&self) -> usize {
+        self.table().watches.len()
+    }
+
     /// Something has changed that was not told.
-    pub fn forget_all(&self) {
-        self.begin_epoch(&mut self.table());
+    pub fn forget_all(&self, root: &Root) {
+        let mut table = self.table();
+        self.begin_epoch(&mut table);
+        table.replaced = root.location().replaced();
     }
 
     /// Whether entries no longer hold, so that they can be dropped: true once in a while, for one who asks.
@@ -232,10 +232,10 @@ impl Watcher {
         let mut wd = 0;
         for (path, (file, stat)) in &folders {
             wd = self.add_folder(&mut table, path, file, stat.identity())?;
-            table.watches.entry(wd).or_default().beneath += 1;
+            table.watches.entry(wd).or_default().folder().beneath += 1;
             watch.places.push(Place::Beneath(wd));
         }
-        let watched = table.watches.entry(wd).or_default(); // that of the last
+        let watched = table.watches.entry(wd).or_default().folder(); // that of the last
         match names {
             None => {
                 watched.any_name.push(Arc::clone(&watch.changed));
@@ -273,7 +273,7 @@ impl Watcher {
             None => {
                 let wd = self.add(folder, FOLDER)?;
                 table.folders.insert(path.to_vec(), (wd, identity));
-                table.watches.entry(wd).or_default().path = Some(path.to_vec());
+                table.watches.entry(wd).or_default().folder().path = Some(path.to_vec());
                 Ok(wd)
             }
         }
@@ -285,7 +285,7 @@ impl Watcher {
         for (folder, name) in way {
             match self.add(&folder, ABOVE) {
                 Ok(wd) => {
-                    table.watches.entry(wd).or_default().above.push(name);
+                    table.watches.entry(wd).or_default().folder().above.push(name);
                     above.push(wd);
                 }
                 Err(errno) => {
@@ -300,7 +300,7 @@ impl Watcher {
 
     fn forget_way(&self, table: &mut Table, above: Vec<i32>) {
         for wd in above {
-            table.watches.entry(wd).or_default().above.clear();
+            table.watches.entry(wd).or_default().folder().above.clear();
             self.remove_if_unused(table, wd);
         }
     }
@@ -331,26 +331,28 @@ impl Watcher {
         if what.contains(ReadFlags::QUEUE_OVERFLOW) {
             return self.begin_epoch(table); // some news is lost
         }
+        if name.is_some() && what.difference(ReadFlags::ISDIR) == ReadFlags::MODIFY {
+            return; // see `LISTED_FOLDER`
+        }
         let Some(watched) = table.watches.get(&wd) else { return }; // watched no longer
         self.has_told.store(true, Relaxed);
         let mut ends = false;
         match name {
             Some(name) => {
                 watched.tell_of(name);
-                mark(&watched.any_name);
                 // A sidecar of that name: see `find`.
                 let stems =
                     ContentCoding::ALL.iter().filter_map(|coding| name.strip_suffix(coding.suffix().as_bytes()));
                 stems.for_each(|stem| watched.tell_of(stem));
-                ends |= watched.above.iter().any(|above| **above == *name);
+                ends |= watched.leads_to_root_by(name);
             }
             None => {
                 mark(&watched.entries);
-                ends |= watched.beneath > 0 || !watched.above.is_empty();
+                ends |= watched.is_on_a_way();
             }
         }
         if what.contains(ReadFlags::IGNORED) {
-            watched.names.values().chain([&watched.any_name]).for_each(|entries| mark(entries));
+            watched.tell_all();
             table.watches.remove(&wd);
         }
         if ends {
@@ -363,7 +365,7 @@ impl Watcher {
         self.epoch.fetch_add(1, Relaxed); // published with `read`
         self.has_told.store(true, Relaxed);
         for (wd, _) in std::mem::take(&mut table.folders).into_values() {
-            table.watches.entry(wd).or_default().path = None;
+            table.watches.entry(wd).or_default().folder().path = None;
             self.remove_if_unused(table, wd);
         }
         if let Some(Above::Watched(above)) = table.above.take() {
@@ -373,7 +375,7 @@ impl Watcher {
 
     fn remove_if_unused(&self, table: &mut Table, wd: i32) {
         if table.watches.get(&wd).is_some_and(Watched::is_unused) {
-            if let Some(path) = table.watches.remove(&wd).and_then(|watched| watched.path) {
+            if let Some(path) = table.watches.remove(&wd).and_then(Watched::into_path) {
                 table.folders.remove(&path);
             }
             let _ = inotify::remove_watch(&self.inotify, wd); // an error: the kernel has removed it itself
@@ -383,6 +385,12 @@ impl Watcher {
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many entries of folders that are listed are watched unless set: a quarter of the watches that the user may have.
+pub(super) fn most_by_default() -> usize {
+    let told = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
+    told.ok().and_then(|most| most.trim().parse::<usize>().ok()).map_or(2048, |most| most / 4)
 }
 
 /// The folders on the way to the root, unless one of them is on a file system that does not tell.
@@ -414,25 +422,40 @@ fn tells(file: &OwnedFd) -> rustix::io::Result<bool> {
     Ok(TELLING.contains(&(rustix::fs::fstatfs(file)?.f_type as u64)))
 }
 
-impl Watched {
-    fn tell_of(&self, name: &[u8]) {
-        self.names.get(name).into_iter().for_each(|entries| mark(entries));
-    }
-
-    fn is_unused(&self) -> bool {
-        self.entries.is_empty()
-            && self.any_name.is_empty()
-            && self.names.is_empty()
-            && self.above.is_empty()
-            && self.beneath == 0
-    }
-}
-
-fn mark(entries: &[Arc<AtomicBool>]) {
-    entries.iter().for_each(|changed| changed.store(true, Relaxed)); // published with `Watcher::read`
-}
-
 impl Watch {
+    /// Watch an entry of an open folder, too: of a file its content and metadata, of a folder the names in it as well. What is found of
+    /// it from now on is true as long as this holds.
+    ///
+    /// For a watcher of listings alone: a file is told of once, so that a log that is written all day fills no queue.
+    ///
+    /// # Errors
+    /// Why it can't be watched.
+    pub fn add(&mut self, folder: &OwnedFd, name: &CStr, is_folder: bool) -> rustix::io::Result<()> {
+        let path = [format!("/proc/self/fd/{}/", folder.as_raw_fd()).as_bytes(), name.to_bytes()].concat();
+        let flags = if is_folder { LISTED_FOLDER } else { FILE.union(WatchFlags::ONESHOT) };
+        let mut table = self.watcher.table();
+        let wd =
+            inotify::add_watch(&self.watcher.inotify, path, flags | WatchFlags::DONT_FOLLOW | WatchFlags::MASK_ADD)?;
+        let watched = table.watches.entry(wd).or_default();
+        watched.entries.push(Arc::clone(&self.changed));
+        self.places.push(Place::Inode(wd));
+        if is_folder {
+            watched.folder().any_name.push(Arc::clone(&self.changed));
+            self.places.push(Place::AnyName(wd));
+        }
+        Ok(())
+    }
+
+    /// How many places are watched.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Read what has been told until then.
+    pub fn catch_up(&self, root: &Root, until: Instant) {
+        self.watcher.catch_up(root, until);
+    }
+
     /// Whether nothing was told, until the last [`catch_up`](Watcher::catch_up).
     pub fn holds(&self) -> bool {
         !self.changed.load(Relaxed) && self.epoch == self.watcher.epoch.load(Relaxed)
@@ -443,23 +466,9 @@ impl Drop for Watch {
     fn drop(&mut self) {
         let mut table = self.watcher.table();
         for place in self.places.drain(..) {
-            let (Place::Inode(wd) | Place::Name(wd, _) | Place::AnyName(wd) | Place::Beneath(wd)) = place;
+            let wd = place.wd();
             let Some(watched) = table.watches.get_mut(&wd) else { continue };
-            let others = |entry: &Arc<AtomicBool>| !Arc::ptr_eq(entry, &self.changed);
-            match place {
-                Place::Inode(_) => watched.entries.retain(others),
-                Place::AnyName(_) => watched.any_name.retain(others),
-                Place::Name(_, name) => {
-                    let entries = watched.names.get_mut(&name).map(|entries| {
-                        entries.retain(others);
-                        entries.is_empty()
-                    });
-                    if entries == Some(true) {
-                        watched.names.remove(&name);
-                    }
-                }
-                Place::Beneath(_) => watched.beneath = watched.beneath.saturating_sub(1),
-            }
+            watched.forget(place, &self.changed);
             self.watcher.remove_if_unused(&mut table, wd);
         }
     }

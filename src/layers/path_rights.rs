@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Access, BodyPlan, Error, Layer, Permissions, Request, Result, StatusCode, User};
+use crate::{Access, BodyPlan, Error, Layer, Method, Next, Permissions, Request, Response, Result, StatusCode, User};
 
 mod names; // the names on a path, however they are spelled
 
@@ -17,7 +17,7 @@ pub use rule::{InvalidPathRule, PathRule};
 ///
 /// - *The longest path counts*, and it alone: of `/=*:read` and `/drafts=ada:read` the first says nothing of
 ///   `/drafts/x`. Several rules of one path add up. What no rule is about, nobody may.
-/// - *read*: GET and HEAD, PROPFIND. *list*: beside it, listings of folders, archives (`?archive=`), PROPFIND of more than one
+/// - *read*: GET and HEAD, PROPFIND; but a HEAD that asks how far an upload is goes by *write*, too. *list*: beside it, listings of folders, archives (`?archive=`), PROPFIND of more than one
 ///   thing. *write*: every other method, with OPTIONS for whoever may anything. To delete, move or copy a folder takes
 ///   that right for all rules beneath it; MOVE takes *read*, too, and of COPY and MOVE the destination is judged.
 /// - *However a path is spelled*: it is judged as `StaticFileHandler` resolves it, decoded once. Some file systems have
@@ -96,6 +96,11 @@ impl PathRights {
     fn rules(&mut self) -> &mut Rules {
         Arc::make_mut(&mut self.0)
     }
+
+    fn may_read(&self, request: &Request, path: &Names) -> bool {
+        let user = request.value::<User>();
+        self.0.permit(user.as_ref().map(|user| user.0.as_str()), Access::Read, path)
+    }
 }
 
 impl Default for PathRights {
@@ -168,6 +173,7 @@ impl Rules {
         let may_all = |access| self.permit_all(user, access, &path);
         Ok(match request.method().as_str() {
             "GET" | "HEAD" if request.param("archive").is_some() => may(Read) && may(List),
+            "HEAD" if is_about_upload(request) => may(Read) || may(Write), // see `handle`
             "GET" | "HEAD" => may(Read),
             "OPTIONS" => self.rights(user, &path) != Rights::NONE,
             "PROPFIND" => match request.header_all("depth").collect::<Vec<_>>()[..] {
@@ -188,6 +194,11 @@ impl Rules {
             _ => may(Write),
         })
     }
+}
+
+/// Whether it asks how far an upload is (draft-ietf-httpbis-resumable-upload), which belongs to sending it.
+fn is_about_upload(request: &Request) -> bool {
+    *request.method() == Method::HEAD && request.param("upload").is_some()
 }
 
 /// The path of a `Destination` (RFC 4918, section 10.3): a URL, or a path alone.
@@ -215,6 +226,19 @@ impl Layer for PathRights {
         }
         request.put(permissions);
         Ok(())
+    }
+
+    /// Who may write and not read is told of an upload, and of nothing else that a HEAD might tell.
+    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+        let response = next.run(request)?;
+        if is_about_upload(request)
+            && !response.headers().contains_key("upload-offset")
+            && let Some(permissions) = request.value::<Permissions>()
+            && !Names::of_raw(request.raw_path()).is_some_and(|path| self.may_read(request, &path))
+        {
+            return Err(permissions.refusal());
+        }
+        Ok(response)
     }
 }
 

@@ -42,6 +42,7 @@ pub struct Engine {
     connections: AtomicUsize,
     accepted: AtomicU64,
     evicted: AtomicU64,
+    unsent: AtomicU64,
     listeners: Vec<(Address, Arc<AtomicU64>)>,
     room_wanted: AtomicBool,                 // nobody is accepted for want of descriptors
     room_freed: AtomicBool,                  // since then one was freed
@@ -96,6 +97,7 @@ impl Engine {
             connections: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
+            unsent: AtomicU64::new(0),
             listeners,
             room_wanted: AtomicBool::new(false),
             room_freed: AtomicBool::new(false),
@@ -209,6 +211,7 @@ impl Control for Engine {
             polls: self.scheduler.polls(),
             wakes: self.scheduler.wakes(),
             evicted: self.evicted.load(Ordering::Relaxed),
+            unsent: self.unsent.load(Ordering::Relaxed),
         }
     }
 
@@ -261,6 +264,10 @@ pub struct Registration {
 impl Registered for Registration {
     fn link(&self) -> &Arc<Link> {
         &self.link
+    }
+
+    fn left_unsent(&self, bytes: u64) {
+        self.engine.unsent.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 

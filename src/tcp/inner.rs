@@ -70,6 +70,10 @@ use super::stream::Stream;
 ///         self.0.take(Inverted, stream);
 ///     }
 ///
+///     fn owed(&self) -> u64 {
+///         self.0.owed()
+///     }
+///
 ///     fn drop_may_block(&self) -> bool {
 ///         self.0.drop_may_block()
 ///     }
@@ -176,6 +180,11 @@ impl Inner {
     /// Whether dropping the inner conversation may block.
     pub fn drop_may_block(&self) -> bool {
         self.conversation.drop_may_block()
+    }
+
+    /// How many bytes the inner conversation has laid out that are not sealed yet: for [`Conversation::owed`].
+    pub fn owed(&self) -> u64 {
+        self.output.owed() + self.conversation.owed()
     }
 
     /// Seal what is laid out, and ask the inner conversation if it is its turn: at most once, so that the engine

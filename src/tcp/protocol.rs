@@ -67,6 +67,14 @@ pub trait Conversation: Send {
     fn drop_may_block(&self) -> bool {
         true
     }
+
+    /// How many bytes of answers it still has that are not laid into `turn.output`, as a conversation around another may
+    /// ([`Inner::owed`](crate::raw::Inner::owed)): for [`Stats::unsent`](crate::Stats::unsent), when its connection breaks off.
+    ///
+    /// By default none.
+    fn owed(&self) -> u64 {
+        0
+    }
 }
 
 /// What a conversation has before it in one turn.

@@ -43,6 +43,9 @@ pub struct Stats {
     pub wakes: u64,
     /// Connections that were closed so far because room was short: idle ones, for those who waited to be accepted.
     pub evicted: u64,
+    /// Bytes of answers that were given up so far because a client left, or took too little: what was laid out for it, and the
+    /// rest of the files in it, less what its socket took.
+    pub unsent: u64,
 }
 
 /// What came by one listener.

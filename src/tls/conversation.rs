@@ -227,4 +227,12 @@ impl Conversation for Secured {
             _ => false,
         }
     }
+
+    fn owed(&self) -> u64 {
+        match &self.state {
+            State::Met(met) => met.1.owed(),
+            State::Plain(conversation) => conversation.owed(),
+            _ => 0,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Files that change in every way, as fast as it goes, while clients ask for them plainly, by tag, by date, by range: no
-//! stale byte, no stale 304, no splice, no torn sidecar. By inotify and without, as they are and compressed.
+//! stale byte, no stale 304, no splice, no torn sidecar. By inotify and without, as they are and compressed. `listings` does the same
+//! for the pages of folders.
 //!
 //! It runs for a few seconds; `MODEST_CHURN_SECONDS=600 cargo test --release --test files churn` runs as long as is said.
 
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::Folder;
+
+mod listings;
 
 /// How a file is changed to a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,23 +264,23 @@ impl Churned {
 }
 
 /// A client that keeps its connection.
-struct Client(BufReader<TcpStream>);
+pub(super) struct Client(BufReader<TcpStream>);
 
-struct Answer {
-    status: u16,
+pub(super) struct Answer {
+    pub(super) status: u16,
     fields: Vec<(String, String)>,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Client {
-    fn new(address: SocketAddr) -> Client {
+    pub(super) fn new(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_nodelay(true).unwrap();
         Client(BufReader::new(stream))
     }
 
-    fn get(&mut self, target: &str, fields: &str) -> Answer {
+    pub(super) fn get(&mut self, target: &str, fields: &str) -> Answer {
         let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
         self.0.get_mut().write_all(request.as_bytes()).unwrap();
         let mut lines = Vec::new();
@@ -303,7 +306,7 @@ impl Client {
     }
 }
 
-fn gunzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gunzip(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).unwrap();
     plain
@@ -315,7 +318,7 @@ impl Answer {
         self.field("content-encoding") == Some("gzip") && self.body.starts_with(&[0x1f, 0x8b])
     }
 
-    fn field(&self, name: &str) -> Option<&str> {
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
@@ -326,8 +329,12 @@ impl std::fmt::Debug for Answer {
     }
 }
 
+pub(super) fn seconds() -> u64 {
+    std::env::var("MODEST_CHURN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
+}
+
 fn churn(inotify: bool, compressed: bool) {
-    let seconds = std::env::var("MODEST_CHURN_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8);
+    let seconds = seconds();
     let (folder, elsewhere) = (Folder::new(&[]), Folder::new(&[]));
     let mut files = Vec::new();
     for (number, way) in WAYS.into_iter().enumerate() {
@@ -398,7 +405,7 @@ fn churn(inotify: bool, compressed: bool) {
 }
 
 /// Who ends, ends all: a failed check is not waited for.
-struct Ends<'a>(&'a AtomicBool);
+pub(super) struct Ends<'a>(pub(super) &'a AtomicBool);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {

@@ -9,6 +9,7 @@ mod churn;
 #[cfg(feature = "compress")]
 mod compressed;
 mod fresh;
+mod kept;
 mod listing;
 mod names;
 mod options;

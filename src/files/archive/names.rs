@@ -9,6 +9,8 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 
+use super::super::path;
+
 /// Which names an archive has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
@@ -38,11 +40,13 @@ impl Rule {
     }
 }
 
-/// Bytes that are not UTF-8 are percent-encoded, as in the file's address; what Windows forbids becomes `_`.
+/// Bytes that are not UTF-8 are percent-encoded, as in the file's address; what Windows forbids becomes `_`, and so do control
+/// characters and those that turn the direction of writing, by which `exe.jpg` may stand for `gpj.exe`.
 fn everywhere(name: &[u8]) -> String {
     let mut safe = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {
-        let allowed = |c: char| !matches!(c, '\0'..='\x1f' | '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*');
+        let allowed =
+            |c: char| !matches!(c, '<' | '>' | ':' | '"' | '/' | '\\' | '|' | '?' | '*') && !path::is_misleading(c);
         safe.extend(chunk.valid().chars().map(|c| if allowed(c) { c } else { '_' }));
         for byte in chunk.invalid() {
             let _ = write!(safe, "%{byte:02X}"); // to a String: it can't fail
@@ -113,6 +117,8 @@ mod tests {
             (b"C:\\x", "C__x", b"C:_x"),
             (b"12:30?", "12_30_", b"12:30?"),
             (b"a\nb\x1b", "a_b_", b"a\nb\x1b"),
+            ("photo\u{202e}gpj.exe\u{85}".as_bytes(), "photo_gpj.exe_", "photo\u{202e}gpj.exe\u{85}".as_bytes()),
+            ("\u{200f}שלום".as_bytes(), "_שלום", "\u{200f}שלום".as_bytes()),
             (b"dot.", "dot_", b"dot."),
             (b"space ", "space_", b"space "),
             (b"...", ".._", b"..."),

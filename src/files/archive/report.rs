@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::super::path;
+
 /// Further lines are only counted, in bytes of text.
 const MAX_TEXT: usize = 64 << 10;
 
@@ -63,9 +65,10 @@ impl Lines {
     }
 }
 
-/// On one line: a name may have line ends, and a log must not take what follows for a line of its own.
+/// On one line, and in the direction in which it is read: a name may have line ends, and a log must not take what follows for a
+/// line of its own.
 pub(super) fn shown(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).replace(char::is_control, "\u{fffd}")
+    String::from_utf8_lossy(path).replace(path::is_misleading, "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -76,10 +79,13 @@ mod tests {
     fn pages_are_bounded() {
         let mut report = Report::default();
         assert!(report.files().is_empty(), "nothing to tell");
-        report.renamed(b"a/x\ny", b"x_y");
+        report.renamed("a/x\n\u{202e}y".as_bytes(), b"x__y");
         assert_eq!(
             report.files(),
-            [("RENAMED.txt", "These have other names in this archive:\n\na/x\u{fffd}y: here x_y\n".to_owned())]
+            [(
+                "RENAMED.txt",
+                "These have other names in this archive:\n\na/x\u{fffd}\u{fffd}y: here x__y\n".to_owned()
+            )]
         );
         (0..100_000).for_each(|_| report.left_out(&[b'x'; 100], "no"));
         let files = report.files();

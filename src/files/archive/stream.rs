@@ -158,6 +158,8 @@ impl Read for ArchiveStream {
 /// Read a small file as it is at one moment.
 fn read_whole(file: &OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
     for _ in 0..TRIES {
+        // The kernel dates a `write` when it begins: one that is under way now would not be told of below.
+        await_writes(file);
         let before = stat_of(&file.file)?;
         if before.size > SMALL {
             break;
@@ -169,6 +171,7 @@ fn read_whole(file: &OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
         }
         // Within a tick of the clock two changes have the same time: then it is read twice.
         let same_again = || {
+            await_writes(file);
             let mut again = vec![0; buffer.len()];
             file.file.read_exact_at(&mut again, 0).is_ok() && again == *buffer
         };
@@ -177,6 +180,12 @@ fn read_whole(file: &OpenFile, buffer: &mut Vec<u8>) -> io::Result<()> {
         }
     }
     Err(said(file, "changed each time it was read"))
+}
+
+/// Wait until a `write` that is under way is done, on file systems (ext4, btrfs, tmpfs) that take the lock of writers to look
+/// where a file has holes. Elsewhere it does nothing.
+fn await_writes(file: &OpenFile) {
+    let _ = rustix::fs::seek(&file.file, rustix::fs::SeekFrom::Hole(0)); // of an empty file: ENXIO
 }
 
 fn said(file: &OpenFile, what: &str) -> io::Error {

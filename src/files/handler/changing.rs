@@ -12,13 +12,13 @@ use crate::{Error, Request, Response, Result};
 impl StaticFileHandler {
     /// What is put into the folder, if this is a method that does so.
     pub(super) fn taking(&self, request: &Request) -> Option<&Taking> {
-        self.taking.as_deref().filter(|taking| self.only.is_none() && taking.takes(request))
+        self.taking.as_deref().filter(|taking| self.only.is_none() && taking.takes(self.place(), request))
     }
 
     /// The folder that it is put into.
     pub(super) fn place(&self) -> Place<'_> {
         let held = self.cache.limits().bytes_each;
-        Place { finder: &self.finder, preparer: &self.preparer, held, mount: &self.mount }
+        Place { finder: &self.finder, preparer: &self.preparer, held, mount: &self.mount, webdav: self.webdav }
     }
 
     /// Any method but those that read.
@@ -47,8 +47,9 @@ impl StaticFileHandler {
 
     /// The value of `Allow`.
     pub(super) fn allowed(&self) -> String {
-        let taking = self.taking.as_deref().filter(|_| self.only.is_none()).map_or(&[][..], Taking::methods);
+        let taking = self.taking.as_deref().filter(|_| self.only.is_none());
+        let taking = taking.map(|taking| taking.methods(self.place())).unwrap_or_default();
         let properties: &[&str] = if self.webdav { &["PROPFIND"] } else { &[] };
-        [&READING, taking, properties].concat().join(", ")
+        [&READING, &taking[..], properties].concat().join(", ")
     }
 }

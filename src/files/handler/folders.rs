@@ -12,6 +12,7 @@ use super::super::archive::Format;
 use super::super::listing::Controls;
 use super::super::open::OpenError;
 use super::super::path::{self, FilePath};
+use super::super::prepare::is_fixed;
 use super::super::taking::Taking;
 use super::{Asked, StaticFileHandler, with_fields};
 use crate::{Access, Permissions, Request, Response, Result};
@@ -43,8 +44,10 @@ impl StaticFileHandler {
         };
         let mount = self.shown_mount();
         let root = (&*mount, controls);
-        let listing = || self.listings.respond(&self.finder, root, &path.bytes, asked.request, asked.polled);
-        let response = with_fields(self.retry_after_clearing_cache(listing)?, &self.preparer.added_fields());
+        let fields = self.preparer.added_fields();
+        let by = (asked.request, asked.polled);
+        let listing = || self.listings.respond(&self.finder, root, &path.bytes, by, is_fixed(&fields));
+        let response = with_fields(self.retry_after_clearing_cache(listing)?, &fields);
         Ok(match &self.finish_listing.0 {
             Some(finish) => finish.0(asked.request, response),
             None => response,

@@ -47,7 +47,9 @@ impl StaticFileHandler {
         };
         let mut text = multistatus::START.to_owned();
         let href = self.location(&path, size.is_none());
-        multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified));
+        let taking = self.taking.as_deref().filter(|_| size.is_some() && self.only.is_none());
+        let locks = taking.map(|taking| taking.lock_properties(self.place(), request, &path.bytes)).unwrap_or_default();
+        multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified), &locks);
         text.push_str(multistatus::END);
         Ok(self.with_default_fields(dav::multistatus(text)))
     }

@@ -18,6 +18,7 @@ use super::super::find::Finder;
 use super::super::open::OpenError;
 use super::super::path;
 use super::super::stat::{FileStat, Kind, stat_in};
+use super::told::Told;
 use super::view::{By, Order};
 
 /// Further entries of a folder are not listed.
@@ -72,7 +73,8 @@ pub(super) struct Entry<'a> {
 
 impl Entries {
     /// Read the entries that are served and shown and sort them. More than `free` of them reserve their memory while they are read:
-    /// an error if other folders hold too much. A folder that was removed is not found.
+    /// an error if other folders hold too much. A folder that was removed is not found. `told` is given up if not all of what is
+    /// read is told of.
     pub fn read(
         finder: &Finder,
         path: &[u8],
@@ -80,8 +82,10 @@ impl Entries {
         budget: &Budget,
         free: usize,
         is_shown: &dyn Fn(&[u8]) -> bool,
+        told: &mut Option<Told<'_>>,
     ) -> Result<Entries, OpenError> {
         let folder = finder.root.open_folder(path)?;
+        *told = told.take().and_then(|told| told.begin(&folder));
         let mut entries =
             Entries { names: Names::default(), rows: Vec::new(), folders: 0, complete: true, reservation: None };
         let mut buffer = Vec::with_capacity(READ_SIZE);
@@ -95,12 +99,13 @@ impl Entries {
             }
             if entries.rows.len() == MAX_ENTRIES {
                 entries.complete = false;
+                *told = None;
                 break;
             }
             if !is_shown(name.to_bytes()) {
                 continue;
             }
-            if let Some(stat) = stat_of_served(finder, &folder, path, name, dirent.file_type()) {
+            if let Some(stat) = stat_of_served(finder, &folder, path, name, dirent.file_type(), told) {
                 entries.push(name.to_bytes(), &stat);
                 if entries.rows.len() > free {
                     entries.reserve(budget)?;
@@ -260,19 +265,27 @@ impl Row {
 }
 
 /// The metadata of an entry, or of what a link leads to; `None`: it is not served, or was deleted meanwhile.
-fn stat_of_served(finder: &Finder, folder: &OwnedFd, path: &[u8], name: &CStr, kind: FileType) -> Option<FileStat> {
+fn stat_of_served(
+    finder: &Finder,
+    folder: &OwnedFd,
+    path: &[u8],
+    name: &CStr,
+    kind: FileType,
+    told: &mut Option<Told<'_>>,
+) -> Option<FileStat> {
     let joined = || path::join(path, name.to_bytes());
     if name.to_bytes().starts_with(b".") && finder.is_hidden(&joined()) {
         return None;
     }
-    let stat = match kind {
-        FileType::RegularFile | FileType::Directory | FileType::Unknown => stat_in(folder, name).ok(),
-        FileType::Symlink => None,
-        _ => return None,
-    };
+    if !matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown) {
+        return None;
+    }
+    *told = told.take().and_then(|told| told.expect(folder, name, kind));
+    let stat = if kind == FileType::Symlink { None } else { stat_in(folder, name).ok() };
     // Also what became a link meanwhile is judged by where it leads.
-    let stat = stat.filter(|stat| stat.kind != Kind::Link).or_else(|| finder.root.stat_checked(&joined()).ok())?;
-    matches!(stat.kind, Kind::File | Kind::Folder).then_some(stat)
+    let stat = stat.filter(|stat| stat.kind != Kind::Link).or_else(|| finder.root.stat_checked(&joined()).ok());
+    *told = told.take().and_then(|told| told.found(name, kind, stat.as_ref()));
+    stat.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder))
 }
 
 fn natural(a: &[u8], b: &[u8]) -> Ordering {
@@ -335,9 +348,18 @@ fn number(text: &[u8]) -> (&[u8], &[u8]) {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Budget(Arc<AtomicUsize>);
 
+impl Budget {
+    /// So many bytes of it, until they are dropped.
+    pub fn reserve(&self, bytes: usize) -> Result<Reservation, OpenError> {
+        let mut reservation = Reservation { budget: self.clone(), bytes: 0 };
+        reservation.resize(bytes)?;
+        Ok(reservation)
+    }
+}
+
 /// Released when dropped.
 #[derive(Debug)]
-struct Reservation {
+pub(super) struct Reservation {
     budget: Budget,
     bytes: usize,
 }
@@ -372,10 +394,7 @@ mod tests {
     #[test]
     fn what_is_held_is_bounded() {
         let budget = Budget::default();
-        let reserve = |bytes| {
-            let mut reservation = Reservation { budget: budget.clone(), bytes: 0 };
-            reservation.resize(bytes).map(|()| reservation)
-        };
+        let reserve = |bytes| budget.reserve(bytes);
         let mut first = reserve(MAX_HELD / 2).expect("there is room");
         let second = reserve(MAX_HELD / 2).expect("there is room for two");
         assert!(matches!(reserve(1), Err(OpenError::TooManyListings(_))), "there was room for three");

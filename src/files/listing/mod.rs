@@ -1,7 +1,8 @@
 //! The listing of a folder: what is served of it, as an HTML page or as JSON. Called by `handler`.
 //!
 //! A folder is read once for all who ask for it at that time, with the sizes and dates of its entries; so every page has an entity tag.
-//! Pages of many entries are written while they are sent, each client's from the entries that all share.
+//! Pages of many entries are written while they are sent, each client's from the entries that all share. What is asked for again and
+//! is known to be unchanged is kept as it was made, and compressed once.
 
 use std::collections::hash_map::RandomState;
 use std::io::{self, Read};
@@ -10,14 +11,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::StatusCode;
-use http::header::{CONTENT_SECURITY_POLICY, VARY};
+use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, VARY};
 
 use super::find::Finder;
 use super::open::OpenError;
 use super::path;
 use crate::{Access, ETag, Permissions, Request, Response};
 
+mod kept; // made once, while the kernel tells that nothing changed
+
 mod flights; // one reading for all who wait for it
+
+mod page; // what was made, in memory
 
 mod json; // objects
 
@@ -29,12 +34,17 @@ mod controls; // what there is to send files by
 
 mod entries; // names, sizes and dates
 
+mod told; // of which entries the kernel tells
+
 mod view; // which order, and which form
 
 pub(super) use controls::Controls;
 use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;
+use kept::{KeptListings, Look};
+use page::Page;
+use told::Told;
 use view::{Form, View};
 
 /// Pages with up to this many entries are built in memory, and so have a Content-Length.
@@ -47,11 +57,16 @@ const BUFFER_SIZE: usize = 16 << 10;
 pub(super) struct Listings {
     /// By the path of the folder, and how it is asked for.
     flights: Flights<Listing>,
+    kept: KeptListings,
+    /// What is read and being sent, and what is kept.
     budget: Budget,
+    pages: Budget,
     /// Tags are keyed: nobody can choose names that give two states of a folder one tag.
     tags: RandomState,
     /// Whether pages offer the folder as one file.
     pub offers_archives: bool,
+    /// Whether those that are kept are compressed for clients that take it.
+    pub compresses: bool,
 }
 
 /// A folder as it was read.
@@ -59,13 +74,28 @@ pub(super) struct Listings {
 struct Listing {
     /// Of all that is sent: equal tags are equal pages.
     tag: u64,
-    page: Page,
+    body: Body,
 }
 
 #[derive(Debug)]
-enum Page {
-    Buffered(Arc<Vec<u8>>),
+enum Body {
+    Whole(Arc<Page>),
     Streamed(Entries),
+}
+
+impl Listing {
+    /// What is kept of it, or may be.
+    fn kept(&self) -> Option<&Arc<Page>> {
+        match &self.body {
+            Body::Whole(page) => Some(page).filter(|page| page.is_kept()),
+            Body::Streamed(_) => None,
+        }
+    }
+
+    /// Whether this one, which is in use, may be used for a new one.
+    fn stands_for(&self, new: &Listing) -> bool {
+        self.tag == new.tag && (self.kept().is_some() || new.kept().is_none())
+    }
 }
 
 /// Which folder is listed, and how.
@@ -83,6 +113,17 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
+    /// Equal keys are of those who are shown the same of the same folder, and may do the same there.
+    fn key(&self) -> Vec<u8> {
+        let form = match self.view.form {
+            Form::Page => b'p',
+            Form::Json => b'j',
+            Form::Multistatus => b'm',
+        };
+        let order = self.view.order.word().as_bytes();
+        [&[form], order, b"\0", self.who().as_bytes(), b"\0", self.path].concat()
+    }
+
     /// Equal texts are of those who are shown the same.
     fn who(&self) -> String {
         self.permissions.map_or_else(String::new, |permissions| format!("={}", permissions.who()))
@@ -98,25 +139,49 @@ impl Asked<'_> {
 }
 
 impl Listings {
+    /// How many bytes of them are kept.
+    pub fn set_cache(&mut self, bytes: usize) {
+        self.kept.set_bytes(bytes);
+    }
+
+    /// How many names are watched for those that are kept.
+    pub fn set_watches(&mut self, names: usize) {
+        self.kept.set_names(names);
+    }
+
+    /// Keep nothing of what was made so far.
+    pub fn forget(&self) {
+        self.kept.clear();
+    }
+
+    /// Keep no longer what has changed.
+    pub fn drop_ended(&self, now: Instant) {
+        self.kept.drop_ended(now);
+    }
+
     /// The answer to a request for a folder. `root`: the path of the topmost one, decoded, and what it has to send files by.
+    /// `is_fixed`: nobody may compress it.
     pub fn respond(
         &self,
         finder: &Finder,
         (root, controls): (&str, Controls),
         path: &[u8],
-        request: &Request,
-        polled: Option<Instant>,
+        (request, polled): (&Request, Option<Instant>),
+        is_fixed: bool,
     ) -> Result<Response, OpenError> {
         let permissions = request.value::<Permissions>();
         let (offers_archives, view) = (self.offers_archives, View::of(request));
         let asked = Asked { root, path, view, controls, offers_archives, permissions: permissions.as_deref() };
-        let key = [asked.view.name().as_bytes(), b"\0", asked.who().as_bytes(), b"\0", path].concat();
-        let read = || self.read(finder, &asked);
-        let listing = self.flights.join(&key, polled, read, |one, other| one.tag == other.tag)?;
-        let tag = ETag::strong(format!("{:016x}", listing.tag));
-        let response = match &listing.page {
-            Page::Buffered(page) => Response::shared(Arc::clone(page) as _),
-            Page::Streamed(entries) => {
+        let listing = self.listing(finder, &asked, polled)?;
+        let tag = format!("{:016x}", listing.tag);
+        let may_compress = self.compresses && !is_fixed && view.form != Form::Multistatus;
+        let mut packed = None;
+        let response = match &listing.body {
+            Body::Whole(page) => {
+                packed = page.packed().filter(|_| may_compress && takes_gzip(request));
+                Response::shared(packed.clone().map_or_else(|| Arc::clone(page) as _, |packed| packed as _))
+            }
+            Body::Streamed(entries) => {
                 let writer = Writer::new(&asked, entries);
                 Response::stream(ListingPage { listing, written: 0, ended: false, writer, sent: 0 })
             }
@@ -131,28 +196,90 @@ impl Listings {
                 .with_content_type("text/html; charset=utf-8")
                 .with_header(CONTENT_SECURITY_POLICY, controls.policy()),
         };
-        let response = response.with_header(VARY, "Accept");
+        let response = response.with_header(VARY, if may_compress { "Accept, Accept-Encoding" } else { "Accept" });
+        // As `layers::Compress` has it: these are not the bytes that the strong tag stands for, and no parts of them are sent.
+        let (response, tag) = match packed {
+            Some(_) => {
+                (response.with_header(CONTENT_ENCODING, "gzip").with_header(ACCEPT_RANGES, "none"), ETag::weak(tag))
+            }
+            None => (response, ETag::strong(tag)),
+        };
         Ok(match tag {
             Ok(tag) => response.with_etag(tag),
             Err(_) => response, // unreachable: hex digits
         })
     }
 
-    fn read(&self, finder: &Finder, asked: &Asked<'_>) -> Result<Listing, OpenError> {
+    /// The listing as it is kept, or made for this request and those that wait for the same.
+    fn listing(&self, finder: &Finder, asked: &Asked<'_>, polled: Option<Instant>) -> Result<Arc<Listing>, OpenError> {
+        let key = asked.key();
+        // Rights may change without a change in the folder.
+        let look = if asked.permissions.is_none() { self.kept.look(&key, finder, polled) } else { Look::Once };
+        let keeps = match look {
+            Look::Known(listing) => return Ok(listing),
+            Look::Keep => true,
+            Look::Once => false,
+        };
+        let mut made = None;
+        let read = || {
+            let making = if keeps { self.kept.begin() } else { None };
+            let mut told = making.as_ref().and_then(|_| self.kept.told(finder, asked.path));
+            let listing = self.read(finder, asked, &mut told)?;
+            made = making.map(|making| (making, told));
+            Ok::<_, OpenError>(listing)
+        };
+        let listing = self.flights.join(&key, polled, read, Listing::stands_for)?;
+        if let Some((making, told)) = made {
+            self.kept.end(&key, asked.path, making, told.map(|told| (Arc::clone(&listing), told)));
+        }
+        Ok(listing)
+    }
+
+    /// Read a folder. What is told of is whole, so that it can be kept, or else `told` is given up.
+    fn read(&self, finder: &Finder, asked: &Asked<'_>, told: &mut Option<Told<'_>>) -> Result<Listing, OpenError> {
         let View { order, form } = asked.view;
         let is_shown = |name: &[u8]| asked.shows(name);
-        let entries = Entries::read(finder, asked.path, order, &self.budget, MAX_BUFFERED, &is_shown)?;
+        let entries = Entries::read(finder, asked.path, order, &self.budget, MAX_BUFFERED, &is_shown, told)?;
         // Not all who see the same names are offered the same.
         let view = format!("{} {:?}", asked.view.name(), asked.controls);
         let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path], form != Form::Page);
-        if entries.len() > MAX_BUFFERED {
-            return Ok(Listing { tag, page: Page::Streamed(entries) });
-        }
-        let mut writer = Writer::new(asked, &entries);
-        entries.iter_from(0).for_each(|entry| writer.push(&entry));
-        writer.push_end();
-        Ok(Listing { tag, page: Page::Buffered(Arc::new(writer.text().split_off(0).into_bytes())) })
+        let body = match self.page(asked, &entries, told) {
+            Some(page) => Body::Whole(Arc::new(page)),
+            None => Body::Streamed(entries),
+        };
+        Ok(Listing { tag, body })
     }
+
+    /// The whole page, of few entries or to be kept. `None`: it is written while it is sent.
+    fn page(&self, asked: &Asked<'_>, entries: &Entries, told: &mut Option<Told<'_>>) -> Option<Page> {
+        let is_long = entries.len() > MAX_BUFFERED;
+        if is_long && told.is_none() {
+            return None;
+        }
+        let mut writer = Writer::new(asked, entries);
+        for entry in entries.iter_from(0) {
+            writer.push(&entry);
+            if writer.text().len() > self.kept.longest() {
+                *told = None;
+                if is_long {
+                    return None;
+                }
+            }
+        }
+        writer.push_end();
+        let mut text = mem::take(writer.text()).into_bytes();
+        text.shrink_to_fit();
+        let reservation = told.as_ref().and_then(|_| self.pages.reserve(Page::size(text.len())).ok());
+        if reservation.is_none() {
+            *told = None;
+        }
+        (told.is_some() || !is_long).then(|| Page::new(text, reservation))
+    }
+}
+
+/// Whether a client takes gzip, and the whole of it.
+fn takes_gzip(request: &Request) -> bool {
+    request.header_all("range").next().is_none() && matches!(request.choose_coding(&["gzip"]), Ok(Some(_)))
 }
 
 /// Writes a listing, piece by piece.
@@ -175,7 +302,7 @@ impl Writer {
                     asked.root.as_bytes().split(|&byte| byte == b'/').chain(asked.path.split(|&byte| byte == b'/'));
                 let folder = path::location(segments.filter(|segment| !segment.is_empty()), true);
                 let mut text = multistatus::START.to_owned();
-                multistatus::push_response(&mut text, &folder, path::name(asked.path), None, None);
+                multistatus::push_response(&mut text, &folder, path::name(asked.path), None, None, "");
                 Writer::Multistatus(text, folder)
             }
         }
@@ -222,7 +349,7 @@ struct ListingPage {
 
 impl ListingPage {
     fn fill_buffer(&mut self) {
-        let Page::Streamed(entries) = &self.listing.page else { return };
+        let Body::Streamed(entries) = &self.listing.body else { return };
         for entry in entries.iter_from(self.written) {
             if self.writer.text().len() >= BUFFER_SIZE {
                 return;
@@ -251,3 +378,6 @@ impl Read for ListingPage {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,16 +23,18 @@ pub(super) fn push(text: &mut String, folder: &str, entry: &Entry<'_>) {
     let mut href = folder.to_owned();
     path::push_link(&mut href, entry.name);
     let size = if entry.is_folder { None } else { Some(entry.size) };
-    push_response(text, &href, entry.name, size, Some(entry.modified));
+    push_response(text, &href, entry.name, size, Some(entry.modified), "");
 }
 
 /// Append what is known of something. `size`: in bytes; `None`: it is a folder. `modified`: seconds since 1970, if known.
+/// `more`: further properties, as XML.
 pub(in super::super) fn push_response(
     text: &mut String,
     href: &str,
     name: &[u8],
     size: Option<u64>,
     modified: Option<i64>,
+    more: &str,
 ) {
     let slash = if size.is_none() && !href.ends_with('/') { "/" } else { "" };
     text.extend(["<D:response><D:href>", href, slash, "</D:href><D:propstat><D:prop><D:displayname>"]);
@@ -46,6 +48,7 @@ pub(in super::super) fn push_response(
     if let Some(modified) = modified {
         push_time(text, modified);
     }
+    text.push_str(more);
     text.push_str("</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>\n");
 }
 

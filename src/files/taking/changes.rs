@@ -28,24 +28,30 @@ impl Taking {
             return Err(exists());
         }
         let target = Target::find(place.finder, &path.bytes)?;
-        match self.make(&target) {
-            Ok(()) => {
-                let location = location_of(place, &target.path, true);
-                Ok(Response::text(format!("{location}\n"))
-                    .with_status(StatusCode::CREATED)
-                    .with_header(header::LOCATION, location))
-            }
-            Err(Errno::EXIST) => Err(exists()),
-            Err(errno) => Err(error_of(errno)),
+        if !self.make(request, &target)? {
+            return Err(exists());
         }
+        let location = location_of(place, &target.path, true);
+        Ok(Response::text(format!("{location}\n"))
+            .with_status(StatusCode::CREATED)
+            .with_header(header::LOCATION, location))
     }
 
-    /// Make a folder of that name.
-    pub(super) fn make(&self, target: &Target) -> rustix::io::Result<()> {
-        mkdirat(&target.folder, target.name(), Mode::from_raw_mode(0o777))?; // less the umask
+    /// Make a folder of that name; whether there was nothing of it.
+    pub(super) fn make(&self, request: &Request, target: &Target) -> Result<bool, Error> {
+        if target.existing()?.is_some() {
+            return Ok(false);
+        }
+        let held = self.hold(request, None)?;
+        match mkdirat(&target.folder, target.name(), Mode::from_raw_mode(0o777)) {
+            Ok(()) => {}                           // less the umask
+            Err(Errno::EXIST) => return Ok(false), // by somebody else, a moment ago
+            Err(errno) => return Err(error_of(errno)),
+        }
+        held.keep(0);
         // If that fails, the folder is there all the same.
         let _ = self.sync_folder(&target.folder);
-        Ok(())
+        Ok(true)
     }
 
     /// A file, a link itself, or a folder without anything in it.
@@ -56,6 +62,7 @@ impl Taking {
         let stat = existing(place, &target)?;
         let is_folder = stat.kind == Kind::Folder;
         check_conditions(place, request, &target, Some(stat))?;
+        self.check_locks(place, request, &target, Some(stat))?;
         let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
         unlinkat(&target.folder, target.name(), flags).map_err(|errno| match errno {
             Errno::NOTEMPTY | Errno::EXIST => {
@@ -64,6 +71,7 @@ impl Taking {
             Errno::NOENT => missing(),
             errno => error_of(errno),
         })?;
+        self.dav_locks.forget(&target.path);
         drop(lock);
         self.sync_folder(&target.folder)?;
         Ok(Response::no_content())

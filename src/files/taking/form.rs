@@ -5,14 +5,17 @@
 //! are written twice, and no worker is held while they come. (The page's script sends each file by a PUT.)
 
 use std::io::{Seek, SeekFrom};
+use std::sync::Arc;
 
 use http::{StatusCode, header};
 use rustix::io::Errno;
 
+use super::super::new_file::Writer;
 use super::super::path::{self, FilePath};
 use super::target::{self, Target};
 use super::{
-    Arriving, Place, Taking, announced_length, check_content_fields, check_right, copy, error_of, location_of,
+    Arriving, Held, Place, Taking, announced_length, check_content_fields, check_right, copy, error_of, location_of,
+    taken,
 };
 use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Request, Response};
 
@@ -23,6 +26,15 @@ const MAX_DEPTH: usize = 64;
 /// The field that holds the name of a folder to make.
 const FOLDER: &str = "folder";
 
+/// Where the files of a form go.
+#[derive(Clone, Copy)]
+struct Destination<'a> {
+    place: Place<'a>,
+    request: &'a Request,
+    folder: &'a [u8],
+    held: &'a Held,
+}
+
 impl Taking {
     pub(super) fn before_form(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
         let path = self.form_folder(place, request)?;
@@ -32,8 +44,7 @@ impl Taking {
         }
         let length = announced_length(request)?;
         let folder = place.finder.root.folder_to_change(&path).map_err(error_of)?;
-        request.put(Arriving(self.begin(&folder, length, plan)?));
-        Ok(())
+        self.begin(request, &folder, length, plan)
     }
 
     /// All of its files, in order. If one can't be stored those before it stay, and the answer says which they are.
@@ -42,15 +53,20 @@ impl Taking {
         let content_type = request.header("content-type").unwrap_or_default();
         let limits = FormDataLimits::default().parts(MAX_PARTS).field(path::MAX_NAME);
         let mut stored = Vec::new();
-        let taken = match request.value::<Arriving>().filter(|arriving| arriving.0.written() > 0) {
+        let arriving = request.value::<Arriving>();
+        let held = match &arriving {
+            Some(arriving) => Arc::clone(&arriving.held),
+            None => self.hold(request, None)?,
+        };
+        let to = Destination { place, request, folder: &path, held: &held };
+        let taken = match arriving.filter(|arriving| arriving.file.written() > 0) {
             Some(arriving) => {
-                let mut file = arriving.0.file();
+                let mut file = arriving.file.file();
                 file.seek(SeekFrom::Start(0))?;
-                FormData::new(file, content_type, limits)
-                    .and_then(|form| self.take_parts(place, request, &path, form, &mut stored))
+                FormData::new(file, content_type, limits).and_then(|form| self.take_parts(to, form, &mut stored))
             }
             None => FormData::new(request.reader(), content_type, limits)
-                .and_then(|form| self.take_parts(place, request, &path, form, &mut stored)),
+                .and_then(|form| self.take_parts(to, form, &mut stored)),
         };
         match taken {
             // To the page of the folder, by a GET: to load it again sends nothing again.
@@ -68,9 +84,7 @@ impl Taking {
 
     fn take_parts<R: std::io::Read>(
         &self,
-        place: Place<'_>,
-        request: &Request,
-        folder: &[u8],
+        to: Destination<'_>,
         mut form: FormData<R>,
         stored: &mut Vec<String>,
     ) -> Result<(), Error> {
@@ -79,11 +93,7 @@ impl Taking {
                 if part.name() == FOLDER {
                     let name = part.text()?;
                     if !name.is_empty() {
-                        let made = target::check_name(name.as_bytes())
-                            .and_then(|()| check_right(place, request, &path::join(folder, name.as_bytes())))
-                            .and_then(|()| Target::find(place.finder, &path::join(folder, name.as_bytes())))
-                            .and_then(|target| self.make(&target).map_err(error_of));
-                        made.map_err(|error| named(&name, error))?;
+                        self.make_one(to, &name).map_err(|error| named(&name, error))?;
                         stored.push(name);
                     }
                 }
@@ -91,22 +101,31 @@ impl Taking {
             };
             // Where no file was chosen a browser sends an empty name.
             if !name.is_empty() {
-                self.take_file(place, request, folder, &name, &mut part).map_err(|error| named(&name, error))?;
+                self.take_file(to, &name, &mut part).map_err(|error| named(&name, error))?;
                 stored.push(name);
             }
         }
         Ok(())
     }
 
+    fn make_one(&self, to: Destination<'_>, name: &str) -> Result<(), Error> {
+        target::check_name(name.as_bytes())?;
+        let path = path::join(to.folder, name.as_bytes());
+        check_right(to.place, to.request, &path)?;
+        match self.make(to.request, &Target::find(to.place.finder, &path)?)? {
+            true => Ok(()),
+            false => Err(taken()),
+        }
+    }
+
     /// A file by its path in the folder: browsers send one of what was chosen as a whole folder.
     fn take_file<R: std::io::Read>(
         &self,
-        place: Place<'_>,
-        request: &Request,
-        folder: &[u8],
+        to: Destination<'_>,
         name: &str,
         part: &mut Part<'_, R>,
     ) -> Result<(), Error> {
+        let Destination { place, request, folder, held } = to;
         if name.split('/').count() > MAX_DEPTH {
             return Err(Error::new(StatusCode::BAD_REQUEST, "A name has at most 63 folders in it."));
         }
@@ -117,16 +136,15 @@ impl Taking {
             let target = Target::find(place.finder, &path)?; // each name, so none is `..`
             check_right(place, request, &path)?;
             if names.peek().is_some() {
-                match self.make(&target) {
-                    Ok(()) | Err(Errno::EXIST) => continue, // if that is no folder, the next name finds none
-                    Err(errno) => return Err(error_of(errno)),
-                }
+                self.make(request, &target)?;
+                continue; // if there was something that is no folder, the next name finds none
             }
             let existing = target.existing_file()?;
             self.check_policy(request, existing)?;
             let file = self.new_file(&target.folder, None)?;
-            copy(part, &mut self.writer(&file))?;
-            self.store(place, request, target, &file)?;
+            copy(part, &mut Writer { to: Arc::clone(&file), reserve: self.uploads.reserve })?;
+            held.have(file.written())?; // it is a part of what is held for the form, but for what is less than a block
+            self.store(place, request, target, &file, held)?;
         }
         Ok(())
     }

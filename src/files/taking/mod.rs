@@ -9,6 +9,8 @@ mod resuming; // uploads that go on where they broke off
 
 mod partial; // what has come of those
 
+mod locking; // LOCK and UNLOCK
+
 mod form; // files and folders from a form
 
 mod moves; // other names
@@ -19,7 +21,13 @@ mod target; // a path to a folder and a name in it
 
 mod origin; // who may write
 
+mod dav_locks; // files that somebody works on
+
 mod settings; // what is wanted
+
+mod shares; // how much each may send
+
+mod errors; // what is told of what can't be done
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
@@ -37,9 +45,12 @@ use super::path;
 use super::prepare::Preparer;
 use super::stat::{FileStat, stat_of};
 use crate::{Access, BodyPlan, Error, Permissions, Request, Response, Validators};
+use dav_locks::DavLocks;
+use errors::{error_of, io_error, no_room, taken, too_large};
 use partial::Partials;
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};
+use shares::{Charged, Held, Owner, Shares, Slot};
 use target::Target;
 
 /// Locks by name: changes of different names seldom wait for each other.
@@ -56,6 +67,8 @@ pub(super) struct Taking {
     swept: Swept,
     /// Uploads that may go on; `None`: none may.
     partials: Option<Partials>,
+    shares: Shares,
+    dav_locks: DavLocks,
     unnamed: Unnamed,
 }
 
@@ -67,10 +80,16 @@ pub(super) struct Place<'a> {
     /// Files of up to so many bytes have the hash of their content for a tag.
     pub held: usize,
     pub mount: &'a [Vec<u8>],
+    /// Whether PROPFIND is answered.
+    pub webdav: bool,
 }
 
 /// A body on its way to a file: put into the request from its head, found there when the body has come.
-struct Arriving(Arc<NewFile>);
+struct Arriving {
+    file: Arc<NewFile>,
+    held: Arc<Held>,
+    _slot: Option<Slot>,
+}
 
 /// What has become of a file that was sent.
 struct Stored {
@@ -83,17 +102,20 @@ impl Taking {
     pub fn new(uploads: Uploads) -> Taking {
         let (locks, keys, swept) = (Default::default(), RandomState::new(), Swept::default());
         let partials = uploads.resumable.map(|(most, age)| Partials::new(most, age));
-        Taking { uploads, locks, keys, swept, partials, unnamed: Unnamed::IfThereAre }
+        let shares = uploads.shares();
+        let dav_locks = DavLocks::default();
+        Taking { uploads, locks, keys, swept, partials, shares, dav_locks, unnamed: Unnamed::IfThereAre }
     }
 
     /// The methods that are answered besides those that read.
-    pub fn methods(&self) -> &'static [&'static str] {
-        match (self.uploads.delete, self.partials.is_some()) {
-            (false, false) => &["POST", "PUT", "MKCOL"],
-            (false, true) => &["POST", "PUT", "MKCOL", "PATCH"],
-            (true, false) => &["POST", "PUT", "MKCOL", "DELETE", "MOVE"],
-            (true, true) => &["POST", "PUT", "MKCOL", "DELETE", "MOVE", "PATCH"],
-        }
+    pub fn methods(&self, place: Place<'_>) -> Vec<&'static str> {
+        let groups: [(&[&str], bool); 4] = [
+            (&["POST", "PUT", "MKCOL"], true),
+            (&["DELETE", "MOVE"], self.uploads.delete),
+            (&["PATCH"], self.partials.is_some()),
+            (&["LOCK", "UNLOCK"], self.locks(place)),
+        ];
+        groups.into_iter().filter(|(_, are_there)| *are_there).flat_map(|(methods, _)| methods).copied().collect()
     }
 
     /// Whether files may be deleted.
@@ -102,8 +124,12 @@ impl Taking {
     }
 
     /// Whether a request is one of those.
-    pub fn takes(&self, request: &Request) -> bool {
-        self.methods().contains(&request.method().as_str()) || self.is_about_upload(request)
+    pub fn takes(&self, place: Place<'_>, request: &Request) -> bool {
+        match request.method().as_str() {
+            "GET" => false,
+            "HEAD" => self.is_about_upload(request),
+            method => self.methods(place).contains(&method) || self.is_about_upload(request),
+        }
     }
 
     /// From the head: refuse what can be, and say where the body goes.
@@ -113,6 +139,10 @@ impl Taking {
             _ if self.is_step(request) => self.before_step(place, request, plan),
             "PUT" => self.before_put(place, request, plan),
             "POST" => self.before_form(place, request, plan),
+            "LOCK" => {
+                self.before_lock(plan);
+                Ok(())
+            }
             _ => changes::check_no_body(request),
         }
     }
@@ -127,6 +157,8 @@ impl Taking {
             "POST" => self.take_form(place, request),
             "MKCOL" => self.make_folder(place, request),
             "MOVE" => self.move_to(place, request),
+            "LOCK" => self.lock_file(place, request),
+            "UNLOCK" => self.unlock_file(place, request),
             _ => self.delete(place, request),
         }
     }
@@ -136,20 +168,35 @@ impl Taking {
         let length = announced_length(request)?;
         let existing = target.existing_file()?;
         check_conditions(place, request, &target, existing)?;
+        self.check_locks(place, request, &target, existing)?;
         self.check_policy(request, existing)?;
-        let file = self.begin(&target.folder, length, plan)?;
-        request.put(Arriving(file));
-        Ok(())
+        self.begin(request, &target.folder, length, plan)
     }
 
     /// A file for a body of this length that is for this folder, to which the plan has it written.
-    fn begin(&self, folder: &OwnedFd, length: Option<u64>, plan: &mut BodyPlan) -> Result<Arc<NewFile>, Error> {
+    fn begin(
+        &self,
+        request: &Request,
+        folder: &OwnedFd,
+        length: Option<u64>,
+        plan: &mut BodyPlan,
+    ) -> Result<(), Error> {
         if length.zip(self.uploads.max_size).is_some_and(|(length, most)| length > most) {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
         }
+        let slot = self.shares.begin(Owner::of(request))?;
+        let held = self.hold(request, length)?;
         let file = self.new_file(folder, length)?;
-        plan.limit(self.uploads.max_size).save_to(self.writer(&file));
-        Ok(file)
+        plan.limit(self.uploads.max_size).save_to(self.writer(&file, &held));
+        request.put(Arriving { file, held, _slot: Some(slot) });
+        Ok(())
+    }
+
+    /// Room in the share of whoever asks for a file of so many bytes.
+    fn hold(&self, request: &Request, length: Option<u64>) -> Result<Arc<Held>, Error> {
+        // What is not kept any longer takes no room.
+        self.partials.iter().for_each(Partials::drop_late);
+        Ok(Arc::new(self.shares.hold(Owner::of(request), length.unwrap_or_default())?))
     }
 
     fn new_file(&self, folder: &OwnedFd, length: Option<u64>) -> Result<Arc<NewFile>, Error> {
@@ -161,8 +208,9 @@ impl Taking {
         Ok(Arc::new(file))
     }
 
-    fn writer(&self, file: &Arc<NewFile>) -> Writer {
-        Writer { to: Arc::clone(file), reserve: self.uploads.reserve }
+    fn writer(&self, file: &Arc<NewFile>, held: &Arc<Held>) -> Charged {
+        let to = Writer { to: Arc::clone(file), reserve: self.uploads.reserve };
+        Charged { held: Arc::clone(held), to }
     }
 
     fn put_target(&self, place: Place<'_>, request: &Request) -> Result<Target, Error> {
@@ -179,30 +227,36 @@ impl Taking {
 
     fn put(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let target = self.put_target(place, request)?;
-        let file = match request.value::<Arriving>() {
-            Some(arriving) => Arc::clone(&arriving.0),
-            None => self.new_file(&target.folder, Some(request.body().len()))?,
+        let (file, held) = match request.value::<Arriving>() {
+            Some(arriving) => (Arc::clone(&arriving.file), Arc::clone(&arriving.held)),
+            None => {
+                let length = Some(request.body().len());
+                (self.new_file(&target.folder, length)?, self.hold(request, length)?)
+            }
         };
-        self.receive(&file, request)?;
-        Ok(stored_response(place, self.store(place, request, target, &file)?))
-    }
-
-    /// A request that was made by hand has its body with it.
-    fn receive(&self, file: &Arc<NewFile>, request: &Request) -> Result<(), Error> {
+        // A request that was made by hand has its body with it.
         if file.written() < request.body().len() {
-            copy(&mut request.reader(), &mut self.writer(file))?;
+            copy(&mut request.reader(), &mut self.writer(&file, &held))?;
         }
-        Ok(())
+        Ok(stored_response(place, self.store(place, request, target, &file, &held)?))
     }
 
     /// Give a whole file its name, if nothing is against it.
-    fn store(&self, place: Place<'_>, request: &Request, target: Target, file: &NewFile) -> Result<Stored, Error> {
+    fn store(
+        &self,
+        place: Place<'_>,
+        request: &Request,
+        target: Target,
+        file: &NewFile,
+        held: &Held,
+    ) -> Result<Stored, Error> {
         if self.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
         let lock = self.lock(&target)?;
         let existing = target.existing_file()?;
         check_conditions(place, request, &target, existing)?;
+        self.check_locks(place, request, &target, existing)?;
         self.check_policy(request, existing)?;
         let (target, is_new) = match (existing, self.uploads.overwrite) {
             (Some(_), Policy::Replace) => {
@@ -217,6 +271,7 @@ impl Taking {
             },
         };
         drop(lock);
+        held.keep(file.written());
         self.sync_folder(&target.folder)?;
         let tag = file.file().try_clone().ok().and_then(|file| place.preparer.tag(file, place.held, SystemTime::now()));
         Ok(Stored { path: target.path, is_new, tag })
@@ -299,11 +354,16 @@ fn check_conditions(
         return Ok(());
     }
     let Some(stat) = existing else { return request.check_preconditions(None) };
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&target.folder, target.name(), flags, Mode::empty());
-    let etag = file.ok().and_then(|file| place.preparer.tag(file.into(), place.held, SystemTime::now()));
+    let etag = tag_of(place, target);
     // Not only once its second is over, as it is told: an edit within this second is newer than any date that was.
     request.check_preconditions(Some(&Validators { etag, last_modified: stat.modified.to_system_time() }))
+}
+
+/// The tag of the file that is there, as GET tells it.
+fn tag_of(place: Place<'_>, target: &Target) -> Option<crate::ETag> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&target.folder, target.name(), flags, Mode::empty()).ok()?;
+    place.preparer.tag(file.into(), place.held, SystemTime::now())
 }
 
 /// The length in the head. `None`: in chunks.
@@ -364,45 +424,12 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> Result<(), Error> {
     }
 }
 
-fn taken() -> Error {
-    Error::new(StatusCode::CONFLICT, "There is a file of that name, and none is overwritten.")
-}
-
-fn no_room() -> Error {
-    Error::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for it on the disk.")
-}
-
-fn too_large(limit: Option<u64>) -> String {
-    format!("Files of up to {} bytes are taken.", limit.unwrap_or(u64::MAX))
-}
-
-fn io_error(error: io::Error) -> Error {
-    match (error.kind(), Errno::from_io_error(&error)) {
-        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => no_room(),
-        (_, Some(errno)) => error_of(errno),
-        (_, None) => Error::from(error),
+/// A key that nobody guesses.
+fn draw_key() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(io::Error::from)?;
+    if drawn < bytes.len() {
+        return Err(Error::from(io::Error::other("the kernel has no random bytes")));
     }
-}
-
-/// What a client is told of a system call that failed.
-fn error_of(errno: Errno) -> Error {
-    let error = |status, what: &str| Error::new(status, what);
-    match errno {
-        Errno::ACCESS | Errno::PERM | Errno::ROFS => error(StatusCode::FORBIDDEN, "The server may not write here."),
-        Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::STALE => {
-            error(StatusCode::CONFLICT, "The folder has gone meanwhile.")
-        }
-        Errno::EXIST => taken(),
-        Errno::ISDIR => error(StatusCode::CONFLICT, "There is a folder of that name."),
-        Errno::NOSPC | Errno::DQUOT => no_room(),
-        Errno::FBIG => error(StatusCode::PAYLOAD_TOO_LARGE, "The file system takes no file that large."),
-        Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => {
-            error(StatusCode::BAD_REQUEST, "The file system takes no such name.")
-        }
-        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => {
-            let error = error(StatusCode::SERVICE_UNAVAILABLE, "Too many files are open just now.");
-            error.with_header(header::RETRY_AFTER, "1").with_cause(io::Error::from(errno))
-        }
-        errno => error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(io::Error::from(errno)),
-    }
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }

@@ -19,6 +19,8 @@ impl Taking {
         let _locks = self.lock_two(&from, &to)?;
         let stat = changes::existing(place, &from)?;
         check_conditions(place, request, &from, Some(stat))?;
+        self.check_locks(place, request, &from, Some(stat))?;
+        self.check_lock_at(place, request, &to.path)?;
         let existing = to.existing()?;
         let is_same = existing.is_some_and(|found| found.identity() == stat.identity());
         let may_replace = self.uploads.overwrite == Policy::Replace && !says_no(request);
@@ -42,6 +44,7 @@ impl Taking {
             }
             errno => error_of(errno),
         })?;
+        self.dav_locks.forget(&from.path);
         self.sync_folder(&to.folder)?;
         self.sync_folder(&from.folder)?;
         let location = location_of(place, &to.path, stat.kind == Kind::Folder);

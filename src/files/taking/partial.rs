@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use super::super::new_file::{NewFile, Writer};
+use super::super::new_file::NewFile;
+use super::shares::{Charged, Held, Owner};
 
 /// The uploads that are under way, by a key that tells them apart.
 #[derive(Debug)]
@@ -29,27 +30,6 @@ pub(super) enum Key {
     Sent { ip: Option<IpAddr>, user: Option<String>, path: Vec<u8>, length: u64 },
 }
 
-/// Whose uploads are counted together: a user's, or those of an address.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Owner {
-    User(String),
-    V4(u32),
-    /// The first 64 bits: a subscriber has at least all addresses that share them (RFC 6177).
-    V6(u64),
-    Unknown,
-}
-
-impl Owner {
-    pub fn new(ip: Option<IpAddr>, user: Option<&str>) -> Owner {
-        match (user, ip.map(|ip| ip.to_canonical())) {
-            (Some(user), _) => Owner::User(user.to_owned()),
-            (None, Some(IpAddr::V4(ip))) => Owner::V4(ip.to_bits()),
-            (None, Some(IpAddr::V6(ip))) => Owner::V6((ip.to_bits() >> 64) as u64),
-            (None, None) => Owner::Unknown,
-        }
-    }
-}
-
 /// What has come of a file.
 #[derive(Debug)]
 pub(super) struct Partial {
@@ -59,6 +39,8 @@ pub(super) struct Partial {
     /// How long it will be, if that was said.
     pub length: Option<u64>,
     owner: Owner,
+    /// Its room in the share of that owner.
+    pub held: Arc<Held>,
     state: Mutex<State>,
 }
 
@@ -91,9 +73,7 @@ impl Partials {
             }
             (ended, is_full)
         });
-        if let Some(ended) = ended {
-            ended.take_turn();
-        }
+        ended.iter().for_each(|ended| ended.end());
         (!is_full).then_some(partial)
     }
 
@@ -101,10 +81,23 @@ impl Partials {
         self.in_time(|open| open.get(key).cloned())
     }
 
-    /// It is whole, or not wanted any more: nobody writes to it now.
-    pub fn end(&self, key: &Key) -> bool {
-        let ended = self.in_time(|open| open.remove(key));
-        ended.map(|partial| partial.take_turn()).is_some()
+    /// It is whole: nobody writes to it now.
+    pub fn end(&self, key: &Key) {
+        if let Some(partial) = self.in_time(|open| open.remove(key)) {
+            partial.take_turn();
+        }
+    }
+
+    /// It is not wanted any more, if it is there: nobody writes to it now.
+    pub fn drop_one(&self, key: &Key) {
+        if let Some(partial) = self.in_time(|open| open.remove(key)) {
+            partial.end();
+        }
+    }
+
+    /// Those whose time is over.
+    pub fn drop_late(&self) {
+        self.in_time(|_| ());
     }
 
     /// Those that are still in time, with the lock. Files of others are closed when it is released: to give the room of a
@@ -132,8 +125,14 @@ fn least_missed(open: &HashMap<Key, Arc<Partial>>, owner: &Owner) -> Option<Key>
 }
 
 impl Partial {
-    pub fn new(file: Arc<NewFile>, path: Vec<u8>, length: Option<u64>, owner: Owner) -> Partial {
-        Partial { file, path, length, owner, state: Mutex::new(State { turn: 0, touched: Instant::now() }) }
+    pub fn new(file: Arc<NewFile>, path: Vec<u8>, length: Option<u64>, owner: Owner, held: Arc<Held>) -> Partial {
+        Partial { file, path, length, owner, held, state: Mutex::new(State { turn: 0, touched: Instant::now() }) }
+    }
+
+    /// Nothing comes of it: an older request may still have it.
+    fn end(&self) {
+        self.take_turn();
+        self.held.give_back();
     }
 
     /// How many bytes have come. From now on whoever wrote before does no longer.
@@ -166,7 +165,7 @@ impl Partial {
 pub(super) struct Appender {
     pub partial: Arc<Partial>,
     pub turn: u64,
-    pub to: Writer,
+    pub to: Charged,
 }
 
 impl Write for Appender {
@@ -186,13 +185,17 @@ impl Write for Appender {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::new_file::Unnamed;
+    use super::super::super::new_file::{Unnamed, Writer};
+    use super::super::shares::{ShareLimits, Shares};
     use super::*;
 
     fn partial_of(owner: &str) -> Partial {
         let folder = std::fs::File::open(std::env::temp_dir()).unwrap().into();
         let file = NewFile::create(&folder, Unnamed::IfThereAre).unwrap();
-        Partial::new(Arc::new(file), b"a".to_vec(), None, Owner::new(None, Some(owner)))
+        let held = Shares::new(ShareLimits { in_all: 1, each: 1, quota: None }, Arc::default());
+        let owner = Owner::new(None, Some(owner));
+        let held = Arc::new(held.hold(owner.clone(), 0).unwrap());
+        Partial::new(Arc::new(file), b"a".to_vec(), None, owner, held)
     }
 
     fn partial() -> Partial {
@@ -209,7 +212,8 @@ mod tests {
         assert!(partials.begin(key("a"), partial()).is_some() && partials.begin(key("b"), partial()).is_some());
         assert!(partials.begin(key("c"), partial()).is_none(), "as many as are allowed");
         assert!(partials.begin(key("a"), partial()).is_some(), "in the place of another");
-        assert!(partials.end(&key("b")) && !partials.end(&key("b")) && partials.find(&key("b")).is_none());
+        partials.end(&key("b"));
+        assert!(partials.find(&key("b")).is_none());
         assert!(partials.begin(key("c"), partial()).is_some());
         let brief = Partials::new(2, Duration::ZERO);
         assert!(brief.begin(key("a"), partial()).is_some() && brief.find(&key("a")).is_none(), "its time is over");
@@ -221,6 +225,7 @@ mod tests {
         let appender = || {
             let (offset, turn) = partial.take_turn();
             let to = Writer { to: Arc::clone(&partial.file), reserve: 0 };
+            let to = Charged { held: Arc::clone(&partial.held), to };
             (offset, Appender { partial: Arc::clone(&partial), turn, to })
         };
         let (offset, mut first) = appender();

@@ -8,16 +8,17 @@
 //! URL is in `Location`; `PATCH` there goes on, `HEAD` asks, `DELETE` ends it. It has no `104`: a client begins with an empty body
 //! and then knows where to go on.
 
-use std::io;
 use std::sync::Arc;
 
 use http::{Method, StatusCode, header};
 
-use super::super::new_file::{Writer, has_room};
-use super::partial::{Appender, Key, Owner, Partial};
+use super::super::new_file::has_room;
+use super::partial::{Appender, Key, Partial};
+use super::shares::{Owner, Slot};
 use super::target::{self, Target};
 use super::{
-    Place, Taking, announced_length, check_conditions, check_content_coding, copy, location_of, no_room, too_large,
+    Place, Taking, announced_length, check_conditions, check_content_coding, copy, draw_key, location_of, no_room,
+    too_large,
 };
 use crate::{BodyPlan, Error, Request, Response};
 
@@ -47,6 +48,7 @@ struct Appending {
     /// Bytes there were before.
     before: u64,
     is_range: bool,
+    _slot: Slot,
 }
 
 impl Taking {
@@ -67,6 +69,7 @@ impl Taking {
         check_content_coding(request)?;
         let length = announced_length(request)?;
         let step = step(request)?;
+        let slot = self.shares.begin(Owner::of(request))?;
         let (key, partial) = self.begun(place, request, &step, length)?;
         let (before, turn) = partial.take_turn();
         let behind = |length: Option<u64>| length.map(|length| before.saturating_add(length));
@@ -91,8 +94,9 @@ impl Taking {
         if !has_room(partial.file.file(), length.unwrap_or_default(), self.uploads.reserve) {
             return Err(no_room());
         }
+        partial.held.have(end.unwrap_or(before))?;
         plan.limit(most.map(|most| most.saturating_sub(before))).save_to(self.appender(&partial, turn));
-        request.put(Appending { key, partial, turn, end, before, is_range });
+        request.put(Appending { key, partial, turn, end, before, is_range, _slot: slot });
         Ok(())
     }
 
@@ -121,12 +125,12 @@ impl Taking {
         let target = Target::find(place.finder, &path)?;
         let existing = target.existing_file()?;
         check_conditions(place, request, &target, existing)?;
+        self.check_locks(place, request, &target, existing)?;
         self.check_policy(request, existing)?;
+        partials.drop_one(&key); // it begins anew
+        let held = self.hold(request, total.or(length))?;
         let file = self.new_file(&target.folder, total.or(length))?;
-        match partials.begin(
-            key.clone(),
-            Partial::new(file, path, total, Owner::new(request.client_ip(), request.user().as_deref())),
-        ) {
+        match partials.begin(key.clone(), Partial::new(file, path, total, Owner::of(request), held)) {
             Some(partial) => Ok((key, partial)),
             None => {
                 let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many uploads are begun just now.");
@@ -142,7 +146,7 @@ impl Taking {
         let (Some(appending), Some(partials)) = (request.value::<Appending>(), &self.partials) else {
             return Err(unknown());
         };
-        let Appending { key, partial, turn, end, before, is_range } = &*appending;
+        let Appending { key, partial, turn, end, before, is_range, .. } = &*appending;
         if partial.file.written() < before + request.body().len() {
             copy(&mut request.reader(), &mut self.appender(partial, *turn))?;
         }
@@ -160,7 +164,7 @@ impl Taking {
             }
             partials.end(key);
             let target = Target::find(place.finder, &partial.path)?;
-            let stored = self.store(place, request, target, &partial.file)?;
+            let stored = self.store(place, request, target, &partial.file, &partial.held)?;
             let response = super::stored_response(place, stored);
             return Ok(match is_range {
                 true => response,
@@ -190,7 +194,7 @@ impl Taking {
         let path = target::resolve(request.raw_path(), place.mount)?.bytes;
         let partial = partials.find(&key).filter(|partial| partial.path == path).ok_or_else(unknown)?;
         if *request.method() == Method::DELETE {
-            partials.end(&key);
+            partials.drop_one(&key);
             return Ok(Response::no_content());
         }
         let (offset, _) = partial.take_turn();
@@ -203,7 +207,7 @@ impl Taking {
     }
 
     fn appender(&self, partial: &Arc<Partial>, turn: u64) -> Appender {
-        let to = Writer { to: Arc::clone(&partial.file), reserve: self.uploads.reserve };
+        let to = self.writer(&partial.file, &partial.held);
         Appender { partial: Arc::clone(partial), turn, to }
     }
 }
@@ -269,16 +273,6 @@ fn range(request: &Request) -> Option<Step> {
 /// Whoever sends another file of that length to that path at the same time is somebody else.
 fn range_key(request: &Request, path: &[u8], length: u64) -> Key {
     Key::Sent { ip: request.client_ip(), user: request.user(), path: path.to_vec(), length }
-}
-
-/// One that nobody guesses.
-fn draw_key() -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    let drawn = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(io::Error::from)?;
-    if drawn < bytes.len() {
-        return Err(Error::from(io::Error::other("the kernel has no random bytes")));
-    }
-    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 fn unknown() -> Error {

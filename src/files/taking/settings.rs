@@ -1,6 +1,11 @@
 //! The settings of what is taken. Obeyed by `taking`; given by users.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
+
+use super::shares::{Accounts, ShareLimits, Shares};
 
 /// What becomes of a file that is sent under a name which is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,13 +39,31 @@ pub struct Uploads {
     pub(super) reserve: u64,
     /// How many at once, and how long each is kept.
     pub(super) resumable: Option<(usize, Duration)>,
+    at_once: usize,
+    each: Option<usize>,
+    quota: Option<(u64, Duration)>,
+    /// Of all clones.
+    accounts: Arc<Accounts>,
 }
+
+/// Whoever sends alone, or behind one address with others, may have so many uploads under way if there may be so many in all.
+const EACH: usize = 16;
 
 impl Uploads {
     /// New files and folders; none is overwritten or deleted.
     pub fn new() -> Uploads {
-        let (max_size, delete, fsync, reserve) = (None, false, false, 64 << 20);
-        Uploads { overwrite: Overwrite::Refuse, max_size, delete, fsync, reserve, resumable: None }
+        Uploads {
+            overwrite: Overwrite::Refuse,
+            max_size: None,
+            delete: false,
+            fsync: false,
+            reserve: 64 << 20,
+            resumable: None,
+            at_once: at_once_by_default(),
+            each: None,
+            quota: None,
+            accounts: Arc::default(),
+        }
     }
 
     /// What becomes of a file whose name is taken. Default: [`Overwrite::Refuse`].
@@ -85,6 +108,56 @@ impl Uploads {
         self.resumable = Some((at_once, age)).filter(|(at_once, _)| *at_once > 0);
         self
     }
+
+    /// How many uploads may be under way at once; further ones are refused from the head, with 503 and `Retry-After`. Each takes a
+    /// connection and an open file for as long as its client likes to send, at the least rate
+    /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)): so downloads have room beside them. Default: a quarter of the
+    /// descriptors that the process may have.
+    pub fn at_once(mut self, in_all: usize) -> Uploads {
+        self.at_once = in_all;
+        self
+    }
+
+    /// How many of those one user may have, or one address without a user (an IPv6 network of 64 bits). Default: a quarter of
+    /// [`at_once`](Uploads::at_once), or 16 if that is more.
+    pub fn at_once_each(mut self, uploads: usize) -> Uploads {
+        self.each = Some(uploads);
+        self
+    }
+
+    /// How many bytes one user may add within any time as long as this, or one address without a user (an IPv6 network of 64
+    /// bits). Default: `None`, no limit.
+    ///
+    /// Files that are stored count, of 4,096 bytes at least, and folders that are made, as 4,096; and what is coming, by the length
+    /// that was said. What breaks off or is refused does not; what is deleted later does. What is more is refused from the head: with
+    /// 413 if no one may add so much, else with 429 and `Retry-After`; a body without a length with 507, where it is too long.
+    ///
+    /// It is counted in memory, in steps of a 24th of the time, and begins anew with the process. Clones of these settings,
+    /// given to several handlers, count together: [`at_once`](Uploads::at_once), too. Of 65,536 who have
+    /// added something further ones share what one may.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use modest::Uploads;
+    ///
+    /// let uploads = Uploads::new().quota((10 << 30, Duration::from_secs(86_400))); // 10 GiB a day
+    /// ```
+    pub fn quota(mut self, bytes_within: impl Into<Option<(u64, Duration)>>) -> Uploads {
+        self.quota = bytes_within.into();
+        self
+    }
+
+    /// What each may have of these.
+    pub(super) fn shares(&self) -> Shares {
+        let each = self.each.unwrap_or((self.at_once / 4).max(EACH));
+        let limits = ShareLimits { in_all: self.at_once, each, quota: self.quota };
+        Shares::new(limits, Arc::clone(&self.accounts))
+    }
+}
+
+fn at_once_by_default() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(descriptors / 4).unwrap_or(usize::MAX).max(1)
 }
 
 impl Default for Uploads {

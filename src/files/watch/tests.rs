@@ -162,3 +162,67 @@ fn what_cannot_be_watched() {
         assert_eq!(tree.watches(), tree.above(), "{what} leaves a watch behind");
     }
 }
+
+/// What a listing shows of each entry: its own watch tells of it, that of the folder would not.
+#[test]
+fn entries_of_a_listing() {
+    type Change<'a> = &'a dyn Fn(&Tree);
+    let append = |path: &Path| {
+        use std::io::Write;
+        fs::File::options().append(true).open(path).unwrap().write_all(b"more").unwrap();
+    };
+    let at = |seconds| std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+    let date = |path: &Path| fs::File::open(path).unwrap().set_modified(at(1000)).unwrap();
+    // In /a: the file x, and the folder b with x and y. `true`: it still holds.
+    let changes: [(&str, Change<'_>, bool); 12] = [
+        ("nothing", &|_| {}, true),
+        ("a file is written", &|tree| append(&tree.path("a/x")), false),
+        ("a file is written by another name", &|tree| append(&tree.path("other")), false),
+        ("a file gets another name", &|tree| fs::hard_link(tree.path("a/x"), tree.path("third")).unwrap(), false),
+        ("a file is dated", &|tree| date(&tree.path("a/x")), false),
+        ("a folder is dated", &|tree| date(&tree.path("a/b")), false),
+        ("a folder gets a name", &|tree| fs::write(tree.path("a/b/z"), "").unwrap(), false),
+        ("a folder loses a name", &|tree| fs::remove_file(tree.path("a/b/y")).unwrap(), false),
+        ("a file in a folder is written", &|tree| append(&tree.path("a/b/x")), true),
+        ("a name comes", &|tree| fs::write(tree.path("a/z"), "").unwrap(), false),
+        ("a name goes", &|tree| fs::remove_file(tree.path("a/x")).unwrap(), false),
+        ("a name beside it", &|tree| fs::write(tree.path("z"), "").unwrap(), true),
+    ];
+    for (name, change, holds) in changes {
+        let tree = tree();
+        fs::hard_link(tree.path("a/x"), tree.path("other")).unwrap();
+        let mut watch = tree.watcher.watch(&tree.root, &[], b"a", None).expect("it can be watched");
+        let folder = tree.root.find_without_links(b"a").unwrap();
+        watch.add(&folder, c"x", false).expect("a file can be watched");
+        watch.add(&folder, c"b", true).expect("a folder can be watched");
+        assert!(watch.add(&folder, c"missing", false).is_err() && watch.add(&folder, c"x", true).is_err());
+        tree.watcher.catch_up(&tree.root, Instant::now());
+        assert!(watch.holds(), "{name}: before");
+        change(&tree);
+        tree.watcher.catch_up(&tree.root, Instant::now());
+        assert_eq!(watch.holds(), holds, "{name}");
+        drop(watch);
+        assert_eq!(tree.watches(), tree.above(), "{name}: nothing is left behind");
+    }
+}
+
+/// A log that is written all day tells of itself once.
+#[test]
+fn a_file_of_a_listing_is_told_of_once() {
+    use std::io::Write;
+    let tree = tree();
+    let mut watch = tree.watcher.watch(&tree.root, &[], b"a/b", None).expect("it can be watched");
+    let folder = tree.root.find_without_links(b"a/b").unwrap();
+    let names = [c"x", c"y"];
+    names.iter().for_each(|name| watch.add(&folder, name, false).unwrap());
+    let watches = tree.watches();
+    let mut files = names.map(|name| fs::File::create(tree.path("a/b").join(name.to_str().unwrap())).unwrap());
+    for _ in 0..1000 {
+        files.iter_mut().for_each(|file| file.write_all(b"a line\n").unwrap());
+    }
+    assert_eq!(tree.watches(), watches - 2, "they are watched no longer");
+    let mut buffer = [MaybeUninit::uninit(); 1 << 16];
+    let mut news = Reader::new(&tree.watcher.inotify, &mut buffer);
+    let count = std::iter::from_fn(|| news.next().ok().map(drop)).count();
+    assert_eq!(count, 4, "a change and an end of each");
+}

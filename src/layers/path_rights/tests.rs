@@ -330,3 +330,30 @@ fn a_listing_offers_what_may_be_done() {
     }
     assert!(tags[0] == tags[1] && tags[1] != tags[2], "{tags:?}");
 }
+
+/// Who may only write is told how far an upload is, and nothing of what stands at its path.
+#[test]
+fn an_upload_is_asked_for_by_who_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("there"), "secret").unwrap();
+    let rules = ["/=*:write", "/no=*:none", "/read=*:read"];
+    let uploads = Uploads::new().resumable(4, std::time::Duration::from_secs(60));
+    let files = || StaticFileHandler::new(folder.path()).unwrap();
+    let http = Http::new(files().uploads(uploads).layer(rights(&rules)));
+    let begun = Request::new(Method::PUT, "/new").unwrap().with_header("upload-complete", "?0").with_body("abc");
+    let begun = http.respond(&begun);
+    let at = begun.header("location").unwrap_or_else(|| panic!("{}", begun.text())).to_owned();
+    let taking_none = Http::new(files().layer(rights(&rules)));
+    let head = |http: &Http<_>, target: &str| http.respond(&Request::new(Method::HEAD, target).unwrap());
+    let found = head(&http, &at);
+    assert_eq!((found.status().as_u16(), found.header("upload-offset")), (204, Some("3")));
+    for (target, expected) in
+        [("/there?upload=x", 404), ("/there", 403), ("/no/x?upload=x", 403), ("/read/x?upload=x", 404)]
+    {
+        assert_eq!(head(&http, target).status(), expected, "{target}");
+    }
+    for (target, expected) in [("/there?upload=x", 403), ("/there", 403)] {
+        let found = taking_none.respond(&Request::new(Method::HEAD, target).unwrap());
+        assert_eq!((found.status().as_u16(), found.header("etag")), (expected, None), "{target}");
+    }
+}

@@ -61,14 +61,23 @@ impl<R: Registered> Connection<R> {
 
     /// The server ends before this connection does: what was cut off must not look like an end. The socket is closed at
     /// once; what else there is may block when it is dropped, and then holds up no other connection's end.
-    pub fn cut_off(self) -> Leftover {
-        let owed = self.under_way.and_then(|under_way| under_way.owed);
+    pub fn cut_off(mut self) -> Leftover {
+        let owed = self.under_way.take().and_then(|under_way| under_way.owed);
         if !matches!(self.next, Next::Idle { .. }) || owed.is_some() {
             self.transport.reset();
         }
+        self.count_unsent(owed.as_ref().map_or(0, |owed| owed.owed()));
         drop(self.transport);
         drop(self.registration);
         Leftover { conversation: self.conversation, owed }
+    }
+
+    /// It is over: so many bytes are owed, and those that its conversation has laid out for another layer.
+    pub(super) fn count_unsent(&self, owed: u64) {
+        let within = self.conversation.as_ref().map_or(0, |conversation| conversation.owed());
+        if owed + within > 0 {
+            self.registration.left_unsent(owed + within);
+        }
     }
 
     /// A panic ended it: whatever was sent is not whole.

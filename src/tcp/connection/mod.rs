@@ -72,6 +72,9 @@ impl UnderWay {
 /// A connection's entry in the table, and whoever counts it.
 pub trait Registered {
     fn link(&self) -> &Arc<Link>;
+
+    /// It ended, and so many bytes were owed.
+    fn left_unsent(&self, bytes: u64);
 }
 
 /// What else than readiness brings a connection to its turn. Several may come before the next one.
@@ -215,9 +218,11 @@ impl<R: Registered> Connection<R> {
 
     fn pack(&mut self, buffers: &mut Buffers, outcome: &Outcome) {
         if let Outcome::Closed = outcome {
-            if !buffers.output.is_empty() {
+            let owed = buffers.output.owed();
+            if owed > 0 {
                 self.transport.reset(); // a part must not look like the whole
             }
+            self.count_unsent(owed);
             buffers.output.clear();
             return;
         }

@@ -175,6 +175,13 @@ impl Conversation for Proxied {
     fn drop_may_block(&self) -> bool {
         matches!(&self.state, State::Met(_, conversation) if conversation.drop_may_block())
     }
+
+    fn owed(&self) -> u64 {
+        match &self.state {
+            State::Met(_, conversation) => conversation.owed(),
+            _ => 0,
+        }
+    }
 }
 
 impl fmt::Debug for ProxyProtocol {

@@ -156,3 +156,111 @@ fn moves() {
     assert_eq!(ask(&server, "MOVE", "/a", &[("destination", "/b")], b"").status(), 501, "nor where nothing is deleted");
     assert_eq!(put(&server, "/b", b"b"), 201);
 }
+
+const LOCK: &str = "<?xml version=\"1.0\"?><D:lockinfo xmlns:D=\"DAV:\"><D:lockscope><D:exclusive/></D:lockscope>\
+     <D:locktype><D:write/></D:locktype><D:owner>&evil;</D:owner></D:lockinfo>";
+
+fn lock(server: &TestServer, target: &str, fields: &[(&str, &str)], body: &str) -> SentResponse {
+    let request = modest::testing::TestRequest::new("LOCK".parse().unwrap(), target).with_body(body);
+    server.send(fields.iter().fold(request, |request, (name, value)| request.with_header(*name, *value)))
+}
+
+/// RFC 4918, sections 7, 9.10, 9.11 and 10.4.
+#[test]
+fn locks() {
+    let folder = Folder::new(&[("a", "a"), ("sub/b", "b"), ("free", "")]);
+    let uploads =
+        Uploads::new().overwrite(Overwrite::Replace).delete(true).resumable(4, std::time::Duration::from_secs(60));
+    let server = serve(folder.handler().uploads(uploads).webdav(true));
+    assert_eq!(ask(&server, "OPTIONS", "/", &[], b"").header("dav"), Some("1, 2"));
+    let taken = lock(&server, "/a", &[("timeout", "Infinite"), ("depth", "0")], LOCK);
+    assert_eq!(taken.status(), 200, "{}", taken.text());
+    let token = taken.header("lock-token").unwrap().to_owned();
+    assert!(token.starts_with("<urn:uuid:") && token.len() == 47, "{token}");
+    let bare = token.trim_matches(['<', '>']);
+    assert!(taken.text().contains(bare) && !taken.text().contains("evil"), "{}", taken.text());
+    let made = lock(&server, "/sub/new%20one", &[], LOCK);
+    assert_eq!((made.status().as_u16(), fs::read(folder.path("sub/new one")).unwrap()), (201, Vec::new()));
+    assert!(made.text().contains("<D:lockroot><D:href>/sub/new%20one</D:href>"), "{}", made.text());
+    let (mine, other) = (format!("({token})"), format!("({})", made.header("lock-token").unwrap()));
+    let tagged = format!("</a> ({token})");
+    let of_other = format!("</sub/new%20one> {other}");
+    let with_tag = format!("({token} [{}])", server.get("/a").header("etag").unwrap());
+    let to = |path| ("destination", path);
+    for (method, target, fields, expected) in [
+        ("PUT", "/a", &[][..], 423),
+        ("PUT", "/a", &[("if", "(<DAV:no-lock>)")], 412),
+        ("PUT", "/a", &[("if", "(Not <DAV:no-lock>)")], 423),
+        ("PUT", "/a", &[("if", &other)], 412),
+        ("PUT", "/a", &[("if", "(<a")], 400),
+        ("PUT", "/a", &[("if", &of_other)], 423),
+        ("PUT", "/a", &[("content-range", "bytes 0-0/1")], 423),
+        ("DELETE", "/a", &[], 423),
+        ("MOVE", "/a", &[to("/c")], 423),
+        ("MOVE", "/free", &[to("/a")], 423),
+        ("MOVE", "/sub", &[to("/sub2")], 423),
+        ("LOCK", "/a", &[], 423),
+        ("UNLOCK", "/a", &[], 400),
+        ("UNLOCK", "/a", &[("lock-token", "<urn:uuid:other>")], 409),
+        ("UNLOCK", "/sub/b", &[("lock-token", &token)], 409),
+        ("PUT", "/a", &[("if", &with_tag)], 204),
+        ("PUT", "/a", &[("if", &with_tag)], 412), // it has another tag now
+        ("PUT", "/a", &[("if", &mine)], 204),
+        ("PUT", "/a", &[("if", &tagged)], 204),
+        ("MOVE", "/free", &[to("/a"), ("if", &tagged)], 204),
+        ("PUT", "/sub/b", &[], 204),
+        ("LOCK", "/sub/", &[], 403),
+        ("LOCK", "/sub", &[], 409),
+        ("LOCK", "/no/such", &[], 409),
+        ("LOCK", "/.hidden", &[], 403),
+        ("LOCK", "/x", &[("depth", "1")], 400),
+        ("LOCK", "/x", &[("origin", "http://evil.example")], 403),
+        ("MOVE", "/a", &[to("/c"), ("if", &mine)], 201),
+        ("PUT", "/a", &[], 201), // the lock has not moved, and its file has gone
+        ("PUT", "/c", &[], 204),
+        ("DELETE", "/sub/new%20one", &[("if", &other)], 204),
+        ("PUT", "/sub/new%20one", &[], 201),
+    ] {
+        let got = match method {
+            "LOCK" => lock(&server, target, fields, LOCK),
+            _ => ask(&server, method, target, fields, b"n"),
+        };
+        assert_eq!(got.status(), expected, "{method} {target} {fields:?}: {}", got.text());
+    }
+    let shared = LOCK.replace("exclusive", "shared");
+    assert_eq!(lock(&server, "/a", &[], &shared).status(), 403);
+    let token = lock(&server, "/a", &[("timeout", "Second-100")], LOCK).header("lock-token").unwrap().to_owned();
+    let known = ask(&server, "PROPFIND", "/a", &[("depth", "0")], b"");
+    assert!(known.text().contains(token.trim_matches(['<', '>'])) && known.text().contains("<D:supportedlock>"));
+    let renewed = lock(&server, "/a", &[("if", &format!("({token})")), ("timeout", "Second-3000")], "");
+    assert!(renewed.status() == 200 && renewed.text().contains("<D:timeout>Second-29"), "{}", renewed.text());
+    assert_eq!(lock(&server, "/a", &[], "").status(), 412);
+    assert_eq!(ask(&server, "UNLOCK", "/a", &[("lock-token", &token)], b"").status(), 204);
+    assert_eq!(put(&server, "/a", b"x"), 204);
+    // Who stores what is new alone replaces nothing, and so locks nothing.
+    let refuses = serve(folder.handler().uploads(Uploads::new()).webdav(true));
+    assert_eq!(ask(&refuses, "OPTIONS", "/", &[], b"").header("dav"), Some("1"));
+    assert_eq!(lock(&refuses, "/a", &[], LOCK).status(), 501);
+}
+
+/// A token is of use to its user alone (section 6.4), and told to nobody else.
+#[test]
+fn a_lock_is_its_users() {
+    use modest::RequestHandler;
+    let folder = Folder::new(&[("a", "a")]);
+    let uploads = Uploads::new().overwrite(Overwrite::Replace);
+    let auth = modest::layers::BasicAuth::new("files").user("ada", "a").user("bob", "b");
+    let server = serve(folder.handler().uploads(uploads).webdav(true).layer(auth));
+    let (ada, bob) = (("authorization", "Basic YWRhOmE="), ("authorization", "Basic Ym9iOmI="));
+    let token = lock(&server, "/a", &[ada], LOCK).header("lock-token").unwrap().to_owned();
+    let of_token = format!("({token})");
+    for (method, fields, expected) in [
+        ("PUT", &[bob, ("if", &*of_token)][..], 423),
+        ("UNLOCK", &[bob, ("lock-token", &token)], 409),
+        ("PUT", &[ada, ("if", &of_token)], 204),
+    ] {
+        assert_eq!(ask(&server, method, "/a", fields, b"n").status(), expected, "{method} {fields:?}");
+    }
+    let told = |who| ask(&server, "PROPFIND", "/a", &[who, ("depth", "0")], b"").text().contains("urn:uuid:");
+    assert_eq!([told(ada), told(bob)], [true, false]);
+}

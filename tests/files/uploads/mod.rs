@@ -5,6 +5,7 @@ mod forms;
 mod names;
 mod races;
 mod resuming;
+mod shares;
 
 use std::fs;
 use std::io::{Read, Write};

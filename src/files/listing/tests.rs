@@ -1,0 +1,289 @@
+//! What is kept of listings, and how much: that does not show from outside.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::{RequestHandler, StaticFileHandler, Symlinks};
+
+/// A folder with so many names in each of these folders.
+fn tree(folders: &[(&str, usize)]) -> TempDir {
+    let top = tempfile::tempdir().unwrap();
+    for (folder, names) in folders {
+        fs::create_dir_all(top.path().join(folder)).unwrap();
+        (0..*names).for_each(|number| drop(File::create(top.path().join(folder).join(number.to_string())).unwrap()));
+    }
+    top
+}
+
+fn handler(top: &TempDir) -> StaticFileHandler {
+    StaticFileHandler::new(top.path()).unwrap()
+}
+
+fn answer(handler: &StaticFileHandler, target: &str) -> Response {
+    let request = Request::get(target).with_polled(Some(Instant::now()));
+    let response = handler.do_get(&request).unwrap_or_else(|error| panic!("{target}: {error}"));
+    assert_eq!(response.status(), StatusCode::OK, "{target}");
+    response
+}
+
+fn list(handler: &StaticFileHandler, target: &str) {
+    drop(answer(handler, target));
+}
+
+/// How many listings are kept, and inodes watched for them.
+fn kept(handler: &StaticFileHandler) -> (usize, usize) {
+    (handler.listings.kept.count(), handler.finder.freshness.watched_for_listings())
+}
+
+/// What stands on the way to a folder of temporary files is watched once, and the root.
+fn above(handler: &StaticFileHandler) -> usize {
+    let mut names = 1;
+    let count = |_: &_, _: &_| {
+        names += 1;
+        Ok(())
+    };
+    handler.finder.root.location().walk(count).unwrap();
+    names
+}
+
+#[test]
+fn from_the_second_request_on() {
+    let top = tree(&[("d", 10)]);
+    let handler = handler(&top);
+    let way = above(&handler);
+    for (target, expected) in [
+        ("/d/", (0, 0)),
+        ("/d/", (1, way + 11)),
+        ("/d/", (1, way + 11)),
+        ("/d/?sort=-name", (1, way + 11)),
+        ("/d/?sort=-name", (2, way + 11)),
+        ("/d/?format=json", (2, way + 11)),
+        ("/d/?format=json&sort=name", (3, way + 11)),
+        ("/", (3, way + 11)),
+        ("/", (4, way + 11)), // `/d` is watched already, and by more
+    ] {
+        list(&handler, target);
+        assert_eq!(kept(&handler), expected, "{target}");
+    }
+    handler.listings.forget();
+    assert_eq!(kept(&handler), (0, way - 1), "what stands above the root stays watched until it changes");
+}
+
+#[test]
+fn what_is_not_kept() {
+    type Make = fn(&Path);
+    type With = fn(StaticFileHandler) -> StaticFileHandler;
+    let links: Make = |path| (0..17).for_each(|number| symlink("x", path.join(format!("link {number}"))).unwrap());
+    let rows: [(&str, Make, With, usize); 8] = [
+        ("a plain folder", |_| {}, |handler| handler, 1),
+        ("some links", |path| symlink("x", path.join("link")).unwrap(), |handler| handler, 1),
+        ("many links", links, |handler| handler, 0),
+        ("many links that are not followed", links, |handler| handler.symlinks(Symlinks::Deny), 1),
+        ("nothing is told", |_| {}, |handler| handler.inotify(false), 0),
+        ("no room", |_| {}, |handler| handler.listing_cache(0), 0),
+        ("no watches", |_| {}, |handler| handler.listing_watches(0), 0),
+        ("few watches", |_| {}, |handler| handler.listing_watches(4), 0), // three names, and half of those
+    ];
+    for (what, make, with, expected) in rows {
+        let top = tree(&[("d", 3)]);
+        make(&top.path().join("d"));
+        let handler = with(handler(&top));
+        (0..4).for_each(|_| list(&handler, "/d/"));
+        assert_eq!(kept(&handler).0, expected, "{what}");
+    }
+    // A file system that does not tell.
+    let handler = StaticFileHandler::new("/proc/self").unwrap();
+    (0..4).for_each(|_| list(&handler, "/fdinfo/"));
+    assert_eq!(kept(&handler), (0, 0), "procfs");
+}
+
+#[test]
+fn a_folder_beneath_a_link() {
+    let top = tree(&[("d", 3)]);
+    symlink("d", top.path().join("link")).unwrap();
+    let handler = handler(&top);
+    (0..4).for_each(|_| list(&handler, "/link/"));
+    assert_eq!(kept(&handler).0, 0, "where the link leads to is not told");
+}
+
+/// Who asks for each folder once pushes out nothing, and who asks for each of them often keeps no more than there is room for.
+#[test]
+fn how_much_is_kept() {
+    let names: Vec<String> = (0..300).map(|number| format!("f{number}")).collect();
+    let mut folders: Vec<(&str, usize)> = names.iter().map(|name| (name.as_str(), 4)).collect();
+    folders.push(("hot", 4));
+    let top = tree(&folders);
+    let handler = handler(&top).listing_cache(60_000).listing_watches(400);
+    (0..3).for_each(|_| list(&handler, "/hot/"));
+    let hot = kept(&handler);
+    assert_eq!(hot.0, 1);
+    for name in &names {
+        list(&handler, &format!("/{name}/"));
+        list(&handler, "/hot/");
+        assert_eq!(kept(&handler), hot, "/{name}/ was asked for once");
+    }
+    for name in &names {
+        (0..3).for_each(|_| list(&handler, &format!("/{name}/")));
+        let (count, watched) = kept(&handler);
+        assert!((1..20).contains(&count), "{count} of 3 to 5 KB each are kept");
+        assert!(watched < 200 + above(&handler) + 50, "{watched} are watched for {count}");
+    }
+}
+
+/// The names that are watched have a bound of their own: it is kept, also by folders of which each has few.
+#[test]
+fn how_many_are_watched() {
+    let names: Vec<String> = (0..40).map(|number| format!("f{number}")).collect();
+    let folders: Vec<(&str, usize)> = names.iter().map(|name| (name.as_str(), 20)).collect();
+    let top = tree(&folders);
+    let handler = handler(&top).listing_watches(200);
+    for name in &names {
+        (0..3).for_each(|_| list(&handler, &format!("/{name}/")));
+        let (count, watched) = kept(&handler);
+        assert!(count >= 1 && watched <= 100 + above(&handler) + 5, "{watched} are watched for {count}");
+    }
+}
+
+/// A change ends it at once, and gives its watches back; it is not kept anew before a pause.
+#[test]
+fn what_has_changed_goes() {
+    let top = tree(&[("d", 10), ("e", 10)]);
+    let handler = handler(&top);
+    for folder in ["d", "e"] {
+        (0..3).for_each(|_| list(&handler, &format!("/{folder}/")));
+    }
+    let way = above(&handler);
+    assert_eq!(kept(&handler), (2, way + 22));
+    fs::write(top.path().join("d/3"), "changed").unwrap();
+    for _ in 0..3 {
+        list(&handler, "/d/");
+        assert_eq!(kept(&handler), (1, way + 11));
+    }
+    fs::remove_dir_all(top.path().join("e")).unwrap();
+    let started = Instant::now();
+    while kept(&handler).0 != 1 {
+        assert!(started.elapsed().as_secs() < 10, "/d/ is not kept again");
+        list(&handler, "/d/");
+    }
+}
+
+/// The page is made once, also when the folder is read again after a second, and it is compressed once.
+#[test]
+fn made_once() {
+    let top = tree(&[("d", 200)]);
+    let handler = handler(&top);
+    let page = || {
+        let request = Request::get("/d/");
+        let asked = Asked {
+            root: "/",
+            path: b"d",
+            view: View::of(&request),
+            controls: Controls::None,
+            offers_archives: false,
+            permissions: None,
+        };
+        let listing = handler.listings.listing(&handler.finder, &asked, Some(Instant::now())).unwrap();
+        match &listing.body {
+            Body::Whole(page) => Arc::clone(page),
+            Body::Streamed(_) => panic!("200 names are few"),
+        }
+    };
+    page();
+    let first = page();
+    let started = Instant::now();
+    while started.elapsed().as_millis() < 1100 {
+        assert!(Arc::ptr_eq(&first, &page()), "after {:?}", started.elapsed());
+    }
+    let packed = first.packed();
+    #[cfg(feature = "compress")]
+    assert!(packed.is_some_and(|packed| Arc::ptr_eq(&packed, &page().packed().unwrap())));
+    #[cfg(not(feature = "compress"))]
+    assert!(packed.is_none());
+}
+
+/// Clients that read slowly hold what they are sent; if they hold too much, nothing more is kept, and all are served.
+#[test]
+fn pages_that_are_held() {
+    let top = tree(&[("d", 1200)]);
+    let handler = handler(&top);
+    let held = handler.listings.pages.reserve(64 << 20).expect("nothing is held yet");
+    for _ in 0..3 {
+        assert_eq!(answer(&handler, "/d/").length(), None, "as one that is not kept");
+        assert_eq!(kept(&handler).0, 0);
+    }
+    drop(held);
+    let started = Instant::now();
+    while kept(&handler).0 == 0 {
+        assert!(started.elapsed().as_secs() < 10, "it is not kept");
+        list(&handler, "/d/");
+    }
+    let sent = answer(&handler, "/d/");
+    handler.listings.forget();
+    assert!(handler.listings.pages.reserve(64 << 20).is_err(), "it is being sent");
+    drop(sent);
+    assert!(handler.listings.pages.reserve(64 << 20).is_ok(), "it is sent");
+}
+
+/// What is mounted over a folder while it is being read is another one than is watched.
+#[test]
+fn another_folder_than_is_watched() {
+    let top = tree(&[("d", 3), ("e", 3)]);
+    let handler = handler(&top);
+    let begin = |path: &[u8]| {
+        let told = Told::new(&handler.finder, b"d", None, 10).expect("it can be watched");
+        told.begin(&handler.finder.root.open_folder(path).unwrap()).is_some()
+    };
+    assert!(begin(b"d") && !begin(b"e"));
+}
+
+/// A file is written once while its folder is read, at any moment of that: what was read shows it, or is told that it does not.
+#[test]
+fn nothing_happens_unseen_while_a_folder_is_read() {
+    let top = tree(&[("d", 1)]);
+    let (path, handler) = (top.path().join("d/0"), handler(&top));
+    let (finder, rounds, both) = (&handler.finder, 3000, Barrier::new(2));
+    let order = View::of(&Request::get("/")).order;
+    let read = || {
+        let mut told = Told::new(finder, b"d", None, 10);
+        let entries = Entries::read(finder, b"d", order, &Budget::default(), 10, &|_| true, &mut told);
+        (told, entries)
+    };
+    // Looked at when both threads have ended: who fails between two barriers would hold up the other.
+    let mut found = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut file = File::options().append(true).open(&path).unwrap();
+            for round in 0..rounds {
+                both.wait();
+                (0..round * 7919 % 6000).for_each(|_| std::hint::spin_loop());
+                let _ = file.write_all(b"x");
+                both.wait();
+            }
+        });
+        for _ in 0..rounds {
+            both.wait();
+            let (told, entries) = read();
+            both.wait();
+            let size = entries.ok().and_then(|entries| entries.iter_from(0).next().map(|entry| entry.size));
+            let holds = told.and_then(Told::end).map(|(watched, _)| {
+                watched.watch.catch_up(&finder.root, Instant::now());
+                watched.watch.holds()
+            });
+            found.push((size, holds));
+        }
+    });
+    let is_seen = |round: usize| found[round].0 == Some(round as u64 + 1);
+    let seen = (0..rounds).filter(|&round| is_seen(round)).count();
+    assert!(seen > 10 && seen < rounds - 10, "{seen} of {rounds} times it was written before it was looked at");
+    for (round, (size, holds)) in found.iter().enumerate() {
+        assert!(size.is_some() && holds.is_some(), "round {round}: it can't be read, or watched");
+        assert!(is_seen(round) || *holds == Some(false), "round {round}: {size:?} bytes, and nothing was told");
+    }
+}

@@ -1,0 +1,280 @@
+//! Locks of files for WebDAV (RFC 4918, sections 6 and 7), in memory: exclusive ones for writing, each with an end. Asked by
+//! `taking` before anything is changed; made by `locking`.
+//!
+//! Only files are locked: a lock of a folder would shut out everybody from all that is in it.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{StatusCode, header};
+
+use super::shares::Owner;
+use crate::{Error, Request};
+
+/// How long a lock holds unless a client says so, and at most: whoever works on a file renews it.
+const USUAL: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_secs(3600);
+/// How many there are at once, and how many of one owner.
+const MOST: usize = 1024;
+const EACH: usize = 128;
+
+/// By the path of the file.
+#[derive(Debug, Default)]
+pub(super) struct DavLocks(Mutex<HashMap<Vec<u8>, DavLock>>);
+
+/// A lock of a file.
+#[derive(Clone, Debug)]
+pub(super) struct DavLock {
+    pub token: String,
+    user: Option<String>,
+    owner: Owner,
+    until: Instant,
+}
+
+impl DavLock {
+    /// How long it still holds, in seconds.
+    pub fn seconds(&self) -> u64 {
+        self.until.saturating_duration_since(Instant::now()).as_secs()
+    }
+
+    /// Whether this request may be told its token.
+    pub fn is_of(&self, request: &Request) -> bool {
+        self.owner == Owner::of(request)
+    }
+
+    /// Section 6.4: a token is of use only to the user who has it.
+    fn is_held_by(&self, request: &Request, tokens: &[String]) -> bool {
+        self.user == request.user() && tokens.contains(&self.token)
+    }
+}
+
+impl DavLocks {
+    /// Lock this file.
+    pub fn take(&self, path: &[u8], token: String, request: &Request) -> Result<DavLock, Error> {
+        let mut locks = self.held();
+        if locks.contains_key(path) {
+            return Err(locked());
+        }
+        let lock = DavLock {
+            token,
+            user: request.user(),
+            owner: Owner::of(request),
+            until: Instant::now() + timeout(request),
+        };
+        if locks.len() >= MOST || locks.values().filter(|other| other.owner == lock.owner).count() >= EACH {
+            let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many files are locked just now.");
+            return Err(error.with_header(header::RETRY_AFTER, "60"));
+        }
+        locks.insert(path.to_vec(), lock.clone());
+        Ok(lock)
+    }
+
+    /// Let a lock hold for longer (section 9.10.2). `None`: there is none with such a token.
+    pub fn refresh(&self, path: &[u8], tokens: &[String], request: &Request) -> Option<DavLock> {
+        let mut locks = self.held();
+        let lock = locks.get_mut(path).filter(|lock| lock.is_held_by(request, tokens))?;
+        lock.until = Instant::now() + timeout(request);
+        Some(lock.clone())
+    }
+
+    /// Whether there was such a lock.
+    pub fn release(&self, path: &[u8], token: String, request: &Request) -> bool {
+        let mut locks = self.held();
+        let tokens = [token];
+        let is_held = locks.get(path).is_some_and(|lock| lock.is_held_by(request, &tokens));
+        is_held && locks.remove(path).is_some()
+    }
+
+    /// What stood there has gone, with all beneath it.
+    pub fn forget(&self, path: &[u8]) {
+        self.held().retain(|locked, _| !is_at_or_beneath(locked, path));
+    }
+
+    pub fn find(&self, path: &[u8]) -> Option<DavLock> {
+        self.held().get(path).cloned()
+    }
+
+    /// 423 if a file there, or beneath, is locked by somebody else than who sends one of these tokens.
+    pub fn check(&self, path: &[u8], tokens: &[String], request: &Request) -> Result<(), Error> {
+        let locks = self.held();
+        let is_free =
+            |(at, lock): (&Vec<u8>, &DavLock)| !is_at_or_beneath(at, path) || lock.is_held_by(request, tokens);
+        if locks.iter().all(is_free) { Ok(()) } else { Err(locked()) }
+    }
+
+    /// Those whose time is not over.
+    fn held(&self) -> MutexGuard<'_, HashMap<Vec<u8>, DavLock>> {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !locks.is_empty() {
+            let now = Instant::now();
+            locks.retain(|_, lock| lock.until > now);
+        }
+        locks
+    }
+}
+
+fn is_at_or_beneath(path: &[u8], folder: &[u8]) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+fn locked() -> Error {
+    Error::new(StatusCode::LOCKED, "The file is locked by whoever is working on it.")
+}
+
+/// Section 10.7: the first that is understood.
+fn timeout(request: &Request) -> Duration {
+    let wanted = request.header("timeout").into_iter().flat_map(|line| line.split(','));
+    let seconds = |word: &str| match word.trim().strip_prefix("Second-") {
+        Some(number) => number.parse::<u32>().ok().map(|number| Duration::from_secs(number.into())),
+        None => (word.trim() == "Infinite").then_some(LONGEST),
+    };
+    wanted.filter_map(seconds).next().unwrap_or(USUAL).clamp(Duration::from_secs(1), LONGEST)
+}
+
+/// The field `If` (section 10.4): what must hold of some resource, one list or another.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct IfLists(Vec<List>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct List {
+    /// A URL; `None`: that of the request.
+    resource: Option<String>,
+    conditions: Vec<Condition>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Condition {
+    not: bool,
+    /// A token in `<>`, or a tag in `[]`.
+    is_token: bool,
+    value: String,
+}
+
+impl IfLists {
+    /// # Errors
+    /// 400 if it is malformed.
+    pub fn of(request: &Request) -> Result<IfLists, Error> {
+        let Some(line) = request.header("if") else { return Ok(IfLists::default()) };
+        IfLists::parse(line).ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "If is malformed."))
+    }
+
+    fn parse(line: &str) -> Option<IfLists> {
+        let (mut lists, mut resource, mut rest) = (Vec::new(), None, line.trim());
+        while !rest.is_empty() {
+            if let Some(tagged) = rest.strip_prefix('<') {
+                let (url, more) = tagged.split_once('>')?;
+                (resource, rest) = (Some(url.to_owned()), more.trim_start());
+            }
+            let mut inside = rest.strip_prefix('(')?.trim_start();
+            let mut conditions = Vec::new();
+            while !inside.starts_with(')') {
+                let not = inside.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("not"));
+                inside = if not { inside[3..].trim_start() } else { inside };
+                let (is_token, end) = if inside.starts_with('<') { (true, '>') } else { (false, ']') };
+                let (value, more) = inside.strip_prefix(['<', '['])?.split_once(end)?;
+                conditions.push(Condition { not, is_token, value: value.to_owned() });
+                inside = more.trim_start();
+            }
+            if conditions.is_empty() {
+                return None;
+            }
+            lists.push(List { resource: resource.clone(), conditions });
+            rest = inside[1..].trim_start();
+        }
+        Some(IfLists(lists)).filter(|lists| !lists.0.is_empty())
+    }
+
+    /// All tokens in it: who names one has it.
+    pub fn tokens(self) -> Vec<String> {
+        let conditions = self.0.into_iter().flat_map(|list| list.conditions);
+        conditions.filter(|condition| condition.is_token).map(|condition| condition.value).collect()
+    }
+
+    /// Whether one of the lists holds, or there is none. `holds` says of a resource whether a token, or a tag, is its own.
+    pub fn hold(&self, mut holds: impl FnMut(Option<&str>, bool, &str) -> bool) -> bool {
+        let mut of_list = |list: &List| {
+            let resource = list.resource.as_deref();
+            list.conditions
+                .iter()
+                .all(|condition| holds(resource, condition.is_token, &condition.value) != condition.not)
+        };
+        self.0.is_empty() || self.0.iter().any(&mut of_list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_conditions() {
+        let holds = |resource: Option<&str>, is_token: bool, value: &str| match resource {
+            None | Some("http://h/a") => {
+                if is_token {
+                    value == "urn:1"
+                } else {
+                    value == "\"tag\""
+                }
+            }
+            Some(_) => is_token && value == "urn:2",
+        };
+        for (line, expected) in [
+            ("(<urn:1>)", Some(true)),
+            ("(<urn:2>)", Some(false)),
+            ("(<urn:1> [\"tag\"])", Some(true)),
+            ("(<urn:1> [\"other\"])", Some(false)),
+            ("(<urn:2>) ([\"tag\"])", Some(true)),
+            ("(Not <urn:2>)", Some(true)),
+            ("(<urn:1>)(Not <DAV:no-lock>)", Some(true)),
+            ("(<DAV:no-lock>)", Some(false)),
+            ("<http://h/a> (<urn:1>)", Some(true)),
+            ("<http://h/b> (<urn:1>)", Some(false)),
+            ("<http://h/b> (<urn:1>) (<urn:2>)", Some(true)),
+            ("<http://h/b>(<urn:1>) <http://h/a>(<urn:1>)", Some(true)),
+            ("", None),
+            ("()", None),
+            ("(<urn:1>", None),
+            ("(<urn:1)", None),
+            ("(urn:1)", None),
+            ("(é)", None),
+            ("<http://h/a>", None),
+            ("(<urn:1>) x", None),
+        ] {
+            assert_eq!(IfLists::parse(line).map(|lists| lists.hold(holds)), expected, "{line}");
+        }
+        let lists = IfLists::parse("<u> (<a> [\"t\"]) (Not <b>)").unwrap();
+        assert_eq!(lists.tokens(), ["a", "b"]);
+    }
+
+    #[test]
+    fn times() {
+        for (said, seconds) in [
+            ("Second-30", 30),
+            ("Infinite, Second-4100000000", 3600),
+            ("Second-99999999999, Second-20", 20),
+            ("Second-0", 1),
+            ("Extended, Second-7", 7),
+            ("", 600),
+        ] {
+            let request = Request::get("/").with_header("timeout", said);
+            assert_eq!(timeout(&request), Duration::from_secs(seconds), "{said}");
+        }
+    }
+
+    #[test]
+    fn so_many_and_of_each() {
+        let locks = DavLocks::default();
+        let ada = Request::get("/");
+        for number in 0..EACH {
+            assert!(locks.take(format!("{number}").as_bytes(), number.to_string(), &ada).is_ok());
+        }
+        assert_eq!(locks.take(b"more", "more".into(), &ada).unwrap_err().status(), 503);
+        assert_eq!(locks.take(b"7", "more".into(), &ada).unwrap_err().status(), 423);
+        assert!(!locks.release(b"7", "8".into(), &ada) && locks.release(b"7", "7".into(), &ada));
+        assert!(locks.check(b"7", &[], &ada).is_ok() && locks.check(b"8", &[], &ada).is_err());
+        assert!(locks.check(b"8", &["8".into()], &ada).is_ok());
+        locks.forget(b"8");
+        assert!(locks.check(b"8", &[], &ada).is_ok() && locks.find(b"80").is_some());
+    }
+}

@@ -1,0 +1,51 @@
+//! What a client is told of what can't be done. Used by all of `taking`.
+
+use std::io;
+
+use http::{StatusCode, header};
+use rustix::io::Errno;
+
+use crate::Error;
+
+pub(super) fn taken() -> Error {
+    Error::new(StatusCode::CONFLICT, "There is a file of that name, and none is overwritten.")
+}
+
+pub(super) fn no_room() -> Error {
+    Error::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for it on the disk.")
+}
+
+pub(super) fn too_large(limit: Option<u64>) -> String {
+    format!("Files of up to {} bytes are taken.", limit.unwrap_or(u64::MAX))
+}
+
+pub(super) fn io_error(error: io::Error) -> Error {
+    match (error.kind(), Errno::from_io_error(&error)) {
+        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => no_room(),
+        (_, Some(errno)) => error_of(errno),
+        (_, None) => Error::from(error),
+    }
+}
+
+/// What a client is told of a system call that failed.
+pub(super) fn error_of(errno: Errno) -> Error {
+    let error = |status, what: &str| Error::new(status, what);
+    match errno {
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => error(StatusCode::FORBIDDEN, "The server may not write here."),
+        Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::STALE => {
+            error(StatusCode::CONFLICT, "The folder has gone meanwhile.")
+        }
+        Errno::EXIST => taken(),
+        Errno::ISDIR => error(StatusCode::CONFLICT, "There is a folder of that name."),
+        Errno::NOSPC | Errno::DQUOT => no_room(),
+        Errno::FBIG => error(StatusCode::PAYLOAD_TOO_LARGE, "The file system takes no file that large."),
+        Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => {
+            error(StatusCode::BAD_REQUEST, "The file system takes no such name.")
+        }
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => {
+            let error = error(StatusCode::SERVICE_UNAVAILABLE, "Too many files are open just now.");
+            error.with_header(header::RETRY_AFTER, "1").with_cause(io::Error::from(errno))
+        }
+        errno => error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(io::Error::from(errno)),
+    }
+}

@@ -1,0 +1,184 @@
+//! LOCK and UNLOCK (RFC 4918, sections 9.10 and 9.11), where files may be replaced, and what locks and `If` mean for what is
+//! changed. Called by `taking`; `dav_locks` keeps them.
+//!
+//! Of the XML of a LOCK it is looked whether it says `exclusive`; its `owner` is not kept. So nothing of a client's XML is told on.
+
+use http::{StatusCode, header};
+
+use super::super::stat::FileStat;
+use super::dav_locks::{DavLock, IfLists};
+use super::target::{self, Target};
+use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of, tag_of};
+use crate::{BodyPlan, Error, Request, Response};
+
+/// How long the XML of a LOCK may be, in bytes.
+const MAX_BODY: u64 = 64 << 10;
+const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive/></D:lockscope>\
+     <D:locktype><D:write/></D:locktype></D:lockentry></D:supportedlock>";
+
+impl Taking {
+    /// Whether files may be locked: who locks one means to replace it.
+    pub fn locks(&self, place: Place<'_>) -> bool {
+        place.webdav && self.uploads.overwrite == Policy::Replace
+    }
+
+    pub(super) fn before_lock(&self, plan: &mut BodyPlan) {
+        plan.limit(MAX_BODY);
+    }
+
+    /// 412 if `If` does not hold, 423 if it is locked by others.
+    pub(super) fn check_locks(
+        &self,
+        place: Place<'_>,
+        request: &Request,
+        target: &Target,
+        existing: Option<FileStat>,
+    ) -> Result<(), Error> {
+        if !self.locks(place) {
+            return Ok(());
+        }
+        let tokens = self.check_if(place, request, target, existing)?;
+        self.dav_locks.check(&target.path, &tokens, request)
+    }
+
+    /// The same of another path than that of the request, of which `If` does not speak by itself.
+    pub(super) fn check_lock_at(&self, place: Place<'_>, request: &Request, path: &[u8]) -> Result<(), Error> {
+        match self.locks(place) {
+            true => self.dav_locks.check(path, &IfLists::of(request)?.tokens(), request),
+            false => Ok(()),
+        }
+    }
+
+    /// The tokens of `If`, which holds.
+    fn check_if(
+        &self,
+        place: Place<'_>,
+        request: &Request,
+        target: &Target,
+        existing: Option<FileStat>,
+    ) -> Result<Vec<String>, Error> {
+        let lists = IfLists::of(request)?;
+        let own = target::resolve(request.raw_path(), place.mount)?.bytes;
+        let holds = lists.hold(|resource, is_token, value| {
+            let path = match resource {
+                None => Some(own.clone()),
+                Some(url) => path_of(url).and_then(|path| Some(target::resolve(path, place.mount).ok()?.bytes)),
+            };
+            let Some(path) = path else { return false };
+            match is_token {
+                true => self.dav_locks.find(&path).is_some_and(|lock| lock.token == value),
+                false if path == target.path && existing.is_some() => {
+                    tag_of(place, target).is_some_and(|tag| tag.to_string() == value)
+                }
+                false => false,
+            }
+        });
+        match holds {
+            true => Ok(lists.tokens()),
+            false => Err(Error::new(StatusCode::PRECONDITION_FAILED, "It is not as If says.")),
+        }
+    }
+
+    pub(super) fn lock_file(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+        let path = target::resolve(request.raw_path(), place.mount)?;
+        if !matches!(request.header("depth").map(str::trim), None | Some("0" | "infinity" | "Infinity")) {
+            return Err(Error::new(StatusCode::BAD_REQUEST, "Depth of a lock is 0 or infinity."));
+        }
+        if path.trailing_slash || path.bytes.is_empty() {
+            return Err(Error::new(StatusCode::FORBIDDEN, "Files are locked, and folders are not."));
+        }
+        let target = Target::find(place.finder, &path.bytes)?;
+        let guard = self.lock(&target)?;
+        let existing = target.existing_file()?;
+        check_conditions(place, request, &target, existing)?;
+        let tokens = self.check_if(place, request, &target, existing)?;
+        let body = request.body().bytes()?;
+        if body.is_empty() {
+            let lock = self.dav_locks.refresh(&target.path, &tokens, request);
+            let lock = lock.ok_or_else(|| Error::new(StatusCode::PRECONDITION_FAILED, "There is no such lock."))?;
+            return Ok(described(place, &target.path, &lock));
+        }
+        if memchr::memmem::find(&body, b"exclusive").is_none() {
+            return Err(Error::new(StatusCode::FORBIDDEN, "Locks are exclusive here."));
+        }
+        let lock = self.dav_locks.take(&target.path, format!("urn:uuid:{}", draw_uuid()?), request)?;
+        let is_new = existing.is_none();
+        if is_new && let Err(error) = self.make_empty(request, &target) {
+            self.dav_locks.forget(&target.path);
+            return Err(error);
+        }
+        drop(guard);
+        let response = described(place, &target.path, &lock);
+        let response = if is_new { response.with_status(StatusCode::CREATED) } else { response };
+        Ok(response.with_header("lock-token", format!("<{}>", lock.token)))
+    }
+
+    /// Section 7.3: a name that is locked is that of an empty file.
+    fn make_empty(&self, request: &Request, target: &Target) -> Result<(), Error> {
+        let held = self.hold(request, None)?;
+        self.new_file(&target.folder, None)?.name(&target.folder, target.name()).map_err(error_of)?;
+        held.keep(0);
+        self.sync_folder(&target.folder)
+    }
+
+    pub(super) fn unlock_file(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
+        let path = target::resolve(request.raw_path(), place.mount)?.bytes;
+        let token = request.header("lock-token").map(str::trim);
+        let token = token.and_then(|token| token.strip_prefix('<')?.strip_suffix('>'));
+        let token = token.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Say which lock: Lock-Token."))?;
+        match self.dav_locks.release(&path, token.to_owned(), request) {
+            true => Ok(Response::no_content()),
+            false => Err(Error::new(StatusCode::CONFLICT, "There is no such lock.")),
+        }
+    }
+
+    /// What PROPFIND tells of the locks of a file: its token to whoever has it.
+    pub fn lock_properties(&self, place: Place<'_>, request: &Request, path: &[u8]) -> String {
+        if !self.locks(place) {
+            return String::new();
+        }
+        let lock = self.dav_locks.find(path);
+        let active = lock.map(|lock| active_lock(place, path, &lock, lock.is_of(request))).unwrap_or_default();
+        format!("{SUPPORTED}<D:lockdiscovery>{active}</D:lockdiscovery>")
+    }
+}
+
+fn described(place: Place<'_>, path: &[u8], lock: &DavLock) -> Response {
+    let active = active_lock(place, path, lock, true);
+    let text = format!(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n\
+         <D:prop xmlns:D=\"DAV:\"><D:lockdiscovery>{active}</D:lockdiscovery></D:prop>\n"
+    );
+    Response::bytes(text)
+        .with_content_type("application/xml; charset=utf-8")
+        .with_header(header::CACHE_CONTROL, "no-store")
+}
+
+/// Section 14.1. The path is percent-encoded, and so has nothing in it that XML takes for its own.
+fn active_lock(place: Place<'_>, path: &[u8], lock: &DavLock, with_token: bool) -> String {
+    let token = match with_token {
+        true => format!("<D:locktoken><D:href>{}</D:href></D:locktoken>", lock.token),
+        false => String::new(),
+    };
+    format!(
+        "<D:activelock><D:locktype><D:write/></D:locktype><D:lockscope><D:exclusive/></D:lockscope><D:depth>0</D:depth>\
+         <D:timeout>Second-{}</D:timeout>{token}<D:lockroot><D:href>{}</D:href></D:lockroot></D:activelock>",
+        lock.seconds(),
+        crate::escape_html(&location_of(place, path, false))
+    )
+}
+
+/// The path of a URL, or of what is one without a host.
+fn path_of(url: &str) -> Option<&str> {
+    match url.split_once("://") {
+        Some((_, rest)) => Some(&rest[rest.find('/')?..]),
+        None => Some(url).filter(|url| url.starts_with('/')),
+    }
+}
+
+/// Of version 4 (RFC 9562, section 5.4).
+fn draw_uuid() -> Result<String, Error> {
+    let drawn = draw_key()?;
+    let (a, b, c, d) = (&drawn[..8], &drawn[8..12], &drawn[13..16], &drawn[17..20]);
+    Ok(format!("{a}-{b}-4{c}-8{d}-{}", &drawn[20..]))
+}

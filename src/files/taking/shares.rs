@@ -1,0 +1,482 @@
+//! The share of each who sends: how many uploads are under way, and how many bytes were added lately. Asked by `taking` from
+//! the head of each upload, and while bytes come whose number was not said.
+//!
+//! All of it is in memory, so it begins anew with the process. Added is what was stored, by whoever stored it; what is deleted
+//! later is not given back, for nobody knows any longer whose it was. Clones of one `Uploads` have one table.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{StatusCode, header};
+
+use super::super::new_file::Writer;
+use crate::{Error, Request};
+
+/// A file takes at least so much of a disk, and a folder, too, in bytes.
+const BLOCK: u64 = 4096;
+/// What was added is forgotten in so many steps.
+const SLICES: u64 = 24;
+/// How many owners have an account of their own; further ones share one.
+const MAX_OWNERS: usize = 1 << 16;
+
+/// Whose uploads are counted together: a user's, or those of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    User(String),
+    V4(u32),
+    /// The first 64 bits: a subscriber has at least all addresses that share them (RFC 6177).
+    V6(u64),
+    /// Of a Unix socket.
+    Unknown,
+    /// Whoever came when there were `MAX_OWNERS`.
+    Others,
+}
+
+impl Owner {
+    pub fn new(ip: Option<IpAddr>, user: Option<&str>) -> Owner {
+        match (user, ip.map(|ip| ip.to_canonical())) {
+            (Some(user), _) => Owner::User(user.to_owned()),
+            (None, Some(IpAddr::V4(ip))) => Owner::V4(ip.to_bits()),
+            (None, Some(IpAddr::V6(ip))) => Owner::V6((ip.to_bits() >> 64) as u64),
+            (None, None) => Owner::Unknown,
+        }
+    }
+
+    pub fn of(request: &Request) -> Owner {
+        Owner::new(request.client_ip(), request.user().as_deref())
+    }
+}
+
+/// How much each may have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShareLimits {
+    /// Uploads under way.
+    pub in_all: usize,
+    pub each: usize,
+    /// How many bytes may be added within how long.
+    pub quota: Option<(u64, Duration)>,
+}
+
+/// What each has.
+#[derive(Debug)]
+pub(super) struct Accounts {
+    table: Mutex<Table>,
+    /// Times are counted from here.
+    start: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    owners: HashMap<Owner, Account>,
+    under_way: usize,
+    /// The slice in which it was last looked for owners that have nothing any more.
+    looked: u64,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    under_way: usize,
+    /// Bytes that are coming, or that are to come by what was said.
+    held: u64,
+    /// Slices of time, and the bytes that were stored in each.
+    added: VecDeque<(u64, u64)>,
+}
+
+/// Limits, and who has how much of them.
+#[derive(Clone, Debug)]
+pub(super) struct Shares {
+    limits: ShareLimits,
+    accounts: Arc<Accounts>,
+}
+
+/// An upload under way. Over when it is dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    owner: Owner,
+    accounts: Arc<Accounts>,
+}
+
+/// Bytes of an upload that is not stored yet. What is left of them is given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    owner: Owner,
+    bytes: Mutex<u64>,
+    shares: Shares,
+}
+
+/// What would be more than a share.
+#[derive(Debug, PartialEq, Eq)]
+enum Beyond {
+    /// It can never be added.
+    Ever,
+    After(Duration),
+    /// When others of this owner have come to their end: nobody knows when.
+    Others,
+}
+
+impl Default for Accounts {
+    fn default() -> Accounts {
+        Accounts { table: Mutex::default(), start: Instant::now() }
+    }
+}
+
+impl Accounts {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shares {
+    pub fn new(limits: ShareLimits, accounts: Arc<Accounts>) -> Shares {
+        Shares { limits, accounts }
+    }
+
+    /// One more upload, if there are not too many.
+    pub fn begin(&self, owner: Owner) -> Result<Slot, Error> {
+        let refused = |what: &str| {
+            let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, what);
+            Err(error.with_header(header::RETRY_AFTER, "10"))
+        };
+        let mut table = self.accounts.table();
+        if table.under_way >= self.limits.in_all {
+            return refused("Too many uploads are under way just now.");
+        }
+        let owner = table.known(owner, self.slice(self.accounts.start.elapsed()));
+        let account = table.owners.entry(owner.clone()).or_default();
+        if account.under_way >= self.limits.each {
+            return refused("Too many uploads of yours are under way just now.");
+        }
+        account.under_way += 1;
+        table.under_way += 1;
+        drop(table);
+        Ok(Slot { owner, accounts: Arc::clone(&self.accounts) })
+    }
+
+    /// Hold what a file of so many bytes takes, until it is stored.
+    pub fn hold(&self, owner: Owner, bytes: u64) -> Result<Held, Error> {
+        let owner = match self.limits.quota {
+            Some(_) => self.accounts.table().known(owner, self.slice(self.accounts.start.elapsed())),
+            None => owner,
+        };
+        let held = Held { owner, bytes: Mutex::new(0), shares: self.clone() };
+        held.have(bytes)?;
+        Ok(held)
+    }
+
+    fn slice(&self, now: Duration) -> u64 {
+        let Some((_, over)) = self.limits.quota else { return 0 };
+        u64::try_from(now.as_nanos() / slice_length(over)).unwrap_or(u64::MAX)
+    }
+
+    /// Hold so many more, if they fit.
+    fn more(&self, owner: &Owner, bytes: u64, now: Duration) -> Result<(), Beyond> {
+        let Some((most, over)) = self.limits.quota else { return Ok(()) };
+        if bytes > most {
+            return Err(Beyond::Ever);
+        }
+        let slice = self.slice(now);
+        let mut table = self.accounts.table();
+        let account = table.owners.entry(owner.clone()).or_default();
+        account.forget(slice);
+        let mut taken = account.held.saturating_add(account.added()).saturating_add(bytes);
+        if taken <= most {
+            account.held += bytes;
+            return Ok(());
+        }
+        for (slice, added) in &account.added {
+            taken -= added;
+            if taken <= most {
+                let forgotten = u128::from(slice + SLICES + 1) * slice_length(over);
+                let wait = forgotten.saturating_sub(now.as_nanos());
+                return Err(Beyond::After(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))));
+            }
+        }
+        Err(Beyond::Others)
+    }
+
+    /// Of so many that are held, so many are stored now.
+    fn settle(&self, owner: &Owner, held: u64, stored: u64, now: Duration) {
+        if self.limits.quota.is_none() {
+            return;
+        }
+        let slice = self.slice(now);
+        let mut table = self.accounts.table();
+        let Some(account) = table.owners.get_mut(owner) else { return };
+        account.held = account.held.saturating_sub(held);
+        match account.added.back_mut() {
+            _ if stored == 0 => {}
+            Some((last, added)) if *last == slice => *added = added.saturating_add(stored),
+            _ => account.added.push_back((slice, stored)),
+        }
+        table.drop_empty(owner, slice);
+    }
+
+    fn error(&self, beyond: &Beyond) -> Error {
+        let (bytes, over) = self.limits.quota.unwrap_or_default();
+        let each = format!("Each may add {bytes} bytes within {}", in_words(over));
+        let (what, wait) = match beyond {
+            Beyond::Ever => return Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{each}: this is more.")),
+            Beyond::After(wait) => (format!("there is room for this after {}", in_words(*wait)), wait.as_secs() + 1),
+            Beyond::Others => ("what you are sending has taken the rest".to_owned(), 60),
+        };
+        let error = Error::new(StatusCode::TOO_MANY_REQUESTS, format!("{each}: {what}."));
+        error.with_header(header::RETRY_AFTER, wait)
+    }
+}
+
+fn slice_length(over: Duration) -> u128 {
+    (over.as_nanos() / u128::from(SLICES)).max(1)
+}
+
+/// Rounded up to a unit that is short to say.
+fn in_words(time: Duration) -> String {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    let (number, unit) = match seconds {
+        0..=119 => (seconds, "second"),
+        120..=7199 => (seconds.div_ceil(60), "minute"),
+        7200..=172_799 => (seconds.div_ceil(3600), "hour"),
+        _ => (seconds.div_ceil(86_400), "day"),
+    };
+    format!("{number} {unit}{}", if number == 1 { "" } else { "s" })
+}
+
+impl Table {
+    /// Who has an account, or gets one.
+    fn known(&mut self, owner: Owner, slice: u64) -> Owner {
+        if self.owners.len() >= MAX_OWNERS && !self.owners.contains_key(&owner) {
+            if self.looked != slice {
+                self.looked = slice;
+                self.owners.retain(|_, account| {
+                    account.forget(slice);
+                    !account.is_empty()
+                });
+            }
+            if self.owners.len() >= MAX_OWNERS {
+                return Owner::Others;
+            }
+        }
+        owner
+    }
+
+    fn drop_empty(&mut self, owner: &Owner, slice: u64) {
+        if let Some(account) = self.owners.get_mut(owner) {
+            account.forget(slice);
+            if account.is_empty() {
+                self.owners.remove(owner);
+            }
+        }
+    }
+}
+
+impl Account {
+    /// What was added long enough ago.
+    fn forget(&mut self, slice: u64) {
+        while self.added.front().is_some_and(|(then, _)| then + SLICES < slice) {
+            self.added.pop_front();
+        }
+    }
+
+    fn added(&self) -> u64 {
+        self.added.iter().fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.under_way == 0 && self.held == 0 && self.added.is_empty()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut table = self.accounts.table();
+        table.under_way -= 1;
+        if let Some(account) = table.owners.get_mut(&self.owner) {
+            account.under_way -= 1;
+            if account.is_empty() {
+                table.owners.remove(&self.owner);
+            }
+        }
+    }
+}
+
+impl Held {
+    /// Hold what a file of so many bytes takes.
+    ///
+    /// # Errors
+    /// 413 if nobody may add so much, 429 if it is too much now.
+    pub fn have(&self, bytes: u64) -> Result<(), Error> {
+        self.reach(bytes).map_err(|beyond| self.shares.error(&beyond))
+    }
+
+    fn reach(&self, bytes: u64) -> Result<(), Beyond> {
+        let wanted = bytes.max(BLOCK);
+        let mut held = self.bytes();
+        if wanted > *held {
+            // What no share has room for is told by all of it.
+            if self.shares.limits.quota.is_some_and(|(most, _)| wanted > most) {
+                return Err(Beyond::Ever);
+            }
+            self.shares.more(&self.owner, wanted - *held, self.shares.accounts.start.elapsed())?;
+            *held = wanted;
+        }
+        Ok(())
+    }
+
+    /// A file of so many bytes is stored.
+    pub fn keep(&self, bytes: u64) {
+        let mut held = self.bytes();
+        let stored = bytes.max(BLOCK);
+        let of_held = stored.min(*held);
+        *held -= of_held;
+        self.shares.settle(&self.owner, of_held, stored, self.shares.accounts.start.elapsed());
+    }
+
+    /// Nothing more comes of it.
+    pub fn give_back(&self) {
+        let held = std::mem::take(&mut *self.bytes());
+        self.shares.settle(&self.owner, held, 0, self.shares.accounts.start.elapsed());
+    }
+
+    fn bytes(&self) -> MutexGuard<'_, u64> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// Writes as long as the share of whoever sends has room.
+pub(super) struct Charged {
+    pub held: Arc<Held>,
+    pub to: Writer,
+}
+
+impl io::Write for Charged {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.to.to.written().saturating_add(bytes.len() as u64);
+        self.held.reach(length).map_err(|_| io::Error::from(io::ErrorKind::QuotaExceeded))?;
+        self.to.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn shares(in_all: usize, each: usize, quota: Option<(u64, Duration)>) -> Shares {
+        Shares::new(ShareLimits { in_all, each, quota }, Arc::default())
+    }
+
+    fn owner(name: &str) -> Owner {
+        Owner::User(name.to_owned())
+    }
+
+    fn len(shares: &Shares) -> usize {
+        shares.accounts.table().owners.len()
+    }
+
+    #[test]
+    fn so_many_at_once_and_so_many_of_each() {
+        let shares = shares(3, 2, None);
+        let begin = |name| shares.begin(owner(name));
+        let (one, two) = (begin("ada"), begin("ada"));
+        assert!(one.is_ok() && two.is_ok());
+        let refused = begin("ada").unwrap_err();
+        assert_eq!(refused.status(), 503);
+        assert!(refused.message().is_some_and(|text| text.contains("of yours")), "{refused}");
+        let bob = begin("bob");
+        assert!(bob.is_ok());
+        assert!(begin("eve").unwrap_err().message().is_some_and(|text| !text.contains("of yours")));
+        drop(one);
+        assert!(begin("ada").is_ok());
+        drop((two, bob));
+        assert_eq!((len(&shares), shares.accounts.table().under_way), (0, 0));
+    }
+
+    /// In any day no more than a day's worth; and it is told when there is room again.
+    #[test]
+    fn what_was_added_is_forgotten() {
+        let shares = shares(9, 9, Some((100, DAY)));
+        let ada = owner("ada");
+        let more = |bytes, now| shares.more(&ada, bytes, now);
+        assert_eq!(more(101, Duration::ZERO), Err(Beyond::Ever));
+        assert_eq!(more(60, Duration::ZERO), Ok(()));
+        assert_eq!(more(41, Duration::ZERO), Err(Beyond::Others), "held, and so nobody knows how long");
+        shares.settle(&ada, 60, 60, HOUR / 2);
+        assert_eq!(more(41, HOUR / 2), Err(Beyond::After(DAY + HOUR / 2)));
+        assert_eq!(more(40, HOUR * 5), Ok(()));
+        shares.settle(&ada, 40, 40, HOUR * 5);
+        assert_eq!(more(1, HOUR * 10), Err(Beyond::After(HOUR * 15)));
+        assert_eq!(more(61, HOUR * 10), Err(Beyond::After(HOUR * 20)), "the second must be forgotten, too");
+        assert_eq!(more(1, DAY + HOUR / 2), Err(Beyond::After(HOUR / 2)));
+        assert_eq!(more(60, DAY + HOUR), Ok(()));
+        shares.settle(&ada, 60, 0, DAY + HOUR); // it broke off
+        assert_eq!(shares.more(&owner("bob"), 100, HOUR), Ok(()), "another has his own");
+        shares.settle(&owner("bob"), 100, 0, HOUR);
+        assert_eq!(len(&shares), 1);
+        shares.settle(&ada, 0, 0, DAY * 3);
+        assert_eq!(len(&shares), 0, "nothing is kept of who has nothing");
+    }
+
+    #[test]
+    fn what_is_held_is_kept_or_given_back() {
+        let shares = shares(9, 9, Some((100_000, DAY)));
+        let taken = || {
+            let table = shares.accounts.table();
+            table.owners.get(&owner("ada")).map_or((0, 0), |account| (account.held, account.added()))
+        };
+        let held = shares.hold(owner("ada"), 50_000).unwrap();
+        assert_eq!(taken(), (50_000, 0));
+        held.keep(10_000);
+        held.keep(1); // a block
+        assert_eq!(taken(), (50_000 - 14_096, 14_096));
+        assert!(held.have(85_904).is_ok());
+        assert_eq!(held.have(85_905).unwrap_err().status(), 429);
+        assert_eq!(held.have(100_001).unwrap_err().status(), 413);
+        assert_eq!(shares.hold(owner("ada"), 0).unwrap_err().status(), 429);
+        drop(held);
+        assert_eq!(taken(), (0, 14_096));
+        drop(self::shares(9, 9, None).hold(owner("ada"), u64::MAX).unwrap());
+    }
+
+    #[test]
+    fn a_flood_of_owners_shares_one_account() {
+        let shares = shares(usize::MAX, usize::MAX, Some((1 << 20, DAY)));
+        let of = |number: u32| Owner::new(Some(std::net::Ipv4Addr::from_bits(number).into()), None);
+        for number in 0..MAX_OWNERS as u32 {
+            shares.hold(of(number), 0).unwrap().keep(0);
+        }
+        assert_eq!(len(&shares), MAX_OWNERS);
+        let others: Vec<_> = (0..3).map(|number| shares.hold(of(u32::MAX - number), 0).unwrap()).collect();
+        assert!(others.iter().all(|held| held.owner == Owner::Others) && len(&shares) == MAX_OWNERS + 1);
+        assert_eq!(shares.hold(of(7), 0).unwrap().owner, of(7), "who has one keeps it");
+        let later = Duration::from_secs(4 * 86_400);
+        assert_eq!(shares.accounts.table().known(of(u32::MAX), shares.slice(later)), of(u32::MAX));
+    }
+
+    #[test]
+    fn times_in_words() {
+        for (milliseconds, expected) in [
+            (1, "1 second"),
+            (1000, "1 second"),
+            (119_001, "2 minutes"),
+            (7_200_000, "2 hours"),
+            (86_400_000, "24 hours"),
+            (172_800_000, "2 days"),
+        ] {
+            assert_eq!(in_words(Duration::from_millis(milliseconds)), expected);
+        }
+    }
+}

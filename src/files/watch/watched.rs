@@ -1,0 +1,115 @@
+//! Who hears of the news of one inode. Used by `watch`; it asks the kernel nothing.
+//!
+//! A listing has one of these for each of its entries, so what only folders need lies in a box of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Who is to hear of the news of one inode.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    /// Of its own.
+    pub entries: Vec<Arc<AtomicBool>>,
+    folder: Option<Box<Folder>>,
+}
+
+/// And of the names in it.
+#[derive(Debug, Default)]
+pub(super) struct Folder {
+    /// Of all names in it.
+    pub any_name: Vec<Arc<AtomicBool>>,
+    /// Of these names in it.
+    pub names: HashMap<Box<[u8]>, Vec<Arc<AtomicBool>>>,
+    /// Names in it that lead to the root.
+    pub above: Vec<Box<[u8]>>,
+    /// How many entries lie beneath it.
+    pub beneath: usize,
+    /// Its key among the folders of this epoch.
+    pub path: Option<Vec<u8>>,
+}
+
+/// Where an entry stands in the table: each gives a watch to an inode.
+#[derive(Debug)]
+pub(super) enum Place {
+    Inode(i32),
+    Name(i32, Box<[u8]>),
+    AnyName(i32),
+    Beneath(i32),
+}
+
+impl Place {
+    pub fn wd(&self) -> i32 {
+        let (Place::Inode(wd) | Place::Name(wd, _) | Place::AnyName(wd) | Place::Beneath(wd)) = self;
+        *wd
+    }
+}
+
+impl Watched {
+    pub fn folder(&mut self) -> &mut Folder {
+        self.folder.get_or_insert_default()
+    }
+
+    /// Something came, went or changed by this name.
+    pub fn tell_of(&self, name: &[u8]) {
+        if let Some(folder) = &self.folder {
+            mark(&folder.any_name);
+            folder.names.get(name).into_iter().for_each(|entries| mark(entries));
+        }
+    }
+
+    /// Nothing more will be told of the names in it.
+    pub fn tell_all(&self) {
+        if let Some(folder) = &self.folder {
+            folder.names.values().chain([&folder.any_name]).for_each(|entries| mark(entries));
+        }
+    }
+
+    /// Whether the way to the root leads through this name in it.
+    pub fn leads_to_root_by(&self, name: &[u8]) -> bool {
+        self.folder.as_ref().is_some_and(|folder| folder.above.iter().any(|above| **above == *name))
+    }
+
+    /// Whether it is on the way to an entry, or to the root.
+    pub fn is_on_a_way(&self) -> bool {
+        self.folder.as_ref().is_some_and(|folder| folder.beneath > 0 || !folder.above.is_empty())
+    }
+
+    /// An entry is no longer watched at this place.
+    pub fn forget(&mut self, place: Place, changed: &Arc<AtomicBool>) {
+        let others = |entry: &Arc<AtomicBool>| !Arc::ptr_eq(entry, changed);
+        match place {
+            Place::Inode(_) => self.entries.retain(others),
+            Place::AnyName(_) => self.folder().any_name.retain(others),
+            Place::Name(_, name) => {
+                let names = &mut self.folder().names;
+                let entries = names.get_mut(&name).map(|entries| {
+                    entries.retain(others);
+                    entries.is_empty()
+                });
+                if entries == Some(true) {
+                    names.remove(&name);
+                }
+            }
+            Place::Beneath(_) => self.folder().beneath = self.folder().beneath.saturating_sub(1),
+        }
+    }
+
+    pub fn into_path(self) -> Option<Vec<u8>> {
+        self.folder.and_then(|folder| folder.path)
+    }
+
+    pub fn is_unused(&self) -> bool {
+        self.entries.is_empty() && self.folder.as_ref().is_none_or(|folder| folder.is_unused())
+    }
+}
+
+impl Folder {
+    fn is_unused(&self) -> bool {
+        self.any_name.is_empty() && self.names.is_empty() && self.above.is_empty() && self.beneath == 0
+    }
+}
+
+pub(super) fn mark(entries: &[Arc<AtomicBool>]) {
+    entries.iter().for_each(|changed| changed.store(true, Relaxed)); // published with `Watcher::read`
+}

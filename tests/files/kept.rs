@@ -1,0 +1,610 @@
+//! Listings that are kept are never stale: each change shows in the next one, in every form and order, and in its tag. What a listing
+//! must be is told by a handler that keeps none.
+
+use std::fs::{self, File, FileTimes};
+use std::io::{BufRead, Write};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime};
+
+use modest::testing::TestRequest;
+use modest::{Access, Http, Method, Permissions, Request, StaticFileHandler, Symlinks, Uploads};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{Folder, ask, get};
+
+/// A folder that is listed, and what lies elsewhere.
+struct Place {
+    folder: Folder,
+    elsewhere: Folder,
+}
+
+/// 2000-02-29T23:59:30Z
+const OLD: Duration = Duration::from_secs(951_868_770);
+
+impl Place {
+    /// `/d/` has a file, a file of two names, one of two names of which the other is gone, a folder and links; all are dated back.
+    fn new() -> Place {
+        let place = Place {
+            folder: Folder::new(&[("d/a", "a"), ("d/sub/x", "x"), ("other/b", "bb")]),
+            elsewhere: Folder::new(&[]),
+        };
+        let (folder, elsewhere) = (&place.folder, &place.elsewhere);
+        folder.write("target", "target");
+        for name in ["two", "moved"] {
+            elsewhere.write(name, name);
+            fs::hard_link(elsewhere.path(name), folder.path("d").join(name)).unwrap();
+        }
+        for (name, target) in
+            [("link", "../target"), ("to-folder", "../other"), ("dangling", "../later"), ("out", "/etc/passwd")]
+        {
+            symlink(target, folder.path("d").join(name)).unwrap();
+        }
+        for name in ["d/a", "d/two", "d/moved", "d/sub", "target"] {
+            date(&folder.path(name), OLD);
+        }
+        date(&folder.path("other"), OLD * 5 / 4);
+        place
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path(name)
+    }
+}
+
+/// Set the time of the last change to this, as `touch -d` does.
+fn date(path: &Path, since: Duration) {
+    let time = SystemTime::UNIX_EPOCH + since;
+    File::open(path).unwrap().set_times(FileTimes::new().set_modified(time).set_accessed(time)).unwrap();
+}
+
+fn append(path: &Path) {
+    File::options().append(true).open(path).unwrap().write_all(b"more").unwrap();
+}
+
+/// What is changed, how, and whether it shows.
+type Change = (&'static str, fn(&Place), bool);
+
+const CHANGES: &[Change] = &[
+    ("nothing", |_| {}, false),
+    ("a file grows", |place| append(&place.path("d/a")), true),
+    ("a file is cut", |place| File::options().write(true).open(place.path("d/a")).unwrap().set_len(0).unwrap(), true),
+    ("a file is rewritten", |place| place.folder.write("d/a", "longer than it was"), true),
+    (
+        "a file is written, and its size stays",
+        |place| File::options().write(true).open(place.path("d/a")).unwrap().write_all(b"b").unwrap(),
+        true,
+    ),
+    ("a file is dated", |place| date(&place.path("d/a"), OLD / 2), true),
+    ("a file is dated a second later", |place| date(&place.path("d/a"), OLD + Duration::from_secs(1)), true),
+    (
+        "a file's time of change alone is set",
+        |place| File::open(place.path("d/a")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap(),
+        true,
+    ),
+    ("a file is replaced", |place| fs::rename(place.path("target"), place.path("d/a")).unwrap(), true),
+    ("two files change places", |place| exchange(&place.path("d/a"), &place.path("target")), true),
+    ("a file goes", |place| fs::remove_file(place.path("d/a")).unwrap(), true),
+    ("a file has another name", |place| fs::rename(place.path("d/a"), place.path("d/b")).unwrap(), true),
+    ("a file is moved away", |place| fs::rename(place.path("d/a"), place.path("a")).unwrap(), true),
+    ("a file comes", |place| place.folder.write("d/new", ""), true),
+    ("a folder comes", |place| fs::create_dir(place.path("d/new")).unwrap(), true),
+    ("a file is linked", |place| fs::hard_link(place.path("target"), place.path("d/new")).unwrap(), true),
+    ("a hidden file comes", |place| place.folder.write("d/.new", ""), false),
+    ("a socket comes", |place| drop(std::os::unix::net::UnixListener::bind(place.path("d/new")).unwrap()), false),
+    (
+        "a file becomes a folder",
+        |place| {
+            fs::remove_file(place.path("d/a")).unwrap();
+            fs::create_dir(place.path("d/a")).unwrap();
+        },
+        true,
+    ),
+    ("a file is written by its other name", |place| append(&place.elsewhere.path("two")), true),
+    (
+        "a file gets another name, and is written by that",
+        |place| {
+            fs::hard_link(place.path("d/a"), place.elsewhere.path("a")).unwrap();
+            append(&place.elsewhere.path("a"));
+        },
+        true,
+    ),
+    (
+        "a file is written where it is open by a name that is gone",
+        |place| append_to_gone(&place.elsewhere, "moved"),
+        true,
+    ),
+    ("a folder gets a name", |place| place.folder.write("d/sub/new", ""), true),
+    ("a folder loses a name", |place| fs::remove_file(place.path("d/sub/x")).unwrap(), true),
+    ("a name in a folder changes", |place| fs::rename(place.path("d/sub/x"), place.path("d/sub/y")).unwrap(), true),
+    ("a file in a folder is written", |place| append(&place.path("d/sub/x")), false),
+    ("a folder is dated", |place| date(&place.path("d/sub"), OLD / 2), true),
+    (
+        "a folder's time of change alone is set",
+        |place| File::open(place.path("d/sub")).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap(),
+        true,
+    ),
+    ("a folder is replaced", |place| exchange(&place.path("d/sub"), &place.path("other")), true),
+    ("a link's target is written", |place| append(&place.path("target")), true),
+    ("a link's target goes", |place| fs::remove_file(place.path("target")).unwrap(), true),
+    ("a link's target comes", |place| place.folder.write("later", "later"), true),
+    ("a link's target gets a name", |place| place.folder.write("other/new", ""), true),
+    (
+        "a link leads elsewhere",
+        |place| {
+            symlink("../other", place.path("new")).unwrap();
+            fs::rename(place.path("new"), place.path("d/link")).unwrap();
+        },
+        true,
+    ),
+    ("the folder is replaced", |place| exchange(&place.path("d"), &place.path("other")), true),
+    (
+        "the folder is moved, and linked to",
+        |place| {
+            fs::rename(place.path("d"), place.path("e")).unwrap();
+            symlink("e", place.path("d")).unwrap();
+            append(&place.path("e/a"));
+        },
+        true,
+    ),
+    (
+        "the root is replaced",
+        |place| {
+            place.elsewhere.write("d/only", "");
+            exchange(place.folder.as_ref(), place.elsewhere.as_ref());
+        },
+        true,
+    ),
+    ("the folder goes", |place| fs::remove_dir_all(place.path("d")).unwrap(), true),
+    ("an index comes", |place| place.folder.write("d/index.html", "the index"), true),
+];
+
+fn exchange(one: &Path, other: &Path) {
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+}
+
+/// A file that is open by one name, which then goes, and is written; the other name has no other then.
+fn append_to_gone(folder: &Folder, name: &str) {
+    let mut file = File::options().append(true).open(folder.path(name)).unwrap();
+    fs::remove_file(folder.path(name)).unwrap();
+    file.write_all(b"more").unwrap();
+}
+
+fn by_gzip(target: &str) -> Request {
+    Request::get(target).with_header("accept-encoding", "gzip")
+}
+
+/// The ways that a folder is asked for.
+fn ways() -> Vec<(&'static str, Request)> {
+    let propfind = "PROPFIND".parse::<Method>().unwrap();
+    vec![
+        ("plainly", Request::get("/d/")),
+        ("by time", Request::get("/d/?sort=-time")),
+        ("by size", Request::get("/d/?sort=size")),
+        ("as JSON", Request::get("/d/?format=json")),
+        ("as JSON by time", Request::get("/d/?format=json&sort=time")),
+        ("by PROPFIND", Request::new(propfind, "/d/").unwrap().with_header("depth", "1")),
+        ("in gzip", by_gzip("/d/?format=json")),
+    ]
+}
+
+/// Status and body of an answer, without its coding.
+fn seen(handler: &StaticFileHandler, request: &Request) -> (u16, String) {
+    let got = ask(handler, request);
+    match got.header("content-encoding") {
+        "gzip" => (got.status, gunzip(&got.body)),
+        _ => (got.status, got.text()),
+    }
+}
+
+#[cfg(feature = "compress")]
+fn gunzip(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(bytes), &mut text).unwrap();
+    text
+}
+
+#[cfg(not(feature = "compress"))]
+fn gunzip(_: &[u8]) -> String {
+    unreachable!("nothing is compressed")
+}
+
+fn handler(folder: &Folder) -> StaticFileHandler {
+    let handler = folder.handler().webdav(true);
+    #[cfg(feature = "compress")]
+    let handler = handler.compress_listings(true);
+    handler
+}
+
+/// What it must be.
+fn truth(folder: &Folder, request: &Request) -> (u16, String) {
+    seen(&handler(folder).inotify(false).listing_cache(0), request)
+}
+
+#[test]
+fn every_change_shows() {
+    for (what, change, shows) in CHANGES {
+        for inotify in [true, false] {
+            let place = Place::new();
+            let handler = handler(&place.folder).inotify(inotify);
+            let mut before = Vec::new();
+            for (way, request) in ways() {
+                let first = seen(&handler, &request);
+                for _ in 0..3 {
+                    assert_eq!(seen(&handler, &request), first, "{what}: before, {way}");
+                }
+                assert_eq!(first, truth(&place.folder, &request), "{what}: before, {way}");
+                before.push((ask(&handler, &request).header("etag").to_owned(), first));
+            }
+            change(&place);
+            for ((way, request), (tag, before)) in ways().into_iter().zip(before) {
+                let said = format!("{what}, {way}, inotify {inotify}");
+                let is_dated = way.contains("JSON") || way.contains("gzip");
+                let expected = truth(&place.folder, &request);
+                assert!(!shows || !is_dated || expected != before, "{said}: it shows: {expected:?}");
+                let polled = request.with_polled(Some(Instant::now()));
+                assert_eq!(seen(&handler, &polled), expected, "{said}");
+                let tag_now = ask(&handler, &polled).header("etag").to_owned();
+                assert!(way == "by PROPFIND" || (tag == tag_now) == (expected == before), "{said}: {tag}, {tag_now}");
+            }
+        }
+    }
+}
+
+/// In one round after the other, while it is kept again each time. A pause of a second follows each change.
+#[test]
+fn one_change_after_another() {
+    let place = Place::new();
+    let (handler, request) = (handler(&place.folder), Request::get("/d/?format=json"));
+    for round in 0..3 {
+        let changed = Instant::now();
+        while changed.elapsed() < Duration::from_millis(1100) {
+            assert_eq!(seen(&handler, &request), truth(&place.folder, &request), "round {round}");
+        }
+        append(&place.path("d/a"));
+        assert_eq!(seen(&handler, &request), truth(&place.folder, &request), "round {round}, changed");
+        place.folder.write(&format!("d/sub/{round}"), "");
+        assert_eq!(seen(&handler, &request), truth(&place.folder, &request), "round {round}, changed again");
+    }
+}
+
+#[test]
+fn a_change_is_no_304() {
+    let place = Place::new();
+    let http = Http::new(handler(&place.folder)).access_log(None);
+    for target in ["/d/", "/d/?format=json", "/d/?sort=size"] {
+        for coding in ["identity", "gzip"] {
+            let request = || Request::get(target).with_header("accept-encoding", coding);
+            let tag = (0..4).map(|_| http.respond(&request()).header("etag").unwrap().to_owned()).next_back().unwrap();
+            let known = || http.respond(&request().with_header("if-none-match", &tag)).status().as_u16();
+            assert_eq!((known(), known()), (304, 304), "{target}, {coding}");
+            append(&place.path("d/a"));
+            assert_eq!((known(), known()), (200, 200), "{target}, {coding}, changed");
+        }
+    }
+}
+
+/// Those of a kept listing are weak, as those of `layers::Compress` are, and each has the form and the order that is asked for.
+#[cfg(feature = "compress")]
+#[test]
+fn compressed_once() {
+    let folder = Folder::new(&[]);
+    for number in 0..200 {
+        folder.write(&format!("a name like others {number}"), "");
+    }
+    let gzip = modest::layers::Compress::new();
+    let fixed = folder.handler().header("cache-control", "no-transform").unwrap();
+    let with = |handler: StaticFileHandler| {
+        handler.compress_listings(true).finish_listing({
+            let gzip = gzip.clone();
+            move |request, response| gzip.compress(request, response)
+        })
+    };
+    let (handler, fixed) = (with(folder.handler()), with(fixed));
+    for target in ["/", "/?sort=-name", "/?format=json", "/?format=json&sort=-name"] {
+        let plain = get(&handler, target);
+        let first = ask(&handler, &by_gzip(target)); // by the layer
+        for round in 0..4 {
+            let coded = ask(&handler, &by_gzip(target));
+            let fields = |name: &str| (coded.header(name).to_owned(), first.header(name).to_owned());
+            for name in ["content-encoding", "etag", "vary", "accept-ranges", "content-type", "content-security-policy"]
+            {
+                let (one, other) = fields(name);
+                assert_eq!(one, other, "{target}, {name}, round {round}");
+            }
+            assert_eq!(coded.header("content-encoding"), "gzip", "{target}, round {round}");
+            assert_eq!(coded.header("etag"), format!("W/{}", plain.header("etag")), "{target}, round {round}");
+            assert_eq!(gunzip(&coded.body), plain.text(), "{target}, round {round}");
+            assert_eq!(get(&handler, target).text(), plain.text(), "{target}, round {round}, as it is");
+            assert_eq!(get(&handler, target).header("vary"), "Accept, Accept-Encoding", "{target}, round {round}");
+            let part = ask(&handler, &by_gzip(target).with_header("range", "bytes=0-9"));
+            assert_eq!(part.header("content-encoding"), "", "{target}: parts are of what the strong tag stands for");
+            assert_eq!(ask(&fixed, &by_gzip(target)).header("content-encoding"), "", "{target}: nobody may change it");
+        }
+    }
+}
+
+/// What one may see, others may not, whoever asked first and however often.
+#[test]
+fn rights_of_two_users() {
+    let folder = Folder::new(&[("d/ada", ""), ("d/bob", ""), ("d/all", "")]);
+    let handler = folder.handler().uploads(Uploads::new());
+    let asked_by = |who: &'static str| {
+        let request = Request::get("/d/?format=json");
+        request.put(Permissions::new(who, move |access, path| {
+            access != Access::Write
+                && (!path.starts_with(b"/d/")
+                    || path.ends_with(b"all")
+                    || path.ends_with(who.as_bytes())
+                    || path == b"/d/")
+        }));
+        request
+    };
+    for round in 0..4 {
+        for who in ["ada", "bob"] {
+            let text = ask(&handler, &asked_by(who)).text();
+            let names = ["ada", "bob", "all"].map(|name| text.contains(&format!("\"{name}\"")));
+            assert_eq!(names, [who == "ada", who == "bob", true], "{who}, round {round}: {text}");
+        }
+        let all = get(&handler, "/d/?format=json").text();
+        assert!(all.contains("ada") && all.contains("bob"), "without rights, round {round}: {all}");
+    }
+    // Rights that change without a change on disk.
+    let mine = |sees: bool| {
+        let request = Request::get("/d/");
+        request.put(Permissions::new("carol", move |_, path| sees || !path.ends_with(b"ada")));
+        ask(&handler, &request).text().contains("\"ada\"")
+    };
+    for round in 0..3 {
+        assert_eq!([mine(true), mine(true), mine(true), mine(false)], [true, true, true, false], "round {round}");
+    }
+}
+
+/// What may be done here is a part of the page.
+#[test]
+fn controls_of_two_users() {
+    let folder = Folder::new(&[("a", "")]);
+    let handler = folder.handler().uploads(Uploads::new().delete(true));
+    let reader = || {
+        let request = Request::get("/");
+        request.put(Permissions::new("reader", |access, _| access != Access::Write));
+        request
+    };
+    for round in 0..4 {
+        assert!(get(&handler, "/").text().contains("multipart"), "round {round}");
+        assert!(!ask(&handler, &reader()).text().contains("multipart"), "round {round}, who only reads");
+    }
+}
+
+/// What is put, moved and deleted by this server's own methods is in the next listing, and what goes is not.
+#[test]
+fn by_our_own_methods() {
+    let folder = Folder::new(&[("d/a", "")]);
+    let uploads = Uploads::new().delete(true).overwrite(modest::Overwrite::Replace);
+    let server = modest::testing::serve(folder.handler().webdav(true).uploads(uploads));
+    let names = || {
+        let text = server.send(TestRequest::new(Method::GET, "/d/?format=json")).text().to_owned();
+        let rows = text.split("\"name\":\"").skip(1).map(|row| {
+            let size = row.split("\"size\":").nth(1).and_then(|size| size.split(',').next()).unwrap_or_default();
+            format!("{}:{size}", row.split('"').next().unwrap_or_default())
+        });
+        let mut rows: Vec<String> = rows.collect();
+        rows.sort_unstable();
+        rows.join(" ")
+    };
+    for (method, target, destination, expected) in [
+        ("PUT", "/d/new", "", "a:0 new:5"),
+        ("PUT", "/d/a", "", "a:5 new:5"),
+        ("MKCOL", "/d/folder/", "", "a:5 folder:null new:5"),
+        ("MOVE", "/d/new", "/d/newer", "a:5 folder:null newer:5"),
+        ("DELETE", "/d/a", "", "folder:null newer:5"),
+        ("DELETE", "/d/folder/", "", "newer:5"),
+    ] {
+        (0..3).for_each(|_| drop(names()));
+        let request = TestRequest::new(method.parse().unwrap(), target);
+        let request = match (method, destination) {
+            ("PUT", _) => request.with_body(b"12345"),
+            (_, "") => request,
+            (_, destination) => request.with_header("destination", destination),
+        };
+        let got = server.send(request);
+        assert!(got.status().is_success(), "{method} {target}: {} {}", got.status(), got.text());
+        assert_eq!(names(), expected, "{method} {target}");
+    }
+}
+
+/// Links are told of where none is followed, for then none is shown.
+#[test]
+fn links_as_they_are_followed() {
+    for which in [Symlinks::Deny, Symlinks::WithinRoot, Symlinks::Follow] {
+        let place = Place::new();
+        let with = |handler: StaticFileHandler| handler.symlinks(which);
+        let handler = with(place.folder.handler());
+        let expect = |what: &str| {
+            let expected = get(&with(place.folder.handler()).listing_cache(0), "/d/?format=json").text();
+            (0..3).for_each(|_| assert_eq!(get(&handler, "/d/?format=json").text(), expected, "{which:?}, {what}"));
+        };
+        expect("before");
+        append(&place.path("target"));
+        expect("a target is written");
+        fs::rename(place.path("target"), place.path("later")).unwrap();
+        expect("a target goes, and another comes");
+    }
+}
+
+/// A change that the kernel does not tell shows within a second: a file system that is mounted over an entry ..
+#[test]
+fn a_mounted_entry() {
+    let (folder, other) =
+        (Folder::new(&[("d/sub/x", ""), ("d/file", "")]), Folder::new(&[("sub/x", ""), ("file", "12345")]));
+    date(&other.path("sub"), OLD);
+    let handler = folder.handler();
+    let names = ["sub", "file"];
+    let listed = |handler: &StaticFileHandler| get(handler, "/d/?format=json").text();
+    let truth = || listed(&folder.handler().listing_cache(0));
+    let before = truth();
+    (0..4).for_each(|_| assert_eq!(listed(&handler), before));
+    let mount = |command: &mut Command| command.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    let mounted: Vec<&str> = names
+        .into_iter()
+        .filter(|name| {
+            mount(Command::new("mount").arg("--bind").arg(other.path(name)).arg(folder.path("d").join(name)))
+        })
+        .collect();
+    if mounted.is_empty() {
+        return eprintln!("skipped: this process may not mount");
+    }
+    let result = std::panic::catch_unwind(|| {
+        assert_ne!(truth(), before, "it shows");
+        within_a_second("mounted", || listed(&handler) == truth());
+        // What happens in what is mounted shows at once: it is told, or asked.
+        for (name, what) in [("file", "is written"), ("sub/new", "comes")] {
+            (0..3).for_each(|_| drop(listed(&handler)));
+            fs::write(other.path(name), "more of it").unwrap();
+            assert_eq!(listed(&handler), truth(), "{name} {what}");
+        }
+    });
+    for name in mounted {
+        assert!(mount(Command::new("umount").arg(folder.path("d").join(name))), "{name} stays mounted");
+    }
+    result.unwrap();
+    within_a_second("unmounted", || listed(&handler) == truth());
+}
+
+/// .. or over the folder, also if both are empty, so that nothing shows at first ..
+#[test]
+fn a_mounted_folder() {
+    let (folder, other) = (Folder::new(&[]), Folder::new(&[]));
+    fs::create_dir(folder.path("d")).unwrap();
+    let handler = folder.handler();
+    let listed = || get(&handler, "/d/?format=json").text();
+    let ask_for_more_than_a_second = || {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(1200) {
+            assert_eq!(listed(), "[\n]\n");
+        }
+    };
+    (0..4).for_each(|_| assert_eq!(listed(), "[\n]\n"));
+    let mount = |command: &mut Command| command.stderr(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !mount(Command::new("mount").arg("--bind").arg(other.as_ref()).arg(folder.path("d"))) {
+        return eprintln!("skipped: this process may not mount");
+    }
+    let result = std::panic::catch_unwind(|| {
+        ask_for_more_than_a_second();
+        other.write("new", "");
+        assert!(listed().contains("new"), "what comes in it is told, or read: {}", listed());
+    });
+    assert!(mount(Command::new("umount").arg(folder.path("d"))), "{} stays mounted", folder.path("d").display());
+    result.unwrap();
+}
+
+/// .. and what is written through a shared mapping, which changes the date of a file.
+#[test]
+fn a_mapped_file() {
+    let folder = Folder::new(&[("d/x", "old")]);
+    date(&folder.path("d/x"), OLD);
+    let script = "import mmap, sys
+with open(sys.argv[1], 'r+b') as file, mmap.mmap(file.fileno(), 0) as mapped:
+    mapped[:] = b'new'
+    print('written', flush=True)
+    sys.stdin.read()";
+    let handler = folder.handler();
+    let listed = |handler: &StaticFileHandler| get(handler, "/d/?format=json").text();
+    (0..4).for_each(|_| assert!(listed(&handler).contains("2000-02-29")));
+    let mut python = Command::new("python3");
+    let python =
+        python.args(["-c", script]).arg(folder.path("d/x")).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    let Ok(mut python) = python else { return eprintln!("skipped: there is no python3") };
+    let mut said = String::new();
+    std::io::BufReader::new(python.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "written\n");
+    within_a_second("mapped", || !listed(&handler).contains("2000-02-29"));
+    drop(python.stdin.take());
+    python.wait().unwrap();
+}
+
+fn within_a_second(what: &str, is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_millis(1500), "{what}: not within a second");
+        std::thread::yield_now();
+    }
+}
+
+/// A listing that may not be read any more is refused, though it was kept.
+#[test]
+fn a_folder_that_is_locked() {
+    if rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: nothing is locked for root");
+    }
+    let folder = Folder::new(&[("d/x", "")]);
+    let handler = folder.handler();
+    (0..4).for_each(|_| assert_eq!(get(&handler, "/d/").status, 200));
+    fs::set_permissions(folder.path("d"), fs::Permissions::from_mode(0o000)).unwrap();
+    assert_eq!(get(&handler, "/d/").status, 403);
+    fs::set_permissions(folder.path("d"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(get(&handler, "/d/").status, 200);
+}
+
+/// What is kept was made with the settings of then.
+#[test]
+fn other_settings() {
+    let folder = Folder::new(&[("d/.hidden", ""), ("d/x", "")]);
+    let mut handler = folder.handler();
+    for (what, set, shown) in [
+        ("as it is", (|handler| handler) as fn(StaticFileHandler) -> StaticFileHandler, ["x", "x"]),
+        ("hidden names", |handler| handler.hidden(true), [".hidden", "x"]),
+        ("at another path", |handler| handler.prefix("/p").unwrap(), ["Index of /p/", "x"]),
+    ] {
+        handler = set(handler);
+        let target = if what == "at another path" { "/p/d/" } else { "/d/" };
+        for round in 0..4 {
+            let page = get(&handler, target).text();
+            assert!(shown.iter().all(|text| page.contains(text)), "{what}, round {round}: {page}");
+        }
+    }
+}
+
+/// A page of many names is written while it is sent, until it is kept: then it has a length.
+#[test]
+fn many_names() {
+    let folder = Folder::new(&[]);
+    for number in 0..1500 {
+        folder.write(&format!("d/{number}"), "");
+    }
+    for (handler, is_kept) in [
+        (folder.handler(), true),
+        (folder.handler().inotify(false), false),
+        (folder.handler().listing_cache(0), false),
+        (folder.handler().listing_cache(400_000), false), // more than a quarter of it
+        (folder.handler().listing_watches(2000), false),  // more than half of them
+        (folder.handler().listing_watches(0), false),
+    ] {
+        let answer = || modest::RequestHandler::do_get(&handler, &Request::get("/d/")).unwrap();
+        let lengths: Vec<Option<u64>> = (0..4).map(|_| answer().length()).collect();
+        let page = answer().into_bytes().unwrap();
+        let whole = Some(page.len() as u64).filter(|_| is_kept);
+        assert_eq!(lengths, [None, whole, whole, whole], "{handler:?}");
+        assert_eq!(page, get(&folder.handler().listing_cache(0), "/d/").body);
+        append(&folder.path("d/7"));
+        assert_eq!(answer().into_bytes().unwrap(), get(&folder.handler().listing_cache(0), "/d/").body);
+        File::options().write(true).open(folder.path("d/7")).unwrap().set_len(0).unwrap();
+    }
+}
+
+/// Where the folders on the way to the root can't be watched, the disk is asked whether it is still the same: who finds that it is not
+/// may have asked for a file.
+#[test]
+fn another_root_on_a_way_that_is_not_told_of() {
+    let (folder, other) = (Folder::new(&[("www/x", "old")]), Folder::new(&[("www/x", "new"), ("www/y", "")]));
+    let way = format!("/proc/self/root{}/www", folder.as_ref().display());
+    let handler = StaticFileHandler::new(way).unwrap();
+    let ask = |target: &str| ask(&handler, &Request::get(target).with_polled(Some(Instant::now()))).text();
+    super::wait_for_age(folder.as_ref(), Duration::from_millis(30));
+    for _ in 0..5 {
+        assert_eq!((ask("/x").as_str(), ask("/?format=json").contains("\"y\"")), ("old", false));
+    }
+    exchange(folder.as_ref(), other.as_ref());
+    assert_eq!((ask("/x").as_str(), ask("/?format=json").contains("\"y\"")), ("new", true));
+}

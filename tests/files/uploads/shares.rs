@@ -1,0 +1,193 @@
+//! How much each may add, and how many uploads are under way.
+
+use std::io::Write;
+use std::time::Duration;
+
+use modest::layers::BasicAuth;
+use modest::testing::{TestServer, serve};
+use modest::{Overwrite, RequestHandler, Uploads};
+
+use super::super::Folder;
+use super::{answer, ask, connect, put, taking, tree, wait_for_silence, wait_until};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn quota(bytes: u64) -> Uploads {
+    Uploads::new().overwrite(Overwrite::Replace).delete(true).quota((bytes, DAY))
+}
+
+/// A request under way: its head, and some of its body.
+fn half(server: &TestServer, head: &str) -> std::net::TcpStream {
+    let mut client = connect(server);
+    let sent = format!("{head}\r\nHost: here\r\nExpect: 100-continue\r\n\r\n");
+    client.write_all(sent.as_bytes()).unwrap();
+    client
+}
+
+#[test]
+fn so_much_and_no_more() {
+    let folder = Folder::new(&[]);
+    let server = taking(&folder, quota(100_000));
+    for (method, target, length, expected) in [
+        ("PUT", "/a", 100_001, 413), // never
+        ("PUT", "/a", 50_000, 201),
+        ("PUT", "/a", 50_001, 429),
+        ("PUT", "/no/such", 10_000, 409), // counts nothing
+        ("PUT", "/a", 30_000, 204),       // what was replaced counts all the same
+        ("PUT", "/b", 20_001, 429),
+        ("PUT", "/b", 1, 201), // a block: 4,096
+        ("MKCOL", "/c", 0, 201),
+        ("MKCOL", "/c", 0, 405), // counts nothing
+        ("DELETE", "/b", 0, 204),
+        ("PUT", "/b", 11_809, 429),
+        ("PUT", "/b", 11_808, 201),
+        ("PUT", "/d", 0, 429),
+        ("MKCOL", "/d", 0, 429),
+        ("GET", "/b", 0, 200),
+        ("DELETE", "/b", 0, 204),
+    ] {
+        let got = ask(&server, method, target, &[], &vec![b'x'; length]);
+        assert_eq!(got.status(), expected, "{method} {target} {length}: {}", got.text());
+        if expected == 429 {
+            let wait: u64 = got.header("retry-after").unwrap().parse().unwrap();
+            assert!((86_400..=90_001).contains(&wait), "{method} {target} {length}: {wait}");
+            assert!(
+                got.text().contains("100000 bytes within 24 hours: there is room for this after 2"),
+                "{}",
+                got.text()
+            );
+        }
+    }
+}
+
+/// What breaks off, is refused or does not come leaves no trace, in whatever way it was sent.
+#[test]
+fn what_is_not_stored_is_given_back() {
+    let folder = Folder::new(&[]);
+    for head in [
+        "PUT /a HTTP/1.1\r\nContent-Length: 100000",
+        "PUT /a HTTP/1.1\r\nContent-Length: 100000\r\nContent-Range: bytes 0-99999/100000",
+        "POST / HTTP/1.1\r\nContent-Length: 100000\r\nContent-Type: multipart/form-data; boundary=x",
+    ] {
+        let server = taking(&folder, quota(100_000).resumable(4, DAY));
+        let mut client = half(&server, head);
+        assert!(answer(&mut client).starts_with("HTTP/1.1 100"), "{head}");
+        assert_eq!(put(&server, "/b", b"x"), 429, "{head}: it is held from the head on");
+        client.write_all(&[b'x'; 70_000]).unwrap();
+        drop(client);
+        wait_for_silence(&server);
+        if head.contains("Content-Range") {
+            assert_eq!(put(&server, "/b", b"x"), 429, "what may go on is held");
+            // Anew: in the place of what had come.
+            let again = ask(&server, "PUT", "/a", &[("content-range", "bytes 0-0/100000")], b"x");
+            assert_eq!(again.status(), 202, "{}", again.text());
+        } else {
+            assert_eq!(put(&server, "/c", &[b'x'; 100_000]), 201, "{head}");
+            assert_eq!(ask(&server, "DELETE", "/c", &[], b"").status(), 204);
+        }
+    }
+    assert_eq!(tree(folder.as_ref()), [""; 0]);
+}
+
+#[test]
+fn an_upload_that_is_ended_is_given_back() {
+    let folder = Folder::new(&[]);
+    let server = taking(&folder, quota(100_000).resumable(4, DAY));
+    let fields = [("upload-complete", "?0"), ("upload-length", "100000")];
+    let begun = ask(&server, "PUT", "/a", &fields, b"x");
+    assert_eq!(begun.status(), 201, "{}", begun.text());
+    assert_eq!(put(&server, "/b", b"x"), 429);
+    assert_eq!(ask(&server, "DELETE", begun.header("location").unwrap(), &[], b"").status(), 204);
+    assert_eq!(put(&server, "/b", &[b'x'; 100_000]), 201);
+    let late = taking(&folder, quota(100_000).resumable(4, Duration::ZERO));
+    assert_eq!(ask(&late, "PUT", "/a", &[("content-range", "bytes 0-9/100000")], &[b'x'; 10]).status(), 202);
+    assert_eq!(put(&late, "/c", &[b'x'; 100_000]), 201, "its time is over");
+}
+
+#[test]
+fn of_a_form_each_file_counts_and_the_form_itself_does_not() {
+    let folder = Folder::new(&[]);
+    let server = taking(&folder, quota(100_000));
+    let form = |files: &[(&str, usize)]| {
+        let part = |(name, length): &(&str, usize)| {
+            format!(
+                "--x\r\nContent-Disposition: form-data; name=f; filename=\"{name}\"\r\n\r\n{}\r\n",
+                "x".repeat(*length)
+            )
+        };
+        let body = files.iter().map(part).collect::<String>() + "--x--\r\n";
+        let fields = [("content-type", "multipart/form-data; boundary=x")];
+        ask(&server, "POST", "/", &fields, body.as_bytes()).status().as_u16()
+    };
+    assert_eq!(form(&[("a", 99_000)]), 303);
+    assert_eq!(form(&[("b", 1)]), 429);
+    let server = taking(&folder, quota(100_000));
+    let many: Vec<String> = (0..25).map(|number| format!("many{number}")).collect();
+    let many: Vec<(&str, usize)> = many.iter().map(|name| (name.as_str(), 1)).collect();
+    let body = many
+        .iter()
+        .map(|(name, _)| format!("--x\r\nContent-Disposition: form-data; name=f; filename={name}\r\n\r\n1\r\n"))
+        .collect::<String>()
+        + "--x--\r\n";
+    let got = ask(&server, "POST", "/", &[("content-type", "multipart/form-data; boundary=x")], body.as_bytes());
+    assert_eq!(got.status(), 429, "24 blocks fit");
+    assert!(got.text().contains("many24: Each may add 100000 bytes"), "{}", got.text());
+    assert_eq!(tree(folder.as_ref()).len(), 25);
+}
+
+#[test]
+fn without_a_length_it_is_found_on_the_way() {
+    let folder = Folder::new(&[]);
+    let server = taking(&folder, quota(100_000));
+    let mut client = connect(&server);
+    client.write_all(b"PUT /new HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    for _ in 0..4 {
+        let _ = client.write_all(format!("10000\r\n{}\r\n", "x".repeat(0x10000)).as_bytes());
+    }
+    let answer = answer(&mut client);
+    assert!(answer.starts_with("HTTP/1.1 507 "), "{answer}");
+    drop(client);
+    wait_for_silence(&server);
+    assert_eq!(put(&server, "/new", &[b'x'; 100_000]), 201);
+}
+
+#[test]
+fn each_has_a_share_and_several_folders_count_together() {
+    let (one, other) = (Folder::new(&[]), Folder::new(&[]));
+    let uploads = quota(100_000);
+    let auth = || BasicAuth::new("files").user("ada", "a").user("bob", "b").optional(true);
+    let servers = [&one, &other].map(|folder| serve(folder.handler().uploads(uploads.clone()).layer(auth())));
+    let put = |server: usize, user: &[(&str, &str)], length: usize| {
+        ask(&servers[server], "PUT", "/x", user, &vec![b'x'; length]).status().as_u16()
+    };
+    let (ada, bob) = ([("authorization", "Basic YWRhOmE=")], [("authorization", "Basic Ym9iOmI=")]);
+    assert_eq!([put(0, &ada, 60_000), put(1, &ada, 60_000), put(1, &ada, 40_000)], [201, 429, 201]);
+    assert_eq!([put(0, &bob, 100_000), put(0, &[], 100_000), put(1, &[], 1)], [204, 204, 429]);
+}
+
+#[test]
+fn so_many_at_once() {
+    let folder = Folder::new(&[("here", "here")]);
+    let server = taking(&folder, Uploads::new().at_once(3).at_once_each(2).resumable(4, DAY));
+    let heads = [
+        "PUT /a HTTP/1.1\r\nContent-Length: 10",
+        "PUT /b HTTP/1.1\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/10",
+        "POST / HTTP/1.1\r\nContent-Length: 10\r\nContent-Type: multipart/form-data; boundary=x",
+    ];
+    for rotation in 0..3 {
+        let begin = |number: usize| {
+            let mut client = half(&server, heads[(number + rotation) % 3]);
+            (answer(&mut client), client)
+        };
+        let clients = [begin(0), begin(1)];
+        assert!(clients.iter().all(|(answer, _)| answer.starts_with("HTTP/1.1 100")));
+        let (refused, third) = begin(2);
+        assert!(refused.starts_with("HTTP/1.1 503") && refused.contains("Retry-After: 10"), "{refused}");
+        assert_eq!(server.get("/here").text(), "here");
+        assert_eq!(ask(&server, "MKCOL", &format!("/folder{rotation}"), &[], b"").status(), 201, "it takes no time");
+        drop((clients, third));
+        wait_for_silence(&server);
+    }
+    assert_eq!(put(&server, "/a", b"x"), 201);
+    wait_until("all are free again", || put(&server, "/a", b"x") == 409);
+}

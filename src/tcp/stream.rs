@@ -87,6 +87,8 @@ pub trait Registered: Send {
 }
 
 const BUFFER: usize = 16 * 1024;
+/// What a socket takes for a time-out at all: less is for ever.
+pub(super) const LEAST_TIMEOUT: Duration = Duration::from_micros(1);
 
 impl Stream {
     pub(super) fn new(
@@ -129,6 +131,10 @@ impl Stream {
     /// If it is zero.
     pub fn set_timeout(&mut self, limit: impl Into<Option<Duration>>) -> io::Result<()> {
         let limit = limit.into();
+        if limit == Some(Duration::ZERO) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a time-out of zero: `None` is none"));
+        }
+        let limit = limit.map(|limit| limit.max(LEAST_TIMEOUT));
         self.socket.set_read_timeout(limit)?;
         self.socket.set_write_timeout(limit)?;
         self.source.set_timeout(limit);

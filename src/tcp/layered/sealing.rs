@@ -1,38 +1,19 @@
-//! A stream inside another: what a taken connection reads and writes through a `Layer`. Put above a stream by `inner`.
-//!
-//! One thread may read while others write, and no one waits for the client with the layer in hand: a client that reads
-//! only after it has sent all, and one that sends only after it has read all, get on as they do without a layer.
+//! What is written through a layer, and what the layer itself answers: sealed in order, sent by whoever comes first.
 
-use std::io::{self, BufRead, Read};
+use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use log::debug;
-
-use super::client::Client;
-use super::input::Input;
-use super::layer::{Layer, RECORD};
-use super::output::Output;
-use super::protocol::{Next, Turn};
-use super::stream::{Sink, Source, Stream};
-use super::sync::{self, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
-use super::sys::{self, Socket};
-
-/// This stream with a layer above it. `plain` is what the layer has made of its first bytes.
-pub fn layered(stream: Stream, layer: Box<dyn Layer>, plain: Input, client: Client) -> Stream {
-    let whose = client.clone();
-    let through = |below: Box<dyn Source>, sink: Arc<dyn Sink>, socket: &Arc<Socket>| {
-        let shared = Arc::new(Layered::new(sink, layer));
-        let (raw, limit, socket) = (Input::new(), None, socket.clone());
-        let source =
-            Opened { below, shared: shared.clone(), socket, client: whose, raw, plain, limit, is_broken: false };
-        (Box::new(source) as Box<dyn Source>, shared as Arc<dyn Sink>)
-    };
-    stream.with_client(client).through(through)
-}
+use super::super::client::Client;
+use super::super::input::Input;
+use super::super::layer::{Layer, RECORD};
+use super::super::output::Output;
+use super::super::protocol::{Next, Turn};
+use super::super::stream::Sink;
+use super::super::sync::{self, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// What the thread that reads shares with those that write.
-struct Layered {
+pub struct Layered {
     below: Arc<dyn Sink>,
     /// What is sealed and not sent. Whoever sends holds it, and may wait for the client; it is locked before `state`.
     pending: Mutex<Vec<u8>>,
@@ -54,7 +35,7 @@ struct State {
 const SEALED_AHEAD: usize = 64 * 1024;
 
 impl Layered {
-    fn new(below: Arc<dyn Sink>, layer: Box<dyn Layer>) -> Layered {
+    pub fn new(below: Arc<dyn Sink>, layer: Box<dyn Layer>) -> Layered {
         Layered {
             below,
             pending: Mutex::default(),
@@ -62,6 +43,11 @@ impl Layered {
             reading_ends: AtomicBool::new(false),
             limit: Mutex::default(),
         }
+    }
+
+    /// The end of what is read is our own doing.
+    pub fn reading_has_ended(&self) -> bool {
+        self.reading_ends.load(Ordering::Acquire)
     }
 
     fn pending(&self) -> MutexGuard<'_, Vec<u8>> {
@@ -116,7 +102,7 @@ impl Layered {
     }
 
     /// What the layer made of these bytes is in `plain`, or it says what comes next.
-    fn open(&self, raw: &mut Input, plain: &mut Input, client: &Client) -> Result<(), Next> {
+    pub fn open(&self, raw: &mut Input, plain: &mut Input, client: &Client) -> Result<(), Next> {
         let mut output = Output::new();
         let mut state = self.state();
         let result = state.layer.open(&mut Turn::new(raw, &mut output, client), plain);
@@ -219,122 +205,6 @@ impl Sink for Layered {
     fn set_timeout(&self, limit: Option<Duration>) {
         *self.limit.lock().unwrap_or_else(PoisonError::into_inner) = limit;
         self.below.set_timeout(limit);
-    }
-}
-
-/// What the layer makes of the bytes below it.
-struct Opened {
-    below: Box<dyn Source>,
-    shared: Arc<Layered>,
-    socket: Arc<Socket>,
-    client: Client,
-    raw: Input,
-    plain: Input,
-    limit: Option<Duration>,
-    is_broken: bool,
-}
-
-impl Opened {
-    /// Read until something comes of it, or the end.
-    fn receive(&mut self) -> io::Result<()> {
-        let start = sync::now();
-        self.read_more()?;
-        let Some(limit) = self.limit else {
-            while self.wants_more() {
-                self.read_more()?;
-            }
-            return Ok(());
-        };
-        if !self.wants_more() {
-            return Ok(());
-        }
-        // The beginning of something: wait no longer for the rest than what is left of the time.
-        let result = self.receive_until(start.checked_add(limit));
-        self.socket.set_read_timeout(Some(limit))?;
-        result
-    }
-
-    fn receive_until(&mut self, deadline: Option<Instant>) -> io::Result<()> {
-        while self.wants_more() {
-            if let Some(deadline) = deadline {
-                match deadline.saturating_duration_since(sync::now()) {
-                    Duration::ZERO => return Err(io::ErrorKind::TimedOut.into()),
-                    left => self.socket.set_read_timeout(Some(left))?,
-                }
-            }
-            self.read_more()?;
-        }
-        Ok(())
-    }
-
-    fn wants_more(&self) -> bool {
-        self.plain.is_empty() && !self.plain.ended()
-    }
-
-    fn read_more(&mut self) -> io::Result<()> {
-        if self.is_broken {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the client broke the protocol"));
-        }
-        if self.raw.is_full() {
-            self.break_off(&Next::Abort, "more than 64 KiB are the beginning of something");
-            return Ok(());
-        }
-        let (count, _) = self.raw.fill(|room| self.below.read(room))?;
-        if count == 0 {
-            self.raw.end();
-        }
-        if let Err(next) = self.shared.open(&mut self.raw, &mut self.plain, &self.client) {
-            self.break_off(&next, "the client broke the protocol");
-            return Ok(());
-        }
-        if self.raw.ended() && !self.plain.ended() {
-            match self.shared.reading_ends.load(Ordering::Acquire) {
-                true => self.plain.end(),
-                false => self.plain.cut(),
-            }
-        }
-        Ok(())
-    }
-
-    /// What came before that is read first.
-    fn break_off(&mut self, next: &Next, why: &str) {
-        debug!("the stream of {} is broken off: {why}", self.client);
-        self.is_broken = true;
-        if *next == Next::Abort {
-            sys::cut_off(&self.socket);
-        }
-    }
-}
-
-impl Source for Opened {
-    fn was_cut(&self) -> bool {
-        self.is_broken || self.plain.is_empty() && self.plain.was_cut()
-    }
-
-    fn set_timeout(&mut self, limit: Option<Duration>) {
-        self.limit = limit;
-        self.below.set_timeout(limit);
-    }
-}
-
-impl Read for Opened {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let count = self.fill_buf()?.read(bytes)?;
-        self.consume(count);
-        Ok(count)
-    }
-}
-
-impl BufRead for Opened {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.wants_more() {
-            self.receive()?;
-        }
-        Ok(self.plain.bytes())
-    }
-
-    fn consume(&mut self, count: usize) {
-        self.plain.consume(count.min(self.plain.bytes().len()));
     }
 }
 
@@ -463,6 +333,17 @@ mod tests {
         assert_eq!(slow.has(), "!ABC!!");
         hear(&layered, b"?");
         assert_eq!(slow.has(), "!ABC!!!");
+    }
+
+    #[test]
+    fn more_answers_than_are_kept_wait_for_the_client() {
+        let (slow, layered) = shouts();
+        let there = layered.clone();
+        let reader = std::thread::spawn(move || hear(&there, &[b'?'; SEALED_AHEAD + 1]));
+        slow.wait_for_writers(1);
+        slow.take(usize::MAX);
+        assert!(reader.join().unwrap().is_empty());
+        assert_eq!(slow.has(), "!".repeat(SEALED_AHEAD + 1));
     }
 
     #[test]

@@ -241,11 +241,9 @@ fn much_goes_both_ways_at_once() {
     assert!(client.read_to_end().expect("a goodbye") == noise(MUCH));
 }
 
-/// It has all that was written and the goodbye, although the thread that wrote has ended long before.
-#[test]
-fn who_reads_slowly_gets_the_end_from_the_engine() {
-    let (tell, found) = told();
-    let site = Site::new(streams(move |stream: &mut Stream| {
+/// Writes until the client takes no more, and goes; it tells how much it wrote.
+fn floods(tell: impl Fn(usize) + Send + Sync + 'static) -> impl IntoProtocol {
+    streams(move |stream: &mut Stream| {
         stream.set_timeout(Duration::from_millis(100))?;
         let mut count = 0_usize;
         let late = loop {
@@ -254,21 +252,59 @@ fn who_reads_slowly_gets_the_end_from_the_engine() {
                 Err(err) => break err.kind(),
             }
         };
+        assert!(matches!(late, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{late:?}");
         assert!(stream.flush().is_err(), "something is left");
-        tell((count, late));
+        tell(count);
         Ok(())
-    }));
-    let mut client = site.client();
-    client.shake_hands().unwrap();
-    let (count, late) = found.recv_timeout(PATIENCE).expect("it is late");
-    assert!(matches!(late, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{late:?}");
-    site.server.wait_for("the thread is gone", |stats| stats.streams == 0 && stats.connections == 1);
+    })
+}
+
+fn read_flood(client: &mut Inside, count: usize) {
     let all = client.read_to_end().expect("a goodbye");
     assert_eq!(all.len(), count);
     let unit = noise(1 << 20);
     assert!(all.chunks(1 << 20).all(|part| *part == unit[..part.len()]), "other bytes");
-    drop(client);
-    site.server.wait_for("it is gone", |stats| stats.connections == 0);
+}
+
+/// It has all that was written and the goodbye, although the thread that wrote has ended long before: also while the
+/// server shuts down.
+#[test]
+fn who_reads_slowly_gets_the_end_from_the_engine() {
+    for shuts_down in [false, true] {
+        let (tell, found) = told();
+        let mut site = Site::new(floods(tell));
+        let mut client = site.client();
+        client.shake_hands().unwrap();
+        let count = found.recv_timeout(PATIENCE).expect("it is late");
+        site.server.wait_for("the thread is gone", |stats| stats.streams == 0 && stats.connections == 1);
+        if shuts_down {
+            site.server.handle.shutdown();
+        }
+        read_flood(&mut client, count);
+        drop(client);
+        if shuts_down {
+            assert!(site.server.wait_for_end() < PATIENCE / 2, "it waits for what is over");
+        } else {
+            site.server.wait_for("it is gone", |stats| stats.connections == 0);
+        }
+    }
+}
+
+#[test]
+fn what_the_engine_still_sends_is_cut_off_by_a_reset_without_a_goodbye() {
+    let (tell, found) = told();
+    let authority = Authority::new();
+    let tls = Tls::new(authority.identity(&["a.example"])).unwrap().protect(floods(tell));
+    let mut server = serve(tls, |server| server.shutdown_timeout(Duration::from_millis(200)));
+    let config = Arc::new(config(&authority, &[&rustls::version::TLS13]));
+    let mut client = Inside::new(server.address, config, "a.example");
+    client.shake_hands().unwrap();
+    found.recv_timeout(PATIENCE).expect("it is late");
+    server.wait_for("the thread is gone", |stats| stats.streams == 0 && stats.connections == 1);
+    server.handle.shutdown();
+    assert!(server.wait_for_end() < PATIENCE / 2, "it waits for a client that does not read");
+    let err = client.read_to_end().expect_err("no goodbye");
+    assert!(matches!(err.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset), "{err}");
 }
 
 #[test]

@@ -55,12 +55,15 @@ fn who_hears_of_what() {
     let write = |path: &Path| fs::write(path, "changed").unwrap();
     type Change<'a> = &'a dyn Fn(&Tree);
     // Watched: /x, /a/x, /a/b/x, /a/b/y. `true`: it still holds.
-    let changes: [(&str, Change<'_>, [bool; 4]); 16] = [
+    let changes: [(&str, Change<'_>, [bool; 4]); 18] = [
         ("nothing", &|_| {}, none),
         ("another file is made", &|tree| write(&tree.path("a/b/z")), none),
         ("the file is written", &|tree| write(&tree.path("a/b/x")), this),
         ("the file is deleted", &|tree| fs::remove_file(tree.path("a/b/x")).unwrap(), this),
         ("a sidecar is made", &|tree| write(&tree.path("a/b/x.gz")), this),
+        // There are file systems that find it by this name.
+        ("its name is made in the other case", &|tree| write(&tree.path("a/b/X")), this),
+        ("that of a sidecar", &|tree| write(&tree.path("a/b/X.GZ")), this),
         ("a sidecar's first letters", &|tree| write(&tree.path("a/b/x.g")), none),
         ("the file is linked", &|tree| fs::hard_link(tree.path("a/b/x"), tree.top.path().join("link")).unwrap(), this),
         (

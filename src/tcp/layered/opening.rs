@@ -133,3 +133,66 @@ impl BufRead for Opened {
         self.plain.consume(count.min(self.plain.bytes().len()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::layer::Layer;
+    use super::super::super::protocol::Turn;
+    use super::*;
+
+    /// A client that has said this much.
+    struct Said(&'static [u8]);
+
+    impl Source for Said {}
+
+    impl Read for Said {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            self.0.read(bytes)
+        }
+    }
+
+    impl BufRead for Said {
+        fn fill_buf(&mut self) -> io::Result<&[u8]> {
+            Ok(self.0)
+        }
+
+        fn consume(&mut self, count: usize) {
+            self.0.consume(count);
+        }
+    }
+
+    /// Letters mean themselves; anything else breaks the protocol.
+    struct Letters(Next);
+
+    impl Layer for Letters {
+        fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
+            let count = turn.input.bytes().iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+            plain.extend(&turn.input.bytes()[..count]);
+            turn.input.consume(count);
+            if turn.input.is_empty() { Ok(()) } else { Err(self.0.clone()) }
+        }
+
+        fn seal(&mut self, _: &[u8], _: &mut Vec<u8>) {}
+
+        fn goodbye(&mut self, _: &mut Vec<u8>) {}
+    }
+
+    #[test]
+    fn what_is_broken_off_is_cut_off_at_once_if_the_layer_says_so() {
+        for (next, is_cut_off) in [(Next::Abort, true), (Next::Linger, false)] {
+            let (socket, client) = Socket::pair(socket2::Domain::UNIX, socket2::Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let socket = Arc::new(socket);
+            let layered = Arc::new(Layered::new(socket.clone(), Box::new(Letters(next))));
+            let whose = Client::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+            let mut opened = Opened::new(Box::new(Said(b"abc.def")), layered, socket, whose, Input::new());
+            assert_eq!(opened.fill_buf().unwrap(), b"abc");
+            opened.consume(3);
+            for _ in 0..2 {
+                assert_eq!(opened.fill_buf().unwrap_err().kind(), io::ErrorKind::InvalidData);
+            }
+            assert!(opened.was_cut());
+            assert_eq!((&client).read(&mut [0]).is_ok(), is_cut_off, "the end");
+        }
+    }
+}

@@ -74,9 +74,9 @@ impl Folders {
     }
 
     /// Forget the names of folders that have changed.
-    pub fn drop_ended(&self, now: Instant) {
+    pub fn drop_ended(&self, freshness: &Freshness, now: Instant) {
         self.cache.retain(|folder| match folder {
-            Folder::Known(names, _) => !names.basis.has_ended(now),
+            Folder::Known(names, _) => !freshness.has_ended(&names.basis, now),
             Folder::Asked { .. } => true,
         });
     }

@@ -19,7 +19,7 @@
 //! a queue of their own, so that what is told of ten thousand names in a folder does not fill that of files.
 
 use std::sync::atomic::{
-    AtomicU32, AtomicU64,
+    AtomicBool, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, OnceLock};
@@ -33,6 +33,8 @@ use super::watch::{Watch, Watcher};
 const TRUST: Duration = Duration::from_secs(1);
 /// How long what is watched is used without being made anew.
 const RENEWED: Duration = Duration::from_secs(30);
+/// Entries that can't be used any more are dropped that often, at most.
+const DROPPED_AFTER: Duration = Duration::from_secs(1);
 /// At which comparison an entry is watched.
 const WATCHED_AT: u32 = 2;
 
@@ -61,6 +63,11 @@ pub(super) struct Freshness {
     watcher: Option<Arc<Watcher>>,
     /// Of listings: made for the first that is kept.
     of_listings: OnceLock<Option<Arc<Watcher>>>,
+    /// Whether something is kept that is not watched: nothing tells when that can't be used any more, for its time is over.
+    keeps_unwatched: AtomicBool,
+    started: Instant,
+    /// When entries were last dropped, in nanoseconds since `started`.
+    dropped: AtomicU64,
 }
 
 impl Basis {
@@ -102,8 +109,7 @@ impl Basis {
 
     /// Take over the watch of an earlier entry, if that was made of the same: what was read since it was set needs no other.
     pub fn take_over(&mut self, before: &Basis) {
-        let watch = before.next_watch.get().or(before.watch.get());
-        if let Some(watch) = watch.filter(|watch| watch.holds() && before.paths == self.paths) {
+        if let Some(watch) = before.watch().filter(|watch| watch.holds() && before.paths == self.paths) {
             self.watch = OnceLock::from(Arc::clone(watch));
         }
     }
@@ -153,12 +159,9 @@ impl Basis {
         self.watch.get().is_some()
     }
 
-    /// Whether it can't be used any more: it was told of a change, or is not watched and no longer trusted.
-    pub fn has_ended(&self, now: Instant) -> bool {
-        match self.watch.get() {
-            Some(watch) => !watch.holds(),
-            None => now.saturating_duration_since(self.created) >= TRUST,
-        }
+    /// By which the kernel tells of it, or will of the entry that takes its place.
+    fn watch(&self) -> Option<&Arc<Watch>> {
+        self.watch.get().or(self.next_watch.get())
     }
 
     fn nanos(&self, when: Instant) -> u64 {
@@ -183,7 +186,13 @@ impl Basis {
 impl Freshness {
     /// `watched`: whether the kernel is asked to tell.
     pub fn new(watched: bool) -> Freshness {
-        Freshness { watcher: watched.then(Watcher::new).flatten(), of_listings: OnceLock::new() }
+        Freshness {
+            watcher: watched.then(Watcher::new).flatten(),
+            of_listings: OnceLock::new(),
+            keeps_unwatched: AtomicBool::new(false),
+            started: Instant::now(),
+            dropped: AtomicU64::new(0),
+        }
     }
 
     /// Whether a new look-up would give the same, for a request that was brought by the poll that returned then.
@@ -207,11 +216,43 @@ impl Freshness {
         }
     }
 
-    /// Whether entries can be dropped because they were told of changes.
-    pub fn is_time_to_drop(&self, now: Instant) -> bool {
-        let is_time =
-            |watcher: &Option<Arc<Watcher>>| watcher.as_ref().is_some_and(|watcher| watcher.is_time_to_drop(now));
-        is_time(&self.watcher) || self.of_listings.get().is_some_and(is_time)
+    /// An entry has been put where `has_ended` is asked of it.
+    pub fn keeps(&self, basis: &Basis) {
+        if basis.watch().is_none() {
+            self.keeps_unwatched.store(true, Relaxed);
+        }
+    }
+
+    /// Whether there may be entries that can't be used any more: asked of the kernel once a second, for one who asks.
+    pub fn is_time_to_drop(&self, root: &Root, now: Instant) -> bool {
+        let nanos = now.saturating_duration_since(self.started).as_nanos() as u64;
+        let dropped = self.dropped.load(Relaxed);
+        if nanos.saturating_sub(dropped) < DROPPED_AFTER.as_nanos() as u64
+            || self.dropped.compare_exchange(dropped, nanos, Relaxed, Relaxed).is_err()
+        {
+            return false;
+        }
+        let take_told = |watcher: &Arc<Watcher>| {
+            watcher.catch_up(root, now);
+            watcher.take_told()
+        };
+        // Set again by `has_ended` and by the next news. All are asked.
+        let told = self.watchers().filter(|watcher| take_told(watcher)).count();
+        self.keeps_unwatched.swap(false, Relaxed) || told > 0
+    }
+
+    /// Whether an entry can't be used any more: it was told of a change, or is not watched and no longer trusted.
+    pub fn has_ended(&self, basis: &Basis, now: Instant) -> bool {
+        match basis.watch() {
+            Some(watch) => !watch.holds(),
+            None => {
+                let has_ended = now.saturating_duration_since(basis.created) >= TRUST;
+                if !has_ended {
+                    self.keeps_unwatched.store(true, Relaxed);
+                }
+                has_ended
+            }
+        }
     }
 
     fn watchers(&self) -> impl Iterator<Item = &Arc<Watcher>> {

@@ -244,10 +244,11 @@ impl StaticFileHandler {
 
     /// Files that were deleted give their space back, and what can't be used any more its watches.
     fn drop_ended(&self, now: Instant) {
-        self.cache.retain(|kept| !kept.basis.has_ended(now));
-        self.missing.retain(|basis| !basis.has_ended(now));
-        self.finder.folders.drop_ended(now);
-        self.listings.drop_ended(now);
+        let freshness = &self.finder.freshness;
+        self.cache.retain(|kept| !freshness.has_ended(&kept.basis, now));
+        self.missing.retain(|basis| !freshness.has_ended(basis, now));
+        self.finder.folders.drop_ended(freshness, now);
+        self.listings.drop_ended(freshness, now);
     }
 
     fn is_known_missing(&self, key: &[u8], asked: Asked<'_>) -> bool {
@@ -357,8 +358,9 @@ impl StaticFileHandler {
         found.basis.found_at(asked.polled);
         if path != key && keeps && found.is_sure {
             let basis = found.basis.of_folder();
-            let index = Kept { what: What::Index(path.clone()), basis };
-            self.cache.put(key, Arc::new(index), (path.len(), 0));
+            let index = Arc::new(Kept { what: What::Index(path.clone()), basis });
+            self.cache.put(key, Arc::clone(&index), (path.len(), 0));
+            self.finder.freshness.keeps(&index.basis);
         }
         if path != key {
             found.basis.set_names(vec![path::name(&path).to_vec()]);
@@ -378,13 +380,16 @@ impl StaticFileHandler {
             && resource.longest() <= MAX_KEPT_OPEN
         {
             self.cache.put(key, Arc::clone(kept), resource.held());
+            self.finder.freshness.keeps(&kept.basis);
         }
     }
 
     fn keep_missing(&self, key: &[u8], mut basis: Basis, asked: Asked<'_>, now: SystemTime) {
         if !basis.is_recent(now) {
             basis.found_at(asked.polled);
-            self.missing.put(key, Arc::new(basis), (0, 0));
+            let basis = Arc::new(basis);
+            self.missing.put(key, Arc::clone(&basis), (0, 0));
+            self.finder.freshness.keeps(&basis);
         }
     }
 
@@ -454,12 +459,12 @@ impl StaticFileHandler {
 impl RequestHandler for StaticFileHandler {
     fn do_get(&self, request: &Request) -> Result<Response> {
         let asked = Asked { request, polled: request.take_polled() };
-        let response = self.get(asked);
-        // Now the news that had come when it was polled have been read.
-        if let Some(polled) = asked.polled.filter(|polled| self.finder.freshness.is_time_to_drop(*polled)) {
-            self.drop_ended(polled);
+        let Finder { freshness, root, .. } = &self.finder;
+        let now = asked.polled.unwrap_or_else(Instant::now);
+        if freshness.is_time_to_drop(root, now) {
+            self.drop_ended(now);
         }
-        response
+        self.get(asked)
     }
 
     fn do_head(&self, request: &Request) -> Result<Response> {

@@ -36,7 +36,7 @@ use std::sync::atomic::{
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::fs::{Mode, OFlags};
@@ -67,9 +67,6 @@ const MOST_NEWS: usize = 20_000;
 /// Room for this many bytes of news in one read; a name takes 272 at most.
 const NEWS: usize = 4096;
 
-/// Entries that no longer hold are dropped that often, at most.
-const DROPPED_AFTER: Duration = Duration::from_secs(1);
-
 /// What is watched of a file: its content, its metadata, its number of links.
 const FILE: WatchFlags = WatchFlags::MODIFY.union(SELF);
 /// What is watched of a folder that is served: its names. `ATTRIB` tells of its own permissions.
@@ -95,8 +92,6 @@ pub(super) struct Watcher {
     epoch: AtomicU64,
     /// Whether an entry was told of a change since somebody asked.
     has_told: AtomicBool,
-    /// When somebody asked, in nanoseconds since `started`.
-    asked: AtomicU64,
     table: Mutex<Table>,
 }
 
@@ -142,7 +137,6 @@ impl Watcher {
             read: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             has_told: AtomicBool::new(false),
-            asked: AtomicU64::new(0),
             table: Mutex::default(),
         }))
     }
@@ -188,17 +182,9 @@ impl Watcher {
         table.replaced = root.location().replaced();
     }
 
-    /// Whether entries no longer hold, so that they can be dropped: true once in a while, for one who asks.
-    pub fn is_time_to_drop(&self, now: Instant) -> bool {
-        if !self.has_told.load(Relaxed) {
-            return false;
-        }
-        let now = now.saturating_duration_since(self.started).as_nanos() as u64;
-        let asked = self.asked.load(Relaxed);
-        let is_time = now.saturating_sub(asked) >= DROPPED_AFTER.as_nanos() as u64;
-        is_time
-            && self.asked.compare_exchange(asked, now, Relaxed, Relaxed).is_ok()
-            && self.has_told.swap(false, Relaxed)
+    /// Whether an entry was told of a change since this was asked last.
+    pub fn take_told(&self) -> bool {
+        self.has_told.swap(false, Acquire)
     }
 
     /// Watch these files, all in one folder, and what comes or goes in it by these names; `None`: by any name.
@@ -342,7 +328,6 @@ impl Watcher {
             return; // see `LISTED_FOLDER`
         }
         let Some(watched) = table.watches.get(&wd) else { return }; // watched no longer
-        self.has_told.store(true, Relaxed);
         let mut ends = false;
         match name {
             Some(name) => {
@@ -366,12 +351,13 @@ impl Watcher {
         if ends {
             self.begin_epoch(table);
         }
+        self.has_told.store(true, Release); // what is marked above is seen by whoever sees this
     }
 
     /// Nothing that was told before counts any longer, and folders are found anew. Watches stay as long as entries do.
     fn begin_epoch(&self, table: &mut Table) {
         self.epoch.fetch_add(1, Relaxed); // published with `read`
-        self.has_told.store(true, Relaxed);
+        self.has_told.store(true, Release);
         for (wd, _) in std::mem::take(&mut table.folders).into_values() {
             table.watches.entry(wd).or_default().folder().path = None;
             self.remove_if_unused(table, wd);

@@ -411,26 +411,40 @@ fn relative_root(top: &Path) {
     assert_eq!(line(&get(&handler, "/x")), "200 replaced");
 }
 
-/// A file that is kept open and deleted gives its space back a second later, whatever is asked for.
+/// A file that is kept open and deleted gives its space back a second later, whatever is asked for: one that was asked for often,
+/// and is told of; one that was asked for once, of which nothing tells; and where nothing is told at all.
 #[test]
 fn deleted_files_are_not_held() {
-    let folder = Folder::new(&[("x", "x")]);
-    folder.write("kept", vec![0; 100_000]);
-    let handler: StaticFileHandler = folder.handler();
-    for target in ["/x", "/kept"] {
-        settled(&folder, &handler, &Request::get(target));
-    }
-    let path = folder.path("kept").canonicalize().unwrap();
-    let deleted = PathBuf::from(format!("{} (deleted)", path.display())); // proc(5)
-    let is_held = |path: &Path| {
-        fs::read_dir("/proc/self/fd").unwrap().flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path))
-    };
-    assert!(is_held(&path), "it is kept open");
-    fs::remove_file(&path).unwrap();
-    let started = Instant::now();
-    while is_held(&path) || is_held(&deleted) {
-        assert!(started.elapsed() < Duration::from_secs(5), "still held");
-        ask(&handler, &Request::get("/x").with_polled(Some(Instant::now())));
+    let rows = [
+        ("often", 50, true, "/x"),
+        ("once", 1, true, "/x"),
+        ("untold", 50, false, "/x"),
+        ("often, and no file is asked for", 50, true, "/"),
+        ("once, and no file is asked for", 1, true, "/"),
+    ];
+    for (name, times, inotify, then) in rows {
+        let folder = Folder::new(&[("x", "x")]);
+        folder.write("kept", vec![0; 100_000]);
+        let handler = StaticFileHandler::new(folder.path("")).unwrap().inotify(inotify);
+        let path = folder.path("kept").canonicalize().unwrap();
+        let deleted = PathBuf::from(format!("{} (deleted)", path.display())); // proc(5)
+        let is_held = |path: &Path| {
+            fs::read_dir("/proc/self/fd")
+                .unwrap()
+                .flatten()
+                .any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path))
+        };
+        settled(&folder, &handler, &Request::get("/x"));
+        for _ in 0..times {
+            ask(&handler, &Request::get("/kept").with_polled(Some(Instant::now())));
+        }
+        assert!(is_held(&path), "{name}: it is kept open");
+        fs::remove_file(&path).unwrap();
+        let started = Instant::now();
+        while is_held(&path) || is_held(&deleted) {
+            assert!(started.elapsed() < Duration::from_secs(5), "{name}: still held");
+            ask(&handler, &Request::get(then)); // as one whose bytes came with its connection
+        }
     }
 }
 

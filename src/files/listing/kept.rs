@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::super::cache::{Cache, CacheLimits};
 use super::super::find::Finder;
-use super::super::fresh::Basis;
+use super::super::fresh::{Basis, Freshness};
 use super::super::watch::{self, Watch};
 use super::Listing;
 use super::page::Page;
@@ -102,8 +102,8 @@ impl KeptListings {
     }
 
     /// Forget those that have changed.
-    pub fn drop_ended(&self, now: Instant) {
-        self.cache.retain(|kept| kept.made.as_ref().is_none_or(|made| !made.basis.has_ended(now)));
+    pub fn drop_ended(&self, freshness: &Freshness, now: Instant) {
+        self.cache.retain(|kept| kept.made.as_ref().is_none_or(|made| !freshness.has_ended(&made.basis, now)));
     }
 
     /// How long a listing may be that is kept, in bytes.

@@ -14,6 +14,7 @@ use http::StatusCode;
 use http::header::{ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, VARY};
 
 use super::find::Finder;
+use super::fresh::Freshness;
 use super::open::OpenError;
 use super::path;
 use crate::{Access, ETag, Permissions, Request, Response};
@@ -155,8 +156,8 @@ impl Listings {
     }
 
     /// Keep no longer what has changed.
-    pub fn drop_ended(&self, now: Instant) {
-        self.kept.drop_ended(now);
+    pub fn drop_ended(&self, freshness: &Freshness, now: Instant) {
+        self.kept.drop_ended(freshness, now);
     }
 
     /// The answer to a request for a folder. `root`: the path of the topmost one, decoded, and what it has to send files by.

@@ -346,6 +346,49 @@ mod tests {
         assert_eq!(slow.has(), "!".repeat(SEALED_AHEAD + 1));
     }
 
+    /// A client that is gone.
+    struct Gone;
+
+    impl Sink for Gone {
+        fn send_some(&self, _: &[u8], _: bool) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn end(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn finish(&self, _: &[u8]) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+    }
+
+    #[test]
+    fn that_a_client_is_gone_is_an_error_at_once() {
+        let layered = Layered::new(Arc::new(Gone), Box::new(Shouts));
+        let errors = [layered.send_some(b"a", true).err(), layered.flush().err(), layered.end().err()];
+        let kinds = errors.map(|error| error.map(|error| error.kind()));
+        assert_eq!(kinds, [Some(io::ErrorKind::ConnectionReset); 3]);
+        assert_eq!(layered.finish(&[]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn so_much_is_sealed_ahead_and_no_more() {
+        let (slow, layered) = shouts();
+        slow.take(1);
+        layered.set_timeout(Some(Duration::ZERO));
+        let much = vec![b'a'; 100_000];
+        assert_eq!(layered.send_some(&much, true).unwrap(), 65_536);
+        slow.take(1);
+        assert_eq!(layered.send_some(&much, true).unwrap(), 1, "in place of what was sent");
+        let left = layered.finish(&[]).unwrap();
+        assert_eq!((left.len(), slow.has().len()), (65_536, 2), "with the goodbye");
+    }
+
     #[test]
     fn what_is_left_at_the_end_is_handed_over() {
         let (slow, layered) = shouts();

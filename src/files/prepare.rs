@@ -287,9 +287,9 @@ fn with_validators(
     }
 }
 
-/// The mtime, or the ctime if the mtime lies in the future: Last-Modified must not (RFC 9110, section 8.8.2.1).
+/// The ctime if the mtime lies in the future: Last-Modified must not (RFC 9110, section 8.8.2.1).
 fn modification_time(stat: FileStat, now: SystemTime) -> FileTime {
-    if stat.modified > FileTime::from(now) { stat.changed } else { stat.modified }
+    if stat.modified > FileTime::from(now) { stat.changed } else { stat.dated() }
 }
 
 /// See the head of this module. `None`: a large file that was changed so recently that its times can't tell of another change.

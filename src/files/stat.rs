@@ -10,6 +10,9 @@ use rustix::fs::{AtFlags, FileType, Statx, StatxFlags};
 /// target is over by then; the kernels it runs on give a file that was looked at a time of its own (Linux 6.13, tmpfs).
 const TIMESTAMP_TICK: Duration = Duration::from_millis(if cfg!(fuzzing) { 0 } else { 20 });
 
+/// Who writes a new file and then renames it does so within this many seconds, each counted as whole.
+const RENAMED_WITHIN: i64 = 2;
+
 /// Device and inode.
 pub(super) type Identity = ((u32, u32), u64);
 
@@ -49,6 +52,15 @@ impl FileStat {
     /// Whether the last change was so shortly before `now` that another one could follow with the same timestamps.
     pub fn is_recent(&self, now: SystemTime) -> bool {
         FileTime::from(now) < self.changed.plus(self.tick())
+    }
+
+    /// When it became what is found at its name: the mtime, but the ctime where that names a second or two later. Then it was
+    /// written under another name and renamed, and what stood here until then may have been told by the second of its mtime.
+    pub fn dated(&self) -> FileTime {
+        match self.changed.seconds.checked_sub(self.modified.seconds) {
+            Some(1..=RENAMED_WITHIN) => self.changed,
+            _ => self.modified,
+        }
     }
 
     /// How long it is until the file may be told by its date, which counts seconds: until no further change can have the
@@ -166,6 +178,24 @@ mod tests {
             (stat(i64::MIN, 0), Duration::from_millis(1), false),
         ] {
             assert_eq!(changed.is_recent(UNIX_EPOCH + now), expected, "{changed:?} at {now:?}");
+        }
+    }
+
+    #[test]
+    fn dated_by_the_rename_that_brought_it() {
+        let at = |seconds, nanos| FileTime { seconds, nanos };
+        for (modified, changed, expected) in [
+            (at(100, 7), at(100, 7), at(100, 7)),
+            (at(100, 7), at(100, 900), at(100, 7)), // within the second: told once that is over
+            (at(100, 999_999_999), at(101, 0), at(101, 0)),
+            (at(100, 0), at(102, 999_999_999), at(102, 999_999_999)),
+            (at(100, 999_999_999), at(103, 0), at(100, 999_999_999)), // dated back
+            (at(101, 0), at(100, 5), at(101, 0)),                     // dated ahead
+            (at(i64::MIN, 0), at(i64::MAX, 0), at(i64::MIN, 0)),
+            (at(i64::MAX, 0), at(i64::MIN, 0), at(i64::MAX, 0)),
+        ] {
+            let stat = FileStat { kind: Kind::File, size: 0, modified, changed, device: (0, 0), inode: 0 };
+            assert_eq!(stat.dated(), expected, "modified {modified:?}, changed {changed:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::BufRead;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -120,6 +120,41 @@ fn two_edits_of_one_second() {
         let tag = got.header("etag").to_owned();
         assert!(tag.is_empty() || !seen.iter().any(|(known, _)| *known == tag), "{tag} for {text}");
         seen.push((tag, text));
+    }
+}
+
+/// Two versions are written within one second, and the later one is renamed to its place when that second is over and the earlier
+/// one was told by it: one date must not name both.
+#[test]
+fn renamed_in_the_next_second() {
+    for (name, size) in [("small", 10), ("large", 1_500_000)] {
+        let folder = Folder::new(&[]);
+        let handler = folder.handler();
+        let second = |path: &str| fs::metadata(folder.path(path)).unwrap().mtime();
+        loop {
+            folder.write("x", vec![b'1'; size]);
+            folder.write("new", vec![b'2'; size]);
+            if second("x") == second("new") {
+                break;
+            }
+        }
+        let told = |version: u8| {
+            let started = Instant::now();
+            loop {
+                let got = get(&handler, "/x");
+                assert_eq!(got.body[0], version, "{name}");
+                match got.header("last-modified") {
+                    "" => {
+                        assert!(started.elapsed() < Duration::from_secs(10), "{name}: version {version} is not dated");
+                        std::thread::sleep(Duration::from_millis(5)); // until a fact: the clock
+                    }
+                    date => return date.to_owned(),
+                }
+            }
+        };
+        let first = told(b'1');
+        fs::rename(folder.path("new"), folder.path("x")).unwrap();
+        assert_ne!(told(b'2'), first, "{name}");
     }
 }
 

@@ -30,7 +30,7 @@ impl StaticFileHandler {
         }
         self.finder.freshness.ask_for_root(&self.finder.root);
         let (size, modified) = match self.finder.root.open_at(&path.bytes) {
-            Ok(Opened::File(_, stat)) if !path.trailing_slash => (Some(stat.size), stat.modified.seconds),
+            Ok(Opened::File(_, stat)) if !path.trailing_slash => (Some(stat.size), stat.dated().seconds),
             Ok(Opened::File(..)) => return Err(self.missing()),
             Ok(Opened::Folder) if depth != Some(dav::Depth::Itself) && !self.listing => {
                 return Err(self.error(StatusCode::FORBIDDEN, "Folders are not listed here."));
@@ -41,7 +41,7 @@ impl StaticFileHandler {
             }
             Ok(Opened::Folder) => {
                 let stat = self.finder.root.stat_checked(&path.bytes);
-                (None, stat.map_or(0, |stat| stat.modified.seconds))
+                (None, stat.map_or(0, |stat| stat.dated().seconds))
             }
             Err(error) => return Err(self.plain_error(asked, error)),
         };

@@ -121,14 +121,7 @@ impl Entries {
         let is_folder = stat.kind == Kind::Folder;
         self.folders += usize::from(is_folder);
         let size = if is_folder { 0 } else { stat.size };
-        self.rows.push(Row {
-            size,
-            modified: stat.modified.seconds,
-            block,
-            start,
-            length: name.len() as u8,
-            is_folder,
-        });
+        self.rows.push(Row { size, modified: stat.dated().seconds, block, start, length: name.len() as u8, is_folder });
     }
 
     /// Reserve what is held now, and what sorting will take.

@@ -356,7 +356,7 @@ fn check_conditions(
     let Some(stat) = existing else { return request.check_preconditions(None) };
     let etag = tag_of(place, target);
     // Not only once its second is over, as it is told: an edit within this second is newer than any date that was.
-    request.check_preconditions(Some(&Validators { etag, last_modified: stat.modified.to_system_time() }))
+    request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
 }
 
 /// The tag of the file that is there, as GET tells it.

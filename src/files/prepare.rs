@@ -5,7 +5,8 @@
 //! A tag is strong: it never names two contents. That of a file which is held in memory is a hash of its content (XXH3,
 //! 128 bits), and so the same on every machine with a copy. A larger one is told by size, mtime and ctime, which nobody can set
 //! back; its tag differs from machine to machine, so that behind a balancer a download that is resumed on another one
-//! begins anew. `Last-Modified` counts seconds: it is told once no further change can have the same.
+//! begins anew. `Last-Modified` counts seconds: it is told once no further change can have the same, and of the file as it is
+//! alone: sidecars are mostly dated as their file, and one date would name two contents (RFC 9110, section 8.8.1).
 
 use std::fs::File;
 use std::io;
@@ -272,11 +273,13 @@ fn with_validators(
         fields.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     }
     let mut fields = Fields::from(&fields);
-    let modified = modification_time(stat, now);
-    match (stat.until_dated(modified, now), modified.to_system_time()) {
-        (Some(wait), _) => basis.ends_after(wait),
-        (None, Some(time)) => fields = fields.with_last_modified(time),
-        (None, None) => {}
+    if coding.is_none() {
+        let modified = modification_time(stat, now);
+        match (stat.until_dated(modified, now), modified.to_system_time()) {
+            (Some(wait), _) => basis.ends_after(wait),
+            (None, Some(time)) => fields = fields.with_last_modified(time),
+            (None, None) => {}
+        }
     }
     match etag(content, stat, coding, now).map(ETag::strong) {
         Some(Ok(tag)) => fields.with_etag(tag),

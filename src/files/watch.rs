@@ -22,9 +22,10 @@
 //! # What is not told
 //! A file system that is mounted over a folder, and asynchronous writes (`io_submit`): for these, `fresh` asks the disk once a
 //! second. Writes through a shared mapping to a page that is dirty already, which the kernel does not date either: for these it
-//! reads anew every half minute. And file systems that change elsewhere (network, FUSE, the layers of an overlay): these are not
-//! watched (`TELLING`). Without `/proc`, without watches left (`fs.inotify.max_user_watches`) or instances, or with a link in
-//! the path, an entry is not watched, and the disk is asked.
+//! reads anew every half minute. And file systems that change elsewhere (network, FUSE, the layers of an overlay), and folders whose
+//! names are found by other letters than those that are told: these are not watched (`TELLING`, `CASEFOLD`). Without `/proc`,
+//! without watches left (`fs.inotify.max_user_watches`) or instances, or with a link in the path, an entry is not watched, and the
+//! disk is asked.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -38,11 +39,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::codings::ContentCoding;
 use super::open::Root;
-use super::stat::{FileStat, Identity, stat_of};
+use super::stat::{FileStat, Identity, Kind, stat_of};
 
 mod watched; // who hears of what
 
@@ -53,6 +55,11 @@ use watched::{Place, Watched, mark};
 /// bytes than those it tells.
 const TELLING: [u64; 9] =
     [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x0102_1994, 0x8584_58f6, 0x7371_7368, 0xe0f5_e1e2];
+
+/// `FS_CASEFOLD_FL` of a folder (`chattr +F`): ext4, F2FS, Bcachefs and tmpfs find its names by other letters than those that they
+/// tell, such as the other case. Where XFS was made so, it does that with the case of ASCII alone, and no flag says so: names are
+/// therefore known in lower case, wherever they are.
+const CASEFOLD: u32 = 0x4000_0000;
 
 /// More news than this at once is taken for lost: the queue has no more unless `fs.inotify.max_queued_events` was raised.
 const MOST_NEWS: usize = 20_000;
@@ -228,7 +235,7 @@ impl Watcher {
                 watch.places.push(Place::AnyName(wd));
             }
             Some(names) => {
-                for name in names.iter().map(|name| Box::<[u8]>::from(&name[..])) {
+                for name in names.iter().map(|name| name.to_ascii_lowercase().into_boxed_slice()) {
                     watched.names.entry(name.clone()).or_default().push(Arc::clone(&watch.changed));
                     watch.places.push(Place::Name(wd, name));
                 }
@@ -271,7 +278,7 @@ impl Watcher {
         for (folder, name) in way {
             match self.add(&folder, ABOVE) {
                 Ok(wd) => {
-                    table.watches.entry(wd).or_default().folder().above.push(name);
+                    table.watches.entry(wd).or_default().folder().above.push(name.to_ascii_lowercase().into());
                     above.push(wd);
                 }
                 Err(errno) => {
@@ -324,6 +331,7 @@ impl Watcher {
         let mut ends = false;
         match name {
             Some(name) => {
+                let name = &name.to_ascii_lowercase()[..]; // see `CASEFOLD`
                 watched.tell_of(name);
                 // A sidecar of that name: see `find`.
                 let stems =
@@ -383,7 +391,7 @@ pub(super) fn most_by_default() -> usize {
 fn way_to(root: &Root) -> rustix::io::Result<Way> {
     let mut way = Some(Vec::new());
     root.location().walk(|folder, name| {
-        if !tells(folder)? {
+        if !tells(folder)? || folds_case(folder)? {
             way = None;
         }
         if let Some(way) = &mut way {
@@ -397,15 +405,26 @@ fn way_to(root: &Root) -> rustix::io::Result<Way> {
 /// A path without links, on a file system that tells.
 fn telling(root: &Root, path: &[u8]) -> rustix::io::Result<(OwnedFd, FileStat)> {
     let file = root.find_without_links(path)?;
-    if !tells(&file)? {
-        return Err(Errno::OPNOTSUPP);
-    }
     let stat = stat_of(&file)?;
-    Ok((file, stat))
+    let tells = tells(&file)? && (stat.kind != Kind::Folder || !folds_case(&file)?);
+    if tells { Ok((file, stat)) } else { Err(Errno::OPNOTSUPP) }
 }
 
 fn tells(file: &OwnedFd) -> rustix::io::Result<bool> {
     Ok(TELLING.contains(&(rustix::fs::fstatfs(file)?.f_type as u64)))
+}
+
+/// Whether the names in a folder are found by other letters, too. Where it may not be read it is not known, nor watched.
+fn folds_case(folder: &OwnedFd) -> rustix::io::Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = match rustix::fs::openat(folder, c".", flags, Mode::empty()) {
+        Err(Errno::ACCESS) => return Ok(false),
+        opened => opened?,
+    };
+    match rustix::fs::ioctl_getflags(folder) {
+        Err(Errno::NOTTY | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(false), // no such flags there
+        flags => Ok(flags?.bits() & CASEFOLD != 0),
+    }
 }
 
 impl Watch {

@@ -5,36 +5,17 @@ use log::debug;
 
 use super::client::Client;
 use super::input::Input;
+use super::layer::{Layer, RECORD};
+use super::layered::layered;
 use super::output::Output;
 use super::protocol::{Conversation, Event, Next, Protocol, Turn};
-
-/// What lies between the bytes of a client and an inner conversation, for [`Inner`]: how the former become the latter's
-/// input, and its output the former.
-pub trait Layer: Send {
-    /// Take from `turn.input` all that something can be made of, and append to `plain` what comes of it; at the goodbye
-    /// of the client [end](Input::end) it, and take and drop what follows. What is left in `turn.input` is the
-    /// beginning of something, and counts as nothing until the rest comes: no more than 64 KiB. Answers of the layer's
-    /// own (another key) go to `turn.output`.
-    ///
-    /// Where the bytes end without a goodbye, [`Inner`] [cuts](Input::cut) `plain` itself.
-    ///
-    /// # Errors
-    /// What the outer conversation says if the bytes are broken: [`Next::Abort`], or [`Next::Linger`] after an alert
-    /// has been laid into `turn.output`. The inner conversation is not asked any more.
-    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next>;
-
-    /// Append to `sealed` what is sent in place of these bytes, of which there are at most 16 KiB.
-    fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>);
-
-    /// Append to `sealed` what tells the client that nothing is missing. Called at most once, and last.
-    fn goodbye(&mut self, sealed: &mut Vec<u8>);
-}
+use super::stream::Stream;
 
 /// A conversation inside another, and its side of the bytes.
 ///
 /// The outer conversation has the inner protocol [meet](Inner::meet) the client, in a turn that may block, when it
-/// knows enough of it: after a handshake. From then on it passes on each turn, event and goodbye, with a [`Layer`], and
-/// returns what it gets back. That keeps for the inner conversation what the engine promises: the clock of its stages,
+/// knows enough of it: after a handshake. From then on it passes on each turn, event and goodbye, and a stream that is taken,
+/// with a [`Layer`], and returns what it gets back. That keeps for the inner conversation what the engine promises: the clock of its stages,
 /// which half a record does not renew; permits for its handlers; no more asked of it until what it laid out is written,
 /// and at most some 64 KiB of that sealed ahead, parts of files as well, which are read in turns that may block; a
 /// goodbye after an end and none after an abort; a client that said none is seen as [cut off](Input::was_cut).
@@ -43,7 +24,7 @@ pub trait Layer: Send {
 /// those of its own.
 ///
 /// ```
-/// use modest::raw::{Conversation, Event, Inner, Input, Layer, Next, Turn};
+/// use modest::raw::{Conversation, Event, Inner, Input, Layer, Next, Stream, Turn};
 ///
 /// /// Bytes with each bit inverted; a zero is a goodbye.
 /// struct Inverted;
@@ -85,9 +66,14 @@ pub trait Layer: Send {
 ///         self.0.goodbye(&mut Inverted, turn);
 ///     }
 ///
+///     fn take(self: Box<Self>, stream: Stream) {
+///         self.0.take(Inverted, stream);
+///     }
+///
 ///     fn owed(&self) -> u64 {
 ///         self.0.owed()
 ///     }
+///
 ///     fn drop_may_block(&self) -> bool {
 ///         self.0.drop_may_block()
 ///     }
@@ -126,8 +112,6 @@ enum Sealed {
 
 /// So much may be owed to the client and not be written yet.
 const SEALED_AHEAD: u64 = 64 * 1024;
-/// A record of TLS holds no more.
-const RECORD: usize = 16 * 1024;
 /// So much of a file is read at once.
 const STRETCH: usize = 64 * 1024;
 
@@ -169,7 +153,9 @@ impl Inner {
         self.set_next(next, matches!(what, Event::Late(_)));
         match what {
             Event::SendFailed => return Next::Close,
-            Event::NoPermit if self.next == Next::Handle => self.next = Next::Close, // as the engine would
+            // As the engine would.
+            Event::NoPermit if self.next == Next::Handle => self.next = Next::Close,
+            Event::NoThread if self.next == Next::Take => self.next = Next::Close,
             _ => {}
         }
         let next = self.run(Some(Permit::Brief), true, layer, turn);
@@ -182,6 +168,13 @@ impl Inner {
         if let Sealed::All = self.seal(false, layer, turn) {
             self.end(layer, turn);
         }
+    }
+
+    /// The outer conversation [takes](Conversation::take) its socket, because the inner one asked for that: it has a stream
+    /// that reads and writes through this layer.
+    pub fn take(self, layer: impl Layer + 'static, stream: Stream) {
+        let Inner { conversation, client, input, .. } = self;
+        conversation.take(layered(stream, Box::new(layer), input, client));
     }
 
     /// Whether dropping the inner conversation may block.
@@ -222,14 +215,6 @@ impl Inner {
                     self.end(layer, turn);
                     // The engine can't see what the inner conversation has left, nor what it was waiting for.
                     return if self.midway || !self.input.is_empty() { Next::Linger } else { Next::Close };
-                }
-                // The socket carries another form of these bytes: it can't be handed out.
-                Next::Take => {
-                    let event = Event::NoThread;
-                    let within = &mut turn.within(&mut self.input, &mut self.output, &self.client);
-                    let next = self.conversation.event(event, within);
-                    self.set_next(if next == Next::Take { Next::Close } else { next }, false);
-                    continue;
                 }
                 next => return next.clone(),
             }

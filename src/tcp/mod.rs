@@ -8,6 +8,10 @@ mod lines; // line protocols
 mod inner; // a conversation inside another
 mod proxy; // the PROXY protocol around another
 
+mod layered; // a stream inside another
+
+mod layer; // what lies between the two
+
 mod workers; // what a worker does all day
 
 mod engine; // what all workers share
@@ -57,8 +61,9 @@ pub use client::{Client, TlsInfo};
 pub(crate) use contain::contain;
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;
-pub use inner::{Inner, Layer};
+pub use inner::Inner;
 pub use input::Input;
+pub use layer::Layer;
 pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;

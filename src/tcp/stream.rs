@@ -20,11 +20,17 @@ use super::sys::{SendFlags, Socket};
 ///
 /// When the server shuts down, reading comes to the end of the stream, and writing goes on until the shutdown timeout, at
 /// which the stream is reset: what was cut off does not look like an end.
+///
+/// Inside another protocol (TLS) it reads and writes what that carries. A client that leaves without the goodbye of that
+/// protocol is an error of reading, [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), and what breaks the protocol is
+/// [`InvalidData`](io::ErrorKind::InvalidData): [`was_cut`](Stream::was_cut). The stream's own goodbye is sent when it is
+/// dropped, and by [`shutdown_write`](Stream::shutdown_write); never after a panic. Each write is a record: for many small
+/// ones a [`BufWriter`](io::BufWriter) saves much.
 pub struct Stream {
     socket: Arc<Socket>,
     client: Client,
-    buffer: Vec<u8>,
-    start: usize, // what is before this has been read
+    source: Box<dyn Source>,
+    sink: Arc<dyn Sink>,
     ended: bool,
     registration: Option<Box<dyn Registered>>, // until it is dropped
 }
@@ -32,17 +38,57 @@ pub struct Stream {
 /// The other half of a [`Stream`]: for writing on another thread than that which reads.
 pub struct StreamWriter {
     socket: Arc<Socket>,
+    sink: Arc<dyn Sink>,
+}
+
+/// Where a stream's bytes come from: the socket, or a layer above another source. An empty buffer is the end.
+pub trait Source: BufRead + Send {
+    /// Whether it ended without a goodbye.
+    fn was_cut(&self) -> bool {
+        false
+    }
+
+    /// How long a read may wait for the client, where it reads the socket more than once.
+    fn set_timeout(&mut self, limit: Option<Duration>) {
+        let _ = limit;
+    }
+}
+
+/// Where a stream's bytes go: the socket, or a layer above another sink. Several threads may use it at once.
+pub trait Sink: Send + Sync {
+    /// Send some of these bytes: as many as fit, or, if it may wait, at least one.
+    fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize>;
+
+    /// Wait until nothing is kept here that was sent.
+    fn flush(&self) -> io::Result<()>;
+
+    /// Send the goodbye behind all else, and the end of the stream. It may wait for the client.
+    fn end(&self) -> io::Result<()>;
+
+    /// Send these bytes and the goodbye, without waiting. Returned is what the socket has not taken of that; with an error
+    /// there is no goodbye, for what was sent is not whole.
+    fn finish(&self, last: &[u8]) -> io::Result<Vec<u8>>;
+
+    /// The socket will be read to an end that is not the client's: that is no cut.
+    fn end_reading(&self) {}
+
+    /// How long a write may wait for the client, where it writes to the socket more than once.
+    fn set_timeout(&self, limit: Option<Duration>) {
+        let _ = limit;
+    }
 }
 
 /// A stream's place among the connections of its server, given up when it is dropped.
 pub trait Registered: Send {
     fn is_shutting_down(&self) -> bool;
 
-    /// The stream is over, and half-closed: its client may still be sending.
-    fn linger(self: Box<Self>, socket: &Socket, client: Client);
+    /// The stream is over. This is still owed to its client, who may still be sending; where nothing is, it is half-closed.
+    fn linger(self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>);
 }
 
 const BUFFER: usize = 16 * 1024;
+/// What a socket takes for a time-out at all: less is for ever.
+pub(super) const LEAST_TIMEOUT: Duration = Duration::from_micros(1);
 
 impl Stream {
     pub(super) fn new(
@@ -52,7 +98,9 @@ impl Stream {
         ended: bool,
         registration: Box<dyn Registered>,
     ) -> Stream {
-        Stream { socket, client, buffer: unread, start: 0, ended, registration: Some(registration) }
+        let source = Box::new(SocketSource { socket: socket.clone(), buffer: unread, start: 0, ended });
+        let registration = Some(registration);
+        Stream { sink: socket.clone(), socket, client, source, ended: false, registration }
     }
 
     /// Who it is.
@@ -66,6 +114,16 @@ impl Stream {
         self
     }
 
+    /// The same stream with a layer above its source and its sink.
+    pub(super) fn through(
+        mut self,
+        layer: impl FnOnce(Box<dyn Source>, Arc<dyn Sink>, &Arc<Socket>) -> (Box<dyn Source>, Arc<dyn Sink>),
+    ) -> Stream {
+        let source = std::mem::replace(&mut self.source, Box::new(io::empty()));
+        (self.source, self.sink) = layer(source, self.sink.clone(), &self.socket);
+        self
+    }
+
     /// How long a read, and how long a write, may wait for the client: for ever unless set. Past it the error is
     /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`], as `std`'s sockets have it.
     ///
@@ -73,8 +131,15 @@ impl Stream {
     /// If it is zero.
     pub fn set_timeout(&mut self, limit: impl Into<Option<Duration>>) -> io::Result<()> {
         let limit = limit.into();
+        if limit == Some(Duration::ZERO) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a time-out of zero: `None` is none"));
+        }
+        let limit = limit.map(|limit| limit.max(LEAST_TIMEOUT));
         self.socket.set_read_timeout(limit)?;
-        self.socket.set_write_timeout(limit)
+        self.socket.set_write_timeout(limit)?;
+        self.source.set_timeout(limit);
+        self.sink.set_timeout(limit);
+        Ok(())
     }
 
     /// Whether the server is shutting down: say goodbye soon.
@@ -82,24 +147,118 @@ impl Stream {
         self.registration.as_ref().is_some_and(|registration| registration.is_shutting_down())
     }
 
-    /// For writing on another thread. It ends with the connection: to be waited for before this stream is dropped.
-    pub fn writer(&self) -> StreamWriter {
-        StreamWriter { socket: self.socket.clone() }
+    /// Whether what the client sent was cut off: it ended without the goodbye of the protocol that carries it (TLS: without
+    /// `close_notify`), or broke that protocol, so that there may have been more. Reading has told so by an error. Never so
+    /// for plain TCP, which tells no such thing, nor where the server's shutdown has ended it.
+    pub fn was_cut(&self) -> bool {
+        self.source.was_cut() && !self.is_shutting_down()
     }
 
-    /// Send the end of the stream; reading goes on.
+    /// For writing on another thread. It ends with the connection: to be waited for before this stream is dropped.
+    pub fn writer(&self) -> StreamWriter {
+        StreamWriter { socket: self.socket.clone(), sink: self.sink.clone() }
+    }
+
+    /// Send the end of the stream; reading goes on. Inside TLS it may wait for the client, as a write does.
     ///
     /// # Errors
     /// If the client is gone.
     pub fn shutdown_write(&self) -> io::Result<()> {
-        self.socket.shutdown(Shutdown::Write)
+        self.sink.end()
+    }
+
+    /// An empty buffer, or a read of nothing: the end, if that is one.
+    fn end(&mut self) -> io::Result<()> {
+        self.ended = true;
+        match self.was_cut() {
+            true => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the client left without a goodbye")),
+            false => Ok(()),
+        }
     }
 }
 
 impl Read for Stream {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(bytes)?;
+        if count == 0 && !bytes.is_empty() {
+            self.end()?;
+        }
+        Ok(count)
+    }
+}
+
+impl BufRead for Stream {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.source.fill_buf()?.is_empty() {
+            self.end()?;
+            return Ok(&[]);
+        }
+        self.source.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.source.consume(count);
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.sink.send_some(bytes, true)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+impl StreamWriter {
+    /// End the connection in one direction or both, as [`TcpStream::shutdown`](std::net::TcpStream::shutdown): `Write` sends
+    /// the end of the stream, and reading goes on (inside TLS it may wait for the client, as a write does); `Read` lets the
+    /// [`Stream`] read no more than has come; `Both` waits for nobody.
+    ///
+    /// # Errors
+    /// If the client is gone.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        if how == Shutdown::Write {
+            return self.sink.end();
+        }
+        self.sink.end_reading();
+        if how == Shutdown::Both {
+            let _ = self.sink.finish(&[]); // without it the client sees that it was cut off
+        }
+        self.socket.shutdown(how)
+    }
+}
+
+impl Write for StreamWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.sink.send_some(bytes, true)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
+}
+
+/// The socket itself: first what had arrived and was not used.
+struct SocketSource {
+    socket: Arc<Socket>,
+    buffer: Vec<u8>,
+    start: usize, // what is before this has been read
+    ended: bool,
+}
+
+impl Source for SocketSource {}
+
+/// What is left of a stream while a layer is put above it.
+impl Source for io::Empty {}
+
+impl Read for SocketSource {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.start == self.buffer.len() && bytes.len() >= BUFFER && !self.ended {
-            return retry(|| (&*self.socket).read(bytes)); // straight into a large buffer
+            let count = retry(|| (&*self.socket).read(bytes))?; // straight into a large buffer
+            self.ended = count == 0;
+            return Ok(count);
         }
         let count = self.fill_buf()?.read(bytes)?;
         self.consume(count);
@@ -107,7 +266,7 @@ impl Read for Stream {
     }
 }
 
-impl BufRead for Stream {
+impl BufRead for SocketSource {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.start == self.buffer.len() && !self.ended {
             self.buffer.resize(self.buffer.capacity().clamp(BUFFER, READ_AHEAD), 0);
@@ -125,39 +284,32 @@ impl BufRead for Stream {
     }
 }
 
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        retry(|| self.socket.send_with_flags(bytes, NO_SIGNAL))
+impl Sink for Socket {
+    fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
+        // A client that is gone is an error, not a signal to the process.
+        let flags = if waits { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::DONTWAIT };
+        retry(|| self.send_with_flags(bytes, flags.bits() as i32))
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    fn flush(&self) -> io::Result<()> {
         Ok(())
     }
-}
 
-impl StreamWriter {
-    /// End the connection in one direction or both, as [`TcpStream::shutdown`](std::net::TcpStream::shutdown): `Write` sends
-    /// the end of the stream, and reading goes on; `Read` lets the [`Stream`] read no more than has come.
-    ///
-    /// # Errors
-    /// If the client is gone.
-    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.socket.shutdown(how)
-    }
-}
-
-impl Write for StreamWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        retry(|| self.socket.send_with_flags(bytes, NO_SIGNAL))
+    fn end(&self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn finish(&self, mut last: &[u8]) -> io::Result<Vec<u8>> {
+        while !last.is_empty() {
+            match self.send_some(last, false) {
+                Ok(count) => last = &last[count..],
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => break,
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(last.to_vec())
     }
 }
-
-/// A client that is gone is an error of the write, not a signal to the process.
-const NO_SIGNAL: i32 = SendFlags::NOSIGNAL.bits() as i32;
 
 fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
@@ -172,11 +324,14 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if sync::panicking() {
             let _ = self.socket.set_linger(Some(Duration::ZERO)); // fails only where the connection is gone already
-        } else if self.socket.shutdown(Shutdown::Write).is_ok()
-            && !self.ended
+            return;
+        }
+        let owed = self.sink.finish(&[]).unwrap_or_default();
+        // What is owed is written by the engine, whose clients wait without a thread.
+        if (!owed.is_empty() || self.socket.shutdown(Shutdown::Write).is_ok() && !self.ended)
             && let Some(registration) = self.registration.take()
         {
-            registration.linger(&self.socket, self.client.clone());
+            registration.linger(&self.socket, self.client.clone(), owed);
         }
     }
 }

@@ -15,7 +15,8 @@ use super::stream::Stream;
 /// To write: `handle`.
 pub trait StreamHandler: Send + Sync + 'static {
     /// Talk with this client; the connection ends properly when the stream is dropped. An error is logged, with the
-    /// client's address, unless it says that the client is gone or that the time-out has passed.
+    /// client's address, unless it says that the client is gone, that it [was cut](Stream::was_cut) or that the time-out has
+    /// passed.
     fn handle(&self, stream: &mut Stream) -> io::Result<()>;
 }
 
@@ -71,8 +72,10 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
 
     fn take(self: Box<Self>, mut stream: Stream) {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, WouldBlock};
+        use io::ErrorKind::{InvalidData, UnexpectedEof};
         if let Err(err) = self.0.handle(&mut stream)
             && !matches!(err.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | WouldBlock)
+            && !(stream.was_cut() && matches!(err.kind(), InvalidData | UnexpectedEof))
         {
             log::error!("the stream of {}: {err}", stream.client());
         }

@@ -210,8 +210,13 @@ impl Conversation for Secured {
     }
 
     fn take(self: Box<Self>, stream: Stream) {
-        if let State::Plain(conversation) = self.state {
-            conversation.take(stream);
+        match self.state {
+            State::Met(met) => {
+                let (session, inner) = *met;
+                inner.take(session, stream);
+            }
+            State::Plain(conversation) => conversation.take(stream),
+            _ => {}
         }
     }
 

@@ -222,8 +222,7 @@ impl Churned {
             (3, _) if self.way == Way::Sidecar => ("Accept-Encoding: gzip\r\n".to_owned(), None),
             _ => (String::new(), None),
         };
-        // A sidecar may have the date of its file: that it names two rows of bytes then is known.
-        let fields = match compressed && draw & 0x100 != 0 && self.way != Way::Sidecar {
+        let fields = match compressed && draw & 0x100 != 0 {
             true => fields + "Accept-Encoding: gzip\r\n",
             false => fields,
         };

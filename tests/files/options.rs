@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::time::{Duration, Instant, SystemTime};
 
-use modest::{Request, StaticFileHandler};
+use modest::{Http, Request, StaticFileHandler};
 
 use super::{Folder, STILL, ask, get, line, settled, wait_for_age};
 
@@ -231,6 +231,41 @@ fn codings() {
     let handler = StaticFileHandler::cache(handler, 0, 0, 0);
     let got = ask(&handler, &Request::get("/a.css").with_header("accept-encoding", "gzip"));
     assert_eq!((got.text().as_str(), got.header("vary")), ("plain", ""));
+}
+
+/// `gzip -k`, `brotli` and `zstd` date a sidecar as its file. A date that named both would have `If-Range` join parts of
+/// them (RFC 9110, sections 8.8.1 and 13.1.5), also once one of them is gone.
+#[test]
+fn a_date_names_the_bytes_of_one_coding() {
+    let folder = Folder::new(&[("a", "as it is"), ("a.gz", "in gzip."), ("a.br", "in br...")]);
+    let date = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    for name in ["a", "a.gz", "a.br"] {
+        File::options().write(true).open(folder.path(name)).unwrap().set_modified(date).unwrap();
+    }
+    wait_for_age(folder.as_ref(), STILL);
+    let http = Http::new(folder.handler()).access_log(None);
+    let request = |coding: &str| Request::get("/a").with_header("accept-encoding", coding);
+    let codings = ["identity", "gzip", "br"];
+    let wholes = codings.map(|coding| http.respond(&request(coding)));
+    let dated = || wholes.iter().filter_map(|whole| Some((whole, whole.header("last-modified")?.to_owned())));
+    let rest = |coding: &str, date: &str| {
+        http.respond(&request(coding).with_header("range", "bytes=3-").with_header("if-range", date))
+    };
+    assert_eq!(wholes.each_ref().map(|whole| whole.body()), [&b"as it is"[..], b"in gzip.", b"in br..."]);
+    assert_eq!(dated().next().map(|(whole, _)| whole.body()), Some(&b"as it is"[..]), "the file has its date");
+    for (had, date) in dated() {
+        for (coding, whole) in codings.iter().zip(&wholes) {
+            let status = if had.body() == whole.body() { 206 } else { 200 };
+            assert_eq!(rest(coding, &date).status(), status, "of {coding}, to {}", had.body().escape_ascii());
+        }
+    }
+    for name in ["a.gz", "a.br"] {
+        fs::remove_file(folder.path(name)).unwrap();
+    }
+    for (had, date) in dated() {
+        let status = if had.body() == b"as it is" { 206 } else { 200 };
+        assert_eq!(rest("gzip", &date).status(), status, "what is left, to {}", had.body().escape_ascii());
+    }
 }
 
 #[test]

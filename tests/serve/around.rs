@@ -1,13 +1,13 @@
 //! A conversation around another, over real sockets: what a cipher needs of the engine.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use modest::raw::{Conversation, Event, Next, Protocol, Raw, Turn};
+use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stream, Turn, streams};
 use modest::{Client as Peer, Http, Response, TcpServer, handler_fn};
 
 use crate::cipher::{ALERT, Cipher, End, GOODBYE, HELLO, WELCOME, opened, raw, sealed};
@@ -94,6 +94,35 @@ fn http_sees_the_client_that_the_handshake_named() {
 fn who_is_turned_away_inside_sees_the_end() {
     let server = scripted(&Script { turns_away: true, ..Script::default() }, |server| server);
     Inside::new(&server).client.expect_end();
+}
+
+/// Its own bytes, and those of the layers, whatever came when.
+#[test]
+fn a_stream_is_taken_through_two_layers() {
+    let echo = |stream: &mut Stream| {
+        let mut line = String::new();
+        while stream.read_line(&mut line)? > 0 {
+            stream.write_all(line.as_bytes())?;
+            line.clear();
+        }
+        stream.write_all(if stream.was_cut() { b"cut" } else { b"end" })
+    };
+    let server = serve(Cipher::new(Cipher::new(streams(echo))), |server| server);
+    for at_once in [true, false] {
+        let mut client = Inside::new(&server);
+        let said = [HELLO.as_bytes(), &sealed(b"a line\n", 3), &GOODBYE].concat();
+        if at_once {
+            client.send(&said).client.send(GOODBYE);
+        } else {
+            said.iter().for_each(|byte| {
+                client.send([*byte]);
+            });
+            client.client.send(GOODBYE);
+        }
+        let (outer, end) = client.read_to_end();
+        let inner = outer.strip_prefix(WELCOME.as_bytes()).expect("the handshake");
+        assert_eq!((end, opened(inner)), (End::Goodbye, (b"a line\nend".to_vec(), End::Goodbye)));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use modest::raw::{Conversation, Event, Inner, Input, Layer, Next, Protocol, Raw, Stage, Turn};
+use modest::raw::{Conversation, Event, Inner, Input, Layer, Next, Protocol, Raw, Stage, Stream, Turn};
 use modest::{Client, IntoProtocol};
 
 pub const ALERT: [u8; 2] = [0xff, 0xff];
@@ -118,6 +118,12 @@ impl Conversation for Ciphered {
     fn goodbye(&mut self, turn: &mut Turn<'_>) {
         if let State::Met(key, inner) = &mut self.state {
             inner.goodbye(key, turn);
+        }
+    }
+
+    fn take(self: Box<Self>, stream: Stream) {
+        if let State::Met(key, inner) = self.state {
+            inner.take(key, stream);
         }
     }
 

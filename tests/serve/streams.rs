@@ -157,6 +157,10 @@ fn a_stream_waits_no_longer_than_its_timeout_and_two_threads_may_share_it() {
     let both = |stream: &mut Stream| {
         let mut writer = stream.writer();
         let writing = thread::spawn(move || (0..1000).try_for_each(|number| writeln!(writer, "{number}")));
+        let none = stream.set_timeout(Duration::ZERO).map_err(|err| err.kind());
+        assert_eq!(none, Err(io::ErrorKind::InvalidInput));
+        stream.set_timeout(Duration::from_nanos(1))?;
+        assert!(stream.read(&mut [0; 8]).is_err(), "it waits for less than a microsecond as if for ever");
         stream.set_timeout(Duration::from_millis(100))?;
         let start = Instant::now();
         let late = stream.read(&mut [0; 8]).expect_err("nobody writes");

@@ -19,7 +19,7 @@ pub(super) struct Watched {
 pub(super) struct Folder {
     /// Of all names in it.
     pub any_name: Vec<Arc<AtomicBool>>,
-    /// Of these names in it.
+    /// Of these names in it, in lower case, as all names here.
     pub names: HashMap<Box<[u8]>, Vec<Arc<AtomicBool>>>,
     /// Names in it that lead to the root.
     pub above: Vec<Box<[u8]>>,

@@ -19,11 +19,15 @@ pub(super) fn may_be_encoded(response: &Response) -> bool {
     has_body && !is_fixed && !no_transform && media_type.is_some_and(is_compressible)
 }
 
-/// A part is taken of the bytes as they are. One that goes on with what the client has by a date, or by a weak tag, may go
-/// on with other bytes: then it gets the whole, for it is compressed and has no ranges.
+/// A part is taken of the bytes as they are.
 pub(super) fn wants_range(request: &Request) -> bool {
-    let is_asked = request.header_all("range").next().is_some();
-    is_asked && request.header_all("if-range").all(|condition| condition.starts_with(b"\""))
+    request.header_all("range").next().is_some()
+}
+
+/// Whether what the client has may be of the compressed bytes, and a part of those as they are must not go on with it: a
+/// date names both (RFC 9110, section 8.8.1), a strong tag only these.
+pub(super) fn may_join(request: &Request) -> bool {
+    wants_range(request) && request.header_all("if-range").any(|condition| !condition.starts_with(b"\""))
 }
 
 /// Whether the response will become a 304: then nothing is compressed for it.

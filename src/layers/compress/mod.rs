@@ -12,7 +12,7 @@ use flate2::write::GzEncoder;
 
 use super::vary::with_vary;
 use crate::{HeaderValue, Layer, Method, Next, Request, Response, Result};
-use eligible::{may_be_encoded, wants_range, would_be_304};
+use eligible::{may_be_encoded, may_join, wants_range, would_be_304};
 use gzip::{GzipReader, Permit};
 
 /// Compresses text by gzip for clients that take it (RFC 9110, section 12.5.3): HTML, CSS, JavaScript, JSON, XML, SVG and
@@ -24,7 +24,7 @@ use gzip::{GzipReader, Permit};
 ///   as these bytes are not those it stood for: 304 still follows, while `If-Match` does not hold for it, so leave out
 ///   what clients edit by it.
 /// - Left as they are: what has a `Content-Encoding`, a `Content-Range` or a digest, what says `Cache-Control: no-transform`,
-///   answers to requests for ranges, what is pushed
+///   answers to requests for ranges (the whole, where `If-Range` has a date, which names the compressed bytes as well), what is pushed
 ///   ([`Response::events`], [`Response::channel`]), and errors that the handler returned as such.
 /// - HEAD is answered as GET would be.
 ///
@@ -98,14 +98,17 @@ impl Compress {
         if !may_be_encoded(&response) || !self.is_worth_it(request, &response) {
             return response;
         }
-        let response = with_vary(response, "Accept-Encoding");
+        let mut response = with_vary(response, "Accept-Encoding");
+        if may_join(request) {
+            response = response.with_header("accept-ranges", "none");
+        }
         // A client that takes neither gets what there is: that is of more use to it than a 406.
         match request.choose_coding(&["gzip"]) {
             // The length that it may promise is not that of the compressed body.
             Ok(Some(_)) if is_bare_head(request, &response) => {
                 response.map_body(|_| io::empty()).map_or_else(|same| same, with_weak_tag)
             }
-            Ok(Some(_)) if !wants_range(request) => self.gzip(request, response),
+            Ok(Some(_)) if !wants_range(request) || may_join(request) => self.gzip(request, response),
             _ => response,
         }
     }

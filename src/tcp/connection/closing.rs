@@ -8,7 +8,7 @@ use log::Level;
 
 use super::super::client::Client;
 use super::super::contain::contain;
-use super::super::output::Output;
+use super::super::output::{Output, Piece};
 use super::super::protocol::{Conversation, Event, Next};
 use super::super::scheduler::{Eviction, Readiness, Wait};
 use super::super::transport::Transport;
@@ -39,12 +39,23 @@ const LINGER: Duration = Duration::from_secs(2);
 const LONGEST_LINGER: Duration = Duration::from_secs(30);
 
 impl<R: Registered> Connection<R> {
-    /// A connection that was outside the engine, and is half-closed.
-    pub fn lingering(transport: Transport, client: Client, registration: R, now: Instant) -> Connection<R> {
+    /// A connection that was outside the engine, and ends: as soon as this is written it is half-closed. Where nothing is
+    /// owed it is so already.
+    pub fn returned(
+        transport: Transport,
+        client: Client,
+        registration: R,
+        owed: Vec<u8>,
+        now: Instant,
+    ) -> Connection<R> {
         let mut connection = Connection::new(transport, client, registration, 0, now);
-        connection.next = Next::Close;
-        connection.under_way().lingering = Some(Lingering { since: now, heard: now });
-        connection.readiness.readable = true;
+        if owed.is_empty() {
+            connection.next = Next::Close;
+            connection.under_way().lingering = Some(Lingering { since: now, heard: now });
+        } else {
+            (connection.next, connection.midway) = (Next::Linger, true);
+            connection.under_way().owed.insert(Box::default()).push(Piece::Owned(owed));
+        }
         connection
     }
 

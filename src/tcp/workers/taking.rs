@@ -90,12 +90,12 @@ impl stream::Registered for Place {
         self.engine.scheduler.is_shutting_down()
     }
 
-    fn linger(mut self: Box<Self>, socket: &Socket, client: Client) {
+    fn linger(mut self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>) {
         let Some(registration) = self.registration.take() else { return };
         let token = sys::Token(registration.link().token().to_usize());
         // Where it can't be polled again it is closed at once, with its registration.
         if let Ok(transport) = Transport::from_socket(socket, self.engine.registry(), token) {
-            let connection = Box::new(Connection::lingering(transport, client, registration, sync::now()));
+            let connection = Box::new(Connection::returned(transport, client, registration, owed, sync::now()));
             self.engine.scheduler.push_from_outside(connection);
         }
     }

@@ -22,8 +22,10 @@ def secured(at):
     if not hasattr(at, "secured"):
         folder = at.folder("tls")
         req = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"]
-        at.run([*req, "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=authority"], cwd=folder).good()
+        authority = ["-subj", "/CN=authority", "-addext", "keyUsage=critical,keyCertSign"]
+        at.run([*req, "-keyout", "ca.key", "-out", "ca.pem", *authority], cwd=folder).good()
         leaf = ["-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "basicConstraints=critical,CA:FALSE"]
+        leaf += ["-addext", "keyUsage=critical,digitalSignature", "-addext", "extendedKeyUsage=serverAuth"]
         server = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
         at.run([*req, *leaf, *server, "-keyout", "key.pem", "-out", "cert.pem"], cwd=folder).good()
         words = ["--tls-cert", folder / "cert.pem", "--tls-key", folder / "key.pem", "--hsts"]

@@ -152,15 +152,6 @@ fn lines_are_served_as_well() {
     assert_eq!(client.read_to_end().expect("a goodbye"), b"BYE\r\n");
 }
 
-/// A protocol that wants the socket for itself is told that it can't be had.
-#[test]
-fn streams_are_not() {
-    let site = Site::new(modest::raw::streams(|_: &mut modest::raw::Stream| -> std::io::Result<()> {
-        panic!("there is no socket to be had")
-    }));
-    assert_eq!(site.client().read_to_end().expect("a goodbye"), b"");
-}
-
 #[test]
 fn a_handler_that_panics_costs_one_connection() {
     let site = Site::new(Sums);

@@ -4,6 +4,7 @@ mod bytes; // what is said inside
 mod certificates; // whose, for which name, and anew
 mod ends; // goodbyes, truncation, stops
 mod handshakes; // whole, half, slow, broken
+mod streams; // connections that leave the engine
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

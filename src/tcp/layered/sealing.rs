@@ -1,0 +1,400 @@
+//! What is written through a layer, and what the layer itself answers: sealed in order, sent by whoever comes first.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::client::Client;
+use super::super::input::Input;
+use super::super::layer::{Layer, RECORD};
+use super::super::output::Output;
+use super::super::protocol::{Next, Turn};
+use super::super::stream::Sink;
+use super::super::sync::{self, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
+
+/// What the thread that reads shares with those that write.
+pub struct Layered {
+    below: Arc<dyn Sink>,
+    /// What is sealed and not sent. Whoever sends holds it, and may wait for the client; it is locked before `state`.
+    pending: Mutex<Vec<u8>>,
+    /// Held for no longer than it takes to open or to seal.
+    state: Mutex<State>,
+    reading_ends: AtomicBool, // by our own doing
+    limit: Mutex<Option<Duration>>,
+}
+
+struct State {
+    layer: Box<dyn Layer>,
+    /// Said by the layer itself while it opened something, behind all that was sealed before.
+    answers: Vec<u8>,
+    /// Nothing more is sealed: the goodbye is said, or the client broke the protocol.
+    is_over: bool,
+}
+
+/// No more than this is sealed and not sent.
+const SEALED_AHEAD: usize = 64 * 1024;
+
+impl Layered {
+    pub fn new(below: Arc<dyn Sink>, layer: Box<dyn Layer>) -> Layered {
+        Layered {
+            below,
+            pending: Mutex::default(),
+            state: Mutex::new(State { layer, answers: Vec::new(), is_over: false }),
+            reading_ends: AtomicBool::new(false),
+            limit: Mutex::default(),
+        }
+    }
+
+    /// The end of what is read is our own doing.
+    pub fn reading_has_ended(&self) -> bool {
+        self.reading_ends.load(Ordering::Acquire)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_pending(&self) -> Option<MutexGuard<'_, Vec<u8>>> {
+        use std::sync::TryLockError::{Poisoned, WouldBlock};
+        match self.pending.try_lock() {
+            Ok(pending) => Some(pending),
+            Err(Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(WouldBlock) => None,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Send what is pending: all of it, or as much as can be sent in the time that a write may take. True: all.
+    fn push(&self, pending: &mut Vec<u8>, waits: bool) -> io::Result<bool> {
+        let limit = *self.limit.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = sync::now();
+        let mut sent = 0;
+        let result = loop {
+            if sent == pending.len() {
+                break Ok(true);
+            }
+            match self.below.send_some(&pending[sent..], waits) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => sent += count,
+                Err(err) if sent > 0 && is_late(&err) => break Ok(false),
+                Err(err) => break Err(err),
+            }
+            if limit.is_some_and(|limit| sync::now().saturating_duration_since(start) >= limit) {
+                break Ok(sent == pending.len());
+            }
+        };
+        pending.drain(..sent);
+        result
+    }
+
+    /// Send what the layer itself has said, if nobody else is sending and the client takes it; else it goes ahead of what
+    /// is sent next. To be called after `answers` has grown, and after `pending` was unlocked: whoever does one of these
+    /// last sees the other.
+    fn send_answers(&self) {
+        while !self.state().answers.is_empty() {
+            let Some(mut pending) = self.try_pending() else { return };
+            pending.append(&mut self.state().answers);
+            let _ = self.push(&mut pending, false); // an error is that of the next write
+        }
+    }
+
+    /// What the layer made of these bytes is in `plain`, or it says what comes next.
+    pub fn open(&self, raw: &mut Input, plain: &mut Input, client: &Client) -> Result<(), Next> {
+        let mut output = Output::new();
+        let mut state = self.state();
+        let result = state.layer.open(&mut Turn::new(raw, &mut output, client), plain);
+        while !output.front().is_empty() {
+            let count = output.front().len();
+            state.answers.extend_from_slice(output.front());
+            output.consume(count);
+        }
+        state.is_over |= result.is_err();
+        let are_many = state.answers.len() > SEALED_AHEAD;
+        drop(state);
+        if are_many {
+            let mut pending = self.pending();
+            pending.append(&mut self.state().answers);
+            let _ = self.push(&mut pending, true);
+        }
+        self.send_answers();
+        result
+    }
+}
+
+impl State {
+    /// Nothing, if it is over.
+    fn seal(&mut self, plain: &[u8], pending: &mut Vec<u8>) -> io::Result<()> {
+        pending.append(&mut self.answers);
+        if self.is_over {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        plain.chunks(RECORD).for_each(|record| self.layer.seal(record, pending));
+        Ok(())
+    }
+
+    fn say_goodbye(&mut self, pending: &mut Vec<u8>) {
+        pending.append(&mut self.answers);
+        if !std::mem::replace(&mut self.is_over, true) {
+            self.layer.goodbye(pending);
+        }
+    }
+}
+
+impl Sink for Layered {
+    /// Bytes that are sealed count as sent: as many as fit beside those whose turn it is first.
+    fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
+        let mut pending = if waits { self.pending() } else { self.try_pending().ok_or(io::ErrorKind::WouldBlock)? };
+        if pending.len() >= SEALED_AHEAD {
+            self.push(&mut pending, waits)?;
+        }
+        let count = bytes.len().min(SEALED_AHEAD.saturating_sub(pending.len()));
+        if count == 0 && !bytes.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.state().seal(&bytes[..count], &mut pending)?;
+        if let Err(err) = self.push(&mut pending, waits)
+            && !is_late(&err)
+        {
+            return Err(err);
+        } // what is left goes ahead of the next
+        drop(pending);
+        self.send_answers();
+        Ok(count)
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let mut pending = self.pending();
+        pending.append(&mut self.state().answers);
+        if !self.push(&mut pending, true)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        drop(pending);
+        self.send_answers();
+        self.below.flush()
+    }
+
+    fn end(&self) -> io::Result<()> {
+        let mut pending = self.pending();
+        self.state().say_goodbye(&mut pending);
+        if !self.push(&mut pending, true)? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.below.end()
+    }
+
+    fn finish(&self, last: &[u8]) -> io::Result<Vec<u8>> {
+        // Where another thread is in the middle of a write, what it writes is not whole.
+        let mut pending = self.try_pending().ok_or(io::ErrorKind::WouldBlock)?;
+        let mut state = self.state();
+        if !last.is_empty() {
+            state.seal(last, &mut pending)?;
+        }
+        state.say_goodbye(&mut pending);
+        let rest = std::mem::take(&mut *pending);
+        self.below.finish(&rest)
+    }
+
+    fn end_reading(&self) {
+        self.reading_ends.store(true, Ordering::Release);
+        self.below.end_reading();
+    }
+
+    fn set_timeout(&self, limit: Option<Duration>) {
+        *self.limit.lock().unwrap_or_else(PoisonError::into_inner) = limit;
+        self.below.set_timeout(limit);
+    }
+}
+
+fn is_late(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Condvar, Mutex as StdMutex};
+
+    use super::*;
+
+    /// A client that takes so many bytes, and lets writers wait after that.
+    #[derive(Default)]
+    struct Slow {
+        state: StdMutex<(usize, usize, Vec<u8>)>, // what it takes yet, how many wait, what it has
+        changed: Condvar,
+    }
+
+    impl Slow {
+        fn take(&self, more: usize) {
+            self.state.lock().unwrap().0 += more;
+            self.changed.notify_all();
+        }
+
+        fn wait_for_writers(&self, count: usize) {
+            drop(self.changed.wait_while(self.state.lock().unwrap(), |state| state.1 < count).unwrap());
+        }
+
+        fn has(&self) -> String {
+            String::from_utf8(self.state.lock().unwrap().2.clone()).unwrap()
+        }
+    }
+
+    impl Sink for Slow {
+        fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
+            let mut state = self.state.lock().unwrap();
+            if state.0 == 0 && !waits {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            state.1 += 1;
+            self.changed.notify_all();
+            state = self.changed.wait_while(state, |state| state.0 == 0).unwrap();
+            let count = bytes.len().min(state.0);
+            state.0 -= count;
+            state.1 -= 1;
+            state.2.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn end(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn finish(&self, last: &[u8]) -> io::Result<Vec<u8>> {
+            let count = if last.is_empty() { 0 } else { self.send_some(last, false).unwrap_or(0) };
+            Ok(last[count..].to_vec())
+        }
+    }
+
+    /// Capitals on the wire; each question mark is answered.
+    struct Shouts;
+
+    impl Layer for Shouts {
+        fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
+            for byte in turn.input.bytes() {
+                match byte {
+                    b'?' => turn.output.bytes().push(b'!'),
+                    _ => plain.extend(&[byte.to_ascii_lowercase()]),
+                }
+            }
+            turn.input.consume(turn.input.bytes().len());
+            Ok(())
+        }
+
+        fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) {
+            sealed.extend(plain.to_ascii_uppercase());
+        }
+
+        fn goodbye(&mut self, sealed: &mut Vec<u8>) {
+            sealed.push(b'.');
+        }
+    }
+
+    fn shouts() -> (Arc<Slow>, Arc<Layered>) {
+        let slow = Arc::<Slow>::default();
+        (slow.clone(), Arc::new(Layered::new(slow, Box::new(Shouts))))
+    }
+
+    fn hear(layered: &Layered, said: &[u8]) -> Input {
+        let (mut raw, mut plain) = (Input::new(), Input::new());
+        raw.extend(said);
+        layered.open(&mut raw, &mut plain, &Client::new(std::net::SocketAddr::from(([127, 0, 0, 1], 1)))).unwrap();
+        plain
+    }
+
+    #[test]
+    fn who_ends_amid_a_write_says_no_goodbye() {
+        let (slow, layered) = shouts();
+        let there = layered.clone();
+        let writer = std::thread::spawn(move || there.send_some(b"abc", true));
+        slow.wait_for_writers(1);
+        assert_eq!(layered.finish(&[]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        slow.take(100);
+        assert_eq!(writer.join().unwrap().unwrap(), 3);
+        assert_eq!((slow.has().as_str(), layered.finish(&[]).unwrap()), ("ABC", vec![]));
+        assert_eq!(slow.has(), "ABC.");
+        assert_eq!(layered.send_some(b"d", true).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn answers_wait_for_nobody_and_are_sent_by_who_is_sending() {
+        let (slow, layered) = shouts();
+        assert_eq!(hear(&layered, b"A?B").bytes(), b"ab"); // its answer waits
+        let there = layered.clone();
+        let writer = std::thread::spawn(move || there.send_some(b"abc", true));
+        slow.wait_for_writers(1);
+        assert_eq!(hear(&layered, b"?C?").bytes(), b"c");
+        slow.take(100);
+        writer.join().unwrap().unwrap();
+        assert_eq!(slow.has(), "!ABC!!");
+        hear(&layered, b"?");
+        assert_eq!(slow.has(), "!ABC!!!");
+    }
+
+    #[test]
+    fn more_answers_than_are_kept_wait_for_the_client() {
+        let (slow, layered) = shouts();
+        let there = layered.clone();
+        let reader = std::thread::spawn(move || hear(&there, &[b'?'; SEALED_AHEAD + 1]));
+        slow.wait_for_writers(1);
+        slow.take(usize::MAX);
+        assert!(reader.join().unwrap().is_empty());
+        assert_eq!(slow.has(), "!".repeat(SEALED_AHEAD + 1));
+    }
+
+    /// A client that is gone.
+    struct Gone;
+
+    impl Sink for Gone {
+        fn send_some(&self, _: &[u8], _: bool) -> io::Result<usize> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn end(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn finish(&self, _: &[u8]) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+    }
+
+    #[test]
+    fn that_a_client_is_gone_is_an_error_at_once() {
+        let layered = Layered::new(Arc::new(Gone), Box::new(Shouts));
+        let errors = [layered.send_some(b"a", true).err(), layered.flush().err(), layered.end().err()];
+        let kinds = errors.map(|error| error.map(|error| error.kind()));
+        assert_eq!(kinds, [Some(io::ErrorKind::ConnectionReset); 3]);
+        assert_eq!(layered.finish(&[]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn so_much_is_sealed_ahead_and_no_more() {
+        let (slow, layered) = shouts();
+        slow.take(1);
+        layered.set_timeout(Some(Duration::ZERO));
+        let much = vec![b'a'; 100_000];
+        assert_eq!(layered.send_some(&much, true).unwrap(), 65_536);
+        slow.take(1);
+        assert_eq!(layered.send_some(&much, true).unwrap(), 1, "in place of what was sent");
+        let left = layered.finish(&[]).unwrap();
+        assert_eq!((left.len(), slow.has().len()), (65_536, 2), "with the goodbye");
+    }
+
+    #[test]
+    fn what_is_left_at_the_end_is_handed_over() {
+        let (slow, layered) = shouts();
+        slow.take(2);
+        layered.set_timeout(Some(Duration::ZERO));
+        assert_eq!(layered.send_some(b"abcd", true).unwrap(), 4);
+        assert_eq!((slow.has().as_str(), layered.finish(&[]).unwrap()), ("AB", b"CD.".to_vec()));
+    }
+}

@@ -65,7 +65,8 @@ impl Way {
 
     /// Whether dates tell versions apart.
     fn is_dated(self) -> bool {
-        !matches!(self, Way::DatedBack | Way::OlderRenamed)
+        // A link or a folder that is swapped in the second after its file was written does not date that.
+        !matches!(self, Way::DatedBack | Way::OlderRenamed | Way::LinkSwapped | Way::FolderSwapped)
     }
 }
 
@@ -136,6 +137,7 @@ impl Churned {
         };
         let aside = |dated: Option<SystemTime>| {
             let new = beside("new");
+            let _ = fs::remove_file(&new); // a client may still read what was there two versions ago
             fs::write(&new, &bytes).unwrap();
             dated
                 .into_iter()
@@ -161,7 +163,9 @@ impl Churned {
             Way::FolderSwapped => {
                 let served = path.parent().unwrap();
                 let other = served.with_extension("other");
-                fs::write(other.join(path.file_name().unwrap()), &bytes).unwrap();
+                let new = other.join(path.file_name().unwrap());
+                let _ = fs::remove_file(&new); // as above
+                fs::write(new, &bytes).unwrap();
                 renameat_with(CWD, served, CWD, &other, RenameFlags::EXCHANGE).unwrap();
             }
             Way::Sidecar => fs::write(&path, &bytes).unwrap(),

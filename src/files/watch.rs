@@ -120,6 +120,15 @@ pub(super) struct Watch {
     places: Vec<Place>,
 }
 
+impl Table {
+    /// Forget what was watched by this.
+    fn forget(&mut self, wd: i32) {
+        if let Some(path) = self.watches.remove(&wd).and_then(Watched::into_path) {
+            self.folders.remove(&path);
+        }
+    }
+}
+
 impl Watcher {
     /// `None`: the kernel gives none, for the user has as many as may be (`fs.inotify.max_user_instances`).
     pub fn new() -> Option<Arc<Watcher>> {
@@ -258,8 +267,11 @@ impl Watcher {
             }
             None => {
                 let wd = self.add(folder, FOLDER)?;
+                let known = &mut table.watches.entry(wd).or_default().folder().path;
+                if let Some(other) = known.replace(path.to_vec()) {
+                    table.folders.remove(&other); // mounted at both: it goes with the watch by one of them
+                }
                 table.folders.insert(path.to_vec(), (wd, identity));
-                table.watches.entry(wd).or_default().folder().path = Some(path.to_vec());
                 Ok(wd)
             }
         }
@@ -338,7 +350,7 @@ impl Watcher {
         }
         if what.contains(ReadFlags::IGNORED) {
             watched.tell_all();
-            table.watches.remove(&wd);
+            table.forget(wd); // another folder may get its name and its inode
         }
         if ends {
             self.begin_epoch(table);
@@ -361,9 +373,7 @@ impl Watcher {
 
     fn remove_if_unused(&self, table: &mut Table, wd: i32) {
         if table.watches.get(&wd).is_some_and(Watched::is_unused) {
-            if let Some(path) = table.watches.remove(&wd).and_then(Watched::into_path) {
-                table.folders.remove(&path);
-            }
+            table.forget(wd);
             let _ = inotify::remove_watch(&self.inotify, wd); // an error: the kernel has removed it itself
         }
     }

@@ -57,6 +57,9 @@ const TELLING: [u64; 9] =
 /// More news than this at once is taken for lost: the queue has no more unless `fs.inotify.max_queued_events` was raised.
 const MOST_NEWS: usize = 20_000;
 
+/// After so many watches have been ended the news of it is read: the queue has room for 16,384 unless it was set.
+const ENDS: usize = 1024;
+
 /// Room for this many bytes of news in one read; a name takes 272 at most.
 const NEWS: usize = 4096;
 
@@ -461,7 +464,11 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut table = self.watcher.table();
-        for place in self.places.drain(..) {
+        for (number, place) in self.places.drain(..).enumerate() {
+            // Each end is news as well, and more than the queue holds would be taken for news that is lost.
+            if number % ENDS == ENDS - 1 && self.watcher.read_news(&mut table).is_err() {
+                self.watcher.begin_epoch(&mut table);
+            }
             let wd = place.wd();
             let Some(watched) = table.watches.get_mut(&wd) else { continue };
             watched.forget(place, &self.changed);

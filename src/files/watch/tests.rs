@@ -225,6 +225,29 @@ fn entries_of_a_listing() {
     }
 }
 
+/// The kernel tells of the end of each watch. That of a listing with more names than its queue has room for is no loss of news.
+#[test]
+fn the_end_of_many_watches() {
+    let tree = tree();
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let other = tree.watch("", "x").expect("it can be watched");
+    let mut listing = tree.watcher.watch(&tree.root, &[], b"a/b", None).expect("it can be watched");
+    let folder = tree.root.find_without_links(b"a/b").unwrap();
+    for number in 0..limit.trim().parse::<usize>().unwrap() + 100 {
+        let name = std::ffi::CString::new(number.to_string()).unwrap();
+        drop(fs::File::create(tree.path("a/b").join(name.to_str().unwrap())).unwrap());
+        listing.add(&folder, &name, false).expect("a file can be watched");
+        if number % 1000 == 0 {
+            tree.watcher.catch_up(&tree.root, Instant::now()); // of the names that came
+        }
+    }
+    tree.watcher.catch_up(&tree.root, Instant::now());
+    assert!(other.holds(), "before");
+    drop(listing);
+    tree.watcher.catch_up(&tree.root, Instant::now());
+    assert!(other.holds());
+}
+
 /// A log that is written all day tells of itself once.
 #[test]
 fn a_file_of_a_listing_is_told_of_once() {

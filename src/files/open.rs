@@ -204,6 +204,16 @@ impl Root {
         }
     }
 
+    /// The path of a name, without links in that of its folder. It may be outdated when it is used.
+    pub fn path_without_links(&self, path: &[u8]) -> Vec<u8> {
+        let folder = path::parent(path);
+        let real = match self.find_without_links(folder) {
+            Ok(_) => None,
+            Err(_) => self.resolve(folder),
+        };
+        real.map_or_else(|| path.to_vec(), |folder| path::join(&folder, path::name(path)))
+    }
+
     /// Open a path, following links as configured.
     fn open_path(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         match self.symlinks {

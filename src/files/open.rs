@@ -294,6 +294,11 @@ impl Root {
         let split = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).rev().collect::<Vec<_>>();
         let mut resolved = root.path().to_vec(); // absolute, and within the folder without a link
         let mut ahead = split(path); // the next name is the last
+        // So that a file with a slash behind it leads nowhere, as for the kernel.
+        let is_folder = |resolved: &[u8]| {
+            let path = beneath(resolved);
+            path.is_none_or(|path| self.open_without_links(&path, PATH_FLAGS | OFlags::DIRECTORY).is_ok())
+        };
         let (mut links, mut steps) = (0, 0);
         while let Some(name) = ahead.pop() {
             steps += 1;
@@ -301,6 +306,7 @@ impl Root {
                 return None;
             }
             match &name[..] {
+                b"" | b"." | b".." if !is_folder(&resolved) => return None,
                 b"" | b"." => continue,
                 b".." => {
                     resolved.truncate(memchr::memrchr(b'/', &resolved)?);

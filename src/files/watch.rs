@@ -68,7 +68,7 @@ const FILE: WatchFlags = WatchFlags::MODIFY.union(SELF);
 /// What is watched of a folder that is served: its names. `ATTRIB` tells of its own permissions.
 const FOLDER: WatchFlags = NAMES.union(SELF).union(WatchFlags::ONLYDIR);
 /// What is watched of a folder in a listing: its date too, which `utimensat` may set without `ATTRIB`. So it is told of what is written to
-/// files in it as well, by their names: that is no news of the folder.
+/// files in it as well, by their names: that is no news of the folder, but takes room in the queue.
 const LISTED_FOLDER: WatchFlags = FOLDER.union(WatchFlags::MODIFY);
 /// What is watched of a folder on the way to the root.
 const ABOVE: WatchFlags = NAMES.union(GONE).union(WatchFlags::ONLYDIR);

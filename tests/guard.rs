@@ -259,8 +259,14 @@ fn files_of_its_own_that_would_be_served() {
         std::fs::write(files.path().join(config), "").unwrap();
     }
     std::os::unix::fs::symlink("www", files.path().join("link")).unwrap();
+    std::os::unix::fs::symlink("../modest.toml", files.path().join("www/out.toml")).unwrap();
     for (words, said) in [
         (&["--config", "modest.toml"][..], None),
+        (&["--config", "www/out.toml"], None), // such links are not followed, unless told
+        (
+            &["--config", "www/out.toml", "--follow-symlinks", "anywhere"],
+            Some("--config: 'www/out.toml' is in 'www', which is served, with all"),
+        ),
         (&["--config", "www/modest.toml"], Some("--config: 'www/modest.toml' is in 'www', which is served, with all")),
         (&["--config", "link/modest.toml"], Some("--config: 'link/modest.toml' is in 'www', which is served")),
         (&["--config", "www/sub/.hidden/modest.toml"], None),

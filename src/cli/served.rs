@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use modest::Symlinks;
+
 use super::error::{CliError, quoted};
 use super::options::Options;
 use super::places::Place;
@@ -24,7 +26,7 @@ struct Own<'a> {
 pub fn check(options: &Options, places: &[Place], is_open: bool) -> Result<Vec<String>, CliError> {
     let mut told = Vec::new();
     for own in own_files(options) {
-        let Some(place) = places.iter().find(|place| serves(place, own.file, options.serving.hidden)) else { continue };
+        let Some(place) = places.iter().find(|place| serves(place, own.file, options)) else { continue };
         let Own { option, with, .. } = own;
         let (file, folder) = (quoted(own.file), quoted(&place.path));
         let line = format!("{option}: {file} is in {folder}, which is served, with {with}; move it out of there");
@@ -63,20 +65,21 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
     files
 }
 
-/// Whether this file is served there, or will be when it is made.
-fn serves(place: &Place, file: &Path, hidden: bool) -> bool {
-    let (Ok(folder), Some(file)) = (place.path.canonicalize(), real_path(file)) else { return false };
-    let Ok(beneath) = file.strip_prefix(&folder) else { return false };
+/// Whether this file is served there, or will be when it is made: by its own name, or by that of a link to it which is followed.
+fn serves(place: &Place, file: &Path, options: &Options) -> bool {
+    let follows = options.serving.follow_symlinks == Some(Symlinks::Follow);
+    let by_link = in_real_folder(file).filter(|_| follows);
+    let Ok(folder) = place.path.canonicalize() else { return false };
     let is_hidden = |name: &std::ffi::OsStr| name.as_encoded_bytes().starts_with(b".");
-    let is_well_known = beneath.starts_with(".well-known"); // RFC 8615
-    hidden || !beneath.iter().skip(usize::from(is_well_known)).any(is_hidden)
+    [file.canonicalize().ok().or_else(|| in_real_folder(file)), by_link].into_iter().flatten().any(|file| {
+        let Ok(beneath) = file.strip_prefix(&folder) else { return false };
+        let is_well_known = beneath.starts_with(".well-known"); // RFC 8615
+        options.serving.hidden || !beneath.iter().skip(usize::from(is_well_known)).any(is_hidden)
+    })
 }
 
-/// Without links, also of a file that is not there yet.
-fn real_path(file: &Path) -> Option<PathBuf> {
-    let in_folder = || {
-        let file = std::path::absolute(file).ok()?;
-        Some(file.parent()?.canonicalize().ok()?.join(file.file_name()?))
-    };
-    file.canonicalize().ok().or_else(in_folder)
+/// The path of a file, which may not be there yet, or of a link itself, without links in that of its folder.
+fn in_real_folder(file: &Path) -> Option<PathBuf> {
+    let file = std::path::absolute(file).ok()?;
+    Some(file.parent()?.canonicalize().ok()?.join(file.file_name()?))
 }

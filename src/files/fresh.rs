@@ -63,8 +63,9 @@ pub(super) struct Freshness {
     watcher: Option<Arc<Watcher>>,
     /// Of listings: made for the first that is kept.
     of_listings: OnceLock<Option<Arc<Watcher>>>,
-    /// Whether something is kept that is not watched: nothing tells when that can't be used any more, for its time is over.
-    keeps_unwatched: AtomicBool,
+    /// Whether something is kept of which nothing tells when it can't be used any more: it is not watched, and its time will be over,
+    /// or it was told of before it was kept.
+    keeps_untold: AtomicBool,
     started: Instant,
     /// When entries were last dropped, in nanoseconds since `started`.
     dropped: AtomicU64,
@@ -189,7 +190,7 @@ impl Freshness {
         Freshness {
             watcher: watched.then(Watcher::new).flatten(),
             of_listings: OnceLock::new(),
-            keeps_unwatched: AtomicBool::new(false),
+            keeps_untold: AtomicBool::new(false),
             started: Instant::now(),
             dropped: AtomicU64::new(0),
         }
@@ -218,8 +219,8 @@ impl Freshness {
 
     /// An entry has been put where `has_ended` is asked of it.
     pub fn keeps(&self, basis: &Basis) {
-        if basis.watch().is_none() {
-            self.keeps_unwatched.store(true, Relaxed);
+        if basis.watch().is_none_or(|watch| !watch.holds()) {
+            self.keeps_untold.store(true, Relaxed);
         }
     }
 
@@ -238,7 +239,7 @@ impl Freshness {
         };
         // Set again by `has_ended` and by the next news. All are asked.
         let told = self.watchers().filter(|watcher| take_told(watcher)).count();
-        self.keeps_unwatched.swap(false, Relaxed) || told > 0
+        self.keeps_untold.swap(false, Relaxed) || told > 0
     }
 
     /// Whether an entry can't be used any more: it was told of a change, or is not watched and no longer trusted.
@@ -248,7 +249,7 @@ impl Freshness {
             None => {
                 let has_ended = now.saturating_duration_since(basis.created) >= TRUST;
                 if !has_ended {
-                    self.keeps_unwatched.store(true, Relaxed);
+                    self.keeps_untold.store(true, Relaxed);
                 }
                 has_ended
             }
@@ -310,4 +311,25 @@ impl Freshness {
 
 fn tell_why_not(folder: &[u8], errno: rustix::io::Errno) {
     log::debug!(target: "modest::files", "/{} can't be watched: {errno}", folder.escape_ascii());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was told of between its making and its keeping, and asked for since, is asked about once more.
+    #[test]
+    fn what_had_ended_when_it_was_kept_is_dropped() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir(top.path().join("d")).unwrap();
+        let root = Root::open(top.path()).unwrap();
+        let freshness = Freshness::new(true);
+        let watch = freshness.watch_folder(&root, b"d").expect("it can be watched");
+        let basis = Basis::watched(b"d".to_vec(), root.stat_itself(b"d").unwrap(), watch);
+        std::fs::write(top.path().join("d/new"), "").unwrap();
+        let at = |seconds| freshness.started + Duration::from_secs(seconds);
+        assert!(freshness.is_time_to_drop(&root, at(3600)), "it is told of");
+        freshness.keeps(&basis);
+        assert!(freshness.is_time_to_drop(&root, at(3604)) && freshness.has_ended(&basis, at(3604)));
+    }
 }

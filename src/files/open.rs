@@ -204,6 +204,16 @@ impl Root {
         }
     }
 
+    /// The path of a name, without links in that of its folder. It may be outdated when it is used.
+    pub fn path_without_links(&self, path: &[u8]) -> Vec<u8> {
+        let folder = path::parent(path);
+        let real = match self.find_without_links(folder) {
+            Ok(_) => None,
+            Err(_) => self.resolve(folder),
+        };
+        real.map_or_else(|| path.to_vec(), |folder| path::join(&folder, path::name(path)))
+    }
+
     /// Open a path, following links as configured.
     fn open_path(&self, path: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
         match self.symlinks {
@@ -284,6 +294,11 @@ impl Root {
         let split = |path: &[u8]| path.split(|&byte| byte == b'/').map(<[u8]>::to_vec).rev().collect::<Vec<_>>();
         let mut resolved = root.path().to_vec(); // absolute, and within the folder without a link
         let mut ahead = split(path); // the next name is the last
+        // So that a file with a slash behind it leads nowhere, as for the kernel.
+        let is_folder = |resolved: &[u8]| {
+            let path = beneath(resolved);
+            path.is_none_or(|path| self.open_without_links(&path, PATH_FLAGS | OFlags::DIRECTORY).is_ok())
+        };
         let (mut links, mut steps) = (0, 0);
         while let Some(name) = ahead.pop() {
             steps += 1;
@@ -291,6 +306,7 @@ impl Root {
                 return None;
             }
             match &name[..] {
+                b"" | b"." | b".." if !is_folder(&resolved) => return None,
                 b"" | b"." => continue,
                 b".." => {
                     resolved.truncate(memchr::memrchr(b'/', &resolved)?);

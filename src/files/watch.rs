@@ -64,6 +64,9 @@ const CASEFOLD: u32 = 0x4000_0000;
 /// More news than this at once is taken for lost: the queue has no more unless `fs.inotify.max_queued_events` was raised.
 const MOST_NEWS: usize = 20_000;
 
+/// After so many watches have been ended the news of it is read: the queue has room for 16,384 unless it was set.
+const ENDS: usize = 1024;
+
 /// Room for this many bytes of news in one read; a name takes 272 at most.
 const NEWS: usize = 4096;
 
@@ -72,7 +75,7 @@ const FILE: WatchFlags = WatchFlags::MODIFY.union(SELF);
 /// What is watched of a folder that is served: its names. `ATTRIB` tells of its own permissions.
 const FOLDER: WatchFlags = NAMES.union(SELF).union(WatchFlags::ONLYDIR);
 /// What is watched of a folder in a listing: its date too, which `utimensat` may set without `ATTRIB`. So it is told of what is written to
-/// files in it as well, by their names: that is no news of the folder.
+/// files in it as well, by their names: that is no news of the folder, but takes room in the queue.
 const LISTED_FOLDER: WatchFlags = FOLDER.union(WatchFlags::MODIFY);
 /// What is watched of a folder on the way to the root.
 const ABOVE: WatchFlags = NAMES.union(GONE).union(WatchFlags::ONLYDIR);
@@ -125,6 +128,15 @@ pub(super) struct Watch {
     epoch: u64,
     changed: Arc<AtomicBool>,
     places: Vec<Place>,
+}
+
+impl Table {
+    /// Forget what was watched by this.
+    fn forget(&mut self, wd: i32) {
+        if let Some(path) = self.watches.remove(&wd).and_then(Watched::into_path) {
+            self.folders.remove(&path);
+        }
+    }
 }
 
 impl Watcher {
@@ -265,8 +277,11 @@ impl Watcher {
             }
             None => {
                 let wd = self.add(folder, FOLDER)?;
+                let known = &mut table.watches.entry(wd).or_default().folder().path;
+                if let Some(other) = known.replace(path.to_vec()) {
+                    table.folders.remove(&other); // mounted at both: it goes with the watch by one of them
+                }
                 table.folders.insert(path.to_vec(), (wd, identity));
-                table.watches.entry(wd).or_default().folder().path = Some(path.to_vec());
                 Ok(wd)
             }
         }
@@ -346,7 +361,7 @@ impl Watcher {
         }
         if what.contains(ReadFlags::IGNORED) {
             watched.tell_all();
-            table.watches.remove(&wd);
+            table.forget(wd); // another folder may get its name and its inode
         }
         if ends {
             self.begin_epoch(table);
@@ -369,9 +384,7 @@ impl Watcher {
 
     fn remove_if_unused(&self, table: &mut Table, wd: i32) {
         if table.watches.get(&wd).is_some_and(Watched::is_unused) {
-            if let Some(path) = table.watches.remove(&wd).and_then(Watched::into_path) {
-                table.folders.remove(&path);
-            }
+            table.forget(wd);
             let _ = inotify::remove_watch(&self.inotify, wd); // an error: the kernel has removed it itself
         }
     }
@@ -470,7 +483,11 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut table = self.watcher.table();
-        for place in self.places.drain(..) {
+        for (number, place) in self.places.drain(..).enumerate() {
+            // Each end is news as well, and more than the queue holds would be taken for news that is lost.
+            if number % ENDS == ENDS - 1 && self.watcher.read_news(&mut table).is_err() {
+                self.watcher.begin_epoch(&mut table);
+            }
             let wd = place.wd();
             let Some(watched) = table.watches.get_mut(&wd) else { continue };
             watched.forget(place, &self.changed);

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant, SystemTime};
@@ -135,10 +135,14 @@ impl Churned {
             file.write_all(&bytes).unwrap();
             file
         };
+        // Another file: whoever is still being sent what stood there two versions ago gets the whole of it.
+        let renewed = |path: &Path| {
+            let _ = fs::remove_file(path);
+            fs::write(path, &bytes).unwrap();
+        };
         let aside = |dated: Option<SystemTime>| {
             let new = beside("new");
-            let _ = fs::remove_file(&new); // a client may still read what was there two versions ago
-            fs::write(&new, &bytes).unwrap();
+            renewed(&new);
             dated
                 .into_iter()
                 .for_each(|date| File::options().write(true).open(&new).unwrap().set_modified(date).unwrap());
@@ -163,9 +167,7 @@ impl Churned {
             Way::FolderSwapped => {
                 let served = path.parent().unwrap();
                 let other = served.with_extension("other");
-                let new = other.join(path.file_name().unwrap());
-                let _ = fs::remove_file(&new); // as above
-                fs::write(new, &bytes).unwrap();
+                renewed(&other.join(path.file_name().unwrap()));
                 renameat_with(CWD, served, CWD, &other, RenameFlags::EXCHANGE).unwrap();
             }
             Way::Sidecar => fs::write(&path, &bytes).unwrap(),

@@ -169,7 +169,13 @@ impl KeptListings {
     }
 
     /// Keep what was made, or make a pause.
-    pub fn end(&self, key: &[u8], path: &[u8], making: Making<'_>, made: Option<(Arc<Listing>, Told<'_>)>) {
+    pub fn end(
+        &self,
+        freshness: &Freshness,
+        (key, path): (&[u8], &[u8]),
+        making: Making<'_>,
+        made: Option<(Arc<Listing>, Told<'_>)>,
+    ) {
         let Making { began, .. } = making;
         let not_before = began + PAUSE + 100 * began.elapsed();
         let made = made.and_then(|(listing, told)| Some((listing, told.end()?)));
@@ -179,7 +185,9 @@ impl KeptListings {
         let bytes = listing.kept().map_or(0, |page| Page::size(page.len())) + names * WATCH_SIZE;
         let basis = Basis::of_listing(&watched.watch, began);
         let made = Some(Made { listing, basis, watch: watched.watch, asked });
-        self.cache.put(key, Arc::new(Kept { not_before, made }), (bytes, names));
+        let kept = Arc::new(Kept { not_before, made });
+        self.cache.put(key, Arc::clone(&kept), (bytes, names));
+        kept.made.iter().for_each(|made| freshness.keeps(&made.basis));
     }
 
     fn remember(&self, path: &[u8], watched: Option<&WatchedFolder>) {

@@ -231,7 +231,7 @@ impl Listings {
         };
         let listing = self.flights.join(&key, polled, read, Listing::stands_for)?;
         if let Some((making, told)) = made {
-            self.kept.end(&key, asked.path, making, told.map(|told| (Arc::clone(&listing), told)));
+            self.kept.end(&finder.freshness, (&key, asked.path), making, told.map(|told| (Arc::clone(&listing), told)));
         }
         Ok(listing)
     }

@@ -169,7 +169,7 @@ fn what_has_changed_goes() {
     fs::remove_dir_all(top.path().join("e")).unwrap();
     let started = Instant::now();
     while kept(&handler).0 != 1 {
-        assert!(started.elapsed().as_secs() < 10, "/d/ is not kept again");
+        assert!(started.elapsed().as_secs() < 60, "/d/ is not kept again");
         list(&handler, "/d/");
     }
 }
@@ -221,7 +221,7 @@ fn pages_that_are_held() {
     drop(held);
     let started = Instant::now();
     while kept(&handler).0 == 0 {
-        assert!(started.elapsed().as_secs() < 10, "it is not kept");
+        assert!(started.elapsed().as_secs() < 60, "it is not kept");
         list(&handler, "/d/");
     }
     let sent = answer(&handler, "/d/");

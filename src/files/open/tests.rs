@@ -23,6 +23,10 @@ fn tree() -> tempfile::TempDir {
         ("folder/up", "../file"),
         ("folder/deep/to-folder", "../../to-folder"),
         ("dangling", "nowhere"),
+        ("slash", "file/"),
+        ("dot", "file/."),
+        ("past", "file/../folder"),
+        ("folder-slash", "folder/"),
         ("loop", "loop"),
         ("out", "../root2/secret"),
         ("out-folder", "../root2"),
@@ -72,6 +76,10 @@ fn nothing_outside_is_opened() {
         ("absolute", NO, "file", "file"),
         ("roundabout", NO, "file", "file"),
         ("dangling", NO, NO, NO),
+        ("slash", NO, NO, NO),
+        ("dot", NO, NO, NO),
+        ("past", NO, NO, NO),
+        ("folder-slash", NO, "/", "/"),
         ("dangling/x", NO, NO, NO),
         ("loop", NO, NO, NO),
         ("out", NO, NO, "secret"),
@@ -126,5 +134,21 @@ fn a_folder_that_cannot_be_served_is_named() {
         let path = tree.path().join(path);
         let error = Root::open(&path).unwrap_err().to_string();
         assert_eq!(error, format!("{}: {expected}", path.display()));
+    }
+}
+
+/// The metadata of a listing and what is opened agree on what a link leads to.
+#[test]
+fn what_is_listed_is_opened() {
+    let tree = tree();
+    for check in [PathCheck::Kernel, PathCheck::Walk] {
+        let mut root = Root::open(&tree.path().join("root")).unwrap();
+        root.set_path_check(check);
+        for entry in fs::read_dir(tree.path().join("root")).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let is_listed =
+                root.stat_checked(name.as_bytes()).is_ok_and(|stat| matches!(stat.kind, Kind::File | Kind::Folder));
+            assert_eq!(root.open_at(name.as_bytes()).is_ok(), is_listed, "{name}, {check:?}");
+        }
     }
 }

@@ -28,7 +28,7 @@ impl Taking {
             return Err(exists());
         }
         let target = Target::find(place.finder, &path.bytes)?;
-        if !self.make(request, &target)? {
+        if !self.make(place, request, &target)? {
             return Err(exists());
         }
         let location = location_of(place, &target.path, true);
@@ -38,10 +38,11 @@ impl Taking {
     }
 
     /// Make a folder of that name; whether there was nothing of it.
-    pub(super) fn make(&self, request: &Request, target: &Target) -> Result<bool, Error> {
+    pub(super) fn make(&self, place: Place<'_>, request: &Request, target: &Target) -> Result<bool, Error> {
         if target.existing()?.is_some() {
             return Ok(false);
         }
+        self.check_lock_at(place, request, &target.path)?; // of a file that others have removed
         let held = self.hold(request, None)?;
         match mkdirat(&target.folder, target.name(), Mode::from_raw_mode(0o777)) {
             Ok(()) => {}                           // less the umask
@@ -71,7 +72,7 @@ impl Taking {
             Errno::NOENT => missing(),
             errno => error_of(errno),
         })?;
-        self.dav_locks.forget(&target.path);
+        self.forget_locks(place, &target.path);
         drop(lock);
         self.sync_folder(&target.folder)?;
         Ok(Response::no_content())

@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 const MOST: usize = 1024;
 const EACH: usize = 128;
 
-/// By the path of the file.
+/// By the path of the file, without links.
 #[derive(Debug, Default)]
 pub(super) struct DavLocks(Mutex<HashMap<Vec<u8>, DavLock>>);
 

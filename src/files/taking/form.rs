@@ -112,7 +112,7 @@ impl Taking {
         target::check_name(name.as_bytes())?;
         let path = path::join(to.folder, name.as_bytes());
         check_right(to.place, to.request, &path)?;
-        match self.make(to.request, &Target::find(to.place.finder, &path)?)? {
+        match self.make(to.place, to.request, &Target::find(to.place.finder, &path)?)? {
             true => Ok(()),
             false => Err(taken()),
         }
@@ -136,7 +136,7 @@ impl Taking {
             let target = Target::find(place.finder, &path)?; // each name, so none is `..`
             check_right(place, request, &path)?;
             if names.peek().is_some() {
-                self.make(request, &target)?;
+                self.make(place, request, &target)?;
                 continue; // if there was something that is no folder, the next name finds none
             }
             let existing = target.existing_file()?;

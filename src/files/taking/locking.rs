@@ -38,14 +38,21 @@ impl Taking {
             return Ok(());
         }
         let tokens = self.check_if(place, request, target, existing)?;
-        self.dav_locks.check(&target.path, &tokens, request)
+        self.dav_locks.check(&locked_path(place, &target.path), &tokens, request)
     }
 
     /// The same of another path than that of the request, of which `If` does not speak by itself.
     pub(super) fn check_lock_at(&self, place: Place<'_>, request: &Request, path: &[u8]) -> Result<(), Error> {
         match self.locks(place) {
-            true => self.dav_locks.check(path, &IfLists::of(request)?.tokens(), request),
+            true => self.dav_locks.check(&locked_path(place, path), &IfLists::of(request)?.tokens(), request),
             false => Ok(()),
+        }
+    }
+
+    /// What stood there has gone, with all beneath it.
+    pub(super) fn forget_locks(&self, place: Place<'_>, path: &[u8]) {
+        if self.locks(place) {
+            self.dav_locks.forget(&locked_path(place, path));
         }
     }
 
@@ -59,15 +66,16 @@ impl Taking {
     ) -> Result<Vec<String>, Error> {
         let lists = IfLists::of(request)?;
         let own = target::resolve(request.raw_path(), place.mount)?.bytes;
+        let changed = locked_path(place, &target.path);
         let holds = lists.hold(|resource, is_token, value| {
             let path = match resource {
                 None => Some(own.clone()),
                 Some(url) => path_of(url).and_then(|path| Some(target::resolve(path, place.mount).ok()?.bytes)),
             };
-            let Some(path) = path else { return false };
+            let Some(path) = path.map(|path| locked_path(place, &path)) else { return false };
             match is_token {
                 true => self.dav_locks.find(&path).is_some_and(|lock| lock.token == value),
-                false if path == target.path && existing.is_some() => {
+                false if path == changed && existing.is_some() => {
                     tag_of(place, target).is_some_and(|tag| tag.to_string() == value)
                 }
                 false => false,
@@ -92,19 +100,20 @@ impl Taking {
         let existing = target.existing_file()?;
         check_conditions(place, request, &target, existing)?;
         let tokens = self.check_if(place, request, &target, existing)?;
+        let at = locked_path(place, &target.path);
         let body = request.body().bytes()?;
         if body.is_empty() {
-            let lock = self.dav_locks.refresh(&target.path, &tokens, request);
+            let lock = self.dav_locks.refresh(&at, &tokens, request);
             let lock = lock.ok_or_else(|| Error::new(StatusCode::PRECONDITION_FAILED, "There is no such lock."))?;
             return Ok(described(place, &target.path, &lock));
         }
         if memchr::memmem::find(&body, b"exclusive").is_none() {
             return Err(Error::new(StatusCode::FORBIDDEN, "Locks are exclusive here."));
         }
-        let lock = self.dav_locks.take(&target.path, format!("urn:uuid:{}", draw_uuid()?), request)?;
+        let lock = self.dav_locks.take(&at, format!("urn:uuid:{}", draw_uuid()?), request)?;
         let is_new = existing.is_none();
         if is_new && let Err(error) = self.make_empty(request, &target) {
-            self.dav_locks.forget(&target.path);
+            self.dav_locks.forget(&at);
             return Err(error);
         }
         drop(guard);
@@ -126,7 +135,7 @@ impl Taking {
         let token = request.header("lock-token").map(str::trim);
         let token = token.and_then(|token| token.strip_prefix('<')?.strip_suffix('>'));
         let token = token.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Say which lock: Lock-Token."))?;
-        match self.dav_locks.release(&path, token.to_owned(), request) {
+        match self.dav_locks.release(&locked_path(place, &path), token.to_owned(), request) {
             true => Ok(Response::no_content()),
             false => Err(Error::new(StatusCode::CONFLICT, "There is no such lock.")),
         }
@@ -137,10 +146,15 @@ impl Taking {
         if !self.locks(place) {
             return String::new();
         }
-        let lock = self.dav_locks.find(path);
+        let lock = self.dav_locks.find(&locked_path(place, path));
         let active = lock.map(|lock| active_lock(place, path, &lock, lock.is_of(request))).unwrap_or_default();
         format!("{SUPPORTED}<D:lockdiscovery>{active}</D:lockdiscovery>")
     }
+}
+
+/// By which a file is locked: whatever links lead to its folder, it is one file.
+fn locked_path(place: Place<'_>, path: &[u8]) -> Vec<u8> {
+    place.finder.root.path_without_links(path)
 }
 
 fn described(place: Place<'_>, path: &[u8], lock: &DavLock) -> Response {

@@ -44,7 +44,7 @@ impl Taking {
             }
             errno => error_of(errno),
         })?;
-        self.dav_locks.forget(&from.path);
+        self.forget_locks(place, &from.path);
         self.sync_folder(&to.folder)?;
         self.sync_folder(&from.folder)?;
         let location = location_of(place, &to.path, stat.kind == Kind::Folder);

@@ -49,6 +49,8 @@ struct State {
     /// Which request may write: the last one that asked.
     turn: u64,
     touched: Instant,
+    /// Nothing more comes of it: it is stored, or not wanted any more.
+    is_over: bool,
 }
 
 impl Partials {
@@ -81,11 +83,14 @@ impl Partials {
         self.in_time(|open| open.get(key).cloned())
     }
 
-    /// It is whole: nobody writes to it now.
-    pub fn end(&self, key: &Key) {
-        if let Some(partial) = self.in_time(|open| open.remove(key)) {
-            partial.take_turn();
+    /// It is whole, and whoever has this turn stores it: nobody writes to it now. `false`: that turn is over.
+    pub fn end(&self, key: &Key, partial: &Arc<Partial>, turn: u64) -> bool {
+        let is_whole = partial.is_over_with(turn);
+        if is_whole {
+            let is_it = |open: &HashMap<Key, Arc<Partial>>| open.get(key).is_some_and(|at| Arc::ptr_eq(at, partial));
+            self.in_time(|open| if is_it(open) { open.remove(key) } else { None });
         }
+        is_whole
     }
 
     /// It is not wanted any more, if it is there: nobody writes to it now.
@@ -126,21 +131,42 @@ fn least_missed(open: &HashMap<Key, Arc<Partial>>, owner: &Owner) -> Option<Key>
 
 impl Partial {
     pub fn new(file: Arc<NewFile>, path: Vec<u8>, length: Option<u64>, owner: Owner, held: Arc<Held>) -> Partial {
-        Partial { file, path, length, owner, held, state: Mutex::new(State { turn: 0, touched: Instant::now() }) }
+        Partial {
+            file,
+            path,
+            length,
+            owner,
+            held,
+            state: Mutex::new(State { turn: 0, touched: Instant::now(), is_over: false }),
+        }
     }
 
     /// Nothing comes of it: an older request may still have it.
     fn end(&self) {
-        self.take_turn();
-        self.held.give_back();
+        let mut state = self.state();
+        if !state.is_over {
+            state.is_over = true;
+            self.held.give_back();
+        }
     }
 
-    /// How many bytes have come. From now on whoever wrote before does no longer.
-    pub fn take_turn(&self) -> (u64, u64) {
+    /// How many bytes have come. From now on whoever wrote before does no longer. `None`: nothing more comes of it.
+    pub fn take_turn(&self) -> Option<(u64, u64)> {
         let mut state = self.state();
+        if state.is_over {
+            return None;
+        }
         state.turn += 1;
         state.touched = Instant::now();
-        (self.file.written(), state.turn)
+        Some((self.file.written(), state.turn))
+    }
+
+    /// Whoever has this turn takes it as it is. `false`: that turn is over.
+    fn is_over_with(&self, turn: u64) -> bool {
+        let mut state = self.state();
+        let has_turn = state.has_turn(turn);
+        state.is_over |= has_turn;
+        has_turn
     }
 
     fn is_in_time(&self, now: Instant, age: Duration) -> bool {
@@ -161,6 +187,12 @@ impl Partial {
     }
 }
 
+impl State {
+    fn has_turn(&self, turn: u64) -> bool {
+        self.turn == turn && !self.is_over
+    }
+}
+
 /// Writes on, as long as no other request has taken over.
 pub(super) struct Appender {
     pub partial: Arc<Partial>,
@@ -171,7 +203,7 @@ pub(super) struct Appender {
 impl Write for Appender {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.partial.state();
-        if state.turn != self.turn {
+        if !state.has_turn(self.turn) {
             return Err(io::Error::other("another request goes on with this upload"));
         }
         state.touched = Instant::now();
@@ -212,8 +244,11 @@ mod tests {
         assert!(partials.begin(key("a"), partial()).is_some() && partials.begin(key("b"), partial()).is_some());
         assert!(partials.begin(key("c"), partial()).is_none(), "as many as are allowed");
         assert!(partials.begin(key("a"), partial()).is_some(), "in the place of another");
-        partials.end(&key("b"));
-        assert!(partials.find(&key("b")).is_none());
+        let b = partials.find(&key("b")).unwrap();
+        let (_, turn) = b.take_turn().unwrap();
+        assert!(!partials.end(&key("b"), &b, turn - 1) && partials.find(&key("b")).is_some(), "another's turn");
+        assert!(partials.end(&key("b"), &b, turn) && partials.find(&key("b")).is_none());
+        assert!(!partials.end(&key("b"), &b, turn) && b.take_turn().is_none(), "once");
         assert!(partials.begin(key("c"), partial()).is_some());
         let brief = Partials::new(2, Duration::ZERO);
         assert!(brief.begin(key("a"), partial()).is_some() && brief.find(&key("a")).is_none(), "its time is over");
@@ -223,7 +258,7 @@ mod tests {
     fn one_writes_at_a_time() {
         let partial = Arc::new(partial());
         let appender = || {
-            let (offset, turn) = partial.take_turn();
+            let (offset, turn) = partial.take_turn().unwrap();
             let to = Writer { to: Arc::clone(&partial.file), reserve: 0 };
             let to = Charged { held: Arc::clone(&partial.held), to };
             (offset, Appender { partial: Arc::clone(&partial), turn, to })
@@ -233,7 +268,9 @@ mod tests {
         let (more, mut second) = appender();
         assert!(first.write_all(b"late").is_err());
         second.write_all(b"two").unwrap();
-        assert_eq!((offset, more, partial.take_turn().0), (0, 3, 6));
+        assert_eq!((offset, more, partial.file.written()), (0, 3, 6));
+        partial.end();
+        assert!(second.write_all(b"more").is_err() && partial.take_turn().is_none());
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Taking {
         let step = step(request)?;
         let slot = self.shares.begin(Owner::of(request))?;
         let (key, partial) = self.begun(place, request, &step, length)?;
-        let (before, turn) = partial.take_turn();
+        let (before, turn) = partial.take_turn().ok_or_else(unknown)?;
         let behind = |length: Option<u64>| length.map(|length| before.saturating_add(length));
         let (first, end) = match step {
             Step::Range(first, end, _) => (first, Some(end)),
@@ -162,7 +162,13 @@ impl Taking {
                     written,
                 ));
             }
-            partials.end(key);
+            // By whoever has it: it may have been ended, or stored, while this request waited.
+            if !partials.end(key, partial, *turn) {
+                return Err(Error::new(
+                    StatusCode::CONFLICT,
+                    "Another request has gone on with this upload, or ended it.",
+                ));
+            }
             let target = Target::find(place.finder, &partial.path)?;
             let stored = self.store(place, request, target, &partial.file, &partial.held)?;
             let response = super::stored_response(place, stored);
@@ -197,7 +203,7 @@ impl Taking {
             partials.drop_one(&key);
             return Ok(Response::no_content());
         }
-        let (offset, _) = partial.take_turn();
+        let (offset, _) = partial.take_turn().ok_or_else(unknown)?;
         let response = Response::no_content().with_header(OFFSET, offset).with_header(COMPLETE, "?0");
         let response = response.with_header(header::CACHE_CONTROL, "no-store");
         Ok(match partial.length {

@@ -145,6 +145,25 @@ fn nothing_is_left_behind() {
     assert!(table.watches.is_empty() && table.folders.is_empty() && table.above.is_none(), "{table:?}");
 }
 
+/// A folder that has gone is not taken for watched when another gets its name and its inode: also where it was an entry of a listing and
+/// nothing beneath it was watched any longer.
+#[test]
+fn a_folder_that_has_gone_is_forgotten() {
+    let tree = tree();
+    fs::create_dir(tree.path("a/c")).unwrap();
+    let mut listing = tree.watcher.watch(&tree.root, &[], b"a", None).expect("it can be watched");
+    let folder = tree.root.find_without_links(b"a").unwrap();
+    listing.add(&folder, c"c", true).expect("a folder can be watched");
+    drop(tree.watcher.watch(&tree.root, &[], b"a/c", None).expect("it can be watched"));
+    fs::remove_dir(tree.path("a/c")).unwrap();
+    drop(folder);
+    tree.watcher.catch_up(&tree.root, Instant::now());
+    assert!(!listing.holds());
+    let table = tree.watcher.table();
+    assert!(!table.folders.contains_key(&b"a/c"[..]), "{table:?}");
+    assert!(table.folders.values().all(|(wd, _)| table.watches.contains_key(wd)), "{table:?}");
+}
+
 #[test]
 fn what_cannot_be_watched() {
     let tree = tree();
@@ -207,6 +226,29 @@ fn entries_of_a_listing() {
         drop(watch);
         assert_eq!(tree.watches(), tree.above(), "{name}: nothing is left behind");
     }
+}
+
+/// The kernel tells of the end of each watch. That of a listing with more names than its queue has room for is no loss of news.
+#[test]
+fn the_end_of_many_watches() {
+    let tree = tree();
+    let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let other = tree.watch("", "x").expect("it can be watched");
+    let mut listing = tree.watcher.watch(&tree.root, &[], b"a/b", None).expect("it can be watched");
+    let folder = tree.root.find_without_links(b"a/b").unwrap();
+    for number in 0..limit.trim().parse::<usize>().unwrap() + 100 {
+        let name = std::ffi::CString::new(number.to_string()).unwrap();
+        drop(fs::File::create(tree.path("a/b").join(name.to_str().unwrap())).unwrap());
+        listing.add(&folder, &name, false).expect("a file can be watched");
+        if number % 1000 == 0 {
+            tree.watcher.catch_up(&tree.root, Instant::now()); // of the names that came
+        }
+    }
+    tree.watcher.catch_up(&tree.root, Instant::now());
+    assert!(other.holds(), "before");
+    drop(listing);
+    tree.watcher.catch_up(&tree.root, Instant::now());
+    assert!(other.holds());
 }
 
 /// A log that is written all day tells of itself once.

@@ -243,6 +243,41 @@ fn locks() {
     assert_eq!(lock(&refuses, "/a", &[], LOCK).status(), 501);
 }
 
+/// A lock is that of the file, by whatever path: also by a link to its folder, and by another to that. And a name that is locked is not
+/// given to a folder.
+#[test]
+fn a_lock_by_other_paths() {
+    let folder = Folder::new(&[("real/deep/a", "a"), ("b", "b")]);
+    symlink("real", folder.path("link")).unwrap();
+    symlink(folder.path("link/deep"), folder.path("far")).unwrap();
+    let server =
+        serve(folder.handler().uploads(Uploads::new().overwrite(Overwrite::Replace).delete(true)).webdav(true));
+    let paths = ["/real/deep/a", "/link/deep/a", "/far/a"];
+    for by in paths {
+        let token = lock(&server, by, &[], LOCK).header("lock-token").unwrap().to_owned();
+        let (untagged, destination) = (format!("({token})"), [("destination", "/c")]);
+        for path in paths {
+            assert_eq!(put(&server, path, b"n"), 423, "{by} {path}");
+            assert_eq!(lock(&server, path, &[], LOCK).status(), 423, "{by} {path}");
+            assert_eq!(ask(&server, "DELETE", path, &[], b"").status(), 423, "{by} {path}");
+            assert_eq!(ask(&server, "MOVE", path, &destination, b"").status(), 423, "{by} {path}");
+            assert_eq!(ask(&server, "MOVE", "/b", &[("destination", path)], b"").status(), 423, "{by} {path}");
+            let told = ask(&server, "PROPFIND", path, &[("depth", "0")], b"").text().to_owned();
+            assert!(told.contains(token.trim_matches(['<', '>'])), "{by} {path}: {told}");
+            for tagged in paths {
+                let tagged = format!("<http://{}{tagged}> {untagged}", server.address());
+                assert_eq!(ask(&server, "PUT", path, &[("if", &tagged)], b"n").status(), 204, "{by} {path} {tagged}");
+            }
+        }
+        assert_eq!(ask(&server, "MOVE", "/link/deep", &destination, b"").status(), 423, "{by}");
+        assert_eq!(ask(&server, "DELETE", paths[2], &[("if", &untagged)], b"").status(), 204, "{by}");
+        assert_eq!(put(&server, paths[0], b"a"), 201, "{by}: the lock has gone with its file");
+    }
+    assert_eq!(lock(&server, "/d", &[], LOCK).status(), 201);
+    fs::remove_file(folder.path("d")).unwrap();
+    assert_eq!(ask(&server, "MKCOL", "/d", &[], b"").status(), 423);
+}
+
 /// A token is of use to its user alone (section 6.4), and told to nobody else.
 #[test]
 fn a_lock_is_its_users() {

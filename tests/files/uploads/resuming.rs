@@ -173,3 +173,45 @@ fn the_last_who_asks_goes_on() {
     assert_eq!(send(&server, "PATCH", &at, &fields, b"new").status(), 201);
     assert_eq!(tree(folder.as_ref()), ["a=new"]);
 }
+
+/// A last step without a body writes nothing that could be refused: who waits with it while the upload is ended, or another goes
+/// on with it, stores nothing, and what was given back of a quota stays free.
+#[test]
+fn a_last_step_that_waits() {
+    for overwrite in [Overwrite::Refuse, Overwrite::Rename, Overwrite::Replace] {
+        for (method, waiting, expected) in [("DELETE", 1, 0), ("HEAD", 1, 0), ("PATCH", 2, 1)] {
+            let folder = Folder::new(&[]);
+            let quota = (10_000, Duration::from_secs(86_400));
+            let server = taking(&folder, resumable().overwrite(overwrite).delete(true).quota(quota));
+            let at =
+                send(&server, "PUT", "/a", &[("upload-complete", "?0")], b"").header("location").unwrap().to_owned();
+            let fields = [("upload-offset", "0"), ("upload-complete", "?0")];
+            assert_eq!(send(&server, "PATCH", &at, &fields, &[b'x'; 10_000]).status(), 204);
+            let head = format!(
+                "PATCH {at} HTTP/1.1\r\nHost: localhost\r\nUpload-Offset: 10000\r\nUpload-Complete: ?1\r\n\
+                Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+            );
+            let mut clients: Vec<_> = (0..waiting).map(|_| connect(&server)).collect();
+            for client in &mut clients {
+                client.write_all(head.as_bytes()).unwrap();
+                assert!(answer(client).starts_with("HTTP/1.1 100"));
+            }
+            if method != "PATCH" {
+                assert_eq!(send(&server, method, &at, &[], b"").status(), 204, "{method}");
+            }
+            let answers: Vec<String> = clients
+                .iter_mut()
+                .map(|client| {
+                    client.write_all(b"0\r\n\r\n").unwrap();
+                    answer(client)[9..12].to_owned()
+                })
+                .collect();
+            let stored = answers.iter().filter(|answer| *answer == "201").count();
+            let refused = answers.iter().filter(|answer| *answer == "409").count();
+            assert_eq!((stored, refused), (expected, 1), "{overwrite:?} {method}: {answers:?}");
+            let names: Vec<_> =
+                fs::read_dir(folder.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(names.len(), expected, "{overwrite:?} {method}: {names:?}");
+        }
+    }
+}

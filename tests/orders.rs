@@ -129,13 +129,11 @@ mod sync {
     atomic!(AtomicU32, u32);
     atomic!(AtomicUsize, usize);
 
-    impl AtomicU32 {
-        pub fn fetch_min(&self, value: u32, order: Ordering) -> u32 {
+    impl AtomicUsize {
+        pub fn fetch_min(&self, value: usize, order: Ordering) -> usize {
             self.0.fetch_min(value, both(order))
         }
-    }
 
-    impl AtomicUsize {
         pub fn fetch_add(&self, value: usize, order: Ordering) -> usize {
             self.0.fetch_add(value, both(order))
         }

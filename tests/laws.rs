@@ -507,6 +507,32 @@ fn draws_are_shared() {
     );
 }
 
+/// A worker draws first what it has polled itself, then what others have.
+#[test]
+fn own_polls_come_first() {
+    shuttle::check_random(
+        || {
+            let (model, _callees) = Model::new(1, 4, Behaviour::default());
+            let scheduler = &model.scheduler;
+            let Task::Poll(poller) = scheduler.arrive(2).next(&mut Instant::now()) else { unreachable!("it is free") };
+            let mut connections = scheduler.table().drain();
+            connections.sort_by_key(|connection| connection.client);
+            for (connection, worker) in connections.into_iter().zip([1, 0, 1, 0]) {
+                scheduler.push_polled(worker, std::iter::once(connection));
+            }
+            let mut workers = [scheduler.arrive(0), scheduler.arrive(1)];
+            let mut draw = |worker: usize| match workers[worker].next(&mut Instant::now()) {
+                Task::Serve(connection) => connection.client,
+                _ => unreachable!("four are ready"),
+            };
+            assert_eq!([draw(0), draw(0), draw(0), draw(1)], [1, 3, 0, 2]);
+            assert_eq!(scheduler.ready(), 0);
+            drop(poller);
+        },
+        1,
+    );
+}
+
 fn first((connection, _): (Connection, Readiness)) -> Connection {
     connection
 }

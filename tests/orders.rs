@@ -291,7 +291,7 @@ fn wait() -> Wait {
 }
 
 /// All handshakes, by name.
-const MODELS: [(&str, fn()); 13] = [
+const MODELS: [(&str, fn()); 14] = [
     ("a call beside a poll", || {
         let (world, bell) = world(1);
         let link = world.table().insert(|token| Arc::new(Link::new(token, None)));
@@ -379,6 +379,18 @@ const MODELS: [(&str, fn()); 13] = [
         let (world, _bell) = world(1);
         take_poller(&world);
         idle_beside(&world, |world| world.end());
+    }),
+    ("a stream that comes back beside the end", || {
+        let (world, _bell) = world(1);
+        take_poller(&world);
+        let returning = world.clone();
+        let stream = thread::spawn(move || {
+            returning.push_from_outside(7); // as in `workers/taking`
+            if returning.is_over() { returning.drain().0.len() } else { 0 }
+        });
+        world.end();
+        let drained = world.drain().0.len();
+        assert_eq!(drained + stream.join().unwrap(), 1, "what lies in the queue of an engine that has ended");
     }),
     ("calls that are coalesced", || {
         let link = Arc::new(Link::new(scheduler::Token::from_usize(0), None));

@@ -291,7 +291,7 @@ fn wait() -> Wait {
 }
 
 /// All handshakes, by name.
-const MODELS: [(&str, fn()); 14] = [
+const MODELS: [(&str, fn()); 15] = [
     ("a call beside a poll", || {
         let (world, bell) = world(1);
         let link = world.table().insert(|token| Arc::new(Link::new(token, None)));
@@ -379,6 +379,17 @@ const MODELS: [(&str, fn()); 14] = [
         let (world, _bell) = world(1);
         take_poller(&world);
         idle_beside(&world, |world| world.end());
+    }),
+    ("a worker that blocks beside an idle one and another wake, with a connection left in the queue", || {
+        let (world, _bell) = world(1);
+        take_poller(&world);
+        idle_beside(&world, |world| {
+            let waking = world.clone();
+            let waking = thread::spawn(move || waking.begin_shutdown());
+            world.push(7);
+            world.arrive(1).begin_blocking(sync::now());
+            waking.join().unwrap();
+        });
     }),
     ("a stream that comes back beside the end", || {
         let (world, _bell) = world(1);

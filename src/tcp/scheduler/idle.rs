@@ -92,7 +92,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
 
     /// Whether there is work: what an idle worker looks at once more after it has published that it is idle.
     fn something_waits(&self) -> bool {
-        fence(Ordering::SeqCst); // partner: `begin_blocking`; the end is told under the lock of `idle`
+        fence(Ordering::SeqCst); // partner: `Worker::begin`; the end is told under the lock of `idle`
         self.poller_free.load(Ordering::SeqCst) || !self.queue.is_empty() || self.is_over()
     }
 

@@ -24,10 +24,9 @@ mod sync {
         Instant::now()
     }
 
-    /// There is no time here: a time-out may come at any moment.
-    pub fn park_timeout(_limit: Duration) {
-        shuttle::thread::yield_now();
-    }
+    /// There is no time here: a time-out may come at any moment. (It does not yield: who does comes last under PCT, and could
+    /// not tick and go to sleep while others stand still.)
+    pub fn park_timeout(_limit: Duration) {}
 
     pub struct Queue<T>(Mutex<VecDeque<T>>);
 
@@ -54,12 +53,13 @@ mod sync {
     }
 }
 
+use std::collections::HashSet;
 use std::sync::Weak;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use scheduler::{
-    Callee, Eviction, Link, Patience, Permits, PollWaker, PollerGuard, RESERVED, Readiness, Scheduler, Task, Token,
-    Wait, Waker, Work, Worker,
+    Callee, Eviction, Link, Parked, Patience, Permits, PollWaker, PollerGuard, RESERVED, Readiness, Scheduler, Task,
+    Token, Wait, Waker, Work, Worker,
 };
 use shuttle::sync::{Arc, Condvar, Mutex};
 use shuttle::thread;
@@ -466,6 +466,112 @@ fn what_a_blocked_worker_has_polled_is_served() {
                 }
             }
             assert_eq!(served, LEFT);
+        },
+        1,
+    );
+}
+
+/// Of eight draws one looks at the called first, and two at newcomers and who was put off; the others at what was polled.
+#[test]
+fn draws_are_shared() {
+    shuttle::check_random(
+        || {
+            let (model, _callees) = Model::new(1, 60, Behaviour::default());
+            let scheduler = &model.scheduler;
+            let Task::Poll(poller) = scheduler.arrive(2).next(&mut Instant::now()) else { unreachable!("it is free") };
+            let tokens: Vec<Token> = (40..60).map(|client| model.links[client].token()).collect();
+            let mut connections: Vec<Connection> =
+                (0..40).filter_map(|client| scheduler.table().call(model.links[client].token())).map(first).collect();
+            connections.drain(20..).for_each(|connection| scheduler.push(connection));
+            scheduler.push_polled(0, connections.into_iter());
+            scheduler.call(&mut tokens.into_iter(), |_, _| {});
+            assert_eq!((scheduler.ready(), scheduler.table().parked()), (60, 0));
+            let mut worker = scheduler.arrive(0);
+            let mut draw = || match worker.next(&mut Instant::now()) {
+                Task::Serve(connection) => ["polled", "put off", "called"][connection.client / 20],
+                _ => unreachable!("sixty are ready"),
+            };
+            let drawn: Vec<&str> = (0..60).map(|_| draw()).collect();
+            let round = ["called", "polled", "put off", "polled", "polled", "polled", "put off", "polled"];
+            assert_eq!(drawn[..16], [round, round].concat());
+            assert_eq!(scheduler.ready(), 0);
+            drop(poller);
+        },
+        1,
+    );
+}
+
+/// A worker draws first what it has polled itself, then what others have.
+#[test]
+fn own_polls_come_first() {
+    shuttle::check_random(
+        || {
+            let (model, _callees) = Model::new(1, 4, Behaviour::default());
+            let scheduler = &model.scheduler;
+            let Task::Poll(poller) = scheduler.arrive(2).next(&mut Instant::now()) else { unreachable!("it is free") };
+            let mut connections = scheduler.table().drain();
+            connections.sort_by_key(|connection| connection.client);
+            for (connection, worker) in connections.into_iter().zip([1, 0, 1, 0]) {
+                scheduler.push_polled(worker, std::iter::once(connection));
+            }
+            let mut workers = [scheduler.arrive(0), scheduler.arrive(1)];
+            let mut draw = |worker: usize| match workers[worker].next(&mut Instant::now()) {
+                Task::Serve(connection) => connection.client,
+                _ => unreachable!("four are ready"),
+            };
+            assert_eq!([draw(0), draw(0), draw(0), draw(1)], [1, 3, 0, 2]);
+            assert_eq!(scheduler.ready(), 0);
+            drop(poller);
+        },
+        1,
+    );
+}
+
+fn first((connection, _): (Connection, Readiness)) -> Connection {
+    connection
+}
+
+/// Who parks wakes the poller for a deadline that is earlier than the one it waits for, and for no other; and what is known
+/// of a connection that is gone is used again.
+#[test]
+fn an_earlier_deadline_wakes_the_poller() {
+    shuttle::check_random(
+        || {
+            let (model, _callees) = Model::new(1, 8, Behaviour::default());
+            let table = model.scheduler.table();
+            let mut connections = table.drain();
+            assert_eq!(table.parked(), 0);
+            let now = Instant::now();
+            let mut park = |seconds: u64| {
+                let connection = connections.pop().expect("one more");
+                let deadline = now + Duration::from_secs(seconds);
+                let wait = Wait { deadline: Some(deadline), ..wait() };
+                match table.park(connection.link.token(), connection, wait) {
+                    Parked::Parked { wake } => wake,
+                    Parked::Ready(..) => unreachable!("nothing came"),
+                }
+            };
+            assert!(!park(90), "nobody waits");
+            table.begin_wait();
+            assert!(park(90), "it has not been seen yet for how long the poller waits");
+            let waits = table.deadline().expect("it was told of") - now;
+            assert!((Duration::from_secs(90)..Duration::from_millis(90_050)).contains(&waits), "{waits:?}");
+            assert_eq!([park(90), park(91), park(80), park(70)], [false, false, true, true]);
+            table.end_wait();
+            assert!(!park(60), "nobody waits any more");
+            assert_eq!(table.parked(), 7);
+            assert_eq!(table.late(now + Duration::from_secs(75)).len(), 2);
+            assert!(table.late(now + Duration::from_secs(75)).is_empty());
+            assert!(table.deadline().expect("one is left") > now + Duration::from_secs(80));
+            let entries: HashSet<usize> = (0..10)
+                .map(|_| {
+                    let token = table.insert(|token| Arc::new(Link::new(token, None))).token();
+                    table.remove(token);
+                    assert!(table.event(token, READABLE).is_none());
+                    token.to_usize() as u32 as usize
+                })
+                .collect();
+            assert_eq!(entries.len(), 2, "one in each shard");
         },
         1,
     );

@@ -129,13 +129,11 @@ mod sync {
     atomic!(AtomicU32, u32);
     atomic!(AtomicUsize, usize);
 
-    impl AtomicU32 {
-        pub fn fetch_min(&self, value: u32, order: Ordering) -> u32 {
+    impl AtomicUsize {
+        pub fn fetch_min(&self, value: usize, order: Ordering) -> usize {
             self.0.fetch_min(value, both(order))
         }
-    }
 
-    impl AtomicUsize {
         pub fn fetch_add(&self, value: usize, order: Ordering) -> usize {
             self.0.fetch_add(value, both(order))
         }
@@ -293,7 +291,7 @@ fn wait() -> Wait {
 }
 
 /// All handshakes, by name.
-const MODELS: [(&str, fn()); 13] = [
+const MODELS: [(&str, fn()); 15] = [
     ("a call beside a poll", || {
         let (world, bell) = world(1);
         let link = world.table().insert(|token| Arc::new(Link::new(token, None)));
@@ -381,6 +379,29 @@ const MODELS: [(&str, fn()); 13] = [
         let (world, _bell) = world(1);
         take_poller(&world);
         idle_beside(&world, |world| world.end());
+    }),
+    ("a worker that blocks beside an idle one and another wake, with a connection left in the queue", || {
+        let (world, _bell) = world(1);
+        take_poller(&world);
+        idle_beside(&world, |world| {
+            let waking = world.clone();
+            let waking = thread::spawn(move || waking.begin_shutdown());
+            world.push(7);
+            world.arrive(1).begin_blocking(sync::now());
+            waking.join().unwrap();
+        });
+    }),
+    ("a stream that comes back beside the end", || {
+        let (world, _bell) = world(1);
+        take_poller(&world);
+        let returning = world.clone();
+        let stream = thread::spawn(move || {
+            returning.push_from_outside(7); // as in `workers/taking`
+            if returning.is_over() { returning.drain().0.len() } else { 0 }
+        });
+        world.end();
+        let drained = world.drain().0.len();
+        assert_eq!(drained + stream.join().unwrap(), 1, "what lies in the queue of an engine that has ended");
     }),
     ("calls that are coalesced", || {
         let link = Arc::new(Link::new(scheduler::Token::from_usize(0), None));

@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use modest::raw::{Raw, Stream, streams};
 use modest::{IntoProtocol, Listen, LogRecord, ProxyProtocol, Request, RequestHandler, Response, Result, TcpServer};
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::listeners::ask;
 use crate::script::Script;
-use crate::server::{PATIENCE, Running, get};
+use crate::server::{Gate, PATIENCE, Running, eventually, get};
 
 /// A folder, and the path of a socket in it.
 fn place() -> (TempDir, PathBuf) {
@@ -320,4 +321,26 @@ fn of_many_that_find_a_stale_socket_one_has_it() {
         let _server = Running::start(server);
         ask(connect(&path), "say me\n", "me\n");
     }
+}
+
+#[test]
+fn a_stream_that_outlives_its_server_keeps_nothing_of_it() {
+    let (_folder, path) = place();
+    let gate = Gate::default();
+    let kept = Arc::new(());
+    let (stuck, of_the_server) = (gate.clone(), kept.clone());
+    let blocks = move |_: &mut Stream| {
+        let _kept = &of_the_server;
+        stuck.pass();
+        Ok(())
+    };
+    let mut server = serve(&path, streams(blocks), |server| server.shutdown_timeout(Duration::from_millis(100)));
+    let _end = gate.opened_at_end();
+    let _client = connect(&path);
+    gate.wait_for_arrivals(1);
+    server.handle.shutdown();
+    server.wait_for_end();
+    // A Unix socket has no reset: its end goes well, and the stream goes back to an engine that has ended.
+    gate.open();
+    eventually("the server is dropped with all that it held", || Arc::strong_count(&kept) == 1);
 }

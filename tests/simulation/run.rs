@@ -16,6 +16,9 @@ use crate::{client, user};
 const MOST_STEPS: usize = 400_000;
 /// Nor so much time.
 const LONGEST_RUN: Duration = Duration::from_secs(300);
+/// In ns: the watchdog's ticks come every 4 ms where nothing stood for long, and until the next one a client may wait for a
+/// worker that blocks.
+const LONGER_THAN_A_TICK: u64 = 5_000_000;
 
 /// Run these seeds; what the first that fails has to say, if one does.
 pub fn run(seeds: std::ops::Range<u64>, log: bool) -> Result<(), (u64, String)> {
@@ -205,7 +208,7 @@ fn clock() {
             }
             match machine.next_due() {
                 Some(due) => {
-                    let quiet = if due > now + 2_000_000 { client::check_quiet(machine, due) } else { Ok(()) };
+                    let quiet = if due > now + LONGER_THAN_A_TICK { client::check_quiet(machine, due) } else { Ok(()) };
                     match quiet {
                         Ok(()) => machine.advance(due),
                         Err(why) => fail(why),

@@ -16,9 +16,9 @@ pub use real::Ordering;
 
 use crate::machine::{self, FOR_EVER, Key, note, switch, wait, with};
 
-/// The time; looking at it takes some.
 pub const SHARDS: usize = 4;
 
+/// The time; looking at it takes some.
 pub fn now() -> Instant {
     with(|machine| {
         let step = machine.chance.below(machine.plan.clock_step);
@@ -273,14 +273,12 @@ atomic!(AtomicU8, u8);
 atomic!(AtomicU32, u32);
 atomic!(AtomicUsize, usize);
 
-impl AtomicU32 {
-    pub fn fetch_min(&self, value: u32, _order: Ordering) -> u32 {
+impl AtomicUsize {
+    pub fn fetch_min(&self, value: usize, _order: Ordering) -> usize {
         switch();
         self.0.fetch_min(value, Ordering::SeqCst)
     }
-}
 
-impl AtomicUsize {
     pub fn fetch_add(&self, value: usize, _order: Ordering) -> usize {
         switch();
         self.0.fetch_add(value, Ordering::SeqCst)

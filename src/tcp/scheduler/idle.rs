@@ -14,6 +14,12 @@ pub struct IdleWorkers {
     watchdog: Option<usize>,
 }
 
+impl IdleWorkers {
+    fn is_empty(&self) -> bool {
+        self.asleep.is_empty() && self.watchdog.is_none()
+    }
+}
+
 /// What a worker sleeps by.
 #[derive(Default)]
 pub struct Parker {
@@ -45,21 +51,30 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
 
     /// Wake one idle worker, or else whoever waits in the poll. One at a time.
     pub(super) fn wake_one(&self) {
+        if self.searching.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut idle = lock(&self.idle);
+        if idle.is_empty() {
+            drop(idle);
+            return self.wake_poller();
+        }
+        // Only with somebody to wake, under the lock: whoever sees this word wakes nobody, and counts on one who searches.
         if self.searching.swap(true, Ordering::SeqCst) {
             return;
         }
-        match self.next_idle() {
-            Some(worker) => self.wake(worker),
-            None => {
-                self.searching.store(false, Ordering::SeqCst);
-                self.wake_poller();
-            }
-        }
+        let worker = self.next_of(&mut idle);
+        drop(idle);
+        worker.into_iter().for_each(|worker| self.wake(worker));
     }
 
-    /// The idle worker to be woken first, off the list; the watchdog last.
+    /// The idle worker to be woken first, off the list.
     pub(super) fn next_idle(&self) -> Option<usize> {
-        let mut idle = lock(&self.idle);
+        self.next_of(&mut lock(&self.idle))
+    }
+
+    /// The watchdog last.
+    fn next_of(&self, idle: &mut IdleWorkers) -> Option<usize> {
         idle.asleep.pop().or_else(|| {
             self.ticking.store(false, Ordering::SeqCst);
             idle.watchdog.take()
@@ -77,7 +92,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
 
     /// Whether there is work: what an idle worker looks at once more after it has published that it is idle.
     fn something_waits(&self) -> bool {
-        fence(Ordering::SeqCst); // partner: `begin_blocking`; the end is told under the lock of `idle`
+        fence(Ordering::SeqCst); // partner: `Worker::begin`; the end is told under the lock of `idle`
         self.poller_free.load(Ordering::SeqCst) || !self.queue.is_empty() || self.is_over()
     }
 

@@ -185,6 +185,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         match parked {
             Parked::Parked { wake: false } => None,
             Parked::Parked { wake: true } => {
+                self.wakes.fetch_add(1, Ordering::Relaxed);
                 self.waker.wake();
                 None
             }

@@ -52,13 +52,13 @@ impl<C> ReadyQueue<C> {
         self.ready.push(Ready { connection, granted });
     }
 
-    /// Push what this worker has polled.
+    /// Push what this worker has polled: one at least.
     pub fn push_polled(&self, worker: usize, connections: impl Iterator<Item = C>) {
         let own = self.own(worker);
         let mut queue = lock(&self.polled[own]);
         let was_empty = queue.is_empty();
         queue.extend(connections);
-        if was_empty && !queue.is_empty() {
+        if was_empty {
             self.filled.fetch_or(1 << own, Ordering::Relaxed);
         }
     }

@@ -5,9 +5,9 @@ use std::ops::DerefMut;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::sync::{AtomicU32, AtomicUsize, Mutex, MutexGuard, Ordering, SHARDS, fence};
+use super::super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, SHARDS, fence};
 use super::link::Link;
-use super::table::{BEGUN, BEGUN_FOR, BUCKET, ConnectionTable, LISTS, NO_HINT, Readiness, Wait, bucket};
+use super::table::{BEGUN, BEGUN_FOR, ConnectionTable, LISTS, NO_HINT, Readiness, Wait, begins, bucket};
 use super::token::Token;
 use super::{Padded, lock};
 
@@ -29,9 +29,9 @@ pub struct Evicted<C> {
 pub struct ShardedTable<C> {
     shards: Vec<Padded<Mutex<ConnectionTable<C>>>>,
     /// No hint is earlier than this bucket, but for one whose worker is between its shard's lock and this word.
-    earliest: Padded<AtomicU32>,
+    earliest: Padded<AtomicUsize>,
     /// The bucket at which the waiting poller will return by itself (`NO_HINT`: never); 0: nobody waits.
-    waited_for: Padded<AtomicU32>,
+    waited_for: Padded<AtomicUsize>,
     next: AtomicUsize, // the shard of the next newcomer
     beginning: Instant,
 }
@@ -43,8 +43,8 @@ impl<C> ShardedTable<C> {
     pub fn new(beginning: Instant) -> ShardedTable<C> {
         ShardedTable {
             shards: (0..SHARDS).map(|_| Padded(Mutex::new(ConnectionTable::new(beginning)))).collect(),
-            earliest: Padded(AtomicU32::new(NO_HINT)),
-            waited_for: Padded(AtomicU32::new(0)),
+            earliest: Padded(AtomicUsize::new(NO_HINT)),
+            waited_for: Padded(AtomicUsize::new(0)),
             next: AtomicUsize::new(0),
             beginning,
         }
@@ -94,8 +94,8 @@ impl<C> ShardedTable<C> {
         shard.call(token)
     }
 
-    /// Those whose deadline has passed. For who has the poller: one at a time.
-    pub fn late(&self, now: Instant) -> Vec<C> {
+    /// Those whose deadline has passed, and what was noted for them. For who has the poller: one at a time.
+    pub fn late(&self, now: Instant) -> Vec<(C, Readiness)> {
         let mut late = Vec::new();
         if self.earliest.load(Ordering::SeqCst) >= bucket(self.beginning, now) {
             return late;
@@ -138,7 +138,7 @@ impl<C> ShardedTable<C> {
     pub fn deadline(&self) -> Option<Instant> {
         let first = self.earliest.load(Ordering::SeqCst);
         self.waited_for.store(first, Ordering::SeqCst);
-        (first != NO_HINT).then(|| self.beginning + BUCKET * first.saturating_add(1))
+        (first != NO_HINT).then(|| self.beginning + begins(first + 1))
     }
 
     /// The poller waits no longer.
@@ -253,6 +253,26 @@ mod tests {
             shards.0[number % 3].remove(shards.1[number]);
         }
         assert!((0..LISTS).all(|list| shards.0.iter().all(|shard| shard.next_in(list, None).is_none())));
+    }
+
+    #[test]
+    fn so_many_in_hand_are_passed_over_and_a_message_may_last_as_long() {
+        let now = Instant::now();
+        for (in_hand, expected) in
+            [(MOST_PASSED_OVER - 1, vec![MOST_PASSED_OVER as u32 - 1]), (MOST_PASSED_OVER, vec![])]
+        {
+            let mut shards = Shards::new(now, in_hand + 1);
+            for number in 0..=in_hand {
+                shards.park(number, Eviction::Idle(now + SECOND * number as u32));
+            }
+            (0..in_hand).for_each(|number| shards.take(number));
+            assert_eq!(shards.evict(1, now), (expected, None), "{in_hand} in hand");
+        }
+        let mut shards = Shards::new(now, 1);
+        shards.park(0, Eviction::Begun(now));
+        let nearly = now + BEGUN_FOR - Duration::from_nanos(1);
+        assert_eq!(shards.evict(1, nearly), (vec![], Some(now + BEGUN_FOR)));
+        assert_eq!(shards.evict(1, now + BEGUN_FOR), (vec![0], None));
     }
 
     #[test]

@@ -78,16 +78,26 @@ struct Entry<C> {
     generation: u32,
     previous: u32, // in its list
     next: u32,
-    list: u8, // an index into `lists`, or NO_LIST
-    taken: bool,
+    list: u8,      // an index into `lists`, or NO_LIST
+    hint_high: u8, // the bucket of its hint, NO_HINT: none; and its low bits
+    hint_low: u32,
     note: Readiness,
     interest: Readiness,
-    connection: Option<C>, // here while it is parked
-    deadline: u64,         // NEVER: none
-    since: u64,            // what its place in its list goes by
-    younger: u32,          // so many ns than its place says
-    hint: u32,             // the bucket of its hint; NO_HINT: none
-    link: Option<Arc<Link>>,
+    connection: Option<C>,   // here while it is parked
+    deadline: u64,           // NEVER: none
+    since: u64,              // what its place in its list goes by
+    younger: u32,            // so many ns than its place says
+    link: Option<Arc<Link>>, // while the entry is taken
+}
+
+impl<C> Entry<C> {
+    fn hint(&self) -> usize {
+        usize::from(self.hint_high) << 32 | self.hint_low as usize
+    }
+
+    fn set_hint(&mut self, bucket: usize) {
+        (self.hint_high, self.hint_low) = ((bucket >> 32) as u8, bucket as u32);
+    }
 }
 
 /// A list through the entries, the oldest first.
@@ -106,15 +116,17 @@ pub struct ConnectionTable<C> {
     parked: u32,
     shutdown: bool,
     free: Vec<u32>,
-    hints: BTreeSet<(u32, u32)>, // bucket, entry
+    hints: BTreeSet<usize>, // the bucket, and in the low bits the entry
     beginning: Instant,
 }
 
 /// The lists of those that may be evicted, in the order in which that is done.
 pub const LISTS: usize = 3;
-pub const BUCKET: Duration = Duration::from_millis(16);
-/// No bucket, and later than all.
-pub const NO_HINT: u32 = u32::MAX;
+const BUCKET: Duration = Duration::from_millis(16);
+/// No bucket, and later than all. Buckets have 40 bits, for 557 years: with 32 the time of a server would end after 795 days.
+pub const NO_HINT: usize = (1 << 40) - 1;
+/// The bits of an entry's number in a hint.
+const INDEX_BITS: u32 = 24;
 const NEVER: u64 = u64::MAX;
 const NONE: u32 = u32::MAX;
 const NO_LIST: u8 = 3;
@@ -161,20 +173,22 @@ impl<C> ConnectionTable<C> {
                 previous: NONE,
                 next: NONE,
                 list: NO_LIST,
-                taken: false,
+                hint_high: 0,
+                hint_low: 0,
                 note: Readiness::NONE,
                 interest: Readiness::NONE,
                 connection: None,
                 deadline: NEVER,
                 since: 0,
                 younger: 0,
-                hint: NO_HINT,
                 link: None,
             });
-            self.entries.len() as u32 - 1
+            let index = self.entries.len() - 1;
+            assert!(index < 1 << INDEX_BITS, "no process has so many descriptors");
+            self.entries[index].set_hint(NO_HINT);
+            index as u32
         });
         let entry = &mut self.entries[index as usize];
-        entry.taken = true;
         let link = link(Token { index, generation: entry.generation });
         entry.link = Some(link.clone());
         link
@@ -189,7 +203,6 @@ impl<C> ConnectionTable<C> {
         let entry = &mut self.entries[token.index as usize];
         // Wrapping at 31 bits keeps the tokens of the listeners and of the waker free (see `poller`).
         entry.generation = (entry.generation + 1) & 0x7FFF_FFFF;
-        entry.taken = false;
         entry.note = Readiness::NONE;
         entry.deadline = NEVER; // the hint stays: it serves the entry's next connection
         entry.link = None;
@@ -201,10 +214,10 @@ impl<C> ConnectionTable<C> {
 
     /// Park a connection, and tell the bucket of its deadline if that is a new hint; unless something came for the
     /// connection meanwhile.
-    pub fn park(&mut self, token: Token, connection: C, wait: Wait) -> Result<Option<u32>, (C, Readiness)> {
+    pub fn park(&mut self, token: Token, connection: C, wait: Wait) -> Result<Option<usize>, (C, Readiness)> {
         let shutdown = self.shutdown;
         let entry = &mut self.entries[token.index as usize];
-        debug_assert!(entry.taken && entry.connection.is_none() && entry.generation == token.generation);
+        debug_assert!(entry.link.is_some() && entry.connection.is_none() && entry.generation == token.generation);
         if entry.note.meets(wait.interest) || (shutdown && !wait.shutdown_seen) {
             return Err((connection, std::mem::take(&mut entry.note)));
         }
@@ -230,22 +243,22 @@ impl<C> ConnectionTable<C> {
         self.take(token.index)
     }
 
-    /// Those whose deadline has passed.
-    pub fn late(&mut self, now: Instant) -> Vec<C> {
+    /// Those whose deadline has passed, and what was noted for them while they waited for something else.
+    pub fn late(&mut self, now: Instant) -> Vec<(C, Readiness)> {
         let mut late = Vec::new();
         let now = nanos(self.beginning, now);
         let due = bucket_at(now);
-        while let Some(&(bucket, index)) = self.hints.first()
-            && bucket < due
+        while self.first_hint() < due
+            && let Some(hint) = self.hints.pop_first()
         {
-            self.hints.pop_first();
+            let index = hint as u32 & ((1 << INDEX_BITS) - 1);
             let entry = &mut self.entries[index as usize];
-            entry.hint = NO_HINT;
+            entry.set_hint(NO_HINT);
             if entry.connection.is_none() {
                 continue; // whoever parks it sets a new hint
             }
             if entry.deadline <= now {
-                late.extend(self.take(index).map(|(connection, _)| connection));
+                late.extend(self.take(index));
             } else {
                 self.hint(index);
             }
@@ -303,8 +316,8 @@ impl<C> ConnectionTable<C> {
     }
 
     /// The bucket of the first hint, or [`NO_HINT`].
-    pub fn first_hint(&self) -> u32 {
-        self.hints.first().map_or(NO_HINT, |(bucket, _)| *bucket)
+    pub fn first_hint(&self) -> usize {
+        self.hints.first().map_or(NO_HINT, |hint| hint >> INDEX_BITS)
     }
 
     pub fn parked(&self) -> usize {
@@ -312,7 +325,9 @@ impl<C> ConnectionTable<C> {
     }
 
     fn get(&mut self, token: Token) -> Option<&mut Entry<C>> {
-        self.entries.get_mut(token.index as usize).filter(|entry| entry.taken && entry.generation == token.generation)
+        self.entries
+            .get_mut(token.index as usize)
+            .filter(|entry| entry.link.is_some() && entry.generation == token.generation)
     }
 
     /// Take a parked connection out. It keeps its place in its list: a message that arrives byte by byte does not
@@ -375,31 +390,36 @@ impl<C> ConnectionTable<C> {
     }
 
     /// Set a hint for this entry's deadline, in place of a later one; its bucket, if it is new.
-    fn hint(&mut self, index: u32) -> Option<u32> {
+    fn hint(&mut self, index: u32) -> Option<usize> {
         let entry = &self.entries[index as usize];
         if entry.deadline == NEVER {
             return None;
         }
-        let (bucket, old) = (bucket_at(entry.deadline), entry.hint);
+        let (bucket, old) = (bucket_at(entry.deadline), entry.hint());
         if old <= bucket {
             return None;
         }
         if old != NO_HINT {
-            self.hints.remove(&(old, index));
+            self.hints.remove(&(old << INDEX_BITS | index as usize));
         }
-        self.entries[index as usize].hint = bucket;
-        self.hints.insert((bucket, index));
+        self.entries[index as usize].set_hint(bucket);
+        self.hints.insert(bucket << INDEX_BITS | index as usize);
         Some(bucket)
     }
 }
 
 /// The bucket of this time.
-pub fn bucket(beginning: Instant, when: Instant) -> u32 {
+pub fn bucket(beginning: Instant, when: Instant) -> usize {
     bucket_at(nanos(beginning, when))
 }
 
-fn bucket_at(nanos: u64) -> u32 {
-    u32::try_from(nanos / BUCKET.as_nanos() as u64).unwrap_or(NO_HINT - 1).min(NO_HINT - 1)
+fn bucket_at(nanos: u64) -> usize {
+    ((nanos / BUCKET.as_nanos() as u64) as usize).min(NO_HINT - 1)
+}
+
+/// The beginning of this bucket, since that of the server.
+pub fn begins(bucket: usize) -> Duration {
+    Duration::from_millis(bucket as u64 * BUCKET.as_millis() as u64)
 }
 
 fn nanos(beginning: Instant, when: Instant) -> u64 {
@@ -459,9 +479,35 @@ mod tests {
             assert!(table.park(tokens[number], number as u32, wait).is_ok());
         }
         let margin = 2 * BUCKET;
-        assert_eq!(table.late(now + SECOND / 2), Vec::<u32>::new());
-        assert_eq!(table.late(now + SECOND + margin), [1]);
-        assert_eq!(table.late(now + 5 * SECOND + margin), [2, 0]);
+        let mut late = |now| table.late(now).into_iter().map(|(connection, _)| connection).collect::<Vec<u32>>();
+        assert!(late(now + SECOND / 2).is_empty());
+        assert_eq!(late(now + SECOND + margin), [1]);
+        assert_eq!(late(now + 5 * SECOND + margin), [2, 0]);
+    }
+
+    #[test]
+    fn what_came_for_who_is_late_is_told_with_it() {
+        let (mut table, now) = table();
+        let token = insert(&mut table);
+        let interest = Readiness { writable: true, ..Readiness::NONE };
+        assert!(table.park(token, 7, Wait { interest, ..wait(Some(now), Eviction::Never) }).is_ok());
+        assert!(table.event(token, READABLE).is_none(), "it waits for something else");
+        assert_eq!(table.late(now + SECOND), [(7, READABLE)]);
+    }
+
+    #[test]
+    fn a_deadline_holds_after_years() {
+        let (mut table, now) = table();
+        for years in [1, 3, 100] {
+            let now = now + years * 366 * 86_400 * SECOND;
+            let token = insert(&mut table);
+            assert!(table.park(token, years, wait(Some(now + SECOND), Eviction::Never)).is_ok());
+            assert!(table.late(now).is_empty(), "{years} years");
+            let due = begins(table.first_hint() + 1);
+            assert!(due > now + SECOND - table.beginning && due <= now + SECOND + BUCKET - table.beginning, "{due:?}");
+            assert_eq!(table.late(now + SECOND + 2 * BUCKET), [(years, Readiness::NONE)]);
+            table.remove(token);
+        }
     }
 
     #[test]

@@ -105,20 +105,19 @@ impl WorkerLoop<'_> {
     fn gather(&mut self, guard: &mut EnginePoller<'_>, now: Instant) {
         guard.polled(now);
         let scheduler = &self.engine.scheduler;
-        let mut late;
-        {
-            let table = scheduler.table();
-            for (token, readiness) in guard.poller().events() {
-                if let Some((mut connection, readiness)) = table.event(token, readiness) {
-                    connection.saw(readiness);
-                    connection.brought_by(readiness.readable.then_some(now));
-                    self.catch.push(connection);
-                }
+        let table = scheduler.table();
+        for (token, readiness) in guard.poller().events() {
+            if let Some((mut connection, readiness)) = table.event(token, readiness) {
+                connection.saw(readiness);
+                connection.brought_by(readiness.readable.then_some(now));
+                self.catch.push(connection);
             }
-            late = table.late(now);
         }
-        late.iter_mut().for_each(|connection| connection.causes().late = true);
-        self.catch.append(&mut late);
+        for (mut connection, readiness) in table.late(now) {
+            connection.saw(readiness);
+            connection.causes().late = true;
+            self.catch.push(connection);
+        }
         let mut without_permit = scheduler.late_for_permit(now);
         without_permit.iter_mut().for_each(|connection| connection.causes().no_permit = true);
         self.catch.append(&mut without_permit);

@@ -34,6 +34,19 @@ mod sync {
     /// There is no time here: it is over at once.
     pub fn park_timeout(_limit: Duration) {}
 
+    /// Whoever is asked about may be blocked.
+    pub struct ThreadId;
+
+    pub fn thread_id() -> ThreadId {
+        ThreadId
+    }
+
+    impl ThreadId {
+        pub fn is_runnable(&self) -> bool {
+            false
+        }
+    }
+
     thread_local! {
         /// Where fences were met, and which of them is left out.
         static FENCES: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };

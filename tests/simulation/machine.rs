@@ -35,6 +35,7 @@ pub enum Key {
 }
 
 struct Waiting {
+    thread: usize,
     key: Key,
     until: u64,
     waker: Waker,
@@ -212,6 +213,11 @@ impl Machine {
         until.filter(|until| *until != FOR_EVER)
     }
 
+    /// Whether this thread waits for nothing.
+    pub fn is_runnable(&self, thread: usize) -> bool {
+        self.waiting.iter().all(|waiting| waiting.thread != thread)
+    }
+
     /// Who waits for what, for a report.
     pub fn who_waits(&self) -> String {
         let keys: Vec<String> = self.waiting.iter().map(|waiting| format!("{:?}", waiting.key)).collect();
@@ -288,7 +294,7 @@ pub fn wait(key: Key, until: u64) {
         if !std::mem::replace(&mut waits, true) {
             with(|machine| {
                 let (waker, woken) = (context.waker().clone(), woken.clone());
-                machine.waiting.push(Waiting { key, until, waker, woken });
+                machine.waiting.push(Waiting { thread: me(), key, until, waker, woken });
             });
         }
         if woken.get() { Poll::Ready(()) } else { Poll::Pending }

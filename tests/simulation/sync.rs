@@ -80,6 +80,21 @@ impl Thread {
     }
 }
 
+/// A thread, to be asked whether it runs.
+#[derive(Debug)]
+pub struct ThreadId(usize);
+
+pub fn thread_id() -> ThreadId {
+    ThreadId(machine::me())
+}
+
+impl ThreadId {
+    /// Whether it could run, and waits for nothing.
+    pub fn is_runnable(&self) -> bool {
+        with(|machine| machine.is_runnable(self.0))
+    }
+}
+
 pub fn park() {
     park_until(FOR_EVER);
 }

@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::sync::{self, AtomicBool, Mutex, Ordering, Thread, fence, park, park_timeout};
+use super::super::sync::{self, AtomicBool, Mutex, Ordering, Thread, ThreadId, fence, park, park_timeout};
 use super::load::LONG;
-use super::{PollWaker, Scheduler, Worker, lock};
+use super::{Padded, PerWorker, PollWaker, Scheduler, Worker, lock};
 
 /// Who sleeps.
 #[derive(Default)]
@@ -23,7 +23,7 @@ impl IdleWorkers {
 /// What a worker sleeps by.
 #[derive(Default)]
 pub struct Parker {
-    pub thread: Mutex<Option<Thread>>,
+    pub thread: Mutex<Option<(Thread, ThreadId)>>,
     pub woken: AtomicBool,
 }
 
@@ -34,6 +34,10 @@ const QUIET_TICKS: u32 = 4;
 /// threads and 10 to 20 µs of CPU: at a thousand a second a quarter of a download at 450 MiB/s.
 const CALM_AFTER: u32 = 64;
 const CALM_TICK: Duration = Duration::from_millis(4);
+/// What has stood for so many ticks is served by one more worker, whatever the others do.
+const STOOD_LONG: u32 = 8;
+/// Of so many handlers that run for long the watchdog asks the kernel; it takes those beyond them for blocked.
+const ASKED_AT_MOST: usize = 8;
 
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// Wake a worker if what waits in the queue is worth it.
@@ -45,7 +49,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
 
     pub(super) fn needs_another(&self, unpolled: bool) -> bool {
         // Handlers that burn CPU gain nothing from more threads than cores; then only the tick wakes.
-        (self.awake.load(Ordering::Relaxed) < self.cores + self.load.running_long() || self.load.blocks())
+        (self.awake.load(Ordering::Relaxed) < self.cores + self.load.stuck() || self.load.blocks())
             && self.load.is_worth_a_wake(self.queue.len(), unpolled)
     }
 
@@ -84,7 +88,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     pub(super) fn wake(&self, worker: usize) {
         let parker = &self.workers[worker].parker;
         parker.woken.store(true, Ordering::SeqCst);
-        if let Some(thread) = &*lock(&parker.thread) {
+        if let Some((thread, _)) = &*lock(&parker.thread) {
             self.wakes.fetch_add(1, Ordering::Relaxed);
             thread.unpark();
         }
@@ -131,27 +135,28 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 
     /// The watchdog: sleep by the tick, and go to work where the poller has been free, or the queue has stood, since
-    /// the last one: then the workers that are awake are blocked. After some quiet ticks: sleep until woken.
+    /// the last one, if that is because workers are blocked. After some quiet ticks: sleep until woken.
     fn watch(&self, worker: &mut Worker<'_, C, P, W>) {
         let mut seen = self.progress();
-        let mut quiet = 0;
+        let (mut quiet, mut stood) = (0, 0);
         while quiet < QUIET_TICKS {
             let calm = self.calm.load(Ordering::Relaxed);
             park_timeout(if calm < CALM_AFTER { TICK } else { CALM_TICK });
             if self.workers[worker.me].parker.woken.load(Ordering::SeqCst) {
                 return;
             }
-            let long = self.running_longer_than(LONG, sync::now());
-            self.load.count_long(long);
+            let blocked = self.blocked_longer_than(LONG, sync::now());
+            self.load.count_stuck(blocked);
             let progress = self.progress();
             let poller_stood = self.poller_free.load(Ordering::SeqCst) && progress.0 == seen.0;
             let queue_stood = !self.queue.is_empty() && progress.1 == seen.1;
-            if poller_stood || queue_stood || self.is_over() {
+            stood = if poller_stood || queue_stood { stood + 1 } else { 0 };
+            if stood >= STOOD_LONG || stood > 0 && self.a_core_is_idle(blocked) || self.is_over() {
                 self.calm.store(0, Ordering::Relaxed);
                 return;
             }
-            self.calm.store(if long == 0 { calm.saturating_add(1) } else { 0 }, Ordering::Relaxed);
-            quiet = if progress == seen { quiet + 1 } else { 0 };
+            self.calm.store(if blocked == 0 { calm.saturating_add(1) } else { 0 }, Ordering::Relaxed);
+            quiet = if progress == seen && stood == 0 { quiet + 1 } else { 0 };
             seen = progress;
         }
         worker.rested = true;
@@ -183,11 +188,24 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// How many workers have been in code that may block for longer than this.
-    fn running_longer_than(&self, limit: Duration, now: Instant) -> usize {
+    /// How many workers have been in code that may block for longer than this, and wait there for something other than a
+    /// core: beside a client on the same cores a worker that computes for microseconds is often not run for milliseconds.
+    fn blocked_longer_than(&self, limit: Duration, now: Instant) -> usize {
         let before = self.nanos(now).saturating_sub(limit.as_nanos() as u64);
-        let since = self.workers.iter().map(|worker| worker.running_since.load(Ordering::Relaxed));
-        since.filter(|since| (1..before).contains(since)).count()
+        let runs_long =
+            |worker: &&Padded<PerWorker>| (1..before).contains(&worker.running_since.load(Ordering::Relaxed));
+        let mut asked = 0;
+        let is_blocked = |worker: &&Padded<PerWorker>| {
+            asked += 1;
+            asked > ASKED_AT_MOST || !matches!(&*lock(&worker.parker.thread), Some((_, id)) if id.is_runnable())
+        };
+        self.workers.iter().filter(runs_long).filter(is_blocked).count()
+    }
+
+    /// Whether fewer workers than there are cores run or wait for a core. One more of them beside a client on the same
+    /// cores serves nobody sooner, and the client's thread is run less.
+    fn a_core_is_idle(&self, blocked: usize) -> bool {
+        self.awake.load(Ordering::Relaxed) < self.cores + blocked
     }
 
     /// The number of polls and of draws so far.

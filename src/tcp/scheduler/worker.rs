@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::sync::{self, Ordering, current, fence};
+use super::super::sync::{self, Ordering, current, fence, thread_id};
 use super::queue::Ready;
 use super::{Admission, Class, PollWaker, PollerGuard, Scheduler, Work, lock};
 
@@ -40,7 +40,7 @@ const TIME_BETWEEN_POLLS: Duration = Duration::from_millis(1);
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// A worker begins, on its own thread; also one that replaces a worker that died.
     pub fn arrive(&self, me: usize) -> Worker<'_, C, P, W> {
-        *lock(&self.workers[me].parker.thread) = Some(current());
+        *lock(&self.workers[me].parker.thread) = Some((current(), thread_id()));
         self.workers[me].running_since.store(0, Ordering::Relaxed);
         Worker {
             me,

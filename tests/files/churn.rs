@@ -83,6 +83,22 @@ struct Churned {
     coded: Mutex<HashMap<String, Vec<u8>>>,
 }
 
+/// Numbers that look random, the same for the same seed (xorshift).
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Random {
+        Random(0x9e37_79b9_7f4a_7c15 ^ (seed + 1))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
 fn content(target: &str, version: u64, size: usize) -> Vec<u8> {
     let line = format!("{target} {version:08}\n");
     let mut bytes = line.repeat(size / line.len() + 1).into_bytes();
@@ -387,11 +403,9 @@ fn churn(inotify: bool, compressed: bool) {
             scope.spawn(move || {
                 let _ends = Ends(over);
                 let mut client = Client::new(address);
-                let mut state = 0x9e37_79b9_7f4a_7c15 ^ (seed + 1);
+                let mut random = Random::new(seed);
                 while !is_over() {
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
+                    let state = random.next();
                     let file = &files[(state >> 32) as usize % files.len()];
                     let now = || format!("{:?}, inotify {inotify}, compressed {compressed}", started.elapsed());
                     file.ask(&mut client, state & 0xffff, compressed, now);

@@ -258,6 +258,7 @@ impl RequestHandler for Elsewhere {
         let fails = match request.path() {
             "/full" => Some(ErrorKind::StorageFull),
             "/long" => Some(ErrorKind::FileTooLarge),
+            "/busy" => Some(ErrorKind::ResourceBusy),
             "/broken" => Some(ErrorKind::Other),
             _ => None,
         };
@@ -293,6 +294,7 @@ fn a_body_is_written_where_its_handler_wants_it() {
         ("/full", 10, 507),
         ("/full", 200_000, 507),
         ("/long", 10, 413),
+        ("/busy", 10, 409),
         ("/broken", 10, 500),
     ] {
         assert_eq!(put(target, length).0, expected, "{target}, {length}");

@@ -11,6 +11,10 @@ pub(super) fn taken() -> Error {
     Error::new(StatusCode::CONFLICT, "There is a file of that name, and none is overwritten.")
 }
 
+pub(super) fn gone_on() -> Error {
+    Error::new(StatusCode::CONFLICT, "Another request has gone on with this upload, or ended it.")
+}
+
 pub(super) fn no_room() -> Error {
     Error::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for it on the disk.")
 }
@@ -22,6 +26,7 @@ pub(super) fn too_large(limit: Option<u64>) -> String {
 pub(super) fn io_error(error: io::Error) -> Error {
     match (error.kind(), Errno::from_io_error(&error)) {
         (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => no_room(),
+        (io::ErrorKind::ResourceBusy, None) => gone_on(), // an `Appender` whose turn is over
         (_, Some(errno)) => error_of(errno),
         (_, None) => Error::from(error),
     }

@@ -46,7 +46,7 @@ use super::prepare::Preparer;
 use super::stat::{FileStat, stat_of};
 use crate::{Access, BodyPlan, Error, Permissions, Request, Response, Validators};
 use dav_locks::DavLocks;
-use errors::{error_of, io_error, no_room, taken, too_large};
+use errors::{error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
 use settings::Overwrite as Policy;
 pub use settings::{Overwrite, Uploads};

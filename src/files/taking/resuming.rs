@@ -17,8 +17,8 @@ use super::partial::{Appender, Key, Partial};
 use super::shares::{Owner, Slot};
 use super::target::{self, Target};
 use super::{
-    Place, Taking, announced_length, check_conditions, check_content_coding, copy, draw_key, location_of, no_room,
-    too_large,
+    Place, Taking, announced_length, check_conditions, check_content_coding, copy, draw_key, gone_on, location_of,
+    no_room, too_large,
 };
 use crate::{BodyPlan, Error, Request, Response};
 
@@ -164,10 +164,7 @@ impl Taking {
             }
             // By whoever has it: it may have been ended, or stored, while this request waited.
             if !partials.end(key, partial, *turn) {
-                return Err(Error::new(
-                    StatusCode::CONFLICT,
-                    "Another request has gone on with this upload, or ended it.",
-                ));
+                return Err(gone_on());
             }
             let target = Target::find(place.finder, &partial.path)?;
             let stored = self.store(place, request, target, &partial.file, &partial.held)?;

@@ -140,6 +140,7 @@ impl Read for StoredReader<'_> {
     }
 }
 
+const BUSY: Rejection = Rejection::new(StatusCode::CONFLICT, "what this body goes to is in another request's hands");
 const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the body at present");
 const NO_DESCRIPTOR: Rejection = Rejection::busy("too busy at present");
 const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept");
@@ -285,6 +286,7 @@ fn given_error(err: &io::Error) -> Rejection {
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
         io::ErrorKind::FileTooLarge => TOO_LARGE,
+        io::ErrorKind::ResourceBusy => BUSY,
         _ => {
             log::error!("a body can't be written as its handler wants: {err}");
             if is_about_room(err) { NO_DESCRIPTOR } else { SPOOL_FAILED }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::{Client, Ends, Folder, gunzip, seconds};
+use super::{Client, Ends, Folder, Random, gunzip, seconds};
 
 /// How the entry `x` of a folder is changed to a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,11 +236,9 @@ fn churn(inotify: bool) {
             scope.spawn(move || {
                 let _ends = Ends(over);
                 let mut client = Client::new(address);
-                let mut state = 0x9e37_79b9_7f4a_7c15 ^ (seed + 1);
+                let mut random = Random::new(seed);
                 while !is_over() {
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
+                    let state = random.next();
                     let listed = &all[(state >> 32) as usize % all.len()];
                     listed.ask(&mut client, state & 0xffff, || format!("{:?}, inotify {inotify}", started.elapsed()));
                     asked.fetch_add(1, SeqCst);

@@ -349,6 +349,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_idle_connection_has_nothing_of_what_may_be_under_way() {
+        for (under_way, is_nothing) in [
+            (UnderWay::default(), true),
+            (UnderWay { unused: Box::new([1]), ..UnderWay::default() }, false),
+            (UnderWay { owed: Some(Box::default()), ..UnderWay::default() }, false),
+            (UnderWay { pace: Some(Box::default()), ..UnderWay::default() }, false),
+        ] {
+            assert_eq!(under_way.is_nothing(), is_nothing);
+        }
+    }
+
+    #[test]
     fn a_connection_is_small() {
         // With a registration of three words: 192 bytes with what the allocator adds.
         let size = size_of::<Connection<[usize; 3]>>();

@@ -574,6 +574,25 @@ fn what_was_owed_at_an_end_is_counted() {
 }
 
 #[test]
+fn what_is_broken_off_waits_for_nobody() {
+    alone(|| {
+        // Whoever reads nothing is given up by its conversation: at once, or when another thread calls it.
+        for called in [false, true] {
+            let mut one = One::new(10);
+            let says = |next| does(next).saying(&[b'x'; 100]);
+            one.will(if called { vec![says(idle()), does(Next::Abort)] } else { vec![says(Next::Abort)] });
+            if called {
+                assert_eq!(one.turn(), held_up(true, Some(LOOK), false));
+                one.link.note_call();
+            }
+            assert_eq!(one.turn(), After::Closed);
+            assert_eq!(one.known.lock().unwrap().unsent, Some(90));
+            assert_eq!(one.sees().1, "reset");
+        }
+    });
+}
+
+#[test]
 fn whether_a_drop_may_block_is_asked() {
     alone(|| {
         for may_block in [true, false] {

@@ -282,7 +282,8 @@ impl<R: Registered> Connection<R> {
             Written::Short => return self.abort("a file is shorter than its answer promised", turn),
             Written::Gone => return self.fail_to_send(turn),
         };
-        if blocked && !self.may_read_while_owing(turn) {
+        // What is broken off waits for nobody.
+        if blocked && self.next != Next::Abort && !self.may_read_while_owing(turn) {
             return ControlFlow::Break(self.park(turn, true));
         }
         if turn.questions == 0 || turn.share == 0 {

@@ -14,6 +14,8 @@
 //! - A shutdown ends within its timeout, and finishes what was asked before it.
 //! - Nobody goes round in circles (steps are bounded), and no worker dies.
 //!
+//! Beside the runs, `turns` looks at one connection alone: to the byte and the millisecond.
+//!
 //! `defects.py` puts known defects back, and tells how many runs it takes to find each.
 
 mod client;
@@ -59,6 +61,8 @@ mod tcp {
     mod sync;
     #[path = "../../tests/simulation/sys.rs"]
     pub mod sys;
+    #[path = "../../tests/simulation/turns.rs"]
+    mod turns;
 
     pub use address::Address;
     pub use client::Client;

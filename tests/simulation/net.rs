@@ -270,6 +270,11 @@ impl Net {
         }
     }
 
+    /// Whether some of this is so now (poll).
+    pub fn is_ready(&mut self, id: usize, what: u32) -> bool {
+        self.sockets[id].now() & (what | ERR | HUP) != 0
+    }
+
     pub fn anything_listed(&self) -> bool {
         !self.list.is_empty()
     }

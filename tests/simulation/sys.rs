@@ -148,13 +148,16 @@ pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
     with(|machine| (stream.0 % 4 != 3).then(|| machine.net.sockets[stream.0].down.len() as u64))
 }
 
-/// Nobody reads while a handler runs here.
-pub fn second_handle(_stream: &ClientStream) -> io::Result<ClientStream> {
-    Err(Errno::NOSYS.into())
+pub fn second_handle(stream: &ClientStream) -> io::Result<ClientStream> {
+    with(|machine| machine.net.sockets[stream.0].handles += 1);
+    Ok(ClientStream(stream.0))
 }
 
-pub fn wait_until_ready(_stream: &ClientStream, _what: PollFlags, _limit: Option<Duration>) -> io::Result<()> {
-    Err(Errno::NOSYS.into())
+pub fn wait_until_ready(stream: &ClientStream, what: PollFlags, limit: Option<Duration>) -> io::Result<()> {
+    let bits = if what.contains(PollFlags::OUT) { OUT } else { IN };
+    let until = limit.map_or(FOR_EVER, machine::after);
+    wait_for(Key::Stream(stream.0), until, |machine| machine.net.is_ready(stream.0, bits).then_some(()));
+    Ok(())
 }
 
 pub fn blocking(stream: ClientStream) -> io::Result<Socket> {

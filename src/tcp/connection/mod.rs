@@ -282,7 +282,8 @@ impl<R: Registered> Connection<R> {
             Written::Short => return self.abort("a file is shorter than its answer promised", turn),
             Written::Gone => return self.fail_to_send(turn),
         };
-        if blocked && !self.may_read_while_owing(turn) {
+        // What is broken off waits for nobody.
+        if blocked && self.next != Next::Abort && !self.may_read_while_owing(turn) {
             return ControlFlow::Break(self.park(turn, true));
         }
         if turn.questions == 0 || turn.share == 0 {
@@ -347,6 +348,18 @@ impl<R: Registered> Connection<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_idle_connection_has_nothing_of_what_may_be_under_way() {
+        for (under_way, is_nothing) in [
+            (UnderWay::default(), true),
+            (UnderWay { unused: Box::new([1]), ..UnderWay::default() }, false),
+            (UnderWay { owed: Some(Box::default()), ..UnderWay::default() }, false),
+            (UnderWay { pace: Some(Box::default()), ..UnderWay::default() }, false),
+        ] {
+            assert_eq!(under_way.is_nothing(), is_nothing);
+        }
+    }
 
     #[test]
     fn a_connection_is_small() {

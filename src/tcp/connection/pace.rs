@@ -221,6 +221,31 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_is_not_asked_where_the_socket_shows_enough() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        pace.park(start, None, true);
+        pace.resume(start + 29 * SECOND);
+        pace.took(15_000);
+        pace.park(start, None, true);
+        pace.resume(start + SECOND);
+        assert!(!pace.takes_too_little(LIMITS, || panic!("the kernel is asked")));
+    }
+
+    #[test]
+    fn who_has_taken_much_may_stand_still_no_longer_than_others() {
+        let limits = SendLimits { write_timeout: Some(10 * SECOND), ..LIMITS };
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        for (waited, took, gives_up) in [(5, 100_000, false), (9, 0, false), (1, 0, true)] {
+            pace.park(start, None, true);
+            pace.resume(start + SECOND * waited);
+            if took > 0 {
+                pace.took(took);
+            }
+            assert_eq!(pace.takes_too_little(limits, || None), gives_up, "{waited} s, {took} bytes");
+        }
+    }
+
+    #[test]
     fn a_stage_has_windows_of_its_own_and_only_waiting_counts() {
         let (mut pace, start) = (Pace::default(), Instant::now());
         for (stage, bytes, too_slow) in [(1, 15_000, false), (1, 14_999, true), (2, 15_000, false)] {

@@ -38,12 +38,10 @@ impl<R: Registered> Connection<R> {
             self.begin_shutdown();
             return ControlFlow::Continue(());
         }
-        match self.next {
-            Next::Read { .. } => self.tell(Event::ShuttingDown, turn)?,
-            _ if blocked || turn.now < self.last_answered() + LAST_REQUEST => {}
-            _ => self.end_idle(turn)?,
+        if let Next::Read { .. } = self.next {
+            self.tell(Event::ShuttingDown, turn)?;
         }
-        self.shutdown = ShutdownNotice::Seen;
+        self.shutdown = ShutdownNotice::Seen; // from here on who is idle has another `time_limit`
         ControlFlow::Continue(())
     }
 

@@ -69,6 +69,19 @@ fn stands(poller_free: bool, ready: bool, before: (u64, u64), after: (u64, u64))
     poller_free && before.0 == after.0 || ready && before.1 == after.1
 }
 
+/// Whether fewer workers than there are cores run or wait for a core. One more of them beside a client on the same cores
+/// serves nobody sooner, and the client's thread is run less.
+fn a_core_is_idle(awake: usize, cores: usize, blocked: usize) -> bool {
+    awake < cores + blocked
+}
+
+/// How many of those that run for long are blocked.
+fn count_blocked<T>(long: impl Iterator<Item = T>, is_runnable: impl Fn(T) -> bool) -> usize {
+    long.enumerate()
+        .filter_map(|(asked, worker)| (asked >= ASKED_AT_MOST || !is_runnable(worker)).then_some(()))
+        .count()
+}
+
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// Wake a worker if what waits in the queue is worth it.
     pub fn wake_for_need(&self) {
@@ -180,7 +193,11 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             let progress = self.progress();
             let (poller_free, ready) = (self.poller_free.load(Ordering::SeqCst), !self.queue.is_empty());
             let stands = stands(poller_free, ready, seen, progress);
-            if watch.steps_in(stands, progress != seen, self.a_core_is_idle(blocked)) {
+            if watch.steps_in(
+                stands,
+                progress != seen,
+                a_core_is_idle(self.awake.load(Ordering::Relaxed), self.cores, blocked),
+            ) {
                 self.calm.store(0, Ordering::Relaxed);
                 return;
             }
@@ -222,18 +239,9 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         let before = self.nanos(now).saturating_sub(limit.as_nanos() as u64);
         let runs_long =
             |worker: &&Padded<PerWorker>| (1..before).contains(&worker.running_since.load(Ordering::Relaxed));
-        let mut asked = 0;
-        let is_blocked = |worker: &&Padded<PerWorker>| {
-            asked += 1;
-            asked > ASKED_AT_MOST || !matches!(&*lock(&worker.parker.thread), Some((_, id)) if id.is_runnable())
-        };
-        self.workers.iter().filter(runs_long).filter(is_blocked).count()
-    }
-
-    /// Whether fewer workers than there are cores run or wait for a core. One more of them beside a client on the same
-    /// cores serves nobody sooner, and the client's thread is run less.
-    fn a_core_is_idle(&self, blocked: usize) -> bool {
-        self.awake.load(Ordering::Relaxed) < self.cores + blocked
+        let is_runnable =
+            |worker: &Padded<PerWorker>| matches!(&*lock(&worker.parker.thread), Some((_, id)) if id.is_runnable());
+        count_blocked(self.workers.iter().filter(runs_long), is_runnable)
     }
 
     /// The number of polls and of draws so far.
@@ -273,6 +281,28 @@ mod tests {
     #[test]
     fn ticks_are_rarer_in_a_calm() {
         assert_eq!([0, 63, 64, u32::MAX].map(|calm| tick(calm).as_millis()), [1, 1, 4, 4]);
+    }
+
+    #[test]
+    fn a_core_is_idle_unless_as_many_run_or_wait_for_one() {
+        for (awake, cores, blocked, idle) in
+            [(1, 2, 0, true), (2, 2, 0, false), (3, 2, 0, false), (2, 2, 1, true), (3, 2, 1, false), (4, 2, 1, false)]
+        {
+            assert_eq!(a_core_is_idle(awake, cores, blocked), idle, "{awake} awake, {blocked} blocked, {cores} cores");
+        }
+    }
+
+    #[test]
+    fn who_is_not_asked_counts_as_blocked() {
+        for (long, runnable, blocked) in [(0, 0, 0), (3, 0, 3), (3, 2, 1), (8, 8, 0), (9, 9, 1), (12, 12, 4)] {
+            let asked = std::cell::Cell::new(0);
+            let is_runnable = |number| {
+                asked.set(asked.get() + 1);
+                number < runnable
+            };
+            assert_eq!(count_blocked(0..long, is_runnable), blocked, "{runnable} of {long}");
+            assert_eq!(asked.get(), long.min(8));
+        }
     }
 
     #[test]

@@ -24,6 +24,10 @@ mod sync {
         Instant::now()
     }
 
+    pub fn test(code: impl Fn() + Send + Sync + 'static) {
+        shuttle::check_random(code, 1);
+    }
+
     /// There is no time here: a time-out may come at any moment. (It does not yield: who does comes last under PCT, and could
     /// not tick and go to sleep while others stand still.)
     pub fn park_timeout(_limit: Duration) {}
@@ -535,6 +539,42 @@ fn own_polls_come_first() {
             assert_eq!([draw(0), draw(0), draw(0), draw(1)], [1, 3, 0, 2]);
             assert_eq!(scheduler.ready(), 0);
             drop(poller);
+        },
+        1,
+    );
+}
+
+/// Whoever is left to be woken, here the one that polls, is woken for what waits if that is worth it, and if there is a core
+/// for one more or turns are spent waiting.
+#[test]
+fn another_is_woken_for_need() {
+    const LONG: Duration = Duration::from_millis(1);
+    shuttle::check_random(
+        || {
+            for (what, cores, turn, blocked, waiting, woken) in [
+                ("there is a core", 3, LONG, None, 1, true),
+                ("there is none for a third", 2, LONG, None, 1, false),
+                ("nor for a second", 1, LONG, None, 1, false),
+                ("turns wait", 1, LONG, Some(LONG), 1, true),
+                ("nothing to do", 3, LONG, Some(LONG), 0, false),
+                ("it is done sooner", 3, Duration::from_nanos(640), None, 1, false),
+            ] {
+                let kernel = Arc::new(Kernel::default());
+                let poller = Poller { kernel: kernel.clone(), shut_down: false };
+                let waker = KernelWaker(kernel.clone());
+                let scheduler: World = Scheduler::new(poller, waker, 3, cores, Permits::new(1, 8, None));
+                (0..1000).for_each(|_| scheduler.turn_took(turn, blocked));
+                let mut worker = scheduler.arrive(0);
+                let Task::Poll(mut guard) = worker.next(&mut Instant::now()) else { unreachable!("it is free") };
+                guard.wait(|_, _| {
+                    for client in 0..waiting {
+                        let link = Link::alone();
+                        scheduler.push(Connection { client, link, readiness: Readiness::NONE, wants: None });
+                    }
+                    scheduler.wake_for_need();
+                });
+                assert_eq!((kernel.state.lock().unwrap().1, scheduler.wakes()), (woken, woken.into()), "{what}");
+            }
         },
         1,
     );

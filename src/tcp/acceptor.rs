@@ -105,7 +105,7 @@ impl Acceptor {
     /// When there is something to do without an event: a pause ends after which somebody may be accepted, or it is time
     /// to close.
     pub fn due_at(&self) -> Option<Instant> {
-        let pending = self.listeners.iter().filter(|state| self.pending && state.pending);
+        let pending = self.listeners.iter().filter(|state| state.pending);
         let paused = pending.filter_map(|state| state.failing.until.max(self.full.until));
         paused.chain(self.closes_at.filter(|_| !self.is_closed)).min()
     }
@@ -244,20 +244,16 @@ impl ListenerState {
                     self.accepted.fetch_add(1, Ordering::Relaxed);
                     return Accepted::Client(stream, address, self.listener.protocol());
                 }
-                // EINVAL: a Unix socket is empty, and newcomers are refused.
-                Err(err)
-                    if err.kind() == io::ErrorKind::WouldBlock
-                        || self.is_closing && err.kind() == io::ErrorKind::InvalidInput =>
-                {
-                    self.recovered();
-                    self.pending = false;
-                    return Accepted::Nobody;
-                }
-                Err(err) if is_about_room(&err) => return Accepted::NoRoom(err),
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
-                // That client is gone, or its network is unwell (accept(2) passes such errors on): the next one.
-                Err(_) if failures < FAILURES => failures += 1,
-                Err(err) => return self.failed(&err, now),
+                Err(err) => match Refusal::of(&err, self.is_closing) {
+                    Refusal::NobodyWaits => {
+                        self.recovered();
+                        self.pending = false;
+                        return Accepted::Nobody;
+                    }
+                    Refusal::NoRoom => return Accepted::NoRoom(err),
+                    Refusal::OfOne if failures < FAILURES => failures += 1,
+                    Refusal::OfOne => return self.failed(&err, now),
+                },
             }
         }
     }
@@ -294,14 +290,34 @@ impl Pause {
     }
 }
 
-fn is_about_room(err: &io::Error) -> bool {
-    err.raw_os_error().is_some_and(|code| {
-        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].contains(&Errno::from_raw_os_error(code))
-    })
+/// Why accept(2) failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refusal {
+    NobodyWaits,
+    /// There are no descriptors, or there is no memory.
+    NoRoom,
+    /// That client is gone, its network is unwell (accept(2) passes such errors on), or a signal came: the next one.
+    OfOne,
+}
+
+impl Refusal {
+    /// `is_closing`: newcomers are refused, and then a Unix socket that is empty says EINVAL.
+    fn of(err: &io::Error, is_closing: bool) -> Refusal {
+        match err.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::AGAIN) => Refusal::NobodyWaits,
+            Some(Errno::INVAL) if is_closing => Refusal::NobodyWaits,
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Refusal::NoRoom,
+            _ => Refusal::OfOne,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::super::sys::ListeningSocket;
     use super::*;
 
     /// One that has no listener: what it rules on when there is no room needs none.
@@ -355,5 +371,110 @@ mod tests {
         assert_eq!((acceptor.prepare_to_close(), acceptor.is_closed()), (0, false));
         assert_eq!(acceptor.close().count(), 0);
         assert_eq!((acceptor.due_at(), acceptor.is_closed()), (None, true));
+    }
+
+    /// One at which nothing is asked: in the simulation there is no kernel that would answer.
+    fn listener(address: Address, queue: usize) -> Listener {
+        let (socket, _) = UnixStream::pair().unwrap();
+        Listener::new(ListeningSocket::from(OwnedFd::from(socket)), address, queue)
+    }
+
+    fn inet() -> Address {
+        Address::Inet(([127, 0, 0, 1], 80).into())
+    }
+
+    #[test]
+    fn what_accept_says() {
+        for (error, open, closing) in [
+            (Errno::AGAIN, Refusal::NobodyWaits, Refusal::NobodyWaits),
+            (Errno::INVAL, Refusal::OfOne, Refusal::NobodyWaits),
+            (Errno::MFILE, Refusal::NoRoom, Refusal::NoRoom),
+            (Errno::NFILE, Refusal::NoRoom, Refusal::NoRoom),
+            (Errno::NOBUFS, Refusal::NoRoom, Refusal::NoRoom),
+            (Errno::NOMEM, Refusal::NoRoom, Refusal::NoRoom),
+            (Errno::CONNABORTED, Refusal::OfOne, Refusal::OfOne),
+            (Errno::INTR, Refusal::OfOne, Refusal::OfOne),
+        ] {
+            let said = [false, true].map(|is_closing| Refusal::of(&error.into(), is_closing));
+            assert_eq!(said, [open, closing], "{error}");
+        }
+    }
+
+    #[test]
+    fn a_listener_that_fails_is_told_of_once_and_is_given_up_after_a_while() {
+        let (mut state, now) = (ListenerState::new(listener(inet(), 1)), Instant::now());
+        let mut fails = |recovers: bool, after: Duration| {
+            if recovers {
+                state.recovered();
+            }
+            let now = now + after;
+            let Accepted::Failing { first, for_good, .. } = state.failed(&Errno::PERM.into(), now) else {
+                unreachable!("it says so");
+            };
+            (first, for_good, state.failing.until.unwrap() - now)
+        };
+        let (second, moment) = (Duration::from_secs(1), Duration::from_nanos(1));
+        for (what, recovers, after, told, for_good, pause) in [
+            ("the first", false, second, true, false, 5),
+            ("the next", false, 2 * second, false, false, 10),
+            ("just before it is for good", false, 6 * second - moment, false, false, 20),
+            ("for good", false, 6 * second, false, true, 40),
+            ("another first", true, 20 * second, true, false, 5),
+            ("and its end", false, 25 * second, false, true, 10),
+        ] {
+            assert_eq!(fails(recovers, after), (told, for_good, Duration::from_millis(pause)), "{what}");
+        }
+    }
+
+    /// Of the pauses of those at which somebody may wait the first to end is told; but nobody is accepted before the
+    /// server's own is over.
+    #[test]
+    fn it_is_due_at_the_end_of_a_pause() {
+        let now = Instant::now();
+        let at = |ms: u64| Some(now + Duration::from_millis(ms));
+        for (what, pending, failing, full, due) in [
+            ("no pause", [true, true], [None, None], None, None),
+            ("one fails", [true, true], [None, at(5)], None, at(5)),
+            ("both fail", [true, true], [at(7), at(5)], None, at(5)),
+            ("there is no room", [true, true], [None, None], at(3), at(3)),
+            ("one fails for longer, the other has nobody", [false, true], [None, at(5)], at(3), at(5)),
+            ("and for less", [false, true], [None, at(5)], at(9), at(9)),
+            ("nobody waits", [false, false], [at(7), at(5)], at(3), None),
+        ] {
+            let mut acceptor = Acceptor::new(vec![listener(inet(), 1), listener(inet(), 1)]);
+            acceptor.full.until = full;
+            for (state, (pending, until)) in acceptor.listeners.iter_mut().zip(pending.into_iter().zip(failing)) {
+                (state.pending, state.failing.until) = (pending, until);
+            }
+            assert_eq!(acceptor.due_at(), due, "{what}");
+        }
+    }
+
+    #[test]
+    fn handshakes_are_awaited_where_newcomers_are_refused() {
+        let now = Instant::now();
+        let tcp = || listener(inet(), 3).made_here();
+        let unix = || listener(Address::Unix(None), 5).made_here();
+        let handed = || listener(inet(), 7); // another process may have it, so nobody is refused
+        for (what, listeners, waits, queues) in [
+            ("TCP", vec![tcp()], LAST_HANDSHAKES, 3),
+            ("a Unix socket, which has none", vec![unix()], Duration::ZERO, 5),
+            ("one that was handed over", vec![handed()], Duration::ZERO, 7),
+            ("TCP first", vec![tcp(), unix(), handed()], LAST_HANDSHAKES, 15),
+            ("TCP last", vec![unix(), tcp()], LAST_HANDSHAKES, 8),
+        ] {
+            let mut acceptor = Acceptor::new(listeners);
+            let counts: Vec<u64> = acceptor.counts().iter().map(|(_, count)| count.load(Ordering::Relaxed)).collect();
+            assert_eq!(counts, vec![0; acceptor.listeners.len()], "{what}");
+            acceptor.pause(now, None);
+            for state in &mut acceptor.listeners {
+                state.pending = false;
+                state.failing.begin(now, None);
+            }
+            assert_eq!(acceptor.refuse_newcomers(now), now + waits, "{what}");
+            assert!(!acceptor.is_due(now));
+            assert_eq!(acceptor.prepare_to_close(), queues, "{what}");
+            assert!(acceptor.is_due(now), "whatever pauses: {what}");
+        }
     }
 }

@@ -83,6 +83,12 @@ impl<T> Queue<T> {
     }
 }
 
+/// Run what a unit test does with atomics. (In a model check it needs a run of its own.)
+#[cfg(test)]
+pub fn test(code: impl Fn() + Send + Sync + 'static) {
+    code();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

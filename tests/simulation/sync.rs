@@ -61,6 +61,11 @@ pub fn spawn(name: String, code: impl FnOnce() + Send + 'static) -> io::Result<(
     Ok(())
 }
 
+/// What a unit test does is no run of the simulation.
+pub fn test(code: impl Fn() + Send + Sync + 'static) {
+    code();
+}
+
 /// A thread, to be unparked.
 #[derive(Clone, Debug)]
 pub struct Thread(usize);

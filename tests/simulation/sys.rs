@@ -93,8 +93,8 @@ impl ListeningSocket {
 
     pub fn refuse_newcomers(&self) -> io::Result<()> {
         switch();
-        note!("newcomers are refused");
-        with(|machine| {
+        machine::if_under_way(|machine| {
+            machine.note(|| "newcomers are refused".to_owned());
             machine.net.refuse_newcomers(self.0);
             machine.wake(Key::Backlog);
         });
@@ -104,8 +104,8 @@ impl ListeningSocket {
 
 impl Drop for ListeningSocket {
     fn drop(&mut self) {
-        note!("the listener is closed");
-        with(|machine| {
+        machine::if_under_way(|machine| {
+            machine.note(|| "the listener is closed".to_owned());
             machine.on_net(None, |net, _| net.close_listener(self.0));
             machine.wake(Key::Backlog);
             for id in 0..machine.net.sockets.len() {

@@ -39,6 +39,49 @@ const STOOD_LONG: u32 = 8;
 /// Of so many handlers that run for long the watchdog asks the kernel; it takes those beyond them for blocked.
 const ASKED_AT_MOST: usize = 8;
 
+/// What the watchdog has seen, tick by tick.
+#[derive(Default)]
+struct Watch {
+    quiet: u32, // ticks in a row in which nothing stood, and nothing went on
+    stood: u32, // ticks in a row in which something stood
+}
+
+impl Watch {
+    /// One more tick. True: it is to go to work.
+    fn steps_in(&mut self, stands: bool, goes_on: bool, a_core_is_idle: bool) -> bool {
+        self.quiet = if stands || goes_on { 0 } else { self.quiet + 1 };
+        self.stood = if stands { self.stood + 1 } else { 0 };
+        stands && a_core_is_idle || self.stood >= STOOD_LONG
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.quiet >= QUIET_TICKS
+    }
+}
+
+/// How long a tick is, after so many in a row that found nothing.
+fn tick(calm: u32) -> Duration {
+    if calm < CALM_AFTER { TICK } else { CALM_TICK }
+}
+
+/// Whether the poller has been free, or the queue has stood, from one count of polls and draws to the next.
+fn stands(poller_free: bool, ready: bool, before: (u64, u64), after: (u64, u64)) -> bool {
+    poller_free && before.0 == after.0 || ready && before.1 == after.1
+}
+
+/// Whether fewer workers than there are cores run or wait for a core. One more of them beside a client on the same cores
+/// serves nobody sooner, and the client's thread is run less.
+fn a_core_is_idle(awake: usize, cores: usize, blocked: usize) -> bool {
+    awake < cores + blocked
+}
+
+/// How many of those that run for long are blocked.
+fn count_blocked<T>(long: impl Iterator<Item = T>, is_runnable: impl Fn(T) -> bool) -> usize {
+    long.enumerate()
+        .filter_map(|(asked, worker)| (asked >= ASKED_AT_MOST || !is_runnable(worker)).then_some(()))
+        .count()
+}
+
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// Wake a worker if what waits in the queue is worth it.
     pub fn wake_for_need(&self) {
@@ -138,25 +181,27 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// the last one, if that is because workers are blocked. After some quiet ticks: sleep until woken.
     fn watch(&self, worker: &mut Worker<'_, C, P, W>) {
         let mut seen = self.progress();
-        let (mut quiet, mut stood) = (0, 0);
-        while quiet < QUIET_TICKS {
+        let mut watch = Watch::default();
+        while !watch.is_quiet() {
             let calm = self.calm.load(Ordering::Relaxed);
-            park_timeout(if calm < CALM_AFTER { TICK } else { CALM_TICK });
+            park_timeout(tick(calm));
             if self.workers[worker.me].parker.woken.load(Ordering::SeqCst) {
                 return;
             }
             let blocked = self.blocked_longer_than(LONG, sync::now());
             self.load.count_stuck(blocked);
             let progress = self.progress();
-            let poller_stood = self.poller_free.load(Ordering::SeqCst) && progress.0 == seen.0;
-            let queue_stood = !self.queue.is_empty() && progress.1 == seen.1;
-            stood = if poller_stood || queue_stood { stood + 1 } else { 0 };
-            if stood >= STOOD_LONG || stood > 0 && self.a_core_is_idle(blocked) || self.is_over() {
+            let (poller_free, ready) = (self.poller_free.load(Ordering::SeqCst), !self.queue.is_empty());
+            let stands = stands(poller_free, ready, seen, progress);
+            if watch.steps_in(
+                stands,
+                progress != seen,
+                a_core_is_idle(self.awake.load(Ordering::Relaxed), self.cores, blocked),
+            ) {
                 self.calm.store(0, Ordering::Relaxed);
                 return;
             }
             self.calm.store(if blocked == 0 { calm.saturating_add(1) } else { 0 }, Ordering::Relaxed);
-            quiet = if progress == seen && stood == 0 { quiet + 1 } else { 0 };
             seen = progress;
         }
         worker.rested = true;
@@ -194,23 +239,86 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         let before = self.nanos(now).saturating_sub(limit.as_nanos() as u64);
         let runs_long =
             |worker: &&Padded<PerWorker>| (1..before).contains(&worker.running_since.load(Ordering::Relaxed));
-        let mut asked = 0;
-        let is_blocked = |worker: &&Padded<PerWorker>| {
-            asked += 1;
-            asked > ASKED_AT_MOST || !matches!(&*lock(&worker.parker.thread), Some((_, id)) if id.is_runnable())
-        };
-        self.workers.iter().filter(runs_long).filter(is_blocked).count()
-    }
-
-    /// Whether fewer workers than there are cores run or wait for a core. One more of them beside a client on the same
-    /// cores serves nobody sooner, and the client's thread is run less.
-    fn a_core_is_idle(&self, blocked: usize) -> bool {
-        self.awake.load(Ordering::Relaxed) < self.cores + blocked
+        let is_runnable =
+            |worker: &Padded<PerWorker>| matches!(&*lock(&worker.parker.thread), Some((_, id)) if id.is_runnable());
+        count_blocked(self.workers.iter().filter(runs_long), is_runnable)
     }
 
     /// The number of polls and of draws so far.
     fn progress(&self) -> (u64, u64) {
         let draws = self.workers.iter().map(|worker| worker.draws.load(Ordering::Relaxed));
         (self.polls.load(Ordering::Relaxed), draws.fold(0, u64::wrapping_add))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each row is a tick: whether something stands, whether something goes on, whether a core is idle; whether the watchdog
+    /// steps in, and whether it is quiet.
+    #[test]
+    fn the_watchdog_steps_in_for_an_idle_core_or_after_eight_ticks() {
+        type Row = ((bool, bool, bool), (bool, bool));
+        let quiet = ((false, false, true), (false, false));
+        let stands: Row = ((true, true, false), (false, false));
+        let rows: [(&str, Vec<Row>); 5] = [
+            ("nothing to do", vec![quiet, quiet, quiet, ((false, false, true), (false, true))]),
+            ("quiet in a row", vec![quiet, quiet, quiet, ((false, true, true), (false, false)), quiet]),
+            ("a core is idle", vec![quiet, quiet, quiet, stands, quiet, ((true, false, true), (true, false))]),
+            ("none is", [vec![stands; 7], vec![((true, false, false), (true, false))]].concat()),
+            ("none is, not in a row", [vec![stands; 7], vec![((false, true, false), (false, false)), stands]].concat()),
+        ];
+        for (what, ticks) in rows {
+            let mut watch = Watch::default();
+            for (tick, ((stands, goes_on, a_core_is_idle), seen)) in ticks.into_iter().enumerate() {
+                let steps_in = watch.steps_in(stands, goes_on, a_core_is_idle);
+                assert_eq!((steps_in, watch.is_quiet()), seen, "{what}, tick {tick}");
+            }
+        }
+    }
+
+    #[test]
+    fn ticks_are_rarer_in_a_calm() {
+        assert_eq!([0, 63, 64, u32::MAX].map(|calm| tick(calm).as_millis()), [1, 1, 4, 4]);
+    }
+
+    #[test]
+    fn a_core_is_idle_unless_as_many_run_or_wait_for_one() {
+        for (awake, cores, blocked, idle) in
+            [(1, 2, 0, true), (2, 2, 0, false), (3, 2, 0, false), (2, 2, 1, true), (3, 2, 1, false), (4, 2, 1, false)]
+        {
+            assert_eq!(a_core_is_idle(awake, cores, blocked), idle, "{awake} awake, {blocked} blocked, {cores} cores");
+        }
+    }
+
+    #[test]
+    fn who_is_not_asked_counts_as_blocked() {
+        for (long, runnable, blocked) in [(0, 0, 0), (3, 0, 3), (3, 2, 1), (8, 8, 0), (9, 9, 1), (12, 12, 4)] {
+            let asked = std::cell::Cell::new(0);
+            let is_runnable = |number| {
+                asked.set(asked.get() + 1);
+                number < runnable
+            };
+            assert_eq!(count_blocked(0..long, is_runnable), blocked, "{runnable} of {long}");
+            assert_eq!(asked.get(), long.min(8));
+        }
+    }
+
+    #[test]
+    fn what_stands() {
+        for (poller_free, ready, after, expected) in [
+            (true, false, (1, 2), true),
+            (true, false, (1, 3), true),
+            (true, false, (2, 2), false),
+            (false, true, (1, 2), true),
+            (false, true, (2, 2), true),
+            (false, true, (1, 3), false),
+            (true, true, (2, 3), false),
+            (false, false, (1, 2), false),
+        ] {
+            let row = format!("free: {poller_free}, ready: {ready}, {after:?}");
+            assert_eq!(stands(poller_free, ready, (1, 2), after), expected, "{row}");
+        }
     }
 }

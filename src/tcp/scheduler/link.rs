@@ -219,3 +219,135 @@ impl std::fmt::Debug for Waker {
         f.debug_struct("Waker").field("is_over", &self.is_over()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::super::sync;
+    use super::*;
+
+    /// An engine that writes down what it was called for: the numbers of each call.
+    #[derive(Default)]
+    struct Engine(Mutex<Vec<Vec<usize>>>);
+
+    type Note = fn(&Link);
+
+    impl Callee for Engine {
+        fn call(&self, tokens: &mut dyn Iterator<Item = Token>) {
+            self.0.lock().unwrap().push(tokens.map(Token::to_usize).collect());
+        }
+    }
+
+    impl Engine {
+        fn waker(self: &Arc<Self>, number: usize) -> Waker {
+            let engine: Arc<dyn Callee> = self.clone();
+            Waker::new(Arc::new(Link::new(Token::from_usize(number), Some(Arc::new(Arc::downgrade(&engine))))))
+        }
+
+        fn calls(&self) -> Vec<Vec<usize>> {
+            std::mem::take(&mut self.0.lock().unwrap())
+        }
+    }
+
+    #[test]
+    fn what_is_noted_is_seen_and_nothing_else() {
+        sync::test(|| {
+            let notes: [(&str, Note, [bool; 5]); 6] = [
+                ("nothing", |_| {}, [false, false, false, false, false]),
+                ("an end", |link| link.peer_closed(false), [true, false, false, false, false]),
+                ("a reset", |link| link.peer_closed(true), [true, true, false, false, false]),
+                ("over", |link| link.end(), [true, false, true, false, false]),
+                ("a call", |link| assert_eq!(link.note_call(), Call::PassOn), [false, false, false, true, false]),
+                ("an abort", |link| assert_eq!(link.note_abort(), Call::PassOn), [false, false, false, true, true]),
+            ];
+            for (what, note, seen) in notes {
+                let link = Link::alone();
+                note(&link);
+                let waker = Waker::new(link.clone());
+                let sees =
+                    [link.is_peer_closed(), link.is_reset(), waker.is_over(), link.is_called(), link.is_aborted()];
+                assert_eq!(sees, seen, "{what}");
+                assert_eq!(waker.client_is_gone(), seen[0], "{what}");
+                assert!(format!("{waker:?}").contains(&format!("is_over: {}", seen[2])), "{what}: {waker:?}");
+                assert_eq!([link.take_call(), link.take_call(), link.is_called()], [seen[3], false, false], "{what}");
+                let sees = [link.is_peer_closed(), link.is_reset(), waker.is_over(), link.is_aborted()];
+                assert_eq!(sees, [seen[0], seen[1], seen[2], seen[4]], "{what}, when the call is taken");
+            }
+        });
+    }
+
+    #[test]
+    fn calls_and_aborts_are_passed_on_once() {
+        sync::test(|| {
+            use Call::{OnItsWay, Over, PassOn};
+            const NOTES: [fn(&Link) -> Call; 2] = [Link::note_call, Link::note_abort];
+            let before: [(&str, Note, [Call; 2]); 7] = [
+                ("nothing", |_| {}, [PassOn, PassOn]),
+                ("a reset", |link| link.peer_closed(true), [PassOn, PassOn]),
+                ("a call", |link| assert_eq!(link.note_call(), PassOn), [OnItsWay, PassOn]),
+                (
+                    "a call that was taken",
+                    |link| assert!(link.note_call() == PassOn && link.take_call()),
+                    [PassOn, PassOn],
+                ),
+                ("an abort", |link| assert_eq!(link.note_abort(), PassOn), [OnItsWay, OnItsWay]),
+                (
+                    "an abort that was taken",
+                    |link| assert!(link.note_abort() == PassOn && link.take_call()),
+                    [PassOn, OnItsWay],
+                ),
+                ("over", Link::end, [Over, Over]),
+            ];
+            for (what, note, told) in before {
+                let told_now = NOTES.map(|passed_on| {
+                    let link = Link::alone();
+                    note(&link);
+                    passed_on(&link)
+                });
+                assert_eq!(told_now, told, "after {what}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_waker_calls_its_engine() {
+        sync::test(|| {
+            let engine = Arc::new(Engine::default());
+            let waker = engine.waker(7);
+            assert_eq!([waker.wake(), waker.wake(), waker.abort(), waker.abort()], [true; 4]);
+            assert_eq!(engine.calls(), [[7], [7]], "the second call is on its way, and so is the second abort");
+            assert!(waker.link.take_call() && waker.wake());
+            assert_eq!(engine.calls(), [[7]]);
+            waker.link.end();
+            assert_eq!(([waker.wake(), waker.abort()], engine.calls()), ([false; 2], vec![]));
+            let (called, aborted) = (engine.waker(8), engine.waker(9));
+            assert!(called.callee().is_some_and(|callee| callee.is::<Engine>()));
+            drop(engine);
+            assert_eq!([called.wake(), aborted.abort()], [false; 2], "the engine is gone");
+            assert!(called.callee().is_none());
+            assert!(!Waker::new(Link::alone()).wake(), "there was none");
+        });
+    }
+
+    #[test]
+    fn many_are_called_together() {
+        sync::test(|| {
+            let engines = [Arc::new(Engine::default()), Arc::new(Engine::default())];
+            let mut wakers: Vec<Waker> = (0..2 * BATCH + 3).map(|number| engines[0].waker(number)).collect();
+            wakers[1].link.end();
+            assert!(wakers[2].wake() && engines[0].calls() == [[2]]);
+            assert_eq!(Waker::wake_all(&wakers), 2 * BATCH + 2, "all but the one that is over");
+            let all: Vec<usize> = std::iter::once(0).chain(3..2 * BATCH + 3).collect();
+            let calls = engines[0].calls();
+            assert_eq!(calls.iter().map(Vec::len).collect::<Vec<_>>(), [BATCH, BATCH, 1]);
+            assert_eq!(calls.concat(), all, "without the one that is called already");
+            wakers =
+                [(0, 1), (0, 2), (1, 3), (1, 4), (0, 5)].map(|(engine, number)| engines[engine].waker(number)).into();
+            assert_eq!(Waker::wake_all(&wakers), 5);
+            assert_eq!(engines.each_ref().map(|engine| engine.calls()), [vec![vec![1, 2], vec![5]], vec![vec![3, 4]]]);
+            assert_eq!(Waker::wake_all(&wakers), 5, "they are called already");
+            assert!(engines.iter().all(|engine| engine.calls().is_empty()));
+        });
+    }
+}

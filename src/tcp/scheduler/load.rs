@@ -83,3 +83,73 @@ fn approach(mean: &AtomicU64, value: Duration) {
     let old = mean.load(Ordering::Relaxed) as i64;
     mean.store((old + (value - old) / 64) as u64, Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::sync;
+    use super::*;
+
+    fn load(mean: u64, handler: u64, blocked: u64) -> Load {
+        let load = Load::default();
+        for (word, value) in [(&load.mean, mean), (&load.handler, handler), (&load.blocked, blocked)] {
+            word.store(value, Ordering::Relaxed);
+        }
+        load
+    }
+
+    fn means(load: &Load) -> [u64; 3] {
+        [&load.mean, &load.handler, &load.blocked].map(|word| word.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_mean_follows_by_a_64th_and_by_leaps_of_bounded_width() {
+        sync::test(|| {
+            const MS: u64 = 1_000_000;
+            for (what, mean, took, then) in [
+                ("a turn", 0, 6_400, 100),
+                ("a long one is cut to the first leap", 0, 10 * MS, 1_562),
+                ("and later to eight times the mean", MS, 1000 * MS, 1_109_375),
+                ("and to what is counted at most", 5 * MS, 1000 * MS, 5_078_125),
+                ("a short one", MS, 0, 984_375),
+            ] {
+                let (turns, handlers) = (load(mean, 1, 2), load(1, mean, 2));
+                turns.turn_took(Duration::from_nanos(took), None);
+                handlers.handler_took(Duration::from_nanos(took));
+                assert_eq!((means(&turns), means(&handlers)), ([then, 1, 2], [1, then, 2]), "{what}");
+            }
+            let load = load(0, 0, 0);
+            load.turn_took(Duration::ZERO, Some(Duration::from_micros(6_400)));
+            assert_eq!(means(&load), [0, 0, 100_000], "of what is blocked no leap is cut: it is part of a turn");
+        });
+    }
+
+    #[test]
+    fn what_it_says_to_the_nanosecond() {
+        sync::test(|| {
+            for (mean, measured) in [(0, false), (20_000, false), (20_001, true)] {
+                assert_eq!(load(mean, 0, 0).is_measured(), measured, "{mean} ns");
+            }
+            for (mean, handler, waiting, unpolled, worth) in [
+                (50_000, 0, 2, false, false),
+                (50_001, 0, 2, false, true),
+                (0, 100_000, 0, true, false),
+                (0, 100_001, 0, true, true),
+                (0, 100_001, 0, false, false),
+                (50_000, 1, 2, true, true),
+                (u64::MAX, u64::MAX, 2, true, true),
+            ] {
+                let load = load(mean, handler, 0);
+                let row = format!("{mean} ns, a handler {handler}, {waiting} wait, unpolled: {unpolled}");
+                assert_eq!(load.is_worth_a_wake(waiting, unpolled), worth, "{row}");
+            }
+            for (mean, blocked, blocks) in
+                [(30_000, 0, false), (30_000, 15_000, false), (30_000, 15_001, true), (20_000, 20_000, false)]
+            {
+                assert_eq!(load(mean, 0, blocked).blocks(), blocks, "{blocked} of {mean} ns");
+            }
+            let load = Load::default();
+            load.count_stuck(3);
+            assert_eq!(load.stuck(), 3);
+        });
+    }
+}

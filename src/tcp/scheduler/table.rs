@@ -428,6 +428,7 @@ fn nanos(beginning: Instant, when: Instant) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::sync;
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -457,7 +458,7 @@ mod tests {
             assert!(table.park(token, 0, wait(deadline, Eviction::Never)).is_ok());
             table.remove(token);
         }
-        assert_eq!(table.hints.len(), 1, "hints after 10,000 connections in one entry");
+        assert_eq!((table.hints.len(), table.parked()), (1, 0), "after 10,000 connections in one entry");
         let token = insert(&mut table);
         for round in 0..1_000 {
             let soon = now + 2 * SECOND * round;
@@ -486,6 +487,15 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_is_looked_at_when_it_is_over() {
+        let (mut table, now) = table();
+        let token = insert(&mut table);
+        assert!(table.park(token, 7, wait(Some(now + BUCKET / 4), Eviction::Never)).is_ok());
+        assert!(table.late(now + BUCKET / 2).is_empty());
+        assert_eq!(table.late(now + BUCKET), [(7, Readiness::NONE)]);
+    }
+
+    #[test]
     fn what_came_for_who_is_late_is_told_with_it() {
         let (mut table, now) = table();
         let token = insert(&mut table);
@@ -507,6 +517,93 @@ mod tests {
             assert!(due > now + SECOND - table.beginning && due <= now + SECOND + BUCKET - table.beginning, "{due:?}");
             assert_eq!(table.late(now + SECOND + 2 * BUCKET), [(years, Readiness::NONE)]);
             table.remove(token);
+        }
+    }
+
+    #[test]
+    fn a_call_is_an_event_and_no_event_finds_who_came_later() {
+        let called = Readiness { called: true, ..Readiness::NONE };
+        let (mut table, _) = table();
+        let gone = insert(&mut table);
+        table.remove(gone);
+        let token = insert(&mut table);
+        assert_eq!((token.index, token.generation), (gone.index, 1));
+        assert!(table.call(gone).is_none(), "for one that is gone: neither told nor noted");
+        table.remove(gone);
+        for (interest, meets) in [(READABLE, false), (called, true)] {
+            assert!(table.park(token, 7, Wait { interest, ..wait(None, Eviction::Never) }).is_ok());
+            assert_eq!(table.call(token), meets.then_some((7, called)));
+            table.drain();
+        }
+        assert_eq!(table.call(token), None, "it is in a worker's hands");
+        let parked = table.park(token, 7, Wait { interest: called, ..wait(None, Eviction::Never) });
+        assert_eq!(parked, Err((7, called)), "it was noted");
+    }
+
+    #[test]
+    fn the_end_of_a_client_is_told_to_its_link() {
+        sync::test(|| {
+            for (closed, reset, tells) in [
+                (false, false, [false, false]),
+                (true, false, [true, false]),
+                (false, true, [true, true]),
+                (true, true, [true, true]),
+            ] {
+                let (mut table, _) = table();
+                let link = table.insert(|token| Arc::new(Link::new(token, None)));
+                assert_eq!(table.event(link.token(), Readiness { closed, reset, ..READABLE }), None);
+                assert_eq!([link.is_peer_closed(), link.is_reset()], tells, "closed: {closed}, reset: {reset}");
+            }
+        });
+    }
+
+    #[test]
+    fn all_that_are_parked_hear_of_a_shutdown_and_who_is_parked_later_has() {
+        let (mut table, _) = table();
+        let tokens: Vec<Token> = (0..3).map(|_| insert(&mut table)).collect();
+        let waits = wait(None, Eviction::Never);
+        for token in [0, 1, 2] {
+            assert!(table.park(tokens[token], token as u32, waits).is_ok());
+        }
+        assert!(table.event(tokens[1], READABLE).is_some());
+        assert_eq!((table.begin_shutdown(), table.parked()), (vec![0, 2], 0));
+        assert_eq!(table.park(tokens[1], 1, waits), Err((1, Readiness::NONE)));
+        assert_eq!(table.park(tokens[1], 1, Wait { shutdown_seen: true, ..waits }), Ok(None));
+        assert_eq!((table.drain(), table.drain(), table.parked()), (vec![1], vec![], 0));
+    }
+
+    /// Who is parked again within 64 ms keeps its place in the order of eviction and notes by how much it is younger; a
+    /// message that has begun keeps it as long as it is the same.
+    #[test]
+    fn a_place_is_kept_for_a_while() {
+        const WHILE: Duration = Duration::from_nanos(KEEPS_ITS_PLACE);
+        const MOMENT: Duration = Duration::from_nanos(1);
+        type Row = (&'static str, fn(Instant) -> Eviction, Duration, bool);
+        let eviction: [Row; 8] = [
+            ("idle", Eviction::Idle, Duration::ZERO, true),
+            ("idle", Eviction::Idle, WHILE - MOMENT, true),
+            ("idle", Eviction::Idle, WHILE, false),
+            ("idle", Eviction::Idle, 10 * SECOND, false),
+            ("lingering", Eviction::Lingering, WHILE - MOMENT, true),
+            ("lingering", Eviction::Lingering, WHILE, false),
+            ("begun", Eviction::Begun, Duration::ZERO, true),
+            ("begun", Eviction::Begun, MOMENT, false),
+        ];
+        for (what, eviction, later, keeps) in eviction {
+            let (mut table, now) = table();
+            let tokens = [insert(&mut table), insert(&mut table)];
+            for (token, since) in [(0, now), (1, now), (0, now + later)] {
+                assert!(table.park(tokens[token], 0, wait(None, eviction(since))).is_ok());
+                assert!(table.event(tokens[token], READABLE).is_some());
+            }
+            let list = usize::from(eviction(now).list().0);
+            let first = if keeps { 0 } else { 1 };
+            let told = format!("{what}, {later:?} later");
+            assert_eq!(table.next_in(list, None), Some((now, first)), "{told}");
+            let (since, index) = table.next_in(list, Some(first)).expect("both are there");
+            assert_eq!((since, index), (if keeps { now } else { now + later }, 1 - first), "{told}");
+            let younger = if keeps { later.as_nanos() as u32 } else { 0 };
+            assert_eq!(table.entries[0].younger, younger, "{told}");
         }
     }
 

@@ -16,3 +16,18 @@ impl Token {
         Token { index: number as u32, generation: (number >> 32) as u32 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_a_number() {
+        for (index, generation, number) in
+            [(0, 0, 0), (7, 0, 7), (0, 9, 9 << 32), (7, 9, 9 << 32 | 7), (u32::MAX, u32::MAX, usize::MAX)]
+        {
+            let token = Token { index, generation };
+            assert_eq!((token.to_usize(), Token::from_usize(number)), (number, token));
+        }
+    }
+}

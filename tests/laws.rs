@@ -568,8 +568,7 @@ fn another_is_woken_for_need() {
                 let Task::Poll(mut guard) = worker.next(&mut Instant::now()) else { unreachable!("it is free") };
                 guard.wait(|_, _| {
                     for client in 0..waiting {
-                        let link = Link::alone();
-                        scheduler.push(Connection { client, link, readiness: Readiness::NONE, wants: None });
+                        scheduler.push(alone(client));
                     }
                     scheduler.wake_for_need();
                 });
@@ -578,6 +577,89 @@ fn another_is_woken_for_need() {
         },
         1,
     );
+}
+
+/// A permit stays with its worker while nobody waits for it, and goes on to who waits longest; the better of two is kept.
+#[test]
+fn permits_are_kept_passed_on_and_given_back() {
+    shuttle::check_random(
+        || {
+            let (scheduler, _) = world(Permits::new(1, 8, None));
+            let Task::Poll(poller) = scheduler.arrive(3).next(&mut Instant::now()) else { unreachable!("it is free") };
+            let [mut one, mut other, mut third] = [0, 1, 2].map(|worker| scheduler.arrive(worker));
+            let now = Instant::now();
+
+            assert!(one.acquire_permit(Work::Handler) && !other.acquire_permit(Work::Handler));
+            assert!(!one.others_want_permits() && one.pass_on_permit().is_none());
+            assert_eq!(scheduler.permits_taken(), 1, "it is kept while nobody waits");
+            assert!(matches!(other.await_permit(alone(0), Work::Handler, now), (None, None)));
+            assert!(one.others_want_permits());
+            assert_eq!(one.pass_on_permit().map(|next| next.client), Some(0));
+            assert!(!one.others_want_permits() && one.acquire_permit(Work::Handler));
+            assert_eq!(scheduler.permits_taken(), 1, "it went on, with its worker");
+
+            let drawn = |worker: &mut WorldWorker<'_>| match worker.next(&mut Instant::now()) {
+                Task::Serve(connection) => connection.client,
+                _ => unreachable!("one is ready"),
+            };
+            assert!(other.acquire_permit(Work::Short));
+            assert!(matches!(third.await_permit(alone(1), Work::Handler, now), (None, None)));
+            drop(one);
+            assert_eq!((drawn(&mut other), scheduler.permits_taken()), (1, 1), "with the permit for handlers alone");
+            assert!(!third.acquire_permit(Work::Handler));
+
+            let mut one = scheduler.arrive(0);
+            assert!(one.acquire_permit(Work::Short));
+            assert!(matches!(third.await_permit(alone(2), Work::Short, now), (None, None)));
+            drop(one);
+            assert_eq!((drawn(&mut other), scheduler.permits_taken()), (2, 1), "the same once more");
+            assert!(!third.acquire_permit(Work::Handler));
+
+            other.begin_blocking(now);
+            assert_eq!(scheduler.running(), 1);
+            drop(other);
+            assert_eq!((scheduler.running(), scheduler.permits_taken()), (0, 0), "a worker that dies leaves nothing");
+            drop(poller);
+        },
+        1,
+    );
+}
+
+/// The first who waits for a permit with a time-out wakes the poller, which has to see to it, and no other does.
+#[test]
+fn the_poller_is_told_of_the_first_deadline_of_the_queue() {
+    const LONG: Duration = Duration::from_secs(10);
+    shuttle::check_random(
+        || {
+            for (timeout, first, next) in [(None, false, false), (Some(LONG), true, false)] {
+                let (scheduler, kernel) = world(Permits::new(1, 8, timeout));
+                let mut one = scheduler.arrive(0);
+                let Task::Poll(mut guard) = scheduler.arrive(3).next(&mut Instant::now()) else { unreachable!("free") };
+                guard.wait(|_, _| {
+                    let wakes = |client| {
+                        let waits = scheduler.arrive(1).await_permit(alone(client), Work::Handler, Instant::now());
+                        assert!(matches!(waits, (None, None)));
+                        std::mem::take(&mut kernel.state.lock().unwrap().1)
+                    };
+                    assert!(one.acquire_permit(Work::Handler));
+                    assert_eq!([wakes(0), wakes(1)], [first, next], "{timeout:?}");
+                });
+            }
+        },
+        1,
+    );
+}
+
+/// Four workers on two cores, and the kernel that their poller asks.
+fn world(permits: Permits<Connection>) -> (World, Arc<Kernel>) {
+    let kernel = Arc::new(Kernel::default());
+    let poller = Poller { kernel: kernel.clone(), shut_down: false };
+    (Scheduler::new(poller, KernelWaker(kernel.clone()), 4, 2, permits), kernel)
+}
+
+/// A connection that is in no table.
+fn alone(client: usize) -> Connection {
+    Connection { client, link: Link::alone(), readiness: Readiness::NONE, wants: None }
 }
 
 fn first((connection, _): (Connection, Readiness)) -> Connection {

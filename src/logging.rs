@@ -361,7 +361,7 @@ impl LogBuffer {
             if slow + failed > 0 && write_batch(out, lost_lines(slow, failed).as_bytes(), &mut torn).is_ok() {
                 (slow, failed) = (0, 0);
             }
-            thread::sleep(WRITE_INTERVAL);
+            thread::sleep(WRITE_INTERVAL); // the pause is the point: lines gather meanwhile
         }
     }
 

@@ -9,6 +9,8 @@ mod folders; // listings and archives
 
 mod pages; // where there is no file
 
+mod keeping; // what is kept, and for how long
+
 use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -27,7 +29,7 @@ use super::codings::ContentCoding;
 #[cfg(feature = "compress")]
 use super::compressed::Compressed;
 use super::dav;
-use super::find::{Finder, FoundFile, Lookup};
+use super::find::{Finder, Lookup};
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
 use super::listing::Listings;
@@ -224,12 +226,6 @@ impl StaticFileHandler {
         Ok(handler)
     }
 
-    /// What is kept of a path, if it is still fresh.
-    fn kept(&self, key: &[u8], asked: Asked<'_>) -> Option<Arc<Kept>> {
-        let kept = self.cache.get(key)?;
-        self.finder.freshness.holds(&kept.basis, &self.finder.root, asked.polled).then_some(kept)
-    }
-
     /// The response for a path of which everything needed is kept.
     fn cached_response(&self, key: &[u8], asked: Asked<'_>) -> Option<Result<Response>> {
         let kept = self.kept(key, asked)?;
@@ -240,20 +236,6 @@ impl StaticFileHandler {
                 What::Index(_) => None, // a folder has taken the file's place
             },
         }
-    }
-
-    /// Files that were deleted give their space back, and what can't be used any more its watches.
-    fn drop_ended(&self, now: Instant) {
-        let freshness = &self.finder.freshness;
-        self.cache.retain(|kept| !freshness.has_ended(&kept.basis, now));
-        self.missing.retain(|basis| !freshness.has_ended(basis, now));
-        self.finder.folders.drop_ended(freshness, now);
-        self.listings.drop_ended(freshness, now);
-    }
-
-    fn is_known_missing(&self, key: &[u8], asked: Asked<'_>) -> bool {
-        let known = self.missing.get(key);
-        known.is_some_and(|basis| self.finder.freshness.holds(&basis, &self.finder.root, asked.polled))
     }
 
     fn get(&self, asked: Asked<'_>) -> Result<Response> {
@@ -336,60 +318,6 @@ impl StaticFileHandler {
             && let Some(why) = self.finder.why_not(&path.bytes)
         {
             log::debug!(target: "modest::files", "{} is not served: {why}", request.raw_path());
-        }
-    }
-
-    /// Out of descriptors, close the cached files and retry once.
-    fn retry_after_clearing_cache<T>(&self, find: impl Fn() -> Result<T, OpenError>) -> Result<T, OpenError> {
-        find().or_else(|error| match error {
-            OpenError::Busy(_) => {
-                self.cache.clear();
-                find()
-            }
-            error => Err(error),
-        })
-    }
-
-    /// Prepare a file, and keep it by its path if it is old enough; and by `key`, where that is a folder's, that it is its
-    /// index file.
-    fn keep(&self, key: &[u8], mut found: FoundFile, asked: Asked<'_>, now: SystemTime) -> io::Result<Arc<Kept>> {
-        let path = found.path.clone();
-        let keeps = !found.basis.is_recent(now);
-        found.basis.found_at(asked.polled);
-        if path != key && keeps && found.is_sure {
-            let basis = found.basis.of_folder();
-            let index = Arc::new(Kept { what: What::Index(path.clone()), basis });
-            self.cache.put(key, Arc::clone(&index), (path.len(), 0));
-            self.finder.freshness.keeps(&index.basis);
-        }
-        if path != key {
-            found.basis.set_names(vec![path::name(&path).to_vec()]);
-        }
-        if let Some(before) = self.cache.get(&path) {
-            found.basis.take_over(&before.basis);
-        }
-        let (resource, basis) = self.preparer.prepare(found, self.cache.limits().bytes_each, now)?;
-        let kept = Arc::new(Kept { what: What::File(resource), basis });
-        self.put(&path, &kept, keeps);
-        Ok(kept)
-    }
-
-    fn put(&self, key: &[u8], kept: &Arc<Kept>, keeps: bool) {
-        if let What::File(resource) = &kept.what
-            && keeps
-            && resource.longest() <= MAX_KEPT_OPEN
-        {
-            self.cache.put(key, Arc::clone(kept), resource.held());
-            self.finder.freshness.keeps(&kept.basis);
-        }
-    }
-
-    fn keep_missing(&self, key: &[u8], mut basis: Basis, asked: Asked<'_>, now: SystemTime) {
-        if !basis.is_recent(now) {
-            basis.found_at(asked.polled);
-            let basis = Arc::new(basis);
-            self.missing.put(key, Arc::clone(&basis), (0, 0));
-            self.finder.freshness.keeps(&basis);
         }
     }
 

@@ -61,7 +61,7 @@ mod tcp {
     mod sync;
     #[path = "../../tests/simulation/sys.rs"]
     pub mod sys;
-    #[path = "../../tests/simulation/turns.rs"]
+    #[path = "../../tests/simulation/turns/mod.rs"]
     mod turns;
 
     pub use address::Address;

@@ -14,7 +14,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::super::listener::{Listener, SocketFile};
 use super::{Settings, listen};
 
-/// How long to wait for another server that is being bound in the same folder: that takes it microseconds.
+/// How long to wait for another server that is being bound in the same folder: that takes it microseconds. It is asked again and
+/// again, for flock(2) that waits has no limit of time.
 const WAITS_FOR_THE_FOLDER: usize = 100;
 const WAIT_FOR_THE_FOLDER: Duration = Duration::from_millis(10);
 

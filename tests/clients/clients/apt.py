@@ -48,7 +48,7 @@ def publish(at):
     # Of two versions in one second the server dates neither, and apt goes by the date.
     path = top / "dists/stable/Release"
     while path.exists() and int(path.stat().st_mtime) == int(time.time()):
-        time.sleep(0.02)
+        time.sleep(0.02)  # the clock is what is waited for
     path.write_bytes(release)
 
 

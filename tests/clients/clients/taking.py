@@ -109,6 +109,6 @@ def check_gio(at):
         raise Skipped("gio has no WebDAV here")
     until = time.monotonic() + 5
     while not (folder / "new").exists() and time.monotonic() < until:
-        time.sleep(0.02)
+        time.sleep(0.02)  # gio's daemon ends its work after gio, and tells nobody
     same(sorted(path.name for path in folder.iterdir()), ["b", "new"], said.text)
     same(said.text.strip().endswith("letters"), True, said.text)

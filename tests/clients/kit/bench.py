@@ -103,7 +103,7 @@ class Bench:
             fields = self.head(url_path, {"Accept-Encoding": coding} if coding else {})
             if fields.get("etag") and fields.get("last-modified") and fields.get("content-encoding") == coding:
                 return fields
-            time.sleep(0.02)
+            time.sleep(0.02)  # the server tells only who asks
         raise AssertionError(f"{url_path} has no validators, or is not sent as {coding}: {fields}")
 
     def head(self, url_path, fields=None):
@@ -124,7 +124,7 @@ def left(server):
     while server.descriptors() > server.at_rest:
         if time.monotonic() > until:
             return f"{server.descriptors()} descriptors are open, {server.at_rest} at rest"
-        time.sleep(0.05)
+        time.sleep(0.05)  # /proc tells only who asks
     return None
 
 

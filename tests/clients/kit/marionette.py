@@ -61,7 +61,7 @@ class Firefox:
             except OSError:
                 if time.monotonic() > until or self.process.poll() is not None:
                     raise
-                time.sleep(0.05)
+                time.sleep(0.05)  # Firefox does not say when it listens
         self.receive()  # which protocol it is
         self("WebDriver:NewSession", capabilities={"alwaysMatch": {}})
 
@@ -101,7 +101,7 @@ class Firefox:
         while not self.run(script):
             if time.monotonic() > until:
                 raise AssertionError(f"not within {PATIENCE} s: {what}")
-            time.sleep(0.02)
+            time.sleep(0.02)  # the page tells only who asks
 
     def shot(self, path):
         path.write_bytes(base64.b64decode(self("WebDriver:TakeScreenshot", full=False)))

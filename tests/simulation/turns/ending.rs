@@ -1,0 +1,204 @@
+//! How a connection ends: at once or after lingering, cut off, and what it owed then.
+
+use super::*;
+
+#[test]
+fn an_end_comes_at_once_or_after_lingering() {
+    alone(|| {
+        // What the conversation does when it is met, what the client sends then, and what the conversation does with that.
+        for (met, sent, then, ended, after) in [
+            (idle(), "a", does(Next::Close).saying(b"bye"), false, After::Closed),
+            (idle(), "ab", does(Next::Close).saying(b"bye").using(1), false, lingering(2 * SECOND)),
+            (idle(), "ab", does(Next::Close).saying(b"bye").using(1), true, After::Closed),
+            (idle(), "ab", does(Next::Close).using(1), false, After::Closed), // it has been told nothing
+            (idle(), "a", does(Next::Linger).saying(b"bye"), false, lingering(2 * SECOND)),
+            (idle(), "a", does(Next::Linger).saying(b"bye"), true, After::Closed),
+            (read(1, 60), "a", does(Next::Close).saying(b"bye"), false, lingering(2 * SECOND)),
+            (read(1, 60), "a", does(Next::Close).saying(b"bye"), true, After::Closed),
+        ] {
+            let mut one = One::new(MUCH);
+            one.will([does(met.clone()), then]);
+            one.turn();
+            one.sends(sent.as_bytes());
+            if ended {
+                one.shuts_down();
+            }
+            assert_eq!(one.turn(), after, "{met:?}, {sent}, ended: {ended}");
+            assert_eq!(one.sees().1, "end");
+        }
+    });
+}
+
+#[test]
+fn who_is_not_wanted_or_has_not_been_read_from_may_be_sending() {
+    alone(|| {
+        let mut one = One::new(MUCH);
+        one.will([does(Next::Close).saying(b"go away")]);
+        assert_eq!(one.turn(), lingering(2 * SECOND));
+        assert_eq!(one.sees(), ("go away".to_owned(), "end"));
+        drop(one);
+
+        // What was read to its end some messages ago is no reason to linger.
+        let mut one = One::new(MUCH);
+        one.will([does(read(1, 60)), does(idle()), does(Next::Close).saying(b"bye")]);
+        one.turn();
+        one.sends(b"a");
+        one.turn();
+        one.sends(b"b");
+        assert_eq!(one.turn(), After::Closed);
+    });
+}
+
+#[test]
+fn who_was_answered_long_ago_has_read_it() {
+    alone(|| {
+        for (passed, after) in [(1999 * MS, lingering(2 * SECOND)), (2000 * MS, After::Closed)] {
+            let mut one = One::new(MUCH);
+            one.will([does(read(1, 60)).saying(b"x"), does(Next::Close)]);
+            one.turn();
+            one.pass(passed);
+            one.sends(b"a");
+            assert_eq!(one.turn(), after, "after {passed:?}");
+        }
+    });
+}
+
+#[test]
+fn who_is_evicted_does_not_linger() {
+    alone(|| {
+        let mut one = One::new(MUCH);
+        one.will([does(idle()), does(Next::Close).saying(b"bye").using(1)]);
+        one.turn();
+        one.sends(b"ab");
+        assert_eq!(one.evict(), After::Closed);
+        assert_eq!(one.heard(), ["met", "", "ab (the last)"]);
+    });
+}
+
+/// One that lingers.
+fn half_closed() -> One {
+    let mut one = One::new(MUCH);
+    one.will([does(Next::Linger).saying(b"bye")]);
+    assert_eq!(one.turn(), lingering(2 * SECOND));
+    one
+}
+
+#[test]
+fn lingering_ends_after_a_silence_and_in_any_case() {
+    alone(|| {
+        let mut one = half_closed();
+        for second in 1..=29 {
+            one.pass(SECOND);
+            one.sends(b"x");
+            assert_eq!(one.turn(), lingering(SECOND * (30 - second).min(2)), "after {second} s");
+        }
+        assert_eq!(one.late(), After::Closed);
+        assert_eq!(one.heard(), ["met", ""]);
+
+        // It is not read for ever in one turn, either.
+        for (passed, after) in [(29_999 * MS, After::Requeued), (30_000 * MS, After::Closed)] {
+            let mut one = half_closed();
+            one.pass(passed);
+            one.sends(&vec![b'x'; 2_000_000]);
+            assert_eq!(one.turn(), after, "after {passed:?}");
+        }
+    });
+}
+
+#[test]
+fn lingering_ends_with_the_client_or_for_a_newcomer() {
+    alone(|| {
+        type Cause = fn(&mut One) -> After;
+        let causes: [(&str, Cause); 3] = [
+            ("the end", |one| {
+                one.shuts_down();
+                one.turn()
+            }),
+            ("a reset", |one| {
+                one.is_gone();
+                one.connection().saw(Readiness { readable: true, ..Readiness::NONE });
+                one.turn()
+            }),
+            ("room is short", One::evict),
+        ];
+        for (what, cause) in causes {
+            let mut one = half_closed();
+            assert_eq!(cause(&mut one), After::Closed, "{what}");
+            assert_eq!(one.heard(), ["met", ""], "{what}");
+        }
+    });
+}
+
+#[test]
+fn what_is_cut_off_looks_so_and_what_it_owed_is_counted() {
+    alone(|| {
+        let long = vec![b'x'; 100];
+        for (step, within, seen, unsent) in [
+            (does(idle()), 0, "end", None),
+            (does(idle()), 3, "end", Some(3)),
+            (does(idle()).saying(&long), 0, "reset", Some(90)),
+            (does(idle()).saying(&long), 90, "reset", Some(180)),
+            (does(read(1, 10)), 0, "reset", None),
+        ] {
+            let mut one = One::new(10);
+            one.known.lock().unwrap().owed = within;
+            one.will([step]);
+            one.turn();
+            one.known.lock().unwrap().drop_panics = true;
+            let connection = one.connection.take().unwrap();
+            drop(connection.cut_off()); // and it is no matter that this panics
+            assert_eq!(one.sees().1, seen);
+            assert_eq!(one.known.lock().unwrap().unsent, unsent);
+        }
+    });
+}
+
+#[test]
+fn what_was_owed_at_an_end_is_counted() {
+    alone(|| {
+        for (says, within, unsent) in
+            [(10, 0, None), (15, 0, Some(5)), (0, 3, Some(3)), (15, 3, Some(8)), (15, 5, Some(10))]
+        {
+            let mut one = One::new(10);
+            one.known.lock().unwrap().owed = within;
+            one.will([does(idle()).saying(&vec![b'x'; says])]);
+            one.turn();
+            one.link.note_abort();
+            assert_eq!(one.turn(), After::Closed);
+            assert_eq!(one.known.lock().unwrap().unsent, unsent);
+            assert_eq!(one.sees().1, "reset");
+        }
+    });
+}
+
+#[test]
+fn what_is_broken_off_waits_for_nobody() {
+    alone(|| {
+        // Whoever reads nothing is given up by its conversation: at once, or when another thread calls it.
+        for called in [false, true] {
+            let mut one = One::new(10);
+            let says = |next| does(next).saying(&[b'x'; 100]);
+            one.will(if called { vec![says(idle()), does(Next::Abort)] } else { vec![says(Next::Abort)] });
+            if called {
+                assert_eq!(one.turn(), held_up(true, Some(LOOK), false));
+                one.link.note_call();
+            }
+            assert_eq!(one.turn(), After::Closed);
+            assert_eq!(one.known.lock().unwrap().unsent, Some(90));
+            assert_eq!(one.sees().1, "reset");
+        }
+    });
+}
+
+#[test]
+fn whether_a_drop_may_block_is_asked() {
+    alone(|| {
+        for may_block in [true, false] {
+            let mut one = One::new(MUCH);
+            assert!(!one.connection().drop_may_block(), "there is nothing to drop");
+            one.turn();
+            one.known.lock().unwrap().drop_may_block = may_block;
+            assert_eq!(one.connection().drop_may_block(), may_block);
+        }
+    });
+}

@@ -1,0 +1,413 @@
+//! One connection alone, turn by turn: what it does next, when it is to be woken, and what its client sees. The runs ask what
+//! becomes of whole conversations; here are the bounds of times and bytes, which chance rarely meets to the point.
+//!
+//! Nothing runs beside it and nothing goes wrong: a turn's time is the one that is told, and bytes are there once they are sent.
+
+mod ending; // at once, after lingering, cut off
+mod moving; // bytes, permits, the end of a turn
+mod reading_on; // by a handler, within its turn
+mod waiting; // deadlines and lateness
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use shuttle::{Config, FailurePersistence, Runner};
+
+use super::client::Client;
+use super::connection::{Buffers, Connection, MinRate, Outcome, PermitAccess, Registered, SendLimits, TurnSettings};
+use super::live::Live;
+use super::output::Piece;
+use super::protocol::{BlockingInput, Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
+use super::scheduler::{Eviction, Link, Readiness, Token, Wait, Work};
+use super::slow_handlers::SlowHandlers;
+use super::sys::{ListeningSocket, Registry};
+use super::transport::Transport;
+use crate::machine::{self, Chance, with};
+use crate::net::{Cause, Net, Read};
+use crate::plan::{Faults, Plan};
+use crate::schedule::{self, Seeded};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What the conversation does when it is asked or told something, one after the other; after that it is idle.
+#[derive(Clone)]
+struct Step {
+    says: Vec<u8>,
+    file: u64,
+    uses: usize,
+    next: Next,
+}
+
+fn does(next: Next) -> Step {
+    Step { says: Vec::new(), file: 0, uses: usize::MAX, next }
+}
+
+impl Step {
+    fn saying(self, bytes: &[u8]) -> Step {
+        Step { says: bytes.to_vec(), ..self }
+    }
+
+    fn using(self, uses: usize) -> Step {
+        Step { uses, ..self }
+    }
+}
+
+fn idle() -> Next {
+    Next::Idle { within: Some(60 * SECOND) }
+}
+
+/// What is known of it all, from both sides.
+#[derive(Default)]
+struct Known {
+    steps: VecDeque<Step>,
+    /// What the conversation was asked and told.
+    heard: Vec<String>,
+    /// What it lays out for another layer.
+    owed: u64,
+    drop_may_block: bool,
+    goodbye: &'static [u8],
+    /// When the poll came that brought its bytes.
+    polled: Option<Instant>,
+    /// What was told as unsent at its end.
+    unsent: Option<u64>,
+    drop_panics: bool,
+    /// What it does in its next turn with a handle to read on by, and for how long it may be waited for.
+    reads_on: Option<(Option<Duration>, ReadsOn)>,
+    /// How long each of its turns takes.
+    takes: Duration,
+}
+
+type Shared = Arc<Mutex<Known>>;
+type ReadsOn = Box<dyn FnOnce(&mut dyn BlockingInput) + Send>;
+
+struct Scripted(Shared);
+
+impl Scripted {
+    fn step(&self, what: String, turn: &mut Turn<'_>) -> Next {
+        let mut known = self.0.lock().unwrap();
+        let evicted = if turn.is_shutting_down() { " (the last)" } else { "" };
+        known.heard.push(format!("{what}{evicted}"));
+        known.polled = turn.polled;
+        with(|machine| machine.advance(machine.nanos() + known.takes.as_nanos() as u64));
+        if let Some((within, reads_on)) = known.reads_on.take() {
+            drop(known);
+            reads_on(&mut *turn.blocking_input(within).expect("there is a socket"));
+            known = self.0.lock().unwrap();
+        }
+        let step = known.steps.pop_front().unwrap_or_else(|| does(idle()));
+        turn.output.bytes().extend(step.says);
+        if step.file > 0 {
+            let file = tempfile::tempfile().expect("a file");
+            file.set_len(step.file).expect("of zeros");
+            turn.output.push(Piece::File { file: Arc::new(file), start: 0, length: step.file });
+        }
+        turn.input.consume(step.uses.min(turn.input.bytes().len()));
+        step.next
+    }
+}
+
+impl Conversation for Scripted {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        let end = if turn.input.ended() { "." } else { "" };
+        let what = match turn.input.bytes() {
+            bytes if bytes.len() > 20 => format!("{} bytes{end}", bytes.len()),
+            bytes => format!("{}{end}", String::from_utf8_lossy(bytes)),
+        };
+        self.step(what, turn)
+    }
+
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        self.step(format!("{what:?}"), turn)
+    }
+
+    fn goodbye(&mut self, turn: &mut Turn<'_>) {
+        let mut known = self.0.lock().unwrap();
+        known.heard.push("goodbye".to_owned());
+        turn.output.bytes().extend_from_slice(known.goodbye);
+    }
+
+    fn drop_may_block(&self) -> bool {
+        self.0.lock().unwrap().drop_may_block
+    }
+
+    fn owed(&self) -> u64 {
+        self.0.lock().unwrap().owed
+    }
+}
+
+impl Drop for Scripted {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && self.0.lock().unwrap().drop_panics {
+            std::panic::resume_unwind(Box::new("a conversation panics when it is dropped"));
+        }
+    }
+}
+
+struct Meets(Shared);
+
+impl Protocol for Meets {
+    fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
+        self.0.lock().unwrap().heard.push("met".to_owned());
+        Some(Box::new(Scripted(self.0.clone())))
+    }
+}
+
+struct Entry {
+    link: Arc<Link>,
+    known: Shared,
+}
+
+impl Registered for Entry {
+    fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    fn left_unsent(&self, bytes: u64) {
+        assert!(self.known.lock().unwrap().unsent.replace(bytes).is_none(), "told twice");
+    }
+}
+
+/// Permits for all, but for these works; and what was asked for.
+#[derive(Default)]
+struct Permits {
+    none_for: Vec<Work>,
+    asked: Vec<Work>,
+    took: Vec<Duration>,
+    logged: usize,
+}
+
+impl PermitAccess for Permits {
+    fn begin(&mut self, work: Work, _now: Instant) -> bool {
+        self.asked.push(work);
+        !self.none_for.contains(&work)
+    }
+
+    fn handler_took(&mut self, wall: Duration) {
+        self.took.push(wall);
+    }
+
+    fn begin_to_log(&mut self, _now: Instant) {
+        self.logged += 1;
+    }
+}
+
+struct Server {
+    live: Arc<Live>,
+    shuts_down: bool,
+}
+
+impl ServerState for Server {
+    fn is_shutting_down(&self) -> bool {
+        self.shuts_down
+    }
+
+    fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+}
+
+/// A connection, its client, and what its worker has. One at a time: each has a machine of its own.
+struct One {
+    connection: Option<Connection<Entry>>,
+    known: Shared,
+    link: Arc<Link>,
+    buffers: Buffers,
+    permits: Permits,
+    server: Server,
+    limits: SendLimits,
+    slow: SlowHandlers,
+    id: usize,
+    _listener: ListeningSocket,
+}
+
+/// What became of a turn.
+#[derive(Debug, PartialEq)]
+enum After {
+    Parked { readable: bool, writable: bool, deadline: Option<Duration>, eviction: &'static str, told: bool },
+    Requeued,
+    Awaits(Work),
+    Taken,
+    Closed,
+}
+
+impl One {
+    /// With so many bytes of room for what the server sends.
+    fn new(room: usize) -> One {
+        let mut chance = Chance::new(1);
+        let mut plan = Plan::new(&mut chance);
+        (plan.listeners, plan.faults, plan.accept_fails_from, plan.clock_step) = (1, Faults::default(), None, 1);
+        (plan.descriptors, plan.max_connections, plan.clients) = (1000, 1000, Vec::new());
+        machine::begin(plan, chance, false);
+        let listener = ListeningSocket::from(OwnedFd::from(File::open("/dev/null").expect("it is there")));
+        let id = with(|machine| {
+            let connected = machine.on_net(None, |net, chance| net.connect((1 << 21, room), chance));
+            connected.flatten().expect("there is room")
+        });
+        let (stream, address) = listener.accept().expect("somebody has connected");
+        let known = Shared::default();
+        let link = Arc::new(Link::new(Token::from_usize(id + 10), None));
+        let entry = Entry { link: link.clone(), known: known.clone() };
+        let connection = Connection::new(Transport::new(stream), Client::new(address), entry, 0, super::sync::now());
+        One {
+            connection: Some(connection),
+            known,
+            link,
+            buffers: Buffers::default(),
+            permits: Permits::default(),
+            server: Server { live: Live::new(10, None), shuts_down: false },
+            limits: SendLimits { min_rate: None, write_timeout: Some(30 * SECOND) },
+            slow: SlowHandlers::new(None, 1),
+            id,
+            _listener: listener,
+        }
+    }
+
+    fn will(&self, steps: impl IntoIterator<Item = Step>) {
+        self.known.lock().unwrap().steps.extend(steps);
+    }
+
+    fn connection(&mut self) -> &mut Connection<Entry> {
+        self.connection.as_mut().expect("it is there")
+    }
+
+    fn sends(&mut self, bytes: &[u8]) {
+        let sent = with(|machine| machine.on_net(None, |net, chance| net.client_sends(self.id, bytes, chance)));
+        assert_eq!(sent, Some(bytes.len()));
+        self.connection().saw(Readiness { readable: true, ..Readiness::NONE });
+    }
+
+    /// Its last byte was sent.
+    fn shuts_down(&mut self) {
+        with(|machine| machine.on_net(None, |net, _| net.client_shuts_down(self.id)));
+        self.connection().saw(Readiness { readable: true, closed: true, ..Readiness::NONE });
+    }
+
+    fn is_gone(&mut self) {
+        with(|machine| machine.on_net(None, |net, _| net.reset_by_client(self.id)));
+    }
+
+    /// So many bytes at most; how many there were.
+    fn reads(&mut self, most: usize) -> usize {
+        match with(|machine| machine.on_net(None, |net, _| net.client_reads(self.id, most))) {
+            Read::Bytes(bytes) => bytes.len(),
+            _ => 0,
+        }
+    }
+
+    /// What the client reads up to the end, and how that is.
+    fn sees(&mut self) -> (String, &'static str) {
+        let mut all = Vec::new();
+        loop {
+            match with(|machine| machine.on_net(None, |net, _| net.client_reads(self.id, usize::MAX))) {
+                Read::Bytes(bytes) => all.extend(bytes),
+                Read::Nothing => return (String::from_utf8(all).unwrap(), "open"),
+                Read::End => return (String::from_utf8(all).unwrap(), "end"),
+                Read::Reset(Cause::Asked) => return (String::from_utf8(all).unwrap(), "reset"),
+                Read::Reset(cause) => panic!("{cause:?}"),
+            }
+        }
+    }
+
+    /// The time passes.
+    fn pass(&self, time: Duration) {
+        with(|machine| machine.advance(machine.nanos() + time.as_nanos() as u64));
+    }
+
+    /// What was asked of the conversation since the last time.
+    fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut self.known.lock().unwrap().heard)
+    }
+
+    fn turn(&mut self) -> After {
+        let now = super::sync::now();
+        let protocols: [Arc<dyn Protocol>; 1] = [Arc::new(Meets(self.known.clone()))];
+        let settings = TurnSettings {
+            protocols: &protocols,
+            registry: &Registry,
+            send_limits: &self.limits,
+            server: &self.server,
+            current: self.slow.current(0),
+        };
+        let connection = self.connection.as_mut().expect("it is there");
+        match connection.turn(&mut self.buffers, &mut self.permits, &settings, now) {
+            Outcome::Park(wait) => parked(wait),
+            Outcome::Requeue => After::Requeued,
+            Outcome::AwaitPermit(work) => After::Awaits(work),
+            Outcome::Take => After::Taken,
+            Outcome::Closed => {
+                self.connection = None;
+                After::Closed
+            }
+        }
+    }
+
+    /// A deadline has passed.
+    fn late(&mut self) -> After {
+        self.connection().causes().late = true;
+        self.turn()
+    }
+
+    /// Room is short.
+    fn evict(&mut self) -> After {
+        self.connection().causes().evicted = true;
+        self.turn()
+    }
+}
+
+fn parked(wait: Wait) -> After {
+    let now = super::sync::now();
+    let Readiness { readable, writable, called, .. } = wait.interest;
+    let (eviction, since) = match wait.eviction {
+        Eviction::Lingering(since) => ("lingering", Some(since)),
+        Eviction::Idle(since) => ("idle", Some(since)),
+        Eviction::Begun(since) => ("begun", Some(since)),
+        Eviction::Never => ("never", None),
+    };
+    assert!(since.is_none_or(|since| since <= now));
+    assert_eq!(called, eviction != "lingering", "a call is heard until the end");
+    let deadline = wait.deadline.map(|deadline| deadline.checked_duration_since(now).expect("it is to come"));
+    After::Parked { readable, writable, deadline, eviction, told: wait.shutdown_seen }
+}
+
+/// On a machine of its own.
+fn alone(test: impl Fn() + Send + Sync + 'static) {
+    let mut config = Config::new();
+    config.stack_size = 256 * 1024;
+    config.failure_persistence = FailurePersistence::None;
+    Runner::new(Seeded::new(0..1), config).run(test);
+}
+
+fn reading(deadline: Duration) -> After {
+    After::Parked { readable: true, writable: false, deadline: Some(deadline), eviction: "never", told: false }
+}
+
+fn idling(deadline: Duration) -> After {
+    After::Parked { readable: true, writable: false, deadline: Some(deadline), eviction: "idle", told: false }
+}
+
+fn lingering(deadline: Duration) -> After {
+    After::Parked { readable: true, writable: false, deadline: Some(deadline), eviction: "lingering", told: true }
+}
+
+fn held_up(readable: bool, deadline: Option<Duration>, told: bool) -> After {
+    After::Parked { readable, writable: true, deadline, eviction: "never", told }
+}
+
+/// Read this stage, for so many seconds.
+fn read(stage: u32, seconds: u32) -> Next {
+    Next::read(Stage(stage), SECOND * seconds)
+}
+
+fn half(stage: u32) -> Next {
+    Next::Read { stage: Stage(stage), within: Some(10 * SECOND), evictable: true, at_min_rate: false }
+}
+
+const MUCH: usize = 1 << 22;
+
+/// When the kernel is first asked, with a limit of 30 s.
+const LOOK: Duration = Duration::from_millis(1875);

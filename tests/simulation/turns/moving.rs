@@ -1,0 +1,155 @@
+//! What one turn moves, asks and may do.
+
+use super::*;
+
+#[test]
+fn a_conversation_knows_when_its_bytes_were_polled() {
+    alone(|| {
+        for (after, kept) in
+            [(Duration::from_nanos(10_000_500), true), (Duration::ZERO, true), (2 * 3600 * SECOND, false)]
+        {
+            let mut one = One::new(MUCH);
+            one.will([does(idle())]);
+            one.turn();
+            one.pass(after);
+            one.sends(b"a");
+            let polled = super::super::sync::now();
+            one.connection().brought_by(Some(polled));
+            one.pass(MS);
+            one.turn();
+            let told = one.known.lock().unwrap().polled;
+            let error = told.map(|told| told.checked_duration_since(polled).expect("not before it"));
+            assert_eq!(error.is_some(), kept, "{after:?}");
+            assert!(error.is_none_or(|error| error <= Duration::from_micros(1)), "{error:?}");
+        }
+    });
+}
+
+#[test]
+fn a_connection_has_a_name_and_a_client() {
+    alone(|| {
+        let mut one = One::new(MUCH);
+        let id = one.id;
+        assert_eq!(super::super::sys::id_of(one.connection().client().address()), id);
+        assert_eq!(one.connection().token(), one.link.token());
+    });
+}
+
+#[test]
+fn a_turn_has_an_end() {
+    alone(|| {
+        // 64 questions.
+        let mut one = One::new(MUCH);
+        one.will(std::iter::repeat_n(does(Next::Again), 70));
+        assert_eq!(one.turn(), After::Requeued);
+        assert_eq!(one.heard().len(), 1 + 64);
+        assert_eq!(one.turn(), idling(60 * SECOND));
+        drop(one);
+
+        // A MiB of a file.
+        let mut one = One::new(MUCH);
+        one.will([Step { file: 2_000_000, ..does(idle()) }]);
+        assert_eq!(one.turn(), After::Requeued);
+        assert!((1 << 20..(1 << 20) + (1 << 16)).contains(&one.reads(MUCH)));
+        assert_eq!(one.turn(), idling(60 * SECOND));
+        drop(one);
+
+        // And as much that comes.
+        let mut one = One::new(MUCH);
+        one.sends(&vec![b'x'; 2_000_000]);
+        assert_eq!(one.turn(), After::Requeued);
+        assert_eq!(one.heard(), [vec!["met", ""], vec!["65536 bytes"; 17]].concat());
+        assert_eq!(one.turn(), idling(60 * SECOND));
+    });
+}
+
+#[test]
+fn a_read_that_fills_its_room_is_followed_by_another() {
+    alone(|| {
+        let mut one = One::new(MUCH);
+        one.turn();
+        one.heard();
+        one.sends(&vec![b'x'; 65_536 + 30]);
+        one.turn();
+        assert_eq!(one.heard(), ["65536 bytes", "30 bytes"]);
+        // So is one with the end behind it.
+        one.sends(b"a");
+        one.shuts_down();
+        assert_eq!(one.turn(), After::Closed);
+        assert_eq!(one.heard(), ["a", "."]);
+    });
+}
+
+#[test]
+fn permits_are_for_what_follows() {
+    alone(|| {
+        use Work::{Begun, Handler, Meet, Short};
+        let part = || does(Next::Handle).saying(b"part");
+        let rows: [(&str, &[Step], &[Work], usize); 8] = [
+            ("nothing", &[does(idle())], &[Meet], 0),
+            ("short work, twice", &[does(Next::Brief), does(Next::Brief)], &[Meet, Short], 0),
+            ("handlers that say nothing yet", &[does(Next::Handle), does(Next::Handle)], &[Meet, Handler, Handler], 2),
+            ("an answer in parts", &[does(Next::Handle), part(), part()], &[Meet, Handler, Begun, Begun], 3),
+            (
+                "of which one is empty",
+                &[does(Next::Handle), part(), does(Next::Handle)],
+                &[Meet, Handler, Begun, Begun],
+                3,
+            ),
+            (
+                "a whole answer, and another",
+                &[does(Next::Handle), does(Next::Again).saying(b"whole"), does(Next::Handle)],
+                &[Meet, Handler, Handler],
+                2,
+            ),
+            (
+                "an answer in parts, and another",
+                &[does(Next::Handle), part(), does(Next::Again), does(Next::Handle)],
+                &[Meet, Handler, Begun, Handler],
+                3,
+            ),
+            ("a handler, and short work", &[does(Next::Handle), does(Next::Brief)], &[Meet, Handler], 1),
+        ];
+        for (what, steps, asked, handlers) in rows {
+            let mut one = One::new(MUCH);
+            one.known.lock().unwrap().takes = 5 * MS;
+            one.will(steps.to_vec());
+            one.turn();
+            assert_eq!(one.permits.asked, asked, "{what}");
+            assert_eq!(one.permits.took.len(), handlers, "{what}");
+            assert!(one.permits.took.iter().all(|took| *took >= 5 * MS), "{what}: {:?}", one.permits.took);
+        }
+        // With more of the input unused it may be another answer that is asked for.
+        let mut one = One::new(MUCH);
+        one.will([does(idle()), does(Next::Handle).using(1), part().using(1), part()]);
+        one.turn();
+        one.sends(b"abc");
+        one.permits.asked.clear();
+        one.turn();
+        assert_eq!(one.permits.asked, [Handler, Handler, Handler]);
+    });
+}
+
+#[test]
+fn who_asks_again_for_what_is_not_to_be_had_is_closed() {
+    alone(|| {
+        for (asks, event, says, after) in [
+            (Next::Handle, "NoPermit", Next::Handle, After::Closed),
+            (Next::Handle, "NoPermit", idle(), idling(60 * SECOND)),
+            (Next::Take, "NoThread", Next::Take, After::Closed),
+            (Next::Take, "NoThread", idle(), idling(60 * SECOND)),
+        ] {
+            let mut one = One::new(MUCH);
+            one.permits.none_for = vec![Work::Handler];
+            one.will([does(idle()), does(asks.clone()), does(says.clone())]);
+            one.turn();
+            one.sends(b"a");
+            let first = if asks == Next::Take { After::Taken } else { After::Awaits(Work::Handler) };
+            assert_eq!(one.turn(), first);
+            one.connection().causes().no_permit = asks == Next::Handle;
+            one.connection().causes().no_thread = asks == Next::Take;
+            assert_eq!(one.turn(), after, "{asks:?}, then {says:?}");
+            assert_eq!(one.heard(), ["met", "", "a", event]);
+        }
+    });
+}

@@ -1,0 +1,297 @@
+//! What is waited for, and until when: stages, being idle, room for others, a shutdown, clients that are slow or gone.
+
+use super::*;
+
+#[test]
+fn a_stage_has_one_clock() {
+    alone(|| {
+        // What is said first, what five seconds later, and how long is left then.
+        for (first, then, after) in [
+            (read(1, 10), read(1, 10), reading(5 * SECOND)),
+            (read(1, 10), read(2, 10), reading(10 * SECOND)),
+            (read(1, 10), Next::Unchanged, reading(5 * SECOND)),
+            (read(1, 10), idle(), idling(60 * SECOND)),
+            (idle(), idle(), idling(60 * SECOND)),
+            (idle(), Next::Unchanged, idling(55 * SECOND)),
+            (idle(), read(1, 10), reading(10 * SECOND)),
+        ] {
+            let mut one = One::new(MUCH);
+            one.will([does(first.clone()), does(then.clone())]);
+            one.turn();
+            one.pass(5 * SECOND);
+            one.sends(b"a");
+            assert_eq!(one.turn(), after, "{first:?}, {then:?}");
+        }
+        // Being idle ends a stage.
+        let mut one = One::new(MUCH);
+        one.will([does(read(1, 10)), does(idle()), does(read(1, 10))]);
+        one.turn();
+        for _ in 0..2 {
+            one.pass(5 * SECOND);
+            one.sends(b"a");
+            one.turn();
+        }
+        one.pass(SECOND);
+        assert_eq!(one.late(), reading(9 * SECOND));
+    });
+}
+
+#[test]
+fn lateness_is_told_when_it_is_so() {
+    alone(|| {
+        for (passed, after, heard) in
+            [(9_999 * MS, reading(MS), None), (10_000 * MS, reading(10 * SECOND), Some("Late(Stage(1))"))]
+        {
+            // By its deadline, by bytes that mean nothing at just that time, or by an event without bytes.
+            for late in [true, false] {
+                let mut one = One::new(MUCH);
+                one.will([does(read(1, 10)), does(read(1, 10))]);
+                one.turn();
+                one.heard();
+                one.pass(passed);
+                assert_eq!(if late { one.late() } else { one.turn() }, after, "after {passed:?}");
+                assert_eq!(one.heard(), Vec::from_iter(heard));
+            }
+        }
+        // A stage that is over is not waited on.
+        let mut one = One::new(MUCH);
+        one.will([does(read(1, 10)).saying(b"x"), does(Next::Unchanged).saying(b"late")]);
+        one.turn();
+        one.pass(10 * SECOND);
+        assert_eq!(one.late(), lingering(2 * SECOND));
+        assert_eq!(one.sees(), ("xlate".to_owned(), "end"));
+    });
+}
+
+#[test]
+fn who_is_idle_for_too_long_hears_a_goodbye_if_there_is_one() {
+    alone(|| {
+        for goodbye in ["", "bye"] {
+            let mut one = One::new(MUCH);
+            one.known.lock().unwrap().goodbye = goodbye.as_bytes();
+            one.will([does(idle())]);
+            one.turn();
+            one.pass(60 * SECOND - MS);
+            assert_eq!(one.late(), idling(MS));
+            one.pass(MS);
+            assert_eq!(one.late(), After::Closed);
+            assert_eq!(one.heard(), ["met", "", "goodbye"]);
+            assert_eq!(one.sees(), (goodbye.to_owned(), "end"));
+        }
+    });
+}
+
+#[test]
+fn room_is_made_by_who_has_not_begun() {
+    alone(|| {
+        let since = |eviction| After::Parked {
+            readable: true,
+            writable: false,
+            deadline: Some(10 * SECOND),
+            eviction,
+            told: false,
+        };
+        for (next, parked, after, heard) in [
+            (idle(), idling(60 * SECOND), After::Closed, Some("goodbye")),
+            (half(1), since("begun"), After::Closed, Some("Late(Stage(1)) (the last)")),
+            (read(1, 10), since("never"), since("never"), None),
+        ] {
+            let mut one = One::new(MUCH);
+            one.will([does(next.clone())]);
+            assert_eq!(one.turn(), parked, "{next:?}");
+            one.heard();
+            assert_eq!(one.evict(), after, "{next:?}");
+            assert_eq!(one.heard(), Vec::from_iter(heard), "{next:?}");
+        }
+    });
+}
+
+#[test]
+fn a_shutdown_is_told_and_leaves_time_for_a_last_request() {
+    alone(|| {
+        let left = |eviction, deadline| After::Parked {
+            readable: true,
+            writable: false,
+            deadline: Some(deadline),
+            eviction,
+            told: true,
+        };
+        for (next, passed, after, heard) in [
+            (idle(), Duration::ZERO, left("idle", 500 * MS), None),
+            (idle(), 499 * MS, left("idle", MS), None),
+            (idle(), 500 * MS, After::Closed, Some("goodbye")),
+            (idle(), 501 * MS, After::Closed, Some("goodbye")),
+            (read(1, 10), 5000 * MS, left("never", 5 * SECOND), Some("ShuttingDown (the last)")),
+        ] {
+            // It is told to begin, or finds that it has begun.
+            for told in [true, false] {
+                let mut one = One::new(MUCH);
+                one.will([does(next.clone()), does(next.clone())]);
+                one.turn();
+                one.heard();
+                one.pass(passed);
+                one.server.shuts_down = true;
+                if told {
+                    one.connection().begin_shutdown();
+                }
+                assert_eq!(one.turn(), after, "{next:?}, after {passed:?}");
+                assert_eq!(one.heard(), Vec::from_iter(heard), "{next:?}, after {passed:?}");
+            }
+        }
+        // Who reads slowly what it was told last has all the time it takes, and half a second more.
+        let mut one = One::new(10);
+        one.will([does(idle()).saying(&[b'x'; 25])]);
+        one.turn();
+        one.pass(SECOND);
+        one.server.shuts_down = true;
+        one.connection().begin_shutdown();
+        assert_eq!(one.turn(), held_up(true, Some(LOOK - SECOND), true));
+        one.reads(10);
+        assert_eq!(one.turn(), held_up(true, Some(LOOK), true));
+        one.reads(10);
+        assert_eq!(one.turn(), left("idle", 500 * MS));
+        one.pass(500 * MS);
+        assert_eq!(one.late(), After::Closed);
+    });
+}
+
+#[test]
+fn with_little_owed_reading_goes_on() {
+    alone(|| {
+        // How much is owed, and what comes next: whether it is read, and the deadline.
+        let much = 65_536 + 10;
+        for (says, next, readable, deadline) in [
+            (20, read(1, 1), true, SECOND),
+            (20, read(1, 10), true, LOOK),
+            (20, idle(), true, LOOK),
+            (20, Next::Idle { within: Some(SECOND) }, true, LOOK), // who is not answered yet is not idle
+            (much, read(1, 1), true, SECOND),
+            (much + 1, read(1, 1), false, LOOK),
+            (much + 1, idle(), false, LOOK),
+            (20, half(1), true, LOOK),
+            (20, Next::Again, false, LOOK),
+            (20, Next::Handle, false, LOOK),
+        ] {
+            let mut one = One::new(10);
+            one.will([does(next.clone()).saying(&vec![b'x'; says])]);
+            assert_eq!(one.turn(), held_up(readable, Some(deadline), !readable), "{says}, {next:?}");
+            assert_eq!(one.permits.asked, [Work::Meet]);
+        }
+        // Who has a message to send and an answer to take may be late with both.
+        let mut one = One::new(10);
+        one.will([does(read(1, 10)).saying(&[b'x'; 30])]);
+        one.turn();
+        one.heard();
+        one.pass(SECOND);
+        one.reads(10);
+        assert_eq!(one.turn(), held_up(true, Some(LOOK), false));
+        one.reads(10);
+        one.pass(9 * SECOND);
+        assert_eq!(one.turn(), idling(60 * SECOND));
+        assert_eq!(one.heard(), ["Late(Stage(1))"]);
+    });
+}
+
+#[test]
+fn who_is_not_answered_yet_is_not_idle() {
+    alone(|| {
+        let mut one = One::new(10);
+        one.will([does(Next::Idle { within: Some(SECOND) }).saying(&[b'x'; 30])]);
+        assert_eq!(one.turn(), held_up(true, Some(LOOK), false));
+        one.pass(LOOK);
+        assert_eq!(one.late(), held_up(true, Some(30 * SECOND), false));
+        for _ in 0..3 {
+            one.reads(10);
+            one.turn();
+        }
+        assert_eq!(one.turn(), idling(SECOND));
+    });
+}
+
+#[test]
+fn who_takes_nothing_is_given_up() {
+    alone(|| {
+        let mut one = One::new(10);
+        one.will([does(read(1, 1000)).saying(&[b'x'; 100])]);
+        one.turn();
+        one.heard();
+        for _ in 0..3 {
+            one.pass(29 * SECOND);
+            assert!(matches!(one.late(), After::Parked { .. }));
+            one.reads(10);
+            assert!(matches!(one.turn(), After::Parked { .. }));
+        }
+        one.pass(LOOK);
+        assert!(matches!(one.late(), After::Parked { .. }));
+        // Turns in which it takes nothing do not help.
+        for _ in 0..2 {
+            one.pass(14 * SECOND);
+            assert!(matches!(one.turn(), After::Parked { .. }));
+        }
+        one.pass(2 * SECOND);
+        assert_eq!(one.heard(), [""; 0]);
+        assert_eq!(one.late(), After::Closed);
+        assert_eq!(one.heard(), ["SendFailed"]);
+        assert_eq!(one.sees().1, "reset");
+    });
+}
+
+#[test]
+fn who_sends_too_slowly_is_late() {
+    alone(|| {
+        let next = || Next::read_at_min_rate(Stage(1), 1000 * SECOND);
+        let over = 30 * SECOND;
+        for (bytes, late, heard) in
+            [(14_999, true, "Late(Stage(1))"), (14_999, false, "Late(Stage(1))"), (15_000, true, "")]
+        {
+            let mut one = One::new(MUCH);
+            one.limits.min_rate = Some(MinRate { bytes_per_second: 500, over });
+            one.will([does(next()), does(next()), does(next())]);
+            assert_eq!(one.turn(), reading(over));
+            one.pass(10 * SECOND);
+            one.sends(&vec![b'x'; bytes]);
+            assert_eq!(one.turn(), reading(20 * SECOND));
+            one.heard();
+            one.pass(20 * SECOND);
+            assert_eq!(if late { one.late() } else { one.turn() }, reading(over), "{bytes}");
+            assert_eq!(one.heard().concat(), heard);
+        }
+        // Only where the protocol wants it so.
+        let mut one = One::new(MUCH);
+        one.limits.min_rate = Some(MinRate { bytes_per_second: 500, over });
+        one.will([does(read(1, 100))]);
+        assert_eq!(one.turn(), reading(100 * SECOND));
+        one.pass(40 * SECOND);
+        assert_eq!(one.late(), reading(60 * SECOND));
+    });
+}
+
+#[test]
+fn a_client_that_is_gone_is_told_of() {
+    alone(|| {
+        let mut one = One::new(MUCH);
+        one.turn();
+        one.heard();
+        one.is_gone();
+        one.connection().saw(Readiness { readable: true, ..Readiness::NONE });
+        assert_eq!(one.turn(), After::Closed);
+        assert_eq!(one.heard(), ["SendFailed"]);
+    });
+}
+
+#[test]
+fn who_logs_says_so_first() {
+    alone(|| {
+        log::set_max_level(log::LevelFilter::Warn); // as the runs do
+        let mut one = One::new(10);
+        one.will([does(idle()).saying(&[b'x'; 100])]);
+        with(|machine| machine.plan.faults.register = 1000);
+        assert_eq!(one.turn(), After::Closed);
+        assert_eq!(one.permits.logged, 1);
+        drop(one);
+        let mut one = One::new(10);
+        one.will([does(Next::Abort)]);
+        assert_eq!(one.turn(), After::Closed);
+        assert_eq!(one.permits.logged, 0, "nobody wants to hear of that");
+    });
+}

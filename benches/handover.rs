@@ -88,8 +88,12 @@ impl Model {
                     self.serve(&mut worker, connection, now);
                     served += 1;
                 }
-                Task::Poll(guard) => now = self.poll(me, guard, true),
-                Task::PollNow(guard) => now = self.poll(me, guard, false),
+                Task::Poll(guard) => {
+                    let caught;
+                    (now, caught) = self.poll(me, guard, now, true);
+                    worker.polled(caught);
+                }
+                Task::PollNow(guard) => (now, _) = self.poll(me, guard, now, false),
                 Task::Exit => break,
             }
         }
@@ -97,10 +101,17 @@ impl Model {
         sync::thread_time()
     }
 
-    fn poll(&self, me: usize, mut guard: PollerGuard<'_, Connection, Poller, Bell>, may_wait: bool) -> Instant {
+    /// The time after it, and how many it has found.
+    fn poll(
+        &self,
+        me: usize,
+        mut guard: PollerGuard<'_, Connection, Poller, Bell>,
+        now: Instant,
+        may_wait: bool,
+    ) -> (Instant, usize) {
         let mut asking = Vec::with_capacity(CLIENTS);
         if may_wait {
-            guard.wait(|_, patience| {
+            guard.wait(now, |_, patience| {
                 self.look(&mut asking);
                 while asking.is_empty() && patience != Patience::None && !self.rung.swap(false, Ordering::AcqRel) {
                     spin_loop();
@@ -119,8 +130,8 @@ impl Model {
         }
         self.scheduler.push_polled(me, catch.into_iter().map(|(connection, _)| connection));
         drop(guard);
-        self.scheduler.wake_for_need();
-        now
+        self.scheduler.wake_for_need(now);
+        (now, asking.len())
     }
 
     fn look(&self, asking: &mut Vec<usize>) {

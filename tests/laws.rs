@@ -260,7 +260,7 @@ impl Model {
         may_wait: bool,
     ) {
         let events = if may_wait {
-            guard.wait(|poller, patience| {
+            guard.wait(Instant::now(), |poller, patience| {
                 let must_close = self.scheduler.is_shutting_down() && !poller.shut_down;
                 poller.poll(!must_close && patience != Patience::None)
             })
@@ -282,11 +282,12 @@ impl Model {
                 catch.extend(table.begin_shutdown());
             }
         }
+        worker.polled(catch.len());
         let mut catch = catch.into_iter();
         let kept = if may_wait { catch.next() } else { None };
         self.scheduler.push_polled(me, catch);
         drop(guard);
-        self.scheduler.wake_for_need();
+        self.scheduler.wake_for_need(Instant::now());
         if let Some(connection) = kept {
             self.serve(worker, connection);
         }
@@ -544,20 +545,53 @@ fn own_polls_come_first() {
     );
 }
 
+/// A worker that has nothing of its own polls, and takes what another has polled if that found nothing, if a third polls, or
+/// if turns are blocked.
+#[test]
+fn what_others_have_polled_comes_after_a_poll() {
+    shuttle::check_random(
+        || {
+            let (model, _callees) = Model::new(1, 4, Behaviour::default());
+            let scheduler = &model.scheduler;
+            scheduler.push_polled(1, scheduler.table().drain().into_iter());
+            let [mut worker, mut third] = [0, 2].map(|worker| scheduler.arrive(worker));
+            let mut now = Instant::now();
+            for found in [1, 0] {
+                let Task::Poll(guard) = worker.next(&mut now) else { panic!("it polls first") };
+                guard.polled(now);
+                worker.polled(found);
+            }
+            assert!(matches!(worker.next(&mut now), Task::Serve(_)), "it found nothing, and takes what another has");
+            assert!(matches!(worker.next(&mut now), Task::Serve(_)), "half of it came along");
+            let Task::Poll(guard) = worker.next(&mut now) else { panic!("in vain once only") };
+            assert!(matches!(third.next(&mut now), Task::Serve(_)), "another has the poller");
+            drop(guard);
+            worker.polled(0);
+            (0..1000).for_each(|_| scheduler.turn_took(Duration::from_millis(1), Some(Duration::from_millis(1))));
+            assert!(matches!(worker.next(&mut now), Task::Serve(_)), "turns are blocked: the last one first");
+            assert!(matches!(worker.next(&mut now), Task::Poll(_)), "there is nothing else to do");
+        },
+        1,
+    );
+}
+
 /// Whoever is left to be woken, here the one that polls, is woken for what waits if that is worth it, and if there is a core
-/// for one more or turns are spent waiting.
+/// for one more or turns are spent waiting; one that has begun to wait inside the poll within 2 ms has a core.
 #[test]
 fn another_is_woken_for_need() {
     const LONG: Duration = Duration::from_millis(1);
+    const NS: Duration = Duration::from_nanos(1);
     shuttle::check_random(
         || {
-            for (what, cores, turn, blocked, waiting, woken) in [
-                ("there is a core", 3, LONG, None, 1, true),
-                ("there is none for a third", 2, LONG, None, 1, false),
-                ("nor for a second", 1, LONG, None, 1, false),
-                ("turns wait", 1, LONG, Some(LONG), 1, true),
-                ("nothing to do", 3, LONG, Some(LONG), 0, false),
-                ("it is done sooner", 3, Duration::from_nanos(640), None, 1, false),
+            for (what, cores, turn, blocked, waiting, polls_for, woken) in [
+                ("there is a core", 3, LONG, None, 1, 2 * LONG, true),
+                ("it is that of one who will be back", 3, LONG, None, 1, 2 * LONG - NS, false),
+                ("and one more", 4, LONG, None, 1, 2 * LONG - NS, true),
+                ("there is none for a third", 2, LONG, None, 1, 2 * LONG, false),
+                ("nor for a second", 1, LONG, None, 1, 2 * LONG, false),
+                ("turns wait", 1, LONG, Some(LONG), 1, NS, true),
+                ("nothing to do", 3, LONG, Some(LONG), 0, 2 * LONG, false),
+                ("it is done sooner", 3, Duration::from_nanos(640), None, 1, 2 * LONG, false),
             ] {
                 let kernel = Arc::new(Kernel::default());
                 let poller = Poller { kernel: kernel.clone(), shut_down: false };
@@ -566,11 +600,12 @@ fn another_is_woken_for_need() {
                 (0..1000).for_each(|_| scheduler.turn_took(turn, blocked));
                 let mut worker = scheduler.arrive(0);
                 let Task::Poll(mut guard) = worker.next(&mut Instant::now()) else { unreachable!("it is free") };
-                guard.wait(|_, _| {
+                let since = Instant::now();
+                guard.wait(since, |_, _| {
                     for client in 0..waiting {
                         scheduler.push(alone(client));
                     }
-                    scheduler.wake_for_need();
+                    scheduler.wake_for_need(since + polls_for);
                 });
                 assert_eq!((kernel.state.lock().unwrap().1, scheduler.wakes()), (woken, woken.into()), "{what}");
             }
@@ -635,7 +670,7 @@ fn the_poller_is_told_of_the_first_deadline_of_the_queue() {
                 let (scheduler, kernel) = world(Permits::new(1, 8, timeout));
                 let mut one = scheduler.arrive(0);
                 let Task::Poll(mut guard) = scheduler.arrive(3).next(&mut Instant::now()) else { unreachable!("free") };
-                guard.wait(|_, _| {
+                guard.wait(Instant::now(), |_, _| {
                     let wakes = |client| {
                         let waits = scheduler.arrive(1).await_permit(alone(client), Work::Handler, Instant::now());
                         assert!(matches!(waits, (None, None)));

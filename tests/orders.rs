@@ -255,7 +255,7 @@ fn take_poller(world: &World) {
 
 /// Wait inside the poll, as the engine does, until somebody wakes it; tells how long it was to wait.
 fn poll(guard: &mut PollerGuard<'_, u32, (), Bell>, bell: &Bell, not_now: impl Fn() -> bool) -> Patience {
-    guard.wait(|(), patience| {
+    guard.wait(sync::now(), |(), patience| {
         if patience == Patience::Until(None) && !not_now() {
             bell.wait();
         }

@@ -73,9 +73,10 @@ pub struct Scheduler<C, P, W> {
     load: Padded<Load>,
     beginning: Instant,
     polls: Padded<AtomicU64>,
-    wakes: AtomicU64,   // of threads; each costs microseconds, and this nothing beside it
-    polled: AtomicU64,  // when the last poll ended, in ns since the beginning
-    awake: AtomicUsize, // workers neither idle nor waiting inside the poll
+    wakes: AtomicU64,       // of threads; each costs microseconds, and this nothing beside it
+    polled: AtomicU64,      // when the last poll ended, in ns since the beginning
+    waits_since: AtomicU64, // when the last wait inside the poll began, likewise
+    awake: AtomicUsize,     // workers neither idle nor waiting inside the poll
     cores: usize,
 }
 
@@ -129,6 +130,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             polls: Padded(AtomicU64::new(0)),
             wakes: AtomicU64::new(0),
             polled: AtomicU64::new(0),
+            waits_since: AtomicU64::new(0),
             awake: AtomicUsize::new(workers),
             cores,
         }
@@ -171,7 +173,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         // By the fence in `wake_poller`: a worker that did not see the push is seen waiting. Where nobody polls,
         // invariant 2 holds: a worker is awake, or the watchdog ticks.
         self.wake_poller();
-        self.wake_for_need();
+        self.wake_for_need(sync::now());
     }
 
     /// The table of connections.
@@ -277,7 +279,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     pub fn drain(&self) -> (Vec<C>, Option<P>) {
         let mut left = self.table().drain();
         left.extend(self.with_permits(Permits::drain));
-        while let Some(Ready { connection, granted }) = self.queue.pop(0, 0) {
+        while let Some(Ready { connection, granted }) = self.queue.pop(0, 0).or_else(|| self.queue.pop_of_others(0)) {
             left.push(connection);
             left.extend(granted.and_then(|class| self.release(class)).map(|(connection, _)| connection));
         }

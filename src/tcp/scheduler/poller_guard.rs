@@ -22,9 +22,10 @@ pub enum Patience {
 }
 
 impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
-    /// Wait inside the poll, by `poll`, which is told for how long: others see it, and wake it for what they bring.
-    pub fn wait<R>(&mut self, poll: impl FnOnce(&mut P, Patience) -> R) -> R {
+    /// Wait inside the poll from now on, by `poll`, which is told for how long: others see it, and wake it for what they bring.
+    pub fn wait<R>(&mut self, now: Instant, poll: impl FnOnce(&mut P, Patience) -> R) -> R {
         let scheduler = self.scheduler;
+        scheduler.waits_since.store(scheduler.nanos(now), Ordering::Relaxed);
         let polling = Polling::begin(scheduler);
         let deadline = scheduler.table.deadline();
         let queue = match scheduler.wanted.load(Ordering::Relaxed) {

@@ -1,8 +1,8 @@
 //! The connections that are ready for a turn.
 //!
 //! Those that a poll has found lie with the worker that polled, in a queue for each, so that two workers that both have
-//! something to do don't meet at it. A worker that finds its own empty takes half of another's: nothing waits for one that is
-//! blocked, and where a connection lies says nothing about who serves it.
+//! something to do don't meet at it. A worker that has nothing else, or finds others blocked, takes half of another's: nothing
+//! waits for one that is blocked, and where a connection lies says nothing about who serves it.
 //! The others come through channels that all workers share: newcomers, those whose share is used up, those that were granted
 //! a permit, and, apart from them, those that another thread called (a broadcast may call ten thousand at once). Of eight
 //! draws two look there first, and one at the called: a broadcast makes nobody else wait, nor do clients that talk all day.
@@ -70,14 +70,29 @@ impl<C> ReadyQueue<C> {
         self.calls.fetch_add(1, Ordering::Release);
     }
 
-    /// The next one for this worker; `draws`: how many it has drawn so far.
+    /// The next one for this worker, of what it has polled and what all share; `draws`: how many it has drawn so far.
     pub fn pop(&self, worker: usize, draws: u64) -> Option<Ready<C>> {
         let preferred = match draws % ROUND {
             0 => self.pop_called(),
             2 | 6 => self.ready.pop(),
+            _ if draws % ROUND_OF_OTHERS == ROUND_OF_OTHERS - 1 => self.pop_of_others(worker),
             _ => None,
         };
-        preferred.or_else(|| self.pop_polled(worker, draws)).or_else(|| self.ready.pop()).or_else(|| self.pop_called())
+        preferred.or_else(|| self.pop_own(worker)).or_else(|| self.ready.pop()).or_else(|| self.pop_called())
+    }
+
+    /// The next one of another worker whose queue is filled; half of the others there come along.
+    pub fn pop_of_others(&self, worker: usize) -> Option<Ready<C>> {
+        let own = self.own(worker);
+        let mut filled = self.filled.load(Ordering::Relaxed) & !(1 << own);
+        while filled != 0 {
+            let at = (own + filled.rotate_right(own as u32).trailing_zeros() as usize) % usize::BITS as usize;
+            if let Some(connection) = self.take_half(at, own) {
+                return Some(Ready { connection, granted: None });
+            }
+            filled &= !(1 << at); // others were faster
+        }
+        None
     }
 
     pub fn is_empty(&self) -> bool {
@@ -101,28 +116,15 @@ impl<C> ReadyQueue<C> {
         worker % self.polled.len()
     }
 
-    /// From this worker's own queue, or else from the next one that is filled, of which it takes half.
-    fn pop_polled(&self, worker: usize, draws: u64) -> Option<Ready<C>> {
-        let mut filled = self.filled.load(Ordering::Relaxed);
+    fn pop_own(&self, worker: usize) -> Option<Ready<C>> {
         let own = self.own(worker);
-        let others_first = draws % ROUND_OF_OTHERS == ROUND_OF_OTHERS - 1;
-        let first = (own + usize::from(others_first)) % self.polled.len();
-        while filled != 0 {
-            let at = (first + filled.rotate_right(first as u32).trailing_zeros() as usize) % usize::BITS as usize;
-            let connection = if at == own { self.pop_own(own) } else { self.take_half(at, own) };
-            if let Some(connection) = connection {
-                return Some(Ready { connection, granted: None });
-            }
-            filled &= !(1 << at); // others were faster
+        if self.filled.load(Ordering::Relaxed) & 1 << own == 0 {
+            return None;
         }
-        None
-    }
-
-    fn pop_own(&self, own: usize) -> Option<C> {
         let mut queue = lock(&self.polled[own]);
         let connection = queue.pop_front()?;
         self.note_if_empty(own, &queue);
-        Some(connection)
+        Some(Ready { connection, granted: None })
     }
 
     /// The first of this queue, and half of the others into one's own. Between the two locks they are in this worker's hands.

@@ -28,6 +28,7 @@ pub struct Worker<'a, C, P, W: PollWaker> {
     permit: Option<Permit<'a, C, P, W>>,
     pub(super) woken: bool,
     pub(super) rested: bool, // stopped ticking as the watchdog, and was not woken since
+    in_vain: bool,           // its last poll found nothing, and it has done nothing since
     turns: u32,
     draws: u64,
     draws_at_poll: u64, // `draws` when this worker last saw that a poll had ended
@@ -48,6 +49,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             permit: None,
             woken: false,
             rested: false,
+            in_vain: false,
             turns: 0,
             draws: 0,
             draws_at_poll: 0,
@@ -75,7 +77,19 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
                 self.found();
                 return Task::Serve(connection);
             }
-            if let Some(guard) = scheduler.take_poller() {
+            // A poll comes before what another has polled, unless workers are blocked: each of two that are busy polls for
+            // itself, and neither goes idle only to be woken. (64 clients of `hello` on two cores: 0.88 of the CPU.)
+            let others_first =
+                std::mem::take(&mut self.in_vain) || scheduler.load.stuck() > 0 || scheduler.load.blocks();
+            if !others_first && let Some(guard) = scheduler.take_poller() {
+                self.found();
+                return Task::Poll(guard);
+            }
+            if let Some(connection) = self.draw_of_others() {
+                self.found();
+                return Task::Serve(connection);
+            }
+            if others_first && let Some(guard) = scheduler.take_poller() {
                 self.found();
                 return Task::Poll(guard);
             }
@@ -85,9 +99,23 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         }
     }
 
+    /// Its poll has found so many.
+    pub fn polled(&mut self, caught: usize) {
+        self.in_vain = caught == 0;
+    }
+
     fn draw(&mut self) -> Option<C> {
+        let ready = self.scheduler.queue.pop(self.me, self.draws)?;
+        Some(self.drawn(ready))
+    }
+
+    fn draw_of_others(&mut self) -> Option<C> {
+        let ready = self.scheduler.queue.pop_of_others(self.me)?;
+        Some(self.drawn(ready))
+    }
+
+    fn drawn(&mut self, Ready { connection, granted }: Ready<C>) -> C {
         let scheduler = self.scheduler;
-        let Ready { connection, granted } = scheduler.queue.pop(self.me, self.draws)?;
         self.draws += 1;
         scheduler.workers[self.me].draws.store(self.draws, Ordering::Relaxed);
         if let Some(class) = granted {
@@ -97,7 +125,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
                 _ => self.permit = Some(granted), // the one that was held is released
             }
         }
-        Some(connection)
+        connection
     }
 
     fn poll_is_overdue(&mut self, now: Instant) -> bool {
@@ -199,7 +227,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
             return;
         }
         let watched = scheduler.ticking.load(Ordering::SeqCst) || scheduler.searching.load(Ordering::SeqCst);
-        if !watched || scheduler.needs_another(poller_free && long) {
+        if !watched || scheduler.needs_another(poller_free && long, now) {
             scheduler.wake_one();
         }
     }
@@ -229,7 +257,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         self.rested = false;
         if std::mem::take(&mut self.woken) {
             self.scheduler.searching.store(false, Ordering::SeqCst);
-            self.scheduler.wake_for_need();
+            self.scheduler.wake_for_need(sync::now());
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
     loop {
         match worker.permit.worker.next(&mut now) {
             Task::Serve(connection) => now = worker.serve(connection, now),
-            Task::Poll(guard) => now = worker.poll(guard),
+            Task::Poll(guard) => now = worker.poll(guard, now),
             Task::PollNow(guard) => now = worker.poll_now(guard, now),
             Task::Exit => {
                 drop(worker);

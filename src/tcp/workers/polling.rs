@@ -35,10 +35,10 @@ pub type Notice = (Level, String);
 
 impl WorkerLoop<'_> {
     /// Wait with the poller, keep one of the catch, and serve it.
-    pub(super) fn poll(&mut self, mut guard: EnginePoller<'_>) -> Instant {
+    pub(super) fn poll(&mut self, mut guard: EnginePoller<'_>, now: Instant) -> Instant {
         let engine = self.engine;
         let caught = self.caught;
-        let polled = guard.wait(|poller, patience| {
+        let polled = guard.wait(now, |poller, patience| {
             if caught > 1 || engine.scheduler.others_are_awake() {
                 sync::yield_now(); // see `YIELD_AFTER`
             }
@@ -63,9 +63,10 @@ impl WorkerLoop<'_> {
         }
         self.gather(&mut guard, now);
         (self.caught, self.rested) = (self.catch.len() + self.newcomers.len(), now);
+        self.permit.worker.polled(self.caught);
         let kept = self.push_catch(true);
         drop(guard);
-        engine.scheduler.wake_for_need();
+        engine.scheduler.wake_for_need(now);
         self.log_notices();
         match kept {
             Some(connection) => self.serve(connection, now),
@@ -82,7 +83,7 @@ impl WorkerLoop<'_> {
         self.gather(&mut guard, now);
         self.push_catch(false);
         drop(guard);
-        self.engine.scheduler.wake_for_need();
+        self.engine.scheduler.wake_for_need(now);
         self.log_notices();
         now
     }

@@ -28,7 +28,7 @@ pub struct Worker<'a, C, P, W: PollWaker> {
     permit: Option<Permit<'a, C, P, W>>,
     pub(super) woken: bool,
     pub(super) rested: bool, // stopped ticking as the watchdog, and was not woken since
-    in_vain: bool,           // its last poll found nothing, and it has done nothing since
+    in_vain: bool,           // its last poll found nothing: what others have polled comes first, once
     turns: u32,
     draws: u64,
     draws_at_poll: u64, // `draws` when this worker last saw that a poll had ended

@@ -97,7 +97,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     pub(super) fn needs_another(&self, unpolled: bool, now: Instant) -> bool {
         // Handlers that burn CPU gain nothing from more threads than cores; then only the tick wakes.
         self.load.is_worth_a_wake(self.queue.len(), unpolled)
-            && (self.busy(now) < self.cores + self.load.stuck() || self.load.blocks())
+            && (a_core_is_idle(self.busy(now), self.cores, self.load.stuck()) || self.load.blocks())
     }
 
     /// How many workers are awake, counting one that has begun to wait inside the poll lately.

@@ -161,3 +161,22 @@ impl<C> ReadyQueue<C> {
         self.called.pop()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::sync;
+    use super::*;
+
+    #[test]
+    fn of_others_is_not_ones_own() {
+        sync::test(|| {
+            for (worker, next) in [(0, [2, 3]), (1, [3, 1]), (2, [1, 2])] {
+                let queue = ReadyQueue::new(3);
+                (0..3).for_each(|of| queue.push_polled(of, std::iter::once(of + 1)));
+                let popped = [(); 3].map(|()| queue.pop_of_others(worker).map(|ready| ready.connection));
+                assert_eq!(popped, [Some(next[0]), Some(next[1]), None], "worker {worker}");
+                assert_eq!(queue.pop(worker, 1).map(|ready| ready.connection), Some(worker + 1), "its own is left");
+            }
+        });
+    }
+}

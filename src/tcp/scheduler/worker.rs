@@ -79,8 +79,8 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
             }
             // A poll comes before what another has polled, unless workers are blocked: each of two that are busy polls for
             // itself, and neither goes idle only to be woken. (64 clients of `hello` on two cores: 0.88 of the CPU.)
-            let others_first =
-                std::mem::take(&mut self.in_vain) || scheduler.load.stuck() > 0 || scheduler.load.blocks();
+            let in_vain = std::mem::take(&mut self.in_vain);
+            let others_first = others_come_first(in_vain, scheduler.load.stuck(), scheduler.load.blocks());
             if !others_first && let Some(guard) = scheduler.take_poller() {
                 self.found();
                 return Task::Poll(guard);
@@ -295,6 +295,26 @@ impl<C, P, W: PollWaker> Drop for Permit<'_, C, P, W> {
     fn drop(&mut self) {
         if let Some((next, class)) = self.class.take().and_then(|class| self.scheduler.release(class)) {
             self.scheduler.queue.push(next, Some(class));
+        }
+    }
+}
+
+/// Whether what another has polled comes before a poll: that has just found nothing, or so many handlers are blocked, or most
+/// of a turn is.
+fn others_come_first(in_vain: bool, stuck: usize, blocks: bool) -> bool {
+    in_vain || stuck > 0 || blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn others_come_first_for_any_reason() {
+        for (in_vain, stuck, blocks, first) in
+            [(false, 0, false, false), (true, 0, false, true), (false, 1, false, true), (false, 0, true, true)]
+        {
+            assert_eq!(others_come_first(in_vain, stuck, blocks), first, "{in_vain}, {stuck}, {blocks}");
         }
     }
 }

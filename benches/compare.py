@@ -41,6 +41,9 @@ def main():
     if args.list:
         print("\n".join(f"{row.name:13} {row.what}{' (if named)' * row.optional}" for row in ROWS))
         return
+    known = {"modest", *PEERS, *(also.split("=")[0] for also in args.also)}
+    if unknown := set(args.servers.split(",")) - known:
+        sys.exit(f"no such server: {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     rows = [row for row in ROWS if is_chosen(row, args.rows)]
     install({"nginx": "nginx-light", "h2o": "h2o", "lighttpd": "lighttpd", "wrk": "wrk"})
     subprocess.run(["cargo", "build", "--release", "--bins", "--example", "hello"], cwd=HERE, check=True)

@@ -88,12 +88,8 @@ impl Model {
                     self.serve(&mut worker, connection, now);
                     served += 1;
                 }
-                Task::Poll(guard) => {
-                    let caught;
-                    (now, caught) = self.poll(me, guard, now, true);
-                    worker.polled(caught);
-                }
-                Task::PollNow(guard) => (now, _) = self.poll(me, guard, now, false),
+                Task::Poll(guard) => now = self.poll(&mut worker, me, guard, now, true),
+                Task::PollNow(guard) => now = self.poll(&mut worker, me, guard, now, false),
                 Task::Exit => break,
             }
         }
@@ -101,14 +97,14 @@ impl Model {
         sync::thread_time()
     }
 
-    /// The time after it, and how many it has found.
     fn poll(
         &self,
+        worker: &mut Worker<'_, Connection, Poller, Bell>,
         me: usize,
         mut guard: PollerGuard<'_, Connection, Poller, Bell>,
         now: Instant,
         may_wait: bool,
-    ) -> (Instant, usize) {
+    ) -> Instant {
         let mut asking = Vec::with_capacity(CLIENTS);
         if may_wait {
             guard.wait(now, |_, patience| {
@@ -128,10 +124,13 @@ impl Model {
             let table = self.scheduler.table();
             catch.extend(asking.iter().filter_map(|&client| table.event(self.links[client].token(), READABLE)));
         }
+        if may_wait {
+            worker.polled(asking.len());
+        }
         self.scheduler.push_polled(me, catch.into_iter().map(|(connection, _)| connection));
         drop(guard);
         self.scheduler.wake_for_need(now);
-        (now, asking.len())
+        now
     }
 
     fn look(&self, asking: &mut Vec<usize>) {

@@ -4,6 +4,9 @@
 //! `cargo bench --bench handover`; on a machine that does something else, too: `chrt -f 10` in front of what that builds.
 
 #[allow(dead_code, unused_imports, reason = "what only the engine needs")]
+#[path = "../src/tcp/clock.rs"]
+mod clock;
+#[allow(dead_code, unused_imports, reason = "what only the engine needs")]
 #[path = "../src/tcp/scheduler/mod.rs"]
 mod scheduler;
 #[allow(dead_code, unused_imports, reason = "what only the engine needs")]
@@ -13,12 +16,13 @@ mod sync;
 use std::hint::spin_loop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use scheduler::{
     Eviction, Link, Patience, Permits, PollWaker, PollerGuard, RESERVED, Readiness, Scheduler, Task, Wait,
 };
 use scheduler::{Work, Worker};
+use sync::Instant;
 
 const CLIENTS: usize = 256;
 const ROUND: Duration = Duration::from_millis(150);
@@ -73,7 +77,7 @@ impl Model {
             (0..CLIENTS).map(|_| scheduler.table().insert(|token| Arc::new(Link::new(token, None)))).collect();
         for (client, link) in links.iter().enumerate() {
             let connection = Connection { client, link: link.clone() };
-            assert!(scheduler.park(link.token(), connection, wait(Instant::now())).is_none());
+            assert!(scheduler.park(link.token(), connection, wait(sync::now())).is_none());
         }
         Model { scheduler, asks, links, rung, turn, served: AtomicU64::new(0) }
     }
@@ -81,7 +85,7 @@ impl Model {
     fn work(&self, me: usize) -> Duration {
         let mut worker = self.scheduler.arrive(me);
         let mut served = 0;
-        let mut now = Instant::now();
+        let mut now = sync::now();
         loop {
             match worker.next(&mut now) {
                 Task::Serve(connection) => {
@@ -117,7 +121,7 @@ impl Model {
         } else {
             self.look(&mut asking);
         }
-        let now = Instant::now();
+        let now = sync::now();
         guard.polled(now);
         let mut catch = Vec::with_capacity(asking.len());
         {
@@ -146,8 +150,8 @@ impl Model {
         assert!(worker.acquire_permit(Work::Handler), "there are permits for all");
         worker.begin_blocking(now);
         if !self.turn.is_zero() {
-            let until = Instant::now() + self.turn;
-            while Instant::now() < until {
+            let until = sync::now() + self.turn;
+            while sync::now() < until {
                 spin_loop();
             }
         }
@@ -165,7 +169,7 @@ impl Model {
 /// One round: requests a second, and ns on the processor for each.
 fn round(threads: usize, turn: Duration) -> (f64, f64) {
     let model = Model::new(threads, turn);
-    let began = Instant::now();
+    let began = sync::now();
     let cpu: Duration = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
             .map(|me| {
@@ -180,7 +184,7 @@ fn round(threads: usize, turn: Duration) -> (f64, f64) {
         workers.into_iter().map(|worker| worker.join().expect("a worker")).sum()
     });
     let served = model.served.load(Ordering::Relaxed) as f64;
-    (served / began.elapsed().as_secs_f64(), cpu.as_nanos() as f64 / served)
+    (served / (sync::now() - began).as_secs_f64(), cpu.as_nanos() as f64 / served)
 }
 
 fn main() {

@@ -5,6 +5,9 @@
 //! `MODEL_SCHEDULES=40000 cargo test --release --test laws` runs more of them. All atomics are sequentially consistent
 //! under shuttle, so that a missing fence is not found here.
 
+#[allow(dead_code, unused_imports, reason = "what only the engine needs")]
+#[path = "../src/tcp/clock.rs"]
+mod clock;
 #[allow(dead_code, reason = "the model does without what only the clock and the engine bring")]
 #[path = "../src/tcp/scheduler/mod.rs"]
 mod scheduler;
@@ -15,13 +18,19 @@ mod sync {
     pub use shuttle::sync::{Mutex, MutexGuard};
     pub use shuttle::thread::{Thread, current, park};
     use std::collections::VecDeque;
+    use std::sync::OnceLock;
     pub use std::sync::PoisonError;
-    use std::time::{Duration, Instant};
+    use std::time::{self, Duration};
+
+    pub use super::clock::Instant;
 
     pub const SHARDS: usize = 2;
 
+    /// It is the true one.
     pub fn now() -> Instant {
-        Instant::now()
+        static BEGINNING: OnceLock<time::Instant> = OnceLock::new();
+        let beginning = BEGINNING.get_or_init(time::Instant::now);
+        Instant::from_nanos(1_000_000_000) + beginning.elapsed()
     }
 
     pub fn test(code: impl Fn() + Send + Sync + 'static) {
@@ -72,7 +81,7 @@ mod sync {
 
 use std::collections::HashSet;
 use std::sync::Weak;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use scheduler::{
     Callee, Eviction, Link, Parked, Patience, Permits, PollWaker, PollerGuard, RESERVED, Readiness, Scheduler, Task,
@@ -243,7 +252,7 @@ impl Model {
     fn work(&self, me: usize) {
         let mut worker = self.scheduler.arrive(me);
         loop {
-            match worker.next(&mut Instant::now()) {
+            match worker.next(&mut sync::now()) {
                 Task::Serve(connection) => self.serve(&mut worker, connection),
                 Task::Poll(guard) => self.poll(me, &mut worker, guard, true),
                 Task::PollNow(guard) => self.poll(me, &mut worker, guard, false),
@@ -260,14 +269,14 @@ impl Model {
         may_wait: bool,
     ) {
         let events = if may_wait {
-            guard.wait(Instant::now(), |poller, patience| {
+            guard.wait(sync::now(), |poller, patience| {
                 let must_close = self.scheduler.is_shutting_down() && !poller.shut_down;
                 poller.poll(!must_close && patience != Patience::None)
             })
         } else {
             guard.poller().poll(false)
         };
-        guard.polled(Instant::now());
+        guard.polled(sync::now());
         let mut catch = Vec::new();
         {
             let table = self.scheduler.table();
@@ -287,7 +296,7 @@ impl Model {
         let kept = if may_wait { catch.next() } else { None };
         self.scheduler.push_polled(me, catch);
         drop(guard);
-        self.scheduler.wake_for_need(Instant::now());
+        self.scheduler.wake_for_need(sync::now());
         if let Some(connection) = kept {
             self.serve(worker, connection);
         }
@@ -312,13 +321,13 @@ impl Model {
         if let Some(work) = connection.wants {
             let may = !(work == Work::Handler && *used && worker.others_want_permits());
             if !may || !worker.acquire_permit(work) {
-                let (refused, next) = worker.await_permit(connection, work, Instant::now());
+                let (refused, next) = worker.await_permit(connection, work, sync::now());
                 assert!(refused.is_none(), "the queue is long enough");
                 *used = false;
                 return next;
             }
             *used = true;
-            worker.begin_blocking(Instant::now());
+            worker.begin_blocking(sync::now());
             self.handle(&mut connection);
             if connection.client % 2 == 1 {
                 self.scheduler.push(connection); // as one whose share is used up
@@ -476,10 +485,10 @@ fn what_a_blocked_worker_has_polled_is_served() {
             let (mut served, mut in_hand) = (0, Some(own));
             for _ in 0..LEFT * 10 {
                 model.scheduler.push_polled(0, in_hand.take().into_iter());
-                match worker.next(&mut Instant::now()) {
+                match worker.next(&mut sync::now()) {
                     Task::Serve(connection) if connection.client == client => in_hand = Some(connection),
                     Task::Serve(_) => served += 1,
-                    Task::Poll(guard) | Task::PollNow(guard) => guard.polled(Instant::now()),
+                    Task::Poll(guard) | Task::PollNow(guard) => guard.polled(sync::now()),
                     Task::Exit => unreachable!("it is not over"),
                 }
             }
@@ -496,7 +505,7 @@ fn draws_are_shared() {
         || {
             let (model, _callees) = Model::new(1, 60, Behaviour::default());
             let scheduler = &model.scheduler;
-            let Task::Poll(poller) = scheduler.arrive(2).next(&mut Instant::now()) else { unreachable!("it is free") };
+            let Task::Poll(poller) = scheduler.arrive(2).next(&mut sync::now()) else { unreachable!("it is free") };
             let tokens: Vec<Token> = (40..60).map(|client| model.links[client].token()).collect();
             let mut connections: Vec<Connection> =
                 (0..40).filter_map(|client| scheduler.table().call(model.links[client].token())).map(first).collect();
@@ -505,7 +514,7 @@ fn draws_are_shared() {
             scheduler.call(&mut tokens.into_iter(), |_, _| {});
             assert_eq!((scheduler.ready(), scheduler.table().parked()), (60, 0));
             let mut worker = scheduler.arrive(0);
-            let mut draw = || match worker.next(&mut Instant::now()) {
+            let mut draw = || match worker.next(&mut sync::now()) {
                 Task::Serve(connection) => ["polled", "put off", "called"][connection.client / 20],
                 _ => unreachable!("sixty are ready"),
             };
@@ -526,14 +535,14 @@ fn own_polls_come_first() {
         || {
             let (model, _callees) = Model::new(1, 4, Behaviour::default());
             let scheduler = &model.scheduler;
-            let Task::Poll(poller) = scheduler.arrive(2).next(&mut Instant::now()) else { unreachable!("it is free") };
+            let Task::Poll(poller) = scheduler.arrive(2).next(&mut sync::now()) else { unreachable!("it is free") };
             let mut connections = scheduler.table().drain();
             connections.sort_by_key(|connection| connection.client);
             for (connection, worker) in connections.into_iter().zip([1, 0, 1, 0]) {
                 scheduler.push_polled(worker, std::iter::once(connection));
             }
             let mut workers = [scheduler.arrive(0), scheduler.arrive(1)];
-            let mut draw = |worker: usize| match workers[worker].next(&mut Instant::now()) {
+            let mut draw = |worker: usize| match workers[worker].next(&mut sync::now()) {
                 Task::Serve(connection) => connection.client,
                 _ => unreachable!("four are ready"),
             };
@@ -555,7 +564,7 @@ fn what_others_have_polled_comes_after_a_poll() {
             let scheduler = &model.scheduler;
             scheduler.push_polled(1, scheduler.table().drain().into_iter());
             let [mut worker, mut third] = [0, 2].map(|worker| scheduler.arrive(worker));
-            let mut now = Instant::now();
+            let mut now = sync::now();
             for found in [1, 0] {
                 let Task::Poll(guard) = worker.next(&mut now) else { panic!("it polls first") };
                 guard.polled(now);
@@ -599,8 +608,8 @@ fn another_is_woken_for_need() {
                 let scheduler: World = Scheduler::new(poller, waker, 3, cores, Permits::new(1, 8, None));
                 (0..1000).for_each(|_| scheduler.turn_took(turn, blocked));
                 let mut worker = scheduler.arrive(0);
-                let Task::Poll(mut guard) = worker.next(&mut Instant::now()) else { unreachable!("it is free") };
-                let since = Instant::now();
+                let Task::Poll(mut guard) = worker.next(&mut sync::now()) else { unreachable!("it is free") };
+                let since = sync::now();
                 guard.wait(since, |_, _| {
                     for client in 0..waiting {
                         scheduler.push(alone(client));
@@ -620,9 +629,9 @@ fn permits_are_kept_passed_on_and_given_back() {
     shuttle::check_random(
         || {
             let (scheduler, _) = world(Permits::new(1, 8, None));
-            let Task::Poll(poller) = scheduler.arrive(3).next(&mut Instant::now()) else { unreachable!("it is free") };
+            let Task::Poll(poller) = scheduler.arrive(3).next(&mut sync::now()) else { unreachable!("it is free") };
             let [mut one, mut other, mut third] = [0, 1, 2].map(|worker| scheduler.arrive(worker));
-            let now = Instant::now();
+            let now = sync::now();
 
             assert!(one.acquire_permit(Work::Handler) && !other.acquire_permit(Work::Handler));
             assert!(!one.others_want_permits() && one.pass_on_permit().is_none());
@@ -633,7 +642,7 @@ fn permits_are_kept_passed_on_and_given_back() {
             assert!(!one.others_want_permits() && one.acquire_permit(Work::Handler));
             assert_eq!(scheduler.permits_taken(), 1, "it went on, with its worker");
 
-            let drawn = |worker: &mut WorldWorker<'_>| match worker.next(&mut Instant::now()) {
+            let drawn = |worker: &mut WorldWorker<'_>| match worker.next(&mut sync::now()) {
                 Task::Serve(connection) => connection.client,
                 _ => unreachable!("one is ready"),
             };
@@ -669,10 +678,10 @@ fn the_poller_is_told_of_the_first_deadline_of_the_queue() {
             for (timeout, first, next) in [(None, false, false), (Some(LONG), true, false)] {
                 let (scheduler, kernel) = world(Permits::new(1, 8, timeout));
                 let mut one = scheduler.arrive(0);
-                let Task::Poll(mut guard) = scheduler.arrive(3).next(&mut Instant::now()) else { unreachable!("free") };
-                guard.wait(Instant::now(), |_, _| {
+                let Task::Poll(mut guard) = scheduler.arrive(3).next(&mut sync::now()) else { unreachable!("free") };
+                guard.wait(sync::now(), |_, _| {
                     let wakes = |client| {
-                        let waits = scheduler.arrive(1).await_permit(alone(client), Work::Handler, Instant::now());
+                        let waits = scheduler.arrive(1).await_permit(alone(client), Work::Handler, sync::now());
                         assert!(matches!(waits, (None, None)));
                         std::mem::take(&mut kernel.state.lock().unwrap().1)
                     };
@@ -711,7 +720,7 @@ fn an_earlier_deadline_wakes_the_poller() {
             let table = model.scheduler.table();
             let mut connections = table.drain();
             assert_eq!(table.parked(), 0);
-            let now = Instant::now();
+            let now = sync::now();
             let mut park = |seconds: u64| {
                 let connection = connections.pop().expect("one more");
                 let deadline = now + Duration::from_secs(seconds);

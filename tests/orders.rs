@@ -5,6 +5,9 @@
 //! queue's length is an atomic beside its lock: so the fences alone must do. Each is then left out, and must be missed.
 //! `cargo test --release --test orders` takes some seconds.
 
+#[allow(dead_code, unused_imports, reason = "what only the engine needs")]
+#[path = "../src/tcp/clock.rs"]
+mod clock;
 #[allow(dead_code, unused_imports, reason = "the model does without what only the clock and the engine bring")]
 #[path = "../src/tcp/scheduler/mod.rs"]
 mod scheduler;
@@ -14,10 +17,11 @@ mod sync {
     use std::cell::RefCell;
     use std::collections::{BTreeSet, VecDeque};
     use std::panic::Location;
-    use std::sync::OnceLock;
     pub use std::sync::PoisonError;
     pub use std::sync::atomic::AtomicU64; // counters that order nothing
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
+
+    pub use super::clock::Instant;
 
     use loom::sync::atomic as weak;
     pub use loom::sync::{Mutex, MutexGuard};
@@ -27,8 +31,7 @@ mod sync {
     pub const SHARDS: usize = 2;
 
     pub fn now() -> Instant {
-        static NOW: OnceLock<Instant> = OnceLock::new();
-        *NOW.get_or_init(Instant::now)
+        Instant::from_nanos(1_000_000_000)
     }
 
     /// There is no time here: it is over at once.

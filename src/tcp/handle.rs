@@ -4,10 +4,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::stats::{ListenerStats, Stats};
-use super::sync::{self, Mutex, MutexGuard, PoisonError};
+use super::sync::{self, Instant, Mutex, MutexGuard, PoisonError};
 
 /// What a handle does with the engine.
 pub trait Control: Send + Sync {

@@ -1,9 +1,9 @@
 //! From the start of the workers to the end of the last: what the thread inside `serve_forever` waits for.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::sync::{self, Condvar, Mutex, MutexGuard, PoisonError};
+use super::sync::{self, Condvar, Instant, Mutex, MutexGuard, PoisonError};
 
 /// How far a server has come.
 #[derive(Default)]

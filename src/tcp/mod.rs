@@ -52,6 +52,7 @@ mod client; // who is there
 mod stats; // the figures of a server
 
 mod address; // where somebody is
+mod clock; // a point in time
 mod input; // bytes not yet used
 mod network; // networks of addresses
 mod output; // pieces to write
@@ -78,5 +79,5 @@ pub use server::TcpServer;
 pub use stats::{ListenerStats, Stats};
 pub use stream::{Stream, StreamWriter};
 pub use stream_handler::{StreamHandler, streams};
-pub(crate) use sync::{now, panicking};
+pub(crate) use sync::{panicking, std_now as now};
 pub(crate) use sys::address_of;

@@ -2,12 +2,12 @@
 //! Knows nothing of connections but their tokens.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::acceptor::Acceptor;
 use super::listener::Listener;
 use super::scheduler::{PollWaker, Readiness, Token};
-use super::sync;
+use super::sync::{self, Instant};
 use super::sys::{self, Events, Interest, Poll, Registry, Waker};
 
 /// The poller and the acceptor.

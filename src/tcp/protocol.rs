@@ -93,6 +93,7 @@ pub struct Turn<'a> {
     /// When the poll that brought these bytes returned: they had arrived by then, so what was looked up on disk since
     /// is as fresh as a look now. `None`: the bytes may be younger than any poll; ask the disk.
     pub polled: Option<Instant>,
+    pub(super) began: sync::Instant, // `now`, by the engine's clock
     pub(super) link: Option<&'a Arc<Link>>,
     pub(super) server: Option<&'a dyn ServerState>,
     pub(super) shutting_down: bool,
@@ -131,13 +132,14 @@ pub trait ServerState {
 impl<'a> Turn<'a> {
     /// A turn of one's own, for testing a conversation without a server.
     pub fn new(input: &'a mut Input, output: &'a mut Output, client: &'a Client) -> Turn<'a> {
-        let (now, wall) = (sync::now(), SystemTime::now());
+        let began = sync::now();
         Turn {
             input,
             output,
             client,
-            now,
-            wall,
+            now: sync::to_std(began),
+            wall: SystemTime::now(),
+            began,
             polled: None,
             link: None,
             server: None,
@@ -173,7 +175,7 @@ impl<'a> Turn<'a> {
     /// To be said after [`Next::Handle`]; it is over with the turn.
     pub fn handler_begins(&self, what: impl AsRef<[u8]>) {
         if let Some(current) = self.current {
-            current.begin(what.as_ref(), self.client, self.now);
+            current.begin(what.as_ref(), self.client, self.began);
         }
     }
 
@@ -194,15 +196,15 @@ impl<'a> Turn<'a> {
     where
         'a: 'b,
     {
-        let Turn { now, wall, polled, link, server, shutting_down, current, .. } = *self;
-        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking: None }
+        let Turn { now, wall, polled, began, link, server, shutting_down, current, .. } = *self;
+        Turn { input, output, client, now, wall, polled, began, link, server, shutting_down, current, blocking: None }
     }
 
     /// The same turn, of another client: for a conversation inside this one that has the same bytes in and out.
     pub fn with_client<'b>(&'b mut self, client: &'b Client) -> Turn<'b> {
-        let Turn { now, wall, polled, link, server, shutting_down, current, blocking, .. } = *self;
+        let Turn { now, wall, polled, began, link, server, shutting_down, current, blocking, .. } = *self;
         let (input, output) = (&mut *self.input, &mut *self.output);
-        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking }
+        Turn { input, output, client, now, wall, polled, began, link, server, shutting_down, current, blocking }
     }
 
     /// Something that calls this connection from any thread: its conversation is then told [`Event::Called`].

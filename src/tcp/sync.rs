@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 pub use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 pub use std::thread::{Thread, current, panicking, park, park_timeout, sleep, yield_now};
-use std::time::{Duration, Instant};
+use std::time::{self, Duration};
 
+pub use super::clock::Instant;
 pub use num_cpus::get as cores;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -19,7 +20,33 @@ pub const SHARDS: usize = 64;
 
 /// The time.
 pub fn now() -> Instant {
-    Instant::now()
+    let time = clock_gettime(ClockId::Monotonic);
+    Instant::from_nanos(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
+}
+
+/// The time as those above the engine have it.
+pub fn std_now() -> time::Instant {
+    time::Instant::now()
+}
+
+/// This time as those above the engine have it. It is the same clock, but where it began `std` does not tell: so both are asked once,
+/// `std` in between, and what comes out is later than the truth by as much as that took. (Who has looked at something
+/// before this time has so before the true one, too.)
+pub fn to_std(at: Instant) -> time::Instant {
+    static SAME: OnceLock<(Instant, time::Instant)> = OnceLock::new();
+    let (same, as_std) = SAME.get_or_init(|| {
+        let ask = || {
+            let before = now();
+            let as_std = std_now();
+            (now() - before, (before, as_std))
+        };
+        // Whoever is pre-empted asks again.
+        (0..100).map(|_| ask()).min_by_key(|(took, _)| *took).expect("asked more than once").1
+    });
+    match as_std.checked_add(at - *same) {
+        Some(later) if at >= *same => later,
+        _ => as_std.checked_sub(*same - at).unwrap_or(*as_std),
+    }
 }
 
 /// How long this thread has been on the processor.

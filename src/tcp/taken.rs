@@ -4,10 +4,9 @@
 use std::collections::HashMap;
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::scheduler::{Admission, Class, Permits, Work};
-use super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError};
+use super::sync::{AtomicUsize, Instant, Mutex, MutexGuard, Ordering, PoisonError};
 use super::sys::{self, Socket};
 
 /// The permits for threads, and the sockets of the streams.

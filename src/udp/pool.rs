@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::datagram::{Datagram, DatagramHandler};
 use super::socket::Bell;
-use crate::tcp::sync::{self, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::tcp::sync::{self, Condvar, Instant, Mutex, MutexGuard, PoisonError};
 use crate::tcp::{Control, Stats, contain};
 
 pub struct Pool {

@@ -5,12 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::datagram::{Datagram, DatagramHandler};
 use super::pool::{Pool, start_worker};
 use super::socket::{Socket, client_address};
-use crate::tcp::sync::{self, Mutex, PoisonError};
+use crate::tcp::sync::{self, Instant, Mutex, PoisonError};
 use crate::tcp::{Address, Client, Control, Listen, ServerHandle, Stats, contain};
 
 /// A server of datagrams (Python's `UDPServer` and `ThreadingUDPServer`): each is given to a handler, on a pool of

@@ -7,13 +7,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::OnceLock;
 use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::client::Awaiting;
 use crate::net::Net;
 use crate::plan::Plan;
+use crate::tcp::Instant;
 
 /// What a thread waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -323,10 +323,10 @@ pub fn after(limit: Duration) -> u64 {
     with(|machine| machine.nanos.saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(FOR_EVER)))
 }
 
-/// The simulated time as the engine sees it.
+/// The simulated time as the engine sees it: the machine has been up for an hour.
 pub fn instant(nanos: u64) -> Instant {
-    static BEGINNING: OnceLock<Instant> = OnceLock::new();
-    *BEGINNING.get_or_init(Instant::now) + Duration::from_nanos(nanos)
+    const UP: u64 = 3_600_000_000_000;
+    Instant::from_nanos(UP.saturating_add(nanos))
 }
 
 /// Chance, from a seed (SplitMix64).

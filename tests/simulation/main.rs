@@ -34,6 +34,7 @@ mod tcp {
     mod acceptor;
     mod address;
     mod client;
+    mod clock;
     mod connection;
     mod contain;
     mod engine;
@@ -66,6 +67,7 @@ mod tcp {
 
     pub use address::Address;
     pub use client::Client;
+    pub use clock::Instant;
     pub use handle::ServerHandle;
     pub use input::Input;
     pub use listen::Listen;

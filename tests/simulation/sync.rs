@@ -10,10 +10,11 @@ use std::sync::atomic as real;
 use std::sync::{LockResult, TryLockError};
 pub use std::sync::{OnceLock, PoisonError};
 pub use std::thread::panicking;
-use std::time::{Duration, Instant};
+use std::time::{self, Duration};
 
 pub use real::Ordering;
 
+pub use super::clock::Instant;
 use crate::machine::{self, FOR_EVER, Key, note, switch, wait, with};
 
 pub const SHARDS: usize = 4;
@@ -26,6 +27,12 @@ pub fn now() -> Instant {
         machine.advance(now);
         machine::instant(now)
     })
+}
+
+/// The same time as those above the engine have it.
+pub fn to_std(at: Instant) -> time::Instant {
+    static BEGINNING: OnceLock<time::Instant> = OnceLock::new();
+    *BEGINNING.get_or_init(time::Instant::now) + Duration::from_nanos(at.nanos())
 }
 
 pub fn thread_time() -> Duration {

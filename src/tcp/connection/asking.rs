@@ -1,11 +1,10 @@
 //! What the conversation is asked and told, and what it says comes next.
 
 use std::ops::ControlFlow;
-use std::time::Instant;
 
 use super::super::protocol::{Event, Next};
 use super::super::scheduler::Work;
-use super::super::sync;
+use super::super::sync::{self, Instant};
 use super::blocking::BlockingSocket;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 

@@ -2,7 +2,7 @@
 //! may still be sending (RFC 9112, section 9.6), and reset where what it was sent is not whole.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::Level;
 
@@ -11,6 +11,7 @@ use super::super::contain::contain;
 use super::super::output::{Output, Piece};
 use super::super::protocol::{Conversation, Event, Next};
 use super::super::scheduler::{Eviction, Readiness, Wait};
+use super::super::sync::Instant;
 use super::super::transport::Transport;
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 

@@ -17,12 +17,13 @@ mod waiting; // parking, its deadlines, the news of a shutdown
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::client::Client;
 use super::output::Output;
 use super::protocol::{Conversation, Event, Next, Stage};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
+use super::sync::Instant;
 use super::transport::{Transport, Written};
 use bytes::Received;
 pub use closing::Leftover;

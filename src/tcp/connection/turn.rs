@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use log::Level;
 
@@ -13,6 +13,7 @@ use super::super::output::Output;
 use super::super::protocol::{Protocol, ServerState, Turn};
 use super::super::scheduler::{Link, Work};
 use super::super::slow_handlers::CurrentHandler;
+use super::super::sync::{self, Instant};
 use super::super::sys::Registry;
 use super::{Outcome, SendLimits};
 
@@ -100,9 +101,10 @@ impl ConnectionTurn<'_> {
             input,
             output,
             client,
-            now: self.now,
+            now: sync::to_std(self.now),
+            began: self.now,
             wall,
-            polled,
+            polled: polled.map(sync::to_std),
             link: Some(link),
             server,
             shutting_down,

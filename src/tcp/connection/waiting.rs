@@ -1,11 +1,11 @@
 //! A connection with nothing to do just now: parking and its deadlines, lateness, giving way, the news of a shutdown.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::super::protocol::{Event, Next, Stage};
 use super::super::scheduler::{Eviction, Readiness, Wait};
-use super::super::sync;
+use super::super::sync::{self, Instant};
 use super::{Connection, ConnectionTurn, Outcome, Registered, ShutdownNotice};
 
 /// Who came or was answered this lately may have sent its next request already when the server shuts down.

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::debug;
 
@@ -10,7 +10,7 @@ use super::super::client::Client;
 use super::super::input::Input;
 use super::super::protocol::Next;
 use super::super::stream::{LEAST_TIMEOUT, Source};
-use super::super::sync;
+use super::super::sync::{self, Instant};
 use super::super::sys::{self, Socket};
 use super::sealing::Layered;
 

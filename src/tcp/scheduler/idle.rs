@@ -1,9 +1,9 @@
 //! Workers with nothing to do: who sleeps, who is woken, and who watches.
 //! A part of [`Scheduler`]; a wake is what costs (3 to 8 µs each), so there is one at a time, and only for need.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::super::sync::{self, AtomicBool, Mutex, Ordering, Thread, ThreadId, fence, park, park_timeout};
+use super::super::sync::{self, AtomicBool, Instant, Mutex, Ordering, Thread, ThreadId, fence, park, park_timeout};
 use super::load::LONG;
 use super::{Padded, PerWorker, PollWaker, Scheduler, Worker, lock};
 
@@ -102,7 +102,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
 
     /// How many workers are awake, counting one that has begun to wait inside the poll lately.
     fn busy(&self, now: Instant) -> usize {
-        let lately = self.nanos(now).saturating_sub(LATELY.as_nanos() as u64);
+        let lately = now.nanos().saturating_sub(LATELY.as_nanos() as u64);
         let polls = self.polling.load(Ordering::Relaxed) && self.waits_since.load(Ordering::Relaxed) > lately;
         self.awake.load(Ordering::Relaxed) + usize::from(polls)
     }
@@ -244,7 +244,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// How many workers have been in code that may block for longer than this, and wait there for something other than a
     /// core: beside a client on the same cores a worker that computes for microseconds is often not run for milliseconds.
     fn blocked_longer_than(&self, limit: Duration, now: Instant) -> usize {
-        let before = self.nanos(now).saturating_sub(limit.as_nanos() as u64);
+        let before = now.nanos().saturating_sub(limit.as_nanos() as u64);
         let runs_long =
             |worker: &&Padded<PerWorker>| (1..before).contains(&worker.running_since.load(Ordering::Relaxed));
         let is_runnable =

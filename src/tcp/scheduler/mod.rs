@@ -32,7 +32,7 @@ mod load; // how long turns take
 mod permits; // at most so many turns may block
 mod queue; // connections that are ready
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use idle::{IdleWorkers, Parker};
 pub use link::{Callee, Link, Waker};
@@ -46,7 +46,8 @@ pub use token::Token;
 pub use worker::{Task, Worker};
 
 use super::sync::{
-    self, AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Mutex, MutexGuard, Ordering, PoisonError, fence,
+    self, AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Instant, Mutex, MutexGuard, Ordering, PoisonError,
+    fence,
 };
 
 /// Wakes whoever waits inside the poll.
@@ -71,10 +72,9 @@ pub struct Scheduler<C, P, W> {
     permits: Padded<Mutex<Permits<C>>>,
     wanted: Padded<AtomicUsize>, // how many connections wait for a permit; written under the lock of `permits`
     load: Padded<Load>,
-    beginning: Instant,
     polls: Padded<AtomicU64>,
     wakes: AtomicU64,       // of threads; each costs microseconds, and this nothing beside it
-    polled: AtomicU64,      // when the last poll ended, in ns since the beginning
+    polled: AtomicU64,      // when the last poll ended, in ns of the clock
     waits_since: AtomicU64, // when the last wait inside the poll began, likewise
     awake: AtomicUsize,     // workers neither idle nor waiting inside the poll
     cores: usize,
@@ -85,7 +85,7 @@ pub struct Scheduler<C, P, W> {
 struct PerWorker {
     parker: Parker,
     draws: AtomicU64,
-    running_since: AtomicU64, // code that may block runs here since then, in ns since the beginning; 0: none
+    running_since: AtomicU64, // code that may block runs here since then, in ns of the clock; 0: none
 }
 
 /// On cache lines of its own: what one worker writes often does not invalidate what others read.
@@ -109,7 +109,6 @@ const OVER: u8 = 2;
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// A scheduler for so many workers, on so many cores, with the poller free.
     pub fn new(poller: P, waker: W, workers: usize, cores: usize, permits: Permits<C>) -> Scheduler<C, P, W> {
-        let beginning = sync::now();
         Scheduler {
             queue: ReadyQueue::new(workers),
             poller: Padded(Mutex::new(Some(poller))),
@@ -122,14 +121,13 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             ticking: AtomicBool::new(false),
             calm: AtomicU32::new(0),
             state: Padded(AtomicU8::new(RUNNING)),
-            table: ShardedTable::new(beginning),
+            table: ShardedTable::new(),
             permits: Padded(Mutex::new(permits)),
             wanted: Padded(AtomicUsize::new(0)),
             load: Padded(Load::default()),
-            beginning,
             polls: Padded(AtomicU64::new(0)),
             wakes: AtomicU64::new(0),
-            polled: AtomicU64::new(0),
+            polled: AtomicU64::new(sync::now().nanos()),
             waits_since: AtomicU64::new(0),
             awake: AtomicUsize::new(workers),
             cores,
@@ -305,10 +303,6 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     /// How many connections are ready.
     pub fn ready(&self) -> usize {
         self.queue.len()
-    }
-
-    fn nanos(&self, when: Instant) -> u64 {
-        when.saturating_duration_since(self.beginning).as_nanos() as u64
     }
 }
 

@@ -9,7 +9,9 @@
 //! work are taken. [`Permits::release`] keeps it by giving what it frees to whoever waits for it.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use super::super::sync::Instant;
 
 /// What a permit is wanted for, from the work with the fewest permits to that with the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,6 +168,8 @@ impl<C> Permits<C> {
 mod tests {
     use super::*;
 
+    const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
+
     const HANDLER: Class = Class(Work::Handler);
 
     fn permits(handlers: usize) -> Permits<u32> {
@@ -192,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_goes_to_the_first_who_waits_in_the_same_step() {
-        let now = Instant::now();
+        let now = NOW;
         let mut permits = permits(1);
         let held = permits.try_acquire(Work::Handler);
         assert!(matches!(permits.exchange(None, 1, Work::Handler, now), Admission::Queued));
@@ -204,7 +208,7 @@ mod tests {
 
     #[test]
     fn queues_take_turns_and_a_full_one_refuses() {
-        let now = Instant::now();
+        let now = NOW;
         let mut permits = permits(1);
         let reserved = [Work::Handler, Work::Short, Work::Meet].map(|work| permits.try_acquire(work))[1];
         for (connection, work) in [
@@ -232,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_wait_for_a_handler_has_an_end_and_one_with_a_begun_answer_has_none() {
-        let now = Instant::now();
+        let now = NOW;
         let mut permits = Permits::new(1, 2, Some(Duration::from_secs(1)));
         assert!(permits.try_acquire(Work::Handler).is_some());
         assert!(matches!(permits.exchange(None, 1, Work::Begun, now), Admission::Queued));

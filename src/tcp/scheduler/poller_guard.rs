@@ -1,9 +1,7 @@
 //! The poller, a value that one worker has at a time, and what is published while that worker waits inside the poll.
 //! Part of [`Scheduler`]; used by `workers`.
 
-use std::time::Instant;
-
-use super::super::sync::{Ordering, fence};
+use super::super::sync::{Instant, Ordering, fence};
 use super::{PollWaker, Scheduler, lock};
 
 /// The poller, in the hands of one worker; dropped, it is free again.
@@ -25,7 +23,7 @@ impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
     /// Wait inside the poll from now on, by `poll`, which is told for how long: others see it, and wake it for what they bring.
     pub fn wait<R>(&mut self, now: Instant, poll: impl FnOnce(&mut P, Patience) -> R) -> R {
         let scheduler = self.scheduler;
-        scheduler.waits_since.store(scheduler.nanos(now), Ordering::Relaxed);
+        scheduler.waits_since.store(now.nanos(), Ordering::Relaxed);
         let polling = Polling::begin(scheduler);
         let deadline = scheduler.table.deadline();
         let queue = match scheduler.wanted.load(Ordering::Relaxed) {
@@ -45,7 +43,7 @@ impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
     /// A poll is over, at this time: the catch lies in the queue.
     pub fn polled(&self, now: Instant) {
         let scheduler = self.scheduler;
-        scheduler.polled.store(scheduler.nanos(now), Ordering::Relaxed);
+        scheduler.polled.store(now.nanos(), Ordering::Relaxed);
         scheduler.polls.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -3,9 +3,8 @@
 
 use std::ops::DerefMut;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::super::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, SHARDS, fence};
+use super::super::sync::{AtomicUsize, Instant, Mutex, MutexGuard, Ordering, SHARDS, fence};
 use super::link::Link;
 use super::table::{BEGUN, BEGUN_FOR, ConnectionTable, LISTS, NO_HINT, Readiness, Wait, begins, bucket};
 use super::token::Token;
@@ -33,20 +32,18 @@ pub struct ShardedTable<C> {
     /// The bucket at which the waiting poller will return by itself (`NO_HINT`: never); 0: nobody waits.
     waited_for: Padded<AtomicUsize>,
     next: AtomicUsize, // the shard of the next newcomer
-    beginning: Instant,
 }
 
 /// Entries of connections that are in a worker's hands are passed over, so many at most.
 const MOST_PASSED_OVER: usize = 256;
 
 impl<C> ShardedTable<C> {
-    pub fn new(beginning: Instant) -> ShardedTable<C> {
+    pub fn new() -> ShardedTable<C> {
         ShardedTable {
-            shards: (0..SHARDS).map(|_| Padded(Mutex::new(ConnectionTable::new(beginning)))).collect(),
+            shards: (0..SHARDS).map(|_| Padded(Mutex::new(ConnectionTable::new()))).collect(),
             earliest: Padded(AtomicUsize::new(NO_HINT)),
             waited_for: Padded(AtomicUsize::new(0)),
             next: AtomicUsize::new(0),
-            beginning,
         }
     }
 
@@ -97,7 +94,7 @@ impl<C> ShardedTable<C> {
     /// Those whose deadline has passed, and what was noted for them. For who has the poller: one at a time.
     pub fn late(&self, now: Instant) -> Vec<(C, Readiness)> {
         let mut late = Vec::new();
-        if self.earliest.load(Ordering::SeqCst) >= bucket(self.beginning, now) {
+        if self.earliest.load(Ordering::SeqCst) >= bucket(now) {
             return late;
         }
         // A hint that is set in a shard after the look into it lowers this word after this store: the lock is between.
@@ -138,7 +135,7 @@ impl<C> ShardedTable<C> {
     pub fn deadline(&self) -> Option<Instant> {
         let first = self.earliest.load(Ordering::SeqCst);
         self.waited_for.store(first, Ordering::SeqCst);
-        (first != NO_HINT).then(|| self.beginning + begins(first + 1))
+        (first != NO_HINT).then(|| begins(first + 1))
     }
 
     /// The poller waits no longer.
@@ -191,6 +188,8 @@ mod tests {
     use super::super::Eviction;
     use super::*;
 
+    const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
+
     const SECOND: Duration = Duration::from_secs(1);
     const READABLE: Readiness = Readiness { readable: true, ..Readiness::NONE };
 
@@ -198,8 +197,8 @@ mod tests {
     struct Shards(Vec<ConnectionTable<u32>>, Vec<Token>);
 
     impl Shards {
-        fn new(now: Instant, connections: usize) -> Shards {
-            let mut shards = Shards((0..3).map(|_| ConnectionTable::new(now)).collect(), Vec::new());
+        fn new(connections: usize) -> Shards {
+            let mut shards = Shards((0..3).map(|_| ConnectionTable::new()).collect(), Vec::new());
             for number in 0..connections {
                 let link = shards.0[number % 3].insert(|token| Arc::new(Link::new(token, None)));
                 shards.1.push(link.token());
@@ -225,8 +224,8 @@ mod tests {
 
     #[test]
     fn evicted_are_the_lingering_then_the_longest_idle_then_the_oldest_begun() {
-        let now = Instant::now();
-        let mut shards = Shards::new(now, 7);
+        let now = NOW;
+        let mut shards = Shards::new(7);
         let later = now + 10 * SECOND;
         for (number, eviction) in [
             (0, Eviction::Begun(now + SECOND)),
@@ -235,7 +234,7 @@ mod tests {
             (3, Eviction::Idle(now + SECOND)),
             (4, Eviction::Never),
             (5, Eviction::Lingering(now + 3 * SECOND)),
-            (6, Eviction::Begun(later - SECOND / 2)),
+            (6, Eviction::Begun(now + 9 * SECOND + SECOND / 2)),
         ] {
             shards.park(number, eviction);
         }
@@ -257,28 +256,28 @@ mod tests {
 
     #[test]
     fn so_many_in_hand_are_passed_over_and_a_message_may_last_as_long() {
-        let now = Instant::now();
+        let now = NOW;
         for (in_hand, expected) in
             [(MOST_PASSED_OVER - 1, vec![MOST_PASSED_OVER as u32 - 1]), (MOST_PASSED_OVER, vec![])]
         {
-            let mut shards = Shards::new(now, in_hand + 1);
+            let mut shards = Shards::new(in_hand + 1);
             for number in 0..=in_hand {
                 shards.park(number, Eviction::Idle(now + SECOND * number as u32));
             }
             (0..in_hand).for_each(|number| shards.take(number));
             assert_eq!(shards.evict(1, now), (expected, None), "{in_hand} in hand");
         }
-        let mut shards = Shards::new(now, 1);
+        let mut shards = Shards::new(1);
         shards.park(0, Eviction::Begun(now));
-        let nearly = now + BEGUN_FOR - Duration::from_nanos(1);
+        let nearly = now + (BEGUN_FOR - Duration::from_nanos(1));
         assert_eq!(shards.evict(1, nearly), (vec![], Some(now + BEGUN_FOR)));
         assert_eq!(shards.evict(1, now + BEGUN_FOR), (vec![0], None));
     }
 
     #[test]
     fn the_order_is_that_of_time_in_all_shards_and_for_busy_clients() {
-        let now = Instant::now();
-        let mut shards = Shards::new(now, 50);
+        let now = NOW;
+        let mut shards = Shards::new(50);
         let mut since = [None; 50];
         let mut random: u32 = 1;
         for step in 0..400 {

@@ -11,8 +11,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use super::super::sync::Instant;
 use super::link::Link;
 use super::token::Token;
 
@@ -117,7 +118,6 @@ pub struct ConnectionTable<C> {
     shutdown: bool,
     free: Vec<u32>,
     hints: BTreeSet<usize>, // the bucket, and in the low bits the entry
-    beginning: Instant,
 }
 
 /// The lists of those that may be evicted, in the order in which that is done.
@@ -153,7 +153,7 @@ impl Eviction {
 pub const BEGUN: usize = 2;
 
 impl<C> ConnectionTable<C> {
-    pub fn new(beginning: Instant) -> ConnectionTable<C> {
+    pub fn new() -> ConnectionTable<C> {
         ConnectionTable {
             entries: Vec::new(),
             lists: [List { first: NONE, last: NONE }; LISTS],
@@ -161,7 +161,6 @@ impl<C> ConnectionTable<C> {
             shutdown: false,
             free: Vec::new(),
             hints: BTreeSet::new(),
-            beginning,
         }
     }
 
@@ -224,7 +223,7 @@ impl<C> ConnectionTable<C> {
         entry.connection = Some(connection);
         entry.interest = wait.interest;
         self.parked += 1;
-        let deadline = wait.deadline.map_or(NEVER, |deadline| nanos(self.beginning, deadline));
+        let deadline = wait.deadline.map_or(NEVER, Instant::nanos);
         self.entries[token.index as usize].deadline = deadline;
         self.list(token.index, wait.eviction);
         Ok(self.hint(token.index))
@@ -246,7 +245,7 @@ impl<C> ConnectionTable<C> {
     /// Those whose deadline has passed, and what was noted for them while they waited for something else.
     pub fn late(&mut self, now: Instant) -> Vec<(C, Readiness)> {
         let mut late = Vec::new();
-        let now = nanos(self.beginning, now);
+        let now = now.nanos();
         let due = bucket_at(now);
         while self.first_hint() < due
             && let Some(hint) = self.hints.pop_first()
@@ -270,7 +269,7 @@ impl<C> ConnectionTable<C> {
     pub fn next_in(&self, list: usize, after: Option<u32>) -> Option<(Instant, u32)> {
         let index = after.map_or(self.lists[list].first, |after| self.entries[after as usize].next);
         let entry = self.entries.get(index as usize)?; // NONE: there is no such entry
-        Some((self.beginning + Duration::from_nanos(entry.since), index))
+        Some((Instant::from_nanos(entry.since), index))
     }
 
     /// Put one that is younger than its place says where it belongs. Tells which is in its place then; `None`: it was right.
@@ -289,7 +288,7 @@ impl<C> ConnectionTable<C> {
         self.unlist(index);
         self.insert_before(later, index, list, since);
         let now_there = if later == next { index } else { next };
-        Some((self.beginning + Duration::from_nanos(self.entries[now_there as usize].since), now_there))
+        Some((Instant::from_nanos(self.entries[now_there as usize].since), now_there))
     }
 
     /// Take this one of a list, unless it is in a worker's hands.
@@ -343,7 +342,7 @@ impl<C> ConnectionTable<C> {
     /// Put an entry at the end of its list, unless it stands there for the same message already, or since lately.
     fn list(&mut self, index: u32, eviction: Eviction) {
         let (list, since) = eviction.list();
-        let since = since.map_or(0, |since| nanos(self.beginning, since));
+        let since = since.map_or(0, Instant::nanos);
         let entry = &mut self.entries[index as usize];
         let younger = since.saturating_sub(entry.since);
         let keeps_its_place = if usize::from(list) == BEGUN { since == entry.since } else { younger < KEEPS_ITS_PLACE };
@@ -409,21 +408,17 @@ impl<C> ConnectionTable<C> {
 }
 
 /// The bucket of this time.
-pub fn bucket(beginning: Instant, when: Instant) -> usize {
-    bucket_at(nanos(beginning, when))
+pub fn bucket(when: Instant) -> usize {
+    bucket_at(when.nanos())
 }
 
 fn bucket_at(nanos: u64) -> usize {
     ((nanos / BUCKET.as_nanos() as u64) as usize).min(NO_HINT - 1)
 }
 
-/// The beginning of this bucket, since that of the server.
-pub fn begins(bucket: usize) -> Duration {
-    Duration::from_millis(bucket as u64 * BUCKET.as_millis() as u64)
-}
-
-fn nanos(beginning: Instant, when: Instant) -> u64 {
-    u64::try_from(when.saturating_duration_since(beginning).as_nanos()).unwrap_or(NEVER - 1)
+/// The beginning of this bucket.
+pub fn begins(bucket: usize) -> Instant {
+    Instant::from_nanos((bucket as u64).saturating_mul(BUCKET.as_nanos() as u64))
 }
 
 #[cfg(test)]
@@ -431,11 +426,12 @@ mod tests {
     use super::super::super::sync;
     use super::*;
 
+    const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
+
     const SECOND: Duration = Duration::from_secs(1);
 
     fn table() -> (ConnectionTable<u32>, Instant) {
-        let now = Instant::now();
-        (ConnectionTable::new(now), now)
+        (ConnectionTable::new(), NOW)
     }
 
     fn insert(table: &mut ConnectionTable<u32>) -> Token {
@@ -514,7 +510,7 @@ mod tests {
             assert!(table.park(token, years, wait(Some(now + SECOND), Eviction::Never)).is_ok());
             assert!(table.late(now).is_empty(), "{years} years");
             let due = begins(table.first_hint() + 1);
-            assert!(due > now + SECOND - table.beginning && due <= now + SECOND + BUCKET - table.beginning, "{due:?}");
+            assert!(due > now + SECOND && due <= now + SECOND + BUCKET, "{due:?}");
             assert_eq!(table.late(now + SECOND + 2 * BUCKET), [(years, Readiness::NONE)]);
             table.remove(token);
         }

@@ -1,9 +1,9 @@
 //! A worker's walk from task to task, and the permit that it keeps from turn to turn.
 //! Driven by `workers`; a part of [`Scheduler`], which says where it finds what.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::super::sync::{self, Ordering, current, fence, thread_id};
+use super::super::sync::{self, Instant, Ordering, current, fence, thread_id};
 use super::queue::Ready;
 use super::{Admission, Class, PollWaker, PollerGuard, Scheduler, Work, lock};
 
@@ -137,7 +137,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         if polls != self.polls_seen {
             (self.polls_seen, self.draws_at_poll) = (polls, self.draws);
         }
-        let polled = scheduler.beginning + Duration::from_nanos(scheduler.polled.load(Ordering::Relaxed));
+        let polled = Instant::from_nanos(scheduler.polled.load(Ordering::Relaxed));
         let is_due = self.draws - self.draws_at_poll >= DRAWS_BETWEEN_POLLS
             || now.saturating_duration_since(polled) > TIME_BETWEEN_POLLS;
         is_due && !scheduler.queue.is_empty() // or nothing would be put before the poll
@@ -215,7 +215,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
 
     fn begin(&self, now: Instant, long: bool) {
         let scheduler = self.scheduler;
-        scheduler.workers[self.me].running_since.store(scheduler.nanos(now).max(1), Ordering::Relaxed);
+        scheduler.workers[self.me].running_since.store(now.nanos(), Ordering::Relaxed);
         // Partners: `something_waits` and `Polling::begin`. What this worker pushed is seen by whoever
         // goes to wait after this, and whoever waits already is seen here.
         fence(Ordering::SeqCst);

@@ -5,7 +5,7 @@ mod polling; // events, deadlines, newcomers, the beginning of a shutdown
 mod taking; // connections that leave the engine
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::error;
 
@@ -14,7 +14,7 @@ use super::contain::{Panicked, catch, contain};
 use super::engine::{BoxedConnection, Engine};
 use super::poller::Poller;
 use super::scheduler::{Task, Work, Worker};
-use super::sync::{self, thread_time};
+use super::sync::{self, Instant, thread_time};
 use super::sys::Waker;
 use polling::{Notice, YIELD_AFTER};
 

@@ -1,7 +1,7 @@
 //! A poll and what follows from it: who is ready, who is late, who is accepted, who is evicted, and the beginning of a
 //! shutdown. No user code runs while the poller is held: what is to be logged is noted, and said afterwards.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use log::{Level, LevelFilter};
 
@@ -12,7 +12,7 @@ use super::super::contain::contain;
 use super::super::engine::{BoxedConnection, EnginePoller};
 use super::super::handle::Control;
 use super::super::scheduler::Patience;
-use super::super::sync;
+use super::super::sync::{self, Instant};
 use super::super::sys::ClientStream;
 use super::super::transport::Transport;
 use super::WorkerLoop;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use log::{debug, error};
 
@@ -12,7 +11,7 @@ use super::super::contain::contain;
 use super::super::engine::{BoxedConnection, Engine, Registration};
 use super::super::scheduler::{Admission, Class};
 use super::super::stream::{self, Stream};
-use super::super::sync::{self, Mutex, PoisonError};
+use super::super::sync::{self, Instant, Mutex, PoisonError};
 use super::super::sys::{self, Socket};
 use super::super::transport::Transport;
 use super::WorkerLoop;

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{self, Duration};
 
 use shuttle::{Config, FailurePersistence, Runner};
 
@@ -24,6 +24,7 @@ use super::output::Piece;
 use super::protocol::{BlockingInput, Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
 use super::scheduler::{Eviction, Link, Readiness, Token, Wait, Work};
 use super::slow_handlers::SlowHandlers;
+use super::sync::Instant;
 use super::sys::{ListeningSocket, Registry};
 use super::transport::Transport;
 use crate::machine::{self, Chance, with};
@@ -72,7 +73,7 @@ struct Known {
     drop_may_block: bool,
     goodbye: &'static [u8],
     /// When the poll came that brought its bytes.
-    polled: Option<Instant>,
+    polled: Option<time::Instant>,
     /// What was told as unsent at its end.
     unsent: Option<u64>,
     drop_panics: bool,
@@ -370,7 +371,8 @@ fn parked(wait: Wait) -> After {
     };
     assert!(since.is_none_or(|since| since <= now));
     assert_eq!(called, eviction != "lingering", "a call is heard until the end");
-    let deadline = wait.deadline.map(|deadline| deadline.checked_duration_since(now).expect("it is to come"));
+    let deadline = wait.deadline.map(|deadline| deadline - now);
+    assert!(wait.deadline.is_none_or(|deadline| deadline >= now), "it is to come");
     After::Parked { readable, writable, deadline, eviction, told: wait.shutdown_seen }
 }
 

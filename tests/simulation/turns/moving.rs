@@ -18,6 +18,7 @@ fn a_conversation_knows_when_its_bytes_were_polled() {
             one.pass(MS);
             one.turn();
             let told = one.known.lock().unwrap().polled;
+            let polled = super::super::sync::to_std(polled);
             let error = told.map(|told| told.checked_duration_since(polled).expect("not before it"));
             assert_eq!(error.is_some(), kept, "{after:?}");
             assert!(error.is_none_or(|error| error <= Duration::from_micros(1)), "{error:?}");

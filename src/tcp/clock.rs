@@ -1,0 +1,83 @@
+//! A point in time, in one word.
+
+use std::num::NonZeroU64;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// A time by the clock that nobody sets, in nanoseconds since that began.
+///
+/// [`std::time::Instant`] has seconds and nanoseconds apart, in 16 bytes, and takes some 30 instructions for a
+/// difference; a request has a dozen of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(NonZeroU64);
+
+impl Instant {
+    /// So many nanoseconds after the clock began; 0 is taken for 1, so that an `Option` of it has the same size.
+    pub const fn from_nanos(nanos: u64) -> Instant {
+        match NonZeroU64::new(nanos) {
+            Some(nanos) => Instant(nanos),
+            None => Instant(NonZeroU64::MIN),
+        }
+    }
+
+    /// Nanoseconds since the clock began.
+    pub fn nanos(self) -> u64 {
+        self.0.get()
+    }
+
+    /// So much later; `None`: in more than the 584 years that it counts.
+    pub fn checked_add(self, time: Duration) -> Option<Instant> {
+        self.0.checked_add(u64::try_from(time.as_nanos()).ok()?).map(Instant)
+    }
+
+    /// The time since then; none if that is later.
+    pub fn saturating_duration_since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.nanos().saturating_sub(earlier.nanos()))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Instant;
+
+    /// At most the last time that it counts.
+    fn add(self, time: Duration) -> Instant {
+        self.checked_add(time).unwrap_or(Instant(NonZeroU64::MAX))
+    }
+}
+
+impl Sub<Instant> for Instant {
+    type Output = Duration;
+
+    fn sub(self, earlier: Instant) -> Duration {
+        self.saturating_duration_since(earlier)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_added_and_taken_from_each_other() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let at = Instant::from_nanos;
+        assert_eq!((at(0), at(1).nanos(), at(2) > at(1)), (at(1), 1, true), "there is no time 0");
+        assert_eq!(size_of::<Option<Instant>>(), 8);
+        for (since, time, then) in [
+            (1, SECOND, Some(1_000_000_001)),
+            (1, Duration::ZERO, Some(1)),
+            (u64::MAX - 1, Duration::from_nanos(1), Some(u64::MAX)),
+            (u64::MAX, Duration::from_nanos(1), None),
+            (1, Duration::from_nanos(u64::MAX), None),
+            (1, Duration::MAX, None),
+        ] {
+            assert_eq!(at(since).checked_add(time), then.map(at), "{since} and {time:?}");
+            assert_eq!(at(since) + time, at(then.unwrap_or(u64::MAX)), "{since} and {time:?}");
+        }
+        for (later, earlier, between) in [(3, 1, 2), (1, 1, 0), (1, 3, 0)] {
+            let between = Duration::from_nanos(between);
+            assert_eq!(at(later).saturating_duration_since(at(earlier)), between, "{later} since {earlier}");
+            assert_eq!(at(later) - at(earlier), between, "{later} since {earlier}");
+        }
+    }
+}

@@ -79,5 +79,5 @@ pub use server::TcpServer;
 pub use stats::{ListenerStats, Stats};
 pub use stream::{Stream, StreamWriter};
 pub use stream_handler::{StreamHandler, streams};
-pub(crate) use sync::{panicking, std_now as now};
+pub(crate) use sync::{Instant, from_std, now, panicking, to_std};
 pub(crate) use sys::address_of;

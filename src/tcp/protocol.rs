@@ -5,7 +5,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{self, Duration, SystemTime};
 
 use super::client::Client;
 use super::input::Input;
@@ -14,7 +14,7 @@ use super::output::Output;
 use super::scheduler::{Link, Waker};
 use super::slow_handlers::CurrentHandler;
 use super::stream::Stream;
-use super::sync;
+use super::sync::{self, Instant};
 
 /// What a server serves: it meets each client and says how to talk with it.
 ///
@@ -86,14 +86,10 @@ pub struct Turn<'a> {
     pub output: &'a mut Output,
     /// Who is there.
     pub client: &'a Client,
-    /// When this turn began.
-    pub now: Instant,
-    /// The same moment by the wall clock, for `Date`.
+    /// When it by the wall clock: for `Date`.
     pub wall: SystemTime,
-    /// When the poll that brought these bytes returned: they had arrived by then, so what was looked up on disk since
-    /// is as fresh as a look now. `None`: the bytes may be younger than any poll; ask the disk.
-    pub polled: Option<Instant>,
-    pub(super) began: sync::Instant, // `now`, by the engine's clock
+    pub(crate) now: Instant,
+    pub(crate) polled: Option<Instant>,
     pub(super) link: Option<&'a Arc<Link>>,
     pub(super) server: Option<&'a dyn ServerState>,
     pub(super) shutting_down: bool,
@@ -132,14 +128,12 @@ pub trait ServerState {
 impl<'a> Turn<'a> {
     /// A turn of one's own, for testing a conversation without a server.
     pub fn new(input: &'a mut Input, output: &'a mut Output, client: &'a Client) -> Turn<'a> {
-        let began = sync::now();
         Turn {
             input,
             output,
             client,
-            now: sync::to_std(began),
             wall: SystemTime::now(),
-            began,
+            now: sync::now(),
             polled: None,
             link: None,
             server: None,
@@ -153,6 +147,22 @@ impl<'a> Turn<'a> {
     pub fn while_shutting_down(mut self) -> Turn<'a> {
         self.shutting_down = true;
         self
+    }
+
+    /// When this turn began.
+    pub fn now(&self) -> time::Instant {
+        sync::to_std(self.now)
+    }
+
+    /// When the poll that brought these bytes returned: they had arrived by then, so what was looked up on disk since
+    /// is as fresh as a look now. `None`: the bytes may be younger than any poll; ask the disk.
+    pub fn polled(&self) -> Option<time::Instant> {
+        self.polled.map(sync::to_std)
+    }
+
+    /// When a poll brought the bytes of this turn, if it did: for a conversation around another ([`Turn::within`]), and for tests.
+    pub fn set_polled(&mut self, polled: Option<time::Instant>) {
+        self.polled = polled.map(sync::from_std);
     }
 
     /// Whether the server is shutting down, or this connection is to give way to another: say so in the answer, and
@@ -175,7 +185,7 @@ impl<'a> Turn<'a> {
     /// To be said after [`Next::Handle`]; it is over with the turn.
     pub fn handler_begins(&self, what: impl AsRef<[u8]>) {
         if let Some(current) = self.current {
-            current.begin(what.as_ref(), self.client, self.began);
+            current.begin(what.as_ref(), self.client, self.now);
         }
     }
 
@@ -191,20 +201,20 @@ impl<'a> Turn<'a> {
     /// around another has learned it (after a handshake, from a PROXY header). It has the same clock, and its waker
     /// calls this connection. See [`Inner`](crate::raw::Inner), which does the rest.
     ///
-    /// `polled` is the same, too, for bytes that are made of those which arrived. Set it to `None` for others.
+    /// [`polled`](Turn::polled) is the same, too, for bytes that are made of those which arrived. Set it to `None` for others.
     pub fn within<'b>(&self, input: &'b mut Input, output: &'b mut Output, client: &'b Client) -> Turn<'b>
     where
         'a: 'b,
     {
-        let Turn { now, wall, polled, began, link, server, shutting_down, current, .. } = *self;
-        Turn { input, output, client, now, wall, polled, began, link, server, shutting_down, current, blocking: None }
+        let Turn { now, wall, polled, link, server, shutting_down, current, .. } = *self;
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking: None }
     }
 
     /// The same turn, of another client: for a conversation inside this one that has the same bytes in and out.
     pub fn with_client<'b>(&'b mut self, client: &'b Client) -> Turn<'b> {
-        let Turn { now, wall, polled, began, link, server, shutting_down, current, blocking, .. } = *self;
+        let Turn { now, wall, polled, link, server, shutting_down, current, blocking, .. } = *self;
         let (input, output) = (&mut *self.input, &mut *self.output);
-        Turn { input, output, client, now, wall, polled, began, link, server, shutting_down, current, blocking }
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking }
     }
 
     /// Something that calls this connection from any thread: its conversation is then told [`Event::Called`].

@@ -24,29 +24,35 @@ pub fn now() -> Instant {
     Instant::from_nanos(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
 }
 
-/// The time as those above the engine have it.
-pub fn std_now() -> time::Instant {
-    time::Instant::now()
+/// This time as users have it.
+pub fn to_std(at: Instant) -> time::Instant {
+    let (same, as_std) = same_time();
+    match as_std.checked_add(at - same) {
+        Some(later) if at >= same => later,
+        _ => as_std.checked_sub(same - at).unwrap_or(as_std),
+    }
 }
 
-/// This time as those above the engine have it. It is the same clock, but where it began `std` does not tell: so both are asked once,
-/// `std` in between, and what comes out is later than the truth by as much as that took. (Who has looked at something
-/// before this time has so before the true one, too.)
-pub fn to_std(at: Instant) -> time::Instant {
-    static SAME: OnceLock<(Instant, time::Instant)> = OnceLock::new();
-    let (same, as_std) = SAME.get_or_init(|| {
-        let ask = || {
-            let before = now();
-            let as_std = std_now();
-            (now() - before, (before, as_std))
-        };
-        // Whoever is pre-empted asks again.
-        (0..100).map(|_| ask()).min_by_key(|(took, _)| *took).expect("asked more than once").1
-    });
-    match as_std.checked_add(at - *same) {
-        Some(later) if at >= *same => later,
-        _ => as_std.checked_sub(*same - at).unwrap_or(*as_std),
+/// This time of a user's as the engine has it.
+pub fn from_std(at: time::Instant) -> Instant {
+    let (same, as_std) = same_time();
+    match at.checked_duration_since(as_std) {
+        Some(later) => same + later,
+        None => Instant::from_nanos(same.nanos().saturating_sub((as_std - at).as_nanos() as u64)),
     }
+}
+
+/// One time by both: it is the same clock, but `std` does not tell where it began.
+///
+/// `std` is asked last, so that what is [`to_std`] is later than the truth, by as much as that took: who has looked at a
+/// file since a poll, as he thinks, has done so. Whoever is pre-empted meanwhile asks again.
+fn same_time() -> (Instant, time::Instant) {
+    static SAME: OnceLock<(Instant, time::Instant)> = OnceLock::new();
+    let ask = || {
+        let same = (now(), time::Instant::now());
+        (now() - same.0, same)
+    };
+    *SAME.get_or_init(|| (0..100).map(|_| ask()).min().expect("it was asked").1)
 }
 
 /// How long this thread has been on the processor.

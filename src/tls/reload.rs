@@ -6,12 +6,13 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use log::{info, warn};
 use rustls::ServerConfig;
 
 use super::config::{Loaded, Sources};
+use crate::tcp::{self, Instant};
 
 /// What handshakes are made with.
 pub struct Live {
@@ -41,7 +42,7 @@ impl Live {
     pub fn new(sources: Sources, every: Option<Duration>) -> Live {
         let current = RwLock::new(Arc::new(sources.config(sources.first())));
         let look = Mutex::new(Look {
-            at: Instant::now(),
+            at: tcp::now(),
             stamps: stamps(&sources),
             wrong: None,
             told: None,

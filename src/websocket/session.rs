@@ -95,13 +95,13 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
                 self.handled(result, turn)
             }
             State::Handled => {
-                self.clock.last_message = turn.now;
-                self.clock.begin(turn.now);
+                self.clock.last_message = turn.now();
+                self.clock.begin(turn.now());
                 self.go_on(turn)
             }
             State::Open => {
                 if !self.clock.is_midway {
-                    self.clock.begin(turn.now); // it has sent something, or taken it
+                    self.clock.begin(turn.now()); // it has sent something, or taken it
                 }
                 self.go_on(turn)
             }
@@ -177,7 +177,7 @@ impl<H: WebSocketHandler> Session<H> {
     fn wait(&mut self, turn: &mut Turn<'_>) -> Next {
         let is_midway = !turn.input.is_empty() || self.codec.as_ref().is_some_and(Codec::is_midway);
         if is_midway != self.clock.is_midway {
-            self.clock.begin(turn.now);
+            self.clock.begin(turn.now());
             self.clock.is_midway = is_midway;
         }
         if is_midway {
@@ -189,7 +189,7 @@ impl<H: WebSocketHandler> Session<H> {
 
     /// Nothing came for too long.
     fn be_late(&mut self, turn: &mut Turn<'_>) -> Next {
-        let is_idle = self.limits.idle.is_some_and(|limit| turn.now >= self.clock.last_message + limit);
+        let is_idle = self.limits.idle.is_some_and(|limit| turn.now() >= self.clock.last_message + limit);
         if self.clock.is_midway {
             self.fail(Close::new(1008, "the message comes too slowly"), turn)
         } else if is_idle {
@@ -198,7 +198,7 @@ impl<H: WebSocketHandler> Session<H> {
             self.over(Close::abnormal(), Next::Abort)
         } else {
             turn.output.bytes().extend_from_slice(&PING);
-            self.clock.begin(turn.now);
+            self.clock.begin(turn.now());
             self.clock.has_pinged = true;
             self.wait(turn)
         }
@@ -210,7 +210,7 @@ impl<H: WebSocketHandler> Session<H> {
     /// Close in good order: the client is to say so, too.
     fn close(&mut self, close: Close, turn: &mut Turn<'_>) -> Next {
         self.say_close(&close, turn);
-        self.clock.begin(turn.now);
+        self.clock.begin(turn.now());
         let next = self.over(close, Next::Close);
         if turn.input.ended() {
             return next;

@@ -114,7 +114,7 @@ impl Conversation for Talk {
                 return self.read.clone();
             }
             ["age"] => {
-                let age = turn.now.elapsed().as_millis();
+                let age = turn.now().elapsed().as_millis();
                 turn.output.bytes().extend_from_slice(format!("{age:5}\n").as_bytes());
             }
             ["ok"] => turn.output.bytes().extend_from_slice(b"in time\n"),

@@ -29,10 +29,14 @@ pub fn now() -> Instant {
     })
 }
 
-/// The same time as those above the engine have it.
+/// The same time as users have it.
 pub fn to_std(at: Instant) -> time::Instant {
     static BEGINNING: OnceLock<time::Instant> = OnceLock::new();
     *BEGINNING.get_or_init(time::Instant::now) + Duration::from_nanos(at.nanos())
+}
+
+pub fn from_std(at: time::Instant) -> Instant {
+    Instant::from_nanos(0) + at.saturating_duration_since(to_std(Instant::from_nanos(0)))
 }
 
 pub fn thread_time() -> Duration {

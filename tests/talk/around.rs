@@ -312,14 +312,16 @@ fn the_clock_and_the_poll_are_those_of_the_outer_turn() {
     let (mut other_input, mut other_output) = (Input::new(), Output::new());
     let other = Client::new(SocketAddr::from(([5, 6, 7, 8], 9)));
     let mut turn = Turn::new(&mut input, &mut output, &client).while_shutting_down();
-    turn.polled = Some(Instant::now());
-    let (now, wall, polled) = (turn.now, turn.wall, turn.polled);
+    let poll = Some(Instant::now());
+    turn.set_polled(poll);
+    let (now, wall, polled) = (turn.now(), turn.wall, turn.polled());
+    assert_eq!(polled, poll);
     let inner = turn.within(&mut other_input, &mut other_output, &other);
-    assert_eq!((inner.now, inner.wall, inner.polled), (now, wall, polled));
+    assert_eq!((inner.now(), inner.wall, inner.polled()), (now, wall, polled));
     assert!(inner.is_shutting_down() && inner.client == &other);
     inner.output.bytes().push(1);
     let same = turn.with_client(&other);
-    assert!(same.is_shutting_down() && same.client == &other && same.polled == polled);
+    assert!(same.is_shutting_down() && same.client == &other && same.polled() == polled);
     same.output.bytes().push(2);
     assert_eq!((other_output.front(), output.front()), (&[1][..], &[2][..]));
 }

@@ -244,5 +244,5 @@ fn a_client_that_rests_costs_next_to_nothing() {
     let http = mirror();
     let client = Client::new(SocketAddr::from(([127, 0, 0, 1], 4711)));
     let talk = http.meet(&client).expect("everybody is met");
-    assert!(std::mem::size_of_val(&*talk) <= 64, "{} bytes", std::mem::size_of_val(&*talk));
+    assert!(std::mem::size_of_val(&*talk) <= 40, "{} bytes", std::mem::size_of_val(&*talk));
 }

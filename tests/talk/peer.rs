@@ -124,7 +124,7 @@ impl Peer {
         if self.stopping {
             turn = turn.while_shutting_down();
         }
-        turn.polled = self.polled;
+        turn.set_polled(self.polled);
         let conversation = self.conversation.as_mut().expect("turned away");
         let next = match event {
             Some(event) => conversation.event(event, &mut turn),

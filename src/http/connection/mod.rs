@@ -15,7 +15,7 @@ mod live; // what waits for something other than its client
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use http::{Method, StatusCode};
 
@@ -31,7 +31,7 @@ use super::request::incoming::Incoming;
 use super::responder::{Responder, Service, panic_message};
 use super::response::Instead;
 use super::sending::Checked;
-use crate::tcp::{Client, Conversation, Event, LivePlace, Next, Stage, Stream, Turn};
+use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, Next, Stage, Stream, Turn};
 use arriving::end_arriving_body;
 use live::{PushedResponse, Switched, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};

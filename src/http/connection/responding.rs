@@ -1,7 +1,7 @@
 //! A response: encoded, its body streamed, and what follows it. Called by `connection` and by whatever answers in its place.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -12,7 +12,7 @@ use crate::http::request::discard::DiscardedBody;
 use crate::http::responder::panic_message;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, ResponseContext, RestOfBody, encode};
-use crate::tcp::{Next, Turn};
+use crate::tcp::{Instant, Next, Turn};
 
 /// A response whose body is not all in the output yet.
 pub(super) struct StreamingResponse {

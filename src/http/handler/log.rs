@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::net::IpAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 
 use crate::http::date;
 use crate::http::request::Request;
-use crate::tcp::{self, Client, TlsInfo};
+use crate::tcp::{self, Client, Instant, TlsInfo};
 
 /// How a [`LogRecord`] is displayed, a line each. Times are in UTC unless an offset is given
 /// ([`LogRecord::with_offset`]). Where the client came by a Unix socket, `unix:` stands in the place of its IP address.

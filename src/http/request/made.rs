@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::AtomicBool;
-use std::time::{Instant, SystemTime};
+use std::time::{self, SystemTime};
 
 use http::{Method, StatusCode};
 
@@ -80,8 +80,8 @@ impl Request {
     }
 
     /// The same, as if a poll that returned then had brought it: see [`Request::polled`].
-    pub fn with_polled(mut self, polled: Option<Instant>) -> Request {
-        self.polled = polled;
+    pub fn with_polled(mut self, polled: Option<time::Instant>) -> Request {
+        self.polled = polled.map(tcp::from_std);
         self.polled_is_taken = AtomicBool::new(false);
         self
     }

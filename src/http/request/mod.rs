@@ -49,12 +49,12 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{self, Duration, SystemTime};
 
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use crate::http::error::Error;
-use crate::tcp::{self, Address, Client, ServerHandle, Waker};
+use crate::tcp::{self, Address, Client, Instant, ServerHandle, Waker};
 use arriving::ArrivingEnd;
 use head::Head;
 use route_match::RouteMatches;
@@ -472,16 +472,16 @@ impl Request {
 
     /// When the poll that brought the request returned, if it is known: see [`Turn::polled`](crate::raw::Turn::polled). For
     /// caches: a look at the file system since then is as fresh as a new one.
-    pub fn polled(&self) -> Option<Instant> {
-        self.polled
+    pub fn polled(&self) -> Option<time::Instant> {
+        self.polled.map(tcp::to_std)
     }
 
     /// The same for who asks first, and then `None`: a handler that asks once more has perhaps changed what it asks about, such
     /// as a file that it made because it was missing.
-    pub fn take_polled(&self) -> Option<Instant> {
+    pub fn take_polled(&self) -> Option<time::Instant> {
         let polled = self.polled.filter(|_| !self.polled_is_taken.load(Relaxed));
         self.polled_is_taken.store(true, Relaxed);
-        polled
+        polled.map(tcp::to_std)
     }
 
     /// The wall-clock time at which the request's turn began.

@@ -13,7 +13,7 @@ use super::super::output::Output;
 use super::super::protocol::{Protocol, ServerState, Turn};
 use super::super::scheduler::{Link, Work};
 use super::super::slow_handlers::CurrentHandler;
-use super::super::sync::{self, Instant};
+use super::super::sync::Instant;
 use super::super::sys::Registry;
 use super::{Outcome, SendLimits};
 
@@ -101,10 +101,9 @@ impl ConnectionTurn<'_> {
             input,
             output,
             client,
-            now: sync::to_std(self.now),
-            began: self.now,
             wall,
-            polled: polled.map(sync::to_std),
+            now: self.now,
+            polled,
             link: Some(link),
             server,
             shutting_down,

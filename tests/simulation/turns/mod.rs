@@ -93,7 +93,7 @@ impl Scripted {
         let mut known = self.0.lock().unwrap();
         let evicted = if turn.is_shutting_down() { " (the last)" } else { "" };
         known.heard.push(format!("{what}{evicted}"));
-        known.polled = turn.polled;
+        known.polled = turn.polled();
         with(|machine| machine.advance(machine.nanos() + known.takes.as_nanos() as u64));
         if let Some((within, reads_on)) = known.reads_on.take() {
             drop(known);

@@ -27,7 +27,7 @@ FEW, MANY = 200, 2200
 # socket's. Raise a bound only with the reason beside it. On one connection each request is a poll of its own, and reads
 # what the kernel has told of the file. 9,250 to 9,300 and 10,330 with a protocol for each listener, which a connection names, and
 # with a look whether anybody has put rights or an address into the request.
-BOUNDS = {"hello": 9600, "file": 11300}
+BOUNDS = {"hello": 8700, "file": 9900}
 
 
 def main():

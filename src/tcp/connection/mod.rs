@@ -14,10 +14,8 @@ mod pace; // how fast the client sends and takes
 mod taking; // leaving the engine
 mod waiting; // parking, its deadlines, the news of a shutdown
 
-use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::client::Client;
 use super::output::Output;
@@ -41,9 +39,9 @@ pub struct Connection<R> {
     conversation: Option<Box<dyn Conversation>>,
     next: Next,
     stage: Option<Stage>,
-    since: Instant,             // the beginning of the stage, or of being idle
-    wrote: Option<Instant>,     // when the client last took something of what was owed
-    polled: Option<NonZeroU32>, // when the poll that brought its bytes returned: see `brought_by`
+    since: Instant,          // the beginning of the stage, or of being idle
+    wrote: Option<Instant>,  // when the client last took something of what was owed
+    polled: Option<Instant>, // when the poll that brought its bytes returned
     readiness: Readiness,
     causes: Causes,
     shutdown: ShutdownNotice,
@@ -159,16 +157,8 @@ impl<R: Registered> Connection<R> {
     }
 
     /// Its bytes were brought by the poll that returned then; `None` where other things have happened since.
-    ///
-    /// It is kept in microseconds after `since`, rounded up: there is one of these for each connection, and who takes what it
-    /// knew a moment before the poll for too old asks once more. Over an hour later it is not kept.
     pub fn brought_by(&mut self, polled: Option<Instant>) {
-        let after = |polled: Instant| polled.saturating_duration_since(self.since).as_micros() + 1;
-        self.polled = polled.and_then(|polled| u32::try_from(after(polled)).ok()).and_then(NonZeroU32::new);
-    }
-
-    fn polled(&self) -> Option<Instant> {
-        Some(self.since + Duration::from_micros(self.polled?.get().into()))
+        self.polled = polled;
     }
 
     /// What brings it to its next turn, besides readiness.
@@ -185,7 +175,7 @@ impl<R: Registered> Connection<R> {
         now: Instant,
     ) -> Outcome {
         self.unpack(buffers);
-        let polled = self.polled();
+        let polled = self.polled;
         if let Some(pace) = self.pace() {
             pace.resume(polled.unwrap_or(now).min(now));
         }
@@ -202,8 +192,7 @@ impl<R: Registered> Connection<R> {
             has_read: false,
         };
         let outcome = self.run(&mut turn);
-        let polled = turn.polled.filter(|_| matches!(outcome, Outcome::AwaitPermit(_)));
-        self.brought_by(polled);
+        self.polled = turn.polled.filter(|_| matches!(outcome, Outcome::AwaitPermit(_)));
         self.pack(buffers, &outcome);
         outcome
     }

@@ -128,6 +128,22 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
+    fn users_have_the_same_time() {
+        let (before, at, after) = (time::Instant::now(), now(), time::Instant::now());
+        assert!(before <= to_std(at), "{before:?}, {:?}", to_std(at));
+        assert!(from_std(before) <= at && from_std(after) <= now(), "what was a user's is not later than it was");
+        for hours in [0, 1, 24 * 366 * 100] {
+            let later = Duration::from_secs(hours * 3600);
+            assert_eq!(to_std(at + later), to_std(at) + later, "{hours} hours later");
+            assert_eq!(from_std(to_std(at + later)), at + later, "{hours} hours later");
+        }
+        let (same, as_std) = same_time();
+        let earlier = Instant::from_nanos(same.nanos() - 7);
+        assert_eq!(to_std(earlier), as_std - Duration::from_nanos(7));
+        assert_eq!(from_std(to_std(earlier)), earlier);
+    }
+
+    #[test]
     fn a_thread_is_runnable_unless_it_waits() {
         assert!(thread_id().is_runnable(), "this one, which asks");
         let (tell, told) = mpsc::channel();

@@ -104,7 +104,7 @@ fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rej
     let mut percent_encoded = false;
     while let Some(&byte) = bytes.get(at) {
         match CLASS[byte as usize] {
-            PATH => at += 1,
+            REG_NAME | PATH => at += 1,
             PERCENT => {
                 percent_encoded = true;
                 at += 3;
@@ -132,34 +132,35 @@ fn is_percent_encoded(bytes: &[u8]) -> bool {
 
 /// Never allowed.
 const NONE: u8 = 0;
-/// pchar or a slash (RFC 3986, section 3.3), and `[`, `]`, `|`, `^`, which browsers send unencoded.
-const PATH: u8 = 1;
+/// unreserved or sub-delims (RFC 3986, section 2): in a name of a host, and wherever those below are.
+const REG_NAME: u8 = 1;
+/// The rest of pchar and the slash (section 3.3), and `[`, `]`, `|`, `^`, which browsers send unencoded.
+const PATH: u8 = 2;
 /// In a query only: the question mark, and what browsers leave unencoded there: `{`, `}`, `` ` ``, `\`.
-const QUERY: u8 = 2;
+const QUERY: u8 = 3;
 /// The percent sign. In a query it may stand alone, as browsers send it so.
-const PERCENT: u8 = 3;
+const PERCENT: u8 = 4;
 
 static CLASS: [u8; 256] = {
     let mut table = [NONE; 256];
     let mut byte = 0;
     while byte < 256 {
         if (byte as u8).is_ascii_alphanumeric() {
-            table[byte] = PATH;
+            table[byte] = REG_NAME;
         }
         byte += 1;
     }
-    let (path, query) = (b"-._~!$&'()*+,;=:@/[]|^", b"?{}`\\");
-    let mut at = 0;
-    while at < path.len() {
-        table[path[at] as usize] = PATH;
-        at += 1;
+    let others: [(u8, &[u8]); 4] =
+        [(REG_NAME, b"-._~!$&'()*+,;="), (PATH, b":@/[]|^"), (QUERY, b"?{}`\\"), (PERCENT, b"%")];
+    let mut class = 0;
+    while class < others.len() {
+        let mut at = 0;
+        while at < others[class].1.len() {
+            table[others[class].1[at] as usize] = others[class].0;
+            at += 1;
+        }
+        class += 1;
     }
-    at = 0;
-    while at < query.len() {
-        table[query[at] as usize] = QUERY;
-        at += 1;
-    }
-    table[b'%' as usize] = PERCENT;
     table
 };
 
@@ -196,12 +197,9 @@ fn is_port(digits: Option<&[u8]>) -> bool {
 // reg-name = *( unreserved / pct-encoded / sub-delims ); an IPv4 address is a reg-name, too.
 fn is_reg_name(mut name: &[u8]) -> bool {
     while let Some((&byte, rest)) = name.split_first() {
-        name = match byte {
-            b'%' if is_percent_encoded(name) => &name[3..],
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => rest,
-            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
-                rest
-            }
+        name = match CLASS[byte as usize] {
+            REG_NAME => rest,
+            PERCENT if is_percent_encoded(name) => &name[3..],
             _ => return false,
         };
     }

@@ -603,9 +603,9 @@ fn a_poll_that_is_overdue_comes_first() {
     shuttle::check_random(
         || {
             for (what, drawn, ago, another_polls, ready, next) in [
-                ("it was just now", 0, 0 * NS, false, 1, "serves"),
-                ("63 draws ago", 63, 0 * NS, false, 1, "serves"),
-                ("64 draws ago", 64, 0 * NS, false, 1, "polls now"),
+                ("it was just now", 0, Duration::ZERO, false, 1, "serves"),
+                ("63 draws ago", 63, Duration::ZERO, false, 1, "serves"),
+                ("64 draws ago", 64, Duration::ZERO, false, 1, "polls now"),
                 ("a millisecond ago", 0, MS, false, 1, "serves"),
                 ("longer ago", 0, MS + NS, false, 1, "polls now"),
                 ("both, and another polls", 64, MS + NS, true, 1, "serves"),

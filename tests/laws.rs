@@ -16,7 +16,8 @@ mod scheduler;
 mod sync {
     pub use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
     pub use shuttle::sync::{Mutex, MutexGuard};
-    pub use shuttle::thread::{Thread, current, park};
+    pub use shuttle::thread::{Thread, current};
+    use std::cell::RefCell;
     use std::collections::VecDeque;
     use std::sync::OnceLock;
     pub use std::sync::PoisonError;
@@ -26,8 +27,12 @@ mod sync {
 
     pub const SHARDS: usize = 2;
 
-    /// It is the true one.
+    /// The looker's, or else the true one.
     pub fn now() -> Instant {
+        LOOKER.with(|looker| looker.borrow().as_ref().map_or_else(true_time, |looker| looker.clock.get()))
+    }
+
+    fn true_time() -> Instant {
         static BEGINNING: OnceLock<time::Instant> = OnceLock::new();
         let beginning = BEGINNING.get_or_init(time::Instant::now);
         Instant::from_nanos(1_000_000_000) + beginning.elapsed()
@@ -37,9 +42,26 @@ mod sync {
         shuttle::check_random(code, 1);
     }
 
-    /// There is no time here: a time-out may come at any moment. (It does not yield: who does comes last under PCT, and could
-    /// not tick and go to sleep while others stand still.)
-    pub fn park_timeout(_limit: Duration) {}
+    shuttle::thread_local! {
+        /// Who looks at this thread while it rests, in a test that does.
+        static LOOKER: RefCell<Option<super::Looker>> = RefCell::new(None);
+    }
+
+    /// From now on this thread tells where it rests.
+    pub fn look_at(looker: super::Looker) {
+        LOOKER.with(|place| *place.borrow_mut() = Some(looker));
+    }
+
+    pub fn park() {
+        LOOKER.with(|looker| looker.borrow().as_ref().map(|looker| looker.tell(super::Seen::Sleeps)));
+        shuttle::thread::park();
+    }
+
+    /// There is no time here: a time-out may come at any moment, or where somebody looks, when he says so. (It does not yield:
+    /// who does comes last under PCT, and could not tick and go to sleep while others stand still.)
+    pub fn park_timeout(limit: Duration) {
+        LOOKER.with(|looker| looker.borrow().as_ref().map(|looker| looker.tick(limit)));
+    }
 
     /// Whoever is asked about may be blocked.
     pub struct ThreadId;
@@ -79,6 +101,7 @@ mod sync {
     }
 }
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Weak;
 use std::time::Duration;
@@ -87,8 +110,9 @@ use scheduler::{
     Callee, Eviction, Link, Parked, Patience, Permits, PollWaker, PollerGuard, RESERVED, Readiness, Scheduler, Task,
     Token, Wait, Waker, Work, Worker,
 };
-use shuttle::sync::{Arc, Condvar, Mutex};
+use shuttle::sync::{Arc, Condvar, Mutex, mpsc};
 use shuttle::thread;
+use sync::Instant;
 
 const READABLE: Readiness = Readiness { readable: true, ..Readiness::NONE };
 
@@ -584,6 +608,286 @@ fn what_others_have_polled_comes_after_a_poll() {
     );
 }
 
+/// Who has drawn 64 times since the last poll, or finds it older than a millisecond, polls before it serves, unless another
+/// polls or nobody is ready.
+#[test]
+fn a_poll_that_is_overdue_comes_first() {
+    const MS: Duration = Duration::from_millis(1);
+    const NS: Duration = Duration::from_nanos(1);
+    shuttle::check_random(
+        || {
+            for (what, drawn, ago, another_polls, ready, next) in [
+                ("it was just now", 0, Duration::ZERO, false, 1, "serves"),
+                ("63 draws ago", 63, Duration::ZERO, false, 1, "serves"),
+                ("64 draws ago", 64, Duration::ZERO, false, 1, "polls now"),
+                ("a millisecond ago", 0, MS, false, 1, "serves"),
+                ("longer ago", 0, MS + NS, false, 1, "polls now"),
+                ("both, and another polls", 64, MS + NS, true, 1, "serves"),
+                ("both, and nobody is ready", 64, MS + NS, false, 0, "polls"),
+            ] {
+                let (scheduler, _) = world(Permits::new(1, 8, None));
+                let [mut worker, mut other] = [0, 1].map(|worker| scheduler.arrive(worker));
+                scheduler.push_polled(0, (0..drawn + ready).map(alone).collect::<Vec<_>>().into_iter());
+                let mut polled = sync::now();
+                let Task::Poll(guard) = other.next(&mut polled) else { unreachable!("it is free") };
+                guard.polled(polled);
+                let guard = another_polls.then_some(guard);
+                for _ in 0..drawn {
+                    assert!(matches!(worker.next(&mut polled), Task::Serve(_)), "{what}: before");
+                }
+                let seen = match worker.next(&mut (polled + ago)) {
+                    Task::Serve(_) => "serves",
+                    Task::Poll(_) => "polls",
+                    Task::PollNow(_) => "polls now",
+                    Task::Exit => "exits",
+                };
+                assert_eq!(seen, next, "{what}");
+                drop(guard);
+            }
+        },
+        1,
+    );
+}
+
+/// Who begins code that may block wakes the poller for one that waits, if nobody watches; if somebody does, another is woken
+/// only for what is worth it: who waits, and, before a long handler, that nobody polls.
+#[test]
+fn who_is_about_to_block_wakes_another() {
+    const LONG: Duration = Duration::from_millis(1);
+    const SHORT: Duration = Duration::from_micros(1);
+    let begins = |scheduler: &World, long: bool| match scheduler.arrive(1) {
+        worker if long => worker.begin_blocking(sync::now()),
+        worker => worker.begin_short(sync::now()),
+    };
+    shuttle::check_random(
+        move || {
+            for (ready, long, woken) in [(0, true, false), (1, true, true), (1, false, true)] {
+                let (scheduler, kernel) = world(Permits::new(1, 8, None));
+                let Task::Poll(mut guard) = scheduler.arrive(3).next(&mut sync::now()) else { unreachable!("free") };
+                guard.wait(sync::now(), |_, _| {
+                    (0..ready).for_each(|client| scheduler.push(alone(client)));
+                    begins(&scheduler, long);
+                });
+                let seen = (kernel.state.lock().unwrap().1, scheduler.wakes());
+                assert_eq!(seen, (woken, woken.into()), "nobody watches, {ready} ready, long: {long}");
+            }
+            for (what, turn, handler, free, ready, long, woken) in [
+                ("nobody is ready", LONG, LONG, false, 0, true, false),
+                ("it is done sooner", SHORT, LONG, false, 1, true, false),
+                ("it is not", LONG, SHORT, false, 1, true, true),
+                ("nor for short work", LONG, SHORT, false, 1, false, true),
+                ("nobody polls, for short", LONG, SHORT, true, 0, true, false),
+                ("nobody polls, for long", LONG, LONG, true, 0, true, true),
+                ("nobody polls, and it may be long", LONG, LONG, true, 0, false, false),
+            ] {
+                let (scheduler, _) = world_of(3, 4);
+                (0..1000).for_each(|_| scheduler.turn_took(turn, None));
+                (0..1000).for_each(|_| scheduler.arrive(1).handler_took(handler));
+                let Task::Poll(guard) = scheduler.arrive(2).next(&mut sync::now()) else { unreachable!("free") };
+                let watchdog = Watched::start(&scheduler, 0, sync::now());
+                assert_eq!(watchdog.does(), TICKS);
+                let guard = (!free).then_some(guard);
+                (0..ready).for_each(|client| scheduler.push(alone(client)));
+                begins(&scheduler, long);
+                assert_eq!(scheduler.wakes(), woken.into(), "{what}");
+                scheduler.end();
+                assert_eq!(watchdog.does(), Seen::Exits, "{what}");
+                drop(guard);
+            }
+        },
+        1,
+    );
+}
+
+/// Nobody is awake besides the one that polls if all others rest; one that was woken is, until it has found nothing.
+#[test]
+fn others_are_awake_unless_they_rest() {
+    shuttle::check_random(
+        || {
+            let (scheduler, _) = world_of(2, 2);
+            let Task::Poll(mut guard) = scheduler.arrive(0).next(&mut sync::now()) else { unreachable!("free") };
+            let others_are_awake =
+                |guard: &mut PollerGuard<'_, _, _, _>| guard.wait(sync::now(), |_, _| scheduler.others_are_awake());
+            assert!(others_are_awake(&mut guard), "the other has not come to rest yet");
+            let watchdog = Watched::start(&scheduler, 1, sync::now());
+            assert_eq!(watchdog.does(), TICKS);
+            assert!(!others_are_awake(&mut guard), "it ticks");
+            scheduler.begin_shutdown();
+            assert!(others_are_awake(&mut guard), "it was woken");
+            assert_eq!(watchdog.does(), TICKS, "it has found nothing");
+            assert!(!others_are_awake(&mut guard), "it ticks again");
+            scheduler.end();
+            assert_eq!(watchdog.does(), Seen::Exits);
+        },
+        1,
+    );
+}
+
+/// One turn in eight is measured, and only while turns are long.
+#[test]
+fn one_turn_in_eight_is_measured() {
+    shuttle::check_random(
+        || {
+            for (turn, measured) in [(Duration::from_micros(1), 0), (Duration::from_millis(1), 2)] {
+                let (scheduler, _) = world(Permits::new(1, 8, None));
+                (0..1000).for_each(|_| scheduler.turn_took(turn, None));
+                let mut worker = scheduler.arrive(0);
+                assert_eq!((0..16).filter(|_| worker.measures_blocking()).count(), measured, "of 16 turns of {turn:?}");
+            }
+        },
+        1,
+    );
+}
+
+/// What happens between two ticks of the watchdog.
+#[derive(Clone, Copy)]
+enum Meanwhile {
+    Nothing,
+    Drawn,
+    Polled,
+    PollerFreed,
+    Pushed,
+    Blocks,
+    PushedAndBlocks,
+    EndsBlocking,
+    Woken,
+}
+
+/// Tick by tick: the watchdog goes to work for what stands, if a core is idle or after eight ticks; sleeps after four in which
+/// nothing went on; and ticks less often after 64 that found nothing and nobody blocked for over a millisecond.
+#[test]
+fn what_the_watchdog_does_tick_by_tick() {
+    use Meanwhile::*;
+    const RARE: Seen = Seen::Ticks(Duration::from_millis(4));
+    const SERVES: Seen = Seen::Serves(0);
+    type Steps<'a> = &'a [(usize, Meanwhile, Seen)];
+    const ROWS: [(&str, usize, Steps<'_>); 11] = [
+        (
+            "nothing goes on",
+            3,
+            &[(3, Nothing, TICKS), (1, Nothing, Seen::Sleeps), (1, Woken, SERVES), (4, Nothing, TICKS)],
+        ),
+        ("others draw", 3, &[(6, Drawn, TICKS), (3, Nothing, TICKS), (1, Nothing, Seen::Sleeps)]),
+        ("others poll", 3, &[(6, Polled, TICKS), (3, Nothing, TICKS), (1, Nothing, Seen::Sleeps)]),
+        ("the poller stands", 3, &[(1, PollerFreed, Seen::Polls)]),
+        ("the queue stands", 3, &[(1, Pushed, SERVES)]),
+        ("no core is idle", 2, &[(1, Pushed, TICKS), (6, Nothing, TICKS), (1, Nothing, SERVES)]),
+        ("blocked for longer", 2, &[(1, Blocks, TICKS), (1, Pushed, SERVES)]),
+        ("blocked for a millisecond", 2, &[(1, PushedAndBlocks, TICKS), (1, Nothing, SERVES)]),
+        ("calm, up to a find", 3, &[(63, Drawn, TICKS), (2, Drawn, RARE), (1, Pushed, SERVES), (1, Nothing, TICKS)]),
+        (
+            "calm, until one is blocked",
+            3,
+            &[(63, Drawn, TICKS), (2, Drawn, RARE), (1, Blocks, TICKS), (1, Drawn, TICKS)],
+        ),
+        (
+            "calm once nobody is",
+            3,
+            &[(1, Blocks, TICKS), (80, Drawn, TICKS), (1, EndsBlocking, TICKS), (62, Drawn, TICKS), (1, Drawn, RARE)],
+        ),
+    ];
+    shuttle::check_random(
+        || {
+            for (what, cores, steps) in ROWS {
+                let (scheduler, _) = world_of(3, cores);
+                let mut now = sync::now();
+                let Task::Poll(guard) = scheduler.arrive(2).next(&mut now) else { unreachable!("it is free") };
+                let mut guard = Some(guard);
+                let mut other = scheduler.arrive(1);
+                let watchdog = Watched::start(&scheduler, 0, now);
+                assert_eq!(watchdog.does(), TICKS, "{what}");
+                for (number, (times, meanwhile, seen)) in steps.iter().enumerate() {
+                    for time in 0..*times {
+                        match meanwhile {
+                            Nothing => {}
+                            Drawn => {
+                                scheduler.push_polled(1, std::iter::once(alone(1)));
+                                assert!(matches!(other.next(&mut now), Task::Serve(_)));
+                            }
+                            Polled => guard.as_ref().expect("it is held").polled(now),
+                            PollerFreed => guard = None,
+                            Pushed => scheduler.push(alone(0)),
+                            Blocks => other.begin_blocking(now),
+                            PushedAndBlocks => {
+                                scheduler.push(alone(0));
+                                other.begin_blocking(now);
+                            }
+                            EndsBlocking => other.end_blocking(),
+                            Woken => {
+                                scheduler.push(alone(0));
+                                other.begin_short(now);
+                            }
+                        }
+                        assert_eq!(&watchdog.does(), seen, "{what}: step {number}, time {time}");
+                    }
+                }
+                scheduler.end();
+            }
+        },
+        1,
+    );
+}
+
+/// The watchdog may be woken at the very moment at which it stops ticking: then it is one that was woken and has found nothing,
+/// and the next may be woken.
+#[test]
+fn the_watchdog_is_woken_when_it_stops_ticking() {
+    check("the last tick", || {
+        let (scheduler, _) = world_of(2, 1);
+        let now = sync::now();
+        let Task::Poll(mut guard) = scheduler.arrive(1).next(&mut now.clone()) else { unreachable!("it is free") };
+        let watchdog = Watched::start(&scheduler, 0, now);
+        assert_eq!([(); 4].map(|()| watchdog.does()), [TICKS; 4]);
+        watchdog.end_tick();
+        scheduler.begin_shutdown();
+        while watchdog.does() != TICKS {} // as one that was woken does once more
+        while watchdog.does() != Seen::Sleeps {}
+        assert!(!guard.wait(now, |_, _| scheduler.others_are_awake()), "it rests, and seems to search");
+        scheduler.end();
+        assert_eq!(watchdog.does(), Seen::Exits);
+    });
+}
+
+/// A connection from another thread is ready, and the poller is woken for it.
+#[test]
+fn what_comes_from_outside_is_ready() {
+    shuttle::check_random(
+        || {
+            let (scheduler, kernel) = world(Permits::new(1, 8, None));
+            let mut worker = scheduler.arrive(0);
+            let Task::Poll(mut guard) = scheduler.arrive(3).next(&mut sync::now()) else { unreachable!("free") };
+            guard.wait(sync::now(), |_, _| scheduler.push_from_outside(alone(7)));
+            assert_eq!((kernel.state.lock().unwrap().1, scheduler.wakes(), scheduler.ready()), (true, 1, 1));
+            assert!(matches!(worker.next(&mut sync::now()), Task::Serve(connection) if connection.client == 7));
+        },
+        1,
+    );
+}
+
+/// What is told of a scheduler: polls, who waits for a permit, and who was refused one.
+#[test]
+fn figures_are_those_of_what_happened() {
+    shuttle::check_random(
+        || {
+            let (scheduler, _) = world(Permits::new(1, 3, None));
+            let mut now = sync::now();
+            for polls in 0..3 {
+                assert_eq!(scheduler.polls(), polls);
+                let Task::Poll(guard) = scheduler.arrive(0).next(&mut now) else { unreachable!("it is free") };
+                guard.polled(now);
+            }
+            let [mut one, mut other] = [0, 1].map(|worker| scheduler.arrive(worker));
+            assert!(one.acquire_permit(Work::Handler));
+            for (client, waiting, refused) in [(0, 1, 0), (1, 2, 0), (2, 3, 0), (3, 3, 1), (4, 3, 2)] {
+                let (full, _) = other.await_permit(alone(client), Work::Handler, now);
+                assert_eq!(full.is_some(), refused > 0, "client {client}");
+                assert_eq!((scheduler.waiting(), scheduler.refused()), (waiting, refused), "client {client}");
+            }
+        },
+        1,
+    );
+}
+
 /// Whoever is left to be woken, here the one that polls, is woken for what waits if that is worth it, and if there is a core
 /// for one more or turns are spent waiting; one that has begun to wait inside the poll within 2 ms has a core.
 #[test]
@@ -671,7 +975,7 @@ fn permits_are_kept_passed_on_and_given_back() {
 
 /// The first who waits for a permit with a time-out wakes the poller, which has to see to it, and no other does.
 #[test]
-fn the_poller_is_told_of_the_first_deadline_of_the_queue() {
+fn the_poller_is_tell_the_first_deadline_of_the_queue() {
     const LONG: Duration = Duration::from_secs(10);
     shuttle::check_random(
         || {
@@ -692,6 +996,97 @@ fn the_poller_is_told_of_the_first_deadline_of_the_queue() {
         },
         1,
     );
+}
+
+/// What a worker does that somebody looks at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Seen {
+    Ticks(Duration),
+    Sleeps,
+    Serves(usize),
+    Polls,
+    Exits,
+}
+
+const TICKS: Seen = Seen::Ticks(Duration::from_millis(1));
+
+/// Where such a worker tells what it does; after each tick it waits until somebody asks what is next. Time is what it ticks.
+struct Looker {
+    seen: mpsc::Sender<Seen>,
+    go_on: mpsc::Receiver<()>,
+    clock: Cell<Instant>,
+}
+
+impl Looker {
+    fn tell(&self, seen: Seen) {
+        let _ = self.seen.send(seen); // nobody may look any more
+    }
+
+    fn tick(&self, limit: Duration) {
+        self.tell(Seen::Ticks(limit));
+        let _ = self.go_on.recv();
+        self.clock.set(self.clock.get() + limit);
+    }
+}
+
+/// A worker on a thread of its own, up to its first poll. It serves at once.
+struct Watched {
+    seen: mpsc::Receiver<Seen>,
+    go_on: mpsc::Sender<()>,
+    last: Cell<Option<Seen>>,
+}
+
+impl Watched {
+    fn start(scheduler: &Arc<World>, me: usize, now: Instant) -> Watched {
+        let ((tell, seen), (go_on, told)) = (mpsc::channel(), mpsc::channel());
+        let scheduler = scheduler.clone();
+        thread::spawn(move || {
+            sync::look_at(Looker { seen: tell.clone(), go_on: told, clock: Cell::new(now) });
+            let mut worker = scheduler.arrive(me);
+            let mut does = || match worker.next(&mut sync::now()) {
+                Task::Serve(connection) => Seen::Serves(connection.client),
+                Task::Poll(_) | Task::PollNow(_) => Seen::Polls,
+                Task::Exit => Seen::Exits,
+            };
+            loop {
+                let seen = does();
+                let is_the_last = matches!(seen, Seen::Polls | Seen::Exits);
+                let _ = tell.send(seen);
+                if is_the_last {
+                    return;
+                }
+            }
+        });
+        Watched { seen, go_on, last: Cell::new(None) }
+    }
+
+    /// What it does next. If it ticks, the tick is over.
+    fn does(&self) -> Seen {
+        self.end_tick();
+        let seen = || self.seen.recv().expect("it has not ended");
+        let mut next = seen();
+        while next == Seen::Sleeps && self.last.get() == Some(Seen::Sleeps) {
+            next = seen(); // it may wake up without a reason
+        }
+        self.last.set(Some(next));
+        next
+    }
+
+    /// If it ticks, the tick is over.
+    fn end_tick(&self) {
+        if let Some(Seen::Ticks(_)) = self.last.get() {
+            self.last.set(None);
+            self.go_on.send(()).expect("it waits for this");
+        }
+    }
+}
+
+/// So many workers on so many cores, and the kernel that their poller asks.
+fn world_of(workers: usize, cores: usize) -> (Arc<World>, Arc<Kernel>) {
+    let kernel = Arc::new(Kernel::default());
+    let poller = Poller { kernel: kernel.clone(), shut_down: false };
+    let waker = KernelWaker(kernel.clone());
+    (Arc::new(Scheduler::new(poller, waker, workers, cores, Permits::new(1, 8, None))), kernel)
 }
 
 /// Four workers on two cores, and the kernel that their poller asks.

@@ -1,14 +1,14 @@
 //! Limits to what one client may have of a server.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use modest::{Http, Request, RequestHandler, Response, Result, handler_fn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::server::{Client, Gate, alone, get, serve};
+use crate::server::{Client, Gate, alone, eventually, get, serve};
 
 /// One that is asked for something and answered, or reset.
 fn is_served(client: &mut Client) -> bool {
@@ -34,6 +34,43 @@ fn an_address_has_only_so_many_connections() {
     server.wait_for("one is gone", |stats| stats.connections == 2);
     assert!(is_served(&mut server.client()), "its place is free again");
     assert_eq!(server.handle.stats().accepted, 4);
+}
+
+#[test]
+fn the_log_hears_who_is_refused_for_its_address_if_it_wants_to() {
+    static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    struct Logger;
+    impl log::Log for Logger {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            let text = record.args().to_string();
+            if text.starts_with("refused") {
+                LINES.lock().unwrap().push(text);
+            }
+        }
+        fn flush(&self) {}
+    }
+    alone("bounds::the_log_hears_who_is_refused_for_its_address_if_it_wants_to", || {
+        log::set_logger(&Logger).expect("the only one");
+        let server = serve(handler_fn(|_| Ok(Response::text("here"))), |server| server.max_per_address(1));
+        let mut first = server.client();
+        assert!(is_served(&mut first));
+        let mut wanted = Vec::new();
+        for level in [log::LevelFilter::Info, log::LevelFilter::Debug] {
+            log::set_max_level(level);
+            let mut second = server.client();
+            let address = second.stream.local_addr().unwrap();
+            second.stream.read(&mut [0]).expect_err("a reset");
+            assert!(is_served(&mut first), "after another poll");
+            if level == log::LevelFilter::Debug {
+                wanted.push(format!("refused {address}: its address has as many connections as it may"));
+                eventually("it is logged", || !LINES.lock().unwrap().is_empty());
+            }
+            assert_eq!(*LINES.lock().unwrap(), wanted, "at level {level}");
+        }
+    });
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub struct Counts {
     pub logging: usize,
     /// Threads inside the engine that sleep for want of something better to do.
     pub engine_sleeps: usize,
+    /// How often a worker has yielded its core.
+    pub yields: usize,
     pub conversations: usize,
     pub shared_bytes: usize,
     /// What callers have written so far, and told the subscribers.

@@ -14,7 +14,7 @@
 //! - A shutdown ends within its timeout, and finishes what was asked before it.
 //! - Nobody goes round in circles (steps are bounded), and no worker dies.
 //!
-//! Beside the runs, `turns` looks at one connection alone: to the byte and the millisecond.
+//! Beside the runs, `turns` looks at one connection alone, to the byte and the millisecond, and at one worker alone.
 //!
 //! `defects.py` puts known defects back, and tells how many runs it takes to find each.
 

@@ -210,6 +210,10 @@ impl Net {
         }
     }
 
+    pub fn is_closed(&self, at: usize) -> bool {
+        self.listeners[at].registered.is_none()
+    }
+
     // Readiness.
 
     pub fn register_listener(&mut self, at: usize, token: usize) {
@@ -525,6 +529,7 @@ fn take(from: &mut VecDeque<u8>, count: usize) -> Vec<u8> {
 }
 
 /// What a client finds to read.
+#[derive(Debug, PartialEq)]
 pub enum Read {
     Bytes(Vec<u8>),
     Nothing,

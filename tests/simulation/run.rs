@@ -36,7 +36,7 @@ pub fn run(seeds: std::ops::Range<u64>, log: bool) -> Result<(), (u64, String)> 
 }
 
 /// A panic with a message is never part of the plan.
-fn prepare() {
+pub fn prepare() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let usual = std::panic::take_hook();

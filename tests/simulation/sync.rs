@@ -115,7 +115,10 @@ pub fn park() {
     park_until(FOR_EVER);
 }
 
-pub use shuttle::thread::yield_now;
+pub fn yield_now() {
+    with(|machine| machine.counts.yields += 1);
+    shuttle::thread::yield_now();
+}
 
 pub fn park_timeout(limit: Duration) {
     park_until(machine::after(limit));

@@ -446,6 +446,26 @@ mod tests {
     const READABLE: Readiness = Readiness { readable: true, ..Readiness::NONE };
 
     #[test]
+    fn what_two_events_say_is_known_after_both() {
+        let [readable, writable, closed, reset, called] = std::array::from_fn(|one| {
+            let is = |field| field == one;
+            Readiness { readable: is(0), writable: is(1), closed: is(2), reset: is(3), called: is(4) }
+        });
+        let mut all = Readiness::NONE;
+        for one in [readable, writable, closed, reset, called] {
+            let mut twice = one;
+            twice.merge(one);
+            assert_eq!(twice, one);
+            let before = all;
+            all.merge(one);
+            assert_ne!(all, before, "{one:?} was not there");
+            all.merge(Readiness::NONE);
+            all.merge(before);
+        }
+        assert_eq!(all, Readiness { readable: true, writable: true, closed: true, reset: true, called: true });
+    }
+
+    #[test]
     fn an_entry_has_one_hint_whatever_its_deadlines() {
         let (mut table, now) = table();
         for second in 0..10_000 {

@@ -22,34 +22,18 @@ type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
 
 /// Work until the server is over. `me`: the worker's number.
 pub fn work(engine: &Arc<Engine>, me: usize) {
-    let mut worker = WorkerLoop {
-        me,
-        engine,
-        permit: HeldPermit { worker: engine.scheduler.arrive(me), engine, used: false },
-        buffers: Buffers::default(),
-        catch: Vec::new(),
-        newcomers: Vec::new(),
-        caught: 0,
-        rested: sync::now(),
-        notices: Vec::new(),
-    };
+    let mut worker = WorkerLoop::new(engine, me);
     let mut now = sync::now();
-    loop {
-        match worker.permit.worker.next(&mut now) {
-            Task::Serve(connection) => now = worker.serve(connection, now),
-            Task::Poll(guard) => now = worker.poll(guard, now),
-            Task::PollNow(guard) => now = worker.poll_now(guard, now),
-            Task::Exit => {
-                drop(worker);
-                // What was parked or queued after the end, by a handler that took longer, goes too.
-                drop(engine.drain());
-                return;
-            }
-        }
+    while let Some(then) = worker.task(now) {
+        now = then;
     }
+    drop(worker);
+    // What was parked or queued after the end, by a handler that took longer, goes too.
+    drop(engine.drain());
 }
 
-struct WorkerLoop<'a> {
+/// A worker, between its tasks.
+pub struct WorkerLoop<'a> {
     me: usize,
     engine: &'a Arc<Engine>,
     permit: HeldPermit<'a>,
@@ -61,7 +45,32 @@ struct WorkerLoop<'a> {
     notices: Vec<Notice>,            // what is to be logged once the poller is given back
 }
 
-impl WorkerLoop<'_> {
+impl<'a> WorkerLoop<'a> {
+    /// `me`: its number.
+    pub fn new(engine: &'a Arc<Engine>, me: usize) -> WorkerLoop<'a> {
+        WorkerLoop {
+            me,
+            engine,
+            permit: HeldPermit { worker: engine.scheduler.arrive(me), engine, used: false },
+            buffers: Buffers::default(),
+            catch: Vec::new(),
+            newcomers: Vec::new(),
+            caught: 0,
+            rested: sync::now(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// The next task, and what time it is then; `None`: the server is over.
+    pub fn task(&mut self, mut now: Instant) -> Option<Instant> {
+        match self.permit.worker.next(&mut now) {
+            Task::Serve(connection) => Some(self.serve(connection, now)),
+            Task::Poll(guard) => Some(self.poll(guard, now)),
+            Task::PollNow(guard) => Some(self.poll_now(guard, now)),
+            Task::Exit => None,
+        }
+    }
+
     /// Take turns with a connection, and with those that are granted this worker's permit, until none is in hand.
     fn serve(&mut self, connection: BoxedConnection, mut now: Instant) -> Instant {
         self.permit.used = false;

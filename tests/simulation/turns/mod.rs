@@ -6,6 +6,7 @@
 mod ending; // at once, after lingering, cut off
 mod moving; // bytes, permits, the end of a turn
 mod reading_on; // by a handler, within its turn
+mod tasks; // of a worker: polls, and who is told before code that blocks
 mod waiting; // deadlines and lateness
 
 use std::collections::VecDeque;
@@ -24,6 +25,7 @@ use super::output::Piece;
 use super::protocol::{BlockingInput, Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
 use super::scheduler::{Eviction, Link, Readiness, Token, Wait, Work};
 use super::slow_handlers::SlowHandlers;
+use super::stream::Stream;
 use super::sync::Instant;
 use super::sys::{ListeningSocket, Registry};
 use super::transport::Transport;
@@ -81,9 +83,12 @@ struct Known {
     reads_on: Option<(Option<Duration>, ReadsOn)>,
     /// How long each of its turns takes.
     takes: Duration,
+    /// What it does with its stream.
+    streams: Option<Streams>,
 }
 
 type Shared = Arc<Mutex<Known>>;
+type Streams = Box<dyn FnOnce(Stream) + Send>;
 type ReadsOn = Box<dyn FnOnce(&mut dyn BlockingInput) + Send>;
 
 struct Scripted(Shared);
@@ -130,6 +135,11 @@ impl Conversation for Scripted {
         let mut known = self.0.lock().unwrap();
         known.heard.push("goodbye".to_owned());
         turn.output.bytes().extend_from_slice(known.goodbye);
+    }
+
+    fn take(self: Box<Self>, stream: Stream) {
+        let streams = self.0.lock().unwrap().streams.take().expect("it has asked for it");
+        streams(stream);
     }
 
     fn drop_may_block(&self) -> bool {

@@ -1,0 +1,339 @@
+//! A worker alone, task by task: where it yields its core, whom it wakes before code that may block, and what it does in a poll
+//! with those who are too many, and with its listener. The other workers rest, or are awake and do nothing.
+
+use shuttle::Runner;
+use shuttle::scheduler::RoundRobinScheduler;
+
+use super::super::engine::{Engine, Plan as EnginePlan};
+use super::super::handle::{Control, ServerHandle};
+use super::super::listener::Listener;
+use super::super::poller::Poller;
+use super::super::scheduler::Task;
+use super::super::workers::WorkerLoop;
+use super::*;
+use crate::run;
+use crate::tcp::Address;
+
+struct Worker<'a> {
+    engine: &'a Arc<Engine>,
+    known: Shared,
+    worker: WorkerLoop<'a>,
+    now: Instant,
+}
+
+/// What the other workers do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Others {
+    /// Nothing, and they are awake.
+    Awake,
+    /// One of them ticks, and the others sleep.
+    Tick,
+    Sleep,
+}
+
+impl Worker<'_> {
+    fn task(&mut self) {
+        self.now = self.worker.task(self.now).expect("it is not over");
+    }
+
+    /// A client that has connected.
+    fn connects(&self) -> usize {
+        let id = with(|machine| machine.on_net(None, |net, chance| net.connect((1 << 16, 1 << 16), chance)));
+        id.flatten().expect("there is room")
+    }
+
+    /// So many clients, who are met.
+    fn meets(&mut self, count: usize) -> Vec<usize> {
+        let mut meet = |_| {
+            let client = self.connects();
+            self.task();
+            self.serves_all();
+            client
+        };
+        let clients = (0..count).map(&mut meet).collect();
+        assert_eq!(self.engine.scheduler.table().parked(), count, "they are met, and wait");
+        clients
+    }
+
+    /// All who are ready.
+    fn serves_all(&mut self) {
+        while self.engine.scheduler.ready() > 0 {
+            self.task();
+        }
+    }
+
+    fn sends(&self, id: usize) {
+        let sent = with(|machine| machine.on_net(None, |net, chance| net.client_sends(id, b"x", chance)));
+        assert_eq!(sent, Some(1));
+    }
+
+    fn sees(&self, id: usize) -> Read {
+        with(|machine| machine.on_net(None, |net, _| net.client_reads(id, usize::MAX)))
+    }
+
+    /// From now on the other workers do this. Who is woken has one task, and ends.
+    fn others(&mut self, what: Others) {
+        if what == Others::Awake {
+            return;
+        }
+        let scheduler = &self.engine.scheduler;
+        let Task::Poll(mut poller) = scheduler.arrive(1).next(&mut self.now) else { unreachable!("it is free") };
+        for me in 1..WORKERS {
+            let engine = self.engine.clone();
+            shuttle::thread::spawn(move || {
+                let mut now = super::super::sync::now();
+                drop(engine.scheduler.arrive(me).next(&mut now));
+            });
+        }
+        while poller.wait(self.now, |_, _| scheduler.others_are_awake()) {
+            machine::switch();
+        }
+        if what == Others::Sleep {
+            for _ in 0..10 {
+                with(|machine| machine.advance(machine.nanos() + MS.as_nanos() as u64));
+                let_others_run();
+            }
+        }
+    }
+
+    /// Until a wake is worth it, where nobody polls while a handler runs.
+    fn has_long_handlers(&mut self, client: usize) {
+        self.known.lock().unwrap().takes = 10 * MS;
+        for _ in 0..100 {
+            self.will(does(Next::Handle));
+            self.sends(client);
+            self.task();
+            self.serves_all();
+        }
+        self.known.lock().unwrap().takes = Duration::ZERO;
+    }
+
+    fn will(&self, step: Step) {
+        self.known.lock().unwrap().steps.push_back(step);
+    }
+
+    fn yields(&self) -> usize {
+        with(|machine| machine.counts.yields)
+    }
+}
+
+/// A poll with nothing to do.
+fn wake_poll() {
+    with(|machine| machine.on_net(None, |net, _| net.wake()));
+}
+
+/// As far as they come by themselves.
+fn let_others_run() {
+    (0..1000).for_each(|_| machine::switch());
+}
+
+const WORKERS: usize = 4;
+
+/// A worker on a machine of its own.
+fn worker(change: fn(&mut EnginePlan), test: impl Fn(&mut Worker<'_>) + Send + Sync + 'static) {
+    run::prepare(); // who is logged to
+    let mut config = Config::new();
+    config.stack_size = 256 * 1024;
+    config.failure_persistence = FailurePersistence::None;
+    let test = move || {
+        let mut chance = Chance::new(1);
+        let mut plan = Plan::new(&mut chance);
+        (plan.listeners, plan.faults, plan.accept_fails_from, plan.clock_step) = (1, Faults::default(), None, 1);
+        (plan.descriptors, plan.max_connections, plan.clients) = (1000, 1000, Vec::new());
+        machine::begin(plan, chance, true);
+        let socket = ListeningSocket::from(OwnedFd::from(File::open("/dev/null").expect("it is there")));
+        let listener = Listener::new(socket, Address::Inet(([127, 0, 0, 1], 80).into()), 128).made_here();
+        let (poller, waker) = Poller::new(vec![listener]).expect("it is made");
+        let known = Shared::default();
+        let protocols: Vec<Arc<dyn Protocol>> = vec![Arc::new(Meets(known.clone()))];
+        let mut plan = EnginePlan {
+            handlers: WORKERS - 3,
+            cores: WORKERS,
+            queue_limit: 8,
+            queue_timeout: None,
+            send_limits: SendLimits { min_rate: None, write_timeout: Some(30 * SECOND) },
+            max_connections: 10,
+            max_streams: 1,
+            max_per_address: None,
+            max_live: 10,
+            max_live_per_address: None,
+            slow_handler: None,
+        };
+        change(&mut plan);
+        let engine = Engine::new(poller, waker, protocols, ServerHandle::default(), &plan).expect("it is made");
+        let engine = Arc::new(engine);
+        let now = super::super::sync::now();
+        let mut worker = Worker { engine: &engine, known, worker: WorkerLoop::new(&engine, 0), now };
+        test(&mut worker);
+        engine.end();
+        drop(worker);
+        drop(engine.drain());
+    };
+    Runner::new(RoundRobinScheduler::new(1), config).run(test);
+}
+
+#[test]
+fn it_yields_before_a_poll_unless_it_had_one_client_and_is_alone() {
+    for (others, sent, yields) in [
+        (Others::Awake, 1, 1),
+        (Others::Sleep, 0, 0),
+        (Others::Sleep, 1, 0),
+        (Others::Sleep, 2, 1),
+        (Others::Sleep, 3, 1),
+    ] {
+        worker(
+            |_| {},
+            move |worker| {
+                let clients = worker.meets(3);
+                worker.others(others);
+                wake_poll();
+                clients.iter().take(sent).for_each(|client| worker.sends(*client));
+                worker.task();
+                worker.serves_all();
+                let before = worker.yields();
+                worker.sends(clients[0]);
+                worker.task();
+                assert_eq!(worker.yields() - before, yields, "{sent} were found, the others: {others:?}");
+            },
+        );
+    }
+}
+
+#[test]
+fn it_yields_after_a_millisecond_of_turns() {
+    for (takes, yields) in [(MS, 0), (MS + Duration::from_nanos(1), 1)] {
+        worker(
+            |_| {},
+            move |worker| {
+                let clients = worker.meets(1);
+                worker.others(Others::Sleep);
+                worker.known.lock().unwrap().takes = takes;
+                let before = worker.yields();
+                worker.sends(clients[0]);
+                worker.task();
+                assert_eq!(worker.yields() - before, yields, "after {takes:?}");
+            },
+        );
+    }
+}
+
+/// Where the poller is left to one that ticks, another is woken for a handler, if these take long and there is somebody it might
+/// hold up; and for a logger.
+#[test]
+fn another_is_woken_before_what_may_block_for_long() {
+    type Will = fn(&mut Known);
+    let rows: [(&str, usize, Will, u64); 6] = [
+        ("a handler for one of two", 2, |known| known.steps.push_back(does(Next::Handle)), 1),
+        ("a handler for one alone", 1, |known| known.steps.push_back(does(Next::Handle)), 0),
+        ("short work", 2, |known| known.steps.push_back(does(Next::Brief)), 0),
+        ("nothing that may block", 2, |known| known.steps.push_back(does(idle())), 0),
+        ("an error is logged", 1, |known| known.steps.push_back(does(idle()).saying(&[0; 1 << 17])), 1),
+        (
+            "a panic is told",
+            1,
+            |known| {
+                known.drop_panics = true;
+                known.steps.push_back(does(Next::Abort));
+            },
+            1,
+        ),
+    ];
+    for (what, clients, will, woken) in rows {
+        worker(
+            |_| {},
+            move |worker| {
+                let clients = worker.meets(clients);
+                worker.has_long_handlers(clients[0]);
+                worker.others(Others::Tick);
+                will(&mut worker.known.lock().unwrap());
+                with(|machine| machine.plan.faults.register = 1000); // who has no room can't be waited for
+                let before = worker.engine.scheduler.wakes();
+                worker.sends(clients[0]);
+                worker.task();
+                assert_eq!(worker.engine.scheduler.wakes() - before, woken, "{what}");
+                worker.known.lock().unwrap().drop_panics = false;
+            },
+        );
+    }
+}
+
+#[test]
+fn who_is_too_many_of_its_address_is_reset() {
+    worker(
+        |plan| plan.max_per_address = Some(1),
+        |worker| {
+            let first = worker.meets(1)[0];
+            let second = worker.connects();
+            worker.task();
+            assert_eq!(worker.sees(second), Read::Reset(Cause::Asked));
+            assert_eq!((worker.sees(first), worker.engine.per_address.refused()), (Read::Nothing, 1));
+        },
+    );
+}
+
+#[test]
+fn what_a_poll_has_to_say_is_said_and_others_are_told_before() {
+    worker(
+        |plan| plan.max_connections = 1,
+        |worker| {
+            let first = worker.meets(1)[0];
+            worker.has_long_handlers(first);
+            worker.others(Others::Tick);
+            let before = worker.engine.scheduler.wakes();
+            worker.connects();
+            worker.task();
+            assert_eq!(worker.engine.scheduler.wakes() - before, 1);
+            assert_eq!(worker.engine.scheduler.running(), 0, "it does no longer");
+            let log = machine::log_of_failure();
+            assert!(log.iter().any(|line| line.contains("log: no room for more clients")), "{log:#?}");
+        },
+    );
+}
+
+#[test]
+fn listeners_are_closed_ten_milliseconds_after_a_shutdown_begins() {
+    worker(
+        |_| {},
+        |worker| {
+            worker.meets(1);
+            worker.engine.begin_shutdown();
+            worker.task();
+            worker.serves_all();
+            for (pass, closed) in [(10 * MS - Duration::from_nanos(1), false), (Duration::from_nanos(1), true)] {
+                with(|machine| machine.advance(machine.nanos() + pass.as_nanos() as u64));
+                wake_poll();
+                worker.task();
+                worker.serves_all();
+                let is_closed = with(|machine| machine.net.is_closed(0));
+                assert_eq!(is_closed, closed, "{pass:?} later");
+            }
+        },
+    );
+}
+
+/// It says so itself, on its own thread; and once it is over, its connection is ready for the engine again.
+#[test]
+fn a_stream_knows_of_a_shutdown_and_lingers_in_the_engine() {
+    worker(
+        |_| {},
+        |worker| {
+            let client = worker.meets(1)[0];
+            let (engine, seen) = (worker.engine.clone(), Arc::new(Mutex::new(Vec::new())));
+            let sees = seen.clone();
+            worker.known.lock().unwrap().streams = Some(Box::new(move |stream| {
+                sees.lock().unwrap().push(stream.is_shutting_down());
+                engine.begin_shutdown();
+                sees.lock().unwrap().push(stream.is_shutting_down());
+            }));
+            worker.will(does(Next::Take));
+            worker.sends(client);
+            worker.task();
+            let_others_run();
+            assert_eq!(worker.engine.taken.count(), 0, "its thread has ended: {:#?}", machine::log_of_failure());
+            assert_eq!(*seen.lock().unwrap(), [false, true]);
+            assert_eq!(worker.engine.scheduler.ready(), 1, "it is back");
+            worker.serves_all();
+            assert_eq!(worker.sees(client), Read::End);
+        },
+    );
+}

@@ -365,6 +365,10 @@ pub fn call() {
         match pause {
             Pause::Sleep(limit) => machine::sleep(limit),
             Pause::Steps(steps) => (0..steps).for_each(|_| switch()),
+            Pause::Answers(client, count, steps) => {
+                user::wait_for_answers(client, count);
+                (0..steps).for_each(|_| switch());
+            }
         }
         user::call_subscribers();
     }

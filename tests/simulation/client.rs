@@ -12,10 +12,22 @@ use crate::user::{self, GREETING, LATE, REFUSED};
 /// A client that waits for an answer; looked at when everybody waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Awaiting {
-    pub id: usize,
-    pub need: Need,
+    id: usize,
+    need: Need,
     /// Since when nothing came.
-    pub since: u64,
+    since: u64,
+    /// Of a subscriber that waits for nothing else: the last news that it has.
+    news: Option<u64>,
+}
+
+impl Awaiting {
+    /// What it needs at this moment: what it has not heard of may have come since it began to wait.
+    fn need(&self, machine: &Machine) -> Need {
+        match self.news {
+            Some(news) if news < machine.counts.news => Need::Short,
+            _ => self.need,
+        }
+    }
 }
 
 pub fn run(client: usize) {
@@ -274,19 +286,16 @@ impl Talk {
 
     /// Wait for something to read or for room.
     fn wait(&self) {
-        let need = match self.asked.front() {
-            Some(asked) if asked.sent => asked.ask.need(),
-            None if self.visit.subscribes() && self.next == self.visit.asks.len() => {
-                let waits_for_news = with(|machine| self.news < machine.counts.news);
-                if waits_for_news { Need::Short } else { Need::Nothing }
-            }
-            _ => Need::Nothing,
-        };
         let refused = self.visit.meeting == Meeting::Refuse || self.is_refusal() && !self.got.is_empty();
-        let need = if refused { Need::Nothing } else { need };
+        let (need, news) = match self.asked.front() {
+            _ if refused => (Need::Nothing, None),
+            Some(asked) if asked.sent => (asked.ask.need(), None),
+            None if self.visit.subscribes() && self.next == self.visit.asks.len() => (Need::Nothing, Some(self.news)),
+            _ => (Need::Nothing, None),
+        };
         with(|machine| {
             let since = machine.nanos();
-            machine.awaiting[self.client] = Some(Awaiting { id: self.id, need, since });
+            machine.awaiting[self.client] = Some(Awaiting { id: self.id, need, since, news });
         });
         wait(Key::Socket(self.id), FOR_EVER);
         with(|machine| machine.awaiting[self.client] = None);
@@ -356,6 +365,10 @@ pub fn call() {
         match pause {
             Pause::Sleep(limit) => machine::sleep(limit),
             Pause::Steps(steps) => (0..steps).for_each(|_| switch()),
+            Pause::Answers(client, count, steps) => {
+                user::wait_for_answers(client, count);
+                (0..steps).for_each(|_| switch());
+            }
         }
         user::call_subscribers();
     }
@@ -395,9 +408,11 @@ pub fn check_quiet(machine: &Machine, due: u64) -> Result<(), String> {
     }
     let room_is_short = machine.room_was_short();
     let refused_after = machine.plan.queue_timeout.map(|limit| limit.as_nanos() as u64 + SLACK);
-    for Awaiting { id, need, since } in machine.awaiting.iter().flatten() {
+    for awaiting in machine.awaiting.iter().flatten() {
+        let Awaiting { id, since, .. } = awaiting;
+        let need = awaiting.need(machine);
         let socket = &machine.net.sockets[*id];
-        if *need == Need::Nothing || socket.facts.blocked || socket.is_pressed() {
+        if need == Need::Nothing || socket.facts.blocked || socket.is_pressed() {
             continue;
         }
         let reason = match need {

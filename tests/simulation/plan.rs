@@ -62,6 +62,8 @@ pub enum Pause {
     Sleep(Duration),
     /// It takes so many steps: far less time than the server needs to sleep.
     Steps(usize),
+    /// It waits until this client was answered so often, and takes so many steps.
+    Answers(usize, usize, usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,13 +222,14 @@ impl Plan {
             .collect();
         let subscribed =
             |plan: &Plan| plan.clients.iter().flatten().any(|visit| visit.asks.iter().any(|ask| ask.subscribes()));
-        match chance.below(13) {
+        match chance.below(14) {
             0 => plan.crowd(chance),
             1 => plan.spread_news(chance),
             2 => plan.spread_news_in_bursts(chance),
             3 => plan.block_when_the_watchdog_rests(chance),
             4 => plan.pass_permits_round(chance),
             5 => plan.give_slow_readers_up(chance),
+            6 => plan.spread_news_after_answers(chance),
             _ if subscribed(&plan) => {
                 let pause = |chance: &mut Chance| if chance.one_in(2) { chance.below(10_000) } else { 0 };
                 let pauses = (0..chance.between(1, 3)).map(|_| Pause::Sleep(Duration::from_micros(pause(chance))));
@@ -283,6 +286,24 @@ impl Plan {
                 self.calls.push(Pause::Steps(chance.between(0, 120)));
             }
         }
+    }
+
+    /// A client asks now and then for what takes no permit, and a call comes at any step of the worker that has answered it,
+    /// and goes to wait. Before each request the watchdog comes to rest, and only who runs code that may block sees to it that
+    /// there is one again: so nobody mends what that worker misses. (The calls of a burst but the first come beside a
+    /// watchdog: to be told of a call takes a permit.)
+    fn spread_news_after_answers(&mut self, chance: &mut Chance) {
+        (self.clock_step, self.faults, self.slow_handler, self.min_rate) = (50, Faults::default(), None, None);
+        (self.max_connections, self.descriptors, self.accept_fails_from) = (1000, 1000, None);
+        self.shutdown = Shutdown::Afterwards;
+        let count = chance.between(2, 8);
+        let mut asks = Visit::brief(chance, vec![Ask::Say(1); count]);
+        asks.pause = Duration::from_millis(chance.of(&[7, 9]));
+        self.clients = vec![vec![asks]];
+        for _ in 0..chance.between(1, 2) {
+            self.clients.push(vec![Visit::brief(chance, vec![Ask::Subscribe(3)])]);
+        }
+        self.calls = (2..=count).map(|answers| Pause::Answers(0, answers, chance.between(0, 60))).collect();
     }
 
     /// Some milliseconds of silence, in which the watchdog ticks for the last time, and then a handler that blocks and

@@ -84,9 +84,10 @@ pub fn blocking<R>(id: usize, code: impl FnOnce() -> R) -> R {
     code()
 }
 
-fn wait_for_answers(id: usize, client: usize, count: usize) {
+/// Wait until this client was answered so often, or for too long.
+pub fn wait_for_answers(client: usize, count: usize) {
     let until = after(LONGEST_WAIT);
-    blocking(id, || wait_for(Key::Counts, until, |machine| (machine.counts.answers[client] >= count).then_some(())));
+    wait_for(Key::Counts, until, |machine| (machine.counts.answers[client] >= count).then_some(()));
 }
 
 /// The bytes of files and answers.
@@ -388,7 +389,7 @@ impl Talk {
         let _counted = Handling::new();
         match ask {
             Ask::Sleep(limit, _) => blocking(self.id, || machine::sleep(limit)),
-            Ask::Wait(client, count) => wait_for_answers(self.id, client, count),
+            Ask::Wait(client, count) => blocking(self.id, || wait_for_answers(client, count)),
             Ask::PanicHandler => break_off(self.id),
             Ask::PanicPart(_) if turns > 0 => break_off(self.id),
             Ask::Call => call_subscribers(),
@@ -442,7 +443,7 @@ impl Drop for Talk {
             OnDrop::Nothing => {}
             OnDrop::Panic if std::thread::panicking() => {}
             OnDrop::Panic => resume_unwind(Box::new("a conversation panics when it is dropped")),
-            OnDrop::Wait(client, count) => wait_for_answers(self.id, client, count),
+            OnDrop::Wait(client, count) => blocking(self.id, || wait_for_answers(client, count)),
             OnDrop::Block(limit) => blocking(self.id, || machine::sleep(limit)),
         }
     }

@@ -101,7 +101,7 @@ mod sync {
     }
 }
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::sync::Weak;
 use std::time::Duration;
@@ -206,7 +206,8 @@ struct Calls(Weak<Model>);
 impl Callee for Calls {
     fn call(&self, tokens: &mut dyn Iterator<Item = Token>) {
         let model = self.0.upgrade().expect("the model outlives its threads");
-        model.scheduler.call(tokens, |connection, readiness| connection.readiness.merge(readiness));
+        let left = model.scheduler.call(tokens, |connection, readiness| connection.readiness.merge(readiness));
+        assert!(left.is_empty(), "the model ends when all are served");
     }
 }
 
@@ -535,7 +536,7 @@ fn draws_are_shared() {
                 (0..40).filter_map(|client| scheduler.table().call(model.links[client].token())).map(first).collect();
             connections.drain(20..).for_each(|connection| scheduler.push(connection));
             scheduler.push_polled(0, connections.into_iter());
-            scheduler.call(&mut tokens.into_iter(), |_, _| {});
+            assert!(scheduler.call(&mut tokens.into_iter(), |_, _| {}).is_empty());
             assert_eq!((scheduler.ready(), scheduler.table().parked()), (60, 0));
             let mut worker = scheduler.arrive(0);
             let mut draw = || match worker.next(&mut sync::now()) {
@@ -856,12 +857,47 @@ fn what_comes_from_outside_is_ready() {
             let (scheduler, kernel) = world(Permits::new(1, 8, None));
             let mut worker = scheduler.arrive(0);
             let Task::Poll(mut guard) = scheduler.arrive(3).next(&mut sync::now()) else { unreachable!("free") };
-            guard.wait(sync::now(), |_, _| scheduler.push_from_outside(alone(7)));
+            assert!(guard.wait(sync::now(), |_, _| scheduler.push_from_outside(alone(7))).is_empty());
             assert_eq!((kernel.state.lock().unwrap().1, scheduler.wakes(), scheduler.ready()), (true, 1, 1));
             assert!(matches!(worker.next(&mut sync::now()), Task::Serve(connection) if connection.client == 7));
         },
         1,
     );
+}
+
+/// After the end nobody takes a connection from the queue: who pushes one has it back. That end may come while another
+/// thread, which calls a connection, has taken it out of the table and not queued it yet.
+#[test]
+fn what_comes_from_outside_after_the_end_comes_back() {
+    type Push = fn(&Model) -> Vec<Connection>;
+    let rows: [(&str, &[usize], Push); 2] = [
+        ("pushed", &[0, 1, 2], |model| {
+            model.scheduler.end();
+            let drained = model.scheduler.drain().0;
+            drained.into_iter().chain(model.scheduler.push_from_outside(alone(2))).collect()
+        }),
+        ("called", &[0, 1], |model| {
+            let drained = RefCell::new(Vec::new());
+            let end_meanwhile = |_: &mut Connection, _| {
+                model.scheduler.end();
+                drained.borrow_mut().extend(model.scheduler.drain().0);
+            };
+            let left = model.scheduler.call(&mut std::iter::once(model.links[1].token()), end_meanwhile);
+            drained.into_inner().into_iter().chain(left).collect()
+        }),
+    ];
+    for (what, all, push) in rows {
+        shuttle::check_random(
+            move || {
+                let (model, _callees) = Model::new(1, 2, Behaviour::default());
+                let mut left: Vec<usize> = push(&model).iter().map(|connection| connection.client).collect();
+                left.sort();
+                assert_eq!(left, all, "{what}");
+                assert_eq!((model.scheduler.ready(), model.scheduler.table().parked()), (0, 0), "{what}");
+            },
+            1,
+        );
+    }
 }
 
 /// What is told of a scheduler: polls, who waits for a permit, and who was refused one.

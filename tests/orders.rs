@@ -313,7 +313,7 @@ const MODELS: [(&str, fn()); 15] = [
         let link = world.table().insert(|token| Arc::new(Link::new(token, None)));
         assert!(matches!(world.table().park(link.token(), 7, wait()), Parked::Parked { .. }));
         a_poll_beside(&world, &bell, move |world| {
-            world.call(&mut std::iter::once(link.token()), |_, _| {});
+            assert!(world.call(&mut std::iter::once(link.token()), |_, _| {}).is_empty());
         });
     }),
     ("a connection that waits for a permit beside a poll", || {
@@ -407,14 +407,11 @@ const MODELS: [(&str, fn()); 15] = [
             waking.join().unwrap();
         });
     }),
-    ("a stream that comes back beside the end", || {
+    ("a push from outside beside the end", || {
         let (world, _bell) = world(1);
         take_poller(&world);
         let returning = world.clone();
-        let stream = thread::spawn(move || {
-            returning.push_from_outside(7); // as in `workers/taking`
-            if returning.is_over() { returning.drain().0.len() } else { 0 }
-        });
+        let stream = thread::spawn(move || returning.push_from_outside(7).len());
         world.end();
         let drained = world.drain().0.len();
         assert_eq!(drained + stream.join().unwrap(), 1, "what lies in the queue of an engine that has ended");

@@ -17,7 +17,7 @@ use super::protocol::{Protocol, ServerState};
 use super::scheduler::{Callee, Link, Permits, PollerGuard, RESERVED, Scheduler, Token, Waker};
 use super::slow_handlers::SlowHandlers;
 use super::stats::{ListenerStats, Stats};
-use super::sync::{AtomicBool, AtomicU64, AtomicUsize, OnceLock, Ordering};
+use super::sync::{self, AtomicBool, AtomicU64, AtomicUsize, OnceLock, Ordering};
 use super::sys::{self, ClientStream, Interest, Registry};
 use super::taken::Taken;
 
@@ -176,7 +176,7 @@ impl Engine {
     pub fn drain(&self) -> Vec<Leftover> {
         let (mut left, _poller) = self.scheduler.drain();
         left.extend(self.taken.end());
-        left.into_iter().map(|connection| connection.cut_off()).collect()
+        cut_off(left).collect()
     }
 }
 
@@ -244,8 +244,17 @@ impl Waker {
 
 impl Callee for Engine {
     fn call(&self, tokens: &mut dyn Iterator<Item = Token>) {
-        self.scheduler.call(tokens, |connection, readiness| connection.saw(readiness));
+        let left = self.scheduler.call(tokens, |connection, readiness| connection.saw(readiness));
+        if !left.is_empty() {
+            // The server is over. The caller may hold what their destructors wait for: not on this thread, unless there is no other.
+            let _ = sync::spawn("modest-left".to_owned(), move || cut_off(left).for_each(drop));
+        }
     }
+}
+
+/// For the end: what is left of these is to be dropped where it may block.
+pub fn cut_off(left: Vec<BoxedConnection>) -> impl Iterator<Item = Leftover> {
+    left.into_iter().map(|connection| connection.cut_off())
 }
 
 impl fmt::Debug for Engine {

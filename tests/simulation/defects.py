@@ -4,7 +4,7 @@
     tests/simulation/defects.py [--runs N] [--starts N] [NAME...]
 
 Each `defects/NAME.patch` begins with a sentence and goes on with a diff. A patch that no longer applies is an error:
-write it anew. Where a line between says `test: NAME`, no client can see the defect, and that unit test of the engine is asked instead. The copy lies in `target/defects`: the simulation and the engine alone, which are built fast.
+write it anew. Where a line between says `test: NAME`, no client can see the defect, and that unit test of the engine is asked instead; with `law: NAME`, which the simulation meets too rarely, that one of `tests/laws.rs`. The copy lies in `target/defects`: the simulation and the engine alone, which are built fast.
 """
 
 import argparse
@@ -93,13 +93,14 @@ def simulate(first: int, runs: int) -> tuple[int | None, str]:
     return None, ""
 
 
-def unit_test(name: str) -> str:
+def one_test(kind: str, name: str) -> str:
     """What this test says of the defect; nothing: it passes."""
-    command = ["cargo", "test", "-j2", "--release", "--test", "simulation", name]
+    target = {"test": "simulation", "law": "laws"}[kind]
+    command = ["cargo", "test", "-j2", "--release", "--test", target, name]
     done = subprocess.run(command, cwd=COPY, capture_output=True, text=True)
     if "running 1 test" not in done.stdout:
         sys.exit(f"{name} is not one test:\n{done.stderr[-3000:]}")
-    return f"the test `{name}` fails" if done.returncode else ""
+    return f"`{name}` fails" if done.returncode else ""
 
 
 def main() -> None:
@@ -108,15 +109,15 @@ def main() -> None:
     arguments.add_argument("--starts", type=int, default=3)
     arguments.add_argument("names", nargs="*")
     chosen = arguments.parse_args()
-    copy_of_the_source()
+    copy_of_the_source(more=("laws",))
     missed = []
     print("| defect | runs | what is seen |\n| --- | --- | --- |", flush=True)
     for patch in sorted((HERE / "defects").glob("*.patch")):
         if chosen.names and patch.stem not in chosen.names:
             continue
         put_back(patch)
-        if test := re.search(r"^test: (\w+)$", patch.read_text(), re.MULTILINE):
-            seen = unit_test(test[1])
+        if test := re.search(r"^(test|law): (\w+)$", patch.read_text(), re.MULTILINE):
+            seen = one_test(test[1], test[2])
             print(f"| {patch.stem} | | {seen or 'nothing'} |", flush=True)
             missed += [] if seen else [patch.stem]
             continue

@@ -148,30 +148,36 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 
     /// Another thread calls these connections: those that are parked are ready, for the others it is noted.
-    /// Tells each that is ready what was noted for it.
-    pub fn call(&self, tokens: &mut dyn Iterator<Item = Token>, saw: impl Fn(&mut C, Readiness)) {
+    /// Tells each that is ready what was noted for it. What comes back is as of [`push_from_outside`](Scheduler::push_from_outside).
+    #[must_use = "they are in nobody's hands but the caller's"]
+    pub fn call(&self, tokens: &mut dyn Iterator<Item = Token>, saw: impl Fn(&mut C, Readiness)) -> Vec<C> {
         let mut some = false;
         for (mut connection, readiness) in tokens.filter_map(|token| self.table.call(token)) {
             saw(&mut connection, readiness);
             self.queue.push_called(connection);
             some = true;
         }
-        if some {
-            self.pushed_from_outside();
-        }
+        if some { self.pushed_from_outside() } else { Vec::new() }
     }
 
-    /// Push a connection that is ready, from a thread that is no worker.
-    pub fn push_from_outside(&self, connection: C) {
+    /// Push a connection that is ready, from a thread that is no worker. After the end nobody takes it from the queue any more:
+    /// it comes back, with whoever else is left.
+    #[must_use = "they are in nobody's hands but the caller's"]
+    pub fn push_from_outside(&self, connection: C) -> Vec<C> {
         self.queue.push(connection, None);
-        self.pushed_from_outside();
+        self.pushed_from_outside()
     }
 
-    fn pushed_from_outside(&self) {
+    fn pushed_from_outside(&self) -> Vec<C> {
         // By the fence in `wake_poller`: a worker that did not see the push is seen waiting. Where nobody polls,
-        // invariant 2 holds: a worker is awake, or the watchdog ticks.
+        // invariant 2 holds: a worker is awake, or the watchdog ticks. And whoever drained the queue at the end has found what
+        // was pushed, or the end is seen here.
         self.wake_poller();
+        if self.is_over() {
+            return self.drain().0;
+        }
         self.wake_for_need(sync::now());
+        Vec::new()
     }
 
     /// The table of connections.

@@ -8,7 +8,7 @@ use log::{debug, error};
 use super::super::client::Client;
 use super::super::connection::{Connection, Parts, Registered};
 use super::super::contain::contain;
-use super::super::engine::{BoxedConnection, Engine, Registration};
+use super::super::engine::{BoxedConnection, Engine, Registration, cut_off};
 use super::super::scheduler::{Admission, Class};
 use super::super::stream::{self, Stream};
 use super::super::sync::{self, Instant, Mutex, PoisonError};
@@ -95,12 +95,8 @@ impl stream::Registered for Place {
         // Where it can't be polled again it is closed at once, with its registration.
         if let Ok(transport) = Transport::from_socket(socket, self.engine.registry(), token) {
             let connection = Box::new(Connection::returned(transport, client, registration, owed, sync::now()));
-            self.engine.scheduler.push_from_outside(connection);
-            // By the fence in there: who drained the queue at the end has found it, or the end is seen here, where nobody else
-            // comes any more; what lies there would keep the engine.
-            if self.engine.scheduler.is_over() {
-                drop(self.engine.drain());
-            }
+            // What comes back, as the server is over, would keep the engine.
+            cut_off(self.engine.scheduler.push_from_outside(connection)).for_each(drop);
         }
     }
 }

@@ -75,7 +75,8 @@ def put_back(patch: Path) -> None:
     shutil.copytree(ROOT / "src" / "tcp", COPY / "src" / "tcp")
     with patch.open() as text:
         command = ["patch", "--strip=1", "--silent", "--no-backup-if-mismatch"]
-        subprocess.run(command, cwd=COPY, stdin=text, check=True)
+        if subprocess.run(command, cwd=COPY, stdin=text, check=False).returncode:
+            sys.exit(f"{patch.name} no longer applies: write it anew")
 
 
 def simulate(first: int, runs: int) -> tuple[int | None, str]:

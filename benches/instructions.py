@@ -21,12 +21,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 FEW, MANY = 200, 2200
-# Measured on a quiet machine: 8,600 and 10,250. A busy one adds up to 500, for then the watchdog ticks more often while a
-# request is under way: 8,780 and 10,700 were seen. Since 7,950 and 9,050 a request also has: a look for calls from other
-# threads, the name of its handler for the log, a place for panics of destructors to end, an address that may be a Unix
-# socket's. Raise a bound only with the reason beside it. On one connection each request is a poll of its own, and reads
-# what the kernel has told of the file. 9,250 to 9,300 and 10,330 with a protocol for each listener, which a connection names, and
-# with a look whether anybody has put rights or an address into the request.
+# Measured: 8,440 to 8,460 and 9,640 to 9,690; before times were one word 9,485 and 10,620. A busy machine adds some, for then the
+# watchdog ticks more often while a request is under way. Raise a bound only with the reason beside it. On one connection each
+# request is a poll of its own, and reads what the kernel has told of the file.
 BOUNDS = {"hello": 8700, "file": 9900}
 
 

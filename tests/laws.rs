@@ -204,7 +204,7 @@ struct Model {
 struct Calls(Weak<Model>);
 
 impl Callee for Calls {
-    fn call(&self, tokens: &mut dyn Iterator<Item = Token>) {
+    fn call(self: std::sync::Arc<Self>, tokens: &mut dyn Iterator<Item = Token>) {
         let model = self.0.upgrade().expect("the model outlives its threads");
         let left = model.scheduler.call(tokens, |connection, readiness| connection.readiness.merge(readiness));
         assert!(left.is_empty(), "the model ends when all are served");
@@ -1011,7 +1011,7 @@ fn permits_are_kept_passed_on_and_given_back() {
 
 /// The first who waits for a permit with a time-out wakes the poller, which has to see to it, and no other does.
 #[test]
-fn the_poller_is_tell_the_first_deadline_of_the_queue() {
+fn the_poller_is_told_of_the_first_deadline_of_the_queue() {
     const LONG: Duration = Duration::from_secs(10);
     shuttle::check_random(
         || {

@@ -48,6 +48,7 @@ impl Add<Duration> for Instant {
 impl Sub<Instant> for Instant {
     type Output = Duration;
 
+    /// As [`Instant::saturating_duration_since`].
     fn sub(self, earlier: Instant) -> Duration {
         self.saturating_duration_since(earlier)
     }

@@ -176,8 +176,44 @@ impl Engine {
     pub fn drain(&self) -> Vec<Leftover> {
         let (mut left, _poller) = self.scheduler.drain();
         left.extend(self.taken.end());
-        cut_off(left).collect()
+        cut_off(left)
     }
+
+    /// Drop what is left of connections. It may block, and is not to hold up who says this: it gets a thread of its own, which is
+    /// waited for like a worker. Where none is to be had, it is dropped here.
+    pub fn drop_elsewhere(self: &Arc<Self>, left: Vec<Leftover>) {
+        if left.is_empty() {
+            return;
+        }
+        let at_work = self.begin_work(usize::MAX);
+        let _ = sync::spawn("modest-end".to_owned(), move || {
+            let _at_work = at_work;
+            drop(left);
+        });
+    }
+
+    /// A thread begins to work for this engine. `me`: its number, if it is a worker.
+    pub fn begin_work(self: &Arc<Self>, me: usize) -> AtWork {
+        self.lifecycle.worker_begins();
+        AtWork { engine: self.clone(), me }
+    }
+}
+
+/// A worker at work; dropped when it ends, or could not be started.
+pub struct AtWork {
+    pub engine: Arc<Engine>,
+    pub me: usize,
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.engine.lifecycle.worker_ended(self.me, sync::panicking());
+    }
+}
+
+/// For the end, of all of these before anything of them is dropped: what is left is to be dropped where it may block.
+pub fn cut_off(connections: Vec<BoxedConnection>) -> Vec<Leftover> {
+    connections.into_iter().map(|connection| connection.cut_off()).collect()
 }
 
 impl Control for Engine {
@@ -243,18 +279,11 @@ impl Waker {
 }
 
 impl Callee for Engine {
-    fn call(&self, tokens: &mut dyn Iterator<Item = Token>) {
+    fn call(self: Arc<Self>, tokens: &mut dyn Iterator<Item = Token>) {
         let left = self.scheduler.call(tokens, |connection, readiness| connection.saw(readiness));
-        if !left.is_empty() {
-            // The server is over. The caller may hold what their destructors wait for: not on this thread, unless there is no other.
-            let _ = sync::spawn("modest-left".to_owned(), move || cut_off(left).for_each(drop));
-        }
+        // The server is over. Who calls may hold what their destructors wait for.
+        self.drop_elsewhere(cut_off(left));
     }
-}
-
-/// For the end: what is left of these is to be dropped where it may block.
-pub fn cut_off(left: Vec<BoxedConnection>) -> impl Iterator<Item = Leftover> {
-    left.into_iter().map(|connection| connection.cut_off())
 }
 
 impl fmt::Debug for Engine {

@@ -86,7 +86,7 @@ pub struct Turn<'a> {
     pub output: &'a mut Output,
     /// Who is there.
     pub client: &'a Client,
-    /// When it by the wall clock: for `Date`.
+    /// When this turn began, by the wall clock: for `Date`.
     pub wall: SystemTime,
     pub(crate) now: Instant,
     pub(crate) polled: Option<Instant>,
@@ -154,13 +154,19 @@ impl<'a> Turn<'a> {
         sync::to_std(self.now)
     }
 
+    /// Say when this turn began: for tests of what takes time.
+    pub fn set_now(&mut self, now: time::Instant) {
+        self.now = sync::from_std(now);
+    }
+
     /// When the poll that brought these bytes returned: they had arrived by then, so what was looked up on disk since
     /// is as fresh as a look now. `None`: the bytes may be younger than any poll; ask the disk.
     pub fn polled(&self) -> Option<time::Instant> {
         self.polled.map(sync::to_std)
     }
 
-    /// When a poll brought the bytes of this turn, if it did: for a conversation around another ([`Turn::within`]), and for tests.
+    /// Say when a poll brought the bytes of this turn; `None`: no poll did. For a conversation around another
+    /// ([`Turn::within`]), and for tests.
     pub fn set_polled(&mut self, polled: Option<time::Instant>) {
         self.polled = polled.map(sync::from_std);
     }
@@ -201,7 +207,7 @@ impl<'a> Turn<'a> {
     /// around another has learned it (after a handshake, from a PROXY header). It has the same clock, and its waker
     /// calls this connection. See [`Inner`](crate::raw::Inner), which does the rest.
     ///
-    /// [`polled`](Turn::polled) is the same, too, for bytes that are made of those which arrived. Set it to `None` for others.
+    /// [`polled`](Turn::polled) is the same, too, for bytes that are made of those which arrived. For others: [`set_polled`](Turn::set_polled)`(None)`.
     pub fn within<'b>(&self, input: &'b mut Input, output: &'b mut Output, client: &'b Client) -> Turn<'b>
     where
         'a: 'b,

@@ -387,8 +387,7 @@ impl TcpServer {
 }
 
 fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<()> {
-    engine.lifecycle.worker_begins();
-    let at_work = AtWork { engine: engine.clone(), me };
+    let at_work = engine.begin_work(me);
     let started = sync::spawn(format!("modest-{me}"), move || {
         let at_work = at_work;
         workers::work(&at_work.engine, at_work.me);
@@ -397,32 +396,13 @@ fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<(
 }
 
 /// For the end: close all that no worker holds. What conversations do when they are dropped may block, which is no
-/// reason for `serve_forever` not to return in time: they get a thread of their own, which is waited for like a worker.
+/// reason for `serve_forever` not to return in time.
 fn drain(engine: &Arc<Engine>) {
     let cut_off = engine.drain();
-    if cut_off.is_empty() {
-        return;
+    if !cut_off.is_empty() {
+        debug!("{} connections were cut off by the end", cut_off.len());
     }
-    debug!("{} connections were cut off by the end", cut_off.len());
-    engine.lifecycle.worker_begins();
-    let at_work = AtWork { engine: engine.clone(), me: usize::MAX };
-    // Where no thread is to be had, they are dropped here.
-    let _ = sync::spawn("modest-end".to_owned(), move || {
-        let _at_work = at_work;
-        drop(cut_off);
-    });
-}
-
-/// A worker at work; dropped when it ends, or could not be started.
-struct AtWork {
-    engine: Arc<Engine>,
-    me: usize,
-}
-
-impl Drop for AtWork {
-    fn drop(&mut self) {
-        self.engine.lifecycle.worker_ended(self.me, sync::panicking());
-    }
+    engine.drop_elsewhere(cut_off);
 }
 
 impl fmt::Debug for TcpServer {

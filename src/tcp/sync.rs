@@ -38,14 +38,17 @@ pub fn from_std(at: time::Instant) -> Instant {
     let (same, as_std) = same_time();
     match at.checked_duration_since(as_std) {
         Some(later) => same + later,
-        None => Instant::from_nanos(same.nanos().saturating_sub((as_std - at).as_nanos() as u64)),
+        None => Instant::from_nanos(
+            same.nanos().saturating_sub(u64::try_from((as_std - at).as_nanos()).unwrap_or(u64::MAX)),
+        ),
     }
 }
 
-/// One time by both: it is the same clock, but `std` does not tell where it began.
+/// One time by both: it is the same clock, but `std` does not tell where it began. Both are asked a hundred times, and the quickest
+/// answer is taken: to be pre-empted in between does no harm.
 ///
-/// `std` is asked last, so that what is [`to_std`] is later than the truth, by as much as that took: who has looked at a
-/// file since a poll, as he thinks, has done so. Whoever is pre-empted meanwhile asks again.
+/// `std` is asked last, so that what is [`to_std`] is later than the truth, by as much as that took (some 20 ns): who has looked at a
+/// file since a poll, as he thinks, has done so. What comes [`from_std`] is as much too early; there and back it is the same.
 fn same_time() -> (Instant, time::Instant) {
     static SAME: OnceLock<(Instant, time::Instant)> = OnceLock::new();
     let ask = || {

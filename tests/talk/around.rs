@@ -314,6 +314,9 @@ fn the_clock_and_the_poll_are_those_of_the_outer_turn() {
     let mut turn = Turn::new(&mut input, &mut output, &client).while_shutting_down();
     let poll = Some(Instant::now());
     turn.set_polled(poll);
+    let began = Instant::now() - Duration::from_secs(7);
+    turn.set_now(began);
+    assert_eq!(turn.now(), began);
     let (now, wall, polled) = (turn.now(), turn.wall, turn.polled());
     assert_eq!(polled, poll);
     let inner = turn.within(&mut other_input, &mut other_output, &other);

@@ -67,7 +67,7 @@ impl<R: Registered> Connection<R> {
         if !matches!(self.next, Next::Idle { .. }) || owed.is_some() {
             self.transport.reset();
         }
-        self.count_unsent(owed.as_ref().map_or(0, |owed| owed.owed()));
+        contain("a conversation", || self.count_unsent(owed.as_ref().map_or(0, |owed| owed.owed())));
         drop(self.transport);
         drop(self.registration);
         Leftover { conversation: self.conversation, owed }

@@ -10,7 +10,7 @@ use super::token::Token;
 /// Whom a call from another thread goes to: the engine.
 pub trait Callee: Any + Send + Sync {
     /// Make these connections ready, wherever they are.
-    fn call(&self, tokens: &mut dyn Iterator<Item = Token>);
+    fn call(self: Arc<Self>, tokens: &mut dyn Iterator<Item = Token>);
 }
 
 /// One connection, from wherever it is looked at.
@@ -136,7 +136,8 @@ impl Waker {
 
     /// Call the connection. False: it is gone, and so will be all further calls.
     ///
-    /// It costs a lock of the engine's table and, where no worker is awake, a system call; never a wait for the client.
+    /// It costs a lock of the engine's table and, where no worker is awake, a system call (beside the end of the server a thread, which
+    /// drops what is cut off); never a wait for the client.
     pub fn wake(&self) -> bool {
         self.pass_on(self.link.note_call())
     }
@@ -210,7 +211,7 @@ const BATCH: usize = 1024;
 
 fn flush(engine: Option<&Arc<dyn Callee>>, tokens: &mut Vec<Token>) {
     if let Some(engine) = engine.filter(|_| !tokens.is_empty()) {
-        engine.call(&mut tokens.drain(..));
+        engine.clone().call(&mut tokens.drain(..));
     }
 }
 
@@ -234,7 +235,7 @@ mod tests {
     type Note = fn(&Link);
 
     impl Callee for Engine {
-        fn call(&self, tokens: &mut dyn Iterator<Item = Token>) {
+        fn call(self: Arc<Self>, tokens: &mut dyn Iterator<Item = Token>) {
             self.0.lock().unwrap().push(tokens.map(Token::to_usize).collect());
         }
     }

@@ -161,7 +161,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 
     /// Push a connection that is ready, from a thread that is no worker. After the end nobody takes it from the queue any more:
-    /// it comes back, with whoever else is left.
+    /// it comes back, with whoever else is there.
     #[must_use = "they are in nobody's hands but the caller's"]
     pub fn push_from_outside(&self, connection: C) -> Vec<C> {
         self.queue.push(connection, None);
@@ -174,7 +174,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         // was pushed, or the end is seen here.
         self.wake_poller();
         if self.is_over() {
-            return self.drain().0;
+            return self.drain_queue();
         }
         self.wake_for_need(sync::now());
         Vec::new()
@@ -283,11 +283,17 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     pub fn drain(&self) -> (Vec<C>, Option<P>) {
         let mut left = self.table().drain();
         left.extend(self.with_permits(Permits::drain));
+        left.extend(self.drain_queue());
+        (left, lock(&self.poller).take())
+    }
+
+    fn drain_queue(&self) -> Vec<C> {
+        let mut left = Vec::new();
         while let Some(Ready { connection, granted }) = self.queue.pop(0, 0).or_else(|| self.queue.pop_of_others(0)) {
             left.push(connection);
             left.extend(granted.and_then(|class| self.release(class)).map(|(connection, _)| connection));
         }
-        (left, lock(&self.poller).take())
+        left
     }
 
     /// How often the poller was asked so far.

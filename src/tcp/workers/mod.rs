@@ -61,7 +61,7 @@ impl<'a> WorkerLoop<'a> {
         }
     }
 
-    /// The next task, and what time it is then; `None`: the server is over.
+    /// Do the next task; tells what time it is then. `None`: the server is over.
     pub fn task(&mut self, mut now: Instant) -> Option<Instant> {
         match self.permit.worker.next(&mut now) {
             Task::Serve(connection) => Some(self.serve(connection, now)),

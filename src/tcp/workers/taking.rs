@@ -96,7 +96,7 @@ impl stream::Registered for Place {
         if let Ok(transport) = Transport::from_socket(socket, self.engine.registry(), token) {
             let connection = Box::new(Connection::returned(transport, client, registration, owed, sync::now()));
             // What comes back, as the server is over, would keep the engine.
-            cut_off(self.engine.scheduler.push_from_outside(connection)).for_each(drop);
+            drop(cut_off(self.engine.scheduler.push_from_outside(connection)));
         }
     }
 }

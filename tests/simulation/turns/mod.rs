@@ -23,7 +23,7 @@ use super::connection::{Buffers, Connection, MinRate, Outcome, PermitAccess, Reg
 use super::live::Live;
 use super::output::Piece;
 use super::protocol::{BlockingInput, Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
-use super::scheduler::{Eviction, Link, Readiness, Token, Wait, Work};
+use super::scheduler::{Eviction, Link, Readiness, Token, Wait, Waker, Work};
 use super::slow_handlers::SlowHandlers;
 use super::stream::Stream;
 use super::sync::Instant;
@@ -79,6 +79,10 @@ struct Known {
     /// What was told as unsent at its end.
     unsent: Option<u64>,
     drop_panics: bool,
+    /// What else its drop does.
+    drops: Option<Drops>,
+    /// Whom to call it by: one a turn.
+    wakers: Vec<Waker>,
     /// What it does in its next turn with a handle to read on by, and for how long it may be waited for.
     reads_on: Option<(Option<Duration>, ReadsOn)>,
     /// How long each of its turns takes.
@@ -88,6 +92,7 @@ struct Known {
 }
 
 type Shared = Arc<Mutex<Known>>;
+type Drops = Arc<dyn Fn() + Send + Sync>;
 type Streams = Box<dyn FnOnce(Stream) + Send>;
 type ReadsOn = Box<dyn FnOnce(&mut dyn BlockingInput) + Send>;
 
@@ -99,6 +104,7 @@ impl Scripted {
         let evicted = if turn.is_shutting_down() { " (the last)" } else { "" };
         known.heard.push(format!("{what}{evicted}"));
         known.polled = turn.polled();
+        known.wakers.push(turn.waker());
         with(|machine| machine.advance(machine.nanos() + known.takes.as_nanos() as u64));
         if let Some((within, reads_on)) = known.reads_on.take() {
             drop(known);
@@ -153,6 +159,8 @@ impl Conversation for Scripted {
 
 impl Drop for Scripted {
     fn drop(&mut self) {
+        let drops = self.0.lock().unwrap().drops.clone();
+        drops.iter().for_each(|drops| drops());
         if !std::thread::panicking() && self.0.lock().unwrap().drop_panics {
             std::panic::resume_unwind(Box::new("a conversation panics when it is dropped"));
         }

@@ -89,10 +89,10 @@ impl Worker<'_> {
             machine::switch();
         }
         if what == Others::Sleep {
-            for _ in 0..10 {
+            wait_until("nobody ticks any more", || {
                 with(|machine| machine.advance(machine.nanos() + MS.as_nanos() as u64));
-                let_others_run();
-            }
+                with(|machine| machine.asleep()) == WORKERS - 1
+            });
         }
     }
 
@@ -122,9 +122,13 @@ fn wake_poll() {
     with(|machine| machine.on_net(None, |net, _| net.wake()));
 }
 
-/// As far as they come by themselves.
-fn let_others_run() {
-    (0..1000).for_each(|_| machine::switch());
+/// The others run until it is so.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let is_so = (0..10_000).any(|_| {
+        machine::switch();
+        is_so()
+    });
+    assert!(is_so, "{what}: {:#?}", machine::log_of_failure());
 }
 
 const WORKERS: usize = 4;
@@ -176,6 +180,7 @@ fn worker(change: fn(&mut EnginePlan), test: impl Fn(&mut Worker<'_>) + Send + S
 fn it_yields_before_a_poll_unless_it_had_one_client_and_is_alone() {
     for (others, sent, yields) in [
         (Others::Awake, 1, 1),
+        (Others::Tick, 1, 0),
         (Others::Sleep, 0, 0),
         (Others::Sleep, 1, 0),
         (Others::Sleep, 2, 1),
@@ -328,12 +333,44 @@ fn a_stream_knows_of_a_shutdown_and_lingers_in_the_engine() {
             worker.will(does(Next::Take));
             worker.sends(client);
             worker.task();
-            let_others_run();
-            assert_eq!(worker.engine.taken.count(), 0, "its thread has ended: {:#?}", machine::log_of_failure());
+            wait_until("its thread has ended", || worker.engine.taken.count() == 0);
+            wait_until("it is back", || worker.engine.scheduler.ready() == 1);
             assert_eq!(*seen.lock().unwrap(), [false, true]);
-            assert_eq!(worker.engine.scheduler.ready(), 1, "it is back");
             worker.serves_all();
             assert_eq!(worker.sees(client), Read::End);
         },
     );
+}
+
+/// The server ends while another thread has taken connections out of the table to call them: they are cut off, all of them before
+/// anything of them is dropped, and that is on no thread of the caller's, unless there is no other.
+#[test]
+fn who_is_called_beside_the_end_is_cut_off() {
+    for (threads, panics) in [(true, false), (true, true), (false, false), (false, true)] {
+        worker(
+            |_| {},
+            move |worker| {
+                (0..2).for_each(|_| worker.will(does(Next::read(Stage(1), None))));
+                let clients = worker.meets(2);
+                let (caller, seen) = (machine::me(), Arc::new(Mutex::new(Vec::new())));
+                let (sees, read) = (seen.clone(), clients.clone());
+                {
+                    let mut known = worker.known.lock().unwrap();
+                    known.drop_panics = panics;
+                    known.drops = Some(Arc::new(move || {
+                        let is_reset = |id| matches!(with(|machine| machine.net.client_reads(id, 1)), Read::Reset(_));
+                        sees.lock().unwrap().push((machine::me() == caller, read.iter().all(|id| is_reset(*id))));
+                    }));
+                }
+                with(|machine| machine.plan.faults.spawn = if threads { 0 } else { 1000 });
+                let wakers = std::mem::take(&mut worker.known.lock().unwrap().wakers);
+                worker.engine.end();
+                assert_eq!(Waker::wake_all(&wakers), wakers.len(), "they are there");
+                wait_until("both are dropped", || seen.lock().unwrap().len() == 2);
+                let dropped = (!threads, true);
+                assert_eq!(*seen.lock().unwrap(), [dropped; 2], "threads: {threads}, panics: {panics}");
+                worker.known.lock().unwrap().drops = None;
+            },
+        );
+    }
 }

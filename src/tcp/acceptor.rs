@@ -320,8 +320,6 @@ mod tests {
     use super::super::sys::ListeningSocket;
     use super::*;
 
-    const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
-
     /// One that has no listener: what it rules on when there is no room needs none.
     fn acceptor() -> Acceptor {
         Acceptor::new(Vec::new())
@@ -332,14 +330,14 @@ mod tests {
         let mut acceptor = acceptor();
         let counts: Vec<usize> = (0..9).map(|_| acceptor.evictions()).collect();
         assert_eq!(counts, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
-        acceptor.pause(NOW, None);
+        acceptor.pause(Instant::SOME, None);
         assert!(!acceptor.somebody_waits());
         assert_eq!((acceptor.evictions(), acceptor.full.until), (1, None), "nobody waits any more");
     }
 
     #[test]
     fn complaints_come_once_a_minute() {
-        let (mut acceptor, now) = (acceptor(), NOW);
+        let (mut acceptor, now) = (acceptor(), Instant::SOME);
         for (seconds, due) in [(0, true), (0, false), (59, false), (60, false), (61, true), (62, false), (122, true)] {
             assert_eq!(acceptor.may_complain(now + Duration::from_secs(seconds)), due, "after {seconds} s");
         }
@@ -347,7 +345,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_second_and_may_be_cut_short() {
-        let (mut pause, now) = (Pause::NONE, NOW);
+        let (mut pause, now) = (Pause::NONE, Instant::SOME);
         for wanted in [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000] {
             let wanted = Duration::from_millis(wanted);
             pause.begin(now, None);
@@ -366,7 +364,7 @@ mod tests {
 
     #[test]
     fn the_last_look_is_a_time_to_be_due_until_it_was_taken() {
-        let (mut acceptor, now) = (acceptor(), NOW);
+        let (mut acceptor, now) = (acceptor(), Instant::SOME);
         assert_eq!((acceptor.due_at(), acceptor.closes_at()), (None, None));
         assert_eq!(acceptor.refuse_newcomers(now), now, "no handshake can be under way where there is no listener");
         assert_eq!((acceptor.due_at(), acceptor.closes_at()), (Some(now), Some(now)));
@@ -404,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_listener_that_fails_is_told_of_once_and_is_given_up_after_a_while() {
-        let (mut state, now) = (ListenerState::new(listener(inet(), 1)), NOW);
+        let (mut state, now) = (ListenerState::new(listener(inet(), 1)), Instant::SOME);
         let mut fails = |recovers: bool, after: Duration| {
             if recovers {
                 state.recovered();
@@ -432,7 +430,7 @@ mod tests {
     /// server's own is over.
     #[test]
     fn it_is_due_at_the_end_of_a_pause() {
-        let now = NOW;
+        let now = Instant::SOME;
         let at = |ms: u64| Some(now + Duration::from_millis(ms));
         for (what, pending, failing, full, due) in [
             ("no pause", [true, true], [None, None], None, None),
@@ -454,7 +452,7 @@ mod tests {
 
     #[test]
     fn handshakes_are_awaited_where_newcomers_are_refused() {
-        let now = NOW;
+        let now = Instant::SOME;
         let tcp = || listener(inet(), 3).made_here();
         let unix = || listener(Address::Unix(None), 5).made_here();
         let handed = || listener(inet(), 7); // another process may have it, so nobody is refused

@@ -55,6 +55,12 @@ impl Sub<Instant> for Instant {
 }
 
 #[cfg(test)]
+impl Instant {
+    /// A time for tests, a thousand seconds after the clock began.
+    pub const SOME: Instant = Instant::from_nanos(1_000_000_000_000);
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

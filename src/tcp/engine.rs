@@ -281,7 +281,7 @@ impl Waker {
 impl Callee for Engine {
     fn call(self: Arc<Self>, tokens: &mut dyn Iterator<Item = Token>) {
         let left = self.scheduler.call(tokens, |connection, readiness| connection.saw(readiness));
-        // The server is over. Who calls may hold what their destructors wait for.
+        // Mostly nobody: only after the end does anybody come back. Who calls may hold what destructors wait for.
         self.drop_elsewhere(cut_off(left));
     }
 }

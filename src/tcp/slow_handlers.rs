@@ -113,8 +113,6 @@ mod tests {
 
     use super::*;
 
-    const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
-
     const LIMIT: Duration = Duration::from_secs(10);
 
     fn client() -> Client {
@@ -124,7 +122,7 @@ mod tests {
     #[test]
     fn each_slow_handler_is_told_of_once_and_in_time() {
         let slow = SlowHandlers::new(Some(LIMIT), 2);
-        let start = NOW;
+        let start = Instant::SOME;
         let (told, next) = slow.look(start);
         assert_eq!((told.len(), next), (0, Some(start + LIMIT)));
         slow.current(1).begin(b"GET /x HTTP/1.1", &client(), start + LIMIT / 2);
@@ -143,7 +141,7 @@ mod tests {
     #[test]
     fn a_name_is_bounded_and_has_no_control_characters() {
         let slow = SlowHandlers::new(Some(LIMIT), 1);
-        let now = NOW;
+        let now = Instant::SOME;
         slow.current(0).begin("\nä".repeat(1000).as_bytes(), &client(), now);
         let told = slow.look(now + LIMIT).0.pop().unwrap();
         assert!(told.starts_with("\\nä\\nä") && told.len() < 2 * LONGEST_NAME && !told.contains('\n'), "{told:?}");
@@ -153,8 +151,8 @@ mod tests {
     fn a_limit_without_end_and_none() {
         for limit in [Some(Duration::MAX), None] {
             let slow = SlowHandlers::new(limit, 1);
-            slow.current(0).begin(b"GET / HTTP/1.1", &client(), NOW);
-            assert_eq!(slow.look(NOW), (Vec::new(), None));
+            slow.current(0).begin(b"GET / HTTP/1.1", &client(), Instant::SOME);
+            assert_eq!(slow.look(Instant::SOME), (Vec::new(), None));
         }
     }
 }

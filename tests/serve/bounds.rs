@@ -1,14 +1,14 @@
 //! Limits to what one client may have of a server.
 
 use std::io::Read;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use modest::{Http, Request, RequestHandler, Response, Result, handler_fn};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::server::{Client, Gate, alone, eventually, get, serve};
+use crate::server::{Client, Gate, alone, eventually, get, hear_the_log, serve};
 
 /// One that is asked for something and answered, or reset.
 fn is_served(client: &mut Client) -> bool {
@@ -38,22 +38,8 @@ fn an_address_has_only_so_many_connections() {
 
 #[test]
 fn the_log_hears_who_is_refused_for_its_address_if_it_wants_to() {
-    static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    struct Logger;
-    impl log::Log for Logger {
-        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-            true
-        }
-        fn log(&self, record: &log::Record<'_>) {
-            let text = record.args().to_string();
-            if text.starts_with("refused") {
-                LINES.lock().unwrap().push(text);
-            }
-        }
-        fn flush(&self) {}
-    }
     alone("bounds::the_log_hears_who_is_refused_for_its_address_if_it_wants_to", || {
-        log::set_logger(&Logger).expect("the only one");
+        let lines = hear_the_log(|record| Some(record.args().to_string()).filter(|text| text.starts_with("refused")));
         let server = serve(handler_fn(|_| Ok(Response::text("here"))), |server| server.max_per_address(1));
         let mut first = server.client();
         assert!(is_served(&mut first));
@@ -66,9 +52,9 @@ fn the_log_hears_who_is_refused_for_its_address_if_it_wants_to() {
             assert!(is_served(&mut first), "after another poll");
             if level == log::LevelFilter::Debug {
                 wanted.push(format!("refused {address}: its address has as many connections as it may"));
-                eventually("it is logged", || !LINES.lock().unwrap().is_empty());
+                eventually("it is logged", || !lines.lock().unwrap().is_empty());
             }
-            assert_eq!(*LINES.lock().unwrap(), wanted, "at level {level}");
+            assert_eq!(*lines.lock().unwrap(), wanted, "at level {level}");
         }
     });
 }

@@ -9,7 +9,7 @@ use modest::{Http, IntoProtocol, LogRecord, ProxyProtocol, Request, RequestHandl
 
 use crate::cipher::{Cipher, HELLO, WELCOME, opened, sealed};
 use crate::script::Script;
-use crate::server::{Running, alone, eventually, get, serve};
+use crate::server::{Running, alone, eventually, get, hear_the_log, serve};
 
 const V1: &[u8] = b"PROXY TCP4 203.0.113.7 192.0.2.1 4321 443\r\n";
 const V1_UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
@@ -166,21 +166,10 @@ fn a_shutdown_ends_who_has_sent_no_header_and_who_is_idle_behind_one() {
 
 #[test]
 fn the_log_says_why() {
-    static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    struct Logger;
-    impl log::Log for Logger {
-        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-            true
-        }
-        fn log(&self, record: &log::Record<'_>) {
-            if record.target().contains("proxy") {
-                LINES.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
-            }
-        }
-        fn flush(&self) {}
-    }
     alone("proxied::the_log_says_why", || {
-        log::set_logger(&Logger).expect("the only one");
+        let lines = hear_the_log(|record| {
+            record.target().contains("proxy").then(|| format!("{} {}", record.level(), record.args()))
+        });
         log::set_max_level(log::LevelFilter::Trace);
         let mistrusting = serve_plainly(mistrusting(Whoami::default()));
         let trusting = serve_plainly(trusting(Whoami::default()));
@@ -191,8 +180,8 @@ fn the_log_says_why() {
             let mut client = server.client();
             let wanted = format!("DEBUG {} {why}", client.stream.local_addr().unwrap());
             client.send(sent).read_to_any_end();
-            eventually("it is logged", || !LINES.lock().unwrap().is_empty());
-            assert_eq!(std::mem::take(&mut *LINES.lock().unwrap()), [wanted]);
+            eventually("it is logged", || !lines.lock().unwrap().is_empty());
+            assert_eq!(std::mem::take(&mut *lines.lock().unwrap()), [wanted]);
         }
     });
 }

@@ -302,6 +302,26 @@ impl Drop for OpenedAtEnd {
     }
 }
 
+/// What the log is told from now on, as far as `line` makes something of it. In a process of its own: see [`alone`].
+pub fn hear_the_log(line: fn(&log::Record<'_>) -> Option<String>) -> &'static Mutex<Vec<String>> {
+    struct Heard {
+        line: fn(&log::Record<'_>) -> Option<String>,
+        lines: Mutex<Vec<String>>,
+    }
+    impl log::Log for Heard {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            self.lines.lock().unwrap().extend((self.line)(record));
+        }
+        fn flush(&self) {}
+    }
+    let heard: &Heard = Box::leak(Box::new(Heard { line, lines: Mutex::default() }));
+    log::set_logger(heard).expect("the only one");
+    &heard.lines
+}
+
 /// Run this part of a test in a process of its own: it may abort, hang, set a logger or count the time on processors
 /// without harm to others. `test` is the full name of the test that calls this, and all that it does.
 #[track_caller]

@@ -242,13 +242,13 @@ impl Machine {
         self.counts.cut_off_at.is_some_and(|at| at <= self.nanos)
     }
 
-    /// Something that happens so many times in a thousand.
     /// How many threads are parked until somebody unparks them.
     pub fn asleep(&self) -> usize {
         let sleeps = |waiting: &&Waiting| matches!(waiting.key, Key::Park(_)) && waiting.until == FOR_EVER;
         self.waiting.iter().filter(sleeps).count()
     }
 
+    /// Something that happens so many times in a thousand.
     pub fn happens(&mut self, per_mille: u32) -> bool {
         per_mille > 0 && self.chance.below(1000) < u64::from(per_mille)
     }

@@ -177,8 +177,6 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
-
     const SECOND: Duration = Duration::from_secs(1);
     const RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
     const LIMITS: SendLimits = SendLimits { min_rate: Some(RATE), write_timeout: Some(Duration::from_secs(30)) };
@@ -186,7 +184,7 @@ mod tests {
     /// A client that takes so many bytes each second, of which the socket is seen to take `steps` at a time: after how
     /// many seconds of being waited for it is given up, of 600. `told`: whether the kernel tells.
     fn given_up(per_second: u64, steps: u64, told: bool) -> Option<u64> {
-        let (mut pace, start) = (Pace::default(), NOW);
+        let (mut pace, start) = (Pace::default(), Instant::SOME);
         let mut shown = 0;
         for second in 0..600 {
             let now = start + SECOND * second * 100; // the server takes its time between two waits
@@ -225,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_kernel_is_not_asked_where_the_socket_shows_enough() {
-        let (mut pace, start) = (Pace::default(), NOW);
+        let (mut pace, start) = (Pace::default(), Instant::SOME);
         pace.park(start, None, true);
         pace.resume(start + 29 * SECOND);
         pace.took(15_000);
@@ -237,7 +235,7 @@ mod tests {
     #[test]
     fn who_has_taken_much_may_stand_still_no_longer_than_others() {
         let limits = SendLimits { write_timeout: Some(10 * SECOND), ..LIMITS };
-        let (mut pace, start) = (Pace::default(), NOW);
+        let (mut pace, start) = (Pace::default(), Instant::SOME);
         for (waited, took, gives_up) in [(5, 100_000, false), (9, 0, false), (1, 0, true)] {
             pace.park(start, None, true);
             pace.resume(start + SECOND * waited);
@@ -250,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_stage_has_windows_of_its_own_and_only_waiting_counts() {
-        let (mut pace, start) = (Pace::default(), NOW);
+        let (mut pace, start) = (Pace::default(), Instant::SOME);
         for (stage, bytes, too_slow) in [(1, 15_000, false), (1, 14_999, true), (2, 15_000, false)] {
             let stage = Stage(stage);
             for half in 0..2 {

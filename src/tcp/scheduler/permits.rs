@@ -168,8 +168,6 @@ impl<C> Permits<C> {
 mod tests {
     use super::*;
 
-    const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
-
     const HANDLER: Class = Class(Work::Handler);
 
     fn permits(handlers: usize) -> Permits<u32> {
@@ -196,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_goes_to_the_first_who_waits_in_the_same_step() {
-        let now = NOW;
+        let now = Instant::SOME;
         let mut permits = permits(1);
         let held = permits.try_acquire(Work::Handler);
         assert!(matches!(permits.exchange(None, 1, Work::Handler, now), Admission::Queued));
@@ -208,7 +206,7 @@ mod tests {
 
     #[test]
     fn queues_take_turns_and_a_full_one_refuses() {
-        let now = NOW;
+        let now = Instant::SOME;
         let mut permits = permits(1);
         let reserved = [Work::Handler, Work::Short, Work::Meet].map(|work| permits.try_acquire(work))[1];
         for (connection, work) in [
@@ -236,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_wait_for_a_handler_has_an_end_and_one_with_a_begun_answer_has_none() {
-        let now = NOW;
+        let now = Instant::SOME;
         let mut permits = Permits::new(1, 2, Some(Duration::from_secs(1)));
         assert!(permits.try_acquire(Work::Handler).is_some());
         assert!(matches!(permits.exchange(None, 1, Work::Begun, now), Admission::Queued));

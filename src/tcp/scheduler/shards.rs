@@ -188,8 +188,6 @@ mod tests {
     use super::super::Eviction;
     use super::*;
 
-    const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
-
     const SECOND: Duration = Duration::from_secs(1);
     const READABLE: Readiness = Readiness { readable: true, ..Readiness::NONE };
 
@@ -224,7 +222,7 @@ mod tests {
 
     #[test]
     fn evicted_are_the_lingering_then_the_longest_idle_then_the_oldest_begun() {
-        let now = NOW;
+        let now = Instant::SOME;
         let mut shards = Shards::new(7);
         let later = now + 10 * SECOND;
         for (number, eviction) in [
@@ -256,7 +254,7 @@ mod tests {
 
     #[test]
     fn so_many_in_hand_are_passed_over_and_a_message_may_last_as_long() {
-        let now = NOW;
+        let now = Instant::SOME;
         for (in_hand, expected) in
             [(MOST_PASSED_OVER - 1, vec![MOST_PASSED_OVER as u32 - 1]), (MOST_PASSED_OVER, vec![])]
         {
@@ -276,7 +274,7 @@ mod tests {
 
     #[test]
     fn the_order_is_that_of_time_in_all_shards_and_for_busy_clients() {
-        let now = NOW;
+        let now = Instant::SOME;
         let mut shards = Shards::new(50);
         let mut since = [None; 50];
         let mut random: u32 = 1;

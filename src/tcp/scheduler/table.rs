@@ -426,12 +426,10 @@ mod tests {
     use super::super::super::sync;
     use super::*;
 
-    const NOW: Instant = Instant::from_nanos(1_000_000_000_000);
-
     const SECOND: Duration = Duration::from_secs(1);
 
     fn table() -> (ConnectionTable<u32>, Instant) {
-        (ConnectionTable::new(), NOW)
+        (ConnectionTable::new(), Instant::SOME)
     }
 
     fn insert(table: &mut ConnectionTable<u32>) -> Token {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compare modest with nginx (in three settings), h2o, lighttpd and static-web-server: CPU time a request, and latency.
+"""Compare modest with nginx (in three settings), h2o, lighttpd, static-web-server and hyper: CPU time a request, and latency.
 
     benches/compare.py [--rows many,file,..] [--rounds 5] [--seconds 1] [--servers modest,nginx,..] [--write]
 
@@ -12,7 +12,7 @@ rounds) in that of the client, too. Rows are chosen by the beginning of their na
 another build of modest. `--write` puts the tables into docs/performance.md: all rows and both groups take ten minutes.
 
 Needs cargo and Python 3.11; installs nginx, h2o, lighttpd and wrk from Debian where they are missing, and takes
-static-web-server if it is there. Loads go to loopback only.
+static-web-server if it is there; hyper (`benches/hyper`) has the rows `hello` alone. Loads go to loopback only.
 """
 
 import argparse
@@ -115,7 +115,7 @@ def compare(args, row, group, count, servers, lua):
     print(f"\n{row.name}: {row.what}{', client and server in one group' * (group == 'shared')}", flush=True)
     compared = [server for server in servers.all if row.site in server.ports]
     if row.site == "hello":
-        compared = [server for server in compared if server.name in ("modest", "nginx")]
+        compared = [server for server in compared if server.name in ("modest", "nginx", "hyper")]
     headers = {server.name: headers_for(row, server.ports[row.site]) for server in compared}
     rounds = {server.name: [] for server in compared}
     for turn in range(count):

@@ -64,7 +64,8 @@ dir-listing.activate = "enable"
 mimetype.assign = ( ".txt" => "text/plain", ".bin" => "application/x-binary" )
 $SERVER["socket"] == "127.0.0.1:{log}" {{ accesslog.filename = "{folder}/access-lighttpd.log" }}
 """
-PEERS = [*NGINX_SETTINGS, "h2o", "lighttpd", "static-web-server"]
+HYPER = HERE / "benches/hyper"
+PEERS = [*NGINX_SETTINGS, "h2o", "lighttpd", "static-web-server", "hyper"]
 TITLES = {
     "modest": "modest",
     "nginx": "nginx",
@@ -73,6 +74,7 @@ TITLES = {
     "h2o": "h2o",
     "lighttpd": "lighttpd",
     "static-web-server": "static-web-server",
+    "hyper": "hyper",
 }
 
 
@@ -121,6 +123,8 @@ class Servers:
                     self.start_configured(server, LIGHTTPD, ["lighttpd", "-D", "-f"])
                 elif name == "static-web-server":
                     self.start_static_web_server(server)
+                elif name == "hyper":
+                    self.start_hyper(server)
                 else:
                     self.start_modest(server, others.get(name, HERE / "target/release/modest"))
                 self.all.append(server)
@@ -170,6 +174,13 @@ class Servers:
                    "--log-level", "error", "--directory-listing", "true"]
         self.listens(server, self.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), ports)
 
+    def start_hyper(self, server):
+        """It has no files, and is built only where it is asked."""
+        if "hello" in self.sites:
+            subprocess.run(["cargo", "build", "--quiet", "--release", "--locked", "--target-dir", "target"], cwd=HYPER, check=True)
+            ports = dict(zip(("hello",), free_ports(1)))
+            self.listens(server, self.start([HYPER / "target/release/hyper-hello", f"127.0.0.1:{ports['hello']}"]), ports)
+
     def listens(self, server, process, ports):
         for site, port in ports.items():
             wait_for(server.name, process, port)
@@ -183,8 +194,9 @@ class Servers:
 
 
 def available(names):
-    """Those of these servers that are installed."""
-    return [name for name in names if shutil.which(name.split("-")[0] if name.startswith("nginx") else name)]
+    """Those of these servers that are installed, or built here."""
+    programs = {name: name.split("-")[0] if name.startswith("nginx") else name for name in names}
+    return [name for name, program in programs.items() if name == "hyper" or shutil.which(program)]
 
 
 def make_certificate(folder):

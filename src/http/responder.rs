@@ -28,30 +28,19 @@ impl<H> Service<H> {
     }
 
     pub(crate) fn responder(&self) -> Responder<'_, H> {
-        Responder { handler: &self.handler, config: &self.config, unwritten: &self.unwritten }
+        Responder { handler: &self.handler, unwritten: &self.unwritten }
     }
 }
 
-/// A handler, and what is said for all requests.
+/// A handler, and what is known of its methods.
 pub(crate) struct Responder<'a, H: ?Sized> {
     pub(crate) handler: &'a H,
-    pub(crate) config: &'a HttpConfig,
     pub(crate) unwritten: &'a Arc<UnwrittenMethods>,
 }
 
 impl<H: RequestHandler + ?Sized> Responder<'_, H> {
     fn chain(&self) -> Chain<'_, H> {
         Chain(self.handler)
-    }
-
-    /// What is done with a body unless its handler says otherwise.
-    pub(crate) fn body_plan(&self) -> BodyPlan {
-        BodyPlan::new(self.config.body.clone(), self.config.body_timeout, Some(Arc::clone(self.unwritten)))
-    }
-
-    /// The same for a request without a body.
-    fn empty_plan(&self) -> BodyPlan {
-        BodyPlan::new(self.config.body.clone(), self.config.body_timeout, None)
     }
 
     /// May block: whether the chain accepts a request, from its head.
@@ -76,7 +65,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
             }
             let accepted = match accepted {
                 true => Ok(()),
-                false => self.before_body(request, &mut self.empty_plan()),
+                false => self.before_body(request, &mut BodyPlan::default()),
             };
             let result = accepted.and_then(|()| {
                 begins(request);

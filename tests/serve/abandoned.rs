@@ -45,9 +45,10 @@ fn handlers_notice_that_their_clients_left_and_the_next_is_answered() {
     let app = App::default();
     let server = serve(app.clone(), |server| server.workers(4));
     let mut polls = Vec::from_iter((0..4).map(|_| server.client()));
-    polls.iter_mut().for_each(|client| {
+    for (earlier, client) in polls.iter_mut().enumerate() {
+        (0..earlier).for_each(|_| assert!(client.send(get("/")).answer().is_ok(), "a request before the poll"));
         client.send(get("/poll"));
-    });
+    }
     eventually("four handlers wait", || app.waiting.load(SeqCst) == 4);
     let mut fifth = server.client();
     fifth.send(get("/"));

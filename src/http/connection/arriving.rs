@@ -16,15 +16,15 @@ use crate::tcp::{BlockingInput, Next, Turn};
 /// length, nor one that the client holds back.
 const LONG: u64 = 64 * 1024;
 
-/// Something to read the body from while the handler runs, if it is to be received so. There is none without a socket,
-/// and nothing is gained by it once the body is there; and what is to be written elsewhere comes before the handler.
-pub(super) fn blocking_input(
+/// Whether the body is to be received while the handler runs. Nothing is gained by it once the body is there; and what is to
+/// be written elsewhere comes before the handler.
+pub(super) fn arrives_while_handled(
     plan: &mut BodyPlan,
     request: &Request,
     framing: &RequestFraming,
     head_length: usize,
     turn: &Turn<'_>,
-) -> Option<Box<dyn BlockingInput>> {
+) -> bool {
     let arrived = (turn.input.bytes().len() - head_length) as u64;
     let (is_there, is_long) = match framing.body {
         BodyLength::Known(length) => (length <= arrived, length > LONG),
@@ -32,12 +32,12 @@ pub(super) fn blocking_input(
         BodyLength::None => (true, false),
     };
     if is_there || plan.writer.is_some() {
-        return None;
+        return false;
     }
     // `OPTIONS *` reaches no method.
     let may_be_unwritten = (is_long || framing.expects_continue) && !request.is_asterisk();
     let tries = may_be_unwritten && plan.unknown.as_mut().is_some_and(UnknownMethod::try_it);
-    if plan.streamed || tries { turn.blocking_input(plan.timeout) } else { None }
+    plan.streamed || tries
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
@@ -52,16 +52,17 @@ impl<H: RequestHandler> HttpConnection<H> {
         turn: &mut Turn<'_>,
     ) -> Next {
         // A stream needs no room; what the handler did not ask for as one is kept as any body is.
+        let limits = plan.limits(&self.config().body);
         let incoming = match plan.streamed {
-            true => plan.limits.check_length(framing.body).map(|()| None),
-            false => Incoming::new(framing.body, &plan.limits).map(Some),
+            true => limits.check_length(framing.body).map(|()| None),
+            false => Incoming::new(framing.body, &limits).map(Some),
         };
         let incoming = match incoming {
             Ok(incoming) => incoming,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
         turn.input.consume(head_length);
-        let BodyPlan { limits, progress, unknown, .. } = plan;
+        let BodyPlan { progress, unknown, .. } = plan;
         let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);
         let arrival = Arrival { input, unread, owes_continue, limits, progress };
         exchange.request.set_unknown_method(unknown);

@@ -50,7 +50,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn on_shutdown(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
         match state {
             State::ReadingBody(partial) => {
-                let within = partial.plan.timeout;
+                let within = partial.timeout;
                 self.state = State::ReadingBody(partial);
                 Next::read_at_min_rate(Stage(self.stage), within)
             }
@@ -71,11 +71,11 @@ impl<H: RequestHandler> HttpConnection<H> {
         let stage = Stage(self.stage);
         let config = self.config();
         let next = match &state {
-            State::Idle => Next::Idle { within: config.idle_timeout },
+            State::Idle(_) => Next::Idle { within: config.idle_timeout },
             State::ReadingHead(_) => {
                 Next::Read { stage, within: config.head_timeout, evictable: true, at_min_rate: false }
             }
-            State::ReadingBody(partial) => Next::read_at_min_rate(stage, partial.plan.timeout),
+            State::ReadingBody(partial) => Next::read_at_min_rate(stage, partial.timeout),
             State::DiscardingBody(_) => Next::read_at_min_rate(stage, config.body_timeout),
             State::BeforeBody(_) | State::SpoolingBody(_) | State::Handling(_) | State::Streaming(_) => Next::Handle,
             State::Upgrading(_) => Next::Take,
@@ -148,7 +148,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn close_partial(&mut self, partial: PartialRequest, error: &Error, turn: &mut Turn<'_>) -> Next {
         let PartialRequest { exchange, incoming, .. } = partial;
         let next = self.close_with(exchange, error, turn);
-        if matches!(self.state, State::Idle) {
+        if matches!(self.state, State::Idle(_)) {
             self.state = State::Closing(Box::new(incoming));
         }
         next

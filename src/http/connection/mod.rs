@@ -31,7 +31,7 @@ use super::request::incoming::Incoming;
 use super::responder::{Responder, Service, panic_message};
 use super::response::Instead;
 use super::sending::Checked;
-use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, Next, Stage, Stream, Turn};
+use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, Next, Stage, Stream, Turn, Waker};
 use arriving::end_arriving_body;
 use live::{PushedResponse, Switched, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};
@@ -51,8 +51,9 @@ pub(crate) struct HttpConnection<H> {
 
 /// Large states are boxed, as most connections are idle.
 enum State {
-    /// Before a request.
-    Idle,
+    /// Before a request. What calls this connection is handed from request to request: to make another for each is to count a
+    /// reference, which writes to a line that other workers read.
+    Idle(Option<Waker>),
     /// A head is being received. Its bytes stay in the input until it is complete.
     ReadingHead(Box<HeadParser>),
     /// The head of a request with a body is complete, and still in the input; `before_body` is to be called (may block).
@@ -95,8 +96,11 @@ struct Exchange {
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Idle => self.next_request(turn.polled, turn),
+        match self.take_state() {
+            State::Idle(waker) => {
+                self.state = State::Idle(waker);
+                self.next_request(turn.polled, turn)
+            }
             State::ReadingHead(parser) => self.read_head(parser, turn),
             State::BeforeBody(unaccepted) => self.before_body(*unaccepted, turn),
             State::ReadingBody(partial) => self.receive_body(partial, false, turn),
@@ -113,7 +117,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
-        let state = match std::mem::replace(&mut self.state, State::Idle) {
+        let state = match self.take_state() {
             State::Switched(switched) => {
                 return self.switched(switched, |conversation| conversation.event(what, turn));
             }
@@ -129,7 +133,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 
     fn take(mut self: Box<Self>, stream: Stream) {
-        match std::mem::replace(&mut self.state, State::Idle) {
+        match self.take_state() {
             State::Upgrading(upgrading) => self.take_over(*upgrading, stream),
             State::Switched(switched) => switched.conversation.take(stream),
             _ => drop(stream),
@@ -162,8 +166,12 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
 }
 
 impl<H> HttpConnection<H> {
+    fn take_state(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Idle(None))
+    }
+
     pub(crate) fn new(service: Arc<Service<H>>) -> HttpConnection<H> {
-        HttpConnection { service, stage: 0, requests: 0, first_request: None, state: State::Idle }
+        HttpConnection { service, stage: 0, requests: 0, first_request: None, state: State::Idle(None) }
     }
 }
 
@@ -236,7 +244,12 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// tells `tcp` that the client may still be sending.
     fn start_request(&mut self, length: usize, head: Head, polled: Option<Instant>, turn: &mut Turn<'_>) -> Next {
         let framing = framing::parse(&head);
-        let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, turn.waker());
+        let waker = match &mut self.state {
+            State::Idle(waker) => waker.take(),
+            _ => None,
+        };
+        let waker = waker.unwrap_or_else(|| turn.waker());
+        let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, waker);
         let mut exchange =
             Box::new(Exchange { request, keep_alive: false, accepted: false, waits_since: None, live: None });
         let framing = match framing {

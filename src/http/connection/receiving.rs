@@ -1,17 +1,20 @@
 //! The body of a request: accepted or declined from the head, received, spooled, or dropped. Called by `connection`, in
 //! turns that may block where it says so.
 
-use super::arriving::blocking_input;
+use std::time::Duration;
+
+use super::arriving::arrives_while_handled;
 use super::{AfterResponse, Exchange, HttpConnection, State};
 use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
 use crate::http::rejection::Rejection;
 use crate::http::request::BodyPlan;
-use crate::http::request::arriving::CONTINUE;
+use crate::http::request::arriving::{CONTINUE, Progress};
 use crate::http::request::decoder::BodyDecoder;
 use crate::http::request::discard::{DiscardProgress, DiscardedBody};
 use crate::http::request::framing::RequestFraming;
 use crate::http::request::incoming::{Incoming, Need};
+use crate::http::request::room::BodyLimits;
 use crate::http::responder::catch_panic;
 use crate::tcp::{Next, Stage, Turn};
 
@@ -27,7 +30,9 @@ pub(super) struct UnacceptedRequest {
 pub(super) struct PartialRequest {
     pub(super) exchange: Box<Exchange>,
     pub(super) incoming: Incoming,
-    pub(super) plan: BodyPlan,
+    pub(super) limits: BodyLimits,
+    pub(super) timeout: Option<Duration>,
+    pub(super) progress: Option<Progress>,
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
@@ -36,7 +41,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let UnacceptedRequest { mut exchange, framing, head_length } = unaccepted;
         turn.handler_begins(exchange.request.line_bytes());
         let responder = self.responder();
-        let mut plan = responder.body_plan();
+        let mut plan = BodyPlan::with_methods(&self.service.unwritten);
         let asked = catch_panic(&exchange.request, || responder.before_body(&exchange.request, &mut plan));
         match asked {
             Ok(Ok(())) => {}
@@ -50,12 +55,17 @@ impl<H: RequestHandler> HttpConnection<H> {
             return self.decline_body(exchange, framing, head_length, &error, turn);
         }
         exchange.accepted = true;
-        if let Some(input) = blocking_input(&mut plan, &exchange.request, &framing, head_length, turn) {
+        let timeout = plan.timeout_or(self.config().body_timeout);
+        // Without a socket of its own there is nothing to read it from.
+        if arrives_while_handled(&mut plan, &exchange.request, &framing, head_length, turn)
+            && let Some(input) = turn.blocking_input(timeout)
+        {
             return self.handle_arriving(exchange, &framing, head_length, plan, input, turn);
         }
+        let limits = plan.limits(&self.config().body);
         let incoming = match plan.writer.take() {
-            Some(writer) => Incoming::writing_to(writer, framing.body, &plan.limits),
-            None => Incoming::new(framing.body, &plan.limits),
+            Some(writer) => Incoming::writing_to(writer, framing.body, &limits),
+            None => Incoming::new(framing.body, &limits),
         };
         let incoming = match incoming {
             Ok(incoming) => incoming,
@@ -68,7 +78,8 @@ impl<H: RequestHandler> HttpConnection<H> {
             turn.output.bytes().extend_from_slice(CONTINUE);
         }
         self.stage = self.stage.wrapping_add(1);
-        self.receive_body(Box::new(PartialRequest { exchange, incoming, plan }), true, turn)
+        let progress = plan.progress;
+        self.receive_body(Box::new(PartialRequest { exchange, incoming, limits, timeout, progress }), true, turn)
     }
 
     /// Decline a body. If it is short and certain to be sent, it is dropped and the connection kept. A client that waits
@@ -101,12 +112,12 @@ impl<H: RequestHandler> HttpConnection<H> {
         turn: &mut Turn<'_>,
     ) -> Next {
         loop {
-            let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.plan.limits) {
+            let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.limits) {
                 Ok(fed) => fed,
                 Err(rejection) => return self.reject_partial(*partial, rejection, turn),
             };
             turn.input.consume(used);
-            if let Some(progress) = &partial.plan.progress
+            if let Some(progress) = &partial.progress
                 && used > 0
             {
                 let told = catch_panic(&partial.exchange.request, || progress(partial.incoming.received()));
@@ -121,7 +132,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                     return Next::Handle;
                 }
                 Need::Spool => {
-                    if let Err(rejection) = partial.incoming.spool(&partial.plan.limits) {
+                    if let Err(rejection) = partial.incoming.spool(&partial.limits) {
                         return self.reject_request(partial.exchange, rejection, turn);
                     }
                 }
@@ -142,14 +153,14 @@ impl<H: RequestHandler> HttpConnection<H> {
         if turn.input.ended() {
             return self.reject_partial(*partial, Rejection::bad_request("the body is cut short"), turn);
         }
-        let within = partial.plan.timeout;
+        let within = partial.timeout;
         self.state = State::ReadingBody(partial);
         Next::read_at_min_rate(Stage(self.stage), within)
     }
 
     /// May block: write part of the body to disk, then go on with the input.
     pub(super) fn spool_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
-        match partial.incoming.spool(&partial.plan.limits) {
+        match partial.incoming.spool(&partial.limits) {
             Ok(()) => self.receive_body(partial, true, turn),
             Err(rejection) => self.reject_request(partial.exchange, rejection, turn),
         }

@@ -68,6 +68,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         match encoded.rest {
             None => {
                 self.log(&exchange, encoded.status, encoded.length, turn);
+                self.state = State::Idle(exchange.request.take_waker());
                 drop(exchange);
                 self.after_response(after, turn)
             }

@@ -39,7 +39,8 @@ pub enum LogFormat {
 pub struct LogRecord<'a> {
     client: &'a Client,
     request: Option<&'a Request>,
-    request_line: &'a str,
+    /// Where there is no request.
+    line: &'a str,
     status: StatusCode,
     bytes: u64,
     time: SystemTime,
@@ -60,13 +61,13 @@ pub(crate) struct Completed {
 
 impl<'a> LogRecord<'a> {
     pub(crate) fn of_request(client: &'a Client, request: &'a Request, completed: &Completed) -> LogRecord<'a> {
-        LogRecord { request: Some(request), ..LogRecord::of_line(client, request.line(), completed) }
+        LogRecord { request: Some(request), ..LogRecord::of_line(client, "", completed) }
     }
 
-    pub(crate) fn of_line(client: &'a Client, request_line: &'a str, completed: &Completed) -> LogRecord<'a> {
+    pub(crate) fn of_line(client: &'a Client, line: &'a str, completed: &Completed) -> LogRecord<'a> {
         let Completed { status, bytes, time, begun } = *completed;
         let (offset, format) = (0, LogFormat::default());
-        LogRecord { client, request: None, request_line, status, bytes, time, begun, offset, format }
+        LogRecord { client, request: None, line, status, bytes, time, begun, offset, format }
     }
 
     /// The client.
@@ -87,7 +88,7 @@ impl<'a> LogRecord<'a> {
 
     /// The request line as sent; U+FFFD for what is not UTF-8; empty if there was none.
     pub fn request_line(&self) -> &'a str {
-        self.request_line
+        self.request.map_or(self.line, Request::line)
     }
 
     /// The status of the response.
@@ -178,7 +179,7 @@ impl<'a> LogRecord<'a> {
         for part in [" [", time.day(), "/", time.month(), "/", time.year(), " ", time.clock(), "] \""] {
             line.push_str(part);
         }
-        push_escaped(line, self.request_line);
+        push_escaped(line, self.request_line());
         line.push_str("\" ");
         line.push_str(self.status.as_str());
         line.push_str(" -");
@@ -194,7 +195,7 @@ impl<'a> LogRecord<'a> {
         }
         self.push_offset(line, "");
         line.push_str("] \"");
-        push_escaped(line, self.request_line);
+        push_escaped(line, self.request_line());
         line.push_str("\" ");
         line.push_str(self.status.as_str());
         line.push(' ');
@@ -229,7 +230,7 @@ impl<'a> LogRecord<'a> {
                 push_json_field(line, "method", Some(request.method().as_str()));
                 push_json_field(line, "target", Some(request.target()));
             }
-            None => push_json_field(line, "line", Some(self.request_line)),
+            None => push_json_field(line, "line", Some(self.request_line())),
         }
         let (status, bytes, seconds) = (self.status.as_u16(), self.bytes, self.duration().as_secs_f64());
         push(line, format_args!(",\"status\":{status},\"bytes\":{bytes},\"seconds\":{seconds:.6}"));

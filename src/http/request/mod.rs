@@ -149,6 +149,11 @@ impl Request {
         self.body = Body::default();
     }
 
+    /// What calls its connection, for the next request there.
+    pub(crate) fn take_waker(&mut self) -> Option<Waker> {
+        self.waker.take()
+    }
+
     /// The turn in which it is handled. The time of a poll is kept only if that poll brought the request.
     pub(crate) fn set_turn(&mut self, polled: Option<Instant>, now: SystemTime) {
         self.polled = self.polled.filter(|_| self.polled == polled);

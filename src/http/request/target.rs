@@ -170,40 +170,43 @@ pub(crate) fn is_host(bytes: &[u8]) -> bool {
     if bytes.is_empty() {
         return true;
     }
-    let (host, port) = match bytes {
-        [b'[', inside @ ..] => {
-            let Some(end) = inside.iter().position(|&byte| byte == b']') else { return false };
-            return is_ip_literal(&inside[..end])
-                && matches!(&inside[end + 1..], [] | [b':', ..])
-                && is_port(inside.get(end + 2..));
-        }
-        _ => match bytes.iter().position(|&byte| byte == b':') {
-            Some(colon) => (&bytes[..colon], Some(&bytes[colon + 1..])),
-            None => (bytes, None),
+    let after = match bytes {
+        [b'[', inside @ ..] => match inside.iter().position(|&byte| byte == b']') {
+            Some(end) if is_ip_literal(&inside[..end]) => &inside[end + 1..],
+            _ => return false,
+        },
+        _ => match reg_name_length(bytes) {
+            0 => return false,
+            length => &bytes[length..],
         },
     };
-    !host.is_empty() && is_reg_name(host) && is_port(port)
+    match after {
+        [] => true,
+        [b':', port @ ..] => is_port(port),
+        _ => false,
+    }
 }
 
 // port = *DIGIT, at most 65535.
-fn is_port(digits: Option<&[u8]>) -> bool {
+fn is_port(digits: &[u8]) -> bool {
     let mut port = 0u32;
-    digits.unwrap_or_default().iter().all(|byte| {
+    digits.iter().all(|byte| {
         port = port.saturating_mul(10).saturating_add(u32::from(byte.wrapping_sub(b'0')));
         byte.is_ascii_digit() && port <= 65_535
     })
 }
 
-// reg-name = *( unreserved / pct-encoded / sub-delims ); an IPv4 address is a reg-name, too.
-fn is_reg_name(mut name: &[u8]) -> bool {
-    while let Some((&byte, rest)) = name.split_first() {
-        name = match CLASS[byte as usize] {
-            REG_NAME => rest,
-            PERCENT if is_percent_encoded(name) => &name[3..],
-            _ => return false,
-        };
+// How much of this is of a reg-name = *( unreserved / pct-encoded / sub-delims ); an IPv4 address is one, too.
+fn reg_name_length(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = &bytes[at..];
+        at += rest.iter().position(|&byte| CLASS[byte as usize] != REG_NAME).unwrap_or(rest.len());
+        if !is_percent_encoded(&bytes[at..]) {
+            return at;
+        }
+        at += 3;
     }
-    true
 }
 
 // IPv6address / IPvFuture: "v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" )
@@ -214,7 +217,9 @@ fn is_ip_literal(inside: &[u8]) -> bool {
         return !version.is_empty()
             && version.iter().all(u8::is_ascii_hexdigit)
             && !address.is_empty()
-            && address.split(|&byte| byte == b':').all(|part| !part.contains(&b'%') && is_reg_name(part));
+            && address
+                .split(|&byte| byte == b':')
+                .all(|part| !part.contains(&b'%') && reg_name_length(part) == part.len());
     }
     std::str::from_utf8(inside).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }

@@ -10,6 +10,10 @@ use std::sync::Arc;
 use http::{HeaderValue, StatusCode, header};
 
 use super::body::{Pieces, ResponseBody};
+use super::fields::Fields;
+#[cfg(feature = "json")]
+use super::prepared::JSON;
+use super::prepared::{BYTES, HTML, PreparedFields, TEXT};
 use super::{Response, Result};
 use crate::http::error::Error;
 use crate::http::etag::ETag;
@@ -22,18 +26,17 @@ impl Response {
     ///
     /// `text` is a `String`, or a `&str` or what `request.text()?` returns, which are copied.
     pub fn text(text: impl Into<String>) -> Response {
-        Response::typed(const { HeaderValue::from_static("text/plain; charset=utf-8") }, text.into())
+        Response::of_kind(&TEXT, text.into().into_bytes())
     }
 
     /// 200 with `text/html; charset=utf-8`. Untrusted text is escaped first: [`escape_html`](crate::escape_html).
     pub fn html(page: impl Into<String>) -> Response {
-        Response::typed(const { HeaderValue::from_static("text/html; charset=utf-8") }, page.into())
+        Response::of_kind(&HTML, page.into().into_bytes())
     }
 
     /// 200 with `application/octet-stream`.
     pub fn bytes(bytes: impl Into<Vec<u8>>) -> Response {
-        Response::of(ResponseBody::Bytes(bytes.into()))
-            .set_field(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"))
+        Response::of_kind(&BYTES, bytes.into())
     }
 
     /// 200 with bytes shared by many responses, without copying. No Content-Type is set.
@@ -47,8 +50,7 @@ impl Response {
     #[cfg(feature = "json")]
     pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Response {
         match serde_json::to_vec(value) {
-            Ok(text) => Response::of(ResponseBody::Bytes(text))
-                .set_field(header::CONTENT_TYPE, const { HeaderValue::from_static("application/json") }),
+            Ok(text) => Response::of_kind(&JSON, text),
             Err(error) => Response::failed(error.into()),
         }
     }
@@ -147,8 +149,8 @@ impl Response {
         Response::new(StatusCode::NO_CONTENT)
     }
 
-    fn typed(media_type: HeaderValue, text: String) -> Response {
-        Response::of(ResponseBody::Bytes(text.into_bytes())).set_field(header::CONTENT_TYPE, media_type)
+    fn of_kind(fields: &'static Fields, bytes: Vec<u8>) -> Response {
+        Response { prepared: Some(PreparedFields::Static(fields)), ..Response::of(ResponseBody::Bytes(bytes)) }
     }
 }
 

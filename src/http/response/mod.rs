@@ -9,6 +9,9 @@ mod writer; // Python's interface for building a `Response`
 
 pub(crate) mod body; // the body
 mod cookie; // Set-Cookie
+
+mod prepared; // header fields that were prepared before their response
+
 pub(crate) mod fields; // header fields
 
 pub use cookie::{Cookie, SameSite};
@@ -30,6 +33,7 @@ use crate::http::etag::ETag;
 use crate::http::live::Wait;
 use body::ResponseBody;
 use fields::FieldList;
+use prepared::PreparedFields;
 
 /// What a handler returns: a [`Response`], or an [`Error`] from which the response is made.
 pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
@@ -60,7 +64,7 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 #[must_use = "answers only if it is returned"]
 pub struct Response {
     pub(crate) status: StatusCode,
-    pub(crate) prepared: Option<Arc<Fields>>,
+    pub(crate) prepared: Option<PreparedFields>,
     pub(crate) own: FieldList,
     pub(crate) body: ResponseBody,
     /// The Content-Length that the handler set.
@@ -185,7 +189,7 @@ impl Response {
         if !self.own.is_empty() {
             fields.list().iter().for_each(|(name, _)| self.own.remove(name));
         }
-        self.prepared = Some(fields);
+        self.prepared = Some(PreparedFields::Shared(fields));
         self
     }
 
@@ -369,8 +373,9 @@ impl Response {
     /// If the prepared fields have one of that name, copy them into this response's own, without it.
     fn unshare(&mut self, name: &HeaderName) {
         if let Some(fields) = self.prepared.take_if(|fields| fields.list().has(name)) {
-            let mut own = fields.list().clone();
-            own.remove(name);
+            let mut own = FieldList::default();
+            let others = fields.iter().filter(|(other, _)| *other != name);
+            others.for_each(|(other, value)| own.append(other.clone(), value.clone()));
             self.own.iter().for_each(|(name, value)| own.append(name.clone(), value.clone()));
             self.own = own;
             if let Some(error) = fields.deferred_error() {
@@ -458,6 +463,40 @@ mod tests {
             assert_eq!(found, expected, "{row}");
         }
         assert_eq!(fields.iter().count(), 2);
+    }
+
+    #[test]
+    fn the_media_type_of_a_kind_gives_way() {
+        type Make = fn() -> Response;
+        let kinds: [(Make, &str); 3] = [
+            (|| Response::text("a"), "text/plain; charset=utf-8"),
+            (|| Response::html("a"), "text/html; charset=utf-8"),
+            (|| Response::bytes("a"), "application/octet-stream"),
+        ];
+        for (make, media_type) in kinds {
+            let fields = || Arc::new(Fields::new().with_header("content-type", "a/b").with_header("x", "1"));
+            for (row, response, expected) in [
+                ("as it is", make(), vec![format!("content-type: {media_type}")]),
+                (
+                    "beside another",
+                    make().with_header("x", "1"),
+                    vec![format!("content-type: {media_type}"), "x: 1".into()],
+                ),
+                (
+                    "replaced",
+                    make().with_header("x", "1").with_content_type("a/b"),
+                    vec!["content-type: a/b".into(), "x: 1".into()],
+                ),
+                ("added to", make().with_added_header("content-type", "a/b"), vec!["content-type: a/b".into()]),
+                ("removed", make().without_header("Content-Type"), vec![]),
+                ("below prepared ones", make().with_fields(fields()), vec!["content-type: a/b".into(), "x: 1".into()]),
+                ("of nobody else", make(), vec![format!("content-type: {media_type}")]),
+            ] {
+                let mut found = shown(&response);
+                found.sort();
+                assert_eq!(found, expected, "{media_type}, {row}");
+            }
+        }
     }
 
     #[test]

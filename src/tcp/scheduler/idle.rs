@@ -95,9 +95,10 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 
     pub(super) fn needs_another(&self, unpolled: bool, now: Instant) -> bool {
-        // Handlers that burn CPU gain nothing from more threads than cores; then only the tick wakes.
-        self.load.is_worth_a_wake(self.queue.len(), unpolled)
-            && (a_core_is_idle(self.busy(now), self.cores, self.load.stuck()) || self.load.blocks())
+        // Handlers that burn CPU gain nothing from more threads than cores; then only the tick wakes. How long the queue is
+        // comes last, for it takes the locks of all that are filled.
+        (a_core_is_idle(self.busy(now), self.cores, self.load.stuck()) || self.load.blocks())
+            && self.load.is_worth_a_wake(self.queue.len(), unpolled)
     }
 
     /// How many workers are awake, counting one that has begun to wait inside the poll lately.

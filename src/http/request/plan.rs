@@ -16,7 +16,8 @@ use crate::http::error::Error;
 const SHORT: u64 = 64 * 1024;
 
 /// What is to become of a request's body. It begins with what [`Http`](crate::Http) was told for all; a handler changes
-/// it in [`before_body`](crate::RequestHandler::before_body).
+/// it in [`before_body`](crate::RequestHandler::before_body). A default one, in which nothing was said, is for testing a
+/// `before_body` by itself.
 ///
 /// ```
 /// use modest::{BodyPlan, Request, RequestHandler, Response, Result};
@@ -38,8 +39,8 @@ const SHORT: u64 = 64 * 1024;
 /// ```
 #[derive(Default)]
 pub struct BodyPlan {
-    // What was said of the limits: `None`, nothing. They are not copied for each request, for then all workers would write to
-    // two counters of references: at 512 connections that was 1.5 % of the CPU time of `examples/hello.rs`.
+    // What was said of the limits; `None`: nothing. A copy of those of all requests would count two references, in lines that all
+    // workers write to, for each request without a body, too.
     limit: Option<u64>,
     memory: Option<usize>,
     folder: Option<Arc<PathBuf>>,

@@ -89,7 +89,9 @@ impl<T> Cache<T> {
     pub fn get(&self, key: &[u8]) -> Option<Arc<T>> {
         let shard = self.shard(key).read().unwrap_or_else(PoisonError::into_inner);
         let entry = &shard.entries[*shard.index.get(key)?];
-        entry.used.store(true, Relaxed);
+        if !entry.used.load(Relaxed) {
+            entry.used.store(true, Relaxed); // not each time: the line would go from worker to worker
+        }
         Some(Arc::clone(&entry.value))
     }
 

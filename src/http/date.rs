@@ -34,8 +34,7 @@ pub(crate) fn write(time: SystemTime) -> Option<[u8; 29]> {
     Some(text)
 }
 
-/// The same of the present: of one second it is written once a thread. That saves 260 of some 8,700 instructions a
-/// request (`benches/instructions.py`).
+/// The same of the present: of one second it is written once a thread. That saves 260 instructions a request (`benches/instructions.py`).
 pub(crate) fn write_now(now: SystemTime) -> Option<[u8; 29]> {
     thread_local! {
         static LAST: Cell<(i64, [u8; 29])> = const { Cell::new((i64::MIN, [0; 29])) };

@@ -1,4 +1,5 @@
-//! `examples/hello.rs` with hyper: `GET /` is answered with as many bytes, anything else with 404.
+//! `examples/hello.rs` with hyper: `GET /` is answered with the same body and type, anything else with 404. It has no limits of time,
+//! and sends no `Server`, both of which `modest` does.
 
 use std::convert::Infallible;
 

@@ -17,7 +17,7 @@ const SHORT: u64 = 64 * 1024;
 
 /// What is to become of a request's body. It begins with what [`Http`](crate::Http) was told for all; a handler changes
 /// it in [`before_body`](crate::RequestHandler::before_body). A default one, in which nothing was said, is for testing a
-/// `before_body` by itself.
+/// `before_body` by itself. Its `Debug` shows what was said.
 ///
 /// ```
 /// use modest::{BodyPlan, Request, RequestHandler, Response, Result};

@@ -37,7 +37,7 @@ pub(super) struct PartialRequest {
 impl<H: RequestHandler> HttpConnection<H> {
     /// May block: let the handler accept or decline the body.
     pub(super) fn before_body(&mut self, unaccepted: UnacceptedRequest, turn: &mut Turn<'_>) -> Next {
-        let UnacceptedRequest { mut exchange, framing, head_length } = unaccepted;
+        let UnacceptedRequest { exchange, framing, head_length } = unaccepted;
         turn.handler_begins(exchange.request.line_bytes());
         let responder = self.responder();
         let mut plan = BodyPlan::default();

@@ -3,13 +3,13 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, header};
 
 use super::Request;
 use super::target;
 use crate::http::error::Error;
 use crate::http::response::{Response, Result};
-use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names, is_plain};
+use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, beneath, end_of_names, is_plain};
 
 /// What a path that is not written as it is decoded stands for. Most are, and have none.
 #[derive(Default)]
@@ -82,11 +82,17 @@ impl Request {
         }
     }
 
-    /// The path at which the handler is [mounted](crate::Routes::mount): `/` if it is not (WSGI's `SCRIPT_NAME`).
-    pub fn mount_path(&self) -> UrlPath<'_> {
+    /// The path at which the handler is [mounted](crate::Routes::mount), decoded, without a slash at its end: empty if it is not mounted
+    /// (WSGI's `SCRIPT_NAME`).
+    pub fn mount_path(&self) -> &[u8] {
+        let raw = self.head.path();
+        let path = match is_plain(raw.as_bytes()) {
+            true => raw.as_bytes(),
+            false => self.decoded(raw).path.as_ref().map_or(b"".as_slice(), UrlPath::as_bytes),
+        };
         match self.mounted() {
-            0 => UrlPath::ROOT,
-            count => self.url_path().map_or(UrlPath::ROOT, |path| path.into_first_names(count)),
+            0 => b"",
+            count => &path[..end_of_names(path, count)],
         }
     }
 
@@ -94,7 +100,7 @@ impl Request {
     /// mount serves, and of all that is outside the mount.
     pub fn leads_here(&self, path: &UrlPath<'_>) -> bool {
         let text = String::from_utf8_lossy(path.as_bytes());
-        path.beneath(&self.mount_path()).is_some()
+        beneath(path.as_bytes(), self.mount_path()).is_some()
             && self.routes.all(|found| found.leads_here(without_names(&text, found.mounted)))
     }
 
@@ -130,7 +136,8 @@ impl Request {
         Some(match fault {
             Fault::SpellingOf(path) if matches!(self.method().as_str(), "GET" | "HEAD" | "PROPFIND") => {
                 let query = self.query().map(|query| format!("?{query}")).unwrap_or_default();
-                Ok(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, &format!("{path}{query}")))
+                let redirect = Response::redirect_with(StatusCode::MOVED_PERMANENTLY, &format!("{path}{query}"));
+                Ok(redirect.with_header(header::CACHE_CONTROL, "no-cache"))
             }
             fault => Err(rejection(fault)),
         })
@@ -159,7 +166,7 @@ impl Request {
 }
 
 fn rejection(fault: &Fault) -> Error {
-    let wrong = |status, message: &str| Error::new(status, message);
+    let wrong = |status, message: &str| Error::new(status, message).with_header(header::CACHE_CONTROL, "no-cache");
     match fault {
         Fault::Malformed => {
             wrong(StatusCode::BAD_REQUEST, "That is not a valid path: it leads above the root, or contains NUL.")

@@ -213,7 +213,7 @@ impl BodyPlan {
     /// request that nothing inside serves, which is received on the chance.
     pub(crate) fn is_to_be_received(&self, accepts: bool, length: Option<u64>) -> bool {
         let is_short = length.is_some_and(|length| length <= SHORT);
-        self.wanted || accepts && (is_short || !self.unserved)
+        self.wanted && self.layered || accepts && (is_short || !self.unserved)
     }
 }
 

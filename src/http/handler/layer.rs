@@ -39,18 +39,19 @@ use crate::tcp::Client;
     note = "a closure is given as `layer_fn(|request, next| ..)`"
 )]
 pub trait Layer: Send + Sync + 'static {
-    /// From the head alone, before the handler's own: see [`RequestHandler::before_body`].
+    /// From the head alone, before that of the handler inside: see [`RequestHandler::before_body`]. An error becomes the response,
+    /// once the `handle` of the layers around this one has seen it.
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         let _ = (request, plan);
         Ok(())
     }
 
-    /// The whole request: `next.run(request)` has the handler answer it. What the handler returned as an error still is
+    /// The whole request: `next.run(request)` has the handler respond to it. What the handler returned as an error still is
     /// one: it has no page yet. Default: that, and nothing else.
     ///
-    /// Requests that the handler has no route or no method for come here, too. But one with a body of over 64 KiB, or of
-    /// unknown length, that nobody inside wants is refused from its head, unless `before_body` said what is to become of it
-    /// ([`BodyPlan::limit`]).
+    /// Without a body, nothing inside has been called yet. With a body, what is inside has been asked from the head: if it refused
+    /// the request, or has no route for it, `next.run` returns that error, and the body was not received. Reading it is an error
+    /// then, unless `before_body` has set a limit for it ([`BodyPlan::limit`]), or there is no route and it has 64 KiB at most.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         next.run(request)
     }

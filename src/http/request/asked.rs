@@ -18,7 +18,11 @@ pub(crate) struct Asked {
 impl Asked {
     /// Notes that the handler at this depth is asked. Returns whether it had not been before.
     pub(crate) fn reach(&self, depth: u32) -> bool {
-        self.reached.fetch_max(depth + 1, Relaxed) <= depth
+        let is_new = self.reached.load(Relaxed) <= depth;
+        if is_new {
+            self.reached.store(depth + 1, Relaxed);
+        }
+        is_new
     }
 
     /// Whether the handler at this depth was asked.

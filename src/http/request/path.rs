@@ -8,7 +8,7 @@ use http::{Method, StatusCode, header};
 use super::Request;
 use super::target::{self, Target};
 use crate::http::error::Error;
-use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, beneath, end_of_names, is_plain};
+use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, beneath, end_of_names};
 
 /// What a path that is not written as it is decoded stands for. Most are, and have none.
 #[derive(Default)]
@@ -52,10 +52,10 @@ impl Request {
     /// Of a request that was made by hand, with a path in another form, it is the path as it was written.
     pub fn original_path(&self) -> &str {
         let raw = self.head.path();
-        if is_plain(raw.as_bytes()) {
-            return raw;
+        match self.needs_decoding() {
+            true => self.decoded(raw).text.as_deref().unwrap_or(raw),
+            false => raw,
         }
-        self.decoded(raw).text.as_deref().unwrap_or(raw)
     }
 
     /// The path as sent, still percent-encoded; within a [`mount`](crate::Routes::mount), what follows the mount's own path. Of
@@ -72,8 +72,8 @@ impl Request {
     /// Only of a request that was made by hand with a path in another form: the response that a client gets instead.
     pub fn url_path(&self) -> Result<UrlPath<'_>, Error> {
         let raw = self.head.path();
-        if let Some(path) = Some(raw).filter(|raw| is_plain(raw.as_bytes())) {
-            return Ok(UrlPath::plain(path));
+        if !self.needs_decoding() {
+            return Ok(UrlPath::plain(raw));
         }
         match &self.decoded(raw).path {
             Ok(path) => Ok(path.borrowed()),
@@ -84,15 +84,16 @@ impl Request {
     /// The path at which the handler is [mounted](crate::Routes::mount), decoded, without a slash at its end: empty if it is not mounted
     /// (WSGI's `SCRIPT_NAME`).
     pub fn mount_path(&self) -> &[u8] {
-        let raw = self.head.path();
-        let path = match is_plain(raw.as_bytes()) {
-            true => raw.as_bytes(),
-            false => self.decoded(raw).path.as_ref().map_or(b"".as_slice(), UrlPath::as_bytes),
-        };
-        match self.mounted() {
-            0 => b"",
-            count => &path[..end_of_names(path, count)],
+        let count = self.mounted();
+        if count == 0 {
+            return b"";
         }
+        let raw = self.head.path();
+        let path = match self.needs_decoding() {
+            true => self.decoded(raw).path.as_ref().map_or(b"".as_slice(), UrlPath::as_bytes),
+            false => raw.as_bytes(),
+        };
+        &path[..end_of_names(path, count)]
     }
 
     /// Whether routes lead a request for this path to the handler that is called with this one. False of what another route or
@@ -121,11 +122,10 @@ impl Request {
     /// The response to a request whose path is not in its one form: no handler sees it. It is a redirect for methods that only read
     /// (RFC 9110, section 15.4.2): no client should send a body twice.
     pub(crate) fn path_error(&self) -> Option<Error> {
-        let raw = self.head.path();
-        if is_plain(raw.as_bytes()) || self.is_asterisk() {
+        if !self.needs_decoding() || self.is_asterisk() {
             return None;
         }
-        let InvalidUrlPath(fault) = self.decoded(raw).path.as_ref().err()?;
+        let InvalidUrlPath(fault) = self.decoded(self.head.path()).path.as_ref().err()?;
         Some(match fault {
             Fault::SpellingOf(path) if matches!(self.method().as_str(), "GET" | "HEAD" | "PROPFIND") => {
                 let query = self.query().map(|query| format!("?{query}")).unwrap_or_default();
@@ -152,6 +152,10 @@ impl Request {
     /// How many names of the path the mounts around the handler have taken.
     pub(crate) fn mounted(&self) -> u32 {
         self.mounted.load(Relaxed)
+    }
+
+    fn needs_decoding(&self) -> bool {
+        self.head.parsed_target().needs_decoding
     }
 
     fn decoded(&self, raw: &str) -> &Decoded {

@@ -422,25 +422,6 @@ fn a_written_method_gets_the_same_body_the_first_time_as_ever() {
     }
 }
 
-/// One request at a time finds out whether a method is written: others don't hold workers, nor do later ones.
-#[test]
-fn slow_first_bodies_hold_one_worker() {
-    let server = serve(Unknown, |server| server.workers(2));
-    let slow: Vec<Client> = (0..10)
-        .map(|_| {
-            let mut client = server.client();
-            client.send(post("/", "Content-Length: 100000\r\n") + "abc");
-            client
-        })
-        .collect();
-    server
-        .wait_for("one is in its handler", |stats| stats.connections == 10 && stats.running == 1 && stats.parked >= 9);
-    let mut client = server.client();
-    client.send(post("/", "Content-Length: 20\r\n") + &"x".repeat(20));
-    assert_eq!(answer(&mut client), said("Body(20 bytes, in memory) 2400"));
-    drop(slow);
-}
-
 /// What it makes of a body that never became whole is not sent.
 #[test]
 fn a_first_body_that_is_cut_short_is_rejected_whatever_the_handler_says() {

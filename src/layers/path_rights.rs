@@ -22,10 +22,13 @@ pub use rule::{InvalidPathRule, PathRule};
 ///   that right for all rules beneath it; MOVE takes *read*, too, and of COPY and MOVE the destination is judged.
 /// - *However a path is spelled*: it is judged as `StaticFileHandler` resolves it, decoded once. Some file systems have
 ///   several names for a file: a path is allowed what both its own rule and that of the same letters in another case allow.
-/// - *A page has several paths*: `/a/` is `/a/index.html`, `/about` may be `/about.html`, and `/a.txt.gz` is `/a.txt` for those that
-///   take gzip; a rule for the page holds for the other path, too ([`index`](PathRights::index)).
-/// - *Listings and archives* of [`StaticFileHandler`](crate::StaticFileHandler) leave out what whoever asks may not read; other handlers ask
-///   [`Request::permits`].
+/// - *A file has several names*: `/about` may be `/about.html`, and `/a.txt.gz` is sent for `/a.txt`. A rule that is written for
+///   exactly one of them also restricts the others, for reading and for writing: `/about.html.gz` is permitted what its own rule and
+///   those for `/about`, `/about.html` and so on all permit. For `/a/`, `/a/index.html` is read ([`index`](PathRights::index)).
+/// - *Nested layers add up*: what is permitted is what all of them permit.
+/// - *[`StaticFileHandler`](crate::StaticFileHandler) asks again* at each file that it reads, lists or writes: index files, copies that are sent
+///   compressed, error pages, the entries of listings and archives, the names in forms. Other handlers ask [`Request::permits`] for what
+///   they do beyond the path of the request.
 ///
 /// Rules are of paths, not of files: a link, or a folder that is served at two paths, is a second way to the same file.
 ///
@@ -97,9 +100,23 @@ impl PathRights {
         Arc::make_mut(&mut self.0)
     }
 
-    fn may_read(&self, request: &Request, path: &Names) -> bool {
-        let user = request.value::<User>();
-        self.0.permit(user.as_ref().map(|user| user.0.as_str()), Access::Read, path)
+    /// What these rules permit a user; with what a layer outside of this one permits.
+    fn permissions(&self, request: &Request, user: Option<&str>) -> Permissions {
+        let judge = |judge: fn(&Rules, Option<&str>, Access, &Names) -> bool| {
+            let (rules, name) = (Arc::clone(&self.0), user.map(str::to_owned));
+            move |access, path: &[u8]| {
+                Names::of_decoded(path).is_some_and(|path| judge(&rules, name.as_deref(), access, &path))
+            }
+        };
+        // Handlers that are shared between layers with other rules must not take users of one name for one.
+        let who = format!("{:p} {}", Arc::as_ptr(&self.0), user.unwrap_or_default());
+        let somebody = self.0.rules.iter().any(PathRule::names_somebody);
+        let permissions = Permissions::new(who, judge(Rules::permit)).beneath(judge(Rules::permit_all));
+        let permissions = permissions.may_ask_who(user.is_none() && somebody);
+        match request.value::<Permissions>() {
+            Some(outer) => permissions.within(outer),
+            None => permissions,
+        }
     }
 }
 
@@ -117,22 +134,25 @@ impl Rules {
         // Of paths that differ in the case of letters alone, each may be that of the same file.
         let mut rights = self.granted(user, exact);
         for rule in &folded {
-            let alike: Vec<&PathRule> = folded.iter().copied().filter(|other| other.path == rule.path).collect();
-            rights = rights.and(self.granted(user, alike));
+            rights = rights.and(self.granted(user, self.of_path(&rule.path)));
         }
-        // The same page by another path.
-        let pages = self.rules.iter().filter(|rule| {
-            let is_index = |name: &str| self.index.iter().any(|index| index == name);
-            path.is_page_of(&rule.path, is_index)
-        });
-        let pages: Vec<&PathRule> = pages.collect();
-        for rule in &pages {
-            let alike: Vec<&PathRule> = pages.iter().copied().filter(|other| other.path == rule.path).collect();
-            if !self.granted(user, alike).has(Access::Read) {
+        // The same file by another name.
+        for rule in self.rules.iter().filter(|rule| path.is_name_of(&rule.path)) {
+            rights = rights.and(self.granted(user, self.of_path(&rule.path)));
+        }
+        // An index is sent for its folder.
+        let is_index = |name: &str| self.index.iter().any(|index| index == name);
+        for rule in self.rules.iter().filter(|rule| path.is_folder_of(&rule.path, is_index)) {
+            if !self.granted(user, self.of_path(&rule.path)).has(Access::Read) {
                 rights = rights.without(Access::Read);
             }
         }
         rights
+    }
+
+    /// The rules that are written for exactly this path.
+    fn of_path(&self, path: &Names) -> impl Iterator<Item = &PathRule> {
+        self.rules.iter().filter(move |rule| rule.path == *path)
     }
 
     /// The rules with the longest path of those that fit.
@@ -215,12 +235,7 @@ impl Layer for PathRights {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         let user = request.value::<User>();
         let user = user.as_ref().map(|user| user.0.as_str());
-        let (rules, name) = (Arc::clone(&self.0), user.map(str::to_owned));
-        let permissions = Permissions::new(user.unwrap_or_default(), move |access, path| {
-            Names::of_decoded(path).is_some_and(|path| rules.permit(name.as_deref(), access, &path))
-        });
-        let somebody = self.0.rules.iter().any(PathRule::names_somebody);
-        let permissions = permissions.may_ask_who(user.is_none() && somebody);
+        let permissions = self.permissions(request, user);
         if !self.0.allows(request, user)? {
             return Err(permissions.refusal());
         }
@@ -228,13 +243,13 @@ impl Layer for PathRights {
         Ok(())
     }
 
-    /// Who may write and not read is told of an upload, and of nothing else that a HEAD might tell.
+    /// A HEAD for `?upload=` that may write and not read gets the length of an upload, and nothing else that a HEAD might show.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request)?;
         if is_about_upload(request)
             && !response.headers().contains_key("upload-offset")
             && let Some(permissions) = request.value::<Permissions>()
-            && !Names::of_raw(request.raw_path()).is_some_and(|path| self.may_read(request, &path))
+            && !Names::of_raw(request.raw_path()).is_some_and(|path| permissions.permit(Access::Read, &path.path()))
         {
             return Err(permissions.refusal());
         }

@@ -42,23 +42,39 @@ impl Names {
         self.folded.starts_with(&other.folded)
     }
 
-    /// Whether what is at `page` may be sent for this path, too: the index of the folder, or the same with `.html`; and what is
-    /// at this path for it, compressed.
-    pub fn is_page_of(&self, page: &Names, is_index: impl Fn(&str) -> bool) -> bool {
-        let Some((name, folder)) = page.folded.split_last() else { return false };
-        if folder == self.folded {
-            return is_index(name);
-        }
-        let Some((own, parent)) = self.folded.split_last() else { return false };
-        let is_page = matches!(name.strip_prefix(own.as_str()), Some(".html" | ".htm"));
-        let is_sidecar = matches!(own.strip_prefix(name.as_str()), Some(".gz" | ".br" | ".zst"));
-        parent == folder && (is_page || is_sidecar)
+    /// Whether this path and the other are names of one file: `/about` of `/about.html` and the other way round, and `/a.txt.gz` of
+    /// `/a.txt`, for which it is sent to clients that take gzip; not the other way round, as such a file may stand alone.
+    pub fn is_name_of(&self, other: &Names) -> bool {
+        let (Some((own, folder)), Some((name, parent))) = (self.folded.split_last(), other.folded.split_last()) else {
+            return false;
+        };
+        folder == parent && uncoded(own).any(|own| own == name || is_page(own, name) || is_page(name, own))
     }
 
-    /// The path, with a slash in front.
-    pub fn text(&self) -> String {
-        self.exact.iter().map(|name| format!("/{}", String::from_utf8_lossy(name))).collect()
+    /// Whether `page` is an index of this folder, which is sent for it.
+    pub fn is_folder_of(&self, page: &Names, is_index: impl Fn(&str) -> bool) -> bool {
+        page.folded.split_last().is_some_and(|(name, folder)| folder == self.folded && is_index(name))
     }
+
+    /// The same names beneath others.
+    pub fn beneath(self, folder: Names) -> Names {
+        Names { exact: [folder.exact, self.exact].concat(), folded: [folder.folded, self.folded].concat() }
+    }
+
+    /// The path, decoded, with a slash in front of each name.
+    pub fn path(&self) -> Vec<u8> {
+        self.exact.iter().flat_map(|name| [b"/", &name[..]].concat()).collect()
+    }
+}
+
+/// A name, and those of which it is that of a compressed copy.
+fn uncoded(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| [".gz", ".br", ".zst"].into_iter().find_map(|end| name.strip_suffix(end)))
+}
+
+/// Whether a page of this name is served at the other one, with clean URLs.
+fn is_page(page: &str, clean: &str) -> bool {
+    matches!(page.strip_prefix(clean), Some(".html" | ".htm"))
 }
 
 /// The same for all names that file systems may take for one: letters of both cases, letters that nobody sees, dots and spaces at

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use percent_encoding::percent_decode_str;
+
 use super::names::Names;
 use crate::Access;
 
@@ -10,7 +12,7 @@ use crate::Access;
 ///
 /// | part | |
 /// | --- | --- |
-/// | `PATH` | begins with a slash, as the path of a URL, decoded: `/my photos`; a slash at its end says nothing |
+/// | `PATH` | the path of a URL, as in an address bar: `/my%20photos` and `/my photos` are the same; a `%` in a name is written `%25`; a slash at the end has no meaning |
 /// | `WHO` | names with commas between: a user, `@group`, `@users` for all who are known, `*` for everybody, known or not |
 /// | `RIGHTS` | `read`, `list`, `write` with commas between, or `all`, or `none` |
 ///
@@ -67,8 +69,8 @@ impl Rights {
 impl PathRule {
     /// The same rule beneath this path: for what is served at a prefix.
     pub fn beneath(mut self, prefix: &str) -> PathRule {
-        if let Some(path) = Names::of_decoded(format!("{prefix}{}", self.path.text()).as_bytes()) {
-            self.path = path;
+        if let Some(folder) = Names::of_decoded(format!("/{prefix}").as_bytes()) {
+            self.path = self.path.beneath(folder);
         }
         self
     }
@@ -104,8 +106,10 @@ impl FromStr for PathRule {
         let wrong = InvalidPathRule;
         let (path, rest) = text.rsplit_once('=').ok_or(wrong("PATH=WHO:RIGHTS is wanted"))?;
         let (who, rights) = rest.rsplit_once(':').ok_or(wrong("behind the path WHO:RIGHTS is wanted"))?;
-        let names = Names::of_decoded(path.as_bytes()).ok_or(wrong("the path begins with a slash"))?;
-        if names.text() != path.strip_suffix('/').unwrap_or(path) {
+        let path =
+            decode(path).ok_or(wrong("behind a % of the path two hex digits are wanted, and a % itself is %25"))?;
+        let names = Names::of_decoded(&path).ok_or(wrong("the path begins with a slash"))?;
+        if names.path() != path.strip_suffix(b"/").unwrap_or(&path) {
             return Err(wrong("the path has no //, no /./ and no /../"));
         }
         let who = who.split(',').map(|name| match name.strip_prefix('@') {
@@ -128,6 +132,15 @@ impl FromStr for PathRule {
         });
         Ok(PathRule { path: names, who: who.collect::<Result<_, _>>()?, rights: rights? })
     }
+}
+
+/// A path as it is written in an address bar, decoded. `None`: an escape is malformed, or one of a slash, which no name has.
+fn decode(path: &str) -> Option<Vec<u8>> {
+    let mut escapes = path.split('%').skip(1).map(|rest| rest.as_bytes().get(..2));
+    let is_escape = |digits: Option<&[u8]>| {
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit) && !digits.eq_ignore_ascii_case(b"2f"))
+    };
+    escapes.all(is_escape).then(|| percent_decode_str(path).collect())
 }
 
 /// A text that is no [`PathRule`]; it says what was expected.

@@ -127,8 +127,12 @@ pub(super) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
 
 /// A path beneath the folder as that of the server, decoded: `/mount/a/b`.
 pub(super) fn on_server(mount: &[Vec<u8>], path: &[u8]) -> Vec<u8> {
-    let segments = mount.iter().map(Vec::as_slice).chain([path]);
-    segments.fold(Vec::new(), |whole, segment| [&whole, &b"/"[..], segment].concat())
+    [&of_mount(mount), &b"/"[..], path].concat()
+}
+
+/// The path of the folder itself on the server, decoded, without a slash at the end.
+pub(super) fn of_mount(mount: &[Vec<u8>]) -> Vec<u8> {
+    mount.iter().flat_map(|segment| [b"/", &segment[..]].concat()).collect()
 }
 
 /// Append a link to an entry of a folder. All but unreserved characters are encoded: a path may contain `'`, `&`, `;` and

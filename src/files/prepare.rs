@@ -25,6 +25,7 @@ use super::find::FoundFile;
 use super::fresh::Basis;
 use super::mime::MediaTypes;
 use super::path;
+use super::rights::{Read, Rights};
 use super::stat::{FileStat, FileTime, stat_of};
 use super::text::Beginning;
 use crate::{ETag, Error, Fields, SharedBytes};
@@ -54,15 +55,24 @@ pub(super) struct Preparer {
     pub compressed: Option<std::ops::RangeInclusive<u64>>,
 }
 
-/// A file as it can be sent: unencoded, and in other content codings.
+/// A file as it can be sent: unencoded, and in other content codings. It is kept for all requests, so that nothing of it can be had but by
+/// [`Resource::of`] the rights of one.
 #[derive(Debug)]
 pub(super) struct Resource {
+    /// Beneath the folder.
+    path: Vec<u8>,
     /// The first is unencoded.
     variants: Vec<Variant>,
     /// The codings of the others, in the same order; and behind them the one that it can be compressed by.
-    pub codings: Vec<ContentCoding>,
+    codings: Vec<ContentCoding>,
     #[cfg(feature = "compress")]
-    pub compressible: Option<Box<Source>>,
+    compressible: Option<Box<Source>>,
+}
+
+/// A file that a request may read.
+pub(super) struct Readable<'r> {
+    resource: &'r Resource,
+    rights: &'r Rights,
 }
 
 /// The file of a resource that may be compressed.
@@ -85,14 +95,48 @@ pub(super) enum FileContent {
 }
 
 impl Resource {
-    pub fn identity(&self) -> &Variant {
-        &self.variants[0]
+    /// The file for a request with these rights.
+    ///
+    /// # Errors
+    /// If it may not be read.
+    pub fn of<'r>(&'r self, rights: &'r Rights) -> Result<Readable<'r>, Error> {
+        rights.ask::<Read>(&self.path)?;
+        Ok(Readable { resource: self, rights })
+    }
+}
+
+impl<'r> Readable<'r> {
+    /// Whether clients may get it in other codings, or might if they were allowed to.
+    pub fn is_coded(&self) -> bool {
+        !self.resource.codings.is_empty()
     }
 
-    /// The variant in one of its codings. `None`: it is to be compressed.
-    pub fn coded(&self, coding: ContentCoding) -> Option<&Variant> {
-        let place = self.codings.iter().position(|&known| known == coding)?;
-        self.variants.get(place + 1)
+    pub fn identity(&self) -> &'r Variant {
+        &self.resource.variants[0]
+    }
+
+    /// The codings that it can be sent in, those of sidecars that may be read.
+    pub fn codings(&self) -> impl Iterator<Item = ContentCoding> {
+        let may = |coding: ContentCoding| {
+            let name = || [&self.resource.path, coding.suffix().as_bytes()].concat();
+            !self.rights.are_limited() || self.variant(coding).is_none() || self.rights.grant::<Read>(&name()).is_some()
+        };
+        self.resource.codings.iter().copied().filter(move |&coding| may(coding))
+    }
+
+    /// The sidecar in one of those codings. `None`: it is to be compressed.
+    pub fn coded(&self, coding: ContentCoding) -> Option<&'r Variant> {
+        self.codings().find(|&known| known == coding).and_then(|coding| self.variant(coding))
+    }
+
+    #[cfg(feature = "compress")]
+    pub fn compressible(&self) -> Option<&'r Source> {
+        self.resource.compressible.as_deref()
+    }
+
+    fn variant(&self, coding: ContentCoding) -> Option<&'r Variant> {
+        let place = self.resource.codings.iter().position(|&known| known == coding)?;
+        self.resource.variants.get(place + 1)
     }
 }
 
@@ -133,6 +177,7 @@ impl Preparer {
         }
         codings.extend(compressible.as_ref().map(|_| ContentCoding::Gzip));
         let resource = Resource {
+            path,
             variants,
             codings,
             #[cfg(feature = "compress")]
@@ -169,6 +214,7 @@ impl Preparer {
         let content = read(file, stat, held)?;
         fields.insert(CONTENT_TYPE, self.media_type(&path, &content));
         let resource = Resource {
+            path,
             variants: vec![Variant { fields: Arc::new(Fields::from(&fields)), content }],
             codings: Vec::new(),
             #[cfg(feature = "compress")]

@@ -19,7 +19,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::path;
-use super::rights::Opens;
+use super::rights::{Granted, Opens, Write};
 use super::root::{Identified, RootLocation};
 use super::stat::{FileStat, Kind, stat, stat_of};
 
@@ -197,23 +197,14 @@ impl Root {
         Ok(self.open_path(at.path(), READ_FLAGS | OFlags::DIRECTORY)?)
     }
 
-    /// Find a folder in which something is to be changed: beneath the root whatever links are followed to for reading.
-    pub fn folder_to_change(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    /// Find the folder in which this name is to be changed, or that is to be changed itself: beneath the root whatever links are
+    /// followed to for reading.
+    pub fn folder_to_change(&self, path: &[u8], _: Granted<'_, Write>) -> rustix::io::Result<OwnedFd> {
         let flags = PATH_FLAGS | OFlags::DIRECTORY;
         match self.symlinks {
             Symlinks::Deny => self.open_without_links(path, flags),
             Symlinks::WithinRoot | Symlinks::Follow => self.open_within_root(path, flags),
         }
-    }
-
-    /// The path of a name, without links in that of its folder. It may be outdated when it is used.
-    pub fn path_without_links(&self, path: &[u8]) -> Vec<u8> {
-        let folder = path::parent(path);
-        let real = match self.find_without_links(folder) {
-            Ok(_) => None,
-            Err(_) => self.resolve(folder),
-        };
-        real.map_or_else(|| path.to_vec(), |folder| path::join(&folder, path::name(path)))
     }
 
     /// Open a path, following links as configured.

@@ -40,8 +40,8 @@ pub(super) const FIELDS_SIZE: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Preparer {
     pub types: MediaTypes,
-    /// Whether pages may not act as pages of this server: others have put them there.
-    pub sandboxes: bool,
+    /// Whether files may not act as pages of this server: others may have put them there.
+    pub is_untrusted: bool,
     /// Fields that the user added to every response.
     added: HeaderMap,
     default_fields: OnceLock<HeaderMap>,
@@ -161,10 +161,7 @@ impl Preparer {
             let content = read(file, stat, held)?;
             if coding.is_none() {
                 let media_type = self.media_type(&path, &content);
-                if self.sandboxes && is_page(&media_type) {
-                    fields.entry(CONTENT_SECURITY_POLICY).or_insert(SANDBOX);
-                }
-                fields.insert(CONTENT_TYPE, media_type);
+                self.add_type(&mut fields, media_type);
                 if !codings.contains(&ContentCoding::Gzip) {
                     compressible = self.compressible(&path, &fields, stat);
                 }
@@ -212,7 +209,7 @@ impl Preparer {
         let FoundFile { path, file, stat, basis, .. } = found;
         let mut fields = self.default_fields();
         let content = read(file, stat, held)?;
-        fields.insert(CONTENT_TYPE, self.media_type(&path, &content));
+        self.add_type(&mut fields, self.media_type(&path, &content));
         let resource = Resource {
             path,
             variants: vec![Variant { fields: Arc::new(Fields::from(&fields)), content }],
@@ -270,17 +267,30 @@ impl Preparer {
         fields
     }
 
+    /// A browser obeys all policies that it gets: that of the owner stays beside the sandbox.
+    fn add_type(&self, fields: &mut HeaderMap, media_type: HeaderValue) {
+        if self.is_untrusted && !is_inert(&media_type) {
+            fields.append(CONTENT_SECURITY_POLICY, SANDBOX);
+        }
+        fields.insert(CONTENT_TYPE, media_type);
+    }
+
     fn media_type(&self, path: &[u8], content: &FileContent) -> HeaderValue {
         let mut buffer = [0; LOOK];
         self.types.of(path::name(path), || content.beginning(&mut buffer))
     }
 }
 
-/// Whether browsers run scripts in files of this type.
-fn is_page(media_type: &HeaderValue) -> bool {
+/// Whether no browser runs scripts in a file of this type, or shows it as a page. Of types that are not known to be so it is not assumed:
+/// some browsers take `text/xsl`, or a type that is malformed, for a page. (PDF viewers do not work in a sandbox.)
+fn is_inert(media_type: &HeaderValue) -> bool {
     let media_type = media_type.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
     let media_type = media_type.to_ascii_lowercase();
-    media_type == b"text/html" || media_type.ends_with(b"/xml") || media_type.ends_with(b"+xml")
+    let kinds: [&[u8]; 4] = [b"image/", b"audio/", b"video/", b"font/"];
+    match &media_type[..] {
+        b"text/plain" | b"application/pdf" | b"application/octet-stream" | b"application/zip" => true,
+        other => kinds.iter().any(|kind| other.starts_with(kind)) && !other.ends_with(b"xml"),
+    }
 }
 
 /// Scripts run, but in an origin of their own: they can neither read this one nor write to it.

@@ -27,6 +27,8 @@ const MAX_PARTS: usize = 10_000;
 const MAX_DEPTH: usize = 64;
 /// How many folders the names of a form may have in all.
 const MAX_FOLDERS: usize = 1000;
+/// So many files are stored also for a client that closes its sending side, which looks as if it had gone.
+const UNASKED: usize = 100;
 /// How many characters of a name are shown, and how many names of stored files.
 const MAX_SHOWN: usize = 200;
 const MAX_NAMED: usize = 10;
@@ -101,7 +103,7 @@ impl Taking {
         done: &mut Done,
     ) -> Result<(), Error> {
         while let Some(mut part) = form.next_part()? {
-            if to.request.client_is_gone() {
+            if done.stored >= UNASKED && to.request.client_is_gone() {
                 return Err(Error::new(StatusCode::BAD_REQUEST, "The client has gone before its form was stored."));
             }
             let Some(name) = part.file_name().map(str::to_owned) else {

@@ -15,7 +15,9 @@ use super::super::prepare::is_fixed;
 use super::super::rights::{Granted, List, Write};
 use super::super::taking::Taking;
 use super::{Asked, StaticFileHandler, with_fields};
-use crate::{Request, Response, Result};
+#[cfg(feature = "archive")]
+use crate::Request;
+use crate::{Response, Result};
 
 impl StaticFileHandler {
     pub(super) fn list(&self, asked: Asked<'_>, folder: Granted<'_, List>) -> Result<Response, OpenError> {

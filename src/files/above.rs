@@ -4,7 +4,7 @@
 use std::time::{Instant, SystemTime};
 
 use super::find::{Finder, Lookup};
-use super::path::{self, FilePath, ResolvedPath};
+use super::path::FilePath;
 use super::rights::{List, Read, Rights};
 
 /// A path may have two thousand names, and a loop of links makes folders of them all.
@@ -15,13 +15,11 @@ impl Finder {
     /// where listings are `listed`, and which the request may have. Nothing is shown that a request for the folder would not show.
     pub fn nearest_folder(
         &self,
-        raw: &str,
-        mount: &[Vec<u8>],
+        path: &FilePath,
         listed: bool,
         rights: &Rights,
         polled: Option<Instant>,
     ) -> Option<String> {
-        let ResolvedPath::Path(path) = path::resolve(raw, mount) else { return None };
         let mut above: Vec<&[u8]> = path.bytes.split(|&byte| byte == b'/').take(DEEPEST + 1).collect();
         above.pop(); // what was asked for itself
         let now = SystemTime::now();
@@ -36,9 +34,9 @@ impl Finder {
                 Ok(Lookup::NeedsSlash | Lookup::Missing(_)) | Err(_) => break,
             }
         }
-        // Relative: a proxy may have another path for this server. This path has one slash for each name, and no dots.
-        let slashes = raw.bytes().filter(|&byte| byte == b'/').count();
-        match slashes.checked_sub(mount.len() + nearest? + 1)? {
+        // Relative: a proxy may have another path for this server.
+        let slashes = path.key().iter().filter(|&&byte| byte == b'/').count();
+        match slashes.checked_sub(nearest?)? {
             0 => Some("./".to_owned()),
             up => Some("../".repeat(up)),
         }

@@ -80,10 +80,10 @@ impl Kind for Move {
 }
 
 impl Rights {
-    /// Those of a request for what is served at these segments.
-    pub fn of(request: &Request, mount: &[Vec<u8>]) -> Rights {
+    /// Those of a request for what is served at this path, decoded, without a slash at its end.
+    pub fn of(request: &Request, mount: &[u8]) -> Rights {
         let permissions = request.value::<Permissions>();
-        Rights(permissions.map(|permissions| Judge { permissions, mount: path::of_mount(mount) }))
+        Rights(permissions.map(|permissions| Judge { permissions, mount: mount.to_vec() }))
     }
 
     /// Whether it is granted. `path`: beneath the folder.
@@ -122,7 +122,7 @@ impl Rights {
 
 impl Judge {
     fn grants<A: Kind>(&self, path: &[u8]) -> bool {
-        A::is_granted(&self.permissions, &[&self.mount, &b"/"[..], path].concat())
+        A::is_granted(&self.permissions, &path::on_server(&self.mount, path))
     }
 }
 

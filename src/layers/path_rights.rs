@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{Access, BodyPlan, Error, Layer, Method, Next, Permissions, Request, Response, Result, StatusCode, User};
+use crate::{
+    Access, BodyPlan, Error, Layer, Method, Next, Permissions, Request, Response, Result, StatusCode, UrlPath, User,
+};
 
 mod names; // the names on a path, however they are spelled
 
@@ -20,7 +22,7 @@ pub use rule::{InvalidPathRule, PathRule};
 /// - *read*: GET and HEAD, PROPFIND; but a HEAD that asks how far an upload is goes by *write*, too. *list*: beside it, listings of folders, archives (`?archive=`), PROPFIND of more than one
 ///   thing. *write*: every other method, with OPTIONS for whoever may anything. To delete, move or copy a folder takes
 ///   that right for all rules beneath it; MOVE takes *read*, too, and of COPY and MOVE the destination is judged.
-/// - *However a path is spelled*: it is judged as `StaticFileHandler` resolves it, decoded once. Some file systems have
+/// - *However a path is spelled*: it is judged in its one form ([`UrlPath`]), from the root of the server. Some file systems have
 ///   several names for a file: a path is allowed what both its own rule and that of the same letters in another case allow.
 /// - *A file has several names*: `/about` may be `/about.html`, and `/a.txt.gz` is sent for `/a.txt`. A rule that is written for
 ///   exactly one of them also restricts the others, for reading and for writing: `/about.html.gz` is permitted what its own rule and
@@ -105,7 +107,8 @@ impl PathRights {
         let judge = |judge: fn(&Rules, Option<&str>, Access, &Names) -> bool| {
             let (rules, name) = (Arc::clone(&self.0), user.map(str::to_owned));
             move |access, path: &[u8]| {
-                Names::of_decoded(path).is_some_and(|path| judge(&rules, name.as_deref(), access, &path))
+                UrlPath::from_decoded(path)
+                    .is_some_and(|path| judge(&rules, name.as_deref(), access, &Names::of(&path)))
             }
         };
         // Handlers that are shared between layers with other rules must not take users of one name for one.
@@ -187,8 +190,7 @@ impl Rules {
         if request.raw_path() == "*" {
             return Ok(true); // about the server, which answers it itself
         }
-        let bad_path = || Error::new(StatusCode::BAD_REQUEST, "That is no path.");
-        let path = Names::of_raw(request.raw_path()).ok_or_else(bad_path)?;
+        let path = Names::of(&request.url_path()?);
         let may = |access| self.permit(user, access, &path);
         let may_all = |access| self.permit_all(user, access, &path);
         Ok(match request.method().as_str() {
@@ -205,7 +207,7 @@ impl Rules {
             method @ ("COPY" | "MOVE") => {
                 let mut destinations = request.header_all("destination");
                 let to = match (destinations.next(), destinations.next()) {
-                    (Some(line), None) => destination(line).ok_or_else(bad_path)?,
+                    (Some(line), None) => Names::of(&request.path_of_url(line)?),
                     _ => return Err(Error::new(StatusCode::BAD_REQUEST, "One Destination is wanted.")),
                 };
                 // What is moved may be read where it goes.
@@ -219,16 +221,6 @@ impl Rules {
 /// Whether it asks how far an upload is (draft-ietf-httpbis-resumable-upload), which belongs to sending it.
 fn is_about_upload(request: &Request) -> bool {
     *request.method() == Method::HEAD && request.param("upload").is_some()
-}
-
-/// The path of a `Destination` (RFC 4918, section 10.3): a URL, or a path alone.
-fn destination(line: &[u8]) -> Option<Names> {
-    let line = std::str::from_utf8(line).ok()?;
-    let path = match line.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains('/') => &rest[rest.find('/')?..],
-        _ => line,
-    };
-    Names::of_raw(path.split(['?', '#']).next()?)
 }
 
 impl Layer for PathRights {
@@ -249,7 +241,7 @@ impl Layer for PathRights {
         if is_about_upload(request)
             && !response.headers().contains_key("upload-offset")
             && let Some(permissions) = request.value::<Permissions>()
-            && !Names::of_raw(request.raw_path()).is_some_and(|path| permissions.permit(Access::Read, &path.path()))
+            && !permissions.permit(Access::Read, request.url_path()?.as_bytes())
         {
             return Err(permissions.refusal());
         }

@@ -27,7 +27,7 @@ impl StaticFileHandler {
             Some(false) => Controls::Upload,
             Some(true) => Controls::UploadAndDelete,
         };
-        let mount = self.shown_mount();
+        let mount = self.shown_mount(asked.request);
         let root = (&*mount, controls);
         let fields = self.preparer.added_fields();
         let by = (asked.request, asked.rights, asked.polled);
@@ -47,7 +47,7 @@ impl StaticFileHandler {
     #[cfg(feature = "archive")]
     pub(super) fn archive(&self, asked: Asked<'_>, folder: Granted<'_, List>, format: Format) -> Result<Response> {
         let Asked { request, rights, .. } = asked;
-        match self.archives.respond(&self.finder, &self.shown_mount(), folder, format, (request, rights)) {
+        match self.archives.respond(&self.finder, &self.shown_mount(request), folder, format, (request, rights)) {
             Some(response) => {
                 let mut fields = self.preparer.added_fields();
                 fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -61,7 +61,7 @@ impl StaticFileHandler {
     }
 
     /// The path of the topmost folder, decoded, with both slashes.
-    fn shown_mount(&self) -> String {
-        String::from_utf8_lossy(&path::on_server(&self.mount, b"")).into_owned()
+    fn shown_mount(&self, request: &Request) -> String {
+        String::from_utf8_lossy(&path::on_server(self.mount(request), b"")).into_owned()
     }
 }

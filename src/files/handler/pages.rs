@@ -10,7 +10,7 @@ use http::header::{LINK, RETRY_AFTER, VARY};
 
 use super::super::find::Lookup;
 use super::super::open::OpenError;
-use super::super::path;
+use super::super::path::{self, ResolvedPath};
 use super::{Asked, Kept, StaticFileHandler, What, response};
 use crate::{Error, Request, Response, Result};
 
@@ -75,7 +75,11 @@ impl StaticFileHandler {
             return error;
         }
         let Asked { request, rights, polled } = asked;
-        let nearest = self.finder.nearest_folder(request.raw_path(), &self.mount, self.listing, rights, polled);
+        let mount = self.mount(request);
+        let nearest = match request.url_path().map(|path| path::resolve(path.as_bytes(), mount)) {
+            Ok(ResolvedPath::Path(path)) => self.finder.nearest_folder(&path, self.listing, rights, polled),
+            _ => None,
+        };
         match nearest {
             Some(folder) => error.with_added_header(LINK, format!("<{folder}>; rel=\"up\"")),
             None => error,

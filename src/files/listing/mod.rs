@@ -300,9 +300,8 @@ impl Writer {
             Form::Json => Writer::Json("[".to_owned(), true),
             Form::Page => Writer::Html(Rows::new(asked, entries)),
             Form::Multistatus => {
-                let segments =
-                    asked.root.as_bytes().split(|&byte| byte == b'/').chain(asked.path().split(|&byte| byte == b'/'));
-                let folder = path::location(segments.filter(|segment| !segment.is_empty()), true);
+                let mount = asked.root.strip_suffix('/').unwrap_or(asked.root);
+                let folder = path::location(mount.as_bytes(), asked.path(), true);
                 let mut text = multistatus::START.to_owned();
                 multistatus::push_response(&mut text, &folder, path::name(asked.path()), None, None, "");
                 Writer::Multistatus(text, folder)

@@ -22,7 +22,7 @@ pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
 impl Taking {
     pub(super) fn make_folder(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         check_no_body(request)?;
-        let path = target::resolve(request.raw_path(), place.mount)?;
+        let path = target::resolve(place, request)?;
         let exists = || Error::new(StatusCode::METHOD_NOT_ALLOWED, "There is something of that name already.");
         if path.bytes.is_empty() {
             return Err(exists());
@@ -87,7 +87,7 @@ fn missing() -> Error {
 
 /// The path of a request for something beneath the topmost folder.
 pub(super) fn existing_path(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
-    let path = target::resolve(request.raw_path(), place.mount)?;
+    let path = target::resolve(place, request)?;
     if path.bytes.is_empty() {
         return Err(Error::new(StatusCode::FORBIDDEN, "The topmost folder stays."));
     }

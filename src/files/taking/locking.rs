@@ -21,8 +21,8 @@ const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive
 
 impl Taking {
     /// Whether files may be locked: who locks one means to replace it.
-    pub fn locks(&self, place: Place<'_>) -> bool {
-        place.webdav && self.uploads.overwrite == Policy::Replace
+    pub fn offers_locks(&self, webdav: bool) -> bool {
+        webdav && self.uploads.overwrite == Policy::Replace
     }
 
     pub(super) fn before_lock(&self, plan: &mut BodyPlan) {
@@ -37,7 +37,7 @@ impl Taking {
         target: &Target,
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
-        if self.locks(place) {
+        if self.offers_locks(place.webdav) {
             self.check_if(place, request, target, existing)?;
         }
         self.check_lock_at(place, request, target, existing)
@@ -52,7 +52,7 @@ impl Taking {
         target: &Target,
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
-        let lists = if self.locks(place) { IfLists::of(request)? } else { IfLists::default() };
+        let lists = if self.offers_locks(place.webdav) { IfLists::of(request)? } else { IfLists::default() };
         self.uploads.locks.dav.check(&target.at()?, folder(existing), &lists.tokens(), request)
     }
 
@@ -71,7 +71,7 @@ impl Taking {
         existing: Option<FileStat>,
     ) -> Result<Vec<String>, Error> {
         let lists = IfLists::of(request)?;
-        let own = target::resolve(request.raw_path(), place.mount)?.bytes;
+        let own = target::resolve(place, request)?.bytes;
         let changed = target.at()?;
         let rights = place.rights(request);
         // As in `check_conditions`.
@@ -79,7 +79,10 @@ impl Taking {
         let holds = lists.hold(|resource, is_token, value| {
             let path = match resource {
                 None => Some(own.clone()),
-                Some(url) => path_of(url).and_then(|path| Some(target::resolve(path, place.mount).ok()?.bytes)),
+                Some(url) => {
+                    let path = request.path_of_url(url.as_bytes());
+                    path.and_then(|path| target::named(place, request, &path)).ok().map(|path| path.bytes)
+                }
             };
             let Some(at) = path.and_then(|path| at(place, &path)) else { return false };
             match (is_token, read) {
@@ -97,7 +100,7 @@ impl Taking {
     }
 
     pub(super) fn lock_file(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        let path = target::resolve(request.raw_path(), place.mount)?;
+        let path = target::resolve(place, request)?;
         if !matches!(request.header("depth").map(str::trim), None | Some("0" | "infinity" | "Infinity")) {
             return Err(Error::new(StatusCode::BAD_REQUEST, "Depth of a lock is 0 or infinity."));
         }
@@ -140,7 +143,7 @@ impl Taking {
     }
 
     pub(super) fn unlock_file(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        let path = target::resolve(request.raw_path(), place.mount)?.bytes;
+        let path = target::resolve(place, request)?.bytes;
         place.rights(request).ask::<Write>(&path)?;
         let token = request.header("lock-token").map(str::trim);
         let token = token.and_then(|token| token.strip_prefix('<')?.strip_suffix('>'));
@@ -153,7 +156,7 @@ impl Taking {
 
     /// What PROPFIND tells of the locks of a file: its token to whoever has it.
     pub fn lock_properties(&self, place: Place<'_>, request: &Request, path: &[u8]) -> String {
-        if !self.locks(place) {
+        if !self.offers_locks(place.webdav) {
             return String::new();
         }
         let lock = at(place, path).and_then(|at| self.uploads.locks.dav.find(&at));
@@ -196,14 +199,6 @@ fn active_lock(place: Place<'_>, path: &[u8], lock: &DavLock, with_token: bool) 
         lock.seconds(),
         crate::escape_html(&location_of(place, path, false))
     )
-}
-
-/// The path of a URL, or of what is one without a host.
-fn path_of(url: &str) -> Option<&str> {
-    match url.split_once("://") {
-        Some((_, rest)) => Some(&rest[rest.find('/')?..]),
-        None => Some(url).filter(|url| url.starts_with('/')),
-    }
 }
 
 /// Of version 4 (RFC 9562, section 5.4).

@@ -46,7 +46,7 @@ use super::path;
 use super::prepare::Preparer;
 use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
 use super::stat::FileStat;
-use crate::{BodyPlan, Error, Request, Response, Validators};
+use crate::{BodyPlan, Error, Request, Response, UrlPath, Validators};
 use errors::{error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
 use settings::Overwrite as Policy;
@@ -75,7 +75,8 @@ pub(super) struct Place<'a> {
     pub preparer: &'a Preparer,
     /// Files of up to so many bytes have the hash of their content for a tag.
     pub held: usize,
-    pub mount: &'a [Vec<u8>],
+    /// The path at which it is served, decoded, without a slash at its end.
+    pub mount: &'a [u8],
     /// Whether PROPFIND is answered.
     pub webdav: bool,
 }
@@ -105,10 +106,13 @@ impl Place<'_> {
         Target::find(self, request, self.rights(request).ask::<MayWrite>(path)?)
     }
 
-    /// 409 for a name that requests could not reach: another handler is mounted there. Each name that is written comes by here.
-    fn check_reachable(self, _request: &Request, path: &[u8]) -> Result<(), Error> {
-        let _on_server = path::on_server(self.mount, path);
-        Ok(())
+    /// 409 for a name that no request could reach, as another route or mount serves it.
+    fn check_reachable(self, request: &Request, path: &[u8]) -> Result<(), Error> {
+        let on_server = path::on_server(self.mount, path);
+        match UrlPath::from_decoded(&on_server).is_some_and(|path| request.leads_here(&path)) {
+            true => Ok(()),
+            false => Err(Error::new(StatusCode::CONFLICT, "Something else is served at that path.")),
+        }
     }
 }
 
@@ -121,12 +125,12 @@ impl Taking {
     }
 
     /// The methods that are answered besides those that read.
-    pub fn methods(&self, place: Place<'_>) -> Vec<&'static str> {
+    pub fn methods(&self, webdav: bool) -> Vec<&'static str> {
         let groups: [(&[&str], bool); 4] = [
             (&["POST", "PUT", "MKCOL"], true),
             (&["DELETE", "MOVE"], self.uploads.delete),
             (&["PATCH"], self.partials.is_some()),
-            (&["LOCK", "UNLOCK"], self.locks(place)),
+            (&["LOCK", "UNLOCK"], self.offers_locks(webdav)),
         ];
         groups.into_iter().filter(|(_, are_there)| *are_there).flat_map(|(methods, _)| methods).copied().collect()
     }
@@ -137,11 +141,11 @@ impl Taking {
     }
 
     /// Whether a request is one of those.
-    pub fn takes(&self, place: Place<'_>, request: &Request) -> bool {
+    pub fn takes(&self, webdav: bool, request: &Request) -> bool {
         match request.method().as_str() {
             "GET" => false,
             "HEAD" => self.is_about_upload(request),
-            method => self.methods(place).contains(&method) || self.is_about_upload(request),
+            method => self.methods(webdav).contains(&method) || self.is_about_upload(request),
         }
     }
 
@@ -231,7 +235,7 @@ impl Taking {
     }
 
     fn put_target(&self, place: Place<'_>, request: &Request) -> Result<Target, Error> {
-        let path = target::resolve(request.raw_path(), place.mount)?;
+        let path = target::resolve(place, request)?;
         if path.trailing_slash || path.bytes.is_empty() {
             return Err(Error::new(
                 StatusCode::CONFLICT,
@@ -399,8 +403,7 @@ fn check_content_coding(request: &Request) -> Result<(), Error> {
 }
 
 fn location_of(place: Place<'_>, path: &[u8], trailing_slash: bool) -> String {
-    let beneath = path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
-    path::location(place.mount.iter().map(Vec::as_slice).chain(beneath), trailing_slash)
+    path::location(place.mount, path, trailing_slash)
 }
 
 /// All that there is, at most so much at a time.

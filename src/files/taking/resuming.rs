@@ -276,7 +276,7 @@ fn range(request: &Request) -> Option<Step> {
 
 /// The upload of whoever has this secret to a path that the request may write.
 fn key_of(place: Place<'_>, request: &Request, secret: String) -> Result<Key, Error> {
-    let path = target::resolve(request.raw_path(), place.mount)?.bytes;
+    let path = target::resolve(place, request)?.bytes;
     place.rights(request).ask::<Write>(&path)?;
     Ok(Key { secret, user: request.user(), path })
 }

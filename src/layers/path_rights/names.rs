@@ -1,6 +1,6 @@
-//! A path as the names on it, decoded and resolved as files are found, and folded as some file systems do.
+//! A path as the names on it, and folded as some file systems do.
 
-use percent_encoding::percent_decode_str;
+use crate::UrlPath;
 
 /// The names on a path, from the root of the server. None is empty, `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,24 +10,10 @@ pub struct Names {
 }
 
 impl Names {
-    /// Of a path as it was sent. `None`: it begins with no slash, leads above the root, or holds NUL.
-    pub fn of_raw(path: &str) -> Option<Names> {
-        Names::of_decoded(&percent_decode_str(path).collect::<Vec<u8>>())
-    }
-
-    /// A slash that was encoded ends a name, too: no file has one in its name, and handlers that decode a path whole see it.
-    pub fn of_decoded(path: &[u8]) -> Option<Names> {
-        let rest = path.strip_prefix(b"/").filter(|rest| !rest.contains(&0))?;
-        let mut exact: Vec<Vec<u8>> = Vec::new();
-        for name in rest.split(|&byte| byte == b'/') {
-            match name {
-                b"" | b"." => {}
-                b".." => drop(exact.pop()?),
-                _ => exact.push(name.to_vec()),
-            }
-        }
+    pub fn of(path: &UrlPath<'_>) -> Names {
+        let exact: Vec<Vec<u8>> = path.names().map(<[u8]>::to_vec).collect();
         let folded = exact.iter().map(|name| fold(name)).collect();
-        Some(Names { exact, folded })
+        Names { exact, folded }
     }
 
     pub fn len(&self) -> usize {
@@ -61,7 +47,7 @@ impl Names {
         Names { exact: [folder.exact, self.exact].concat(), folded: [folder.folded, self.folded].concat() }
     }
 
-    /// The path, decoded, with a slash in front of each name.
+    #[cfg(test)]
     pub fn path(&self) -> Vec<u8> {
         self.exact.iter().flat_map(|name| [b"/", &name[..]].concat()).collect()
     }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use percent_encoding::percent_decode_str;
-
 use super::names::Names;
-use crate::Access;
+use crate::{Access, UrlPath};
+
+const MALFORMED: &str = "the path has no //, /./ or /../, and two hexadecimal digits behind each % (a % itself is %25)";
 
 /// Who may do what with all that stands at a path and beneath it: `PATH=WHO:RIGHTS`.
 ///
@@ -69,8 +69,8 @@ impl Rights {
 impl PathRule {
     /// The same rule beneath this path: for what is served at a prefix.
     pub fn beneath(mut self, prefix: &str) -> PathRule {
-        if let Some(folder) = Names::of_decoded(format!("/{prefix}").as_bytes()) {
-            self.path = self.path.beneath(folder);
+        if let Some(folder) = UrlPath::from_decoded(prefix.as_bytes()) {
+            self.path = self.path.beneath(Names::of(&folder));
         }
         self
     }
@@ -106,12 +106,11 @@ impl FromStr for PathRule {
         let wrong = InvalidPathRule;
         let (path, rest) = text.rsplit_once('=').ok_or(wrong("PATH=WHO:RIGHTS is wanted"))?;
         let (who, rights) = rest.rsplit_once(':').ok_or(wrong("behind the path WHO:RIGHTS is wanted"))?;
-        let path =
-            decode(path).ok_or(wrong("behind a % of the path two hex digits are wanted, and a % itself is %25"))?;
-        let names = Names::of_decoded(&path).ok_or(wrong("the path begins with a slash"))?;
-        if names.path() != path.strip_suffix(b"/").unwrap_or(&path) {
-            return Err(wrong("the path has no //, no /./ and no /../"));
-        }
+        let names = match UrlPath::parse(path) {
+            Ok(path) => Names::of(&path),
+            Err(_) if !path.starts_with('/') => return Err(wrong("the path begins with a slash")),
+            Err(_) => return Err(wrong(MALFORMED)),
+        };
         let who = who.split(',').map(|name| match name.strip_prefix('@') {
             _ if name == "*" => Ok(Who::Everybody),
             Some("users") => Ok(Who::Known),
@@ -132,15 +131,6 @@ impl FromStr for PathRule {
         });
         Ok(PathRule { path: names, who: who.collect::<Result<_, _>>()?, rights: rights? })
     }
-}
-
-/// A path as it is written in an address bar, decoded. `None`: an escape is malformed, or one of a slash, which no name has.
-fn decode(path: &str) -> Option<Vec<u8>> {
-    let mut escapes = path.split('%').skip(1).map(|rest| rest.as_bytes().get(..2));
-    let is_escape = |digits: Option<&[u8]>| {
-        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit) && !digits.eq_ignore_ascii_case(b"2f"))
-    };
-    escapes.all(is_escape).then(|| percent_decode_str(path).collect())
 }
 
 /// A text that is no [`PathRule`]; it says what was expected.

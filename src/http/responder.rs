@@ -45,15 +45,15 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         if request.is_asterisk() {
             return true; // it is about the server, not about any of its handlers
         }
-        request.response_in_place_of_path().is_none() && self.chain().before_body(request, plan).is_ok()
+        request.path_error().is_none() && self.chain().before_body(request, plan).is_ok()
     }
 
     /// May block: the chain's response, or an error page. `Err`: it panicked. `begins` is called when the chain has accepted the
     /// request.
     pub(crate) fn respond(&self, request: &Request, begins: &dyn Fn(&Request)) -> Result<Checked, Error> {
         catch_panic(request, || {
-            let result = match request.response_in_place_of_path() {
-                Some(result) => result,
+            let result = match request.path_error() {
+                Some(error) => in_place_of_path(error),
                 None if request.is_asterisk() => Ok(Response::no_content()), // RFC 9110, section 9.3.7: a "ping"
                 None => self.chain().handle(request, begins),
             };
@@ -119,6 +119,16 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
             }
             Err(_) => Checked::internal_error(),
         }
+    }
+}
+
+/// A redirect has no page.
+fn in_place_of_path(error: Error) -> Result<Response> {
+    match error.status().is_redirection() {
+        true => Ok(error.headers().iter().fold(Response::new(error.status()), |response, (name, value)| {
+            response.with_header(name.clone(), value.clone())
+        })),
+        false => Err(error),
     }
 }
 

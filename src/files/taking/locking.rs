@@ -12,7 +12,7 @@ use super::dav_locks::{DavLock, IfLists};
 use super::locks::Named;
 use super::target::{self, Target};
 use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of, tag_of};
-use crate::{BodyPlan, Error, Request, Response};
+use crate::{BodyPlan, Error, Request, Response, UrlPath};
 
 /// How long the XML of a LOCK may be, in bytes.
 const MAX_BODY: u64 = 64 << 10;
@@ -80,7 +80,7 @@ impl Taking {
             let path = match resource {
                 None => Some(own.clone()),
                 Some(url) => {
-                    let path = request.path_of_url(url.as_bytes());
+                    let path = UrlPath::from_url(url.as_bytes());
                     path.and_then(|path| target::named(place, request, &path)).ok().map(|path| path.bytes)
                 }
             };

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use http::{Method, StatusCode, header};
 
 use super::Request;
-use super::target;
+use super::target::{self, Target};
 use crate::http::error::Error;
-use crate::http::response::{Response, Result};
 use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, beneath, end_of_names, is_plain};
 
 /// What a path that is not written as it is decoded stands for. Most are, and have none.
@@ -16,7 +15,7 @@ use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, beneath, end_of_name
 pub(super) struct DecodedPath(OnceLock<Box<Decoded>>);
 
 struct Decoded {
-    path: std::result::Result<UrlPath<'static>, InvalidUrlPath>,
+    path: Result<UrlPath<'static>, InvalidUrlPath>,
     text: Option<String>,
 }
 
@@ -70,15 +69,15 @@ impl Request {
     /// The whole path from the root of the server, as bytes.
     ///
     /// # Errors
-    /// Only of a request that was made by hand with a path in another form: 400, or 404 of a name that nothing can have.
-    pub fn url_path(&self) -> Result<UrlPath<'_>> {
+    /// Only of a request that was made by hand with a path in another form: the response that a client gets instead.
+    pub fn url_path(&self) -> Result<UrlPath<'_>, Error> {
         let raw = self.head.path();
         if let Some(path) = Some(raw).filter(|raw| is_plain(raw.as_bytes())) {
             return Ok(UrlPath::plain(path));
         }
         match &self.decoded(raw).path {
             Ok(path) => Ok(path.borrowed()),
-            Err(InvalidUrlPath(fault)) => Err(rejection(fault)),
+            Err(InvalidUrlPath(fault)) => Err(self.path_error().unwrap_or_else(|| rejection(fault))),
         }
     }
 
@@ -109,25 +108,19 @@ impl Request {
     ///
     /// # Errors
     /// 400 if it is neither; 502 if it is a URL of another server.
-    pub fn path_of_url(&self, url: &[u8]) -> Result<UrlPath<'static>> {
-        let wrong = || Error::new(StatusCode::BAD_REQUEST, "Expected a URL of this server, or a path.");
-        let target = target::parse(url, &Method::GET).map_err(|_| wrong())?;
+    pub fn path_of_url(&self, url: &[u8]) -> Result<UrlPath<'static>, Error> {
+        let target = parse(url)?;
         if let Some(authority) = target.authority.map(|span| span.of(url))
             && !self.is_own_authority(authority, if target.https { "443" } else { "80" })
         {
             return Err(Error::new(StatusCode::BAD_GATEWAY, "That is a URL of another server."));
         }
-        let path = target.path.map_or(&b"/"[..], |span| span.of(url));
-        let path = std::str::from_utf8(path).map_err(|_| wrong())?;
-        match UrlPath::parse(path) {
-            Ok(path) => Ok(path.into_owned()),
-            Err(InvalidUrlPath(fault)) => Err(rejection(&fault)),
-        }
+        UrlPath::from_url(url)
     }
 
-    /// The response to a request whose path is not in its one form: no handler sees it. A redirect is for methods that only read
+    /// The response to a request whose path is not in its one form: no handler sees it. It is a redirect for methods that only read
     /// (RFC 9110, section 15.4.2): no client should send a body twice.
-    pub(crate) fn response_in_place_of_path(&self) -> Option<Result<Response>> {
+    pub(crate) fn path_error(&self) -> Option<Error> {
         let raw = self.head.path();
         if is_plain(raw.as_bytes()) || self.is_asterisk() {
             return None;
@@ -136,10 +129,11 @@ impl Request {
         Some(match fault {
             Fault::SpellingOf(path) if matches!(self.method().as_str(), "GET" | "HEAD" | "PROPFIND") => {
                 let query = self.query().map(|query| format!("?{query}")).unwrap_or_default();
-                let redirect = Response::redirect_with(StatusCode::MOVED_PERMANENTLY, &format!("{path}{query}"));
-                Ok(redirect.with_header(header::CACHE_CONTROL, "no-cache"))
+                Error::new(StatusCode::MOVED_PERMANENTLY, "")
+                    .with_header(header::LOCATION, format!("{path}{query}"))
+                    .with_header(header::CACHE_CONTROL, "no-cache")
             }
-            fault => Err(rejection(fault)),
+            fault => rejection(fault),
         })
     }
 
@@ -163,6 +157,26 @@ impl Request {
     fn decoded(&self, raw: &str) -> &Decoded {
         self.path.0.get_or_init(|| Box::new(Decoded::of(raw)))
     }
+}
+
+impl UrlPath<'static> {
+    /// The path that a URL has, whatever its host, or a path alone.
+    ///
+    /// # Errors
+    /// 400 if it is neither.
+    pub fn from_url(url: &[u8]) -> Result<UrlPath<'static>, Error> {
+        let path = parse(url)?.path.map_or(&b"/"[..], |span| span.of(url));
+        let path = std::str::from_utf8(path).map_err(|_| no_url())?;
+        UrlPath::parse(path).map(UrlPath::into_owned).map_err(|InvalidUrlPath(fault)| rejection(&fault))
+    }
+}
+
+fn parse(url: &[u8]) -> Result<Target, Error> {
+    target::parse(url, &Method::GET).map_err(|_| no_url())
+}
+
+fn no_url() -> Error {
+    Error::new(StatusCode::BAD_REQUEST, "Expected a URL of this server, or a path.")
 }
 
 fn rejection(fault: &Fault) -> Error {

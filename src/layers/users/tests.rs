@@ -239,7 +239,8 @@ fn who_guesses_is_slowed_and_others_are_not() {
 fn what_is_remembered_is_no_oracle() {
     let (_folder, path) = file(&format!("ada:{BCRYPT}\nbob:{BCRYPT}\n"));
     let other = Some("192.0.2.2".parse().unwrap());
-    for (guesser, name) in [(HOME, "ada"), (HOME, "bob"), (HOME, "eve"), (other, "ada"), (other, "eve"), (None, "ada")] {
+    for (guesser, name) in [(HOME, "ada"), (HOME, "bob"), (HOME, "eve"), (other, "ada"), (other, "eve"), (None, "ada")]
+    {
         let users = UserFile::open(&path).unwrap().wrong_passwords(3, Duration::from_secs(3600));
         assert!((0..50).all(|_| users.knows(HOME, "ada", "a long secret").unwrap()));
         assert_eq!(hashed(&users), 1, "a client that has done nothing wrong costs one hash");

@@ -6,7 +6,7 @@
 
 use http::StatusCode;
 
-use crate::{Error, Forwarded, Request};
+use crate::{Error, Request};
 
 /// Refuse what a page of another site has sent.
 pub(super) fn check(request: &Request) -> Result<(), Error> {
@@ -38,9 +38,7 @@ pub(super) fn is_own(request: &Request, origin: &[u8]) -> bool {
         "https" => "443",
         _ => "80",
     };
-    let forwarded = request.value::<Forwarded>().and_then(|forwarded| forwarded.host.clone());
-    let hosts = forwarded.as_deref().into_iter().chain(request.host());
-    hosts.into_iter().any(|host| same_authority(host, authority, default))
+    request.host().is_some_and(|host| same_authority(host, authority, default))
 }
 
 fn same_authority(one: &str, other: &str, default: &str) -> bool {

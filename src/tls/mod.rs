@@ -102,7 +102,8 @@ impl Tls {
     }
 
     /// Ask clients for a certificate, and take those that one of the roots in this file (PEM) has issued, directly or by
-    /// others in between. Default: none are asked for. Revoked certificates are not known.
+    /// others in between. Default: none are asked for. Revoked certificates are not known. A resumed session is judged as a new
+    /// one is, by the time and the roots of now; a file that has no root any more lets no client in.
     ///
     /// ```no_run
     /// use modest::{ClientCertificates, Tls};

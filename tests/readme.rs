@@ -147,6 +147,7 @@ fn what_security_names_is_there() {
             let module = match kind {
                 "TcpServer" => "src/tcp/server.rs",
                 "Http" => "src/http/service.rs",
+                "Request" if ["path", "original_path"].contains(&option) => "src/http/request/path.rs",
                 "Request" => "src/http/request/mod.rs",
                 "StaticFileHandler" => "src/files/options.rs",
                 "ProxyProtocol" => "src/tcp/proxy/mod.rs",

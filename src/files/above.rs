@@ -4,25 +4,23 @@
 use std::time::{Instant, SystemTime};
 
 use super::find::{Finder, Lookup};
-use super::path::{self, FilePath, ResolvedPath};
+use super::path::FilePath;
 use crate::Access;
 
 /// A path may have two thousand names, and a loop of links makes folders of them all.
 const DEEPEST: usize = 32;
 
 impl Finder {
-    /// A relative link from this path, as it stands in a request, to the nearest folder above it that has an index, or is listed
+    /// A relative link from this path to the nearest folder above it that has an index, or is listed
     /// where listings are `listed`; and of which whoever asks may have that (`may`, of a path beneath the root). Nothing is told
     /// that a request for the folder would not tell.
     pub fn nearest_folder(
         &self,
-        raw: &str,
-        mount: &[Vec<u8>],
+        path: &FilePath,
         listed: bool,
         may: impl Fn(Access, &[u8]) -> bool,
         polled: Option<Instant>,
     ) -> Option<String> {
-        let ResolvedPath::Path(path) = path::resolve(raw, mount) else { return None };
         let mut above: Vec<&[u8]> = path.bytes.split(|&byte| byte == b'/').take(DEEPEST + 1).collect();
         above.pop(); // what was asked for itself
         let now = SystemTime::now();
@@ -37,9 +35,9 @@ impl Finder {
                 Ok(Lookup::NeedsSlash | Lookup::Missing(_)) | Err(_) => break,
             }
         }
-        // Relative: a proxy may have another path for this server. This path has one slash for each name, and no dots.
-        let slashes = raw.bytes().filter(|&byte| byte == b'/').count();
-        match slashes.checked_sub(mount.len() + nearest? + 1)? {
+        // Relative: a proxy may have another path for this server.
+        let slashes = path.key().iter().filter(|&&byte| byte == b'/').count();
+        match slashes.checked_sub(nearest?)? {
             0 => Some("./".to_owned()),
             up => Some("../".repeat(up)),
         }

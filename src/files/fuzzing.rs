@@ -7,19 +7,19 @@ use super::path;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Resolved {
     Path { bytes: Vec<u8>, trailing_slash: bool, hidden: bool },
-    Redirect(String),
+    NeedsSlash,
     NotFound,
     Malformed,
 }
 
-pub fn resolve(raw: &str, mount: &[Vec<u8>]) -> Resolved {
-    match path::resolve(raw, mount) {
+pub fn resolve(raw: &str, mount: &[u8]) -> Resolved {
+    let Ok(path) = crate::UrlPath::parse(raw) else { return Resolved::Malformed };
+    match path::resolve(path.as_bytes(), mount) {
         path::ResolvedPath::Path(path) => {
             let hidden = path::is_hidden(&path.bytes);
             Resolved::Path { bytes: path.bytes, trailing_slash: path.trailing_slash, hidden }
         }
-        path::ResolvedPath::Redirect(location) => Resolved::Redirect(location),
+        path::ResolvedPath::NeedsSlash => Resolved::NeedsSlash,
         path::ResolvedPath::NotFound => Resolved::NotFound,
-        path::ResolvedPath::Malformed => Resolved::Malformed,
     }
 }

@@ -122,8 +122,8 @@ pub struct StaticFileHandler {
     pub(super) app_page: Option<Vec<u8>>,
     /// The name of the one file that is served, if it is not the folder.
     only: Option<Vec<u8>>,
-    /// The path segments of the prefix.
-    pub(super) mount: Vec<Vec<u8>>,
+    /// The path at which the folder is served, decoded, without a slash at its end. `None`: where it is mounted.
+    pub(super) mount: Option<Vec<u8>>,
     /// What is put into the folder; `None`: nothing.
     pub(super) taking: Option<Box<Taking>>,
     /// Whether PROPFIND is answered.
@@ -200,7 +200,7 @@ impl StaticFileHandler {
             pages: vec![(StatusCode::NOT_FOUND, page_key(b"404.html"))],
             app_page: None,
             only: None,
-            mount: Vec::new(),
+            mount: None,
             taking: None,
             webdav: false,
         })
@@ -239,8 +239,8 @@ impl StaticFileHandler {
     }
 
     fn get(&self, asked: Asked<'_>) -> Result<Response> {
-        let raw = asked.request.raw_path();
-        if let Some(key) = path::plain(raw, &self.mount) {
+        let (path, mount) = (asked.request.url_path()?, self.mount(asked.request));
+        if let Some(key) = path::key(path.as_bytes(), mount) {
             let is_one_address = !(self.finder.clean_urls && key.ends_with(b".html"));
             if let Some(response) = self.cached_response(key, asked).filter(|_| is_one_address) {
                 return response;
@@ -249,14 +249,16 @@ impl StaticFileHandler {
                 return self.error_response(asked, OpenError::NotFound);
             }
         }
-        match path::resolve(raw, &self.mount) {
+        match path::resolve(path.as_bytes(), mount) {
             ResolvedPath::Path(path) => self.serve(asked, &path),
-            ResolvedPath::Redirect(location) => Ok(self.redirect(asked.request, &location)),
+            ResolvedPath::NeedsSlash => Ok(self.redirect(asked.request, &path::location(mount, b"", true))),
             ResolvedPath::NotFound => self.error_response(asked, OpenError::NotFound),
-            ResolvedPath::Malformed => {
-                self.page_or(asked, StatusCode::BAD_REQUEST, || self.error(StatusCode::BAD_REQUEST, "That is no path."))
-            }
         }
+    }
+
+    /// The path at which the folder is served, decoded, without a slash at its end.
+    pub(super) fn mount<'a>(&'a self, request: &'a Request) -> &'a [u8] {
+        self.mount.as_deref().unwrap_or(request.mount_path())
     }
 
     fn serve(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response> {
@@ -269,7 +271,7 @@ impl StaticFileHandler {
         };
         let path = only.as_ref().unwrap_or(path);
         if let Some(clean) = self.finder.clean(path, asked.polled, SystemTime::now()) {
-            return Ok(self.redirect(asked.request, &self.location(&clean, clean.trailing_slash)));
+            return Ok(self.redirect(asked.request, &self.location(asked.request, &clean, clean.trailing_slash)));
         }
         let key = path.key();
         if let Some(response) = self.cached_response(&key, asked) {
@@ -295,7 +297,7 @@ impl StaticFileHandler {
                     What::Index(_) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "")), // `keep` makes files
                 }
             }
-            Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(path, true))),
+            Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(asked.request, path, true))),
             Ok(Lookup::Folder) if self.listing => {
                 self.may_list(asked.request, path)?;
                 #[cfg(feature = "archive")]
@@ -353,9 +355,8 @@ impl StaticFileHandler {
     }
 
     /// The URL path of a path in the folder.
-    fn location(&self, path: &FilePath, trailing_slash: bool) -> String {
-        let beneath = path.bytes.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
-        path::location(self.mount.iter().map(Vec::as_slice).chain(beneath), trailing_slash)
+    fn location(&self, request: &Request, path: &FilePath, is_folder: bool) -> String {
+        path::location(self.mount(request), &path.bytes, is_folder)
     }
 
     /// Redirect to another path, with the query. Only the path is sent:
@@ -405,7 +406,8 @@ impl RequestHandler for StaticFileHandler {
     fn do_options(&self, _: &Request) -> Result<Response> {
         let response = self.with_default_fields(Response::no_content().with_header(ALLOW, self.allowed()));
         // RFC 4918, sections 10.1 and 18.1; the other one is for Windows.
-        let locks = self.taking.as_deref().is_some_and(|taking| self.only.is_none() && taking.locks(self.place()));
+        let locks =
+            self.taking.as_deref().is_some_and(|taking| self.only.is_none() && taking.offers_locks(self.webdav));
         let class = if locks { "1, 2" } else { "1" };
         let classes = [("dav", class), ("ms-author-via", "DAV")].into_iter().filter(|_| self.webdav);
         Ok(classes.fold(response, |response, (name, value)| response.with_header(name, value)))
@@ -440,7 +442,7 @@ impl RequestHandler for StaticFileHandler {
             return Ok(());
         }
         match self.taking(request) {
-            Some(taking) => taking.before_body(self.place(), request, plan).map_err(|error| self.refusal(error)),
+            Some(taking) => taking.before_body(self.place(request), request, plan).map_err(|error| self.refusal(error)),
             None => Err(self.unsupported_method(request)),
         }
     }

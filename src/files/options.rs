@@ -423,13 +423,15 @@ impl StaticFileHandler {
         Ok(self)
     }
 
-    /// The URL prefix of the folder: with `/static` its `a.css` is `/static/a.css`. Default: none.
-    /// Paths outside it are a 404.
+    /// The path at which the folder is served, from the root of the server and decoded: with `/static` its `a.css` is
+    /// `/static/a.css`. Other paths are a 404. Default: where it is mounted ([`Routes::mount`](crate::Routes::mount)), else the root.
     ///
     /// # Errors
     /// If a segment is `.` or `..`.
     pub fn prefix(mut self, prefix: &str) -> io::Result<Self> {
-        self.mount = segments(prefix)?;
+        let names = segments(prefix)?;
+        let path = names.iter().flat_map(|name| [b"/", &name[..]]).collect::<Vec<_>>().concat();
+        self.mount = Some(path).filter(|path| !path.is_empty());
         self.forget();
         Ok(self)
     }

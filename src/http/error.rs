@@ -2,7 +2,7 @@
 //! Created by handlers (mostly by `?`) and by `http` itself; turned into a page by `response`.
 //! The cause is never sent to the client.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, OnceLock};
 use std::{fmt, io};
@@ -51,8 +51,6 @@ struct Inner {
     message: Option<String>,
     headers: HeaderMap,
     cause: Option<Cause>,
-    /// The handler type and its `do_` method whose default made this error.
-    unwritten_method: Option<(TypeId, &'static str)>,
     /// What was made of it to be sent, for all clones.
     pages: OnceLock<Arc<Pages>>,
 }
@@ -159,15 +157,6 @@ impl Error {
         self
     }
 
-    pub(crate) fn of_unwritten_method(mut self, handler: TypeId, method: &'static str) -> Error {
-        self.change().unwritten_method = Some((handler, method));
-        self
-    }
-
-    pub(crate) fn unwritten_method(&self) -> Option<(TypeId, &'static str)> {
-        self.0.unwritten_method
-    }
-
     /// Of one for want of room it is said when to come again.
     pub(crate) fn from_rejection(rejection: Rejection) -> Error {
         let error = Error::new(rejection.status, rejection.message);
@@ -189,8 +178,8 @@ impl Error {
     }
 
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {
-        let (headers, unwritten_method, pages) = (HeaderMap::new(), None, OnceLock::new());
-        Error(Arc::new(Inner { status, message, headers, cause, unwritten_method, pages }))
+        let (headers, pages) = (HeaderMap::new(), OnceLock::new());
+        Error(Arc::new(Inner { status, message, headers, cause, pages }))
     }
 
     /// Of its own, without pages.

@@ -3,14 +3,12 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use http::StatusCode;
 
 use super::config::HttpConfig;
 use super::error::Error;
 use super::handler::{Chain, RequestHandler};
-use super::request::unwritten::UnwrittenMethods;
 use super::request::{BodyPlan, Request};
 use super::response::{Response, Result};
 use super::sending::Checked;
@@ -19,23 +17,21 @@ use super::sending::Checked;
 pub(crate) struct Service<H> {
     pub(crate) handler: H,
     pub(crate) config: HttpConfig,
-    pub(crate) unwritten: Arc<UnwrittenMethods>,
 }
 
 impl<H> Service<H> {
     pub(crate) fn new(handler: H) -> Service<H> {
-        Service { handler, config: HttpConfig::default(), unwritten: Arc::default() }
+        Service { handler, config: HttpConfig::default() }
     }
 
     pub(crate) fn responder(&self) -> Responder<'_, H> {
-        Responder { handler: &self.handler, unwritten: &self.unwritten }
+        Responder { handler: &self.handler }
     }
 }
 
-/// A handler, and what is known of its methods.
+/// A handler, and what it responds to a request.
 pub(crate) struct Responder<'a, H: ?Sized> {
     pub(crate) handler: &'a H,
-    pub(crate) unwritten: &'a Arc<UnwrittenMethods>,
 }
 
 impl<H: RequestHandler + ?Sized> Responder<'_, H> {
@@ -43,37 +39,24 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         Chain(self.handler)
     }
 
-    /// May block: whether the chain accepts a request, from its head.
-    pub(crate) fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+    /// May block: whether the chain accepts a request whose body is to come, from its head. A refusal is only noted: the response to
+    /// it is what [`respond`](Responder::respond) makes of the request.
+    pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan) -> bool {
         if request.is_asterisk() {
-            return Ok(()); // it is about the server, not about any of its handlers
+            return true; // it is about the server, not about any of its handlers
         }
-        self.chain().before_body(request, plan)
+        request.path_error().is_none() && self.chain().before_body(request, plan).is_ok()
     }
 
-    /// May block: the handler's response, or an error page. `Err`: it panicked. A request that was not accepted before is
-    /// now; `begins` is told when it is.
-    pub(crate) fn respond(
-        &self,
-        request: &Request,
-        accepted: bool,
-        begins: impl FnOnce(&Request),
-    ) -> Result<Checked, Error> {
+    /// May block: the chain's response, or an error page. `Err`: it panicked. `begins` is called when the chain has accepted the
+    /// request.
+    pub(crate) fn respond(&self, request: &Request, begins: &dyn Fn(&Request)) -> Result<Checked, Error> {
         catch_panic(request, || {
-            if request.is_asterisk() {
-                return self.finish(request, Ok(Response::no_content())); // RFC 9110, section 9.3.7: a "ping"
-            }
-            let accepted = match accepted {
-                true => Ok(()),
-                false => self.before_body(request, &mut BodyPlan::default()),
+            let result = match request.path_error() {
+                Some(error) => Err(error),
+                None if request.is_asterisk() => Ok(Response::no_content()), // RFC 9110, section 9.3.7: a "ping"
+                None => self.chain().handle(request, begins),
             };
-            let result = accepted.and_then(|()| {
-                begins(request);
-                self.chain().handle(request)
-            });
-            if let Err(error) = &result {
-                self.unwritten.remember(error);
-            }
             self.finish(request, result)
         })
     }

@@ -122,7 +122,6 @@ mod tests {
             (8443, "a.example:80", "/b%20c", "https://a.example:8443/b%20c"),
             (8443, "[::1]:80", "/", "https://[::1]:8443/"),
             (443, "[::1]", "/", "https://[::1]/"),
-            (443, "a.example", "//evil.example/b", "https://a.example//evil.example/b"),
             (443, "a.example", "/?to=http://b/", "https://a.example/?to=http://b/"),
             (443, "a.example", "http://b.example:80/c?d", "https://b.example/c?d"),
             (443, "a.example", "http://b.example", "https://b.example"),

@@ -21,7 +21,7 @@ impl StaticFileHandler {
     /// Whether whoever asks may see what this folder holds: that it is a folder without an index shows only here.
     pub(super) fn may_list(&self, request: &Request, path: &FilePath) -> Result<()> {
         let Some(permissions) = request.value::<Permissions>() else { return Ok(()) };
-        match permissions.permit(Access::List, &path::on_server(&self.mount, &path.bytes)) {
+        match permissions.permit(Access::List, &path::on_server(self.mount(request), &path.bytes)) {
             true => Ok(()),
             false => Err(permissions.refusal().with_headers(self.preparer.default_fields())),
         }
@@ -30,7 +30,7 @@ impl StaticFileHandler {
     /// Whether whoever asks may write here, or might once it is known who that is.
     fn might_write(&self, request: &Request, path: &FilePath) -> bool {
         request.value::<Permissions>().is_none_or(|permissions| {
-            permissions.permit(Access::Write, &path::on_server(&self.mount, &path.bytes))
+            permissions.permit(Access::Write, &path::on_server(self.mount(request), &path.bytes))
                 || permissions.refusal().status() == StatusCode::UNAUTHORIZED
         })
     }
@@ -42,7 +42,7 @@ impl StaticFileHandler {
             Some(false) => Controls::Upload,
             Some(true) => Controls::UploadAndDelete,
         };
-        let mount = self.shown_mount();
+        let mount = self.shown_mount(asked.request);
         let root = (&*mount, controls);
         let fields = self.preparer.added_fields();
         let by = (asked.request, asked.polled);
@@ -61,7 +61,7 @@ impl StaticFileHandler {
 
     #[cfg(feature = "archive")]
     pub(super) fn archive(&self, request: &Request, path: &FilePath, format: Format) -> Result<Response> {
-        match self.archives.respond(&self.finder, &self.shown_mount(), &path.bytes, format, request) {
+        match self.archives.respond(&self.finder, &self.shown_mount(request), &path.bytes, format, request) {
             Some(response) => {
                 let mut fields = self.preparer.added_fields();
                 fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -75,7 +75,7 @@ impl StaticFileHandler {
     }
 
     /// The path of the topmost folder, decoded, with both slashes.
-    fn shown_mount(&self) -> String {
-        String::from_utf8_lossy(&path::on_server(&self.mount, b"")).into_owned()
+    fn shown_mount(&self, request: &Request) -> String {
+        String::from_utf8_lossy(&path::on_server(self.mount(request), b"")).into_owned()
     }
 }

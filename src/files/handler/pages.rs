@@ -10,7 +10,7 @@ use http::header::{LINK, RETRY_AFTER, VARY};
 
 use super::super::find::Lookup;
 use super::super::open::OpenError;
-use super::super::path;
+use super::super::path::{self, ResolvedPath};
 use super::{Asked, Kept, StaticFileHandler, What, response};
 use crate::{Error, Request, Response, Result};
 
@@ -72,8 +72,12 @@ impl StaticFileHandler {
             return error;
         }
         let Asked { request, polled } = asked;
-        let may = |access, path: &[u8]| request.permits(access, &path::on_server(&self.mount, path));
-        let nearest = self.finder.nearest_folder(request.raw_path(), &self.mount, self.listing, may, polled);
+        let mount = self.mount(request);
+        let may = |access, path: &[u8]| request.permits(access, &path::on_server(mount, path));
+        let nearest = match request.url_path().map(|path| path::resolve(path.as_bytes(), mount)) {
+            Ok(ResolvedPath::Path(path)) => self.finder.nearest_folder(&path, self.listing, may, polled),
+            _ => None,
+        };
         match nearest {
             Some(folder) => error.with_added_header(LINK, format!("<{folder}>; rel=\"up\"")),
             None => error,

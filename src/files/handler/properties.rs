@@ -14,11 +14,11 @@ impl StaticFileHandler {
     pub(super) fn properties(&self, request: &Request) -> Result<Response> {
         let depth = dav::depth(request).map_err(|error| self.refusal(error))?;
         let asked = Asked { request, polled: request.take_polled() };
-        let path = match path::resolve(request.raw_path(), &self.mount) {
+        let mount = self.mount(request);
+        let path = match path::resolve(request.url_path()?.as_bytes(), mount) {
             ResolvedPath::Path(path) => path,
-            ResolvedPath::Redirect(location) => return Ok(self.redirect(request, &location)),
+            ResolvedPath::NeedsSlash => return Ok(self.redirect(request, &path::location(mount, b"", true))),
             ResolvedPath::NotFound => return Err(self.missing()),
-            ResolvedPath::Malformed => return Err(self.error(StatusCode::BAD_REQUEST, "That is no path.")),
         };
         let path = match &self.only {
             Some(name) if path.bytes == *name => path,
@@ -46,9 +46,10 @@ impl StaticFileHandler {
             Err(error) => return Err(self.plain_error(asked, error)),
         };
         let mut text = multistatus::START.to_owned();
-        let href = self.location(&path, size.is_none());
+        let href = self.location(request, &path, size.is_none());
         let taking = self.taking.as_deref().filter(|_| size.is_some() && self.only.is_none());
-        let locks = taking.map(|taking| taking.lock_properties(self.place(), request, &path.bytes)).unwrap_or_default();
+        let locks =
+            taking.map(|taking| taking.lock_properties(self.place(request), request, &path.bytes)).unwrap_or_default();
         multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified), &locks);
         text.push_str(multistatus::END);
         Ok(self.with_default_fields(dav::multistatus(text)))

@@ -122,7 +122,7 @@ impl Asked<'_> {
             Form::Multistatus => b'm',
         };
         let order = self.view.order.word().as_bytes();
-        [&[form], order, b"\0", self.who().as_bytes(), b"\0", self.path].concat()
+        [&[form], order, b"\0", self.who().as_bytes(), b"\0", self.root.as_bytes(), b"\0", self.path].concat()
     }
 
     /// Equal texts are of those who are shown the same.
@@ -299,9 +299,8 @@ impl Writer {
             Form::Json => Writer::Json("[".to_owned(), true),
             Form::Page => Writer::Html(Rows::new(asked, entries)),
             Form::Multistatus => {
-                let segments =
-                    asked.root.as_bytes().split(|&byte| byte == b'/').chain(asked.path.split(|&byte| byte == b'/'));
-                let folder = path::location(segments.filter(|segment| !segment.is_empty()), true);
+                let mount = asked.root.strip_suffix('/').unwrap_or(asked.root);
+                let folder = path::location(mount.as_bytes(), asked.path, true);
                 let mut text = multistatus::START.to_owned();
                 multistatus::push_response(&mut text, &folder, path::name(asked.path), None, None, "");
                 Writer::Multistatus(text, folder)

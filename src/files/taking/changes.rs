@@ -22,7 +22,7 @@ pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
 impl Taking {
     pub(super) fn make_folder(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         check_no_body(request)?;
-        let path = target::resolve(request.raw_path(), place.mount)?;
+        let path = target::resolve(place, request)?;
         let exists = || Error::new(StatusCode::METHOD_NOT_ALLOWED, "There is something of that name already.");
         if path.bytes.is_empty() {
             return Err(exists());
@@ -85,7 +85,7 @@ fn missing() -> Error {
 
 /// Something beneath the topmost folder, which may be there.
 pub(super) fn existing_target(place: Place<'_>, request: &Request) -> Result<Target, Error> {
-    let FilePath { bytes: path, trailing_slash } = target::resolve(request.raw_path(), place.mount)?;
+    let FilePath { bytes: path, trailing_slash } = target::resolve(place, request)?;
     if path.is_empty() {
         return Err(Error::new(StatusCode::FORBIDDEN, "The topmost folder stays."));
     }

@@ -151,7 +151,7 @@ impl Taking {
 
     /// The folder that the form is for: one that is there.
     fn form_folder(&self, place: Place<'_>, request: &Request) -> Result<Vec<u8>, Error> {
-        let FilePath { bytes: path, trailing_slash } = target::resolve(request.raw_path(), place.mount)?;
+        let FilePath { bytes: path, trailing_slash } = target::resolve(place, request)?;
         check_content_fields(request)?;
         target::check_hidden(place.finder, &path)?;
         place.finder.root.folder_to_change(&path).map_err(|errno| match errno {

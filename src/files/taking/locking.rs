@@ -9,7 +9,7 @@ use super::super::stat::FileStat;
 use super::dav_locks::{DavLock, IfLists};
 use super::target::{self, Target};
 use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of, tag_of};
-use crate::{BodyPlan, Error, Request, Response};
+use crate::{BodyPlan, Error, Request, Response, UrlPath};
 
 /// How long the XML of a LOCK may be, in bytes.
 const MAX_BODY: u64 = 64 << 10;
@@ -18,8 +18,8 @@ const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive
 
 impl Taking {
     /// Whether files may be locked: who locks one means to replace it.
-    pub fn locks(&self, place: Place<'_>) -> bool {
-        place.webdav && self.uploads.overwrite == Policy::Replace
+    pub fn offers_locks(&self, webdav: bool) -> bool {
+        webdav && self.uploads.overwrite == Policy::Replace
     }
 
     pub(super) fn before_lock(&self, plan: &mut BodyPlan) {
@@ -34,7 +34,7 @@ impl Taking {
         target: &Target,
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
-        if !self.locks(place) {
+        if !self.offers_locks(place.webdav) {
             return Ok(());
         }
         let tokens = self.check_if(place, request, target, existing)?;
@@ -43,7 +43,7 @@ impl Taking {
 
     /// The same of another path than that of the request, of which `If` does not speak by itself.
     pub(super) fn check_lock_at(&self, place: Place<'_>, request: &Request, path: &[u8]) -> Result<(), Error> {
-        match self.locks(place) {
+        match self.offers_locks(place.webdav) {
             true => self.dav_locks.check(&locked_path(place, path), &IfLists::of(request)?.tokens(), request),
             false => Ok(()),
         }
@@ -51,7 +51,7 @@ impl Taking {
 
     /// What stood there has gone, with all beneath it.
     pub(super) fn forget_locks(&self, place: Place<'_>, path: &[u8]) {
-        if self.locks(place) {
+        if self.offers_locks(place.webdav) {
             self.dav_locks.forget(&locked_path(place, path));
         }
     }
@@ -65,12 +65,15 @@ impl Taking {
         existing: Option<FileStat>,
     ) -> Result<Vec<String>, Error> {
         let lists = IfLists::of(request)?;
-        let own = target::resolve(request.raw_path(), place.mount)?.bytes;
+        let own = target::resolve(place, request)?.bytes;
         let changed = locked_path(place, &target.path);
         let holds = lists.hold(|resource, is_token, value| {
             let path = match resource {
                 None => Some(own.clone()),
-                Some(url) => path_of(url).and_then(|path| Some(target::resolve(path, place.mount).ok()?.bytes)),
+                Some(url) => {
+                    let path = UrlPath::from_url(url.as_bytes());
+                    path.and_then(|path| target::named(place, request, &path)).ok().map(|path| path.bytes)
+                }
             };
             let Some(path) = path.map(|path| locked_path(place, &path)) else { return false };
             match is_token {
@@ -88,7 +91,7 @@ impl Taking {
     }
 
     pub(super) fn lock_file(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        let path = target::resolve(request.raw_path(), place.mount)?;
+        let path = target::resolve(place, request)?;
         if !matches!(request.header("depth").map(str::trim), None | Some("0" | "infinity" | "Infinity")) {
             return Err(Error::new(StatusCode::BAD_REQUEST, "Depth of a lock is 0 or infinity."));
         }
@@ -131,7 +134,7 @@ impl Taking {
     }
 
     pub(super) fn unlock_file(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        let path = target::resolve(request.raw_path(), place.mount)?.bytes;
+        let path = target::resolve(place, request)?.bytes;
         let token = request.header("lock-token").map(str::trim);
         let token = token.and_then(|token| token.strip_prefix('<')?.strip_suffix('>'));
         let token = token.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Say which lock: Lock-Token."))?;
@@ -143,7 +146,7 @@ impl Taking {
 
     /// What PROPFIND tells of the locks of a file: its token to whoever has it.
     pub fn lock_properties(&self, place: Place<'_>, request: &Request, path: &[u8]) -> String {
-        if !self.locks(place) {
+        if !self.offers_locks(place.webdav) {
             return String::new();
         }
         let lock = self.dav_locks.find(&locked_path(place, path));
@@ -180,14 +183,6 @@ fn active_lock(place: Place<'_>, path: &[u8], lock: &DavLock, with_token: bool) 
         lock.seconds(),
         crate::escape_html(&location_of(place, path, false))
     )
-}
-
-/// The path of a URL, or of what is one without a host.
-fn path_of(url: &str) -> Option<&str> {
-    match url.split_once("://") {
-        Some((_, rest)) => Some(&rest[rest.find('/')?..]),
-        None => Some(url).filter(|url| url.starts_with('/')),
-    }
 }
 
 /// Of version 4 (RFC 9562, section 5.4).

@@ -79,7 +79,8 @@ pub(super) struct Place<'a> {
     pub preparer: &'a Preparer,
     /// Files of up to so many bytes have the hash of their content for a tag.
     pub held: usize,
-    pub mount: &'a [Vec<u8>],
+    /// The path at which it is served, decoded, without a slash at its end.
+    pub mount: &'a [u8],
     /// Whether PROPFIND is answered.
     pub webdav: bool,
 }
@@ -108,12 +109,12 @@ impl Taking {
     }
 
     /// The methods that are answered besides those that read.
-    pub fn methods(&self, place: Place<'_>) -> Vec<&'static str> {
+    pub fn methods(&self, webdav: bool) -> Vec<&'static str> {
         let groups: [(&[&str], bool); 4] = [
             (&["POST", "PUT", "MKCOL"], true),
             (&["DELETE", "MOVE"], self.uploads.delete),
             (&["PATCH"], self.partials.is_some()),
-            (&["LOCK", "UNLOCK"], self.locks(place)),
+            (&["LOCK", "UNLOCK"], self.offers_locks(webdav)),
         ];
         groups.into_iter().filter(|(_, are_there)| *are_there).flat_map(|(methods, _)| methods).copied().collect()
     }
@@ -124,11 +125,11 @@ impl Taking {
     }
 
     /// Whether a request is one of those.
-    pub fn takes(&self, place: Place<'_>, request: &Request) -> bool {
+    pub fn takes(&self, webdav: bool, request: &Request) -> bool {
         match request.method().as_str() {
             "GET" => false,
             "HEAD" => self.is_about_upload(request),
-            method => self.methods(place).contains(&method) || self.is_about_upload(request),
+            method => self.methods(webdav).contains(&method) || self.is_about_upload(request),
         }
     }
 
@@ -214,7 +215,7 @@ impl Taking {
     }
 
     fn put_target(&self, place: Place<'_>, request: &Request) -> Result<Target, Error> {
-        let path = target::resolve(request.raw_path(), place.mount)?;
+        let path = target::resolve(place, request)?;
         if path.trailing_slash || path.bytes.is_empty() {
             return Err(Error::new(
                 StatusCode::CONFLICT,
@@ -404,8 +405,7 @@ fn check_right(place: Place<'_>, request: &Request, path: &[u8]) -> Result<(), E
 }
 
 fn location_of(place: Place<'_>, path: &[u8], trailing_slash: bool) -> String {
-    let beneath = path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
-    path::location(place.mount.iter().map(Vec::as_slice).chain(beneath), trailing_slash)
+    path::location(place.mount, path, trailing_slash)
 }
 
 /// All that there is, at most so much at a time.

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::super::path::FilePath;
 use super::super::stat::Kind;
 use super::target::{self, Target};
-use super::{Place, Policy, Taking, changes, check_conditions, error_of, location_of, origin};
+use super::{Place, Policy, Taking, changes, check_conditions, error_of, location_of};
 use crate::{Error, Request, Response};
 
 impl Taking {
@@ -62,20 +62,10 @@ fn says_no(request: &Request) -> bool {
 
 /// RFC 4918, section 10.3: a URL of this server, or a path.
 fn destination(place: Place<'_>, request: &Request) -> Result<Target, Error> {
-    let said = request.header("destination").map(str::trim).unwrap_or_default();
-    let wrong = |status, what| Err(Error::new(status, what));
-    let path = match said.split_once("://") {
-        _ if said.starts_with('/') => said,
-        None => return wrong(StatusCode::BAD_REQUEST, "Say where to: Destination."),
-        Some((scheme, rest)) => {
-            let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
-            if !origin::is_own(request, format!("{scheme}://{authority}").as_bytes()) {
-                return wrong(StatusCode::BAD_GATEWAY, "Nothing is moved to another server.");
-            }
-            &rest[authority.len()..]
-        }
+    let mut lines = request.header_all("destination");
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination: where to move it."));
     };
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let FilePath { bytes: path, .. } = target::resolve(path, place.mount)?;
+    let FilePath { bytes: path, .. } = target::named(place, request, &request.path_of_url(line)?)?;
     Target::find(place.finder, &path)
 }

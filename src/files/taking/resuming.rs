@@ -109,7 +109,7 @@ impl Taking {
         length: Option<u64>,
     ) -> Result<(Key, Arc<Partial>), Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
-        let path = target::resolve(request.raw_path(), place.mount)?.bytes;
+        let path = target::resolve(place, request)?.bytes;
         let (key, total) = match step {
             Step::Range(_, _, total) | Step::Ask(total) => (range_key(request, &path, *total), Some(*total)),
             Step::Begin => (Key::Drawn(draw_key()?), number(request, LENGTH)),
@@ -194,7 +194,7 @@ impl Taking {
     pub fn about_upload(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
         let key = Key::Drawn(request.param("upload").unwrap_or_default().into_owned());
-        let path = target::resolve(request.raw_path(), place.mount)?.bytes;
+        let path = target::resolve(place, request)?.bytes;
         let partial = partials.find(&key).filter(|partial| partial.path == path).ok_or_else(unknown)?;
         if *request.method() == Method::DELETE {
             partials.drop_one(&key);

@@ -10,8 +10,8 @@ use rustix::io::Errno;
 use super::super::find::Finder;
 use super::super::path::{self, FilePath, ResolvedPath};
 use super::super::stat::{FileStat, Kind, stat};
-use super::error_of;
-use crate::Error;
+use super::{Place, error_of};
+use crate::{Error, Request, UrlPath};
 
 /// A name in an open folder.
 #[derive(Debug)]
@@ -90,16 +90,27 @@ impl Target {
     }
 }
 
-/// The path of a request that writes: as it stands, for nobody follows a redirect with a body.
-pub(super) fn resolve(raw: &str, mount: &[Vec<u8>]) -> Result<FilePath, Error> {
-    let wrong = |status, what: &str| Err(Error::new(status, what));
-    match path::resolve(raw, mount) {
+/// The path of a request that writes, beneath the folder.
+pub(super) fn resolve(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
+    beneath(place, &request.url_path()?)
+}
+
+/// A path that a field of the request names, beneath the folder.
+///
+/// # Errors
+/// Also where another mount or route serves that path: what is put there no request could reach.
+pub(super) fn named(place: Place<'_>, request: &Request, path: &UrlPath<'_>) -> Result<FilePath, Error> {
+    match request.leads_here(path) {
+        true => beneath(place, path),
+        false => Err(Error::new(StatusCode::CONFLICT, "That path is not of this folder.")),
+    }
+}
+
+fn beneath(place: Place<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
+    match path::resolve(path.as_bytes(), place.mount) {
         ResolvedPath::Path(path) => Ok(path),
-        ResolvedPath::Redirect(to) => {
-            wrong(StatusCode::BAD_REQUEST, &format!("That path is another spelling of {to}: send it there."))
-        }
-        ResolvedPath::NotFound => wrong(StatusCode::NOT_FOUND, "Nothing here can have that path."),
-        ResolvedPath::Malformed => wrong(StatusCode::BAD_REQUEST, "That is no path."),
+        ResolvedPath::NeedsSlash => Ok(FilePath::default()),
+        ResolvedPath::NotFound => Err(Error::new(StatusCode::NOT_FOUND, "Nothing here can have that path.")),
     }
 }
 

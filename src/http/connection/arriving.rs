@@ -1,43 +1,25 @@
-//! Requests whose handler is called before their body is there: because it asked for a stream, or because it is not known
-//! yet whether it has a method for them at all. Called by `connection` in turns that may block.
+//! Requests whose handler is called before their body is there, because it asked for a stream. Called by `connection` in turns that
+//! may block.
 
 use super::{AfterResponse, Exchange, HttpConnection};
 use crate::http::handler::RequestHandler;
-use crate::http::rejection::Rejection;
+use crate::http::request::BodyPlan;
 use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd, Rest};
 use crate::http::request::discard::DiscardedBody;
-use crate::http::request::framing::{BodyLength, RequestFraming};
-use crate::http::request::incoming::Incoming;
-use crate::http::request::unwritten::UnknownMethod;
-use crate::http::request::{BodyPlan, Request};
+use crate::http::request::framing::RequestFraming;
 use crate::tcp::{BlockingInput, Next, Turn};
-
-/// A longer body is not received before it is known whether its handler has a method for it, nor is one of unknown
-/// length, nor one that the client holds back.
-const LONG: u64 = 64 * 1024;
 
 /// Whether the body is to be received while the handler runs. Nothing is gained by it once the body is there; and what is to
 /// be written elsewhere comes before the handler.
 pub(super) fn arrives_while_handled(
-    plan: &mut BodyPlan,
-    request: &Request,
+    plan: &BodyPlan,
     framing: &RequestFraming,
     head_length: usize,
     turn: &Turn<'_>,
 ) -> bool {
     let arrived = (turn.input.bytes().len() - head_length) as u64;
-    let (is_there, is_long) = match framing.body {
-        BodyLength::Known(length) => (length <= arrived, length > LONG),
-        BodyLength::Chunked => (false, true),
-        BodyLength::None => (true, false),
-    };
-    if is_there || plan.writer.is_some() {
-        return false;
-    }
-    // `OPTIONS *` reaches no method.
-    let may_be_unwritten = (is_long || framing.expects_continue) && !request.is_asterisk();
-    let tries = may_be_unwritten && plan.unknown.as_mut().is_some_and(UnknownMethod::try_it);
-    plan.streamed || tries
+    let is_there = framing.body.known().is_some_and(|length| length <= arrived);
+    plan.streamed && plan.writer.is_none() && !is_there
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
@@ -51,40 +33,32 @@ impl<H: RequestHandler> HttpConnection<H> {
         input: Box<dyn BlockingInput>,
         turn: &mut Turn<'_>,
     ) -> Next {
-        // A stream needs no room; what the handler did not ask for as one is kept as any body is.
         let limits = plan.limits(&self.config().body);
-        let incoming = match plan.streamed {
-            true => limits.check_length(framing.body).map(|()| None),
-            false => Incoming::new(framing.body, &limits).map(Some),
-        };
-        let incoming = match incoming {
-            Ok(incoming) => incoming,
-            Err(rejection) => return self.reject_request(exchange, rejection, turn),
-        };
+        if let Err(rejection) = limits.check_length(framing.body) {
+            return self.reject_request(exchange, rejection, turn);
+        }
         turn.input.consume(head_length);
-        let BodyPlan { progress, unknown, .. } = plan;
+        let progress = plan.progress;
         let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);
         let arrival = Arrival { input, unread, owes_continue, limits, progress };
-        exchange.request.set_unknown_method(unknown);
-        exchange.request.set_body(ArrivingBody::new(framing.body, incoming, arrival));
+        exchange.request.set_body(ArrivingBody::new(framing.body, arrival));
         self.call_handler(exchange, turn)
     }
 }
 
-/// The handler has returned. What follows its response, and the rejection that takes its place if the body, which it
-/// took for whole, could not be received.
-pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) -> (AfterResponse, Option<Rejection>) {
+/// The handler has returned: what follows its response.
+pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) -> AfterResponse {
     let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
-    let Some(ArrivingEnd { unread, rest, .. }) = exchange.request.end_arriving_body() else { return (after, None) };
+    let Some(ArrivingEnd { unread, rest, .. }) = exchange.request.end_arriving_body() else { return after };
     *turn.input = unread;
     match rest {
-        Rest::Nothing => (after, None),
+        Rest::Nothing => after,
         Rest::Unread { decoder, awaits_continue } => {
-            // Who still waits for `100 Continue` may send the body or not.
+            // A client that still waits for `100 Continue` may send the body or not.
             let is_certain = exchange.keep_alive && !awaits_continue;
             let rest = if is_certain { DiscardedBody::new(decoder) } else { None };
-            (rest.map_or(AfterResponse::Linger, |rest| AfterResponse::Discard(Box::new(rest))), None)
+            rest.map_or(AfterResponse::Linger, |rest| AfterResponse::Discard(Box::new(rest)))
         }
-        Rest::Failed { answer } => (AfterResponse::Linger, answer),
+        Rest::Failed => AfterResponse::Linger,
     }
 }

@@ -144,7 +144,6 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// The handler has nothing to say before a signal is notified, or its time is over.
     pub(super) fn wait_for(&mut self, mut exchange: Box<Exchange>, wait: Wait, turn: &mut Turn<'_>) -> Next {
-        exchange.accepted = true; // asked again, it need not be accepted again
         // All waits of a request together: else a busy signal would let it wait for ever.
         let since = *exchange.waits_since.get_or_insert(turn.now);
         let left = wait.within.map(|within| within.saturating_sub(turn.now.saturating_duration_since(since)));

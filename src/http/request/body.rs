@@ -15,14 +15,22 @@ pub struct Body(Source);
 enum Source {
     Stored(StoredBody),
     Live(Box<ArrivingBody>),
+    /// A handler refused the request from its head: the body is not received.
+    Declined,
 }
 
 impl Body {
+    /// That of a request that was refused from its head.
+    pub(crate) fn declined() -> Body {
+        Body(Source::Declined)
+    }
+
     /// Its length in bytes. Of a stream without a Content-Length: as much as has been read so far.
     pub fn len(&self) -> u64 {
         match &self.0 {
             Source::Stored(body) => body.len(),
             Source::Live(body) => body.len(),
+            Source::Declined => 0,
         }
     }
 
@@ -31,6 +39,7 @@ impl Body {
         match &self.0 {
             Source::Stored(body) => body.len() == 0,
             Source::Live(body) => body.is_empty(),
+            Source::Declined => false,
         }
     }
 
@@ -72,16 +81,17 @@ impl Body {
         match &self.0 {
             Source::Stored(body) => Ok(body),
             Source::Live(body) => body.whole(),
+            Source::Declined => Err(declined()),
         }
     }
 
     /// The handler has returned: of a body that was received meanwhile, what is left.
     pub(crate) fn end_live(&mut self) -> Option<ArrivingEnd> {
-        if let Source::Stored(_) = self.0 {
+        if !matches!(self.0, Source::Live(_)) {
             return None;
         }
         match std::mem::take(self).0 {
-            Source::Stored(_) => None,
+            Source::Stored(_) | Source::Declined => None,
             Source::Live(body) => {
                 let mut end = body.end();
                 *self = end.whole.take().unwrap_or_default().into();
@@ -89,6 +99,13 @@ impl Body {
             }
         }
     }
+}
+
+/// A layer that needs the body of what is refused inside it says so from the head.
+fn declined() -> io::Error {
+    io::Error::other(
+        "the request was refused from its head, so its body is not received: a layer asks for it by `BodyPlan::limit`",
+    )
 }
 
 impl From<StoredBody> for Body {
@@ -114,6 +131,7 @@ impl fmt::Debug for Body {
         match &self.0 {
             Source::Stored(body) => body.fmt(f),
             Source::Live(body) => body.fmt(f),
+            Source::Declined => f.write_str("Body(declined)"),
         }
     }
 }
@@ -131,6 +149,7 @@ impl Read for BodyReader<'_> {
         let count = match &self.body.0 {
             Source::Stored(body) => body.read_at(buffer, self.at)?,
             Source::Live(body) => body.read(buffer, self.at)?,
+            Source::Declined => return Err(declined()),
         };
         self.at += count as u64;
         Ok(count)

@@ -696,7 +696,7 @@ fn each_option_says_what_it_expects() {
         ("--redirects", &missing, "can't be read: no such file"),
         ("--redirects", &bad, "line 1: /a: FROM TO [STATUS] is wanted"),
         ("--prefix", "x", "begins with a slash"),
-        ("--prefix", "/..", "is no name of a file"),
+        ("--prefix", "/..", "without '.' and '..'"),
         ("--follow-symlinks", "some", "one of within, anywhere and none"),
         ("--precompressed", "maybe", "yes or no is wanted"),
         ("--archives", "0", "a number from 1 on is wanted"),

@@ -49,8 +49,8 @@ fn who_may_what() {
         (&staff, "/private/key.txt", &[AS_BOB], 403),
         (&staff, "/private/key.txt", &[AS_ADA], 200),
         (&staff, "/%70rivate/key.txt", &[], 401),
-        (&staff, "//private/key.txt", &[], 401),
-        (&staff, "/x/../private/key.txt", &[], 401),
+        (&staff, "//private/key.txt", &[], 301), // to the one form of the path, before anybody is asked
+        (&staff, "/x/../private/key.txt", &[], 301),
         (&["--prefix=/p", "--allow=/=*:read", "--allow=/private=*:none"], "/p/private/key.txt", &[], 403),
         (&["--prefix=/p", "--allow=/=*:read", "--allow=/private=*:none"], "/p/a.txt", &[], 200),
         (&["--allow", "/=*:read"], "/private/", &[], 403),

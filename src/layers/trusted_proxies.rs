@@ -112,6 +112,10 @@ impl Layer for TrustedProxies {
         Ok(())
     }
 
+    fn on_rejection(&self, request: &Request) {
+        self.note(request);
+    }
+
     fn finish_response(&self, request: &Request, response: Response) -> Response {
         self.note(request);
         response

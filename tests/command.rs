@@ -1097,6 +1097,27 @@ fn folders_that_take_files() {
         }
         std::fs::write(files.path().join("in/there"), "x").unwrap();
     }
+    // What is served twice is not trusted at either place, and what is locked at one is locked at the other.
+    let _ = std::fs::create_dir_all(files.path().join("in/sub"));
+    std::os::unix::fs::symlink("in/sub", files.path().join("link")).unwrap();
+    for (words, page, expected) in [
+        (&["in", "/o=other", "--upload=/o"][..], "/p.html", false),
+        (&["in", "/o=in/sub", "--upload=/o"], "/p.html", true),
+        (&["in", "/o=link", "--upload=/"], "/o/p.html", true),
+        (&["/i=in", "/o=link", "--upload=/i"], "/o/p.html", true),
+        (&["/i=in", "/f=in/p.html", "--upload=/i"], "/f/", true),
+        (&["in", "/o=./in", "--upload=/o"], "/p.html", true),
+    ] {
+        for path in ["in/p.html", "in/sub/p.html"] {
+            std::fs::write(files.path().join(path), "<script>").unwrap();
+        }
+        let (modest, _) = put(words, "/no/such/folder");
+        let got = modest.get(page);
+        let policy = got.field("content-security-policy").unwrap_or_default();
+        assert_eq!((got.status, policy.starts_with("sandbox")), (200, expected), "{words:?}");
+    }
+    std::fs::remove_file(files.path().join("in/p.html")).unwrap();
+    std::fs::remove_dir_all(files.path().join("in/sub")).unwrap();
     let (modest, _) = put(&["in", "/o=other", "--upload", "--allow-delete"], "/new");
     assert_eq!(modest.ask("DELETE", "/new", &[], "").status, 204);
     assert_eq!([modest.out_line(), modest.out_line()].map(|line| line.unwrap().contains("folder")), [true; 2]);

@@ -118,6 +118,7 @@ fn serve(options: Options) -> Result<(), CliError> {
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
     }
+    taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
     for name in guard::strangers(&options) {
         warn!("--auth: there is no user {name} in the file, of whom --allow or --group speaks");
     }

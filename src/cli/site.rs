@@ -72,15 +72,16 @@ type Handler = Box<dyn RequestHandler>;
 
 fn folders(options: &Options, places: &[Place]) -> Result<Handler, CliError> {
     let uploads = taking::uploads(options);
+    let folder = |place| folder(options, (place, taking::is_untrusted(options, places, place)), &uploads);
     if let [place] = places
         && place.at.is_empty()
     {
-        return Ok(Box::new(folder(options, place, &uploads)?));
+        return Ok(Box::new(folder(place)?));
     }
     let mut routes = Routes::new();
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     for place in places {
-        let files = folder(options, place, &uploads)?;
+        let files = folder(place)?;
         routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
     }
     if !places.iter().any(|place| place.at.is_empty()) {
@@ -118,7 +119,11 @@ fn overview(prefix: &str, places: &[Place]) -> impl RequestHandler + use<> {
     })
 }
 
-fn folder(options: &Options, place: &Place, uploads: &Uploads) -> Result<StaticFileHandler, CliError> {
+fn folder(
+    options: &Options,
+    (place, is_untrusted): (&Place, bool),
+    uploads: &Uploads,
+) -> Result<StaticFileHandler, CliError> {
     let path = &place.path;
     let is_relative = path.is_relative();
     if is_relative && std::env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -134,6 +139,7 @@ fn folder(options: &Options, place: &Place, uploads: &Uploads) -> Result<StaticF
     let files = opened.map_err(|error| CliError::folder(path, &error))?;
     let files = if is_file { files } else { of_folder(files, options)? };
     let files = if taking::is_taking(options, place) { files.uploads(uploads.clone()) } else { files };
+    let files = if is_untrusted { files.untrusted(true) } else { files };
     with_fields(files, options)?.prefix(&place.at).map_err(|error| CliError::usage(format!("--prefix: {error}")))
 }
 

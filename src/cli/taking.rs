@@ -59,6 +59,25 @@ pub fn is_taking(options: &Options, place: &Place) -> bool {
     !place.path.is_file() && options.taking.upload.iter().any(|named| named == ALL || named == at)
 }
 
+/// Whether others may put files into what is served here: it takes some, or it is in a folder that does, or has one in it.
+pub fn is_untrusted(options: &Options, all: &[Place], place: &Place) -> bool {
+    let real = |place: &Place| place.path.canonicalize().unwrap_or_else(|_| place.path.clone());
+    let own = real(place);
+    places(options, all).map(real).any(|taking| taking.starts_with(&own) || own.starts_with(&taking))
+}
+
+/// What is to be known of folders that take no files themselves, and are untrusted all the same.
+pub fn overlaps(options: &Options, all: &[Place]) -> Vec<String> {
+    let others = all.iter().filter(|place| !is_taking(options, place) && is_untrusted(options, all, place));
+    let line = |place: &Place| {
+        let path = quoted(&place.path);
+        format!(
+            "--upload: others can put files into {path} through another folder, so its pages are sent with a sandbox"
+        )
+    };
+    others.map(line).collect()
+}
+
 /// Those that take files.
 pub fn places<'a>(options: &'a Options, places: &'a [Place]) -> impl Iterator<Item = &'a Place> {
     places.iter().filter(|place| is_taking(options, place))

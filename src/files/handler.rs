@@ -35,7 +35,8 @@ use super::fresh::{Basis, Freshness};
 use super::listing::Listings;
 use super::open::{OpenError, Root, Symlinks};
 use super::path::{self, FilePath, ResolvedPath};
-use super::prepare::{FileContent, Preparer, Resource, Variant};
+use super::prepare::{FileContent, Preparer, Readable, Resource, Variant};
+use super::rights::{List, Read, Rights};
 use super::taking::Taking;
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 
@@ -143,10 +144,11 @@ impl fmt::Debug for FinishListing {
     }
 }
 
-/// A request, and the poll that answers of the disk may be as old as.
+/// A request, what it may do, and the poll that answers of the disk may be as old as.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     request: &'a Request,
+    rights: &'a Rights,
     polled: Option<Instant>,
 }
 
@@ -230,9 +232,9 @@ impl StaticFileHandler {
     fn cached_response(&self, key: &[u8], asked: Asked<'_>) -> Option<Result<Response>> {
         let kept = self.kept(key, asked)?;
         match &kept.what {
-            What::File(resource) => Some(self.negotiate(asked.request, resource)),
+            What::File(resource) => Some(self.negotiate(asked, resource)),
             What::Index(path) => match &self.kept(path, asked)?.what {
-                What::File(resource) => Some(self.negotiate(asked.request, resource)),
+                What::File(resource) => Some(self.negotiate(asked, resource)),
                 What::Index(_) => None, // a folder has taken the file's place
             },
         }
@@ -241,6 +243,7 @@ impl StaticFileHandler {
     fn get(&self, asked: Asked<'_>) -> Result<Response> {
         let (path, mount) = (asked.request.url_path()?, self.mount(asked.request));
         if let Some(key) = path::key(path.as_bytes(), mount) {
+            self.may_read(asked, key)?;
             let is_one_address = !(self.finder.clean_urls && key.ends_with(b".html"));
             if let Some(response) = self.cached_response(key, asked).filter(|_| is_one_address) {
                 return response;
@@ -270,6 +273,7 @@ impl StaticFileHandler {
             None => None,
         };
         let path = only.as_ref().unwrap_or(path);
+        self.may_read(asked, &path.bytes)?;
         if let Some(clean) = self.finder.clean(path, asked.polled, SystemTime::now()) {
             return Ok(self.redirect(asked.request, &self.location(asked.request, &clean, clean.trailing_slash)));
         }
@@ -293,18 +297,19 @@ impl StaticFileHandler {
             Ok(Lookup::File(found)) => {
                 let kept = self.keep(&key, found, asked, now)?;
                 match &kept.what {
-                    What::File(resource) => self.negotiate(asked.request, resource),
+                    What::File(resource) => self.negotiate(asked, resource),
                     What::Index(_) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "")), // `keep` makes files
                 }
             }
             Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(asked.request, path, true))),
             Ok(Lookup::Folder) if self.listing => {
-                self.may_list(asked.request, path)?;
+                // That it is a folder without an index shows only here.
+                let listed = asked.rights.ask::<List>(&path.bytes).map_err(|error| self.refusal(error))?;
                 #[cfg(feature = "archive")]
                 if let Some(format) = self.archive_format(asked.request)? {
-                    return self.archive(asked.request, path, format);
+                    return self.archive(asked, listed, format);
                 }
-                self.list(asked, path).or_else(|error| self.error_response(asked, error))
+                self.list(asked, listed).or_else(|error| self.error_response(asked, error))
             }
             Ok(Lookup::Folder) => self.error_response(asked, OpenError::NotFound),
             Ok(Lookup::Missing(basis)) => {
@@ -323,27 +328,37 @@ impl StaticFileHandler {
         }
     }
 
-    fn negotiate(&self, request: &Request, resource: &Resource) -> Result<Response> {
-        if resource.codings.is_empty() {
-            return Ok(response(resource.identity()));
+    /// Before anything is looked up, so that a refusal does not show whether there is something.
+    fn may_read(&self, asked: Asked<'_>, path: &[u8]) -> Result<()> {
+        asked.rights.ask::<Read>(path).map(drop).map_err(|error| self.refusal(error))
+    }
+
+    fn negotiate(&self, asked: Asked<'_>, resource: &Resource) -> Result<Response> {
+        let file = resource.of(asked.rights).map_err(|error| self.refusal(error))?;
+        if !file.is_coded() {
+            return Ok(response(file.identity()));
         }
-        let by_preference = ContentCoding::ALL.into_iter().filter(|coding| resource.codings.contains(coding));
+        let by_preference =
+            ContentCoding::ALL.into_iter().filter(|coding| file.codings().any(|known| known == *coding));
         let names: Vec<&str> = by_preference.clone().map(ContentCoding::name).collect();
         let coding_of = |name: &str| by_preference.clone().find(|coding| coding.name() == name);
-        match request.choose_coding(&names) {
+        match asked.request.choose_coding(&names) {
             Ok(name) => Ok(match name.and_then(coding_of) {
-                Some(coding) => self.coded(resource, coding),
-                None => response(resource.identity()),
+                Some(coding) => self.coded(&file, coding),
+                None => response(file.identity()),
             }),
             Err(_) => {
-                let codings: Vec<&str> = resource.codings.iter().map(|coding| coding.name()).collect();
-                let why = format!("This can be had uncoded, or in {}.", codings.join(", "));
+                let codings: Vec<&str> = file.codings().map(ContentCoding::name).collect();
+                let why = match codings[..] {
+                    [] => "This can be had uncoded.".to_owned(),
+                    _ => format!("This can be had uncoded, or in {}.", codings.join(", ")),
+                };
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))
             }
         }
     }
 
-    fn coded(&self, resource: &Resource, coding: ContentCoding) -> Response {
+    fn coded(&self, resource: &Readable<'_>, coding: ContentCoding) -> Response {
         if let Some(sidecar) = resource.coded(coding) {
             return response(sidecar);
         }
@@ -352,6 +367,11 @@ impl StaticFileHandler {
             return response;
         }
         response(resource.identity())
+    }
+
+    /// What a request may do.
+    fn rights(&self, request: &Request) -> Rights {
+        Rights::of(request, self.mount(request))
     }
 
     /// The URL path of a path in the folder.
@@ -387,7 +407,8 @@ impl StaticFileHandler {
 
 impl RequestHandler for StaticFileHandler {
     fn do_get(&self, request: &Request) -> Result<Response> {
-        let asked = Asked { request, polled: request.take_polled() };
+        let rights = self.rights(request);
+        let asked = Asked { request, rights: &rights, polled: request.take_polled() };
         let Finder { freshness, root, .. } = &self.finder;
         let now = asked.polled.unwrap_or_else(Instant::now);
         if freshness.is_time_to_drop(root, now) {

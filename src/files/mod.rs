@@ -39,6 +39,8 @@ mod codings; // content codings of sidecars
 mod new_file; // files that are made beneath the folder
 
 mod open; // opening beneath the folder, never outside
+mod rights; // what a request may do with a file
+
 mod path; // a request path to a path beneath the folder
 
 mod date; // the calendar

@@ -47,10 +47,9 @@ impl StaticFileHandler {
     /// Pages of other sites can't write, whatever their readers may (`Sec-Fetch-Site`, `Origin`): 403. Who may write at all
     /// is for a layer to say.
     ///
-    /// What others have put there is not trusted: `x.gz` is not sent for `x` unless
-    /// [`precompressed`](Self::precompressed) is set afterwards, and pages (HTML, SVG, XML) are sent with
-    /// `Content-Security-Policy: sandbox`, which runs their scripts but not as pages of this server, unless another
-    /// [`header`](Self::header) of that name is set.
+    /// What others have put there is not trusted: see [`untrusted`](Self::untrusted). If the same folder, or one in it, is served by
+    /// another handler, that one must be told so, and must have a clone of the same `Uploads` if it takes files. Nothing is taken
+    /// in `/.well-known/`, which speaks for the host.
     ///
     /// | status | of a request that writes |
     /// | --- | --- |
@@ -71,9 +70,19 @@ impl StaticFileHandler {
     /// # ; Ok::<(), std::io::Error>(())
     /// ```
     pub fn uploads(mut self, uploads: Uploads) -> Self {
-        self.finder.sidecars = false;
-        self.preparer.sandboxes = true;
         self.taking = Some(Box::new(Taking::new(uploads)));
+        self.untrusted(true)
+    }
+
+    /// Whether others may put files into the folder, by another handler or in any other way. Default: no; [`uploads`](Self::uploads)
+    /// sets it, and `untrusted(false)` afterwards takes it back.
+    ///
+    /// Then a file is sent with `Content-Security-Policy: sandbox`, beside other policies that are [set](Self::header): its scripts run, but
+    /// not as scripts of this server. Images other than SVG, audio, video, fonts, PDF, ZIP and plain text have none, as they have no scripts.
+    /// And `x.gz` is not sent for `x` unless [`precompressed`](Self::precompressed) is set afterwards.
+    pub fn untrusted(mut self, is_untrusted: bool) -> Self {
+        self.finder.sidecars = !is_untrusted;
+        self.preparer.is_untrusted = is_untrusted;
         self.forget();
         self
     }

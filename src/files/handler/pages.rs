@@ -19,7 +19,7 @@ impl StaticFileHandler {
         match error {
             OpenError::NotFound => {
                 if let Some(response) = self.app_response(asked) {
-                    return Ok(response);
+                    return response;
                 }
                 self.page_or(asked, StatusCode::NOT_FOUND, || self.preparer.not_found())
             }
@@ -35,7 +35,7 @@ impl StaticFileHandler {
     }
 
     /// The page of an app, for what may be a path of its own.
-    fn app_response(&self, asked: Asked<'_>) -> Option<Response> {
+    fn app_response(&self, asked: Asked<'_>) -> Option<Result<Response>> {
         let page = self.app_page.as_ref()?;
         let Asked { request, .. } = asked;
         let path = request.path();
@@ -43,25 +43,28 @@ impl StaticFileHandler {
         if path::is_hidden(path.trim_start_matches('/').as_bytes()) || has_extension && !accepts_html(request) {
             return None;
         }
-        match self.page(asked, page).as_deref() {
-            Some(Kept { what: What::File(page), .. }) => {
-                Some(response(page.identity()).with_added_header(VARY, "Accept"))
-            }
-            _ => None,
-        }
+        let kept = self.page(asked, page)?;
+        let What::File(page) = &kept.what else { return None };
+        let page = page.of(asked.rights).map_err(|error| self.refusal(error));
+        Some(page.map(|page| response(page.identity()).with_added_header(VARY, "Accept")))
     }
 
-    /// The folder's own page for a status, or an error.
+    /// The folder's own page for a status, if it may be read, or an error.
     pub(super) fn page_or(
         &self,
         asked: Asked<'_>,
         status: StatusCode,
         error: impl FnOnce() -> Error,
     ) -> Result<Response> {
-        match self.custom_page(asked, status).as_deref() {
-            Some(Kept { what: What::File(page), .. }) => Ok(response(page.identity()).with_status(status)),
-            _ if self.link_up => Err(self.with_link_up(asked, error())),
-            _ => Err(error()),
+        let kept = self.custom_page(asked, status);
+        let page = kept.as_deref().and_then(|kept| match &kept.what {
+            What::File(page) => page.of(asked.rights).ok(),
+            What::Index(_) => None,
+        });
+        match page {
+            Some(page) => Ok(response(page.identity()).with_status(status)),
+            None if self.link_up => Err(self.with_link_up(asked, error())),
+            None => Err(error()),
         }
     }
 
@@ -71,11 +74,10 @@ impl StaticFileHandler {
         if self.only.is_some() || !accepts_html(asked.request) {
             return error;
         }
-        let Asked { request, polled } = asked;
+        let Asked { request, rights, polled } = asked;
         let mount = self.mount(request);
-        let may = |access, path: &[u8]| request.permits(access, &path::on_server(mount, path));
         let nearest = match request.url_path().map(|path| path::resolve(path.as_bytes(), mount)) {
-            Ok(ResolvedPath::Path(path)) => self.finder.nearest_folder(&path, self.listing, may, polled),
+            Ok(ResolvedPath::Path(path)) => self.finder.nearest_folder(&path, self.listing, rights, polled),
             _ => None,
         };
         match nearest {

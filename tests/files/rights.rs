@@ -260,3 +260,46 @@ fn nothing_is_taken_in_well_known() {
     }
     assert!(StaticFileHandler::new(folder.path(".well-known")).is_ok());
 }
+
+/// What is served by another mount is not beneath this folder, whatever is on the disk.
+#[test]
+fn nothing_is_stored_where_no_request_reaches() {
+    let folder = Folder::new(&[("free", "x"), ("b/here", "x"), ("sub/x", "x")]);
+    let other = Folder::new(&[]);
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+    let routes = modest::Routes::new()
+        .mount("/b", other.handler())
+        .get("/route", |_, _| Ok(modest::Response::text("route")))
+        .mount("/m", folder.handler().uploads(uploads.clone()))
+        .fallback(folder.handler().uploads(uploads));
+    let server = serve(routes.serve(()));
+    let form = ("content-type", "multipart/form-data; boundary=x");
+    let part = |name: &str| {
+        format!("--x\r\nContent-Disposition: form-data; name=f; filename=\"{name}\"\r\n\r\nx\r\n--x--\r\n")
+    };
+    for (name, expected) in
+        [("b/x", 409), ("b/here", 409), ("route", 409), ("m/x", 409), ("b", 409), ("bb/x", 303), ("new", 303)]
+    {
+        let got = send(&server, "POST", "/", &[form], part(name).as_bytes());
+        assert_eq!(got.status(), expected, "{name}: {}", got.text());
+    }
+    assert_eq!(send(&server, "POST", "/m/", &[form], part("b/x").as_bytes()).status(), 303, "/m/b/x is this folder's");
+    let at = format!("http://{}", server.address());
+    for (from, to, expected) in [
+        ("/free", "/b/x", 409),
+        ("/free", "/b", 409),
+        ("/free", "/route", 409),
+        ("/free", "/m/x", 409),
+        ("/m/free", "/x", 409),
+        ("/sub", "/b/sub", 409),
+        ("/free", &format!("{at}/b/x"), 502), // its host is not that of the request
+        ("/free", "http://localhost/b/x", 409),
+        ("/free", "http://localhost/%62/x", 409),
+        ("/free", "/moved", 201),
+        ("/m/moved", "/m/free", 201),
+    ] {
+        let got = send(&server, "MOVE", from, &[("destination", to)], b"");
+        assert_eq!(got.status(), expected, "{from} {to}: {}", got.text());
+    }
+    assert!(folder.path("b/here").exists() && !folder.path("route").exists() && !folder.path("m").exists());
+}

@@ -116,17 +116,19 @@ pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
 
 /// Whether this process, as whom it runs by now, may write there.
 pub fn check_rights(options: &Options, all: &[Place]) -> Result<(), CliError> {
-    places(options, all).try_for_each(|place| may_write("--upload", &place.path))
+    places(options, all).try_for_each(|place| may_write(options, "--upload", &place.path))
 }
 
 /// Whether it may write in the folder that this option is for.
-pub fn may_write(option: &str, path: &Path) -> Result<(), CliError> {
+pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), CliError> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|_| {
-        CliError::failure(format!(
-            "{option}: {} may not be written; allow it ('chmod u+w') or leave it out",
-            quoted(path)
-        ))
+        let (by, how) = match options.starting.user {
+            Some(_) => (" by the user of --user", "chown"),
+            None => ("", "chmod u+w"),
+        };
+        let path = quoted(path);
+        CliError::failure(format!("{option}: {path} may not be written{by}; allow it ('{how}') or leave it out"))
     })
 }
 

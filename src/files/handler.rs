@@ -29,7 +29,7 @@ use super::codings::ContentCoding;
 #[cfg(feature = "compress")]
 use super::compressed::Compressed;
 use super::dav;
-use super::find::{Finder, Lookup};
+use super::find::{Finder, FoundFile, Lookup};
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
 use super::listing::Listings;
@@ -120,7 +120,7 @@ pub struct StaticFileHandler {
     /// Error pages by status: keys of their paths.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
     /// The page for what is missing, of an app that knows its paths itself.
-    pub(super) app_page: Option<Vec<u8>>,
+    pub(super) app_page: Option<FilePath>,
     /// The name of the one file that is served, if it is not the folder.
     only: Option<Vec<u8>>,
     /// The path at which the folder is served, decoded, without a slash at its end. `None`: where it is mounted.
@@ -294,12 +294,9 @@ impl StaticFileHandler {
             self.say_why_not(asked.request, path);
         }
         match found {
-            Ok(Lookup::File(found)) => {
-                let kept = self.keep(&key, found, asked, now)?;
-                match &kept.what {
-                    What::File(resource) => self.negotiate(asked, resource),
-                    What::Index(_) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "")), // `keep` makes files
-                }
+            Ok(Lookup::File(found)) => self.found(&key, found, asked, now),
+            Ok(Lookup::NeedsSlash | Lookup::Folder) if let Some(page) = self.app_response_to_folder(asked, path) => {
+                page
             }
             Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(asked.request, path, true))),
             Ok(Lookup::Folder) if self.listing => {
@@ -317,6 +314,15 @@ impl StaticFileHandler {
                 self.error_response(asked, OpenError::NotFound)
             }
             Err(error) => self.error_response(asked, error),
+        }
+    }
+
+    /// A file that was looked up.
+    fn found(&self, key: &[u8], found: FoundFile, asked: Asked<'_>, now: SystemTime) -> Result<Response> {
+        let kept = self.keep(key, found, asked, now)?;
+        match &kept.what {
+            What::File(resource) => self.negotiate(asked, resource),
+            What::Index(_) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "")), // `keep` makes files
         }
     }
 

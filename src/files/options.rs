@@ -10,6 +10,7 @@ use super::cache::{Cache, CacheLimits};
 use super::fresh::Freshness;
 use super::handler::{FinishListing, MISSING, StaticFileHandler, page_key};
 use super::open::Symlinks;
+use super::path::FilePath;
 use super::prepare::check_field;
 use super::taking::{Taking, Uploads};
 use crate::{Request, Response};
@@ -332,13 +333,14 @@ impl StaticFileHandler {
     }
 
     /// The page that is sent, with 200, for paths that lead to no file: of an app that knows its paths itself, in the
-    /// browser. Default: none. It is sent to clients that ask for `text/html`, and for names without an extension; for others, and
-    /// for hidden names, there is a 404. If the page is missing, so it is for all.
+    /// browser, and for folders without an index, unless their listing is asked for by its query. It is the same as at its own
+    /// path, with its fields, tag and codings. Default: none. It is sent to clients that ask for `text/html`, and for names without
+    /// an extension; for others, and for hidden names, there is a 404. If the page is missing, so it is for all.
     ///
     /// # Errors
     /// If the name is not a path in the folder.
     pub fn app_page(mut self, name: &str) -> io::Result<Self> {
-        self.app_page = Some(page_key(&page_name(name)?));
+        self.app_page = Some(FilePath { bytes: page_name(name)?, trailing_slash: false });
         self.forget();
         Ok(self)
     }

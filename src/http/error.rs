@@ -36,6 +36,9 @@ type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
 /// Errors of your own get their statuses once and for all by `impl From<MyError> for modest::Error`, if they do not
 /// implement `std::error::Error`: `?` turns whatever does into a 500. Those that do take `or_status`.
 ///
+/// One with a status below 400 is a response that is returned early, from [`Layer::before_body`](crate::Layer::before_body) say:
+/// a redirect with its `Location`, a 204 or a 304. It has no page, and is in no other way an error.
+///
 /// Clones share what they hold, and their page is made once: a handler that often answers the same keeps one.
 #[doc(alias("send_error", "HTTPError", "abort"))]
 #[must_use = "is answered only if it is returned"]

@@ -53,7 +53,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
     pub(crate) fn respond(&self, request: &Request, begins: &dyn Fn(&Request)) -> Result<Checked, Error> {
         catch_panic(request, || {
             let result = match request.path_error() {
-                Some(error) => in_place_of_path(error),
+                Some(error) => Err(error),
                 None if request.is_asterisk() => Ok(Response::no_content()), // RFC 9110, section 9.3.7: a "ping"
                 None => self.chain().handle(request, begins),
             };
@@ -80,8 +80,8 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
             Ok(response) => response,
             Err(error) => {
                 log_cause(request, &error);
-                let page = self.chain().error_response(Some(request), &error);
-                Checked::new(dressed(page, &error), request).unwrap_or_else(|_| Checked::internal_error())
+                Checked::new(self.response_to(Some(request), &error), request)
+                    .unwrap_or_else(|_| Checked::internal_error())
             }
         }
     }
@@ -97,7 +97,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
     /// `request`: if its head could be read. `placeholder` stands for it otherwise.
     pub(crate) fn page(&self, request: Option<&Request>, error: &Error, placeholder: &Request) -> Checked {
         self.checked_page(placeholder, || {
-            let page = dressed(self.chain().error_response(request, error), error);
+            let page = self.response_to(request, error);
             match request {
                 Some(request) => self.chain().finish_response(request, page),
                 None => page,
@@ -107,7 +107,15 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
 
     /// The page in place of a response that has had its last word, which it takes its fields from.
     pub(crate) fn page_in_place(&self, request: &Request, error: &Error) -> Checked {
-        self.checked_page(request, || dressed(self.chain().error_response(Some(request), error), error))
+        self.checked_page(request, || self.response_to(Some(request), error))
+    }
+
+    /// The chain's page of an error, or else the plain one. An error below 400 is a response that was returned early, such as a
+    /// redirect or a 304: it is sent as it is.
+    fn response_to(&self, request: Option<&Request>, error: &Error) -> Response {
+        let is_page = error.status().as_u16() >= 400;
+        let page = is_page.then(|| self.chain().error_response(request, error)).flatten();
+        page.map_or_else(|| Response::from(error), |page| page.completed_by(error))
     }
 
     fn checked_page(&self, placeholder: &Request, page: impl FnOnce() -> Response) -> Checked {
@@ -122,27 +130,12 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
     }
 }
 
-/// A redirect has no page.
-fn in_place_of_path(error: Error) -> Result<Response> {
-    match error.status().is_redirection() {
-        true => Ok(error.headers().iter().fold(Response::new(error.status()), |response, (name, value)| {
-            response.with_header(name.clone(), value.clone())
-        })),
-        false => Err(error),
-    }
-}
-
 fn log_cause(request: &Request, error: &Error) {
     if error.cause().is_some() {
         // A client's mistake is no fault of the server's.
         let level = if error.status().is_server_error() { log::Level::Error } else { log::Level::Debug };
         log::log!(level, "{}: {error}", request.for_log());
     }
-}
-
-/// A page that leaves out what the error says has it all the same.
-fn dressed(page: Option<Response>, error: &Error) -> Response {
-    page.map_or_else(|| Response::from(error), |page| page.completed_by(error))
 }
 
 /// Call user code: a panic in it becomes a 500, and its cause is logged here.

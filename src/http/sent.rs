@@ -138,6 +138,7 @@ fn send<H: RequestHandler + ?Sized>(
         keep_alive: true,
         now: request.now(),
         server: config.server.as_ref(),
+        fields: &config.fields,
         page: &|error| responder.page_in_place(request, error),
     };
     let mut output = Output::new();

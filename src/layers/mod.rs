@@ -61,6 +61,8 @@ mod etags; // validators for small responses
 mod users; // users and hashes of their passwords, from a file
 
 mod buckets; // so many tokens for each client
+mod early; // redirects from the head
+
 mod credentials; // `Authorization`, challenges, comparison in constant time
 mod forwarded; // `X-Forwarded-*` and `Forwarded` (RFC 7239)
 mod vary; // `Vary`

@@ -70,7 +70,8 @@ fn what_is_read_is_judged_where_it_is_found() {
         (&[(Read, "/404.html")], "/no/such.css", "", "404 "),
         (&[], "/route", "", "200 app"),
         (&[(Read, "/app.html")], "/route", "", "403 "),
-        (&[(List, "/list")], "/list/", "", "403 "),
+        (&[(List, "/list")], "/list/", "", "200 app"), // the app's own path: nothing is listed
+        (&[(List, "/list")], "/list/?format=json", "", "403 "),
         (&[(List, "/list")], "/list/?archive=tar", "", "403 "),
     ] {
         let handler = folder.handler().clean_urls(true).app_page("app.html").unwrap();

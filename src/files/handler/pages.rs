@@ -10,7 +10,7 @@ use http::header::{LINK, RETRY_AFTER, VARY};
 
 use super::super::find::Lookup;
 use super::super::open::OpenError;
-use super::super::path::{self, ResolvedPath};
+use super::super::path::{self, FilePath, ResolvedPath};
 use super::{Asked, Kept, StaticFileHandler, What, response};
 use crate::{Error, Request, Response, Result};
 
@@ -43,10 +43,29 @@ impl StaticFileHandler {
         if path::is_hidden(path.trim_start_matches('/').as_bytes()) || has_extension && !accepts_html(request) {
             return None;
         }
-        let kept = self.page(asked, page)?;
-        let What::File(page) = &kept.what else { return None };
-        let page = page.of(asked.rights).map_err(|error| self.refusal(error));
-        Some(page.map(|page| response(page.identity()).with_added_header(VARY, "Accept")))
+        let page = self.file_response(asked, page)?;
+        // At other paths it is the same for all who ask.
+        Some(page.map(|page| if has_extension { page.with_added_header(VARY, "Accept") } else { page }))
+    }
+
+    /// The same for a folder without an index, unless its listing or archive is asked for by name.
+    pub(super) fn app_response_to_folder(&self, asked: Asked<'_>, path: &FilePath) -> Option<Result<Response>> {
+        self.app_page.as_ref()?;
+        let is_asked_for = ["format", "archive"].iter().any(|name| asked.request.param(name).is_some());
+        let inside = FilePath { bytes: path.bytes.clone(), trailing_slash: true };
+        let has_index = || matches!(self.finder.find(&inside, asked.polled, SystemTime::now()), Ok(Lookup::File(_)));
+        if is_asked_for || has_index() { None } else { self.app_response(asked) }
+    }
+
+    /// A file of the folder, as at its own path.
+    fn file_response(&self, asked: Asked<'_>, path: &FilePath) -> Option<Result<Response>> {
+        let key = path.key();
+        if let Some(response) = self.cached_response(&key, asked) {
+            return Some(response);
+        }
+        let now = SystemTime::now();
+        let Ok(Lookup::File(found)) = self.finder.find(path, asked.polled, now) else { return None };
+        Some(self.found(&key, found, asked, now))
     }
 
     /// The folder's own page for a status, if it may be read, or an error.

@@ -214,9 +214,9 @@ impl<H: RequestHandler> HttpConnection<H> {
             let (page, after) = (self.page(&exchange.request, &refused), exchange.after());
             return self.send_response(exchange, page, after, turn);
         }
-        let server = self.config().server.as_ref();
         let mut head = Vec::new();
-        encode_switch(&response, protocol.name(), server, turn.wall, &mut head);
+        let (server, fields) = (self.config().server.as_ref(), &self.config().fields[..]);
+        encode_switch(&response, protocol.name(), server, fields, turn.wall, &mut head);
         match protocol {
             Protocol::Stream { serve, .. } => {
                 self.state = State::Upgrading(Box::new(Upgrading { exchange, head, serve }));

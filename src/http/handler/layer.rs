@@ -62,6 +62,13 @@ pub trait Layer: Send + Sync + 'static {
         true
     }
 
+    /// A request that no handler is asked about, as its head breaks a rule: it has no `Host`, say, or an `Expect` that is not known.
+    /// Called before its page is made, outermost layer first: the place for what `before_body` puts into each request and a page
+    /// shows, such as an id. Default: nothing.
+    fn on_rejection(&self, request: &Request) {
+        let _ = request;
+    }
+
     /// The page of an error for which the handler has none: see [`RequestHandler::error_response`].
     fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
         let _ = (request, error);
@@ -166,6 +173,9 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
     }
 
     fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth<'_>) -> Option<Response> {
+        if let Some(request) = request.filter(|request| !Depth::OUTERMOST.has_reached(request)) {
+            self.layer.on_rejection(request);
+        }
         // Without a request nobody was asked, and each may have a page.
         let inner = match request {
             Some(request) => depth.layered(request, &self.inner),
@@ -206,6 +216,10 @@ impl<L: Layer + ?Sized> Layer for Arc<L> {
 
     fn verify_client(&self, client: &Client) -> bool {
         (**self).verify_client(client)
+    }
+
+    fn on_rejection(&self, request: &Request) {
+        (**self).on_rejection(request);
     }
 
     fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {

@@ -174,7 +174,8 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// 507) or whose conditions don't hold (412, 416). `None`, the default: whoever stands around this handler is
     /// asked, and at the end it is a small page with the status and the error's message.
     ///
-    /// There is no request if its head could not be read. What the page leaves out is taken from the error: the status, if
+    /// There is no request if its head could not be read. An error below 400, such as a redirect that `before_body` returned, is no
+    /// failure: nobody is asked for its page. What the page leaves out is taken from the error: the status, if
     /// the page's is 200, and fields such as `Allow`. It must not block: no file is opened here.
     ///
     /// ```

@@ -98,6 +98,8 @@ pub struct Request {
     now: SystemTime,
     waker: Option<Waker>,
     values: Values,
+    /// Of the `Forwarded` among them.
+    forwarded_host: OnceLock<String>,
     routes: RouteMatches,
     late: bool,
     /// Which handlers of the chain were asked to accept it.
@@ -127,6 +129,7 @@ impl Request {
             now,
             waker,
             values,
+            forwarded_host: OnceLock::new(),
             routes: RouteMatches::default(),
             late: false,
             asked: Asked::default(),
@@ -249,10 +252,12 @@ impl Request {
             .map(|(_, value)| unquoted(value.trim()))
     }
 
-    /// The host (and port, if present) of the request: from the target if it is a URL, else from the Host field.
-    /// `None` if both are absent, as HTTP/1.0 allows.
+    /// The host (and port, if present) that the client asked for: the one that a trusted proxy has told, if it is trusted
+    /// with it ([`TrustedProxies::host`](crate::layers::TrustedProxies::host)), else from the target if it is a URL, else from
+    /// the Host field. `None` if all are absent, as HTTP/1.0 allows.
     pub fn host(&self) -> Option<&str> {
-        self.head.authority().or_else(|| self.header("host")).filter(|host| !host.is_empty())
+        let forwarded = self.forwarded_host.get().map(String::as_str);
+        forwarded.or_else(|| self.head.authority()).or_else(|| self.header("host")).filter(|host| !host.is_empty())
     }
 
     /// The body.
@@ -352,6 +357,10 @@ impl Request {
     /// Put a value into the request, in the place of any other of its type: for a layer that has something to tell to
     /// handlers (who asks, which tenant is meant).
     pub fn put<T: Any + Send + Sync>(&self, value: T) {
+        let forwarded = (&value as &dyn Any).downcast_ref::<Forwarded>();
+        if let Some(host) = forwarded.and_then(|forwarded| forwarded.host.clone()) {
+            let _ = self.forwarded_host.set(host); // the first holds: `host` may have been answered with it
+        }
         self.values.put(value);
     }
 

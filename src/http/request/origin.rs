@@ -1,6 +1,6 @@
 //! Whether a URL or an origin is of the server that a request is for.
 
-use super::{Forwarded, Request};
+use super::Request;
 
 impl Request {
     /// Whether the host and the port of an origin, as in the field `Origin`, are those that the request is for. The scheme is not
@@ -14,9 +14,7 @@ impl Request {
     /// `default`: the port where the authority names none.
     pub(super) fn is_own_authority(&self, authority: &[u8], default: &str) -> bool {
         let Ok(authority) = std::str::from_utf8(authority) else { return false };
-        let forwarded = self.value::<Forwarded>().and_then(|forwarded| forwarded.host.clone());
-        let mut hosts = forwarded.as_deref().into_iter().chain(self.host());
-        hosts.any(|host| host_and_port(host, default) == host_and_port(authority, default))
+        self.host().is_some_and(|host| host_and_port(host, default) == host_and_port(authority, default))
     }
 }
 

@@ -162,7 +162,7 @@ impl BodyPlan {
     ///
     /// The writer is dropped, in a turn that may block, when all is written, or when the client leaves before. An error of
     /// kind [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` is answered with 507, `FileTooLarge` with
-    /// 413, `ResourceBusy` with 409, others with 500. Without a body nothing is written; nor is one of a request that was
+    /// 413 (but 507 if it is the system's own, EFBIG), `ResourceBusy` with 409, others with 500. Without a body nothing is written; nor is one of a request that was
     /// [made by hand](Request::new), which the handler reads from the request.
     ///
     /// ```

@@ -285,6 +285,7 @@ const SPOOL_SIZE: usize = 64 * 1024;
 fn given_error(err: &io::Error) -> Rejection {
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
+        io::ErrorKind::FileTooLarge if err.raw_os_error().is_some() => NO_SPACE, // the system's limit, and not the handler's
         io::ErrorKind::FileTooLarge => TOO_LARGE,
         io::ErrorKind::ResourceBusy => BUSY,
         _ => {
@@ -297,7 +298,7 @@ fn given_error(err: &io::Error) -> Rejection {
 fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     log::error!("a body can't be kept in {}: {err}", limits.folder.display());
     match err.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => NO_SPACE,
         _ if is_about_room(err) => NO_DESCRIPTOR,
         _ => SPOOL_FAILED,
     }

@@ -1,4 +1,4 @@
-//! Who sends wrong passwords is slowed: for one name of one address, and for one address. Never for a name alone, or
+//! Clients that send wrong passwords are slowed: for one name of one address, and for one address. Never for a name alone, or
 //! anybody could lock its owner out.
 
 use std::net::IpAddr;
@@ -33,30 +33,40 @@ impl Guesses {
         Guesses { for_name, for_address: Buckets::new(interval(all), all, MOST_REMEMBERED) }
     }
 
-    /// `name`: its hash. Those who came by a Unix socket of whom no proxy has told share their names, and no more.
-    pub fn begin(&self, client: Option<IpAddr>, name: u64) -> Result<Guess<'_>> {
+    /// Counts a guess, unless `is_remembered`: then there is none, and nothing to compare any more. A client without a guess
+    /// left gets an error before it is looked whether the pair is remembered, and no other request of the client can use the
+    /// same guess meanwhile: else it could learn a password as fast as it can ask.
+    ///
+    /// `name`: its hash. Clients of a Unix socket that no proxy has named share the buckets of names, and have no other.
+    pub fn begin(
+        &self,
+        client: Option<IpAddr>,
+        name: u64,
+        is_remembered: impl FnOnce() -> bool,
+    ) -> Result<Option<Guess<'_>>> {
         let address = client.map(client_key);
         let name = (address.unwrap_or_default(), name);
-        let slow = |wait| too_many("too many wrong passwords; come again later", wait);
-        self.for_name.take(name, self.for_name.now()).map_err(slow)?;
-        if let Some(address) = address {
-            let taken = self.for_address.take(address, self.for_address.now());
-            taken.inspect_err(|_| self.for_name.give_back(name)).map_err(slow)?;
+        let mut is_free = Ok(false);
+        let of_name = || {
+            is_free = self.for_name.take_unless(name, self.for_name.now(), is_remembered);
+            !matches!(is_free, Ok(false)) // what is refused for the name costs the address nothing
+        };
+        let of_address = match address {
+            Some(address) => self.for_address.take_unless(address, self.for_address.now(), of_name),
+            None => Ok(of_name()),
+        };
+        match of_address.and(is_free) {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some(Guess { guesses: self, name, address })),
+            Err(wait) => Err(too_many("too many wrong passwords; come again later", wait)),
         }
-        Ok(Guess { guesses: self, name, address })
     }
 }
 
 impl Guess<'_> {
-    /// The password was not looked at. The address has asked for that all the same: else it could keep the slots from others
-    /// for as long as it likes.
-    pub fn was_not_looked_at(&self) {
-        self.guesses.for_name.give_back(self.name);
-    }
-
     /// The password was right.
     pub fn was_none(&self) {
-        self.was_not_looked_at();
+        self.guesses.for_name.give_back(self.name);
         if let Some(address) = self.address {
             self.guesses.for_address.give_back(address);
         }

@@ -95,6 +95,7 @@ struct Talk {
     greeted: bool,
     news: u64,
     half_closed: bool,
+    strayed: bool,
 }
 
 impl Talk {
@@ -113,6 +114,7 @@ impl Talk {
             greeted,
             news: 0,
             half_closed: false,
+            strayed: false,
         }
     }
 
@@ -164,7 +166,7 @@ impl Talk {
     /// Send a segment; tells whether something was sent.
     fn send(&mut self) -> bool {
         if self.to_send.is_empty() {
-            return false;
+            return self.send_a_stray_byte();
         }
         switch();
         let sent = with(|machine| {
@@ -181,6 +183,20 @@ impl Talk {
             sent
         });
         sent > 0
+    }
+
+    /// While the handler of its last request runs, it sends what belongs to none.
+    fn send_a_stray_byte(&mut self) -> bool {
+        let is_last = self.asked.back().is_some_and(|asked| matches!(asked.ask, Ask::Last(..)));
+        if !is_last || self.strayed {
+            return false;
+        }
+        switch();
+        self.strayed = with(|machine| {
+            machine.net.sockets[self.id].facts.blocked
+                && machine.on_net(None, |net, chance| net.client_sends(self.id, b"\n", chance)) == Some(1)
+        });
+        self.strayed
     }
 
     /// Nothing is under way that might end a connection whose client asks at this moment.
@@ -343,10 +359,7 @@ impl Talk {
                 Cause::NotAccepted => Some("not accepted"),
                 _ if peaceful && !facts.may_close => Some("with a request unanswered"),
                 // It has closed by its own word, and lingers: what it said last arrives.
-                _ if peaceful
-                    && asked.is_some_and(|asked| matches!(asked.ask, Ask::Bye(_) | Ask::Refuse(_)))
-                    && !short =>
-                {
+                _ if peaceful && asked.is_some_and(|asked| asked.ask.is_goodbye()) && !short => {
                     Some("with its last word lost")
                 }
                 _ => None,

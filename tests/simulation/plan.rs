@@ -139,6 +139,8 @@ pub enum Ask {
     Bye(usize),
     /// The same, with bytes of the client unread.
     Refuse(usize),
+    /// Answered by a handler that takes so long, and the end. Meanwhile its client sends a stray byte.
+    Last(Duration, usize),
     /// Half a request: nothing follows it.
     Half,
     /// The same; the event panics, or blocks so long.
@@ -517,7 +519,7 @@ impl Ask {
             44 => Ask::Call,
             45..48 => Ask::Take(size),
             48 => Ask::TakePanic,
-            _ => Ask::Handle(size),
+            _ => Ask::Last(millis, size),
         }
     }
 
@@ -528,7 +530,12 @@ impl Ask {
 
     /// The server closes, or breaks off.
     fn closes(self) -> bool {
-        self.breaks() || matches!(self, Ask::Bye(_) | Ask::Refuse(_)) || self.is_half()
+        self.breaks() || self.is_goodbye() || self.is_half()
+    }
+
+    /// The server closes once it has answered.
+    pub fn is_goodbye(self) -> bool {
+        matches!(self, Ask::Bye(_) | Ask::Refuse(_) | Ask::Last(..))
     }
 
     pub fn subscribes(self) -> bool {
@@ -560,6 +567,7 @@ impl Ask {
         match self {
             Ask::Handle(_)
             | Ask::Sleep(..)
+            | Ask::Last(..)
             | Ask::Wait(..)
             | Ask::Stream(..)
             | Ask::PanicHandler

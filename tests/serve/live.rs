@@ -683,3 +683,84 @@ fn no_thread_for_a_stream_is_a_503_and_no_101() {
     assert!(second.starts_with("HTTP/1.1 503 "), "{second}");
     first.ask("still here\n", "STILL HERE\n");
 }
+
+/// The example of `Response::channel`: its sender waits for its client.
+#[test]
+fn a_sender_that_waits_sends_all() {
+    let app = modest::handler_fn(|_: &Request| {
+        let (sender, response) = Response::channel();
+        thread::spawn(move || {
+            for number in 1..=100_000 {
+                if sender.send_timeout(format!("{number}\n"), Duration::from_secs(30)).is_err() {
+                    return;
+                }
+            }
+            sender.finish();
+        });
+        Ok(response)
+    });
+    let running = serve(Http::new(app).access_log(None), |server| server);
+    let mut client = running.client();
+    let head = head(client.send("GET / HTTP/1.0\r\n\r\n"));
+    let (came, end) = client.read_to_any_end();
+    let wanted: String = (1..=100_000).map(|number| format!("{number}\n")).collect();
+    assert!(came == wanted.as_bytes() && end.is_none(), "{head}{} of {} bytes, {end:?}", came.len(), wanted.len());
+}
+
+/// What was refused is missing, and its client sees that, whatever its sender does but `finish`.
+#[test]
+fn a_body_that_is_not_whole_does_not_look_whole() {
+    type Then = fn(Sender);
+    for (what, refused, then, whole) in [
+        ("dropped", false, drop as Then, true),
+        ("dropped after a refusal", true, drop as Then, false),
+        ("finished after a refusal", true, Sender::finish as Then, true),
+        ("refused, sent and dropped", true, |sender| sender.send_timeout("x", Duration::from_secs(30)).unwrap(), false),
+    ] {
+        let house = House::new(Broadcast::new());
+        let running = house.serve();
+        let mut client = running.client();
+        head(client.send("GET /pushed HTTP/1.0\r\n\r\n"));
+        let sender = house.sender(&running);
+        if refused {
+            while sender.send(vec![b'x'; 60_000]).is_ok() {}
+        }
+        let reading = thread::spawn(move || client.read_to_any_end());
+        then(sender);
+        let (came, end) = reading.join().unwrap();
+        assert_eq!(end.is_none(), whole, "{what}: {} bytes, {end:?}", came.len());
+    }
+}
+
+#[test]
+fn who_waits_for_room_is_told_that_the_client_is_gone() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut client = running.client();
+    head(client.send(get("/pushed")));
+    let sender = house.sender(&running);
+    let waiting = thread::spawn(move || while sender.send_timeout(vec![b'x'; 60_000], None).is_ok() {});
+    running.wait_for("it is full", |stats| stats.parked == 1);
+    drop(client);
+    waiting.join().unwrap();
+}
+
+/// More than a queue holds.
+#[test]
+fn all_that_was_missed_comes_out_of_the_history() {
+    let house = House::new(Broadcast::new().history(100));
+    let running = house.serve();
+    for number in 0..100 {
+        house.news.send(ServerEvent::new(format!("{number} {}", "x".repeat(1000))).with_id(format!("{number}")));
+    }
+    let mut client = running.client();
+    head(client.send("GET /news HTTP/1.1\r\nHost: a\r\nLast-Event-ID: 0\r\n\r\n"));
+    house.news.send("end");
+    let mut text = String::new();
+    while !text.contains("data: end\n") {
+        text += &chunk(&mut client);
+    }
+    let came: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    let wanted: Vec<String> = (1..100).map(|number| number.to_string()).collect();
+    assert_eq!(came[..99], wanted);
+}

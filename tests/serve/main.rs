@@ -30,6 +30,7 @@ mod streams; // connections that leave the engine
 #[cfg(feature = "self-signed")]
 mod tls; // TLS, with rustls at the other end
 mod unix; // Unix sockets, and their files
+mod unread; // bodies that nobody reads
 mod uploads; // forms with files
 #[cfg(feature = "websocket")]
 mod websocket; // WebSocket, from the handshake to each way to end

@@ -1,11 +1,11 @@
 //! Requests whose handler is called before their body is there: because it asked for a stream, or because it is not known
 //! yet whether it has a method for them at all. Called by `connection` in turns that may block.
 
-use super::{AfterResponse, Exchange, HttpConnection};
+use super::{Exchange, HttpConnection};
 use crate::http::handler::RequestHandler;
 use crate::http::rejection::Rejection;
 use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd, Rest};
-use crate::http::request::discard::DiscardedBody;
+use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::{BodyLength, RequestFraming};
 use crate::http::request::incoming::Incoming;
 use crate::http::request::unwritten::UnknownMethod;
@@ -71,20 +71,34 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-/// The handler has returned. What follows its response, and the rejection that takes its place if the body, which it
-/// took for whole, could not be received.
-pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) -> (AfterResponse, Option<Rejection>) {
-    let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
-    let Some(ArrivingEnd { unread, rest, .. }) = exchange.request.end_arriving_body() else { return (after, None) };
+/// The handler has returned. What it left of the body is the exchange's from here on; told is the rejection that takes the
+/// place of its response if the body, which it took for whole, could not be received.
+pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) -> Option<Rejection> {
+    let ArrivingEnd { unread, rest, limit, .. } = exchange.request.end_arriving_body()?;
     *turn.input = unread;
-    match rest {
-        Rest::Nothing => (after, None),
-        Rest::Unread { decoder, awaits_continue } => {
-            // Who still waits for `100 Continue` may send the body or not.
-            let is_certain = exchange.keep_alive && !awaits_continue;
-            let rest = if is_certain { DiscardedBody::new(decoder) } else { None };
-            (rest.map_or(AfterResponse::Linger, |rest| AfterResponse::Discard(Box::new(rest))), None)
+    let (rest, rejected) = match rest {
+        Rest::Nothing => return None,
+        Rest::Unread { decoder, awaits_continue } => (UnreadBody::new(decoder, !awaits_continue, limit), None),
+        Rest::Failed { answer } => (UnreadBody::without_end(limit), answer),
+    };
+    exchange.unread = Some(Box::new(rest));
+    let _ = exchange.drop_unread(turn); // too much of it is found later, too
+    rejected
+}
+
+impl Exchange {
+    /// Whether the next request can follow this one on its connection.
+    pub(super) fn keeps_the_connection(&self) -> bool {
+        self.keep_alive && self.unread.as_ref().is_none_or(|rest| rest.keeps_the_connection())
+    }
+
+    /// Drop what has come of a body that nobody reads. False: it is too long, or not well-formed.
+    pub(super) fn drop_unread(&mut self, turn: &mut Turn<'_>) -> bool {
+        let Some(rest) = &mut self.unread else { return true };
+        let progress = rest.drop_meanwhile(turn.input);
+        if progress == DiscardProgress::Done {
+            self.unread = None;
         }
-        Rest::Failed { answer } => (AfterResponse::Linger, answer),
+        progress != DiscardProgress::TooMuch
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{StatusCode, header};
 
-use super::{AfterResponse, Exchange, HttpConnection, State};
+use super::{Exchange, HttpConnection, State};
 use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
 use crate::http::live::Wait;
@@ -19,7 +19,6 @@ pub(super) struct PushedResponse {
     pub(super) stream: PushedStream,
     pub(super) exchange: Box<Exchange>,
     pub(super) status: StatusCode,
-    pub(super) after: AfterResponse,
 }
 
 /// A request that waits for a signal and is then handled again.
@@ -58,26 +57,16 @@ impl Exchange {
         self.live = place;
         Ok(())
     }
-
-    fn after(&self) -> AfterResponse {
-        if self.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close }
-    }
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
     /// A response whose body other threads push, if one more may listen.
-    pub(super) fn begin_live(
-        &mut self,
-        mut exchange: Box<Exchange>,
-        response: Checked,
-        after: AfterResponse,
-        turn: &mut Turn<'_>,
-    ) -> Next {
+    pub(super) fn begin_live(&mut self, mut exchange: Box<Exchange>, response: Checked, turn: &mut Turn<'_>) -> Next {
         let response = match exchange.wait_live(LiveKind::Listener, turn) {
             Ok(()) => response,
             Err(refused) => self.page(&exchange.request, &refused),
         };
-        self.send_response(exchange, response, after, turn)
+        self.send_response(exchange, response, turn)
     }
 
     /// The head of a pushed body is in the output.
@@ -92,6 +81,10 @@ impl<H: RequestHandler> HttpConnection<H> {
             self.log_pushed(&pushed, turn);
             return Next::Close;
         }
+        if !pushed.exchange.drop_unread(turn) {
+            self.log_pushed(&pushed, turn);
+            return Next::Abort;
+        }
         match pushed.stream.write(turn.output) {
             PushedProgress::More => {
                 self.state = State::Pushed(pushed);
@@ -103,7 +96,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             PushedProgress::Done => {
                 self.log_pushed(&pushed, turn);
-                self.after_response(pushed.after, turn)
+                self.after_response(pushed.exchange, turn)
             }
             PushedProgress::Broken => {
                 self.log_pushed(&pushed, turn);
@@ -152,8 +145,8 @@ impl<H: RequestHandler> HttpConnection<H> {
             return self.handle_late(exchange);
         }
         if let Err(refused) = exchange.wait_live(LiveKind::Poll, turn) {
-            let (page, after) = (self.page(&exchange.request, &refused), exchange.after());
-            return self.send_response(exchange, page, after, turn);
+            let page = self.page(&exchange.request, &refused);
+            return self.send_response(exchange, page, turn);
         }
         if !wait.ticket.register(turn.waker()) {
             self.state = State::Handling(exchange);
@@ -165,9 +158,12 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// Bytes came while a request waits, or the end.
-    pub(super) fn go_on_waiting(&mut self, waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn go_on_waiting(&mut self, mut waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.ended() {
             return Next::Close; // nobody is there to be answered
+        }
+        if !waiting.exchange.drop_unread(turn) {
+            return Next::Abort;
         }
         self.state = State::Waiting(waiting);
         Next::Unchanged
@@ -209,11 +205,19 @@ impl<H: RequestHandler> HttpConnection<H> {
         protocol: Protocol,
         turn: &mut Turn<'_>,
     ) -> Next {
+        // What follows the head of the response is the new protocol's: nothing of the request may be left before it
+        // (RFC 9110, section 7.8, has the response come behind the whole request).
+        if exchange.unread.is_some() {
+            log::error!("{}: the handler upgrades, and has not read the body", exchange.request.for_log());
+            let unread = Error::new(StatusCode::BAD_REQUEST, "an upgrade that takes no body");
+            return self.close_with(exchange, &unread, turn);
+        }
+        exchange.request.drop_body();
         if let Protocol::Conversation { .. } = protocol
             && let Err(refused) = exchange.wait_live(LiveKind::Switched, turn)
         {
-            let (page, after) = (self.page(&exchange.request, &refused), exchange.after());
-            return self.send_response(exchange, page, after, turn);
+            let page = self.page(&exchange.request, &refused);
+            return self.send_response(exchange, page, turn);
         }
         let server = self.config().server.as_ref();
         let mut head = Vec::new();

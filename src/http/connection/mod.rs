@@ -24,7 +24,7 @@ use super::error::Error;
 use super::handler::{Chain, Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
 use super::request::Request;
-use super::request::discard::DiscardedBody;
+use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
 use super::request::incoming::Incoming;
@@ -35,7 +35,7 @@ use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, Next, Stage, S
 use arriving::end_arriving_body;
 use live::{PushedResponse, Switched, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};
-use responding::{AfterResponse, StreamingResponse};
+use responding::StreamingResponse;
 
 /// One HTTP connection.
 pub(crate) struct HttpConnection<H> {
@@ -78,7 +78,7 @@ enum State {
     #[expect(dead_code, reason = "it is held to be dropped in time")]
     Closing(Box<Incoming>),
     /// The rest of a declined request is still to be received and dropped.
-    DiscardingBody(Box<DiscardedBody>),
+    DiscardingBody(Box<UnreadBody>),
 }
 
 /// A request, and what is known of its connection.
@@ -92,6 +92,8 @@ struct Exchange {
     waits_since: Option<Instant>,
     /// Its place among those that wait for something other than their client.
     live: Option<LivePlace>,
+    /// What is still to come of its body, and nobody reads.
+    unread: Option<Box<UnreadBody>>,
 }
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
@@ -250,8 +252,14 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         let waker = waker.unwrap_or_else(|| turn.waker());
         let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, waker);
-        let mut exchange =
-            Box::new(Exchange { request, keep_alive: false, accepted: false, waits_since: None, live: None });
+        let mut exchange = Box::new(Exchange {
+            request,
+            keep_alive: false,
+            accepted: false,
+            waits_since: None,
+            live: None,
+            unread: None,
+        });
         let framing = match framing {
             Ok(framing) => framing,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
@@ -286,22 +294,19 @@ impl<H: RequestHandler> HttpConnection<H> {
                 turn.handler_begins(name);
             }
         });
-        let (after, rejected) = end_arriving_body(&mut exchange, turn);
+        let rejected = end_arriving_body(&mut exchange, turn);
         match (responded, rejected) {
             (Ok(mut response), None) => match response.take_instead() {
-                None if response.is_pushed() => self.begin_live(exchange, response, after, turn),
-                None => self.send_response(exchange, response, after, turn),
+                None if response.is_pushed() => self.begin_live(exchange, response, turn),
+                None => self.send_response(exchange, response, turn),
                 Some(Instead::Wait(wait)) => self.wait_for(exchange, wait, turn),
                 Some(Instead::Switch(protocol)) => self.switch_to(exchange, response, protocol, turn),
             },
             (Ok(_), Some(rejection)) => {
                 let page = self.page(&exchange.request, &Error::from_rejection(rejection));
-                self.send_response(exchange, page, after, turn)
+                self.send_response(exchange, page, turn)
             }
-            (Err(panicked), _) => {
-                let page = self.page(&exchange.request, &panicked);
-                self.send_response(exchange, page, after.and_close(), turn)
-            }
+            (Err(panicked), _) => self.close_with(exchange, &panicked, turn),
         }
     }
 }

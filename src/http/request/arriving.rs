@@ -68,6 +68,8 @@ pub(crate) struct ArrivingEnd {
     /// Bytes of this request and the next ones that were read ahead.
     pub unread: Input,
     pub rest: Rest,
+    /// How long a body the handler has accepted.
+    pub limit: u64,
     pub whole: Option<StoredBody>,
 }
 
@@ -133,6 +135,11 @@ impl ArrivingBody {
         self.whole()?.read_at(buffer, at)
     }
 
+    /// How much of it was received.
+    pub(crate) fn received(&self) -> u64 {
+        self.receiving().state.received()
+    }
+
     pub(crate) fn end(self) -> ArrivingEnd {
         let Receiving { arrival, state } = self.receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
         let awaits_continue = arrival.owes_continue;
@@ -142,7 +149,7 @@ impl ArrivingBody {
             State::Complete(_) => Rest::Nothing,
             State::Failed(failure) => Rest::Failed { answer: (!self.streamed).then_some(failure.rejection) },
         };
-        ArrivingEnd { unread: arrival.unread, rest, whole: self.whole.into_inner() }
+        ArrivingEnd { unread: arrival.unread, rest, limit: arrival.limits.body, whole: self.whole.into_inner() }
     }
 
     fn receiving(&self) -> MutexGuard<'_, Receiving> {

@@ -15,6 +15,8 @@ pub struct Body(Source);
 enum Source {
     Stored(StoredBody),
     Live(Box<ArrivingBody>),
+    /// Its handler has had it as a stream, of which so much was received: there is no second time.
+    Over(u64),
 }
 
 impl Body {
@@ -23,6 +25,7 @@ impl Body {
         match &self.0 {
             Source::Stored(body) => body.len(),
             Source::Live(body) => body.len(),
+            Source::Over(received) => *received,
         }
     }
 
@@ -31,6 +34,7 @@ impl Body {
         match &self.0 {
             Source::Stored(body) => body.len() == 0,
             Source::Live(body) => body.is_empty(),
+            Source::Over(_) => false,
         }
     }
 
@@ -72,23 +76,28 @@ impl Body {
         match &self.0 {
             Source::Stored(body) => Ok(body),
             Source::Live(body) => body.whole(),
+            Source::Over(_) => Err(is_over()),
         }
     }
 
     /// The handler has returned: of a body that was received meanwhile, what is left.
     pub(crate) fn end_live(&mut self) -> Option<ArrivingEnd> {
-        if let Source::Stored(_) = self.0 {
-            return None;
+        let received = match &self.0 {
+            Source::Stored(_) | Source::Over(_) => return None,
+            Source::Live(body) => body.received(),
+        };
+        let Source::Live(body) = std::mem::replace(&mut self.0, Source::Over(received)) else { return None };
+        let mut end = body.end();
+        if let Some(whole) = end.whole.take() {
+            self.0 = Source::Stored(whole);
         }
-        match std::mem::take(self).0 {
-            Source::Stored(_) => None,
-            Source::Live(body) => {
-                let mut end = body.end();
-                *self = end.whole.take().unwrap_or_default().into();
-                Some(end)
-            }
-        }
+        Some(end)
     }
+}
+
+/// A handler that is asked again, after a wait, is not to take what is gone for an empty body.
+fn is_over() -> io::Error {
+    io::Error::other("the body was a stream of the handler's first call: what it did not read is gone")
 }
 
 impl From<StoredBody> for Body {
@@ -114,6 +123,7 @@ impl fmt::Debug for Body {
         match &self.0 {
             Source::Stored(body) => body.fmt(f),
             Source::Live(body) => body.fmt(f),
+            Source::Over(received) => write!(f, "Body({received} bytes were read)"),
         }
     }
 }
@@ -131,6 +141,7 @@ impl Read for BodyReader<'_> {
         let count = match &self.body.0 {
             Source::Stored(body) => body.read_at(buffer, self.at)?,
             Source::Live(body) => body.read(buffer, self.at)?,
+            Source::Over(_) => return Err(is_over()),
         };
         self.at += count as u64;
         Ok(count)

@@ -100,8 +100,8 @@ impl<H: RequestHandler> HttpConnection<H> {
                 self.stage = self.stage.wrapping_add(1);
                 self.discard_body(rest, turn)
             }
-            None => Next::Close,
-            Some(_) => Next::Linger, // the client may still be sending what nobody will read
+            Some(_) if !turn.input.ended() => Next::Linger, // the client may still be sending what nobody will read
+            _ => Next::Close,
         }
     }
 }

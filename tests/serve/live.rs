@@ -476,12 +476,8 @@ fn a_sender_learns_what_becomes_of_its_client() {
     let sender = house.sender(&running);
     assert!(!sender.is_gone());
     // Nobody reads: the sockets fill, then the queue.
-    let mut sent = 0;
-    while sender.send(vec![b'x'; 10_000]).is_ok() {
-        sent += 1;
-        assert!(sent < 10_000, "the queue is bounded");
-    }
-    assert_eq!(sender.send("x".repeat(10_000)), Err(SendError::Full));
+    let refused = (0..10_000).find_map(|_| sender.send(vec![b'x'; 10_000]).err());
+    assert_eq!(refused, Some(SendError::Full), "the queue is bounded");
     drop(client);
     running.wait_for("the client is gone", |stats| stats.connections == 0);
     assert_eq!(sender.send("x"), Err(SendError::Gone));
@@ -763,4 +759,51 @@ fn all_that_was_missed_comes_out_of_the_history() {
     let came: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
     let wanted: Vec<String> = (1..100).map(|number| number.to_string()).collect();
     assert_eq!(came[..99], wanted);
+}
+
+/// A client that has sent its last byte may still read: it gets all, as any other.
+#[test]
+fn a_client_that_sends_no_more_hears_on() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut listener = running.client();
+    head(listener.send("GET /news HTTP/1.0\r\n\r\n"));
+    let mut pushed = running.client();
+    head(pushed.send(get("/pushed")));
+    let sender = house.sender(&running);
+    let mut poll = running.client();
+    poll.send(get("/poll?from=0"));
+    running.wait_for("all wait", |stats| stats.listeners == 2 && stats.long_polls == 1);
+    for client in [&mut listener, &mut pushed, &mut poll] {
+        client.half_close();
+    }
+    // The server asks whether they are there, where it can.
+    listener.expect(":\n\n");
+    poll.expect("HTTP/1.1 100 Continue\r\n\r\n");
+    running.wait_for("all wait on", |stats| stats.parked == 3);
+    house.news.send("news");
+    sender.send("pushed\n").unwrap();
+    sender.finish();
+    house.say("line");
+    listener.expect("data: news\n\n");
+    pushed.expect("7\r\npushed\n\r\n0\r\n\r\n").expect_end();
+    assert!(poll.answer().unwrap().ends_with("line"));
+    poll.expect_end();
+    drop(listener);
+    house.news.send("more");
+    house.news.send("and more");
+    running.wait_for("it is gone", |stats| stats.connections == 0);
+}
+
+/// What cannot be written at any time cannot find out: then the client's system is asked, or what is sent.
+#[test]
+fn a_client_that_left_is_noticed_by_what_is_sent() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut client = running.client();
+    head(client.send(get("/pushed")));
+    let sender = house.sender(&running);
+    drop(client);
+    eventually("it is told", || sender.send("x").is_err());
+    running.wait_for("it is gone", |stats| stats.connections == 0);
 }

@@ -282,7 +282,8 @@ impl Talk {
         let all_answered = self.next == self.visit.asks.len() && self.asked.is_empty() && self.greeted;
         let has_news =
             !self.visit.subscribes() || with(|machine| self.news >= machine.counts.news && machine.counts.callers == 0);
-        all_answered && has_news && matches!(self.visit.end, End::Close | End::Reset)
+        let reads_on = self.visit.end == End::HalfClose && self.visit.subscribes();
+        all_answered && has_news && (reads_on || matches!(self.visit.end, End::Close | End::Reset))
     }
 
     fn leave(self) {
@@ -338,6 +339,11 @@ impl Talk {
             } else if !may_break {
                 fail(format!("{}: the end, and no answer to request {}, {:?}", self.id, asked.number, asked.ask));
             }
+        }
+        // It has sent its last byte, and reads on.
+        let is_left = self.asked.is_empty() && self.half_closed && self.visit.subscribes();
+        if is_left && !may_close && !may_break && with(|machine| self.is_peaceful(machine)) {
+            fail(format!("{}: the end, and no more news", self.id));
         }
         with(|machine| machine.on_net(None, |net, _| net.client_closes(self.id)));
     }

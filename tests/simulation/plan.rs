@@ -462,7 +462,6 @@ impl Visit {
             4 if shutdown != Shutdown::Afterwards => End::Wait,
             _ => End::Close,
         };
-        let end = if last.subscribes() && end == End::HalfClose { End::Close } else { end };
         // A thread waits for its client for ever.
         let end = match (end, asks.iter().find_map(|ask| if let Ask::Take(size) = ask { Some(*size) } else { None })) {
             (End::Leave(bytes), Some(size)) => End::Leave(bytes.min(size)),

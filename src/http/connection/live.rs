@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use http::{StatusCode, header};
+use http::{StatusCode, Version, header};
 
 use super::{Exchange, HttpConnection, State};
 use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
 use crate::http::live::Wait;
+use crate::http::request::arriving::CONTINUE;
 use crate::http::response::Protocol;
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
@@ -25,6 +26,8 @@ pub(super) struct PushedResponse {
 pub(super) struct WaitingRequest {
     exchange: Box<Exchange>,
     wait: Wait,
+    /// The client has sent its last byte, and whether it still reads was asked.
+    is_probed: bool,
 }
 
 /// A connection that is about to be a stream of another protocol, once a thread is there for it.
@@ -77,13 +80,12 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Send what was pushed, or wait for more.
     pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
-        if turn.input.ended() {
-            self.log_pushed(&pushed, turn);
-            return Next::Close;
-        }
-        if !pushed.exchange.drop_unread(turn) {
+        if turn.input.was_cut() || !pushed.exchange.drop_unread(turn) {
             self.log_pushed(&pushed, turn);
             return Next::Abort;
+        }
+        if turn.input.ended() {
+            pushed.stream.probe(turn.output);
         }
         match pushed.stream.write(turn.output) {
             PushedProgress::More => {
@@ -109,7 +111,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn await_pushed(&mut self, pushed: Box<PushedResponse>) -> Next {
         let within = pushed.stream.silence();
         self.state = State::Pushed(pushed);
-        Next::read(Stage(self.stage), within)
+        Next::Wait { stage: Stage(self.stage), within }
     }
 
     /// Nothing was pushed for so long: show that the connection is alive, or find that it is not; or break off.
@@ -153,17 +155,23 @@ impl<H: RequestHandler> HttpConnection<H> {
             return Next::Handle;
         }
         self.stage = self.stage.wrapping_add(1);
-        self.state = State::Waiting(Box::new(WaitingRequest { exchange, wait: Wait { within: left, ..wait } }));
-        Next::read(Stage(self.stage), left)
+        let wait = Wait { within: left, ..wait };
+        self.state = State::Waiting(Box::new(WaitingRequest { exchange, wait, is_probed: false }));
+        Next::Wait { stage: Stage(self.stage), within: left }
     }
 
     /// Bytes came while a request waits, or the end.
     pub(super) fn go_on_waiting(&mut self, mut waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Next {
-        if turn.input.ended() {
-            return Next::Close; // nobody is there to be answered
+        if turn.input.was_cut() || !waiting.exchange.drop_unread(turn) {
+            return Next::Abort; // cut off, it has left
         }
-        if !waiting.exchange.drop_unread(turn) {
-            return Next::Abort;
+        // It may still read its answer, or have left: then it answers an interim response, of which there may be any number
+        // (RFC 9110, section 15.2), by a reset.
+        if turn.input.ended()
+            && waiting.exchange.request.version() == Version::HTTP_11
+            && !std::mem::replace(&mut waiting.is_probed, true)
+        {
+            turn.output.bytes().extend_from_slice(CONTINUE);
         }
         self.state = State::Waiting(waiting);
         Next::Unchanged
@@ -177,7 +185,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
         let within = waiting.wait.within;
         self.state = State::Waiting(waiting);
-        Next::read(Stage(self.stage), within)
+        Next::Wait { stage: Stage(self.stage), within }
     }
 
     /// Nothing happened in time: the handler is asked once more, and told so.

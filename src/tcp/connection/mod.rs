@@ -285,7 +285,7 @@ impl<R: Registered> Connection<R> {
             Next::Handle if self.begun => self.ask_with_permit(Work::Begun, turn),
             Next::Handle => self.ask_with_permit(Work::Handler, turn),
             Next::Brief => self.ask_with_permit(Work::Short, turn),
-            Next::Read { .. } | Next::Idle { .. } => match self.receive(turn) {
+            Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. } => match self.receive(turn) {
                 Received::News => self.ask(turn),
                 Received::EndAgain => self.set_next(Next::Close, turn.now),
                 Received::TooMuch => self.abort("the conversation left 64 KiB unused and wants more", turn),

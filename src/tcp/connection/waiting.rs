@@ -38,7 +38,7 @@ impl<R: Registered> Connection<R> {
             self.begin_shutdown();
             return ControlFlow::Continue(());
         }
-        if let Next::Read { .. } = self.next {
+        if let Next::Read { .. } | Next::Wait { .. } = self.next {
             self.tell(Event::ShuttingDown, turn)?;
         }
         self.shutdown = ShutdownNotice::Seen; // from here on who is idle has another `time_limit`
@@ -130,7 +130,7 @@ impl<R: Registered> Connection<R> {
             return ControlFlow::Continue(());
         }
         match self.next {
-            Next::Read { stage, .. } => {
+            Next::Read { stage, .. } | Next::Wait { stage, .. } => {
                 turn.begin(super::Work::Short)?;
                 self.stage = None; // named once more, it begins anew
                 self.tell(Event::Late(stage), turn)
@@ -171,7 +171,7 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Next::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),
             Next::Idle { within } => self.last_answered().checked_add(within?),
-            Next::Read { within, .. } => self.since.checked_add(within?),
+            Next::Read { within, .. } | Next::Wait { within, .. } => self.since.checked_add(within?),
             _ => None,
         }
     }

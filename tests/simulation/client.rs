@@ -81,6 +81,8 @@ struct Asked {
     /// It was sent whole while nothing was under way that it might have crossed.
     peaceful: bool,
     sent: bool,
+    /// Its process is to be stopped for long, or will not be: what of it is not there by then may be late.
+    sent_before_a_stop: bool,
 }
 
 struct Talk {
@@ -153,7 +155,14 @@ impl Talk {
             let (number, ask) = (self.next, self.visit.asks[self.next]);
             self.to_send.extend(user::request(number, ask));
             let answer = if ask.is_half() { LATE.into() } else { user::answer(number, ask).into() };
-            self.asked.push_back(Asked { number, ask, answer, peaceful: false, sent: false });
+            self.asked.push_back(Asked {
+                number,
+                ask,
+                answer,
+                peaceful: false,
+                sent: false,
+                sent_before_a_stop: false,
+            });
             self.next += 1;
         }
         let has_sent_all = self.to_send.is_empty() && self.next == self.visit.asks.len();
@@ -178,6 +187,7 @@ impl Talk {
             if self.to_send.is_empty() {
                 for asked in self.asked.iter_mut().filter(|asked| !asked.sent) {
                     (asked.sent, asked.peaceful) = (true, peaceful);
+                    asked.sent_before_a_stop = !machine.has_stopped;
                 }
             }
             sent
@@ -256,10 +266,11 @@ impl Talk {
         whole
     }
 
-    /// It was told that no permit was to be had.
+    /// It was told that no permit was to be had; or that it is late, and nobody could receive the rest in time.
     fn is_refusal(&self) -> bool {
-        let count = self.got.len().min(REFUSED.len());
-        self.got[..count] == REFUSED[..count] && self.got.len() <= REFUSED.len()
+        let may_be_late = self.asked.front().is_some_and(|asked| !asked.sent_before_a_stop && !asked.ask.is_half());
+        let is_late = may_be_late && with(|machine| machine.has_stopped) && LATE.starts_with(&self.got);
+        REFUSED.starts_with(&self.got) || is_late
     }
 
     fn take_news(&mut self) {
@@ -321,7 +332,9 @@ impl Talk {
     /// The server has closed.
     fn ended(&mut self) {
         note!("client {} has the end of {}", self.client, self.id);
-        let refused = with(|machine| machine.counts.refused) > 0 && self.got == REFUSED;
+        let is_whole =
+            self.got == REFUSED || self.got == LATE && !self.asked.front().is_some_and(|asked| asked.ask.is_half());
+        let refused = is_whole && with(|machine| machine.counts.refused > 0 || machine.has_stopped);
         if !self.got.is_empty() && !refused {
             fail(format!("{}: the end after a part: {:?}", self.id, self.got.escape_ascii().to_string()));
         }

@@ -35,6 +35,8 @@ pub struct Plan {
     pub calls: Vec<Pause>,
     /// One of so many calls aborts one of them.
     pub abort_one_in: u64,
+    /// The whole process is stopped once, when somebody has sent something.
+    pub stops: bool,
     pub shutdown: Shutdown,
     pub accept_fails_from: Option<u64>,
 }
@@ -213,6 +215,7 @@ impl Plan {
             clients: Vec::new(),
             calls: Vec::new(),
             abort_one_in: 16,
+            stops: shutdown == Shutdown::Afterwards && chance.one_in(4),
             shutdown,
             accept_fails_from: chance.one_in(60).then(|| chance.below(20_000_000)),
         };

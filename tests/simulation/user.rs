@@ -425,7 +425,7 @@ impl Talk {
 
     fn rest(&self, turn: &Turn<'_>) -> Next {
         if self.subscribed && turn.input.ended() {
-            let within = Some(Duration::from_secs(60));
+            let within = Some(Duration::from_secs(20));
             return Next::Wait { stage: Stage(self.done as u32), within }; // it may still read the news
         }
         if turn.input.is_empty() {

@@ -155,7 +155,7 @@ impl<R: Registered> Connection<R> {
                     turn.share = turn.share.saturating_sub(count);
                     self.under_way().lingering.iter_mut().for_each(|lingering| lingering.heard = turn.now);
                 }
-                Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(err) if err.kind() == std::io::ErrorKind::WouldBlock && !self.has_lingered(turn) => {
                     return ControlFlow::Break(Outcome::Park(Wait {
                         interest: Readiness { readable: true, ..Readiness::NONE },
                         deadline: self.linger_deadline(),
@@ -166,8 +166,11 @@ impl<R: Registered> Connection<R> {
                 Err(_) => return ControlFlow::Break(Outcome::Closed),
             }
         }
-        let is_late = self.linger_deadline().is_none_or(|deadline| deadline <= turn.now);
-        ControlFlow::Break(if is_late { Outcome::Closed } else { Outcome::Requeue })
+        ControlFlow::Break(if self.has_lingered(turn) { Outcome::Closed } else { Outcome::Requeue })
+    }
+
+    fn has_lingered(&self, turn: &ConnectionTurn<'_>) -> bool {
+        self.linger_deadline().is_none_or(|deadline| deadline <= turn.now)
     }
 
     pub(super) fn fail_to_send(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {

@@ -113,6 +113,7 @@ fn lingering_ends_after_a_silence_and_in_any_case() {
             one.sends(b"x");
             assert_eq!(one.turn(), lingering(SECOND * (30 - second).min(2)), "after {second} s");
         }
+        one.pass(SECOND);
         assert_eq!(one.late(), After::Closed);
         assert_eq!(one.heard(), ["met", ""]);
 

@@ -202,11 +202,13 @@ impl Inner {
                 Next::Again if !asked && turn.output.is_empty() => {}
                 Next::Handle if !asked && permit == Some(Permit::Handle) => {}
                 Next::Brief if !asked && permit.is_some() => {}
-                Next::Read { .. } | Next::Idle { .. } if !asked => match self.receive(layer, turn) {
-                    Ok(all) => opened = all,
-                    Err(next) => return next,
-                },
-                Next::Read { .. } | Next::Idle { .. } => {
+                Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. } if !asked => {
+                    match self.receive(layer, turn) {
+                        Ok(all) => opened = all,
+                        Err(next) => return next,
+                    }
+                }
+                Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. } => {
                     let is_left = !opened && !turn.input.is_empty();
                     let more_came = !self.waits && (is_left || turn.input.ended() || self.has_news());
                     return if more_came { Next::Again } else { self.wait() };
@@ -232,7 +234,7 @@ impl Inner {
     /// As the engine does.
     fn set_next(&mut self, next: Next, late: bool) {
         let next = match (next, &self.next) {
-            (Next::Unchanged, Next::Read { .. } | Next::Idle { .. }) if !late => return,
+            (Next::Unchanged, Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. }) if !late => return,
             (Next::Unchanged, _) => Next::Close,
             (next, _) => next,
         };
@@ -252,6 +254,9 @@ impl Inner {
     fn receive(&mut self, layer: &mut dyn Layer, turn: &mut Turn<'_>) -> Result<bool, Next> {
         if self.has_news() {
             return Ok(false);
+        }
+        if self.input.ended() && matches!(self.next, Next::Wait { .. }) {
+            return Err(self.wait());
         }
         if self.input.ended() {
             self.set_next(Next::Close, false);

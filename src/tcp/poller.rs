@@ -69,7 +69,14 @@ impl Poller {
     }
 
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, timeout) {
+        let polled = match self.poll.poll(&mut self.events, timeout) {
+            // A signal, or the process was stopped and goes on: there may be events all the same.
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {
+                self.poll.poll(&mut self.events, Some(Duration::ZERO))
+            }
+            polled => polled,
+        };
+        match polled {
             Err(err) if err.kind() != io::ErrorKind::Interrupted => {
                 self.events.clear();
                 Err(err)

@@ -259,6 +259,15 @@ pub enum Next {
         /// [`Event::Late`], too.
         at_min_rate: bool,
     },
+    /// Nothing is awaited of the client, but a call ([`Waker`]), or the time: within so long of this stage's beginning, else
+    /// [`Event::Late`]. Bytes that come are told as after [`Next::Read`]. The end of what the client sends is told once, and
+    /// ends nothing: it may still read. That it is gone shows when something is sent to it, or after about a minute.
+    Wait {
+        /// What is awaited.
+        stage: Stage,
+        /// How long the whole stage may take.
+        within: Option<Duration>,
+    },
     /// Nothing is under way. Idle clients are evicted when room is short, and ended at once by a shutdown.
     /// Past the limit (`None`: no limit) the connection is closed without a word.
     Idle {
@@ -271,7 +280,7 @@ pub enum Next {
     /// The next turn may block, but only briefly: it reads a stretch of a file, it has another protocol meet the
     /// client. It comes with a permit for short work, one of which is kept from handlers; the wait for it has no limit.
     Brief,
-    /// Wait on as before: what was said last, [`Next::Read`] or [`Next::Idle`], holds, and its clock goes on. For bytes
+    /// Wait on as before: what was said last, [`Next::Read`], [`Next::Wait`] or [`Next::Idle`], holds, and its clock goes on. For bytes
     /// that mean nothing yet. In answer to lateness, or after anything else, it means [`Next::Close`].
     Unchanged,
     /// Ask again once the output is written.
@@ -313,10 +322,10 @@ pub enum Event {
     NoPermit,
     /// No thread was to be had, asked for by [`Next::Take`]. Asking for one again is a [`Next::Close`].
     NoThread,
-    /// Another thread called, by a [`Waker`]. It is told while the conversation waits ([`Next::Read`], [`Next::Idle`]),
+    /// Another thread called, by a [`Waker`]. It is told while the conversation waits ([`Next::Read`], [`Next::Wait`], [`Next::Idle`]),
     /// and else as soon as it does, once for all calls so far.
     Called,
-    /// The server shuts down while bytes are awaited ([`Next::Read`]): go on with what was begun, or close.
+    /// The server shuts down while something is awaited ([`Next::Read`], [`Next::Wait`]): go on with what was begun, or close.
     ShuttingDown,
     /// The client took nothing for too long, or is gone. What is said after this is not sent.
     SendFailed,

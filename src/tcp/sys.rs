@@ -20,7 +20,7 @@ use mio::unix::SourceFd;
 use rustix::event::{PollFd, poll};
 use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, acceptfrom_with};
 use rustix::time::Timespec;
-use socket2::SockFilter;
+use socket2::{SockFilter, TcpKeepalive};
 
 use super::address::Address;
 
@@ -166,4 +166,11 @@ pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
     let socket = socket.try_clone()?;
     socket.set_nonblocking(true)?;
     Ok(ClientStream(socket.into()))
+}
+
+/// Have the kernel ask the client's, after so long a silence and as often as that, whether the connection is still known there.
+/// A Unix socket has no such thing, and needs none: its poller tells.
+pub fn probe(stream: &ClientStream, after: Duration) {
+    let probes = TcpKeepalive::new().with_time(after).with_interval(after);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&probes);
 }

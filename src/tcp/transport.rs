@@ -13,7 +13,8 @@ pub struct Transport {
     stream: ClientStream,
     wants_to_write: bool, // the poller was asked once to tell of room; edges come from then on
     sent: u64,
-    trusted: bool, // it has read much: the kernel may keep more for it
+    trusted: bool,   // it has read much: the kernel may keep more for it
+    is_probed: bool, // the kernel finds out whether it is gone
 }
 
 /// Of what has not been sent yet the kernel keeps little for a client, by a setting of `listen`. Who has read this
@@ -25,6 +26,9 @@ const TRUSTED_AFTER: u64 = 1024 * 1024;
 /// and of server and client together, on loopback where it goes at once, to that where it waits: 80 KiB 1.2 and 1.17,
 /// 256 KiB 0.6 and 0.9, 512 KiB 1.0 and 1.7, 768 KiB 0.3 and 1.1, 1 MiB 0.27 and 1.05 (in docs/performance.md).
 const TOGETHER: u64 = 512 * 1024;
+
+/// How long nothing may be heard of a client that has sent its last byte, before its system is asked.
+const PROBED_AFTER: Duration = Duration::from_secs(15);
 
 /// How far a write came.
 pub enum Written {
@@ -45,7 +49,7 @@ pub enum Written {
 impl Transport {
     /// A stream in which the poller is interested for reading.
     pub fn new(stream: ClientStream) -> Transport {
-        Transport { stream, wants_to_write: false, sent: 0, trusted: false }
+        Transport { stream, wants_to_write: false, sent: 0, trusted: false, is_probed: false }
     }
 
     /// Read once.
@@ -161,6 +165,14 @@ impl Transport {
             self.wants_to_write = true;
         }
         Ok(())
+    }
+
+    /// The client has sent its last byte, and is waited for: whether it still reads, or has closed, is found out by its system,
+    /// which knows nothing of a closed connection after a minute. It costs the client nothing, and this process three calls.
+    pub fn find_out_if_it_is_gone(&mut self) {
+        if !std::mem::replace(&mut self.is_probed, true) {
+            sys::probe(&self.stream, PROBED_AFTER);
+        }
     }
 
     /// Nothing more will be written; the client sees the end of the stream and may still send.

@@ -5,11 +5,11 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use modest::raw::{Conversation, Event, Next, Protocol, Raw, Stage, Turn};
+use modest::raw::{Conversation, Event, Flow, Lines, Next, Protocol, Raw, Stage, Turn};
 use modest::{Client as Peer, Http, RequestHandler, Response, ServerHandle, TcpServer, handler_fn};
 
 use crate::script::Script;
-use crate::server::{Client, PATIENCE, Running, serve};
+use crate::server::{Client, Gate, PATIENCE, Running, serve};
 
 /// A client that takes little at a time: its window is small.
 fn narrow(server: &Running) -> Client {
@@ -124,6 +124,63 @@ fn the_head_of_a_stream_does_not_wait_for_its_body() {
     client.expect("9\r\ndata: 1\n\n\r\n");
     drop(say);
     client.expect("0\r\n\r\n");
+}
+
+/// A close with bytes unread is a reset, which destroys what the client has not read yet.
+#[test]
+fn bytes_that_came_while_the_handler_ran_cut_off_no_response() {
+    const SIZE: usize = 150_000;
+    let request = |more: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{more}\r\n");
+    for (what, first, then, stops) in [
+        ("a stray end of a line", request("Connection: close\r\n"), "\r\n".to_owned(), false),
+        ("a request after the last", request("Connection: close\r\n"), request(""), false),
+        ("a request at a shutdown", request(""), request(""), true),
+        ("a stray end of a line after HTTP/1.0", "GET / HTTP/1.0\r\n\r\n".to_owned(), "\r\n".to_owned(), false),
+    ] {
+        let gate = Gate::default();
+        let inside = gate.clone();
+        let app = handler_fn(move |_| {
+            inside.pass();
+            Ok(Response::bytes(vec![b'x'; SIZE]))
+        });
+        let server = serve(app, |server| server);
+        let _opened = gate.opened_at_end();
+        let mut client = server.client();
+        client.send(first);
+        gate.wait_for_arrivals(1);
+        client.send(then);
+        if stops {
+            server.handle.shutdown();
+        }
+        gate.open();
+        // What is there to read is not read before the server has closed, or half-closed.
+        server.wait_for("it is done with the client", |stats| stats.running == 0 && stats.parked == stats.connections);
+        let (came, end) = client.read_to_any_end();
+        assert!(came.len() > SIZE && end.is_none(), "{what}: {} bytes, and then {end:?}", came.len());
+    }
+}
+
+/// The same of any protocol.
+#[test]
+fn bytes_that_came_while_a_line_was_handled_cut_off_no_reply() {
+    const SIZE: usize = 150_000;
+    let gate = Gate::default();
+    let inside = gate.clone();
+    let lines = Lines::new(move |_, reply| {
+        inside.pass();
+        reply.resize(SIZE, b'x');
+        Flow::Close
+    });
+    let server = serve(lines, |server| server);
+    let _opened = gate.opened_at_end();
+    let mut client = server.client();
+    client.send("a line\n");
+    gate.wait_for_arrivals(1);
+    client.send("another\n");
+    gate.open();
+    server.wait_for("it is done with the client", |stats| stats.running == 0 && stats.parked == stats.connections);
+    let (came, end) = client.read_to_any_end();
+    assert!(came.len() == SIZE && end.is_none(), "{} bytes, and then {end:?}", came.len());
 }
 
 #[test]

@@ -476,12 +476,8 @@ fn a_sender_learns_what_becomes_of_its_client() {
     let sender = house.sender(&running);
     assert!(!sender.is_gone());
     // Nobody reads: the sockets fill, then the queue.
-    let mut sent = 0;
-    while sender.send(vec![b'x'; 10_000]).is_ok() {
-        sent += 1;
-        assert!(sent < 10_000, "the queue is bounded");
-    }
-    assert_eq!(sender.send("x".repeat(10_000)), Err(SendError::Full));
+    let refused = (0..10_000).find_map(|_| sender.send(vec![b'x'; 10_000]).err());
+    assert_eq!(refused, Some(SendError::Full), "the queue is bounded");
     drop(client);
     running.wait_for("the client is gone", |stats| stats.connections == 0);
     assert_eq!(sender.send("x"), Err(SendError::Gone));
@@ -682,4 +678,132 @@ fn no_thread_for_a_stream_is_a_503_and_no_101() {
     let second = running.client().fetch(upgrade("/shout", "shout"));
     assert!(second.starts_with("HTTP/1.1 503 "), "{second}");
     first.ask("still here\n", "STILL HERE\n");
+}
+
+/// The example of `Response::channel`: its sender waits for its client.
+#[test]
+fn a_sender_that_waits_sends_all() {
+    let app = modest::handler_fn(|_: &Request| {
+        let (sender, response) = Response::channel();
+        thread::spawn(move || {
+            for number in 1..=100_000 {
+                if sender.send_timeout(format!("{number}\n"), Duration::from_secs(30)).is_err() {
+                    return;
+                }
+            }
+            sender.finish();
+        });
+        Ok(response)
+    });
+    let running = serve(Http::new(app).access_log(None), |server| server);
+    let mut client = running.client();
+    let head = head(client.send("GET / HTTP/1.0\r\n\r\n"));
+    let (came, end) = client.read_to_any_end();
+    let wanted: String = (1..=100_000).map(|number| format!("{number}\n")).collect();
+    assert!(came == wanted.as_bytes() && end.is_none(), "{head}{} of {} bytes, {end:?}", came.len(), wanted.len());
+}
+
+/// What was refused is missing, and its client sees that, whatever its sender does but `finish`.
+#[test]
+fn a_body_that_is_not_whole_does_not_look_whole() {
+    type Then = fn(Sender);
+    for (what, refused, then, whole) in [
+        ("dropped", false, drop as Then, true),
+        ("dropped after a refusal", true, drop as Then, false),
+        ("finished after a refusal", true, Sender::finish as Then, true),
+        ("refused, sent and dropped", true, |sender| sender.send_timeout("x", Duration::from_secs(30)).unwrap(), false),
+    ] {
+        let house = House::new(Broadcast::new());
+        let running = house.serve();
+        let mut client = running.client();
+        head(client.send("GET /pushed HTTP/1.0\r\n\r\n"));
+        let sender = house.sender(&running);
+        if refused {
+            while sender.send(vec![b'x'; 60_000]).is_ok() {}
+        }
+        let reading = thread::spawn(move || client.read_to_any_end());
+        then(sender);
+        let (came, end) = reading.join().unwrap();
+        assert_eq!(end.is_none(), whole, "{what}: {} bytes, {end:?}", came.len());
+    }
+}
+
+#[test]
+fn who_waits_for_room_is_told_that_the_client_is_gone() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut client = running.client();
+    head(client.send(get("/pushed")));
+    let sender = house.sender(&running);
+    let waiting = thread::spawn(move || while sender.send_timeout(vec![b'x'; 60_000], None).is_ok() {});
+    running.wait_for("it is full", |stats| stats.parked == 1);
+    drop(client);
+    waiting.join().unwrap();
+}
+
+/// More than a queue holds.
+#[test]
+fn all_that_was_missed_comes_out_of_the_history() {
+    let house = House::new(Broadcast::new().history(100));
+    let running = house.serve();
+    for number in 0..100 {
+        house.news.send(ServerEvent::new(format!("{number} {}", "x".repeat(1000))).with_id(format!("{number}")));
+    }
+    let mut client = running.client();
+    head(client.send("GET /news HTTP/1.1\r\nHost: a\r\nLast-Event-ID: 0\r\n\r\n"));
+    house.news.send("end");
+    let mut text = String::new();
+    while !text.contains("data: end\n") {
+        text += &chunk(&mut client);
+    }
+    let came: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    let wanted: Vec<String> = (1..100).map(|number| number.to_string()).collect();
+    assert_eq!(came[..99], wanted);
+}
+
+/// A client that has sent its last byte may still read: it gets all, as any other.
+#[test]
+fn a_client_that_sends_no_more_hears_on() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut listener = running.client();
+    head(listener.send("GET /news HTTP/1.0\r\n\r\n"));
+    let mut pushed = running.client();
+    head(pushed.send(get("/pushed")));
+    let sender = house.sender(&running);
+    let mut poll = running.client();
+    poll.send(get("/poll?from=0"));
+    running.wait_for("all wait", |stats| stats.listeners == 2 && stats.long_polls == 1);
+    for client in [&mut listener, &mut pushed, &mut poll] {
+        client.half_close();
+    }
+    // The server asks whether they are there, where it can.
+    listener.expect(":\n\n");
+    poll.expect("HTTP/1.1 100 Continue\r\n\r\n");
+    running.wait_for("all wait on", |stats| stats.parked == 3);
+    house.news.send("news");
+    sender.send("pushed\n").unwrap();
+    sender.finish();
+    house.say("line");
+    listener.expect("data: news\n\n");
+    pushed.expect("7\r\npushed\n\r\n0\r\n\r\n").expect_end();
+    assert!(poll.answer().unwrap().ends_with("line"));
+    poll.expect_end();
+    drop(listener);
+    house.news.send("more");
+    house.news.send("and more");
+    running.wait_for("it is gone", |stats| stats.connections == 0);
+}
+
+/// What cannot be written at any time cannot find out: then the client's system is asked, or what is sent.
+#[test]
+fn a_client_that_left_is_noticed_by_what_is_sent() {
+    let house = House::new(Broadcast::new());
+    let running = house.serve();
+    let mut client = running.client();
+    head(client.send(get("/pushed")));
+    let sender = house.sender(&running);
+    drop(client);
+    eventually("it is told", || sender.send("x").is_err());
+    running.wait_for("it is gone", |stats| stats.connections == 0);
 }

@@ -24,12 +24,14 @@ mod script; // a protocol whose clients say what it should do
 mod server; // a server on a thread of its own, and clients that don't wait for ever
 mod shared; // one handler of files, two servers
 mod slow; // handlers that run for long
-mod stop;
+mod stop; // shutdowns
+mod stopped; // SIGSTOP, and SIGCONT
 mod streaming; // ends of all kinds
 mod streams; // connections that leave the engine
 #[cfg(feature = "self-signed")]
 mod tls; // TLS, with rustls at the other end
 mod unix; // Unix sockets, and their files
+mod unread; // bodies that nobody reads
 mod uploads; // forms with files
 #[cfg(feature = "websocket")]
 mod websocket; // WebSocket, from the handshake to each way to end

@@ -81,6 +81,8 @@ struct Asked {
     /// It was sent whole while nothing was under way that it might have crossed.
     peaceful: bool,
     sent: bool,
+    /// Its process is to be stopped for long, or will not be: what of it is not there by then may be late.
+    sent_before_a_stop: bool,
 }
 
 struct Talk {
@@ -95,6 +97,7 @@ struct Talk {
     greeted: bool,
     news: u64,
     half_closed: bool,
+    strayed: bool,
 }
 
 impl Talk {
@@ -113,6 +116,7 @@ impl Talk {
             greeted,
             news: 0,
             half_closed: false,
+            strayed: false,
         }
     }
 
@@ -151,7 +155,14 @@ impl Talk {
             let (number, ask) = (self.next, self.visit.asks[self.next]);
             self.to_send.extend(user::request(number, ask));
             let answer = if ask.is_half() { LATE.into() } else { user::answer(number, ask).into() };
-            self.asked.push_back(Asked { number, ask, answer, peaceful: false, sent: false });
+            self.asked.push_back(Asked {
+                number,
+                ask,
+                answer,
+                peaceful: false,
+                sent: false,
+                sent_before_a_stop: false,
+            });
             self.next += 1;
         }
         let has_sent_all = self.to_send.is_empty() && self.next == self.visit.asks.len();
@@ -164,7 +175,7 @@ impl Talk {
     /// Send a segment; tells whether something was sent.
     fn send(&mut self) -> bool {
         if self.to_send.is_empty() {
-            return false;
+            return self.send_a_stray_byte();
         }
         switch();
         let sent = with(|machine| {
@@ -176,11 +187,26 @@ impl Talk {
             if self.to_send.is_empty() {
                 for asked in self.asked.iter_mut().filter(|asked| !asked.sent) {
                     (asked.sent, asked.peaceful) = (true, peaceful);
+                    asked.sent_before_a_stop = !machine.has_stopped;
                 }
             }
             sent
         });
         sent > 0
+    }
+
+    /// While the handler of its last request runs, it sends what belongs to none.
+    fn send_a_stray_byte(&mut self) -> bool {
+        let is_last = self.asked.back().is_some_and(|asked| matches!(asked.ask, Ask::Last(..)));
+        if !is_last || self.strayed {
+            return false;
+        }
+        switch();
+        self.strayed = with(|machine| {
+            machine.net.sockets[self.id].facts.blocked
+                && machine.on_net(None, |net, chance| net.client_sends(self.id, b"\n", chance)) == Some(1)
+        });
+        self.strayed
     }
 
     /// Nothing is under way that might end a connection whose client asks at this moment.
@@ -240,10 +266,11 @@ impl Talk {
         whole
     }
 
-    /// It was told that no permit was to be had.
+    /// It was told that no permit was to be had; or that it is late, and nobody could receive the rest in time.
     fn is_refusal(&self) -> bool {
-        let count = self.got.len().min(REFUSED.len());
-        self.got[..count] == REFUSED[..count] && self.got.len() <= REFUSED.len()
+        let may_be_late = self.asked.front().is_some_and(|asked| !asked.sent_before_a_stop && !asked.ask.is_half());
+        let is_late = may_be_late && with(|machine| machine.has_stopped) && LATE.starts_with(&self.got);
+        REFUSED.starts_with(&self.got) || is_late
     }
 
     fn take_news(&mut self) {
@@ -266,7 +293,8 @@ impl Talk {
         let all_answered = self.next == self.visit.asks.len() && self.asked.is_empty() && self.greeted;
         let has_news =
             !self.visit.subscribes() || with(|machine| self.news >= machine.counts.news && machine.counts.callers == 0);
-        all_answered && has_news && matches!(self.visit.end, End::Close | End::Reset)
+        let reads_on = self.visit.end == End::HalfClose && self.visit.subscribes();
+        all_answered && has_news && (reads_on || matches!(self.visit.end, End::Close | End::Reset))
     }
 
     fn leave(self) {
@@ -304,7 +332,9 @@ impl Talk {
     /// The server has closed.
     fn ended(&mut self) {
         note!("client {} has the end of {}", self.client, self.id);
-        let refused = with(|machine| machine.counts.refused) > 0 && self.got == REFUSED;
+        let is_whole =
+            self.got == REFUSED || self.got == LATE && !self.asked.front().is_some_and(|asked| asked.ask.is_half());
+        let refused = is_whole && with(|machine| machine.counts.refused > 0 || machine.has_stopped);
         if !self.got.is_empty() && !refused {
             fail(format!("{}: the end after a part: {:?}", self.id, self.got.escape_ascii().to_string()));
         }
@@ -322,6 +352,11 @@ impl Talk {
             } else if !may_break {
                 fail(format!("{}: the end, and no answer to request {}, {:?}", self.id, asked.number, asked.ask));
             }
+        }
+        // It has sent its last byte, and reads on.
+        let is_left = self.asked.is_empty() && self.half_closed && self.visit.subscribes();
+        if is_left && !may_close && !may_break && with(|machine| self.is_peaceful(machine)) {
+            fail(format!("{}: the end, and no more news", self.id));
         }
         with(|machine| machine.on_net(None, |net, _| net.client_closes(self.id)));
     }
@@ -343,10 +378,7 @@ impl Talk {
                 Cause::NotAccepted => Some("not accepted"),
                 _ if peaceful && !facts.may_close => Some("with a request unanswered"),
                 // It has closed by its own word, and lingers: what it said last arrives.
-                _ if peaceful
-                    && asked.is_some_and(|asked| matches!(asked.ask, Ask::Bye(_) | Ask::Refuse(_)))
-                    && !short =>
-                {
+                _ if peaceful && asked.is_some_and(|asked| asked.ask.is_goodbye()) && !short => {
                     Some("with its last word lost")
                 }
                 _ => None,

@@ -58,6 +58,9 @@ pub struct Machine {
     pub locks: usize,
     log: Option<VecDeque<String>>,
     pub over: bool,
+    /// The process was stopped, and goes on: whoever waits inside the poll is to hear of that first.
+    pub continued: bool,
+    pub has_stopped: bool,
 }
 
 /// What is counted of a run, and must come out even.
@@ -130,6 +133,8 @@ pub fn begin(plan: Plan, mut chance: Chance, log: bool) {
         locks: 0,
         log: log.then(VecDeque::new),
         over: false,
+        continued: false,
+        has_stopped: false,
     };
     MACHINE.with(|slot| *slot.borrow_mut() = Some(machine));
 }
@@ -207,6 +212,19 @@ impl Machine {
             self.wake(Key::Poll);
         }
         self.wake_streams();
+    }
+
+    /// The process is stopped for so long (SIGSTOP, a laptop's lid), and its clients wait: what they have sent is there when it
+    /// goes on. Whoever has sent nothing, or reads nothing, may be given up.
+    pub fn stop_for(&mut self, nanos: u64) {
+        self.note(|| format!("the process is stopped for {nanos} ns"));
+        for socket in &mut self.net.sockets {
+            socket.facts.may_close |= socket.up.is_empty();
+            socket.facts.may_break |= !socket.down.is_empty();
+        }
+        (self.continued, self.has_stopped) = (true, true);
+        self.plan.stops = false;
+        self.advance(self.nanos + nanos);
     }
 
     /// When somebody or something is due next.

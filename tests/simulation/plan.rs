@@ -35,6 +35,8 @@ pub struct Plan {
     pub calls: Vec<Pause>,
     /// One of so many calls aborts one of them.
     pub abort_one_in: u64,
+    /// The whole process is stopped once, when somebody has sent something.
+    pub stops: bool,
     pub shutdown: Shutdown,
     pub accept_fails_from: Option<u64>,
 }
@@ -139,6 +141,8 @@ pub enum Ask {
     Bye(usize),
     /// The same, with bytes of the client unread.
     Refuse(usize),
+    /// Answered by a handler that takes so long, and the end. Meanwhile its client sends a stray byte.
+    Last(Duration, usize),
     /// Half a request: nothing follows it.
     Half,
     /// The same; the event panics, or blocks so long.
@@ -211,6 +215,7 @@ impl Plan {
             clients: Vec::new(),
             calls: Vec::new(),
             abort_one_in: 16,
+            stops: shutdown == Shutdown::Afterwards && chance.one_in(4),
             shutdown,
             accept_fails_from: chance.one_in(60).then(|| chance.below(20_000_000)),
         };
@@ -460,7 +465,6 @@ impl Visit {
             4 if shutdown != Shutdown::Afterwards => End::Wait,
             _ => End::Close,
         };
-        let end = if last.subscribes() && end == End::HalfClose { End::Close } else { end };
         // A thread waits for its client for ever.
         let end = match (end, asks.iter().find_map(|ask| if let Ask::Take(size) = ask { Some(*size) } else { None })) {
             (End::Leave(bytes), Some(size)) => End::Leave(bytes.min(size)),
@@ -517,7 +521,7 @@ impl Ask {
             44 => Ask::Call,
             45..48 => Ask::Take(size),
             48 => Ask::TakePanic,
-            _ => Ask::Handle(size),
+            _ => Ask::Last(millis, size),
         }
     }
 
@@ -528,7 +532,12 @@ impl Ask {
 
     /// The server closes, or breaks off.
     fn closes(self) -> bool {
-        self.breaks() || matches!(self, Ask::Bye(_) | Ask::Refuse(_)) || self.is_half()
+        self.breaks() || self.is_goodbye() || self.is_half()
+    }
+
+    /// The server closes once it has answered.
+    pub fn is_goodbye(self) -> bool {
+        matches!(self, Ask::Bye(_) | Ask::Refuse(_) | Ask::Last(..))
     }
 
     pub fn subscribes(self) -> bool {
@@ -560,6 +569,7 @@ impl Ask {
         match self {
             Ask::Handle(_)
             | Ask::Sleep(..)
+            | Ask::Last(..)
             | Ask::Wait(..)
             | Ask::Stream(..)
             | Ask::PanicHandler

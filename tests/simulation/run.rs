@@ -15,6 +15,8 @@ use crate::{client, user};
 /// No run needs so many steps: somebody goes round in circles.
 const MOST_STEPS: usize = 400_000;
 /// Nor so much time.
+/// For how long the process is stopped: longer than a client may be idle.
+const STOP: u64 = 70_000_000_000;
 const LONGEST_RUN: Duration = Duration::from_secs(300);
 /// In ns: the watchdog's ticks come every 4 ms where nothing stood for long, and until the next one a client may wait for a
 /// worker that blocks.
@@ -201,6 +203,15 @@ fn clock() {
                 return true;
             }
             let now = machine.nanos();
+            if !alone
+                && !machine.counts.shutdown
+                && machine.plan.stops
+                && machine.net.anything_listed()
+                && machine.chance.one_in(8)
+            {
+                machine.stop_for(STOP);
+                return false;
+            }
             if !alone {
                 let step = machine.chance.below(2_000_000);
                 machine.advance(now + step);

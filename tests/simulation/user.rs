@@ -78,6 +78,7 @@ pub fn blocking<R>(id: usize, code: impl FnOnce() -> R) -> R {
     with(|machine| {
         machine.counts.blocked += 1;
         machine.net.sockets[id].facts.blocked = true;
+        machine.wake(Key::Socket(id)); // its client may have something to say at this moment
     });
     note!("user code of {id} blocks");
     let _blocked = Blocked(id);
@@ -134,6 +135,7 @@ fn size_of_answer(ask: Ask) -> usize {
         Ask::Say(size)
         | Ask::Handle(size)
         | Ask::Sleep(_, size)
+        | Ask::Last(_, size)
         | Ask::Stream(_, size)
         | Ask::Shared(_, size)
         | Ask::File(size)
@@ -245,6 +247,7 @@ impl Conversation for Talk {
             }
             Ask::Handle(_)
             | Ask::Sleep(..)
+            | Ask::Last(..)
             | Ask::Wait(..)
             | Ask::Stream(..)
             | Ask::PanicHandler
@@ -388,7 +391,7 @@ impl Talk {
     fn handle(&mut self, number: usize, ask: Ask, turns: usize, given: usize, turn: &mut Turn<'_>) -> Next {
         let _counted = Handling::new();
         match ask {
-            Ask::Sleep(limit, _) => blocking(self.id, || machine::sleep(limit)),
+            Ask::Sleep(limit, _) | Ask::Last(limit, _) => blocking(self.id, || machine::sleep(limit)),
             Ask::Wait(client, count) => blocking(self.id, || wait_for_answers(client, count)),
             Ask::PanicHandler => break_off(self.id),
             Ask::PanicPart(_) if turns > 0 => break_off(self.id),
@@ -409,6 +412,10 @@ impl Talk {
             return Next::Handle;
         }
         with(|machine| machine.net.sockets[self.id].facts.begun = false);
+        if let Ask::Last(..) = ask {
+            self.may_close();
+            return Next::Close;
+        }
         self.go_on(turn)
     }
 
@@ -417,6 +424,10 @@ impl Talk {
     }
 
     fn rest(&self, turn: &Turn<'_>) -> Next {
+        if self.subscribed && turn.input.ended() {
+            let within = Some(Duration::from_secs(20));
+            return Next::Wait { stage: Stage(self.done as u32), within }; // it may still read the news
+        }
         if turn.input.is_empty() {
             return Next::Idle { within: Some(with(|machine| machine.plan.idle)) };
         }

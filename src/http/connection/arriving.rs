@@ -1,11 +1,11 @@
 //! Requests whose handler is called before their body is there, because it asked for a stream. Called by `connection` in turns that
 //! may block.
 
-use super::{AfterResponse, Exchange, HttpConnection};
+use super::{Exchange, HttpConnection};
 use crate::http::handler::RequestHandler;
 use crate::http::request::BodyPlan;
 use crate::http::request::arriving::{Arrival, ArrivingBody, ArrivingEnd, Rest};
-use crate::http::request::discard::DiscardedBody;
+use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
 use crate::tcp::{BlockingInput, Next, Turn};
 
@@ -46,19 +46,32 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 }
 
-/// The handler has returned: what follows its response.
-pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) -> AfterResponse {
-    let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
-    let Some(ArrivingEnd { unread, rest, .. }) = exchange.request.end_arriving_body() else { return after };
+/// The handler has returned. What it left of the body belongs to the exchange from here on.
+pub(super) fn end_arriving_body(exchange: &mut Exchange, turn: &mut Turn<'_>) {
+    let Some(ArrivingEnd { unread, rest, limit, .. }) = exchange.request.end_arriving_body() else { return };
     *turn.input = unread;
-    match rest {
-        Rest::Nothing => after,
-        Rest::Unread { decoder, awaits_continue } => {
-            // A client that still waits for `100 Continue` may send the body or not.
-            let is_certain = exchange.keep_alive && !awaits_continue;
-            let rest = if is_certain { DiscardedBody::new(decoder) } else { None };
-            rest.map_or(AfterResponse::Linger, |rest| AfterResponse::Discard(Box::new(rest)))
+    let rest = match rest {
+        Rest::Nothing => return,
+        Rest::Unread { decoder, awaits_continue } => UnreadBody::new(decoder, !awaits_continue, limit),
+        Rest::Failed => UnreadBody::without_end(limit),
+    };
+    exchange.unread = Some(Box::new(rest));
+    let _ = exchange.drop_unread(turn); // that it is too long is found later as well
+}
+
+impl Exchange {
+    /// Whether the next request can follow this one on its connection.
+    pub(super) fn keeps_the_connection(&self) -> bool {
+        self.keep_alive && self.unread.as_ref().is_none_or(|rest| rest.keeps_the_connection())
+    }
+
+    /// Drops what has come of a body that no handler reads. False: it is too long, or not well-formed.
+    pub(super) fn drop_unread(&mut self, turn: &mut Turn<'_>) -> bool {
+        let Some(rest) = &mut self.unread else { return true };
+        let progress = rest.drop_meanwhile(turn.input);
+        if progress == DiscardProgress::Done {
+            self.unread = None;
         }
-        Rest::Failed => AfterResponse::Linger,
+        progress != DiscardProgress::TooMuch
     }
 }

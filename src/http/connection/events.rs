@@ -3,11 +3,12 @@
 
 use http::{Method, StatusCode};
 
-use super::{AfterResponse, Exchange, HttpConnection, PartialRequest, State};
+use super::{Exchange, HttpConnection, PartialRequest, State};
 use crate::http::error::Error;
 use crate::http::handler::{Completed, LogRecord, RequestHandler};
 use crate::http::rejection::Rejection;
 use crate::http::request::Request;
+use crate::http::request::discard::UnreadBody;
 use crate::http::request::head::MAX_EMPTY_LINES;
 use crate::http::sending::{Checked, ResponseContext, encode};
 use crate::tcp::{Next, Stage, Turn};
@@ -30,9 +31,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         let busy = Error::from_rejection(Rejection::busy("too busy at present"));
         match state {
             State::Handling(exchange) => {
-                let after = if exchange.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close };
                 let page = self.page(&exchange.request, &busy);
-                self.send_response(exchange, page, after, turn)
+                self.send_response(exchange, page, turn)
             }
             State::BeforeBody(unaccepted) => self.close_with(unaccepted.exchange, &busy, turn),
             State::SpoolingBody(partial) => self.close_partial(*partial, &busy, turn),
@@ -147,7 +147,8 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// The same amid its body. A file that was spooled is freed with the connection, for that may take its time.
     pub(super) fn close_partial(&mut self, partial: PartialRequest, error: &Error, turn: &mut Turn<'_>) -> Next {
-        let PartialRequest { exchange, incoming, .. } = partial;
+        let PartialRequest { mut exchange, incoming, limits, .. } = partial;
+        exchange.unread = Some(Box::new(UnreadBody::without_end(limits.body)));
         let next = self.close_with(exchange, error, turn);
         if matches!(self.state, State::Idle(_)) {
             self.state = State::Closing(Box::new(incoming));
@@ -156,9 +157,10 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     /// The page of an error, and no further request.
-    pub(super) fn close_with(&mut self, exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Next {
+    pub(super) fn close_with(&mut self, mut exchange: Box<Exchange>, error: &Error, turn: &mut Turn<'_>) -> Next {
         let page = self.page(&exchange.request, error);
-        self.send_response(exchange, page, AfterResponse::Close, turn)
+        exchange.keep_alive = false;
+        self.send_response(exchange, page, turn)
     }
 }
 

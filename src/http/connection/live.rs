@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use http::{StatusCode, header};
+use http::{StatusCode, Version, header};
 
-use super::{AfterResponse, Exchange, HttpConnection, State};
+use super::{Exchange, HttpConnection, State};
 use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
 use crate::http::live::Wait;
+use crate::http::request::arriving::CONTINUE;
 use crate::http::response::Protocol;
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
@@ -19,13 +20,14 @@ pub(super) struct PushedResponse {
     pub(super) stream: PushedStream,
     pub(super) exchange: Box<Exchange>,
     pub(super) status: StatusCode,
-    pub(super) after: AfterResponse,
 }
 
 /// A request that waits for a signal and is then handled again.
 pub(super) struct WaitingRequest {
     exchange: Box<Exchange>,
     wait: Wait,
+    /// The client has sent its last byte, and whether it still reads was asked.
+    is_probed: bool,
 }
 
 /// A connection that is about to be a stream of another protocol, once a thread is there for it.
@@ -58,26 +60,16 @@ impl Exchange {
         self.live = place;
         Ok(())
     }
-
-    fn after(&self) -> AfterResponse {
-        if self.keep_alive { AfterResponse::NextRequest } else { AfterResponse::Close }
-    }
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
     /// A response whose body other threads push, if one more may listen.
-    pub(super) fn begin_live(
-        &mut self,
-        mut exchange: Box<Exchange>,
-        response: Checked,
-        after: AfterResponse,
-        turn: &mut Turn<'_>,
-    ) -> Next {
+    pub(super) fn begin_live(&mut self, mut exchange: Box<Exchange>, response: Checked, turn: &mut Turn<'_>) -> Next {
         let response = match exchange.wait_live(LiveKind::Listener, turn) {
             Ok(()) => response,
             Err(refused) => self.page(&exchange.request, &refused),
         };
-        self.send_response(exchange, response, after, turn)
+        self.send_response(exchange, response, turn)
     }
 
     /// The head of a pushed body is in the output.
@@ -88,9 +80,12 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// Send what was pushed, or wait for more.
     pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
-        if turn.input.ended() {
+        if turn.input.was_cut() || !pushed.exchange.drop_unread(turn) {
             self.log_pushed(&pushed, turn);
-            return Next::Close;
+            return Next::Abort;
+        }
+        if turn.input.ended() {
+            pushed.stream.probe(turn.output);
         }
         match pushed.stream.write(turn.output) {
             PushedProgress::More => {
@@ -103,7 +98,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             PushedProgress::Done => {
                 self.log_pushed(&pushed, turn);
-                self.after_response(pushed.after, turn)
+                self.after_response(pushed.exchange, turn)
             }
             PushedProgress::Broken => {
                 self.log_pushed(&pushed, turn);
@@ -116,7 +111,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn await_pushed(&mut self, pushed: Box<PushedResponse>) -> Next {
         let within = pushed.stream.silence();
         self.state = State::Pushed(pushed);
-        Next::read(Stage(self.stage), within)
+        Next::Wait { stage: Stage(self.stage), within }
     }
 
     /// Nothing was pushed for so long: show that the connection is alive, or find that it is not; or break off.
@@ -151,22 +146,31 @@ impl<H: RequestHandler> HttpConnection<H> {
             return self.handle_late(exchange);
         }
         if let Err(refused) = exchange.wait_live(LiveKind::Poll, turn) {
-            let (page, after) = (self.page(&exchange.request, &refused), exchange.after());
-            return self.send_response(exchange, page, after, turn);
+            let page = self.page(&exchange.request, &refused);
+            return self.send_response(exchange, page, turn);
         }
         if !wait.ticket.register(turn.waker()) {
             self.state = State::Handling(exchange);
             return Next::Handle;
         }
         self.stage = self.stage.wrapping_add(1);
-        self.state = State::Waiting(Box::new(WaitingRequest { exchange, wait: Wait { within: left, ..wait } }));
-        Next::read(Stage(self.stage), left)
+        let wait = Wait { within: left, ..wait };
+        self.state = State::Waiting(Box::new(WaitingRequest { exchange, wait, is_probed: false }));
+        Next::Wait { stage: Stage(self.stage), within: left }
     }
 
     /// Bytes came while a request waits, or the end.
-    pub(super) fn go_on_waiting(&mut self, waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Next {
-        if turn.input.ended() {
-            return Next::Close; // nobody is there to be answered
+    pub(super) fn go_on_waiting(&mut self, mut waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Next {
+        if turn.input.was_cut() || !waiting.exchange.drop_unread(turn) {
+            return Next::Abort; // cut off, it has left
+        }
+        // It may still read its answer, or have left: then it answers an interim response, of which there may be any number
+        // (RFC 9110, section 15.2), by a reset.
+        if turn.input.ended()
+            && waiting.exchange.request.version() == Version::HTTP_11
+            && !std::mem::replace(&mut waiting.is_probed, true)
+        {
+            turn.output.bytes().extend_from_slice(CONTINUE);
         }
         self.state = State::Waiting(waiting);
         Next::Unchanged
@@ -180,7 +184,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
         let within = waiting.wait.within;
         self.state = State::Waiting(waiting);
-        Next::read(Stage(self.stage), within)
+        Next::Wait { stage: Stage(self.stage), within }
     }
 
     /// Nothing happened in time: the handler is asked once more, and told so.
@@ -208,11 +212,19 @@ impl<H: RequestHandler> HttpConnection<H> {
         protocol: Protocol,
         turn: &mut Turn<'_>,
     ) -> Next {
+        // What follows the head of the response is the new protocol's: nothing of the request may be left before it
+        // (RFC 9110, section 7.8, has the response come behind the whole request).
+        if exchange.unread.is_some() {
+            log::error!("{}: the handler upgrades, and has not read the body", exchange.request.for_log());
+            let unread = Error::new(StatusCode::BAD_REQUEST, "an upgrade that takes no body");
+            return self.close_with(exchange, &unread, turn);
+        }
+        exchange.request.drop_body();
         if let Protocol::Conversation { .. } = protocol
             && let Err(refused) = exchange.wait_live(LiveKind::Switched, turn)
         {
-            let (page, after) = (self.page(&exchange.request, &refused), exchange.after());
-            return self.send_response(exchange, page, after, turn);
+            let page = self.page(&exchange.request, &refused);
+            return self.send_response(exchange, page, turn);
         }
         let mut head = Vec::new();
         let (server, fields) = (self.config().server.as_ref(), &self.config().fields[..]);

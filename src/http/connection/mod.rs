@@ -24,7 +24,7 @@ use super::error::Error;
 use super::handler::{Chain, Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
 use super::request::Request;
-use super::request::discard::DiscardedBody;
+use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
 use super::request::incoming::Incoming;
@@ -35,7 +35,7 @@ use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, Next, Stage, S
 use arriving::end_arriving_body;
 use live::{PushedResponse, Switched, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};
-use responding::{AfterResponse, StreamingResponse};
+use responding::StreamingResponse;
 
 /// One HTTP connection.
 pub(crate) struct HttpConnection<H> {
@@ -78,7 +78,7 @@ enum State {
     #[expect(dead_code, reason = "it is held to be dropped in time")]
     Closing(Box<Incoming>),
     /// The rest of a declined request is still to be received and dropped.
-    DiscardingBody(Box<DiscardedBody>),
+    DiscardingBody(Box<UnreadBody>),
 }
 
 /// A request, and what is known of its connection.
@@ -90,6 +90,8 @@ struct Exchange {
     waits_since: Option<Instant>,
     /// Its place among those that wait for something other than their client.
     live: Option<LivePlace>,
+    /// What is still to come of its body, and nobody reads.
+    unread: Option<Box<UnreadBody>>,
 }
 
 impl<H: RequestHandler> Conversation for HttpConnection<H> {
@@ -248,7 +250,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         let waker = waker.unwrap_or_else(|| turn.waker());
         let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, waker);
-        let mut exchange = Box::new(Exchange { request, keep_alive: false, waits_since: None, live: None });
+        let mut exchange =
+            Box::new(Exchange { request, keep_alive: false, waits_since: None, live: None, unread: None });
         let framing = match framing {
             Ok(framing) => framing,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
@@ -279,8 +282,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
         let responded = self.responded(&exchange.request, turn);
-        let after = end_arriving_body(&mut exchange, turn);
-        self.send_responded(exchange, responded, after, turn)
+        end_arriving_body(&mut exchange, turn);
+        self.send_responded(exchange, responded, turn)
     }
 
     /// May block: the handler's response. `Err`: it panicked.
@@ -296,20 +299,16 @@ impl<H: RequestHandler> HttpConnection<H> {
         &mut self,
         exchange: Box<Exchange>,
         responded: Result<Checked, Error>,
-        after: AfterResponse,
         turn: &mut Turn<'_>,
     ) -> Next {
         match responded {
             Ok(mut response) => match response.take_instead() {
-                None if response.is_pushed() => self.begin_live(exchange, response, after, turn),
-                None => self.send_response(exchange, response, after, turn),
+                None if response.is_pushed() => self.begin_live(exchange, response, turn),
+                None => self.send_response(exchange, response, turn),
                 Some(Instead::Wait(wait)) => self.wait_for(exchange, wait, turn),
                 Some(Instead::Switch(protocol)) => self.switch_to(exchange, response, protocol, turn),
             },
-            Err(panicked) => {
-                let page = self.page(&exchange.request, &panicked);
-                self.send_response(exchange, page, after.and_close(), turn)
-            }
+            Err(panicked) => self.close_with(exchange, &panicked, turn),
         }
     }
 }

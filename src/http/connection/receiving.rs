@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use super::arriving::arrives_while_handled;
-use super::{AfterResponse, Exchange, HttpConnection, State};
+use super::{Exchange, HttpConnection, State};
 use crate::http::handler::RequestHandler;
 use crate::http::rejection::Rejection;
 use crate::http::request::arriving::{CONTINUE, Progress};
 use crate::http::request::decoder::BodyDecoder;
-use crate::http::request::discard::{DiscardProgress, DiscardedBody};
+use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
 use crate::http::request::incoming::{Incoming, Need};
 use crate::http::request::room::BodyLimits;
@@ -43,10 +43,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let mut plan = BodyPlan::default();
         let accepts = match catch_panic(&exchange.request, || responder.accepts(&exchange.request, &mut plan)) {
             Ok(accepts) => accepts,
-            Err(panicked) => {
-                let page = self.page(&exchange.request, &panicked);
-                return self.send_response(exchange, page, AfterResponse::Close, turn);
-            }
+            Err(panicked) => return self.close_with(exchange, &panicked, turn),
         };
         if !plan.is_to_be_received(accepts, framing.body.known()) {
             return self.decline_body(exchange, framing, head_length, turn);
@@ -86,17 +83,12 @@ impl<H: RequestHandler> HttpConnection<H> {
         head_length: usize,
         turn: &mut Turn<'_>,
     ) -> Next {
-        let is_certain = exchange.keep_alive && !framing.expects_continue;
-        let after = match DiscardedBody::new(BodyDecoder::new(framing.body)) {
-            Some(body) if is_certain => {
-                turn.input.consume(head_length);
-                AfterResponse::Discard(Box::new(body))
-            }
-            _ => AfterResponse::Close,
-        };
+        turn.input.consume(head_length);
+        let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);
+        exchange.unread = Some(Box::new(rest));
         exchange.request.set_body(Body::declined());
         let responded = self.responded(&exchange.request, turn);
-        self.send_responded(exchange, responded, after, turn)
+        self.send_responded(exchange, responded, turn)
     }
 
     /// Decode the part of the body that has arrived.
@@ -128,7 +120,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 }
                 Need::Spool => {
                     if let Err(rejection) = partial.incoming.spool(&partial.limits) {
-                        return self.reject_request(partial.exchange, rejection, turn);
+                        return self.reject_partial(*partial, rejection, turn);
                     }
                 }
                 Need::Nothing => {
@@ -157,14 +149,12 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn spool_body(&mut self, mut partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         match partial.incoming.spool(&partial.limits) {
             Ok(()) => self.receive_body(partial, true, turn),
-            Err(rejection) => self.reject_request(partial.exchange, rejection, turn),
+            Err(rejection) => self.reject_partial(*partial, rejection, turn),
         }
     }
 
-    pub(super) fn discard_body(&mut self, mut body: Box<DiscardedBody>, turn: &mut Turn<'_>) -> Next {
-        let (used, progress) = body.feed(turn.input.bytes());
-        turn.input.consume(used);
-        match progress {
+    pub(super) fn discard_body(&mut self, mut body: Box<UnreadBody>, turn: &mut Turn<'_>) -> Next {
+        match body.drop_before_the_next(turn.input) {
             DiscardProgress::Done => self.next_request(None, turn),
             DiscardProgress::More if !turn.input.ended() => {
                 self.state = State::DiscardingBody(body);

@@ -8,7 +8,6 @@ use http::StatusCode;
 use super::live::PushedResponse;
 use super::{Exchange, HttpConnection, State};
 use crate::http::handler::RequestHandler;
-use crate::http::request::discard::DiscardedBody;
 use crate::http::responder::panic_message;
 use crate::http::sending::stream::{BodyStream, StreamProgress};
 use crate::http::sending::{Checked, ResponseContext, RestOfBody, encode};
@@ -19,30 +18,6 @@ pub(super) struct StreamingResponse {
     pub(super) stream: BodyStream,
     pub(super) exchange: Box<Exchange>,
     pub(super) status: StatusCode,
-    pub(super) after: AfterResponse,
-}
-
-/// What follows a complete response.
-pub(super) enum AfterResponse {
-    NextRequest,
-    Discard(Box<DiscardedBody>),
-    Close,
-    /// The client may still be sending what nobody will read.
-    Linger,
-}
-
-impl AfterResponse {
-    fn keeps_the_connection(&self) -> bool {
-        matches!(self, AfterResponse::NextRequest | AfterResponse::Discard(_))
-    }
-
-    /// The same, but the connection is to end.
-    pub(super) fn and_close(self) -> AfterResponse {
-        match self {
-            AfterResponse::NextRequest | AfterResponse::Close => AfterResponse::Close,
-            AfterResponse::Discard(_) | AfterResponse::Linger => AfterResponse::Linger,
-        }
-    }
 }
 
 impl<H: RequestHandler> HttpConnection<H> {
@@ -51,11 +26,10 @@ impl<H: RequestHandler> HttpConnection<H> {
         &mut self,
         mut exchange: Box<Exchange>,
         response: Checked,
-        after: AfterResponse,
         turn: &mut Turn<'_>,
     ) -> Next {
         let request = &exchange.request;
-        let keep_alive = after.keeps_the_connection() && !turn.is_shutting_down() && !self.is_used_up(turn.now);
+        let keep_alive = exchange.keeps_the_connection() && !turn.is_shutting_down() && !self.is_used_up(turn.now);
         let context = ResponseContext {
             request,
             keep_alive,
@@ -65,23 +39,20 @@ impl<H: RequestHandler> HttpConnection<H> {
             page: &|error| self.responder().page_in_place(request, error),
         };
         let encoded = encode(response, &context, turn.output);
-        let after = if encoded.keep_alive { after } else { after.and_close() };
+        exchange.keep_alive = encoded.keep_alive;
+        let status = encoded.status;
         match encoded.rest {
             None => {
-                self.log(&exchange, encoded.status, encoded.length, turn);
-                self.state = State::Idle(exchange.request.take_waker());
-                drop(exchange);
-                self.after_response(after, turn)
+                self.log(&exchange, status, encoded.length, turn);
+                self.after_response(exchange, turn)
             }
             Some(RestOfBody::Pushed(stream)) => {
                 exchange.request.drop_body();
-                let status = encoded.status;
-                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status, after }), turn)
+                self.begin_pushed(Box::new(PushedResponse { stream, exchange, status }), turn)
             }
             Some(RestOfBody::Read(stream)) => {
                 exchange.request.drop_body();
-                let status = encoded.status;
-                self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status, after }));
+                self.state = State::Streaming(Box::new(StreamingResponse { stream, exchange, status }));
                 Next::Handle // the head goes out first: the body may take its time
             }
         }
@@ -109,7 +80,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         self.log_stream(&streaming, turn);
         match failure {
-            None => self.after_response(streaming.after, turn),
+            None => self.after_response(streaming.exchange, turn),
             Some(message) => {
                 log::error!("{}: the answer broke off: {message}", streaming.exchange.request.for_log());
                 Next::Abort
@@ -117,17 +88,21 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
-    /// A response is complete.
-    pub(super) fn after_response(&mut self, after: AfterResponse, turn: &mut Turn<'_>) -> Next {
-        match after {
+    /// A response is complete. Whatever kind of response it was, nothing that belongs to its request's body is taken for the
+    /// next request.
+    pub(super) fn after_response(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
+        self.state = State::Idle(exchange.request.take_waker());
+        let (keep_alive, unread) = (exchange.keep_alive, exchange.unread.take());
+        drop(exchange);
+        match unread {
             // These bytes arrived before the response was sent, so a file system check made after their poll proves nothing.
-            AfterResponse::NextRequest => self.next_request(None, turn),
-            AfterResponse::Discard(body) => {
+            None if keep_alive => self.next_request(None, turn),
+            Some(rest) if keep_alive => {
                 self.stage = self.stage.wrapping_add(1);
-                self.discard_body(body, turn)
+                self.discard_body(rest, turn)
             }
-            AfterResponse::Close => Next::Close,
-            AfterResponse::Linger => Next::Linger,
+            Some(_) if !turn.input.ended() => Next::Linger, // the client may still be sending what nobody will read
+            _ => Next::Close,
         }
     }
 }

@@ -216,7 +216,8 @@ impl Broadcast {
     }
 
     /// Listen, from now on; with a [history](Broadcast::history), from the event on that `Last-Event-ID` of the request
-    /// names, or with all of it, if that event is not known any more.
+    /// names, or with all of it, if that event is not known any more. What was missed takes no room in the listener's
+    /// [queue](Broadcast::queue).
     ///
     /// # Errors
     /// 503 if as many listen as are allowed, 429 if as many do from this address.
@@ -245,10 +246,7 @@ impl Broadcast {
         let pushed = Arc::new(pushed);
         if let Some(last) = request.header("last-event-id") {
             let known = state.history.iter().position(|(id, _)| id == last).map_or(0, |at| at + 1);
-            for (_, piece) in state.history.range(known..) {
-                pushed.skip_for(piece.len());
-                let _ = pushed.push(Arc::clone(piece)); // there is room
-            }
+            pushed.preload(state.history.range(known..).map(|(_, piece)| Arc::clone(piece)));
         }
         state.listeners.push(Entry { pushed: Arc::downgrade(&pushed), address });
         Ok(Listener { body: PushedBody::new(pushed) })

@@ -3,14 +3,16 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::tcp::{self, Waker};
 
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
     state: Mutex<State>,
+    /// Told when there is room, and when there will never be any.
+    room: Condvar,
     /// At most so many bytes may lie here.
     limit: usize,
     /// What is sent when nothing was for so long, so that a client that is gone is noticed.
@@ -24,7 +26,13 @@ pub(crate) struct Pushed {
 #[derive(Default)]
 struct State {
     pieces: VecDeque<Arc<[u8]>>,
+    /// How many of them, at the front, were there from the beginning: those don't count.
+    preloaded: usize,
     bytes: usize,
+    /// How many threads wait for room.
+    waiting: usize,
+    /// A piece was refused for want of room.
+    refused: bool,
     end: Option<PushedEnd>,
     /// The connection, once it listens.
     waker: Option<Waker>,
@@ -66,7 +74,7 @@ impl std::error::Error for SendError {}
 
 impl Pushed {
     pub(crate) fn new(limit: usize) -> Pushed {
-        Pushed { state: Mutex::default(), limit, heartbeat: None, idle: None, farewell: None }
+        Pushed { state: Mutex::default(), room: Condvar::new(), limit, heartbeat: None, idle: None, farewell: None }
     }
 
     pub(crate) fn with_idle_timeout(mut self, limit: Option<Duration>) -> Pushed {
@@ -84,26 +92,51 @@ impl Pushed {
         self
     }
 
-    /// Lay in a piece. The waker is for the caller to call, without a lock.
+    /// Add a piece to the queue. The waker is for the caller to call, without a lock.
     pub(crate) fn push(&self, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
+        self.push_into(self.lock(), piece)
+    }
+
+    /// The same, once there is room: until then at the latest.
+    fn push_before(&self, deadline: Option<Instant>, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
         let mut state = self.lock();
-        if state.gone || state.end.is_some() {
-            return Err(SendError::Gone);
+        while state.takes(self.limit, piece.len()) == Err(SendError::Full) {
+            state.waiting += 1;
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            state = match left {
+                Some(left) => self.room.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+            state.waiting -= 1;
+            if left == Some(Duration::ZERO) {
+                break;
+            }
         }
-        // An empty queue takes any one piece.
-        if state.bytes > 0 && state.bytes + piece.len() > self.limit {
-            return Err(SendError::Full);
-        }
+        self.push_into(state, piece)
+    }
+
+    fn push_into(&self, mut state: MutexGuard<'_, State>, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
+        let takes = state.takes(self.limit, piece.len());
+        state.refused |= takes == Err(SendError::Full);
+        takes?;
         state.bytes += piece.len();
         state.pieces.push_back(piece);
         Ok(state.waker.clone())
     }
 
-    /// Drop what lies here and was not taken, oldest first, until there is room for so many bytes.
+    /// Begin with these, which belong to others as well: they take no room in the queue, however many they are.
+    pub(crate) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
+        let mut state = self.lock();
+        state.pieces.extend(pieces);
+        state.preloaded = state.pieces.len();
+    }
+
+    /// Drop what was added and not taken, oldest first, until there is room for so many bytes.
     pub(crate) fn skip_for(&self, length: usize) {
         let mut state = self.lock();
         while state.bytes > 0 && state.bytes + length > self.limit {
-            let Some(piece) = state.pieces.pop_front() else { return };
+            let oldest = state.preloaded;
+            let Some(piece) = state.pieces.remove(oldest) else { return };
             state.bytes -= piece.len();
         }
     }
@@ -123,7 +156,8 @@ impl Pushed {
             return None;
         }
         state.end = Some(PushedEnd::Broken);
-        state.bytes = 0;
+        (state.bytes, state.preloaded) = (0, 0);
+        self.room.notify_all();
         let left = std::mem::take(&mut state.pieces);
         let waker = state.waker.clone();
         drop(state);
@@ -135,8 +169,34 @@ impl Pushed {
         self.lock().gone
     }
 
+    /// Whether a piece was refused for want of room.
+    fn has_refused(&self) -> bool {
+        self.lock().refused
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether a piece of this length is taken. An empty queue takes any one piece.
+    fn takes(&self, limit: usize, length: usize) -> Result<(), SendError> {
+        match self {
+            State { gone: true, .. } | State { end: Some(_), .. } => Err(SendError::Gone),
+            State { bytes: 1.., .. } if self.bytes + length > limit => Err(SendError::Full),
+            _ => Ok(()),
+        }
+    }
+
+    /// The next piece, up to about so many bytes in all.
+    fn take_next(&mut self) -> Option<Arc<[u8]>> {
+        let piece = self.pieces.pop_front()?;
+        match self.preloaded {
+            0 => self.bytes -= piece.len(),
+            _ => self.preloaded -= 1,
+        }
+        Some(piece)
     }
 }
 
@@ -165,12 +225,14 @@ impl PushedBody {
         let mut state = self.0.lock();
         let (mut pieces, mut bytes) = (Vec::new(), 0);
         while bytes < most
-            && let Some(piece) = state.pieces.pop_front()
+            && let Some(piece) = state.take_next()
         {
             bytes += piece.len();
             pieces.push(piece);
         }
-        state.bytes -= bytes;
+        if state.waiting > 0 && bytes > 0 {
+            self.0.room.notify_all();
+        }
         let end = if state.pieces.is_empty() { state.end } else { None };
         Taken { pieces, end }
     }
@@ -200,6 +262,7 @@ impl Drop for PushedBody {
         state.gone = true;
         let left = std::mem::take(&mut state.pieces);
         state.waker = None;
+        self.0.room.notify_all();
         drop(state);
         drop(left);
     }
@@ -248,8 +311,11 @@ impl Channel {
 }
 
 /// Sends the body of a response, from any thread, while the client receives it:
-/// [`Response::channel`](crate::Response::channel). Dropped, it ends the body; dropped by a panic, the body breaks off,
-/// and the connection is reset. A shutdown waits for it, up to the shutdown timeout.
+/// [`Response::channel`](crate::Response::channel). A shutdown waits for it, up to the shutdown timeout.
+///
+/// [`finish`](Sender::finish) ends the body. A sender that is dropped ends it, too, if every send has succeeded. If one
+/// failed with [`SendError::Full`], or a panic drops the sender, the body is not whole: it breaks off and the connection is
+/// reset, so that its client does not take what it has for all.
 #[must_use = "dropped, it ends the response"]
 pub struct Sender(Arc<Pushed>);
 
@@ -258,20 +324,47 @@ impl Sender {
         Sender(pushed)
     }
 
-    /// Send these bytes. It does not wait: they are laid in a queue ([`Channel::queue`]), from which the client is served.
-    /// An empty queue takes a longer piece, too.
+    /// Send these bytes. It does not wait: they are added to a queue ([`Channel::queue`]), from which the client is served.
+    /// An empty queue takes a longer piece, too. For code that must not wait: a thread of its own has
+    /// [`send_timeout`](Sender::send_timeout).
     ///
     /// # Errors
     /// [`SendError::Full`], [`SendError::Gone`].
     pub fn send(&self, bytes: impl Into<Vec<u8>>) -> Result<(), SendError> {
-        let bytes: Vec<u8> = bytes.into();
+        self.send_by(bytes.into(), |piece| self.0.push(piece))
+    }
+
+    /// Send these bytes, and wait for room in the queue for as long as the limit allows (`None`: without a limit): the
+    /// client sets the pace. For a thread that makes the body. The queue is emptied only after the handler has returned the
+    /// response, so a handler must not wait here.
+    ///
+    /// # Errors
+    /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`], also as soon as the client leaves.
+    pub fn send_timeout(&self, bytes: impl Into<Vec<u8>>, limit: impl Into<Option<Duration>>) -> Result<(), SendError> {
+        let deadline = limit.into().and_then(|limit| Instant::now().checked_add(limit));
+        self.send_by(bytes.into(), |piece| self.0.push_before(deadline, piece))
+    }
+
+    fn send_by(
+        &self,
+        bytes: Vec<u8>,
+        push: impl FnOnce(Arc<[u8]>) -> Result<Option<Waker>, SendError>,
+    ) -> Result<(), SendError> {
         if bytes.is_empty() {
             return if self.is_gone() { Err(SendError::Gone) } else { Ok(()) };
         }
-        if let Some(waker) = self.0.push(Arc::from(bytes))? {
+        if let Some(waker) = push(Arc::from(bytes))? {
             waker.wake();
         }
         Ok(())
+    }
+
+    /// The body is whole: it ends behind what is in the queue, also if a send was refused and its bytes were left out on
+    /// purpose.
+    pub fn finish(self) {
+        if let Some(waker) = self.0.complete() {
+            waker.wake();
+        }
     }
 
     /// Whether the client has left, or never got the response.
@@ -299,8 +392,8 @@ impl Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        if tcp::panicking() {
-            self.break_off();
+        if tcp::panicking() || self.0.has_refused() {
+            self.break_off(); // not after `finish`: what is complete stays so
         } else if let Some(waker) = self.0.complete() {
             waker.wake();
         }

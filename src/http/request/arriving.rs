@@ -66,6 +66,8 @@ pub(crate) struct ArrivingEnd {
     /// Bytes of this request and the next ones that were read ahead.
     pub unread: Input,
     pub rest: Rest,
+    /// How long a body the handler has accepted.
+    pub limit: u64,
     pub whole: Option<StoredBody>,
 }
 
@@ -125,6 +127,11 @@ impl ArrivingBody {
         }
     }
 
+    /// How much of it was received.
+    pub(crate) fn received(&self) -> u64 {
+        self.receiving().state.received()
+    }
+
     pub(crate) fn end(self) -> ArrivingEnd {
         let Receiving { arrival, state } = self.receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
         let awaits_continue = arrival.owes_continue;
@@ -134,7 +141,7 @@ impl ArrivingBody {
             State::Complete(_) => Rest::Nothing,
             State::Failed(_) => Rest::Failed,
         };
-        ArrivingEnd { unread: arrival.unread, rest, whole: self.whole.into_inner() }
+        ArrivingEnd { unread: arrival.unread, rest, limit: arrival.limits.body, whole: self.whole.into_inner() }
     }
 
     fn receiving(&self) -> MutexGuard<'_, Receiving> {

@@ -17,6 +17,8 @@ enum Source {
     Live(Box<ArrivingBody>),
     /// A handler refused the request from its head: the body is not received.
     Declined,
+    /// Its handler has had it as a stream, of which this many bytes were received: it can't be read twice.
+    Over(u64),
 }
 
 impl Body {
@@ -31,6 +33,7 @@ impl Body {
             Source::Stored(body) => body.len(),
             Source::Live(body) => body.len(),
             Source::Declined => 0,
+            Source::Over(received) => *received,
         }
     }
 
@@ -39,7 +42,7 @@ impl Body {
         match &self.0 {
             Source::Stored(body) => body.len() == 0,
             Source::Live(body) => body.is_empty(),
-            Source::Declined => false,
+            Source::Declined | Source::Over(_) => false,
         }
     }
 
@@ -82,22 +85,22 @@ impl Body {
             Source::Stored(body) => Ok(body),
             Source::Live(body) => body.whole(),
             Source::Declined => Err(declined()),
+            Source::Over(_) => Err(is_over()),
         }
     }
 
     /// The handler has returned: of a body that was received meanwhile, what is left.
     pub(crate) fn end_live(&mut self) -> Option<ArrivingEnd> {
-        if !matches!(self.0, Source::Live(_)) {
-            return None;
+        let received = match &self.0 {
+            Source::Stored(_) | Source::Declined | Source::Over(_) => return None,
+            Source::Live(body) => body.received(),
+        };
+        let Source::Live(body) = std::mem::replace(&mut self.0, Source::Over(received)) else { return None };
+        let mut end = body.end();
+        if let Some(whole) = end.whole.take() {
+            self.0 = Source::Stored(whole);
         }
-        match std::mem::take(self).0 {
-            Source::Stored(_) | Source::Declined => None,
-            Source::Live(body) => {
-                let mut end = body.end();
-                *self = end.whole.take().unwrap_or_default().into();
-                Some(end)
-            }
-        }
+        Some(end)
     }
 }
 
@@ -106,6 +109,11 @@ fn declined() -> io::Error {
     io::Error::other(
         "the request was refused from its head, so its body is not received: a layer asks for it by `BodyPlan::limit`",
     )
+}
+
+/// A handler that is asked again, after a wait, must not take what is gone for an empty body.
+fn is_over() -> io::Error {
+    io::Error::other("the body was a stream of the handler's first call: what it did not read is gone")
 }
 
 impl From<StoredBody> for Body {
@@ -132,6 +140,7 @@ impl fmt::Debug for Body {
             Source::Stored(body) => body.fmt(f),
             Source::Live(body) => body.fmt(f),
             Source::Declined => f.write_str("Body(declined)"),
+            Source::Over(received) => write!(f, "Body({received} bytes were read)"),
         }
     }
 }
@@ -150,6 +159,7 @@ impl Read for BodyReader<'_> {
             Source::Stored(body) => body.read_at(buffer, self.at)?,
             Source::Live(body) => body.read(buffer, self.at)?,
             Source::Declined => return Err(declined()),
+            Source::Over(_) => return Err(is_over()),
         };
         self.at += count as u64;
         Ok(count)

@@ -28,16 +28,19 @@ impl Response {
     ///
     /// ```
     /// use std::thread;
+    /// use std::time::Duration;
     /// use modest::{Response, Result};
     ///
     /// fn count() -> Result<Response> {
     ///     let (sender, response) = Response::channel();
     ///     thread::spawn(move || {
-    ///         for number in 1..=3 {
-    ///             if sender.send(format!("{number}\n")).is_err() {
-    ///                 return; // the client is gone, or reads too slowly
+    ///         for number in 1..=100_000 {
+    ///             let limit = Duration::from_secs(30); // the client sets the pace
+    ///             if sender.send_timeout(format!("{number}\n"), limit).is_err() {
+    ///                 return; // the client is gone, or has read nothing for so long: then it sees that the body breaks off
     ///             }
-    ///         } // dropping the sender ends the body
+    ///         }
+    ///         sender.finish();
     ///     });
     ///     Ok(response)
     /// }

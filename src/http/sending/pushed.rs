@@ -14,6 +14,8 @@ pub(crate) struct PushedStream {
     /// In chunks (RFC 9112, section 7.1), or until the connection is closed.
     chunked: bool,
     sent: u64,
+    /// The client has sent its last byte, and whether it still reads was asked.
+    is_probed: bool,
 }
 
 /// What there was to write.
@@ -31,7 +33,7 @@ pub(crate) enum PushedProgress {
 
 impl PushedStream {
     pub(crate) fn new(body: PushedBody, chunked: bool) -> PushedStream {
-        PushedStream { body, chunked, sent: 0 }
+        PushedStream { body, chunked, sent: 0, is_probed: false }
     }
 
     pub(crate) fn attach(&self, waker: Waker) {
@@ -64,6 +66,14 @@ impl PushedStream {
         let Some((_, bytes)) = self.body.heartbeat() else { return false };
         self.frame(bytes.len(), std::iter::once(bytes), output);
         true
+    }
+
+    /// The client has sent its last byte: it may still read, or have left. If there is something that may be sent at any time
+    /// it is sent now, for a client that has left answers it by a reset.
+    pub(crate) fn probe(&mut self, output: &mut Output) {
+        if !std::mem::replace(&mut self.is_probed, true) {
+            self.write_heartbeat(output);
+        }
     }
 
     /// The server shuts down. What lies in the queue, the last words, and the end; false: whoever sends is to end it.

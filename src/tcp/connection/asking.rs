@@ -72,13 +72,15 @@ impl<R: Registered> Connection<R> {
     pub(super) fn set_next(&mut self, next: Next, now: Instant) -> ControlFlow<Outcome> {
         let next = match (next, &self.next) {
             (Next::Unchanged, Next::Idle { .. }) => return ControlFlow::Continue(()),
-            (Next::Unchanged, Next::Read { .. }) if self.stage.is_some() => return ControlFlow::Continue(()),
+            (Next::Unchanged, Next::Read { .. } | Next::Wait { .. }) if self.stage.is_some() => {
+                return ControlFlow::Continue(());
+            }
             (Next::Unchanged, _) => Next::Close, // of a stage that is over, or of no wait
             (next, _) => next,
         };
         self.midway |= next == Next::Linger || next == Next::Close && matches!(self.next, Next::Read { .. });
         match next {
-            Next::Read { stage, .. } if self.stage != Some(stage) => {
+            Next::Read { stage, .. } | Next::Wait { stage, .. } if self.stage != Some(stage) => {
                 self.stage = Some(stage);
                 self.since = now;
             }

@@ -42,14 +42,27 @@ impl<R: Registered> Connection<R> {
     }
 
     pub(super) fn may_read_while_owing(&self, turn: &ConnectionTurn<'_>) -> bool {
-        matches!(self.next, Next::Read { .. } | Next::Idle { .. }) && turn.buffers.output.owed() <= OWED_WHILE_READING
+        matches!(self.next, Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. })
+            && turn.buffers.output.owed() <= OWED_WHILE_READING
+    }
+
+    /// The client has sent its last byte, and the conversation knows.
+    fn after_the_end(&mut self) -> Received {
+        match self.next {
+            Next::Wait { .. } if self.registration.link().is_reset() => Received::Gone,
+            Next::Wait { .. } => {
+                self.transport.find_out_if_it_is_gone();
+                Received::Nothing
+            }
+            _ => Received::EndAgain,
+        }
     }
 
     /// Read once, if its readiness says that there is something.
     pub(super) fn receive(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
         let input = &mut turn.buffers.input;
         if input.ended() {
-            return Received::EndAgain;
+            return self.after_the_end();
         }
         if input.is_full() {
             return Received::TooMuch;

@@ -13,7 +13,7 @@ use super::super::protocol::{Conversation, Event, Next};
 use super::super::scheduler::{Eviction, Readiness, Wait};
 use super::super::sync::Instant;
 use super::super::transport::Transport;
-use super::{Connection, ConnectionTurn, Outcome, Registered};
+use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE};
 
 /// What a connection leaves behind that was cut off. What its destructors do may block; they may panic.
 pub struct Leftover {
@@ -38,6 +38,8 @@ pub struct Lingering {
 /// only by who has sent what it was about to send.
 const LINGER: Duration = Duration::from_secs(2);
 const LONGEST_LINGER: Duration = Duration::from_secs(30);
+/// More than this, written in the last turn, has hardly arrived by its end.
+const LARGE: usize = 64 * 1024;
 
 impl<R: Registered> Connection<R> {
     /// A connection that was outside the engine, and ends: as soon as this is written it is half-closed. Where nothing is
@@ -92,15 +94,31 @@ impl<R: Registered> Connection<R> {
         self.conversation.as_ref().is_some_and(|conversation| conversation.drop_may_block())
     }
 
-    /// All is written: the end, at once where the client has surely read it or never will, else half-closed first.
+    /// All is written: the end. A close with bytes unread is a reset, which destroys what the client has not read yet, so the
+    /// connection is closed at once only if it is known that nothing has arrived; else it is half-closed first.
     pub(super) fn close(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        let input = &turn.buffers.input;
-        let all_used = input.is_empty() && !self.readiness.readable && !self.midway;
         let unread_is_likely = self.wrote.is_some_and(|wrote| turn.now < wrote + LINGER);
-        if self.causes.evicted || input.ended() || all_used || !unread_is_likely {
+        if turn.buffers.input.ended() || !unread_is_likely {
             return ControlFlow::Break(Outcome::Closed);
         }
-        self.begin_lingering(turn)
+        let is_still_sending = self.midway || self.readiness.readable || !turn.buffers.input.is_empty();
+        if is_still_sending || self.is_on_its_way(turn) || self.has_arrived(turn) {
+            return self.begin_lingering(turn);
+        }
+        ControlFlow::Break(Outcome::Closed)
+    }
+
+    /// Whether much of what was written is surely on its way to the client: by the time it has arrived, the client may have
+    /// sent something.
+    fn is_on_its_way(&mut self, turn: &ConnectionTurn<'_>) -> bool {
+        let blocked_before = self.pace().is_some();
+        !self.causes.evicted && (blocked_before || SHARE - turn.share > LARGE)
+    }
+
+    /// Whether the client has sent bytes that nobody has read. The readiness does not say: an event that came while a worker
+    /// held the connection is noted in the table, and one that no poll has brought yet is nowhere.
+    fn has_arrived(&self, turn: &mut ConnectionTurn<'_>) -> bool {
+        turn.buffers.input.fill(|room| self.transport.read(room)).is_ok_and(|(count, _)| count > 0)
     }
 
     /// Idle, and it is to end: a conversation whose protocol has a goodbye says it.
@@ -123,6 +141,7 @@ impl<R: Registered> Connection<R> {
         }
         self.under_way().lingering = Some(Lingering { since: turn.now, heard: turn.now });
         self.readiness.readable = true;
+        self.causes.evicted = false; // it is among the first to be evicted once more
         ControlFlow::Continue(())
     }
 
@@ -136,7 +155,7 @@ impl<R: Registered> Connection<R> {
                     turn.share = turn.share.saturating_sub(count);
                     self.under_way().lingering.iter_mut().for_each(|lingering| lingering.heard = turn.now);
                 }
-                Err(err) if err.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(err) if err.kind() == std::io::ErrorKind::WouldBlock && !self.has_lingered(turn) => {
                     return ControlFlow::Break(Outcome::Park(Wait {
                         interest: Readiness { readable: true, ..Readiness::NONE },
                         deadline: self.linger_deadline(),
@@ -147,8 +166,11 @@ impl<R: Registered> Connection<R> {
                 Err(_) => return ControlFlow::Break(Outcome::Closed),
             }
         }
-        let is_late = self.linger_deadline().is_none_or(|deadline| deadline <= turn.now);
-        ControlFlow::Break(if is_late { Outcome::Closed } else { Outcome::Requeue })
+        ControlFlow::Break(if self.has_lingered(turn) { Outcome::Closed } else { Outcome::Requeue })
+    }
+
+    fn has_lingered(&self, turn: &ConnectionTurn<'_>) -> bool {
+        self.linger_deadline().is_none_or(|deadline| deadline <= turn.now)
     }
 
     pub(super) fn fail_to_send(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {

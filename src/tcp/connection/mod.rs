@@ -190,6 +190,8 @@ impl<R: Registered> Connection<R> {
             questions: QUESTIONS,
             may_block: None,
             has_read: false,
+            is_late: false,
+            gives_up_half: false,
         };
         let outcome = self.run(&mut turn);
         self.polled = turn.polled.filter(|_| matches!(outcome, Outcome::AwaitPermit(_)));
@@ -274,7 +276,10 @@ impl<R: Registered> Connection<R> {
         };
         // What is broken off waits for nobody.
         if blocked && self.next != Next::Abort && !self.may_read_while_owing(turn) {
-            return ControlFlow::Break(self.park(turn, true));
+            return match std::mem::take(&mut turn.is_late) {
+                true => self.be_late(turn),
+                false => ControlFlow::Break(self.park(turn, true)),
+            };
         }
         if turn.questions == 0 || turn.share == 0 {
             return ControlFlow::Break(Outcome::Requeue);
@@ -285,7 +290,7 @@ impl<R: Registered> Connection<R> {
             Next::Handle if self.begun => self.ask_with_permit(Work::Begun, turn),
             Next::Handle => self.ask_with_permit(Work::Handler, turn),
             Next::Brief => self.ask_with_permit(Work::Short, turn),
-            Next::Read { .. } | Next::Idle { .. } => match self.receive(turn) {
+            Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. } => match self.receive(turn) {
                 Received::News => self.ask(turn),
                 Received::EndAgain => self.set_next(Next::Close, turn.now),
                 Received::TooMuch => self.abort("the conversation left 64 KiB unused and wants more", turn),
@@ -327,9 +332,10 @@ impl<R: Registered> Connection<R> {
         if self.causes.evicted {
             self.give_way(turn)?;
         }
-        if self.causes.late {
-            self.be_late(turn)?;
-            self.causes.late = false;
+        // The whole process may have been stopped: what was sent and taken meanwhile comes first.
+        if std::mem::take(&mut self.causes.late) {
+            turn.is_late = true;
+            self.readiness.readable = true;
         }
         ControlFlow::Continue(())
     }

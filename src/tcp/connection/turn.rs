@@ -63,6 +63,8 @@ pub(super) struct ConnectionTurn<'a> {
     pub(super) questions: usize,
     pub(super) may_block: Option<Work>, // a permit for this is held, and others know that this worker may be away
     pub(super) has_read: bool,
+    pub(super) is_late: bool, // a deadline has passed, to be judged once what has arrived is read
+    pub(super) gives_up_half: bool, // room is short, and half a message had come: likewise
 }
 
 impl ConnectionTurn<'_> {

@@ -20,7 +20,7 @@ impl<R: Registered> Connection<R> {
 
     /// There is nothing to read: park, but first tell the conversation what it does not know yet.
     pub(super) fn wait(&mut self, turn: &mut ConnectionTurn<'_>, blocked: bool) -> ControlFlow<Outcome> {
-        if !blocked && (self.is_over_time(turn) || self.window_is_over(turn)) {
+        if std::mem::take(&mut turn.is_late) || !blocked && (self.is_over_time(turn) || self.window_is_over(turn)) {
             return self.be_late(turn); // a steady drip may never be found waiting
         }
         if self.registration.link().is_called() {
@@ -28,8 +28,16 @@ impl<R: Registered> Connection<R> {
             self.registration.link().take_call();
             return self.tell(Event::Called, turn);
         }
-        if self.causes.evicted && matches!(self.next, Next::Idle { .. } | Next::Read { evictable: true, .. }) {
-            return self.end_idle(turn); // no request came in the last read: the room is wanted
+        if self.causes.evicted {
+            // No request came in the last read, or not all of it: the room is wanted.
+            match self.next {
+                Next::Read { stage, evictable: true, .. } if turn.gives_up_half => {
+                    self.tell(Event::Late(stage), turn)?;
+                    return self.set_next(Next::Close, turn.now);
+                }
+                Next::Idle { .. } | Next::Read { evictable: true, .. } => return self.end_idle(turn),
+                _ => {}
+            }
         }
         if !turn.settings.server.is_shutting_down() || self.shutdown == ShutdownNotice::Seen {
             return ControlFlow::Break(self.park(turn, blocked));
@@ -38,7 +46,7 @@ impl<R: Registered> Connection<R> {
             self.begin_shutdown();
             return ControlFlow::Continue(());
         }
-        if let Next::Read { .. } = self.next {
+        if let Next::Read { .. } | Next::Wait { .. } = self.next {
             self.tell(Event::ShuttingDown, turn)?;
         }
         self.shutdown = ShutdownNotice::Seen; // from here on who is idle has another `time_limit`
@@ -117,11 +125,8 @@ impl<R: Registered> Connection<R> {
         pace.is_some_and(|pace| pace.takes_too_little(limits, || transport.arrived()))
     }
 
-    /// A deadline has passed, or one that was.
+    /// A deadline has passed, or one that was. What has arrived is read, and what the client takes is written.
     pub(super) fn be_late(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if self.is_lingering() {
-            return ControlFlow::Break(Outcome::Closed);
-        }
         if !turn.buffers.output.is_empty() && self.takes_too_little(turn) {
             return self.fail_to_send(turn);
         }
@@ -130,7 +135,7 @@ impl<R: Registered> Connection<R> {
             return ControlFlow::Continue(());
         }
         match self.next {
-            Next::Read { stage, .. } => {
+            Next::Read { stage, .. } | Next::Wait { stage, .. } => {
                 turn.begin(super::Work::Short)?;
                 self.stage = None; // named once more, it begins anew
                 self.tell(Event::Late(stage), turn)
@@ -146,20 +151,15 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Room is short. Who lingers has had its answer; who is idle is read from once more, and what came is answered
-    /// and is the last; half a message is given up.
+    /// Room is short. A client that lingers has had its answer. Any other is read from once more, and what came is answered and is
+    /// the last; half a message is given up.
     pub(super) fn give_way(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        match self.next {
-            _ if self.is_lingering() => ControlFlow::Break(Outcome::Closed),
-            Next::Read { stage, evictable: true, .. } => {
-                self.tell(Event::Late(stage), turn)?;
-                self.set_next(Next::Close, turn.now)
-            }
-            _ => {
-                self.readiness.readable = true;
-                ControlFlow::Continue(())
-            }
+        if self.is_lingering() {
+            return ControlFlow::Break(Outcome::Closed);
         }
+        turn.gives_up_half = matches!(self.next, Next::Read { evictable: true, .. });
+        self.readiness.readable = true;
+        ControlFlow::Continue(())
     }
 
     fn is_over_time(&self, turn: &ConnectionTurn<'_>) -> bool {
@@ -171,7 +171,7 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Next::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),
             Next::Idle { within } => self.last_answered().checked_add(within?),
-            Next::Read { within, .. } => self.since.checked_add(within?),
+            Next::Read { within, .. } | Next::Wait { within, .. } => self.since.checked_add(within?),
             _ => None,
         }
     }

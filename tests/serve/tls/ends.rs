@@ -5,6 +5,7 @@ use std::net::Shutdown;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use modest::live::{Sender, Signal};
 use modest::raw::{Conversation, Next, Protocol, Raw, Stage, Turn};
 use modest::{Client as Peer, Http, Request, Response, handler_fn};
 
@@ -123,4 +124,45 @@ fn a_stop_answers_what_is_in_hand_and_says_goodbye_to_the_rest() {
     assert!(said.ends_with(b"hello"), "{}", said.escape_ascii());
     drop(half);
     assert!(site.server.wait_for_end() < PATIENCE);
+}
+
+/// `close_notify` ends one direction (RFC 8446, section 6.1): a client that has said it may still read.
+#[test]
+fn a_client_that_says_goodbye_first_gets_its_answer() {
+    let (signal, senders) = (Signal::new(), Arc::new(Mutex::new(Vec::new())));
+    let (changed, kept) = (signal.clone(), senders.clone());
+    let app = handler_fn(move |request: &Request| match request.path() {
+        "/pushed" => {
+            let (sender, response) = Response::channel();
+            kept.lock().unwrap().push(sender);
+            Ok(response)
+        }
+        _ if changed.ticket().is_over() || request.is_late() => Ok(Response::text("done")),
+        _ => Ok(Response::wait_for(changed.ticket(), Duration::from_millis(300))),
+    });
+    let site = Site::new(Http::new(app));
+    for (path, also_closes) in [("/pushed", false), ("/pushed", true), ("/poll", false), ("/poll", true)] {
+        let mut client = site.client();
+        client.send(format!("GET {path} HTTP/1.0\r\n\r\n"));
+        site.server.wait_for("it waits", |stats| stats.listeners + stats.long_polls == 1);
+        client.0.conn.send_close_notify();
+        client.0.conn.complete_io(&mut client.0.sock).unwrap();
+        if also_closes {
+            client.0.sock.shutdown(Shutdown::Write).unwrap();
+        }
+        let sender: Option<Sender> = senders.lock().unwrap().pop();
+        if let Some(sender) = sender {
+            sender.send("do").unwrap();
+            sender.send("ne").unwrap();
+            sender.finish();
+        }
+        let said = client.read_to_end().expect("a goodbye");
+        assert!(said.ends_with(b"\r\n\r\ndone"), "{path}, {also_closes}: {}", said.escape_ascii());
+    }
+    // Without a goodbye it was cut off, and sees that it was.
+    let mut client = site.client();
+    client.send("GET /pushed HTTP/1.0\r\n\r\n");
+    site.server.wait_for("it waits", |stats| stats.listeners == 1);
+    client.0.sock.shutdown(Shutdown::Write).unwrap();
+    client.read_to_end().expect_err("no goodbye");
 }

@@ -64,14 +64,35 @@ fn who_was_answered_long_ago_has_read_it() {
 }
 
 #[test]
-fn who_is_evicted_does_not_linger() {
+fn who_is_evicted_lingers_only_while_the_last_answer_might_be_lost() {
     alone(|| {
-        let mut one = One::new(MUCH);
-        one.will([does(idle()), does(Next::Close).saying(b"bye").using(1)]);
-        one.turn();
-        one.sends(b"ab");
-        assert_eq!(one.evict(), After::Closed);
-        assert_eq!(one.heard(), ["met", "", "ab (the last)"]);
+        for (uses, after) in [(2, After::Closed), (1, lingering(2 * SECOND))] {
+            let mut one = One::new(MUCH);
+            one.will([does(idle()), does(Next::Close).saying(b"bye").using(uses)]);
+            one.turn();
+            one.sends(b"ab");
+            assert_eq!(one.evict(), after, "{uses} bytes used of 2");
+            assert_eq!(one.heard(), ["met", "", "ab (the last)"]);
+        }
+    });
+}
+
+#[test]
+fn bytes_that_came_unseen_are_a_reason_to_linger() {
+    alone(|| {
+        for (size, meanwhile, after) in
+            [(3, "", After::Closed), (3, "x", lingering(2 * SECOND)), (70_000, "", lingering(2 * SECOND))]
+        {
+            let mut one = One::new(MUCH);
+            one.will([does(idle()), does(Next::Handle), does(Next::Close).saying(&vec![b'x'; size])]);
+            one.turn();
+            one.sends(b"a");
+            one.permits.none_for = vec![Work::Handler];
+            one.turn();
+            one.sends_unseen(meanwhile.as_bytes());
+            one.permits.none_for.clear();
+            assert_eq!(one.turn(), after, "{size} bytes were said, and {meanwhile:?} had come");
+        }
     });
 }
 
@@ -92,6 +113,7 @@ fn lingering_ends_after_a_silence_and_in_any_case() {
             one.sends(b"x");
             assert_eq!(one.turn(), lingering(SECOND * (30 - second).min(2)), "after {second} s");
         }
+        one.pass(SECOND);
         assert_eq!(one.late(), After::Closed);
         assert_eq!(one.heard(), ["met", ""]);
 

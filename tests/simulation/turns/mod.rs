@@ -295,9 +295,14 @@ impl One {
     }
 
     fn sends(&mut self, bytes: &[u8]) {
+        self.sends_unseen(bytes);
+        self.connection().saw(Readiness { readable: true, ..Readiness::NONE });
+    }
+
+    /// These were sent too, and no poll has brought the news yet.
+    fn sends_unseen(&mut self, bytes: &[u8]) {
         let sent = with(|machine| machine.on_net(None, |net, chance| net.client_sends(self.id, bytes, chance)));
         assert_eq!(sent, Some(bytes.len()));
-        self.connection().saw(Readiness { readable: true, ..Readiness::NONE });
     }
 
     /// Its last byte was sent.

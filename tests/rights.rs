@@ -123,6 +123,9 @@ struct Place {
     root: PathBuf,
 }
 
+/// What is on the disk: content by path, and nothing of folders.
+type Snapshot = BTreeMap<String, Option<String>>;
+
 struct World {
     _folder: tempfile::TempDir,
     top: PathBuf,
@@ -196,8 +199,7 @@ fn write_all(top: &Path) {
     }
 }
 
-/// What is there: content by path, and nothing of folders.
-fn snapshot(top: &Path) -> BTreeMap<String, Option<String>> {
+fn snapshot(top: &Path) -> Snapshot {
     let (mut found, mut open) = (BTreeMap::new(), vec![top.to_owned()]);
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(folder).unwrap() {
@@ -213,7 +215,7 @@ fn snapshot(top: &Path) -> BTreeMap<String, Option<String>> {
 }
 
 /// Makes what is there as it was.
-fn restore(top: &Path, before: &BTreeMap<String, Option<String>>) {
+fn restore(top: &Path, before: &Snapshot) {
     for name in snapshot(top).keys().filter(|name| !before.contains_key(*name)) {
         let path = top.join(name);
         let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
@@ -469,7 +471,7 @@ fn check_written(
     places: &[Place],
     layers: &[Vec<Rule>],
     asked: &Asked,
-    (before, after): (&BTreeMap<String, Option<String>>, &BTreeMap<String, Option<String>>),
+    (before, after): (&Snapshot, &Snapshot),
 ) {
     let names = before.keys().chain(after.keys()).filter(|name| before.get(*name) != after.get(*name));
     for name in names {

@@ -16,8 +16,8 @@ use super::super::rights::{Granted, List, Write};
 use super::super::taking::Taking;
 use super::{Asked, StaticFileHandler, with_fields};
 #[cfg(feature = "archive")]
-use crate::Request;
-use crate::{Response, Result};
+use crate::Result;
+use crate::{Request, Response};
 
 impl StaticFileHandler {
     pub(super) fn list(&self, asked: Asked<'_>, folder: Granted<'_, List>) -> Result<Response, OpenError> {

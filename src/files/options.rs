@@ -82,7 +82,9 @@ impl StaticFileHandler {
     /// not as scripts of this server. Images other than SVG, audio, video, fonts, PDF, ZIP and plain text have none, as they have no scripts.
     /// And `x.gz` is not sent for `x` unless [`precompressed`](Self::precompressed) is set afterwards.
     pub fn untrusted(mut self, is_untrusted: bool) -> Self {
-        self.finder.sidecars = !is_untrusted;
+        if self.preparer.is_untrusted != is_untrusted {
+            self.finder.sidecars = !is_untrusted;
+        }
         self.preparer.is_untrusted = is_untrusted;
         self.forget();
         self

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use http::{StatusCode, header};
 
 use super::super::stat::Identity;
-use super::super::stat::Identity;
 use super::shares::Owner;
 use crate::{Error, Request};
 

@@ -354,7 +354,7 @@ fn check_conditions(
     existing: Option<FileStat>,
 ) -> Result<(), Error> {
     let conditions = ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"];
-    let lines: Vec<&[u8]> = conditions.iter().flat_map(|name| request.header_all(*name)).collect();
+    let lines: Vec<&[u8]> = conditions.iter().flat_map(|name| request.header_all(name)).collect();
     if lines.is_empty() {
         return Ok(());
     }

@@ -221,7 +221,6 @@ where
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::files::fuzzing::*;
     pub use crate::http::fuzzing::*;
 }
 

@@ -1,9 +1,6 @@
 //! Serving a folder. It uses only the crate's public API: shared bytes, ranges of files, the time of a request's poll.
 //! Each module uses only those below it.
 
-#[cfg(fuzzing)]
-pub(crate) mod fuzzing; // entry points for the fuzz targets
-
 mod options; // the settings of a `StaticFileHandler`
 
 mod handler; // `StaticFileHandler`

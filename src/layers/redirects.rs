@@ -2,10 +2,8 @@
 
 use std::io;
 
-use percent_encoding::percent_decode_str;
-
 use super::early::redirect;
-use crate::{BodyPlan, Layer, Request, Result, encode_path};
+use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path};
 
 /// Redirects by path: the first rule that fits is taken, and what no rule fits is the handler's.
 ///
@@ -117,7 +115,8 @@ fn rule(line: &str) -> std::result::Result<Rule, &'static str> {
     if !is_path && host.contains('*') {
         return Err("a * in a URL stands behind its host and a slash: else a path could name another host");
     }
-    let from = percent_decode_str(from).decode_utf8().map_err(|_| "FROM is no path")?.into_owned();
+    let from = UrlPath::parse(from).map_err(|_| "FROM is a path without empty and dot segments and encoded slashes")?;
+    let from = String::from_utf8(from.as_bytes().to_vec()).map_err(|_| "FROM is not UTF-8")?;
     Ok(Rule { from, takes_rest, to: to.to_owned(), status })
 }
 

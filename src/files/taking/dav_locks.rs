@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use http::{StatusCode, header};
 
 use super::super::stat::Identity;
-use super::locks::Named;
 use super::shares::Owner;
 use crate::{Error, Request};
 
@@ -20,6 +19,13 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// How many there are at once, and how many of one owner.
 const MOST: usize = 1024;
 const EACH: usize = 128;
+
+/// A name in a folder, wherever that is served.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Named {
+    pub folder: Identity,
+    pub name: Vec<u8>,
+}
 
 /// By the file's name in its folder.
 #[derive(Debug, Default)]

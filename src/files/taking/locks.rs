@@ -6,18 +6,11 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::super::stat::Identity;
 use super::dav_locks::DavLocks;
+pub(super) use super::dav_locks::Named;
 
 /// Locks by name: changes of different names seldom wait for each other.
 const LOCKS: usize = 16;
-
-/// A name in a folder, wherever that is served.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Named {
-    pub folder: Identity,
-    pub name: Vec<u8>,
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Locks {

@@ -19,13 +19,13 @@ mod changes; // folders that are made, and what is deleted
 
 mod target; // a path to a folder and a name in it
 
+mod settings; // what is wanted
+
 mod locks; // one change of a name at a time
 
 mod origin; // who may write
 
 mod dav_locks; // files that somebody works on
-
-mod settings; // what is wanted
 
 mod shares; // how much each may send
 

@@ -69,6 +69,7 @@ impl<R: Registered> Connection<R> {
         if !matches!(self.next, Next::Idle { .. }) || owed.is_some() {
             self.transport.reset();
         }
+        self.transport.end();
         contain("a conversation", || self.count_unsent(owed.as_ref().map_or(0, |owed| owed.owed())));
         drop(self.transport);
         drop(self.registration);
@@ -98,7 +99,9 @@ impl<R: Registered> Connection<R> {
     /// connection is closed at once only if it is known that nothing has arrived; else it is half-closed first.
     pub(super) fn close(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let unread_is_likely = self.wrote.is_some_and(|wrote| turn.now < wrote + LINGER);
-        if turn.buffers.input.ended() || !unread_is_likely {
+        // The room is wanted; only a last request that was answered is a reason to keep it.
+        let gives_way = self.causes.evicted && (turn.gives_up_half || self.wrote != Some(turn.now));
+        if turn.buffers.input.ended() || !unread_is_likely || gives_way {
             return ControlFlow::Break(Outcome::Closed);
         }
         let is_still_sending = self.midway || self.readiness.readable || !turn.buffers.input.is_empty();

@@ -214,6 +214,7 @@ impl<R: Registered> Connection<R> {
             if owed > 0 {
                 self.transport.reset(); // a part must not look like the whole
             }
+            self.transport.end();
             self.count_unsent(owed);
             buffers.output.clear();
             return;

@@ -225,6 +225,10 @@ impl ServerState for Server {
         self.shuts_down
     }
 
+    fn is_over(&self) -> bool {
+        false
+    }
+
     fn live(&self) -> &Arc<Live> {
         &self.live
     }

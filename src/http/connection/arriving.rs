@@ -61,6 +61,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Ok(incoming) => incoming,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
+        exchange.unread = None; // it is received, or known what is left of it
         turn.input.consume(head_length);
         let BodyPlan { progress, unknown, .. } = plan;
         let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);

@@ -24,6 +24,7 @@ use super::error::Error;
 use super::handler::{Chain, Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
 use super::request::Request;
+use super::request::decoder::BodyDecoder;
 use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
@@ -277,6 +278,8 @@ impl<H: RequestHandler> HttpConnection<H> {
             self.state = State::Handling(exchange);
             return Next::Handle;
         }
+        let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);
+        exchange.unread = Some(Box::new(rest)); // until it is accepted
         if framing.body == BodyLength::Chunked && !self.config().chunked_bodies {
             let rejection = Rejection::new(StatusCode::LENGTH_REQUIRED, "say how long the body is: Content-Length");
             return self.reject_request(exchange, rejection, turn);

@@ -10,7 +10,6 @@ use crate::http::handler::RequestHandler;
 use crate::http::rejection::Rejection;
 use crate::http::request::BodyPlan;
 use crate::http::request::arriving::{CONTINUE, Progress};
-use crate::http::request::decoder::BodyDecoder;
 use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
 use crate::http::request::incoming::{Incoming, Need};
@@ -45,11 +44,11 @@ impl<H: RequestHandler> HttpConnection<H> {
         let asked = catch_panic(&exchange.request, || responder.before_body(&exchange.request, &mut plan));
         match asked {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return self.decline_body(exchange, framing, head_length, &error, turn),
+            Ok(Err(error)) => return self.decline_body(exchange, head_length, &error, turn),
             Err(panicked) => return self.close_with(exchange, &panicked, turn),
         }
         if let Some(error) = plan.take_refusal(framing.body.known()) {
-            return self.decline_body(exchange, framing, head_length, &error, turn);
+            return self.decline_body(exchange, head_length, &error, turn);
         }
         exchange.accepted = true;
         let timeout = plan.timeout_or(self.config().body_timeout);
@@ -68,6 +67,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Ok(incoming) => incoming,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
+        exchange.unread = None; // it is received
         exchange.request.set_unknown_method(plan.unknown.take());
         turn.input.consume(head_length);
         // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
@@ -83,15 +83,12 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// for `100 Continue` may send it or not, so that connection must be closed.
     fn decline_body(
         &mut self,
-        mut exchange: Box<Exchange>,
-        framing: RequestFraming,
+        exchange: Box<Exchange>,
         head_length: usize,
         error: &Error,
         turn: &mut Turn<'_>,
     ) -> Next {
         turn.input.consume(head_length);
-        let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);
-        exchange.unread = Some(Box::new(rest));
         let page = self.responder().error_page(&exchange.request, error);
         self.send_response(exchange, page, turn)
     }

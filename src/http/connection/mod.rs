@@ -28,7 +28,6 @@ use super::request::decoder::BodyDecoder;
 use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
-use super::request::incoming::Incoming;
 use super::responder::{Responder, Service, panic_message};
 use super::response::Instead;
 use super::sending::Checked;
@@ -75,9 +74,13 @@ enum State {
     Upgrading(Box<Upgrading>),
     /// The connection speaks another protocol.
     Switched(Box<Switched>),
-    /// The connection closes, and holds what was received of a body till then: what may block is not done before.
+    /// A body can't be received: the rejection is to be sent, and what was received to be dropped (may block).
+    Rejecting(Box<(PartialRequest, Rejection)>),
+    /// A response is complete, and its request is to be dropped (may block).
+    Ended(Box<Exchange>),
+    /// The connection breaks off, and holds the request till then: what may block is not done before.
     #[expect(dead_code, reason = "it is held to be dropped in time")]
-    Closing(Box<Incoming>),
+    Closing(Box<Exchange>),
     /// The rest of a declined request is still to be received and dropped.
     DiscardingBody(Box<UnreadBody>),
 }
@@ -114,6 +117,8 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             State::Pushed(pushed) => self.send_pushed(pushed, turn),
             State::Waiting(waiting) => self.go_on_waiting(waiting, turn),
             State::Switched(switched) => self.switched(switched, |conversation| conversation.turn(turn)),
+            State::Rejecting(rejected) => self.reject_partial(rejected.0, rejected.1, turn),
+            State::Ended(exchange) => self.after_response(exchange, turn),
             State::Closing(_) => Next::Close,
             State::Upgrading(_) => Next::Close, // it waits for a thread, and for nothing else
         }
@@ -161,7 +166,10 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
                 | State::BeforeBody(_)
                 | State::ReadingBody(_)
                 | State::SpoolingBody(_)
+                | State::Rejecting(_)
+                | State::Ended(_)
                 | State::Closing(_)
+                | State::Pushed(_)
                 | State::Waiting(_)
                 | State::Upgrading(_)
         )

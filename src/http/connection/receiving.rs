@@ -103,7 +103,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         loop {
             let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.limits) {
                 Ok(fed) => fed,
-                Err(rejection) => return self.reject_partial(*partial, rejection, turn),
+                Err(rejection) => return self.reject_with_permit(*partial, rejection),
             };
             turn.input.consume(used);
             if let Some(progress) = &partial.progress
@@ -138,9 +138,15 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
+    /// What was received of a body, and what handlers have put into its request, is dropped with a permit.
+    fn reject_with_permit(&mut self, partial: PartialRequest, rejection: Rejection) -> Next {
+        self.state = State::Rejecting(Box::new((partial, rejection)));
+        Next::Brief
+    }
+
     fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.ended() {
-            return self.reject_partial(*partial, Rejection::bad_request("the body is cut short"), turn);
+            return self.reject_with_permit(*partial, Rejection::bad_request("the body is cut short"));
         }
         let within = partial.timeout;
         self.state = State::ReadingBody(partial);

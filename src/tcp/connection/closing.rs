@@ -103,7 +103,9 @@ impl<R: Registered> Connection<R> {
 
     /// Whether dropping it may block: its conversation, or pieces that a conversation laid into its output.
     pub fn drop_may_block(&self) -> bool {
+        let owed = self.under_way.as_ref().and_then(|under_way| under_way.owed.as_ref());
         self.conversation.as_ref().is_some_and(|conversation| conversation.drop_may_block())
+            || owed.is_some_and(|owed| owed.has_others())
     }
 
     /// All is written: the end. A close with bytes unread is a reset, which destroys what the client has not read yet, so the

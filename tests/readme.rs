@@ -224,6 +224,7 @@ fn the_site_needs_nothing_from_outside() {
 const PLAIN: &[&str] = &[
     "README.md",
     "docs/archives.md",
+    "docs/deploy.md",
     "docs/from-python.md",
     "docs/fuzzing.md",
     "docs/listeners.md",

@@ -505,6 +505,19 @@ fn files_of_its_own_are_never_served() {
     }
 }
 
+/// A code that no phone can open says so.
+#[cfg(feature = "qr")]
+#[test]
+fn a_code_of_loopback_is_warned_of() {
+    for (bind, is_warned) in [("127.0.0.1:0", true), ("0.0.0.0:0", false)] {
+        let modest = Built::start(&mut modest(["www", "--qr", "-b", bind]));
+        modest.get("/");
+        let (_, out, _) = modest.stop();
+        let warned = out.iter().any(|line| line.contains("phones cannot reach that address"));
+        assert_eq!(warned, is_warned, "{bind}: {out:?}");
+    }
+}
+
 /// A write past the limit of a file's size ends the request, and not the server.
 #[test]
 fn a_limit_of_file_sizes_ends_no_server() {

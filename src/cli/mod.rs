@@ -206,7 +206,7 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
         let code = banner::url(addresses, scheme, prefix, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
         text.push_str(&code.unwrap_or_default());
         if !taking::is_open(addresses) {
-            text.push_str("  no telephone reaches that address, which is this machine's own: -b 0.0.0.0 opens it to the network\n");
+            text.push_str("  phones cannot reach that address, which is for this machine alone; -b 0.0.0.0 opens it to the network\n");
         }
     }
     print(&text);

@@ -44,6 +44,9 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
         };
         files.extend(keys.iter().map(|file| (name, file.as_path(), KEY)));
         files.extend(wanted.tls_password_file.as_deref().map(|file| ("--tls-password-file", file, KEY)));
+        files.extend(
+            wanted.tls_client_ca.as_deref().map(|file| ("--tls-client-ca", file, "those whose clients are let in")),
+        );
     }
     let (config, log) = (options.starting.config.as_deref(), options.logging.log_file.as_deref());
     files.extend(config.map(|file| ("--config", file, "all that this server is told")));

@@ -382,9 +382,13 @@ impl Hosts {
         let named = &options.listening.allowed_host;
         let is = |name: &str| named.iter().any(|known| known == name);
         let of_writes = named.is_empty();
-        let is_at_risk = !options.taking.upload.is_empty() && addresses.iter().all(BindAddress::is_loopback);
+        let Listening { trusted_proxy, proxy_protocol, .. } = &options.listening;
+        let is_near = addresses.iter().any(BindAddress::is_loopback)
+            && addresses.iter().all(|address| address.is_loopback() || address.is_unix());
+        let has_proxy = !trusted_proxy.is_empty() || !proxy_protocol.is_empty();
+        let is_at_risk = !options.taking.upload.is_empty() && is_near && !has_proxy;
         match () {
-            () if is("*") || of_writes && (!is_at_risk || !options.listening.trusted_proxy.is_empty()) => None,
+            () if is("*") || of_writes && !is_at_risk => None,
             () if of_writes || is("local") => Some(Hosts { allowed: AllowedHosts::local(), of_writes }),
             () => Some(Hosts { allowed: AllowedHosts::new(named), of_writes }),
         }
@@ -398,7 +402,8 @@ fn only_reads(method: &Method) -> bool {
 
 impl Layer for Hosts {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> modest::Result<()> {
-        if self.of_writes && only_reads(request.method()) {
+        // No browser comes by a Unix socket.
+        if self.of_writes && (only_reads(request.method()) || request.client().ip().is_none()) {
             return Ok(());
         }
         self.allowed.before_body(request, plan).map_err(|error| {
@@ -406,7 +411,7 @@ impl Layer for Hosts {
             log::debug!("{host} is no host that is answered for");
             let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
             let said = error.message().unwrap_or_default();
-            let said = format!("{said} Who started this server can allow it: --allowed-host {name}");
+            let said = format!("{said} To allow it, start the server with --allowed-host {name}");
             error.with_message(said)
         })
     }

@@ -70,7 +70,6 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
     }
 
     /// Give back a token that was taken.
-    #[cfg(feature = "users")]
     pub fn give_back(&self, key: K) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = table.full_at(key).saturating_sub(self.interval);

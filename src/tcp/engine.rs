@@ -265,6 +265,10 @@ impl ServerState for Engine {
         self.scheduler.is_shutting_down()
     }
 
+    fn is_over(&self) -> bool {
+        self.scheduler.is_over()
+    }
+
     fn live(&self) -> &Arc<Live> {
         &self.live
     }

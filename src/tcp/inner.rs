@@ -179,7 +179,7 @@ impl Inner {
 
     /// Whether dropping the inner conversation may block.
     pub fn drop_may_block(&self) -> bool {
-        self.conversation.drop_may_block()
+        self.conversation.drop_may_block() || self.output.has_others()
     }
 
     /// How many bytes the inner conversation has laid out that are not sealed yet: for [`Conversation::owed`].
@@ -315,6 +315,7 @@ impl Inner {
             let count = bytes.len().min(RECORD);
             layer.seal(&bytes[..count], turn.output.bytes());
             self.output.consume(count);
+            turn.output.take_over_spent(&mut self.output);
         }
         if self.output.is_empty() { Sealed::All } else { Sealed::Enough }
     }

@@ -42,6 +42,8 @@ pub struct Output {
     pieces: VecDeque<Piece>,
     written: usize, // of the first piece, where that is bytes of our own
     spare: Vec<u8>, // a buffer to use again
+    /// Pieces of others that are written to their end: what their destructors do may block.
+    spent: Vec<Piece>,
 }
 
 /// A spare buffer that has grown past this is not kept.
@@ -135,12 +137,33 @@ impl Output {
         Ok(())
     }
 
-    /// Forget all of it.
+    /// Forget all of it. What destructors of shared bytes and of files do may block.
     pub fn clear(&mut self) {
         while self.pieces.front().is_some() {
             self.drop_first();
         }
         self.pieces.shrink_to(PIECES);
+        self.drop_of_others();
+    }
+
+    /// Whether pieces of others are written, and still to be dropped ([`drop_of_others`](Output::drop_of_others)).
+    pub(super) fn has_spent(&self) -> bool {
+        !self.spent.is_empty()
+    }
+
+    /// Whether there are pieces of others at all.
+    pub(super) fn has_others(&self) -> bool {
+        self.has_spent() || self.pieces.iter().any(|piece| !matches!(piece, Piece::Owned(_)))
+    }
+
+    /// Drop the pieces of others that are written. It may block.
+    pub(super) fn drop_of_others(&mut self) {
+        drop(std::mem::take(&mut self.spent));
+    }
+
+    /// The pieces that a conversation inside has written, to be dropped with these.
+    pub(super) fn take_over_spent(&mut self, inner: &mut Output) {
+        self.spent.append(&mut inner.spent);
     }
 
     /// What to write first: as many bytes from memory as lie in a row, or part of a file.
@@ -195,11 +218,13 @@ impl Output {
 
     fn drop_first(&mut self) {
         self.written = 0;
-        if let Some(Piece::Owned(mut bytes)) = self.pieces.pop_front()
-            && bytes.capacity() <= SPARE
-        {
-            bytes.clear();
-            self.spare = bytes;
+        match self.pieces.pop_front() {
+            Some(Piece::Owned(mut bytes)) if bytes.capacity() <= SPARE => {
+                bytes.clear();
+                self.spare = bytes;
+            }
+            Some(Piece::Owned(_)) | None => {}
+            Some(of_others) => self.spent.push(of_others),
         }
     }
 

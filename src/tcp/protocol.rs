@@ -121,6 +121,9 @@ pub trait BlockingInput: Send {
 pub trait ServerState {
     fn is_shutting_down(&self) -> bool;
 
+    /// The shutdown has ended: nothing more is to be finished.
+    fn is_over(&self) -> bool;
+
     /// The places of connections that wait for something other than their client.
     fn live(&self) -> &Arc<Live>;
 }

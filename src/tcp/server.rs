@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -279,7 +280,8 @@ impl TcpServer {
     }
 
     /// What to call once clients are accepted: the workers run, and nothing of the start can fail any more. Default:
-    /// nothing. It is called once, by the thread inside [`TcpServer::serve_forever`], and holds up no client.
+    /// nothing. It is called once, by the thread inside [`TcpServer::serve_forever`], and holds up no client. If it panics the
+    /// server ends at once, and the panic goes on.
     pub fn on_ready(self, ready: impl FnOnce() + Send + 'static) -> TcpServer {
         *self.on_ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ready));
         self
@@ -329,7 +331,7 @@ impl TcpServer {
         let plan = self.plan();
         let engine = Arc::new(Engine::new(poller, waker, self.protocols.clone(), self.handle.clone(), &plan)?);
         let serving = self.handle.begin(engine.clone());
-        let result = self.supervise(&engine, plan.workers());
+        let result = catch_unwind(AssertUnwindSafe(|| self.supervise(&engine, plan.workers())));
         engine.end();
         drain(&engine);
         if !engine.lifecycle.wait_for_workers(UNTIL_WORKERS_END) {
@@ -337,7 +339,8 @@ impl TcpServer {
         }
         drain(&engine);
         drop(serving);
-        result
+        // The panic of a hook ends the server, too, before it goes on.
+        result.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// Start the workers, replace those that die, and wait for the end.

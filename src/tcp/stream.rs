@@ -323,10 +323,12 @@ fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 impl Drop for Stream {
     fn drop(&mut self) {
         if sync::panicking() {
-            let _ = self.socket.set_linger(Some(Duration::ZERO)); // fails only where the connection is gone already
-            return;
+            return; // closed without a word it is reset
         }
         let owed = self.sink.finish(&[]).unwrap_or_default();
+        if owed.is_empty() {
+            let _ = self.socket.set_linger(None); // fails only where the connection is gone already
+        }
         // What is owed is written by the engine, whose clients wait without a thread.
         if (!owed.is_empty() || self.socket.shutdown(Shutdown::Write).is_ok() && !self.ended)
             && let Some(registration) = self.registration.take()

@@ -15,6 +15,7 @@ pub struct Transport {
     sent: u64,
     trusted: bool,   // it has read much: the kernel may keep more for it
     is_probed: bool, // the kernel finds out whether it is gone
+    is_broken: bool, // what it was sent is not whole
 }
 
 /// Of what has not been sent yet the kernel keeps little for a client, by a setting of `listen`. Who has read this
@@ -47,9 +48,13 @@ pub enum Written {
 }
 
 impl Transport {
-    /// A stream in which the poller is interested for reading.
+    /// A stream in which the poller is interested for reading. Until its end is said ([`end`](Transport::end)) whatever closes
+    /// it is a reset: also the end of the process.
     pub fn new(stream: ClientStream) -> Transport {
-        Transport { stream, wants_to_write: false, sent: 0, trusted: false, is_probed: false }
+        // Fails only where the connection is gone already. A Unix socket has a reset only where something was not read of it: its
+        // client has to count.
+        let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
+        Transport { stream, wants_to_write: false, sent: 0, trusted: false, is_probed: false, is_broken: false }
     }
 
     /// Read once.
@@ -180,11 +185,16 @@ impl Transport {
         self.stream.shutdown(Shutdown::Write)
     }
 
-    /// End it so that the client sees a reset and not an end. A Unix socket has a reset only where something was not
-    /// read of it: its client has to count.
-    pub fn reset(&self) {
-        // Fails only where the connection is gone already.
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    /// What it was sent is not whole: it ends so that the client sees a reset and not an end.
+    pub fn reset(&mut self) {
+        self.is_broken = true;
+    }
+
+    /// What it was sent is whole, unless it is broken: closed from now on, the client sees an end.
+    pub fn end(&self) {
+        if !self.is_broken {
+            let _ = SockRef::from(&self.stream).set_linger(None);
+        }
     }
 }
 

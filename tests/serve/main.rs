@@ -9,6 +9,7 @@ mod broken; // resets and ends
 mod busy; // four handlers asleep, five hundred halves
 mod calls; // connections that other threads call
 mod cipher; // a cipher for tests
+mod destructors; // that block
 mod downloads; // files beside stuck handlers
 mod ends; // answers to the end
 mod engine; // raw protocols: what floor 1 promises

@@ -1,8 +1,8 @@
 //! A server on a thread of its own, and clients that don't wait for ever.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -360,4 +360,41 @@ fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
         let _ = pipe.read_to_end(&mut all);
         String::from_utf8_lossy(&all).into_owned()
     })
+}
+
+/// A server in a process of its own, which is killed in the end.
+pub struct Process {
+    pub child: Child,
+    pub address: SocketAddr,
+}
+
+const PROCESS: &str = "MODEST_TEST_PROCESS";
+
+impl Process {
+    /// Run the test of this full name, which calls this first, once more in a process: there it gets `None`, and calls
+    /// [`serve_alone`].
+    pub fn of_test(test: &str) -> Option<Process> {
+        if std::env::var(PROCESS).is_ok_and(|value| value == test) {
+            return None;
+        }
+        let mut command = Command::new(std::env::current_exe().expect("a program"));
+        command.args([test, "--exact", "--nocapture"]).env(PROCESS, test);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a process");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let port = lines.find_map(|line| line.expect("text").strip_prefix("port ").map(|port| port.parse().unwrap()));
+        Some(Process { child, address: ([127, 0, 0, 1], port.expect("it listens")).into() })
+    }
+}
+
+/// In a process of its own: say where, and serve.
+pub fn serve_alone(server: &TcpServer) {
+    println!("\nport {}", server.local_addr().port());
+    server.serve_forever().expect("it ends well");
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

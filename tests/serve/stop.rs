@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use modest::raw::{Event, Raw};
 use modest::{Listen, Request, Response, Stats, TcpServer, handler_fn};
 
 use crate::script::Script;
-use crate::server::{Client, PATIENCE, Running, get, serve};
+use crate::server::{Client, PATIENCE, Process, Running, get, serve, serve_alone};
 
 #[test]
 fn the_idle_end_at_once() {
@@ -241,4 +242,74 @@ fn a_handler_shuts_its_server_down() {
     assert!(answer.ends_with("1 running, true") && answer.contains("\r\nConnection: close\r\n"), "{answer:?}");
     server.wait_for_end();
     assert_eq!(Request::get("/").server().stats(), Stats::default(), "a request of a test has no server");
+}
+
+/// What was promised and not delivered is a reset at every end, also that of the process.
+#[test]
+fn a_response_that_a_worker_still_holds_is_cut_off_visibly() {
+    struct Slow(usize);
+    impl Read for Slow {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.0 += 1;
+            if self.0 > 1 {
+                thread::sleep(Duration::from_secs(2)); // a read that takes its time
+            }
+            buffer[0] = b'x';
+            Ok(1)
+        }
+    }
+    let test = "stop::a_response_that_a_worker_still_holds_is_cut_off_visibly";
+    let Some(process) = Process::of_test(test) else {
+        let app = handler_fn(|request: &Request| {
+            if request.path() == "/stop" {
+                request.server().shutdown();
+            }
+            Ok(Response::stream(Slow(0)))
+        });
+        let server = TcpServer::bind("127.0.0.1:0", app).unwrap().shutdown_timeout(Duration::from_millis(100));
+        return serve_alone(&server);
+    };
+    let mut client = Client::new(process.address);
+    client.send("GET /stop HTTP/1.0\r\n\r\n").expect("HTTP/1.1 200 OK\r\n").expect_reset();
+
+    let killed = Process::of_test(test).expect("another");
+    let mut client = Client::new(killed.address);
+    client.send("GET / HTTP/1.0\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
+    drop(killed);
+    client.expect_reset();
+}
+
+/// Once `serve_forever` has returned nobody is fed any more.
+#[test]
+fn a_stream_goes_on_for_no_more_than_a_read_after_the_end() {
+    struct Drips(Arc<AtomicUsize>);
+    impl Read for Drips {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            thread::sleep(Duration::from_millis(100)); // a read that takes its time
+            self.0.fetch_add(1, Relaxed);
+            buffer[0] = b'x';
+            Ok(1)
+        }
+    }
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counted = reads.clone();
+    let app = handler_fn(move |_: &Request| Ok(Response::stream(Drips(counted.clone()))));
+    let mut server = serve(app, |server| server.shutdown_timeout(Duration::from_millis(50)));
+    let mut client = server.client();
+    client.send("GET / HTTP/1.0\r\n\r\n").expect("HTTP/1.1 200 OK\r\n");
+    server.handle.shutdown();
+    server.wait_for_end();
+    let before = reads.load(Relaxed);
+    client.expect_reset();
+    let after = reads.load(Relaxed) - before;
+    assert!(after <= 1, "{after} reads after the end");
+}
+
+#[test]
+fn a_panic_in_a_hook_ends_the_server() {
+    let server = TcpServer::bind("127.0.0.1:0", handler_fn(|_: &Request| Ok(Response::text("x")))).unwrap();
+    let mut running = Running::start(server.on_ready(|| panic!("on purpose")));
+    let panic = running.result().expect_err("the panic goes on");
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"));
+    assert!(TcpStream::connect(running.address).is_err(), "nobody listens");
 }

@@ -1,52 +1,28 @@
 //! A process that is stopped for longer than its clients may be silent (SIGSTOP, a laptop's lid), and goes on.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use modest::{Http, Response, TcpServer, handler_fn};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::server::Client;
+use crate::server::{Client, Process, serve_alone};
 
-const SERVER: &str = "MODEST_TEST_STOPPED";
 /// More than one poll brings.
 const CLIENTS: usize = 1200;
 
-/// A server in a process of its own, which is killed in the end.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn serve_alone() {
+fn server() -> TcpServer {
     let limit = Duration::from_secs(3);
     let app = handler_fn(|request| Ok(Response::text(format!("{} bytes", request.body().len()))));
     let http = Http::new(app).idle_timeout(limit).head_timeout(limit).body_timeout(limit).access_log(None);
-    let server = TcpServer::bind("127.0.0.1:0", http).unwrap();
-    println!("port {}", server.local_addr().port());
-    server.serve_forever().unwrap();
+    TcpServer::bind("127.0.0.1:0", http).unwrap()
 }
 
 #[test]
 fn what_came_while_the_process_was_stopped_is_answered() {
-    if std::env::var(SERVER).is_ok() {
-        return serve_alone();
-    }
     let test = "stopped::what_came_while_the_process_was_stopped_is_answered";
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args([test, "--exact", "--nocapture"]).env(SERVER, "1").stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut process = Process(command.spawn().unwrap());
-    let mut lines = BufReader::new(process.0.stdout.take().unwrap()).lines();
-    let port = lines.find_map(|line| line.unwrap().strip_prefix("port ").map(|port| port.parse().unwrap()));
-    let address = ([127, 0, 0, 1], port.expect("it listens")).into();
-    let pid = Pid::from_child(&process.0);
-
+    let Some(process) = Process::of_test(test) else { return serve_alone(&server()) };
+    let pid = Pid::from_child(&process.child);
     let whole = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab";
     let mut clients: Vec<(Client, &str, &str)> = (0..CLIENTS)
@@ -54,7 +30,7 @@ fn what_came_while_the_process_was_stopped_is_answered() {
             let (before, then, wanted) =
                 [("", whole, "0 bytes"), ("GET / HT", "TP/1.1\r\nHost: a\r\n\r\n", "0 bytes"), (post, "cd", "4 bytes")]
                     [number % 3];
-            let mut client = Client::new(address);
+            let mut client = Client::new(process.address);
             client.send(before);
             (client, then, wanted)
         })

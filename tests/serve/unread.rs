@@ -209,3 +209,48 @@ fn what_is_left_of_a_body_is_not_what_a_new_protocol_hears() {
         }
     }
 }
+
+/// How many bytes of a client the server takes: what it has read, and what the sockets hold.
+fn taken(client: &mut Client, most: usize) -> usize {
+    let piece = vec![b'x'; 64 * 1024];
+    let mut count = 0;
+    while count < most
+        && let Ok(sent) = client.stream.write(&piece[..piece.len().min(most - count)])
+    {
+        count += sent;
+    }
+    count
+}
+
+/// What is read of a client that was refused is bounded, and enough to see the refusal.
+#[test]
+fn a_client_that_was_refused_does_not_send_on_for_ever() {
+    const MUCH: usize = 400_000_000;
+    for (what, head, length, wanted, most) in [
+        ("a head", "GET  / HTTP/1.1\r\n\r\n", MUCH, "400", 32_000_000),
+        (
+            "a body that is too long",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000000\r\n\r\n",
+            MUCH,
+            "413",
+            128_000_000,
+        ),
+        (
+            "the same, sent to its end",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000000\r\n\r\n",
+            20_000_000,
+            "413",
+            20_000_000,
+        ),
+    ] {
+        let app = modest::handler_fn(|_: &Request| Ok(Response::text("taken")));
+        let running = serve(Http::new(app).access_log(None).body_limit(1_000_000), |server| server);
+        let mut client = running.client();
+        let count = taken(client.send(head), length);
+        assert!(count <= most && (length == MUCH || count == length), "{what}: {count} bytes were taken");
+        if length < MUCH {
+            let said = client.line();
+            assert!(said.contains(wanted), "{what}: {said}");
+        }
+    }
+}

@@ -410,8 +410,8 @@ impl Net {
         Ok(())
     }
 
-    pub fn set_linger_zero(&mut self, id: usize) {
-        self.sockets[id].linger_zero = true;
+    pub fn set_linger_zero(&mut self, id: usize, linger_zero: bool) {
+        self.sockets[id].linger_zero = linger_zero;
     }
 
     pub fn server_shuts_down_reading(&mut self, id: usize) -> Result<(), Errno> {

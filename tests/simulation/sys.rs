@@ -207,9 +207,8 @@ impl Socket {
         Ok(())
     }
 
-    pub fn set_linger(&self, _linger: Option<Duration>) -> io::Result<()> {
-        note!("{} is to be reset", self.0);
-        with(|machine| machine.net.set_linger_zero(self.0));
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        with(|machine| machine.net.set_linger_zero(self.0, linger.is_some()));
         Ok(())
     }
 
@@ -247,9 +246,8 @@ impl<'a> From<&'a ClientStream> for SockRef<'a> {
 }
 
 impl SockRef<'_> {
-    pub fn set_linger(&self, _linger: Option<Duration>) -> io::Result<()> {
-        note!("{} is to be reset", self.0.0);
-        with(|machine| machine.net.set_linger_zero(self.0.0));
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        with(|machine| machine.net.set_linger_zero(self.0.0, linger.is_some()));
         Ok(())
     }
 

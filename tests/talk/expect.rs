@@ -132,5 +132,5 @@ fn a_declined_body_that_does_not_come_ends_the_connection() {
 fn a_panic_before_the_body_is_a_500_and_the_end() {
     let mut peer = Peer::new(&Http::new(Declines));
     peer.send("PUT /panic HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
-    assert!(peer.text().starts_with("HTTP/1.1 500") && peer.next == Next::Close, "{}", peer.text());
+    assert!(peer.text().starts_with("HTTP/1.1 500") && peer.next == Next::Linger, "{}", peer.text());
 }

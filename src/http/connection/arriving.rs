@@ -37,6 +37,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         if let Err(rejection) = limits.check_length(framing.body) {
             return self.reject_request(exchange, rejection, turn);
         }
+        exchange.unread = None; // it is received, or known what is left of it
         turn.input.consume(head_length);
         let progress = plan.progress;
         let (unread, owes_continue) = (std::mem::take(turn.input), framing.expects_continue);

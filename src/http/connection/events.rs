@@ -78,6 +78,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::ReadingBody(partial) => Next::read_at_min_rate(stage, partial.timeout),
             State::DiscardingBody(_) => Next::read_at_min_rate(stage, config.body_timeout),
             State::BeforeBody(_) | State::SpoolingBody(_) | State::Handling(_) | State::Streaming(_) => Next::Handle,
+            State::Rejecting(_) | State::Ended(_) => Next::Brief,
             State::Upgrading(_) => Next::Take,
             State::Pushed(_) | State::Waiting(_) | State::Switched(_) | State::Closing(_) => Next::Close, // dealt with
         };
@@ -94,7 +95,6 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::BeforeBody(unaccepted) => self.log(&unaccepted.exchange, status, 0, turn),
             State::ReadingBody(partial) | State::SpoolingBody(partial) => {
                 self.log(&partial.exchange, status, 0, turn);
-                self.state = State::Closing(Box::new(partial.incoming));
             }
             _ => {}
         }
@@ -135,7 +135,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.close_with(exchange, &Error::from_rejection(rejection), turn)
     }
 
-    /// The same amid its body.
+    /// May block: the same amid its body.
     pub(super) fn reject_partial(
         &mut self,
         partial: PartialRequest,
@@ -145,15 +145,11 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.close_partial(partial, &Error::from_rejection(rejection), turn)
     }
 
-    /// The same amid its body. A file that was spooled is freed with the connection, for that may take its time.
+    /// May block: the same amid its body.
     pub(super) fn close_partial(&mut self, partial: PartialRequest, error: &Error, turn: &mut Turn<'_>) -> Next {
-        let PartialRequest { mut exchange, incoming, limits, .. } = partial;
+        let PartialRequest { mut exchange, limits, .. } = partial;
         exchange.unread = Some(Box::new(UnreadBody::without_end(limits.body)));
-        let next = self.close_with(exchange, error, turn);
-        if matches!(self.state, State::Idle(_)) {
-            self.state = State::Closing(Box::new(incoming));
-        }
-        next
+        self.close_with(exchange, error, turn)
     }
 
     /// The page of an error, and no further request.

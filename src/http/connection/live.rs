@@ -8,7 +8,7 @@ use http::{StatusCode, Version, header};
 use super::{Exchange, HttpConnection, State};
 use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
-use crate::http::live::Wait;
+use crate::http::live::{Registered, Wait};
 use crate::http::request::arriving::CONTINUE;
 use crate::http::response::Protocol;
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
@@ -28,6 +28,7 @@ pub(super) struct WaitingRequest {
     wait: Wait,
     /// The client has sent its last byte, and whether it still reads was asked.
     is_probed: bool,
+    _registered: Registered,
 }
 
 /// A connection that is about to be a stream of another protocol, once a thread is there for it.
@@ -81,8 +82,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     /// Send what was pushed, or wait for more.
     pub(super) fn send_pushed(&mut self, mut pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
         if turn.input.was_cut() || !pushed.exchange.drop_unread(turn) {
-            self.log_pushed(&pushed, turn);
-            return Next::Abort;
+            return self.break_off_pushed(pushed, turn);
         }
         if turn.input.ended() {
             pushed.stream.probe(turn.output);
@@ -98,13 +98,17 @@ impl<H: RequestHandler> HttpConnection<H> {
             }
             PushedProgress::Done => {
                 self.log_pushed(&pushed, turn);
-                self.after_response(pushed.exchange, turn)
+                self.state = State::Ended(pushed.exchange);
+                Next::Brief
             }
-            PushedProgress::Broken => {
-                self.log_pushed(&pushed, turn);
-                Next::Abort
-            }
+            PushedProgress::Broken => self.break_off_pushed(pushed, turn),
         }
+    }
+
+    fn break_off_pushed(&mut self, pushed: Box<PushedResponse>, turn: &mut Turn<'_>) -> Next {
+        self.log_pushed(&pushed, turn);
+        self.state = State::Closing(pushed.exchange);
+        Next::Abort
     }
 
     /// Wait to be called, for as long as a client may be silent; this stage has begun already.
@@ -149,19 +153,21 @@ impl<H: RequestHandler> HttpConnection<H> {
             let page = self.page(&exchange.request, &refused);
             return self.send_response(exchange, page, turn);
         }
-        if !wait.ticket.register(turn.waker()) {
+        let Some(registered) = wait.ticket.register(turn.waker()) else {
             self.state = State::Handling(exchange);
             return Next::Handle;
-        }
+        };
         self.stage = self.stage.wrapping_add(1);
         let wait = Wait { within: left, ..wait };
-        self.state = State::Waiting(Box::new(WaitingRequest { exchange, wait, is_probed: false }));
+        self.state =
+            State::Waiting(Box::new(WaitingRequest { exchange, wait, is_probed: false, _registered: registered }));
         Next::Wait { stage: Stage(self.stage), within: left }
     }
 
     /// Bytes came while a request waits, or the end.
     pub(super) fn go_on_waiting(&mut self, mut waiting: Box<WaitingRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.was_cut() || !waiting.exchange.drop_unread(turn) {
+            self.state = State::Closing(waiting.exchange);
             return Next::Abort; // cut off, it has left
         }
         // It may still read its answer, or have left: then it answers an interim response, of which there may be any number
@@ -247,9 +253,11 @@ impl<H: RequestHandler> HttpConnection<H> {
     pub(super) fn take_over(&mut self, upgrading: Upgrading, mut stream: Stream) {
         use std::io::Write;
         let client = stream.client().clone();
-        self.log_taken(&upgrading.exchange, &client);
-        match stream.write_all(&upgrading.head).and_then(|()| stream.flush()) {
-            Ok(()) => (upgrading.serve)(stream),
+        let Upgrading { exchange, head, serve } = upgrading;
+        self.log_taken(&exchange, &client);
+        drop(exchange); // the stream may live for long
+        match stream.write_all(&head).and_then(|()| stream.flush()) {
+            Ok(()) => serve(stream),
             Err(err) => log::debug!("{client}: left before it was upgraded: {err}"),
         }
     }

@@ -24,10 +24,10 @@ use super::error::Error;
 use super::handler::{Chain, Completed, LogRecord, RequestHandler};
 use super::rejection::Rejection;
 use super::request::Request;
+use super::request::decoder::BodyDecoder;
 use super::request::discard::UnreadBody;
 use super::request::framing::{self, BodyLength};
 use super::request::head::{Head, HeadParser};
-use super::request::incoming::Incoming;
 use super::responder::{Responder, Service, panic_message};
 use super::response::Instead;
 use super::sending::Checked;
@@ -74,9 +74,13 @@ enum State {
     Upgrading(Box<Upgrading>),
     /// The connection speaks another protocol.
     Switched(Box<Switched>),
-    /// The connection closes, and holds what was received of a body till then: what may block is not done before.
+    /// A body can't be received: the rejection is to be sent, and what was received to be dropped (may block).
+    Rejecting(Box<(PartialRequest, Rejection)>),
+    /// A response is complete, and its request is to be dropped (may block).
+    Ended(Box<Exchange>),
+    /// The connection breaks off, and holds the request till then: what may block is not done before.
     #[expect(dead_code, reason = "it is held to be dropped in time")]
-    Closing(Box<Incoming>),
+    Closing(Box<Exchange>),
     /// The rest of a declined request is still to be received and dropped.
     DiscardingBody(Box<UnreadBody>),
 }
@@ -111,6 +115,8 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             State::Pushed(pushed) => self.send_pushed(pushed, turn),
             State::Waiting(waiting) => self.go_on_waiting(waiting, turn),
             State::Switched(switched) => self.switched(switched, |conversation| conversation.turn(turn)),
+            State::Rejecting(rejected) => self.reject_partial(rejected.0, rejected.1, turn),
+            State::Ended(exchange) => self.after_response(exchange, turn),
             State::Closing(_) => Next::Close,
             State::Upgrading(_) => Next::Close, // it waits for a thread, and for nothing else
         }
@@ -158,7 +164,10 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
                 | State::BeforeBody(_)
                 | State::ReadingBody(_)
                 | State::SpoolingBody(_)
+                | State::Rejecting(_)
+                | State::Ended(_)
                 | State::Closing(_)
+                | State::Pushed(_)
                 | State::Waiting(_)
                 | State::Upgrading(_)
         )
@@ -269,6 +278,8 @@ impl<H: RequestHandler> HttpConnection<H> {
             self.state = State::Handling(exchange);
             return Next::Handle;
         }
+        let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);
+        exchange.unread = Some(Box::new(rest)); // until it is accepted
         if framing.body == BodyLength::Chunked && !self.config().chunked_bodies {
             let rejection = Rejection::new(StatusCode::LENGTH_REQUIRED, "say how long the body is: Content-Length");
             return self.reject_request(exchange, rejection, turn);

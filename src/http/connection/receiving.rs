@@ -8,7 +8,6 @@ use super::{Exchange, HttpConnection, State};
 use crate::http::handler::RequestHandler;
 use crate::http::rejection::Rejection;
 use crate::http::request::arriving::{CONTINUE, Progress};
-use crate::http::request::decoder::BodyDecoder;
 use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
 use crate::http::request::incoming::{Incoming, Need};
@@ -37,7 +36,7 @@ pub(super) struct PartialRequest {
 impl<H: RequestHandler> HttpConnection<H> {
     /// May block: let the handler accept or decline the body.
     pub(super) fn before_body(&mut self, unaccepted: UnacceptedRequest, turn: &mut Turn<'_>) -> Next {
-        let UnacceptedRequest { exchange, framing, head_length } = unaccepted;
+        let UnacceptedRequest { mut exchange, framing, head_length } = unaccepted;
         turn.handler_begins(exchange.request.line_bytes());
         let responder = self.responder();
         let mut plan = BodyPlan::default();
@@ -46,7 +45,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Err(panicked) => return self.close_with(exchange, &panicked, turn),
         };
         if !plan.is_to_be_received(accepts, framing.body.known()) {
-            return self.decline_body(exchange, framing, head_length, turn);
+            return self.decline_body(exchange, head_length, turn);
         }
         let timeout = plan.timeout_or(self.config().body_timeout);
         // Without a socket of its own there is nothing to read it from.
@@ -64,6 +63,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Ok(incoming) => incoming,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
+        exchange.unread = None; // it is received
         turn.input.consume(head_length);
         // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
         if framing.expects_continue && turn.input.is_empty() && !turn.input.ended() {
@@ -76,16 +76,8 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// May block: respond without a body that is declined. If it is short and certain to be sent, it is dropped and the connection
     /// kept. A client that waits for `100 Continue` may send it or not, so that connection must be closed.
-    fn decline_body(
-        &mut self,
-        mut exchange: Box<Exchange>,
-        framing: RequestFraming,
-        head_length: usize,
-        turn: &mut Turn<'_>,
-    ) -> Next {
+    fn decline_body(&mut self, mut exchange: Box<Exchange>, head_length: usize, turn: &mut Turn<'_>) -> Next {
         turn.input.consume(head_length);
-        let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);
-        exchange.unread = Some(Box::new(rest));
         exchange.request.set_body(Body::declined());
         let responded = self.responded(&exchange.request, turn);
         self.send_responded(exchange, responded, turn)
@@ -101,7 +93,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         loop {
             let (used, need) = match partial.incoming.feed(turn.input.bytes(), &partial.limits) {
                 Ok(fed) => fed,
-                Err(rejection) => return self.reject_partial(*partial, rejection, turn),
+                Err(rejection) => return self.reject_with_permit(*partial, rejection),
             };
             turn.input.consume(used);
             if let Some(progress) = &partial.progress
@@ -136,9 +128,15 @@ impl<H: RequestHandler> HttpConnection<H> {
         }
     }
 
+    /// What was received of a body, and what handlers have put into its request, is dropped with a permit.
+    fn reject_with_permit(&mut self, partial: PartialRequest, rejection: Rejection) -> Next {
+        self.state = State::Rejecting(Box::new((partial, rejection)));
+        Next::Brief
+    }
+
     fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.ended() {
-            return self.reject_partial(*partial, Rejection::bad_request("the body is cut short"), turn);
+            return self.reject_with_permit(*partial, Rejection::bad_request("the body is cut short"));
         }
         let within = partial.timeout;
         self.state = State::ReadingBody(partial);

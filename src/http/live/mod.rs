@@ -11,5 +11,5 @@ pub use broadcast::{Broadcast, Listener, Overflow};
 pub use event::ServerEvent;
 pub use pushed::{Channel, SendError, Sender};
 pub(crate) use pushed::{Pushed, PushedBody, PushedEnd};
-pub(crate) use signal::Wait;
+pub(crate) use signal::{Registered, Wait};
 pub use signal::{Signal, Ticket};

@@ -1,5 +1,6 @@
 //! Something has changed: long polls wait for it without a worker, and are handled again.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,9 +49,22 @@ pub struct Signal(Arc<Mutex<State>>);
 struct State {
     /// How often it was notified.
     version: u64,
-    waiting: Vec<Waker>,
-    /// Those that are gone are looked for when so many wait.
-    prune_at: usize,
+    /// By numbers of their own.
+    waiting: HashMap<u64, Waker>,
+    registered: u64,
+}
+
+/// A request that waits, until this is dropped.
+pub(crate) struct Registered {
+    signal: Signal,
+    number: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let waker = self.signal.lock().waiting.remove(&self.number);
+        drop(waker); // without the lock
+    }
 }
 
 /// A moment in the life of a [`Signal`]: whatever is notified after it is not missed. [`Signal::ticket`].
@@ -79,6 +93,7 @@ impl Signal {
             state.version += 1;
             std::mem::take(&mut state.waiting)
         };
+        let waiting: Vec<Waker> = waiting.into_values().collect();
         Waker::wake_all(&waiting);
     }
 
@@ -87,7 +102,7 @@ impl Signal {
         Ticket { signal: self.clone(), version: self.lock().version }
     }
 
-    /// How many requests wait; some of them may have left.
+    /// How many requests wait.
     pub fn waiting(&self) -> usize {
         self.lock().waiting.len()
     }
@@ -98,18 +113,17 @@ impl Signal {
 }
 
 impl Ticket {
-    /// Have this connection called when the signal is notified. False: it was, since the ticket was taken.
-    pub(crate) fn register(&self, waker: Waker) -> bool {
+    /// Have this connection called when the signal is notified, until what is returned is dropped. `None`: it was, since the
+    /// ticket was taken.
+    pub(crate) fn register(&self, waker: Waker) -> Option<Registered> {
         let mut state = self.signal.lock();
         if state.version != self.version {
-            return false;
+            return None;
         }
-        if state.waiting.len() >= state.prune_at.max(64) {
-            state.waiting.retain(|waker| !waker.is_over());
-            state.prune_at = 2 * state.waiting.len();
-        }
-        state.waiting.push(waker);
-        true
+        state.registered += 1;
+        let number = state.registered;
+        state.waiting.insert(number, waker);
+        Some(Registered { signal: self.signal.clone(), number })
     }
 
     /// Whether the signal was notified since the ticket was taken.

@@ -106,7 +106,7 @@ impl BodyPlan {
     }
 
     /// The handler is called as soon as the head is there, and reads the body while it comes:
-    /// [`Request::reader`], which every reader then shares, and with it [`form_data`](Request::form_data). It is not
+    /// [`Request::reader`](crate::Request::reader), which every reader then shares, and with it [`form_data`](crate::Request::form_data). It is not
     /// kept, so that it costs no room on disk, and in memory 64 KiB, however long it is.
     ///
     /// While the handler waits for the client it holds one of [`TcpServer::workers`](crate::TcpServer::workers); the
@@ -126,7 +126,7 @@ impl BodyPlan {
     /// | the body is longer than its [`limit`](BodyPlan::limit) | `FileTooLarge` | 413 |
     /// | its chunks are malformed | `InvalidData` | 400 |
     ///
-    /// [`bytes`](Request::bytes), [`text`](Request::text), [`persist`](Request::persist) and the like work as ever: they
+    /// [`bytes`](crate::Request::bytes), [`text`](crate::Request::text), [`persist`](crate::Request::persist) and the like work as ever: they
     /// receive the whole body first, unless part of it was read already. A body that was there when the handler was
     /// called, and one that comes through a protocol around this one, is whole from the start, as it is without this.
     ///
@@ -163,7 +163,7 @@ impl BodyPlan {
     /// The writer is dropped, in a turn that may block, when all is written, or when the client leaves before. An error of
     /// kind [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` is answered with 507, `FileTooLarge` with
     /// 413 (but 507 if it is the system's own, EFBIG), `ResourceBusy` with 409, others with 500. Without a body nothing is written; nor is one of a request that was
-    /// [made by hand](Request::new), which the handler reads from the request.
+    /// [made by hand](crate::Request::new), which the handler reads from the request.
     ///
     /// ```
     /// use std::fs::File;

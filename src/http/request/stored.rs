@@ -309,3 +309,35 @@ fn is_about_room(err: &io::Error) -> bool {
     err.raw_os_error()
         .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the system refuses for want of room, which a limit of file sizes is, too, is told from what a handler refuses.
+    #[test]
+    fn what_can_not_be_written() {
+        let limits = BodyLimits::default();
+        let of_system = |errno: Errno| io::Error::from(errno);
+        for (error, given, spooled) in [
+            (of_system(Errno::NOSPC), 507, 507),
+            (of_system(Errno::DQUOT), 507, 507),
+            (of_system(Errno::FBIG), 507, 507),
+            (of_system(Errno::MFILE), 503, 503),
+            (of_system(Errno::IO), 500, 500),
+            (io::ErrorKind::StorageFull.into(), 507, 507),
+            (io::ErrorKind::FileTooLarge.into(), 413, 507),
+            (io::ErrorKind::ResourceBusy.into(), 409, 500),
+        ] {
+            assert_eq!(
+                (given_error(&error).status, spool_error(&error, &limits).status),
+                (status(given), status(spooled)),
+                "{error:?}"
+            );
+        }
+    }
+
+    fn status(code: u16) -> StatusCode {
+        StatusCode::from_u16(code).unwrap()
+    }
+}

@@ -112,7 +112,8 @@ impl ResponseHead<'_> {
     fn write_fields_of_server(&self, to: &mut Vec<u8>) {
         for (name, value) in self.fields {
             let is_told = !adds_up(name) && self.response.header_value(name.as_str()).is_some();
-            if !is_told && !(self.response.status == StatusCode::NOT_MODIFIED && describes_body(name)) {
+            let is_of_body = self.response.status == StatusCode::NOT_MODIFIED && describes_body(name);
+            if !is_told && !is_of_body {
                 write_line(name, value, to);
             }
         }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use crate::{Error, Result, StatusCode};
 
 mod familiar; // addresses from which a password was right
-mod guesses; // wrong passwords, by address
 mod source; // the file, and whether it has changed
 
 mod table; // its lines
@@ -23,13 +22,13 @@ mod remembered; // what was right a while ago
 mod slots; // how many hashes are computed at once
 
 use familiar::Familiar;
-use guesses::Guesses;
 use remembered::Remembered;
 use slots::{Slot, Slots};
 use source::Source;
 use table::Entry;
 
 use super::buckets::client_key;
+use super::guesses::Guesses;
 
 /// A file of users, as `htpasswd -B` writes it: `NAME:HASH` a line, for
 /// [`BasicAuth::users`](super::BasicAuth::users).
@@ -91,7 +90,7 @@ impl UserFile {
         Ok(UserFile {
             source: Source::open(path.as_ref())?,
             remembered: Remembered::new(random()?, Duration::from_secs(300)),
-            guesses: Guesses::new(10, Duration::from_secs(60)),
+            guesses: Guesses::by_default(),
             slots: Slots::new((cores / 2).max(1), 7),
             familiar: Familiar::default(),
             slots_of_familiar: Slots::new(1, 1),

@@ -43,6 +43,9 @@ impl<R: Registered> Connection<R> {
         if self.registration.link().is_reset() {
             return self.fail_to_send(turn); // nobody is there to read the answer
         }
+        if turn.settings.server.is_over() {
+            return self.abort("the server is over", turn);
+        }
         let asks_more = !turn.buffers.input.is_empty();
         let flow = self.ask(turn);
         // Without input nothing else can have been asked: it goes on with what it has given out a part of.

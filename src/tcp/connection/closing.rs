@@ -32,12 +32,23 @@ impl Drop for Leftover {
 pub struct Lingering {
     since: Instant,
     heard: Instant, // when its last byte came
+    left: usize,    // how many bytes may still come
+}
+
+impl Lingering {
+    fn new(now: Instant, most: usize) -> Lingering {
+        Lingering { since: now, heard: now, left: most }
+    }
 }
 
 /// How long a closing client is read from after the last byte to it or from it, and how long in all: a refusal is read
 /// only by who has sent what it was about to send.
 const LINGER: Duration = Duration::from_secs(2);
 const LONGEST_LINGER: Duration = Duration::from_secs(30);
+/// How many bytes are read of a client that may be sending, and of one that surely is: the rest of an upload, say, whose client
+/// reads its refusal only then.
+const MOST_AFTER_CLOSE: usize = 1024 * 1024;
+const MOST_AFTER_LINGER: usize = 64 * 1024 * 1024;
 /// More than this, written in the last turn, has hardly arrived by its end.
 const LARGE: usize = 64 * 1024;
 
@@ -54,7 +65,7 @@ impl<R: Registered> Connection<R> {
         let mut connection = Connection::new(transport, client, registration, 0, now);
         if owed.is_empty() {
             connection.next = Next::Close;
-            connection.under_way().lingering = Some(Lingering { since: now, heard: now });
+            connection.under_way().lingering = Some(Lingering::new(now, MOST_AFTER_LINGER));
         } else {
             (connection.next, connection.midway) = (Next::Linger, true);
             connection.under_way().owed.insert(Box::default()).push(Piece::Owned(owed));
@@ -69,6 +80,7 @@ impl<R: Registered> Connection<R> {
         if !matches!(self.next, Next::Idle { .. }) || owed.is_some() {
             self.transport.reset();
         }
+        self.transport.end();
         contain("a conversation", || self.count_unsent(owed.as_ref().map_or(0, |owed| owed.owed())));
         drop(self.transport);
         drop(self.registration);
@@ -91,14 +103,18 @@ impl<R: Registered> Connection<R> {
 
     /// Whether dropping it may block: its conversation, or pieces that a conversation laid into its output.
     pub fn drop_may_block(&self) -> bool {
+        let owed = self.under_way.as_ref().and_then(|under_way| under_way.owed.as_ref());
         self.conversation.as_ref().is_some_and(|conversation| conversation.drop_may_block())
+            || owed.is_some_and(|owed| owed.has_others())
     }
 
     /// All is written: the end. A close with bytes unread is a reset, which destroys what the client has not read yet, so the
     /// connection is closed at once only if it is known that nothing has arrived; else it is half-closed first.
     pub(super) fn close(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let unread_is_likely = self.wrote.is_some_and(|wrote| turn.now < wrote + LINGER);
-        if turn.buffers.input.ended() || !unread_is_likely {
+        // The room is wanted; only a last request that was answered is a reason to keep it.
+        let gives_way = self.causes.evicted && (turn.gives_up_half || self.wrote != Some(turn.now));
+        if turn.buffers.input.ended() || !unread_is_likely || gives_way {
             return ControlFlow::Break(Outcome::Closed);
         }
         let is_still_sending = self.midway || self.readiness.readable || !turn.buffers.input.is_empty();
@@ -139,7 +155,8 @@ impl<R: Registered> Connection<R> {
         if self.transport.shut_down_writing().is_err() {
             return ControlFlow::Break(Outcome::Closed);
         }
-        self.under_way().lingering = Some(Lingering { since: turn.now, heard: turn.now });
+        let most = if self.next == Next::Linger { MOST_AFTER_LINGER } else { MOST_AFTER_CLOSE };
+        self.under_way().lingering = Some(Lingering::new(turn.now, most));
         self.readiness.readable = true;
         self.causes.evicted = false; // it is among the first to be evicted once more
         ControlFlow::Continue(())
@@ -153,7 +170,9 @@ impl<R: Registered> Connection<R> {
                 Ok((0, _)) => return ControlFlow::Break(Outcome::Closed),
                 Ok((count, _)) => {
                     turn.share = turn.share.saturating_sub(count);
-                    self.under_way().lingering.iter_mut().for_each(|lingering| lingering.heard = turn.now);
+                    if self.has_sent_too_much(count, turn.now) {
+                        return ControlFlow::Break(Outcome::Closed);
+                    }
                 }
                 Err(err) if err.kind() == std::io::ErrorKind::WouldBlock && !self.has_lingered(turn) => {
                     return ControlFlow::Break(Outcome::Park(Wait {
@@ -167,6 +186,16 @@ impl<R: Registered> Connection<R> {
             }
         }
         ControlFlow::Break(if self.has_lingered(turn) { Outcome::Closed } else { Outcome::Requeue })
+    }
+
+    /// So many bytes more: whether these are more than are read of it.
+    fn has_sent_too_much(&mut self, count: usize, now: Instant) -> bool {
+        let Some(lingering) = self.under_way.as_mut().and_then(|under_way| under_way.lingering.as_mut()) else {
+            return true;
+        };
+        lingering.heard = now;
+        lingering.left = lingering.left.saturating_sub(count);
+        lingering.left == 0
     }
 
     fn has_lingered(&self, turn: &ConnectionTurn<'_>) -> bool {
@@ -186,7 +215,7 @@ impl<R: Registered> Connection<R> {
     }
 
     fn linger_deadline(&self) -> Option<Instant> {
-        let Lingering { since, heard } = self.under_way.as_ref()?.lingering.as_ref()?;
+        let Lingering { since, heard, .. } = self.under_way.as_ref()?.lingering.as_ref()?;
         Some((*heard + LINGER).min(*since + LONGEST_LINGER))
     }
 }

@@ -214,8 +214,15 @@ impl<R: Registered> Connection<R> {
             if owed > 0 {
                 self.transport.reset(); // a part must not look like the whole
             }
-            self.count_unsent(owed);
-            buffers.output.clear();
+            self.transport.end();
+            if !self.causes.dropped {
+                self.count_unsent(owed);
+            }
+            // What belongs to others is dropped with the connection, which has a permit for that.
+            match buffers.output.has_others() {
+                true => self.under_way().owed = Some(Box::new(std::mem::take(&mut buffers.output))),
+                false => buffers.output.clear(),
+            }
             return;
         }
         if self.is_lingering() {
@@ -225,7 +232,7 @@ impl<R: Registered> Connection<R> {
             self.under_way().unused = buffers.input.bytes().into();
         }
         self.ended = buffers.input.ended();
-        if buffers.output.is_empty() {
+        if buffers.output.is_empty() && !buffers.output.has_spent() {
             buffers.output.clear();
         } else {
             let mut owed = std::mem::take(&mut buffers.output);
@@ -266,7 +273,12 @@ impl<R: Registered> Connection<R> {
             self.transport.reset();
             return self.fail_to_send(turn);
         }
-        let blocked = match self.write(turn) {
+        let written = self.write(turn);
+        if turn.buffers.output.has_spent() {
+            turn.begin(Work::Short)?;
+            turn.buffers.output.drop_of_others();
+        }
+        let blocked = match written {
             Written::All => false,
             Written::Blocked => true,
             Written::Share => return ControlFlow::Break(Outcome::Requeue),

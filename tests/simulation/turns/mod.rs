@@ -21,7 +21,7 @@ use shuttle::{Config, FailurePersistence, Runner};
 use super::client::Client;
 use super::connection::{Buffers, Connection, MinRate, Outcome, PermitAccess, Registered, SendLimits, TurnSettings};
 use super::live::Live;
-use super::output::Piece;
+use super::output::{Piece, SharedBytes};
 use super::protocol::{BlockingInput, Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
 use super::scheduler::{Eviction, Link, Readiness, Token, Wait, Waker, Work};
 use super::slow_handlers::SlowHandlers;
@@ -42,17 +42,22 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Step {
     says: Vec<u8>,
     file: u64,
+    shares: Option<SharedBytes>,
     uses: usize,
     next: Next,
 }
 
 fn does(next: Next) -> Step {
-    Step { says: Vec::new(), file: 0, uses: usize::MAX, next }
+    Step { says: Vec::new(), file: 0, shares: None, uses: usize::MAX, next }
 }
 
 impl Step {
     fn saying(self, bytes: &[u8]) -> Step {
         Step { says: bytes.to_vec(), ..self }
+    }
+
+    fn sharing(self, bytes: SharedBytes) -> Step {
+        Step { shares: Some(bytes), ..self }
     }
 
     fn using(self, uses: usize) -> Step {
@@ -113,6 +118,10 @@ impl Scripted {
         }
         let step = known.steps.pop_front().unwrap_or_else(|| does(idle()));
         turn.output.bytes().extend(step.says);
+        if let Some(bytes) = step.shares {
+            let end = (*bytes).as_ref().len();
+            turn.output.push(Piece::Shared { bytes, start: 0, end });
+        }
         if step.file > 0 {
             let file = tempfile::tempfile().expect("a file");
             file.set_len(step.file).expect("of zeros");
@@ -223,6 +232,10 @@ struct Server {
 impl ServerState for Server {
     fn is_shutting_down(&self) -> bool {
         self.shuts_down
+    }
+
+    fn is_over(&self) -> bool {
+        false
     }
 
     fn live(&self) -> &Arc<Live> {

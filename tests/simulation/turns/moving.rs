@@ -1,5 +1,7 @@
 //! What one turn moves, asks and may do.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 
 #[test]
@@ -146,6 +148,38 @@ fn who_asks_again_for_what_is_not_to_be_had_is_closed() {
             one.connection().causes().no_thread = asks == Next::Take;
             assert_eq!(one.turn(), after, "{asks:?}, then {says:?}");
             assert_eq!(one.heard(), ["met", "", "a", event]);
+        }
+    });
+}
+
+/// Their destructors are code of others.
+#[test]
+fn shared_bytes_are_dropped_with_a_permit_only() {
+    struct Bytes(Vec<u8>, Arc<AtomicBool>);
+    impl AsRef<[u8]> for Bytes {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl Drop for Bytes {
+        fn drop(&mut self) {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+    alone(|| {
+        for ends in [idle(), Next::Close] {
+            let dropped = Arc::new(AtomicBool::new(false));
+            let mut one = One::new(80);
+            one.will([does(ends.clone()).sharing(Arc::new(Bytes(vec![b'x'; 100], dropped.clone())))]);
+            one.permits.none_for = vec![Work::Short];
+            one.turn();
+            one.reads(80);
+            one.connection().saw(Readiness { writable: true, ..Readiness::NONE });
+            assert_eq!(one.turn(), After::Awaits(Work::Short), "{ends:?}");
+            assert!(!dropped.load(Ordering::Relaxed), "{ends:?}: before there is a permit");
+            one.permits.none_for.clear();
+            one.turn();
+            assert!(dropped.load(Ordering::Relaxed), "{ends:?}: with a permit");
         }
     });
 }

@@ -1,20 +1,20 @@
 //! Clients that send wrong passwords are slowed: for one name of one address, and for one address. Never for a name alone, or
-//! anybody could lock its owner out.
+//! anybody could lock its owner out. Used by `basic_auth` and by `users`.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::super::buckets::{Buckets, ClientKey, client_key, too_many};
+use super::buckets::{Buckets, ClientKey, client_key, too_many};
 use crate::Result;
 
 /// Buckets of guesses.
-pub struct Guesses {
+pub(super) struct Guesses {
     for_name: Buckets<(ClientKey, u64)>,
     for_address: Buckets<ClientKey>,
 }
 
 /// A password that is being compared counts as a wrong one, so that many at once win nothing.
-pub struct Guess<'a> {
+pub(super) struct Guess<'a> {
     guesses: &'a Guesses,
     name: (ClientKey, u64),
     address: Option<ClientKey>,
@@ -31,6 +31,11 @@ impl Guesses {
         assert!(interval(all) > 0, "{number} wrong passwords in {per:?} is no limit");
         let for_name = Buckets::new(interval(number), number, MOST_REMEMBERED);
         Guesses { for_name, for_address: Buckets::new(interval(all), all, MOST_REMEMBERED) }
+    }
+
+    /// 10 in a minute.
+    pub fn by_default() -> Guesses {
+        Guesses::new(10, Duration::from_secs(60))
     }
 
     /// Counts a guess, unless `is_remembered`: then there is none, and nothing to compare any more. A client without a guess

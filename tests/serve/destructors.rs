@@ -1,0 +1,111 @@
+//! Destructors that block: of shared bodies, and of what handlers keep in requests. They stop nobody else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use modest::live::{Broadcast, Signal};
+use modest::{BodyPlan, Http, Request, RequestHandler, Response, Result};
+
+use crate::server::{Client, Gate, Running, get, serve};
+
+/// Bytes, or a value, whose destructor waits at a gate.
+struct Blocks(Gate, Vec<u8>);
+
+impl AsRef<[u8]> for Blocks {
+    fn as_ref(&self) -> &[u8] {
+        &self.1
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        self.0.pass();
+    }
+}
+
+struct App {
+    gate: Gate,
+    changed: Signal,
+    news: Broadcast,
+}
+
+impl RequestHandler for App {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        if *request.method() == "POST" {
+            request.put(Blocks(self.gate.clone(), Vec::new()));
+        }
+        Ok(())
+    }
+
+    fn do_get(&self, request: &Request) -> Result<Response> {
+        match request.path() {
+            "/" => return Ok(Response::text("here")),
+            "/shared" => return Ok(Response::shared(Arc::new(Blocks(self.gate.clone(), vec![b'x'; 8_000_000])))),
+            _ => request.put(Blocks(self.gate.clone(), Vec::new())),
+        }
+        match request.path() {
+            "/events" => Ok(Response::events(self.news.listen(request)?)),
+            _ => Ok(Response::wait_for(self.changed.ticket(), Duration::from_secs(60))),
+        }
+    }
+
+    fn do_post(&self, _: &Request) -> Result<Response> {
+        Ok(Response::text("posted"))
+    }
+}
+
+#[test]
+fn a_destructor_that_blocks_stops_nobody_else() {
+    type Then = fn(&mut Client, &Running);
+    let takes_all: Then = |client, running| {
+        let mut left = 8_000_000;
+        let mut buffer = vec![0; 100_000];
+        while left > 0 {
+            let count = std::io::Read::read(&mut client.stream, &mut buffer[..left.min(100_000)]);
+            left -= count.unwrap_or_else(|err| panic!("{left} bytes are missing: {err}, {:?}", running.handle.stats()));
+        }
+    };
+    let leaves: Then = |client, running| {
+        running.wait_for("it waits", |stats| stats.parked == 1 && stats.running == 0);
+        let _ = client.stream.shutdown(std::net::Shutdown::Both);
+        socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+        *client = running.client(); // closed
+    };
+    let half = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab";
+    for (what, request, then) in [
+        ("a shared body that is taken in pieces", get("/shared"), takes_all),
+        ("a long poll whose client leaves", get("/poll"), leaves),
+        ("an event stream whose client leaves", get("/events"), leaves),
+        ("half a body", half.to_owned(), leaves),
+    ] {
+        let gate = Gate::default();
+        let app = App { gate: gate.clone(), changed: Signal::new(), news: Broadcast::new() };
+        let running = serve(Http::new(app).access_log(None), |server| server.workers(4));
+        let _opened = gate.opened_at_end();
+        let mut client = running.client();
+        client.send(request);
+        then(&mut client, &running);
+        gate.wait_for_arrivals(1);
+        for _ in 0..20 {
+            assert!(running.client().fetch(get("/")).ends_with("here"), "{what}");
+        }
+        running.wait_for("it alone blocks, with a permit", |stats| stats.running == 1 && stats.permits >= 1);
+    }
+}
+
+/// A connection that polls again and again is not kept in the signal once for each time.
+#[test]
+fn a_poll_that_is_over_leaves_nothing_behind() {
+    let changed = Signal::new();
+    let polled = changed.clone();
+    let app = modest::handler_fn(move |request: &Request| match request.is_late() {
+        true => Ok(Response::text("late")),
+        false => Ok(Response::wait_for(polled.ticket(), Duration::from_millis(1))),
+    });
+    let running = serve(Http::new(app).access_log(None), |server| server);
+    let mut client = running.client();
+    for _ in 0..50 {
+        assert!(client.fetch(get("/")).ends_with("late"));
+        assert_eq!(changed.waiting(), 0);
+    }
+}

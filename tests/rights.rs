@@ -150,7 +150,8 @@ impl World {
             files
         };
         let (main, prefixed) = (Arc::new(handler("main")), Arc::new(handler("main").prefix("/p/q").unwrap()));
-        let (beneath, other) = (Arc::new(handler("main/d")), Arc::new(handler("other")));
+        let other = handler("other").app_page("p/index.html").unwrap();
+        let (beneath, other) = (Arc::new(handler("main/d")), Arc::new(other));
         World { main, beneath, other, prefixed, top, _folder: folder }
     }
 

@@ -13,13 +13,13 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Cargo puts this file into a package, which leaves out `apps` and `fuzz`.
+/// Returns whether this is an unpacked package, which has no `apps` and no `fuzz`. Cargo adds this file to a package.
 fn is_packed() -> bool {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".cargo_vcs_info.json").exists()
 }
 
 #[test]
-fn hello_stands_whole_in_the_readme() {
+fn the_readme_contains_the_example_hello() {
     let hello = read("examples/hello.rs");
     let code = &hello[hello.find("use modest").expect("code below the first lines")..];
     assert!(read("README.md").contains(&format!("```rust,no_run\n{code}```\n")), "README.md shows another hello.rs");
@@ -41,7 +41,7 @@ fn the_ten_lines_are_the_same_everywhere() {
 fn the_options_are_those_of_the_program() {
     let readme = read("README.md");
     let table: String = readme.lines().filter(|line| line.starts_with("| `-")).collect();
-    let (_, help, _) = run(&mut modest(["-h"])); // `tests/command.rs` holds docs/cli.md, which has them all
+    let (_, help, _) = run(&mut modest(["-h"])); // `tests/command.rs` checks docs/cli.md, which lists all options
     let listed: String = help.lines().filter(|line| line.trim_start().starts_with('-')).collect();
     assert_eq!(long_options(&table), long_options(&listed), "README.md, then -h");
 }
@@ -80,9 +80,9 @@ fn every_setting_of_the_library_is_in_its_table() {
     }
 }
 
-/// What is run in docs/deploy.md and set in packaging: `packaging/test` runs all of it, which takes longer.
+/// Checks commands in docs/deploy.md and settings in packaging. `packaging/test` runs all of them, which takes longer.
 #[test]
-fn what_is_deployed_has_only_options_that_there_are() {
+fn deployment_uses_only_options_of_the_program() {
     let (_, help, _) = run(&mut modest(["--help"]));
     let known = long_options(&help);
     let page = read("docs/deploy.md");
@@ -99,13 +99,13 @@ fn what_is_deployed_has_only_options_that_there_are() {
     }
     let image = read("packaging/Containerfile");
     assert!(image.contains("MODEST_BIND=") && image.contains("\"--health\""), "{image}");
-    // A stop may take as long as the program lets it.
+    // systemd waits longer for a stop than the program takes at most.
     assert!(read("packaging/systemd/modest.service").contains("TimeoutStopSec=20s") && help.contains("[default: 10s]"));
 }
 
-/// Without blank lines and comments, and short enough to be read in one go.
+/// Counts lines without blank lines and comments. Each program is short enough to be read in one go.
 #[test]
-fn programs_have_as_many_lines_as_is_said() {
+fn programs_have_the_stated_number_of_lines() {
     let page = read("docs/programs.md");
     if is_packed() {
         return;
@@ -124,9 +124,9 @@ fn programs_have_as_many_lines_as_is_said() {
     }
 }
 
-/// Modules, tests, rows of `tests/conformance` and options: what stands in back-ticks and looks like one is one.
+/// Checks all names in back-ticks: modules, tests, rows of `tests/conformance` and options.
 #[test]
-fn what_security_names_is_there() {
+fn names_in_security_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = std::fs::read_dir(root.join("tests/conformance")).unwrap();
     let rows: String = folder.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
@@ -163,7 +163,7 @@ fn what_security_names_is_there() {
 }
 
 #[test]
-fn links_lead_to_files_that_are_there() {
+fn links_lead_to_existing_files() {
     for page in [
         "README.md",
         "SECURITY.md",
@@ -206,7 +206,7 @@ fn links_lead_to_files_that_are_there() {
 }
 
 #[test]
-fn the_site_needs_nothing_from_outside() {
+fn the_site_loads_nothing_from_other_hosts() {
     for page in ["index.html", "handler.html", "404.html", "style.css", "script.js"] {
         let text = read(&format!("www/{page}"));
         for outside in ["https://", "src=\"//", "href=\"//", "@import", "url("] {
@@ -224,6 +224,7 @@ fn the_site_needs_nothing_from_outside() {
 const PLAIN: &[&str] = &[
     "README.md",
     "docs/archives.md",
+    "docs/deploy.md",
     "docs/from-python.md",
     "docs/fuzzing.md",
     "docs/listeners.md",

@@ -210,7 +210,7 @@ impl<H: RequestHandler> Http<H> {
     ///
     /// let http = Http::new(handler_fn(|request| match request.path() {
     ///     "/" => Ok(Response::text("hello\n")),
-    ///     _ => Err(Error::new(404, "there is only / here")),
+    ///     _ => Err(Error::new(404, "nothing is at this path")),
     /// }));
     /// assert_eq!(http.respond(&Request::get("/")).text(), "hello\n");
     /// assert_eq!(http.respond(&Request::get("/a")).status(), 404);

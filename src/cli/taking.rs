@@ -1,6 +1,7 @@
 //! `--upload` and what goes with it: which folders take files, and on what terms. Called by `site`, and by `cli` for rights and
 //! for what is said at the start.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -61,9 +62,20 @@ pub fn is_taking(options: &Options, place: &Place) -> bool {
 
 /// Whether others may put files into what is served here: it takes some, or it is in a folder that does, or has one in it.
 pub fn is_untrusted(options: &Options, all: &[Place], place: &Place) -> bool {
-    let real = |place: &Place| place.path.canonicalize().unwrap_or_else(|_| place.path.clone());
-    let own = real(place);
-    places(options, all).map(real).any(|taking| taking.starts_with(&own) || own.starts_with(&taking))
+    let own = with_those_above(place);
+    places(options, all).map(with_those_above).any(|taking| {
+        let is_in = |one: &[Identity], other: &[Identity]| one.first().is_some_and(|first| other.contains(first));
+        is_in(&own, &taking) || is_in(&taking, &own)
+    })
+}
+
+/// Device and inode: they tell that two paths lead to one folder, also by a bind mount.
+type Identity = (u64, u64);
+
+/// Those of what is served, and of the folders that it is in.
+fn with_those_above(place: &Place) -> Vec<Identity> {
+    let real = place.path.canonicalize().unwrap_or_else(|_| place.path.clone());
+    real.ancestors().filter_map(|path| path.metadata().ok()).map(|found| (found.dev(), found.ino())).collect()
 }
 
 /// What is to be known of folders that take no files themselves, and are untrusted all the same.

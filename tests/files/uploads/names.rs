@@ -180,6 +180,20 @@ fn folders_and_deletions() {
 }
 
 /// What others have put there is not trusted: it is not another file's coding, and no page of this server.
+/// What is to stay free is left by folders and by empty files, too.
+#[test]
+fn what_is_reserved_is_left_by_folders() {
+    let folder = Folder::new(&[]);
+    let server = taking(&folder, Uploads::new().reserve(u64::MAX / 2));
+    let part =
+        |field: &str, text: &str| format!("--x\r\nContent-Disposition: form-data; {field}\r\n\r\n{text}\r\n--x--\r\n");
+    let form = [("content-type", "multipart/form-data; boundary=x")];
+    assert_eq!(ask(&server, "MKCOL", "/d", &[], b"").status(), 507);
+    assert_eq!(put(&server, "/f", b""), 507);
+    assert_eq!(ask(&server, "POST", "/", &form, part("name=folder", "d").as_bytes()).status(), 507);
+    assert_eq!(tree(folder.as_ref()), [""; 0]);
+}
+
 #[test]
 fn what_is_taken_is_not_trusted() {
     let folder = Folder::new(&[("index.html", "<p>mine")]);

@@ -14,6 +14,10 @@ pub(super) struct Guesses {
 }
 
 /// A password that is being compared counts as a wrong one, so that many at once win nothing.
+#[cfg_attr(
+    not(feature = "users"),
+    expect(dead_code, reason = "a list of users compares at once and gives no guess back")
+)]
 pub(super) struct Guess<'a> {
     guesses: &'a Guesses,
     name: (ClientKey, u64),
@@ -70,6 +74,10 @@ impl Guesses {
 
 impl Guess<'_> {
     /// The password was right.
+    #[cfg_attr(
+        not(feature = "users"),
+        expect(dead_code, reason = "a list of users compares at once and gives no guess back")
+    )]
     pub fn was_none(&self) {
         self.guesses.for_name.give_back(self.name);
         if let Some(address) = self.address {

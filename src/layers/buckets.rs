@@ -70,10 +70,6 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
     }
 
     /// Give back a token that was taken.
-    #[cfg_attr(
-        not(feature = "users"),
-        expect(dead_code, reason = "a list of users compares at once and gives no guess back")
-    )]
     pub fn give_back(&self, key: K) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = table.full_at(key).saturating_sub(self.interval);

@@ -167,6 +167,7 @@ impl Values {
     }
 }
 
+#[inline(never)]
 fn find<T: Any + Send + Sync>(values: &Mutex<Vec<Value>>) -> Option<Arc<T>> {
     let values = values.lock().unwrap_or_else(PoisonError::into_inner);
     let found = values.iter().find(|(known, _)| *known == TypeId::of::<T>());

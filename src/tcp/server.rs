@@ -168,7 +168,7 @@ impl TcpServer {
     }
 
     /// How many requests may wait for a worker while all are in handlers: 1,024 unless set. One more is refused at once
-    /// (HTTP: 503).
+    /// (HTTP: 503), unless handlers are so fast that all who wait are handled within a second.
     pub fn queue_limit(mut self, requests: usize) -> TcpServer {
         self.queue_limit = requests;
         self

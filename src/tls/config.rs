@@ -124,6 +124,11 @@ impl Sources {
 }
 
 impl Loaded {
+    /// Whether clients are asked for certificates, and none is taken.
+    pub fn trusts_nobody(&self) -> bool {
+        self.trust.as_ref().is_some_and(|trust| trust.is_empty)
+    }
+
     pub fn has_the_keys_of(&self, other: &Loaded) -> bool {
         self.keys.iter().map(|key| &key.cert).eq(other.keys.iter().map(|key| &key.cert))
     }

@@ -96,6 +96,9 @@ impl Live {
         if !loaded.has_the_keys_of(&before) {
             info!("certificates were changed, and read again");
         }
+        if loaded.trusts_nobody() && !before.trusts_nobody() {
+            warn!("the file of roots has no certificate any more: no client with a certificate is let in");
+        }
         if wrong.is_none() {
             look.told = None;
         }

@@ -76,3 +76,21 @@ fn four_asleep_and_everybody_is_heard() {
     drop((asleep, fifth));
     server.wait_for_end();
 }
+
+/// There are more workers than permits, and those without one fill the queue faster than the others empty it.
+#[test]
+fn handlers_that_take_microseconds_are_never_too_busy() {
+    const CLIENTS: usize = 1000;
+    let app = modest::handler_fn(|_: &modest::Request| Ok(modest::Response::text("here")));
+    let server = serve(app, |server| server.workers(2).queue_limit(100));
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| server.client()).collect();
+    for round in 0..20 {
+        for client in &mut clients {
+            client.send(get("/"));
+        }
+        for client in &mut clients {
+            let answer = client.answer().unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200 "), "round {round}: {answer}, {:?}", server.handle.stats());
+        }
+    }
+}

@@ -64,6 +64,36 @@ pub struct Permits<C> {
     queue_limit: usize,
     queue_timeout: Option<Duration>,
     refused: u64,
+    pace: Pace,
+    overfull_until: Option<Instant>, // more wait for handlers than may: when it is to be seen whether they are soon fewer
+}
+
+/// How fast the queue for handlers is emptied: a queue that is full of requests that handlers take microseconds for is not too
+/// long, for workers without a permit may fill it faster than those with one empty it.
+#[derive(Default)]
+struct Pace {
+    since: Option<Instant>,
+    granted: u64, // since then
+    before: u64,  // in a window before that
+}
+
+const WINDOW: Duration = Duration::from_millis(50);
+/// Fewer in a window are no pace.
+const LEAST: u64 = 16;
+/// A queue that is emptied within so many windows is not full.
+const WINDOWS: u64 = 20;
+
+impl Pace {
+    /// Whether a queue of this length is soon empty.
+    fn empties(&mut self, length: usize, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(*self.since.get_or_insert(now));
+        if elapsed >= WINDOW {
+            let windows = elapsed.as_nanos() as u64 / WINDOW.as_nanos() as u64;
+            *self = Pace { since: Some(now), granted: 0, before: self.granted / windows };
+        }
+        let lately = self.before.max(self.granted);
+        lately >= LEAST && lately * WINDOWS >= length as u64
+    }
 }
 
 impl<C> Permits<C> {
@@ -78,6 +108,8 @@ impl<C> Permits<C> {
             queue_limit,
             queue_timeout,
             refused: 0,
+            pace: Pace::default(),
+            overfull_until: None,
         }
     }
 
@@ -97,12 +129,14 @@ impl<C> Permits<C> {
         {
             return Admission::Granted(connection, class);
         }
-        let queue = &mut self.waiting[work as usize];
-        if work == Work::Handler && queue.len() >= self.queue_limit {
-            self.refused += 1;
-            return Admission::Full(connection, next);
+        if work == Work::Handler && self.handlers().len() >= self.queue_limit {
+            if !self.may_be_overfull(now) {
+                self.refused += 1;
+                return Admission::Full(connection, next);
+            }
+            self.overfull_until.get_or_insert(now + WINDOW);
         }
-        queue.push_back((connection, now));
+        self.waiting[work as usize].push_back((connection, now));
         match next {
             Some((next, class)) => Admission::Granted(next, class),
             None => Admission::Queued,
@@ -117,6 +151,7 @@ impl<C> Permits<C> {
                 && let Some((connection, _)) = self.waiting[work].pop_front()
             {
                 self.last = work;
+                self.pace.granted += u64::from(work == Work::Handler as usize);
                 return Some((connection, class));
             }
         }
@@ -133,16 +168,36 @@ impl<C> Permits<C> {
         &self.waiting[Work::Handler as usize]
     }
 
-    /// When the connection that waits longest for a handler has waited too long.
+    /// Whether more may wait for handlers than the limit says: those who wait have just come, or are soon handled.
+    fn may_be_overfull(&mut self, now: Instant) -> bool {
+        let length = self.handlers().len();
+        let is_young = self.handlers().front().is_some_and(|(_, since)| now < *since + WINDOW);
+        self.pace.empties(length, now) || is_young
+    }
+
+    /// When there is something to be seen: the connection that waits longest for a handler has waited too long, or more have
+    /// waited for a while than may.
     pub fn deadline(&self) -> Option<Instant> {
+        self.time_limit().into_iter().chain(self.overfull_until).min()
+    }
+
+    fn time_limit(&self) -> Option<Instant> {
         self.handlers().front()?.1.checked_add(self.queue_timeout?)
     }
 
-    /// Those that have waited too long for a handler.
+    /// Those that have waited too long for a handler, and those that are too many.
     pub fn late(&mut self, now: Instant) -> Vec<C> {
         let mut late = Vec::new();
-        while self.deadline().is_some_and(|deadline| deadline <= now) {
+        while self.time_limit().is_some_and(|limit| limit <= now) {
             late.extend(self.waiting[Work::Handler as usize].pop_front().map(|(connection, _)| connection));
+        }
+        if self.overfull_until.take_if(|until| *until <= now).is_some() && self.handlers().len() > self.queue_limit {
+            if self.pace.empties(self.handlers().len(), now) {
+                self.overfull_until = Some(now + WINDOW);
+            } else {
+                let beyond = self.waiting[Work::Handler as usize].split_off(self.queue_limit);
+                late.extend(beyond.into_iter().map(|(connection, _)| connection));
+            }
         }
         self.refused += late.len() as u64;
         late
@@ -223,7 +278,8 @@ mod tests {
             assert!(matches!(permits.exchange(None, connection, work, now), Admission::Queued));
         }
         assert_eq!(permits.refused(), 0);
-        assert!(matches!(permits.exchange(None, 12, Work::Handler, now), Admission::Full(12, None)));
+        let later = now + WINDOW;
+        assert!(matches!(permits.exchange(None, 12, Work::Handler, later), Admission::Full(12, None)));
         assert_eq!(permits.refused(), 1);
         let order: Vec<u32> =
             std::iter::from_fn(|| permits.release(HANDLER)).map(|(connection, _)| connection).collect();
@@ -243,5 +299,28 @@ mod tests {
         let late = permits.late(now + Duration::from_secs(1));
         assert_eq!((late, permits.queued(), permits.refused()), (vec![2], 1, 1));
         assert_eq!((permits.drain(), permits.queued()), (vec![1], 0));
+    }
+
+    #[test]
+    fn a_queue_may_be_too_long_while_it_is_soon_empty() {
+        for (granted, admitted) in [(0, false), (LEAST - 1, false), (LEAST, true), (100, true)] {
+            let now = Instant::SOME;
+            let mut permits = Permits::new(1, 2, None);
+            let held = permits.try_acquire(Work::Handler).expect("it is free");
+            for number in 0..5 {
+                assert!(matches!(permits.exchange(None, number, Work::Handler, now), Admission::Queued), "just come");
+            }
+            for number in 0..granted {
+                assert!(matches!(permits.exchange(None, 5 + number, Work::Handler, now), Admission::Queued));
+                assert!(permits.release(held).is_some());
+            }
+            let then = permits.deadline().expect("something is to be seen");
+            assert_eq!(then, now + WINDOW);
+            let late = permits.late(then);
+            assert_eq!((late.len(), permits.queued()), if admitted { (0, 5) } else { (3, 2) }, "{granted} granted");
+            assert_eq!(permits.deadline(), admitted.then_some(then + WINDOW));
+            let more = permits.exchange(None, 1000, Work::Handler, then);
+            assert_eq!(matches!(more, Admission::Queued), admitted, "{granted} granted");
+        }
     }
 }

@@ -168,7 +168,8 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         let admission = scheduler.with_permits(|permits| {
             let before = permits.deadline();
             let admission = permits.exchange(held, connection, work, now);
-            must_wake = before.is_none() && permits.deadline().is_some();
+            let after = permits.deadline();
+            must_wake = after.is_some_and(|after| before.is_none_or(|before| after < before));
             admission
         });
         if must_wake {

@@ -9,7 +9,7 @@ before and after, over the requests that were answered (or MiB, for the large fi
 their spread over the rounds, and the ratio to the best peer: the median of the ratios of neighbours in a round.
 Latency is measured with servers in sessions, and so scheduling groups, of their own, and (`--groups both`, half as many
 rounds) in that of the client, too. Rows are chosen by the beginning of their names; `--list` tells them. `--also NAME=PROGRAM` adds
-another build of modest. `--write` puts the tables into docs/performance.md: all rows and both groups take ten minutes.
+another build of modest. `--write` puts the tables into docs/notes/performance-2026-11.md: all rows and both groups take ten minutes.
 
 Needs cargo and Python 3.11; installs nginx, h2o, lighttpd and wrk from Debian where they are missing, and takes
 static-web-server if it is there; hyper (`benches/hyper`) has the rows `hello` alone. Loads go to loopback only.
@@ -32,7 +32,7 @@ from pathlib import Path
 from peers import CORES, HERE, PEERS, TITLES, Servers, available
 from rows import ROWS, headers_for, load, make_site, script
 
-PAGE = HERE / "docs/performance.md"
+PAGE = HERE / "docs/notes/performance-2026-11.md"
 BEGIN, END = "<!-- measured: written by benches/compare.py -->", "<!-- end of what is measured -->"
 
 
@@ -164,15 +164,15 @@ def report_of(args, results):
     """The tables, a line at a time."""
     yield from machine(args)
     if "own" in results:
-        yield from ["", "CPU time, µs a request (of the large file: a MiB): the median, and half of what lies between "
-                    "the least and the most of its rounds.", ""]
+        yield from ["", "CPU time in µs per request (for the large file: per MiB): the median of the rounds, and half the "
+                    "range between the lowest and the highest round.", ""]
         yield from cpu_table(results["own"])
         rows = [row for row in ROWS if row.with_client and row.name in results["own"]]
         if rows:
-            yield from ["", "The same of server and client (wrk) together, and how many requests or MiB a second that were.", ""]
+            yield from ["", "CPU time of server and client (wrk) together, and the requests or MiB per second.", ""]
             yield from table(rows, results["own"], lambda rounds: f"{with_client(rounds):.0f}, {median(rounds, 'rate'):,.0f}/s")
-    for group, title in (("own", "Server and client each in a scheduling group of their own"),
-                         ("shared", "Both in one group")):
+    for group, title in (("own", "Latency with server and client in separate scheduling groups"),
+                         ("shared", "Latency with server and client in one group")):
         rows = [row for row in ROWS if row.latency and row.name in results.get(group, {})]
         if rows:
             yield from ["", f"{title}: p50, p99, p99.9 in ms, medians of the rounds.", ""]

@@ -53,7 +53,7 @@ MIDDLE = {"Range": f"bytes={LARGE // 2}-{LARGE // 2 + MIB - 1}"}
 ROWS = [
     Row("many", "1,000 files of 0.5 to 256 KiB at random, 64 connections", 64, many=True, latency=True,
         with_client=True),
-    Row("large", "100 MiB file, 4 connections, a MiB", 4, path="/large.bin", unit="MiB", seconds=2, with_client=True),
+    Row("large", "100 MiB file, 4 connections, per MiB", 4, path="/large.bin", unit="MiB", seconds=2, with_client=True),
     Row("range", "1 MiB range of it, 16 connections", 16, path="/large.bin", status=206, headers=MIDDLE,
         with_client=True),
     Row("404", "404, 64 connections", 64, path="/nothing", status=404),
@@ -70,7 +70,7 @@ ROWS = [
     *map(hello, [1, 8, 64, 512]),
     encrypted("1", "1 KiB file, 1 connection", 1),
     encrypted("64", "1 KiB file, 64 connections", 64),
-    encrypted("large", "100 MiB file, 4 connections, a MiB", 4, path="/large.bin", unit="MiB", seconds=2),
+    encrypted("large", "100 MiB file, 4 connections, per MiB", 4, path="/large.bin", unit="MiB", seconds=2),
     encrypted("close", "a handshake and a 1 KiB file, 64 at once", 64, headers={"Connection": "close"}),
 ]
 for row in ROWS:

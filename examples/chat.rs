@@ -1,6 +1,6 @@
-//! A chat in a page: whoever is there hears what anybody says, by WebSocket, or by long polls where those can't be had.
-//! Thousands may listen; none of them holds a worker. `cargo run --example chat`, then open http://127.0.0.1:8000/ in one
-//! window and http://127.0.0.1:8000/?polls in another.
+//! A chat page: everyone sees every message, by WebSocket, or by long polls if WebSocket is not available.
+//! Thousands of clients can listen; none of them holds a worker. `cargo run --example chat`, then open
+//! http://127.0.0.1:8000/ in one window and http://127.0.0.1:8000/?polls in another.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ const PAGE: &str = r##"<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Chat</title>
-<form><input name="text" maxlength="250" autofocus required> <button>Say</button> <output>connecting ...</output></form>
+<form><input name="text" maxlength="250" autofocus required> <button>Send</button> <output>connecting ...</output></form>
 <ul id="said"></ul>
 <script>
 const form = document.querySelector("form"), list = document.querySelector("#said"), state = document.querySelector("output");
@@ -48,8 +48,8 @@ form.onsubmit = event => { event.preventDefault(); say[kind](form.text.value); f
 </script>
 "##;
 
-const KEPT: usize = 100; // words
-const LONGEST: usize = 1000; // of a word, in bytes
+const KEPT: usize = 100; // messages kept for clients that connect later
+const LONGEST: usize = 1000; // bytes in a message
 
 #[derive(Clone)]
 struct Chat {
@@ -60,13 +60,13 @@ struct Chat {
 #[derive(Default)]
 struct Room {
     guests: HashSet<Socket>,
-    words: VecDeque<String>, // the last that were said
-    next: u64,               // the number of the next one
+    words: VecDeque<String>, // the last messages
+    next: u64,               // the number of the next message
 }
 
 impl Chat {
     fn new() -> Chat {
-        // By the clock: no number of an earlier run is one of this.
+        // Starts at the current time, so that no number of an earlier run is used again.
         let next = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_millis() as u64);
         Chat { room: Arc::new(Mutex::new(Room { next, ..Room::default() })), said: Signal::new() }
     }
@@ -75,9 +75,9 @@ impl Chat {
         WebSocket::new().max_message(LONGEST).accept(request, self.clone())
     }
 
-    /// The words that are kept from this number on, once there is one; none after half a minute.
+    /// Returns the kept messages from this number on. Waits up to 30 seconds for the first one.
     fn words(&self, request: &Request) -> Result<Response> {
-        let ticket = self.said.ticket(); // before the look, so that no word is missed between
+        let ticket = self.said.ticket(); // taken before the check, so that no message is missed in between
         let from: u64 = request.parse("from")?;
         let room = self.room();
         let missed = room.next.saturating_sub(from).min(KEPT as u64) as usize;
@@ -91,12 +91,13 @@ impl Chat {
     fn post(&self, request: &Request) -> Result<Response> {
         match request.text()? {
             word if word.len() <= LONGEST => self.say(&word),
-            _ => return Err(Error::new(413, "that is too long a word")),
+            _ => return Err(Error::new(413, "the message is too long")),
         }
         Ok(Response::no_content())
     }
 
-    /// It waits for nobody: so the room is held meanwhile, and all hear it in one order.
+    /// Sends a message to everyone. Nothing in it waits for a client, so it holds the lock throughout: all guests get
+    /// the messages in the same order.
     fn say(&self, word: &str) {
         let mut room = self.room();
         if room.words.len() == KEPT {
@@ -123,7 +124,7 @@ impl WebSocketHandler for Chat {
     }
 
     fn message(&mut self, message: Message, _: &Socket) -> Result<()> {
-        self.say(message.as_text().ok_or("only text is spoken here")?);
+        self.say(message.as_text().ok_or("expected a text message")?);
         Ok(())
     }
 

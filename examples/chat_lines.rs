@@ -1,5 +1,5 @@
-//! A chat by lines: whoever is connected hears what anybody says. Thousands may listen; none of them holds a worker.
-//! `cargo run --example chat_lines`, then `telnet 127.0.0.1 8080`, more than once.
+//! A line-based chat: everyone sees every line. Thousands of clients can listen; none of them holds a worker.
+//! `cargo run --example chat_lines`, then run `telnet 127.0.0.1 8080` more than once.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,7 +12,7 @@ use modest::{Client, TcpServer};
 #[derive(Clone, Default)]
 struct Chat(Arc<Mutex<Said>>);
 
-/// The last words that were said, how many were said in all, and who is to hear them.
+/// The last lines, the number of lines so far, and a waker for each connected client.
 #[derive(Default)]
 struct Said {
     words: VecDeque<String>,
@@ -22,7 +22,7 @@ struct Said {
 
 struct Guest {
     chat: Chat,
-    heard: Option<usize>, // so many words; `None`: not yet listening
+    heard: Option<usize>, // the number of lines sent to this guest; `None` before it listens
 }
 
 impl Protocol for Chat {
@@ -32,8 +32,8 @@ impl Protocol for Chat {
 }
 
 const LISTEN: Next = Next::Idle { within: Some(Duration::from_secs(3600)) };
-const LONGEST: usize = 1024; // of a line, in bytes
-const KEPT: usize = 100; // words
+const LONGEST: usize = 1024; // bytes in a line
+const KEPT: usize = 100; // lines
 
 impl Conversation for Guest {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
@@ -69,7 +69,7 @@ impl Chat {
         chat.words.push_back(word);
         chat.count += 1;
         if chat.words.len() > KEPT {
-            chat.words.pop_front(); // who is slower than that misses some
+            chat.words.pop_front(); // a guest that is more than `KEPT` lines behind misses some
         }
         chat.listeners.retain(|waker| !waker.is_over());
         let listeners = chat.listeners.clone();

@@ -1,6 +1,6 @@
-//! A page of readings, such as of a thermometer, which shows each as it comes: server-sent events. Thousands may listen;
-//! none of them holds a worker. `cargo run --example dashboard 127.0.0.1:8000 readings.txt`, then open
-//! http://127.0.0.1:8000/ and say `curl -d 'kitchen 21.5' http://127.0.0.1:8000/readings`.
+//! A page that shows readings, for example of a thermometer, as they arrive, by server-sent events. Thousands of clients
+//! can listen; none of them holds a worker. `cargo run --example dashboard 127.0.0.1:8000 readings.txt`, then open
+//! http://127.0.0.1:8000/ and run `curl -d 'kitchen 21.5' http://127.0.0.1:8000/readings`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -20,7 +20,7 @@ const PAGE: &str = r##"<!DOCTYPE html>
 <ol></ol>
 <script>
 const state = document.querySelector("output"), table = document.querySelector("table"), log = document.querySelector("ol");
-const events = new EventSource("/readings"); // it connects again by itself, and says what it heard last
+const events = new EventSource("/readings"); // reconnects by itself and sends the id of the last event it received
 events.onopen = () => state.value = "connected";
 events.onerror = () => state.value = "connecting ...";
 events.onmessage = event => {
@@ -32,14 +32,14 @@ events.onmessage = event => {
 </script>
 "##;
 
-const KEPT: usize = 1000; // readings, for those who come back
+const KEPT: usize = 1000; // readings, for clients that reconnect
 
 struct Dashboard {
     readings: Broadcast,
     file: Mutex<Kept>,
 }
 
-/// All readings, a line each: the number of a line is the id of its event, also after a restart.
+/// A file with one reading per line. The line number is the id of the event, also after a restart.
 struct Kept {
     file: File,
     count: usize,
@@ -58,15 +58,15 @@ impl Dashboard {
     }
 
     fn listen(&self, request: &Request) -> Result<Response> {
-        Ok(Response::events(self.readings.listen(request)?)) // 503 if too many listen
+        Ok(Response::events(self.readings.listen(request)?)) // 503 if too many clients listen
     }
 
     fn tell(&self, request: &Request) -> Result<Response> {
         let reading = request.text()?;
         if reading.split(' ').count() != 2 || reading.contains(['\r', '\n']) {
-            return Err(Error::new(422, "a reading is a name, a blank and a value"));
+            return Err(Error::new(422, "expected a name, a space and a value"));
         }
-        let mut kept = self.file.lock().unwrap_or_else(PoisonError::into_inner); // until it is sent: in the file's order
+        let mut kept = self.file.lock().unwrap_or_else(PoisonError::into_inner); // held until sent: keeps the order
         kept.file.write_all(format!("{reading}\n").as_bytes())?;
         kept.count += 1;
         self.readings.send(ServerEvent::new(reading).with_id(kept.count.to_string()));
@@ -84,6 +84,6 @@ fn main() -> std::io::Result<()> {
         .serve(Dashboard::open(&words.next().unwrap_or("readings.txt".into()))?);
     let server = TcpServer::bind(address, Http::new(dashboard).body_limit(1000))?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
-    server.handle().shutdown_on_signals()?; // listeners are told to come back after a second
+    server.handle().shutdown_on_signals()?; // sends clients `retry: 1000`: reconnect after one second
     server.serve_forever()
 }

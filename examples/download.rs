@@ -1,5 +1,5 @@
-//! A download of any length, made while it is sent: `curl -O http://127.0.0.1:8000/bytes/1000000`.
-//! `/bytes/N` has a length; `/lines/N` has none that is known before its end, so it goes out in chunks.
+//! Downloads of any length, generated while they are sent: `curl -O http://127.0.0.1:8000/bytes/1000000`.
+//! `/bytes/N` has a Content-Length. The length of `/lines/N` is not known in advance, so it is sent in chunks.
 
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
@@ -28,10 +28,10 @@ fn lines(count: u64) -> Response {
 }
 
 fn number(text: &str) -> Result<u64> {
-    text.parse().map_err(|_| Error::new(400, "a number from 0 to 18446744073709551615 is wanted"))
+    text.parse().map_err(|_| Error::new(400, "expected a number from 0 to 18446744073709551615"))
 }
 
-/// `1\n2\n3\n` .. as it is read: nothing is held but the line under way.
+/// Generates `1\n2\n3\n` ... while it is read. Only the current line is in memory.
 struct Lines {
     numbers: RangeInclusive<u64>,
     left: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Sends back what it gets, to any number of clients at once; one that is silent costs no worker.
+//! Sends back what it receives, to any number of clients at once. A silent client holds no worker.
 //! `cargo run --example echo`, then `cargo run --example echo_client` or `telnet 127.0.0.1 8080`.
 
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ impl Protocol for Echo {
 }
 
 struct Echoing {
-    may_block: bool, // printing may: it is done in a turn that was asked for with `Next::Handle`
+    may_block: bool, // writing to stdout can block, so it needs a turn after `Next::Handle`
 }
 
 impl Conversation for Echoing {
@@ -33,7 +33,7 @@ impl Conversation for Echoing {
             return Next::Handle;
         }
         let arrived = turn.input.bytes();
-        // Not `println!`: it panics once nobody reads the output.
+        // Not `println!`, which panics if the reader of stdout has gone.
         let _ = writeln!(io::stdout(), "got request from {}: {}", turn.client, arrived.len());
         turn.output.bytes().extend_from_slice(arrived);
         turn.input.consume(arrived.len());

@@ -1,4 +1,4 @@
-//! Python's `StreamRequestHandler`: lines come back, by blocking reads, each client on a thread of its own.
+//! Python's `StreamRequestHandler`: sends each line back, with blocking reads and one thread per client.
 //! `cargo run --example echo_lines`, then `telnet 127.0.0.1 8080`.
 
 use std::io::{self, BufRead, Write};

@@ -8,14 +8,14 @@ impl RequestHandler for Hello {
     fn do_get(&self, request: &Request) -> Result<Response> {
         match request.path() {
             "/" => Ok(Response::text("Hello, World!")),
-            _ => Err(modest::Error::new(404, "there is only / here")),
+            _ => Err(modest::Error::new(404, "not found; try /")),
         }
     }
 
     fn do_post(&self, request: &Request) -> Result<Response> {
         match request.path() {
             "/echo" => Ok(Response::bytes(request.bytes()?)),
-            _ => Err(modest::Error::new(404, "there is only /echo here")),
+            _ => Err(modest::Error::new(404, "not found; try /echo")),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A server without a protocol: whatever arrives is printed, and answered with the same few bytes.
+//! A server without a protocol: prints what it receives and always sends the same bytes.
 //! `cargo run --example hello_socket`, then `telnet 127.0.0.1 8888`, `curl http://127.0.0.1:8888/` or a browser.
 
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ impl Protocol for HelloSocket {
 }
 
 struct Greeting {
-    may_block: bool, // printing may: it is done in a turn that was asked for with `Next::Handle`
+    may_block: bool, // writing to stdout can block, so it needs a turn after `Next::Handle`
 }
 
 impl Conversation for Greeting {
@@ -33,10 +33,10 @@ impl Conversation for Greeting {
             return Next::Handle;
         }
         let arrived = turn.input.bytes();
-        let _ = io::stdout().write_all(arrived).and_then(|()| io::stdout().flush()); // read along or not: all are greeted
+        let _ = io::stdout().write_all(arrived).and_then(|()| io::stdout().flush()); // a client is greeted even if this fails
         turn.input.consume(arrived.len());
         turn.output.bytes().extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\nHello, World!");
-        Next::Close // without a length, the end of the stream is the end of the answer
+        Next::Close // the response has no length: it ends where the stream ends
     }
 }
 

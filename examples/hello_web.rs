@@ -1,4 +1,4 @@
-//! One page: `cargo run --example hello_web`, then open http://127.0.0.1:8080/ in a browser.
+//! Serves one page: `cargo run --example hello_web`, then open http://127.0.0.1:8080/ in a browser.
 
 use modest::{Request, RequestHandler, Response, Result, TcpServer};
 

@@ -1,4 +1,4 @@
-//! PING, GET, SET, DEL and INCR, spoken as Redis does, in both kinds of protocol: with a thread for each client, and in turns.
+//! The Redis commands PING, GET, SET, DEL and INCR, in both kinds of protocol: with one thread per client, and in turns.
 //! `cargo run --example miniredis 127.0.0.1:6379 turns` (or `threads`), then `redis-cli`, or `telnet 127.0.0.1 6379`.
 
 use std::collections::HashMap;
@@ -12,10 +12,11 @@ use modest::{Client, TcpServer};
 #[derive(Clone, Default)]
 struct Store(Arc<Mutex<HashMap<Vec<u8>, Vec<u8>>>>);
 
-const LONGEST: usize = 32 * 1024; // of a command, in bytes; a turn's input holds 64 KiB
+const LONGEST: usize = 32 * 1024; // bytes in a command; the input of a turn holds 64 KiB
 const SILENCE: Duration = Duration::from_secs(600);
 
-/// One command: an array of bulk strings, or words in a line. `None`: no byte is there. `InvalidData`: it is malformed.
+/// Reads one command: an array of bulk strings, or words in a line. Returns `None` if there is no input, and
+/// `InvalidData` if the command is malformed.
 fn read_command(from: &mut impl BufRead) -> io::Result<Option<Vec<Vec<u8>>>> {
     if from.fill_buf()?.is_empty() {
         return Ok(None);
@@ -45,12 +46,12 @@ fn read_line(from: &mut impl BufRead, left: &mut usize) -> io::Result<Vec<u8>> {
     *left -= from.take(*left as u64).read_until(b'\n', &mut line)?;
     match line.strip_suffix(b"\n") {
         Some(line) => Ok(line.strip_suffix(b"\r").unwrap_or(line).to_vec()),
-        None if *left == 0 => Err(malformed("too big a command")),
+        None if *left == 0 => Err(malformed("command too long")),
         None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
 
-/// The number behind this mark, if it is no more than the most.
+/// Returns the number after this mark, if it is at most `most`.
 fn number(line: &[u8], mark: u8, most: usize) -> Option<usize> {
     let number = std::str::from_utf8(line.strip_prefix(&[mark])?).ok()?.parse().ok()?;
     Some(number).filter(|number| *number <= most)
@@ -94,19 +95,19 @@ fn bulk(value: &[u8]) -> Vec<u8> {
     [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()
 }
 
-/// The blocking kind: it reads on until the client ends. Each has a thread.
+/// The blocking kind: reads commands until the client ends. Each client has a thread.
 fn talk(store: &Store, stream: &mut Stream) -> io::Result<()> {
     stream.set_timeout(SILENCE)?;
     loop {
         match read_command(stream) {
             Ok(Some(words)) => stream.write_all(&store.reply(&words))?,
             Err(error) if error.kind() == InvalidData => return write!(stream, "{error}"),
-            Ok(None) | Err(_) => return Ok(()), // the end, or too long a silence
+            Ok(None) | Err(_) => return Ok(()), // the end of the stream, or a timeout
         }
     }
 }
 
-/// The kind in turns: it uses what is there, and says what it waits for. None has a thread.
+/// The kind in turns: handles the input that has arrived and returns what to wait for. No client has a thread.
 impl Protocol for Store {
     fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
         Some(Box::new(self.clone()))
@@ -130,7 +131,7 @@ impl Conversation for Store {
             }
             used = turn.input.bytes().len() - rest.len();
             if turn.output.bytes().len() > LONGEST {
-                break Next::Again; // it is sent before more is answered
+                break Next::Again; // send this before handling more commands
             }
         };
         turn.input.consume(used);

@@ -1,4 +1,4 @@
-//! A small API with shared state, in JSON and by form. `cargo run --example notes`, then
+//! A small API with shared state that accepts JSON and forms. `cargo run --example notes`, then
 //! `curl -d text=milk http://127.0.0.1:8000/notes`, `curl http://127.0.0.1:8000/notes`, `curl -X DELETE http://127.0.0.1:8000/notes/1`.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use modest::{Error, Http, Request, Response, Result, Routes, TcpServer};
 use serde::{Deserialize, Serialize};
 
-const LONGEST: usize = 1000; // characters of a note
+const LONGEST: usize = 1000; // characters in a note
 
 /// Shared by all workers.
 #[derive(Default)]
@@ -38,7 +38,7 @@ impl Notes {
     }
 
     fn one(&self, request: &Request) -> Result<Response> {
-        let id = request.path_param("id")?; // no number: 404
+        let id = request.path_param("id")?; // 404 if it is not a number
         self.board().notes.get(&id).map(Response::json).ok_or_else(|| no_note(id))
     }
 
@@ -67,17 +67,17 @@ impl Board {
     }
 }
 
-/// The text of a new note, from JSON or a form; what is wrong with it decides the status.
+/// Returns the text of a new note, from JSON or from a form. The status of the error depends on the fault.
 fn text(request: &Request) -> Result<String> {
     let text = if request.has_media_type("application/x-www-form-urlencoded") {
-        let form = request.form()?; // malformed: 400
-        form.get("text").ok_or_else(|| Error::new(422, "a field named text is missing"))?.to_owned()
+        let form = request.form()?; // 400 if it is malformed
+        form.get("text").ok_or_else(|| Error::new(422, "expected a field named text"))?.to_owned()
     } else {
-        request.json::<NewNote>()?.text // neither JSON nor a form: 415; malformed: 400, and why
+        request.json::<NewNote>()?.text // 415 if it is neither JSON nor a form; 400 with the reason if it is malformed
     };
     match text.chars().count() {
-        0 => Err(Error::new(422, "a note wants some text")),
-        length if length > LONGEST => Err(Error::new(422, format!("a note has {LONGEST} characters at most"))),
+        0 => Err(Error::new(422, "expected some text")),
+        length if length > LONGEST => Err(Error::new(422, format!("a note can have up to {LONGEST} characters"))),
         _ => Ok(text),
     }
 }
@@ -94,7 +94,7 @@ fn main() -> std::io::Result<()> {
         .get("/notes/{id}", Notes::one)
         .delete("/notes/{id}", Notes::remove)
         .serve(Notes::default());
-    let server = TcpServer::bind(address, Http::new(notes).body_limit(64 << 10))?; // longer: 413, and not read
+    let server = TcpServer::bind(address, Http::new(notes).body_limit(64 << 10))?; // a longer body gets 413 and is not read
     println!("Serving HTTP at http://{}/notes ...", server.local_addr());
     server.serve_forever()
 }

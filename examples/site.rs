@@ -1,4 +1,4 @@
-//! A folder beside routes of one's own: `cargo run --example site -- 127.0.0.1:8000 www`.
+//! A folder next to your own routes: `cargo run --example site -- 127.0.0.1:8000 www`.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -6,7 +6,7 @@ use modest::{Request, Response, Result, Routes, StaticFileHandler, TcpServer};
 
 #[derive(Default)]
 struct Site {
-    visits: AtomicU64, // shared state is a field: every worker has `&self`
+    visits: AtomicU64, // shared by all workers through `&self`
 }
 
 impl Site {
@@ -19,7 +19,7 @@ impl Site {
 fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
     let folder = std::env::args().nth(2).unwrap_or("www".into());
-    // Own routes first, then the folder, which knows itself which methods it serves.
+    // Routes are tried first, then the folder, which rejects methods that it does not serve.
     let site =
         Routes::new().get("/visits", Site::visits).fallback(StaticFileHandler::new(folder)?).serve(Site::default());
     let server = TcpServer::bind(address, site)?;

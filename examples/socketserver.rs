@@ -1,6 +1,6 @@
-//! What Python's documentation of `socketserver` shows: what a client says is printed, and comes back in capitals.
-//! `cargo run --example socketserver 127.0.0.1:9999 tcp`, then `echo hello | nc 127.0.0.1 9999`; `stream` reads a line,
-//! `threads` tells which thread answers, and `udp` is for `nc -u -w1`.
+//! The examples of Python's `socketserver` documentation: prints what a client sends and sends it back in capitals.
+//! `cargo run --example socketserver 127.0.0.1:9999 tcp`, then `echo hello | nc 127.0.0.1 9999`. `stream` reads a line,
+//! `threads` sends the name of its thread, and `udp` is for `nc -u -w1`.
 
 use std::io::{self, BufRead, Read, Write};
 use std::net::IpAddr;
@@ -9,13 +9,13 @@ use std::thread;
 use modest::raw::{Stream, streams};
 use modest::{Datagram, TcpServer, UdpServer};
 
-/// As Python prints bytes; an address without its port.
+/// Prints the address without its port, and the bytes as Python prints them.
 fn wrote(ip: Option<IpAddr>, data: &[u8]) {
     let ip = ip.map_or("somebody".to_owned(), |ip| ip.to_string());
     println!("{ip} wrote:\nb'{}'", data.escape_ascii());
 }
 
-/// What the client has sent in one go.
+/// Returns what one read gets from the client.
 fn receive(stream: &mut Stream) -> io::Result<Vec<u8>> {
     let mut data = vec![0; 1024];
     let count = stream.read(&mut data)?;

@@ -1,4 +1,4 @@
-//! Keys and values, in memory, for any number of clients: a protocol of lines.
+//! A line protocol for any number of clients: a key-value store in memory.
 //! `cargo run --example store`, then `telnet 127.0.0.1 7000` and `set colour green`, `get colour`, `del colour`,
 //! `quit`.
 
@@ -10,7 +10,7 @@ use modest::TcpServer;
 use modest::raw::{Flow, Lines};
 
 fn main() -> io::Result<()> {
-    let values = Mutex::new(HashMap::<String, String>::new()); // one closure for all clients: what it has is shared
+    let values = Mutex::new(HashMap::<String, String>::new()); // all clients share this closure, and so this map
     let store = Lines::new(move |line, reply| {
         let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
         let none = || "none".to_owned();

@@ -1,4 +1,4 @@
-//! Python's own example of `UDPServer`: what a client says comes back in capitals.
+//! Python's `UDPServer` example: sends each datagram back in capitals.
 //! `cargo run --example udp_upper 127.0.0.1:9999`, then `echo hello | nc -u -w1 127.0.0.1 9999`.
 
 use modest::{Datagram, UdpServer};

@@ -1,4 +1,4 @@
-//! A WebSocket that sends back whatever it is sent. Thousands may be connected; a silent one holds no worker.
+//! A WebSocket that sends each message back. Thousands of clients can be connected; a silent one holds no worker.
 //! `cargo run --example websocket_echo`, then in a browser's console at http://127.0.0.1:8000/:
 //! `s = new WebSocket("/"); s.onmessage = event => console.log(event.data); s.onopen = () => s.send("hello")`
 

@@ -1,8 +1,9 @@
 //! A TCP and HTTP/1.1 server with the shape of Python's `socketserver` and `http.server`.
 //!
-//! A [`TcpServer`] owns its listeners and gives each client to a fixed pool of workers; a [`RequestHandler`] of yours
-//! (`do_get`, `do_post`, ...) answers requests; a [`StaticFileHandler`] serves a folder. Handlers are plain blocking
-//! Rust, and no client, however slow to speak, to send or to read, ever holds a worker.
+//! A [`TcpServer`] owns its listeners and dispatches connections to a fixed pool of workers. A [`RequestHandler`] that you implement
+//! (`do_get`, `do_post`, ...) responds to requests. A [`StaticFileHandler`] serves a folder. Handlers are plain blocking
+//! Rust. A client that is slow to send or to read holds no worker, unless a handler asks for its body as a stream
+//! ([`BodyPlan::stream`]) or takes its connection ([`raw::streams`]).
 //!
 //! # A handler
 //!
@@ -21,8 +22,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! Methods that you don't write answer 501, and HEAD is `do_get` without its body. State is a field: every worker has `&self`.
-//! Handlers are put together by [`RequestHandler::delegate`], by [`Layer`]s and by [`Routes`].
+//! Methods that you don't write respond with 501, and HEAD calls `do_get` and leaves out the body. State is in the handler's fields:
+//! every worker has `&self`. Handlers are combined by [`RequestHandler::delegate`], by [`Layer`]s and by [`Routes`].
 //!
 //! # A closure, and errors
 //!
@@ -30,8 +31,8 @@
 //! use modest::{Http, OrStatus, Response, TcpServer, handler_fn};
 //!
 //! let app = handler_fn(|request| {
-//!     let count: usize = request.parse("count")?; // none, or no number: 400, and the client is told why
-//!     let text = std::fs::read_to_string("text.txt")?; // an error: 500, and the log hears why
+//!     let count: usize = request.parse("count")?; // missing or not a number: 400, with the reason
+//!     let text = std::fs::read_to_string("text.txt")?; // an error: 500, and the reason is logged
 //!     Ok(Response::text(text.get(..count).or_status(404)?))
 //! });
 //! TcpServer::bind("127.0.0.1:8000", Http::new(app).body_limit(64 * 1024))?.serve_forever()?;
@@ -56,7 +57,7 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! # A folder that takes files, of those whom it knows, over TLS
+//! # A folder that takes files from known users, over TLS
 //!
 //! ```no_run
 //! # #[cfg(all(feature = "archive", feature = "tls", feature = "users"))] {
@@ -72,7 +73,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`layers`] has more to put around a handler, among them [`layers::Metrics`]: what a server does, for Prometheus.
+//! [`layers`] has more to put around a handler, such as [`layers::Metrics`] for Prometheus.
 //!
 //! # A handler without a socket, for tests
 //!
@@ -136,20 +137,19 @@
 //!
 //! # What is not here
 //!
-//! - No async runtime: a handler blocks as it likes, for that is what workers are for.
-//! - No thread per client, and none for accepting, polling or timers: a worker with nothing to do looks after all
-//!   three.
-//! - No macro, no global: state is a field.
-//! - No HTTP/2 yet; there is room for it in [`raw::Conversation`], which takes bytes and gives bytes.
+//! - No async runtime: handlers may block, which is what the workers are for.
+//! - No thread per client, and none for accepting, polling or timers: a worker with nothing else to do does all three.
+//! - No macro that you must learn, and no global state.
+//! - No HTTP/2 and no HTTP/3: put nginx or Caddy in front for these.
 //! - No `unsafe`.
 //!
 //! Features: `json` ([`Request::json`], [`Response::json`], [`layers::JsonErrors`]), `compress` ([`layers::Compress`], [`StaticFileHandler::compress`]), `etags` ([`layers::ETags`]), `users` ([`layers::UserFile`]), `metrics` ([`layers::Metrics`]), `websocket`, `tls` ([`Tls`]), `self-signed` ([`Identity::self_signed`]), `archive` ([`StaticFileHandler::archives`]), `signals`
-//! ([`ServerHandle::shutdown_on_signals`]) and `cli`, `qr` and `confine` (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine stands on `epoll`, `openat2` and `sendfile`.
+//! ([`ServerHandle::shutdown_on_signals`]) and `cli`, `qr` and `confine` (what only the program `modest` needs), all on unless `default-features = false`. Linux only, for now: the engine uses `epoll`, `openat2` and `sendfile`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 #[cfg(not(target_os = "linux"))]
-compile_error!("modest runs on Linux: it stands on epoll, openat2, statx and sendfile");
+compile_error!("modest runs on Linux only: it needs epoll, openat2, statx and sendfile");
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("modest runs on 64-bit machines: a table entry's number and generation share one of epoll's words");
 
@@ -167,9 +167,9 @@ pub mod websocket;
 
 pub use crate::http::{
     Access, Body, BodyPlan, BodyReader, Cookie, ETag, Error, Fields, Form, FormData, FormDataLimits, Forwarded,
-    HandlerFn, Http, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part, Permissions, Request,
-    RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite, SentResponse, User,
-    Validators, encode_path, escape_html, handler_fn, is_compressible, layer_fn, media_type_of,
+    HandlerFn, Http, InvalidUrlPath, Layer, LayerFn, Layered, LogFormat, LogRecord, Next, OrStatus, Part, Permissions,
+    Request, RequestHandler, RequestId, Response, ResponseWriter, Result, Router, Routes, SameSite, SentResponse,
+    UrlPath, User, Validators, encode_path, escape_html, handler_fn, is_compressible, layer_fn, media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 pub use files::{Overwrite, StaticFileHandler, Symlinks, Uploads};
@@ -182,7 +182,7 @@ pub use tcp::{
 pub use tls::{ClientCertificates, Identity, Protected, Tls};
 pub use udp::{Datagram, DatagramHandler, UdpServer};
 
-/// What waits for something other than its client, and holds no worker: server-sent events
+/// Responses that wait for something other than their client and hold no worker: server-sent events
 /// ([`Broadcast`](live::Broadcast)), long polls ([`Signal`](live::Signal)), bytes from other threads
 /// ([`Sender`](live::Sender)).
 pub mod live {
@@ -191,8 +191,8 @@ pub mod live {
     };
 }
 
-/// Protocols other than HTTP: of lines ([`Lines`](raw::Lines)), of blocking streams ([`streams`](raw::streams()))
-/// or of bytes as they come ([`Conversation`](raw::Conversation)).
+/// Protocols other than HTTP: lines ([`Lines`](raw::Lines)), blocking streams ([`streams`](raw::streams()))
+/// or bytes as they arrive ([`Conversation`](raw::Conversation)).
 pub mod raw {
     pub use crate::tcp::{
         Conversation, Event, Flow, Inner, Input, Layer, LineHandler, Lines, Next, Output, Piece, Protocol, Raw,
@@ -200,8 +200,8 @@ pub mod raw {
     };
 }
 
-/// Serve this closure at this address, until the process ends or the server is shut down by
-/// [`Request::server`]: the shortest way. [`TcpServer::bind`] has the options.
+/// Serves this closure at this address until the process ends or the server is shut down by [`Request::server`].
+/// [`TcpServer::bind`] has the options.
 ///
 /// ```no_run
 /// modest::serve("127.0.0.1:8000", |request| Ok(modest::Response::text(format!("Hello, {}!\n", request.path()))))
@@ -221,7 +221,6 @@ where
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {
-    pub use crate::files::fuzzing::*;
     pub use crate::http::fuzzing::*;
 }
 

@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,6 +16,8 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
 
 use crate::http::date;
 
@@ -176,8 +179,16 @@ impl Write for LogFile {
     }
 }
 
+/// Non-blocking: opening a FIFO would wait for its reader. Without one it is an error.
 fn append(path: &std::path::Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new().append(true).create(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => io::Error::new(error.kind(), "it is a FIFO that nobody reads"),
+        _ => error,
+    })?;
+    fcntl_setfl(&file, OFlags::APPEND)?; // the thread that writes may wait
+    Ok(file)
 }
 
 /// Where a buffer is written to. Used by one thread.

@@ -14,6 +14,9 @@ use rustix::process::Signal;
 /// More than any socket buffers: a client that does not read it all keeps the request in hand.
 const LARGE: u64 = 64 << 20;
 
+/// A file of users, whose password is: a long secret.
+const ADA: &str = "ada:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n";
+
 fn www(words: &[&str]) -> Built {
     Built::start(modest(["www", "-p", "0"]).args(words))
 }
@@ -336,6 +339,215 @@ fn proxies_are_believed_as_far_as_they_are_named() {
     }
 }
 
+/// A proxy that changes `Host` is believed which host the client asked for, if that is wanted: for who may write, where to, and
+/// which hosts are answered for.
+#[test]
+fn the_host_that_a_proxy_tells_is_the_host() {
+    let inbox = folder(&[]);
+    let told = ["--trusted-proxy", "127.0.0.1", "--forwarded-host"];
+    let start =
+        |words: &[&str]| Built::start(modest(["-p", "0", "--upload", "--allow-delete"]).args(words).arg(inbox.path()));
+    let fields = ["X-Forwarded-Host: files.example", "Origin: https://files.example"];
+    let to = "Destination: https://files.example/b.txt";
+    for (words, put, moved) in [(&told[..], 201, 201), (&told[..2], 403, 502)] {
+        let modest = start(words);
+        assert_eq!(modest.ask("PUT", "/new.txt", &fields, "x").status, put, "{words:?}");
+        assert_eq!(modest.ask("PUT", "/a.txt", &[], "x").status, 201, "{words:?}");
+        assert_eq!(modest.ask("MOVE", "/a.txt", &[fields[0], to], "").status, moved, "{words:?}");
+        for name in ["/new.txt", "/a.txt", "/b.txt"] {
+            modest.ask("DELETE", name, &[], "");
+        }
+    }
+    for (words, status) in [(&told[..], 200), (&told[..2], 421)] {
+        let modest = www(&[words, &["--allowed-host", "files.example"]].concat());
+        assert_eq!(modest.ask("GET", "/", &fields[..1], "").status, status, "{words:?}");
+    }
+}
+
+/// A field that is for all answers is in all: whoever makes them, a folder, a layer, the program, the parser.
+#[test]
+fn a_field_of_all_answers_is_in_all() {
+    let files = folder(&[("site/a.txt", "a"), ("site/sub/b.txt", "b"), ("redirects", "/old /new\n"), ("users", ADA)]);
+    let words = "-p 0 -H X-All:yes --health /health --metrics --redirects redirects";
+    for (more, requests) in [
+        (
+            "site",
+            &[
+                ("GET / HTTP/1.1\r\nHost: a\r\n", 200),
+                ("GET /a.txt HTTP/1.1\r\nHost: a\r\n", 200),
+                ("GET /a.txt HTTP/1.1\r\nHost: a\r\nRange: bytes=9-\r\n", 416),
+                ("GET /a.txt HTTP/1.1\r\nHost: a\r\nIf-Match: \"x\"\r\n", 412),
+                ("GET /a.txt HTTP/1.1\r\nHost: a\r\nIf-None-Match: *\r\n", 304),
+                ("GET /missing HTTP/1.1\r\nHost: a\r\n", 404),
+                ("GET /sub HTTP/1.1\r\nHost: a\r\n", 301),
+                ("GET /old HTTP/1.1\r\nHost: a\r\n", 301),
+                ("POST /a.txt HTTP/1.1\r\nHost: a\r\n", 405),
+                ("OPTIONS * HTTP/1.1\r\nHost: a\r\n", 204),
+                ("GET /health HTTP/1.1\r\nHost: a\r\n", 200),
+                ("GET /metrics HTTP/1.1\r\nHost: a\r\n", 200),
+                ("GET / HTTP/1.1\r\n", 400),
+                ("GET / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n", 417),
+                ("GET / HTTP/1.1\r\nHost: a\r\nbroken\r\n", 400),
+                ("GET / HTTP/2.0\r\n", 505),
+                ("nonsense\r\n", 400),
+                ("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n", 501),
+            ][..],
+        ),
+        ("/x=site /y=site", &[("GET / HTTP/1.1\r\nHost: a\r\n", 200), ("GET /z HTTP/1.1\r\nHost: a\r\n", 404)]),
+        ("site --auth users", &[("GET / HTTP/1.1\r\nHost: a\r\n", 401)]),
+        ("site --allowed-host b", &[("GET / HTTP/1.1\r\nHost: a\r\n", 421)]),
+        ("site --tls-self-signed", &[("GET / HTTP/1.1\r\nHost: a\r\n", 308)]),
+    ] {
+        let words = words.split(' ').chain(more.split(' '));
+        let modest = Built::start(modest(words).current_dir(&files));
+        for (head, status) in requests {
+            let said = modest.talk(format!("{head}Connection: close\r\n\r\n"));
+            let answer = built::Answer::read(&said);
+            assert_eq!((answer.status, answer.field("x-all")), (*status, Some("yes")), "{more}: {head}: {said}");
+        }
+    }
+}
+
+/// A policy that is for all answers is sent beside that of a folder that takes files: browsers enforce each.
+#[test]
+fn a_policy_of_all_answers_replaces_no_sandbox() {
+    let inbox = folder(&[("a.html", "<p>")]);
+    let modest = Built::start(
+        modest(["-p", "0", "--upload", "-H", "Content-Security-Policy: default-src 'self'"]).arg(inbox.path()),
+    );
+    let answer = modest.get("/a.html");
+    let policies: Vec<_> =
+        answer.head.lines().filter(|line| line.to_ascii_lowercase().starts_with("content-sec")).collect();
+    let has = |text: &str| policies.iter().filter(|line| line.contains(text)).count();
+    assert_eq!((has("sandbox"), has("default-src 'self'"), policies.len()), (1, 1, 2), "{answer:?}");
+}
+
+/// On this machine alone a page of another site could have its name resolve to it and write (DNS rebinding).
+#[test]
+fn what_writes_names_a_host_of_this_machine() {
+    let inbox = folder(&[("a.txt", "a")]);
+    for (words, host, read, written) in [
+        (&[][..], "evil.example", 200, 421),
+        (&[], "127.0.0.1:8000", 200, 201),
+        (&[], "localhost", 200, 201),
+        (&[], "nas.local", 200, 201),
+        (&["--allowed-host", "files.example"], "files.example", 200, 201),
+        (&["--allowed-host", "files.example"], "evil.example", 421, 421),
+        (&["--allowed-host", "*"], "evil.example", 200, 201),
+        (&["--trusted-proxy", "10.0.0.1"], "files.example", 200, 201),
+        (&["-b", "0.0.0.0:0"], "files.example", 200, 201),
+    ] {
+        let modest = Built::start(modest(["-p", "0", "--upload", "--allow-delete"]).args(words).arg(inbox.path()));
+        let ask = |method: &str, target: &str, body: &str| {
+            let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+            let head = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}\r\n{body}");
+            built::Answer::read(&modest.talk(head))
+        };
+        assert_eq!(ask("GET", "/a.txt", "").status, read, "{words:?} {host}");
+        let put = ask("PUT", "/new.txt", "x");
+        assert_eq!(put.status, written, "{words:?} {host}: {put:?}");
+        assert_eq!(put.body.contains("--allowed-host "), written == 421, "{words:?} {host}: {put:?}");
+        ask("DELETE", "/new.txt", "");
+        let _ = std::fs::remove_file(inbox.path().join("new.txt"));
+    }
+}
+
+/// Paths with blanks and percent signs are links that lead there; the prefix leads to its page; redirects stand beneath it.
+#[test]
+fn paths_of_places_are_encoded_where_they_are_links() {
+    let files = folder(&[("book/a.txt", "a"), ("other/b.txt", "b"), ("redirects", "/old/* /x%20y/* 302\n")]);
+    let words = ["-p", "0", "--prefix", "/my 100%", "/x y=book", "/z=other", "--redirects", "redirects"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    assert_eq!(
+        modest.out_line().unwrap(),
+        format!("  folder '{}' at /my%20100%25/x%20y/", files.path().join("book").display())
+    );
+    let bare = modest.get("/my%20100%25?q");
+    assert_eq!((bare.status, bare.field("location")), (301, Some("/my%20100%25/?q")), "{bare:?}");
+    let page = modest.get("/my%20100%25/");
+    assert!(page.body.contains("<a href=\"/my%20100%25/x%20y/\">/my 100%/x y/</a>"), "{page:?}");
+    assert_eq!(modest.get("/my%20100%25/x%20y/a.txt").body, "a");
+    let missing = modest.get("/my%20100%25/none");
+    assert_eq!((missing.status, missing.field("link")), (404, Some("</my%20100%25/>; rel=\"up\"")), "{missing:?}");
+    let moved = modest.get("/my%20100%25/old/a.txt");
+    assert_eq!((moved.status, moved.field("location")), (302, Some("/my%20100%25/x%20y/a.txt")), "{moved:?}");
+    assert_eq!(modest.get("/old/a.txt").status, 404);
+}
+
+/// Files that the program reads or writes for itself are not served, by whatever way clients come.
+#[test]
+fn files_of_its_own_are_never_served() {
+    let files =
+        folder(&[("site/a.txt", "a"), ("site/redirects", "/a /b\n"), ("site/.hidden", ""), ("site/modest.toml", "")]);
+    let socket = files.path().join("modest.sock");
+    let unix = format!("unix:{}", socket.display());
+    for (option, file, is_refused) in [
+        ("--log-file", "site/log", true),
+        ("--log-file", "site/.hidden", false),
+        ("--log-file", "log", false),
+        ("--config", "site/modest.toml", true),
+        ("--redirects", "site/redirects", true),
+    ] {
+        for bind in ["127.0.0.1:0", "0.0.0.0:0", &unix] {
+            let mut command = modest(["site", option, file, "-b", bind]);
+            command.current_dir(&files);
+            if !is_refused {
+                if bind != unix {
+                    Built::start(&mut command);
+                }
+                continue;
+            }
+            let (code, out, err) = run(&mut command);
+            assert_eq!((code, &*out, err.lines().count()), (Some(2), "", 1), "{option} {file} {bind}: {err}");
+            assert!(err.contains(&format!("{option}: '{file}' is in 'site', which is served")), "{err}");
+            assert!(!files.path().join("site/log").exists() && !socket.exists());
+        }
+    }
+}
+
+/// A code that no phone can open says so.
+#[cfg(feature = "qr")]
+#[test]
+fn a_code_of_loopback_is_warned_of() {
+    for (bind, is_warned) in [("127.0.0.1:0", true), ("0.0.0.0:0", false)] {
+        let modest = Built::start(&mut modest(["www", "--qr", "-b", bind]));
+        modest.get("/");
+        let (_, out, _) = modest.stop();
+        let warned = out.iter().any(|line| line.contains("phones cannot reach that address"));
+        assert_eq!(warned, is_warned, "{bind}: {out:?}");
+    }
+}
+
+/// A write past the limit of a file's size ends the request, and not the server.
+#[test]
+fn a_limit_of_file_sizes_ends_no_server() {
+    let inbox = folder(&[("a.txt", "a")]);
+    let program = modest(["x"]).get_program().to_owned();
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -f 64; exec \"$0\" -p 0 --upload \"$1\""]).arg(program).arg(inbox.path());
+    let modest = Built::start(&mut command);
+    let large = "x".repeat(200_000);
+    for _ in 0..2 {
+        let put = modest.ask("PUT", "/large.txt", &[], &large);
+        assert_eq!(put.status, 507, "{put:?}");
+    }
+    assert_eq!(modest.get("/a.txt").body, "a");
+    assert_eq!(modest.get("/large.txt").status, 404);
+}
+
+/// A name pipe that nobody reads is told, and not waited for.
+#[test]
+fn a_log_that_nobody_reads_is_an_error() {
+    let files = folder(&[("site/a.txt", "a")]);
+    let made = std::process::Command::new("mkfifo").arg(files.path().join("log")).status().unwrap();
+    assert!(made.success());
+    let (code, _, err) = run(modest(["site", "-p", "0", "--log-file", "log"]).current_dir(&files));
+    assert_eq!(
+        (code, &*err),
+        (Some(1), "modest: --log-file: 'log' can't be written: it is a FIFO that nobody reads\n")
+    );
+}
+
 #[test]
 fn beside_proxies_others_are_served_if_wanted() {
     let proxied = www(&["--proxy-protocol", "10.0.0.0/8", "--proxy-header-timeout", "1s", "--proxy-untrusted"]);
@@ -445,6 +657,7 @@ fn options_come_from_three_sources() {
 #[test]
 fn what_is_wrong_in_a_source_names_it() {
     for (text, said) in [
+        ("index = ''", "'modest.toml': index : the name of a file is wanted"),
         ("prot = 1", "'modest.toml': there is no setting prot; port is one"),
         ("max_per_address = 1", "'modest.toml': there is no setting max_per_address; max-per-address is one"),
         ("colour = true", "'modest.toml': there is no setting colour (see"),
@@ -466,6 +679,7 @@ fn what_is_wrong_in_a_source_names_it() {
     for (name, value, said) in [
         ("MODEST_PORT", "65536", "MODEST_PORT 65536: a port is a number"),
         ("MODEST_QUIET", "maybe", "MODEST_QUIET: yes or no is wanted"),
+        ("MODEST_NO_LISTNG", "yes", "there is no variable MODEST_NO_LISTNG; MODEST_NO_LISTING is one"),
         ("MODEST_CONFIG", "/no/such", "'/no/such' can't be read: no such file"),
     ] {
         let (code, out, err) = run(modest(["www"]).env(name, value));
@@ -487,7 +701,7 @@ fn each_option_says_what_it_expects() {
     let nowhere = ["www", "-b", "192.0.2.1"]; // so that what is taken by mistake ends, too
     let wrong = [
         ("--directory", "", "wants a value"),
-        ("--index", "a/b", "\"a/b\" is no name of a file"),
+        ("--index", "a/b", "the name of a file is wanted"),
         ("--spa", "..", "is no name of a file"),
         ("--error-page", "404", "as in 404=missing.html"),
         ("--error-page", "500=x.html", "400, 403 and 404"),
@@ -495,7 +709,7 @@ fn each_option_says_what_it_expects() {
         ("--redirects", &missing, "can't be read: no such file"),
         ("--redirects", &bad, "line 1: /a: FROM TO [STATUS] is wanted"),
         ("--prefix", "x", "begins with a slash"),
-        ("--prefix", "/..", "is no name of a file"),
+        ("--prefix", "/..", "without '.' and '..'"),
         ("--follow-symlinks", "some", "one of within, anywhere and none"),
         ("--precompressed", "maybe", "yes or no is wanted"),
         ("--archives", "0", "a number from 1 on is wanted"),
@@ -684,6 +898,7 @@ fn what_contradicts_itself_is_refused() {
         ("www -b unix:sock --reuse-port", "--reuse-port means nothing without an IP address to listen at"),
         ("www -b unix:sock --open", "--open means nothing without an IP address to listen at"),
         ("www -b unix:sock --qr", "--qr means nothing without an IP address to listen at"),
+        ("www --forwarded-host", "--forwarded-host means nothing without --trusted-proxy"),
         ("www --proxy-untrusted", "--proxy-untrusted means nothing without --proxy-protocol"),
         ("www --proxy-header-timeout 1s", "--proxy-header-timeout means nothing without --proxy-protocol"),
         ("www --max-per-address 9 --max-connections 8", "--max-per-address and --max-connections contradict"),
@@ -895,6 +1110,27 @@ fn folders_that_take_files() {
         }
         std::fs::write(files.path().join("in/there"), "x").unwrap();
     }
+    // What is served twice is not trusted at either place, and what is locked at one is locked at the other.
+    let _ = std::fs::create_dir_all(files.path().join("in/sub"));
+    std::os::unix::fs::symlink("in/sub", files.path().join("link")).unwrap();
+    for (words, page, expected) in [
+        (&["in", "/o=other", "--upload=/o"][..], "/p.html", false),
+        (&["in", "/o=in/sub", "--upload=/o"], "/p.html", true),
+        (&["in", "/o=link", "--upload=/"], "/o/p.html", true),
+        (&["/i=in", "/o=link", "--upload=/i"], "/o/p.html", true),
+        (&["/i=in", "/f=in/p.html", "--upload=/i"], "/f/", true),
+        (&["in", "/o=./in", "--upload=/o"], "/p.html", true),
+    ] {
+        for path in ["in/p.html", "in/sub/p.html"] {
+            std::fs::write(files.path().join(path), "<script>").unwrap();
+        }
+        let (modest, _) = put(words, "/no/such/folder");
+        let got = modest.get(page);
+        let policy = got.field("content-security-policy").unwrap_or_default();
+        assert_eq!((got.status, policy.starts_with("sandbox")), (200, expected), "{words:?}");
+    }
+    std::fs::remove_file(files.path().join("in/p.html")).unwrap();
+    std::fs::remove_dir_all(files.path().join("in/sub")).unwrap();
     let (modest, _) = put(&["in", "/o=other", "--upload", "--allow-delete"], "/new");
     assert_eq!(modest.ask("DELETE", "/new", &[], "").status, 204);
     assert_eq!([modest.out_line(), modest.out_line()].map(|line| line.unwrap().contains("folder")), [true; 2]);

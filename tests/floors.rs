@@ -232,6 +232,21 @@ fn the_engine_takes_threads_and_sockets_from_two_files() {
     }
 }
 
+/// What judges a path and what acts on it must read it alike, so one file decodes paths. Queries and forms have an encoding of their
+/// own.
+#[test]
+fn one_file_decodes_paths() {
+    for source in sources() {
+        let decodes = ["percent_decode", "decode_utf8", "PercentDecode"].iter().any(|name| source.code.contains(name));
+        let is_form = ["http/request/form.rs", "http/request/form_data/fields.rs"].contains(&source.path.as_str());
+        assert!(!decodes || is_form, "{} decodes", source.path);
+        let steps_up = source.code.lines().find(|line| line.contains("b\"..\" =>"));
+        let is_of_disk = source.path.starts_with("files/open"); // where links lead to
+        let is_here = source.path == "http/url_path.rs" || is_of_disk;
+        assert!(steps_up.is_none() || is_here, "{} resolves dots: {steps_up:?}", source.path);
+    }
+}
+
 #[test]
 fn what_is_deliberately_absent_is_absent() {
     for source in sources() {

@@ -85,13 +85,13 @@ CHECKS = {
     == ((200, b"user ada l"), (200, b"5"), 404),
     "Logging": lambda server: get(server)[0] == 204,
     "Ctrl-C, and a shutdown from another thread": None,  # it ends by itself
-    "Fields on every answer": lambda server: all(
+    "Header fields in every response": lambda server: all(
         ask(server, "GET", path)[2]["X-Content-Type-Options"] == "nosniff" for path in ("/", "/none")
     ),
     "super().do_GET()": lambda server: (get(server, "/ping")[1], b"It works" in get(server)[1], get(server, "/none")[0])
     == (b"pong", True, 404),
-    "A protocol of one's own": lambda server: talk(server, b"hello\nworld") == b"HELLO\nWORLD",
-    "An answer piece by piece": lambda server: get(server) == (200, b"0\n1\n2\n"),
+    "Your own protocol": lambda server: talk(server, b"hello\nworld") == b"HELLO\nWORLD",
+    "A response in pieces": lambda server: get(server) == (200, b"0\n1\n2\n"),
     "self.server, and state": lambda server: (get(server)[1], get(server)[1]) == (b"1", b"2"),
     "Error pages": lambda server: get(server) == (404, b"<h1>404</h1><p>no such thing</p>"),
     "Datagrams": lambda server: datagram(server, b"hello") == b"HELLO",

@@ -1,5 +1,5 @@
-//! The README tells the truth: its code is the example's, its options are the program's, its links lead somewhere.
-//! (That its code compiles is seen to by the documentation tests of `lib.rs`.)
+//! The README is true: its code is that of the examples, its options are those of the program, its links lead to files.
+//! Pages that have been rewritten stay plain. (The documentation tests of `lib.rs` compile the code in the pages.)
 
 mod built;
 
@@ -13,13 +13,13 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(&whole).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Cargo puts this file into a package, which leaves out `apps` and `fuzz`.
+/// Returns whether this is an unpacked package, which has no `apps` and no `fuzz`. Cargo adds this file to a package.
 fn is_packed() -> bool {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".cargo_vcs_info.json").exists()
 }
 
 #[test]
-fn hello_stands_whole_in_the_readme() {
+fn the_readme_contains_the_example_hello() {
     let hello = read("examples/hello.rs");
     let code = &hello[hello.find("use modest").expect("code below the first lines")..];
     assert!(read("README.md").contains(&format!("```rust,no_run\n{code}```\n")), "README.md shows another hello.rs");
@@ -41,7 +41,7 @@ fn the_ten_lines_are_the_same_everywhere() {
 fn the_options_are_those_of_the_program() {
     let readme = read("README.md");
     let table: String = readme.lines().filter(|line| line.starts_with("| `-")).collect();
-    let (_, help, _) = run(&mut modest(["-h"])); // `tests/command.rs` holds docs/cli.md, which has them all
+    let (_, help, _) = run(&mut modest(["-h"])); // `tests/command.rs` checks docs/cli.md, which lists all options
     let listed: String = help.lines().filter(|line| line.trim_start().starts_with('-')).collect();
     assert_eq!(long_options(&table), long_options(&listed), "README.md, then -h");
 }
@@ -80,9 +80,9 @@ fn every_setting_of_the_library_is_in_its_table() {
     }
 }
 
-/// What is run in docs/deploy.md and set in packaging: `packaging/test` runs all of it, which takes longer.
+/// Checks commands in docs/deploy.md and settings in packaging. `packaging/test` runs all of them, which takes longer.
 #[test]
-fn what_is_deployed_has_only_options_that_there_are() {
+fn deployment_uses_only_options_of_the_program() {
     let (_, help, _) = run(&mut modest(["--help"]));
     let known = long_options(&help);
     let page = read("docs/deploy.md");
@@ -99,13 +99,13 @@ fn what_is_deployed_has_only_options_that_there_are() {
     }
     let image = read("packaging/Containerfile");
     assert!(image.contains("MODEST_BIND=") && image.contains("\"--health\""), "{image}");
-    // A stop may take as long as the program lets it.
+    // systemd waits longer for a stop than the program takes at most.
     assert!(read("packaging/systemd/modest.service").contains("TimeoutStopSec=20s") && help.contains("[default: 10s]"));
 }
 
-/// Without blank lines and comments, and short enough to be read in one go.
+/// Counts lines without blank lines and comments. Each program is short enough to be read in one go.
 #[test]
-fn programs_have_as_many_lines_as_is_said() {
+fn programs_have_the_stated_number_of_lines() {
     let page = read("docs/programs.md");
     if is_packed() {
         return;
@@ -124,9 +124,9 @@ fn programs_have_as_many_lines_as_is_said() {
     }
 }
 
-/// Modules, tests, rows of `tests/conformance` and options: what stands in back-ticks and looks like one is one.
+/// Checks all names in back-ticks: modules, tests, rows of `tests/conformance` and options.
 #[test]
-fn what_security_names_is_there() {
+fn names_in_security_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = std::fs::read_dir(root.join("tests/conformance")).unwrap();
     let rows: String = folder.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
@@ -147,6 +147,7 @@ fn what_security_names_is_there() {
             let module = match kind {
                 "TcpServer" => "src/tcp/server.rs",
                 "Http" => "src/http/service.rs",
+                "Request" if ["path", "original_path"].contains(&option) => "src/http/request/path.rs",
                 "Request" => "src/http/request/mod.rs",
                 "StaticFileHandler" => "src/files/options.rs",
                 "ProxyProtocol" => "src/tcp/proxy/mod.rs",
@@ -162,26 +163,33 @@ fn what_security_names_is_there() {
 }
 
 #[test]
-fn links_lead_to_files_that_are_there() {
+fn links_lead_to_existing_files() {
     for page in [
         "README.md",
         "SECURITY.md",
         "docs/archives.md",
         "docs/cli.md",
         "docs/deploy.md",
+        "docs/engine.md",
+        "docs/files.md",
         "docs/from-python.md",
+        "docs/fuzzing.md",
         "docs/handlers.md",
         "docs/layers.md",
         "docs/listeners.md",
         "docs/live.md",
         "docs/metrics.md",
         "docs/mutants.md",
+        "docs/notes/performance-2026-11.md",
         "docs/options.md",
+        "docs/performance.md",
         "docs/programs.md",
         "docs/taking.md",
         "docs/tls.md",
         "docs/uploads.md",
         "docs/users.md",
+        "tests/clients/README.md",
+        "tests/conformance/README.md",
     ] {
         let folder = Path::new(page).parent().unwrap();
         for link in read(page).split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -198,7 +206,7 @@ fn links_lead_to_files_that_are_there() {
 }
 
 #[test]
-fn the_site_needs_nothing_from_outside() {
+fn the_site_loads_nothing_from_other_hosts() {
     for page in ["index.html", "handler.html", "404.html", "style.css", "script.js"] {
         let text = read(&format!("www/{page}"));
         for outside in ["https://", "src=\"//", "href=\"//", "@import", "url("] {
@@ -210,4 +218,90 @@ fn the_site_needs_nothing_from_outside() {
             assert!(there, "www/{page} links to /{link}");
         }
     }
+}
+
+/// Pages that are plain to read, in addition to `examples`. A page is added here once it has been rewritten.
+const PLAIN: &[&str] = &[
+    "README.md",
+    "docs/archives.md",
+    "docs/deploy.md",
+    "docs/from-python.md",
+    "docs/fuzzing.md",
+    "docs/listeners.md",
+    "docs/metrics.md",
+    "docs/mutants.md",
+    "docs/notes/performance-2026-11.md",
+    "docs/performance.md",
+    "docs/programs.md",
+    "tests/clients/README.md",
+    "tests/conformance/README.md",
+];
+
+/// Words and marks that follow each other in sentences that have to be read twice: no role is named, a thing speaks, a
+/// thing stands or lies somewhere. A comma separates words of which any can be in that place.
+const HARD: &[&str] = &[
+    ".,;,: who,whoever,whatever",
+    ".,: what",
+    "whoever",
+    "for,to,by,of,from,beside who",
+    "nobody,somebody,everybody,anybody",
+    "unless told,said,set,asked",
+    "is,are,be told,said,asked,wanted",
+    "hears,hear,heard",
+    "log,option,options says,tells",
+    "stands,lies,stood",
+    "goes by",
+    "lays,laid out",
+    "so many,much",
+    "as it is .,COMMA,;,|,)",
+    "COMMA too .,COMMA,;,:,|,)",
+    "line,thread,request,connection,entry a client,request,connection",
+    "besides",
+];
+
+#[test]
+fn plain_files_stay_plain() {
+    let mut faults = Vec::new();
+    for (path, text) in plain_texts() {
+        let tokens = tokens(&text);
+        for pattern in HARD {
+            let places: Vec<Vec<&str>> = pattern.split(' ').map(|place| place.split(',').collect()).collect();
+            let fits = |window: &&[String]| places.iter().zip(*window).all(|(place, token)| place.contains(&&**token));
+            let found = tokens.windows(places.len()).filter(fits);
+            faults.extend(found.map(|window| format!("{path}: {}", window.join(" "))));
+        }
+    }
+    assert_eq!(faults, [""; 0], "docs and comments have words that are hard to read");
+}
+
+/// Each file with its prose: of a page what is outside code, of an example its comments.
+fn plain_texts() -> Vec<(String, String)> {
+    let mut texts = Vec::new();
+    for path in PLAIN {
+        let outside: String = read(path).split("```").step_by(2).collect();
+        texts.push((path.to_string(), outside.split('`').step_by(2).collect::<Vec<_>>().join(" code ")));
+    }
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let code = std::fs::read_to_string(&path).unwrap();
+        let comments = code.lines().filter_map(|line| line.split_once("//")).map(|(_, comment)| comment);
+        texts.push((path.display().to_string(), comments.collect::<Vec<_>>().join("\n")));
+    }
+    texts
+}
+
+/// Words in lower case and marks, one by one. A comma is `COMMA`, the point within a number is no mark.
+fn tokens(text: &str) -> Vec<String> {
+    let mut tokens = Vec::new();
+    for word in text.split_whitespace() {
+        let core = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let (before, after) = word.split_at(word.find(core).unwrap_or_default());
+        let marks = |marks: &str| {
+            marks.chars().map(|c| if c == ',' { "COMMA".into() } else { c.to_string() }).collect::<Vec<_>>()
+        };
+        tokens.extend(marks(before));
+        tokens.extend((!core.is_empty()).then(|| core.to_lowercase()));
+        tokens.extend(marks(&after[core.len()..]));
+    }
+    tokens
 }

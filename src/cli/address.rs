@@ -27,6 +27,12 @@ impl BindAddress {
         self.socket.as_ref().is_some_and(|socket| socket.starts_with("unix:"))
     }
 
+    /// Whether only this machine's own programs reach it by an IP address.
+    pub fn is_loopback(&self) -> bool {
+        let is_name = self.host.eq_ignore_ascii_case("localhost");
+        self.socket.is_none() && (is_name || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback()))
+    }
+
     /// Whether it is an IPv4 address, and no name.
     pub fn is_ipv4(&self) -> bool {
         self.host.parse::<std::net::Ipv4Addr>().is_ok()

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use modest::Address;
+use modest::{Address, encode_path};
 
 use super::error::quoted;
 use super::places::Place;
@@ -34,7 +34,7 @@ pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &s
         let path = path.components().collect::<std::path::PathBuf>(); // without `.` at its end
         let _ = match place.at.as_str() {
             "" => writeln!(lines, "  {kind} {}", quoted(&path)),
-            at => writeln!(lines, "  {kind} {} at {at}/", quoted(&path)),
+            at => writeln!(lines, "  {kind} {} at {}/", quoted(&path), encode_path(at)),
         };
     }
     for (name, url) in urls(addresses, scheme, prefix).into_iter().filter(|(name, _)| !name.is_empty()) {
@@ -47,7 +47,7 @@ pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &s
 pub fn takes(places: &[&Place], is_open: bool) -> String {
     let from = if is_open { ": anyone who reaches this address can write there" } else { "" };
     places.iter().fold(String::new(), |mut lines, place| {
-        let _ = writeln!(lines, "  files are taken at {}/{from}", place.at);
+        let _ = writeln!(lines, "  files are taken at {}/{from}", encode_path(&place.at));
         lines
     })
 }
@@ -76,6 +76,7 @@ pub fn url(addresses: &[Address], scheme: &str, prefix: &str, is_for_others: boo
 
 /// One for each address, with the name of its interface where all of them are listened at.
 fn urls(addresses: &[Address], scheme: &str, prefix: &str) -> Vec<(String, String)> {
+    let prefix = encode_path(prefix);
     let url = |ip: IpAddr, port| format!("{scheme}://{}{prefix}/", SocketAddr::new(ip, port));
     let mut urls = Vec::new();
     for address in addresses.iter().filter_map(Address::socket_addr) {

@@ -66,6 +66,7 @@ fn needs(
         ("--proxy-untrusted", listening.proxy_untrusted, "--proxy-protocol", has_proxies),
         ("--proxy-header-timeout", listening.proxy_header_timeout.is_some(), "--proxy-protocol", has_proxies),
         ("--socket-mode", listening.socket_mode.is_some(), "a Unix socket to listen at", has_unix),
+        ("--forwarded-host", listening.forwarded_host, "--trusted-proxy", !listening.trusted_proxy.is_empty()),
         ("--trusted-proxy unix", trusts_unix(options), "a Unix socket to listen at", may_have_unix),
         ("--reuse-port", listening.reuse_port, ip, addresses.iter().any(|address| address.socket.is_none())),
         ("--ipv6-only", listening.ipv6_only, "an IPv6 address to listen at", may_have_ipv6),

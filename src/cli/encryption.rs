@@ -8,6 +8,7 @@ use modest::{ClientCertificates, Error, Http, Identity, RequestHandler, Tls, han
 
 use super::address::BindAddress;
 use super::error::{CliError, quoted, reason};
+use super::header;
 use super::options::{Encryption, Options};
 use super::site::{self, Front};
 use super::values::Limit;
@@ -146,10 +147,14 @@ fn own_names(addresses: &[BindAddress]) -> Vec<String> {
 }
 
 /// Answers nothing but where it is to be asked for: at this port, or the same.
-pub fn redirect(options: &Options, port: Option<u16>, front: Front) -> Http<impl RequestHandler + use<>> {
+pub fn redirect(
+    options: &Options,
+    port: Option<u16>,
+    front: Front,
+) -> Result<Http<impl RequestHandler + use<>>, CliError> {
     let nothing = handler_fn(|_| Err(Error::new(404, "")));
     let redirect = nothing.layer(HttpsOnly::new().port(port)).layer(front);
-    site::limited(Http::new(redirect).access_log(None), options)
+    header::of_all(site::limited(Http::new(redirect).access_log(None), options), options)
 }
 
 /// Where plain HTTP is sent on from, besides the port of TLS itself.

@@ -47,16 +47,17 @@ impl CliError {
         CliError { line, status: FAILURE }
     }
 
-    /// Nothing can listen there.
-    pub fn binding(address: &BindAddress, error: &io::Error) -> CliError {
+    /// Nothing can listen there. `option`: that which names the address, or its port.
+    pub fn binding(option: &str, address: &BindAddress, error: &io::Error) -> CliError {
         let BindAddress { host, port, socket } = address;
         let line = match error.kind() {
             _ if socket.is_some() => reason(error),
-            io::ErrorKind::AddrInUse => {
-                format!("port {port} of {host} is in use; choose another with -p (-p 0 takes any free one)")
-            }
+            io::ErrorKind::AddrInUse => match option {
+                "-p" => format!("port {port} of {host} is in use; choose another with -p (-p 0 takes any free one)"),
+                _ => format!("{option}: port {port} of {host} is in use; choose another, as in {option} {host}:0"),
+            },
             io::ErrorKind::PermissionDenied => {
-                format!("port {port} of {host} is not allowed to this user; choose one above 1023 with -p")
+                format!("port {port} of {host} is not allowed to this user; choose one above 1023 with {option}")
             }
             // `::1:8000` is an address, though seldom the one that was meant.
             io::ErrorKind::AddrNotAvailable if host.contains(':') => {

@@ -12,6 +12,8 @@ use modest::{Http, Routes, TcpServer};
 use modest::{RequestHandler, ServerHandle};
 
 use super::error::CliError;
+#[cfg(feature = "metrics")]
+use super::header;
 use super::options::Options;
 
 /// What is counted, if anything is.
@@ -68,7 +70,9 @@ impl Figures {
         address.port = bind.port.unwrap_or(PORT);
         let path = options.serving.metrics.as_deref().unwrap_or(PATH);
         let app = Http::new(Routes::new().mount(path, metrics.page()).serve(())).access_log(None);
-        let server = TcpServer::bind(address.listen(), app).map_err(|error| CliError::binding(&address, &error))?;
+        let app = header::of_all(app, options)?;
+        let bound = TcpServer::bind(address.listen(), app);
+        let server = bound.map_err(|error| CliError::binding("--metrics-bind", &address, &error))?;
         let at = server.local_addrs().first().map(ToString::to_string).unwrap_or_default();
         let line = format!("Metrics at http://{at}{path}\n");
         // One at a time, and few: nobody should be able to take room from those who are served.

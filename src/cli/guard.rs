@@ -107,8 +107,9 @@ fn users(file: &Path, options: &Options) -> Result<BasicAuth, CliError> {
     let is_pair = file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();
     if is_pair {
         return Err(CliError::usage(
-            "--auth: a password on the command line is seen in the list of processes and kept by the shell; \
-             put its hash into a file: 'modest --hash-password USER > users', then --auth users",
+            "--auth: the name of a file is wanted; a password in its place could be seen by others, in the list of \
+             processes and wherever settings are kept; put its hash into a file: 'modest --hash-password USER > users', \
+             then --auth users",
         ));
     }
     let users = UserFile::open(file).map_err(|error| CliError::failure(format!("--auth: {error}")))?;

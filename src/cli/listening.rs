@@ -48,9 +48,10 @@ fn behind_proxies(options: &Options, site: impl IntoProtocol) -> ProxyProtocol {
 
 fn bind_as_it_is(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
     let (first, others) = addresses.split_first().expect("`places::addresses` gives at least one");
-    let mut server = TcpServer::bind(listen(options, first), site).map_err(|error| CliError::binding(first, &error))?;
+    let mut server =
+        TcpServer::bind(listen(options, first), site).map_err(|error| CliError::binding("-p", first, &error))?;
     for address in others {
-        server = server.also(listen(options, address)).map_err(|error| CliError::binding(address, &error))?;
+        server = server.also(listen(options, address)).map_err(|error| CliError::binding("-p", address, &error))?;
     }
     Ok(limited(server, options).notify_systemd(true))
 }

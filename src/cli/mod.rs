@@ -13,6 +13,7 @@ mod site; // what is served: folders at their paths, layers, the access log
 
 mod figures; // `--metrics`
 mod guard; // `--auth` and `--allow`
+mod header; // `--header`
 mod served; // files of its own that it would serve
 mod taking; // `--upload`
 
@@ -87,18 +88,19 @@ fn serve(options: Options) -> Result<(), CliError> {
     let has_colours = logging::has_colours(&options);
     let front = || Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
     let figures = Figures::of(&options);
-    let http = site::open(&options, &places, &figures, front())?;
+    served::check(&options, &places)?;
+    let http = site::open(&options, &places, &addresses, &figures, front())?;
     #[cfg(not(feature = "tls"))]
     let (server, served) = (listening::bind(&options, &addresses, http)?, Served::plainly());
     #[cfg(feature = "tls")]
     let (server, served) = match encryption::open(&options, &addresses)? {
         None => (listening::bind(&options, &addresses, http)?, Served::plainly()),
         Some(opened) => {
-            let plain = encryption::redirect(&options, None, front());
+            let plain = encryption::redirect(&options, None, front())?;
             let mut server = listening::bind(&options, &addresses, opened.tls.plain(plain).protect(http))?;
             let served = Served { scheme: "https", count: server.local_addrs().len(), fingerprint: opened.fingerprint };
             for address in encryption::redirecting(&options, &addresses)? {
-                let redirect = encryption::redirect(&options, server.port(), front());
+                let redirect = encryption::redirect(&options, server.port(), front())?;
                 server = listening::also(server, &options, &address, redirect)?;
             }
             (server, served)
@@ -108,7 +110,6 @@ fn serve(options: Options) -> Result<(), CliError> {
         guard::check(&options, server.local_addrs())?;
     }
     let page = figures.bind(&options, &server.handle())?;
-    let served_files = served::check(&options, &places, taking::is_open(server.local_addrs()))?;
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, &zone)?;
@@ -117,7 +118,7 @@ fn serve(options: Options) -> Result<(), CliError> {
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
     }
-    served_files.iter().for_each(|told| warn!("{told}"));
+    taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
     for name in guard::strangers(&options) {
         warn!("--auth: there is no user {name} in the file, of whom --allow or --group speaks");
     }
@@ -144,12 +145,17 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
     }
     taking::check_rights(options, places)?;
     if let Some(folder) = &options.limits.body_folder {
-        taking::may_write("--body-folder", folder)?;
+        taking::may_write(options, "--body-folder", folder)?;
     }
     #[cfg(feature = "confine")]
     if options.starting.confine {
         if options.starting.open {
             return Err(CliError::usage("--open and --confine contradict each other: a browser is outside"));
+        }
+        if let Some(log) = &options.logging.log_file
+            && let Err(error) = std::path::absolute(log).and_then(|log| std::fs::metadata(log.with_file_name(".")))
+        {
+            return Err(CliError::log_file(log, &error));
         }
         let read = places.iter().flat_map(Place::folders).chain(guard::folders(options));
         #[cfg(feature = "tls")]
@@ -199,6 +205,9 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
     if options.starting.qr {
         let code = banner::url(addresses, scheme, prefix, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
         text.push_str(&code.unwrap_or_default());
+        if !taking::is_open(addresses) {
+            text.push_str("  phones cannot reach that address, which is for this machine alone; -b 0.0.0.0 opens it to the network\n");
+        }
     }
     print(&text);
     if let Some(url) = banner::url(addresses, scheme, prefix, false).filter(|_| options.starting.open) {

@@ -58,8 +58,8 @@ pub struct Serving {
     /// A folder or a file to serve, as the word alone (Python's option)
     #[arg(short, long, value_name = "DIR", action = ArgAction::Append)]
     pub directory: Vec<PathBuf>,
-    /// A file that stands for its folder; may be repeated, the first that is there [default: index.html]
-    #[arg(long, value_name = "NAME")]
+    /// A file that stands for its folder; may be repeated: the first there is [default: index.html, index.htm]
+    #[arg(long, value_name = "NAME", value_parser = values::file_name)]
     pub index: Vec<String>,
     /// A page for all paths without a file, for apps that route in the browser [FILE: index.html]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "index.html")]
@@ -70,7 +70,7 @@ pub struct Serving {
     /// The page for 400, 403 or 404 [default: 404=404.html, where it is there]
     #[arg(long, value_name = "STATUS=FILE", value_parser = values::error_page)]
     pub error_page: Vec<(u16, String)>,
-    /// Redirects, a line each: FROM TO [STATUS], where * stands for the rest of a path
+    /// Redirects, a line each: FROM TO [STATUS], where * stands for the rest of a path; beneath --prefix
     #[arg(long, value_name = "FILE")]
     pub redirects: Option<PathBuf>,
     /// Where on the server it all stands, for a proxy that passes on /files/
@@ -102,7 +102,7 @@ pub struct Serving {
     /// The media type of an extension; may be repeated
     #[arg(long, value_name = "EXT=TYPE", value_parser = values::media_type)]
     pub mime: Vec<(String, String)>,
-    /// The media type of unknown files [default: application/octet-stream]
+    /// The media type of unknown files [default: text/plain for text, else application/octet-stream]
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
     /// A path that answers 200 and ok, and is not logged: for probes
@@ -205,12 +205,15 @@ pub struct Listening {
     /// The port; 0 takes any free one [default: 8000]
     #[arg(short, long, value_name = "PORT", value_parser = address::port)]
     pub port: Option<u16>,
-    /// A host that is answered for, others get 421; may be repeated; local: names nobody can own [default: *, all]
+    /// A host that is answered for, others get 421; may be repeated; local: names nobody can own [default: *, all; on loopback local for what --upload takes]
     #[arg(long, value_name = "HOST", value_parser = values::host)]
     pub allowed_host: Vec<String>,
     /// A proxy whose X-Forwarded-For is believed, or unix; may be repeated
     #[arg(long, value_name = "CIDR", value_parser = values::proxy)]
     pub trusted_proxy: Vec<Proxy>,
+    /// Believe X-Forwarded-Host of those proxies, too: for one that changes Host, and sets that field itself
+    #[arg(long)]
+    pub forwarded_host: bool,
     /// A proxy that speaks the PROXY protocol; others are turned away; may be repeated
     #[arg(long, value_name = "CIDR", value_parser = values::network)]
     pub proxy_protocol: Vec<IpNetwork>,

@@ -5,6 +5,9 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use modest::layers::UserFile;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::error::{CliError, reason};
 
@@ -47,14 +50,27 @@ fn read_line() -> io::Result<String> {
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }
 
-/// A terminal that does not show what is typed, until this is dropped.
+/// A terminal that does not show what is typed, until this is dropped, or until a signal ends the program.
 struct Unseen(Termios);
+
+/// Those by which people end a program at its terminal.
+const ENDS: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 
 impl Unseen {
     fn begin() -> io::Result<Unseen> {
         let before = tcgetattr(io::stdin())?;
         let mut unseen = before.clone();
         unseen.local_modes.remove(LocalModes::ECHO);
+        let shown = Unseen(before.clone());
+        let mut signals = Signals::new(ENDS)?;
+        let restore = move || {
+            if let Some(signal) = signals.forever().next() {
+                drop(shown);
+                let _ = writeln!(io::stderr());
+                let _ = emulate_default_handler(signal);
+            }
+        };
+        std::thread::Builder::new().name("modest-signals".into()).spawn(restore)?;
         tcsetattr(io::stdin(), OptionalActions::Flush, &unseen)?;
         Ok(Unseen(before))
     }

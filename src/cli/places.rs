@@ -56,7 +56,8 @@ pub fn word(word: &OsStr) -> Result<Word, CliError> {
     let Some(sign) = sign else { return Ok(Word::Place(Place { at: String::new(), path: path.to_owned() })) };
     let wrong = |why: &str| CliError::usage(format!("{}: {why}, as in /docs=book", quoted(path)));
     let at = std::str::from_utf8(&bytes[..sign]).ok().and_then(|at| values::prefix(at).ok());
-    let at = at.ok_or_else(|| wrong("before the '=' the path is wanted at which a folder is to stand"))?;
+    let at = at
+        .ok_or_else(|| wrong("before the '=' a path is wanted, without '.' and '..', at which a folder is to stand"))?;
     let folder = OsString::from_vec(bytes[sign + 1..].to_vec());
     if folder.is_empty() {
         return Err(wrong("behind the '=' a folder is wanted"));
@@ -105,7 +106,7 @@ pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
         if let Some((by, before)) = port.filter(|(_, before)| *before != number) {
             return Err(named_twice(by, before));
         }
-        port = Some(("DIR", number));
+        port = Some(("the word", number));
     }
     let over_bind = listening.port_over_bind;
     if over_bind.is_lt() && listening.bind.iter().all(|bind| bind.address.socket.is_some() || bind.port.is_some()) {
@@ -135,9 +136,19 @@ pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
             ..bind.address
         }
     };
-    Ok(binds.into_iter().map(with_port).collect())
+    let addresses: Vec<_> = binds.into_iter().map(with_port).collect();
+    for (number, address) in
+        addresses.iter().enumerate().filter(|(_, address)| address.port > 0 || address.socket.is_some())
+    {
+        if addresses[..number].contains(address) {
+            let name = address.socket.clone().unwrap_or_else(|| format!("{} with port {}", address.host, address.port));
+            return Err(CliError::usage(format!("--bind: {name} is named twice: name it once")));
+        }
+    }
+    Ok(addresses)
 }
 
 fn named_twice(by: &str, port: u16) -> CliError {
+    let by = if by == "the word" { format!("{by} {port}") } else { by.to_owned() };
     CliError::usage(format!("the port is {port} by {by} already: name it once"))
 }

@@ -1,5 +1,5 @@
-//! Files of the server's own that whoever comes may fetch, or replace where files are taken: keys, users, the log, the
-//! configuration. Called by `cli`, once it is known where it listens.
+//! Files of the server's own, which it reads or writes for itself: keys, users, the log, the configuration, redirects. None is in
+//! a folder that is served, where clients could fetch it, or replace it where files are taken. Called by `cli` at the start.
 
 use std::path::{Path, PathBuf};
 
@@ -9,43 +9,30 @@ use super::error::{CliError, quoted};
 use super::options::Options;
 use super::places::Place;
 
-/// A file that is for the server alone.
-struct Own<'a> {
-    option: &'static str,
-    file: &'a Path,
-    /// What it holds.
-    with: &'static str,
-    /// Whether it is refused on this machine alone, too.
-    is_always_refused: bool,
-}
+/// An option, its file, and what that holds.
+type Own<'a> = (&'static str, &'a Path, &'static str);
 
-/// What must be told of such files. On this machine alone it is a trial, and for the log; where others can reach it, it is refused.
+/// Whoever comes, by whatever way, gets none of them.
 ///
 /// # Errors
-/// The first that is refused.
-pub fn check(options: &Options, places: &[Place], is_open: bool) -> Result<Vec<String>, CliError> {
-    let mut told = Vec::new();
-    for own in own_files(options) {
-        let Some(place) = places.iter().find(|place| serves(place, own.file, options)) else { continue };
-        let Own { option, with, .. } = own;
-        let (file, folder) = (quoted(own.file), quoted(&place.path));
+/// The first that would be served.
+pub fn check(options: &Options, places: &[Place]) -> Result<(), CliError> {
+    for (option, file, with) in own_files(options) {
+        let Some(place) = places.iter().find(|place| serves(place, file, options)) else { continue };
+        let (file, folder) = (quoted(file), quoted(&place.path));
         let line = format!("{option}: {file} is in {folder}, which is served, with {with}; move it out of there");
-        if is_open || own.is_always_refused {
-            return Err(CliError::usage(line));
-        }
-        told.push(line);
+        return Err(CliError::usage(line));
     }
-    Ok(told)
+    Ok(())
 }
 
 fn own_files(options: &Options) -> Vec<Own<'_>> {
-    let own = |option, file, with| Own { option, file, with, is_always_refused: false };
-    let mut files = Vec::new();
+    let mut files: Vec<Own<'_>> = Vec::new();
     #[cfg(feature = "users")]
-    files.extend(options.guarding.auth.as_deref().map(|file| Own {
-        is_always_refused: true,
-        ..own("--auth", file, "all who are known and the hashes of their passwords")
-    }));
+    {
+        const USERS: &str = "all who are known and the hashes of their passwords";
+        files.extend(options.guarding.auth.as_deref().map(|file| ("--auth", file, USERS)));
+    }
     #[cfg(feature = "tls")]
     {
         const KEY: &str = "the key to all that is sent";
@@ -55,13 +42,16 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
             true => ("--tls-cert", &wanted.tls_cert),
             false => ("--tls-key", &wanted.tls_key),
         };
-        files.extend(keys.iter().map(|file| own(name, file, KEY)));
-        files.extend(wanted.tls_password_file.iter().map(|file| own("--tls-password-file", file, KEY)));
+        files.extend(keys.iter().map(|file| (name, file.as_path(), KEY)));
+        files.extend(wanted.tls_password_file.as_deref().map(|file| ("--tls-password-file", file, KEY)));
+        files.extend(
+            wanted.tls_client_ca.as_deref().map(|file| ("--tls-client-ca", file, "those whose clients are let in")),
+        );
     }
-    let config = options.starting.config.as_deref();
-    files.extend(config.map(|file| own("--config", file, "all that this server is told")));
-    let log = options.logging.log_file.as_deref();
-    files.extend(log.map(|file| own("--log-file", file, "who has asked for what")));
+    let (config, log) = (options.starting.config.as_deref(), options.logging.log_file.as_deref());
+    files.extend(config.map(|file| ("--config", file, "all that this server is told")));
+    files.extend(log.map(|file| ("--log-file", file, "who has asked for what")));
+    files.extend(options.serving.redirects.as_deref().map(|file| ("--redirects", file, "all redirects")));
     files
 }
 

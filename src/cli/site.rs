@@ -14,23 +14,33 @@ use modest::layers::Compress;
 use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
     Access, BodyPlan, Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response,
-    Routes, StaticFileHandler, Uploads, escape_html, handler_fn,
+    Routes, StaticFileHandler, Uploads, encode_path, escape_html, handler_fn,
 };
 
+use super::address::BindAddress;
 use super::error::{CliError, quoted, reason};
 use super::figures::Figures;
 use super::guard;
+use super::header;
 use super::logging::ACCESS;
-use super::options::Options;
+use super::options::{Listening, Options};
 use super::places::Place;
 use super::taking;
 use super::values::{Limit, Proxy};
 
 /// What is served, with all that the options say of it. An unreadable folder is reported now and not with the first request.
-pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front) -> Result<Http<Site>, CliError> {
+pub fn open(
+    options: &Options,
+    places: &[Place],
+    addresses: &[BindAddress],
+    figures: &Figures,
+    front: Front,
+) -> Result<Http<Site>, CliError> {
     let mut site = folders(options, places)?;
+    check_pages(options, places)?;
     if let Some(file) = &options.serving.redirects {
-        site = Box::new(site.layer(redirects(file)?));
+        let prefix = options.serving.prefix.as_deref().unwrap_or_default();
+        site = Box::new(site.layer(redirects(file)?.beneath(prefix)));
     }
     site = guard::around(figures.beside(site, options), options, places)?;
     if let Some(path) = &options.serving.health {
@@ -44,15 +54,14 @@ pub fn open(options: &Options, places: &[Place], figures: &Figures, front: Front
     if let Some(age) = options.encryption.hsts {
         site = Box::new(site.layer(modest::layers::HttpsOnly::new().hsts(age)));
     }
-    if !options.listening.trusted_proxy.is_empty() {
-        let proxies = trusted(&options.listening.trusted_proxy);
+    if let Some(hosts) = Hosts::of(options, addresses) {
+        site = Box::new(site.layer(hosts));
+    }
+    if let Some(proxies) = trusted(&options.listening) {
         site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
     }
-    if let Some(hosts) = hosts(&options.listening.allowed_host) {
-        site = Box::new(site.layer(Hosts(hosts)));
-    }
     site = figures.around(site);
-    Ok(limited(Http::new(site.layer(front)).access_log(None), options))
+    header::of_all(limited(Http::new(site.layer(front)).access_log(None), options), options)
 }
 
 /// All that is served.
@@ -63,15 +72,16 @@ type Handler = Box<dyn RequestHandler>;
 
 fn folders(options: &Options, places: &[Place]) -> Result<Handler, CliError> {
     let uploads = taking::uploads(options);
+    let folder = |place| folder(options, (place, taking::is_untrusted(options, places, place)), &uploads);
     if let [place] = places
         && place.at.is_empty()
     {
-        return Ok(Box::new(folder(options, place, &uploads)?));
+        return Ok(Box::new(folder(place)?));
     }
     let mut routes = Routes::new();
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     for place in places {
-        let files = folder(options, place, &uploads)?;
+        let files = folder(place)?;
         routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
     }
     if !places.iter().any(|place| place.at.is_empty()) {
@@ -86,26 +96,34 @@ fn overview(prefix: &str, places: &[Place]) -> impl RequestHandler + use<> {
     let page = move |request: &Request| {
         let mut page = String::from("<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n<title>/</title>\n<ul>\n");
         for at in paths.iter().filter(|at| request.permits(Access::Read, at.as_bytes())) {
-            let at = escape_html(at);
-            let _ = writeln!(page, "<li><a href=\"{at}/\">{at}/</a>");
+            let (link, at) = (escape_html(&encode_path(at)), escape_html(at));
+            let _ = writeln!(page, "<li><a href=\"{link}/\">{at}/</a>");
         }
         page.push_str("</ul>\n");
         page
     };
-    let root = format!("{prefix}/");
+    let (prefix, root) = (prefix.to_owned(), format!("{prefix}/"));
     handler_fn(move |request| match *request.method() {
+        Method::GET | Method::HEAD if request.path() == prefix && !prefix.is_empty() => {
+            let query = request.query().map_or_else(String::new, |query| format!("?{query}"));
+            Ok(Response::redirect_with(301, &format!("{}{query}", encode_path(&root))))
+        }
         Method::GET | Method::HEAD if request.path() == root => {
             Ok(Response::html(page(request)).with_header("content-security-policy", "default-src 'none'"))
         }
         Method::GET | Method::HEAD => {
-            let above = format!("<{root}>; rel=\"up\"");
+            let above = format!("<{}>; rel=\"up\"", encode_path(&root));
             Err(Error::new(404, "There is nothing here by that name.").with_header("link", above))
         }
         _ => Err(Error::new(405, "Files are only read here.").with_header("allow", "GET, HEAD")),
     })
 }
 
-fn folder(options: &Options, place: &Place, uploads: &Uploads) -> Result<StaticFileHandler, CliError> {
+fn folder(
+    options: &Options,
+    (place, is_untrusted): (&Place, bool),
+    uploads: &Uploads,
+) -> Result<StaticFileHandler, CliError> {
     let path = &place.path;
     let is_relative = path.is_relative();
     if is_relative && std::env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -121,14 +139,38 @@ fn folder(options: &Options, place: &Place, uploads: &Uploads) -> Result<StaticF
     let files = opened.map_err(|error| CliError::folder(path, &error))?;
     let files = if is_file { files } else { of_folder(files, options)? };
     let files = if taking::is_taking(options, place) { files.uploads(uploads.clone()) } else { files };
+    let files = if is_untrusted { files.untrusted(true) } else { files };
     with_fields(files, options)?.prefix(&place.at).map_err(|error| CliError::usage(format!("--prefix: {error}")))
 }
 
-/// Whether it may be read, by whoever this process is by now.
+/// Pages that stand for what is not found are there, in one of the folders at least.
+fn check_pages(options: &Options, places: &[Place]) -> Result<(), CliError> {
+    let serving = &options.serving;
+    let app = serving.spa.iter().map(|page| ("--spa", page));
+    for (option, page) in app.chain(serving.error_page.iter().map(|(_, page)| ("--error-page", page))) {
+        let mut folders = places.iter().filter(|place| place.path.is_dir()).peekable();
+        let Some(first) = folders.peek().map(|place| quoted(&place.path)) else { continue };
+        if !folders.any(|place| place.path.join(page.trim_start_matches('/')).is_file()) {
+            let page = quoted(Path::new(page));
+            return Err(CliError::failure(format!(
+                "{option}: there is no file {page} in {first}; name one that is there"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Whether it may be read, by the user that this process is by now.
 pub fn check(place: &Place) -> Result<(), CliError> {
     let read =
         if place.path.is_dir() { fs::read_dir(&place.path).map(drop) } else { fs::File::open(&place.path).map(drop) };
-    read.map_err(|error| CliError::folder(&place.path, &error))
+    read.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => CliError::failure(format!(
+            "{} may not be read by the user of --user; allow it ('chmod o+rX') or name another",
+            quoted(&place.path)
+        )),
+        _ => CliError::folder(&place.path, &error),
+    })
 }
 
 /// Settings that a single file has not.
@@ -200,7 +242,7 @@ fn with_fields(mut files: StaticFileHandler, options: &Options) -> Result<Static
     if let Some(media_type) = &serving.content_type {
         files = files.default_type(media_type).map_err(said("--content-type"))?;
     }
-    for field in &fields.header {
+    for field in fields.header.iter().filter(|field| header::is_of_files(field)) {
         files = match &field.pattern {
             Some(pattern) => files.header_for(pattern, &field.name, &field.value),
             None => files.header(&field.name, &field.value),
@@ -244,15 +286,6 @@ fn redirects(file: &Path) -> Result<Redirects, CliError> {
     Redirects::parse(&text).map_err(|error| CliError::usage(format!("{name}, {error}")))
 }
 
-/// Which hosts are answered for; `None`: all.
-fn hosts(named: &[String]) -> Option<AllowedHosts> {
-    if named.is_empty() || named.iter().any(|name| name == "*") {
-        return None;
-    }
-    let is_local = named.iter().any(|name| name == "local");
-    Some(if is_local { AllowedHosts::local() } else { AllowedHosts::new(named) })
-}
-
 fn cors(origins: &[String]) -> Cors {
     let cors = Cors::new().methods([Method::GET, Method::HEAD]).headers(["*"]);
     let cors = cors.expose(["Accept-Ranges", "Content-Length", "Content-Range", "ETag"]);
@@ -262,12 +295,14 @@ fn cors(origins: &[String]) -> Cors {
     }
 }
 
-fn trusted(proxies: &[Proxy]) -> TrustedProxies {
+fn trusted(listening: &Listening) -> Option<TrustedProxies> {
+    let proxies = Some(&listening.trusted_proxy).filter(|proxies| !proxies.is_empty())?;
     let networks = proxies.iter().filter_map(|proxy| match proxy {
         Proxy::Network(network) => Some(*network),
         Proxy::Unix => None,
     });
-    TrustedProxies::new(networks).unix_sockets(proxies.contains(&Proxy::Unix))
+    let trusted = TrustedProxies::new(networks).unix_sockets(proxies.contains(&Proxy::Unix));
+    Some(trusted.host(listening.forwarded_host))
 }
 
 /// What options say of HTTP.
@@ -333,16 +368,50 @@ impl Front {
 }
 
 /// `AllowedHosts`, with what to do about it for who started the server.
-struct Hosts(AllowedHosts);
+struct Hosts {
+    allowed: AllowedHosts,
+    /// Whether what only reads is served to all.
+    of_writes: bool,
+}
+
+impl Hosts {
+    /// `None`: all hosts are answered for. On this machine alone a page of another site could have its own name resolve to
+    /// 127.0.0.1 and then write as a page of this server (DNS rebinding): there writes are for names that nobody can own, unless
+    /// hosts are named, or a proxy is, which is asked for by other names.
+    fn of(options: &Options, addresses: &[BindAddress]) -> Option<Hosts> {
+        let named = &options.listening.allowed_host;
+        let is = |name: &str| named.iter().any(|known| known == name);
+        let of_writes = named.is_empty();
+        let Listening { trusted_proxy, proxy_protocol, .. } = &options.listening;
+        let is_near = addresses.iter().any(BindAddress::is_loopback)
+            && addresses.iter().all(|address| address.is_loopback() || address.is_unix());
+        let has_proxy = !trusted_proxy.is_empty() || !proxy_protocol.is_empty();
+        let is_at_risk = !options.taking.upload.is_empty() && is_near && !has_proxy;
+        match () {
+            () if is("*") || of_writes && !is_at_risk => None,
+            () if of_writes || is("local") => Some(Hosts { allowed: AllowedHosts::local(), of_writes }),
+            () => Some(Hosts { allowed: AllowedHosts::new(named), of_writes }),
+        }
+    }
+}
+
+/// Methods that change nothing here.
+fn only_reads(method: &Method) -> bool {
+    matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PROPFIND")
+}
 
 impl Layer for Hosts {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> modest::Result<()> {
-        self.0.before_body(request, plan).map_err(|error| {
+        // No browser comes by a Unix socket.
+        if self.of_writes && (only_reads(request.method()) || request.client().ip().is_none()) {
+            return Ok(());
+        }
+        self.allowed.before_body(request, plan).map_err(|error| {
             let host = request.host().unwrap_or_default();
             log::debug!("{host} is no host that is answered for");
             let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
             let said = error.message().unwrap_or_default();
-            let said = format!("{said} Who started this server can allow it: --allowed-host {name}");
+            let said = format!("{said} To allow it, start the server with --allowed-host {name}");
             error.with_message(said)
         })
     }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -32,7 +32,7 @@ pub enum Action {
 
 /// Parse the arguments, the program's name first, and whatever else says something.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliError> {
-    let args = with_pythons_pairs(args);
+    let args = with_pythons_pairs(args)?;
     let given = match Source::CommandLine.matches(&args) {
         Ok(given) => given,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
@@ -41,10 +41,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliErro
         Err(error) => return Err(Source::CommandLine.explain(&error)),
     };
     let options = Options::from_arg_matches(&given).map_err(|error| Source::CommandLine.explain(&error))?;
+    check_equals(&args)?;
     if let Some(text) = text_to_print(&options)? {
         return Ok(Action::Print(text));
     }
-    let environment = Source::Environment.settings(from_environment())?;
+    let environment = Source::Environment.settings(from_environment(std::env::vars_os()))?;
     let config = options.starting.config.or_else(|| std::env::var_os("MODEST_CONFIG").map(Into::into));
     let file = match &config {
         Some(path) => Source::File(quoted(path)).settings(from_file(path)?)?,
@@ -57,7 +58,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliErro
 }
 
 /// Python has `-p` for the protocol, and a field in two words: `-p HTTP/1.1`, `-H X-A b`.
-fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Result<Vec<OsString>, CliError> {
     let mut args = args.into_iter().peekable();
     let mut known = Vec::new();
     while let Some(arg) = args.next() {
@@ -67,12 +68,46 @@ fn with_pythons_pairs(args: impl IntoIterator<Item = OsString>) -> Vec<OsString>
         } else if (arg == "-H" || arg == "--header") && next.parse::<modest::HeaderName>().is_ok() {
             let name = args.next().unwrap_or_default();
             known.push(arg);
-            known.push(args.next().map_or(name.clone(), |value| [name, ": ".into(), value].into_iter().collect()));
+            known.push(match args.next() {
+                Some(value) => field_of(name, value)?,
+                None => name,
+            });
         } else {
             known.push(arg);
         }
     }
-    known
+    Ok(known)
+}
+
+/// A field of two words. The second is no option, as in Python, and nothing that is there to be served: who has forgotten the value
+/// would serve something else, without what the option stands for.
+fn field_of(name: OsString, value: OsString) -> Result<OsString, CliError> {
+    let (shown, meant) = (name.to_string_lossy().into_owned(), quoted(Path::new(&value)));
+    let what = match () {
+        () if value.as_bytes().starts_with(b"-") => "an option",
+        () if Path::new(&value).exists() => "a file or a folder",
+        () => return Ok([name, ": ".into(), value].into_iter().collect()),
+    };
+    let line =
+        format!("--header {shown}: its value is missing, as {meant} is {what}; one word names both: '{shown}: value'");
+    Err(CliError::usage(line))
+}
+
+/// A word behind an option whose value stands behind a `=`, and which is nothing else, was meant as that value.
+fn check_equals(args: &[OsString]) -> Result<(), CliError> {
+    let command = command();
+    for pair in args.windows(2) {
+        let (option, word) = (pair[0].to_str().unwrap_or_default(), &pair[1]);
+        let wants_equals = |arg: &&Arg| arg.is_require_equals_set() && option.strip_prefix("--") == arg.get_long();
+        let is_word = !word.is_empty() && !word.as_bytes().starts_with(b"-") && !Path::new(word).exists();
+        let is_place = || word.as_bytes().contains(&b'=') || matches!(places::word(word), Ok(Word::Port(_)));
+        if is_word && command.get_arguments().any(|arg| wants_equals(&arg)) && !is_place() {
+            let word = escape_controls(&word.to_string_lossy());
+            let line = format!("there is no folder or file '{word}'; as the value of {option} it is {option}={word}");
+            return Err(CliError::usage(line));
+        }
+    }
+    Ok(())
 }
 
 /// One option of the environment or of a file, as the words of a command line; none if it is switched off.
@@ -138,24 +173,41 @@ fn merge(
 }
 
 /// Variables of the environment: `MODEST_LOG_FILE`. An empty one is as good as none.
-fn from_environment() -> Vec<Said> {
-    let mut all = Vec::new();
-    if !std::env::vars_os().any(|(name, _)| name.as_bytes().starts_with(b"MODEST_")) {
-        return all; // nearly always, and making the parser takes longer than a look
+fn from_environment(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<Said> {
+    let ours = |(name, value): (OsString, OsString)| {
+        let name = name.as_bytes().strip_prefix(b"MODEST_")?;
+        let name = String::from_utf8_lossy(name).into_owned();
+        (!value.is_empty() && name != "CONFIG" && !is_of_kubernetes(&name, &value)).then_some((name, value))
+    };
+    let mut ours: Vec<_> = variables.filter_map(ours).collect();
+    if ours.is_empty() {
+        return Vec::new(); // nearly always, and making the parser takes longer than a look
     }
-    for arg in command().get_arguments().filter(|arg| is_setting(arg)) {
-        let name = arg.get_long().unwrap_or_default();
-        let Some(value) = std::env::var_os(variable(name)).filter(|value| !value.is_empty()) else { continue };
-        // Kubernetes sets this one for every pod beside a service called `modest`.
-        if name == "port" && value.as_bytes().starts_with(b"tcp://") {
-            continue;
-        }
-        let is_list = matches!(arg.get_action(), ArgAction::Append);
+    ours.sort();
+    let command = command();
+    let said = |(name, value): (String, OsString)| {
+        let name = name.to_lowercase().replace('_', "-");
+        let is_list = command
+            .get_arguments()
+            .any(|arg| arg.get_long() == Some(&name) && matches!(arg.get_action(), ArgAction::Append));
         let lines = value.as_bytes().split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
         let lines = lines.map(|line| OsString::from_vec(line.to_vec())).collect();
-        all.push(Said { name: name.into(), values: if is_list { lines } else { vec![value] }, is_list });
-    }
-    all
+        Said { name, values: if is_list { lines } else { vec![value] }, is_list }
+    };
+    ours.into_iter().map(said).collect()
+}
+
+/// Kubernetes sets variables for every pod beside a service called `modest` or `modest-x`: `MODEST_SERVICE_HOST`,
+/// `MODEST_PORT=tcp://10.0.0.1:80`, `MODEST_X_PORT_80_TCP_ADDR`.
+fn is_of_kubernetes(name: &str, value: &OsStr) -> bool {
+    let is_of_port = |(_, rest): (&str, &str)| {
+        let port = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+        port.len() < rest.len() && ["_TCP", "_UDP", "_SCTP"].iter().any(|protocol| port.starts_with(protocol))
+    };
+    let is_of_service = |part: &str| name.starts_with(&part[1..]) || name.contains(part);
+    ["_SERVICE_HOST", "_SERVICE_PORT"].into_iter().any(is_of_service)
+        || format!("_{name}").split_once("_PORT_").is_some_and(is_of_port)
+        || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.as_bytes().starts_with(scheme.as_bytes()))
 }
 
 fn variable(name: &str) -> String {
@@ -250,11 +302,12 @@ impl Source {
         let longs = command.get_arguments().filter(is_known).filter_map(Arg::get_long);
         let like = match self {
             Source::CommandLine => alike(name.trim_start_matches('-'), longs).map(|long| format!("--{long}")),
-            _ => alike(name, longs).map(str::to_owned),
+            Source::Environment => alike(name, longs).map(variable),
+            Source::File(_) => alike(name, longs).map(str::to_owned),
         };
         let what = match self {
             Source::CommandLine => format!("there is no option {}", escape_controls(name)),
-            Source::Environment => format!("there is no {}", escape_controls(name)),
+            Source::Environment => format!("there is no variable {}", escape_controls(&variable(name))),
             Source::File(file) => format!("{file}: there is no setting {}", escape_controls(name)),
         };
         like.map_or(what.clone(), |like| format!("{what}; {like} is one"))
@@ -507,7 +560,7 @@ mod tests {
             (&["-b", "unix:x.sock", "-p", "2"], "unix:x.sock has no port"),
             (&["-b", "fd:3", "9000"], "fd:3 has no port"),
             (&["-p", "2", "9000"], "the port is 2 by --port already"),
-            (&["8000", "9000"], "the port is 8000 by DIR already"),
+            (&["8000", "9000"], "the port is 8000 by the word 8000 already"),
             (&["-w", "0"], "--workers 0: a number from 1"),
             (&["-w", "99999999"], "--workers 99999999: a number from 1"),
             (&["--prot", "1"], "there is no option --prot; --port is one"),
@@ -523,6 +576,14 @@ mod tests {
             (&["--protocol", "HTTP/2"], "HTTP/1.1 is always spoken"),
             (&["-p", "HTTP/2"], "HTTP/1.1 is always spoken"),
             (&["-H", "X-A"], "--header X-A: a field is wanted"),
+            (&["-H", "X-A", "--auth", "users"], "--header X-A: its value is missing, as '--auth' is an option"),
+            (&["--header", "X-A", "-v"], "'-v' is an option"),
+            (&["-H", "X-A", "src"], "'src' is a file or a folder"),
+            (&["--hsts", "1d"], "there is no folder or file '1d'; as the value of --hsts it is --hsts=1d"),
+            (&["--spa", "app.html", "src"], "as the value of --spa it is --spa=app.html"),
+            (&["--cors", "https://a.example"], "it is --cors=https://a.example"),
+            (&["/a/../b=src"], "before the '=' a path is wanted"),
+            (&["--prefix", "/a/./b"], "without '.' and '..'"),
             (&[""], "the folder's name is empty"),
             (&["--quiet=yes"], "--quiet takes no value"),
             (&["--completions", "sh"], "one of bash, elvish, fish"),
@@ -531,6 +592,44 @@ mod tests {
             assert!(line.contains(message), "{args:?}: {line}");
             assert!(line.ends_with("(see 'modest --help')"), "{args:?}: {line}");
             assert_eq!(line.lines().count(), 1, "{args:?}: {line}");
+        }
+    }
+
+    #[test]
+    fn variables_of_the_environment() {
+        let said = |name: &str, value: &str| {
+            let one = std::iter::once((OsString::from(name), OsString::from(value)));
+            let settings = Source::Environment.settings(from_environment(one));
+            settings
+                .map(|found| found.into_iter().flat_map(|one| one.words).collect::<Vec<_>>())
+                .map_err(|e| e.to_string())
+        };
+        for (name, value, words) in [
+            ("MODEST_LOG_FILE", "x", &["--log-file=x"][..]),
+            ("MODEST_HEADER", "A: b\nC: d", &["--header=A: b", "--header=C: d"]),
+            ("MODEST_NO_LISTING", "no", &[]),
+            ("MODEST_NO_LISTNG", "", &[]),
+            ("MODESTY", "x", &[]),
+            ("MODEST_PORT", "tcp://10.0.0.1:80", &[]),
+            ("MODEST_PORT_80_TCP", "tcp://10.0.0.1:80", &[]),
+            ("MODEST_PORT_80_TCP_ADDR", "10.0.0.1", &[]),
+            ("MODEST_SERVICE_HOST", "10.0.0.1", &[]),
+            ("MODEST_SERVICE_PORT_HTTP", "80", &[]),
+            ("MODEST_FILES_SERVICE_HOST", "10.0.0.1", &[]),
+            ("MODEST_FILES_PORT_80_TCP_PROTO", "tcp", &[]),
+        ] {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            assert_eq!(said(name, value), Ok(words), "{name}={value}");
+        }
+        for (name, value, why) in [
+            ("MODEST_NO_LISTNG", "yes", "there is no variable MODEST_NO_LISTNG; MODEST_NO_LISTING is one"),
+            ("MODEST_ALLOWED_HOSTS", "a", "there is no variable MODEST_ALLOWED_HOSTS; MODEST_ALLOWED_HOST is one"),
+            ("MODEST_VERSION", "1", "there is no variable MODEST_VERSION"),
+            ("MODEST_WORKERS", "0", "MODEST_WORKERS 0: a number from 1"),
+            ("MODEST_PORT", "x", "MODEST_PORT x: a port is a number"),
+        ] {
+            let line = said(name, value).expect_err(name);
+            assert!(line.contains(why), "{name}={value}: {line}");
         }
     }
 

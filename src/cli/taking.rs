@@ -1,6 +1,7 @@
 //! `--upload` and what goes with it: which folders take files, and on what terms. Called by `site`, and by `cli` for rights and
 //! for what is said at the start.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -59,6 +60,36 @@ pub fn is_taking(options: &Options, place: &Place) -> bool {
     !place.path.is_file() && options.taking.upload.iter().any(|named| named == ALL || named == at)
 }
 
+/// Whether others may put files into what is served here: it takes some, or it is in a folder that does, or has one in it.
+pub fn is_untrusted(options: &Options, all: &[Place], place: &Place) -> bool {
+    let own = with_those_above(place);
+    places(options, all).map(with_those_above).any(|taking| {
+        let is_in = |one: &[Identity], other: &[Identity]| one.first().is_some_and(|first| other.contains(first));
+        is_in(&own, &taking) || is_in(&taking, &own)
+    })
+}
+
+/// Device and inode: they tell that two paths lead to one folder, also by a bind mount.
+type Identity = (u64, u64);
+
+/// Those of what is served, and of the folders that it is in.
+fn with_those_above(place: &Place) -> Vec<Identity> {
+    let real = place.path.canonicalize().unwrap_or_else(|_| place.path.clone());
+    real.ancestors().filter_map(|path| path.metadata().ok()).map(|found| (found.dev(), found.ino())).collect()
+}
+
+/// What is to be known of folders that take no files themselves, and are untrusted all the same.
+pub fn overlaps(options: &Options, all: &[Place]) -> Vec<String> {
+    let others = all.iter().filter(|place| !is_taking(options, place) && is_untrusted(options, all, place));
+    let line = |place: &Place| {
+        let path = quoted(&place.path);
+        format!(
+            "--upload: others can put files into {path} through another folder, so its pages are sent with a sandbox"
+        )
+    };
+    others.map(line).collect()
+}
+
 /// Those that take files.
 pub fn places<'a>(options: &'a Options, places: &'a [Place]) -> impl Iterator<Item = &'a Place> {
     places.iter().filter(|place| is_taking(options, place))
@@ -97,17 +128,19 @@ pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
 
 /// Whether this process, as whom it runs by now, may write there.
 pub fn check_rights(options: &Options, all: &[Place]) -> Result<(), CliError> {
-    places(options, all).try_for_each(|place| may_write("--upload", &place.path))
+    places(options, all).try_for_each(|place| may_write(options, "--upload", &place.path))
 }
 
 /// Whether it may write in the folder that this option is for.
-pub fn may_write(option: &str, path: &Path) -> Result<(), CliError> {
+pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), CliError> {
     let access = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|_| {
-        CliError::failure(format!(
-            "{option}: {} may not be written; allow it ('chmod u+w') or leave it out",
-            quoted(path)
-        ))
+        let (by, how) = match options.starting.user {
+            Some(_) => (" by the user of --user", "chown"),
+            None => ("", "chmod u+w"),
+        };
+        let path = quoted(path);
+        CliError::failure(format!("{option}: {path} may not be written{by}; allow it ('{how}') or leave it out"))
     })
 }
 

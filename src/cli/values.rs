@@ -105,6 +105,12 @@ pub fn server(text: &str) -> Result<String, String> {
     good.then(|| text.to_owned()).ok_or_else(|| "plain text is wanted, such as modest, or none".into())
 }
 
+/// The name of a file in each folder.
+pub fn file_name(text: &str) -> Result<String, String> {
+    let good = !["", ".", ".."].contains(&text) && !text.contains(['/', '\0']);
+    good.then(|| text.to_owned()).ok_or_else(|| "the name of a file is wanted, such as index.html".into())
+}
+
 /// `EXT=TYPE`.
 pub fn media_type(text: &str) -> Result<(String, String), String> {
     let (extension, media_type) = pair(text, "md=text/markdown")?;
@@ -130,6 +136,9 @@ pub fn error_page(text: &str) -> Result<(u16, String), String> {
 /// A path on the server: it begins with a slash.
 pub fn path(text: &str) -> Result<String, String> {
     let good = text.starts_with('/') && !text.contains(['?', '#', '{', '}', '*', '\0']);
+    if text.split('/').any(|segment| segment == "." || segment == "..") {
+        return Err("a path is wanted without '.' and '..', such as /status".into());
+    }
     good.then(|| text.to_owned()).ok_or_else(|| "a path is wanted that begins with a slash, such as /status".into())
 }
 

@@ -4,42 +4,39 @@
 use std::time::{Instant, SystemTime};
 
 use super::find::{Finder, Lookup};
-use super::path::{self, FilePath, ResolvedPath};
-use crate::Access;
+use super::path::FilePath;
+use super::rights::{List, Read, Rights};
 
 /// A path may have two thousand names, and a loop of links makes folders of them all.
 const DEEPEST: usize = 32;
 
 impl Finder {
     /// A relative link from this path, as it stands in a request, to the nearest folder above it that has an index, or is listed
-    /// where listings are `listed`; and of which whoever asks may have that (`may`, of a path beneath the root). Nothing is told
-    /// that a request for the folder would not tell.
+    /// where listings are `listed`, and which the request may have. Nothing is shown that a request for the folder would not show.
     pub fn nearest_folder(
         &self,
-        raw: &str,
-        mount: &[Vec<u8>],
+        path: &FilePath,
         listed: bool,
-        may: impl Fn(Access, &[u8]) -> bool,
+        rights: &Rights,
         polled: Option<Instant>,
     ) -> Option<String> {
-        let ResolvedPath::Path(path) = path::resolve(raw, mount) else { return None };
         let mut above: Vec<&[u8]> = path.bytes.split(|&byte| byte == b'/').take(DEEPEST + 1).collect();
         above.pop(); // what was asked for itself
         let now = SystemTime::now();
         let mut nearest = None;
         for depth in 0..=above.len() {
             let folder = FilePath { bytes: above[..depth].join(&b'/'), trailing_slash: true };
-            let may = |access| may(access, &folder.bytes);
+            let may_read = |path: &[u8]| rights.grant::<Read>(path).is_some();
             match self.find(&folder, polled, now) {
-                Ok(Lookup::File(_)) if may(Access::Read) => nearest = Some(depth),
-                Ok(Lookup::Folder) if listed && may(Access::Read) && may(Access::List) => nearest = Some(depth),
+                Ok(Lookup::File(index)) if may_read(&folder.bytes) && may_read(&index.path) => nearest = Some(depth),
+                Ok(Lookup::Folder) if listed && rights.grant::<List>(&folder.bytes).is_some() => nearest = Some(depth),
                 Ok(Lookup::File(_) | Lookup::Folder) => {}
                 Ok(Lookup::NeedsSlash | Lookup::Missing(_)) | Err(_) => break,
             }
         }
-        // Relative: a proxy may have another path for this server. This path has one slash for each name, and no dots.
-        let slashes = raw.bytes().filter(|&byte| byte == b'/').count();
-        match slashes.checked_sub(mount.len() + nearest? + 1)? {
+        // Relative: a proxy may have another path for this server.
+        let slashes = path.key().iter().filter(|&&byte| byte == b'/').count();
+        match slashes.checked_sub(nearest?)? {
             0 => Some("./".to_owned()),
             up => Some("../".repeat(up)),
         }

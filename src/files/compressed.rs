@@ -23,7 +23,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::cache::{Cache, CacheLimits};
 use super::codings::ContentCoding;
-use super::prepare::{FIELDS_SIZE, FileContent, Resource, Source, Variant, content_tag};
+use super::prepare::{FIELDS_SIZE, FileContent, Readable, Source, Variant, content_tag};
 use super::slots::Slots;
 use super::stat::{Identity, stat_of};
 use crate::Fields;
@@ -93,8 +93,8 @@ impl Compressed {
     }
 
     /// What `send` makes of a file in gzip. `None`: it is sent as it is.
-    pub fn of<T>(&self, resource: &Resource, send: impl Fn(&Variant) -> T) -> Option<T> {
-        let source = resource.compressible.as_deref()?;
+    pub fn of<T>(&self, resource: &Readable<'_>, send: impl Fn(&Variant) -> T) -> Option<T> {
+        let source = resource.compressible()?;
         let plain = resource.identity();
         // Without a tag it was changed so recently that its times can't tell of another change.
         let tag = plain.fields.get(ETAG.as_str())?;

@@ -1,5 +1,6 @@
 //! Looks up a path: a file with its sidecars, a folder, or nothing. Called by `handler`; accesses the disk through `open` only.
-//! It decides what is hidden, which index file stands for a folder and which sidecars a file has, not how they are sent.
+//! It decides what is hidden, which index file stands for a folder and which sidecars a file has, not how they are sent, nor whether a
+//! request may have them: what it finds is for all requests, and `prepare` asks for each.
 
 use std::fs::File;
 use std::io;
@@ -10,6 +11,7 @@ use super::folders::{Folders, Names};
 use super::fresh::{Basis, Freshness};
 use super::open::{OpenError, Opened, Root};
 use super::path::{self, FilePath};
+use super::rights::Unjudged;
 use super::stat::{FileStat, Kind};
 
 const HTML: &[u8] = b".html";
@@ -161,7 +163,7 @@ impl Finder {
     pub fn find_page(&self, path: &[u8]) -> Result<Lookup, OpenError> {
         self.freshness.ask_for_root(&self.root);
         let mut basis = self.basis_in(path::parent(path), None, vec![path::name(path).to_vec()])?;
-        match self.root.open_at(path) {
+        match self.root.open_at(&Unjudged(path)) {
             Ok(Opened::Folder) => Err(OpenError::NotFound),
             Err(OpenError::NotFound) if self.root.is_absent(path) => Ok(Lookup::Missing(basis)),
             Ok(Opened::File(file, stat)) => {
@@ -181,7 +183,7 @@ impl Finder {
     fn find_folder(&self, path: &[u8], names: Option<&Names>, now: SystemTime) -> Result<Lookup, OpenError> {
         let basis = self.basis_in(path, names, self.index.clone())?;
         if names.is_none()
-            && let Opened::File(..) = self.root.open_at(path)?
+            && let Opened::File(..) = self.root.open_at(&Unjudged(path))?
         {
             return Err(OpenError::NotFound); // `file/` is not `file`
         }
@@ -216,8 +218,8 @@ impl Finder {
     /// Open a path in a folder with these names.
     fn open(&self, path: &[u8], names: Option<&Names>) -> Result<Opened, OpenError> {
         match names.is_some_and(|names| names.is_file(path::name(path))) {
-            true => self.root.open_file(path),
-            false => self.root.open_at(path),
+            true => self.root.open_file(&Unjudged(path)),
+            false => self.root.open_at(&Unjudged(path)),
         }
     }
 

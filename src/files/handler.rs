@@ -29,13 +29,14 @@ use super::codings::ContentCoding;
 #[cfg(feature = "compress")]
 use super::compressed::Compressed;
 use super::dav;
-use super::find::{Finder, Lookup};
+use super::find::{Finder, FoundFile, Lookup};
 use super::folders::Folders;
 use super::fresh::{Basis, Freshness};
 use super::listing::Listings;
 use super::open::{OpenError, Root, Symlinks};
 use super::path::{self, FilePath, ResolvedPath};
-use super::prepare::{FileContent, Preparer, Resource, Variant};
+use super::prepare::{FileContent, Preparer, Readable, Resource, Variant};
+use super::rights::{List, Read, Rights};
 use super::taking::Taking;
 use crate::{BodyPlan, Error, Request, RequestHandler, Response, Result};
 
@@ -119,11 +120,11 @@ pub struct StaticFileHandler {
     /// Error pages by status: keys of their paths.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
     /// The page for what is missing, of an app that knows its paths itself.
-    pub(super) app_page: Option<Vec<u8>>,
+    pub(super) app_page: Option<FilePath>,
     /// The name of the one file that is served, if it is not the folder.
     only: Option<Vec<u8>>,
-    /// The path segments of the prefix.
-    pub(super) mount: Vec<Vec<u8>>,
+    /// The path at which the folder is served, decoded, without a slash at its end. `None`: where it is mounted.
+    pub(super) mount: Option<Vec<u8>>,
     /// What is put into the folder; `None`: nothing.
     pub(super) taking: Option<Box<Taking>>,
     /// Whether PROPFIND is answered.
@@ -143,10 +144,11 @@ impl fmt::Debug for FinishListing {
     }
 }
 
-/// A request, and the poll that answers of the disk may be as old as.
+/// A request, what it may do, and the poll that answers of the disk may be as old as.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     request: &'a Request,
+    rights: &'a Rights,
     polled: Option<Instant>,
 }
 
@@ -200,7 +202,7 @@ impl StaticFileHandler {
             pages: vec![(StatusCode::NOT_FOUND, page_key(b"404.html"))],
             app_page: None,
             only: None,
-            mount: Vec::new(),
+            mount: None,
             taking: None,
             webdav: false,
         })
@@ -230,17 +232,18 @@ impl StaticFileHandler {
     fn cached_response(&self, key: &[u8], asked: Asked<'_>) -> Option<Result<Response>> {
         let kept = self.kept(key, asked)?;
         match &kept.what {
-            What::File(resource) => Some(self.negotiate(asked.request, resource)),
+            What::File(resource) => Some(self.negotiate(asked, resource)),
             What::Index(path) => match &self.kept(path, asked)?.what {
-                What::File(resource) => Some(self.negotiate(asked.request, resource)),
+                What::File(resource) => Some(self.negotiate(asked, resource)),
                 What::Index(_) => None, // a folder has taken the file's place
             },
         }
     }
 
     fn get(&self, asked: Asked<'_>) -> Result<Response> {
-        let raw = asked.request.raw_path();
-        if let Some(key) = path::plain(raw, &self.mount) {
+        let (path, mount) = (asked.request.url_path()?, self.mount(asked.request));
+        if let Some(key) = path::key(path.as_bytes(), mount) {
+            self.may_read(asked, key)?;
             let is_one_address = !(self.finder.clean_urls && key.ends_with(b".html"));
             if let Some(response) = self.cached_response(key, asked).filter(|_| is_one_address) {
                 return response;
@@ -249,14 +252,16 @@ impl StaticFileHandler {
                 return self.error_response(asked, OpenError::NotFound);
             }
         }
-        match path::resolve(raw, &self.mount) {
+        match path::resolve(path.as_bytes(), mount) {
             ResolvedPath::Path(path) => self.serve(asked, &path),
-            ResolvedPath::Redirect(location) => Ok(self.redirect(asked.request, &location)),
+            ResolvedPath::NeedsSlash => Ok(self.redirect(asked.request, &path::location(mount, b"", true))),
             ResolvedPath::NotFound => self.error_response(asked, OpenError::NotFound),
-            ResolvedPath::Malformed => {
-                self.page_or(asked, StatusCode::BAD_REQUEST, || self.error(StatusCode::BAD_REQUEST, "That is no path."))
-            }
         }
+    }
+
+    /// The path at which the folder is served, decoded, without a slash at its end.
+    pub(super) fn mount<'a>(&'a self, request: &'a Request) -> &'a [u8] {
+        self.mount.as_deref().unwrap_or(request.mount_path())
     }
 
     fn serve(&self, asked: Asked<'_>, path: &FilePath) -> Result<Response> {
@@ -268,8 +273,9 @@ impl StaticFileHandler {
             None => None,
         };
         let path = only.as_ref().unwrap_or(path);
+        self.may_read(asked, &path.bytes)?;
         if let Some(clean) = self.finder.clean(path, asked.polled, SystemTime::now()) {
-            return Ok(self.redirect(asked.request, &self.location(&clean, clean.trailing_slash)));
+            return Ok(self.redirect(asked.request, &self.location(asked.request, &clean, clean.trailing_slash)));
         }
         let key = path.key();
         if let Some(response) = self.cached_response(&key, asked) {
@@ -288,21 +294,19 @@ impl StaticFileHandler {
             self.say_why_not(asked.request, path);
         }
         match found {
-            Ok(Lookup::File(found)) => {
-                let kept = self.keep(&key, found, asked, now)?;
-                match &kept.what {
-                    What::File(resource) => self.negotiate(asked.request, resource),
-                    What::Index(_) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "")), // `keep` makes files
-                }
+            Ok(Lookup::File(found)) => self.found(&key, found, asked, now),
+            Ok(Lookup::NeedsSlash | Lookup::Folder) if let Some(page) = self.app_response_to_folder(asked, path) => {
+                page
             }
-            Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(path, true))),
+            Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(asked.request, path, true))),
             Ok(Lookup::Folder) if self.listing => {
-                self.may_list(asked.request, path)?;
+                // That it is a folder without an index shows only here.
+                let listed = asked.rights.ask::<List>(&path.bytes).map_err(|error| self.refusal(error))?;
                 #[cfg(feature = "archive")]
                 if let Some(format) = self.archive_format(asked.request)? {
-                    return self.archive(asked.request, path, format);
+                    return self.archive(asked, listed, format);
                 }
-                self.list(asked, path).or_else(|error| self.error_response(asked, error))
+                self.list(asked, listed).or_else(|error| self.error_response(asked, error))
             }
             Ok(Lookup::Folder) => self.error_response(asked, OpenError::NotFound),
             Ok(Lookup::Missing(basis)) => {
@@ -310,6 +314,15 @@ impl StaticFileHandler {
                 self.error_response(asked, OpenError::NotFound)
             }
             Err(error) => self.error_response(asked, error),
+        }
+    }
+
+    /// A file that was looked up.
+    fn found(&self, key: &[u8], found: FoundFile, asked: Asked<'_>, now: SystemTime) -> Result<Response> {
+        let kept = self.keep(key, found, asked, now)?;
+        match &kept.what {
+            What::File(resource) => self.negotiate(asked, resource),
+            What::Index(_) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "")), // `keep` makes files
         }
     }
 
@@ -321,27 +334,37 @@ impl StaticFileHandler {
         }
     }
 
-    fn negotiate(&self, request: &Request, resource: &Resource) -> Result<Response> {
-        if resource.codings.is_empty() {
-            return Ok(response(resource.identity()));
+    /// Before anything is looked up, so that a refusal does not show whether there is something.
+    fn may_read(&self, asked: Asked<'_>, path: &[u8]) -> Result<()> {
+        asked.rights.ask::<Read>(path).map(drop).map_err(|error| self.refusal(error))
+    }
+
+    fn negotiate(&self, asked: Asked<'_>, resource: &Resource) -> Result<Response> {
+        let file = resource.of(asked.rights).map_err(|error| self.refusal(error))?;
+        if !file.is_coded() {
+            return Ok(response(file.identity()));
         }
-        let by_preference = ContentCoding::ALL.into_iter().filter(|coding| resource.codings.contains(coding));
+        let by_preference =
+            ContentCoding::ALL.into_iter().filter(|coding| file.codings().any(|known| known == *coding));
         let names: Vec<&str> = by_preference.clone().map(ContentCoding::name).collect();
         let coding_of = |name: &str| by_preference.clone().find(|coding| coding.name() == name);
-        match request.choose_coding(&names) {
+        match asked.request.choose_coding(&names) {
             Ok(name) => Ok(match name.and_then(coding_of) {
-                Some(coding) => self.coded(resource, coding),
-                None => response(resource.identity()),
+                Some(coding) => self.coded(&file, coding),
+                None => response(file.identity()),
             }),
             Err(_) => {
-                let codings: Vec<&str> = resource.codings.iter().map(|coding| coding.name()).collect();
-                let why = format!("This can be had uncoded, or in {}.", codings.join(", "));
+                let codings: Vec<&str> = file.codings().map(ContentCoding::name).collect();
+                let why = match codings[..] {
+                    [] => "This can be had uncoded.".to_owned(),
+                    _ => format!("This can be had uncoded, or in {}.", codings.join(", ")),
+                };
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))
             }
         }
     }
 
-    fn coded(&self, resource: &Resource, coding: ContentCoding) -> Response {
+    fn coded(&self, resource: &Readable<'_>, coding: ContentCoding) -> Response {
         if let Some(sidecar) = resource.coded(coding) {
             return response(sidecar);
         }
@@ -352,10 +375,14 @@ impl StaticFileHandler {
         response(resource.identity())
     }
 
+    /// What a request may do.
+    fn rights(&self, request: &Request) -> Rights {
+        Rights::of(request, self.mount(request))
+    }
+
     /// The URL path of a path in the folder.
-    fn location(&self, path: &FilePath, trailing_slash: bool) -> String {
-        let beneath = path.bytes.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
-        path::location(self.mount.iter().map(Vec::as_slice).chain(beneath), trailing_slash)
+    fn location(&self, request: &Request, path: &FilePath, is_folder: bool) -> String {
+        path::location(self.mount(request), &path.bytes, is_folder)
     }
 
     /// Redirect to another path, with the query. Only the path is sent:
@@ -386,7 +413,8 @@ impl StaticFileHandler {
 
 impl RequestHandler for StaticFileHandler {
     fn do_get(&self, request: &Request) -> Result<Response> {
-        let asked = Asked { request, polled: request.take_polled() };
+        let rights = self.rights(request);
+        let asked = Asked { request, rights: &rights, polled: request.take_polled() };
         let Finder { freshness, root, .. } = &self.finder;
         let now = asked.polled.unwrap_or_else(Instant::now);
         if freshness.is_time_to_drop(root, now) {
@@ -405,7 +433,8 @@ impl RequestHandler for StaticFileHandler {
     fn do_options(&self, _: &Request) -> Result<Response> {
         let response = self.with_default_fields(Response::no_content().with_header(ALLOW, self.allowed()));
         // RFC 4918, sections 10.1 and 18.1; the other one is for Windows.
-        let locks = self.taking.as_deref().is_some_and(|taking| self.only.is_none() && taking.locks(self.place()));
+        let locks =
+            self.taking.as_deref().is_some_and(|taking| self.only.is_none() && taking.offers_locks(self.webdav));
         let class = if locks { "1, 2" } else { "1" };
         let classes = [("dav", class), ("ms-author-via", "DAV")].into_iter().filter(|_| self.webdav);
         Ok(classes.fold(response, |response, (name, value)| response.with_header(name, value)))
@@ -440,7 +469,7 @@ impl RequestHandler for StaticFileHandler {
             return Ok(());
         }
         match self.taking(request) {
-            Some(taking) => taking.before_body(self.place(), request, plan).map_err(|error| self.refusal(error)),
+            Some(taking) => taking.before_body(self.place(request), request, plan).map_err(|error| self.refusal(error)),
             None => Err(self.unsupported_method(request)),
         }
     }

@@ -1,9 +1,6 @@
 //! Serving a folder. It uses only the crate's public API: shared bytes, ranges of files, the time of a request's poll.
 //! Each module uses only those below it.
 
-#[cfg(fuzzing)]
-pub(crate) mod fuzzing; // entry points for the fuzz targets
-
 mod options; // the settings of a `StaticFileHandler`
 
 mod handler; // `StaticFileHandler`
@@ -39,6 +36,8 @@ mod codings; // content codings of sidecars
 mod new_file; // files that are made beneath the folder
 
 mod open; // opening beneath the folder, never outside
+mod rights; // what a request may do with a file
+
 mod path; // a request path to a path beneath the folder
 
 mod date; // the calendar

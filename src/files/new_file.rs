@@ -27,6 +27,8 @@ use super::stat::{Identity, stat_of};
 const MAX_SWEPT: usize = 10_000;
 /// Folders that were looked through are remembered, up to so many.
 const MAX_KNOWN: usize = 4096;
+/// mke2fs.conf(5), `inode_ratio`.
+const BYTES_PER_INODE: u64 = 16 << 10;
 /// How often a name that nobody has is drawn.
 const MAX_DRAWS: usize = 16;
 
@@ -189,6 +191,17 @@ impl Write for Writer {
 pub(super) fn has_room(on: impl AsFd, bytes: u64, reserve: u64) -> bool {
     let Ok(found) = fstatvfs(on) else { return true };
     found.f_blocks == 0 || found.f_bavail.saturating_mul(found.f_frsize) >= bytes.saturating_add(reserve)
+}
+
+/// Whether the file system has inodes for one more file, besides those that are to stay free. One that tells of none has no such limit.
+pub(super) fn may_add(on: impl AsFd, reserve: u64) -> bool {
+    let Ok(found) = fstatvfs(on) else { return true };
+    found.f_files == 0 || found.f_favail > reserved_inodes(found.f_files, reserve)
+}
+
+/// As many as ext4 makes for so many bytes, unless the file system has few.
+fn reserved_inodes(inodes: u64, reserve: u64) -> u64 {
+    (reserve / BYTES_PER_INODE).min(inodes / 16)
 }
 
 /// Folders in which what a killed process left over was looked for.

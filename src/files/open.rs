@@ -19,6 +19,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::path;
+use super::rights::{Granted, Opens, Write};
 use super::root::{Identified, RootLocation};
 use super::stat::{FileStat, Kind, stat, stat_of};
 
@@ -148,7 +149,8 @@ impl Root {
     }
 
     /// Open a regular file for reading, or find a folder.
-    pub fn open_at(&self, path: &[u8]) -> Result<Opened, OpenError> {
+    pub fn open_at(&self, at: &impl Opens) -> Result<Opened, OpenError> {
+        let path = at.path();
         // Opening a FIFO releases its writer and opening a device may do anything, so look first. If the file is replaced
         // by one in between, it is opened without blocking, recognized, and closed again.
         match self.stat_unchecked(path) {
@@ -165,12 +167,12 @@ impl Root {
                 error => return Err(error),
             },
         }
-        self.open_file(path)
+        self.open_file(at)
     }
 
     /// The same for a path that was a regular file's a moment ago, so that nobody needs to look first.
-    pub fn open_file(&self, path: &[u8]) -> Result<Opened, OpenError> {
-        let file = self.open_path(path, READ_FLAGS)?;
+    pub fn open_file(&self, at: &impl Opens) -> Result<Opened, OpenError> {
+        let file = self.open_path(at.path(), READ_FLAGS)?;
         let stat = stat_of(&file)?;
         match stat.kind {
             Kind::File => Ok(Opened::File(File::from(file), stat)),
@@ -191,27 +193,18 @@ impl Root {
     }
 
     /// Open a folder to read its entries.
-    pub fn open_folder(&self, path: &[u8]) -> Result<OwnedFd, OpenError> {
-        Ok(self.open_path(path, READ_FLAGS | OFlags::DIRECTORY)?)
+    pub fn open_folder(&self, at: &impl Opens) -> Result<OwnedFd, OpenError> {
+        Ok(self.open_path(at.path(), READ_FLAGS | OFlags::DIRECTORY)?)
     }
 
-    /// Find a folder in which something is to be changed: beneath the root whatever links are followed to for reading.
-    pub fn folder_to_change(&self, path: &[u8]) -> rustix::io::Result<OwnedFd> {
+    /// Find the folder in which this name is to be changed, or that is to be changed itself: beneath the root whatever links are
+    /// followed to for reading.
+    pub fn folder_to_change(&self, path: &[u8], _: Granted<'_, Write>) -> rustix::io::Result<OwnedFd> {
         let flags = PATH_FLAGS | OFlags::DIRECTORY;
         match self.symlinks {
             Symlinks::Deny => self.open_without_links(path, flags),
             Symlinks::WithinRoot | Symlinks::Follow => self.open_within_root(path, flags),
         }
-    }
-
-    /// The path of a name, without links in that of its folder. It may be outdated when it is used.
-    pub fn path_without_links(&self, path: &[u8]) -> Vec<u8> {
-        let folder = path::parent(path);
-        let real = match self.find_without_links(folder) {
-            Ok(_) => None,
-            Err(_) => self.resolve(folder),
-        };
-        real.map_or_else(|| path.to_vec(), |folder| path::join(&folder, path::name(path)))
     }
 
     /// Open a path, following links as configured.

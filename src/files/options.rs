@@ -10,6 +10,7 @@ use super::cache::{Cache, CacheLimits};
 use super::fresh::Freshness;
 use super::handler::{FinishListing, MISSING, StaticFileHandler, page_key};
 use super::open::Symlinks;
+use super::path::FilePath;
 use super::prepare::check_field;
 use super::taking::{Taking, Uploads};
 use crate::{Request, Response};
@@ -47,10 +48,9 @@ impl StaticFileHandler {
     /// Pages of other sites can't write, whatever their readers may (`Sec-Fetch-Site`, `Origin`): 403. Who may write at all
     /// is for a layer to say.
     ///
-    /// What others have put there is not trusted: `x.gz` is not sent for `x` unless
-    /// [`precompressed`](Self::precompressed) is set afterwards, and pages (HTML, SVG, XML) are sent with
-    /// `Content-Security-Policy: sandbox`, which runs their scripts but not as pages of this server, unless another
-    /// [`header`](Self::header) of that name is set.
+    /// What others have put there is not trusted: see [`untrusted`](Self::untrusted). If the same folder, or one in it, is served by
+    /// another handler, that one must be told so, and must have a clone of the same `Uploads` if it takes files. Nothing is taken
+    /// in `/.well-known/`, which speaks for the host.
     ///
     /// | status | of a request that writes |
     /// | --- | --- |
@@ -71,9 +71,21 @@ impl StaticFileHandler {
     /// # ; Ok::<(), std::io::Error>(())
     /// ```
     pub fn uploads(mut self, uploads: Uploads) -> Self {
-        self.finder.sidecars = false;
-        self.preparer.sandboxes = true;
         self.taking = Some(Box::new(Taking::new(uploads)));
+        self.untrusted(true)
+    }
+
+    /// Whether others may put files into the folder, by another handler or in any other way. Default: no; [`uploads`](Self::uploads)
+    /// sets it, and `untrusted(false)` afterwards takes it back.
+    ///
+    /// Then a file is sent with `Content-Security-Policy: sandbox`, beside other policies that are [set](Self::header): its scripts run, but
+    /// not as scripts of this server. Images other than SVG, audio, video, fonts, PDF, ZIP and plain text have none, as they have no scripts.
+    /// And `x.gz` is not sent for `x` unless [`precompressed`](Self::precompressed) is set afterwards.
+    pub fn untrusted(mut self, is_untrusted: bool) -> Self {
+        if self.preparer.is_untrusted != is_untrusted {
+            self.finder.sidecars = !is_untrusted;
+        }
+        self.preparer.is_untrusted = is_untrusted;
         self.forget();
         self
     }
@@ -323,13 +335,14 @@ impl StaticFileHandler {
     }
 
     /// The page that is sent, with 200, for paths that lead to no file: of an app that knows its paths itself, in the
-    /// browser. Default: none. It is sent to clients that ask for `text/html`, and for names without an extension; for others, and
-    /// for hidden names, there is a 404. If the page is missing, so it is for all.
+    /// browser, and for folders without an index, unless their listing is asked for by its query. It is the same as at its own
+    /// path, with its fields, tag and codings. Default: none. It is sent to clients that ask for `text/html`, and for names without
+    /// an extension; for others, and for hidden names, there is a 404. If the page is missing, so it is for all.
     ///
     /// # Errors
     /// If the name is not a path in the folder.
     pub fn app_page(mut self, name: &str) -> io::Result<Self> {
-        self.app_page = Some(page_key(&page_name(name)?));
+        self.app_page = Some(FilePath { bytes: page_name(name)?, trailing_slash: false });
         self.forget();
         Ok(self)
     }
@@ -423,13 +436,15 @@ impl StaticFileHandler {
         Ok(self)
     }
 
-    /// The URL prefix of the folder: with `/static` its `a.css` is `/static/a.css`. Default: none.
-    /// Paths outside it are a 404.
+    /// The path at which the folder is served, from the root of the server and decoded: with `/static` its `a.css` is
+    /// `/static/a.css`. Other paths are a 404. Default: where it is mounted ([`Routes::mount`](crate::Routes::mount)), else the root.
     ///
     /// # Errors
     /// If a segment is `.` or `..`.
     pub fn prefix(mut self, prefix: &str) -> io::Result<Self> {
-        self.mount = segments(prefix)?;
+        let names = segments(prefix)?;
+        let path = names.iter().flat_map(|name| [b"/", &name[..]]).collect::<Vec<_>>().concat();
+        self.mount = Some(path).filter(|path| !path.is_empty());
         self.forget();
         Ok(self)
     }

@@ -25,6 +25,7 @@ use super::find::FoundFile;
 use super::fresh::Basis;
 use super::mime::MediaTypes;
 use super::path;
+use super::rights::{Read, Rights};
 use super::stat::{FileStat, FileTime, stat_of};
 use super::text::Beginning;
 use crate::{ETag, Error, Fields, SharedBytes};
@@ -39,8 +40,8 @@ pub(super) const FIELDS_SIZE: usize = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Preparer {
     pub types: MediaTypes,
-    /// Whether pages may not act as pages of this server: others have put them there.
-    pub sandboxes: bool,
+    /// Whether files may not act as pages of this server: others may have put them there.
+    pub is_untrusted: bool,
     /// Fields that the user added to every response.
     added: HeaderMap,
     default_fields: OnceLock<HeaderMap>,
@@ -54,15 +55,24 @@ pub(super) struct Preparer {
     pub compressed: Option<std::ops::RangeInclusive<u64>>,
 }
 
-/// A file as it can be sent: unencoded, and in other content codings.
+/// A file as it can be sent: unencoded, and in other content codings. It is kept for all requests, so that nothing of it can be had but by
+/// [`Resource::of`] the rights of one.
 #[derive(Debug)]
 pub(super) struct Resource {
+    /// Beneath the folder.
+    path: Vec<u8>,
     /// The first is unencoded.
     variants: Vec<Variant>,
     /// The codings of the others, in the same order; and behind them the one that it can be compressed by.
-    pub codings: Vec<ContentCoding>,
+    codings: Vec<ContentCoding>,
     #[cfg(feature = "compress")]
-    pub compressible: Option<Box<Source>>,
+    compressible: Option<Box<Source>>,
+}
+
+/// A file that a request may read.
+pub(super) struct Readable<'r> {
+    resource: &'r Resource,
+    rights: &'r Rights,
 }
 
 /// The file of a resource that may be compressed.
@@ -85,14 +95,48 @@ pub(super) enum FileContent {
 }
 
 impl Resource {
-    pub fn identity(&self) -> &Variant {
-        &self.variants[0]
+    /// The file for a request with these rights.
+    ///
+    /// # Errors
+    /// If it may not be read.
+    pub fn of<'r>(&'r self, rights: &'r Rights) -> Result<Readable<'r>, Error> {
+        rights.ask::<Read>(&self.path)?;
+        Ok(Readable { resource: self, rights })
+    }
+}
+
+impl<'r> Readable<'r> {
+    /// Whether clients may get it in other codings, or might if they were allowed to.
+    pub fn is_coded(&self) -> bool {
+        !self.resource.codings.is_empty()
     }
 
-    /// The variant in one of its codings. `None`: it is to be compressed.
-    pub fn coded(&self, coding: ContentCoding) -> Option<&Variant> {
-        let place = self.codings.iter().position(|&known| known == coding)?;
-        self.variants.get(place + 1)
+    pub fn identity(&self) -> &'r Variant {
+        &self.resource.variants[0]
+    }
+
+    /// The codings that it can be sent in, those of sidecars that may be read.
+    pub fn codings(&self) -> impl Iterator<Item = ContentCoding> {
+        let may = |coding: ContentCoding| {
+            let name = || [&self.resource.path, coding.suffix().as_bytes()].concat();
+            !self.rights.are_limited() || self.variant(coding).is_none() || self.rights.grant::<Read>(&name()).is_some()
+        };
+        self.resource.codings.iter().copied().filter(move |&coding| may(coding))
+    }
+
+    /// The sidecar in one of those codings. `None`: it is to be compressed.
+    pub fn coded(&self, coding: ContentCoding) -> Option<&'r Variant> {
+        self.codings().find(|&known| known == coding).and_then(|coding| self.variant(coding))
+    }
+
+    #[cfg(feature = "compress")]
+    pub fn compressible(&self) -> Option<&'r Source> {
+        self.resource.compressible.as_deref()
+    }
+
+    fn variant(&self, coding: ContentCoding) -> Option<&'r Variant> {
+        let place = self.resource.codings.iter().position(|&known| known == coding)?;
+        self.resource.variants.get(place + 1)
     }
 }
 
@@ -117,10 +161,7 @@ impl Preparer {
             let content = read(file, stat, held)?;
             if coding.is_none() {
                 let media_type = self.media_type(&path, &content);
-                if self.sandboxes && is_page(&media_type) {
-                    fields.entry(CONTENT_SECURITY_POLICY).or_insert(SANDBOX);
-                }
-                fields.insert(CONTENT_TYPE, media_type);
+                self.add_type(&mut fields, media_type);
                 if !codings.contains(&ContentCoding::Gzip) {
                     compressible = self.compressible(&path, &fields, stat);
                 }
@@ -133,6 +174,7 @@ impl Preparer {
         }
         codings.extend(compressible.as_ref().map(|_| ContentCoding::Gzip));
         let resource = Resource {
+            path,
             variants,
             codings,
             #[cfg(feature = "compress")]
@@ -167,8 +209,9 @@ impl Preparer {
         let FoundFile { path, file, stat, basis, .. } = found;
         let mut fields = self.default_fields();
         let content = read(file, stat, held)?;
-        fields.insert(CONTENT_TYPE, self.media_type(&path, &content));
+        self.add_type(&mut fields, self.media_type(&path, &content));
         let resource = Resource {
+            path,
             variants: vec![Variant { fields: Arc::new(Fields::from(&fields)), content }],
             codings: Vec::new(),
             #[cfg(feature = "compress")]
@@ -224,17 +267,30 @@ impl Preparer {
         fields
     }
 
+    /// A browser obeys all policies that it gets: that of the owner stays beside the sandbox.
+    fn add_type(&self, fields: &mut HeaderMap, media_type: HeaderValue) {
+        if self.is_untrusted && !is_inert(&media_type) {
+            fields.append(CONTENT_SECURITY_POLICY, SANDBOX);
+        }
+        fields.insert(CONTENT_TYPE, media_type);
+    }
+
     fn media_type(&self, path: &[u8], content: &FileContent) -> HeaderValue {
         let mut buffer = [0; LOOK];
         self.types.of(path::name(path), || content.beginning(&mut buffer))
     }
 }
 
-/// Whether browsers run scripts in files of this type.
-fn is_page(media_type: &HeaderValue) -> bool {
+/// Whether no browser runs scripts in a file of this type, or shows it as a page. Of types that are not known to be so it is not assumed:
+/// some browsers take `text/xsl`, or a type that is malformed, for a page. (PDF viewers do not work in a sandbox.)
+fn is_inert(media_type: &HeaderValue) -> bool {
     let media_type = media_type.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
     let media_type = media_type.to_ascii_lowercase();
-    media_type == b"text/html" || media_type.ends_with(b"/xml") || media_type.ends_with(b"+xml")
+    let kinds: [&[u8]; 4] = [b"image/", b"audio/", b"video/", b"font/"];
+    match &media_type[..] {
+        b"text/plain" | b"application/pdf" | b"application/octet-stream" | b"application/zip" => true,
+        other => kinds.iter().any(|kind| other.starts_with(kind)) && !other.ends_with(b"xml"),
+    }
 }
 
 /// Scripts run, but in an origin of their own: they can neither read this one nor write to it.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use super::handler::LogFormat;
 use super::request::head::HeadLimits;
@@ -20,6 +20,8 @@ pub(crate) struct HttpConfig {
     pub(crate) max_connection_age: Option<Duration>,
     pub(crate) chunked_bodies: bool,
     pub(crate) server: Option<HeaderValue>,
+    /// Fields of every response.
+    pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
     pub(crate) access_log: Option<LogFormat>,
 }
 
@@ -39,6 +41,7 @@ impl Default for HttpConfig {
             chunked_bodies: true,
             access_log: Some(LogFormat::Python),
             server: Some(HeaderValue::from_static("modest")),
+            fields: Vec::new(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! Created by handlers (mostly by `?`) and by `http` itself; turned into a page by `response`.
 //! The cause is never sent to the client.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, OnceLock};
 use std::{fmt, io};
@@ -36,6 +36,9 @@ type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
 /// Errors of your own get their statuses once and for all by `impl From<MyError> for modest::Error`, if they do not
 /// implement `std::error::Error`: `?` turns whatever does into a 500. Those that do take `or_status`.
 ///
+/// One with a status below 400 is a response that is returned early, from [`Layer::before_body`](crate::Layer::before_body) say:
+/// a redirect with its `Location`, a 204 or a 304. It has no page, and is in no other way an error.
+///
 /// Clones share what they hold, and their page is made once: a handler that often answers the same keeps one.
 #[doc(alias("send_error", "HTTPError", "abort"))]
 #[must_use = "is answered only if it is returned"]
@@ -48,8 +51,6 @@ struct Inner {
     message: Option<String>,
     headers: HeaderMap,
     cause: Option<Cause>,
-    /// The handler type and its `do_` method whose default made this error.
-    unwritten_method: Option<(TypeId, &'static str)>,
     /// What was made of it to be sent, for all clones.
     pages: OnceLock<Arc<Pages>>,
 }
@@ -156,15 +157,6 @@ impl Error {
         self
     }
 
-    pub(crate) fn of_unwritten_method(mut self, handler: TypeId, method: &'static str) -> Error {
-        self.change().unwritten_method = Some((handler, method));
-        self
-    }
-
-    pub(crate) fn unwritten_method(&self) -> Option<(TypeId, &'static str)> {
-        self.0.unwritten_method
-    }
-
     /// Of one for want of room it is said when to come again.
     pub(crate) fn from_rejection(rejection: Rejection) -> Error {
         let error = Error::new(rejection.status, rejection.message);
@@ -186,8 +178,8 @@ impl Error {
     }
 
     fn of(status: StatusCode, message: Option<String>, cause: Option<Cause>) -> Error {
-        let (headers, unwritten_method, pages) = (HeaderMap::new(), None, OnceLock::new());
-        Error(Arc::new(Inner { status, message, headers, cause, unwritten_method, pages }))
+        let (headers, pages) = (HeaderMap::new(), OnceLock::new());
+        Error(Arc::new(Inner { status, message, headers, cause, pages }))
     }
 
     /// Of its own, without pages.

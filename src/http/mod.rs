@@ -34,6 +34,8 @@ mod status; // reason phrases and error pages
 
 mod html; // text in HTML
 
+mod url_path; // the path of a URL in its one form
+
 mod paths; // paths in URLs
 
 mod rejection; // why a request is rejected before a handler sees it
@@ -55,3 +57,4 @@ pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
 pub use sent::SentResponse;
 pub use service::Http;
+pub use url_path::{InvalidUrlPath, UrlPath};

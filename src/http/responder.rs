@@ -3,14 +3,12 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use http::StatusCode;
 
 use super::config::HttpConfig;
 use super::error::Error;
 use super::handler::{Chain, RequestHandler};
-use super::request::unwritten::UnwrittenMethods;
 use super::request::{BodyPlan, Request};
 use super::response::{Response, Result};
 use super::sending::Checked;
@@ -19,23 +17,21 @@ use super::sending::Checked;
 pub(crate) struct Service<H> {
     pub(crate) handler: H,
     pub(crate) config: HttpConfig,
-    pub(crate) unwritten: Arc<UnwrittenMethods>,
 }
 
 impl<H> Service<H> {
     pub(crate) fn new(handler: H) -> Service<H> {
-        Service { handler, config: HttpConfig::default(), unwritten: Arc::default() }
+        Service { handler, config: HttpConfig::default() }
     }
 
     pub(crate) fn responder(&self) -> Responder<'_, H> {
-        Responder { handler: &self.handler, unwritten: &self.unwritten }
+        Responder { handler: &self.handler }
     }
 }
 
-/// A handler, and what is known of its methods.
+/// A handler, and what it responds to a request.
 pub(crate) struct Responder<'a, H: ?Sized> {
     pub(crate) handler: &'a H,
-    pub(crate) unwritten: &'a Arc<UnwrittenMethods>,
 }
 
 impl<H: RequestHandler + ?Sized> Responder<'_, H> {
@@ -43,37 +39,24 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         Chain(self.handler)
     }
 
-    /// May block: whether the chain accepts a request, from its head.
-    pub(crate) fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+    /// May block: whether the chain accepts a request whose body is to come, from its head. A refusal is only noted: the response to
+    /// it is what [`respond`](Responder::respond) makes of the request.
+    pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan) -> bool {
         if request.is_asterisk() {
-            return Ok(()); // it is about the server, not about any of its handlers
+            return true; // it is about the server, not about any of its handlers
         }
-        self.chain().before_body(request, plan)
+        request.path_error().is_none() && self.chain().before_body(request, plan).is_ok()
     }
 
-    /// May block: the handler's response, or an error page. `Err`: it panicked. A request that was not accepted before is
-    /// now; `begins` is told when it is.
-    pub(crate) fn respond(
-        &self,
-        request: &Request,
-        accepted: bool,
-        begins: impl FnOnce(&Request),
-    ) -> Result<Checked, Error> {
+    /// May block: the chain's response, or an error page. `Err`: it panicked. `begins` is called when the chain has accepted the
+    /// request.
+    pub(crate) fn respond(&self, request: &Request, begins: &dyn Fn(&Request)) -> Result<Checked, Error> {
         catch_panic(request, || {
-            if request.is_asterisk() {
-                return self.finish(request, Ok(Response::no_content())); // RFC 9110, section 9.3.7: a "ping"
-            }
-            let accepted = match accepted {
-                true => Ok(()),
-                false => self.before_body(request, &mut BodyPlan::default()),
+            let result = match request.path_error() {
+                Some(error) => Err(error),
+                None if request.is_asterisk() => Ok(Response::no_content()), // RFC 9110, section 9.3.7: a "ping"
+                None => self.chain().handle(request, begins),
             };
-            let result = accepted.and_then(|()| {
-                begins(request);
-                self.chain().handle(request)
-            });
-            if let Err(error) = &result {
-                self.unwritten.remember(error);
-            }
             self.finish(request, result)
         })
     }
@@ -97,8 +80,8 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
             Ok(response) => response,
             Err(error) => {
                 log_cause(request, &error);
-                let page = self.chain().error_response(Some(request), &error);
-                Checked::new(dressed(page, &error), request).unwrap_or_else(|_| Checked::internal_error())
+                Checked::new(self.response_to(Some(request), &error), request)
+                    .unwrap_or_else(|_| Checked::internal_error())
             }
         }
     }
@@ -114,7 +97,7 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
     /// `request`: if its head could be read. `placeholder` stands for it otherwise.
     pub(crate) fn page(&self, request: Option<&Request>, error: &Error, placeholder: &Request) -> Checked {
         self.checked_page(placeholder, || {
-            let page = dressed(self.chain().error_response(request, error), error);
+            let page = self.response_to(request, error);
             match request {
                 Some(request) => self.chain().finish_response(request, page),
                 None => page,
@@ -124,7 +107,15 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
 
     /// The page in place of a response that has had its last word, which it takes its fields from.
     pub(crate) fn page_in_place(&self, request: &Request, error: &Error) -> Checked {
-        self.checked_page(request, || dressed(self.chain().error_response(Some(request), error), error))
+        self.checked_page(request, || self.response_to(Some(request), error))
+    }
+
+    /// The chain's page of an error, or else the plain one. An error below 400 is a response that was returned early, such as a
+    /// redirect or a 304: it is sent as it is.
+    fn response_to(&self, request: Option<&Request>, error: &Error) -> Response {
+        let is_page = error.status().as_u16() >= 400;
+        let page = is_page.then(|| self.chain().error_response(request, error)).flatten();
+        page.map_or_else(|| Response::from(error), |page| page.completed_by(error))
     }
 
     fn checked_page(&self, placeholder: &Request, page: impl FnOnce() -> Response) -> Checked {
@@ -145,11 +136,6 @@ fn log_cause(request: &Request, error: &Error) {
         let level = if error.status().is_server_error() { log::Level::Error } else { log::Level::Debug };
         log::log!(level, "{}: {error}", request.for_log());
     }
-}
-
-/// A page that leaves out what the error says has it all the same.
-fn dressed(page: Option<Response>, error: &Error) -> Response {
-    page.map_or_else(|| Response::from(error), |page| page.completed_by(error))
 }
 
 /// Call user code: a panic in it becomes a 500, and its cause is logged here.

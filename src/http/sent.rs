@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::config::HttpConfig;
 use super::error::Error;
 use super::handler::RequestHandler;
-use super::request::Request;
+use super::request::{BodyPlan, Request};
 use super::responder::Responder;
 use super::sending::stream::StreamProgress;
 use super::sending::{Checked, ResponseContext, RestOfBody, encode};
@@ -113,7 +113,10 @@ pub(crate) fn respond<H: RequestHandler + ?Sized>(
         let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy"); // as a connection says
         return send(responder.page(Some(request), &error, request), responder, config, request);
     }
-    let response = responder.respond(request, false, |_| {});
+    if !request.body().is_empty() {
+        responder.accepts(request, &mut BodyPlan::default()); // as a connection asks
+    }
+    let response = responder.respond(request, &|_| {});
     let mut response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
     assert!(
         response.take_instead().is_none(),
@@ -135,6 +138,7 @@ fn send<H: RequestHandler + ?Sized>(
         keep_alive: true,
         now: request.now(),
         server: config.server.as_ref(),
+        fields: &config.fields,
         page: &|error| responder.page_in_place(request, error),
     };
     let mut output = Output::new();

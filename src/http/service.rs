@@ -2,6 +2,7 @@
 //! each client.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::handler::{Chain, LogFormat, RequestHandler};
 use super::request::Request;
 use super::request::room::Place;
 use super::responder::Service;
+use super::response::fields::common_field;
 use super::sent::{self, SentResponse};
 use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 
@@ -169,6 +171,25 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.server = name)
     }
 
+    /// A field for every response: of handlers, of layers, and of the server itself, for heads that could not be read, too. A
+    /// response that has a field of that name itself keeps its own; but `Content-Security-Policy` (also `-Report-Only`), `Link`,
+    /// `Set-Cookie` and `Vary` are sent beside it. A second one of the same name is added to the first.
+    ///
+    /// ```
+    /// use modest::{Http, Request, Response, handler_fn};
+    ///
+    /// let http = Http::new(handler_fn(|_| Ok(Response::text("Hello")))).header("X-Frame-Options", "DENY")?;
+    /// assert_eq!(http.respond(&Request::get("/")).header("x-frame-options"), Some("DENY"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If it is invalid, or derived from each response, as `Content-Type` and `Content-Length` are.
+    pub fn header(self, name: &str, value: &str) -> io::Result<Http<H>> {
+        let field = common_field(name, value)?;
+        Ok(self.with(|config| config.fields.push(field)))
+    }
+
     /// How responses are logged: a line each, to the `log` target `modest::access`, at level `Info`. Default:
     /// [`LogFormat::Python`]; `None`: not at all. A line of one's own is written by
     /// [`RequestHandler::log_request`](crate::RequestHandler::log_request).
@@ -189,7 +210,7 @@ impl<H: RequestHandler> Http<H> {
     ///
     /// let http = Http::new(handler_fn(|request| match request.path() {
     ///     "/" => Ok(Response::text("hello\n")),
-    ///     _ => Err(Error::new(404, "there is only / here")),
+    ///     _ => Err(Error::new(404, "nothing is at this path")),
     /// }));
     /// assert_eq!(http.respond(&Request::get("/")).text(), "hello\n");
     /// assert_eq!(http.respond(&Request::get("/a")).status(), 404);

@@ -9,6 +9,9 @@ use crate::{BodyPlan, Error, Layer, Request, Result};
 /// answered for, and with [`new`](Self::new) no names but those. IP addresses and `localhost` always are, for rebinding needs a name; and so is a request without a host, of
 /// HTTP/1.0, which no browser sends.
 ///
+/// The host is [`Request::host`]: behind a proxy that changes `Host`, put [`TrustedProxies`](super::TrustedProxies) around, with
+/// [`host`](super::TrustedProxies::host).
+///
 /// ```
 /// use modest::layers::AllowedHosts;
 /// use modest::{Http, Request, RequestHandler, Response, handler_fn};

@@ -1,10 +1,13 @@
 //! Name and password in each request (RFC 7617).
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 #[cfg(feature = "users")]
 use super::UserFile;
 use super::credentials::{decode_base64, equal, kept_private, of_scheme, realm_parameter, unauthorized};
+use super::guesses::Guesses;
 use super::vary::with_vary;
 use crate::{BodyPlan, Error, HeaderValue, Layer, Request, Response, Result, StatusCode, User};
 
@@ -30,6 +33,9 @@ use crate::{BodyPlan, Error, HeaderValue, Layer, Request, Response, Result, Stat
 pub struct BasicAuth {
     challenge: String,
     check: Check,
+    /// Of passwords that are listed.
+    guesses: Guesses,
+    keys: RandomState,
     optional: bool,
     is_safe: Option<IsSafe>,
 }
@@ -102,6 +108,18 @@ impl BasicAuth {
         self
     }
 
+    /// How many wrong passwords for one name an address may send in so much time, for the users that are named by
+    /// [`user`](BasicAuth::user); then 429 with `Retry-After`, for the right password, too. Ten times as many for all names
+    /// together. Default: 10 in a minute. An address is what it is for [`RateLimit`](super::RateLimit). A closure is asked each
+    /// time, and a `UserFile` has a limit of its own.
+    ///
+    /// # Panics
+    /// If the number is zero, or so many in so little time that it is more than one a nanosecond.
+    pub fn wrong_passwords(mut self, number: u32, per: Duration) -> BasicAuth {
+        self.guesses = Guesses::new(number, per);
+        self
+    }
+
     /// The users of this file, and no others: see [`UserFile`].
     ///
     /// # Panics
@@ -139,7 +157,8 @@ impl BasicAuth {
 
     fn with(realm: &str, check: Check) -> BasicAuth {
         let challenge = format!("Basic {}, charset=\"UTF-8\"", realm_parameter(realm));
-        BasicAuth { challenge, check, optional: false, is_safe: None }
+        let (guesses, keys) = (Guesses::by_default(), RandomState::new());
+        BasicAuth { challenge, check, guesses, keys, optional: false, is_safe: None }
     }
 
     fn who_asks(&self, request: &Request) -> Result<Asks> {
@@ -157,9 +176,15 @@ impl BasicAuth {
         let Some((name, password)) = parts else { return Ok(None) };
         let is_one = match &self.check {
             Check::Closure(check) => return Ok(check(request, name, password)),
-            Check::Listed(users) => users.iter().fold(false, |is_one, (known, secret)| {
-                is_one | (equal(name.as_bytes(), known.as_bytes()) & equal(password.as_bytes(), secret.as_bytes()))
-            }),
+            Check::Listed(users) => {
+                let is_one = || {
+                    users.iter().fold(false, |is_one, (known, secret)| {
+                        let is_known = equal(name.as_bytes(), known.as_bytes());
+                        is_one | (is_known & equal(password.as_bytes(), secret.as_bytes()))
+                    })
+                };
+                self.guesses.begin(request.client_ip(), self.keys.hash_one(name), is_one)?.is_none()
+            }
             #[cfg(feature = "users")]
             Check::File(file) => file.knows(request.client_ip(), name, password)?,
         };
@@ -266,6 +291,18 @@ mod tests {
         let request = |path| Request::get(path).with_header("authorization", "Basic YWRhOnNlY3JldA==");
         assert_eq!(http.respond(&request("/a")).text(), "ada!");
         assert_eq!(http.respond(&request("/b")).status(), 401);
+    }
+
+    /// Guessing is limited before anything is compared, by address and name.
+    #[test]
+    fn guesses_are_limited() {
+        let auth = BasicAuth::new("r").user("ada", "secret").user("empty", "");
+        let http = Http::new(whoami().layer(auth.wrong_passwords(3, Duration::from_secs(3600))));
+        let (right, wrong, other) = ("Basic YWRhOnNlY3JldA==", "Basic YWRhOg==", "Basic ZW1wdHk6");
+        let status = |field| http.respond(&Request::get("/").with_header("authorization", field)).status().as_u16();
+        assert_eq!([0; 20].map(|_| status(right)), [200; 20], "right ones do not count");
+        assert_eq!([wrong; 5].map(status), [401, 401, 401, 429, 429]);
+        assert_eq!([right, other].map(status), [429, 200]);
     }
 
     #[test]

@@ -43,13 +43,20 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
 
     /// Take a token, or say after how long there will be one.
     pub fn take(&self, key: K, now: u64) -> Result<(), Duration> {
+        self.take_unless(key, now, || false).map(drop)
+    }
+
+    /// The same, but the token stays if `is_free`, which is returned. It is asked only if there is a token, and with the
+    /// table locked: nobody else takes that token meanwhile.
+    pub fn take_unless(&self, key: K, now: u64, is_free: impl FnOnce() -> bool) -> Result<bool, Duration> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = table.full_at(key).max(now);
         let empty_at = now.saturating_add(self.interval.saturating_mul(u64::from(self.burst)));
         let after = full_at.saturating_add(self.interval);
-        let (full_at, taken) = match after.checked_sub(empty_at) {
-            None | Some(0) => (after, Ok(())),
-            Some(wait) => (full_at, Err(Duration::from_nanos(wait))),
+        let (full_at, taken) = match after.saturating_sub(empty_at) {
+            0 if is_free() => (full_at, Ok(true)),
+            0 => (after, Ok(false)),
+            wait => (full_at, Err(Duration::from_nanos(wait))),
         };
         table.set(key, full_at, self.most / 2); // who is refused is remembered, too
         taken
@@ -63,7 +70,6 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
     }
 
     /// Give back a token that was taken.
-    #[cfg(feature = "users")]
     pub fn give_back(&self, key: K) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = table.full_at(key).saturating_sub(self.interval);

@@ -9,8 +9,8 @@ use crate::{BodyPlan, Error, HeaderName, HeaderValue, Layer, Method, Request, Re
 ///
 /// A preflight, the `OPTIONS` with which a browser asks before it sends what a plain form could not, is answered by the
 /// layer itself, from the head and for any path: 204 for an origin that is named, 403 for others. To all other answers,
-/// errors too, it adds what the browser wants to see, and `Vary: Origin` wherever another origin would get another
-/// answer. Put it outside of authentication: a preflight carries no credentials.
+/// errors too, it adds what the browser wants to see. For named origins `Vary: Origin` is in all of them; for
+/// [any](Cors::any_origin) origin all of them are the same, whether the request has an origin or not. Put it outside of authentication: a preflight carries no credentials.
 ///
 /// Whoever is not named is served all the same: it is the browser that keeps the answer from the page. So this grants
 /// rights, and takes none; against requests that other sites have a browser send (CSRF) it is no protection.
@@ -42,9 +42,6 @@ enum Origins {
     Any,
     Listed(Vec<HeaderValue>),
 }
-
-/// Put into a preflight: its answer has no body, however errors are dressed.
-struct Preflight;
 
 impl Cors {
     /// For no origin yet.
@@ -135,21 +132,19 @@ impl Cors {
         self
     }
 
-    /// The value of Access-Control-Allow-Origin for this request.
+    /// The value of Access-Control-Allow-Origin for this request. `*` is sent without an Origin, too: a cache may keep the
+    /// response and give it to a page that sends one (the Fetch standard, "CORS protocol and HTTP caches").
     fn allowed(&self, request: &Request) -> Option<HeaderValue> {
+        let Origins::Listed(origins) = &self.origins else { return Some(HeaderValue::from_static("*")) };
         let mut lines = request.header_all("origin");
         let (Some(origin), None) = (lines.next(), lines.next()) else { return None };
-        match &self.origins {
-            Origins::Any => Some(HeaderValue::from_static("*")),
-            Origins::Listed(origins) => origins.iter().find(|known| known.as_bytes() == origin).cloned(),
-        }
+        origins.iter().find(|known| known.as_bytes() == origin).cloned()
     }
 
     fn preflight(&self, request: &Request) -> Error {
         let Some(origin) = self.allowed(request) else {
             return Error::new(StatusCode::FORBIDDEN, "pages of this origin are not served");
         };
-        request.put(Preflight);
         let mut answer = Error::new(StatusCode::NO_CONTENT, "")
             .with_header("access-control-allow-origin", origin)
             .with_header("access-control-allow-methods", self.methods.clone());
@@ -175,9 +170,6 @@ impl Layer for Cors {
     }
 
     fn finish_response(&self, request: &Request, mut response: Response) -> Response {
-        if request.value::<Preflight>().is_some() {
-            response = response.with_body([]).without_header("content-type");
-        }
         if let Some(origin) = self.allowed(request) {
             response = response.with_header("access-control-allow-origin", origin);
             if self.credentials {
@@ -189,7 +181,6 @@ impl Layer for Cors {
                 response = response.with_header("access-control-expose-headers", exposed.clone());
             }
         }
-        // `*` for whoever sends an origin, and nothing for others, who don't look: such an answer may be cached for all.
         match self.origins {
             Origins::Any => response,
             Origins::Listed(_) => with_vary(response, "Origin"),
@@ -287,7 +278,7 @@ mod tests {
             (&listed, &["http://localhost:30000"], None),
             (&any, &["https://evil.example"], Some("*")),
             (&any, &["null"], Some("*")),
-            (&any, &[], None),
+            (&any, &[], Some("*")), // a cache may give it to a page that sends one
         ] {
             let fields: Vec<_> = origins.iter().map(|origin| ("origin", *origin)).collect();
             let sent = ask(cors, "/", &fields);

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Next, Request, Response, Result};
+use super::early::redirect;
+use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Result};
 
 /// Answers no request over plain HTTP: GET and HEAD are redirected to `https`, with 308, others refused with 403, from their
 /// heads: what they would send has no business on the wire. Requests that [are secure](Request::is_secure) pass.
@@ -82,20 +83,14 @@ impl Default for HttpsOnly {
 
 impl Layer for HttpsOnly {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-        if request.is_secure() || [Method::GET, Method::HEAD].contains(request.method()) {
+        if request.is_secure() {
             return Ok(());
         }
-        Err(Error::new(403, "This is served over TLS alone: ask for it by https."))
-    }
-
-    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        if request.is_secure() {
-            return next.run(request);
-        }
-        match self.address(request) {
-            Some(address) => Ok(Response::redirect_with(308, &address).with_header("cache-control", "no-cache")),
-            None => Err(Error::new(400, "This is served over TLS alone: ask for it by https.")),
-        }
+        let refused = |status: u16| Error::new(status, "This is served over TLS alone: ask for it by https.");
+        Err(match [Method::GET, Method::HEAD].contains(request.method()) {
+            true => self.address(request).map_or_else(|| refused(400), |address| redirect(308, &address)),
+            false => refused(403),
+        })
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {
@@ -127,7 +122,6 @@ mod tests {
             (8443, "a.example:80", "/b%20c", "https://a.example:8443/b%20c"),
             (8443, "[::1]:80", "/", "https://[::1]:8443/"),
             (443, "[::1]", "/", "https://[::1]/"),
-            (443, "a.example", "//evil.example/b", "https://a.example//evil.example/b"),
             (443, "a.example", "/?to=http://b/", "https://a.example/?to=http://b/"),
             (443, "a.example", "http://b.example:80/c?d", "https://b.example/c?d"),
             (443, "a.example", "http://b.example", "https://b.example"),

@@ -50,3 +50,37 @@ impl Layer for JsonErrors {
         Some(Response::json(&problem).with_content_type("application/problem+json"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::RequestIds;
+    use crate::testing::TestRequest;
+    use crate::{Method, RequestHandler, handler_fn, testing};
+
+    /// Each error names the request, also where no handler was asked, wherever the ids are made.
+    #[test]
+    fn each_error_has_the_id_of_its_request() {
+        let app = || handler_fn(|_| Err(Error::new(404, "")));
+        let servers = [
+            testing::serve(app().layer(JsonErrors).layer(RequestIds::new())),
+            testing::serve(app().layer(RequestIds::new()).layer(JsonErrors)),
+        ];
+        for server in &servers {
+            for (request, status) in [
+                (TestRequest::new(Method::GET, "/"), 404),
+                (TestRequest::new(Method::GET, "/").with_header("expect", "x"), 417),
+                (TestRequest::new(Method::GET, "/").with_header("host", "a b"), 400),
+                (TestRequest::new(Method::GET, "/a%00"), 400),
+                (TestRequest::new(Method::POST, "/").with_header("transfer-encoding", "squeezed"), 400),
+                (TestRequest::new(Method::POST, "/").with_header("content-length", "99999999999"), 413),
+            ] {
+                let sent = server.send(request);
+                let problem: Value = sent.json();
+                let id = problem["request_id"].as_str();
+                assert_eq!(sent.status(), status, "{sent:?}");
+                assert!(id.is_some() && id == sent.header("x-request-id"), "{sent:?}");
+            }
+        }
+    }
+}

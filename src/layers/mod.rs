@@ -60,7 +60,11 @@ mod etags; // validators for small responses
 #[cfg(feature = "users")]
 mod users; // users and hashes of their passwords, from a file
 
+mod guesses; // wrong passwords, by address
+
 mod buckets; // so many tokens for each client
+mod early; // redirects from the head
+
 mod credentials; // `Authorization`, challenges, comparison in constant time
 mod forwarded; // `X-Forwarded-*` and `Forwarded` (RFC 7239)
 mod vary; // `Vary`

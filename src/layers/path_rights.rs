@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{Access, BodyPlan, Error, Layer, Method, Next, Permissions, Request, Response, Result, StatusCode, User};
+use crate::{
+    Access, BodyPlan, Error, Layer, Method, Next, Permissions, Request, Response, Result, StatusCode, UrlPath, User,
+};
 
 mod names; // the names on a path, however they are spelled
 
@@ -20,12 +22,15 @@ pub use rule::{InvalidPathRule, PathRule};
 /// - *read*: GET and HEAD, PROPFIND; but a HEAD that asks how far an upload is goes by *write*, too. *list*: beside it, listings of folders, archives (`?archive=`), PROPFIND of more than one
 ///   thing. *write*: every other method, with OPTIONS for whoever may anything. To delete, move or copy a folder takes
 ///   that right for all rules beneath it; MOVE takes *read*, too, and of COPY and MOVE the destination is judged.
-/// - *However a path is spelled*: it is judged as `StaticFileHandler` resolves it, decoded once. Some file systems have
+/// - *However a path is spelled*: it is judged in its one form ([`UrlPath`]), from the root of the server. Some file systems have
 ///   several names for a file: a path is allowed what both its own rule and that of the same letters in another case allow.
-/// - *A page has several paths*: `/a/` is `/a/index.html`, `/about` may be `/about.html`, and `/a.txt.gz` is `/a.txt` for those that
-///   take gzip; a rule for the page holds for the other path, too ([`index`](PathRights::index)).
-/// - *Listings and archives* of [`StaticFileHandler`](crate::StaticFileHandler) leave out what whoever asks may not read; other handlers ask
-///   [`Request::permits`].
+/// - *A file has several names*: `/about` may be `/about.html`, and `/a.txt.gz` is sent for `/a.txt`. A rule that is written for
+///   exactly one of them also restricts the others, for reading and for writing: `/about.html.gz` is permitted what its own rule and
+///   those for `/about`, `/about.html` and so on all permit. For `/a/`, `/a/index.html` is read ([`index`](PathRights::index)).
+/// - *Nested layers add up*: what is permitted is what all of them permit.
+/// - *[`StaticFileHandler`](crate::StaticFileHandler) asks again* at each file that it reads, lists or writes: index files, copies that are sent
+///   compressed, error pages, the entries of listings and archives, the names in forms. Other handlers ask [`Request::permits`] for what
+///   they do beyond the path of the request.
 ///
 /// Rules are of paths, not of files: a link, or a folder that is served at two paths, is a second way to the same file.
 ///
@@ -97,9 +102,24 @@ impl PathRights {
         Arc::make_mut(&mut self.0)
     }
 
-    fn may_read(&self, request: &Request, path: &Names) -> bool {
-        let user = request.value::<User>();
-        self.0.permit(user.as_ref().map(|user| user.0.as_str()), Access::Read, path)
+    /// What these rules permit a user; with what a layer outside of this one permits.
+    fn permissions(&self, request: &Request, user: Option<&str>) -> Permissions {
+        let judge = |judge: fn(&Rules, Option<&str>, Access, &Names) -> bool| {
+            let (rules, name) = (Arc::clone(&self.0), user.map(str::to_owned));
+            move |access, path: &[u8]| {
+                UrlPath::from_decoded(path)
+                    .is_some_and(|path| judge(&rules, name.as_deref(), access, &Names::of(&path)))
+            }
+        };
+        // Handlers that are shared between layers with other rules must not take users of one name for one.
+        let who = format!("{:p} {}", Arc::as_ptr(&self.0), user.unwrap_or_default());
+        let somebody = self.0.rules.iter().any(PathRule::names_somebody);
+        let permissions = Permissions::new(who, judge(Rules::permit)).beneath(judge(Rules::permit_all));
+        let permissions = permissions.may_ask_who(user.is_none() && somebody);
+        match request.value::<Permissions>() {
+            Some(outer) => permissions.within(outer),
+            None => permissions,
+        }
     }
 }
 
@@ -117,22 +137,25 @@ impl Rules {
         // Of paths that differ in the case of letters alone, each may be that of the same file.
         let mut rights = self.granted(user, exact);
         for rule in &folded {
-            let alike: Vec<&PathRule> = folded.iter().copied().filter(|other| other.path == rule.path).collect();
-            rights = rights.and(self.granted(user, alike));
+            rights = rights.and(self.granted(user, self.of_path(&rule.path)));
         }
-        // The same page by another path.
-        let pages = self.rules.iter().filter(|rule| {
-            let is_index = |name: &str| self.index.iter().any(|index| index == name);
-            path.is_page_of(&rule.path, is_index)
-        });
-        let pages: Vec<&PathRule> = pages.collect();
-        for rule in &pages {
-            let alike: Vec<&PathRule> = pages.iter().copied().filter(|other| other.path == rule.path).collect();
-            if !self.granted(user, alike).has(Access::Read) {
+        // The same file by another name.
+        for rule in self.rules.iter().filter(|rule| path.is_name_of(&rule.path)) {
+            rights = rights.and(self.granted(user, self.of_path(&rule.path)));
+        }
+        // An index is sent for its folder.
+        let is_index = |name: &str| self.index.iter().any(|index| index == name);
+        for rule in self.rules.iter().filter(|rule| path.is_folder_of(&rule.path, is_index)) {
+            if !self.granted(user, self.of_path(&rule.path)).has(Access::Read) {
                 rights = rights.without(Access::Read);
             }
         }
         rights
+    }
+
+    /// The rules that are written for exactly this path.
+    fn of_path(&self, path: &Names) -> impl Iterator<Item = &PathRule> {
+        self.rules.iter().filter(move |rule| rule.path == *path)
     }
 
     /// The rules with the longest path of those that fit.
@@ -167,8 +190,7 @@ impl Rules {
         if request.raw_path() == "*" {
             return Ok(true); // about the server, which answers it itself
         }
-        let bad_path = || Error::new(StatusCode::BAD_REQUEST, "That is no path.");
-        let path = Names::of_raw(request.raw_path()).ok_or_else(bad_path)?;
+        let path = Names::of(&request.url_path()?);
         let may = |access| self.permit(user, access, &path);
         let may_all = |access| self.permit_all(user, access, &path);
         Ok(match request.method().as_str() {
@@ -185,7 +207,7 @@ impl Rules {
             method @ ("COPY" | "MOVE") => {
                 let mut destinations = request.header_all("destination");
                 let to = match (destinations.next(), destinations.next()) {
-                    (Some(line), None) => destination(line).ok_or_else(bad_path)?,
+                    (Some(line), None) => Names::of(&request.path_of_url(line)?),
                     _ => return Err(Error::new(StatusCode::BAD_REQUEST, "One Destination is wanted.")),
                 };
                 // What is moved may be read where it goes.
@@ -201,26 +223,11 @@ fn is_about_upload(request: &Request) -> bool {
     *request.method() == Method::HEAD && request.param("upload").is_some()
 }
 
-/// The path of a `Destination` (RFC 4918, section 10.3): a URL, or a path alone.
-fn destination(line: &[u8]) -> Option<Names> {
-    let line = std::str::from_utf8(line).ok()?;
-    let path = match line.split_once("://") {
-        Some((scheme, rest)) if !scheme.contains('/') => &rest[rest.find('/')?..],
-        _ => line,
-    };
-    Names::of_raw(path.split(['?', '#']).next()?)
-}
-
 impl Layer for PathRights {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         let user = request.value::<User>();
         let user = user.as_ref().map(|user| user.0.as_str());
-        let (rules, name) = (Arc::clone(&self.0), user.map(str::to_owned));
-        let permissions = Permissions::new(user.unwrap_or_default(), move |access, path| {
-            Names::of_decoded(path).is_some_and(|path| rules.permit(name.as_deref(), access, &path))
-        });
-        let somebody = self.0.rules.iter().any(PathRule::names_somebody);
-        let permissions = permissions.may_ask_who(user.is_none() && somebody);
+        let permissions = self.permissions(request, user);
         if !self.0.allows(request, user)? {
             return Err(permissions.refusal());
         }
@@ -228,13 +235,13 @@ impl Layer for PathRights {
         Ok(())
     }
 
-    /// Who may write and not read is told of an upload, and of nothing else that a HEAD might tell.
+    /// A HEAD for `?upload=` that may write and not read gets the length of an upload, and nothing else that a HEAD might show.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request)?;
         if is_about_upload(request)
             && !response.headers().contains_key("upload-offset")
             && let Some(permissions) = request.value::<Permissions>()
-            && !Names::of_raw(request.raw_path()).is_some_and(|path| self.may_read(request, &path))
+            && !permissions.permit(Access::Read, request.url_path()?.as_bytes())
         {
             return Err(permissions.refusal());
         }

@@ -1,10 +1,9 @@
-//! Redirects by path. A layer around all that is served.
+//! Redirects by path, from the head. A layer around all that is served.
 
 use std::io;
 
-use percent_encoding::percent_decode_str;
-
-use crate::{Layer, Next, Request, Response, Result, encode_path};
+use super::early::redirect;
+use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path};
 
 /// Redirects by path: the first rule that fits is taken, and what no rule fits is the handler's.
 ///
@@ -69,6 +68,18 @@ impl Redirects {
         Ok(rules)
     }
 
+    /// The same rules beneath a path on the server, which is put in front of each FROM, and of each TO that is a path.
+    pub fn beneath(mut self, path: &str) -> Redirects {
+        let path = path.trim_end_matches('/');
+        for rule in &mut self.0 {
+            rule.from.insert_str(0, path);
+            if rule.to.starts_with('/') {
+                rule.to.insert_str(0, &encode_path(path));
+            }
+        }
+        self
+    }
+
     fn location(&self, path: &str, query: Option<&str>) -> Option<(u16, String)> {
         let (rule, rest) = self.0.iter().find_map(|rule| {
             let rest = path.strip_prefix(&rule.from)?;
@@ -104,7 +115,8 @@ fn rule(line: &str) -> std::result::Result<Rule, &'static str> {
     if !is_path && host.contains('*') {
         return Err("a * in a URL stands behind its host and a slash: else a path could name another host");
     }
-    let from = percent_decode_str(from).decode_utf8().map_err(|_| "FROM is no path")?.into_owned();
+    let from = UrlPath::parse(from).map_err(|_| "FROM is a path without empty and dot segments and encoded slashes")?;
+    let from = String::from_utf8(from.as_bytes().to_vec()).map_err(|_| "FROM is not UTF-8")?;
     Ok(Rule { from, takes_rest, to: to.to_owned(), status })
 }
 
@@ -117,12 +129,10 @@ fn escape_controls(text: &str) -> String {
 }
 
 impl Layer for Redirects {
-    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         match self.location(request.path(), request.query()) {
-            Some((status, location)) => {
-                Ok(Response::redirect_with(status, &location).with_header("cache-control", "no-cache"))
-            }
-            None => next.run(request),
+            Some((status, location)) => Err(redirect(status, &location)),
+            None => Ok(()),
         }
     }
 }
@@ -130,6 +140,19 @@ impl Layer for Redirects {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn beneath_a_path() {
+        let redirects = Redirects::parse("/a /b\n/old/* /new/*\n/out https://else.example/\n").unwrap().beneath("/p q");
+        for (path, expected) in [
+            ("/a", None),
+            ("/p q/a", Some("/p%20q/b")),
+            ("/p q/old/x y", Some("/p%20q/new/x%20y")),
+            ("/p q/out", Some("https://else.example/")),
+        ] {
+            assert_eq!(redirects.location(path, None).map(|(_, to)| to).as_deref(), expected, "{path}");
+        }
+    }
 
     #[test]
     fn rules() {

@@ -112,6 +112,10 @@ impl Layer for RequestIds {
         Ok(())
     }
 
+    fn on_rejection(&self, request: &Request) {
+        self.id_of(request);
+    }
+
     fn finish_response(&self, request: &Request, response: Response) -> Response {
         response.with_header(self.field.clone(), self.id_of(request).0.as_str())
     }

@@ -65,7 +65,9 @@ impl TrustedProxies {
     }
 
     /// Whether to read `X-Forwarded-Host`: if the proxy sets it itself. Default: no. It is a name or an address, maybe
-    /// with a port, and nothing else, but not necessarily one of yours.
+    /// with a port, and nothing else, but not necessarily one of yours. [`Request::host`] returns it, and whatever asks for
+    /// the host goes by it: [`HttpsOnly`](super::HttpsOnly), [`AllowedHosts`](super::AllowedHosts) inside of this layer, the
+    /// origin of those who write, and where they move files.
     pub fn host(mut self, read: bool) -> TrustedProxies {
         let scheme = matches!(self.fields, Fields::XForwarded { scheme: true, .. });
         self.fields = Fields::XForwarded { scheme, host: read };
@@ -108,6 +110,10 @@ impl Layer for TrustedProxies {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         self.note(request);
         Ok(())
+    }
+
+    fn on_rejection(&self, request: &Request) {
+        self.note(request);
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {
@@ -168,6 +174,38 @@ mod tests {
         ] {
             let row = format!("{layer:?} {client}");
             assert_eq!(seen(layer, client), found, "{row}");
+        }
+    }
+
+    /// There is one notion of the host: what a proxy is trusted with is the host for all layers, and else it is nothing.
+    #[test]
+    fn the_host_is_the_same_for_all() {
+        use crate::layers::{AllowedHosts, HttpsOnly};
+        let proxy = || Client::new("10.0.0.1:1".parse::<SocketAddr>().unwrap());
+        let other = || Client::new("11.0.0.1:1".parse::<SocketAddr>().unwrap());
+        let app = || handler_fn(|request| Ok(Response::text(request.host().unwrap_or("nobody"))));
+        for (layer, client, host) in [
+            (proxies().host(true), proxy(), "a.example"),
+            (proxies().rfc7239(), proxy(), "b.example"),
+            (proxies(), proxy(), "inner:8000"),
+            (proxies().host(true), other(), "inner:8000"),
+        ] {
+            let request = || {
+                Request::get("/x")
+                    .with_client(client.clone())
+                    .with_header("host", "inner:8000")
+                    .with_header("x-forwarded-host", "a.example")
+                    .with_header("forwarded", "for=5.6.7.8;host=b.example")
+            };
+            let row = format!("{layer:?} {client}");
+            assert_eq!(Http::new(app().layer(layer.clone())).respond(&request()).text(), host, "{row}");
+            let redirecting = Http::new(app().layer(HttpsOnly::new().port(None)).layer(layer.clone()));
+            let location = format!("https://{host}/x");
+            assert_eq!(redirecting.respond(&request()).header("location"), Some(&*location), "{row}");
+            for (allowed, status) in [(host.split(':').next().unwrap(), 200), ("c.example", 421)] {
+                let http = Http::new(app().layer(AllowedHosts::new([allowed])).layer(layer.clone()));
+                assert_eq!(http.respond(&request()).status(), status, "{row} {allowed}");
+            }
         }
     }
 

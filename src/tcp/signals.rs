@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
@@ -15,6 +15,9 @@ impl ServerHandle {
     /// Shut down at the first SIGINT (Ctrl-C) or SIGTERM: requests in hand are finished, within the shutdown timeout.
     /// A second one ends the process at once, with status 0, whatever it is doing: it is handled within the signal
     /// handler itself.
+    ///
+    /// SIGXFSZ no longer ends the process: a write that exceeds the limit of a file's size (`RLIMIT_FSIZE`) fails, and the client
+    /// gets 507.
     ///
     /// To be called once a process. It starts a thread that waits for signals, and nothing else.
     ///
@@ -38,6 +41,8 @@ impl ServerHandle {
     /// # Errors
     /// As above.
     pub fn shutdown_on_signals_and(&self, told: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
+        // A write past the limit of a file's size then fails (EFBIG), and ends a request; by default it ends the process.
+        flag::register(SIGXFSZ, Arc::default())?;
         let seen = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // In this order: the flag is looked at before this very signal sets it.

@@ -25,7 +25,7 @@ const TRUSTED_AFTER: u64 = 1024 * 1024;
 
 /// A head waits in the kernel (`MSG_MORE`) for the first bytes of a part of a file up to this length. CPU of the server,
 /// and of server and client together, on loopback where it goes at once, to that where it waits: 80 KiB 1.2 and 1.17,
-/// 256 KiB 0.6 and 0.9, 512 KiB 1.0 and 1.7, 768 KiB 0.3 and 1.1, 1 MiB 0.27 and 1.05 (in docs/performance.md).
+/// 256 KiB 0.6 and 0.9, 512 KiB 1.0 and 1.7, 768 KiB 0.3 and 1.1, 1 MiB 0.27 and 1.05.
 const TOGETHER: u64 = 512 * 1024;
 
 /// How long nothing may be heard of a client that has sent its last byte, before its system is asked.

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 
+use super::clients::{Shown, Trust};
 use super::identity::{self, Identity, invalid};
 use super::names::ByName;
 
@@ -33,11 +33,11 @@ pub struct ClientAuth {
     pub is_optional: bool,
 }
 
-/// What was read of the files, all of which belongs together.
+/// What was read of the files.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     keys: Vec<Arc<CertifiedKey>>,
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    trust: Option<Trust>,
     tickets: Arc<dyn ProducesTickets>,
 }
 
@@ -46,7 +46,7 @@ impl Sources {
     /// If it can't be read, or does not belong together.
     pub fn new(identity: Identity) -> io::Result<Sources> {
         let provider = Arc::new(ring::default_provider());
-        let first = Loaded { keys: vec![identity.load(&provider)?], verifier: None, tickets: tickets()? };
+        let first = Loaded { keys: vec![identity.load(&provider)?], trust: None, tickets: tickets()? };
         let protocols = vec![b"http/1.1".to_vec()];
         Ok(Sources { identities: vec![identity], client_auth: None, protocols, provider, first })
     }
@@ -58,7 +58,7 @@ impl Sources {
     }
 
     pub fn trust(&mut self, clients: ClientAuth) -> io::Result<()> {
-        self.first.verifier = Some(clients.verifier(&self.provider)?);
+        self.first.trust = Some(clients.trust(&self.provider)?);
         self.client_auth = Some(clients);
         Ok(())
     }
@@ -78,48 +78,84 @@ impl Sources {
         &self.first
     }
 
-    /// Read all of it once more.
-    pub fn load(&self) -> io::Result<Loaded> {
+    /// Read all of it once more. What can't be used is the first error, and stays as it was before: certificates of ours that
+    /// don't belong together for a moment must not keep a root in use that was taken away.
+    pub fn load(&self, before: &Loaded) -> (Loaded, Option<io::Error>) {
+        let (mut loaded, mut wrong) = (before.clone(), None);
         let keys: io::Result<Vec<_>> = self.identities.iter().map(|identity| identity.load(&self.provider)).collect();
-        let clients = self.client_auth.as_ref();
-        Ok(Loaded {
-            keys: keys?,
-            verifier: clients.map(|clients| clients.verifier(&self.provider)).transpose()?,
-            // A ticket stands for a client's certificate that was checked: with other roots it is good for nothing.
-            tickets: if clients.is_some() { tickets()? } else { self.first.tickets.clone() },
-        })
+        match keys {
+            Ok(keys) => loaded.keys = keys,
+            Err(error) => wrong = Some(error),
+        }
+        match self.client_auth.as_ref().map(|clients| clients.trust_anew(&self.provider, before.trust.as_ref())) {
+            Some(Ok(trust)) => loaded.trust = Some(trust),
+            Some(Err(error)) => wrong = wrong.or(Some(error)),
+            None => {}
+        }
+        (loaded, wrong)
     }
 
-    pub fn config(&self, loaded: &Loaded) -> ServerConfig {
+    /// Which certificate a client gets.
+    pub fn resolver(&self, loaded: &Loaded) -> Arc<dyn ResolvesServerCert> {
+        Arc::new(ByName::new(&loaded.keys))
+    }
+
+    /// For all connections, or, where clients are asked for certificates, for one.
+    pub fn config(&self, loaded: &Loaded, resolver: Arc<dyn ResolvesServerCert>) -> ServerConfig {
         let builder = ServerConfig::builder_with_provider(self.provider.clone()).with_safe_default_protocol_versions();
         let builder = builder.expect("ring has suites for both versions");
-        let builder = match &loaded.verifier {
-            None => builder.with_no_client_auth(),
-            Some(verifier) => builder.with_client_cert_verifier(verifier.clone()),
+        let mut config = match &loaded.trust {
+            None => {
+                let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
+                config.ticketer = loaded.tickets.clone();
+                config
+            }
+            Some(trust) => {
+                let shown = Arc::new(Shown::new(trust.clone(), loaded.tickets.clone()));
+                let mut config = builder.with_client_cert_verifier(shown.clone()).with_cert_resolver(resolver);
+                config.session_storage = Arc::new(NoServerSessionStorage {}); // what is in there is not judged again
+                config.ticketer = shown;
+                config
+            }
         };
-        let mut config = builder.with_cert_resolver(Arc::new(ByName::new(&loaded.keys)));
         config.alpn_protocols.clone_from(&self.protocols);
-        config.ticketer = loaded.tickets.clone();
         config
     }
 }
 
 impl Loaded {
+    /// Whether clients are asked for certificates, and none is taken.
+    pub fn trusts_nobody(&self) -> bool {
+        self.trust.as_ref().is_some_and(|trust| trust.is_empty)
+    }
+
     pub fn has_the_keys_of(&self, other: &Loaded) -> bool {
         self.keys.iter().map(|key| &key.cert).eq(other.keys.iter().map(|key| &key.cert))
     }
 }
 
 impl ClientAuth {
-    fn verifier(&self, provider: &Arc<CryptoProvider>) -> io::Result<Arc<dyn ClientCertVerifier>> {
+    /// The roots in the file. If there are none any more, nobody is trusted, which has to be said of those before.
+    fn trust_anew(&self, provider: &Arc<CryptoProvider>, before: Option<&Trust>) -> io::Result<Trust> {
+        match before {
+            Some(before) if identity::roots(&self.file)?.is_empty() => Ok(Trust { is_empty: true, ..before.clone() }),
+            _ => self.trust(provider),
+        }
+    }
+
+    fn trust(&self, provider: &Arc<CryptoProvider>) -> io::Result<Trust> {
         let wrong = |why: String| invalid(format!("{}: {why}", self.file.display()));
         let mut roots = RootCertStore::empty();
         for root in identity::roots(&self.file)? {
             roots.add(root).map_err(|err| wrong(format!("a certificate in it can't be a root: {err}")))?;
         }
+        if roots.is_empty() {
+            return Err(wrong(identity::NO_CERTIFICATE.into()));
+        }
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
         let builder = if self.is_optional { builder.allow_unauthenticated() } else { builder };
-        builder.build().map_err(|err| wrong(err.to_string()))
+        let roots = builder.build().map_err(|err| wrong(err.to_string()))?;
+        Ok(Trust { roots, is_empty: false })
     }
 }
 

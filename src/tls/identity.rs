@@ -127,10 +127,12 @@ impl Identity {
     }
 }
 
-/// The certificates in a file of roots.
+/// The certificates in a file of roots, if there are any.
 pub(super) fn roots(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    Pem::File(path.to_owned()).certificates()
+    Pem::File(path.to_owned()).all_certificates()
 }
+
+pub(super) const NO_CERTIFICATE: &str = "there is no certificate in it (-----BEGIN CERTIFICATE-----)";
 
 impl Pem {
     fn read(&self) -> io::Result<Vec<u8>> {
@@ -144,13 +146,14 @@ impl Pem {
 
     /// At least one.
     fn certificates(&self) -> io::Result<Vec<CertificateDer<'static>>> {
+        let chain = self.all_certificates()?;
+        if chain.is_empty() { Err(self.wrong(NO_CERTIFICATE)) } else { Ok(chain) }
+    }
+
+    fn all_certificates(&self) -> io::Result<Vec<CertificateDer<'static>>> {
         let text = self.read()?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-        let chain = chain.map_err(|err| self.wrong(format!("it is no PEM: {err}")))?;
-        if chain.is_empty() {
-            return Err(self.wrong("there is no certificate in it (-----BEGIN CERTIFICATE-----)"));
-        }
-        Ok(chain)
+        chain.map_err(|err| self.wrong(format!("it is no PEM: {err}")))
     }
 
     fn key(&self, password: Option<&[u8]>) -> io::Result<PrivateKeyDer<'static>> {

@@ -6,6 +6,8 @@ mod conversation; // one client: its handshake, and what comes after
 mod reload; // certificates that change
 
 mod config; // what rustls is told
+
+mod clients; // the certificates of a client
 mod session; // records, to and from the protocol inside
 
 mod names; // which certificate for which name
@@ -100,7 +102,8 @@ impl Tls {
     }
 
     /// Ask clients for a certificate, and take those that one of the roots in this file (PEM) has issued, directly or by
-    /// others in between. Default: none are asked for. Revoked certificates are not known.
+    /// others in between. Default: none are asked for. Revoked certificates are not known. A resumed session is judged as a new
+    /// one is, by the time and the roots of now; a file that has no root any more lets no client in.
     ///
     /// ```no_run
     /// use modest::{ClientCertificates, Tls};
@@ -140,7 +143,7 @@ impl Tls {
 
     /// How often handshakes look whether the files have changed, and read them again if so: once a second unless set;
     /// `None`: never. Files that can't be used, such as a certificate whose key is not there yet, are told to the log once;
-    /// what was read last stays in use. Connections go on as they began.
+    /// what was read last stays in use; roots are replaced whatever is wrong with the others. Connections go on as they began.
     pub fn reload(mut self, every: impl Into<Option<Duration>>) -> Tls {
         self.reload = every.into();
         self

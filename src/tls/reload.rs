@@ -18,8 +18,15 @@ use crate::tcp::{self, Instant};
 pub struct Live {
     sources: Sources,
     every: Option<Duration>,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Current>,
     look: Mutex<Look>, // held by the one who looks; nobody waits for it
+}
+
+/// What is in use, and what is made of it for all connections.
+#[derive(Clone)]
+struct Current {
+    loaded: Loaded,
+    shared: Arc<ServerConfig>,
 }
 
 /// What was seen when it was looked last.
@@ -29,7 +36,6 @@ struct Look {
     /// Why what was seen can't be used, and what of that the log knows.
     wrong: Option<io::Error>,
     told: Option<String>,
-    loaded: Loaded,
 }
 
 /// What tells of a change: device, inode, size, and when content and entry were changed. `None`: it can't be looked at.
@@ -40,14 +46,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 impl Live {
     pub fn new(sources: Sources, every: Option<Duration>) -> Live {
-        let current = RwLock::new(Arc::new(sources.config(sources.first())));
-        let look = Mutex::new(Look {
-            at: tcp::now(),
-            stamps: stamps(&sources),
-            wrong: None,
-            told: None,
-            loaded: sources.first().clone(),
-        });
+        let current = RwLock::new(Current::new(&sources, sources.first().clone()));
+        let look = Mutex::new(Look { at: tcp::now(), stamps: stamps(&sources), wrong: None, told: None });
         Live { sources, every, current, look }
     }
 
@@ -64,6 +64,15 @@ impl Live {
             look.at = now;
             self.look_again(&mut look);
         }
+        let Current { loaded, shared } = self.current();
+        // Where clients have certificates, each connection keeps them for its tickets.
+        match self.asks_for_certificates() {
+            true => Arc::new(self.sources.config(&loaded, shared.cert_resolver.clone())),
+            false => shared,
+        }
+    }
+
+    fn current(&self) -> Current {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -82,18 +91,27 @@ impl Live {
             }
             return;
         }
-        match self.sources.load() {
-            Ok(loaded) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(self.sources.config(&loaded));
-                (look.wrong, look.told) = (None, None);
-                if !loaded.has_the_keys_of(&look.loaded) {
-                    info!("certificates were changed, and read again");
-                }
-                look.loaded = loaded;
-            }
-            Err(err) => look.wrong = Some(err),
+        let before = self.current().loaded;
+        let (loaded, wrong) = self.sources.load(&before);
+        if !loaded.has_the_keys_of(&before) {
+            info!("certificates were changed, and read again");
         }
+        if loaded.trusts_nobody() && !before.trusts_nobody() {
+            warn!("the file of roots has no certificate any more: no client with a certificate is let in");
+        }
+        if wrong.is_none() {
+            look.told = None;
+        }
+        look.wrong = wrong;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::new(&self.sources, loaded);
         look.stamps = stamps;
+    }
+}
+
+impl Current {
+    fn new(sources: &Sources, loaded: Loaded) -> Current {
+        let shared = Arc::new(sources.config(&loaded, sources.resolver(&loaded)));
+        Current { loaded, shared }
     }
 }
 

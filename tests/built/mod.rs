@@ -218,6 +218,10 @@ pub fn modest<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Command {
     let Some(program) = option_env!("CARGO_BIN_EXE_modest") else { panic!("not built for this test") };
     let mut command = Command::new(program);
     command.args(words).current_dir(env!("CARGO_MANIFEST_DIR"));
+    // Those of the tests are no settings of the program.
+    std::env::vars_os()
+        .filter(|(name, _)| name.as_encoded_bytes().starts_with(b"MODEST_"))
+        .for_each(|(name, _)| _ = command.env_remove(name));
     command
 }
 

@@ -11,7 +11,12 @@ pub fn rows() -> Vec<Row> {
         row("9112 3.2.1 a question mark in a query", App, get("/mirror?a?b/c"), is(200).holds("query a?b/c\n")),
         row("9112 3.2.1 a target without a slash", App, line("GET mirror HTTP/1.1"), last(400)),
         row("9112 3.2.1 a query alone", App, line("GET ?a HTTP/1.1"), last(400)),
-        row("9112 3.2.1 two slashes are a path, not a host", App, get("//b.example/mirror"), is(404)),
+        row(
+            "9112 3.2.1 two slashes are a path, not a host",
+            App,
+            get("//b.example/mirror"),
+            is(301).has("Location", "/b.example/mirror"),
+        ),
         row("3986 3.3 every character of a path", Files, get("/-._~!$&'()*+,;=:@%20"), is(404)),
         row(
             "3986 3.4 every character of a query",

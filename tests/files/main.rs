@@ -13,6 +13,7 @@ mod kept;
 mod listing;
 mod names;
 mod options;
+mod rights;
 mod safe;
 mod types;
 mod uploads;

@@ -147,7 +147,7 @@ fn behind_a_prefix() {
             ("//static/file", "301 /static/file"),
             ("/static/.hidden", "404"),
             ("/static/.well-known/security.txt", "200 security"),
-            ("/static/..", "404"),
+            ("/static/..", "301 /"),
             ("/static2/file", "404"),
             ("/file", "404"),
             ("/", "404"),

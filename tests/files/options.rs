@@ -305,12 +305,9 @@ fn sidecars_that_are_not_served() {
 fn pages_of_errors() {
     let folder = Folder::new(&[("a", "a"), ("404.html", "<p>gone</p>"), ("errors/400.html", "bad")]);
     let handler = folder.handler().error_page(400, "/errors/400.html").unwrap();
-    for (target, status, body) in [
-        ("/nothing", 404, "<p>gone</p>"),
-        ("/..", 400, "bad"),
-        ("/404.html", 200, "<p>gone</p>"),
-        ("/a/", 404, "<p>gone</p>"),
-    ] {
+    for (target, status, body) in
+        [("/nothing", 404, "<p>gone</p>"), ("/404.html", 200, "<p>gone</p>"), ("/a/", 404, "<p>gone</p>")]
+    {
         let polled = Some(Instant::now());
         for polled in [None, polled, polled, Some(Instant::now())] {
             let got = ask(&handler, &Request::get(target).with_polled(polled));
@@ -399,6 +396,7 @@ fn clean_urls_are_never_stale() {
 #[test]
 fn the_page_of_an_app_stands_for_what_is_missing() {
     let folder = Folder::new(&[("index.html", "app"), ("a.js", "js"), (".env", "secret"), ("d/x", "")]);
+    folder.write("e/index.html", "e");
     let handler = folder.handler().app_page("index.html").unwrap();
     for (target, accept, expected) in [
         ("/users/7", "*/*", "200 app"),
@@ -408,21 +406,57 @@ fn the_page_of_an_app_stands_for_what_is_missing() {
         ("/v1.2/users", "*/*", "200 app"),
         ("/.env", "text/html", "404"),
         ("/a/.git/config", "text/html", "404"),
-        ("/d", "*/*", "301 /d/"),
-        ("/d/", "*/*", "200 listing"),
+        ("/d", "*/*", "200 app"), // a folder without an index is a path of the app, too
+        ("/d/", "*/*", "200 app"),
+        ("/e", "*/*", "301 /e/"),
+        ("/e/", "*/*", "200 e"),
         ("/%00", "text/html", "400"),
         ("/..", "text/html", "400"),
     ] {
         let got = ask(&handler, &Request::get(target).with_header("accept", accept));
         assert_eq!(line(&got), expected, "{target} for {accept}");
         if expected == "200 app" {
-            assert_eq!((got.header("vary"), got.header("cache-control")), ("Accept", "no-cache"), "{target}");
+            let vary = if target.ends_with(".js") { "Accept" } else { "" };
+            assert_eq!((got.header("vary"), got.header("cache-control")), (vary, "no-cache"), "{target}");
         }
     }
+    assert!(get(&handler, "/d/?format=json").text().contains("\"name\":\"x\""));
     folder.write("index.html", "new");
     assert_eq!(line(&get(&handler, "/users/7")), "200 new");
     fs::remove_file(folder.path("index.html")).unwrap();
     assert_eq!(line(&get(&handler, "/users/7")), "404");
+}
+
+/// The page of an app is the same at each of its paths: fields, tag, codings, conditions and ranges.
+#[test]
+fn the_page_of_an_app_is_the_same_everywhere() {
+    let page = format!("<p>{}", "app ".repeat(1000));
+    let folder = Folder::new(&[("index.html", &page), ("d/x", "")]);
+    folder.write("index.html.gz", "zipped");
+    wait_for_age(folder.as_ref(), STILL);
+    let handler = folder.handler().app_page("index.html").unwrap().header("X-A", "a").unwrap();
+    let handler = handler.header_for("/index.html", "X-B", "b").unwrap().cache_control("*.html", "max-age=5").unwrap();
+    let http = Http::new(handler);
+    let tag = http.respond(&Request::get("/")).header("etag").unwrap().to_owned();
+    for (name, value, status) in [
+        ("accept", "*/*", 200),
+        ("accept-encoding", "gzip", 200),
+        ("if-none-match", &tag, 304),
+        ("if-match", "\"other\"", 412),
+        ("range", "bytes=0-2", 206),
+    ] {
+        let asked = |target| {
+            let got = http.respond(&Request::get(target).with_header(name, value));
+            let fields: Vec<String> =
+                got.headers().iter().filter(|(name, _)| *name != "date").map(|field| format!("{field:?}")).collect();
+            (got.status().as_u16(), fields, got.body().to_vec())
+        };
+        let root = asked("/");
+        assert_eq!(root.0, status, "{root:?}");
+        for target in ["/users/7", "/d", "/d/"] {
+            assert_eq!(asked(target), root, "{target} with {name}: {value}");
+        }
+    }
 }
 
 #[test]

@@ -168,19 +168,32 @@ fn nothing_is_forgotten_whoever_stands_around() {
     }
 }
 
+/// The outermost comes first. Where a body is to come, all are asked from the head before any handles the request.
 #[test]
 fn a_layer_hears_of_everything_from_outside() {
-    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
-    let named = |name| Told { name, heard: Arc::clone(&heard) };
-    let app = RequestHandler::layer(named("inner"), named("middle")).layer(named("outer"));
-    Peer::new(&Http::new(app)).send("GET /error HTTP/1.1\r\nHost: a\r\n\r\n");
-    let expected = "outer verify_client, middle verify_client, inner verify_client, \
-        outer before_body, middle before_body, inner before_body, \
-        outer handle, middle handle, inner get, \
-        inner error_response, \
-        inner finish_response, middle finish_response, outer finish_response, \
+    const VERIFIED: &str = "outer verify_client, middle verify_client, inner verify_client";
+    const AFTER: &str = "inner error_response, inner finish_response, middle finish_response, outer finish_response, \
         inner log_request, middle log_request, outer log_request";
-    assert_eq!(heard.lock().unwrap().join(", "), expected);
+    for (wire, expected) in [
+        (
+            "GET /error HTTP/1.1\r\nHost: a\r\n\r\n",
+            "outer before_body, outer handle, middle before_body, middle handle, inner before_body, inner get",
+        ),
+        (
+            "GET /error HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx",
+            "outer before_body, middle before_body, inner before_body, outer handle, middle handle, inner get",
+        ),
+        (
+            "GET /error HTTP/1.1\r\nHost: a\r\nX-Key: wrong\r\nContent-Length: 1\r\n\r\nx",
+            "outer before_body, middle before_body, inner before_body, outer handle, middle handle",
+        ),
+    ] {
+        let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+        let named = |name| Told { name, heard: Arc::clone(&heard) };
+        let app = RequestHandler::layer(named("inner"), named("middle")).layer(named("outer"));
+        Peer::new(&Http::new(app)).send(wire);
+        assert_eq!(heard.lock().unwrap().join(", "), format!("{VERIFIED}, {expected}, {AFTER}"), "{wire}");
+    }
 }
 
 #[test]
@@ -335,26 +348,34 @@ fn routes() {
         ("GET", "/users/", 404, ""),
         ("GET", "/users", 404, ""),
         ("GET", "/users/7/", 404, ""),
-        ("GET", "/users/a%2Fb", 200, "a/b"),
+        ("GET", "/users/a%2Fb", 404, ""),
         ("GET", "/users/a%252Fb", 200, "a%2Fb"),
         ("GET", "/users/a%25", 200, "a%"),
         ("GET", "/users/caf%C3%A9", 200, "caf\u{e9}"),
         ("GET", "/users/%ff", 200, "\u{fffd}"),
-        ("GET", "/users/a%2fb/notes/3", 200, "a/b 3"),
+        ("GET", "/users/a%2fb/notes/3", 404, ""),
+        ("GET", "/users//7", 301, ""),
+        ("GET", "/users/7/../8", 301, ""),
+        ("PUT", "/users/../users/7", 400, ""),
+        ("GET", "/../users/7", 400, ""),
         ("GET", "/users/a/notes/x", 404, ""),
         ("GET", "/users/a/notes/-1", 404, ""),
         ("GET", "/%75sers/7", 200, "7"),
-        ("GET", "/files/a/b%2Fc/d", 200, "a/b/c/d"),
+        ("GET", "/files/a/b%20c/d", 200, "a/b c/d"),
+        ("GET", "/files/a/b%2Fc/d", 404, ""),
+        ("GET", "/files/a/../../x", 301, ""),
+        ("GET", "/files/x%2f..%2f..", 404, ""),
         ("GET", "/files/", 404, ""),
         ("GET", "/caf%C3%A9/%7Bx%7D", 200, "{x}"),
         ("GET", "/100%25", 200, "percent"),
         ("GET", "/wrong", 500, ""),
         ("GET", "/admin/users", 200, "admins"),
         ("GET", "/admin", 404, ""),
-        ("GET", "/mounted", 200, "/mounted"),
-        ("GET", "/mounted/", 200, "/mounted/"),
-        ("GET", "/mounted/a/b", 200, "/mounted/a/b"),
-        ("DELETE", "/mounted/a/b", 200, "/mounted/a/b"),
+        ("GET", "/mounted", 200, "/"),
+        ("GET", "/mounted/", 200, "/"),
+        ("GET", "/mounted/a/b", 200, "/a/b"),
+        ("DELETE", "/mounted/%C3%A9/b", 200, "/é/b"),
+        ("GET", "/mounted/../x", 301, ""),
         ("GET", "/mountedx", 404, ""),
         ("GET", "http://a/users/7", 200, "7"),
         ("HEAD", "/users/7", 200, ""),
@@ -372,7 +393,7 @@ fn routes() {
     }
 }
 
-/// Whatever a slash and a percent sign within a segment look like to the matcher, no pattern meets a part of it.
+/// However a percent sign within a segment looks to the matcher, no pattern matches a part of it.
 #[test]
 fn names_with_fixed_text_around_them() {
     let shown = |request: &Request| Ok(Response::text(request.path_param::<String>("x")?));
@@ -382,25 +403,19 @@ fn names_with_fixed_text_around_them() {
             .get("/b/{x}5", move |_, request| shown(request))
             .get("/c/%2{x}", move |_, request| shown(request))
             .get("/d/img-{x}.png", move |_, request| shown(request))
-            .get("/e/{x}\u{fdd0}", move |_, request| shown(request))
             .get("/f/{{x}}/{x}", move |_, request| shown(request))
             .serve(()),
     );
     for (target, found) in [
-        ("/a/a%2F", None),
-        ("/a/%2FF", Some("/")),
         ("/a/bF", Some("b")),
         ("/a/F", None),
         ("/b/%25", None),
         ("/b/%255", Some("%")),
-        ("/c/%2F", None),
         ("/c/%252F", Some("F")),
         ("/c/%252", None),
         ("/d/img-1.png", Some("1")),
         ("/d/img-.png", None),
-        ("/d/img-%2F.png", Some("/")),
         ("/d/img-/.png", None),
-        ("/e/a%2F", None),
         ("/f/%7Bx%7D/1", Some("1")), // braces are no name
     ] {
         let sent = http.respond(&Request::get(target));
@@ -449,25 +464,23 @@ fn patterns_that_are_mistakes() {
     }
 }
 
+/// Its body is received like any other: no handler is called early to find out.
 #[test]
-fn a_method_that_turned_out_unwritten_is_refused_from_the_head() {
+fn a_method_that_is_not_written() {
     struct OnlyGet;
     impl RequestHandler for OnlyGet {
         fn do_get(&self, _: &Request) -> Result<Response> {
             Ok(Response::text("got"))
         }
     }
-    // Whoever stands around it, and whoever has the method.
     for http in [Http::new(Box::new(OnlyGet) as Box<dyn RequestHandler>), Http::new(Box::new(Leaves(OnlyGet)))] {
-        let mut first = Peer::new(&http);
-        first.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
-        assert!(first.text().starts_with("HTTP/1.1 501 "), "{}", first.text());
-        let mut next = Peer::new(&http);
-        next.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\nExpect: 100-continue\r\n\r\n");
-        assert!(next.text().starts_with("HTTP/1.1 501 ") && !next.is_open(), "{}", next.text());
-        let mut other = Peer::new(&http);
-        other.send("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
-        assert!(other.text().starts_with("HTTP/1.1 200 "), "{}", other.text());
+        for _ in 0..2 {
+            let mut peer = Peer::new(&http);
+            peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n");
+            assert_eq!(peer.text(), "HTTP/1.1 100 Continue\r\n\r\n");
+            peer.send(vec![b'x'; 100_000]);
+            assert!(peer.text().contains("HTTP/1.1 501 ") && peer.is_open(), "{}", peer.text());
+        }
     }
 }
 
@@ -568,9 +581,6 @@ fn a_default_called_by_hand_switches_nothing_off() {
     assert_eq!(post(""), "200");
     assert_eq!(post("X-HTTP-Method-Override: DELETE\r\n"), "501");
     assert_eq!(post(""), "200");
-    let mut delete = Peer::new(&http);
-    delete.send("DELETE / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n");
-    assert!(delete.text().starts_with("HTTP/1.1 501 "), "that one is known to be unwritten: {}", delete.text());
 }
 
 #[test]
@@ -609,9 +619,9 @@ fn a_layer_answers_what_nobody_inside_wants() {
             what == "a handler" || ask("GET /health HTTP/1.1\r\nHost: a\r\n\r\n") == (200, "well".into()),
             "{what}"
         );
-        // A long body that nobody inside wants is refused from the head all the same.
+        // A long body for which there is no route is refused from the head all the same.
         let long = "POST /other HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n";
-        assert!(ask(long).0 >= 404, "{what}");
+        assert!(what == "a handler" || ask(long).0 >= 404, "{what}");
     }
 }
 

@@ -19,5 +19,7 @@ mod handlers; // what users write: methods, errors, panics, logs
 mod layers; // ready layers
 mod lines; // protocols of lines
 mod model; // both readings agree, and properties
+mod order; // which of several layers decides
+mod paths;
 mod request_lines; // methods, targets, versions
-mod requests; // what a handler sees
+mod requests; // what a handler sees // one path for routes, mounts and layers

@@ -13,8 +13,10 @@ fn parser_takes(head: &[u8]) -> bool {
     peer.send(head);
     assert!(!peer.said.is_empty(), "no answer to {:?}", String::from_utf8_lossy(head));
     let status = peer.text()[9..12].to_owned();
-    assert!(["200", "400", "421", "501", "505"].contains(&status.as_str()), "{}", peer.text());
-    status == "200"
+    assert!(["200", "301", "400", "404", "421", "501", "505"].contains(&status.as_str()), "{}", peer.text());
+    // A target may be well-formed and its path be in another form, or lead above the root.
+    let is_of_path = peer.text().contains("another spelling") || peer.text().contains("leads above the root");
+    matches!(status.as_str(), "200" | "301" | "404") || is_of_path
 }
 
 fn sound_head() -> impl Strategy<Value = Vec<u8>> {

@@ -13,7 +13,7 @@ fn targets() {
         ("GET", "/caf%C3%A9", "/caf%C3%A9", "/café", None),
         ("GET", "/%2541", "/%2541", "/%41", None),
         ("GET", "/%ff", "/%ff", "/\u{fffd}", None),
-        ("GET", "/a%2Fb%00", "/a%2Fb%00", "/a/b\0", None),
+        ("GET", "/a%2Fb%00", "/a%2Fb%00", "/a%2Fb%00", None), // no path: a client gets its response before a handler
         ("GET", "/a+b", "/a+b", "/a+b", None),
         ("GET", "//a/../b", "//a/../b", "//a/../b", None),
         ("GET", "http://example.org", "/", "/", None),

@@ -10,8 +10,9 @@ use percent_encoding::percent_encode;
 
 use super::find::Finder;
 use super::path;
+use super::rights::{Granted, List, Rights};
 use super::slots::Slots;
-use crate::{Error, Permissions, Request, Response};
+use crate::{Error, Request, Response};
 
 mod stream; // the body of the answer
 
@@ -29,7 +30,7 @@ mod report; // what is missing, and what was renamed
 
 use names::Rule;
 use stream::ArchiveStream;
-use tree::{Asked, Filter};
+use tree::Asked;
 
 /// How many folders deep, and how many entries, an archive has unless set.
 const DEPTH: usize = 64;
@@ -106,25 +107,24 @@ impl Archives {
         &self,
         finder: &Finder,
         mount: &str,
-        path: &[u8],
+        folder: Granted<'_, List>,
         format: Format,
-        request: &Request,
+        (request, rights): (&Request, &Rights),
     ) -> Option<Response> {
+        let path = folder.path();
         let mut names = mount.as_bytes().split(|&byte| byte == b'/').chain(path.split(|&byte| byte == b'/'));
         let name = names.rfind(|name| !name.is_empty()).unwrap_or(b"archive");
         let response = match *request.method() {
             // Nothing is read for it.
             Method::HEAD => Response::stream(io::empty()),
             _ => {
-                let permissions = request.value::<Permissions>();
-                let filter = permissions.map(|permissions| Filter { permissions, mount: mount.to_owned() });
                 let asked = Asked {
                     root: finder.root.clone(),
                     hidden: finder.hidden,
                     path: path.to_vec(),
                     name: Rule::Everywhere.apply(name).into_owned(), // the first name of all, so that it is no drive
                     rule: format.rule(),
-                    filter,
+                    rights: rights.clone(),
                     depth: self.depth,
                     entries: self.entries,
                 };

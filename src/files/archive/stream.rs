@@ -194,9 +194,11 @@ fn said(file: &OpenFile, what: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::rights::Rights;
     use super::super::super::slots::Slots;
     use super::super::names::Rule;
     use super::*;
+    use crate::Request;
     use crate::files::open::Root;
 
     /// However large a file is, and in whatever pieces it is read, no more is held than a few of them.
@@ -214,7 +216,7 @@ mod tests {
                     path: Vec::new(),
                     name: b"a".to_vec(),
                     rule: Rule::Unix,
-                    filter: None,
+                    rights: Rights::of(&Request::get("/"), b""),
                     depth: 2,
                     entries: 10,
                 };

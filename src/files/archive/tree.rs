@@ -7,17 +7,16 @@
 use std::fs::File;
 use std::io;
 use std::mem;
-use std::sync::Arc;
 
 use rustix::fs::{FileType, RawDir};
 
 use super::super::open::{OpenError, Opened, Root};
 use super::super::path;
+use super::super::rights::{List, Read, Rights};
 use super::super::stat::{self, FileStat, Identity, stat_of};
 use super::entry::Entry;
 use super::names::{Rule, Taken};
 use super::report::Report;
-use crate::{Access, Permissions};
 
 /// Bytes of entries that are read at a time.
 const READ_SIZE: usize = 32 << 10;
@@ -29,7 +28,7 @@ pub(super) struct Tree {
     root: Root,
     hidden: bool,
     rule: Rule,
-    filter: Option<Filter>,
+    rights: Rights,
     depth: usize,
     entries: usize,
     /// How many more names may be read, and bytes of paths.
@@ -38,12 +37,6 @@ pub(super) struct Tree {
     /// The folder that all begins with, and its name in the archive.
     top: Option<(Vec<u8>, Vec<u8>)>,
     levels: Vec<Level>,
-}
-
-/// Who decides about each path, and what stands before it in an address.
-pub(super) struct Filter {
-    pub permissions: Arc<Permissions>,
-    pub mount: String,
 }
 
 /// What is to be archived.
@@ -55,7 +48,7 @@ pub(super) struct Asked {
     /// What it is called in the archive.
     pub name: Vec<u8>,
     pub rule: Rule,
-    pub filter: Option<Filter>,
+    pub rights: Rights,
     pub depth: usize,
     pub entries: usize,
 }
@@ -96,12 +89,12 @@ pub(super) struct OpenFile {
 
 impl Tree {
     pub fn new(asked: Asked) -> Tree {
-        let Asked { root, hidden, path, name, rule, filter, depth, entries } = asked;
+        let Asked { root, hidden, path, name, rule, rights, depth, entries } = asked;
         Tree {
             root: root.pinned(),
             hidden,
             rule,
-            filter,
+            rights,
             depth,
             entries,
             left: entries,
@@ -130,15 +123,13 @@ impl Tree {
             report.left_out(&shown_as(&name), "its path is too long");
             return Ok(Step::Skipped);
         }
-        let opened = match self.root.open_at(&path) {
+        let Some(read) = self.rights.grant::<Read>(&path) else { return Ok(Step::Skipped) };
+        let opened = match self.root.open_at(&read) {
             Err(error) => return left_out(&shown_as(&name), error, report),
+            // Its name may be shown only with those that it has in it.
+            Ok(Opened::Folder) if self.rights.grant::<List>(&path).is_none() => return Ok(Step::Skipped),
             Ok(opened) => opened,
         };
-        if let Some(filter) = &self.filter
-            && !filter.allows(&path, matches!(opened, Opened::Folder))
-        {
-            return Ok(Step::Skipped);
-        }
         let named = level.taken.take(self.rule.apply(&name).into_owned());
         if named != name {
             report.renamed(&shown_as(&name), &named);
@@ -172,7 +163,8 @@ impl Tree {
             report.left_out(&shown, &format!("more than {} folders deep", self.depth));
             return Ok(Step::Skipped);
         }
-        let folder = match self.root.open_folder(&path) {
+        let Some(listed) = self.rights.grant::<List>(&path) else { return Ok(Step::Skipped) };
+        let folder = match self.root.open_folder(&listed) {
             Err(error) => return left_out(&shown, error, report),
             Ok(folder) => folder,
         };
@@ -227,14 +219,6 @@ fn left_out(shown: &[u8], error: OpenError, report: &mut Report) -> io::Result<S
         OpenError::Busy(cause) | OpenError::TooManyListings(cause) => return Err(cause),
     }
     Ok(Step::Skipped)
-}
-
-impl Filter {
-    /// Of a folder it is asked whether it may be listed: then its name may be told, and so of what it holds.
-    fn allows(&self, path: &[u8], is_folder: bool) -> bool {
-        let access = if is_folder { Access::List } else { Access::Read };
-        self.permissions.permit(access, &[self.mount.as_bytes(), path].concat())
-    }
 }
 
 impl Names {

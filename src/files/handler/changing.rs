@@ -12,13 +12,13 @@ use crate::{Error, Request, Response, Result};
 impl StaticFileHandler {
     /// What is put into the folder, if this is a method that does so.
     pub(super) fn taking(&self, request: &Request) -> Option<&Taking> {
-        self.taking.as_deref().filter(|taking| self.only.is_none() && taking.takes(self.place(), request))
+        self.taking.as_deref().filter(|taking| self.only.is_none() && taking.takes(self.webdav, request))
     }
 
     /// The folder that it is put into.
-    pub(super) fn place(&self) -> Place<'_> {
+    pub(super) fn place<'a>(&'a self, request: &'a Request) -> Place<'a> {
         let held = self.cache.limits().bytes_each;
-        Place { finder: &self.finder, preparer: &self.preparer, held, mount: &self.mount, webdav: self.webdav }
+        Place { finder: &self.finder, preparer: &self.preparer, held, mount: self.mount(request), webdav: self.webdav }
     }
 
     /// Any method but those that read.
@@ -27,7 +27,7 @@ impl StaticFileHandler {
             return self.properties(request);
         }
         match self.taking(request) {
-            Some(taking) => match taking.respond(self.place(), request) {
+            Some(taking) => match taking.respond(self.place(request), request) {
                 Ok(response) => Ok(self.with_default_fields(response)),
                 Err(error) => Err(self.refusal(error)),
             },
@@ -48,7 +48,7 @@ impl StaticFileHandler {
     /// The value of `Allow`.
     pub(super) fn allowed(&self) -> String {
         let taking = self.taking.as_deref().filter(|_| self.only.is_none());
-        let taking = taking.map(|taking| taking.methods(self.place())).unwrap_or_default();
+        let taking = taking.map(|taking| taking.methods(self.webdav)).unwrap_or_default();
         let properties: &[&str] = if self.webdav { &["PROPFIND"] } else { &[] };
         [&READING, &taking[..], properties].concat().join(", ")
     }

@@ -10,7 +10,7 @@ use http::header::{LINK, RETRY_AFTER, VARY};
 
 use super::super::find::Lookup;
 use super::super::open::OpenError;
-use super::super::path;
+use super::super::path::{self, FilePath, ResolvedPath};
 use super::{Asked, Kept, StaticFileHandler, What, response};
 use crate::{Error, Request, Response, Result};
 
@@ -19,7 +19,7 @@ impl StaticFileHandler {
         match error {
             OpenError::NotFound => {
                 if let Some(response) = self.app_response(asked) {
-                    return Ok(response);
+                    return response;
                 }
                 self.page_or(asked, StatusCode::NOT_FOUND, || self.preparer.not_found())
             }
@@ -35,7 +35,7 @@ impl StaticFileHandler {
     }
 
     /// The page of an app, for what may be a path of its own.
-    fn app_response(&self, asked: Asked<'_>) -> Option<Response> {
+    fn app_response(&self, asked: Asked<'_>) -> Option<Result<Response>> {
         let page = self.app_page.as_ref()?;
         let Asked { request, .. } = asked;
         let path = request.path();
@@ -43,25 +43,47 @@ impl StaticFileHandler {
         if path::is_hidden(path.trim_start_matches('/').as_bytes()) || has_extension && !accepts_html(request) {
             return None;
         }
-        match self.page(asked, page).as_deref() {
-            Some(Kept { what: What::File(page), .. }) => {
-                Some(response(page.identity()).with_added_header(VARY, "Accept"))
-            }
-            _ => None,
-        }
+        let page = self.file_response(asked, page)?;
+        // At other paths it is the same for all who ask.
+        Some(page.map(|page| if has_extension { page.with_added_header(VARY, "Accept") } else { page }))
     }
 
-    /// The folder's own page for a status, or an error.
+    /// The same for a folder without an index, unless its listing or archive is asked for by name.
+    pub(super) fn app_response_to_folder(&self, asked: Asked<'_>, path: &FilePath) -> Option<Result<Response>> {
+        self.app_page.as_ref()?;
+        let is_asked_for = ["format", "archive"].iter().any(|name| asked.request.param(name).is_some());
+        let inside = FilePath { bytes: path.bytes.clone(), trailing_slash: true };
+        let has_index = || matches!(self.finder.find(&inside, asked.polled, SystemTime::now()), Ok(Lookup::File(_)));
+        if is_asked_for || has_index() { None } else { self.app_response(asked) }
+    }
+
+    /// A file of the folder, as at its own path.
+    fn file_response(&self, asked: Asked<'_>, path: &FilePath) -> Option<Result<Response>> {
+        let key = path.key();
+        if let Some(response) = self.cached_response(&key, asked) {
+            return Some(response);
+        }
+        let now = SystemTime::now();
+        let Ok(Lookup::File(found)) = self.finder.find(path, asked.polled, now) else { return None };
+        Some(self.found(&key, found, asked, now))
+    }
+
+    /// The folder's own page for a status, if it may be read, or an error.
     pub(super) fn page_or(
         &self,
         asked: Asked<'_>,
         status: StatusCode,
         error: impl FnOnce() -> Error,
     ) -> Result<Response> {
-        match self.custom_page(asked, status).as_deref() {
-            Some(Kept { what: What::File(page), .. }) => Ok(response(page.identity()).with_status(status)),
-            _ if self.link_up => Err(self.with_link_up(asked, error())),
-            _ => Err(error()),
+        let kept = self.custom_page(asked, status);
+        let page = kept.as_deref().and_then(|kept| match &kept.what {
+            What::File(page) => page.of(asked.rights).ok(),
+            What::Index(_) => None,
+        });
+        match page {
+            Some(page) => Ok(response(page.identity()).with_status(status)),
+            None if self.link_up => Err(self.with_link_up(asked, error())),
+            None => Err(error()),
         }
     }
 
@@ -71,9 +93,12 @@ impl StaticFileHandler {
         if self.only.is_some() || !accepts_html(asked.request) {
             return error;
         }
-        let Asked { request, polled } = asked;
-        let may = |access, path: &[u8]| request.permits(access, &path::on_server(&self.mount, path));
-        let nearest = self.finder.nearest_folder(request.raw_path(), &self.mount, self.listing, may, polled);
+        let Asked { request, rights, polled } = asked;
+        let mount = self.mount(request);
+        let nearest = match request.url_path().map(|path| path::resolve(path.as_bytes(), mount)) {
+            Ok(ResolvedPath::Path(path)) => self.finder.nearest_folder(&path, self.listing, rights, polled),
+            _ => None,
+        };
         match nearest {
             Some(folder) => error.with_added_header(LINK, format!("<{folder}>; rel=\"up\"")),
             None => error,

@@ -6,6 +6,7 @@ use super::super::dav;
 use super::super::listing::multistatus;
 use super::super::open::{OpenError, Opened};
 use super::super::path::{self, ResolvedPath};
+use super::super::rights::{List, Read};
 use super::{Asked, StaticFileHandler};
 use crate::{Error, Request, Response, Result};
 
@@ -13,12 +14,13 @@ impl StaticFileHandler {
     /// RFC 4918, section 9.1: what is known of a file or a folder, and of what is in that.
     pub(super) fn properties(&self, request: &Request) -> Result<Response> {
         let depth = dav::depth(request).map_err(|error| self.refusal(error))?;
-        let asked = Asked { request, polled: request.take_polled() };
-        let path = match path::resolve(request.raw_path(), &self.mount) {
+        let rights = self.rights(request);
+        let asked = Asked { request, rights: &rights, polled: request.take_polled() };
+        let mount = self.mount(request);
+        let path = match path::resolve(request.url_path()?.as_bytes(), mount) {
             ResolvedPath::Path(path) => path,
-            ResolvedPath::Redirect(location) => return Ok(self.redirect(request, &location)),
+            ResolvedPath::NeedsSlash => return Ok(self.redirect(request, &path::location(mount, b"", true))),
             ResolvedPath::NotFound => return Err(self.missing()),
-            ResolvedPath::Malformed => return Err(self.error(StatusCode::BAD_REQUEST, "That is no path.")),
         };
         let path = match &self.only {
             Some(name) if path.bytes == *name => path,
@@ -28,8 +30,9 @@ impl StaticFileHandler {
         if self.finder.is_hidden(&path.bytes) {
             return Err(self.missing());
         }
+        let read = rights.ask::<Read>(&path.bytes).map_err(|error| self.refusal(error))?;
         self.finder.freshness.ask_for_root(&self.finder.root);
-        let (size, modified) = match self.finder.root.open_at(&path.bytes) {
+        let (size, modified) = match self.finder.root.open_at(&read) {
             Ok(Opened::File(_, stat)) if !path.trailing_slash => (Some(stat.size), stat.dated().seconds),
             Ok(Opened::File(..)) => return Err(self.missing()),
             Ok(Opened::Folder) if depth != Some(dav::Depth::Itself) && !self.listing => {
@@ -37,7 +40,8 @@ impl StaticFileHandler {
             }
             Ok(Opened::Folder) if depth.is_none() => return Ok(self.with_default_fields(dav::refusal())),
             Ok(Opened::Folder) if depth == Some(dav::Depth::Entries) => {
-                return self.list(asked, &path).map_err(|error| self.plain_error(asked, error));
+                let listed = rights.ask::<List>(&path.bytes).map_err(|error| self.refusal(error))?;
+                return self.list(asked, listed).map_err(|error| self.plain_error(asked, error));
             }
             Ok(Opened::Folder) => {
                 let stat = self.finder.root.stat_checked(&path.bytes);
@@ -46,9 +50,10 @@ impl StaticFileHandler {
             Err(error) => return Err(self.plain_error(asked, error)),
         };
         let mut text = multistatus::START.to_owned();
-        let href = self.location(&path, size.is_none());
+        let href = self.location(request, &path, size.is_none());
         let taking = self.taking.as_deref().filter(|_| size.is_some() && self.only.is_none());
-        let locks = taking.map(|taking| taking.lock_properties(self.place(), request, &path.bytes)).unwrap_or_default();
+        let locks =
+            taking.map(|taking| taking.lock_properties(self.place(request), request, &path.bytes)).unwrap_or_default();
         multistatus::push_response(&mut text, &href, path::name(&path.bytes), size, Some(modified), &locks);
         text.push_str(multistatus::END);
         Ok(self.with_default_fields(dav::multistatus(text)))

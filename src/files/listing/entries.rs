@@ -17,6 +17,7 @@ use rustix::fs::{FileType, RawDir};
 use super::super::find::Finder;
 use super::super::open::OpenError;
 use super::super::path;
+use super::super::rights::{Granted, List, Read, Rights};
 use super::super::stat::{FileStat, Kind, stat_in};
 use super::told::Told;
 use super::view::{By, Order};
@@ -77,14 +78,15 @@ impl Entries {
     /// read is told of.
     pub fn read(
         finder: &Finder,
-        path: &[u8],
+        (folder, rights): (Granted<'_, List>, &Rights),
         order: Order,
         budget: &Budget,
         free: usize,
-        is_shown: &dyn Fn(&[u8]) -> bool,
         told: &mut Option<Told<'_>>,
     ) -> Result<Entries, OpenError> {
-        let folder = finder.root.open_folder(path)?;
+        let mut entry = path::join(folder.path(), b"");
+        let folder_length = entry.len();
+        let folder = finder.root.open_folder(&folder)?;
         *told = told.take().and_then(|told| told.begin(&folder));
         let mut entries =
             Entries { names: Names::default(), rows: Vec::new(), folders: 0, complete: true, reservation: None };
@@ -102,10 +104,10 @@ impl Entries {
                 *told = None;
                 break;
             }
-            if !is_shown(name.to_bytes()) {
-                continue;
-            }
-            if let Some(stat) = stat_of_served(finder, &folder, path, name, dirent.file_type(), told) {
+            entry.truncate(folder_length);
+            entry.extend_from_slice(name.to_bytes());
+            let Some(granted) = rights.grant::<Read>(&entry) else { continue };
+            if let Some(stat) = stat_of_served(finder, &folder, granted, name, dirent.file_type(), told) {
                 entries.push(name.to_bytes(), &stat);
                 if entries.rows.len() > free {
                     entries.reserve(budget)?;
@@ -257,17 +259,16 @@ impl Row {
     }
 }
 
-/// The metadata of an entry, or of what a link leads to; `None`: it is not served, or was deleted meanwhile.
+/// The metadata of an entry that may be shown, or of what a link leads to; `None`: it is not served, or was deleted meanwhile.
 fn stat_of_served(
     finder: &Finder,
     folder: &OwnedFd,
-    path: &[u8],
+    entry: Granted<'_, Read>,
     name: &CStr,
     kind: FileType,
     told: &mut Option<Told<'_>>,
 ) -> Option<FileStat> {
-    let joined = || path::join(path, name.to_bytes());
-    if name.to_bytes().starts_with(b".") && finder.is_hidden(&joined()) {
+    if name.to_bytes().starts_with(b".") && finder.is_hidden(entry.path()) {
         return None;
     }
     if !matches!(kind, FileType::RegularFile | FileType::Directory | FileType::Symlink | FileType::Unknown) {
@@ -276,7 +277,7 @@ fn stat_of_served(
     *told = told.take().and_then(|told| told.expect(folder, name, kind));
     let stat = if kind == FileType::Symlink { None } else { stat_in(folder, name).ok() };
     // Also what became a link meanwhile is judged by where it leads.
-    let stat = stat.filter(|stat| stat.kind != Kind::Link).or_else(|| finder.root.stat_checked(&joined()).ok());
+    let stat = stat.filter(|stat| stat.kind != Kind::Link).or_else(|| finder.root.stat_checked(entry.path()).ok());
     *told = told.take().and_then(|told| told.found(name, kind, stat.as_ref()));
     stat.filter(|stat| matches!(stat.kind, Kind::File | Kind::Folder))
 }

@@ -120,7 +120,7 @@ impl Rows {
 fn way(asked: &Asked<'_>) -> Vec<String> {
     let mut way = vec![String::new()];
     push_shown(&mut way[0], asked.root.as_bytes());
-    for name in asked.path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+    for name in asked.path().split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
         let mut shown = String::new();
         push_shown(&mut shown, name);
         way.push(shown + "/");

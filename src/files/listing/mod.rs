@@ -17,7 +17,8 @@ use super::find::Finder;
 use super::fresh::Freshness;
 use super::open::OpenError;
 use super::path;
-use crate::{Access, ETag, Permissions, Request, Response};
+use super::rights::{Granted, List, Rights};
+use crate::{ETag, Request, Response};
 
 mod kept; // made once, while the kernel tells that nothing changed
 
@@ -105,12 +106,11 @@ struct Asked<'a> {
     /// The path of the topmost folder, decoded, with both slashes.
     root: &'a str,
     /// That of the folder beneath it.
-    path: &'a [u8],
+    folder: Granted<'a, List>,
     view: View,
     controls: Controls,
     offers_archives: bool,
-    /// What may be shown to whoever asks; `None`: all.
-    permissions: Option<&'a Permissions>,
+    rights: &'a Rights,
 }
 
 impl Asked<'_> {
@@ -122,20 +122,17 @@ impl Asked<'_> {
             Form::Multistatus => b'm',
         };
         let order = self.view.order.word().as_bytes();
-        [&[form], order, b"\0", self.who().as_bytes(), b"\0", self.path].concat()
+        let (who, root) = (self.who(), self.root.as_bytes());
+        [&[form], order, b"\0", root, b"\0", who.as_bytes(), b"\0", self.path()].concat()
     }
 
     /// Equal texts are of those who are shown the same.
     fn who(&self) -> String {
-        self.permissions.map_or_else(String::new, |permissions| format!("={}", permissions.who()))
+        self.rights.who().map_or_else(String::new, |who| format!("={who}"))
     }
 
-    /// Whether an entry is shown.
-    fn shows(&self, name: &[u8]) -> bool {
-        self.permissions.is_none_or(|permissions| {
-            let slash: &[u8] = if self.path.is_empty() { b"" } else { b"/" };
-            permissions.permit(Access::Read, &[self.root.as_bytes(), self.path, slash, name].concat())
-        })
+    fn path(&self) -> &[u8] {
+        self.folder.path()
     }
 }
 
@@ -166,13 +163,12 @@ impl Listings {
         &self,
         finder: &Finder,
         (root, controls): (&str, Controls),
-        path: &[u8],
-        (request, polled): (&Request, Option<Instant>),
+        folder: Granted<'_, List>,
+        (request, rights, polled): (&Request, &Rights, Option<Instant>),
         is_fixed: bool,
     ) -> Result<Response, OpenError> {
-        let permissions = request.value::<Permissions>();
         let (offers_archives, view) = (self.offers_archives, View::of(request));
-        let asked = Asked { root, path, view, controls, offers_archives, permissions: permissions.as_deref() };
+        let asked = Asked { root, folder, view, controls, offers_archives, rights };
         let listing = self.listing(finder, &asked, polled)?;
         let tag = format!("{:016x}", listing.tag);
         let may_compress = self.compresses && !is_fixed && view.form != Form::Multistatus;
@@ -215,7 +211,7 @@ impl Listings {
     fn listing(&self, finder: &Finder, asked: &Asked<'_>, polled: Option<Instant>) -> Result<Arc<Listing>, OpenError> {
         let key = asked.key();
         // Rights may change without a change in the folder.
-        let look = if asked.permissions.is_none() { self.kept.look(&key, finder, polled) } else { Look::Once };
+        let look = if asked.rights.are_limited() { Look::Once } else { self.kept.look(&key, finder, polled) };
         let keeps = match look {
             Look::Known(listing) => return Ok(listing),
             Look::Keep => true,
@@ -224,14 +220,19 @@ impl Listings {
         let mut made = None;
         let read = || {
             let making = if keeps { self.kept.begin() } else { None };
-            let mut told = making.as_ref().and_then(|_| self.kept.told(finder, asked.path));
+            let mut told = making.as_ref().and_then(|_| self.kept.told(finder, asked.path()));
             let listing = self.read(finder, asked, &mut told)?;
             made = making.map(|making| (making, told));
             Ok::<_, OpenError>(listing)
         };
         let listing = self.flights.join(&key, polled, read, Listing::stands_for)?;
         if let Some((making, told)) = made {
-            self.kept.end(&finder.freshness, (&key, asked.path), making, told.map(|told| (Arc::clone(&listing), told)));
+            self.kept.end(
+                &finder.freshness,
+                (&key, asked.path()),
+                making,
+                told.map(|told| (Arc::clone(&listing), told)),
+            );
         }
         Ok(listing)
     }
@@ -239,11 +240,11 @@ impl Listings {
     /// Read a folder. What is told of is whole, so that it can be kept, or else `told` is given up.
     fn read(&self, finder: &Finder, asked: &Asked<'_>, told: &mut Option<Told<'_>>) -> Result<Listing, OpenError> {
         let View { order, form } = asked.view;
-        let is_shown = |name: &[u8]| asked.shows(name);
-        let entries = Entries::read(finder, asked.path, order, &self.budget, MAX_BUFFERED, &is_shown, told)?;
+        let by = (asked.folder, asked.rights);
+        let entries = Entries::read(finder, by, order, &self.budget, MAX_BUFFERED, told)?;
         // Not all who see the same names are offered the same.
         let view = format!("{} {:?}", asked.view.name(), asked.controls);
-        let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path], form != Form::Page);
+        let tag = entries.tag(&self.tags, [view.as_bytes(), asked.root.as_bytes(), asked.path()], form != Form::Page);
         let body = match self.page(asked, &entries, told) {
             Some(page) => Body::Whole(Arc::new(page)),
             None => Body::Streamed(entries),
@@ -299,11 +300,10 @@ impl Writer {
             Form::Json => Writer::Json("[".to_owned(), true),
             Form::Page => Writer::Html(Rows::new(asked, entries)),
             Form::Multistatus => {
-                let segments =
-                    asked.root.as_bytes().split(|&byte| byte == b'/').chain(asked.path.split(|&byte| byte == b'/'));
-                let folder = path::location(segments.filter(|segment| !segment.is_empty()), true);
+                let mount = asked.root.strip_suffix('/').unwrap_or(asked.root);
+                let folder = path::location(mount.as_bytes(), asked.path(), true);
                 let mut text = multistatus::START.to_owned();
-                multistatus::push_response(&mut text, &folder, path::name(asked.path), None, None, "");
+                multistatus::push_response(&mut text, &folder, path::name(asked.path()), None, None, "");
                 Writer::Multistatus(text, folder)
             }
         }

@@ -9,6 +9,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
+use super::super::rights::Unjudged;
 use super::*;
 use crate::{RequestHandler, StaticFileHandler, Symlinks};
 
@@ -181,13 +182,14 @@ fn made_once() {
     let handler = handler(&top);
     let page = || {
         let request = Request::get("/d/");
+        let rights = Rights::of(&request, b"");
         let asked = Asked {
             root: "/",
-            path: b"d",
+            folder: rights.grant(b"d").unwrap(),
             view: View::of(&request),
             controls: Controls::None,
             offers_archives: false,
-            permissions: None,
+            rights: &rights,
         };
         let listing = handler.listings.listing(&handler.finder, &asked, Some(Instant::now())).unwrap();
         match &listing.body {
@@ -238,7 +240,7 @@ fn another_folder_than_is_watched() {
     let handler = handler(&top);
     let begin = |path: &[u8]| {
         let told = Told::new(&handler.finder, b"d", None, 10).expect("it can be watched");
-        told.begin(&handler.finder.root.open_folder(path).unwrap()).is_some()
+        told.begin(&handler.finder.root.open_folder(&Unjudged(path)).unwrap()).is_some()
     };
     assert!(begin(b"d") && !begin(b"e"));
 }
@@ -252,7 +254,9 @@ fn nothing_happens_unseen_while_a_folder_is_read() {
     let order = View::of(&Request::get("/")).order;
     let read = || {
         let mut told = Told::new(finder, b"d", None, 10);
-        let entries = Entries::read(finder, b"d", order, &Budget::default(), 10, &|_| true, &mut told);
+        let rights = Rights::of(&Request::get("/"), b"");
+        let by = (rights.grant(b"d").unwrap(), &rights);
+        let entries = Entries::read(finder, by, order, &Budget::default(), 10, &mut told);
         (told, entries)
     };
     // Looked at when both threads have ended: who fails between two barriers would hold up the other.

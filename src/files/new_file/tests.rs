@@ -92,3 +92,12 @@ fn room_that_is_to_stay_free() {
     let refused = Writer { to: Arc::clone(&made), reserve: u64::MAX - 1 }.write(b"x").unwrap_err();
     assert_eq!((refused.kind(), made.written()), (io::ErrorKind::StorageFull, 0));
 }
+
+#[test]
+fn inodes_that_stay_free() {
+    for (inodes, reserve, expected) in
+        [(1 << 20, 64 << 20, 4096), (1 << 20, 0, 0), (1000, 64 << 20, 62), (u64::MAX, u64::MAX, u64::MAX / (16 << 10))]
+    {
+        assert_eq!(reserved_inodes(inodes, reserve), expected, "{inodes} {reserve}");
+    }
+}

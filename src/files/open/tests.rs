@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 
 use rustix::fs::{CWD, FileType};
 
+use super::super::rights::Unjudged;
 use super::*;
 
 fn tree() -> tempfile::TempDir {
@@ -45,7 +46,7 @@ fn tree() -> tempfile::TempDir {
 }
 
 fn shown(root: &Root, path: &str) -> String {
-    match root.open_at(path.as_bytes()) {
+    match root.open_at(&Unjudged(path.as_bytes())) {
         Ok(Opened::File(file, stat)) => {
             let text = io::read_to_string(file).unwrap();
             assert_eq!(text.len() as u64, stat.size);
@@ -148,7 +149,7 @@ fn what_is_listed_is_opened() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             let is_listed =
                 root.stat_checked(name.as_bytes()).is_ok_and(|stat| matches!(stat.kind, Kind::File | Kind::Folder));
-            assert_eq!(root.open_at(name.as_bytes()).is_ok(), is_listed, "{name}, {check:?}");
+            assert_eq!(root.open_at(&Unjudged(name.as_bytes())).is_ok(), is_listed, "{name}, {check:?}");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Folders that are made (MKCOL: RFC 4918, section 9.3), and what is deleted. Called by `taking`.
 
 use http::{StatusCode, header};
-use rustix::fs::{AtFlags, Mode, mkdirat, unlinkat};
 use rustix::io::Errno;
 
 use super::super::path::FilePath;
+use super::super::rights::{Granted, Kind as Access, Write, WriteAll};
 use super::super::stat::{FileStat, Kind};
 use super::target::{self, Target};
 use super::{Place, Taking, check_conditions, error_of, location_of};
@@ -22,16 +22,16 @@ pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
 impl Taking {
     pub(super) fn make_folder(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         check_no_body(request)?;
-        let path = target::resolve(request.raw_path(), place.mount)?;
+        let path = target::resolve(place, request)?;
         let exists = || Error::new(StatusCode::METHOD_NOT_ALLOWED, "There is something of that name already.");
         if path.bytes.is_empty() {
             return Err(exists());
         }
-        let target = Target::find(place.finder, &path.bytes)?;
+        let target = place.target(request, &path.bytes)?;
         if !self.make(place, request, &target)? {
             return Err(exists());
         }
-        let location = location_of(place, &target.path, true);
+        let location = location_of(place, target.path(), true);
         Ok(Response::text(format!("{location}\n"))
             .with_status(StatusCode::CREATED)
             .with_header(header::LOCATION, location))
@@ -42,39 +42,41 @@ impl Taking {
         if target.existing()?.is_some() {
             return Ok(false);
         }
-        self.check_lock_at(place, request, &target.path)?; // of a file that others have removed
+        self.check_lock_at(place, request, target, None)?; // of a file that others have removed
         let held = self.hold(request, None)?;
-        match mkdirat(&target.folder, target.name(), Mode::from_raw_mode(0o777)) {
-            Ok(()) => {}                           // less the umask
+        self.check_room(target.folder(), 0)?;
+        match target.make_folder() {
+            Ok(()) => {}
             Err(Errno::EXIST) => return Ok(false), // by somebody else, a moment ago
             Err(errno) => return Err(error_of(errno)),
         }
         held.keep(0);
         // If that fails, the folder is there all the same.
-        let _ = self.sync_folder(&target.folder);
+        let _ = self.sync_folder(target.folder());
         Ok(true)
     }
 
     /// A file, a link itself, or a folder without anything in it.
     pub(super) fn delete(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         check_no_body(request)?;
-        let target = existing_target(place, request)?;
-        let lock = self.lock(&target)?;
+        let path = existing_path(place, request)?;
+        let granted = place.rights(request).ask::<WriteAll>(&path.bytes)?;
+        let target = existing_target(place, request, &path, granted)?;
+        let lock = self.uploads.locks.hold([target.at()?]);
         let stat = existing(place, &target)?;
         let is_folder = stat.kind == Kind::Folder;
         check_conditions(place, request, &target, Some(stat))?;
         self.check_locks(place, request, &target, Some(stat))?;
-        let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        unlinkat(&target.folder, target.name(), flags).map_err(|errno| match errno {
+        target.remove(is_folder, granted).map_err(|errno| match errno {
             Errno::NOTEMPTY | Errno::EXIST => {
                 Error::new(StatusCode::CONFLICT, "The folder is not empty: what is in it goes first.")
             }
             Errno::NOENT => missing(),
             errno => error_of(errno),
         })?;
-        self.forget_locks(place, &target.path);
+        self.forget_locks(&target, stat)?;
         drop(lock);
-        self.sync_folder(&target.folder)?;
+        self.sync_folder(target.folder())?;
         Ok(Response::no_content())
     }
 }
@@ -83,17 +85,29 @@ fn missing() -> Error {
     Error::new(StatusCode::NOT_FOUND, "There is nothing here by that name.")
 }
 
-/// Something beneath the topmost folder, which may be there.
-pub(super) fn existing_target(place: Place<'_>, request: &Request) -> Result<Target, Error> {
-    let FilePath { bytes: path, trailing_slash } = target::resolve(request.raw_path(), place.mount)?;
-    if path.is_empty() {
+/// The path of a request for something beneath the topmost folder.
+pub(super) fn existing_path(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
+    let path = target::resolve(place, request)?;
+    if path.bytes.is_empty() {
         return Err(Error::new(StatusCode::FORBIDDEN, "The topmost folder stays."));
     }
-    target::check_hidden(place.finder, &path)?;
-    let target = Target::open(place.finder, &path)
+    Ok(path)
+}
+
+/// What may be there.
+pub(super) fn existing_target<'p, A: Access>(
+    place: Place<'_>,
+    request: &Request,
+    path: &FilePath,
+    granted: Granted<'p, A>,
+) -> Result<Target, Error>
+where
+    Granted<'p, Write>: From<Granted<'p, A>>,
+{
+    let target = Target::open(place, request, granted.into())
         .map_err(|error| if error.status() == StatusCode::CONFLICT { missing() } else { error })?;
     match target.existing()? {
-        Some(stat) if trailing_slash && stat.kind != Kind::Folder => Err(missing()), // `file/` is not `file`
+        Some(stat) if path.trailing_slash && stat.kind != Kind::Folder => Err(missing()), // `file/` is not `file`
         _ => Ok(target),
     }
 }
@@ -103,7 +117,7 @@ pub(super) fn existing(place: Place<'_>, target: &Target) -> Result<FileStat, Er
     let stat = target.existing()?.ok_or_else(missing)?;
     let is_served = match stat.kind {
         Kind::File | Kind::Folder => true,
-        Kind::Link => place.finder.root.stat_checked(&target.path).is_ok(),
+        Kind::Link => place.finder.root.stat_checked(target.path()).is_ok(),
         Kind::Other => false,
     };
     if is_served { Ok(stat) } else { Err(missing()) }

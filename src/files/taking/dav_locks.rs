@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::{StatusCode, header};
 
+use super::super::stat::Identity;
 use super::shares::Owner;
 use crate::{Error, Request};
 
@@ -19,9 +20,16 @@ const LONGEST: Duration = Duration::from_secs(3600);
 const MOST: usize = 1024;
 const EACH: usize = 128;
 
-/// By the path of the file, without links.
+/// A name in a folder, wherever that is served.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Named {
+    pub folder: Identity,
+    pub name: Vec<u8>,
+}
+
+/// By the file's name in its folder.
 #[derive(Debug, Default)]
-pub(super) struct DavLocks(Mutex<HashMap<Vec<u8>, DavLock>>);
+pub(super) struct DavLocks(Mutex<HashMap<Named, DavLock>>);
 
 /// A lock of a file.
 #[derive(Clone, Debug)]
@@ -29,6 +37,8 @@ pub(super) struct DavLock {
     pub token: String,
     user: Option<String>,
     owner: Owner,
+    /// The folders that it is in.
+    folders: Vec<Identity>,
     until: Instant,
 }
 
@@ -43,6 +53,11 @@ impl DavLock {
         self.owner == Owner::of(request)
     }
 
+    /// Whether the lock of a name holds this one, or something in the folder that has it.
+    fn is_at(&self, locked: &Named, at: &Named, folder: Option<Identity>) -> bool {
+        locked == at || folder.is_some_and(|folder| self.folders.contains(&folder))
+    }
+
     /// Section 6.4: a token is of use only to the user who has it.
     fn is_held_by(&self, request: &Request, tokens: &[String]) -> bool {
         self.user == request.user() && tokens.contains(&self.token)
@@ -51,60 +66,67 @@ impl DavLock {
 
 impl DavLocks {
     /// Lock this file.
-    pub fn take(&self, path: &[u8], token: String, request: &Request) -> Result<DavLock, Error> {
+    pub fn take(&self, at: &Named, folders: Vec<Identity>, token: String, request: &Request) -> Result<DavLock, Error> {
         let mut locks = self.held();
-        if locks.contains_key(path) {
+        if locks.contains_key(at) {
             return Err(locked());
         }
         let lock = DavLock {
             token,
             user: request.user(),
             owner: Owner::of(request),
+            folders,
             until: Instant::now() + timeout(request),
         };
         if locks.len() >= MOST || locks.values().filter(|other| other.owner == lock.owner).count() >= EACH {
             let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many files are locked just now.");
             return Err(error.with_header(header::RETRY_AFTER, "60"));
         }
-        locks.insert(path.to_vec(), lock.clone());
+        locks.insert(at.clone(), lock.clone());
         Ok(lock)
     }
 
     /// Let a lock hold for longer (section 9.10.2). `None`: there is none with such a token.
-    pub fn refresh(&self, path: &[u8], tokens: &[String], request: &Request) -> Option<DavLock> {
+    pub fn refresh(&self, at: &Named, tokens: &[String], request: &Request) -> Option<DavLock> {
         let mut locks = self.held();
-        let lock = locks.get_mut(path).filter(|lock| lock.is_held_by(request, tokens))?;
+        let lock = locks.get_mut(at).filter(|lock| lock.is_held_by(request, tokens))?;
         lock.until = Instant::now() + timeout(request);
         Some(lock.clone())
     }
 
     /// Whether there was such a lock.
-    pub fn release(&self, path: &[u8], token: String, request: &Request) -> bool {
+    pub fn release(&self, at: &Named, token: String, request: &Request) -> bool {
         let mut locks = self.held();
         let tokens = [token];
-        let is_held = locks.get(path).is_some_and(|lock| lock.is_held_by(request, &tokens));
-        is_held && locks.remove(path).is_some()
+        let is_held = locks.get(at).is_some_and(|lock| lock.is_held_by(request, &tokens));
+        is_held && locks.remove(at).is_some()
     }
 
-    /// What stood there has gone, with all beneath it.
-    pub fn forget(&self, path: &[u8]) {
-        self.held().retain(|locked, _| !is_at_or_beneath(locked, path));
+    /// What was there has gone; of a folder, everything beneath it.
+    pub fn forget(&self, at: &Named, folder: Option<Identity>) {
+        self.held().retain(|locked, lock| !lock.is_at(locked, at, folder));
     }
 
-    pub fn find(&self, path: &[u8]) -> Option<DavLock> {
-        self.held().get(path).cloned()
+    pub fn find(&self, at: &Named) -> Option<DavLock> {
+        self.held().get(at).cloned()
     }
 
-    /// 423 if a file there, or beneath, is locked by somebody else than who sends one of these tokens.
-    pub fn check(&self, path: &[u8], tokens: &[String], request: &Request) -> Result<(), Error> {
+    /// 423 if a file there, or beneath the folder that is there, is locked by another sender than that of one of these tokens.
+    pub fn check(
+        &self,
+        at: &Named,
+        folder: Option<Identity>,
+        tokens: &[String],
+        request: &Request,
+    ) -> Result<(), Error> {
         let locks = self.held();
         let is_free =
-            |(at, lock): (&Vec<u8>, &DavLock)| !is_at_or_beneath(at, path) || lock.is_held_by(request, tokens);
+            |(locked, lock): (&Named, &DavLock)| !lock.is_at(locked, at, folder) || lock.is_held_by(request, tokens);
         if locks.iter().all(is_free) { Ok(()) } else { Err(locked()) }
     }
 
     /// Those whose time is not over.
-    fn held(&self) -> MutexGuard<'_, HashMap<Vec<u8>, DavLock>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<Named, DavLock>> {
         let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !locks.is_empty() {
             let now = Instant::now();
@@ -112,10 +134,6 @@ impl DavLocks {
         }
         locks
     }
-}
-
-fn is_at_or_beneath(path: &[u8], folder: &[u8]) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 fn locked() -> Error {
@@ -183,6 +201,11 @@ impl IfLists {
             rest = inside[1..].trim_start();
         }
         Some(IfLists(lists)).filter(|lists| !lists.0.is_empty())
+    }
+
+    /// Whether one of the conditions is on a tag.
+    pub fn have_tags(&self) -> bool {
+        self.0.iter().flat_map(|list| &list.conditions).any(|condition| !condition.is_token)
     }
 
     /// All tokens in it: who names one has it.
@@ -266,15 +289,25 @@ mod tests {
     fn so_many_and_of_each() {
         let locks = DavLocks::default();
         let ada = Request::get("/");
+        let folder = ((0, 1), 2);
+        let at = |name: &str| Named { folder, name: name.as_bytes().to_vec() };
+        let take = |name: &str| locks.take(&at(name), vec![folder], name.to_owned(), &ada);
         for number in 0..EACH {
-            assert!(locks.take(format!("{number}").as_bytes(), number.to_string(), &ada).is_ok());
+            assert!(take(&number.to_string()).is_ok());
         }
-        assert_eq!(locks.take(b"more", "more".into(), &ada).unwrap_err().status(), 503);
-        assert_eq!(locks.take(b"7", "more".into(), &ada).unwrap_err().status(), 423);
-        assert!(!locks.release(b"7", "8".into(), &ada) && locks.release(b"7", "7".into(), &ada));
-        assert!(locks.check(b"7", &[], &ada).is_ok() && locks.check(b"8", &[], &ada).is_err());
-        assert!(locks.check(b"8", &["8".into()], &ada).is_ok());
-        locks.forget(b"8");
-        assert!(locks.check(b"8", &[], &ada).is_ok() && locks.find(b"80").is_some());
+        assert_eq!(take("more").unwrap_err().status(), 503);
+        assert_eq!(take("7").unwrap_err().status(), 423);
+        assert!(!locks.release(&at("7"), "8".into(), &ada) && locks.release(&at("7"), "7".into(), &ada));
+        let check = |name: &str, tokens: &[String]| locks.check(&at(name), None, tokens, &ada).is_ok();
+        assert!(check("7", &[]) && !check("8", &[]) && check("8", &["8".into()]));
+        let elsewhere = Named { folder: ((0, 1), 3), name: b"8".to_vec() };
+        assert!(
+            locks.check(&elsewhere, None, &[], &ada).is_ok()
+                && locks.check(&elsewhere, Some(folder), &[], &ada).is_err()
+        );
+        locks.forget(&at("8"), None);
+        assert!(check("8", &[]) && locks.find(&at("80")).is_some());
+        locks.forget(&elsewhere, Some(folder));
+        assert!(locks.find(&at("80")).is_none());
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn error_of(errno: Errno) -> Error {
         Errno::EXIST => taken(),
         Errno::ISDIR => error(StatusCode::CONFLICT, "There is a folder of that name."),
         Errno::NOSPC | Errno::DQUOT => no_room(),
-        Errno::FBIG => error(StatusCode::PAYLOAD_TOO_LARGE, "The file system takes no file that large."),
+        Errno::FBIG => error(StatusCode::INSUFFICIENT_STORAGE, "A file that large can't be stored here."),
         Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => {
             error(StatusCode::BAD_REQUEST, "The file system takes no such name.")
         }

@@ -4,7 +4,9 @@
 //! The form is written to a file without a name as it comes, and its files are copied out of that when it is whole: so they
 //! are written twice, and no worker is held while they come. (The page's script sends each file by a PUT.)
 
+use std::collections::HashSet;
 use std::io::{Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use http::{StatusCode, header};
@@ -12,10 +14,10 @@ use rustix::io::Errno;
 
 use super::super::new_file::Writer;
 use super::super::path::{self, FilePath};
-use super::target::{self, Target};
+use super::super::rights::Write;
+use super::target;
 use super::{
-    Arriving, Held, Place, Taking, announced_length, check_content_fields, check_right, copy, error_of, location_of,
-    taken,
+    Arriving, Held, Place, Taking, announced_length, check_content_fields, copy, error_of, location_of, taken,
 };
 use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Request, Response};
 
@@ -23,6 +25,13 @@ use crate::{BodyPlan, Error, FormData, FormDataLimits, Part, Request, Response};
 const MAX_PARTS: usize = 10_000;
 /// How many folders within each other a name may make.
 const MAX_DEPTH: usize = 64;
+/// How many folders the names of a form may have in all.
+const MAX_FOLDERS: usize = 1000;
+/// So many files are stored also for a client that closes its sending side, which looks as if it had gone.
+const UNASKED: usize = 100;
+/// How many characters of a name are shown, and how many names of stored files.
+const MAX_SHOWN: usize = 200;
+const MAX_NAMED: usize = 10;
 /// The field that holds the name of a folder to make.
 const FOLDER: &str = "folder";
 
@@ -35,24 +44,33 @@ struct Destination<'a> {
     held: &'a Held,
 }
 
+/// What a form has done so far.
+#[derive(Default)]
+struct Done {
+    /// How many files and folders are stored, and the names of the first of them.
+    stored: usize,
+    names: Vec<String>,
+    /// Folders that are there, beneath the root.
+    folders: HashSet<Vec<u8>>,
+}
+
 impl Taking {
     pub(super) fn before_form(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
-        let path = self.form_folder(place, request)?;
+        let (_, folder) = self.form_folder(place, request)?;
         if !request.has_media_type("multipart/form-data") {
             let wanted = "A form with files is wanted: multipart/form-data.";
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
         let length = announced_length(request)?;
-        let folder = place.finder.root.folder_to_change(&path).map_err(error_of)?;
         self.begin(request, &folder, length, plan)
     }
 
     /// All of its files, in order. If one can't be stored those before it stay, and the answer says which they are.
     pub(super) fn take_form(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        let path = self.form_folder(place, request)?;
+        let (path, _) = self.form_folder(place, request)?;
         let content_type = request.header("content-type").unwrap_or_default();
         let limits = FormDataLimits::default().parts(MAX_PARTS).field(path::MAX_NAME);
-        let mut stored = Vec::new();
+        let mut done = Done::default();
         let arriving = request.value::<Arriving>();
         let held = match &arriving {
             Some(arriving) => Arc::clone(&arriving.held),
@@ -63,10 +81,10 @@ impl Taking {
             Some(arriving) => {
                 let mut file = arriving.file.file();
                 file.seek(SeekFrom::Start(0))?;
-                FormData::new(file, content_type, limits).and_then(|form| self.take_parts(to, form, &mut stored))
+                FormData::new(file, content_type, limits).and_then(|form| self.take_parts(to, form, &mut done))
             }
             None => FormData::new(request.reader(), content_type, limits)
-                .and_then(|form| self.take_parts(to, form, &mut stored)),
+                .and_then(|form| self.take_parts(to, form, &mut done)),
         };
         match taken {
             // To the page of the folder, by a GET: to load it again sends nothing again.
@@ -74,11 +92,7 @@ impl Taking {
                 let location = location_of(place, &path, true);
                 Ok(Response::redirect_with(StatusCode::SEE_OTHER, &location))
             }
-            Err(error) if stored.is_empty() => Err(error),
-            Err(error) => {
-                let message = format!("{} Stored before: {}.", error.message_or_reason(), stored.join(", "));
-                Err(error.with_message(message))
-            }
+            Err(error) => Err(done.named(error)),
         }
     }
 
@@ -86,23 +100,26 @@ impl Taking {
         &self,
         to: Destination<'_>,
         mut form: FormData<R>,
-        stored: &mut Vec<String>,
+        done: &mut Done,
     ) -> Result<(), Error> {
         while let Some(mut part) = form.next_part()? {
+            if done.stored >= UNASKED && to.request.client_is_gone() {
+                return Err(Error::new(StatusCode::BAD_REQUEST, "The client has gone before its form was stored."));
+            }
             let Some(name) = part.file_name().map(str::to_owned) else {
                 if part.name() == FOLDER {
                     let name = part.text()?;
                     if !name.is_empty() {
                         self.make_one(to, &name).map_err(|error| named(&name, error))?;
-                        stored.push(name);
+                        done.store(name);
                     }
                 }
                 continue;
             };
             // Where no file was chosen a browser sends an empty name.
             if !name.is_empty() {
-                self.take_file(to, &name, &mut part).map_err(|error| named(&name, error))?;
-                stored.push(name);
+                self.take_file(to, &name, &mut part, done).map_err(|error| named(&name, error))?;
+                done.store(name);
             }
         }
         Ok(())
@@ -111,8 +128,7 @@ impl Taking {
     fn make_one(&self, to: Destination<'_>, name: &str) -> Result<(), Error> {
         target::check_name(name.as_bytes())?;
         let path = path::join(to.folder, name.as_bytes());
-        check_right(to.place, to.request, &path)?;
-        match self.make(to.place, to.request, &Target::find(to.place.finder, &path)?)? {
+        match self.make(to.place, to.request, &to.place.target(to.request, &path)?)? {
             true => Ok(()),
             false => Err(taken()),
         }
@@ -124,53 +140,95 @@ impl Taking {
         to: Destination<'_>,
         name: &str,
         part: &mut Part<'_, R>,
+        done: &mut Done,
     ) -> Result<(), Error> {
-        let Destination { place, request, folder, held } = to;
-        if name.split('/').count() > MAX_DEPTH {
-            return Err(Error::new(StatusCode::BAD_REQUEST, "A name has at most 63 folders in it."));
-        }
-        let mut path = folder.to_vec();
-        let mut names = name.split('/').peekable();
-        while let Some(name) = names.next() {
-            path = path::join(&path, name.as_bytes());
-            let target = Target::find(place.finder, &path)?; // each name, so none is `..`
-            check_right(place, request, &path)?;
-            if names.peek().is_some() {
-                self.make(place, request, &target)?;
-                continue; // if there was something that is no folder, the next name finds none
-            }
-            let existing = target.existing_file()?;
-            self.check_policy(request, existing)?;
-            let file = self.new_file(&target.folder, None)?;
-            copy(part, &mut Writer { to: Arc::clone(&file), reserve: self.uploads.reserve })?;
-            held.have(file.written())?; // it is a part of what is held for the form, but for what is less than a block
-            self.store(place, request, target, &file, held)?;
-        }
+        let Destination { place, request, held, .. } = to;
+        let path = self.make_folders(to, name, done)?;
+        let target = place.target(request, &path)?;
+        let existing = target.existing_file()?;
+        self.check_policy(request, existing)?;
+        let file = self.new_file(target.folder(), None)?;
+        copy(part, &mut Writer { to: Arc::clone(&file), reserve: self.uploads.reserve })?;
+        held.have(file.written())?; // it is a part of what is held for the form, but for what is less than a block
+        self.store(place, request, target, &file, held)?;
         Ok(())
     }
 
-    /// The folder that the form is for: one that is there.
-    fn form_folder(&self, place: Place<'_>, request: &Request) -> Result<Vec<u8>, Error> {
-        let FilePath { bytes: path, trailing_slash } = target::resolve(request.raw_path(), place.mount)?;
-        check_content_fields(request)?;
-        target::check_hidden(place.finder, &path)?;
-        place.finder.root.folder_to_change(&path).map_err(|errno| match errno {
-            Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP => {
-                Error::new(StatusCode::NOT_FOUND, "There is no such folder here.")
+    /// The folders on the way to a file, each looked for once. The path of the file.
+    fn make_folders(&self, to: Destination<'_>, name: &str, done: &mut Done) -> Result<Vec<u8>, Error> {
+        if name.split('/').count() > MAX_DEPTH {
+            return Err(Error::new(StatusCode::BAD_REQUEST, "A name has at most 63 folders in it."));
+        }
+        let mut path = to.folder.to_vec();
+        let mut names = name.split('/').peekable();
+        while let Some(name) = names.next() {
+            path = path::join(&path, name.as_bytes());
+            if names.peek().is_none() || done.folders.contains(&path) {
+                continue;
             }
-            errno => error_of(errno),
-        })?;
+            if done.folders.len() == MAX_FOLDERS {
+                let why = format!("A form may have files in up to {MAX_FOLDERS} folders.");
+                return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, why));
+            }
+            let target = to.place.target(to.request, &path)?; // each name, so none is `..`
+            self.make(to.place, to.request, &target)?; // if there was something that is no folder, the next name finds none
+            done.folders.insert(path.clone());
+        }
+        Ok(path)
+    }
+
+    /// The folder that the form is for: one that is there.
+    fn form_folder(&self, place: Place<'_>, request: &Request) -> Result<(Vec<u8>, OwnedFd), Error> {
+        let FilePath { bytes: path, trailing_slash } = target::resolve(place, request)?;
+        check_content_fields(request)?;
+        target::check_place(place, &path)?;
+        let rights = place.rights(request);
+        let folder =
+            place.finder.root.folder_to_change(&path, rights.ask::<Write>(&path)?).map_err(|errno| match errno {
+                Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP => {
+                    Error::new(StatusCode::NOT_FOUND, "There is no such folder here.")
+                }
+                errno => error_of(errno),
+            })?;
         if !trailing_slash {
             let location = location_of(place, &path, true);
             let error = Error::new(StatusCode::PERMANENT_REDIRECT, "A folder's path ends with a slash.");
             return Err(error.with_header(header::LOCATION, location));
         }
-        Ok(path)
+        Ok((path, folder))
+    }
+}
+
+impl Done {
+    fn store(&mut self, name: String) {
+        self.stored += 1;
+        if self.names.len() < MAX_NAMED {
+            self.names.push(shown(&name));
+        }
+    }
+
+    /// The same error, with what is stored all the same.
+    fn named(&self, error: Error) -> Error {
+        let more = match self.stored - self.names.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let message = format!("{} Stored before: {}{more}.", error.message_or_reason(), self.names.join(", "));
+        if self.stored == 0 { error } else { error.with_message(message) }
     }
 }
 
 /// The same about this name.
 fn named(name: &str, error: Error) -> Error {
-    let message = format!("{}: {}", name.replace(path::is_misleading, "\u{fffd}"), error.message_or_reason());
+    let message = format!("{}: {}", shown(name), error.message_or_reason());
     error.with_message(message)
+}
+
+/// A name as it is shown to people, without its end if it is long.
+fn shown(name: &str) -> String {
+    let name = name.replace(path::is_misleading, "\u{fffd}");
+    match name.char_indices().nth(MAX_SHOWN) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name,
+    }
 }

@@ -5,11 +5,14 @@
 
 use http::{StatusCode, header};
 
-use super::super::stat::FileStat;
+use super::super::path;
+use super::super::rights::{Read, Write};
+use super::super::stat::{FileStat, Identity, Kind};
 use super::dav_locks::{DavLock, IfLists};
+use super::locks::Named;
 use super::target::{self, Target};
 use super::{Place, Policy, Taking, check_conditions, draw_key, error_of, location_of, tag_of};
-use crate::{BodyPlan, Error, Request, Response};
+use crate::{BodyPlan, Error, Request, Response, UrlPath};
 
 /// How long the XML of a LOCK may be, in bytes.
 const MAX_BODY: u64 = 64 << 10;
@@ -18,8 +21,8 @@ const SUPPORTED: &str = "<D:supportedlock><D:lockentry><D:lockscope><D:exclusive
 
 impl Taking {
     /// Whether files may be locked: who locks one means to replace it.
-    pub fn locks(&self, place: Place<'_>) -> bool {
-        place.webdav && self.uploads.overwrite == Policy::Replace
+    pub fn offers_locks(&self, webdav: bool) -> bool {
+        webdav && self.uploads.overwrite == Policy::Replace
     }
 
     pub(super) fn before_lock(&self, plan: &mut BodyPlan) {
@@ -34,26 +37,29 @@ impl Taking {
         target: &Target,
         existing: Option<FileStat>,
     ) -> Result<(), Error> {
-        if !self.locks(place) {
-            return Ok(());
+        if self.offers_locks(place.webdav) {
+            self.check_if(place, request, target, existing)?;
         }
-        let tokens = self.check_if(place, request, target, existing)?;
-        self.dav_locks.check(&locked_path(place, &target.path), &tokens, request)
+        self.check_lock_at(place, request, target, existing)
     }
 
-    /// The same of another path than that of the request, of which `If` does not speak by itself.
-    pub(super) fn check_lock_at(&self, place: Place<'_>, request: &Request, path: &[u8]) -> Result<(), Error> {
-        match self.locks(place) {
-            true => self.dav_locks.check(&locked_path(place, path), &IfLists::of(request)?.tokens(), request),
-            false => Ok(()),
-        }
+    /// The same of another name than that of the request, of which `If` does not speak by itself. A lock that was taken where the folder is
+    /// served with locks also holds where it is served without.
+    pub(super) fn check_lock_at(
+        &self,
+        place: Place<'_>,
+        request: &Request,
+        target: &Target,
+        existing: Option<FileStat>,
+    ) -> Result<(), Error> {
+        let lists = if self.offers_locks(place.webdav) { IfLists::of(request)? } else { IfLists::default() };
+        self.uploads.locks.dav.check(&target.at()?, folder(existing), &lists.tokens(), request)
     }
 
-    /// What stood there has gone, with all beneath it.
-    pub(super) fn forget_locks(&self, place: Place<'_>, path: &[u8]) {
-        if self.locks(place) {
-            self.dav_locks.forget(&locked_path(place, path));
-        }
+    /// What was there has gone, with everything beneath it.
+    pub(super) fn forget_locks(&self, target: &Target, gone: FileStat) -> Result<(), Error> {
+        self.uploads.locks.dav.forget(&target.at()?, folder(Some(gone)));
+        Ok(())
     }
 
     /// The tokens of `If`, which holds.
@@ -65,20 +71,26 @@ impl Taking {
         existing: Option<FileStat>,
     ) -> Result<Vec<String>, Error> {
         let lists = IfLists::of(request)?;
-        let own = target::resolve(request.raw_path(), place.mount)?.bytes;
-        let changed = locked_path(place, &target.path);
+        let own = target::resolve(place, request)?.bytes;
+        let changed = target.at()?;
+        let rights = place.rights(request);
+        // As in `check_conditions`.
+        let read = if lists.have_tags() { Some(rights.ask::<Read>(target.path())?) } else { None };
         let holds = lists.hold(|resource, is_token, value| {
             let path = match resource {
                 None => Some(own.clone()),
-                Some(url) => path_of(url).and_then(|path| Some(target::resolve(path, place.mount).ok()?.bytes)),
-            };
-            let Some(path) = path.map(|path| locked_path(place, &path)) else { return false };
-            match is_token {
-                true => self.dav_locks.find(&path).is_some_and(|lock| lock.token == value),
-                false if path == changed && existing.is_some() => {
-                    tag_of(place, target).is_some_and(|tag| tag.to_string() == value)
+                Some(url) => {
+                    let path = UrlPath::from_url(url.as_bytes());
+                    path.and_then(|path| target::named(place, request, &path)).ok().map(|path| path.bytes)
                 }
-                false => false,
+            };
+            let Some(at) = path.and_then(|path| at(place, &path)) else { return false };
+            match (is_token, read) {
+                (true, _) => self.uploads.locks.dav.find(&at).is_some_and(|lock| lock.token == value),
+                (false, Some(read)) if at == changed && existing.is_some() => {
+                    tag_of(place, target, read).is_some_and(|tag| tag.to_string() == value)
+                }
+                (false, _) => false,
             }
         });
         match holds {
@@ -88,36 +100,36 @@ impl Taking {
     }
 
     pub(super) fn lock_file(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        let path = target::resolve(request.raw_path(), place.mount)?;
+        let path = target::resolve(place, request)?;
         if !matches!(request.header("depth").map(str::trim), None | Some("0" | "infinity" | "Infinity")) {
             return Err(Error::new(StatusCode::BAD_REQUEST, "Depth of a lock is 0 or infinity."));
         }
         if path.trailing_slash || path.bytes.is_empty() {
             return Err(Error::new(StatusCode::FORBIDDEN, "Files are locked, and folders are not."));
         }
-        let target = Target::find(place.finder, &path.bytes)?;
-        let guard = self.lock(&target)?;
+        let target = place.target(request, &path.bytes)?;
+        let at = target.at()?;
+        let (locks, guard) = (&self.uploads.locks.dav, self.uploads.locks.hold([at.clone()]));
         let existing = target.existing_file()?;
         check_conditions(place, request, &target, existing)?;
         let tokens = self.check_if(place, request, &target, existing)?;
-        let at = locked_path(place, &target.path);
         let body = request.body().bytes()?;
         if body.is_empty() {
-            let lock = self.dav_locks.refresh(&at, &tokens, request);
+            let lock = locks.refresh(&at, &tokens, request);
             let lock = lock.ok_or_else(|| Error::new(StatusCode::PRECONDITION_FAILED, "There is no such lock."))?;
-            return Ok(described(place, &target.path, &lock));
+            return Ok(described(place, target.path(), &lock));
         }
         if memchr::memmem::find(&body, b"exclusive").is_none() {
             return Err(Error::new(StatusCode::FORBIDDEN, "Locks are exclusive here."));
         }
-        let lock = self.dav_locks.take(&at, format!("urn:uuid:{}", draw_uuid()?), request)?;
+        let lock = locks.take(&at, target.folders(), format!("urn:uuid:{}", draw_uuid()?), request)?;
         let is_new = existing.is_none();
         if is_new && let Err(error) = self.make_empty(request, &target) {
-            self.dav_locks.forget(&at);
+            locks.forget(&at, None);
             return Err(error);
         }
         drop(guard);
-        let response = described(place, &target.path, &lock);
+        let response = described(place, target.path(), &lock);
         let response = if is_new { response.with_status(StatusCode::CREATED) } else { response };
         Ok(response.with_header("lock-token", format!("<{}>", lock.token)))
     }
@@ -125,17 +137,18 @@ impl Taking {
     /// Section 7.3: a name that is locked is that of an empty file.
     fn make_empty(&self, request: &Request, target: &Target) -> Result<(), Error> {
         let held = self.hold(request, None)?;
-        self.new_file(&target.folder, None)?.name(&target.folder, target.name()).map_err(error_of)?;
+        target.give_to(&*self.new_file(target.folder(), None)?).map_err(error_of)?;
         held.keep(0);
-        self.sync_folder(&target.folder)
+        self.sync_folder(target.folder())
     }
 
     pub(super) fn unlock_file(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        let path = target::resolve(request.raw_path(), place.mount)?.bytes;
+        let path = target::resolve(place, request)?.bytes;
+        place.rights(request).ask::<Write>(&path)?;
         let token = request.header("lock-token").map(str::trim);
         let token = token.and_then(|token| token.strip_prefix('<')?.strip_suffix('>'));
         let token = token.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Say which lock: Lock-Token."))?;
-        match self.dav_locks.release(&locked_path(place, &path), token.to_owned(), request) {
+        match at(place, &path).is_some_and(|at| self.uploads.locks.dav.release(&at, token.to_owned(), request)) {
             true => Ok(Response::no_content()),
             false => Err(Error::new(StatusCode::CONFLICT, "There is no such lock.")),
         }
@@ -143,18 +156,24 @@ impl Taking {
 
     /// What PROPFIND tells of the locks of a file: its token to whoever has it.
     pub fn lock_properties(&self, place: Place<'_>, request: &Request, path: &[u8]) -> String {
-        if !self.locks(place) {
+        if !self.offers_locks(place.webdav) {
             return String::new();
         }
-        let lock = self.dav_locks.find(&locked_path(place, path));
+        let lock = at(place, path).and_then(|at| self.uploads.locks.dav.find(&at));
         let active = lock.map(|lock| active_lock(place, path, &lock, lock.is_of(request))).unwrap_or_default();
         format!("{SUPPORTED}<D:lockdiscovery>{active}</D:lockdiscovery>")
     }
 }
 
-/// By which a file is locked: whatever links lead to its folder, it is one file.
-fn locked_path(place: Place<'_>, path: &[u8]) -> Vec<u8> {
-    place.finder.root.path_without_links(path)
+/// By which a file is locked, whatever links lead to its folder. `None`: there is no such folder.
+fn at(place: Place<'_>, path: &[u8]) -> Option<Named> {
+    let folder = place.finder.root.stat_checked(path::parent(path)).ok()?;
+    Some(Named { folder: folder.identity(), name: path::name(path).to_vec() })
+}
+
+/// The folder that was found, if it is one.
+fn folder(found: Option<FileStat>) -> Option<Identity> {
+    found.filter(|found| found.kind == Kind::Folder).map(|found| found.identity())
 }
 
 fn described(place: Place<'_>, path: &[u8], lock: &DavLock) -> Response {
@@ -180,14 +199,6 @@ fn active_lock(place: Place<'_>, path: &[u8], lock: &DavLock, with_token: bool) 
         lock.seconds(),
         crate::escape_html(&location_of(place, path, false))
     )
-}
-
-/// The path of a URL, or of what is one without a host.
-fn path_of(url: &str) -> Option<&str> {
-    match url.split_once("://") {
-        Some((_, rest)) => Some(&rest[rest.find('/')?..]),
-        None => Some(url).filter(|url| url.starts_with('/')),
-    }
 }
 
 /// Of version 4 (RFC 9562, section 5.4).

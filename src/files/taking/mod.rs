@@ -19,20 +19,21 @@ mod changes; // folders that are made, and what is deleted
 
 mod target; // a path to a folder and a name in it
 
+mod settings; // what is wanted
+
+mod locks; // one change of a name at a time
+
 mod origin; // who may write
 
 mod dav_locks; // files that somebody works on
-
-mod settings; // what is wanted
 
 mod shares; // how much each may send
 
 mod errors; // what is told of what can't be done
 
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::{StatusCode, header};
@@ -40,12 +41,12 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::find::Finder;
-use super::new_file::{NewFile, Swept, Unnamed, Writer, has_room};
+use super::new_file::{NewFile, Swept, Unnamed, Writer, has_room, may_add};
 use super::path;
 use super::prepare::Preparer;
-use super::stat::{FileStat, stat_of};
-use crate::{Access, BodyPlan, Error, Permissions, Request, Response, Validators};
-use dav_locks::DavLocks;
+use super::rights::{Granted, Read as MayRead, Rights, Write as MayWrite};
+use super::stat::FileStat;
+use crate::{BodyPlan, Error, Request, Response, UrlPath, Validators};
 use errors::{error_of, gone_on, io_error, no_room, taken, too_large};
 use partial::Partials;
 use settings::Overwrite as Policy;
@@ -53,8 +54,6 @@ pub use settings::{Overwrite, Uploads};
 use shares::{Charged, Held, Owner, Shares, Slot};
 use target::Target;
 
-/// Locks by name: changes of different names seldom wait for each other.
-const LOCKS: usize = 16;
 /// How often a free name is looked for that others have taken a moment later.
 const MAX_TRIES: usize = 100;
 
@@ -62,13 +61,10 @@ const MAX_TRIES: usize = 100;
 #[derive(Debug)]
 pub(super) struct Taking {
     uploads: Uploads,
-    locks: [Mutex<()>; LOCKS],
-    keys: RandomState,
     swept: Swept,
     /// Uploads that may go on; `None`: none may.
     partials: Option<Partials>,
     shares: Shares,
-    dav_locks: DavLocks,
     unnamed: Unnamed,
 }
 
@@ -79,7 +75,8 @@ pub(super) struct Place<'a> {
     pub preparer: &'a Preparer,
     /// Files of up to so many bytes have the hash of their content for a tag.
     pub held: usize,
-    pub mount: &'a [Vec<u8>],
+    /// The path at which it is served, decoded, without a slash at its end.
+    pub mount: &'a [u8],
     /// Whether PROPFIND is answered.
     pub webdav: bool,
 }
@@ -98,22 +95,42 @@ struct Stored {
     tag: Option<crate::ETag>,
 }
 
+impl Place<'_> {
+    /// What a request may do here.
+    fn rights(self, request: &Request) -> Rights {
+        Rights::of(request, self.mount)
+    }
+
+    /// The name at this path, for something new that the request may write there.
+    fn target(self, request: &Request, path: &[u8]) -> Result<Target, Error> {
+        Target::find(self, request, self.rights(request).ask::<MayWrite>(path)?)
+    }
+
+    /// 409 for a name that no request could reach, as another route or mount serves it.
+    fn check_reachable(self, request: &Request, path: &[u8]) -> Result<(), Error> {
+        let on_server = path::on_server(self.mount, path);
+        match UrlPath::from_decoded(&on_server).is_some_and(|path| request.leads_here(&path)) {
+            true => Ok(()),
+            false => Err(Error::new(StatusCode::CONFLICT, "Something else is served at that path.")),
+        }
+    }
+}
+
 impl Taking {
     pub fn new(uploads: Uploads) -> Taking {
-        let (locks, keys, swept) = (Default::default(), RandomState::new(), Swept::default());
+        let swept = Swept::default();
         let partials = uploads.resumable.map(|(most, age)| Partials::new(most, age));
         let shares = uploads.shares();
-        let dav_locks = DavLocks::default();
-        Taking { uploads, locks, keys, swept, partials, shares, dav_locks, unnamed: Unnamed::IfThereAre }
+        Taking { uploads, swept, partials, shares, unnamed: Unnamed::IfThereAre }
     }
 
     /// The methods that are answered besides those that read.
-    pub fn methods(&self, place: Place<'_>) -> Vec<&'static str> {
+    pub fn methods(&self, webdav: bool) -> Vec<&'static str> {
         let groups: [(&[&str], bool); 4] = [
             (&["POST", "PUT", "MKCOL"], true),
             (&["DELETE", "MOVE"], self.uploads.delete),
             (&["PATCH"], self.partials.is_some()),
-            (&["LOCK", "UNLOCK"], self.locks(place)),
+            (&["LOCK", "UNLOCK"], self.offers_locks(webdav)),
         ];
         groups.into_iter().filter(|(_, are_there)| *are_there).flat_map(|(methods, _)| methods).copied().collect()
     }
@@ -124,11 +141,11 @@ impl Taking {
     }
 
     /// Whether a request is one of those.
-    pub fn takes(&self, place: Place<'_>, request: &Request) -> bool {
+    pub fn takes(&self, webdav: bool, request: &Request) -> bool {
         match request.method().as_str() {
             "GET" => false,
             "HEAD" => self.is_about_upload(request),
-            method => self.methods(place).contains(&method) || self.is_about_upload(request),
+            method => self.methods(webdav).contains(&method) || self.is_about_upload(request),
         }
     }
 
@@ -170,7 +187,7 @@ impl Taking {
         check_conditions(place, request, &target, existing)?;
         self.check_locks(place, request, &target, existing)?;
         self.check_policy(request, existing)?;
-        self.begin(request, &target.folder, length, plan)
+        self.begin(request, target.folder(), length, plan)
     }
 
     /// A file for a body of this length that is for this folder, to which the plan has it written.
@@ -202,10 +219,14 @@ impl Taking {
     fn new_file(&self, folder: &OwnedFd, length: Option<u64>) -> Result<Arc<NewFile>, Error> {
         self.swept.sweep(folder);
         let file = NewFile::create(folder, self.unnamed).map_err(error_of)?;
-        if !has_room(file.file(), length.unwrap_or_default(), self.uploads.reserve) {
-            return Err(no_room());
-        }
+        self.check_room(file.file(), length.unwrap_or_default())?;
         Ok(Arc::new(file))
+    }
+
+    /// Whether one more file or folder of so many bytes fits beside what is reserved.
+    fn check_room(&self, on: impl AsFd, bytes: u64) -> Result<(), Error> {
+        let reserve = self.uploads.reserve;
+        if may_add(&on, reserve) && has_room(on, bytes, reserve) { Ok(()) } else { Err(no_room()) }
     }
 
     fn writer(&self, file: &Arc<NewFile>, held: &Arc<Held>) -> Charged {
@@ -214,7 +235,7 @@ impl Taking {
     }
 
     fn put_target(&self, place: Place<'_>, request: &Request) -> Result<Target, Error> {
-        let path = target::resolve(request.raw_path(), place.mount)?;
+        let path = target::resolve(place, request)?;
         if path.trailing_slash || path.bytes.is_empty() {
             return Err(Error::new(
                 StatusCode::CONFLICT,
@@ -222,7 +243,7 @@ impl Taking {
             ));
         }
         check_content_fields(request)?;
-        Target::find(place.finder, &path.bytes)
+        place.target(request, &path.bytes)
     }
 
     fn put(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
@@ -231,7 +252,7 @@ impl Taking {
             Some(arriving) => (Arc::clone(&arriving.file), Arc::clone(&arriving.held)),
             None => {
                 let length = Some(request.body().len());
-                (self.new_file(&target.folder, length)?, self.hold(request, length)?)
+                (self.new_file(target.folder(), length)?, self.hold(request, length)?)
             }
         };
         // A request that was made by hand has its body with it.
@@ -253,18 +274,18 @@ impl Taking {
         if self.uploads.fsync {
             file.sync().map_err(io_error)?;
         }
-        let lock = self.lock(&target)?;
+        let lock = self.uploads.locks.hold([target.at()?]);
         let existing = target.existing_file()?;
         check_conditions(place, request, &target, existing)?;
         self.check_locks(place, request, &target, existing)?;
         self.check_policy(request, existing)?;
         let (target, is_new) = match (existing, self.uploads.overwrite) {
             (Some(_), Policy::Replace) => {
-                file.replace(&target.folder, target.name()).map_err(error_of)?;
+                target.replace_by(file).map_err(error_of)?;
                 (target, false)
             }
-            (_, Policy::Rename) => (name_freely(target, file)?, true),
-            _ => match file.name(&target.folder, target.name()) {
+            (_, Policy::Rename) => (name_freely(target, file, &place.rights(request))?, true),
+            _ => match target.give_to(file) {
                 Ok(()) => (target, true),
                 Err(Errno::EXIST) => return Err(taken()), // by another program, a moment ago
                 Err(errno) => return Err(error_of(errno)),
@@ -272,9 +293,9 @@ impl Taking {
         };
         drop(lock);
         held.keep(file.written());
-        self.sync_folder(&target.folder)?;
+        self.sync_folder(target.folder())?;
         let tag = file.file().try_clone().ok().and_then(|file| place.preparer.tag(file, place.held, SystemTime::now()));
-        Ok(Stored { path: target.path, is_new, tag })
+        Ok(Stored { path: target.path().to_vec(), is_new, tag })
     }
 
     fn check_policy(&self, request: &Request, existing: Option<FileStat>) -> Result<(), Error> {
@@ -284,25 +305,6 @@ impl Taking {
             Policy::Rename if request.header("if-match").is_some() => Err(taken()),
             _ => Ok(()),
         }
-    }
-
-    /// Nobody else changes what has this name in this folder.
-    fn lock(&self, target: &Target) -> Result<MutexGuard<'_, ()>, Error> {
-        let place = self.lock_of(target)?;
-        Ok(self.locks[place].lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The same of two names: always in one order, so that nobody waits for a lock whose owner waits for his.
-    fn lock_two(&self, one: &Target, other: &Target) -> Result<Vec<MutexGuard<'_, ()>>, Error> {
-        let mut places = vec![self.lock_of(one)?, self.lock_of(other)?];
-        places.sort_unstable();
-        places.dedup();
-        Ok(places.into_iter().map(|place| self.locks[place].lock().unwrap_or_else(PoisonError::into_inner)).collect())
-    }
-
-    fn lock_of(&self, target: &Target) -> Result<usize, Error> {
-        let folder = stat_of(&target.folder).map_err(error_of)?;
-        Ok(self.keys.hash_one((folder.identity(), target.name())) as usize % LOCKS)
     }
 
     fn sync_folder(&self, folder: &OwnedFd) -> Result<(), Error> {
@@ -331,39 +333,44 @@ fn stored_response(place: Place<'_>, stored: Stored) -> Response {
 }
 
 /// The first of `photo.jpg`, `photo (1).jpg`, `photo (2).jpg` that is free, or one of those that were free a moment ago.
-fn name_freely(mut target: Target, file: &NewFile) -> Result<Target, Error> {
+fn name_freely(mut target: Target, file: &NewFile, rights: &Rights) -> Result<Target, Error> {
     let name = target.name().to_vec();
     for _ in 0..MAX_TRIES {
-        match file.name(&target.folder, target.name()) {
+        match target.give_to(file) {
             Ok(()) => return Ok(target),
-            Err(Errno::EXIST) => target = target.free(&name)?,
+            Err(Errno::EXIST) => target = target.free(&name, rights)?,
             Err(errno) => return Err(error_of(errno)),
         }
     }
     Err(taken())
 }
 
-/// RFC 9110, section 13.2.2, against what GET tells of the file that is there.
+/// RFC 9110, section 13.2.2, against what GET tells of the file that is there. A condition on its tag or its date is for those that may
+/// read it: 412 would confirm a guess of its content to others.
 fn check_conditions(
     place: Place<'_>,
     request: &Request,
     target: &Target,
     existing: Option<FileStat>,
 ) -> Result<(), Error> {
-    if !["if-match", "if-none-match", "if-unmodified-since"].iter().any(|name| request.header(name).is_some()) {
+    let conditions = ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since"];
+    let lines: Vec<&[u8]> = conditions.iter().flat_map(|name| request.header_all(name)).collect();
+    if lines.is_empty() {
         return Ok(());
     }
+    if lines.iter().all(|line| line.trim_ascii() == b"*") {
+        return request.check_preconditions(existing.map(|_| Validators::default()).as_ref());
+    }
+    let read = place.rights(request).ask::<MayRead>(target.path())?;
     let Some(stat) = existing else { return request.check_preconditions(None) };
-    let etag = tag_of(place, target);
+    let etag = tag_of(place, target, read);
     // Not only once its second is over, as it is told: an edit within this second is newer than any date that was.
     request.check_preconditions(Some(&Validators { etag, last_modified: stat.dated().to_system_time() }))
 }
 
 /// The tag of the file that is there, as GET tells it.
-fn tag_of(place: Place<'_>, target: &Target) -> Option<crate::ETag> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&target.folder, target.name(), flags, Mode::empty()).ok()?;
-    place.preparer.tag(file.into(), place.held, SystemTime::now())
+fn tag_of(place: Place<'_>, target: &Target, read: Granted<'_, MayRead>) -> Option<crate::ETag> {
+    place.preparer.tag(target.open_to_read(read)?, place.held, SystemTime::now())
 }
 
 /// The length in the head. `None`: in chunks.
@@ -395,17 +402,8 @@ fn check_content_coding(request: &Request) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether whoever asks may write there. The path of the request is judged before; what a form names is not.
-fn check_right(place: Place<'_>, request: &Request, path: &[u8]) -> Result<(), Error> {
-    let permissions = request.value::<Permissions>();
-    let refusing =
-        permissions.filter(|permissions| !permissions.permit(Access::Write, &path::on_server(place.mount, path)));
-    refusing.map_or(Ok(()), |permissions| Err(permissions.refusal()))
-}
-
 fn location_of(place: Place<'_>, path: &[u8], trailing_slash: bool) -> String {
-    let beneath = path.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
-    path::location(place.mount.iter().map(Vec::as_slice).chain(beneath), trailing_slash)
+    path::location(place.mount, path, trailing_slash)
 }
 
 /// All that there is, at most so much at a time.

@@ -1,27 +1,29 @@
 //! What gets another name (MOVE: RFC 4918, section 9.9), where files may be deleted. Called by `taking`.
 
 use http::{StatusCode, header};
-use rustix::fs::{RenameFlags, renameat, renameat_with};
 use rustix::io::Errno;
 
-use super::super::path::FilePath;
+use super::super::rights::{Move, WriteAll};
 use super::super::stat::Kind;
 use super::target::{self, Target};
-use super::{Place, Policy, Taking, changes, check_conditions, error_of, location_of, origin};
+use super::{Place, Policy, Taking, changes, check_conditions, error_of, location_of};
 use crate::{Error, Request, Response};
 
 impl Taking {
     /// A file or a folder, with all that is in it, in one step. Nothing is replaced but a file by a file, where that is wanted.
     pub(super) fn move_to(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         changes::check_no_body(request)?;
-        let from = changes::existing_target(place, request)?;
-        let to = destination(place, request)?;
-        let _locks = self.lock_two(&from, &to)?;
+        let (path, to_path) = (changes::existing_path(place, request)?, destination(place, request)?);
+        let rights = place.rights(request);
+        let (moved, written) = (rights.ask::<Move>(&path.bytes)?, rights.ask::<WriteAll>(&to_path)?);
+        let from = changes::existing_target(place, request, &path, moved)?;
+        let to = Target::find(place, request, written.into())?;
+        let _locks = self.uploads.locks.hold([from.at()?, to.at()?]);
         let stat = changes::existing(place, &from)?;
         check_conditions(place, request, &from, Some(stat))?;
         self.check_locks(place, request, &from, Some(stat))?;
-        self.check_lock_at(place, request, &to.path)?;
         let existing = to.existing()?;
+        self.check_lock_at(place, request, &to, existing)?;
         let is_same = existing.is_some_and(|found| found.identity() == stat.identity());
         let may_replace = self.uploads.overwrite == Policy::Replace && !says_no(request);
         let is_new = match existing {
@@ -33,21 +35,17 @@ impl Taking {
                 return Err(Error::new(StatusCode::PRECONDITION_FAILED, why));
             }
         };
-        let renamed = match is_new {
-            true => renameat_with(&from.folder, from.name(), &to.folder, to.name(), RenameFlags::NOREPLACE),
-            false => renameat(&from.folder, from.name(), &to.folder, to.name()),
-        };
-        renamed.map_err(|errno| match errno {
+        from.rename(moved, (&to, written), !is_new).map_err(|errno| match errno {
             Errno::INVAL => Error::new(StatusCode::CONFLICT, "A folder can't be moved into itself."),
             Errno::XDEV => {
                 Error::new(StatusCode::CONFLICT, "That is another file system, or the server may not move there.")
             }
             errno => error_of(errno),
         })?;
-        self.forget_locks(place, &from.path);
-        self.sync_folder(&to.folder)?;
-        self.sync_folder(&from.folder)?;
-        let location = location_of(place, &to.path, stat.kind == Kind::Folder);
+        self.forget_locks(&from, stat)?;
+        self.sync_folder(to.folder())?;
+        self.sync_folder(from.folder())?;
+        let location = location_of(place, to.path(), stat.kind == Kind::Folder);
         Ok(match is_new {
             true => Response::new(StatusCode::CREATED).with_header(header::LOCATION, location),
             false => Response::no_content(),
@@ -60,22 +58,11 @@ fn says_no(request: &Request) -> bool {
     request.header("overwrite").is_some_and(|word| word.trim().eq_ignore_ascii_case("f"))
 }
 
-/// RFC 4918, section 10.3: a URL of this server, or a path.
-fn destination(place: Place<'_>, request: &Request) -> Result<Target, Error> {
-    let said = request.header("destination").map(str::trim).unwrap_or_default();
-    let wrong = |status, what| Err(Error::new(status, what));
-    let path = match said.split_once("://") {
-        _ if said.starts_with('/') => said,
-        None => return wrong(StatusCode::BAD_REQUEST, "Say where to: Destination."),
-        Some((scheme, rest)) => {
-            let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
-            if !origin::is_own(request, format!("{scheme}://{authority}").as_bytes()) {
-                return wrong(StatusCode::BAD_GATEWAY, "Nothing is moved to another server.");
-            }
-            &rest[authority.len()..]
-        }
+/// RFC 4918, section 10.3: a URL of this server, or a path. The path beneath the folder.
+fn destination(place: Place<'_>, request: &Request) -> Result<Vec<u8>, Error> {
+    let mut lines = request.header_all("destination");
+    let (Some(line), None) = (lines.next(), lines.next()) else {
+        return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination: where to move it."));
     };
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let FilePath { bytes: path, .. } = target::resolve(path, place.mount)?;
-    Target::find(place.finder, &path)
+    Ok(target::named(place, request, &request.path_of_url(line)?)?.bytes)
 }

@@ -6,7 +6,7 @@
 
 use http::StatusCode;
 
-use crate::{Error, Forwarded, Request};
+use crate::{Error, Request};
 
 /// Refuse what a page of another site has sent.
 pub(super) fn check(request: &Request) -> Result<(), Error> {
@@ -21,38 +21,12 @@ pub(super) fn check(request: &Request) -> Result<(), Error> {
     let mut origins = request.header_all("origin");
     match (origins.next(), origins.next()) {
         (None, _) => Ok(()),
-        (Some(origin), None) if is_own(request, origin) => Ok(()),
+        (Some(origin), None) if request.has_origin(origin) => Ok(()),
         (Some(origin), _) => {
             let origin = String::from_utf8_lossy(origin);
             refused(format!("Pages of {origin} may not change what is here, only those of this server."))
         }
     }
-}
-
-/// Whether the host and the port of an origin are those that the request is for. The scheme is not compared: a proxy may
-/// have taken the TLS off.
-pub(super) fn is_own(request: &Request, origin: &[u8]) -> bool {
-    let Ok(origin) = str::from_utf8(origin) else { return false };
-    let Some((scheme, authority)) = origin.split_once("://") else { return false }; // `null`, of a page in a sandbox
-    let default = match scheme {
-        "https" => "443",
-        _ => "80",
-    };
-    let forwarded = request.value::<Forwarded>().and_then(|forwarded| forwarded.host.clone());
-    let hosts = forwarded.as_deref().into_iter().chain(request.host());
-    hosts.into_iter().any(|host| same_authority(host, authority, default))
-}
-
-fn same_authority(one: &str, other: &str, default: &str) -> bool {
-    let split = |text: &str| match text.rsplit_once(':') {
-        Some((host, port))
-            if !host.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty() =>
-        {
-            (host.to_ascii_lowercase(), port.to_owned())
-        }
-        _ => (text.to_ascii_lowercase(), default.to_owned()),
-    };
-    split(one) == split(other)
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -21,21 +20,20 @@ pub(super) struct Partials {
     age: Duration,
 }
 
-/// What tells an upload from others.
+/// What tells an upload from others: each request for it has the secret, so that no two senders write to one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Key {
-    /// Drawn, and told in a URL.
-    Drawn(String),
-    /// Who sends a file of that length to that path: no URL stands for it.
-    Sent { ip: Option<IpAddr>, user: Option<String>, path: Vec<u8>, length: u64 },
+pub(super) struct Key {
+    /// Drawn by the server, or by the client.
+    pub secret: String,
+    pub user: Option<String>,
+    /// The path that it is for, beneath the root.
+    pub path: Vec<u8>,
 }
 
 /// What has come of a file.
 #[derive(Debug)]
 pub(super) struct Partial {
     pub file: Arc<NewFile>,
-    /// The path that it is for.
-    pub path: Vec<u8>,
     /// How long it will be, if that was said.
     pub length: Option<u64>,
     owner: Owner,
@@ -130,10 +128,9 @@ fn least_missed(open: &HashMap<Key, Arc<Partial>>, owner: &Owner) -> Option<Key>
 }
 
 impl Partial {
-    pub fn new(file: Arc<NewFile>, path: Vec<u8>, length: Option<u64>, owner: Owner, held: Arc<Held>) -> Partial {
+    pub fn new(file: Arc<NewFile>, length: Option<u64>, owner: Owner, held: Arc<Held>) -> Partial {
         Partial {
             file,
-            path,
             length,
             owner,
             held,
@@ -227,7 +224,7 @@ mod tests {
         let held = Shares::new(ShareLimits { in_all: 1, each: 1, quota: None }, Arc::default());
         let owner = Owner::new(None, Some(owner));
         let held = Arc::new(held.hold(owner.clone(), 0).unwrap());
-        Partial::new(Arc::new(file), b"a".to_vec(), None, owner, held)
+        Partial::new(Arc::new(file), None, owner, held)
     }
 
     fn partial() -> Partial {
@@ -235,7 +232,7 @@ mod tests {
     }
 
     fn key(name: &str) -> Key {
-        Key::Drawn(name.to_owned())
+        Key { secret: name.to_owned(), user: None, path: b"a".to_vec() }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! *By ranges* (RFC 9110, section 14.5), as curl's `-C` sends them: `PUT` with `Content-Range: bytes 0-99/200` begins, and what
 //! follows what has come goes on. It is answered with 202, and what has come in `Range`, until it is whole; a range that does
-//! not follow is a 409, and `bytes */200` without a body asks. An upload is told by its path, its length, and who sends it.
+//! not follow is a 409, and `bytes */200` without a body asks. Each of these requests has a secret that the client has drawn, `?upload=`:
+//! two clients behind one address would otherwise write to one file.
 //!
 //! *By the draft of the IETF* (draft-ietf-httpbis-resumable-upload): `PUT` or `POST` with `Upload-Complete: ?0` begins one, whose
 //! URL is in `Location`; `PATCH` there goes on, `HEAD` asks, `DELETE` ends it. It has no `104`: a client begins with an empty body
@@ -13,9 +14,10 @@ use std::sync::Arc;
 use http::{Method, StatusCode, header};
 
 use super::super::new_file::has_room;
+use super::super::rights::Write;
 use super::partial::{Appender, Key, Partial};
 use super::shares::{Owner, Slot};
-use super::target::{self, Target};
+use super::target;
 use super::{
     Place, Taking, announced_length, check_conditions, check_content_coding, copy, draw_key, gone_on, location_of,
     no_room, too_large,
@@ -25,6 +27,9 @@ use crate::{BodyPlan, Error, Request, Response};
 const COMPLETE: &str = "upload-complete";
 const OFFSET: &str = "upload-offset";
 const LENGTH: &str = "upload-length";
+/// How long the secret of a client is, in bytes.
+const SHORTEST_SECRET: usize = 16;
+const LONGEST_SECRET: usize = 128;
 const PART: &str = "application/partial-upload";
 
 /// What a request is of an upload that may go on.
@@ -34,8 +39,8 @@ enum Step {
     /// What has come of so many?
     Ask(u64),
     Begin,
-    /// By its key, from this byte on.
-    GoOn(Key, u64),
+    /// From this byte on.
+    GoOn(u64),
 }
 
 /// A part on its way to its file, put into the request from its head.
@@ -77,7 +82,7 @@ impl Taking {
             Step::Range(first, end, _) => (first, Some(end)),
             Step::Ask(_) => (before, Some(before)),
             Step::Begin => (before, behind(length)),
-            Step::GoOn(_, first) => (first, behind(length)),
+            Step::GoOn(first) => (first, behind(length)),
         };
         if first != before {
             return Err(with_offset(Error::new(StatusCode::CONFLICT, "That does not follow what has come."), before));
@@ -109,28 +114,28 @@ impl Taking {
         length: Option<u64>,
     ) -> Result<(Key, Arc<Partial>), Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
-        let path = target::resolve(request.raw_path(), place.mount)?.bytes;
         let (key, total) = match step {
-            Step::Range(_, _, total) | Step::Ask(total) => (range_key(request, &path, *total), Some(*total)),
-            Step::Begin => (Key::Drawn(draw_key()?), number(request, LENGTH)),
-            Step::GoOn(key, _) => (key.clone(), None),
+            Step::Range(_, _, total) | Step::Ask(total) => (key_of(place, request, secret(request)?)?, Some(*total)),
+            Step::Begin => (key_of(place, request, draw_key()?)?, number(request, LENGTH)),
+            Step::GoOn(_) => (key_of(place, request, said_key(request))?, None),
         };
         if !matches!(step, Step::Begin | Step::Range(0, ..)) {
-            let partial = partials.find(&key).filter(|partial| partial.path == path).ok_or_else(unknown)?;
+            let is_it = |partial: &Arc<Partial>| total.is_none() || partial.length == total;
+            let partial = partials.find(&key).filter(is_it).ok_or_else(unknown)?;
             return Ok((key, partial));
         }
         if total.zip(self.uploads.max_size).is_some_and(|(total, most)| total > most) {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, too_large(self.uploads.max_size)));
         }
-        let target = Target::find(place.finder, &path)?;
+        let target = place.target(request, &key.path)?;
         let existing = target.existing_file()?;
         check_conditions(place, request, &target, existing)?;
         self.check_locks(place, request, &target, existing)?;
         self.check_policy(request, existing)?;
         partials.drop_one(&key); // it begins anew
         let held = self.hold(request, total.or(length))?;
-        let file = self.new_file(&target.folder, total.or(length))?;
-        match partials.begin(key.clone(), Partial::new(file, path, total, Owner::of(request), held)) {
+        let file = self.new_file(target.folder(), total.or(length))?;
+        match partials.begin(key.clone(), Partial::new(file, total, Owner::of(request), held)) {
             Some(partial) => Ok((key, partial)),
             None => {
                 let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many uploads are begun just now.");
@@ -166,7 +171,7 @@ impl Taking {
             if !partials.end(key, partial, *turn) {
                 return Err(gone_on());
             }
-            let target = Target::find(place.finder, &partial.path)?;
+            let target = place.target(request, &key.path)?;
             let stored = self.store(place, request, target, &partial.file, &partial.held)?;
             let response = super::stored_response(place, stored);
             return Ok(match is_range {
@@ -179,13 +184,10 @@ impl Taking {
         }
         let response = match *request.method() {
             Method::PATCH => Response::no_content(),
-            _ => match key {
-                Key::Drawn(key) => {
-                    let location = format!("{}?upload={key}", location_of(place, &partial.path, false));
-                    Response::new(StatusCode::CREATED).with_header(header::LOCATION, location)
-                }
-                Key::Sent { .. } => Response::new(StatusCode::CREATED), // unreachable: those are ranges
-            },
+            _ => {
+                let location = format!("{}?upload={}", location_of(place, &key.path, false), key.secret);
+                Response::new(StatusCode::CREATED).with_header(header::LOCATION, location)
+            }
         };
         Ok(response.with_header(OFFSET, written).with_header(COMPLETE, "?0"))
     }
@@ -193,9 +195,8 @@ impl Taking {
     /// HEAD and DELETE of an upload that was begun.
     pub fn about_upload(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
-        let key = Key::Drawn(request.param("upload").unwrap_or_default().into_owned());
-        let path = target::resolve(request.raw_path(), place.mount)?.bytes;
-        let partial = partials.find(&key).filter(|partial| partial.path == path).ok_or_else(unknown)?;
+        let key = key_of(place, request, said_key(request))?;
+        let partial = partials.find(&key).ok_or_else(unknown)?;
         if *request.method() == Method::DELETE {
             partials.drop_one(&key);
             return Ok(Response::no_content());
@@ -253,7 +254,7 @@ fn step(request: &Request) -> Result<Step, Error> {
     }
     match (request.param("upload"), number(request, OFFSET), word(request, COMPLETE)) {
         (None, ..) => Err(unknown()),
-        (Some(key), Some(first), Some("?0" | "?1")) => Ok(Step::GoOn(Key::Drawn(key.into_owned()), first)),
+        (Some(_), Some(first), Some("?0" | "?1")) => Ok(Step::GoOn(first)),
         _ => wrong(StatusCode::BAD_REQUEST, "Upload-Offset, a number, and Upload-Complete, ?0 or ?1, are wanted."),
     }
 }
@@ -273,9 +274,27 @@ fn range(request: &Request) -> Option<Step> {
     (first <= last && last < total).then_some(Step::Range(first, last + 1, total))
 }
 
-/// Whoever sends another file of that length to that path at the same time is somebody else.
-fn range_key(request: &Request, path: &[u8], length: u64) -> Key {
-    Key::Sent { ip: request.client_ip(), user: request.user(), path: path.to_vec(), length }
+/// The upload of whoever has this secret to a path that the request may write.
+fn key_of(place: Place<'_>, request: &Request, secret: String) -> Result<Key, Error> {
+    let path = target::resolve(place, request)?.bytes;
+    place.rights(request).ask::<Write>(&path)?;
+    Ok(Key { secret, user: request.user(), path })
+}
+
+/// The key in the URL.
+fn said_key(request: &Request) -> String {
+    request.param("upload").unwrap_or_default().into_owned()
+}
+
+/// The same of an upload by ranges, whose client draws it.
+fn secret(request: &Request) -> Result<String, Error> {
+    let secret = said_key(request);
+    if (SHORTEST_SECRET..=LONGEST_SECRET).contains(&secret.len()) {
+        return Ok(secret);
+    }
+    let wanted =
+        "By ranges a file is sent to ?upload=SECRET, 16 to 128 characters that the client has drawn for this upload.";
+    Err(Error::new(StatusCode::BAD_REQUEST, wanted))
 }
 
 fn unknown() -> Error {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit};
 
+use super::locks::Locks;
 use super::shares::{Accounts, ShareLimits, Shares};
 
 /// What becomes of a file that is sent under a name which is taken.
@@ -22,6 +23,9 @@ pub enum Overwrite {
 }
 
 /// What a folder takes: [`StaticFileHandler::uploads`](crate::StaticFileHandler::uploads).
+///
+/// Clones, given to several handlers, share what is counted ([`at_once`](Uploads::at_once), [`quota`](Uploads::quota)) and what is locked:
+/// handlers whose folders have files in common must have clones of one `Uploads`.
 ///
 /// ```no_run
 /// use modest::{Overwrite, StaticFileHandler, TcpServer, Uploads};
@@ -44,6 +48,7 @@ pub struct Uploads {
     quota: Option<(u64, Duration)>,
     /// Of all clones.
     accounts: Arc<Accounts>,
+    pub(super) locks: Arc<Locks>,
 }
 
 /// Whoever sends alone, or behind one address with others, may have so many uploads under way if there may be so many in all.
@@ -63,6 +68,7 @@ impl Uploads {
             each: None,
             quota: None,
             accounts: Arc::default(),
+            locks: Arc::default(),
         }
     }
 
@@ -92,8 +98,9 @@ impl Uploads {
         self
     }
 
-    /// How many bytes of the file system are to stay free. Default: 64 MiB. What would take of them is refused with 507, from
-    /// the head if that has the length, and else when they are reached; nothing of it stays.
+    /// How many bytes of the file system are to stay free, and an inode for each 16 KiB of them (a sixteenth of all inodes at most).
+    /// Default: 64 MiB. A file or a folder that would take of them is refused with 507, from the head if that has the length, and else
+    /// when they are reached; nothing of it stays.
     pub fn reserve(mut self, bytes: u64) -> Uploads {
         self.reserve = bytes;
         self

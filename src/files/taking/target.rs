@@ -1,24 +1,31 @@
 //! Where something is to be put: the path of a request to a folder, found beneath the root, and a name in it that may be
 //! given. Called by `taking`.
 
+use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use http::StatusCode;
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, mkdirat, renameat, renameat_with, unlinkat};
 use rustix::io::Errno;
 
-use super::super::find::Finder;
+use super::super::new_file::NewFile;
+use super::super::open::PATH_FLAGS;
 use super::super::path::{self, FilePath, ResolvedPath};
-use super::super::stat::{FileStat, Kind, stat};
-use super::error_of;
-use crate::Error;
+use super::super::rights::{Granted, Move, Read, Rights, Write, WriteAll};
+use super::super::stat::{FileStat, Identity, Kind, stat, stat_of};
+use super::locks::Named;
+use super::{Place, error_of};
+use crate::{Error, Request, UrlPath};
 
-/// A name in an open folder.
+/// How many folders a path is taken to have above it.
+const MAX_ABOVE: usize = 4096;
+
+/// A name in an open folder that a request may write: everything that is created, replaced, renamed or removed is so here.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub folder: OwnedFd,
+    folder: OwnedFd,
     /// Its path beneath the root.
-    pub path: Vec<u8>,
+    path: Vec<u8>,
 }
 
 impl Target {
@@ -26,15 +33,17 @@ impl Target {
     ///
     /// # Errors
     /// 400 if nothing may have that name, 403 if it would be hidden, 409 if there is no such folder.
-    pub fn find(finder: &Finder, path: &[u8]) -> Result<Target, Error> {
-        check_name(path::name(path))?;
-        check_hidden(finder, path)?;
-        Target::open(finder, path)
+    pub fn find(place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
+        check_name(path::name(granted.path()))?;
+        Target::open(place, request, granted)
     }
 
     /// The same whatever its name.
-    pub fn open(finder: &Finder, path: &[u8]) -> Result<Target, Error> {
-        let folder = finder.root.folder_to_change(path::parent(path)).map_err(|errno| match errno {
+    pub fn open(place: Place<'_>, request: &Request, granted: Granted<'_, Write>) -> Result<Target, Error> {
+        let path = granted.path();
+        check_place(place, path)?;
+        place.check_reachable(request, path)?;
+        let folder = place.finder.root.folder_to_change(path::parent(path), granted).map_err(|errno| match errno {
             Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP => {
                 Error::new(StatusCode::CONFLICT, "There is no such folder to put it in.")
             }
@@ -43,13 +52,82 @@ impl Target {
         Ok(Target { folder, path: path.to_vec() })
     }
 
+    /// Its path beneath the root.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// By which it is locked.
+    pub fn at(&self) -> Result<Named, Error> {
+        let folder = stat_of(&self.folder).map_err(error_of)?;
+        Ok(Named { folder: folder.identity(), name: self.name().to_vec() })
+    }
+
+    /// The folders that it is in, and those above the root, as far as the server may go there.
+    pub fn folders(&self) -> Vec<Identity> {
+        let mut folders = Vec::new();
+        let mut folder = rustix::io::fcntl_dupfd_cloexec(&self.folder, 0).ok();
+        while let Some((open, stat)) = folder.and_then(|open| stat_of(&open).ok().map(|stat| (open, stat))) {
+            if folders.last() == Some(&stat.identity()) || folders.len() == MAX_ABOVE {
+                break; // the root of the file system is in itself
+            }
+            folders.push(stat.identity());
+            folder = rustix::fs::openat(&open, "..", PATH_FLAGS, Mode::empty()).ok();
+        }
+        folders
+    }
+
+    /// The folder, for a file that has no name yet.
+    pub fn folder(&self) -> &OwnedFd {
+        &self.folder
+    }
+
+    /// Gives a file this name. `EXIST`: there is something of that name.
+    pub fn give_to(&self, file: &NewFile) -> rustix::io::Result<()> {
+        file.name(&self.folder, self.name())
+    }
+
+    /// The same in the place of the file that is there.
+    pub fn replace_by(&self, file: &NewFile) -> rustix::io::Result<()> {
+        file.replace(&self.folder, self.name())
+    }
+
+    /// Makes a folder of that name.
+    pub fn make_folder(&self) -> rustix::io::Result<()> {
+        mkdirat(&self.folder, self.name(), Mode::from_raw_mode(0o777)) // less the umask
+    }
+
+    /// Removes a file, or a folder without anything in it.
+    pub fn remove(&self, is_folder: bool, _: Granted<'_, WriteAll>) -> rustix::io::Result<()> {
+        unlinkat(&self.folder, self.name(), if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() })
+    }
+
+    /// Gives what is there the other name, in the place of what has that if it is to be replaced.
+    pub fn rename(
+        &self,
+        _: Granted<'_, Move>,
+        (to, _): (&Target, Granted<'_, WriteAll>),
+        replaces: bool,
+    ) -> rustix::io::Result<()> {
+        match replaces {
+            true => renameat(&self.folder, self.name(), &to.folder, to.name()),
+            false => renameat_with(&self.folder, self.name(), &to.folder, to.name(), RenameFlags::NOREPLACE),
+        }
+    }
+
+    /// Opens the file of that name for its tag. `None`: it can't be.
+    pub fn open_to_read(&self, _: Granted<'_, Read>) -> Option<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Some(rustix::fs::openat(&self.folder, self.name(), flags, Mode::empty()).ok()?.into())
+    }
+
     pub fn name(&self) -> &[u8] {
         path::name(&self.path)
     }
 
     /// The same folder, and this name with a number that is free. Those that are taken mostly stand at the front, so the
     /// numbers are doubled until one is free, and then halved.
-    pub fn free(mut self, name: &[u8]) -> Result<Target, Error> {
+    pub fn free(mut self, name: &[u8], rights: &Rights) -> Result<Target, Error> {
         let parent = path::parent(&self.path).to_vec();
         let mut is_taken = |number: u32| {
             self.path = path::join(&parent, &numbered(name, number));
@@ -63,7 +141,9 @@ impl Target {
             let middle = taken + (free - taken) / 2;
             *(if is_taken(middle)? { &mut taken } else { &mut free }) = middle;
         }
-        Ok(Target { path: path::join(&parent, &numbered(name, free)), ..self })
+        let path = path::join(&parent, &numbered(name, free));
+        rights.ask::<Write>(&path)?;
+        Ok(Target { path, ..self })
     }
 
     /// What has that name: a link itself.
@@ -90,25 +170,50 @@ impl Target {
     }
 }
 
-/// The path of a request that writes: as it stands, for nobody follows a redirect with a body.
-pub(super) fn resolve(raw: &str, mount: &[Vec<u8>]) -> Result<FilePath, Error> {
-    let wrong = |status, what: &str| Err(Error::new(status, what));
-    match path::resolve(raw, mount) {
-        ResolvedPath::Path(path) => Ok(path),
-        ResolvedPath::Redirect(to) => {
-            wrong(StatusCode::BAD_REQUEST, &format!("That path is another spelling of {to}: send it there."))
-        }
-        ResolvedPath::NotFound => wrong(StatusCode::NOT_FOUND, "Nothing here can have that path."),
-        ResolvedPath::Malformed => wrong(StatusCode::BAD_REQUEST, "That is no path."),
+/// The path of a request that writes, beneath the folder.
+pub(super) fn resolve(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
+    beneath(place, &request.url_path()?)
+}
+
+/// A path that a field of the request names, beneath the folder.
+///
+/// # Errors
+/// Also where another mount or route serves that path: what is put there no request could reach.
+pub(super) fn named(place: Place<'_>, request: &Request, path: &UrlPath<'_>) -> Result<FilePath, Error> {
+    match request.leads_here(path) {
+        true => beneath(place, path),
+        false => Err(Error::new(StatusCode::CONFLICT, "That path is not of this folder.")),
     }
 }
 
-/// 403 for names that are not served.
-pub(super) fn check_hidden(finder: &Finder, path: &[u8]) -> Result<(), Error> {
-    match finder.is_hidden(path) {
-        true => Err(Error::new(StatusCode::FORBIDDEN, "Names that begin with a dot are not taken here.")),
+fn beneath(place: Place<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
+    match path::resolve(path.as_bytes(), place.mount) {
+        ResolvedPath::Path(path) => Ok(path),
+        ResolvedPath::NeedsSlash => Ok(FilePath::default()),
+        ResolvedPath::NotFound => Err(Error::new(StatusCode::NOT_FOUND, "Nothing here can have that path.")),
+    }
+}
+
+/// 403 for names that are not served, and for `/.well-known/`, in which a certificate authority looks for proof of control over the host
+/// (RFC 8555, section 8.3) and others for its policies (RFC 8615).
+pub(super) fn check_place(place: Place<'_>, path: &[u8]) -> Result<(), Error> {
+    let refused = |what| Err(Error::new(StatusCode::FORBIDDEN, what));
+    if place.finder.is_hidden(path) {
+        return refused("Names that begin with a dot are not taken here.");
+    }
+    let on_server = path::on_server(place.mount, path);
+    let tops = [path, &on_server[1..]].map(|path| path.split(|&byte| byte == b'/').next().unwrap_or_default());
+    match tops.into_iter().any(is_well_known) {
+        true => refused("Nothing is taken in /.well-known/, which speaks for the host."),
         false => Ok(()),
     }
+}
+
+/// As file systems compare names that know no case, and pass over letters that nobody sees.
+fn is_well_known(name: &[u8]) -> bool {
+    let name = String::from_utf8_lossy(name);
+    let seen = name.chars().flat_map(char::to_lowercase).filter(char::is_ascii).collect::<String>();
+    seen.trim_end_matches(['.', ' ']) == ".well-known"
 }
 
 /// Whether something new may have this name. Those that Windows reserves are taken: this is no Windows, and who fetches

@@ -109,12 +109,13 @@ impl<H: RequestHandler> HttpConnection<H> {
         let placeholder = Request::new(method, "/").expect("a slash is a target");
         let error = Error::from_rejection(rejection);
         let page = self.responder().page(None, &error, &placeholder);
-        let server = self.config().server.as_ref();
+        let config = self.config();
         let context = ResponseContext {
             request: &placeholder,
             keep_alive: false,
             now: turn.wall,
-            server,
+            server: config.server.as_ref(),
+            fields: &config.fields,
             page: &|_| Checked::internal_error(),
         };
         let encoded = encode(page, &context, turn.output);

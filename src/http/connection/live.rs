@@ -143,7 +143,6 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     /// The handler has nothing to say before a signal is notified, or its time is over.
     pub(super) fn wait_for(&mut self, mut exchange: Box<Exchange>, wait: Wait, turn: &mut Turn<'_>) -> Next {
-        exchange.accepted = true; // asked again, it need not be accepted again
         // All waits of a request together: else a busy signal would let it wait for ever.
         let since = *exchange.waits_since.get_or_insert(turn.now);
         let left = wait.within.map(|within| within.saturating_sub(turn.now.saturating_duration_since(since)));
@@ -233,9 +232,9 @@ impl<H: RequestHandler> HttpConnection<H> {
             let page = self.page(&exchange.request, &refused);
             return self.send_response(exchange, page, turn);
         }
-        let server = self.config().server.as_ref();
         let mut head = Vec::new();
-        encode_switch(&response, protocol.name(), server, turn.wall, &mut head);
+        let (server, fields) = (self.config().server.as_ref(), &self.config().fields[..]);
+        encode_switch(&response, protocol.name(), server, fields, turn.wall, &mut head);
         match protocol {
             Protocol::Stream { serve, .. } => {
                 self.state = State::Upgrading(Box::new(Upgrading { exchange, head, serve }));

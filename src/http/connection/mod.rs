@@ -90,8 +90,6 @@ struct Exchange {
     request: Request,
     /// Whether the client allows the connection to be kept afterwards.
     keep_alive: bool,
-    /// Whether `before_body` has accepted it.
-    accepted: bool,
     /// When it began to wait for a signal, if it has.
     waits_since: Option<Instant>,
     /// Its place among those that wait for something other than their client.
@@ -261,14 +259,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         };
         let waker = waker.unwrap_or_else(|| turn.waker());
         let request = Request::from_head(head, turn.client.clone(), polled, turn.now, turn.wall, waker);
-        let mut exchange = Box::new(Exchange {
-            request,
-            keep_alive: false,
-            accepted: false,
-            waits_since: None,
-            live: None,
-            unread: None,
-        });
+        let mut exchange =
+            Box::new(Exchange { request, keep_alive: false, waits_since: None, live: None, unread: None });
         let framing = match framing {
             Ok(framing) => framing,
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
@@ -300,24 +292,34 @@ impl<H: RequestHandler> HttpConnection<H> {
     fn call_handler(&mut self, mut exchange: Box<Exchange>, turn: &mut Turn<'_>) -> Next {
         exchange.request.set_turn(turn.polled, turn.wall);
         turn.handler_begins(exchange.request.line_bytes());
-        let responded = self.responder().respond(&exchange.request, exchange.accepted, |request| {
+        let responded = self.responded(&exchange.request, turn);
+        end_arriving_body(&mut exchange, turn);
+        self.send_responded(exchange, responded, turn)
+    }
+
+    /// May block: the handler's response. `Err`: it panicked.
+    fn responded(&self, request: &Request, turn: &Turn<'_>) -> Result<Checked, Error> {
+        self.responder().respond(request, &|request| {
             if let Some(name) = request.work_with_id() {
                 turn.handler_begins(name);
             }
-        });
-        let rejected = end_arriving_body(&mut exchange, turn);
-        match (responded, rejected) {
-            (Ok(mut response), None) => match response.take_instead() {
+        })
+    }
+
+    fn send_responded(
+        &mut self,
+        exchange: Box<Exchange>,
+        responded: Result<Checked, Error>,
+        turn: &mut Turn<'_>,
+    ) -> Next {
+        match responded {
+            Ok(mut response) => match response.take_instead() {
                 None if response.is_pushed() => self.begin_live(exchange, response, turn),
                 None => self.send_response(exchange, response, turn),
                 Some(Instead::Wait(wait)) => self.wait_for(exchange, wait, turn),
                 Some(Instead::Switch(protocol)) => self.switch_to(exchange, response, protocol, turn),
             },
-            (Ok(_), Some(rejection)) => {
-                let page = self.page(&exchange.request, &Error::from_rejection(rejection));
-                self.send_response(exchange, page, turn)
-            }
-            (Err(panicked), _) => self.close_with(exchange, &panicked, turn),
+            Err(panicked) => self.close_with(exchange, &panicked, turn),
         }
     }
 }

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use super::arriving::arrives_while_handled;
 use super::{Exchange, HttpConnection, State};
-use crate::http::error::Error;
 use crate::http::handler::RequestHandler;
 use crate::http::rejection::Rejection;
-use crate::http::request::BodyPlan;
 use crate::http::request::arriving::{CONTINUE, Progress};
 use crate::http::request::discard::{DiscardProgress, UnreadBody};
 use crate::http::request::framing::RequestFraming;
 use crate::http::request::incoming::{Incoming, Need};
 use crate::http::request::room::BodyLimits;
+use crate::http::request::{Body, BodyPlan};
 use crate::http::responder::catch_panic;
 use crate::tcp::{Next, Stage, Turn};
 
@@ -40,20 +39,17 @@ impl<H: RequestHandler> HttpConnection<H> {
         let UnacceptedRequest { mut exchange, framing, head_length } = unaccepted;
         turn.handler_begins(exchange.request.line_bytes());
         let responder = self.responder();
-        let mut plan = BodyPlan::with_methods(&self.service.unwritten);
-        let asked = catch_panic(&exchange.request, || responder.before_body(&exchange.request, &mut plan));
-        match asked {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return self.decline_body(exchange, head_length, &error, turn),
+        let mut plan = BodyPlan::default();
+        let accepts = match catch_panic(&exchange.request, || responder.accepts(&exchange.request, &mut plan)) {
+            Ok(accepts) => accepts,
             Err(panicked) => return self.close_with(exchange, &panicked, turn),
+        };
+        if !plan.is_to_be_received(accepts, framing.body.known()) {
+            return self.decline_body(exchange, head_length, turn);
         }
-        if let Some(error) = plan.take_refusal(framing.body.known()) {
-            return self.decline_body(exchange, head_length, &error, turn);
-        }
-        exchange.accepted = true;
         let timeout = plan.timeout_or(self.config().body_timeout);
         // Without a socket of its own there is nothing to read it from.
-        if arrives_while_handled(&mut plan, &exchange.request, &framing, head_length, turn)
+        if arrives_while_handled(&plan, &framing, head_length, turn)
             && let Some(input) = turn.blocking_input(timeout)
         {
             return self.handle_arriving(exchange, &framing, head_length, plan, input, turn);
@@ -68,7 +64,6 @@ impl<H: RequestHandler> HttpConnection<H> {
             Err(rejection) => return self.reject_request(exchange, rejection, turn),
         };
         exchange.unread = None; // it is received
-        exchange.request.set_unknown_method(plan.unknown.take());
         turn.input.consume(head_length);
         // RFC 9110, section 10.1.1: no 100 if the body has begun to arrive.
         if framing.expects_continue && turn.input.is_empty() && !turn.input.ended() {
@@ -79,18 +74,13 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.receive_body(Box::new(PartialRequest { exchange, incoming, limits, timeout, progress }), true, turn)
     }
 
-    /// Decline a body. If it is short and certain to be sent, it is dropped and the connection kept. A client that waits
-    /// for `100 Continue` may send it or not, so that connection must be closed.
-    fn decline_body(
-        &mut self,
-        exchange: Box<Exchange>,
-        head_length: usize,
-        error: &Error,
-        turn: &mut Turn<'_>,
-    ) -> Next {
+    /// May block: respond without a body that is declined. If it is short and certain to be sent, it is dropped and the connection
+    /// kept. A client that waits for `100 Continue` may send it or not, so that connection must be closed.
+    fn decline_body(&mut self, mut exchange: Box<Exchange>, head_length: usize, turn: &mut Turn<'_>) -> Next {
         turn.input.consume(head_length);
-        let page = self.responder().error_page(&exchange.request, error);
-        self.send_response(exchange, page, turn)
+        exchange.request.set_body(Body::declined());
+        let responded = self.responded(&exchange.request, turn);
+        self.send_responded(exchange, responded, turn)
     }
 
     /// Decode the part of the body that has arrived.

@@ -35,6 +35,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             keep_alive,
             now: turn.wall,
             server: self.config().server.as_ref(),
+            fields: &self.config().fields,
             page: &|error| self.responder().page_in_place(request, error),
         };
         let encoded = encode(response, &context, turn.output);

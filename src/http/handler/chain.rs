@@ -1,7 +1,13 @@
-//! The chain of handlers that a request passes through, as `connection` calls it, and how deep in it one stands.
+//! The chain of handlers that a request passes through, as `connection` calls it, and how deep in it a handler is.
 //! Used by `handler`, and by whatever puts handlers together: layers and routes.
+//!
+//! A request is handled in one pass down the chain: each handler is asked whether it accepts the request and then handles it, by
+//! calling the next one. If a body is still to come, all are asked first, from the head and from the outermost on
+//! (`chain_before_body`). The first that refuses ends that. Its error is kept, and the pass down that follows returns it where the
+//! handler would have been called, so that those around it have their say.
 
 use std::any::TypeId;
+use std::fmt;
 
 use http::{Method, StatusCode};
 
@@ -23,8 +29,9 @@ impl<H: RequestHandler + ?Sized> Chain<'_, H> {
         self.0.chain_before_body(request, plan, Depth::OUTERMOST)
     }
 
-    pub(crate) fn handle(&self, request: &Request) -> Result<Response> {
-        self.0.chain_handle(request, Depth::OUTERMOST)
+    /// `begins` is called when all have accepted the request, before the code that is to respond.
+    pub(crate) fn handle(&self, request: &Request, begins: &dyn Fn(&Request)) -> Result<Response> {
+        self.0.chain_handle(request, Depth { level: 0, begins })
     }
 
     pub(crate) fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
@@ -40,56 +47,96 @@ impl<H: RequestHandler + ?Sized> Chain<'_, H> {
     }
 }
 
-/// How many handlers stand around one. Only this floor can make one: so only it calls the `chain_` methods, and nobody
-/// else can write one.
-#[derive(Clone, Copy, Debug)]
-pub struct Depth(u32);
+/// How many handlers are around one. Only this floor can make one: so only it calls the `chain_` methods, and no user can write
+/// one.
+#[derive(Clone, Copy)]
+pub struct Depth<'a> {
+    level: u32,
+    begins: &'a dyn Fn(&Request),
+}
+
+impl fmt::Debug for Depth<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Depth").field(&self.level).finish()
+    }
+}
 
 /// Handlers that delegate to each other in a circle would fill the stack.
 const DEEPEST: u32 = 64;
 
-impl Depth {
-    pub(super) const OUTERMOST: Depth = Depth(0);
+impl<'a> Depth<'a> {
+    pub(super) const OUTERMOST: Depth<'static> = Depth { level: 0, begins: &|_| {} };
 
-    pub(super) fn inner(self) -> Result<Depth> {
-        if self.0 == DEEPEST {
+    pub(super) fn inner(self) -> Result<Depth<'a>> {
+        if self.level == DEEPEST {
             return Err(Error::from("handlers delegate to each other in a circle"));
         }
-        Ok(Depth(self.0 + 1))
+        Ok(Depth { level: self.level + 1, ..self })
     }
 
-    /// The handler at this depth is asked whether it accepts the request.
-    pub(super) fn reach(self, request: &Request) -> Result<()> {
-        request.reach(self.0);
-        self.inner().map(drop)
-    }
-
-    /// The same for the handler inside a layer, which has a say in what is rejected before anybody is asked, too: it is
-    /// there for all requests.
-    pub(super) fn layered<'a>(
+    /// From the head of a request whose body is to come: asks the handler at this depth, and keeps its refusal.
+    pub(super) fn ask_first(
         self,
         request: &Request,
-        inner: &'a dyn RequestHandler,
-    ) -> Option<(&'a dyn RequestHandler, Depth)> {
-        let is_rejected = !request.has_reached(Depth::OUTERMOST.0);
-        let depth = self.inner().ok()?;
-        (is_rejected || request.has_reached(depth.0)).then_some((inner, depth))
+        plan: &mut BodyPlan,
+        check: impl FnOnce(&mut BodyPlan) -> Result<()>,
+    ) -> Result<()> {
+        request.asked().reach(self.level);
+        let wanted = plan.wanted;
+        check(plan).inspect_err(|error| {
+            request.asked().refuse(self.level, error);
+            plan.forget_all_but(wanted); // what it wanted of the body before it refused
+        })
     }
 
-    /// How many of the next so many layers inside were asked.
+    /// On the pass down: asks the handler at this depth, unless it was asked before, and returns its refusal.
+    pub(super) fn ask(self, request: &Request, check: impl FnOnce(&mut BodyPlan) -> Result<()>) -> Result<()> {
+        match request.asked().reach(self.level) {
+            true => check(&mut BodyPlan::default()),
+            false => request.asked().refusal_at(self.level).map_or(Ok(()), Err),
+        }
+    }
+
+    /// The code that is to respond is called now.
+    pub(super) fn begins(self, request: &Request) {
+        (self.begins)(request);
+    }
+
+    pub(super) fn has_reached(self, request: &Request) -> bool {
+        request.asked().has_reached(self.level)
+    }
+
+    /// A handler inside a layer, if it was asked whether it accepts the request. It also has a say in what is rejected before
+    /// any handler is asked, for it is there for all requests.
+    pub(super) fn layered<'h>(
+        self,
+        request: &Request,
+        inner: &'h dyn RequestHandler,
+    ) -> Option<(&'h dyn RequestHandler, Depth<'a>)> {
+        let is_rejected = !Depth::OUTERMOST.has_reached(request);
+        let depth = self.inner().ok()?;
+        (is_rejected || depth.has_reached(request)).then_some((inner, depth))
+    }
+
+    /// How many of the next layers inside were asked.
     pub(super) fn asked_inside(self, request: &Request, most: usize) -> usize {
-        (1..).take(most).take_while(|deeper| request.has_reached(self.0 + deeper)).count()
+        (1..).take(most).take_while(|deeper| request.asked().has_reached(self.level + deeper)).count()
+    }
+
+    /// The depth behind that many layers.
+    pub(super) fn behind(self, layers: usize) -> Result<Depth<'a>> {
+        (0..layers).try_fold(self, |depth, _| depth.inner())
     }
 
     /// A handler inside the one at this depth, if it was asked whether it accepts the request: one that was not, because
     /// an outer one declined it, has nothing to say of the response.
-    pub(super) fn asked<'a>(
+    pub(super) fn asked<'h>(
         self,
         request: &Request,
-        inner: Option<&'a dyn RequestHandler>,
-    ) -> Option<(&'a dyn RequestHandler, Depth)> {
+        inner: impl FnOnce() -> Option<&'h dyn RequestHandler>,
+    ) -> Option<(&'h dyn RequestHandler, Depth<'a>)> {
         let depth = self.inner().ok()?;
-        inner.filter(|_| request.has_reached(depth.0)).map(|inner| (inner, depth))
+        depth.has_reached(request).then(inner).flatten().map(|inner| (inner, depth))
     }
 }
 
@@ -105,17 +152,46 @@ pub(super) fn delegate_of<'a, H: RequestHandler + ?Sized>(
     handler.delegate(request).filter(is_other)
 }
 
-/// Ask the handler inside the one at this depth.
-pub(super) fn enter(inner: &dyn RequestHandler, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
-    if !inner.chain_verify_client(request.client(), depth) {
-        return Err(Error::new(StatusCode::FORBIDDEN, ""));
+fn check_client(inner: &dyn RequestHandler, request: &Request, depth: Depth<'_>) -> Result<()> {
+    match inner.chain_verify_client(request.client(), depth) {
+        true => Ok(()),
+        false => Err(Error::new(StatusCode::FORBIDDEN, "")),
     }
+}
+
+/// From the head, asks the handler inside the one at this depth.
+pub(super) fn enter_first(
+    inner: &dyn RequestHandler,
+    request: &Request,
+    plan: &mut BodyPlan,
+    depth: Depth<'_>,
+) -> Result<()> {
+    check_client(inner, request, depth)?;
     inner.chain_before_body(request, plan, depth.inner()?)
 }
 
-/// Call the `do_` method of the request's method. Methods are case-sensitive: `get` is not `GET`.
+/// Calls the handler inside the one at this depth.
+pub(super) fn enter(inner: &dyn RequestHandler, request: &Request, depth: Depth<'_>) -> Result<Response> {
+    let inside = depth.inner()?;
+    if !inside.has_reached(request) {
+        check_client(inner, request, depth)?;
+    }
+    inner.chain_handle(request, inside)
+}
+
+/// A chain that is called by hand, by one of its `do_` methods, is handled whole: none of its checks is left out.
+pub(super) fn handle_by_hand<H: RequestHandler + ?Sized>(handler: &H, request: &Request) -> Result<Response> {
+    request.asked().anew(|| {
+        if !handler.chain_verify_client(request.client(), Depth::OUTERMOST) {
+            return Err(Error::new(StatusCode::FORBIDDEN, ""));
+        }
+        handler.chain_handle(request, Depth::OUTERMOST)
+    })
+}
+
+/// Calls the `do_` method of the request's method. Methods are case-sensitive: `get` is not `GET`.
 pub(super) fn by_method<H: RequestHandler + ?Sized>(handler: &H, request: &Request) -> Result<Response> {
-    let call = || match *request.method() {
+    match *request.method() {
         Method::GET => handler.do_get(request),
         Method::HEAD => handler.do_head(request),
         Method::POST => handler.do_post(request),
@@ -124,21 +200,17 @@ pub(super) fn by_method<H: RequestHandler + ?Sized>(handler: &H, request: &Reque
         Method::PATCH => handler.do_patch(request),
         Method::OPTIONS => handler.do_options(request),
         _ => handler.do_other(request),
-    };
-    match request.unknown_method() {
-        Some(method) => method.learn(TypeId::of::<H>(), call),
-        None => call(),
     }
 }
 
-/// The `do_` methods of handlers that handle all methods alike, for those who call one by hand.
+/// The `do_` methods of handlers that handle all methods alike, for callers that call one by hand.
 macro_rules! whole_handler_methods {
     () => {
         whole_handler_methods!(do_get, do_head, do_post, do_put, do_delete, do_patch, do_options, do_other);
     };
     ($($name:ident),*) => {$(
         fn $name(&self, request: &$crate::http::request::Request) -> $crate::http::response::Result {
-            self.chain_handle(request, $crate::http::handler::Depth::OUTERMOST)
+            $crate::http::handler::chain::handle_by_hand(self, request)
         }
     )*};
 }

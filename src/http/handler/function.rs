@@ -5,8 +5,7 @@ use std::fmt;
 use http::Method;
 
 use super::chain::whole_handler_methods;
-use super::{Depth, RequestHandler};
-use crate::http::request::unwritten::not_implemented;
+use super::{Depth, RequestHandler, not_implemented};
 use crate::http::request::{BodyPlan, Request};
 use crate::http::response::{Response, Result};
 
@@ -43,12 +42,14 @@ where
 {
     whole_handler_methods!();
 
-    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
-        depth.reach(request)?;
+    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth<'_>) -> Result<()> {
+        depth.ask_first(request, plan, |_| Ok(()))?;
         if *request.method() == Method::TRACE { plan.refuse(not_implemented(request)) } else { Ok(()) }
     }
 
-    fn chain_handle(&self, request: &Request, _: Depth) -> Result<Response> {
+    fn chain_handle(&self, request: &Request, depth: Depth<'_>) -> Result<Response> {
+        depth.ask(request, |_| Ok(()))?;
+        depth.begins(request);
         match *request.method() {
             Method::TRACE => Err(not_implemented(request)),
             _ => (self.0)(request),

@@ -4,6 +4,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use http::StatusCode;
+
 use super::chain::whole_handler_methods;
 use super::{Depth, LogRecord, RequestHandler};
 use crate::http::error::Error;
@@ -37,18 +39,19 @@ use crate::tcp::Client;
     note = "a closure is given as `layer_fn(|request, next| ..)`"
 )]
 pub trait Layer: Send + Sync + 'static {
-    /// From the head alone, before the handler's own: see [`RequestHandler::before_body`].
+    /// From the head alone, before that of the handler inside: see [`RequestHandler::before_body`]. An error becomes the response,
+    /// once the `handle` of the layers around this one has seen it.
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         let _ = (request, plan);
         Ok(())
     }
 
-    /// The whole request: `next.run(request)` has the handler answer it. What the handler returned as an error still is
+    /// The whole request: `next.run(request)` has the handler respond to it. What the handler returned as an error still is
     /// one: it has no page yet. Default: that, and nothing else.
     ///
-    /// Requests that the handler has no route or no method for come here, too. But one with a body of over 64 KiB, or of
-    /// unknown length, that nobody inside wants is refused from its head, unless `before_body` said what is to become of it
-    /// ([`BodyPlan::limit`]).
+    /// Without a body, nothing inside has been called yet. With a body, what is inside has been asked from the head: if it refused
+    /// the request, or has no route for it, `next.run` returns that error, and the body was not received. Reading it is an error
+    /// then, unless `before_body` has set a limit for it ([`BodyPlan::limit`]), or there is no route and it has 64 KiB at most.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         next.run(request)
     }
@@ -57,6 +60,13 @@ pub trait Layer: Send + Sync + 'static {
     fn verify_client(&self, client: &Client) -> bool {
         let _ = client;
         true
+    }
+
+    /// A request that no handler is asked about, as its head breaks a rule: it has no `Host`, say, or an `Expect` that is not known.
+    /// Called before its page is made, outermost layer first: the place for what `before_body` puts into each request and a page
+    /// shows, such as an id. Default: nothing.
+    fn on_rejection(&self, request: &Request) {
+        let _ = request;
     }
 
     /// The page of an error for which the handler has none: see [`RequestHandler::error_response`].
@@ -79,20 +89,24 @@ pub trait Layer: Send + Sync + 'static {
 }
 
 /// The handler inside a layer, and the layers between.
-pub struct Next<'a>(Inside<'a>);
+pub struct Next<'a> {
+    inside: Inside<'a>,
+    depth: Depth<'a>,
+}
+
+/// What the layers of a route are around.
+type Endpoint<'a> = dyn Fn(&Request, Depth<'_>) -> Result<Response> + 'a;
 
 enum Inside<'a> {
-    Handler(&'a dyn RequestHandler, Depth),
-    /// A function, and the layers around it, outermost first.
-    Function(&'a [Arc<dyn Layer>], &'a dyn Fn(&Request) -> Result<Response>),
+    Handler(&'a dyn RequestHandler),
+    /// What a router calls, and the layers around it, outermost first.
+    Endpoint(&'a [Arc<dyn Layer>], &'a Endpoint<'a>),
 }
 
 impl<'a> Next<'a> {
-    pub(super) fn function(
-        layers: &'a [Arc<dyn Layer>],
-        function: &'a dyn Fn(&Request) -> Result<Response>,
-    ) -> Next<'a> {
-        Next(Inside::Function(layers, function))
+    /// `depth`: of the router.
+    pub(super) fn endpoint(layers: &'a [Arc<dyn Layer>], endpoint: &'a Endpoint<'a>, depth: Depth<'a>) -> Next<'a> {
+        Next { inside: Inside::Endpoint(layers, endpoint), depth }
     }
 
     /// Its response.
@@ -100,11 +114,23 @@ impl<'a> Next<'a> {
     /// # Errors
     /// Those of the handler.
     pub fn run(self, request: &Request) -> Result<Response> {
-        match self.0 {
-            Inside::Handler(handler, depth) => handler.chain_handle(request, depth),
-            Inside::Function([], function) => function(request),
-            Inside::Function([layer, inner @ ..], function) => layer.handle(request, Next::function(inner, function)),
+        match self.inside {
+            Inside::Handler(handler) => handler.chain_handle(request, self.depth),
+            Inside::Endpoint([], endpoint) => endpoint(request, self.depth),
+            Inside::Endpoint([layer, inner @ ..], endpoint) => {
+                let depth = self.depth.inner()?;
+                depth.ask(request, |plan| accept(&**layer, request, plan))?;
+                layer.handle(request, Next::endpoint(inner, endpoint, depth))
+            }
         }
+    }
+}
+
+/// Asks the layer of a route, which is not asked about the client when that connects.
+pub(super) fn accept(layer: &dyn Layer, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+    match layer.verify_client(request.client()) {
+        true => layer.before_body(request, plan),
+        false => Err(Error::new(StatusCode::FORBIDDEN, "")),
     }
 }
 
@@ -131,22 +157,25 @@ impl<L, H> Layered<L, H> {
 impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
     whole_handler_methods!();
 
-    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
-        depth.reach(request)?;
-        self.layer.before_body(request, plan)?;
+    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth<'_>) -> Result<()> {
+        depth.ask_first(request, plan, |plan| self.layer.before_body(request, plan))?;
         plan.layered = true;
         self.inner.chain_before_body(request, plan, depth.inner()?)
     }
 
-    fn chain_handle(&self, request: &Request, depth: Depth) -> Result<Response> {
-        self.layer.handle(request, Next(Inside::Handler(&self.inner, depth.inner()?)))
+    fn chain_handle(&self, request: &Request, depth: Depth<'_>) -> Result<Response> {
+        depth.ask(request, |plan| self.layer.before_body(request, plan))?;
+        self.layer.handle(request, Next { inside: Inside::Handler(&self.inner), depth: depth.inner()? })
     }
 
-    fn chain_verify_client(&self, client: &Client, depth: Depth) -> bool {
+    fn chain_verify_client(&self, client: &Client, depth: Depth<'_>) -> bool {
         self.layer.verify_client(client) && self.inner.chain_verify_client(client, depth)
     }
 
-    fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth) -> Option<Response> {
+    fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth<'_>) -> Option<Response> {
+        if let Some(request) = request.filter(|request| !Depth::OUTERMOST.has_reached(request)) {
+            self.layer.on_rejection(request);
+        }
         // Without a request nobody was asked, and each may have a page.
         let inner = match request {
             Some(request) => depth.layered(request, &self.inner),
@@ -156,14 +185,14 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
         dressed.or_else(|| self.layer.error_response(request, error))
     }
 
-    fn chain_finish_response(&self, request: &Request, mut response: Response, depth: Depth) -> Response {
+    fn chain_finish_response(&self, request: &Request, mut response: Response, depth: Depth<'_>) -> Response {
         if let Some((inner, depth)) = depth.layered(request, &self.inner) {
             response = inner.chain_finish_response(request, response, depth);
         }
         self.layer.finish_response(request, response)
     }
 
-    fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth) {
+    fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth<'_>) {
         let inner = match record.request() {
             Some(request) => depth.layered(request, &self.inner),
             None => depth.inner().ok().map(|depth| (&self.inner as &dyn RequestHandler, depth)),
@@ -187,6 +216,10 @@ impl<L: Layer + ?Sized> Layer for Arc<L> {
 
     fn verify_client(&self, client: &Client) -> bool {
         (**self).verify_client(client)
+    }
+
+    fn on_rejection(&self, request: &Request) {
+        (**self).on_rejection(request);
     }
 
     fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {

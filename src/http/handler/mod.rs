@@ -17,15 +17,16 @@ mod log; // the access log
 
 use std::any::TypeId;
 
+use http::StatusCode;
+
 use super::error::Error;
-use super::request::unwritten::not_implemented;
 use super::request::{BodyPlan, Request};
 use super::response::{Response, Result};
 use crate::tcp::Client;
 
 pub(crate) use chain::Chain;
 pub use chain::Depth;
-use chain::{by_method, delegate_of, enter};
+use chain::{by_method, delegate_of, enter, enter_first};
 pub use function::{HandlerFn, handler_fn};
 pub use layer::{Layer, LayerFn, Layered, Next, layer_fn};
 pub(crate) use log::Completed;
@@ -35,7 +36,7 @@ pub use routes::{Router, Routes};
 /// Handles requests (Python's `BaseHTTPRequestHandler`). One value serves all clients, on all workers at once:
 /// shared state is in its fields.
 ///
-/// To write: the `do_` methods you serve; the others respond with 501.
+/// To write: the `do_` methods you serve; the others respond with 501, once the request's body is there.
 ///
 /// To change if you like, in the order in which they are called: [`verify_client`](Self::verify_client),
 /// [`before_body`](Self::before_body), [`delegate`](Self::delegate), [`error_response`](Self::error_response),
@@ -60,18 +61,13 @@ pub use routes::{Router, Routes};
 /// # Ok::<(), modest::Error>(())
 /// ```
 ///
-/// # Methods that are not written
-///
-/// They answer 501 without a body being read. Whether there is one shows only when it is called: so the first request of
-/// a method whose body is over 64 KiB, in chunks or held back (`Expect: 100-continue`) is handled before its body is
-/// there. It is received when the method first looks at it, at the server's least rate, which holds a worker this once;
-/// one request at a time is handled so, and none once the method is known.
-///
 /// # Handlers within handlers
 ///
 /// [`delegate`](Self::delegate), [`layer`](Self::layer) and [`Routes`](crate::Routes) put handlers together, and each
-/// keeps all it says: what `before_body` refuses is refused from the head, whoever stands around it. That is why there
-/// is no method here that handles a whole request and that another handler could call.
+/// keeps all its hooks: what `before_body` refuses is refused from the head, whatever is around it. A handler that was put together
+/// so and is called by hand, by one of its `do_` methods, asks its `before_body` first: no check is left out.
+///
+/// The outermost comes first: see [`Layer`](crate::Layer).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` handles no requests",
     label = "this is no `RequestHandler`",
@@ -82,7 +78,7 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// Handles GET. Default: 501.
     #[doc(alias = "do_GET")]
     fn do_get(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>("do_get", request)
+        unwritten(request)
     }
 
     /// Handles HEAD. Default: as GET; the body is left out when the response is sent.
@@ -94,36 +90,36 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// Handles POST. Default: 501.
     #[doc(alias = "do_POST")]
     fn do_post(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>("do_post", request)
+        unwritten(request)
     }
 
     /// Handles PUT. Default: 501.
     #[doc(alias = "do_PUT")]
     fn do_put(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>("do_put", request)
+        unwritten(request)
     }
 
     /// Handles DELETE. Default: 501.
     #[doc(alias = "do_DELETE")]
     fn do_delete(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>("do_delete", request)
+        unwritten(request)
     }
 
     /// Handles PATCH. Default: 501.
     #[doc(alias = "do_PATCH")]
     fn do_patch(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>("do_patch", request)
+        unwritten(request)
     }
 
     /// Handles OPTIONS of a path. Default: 501. `OPTIONS *` is answered by the server itself.
     #[doc(alias = "do_OPTIONS")]
     fn do_options(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>("do_options", request)
+        unwritten(request)
     }
 
     /// Handles any other method, unregistered ones too. Default: 501. CONNECT is never passed to it.
     fn do_other(&self, request: &Request) -> Result<Response> {
-        unwritten::<Self>("do_other", request)
+        unwritten(request)
     }
 
     /// Another handler that takes this request, whole: its body plan, its `do_` method, its error page, its log. What
@@ -178,7 +174,8 @@ pub trait RequestHandler: Send + Sync + 'static {
     /// 507) or whose conditions don't hold (412, 416). `None`, the default: whoever stands around this handler is
     /// asked, and at the end it is a small page with the status and the error's message.
     ///
-    /// There is no request if its head could not be read. What the page leaves out is taken from the error: the status, if
+    /// There is no request if its head could not be read. An error below 400, such as a redirect that `before_body` returned, is no
+    /// failure: nobody is asked for its page. What the page leaves out is taken from the error: the status, if
     /// the page's is 200, and fields such as `Allow`. It must not block: no file is opened here.
     ///
     /// ```
@@ -245,46 +242,49 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 
     #[doc(hidden)]
-    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
-        depth.reach(request)?;
-        self.before_body(request, plan)?;
+    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth<'_>) -> Result<()> {
+        depth.ask_first(request, plan, |plan| self.before_body(request, plan))?;
         match delegate_of(self, request) {
-            Some(inner) => enter(inner, request, plan, depth),
-            None => plan.check_written::<Self>(request),
+            Some(inner) => enter_first(inner, request, plan, depth),
+            None => Ok(()),
         }
     }
 
     #[doc(hidden)]
-    fn chain_handle(&self, request: &Request, depth: Depth) -> Result<Response> {
+    fn chain_handle(&self, request: &Request, depth: Depth<'_>) -> Result<Response> {
+        depth.ask(request, |plan| self.before_body(request, plan))?;
         match delegate_of(self, request) {
-            Some(inner) => inner.chain_handle(request, depth.inner()?),
-            None => by_method(self, request),
+            Some(inner) => enter(inner, request, depth),
+            None => {
+                depth.begins(request);
+                by_method(self, request)
+            }
         }
     }
 
     #[doc(hidden)]
-    fn chain_verify_client(&self, client: &Client, _: Depth) -> bool {
+    fn chain_verify_client(&self, client: &Client, _: Depth<'_>) -> bool {
         self.verify_client(client)
     }
 
     #[doc(hidden)]
-    fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth) -> Option<Response> {
-        let inner = request.and_then(|request| depth.asked(request, delegate_of(self, request)));
+    fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth<'_>) -> Option<Response> {
+        let inner = request.and_then(|request| depth.asked(request, || delegate_of(self, request)));
         let dressed = inner.and_then(|(inner, depth)| inner.chain_error_response(request, error, depth));
         dressed.or_else(|| self.error_response(request, error))
     }
 
     #[doc(hidden)]
-    fn chain_finish_response(&self, request: &Request, mut response: Response, depth: Depth) -> Response {
-        if let Some((inner, depth)) = depth.asked(request, delegate_of(self, request)) {
+    fn chain_finish_response(&self, request: &Request, mut response: Response, depth: Depth<'_>) -> Response {
+        if let Some((inner, depth)) = depth.asked(request, || delegate_of(self, request)) {
             response = inner.chain_finish_response(request, response, depth);
         }
         self.finish_response(request, response)
     }
 
     #[doc(hidden)]
-    fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth) {
-        let inner = record.request().and_then(|request| depth.asked(request, delegate_of(self, request)));
+    fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth<'_>) {
+        let inner = record.request().and_then(|request| depth.asked(request, || delegate_of(self, request)));
         if let Some((inner, depth)) = inner {
             inner.chain_log_request(record, depth);
         }
@@ -292,13 +292,16 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 
     #[doc(hidden)]
-    fn chain_type(&self, _: Depth) -> TypeId {
+    fn chain_type(&self, _: Depth<'_>) -> TypeId {
         TypeId::of::<Self>()
     }
 }
 
-/// What an unwritten `do_` method returns. The error names the type and the method: only that default makes one of
-/// these, so it proves that this type has not written this method (see `UnwrittenMethods`).
-fn unwritten<H: ?Sized + 'static>(method: &'static str, request: &Request) -> Result<Response> {
-    Err(not_implemented(request).of_unwritten_method(TypeId::of::<H>(), method))
+/// What a `do_` method that is not written returns.
+fn unwritten(request: &Request) -> Result<Response> {
+    Err(not_implemented(request))
+}
+
+pub(super) fn not_implemented(request: &Request) -> Error {
+    Error::new(StatusCode::NOT_IMPLEMENTED, format!("Unsupported method ({})", request.method()))
 }

@@ -54,25 +54,25 @@ macro_rules! forward {
             fn log_request(&self, record: &LogRecord<'_>) {
                 (**self).log_request(record)
             }
-            fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
+            fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth<'_>) -> Result<()> {
                 (**self).chain_before_body(request, plan, depth)
             }
-            fn chain_handle(&self, request: &Request, depth: Depth) -> Result<Response> {
+            fn chain_handle(&self, request: &Request, depth: Depth<'_>) -> Result<Response> {
                 (**self).chain_handle(request, depth)
             }
-            fn chain_verify_client(&self, client: &Client, depth: Depth) -> bool {
+            fn chain_verify_client(&self, client: &Client, depth: Depth<'_>) -> bool {
                 (**self).chain_verify_client(client, depth)
             }
-            fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth) -> Option<Response> {
+            fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth<'_>) -> Option<Response> {
                 (**self).chain_error_response(request, error, depth)
             }
-            fn chain_finish_response(&self, request: &Request, response: Response, depth: Depth) -> Response {
+            fn chain_finish_response(&self, request: &Request, response: Response, depth: Depth<'_>) -> Response {
                 (**self).chain_finish_response(request, response, depth)
             }
-            fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth) {
+            fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth<'_>) {
                 (**self).chain_log_request(record, depth)
             }
-            fn chain_type(&self, depth: Depth) -> TypeId {
+            fn chain_type(&self, depth: Depth<'_>) -> TypeId {
                 (**self).chain_type(depth)
             }
         }

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::tcp::{self, Waker};
+use crate::tcp::{self, Instant, Waker};
 
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
@@ -102,7 +102,7 @@ impl Pushed {
         let mut state = self.lock();
         while state.takes(self.limit, piece.len()) == Err(SendError::Full) {
             state.waiting += 1;
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(tcp::now()));
             state = match left {
                 Some(left) => self.room.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -341,7 +341,7 @@ impl Sender {
     /// # Errors
     /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`], also as soon as the client leaves.
     pub fn send_timeout(&self, bytes: impl Into<Vec<u8>>, limit: impl Into<Option<Duration>>) -> Result<(), SendError> {
-        let deadline = limit.into().and_then(|limit| Instant::now().checked_add(limit));
+        let deadline = limit.into().and_then(|limit| tcp::now().checked_add(limit));
         self.send_by(bytes.into(), |piece| self.0.push_before(deadline, piece))
     }
 

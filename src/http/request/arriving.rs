@@ -1,4 +1,4 @@
-//! A body that is received while its handler runs: streamed to it piece by piece, or whole when it first looks.
+//! A body that is received while its handler runs: handed out piece by piece, or whole if the handler asks for all of it.
 //! Made by `connection` in the turn in which the handler is called, and taken apart once the handler has returned; read
 //! through `body`, on the handler's thread, which waits for the client.
 
@@ -22,8 +22,6 @@ pub(crate) type Progress = Arc<dyn Fn(u64) + Send + Sync>;
 /// A body that may not have arrived yet.
 pub(crate) struct ArrivingBody {
     length: BodyLength,
-    /// Handed out as it comes. Otherwise it is received whole as soon as anything is asked of it, and looks like any.
-    streamed: bool,
     whole: OnceLock<StoredBody>,
     receiving: Mutex<Receiving>,
 }
@@ -45,8 +43,8 @@ pub(crate) struct Arrival {
 }
 
 enum State {
-    /// No byte is decoded. For a body that is not streamed there is room already.
-    Untouched(Option<Incoming>),
+    /// No byte is decoded.
+    Untouched,
     Streaming {
         decoder: BodyDecoder,
         received: u64,
@@ -80,26 +78,22 @@ pub(crate) enum Rest {
         decoder: BodyDecoder,
         awaits_continue: bool,
     },
-    /// Where it ends is not known. `answer`: the request is rejected, as it would have been without its handler.
-    Failed {
-        answer: Option<Rejection>,
-    },
+    /// Where it ends is not known.
+    Failed,
 }
 
 /// Reads of at least this go into the reader's buffer without a detour.
 const LARGE_READ: usize = 8 * 1024;
 
 impl ArrivingBody {
-    /// `incoming`: what receives it whole as soon as anything is asked of it. `None`: it is handed out as it comes.
-    pub(crate) fn new(length: BodyLength, incoming: Option<Incoming>, arrival: Arrival) -> ArrivingBody {
-        let streamed = incoming.is_none();
-        let receiving = Mutex::new(Receiving { arrival, state: State::Untouched(incoming) });
-        ArrivingBody { length, streamed, whole: OnceLock::new(), receiving }
+    pub(crate) fn new(length: BodyLength, arrival: Arrival) -> ArrivingBody {
+        let receiving = Mutex::new(Receiving { arrival, state: State::Untouched });
+        ArrivingBody { length, whole: OnceLock::new(), receiving }
     }
 
-    /// Its length. Of a stream as announced, or else as received so far.
+    /// Its length, as announced, or else as received so far.
     pub(crate) fn len(&self) -> u64 {
-        match (if self.streamed { self.whole.get() } else { self.whole().ok() }, self.length) {
+        match (self.whole.get(), self.length) {
             (Some(whole), _) => whole.len(),
             (None, BodyLength::Known(length)) => length,
             (None, _) => self.receiving().state.received(),
@@ -126,13 +120,11 @@ impl ArrivingBody {
 
     /// `at`: what the same reader has read before.
     pub(crate) fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        if self.streamed {
-            let mut receiving = self.receiving();
-            if self.whole.get().is_none() {
-                return receiving.read(self.length, buffer);
-            }
+        let mut receiving = self.receiving();
+        match self.whole.get() {
+            Some(whole) => whole.read_at(buffer, at),
+            None => receiving.read(self.length, buffer),
         }
-        self.whole()?.read_at(buffer, at)
     }
 
     /// How much of it was received.
@@ -144,10 +136,10 @@ impl ArrivingBody {
         let Receiving { arrival, state } = self.receiving.into_inner().unwrap_or_else(PoisonError::into_inner);
         let awaits_continue = arrival.owes_continue;
         let rest = match state {
-            State::Untouched(_) => Rest::Unread { decoder: BodyDecoder::new(self.length), awaits_continue },
+            State::Untouched => Rest::Unread { decoder: BodyDecoder::new(self.length), awaits_continue },
             State::Streaming { decoder, .. } => Rest::Unread { decoder, awaits_continue },
             State::Complete(_) => Rest::Nothing,
-            State::Failed(failure) => Rest::Failed { answer: (!self.streamed).then_some(failure.rejection) },
+            State::Failed(_) => Rest::Failed,
         };
         ArrivingEnd { unread: arrival.unread, rest, limit: arrival.limits.body, whole: self.whole.into_inner() }
     }
@@ -173,8 +165,7 @@ impl Receiving {
         // Should a panic end it, where the body ends is not known.
         let interrupted = Failure::of(Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept"));
         let incoming = match std::mem::replace(&mut self.state, State::Failed(interrupted)) {
-            State::Untouched(Some(incoming)) => Ok(incoming),
-            State::Untouched(None) => Incoming::new(length, &self.arrival.limits).map_err(Failure::of),
+            State::Untouched => Incoming::new(length, &self.arrival.limits).map_err(Failure::of),
             State::Failed(failure) => Err(failure),
             state @ (State::Streaming { .. } | State::Complete(_)) => {
                 self.state = state;
@@ -193,7 +184,7 @@ impl Receiving {
         if buffer.is_empty() {
             return Ok(0);
         }
-        if let State::Untouched(_) = self.state {
+        if let State::Untouched = self.state {
             self.state = State::Streaming { decoder: BodyDecoder::new(length), received: 0 };
         }
         match &mut self.state {
@@ -210,7 +201,7 @@ impl Receiving {
                 }
             },
             State::Failed(failure) => Err((*failure).into()),
-            State::Complete(_) | State::Untouched(_) => Ok(0),
+            State::Complete(_) | State::Untouched => Ok(0),
         }
     }
 }
@@ -315,7 +306,7 @@ impl State {
     fn received(&self) -> u64 {
         match self {
             State::Streaming { received, .. } | State::Complete(received) => *received,
-            State::Untouched(_) | State::Failed(_) => 0,
+            State::Untouched | State::Failed(_) => 0,
         }
     }
 }

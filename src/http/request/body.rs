@@ -15,16 +15,24 @@ pub struct Body(Source);
 enum Source {
     Stored(StoredBody),
     Live(Box<ArrivingBody>),
-    /// Its handler has had it as a stream, of which so much was received: there is no second time.
+    /// A handler refused the request from its head: the body is not received.
+    Declined,
+    /// Its handler has had it as a stream, of which this many bytes were received: it can't be read twice.
     Over(u64),
 }
 
 impl Body {
+    /// That of a request that was refused from its head.
+    pub(crate) fn declined() -> Body {
+        Body(Source::Declined)
+    }
+
     /// Its length in bytes. Of a stream without a Content-Length: as much as has been read so far.
     pub fn len(&self) -> u64 {
         match &self.0 {
             Source::Stored(body) => body.len(),
             Source::Live(body) => body.len(),
+            Source::Declined => 0,
             Source::Over(received) => *received,
         }
     }
@@ -34,7 +42,7 @@ impl Body {
         match &self.0 {
             Source::Stored(body) => body.len() == 0,
             Source::Live(body) => body.is_empty(),
-            Source::Over(_) => false,
+            Source::Declined | Source::Over(_) => false,
         }
     }
 
@@ -76,6 +84,7 @@ impl Body {
         match &self.0 {
             Source::Stored(body) => Ok(body),
             Source::Live(body) => body.whole(),
+            Source::Declined => Err(declined()),
             Source::Over(_) => Err(is_over()),
         }
     }
@@ -83,7 +92,7 @@ impl Body {
     /// The handler has returned: of a body that was received meanwhile, what is left.
     pub(crate) fn end_live(&mut self) -> Option<ArrivingEnd> {
         let received = match &self.0 {
-            Source::Stored(_) | Source::Over(_) => return None,
+            Source::Stored(_) | Source::Declined | Source::Over(_) => return None,
             Source::Live(body) => body.received(),
         };
         let Source::Live(body) = std::mem::replace(&mut self.0, Source::Over(received)) else { return None };
@@ -95,7 +104,14 @@ impl Body {
     }
 }
 
-/// A handler that is asked again, after a wait, is not to take what is gone for an empty body.
+/// A layer that needs the body of what is refused inside it says so from the head.
+fn declined() -> io::Error {
+    io::Error::other(
+        "the request was refused from its head, so its body is not received: a layer asks for it by `BodyPlan::limit`",
+    )
+}
+
+/// A handler that is asked again, after a wait, must not take what is gone for an empty body.
 fn is_over() -> io::Error {
     io::Error::other("the body was a stream of the handler's first call: what it did not read is gone")
 }
@@ -123,6 +139,7 @@ impl fmt::Debug for Body {
         match &self.0 {
             Source::Stored(body) => body.fmt(f),
             Source::Live(body) => body.fmt(f),
+            Source::Declined => f.write_str("Body(declined)"),
             Source::Over(received) => write!(f, "Body({received} bytes were read)"),
         }
     }
@@ -141,6 +158,7 @@ impl Read for BodyReader<'_> {
         let count = match &self.body.0 {
             Source::Stored(body) => body.read_at(buffer, self.at)?,
             Source::Live(body) => body.read(buffer, self.at)?,
+            Source::Declined => return Err(declined()),
             Source::Over(_) => return Err(is_over()),
         };
         self.at += count as u64;

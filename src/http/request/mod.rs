@@ -2,7 +2,12 @@
 //! Fields are looked up in the received head and decoded on demand, so that a request costs no map.
 
 pub(crate) mod plan; // what is to become of a body
-pub(crate) mod unwritten; // which handlers lack which methods
+
+mod path; // the path, and what of it mounts have taken
+
+mod origin; // whether a URL is of this server
+
+mod asked; // which handlers were asked to accept it
 
 mod accept; // media types that the client asks for
 mod accept_encoding; // content codings that it takes
@@ -56,9 +61,10 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use crate::http::error::Error;
 use crate::tcp::{self, Address, Client, Instant, ServerHandle, Waker};
 use arriving::ArrivingEnd;
+use asked::Asked;
 use head::Head;
+use path::DecodedPath;
 use route_match::RouteMatches;
-use unwritten::UnknownMethod;
 use values::Values;
 
 /// A request and its client.
@@ -78,7 +84,9 @@ use values::Values;
 pub struct Request {
     head: Head,
     /// Decoded at first use.
-    path: OnceLock<String>,
+    path: DecodedPath,
+    /// How many names of the path the mounts around the handler have taken.
+    mounted: AtomicU32,
     /// Built at first use.
     headers: OnceLock<Box<HeaderMap>>,
     body: Body,
@@ -90,12 +98,12 @@ pub struct Request {
     now: SystemTime,
     waker: Option<Waker>,
     values: Values,
+    /// Of the `Forwarded` among them.
+    forwarded_host: OnceLock<String>,
     routes: RouteMatches,
     late: bool,
-    /// How many handlers of the chain were asked to accept it.
-    reached: AtomicU32,
-    /// The method that is to answer it, if it is not known whether there is one.
-    unknown_method: Option<Box<UnknownMethod>>,
+    /// Which handlers of the chain were asked to accept it.
+    asked: Asked,
 }
 
 impl Request {
@@ -110,7 +118,8 @@ impl Request {
         let (body, waker, values) = (Body::default(), waker.into(), Values::default());
         Request {
             head,
-            path: OnceLock::new(),
+            path: DecodedPath::default(),
+            mounted: AtomicU32::new(0),
             headers: OnceLock::new(),
             body,
             client,
@@ -120,10 +129,10 @@ impl Request {
             now,
             waker,
             values,
+            forwarded_host: OnceLock::new(),
             routes: RouteMatches::default(),
             late: false,
-            reached: AtomicU32::new(0),
-            unknown_method: None,
+            asked: Asked::default(),
         }
     }
 
@@ -134,14 +143,6 @@ impl Request {
     /// The handler has returned: of a body that was received meanwhile, what is left.
     pub(crate) fn end_arriving_body(&mut self) -> Option<ArrivingEnd> {
         self.body.end_live()
-    }
-
-    pub(crate) fn set_unknown_method(&mut self, method: Option<UnknownMethod>) {
-        self.unknown_method = method.map(Box::new);
-    }
-
-    pub(crate) fn unknown_method(&self) -> Option<&UnknownMethod> {
-        self.unknown_method.as_deref()
     }
 
     /// The request without its body, for the log.
@@ -188,13 +189,7 @@ impl Request {
         self.head.target()
     }
 
-    /// The path as sent, still percent-encoded. Of `http://host/a` it is `/a`; of `OPTIONS *` it is `*`.
-    /// It never contains a control character, a space or a backslash, and every percent sign begins two hex digits.
-    pub fn raw_path(&self) -> &str {
-        self.head.path()
-    }
-
-    /// Whether it is about the server as a whole: `OPTIONS *`.
+    /// Whether its target names a host.
     pub(crate) fn has_authority(&self) -> bool {
         self.head.parsed_target().authority.is_some()
     }
@@ -204,18 +199,10 @@ impl Request {
         self.head.parsed_target().https
     }
 
+    /// Whether it is about the server as a whole: `OPTIONS *`.
     pub(crate) fn is_asterisk(&self) -> bool {
         let target = self.head.parsed_target();
         target.asterisk && target.path.is_none()
-    }
-
-    /// The path, percent-decoded once. Bytes that are not UTF-8 appear as U+FFFD; decoded characters may be any,
-    /// also `/`, `\` or NUL: to open files use [`StaticFileHandler`](crate::StaticFileHandler), which handles these.
-    pub fn path(&self) -> &str {
-        if !self.head.parsed_target().percent_encoded {
-            return self.raw_path();
-        }
-        self.path.get_or_init(|| percent_encoding::percent_decode_str(self.raw_path()).decode_utf8_lossy().into_owned())
     }
 
     /// The query as sent: what follows the question mark.
@@ -265,10 +252,12 @@ impl Request {
             .map(|(_, value)| unquoted(value.trim()))
     }
 
-    /// The host (and port, if present) of the request: from the target if it is a URL, else from the Host field.
-    /// `None` if both are absent, as HTTP/1.0 allows.
+    /// The host (and port, if present) that the client asked for: the one that a trusted proxy has told, if it is trusted
+    /// with it ([`TrustedProxies::host`](crate::layers::TrustedProxies::host)), else from the target if it is a URL, else from
+    /// the Host field. `None` if all are absent, as HTTP/1.0 allows.
     pub fn host(&self) -> Option<&str> {
-        self.head.authority().or_else(|| self.header("host")).filter(|host| !host.is_empty())
+        let forwarded = self.forwarded_host.get().map(String::as_str);
+        forwarded.or_else(|| self.head.authority()).or_else(|| self.header("host")).filter(|host| !host.is_empty())
     }
 
     /// The body.
@@ -278,9 +267,8 @@ impl Request {
 
     /// The part of the path that stands in the place of `{name}` in the pattern of its route, decoded.
     ///
-    /// Decoded, a segment may be `..`, hold slashes and NUL, and what a `{*name}` stands for may begin with a slash: never
-    /// join it to a path of the file system. [`StaticFileHandler`](crate::StaticFileHandler) is for that. In a layer around
-    /// the routes nothing is matched yet when its `before_body` is called.
+    /// A value is never empty, `.` or `..`, and only that of a `{*name}` contains slashes. In a layer around the routes nothing is
+    /// matched yet when its `before_body` is called.
     ///
     /// # Errors
     /// 404 if it does not fit `T`: such a path names nothing. 500 if the pattern has no such name, which is a mistake in
@@ -336,14 +324,9 @@ impl Request {
         self.late = true;
     }
 
-    /// The handler at this depth of the chain is asked to accept it.
-    pub(crate) fn reach(&self, depth: u32) {
-        self.reached.fetch_max(depth + 1, Relaxed); // one thread handles a request at a time
-    }
-
-    /// Whether the handler at this depth of the chain was asked to accept it.
-    pub(crate) fn has_reached(&self, depth: u32) -> bool {
-        self.reached.load(Relaxed) > depth
+    /// Which handlers of the chain were asked to accept it.
+    pub(crate) fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// The same for a parameter that may be left out: `None` if there is none.
@@ -374,6 +357,10 @@ impl Request {
     /// Put a value into the request, in the place of any other of its type: for a layer that has something to tell to
     /// handlers (who asks, which tenant is meant).
     pub fn put<T: Any + Send + Sync>(&self, value: T) {
+        let forwarded = (&value as &dyn Any).downcast_ref::<Forwarded>();
+        if let Some(host) = forwarded.and_then(|forwarded| forwarded.host.clone()) {
+            let _ = self.forwarded_host.set(host); // the first holds: `host` may have been answered with it
+        }
         self.values.put(value);
     }
 

@@ -6,10 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Request;
 use super::arriving::Progress;
 use super::room::BodyLimits;
-use super::unwritten::{UnknownMethod, UnwrittenMethods};
 use crate::http::error::Error;
 
 /// A body up to this length is received although it will be refused, so that a layer can answer.
@@ -49,23 +47,15 @@ pub struct BodyPlan {
     pub(crate) streamed: bool,
     /// What it is written to as it comes.
     pub(crate) writer: Option<Box<dyn Write + Send>>,
-    /// Only of a request with a body: without one a handler is asked at once.
-    pub(crate) methods: Option<Arc<UnwrittenMethods>>,
-    pub(crate) unknown: Option<UnknownMethod>,
     /// A layer stands around the handlers that are asked from here on: it may answer what they refuse.
     pub(crate) layered: bool,
     /// Somebody said what is to become of the body: it is wanted.
     pub(crate) wanted: bool,
-    /// What the handlers inside a layer will refuse.
-    pub(crate) refusal: Option<Error>,
+    /// Nothing inside the layers serves the request.
+    pub(crate) unserved: bool,
 }
 
 impl BodyPlan {
-    /// For a request with a body. `methods`: what is known of its handlers.
-    pub(crate) fn with_methods(methods: &Arc<UnwrittenMethods>) -> BodyPlan {
-        BodyPlan { methods: Some(Arc::clone(methods)), ..BodyPlan::default() }
-    }
-
     /// The limits, with those of all requests where nothing was said.
     pub(crate) fn limits(&self, of_all: &BodyLimits) -> BodyLimits {
         BodyLimits {
@@ -116,7 +106,7 @@ impl BodyPlan {
     }
 
     /// The handler is called as soon as the head is there, and reads the body while it comes:
-    /// [`Request::reader`], which every reader then shares, and with it [`form_data`](Request::form_data). It is not
+    /// [`Request::reader`](crate::Request::reader), which every reader then shares, and with it [`form_data`](crate::Request::form_data). It is not
     /// kept, so that it costs no room on disk, and in memory 64 KiB, however long it is.
     ///
     /// While the handler waits for the client it holds one of [`TcpServer::workers`](crate::TcpServer::workers); the
@@ -136,7 +126,7 @@ impl BodyPlan {
     /// | the body is longer than its [`limit`](BodyPlan::limit) | `FileTooLarge` | 413 |
     /// | its chunks are malformed | `InvalidData` | 400 |
     ///
-    /// [`bytes`](Request::bytes), [`text`](Request::text), [`persist`](Request::persist) and the like work as ever: they
+    /// [`bytes`](crate::Request::bytes), [`text`](crate::Request::text), [`persist`](crate::Request::persist) and the like work as ever: they
     /// receive the whole body first, unless part of it was read already. A body that was there when the handler was
     /// called, and one that comes through a protocol around this one, is whole from the start, as it is without this.
     ///
@@ -172,8 +162,8 @@ impl BodyPlan {
     ///
     /// The writer is dropped, in a turn that may block, when all is written, or when the client leaves before. An error of
     /// kind [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` is answered with 507, `FileTooLarge` with
-    /// 413, `ResourceBusy` with 409, others with 500. Without a body nothing is written; nor is one of a request that was
-    /// [made by hand](Request::new), which the handler reads from the request.
+    /// 413 (but 507 if it is the system's own, EFBIG), `ResourceBusy` with 409, others with 500. Without a body nothing is written; nor is one of a request that was
+    /// [made by hand](crate::Request::new), which the handler reads from the request.
     ///
     /// ```
     /// use std::fs::File;
@@ -204,32 +194,26 @@ impl BodyPlan {
         self
     }
 
-    /// 501 if this type of handler is known to have no method for this request.
-    pub(crate) fn check_written<H: ?Sized + 'static>(&mut self, request: &Request) -> Result<(), Error> {
-        let Some(methods) = &self.methods else { return Ok(()) };
-        match methods.check::<H>(request) {
-            Ok(unknown) => {
-                self.unknown = unknown;
-                Ok(())
-            }
-            Err(error) => self.refuse(error),
+    /// Somebody who said what is to become of the body has refused the request: only what was said before that counts.
+    pub(crate) fn forget_all_but(&mut self, wanted: bool) {
+        if !wanted {
+            *self = BodyPlan { layered: self.layered, ..BodyPlan::default() };
         }
     }
 
-    /// Nobody wants this request: at once, or, inside a layer, when the layer has been asked.
+    /// Nothing serves this request: refused at once, or, inside a layer, when the layer has been asked.
     pub(crate) fn refuse(&mut self, error: Error) -> Result<(), Error> {
-        if self.layered {
-            self.refusal.get_or_insert(error);
-            return Ok(());
-        }
-        Err(error)
+        self.unserved = true;
+        if self.layered { Ok(()) } else { Err(error) }
     }
 
-    /// What is refused from the head although a layer might answer it: a body of this length is too long to be received
-    /// on the chance, unless somebody said that it is wanted.
-    pub(crate) fn take_refusal(&mut self, length: Option<u64>) -> Option<Error> {
+    /// Whether the body of a request is received before the handlers respond. `accepts`: none has refused the request from its head.
+    ///
+    /// A layer may respond to what is refused inside it. If it said that it wants the body, it has it; else it has a short one of a
+    /// request that nothing inside serves, which is received on the chance.
+    pub(crate) fn is_to_be_received(&self, accepts: bool, length: Option<u64>) -> bool {
         let is_short = length.is_some_and(|length| length <= SHORT);
-        self.refusal.take().filter(|_| !is_short && !self.wanted)
+        self.wanted && self.layered || accepts && (is_short || !self.unserved)
     }
 }
 

@@ -1,6 +1,23 @@
-//! What routers made of a request's path, kept in the request: so it is matched once, however often a router is asked.
+//! What routers made of a request's path, kept in the request: so it is matched once, however often a router is asked, and other
+//! paths can be compared with it.
 
 use std::sync::{Arc, OnceLock};
+
+/// The routes of a router: which of its resources a path leads to.
+pub(crate) trait RouteTable: Send + Sync {
+    fn find(&self, path: &str) -> Found;
+}
+
+/// What a path leads to.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// The resource, by the router's own count. `None`: the path has no route.
+    pub(crate) resource: Option<usize>,
+    /// How many names of the path the resource takes if it is a mount.
+    pub(crate) names: u32,
+    /// The names in the pattern, and what the path has in their places.
+    pub(crate) params: Vec<(String, String)>,
+}
 
 /// The matches of all routers that the request came to, outermost first. Most requests come to one at most: without any
 /// it costs a word.
@@ -12,29 +29,49 @@ struct Link {
     next: RouteMatches,
 }
 
-/// Which router it is, by the place of this byte: no other has the same while anybody holds one.
-pub(crate) type RouterId = Arc<u8>;
-
 /// What one router made of the path.
 pub(crate) struct RouteMatch {
-    pub(crate) router: RouterId,
-    /// The resource that is meant, by the router's own count.
-    pub(crate) resource: Option<usize>,
-    /// The names in the pattern, and what stands in their places, decoded.
-    pub(crate) params: Vec<(String, String)>,
+    table: Arc<dyn RouteTable>,
+    /// How many names of the path the mounts around the router have taken.
+    pub(crate) mounted: u32,
+    pub(crate) found: Found,
+}
+
+impl RouteMatch {
+    /// Whether this path, within the mounts around the router, leads to the same resource.
+    pub(crate) fn leads_here(&self, path: &str) -> bool {
+        self.table.find(path).resource == self.found.resource
+    }
 }
 
 impl RouteMatches {
-    /// The match of this router, made if it has not been asked yet.
-    pub(crate) fn of(&self, router: &RouterId, search: &dyn Fn() -> RouteMatch) -> &RouteMatch {
-        let link = self.0.get_or_init(|| Box::new(Link { found: search(), next: RouteMatches::default() }));
-        if Arc::ptr_eq(&link.found.router, router) { &link.found } else { link.next.of(router, search) }
+    /// The match of this router at this place, made if it has not been asked yet.
+    pub(crate) fn of(&self, table: &Arc<dyn RouteTable>, mounted: u32, path: &str) -> &RouteMatch {
+        let link = self.0.get_or_init(|| {
+            let found = RouteMatch { table: Arc::clone(table), mounted, found: table.find(path) };
+            Box::new(Link { found, next: RouteMatches::default() })
+        });
+        let is_known = Arc::ptr_eq(&link.found.table, table) && link.found.mounted == mounted;
+        if is_known { &link.found } else { link.next.of(table, mounted, path) }
+    }
+
+    /// Whether all matches are as is asked.
+    pub(crate) fn all(&self, is_so: impl Fn(&RouteMatch) -> bool) -> bool {
+        let mut matches = self;
+        while let Some(link) = matches.0.get() {
+            if !is_so(&link.found) {
+                return false;
+            }
+            matches = &link.next;
+        }
+        true
     }
 
     /// The part of the path that has this name, of the innermost router that has one.
     pub(crate) fn param(&self, name: &str) -> Option<&str> {
         let link = self.0.get()?;
-        let own = || link.found.params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let params = &link.found.found.params;
+        let own = || params.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         link.next.param(name).or_else(own)
     }
 }

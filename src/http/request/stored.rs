@@ -285,6 +285,7 @@ const SPOOL_SIZE: usize = 64 * 1024;
 fn given_error(err: &io::Error) -> Rejection {
     match err.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
+        io::ErrorKind::FileTooLarge if err.raw_os_error().is_some() => NO_SPACE, // the system's limit, and not the handler's
         io::ErrorKind::FileTooLarge => TOO_LARGE,
         io::ErrorKind::ResourceBusy => BUSY,
         _ => {
@@ -297,7 +298,7 @@ fn given_error(err: &io::Error) -> Rejection {
 fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
     log::error!("a body can't be kept in {}: {err}", limits.folder.display());
     match err.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => NO_SPACE,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => NO_SPACE,
         _ if is_about_room(err) => NO_DESCRIPTOR,
         _ => SPOOL_FAILED,
     }
@@ -307,4 +308,36 @@ fn spool_error(err: &io::Error, limits: &BodyLimits) -> Rejection {
 fn is_about_room(err: &io::Error) -> bool {
     err.raw_os_error()
         .is_some_and(|code| [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).contains(&code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the system refuses for want of room, which a limit of file sizes is, too, is told from what a handler refuses.
+    #[test]
+    fn what_can_not_be_written() {
+        let limits = BodyLimits::default();
+        let of_system = |errno: Errno| io::Error::from(errno);
+        for (error, given, spooled) in [
+            (of_system(Errno::NOSPC), 507, 507),
+            (of_system(Errno::DQUOT), 507, 507),
+            (of_system(Errno::FBIG), 507, 507),
+            (of_system(Errno::MFILE), 503, 503),
+            (of_system(Errno::IO), 500, 500),
+            (io::ErrorKind::StorageFull.into(), 507, 507),
+            (io::ErrorKind::FileTooLarge.into(), 413, 507),
+            (io::ErrorKind::ResourceBusy.into(), 409, 500),
+        ] {
+            assert_eq!(
+                (given_error(&error).status, spool_error(&error, &limits).status),
+                (status(given), status(spooled)),
+                "{error:?}"
+            );
+        }
+    }
+
+    fn status(code: u16) -> StatusCode {
+        StatusCode::from_u16(code).unwrap()
+    }
 }

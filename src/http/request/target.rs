@@ -6,6 +6,7 @@ use std::net::Ipv6Addr;
 use http::Method;
 
 use crate::http::rejection::Rejection;
+use crate::http::url_path::is_plain;
 
 /// A range of bytes in a head. A head is far shorter than 4 GiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,8 +43,8 @@ pub(crate) struct Target {
     pub asterisk: bool,
     /// Whether it is the URL of an `https` resource.
     pub https: bool,
-    /// Whether the path contains percent-encodings.
-    pub percent_encoded: bool,
+    /// Whether the path is perhaps not written as it is decoded: see `url_path::is_plain`.
+    pub needs_decoding: bool,
 }
 
 impl Target {
@@ -101,12 +102,10 @@ fn absolute_form(bytes: &[u8], method: &Method) -> Result<Target, Rejection> {
 // absolute-path [ "?" query ], from `start` on. A fragment is not part of a target.
 fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rejection> {
     let mut at = start;
-    let mut percent_encoded = false;
     while let Some(&byte) = bytes.get(at) {
         match CLASS[byte as usize] {
             REG_NAME | PATH => at += 1,
             PERCENT => {
-                percent_encoded = true;
                 at += 3;
                 if !is_percent_encoded(&bytes[at - 3..]) {
                     return Err(Rejection::bad_request("the path holds a broken percent-encoding"));
@@ -117,13 +116,14 @@ fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rej
         }
     }
     let path = (at > start).then(|| Span::new(start, at));
+    let needs_decoding = path.is_some() && !is_plain(&bytes[start..at]);
     if at == bytes.len() {
-        return Ok(Target { path, percent_encoded, ..target });
+        return Ok(Target { path, needs_decoding, ..target });
     }
     if bytes[at + 1..].iter().any(|&byte| CLASS[byte as usize] == NONE) {
         return Err(Rejection::bad_request("the query holds a character that must be percent-encoded"));
     }
-    Ok(Target { path, query: Some(Span::new(at + 1, bytes.len())), percent_encoded, ..target })
+    Ok(Target { path, query: Some(Span::new(at + 1, bytes.len())), needs_decoding, ..target })
 }
 
 fn is_percent_encoded(bytes: &[u8]) -> bool {

@@ -64,40 +64,68 @@ pub enum Access {
     Write,
 }
 
-/// What whoever asks may do, and where: put into the request by [`layers::PathRights`](crate::layers::PathRights), read by
-/// handlers that do more than their path says, as the listing of a folder: [`Request::permits`](crate::Request::permits).
+/// What the sender of a request may do, and where: put into the request by [`layers::PathRights`](crate::layers::PathRights).
+///
+/// [`StaticFileHandler`](crate::StaticFileHandler) asks them at each file that a request reads, lists or writes. Other handlers
+/// ask for what they do beyond the path of the request: [`Request::permits`](crate::Request::permits).
 pub struct Permissions {
     who: String,
     may_ask_who: bool,
     judge: Box<Judge>,
+    /// Of a whole folder; `None`: `judge` of the folder itself.
+    judge_beneath: Option<Box<Judge>>,
+    /// Those of the layer outside, which must permit it as well.
+    outer: Option<Arc<Permissions>>,
 }
 
 type Judge = dyn Fn(Access, &[u8]) -> bool + Send + Sync;
 
 impl Permissions {
-    /// `who` is told apart from others by this, whoever that is; the closure says whether an access is allowed to a path, decoded,
-    /// from the root of the server.
+    /// Two requests with the same `who` are permitted the same. The closure decides whether an access is permitted to a path, decoded,
+    /// from the root of the server. It judges each name of a file by itself: for `/a.txt.gz` and for `/a.txt` it is asked apart.
     pub fn new(who: impl Into<String>, judge: impl Fn(Access, &[u8]) -> bool + Send + Sync + 'static) -> Permissions {
-        Permissions { who: who.into(), may_ask_who: false, judge: Box::new(judge) }
+        let judge = Box::new(judge);
+        Permissions { who: who.into(), may_ask_who: false, judge, judge_beneath: None, outer: None }
     }
 
-    /// Whether somebody who is known might be allowed more than whoever asks: then a refusal is 401, and else 403. Default: no.
+    /// Decides whether an access is permitted to a path and to everything beneath it, as a folder that is moved takes. Default:
+    /// what is permitted to the path itself.
+    pub fn beneath(mut self, judge: impl Fn(Access, &[u8]) -> bool + Send + Sync + 'static) -> Permissions {
+        self.judge_beneath = Some(Box::new(judge));
+        self
+    }
+
+    /// Combines these permissions with those of a layer outside: only what both permit is permitted.
+    pub fn within(mut self, outer: Arc<Permissions>) -> Permissions {
+        self.who = format!("{}\0{}", outer.who, self.who);
+        self.may_ask_who |= outer.may_ask_who;
+        self.outer = Some(outer);
+        self
+    }
+
+    /// Whether a user that is known might be allowed more than the sender: then a refusal is 401, and else 403. Default: no.
     pub fn may_ask_who(mut self, may: bool) -> Permissions {
         self.may_ask_who = may;
         self
     }
 
-    /// For whom they hold: two requests with the same are allowed the same.
+    /// Identifies the sender: two requests with the same value are permitted the same.
     pub fn who(&self) -> &str {
         &self.who
     }
 
-    /// Whether this access to what stands at this path is allowed.
+    /// Whether this access to this path is permitted.
     pub fn permit(&self, access: Access, path: &[u8]) -> bool {
-        (self.judge)(access, path)
+        (self.judge)(access, path) && self.outer.as_ref().is_none_or(|outer| outer.permit(access, path))
     }
 
-    /// What is answered to what is not allowed.
+    /// Whether this access to this path, and to everything beneath it, is permitted.
+    pub fn permit_all(&self, access: Access, path: &[u8]) -> bool {
+        let judge = self.judge_beneath.as_ref().unwrap_or(&self.judge);
+        judge(access, path) && self.outer.as_ref().is_none_or(|outer| outer.permit_all(access, path))
+    }
+
+    /// The response to what is not permitted.
     pub fn refusal(&self) -> Error {
         match self.may_ask_who {
             true => Error::new(StatusCode::UNAUTHORIZED, ""),

@@ -2,6 +2,7 @@
 //! Set by handlers through `response` and `error`; written by `response_head`.
 //! Whatever is stored here is safe to send: no CR, LF or NUL, and no field that affects framing.
 
+use std::io;
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -250,6 +251,38 @@ pub(crate) fn describes_body(name: &HeaderName) -> bool {
     ]
     .contains(name)
 }
+
+/// Whether several fields of that name hold beside each other, whoever has set them. Browsers enforce each policy.
+pub(crate) fn adds_up(name: &HeaderName) -> bool {
+    [
+        header::CONTENT_SECURITY_POLICY,
+        header::CONTENT_SECURITY_POLICY_REPORT_ONLY,
+        header::LINK,
+        header::SET_COOKIE,
+        header::VARY,
+    ]
+    .contains(name)
+}
+
+/// A field that is the same for all responses.
+///
+/// # Errors
+/// If it is invalid, or derived from each response.
+pub(crate) fn common_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
+    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
+    let (name, value) = parse_field(name, value).map_err(|error| invalid(error.to_string()))?;
+    let is_derived = is_server_managed(&name)
+        || is_singleton(&name) && !RULED_BY_SITES.contains(&name)
+        || [header::ALLOW, header::CONTENT_ENCODING].contains(&name);
+    match is_derived {
+        true => Err(invalid(format!("the field `{name}` cannot be set: the server derives it for each response"))),
+        false => Ok((name, value)),
+    }
+}
+
+/// Fields that a response has once, but may have in common with all others.
+const RULED_BY_SITES: [HeaderName; 3] =
+    [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::CONTENT_DISPOSITION, header::EXPIRES];
 
 /// Whether a response has that field once at most: a second one would be ambiguous (RFC 9110, section 5.3).
 pub(crate) fn is_singleton(name: &HeaderName) -> bool {

@@ -25,6 +25,7 @@ fn plain(error: &Error) -> Response {
         status @ (StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED) => {
             Response::new(status)
         }
+        status if status.as_u16() < 400 && error.message().is_none() => Response::new(status),
         status => Response::html(status::page(status, error.message())),
     }
 }

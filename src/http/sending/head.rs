@@ -3,11 +3,11 @@
 
 use std::time::SystemTime;
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::date;
 use crate::http::response::Response;
-use crate::http::response::fields::{FieldFlags, FieldList, describes_body, write_line};
+use crate::http::response::fields::{FieldFlags, FieldList, adds_up, describes_body, write_line};
 use crate::http::status;
 
 /// How the end of the body is found (RFC 9112, section 6.3), or why there is none.
@@ -27,6 +27,8 @@ pub(crate) enum ResponseLength {
 pub(crate) struct ResponseHead<'a> {
     pub(crate) response: &'a Response,
     pub(crate) server: Option<&'a HeaderValue>,
+    /// Fields of every response of this server.
+    pub(crate) fields: &'a [(HeaderName, HeaderValue)],
     pub(crate) now: SystemTime,
     pub(crate) length: ResponseLength,
     /// The value of `Connection`, if it is sent.
@@ -56,6 +58,7 @@ impl ResponseHead<'_> {
             line("Date: ", &date, to);
         }
         self.write_fields(to);
+        self.write_fields_of_server(to);
         self.write_framing(to);
         if let Some(protocol) = upgrade {
             line("Upgrade: ", protocol.as_bytes(), to);
@@ -102,6 +105,17 @@ impl ResponseHead<'_> {
                 continue;
             }
             write_line(name, value, to);
+        }
+    }
+
+    /// A response that has such a field itself keeps it, unless both hold beside each other.
+    fn write_fields_of_server(&self, to: &mut Vec<u8>) {
+        for (name, value) in self.fields {
+            let is_told = !adds_up(name) && self.response.header_value(name.as_str()).is_some();
+            let is_of_body = self.response.status == StatusCode::NOT_MODIFIED && describes_body(name);
+            if !is_told && !is_of_body {
+                write_line(name, value, to);
+            }
         }
     }
 

@@ -46,6 +46,8 @@ pub(crate) struct ResponseContext<'a> {
     pub(crate) now: SystemTime,
     /// The value of the `Server` field, if it is sent.
     pub(crate) server: Option<&'a HeaderValue>,
+    /// Fields of every response of this server.
+    pub(crate) fields: &'a [(HeaderName, HeaderValue)],
     /// The page of an error.
     pub(crate) page: &'a dyn Fn(&Error) -> Checked,
 }
@@ -110,6 +112,7 @@ pub(crate) fn encode(response: Checked, context: &ResponseContext<'_>, output: &
     let head = ResponseHead {
         response: &response,
         server: context.server,
+        fields: context.fields,
         now: context.now,
         length,
         connection: connection_option(keep_alive, context.request.version(), &response),
@@ -174,11 +177,13 @@ pub(crate) fn encode_switch(
     response: &Checked,
     protocol: &str,
     server: Option<&HeaderValue>,
+    fields: &[(HeaderName, HeaderValue)],
     now: SystemTime,
     to: &mut Vec<u8>,
 ) {
     let (response, length) = (&response.0, ResponseLength::Omitted);
-    let head = ResponseHead { response, server, now, length, connection: Some("upgrade"), accept_ranges: false };
+    let head =
+        ResponseHead { response, server, fields, now, length, connection: Some("upgrade"), accept_ranges: false };
     head.write_with(Some(protocol), to);
 }
 

@@ -95,7 +95,14 @@ fn written(output: &mut Output) -> Vec<u8> {
 }
 
 fn context<'a>(request: &'a Request, server: Option<&'a HeaderValue>) -> ResponseContext<'a> {
-    ResponseContext { request, keep_alive: true, now: now(), server, page: &|error| Checked(Response::from(error)) }
+    ResponseContext {
+        request,
+        keep_alive: true,
+        now: now(),
+        server,
+        fields: &[],
+        page: &|error| Checked(Response::from(error)),
+    }
 }
 
 /// As `connection` does: what is at fault becomes a 500.

@@ -1,6 +1,6 @@
-//! A path as the names on it, decoded and resolved as files are found, and folded as some file systems do.
+//! A path as the names on it, and folded as some file systems do.
 
-use percent_encoding::percent_decode_str;
+use crate::UrlPath;
 
 /// The names on a path, from the root of the server. None is empty, `.` or `..`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,24 +10,10 @@ pub struct Names {
 }
 
 impl Names {
-    /// Of a path as it was sent. `None`: it begins with no slash, leads above the root, or holds NUL.
-    pub fn of_raw(path: &str) -> Option<Names> {
-        Names::of_decoded(&percent_decode_str(path).collect::<Vec<u8>>())
-    }
-
-    /// A slash that was encoded ends a name, too: no file has one in its name, and handlers that decode a path whole see it.
-    pub fn of_decoded(path: &[u8]) -> Option<Names> {
-        let rest = path.strip_prefix(b"/").filter(|rest| !rest.contains(&0))?;
-        let mut exact: Vec<Vec<u8>> = Vec::new();
-        for name in rest.split(|&byte| byte == b'/') {
-            match name {
-                b"" | b"." => {}
-                b".." => drop(exact.pop()?),
-                _ => exact.push(name.to_vec()),
-            }
-        }
+    pub fn of(path: &UrlPath<'_>) -> Names {
+        let exact: Vec<Vec<u8>> = path.names().map(<[u8]>::to_vec).collect();
         let folded = exact.iter().map(|name| fold(name)).collect();
-        Some(Names { exact, folded })
+        Names { exact, folded }
     }
 
     pub fn len(&self) -> usize {
@@ -42,23 +28,39 @@ impl Names {
         self.folded.starts_with(&other.folded)
     }
 
-    /// Whether what is at `page` may be sent for this path, too: the index of the folder, or the same with `.html`; and what is
-    /// at this path for it, compressed.
-    pub fn is_page_of(&self, page: &Names, is_index: impl Fn(&str) -> bool) -> bool {
-        let Some((name, folder)) = page.folded.split_last() else { return false };
-        if folder == self.folded {
-            return is_index(name);
-        }
-        let Some((own, parent)) = self.folded.split_last() else { return false };
-        let is_page = matches!(name.strip_prefix(own.as_str()), Some(".html" | ".htm"));
-        let is_sidecar = matches!(own.strip_prefix(name.as_str()), Some(".gz" | ".br" | ".zst"));
-        parent == folder && (is_page || is_sidecar)
+    /// Whether this path and the other are names of one file: `/about` of `/about.html` and the other way round, and `/a.txt.gz` of
+    /// `/a.txt`, for which it is sent to clients that take gzip; not the other way round, as such a file may stand alone.
+    pub fn is_name_of(&self, other: &Names) -> bool {
+        let (Some((own, folder)), Some((name, parent))) = (self.folded.split_last(), other.folded.split_last()) else {
+            return false;
+        };
+        folder == parent && uncoded(own).any(|own| own == name || is_page(own, name) || is_page(name, own))
     }
 
-    /// The path, with a slash in front.
-    pub fn text(&self) -> String {
-        self.exact.iter().map(|name| format!("/{}", String::from_utf8_lossy(name))).collect()
+    /// Whether `page` is an index of this folder, which is sent for it.
+    pub fn is_folder_of(&self, page: &Names, is_index: impl Fn(&str) -> bool) -> bool {
+        page.folded.split_last().is_some_and(|(name, folder)| folder == self.folded && is_index(name))
     }
+
+    /// The same names beneath others.
+    pub fn beneath(self, folder: Names) -> Names {
+        Names { exact: [folder.exact, self.exact].concat(), folded: [folder.folded, self.folded].concat() }
+    }
+
+    #[cfg(test)]
+    pub fn path(&self) -> Vec<u8> {
+        self.exact.iter().flat_map(|name| [b"/", &name[..]].concat()).collect()
+    }
+}
+
+/// A name, and those of which it is that of a compressed copy.
+fn uncoded(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| [".gz", ".br", ".zst"].into_iter().find_map(|end| name.strip_suffix(end)))
+}
+
+/// Whether a page of this name is served at the other one, with clean URLs.
+fn is_page(page: &str, clean: &str) -> bool {
+    matches!(page.strip_prefix(clean), Some(".html" | ".htm"))
 }
 
 /// The same for all names that file systems may take for one: letters of both cases, letters that nobody sees, dots and spaces at

@@ -4,13 +4,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::names::Names;
-use crate::Access;
+use crate::{Access, UrlPath};
+
+const MALFORMED: &str = "the path has no //, /./ or /../, and two hexadecimal digits behind each % (a % itself is %25)";
 
 /// Who may do what with all that stands at a path and beneath it: `PATH=WHO:RIGHTS`.
 ///
 /// | part | |
 /// | --- | --- |
-/// | `PATH` | begins with a slash, as the path of a URL, decoded: `/my photos`; a slash at its end says nothing |
+/// | `PATH` | the path of a URL, as in an address bar: `/my%20photos` and `/my photos` are the same; a `%` in a name is written `%25`; a slash at the end has no meaning |
 /// | `WHO` | names with commas between: a user, `@group`, `@users` for all who are known, `*` for everybody, known or not |
 /// | `RIGHTS` | `read`, `list`, `write` with commas between, or `all`, or `none` |
 ///
@@ -67,8 +69,8 @@ impl Rights {
 impl PathRule {
     /// The same rule beneath this path: for what is served at a prefix.
     pub fn beneath(mut self, prefix: &str) -> PathRule {
-        if let Some(path) = Names::of_decoded(format!("{prefix}{}", self.path.text()).as_bytes()) {
-            self.path = path;
+        if let Some(folder) = UrlPath::from_decoded(prefix.as_bytes()) {
+            self.path = self.path.beneath(Names::of(&folder));
         }
         self
     }
@@ -104,10 +106,11 @@ impl FromStr for PathRule {
         let wrong = InvalidPathRule;
         let (path, rest) = text.rsplit_once('=').ok_or(wrong("PATH=WHO:RIGHTS is wanted"))?;
         let (who, rights) = rest.rsplit_once(':').ok_or(wrong("behind the path WHO:RIGHTS is wanted"))?;
-        let names = Names::of_decoded(path.as_bytes()).ok_or(wrong("the path begins with a slash"))?;
-        if names.text() != path.strip_suffix('/').unwrap_or(path) {
-            return Err(wrong("the path has no //, no /./ and no /../"));
-        }
+        let names = match UrlPath::parse(path) {
+            Ok(path) => Names::of(&path),
+            Err(_) if !path.starts_with('/') => return Err(wrong("the path begins with a slash")),
+            Err(_) => return Err(wrong(MALFORMED)),
+        };
         let who = who.split(',').map(|name| match name.strip_prefix('@') {
             _ if name == "*" => Ok(Who::Everybody),
             Some("users") => Ok(Who::Known),

@@ -17,7 +17,7 @@ fn rights(rules: &[&str]) -> PathRights {
 
 /// What somebody may do there, as letters.
 fn shown(rights: &PathRights, user: Option<&str>, path: &str) -> String {
-    let found = rights.0.rights(user, &Names::of_decoded(path.as_bytes()).unwrap());
+    let found = rights.0.rights(user, &Names::of(&UrlPath::from_decoded(path.as_bytes()).unwrap()));
     [(Access::Read, 'r'), (Access::List, 'l'), (Access::Write, 'w')]
         .into_iter()
         .map(|(access, letter)| if found.has(access) { letter } else { '-' })
@@ -40,6 +40,11 @@ fn who_may_what_where() {
         "/book/index.html=ada:read,list",
         "/Public=*:read",
         "/public=ada:read",
+        "/clean=eve:read",
+        "/only.gz=eve:read",
+        "/my%20photos=ada:read",
+        "/100%25=ada:read",
+        "/f%C3%BCr=ada:read",
     ]);
     for (user, path, expected) in [
         (None, "/", "rl-"),
@@ -62,16 +67,28 @@ fn who_may_what_where() {
         (Some("eve"), "/a=b/c:d", "r--"),
         // The same page by another path.
         (None, "/pages/secret.html", "---"),
-        (None, "/pages/secret", "-l-"),
-        (Some("ada"), "/pages/secret", "rlw"),
+        (None, "/pages/secret", "---"),
+        (Some("ada"), "/pages/secret", "rl-"),
+        (Some("ada"), "/pages/other.html", "rlw"),
+        (None, "/clean", "---"),
+        (None, "/clean.html", "---"),
+        (None, "/clean.html.gz", "---"),
+        (None, "/clean.htm.br.zst", "---"),
+        (Some("eve"), "/clean.html.gz", "r--"),
+        (Some("ada"), "/clean.html.gz", "---"),
+        (None, "/clean.htmlx", "rl-"),
+        (None, "/clean/x", "---"),
+        (None, "/only.gz", "---"),
+        (None, "/only", "rl-"), // which it may stand beside, or not
         (None, "/pages/secrets", "rl-"),
         (None, "/book", "-l-"),
         (None, "/book/two.html", "rl-"),
         (Some("ada"), "/book", "rlw"),
         // The same content, compressed.
-        (None, "/pages/secret.html.gz", "-l-"),
-        (None, "/pages/Secret.html.ZST", "-l-"),
-        (Some("ada"), "/pages/secret.html.br", "rlw"),
+        (None, "/pages/secret.html.gz", "---"),
+        (None, "/pages/Secret.html.ZST", "---"),
+        (Some("ada"), "/pages/secret.html.br", "rl-"),
+        (Some("ada"), "/pages/secret.gz", "rl-"),
         (None, "/pages/secret.html.zip", "rl-"),
         (None, "/pages/secret.htm.gz", "rl-"),
         // Names that some file systems take for one.
@@ -83,6 +100,12 @@ fn who_may_what_where() {
         (None, "/INBOX/x", "---"), // nor more than its own path grants
         (None, "/Public", "---"),
         (Some("ada"), "/public", "r--"),
+        // As in the address bar.
+        (None, "/my photos/x", "---"),
+        (Some("ada"), "/my photos/x", "r--"),
+        (None, "/100%/x", "---"),
+        (Some("ada"), "/für", "r--"),
+        (None, "/für", "---"),
     ] {
         assert_eq!(shown(&rights, user, path), expected, "{user:?} {path}");
     }
@@ -101,7 +124,14 @@ fn rules_that_are_none() {
         ("/a//b=b:read", "no //"),
         ("/a/../b=b:read", "no //"),
         ("/./a=b:read", "no //"),
-        ("/../a=b:read", "begins with a slash"),
+        ("/../a=b:read", "no //"),
+        ("/100%=b:read", "two hexadecimal digits"),
+        ("/a%4=b:read", "two hexadecimal digits"),
+        ("/a%zz=b:read", "two hexadecimal digits"),
+        ("/a%2fb=b:read", "two hexadecimal digits"),
+        ("/a%€=b:read", "two hexadecimal digits"),
+        ("/a%00=b:read", "two hexadecimal digits"),
+        ("/a/%2e%2e/b=b:read", "no //"),
         ("/a=:read", "who is a user"),
         ("/a=a,:read", "who is a user"),
         ("/a=@:read", "behind the @"),
@@ -115,8 +145,34 @@ fn rules_that_are_none() {
         assert!(error.contains(why), "{rule:?}: {error}");
     }
     let rule: PathRule = "/a=b:all".parse().unwrap();
-    assert_eq!(rule.clone().beneath("/x/y").path.text(), "/x/y/a");
+    assert_eq!(rule.clone().beneath("/x/y").path.path(), b"/x/y/a");
     assert_eq!(rule.clone().beneath(""), rule);
+}
+
+/// What an outer layer forbids an inner one does not allow, in listings and archives neither.
+#[test]
+fn nested_layers_add_up() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.txt", "b.txt", "c.txt"] {
+        fs::write(folder.path().join(name), "text").unwrap();
+    }
+    let (one, other) = (["/=*:read,list", "/a.txt=ada:all"], ["/=*:read,list", "/b.txt=*:none"]);
+    for (outer, inner) in [(&one, &other), (&other, &one)] {
+        let files = StaticFileHandler::new(folder.path()).unwrap();
+        let http = Http::new(files.layer(rights(inner)).layer(rights(outer)).layer(auth()));
+        let get = |target: &str, credentials: Option<&str>| {
+            let request = Request::get(target).with_header("accept", "application/json");
+            http.respond(&credentials.into_iter().fold(request, |it, value| it.with_header("authorization", value)))
+        };
+        for (target, expected) in [("/a.txt", [false, true]), ("/b.txt", [false, false]), ("/c.txt", [true, true])] {
+            let got = [None, Some(ADA)].map(|who| get(target, who).status().is_success());
+            assert_eq!(got, expected, "{target} {outer:?} {inner:?}");
+        }
+        for (who, shown) in [(None, [false, false, true]), (Some(ADA), [true, false, true])] {
+            let listing = get("/", who);
+            assert_eq!(["a.txt", "b.txt", "c.txt"].map(|name| listing.text().contains(name)), shown, "{listing:?}");
+        }
+    }
 }
 
 const ADA: &str = "Basic YWRhOnNlY3JldA==";
@@ -165,7 +221,11 @@ fn methods() {
         ("MOVE", "/x", &[("destination", "/y")], 401, 200),
         ("MOVE", "/x", &[("destination", "http://h/deep/x")], 401, 200),
         ("MOVE", "/x", &[("destination", "http://h/deep/%6bept")], 401, 403),
-        ("MOVE", "/x", &[("destination", "http://h/y/../d")], 401, 403),
+        ("MOVE", "/x", &[("destination", "http://h/d")], 401, 403),
+        ("MOVE", "/x", &[("destination", "http://h/y/../d")], 400, 400),
+        ("MOVE", "/x", &[("destination", "http://other/d")], 502, 502),
+        ("MOVE", "/x", &[("destination", "/deep/kept%E3%80%80")], 401, 200), // another name, and no space to be passed over
+        ("MOVE", "/x", &[("destination", "/deep/kept\u{3000}")], 400, 400),
         ("MOVE", "/deep", &[("destination", "/y")], 401, 403),
         ("MOVE", "/w/x", &[("destination", "/w/y")], 401, 403), // it could be read where it goes
         ("MOVE", "/w/x", &[("destination", "/y")], 401, 403),
@@ -179,6 +239,7 @@ fn methods() {
     ] {
         for (credentials, status) in [(None, nobody), (Some(ADA), ada)] {
             let request = Request::new(Method::from_bytes(method.as_bytes()).unwrap(), target).unwrap();
+            let request = request.with_header("host", "h");
             let request = fields.iter().fold(request, |request, (name, value)| request.with_header(name, value));
             let request = credentials.into_iter().fold(request, |request, it| request.with_header("authorization", it));
             assert_eq!(http.respond(&request).status(), status, "{method} {target} {fields:?} {credentials:?}");
@@ -348,7 +409,7 @@ fn an_upload_is_asked_for_by_who_writes() {
     let found = head(&http, &at);
     assert_eq!((found.status().as_u16(), found.header("upload-offset")), (204, Some("3")));
     for (target, expected) in
-        [("/there?upload=x", 404), ("/there", 403), ("/no/x?upload=x", 403), ("/read/x?upload=x", 404)]
+        [("/there?upload=x", 404), ("/there", 403), ("/no/x?upload=x", 403), ("/read/x?upload=x", 403)]
     {
         assert_eq!(head(&http, target).status(), expected, "{target}");
     }

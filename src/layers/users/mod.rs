@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use crate::{Error, Result, StatusCode};
 
 mod familiar; // addresses from which a password was right
-mod guesses; // wrong passwords, by address
 mod source; // the file, and whether it has changed
 
 mod table; // its lines
@@ -23,10 +22,13 @@ mod remembered; // what was right a while ago
 mod slots; // how many hashes are computed at once
 
 use familiar::Familiar;
-use guesses::Guesses;
 use remembered::Remembered;
-use slots::Slots;
+use slots::{Slot, Slots};
 use source::Source;
+use table::Entry;
+
+use super::buckets::client_key;
+use super::guesses::Guesses;
 
 /// A file of users, as `htpasswd -B` writes it: `NAME:HASH` a line, for
 /// [`BasicAuth::users`](super::BasicAuth::users).
@@ -34,15 +36,16 @@ use source::Source;
 /// A hash is of bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`) or argon2 (`$argon2id$` and its kin). Others
 /// (`{SHA}`, `$apr1$`, crypt, plain text) are guessed too fast, and refused with the line that has them.
 ///
-/// - *It is read anew* within a second of a change; if the new one is broken, that is logged, and the old one holds.
-/// - *A hash is slow on purpose*, 50 ms say: so a pair of name and password that was right is remembered
-///   ([`remember`](UserFile::remember)) by a keyed hash of both, and costs one lock after that.
+/// - *It is read anew* within a second of a change; if the new one is broken, that is logged, and the old one holds. One
+///   without a user is not broken: nobody gets in any more.
+/// - *A hash is slow on purpose*, 50 ms say: so a pair of name and password that was right is remembered for the address it
+///   came from ([`remember`](UserFile::remember)), by a keyed hash of all three, and costs three locks after that.
 /// - *Nobody learns who is a user*: the password of an unknown one is compared with a hash of the file all the same.
 /// - *Floods take no worker from others*: so many are hashed at once, so many wait, others get 503 with `Retry-After`
 ///   ([`hashes_at_once`](UserFile::hashes_at_once)).
-/// - *Who guesses is slowed*: by address and name, and by address, 429 with `Retry-After`
-///   ([`wrong_passwords`](UserFile::wrong_passwords)). Who is remembered is not: so those who share an address with one who
-///   guesses go on.
+/// - *Guessing is limited*: by address and name, and by address, 429 with `Retry-After`
+///   ([`wrong_passwords`](UserFile::wrong_passwords)). The limit comes before every comparison, also with what is
+///   remembered: a client at its limit gets 429 for the right password, too. Right passwords do not count.
 ///
 /// ```
 /// use modest::layers::{BasicAuth, UserFile};
@@ -87,7 +90,7 @@ impl UserFile {
         Ok(UserFile {
             source: Source::open(path.as_ref())?,
             remembered: Remembered::new(random()?, Duration::from_secs(300)),
-            guesses: Guesses::new(10, Duration::from_secs(60)),
+            guesses: Guesses::by_default(),
             slots: Slots::new((cores / 2).max(1), 7),
             familiar: Familiar::default(),
             slots_of_familiar: Slots::new(1, 1),
@@ -97,8 +100,8 @@ impl UserFile {
         })
     }
 
-    /// How long a pair of name and password that was right is remembered after it was last used. Default: 5 minutes;
-    /// zero: not at all. It ends at once when the user's line changes.
+    /// How long a pair of name and password that was right is remembered for the address it came from after it was last
+    /// used. Default: 5 minutes; zero: not at all. It ends when the user's line changes or is deleted.
     pub fn remember(mut self, time: Duration) -> UserFile {
         self.remembered.time = time;
         self
@@ -118,8 +121,9 @@ impl UserFile {
     }
 
     /// How many wrong passwords for one name an address may send in so much time: all at once, then one after the other.
-    /// Default: 10 in a minute. Ten times as many for all names together, with those that got 503. An address is what it is for
-    /// [`RateLimit`](super::RateLimit).
+    /// Default: 10 in a minute. Ten times as many for all names together. Passwords that got 503 count as wrong ones. An
+    /// address is what it is for [`RateLimit`](super::RateLimit): behind a proxy put
+    /// [`TrustedProxies`](super::TrustedProxies) around, else all clients share one limit.
     ///
     /// # Panics
     /// If the number is zero, or so many in so little time that it is more than one a nanosecond.
@@ -161,40 +165,47 @@ impl UserFile {
     }
 
     /// Whether that is the password of that user. An error: it can't be said now.
+    ///
+    /// The order is what keeps passwords from being guessed: first the limit of the client, then what is remembered, then a
+    /// slot, then the hash.
     pub(super) fn knows(&self, client: Option<IpAddr>, name: &str, password: &str) -> Result<bool> {
-        let table = self.source.table(|table| {
-            self.remembered.retain(|name| table.get(name).is_some(), Instant::now());
-        });
+        let table = self.source.table();
         if password.len() > LONGEST_PASSWORD {
             return Ok(false);
         }
-        let entry = table.get(name);
-        let compared = entry.unwrap_or_else(|| table.stand_in(self.keys.hash_one(name)));
-        let digest = self.remembered.digest(name, &compared.text, password);
-        if self.remembered.has(name, &digest, Instant::now()) {
-            return Ok(true);
-        }
-        let guess = self.guesses.begin(client, self.keys.hash_one(name))?;
-        let own_slot = || if self.familiar.has(client) { self.slots_of_familiar.take() } else { None };
-        let Some(_slot) = self.slots.take().or_else(own_slot) else {
-            guess.was_not_looked_at();
-            let message = "too many passwords are being compared just now";
-            return Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, message).with_header("retry-after", "1"));
+        let (entry, number) = (table.get(name), self.keys.hash_one(name));
+        let compared = entry.or_else(|| table.stand_in(number));
+        let text = compared.map_or("", |compared| &compared.text);
+        let digest = self.remembered.digest(client.map(client_key), name, text, password);
+        // Of a stand-in nothing is remembered: two users may have the same hash, of whom one is deleted.
+        let is_remembered = || self.remembered.has(&digest, Instant::now()) && entry.is_some();
+        let (Some(guess), Some(compared)) = (self.guesses.begin(client, number, is_remembered)?, compared) else {
+            return Ok(entry.is_some());
         };
+        let _slot = self.slot(client)?;
         // Perhaps another request of the same client had the slot before.
-        if self.remembered.has(name, &digest, Instant::now()) {
-            guess.was_none();
-            return Ok(true);
-        }
-        #[cfg(test)]
-        self.hashed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let is_right = compared.hash.is_of(password.as_bytes()) && entry.is_some();
+        let is_right = is_remembered() || self.compare(compared, password) && entry.is_some();
         if is_right {
             guess.was_none();
-            self.remembered.put(name, digest, Instant::now());
+            self.remembered.put(digest, Instant::now());
             self.familiar.note(client);
         }
         Ok(is_right)
+    }
+
+    fn compare(&self, entry: &Entry, password: &str) -> bool {
+        #[cfg(test)]
+        self.hashed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        entry.hash.is_of(password.as_bytes())
+    }
+
+    /// A place among those that compute a hash.
+    fn slot(&self, client: Option<IpAddr>) -> Result<Slot<'_>> {
+        let own_slot = || if self.familiar.has(client) { self.slots_of_familiar.take() } else { None };
+        self.slots.take().or_else(own_slot).ok_or_else(|| {
+            let message = "too many passwords are being compared just now";
+            Error::new(StatusCode::SERVICE_UNAVAILABLE, message).with_header("retry-after", "1")
+        })
     }
 }
 

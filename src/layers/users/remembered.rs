@@ -1,8 +1,9 @@
 //! Pairs of name and password that were right a while ago, so that not each request costs a slow hash.
 //!
-//! A password is not kept: only SHA-256 of a random key of this process, the name, the hash in the file and the password. Who
-//! reads the memory of the process could guess passwords with it as long as the pair is remembered; whoever can do that
-//! reads them from requests, too. As the file's hash is a part of it, a changed password is forgotten by itself.
+//! A password is not kept: only SHA-256 of a random key of this process, the client, the name, the hash in the file and the
+//! password. Someone who reads the memory of the process could guess passwords with it as long as the pair is remembered;
+//! they could also read passwords from requests. As the file's hash is a part of it, a changed password is forgotten by
+//! itself. As the client is a part of it, a pair that is remembered for one client is unknown to all others.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,33 +11,32 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::super::credentials::equal;
+use super::super::buckets::ClientKey;
 
-/// One pair for each user at most.
+/// Digests of pairs, and when each was last used.
 pub struct Remembered {
     key: [u8; 32],
     /// How long after it was last used.
     pub time: Duration,
-    pairs: Mutex<HashMap<String, Pair>>,
+    used: Mutex<HashMap<Digest, Instant>>,
 }
 
-struct Pair {
-    digest: Digest,
-    used: Instant,
-}
-
-/// What stands for a pair.
+/// Stands for a client, a name, its hash and a password.
 pub type Digest = [u8; 32];
+
+const MOST: usize = 65_536;
 
 impl Remembered {
     pub fn new(key: [u8; 32], time: Duration) -> Remembered {
-        Remembered { key, time, pairs: Mutex::default() }
+        Remembered { key, time, used: Mutex::default() }
     }
 
-    /// What stands for this pair. Each part but the last has its length in front: no two triples have the same bytes.
-    pub fn digest(&self, name: &str, hash: &str, password: &str) -> Digest {
+    /// Each part but the last has a fixed length, or its length in front: no two tuples have the same bytes.
+    pub fn digest(&self, client: Option<ClientKey>, name: &str, hash: &str, password: &str) -> Digest {
         let mut sha = Sha256::new();
         sha.update(self.key);
+        sha.update([u8::from(client.is_some())]);
+        sha.update(client.unwrap_or_default().to_le_bytes());
         for part in [name, hash] {
             sha.update((part.len() as u64).to_le_bytes());
             sha.update(part);
@@ -45,34 +45,34 @@ impl Remembered {
         sha.finalize().into()
     }
 
-    /// Whether this pair was right, not longer ago than it is remembered.
-    pub fn has(&self, name: &str, digest: &Digest, now: Instant) -> bool {
-        let mut pairs = self.pairs();
-        let Some(pair) = pairs.get_mut(name) else { return false };
-        let is_known = now.saturating_duration_since(pair.used) < self.time && equal(digest, &pair.digest);
+    /// Whether this pair was right, not longer ago than it is remembered. The search takes a time that depends on the digest,
+    /// which nobody can compute without the key.
+    pub fn has(&self, digest: &Digest, now: Instant) -> bool {
+        let mut used = self.used();
+        let Some(last) = used.get_mut(digest) else { return false };
+        let is_known = now.saturating_duration_since(*last) < self.time;
         if is_known {
-            pair.used = now;
+            *last = now;
         }
         is_known
     }
 
-    /// This pair is right.
-    pub fn put(&self, name: &str, digest: Digest, now: Instant) {
-        self.pairs().insert(name.to_owned(), Pair { digest, used: now });
-    }
-
-    /// Forget who is not known any more, and who was away for too long.
-    pub fn retain(&self, is_known: impl Fn(&str) -> bool, now: Instant) {
-        let is_used = |pair: &Pair| now.saturating_duration_since(pair.used) < self.time;
-        self.pairs().retain(|name, pair| is_known(name) && is_used(pair));
+    /// This pair is right. Those that were not used for too long are forgotten.
+    pub fn put(&self, digest: Digest, now: Instant) {
+        let mut used = self.used();
+        used.retain(|_, last| now.saturating_duration_since(*last) < self.time);
+        if used.len() >= MOST {
+            used.clear();
+        }
+        used.insert(digest, now);
     }
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        self.pairs().len()
+        self.used().len()
     }
 
-    fn pairs(&self) -> MutexGuard<'_, HashMap<String, Pair>> {
-        self.pairs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn used(&self) -> MutexGuard<'_, HashMap<Digest, Instant>> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,5 @@
 //! The file, read anew when it has changed: looked at by whoever asks, once in a while. A new one that is broken changes
-//! nothing but the log.
+//! nothing but the log; one without a user is not broken, but has nobody in it.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -48,6 +48,10 @@ impl Source {
     pub fn open(path: &Path) -> io::Result<Source> {
         let path = std::path::absolute(path)?;
         let (stamp, table) = read(&path)?;
+        if table.is_empty() {
+            let why = "there is no user in it; a line is NAME:HASH, as 'modest --hash-password' writes it";
+            return Err(named(&path, io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
         Ok(Source {
             path,
             every: Some(Duration::from_secs(1)),
@@ -62,16 +66,16 @@ impl Source {
         &self.path
     }
 
-    /// The users as they are now. If that is news, it is told.
-    pub fn table(&self, news: impl FnOnce(&Table)) -> Arc<Table> {
+    /// The users as they are now.
+    pub fn table(&self) -> Arc<Table> {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let every = self.every.map(|every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
         let looked = self.looked.load(Ordering::Relaxed);
         let is_time = every.is_some_and(|every| now.saturating_sub(looked) >= every)
             && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if is_time && let Some(table) = self.look() {
-            log::info!("{}: {} users", self.path.display(), table.names().count());
-            news(&table);
+            let level = if table.is_empty() { log::Level::Warn } else { log::Level::Info };
+            log::log!(level, "{}: {} users", self.path.display(), table.names().count());
             return table;
         }
         Arc::clone(&self.table.read().unwrap_or_else(PoisonError::into_inner))

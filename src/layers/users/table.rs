@@ -44,10 +44,11 @@ impl Table {
             }
             table.entries.push(Entry { hash: stored, text: hash.to_owned() });
         }
-        match table.entries.is_empty() {
-            true => Err("there is no user in it; a line is NAME:HASH, as 'modest --hash-password' writes it".into()),
-            false => Ok(table),
-        }
+        Ok(table)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     pub fn get(&self, name: &str) -> Option<&Entry> {
@@ -55,9 +56,10 @@ impl Table {
     }
 
     /// The one with whose hash the password of an unknown user is compared: so that it takes as long as for a known one.
-    /// `number`: the same for the same name, and foreseeable by nobody.
-    pub fn stand_in(&self, number: u64) -> &Entry {
-        &self.entries[(number % self.entries.len() as u64) as usize]
+    /// `number`: the same for the same name, and foreseeable by nobody. `None`: there are no users.
+    pub fn stand_in(&self, number: u64) -> Option<&Entry> {
+        let at = number.checked_rem(self.entries.len() as u64)?;
+        self.entries.get(at as usize)
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {

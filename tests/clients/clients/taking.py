@@ -52,7 +52,7 @@ def check_curl_goes_on(at):
     """-C: an upload that broke off goes on where it was"""
     server, folder = inbox(at, "curl resumes", "--resumable")
     file = make(at.folder("curl breaks") / "big", noise(LARGE, 4))
-    url, all_of = f"{server.url}/big", f"bytes 0-{LARGE - 1}/{LARGE}"
+    url, all_of = f"{server.url}/big?upload=0123456789abcdef", f"bytes 0-{LARGE - 1}/{LARGE}"
     at.run(["curl", "-sS", "-m", "1", "--limit-rate", "4M", "-T", file, "-H", f"Content-Range: {all_of}", url])
     same(list(folder.iterdir()), [], "what is seen of it")
     ask = ["-i", "-X", "PUT", "-H", f"Content-Range: bytes */{LARGE}", "-H", "Content-Length: 0", url]

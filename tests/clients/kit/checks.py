@@ -49,8 +49,8 @@ def every(client, bench):
     print(f"\n== {client.NAME}", flush=True)
     missing = packages.missing(client)
     if missing:
-        row.version = "skipped: not to be had"
-        row.note("all of its checks", f"not to be had: {', '.join(missing)}", skip=True)
+        row.version = "skipped: not available"
+        row.note("all of its checks", f"not available: {', '.join(missing)}", skip=True)
         return row
     row.version = version(client, bench)
     for name, check in functions(client):

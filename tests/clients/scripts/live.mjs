@@ -73,7 +73,7 @@ for (const signal of ["SIGTERM", "SIGKILL"]) {
       await other.page.goto(first.url); // by WebSocket: both kinds are in one room
       const say = async (page, text) => {
         await page.getByRole("textbox").fill(text);
-        await page.getByRole("button", { name: "Say" }).click();
+        await page.getByRole("button", { name: "Send" }).click();
       };
       await connected(other.page);
       if (kind == "socket") await connected(one.page);

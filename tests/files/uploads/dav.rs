@@ -194,7 +194,7 @@ fn locks() {
         ("PUT", "/a", &[("if", &other)], 412),
         ("PUT", "/a", &[("if", "(<a")], 400),
         ("PUT", "/a", &[("if", &of_other)], 423),
-        ("PUT", "/a", &[("content-range", "bytes 0-0/1")], 423),
+        ("PUT", "/a?upload=0123456789abcdef", &[("content-range", "bytes 0-0/1")], 423),
         ("DELETE", "/a", &[], 423),
         ("MOVE", "/a", &[to("/c")], 423),
         ("MOVE", "/free", &[to("/a")], 423),
@@ -265,7 +265,7 @@ fn a_lock_by_other_paths() {
             let told = ask(&server, "PROPFIND", path, &[("depth", "0")], b"").text().to_owned();
             assert!(told.contains(token.trim_matches(['<', '>'])), "{by} {path}: {told}");
             for tagged in paths {
-                let tagged = format!("<http://{}{tagged}> {untagged}", server.address());
+                let tagged = format!("<http://localhost{tagged}> {untagged}");
                 assert_eq!(ask(&server, "PUT", path, &[("if", &tagged)], b"n").status(), 204, "{by} {path} {tagged}");
             }
         }
@@ -276,6 +276,36 @@ fn a_lock_by_other_paths() {
     assert_eq!(lock(&server, "/d", &[], LOCK).status(), 201);
     fs::remove_file(folder.path("d")).unwrap();
     assert_eq!(ask(&server, "MKCOL", "/d", &[], b"").status(), 423);
+}
+
+/// A lock holds wherever its folder is served, also at a place that has no locks of its own.
+#[test]
+fn a_lock_holds_at_all_places_of_a_folder() {
+    use modest::Routes;
+    let folder = Folder::new(&[("sub/deep/file", "a")]);
+    let uploads = Uploads::new().overwrite(Overwrite::Replace).delete(true);
+    let at = |path: &str| modest::StaticFileHandler::new(folder.path(path)).unwrap().uploads(uploads.clone());
+    let routes = Routes::new()
+        .mount("/a", at("").webdav(true).prefix("/a").unwrap())
+        .mount("/b", at("sub").webdav(true).prefix("/b").unwrap())
+        .mount("/c", at("sub/deep").prefix("/c").unwrap());
+    let server = serve(routes.serve(()));
+    for by in ["/a/sub/deep/file", "/b/deep/file"] {
+        let token = lock(&server, by, &[], LOCK).header("lock-token").unwrap().to_owned();
+        for path in ["/a/sub/deep/file", "/b/deep/file", "/c/file"] {
+            let beside = format!("{path}2");
+            for (method, fields) in [("PUT", &[][..]), ("DELETE", &[]), ("MOVE", &[("destination", &*beside)])] {
+                assert_eq!(ask(&server, method, path, fields, b"x").status(), 423, "{by} {method} {path}");
+            }
+        }
+        for (path, to) in [("/a/sub", "/a/x"), ("/a/sub/deep", "/a/x"), ("/b/deep", "/b/x")] {
+            assert_eq!(ask(&server, "MOVE", path, &[("destination", to)], b"").status(), 423, "{by} {path}");
+        }
+        let other = if by.starts_with("/a") { "/b/deep/file" } else { "/a/sub/deep/file" };
+        assert_eq!(ask(&server, "PUT", other, &[("if", &format!("({token})"))], b"b").status(), 204, "{by}");
+        assert_eq!(ask(&server, "UNLOCK", other, &[("lock-token", &token)], b"").status(), 204, "{by}");
+    }
+    assert_eq!(put(&server, "/c/file", b"c"), 204);
 }
 
 /// A token is of use to its user alone (section 6.4), and told to nobody else.

@@ -1,10 +1,14 @@
 //! Files and folders by a form, `multipart/form-data`.
 
-use modest::Uploads;
+use std::fs;
+use std::io::Write;
+use std::sync::{Mutex, mpsc};
+
 use modest::testing::serve;
+use modest::{Layer, Permissions, Request, RequestHandler, Uploads};
 
 use super::super::Folder;
-use super::{ask, taking, tree};
+use super::{ask, connect, taking, tree, wait_for_silence};
 
 fn part(name: &str, file_name: Option<&str>, content: &str) -> String {
     let file_name = file_name.map(|name| format!("; filename=\"{name}\"")).unwrap_or_default();
@@ -67,4 +71,69 @@ fn forms() {
     let got = ask(&server, "POST", "/p/in/", &[("content-type", "multipart/form-data; boundary=x")], body.as_bytes());
     assert_eq!((got.status().as_u16(), got.header("location")), (303, Some("/p/in/")));
     assert_eq!(server.get("/p/in/a").body().len(), 200_000);
+}
+
+fn form(names: impl Iterator<Item = String>) -> Vec<u8> {
+    let parts: String = names.map(|name| part("file", Some(&name), "x")).collect();
+    (parts + "--x--\r\n").into_bytes()
+}
+
+/// One form keeps a worker busy for a bounded time, and its error is short.
+#[test]
+fn forms_are_bounded() {
+    let folder = Folder::new(&[]);
+    let server = taking(&folder, Uploads::new());
+    let fields = [("content-type", "multipart/form-data; boundary=x")];
+    let send = |names: Vec<String>| ask(&server, "POST", "/", &fields, &form(names.into_iter()));
+    // Folders, however deep.
+    let got = send((0..30).map(|number| format!("{number}/{}f", "d/".repeat(60))).collect());
+    assert_eq!(got.status(), 413, "{}", got.text());
+    assert!(got.text().contains("in up to 1000 folders"), "{}", got.text());
+    let made = tree(folder.as_ref()).iter().filter(|name| name.ends_with('/')).count();
+    assert_eq!(made, 1000);
+    // Many files in one folder are fine; what an error shows of them is short.
+    let long = |number: usize| format!("many/{number}-{}", "n".repeat(200));
+    assert_eq!(send((0..500).map(long).collect()).status(), 303);
+    let mut names: Vec<String> = (500..600).map(long).collect();
+    names.push(long(0));
+    let got = send(names);
+    assert_eq!(got.status(), 409, "{}", got.text());
+    assert!(got.text().len() < 5000 && got.text().contains("and 90 more"), "{}", got.text());
+}
+
+/// Lets the request wait at one name until its client has gone.
+struct Waits(Mutex<mpsc::Receiver<()>>);
+
+impl Layer for Waits {
+    fn before_body(&self, request: &Request, _: &mut modest::BodyPlan) -> modest::Result<()> {
+        let waiting = Mutex::new(std::mem::replace(&mut *self.0.lock().unwrap(), mpsc::channel().1));
+        request.put(Permissions::new("x", move |_, path| {
+            if path == b"/200" {
+                waiting.lock().unwrap().recv().unwrap();
+            }
+            true
+        }));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_form_stops_when_its_client_has_gone() {
+    let folder = Folder::new(&[]);
+    let (gone, waits) = mpsc::channel();
+    let server = serve(folder.handler().uploads(Uploads::new()).layer(Waits(Mutex::new(waits))));
+    let body = form((0..10_000).map(|number| number.to_string()));
+    let mut client = connect(&server);
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    client.write_all(head.as_bytes()).unwrap();
+    client.write_all(&body).unwrap();
+    super::wait_until("the form is being stored", || folder.path("199").exists());
+    drop(client);
+    gone.send(()).unwrap();
+    wait_for_silence(&server);
+    let stored = fs::read_dir(folder.as_ref()).unwrap().count();
+    assert!((200..9000).contains(&stored), "{stored}");
 }

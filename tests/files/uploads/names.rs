@@ -180,6 +180,20 @@ fn folders_and_deletions() {
 }
 
 /// What others have put there is not trusted: it is not another file's coding, and no page of this server.
+/// What is to stay free is left by folders and by empty files, too.
+#[test]
+fn what_is_reserved_is_left_by_folders() {
+    let folder = Folder::new(&[]);
+    let server = taking(&folder, Uploads::new().reserve(u64::MAX / 2));
+    let part =
+        |field: &str, text: &str| format!("--x\r\nContent-Disposition: form-data; {field}\r\n\r\n{text}\r\n--x--\r\n");
+    let form = [("content-type", "multipart/form-data; boundary=x")];
+    assert_eq!(ask(&server, "MKCOL", "/d", &[], b"").status(), 507);
+    assert_eq!(put(&server, "/f", b""), 507);
+    assert_eq!(ask(&server, "POST", "/", &form, part("name=folder", "d").as_bytes()).status(), 507);
+    assert_eq!(tree(folder.as_ref()), [""; 0]);
+}
+
 #[test]
 fn what_is_taken_is_not_trusted() {
     let folder = Folder::new(&[("index.html", "<p>mine")]);
@@ -193,6 +207,14 @@ fn what_is_taken_is_not_trusted() {
         ("page.xhtml", "<html/>", true),
         ("picture.svg", "<svg/>", true),
         ("feed.xml", "<a/>", true),
+        ("style.xsl", "<a/>", true),
+        ("app.webmanifest", "{}", true),
+        ("page.mhtml", "<script>", true),
+        ("script.js", "1", true),
+        ("movie.mp4", "", false),
+        ("paper.pdf", "", false),
+        ("what.unknown", "<script>", false), // plain text
+        ("what.binary", "\0<script>", false),
         ("notes.txt", "<script>", false),
         ("picture.png", "", false),
     ] {
@@ -205,6 +227,19 @@ fn what_is_taken_is_not_trusted() {
     let own = serve(
         folder.handler().uploads(Uploads::new()).header("content-security-policy", "default-src 'self'").unwrap(),
     );
-    assert_eq!(own.get("/page.html").header("content-security-policy"), Some("default-src 'self'"));
-    assert_eq!(serve(folder.handler()).get("/page.html").header("content-security-policy"), None);
+    let policies = |got: &modest::SentResponse| -> Vec<String> {
+        let values = got.headers().get_all("content-security-policy").iter();
+        values.map(|value| value.to_str().unwrap().split(' ').next().unwrap().to_owned()).collect()
+    };
+    assert_eq!(policies(&own.get("/page.html")), ["default-src", "sandbox"]);
+    assert_eq!(policies(&serve(folder.handler()).get("/page.html")), [""; 0]);
+    assert_eq!(policies(&serve(folder.handler().untrusted(true)).get("/page.html")), ["sandbox"]);
+    assert_eq!(policies(&serve(folder.handler().uploads(Uploads::new()).untrusted(false)).get("/page.html")), [""; 0]);
+    // Pages that stand for others.
+    assert_eq!(put(&server, "/404.html", b"<script>"), 201);
+    let missing = server.get("/no/such");
+    assert_eq!((missing.status().as_u16(), policies(&missing)), (404, vec!["sandbox".to_owned()]));
+    let app = serve(folder.handler().uploads(Uploads::new()).app_page("page.html").unwrap());
+    let route = app.get("/route");
+    assert_eq!((route.text(), policies(&route)), ("<script>", vec!["sandbox".to_owned()]));
 }

@@ -20,7 +20,7 @@ fn send(server: &TestServer, method: &str, target: &str, fields: &[(&str, &str)]
 }
 
 fn range(server: &TestServer, range: &str, body: &[u8]) -> (u16, String) {
-    let got = send(server, "PUT", "/a", &[("content-range", range)], body);
+    let got = send(server, "PUT", "/a?upload=0123456789abcdef", &[("content-range", range)], body);
     (got.status().as_u16(), got.header("range").unwrap_or_default().to_owned())
 }
 
@@ -55,20 +55,31 @@ fn by_ranges() {
     assert_eq!(range(&taking(&folder, Uploads::new()), "bytes 0-3/10", b"abcd").0, 400, "not unless it is wanted");
 }
 
-/// An upload by ranges is its sender's: no URL stands for it, whatever one may guess.
+/// Two clients behind one address, without a name, that send files of one length to one path: each goes on with its own.
 #[test]
-fn by_ranges_there_is_no_url() {
+fn by_ranges_each_has_a_secret() {
     let folder = Folder::new(&[]);
-    let server = taking(&folder, resumable().delete(true));
-    assert_eq!(range(&server, "bytes 0-3/10", b"abcd").0, 202);
-    for at in ["/a?upload=Some(127.0.0.1)%20None%2010%20a", "/a?upload=", "/a?upload=10"] {
-        let patch = [("upload-offset", "4"), ("upload-complete", "?1")];
-        assert_eq!(send(&server, "HEAD", at, &[], b"").status(), 404, "{at}");
-        assert_eq!(send(&server, "PATCH", at, &patch, b"EVIL!!").status(), 404, "{at}");
-        assert_eq!(send(&server, "DELETE", at, &[], b"").status(), 404, "{at}");
+    let server = taking(&folder, resumable().overwrite(Overwrite::Rename).delete(true));
+    let send = |secret: &str, said: &str, body: &str| {
+        let got = send(&server, "PUT", &format!("/a{secret}"), &[("content-range", said)], body.as_bytes());
+        (got.status().as_u16(), got.header("range").unwrap_or_default().to_owned())
+    };
+    for secret in ["", "?upload=", "?upload=tooshort", &format!("?upload={}", "x".repeat(129))] {
+        assert_eq!(send(secret, "bytes 0-3/10", "abcd").0, 400, "{secret}");
     }
-    assert_eq!(range(&server, "bytes 4-9/10", b"efghij").0, 201);
-    assert_eq!(tree(folder.as_ref()), ["a=abcdefghij"]);
+    let (ada, bob, eve) = ("?upload=ada-0123456789ab", "?upload=bob-0123456789ab", "?upload=eve-0123456789ab");
+    assert_eq!(send(ada, "bytes 0-4/10", "AAAAA").0, 202);
+    assert_eq!(send(bob, "bytes 0-4/10", "BBBBB").0, 202);
+    assert_eq!(send(eve, "bytes 5-9/10", "EEEEE").0, 404);
+    for (method, expected) in [("HEAD", 404), ("PATCH", 404), ("DELETE", 404)] {
+        let fields = [("upload-offset", "5"), ("upload-complete", "?1")];
+        let got = self::send(&server, method, &format!("/a{eve}"), &fields, if method == "PATCH" { b"x" } else { b"" });
+        assert_eq!(got.status(), expected, "{method}");
+    }
+    assert_eq!(send(ada, "bytes 5-9/10", "AAAAA").0, 201);
+    assert_eq!(send(bob, "bytes */10", ""), (202, "bytes=0-4".to_owned()));
+    assert_eq!(send(bob, "bytes 5-9/10", "BBBBB").0, 201);
+    assert_eq!(tree(folder.as_ref()), ["a (1)=BBBBBBBBBB", "a=AAAAAAAAAA"]);
 }
 
 /// What has come before the connection broke is kept, and seen by nobody.
@@ -78,8 +89,7 @@ fn a_connection_that_breaks() {
     let server = taking(&folder, resumable());
     let body: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
     let mut client = connect(&server);
-    let head =
-        "PUT /a HTTP/1.1\r\nHost: localhost\r\nContent-Range: bytes 0-299999/300000\r\nContent-Length: 300000\r\n\r\n";
+    let head = "PUT /a?upload=0123456789abcdef HTTP/1.1\r\nHost: localhost\r\nContent-Range: bytes 0-299999/300000\r\nContent-Length: 300000\r\n\r\n";
     client.write_all(head.as_bytes()).unwrap();
     client.write_all(&body[..200_000]).unwrap();
     drop(client);

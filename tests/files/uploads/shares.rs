@@ -66,7 +66,7 @@ fn what_is_not_stored_is_given_back() {
     let folder = Folder::new(&[]);
     for head in [
         "PUT /a HTTP/1.1\r\nContent-Length: 100000",
-        "PUT /a HTTP/1.1\r\nContent-Length: 100000\r\nContent-Range: bytes 0-99999/100000",
+        "PUT /a?upload=0123456789abcdef HTTP/1.1\r\nContent-Length: 100000\r\nContent-Range: bytes 0-99999/100000",
         "POST / HTTP/1.1\r\nContent-Length: 100000\r\nContent-Type: multipart/form-data; boundary=x",
     ] {
         let server = taking(&folder, quota(100_000).resumable(4, DAY));
@@ -79,7 +79,8 @@ fn what_is_not_stored_is_given_back() {
         if head.contains("Content-Range") {
             assert_eq!(put(&server, "/b", b"x"), 429, "what may go on is held");
             // Anew: in the place of what had come.
-            let again = ask(&server, "PUT", "/a", &[("content-range", "bytes 0-0/100000")], b"x");
+            let again =
+                ask(&server, "PUT", "/a?upload=0123456789abcdef", &[("content-range", "bytes 0-0/100000")], b"x");
             assert_eq!(again.status(), 202, "{}", again.text());
         } else {
             assert_eq!(put(&server, "/c", &[b'x'; 100_000]), 201, "{head}");
@@ -100,7 +101,10 @@ fn an_upload_that_is_ended_is_given_back() {
     assert_eq!(ask(&server, "DELETE", begun.header("location").unwrap(), &[], b"").status(), 204);
     assert_eq!(put(&server, "/b", &[b'x'; 100_000]), 201);
     let late = taking(&folder, quota(100_000).resumable(4, Duration::ZERO));
-    assert_eq!(ask(&late, "PUT", "/a", &[("content-range", "bytes 0-9/100000")], &[b'x'; 10]).status(), 202);
+    assert_eq!(
+        ask(&late, "PUT", "/a?upload=0123456789abcdef", &[("content-range", "bytes 0-9/100000")], &[b'x'; 10]).status(),
+        202
+    );
     assert_eq!(put(&late, "/c", &[b'x'; 100_000]), 201, "its time is over");
 }
 
@@ -171,7 +175,7 @@ fn so_many_at_once() {
     let server = taking(&folder, Uploads::new().at_once(3).at_once_each(2).resumable(4, DAY));
     let heads = [
         "PUT /a HTTP/1.1\r\nContent-Length: 10",
-        "PUT /b HTTP/1.1\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/10",
+        "PUT /b?upload=0123456789abcdef HTTP/1.1\r\nContent-Length: 10\r\nContent-Range: bytes 0-9/10",
         "POST / HTTP/1.1\r\nContent-Length: 10\r\nContent-Type: multipart/form-data; boundary=x",
     ];
     for rotation in 0..3 {

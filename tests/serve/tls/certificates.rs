@@ -82,6 +82,85 @@ fn clients_with_and_without_certificates() {
     }
 }
 
+/// Each ticket leads to the next: but none outlives the certificate that it stands for.
+#[test]
+fn a_ticket_ends_with_its_certificate() {
+    let folder = Folder::new();
+    for (which, without) in [(ClientCertificates::Optional, true), (ClientCertificates::Required, false)] {
+        let site = Site::with(hello(), |tls, authority| {
+            tls.client_certificates(folder.write("ca.pem", authority.pem()), which).unwrap()
+        });
+        let known = [&TLS13, &TLS12].map(|version| {
+            let (certificate, key) = site.authority.client_for(3);
+            Arc::new(builder(&site.authority, &[version]).with_client_auth_cert(vec![certificate], key).unwrap())
+        });
+        for config in &known {
+            assert_eq!(site.client_with(config.clone()).text("/"), "1 false");
+        }
+        let said = |config: &Arc<rustls::ClientConfig>| {
+            site.client_with(config.clone())
+                .try_fetch(crate::server::get("/"))
+                .map(|said| String::from_utf8(said).unwrap())
+        };
+        for config in &known {
+            // Clients go on asking, with ever newer tickets, until they are refused: their certificates have expired.
+            let mut resumed = 0;
+            let until = std::time::Instant::now() + Duration::from_secs(20);
+            let refused = loop {
+                assert!(std::time::Instant::now() < until, "{which:?}: it is resumed for ever, {resumed} times so far");
+                match said(config) {
+                    Ok(said) if said == "1 true" => resumed += 1,
+                    Ok(said) => panic!("{which:?}: {said}"),
+                    Err(error) => break error.to_string(),
+                }
+            };
+            assert!(refused.contains("CertificateExpired"), "{which:?}: {refused}");
+            let again = said(config).unwrap_err().to_string();
+            assert!(again.contains("CertificateExpired"), "{which:?}: {again}");
+        }
+        let nobody = said(&Arc::new(config(&site.authority, &[&TLS13])));
+        assert_eq!(nobody.is_ok(), without, "{which:?}: {nobody:?}");
+    }
+}
+
+/// A root that is taken away ends its tickets, also if none is left, and whatever is wrong with the other files.
+#[test]
+fn a_ticket_ends_with_its_root() {
+    let (folder, other) = (Folder::new(), Authority::new());
+    for (roots, lets_in) in
+        [("", false), ("# none is left\n", false), (&*other.pem(), false), ("torn", true), ("both", true)]
+    {
+        let authority = Authority::new();
+        let pair = authority.issue(&["a.example"]);
+        let (certificate, key) = (folder.write("cert.pem", &pair.0), folder.write("key.pem", &pair.1));
+        let ca = folder.write("ca.pem", authority.pem());
+        let tls = Tls::from_pem_files(certificate, key).unwrap().reload(Duration::ZERO);
+        let tls = tls.client_certificates(&ca, ClientCertificates::Required).unwrap();
+        let server = crate::server::serve(tls.protect(hello()), |server| server);
+        let said = |config: &Arc<rustls::ClientConfig>| {
+            Inside::new(server.address, config.clone(), "a.example").try_fetch(crate::server::get("/"))
+        };
+        let known = [&TLS13, &TLS12].map(|version| {
+            let (certificate, key) = authority.client("ada");
+            Arc::new(builder(&authority, &[version]).with_client_auth_cert(vec![certificate], key).unwrap())
+        });
+        for config in &known {
+            assert_eq!([said(config).unwrap(), said(config).unwrap()], [b"1 false", &b"1 true "[..6]], "{roots:?}");
+        }
+        std::fs::remove_file(folder.path().join("key.pem")).unwrap(); // so that the files of the server are wrong
+        match roots {
+            "torn" => drop(folder.write("ca.pem", &authority.pem()[..100])),
+            "both" => drop(folder.write("ca.pem", authority.pem() + &other.pem())),
+            _ => drop(folder.write("ca.pem", roots)),
+        }
+        for config in &known {
+            for _ in 0..2 {
+                assert_eq!(said(config).is_ok(), lets_in, "{roots:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn sessions_are_resumed_by_tickets_and_not_without() {
     let site = Site::new(hello());

@@ -56,6 +56,16 @@ impl Authority {
         (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
 
+    /// One that expires in so many seconds.
+    pub fn client_for(&self, seconds: u64) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let mut parameters = CertificateParams::new(vec!["ada".to_owned()]).unwrap();
+        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        parameters.not_after = (std::time::SystemTime::now() + std::time::Duration::from_secs(seconds)).into();
+        let key = KeyPair::generate().unwrap();
+        let certificate = parameters.signed_by(&key, &self.0).unwrap();
+        (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
     fn made(&self, names: &[&str], usage: ExtendedKeyUsagePurpose) -> (rcgen::Certificate, KeyPair) {
         let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let mut parameters = CertificateParams::new(names).unwrap();

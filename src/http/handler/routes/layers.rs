@@ -2,11 +2,8 @@
 
 use std::sync::Arc;
 
-use http::StatusCode;
-
 use super::super::chain::Depth;
-use super::super::layer::{Layer, Next};
-use crate::http::error::Error;
+use super::super::layer::{Layer, Next, accept};
 use crate::http::request::{BodyPlan, Request};
 use crate::http::response::{Response, Result};
 
@@ -15,6 +12,8 @@ use crate::http::response::{Response, Result};
 pub(super) struct Layers(Vec<Arc<dyn Layer>>);
 
 impl Layers {
+    pub(super) const NONE: Layers = Layers(Vec::new());
+
     /// One more, around the others.
     pub(super) fn add(&mut self, layer: Arc<dyn Layer>) {
         self.0.insert(0, layer);
@@ -27,31 +26,37 @@ impl Layers {
         Layers(shared)
     }
 
-    /// `depth`: of the router.
-    pub(super) fn before_body(&self, request: &Request, plan: &mut BodyPlan, mut depth: Depth) -> Result<()> {
+    /// From the head, asks them all. `depth`: of the router. Returns that of the innermost.
+    pub(super) fn ask_first<'d>(
+        &self,
+        request: &Request,
+        plan: &mut BodyPlan,
+        mut depth: Depth<'d>,
+    ) -> Result<Depth<'d>> {
         for layer in &self.0 {
             depth = depth.inner()?;
-            if !layer.verify_client(request.client()) {
-                return Err(Error::new(StatusCode::FORBIDDEN, ""));
-            }
-            depth.reach(request)?;
-            layer.before_body(request, plan)?;
+            depth.ask_first(request, plan, |plan| accept(&**layer, request, plan))?;
             plan.layered = true;
         }
-        Ok(())
+        Ok(depth)
     }
 
-    /// What the function answers, and the layers make of it.
+    /// What the endpoint responds, and the layers make of it.
     pub(super) fn handle(
         &self,
         request: &Request,
-        function: impl Fn(&Request) -> Result<Response>,
+        depth: Depth<'_>,
+        endpoint: impl Fn(&Request, Depth<'_>) -> Result<Response>,
     ) -> Result<Response> {
-        Next::function(&self.0, &function).run(request)
+        Next::endpoint(&self.0, &endpoint, depth).run(request)
     }
 
     /// Those that were asked to accept this request, innermost first.
-    pub(super) fn asked(&self, request: &Request, depth: Depth) -> impl Iterator<Item = &dyn Layer> {
+    pub(super) fn asked(&self, request: &Request, depth: Depth<'_>) -> impl Iterator<Item = &dyn Layer> {
         self.0[..depth.asked_inside(request, self.0.len())].iter().rev().map(|layer| &**layer)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 }

@@ -5,13 +5,14 @@ mod router; // routes as a handler
 
 mod layers; // the layers around a route
 
-mod path; // paths and patterns as they are matched
+mod table; // which resource a path leads to
+
+mod path; // patterns
 
 use std::fmt;
 use std::sync::Arc;
 
 use http::Method;
-use matchit::InsertError;
 
 use super::RequestHandler;
 use super::layer::Layer;
@@ -19,6 +20,7 @@ use crate::http::request::{BodyPlan, Request};
 use crate::http::response::{Response, Result};
 use layers::Layers;
 pub use router::Router;
+use table::Table;
 
 /// Which function answers which path and method, for handlers that share a state `S`. Given its state by
 /// [`serve`](Routes::serve) it is a handler.
@@ -59,8 +61,8 @@ pub use router::Router;
 /// # Patterns
 /// `/users/{id}` matches one segment, which is not empty; `/files/{*path}` all that follows, at least one byte. A fixed
 /// segment goes before a name, wherever both match. A path with a slash at its end is another path. `{{` and `}}` are
-/// braces. A segment is decoded after the path has been cut at its slashes: `/a%2Fb` is not `/a/b`. A `{*path}` can't
-/// stand beside longer patterns that begin like it; [`mount`](Routes::mount) can. A name may have fixed text around it,
+/// braces. Patterns are matched with [`Request::path`], so they are written decoded, `/café`. A `{*path}` can't
+/// be used beside longer patterns that begin like it; [`mount`](Routes::mount) can. A name may have fixed text around it,
 /// `/img-{id}.png`, one in a segment. Names are of letters, digits, `_`
 /// and `-`; there are 25 at most.
 ///
@@ -69,7 +71,8 @@ pub use router::Router;
 /// unless there is a [`fallback`](Routes::fallback). All of them from the head, before a body is read.
 ///
 /// # Panics
-/// Its methods panic if a pattern is none, does not begin with a slash, or can't be told from another.
+/// Its methods panic if a pattern does not begin with a slash, can't be told from another, or could match no path: with empty or
+/// dot segments, percent-encodings, or names as other frameworks write them (`:id`, `<int:id>`, `*path`).
 #[must_use = "serves nobody until it is given its state by `serve`"]
 pub struct Routes<S = ()> {
     resources: Vec<Resource<S>>,
@@ -77,9 +80,6 @@ pub struct Routes<S = ()> {
     last: Option<(usize, usize)>,
     fallback: Option<Box<dyn RequestHandler>>,
 }
-
-/// The matcher has a letter for each but the last.
-const MOST_NAMES: usize = 25;
 
 /// All that one pattern has.
 struct Resource<S> {
@@ -94,7 +94,7 @@ enum Serves<S> {
         shared: Layers,
     },
     /// A handler of its own, for all methods, and all paths that begin with the pattern.
-    Handler(Box<dyn RequestHandler>),
+    Handler { handler: Box<dyn RequestHandler>, layers: Layers },
 }
 
 struct Route<S> {
@@ -159,7 +159,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
     {
-        assert!(pattern.starts_with('/'), "the pattern {pattern:?} does not begin with a slash");
+        check_pattern(pattern);
         let at = self.methods_of(pattern);
         self.add(at, Route { method, function: Box::new(function), layers: Layers::default(), checks: Vec::new() });
         self
@@ -248,7 +248,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     fn last_route(&mut self, method: &str) -> &mut Route<S> {
         let last = self.last.and_then(|(resource, route)| match &mut self.resources[resource].serves {
             Serves::Methods { routes, .. } => routes.get_mut(route),
-            Serves::Handler(_) => None,
+            Serves::Handler { .. } => None,
         });
         last.unwrap_or_else(|| panic!("a route, for `{method}` is about the one added last"))
     }
@@ -298,7 +298,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
                     let at = self.methods_of(&pattern);
                     routes.into_iter().for_each(|route| self.add(at, route));
                 }
-                Serves::Handler(handler) => self = self.mount(&pattern, handler),
+                Serves::Handler { handler, layers } => self.add_mount(pattern, handler, layers),
             }
         }
         self.last = None;
@@ -306,16 +306,34 @@ impl<S: Send + Sync + 'static> Routes<S> {
     }
 
     /// A handler of its own for this path and all below it that has no route, whole: its methods, its errors, its log. Of
-    /// two mounted ones the longer path goes before. It sees the path as it was sent; [`StaticFileHandler::prefix`](crate::StaticFileHandler::prefix) has a folder know its place.
+    /// two mounted ones the longer path goes before. A segment may be a `{name}`.
+    ///
+    /// It sees its own root: mounted at `/thumbs`, `/thumbs/a.jpg` is its path `/a.jpg`, and `/thumbs` is `/`, as if it were served
+    /// alone ([`Request::path`]). [`Request::original_path`] is the whole path.
+    ///
+    /// ```
+    /// use modest::{Http, Request, Response, Routes};
+    ///
+    /// let notes = Routes::new().get("/{number}", |_: &(), request| Ok(Response::text(request.path()))).serve(());
+    /// let app = Routes::new().mount("/users/{user}/notes", notes).serve(());
+    /// assert_eq!(Http::new(app).respond(&Request::get("/users/ada/notes/7")).text(), "/7");
+    /// ```
+    ///
+    /// # Panics
+    /// Also if two handlers are mounted at one path.
     pub fn mount(mut self, prefix: &str, handler: impl RequestHandler) -> Routes<S> {
         assert!(prefix.starts_with('/') && !prefix.ends_with('/'), "the prefix {prefix:?} is not as in \"/static\"");
-        let is_mount = |known: &&Resource<S>| matches!(known.serves, Serves::Handler(_));
-        let is_new = self.resources.iter().filter(is_mount).all(|known| known.pattern != prefix);
-        assert!(is_new, "two handlers are mounted at {prefix:?}");
-        let serves = Serves::Handler(Box::new(handler));
-        self.resources.push(Resource { pattern: prefix.to_owned(), serves });
+        self.add_mount(prefix.to_owned(), Box::new(handler), Layers::default());
         self.last = None;
         self
+    }
+
+    fn add_mount(&mut self, pattern: String, handler: Box<dyn RequestHandler>, layers: Layers) {
+        check_pattern(&pattern);
+        let is_mount = |known: &&Resource<S>| matches!(known.serves, Serves::Handler { .. });
+        let is_new = self.resources.iter().filter(is_mount).all(|known| known.pattern != pattern);
+        assert!(is_new, "two handlers are mounted at {pattern:?}");
+        self.resources.push(Resource { pattern, serves: Serves::Handler { handler, layers } });
     }
 
     /// The handler of all paths that have no route, whole: its methods, its errors, its log. Default: 404.
@@ -338,27 +356,27 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// The handler that these routes are, with the state that their functions share.
     #[track_caller]
     pub fn serve(mut self, state: S) -> Router<S> {
-        let (mut matcher, mut mounts) = (matchit::Router::new(), Vec::new());
+        let mut table = Table::default();
         for (at, Resource { pattern, serves }) in self.resources.iter_mut().enumerate() {
             match serves {
-                Serves::Handler(_) => mounts.push((path::pattern(pattern), at)),
+                Serves::Handler { .. } => table.add_mount(pattern, at),
                 Serves::Methods { routes, shared } => {
                     *shared = Layers::shared_by(routes.iter().map(|route| &route.layers));
-                    let mut names = path::names(pattern);
-                    assert!(names.len() <= MOST_NAMES, "{pattern:?} is no pattern: it has over {MOST_NAMES} names");
-                    if let Err(error) = matcher.insert(path::pattern(pattern), at) {
-                        panic!("{}", explained(pattern, &error));
-                    }
-                    let odd = names.iter().find(|name| !path::is_name(name));
-                    assert!(odd.is_none(), "{pattern:?} is no pattern: {:?} is no name", odd.unwrap_or(&""));
-                    names.sort_unstable();
-                    let is_one_twice = names.windows(2).any(|two| two[0] == two[1]);
-                    assert!(!is_one_twice, "the pattern {pattern:?} has two parts of one name");
+                    table.add_route(pattern, at);
                 }
             }
         }
-        mounts.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
-        Router::new(state, matcher, mounts, self.resources, self.fallback)
+        Router::new(state, table, self.resources, self.fallback)
+    }
+}
+
+/// # Panics
+/// If the pattern is none that a path could match.
+#[track_caller]
+fn check_pattern(pattern: &str) {
+    assert!(pattern.starts_with('/'), "the pattern {pattern:?} does not begin with a slash");
+    if let Some(why) = path::fault(pattern) {
+        panic!("{pattern:?} is no pattern: {why}");
     }
 }
 
@@ -369,7 +387,10 @@ impl<S: 'static> Resource<S> {
                 routes.iter_mut().for_each(|route| route.layers.add(Arc::clone(layer)));
                 Serves::Methods { routes, shared }
             }
-            Serves::Handler(handler) => Serves::Handler(Box::new(handler.layer(Arc::clone(layer)))),
+            Serves::Handler { handler, mut layers } => {
+                layers.add(Arc::clone(layer));
+                Serves::Handler { handler, layers }
+            }
         };
         Resource { pattern: self.pattern, serves }
     }
@@ -378,13 +399,6 @@ impl<S: 'static> Resource<S> {
 impl<S: Send + Sync + 'static> Default for Routes<S> {
     fn default() -> Routes<S> {
         Routes::new()
-    }
-}
-
-fn explained(pattern: &str, error: &InsertError) -> String {
-    match error {
-        InsertError::Conflict { with } => format!("the pattern {pattern:?} can't be told from {with:?}"),
-        error => format!("{pattern:?} is no pattern: {error}"),
     }
 }
 

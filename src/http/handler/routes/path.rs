@@ -1,27 +1,5 @@
-//! Paths as they are matched, decoded but for what would be taken for a slash, and the names in patterns. Pure. Used by `routes`.
-
-use std::borrow::Cow;
-
-/// Stands for a slash within a segment: one character, so that no fixed text of a pattern meets a part of it. It is
-/// none of Unicode's (a noncharacter, "for internal use"); a path that holds it has U+FFFD in its place.
-const SLASH: char = '\u{fdd0}';
-
-/// A path, decoded, in which a segment with a slash in it is one segment.
-pub(super) fn decoded(raw: &str) -> Cow<'_, str> {
-    if !raw.contains('%') && raw.is_ascii() {
-        return Cow::Borrowed(raw);
-    }
-    let segments = raw.split('/').map(|segment| {
-        let segment = percent_encoding::percent_decode_str(segment).decode_utf8_lossy();
-        segment.replace(SLASH, "\u{fffd}").replace('/', SLASH.encode_utf8(&mut [0; 4]))
-    });
-    Cow::Owned(segments.collect::<Vec<_>>().join("/"))
-}
-
-/// A pattern that meets paths so decoded.
-pub(super) fn pattern(written: &str) -> String {
-    written.replace(SLASH, "\u{fffd}")
-}
+//! Patterns of paths: what is wrong with one that no path can match, the names in it, and prefixes that mounts take. Pure. Used by
+//! `routes`.
 
 /// The names in a pattern that is one.
 pub(super) fn names(pattern: &str) -> Vec<&str> {
@@ -45,7 +23,161 @@ pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || "_-".contains(letter))
 }
 
-/// What stands in the place of a name.
-pub(super) fn param(matched: &str) -> String {
-    matched.replace(SLASH, "/")
+/// Why no path can match this pattern, and what to write instead. The habits of other frameworks are named.
+pub(super) fn fault(pattern: &str) -> Option<&'static str> {
+    let rest = pattern.strip_prefix('/')?;
+    let mut segments = rest.split('/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_inside = segments.peek().is_some();
+        let first_two = (segment.chars().next(), segment.chars().nth(1));
+        let why = match segment {
+            "" if is_inside => "paths have no empty segments",
+            "." | ".." => "paths have no dot segments",
+            _ if has_encoding(segment) => "patterns are decoded: write the character itself, not its percent-encoding",
+            _ if matches!(first_two, (Some(':'), Some(letter)) if letter.is_alphabetic() || letter == '_') => {
+                "a name is written in braces: {name} instead of :name"
+            }
+            _ if segment.starts_with('<') && segment.ends_with('>') => {
+                "a name is written in braces: {name} instead of <name>"
+            }
+            _ if segment.starts_with('*') => "the rest of a path is written {*name}",
+            _ => continue,
+        };
+        return Some(why);
+    }
+    None
+}
+
+fn has_encoding(segment: &str) -> bool {
+    let is_encoding = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    segment.split('%').skip(1).any(is_encoding)
+}
+
+/// The path of a mount: a pattern for the first names of a path.
+#[derive(Debug)]
+pub(super) struct Prefix(Vec<Segment>);
+
+/// Fixed text, and in it one name at most.
+#[derive(Debug, Default)]
+struct Segment {
+    before: String,
+    name: Option<String>,
+    after: String,
+}
+
+impl Prefix {
+    /// `None`: the pattern is none, or has a `{*name}`.
+    pub(super) fn parse(pattern: &str) -> Option<Prefix> {
+        pattern.strip_prefix('/')?.split('/').map(Segment::parse).collect::<Option<_>>().map(Prefix)
+    }
+
+    /// How many names of a path it takes.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it goes before another one of the same length: fixed text before names.
+    pub(super) fn rank(&self) -> Vec<bool> {
+        self.0.iter().map(|segment| segment.name.is_some()).collect()
+    }
+
+    /// The names in it, with what this path has in their places, if the path begins so.
+    pub(super) fn matches(&self, path: &str) -> Option<Vec<(String, String)>> {
+        let mut names = path.strip_prefix('/')?.split('/');
+        let mut params = Vec::new();
+        for segment in &self.0 {
+            let value = segment.value(names.next()?)?;
+            params.extend(segment.name.iter().map(|name| (name.clone(), value.to_owned())));
+        }
+        Some(params)
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Option<Segment> {
+        let (mut segment, mut rest) = (Segment::default(), text);
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at(at);
+            segment.push(before);
+            rest = match from.strip_prefix("{{").or(from.strip_prefix("}}")) {
+                Some(after) => {
+                    segment.push(&from[..1]);
+                    after
+                }
+                None => {
+                    let (name, after) = from.strip_prefix('{').filter(|_| segment.name.is_none())?.split_once('}')?;
+                    segment.name = Some(name.to_owned()).filter(|name| is_name(name));
+                    segment.name.as_ref()?;
+                    after
+                }
+            };
+        }
+        segment.push(rest);
+        Some(segment)
+    }
+
+    fn push(&mut self, text: &str) {
+        let to = if self.name.is_some() { &mut self.after } else { &mut self.before };
+        to.push_str(text);
+    }
+
+    /// What a name of a path has in the place of the name in it. Of fixed text it is empty.
+    fn value<'a>(&self, name: &'a str) -> Option<&'a str> {
+        let value = name.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
+        (value.is_empty() != self.name.is_some()).then_some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_that_no_path_can_match() {
+        for (pattern, expected) in [
+            ("/", None),
+            ("/a/", None),
+            ("/users/{id}", None),
+            ("/v1/x:cancel", None),
+            ("/a:", None),
+            ("/100%", None),
+            ("/a//b", Some("empty")),
+            ("//", Some("empty")),
+            ("/a/../b", Some("dot")),
+            ("/:id", Some("{name}")),
+            ("/users/:id/x", Some("{name}")),
+            ("/<int:id>", Some("{name}")),
+            ("/caf%C3%A9", Some("decoded")),
+            ("/files/*", Some("{*name}")),
+            ("/files/*path", Some("{*name}")),
+        ] {
+            let found = fault(pattern);
+            assert_eq!(found.is_some(), expected.is_some(), "{pattern}: {found:?}");
+            assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()), "{pattern}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn prefixes() {
+        for (pattern, path, expected) in [
+            ("/a", "/a", Some("")),
+            ("/a", "/a/b", Some("")),
+            ("/a", "/ab", None),
+            ("/a/b", "/a", None),
+            ("/users/{id}", "/users/7/x", Some("id=7")),
+            ("/users/{id}", "/users/", None),
+            ("/users/{id}/files", "/users/7/files", Some("id=7")),
+            ("/u-{id}.d/{name}", "/u-7.d/x/y", Some("id=7,name=x")),
+            ("/{{a}}", "/{a}/b", Some("")),
+        ] {
+            let found = Prefix::parse(pattern).unwrap().matches(path);
+            let shown = found.map(|params| {
+                params.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+            });
+            assert_eq!(shown.as_deref(), expected, "{pattern} {path}");
+        }
+        for pattern in ["a", "/{*rest}", "/{", "/}", "/{a}{b}", "/{}"] {
+            assert!(Prefix::parse(pattern).is_none(), "{pattern}");
+        }
+    }
 }

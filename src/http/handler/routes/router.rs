@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use http::{Method, StatusCode, header};
 
-use super::super::chain::{Depth, enter, whole_handler_methods};
+use super::super::chain::{Depth, enter, enter_first, whole_handler_methods};
 use super::super::{LogRecord, RequestHandler};
 use super::layers::Layers;
-use super::{Resource, Route, Serves, path};
+use super::table::Table;
+use super::{Resource, Route, Serves};
 use crate::http::error::Error;
-use crate::http::request::route_match::{RouteMatch, RouterId};
+use crate::http::request::route_match::RouteTable;
 use crate::http::request::{BodyPlan, Request};
 use crate::http::response::{Response, Result};
 use crate::tcp::Client;
@@ -19,19 +20,17 @@ use crate::tcp::Client;
 #[must_use = "serves nobody until it is given to `TcpServer::bind`"]
 pub struct Router<S> {
     state: S,
-    matcher: matchit::Router<usize>,
-    /// The handlers for all below a path, longest first.
-    mounts: Vec<(String, usize)>,
+    /// Leads to places in `resources`. Requests keep a reference with their match.
+    table: Arc<dyn RouteTable>,
     resources: Vec<Resource<S>>,
     fallback: Option<Box<dyn RequestHandler>>,
-    /// Which router it is, for the matches kept in requests.
-    id: RouterId,
 }
 
 /// What a request comes to.
 enum Target<'a, S> {
     Route(&'a Route<S>),
-    Handler(&'a dyn RequestHandler),
+    /// A handler of its own, and how many names of the path it does not see.
+    Handler(&'a dyn RequestHandler, Option<&'a Layers>, u32),
     /// OPTIONS of a path with these methods.
     Options(&'a [Route<S>], &'a Layers),
     MethodMissing(&'a [Route<S>], &'a Layers),
@@ -39,33 +38,38 @@ enum Target<'a, S> {
 }
 
 impl<'a, S> Target<'a, S> {
-    /// The layers that the routes say stand around it.
-    fn layers(&self) -> Option<&'a Layers> {
+    /// The layers that the routes put around it.
+    fn layers(&self) -> &'a Layers {
+        const NONE: &Layers = &Layers::NONE;
         match self {
-            Target::Route(route) => Some(&route.layers),
-            Target::Options(_, shared) | Target::MethodMissing(_, shared) => Some(shared),
-            Target::Handler(_) | Target::PathMissing => None,
+            Target::Route(route) => &route.layers,
+            Target::Options(_, shared) | Target::MethodMissing(_, shared) => shared,
+            Target::Handler(_, layers, _) => layers.unwrap_or(NONE),
+            Target::PathMissing => NONE,
         }
     }
 }
 
 impl<S> Router<S> {
-    /// `matcher` and `mounts` lead to places in `resources`; of the mounts the longest comes first.
+    /// `table` leads to places in `resources`.
     pub(super) fn new(
         state: S,
-        matcher: matchit::Router<usize>,
-        mounts: Vec<(String, usize)>,
+        table: Table,
         resources: Vec<Resource<S>>,
         fallback: Option<Box<dyn RequestHandler>>,
     ) -> Router<S> {
-        Router { state, matcher, mounts, resources, fallback, id: RouterId::default() }
+        Router { state, table: Arc::new(table), resources, fallback }
     }
 
     fn target(&self, request: &Request) -> Target<'_, S> {
-        let found = request.routes().of(&self.id, &|| self.search(request.raw_path()));
+        let mounted = request.mounted();
+        let found = &request.routes().of(&self.table, mounted, request.path()).found;
         let (routes, shared) = match (found.resource.map(|at| &self.resources[at].serves), &self.fallback) {
             (Some(Serves::Methods { routes, shared }), _) => (routes, shared),
-            (Some(Serves::Handler(handler)), _) | (None, Some(handler)) => return Target::Handler(&**handler),
+            (Some(Serves::Handler { handler, layers }), _) => {
+                return Target::Handler(&**handler, Some(layers), mounted + found.names);
+            }
+            (None, Some(handler)) => return Target::Handler(&**handler, None, mounted),
             (None, None) => return Target::PathMissing,
         };
         let route = |method: &Method| routes.iter().find(|route| route.method == *method);
@@ -77,24 +81,39 @@ impl<S> Router<S> {
         }
     }
 
-    fn search(&self, raw_path: &str) -> RouteMatch {
-        let (path, router) = (path::decoded(raw_path), Arc::clone(&self.id));
-        if let Ok(found) = self.matcher.at(&path) {
-            let params = found.params.iter().map(|(name, value)| (name.to_owned(), path::param(value))).collect();
-            return RouteMatch { router, resource: Some(*found.value), params };
-        }
-        let is_below =
-            |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let mount = self.mounts.iter().find(|(prefix, _)| is_below(prefix));
-        RouteMatch { router, resource: mount.map(|(_, at)| *at), params: Vec::new() }
+    fn check(&self, route: &Route<S>, request: &Request, plan: &mut BodyPlan) -> Result<()> {
+        route.checks.iter().try_for_each(|check| check(&self.state, request, plan))
     }
 
-    fn handler(&self, request: &Request) -> Option<&dyn RequestHandler> {
-        match self.target(request) {
-            Target::Handler(handler) => Some(handler),
-            _ => None,
+    fn respond(&self, target: &Target<'_, S>, request: &Request, depth: Depth<'_>) -> Result<Response> {
+        match target {
+            Target::Route(route) => {
+                depth.inner()?.ask(request, |plan| self.check(route, request, plan))?;
+                depth.begins(request);
+                (route.function)(&self.state, request)
+            }
+            Target::Handler(handler, _, names) => request.within_mount(*names, || enter(*handler, request, depth)),
+            Target::Options(routes, _) => Ok(Response::no_content().with_header(header::ALLOW, allowed(routes))),
+            Target::MethodMissing(routes, _) => Err(method_missing(request, routes)),
+            Target::PathMissing => Err(path_missing()),
         }
     }
+
+    /// The handler that the router leaves the request to, if it was asked to accept the request.
+    fn inside<'a, 'd>(&self, request: &Request, target: &Target<'a, S>, depth: Depth<'d>) -> Option<Inside<'a, 'd>> {
+        let Target::Handler(handler, _, names) = *target else { return None };
+        let depth = depth.behind(target.layers().len()).ok()?;
+        let (handler, depth) = depth.asked(request, || Some(handler))?;
+        Some(Inside { handler, depth, names })
+    }
+}
+
+/// A handler that a router leaves a request to.
+struct Inside<'a, 'd> {
+    handler: &'a dyn RequestHandler,
+    depth: Depth<'d>,
+    /// How many names of the path it does not see.
+    names: u32,
 }
 
 fn method_missing<S>(request: &Request, routes: &[Route<S>]) -> Error {
@@ -121,67 +140,62 @@ fn allowed<S>(routes: &[Route<S>]) -> String {
 impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
     whole_handler_methods!();
 
-    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth) -> Result<()> {
-        depth.reach(request)?;
+    fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth<'_>) -> Result<()> {
+        depth.ask_first(request, plan, |_| Ok(()))?;
         let target = self.target(request);
-        if let Some(layers) = target.layers() {
-            layers.before_body(request, plan, depth)?;
-        }
+        let depth = target.layers().ask_first(request, plan, depth)?;
         match target {
-            Target::Route(route) => route.checks.iter().try_for_each(|check| check(&self.state, request, plan)),
-            Target::Handler(handler) => enter(handler, request, plan, depth),
+            Target::Route(route) => depth.inner()?.ask_first(request, plan, |plan| self.check(route, request, plan)),
+            Target::Handler(handler, _, names) => {
+                request.within_mount(names, || enter_first(handler, request, plan, depth))
+            }
             Target::Options(..) => Ok(()),
             Target::MethodMissing(routes, _) => plan.refuse(method_missing(request, routes)),
             Target::PathMissing => plan.refuse(path_missing()),
         }
     }
 
-    fn chain_handle(&self, request: &Request, depth: Depth) -> Result<Response> {
-        match self.target(request) {
-            Target::Route(route) => route.layers.handle(request, |request| (route.function)(&self.state, request)),
-            Target::Handler(handler) => handler.chain_handle(request, depth.inner()?),
-            Target::Options(routes, shared) => {
-                shared.handle(request, |_| Ok(Response::no_content().with_header(header::ALLOW, allowed(routes))))
-            }
-            Target::MethodMissing(routes, shared) => {
-                shared.handle(request, |request| Err(method_missing(request, routes)))
-            }
-            Target::PathMissing => Err(path_missing()),
-        }
+    fn chain_handle(&self, request: &Request, depth: Depth<'_>) -> Result<Response> {
+        depth.ask(request, |_| Ok(()))?;
+        let target = self.target(request);
+        target.layers().handle(request, depth, |request, depth| self.respond(&target, request, depth))
     }
 
-    fn chain_verify_client(&self, _: &Client, _: Depth) -> bool {
+    fn chain_verify_client(&self, _: &Client, _: Depth<'_>) -> bool {
         true
     }
 
-    fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth) -> Option<Response> {
-        let request = request?;
-        if let Some(layers) = self.target(request).layers() {
-            return layers.asked(request, depth).find_map(|layer| layer.error_response(Some(request), error));
-        }
-        let (inner, depth) = depth.asked(request, self.handler(request))?;
-        inner.chain_error_response(Some(request), error, depth)
+    fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth<'_>) -> Option<Response> {
+        let request = request.filter(|request| depth.has_reached(request))?;
+        let target = self.target(request);
+        let inside = self.inside(request, &target, depth).and_then(|Inside { handler, depth, names }| {
+            request.within_mount(names, || handler.chain_error_response(Some(request), error, depth))
+        });
+        let mut layers = target.layers().asked(request, depth);
+        inside.or_else(|| layers.find_map(|layer| layer.error_response(Some(request), error)))
     }
 
-    fn chain_finish_response(&self, request: &Request, response: Response, depth: Depth) -> Response {
-        if let Some(layers) = self.target(request).layers() {
-            let layers = layers.asked(request, depth);
-            return layers.fold(response, |response, layer| layer.finish_response(request, response));
+    fn chain_finish_response(&self, request: &Request, response: Response, depth: Depth<'_>) -> Response {
+        if !depth.has_reached(request) {
+            return response;
         }
-        match depth.asked(request, self.handler(request)) {
-            Some((inner, depth)) => inner.chain_finish_response(request, response, depth),
+        let target = self.target(request);
+        let response = match self.inside(request, &target, depth) {
+            Some(Inside { handler, depth, names }) => {
+                request.within_mount(names, || handler.chain_finish_response(request, response, depth))
+            }
             None => response,
-        }
+        };
+        target.layers().asked(request, depth).fold(response, |response, layer| layer.finish_response(request, response))
     }
 
-    fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth) {
-        let Some(request) = record.request() else { return };
-        if let Some(layers) = self.target(request).layers() {
-            return layers.asked(request, depth).for_each(|layer| layer.log_request(record));
+    fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth<'_>) {
+        let Some(request) = record.request().filter(|request| depth.has_reached(request)) else { return };
+        let target = self.target(request);
+        if let Some(Inside { handler, depth, names }) = self.inside(request, &target, depth) {
+            request.within_mount(names, || handler.chain_log_request(record, depth));
         }
-        if let Some((inner, depth)) = depth.asked(request, self.handler(request)) {
-            inner.chain_log_request(record, depth);
-        }
+        target.layers().asked(request, depth).for_each(|layer| layer.log_request(record));
     }
 }
 

@@ -1,0 +1,73 @@
+//! Which resource a path leads to: a route, or else the longest mount. Built by `routes`, asked by `router`, and by requests that
+//! compare another path with their own.
+
+use std::cmp::Reverse;
+
+use matchit::InsertError;
+
+use super::path::{self, Prefix};
+use crate::http::request::route_match::{Found, RouteTable};
+
+/// The matcher has a letter for each but the last.
+const MOST_NAMES: usize = 25;
+
+/// The patterns of a router, each with the number of its resource.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    matcher: matchit::Router<usize>,
+    /// The longest first, and of those of one length fixed text before names.
+    mounts: Vec<(Prefix, usize)>,
+}
+
+impl Table {
+    /// # Panics
+    /// If the pattern is none.
+    pub(super) fn add_mount(&mut self, pattern: &str, resource: usize) {
+        let prefix = Prefix::parse(pattern);
+        let prefix =
+            prefix.unwrap_or_else(|| panic!("{pattern:?} is no pattern of a mount, such as \"/users/{{id}}\""));
+        check_names(pattern);
+        self.mounts.push((prefix, resource));
+        self.mounts.sort_by_key(|(prefix, _)| (Reverse(prefix.len()), prefix.rank()));
+    }
+
+    /// # Panics
+    /// If the pattern is none.
+    pub(super) fn add_route(&mut self, pattern: &str, resource: usize) {
+        let count = path::names(pattern).len();
+        assert!(count <= MOST_NAMES, "{pattern:?} is no pattern: it has over {MOST_NAMES} names");
+        if let Err(error) = self.matcher.insert(pattern, resource) {
+            panic!("{}", explained(pattern, &error));
+        }
+        check_names(pattern);
+    }
+}
+
+fn check_names(pattern: &str) {
+    let mut names = path::names(pattern);
+    let odd = names.iter().find(|name| !path::is_name(name));
+    assert!(odd.is_none(), "{pattern:?} is no pattern: {:?} is no name", odd.unwrap_or(&""));
+    names.sort_unstable();
+    let is_one_twice = names.windows(2).any(|two| two[0] == two[1]);
+    assert!(!is_one_twice, "the pattern {pattern:?} has two parts of one name");
+}
+
+fn explained(pattern: &str, error: &InsertError) -> String {
+    match error {
+        InsertError::Conflict { with } => format!("the pattern {pattern:?} can't be told from {with:?}"),
+        error => format!("{pattern:?} is no pattern: {error}"),
+    }
+}
+
+impl RouteTable for Table {
+    fn find(&self, path: &str) -> Found {
+        if let Ok(found) = self.matcher.at(path) {
+            let params = found.params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            return Found { resource: Some(*found.value), names: 0, params };
+        }
+        let mount = self.mounts.iter().find_map(|(prefix, at)| {
+            Some(Found { resource: Some(*at), names: prefix.len() as u32, params: prefix.matches(path)? })
+        });
+        mount.unwrap_or_default()
+    }
+}

@@ -1,0 +1,197 @@
+//! The path of a request: decoded once, in its one form, and as the handlers of a mount see it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use http::{Method, StatusCode, header};
+
+use super::Request;
+use super::target::{self, Target};
+use crate::http::error::Error;
+use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, beneath, end_of_names};
+
+/// What a path that is not written as it is decoded stands for. Most are, and have none.
+#[derive(Default)]
+pub(super) struct DecodedPath(OnceLock<Box<Decoded>>);
+
+struct Decoded {
+    path: Result<UrlPath<'static>, InvalidUrlPath>,
+    text: Option<String>,
+}
+
+impl Decoded {
+    fn of(raw: &str) -> Decoded {
+        let path = UrlPath::parse(raw).map(UrlPath::into_owned);
+        let text = path.as_ref().ok().map(|path| String::from_utf8_lossy(path.as_bytes()).into_owned());
+        Decoded { path, text }
+    }
+}
+
+/// The part of a path that the handler of a mount sees.
+fn without_names(path: &str, count: u32) -> &str {
+    match count {
+        0 => path,
+        count => Some(&path[end_of_names(path.as_bytes(), count)..]).filter(|rest| !rest.is_empty()).unwrap_or("/"),
+    }
+}
+
+impl Request {
+    /// The path, decoded: `/a/b c`. Bytes that are not UTF-8 appear as U+FFFD.
+    ///
+    /// It is in one form: no name in it is empty, `.` or `..`, and none contains a slash or NUL. Every other spelling got its
+    /// response before any handler was called, which for GET is a redirect to this one.
+    ///
+    /// Within a [`mount`](crate::Routes::mount) it begins behind the mount's own path, so a handler sees the same paths wherever it is
+    /// mounted; [`original_path`](Request::original_path) is the whole.
+    pub fn path(&self) -> &str {
+        without_names(self.original_path(), self.mounted())
+    }
+
+    /// The whole path from the root of the server, decoded, wherever the handler is mounted.
+    ///
+    /// Of a request that was made by hand, with a path in another form, it is the path as it was written.
+    pub fn original_path(&self) -> &str {
+        let raw = self.head.path();
+        match self.needs_decoding() {
+            true => self.decoded(raw).text.as_deref().unwrap_or(raw),
+            false => raw,
+        }
+    }
+
+    /// The path as sent, still percent-encoded; within a [`mount`](crate::Routes::mount), what follows the mount's own path. Of
+    /// `http://host/a` it is `/a`; of `OPTIONS *` it is `*`.
+    ///
+    /// It never contains a control character, a space or a backslash, and every percent sign begins two hexadecimal digits.
+    pub fn raw_path(&self) -> &str {
+        without_names(self.head.path(), self.mounted())
+    }
+
+    /// The whole path from the root of the server, as bytes.
+    ///
+    /// # Errors
+    /// Only of a request that was made by hand with a path in another form: the response that a client gets instead.
+    pub fn url_path(&self) -> Result<UrlPath<'_>, Error> {
+        let raw = self.head.path();
+        if !self.needs_decoding() {
+            return Ok(UrlPath::plain(raw));
+        }
+        match &self.decoded(raw).path {
+            Ok(path) => Ok(path.borrowed()),
+            Err(InvalidUrlPath(fault)) => Err(self.path_error().unwrap_or_else(|| rejection(fault))),
+        }
+    }
+
+    /// The path at which the handler is [mounted](crate::Routes::mount), decoded, without a slash at its end: empty if it is not mounted
+    /// (WSGI's `SCRIPT_NAME`).
+    pub fn mount_path(&self) -> &[u8] {
+        let count = self.mounted();
+        if count == 0 {
+            return b"";
+        }
+        let raw = self.head.path();
+        let path = match self.needs_decoding() {
+            true => self.decoded(raw).path.as_ref().map_or(b"".as_slice(), UrlPath::as_bytes),
+            false => raw.as_bytes(),
+        };
+        &path[..end_of_names(path, count)]
+    }
+
+    /// Whether routes lead a request for this path to the handler that is called with this one. False of what another route or
+    /// mount serves, and of all that is outside the mount.
+    pub fn leads_here(&self, path: &UrlPath<'_>) -> bool {
+        let text = String::from_utf8_lossy(path.as_bytes());
+        beneath(path.as_bytes(), self.mount_path()).is_some()
+            && self.routes.all(|found| found.leads_here(without_names(&text, found.mounted)))
+    }
+
+    /// The path that a URL of this server has, or a path alone: for fields such as `Destination` (RFC 4918, section 10.3). It is
+    /// parsed as the target of a request is.
+    ///
+    /// # Errors
+    /// 400 if it is neither; 502 if it is a URL of another server.
+    pub fn path_of_url(&self, url: &[u8]) -> Result<UrlPath<'static>, Error> {
+        let target = parse(url)?;
+        if let Some(authority) = target.authority.map(|span| span.of(url))
+            && !self.is_own_authority(authority, if target.https { "443" } else { "80" })
+        {
+            return Err(Error::new(StatusCode::BAD_GATEWAY, "That is a URL of another server."));
+        }
+        UrlPath::from_url(url)
+    }
+
+    /// The response to a request whose path is not in its one form: no handler sees it. It is a redirect for methods that only read
+    /// (RFC 9110, section 15.4.2): no client should send a body twice.
+    pub(crate) fn path_error(&self) -> Option<Error> {
+        if !self.needs_decoding() || self.is_asterisk() {
+            return None;
+        }
+        let InvalidUrlPath(fault) = self.decoded(self.head.path()).path.as_ref().err()?;
+        Some(match fault {
+            Fault::SpellingOf(path) if matches!(self.method().as_str(), "GET" | "HEAD" | "PROPFIND") => {
+                let query = self.query().map(|query| format!("?{query}")).unwrap_or_default();
+                Error::new(StatusCode::MOVED_PERMANENTLY, "")
+                    .with_header(header::LOCATION, format!("{path}{query}"))
+                    .with_header(header::CACHE_CONTROL, "no-cache")
+            }
+            fault => rejection(fault),
+        })
+    }
+
+    /// Calls what a mount serves, which sees the path behind its first names.
+    pub(crate) fn within_mount<T>(&self, names: u32, call: impl FnOnce() -> T) -> T {
+        struct Leave<'a>(&'a AtomicU32, u32);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.store(self.1, Relaxed);
+            }
+        }
+        let _leave = Leave(&self.mounted, self.mounted.swap(names, Relaxed));
+        call()
+    }
+
+    /// How many names of the path the mounts around the handler have taken.
+    pub(crate) fn mounted(&self) -> u32 {
+        self.mounted.load(Relaxed)
+    }
+
+    fn needs_decoding(&self) -> bool {
+        self.head.parsed_target().needs_decoding
+    }
+
+    fn decoded(&self, raw: &str) -> &Decoded {
+        self.path.0.get_or_init(|| Box::new(Decoded::of(raw)))
+    }
+}
+
+impl UrlPath<'static> {
+    /// The path that a URL has, whatever its host, or a path alone.
+    ///
+    /// # Errors
+    /// 400 if it is neither.
+    pub fn from_url(url: &[u8]) -> Result<UrlPath<'static>, Error> {
+        let path = parse(url)?.path.map_or(&b"/"[..], |span| span.of(url));
+        let path = std::str::from_utf8(path).map_err(|_| no_url())?;
+        UrlPath::parse(path).map(UrlPath::into_owned).map_err(|InvalidUrlPath(fault)| rejection(&fault))
+    }
+}
+
+fn parse(url: &[u8]) -> Result<Target, Error> {
+    target::parse(url, &Method::GET).map_err(|_| no_url())
+}
+
+fn no_url() -> Error {
+    Error::new(StatusCode::BAD_REQUEST, "Expected a URL of this server, or a path.")
+}
+
+fn rejection(fault: &Fault) -> Error {
+    let wrong = |status, message: &str| Error::new(status, message).with_header(header::CACHE_CONTROL, "no-cache");
+    match fault {
+        Fault::Malformed => {
+            wrong(StatusCode::BAD_REQUEST, "That is not a valid path: it leads above the root, or contains NUL.")
+        }
+        Fault::NoSuchName => wrong(StatusCode::NOT_FOUND, "There is nothing here by that name."),
+        Fault::SpellingOf(path) => {
+            wrong(StatusCode::BAD_REQUEST, &format!("That path is another spelling of {path}: send the request there."))
+        }
+    }
+}

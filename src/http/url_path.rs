@@ -1,0 +1,315 @@
+//! The path of a URL in its one form: split at its slashes, each name decoded once. The only code that decodes a path.
+//! Used by `request` for the path of each request, and by `files` and `layers` for every other path that a client or an owner
+//! writes: `Destination`, rules, prefixes.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::paths::encode_path;
+
+/// The path of a URL on this server, decoded: `/a/b c`.
+///
+/// It begins with a slash. No name in it is empty, `.` or `..`, and none contains a slash or NUL, so splitting it at its slashes
+/// gives the names that the client meant. A slash may follow the last name.
+///
+/// ```
+/// use modest::UrlPath;
+///
+/// let path = UrlPath::parse("/my%20photos/a.jpg")?;
+/// assert_eq!(path.as_bytes(), b"/my photos/a.jpg");
+/// assert_eq!(path.names().count(), 2);
+/// for other in ["photos", "/a/../b", "/a//b", "/a%2Fb", "/%00", "/100%"] {
+///     assert!(UrlPath::parse(other).is_err(), "{other}");
+/// }
+/// # Ok::<(), modest::InvalidUrlPath>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UrlPath<'a>(Cow<'a, [u8]>);
+
+/// Why a text is not a [`UrlPath`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidUrlPath(pub(crate) Fault);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It does not begin with a slash, leads above the root, contains NUL or a percent sign without two hexadecimal digits.
+    Malformed,
+    /// A name contains an encoded slash: nothing can have it.
+    NoSuchName,
+    /// Another spelling of this path, by empty or dot segments.
+    SpellingOf(UrlPath<'static>),
+}
+
+impl<'a> UrlPath<'a> {
+    /// The root: `/`.
+    pub const ROOT: UrlPath<'static> = UrlPath(Cow::Borrowed(b"/"));
+
+    /// Parses the path of a URL. What is not percent-encoded stands for itself.
+    ///
+    /// # Errors
+    /// If the text is not a path, or another spelling of one: the error names that one.
+    pub fn parse(text: &'a str) -> Result<UrlPath<'a>, InvalidUrlPath> {
+        if is_plain(text.as_bytes()) {
+            return Ok(UrlPath(Cow::Borrowed(text.as_bytes())));
+        }
+        decode(text.as_bytes()).map(|decoded| UrlPath(Cow::Owned(decoded))).map_err(InvalidUrlPath)
+    }
+
+    /// Takes a path that is decoded already. `None`: it is not in that form.
+    pub fn from_decoded(path: &'a [u8]) -> Option<UrlPath<'a>> {
+        let names = path.strip_prefix(b"/")?;
+        let names = names.strip_suffix(b"/").unwrap_or(names);
+        let is_name = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
+        let are_names = path == b"/" || names.split(|&byte| byte == b'/').all(is_name);
+        are_names.then_some(UrlPath(Cow::Borrowed(path)))
+    }
+
+    /// The path, decoded, with its slashes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The names between the slashes.
+    pub fn names(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        names_of(&self.0).filter(|name| !name.is_empty())
+    }
+
+    /// Whether a slash follows the last name, as in the path of a folder.
+    pub fn has_trailing_slash(&self) -> bool {
+        self.0.ends_with(b"/")
+    }
+
+    /// A path that [`is_plain`].
+    pub(crate) fn plain(path: &'a str) -> UrlPath<'a> {
+        UrlPath(Cow::Borrowed(path.as_bytes()))
+    }
+
+    pub(crate) fn borrowed(&self) -> UrlPath<'_> {
+        UrlPath(Cow::Borrowed(&self.0))
+    }
+
+    /// The path with a copy of what it borrows.
+    pub fn into_owned(self) -> UrlPath<'static> {
+        UrlPath(Cow::Owned(self.0.into_owned()))
+    }
+}
+
+/// Percent-encoded, as a URL has it.
+impl fmt::Display for UrlPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&encode_path(&self.0))
+    }
+}
+
+impl fmt::Display for InvalidUrlPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Fault::Malformed => f.write_str(
+                "expected a path that begins with a slash, stays beneath the root and has two hexadecimal digits after each %",
+            ),
+            Fault::NoSuchName => f.write_str("a name in the path contains an encoded slash"),
+            Fault::SpellingOf(path) => write!(f, "this path is another spelling of {path}"),
+        }
+    }
+}
+
+impl std::error::Error for InvalidUrlPath {}
+
+/// Whether a path is in its one form as it is written: nothing to decode, and no name that could be empty or of dots.
+pub(crate) fn is_plain(path: &[u8]) -> bool {
+    let mut before = b' ';
+    for &byte in path {
+        if matches!(byte, b'%' | 0) || before == b'/' && matches!(byte, b'/' | b'.') {
+            return false;
+        }
+        before = byte;
+    }
+    path.first() == Some(&b'/')
+}
+
+/// The rest of a path behind another one that has no slash at its end: of `/a/b` and `/a` it is `/b`, of `/a` itself it is empty.
+pub(crate) fn beneath<'a>(path: &'a [u8], other: &[u8]) -> Option<&'a [u8]> {
+    path.strip_prefix(other).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+/// Where the first names of a path end: before the slash behind them.
+pub(crate) fn end_of_names(path: &[u8], count: u32) -> usize {
+    let mut slashes = memchr::memchr_iter(b'/', path);
+    slashes.nth(count as usize).unwrap_or(path.len())
+}
+
+fn names_of(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.strip_prefix(b"/").unwrap_or(path).split(|&byte| byte == b'/')
+}
+
+/// Removes dot segments (RFC 3986, section 5.2.4) and empty ones, and decodes each name once.
+fn decode(raw: &[u8]) -> Result<Vec<u8>, Fault> {
+    let rest = raw.strip_prefix(b"/").ok_or(Fault::Malformed)?;
+    let mut decoded = Vec::with_capacity(raw.len());
+    let (mut other_spelling, mut no_such_name, mut is_folder) = (false, None, true);
+    let mut segments = rest.split(|&byte| byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        let start = decoded.len();
+        decoded.push(b'/');
+        decode_name(segment, &mut decoded)?;
+        let name = &decoded[start + 1..];
+        is_folder = matches!(name, b"" | b"." | b"..");
+        match name {
+            b"" | b"." => {
+                other_spelling |= !(is_last && name.is_empty());
+                decoded.truncate(start);
+            }
+            b".." => {
+                other_spelling = true;
+                let parent = memchr::memrchr(b'/', &decoded[..start]).ok_or(Fault::Malformed)?;
+                decoded.truncate(parent);
+                no_such_name = no_such_name.filter(|&at| at < parent);
+            }
+            _ if name.contains(&b'/') => {
+                // A later `..` removes it all the same, so the slash must not be taken for one that separates.
+                decoded.truncate(start + 1);
+                decoded.push(b'?');
+                no_such_name = no_such_name.or(Some(start));
+            }
+            _ => {}
+        }
+    }
+    if is_folder {
+        decoded.push(b'/');
+    }
+    match other_spelling {
+        _ if no_such_name.is_some() => Err(Fault::NoSuchName),
+        true => Err(Fault::SpellingOf(UrlPath(Cow::Owned(decoded)))),
+        false => Ok(decoded),
+    }
+}
+
+fn decode_name(segment: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
+    let mut bytes = segment.iter();
+    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16).map(|digit| digit as u8);
+    while let Some(&byte) = bytes.next() {
+        let byte = match byte {
+            b'%' => match (digit(bytes.next()), digit(bytes.next())) {
+                (Some(high), Some(low)) => high << 4 | low,
+                _ => return Err(Fault::Malformed),
+            },
+            byte => byte,
+        };
+        if byte == 0 {
+            return Err(Fault::Malformed);
+        }
+        to.push(byte);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        match UrlPath::parse(text) {
+            Ok(path) => String::from_utf8_lossy(path.as_bytes()).into_owned(),
+            Err(InvalidUrlPath(Fault::SpellingOf(path))) => format!("-> {path}"),
+            Err(InvalidUrlPath(fault)) => format!("{fault:?}"),
+        }
+    }
+
+    #[test]
+    fn paths() {
+        for (text, expected) in [
+            ("/", "/"),
+            ("/a", "/a"),
+            ("/a/", "/a/"),
+            ("/a/b.txt", "/a/b.txt"),
+            ("/a%20b", "/a b"),
+            ("/a b", "/a b"),
+            ("/%61", "/a"),
+            ("/%2561", "/%61"),
+            ("/ü", "/ü"),
+            ("/%C3%bc", "/ü"),
+            ("/.a", "/.a"),
+            ("/...", "/..."),
+            ("/..a/b..", "/..a/b.."),
+            ("/.well-known/x", "/.well-known/x"),
+            // another spelling
+            ("//", "-> /"),
+            ("//a", "-> /a"),
+            ("/a//", "-> /a/"),
+            ("/a//b", "-> /a/b"),
+            ("/.", "-> /"),
+            ("/./a", "-> /a"),
+            ("/a/.", "-> /a/"),
+            ("/a/..", "-> /"),
+            ("/a/../", "-> /"),
+            ("/a/../b", "-> /b"),
+            ("/a/%2e%2E/b", "-> /b"),
+            ("/a/.%2e/b", "-> /b"),
+            ("/a/%2e/b c", "-> /a/b%20c"),
+            ("/a%2Fb/../c", "-> /c"),
+            ("/a/b%2Fc/../../d", "-> /d"),
+            // nothing can have these
+            ("/a%2Fb", "NoSuchName"),
+            ("/a%2fb/", "NoSuchName"),
+            ("/%2F", "NoSuchName"),
+            ("/a/../b%2Fc", "NoSuchName"),
+            ("/..%2F..%2Fetc/passwd", "NoSuchName"),
+            ("/x%2f..%2f..", "NoSuchName"),
+            // not a path
+            ("", "Malformed"),
+            ("*", "Malformed"),
+            ("a", "Malformed"),
+            ("/..", "Malformed"),
+            ("/../a", "Malformed"),
+            ("/a/../../b", "Malformed"),
+            ("/%2F/../../a", "Malformed"),
+            ("/%2e%2e/etc/passwd", "Malformed"),
+            ("/%", "Malformed"),
+            ("/%a", "Malformed"),
+            ("/%zz", "Malformed"),
+            ("/%+1", "Malformed"),
+            ("/%00", "Malformed"),
+            ("/a\0b", "Malformed"),
+            ("/a%2Fb/%00", "Malformed"),
+        ] {
+            assert_eq!(shown(text), expected, "{text}");
+        }
+    }
+
+    /// Of any bytes: what is accepted has the form that is promised, and what it is redirected to is accepted as that.
+    #[test]
+    fn every_result_is_canonical() {
+        let letters: Vec<&str> = vec!["/", ".", "a", "%2e", "%2F", "%61", "%00", "%", "é", " "];
+        let mut texts = vec![String::from("/")];
+        for _ in 0..5 {
+            texts = texts.iter().flat_map(|text| letters.iter().map(move |letter| format!("{text}{letter}"))).collect();
+            for text in &texts {
+                let path = match UrlPath::parse(text) {
+                    Ok(path) => path,
+                    Err(InvalidUrlPath(Fault::SpellingOf(path))) => {
+                        let encoded = path.to_string();
+                        assert_eq!(UrlPath::parse(&encoded), Ok(path.clone()), "{text}");
+                        path
+                    }
+                    Err(_) => continue,
+                };
+                assert!(UrlPath::from_decoded(path.as_bytes()).is_some(), "{text}: {path:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_beneath() {
+        for (path, other, expected) in [
+            ("/a/b", "/a", Some("/b")),
+            ("/a", "/a", Some("")),
+            ("/a/", "/a", Some("/")),
+            ("/ab", "/a", None),
+            ("/b", "/a", None),
+            ("/b", "", Some("/b")),
+        ] {
+            assert_eq!(beneath(path.as_bytes(), other.as_bytes()), expected.map(str::as_bytes), "{path} {other}");
+        }
+    }
+}

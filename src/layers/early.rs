@@ -1,0 +1,89 @@
+//! Responses from the head that are no failures. Used by layers that redirect.
+
+use crate::{Error, Response};
+
+/// A redirect, which is not kept: one that is taken back is.
+pub(super) fn redirect(status: u16, location: &str) -> Error {
+    let response = Response::redirect_with(status, location).with_header("cache-control", "no-cache");
+    Error::new(status, "").with_headers(response.headers().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::layers::{AllowedHosts, BasicAuth, BearerAuth, Cors, ErrorPages, HttpsOnly, Redirects};
+    use crate::testing::TestRequest;
+    use crate::{Error, Http, Method, Request, RequestHandler, Response, handler_fn, testing};
+
+    type Handler = Box<dyn RequestHandler>;
+    type Around = fn(Handler) -> Handler;
+
+    /// Layers that each refuse a request in their own way: with GET, and with others.
+    const ROWS: [(&str, Around, u16, u16); 5] = [
+        ("https", |inner| Box::new(inner.layer(HttpsOnly::new())), 308, 403),
+        ("redirects", |inner| Box::new(inner.layer(Redirects::parse("/* /new/* 307").unwrap())), 307, 307),
+        ("hosts", |inner| Box::new(inner.layer(AllowedHosts::new(["a.example"]))), 421, 421),
+        ("basic", |inner| Box::new(inner.layer(BasicAuth::new("r").user("ada", "secret"))), 401, 401),
+        ("bearer", |inner| Box::new(inner.layer(BearerAuth::new("r"))), 401, 401),
+    ];
+
+    fn hello() -> Handler {
+        Box::new(handler_fn(|_| Ok(Response::text("x"))))
+    }
+
+    /// Whichever two refuse a request, the outer one does, also before a body has come.
+    #[test]
+    fn the_outermost_layer_decides_first() {
+        for (inner, around_inner, ..) in ROWS {
+            for (outer, around_outer, of_get, of_others) in ROWS {
+                let server = testing::serve(around_outer(around_inner(hello())));
+                for (method, status) in [
+                    (Method::GET, of_get),
+                    (Method::HEAD, of_get),
+                    (Method::POST, of_others),
+                    (Method::PUT, of_others),
+                    (Method::OPTIONS, of_others),
+                ] {
+                    let row = format!("{outer} around {inner}: {method}");
+                    let request = TestRequest::new(method.clone(), "/x").with_header("host", "b.example");
+                    let has_body = [Method::POST, Method::PUT].contains(&method);
+                    let request = if has_body { request.with_header("content-length", "1000000") } else { request };
+                    let sent = server.send(request); // no byte of a body comes
+                    assert_eq!(sent.status(), status, "{row}: {sent:?}");
+                    assert_eq!(sent.header("location").is_some(), (300..400).contains(&status), "{row}: {sent:?}");
+                    let challenged = sent.header("www-authenticate").is_some();
+                    assert_eq!(challenged, status == 401, "{row}: {sent:?}");
+                }
+            }
+        }
+    }
+
+    /// What is below 400 has no page: it is sent as it is, but with the last word of the layers around.
+    #[test]
+    fn responses_from_the_head_are_no_errors() {
+        let refused = handler_fn(|request| match request.path() {
+            "/gone" => Err(Error::new(410, "")),
+            "/not-modified" => {
+                let stored = Error::new(304, "").with_header("content-security-policy", "sandbox");
+                Err(stored.with_header("vary", "Cookie").with_header("etag", "\"a\""))
+            }
+            _ => Err(Error::new(204, "")),
+        });
+        let http = Http::new(
+            refused.layer(Redirects::parse("/old /new").unwrap()).layer(Cors::new().any_origin()).layer(ErrorPages),
+        );
+        for (path, status, fields) in [
+            ("/old", 301, [None, None, None]),
+            ("/not-modified", 304, [Some("sandbox"), Some("Cookie"), None]),
+            ("/empty", 204, [None, None, None]),
+            ("/gone", 410, [Some("default-src 'none'"), Some("Accept"), Some("text/html; charset=utf-8")]),
+        ] {
+            let sent = http.respond(&Request::get(path).with_header("accept", "text/html"));
+            let names = ["content-security-policy", "vary", "content-type"];
+            let found = names.map(|name| sent.header(name).map(|value| value.split(';').next().unwrap().to_owned()));
+            let fields = fields.map(|value| value.map(|value| value.split(';').next().unwrap().to_owned()));
+            assert_eq!((sent.status().as_u16(), found), (status, fields), "{path}: {sent:?}");
+            assert_eq!(sent.body().is_empty(), status < 400, "{path}: {sent:?}");
+            assert_eq!(sent.header("access-control-allow-origin"), Some("*"), "{path}: {sent:?}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Clients that send wrong passwords are slowed: for one name of one address, and for one address. Never for a name alone, or
+//! anybody could lock its owner out. Used by `basic_auth` and by `users`.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::buckets::{Buckets, ClientKey, client_key, too_many};
+use crate::Result;
+
+/// Buckets of guesses.
+pub(super) struct Guesses {
+    for_name: Buckets<(ClientKey, u64)>,
+    for_address: Buckets<ClientKey>,
+}
+
+/// A password that is being compared counts as a wrong one, so that many at once win nothing.
+pub(super) struct Guess<'a> {
+    guesses: &'a Guesses,
+    name: (ClientKey, u64),
+    address: Option<ClientKey>,
+}
+
+const NAMES: u32 = 10;
+const MOST_REMEMBERED: usize = 65_536;
+
+impl Guesses {
+    pub fn new(number: u32, per: Duration) -> Guesses {
+        assert!(number > 0, "a user who may send no password at all can't be known");
+        let interval = |number: u32| u64::try_from(per.as_nanos() / u128::from(number)).unwrap_or(u64::MAX);
+        let all = number.saturating_mul(NAMES);
+        assert!(interval(all) > 0, "{number} wrong passwords in {per:?} is no limit");
+        let for_name = Buckets::new(interval(number), number, MOST_REMEMBERED);
+        Guesses { for_name, for_address: Buckets::new(interval(all), all, MOST_REMEMBERED) }
+    }
+
+    /// 10 in a minute.
+    pub fn by_default() -> Guesses {
+        Guesses::new(10, Duration::from_secs(60))
+    }
+
+    /// Counts a guess, unless `is_remembered`: then there is none, and nothing to compare any more. A client without a guess
+    /// left gets an error before it is looked whether the pair is remembered, and no other request of the client can use the
+    /// same guess meanwhile: else it could learn a password as fast as it can ask.
+    ///
+    /// `name`: its hash. Clients of a Unix socket that no proxy has named share the buckets of names, and have no other.
+    pub fn begin(
+        &self,
+        client: Option<IpAddr>,
+        name: u64,
+        is_remembered: impl FnOnce() -> bool,
+    ) -> Result<Option<Guess<'_>>> {
+        let address = client.map(client_key);
+        let name = (address.unwrap_or_default(), name);
+        let mut is_free = Ok(false);
+        let of_name = || {
+            is_free = self.for_name.take_unless(name, self.for_name.now(), is_remembered);
+            !matches!(is_free, Ok(false)) // what is refused for the name costs the address nothing
+        };
+        let of_address = match address {
+            Some(address) => self.for_address.take_unless(address, self.for_address.now(), of_name),
+            None => Ok(of_name()),
+        };
+        match of_address.and(is_free) {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some(Guess { guesses: self, name, address })),
+            Err(wait) => Err(too_many("too many wrong passwords; come again later", wait)),
+        }
+    }
+}
+
+impl Guess<'_> {
+    /// The password was right.
+    #[cfg_attr(
+        not(feature = "users"),
+        expect(dead_code, reason = "a list of users compares at once and gives no guess back")
+    )]
+    pub fn was_none(&self) {
+        self.guesses.for_name.give_back(self.name);
+        if let Some(address) = self.address {
+            self.guesses.for_address.give_back(address);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Which of several layers decides: the outermost that has something to say, for requests with and without a body, wherever the layers
+//! are put. All combinations, against a model of a few lines.
+
+use std::sync::{Arc, Mutex};
+
+use modest::{
+    BodyPlan, Error, Http, Layer, Method, Next, Request, RequestHandler, Response, Result, Routes, handler_fn, layer_fn,
+};
+
+use crate::peer::{Answer, Peer};
+
+/// What a layer does. Its place, 0 for the outermost, is in its status.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Passes,
+    RefusesFromHead,
+    RespondsInHandle,
+    /// Lets only requests with the right body pass, and says from the head that it needs the body.
+    ChecksBody,
+    Panics,
+}
+
+const KINDS: [Kind; 5] = [Kind::Passes, Kind::RefusesFromHead, Kind::RespondsInHandle, Kind::ChecksBody, Kind::Panics];
+
+/// What is inside the layers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Inside {
+    Handler,
+    Route,
+    NoRoute,
+    NoMethod,
+    Panics,
+}
+
+const INSIDES: [Inside; 5] = [Inside::Handler, Inside::Route, Inside::NoRoute, Inside::NoMethod, Inside::Panics];
+
+/// How the request is sent: its head, and its body if that is sent at once.
+const REQUESTS: [(&str, &str, &str); 6] = [
+    ("no body", "GET /here HTTP/1.1\r\nHost: a\r\n\r\n", ""),
+    ("options", "OPTIONS /here HTTP/1.1\r\nHost: a\r\n\r\n", ""),
+    ("short", "POST /here HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", "right"),
+    ("wrong", "POST /here HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n", "wrong"),
+    ("chunked", "POST /here HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nright\r\n0\r\n\r\n"),
+    ("held back", "POST /here HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n", "right"),
+];
+
+struct Told {
+    kind: Kind,
+    place: u16,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Layer for Told {
+    fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+        self.heard.lock().unwrap().push(format!("{} asked", self.place));
+        match self.kind {
+            Kind::RefusesFromHead => return Err(Error::new(410 + self.place, "")),
+            Kind::ChecksBody => _ = plan.limit(100),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+        self.heard.lock().unwrap().push(format!("{} handles", self.place));
+        match self.kind {
+            Kind::RespondsInHandle => return Ok(Response::text("").with_status(230 + self.place)),
+            Kind::ChecksBody if *request.method() == Method::POST && request.bytes()?.as_ref() != b"right" => {
+                return Err(Error::new(440 + self.place, ""));
+            }
+            Kind::Panics => panic!("a layer"),
+            _ => {}
+        }
+        next.run(request)
+    }
+
+    fn finish_response(&self, _: &Request, response: Response) -> Response {
+        response.with_added_header("x-finished", self.place.to_string())
+    }
+}
+
+fn inside(inside: Inside) -> Box<dyn RequestHandler> {
+    let found = |_: &(), _: &Request| Ok(Response::text("").with_status(250));
+    match inside {
+        Inside::Handler => Box::new(handler_fn(|_| Ok(Response::text("").with_status(250)))),
+        Inside::Route => Box::new(
+            Routes::new().get("/here", found).post("/here", found).route(Method::OPTIONS, "/here", found).serve(()),
+        ),
+        Inside::NoRoute => Box::new(Routes::new().get("/there", found).serve(())),
+        Inside::NoMethod => Box::new(Routes::new().put("/here", found).serve(())),
+        Inside::Panics => Box::new(handler_fn(|_| panic!("a handler"))),
+    }
+}
+
+/// The status that a client gets: of the outermost that has something to say.
+fn model(layers: &[Kind], within: Inside, request: &str) -> u16 {
+    for (place, kind) in layers.iter().enumerate() {
+        let place = place as u16;
+        match kind {
+            Kind::RefusesFromHead => return 410 + place,
+            Kind::RespondsInHandle => return 230 + place,
+            Kind::ChecksBody if request == "wrong" => return 440 + place,
+            Kind::Panics => return 500,
+            _ => {}
+        }
+    }
+    match within {
+        Inside::Handler | Inside::Route => 250,
+        Inside::NoRoute => 404,
+        Inside::NoMethod if request == "options" => 204,
+        Inside::NoMethod => 405,
+        Inside::Panics => 500,
+    }
+}
+
+/// Layers around the handler, or around routes that leave the request to it.
+fn built(is_routed: bool, kinds: &[Kind], within: Inside, heard: &Arc<Mutex<Vec<String>>>) -> Box<dyn RequestHandler> {
+    let layers = kinds.iter().enumerate().rev();
+    let layers = layers.map(|(place, kind)| Told { kind: *kind, place: place as u16, heard: Arc::clone(heard) });
+    let innermost: Box<dyn RequestHandler> = match is_routed {
+        true => Box::new(Routes::<()>::new().fallback(inside(within)).serve(())),
+        false => inside(within),
+    };
+    layers.fold(innermost, |handler, layer| Box::new(handler.layer(layer)))
+}
+
+#[test]
+fn the_outermost_decides() {
+    for code in 0..KINDS.len().pow(3) * INSIDES.len() * REQUESTS.len() * 2 {
+        let mut rest = code;
+        let mut draw = |most: usize| {
+            let drawn = rest % most;
+            rest /= most;
+            drawn
+        };
+        let kinds = [KINDS[draw(5)], KINDS[draw(5)], KINDS[draw(5)]];
+        let (within, (name, head, body)) = (INSIDES[draw(5)], REQUESTS[draw(6)]);
+        let is_routed = draw(2) == 1;
+        let heard = Arc::default();
+        let mut peer = Peer::new(&Http::new(built(is_routed, &kinds, within, &heard)));
+        peer.send(head);
+        let status = || Answer::all(&peer.said, &[]).last().map(|answer| answer.status);
+        if status().is_none_or(|status| status == 100) {
+            peer.send(body);
+        }
+        let what = format!("{kinds:?} around {within:?}, routed: {is_routed}, {name}: {}", peer.text());
+        let answer = Answer::all(&peer.said, &[]).pop().expect(&what);
+        let expected = model(&kinds, within, name);
+        assert_eq!(answer.status, expected, "{what}");
+        // Without a body, nothing inside the one that decides was called.
+        let first =
+            kinds.iter().position(|kind| matches!(kind, Kind::RespondsInHandle | Kind::Panics | Kind::RefusesFromHead));
+        let heard = heard.lock().unwrap();
+        if let Some(first) = first.filter(|_| ["no body", "options"].contains(&name)) {
+            let deeper = heard.iter().find(|line| line.as_bytes()[0] - b'0' > first as u8);
+            assert_eq!(deeper, None, "{what}: {heard:?}");
+        }
+        // Each is asked once, outermost first.
+        let asked: Vec<_> = heard.iter().filter(|line| line.ends_with("asked")).cloned().collect();
+        let in_order: Vec<_> = (0..asked.len()).map(|place| format!("{place} asked")).collect();
+        assert_eq!(asked, in_order, "{what}");
+        assert!(
+            expected == 500 || peer.text().contains("X-Finished: 0") || peer.text().contains("x-finished: 0"),
+            "{what}"
+        );
+    }
+}
+
+/// A protected handler that is called by hand asks its protection; what is around the caller is as it was before.
+#[test]
+fn nothing_is_called_past_its_protection() {
+    struct Members;
+    impl Layer for Members {
+        fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+            match request.header("x-key") {
+                Some("right") => Ok(()),
+                _ => Err(Error::new(401, "")),
+            }
+        }
+    }
+    struct App(Box<dyn RequestHandler>);
+    impl RequestHandler for App {
+        fn do_get(&self, request: &Request) -> Result<Response> {
+            self.0.do_get(request)
+        }
+        fn do_post(&self, request: &Request) -> Result<Response> {
+            self.0.do_post(request)
+        }
+    }
+    let admin = || handler_fn(|_| Ok(Response::text("secret")));
+    let routes = || {
+        Routes::new().get("/", |_: &(), _| Ok(Response::text("secret"))).post("/", |_, _| Ok(Response::text("secret")))
+    };
+    for (what, protected) in [
+        ("layered", Box::new(admin().layer(Members)) as Box<dyn RequestHandler>),
+        ("boxed", Box::new(Box::new(admin().layer(Members)) as Box<dyn RequestHandler>)),
+        ("shared", Box::new(Arc::new(admin().layer(Members)))),
+        ("routes", Box::new(routes().layer(Members).serve(()))),
+        ("mounted", Box::new(Routes::<()>::new().fallback(admin().layer(Members)).serve(()))),
+        (
+            "checked",
+            Box::new(
+                routes().before_body(|_, request, _| Members.before_body(request, &mut BodyPlan::default())).serve(()),
+            ),
+        ),
+        ("delegated", Box::new(admin().layer(Members).layer(layer_fn(|request, next| next.run(request))))),
+    ] {
+        let by_layer = Arc::new(protected);
+        let inner = Arc::clone(&by_layer);
+        // Called from a handler, and from a layer before the rest of the chain, which is asked all the same.
+        let from_layer = layer_fn(move |request, next| match inner.do_get(request) {
+            Ok(_) => next.run(request),
+            Err(error) => Err(error),
+        });
+        let apps: [(&str, Box<dyn RequestHandler>); 2] = [
+            ("a handler", Box::new(App(Box::new(Arc::clone(&by_layer))))),
+            ("a layer", Box::new(admin().layer(Members).layer(from_layer))),
+        ];
+        for (by, app) in apps {
+            let http = Http::new(app);
+            for (key, method, expected) in
+                [("wrong", "GET", 401), ("right", "GET", 200), ("wrong", "POST", 401), ("right", "POST", 200)]
+            {
+                if what == "checked" && method == "GET" {
+                    continue; // the check is of the last route, POST
+                }
+                let mut peer = Peer::new(&http);
+                let body = if method == "POST" { "Content-Length: 1\r\n\r\nx" } else { "\r\n" };
+                peer.send(format!("{method} / HTTP/1.1\r\nHost: a\r\nX-Key: {key}\r\n{body}"));
+                let status = Answer::all(&peer.said, &[])[0].status;
+                if what == "checked" && by == "a layer" {
+                    continue; // it calls `do_get`
+                }
+                assert_eq!(status, expected, "{what} called by {by}, {method} with the {key} key");
+            }
+        }
+    }
+}

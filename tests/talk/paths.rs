@@ -1,0 +1,178 @@
+//! One path: what a route, a mount, a layer and a handler see of it is the same, however it is spelled.
+
+use modest::{Error, Http, Request, RequestHandler, Response, Routes, UrlPath, handler_fn, layer_fn};
+
+fn seen() -> impl RequestHandler {
+    handler_fn(|request| {
+        let mount = String::from_utf8_lossy(request.mount_path()).into_owned();
+        Ok(Response::text(format!("{} {mount} {}", request.path(), request.original_path())))
+    })
+}
+
+/// Spellings of the same path, and others that lead nowhere.
+fn spellings(path: &str) -> Vec<String> {
+    let encoded: String =
+        path.bytes().map(|byte| if byte == b'/' { "/".into() } else { format!("%{byte:02x}") }).collect();
+    let mut all = vec![path.to_owned(), encoded];
+    for (at, _) in path.match_indices('/') {
+        for inserted in ["/", "/.", "/x/..", "/%2e", "/%2E%2e/..", "/..", "%2f..", "/x%2f..", "\\..", "/;/.."] {
+            all.push(format!("{}{inserted}{}", &path[..at], &path[at..]));
+        }
+    }
+    all
+}
+
+/// A handler in a mount is reached by the paths beneath the mount and by no others: a layer around everything that judges
+/// `request.path()` judges all that the handler sees.
+#[test]
+fn what_is_judged_is_what_is_served() {
+    let guard = layer_fn(|request: &Request, next| match request.path().starts_with("/admin") {
+        true => Err(Error::new(403, "")),
+        false => next.run(request),
+    });
+    let app = Routes::<()>::new()
+        .get("/admin/users", |_, _| Ok(Response::text("secret")))
+        .get("/files/{*rest}", |_, request| Ok(Response::text(request.path_param::<String>("rest")?)))
+        .mount("/admin", handler_fn(|_| Ok(Response::text("secret"))))
+        .fallback(seen())
+        .serve(());
+    let http = Http::new(app.layer(guard));
+    for path in ["/admin/users", "/admin", "/admin/", "/files/a/b", "/x"] {
+        for spelling in spellings(path) {
+            for method in ["GET", "POST"] {
+                let Ok(request) = Request::new(method.parse().unwrap(), &spelling) else { continue };
+                let sent = http.respond(&request);
+                let location = sent.header("location").unwrap_or_default();
+                match sent.status().as_u16() {
+                    301 => assert!(
+                        method == "GET" && UrlPath::parse(location).is_ok(),
+                        "{method} {spelling} is redirected to {location}"
+                    ),
+                    200 => assert!(
+                        !sent.text().contains("secret") && !sent.text().contains(".."),
+                        "{method} {spelling}: {sent:?}"
+                    ),
+                    400 | 403 | 404 | 405 => {}
+                    _ => panic!("{method} {spelling}: {sent:?}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mounted_handler_sees_its_own_root() {
+    let inner = || Routes::new().get("/", |_: &(), _| Ok(Response::text("root"))).fallback(seen()).serve(());
+    let users = Routes::new().mount("/files/{folder}", inner());
+    let app = Routes::<()>::new()
+        .mount("/a", seen())
+        .mount("/a/b", seen())
+        .mount("/caf\u{e9}", seen())
+        .mount("/deep", Routes::<()>::new().mount("/er", seen()).serve(()))
+        .mount("/routes", inner())
+        .nest("/users/{id}", users)
+        .mount("/{any}/fixed", seen())
+        .fallback(seen())
+        .serve(());
+    let http = Http::new(app);
+    for (target, expected) in [
+        ("/", "/  /"),
+        ("/x/y", "/x/y  /x/y"),
+        ("/a", "/ /a /a"),
+        ("/a/", "/ /a /a/"),
+        ("/a/x%20y", "/x y /a /a/x y"),
+        ("/ab", "/ab  /ab"),
+        ("/a/b/c", "/c /a/b /a/b/c"),
+        ("/caf%C3%A9/x", "/x /caf\u{e9} /caf\u{e9}/x"),
+        ("/deep/er/x", "/x /deep/er /deep/er/x"),
+        ("/deep/x", ""),
+        ("/routes", "root"),
+        ("/routes/", "root"),
+        ("/routes/x", "/x /routes /routes/x"),
+        ("/users/7/files/of", "root"),
+        ("/users/7/files/of/x/", "/x/ /users/7/files/of /users/7/files/of/x/"),
+        ("/users/7/files", "/users/7/files  /users/7/files"),
+        ("/q/fixed/x", "/x /q/fixed /q/fixed/x"),
+    ] {
+        let sent = http.respond(&Request::get(target));
+        assert_eq!(if sent.status() == 200 { sent.text() } else { "" }, expected, "{target}: {sent:?}");
+    }
+}
+
+/// Which other paths lead to the handler that is called: what is written elsewhere is judged by it.
+#[test]
+fn paths_that_lead_here() {
+    let answer = || {
+        handler_fn(|request| {
+            let other = request.header("x-path").unwrap_or_default();
+            Ok(Response::text(request.leads_here(&UrlPath::parse(other).unwrap()).to_string()))
+        })
+    };
+    let app = Routes::<()>::new()
+        .get("/metrics", |_, _| Ok(Response::text("")))
+        .mount("/b", answer())
+        .mount(
+            "/m",
+            Routes::<()>::new()
+                .mount("/in", answer())
+                .get("/route", |_, _| Ok(Response::text("")))
+                .fallback(answer())
+                .serve(()),
+        )
+        .mount("/users/{id}", answer())
+        .fallback(answer())
+        .serve(());
+    let http = Http::new(app);
+    for (path, other, expected) in [
+        ("/a", "/c/d", "true"),
+        ("/a", "/b", "false"),
+        ("/a", "/b/c", "false"),
+        ("/a", "/%62/c", "false"),
+        ("/a", "/bc", "true"),
+        ("/a", "/metrics", "false"),
+        ("/a", "/metrics/x", "true"),
+        ("/b/x", "/b/y", "true"),
+        ("/b/x", "/b", "true"),
+        ("/b/x", "/a", "false"),
+        ("/m/x", "/m/y", "true"),
+        ("/m/x", "/m/in/y", "false"),
+        ("/m/x", "/m/route", "false"),
+        ("/m/in/x", "/m/in/y", "true"),
+        ("/m/in/x", "/m/y", "false"),
+        ("/m/in/x", "/in/y", "false"),
+        ("/users/7/x", "/users/7/y", "true"),
+        ("/users/7/x", "/users/8/y", "false"),
+    ] {
+        let sent = http.respond(&Request::get(path).with_header("x-path", other));
+        assert_eq!(sent.text(), expected, "from {path} to {other}");
+    }
+}
+
+#[test]
+fn urls_of_this_server() {
+    let request = Request::get("/").with_header("host", "here:8000");
+    for (url, expected) in [
+        ("/a%20b", "/a b"),
+        ("http://here:8000/a", "/a"),
+        ("http://HERE:8000/a?b", "/a"),
+        ("https://here:8000", "/"),
+        ("http://here/a", "502"),
+        ("http://other:8000/a", "502"),
+        ("http://user@here:8000/a", "400"),
+        ("ftp://here:8000/a", "400"),
+        ("a", "400"),
+        ("", "400"),
+        ("/a b", "400"),
+        ("/a\u{3000}", "400"),
+        ("/a\u{a0}", "400"),
+        ("/a/../b", "400"),
+        ("/a%2Fb", "404"),
+        ("/a%00", "400"),
+    ] {
+        let found = match request.path_of_url(url.as_bytes()) {
+            Ok(path) => String::from_utf8_lossy(path.as_bytes()).into_owned(),
+            Err(error) => error.status().as_str().to_owned(),
+        };
+        assert_eq!(found, expected, "{url}");
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::sync::{AtomicUsize, Instant, Mutex, MutexGuard, Ordering, SHARDS, fence};
 use super::link::Link;
-use super::table::{ConnectionTable, LEAST_AGE, LISTS, NO_HINT, Readiness, Wait, begins, bucket};
+use super::table::{ConnectionTable, LEAST_AGE, NO_HINT, Readiness, Wait, begins, bucket};
 use super::token::Token;
 use super::{Padded, lock};
 
@@ -161,13 +161,13 @@ impl<C> ShardedTable<C> {
 /// its entry taken from its list, so that it is passed over once: it is listed anew when it is parked.
 fn evict<C>(shards: &mut [impl DerefMut<Target = ConnectionTable<C>>], count: usize, now: Instant) -> Evicted<C> {
     let mut evicted = Evicted { connections: Vec::new(), more_at: None };
-    for list in 0..LISTS {
+    for (list, least_age) in LEAST_AGE.into_iter().enumerate() {
         let mut next: Vec<_> = shards.iter().map(|shard| shard.next_in(list, None)).collect();
         while evicted.connections.len() < count {
             let heads = next.iter().enumerate().filter_map(|(at, next)| next.map(|(since, index)| (since, at, index)));
             let Some((since, at, index)) = heads.min() else { break };
-            if since + LEAST_AGE[list] > now {
-                evicted.more_at = Some(since + LEAST_AGE[list]);
+            if since + least_age > now {
+                evicted.more_at = Some(since + least_age);
                 return evicted;
             }
             if let Some(now_there) = shards[at].put_right(index) {
@@ -186,6 +186,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Eviction;
+    use super::super::table::LISTS;
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);

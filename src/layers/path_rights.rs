@@ -208,7 +208,7 @@ impl Rules {
                 let mut destinations = request.header_all("destination");
                 let to = match (destinations.next(), destinations.next()) {
                     (Some(line), None) => Names::of(&request.path_of_url(line)?),
-                    _ => return Err(Error::new(StatusCode::BAD_REQUEST, "One Destination is wanted.")),
+                    _ => return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
                 };
                 // What is moved may be read where it goes.
                 may_all(Read) && (method == "COPY" || may_all(Write)) && self.permit_all(user, Write, &to)

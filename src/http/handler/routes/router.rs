@@ -122,7 +122,7 @@ fn method_missing<S>(request: &Request, routes: &[Route<S>]) -> Error {
 }
 
 fn path_missing() -> Error {
-    Error::new(StatusCode::NOT_FOUND, "There is nothing here by that name.")
+    Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
 }
 
 /// The value of `Allow`.

@@ -561,7 +561,7 @@ fn addresses_are_shared_by_processes_and_by_families() {
     let two = Built::start(&mut modest(["www", "-p", &port, "--reuse-port"]));
     assert_eq!((two.address, two.get("/").status), (one.address, 200));
     let (code, _, err) = run(&mut modest(["www", "-p", &port]));
-    assert!(code == Some(1) && err.contains("is in use"), "who does not share is refused: {err}");
+    assert!(code == Some(1) && err.contains("is already in use"), "who does not share is refused: {err}");
     if TcpListener::bind("[::1]:0").is_err() {
         return; // no IPv6 here
     }
@@ -663,7 +663,7 @@ fn what_is_wrong_in_a_source_names_it() {
         ("colour = true", "'modest.toml': there is no setting colour (see"),
         ("port = [1, 2]", "'modest.toml': port: expected one value, not a list"),
         ("port = 65536", "'modest.toml': port 65536: a port is a number"),
-        ("port = 1.5", "'modest.toml': port: a text in quotes, a number"),
+        ("port = 1.5", "'modest.toml': port: expected a string in quotes, a number"),
         ("hidden = 'maybe'", "'modest.toml': hidden: expected yes or no"),
         ("hash-password = 'ada'", "'modest.toml': there is no setting hash-password (see"),
         ("archive = true\nno-listing = true", "--archive and --no-listing contradict each other"),
@@ -836,7 +836,7 @@ fn each_option_says_what_it_expects() {
     let has_value = |line: &&str| {
         let names = line.trim_start_matches(' ').split("  ").next().unwrap_or_default();
         (line.starts_with("  -") || line.starts_with("      --"))
-            && names.contains(|c: char| c.is_uppercase() || c == '=')
+            && names.trim_start_matches("-V").contains(|c: char| c.is_uppercase() || c == '=')
     };
     let rows: Vec<&str> = help.lines().filter(has_value).collect();
     assert!(rows.len() > 80, "{help}");
@@ -1317,7 +1317,7 @@ fn what_cannot_be_done_is_one_plain_line() {
         (
             vec!["www".into(), "-p".into(), port.clone()],
             1,
-            format!("port {port} of 127.0.0.1 is in use; choose another"),
+            format!("port {port} of 127.0.0.1 is already in use; choose another"),
         ),
         (vec![path("missing")], 1, format!("there is no folder or file '{}'", path("missing"))),
         (vec!["/dev/null".into()], 1, "'/dev/null' is neither a folder nor a regular file".into()),

@@ -12,7 +12,7 @@ const COLUMN: usize = 30;
 
 /// `-h`: the most used options, a line each.
 pub fn brief(command: &Command) -> String {
-    let mut text = beginning(command);
+    let mut text = beginning(command, first_sentence);
     text.push_str("\nOptions:\n");
     for arg in listed(command).filter(|arg| arg.get_long().is_none_or(|long| BRIEF.contains(&long))) {
         text.push_str(&row(arg, &first_sentence(arg)));
@@ -22,7 +22,7 @@ pub fn brief(command: &Command) -> String {
 
 /// `--help`: all options by groups.
 pub fn full(command: &Command) -> String {
-    let mut text = beginning(command);
+    let mut text = beginning(command, help_of);
     let mut group = None;
     for arg in listed(command) {
         if arg.get_help_heading() != group {
@@ -66,12 +66,12 @@ pub fn markdown(command: &Command) -> String {
     page
 }
 
-fn beginning(command: &Command) -> String {
+fn beginning(command: &Command, help: fn(&Arg) -> String) -> String {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let mut text = format!("{about}\n\n{}\n\n", command.clone().render_usage());
     for arg in command.get_positionals() {
         let name = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
-        text.push_str(&columns(&format!("  [{}]...", name.unwrap_or_default()), &help_of(arg)));
+        text.push_str(&columns(&format!("  [{}]...", name.unwrap_or_default()), &help(arg)));
     }
     text
 }

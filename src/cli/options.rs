@@ -123,7 +123,7 @@ pub struct Serving {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Uploads")]
 pub struct Taking {
-    /// Accept uploads, in all folders or below PATH. By a form in each listing and by PUT. May be repeated
+    /// Accept uploads in all folders, or in that at PATH. By a form in each listing and by PUT. May be repeated
     #[arg(long, value_name = "PATH", value_parser = values::upload, num_args = 0..=1, require_equals = true,
         default_missing_value = values::ALL, action = ArgAction::Append)]
     pub upload: Vec<String>,
@@ -163,8 +163,7 @@ pub struct Taking {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Response header fields")]
 pub struct Fields {
-    /// Add a header field: 'Name: value', for all responses. 'PATTERN=Name: value' adds it to some files. May be
-    /// repeated
+    /// Add a header field to all responses. 'Name: value', or 'PATTERN=Name: value' for some files. May be repeated
     #[arg(short = 'H', long, value_name = "FIELD", value_parser = values::field)]
     pub header: Vec<Field>,
     /// Cache-Control of files, or PATTERN=VALUE. May be repeated [default: no-cache]
@@ -212,7 +211,7 @@ pub struct Listening {
     /// [default: 127.0.0.1]
     #[arg(short, long, value_name = "ADDR[:PORT]", value_parser = address::bind)]
     pub bind: Vec<Bind>,
-    /// Port to listen on; 0 picks a free one [default: 8000]
+    /// Port to listen on, 0 for any [default: 8000]
     #[arg(short, long, value_name = "PORT", value_parser = address::port)]
     pub port: Option<u16>,
     /// Host name to serve; requests for others get 421. May be repeated. * allows all; local allows only names that no
@@ -454,7 +453,7 @@ pub struct Logging {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Starting and help")]
 pub struct Starting {
-    /// Read options from this file (TOML), as in: port = 9000
+    /// Read options from this TOML file. As in: port = 9000
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Switch to this user once it listens. By name or number, with an optional group. For ports below 1024

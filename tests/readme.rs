@@ -236,6 +236,7 @@ const PLAIN: &[&str] = &[
     "docs/performance.md",
     "docs/programs.md",
     "docs/taking.md",
+    "docs/tls.md",
     "docs/users.md",
     "tests/clients/README.md",
     "tests/conformance/README.md",

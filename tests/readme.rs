@@ -227,6 +227,7 @@ const PLAIN: &[&str] = &[
     "docs/archives.md",
     "docs/cli.md",
     "docs/deploy.md",
+    "docs/files.md",
     "docs/from-python.md",
     "docs/fuzzing.md",
     "docs/listeners.md",

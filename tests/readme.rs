@@ -234,6 +234,7 @@ const PLAIN: &[&str] = &[
     "docs/metrics.md",
     "docs/mutants.md",
     "docs/notes/performance-2026-11.md",
+    "docs/options.md",
     "docs/performance.md",
     "docs/programs.md",
     "docs/taking.md",

@@ -121,7 +121,7 @@ mod tests {
             ("ada", Some("7"), Ok((1000, vec![7]))),
             ("7", Some("8"), Ok((7, vec![8]))),
             ("web", None, Ok((33, vec![33]))),
-            ("7", None, Err("name its group")),
+            ("7", None, Err("add a group")),
             ("nobody", None, Err("there is no such user")),
             ("ada", Some("none"), Err("there is no group none")),
             ("4294967295", Some("1"), Err("there is no such user")),

@@ -512,7 +512,7 @@ mod tests {
             (&["-p"], "--port needs a value"),
             (&["90435"], "'90435' is neither a folder nor a port: a port is a number"),
             (&["-b", "::1:x"], "--bind ::1:x: "),
-            (&["-b", "fe80::1"], "as in fe80::1%eth0"),
+            (&["-b", "fe80::1"], "such as fe80::1%eth0"),
             (&["-b", "127.0.0.1:1", "-p", "2"], "the port was given twice: --bind already set 1"),
             (&["-b", "unix:x.sock", "-p", "2"], "unix:x.sock has no port"),
             (&["-b", "fd:3", "9000"], "fd:3 has no port"),

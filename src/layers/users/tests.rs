@@ -72,9 +72,9 @@ fn lines_that_are_refused_say_why() {
     let rounds = "$6$rounds=999999999$/5n0FbGt1JIkX4AV$yrejcAOz/JLvVvxegBNX9ZQqGZK/3MoYnBvm3By.DDXk.7bC8hm1mOgbBRw643rBldm0H2SR38zggeNfGM3xd1";
     for (lines, why) in [
         ("ada", "line 1: expected NAME:HASH"),
-        (":x", "line 1: the name of a user"),
+        (":x", "line 1: expected the name of a user"),
         ("ada:{SHA}EfatjsUqKYSrqv18O1FlA3hcIHI=", "line 1: ada: this is SHA-1 without salt"),
-        ("\nada:$apr1$YWWNGi7W$Dc2h1itjJAkJ.lUDQydyc/", "line 2: ada: that is MD5"),
+        ("\nada:$apr1$YWWNGi7W$Dc2h1itjJAkJ.lUDQydyc/", "line 2: ada: this is MD5"),
         ("ada:$1$5cYHTsat$/U0nZOPUjJrzn0QhcYBo5/", "this is MD5"),
         ("ada:uGM/Uv7tWpV4k", "this may be DES"),
         ("ada:secret", "this is not the hash"),

@@ -139,7 +139,7 @@ fn pythons_words_mean_the_same() {
         };
         assert_eq!([odd.field("x-a"), odd.field("content-type")], expected, "{words:?}: {odd:?}");
         let (_, _, err) = modest.stop();
-        let is_told = err.iter().any(|line| line.contains("--protocol HTTP/1.0: HTTP/1.1 is always spoken"));
+        let is_told = err.iter().any(|line| line.contains("--protocol HTTP/1.0: this server always uses HTTP/1.1"));
         assert_eq!(is_told, words.len() > 5, "{words:?}: {err:?}");
     }
 }
@@ -210,7 +210,7 @@ fn what_is_served_and_how() {
         (&["www"], &[], "/about", "status", "404"),
         // Errors, in the form that is asked for; the tags of files stay as they are, and listings are compressed.
         (&["www"], &[], "/missing", "content-type", "text/plain; charset=utf-8"),
-        (&["www"], &["Accept: */*"], "/missing", "body", "404 Not Found: There is nothing here by that name.\n"),
+        (&["www"], &["Accept: */*"], "/missing", "body", "404 Not Found: There is nothing with that name here.\n"),
         (&["www"], &[browser], "/missing", "content-type", "text/html; charset=utf-8"),
         (&["www"], &[browser], "/plain/missing/x", "link", "<../>; rel=\"up\""),
         (&["www"], &["Accept: application/json"], "/missing", "content-type", "application/problem+json"),
@@ -513,7 +513,7 @@ fn a_code_of_loopback_is_warned_of() {
         let modest = Built::start(&mut modest(["www", "--qr", "-b", bind]));
         modest.get("/");
         let (_, out, _) = modest.stop();
-        let warned = out.iter().any(|line| line.contains("phones cannot reach that address"));
+        let warned = out.iter().any(|line| line.contains("phones can't reach this address"));
         assert_eq!(warned, is_warned, "{bind}: {out:?}");
     }
 }
@@ -561,7 +561,7 @@ fn addresses_are_shared_by_processes_and_by_families() {
     let two = Built::start(&mut modest(["www", "-p", &port, "--reuse-port"]));
     assert_eq!((two.address, two.get("/").status), (one.address, 200));
     let (code, _, err) = run(&mut modest(["www", "-p", &port]));
-    assert!(code == Some(1) && err.contains("is in use"), "who does not share is refused: {err}");
+    assert!(code == Some(1) && err.contains("is already in use"), "who does not share is refused: {err}");
     if TcpListener::bind("[::1]:0").is_err() {
         return; // no IPv6 here
     }
@@ -657,17 +657,17 @@ fn options_come_from_three_sources() {
 #[test]
 fn what_is_wrong_in_a_source_names_it() {
     for (text, said) in [
-        ("index = ''", "'modest.toml': index : the name of a file is wanted"),
-        ("prot = 1", "'modest.toml': there is no setting prot; port is one"),
-        ("max_per_address = 1", "'modest.toml': there is no setting max_per_address; max-per-address is one"),
+        ("index = ''", "'modest.toml': index : expected a file name"),
+        ("prot = 1", "'modest.toml': there is no setting prot; did you mean port?"),
+        ("max_per_address = 1", "'modest.toml': there is no setting max_per_address; did you mean max-per-address?"),
         ("colour = true", "'modest.toml': there is no setting colour (see"),
-        ("port = [1, 2]", "'modest.toml': port: one value is wanted, and no list"),
+        ("port = [1, 2]", "'modest.toml': port: expected one value, not a list"),
         ("port = 65536", "'modest.toml': port 65536: a port is a number"),
-        ("port = 1.5", "'modest.toml': port: a text in quotes, a number"),
-        ("hidden = 'maybe'", "'modest.toml': hidden: yes or no is wanted"),
+        ("port = 1.5", "'modest.toml': port: expected a string in quotes, a number"),
+        ("hidden = 'maybe'", "'modest.toml': hidden: expected yes or no"),
         ("hash-password = 'ada'", "'modest.toml': there is no setting hash-password (see"),
         ("archive = true\nno-listing = true", "--archive and --no-listing contradict each other"),
-        ("metrics = '/x'\nhealth = '/x'", "--metrics and --health contradict each other: both can't stand at /x"),
+        ("metrics = '/x'\nhealth = '/x'", "--metrics and --health contradict each other: both are at /x"),
         ("quiet = true\nport = ", "'modest.toml', line 2: "),
         ("port = 1\nport = 2", "'modest.toml', line 2: duplicate key"),
     ] {
@@ -678,8 +678,8 @@ fn what_is_wrong_in_a_source_names_it() {
     }
     for (name, value, said) in [
         ("MODEST_PORT", "65536", "MODEST_PORT 65536: a port is a number"),
-        ("MODEST_QUIET", "maybe", "MODEST_QUIET: yes or no is wanted"),
-        ("MODEST_NO_LISTNG", "yes", "there is no variable MODEST_NO_LISTNG; MODEST_NO_LISTING is one"),
+        ("MODEST_QUIET", "maybe", "MODEST_QUIET: expected yes or no"),
+        ("MODEST_NO_LISTNG", "yes", "there is no variable MODEST_NO_LISTNG; did you mean MODEST_NO_LISTING?"),
         ("MODEST_CONFIG", "/no/such", "'/no/such' can't be read: no such file"),
     ] {
         let (code, out, err) = run(modest(["www"]).env(name, value));
@@ -700,57 +700,57 @@ fn each_option_says_what_it_expects() {
     let (bad, missing) = (path("bad"), path("missing"));
     let nowhere = ["www", "-b", "192.0.2.1"]; // so that what is taken by mistake ends, too
     let wrong = [
-        ("--directory", "", "wants a value"),
-        ("--index", "a/b", "the name of a file is wanted"),
+        ("--directory", "", "needs a value"),
+        ("--index", "a/b", "expected a file name"),
         ("--spa", "..", "is no name of a file"),
-        ("--error-page", "404", "as in 404=missing.html"),
+        ("--error-page", "404", "such as 404=missing.html"),
         ("--error-page", "500=x.html", "400, 403 and 404"),
         ("--error-page", "404=../x", "is no name of a file"),
         ("--redirects", &missing, "can't be read: no such file"),
-        ("--redirects", &bad, "line 1: /a: FROM TO [STATUS] is wanted"),
-        ("--prefix", "x", "begins with a slash"),
+        ("--redirects", &bad, "line 1: /a: expected FROM TO [STATUS]"),
+        ("--prefix", "x", "starts with a slash"),
         ("--prefix", "/..", "without '.' and '..'"),
-        ("--follow-symlinks", "some", "one of within, anywhere and none"),
-        ("--precompressed", "maybe", "yes or no is wanted"),
-        ("--archives", "0", "a number from 1 on is wanted"),
-        ("--archives", "many", "a number from 1 on is wanted"),
-        ("--archives", "1", "means nothing without --archive"),
-        ("--archive-depth", "1", "means nothing without --archive"),
-        ("--archive-entries", "1", "means nothing without --archive"),
-        ("--compress-from", "1k", "means nothing without --compress"),
-        ("--compress-to", "1k", "means nothing without --compress"),
-        ("--compressions", "1", "means nothing without --compress"),
-        ("--compress-cache", "1m", "means nothing without --compress"),
-        ("--archive-depth", "0", "a number from 1 on is wanted"),
-        ("--archive-entries", "-1", "a number from 1 on is wanted"),
-        ("--compress-from", "1kb", "a size is wanted"),
-        ("--compress-to", "all", "a size is wanted"),
-        ("--compressions", "x", "a number is wanted"),
-        ("--compress-cache", "none", "a size is wanted"),
-        ("--mime", "md", "as in md=text/markdown"),
-        ("--mime", "md=text", "a media type is wanted"),
-        ("--content-type", "text", "a media type is wanted"),
-        ("--health", "up", "begins with a slash"),
-        ("--health", "/{up}", "begins with a slash"),
+        ("--follow-symlinks", "some", "expected within, anywhere or none"),
+        ("--precompressed", "maybe", "expected yes or no"),
+        ("--archives", "0", "expected a number of at least 1"),
+        ("--archives", "many", "expected a number of at least 1"),
+        ("--archives", "1", "has no effect without --archive"),
+        ("--archive-depth", "1", "has no effect without --archive"),
+        ("--archive-entries", "1", "has no effect without --archive"),
+        ("--compress-from", "1k", "has no effect without --compress"),
+        ("--compress-to", "1k", "has no effect without --compress"),
+        ("--compressions", "1", "has no effect without --compress"),
+        ("--compress-cache", "1m", "has no effect without --compress"),
+        ("--archive-depth", "0", "expected a number of at least 1"),
+        ("--archive-entries", "-1", "expected a number of at least 1"),
+        ("--compress-from", "1kb", "expected a size"),
+        ("--compress-to", "all", "expected a size"),
+        ("--compressions", "x", "expected a number"),
+        ("--compress-cache", "none", "expected a size"),
+        ("--mime", "md", "such as md=text/markdown"),
+        ("--mime", "md=text", "expected a media type"),
+        ("--content-type", "text", "expected a media type"),
+        ("--health", "up", "starts with a slash"),
+        ("--health", "/{up}", "starts with a slash"),
         ("--metrics", "metrics", "such as /metrics"),
         ("--metrics", "/", "such as /metrics"),
         ("--metrics-bind", "1:2:3", "[::1]:8000"),
-        ("--upload", "inbox", "the path of a folder is wanted, such as /inbox"),
-        ("--upload", "/nowhere", "--upload=/nowhere/: no folder stands there"),
-        ("--overwrite", "always", "refuse, rename or replace is wanted"),
-        ("--overwrite", "rename", "means nothing without --upload"),
+        ("--upload", "inbox", "expected the path of a folder, such as /inbox"),
+        ("--upload", "/nowhere", "--upload=/nowhere/: no folder is served there"),
+        ("--overwrite", "always", "expected refuse, rename or replace"),
+        ("--overwrite", "rename", "has no effect without --upload"),
         ("--upload-limit", "much", "such as 500, 64k"),
-        ("--upload-limit", "1m", "means nothing without --upload"),
+        ("--upload-limit", "1m", "has no effect without --upload"),
         ("--upload-reserve", "none", "such as 500, 64k"),
-        ("--upload-reserve", "1m", "means nothing without --upload"),
-        ("--upload-quota", "1g/", "such as 10g, which is meant within a day"),
-        ("--upload-quota", "1g/0s", "within a day, or 1g/1h; or none"),
-        ("--upload-quota", "1g", "means nothing without --upload"),
-        ("--uploads-at-once", "0", "a number from 1 on is wanted"),
-        ("--uploads-at-once", "9", "means nothing without --upload"),
-        ("--uploads-each", "none", "a number from 1 on is wanted"),
-        ("--uploads-each", "9", "means nothing without --upload"),
-        ("--header", "X-A", "as in 'X-Frame-Options: DENY'"),
+        ("--upload-reserve", "1m", "has no effect without --upload"),
+        ("--upload-quota", "1g/", "such as 10g (per day)"),
+        ("--upload-quota", "1g/0s", "(per day) or 1g/1h, or none"),
+        ("--upload-quota", "1g", "has no effect without --upload"),
+        ("--uploads-at-once", "0", "expected a number of at least 1"),
+        ("--uploads-at-once", "9", "has no effect without --upload"),
+        ("--uploads-each", "none", "expected a number of at least 1"),
+        ("--uploads-each", "9", "has no effect without --upload"),
+        ("--header", "X-A", "such as 'X-Frame-Options: DENY'"),
         ("--header", "X-A: \u{1}", "plain text"),
         ("--header", "ETag: \"x\"", "the server derives it for each response"),
         ("--cache-control", "", "such as max-age=3600"),
@@ -759,69 +759,69 @@ fn each_option_says_what_it_expects() {
         ("--server", "", "such as modest"),
         ("--server", "a\u{1}b", "such as modest"),
         ("--auth", &missing, "No such file"),
-        ("--auth", &bad, "line 1: NAME:HASH is wanted"),
+        ("--auth", &bad, "line 1: expected NAME:HASH"),
         ("--auth", "ada:secret", "--hash-password USER > users"),
-        ("--realm", "\u{e4}", "printable ASCII is wanted"),
-        ("--realm", "x", "means nothing without --auth"),
-        ("--allow", "/inbox", "PATH=WHO:RIGHTS is wanted"),
-        ("--allow", "/inbox=ada:reed", "rights are read, list, write"),
-        ("--allow", "inbox=ada:read", "the path begins with a slash"),
-        ("--group", "staff", "as in staff=ada,bob"),
-        ("--group", "users=ada", "another name is wanted"),
+        ("--realm", "\u{e4}", "expected printable ASCII"),
+        ("--realm", "x", "has no effect without --auth"),
+        ("--allow", "/inbox", "expected PATH=USERS:RIGHTS"),
+        ("--allow", "/inbox=ada:reed", "read, list, write"),
+        ("--allow", "inbox=ada:read", "the path must start with a slash"),
+        ("--group", "staff", "such as staff=ada,bob"),
+        ("--group", "users=ada", "choose another name"),
         ("--bind", "1:2:3", "[::1]:8000"),
-        ("--bind", "fe80::1", "as in fe80::1%eth0"),
-        ("--bind", "fd:x", "a descriptor is a number"),
+        ("--bind", "fe80::1", "such as fe80::1%eth0"),
+        ("--bind", "fd:x", "expected a file descriptor"),
         ("--port", "http", "from 0 to 65535"),
-        ("--allowed-host", "http://x", "the name of a host is wanted"),
+        ("--allowed-host", "http://x", "expected a host name"),
         ("--trusted-proxy", "10.0.0.0/33", "such as 10.0.0.0/8"),
         ("--proxy-protocol", "proxy", "such as 10.0.0.0/8"),
-        ("--backlog", "0", "a number from 1 on"),
+        ("--backlog", "0", "a number of at least 1"),
         ("--socket-mode", "999", "in octal"),
         ("--workers", "0", "from 1 to 4096"),
-        ("--max-connections", "0", "a number from 1 on"),
-        ("--max-per-address", "0", "a number from 1 on is wanted; or none"),
-        ("--max-requests", "-1", "a number from 1 on is wanted; or none"),
+        ("--max-connections", "0", "a number of at least 1"),
+        ("--max-per-address", "0", "expected a number of at least 1, or none"),
+        ("--max-requests", "-1", "expected a number of at least 1, or none"),
         ("--max-connection-age", "0", "such as 500ms, 10s"),
-        ("--keep-alive", "2", "yes or no is wanted"),
+        ("--keep-alive", "2", "expected yes or no"),
         ("--idle-timeout", "10 s", "such as 500ms, 10s"),
         ("--head-timeout", "1w", "such as 500ms, 10s"),
         ("--body-timeout", "", "such as 500ms, 10s"),
         ("--write-timeout", "-1s", "such as 500ms, 10s"),
         ("--min-rate", "500/0s", "such as 500, or 1k/10s"),
-        ("--shutdown-timeout", "soon", "1d; or none"),
+        ("--shutdown-timeout", "soon", "1d, or none"),
         ("--slow-handler", "1.5s", "such as 500ms, 10s"),
-        ("--queue-limit", "many", "a number is wanted"),
+        ("--queue-limit", "many", "expected a number"),
         ("--queue-timeout", "x", "such as 500ms, 10s"),
         ("--request-line-limit", "8kb", "such as 500, 64k"),
         ("--head-limit", "+1", "such as 500, 64k"),
-        ("--field-limit", "1k", "a number is wanted"),
+        ("--field-limit", "1k", "expected a number"),
         ("--body-limit", "99999999t", "such as 500, 64k"),
         ("--body-memory", "x", "such as 500, 64k"),
         ("--body-memory-quota", "x", "such as 500, 64k"),
-        ("--body-folder", &missing, "there is none by that name"),
+        ("--body-folder", &missing, "there is no such folder"),
         ("--body-quota", "1e9", "such as 500, 64k"),
-        ("--chunked-bodies", "x", "yes or no is wanted"),
+        ("--chunked-bodies", "x", "expected yes or no"),
         ("--proxy-header-timeout", "x", "such as 500ms, 10s"),
-        ("--cache-files", "x", "a number is wanted"),
+        ("--cache-files", "x", "expected a number"),
         ("--cache-file-size", "x", "such as 500, 64k"),
         ("--cache-size", "x", "such as 500, 64k"),
-        ("--open-files", "x", "a number is wanted"),
+        ("--open-files", "x", "expected a number"),
         ("--listing-cache", "x", "such as 500, 64k"),
-        ("--listing-watches", "-1", "a number is wanted"),
-        ("--inotify", "x", "yes or no is wanted"),
+        ("--listing-watches", "-1", "expected a number"),
+        ("--inotify", "x", "expected yes or no"),
         ("--tls-cert", &missing, "missing: no such file"),
-        ("--tls-key", "x", "its certificate is wanted, too"),
-        ("--tls-password-file", "x", "its certificate is wanted, too"),
+        ("--tls-key", "x", "needs the certificate"),
+        ("--tls-password-file", "x", "needs the certificate"),
         ("--tls-self-signed", "a..b", "is neither the name of a host nor an IP address"),
-        ("--tls-client-ca", "x", "--tls-cert or --tls-self-signed is wanted, too"),
-        ("--tls-client-auth", "maybe", "required or optional is wanted"),
-        ("--tls-handshake-timeout", "soon", "1d; or none"),
+        ("--tls-client-ca", "x", "add --tls-cert or --tls-self-signed"),
+        ("--tls-client-auth", "maybe", "expected required or optional"),
+        ("--tls-handshake-timeout", "soon", "1d, or none"),
         ("--redirect-to-https", "70000", "from 0 to 65535"),
         ("--hsts", "1w", "such as 500ms, 10s"),
-        ("--log-format", "xml", "one of python, common, combined and json"),
+        ("--log-format", "xml", "expected python, common, combined or json"),
         ("--config", &missing, "can't be read: no such file"),
-        ("--user", "", "as in www-data or www-data:www"),
-        ("--user", ":www", "as in www-data or www-data:www"),
+        ("--user", "", "such as www-data or www-data:www"),
+        ("--user", ":www", "such as www-data or www-data:www"),
     ];
     for (option, value, said) in wrong {
         let (code, out, err) = run(modest(nowhere).arg(format!("{option}={value}")));
@@ -833,7 +833,14 @@ fn each_option_says_what_it_expects() {
         assert!(is_wrong || value.is_empty(), "{long}={value} in the environment: {err}");
     }
     let (_, help, _) = run(&mut modest(["--help"]));
-    for line in help.lines().filter(|line| line.trim_start().starts_with('-') && line.contains('<')) {
+    let has_value = |line: &&str| {
+        let names = line.trim_start_matches(' ').split("  ").next().unwrap_or_default();
+        (line.starts_with("  -") || line.starts_with("      --"))
+            && names.trim_start_matches("-V").contains(|c: char| c.is_uppercase() || c == '=')
+    };
+    let rows: Vec<&str> = help.lines().filter(has_value).collect();
+    assert!(rows.len() > 80, "{help}");
+    for line in rows {
         let long = line.split_whitespace().find(|word| word.starts_with("--")).unwrap().split('[').next().unwrap();
         // `what_cannot_be_done_is_one_plain_line` has the first, which is opened last; `guard` the other, which asks.
         let is_elsewhere = ["--log-file", "--hash-password"].contains(&long);
@@ -866,13 +873,16 @@ fn a_download_that_broke_off_counts_as_far_as_it_came() {
 fn what_contradicts_itself_is_refused() {
     let files = folder(&[("www/a", ""), ("file", "")]);
     for (words, said) in [
-        ("file --archive", "--archive means nothing without a folder to serve"),
-        ("file --webdav", "--webdav means nothing without a folder to serve"),
-        ("file --spa", "--spa means nothing without a folder to serve"),
-        ("file --clean-urls", "--clean-urls means nothing without a folder to serve"),
+        ("file --archive", "--archive has no effect without a folder to serve"),
+        ("file --webdav", "--webdav has no effect without a folder to serve"),
+        ("file --spa", "--spa has no effect without a folder to serve"),
+        ("file --clean-urls", "--clean-urls has no effect without a folder to serve"),
         ("file /w=www --webdav", ""),
-        ("www --archive --no-listing", "--archive and --no-listing contradict each other: archives are of folders"),
-        ("www --metrics=/x --health=/x", "--metrics and --health contradict each other: both can't stand at /x"),
+        (
+            "www --archive --no-listing",
+            "--archive and --no-listing contradict each other: only listed folders have archives",
+        ),
+        ("www --metrics=/x --health=/x", "--metrics and --health contradict each other: both are at /x"),
         ("www --metrics=/x --health=/x --metrics-bind 127.0.0.1:0", ""),
         (
             "www --compress --compress-from 2k --compress-to 1k",
@@ -887,20 +897,23 @@ fn what_contradicts_itself_is_refused() {
         ),
         ("www -H *.css=cache-control:x --cache-control /a=y", "--header and --cache-control contradict each other"),
         ("www -H Cache-Control:no-store", ""),
-        ("www --keep-alive no --max-requests 9", "--max-requests means nothing without --keep-alive yes"),
-        ("www --keep-alive no --max-connection-age 9s", "--max-connection-age means nothing without --keep-alive yes"),
+        ("www --keep-alive no --max-requests 9", "--max-requests has no effect without --keep-alive yes"),
+        ("www --keep-alive no --max-connection-age 9s", "--max-connection-age has no effect without --keep-alive yes"),
         ("www --keep-alive no --max-requests none", ""),
-        ("www --queue-limit 0 --queue-timeout 9s", "--queue-timeout means nothing without a --queue-limit of 1"),
-        ("www --socket-mode 600", "--socket-mode means nothing without a Unix socket to listen at"),
-        ("www --trusted-proxy unix", "--trusted-proxy unix means nothing without a Unix socket to listen at"),
-        ("www --ipv6-only -b 127.0.0.1", "--ipv6-only means nothing without an IPv6 address to listen at"),
-        ("www -b unix:sock --ipv6-only", "--ipv6-only means nothing without an IPv6 address to listen at"),
-        ("www -b unix:sock --reuse-port", "--reuse-port means nothing without an IP address to listen at"),
-        ("www -b unix:sock --open", "--open means nothing without an IP address to listen at"),
-        ("www -b unix:sock --qr", "--qr means nothing without an IP address to listen at"),
-        ("www --forwarded-host", "--forwarded-host means nothing without --trusted-proxy"),
-        ("www --proxy-untrusted", "--proxy-untrusted means nothing without --proxy-protocol"),
-        ("www --proxy-header-timeout 1s", "--proxy-header-timeout means nothing without --proxy-protocol"),
+        (
+            "www --queue-limit 0 --queue-timeout 9s",
+            "--queue-timeout has no effect without a --queue-limit of at least 1",
+        ),
+        ("www --socket-mode 600", "--socket-mode has no effect without a Unix socket to listen on"),
+        ("www --trusted-proxy unix", "--trusted-proxy unix has no effect without a Unix socket to listen on"),
+        ("www --ipv6-only -b 127.0.0.1", "--ipv6-only has no effect without an IPv6 address to listen on"),
+        ("www -b unix:sock --ipv6-only", "--ipv6-only has no effect without an IPv6 address to listen on"),
+        ("www -b unix:sock --reuse-port", "--reuse-port has no effect without an IP address to listen on"),
+        ("www -b unix:sock --open", "--open has no effect without an IP address to listen on"),
+        ("www -b unix:sock --qr", "--qr has no effect without an IP address to listen on"),
+        ("www --forwarded-host", "--forwarded-host has no effect without --trusted-proxy"),
+        ("www --proxy-untrusted", "--proxy-untrusted has no effect without --proxy-protocol"),
+        ("www --proxy-header-timeout 1s", "--proxy-header-timeout has no effect without --proxy-protocol"),
         ("www --max-per-address 9 --max-connections 8", "--max-per-address and --max-connections contradict"),
         ("www --max-per-address 8 --max-connections 8", ""),
         ("www --max-per-address none --max-connections 8", ""),
@@ -910,7 +923,7 @@ fn what_contradicts_itself_is_refused() {
         ("www --body-limit 2m --body-quota none", ""),
         (
             "www --cache-file-size 2k --cache-size 1k",
-            "--cache-file-size and --cache-size contradict each other: a part",
+            "--cache-file-size and --cache-size contradict each other: the limit of one",
         ),
         ("www --open-files 3 --cache-files 2", "--open-files and --cache-files contradict each other"),
         ("www --upload --upload-limit 2m --upload-quota 1m", "--upload-limit and --upload-quota contradict each other"),
@@ -920,7 +933,7 @@ fn what_contradicts_itself_is_refused() {
             "www --confine --body-memory 1k",
             "--confine and --body-memory contradict each other: longer bodies go to files",
         ),
-        ("www --tls-self-signed --auth users --auth-over-http", "--auth-over-http means nothing with TLS"),
+        ("www --tls-self-signed --auth users --auth-over-http", "--auth-over-http has no effect with TLS"),
     ] {
         let port = if words.contains("unix:") { &[][..] } else { &["-p", "0"] };
         let words: Vec<&str> = words.split(' ').chain(port.iter().copied()).collect();
@@ -967,7 +980,7 @@ fn what_is_said_at_the_start_and_when() {
     let files = built::folder(&[]);
     let (code, out, err) = run(shell.arg(files.path()));
     assert!(
-        code == Some(1) && out.is_empty() && err.contains("the working folder was removed"),
+        code == Some(1) && out.is_empty() && err.contains("the working directory was removed"),
         "{code:?} {out} {err}"
     );
 }
@@ -996,7 +1009,7 @@ fn the_browser_is_opened() {
 fn root_becomes_another_user() {
     if !rustix::process::geteuid().is_root() {
         let (code, out, err) = run(&mut modest(["www", "-p", "0", "--user", "0:0"]));
-        assert!(code == Some(1) && out.is_empty() && err.contains("can't become that user"), "{code:?} {out} {err}");
+        assert!(code == Some(1) && out.is_empty() && err.contains("can't switch to that user"), "{code:?} {out} {err}");
         return;
     }
     let files = folder(&[("open.txt", "open"), ("closed.txt", "closed")]);
@@ -1018,7 +1031,7 @@ fn root_becomes_another_user() {
     }
     mode(files.path(), 0o700);
     for (user, said) in
-        [("65534:65533", "may not be read"), ("no-such-user", "there is no such user"), ("65531", "name its group")]
+        [("65534:65533", "no permission to read"), ("no-such-user", "there is no such user"), ("65531", "add a group")]
     {
         let (code, out, err) = run(built::modest(["-p", "0", "--user", user]).current_dir(&files));
         assert!(
@@ -1047,7 +1060,7 @@ fn landlock_is_missing() -> bool {
     let mut err = String::new();
     child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{err}");
-    assert!(err.contains("--confine: Landlock is not there") && err.lines().count() == 1, "{err}");
+    assert!(err.contains("--confine: Landlock is not available") && err.lines().count() == 1, "{err}");
     true
 }
 
@@ -1134,13 +1147,13 @@ fn folders_that_take_files() {
     let (modest, _) = put(&["in", "/o=other", "--upload", "--allow-delete"], "/new");
     assert_eq!(modest.ask("DELETE", "/new", &[], "").status, 204);
     assert_eq!([modest.out_line(), modest.out_line()].map(|line| line.unwrap().contains("folder")), [true; 2]);
-    assert_eq!(modest.out_line().as_deref(), Some("  files are taken at /"));
-    assert_eq!(modest.out_line().as_deref(), Some("  files are taken at /o/"));
+    assert_eq!(modest.out_line().as_deref(), Some("  uploads are accepted at /"));
+    assert_eq!(modest.out_line().as_deref(), Some("  uploads are accepted at /o/"));
     let (open, _) = put(&["in", "--upload", "-b", "0.0.0.0"], "/no/such");
-    let said = std::iter::from_fn(|| open.out_line()).find(|line| line.contains("taken"));
-    assert_eq!(said.as_deref(), Some("  files are taken at /: anyone who reaches this address can write there"));
+    let said = std::iter::from_fn(|| open.out_line()).find(|line| line.contains("accepted"));
+    assert_eq!(said.as_deref(), Some("  uploads are accepted at /; everyone who reaches this address can write there"));
     let (code, _, err) = run(built::modest(["file", "--upload", "-p", "0"]).current_dir(&files));
-    assert!(code == Some(2) && err.contains("a folder is wanted to take files"), "{code:?}: {err}");
+    assert!(code == Some(2) && err.contains("no folder is served that could accept uploads"), "{code:?}: {err}");
 }
 
 /// The user that it becomes must be allowed to write, and is told so at the start.
@@ -1154,10 +1167,10 @@ fn another_user_takes_files() {
     std::fs::set_permissions(files.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let words = ["in", "-p", "0", "--user", "65534:65533", "--upload"];
     let (code, _, err) = run(modest(words).current_dir(&files));
-    assert!(code == Some(1) && err.contains("--upload: 'in' may not be written"), "{code:?}: {err}");
+    assert!(code == Some(1) && err.contains("--upload: no permission to write to 'in'"), "{code:?}: {err}");
     let bodies = ["in", "-p", "0", "--user", "65534:65533", "--body-folder", "in"];
     let (code, _, err) = run(modest(bodies).current_dir(&files));
-    assert!(code == Some(1) && err.contains("--body-folder: 'in' may not be written"), "{code:?}: {err}");
+    assert!(code == Some(1) && err.contains("--body-folder: no permission to write to 'in'"), "{code:?}: {err}");
     std::fs::set_permissions(path("in"), std::fs::Permissions::from_mode(0o777)).unwrap();
     let modest = Built::start(modest(words).current_dir(&files));
     assert_eq!(modest.ask("PUT", "/new", &[], "new").status, 201);
@@ -1304,7 +1317,7 @@ fn what_cannot_be_done_is_one_plain_line() {
         (
             vec!["www".into(), "-p".into(), port.clone()],
             1,
-            format!("port {port} of 127.0.0.1 is in use; choose another"),
+            format!("port {port} of 127.0.0.1 is already in use; choose another"),
         ),
         (vec![path("missing")], 1, format!("there is no folder or file '{}'", path("missing"))),
         (vec!["/dev/null".into()], 1, "'/dev/null' is neither a folder nor a regular file".into()),
@@ -1313,25 +1326,29 @@ fn what_cannot_be_done_is_one_plain_line() {
             1,
             "can't be written: no such file or directory".into(),
         ),
-        (vec!["www".into(), "-b".into(), "192.0.2.1".into()], 1, "192.0.2.1 is no address of this machine".into()),
-        (vec!["www".into(), "-b".into(), "::1:8000".into()], 1, "one of IPv6 with a port is written [::1]:8000".into()),
+        (vec!["www".into(), "-b".into(), "192.0.2.1".into()], 1, "192.0.2.1 is not an address of this machine".into()),
+        (
+            vec!["www".into(), "-b".into(), "::1:8000".into()],
+            1,
+            "write an IPv6 address with a port as [::1]:8000".into(),
+        ),
         (vec!["".into()], 2, "the folder's name is empty".into()),
-        (vec!["--prot".into(), "1".into()], 2, "there is no option --prot; --port is one".into()),
-        (vec!["-p".into()], 2, "wants a value".into()),
+        (vec!["--prot".into(), "1".into()], 2, "there is no option --prot; did you mean --port?".into()),
+        (vec!["-p".into()], 2, "needs a value".into()),
         (
             vec!["www".into(), "-b".into(), format!("unix:{}", path("x.sock")), "--reuse-port".into()],
             2,
-            "--reuse-port means nothing without an IP address to listen at".into(),
+            "--reuse-port has no effect without an IP address to listen on".into(),
         ),
         (
             vec!["www".into(), "--proxy-untrusted".into()],
             2,
-            "--proxy-untrusted means nothing without --proxy-protocol".into(),
+            "--proxy-untrusted has no effect without --proxy-protocol".into(),
         ),
         (vec!["-p".into(), "65536".into()], 2, "a port is a number from 0 to 65535".into()),
         (vec!["-b".into(), "127.0.0.1:65536".into()], 2, "a port is a number from 0 to 65535".into()),
-        (vec!["90435".into()], 2, "no such folder, and as a port".into()),
-        (vec!["www".into(), "tests".into()], 2, "can't both stand at '/'".into()),
+        (vec!["90435".into()], 2, "is neither a folder nor a port".into()),
+        (vec!["www".into(), "tests".into()], 2, "can't both be at '/'".into()),
         (vec!["-w".into(), "0".into()], 2, "a number from 1".into()),
         (vec!["-b".into(), "1:2:3".into()], 2, "[::1]:8000".into()),
         (vec![path("a\nb\x1b[31m")], 1, "a\\nb\\u{1b}[31m".into()),
@@ -1363,7 +1380,7 @@ fn a_folder_that_may_not_be_read_says_so() {
     let (code, out, err) = run(&mut command);
     std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).unwrap(); // so that it can be removed
     assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
-    assert!(err.contains("may not be read; allow it") && err.lines().count() == 1, "{err}");
+    assert!(err.contains("; allow it") && err.lines().count() == 1, "{err}");
 }
 
 #[test]
@@ -1373,12 +1390,15 @@ fn help_and_version_are_told_on_stdout() {
     for word in ["--bind", "--port", "--idle-timeout", "--quiet", "--verbose", "--help", "--version", "[DIR]"] {
         assert!(help.contains(word), "{word} is not in: {help}");
     }
+    assert!(help.lines().all(|line| line.len() <= 80), "it fits a terminal: {help}");
     let (code, brief, err) = run(&mut modest(["-h"]));
     assert_eq!((code, err.as_str()), (Some(0), ""));
     assert!(brief.contains("--bind") && !brief.contains("--idle-timeout"), "{brief}");
-    assert!(brief.lines().count() <= 40 && brief.lines().all(|line| line.len() <= 150), "it fits a screen: {brief}");
+    assert!(brief.lines().count() <= 40 && brief.lines().all(|line| line.len() <= 80), "it fits a screen: {brief}");
     for (words, part) in [
         (&["--man"][..], ".TH modest"),
+        (&["--man"], "\n.SH \"EXIT STATUS\"\n"),
+        (&["--man"], "\n.ad l\n"),
         (&["--completions", "bash"], "complete -F _modest"),
         (&["--completions", "zsh"], "#compdef modest"),
         (&["--completions", "fish"], "complete -c modest"),

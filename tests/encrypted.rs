@@ -118,14 +118,14 @@ fn what_does_not_fit_is_said_in_a_line() {
     certificate(files.path(), "b");
     certificate(&files.path().join("www/deep"), "c");
     for (words, status, said) in [
-        (&["--tls-key", "a.key"][..], 2, "--tls-key: its certificate is wanted, too, by --tls-cert"),
-        (&["--tls-password-file", "a.key"], 2, "--tls-password-file: its certificate is wanted, too, by --tls-cert"),
-        (&["--hsts"], 2, "--hsts is for TLS: --tls-cert or --tls-self-signed is wanted, too"),
+        (&["--tls-key", "a.key"][..], 2, "--tls-key needs the certificate: add --tls-cert"),
+        (&["--tls-password-file", "a.key"], 2, "--tls-password-file needs the certificate: add --tls-cert"),
+        (&["--hsts"], 2, "--hsts has no effect without TLS: add --tls-cert or --tls-self-signed"),
         (&["--redirect-to-https"], 2, "--redirect-to-https is for TLS"),
         (&["--tls-client-ca", "a.pem"], 2, "--tls-client-ca is for TLS"),
         (&["--tls-handshake-timeout", "1s"], 2, "--tls-handshake-timeout is for TLS"),
         (&["--tls-self-signed", "--tls-cert", "a.pem"], 2, "--tls-self-signed and --tls-cert contradict each other"),
-        (&["--tls-self-signed", "--tls-client-auth", "optional"], 2, "--tls-client-auth: whose certificates"),
+        (&["--tls-self-signed", "--tls-client-auth", "optional"], 2, "--tls-client-auth needs the accepted roots"),
         (&["--tls-self-signed=a..b"], 2, "\"a..b\" is neither the name of a host nor an IP address"),
         (&["--tls-cert", "a.pem", "--tls-key", "a.key", "--tls-key", "b.key"], 2, "there are 2 for 1"),
         (
@@ -138,7 +138,7 @@ fn what_does_not_fit_is_said_in_a_line() {
         (
             &["--tls-cert", "a.pem"],
             1,
-            "--tls-cert: a.pem: there is no private key in it (-----BEGIN PRIVATE KEY-----); --tls-key names its file",
+            "--tls-cert: a.pem: there is no private key in it (-----BEGIN PRIVATE KEY-----); give its file with --tls-key",
         ),
         (&["--tls-cert", "a.pem", "--tls-key", "b.key"], 1, "the key in b.key is not that of this certificate"),
         (&["--tls-cert", "a.both", "--tls-password-file", "none"], 1, "--tls-password-file: 'none' can't be read"),
@@ -169,7 +169,10 @@ fn what_does_not_fit_is_said_in_a_line() {
     }
     let (code, _, err) =
         run(modest(["-b", "unix:socket", "--tls-self-signed", "--redirect-to-https"]).current_dir(&files));
-    assert!(code == Some(2) && err.contains("--redirect-to-https: no host is listened at"), "{code:?} {err}");
+    assert!(
+        code == Some(2) && err.contains("--redirect-to-https: the server has no IP address to redirect from"),
+        "{code:?} {err}"
+    );
 }
 
 /// A key is in no folder that is served, wherever clients come from.

@@ -94,8 +94,8 @@ fn the_file_is_read_anew() {
         assert_eq!(get(&modest, "/a.txt", &[AS_ADA]).status, 200);
         let line = modest.err_line().unwrap();
         if line.contains("[ERROR]") {
-            assert!(line.contains("users: line 1: ada: that is SHA-1 without salt"), "{line}");
-            assert!(line.ends_with("the users are those from before"), "{line}");
+            assert!(line.contains("users: line 1: ada: this is SHA-1 without salt"), "{line}");
+            assert!(line.ends_with("the users from before stay in effect"), "{line}");
             break;
         }
     }
@@ -130,11 +130,11 @@ fn passwords_go_over_no_network_in_clear() {
     let words = ["www", "-p", "0", "-b", "0.0.0.0", "--auth", "users"];
     let (code, out, err) = run(modest(words).current_dir(&files));
     assert_eq!((code, out.as_str(), err.lines().count()), (Some(2), "", 1), "{err}");
-    assert!(err.contains("there is no TLS") && err.contains("--auth-over-http"), "{err}");
+    assert!(err.contains("has no TLS") && err.contains("--auth-over-http"), "{err}");
     // The PROXY protocol says nothing of TLS, whatever else is named.
     let proxied = ["--proxy-protocol", "10.0.0.0/8", "--trusted-proxy", "10.0.0.0/8"];
     let (code, _, err) = run(modest(words).args(proxied).current_dir(&files));
-    assert!(code == Some(2) && err.contains("there is no TLS"), "{err}");
+    assert!(code == Some(2) && err.contains("has no TLS"), "{err}");
     let allowed = Built::start(modest(words).arg("--auth-over-http").current_dir(&files));
     assert_eq!(get(&allowed, "/a.txt", &[AS_ADA]).status, 200);
     // Behind a proxy what it tells counts; here the test is the proxy.
@@ -161,13 +161,13 @@ fn what_is_refused_says_why() {
     for (words, status, said) in [
         (&["--auth", "ada:secret"][..], 2, "--hash-password USER > users"),
         (&["--auth", "missing"], 1, "missing: No such file"),
-        (&["--auth", "plain"], 1, "plain: line 1: ada: that is no hash of a password"),
+        (&["--auth", "plain"], 1, "plain: line 1: ada: this is not the hash of a password"),
         (&["--auth", "www/users"], 2, "is in 'www', which is served"),
         (&["--auth", "users", "--allow", "/=@crew:read"], 2, "there is no group crew"),
-        (&["--allow", "/=ada:read"], 2, "with --auth FILE only"),
-        (&["--group", "staff=ada"], 2, "no --allow speaks of it"),
-        (&["--auth", "users", "--group", "staff=ada"], 2, "no --allow speaks of it"),
-        (&["--auth-over-http"], 2, "--auth-over-http means nothing without --auth"),
+        (&["--allow", "/=ada:read"], 2, "need --auth FILE"),
+        (&["--group", "staff=ada"], 2, "no --allow uses it"),
+        (&["--auth", "users", "--group", "staff=ada"], 2, "no --allow uses it"),
+        (&["--auth-over-http"], 2, "--auth-over-http has no effect without --auth"),
     ] {
         let (code, out, err) = run(modest(["www", "-p", "0"]).args(words).current_dir(&files));
         assert_eq!((code, out.as_str(), err.lines().count()), (Some(status), "", 1), "{words:?}: {err}");
@@ -237,7 +237,7 @@ fn a_line_is_made_that_lets_in() {
     let statuses = [AS_ADA, AS_BOB, WRONG].map(|field| get(&modest, "/a.txt", &[field]).status);
     assert_eq!(statuses, [200, 401, 401]);
     for (name, typed, said) in
-        [("ada", "", "there is none"), ("ada", "\n", "1 to 1,024 bytes"), ("a:b", "x\n", "colon")]
+        [("ada", "", "the input is empty"), ("ada", "\n", "1 to 1,024 bytes"), ("a:b", "x\n", "colon")]
     {
         let made = make(name, typed);
         let err = String::from_utf8_lossy(&made.stderr);
@@ -265,9 +265,12 @@ fn files_of_its_own_that_would_be_served() {
         (&["--config", "www/out.toml"], None), // such links are not followed, unless told
         (
             &["--config", "www/out.toml", "--follow-symlinks", "anywhere"],
-            Some("--config: 'www/out.toml' is in 'www', which is served, with all"),
+            Some("--config: 'www/out.toml' is in 'www', which is served, so clients could read all"),
         ),
-        (&["--config", "www/modest.toml"], Some("--config: 'www/modest.toml' is in 'www', which is served, with all")),
+        (
+            &["--config", "www/modest.toml"],
+            Some("--config: 'www/modest.toml' is in 'www', which is served, so clients could read all"),
+        ),
         (&["--config", "link/modest.toml"], Some("--config: 'link/modest.toml' is in 'www', which is served")),
         (&["--config", "www/sub/.hidden/modest.toml"], None),
         (&["--config", "www/sub/.hidden/modest.toml", "--hidden"], Some("modest.toml' is in 'www'")),
@@ -275,7 +278,7 @@ fn files_of_its_own_that_would_be_served() {
         (&["--log-file", "log"], None),
         (
             &["--log-file", "link/sub/new.log"],
-            Some("--log-file: 'link/sub/new.log' is in 'www', which is served, with who"),
+            Some("--log-file: 'link/sub/new.log' is in 'www', which is served, so clients could read who"),
         ),
         (&["--log-file", "www/sub/.log"], None),
     ] {

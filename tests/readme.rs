@@ -223,16 +223,23 @@ fn the_site_loads_nothing_from_other_hosts() {
 /// Pages that are plain to read, in addition to `examples`. A page is added here once it has been rewritten.
 const PLAIN: &[&str] = &[
     "README.md",
+    "SECURITY.md",
     "docs/archives.md",
+    "docs/cli.md",
     "docs/deploy.md",
+    "docs/files.md",
     "docs/from-python.md",
     "docs/fuzzing.md",
     "docs/listeners.md",
     "docs/metrics.md",
     "docs/mutants.md",
     "docs/notes/performance-2026-11.md",
+    "docs/options.md",
     "docs/performance.md",
     "docs/programs.md",
+    "docs/taking.md",
+    "docs/tls.md",
+    "docs/users.md",
     "tests/clients/README.md",
     "tests/conformance/README.md",
 ];

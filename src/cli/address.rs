@@ -59,9 +59,9 @@ pub fn bind(text: &str) -> Result<Bind, String> {
     if is_socket(text) {
         match text.split_once(':') {
             Some(("fd", number)) if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) => {
-                return Err("a descriptor is a number, as in fd:3".into());
+                return Err("expected a file descriptor, such as fd:3".into());
             }
-            Some((_, "")) => return Err("the name behind ':' is missing, as in unix:/run/app.sock".into()),
+            Some((_, "")) => return Err("expected a name after ':', such as unix:/run/app.sock".into()),
             _ => {}
         }
         return Ok(Bind { address: BindAddress { socket: Some(text.into()), ..BindAddress::default() }, port: None });
@@ -69,7 +69,7 @@ pub fn bind(text: &str) -> Result<Bind, String> {
     let (host, port) = parse(text)?;
     let is_link_local = host.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_unicast_link_local());
     if is_link_local {
-        return Err(format!("each interface has such addresses: name it, too, as in {host}%eth0"));
+        return Err(format!("a link-local address needs an interface, such as {host}%eth0"));
     }
     Ok(Bind { address: BindAddress { host, ..BindAddress::default() }, port })
 }
@@ -101,14 +101,14 @@ fn is_socket(text: &str) -> bool {
 /// `ADDR[:PORT]`: `127.0.0.1`, `127.0.0.1:9000`, `localhost:9000`, `::1`, `[::1]`, `[::1]:9000`.
 fn parse(text: &str) -> Result<(String, Option<u16>), String> {
     if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '/') {
-        return Err("an address is wanted, such as 127.0.0.1 or localhost:8000, and no URL or path".into());
+        return Err("expected an address, such as 127.0.0.1 or localhost:8000, not a URL or a path".into());
     }
     let (host, port) = split(text)?;
     if host.is_empty() && port.is_none() {
-        return Err("an address is wanted, such as 127.0.0.1, 0.0.0.0 or [::1]:8000".into());
+        return Err("expected an address, such as 127.0.0.1, 0.0.0.0 or [::1]:8000".into());
     }
     if !host.is_empty() && host.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(format!("an address is wanted, such as 127.0.0.1; for a port say -p {host}"));
+        return Err(format!("expected an address, such as 127.0.0.1; for a port use -p {host}"));
     }
     Ok((host.to_owned(), port.map(self::port).transpose()?))
 }
@@ -117,28 +117,28 @@ fn parse(text: &str) -> Result<(String, Option<u16>), String> {
 pub fn port(text: &str) -> Result<u16, String> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()); // `parse` alone would take "+80"
     let number = if digits { text.parse().ok() } else { None };
-    number.ok_or_else(|| "a port is a number from 0 to 65535, where 0 takes any free one".into())
+    number.ok_or_else(|| "a port is a number from 0 to 65535; 0 picks a free one".into())
 }
 
 fn split(text: &str) -> Result<(&str, Option<&str>), String> {
     if let Some(rest) = text.strip_prefix('[') {
-        let (inside, rest) = rest.split_once(']').ok_or("the ']' of an address such as [::1]:8000 is missing")?;
+        let (inside, rest) = rest.split_once(']').ok_or("expected ']' after the address, as in [::1]:8000")?;
         if !is_v6(inside) {
-            return Err("between the brackets an IPv6 address is wanted, such as [::1]:8000".into());
+            return Err("expected an IPv6 address in the brackets, such as [::1]:8000".into());
         }
         return match rest {
             "" => Ok((inside, None)),
             _ => rest
                 .strip_prefix(':')
                 .map(|port| (inside, Some(port)))
-                .ok_or_else(|| "behind ']' only a port may stand, such as [::1]:8000".into()),
+                .ok_or_else(|| "expected only a port after ']', such as [::1]:8000".into()),
         };
     }
     match text.matches(':').count() {
         0 => Ok((text, None)),
         1 => Ok(text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)))),
         _ if is_v6(text) => Ok((text, None)),
-        _ => Err("that is no address; one of IPv6 with a port is written [::1]:8000".into()),
+        _ => Err("this is not an address; write an IPv6 address with a port as [::1]:8000".into()),
     }
 }
 
@@ -176,19 +176,19 @@ mod tests {
     #[test]
     fn what_is_no_address_says_so() {
         for (text, expected) in [
-            ("", "an address is wanted"),
-            ("8000", "say -p 8000"),
+            ("", "expected an address"),
+            ("8000", "use -p 8000"),
             (":", "a port is a number"),
             ("127.0.0.1:", "a port is a number"),
             ("127.0.0.1:65536", "a port is a number"),
             ("127.0.0.1:+80", "a port is a number"),
             ("127.0.0.1:http", "a port is a number"),
             ("[::1", "']'"),
-            ("[::1]8000", "behind ']'"),
+            ("[::1]8000", "after ']'"),
             ("[localhost]:80", "IPv6"),
             ("1:2:3", "IPv6"),
-            ("http://localhost", "no URL"),
-            ("a b", "no URL"),
+            ("http://localhost", "not a URL"),
+            ("a b", "not a URL"),
         ] {
             let error = parse(text).expect_err(text);
             assert!(error.contains(expected), "{text}: {error}");

@@ -45,9 +45,9 @@ pub fn details(addresses: &[Address], scheme: &str, places: &[Place], prefix: &s
 
 /// Which folders take files, and from whom.
 pub fn takes(places: &[&Place], is_open: bool) -> String {
-    let from = if is_open { ": anyone who reaches this address can write there" } else { "" };
+    let from = if is_open { "; everyone who reaches this address can write there" } else { "" };
     places.iter().fold(String::new(), |mut lines, place| {
-        let _ = writeln!(lines, "  files are taken at {}/{from}", encode_path(&place.at));
+        let _ = writeln!(lines, "  uploads are accepted at {}/{from}", encode_path(&place.at));
         lines
     })
 }
@@ -57,12 +57,12 @@ pub fn encryption(redirecting: &[Address], fingerprint: Option<&str>) -> String 
     let mut lines = String::new();
     for address in redirecting {
         let _ = match address.socket_addr() {
-            Some(inet) => writeln!(lines, "  http://{inet}/ is redirected there"),
-            None => writeln!(lines, "  {address} is redirected there"),
+            Some(inet) => writeln!(lines, "  http://{inet}/ redirects to it"),
+            None => writeln!(lines, "  {address} redirects to it"),
         };
     }
     if let Some(fingerprint) = fingerprint {
-        let _ = writeln!(lines, "  a certificate for a trial, which browsers warn of; its SHA-256 is\n  {fingerprint}");
+        let _ = writeln!(lines, "  temporary certificate; browsers will show a warning; SHA-256:\n  {fingerprint}");
     }
     lines
 }

@@ -12,14 +12,14 @@ pub fn check(options: &Options, places: &[Place], addresses: &[BindAddress]) -> 
     let refused = |what: String| Err(CliError::usage(what));
     let is_without = |(_, is_given, _, is_there): &&(&str, bool, &str, bool)| *is_given && !is_there;
     if let Some((name, _, other, _)) = needs(options, places, addresses).iter().find(is_without) {
-        return refused(format!("{name} means nothing without {other}"));
+        return refused(format!("{name} has no effect without {other}"));
     }
     if let Some((name, other, why, _)) = pairs(options).iter().find(|(.., are_given)| *are_given) {
         return refused(format!("{name} and {other} contradict each other: {why}"));
     }
     let is_more = |(_, each, _, all): &&(&str, Option<u64>, &str, Option<u64>)| each > all && all.is_some();
     if let Some((name, _, other, _)) = parts(options).iter().find(is_more) {
-        return refused(format!("{name} and {other} contradict each other: a part is larger than the whole"));
+        return refused(format!("{name} and {other} contradict each other: the limit of one exceeds the limit of all"));
     }
     Ok(())
 }
@@ -39,7 +39,7 @@ fn needs(
     let keeps = limits.keep_alive != Some(false);
     let waits = limits.queue_limit != Some(0);
     let has_proxies = !listening.proxy_protocol.is_empty();
-    let (folder, ip) = ("a folder to serve", "an IP address to listen at");
+    let (folder, ip) = ("a folder to serve", "an IP address to listen on");
     vec![
         ("--spa", serving.spa.is_some(), folder, has_folder),
         ("--clean-urls", serving.clean_urls, folder, has_folder),
@@ -62,14 +62,14 @@ fn needs(
         ("--compress-cache", limits.compress_cache.is_some(), "--compress", serving.compress),
         ("--max-requests", is_set(limits.max_requests), "--keep-alive yes", keeps),
         ("--max-connection-age", is_set(limits.max_connection_age), "--keep-alive yes", keeps),
-        ("--queue-timeout", is_set(limits.queue_timeout), "a --queue-limit of 1 and more", waits),
+        ("--queue-timeout", is_set(limits.queue_timeout), "a --queue-limit of at least 1", waits),
         ("--proxy-untrusted", listening.proxy_untrusted, "--proxy-protocol", has_proxies),
         ("--proxy-header-timeout", listening.proxy_header_timeout.is_some(), "--proxy-protocol", has_proxies),
-        ("--socket-mode", listening.socket_mode.is_some(), "a Unix socket to listen at", has_unix),
+        ("--socket-mode", listening.socket_mode.is_some(), "a Unix socket to listen on", has_unix),
         ("--forwarded-host", listening.forwarded_host, "--trusted-proxy", !listening.trusted_proxy.is_empty()),
-        ("--trusted-proxy unix", trusts_unix(options), "a Unix socket to listen at", may_have_unix),
+        ("--trusted-proxy unix", trusts_unix(options), "a Unix socket to listen on", may_have_unix),
         ("--reuse-port", listening.reuse_port, ip, addresses.iter().any(|address| address.socket.is_none())),
-        ("--ipv6-only", listening.ipv6_only, "an IPv6 address to listen at", may_have_ipv6),
+        ("--ipv6-only", listening.ipv6_only, "an IPv6 address to listen on", may_have_ipv6),
         ("--open", starting.open, ip, has_url),
         #[cfg(feature = "qr")]
         ("--qr", starting.qr, ip, has_url),
@@ -84,14 +84,14 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
         (
             "--archive",
             "--no-listing",
-            "archives are of folders that are listed".to_owned(),
+            "only listed folders have archives".to_owned(),
             options.serving.archive && options.serving.no_listing,
         ),
         #[cfg(feature = "metrics")]
         (
             "--metrics",
             "--health",
-            format!("both can't stand at {}", options.serving.health.as_deref().unwrap_or_default()),
+            format!("both are at {}", options.serving.health.as_deref().unwrap_or_default()),
             options.listening.metrics_bind.is_none()
                 && options.serving.metrics.is_some()
                 && options.serving.metrics == options.serving.health,
@@ -100,14 +100,14 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
         (
             "--compress-from",
             "--compress-to",
-            "no size is within both".to_owned(),
+            "no file size fits both".to_owned(),
             options.limits.compress_from.unwrap_or(1 << 10) > options.limits.compress_to.unwrap_or(4 << 20),
         ),
         #[cfg(feature = "confine")]
         (
             "--confine",
             "--body-memory",
-            "longer bodies go to files, whose folder is wanted, too, by --body-folder".to_owned(),
+            "longer bodies go to files, so --body-folder is needed".to_owned(),
             options.starting.confine
                 && options.limits.body_memory.is_some_and(|size| size < 64 << 10)
                 && options.limits.body_folder.is_none(),
@@ -115,7 +115,7 @@ fn pairs(options: &Options) -> Vec<(&'static str, &'static str, String, bool)> {
         (
             "--header",
             "--cache-control",
-            "Cache-Control is said by one of them".to_owned(),
+            "set Cache-Control with one of them only".to_owned(),
             sets_caching && !options.fields.cache_control.is_empty(),
         ),
     ]

@@ -53,25 +53,22 @@ fn check(wanted: &Encryption) -> Result<(), CliError> {
         ("--hsts", wanted.hsts.is_some()),
     ];
     if let Some((name, _)) = needs_tls.iter().find(|(_, is_given)| *is_given && !is_wanted) {
-        return Err(CliError::usage(format!("{name} is for TLS: --tls-cert or --tls-self-signed is wanted, too")));
+        return Err(CliError::usage(format!("{name} has no effect without TLS: add --tls-cert or --tls-self-signed")));
     }
     let needs_certificate =
         [("--tls-key", !wanted.tls_key.is_empty()), ("--tls-password-file", wanted.tls_password_file.is_some())];
     if let Some((name, _)) = needs_certificate.iter().find(|(_, is_given)| *is_given && wanted.tls_cert.is_empty()) {
-        return Err(CliError::usage(format!("{name}: its certificate is wanted, too, by --tls-cert")));
+        return Err(CliError::usage(format!("{name} needs the certificate: add --tls-cert")));
     }
     if wanted.tls_self_signed.is_some() && !wanted.tls_cert.is_empty() {
         return Err(CliError::usage("--tls-self-signed and --tls-cert contradict each other"));
     }
     if wanted.tls_client_auth.is_some() && wanted.tls_client_ca.is_none() {
-        return Err(CliError::usage(
-            "--tls-client-auth: whose certificates are taken is wanted, too, by --tls-client-ca",
-        ));
+        return Err(CliError::usage("--tls-client-auth needs the accepted roots: add --tls-client-ca"));
     }
     let (certificates, keys) = (wanted.tls_cert.len(), wanted.tls_key.len());
     if keys > 0 && keys != certificates {
-        let line =
-            format!("--tls-key: one for each --tls-cert is wanted, or none; there are {keys} for {certificates}");
+        let line = format!("--tls-key: expected one per --tls-cert, or none; there are {keys} for {certificates}");
         return Err(CliError::usage(line));
     }
     Ok(())
@@ -91,7 +88,7 @@ fn of_files(wanted: &Encryption) -> Result<Option<Tls>, CliError> {
             Some(tls) => tls.certificate(identity),
         };
         tls = Some(added.map_err(|error| match wanted.tls_key.is_empty() && is_without_key(&error) {
-            true => failed("--tls-cert", &format!("{error}; --tls-key names its file")),
+            true => failed("--tls-cert", &format!("{error}; give its file with --tls-key")),
             false => failed("--tls-cert", &error),
         })?);
     }
@@ -168,7 +165,9 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
     let port = bind.port.unwrap_or(80);
     let found: Vec<_> = hosts.map(|address| BindAddress { port, ..address.clone() }).collect();
     match found.is_empty() {
-        true => Err(CliError::usage("--redirect-to-https: no host is listened at: name one, as in 127.0.0.1:80")),
+        true => Err(CliError::usage(
+            "--redirect-to-https: the server has no IP address to redirect from; give one, as in 127.0.0.1:80",
+        )),
         false => Ok(found),
     }
 }

@@ -40,7 +40,7 @@ impl CliError {
             io::ErrorKind::NotFound => format!("there is no folder or file {name}; name one that exists"),
             io::ErrorKind::NotADirectory => format!("{name} is neither a folder nor a regular file"),
             io::ErrorKind::PermissionDenied => {
-                format!("{name} may not be read; allow it ('chmod u+rX') or name another")
+                format!("no permission to read {name}; allow it ('chmod u+rX') or choose another")
             }
             _ => format!("{name} can't be served: {}", reason(error)),
         };
@@ -53,18 +53,26 @@ impl CliError {
         let line = match error.kind() {
             _ if socket.is_some() => reason(error),
             io::ErrorKind::AddrInUse => match option {
-                "-p" => format!("port {port} of {host} is in use; choose another with -p (-p 0 takes any free one)"),
-                _ => format!("{option}: port {port} of {host} is in use; choose another, as in {option} {host}:0"),
+                "-p" => format!(
+                    "port {port} of {host} is already in use; choose another with -p, or -p 0 for any free port"
+                ),
+                _ => format!(
+                    "{option}: port {port} of {host} is already in use; choose another, as in {option} {host}:0"
+                ),
             },
             io::ErrorKind::PermissionDenied => {
-                format!("port {port} of {host} is not allowed to this user; choose one above 1023 with {option}")
+                format!("this user can't listen on port {port} of {host}; choose a port above 1023 with {option}")
             }
             // `::1:8000` is an address, though seldom the one that was meant.
             io::ErrorKind::AddrNotAvailable if host.contains(':') => {
-                format!("{host} is no address of this machine; one of IPv6 with a port is written [::1]:8000 (-b)")
+                format!(
+                    "{host} is not an address of this machine; write an IPv6 address with a port as [::1]:8000 (-b)"
+                )
             }
             io::ErrorKind::AddrNotAvailable => {
-                format!("{host} is no address of this machine; 127.0.0.1 is, and 0.0.0.0 stands for all (-b)")
+                format!(
+                    "{host} is not an address of this machine; use 127.0.0.1, or 0.0.0.0 for all of its addresses (-b)"
+                )
             }
             _ => reason(error),
         };
@@ -78,7 +86,7 @@ impl CliError {
 
     /// Serving ended with an error.
     pub fn serving(error: &io::Error) -> CliError {
-        CliError { line: format!("can't go on serving: {}", reason(error)), status: FAILURE }
+        CliError { line: format!("can't continue serving: {}", reason(error)), status: FAILURE }
     }
 
     /// The exit status of this error.

@@ -31,24 +31,24 @@ pub fn around(
 ) -> Result<Box<dyn RequestHandler>, CliError> {
     let guarding = &options.guarding;
     if guarding.allow.is_empty() && !guarding.group.is_empty() {
-        return Err(CliError::usage("--group: no --allow speaks of it"));
+        return Err(CliError::usage("--group has no effect: no --allow uses it"));
     }
     #[cfg(feature = "users")]
     for (name, is_given) in [("--realm", guarding.realm.is_some()), ("--auth-over-http", guarding.auth_over_http)] {
         if is_given && !asks_for_passwords(options) {
-            return Err(CliError::usage(format!("{name} means nothing without --auth, the file of users")));
+            return Err(CliError::usage(format!("{name} has no effect without --auth")));
         }
     }
     #[cfg(all(feature = "users", feature = "tls"))]
     if guarding.auth_over_http && options.encryption.is_wanted() {
-        return Err(CliError::usage("--auth-over-http means nothing with TLS: nothing is answered without it"));
+        return Err(CliError::usage("--auth-over-http has no effect with TLS: every request is encrypted"));
     }
     if guarding.allow.is_empty() && !asks_for_passwords(options) {
         return Ok(site);
     }
     let names_somebody = guarding.allow.iter().any(|rule| rule.names_somebody());
     if names_somebody && !asks_for_passwords(options) {
-        return Err(CliError::usage("--allow: who is who is known with --auth FILE only; without it rules are for *"));
+        return Err(CliError::usage("--allow: rules for users need --auth FILE; without it, rules are for *"));
     }
     let site = site.layer(rights(options, places)?);
     #[cfg(feature = "users")]
@@ -93,7 +93,9 @@ fn rights(options: &Options, places: &[Place]) -> Result<PathRights, CliError> {
     let rights = rules.into_iter().fold(PathRights::new(), |rights, rule| rights.allow(rule.beneath(prefix)));
     let rights = guarding.group.iter().fold(rights, |rights, group| rights.group(&group.name, &group.users));
     if let Some(group) = rights.unknown_groups().next() {
-        return Err(CliError::usage(format!("--allow: there is no group {group}; --group {group}=ada,bob makes one")));
+        return Err(CliError::usage(format!(
+            "--allow: there is no group {group}; define it with --group {group}=ada,bob"
+        )));
     }
     // A file that is served alone has two paths.
     let alone = places.iter().filter(|place| place.path.is_file());
@@ -107,9 +109,8 @@ fn users(file: &Path, options: &Options) -> Result<BasicAuth, CliError> {
     let is_pair = file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();
     if is_pair {
         return Err(CliError::usage(
-            "--auth: the name of a file is wanted; a password in its place could be seen by others, in the list of \
-             processes and wherever settings are kept; put its hash into a file: 'modest --hash-password USER > users', \
-             then --auth users",
+            "--auth: expected a file; a password on the command line could be seen in the process list; put its hash \
+             into a file: 'modest --hash-password USER > users', then --auth users",
         ));
     }
     let users = UserFile::open(file).map_err(|error| CliError::failure(format!("--auth: {error}")))?;
@@ -158,8 +159,8 @@ pub fn check(options: &Options, bound: &[Address]) -> Result<(), CliError> {
         && let Some(address) = bound.iter().find(|address| !is_safe(address))
     {
         return Err(CliError::usage(format!(
-            "--auth: at {address} there is no TLS, and passwords would be read on the way; give it a certificate by \
-             --tls-cert, listen at 127.0.0.1 behind a proxy that has one, name that by --trusted-proxy, or accept the risk by \
+            "--auth: {address} has no TLS, so passwords could be read on the network; use --tls-cert, or listen on \
+             127.0.0.1 behind a proxy with TLS, or name that proxy with --trusted-proxy, or accept the risk with \
              --auth-over-http"
         )));
     }
@@ -174,7 +175,7 @@ pub fn check_file(options: &Options) -> Result<(), CliError> {
         && let Err(error) = std::fs::File::open(file)
     {
         let why = super::error::reason(&error);
-        return Err(CliError::failure(format!("--auth: {} can't be read by that user: {why}", quoted(file))));
+        return Err(CliError::failure(format!("--auth: the user of --user can't read {}: {why}", quoted(file))));
     }
     let _ = options;
     Ok(())

@@ -34,12 +34,8 @@ impl Zone {
     pub fn of_machine() -> Zone {
         let (known, wrong) = match (TimeZone::try_system(), std::env::var("TZ")) {
             (Ok(zone), _) => (zone, None),
-            (Err(_), Ok(name)) => {
-                (TimeZone::UTC, Some(format!("TZ is '{name}', which is no time zone that is known here")))
-            }
-            (Err(error), Err(_)) => {
-                (TimeZone::UTC, Some(format!("the time zone of this machine is not known: {error}")))
-            }
+            (Err(_), Ok(name)) => (TimeZone::UTC, Some(format!("TZ: unknown time zone '{name}'"))),
+            (Err(error), Err(_)) => (TimeZone::UTC, Some(format!("the time zone of this machine is unknown: {error}"))),
         };
         Zone { known, wrong }
     }

@@ -34,6 +34,8 @@ mod places; // what words and addresses stand for
 
 mod options; // all options
 
+mod help; // their texts: `-h`, `--help`, the man page, docs/cli.md
+
 mod values; // what stands behind them
 
 mod error; // errors, in one line each
@@ -114,13 +116,13 @@ fn serve(options: Options) -> Result<(), CliError> {
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, &zone)?;
     signals::shutdown_on_signals(&server.handle(), verbosity).map_err(CliError::signals)?;
-    debug!("at most {descriptors} open files and clients");
+    debug!("file descriptor limit: {descriptors}");
     if let Some(version) = &options.listening.protocol {
-        warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
+        warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that do");
     }
     taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
     for name in guard::strangers(&options) {
-        warn!("--auth: there is no user {name} in the file, of whom --allow or --group speaks");
+        warn!("--auth: --allow or --group names the user {name}, who is not in the file");
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
@@ -150,7 +152,9 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
     #[cfg(feature = "confine")]
     if options.starting.confine {
         if options.starting.open {
-            return Err(CliError::usage("--open and --confine contradict each other: a browser is outside"));
+            return Err(CliError::usage(
+                "--open and --confine contradict each other: a confined server can't start a browser",
+            ));
         }
         if let Some(log) = &options.logging.log_file
             && let Err(error) = std::path::absolute(log).and_then(|log| std::fs::metadata(log.with_file_name(".")))
@@ -206,7 +210,9 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
         let code = banner::url(addresses, scheme, prefix, true).and_then(|url| Some(banner::code(&url)? + &url + "\n"));
         text.push_str(&code.unwrap_or_default());
         if !taking::is_open(addresses) {
-            text.push_str("  phones cannot reach that address, which is for this machine alone; -b 0.0.0.0 opens it to the network\n");
+            text.push_str(
+                "  phones can't reach this address, only this machine can; -b 0.0.0.0 opens it to the network\n",
+            );
         }
     }
     print(&text);

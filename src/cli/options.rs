@@ -1,5 +1,6 @@
 //! The options of the program: one struct, from which come the parser, the help, the completions and `docs/cli.md`.
-//! Filled by `sources`. Each option is a call of a builder in the library; `values` reads what stands behind it.
+//! Filled by `sources`. Each option is a call of a builder in the library; `values` parses the values. `help` lays the texts out:
+//! the first sentence is the line in `-h`, and `[default: ...]` comes last.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,13 +22,13 @@ use super::values::{self, Caching, Field, Group, Limit, Proxy, Quota, Rate, User
     version,
     about = "Serve folders and files over HTTP.",
     override_usage = "modest [DIR | FILE | /PATH=DIR | PORT]... [OPTIONS]",
-    after_help = AFTER_HELP,
     args_override_self = true, // the last of repeated options applies, so that aliases can be overridden
     disable_help_flag = true,
     disable_version_flag = true
 )]
 pub struct Options {
-    /// Folders or files to serve, /PATH=DIR beneath a path; a number that is no folder is the port [default: .]
+    /// Folder or file to serve. /PATH=DIR serves it below a path. A number that is not a folder is the port [default:
+    /// .]
     #[arg(value_name = "DIR")]
     pub words: Vec<OsString>,
     #[command(flatten)]
@@ -51,325 +52,336 @@ pub struct Options {
     pub starting: Starting,
 }
 
-/// What is served.
+/// What to serve.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "What is served")]
+#[command(next_help_heading = "Files")]
 pub struct Serving {
-    /// A folder or a file to serve, as the word alone (Python's option)
+    /// Serve this folder or file. Same as the argument, for compatibility with Python
     #[arg(short, long, value_name = "DIR", action = ArgAction::Append)]
     pub directory: Vec<PathBuf>,
-    /// A file that stands for its folder; may be repeated: the first there is [default: index.html, index.htm]
+    /// Index file of a folder. Repeat it for more names; the first that exists is served [default: index.html, then
+    /// index.htm]
     #[arg(long, value_name = "NAME", value_parser = values::file_name)]
     pub index: Vec<String>,
-    /// A page for all paths without a file, for apps that route in the browser [FILE: index.html]
+    /// Serve this page where there is no file. For apps that route in the browser [FILE: index.html]
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "index.html")]
     pub spa: Option<String>,
-    /// Serve about.html as /about, and redirect /about.html there
+    /// Serve about.html at /about. /about.html redirects there
     #[arg(long)]
     pub clean_urls: bool,
-    /// The page for 400, 403 or 404 [default: 404=404.html, where it is there]
+    /// Page for status 400, 403 or 404. May be repeated [default: 404=404.html, if that file exists]
     #[arg(long, value_name = "STATUS=FILE", value_parser = values::error_page)]
     pub error_page: Vec<(u16, String)>,
-    /// Redirects, a line each: FROM TO [STATUS], where * stands for the rest of a path; beneath --prefix
+    /// Read redirects from this file. Each line is FROM TO [STATUS]; * matches the rest of a path. FROM is below
+    /// --prefix
     #[arg(long, value_name = "FILE")]
     pub redirects: Option<PathBuf>,
-    /// Where on the server it all stands, for a proxy that passes on /files/
+    /// URL prefix for everything served. For a proxy that forwards /files/ unchanged
     #[arg(long, value_name = "PATH", value_parser = values::prefix)]
     pub prefix: Option<String>,
-    /// List no folders: one without an index is a 404
+    /// Return 404 for folders without an index file
     #[arg(long)]
     pub no_listing: bool,
-    /// Offer each listed folder as one file: ?archive=zip, tar.gz or tar
+    /// Offer each listed folder as one file. As ?archive=zip, tar.gz or tar
     #[cfg(feature = "archive")]
     #[arg(long)]
     pub archive: bool,
-    /// Serve hidden files, too: names with a dot in front
+    /// Also serve names that start with a dot
     #[arg(long)]
     pub hidden: bool,
-    /// Links followed: within, anywhere or none [default: within]
+    /// Which symbolic links to follow: within (the folder), anywhere or none [default: within]
     #[arg(long, value_name = "WHERE", value_parser = values::symlinks)]
     pub follow_symlinks: Option<Symlinks>,
-    /// Whether x.br, x.zst and x.gz are sent for x [default: yes, but no with --upload]
+    /// Whether to send x.br, x.zst or x.gz in place of x to clients that accept it [default: yes, but no with --upload]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub precompressed: Option<bool>,
-    /// Compress text by gzip where there is no x.gz, and keep it so
+    /// Compress text by gzip and cache the result. Files that have an x.gz are sent from it
     #[cfg(feature = "compress")]
     #[arg(long)]
     pub compress: bool,
-    /// Let file managers open the folders (WebDAV); with --upload also to store what is new
+    /// Let file managers open the folders (WebDAV). With --upload they can also store files
     #[arg(long)]
     pub webdav: bool,
-    /// The media type of an extension; may be repeated
+    /// Media type of a file extension. May be repeated
     #[arg(long, value_name = "EXT=TYPE", value_parser = values::media_type)]
     pub mime: Vec<(String, String)>,
-    /// The media type of unknown files [default: text/plain for text, else application/octet-stream]
+    /// Media type of every file whose extension is unknown [default: text/plain if the file begins with text, else
+    /// application/octet-stream]
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
-    /// A path that answers 200 and ok, and is not logged: for probes
+    /// Path that returns 200 and ok, for health checks. Requests for it are not logged
     #[arg(long, value_name = "PATH", value_parser = values::path)]
     pub health: Option<String>,
-    /// Figures for Prometheus at this path [PATH: /metrics]
+    /// Serve Prometheus metrics at this path [PATH: /metrics]
     #[cfg(feature = "metrics")]
     #[arg(long, value_name = "PATH", value_parser = values::page, num_args = 0..=1, require_equals = true,
         default_missing_value = "/metrics")]
     pub metrics: Option<String>,
 }
 
-/// What is taken.
+/// Uploads.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "What is taken")]
+#[command(next_help_heading = "Uploads")]
 pub struct Taking {
-    /// Take files, by a form in listings and by PUT: in all folders, or in the one at this path; may be repeated
+    /// Accept uploads in all folders, or in that at PATH. By a form in each listing and by PUT. May be repeated
     #[arg(long, value_name = "PATH", value_parser = values::upload, num_args = 0..=1, require_equals = true,
         default_missing_value = values::ALL, action = ArgAction::Append)]
     pub upload: Vec<String>,
-    /// What becomes of a file whose name is taken: refuse, rename or replace [default: refuse]
+    /// What to do if the name is taken: refuse, rename or replace [default: refuse]
     #[arg(long, value_name = "HOW", value_parser = values::overwrite)]
     pub overwrite: Option<Overwrite>,
-    /// Let files and empty folders be deleted, too
+    /// Let clients delete files and empty folders
     #[arg(long)]
     pub allow_delete: bool,
-    /// How large a file may be, then 413 [default: none]
+    /// Largest file accepted; a larger one gets 413 [default: none]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub upload_limit: Option<Limit<u64>>,
-    /// How much of the disk is to stay free, else 507 [default: 64m]
+    /// Disk space to keep free; an upload that needs it gets 507 [default: 64m]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub upload_reserve: Option<u64>,
-    /// How much one user, or one address without users, may add within a time, then 429 [default: none; TIME: 1d]
+    /// Bytes that one user (or, without users, one address) can add per period; more get 413 or 429 [default: none;
+    /// TIME: 1d]
     #[arg(long, value_name = "SIZE[/TIME]", value_parser = values::quota)]
     pub upload_quota: Option<Limit<Quota>>,
-    /// How many uploads are under way at once, then 503 [default: a quarter of the descriptors there may be, and half of --max-connections at most]
+    /// Uploads in progress at once; more get 503 [default: a quarter of the file descriptor limit, at most half of
+    /// --max-connections if that is given]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub uploads_at_once: Option<usize>,
-    /// How many of them one user or address may have [default: a quarter of them, or 16 if that is more]
+    /// Uploads in progress at once per user or address; more get 503 [default: a quarter of --uploads-at-once, at least
+    /// 16]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub uploads_each: Option<usize>,
-    /// Let uploads go on where they broke off, an hour later at most
+    /// Let a broken upload continue within an hour
     #[arg(long)]
     pub resumable: bool,
-    /// Have each file on the disk before it is answered that it is stored
+    /// Write each file to disk (fsync) before reporting it as stored
     #[arg(long)]
     pub fsync: bool,
 }
 
-/// Fields of answers.
+/// Header fields of responses.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Fields of answers")]
+#[command(next_help_heading = "Response header fields")]
 pub struct Fields {
-    /// A field for all answers, or for files: 'Name: value' or 'PATTERN=Name: value'; may be repeated
+    /// Add a header field to all responses. 'Name: value', or 'PATTERN=Name: value' for some files. May be repeated
     #[arg(short = 'H', long, value_name = "FIELD", value_parser = values::field)]
     pub header: Vec<Field>,
-    /// The Cache-Control of files, or PATTERN=VALUE; may be repeated [default: no-cache: every edit shows]
+    /// Cache-Control of files, or PATTERN=VALUE. May be repeated [default: no-cache]
     #[arg(long, value_name = "VALUE", value_parser = values::caching)]
     pub cache_control: Vec<Caching>,
-    /// Let pages of this origin read what is served, or of all; may be repeated
+    /// Let pages of this origin read responses. Without ORIGIN, pages of any origin. May be repeated
     #[arg(long, value_name = "ORIGIN", value_parser = values::origin, num_args = 0..=1, require_equals = true,
         default_missing_value = "*", action = ArgAction::Append)]
     pub cors: Vec<String>,
-    /// The Server field, or none [default: modest]
+    /// Value of the Server field, or none to leave it out [default: modest]
     #[arg(long, value_name = "NAME", value_parser = values::server)]
     pub server: Option<String>,
 }
 
-/// Who may do what.
+/// Users and their rights.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Who may do what")]
+#[command(next_help_heading = "Users and rights")]
 pub struct Guarding {
-    /// Users and hashes of their passwords, as --hash-password and htpasswd -B write them
+    /// Require a login; users are in this file. Written by --hash-password or htpasswd -B
     #[cfg(feature = "users")]
     #[arg(long, value_name = "FILE")]
     pub auth: Option<PathBuf>,
-    /// What browsers say that a password is wanted for [default: modest]
+    /// Name shown by browsers when they ask for the password [default: modest]
     #[cfg(feature = "users")]
     #[arg(long, value_name = "NAME", value_parser = values::realm)]
     pub realm: Option<String>,
-    /// Take passwords over the network without TLS, too, where others can read them
+    /// Accept passwords over the network without TLS, where others can read them
     #[cfg(feature = "users")]
     #[arg(long)]
     pub auth_over_http: bool,
-    /// Who may do what, as in /inbox=ada,@staff:read,write; may be repeated [default: with --auth /=@users:all]
+    /// Who can do what: /inbox=ada,@staff:read,write. May be repeated [default: /=@users:all with --auth, else
+    /// everyone]
     #[arg(long, value_name = "RULE", value_parser = values::path_rule)]
     pub allow: Vec<PathRule>,
-    /// Users that rules name together, as in staff=ada,bob; may be repeated
+    /// Name for several users in --allow rules, as in staff=ada,bob. May be repeated
     #[arg(long, value_name = "NAME=USERS", value_parser = values::group)]
     pub group: Vec<Group>,
 }
 
-/// Where it listens, and to whom.
+/// Addresses, hosts and proxies.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Where it listens")]
+#[command(next_help_heading = "Listening")]
 pub struct Listening {
-    /// An address, unix:PATH, fd:N or systemd; 0.0.0.0 opens it to the network; may be repeated [default: 127.0.0.1]
+    /// Address to listen on. Also unix:PATH, fd:N or systemd. 0.0.0.0 opens it to the network. May be repeated
+    /// [default: 127.0.0.1]
     #[arg(short, long, value_name = "ADDR[:PORT]", value_parser = address::bind)]
     pub bind: Vec<Bind>,
-    /// The port; 0 takes any free one [default: 8000]
+    /// Port to listen on, 0 for any [default: 8000]
     #[arg(short, long, value_name = "PORT", value_parser = address::port)]
     pub port: Option<u16>,
-    /// A host that is answered for, others get 421; may be repeated; local: names nobody can own [default: *, all; on loopback local for what --upload takes]
+    /// Host name to serve; requests for others get 421. May be repeated. * allows all; local allows only names that no
+    /// one can register [default: *; local for writes if --upload is only on loopback]
     #[arg(long, value_name = "HOST", value_parser = values::host)]
     pub allowed_host: Vec<String>,
-    /// A proxy whose X-Forwarded-For is believed, or unix; may be repeated
+    /// Proxy whose X-Forwarded-For to trust: a network, or unix for Unix sockets. May be repeated
     #[arg(long, value_name = "CIDR", value_parser = values::proxy)]
     pub trusted_proxy: Vec<Proxy>,
-    /// Believe X-Forwarded-Host of those proxies, too: for one that changes Host, and sets that field itself
+    /// Also trust X-Forwarded-Host of these proxies, for a proxy that changes Host. The proxy must set that field
+    /// itself
     #[arg(long)]
     pub forwarded_host: bool,
-    /// A proxy that speaks the PROXY protocol; others are turned away; may be repeated
+    /// Proxy that sends the PROXY protocol; other clients are reset. May be repeated
     #[arg(long, value_name = "CIDR", value_parser = values::network)]
     pub proxy_protocol: Vec<IpNetwork>,
-    /// Figures for Prometheus at an address of their own, and nowhere else; the port is 9464 unless told
+    /// Serve Prometheus metrics only at this address, on a separate port [PORT: 9464]
     #[cfg(feature = "metrics")]
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = address::bind)]
     pub metrics_bind: Option<Bind>,
-    /// How many clients may wait to be accepted [default: 1024]
+    /// Connections that can wait to be accepted [default: 1024]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub backlog: Option<usize>,
-    /// Who may connect to a Unix socket, in octal [default: what the umask leaves]
+    /// Permissions of the Unix socket, in octal [default: set by the umask]
     #[arg(long, value_name = "MODE", value_parser = values::mode)]
     pub socket_mode: Option<u32>,
-    /// How long such a proxy's header may take, then a reset [default: 3s]
+    /// Reset a connection whose PROXY header is not complete after this long [default: 3s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub proxy_header_timeout: Option<Limit<Duration>>,
-    /// Serve clients of other addresses, too, without a header
+    /// Serve clients that are not one of these proxies, without a PROXY header
     #[arg(long)]
     pub proxy_untrusted: bool,
-    /// Share IP addresses with other processes of this user that do so, too; each has its own clients
+    /// Share the port with other processes of this user that also set this. Each gets some of the clients
     #[arg(long)]
     pub reuse_port: bool,
-    /// With ::, leave IPv4 out
+    /// With ::, do not accept IPv4
     #[arg(long)]
     pub ipv6_only: bool,
-    /// HTTP/1.1 is always spoken (Python's option)
+    /// Accepted for compatibility with Python: HTTP/1.1 is always used
     #[arg(long, value_name = "VERSION", value_parser = values::protocol, hide = true)]
     pub protocol: Option<String>,
-    /// How the source of the port stands to that of the addresses: a higher one wins.
+    /// Whether the port comes from a higher source than the addresses: the command line, the environment, a file.
     #[arg(skip = std::cmp::Ordering::Equal)]
     pub port_over_bind: std::cmp::Ordering,
 }
 
-/// Limits and times: sizes as in 64k, times as in 10s; where `none` may stand it switches the limit off.
+/// Limits and timeouts: sizes as in 64k, times as in 10s. `none` turns a limit off.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Limits and times")]
+#[command(next_help_heading = "Limits and timeouts")]
 pub struct Limits {
-    /// How many handlers run at once [default: 16 or 4 a processor]
+    /// Handlers that run at once [default: 16, or 4 per processor if that is more]
     #[arg(short, long, value_name = "N", value_parser = values::workers)]
     pub workers: Option<usize>,
-    /// How many clients are connected at once [default: the descriptors there may be, less an eighth]
+    /// Clients connected at once [default: seven eighths of the file descriptor limit]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub max_connections: Option<usize>,
-    /// How many connections one IP address may have at once [default: none]
+    /// Connections per IP address at once [default: none]
     #[arg(long, value_name = "N", value_parser = values::some_or_none)]
     pub max_per_address: Option<Limit<usize>>,
-    /// How many requests a connection may have [default: none]
+    /// Requests per connection [default: none]
     #[arg(long, value_name = "N", value_parser = values::requests)]
     pub max_requests: Option<Limit<u32>>,
-    /// How old a connection may grow [default: none]
+    /// Close a connection after the response that follows this age [default: none]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub max_connection_age: Option<Limit<Duration>>,
-    /// Whether connections are kept for further requests [default: yes]
+    /// Whether to keep connections open for further requests [default: yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub keep_alive: Option<bool>,
-    /// How long a kept connection may be silent [default: 60s]
+    /// Close a connection without a request for this long [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub idle_timeout: Option<Limit<Duration>>,
-    /// How long the head of a request may take, then 408 [default: 10s]
+    /// Time to receive a request head, then 408 [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub head_timeout: Option<Limit<Duration>>,
-    /// How long the body of a request may take, then 408 [default: none]
+    /// Time to receive a request body, then 408 [default: none]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub body_timeout: Option<Limit<Duration>>,
-    /// How long a client may take nothing of an answer [default: 30s]
+    /// Drop a client that reads nothing of a response for this long [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub write_timeout: Option<Limit<Duration>>,
-    /// What a client must send or take, in bytes a second over a time [default: 500/30s]
+    /// Drop a client that sends or reads less than this many bytes per second, averaged over a time [default: 500/30s]
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     pub min_rate: Option<Limit<Rate>>,
-    /// How long a stop waits for requests in hand [default: 10s]
+    /// On shutdown, wait this long for requests in progress [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub shutdown_timeout: Option<Limit<Duration>>,
-    /// How long a handler may run before the log is warned [default: 10s]
+    /// Log a warning if a handler runs for this long [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub slow_handler: Option<Limit<Duration>>,
-    /// How many requests may wait for a worker, then 503 [default: 1024]
+    /// Requests that can wait for a worker; more get 503 [default: 1024]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub queue_limit: Option<usize>,
-    /// How long a request may wait for a worker, then 503 [default: 10s]
+    /// Time a request can wait for a worker, then 503 [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub queue_timeout: Option<Limit<Duration>>,
-    /// How long a request line may be, then 414 [default: 8k]
+    /// Longest request line; a longer one gets 414 [default: 8k]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub request_line_limit: Option<usize>,
-    /// How long the head of a request may be, then 431 [default: 32k]
+    /// Longest request head; a longer one gets 431 [default: 32k]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub head_limit: Option<usize>,
-    /// How many fields a request may have, then 431 [default: 100]
+    /// Header fields per request; more get 431 [default: 100]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub field_limit: Option<usize>,
-    /// How long the body of a request may be, then 413 [default: 16m]
+    /// Longest request body; a longer one gets 413. Files of --upload have --upload-limit [default: 16m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_limit: Option<Limit<u64>>,
-    /// How much of a body is kept in memory; the rest goes to a file [default: 64k]
+    /// Bytes of a request body kept in memory; longer ones go to a file [default: 64k]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub body_memory: Option<usize>,
-    /// How much all bodies in memory may take; further ones go to files [default: 256m]
+    /// Memory for all request bodies together; more go to files [default: 256m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_memory_quota: Option<Limit<u64>>,
-    /// Where those files lie, unnamed [default: /var/tmp]
+    /// Folder for request bodies on disk, in unnamed files [default: /var/tmp]
     #[arg(long, value_name = "DIR", value_parser = values::folder)]
     pub body_folder: Option<PathBuf>,
-    /// How much all bodies in files may take, then 507 [default: 1g]
+    /// Disk space for all request bodies together; more get 507 [default: 1g]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_quota: Option<Limit<u64>>,
-    /// Whether bodies of unknown length are taken, otherwise 411 [default: yes]
+    /// Whether to accept bodies of unknown length; if not, they get 411 [default: yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub chunked_bodies: Option<bool>,
-    /// How many files are kept in memory or open [default: 8192]
+    /// Files kept in memory or open [default: 8192]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub cache_files: Option<usize>,
-    /// How large a file may be to be kept in memory [default: 64k]
+    /// Largest file kept in memory [default: 64k]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub cache_file_size: Option<usize>,
-    /// How much memory all of them may take [default: 64m]
+    /// Memory for files kept in memory [default: 64m]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub cache_size: Option<usize>,
-    /// How many files are kept open [default: an eighth of the descriptors there may be, 4096 at most]
+    /// Files kept open [default: an eighth of the file descriptor limit, at most 4096]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub open_files: Option<usize>,
-    /// How much memory listings of folders may take that are kept [default: 16m]
+    /// Memory for cached folder listings; 0 caches none [default: 16m]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub listing_cache: Option<usize>,
-    /// How many names in them may be watched [default: a quarter of the inotify watches that the user may have]
+    /// Names in cached listings watched with inotify [default: a quarter of the user's inotify watches]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub listing_watches: Option<usize>,
-    /// How many archives are sent at once, then 503 [default: half of the workers, 8 at most]
+    /// Archives sent at once; more get 503 [default: half of --workers, at most 8]
     #[cfg(feature = "archive")]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub archives: Option<usize>,
-    /// How many folders deep an archive goes [default: 64]
+    /// Levels of folders in an archive [default: 64]
     #[cfg(feature = "archive")]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub archive_depth: Option<usize>,
-    /// How many entries an archive may have [default: 100000]
+    /// Entries in an archive [default: 100000]
     #[cfg(feature = "archive")]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub archive_entries: Option<usize>,
-    /// How small a file may be to be compressed [default: 1k]
+    /// Smallest file to compress [default: 1k]
     #[cfg(feature = "compress")]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub compress_from: Option<u64>,
-    /// How large a file may be to be compressed [default: 4m]
+    /// Largest file to compress [default: 4m]
     #[cfg(feature = "compress")]
     #[arg(long, value_name = "SIZE", value_parser = values::size)]
     pub compress_to: Option<u64>,
-    /// How many files are compressed at once; others are sent as they are [default: half of the processors, from 1 to 4]
+    /// Files compressed at once; others are sent uncompressed [default: half of the processors, 1 to 4]
     #[cfg(feature = "compress")]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub compressions: Option<usize>,
-    /// How much memory compressed files may take [default: 32m]
+    /// Memory for compressed files [default: 32m]
     #[cfg(feature = "compress")]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub compress_cache: Option<usize>,
-    /// Whether the kernel tells of changed files; otherwise the disk is asked [default: yes]
+    /// Whether to learn of changed files from inotify; if not, the file system is checked before each use [default:
+    /// yes]
     #[arg(long, value_name = "YES|NO", value_parser = values::yes_or_no)]
     pub inotify: Option<bool>,
 }
@@ -379,32 +391,33 @@ pub struct Limits {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "TLS")]
 pub struct Encryption {
-    /// Serve HTTPS with this certificate and its chain (PEM); may be repeated, for other names
+    /// Serve HTTPS with this certificate chain (PEM). May be repeated, for other names
     #[arg(long, value_name = "FILE", action = ArgAction::Append)]
     pub tls_cert: Vec<PathBuf>,
-    /// The key of each certificate (PEM) [default: in the file of the certificate]
+    /// Key of the certificate (PEM). One for each --tls-cert [default: in the certificate's file]
     #[arg(long, value_name = "FILE", action = ArgAction::Append)]
     pub tls_key: Vec<PathBuf>,
-    /// A file with the password of the keys
+    /// File with the password of the keys
     #[arg(long, value_name = "FILE")]
     pub tls_password_file: Option<PathBuf>,
-    /// Serve HTTPS with a certificate for a trial, for these names [NAMES: localhost, and what is listened at]
+    /// Serve HTTPS with a temporary certificate. It is self-signed, for these names [NAMES: localhost and the addresses
+    /// listened on]
     #[arg(long, value_name = "NAMES", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub tls_self_signed: Option<String>,
-    /// Ask clients for a certificate that one of these roots (PEM) has issued
+    /// Ask clients for a certificate issued by one of these roots (PEM)
     #[arg(long, value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
-    /// Whether clients must have one: required or optional [default: required]
+    /// Whether clients must have a certificate: required or optional [default: required]
     #[arg(long, value_name = "WHICH", value_parser = values::client_certificates)]
     pub tls_client_auth: Option<ClientCertificates>,
-    /// How long a handshake may take [default: 10s]
+    /// Time for a handshake, then a reset [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub tls_handshake_timeout: Option<Limit<Duration>>,
-    /// Listen here, too, and redirect plain HTTP to https [ADDR:PORT: port 80 of the same addresses]
+    /// Also listen here, and redirect plain HTTP to HTTPS [ADDR:PORT: port 80 of the same addresses]
     #[arg(long, value_name = "ADDR:PORT", value_parser = address::redirect, num_args = 0..=1, require_equals = true,
         default_missing_value = "80")]
     pub redirect_to_https: Option<Bind>,
-    /// Have browsers ask for this host by https alone, for so long [AGE: 365d]
+    /// Make browsers use only HTTPS for this host for this long [AGE: 365d]
     #[arg(long, value_name = "AGE", value_parser = values::time, num_args = 0..=1, require_equals = true,
         default_missing_value = "365d")]
     pub hsts: Option<Duration>,
@@ -412,56 +425,56 @@ pub struct Encryption {
 
 #[cfg(feature = "tls")]
 impl Encryption {
-    /// Whether there is a certificate.
+    /// Returns whether a certificate is given.
     pub fn is_wanted(&self) -> bool {
         !self.tls_cert.is_empty() || self.tls_self_signed.is_some()
     }
 }
 
-/// What is said, and where.
+/// The log.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "The log")]
+#[command(next_help_heading = "Logging")]
 pub struct Logging {
     /// Log nothing
     #[arg(short, long)]
     pub quiet: bool,
-    /// Log more than the requests, also why something is not served
+    /// Log more, such as why a file is not served
     #[arg(short, long)]
     pub verbose: bool,
-    /// The lines of requests: python, common, combined or json [default: python]
+    /// Access log: python, common, combined or json [default: python]
     #[arg(long, value_name = "FORMAT", value_parser = values::log_format)]
     pub log_format: Option<LogFormat>,
-    /// Log to this file, which SIGHUP opens anew, and not to stderr
+    /// Log to this file instead of stderr. SIGHUP reopens it
     #[arg(long, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
 }
 
-/// What happens at the start.
+/// Starting, and options that print something and exit.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "At the start")]
+#[command(next_help_heading = "Starting and help")]
 pub struct Starting {
-    /// Options from a file, as in: port = 9000
+    /// Read options from this TOML file. As in: port = 9000
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The user to become once it listens, by name or number, and maybe the group: to serve at port 80
+    /// Switch to this user once it listens. By name or number, with an optional group. For ports below 1024
     #[arg(long, value_name = "NAME[:GROUP]", value_parser = values::user)]
     pub user: Option<User>,
-    /// Have the kernel (Landlock) forbid this process to open anything outside its folders
+    /// Let the kernel (Landlock) deny access to anything but its own folders
     #[cfg(feature = "confine")]
     #[arg(long)]
     pub confine: bool,
-    /// Open it in the browser
+    /// Open the address in the browser
     #[arg(long)]
     pub open: bool,
-    /// Show its address as a code for telephones
+    /// Print the address as a QR code for phones
     #[cfg(feature = "qr")]
     #[arg(long)]
     pub qr: bool,
-    /// Print a line for the file of --auth, with a password that is asked for, or read from stdin
+    /// Print a line for the file of --auth and exit. The password is read from the terminal, or from stdin
     #[cfg(feature = "users")]
     #[arg(long, value_name = "USER")]
     pub hash_password: Option<String>,
-    /// Print the completions of bash, elvish, fish, powershell or zsh
+    /// Print completions for bash, elvish, fish, powershell or zsh
     #[arg(long, value_name = "SHELL", hide = true)]
     pub completions: Option<String>,
     /// Print the man page
@@ -481,7 +494,7 @@ pub struct Starting {
     version: Option<bool>,
 }
 
-/// Those that `-h` shows.
+/// The options in `-h`.
 pub const BRIEF: &[&str] = &[
     "directory",
     "index",
@@ -513,23 +526,30 @@ pub const BRIEF: &[&str] = &[
     "version",
 ];
 
-const AFTER_HELP: &str = "\
+/// What follows the options in `--help`.
+pub const AFTER_HELP: &str = "\
+Sizes are bytes, or 64k, 16m, 1g (of 1,024). Times are 500ms, 10s, 2m, 1h, 1d.
+Most limits accept none, which turns them off.
+
 Examples:
   modest                       the current folder, at http://127.0.0.1:8000/
-  modest www 9000              the folder www, at port 9000
-  modest site /docs=book       two folders, one of them at /docs/
+  modest www 9000              the folder www, on port 9000
+  modest site /docs=book       two folders, the second at /docs/
   modest linux.iso -b 0.0.0.0  one file, open to the whole network
-  modest inbox --upload        a folder that takes files
-  modest www --auth users      for whom the file users names (--hash-password)
-  modest --tls-self-signed     HTTPS, for a trial
+  modest inbox --upload        a folder that accepts uploads
+  modest www --auth users      only for the users in that file
+  modest --tls-self-signed     HTTPS with a temporary certificate
 
-Each option may also stand in the environment (--log-file as MODEST_LOG_FILE) or in the file
-of --config (log-file = \"...\"). The command line goes before the environment, and that before
-the file. Flags there are yes or no, and what may be repeated is a line each, or a list.
+Every option can also be set in the environment (MODEST_LOG_FILE for --log-file)
+or in the file of --config (log-file = \"...\"). The command line overrides the
+environment, which overrides the file. Flags there are yes or no. An option that
+can be repeated has one value per line, or a list in the file.
 
-Ctrl-C stops it once the requests in hand are answered; a second Ctrl-C at once.";
+Ctrl-C stops the server once requests in progress are answered; a second Ctrl-C
+stops it at once. Exit status: 0 after a shutdown, 1 if it can't serve, 2 for
+invalid arguments. The manual is printed by: modest --man | man -l -";
 
-/// How much goes to the log.
+/// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// Nothing once the server runs.
@@ -541,7 +561,7 @@ pub enum Verbosity {
 }
 
 impl Options {
-    /// `-q` wins over `-v`: whoever asks for silence relies on it.
+    /// `-q` wins over `-v`: a script that asks for silence relies on it.
     pub fn verbosity(&self) -> Verbosity {
         match (self.logging.quiet, self.logging.verbose) {
             (true, _) => Verbosity::Quiet,

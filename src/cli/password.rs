@@ -15,10 +15,10 @@ use super::error::{CliError, reason};
 pub fn line(user: &str) -> Result<String, CliError> {
     let failed = |why: &str| CliError::usage(format!("--hash-password: {why}"));
     if user.is_empty() || user.contains(':') {
-        return Err(failed("the name of a user is wanted, without a colon; the password is asked for"));
+        return Err(failed("expected the name of a user, without a colon; the password is read from the terminal"));
     }
-    let password = read(user).map_err(|error| failed(&format!("no password can be read: {}", reason(&error))))?;
-    let password = password.ok_or_else(|| failed("the two passwords differ; nothing was made"))?;
+    let password = read(user).map_err(|error| failed(&format!("can't read the password: {}", reason(&error))))?;
+    let password = password.ok_or_else(|| failed("the two passwords differ"))?;
     UserFile::line(user, &password).map_err(|error| failed(&reason(&error)))
 }
 
@@ -28,8 +28,8 @@ fn read(user: &str) -> io::Result<Option<String>> {
         return read_line().map(Some);
     }
     let _unseen = Unseen::begin()?;
-    let first = ask(&format!("Password of {user}: "))?;
-    let second = ask("Once more: ")?;
+    let first = ask(&format!("Password for {user}: "))?;
+    let second = ask("Repeat the password: ")?;
     Ok(Some(first).filter(|first| *first == second))
 }
 
@@ -44,7 +44,7 @@ fn ask(prompt: &str) -> io::Result<String> {
 fn read_line() -> io::Result<String> {
     let mut line = String::new();
     if io::stdin().lock().read_line(&mut line)? == 0 {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "there is none"));
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the input is empty"));
     }
     let line = line.strip_suffix('\n').unwrap_or(&line);
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())

@@ -48,7 +48,7 @@ pub fn word(word: &OsStr) -> Result<Word, CliError> {
     }
     let number = word.to_str().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     if let Some(text) = number.filter(|_| !path.is_dir()) {
-        let port = address::port(text).map_err(|why| format!("{}: no such folder, and as a port: {why}", quoted(path)));
+        let port = address::port(text).map_err(|why| format!("{} is neither a folder nor a port: {why}", quoted(path)));
         return port.map(Word::Port).map_err(CliError::usage);
     }
     let bytes = word.as_bytes();
@@ -56,11 +56,10 @@ pub fn word(word: &OsStr) -> Result<Word, CliError> {
     let Some(sign) = sign else { return Ok(Word::Place(Place { at: String::new(), path: path.to_owned() })) };
     let wrong = |why: &str| CliError::usage(format!("{}: {why}, as in /docs=book", quoted(path)));
     let at = std::str::from_utf8(&bytes[..sign]).ok().and_then(|at| values::prefix(at).ok());
-    let at = at
-        .ok_or_else(|| wrong("before the '=' a path is wanted, without '.' and '..', at which a folder is to stand"))?;
+    let at = at.ok_or_else(|| wrong("expected a path without '.' and '..' before '='"))?;
     let folder = OsString::from_vec(bytes[sign + 1..].to_vec());
     if folder.is_empty() {
-        return Err(wrong("behind the '=' a folder is wanted"));
+        return Err(wrong("expected a folder after '='"));
     }
     Ok(Word::Place(Place { at, path: folder.into() }))
 }
@@ -87,7 +86,7 @@ pub fn places(options: &Options) -> Result<Vec<Place>, CliError> {
         if let Some(other) = places[..number].iter().find(|other| other.at == place.at) {
             let (at, one, two) = (&place.at, quoted(&other.path), quoted(&place.path));
             let line = format!(
-                "{one} and {two} can't both stand at '{at}/'; give one a path, as in /docs={}",
+                "{one} and {two} can't both be at '{at}/'; give one a path, as in /docs={}",
                 place.path.display()
             );
             return Err(CliError::usage(line));
@@ -106,7 +105,7 @@ pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
         if let Some((by, before)) = port.filter(|(_, before)| *before != number) {
             return Err(named_twice(by, before));
         }
-        port = Some(("the word", number));
+        port = Some(("the argument", number));
     }
     let over_bind = listening.port_over_bind;
     if over_bind.is_lt() && listening.bind.iter().all(|bind| bind.address.socket.is_some() || bind.port.is_some()) {
@@ -125,7 +124,7 @@ pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
     if let Some((_, number)) = port.filter(|port| !takes_port && !fits(*port)) {
         let first = &binds[0];
         return Err(match (&first.address.socket, first.port) {
-            (Some(socket), _) => CliError::usage(format!("{socket} has no port, so {number} is one too many")),
+            (Some(socket), _) => CliError::usage(format!("{socket} has no port, but port {number} was given")),
             (None, before) => named_twice("--bind", before.unwrap_or_default()),
         });
     }
@@ -142,13 +141,13 @@ pub fn addresses(options: &Options) -> Result<Vec<BindAddress>, CliError> {
     {
         if addresses[..number].contains(address) {
             let name = address.socket.clone().unwrap_or_else(|| format!("{} with port {}", address.host, address.port));
-            return Err(CliError::usage(format!("--bind: {name} is named twice: name it once")));
+            return Err(CliError::usage(format!("--bind: {name} was given twice")));
         }
     }
     Ok(addresses)
 }
 
 fn named_twice(by: &str, port: u16) -> CliError {
-    let by = if by == "the word" { format!("{by} {port}") } else { by.to_owned() };
-    CliError::usage(format!("the port is {port} by {by} already: name it once"))
+    let by = if by == "the argument" { format!("{by} {port}") } else { by.to_owned() };
+    CliError::usage(format!("the port was given twice: {by} already set {port}"))
 }

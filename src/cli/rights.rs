@@ -17,9 +17,9 @@ pub fn become_user(user: &User) -> Result<(), CliError> {
     let ids = Ids::of(user).map_err(failed)?;
     let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads > 1 {
-        return Err(failed(format!("{threads} threads are running already")));
+        return Err(failed(format!("{threads} threads are already running")));
     }
-    ids.take().map_err(|error| failed(format!("this process can't become that user: {}", reason(&error))))
+    ids.take().map_err(|error| failed(format!("this process can't switch to that user: {}", reason(&error))))
 }
 
 /// A user and its groups, the first of which is its own.
@@ -53,7 +53,7 @@ impl Ids {
             let found = rows().find(|row| row[0] == group).and_then(|row| number(row[2])).or_else(|| number(group));
             return Ok(Ids { user: id, groups: vec![found.ok_or_else(|| format!("there is no group {group}"))?] });
         }
-        let own = own.ok_or("that number has no entry in /etc/passwd: name its group, too, as in 1000:1000")?;
+        let own = own.ok_or("this number has no entry in /etc/passwd; add a group, as in 1000:1000")?;
         let others =
             rows().filter(|row| row[3].split(',').any(|member| member == name)).filter_map(|row| number(row[2]));
         Ok(Ids { user: id, groups: std::iter::once(own).chain(others.filter(|id| *id != own)).collect() })
@@ -101,7 +101,7 @@ pub fn confine(read: &[PathBuf], written: &[PathBuf], changed: &[PathBuf]) -> Re
     let restricted = restrict(ABI::V3).or_else(|_| restrict(ABI::V2)).or_else(|_| restrict(ABI::V1));
     restricted.map(drop).map_err(|error| {
         CliError::failure(format!(
-            "--confine: Landlock is not there, or refuses: {error}; leave it out, or use a newer kernel"
+            "--confine: Landlock is not available: {error}; leave the option out, or use a newer kernel"
         ))
     })
 }
@@ -121,7 +121,7 @@ mod tests {
             ("ada", Some("7"), Ok((1000, vec![7]))),
             ("7", Some("8"), Ok((7, vec![8]))),
             ("web", None, Ok((33, vec![33]))),
-            ("7", None, Err("name its group")),
+            ("7", None, Err("add a group")),
             ("nobody", None, Err("there is no such user")),
             ("ada", Some("none"), Err("there is no group none")),
             ("4294967295", Some("1"), Err("there is no such user")),

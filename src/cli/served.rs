@@ -20,7 +20,9 @@ pub fn check(options: &Options, places: &[Place]) -> Result<(), CliError> {
     for (option, file, with) in own_files(options) {
         let Some(place) = places.iter().find(|place| serves(place, file, options)) else { continue };
         let (file, folder) = (quoted(file), quoted(&place.path));
-        let line = format!("{option}: {file} is in {folder}, which is served, with {with}; move it out of there");
+        let line = format!(
+            "{option}: {file} is in {folder}, which is served, so clients could read {with}; move it elsewhere"
+        );
         return Err(CliError::usage(line));
     }
     Ok(())
@@ -30,12 +32,12 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
     let mut files: Vec<Own<'_>> = Vec::new();
     #[cfg(feature = "users")]
     {
-        const USERS: &str = "all who are known and the hashes of their passwords";
+        const USERS: &str = "the users and the hashes of their passwords";
         files.extend(options.guarding.auth.as_deref().map(|file| ("--auth", file, USERS)));
     }
     #[cfg(feature = "tls")]
     {
-        const KEY: &str = "the key to all that is sent";
+        const KEY: &str = "the key that encrypts everything";
         let wanted = &options.encryption;
         // Without a key of its own a certificate has it in its file.
         let (name, keys) = match wanted.tls_key.is_empty() {
@@ -45,12 +47,15 @@ fn own_files(options: &Options) -> Vec<Own<'_>> {
         files.extend(keys.iter().map(|file| (name, file.as_path(), KEY)));
         files.extend(wanted.tls_password_file.as_deref().map(|file| ("--tls-password-file", file, KEY)));
         files.extend(
-            wanted.tls_client_ca.as_deref().map(|file| ("--tls-client-ca", file, "those whose clients are let in")),
+            wanted
+                .tls_client_ca
+                .as_deref()
+                .map(|file| ("--tls-client-ca", file, "whose client certificates are accepted")),
         );
     }
     let (config, log) = (options.starting.config.as_deref(), options.logging.log_file.as_deref());
-    files.extend(config.map(|file| ("--config", file, "all that this server is told")));
-    files.extend(log.map(|file| ("--log-file", file, "who has asked for what")));
+    files.extend(config.map(|file| ("--config", file, "all settings")));
+    files.extend(log.map(|file| ("--log-file", file, "who requested what")));
     files.extend(options.serving.redirects.as_deref().map(|file| ("--redirects", file, "all redirects")));
     files
 }

@@ -113,9 +113,9 @@ fn overview(prefix: &str, places: &[Place]) -> impl RequestHandler + use<> {
         }
         Method::GET | Method::HEAD => {
             let above = format!("<{}>; rel=\"up\"", encode_path(&root));
-            Err(Error::new(404, "There is nothing here by that name.").with_header("link", above))
+            Err(Error::new(404, "There is nothing with that name here.").with_header("link", above))
         }
-        _ => Err(Error::new(405, "Files are only read here.").with_header("allow", "GET, HEAD")),
+        _ => Err(Error::new(405, "This server only lets you read files.").with_header("allow", "GET, HEAD")),
     })
 }
 
@@ -128,7 +128,7 @@ fn folder(
     let is_relative = path.is_relative();
     if is_relative && std::env::current_dir().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Err(CliError::failure(
-            "the working folder was removed; go to one that exists, or name one from the root on",
+            "the working directory was removed; change to one that exists, or give an absolute path",
         ));
     }
     let is_file = path.is_file();
@@ -153,7 +153,7 @@ fn check_pages(options: &Options, places: &[Place]) -> Result<(), CliError> {
         if !folders.any(|place| place.path.join(page.trim_start_matches('/')).is_file()) {
             let page = quoted(Path::new(page));
             return Err(CliError::failure(format!(
-                "{option}: there is no file {page} in {first}; name one that is there"
+                "{option}: there is no file {page} in {first}; choose one that exists"
             )));
         }
     }
@@ -166,7 +166,7 @@ pub fn check(place: &Place) -> Result<(), CliError> {
         if place.path.is_dir() { fs::read_dir(&place.path).map(drop) } else { fs::File::open(&place.path).map(drop) };
     read.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => CliError::failure(format!(
-            "{} may not be read by the user of --user; allow it ('chmod o+rX') or name another",
+            "the user of --user has no permission to read {}; allow it ('chmod o+rX') or choose another",
             quoted(&place.path)
         )),
         _ => CliError::folder(&place.path, &error),

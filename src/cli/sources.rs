@@ -8,7 +8,6 @@
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
-use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -17,7 +16,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use super::error::{CliError, escape_controls, quoted, reason};
-use super::options::{BRIEF, Options};
+use super::help;
+use super::options::Options;
 use super::places::{self, Word};
 use super::values;
 
@@ -35,7 +35,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliErro
     let args = with_pythons_pairs(args)?;
     let given = match Source::CommandLine.matches(&args) {
         Ok(given) => given,
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => return Ok(Action::Print(help::full(&command()))),
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => {
             return Ok(Action::Print(error.render().to_string().trim_end().to_owned()));
         }
         Err(error) => return Err(Source::CommandLine.explain(&error)),
@@ -88,8 +89,7 @@ fn field_of(name: OsString, value: OsString) -> Result<OsString, CliError> {
         () if Path::new(&value).exists() => "a file or a folder",
         () => return Ok([name, ": ".into(), value].into_iter().collect()),
     };
-    let line =
-        format!("--header {shown}: its value is missing, as {meant} is {what}; one word names both: '{shown}: value'");
+    let line = format!("--header {shown}: the value is missing ({meant} is {what}); write -H '{shown}: value'");
     Err(CliError::usage(line))
 }
 
@@ -103,7 +103,7 @@ fn check_equals(args: &[OsString]) -> Result<(), CliError> {
         let is_place = || word.as_bytes().contains(&b'=') || matches!(places::word(word), Ok(Word::Port(_)));
         if is_word && command.get_arguments().any(|arg| wants_equals(&arg)) && !is_place() {
             let word = escape_controls(&word.to_string_lossy());
-            let line = format!("there is no folder or file '{word}'; as the value of {option} it is {option}={word}");
+            let line = format!("there is no folder or file '{word}'; to give it to {option}, write {option}={word}");
             return Err(CliError::usage(line));
         }
     }
@@ -244,7 +244,7 @@ fn said_in_file(key: String, value: toml::Value) -> Result<Said, String> {
     };
     let values: Option<Vec<OsString>> = values.into_iter().map(text).collect();
     let values = values
-        .ok_or_else(|| format!("{key}: a text in quotes, a number, true or false is wanted, or a list of them"))?;
+        .ok_or_else(|| format!("{key}: expected a string in quotes, a number, true or false, or a list of those"))?;
     Ok(Said { name: key, values, is_list })
 }
 
@@ -265,13 +265,13 @@ impl Source {
         let Some(arg) = arg else { return Err(CliError::usage(self.unknown(&name, &command))) };
         let wrong = |why: String| CliError::usage(format!("{}: {why}", self.name(&name)));
         if is_list && !matches!(arg.get_action(), ArgAction::Append) {
-            return Err(wrong("one value is wanted, and no list".into()));
+            return Err(wrong("expected one value, not a list".into()));
         }
         let takes_value = arg.get_action().takes_values();
         let needs_value = takes_value && arg.get_num_args().is_none_or(|number| number.min_values() > 0);
         let mut words = Vec::new();
         for value in values {
-            let flag = value.to_str().map(values::yes_or_no).unwrap_or_else(|| Err("yes or no is wanted".into()));
+            let flag = value.to_str().map(values::yes_or_no).unwrap_or_else(|| Err("expected yes or no".into()));
             match flag {
                 Ok(true) if !needs_value => words.push(format!("--{name}").into()),
                 Ok(false) if !needs_value => {}
@@ -310,7 +310,7 @@ impl Source {
             Source::Environment => format!("there is no variable {}", escape_controls(&variable(name))),
             Source::File(file) => format!("{file}: there is no setting {}", escape_controls(name)),
         };
-        like.map_or(what.clone(), |like| format!("{what}; {like} is one"))
+        like.map_or(what.clone(), |like| format!("{what}; did you mean {like}?"))
     }
 
     /// clap's error in one line.
@@ -336,7 +336,7 @@ impl Source {
             | ErrorKind::TooFewValues
             | ErrorKind::WrongNumberOfValues
             | ErrorKind::NoEquals => {
-                format!("{named} wants a value behind it")
+                format!("{named} needs a value")
             }
             ErrorKind::TooManyValues => format!("{named} takes no value"),
             ErrorKind::InvalidUtf8 => "an option's value must be UTF-8".into(),
@@ -369,17 +369,17 @@ fn text_to_print(options: &Options) -> Result<Option<String>, CliError> {
     let starting = &options.starting;
     let mut out = Vec::new();
     if starting.brief_help {
-        out = brief_help().into_bytes();
+        out = help::brief(&command()).into_bytes();
     } else if starting.markdown {
-        out = markdown().into_bytes();
+        out = help::markdown(&command()).into_bytes();
     } else if starting.man {
-        let _ = clap_mangen::Man::new(command()).render(&mut out); // into memory
+        out = help::man(command());
     } else if let Some(line) = hashed_password(options)? {
         out = line.into_bytes();
     } else if let Some(shell) = &starting.completions {
         let shell: clap_complete::Shell = shell.parse().map_err(|_| {
             let shell = escape_controls(shell);
-            CliError::usage(format!("--completions {shell}: one of bash, elvish, fish, powershell and zsh is wanted"))
+            CliError::usage(format!("--completions {shell}: expected bash, elvish, fish, powershell or zsh"))
         })?;
         clap_complete::generate(shell, &mut command(), "modest", &mut out);
     } else {
@@ -405,49 +405,6 @@ fn command() -> Command {
     });
     command.build();
     command
-}
-
-fn brief_help() -> String {
-    let hide = |arg: Arg| {
-        let is_brief = arg.get_long().is_none_or(|long| BRIEF.contains(&long));
-        arg.hide(!is_brief).help_heading(None::<&str>) // one list: headings of one line each would take half a screen
-    };
-    let help = command().mut_args(hide).after_help("These are the most used options: --help tells all.").render_help();
-    help.to_string()
-}
-
-/// `docs/cli.md`: a table for each group of options.
-fn markdown() -> String {
-    let mut page = String::from(include_str!("cli.md"));
-    let command = command();
-    let mut group = None;
-    for arg in command.get_arguments().filter(|arg| !arg.is_hide_set() && !arg.is_positional()) {
-        if arg.get_help_heading() != group {
-            group = arg.get_help_heading();
-            let _ = write!(
-                page,
-                "\n## {}\n\n| option | what it does | unless told |\n| --- | --- | --- |\n",
-                group.unwrap_or("Others")
-            );
-        }
-        let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-        let (help, default) = help.split_once(" [default: ").unwrap_or((&help, ""));
-        let _ = writeln!(page, "| {} | {help} | {} |", spelled(arg), default.trim_end_matches(']'));
-    }
-    page
-}
-
-/// `` `-p`, `--port PORT` ``
-fn spelled(arg: &Arg) -> String {
-    let value = arg.get_value_names().filter(|_| arg.get_action().takes_values()).and_then(|names| names.first());
-    let value = value.map_or(String::new(), |value| {
-        let value = value.replace('|', " or ").to_string();
-        let optional = arg.get_num_args().is_some_and(|number| number.min_values() == 0);
-        if optional { format!("[={value}]") } else { format!(" {value}") }
-    });
-    let short = arg.get_short().map(|short| format!("`-{short}`"));
-    let long = arg.get_long().map(|long| format!("`--{long}{value}`"));
-    short.into_iter().chain(long).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -552,41 +509,41 @@ mod tests {
             (&["-p", "65536"][..], "--port 65536: a port is a number from 0 to 65535"),
             (&["-p", "-1"], "--port -1: a port is a number"),
             (&["-p", ""], "a port is a number"),
-            (&["-p"], "--port wants a value"),
-            (&["90435"], "'90435': no such folder, and as a port: a port is a number"),
+            (&["-p"], "--port needs a value"),
+            (&["90435"], "'90435' is neither a folder nor a port: a port is a number"),
             (&["-b", "::1:x"], "--bind ::1:x: "),
-            (&["-b", "fe80::1"], "as in fe80::1%eth0"),
-            (&["-b", "127.0.0.1:1", "-p", "2"], "the port is 1 by --bind already"),
+            (&["-b", "fe80::1"], "such as fe80::1%eth0"),
+            (&["-b", "127.0.0.1:1", "-p", "2"], "the port was given twice: --bind already set 1"),
             (&["-b", "unix:x.sock", "-p", "2"], "unix:x.sock has no port"),
             (&["-b", "fd:3", "9000"], "fd:3 has no port"),
-            (&["-p", "2", "9000"], "the port is 2 by --port already"),
-            (&["8000", "9000"], "the port is 8000 by the word 8000 already"),
-            (&["-w", "0"], "--workers 0: a number from 1"),
-            (&["-w", "99999999"], "--workers 99999999: a number from 1"),
-            (&["--prot", "1"], "there is no option --prot; --port is one"),
-            (&["--dir", "x"], "there is no option --dir; --directory is one"),
-            (&["--max-conections", "1"], "there is no option --max-conections; --max-connections is one"),
+            (&["-p", "2", "9000"], "the port was given twice: --port already set 2"),
+            (&["8000", "9000"], "the port was given twice: the argument 8000 already set 8000"),
+            (&["-w", "0"], "--workers 0: expected a number from 1"),
+            (&["-w", "99999999"], "--workers 99999999: expected a number from 1"),
+            (&["--prot", "1"], "there is no option --prot; did you mean --port?"),
+            (&["--dir", "x"], "there is no option --dir; did you mean --directory?"),
+            (&["--max-conections", "1"], "there is no option --max-conections; did you mean --max-connections?"),
             (&["-x"], "there is no option -x (see"),
             (&["--cgi"], "there is no option --cgi (see"),
             (&["--bandwidth", "1"], "there is no option --bandwidth (see"),
-            (&["--follow-symlinks", "some"], "--follow-symlinks some: one of within, anywhere and none"),
-            (&["--cache-control", "a\nb"], "--cache-control a\\nb: plain text"),
-            (&["src", "tests"], "'src' and 'tests' can't both stand at '/'"),
-            (&["/src="], "behind the '=' a folder is wanted"),
-            (&["--protocol", "HTTP/2"], "HTTP/1.1 is always spoken"),
-            (&["-p", "HTTP/2"], "HTTP/1.1 is always spoken"),
-            (&["-H", "X-A"], "--header X-A: a field is wanted"),
-            (&["-H", "X-A", "--auth", "users"], "--header X-A: its value is missing, as '--auth' is an option"),
+            (&["--follow-symlinks", "some"], "--follow-symlinks some: expected within, anywhere or none"),
+            (&["--cache-control", "a\nb"], "--cache-control a\\nb: expected plain text"),
+            (&["src", "tests"], "'src' and 'tests' can't both be at '/'"),
+            (&["/src="], "expected a folder after '='"),
+            (&["--protocol", "HTTP/2"], "this server always uses HTTP/1.1"),
+            (&["-p", "HTTP/2"], "this server always uses HTTP/1.1"),
+            (&["-H", "X-A"], "--header X-A: expected a header field"),
+            (&["-H", "X-A", "--auth", "users"], "--header X-A: the value is missing ('--auth' is an option)"),
             (&["--header", "X-A", "-v"], "'-v' is an option"),
             (&["-H", "X-A", "src"], "'src' is a file or a folder"),
-            (&["--hsts", "1d"], "there is no folder or file '1d'; as the value of --hsts it is --hsts=1d"),
-            (&["--spa", "app.html", "src"], "as the value of --spa it is --spa=app.html"),
-            (&["--cors", "https://a.example"], "it is --cors=https://a.example"),
-            (&["/a/../b=src"], "before the '=' a path is wanted"),
+            (&["--hsts", "1d"], "there is no folder or file '1d'; to give it to --hsts, write --hsts=1d"),
+            (&["--spa", "app.html", "src"], "to give it to --spa, write --spa=app.html"),
+            (&["--cors", "https://a.example"], "write --cors=https://a.example"),
+            (&["/a/../b=src"], "expected a path without '.' and '..' before '='"),
             (&["--prefix", "/a/./b"], "without '.' and '..'"),
             (&[""], "the folder's name is empty"),
             (&["--quiet=yes"], "--quiet takes no value"),
-            (&["--completions", "sh"], "one of bash, elvish, fish"),
+            (&["--completions", "sh"], "expected bash, elvish, fish"),
         ] {
             let line = resolved(args).expect_err(&format!("{args:?}"));
             assert!(line.contains(message), "{args:?}: {line}");
@@ -622,10 +579,14 @@ mod tests {
             assert_eq!(said(name, value), Ok(words), "{name}={value}");
         }
         for (name, value, why) in [
-            ("MODEST_NO_LISTNG", "yes", "there is no variable MODEST_NO_LISTNG; MODEST_NO_LISTING is one"),
-            ("MODEST_ALLOWED_HOSTS", "a", "there is no variable MODEST_ALLOWED_HOSTS; MODEST_ALLOWED_HOST is one"),
+            ("MODEST_NO_LISTNG", "yes", "there is no variable MODEST_NO_LISTNG; did you mean MODEST_NO_LISTING?"),
+            (
+                "MODEST_ALLOWED_HOSTS",
+                "a",
+                "there is no variable MODEST_ALLOWED_HOSTS; did you mean MODEST_ALLOWED_HOST?",
+            ),
             ("MODEST_VERSION", "1", "there is no variable MODEST_VERSION"),
-            ("MODEST_WORKERS", "0", "MODEST_WORKERS 0: a number from 1"),
+            ("MODEST_WORKERS", "0", "MODEST_WORKERS 0: expected a number from 1"),
             ("MODEST_PORT", "x", "MODEST_PORT x: a port is a number"),
         ] {
             let line = said(name, value).expect_err(name);

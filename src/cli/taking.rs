@@ -84,7 +84,7 @@ pub fn overlaps(options: &Options, all: &[Place]) -> Vec<String> {
     let line = |place: &Place| {
         let path = quoted(&place.path);
         format!(
-            "--upload: others can put files into {path} through another folder, so its pages are sent with a sandbox"
+            "--upload: clients can put files into {path} through another folder, so its pages are served in a sandbox"
         )
     };
     others.map(line).collect()
@@ -110,15 +110,15 @@ pub fn check(options: &Options, all: &[Place]) -> Result<(), CliError> {
         ("--fsync", taking.fsync),
     ];
     if let Some((name, _)) = others.iter().find(|(_, given)| *given && taking.upload.is_empty()) {
-        return Err(CliError::usage(format!("{name} means nothing without --upload, by which files are taken")));
+        return Err(CliError::usage(format!("{name} has no effect without --upload")));
     }
     for named in &taking.upload {
         let prefix = options.serving.prefix.as_deref().unwrap_or_default();
         let is_at = |place: &&Place| named == ALL || place.at.strip_prefix(prefix) == Some(named);
         if !all.iter().filter(is_at).any(|place| !place.path.is_file()) {
             let line = match named.as_str() {
-                ALL => "--upload: a folder is wanted to take files, and none is served".to_owned(),
-                at => format!("--upload={at}/: no folder stands there"),
+                ALL => "--upload: no folder is served that could accept uploads".to_owned(),
+                at => format!("--upload={at}/: no folder is served there"),
             };
             return Err(CliError::usage(line));
         }
@@ -136,11 +136,13 @@ pub fn may_write(options: &Options, option: &str, path: &Path) -> Result<(), Cli
     let access = Access::WRITE_OK | Access::EXEC_OK;
     rustix::fs::accessat(CWD, path, access, AtFlags::EACCESS).map_err(|_| {
         let (by, how) = match options.starting.user {
-            Some(_) => (" by the user of --user", "chown"),
+            Some(_) => (" as the user of --user", "chown"),
             None => ("", "chmod u+w"),
         };
         let path = quoted(path);
-        CliError::failure(format!("{option}: {path} may not be written{by}; allow it ('{how}') or leave it out"))
+        CliError::failure(format!(
+            "{option}: no permission to write to {path}{by}; allow it ('{how}') or leave the option out"
+        ))
     })
 }
 

@@ -62,7 +62,8 @@ pub enum Proxy {
 
 /// `Name: value`, or `PATTERN=Name: value`.
 pub fn field(text: &str) -> Result<Field, String> {
-    let wanted = || "a field is wanted, as in 'X-Frame-Options: DENY' or '/assets/=X-Robots-Tag: noindex'".to_owned();
+    let wanted =
+        || "expected a header field, such as 'X-Frame-Options: DENY' or '/assets/=X-Robots-Tag: noindex'".to_owned();
     let (left, value) = text.split_once(':').ok_or_else(wanted)?;
     // A name is a token, which has no `=` (RFC 9110, section 5.6.2).
     let (pattern, name) = match left.rsplit_once('=') {
@@ -74,7 +75,7 @@ pub fn field(text: &str) -> Result<Field, String> {
         return Err(wanted());
     }
     if value.parse::<HeaderValue>().is_err() {
-        return Err("the value of a field is plain text".into());
+        return Err("the value of a header field must be plain text".into());
     }
     Ok(Field { pattern, name: name.into(), value: value.into() })
 }
@@ -86,7 +87,7 @@ pub fn caching(text: &str) -> Result<Caching, String> {
         _ => (None, text),
     };
     if value.is_empty() || value.parse::<HeaderValue>().is_err() || !value.is_ascii() {
-        return Err("plain text is wanted, such as max-age=3600 or '*.css=max-age=3600'".into());
+        return Err("expected plain text, such as max-age=3600 or '*.css=max-age=3600'".into());
     }
     Ok(Caching { pattern, value: value.into() })
 }
@@ -95,20 +96,20 @@ pub fn caching(text: &str) -> Result<Caching, String> {
 pub fn pair(text: &str, example: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() && !value.is_empty() => Ok((key.into(), value.into())),
-        _ => Err(format!("two words with a '=' between them are wanted, as in {example}")),
+        _ => Err(format!("expected two words with '=' between them, such as {example}")),
     }
 }
 
 /// The value of the `Server` field.
 pub fn server(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && text.is_ascii() && text.parse::<HeaderValue>().is_ok();
-    good.then(|| text.to_owned()).ok_or_else(|| "plain text is wanted, such as modest, or none".into())
+    good.then(|| text.to_owned()).ok_or_else(|| "expected plain text, such as modest, or none".into())
 }
 
 /// The name of a file in each folder.
 pub fn file_name(text: &str) -> Result<String, String> {
     let good = !["", ".", ".."].contains(&text) && !text.contains(['/', '\0']);
-    good.then(|| text.to_owned()).ok_or_else(|| "the name of a file is wanted, such as index.html".into())
+    good.then(|| text.to_owned()).ok_or_else(|| "expected a file name, such as index.html".into())
 }
 
 /// `EXT=TYPE`.
@@ -122,7 +123,7 @@ pub fn content_type(text: &str) -> Result<String, String> {
     let is_type = text.split_once('/').is_some_and(|(kind, rest)| !kind.is_empty() && !rest.is_empty());
     match is_type && text.is_ascii() && text.parse::<HeaderValue>().is_ok() {
         true => Ok(text.into()),
-        false => Err("a media type is wanted, such as text/plain".into()),
+        false => Err("expected a media type, such as text/plain".into()),
     }
 }
 
@@ -130,23 +131,23 @@ pub fn content_type(text: &str) -> Result<String, String> {
 pub fn error_page(text: &str) -> Result<(u16, String), String> {
     let (status, file) = pair(text, "404=missing.html")?;
     let known = status.parse().ok().filter(|status| [400, 403, 404].contains(status));
-    known.map(|status| (status, file)).ok_or_else(|| "paths fail with 400, 403 and 404; one of them is wanted".into())
+    known.map(|status| (status, file)).ok_or_else(|| "expected one of the statuses 400, 403 and 404".into())
 }
 
 /// A path on the server: it begins with a slash.
 pub fn path(text: &str) -> Result<String, String> {
     let good = text.starts_with('/') && !text.contains(['?', '#', '{', '}', '*', '\0']);
     if text.split('/').any(|segment| segment == "." || segment == "..") {
-        return Err("a path is wanted without '.' and '..', such as /status".into());
+        return Err("expected a path without '.' and '..' segments, such as /status".into());
     }
-    good.then(|| text.to_owned()).ok_or_else(|| "a path is wanted that begins with a slash, such as /status".into())
+    good.then(|| text.to_owned()).ok_or_else(|| "expected a path that starts with a slash, such as /status".into())
 }
 
 /// A path that ends in a name.
 #[cfg(feature = "metrics")]
 pub fn page(text: &str) -> Result<String, String> {
     let page = path(text).ok().filter(|path| !path.ends_with('/') && !path.contains("//"));
-    page.ok_or_else(|| "the path of a page is wanted, such as /metrics".into())
+    page.ok_or_else(|| "expected the path of a page, such as /metrics".into())
 }
 
 /// The path of a prefix, without a slash at its end.
@@ -162,7 +163,8 @@ pub fn upload(text: &str) -> Result<String, String> {
     if text == ALL {
         return Ok(text.to_owned());
     }
-    prefix(text).map_err(|_| "the path of a folder is wanted, such as /inbox; alone it stands for all".into())
+    prefix(text)
+        .map_err(|_| "expected the path of a folder, such as /inbox; without a path, all folders accept uploads".into())
 }
 
 pub fn overwrite(text: &str) -> Result<Overwrite, String> {
@@ -170,7 +172,7 @@ pub fn overwrite(text: &str) -> Result<Overwrite, String> {
         "refuse" => Ok(Overwrite::Refuse),
         "rename" => Ok(Overwrite::Rename),
         "replace" => Ok(Overwrite::Replace),
-        _ => Err("refuse, rename or replace is wanted".into()),
+        _ => Err("expected refuse, rename or replace".into()),
     }
 }
 
@@ -191,7 +193,7 @@ pub fn origin(text: &str) -> Result<String, String> {
         }
     };
     let wanted =
-        || "an origin is wanted, such as https://app.example or http://localhost:3000, in lower case and no path";
+        || "expected an origin, such as https://app.example or http://localhost:3000, in lower case and without a path";
     good.then(|| text.to_owned()).ok_or_else(|| wanted().into())
 }
 
@@ -199,7 +201,7 @@ pub fn origin(text: &str) -> Result<String, String> {
 pub fn host(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && !text.contains(['/', ' ', '@']) && (!text.contains(':') || text.starts_with('['));
     good.then(|| text.to_ascii_lowercase())
-        .ok_or_else(|| "the name of a host is wanted, such as www.example.org, or * for all".into())
+        .ok_or_else(|| "expected a host name, such as www.example.org, or * for all".into())
 }
 
 /// `PATH=WHO:RIGHTS`.
@@ -209,11 +211,11 @@ pub fn path_rule(text: &str) -> Result<modest::layers::PathRule, String> {
 
 /// `NAME=USER,USER`.
 pub fn group(text: &str) -> Result<Group, String> {
-    let wanted = "a name and users are wanted, as in staff=ada,bob";
+    let wanted = "expected a name and users, such as staff=ada,bob";
     let (name, users) = pair(text, "staff=ada,bob").map_err(|_| wanted)?;
     let users: Vec<String> = users.split(',').map(str::to_owned).collect();
     match name {
-        _ if name == "users" => Err("@users are all who are known: another name is wanted".into()),
+        _ if name == "users" => Err("@users is the group of all users; choose another name".into()),
         _ if name.starts_with('@') || name.contains([',', ':']) || users.iter().any(String::is_empty) => {
             Err(wanted.into())
         }
@@ -225,11 +227,11 @@ pub fn group(text: &str) -> Result<Group, String> {
 #[cfg(feature = "users")]
 pub fn realm(text: &str) -> Result<String, String> {
     let good = !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    good.then(|| text.to_owned()).ok_or_else(|| "printable ASCII is wanted, such as 'our photos'".into())
+    good.then(|| text.to_owned()).ok_or_else(|| "expected printable ASCII, such as 'our photos'".into())
 }
 
 pub fn network(text: &str) -> Result<modest::IpNetwork, String> {
-    text.parse().map_err(|_| "a network is wanted, such as 10.0.0.0/8 or 2001:db8::7".into())
+    text.parse().map_err(|_| "expected a network, such as 10.0.0.0/8 or 2001:db8::7".into())
 }
 
 pub fn proxy(text: &str) -> Result<Proxy, String> {
@@ -244,7 +246,7 @@ pub fn symlinks(text: &str) -> Result<Symlinks, String> {
         "within" => Ok(Symlinks::WithinRoot),
         "anywhere" => Ok(Symlinks::Follow),
         "none" => Ok(Symlinks::Deny),
-        _ => Err("one of within, anywhere and none is wanted".into()),
+        _ => Err("expected within, anywhere or none".into()),
     }
 }
 
@@ -254,7 +256,7 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
         "common" => Ok(LogFormat::Common),
         "combined" => Ok(LogFormat::Combined),
         "json" => Ok(LogFormat::Json),
-        _ => Err("one of python, common, combined and json is wanted".into()),
+        _ => Err("expected python, common, combined or json".into()),
     }
 }
 
@@ -262,35 +264,35 @@ pub fn log_format(text: &str) -> Result<LogFormat, String> {
 pub fn protocol(text: &str) -> Result<String, String> {
     match text {
         "HTTP/1.0" | "HTTP/1.1" => Ok(text.into()),
-        _ => Err("HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that".into()),
+        _ => Err("this server always uses HTTP/1.1, and HTTP/1.0 with clients that do".into()),
     }
 }
 
 /// A folder that is there.
 pub fn folder(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
-    if path.is_dir() { Ok(path) } else { Err("a folder is wanted, and there is none by that name".into()) }
+    if path.is_dir() { Ok(path) } else { Err("there is no such folder".into()) }
 }
 
 pub fn yes_or_no(text: &str) -> Result<bool, String> {
     match text {
         "yes" | "true" | "on" | "1" => Ok(true),
         "no" | "false" | "off" | "0" => Ok(false),
-        _ => Err("yes or no is wanted".into()),
+        _ => Err("expected yes or no".into()),
     }
 }
 
 /// `660`: the bits of a mode, in octal.
 pub fn mode(text: &str) -> Result<u32, String> {
     let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777 && !text.starts_with('+'));
-    mode.ok_or_else(|| "a mode in octal is wanted, such as 660".into())
+    mode.ok_or_else(|| "expected a mode in octal, such as 660".into())
 }
 
 /// `NAME[:GROUP]`.
 pub fn user(text: &str) -> Result<User, String> {
     let (name, group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
     match name.is_empty() || group == Some("") {
-        true => Err("a user is wanted, and maybe a group, as in www-data or www-data:www".into()),
+        true => Err("expected a user, or a user and a group, such as www-data or www-data:www".into()),
         false => Ok(User { name: name.into(), group: group.map(str::to_owned) }),
     }
 }
@@ -300,17 +302,17 @@ const MAX_WORKERS: usize = 4096;
 
 pub fn workers(text: &str) -> Result<usize, String> {
     let count = count(text).ok().filter(|count| (1..=MAX_WORKERS).contains(count));
-    count.ok_or_else(|| format!("a number from 1 to {MAX_WORKERS} is wanted"))
+    count.ok_or_else(|| format!("expected a number from 1 to {MAX_WORKERS}"))
 }
 
 /// A number of things.
 pub fn count(text: &str) -> Result<usize, String> {
-    digits(text).and_then(|count| usize::try_from(count).ok()).ok_or_else(|| "a number is wanted, such as 100".into())
+    digits(text).and_then(|count| usize::try_from(count).ok()).ok_or_else(|| "expected a number, such as 100".into())
 }
 
 /// A number of things, at least one.
 pub fn some(text: &str) -> Result<usize, String> {
-    count(text).ok().filter(|count| *count > 0).ok_or_else(|| "a number from 1 on is wanted".into())
+    count(text).ok().filter(|count| *count > 0).ok_or_else(|| "expected a number of at least 1".into())
 }
 
 pub fn some_or_none(text: &str) -> Result<Limit<usize>, String> {
@@ -318,7 +320,7 @@ pub fn some_or_none(text: &str) -> Result<Limit<usize>, String> {
 }
 
 pub fn requests(text: &str) -> Result<Limit<u32>, String> {
-    none_or(text, |text| some(text)?.try_into().map_err(|_| "a smaller number is wanted".into()))
+    none_or(text, |text| some(text)?.try_into().map_err(|_| "expected a smaller number".into()))
 }
 
 /// `64k` is 65,536 bytes.
@@ -334,12 +336,12 @@ pub fn size(text: &str) -> Result<u64, String> {
     };
     let bytes = digits(number).zip(power).and_then(|(number, power)| number.checked_mul(1 << power));
     let bytes = bytes.filter(|bytes| i64::try_from(*bytes).is_ok());
-    bytes.ok_or_else(|| "a size is wanted, such as 500, 64k (of 1,024 bytes), 16m or 1g".into())
+    bytes.ok_or_else(|| "expected a size, such as 500, 64k (of 1,024 bytes), 16m or 1g".into())
 }
 
 /// A size of something in memory.
 pub fn memory(text: &str) -> Result<usize, String> {
-    size(text)?.try_into().map_err(|_| "a size that memory can have is wanted".into())
+    size(text)?.try_into().map_err(|_| "expected a size that fits in memory".into())
 }
 
 pub fn size_or_none(text: &str) -> Result<Limit<u64>, String> {
@@ -360,7 +362,7 @@ pub fn time(text: &str) -> Result<Duration, String> {
     let time = digits(number).zip(milliseconds).and_then(|(number, unit)| number.checked_mul(unit));
     // A century is longer than any server runs, and no sum with it overflows.
     let time = time.filter(|time| (1..=100 * 366 * 86_400_000).contains(time));
-    time.map(Duration::from_millis).ok_or_else(|| "a time is wanted, such as 500ms, 10s, 2m, 1h or 1d".into())
+    time.map(Duration::from_millis).ok_or_else(|| "expected a time, such as 500ms, 10s, 2m, 1h or 1d".into())
 }
 
 pub fn time_or_none(text: &str) -> Result<Limit<Duration>, String> {
@@ -373,7 +375,7 @@ pub fn client_certificates(text: &str) -> Result<modest::ClientCertificates, Str
     match text {
         "required" => Ok(modest::ClientCertificates::Required),
         "optional" => Ok(modest::ClientCertificates::Optional),
-        _ => Err("required or optional is wanted".into()),
+        _ => Err("expected required or optional".into()),
     }
 }
 
@@ -382,7 +384,7 @@ pub fn rate(text: &str) -> Result<Limit<Rate>, String> {
     none_or(text, |text| {
         let (bytes, over) = text.split_once('/').unwrap_or((text, "30s"));
         let rate = size(bytes).and_then(|bytes_per_second| Ok(Rate { bytes_per_second, over: time(over)? }));
-        rate.map_err(|_| "bytes a second are wanted, such as 500, or 1k/10s: on average over that time".into())
+        rate.map_err(|_| "expected bytes per second, such as 500, or 1k/10s to average over 10 seconds".into())
     })
 }
 
@@ -391,14 +393,14 @@ pub fn quota(text: &str) -> Result<Limit<Quota>, String> {
     none_or(text, |text| {
         let (bytes, within) = text.split_once('/').unwrap_or((text, "1d"));
         let quota = size(bytes).and_then(|bytes| Ok(Quota { bytes, within: time(within)? }));
-        quota.map_err(|_| "a size is wanted, such as 10g, which is meant within a day, or 1g/1h".into())
+        quota.map_err(|_| "expected a size per period, such as 10g (per day) or 1g/1h".into())
     })
 }
 
 fn none_or<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Limit<T>, String> {
     match text {
         "none" => Ok(Limit(None)),
-        _ => parse(text).map(|value| Limit(Some(value))).map_err(|why| format!("{why}; or none")),
+        _ => parse(text).map(|value| Limit(Some(value))).map_err(|why| format!("{why}, or none")),
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn depth(request: &Request) -> Result<Option<Depth>, Error> {
         Some("1") => Ok(Some(Depth::Entries)),
         None => Ok(None),
         Some(word) if word.eq_ignore_ascii_case("infinity") => Ok(None),
-        Some(_) => Err(Error::new(StatusCode::BAD_REQUEST, "Depth is 0, 1 or infinity.")),
+        Some(_) => Err(Error::new(StatusCode::BAD_REQUEST, "Depth must be 0, 1 or infinity.")),
     }
 }
 

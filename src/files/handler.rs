@@ -364,8 +364,8 @@ impl StaticFileHandler {
             Err(_) => {
                 let codings: Vec<&str> = file.codings().map(ContentCoding::name).collect();
                 let why = match codings[..] {
-                    [] => "This can be had uncoded.".to_owned(),
-                    _ => format!("This can be had uncoded, or in {}.", codings.join(", ")),
+                    [] => "Available uncompressed.".to_owned(),
+                    _ => format!("Available uncompressed, or as {}.", codings.join(", ")),
                 };
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))
             }
@@ -412,7 +412,8 @@ impl StaticFileHandler {
     fn unsupported_method(&self, request: &Request) -> Error {
         let known = [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::CONNECT, Method::TRACE];
         if known.contains(request.method()) {
-            self.error(StatusCode::METHOD_NOT_ALLOWED, "Files are only read here.").with_header(ALLOW, self.allowed())
+            self.error(StatusCode::METHOD_NOT_ALLOWED, "This server only lets you read files.")
+                .with_header(ALLOW, self.allowed())
         } else {
             self.error(StatusCode::NOT_IMPLEMENTED, &format!("Unsupported method ({})", request.method()))
         }

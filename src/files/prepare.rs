@@ -236,7 +236,7 @@ impl Preparer {
 
     /// The error for what is missing, of which the most is asked for: its page is made once.
     pub fn not_found(&self) -> Error {
-        let make = || self.error(StatusCode::NOT_FOUND, "There is nothing here by that name.");
+        let make = || self.error(StatusCode::NOT_FOUND, "There is nothing with that name here.");
         self.not_found.get_or_init(make).clone()
     }
 

@@ -118,7 +118,7 @@ fn respond_once<H: RequestHandler + ?Sized>(
     request: &Request,
 ) -> SentResponse {
     if *request.method() == Method::CONNECT {
-        let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy"); // as a connection says
+        let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"); // as a connection says
         return send(responder.page(Some(request), &error, request), responder, config, request);
     }
     if !request.body().is_empty() {

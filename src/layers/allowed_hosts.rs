@@ -69,7 +69,7 @@ impl AllowedHosts {
 impl Layer for AllowedHosts {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         match request.host().filter(|host| !self.allows(host)) {
-            Some(host) => Err(Error::new(421, format!("{} is not answered for here.", without_port(host)))),
+            Some(host) => Err(Error::new(421, format!("This server does not serve the host {}.", without_port(host)))),
             None => Ok(()),
         }
     }

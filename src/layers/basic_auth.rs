@@ -195,7 +195,7 @@ impl BasicAuth {
 impl Layer for BasicAuth {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<(), Error> {
         if self.is_safe.as_ref().is_some_and(|is_safe| !is_safe(request)) {
-            return Err(Error::new(StatusCode::FORBIDDEN, "Passwords are taken over https only."));
+            return Err(Error::new(StatusCode::FORBIDDEN, "Passwords are accepted only over https."));
         }
         match self.who_asks(request)? {
             Asks::Somebody(user) => {

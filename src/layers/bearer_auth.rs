@@ -100,7 +100,7 @@ impl BearerAuth {
     fn authenticate(&self, request: &Request) -> Result<User> {
         let Ok(token) = of_scheme(request, "Bearer") else {
             let challenge = format!("{}, error=\"invalid_request\"", self.challenge);
-            let refusal = Error::new(StatusCode::BAD_REQUEST, "there are several Authorization fields");
+            let refusal = Error::new(StatusCode::BAD_REQUEST, "there is more than one Authorization field");
             return Err(refusal.with_header("www-authenticate", challenge));
         };
         let token = token.ok_or_else(|| unauthorized(&self.challenge))?;

@@ -143,7 +143,7 @@ impl Cors {
 
     fn preflight(&self, request: &Request) -> Error {
         let Some(origin) = self.allowed(request) else {
-            return Error::new(StatusCode::FORBIDDEN, "pages of this origin are not served");
+            return Error::new(StatusCode::FORBIDDEN, "requests from pages of this origin are not allowed");
         };
         let mut answer = Error::new(StatusCode::NO_CONTENT, "")
             .with_header("access-control-allow-origin", origin)

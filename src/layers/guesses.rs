@@ -63,7 +63,7 @@ impl Guesses {
         match of_address.and(is_free) {
             Ok(true) => Ok(None),
             Ok(false) => Ok(Some(Guess { guesses: self, name, address })),
-            Err(wait) => Err(too_many("too many wrong passwords; come again later", wait)),
+            Err(wait) => Err(too_many("too many wrong passwords; try again later", wait)),
         }
     }
 }

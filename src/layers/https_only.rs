@@ -86,7 +86,7 @@ impl Layer for HttpsOnly {
         if request.is_secure() {
             return Ok(());
         }
-        let refused = |status: u16| Error::new(status, "This is served over TLS alone: ask for it by https.");
+        let refused = |status: u16| Error::new(status, "This is served only over TLS. Use https.");
         Err(match [Method::GET, Method::HEAD].contains(request.method()) {
             true => self.address(request).map_or_else(|| refused(400), |address| redirect(308, &address)),
             false => refused(403),

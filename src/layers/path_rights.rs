@@ -210,10 +210,10 @@ impl Rules {
                 let mut destinations = request.header_all("destination");
                 let to = match (destinations.next(), destinations.next()) {
                     (Some(line), None) => {
-                        let outside = || Error::new(StatusCode::CONFLICT, "That path is not of this folder.");
+                        let outside = || Error::new(StatusCode::CONFLICT, "That path is outside this folder.");
                         seen(request.mount_path(), &request.path_of_url(line)?).ok_or_else(outside)?
                     }
-                    _ => return Err(Error::new(StatusCode::BAD_REQUEST, "One Destination is wanted.")),
+                    _ => return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
                 };
                 // What is moved may be read where it goes.
                 may_all(Read) && (method == "COPY" || may_all(Write)) && self.permit_all(user, Write, &to)

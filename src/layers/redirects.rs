@@ -98,25 +98,26 @@ impl Redirects {
 fn rule(line: &str) -> std::result::Result<Rule, &'static str> {
     let mut words = line.split_whitespace();
     let (Some(from), Some(to), status, None) = (words.next(), words.next(), words.next(), words.next()) else {
-        return Err("FROM TO [STATUS] is wanted, as in /old/* /new/* 301");
+        return Err("expected FROM TO [STATUS], such as /old/* /new/* 301");
     };
     let status = status.unwrap_or("301").parse().ok().filter(|status| [301, 302, 303, 307, 308].contains(status));
     let status = status.ok_or("the status of a redirect is 301, 302, 303, 307 or 308")?;
     let (from, takes_rest) = from.strip_suffix('*').map_or((from, false), |from| (from, true));
     if !from.starts_with('/') || from.contains('*') {
-        return Err("FROM begins with a slash, and a * stands at its end");
+        return Err("FROM must start with a slash, and can have a * only at its end");
     }
     let is_path = to.starts_with('/') && !to.starts_with("//");
     if !is_path && !to.starts_with("https://") && !to.starts_with("http://") || to.contains('*') && !takes_rest {
-        return Err("TO is a path or a URL, with a * only if FROM has one");
+        return Err("TO must be a path or a URL, with a * only if FROM has one");
     }
     let host =
         to.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#', '\\']).next().unwrap_or_default());
     if !is_path && host.contains('*') {
-        return Err("a * in a URL stands behind its host and a slash: else a path could name another host");
+        return Err("a * in a URL must come after the host and a slash: otherwise a path could choose another host");
     }
-    let from = UrlPath::parse(from).map_err(|_| "FROM is a path without empty and dot segments and encoded slashes")?;
-    let from = String::from_utf8(from.as_bytes().to_vec()).map_err(|_| "FROM is not UTF-8")?;
+    let from = UrlPath::parse(from)
+        .map_err(|_| "FROM must be a path without empty segments, dot segments and encoded slashes")?;
+    let from = String::from_utf8(from.as_bytes().to_vec()).map_err(|_| "FROM must be UTF-8")?;
     Ok(Rule { from, takes_rest, to: to.to_owned(), status })
 }
 
@@ -183,15 +184,15 @@ mod tests {
             ("/a", "FROM TO [STATUS]"),
             ("/a /b 301 x", "FROM TO [STATUS]"),
             ("/a /b 200", "301, 302"),
-            ("a /b", "begins with a slash"),
-            ("/a*b /b", "a * stands at its end"),
-            ("/a b", "TO is a path or a URL"),
-            ("/a //b", "TO is a path or a URL"),
-            ("/a javascript:x", "TO is a path or a URL"),
+            ("a /b", "must start with a slash"),
+            ("/a*b /b", "a * only at its end"),
+            ("/a b", "TO must be a path or a URL"),
+            ("/a //b", "TO must be a path or a URL"),
+            ("/a javascript:x", "TO must be a path or a URL"),
             ("/a /*", "only if FROM has one"),
-            ("/* https://else.example*", "behind its host"), // `/@evil.example`, `/.evil.example`
-            ("/* https://*/", "behind its host"),
-            ("/* http://else.example:80*", "behind its host"),
+            ("/* https://else.example*", "after the host"), // `/@evil.example`, `/.evil.example`
+            ("/* https://*/", "after the host"),
+            ("/* http://else.example:80*", "after the host"),
             ("/a\u{1b} /b x", "a\\u{1b} /b x"),
         ] {
             let error = Redirects::new().rule(line).expect_err(line).to_string();

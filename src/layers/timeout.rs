@@ -53,7 +53,7 @@ impl Timeout {
     fn begin(&self, waited: Duration) -> Result<Deadline> {
         match self.limit.checked_sub(waited) {
             Some(left) => Ok(Deadline::after(left)),
-            None => Err(too_late("it had to wait too long")),
+            None => Err(too_late("the request waited too long for a worker")),
         }
     }
 }
@@ -88,7 +88,7 @@ impl Deadline {
     /// 503 with `Retry-After` if it has passed.
     pub fn check(&self) -> Result<Duration, Error> {
         match self.time_left() {
-            Duration::ZERO => Err(too_late("it took too long")),
+            Duration::ZERO => Err(too_late("the request took too long")),
             left => Ok(left),
         }
     }
@@ -110,7 +110,7 @@ impl Layer for Timeout {
         next.run(request).map_err(|error| {
             let is_late = deadline.is_some_and(|deadline| deadline.has_passed());
             match is_late && error.status().is_server_error() && error.status() != StatusCode::SERVICE_UNAVAILABLE {
-                true => too_late("it took too long").with_cause(error.to_string()),
+                true => too_late("the request took too long").with_cause(error.to_string()),
                 false => error,
             }
         })

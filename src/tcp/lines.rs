@@ -185,7 +185,7 @@ impl fmt::Display for Refusal {
             Refusal::TooLong => "the line is too long",
             Refusal::NotUtf8 => "the line is not UTF-8",
             Refusal::Late => "the line took too long",
-            Refusal::TooBusy => "too busy at present",
+            Refusal::TooBusy => "too busy right now",
         })
     }
 }

@@ -16,7 +16,7 @@ pub(super) enum Origins {
 pub(super) fn key_of(request: &Request) -> Result<String> {
     // (1) a GET, in HTTP/1.1 or later
     if *request.method() != Method::GET {
-        return Err(Error::new(405, "a WebSocket begins with GET").with_header("allow", "GET"));
+        return Err(Error::new(405, "a WebSocket starts with GET").with_header("allow", "GET"));
     }
     // (2) Host: seen to by the server. (3) Upgrade; (4) Connection
     let is_asked_for = request.version() == Version::HTTP_11
@@ -27,7 +27,7 @@ pub(super) fn key_of(request: &Request) -> Result<String> {
     }
     // (6) before (5), as another version may have other keys
     if single(request, "sec-websocket-version") != Some("13") {
-        return Err(upgrade_required("This is a WebSocket of version 13."));
+        return Err(upgrade_required("Expected a WebSocket of version 13."));
     }
     // (5) a key: 16 bytes in base64
     match single(request, "sec-websocket-key") {
@@ -55,7 +55,7 @@ impl Origins {
         let allowed = single(request, "origin").is_some_and(|origin| {
             more.iter().any(|known| known == origin) || request.host().is_some_and(|host| is_same(origin, host))
         });
-        if allowed { Ok(()) } else { Err(Error::new(403, "pages of this origin may not connect")) }
+        if allowed { Ok(()) } else { Err(Error::new(403, "pages of this origin can't connect")) }
     }
 }
 

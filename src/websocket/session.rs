@@ -191,7 +191,7 @@ impl<H: WebSocketHandler> Session<H> {
     fn be_late(&mut self, turn: &mut Turn<'_>) -> Next {
         let is_idle = self.limits.idle.is_some_and(|limit| turn.now() >= self.clock.last_message + limit);
         if self.clock.is_midway {
-            self.fail(Close::new(1008, "the message comes too slowly"), turn)
+            self.fail(Close::new(1008, "the message arrives too slowly"), turn)
         } else if is_idle {
             self.close(Close::new(1001, "silent for too long"), turn)
         } else if self.clock.has_pinged {

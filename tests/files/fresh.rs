@@ -284,14 +284,14 @@ fn missing_names_come() {
             assert_eq!((got.status, got.text().contains(expected)), (404, true), "{target}, {what}, inotify {inotify}");
         };
         for name in ["x", "d/x", "d/deep"] {
-            expect(&format!("/{name}"), "nothing here", "without a page");
+            expect(&format!("/{name}"), "nothing with that name here", "without a page");
         }
         folder.write("404.html", "a page");
         expect("/x", "a page", "with a page");
         folder.write("404.html", "another page");
         expect("/x", "another page", "with another page");
         fs::remove_file(folder.path("404.html")).unwrap();
-        expect("/d/x", "nothing here", "without the page");
+        expect("/d/x", "nothing with that name here", "without the page");
         folder.write("d/x", "there");
         assert_eq!(line(&get(&handler, "/d/x")), "200 there", "inotify {inotify}");
         fs::create_dir(folder.path("d/deep")).unwrap();

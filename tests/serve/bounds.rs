@@ -129,7 +129,7 @@ fn who_finds_no_worker_is_told_when_to_come_again() {
     queued.send(get("/"));
     server.wait_for("it waits", |stats| stats.waiting == 1);
     says_when_to_come_again(&server.client().fetch(get("/")), "503"); // the queue is full
-    says_when_to_come_again(&queued.answer().expect("an answer"), "503"); // it took too long
+    says_when_to_come_again(&queued.answer().expect("an answer"), "503"); // the request took too long
     let mut body = server.client();
     body.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
     says_when_to_come_again(&body.answer().expect("an answer"), "503"); // before a body

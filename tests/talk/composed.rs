@@ -238,7 +238,7 @@ fn all_errors_wear_one_dress() {
         ("a file that is not there", "GET /file HTTP/1.1\r\nHost: a\r\n\r\n", 404),
         ("a field that can't be sent", "GET /broken HTTP/1.1\r\nHost: a\r\n\r\n", 500),
         ("a panic", "GET /panic HTTP/1.1\r\nHost: a\r\n\r\n", 500),
-        ("no such method", "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+        ("unknown method", "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
         ("a condition", "GET / HTTP/1.1\r\nHost: a\r\nIf-Match: \"x\"\r\n\r\n", 412),
         ("a range", "GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=99-\r\n\r\n", 416),
         ("no request", "nonsense\r\n\r\n", 400),

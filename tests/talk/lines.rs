@@ -127,7 +127,7 @@ fn want_of_permits_and_shutdowns() {
     let mut busy = Peer::of(&numbered());
     busy.no_slots = true;
     busy.send("a\nb\n");
-    assert_eq!((busy.text().as_str(), busy.is_open()), ("too busy at present\r\n", false));
+    assert_eq!((busy.text().as_str(), busy.is_open()), ("too busy right now\r\n", false));
 
     let mut peer = Peer::of(&numbered());
     peer.stopping = true;

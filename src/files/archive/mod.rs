@@ -98,7 +98,7 @@ impl Archives {
             return Ok(None);
         };
         let known = Format::ALL.into_iter().find(|format| format.word() == word);
-        known.map(Some).ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Archives are made as zip, tar.gz and tar."))
+        known.map(Some).ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "The archive must be zip, tar.gz or tar."))
     }
 
     /// The answer to a request for the archive of a folder. `None`: as many as may be are under way. `mount`: the path of

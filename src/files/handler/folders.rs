@@ -54,7 +54,7 @@ impl StaticFileHandler {
                 Ok(with_fields(response, &fields))
             }
             None => {
-                let why = "As many archives as may be are being made just now.";
+                let why = "Too many archives are being made right now.";
                 Err(self.error(StatusCode::SERVICE_UNAVAILABLE, why).with_header(RETRY_AFTER, "10"))
             }
         }

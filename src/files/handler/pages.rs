@@ -24,11 +24,11 @@ impl StaticFileHandler {
                 self.page_or(asked, StatusCode::NOT_FOUND, || self.preparer.not_found())
             }
             OpenError::Forbidden => self.page_or(asked, StatusCode::FORBIDDEN, || {
-                self.error(StatusCode::FORBIDDEN, "The server may not read this.")
+                self.error(StatusCode::FORBIDDEN, "The server has no permission to read this.")
             }),
-            OpenError::Busy(cause) => Err(self.busy("Too many files are open just now.", cause)),
+            OpenError::Busy(cause) => Err(self.busy("Too many files are open right now.", cause)),
             OpenError::TooManyListings(cause) => {
-                Err(self.busy("Too many large folders are being listed just now.", cause))
+                Err(self.busy("Too many large folders are being listed right now.", cause))
             }
             OpenError::Io(cause) => Err(self.error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(cause)),
         }

@@ -36,7 +36,7 @@ impl StaticFileHandler {
             Ok(Opened::File(_, stat)) if !path.trailing_slash => (Some(stat.size), stat.dated().seconds),
             Ok(Opened::File(..)) => return Err(self.missing()),
             Ok(Opened::Folder) if depth != Some(dav::Depth::Itself) && !self.listing => {
-                return Err(self.error(StatusCode::FORBIDDEN, "Folders are not listed here."));
+                return Err(self.error(StatusCode::FORBIDDEN, "Folder listings are turned off."));
             }
             Ok(Opened::Folder) if depth.is_none() => return Ok(self.with_default_fields(dav::refusal())),
             Ok(Opened::Folder) if depth == Some(dav::Depth::Entries) => {
@@ -65,6 +65,6 @@ impl StaticFileHandler {
     }
 
     fn missing(&self) -> Error {
-        self.error(StatusCode::NOT_FOUND, "There is nothing here by that name.")
+        self.error(StatusCode::NOT_FOUND, "There is nothing with that name here.")
     }
 }

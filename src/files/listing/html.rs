@@ -164,7 +164,7 @@ fn push_count(text: &mut String, folders: usize, files: usize, complete: bool) {
         text.push_str(" of the names in here are shown:</b> ");
     }
     if folders + files == 0 {
-        text.push_str("Nothing is in here.");
+        text.push_str("This folder is empty.");
     }
     if folders > 0 {
         push_grouped(text, folders);
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn counts() {
         for (folders, files, complete, expected) in [
-            (0, 0, true, "Nothing is in here."),
+            (0, 0, true, "This folder is empty."),
             (1, 0, true, "1 folder"),
             (0, 1, true, "1 file"),
             (2, 999, true, "2 folders, 999 files"),

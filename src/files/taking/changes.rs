@@ -14,7 +14,7 @@ use crate::{Error, Request, Response};
 pub(super) fn check_no_body(request: &Request) -> Result<(), Error> {
     let has_length = request.header("content-length").is_some_and(|length| length.trim() != "0");
     if has_length || request.header("transfer-encoding").is_some() {
-        return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "No body is wanted with this method."));
+        return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This method does not accept a body."));
     }
     Ok(())
 }
@@ -23,7 +23,7 @@ impl Taking {
     pub(super) fn make_folder(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         check_no_body(request)?;
         let path = target::resolve(place, request)?;
-        let exists = || Error::new(StatusCode::METHOD_NOT_ALLOWED, "There is something of that name already.");
+        let exists = || Error::new(StatusCode::METHOD_NOT_ALLOWED, "That name is taken.");
         if path.bytes.is_empty() {
             return Err(exists());
         }
@@ -69,7 +69,7 @@ impl Taking {
         self.check_locks(place, request, &target, Some(stat))?;
         target.remove(is_folder, granted).map_err(|errno| match errno {
             Errno::NOTEMPTY | Errno::EXIST => {
-                Error::new(StatusCode::CONFLICT, "The folder is not empty: what is in it goes first.")
+                Error::new(StatusCode::CONFLICT, "The folder is not empty. Delete its contents first.")
             }
             Errno::NOENT => missing(),
             errno => error_of(errno),
@@ -82,14 +82,14 @@ impl Taking {
 }
 
 fn missing() -> Error {
-    Error::new(StatusCode::NOT_FOUND, "There is nothing here by that name.")
+    Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
 }
 
 /// The path of a request for something beneath the topmost folder.
 pub(super) fn existing_path(place: Place<'_>, request: &Request) -> Result<FilePath, Error> {
     let path = target::resolve(place, request)?;
     if path.bytes.is_empty() {
-        return Err(Error::new(StatusCode::FORBIDDEN, "The topmost folder stays."));
+        return Err(Error::new(StatusCode::FORBIDDEN, "The top folder can't be moved or deleted."));
     }
     Ok(path)
 }

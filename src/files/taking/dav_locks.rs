@@ -79,7 +79,7 @@ impl DavLocks {
             until: Instant::now() + timeout(request),
         };
         if locks.len() >= MOST || locks.values().filter(|other| other.owner == lock.owner).count() >= EACH {
-            let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many files are locked just now.");
+            let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many files are locked right now.");
             return Err(error.with_header(header::RETRY_AFTER, "60"));
         }
         locks.insert(at.clone(), lock.clone());
@@ -137,7 +137,7 @@ impl DavLocks {
 }
 
 fn locked() -> Error {
-    Error::new(StatusCode::LOCKED, "The file is locked by whoever is working on it.")
+    Error::new(StatusCode::LOCKED, "The file is locked by another user.")
 }
 
 /// Section 10.7: the first that is understood.

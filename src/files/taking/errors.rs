@@ -8,19 +8,19 @@ use rustix::io::Errno;
 use crate::Error;
 
 pub(super) fn taken() -> Error {
-    Error::new(StatusCode::CONFLICT, "There is a file of that name, and none is overwritten.")
+    Error::new(StatusCode::CONFLICT, "That name is taken.")
 }
 
 pub(super) fn gone_on() -> Error {
-    Error::new(StatusCode::CONFLICT, "Another request has gone on with this upload, or ended it.")
+    Error::new(StatusCode::CONFLICT, "Another request has continued or ended this upload.")
 }
 
 pub(super) fn no_room() -> Error {
-    Error::new(StatusCode::INSUFFICIENT_STORAGE, "There is no room for it on the disk.")
+    Error::new(StatusCode::INSUFFICIENT_STORAGE, "There is not enough disk space.")
 }
 
 pub(super) fn too_large(limit: Option<u64>) -> String {
-    format!("Files of up to {} bytes are taken.", limit.unwrap_or(u64::MAX))
+    format!("Too large: at most {} bytes.", limit.unwrap_or(u64::MAX))
 }
 
 pub(super) fn io_error(error: io::Error) -> Error {
@@ -36,19 +36,21 @@ pub(super) fn io_error(error: io::Error) -> Error {
 pub(super) fn error_of(errno: Errno) -> Error {
     let error = |status, what: &str| Error::new(status, what);
     match errno {
-        Errno::ACCESS | Errno::PERM | Errno::ROFS => error(StatusCode::FORBIDDEN, "The server may not write here."),
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => {
+            error(StatusCode::FORBIDDEN, "The server has no permission to write here.")
+        }
         Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP | Errno::STALE => {
-            error(StatusCode::CONFLICT, "The folder has gone meanwhile.")
+            error(StatusCode::CONFLICT, "The folder no longer exists.")
         }
         Errno::EXIST => taken(),
-        Errno::ISDIR => error(StatusCode::CONFLICT, "There is a folder of that name."),
+        Errno::ISDIR => error(StatusCode::CONFLICT, "There is a folder with that name."),
         Errno::NOSPC | Errno::DQUOT => no_room(),
-        Errno::FBIG => error(StatusCode::INSUFFICIENT_STORAGE, "A file that large can't be stored here."),
+        Errno::FBIG => error(StatusCode::INSUFFICIENT_STORAGE, "The file is too large for this file system."),
         Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ => {
-            error(StatusCode::BAD_REQUEST, "The file system takes no such name.")
+            error(StatusCode::BAD_REQUEST, "The file system does not accept that name.")
         }
         Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN => {
-            let error = error(StatusCode::SERVICE_UNAVAILABLE, "Too many files are open just now.");
+            let error = error(StatusCode::SERVICE_UNAVAILABLE, "Too many files are open right now.");
             error.with_header(header::RETRY_AFTER, "1").with_cause(io::Error::from(errno))
         }
         errno => error(StatusCode::INTERNAL_SERVER_ERROR, "").with_cause(io::Error::from(errno)),

@@ -58,7 +58,7 @@ impl Taking {
     pub(super) fn before_form(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
         let (_, folder) = self.form_folder(place, request)?;
         if !request.has_media_type("multipart/form-data") {
-            let wanted = "A form with files is wanted: multipart/form-data.";
+            let wanted = "Expected a form with files: multipart/form-data.";
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
         let length = announced_length(request)?;
@@ -104,7 +104,7 @@ impl Taking {
     ) -> Result<(), Error> {
         while let Some(mut part) = form.next_part()? {
             if done.stored >= UNASKED && to.request.client_is_gone() {
-                return Err(Error::new(StatusCode::BAD_REQUEST, "The client has gone before its form was stored."));
+                return Err(Error::new(StatusCode::BAD_REQUEST, "The client disconnected before its form was stored."));
             }
             let Some(name) = part.file_name().map(str::to_owned) else {
                 if part.name() == FOLDER {
@@ -157,7 +157,7 @@ impl Taking {
     /// The folders on the way to a file, each looked for once. The path of the file.
     fn make_folders(&self, to: Destination<'_>, name: &str, done: &mut Done) -> Result<Vec<u8>, Error> {
         if name.split('/').count() > MAX_DEPTH {
-            return Err(Error::new(StatusCode::BAD_REQUEST, "A name has at most 63 folders in it."));
+            return Err(Error::new(StatusCode::BAD_REQUEST, "A name can contain at most 63 folders."));
         }
         let mut path = to.folder.to_vec();
         let mut names = name.split('/').peekable();
@@ -167,7 +167,7 @@ impl Taking {
                 continue;
             }
             if done.folders.len() == MAX_FOLDERS {
-                let why = format!("A form may have files in up to {MAX_FOLDERS} folders.");
+                let why = format!("A form can have files in at most {MAX_FOLDERS} folders.");
                 return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, why));
             }
             let target = to.place.target(to.request, &path)?; // each name, so none is `..`
@@ -192,7 +192,7 @@ impl Taking {
             })?;
         if !trailing_slash {
             let location = location_of(place, &path, true);
-            let error = Error::new(StatusCode::PERMANENT_REDIRECT, "A folder's path ends with a slash.");
+            let error = Error::new(StatusCode::PERMANENT_REDIRECT, "The path of a folder ends with a slash.");
             return Err(error.with_header(header::LOCATION, location));
         }
         Ok((path, folder))

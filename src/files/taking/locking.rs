@@ -95,17 +95,17 @@ impl Taking {
         });
         match holds {
             true => Ok(lists.tokens()),
-            false => Err(Error::new(StatusCode::PRECONDITION_FAILED, "It is not as If says.")),
+            false => Err(Error::new(StatusCode::PRECONDITION_FAILED, "The condition in the If field does not hold.")),
         }
     }
 
     pub(super) fn lock_file(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let path = target::resolve(place, request)?;
         if !matches!(request.header("depth").map(str::trim), None | Some("0" | "infinity" | "Infinity")) {
-            return Err(Error::new(StatusCode::BAD_REQUEST, "Depth of a lock is 0 or infinity."));
+            return Err(Error::new(StatusCode::BAD_REQUEST, "The Depth of a lock must be 0 or infinity."));
         }
         if path.trailing_slash || path.bytes.is_empty() {
-            return Err(Error::new(StatusCode::FORBIDDEN, "Files are locked, and folders are not."));
+            return Err(Error::new(StatusCode::FORBIDDEN, "Only files can be locked, not folders."));
         }
         let target = place.target(request, &path.bytes)?;
         let at = target.at()?;
@@ -120,7 +120,7 @@ impl Taking {
             return Ok(described(place, target.path(), &lock));
         }
         if memchr::memmem::find(&body, b"exclusive").is_none() {
-            return Err(Error::new(StatusCode::FORBIDDEN, "Locks are exclusive here."));
+            return Err(Error::new(StatusCode::FORBIDDEN, "Only exclusive locks are supported."));
         }
         let lock = locks.take(&at, target.folders(), format!("urn:uuid:{}", draw_uuid()?), request)?;
         let is_new = existing.is_none();
@@ -147,7 +147,8 @@ impl Taking {
         place.rights(request).ask::<Write>(&path)?;
         let token = request.header("lock-token").map(str::trim);
         let token = token.and_then(|token| token.strip_prefix('<')?.strip_suffix('>'));
-        let token = token.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Say which lock: Lock-Token."))?;
+        let token =
+            token.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "Expected the lock in a Lock-Token field."))?;
         match at(place, &path).is_some_and(|at| self.uploads.locks.dav.release(&at, token.to_owned(), request)) {
             true => Ok(Response::no_content()),
             false => Err(Error::new(StatusCode::CONFLICT, "There is no such lock.")),

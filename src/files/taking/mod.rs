@@ -252,7 +252,7 @@ impl Taking {
         if path.trailing_slash || path.bytes.is_empty() {
             return Err(Error::new(
                 StatusCode::CONFLICT,
-                "A path that ends with a slash is a folder's: MKCOL makes one.",
+                "A path that ends with a slash is a folder. Create it with MKCOL.",
             ));
         }
         check_content_fields(request)?;
@@ -392,7 +392,7 @@ fn announced_length(request: &Request) -> Result<Option<u64>, Error> {
         Some(length) => Ok(Some(length)),
         None if request.header("transfer-encoding").is_some() => Ok(None),
         // Not an empty file by mistake.
-        None => Err(Error::new(StatusCode::LENGTH_REQUIRED, "Say how long it is: Content-Length.")),
+        None => Err(Error::new(StatusCode::LENGTH_REQUIRED, "Expected a Content-Length.")),
     }
 }
 
@@ -401,7 +401,7 @@ fn check_content_fields(request: &Request) -> Result<(), Error> {
     check_content_coding(request)?;
     // RFC 9110, section 14.5: it must not be taken for the whole.
     if request.header_all("content-range").next().is_some() {
-        return Err(Error::new(StatusCode::BAD_REQUEST, "A file is taken whole: no Content-Range."));
+        return Err(Error::new(StatusCode::BAD_REQUEST, "Files must be sent whole, without Content-Range."));
     }
     Ok(())
 }
@@ -409,7 +409,7 @@ fn check_content_fields(request: &Request) -> Result<(), Error> {
 fn check_content_coding(request: &Request) -> Result<(), Error> {
     let coding = request.header_all("content-encoding").find(|coding| !coding.eq_ignore_ascii_case(b"identity"));
     if coding.is_some() {
-        let error = Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Content is taken uncoded: no Content-Encoding.");
+        let error = Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Files must be sent without Content-Encoding.");
         return Err(error.with_header(header::ACCEPT_ENCODING, "identity"));
     }
     Ok(())

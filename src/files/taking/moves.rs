@@ -30,19 +30,20 @@ impl Taking {
         let is_same = existing.is_some_and(|found| found.identity() == stat.identity());
         let may_replace = self.uploads.overwrite == Policy::Replace && !says_no(request);
         let is_new = match existing {
-            _ if is_same => return Err(Error::new(StatusCode::FORBIDDEN, "It has that name.")),
+            _ if is_same => return Err(Error::new(StatusCode::FORBIDDEN, "It already has that name.")),
             None => true,
             Some(found) if may_replace && (found.kind, stat.kind) == (Kind::File, Kind::File) => false,
             Some(_) => {
-                let why = "There is something of that name, and it is not replaced.";
+                let why = "That name is taken.";
                 return Err(Error::new(StatusCode::PRECONDITION_FAILED, why));
             }
         };
         from.rename(moved, (&to, written), !is_new).map_err(|errno| match errno {
             Errno::INVAL => Error::new(StatusCode::CONFLICT, "A folder can't be moved into itself."),
-            Errno::XDEV => {
-                Error::new(StatusCode::CONFLICT, "That is another file system, or the server may not move there.")
-            }
+            Errno::XDEV => Error::new(
+                StatusCode::CONFLICT,
+                "The target is on another file system, or the server has no permission to move it there.",
+            ),
             errno => error_of(errno),
         })?;
         self.forget_locks(&from, stat)?;

@@ -16,7 +16,7 @@ pub(super) fn check(request: &Request) -> Result<(), Error> {
         (None, _) => {}
         // `none`: the reader's own doing, by no page.
         (Some(b"same-origin" | b"none"), None) => return Ok(()),
-        _ => return refused("Only pages of this server may change what is here.".to_owned()),
+        _ => return refused("Only pages of this server can change files here.".to_owned()),
     }
     let mut origins = request.header_all("origin");
     match (origins.next(), origins.next()) {
@@ -24,7 +24,7 @@ pub(super) fn check(request: &Request) -> Result<(), Error> {
         (Some(origin), None) if request.has_origin(origin) => Ok(()),
         (Some(origin), _) => {
             let origin = String::from_utf8_lossy(origin);
-            refused(format!("Pages of {origin} may not change what is here, only those of this server."))
+            refused(format!("Pages of {origin} can't change files here, only pages of this server can."))
         }
     }
 }

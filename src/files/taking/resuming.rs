@@ -85,10 +85,13 @@ impl Taking {
             Step::GoOn(first) => (first, behind(length)),
         };
         if first != before {
-            return Err(with_offset(Error::new(StatusCode::CONFLICT, "That does not follow what has come."), before));
+            return Err(with_offset(
+                Error::new(StatusCode::CONFLICT, "The range does not continue the bytes already received."),
+                before,
+            ));
         }
         if length.is_some() && end != behind(length) {
-            return Err(Error::new(StatusCode::BAD_REQUEST, "The range and the length of the body are not the same."));
+            return Err(Error::new(StatusCode::BAD_REQUEST, "The length of the range differs from that of the body."));
         }
         let is_range = matches!(step, Step::Range(..) | Step::Ask(_));
         let whole = partial.length.or(self.uploads.max_size);
@@ -138,7 +141,10 @@ impl Taking {
         match partials.begin(key.clone(), Partial::new(file, total, Owner::of(request), held)) {
             Some(partial) => Ok((key, partial)),
             None => {
-                let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, "Too many uploads are begun just now.");
+                let error = Error::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Too many uploads are waiting to be continued right now.",
+                );
                 Err(error.with_header(header::RETRY_AFTER, "60"))
             }
         }
@@ -163,7 +169,7 @@ impl Taking {
         if is_whole {
             if partial.length.is_some_and(|length| length != written) {
                 return Err(with_offset(
-                    Error::new(StatusCode::BAD_REQUEST, "It is not as long as was said."),
+                    Error::new(StatusCode::BAD_REQUEST, "The length differs from the announced length."),
                     written,
                 ));
             }
@@ -242,7 +248,7 @@ fn step(request: &Request) -> Result<Step, Error> {
     if is_ranged(request) {
         return match range(request).filter(|_| request.header_all("content-range").count() == 1) {
             Some(step) => Ok(step),
-            None => wrong(StatusCode::BAD_REQUEST, "Content-Range is bytes FIRST-LAST/LENGTH, or bytes */LENGTH."),
+            None => wrong(StatusCode::BAD_REQUEST, "Content-Range must be bytes FIRST-LAST/LENGTH or bytes */LENGTH."),
         };
     }
     if *request.method() != Method::PATCH {
@@ -250,12 +256,15 @@ fn step(request: &Request) -> Result<Step, Error> {
     }
     // Clients of earlier drafts send none.
     if request.header("content-type").is_some() && !request.has_media_type(PART) {
-        return wrong(StatusCode::UNSUPPORTED_MEDIA_TYPE, "A part of an upload is application/partial-upload.");
+        return wrong(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "The media type of a part must be application/partial-upload.",
+        );
     }
     match (request.param("upload"), number(request, OFFSET), word(request, COMPLETE)) {
         (None, ..) => Err(unknown()),
         (Some(_), Some(first), Some("?0" | "?1")) => Ok(Step::GoOn(first)),
-        _ => wrong(StatusCode::BAD_REQUEST, "Upload-Offset, a number, and Upload-Complete, ?0 or ?1, are wanted."),
+        _ => wrong(StatusCode::BAD_REQUEST, "Expected Upload-Offset (a number) and Upload-Complete (?0 or ?1)."),
     }
 }
 
@@ -293,12 +302,12 @@ fn secret(request: &Request) -> Result<String, Error> {
         return Ok(secret);
     }
     let wanted =
-        "By ranges a file is sent to ?upload=SECRET, 16 to 128 characters that the client has drawn for this upload.";
+        "To send a file in ranges, use ?upload=SECRET, with 16 to 128 random characters chosen for this upload.";
     Err(Error::new(StatusCode::BAD_REQUEST, wanted))
 }
 
 fn unknown() -> Error {
-    Error::new(StatusCode::NOT_FOUND, "There is no such upload, or its time is over: begin anew.")
+    Error::new(StatusCode::NOT_FOUND, "There is no such upload, or it has expired. Start again.")
 }
 
 fn with_offset(error: Error, offset: u64) -> Error {

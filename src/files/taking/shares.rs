@@ -142,12 +142,12 @@ impl Shares {
         };
         let mut table = self.accounts.table();
         if table.under_way >= self.limits.in_all {
-            return refused("Too many uploads are under way just now.");
+            return refused("Too many uploads are in progress right now.");
         }
         let owner = table.known(owner, self.slice(self.accounts.start.elapsed()));
         let account = table.owners.entry(owner.clone()).or_default();
         if account.under_way >= self.limits.each {
-            return refused("Too many uploads of yours are under way just now.");
+            return refused("You have too many uploads in progress right now.");
         }
         account.under_way += 1;
         table.under_way += 1;
@@ -216,11 +216,11 @@ impl Shares {
 
     fn error(&self, beyond: &Beyond) -> Error {
         let (bytes, over) = self.limits.quota.unwrap_or_default();
-        let each = format!("Each may add {bytes} bytes within {}", in_words(over));
+        let each = format!("Each client can add {bytes} bytes per {}", in_words(over));
         let (what, wait) = match beyond {
-            Beyond::Ever => return Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{each}: this is more.")),
-            Beyond::After(wait) => (format!("there is room for this after {}", in_words(*wait)), wait.as_secs() + 1),
-            Beyond::Others => ("what you are sending has taken the rest".to_owned(), 60),
+            Beyond::Ever => return Error::new(StatusCode::PAYLOAD_TOO_LARGE, format!("{each}; this is more.")),
+            Beyond::After(wait) => (format!("try again in {}", in_words(*wait)), wait.as_secs() + 1),
+            Beyond::Others => ("your other uploads use the rest".to_owned(), 60),
         };
         let error = Error::new(StatusCode::TOO_MANY_REQUESTS, format!("{each}: {what}."));
         error.with_header(header::RETRY_AFTER, wait)
@@ -395,10 +395,10 @@ mod tests {
         assert!(one.is_ok() && two.is_ok());
         let refused = begin("ada").unwrap_err();
         assert_eq!(refused.status(), 503);
-        assert!(refused.message().is_some_and(|text| text.contains("of yours")), "{refused}");
+        assert!(refused.message().is_some_and(|text| text.contains("You have")), "{refused}");
         let bob = begin("bob");
         assert!(bob.is_ok());
-        assert!(begin("eve").unwrap_err().message().is_some_and(|text| !text.contains("of yours")));
+        assert!(begin("eve").unwrap_err().message().is_some_and(|text| !text.contains("You have")));
         drop(one);
         assert!(begin("ada").is_ok());
         drop((two, bob));

@@ -45,7 +45,7 @@ impl Target {
         place.check_reachable(request, path)?;
         let folder = place.finder.root.folder_to_change(path::parent(path), granted).map_err(|errno| match errno {
             Errno::NOENT | Errno::NOTDIR | Errno::XDEV | Errno::LOOP => {
-                Error::new(StatusCode::CONFLICT, "There is no such folder to put it in.")
+                Error::new(StatusCode::CONFLICT, "The target folder does not exist.")
             }
             errno => error_of(errno),
         })?;
@@ -175,8 +175,8 @@ impl Target {
         let conflict = |what| Err(Error::new(StatusCode::CONFLICT, what));
         match found.map(|stat| stat.kind) {
             None | Some(Kind::File) => Ok(found),
-            Some(Kind::Folder) => conflict("There is a folder of that name."),
-            Some(Kind::Link | Kind::Other) => conflict("There is something of that name that is no file."),
+            Some(Kind::Folder) => conflict("There is a folder with that name."),
+            Some(Kind::Link | Kind::Other) => conflict("There is something with that name that is not a file."),
         }
     }
 }
@@ -193,7 +193,7 @@ pub(super) fn resolve(place: Place<'_>, request: &Request) -> Result<FilePath, E
 pub(super) fn named(place: Place<'_>, request: &Request, path: &UrlPath<'_>) -> Result<FilePath, Error> {
     match request.leads_here(path) {
         true => beneath(place, path),
-        false => Err(Error::new(StatusCode::CONFLICT, "That path is not of this folder.")),
+        false => Err(Error::new(StatusCode::CONFLICT, "That path is not in this folder.")),
     }
 }
 
@@ -210,7 +210,7 @@ fn beneath(place: Place<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
 pub(super) fn check_place(place: Place<'_>, path: &[u8]) -> Result<(), Error> {
     let refused = |what| Err(Error::new(StatusCode::FORBIDDEN, what));
     if place.finder.is_hidden(path) {
-        return refused("Names that begin with a dot are not taken here.");
+        return refused("Names can't start with a dot here.");
     }
     let on_server = path::on_server(place.mount, path);
     let tops = [path, &on_server[1..]].map(|path| path.split(|&byte| byte == b'/').next().unwrap_or_default());
@@ -221,7 +221,7 @@ pub(super) fn check_place(place: Place<'_>, path: &[u8]) -> Result<(), Error> {
 }
 
 fn speaks_for_the_host() -> Error {
-    Error::new(StatusCode::FORBIDDEN, "Nothing is taken in /.well-known/, which speaks for the host.")
+    Error::new(StatusCode::FORBIDDEN, "Uploads to /.well-known/ are not allowed.")
 }
 
 /// As file systems compare names that know no case, and pass over letters that nobody sees.
@@ -235,13 +235,13 @@ fn is_well_known(name: &[u8]) -> bool {
 /// them there has a program that knows.
 pub(super) fn check_name(name: &[u8]) -> Result<(), Error> {
     let wrong = |what| Err(Error::new(StatusCode::BAD_REQUEST, what));
-    let Ok(text) = str::from_utf8(name) else { return wrong("A name is UTF-8.") };
+    let Ok(text) = str::from_utf8(name) else { return wrong("Names must be UTF-8.") };
     match text {
-        "" | "." | ".." => wrong("That is no name."),
-        _ if text.len() > path::MAX_NAME => wrong("A name has at most 255 bytes."),
-        _ if text.contains(['/', '\\', '\0']) => wrong("A name has no slashes."),
+        "" | "." | ".." => wrong("That is not a valid name."),
+        _ if text.len() > path::MAX_NAME => wrong("Names can have at most 255 bytes."),
+        _ if text.contains(['/', '\\', '\0']) => wrong("Names can't contain slashes or backslashes."),
         _ if text.contains(path::is_misleading) => {
-            wrong("A name has no control characters, nor any that turn the direction of writing.")
+            wrong("Names can't contain control characters or characters that change the text direction.")
         }
         _ => Ok(()),
     }

@@ -28,7 +28,7 @@ impl<H: RequestHandler> HttpConnection<H> {
     }
 
     pub(super) fn on_overload(&mut self, state: State, turn: &mut Turn<'_>) -> Next {
-        let busy = Error::from_rejection(Rejection::busy("too busy at present"));
+        let busy = Error::from_rejection(Rejection::busy("too busy right now"));
         match state {
             State::Handling(exchange) => {
                 let page = self.page(&exchange.request, &busy);

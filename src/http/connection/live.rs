@@ -222,7 +222,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         // (RFC 9110, section 7.8, has the response come behind the whole request).
         if exchange.unread.is_some() {
             log::error!("{}: the handler upgrades, and has not read the body", exchange.request.for_log());
-            let unread = Error::new(StatusCode::BAD_REQUEST, "an upgrade that takes no body");
+            let unread = Error::new(StatusCode::BAD_REQUEST, "this upgrade does not accept a body");
             return self.close_with(exchange, &unread, turn);
         }
         exchange.request.drop_body();

@@ -187,13 +187,14 @@ impl<H> HttpConnection<H> {
 /// Why a request with an authority in its target is none for this connection: one for a proxy, or one that is to be secured.
 fn misdirected(request: &Request) -> Option<Rejection> {
     if *request.method() == Method::CONNECT {
-        return Some(Rejection::new(StatusCode::NOT_IMPLEMENTED, "this is no proxy"));
+        return Some(Rejection::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"));
     }
     // "A request for an "https" resource MUST be rejected unless it has been received over a connection that has been
     // secured" (RFC 9110, section 7.4). A TLS proxy in front of this server sends the origin form.
     let is_unsecured = request.names_https() && request.client().tls().is_none();
-    is_unsecured
-        .then(|| Rejection::new(StatusCode::MISDIRECTED_REQUEST, "this connection is not secured, as https wants it"))
+    is_unsecured.then(|| {
+        Rejection::new(StatusCode::MISDIRECTED_REQUEST, "a request for an https URL needs a connection with TLS")
+    })
 }
 
 /// The states, in the order of a request.
@@ -241,7 +242,7 @@ impl<H: RequestHandler> HttpConnection<H> {
                 Some(self.start_request(length, head, polled, turn))
             }
             Ok(None) if turn.input.ended() && parser.has_begun(bytes) => {
-                Some(self.reject(Rejection::bad_request("the head is cut short"), turn))
+                Some(self.reject(Rejection::bad_request("the head is incomplete"), turn))
             }
             Ok(None) if turn.input.ended() || turn.is_shutting_down() => Some(Next::Close),
             Ok(None) => None,
@@ -281,7 +282,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         let rest = UnreadBody::new(BodyDecoder::new(framing.body), !framing.expects_continue, 0);
         exchange.unread = Some(Box::new(rest)); // until it is accepted
         if framing.body == BodyLength::Chunked && !self.config().chunked_bodies {
-            let rejection = Rejection::new(StatusCode::LENGTH_REQUIRED, "say how long the body is: Content-Length");
+            let rejection = Rejection::new(StatusCode::LENGTH_REQUIRED, "expected a Content-Length");
             return self.reject_request(exchange, rejection, turn);
         }
         self.state = State::BeforeBody(Box::new(UnacceptedRequest { exchange, framing, head_length: length }));

@@ -136,7 +136,7 @@ impl<H: RequestHandler> HttpConnection<H> {
 
     fn wait_for_body(&mut self, partial: Box<PartialRequest>, turn: &mut Turn<'_>) -> Next {
         if turn.input.ended() {
-            return self.reject_with_permit(*partial, Rejection::bad_request("the body is cut short"));
+            return self.reject_with_permit(*partial, Rejection::bad_request("the body is incomplete"));
         }
         let within = partial.timeout;
         self.state = State::ReadingBody(partial);

@@ -232,13 +232,13 @@ impl Broadcast {
         }
         let refused = |status, message| Err(Error::new(status, message).with_header(header::RETRY_AFTER, "5"));
         if state.listeners.len() >= settings.max_listeners {
-            return refused(StatusCode::SERVICE_UNAVAILABLE, "as many listen as can");
+            return refused(StatusCode::SERVICE_UNAVAILABLE, "too many listeners");
         }
         if settings.max_per_address < usize::MAX && address.is_some() {
             let same = state.listeners.iter().filter(|listener| listener.address == address);
             let there = |listener: &&Entry| listener.pushed.upgrade().is_some_and(|pushed| !pushed.is_gone());
             if same.filter(there).count() >= settings.max_per_address {
-                return refused(StatusCode::TOO_MANY_REQUESTS, "as many listen from there as may");
+                return refused(StatusCode::TOO_MANY_REQUESTS, "too many listeners from this address");
             }
         }
         let pushed =

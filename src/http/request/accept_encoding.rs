@@ -39,10 +39,9 @@ impl Request {
         let weight = best.and_then(|at| accepted.of(at)).unwrap_or(0);
         match best {
             Some(at) if weight > 0 && weight >= accepted.identity.unwrap_or(0) => Ok(Some(offered[at])),
-            _ if accepted.identity.or(accepted.any) == Some(0) => Err(Error::new(
-                StatusCode::NOT_ACCEPTABLE,
-                "There is no content coding for this that the client takes.",
-            )),
+            _ if accepted.identity.or(accepted.any) == Some(0) => {
+                Err(Error::new(StatusCode::NOT_ACCEPTABLE, "The client accepts none of the available content codings."))
+            }
             _ => Ok(None),
         }
     }

@@ -323,7 +323,7 @@ impl Failure {
     }
 
     fn cut_short() -> Failure {
-        Failure { kind: io::ErrorKind::UnexpectedEof, rejection: Rejection::bad_request("the body is cut short") }
+        Failure { kind: io::ErrorKind::UnexpectedEof, rejection: Rejection::bad_request("the body is incomplete") }
     }
 
     fn of_client(err: io::Error) -> Failure {

@@ -65,7 +65,7 @@ impl<R: Read> FormData<R> {
     /// 1 to 70 characters from RFC 2046.
     pub fn new(reader: R, content_type: &str, limits: FormDataLimits) -> Result<FormData<R>, Error> {
         let boundary = fields::boundary(content_type).map_err(bad_request)?.ok_or_else(|| {
-            Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "a form with files is wanted: multipart/form-data")
+            Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected a form with files: multipart/form-data")
         })?;
         Ok(FormData { splitter: Splitter::new(reader, &boundary), limits, place: Place::Content, parts: 0 })
     }
@@ -188,7 +188,7 @@ impl<R: Read> Part<'_, R> {
         if let Some(charset) = self.content_type().and_then(fields::charset)
             && !["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
         {
-            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text is taken in UTF-8 only"));
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text must be UTF-8"));
         }
         let limit = self.field_limit;
         String::from_utf8(self.bytes(limit)?).map_err(|_| bad_request("a field of the form is not UTF-8"))
@@ -199,7 +199,7 @@ impl<R: Read> Part<'_, R> {
     /// the body only; it is not synced to the disk.
     ///
     /// # Errors
-    /// 409 if there is a file of that name; 400 if the body ends before its last boundary; 507 if the disk is full; 500
+    /// 409 if that name is taken; 400 if the body ends before its last boundary; 507 if the disk is full; 500
     /// if the file can't be written or the reader fails.
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<u64, Error> {
         new_file::create(path.as_ref(), new_file::error_of, |file| {
@@ -213,7 +213,7 @@ impl<R: Read> Part<'_, R> {
     }
 
     /// [`save`](Part::save) it in this folder, under its [`safe_file_name`](Part::safe_file_name), or `file` if it has none.
-    /// Where there is a file of that name it is `photo-1.jpg`, `photo-2.jpg`, or another number that is free. Returns the
+    /// Where that name is taken it is `photo-1.jpg`, `photo-2.jpg`, or another number that is free. Returns the
     /// path: the folder as given, and the name.
     ///
     /// ```

@@ -156,7 +156,7 @@ fn request_line(bytes: &[u8], start: usize, end: usize) -> Result<RequestLine, R
         return Err(INVALID_METHOD);
     }
     if space > MAX_METHOD {
-        return Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "no such method"));
+        return Err(Rejection::new(StatusCode::NOT_IMPLEMENTED, "unknown method"));
     }
     let last = memrchr(b' ', line).expect("there is one behind the method");
     if last == space {
@@ -176,10 +176,10 @@ fn version(bytes: &[u8]) -> Result<Version, Rejection> {
         b"HTTP/1.0" => Ok(Version::HTTP_10),
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Version::HTTP_11),
         [b'H', b'T', b'T', b'P', b'/', b'0', b'.', b'0'..=b'9'] => {
-            Err(Rejection::bad_request("no such version of HTTP"))
+            Err(Rejection::bad_request("unknown version of HTTP"))
         }
         [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => {
-            Err(Rejection::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 and HTTP/1.0 are spoken here"))
+            Err(Rejection::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "only HTTP/1.1 and HTTP/1.0 are supported"))
         }
         _ => Err(Rejection::bad_request("the request line has no valid version")),
     }

@@ -26,9 +26,9 @@ pub(crate) fn create<T, E>(
 pub(crate) fn error_of(err: io::Error) -> Error {
     match err.kind() {
         _ if err.get_ref().is_some() => Error::from(err), // of the body, while it comes
-        io::ErrorKind::AlreadyExists => Error::new(StatusCode::CONFLICT, "there is a file of that name"),
+        io::ErrorKind::AlreadyExists => Error::new(StatusCode::CONFLICT, "that name is taken"),
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            Error::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the file at present").with_cause(err)
+            Error::new(StatusCode::INSUFFICIENT_STORAGE, "there is not enough disk space for the file").with_cause(err)
         }
         _ => Error::from(err),
     }

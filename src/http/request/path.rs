@@ -120,7 +120,7 @@ impl Request {
         if let Some(authority) = target.authority.map(|span| span.of(url))
             && !self.is_own_authority(authority, if target.https { "443" } else { "80" })
         {
-            return Err(Error::new(StatusCode::BAD_GATEWAY, "That is a URL of another server."));
+            return Err(Error::new(StatusCode::BAD_GATEWAY, "This is a URL of another server."));
         }
         UrlPath::from_url(url)
     }
@@ -193,11 +193,11 @@ fn rejection(fault: &Fault) -> Error {
     let wrong = |status, message: &str| Error::new(status, message).with_header(header::CACHE_CONTROL, "no-cache");
     match fault {
         Fault::Malformed => {
-            wrong(StatusCode::BAD_REQUEST, "That is not a valid path: it leads above the root, or contains NUL.")
+            wrong(StatusCode::BAD_REQUEST, "This path is not valid: it leads above the root, or contains NUL.")
         }
-        Fault::NoSuchName => wrong(StatusCode::NOT_FOUND, "There is nothing here by that name."),
+        Fault::NoSuchName => wrong(StatusCode::NOT_FOUND, "There is nothing with that name here."),
         Fault::SpellingOf(path) => {
-            wrong(StatusCode::BAD_REQUEST, &format!("That path is another spelling of {path}: send the request there."))
+            wrong(StatusCode::BAD_REQUEST, &format!("This path is another spelling of {path}. Send the request there."))
         }
     }
 }

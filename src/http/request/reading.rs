@@ -31,7 +31,7 @@ impl Request {
         if let Some(charset) = self.header("content-type").and_then(charset)
             && !["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known))
         {
-            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text is taken in UTF-8 only"));
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text must be UTF-8"));
         }
         let text = match self.bytes()? {
             Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).ok(),
@@ -90,7 +90,7 @@ impl Request {
     /// 415 if it has another type, 400 if it is malformed, 413 if it has more than 10,000 fields.
     pub fn form(&self) -> Result<Form, Error> {
         if !self.has_media_type("application/x-www-form-urlencoded") {
-            let wanted = "a form is wanted: application/x-www-form-urlencoded";
+            let wanted = "expected a form: application/x-www-form-urlencoded";
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wanted));
         }
         Form::decode(&self.bytes()?)
@@ -143,7 +143,7 @@ impl Request {
                 || media_type.len() > 5 && media_type.as_bytes()[media_type.len() - 5..].eq_ignore_ascii_case(b"+json")
         };
         if !self.media_type().is_some_and(is_json) {
-            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "JSON is wanted: application/json"));
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected JSON: application/json"));
         }
         serde_json::from_slice(&self.bytes()?).map_err(|err| Error::new(StatusCode::BAD_REQUEST, err.to_string()))
     }

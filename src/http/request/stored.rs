@@ -142,7 +142,7 @@ impl Read for StoredReader<'_> {
 
 const BUSY: Rejection = Rejection::new(StatusCode::CONFLICT, "what this body goes to is in another request's hands");
 const NO_SPACE: Rejection = Rejection::new(StatusCode::INSUFFICIENT_STORAGE, "no room for the body at present");
-const NO_DESCRIPTOR: Rejection = Rejection::busy("too busy at present");
+const NO_DESCRIPTOR: Rejection = Rejection::busy("too busy right now");
 const SPOOL_FAILED: Rejection = Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept");
 
 /// Receives a body: into memory, and from there into a file.

@@ -129,7 +129,7 @@ impl Permissions {
     pub fn refusal(&self) -> Error {
         match self.may_ask_who {
             true => Error::new(StatusCode::UNAUTHORIZED, ""),
-            false => Error::new(StatusCode::FORBIDDEN, "You may not do that here."),
+            false => Error::new(StatusCode::FORBIDDEN, "You have no permission to do this."),
         }
     }
 }

@@ -114,8 +114,7 @@ fn html(error: &Error) -> String {
         let _ = writeln!(page, "<p>{part}</p>");
     }
     if let Some(above) = up(error.headers()) {
-        let _ =
-            writeln!(page, "<nav><a href=\"{}\">Go to the nearest folder that is there</a></nav>", escape_html(above));
+        let _ = writeln!(page, "<nav><a href=\"{}\">Go to the nearest existing folder</a></nav>", escape_html(above));
     }
     page.push_str("</main>\n");
     page
@@ -129,10 +128,10 @@ fn what_to_do(error: &Error) -> Option<String> {
             "The address or the request is not valid. If you typed or pasted the address, look for a part that is missing."
         }
         401 => "Log in to see this.",
-        403 => "If you should see this, ask whoever runs this server.",
-        404 | 410 => "Is the address spelled right? What was here may have been moved, renamed or removed.",
+        403 => "If you should have access, ask the administrator of this server.",
+        404 | 410 => "Check the spelling of the address. The page may have been moved, renamed or removed.",
         408 => "The request took too long to arrive. Try again.",
-        413 => "Send less at a time.",
+        413 => "Send less at once.",
         414 => "Use a shorter address.",
         431 => "Removing the cookies of this site may help.",
         429 | 503 | 507 => match seconds {
@@ -140,7 +139,7 @@ fn what_to_do(error: &Error) -> Option<String> {
             Some(seconds) => return Some(format!("Try again in {seconds} seconds.")),
             None => "Try again later.",
         },
-        500 => "Try again; whoever runs this server finds the reason in its log.",
+        500 => "Try again later. The reason is in the log of the server.",
         _ => return None,
     };
     Some(said.to_owned())

@@ -53,11 +53,11 @@ fn clones_share_a_page_of_each_form() {
 #[test]
 fn what_to_do_is_said() {
     for (error, expected) in [
-        (Error::new(404, ""), "Is the address spelled right?"),
+        (Error::new(404, ""), "Check the spelling of the address."),
         (Error::new(503, "").with_header("retry-after", "1"), "Try again in a moment."),
         (Error::new(429, "").with_header("retry-after", "40"), "Try again in 40 seconds."),
         (Error::new(503, "").with_header("retry-after", "Fri, 20 Nov 2026 00:00:00 GMT"), "Try again later."),
-        (Error::new(500, ""), "in its log"),
+        (Error::new(500, ""), "in the log of the server"),
     ] {
         assert!(html(&error).contains(expected), "{error}: {}", html(&error));
     }

@@ -73,7 +73,7 @@ fn connections(writer: &mut Writer, server: &ServerHandle) {
     }
     let help = "Idle connections that were closed because room was short.";
     writer.single("modest_connections_evicted_total", Counter, help, stats.evicted);
-    writer.family("modest_refused_total", Counter, "What was refused, by the limit that it met.");
+    writer.family("modest_refused_total", Counter, "Rejected connections and requests, by limit.");
     for (limit, count) in
         [("queue", stats.refused), ("address", stats.refused_per_address), ("live", stats.refused_live)]
     {

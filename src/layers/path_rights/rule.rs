@@ -104,20 +104,20 @@ impl FromStr for PathRule {
 
     fn from_str(text: &str) -> Result<PathRule, InvalidPathRule> {
         let wrong = InvalidPathRule;
-        let (path, rest) = text.rsplit_once('=').ok_or(wrong("PATH=WHO:RIGHTS is wanted"))?;
-        let (who, rights) = rest.rsplit_once(':').ok_or(wrong("behind the path WHO:RIGHTS is wanted"))?;
+        let (path, rest) = text.rsplit_once('=').ok_or(wrong("expected PATH=USERS:RIGHTS"))?;
+        let (who, rights) = rest.rsplit_once(':').ok_or(wrong("expected USERS:RIGHTS after the path"))?;
         let names = match UrlPath::parse(path) {
             Ok(path) => Names::of(&path),
-            Err(_) if !path.starts_with('/') => return Err(wrong("the path begins with a slash")),
+            Err(_) if !path.starts_with('/') => return Err(wrong("the path must start with a slash")),
             Err(_) => return Err(wrong(MALFORMED)),
         };
         let who = who.split(',').map(|name| match name.strip_prefix('@') {
             _ if name == "*" => Ok(Who::Everybody),
             Some("users") => Ok(Who::Known),
-            Some("") => Err(wrong("behind the @ the name of a group is wanted")),
+            Some("") => Err(wrong("expected the name of a group after @")),
             Some(group) => Ok(Who::Group(group.to_owned())),
             None if name.is_empty() || name.contains([':', ' ', '*']) => {
-                Err(wrong("who is a user, @group, @users or *, with commas between"))
+                Err(wrong("expected users, @group, @users or *, separated by commas"))
             }
             None => Ok(Who::User(name.to_owned())),
         });
@@ -127,7 +127,7 @@ impl FromStr for PathRule {
             "write" => Ok(rights.or(Rights::of(Access::Write))),
             "all" => Ok(Rights::ALL),
             "none" => Ok(rights),
-            _ => Err(wrong("rights are read, list, write, all or none, with commas between")),
+            _ => Err(wrong("expected rights: read, list, write, all or none, separated by commas")),
         });
         Ok(PathRule { path: names, who: who.collect::<Result<_, _>>()?, rights: rights? })
     }

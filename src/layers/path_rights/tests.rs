@@ -116,11 +116,11 @@ fn who_may_what_where() {
 #[test]
 fn rules_that_are_none() {
     for (rule, why) in [
-        ("", "PATH=WHO:RIGHTS"),
-        ("/a", "PATH=WHO:RIGHTS"),
-        ("/a=b", "WHO:RIGHTS"),
-        ("a=b:read", "begins with a slash"),
-        ("=b:read", "begins with a slash"),
+        ("", "PATH=USERS:RIGHTS"),
+        ("/a", "PATH=USERS:RIGHTS"),
+        ("/a=b", "USERS:RIGHTS"),
+        ("a=b:read", "must start with a slash"),
+        ("=b:read", "must start with a slash"),
         ("/a//b=b:read", "no //"),
         ("/a/../b=b:read", "no //"),
         ("/./a=b:read", "no //"),
@@ -132,14 +132,14 @@ fn rules_that_are_none() {
         ("/a%€=b:read", "two hexadecimal digits"),
         ("/a%00=b:read", "two hexadecimal digits"),
         ("/a/%2e%2e/b=b:read", "no //"),
-        ("/a=:read", "who is a user"),
-        ("/a=a,:read", "who is a user"),
-        ("/a=@:read", "behind the @"),
-        ("/a=*x:read", "who is a user"),
-        ("/a=b:", "rights are"),
-        ("/a=b:reads", "rights are"),
-        ("/a=b:read,", "rights are"),
-        ("/a=b:Read", "rights are"),
+        ("/a=:read", "expected users"),
+        ("/a=a,:read", "expected users"),
+        ("/a=@:read", "after @"),
+        ("/a=*x:read", "expected users"),
+        ("/a=b:", "expected rights"),
+        ("/a=b:reads", "expected rights"),
+        ("/a=b:read,", "expected rights"),
+        ("/a=b:Read", "expected rights"),
     ] {
         let error = rule.parse::<PathRule>().expect_err(rule).to_string();
         assert!(error.contains(why), "{rule:?}: {error}");

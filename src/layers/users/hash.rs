@@ -27,12 +27,12 @@ impl StoredHash {
             Some("5") => sha_crypt_hash(text, 43),
             Some("6") => sha_crypt_hash(text, 86),
             Some("argon2id" | "argon2i" | "argon2d") => argon2_hash(text),
-            Some("2x") => Err("that is bcrypt as it was computed wrongly before 2011"),
-            Some("apr1" | "1") => Err("that is MD5, which is guessed too fast"),
-            Some("y" | "gy" | "7" | "sha1" | "md5" | "3") => Err("hashes of that kind are not known here"),
-            _ if text.starts_with("{SHA}") => Err("that is SHA-1 without salt, which is guessed too fast"),
-            _ if is_crypt(text) => Err("that may be DES, which is guessed too fast and looks at 8 letters only"),
-            _ => Err("that is no hash of a password; the password itself does not belong there"),
+            Some("2x") => Err("this is bcrypt $2x$, which was computed wrongly before 2011"),
+            Some("apr1" | "1") => Err("this is MD5, which can be guessed too fast"),
+            Some("y" | "gy" | "7" | "sha1" | "md5" | "3") => Err("this kind of hash is not supported"),
+            _ if text.starts_with("{SHA}") => Err("this is SHA-1 without salt, which can be guessed too fast"),
+            _ if is_crypt(text) => Err("this may be DES, which can be guessed too fast and uses only 8 characters"),
+            _ => Err("this is not the hash of a password; do not put the password itself here"),
         }
     }
 
@@ -78,7 +78,7 @@ fn bcrypt_hash(text: &str) -> Result<StoredHash, &'static str> {
     let parts: bcrypt::HashParts = text.parse().map_err(|_| "that is no whole hash of bcrypt")?;
     match (4..=MAX_BCRYPT_COST).contains(&parts.get_cost()) && text.len() == 60 {
         true => Ok(StoredHash::Bcrypt(text.to_owned())),
-        false => Err("the cost of bcrypt is from 4 to 16 here"),
+        false => Err("the cost of bcrypt must be 4 to 16"),
     }
 }
 
@@ -88,7 +88,7 @@ fn sha_crypt_hash(text: &str, length: usize) -> Result<StoredHash, &'static str>
     if let Some(rounds) = fields.next_if(|field| field.starts_with("rounds=")) {
         let rounds = rounds["rounds=".len()..].parse::<u32>().map_err(|_| broken)?;
         if !(1_000..=MAX_ROUNDS).contains(&rounds) {
-            return Err("the rounds of SHA-crypt are from 1,000 to 1,000,000 here");
+            return Err("the rounds of SHA-crypt must be 1,000 to 1,000,000");
         }
     }
     let (Some(salt), Some(hash), None) = (fields.next(), fields.next(), fields.next()) else { return Err(broken) };
@@ -113,7 +113,7 @@ fn argon2_hash(text: &str) -> Result<StoredHash, &'static str> {
         && params.p_cost() <= MAX_ARGON2_LANES;
     match is_bounded {
         true => Ok(StoredHash::Argon2(Box::new(hash))),
-        false => Err("argon2 may take 256 MiB, 32 passes and 16 lanes at most here"),
+        false => Err("argon2 can use at most 256 MiB, 32 passes and 16 lanes"),
     }
 }
 

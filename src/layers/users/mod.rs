@@ -156,10 +156,12 @@ impl UserFile {
         let wrong = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         let controls = |text: &str| text.chars().any(char::is_control);
         if name.is_empty() || name.contains(':') || name.starts_with('#') || name.trim() != name || controls(name) {
-            return wrong("the name of a user is no comment, and has no colon, control character or space around it");
+            return wrong(
+                "the name of a user can't start with #, and can't contain colons, control characters, or spaces at its ends",
+            );
         }
         if password.is_empty() || controls(password) || password.len() > LONGEST_PASSWORD {
-            return wrong("a password has 1 to 1,024 bytes, and no control character");
+            return wrong("a password must have 1 to 1,024 bytes and no control characters");
         }
         Ok(format!("{name}:{}", hash::hash_of(password.as_bytes())?))
     }

@@ -101,7 +101,7 @@ impl Source {
             Err(error) => {
                 let error = error.to_string();
                 if seen.said.as_ref() != Some(&error) {
-                    log::error!("{error}; the users are those from before");
+                    log::error!("{error}; the users from before stay in effect");
                     seen.said = Some(error);
                 }
                 None
@@ -114,7 +114,7 @@ fn read(path: &Path) -> io::Result<(Option<Stamp>, Table)> {
     let named = |error| named(path, error);
     let invalid = |why: String| named(io::Error::new(io::ErrorKind::InvalidData, why));
     if !std::fs::metadata(path).map_err(named)?.is_file() {
-        return Err(invalid("that is no file of users".into())); // before it is opened: a FIFO would wait
+        return Err(invalid("this is not a file of users".into())); // before it is opened: a FIFO would wait
     }
     let file = File::open(path).map_err(named)?;
     let stamp = Stamp::of(&file.metadata().map_err(named)?);

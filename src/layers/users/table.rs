@@ -29,10 +29,10 @@ impl Table {
             }
             let number = number + 1;
             let Some((name, hash)) = line.split_once(':') else {
-                return Err(format!("line {number}: NAME:HASH is wanted, as 'htpasswd -B' writes it"));
+                return Err(format!("line {number}: expected NAME:HASH, as written by 'htpasswd -B'"));
             };
             if name.is_empty() || name.chars().any(char::is_control) {
-                return Err(format!("line {number}: the name of a user stands before the colon"));
+                return Err(format!("line {number}: expected the name of a user before the colon"));
             }
             let stored = StoredHash::parse(hash).map_err(|why| {
                 let hint =
@@ -40,7 +40,7 @@ impl Table {
                 format!("line {number}: {name}: {why}; {hint}")
             })?;
             if table.by_name.insert(name.to_owned(), table.entries.len()).is_some() {
-                return Err(format!("line {number}: {name} stands there twice; delete one of the lines"));
+                return Err(format!("line {number}: {name} is in the file twice; delete one of the lines"));
             }
             table.entries.push(Entry { hash: stored, text: hash.to_owned() });
         }

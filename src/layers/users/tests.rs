@@ -71,24 +71,24 @@ fn one_that_is_made_here() {
 fn lines_that_are_refused_say_why() {
     let rounds = "$6$rounds=999999999$/5n0FbGt1JIkX4AV$yrejcAOz/JLvVvxegBNX9ZQqGZK/3MoYnBvm3By.DDXk.7bC8hm1mOgbBRw643rBldm0H2SR38zggeNfGM3xd1";
     for (lines, why) in [
-        ("ada", "line 1: NAME:HASH is wanted"),
-        (":x", "line 1: the name of a user"),
-        ("ada:{SHA}EfatjsUqKYSrqv18O1FlA3hcIHI=", "line 1: ada: that is SHA-1 without salt"),
-        ("\nada:$apr1$YWWNGi7W$Dc2h1itjJAkJ.lUDQydyc/", "line 2: ada: that is MD5"),
-        ("ada:$1$5cYHTsat$/U0nZOPUjJrzn0QhcYBo5/", "that is MD5"),
-        ("ada:uGM/Uv7tWpV4k", "that may be DES"),
-        ("ada:secret", "that is no hash"),
-        ("ada:", "that is no hash"),
-        ("ada:$y$j9T$d5YMcasGR5sBQwC.pyC7L1$xNqcwnuf0mKbwLyWNPxxCDDYMfbEVe01m2KZKGqyZo8", "not known here"),
+        ("ada", "line 1: expected NAME:HASH"),
+        (":x", "line 1: expected the name of a user"),
+        ("ada:{SHA}EfatjsUqKYSrqv18O1FlA3hcIHI=", "line 1: ada: this is SHA-1 without salt"),
+        ("\nada:$apr1$YWWNGi7W$Dc2h1itjJAkJ.lUDQydyc/", "line 2: ada: this is MD5"),
+        ("ada:$1$5cYHTsat$/U0nZOPUjJrzn0QhcYBo5/", "this is MD5"),
+        ("ada:uGM/Uv7tWpV4k", "this may be DES"),
+        ("ada:secret", "this is not the hash"),
+        ("ada:", "this is not the hash"),
+        ("ada:$y$j9T$d5YMcasGR5sBQwC.pyC7L1$xNqcwnuf0mKbwLyWNPxxCDDYMfbEVe01m2KZKGqyZo8", "not supported"),
         ("ada:$2x$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2", "computed wrongly"),
         ("ada:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWx", "no whole hash of bcrypt"),
-        ("ada:$2y$31$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2", "the cost of bcrypt is from 4 to 16"),
+        ("ada:$2y$31$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2", "the cost of bcrypt must be 4 to 16"),
         ("ada:$5$salt$short", "no whole hash of SHA-crypt"),
         ("ada:$6$", "no whole hash of SHA-crypt"),
         (&format!("ada:{rounds}"), "the rounds of SHA-crypt"),
         ("ada:$argon2id$v=19$m=64,t=1,p=1$c29tZXNhbHQxMg", "no whole hash of argon2"),
         ("ada:$argon2id$v=19$m=524288,t=1,p=1$c29tZXNhbHQxMg$rkgW8JhKMmvjHe6t9Fi3igvEj6wa0EutUkpBgGZYc/4", "256 MiB"),
-        (&format!("ada:{BCRYPT}\nbob:{BCRYPT}\nada:{BCRYPT}"), "line 3: ada stands there twice"),
+        (&format!("ada:{BCRYPT}\nbob:{BCRYPT}\nada:{BCRYPT}"), "line 3: ada is in the file twice"),
     ] {
         let error = Table::parse(lines).err().unwrap_or_else(|| panic!("{lines:?} is taken"));
         assert!(error.contains(why), "{lines:?}: {error}");
@@ -100,7 +100,7 @@ fn lines_that_are_refused_say_why() {
     }
     let error = UserFile::open("/nonexistent/users").unwrap_err().to_string();
     assert_eq!(error, "/nonexistent/users: No such file or directory");
-    assert!(UserFile::open("/dev/zero").unwrap_err().to_string().contains("no file of users"));
+    assert!(UserFile::open("/dev/zero").unwrap_err().to_string().contains("not a file of users"));
     for empty in ["", "# none\n\n"] {
         let (_folder, path) = file(empty);
         let error = UserFile::open(path).unwrap_err().to_string();

@@ -13,8 +13,8 @@ pub fn place(text: &str) -> io::Result<Place> {
         Some(("fd", number)) if is_number(number) && number.len() < 10 => {
             Ok(Place::Descriptor(number.parse().unwrap_or_default()))
         }
-        Some(("fd", _)) => Err(invalid("a descriptor is a number, as in fd:3")),
-        Some(("systemd", "")) => Err(invalid("the name behind systemd: is missing")),
+        Some(("fd", _)) => Err(invalid("expected a number as the file descriptor, as in fd:3")),
+        Some(("systemd", "")) => Err(invalid("the name after systemd: is missing")),
         Some(("systemd", name)) if !is_number(name) => Ok(Place::Systemd(Some(name.to_owned()))),
         None if text == "systemd" => Ok(Place::Systemd(None)),
         _ => host_and_port(text),
@@ -23,21 +23,21 @@ pub fn place(text: &str) -> io::Result<Place> {
 
 fn host_and_port(text: &str) -> io::Result<Place> {
     if text.contains("://") || text.contains('/') {
-        return Err(invalid("an address is wanted, such as 127.0.0.1:8000, and no URL or path"));
+        return Err(invalid("expected an address, such as 127.0.0.1:8000, not a URL or a path"));
     }
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or_else(|| invalid("the ']' is missing, as in [::1]:8000"))?;
             if !is_v6(host) {
-                return Err(invalid("between the brackets an IPv6 address is wanted, as in [::1]:8000"));
+                return Err(invalid("expected an IPv6 address in the brackets, as in [::1]:8000"));
             }
             (host, port)
         }
-        None if is_v6(text) => return Err(invalid("the port is missing; with one it is written as in [::1]:8000")),
+        None if is_v6(text) => return Err(invalid("the port is missing; write it as in [::1]:8000")),
         None => text.split_at(text.rfind(':').unwrap_or(text.len())),
     };
     if host.contains(':') && !text.starts_with('[') {
-        return Err(invalid("it is no address; one of IPv6 is written as in [::1]:8000"));
+        return Err(invalid("this is not an address; write an IPv6 address as [::1]:8000"));
     }
     if is_number(host) && port.is_empty() {
         return Err(invalid("the host is missing, as in 127.0.0.1:8000, or :8000 for every address"));
@@ -46,7 +46,7 @@ fn host_and_port(text: &str) -> io::Result<Place> {
         None if port.is_empty() => Err(invalid("the port is missing")),
         Some("") => Err(invalid("the port is missing")),
         Some(port) => Ok(Place::Host(host.to_owned(), self::port(port)?)),
-        None => Err(invalid("behind ']' only a port may stand, as in [::1]:8000")),
+        None => Err(invalid("expected only a port after ']', as in [::1]:8000")),
     }
 }
 
@@ -107,24 +107,24 @@ mod tests {
             ("127.0.0.1", "the port is missing"),
             ("127.0.0.1:", "the port is missing"),
             ("localhost", "the port is missing"),
-            ("::1", "the port is missing; with one it is written as in [::1]:8000"),
-            ("::1:8000", "the port is missing; with one it is written as in [::1]:8000"),
+            ("::1", "the port is missing; write it as in [::1]:8000"),
+            ("::1:8000", "the port is missing; write it as in [::1]:8000"),
             ("[::1]", "the port is missing"),
             ("8000", "the host is missing"),
             ("127.0.0.1:65536", "a port is a number"),
             ("127.0.0.1:+80", "a port is a number"),
             ("127.0.0.1:http", "a port is a number"),
             ("[::1", "']'"),
-            ("[::1]8000", "behind ']'"),
+            ("[::1]8000", "after ']'"),
             ("[localhost]:80", "IPv6"),
             ("1:2:3", "IPv6"),
-            ("http://localhost:80", "no URL"),
-            ("/run/x.sock", "no URL or path"),
+            ("http://localhost:80", "not a URL"),
+            ("/run/x.sock", "not a URL or a path"),
             ("unix:", "the path is missing"),
-            ("fd:", "a descriptor is a number"),
-            ("fd:-1", "a descriptor is a number"),
-            ("fd:99999999999", "a descriptor is a number"),
-            ("systemd:", "the name behind systemd: is missing"),
+            ("fd:", "expected a number as the file descriptor"),
+            ("fd:-1", "expected a number as the file descriptor"),
+            ("fd:99999999999", "expected a number as the file descriptor"),
+            ("systemd:", "the name after systemd: is missing"),
         ] {
             match place(text) {
                 Err(err) => assert!(err.to_string().contains(expected), "{text}: {err}"),

@@ -76,7 +76,7 @@ for (const { name, phone, options } of windows) {
     await (phone ? row.locator("time") : row.locator("a")).click({ force: true });
     await page.waitForURL(`${shelf}other/?sort=-name`);
     await page.getByRole("link", { name: "nothing/" }).click();
-    same(await page.locator("p").innerText().then((text) => text.trim()), "Nothing is in here.", "an empty folder");
+    same(await page.locator("p").innerText().then((text) => text.trim()), "This folder is empty.", "an empty folder");
     await accessible(page, options);
     await page.getByRole("link", { name: "..", exact: true }).click();
     await page.waitForURL(`${shelf}other/?sort=-name`);

@@ -39,7 +39,7 @@ for (const colorScheme of ["light", "dark"]) {
       const { page, close } = await open({ ...options, colorScheme });
       await page.goto(taking);
       await page.getByLabel("Files").setInputFiles([one]);
-      await page.getByText("There is a file of that name").waitFor();
+      await page.getByText("That name is taken").waitFor();
       await page.getByRole("button", { name: "Delete" }).click();
       await page.screenshot({ path: join(shots, `uploads-${width}-${colorScheme}.png`) });
       same(await page.evaluate(() => document.documentElement.scrollWidth), width, "its width");
@@ -62,7 +62,7 @@ check("without script: two files and a folder by the form, and back to the page 
   same(await page.locator("tbody tr td:first-child").allInnerTexts(), ["new/", "Grüße 50% #2.txt", "one file.txt"], "what is listed");
   await page.getByLabel("Files").setInputFiles([one]);
   await page.getByRole("button", { name: "Send" }).click();
-  await page.getByText("one file.txt: There is a file of that name").waitFor();
+  await page.getByText("one file.txt: That name is taken").waitFor();
   same(trouble.filter((line) => !line.includes("409") && !line.includes("favicon")), [], "trouble");
   await close();
 });

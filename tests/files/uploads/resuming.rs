@@ -47,7 +47,7 @@ fn by_ranges() {
         ("items 4-9/10", "efghij", 400, ""),
         ("bytes 4-9/10", "efghij", 201, ""),
         ("bytes */10", "", 404, ""),
-        ("bytes 0-3/10", "abcd", 409, ""), // there is a file of that name now
+        ("bytes 0-3/10", "abcd", 409, ""), // that name is taken now
     ] {
         assert_eq!(range(&server, said, body.as_bytes()), (expected, has.to_owned()), "{said}");
     }

@@ -123,7 +123,7 @@ fn method_missing<S>(method: &Method, routes: &[Route<S>]) -> Error {
 }
 
 fn path_missing() -> Error {
-    Error::new(StatusCode::NOT_FOUND, "There is nothing here by that name.")
+    Error::new(StatusCode::NOT_FOUND, "There is nothing with that name here.")
 }
 
 /// The value of `Allow`.

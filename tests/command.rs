@@ -1071,6 +1071,54 @@ fn a_confined_program_opens_nothing_outside_its_folders() {
     assert!(std::fs::read_to_string(&log_file).unwrap().contains("/out"));
 }
 
+/// A folder that its path no longer leads to fails the health check, and is logged once.
+#[test]
+fn a_folder_that_is_not_at_its_path_fails_the_health_check() {
+    type Change = fn(&std::path::Path);
+    let swap: Change = |at| {
+        std::fs::rename(at.join("site"), at.join("old")).unwrap();
+        std::fs::rename(at.join("new"), at.join("site")).unwrap();
+    };
+    let link: Change = |at| {
+        std::os::unix::fs::symlink("new", at.join("next")).unwrap();
+        std::fs::rename(at.join("next"), at.join("current")).unwrap();
+    };
+    let remove: Change = |at| std::fs::rename(at.join("site"), at.join("old")).unwrap();
+    let no_landlock = landlock_is_missing();
+    for (name, change, back, words, status) in [
+        ("site", swap, "mv site new; mv old site", &["--confine"][..], 503),
+        ("current", link, "ln -sfn site current", &["--confine"], 503),
+        ("site", remove, "mv old site", &[], 503),
+        ("site", swap, "", &[], 200),
+        ("current", link, "", &[], 200),
+    ] {
+        if no_landlock && !words.is_empty() {
+            continue;
+        }
+        let files = folder(&[("site/a", "old"), ("new/a", "new")]);
+        std::os::unix::fs::symlink("site", files.path().join("current")).unwrap();
+        let path = files.path().join(name);
+        let words = [&["-p", "0", "--health", "/up"], words].concat();
+        let modest = Built::start(modest(words).arg(&path));
+        assert_eq!((modest.get("/up").status, &*modest.get("/a").body), (200, "old"), "{name}");
+        change(files.path());
+        let up = modest.get("/up");
+        assert_eq!(up.status, status, "{name} {up:?}");
+        assert_eq!(modest.get("/up").status, status, "{name}");
+        assert_eq!(modest.get("/a").body, if status == 200 { "new" } else { "old" }, "{name}");
+        if status == 503 {
+            assert!(up.body.starts_with(&*path.to_string_lossy()), "{up:?}");
+            let ran = std::process::Command::new("sh").args(["-c", back]).current_dir(&files).status().unwrap();
+            assert!(ran.success(), "{back}");
+            assert_eq!(modest.get("/up").status, 200, "{name}: {back}");
+        }
+        let err = modest.stop().2;
+        let warnings: Vec<_> = err.iter().filter(|line| line.contains("[WARN]")).collect();
+        assert_eq!(warnings.len(), if status == 503 { 2 } else { 0 }, "{name}: {err:?}");
+        assert!(warnings.iter().all(|line| line.contains(&*path.to_string_lossy())), "{err:?}");
+    }
+}
+
 #[test]
 fn folders_that_take_files() {
     let files = folder(&[("in/there", "x"), ("other/there", "x"), ("file", "x")]);

@@ -105,7 +105,7 @@ pub struct Serving {
     /// The media type of unknown files [default: text/plain for text, else application/octet-stream]
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
-    /// A path that answers 200 and ok, and is not logged: for probes
+    /// A path for probes, not logged: 200 and ok, or 503 and the reason if a folder is not at its path
     #[arg(long, value_name = "PATH", value_parser = values::path)]
     pub health: Option<String>,
     /// Figures for Prometheus at this path [PATH: /metrics]

@@ -93,6 +93,26 @@ pub fn handed_over() -> bool {
     std::env::var_os("LISTEN_FDS").is_some() && std::env::var("LISTEN_PID").is_ok_and(|meant| meant == this)
 }
 
+/// The sockets that systemd has handed over and that none of these addresses names: nothing would accept their connections.
+pub fn unused<'a>(addresses: impl Iterator<Item = &'a BindAddress>) -> Vec<String> {
+    let count = std::env::var("LISTEN_FDS").ok().filter(|_| handed_over()).and_then(|count| count.parse().ok());
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let named: Vec<_> = addresses.filter_map(|address| address.socket.as_deref()).collect();
+    unnamed(count.unwrap_or(0).min(4096), &names, &named)
+}
+
+/// The first has the number 3 (`SD_LISTEN_FDS_START`).
+fn unnamed(count: usize, names: &str, named: &[&str]) -> Vec<String> {
+    let names = names.split(':').map(Some).chain(std::iter::repeat(None));
+    let sockets = (3..3 + count).zip(names).map(|(number, name)| (format!("fd:{number}"), name.unwrap_or_default()));
+    let is_unused = |(number, name): &(String, &str)| {
+        let by_name = format!("systemd:{name}");
+        !named.iter().any(|socket| *socket == "systemd" || socket == number || *socket == by_name)
+    };
+    let line = |(number, name): (String, &str)| if name.is_empty() { number } else { format!("{number} ({name})") };
+    sockets.filter(is_unused).map(line).collect()
+}
+
 /// Whether the library takes it as it is, and it has neither host nor port.
 fn is_socket(text: &str) -> bool {
     text == "systemd" || ["unix:", "fd:", "systemd:"].iter().any(|start| text.starts_with(start))
@@ -170,6 +190,21 @@ mod tests {
             ("[fe80::1%lo]:80", "fe80::1%lo", Some(80)),
         ] {
             assert_eq!(parse(text), Ok((host.to_owned(), port)), "{text}");
+        }
+    }
+
+    #[test]
+    fn sockets_of_systemd_that_are_not_named() {
+        for (count, names, named, unused) in [
+            (0, "", &[][..], &[][..]),
+            (1, "", &[], &["fd:3"]),
+            (2, "modest.socket:", &[], &["fd:3 (modest.socket)", "fd:4"]),
+            (2, "http:admin", &["systemd:http"], &["fd:4 (admin)"]),
+            (3, "a:a:b", &["systemd:a", "unix:/x"], &["fd:5 (b)"]),
+            (2, "", &["fd:4"], &["fd:3"]),
+            (2, "a:b", &["systemd"], &[]),
+        ] {
+            assert_eq!(unnamed(count, names, named), unused, "{count} {names} {named:?}");
         }
     }
 

@@ -82,6 +82,7 @@ fn serve(options: Options) -> Result<(), CliError> {
     let verbosity = options.verbosity();
     let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
     contradictions::check(&options, &places, &addresses)?;
+    let unused = listening::unused(&options, &addresses)?;
     taking::check(&options, &places)?;
     let sums = Arc::new(Sums::default());
     let zone = logging::Zone::of_machine();
@@ -119,6 +120,9 @@ fn serve(options: Options) -> Result<(), CliError> {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
     }
     taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
+    for socket in unused {
+        warn!("systemd has handed over {socket}, which --bind doesn't name: connections to it wait for ever");
+    }
     for name in guard::strangers(&options) {
         warn!("--auth: there is no user {name} in the file, of whom --allow or --group speaks");
     }

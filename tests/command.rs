@@ -1284,6 +1284,31 @@ fn formats_of_the_log() {
     assert!(err.len() == 1 && out.last().unwrap().starts_with("1 request, "), "{out:?} {err:?}");
 }
 
+/// With `--log-format json` each line on stderr and stdout is an object: the banner, warnings, debug lines, errors, the summary.
+#[test]
+fn every_line_of_the_log_is_json() {
+    let is_json = |line: &String| {
+        let object = line.starts_with("{\"time\":\"2") && line.ends_with('}');
+        let python = ["-c", "import json,sys; json.loads(sys.argv[1])", line];
+        object && std::process::Command::new("python3").args(python).status().unwrap().success()
+    };
+    let words = ["www", "-p", "0", "-v", "--log-format", "json", "--protocol", "HTTP/1.0"];
+    let modest = Built::start(modest(words).env("TZ", "No/Where"));
+    modest.get("/");
+    let banner = modest.banner.clone();
+    let (_, out, err) = modest.stop();
+    for line in out.iter().chain(&err).chain([&banner]) {
+        assert!(is_json(line), "{line}");
+    }
+    let has = |what: &str| err.iter().chain(&out).any(|line| line.contains(what));
+    for what in ["\"level\":\"WARN\"", "\"level\":\"DEBUG\"", "\"status\":200", "\"message\":\"1 request, "] {
+        assert!(has(what), "{what}: {out:?} {err:?}");
+    }
+    let (status, _, err) = built::run(&mut built::modest(["no\"such", "--log-format", "json"]));
+    assert!(status == Some(1) && err.contains("no\\\"such") && err.lines().count() == 1, "{err}");
+    assert!(is_json(&err.trim_end().to_owned()), "{err}");
+}
+
 #[test]
 fn a_log_file_is_opened_anew_at_sighup() {
     let files = folder(&[]);

@@ -52,6 +52,7 @@ use modest::Address;
 
 use self::error::CliError;
 use self::figures::Figures;
+use self::logging::{Lines, Zone};
 use self::options::{Options, Verbosity};
 use self::places::Place;
 use self::site::{Front, Sums};
@@ -61,23 +62,28 @@ use self::sources::Action;
 /// 0 after a shutdown or `--help`, 1 if it can't serve, 2 for invalid arguments.
 pub fn run() -> ExitCode {
     let result = match sources::parse(std::env::args_os()) {
-        Ok(Action::Serve(options)) => serve(*options),
+        Ok(Action::Serve(options)) => {
+            let zone = logging::Zone::of_machine();
+            let lines = logging::Lines::of(&options, &zone);
+            serve(*options, &zone, &lines).map_err(|error| (error, Some(lines)))
+        }
         Ok(Action::Print(text)) => {
             print(&format!("{text}\n"));
             Ok(())
         }
-        Err(error) => Err(error),
+        Err(error) => Err((error, None)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "modest: {error}"); // if stderr is closed, the status still tells
+        Err((error, lines)) => {
+            // If stderr is closed, the status still says that it failed.
+            let _ = writeln!(io::stderr(), "{}", logging::last_line(&error, lines.as_ref()));
             error.exit_code()
         }
     }
 }
 
-fn serve(options: Options) -> Result<(), CliError> {
+fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
     let verbosity = options.verbosity();
     let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
@@ -85,7 +91,6 @@ fn serve(options: Options) -> Result<(), CliError> {
     let unused = listening::unused(&options, &addresses)?;
     taking::check(&options, &places)?;
     let sums = Arc::new(Sums::default());
-    let zone = logging::Zone::of_machine();
     let has_colours = logging::has_colours(&options);
     let front = || Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
     let figures = Figures::of(&options);
@@ -113,8 +118,8 @@ fn serve(options: Options) -> Result<(), CliError> {
     let page = figures.bind(&options, &server.handle())?;
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
     give_up_rights(&options, &places, server.local_addrs())?;
-    let log = logging::start(&options, &zone)?;
-    signals::shutdown_on_signals(&server.handle(), verbosity).map_err(CliError::signals)?;
+    let log = logging::start(&options, zone)?;
+    signals::shutdown_on_signals(&server.handle(), verbosity, lines.clone()).map_err(CliError::signals)?;
     debug!("at most {descriptors} open files and clients");
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
@@ -129,13 +134,14 @@ fn serve(options: Options) -> Result<(), CliError> {
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
     let told = page.line();
-    let server = server.on_ready(move || announce(&options, &places, &bound, &served, &told));
+    let said = lines.clone();
+    let server = server.on_ready(move || announce(&options, &places, &bound, &served, &told, &said));
     let served = server.serve_forever();
     page.stop();
     let stats = server.stats();
     debug!("stopped: {stats:?}");
     if served.is_ok() && verbosity != Verbosity::Quiet {
-        print(&banner::summary(&sums, stats.unsent, begun.elapsed()));
+        print(&lines.of_stdout(&banner::summary(&sums, stats.unsent, begun.elapsed())));
     }
     log.finish();
     served.map_err(|error| CliError::serving(&error))
@@ -193,7 +199,7 @@ impl Served {
 }
 
 /// Clients are accepted: say so.
-fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served, told: &str) {
+fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served, told: &str, lines: &Lines) {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     let scheme = served.scheme;
     let (addresses, redirecting) = bound.split_at(served.count.min(bound.len()));
@@ -213,7 +219,7 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
             text.push_str("  phones cannot reach that address, which is for this machine alone; -b 0.0.0.0 opens it to the network\n");
         }
     }
-    print(&text);
+    print(&lines.of_stdout(&text));
     if let Some(url) = banner::url(addresses, scheme, prefix, false).filter(|_| options.starting.open) {
         let started = Command::new("xdg-open").arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         match started {

@@ -179,7 +179,7 @@ pub use tcp::{
     SharedBytes, Stats, TcpServer, TlsInfo,
 };
 #[cfg(feature = "tls")]
-pub use tls::{ClientCertificates, Identity, Protected, Tls};
+pub use tls::{Certificates, ClientCertificates, Identity, Protected, Tls};
 pub use udp::{Datagram, DatagramHandler, UdpServer};
 
 /// Responses that wait for something other than their client and hold no worker: server-sent events

@@ -1309,6 +1309,34 @@ fn every_line_of_the_log_is_json() {
     assert!(is_json(&err.trim_end().to_owned()), "{err}");
 }
 
+/// SIGHUP ends nothing: it reads the users again, and one line of the log says what was read and what was not.
+#[test]
+#[cfg(feature = "users")]
+fn sighup_reads_files_again() {
+    let files = folder(&[("users", ""), ("www/x", "")]);
+    let users = files.path().join("users");
+    let line = |name: &str| modest::layers::UserFile::line(name, "a long secret").unwrap() + "\n";
+    std::fs::write(&users, line("ada")).unwrap();
+    let words = ["www", "-p", "0", "--auth", "users"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    for (content, level, said) in [
+        (line("ada") + &line("bob"), "INFO", "SIGHUP: reloaded: --auth (2 users); all other settings"),
+        ("ada".into(), "ERROR", "SIGHUP: reloaded: --auth failed, what was read before stays in use: "),
+        (line("ada"), "INFO", "SIGHUP: reloaded: --auth (1 user); all other settings"),
+    ] {
+        std::fs::write(&users, content).unwrap();
+        modest.signal(Signal::HUP);
+        let line = modest.err_line().unwrap();
+        assert!(line.starts_with(&format!("[{level}] [")) && line.contains(said), "{said}: {line}");
+    }
+    assert_eq!(modest.get("/").status, 401);
+    assert_eq!(modest.stop().0.code(), Some(0));
+    let modest = www(&["--log-format", "json"]);
+    modest.signal(Signal::HUP);
+    let line = modest.err_line().unwrap();
+    assert!(line.contains("\"message\":\"SIGHUP: reloaded: nothing; all other settings"), "{line}");
+}
+
 #[test]
 fn a_log_file_is_opened_anew_at_sighup() {
     let files = folder(&[]);

@@ -111,6 +111,59 @@ fn a_certificate_may_change_under_a_server_that_runs() {
     wait_for(|| try_get(&modest, &second).is_ok());
 }
 
+/// A certificate that has expired or soon will is logged at the start and when it is read again.
+#[test]
+fn a_certificate_that_expires_is_logged() {
+    let files = folder(&[("www/x", "")]);
+    let make = |days: i64| {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let hours = std::time::Duration::from_secs(days.unsigned_abs() * 86_400 + 1_800);
+        let now = std::time::SystemTime::now();
+        parameters.not_after = if days < 0 { now - hours } else { now + hours }.into();
+        let both = parameters.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+        std::fs::write(files.path().join("both.pem"), both).unwrap();
+    };
+    let said = |days: i64| match days {
+        ..0 => format!("both.pem: the certificate expired {} days ago", -days),
+        _ => format!("both.pem: the certificate expires in {days} days"),
+    };
+    for (first, next) in [(-3, 300), (13, 2), (300, -40), (36_500, 300)] {
+        make(first);
+        let modest = Built::start(modest(["www", "-p", "0", "--tls-cert", "both.pem"]).current_dir(&files));
+        make(next);
+        modest.signal(rustix::process::Signal::HUP);
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.contains("SIGHUP: reloaded: --tls-cert;")) {
+            lines.push(modest.err_line().expect("a line for SIGHUP"));
+        }
+        for days in [first, next] {
+            let is_there = lines.iter().any(|line| line.starts_with("[WARN] ") && line.ends_with(&said(days)));
+            assert_eq!(is_there, days < 14, "{days}: {lines:?}");
+        }
+    }
+}
+
+/// A key that `--user` could not read when it is renewed is refused at the start.
+#[test]
+fn a_key_that_the_user_cannot_read_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let files = folder(&[("www/x", "")]);
+    certificate(files.path(), "a");
+    let mode = |name: &str, mode| {
+        std::fs::set_permissions(files.path().join(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    for (name, bits) in [("", 0o755), ("www", 0o755), ("a.pem", 0o644), ("a.key", 0o600)] {
+        mode(name, bits);
+    }
+    let words = ["www", "-p", "0", "--tls-cert", "a.pem", "--tls-key", "a.key", "--user", "65534:65533"];
+    let (status, out, err) = run(modest(words).current_dir(&files));
+    assert_eq!((status, &*out, err.lines().count()), (Some(1), "", 1), "{err}");
+    assert!(err.contains("--tls-key: 'a.key' can't be read by the user of --user"), "{err}");
+}
+
 #[test]
 fn what_does_not_fit_is_said_in_a_line() {
     let files = folder(&[("empty", ""), ("www/word", "x"), ("www/deep/x", "")]);

@@ -3,7 +3,6 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::panic;
-use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -16,6 +15,9 @@ use super::options::{Options, Verbosity};
 
 /// The target of access lines: they contain their own time and address, so nothing is prepended.
 pub const ACCESS: &str = "modest::access";
+
+/// The target of messages that are no warnings and are logged all the same.
+pub const NOTICE: &str = "modest::notice";
 
 /// The running log. [`LogHandle::finish`] writes what is left.
 #[derive(Clone)]
@@ -117,7 +119,7 @@ pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
     };
     let writer = match &options.logging.log_file {
         None => LogHandle::Stderr(StderrWriter::new()),
-        Some(path) => LogHandle::File(open(path)?),
+        Some(path) => LogHandle::File(LogFile::open(path).map_err(|error| CliError::log_file(path, &error))?),
     };
     let loggers: Vec<Box<dyn SharedLogger>> = vec![
         WriteLogger::new(access, access_config(), writer.clone()),
@@ -137,17 +139,6 @@ pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
     Ok(writer)
 }
 
-/// A log file, which SIGHUP opens anew.
-fn open(path: &Path) -> Result<LogFile, CliError> {
-    let failed = |error: io::Error| CliError::log_file(path, &error);
-    let file = LogFile::open(path).map_err(failed)?;
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGHUP]).map_err(failed)?;
-    let reopened = file.clone();
-    let wait = move || signals.forever().for_each(|_| reopened.reopen());
-    std::thread::Builder::new().name("modest-log".into()).spawn(wait).map_err(failed)?;
-    Ok(file)
-}
-
 /// Whether a person looks at it, and wants colours (no-color.org).
 pub fn has_colours(options: &Options) -> bool {
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
@@ -160,6 +151,17 @@ impl LogHandle {
         match self {
             LogHandle::Stderr(writer) => writer.own_lines(format),
             LogHandle::File(writer) => writer.own_lines(format),
+        }
+    }
+
+    /// Open the file anew, as after `logrotate` renamed it; returns whether there is one.
+    pub fn reopen(&self) -> bool {
+        match self {
+            LogHandle::Stderr(_) => false,
+            LogHandle::File(writer) => {
+                writer.reopen();
+                true
+            }
         }
     }
 
@@ -189,11 +191,11 @@ impl Write for LogHandle {
 }
 
 fn access_config() -> Config {
-    base_config().add_filter_allow_str(ACCESS).build()
+    base_config().add_filter_allow_str(ACCESS).add_filter_allow_str(NOTICE).build()
 }
 
 fn message_config() -> Config {
-    base_config().add_filter_ignore_str(ACCESS).build()
+    base_config().add_filter_ignore_str(ACCESS).add_filter_ignore_str(NOTICE).build()
 }
 
 fn base_config() -> ConfigBuilder {

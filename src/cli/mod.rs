@@ -19,7 +19,7 @@ mod taking; // `--upload`
 
 mod rights; // `--user` and `--confine`
 
-mod signals; // SIGINT and SIGTERM
+mod signals; // SIGINT and SIGTERM, and SIGHUP
 
 mod logging; // the log, on stderr or in a file
 
@@ -55,6 +55,7 @@ use self::figures::Figures;
 use self::logging::{Lines, Zone};
 use self::options::{Options, Verbosity};
 use self::places::Place;
+use self::signals::Reloads;
 use self::site::{Front, Sums};
 use self::sources::Action;
 
@@ -95,7 +96,10 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     let front = || Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
     let figures = Figures::of(&options);
     served::check(&options, &places)?;
-    let http = site::open(&options, &places, &addresses, &figures, front())?;
+    let mut reloads = Reloads::default();
+    let http = site::open(&options, &places, &addresses, &figures, front(), &mut reloads)?;
+    #[cfg(feature = "tls")]
+    let mut certificates = None;
     #[cfg(not(feature = "tls"))]
     let (server, served) = (listening::bind(&options, &addresses, http)?, Served::plainly());
     #[cfg(feature = "tls")]
@@ -103,7 +107,9 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
         None => (listening::bind(&options, &addresses, http)?, Served::plainly()),
         Some(opened) => {
             let plain = encryption::redirect(&options, None, front())?;
-            let mut server = listening::bind(&options, &addresses, opened.tls.plain(plain).protect(http))?;
+            let protected = opened.tls.plain(plain).protect(http);
+            certificates = Some(protected.certificates());
+            let mut server = listening::bind(&options, &addresses, protected)?;
             let served = Served { scheme: "https", count: server.local_addrs().len(), fingerprint: opened.fingerprint };
             for address in encryption::redirecting(&options, &addresses)? {
                 let redirect = encryption::redirect(&options, server.port(), front())?;
@@ -120,6 +126,12 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, zone)?;
     signals::shutdown_on_signals(&server.handle(), verbosity, lines.clone()).map_err(CliError::signals)?;
+    #[cfg(feature = "tls")]
+    if let Some(certificates) = certificates {
+        certificates.warn_of_expiry();
+        encryption::reload(certificates, &options.encryption, &mut reloads);
+    }
+    reloads.at_hangup(&options, log.clone()).map_err(CliError::signals)?;
     debug!("at most {descriptors} open files and clients");
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: HTTP/1.1 is always spoken, and HTTP/1.0 with those who speak that");
@@ -152,6 +164,8 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         rights::become_user(user)?;
         places.iter().try_for_each(site::check)?;
         guard::check_file(options)?;
+        #[cfg(feature = "tls")]
+        encryption::check_files(&options.encryption)?;
     }
     taking::check_rights(options, places)?;
     if let Some(folder) = &options.limits.body_folder {

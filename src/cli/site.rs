@@ -25,6 +25,7 @@ use super::header;
 use super::logging::ACCESS;
 use super::options::{Listening, Options};
 use super::places::Place;
+use super::signals::Reloads;
 use super::taking;
 use super::values::{Limit, Proxy};
 
@@ -35,6 +36,7 @@ pub fn open(
     addresses: &[BindAddress],
     figures: &Figures,
     front: Front,
+    reloads: &mut Reloads,
 ) -> Result<Http<Site>, CliError> {
     let (mut site, checks) = folders(options, places)?;
     check_pages(options, places)?;
@@ -42,7 +44,7 @@ pub fn open(
         let prefix = options.serving.prefix.as_deref().unwrap_or_default();
         site = Box::new(site.layer(redirects(file)?.beneath(prefix)));
     }
-    site = guard::around(figures.beside(site, options), options, places)?;
+    site = guard::around(figures.beside(site, options), options, places, reloads)?;
     if let Some(path) = &options.serving.health {
         let health = move |_: &(), _: &Request| Ok(health(&checks).with_header("cache-control", "no-store"));
         site = Box::new(Routes::new().get(path, health).fallback(site).serve(()));

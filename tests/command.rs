@@ -1192,6 +1192,25 @@ fn folders_that_take_files() {
 }
 
 /// The user that it becomes must be allowed to write, and is told so at the start.
+/// A file that is replaced keeps its mode; a new one has that of the umask.
+#[test]
+fn a_replaced_file_keeps_its_mode() {
+    let files = folder(&[]);
+    let words = ["-p", "0", "--upload", "--overwrite", "replace"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    let mode = |name: &str| std::fs::metadata(files.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(modest.ask("PUT", "/new", &[], "x").status, 201);
+    for (before, after) in [(0o640, 0o640), (0o600, 0o600), (0o664, 0o664), (0o755, 0o755), (0o4755, 0o755)] {
+        let path = files.path().join("file");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(before)).unwrap();
+        assert_eq!(modest.ask("PUT", "/file", &[], "new").status, 204, "{before:o}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(mode("file"), after, "{before:o}");
+    }
+    assert_eq!(mode("new") & 0o133, 0, "{:o}", mode("new"));
+}
+
 #[test]
 fn another_user_takes_files() {
     let files = folder(&[("in/there", "x")]);

@@ -1211,6 +1211,37 @@ fn a_replaced_file_keeps_its_mode() {
     assert_eq!(mode("new") & 0o133, 0, "{:o}", mode("new"));
 }
 
+/// `--check` says what a start would say, and serves nothing; an address that is in use is no error.
+#[test]
+fn settings_are_checked_without_serving() {
+    let files = folder(&[("www/x", ""), ("users", "ada"), ("redirects", "/a /b 999\n"), ("toml", "port = 'x'")]);
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = busy.local_addr().unwrap().port().to_string();
+    for (words, status, said) in [
+        (&["www", "-p", "0"][..], 0, ""),
+        (&["www", "-p", &port], 0, ""),
+        (&["www", "-b", "systemd"], 0, ""),
+        (&["www", "-b", "unix:socket", "--log-file", "log"], 0, ""),
+        (&["www", "-b", "192.0.2.1:0"], 1, "192.0.2.1 is no address of this machine"),
+        (&["nowhere"], 1, "there is no folder or file 'nowhere'"),
+        (&["www", "--allow", "/=ada:read"], 2, "--allow: who is who"),
+        #[cfg(feature = "users")]
+        (&["www", "--auth", "users"], 1, "--auth: "),
+        #[cfg(feature = "tls")]
+        (&["www", "--tls-cert", "users"], 1, "--tls-cert: "),
+        (&["www", "--redirects", "redirects"], 2, "'redirects', "),
+        (&["www", "--config", "toml"], 2, "'toml'"),
+        (&["www", "--log-file", "no/log"], 1, "--log-file: "),
+        (&["www", "--user", "no-such-user"], 1, "--user no-such-user"),
+    ] {
+        let (found, out, err) = run(modest(words).arg("--check").current_dir(&files));
+        let lines = (found, if found == Some(0) { &*out } else { "The settings are valid.\n" }, err.lines().count());
+        assert_eq!(lines, (Some(status), "The settings are valid.\n", status.min(1) as usize), "{words:?}: {out}{err}");
+        assert!(err.contains(said), "{words:?}: {err}");
+    }
+    assert!(!files.path().join("socket").exists());
+}
+
 #[test]
 fn another_user_takes_files() {
     let files = folder(&[("in/there", "x")]);

@@ -117,9 +117,11 @@ pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
         Verbosity::Normal => (LevelFilter::Info, LevelFilter::Warn),
         Verbosity::Verbose => (LevelFilter::Info, LevelFilter::Debug),
     };
-    let writer = match &options.logging.log_file {
-        None => LogHandle::Stderr(StderrWriter::new()),
-        Some(path) => LogHandle::File(LogFile::open(path).map_err(|error| CliError::log_file(path, &error))?),
+    let file = options.logging.log_file.as_ref();
+    let file = file.map(|path| LogFile::open(path).map_err(|error| CliError::log_file(path, &error))).transpose()?;
+    let writer = match file {
+        Some(file) if !options.starting.check => LogHandle::File(file),
+        _ => LogHandle::Stderr(StderrWriter::new()),
     };
     let loggers: Vec<Box<dyn SharedLogger>> = vec![
         WriteLogger::new(access, access_config(), writer.clone()),

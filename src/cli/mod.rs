@@ -90,6 +90,7 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
     contradictions::check(&options, &places, &addresses)?;
     let unused = listening::unused(&options, &addresses)?;
+    let addresses: Vec<_> = addresses.iter().map(|address| listening::to_check(&options, address)).collect();
     taking::check(&options, &places)?;
     let sums = Arc::new(Sums::default());
     let has_colours = logging::has_colours(&options);
@@ -113,6 +114,7 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
             let served = Served { scheme: "https", count: server.local_addrs().len(), fingerprint: opened.fingerprint };
             for address in encryption::redirecting(&options, &addresses)? {
                 let redirect = encryption::redirect(&options, server.port(), front())?;
+                let address = listening::to_check(&options, &address);
                 server = listening::also(server, &options, &address, redirect)?;
             }
             (server, served)
@@ -142,6 +144,11 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     }
     for name in guard::strangers(&options) {
         warn!("--auth: there is no user {name} in the file, of whom --allow or --group speaks");
+    }
+    if options.starting.check {
+        log.finish();
+        print(&lines.of_stdout("The settings are valid.\n"));
+        return Ok(());
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;

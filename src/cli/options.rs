@@ -443,6 +443,9 @@ pub struct Starting {
     /// Options from a file, as in: port = 9000
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Check settings, users, certificates, rules, folders and addresses, and exit: 0 if it could serve
+    #[arg(long)]
+    pub check: bool,
     /// The user to become once it listens, by name or number, and maybe the group: to serve at port 80
     #[arg(long, value_name = "NAME[:GROUP]", value_parser = values::user)]
     pub user: Option<User>,

@@ -57,6 +57,7 @@ pub fn around(
     if let Some(file) = &guarding.auth {
         return Ok(Box::new(site.layer(users(file, options, reloads)?)));
     }
+    let _ = reloads; // without `users` nothing is read again
     Ok(Box::new(site))
 }
 

@@ -50,6 +50,7 @@ pub fn also(
 /// A socket that systemd has handed over accepts connections, although nothing serves them: it is an error if none of those that
 /// were handed over is used. Returns the ones that are not used beside others that are.
 pub fn unused(options: &Options, addresses: &[BindAddress]) -> Result<Vec<String>, CliError> {
+    let _ = options; // without `metrics` and `tls` there are no others
     let others = std::iter::empty::<&address::Bind>();
     #[cfg(feature = "metrics")]
     let others = others.chain(&options.listening.metrics_bind);

@@ -98,7 +98,7 @@ struct Stored {
 impl Place<'_> {
     /// What a request may do here.
     fn rights(self, request: &Request) -> Rights {
-        Rights::of(request, self.mount)
+        Rights::of(request, || self.mount)
     }
 
     /// The name at this path, for something new that the request may write there.

@@ -1,5 +1,6 @@
 //! The address to listen at: host and port, or a socket without them.
-//! Called by `options` (text to a `BindAddress`) and by `cli` (a `BindAddress` for the library). It opens nothing.
+//! Called by `options` (text to a `BindAddress`) and by `cli` (a `BindAddress` for the library). It opens nothing but, for
+//! `--check`, the address itself for a moment.
 
 use std::net::Ipv6Addr;
 
@@ -36,6 +37,22 @@ impl BindAddress {
     /// Whether it is an IPv4 address, and no name.
     pub fn is_ipv4(&self) -> bool {
         self.host.parse::<std::net::Ipv4Addr>().is_ok()
+    }
+
+    /// To check it: any free port in the place of one that is in use, maybe by the server that is to be restarted, and of a socket
+    /// that is handed over at the start alone.
+    pub fn to_check(&self) -> BindAddress {
+        let is_handed_over = self.socket.is_some() && !self.is_unix();
+        let nothing = || modest::handler_fn(|_| Err(modest::Error::new(404, "")));
+        let is_in_use = || {
+            let bound = modest::TcpServer::bind(self.listen(), nothing());
+            bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+        };
+        match is_handed_over || is_in_use() {
+            true if self.socket.is_some() => BindAddress { port: 0, ..BindAddress::default() },
+            true => BindAddress { port: 0, ..self.clone() },
+            false => self.clone(),
+        }
     }
 
     /// The same for the library, which looks names up.

@@ -12,9 +12,9 @@ use modest::{Http, Routes, TcpServer};
 use modest::{RequestHandler, ServerHandle};
 
 use super::error::CliError;
-use super::options::Options;
 #[cfg(feature = "metrics")]
-use super::{header, listening};
+use super::header;
+use super::options::Options;
 
 /// What is counted, if anything is.
 pub struct Figures {
@@ -68,7 +68,9 @@ impl Figures {
         metrics.of(server.clone());
         let mut address = bind.address.clone();
         address.port = bind.port.unwrap_or(PORT);
-        let address = listening::to_check(options, &address);
+        if options.starting.check {
+            address = address.to_check();
+        }
         let path = options.serving.metrics.as_deref().unwrap_or(PATH);
         let app = Http::new(Routes::new().mount(path, metrics.page()).serve(())).access_log(None);
         let app = header::of_all(app, options)?;

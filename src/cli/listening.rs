@@ -7,22 +7,6 @@ use super::error::CliError;
 use super::options::Options;
 use super::values::{Limit, Rate};
 
-/// An address to check: any free port in the place of one that is in use, maybe by the server that is to be restarted, and of a socket
-/// that is handed over at the start alone. Without `--check` the address itself.
-pub fn to_check(options: &Options, address: &BindAddress) -> BindAddress {
-    let is_handed_over = address.socket.is_some() && !address.is_unix();
-    let nothing = || modest::handler_fn(|_| Err(modest::Error::new(404, "")));
-    let is_in_use = || {
-        let bound = TcpServer::bind(listen(options, address), nothing());
-        bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
-    };
-    match options.starting.check && (is_handed_over || is_in_use()) {
-        true if address.socket.is_some() => BindAddress { port: 0, ..BindAddress::default() },
-        true => BindAddress { port: 0, ..address.clone() },
-        false => address.clone(),
-    }
-}
-
 /// Listen at all addresses, behind proxies where there are some.
 pub fn bind(options: &Options, addresses: &[BindAddress], site: impl IntoProtocol) -> Result<TcpServer, CliError> {
     match has_proxies(options) {

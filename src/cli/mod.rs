@@ -50,6 +50,7 @@ use std::time::Instant;
 use log::{debug, warn};
 use modest::Address;
 
+use self::address::BindAddress;
 use self::error::CliError;
 use self::figures::Figures;
 use self::logging::{Lines, Zone};
@@ -90,7 +91,8 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
     contradictions::check(&options, &places, &addresses)?;
     let unused = listening::unused(&options, &addresses)?;
-    let addresses: Vec<_> = addresses.iter().map(|address| listening::to_check(&options, address)).collect();
+    let to_check = |address: BindAddress| if options.starting.check { address.to_check() } else { address };
+    let addresses: Vec<_> = addresses.into_iter().map(to_check).collect();
     taking::check(&options, &places)?;
     let sums = Arc::new(Sums::default());
     let has_colours = logging::has_colours(&options);
@@ -114,7 +116,7 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
             let served = Served { scheme: "https", count: server.local_addrs().len(), fingerprint: opened.fingerprint };
             for address in encryption::redirecting(&options, &addresses)? {
                 let redirect = encryption::redirect(&options, server.port(), front())?;
-                let address = listening::to_check(&options, &address);
+                let address = to_check(address);
                 server = listening::also(server, &options, &address, redirect)?;
             }
             (server, served)

@@ -32,6 +32,7 @@ type Reload = Box<dyn Fn() -> io::Result<String> + Send>;
 pub struct Reloads(Vec<(&'static str, Reload)>);
 
 impl Reloads {
+    #[cfg(any(feature = "users", feature = "tls"))]
     pub fn add(&mut self, option: &'static str, reload: impl Fn() -> io::Result<String> + Send + 'static) {
         self.0.push((option, Box::new(reload)));
     }

@@ -30,6 +30,10 @@ fn get(modest: &Built, trusted: &str) -> Answer {
 }
 
 fn try_get(modest: &Built, trusted: &str) -> std::io::Result<Answer> {
+    try_get_of(modest, trusted, "/")
+}
+
+fn try_get_of(modest: &Built, trusted: &str, path: &str) -> std::io::Result<Answer> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -37,7 +41,7 @@ fn try_get(modest: &Built, trusted: &str) -> std::io::Result<Answer> {
     let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
     let connection = ClientConnection::new(config, ServerName::try_from("127.0.0.1").unwrap()).unwrap();
     let mut stream = StreamOwned::new(connection, modest.connect());
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
     let mut said = String::new();
     stream.read_to_string(&mut said)?;
     Ok(Answer::read(&said))
@@ -142,6 +146,23 @@ fn a_certificate_that_expires_is_logged() {
             assert_eq!(is_there, days < 14, "{days}: {lines:?}");
         }
     }
+}
+
+/// The expiry of the certificate is a figure.
+#[test]
+#[cfg(feature = "metrics")]
+fn the_expiry_of_a_certificate_is_a_metric() {
+    let files = folder(&[("www/x", "")]);
+    let key = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let end = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(2_600_000_000); // after 2050: a GeneralizedTime
+    parameters.not_after = end.into();
+    let certificate = parameters.self_signed(&key).unwrap().pem();
+    std::fs::write(files.path().join("both.pem"), certificate.clone() + &key.serialize_pem()).unwrap();
+    let words = ["www", "-p", "0", "--tls-cert", "both.pem", "--metrics"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    let page = try_get_of(&modest, &certificate, "/metrics").unwrap().body;
+    assert!(page.contains("modest_certificate_expiry_timestamp_seconds 2600000000"), "{page}");
 }
 
 /// A key that `--user` could not read when it is renewed is refused at the start.

@@ -43,6 +43,14 @@ impl Figures {
         Figures { metrics: is_wanted.then(Metrics::new) }
     }
 
+    /// When certificates expire is a figure.
+    #[cfg(feature = "tls")]
+    pub fn of_certificates(&self, certificates: modest::Certificates) {
+        if let Some(metrics) = &self.metrics {
+            metrics.certificate_expiry(move || certificates.expiry());
+        }
+    }
+
     /// The page beside what is served, inside of what guards it.
     pub fn beside(&self, site: Box<dyn RequestHandler>, options: &Options) -> Box<dyn RequestHandler> {
         match (&self.metrics, &options.serving.metrics) {
@@ -113,6 +121,9 @@ impl Figures {
     pub fn of(_: &Options) -> Figures {
         Figures {}
     }
+
+    #[cfg(feature = "tls")]
+    pub fn of_certificates(&self, _: modest::Certificates) {}
 
     pub fn beside(&self, site: Box<dyn RequestHandler>, _: &Options) -> Box<dyn RequestHandler> {
         site

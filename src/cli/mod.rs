@@ -133,6 +133,7 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     #[cfg(feature = "tls")]
     if let Some(certificates) = certificates {
         certificates.warn_of_expiry();
+        figures.of_certificates(certificates.clone());
         encryption::reload(certificates, &options.encryption, &mut reloads);
     }
     reloads.at_hangup(&options, log.clone()).map_err(CliError::signals)?;

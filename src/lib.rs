@@ -172,14 +172,14 @@ pub use crate::http::{
     UrlPath, User, Validators, encode_path, escape_html, handler_fn, is_compressible, layer_fn, media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
-pub use files::{Overwrite, StaticFileHandler, Symlinks, Uploads};
+pub use files::{FolderCheck, Overwrite, StaticFileHandler, Symlinks, Uploads};
 pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,
     SharedBytes, Stats, TcpServer, TlsInfo,
 };
 #[cfg(feature = "tls")]
-pub use tls::{ClientCertificates, Identity, Protected, Tls};
+pub use tls::{Certificates, ClientCertificates, Identity, Protected, Tls};
 pub use udp::{Datagram, DatagramHandler, UdpServer};
 
 /// Responses that wait for something other than their client and hold no worker: server-sent events

@@ -5,7 +5,7 @@
 //! the reader is slow, and those that can't be written, for the disk is full or the pipe closed, are counted, and
 //! the count is written once there is space again.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -101,6 +101,12 @@ impl StderrWriter {
         StderrWriter::default()
     }
 
+    /// How the lines of the writer itself are formatted, such as the one that counts lost lines: from a level and a message to one
+    /// line without its end. Default: as the lines of [`log_to_stderr`]. The first of a process applies to all.
+    pub fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
+        buffer().own_lines(Box::new(format));
+    }
+
     /// Wait until all lines are written, for a second at most: at the end of the program.
     pub fn drain(&self) {
         buffer().drain(FLUSH_TIMEOUT);
@@ -161,6 +167,11 @@ impl LogFile {
         self.buffer.wake();
     }
 
+    /// How the lines of the writer itself are formatted: see [`StderrWriter::own_lines`]. The first of each file applies.
+    pub fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
+        self.buffer.own_lines(Box::new(format));
+    }
+
     /// Wait until all lines are written, for a second at most: at the end of the program.
     pub fn drain(&self) {
         self.buffer.drain(FLUSH_TIMEOUT);
@@ -194,11 +205,17 @@ fn append(path: &std::path::Path) -> io::Result<File> {
 /// Where a buffer is written to. Used by one thread.
 trait Sink: Write {
     /// The file was renamed: open another.
-    fn reopen(&mut self) {}
+    ///
+    /// # Errors
+    /// If that fails; the old one is kept.
+    fn reopen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
-    /// The first error since the last success.
-    fn failed(&self, error: &io::Error) {
+    /// What is written to stderr when the first write fails, or opening it anew.
+    fn failure(&self, error: &io::Error) -> Option<String> {
         let _ = error;
+        None
     }
 }
 
@@ -207,13 +224,6 @@ impl Sink for io::Stderr {}
 struct FileSink {
     path: PathBuf,
     file: File,
-}
-
-impl FileSink {
-    fn tell(&self, error: &io::Error) {
-        let line = format!("[ERROR] the log {:?} can't be written: {error}\n", self.path);
-        buffer().push(line.as_bytes());
-    }
 }
 
 impl Write for FileSink {
@@ -227,15 +237,13 @@ impl Write for FileSink {
 }
 
 impl Sink for FileSink {
-    fn reopen(&mut self) {
-        match append(&self.path) {
-            Ok(file) => self.file = file,
-            Err(error) => self.tell(&error),
-        }
+    fn reopen(&mut self) -> io::Result<()> {
+        self.file = append(&self.path)?;
+        Ok(())
     }
 
-    fn failed(&self, error: &io::Error) {
-        self.tell(error);
+    fn failure(&self, error: &io::Error) -> Option<String> {
+        Some(format!("the log {:?} can't be written: {error}", self.path))
     }
 }
 
@@ -262,20 +270,23 @@ impl Log for StderrLogger {
 /// An access line as it is (a record escapes what the client sent); any other message with its level and time, made one
 /// line whatever a client or a cause put into it.
 fn line_of(record: &Record<'_>, now: SystemTime) -> String {
-    if record.target() == ACCESS {
-        return format!("{}\n", record.args());
+    match record.target() {
+        ACCESS => format!("{}\n", record.args()),
+        _ => message_line(record.level(), &record.args().to_string(), now) + "\n",
     }
-    let mut line = format!("[{}] ", record.level());
+}
+
+fn message_line(level: Level, message: &str, now: SystemTime) -> String {
+    let mut line = format!("[{level}] ");
     // `Thu, 16 Jun 2022 06:34:59 GMT`
     if let Some(date) = date::write(now)
         && let Ok(date) = std::str::from_utf8(&date)
     {
         let _ = write!(line, "[{}/{}/{}] ", &date[5..7], &date[8..11], &date[12..25]);
     }
-    for letter in record.args().to_string().chars() {
+    for letter in message.chars() {
         if letter.is_control() { line.extend(letter.escape_default()) } else { line.push(letter) }
     }
-    line.push('\n');
     line
 }
 
@@ -301,9 +312,13 @@ fn buffer() -> &'static LogBuffer {
     })
 }
 
+/// From a level and a message to a line without its end.
+type FormatLine = Box<dyn Fn(Level, &str) -> String + Send + Sync>;
+
 /// The buffer between the threads that log and the one that writes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct LogBuffer {
+    own_lines: OnceLock<FormatLine>,
     state: Mutex<BufferState>,
     reopen: AtomicBool,
     not_empty: Condvar,
@@ -327,7 +342,32 @@ enum WriterState {
     Waiting,
 }
 
+impl fmt::Debug for LogBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogBuffer").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 impl LogBuffer {
+    fn own_lines(&self, format: FormatLine) {
+        let _ = self.own_lines.set(format); // the first applies
+    }
+
+    /// A line of the writer itself.
+    fn own_line(&self, level: Level, message: &str) -> String {
+        let line = match self.own_lines.get() {
+            Some(format) => format(level, message),
+            None => message_line(level, message, SystemTime::now()),
+        };
+        line + "\n"
+    }
+
+    fn report(&self, out: &dyn Sink, error: &io::Error) {
+        if let Some(message) = out.failure(error) {
+            buffer().push(self.own_line(Level::Error, &message).as_bytes());
+        }
+    }
+
     /// Append a line, if there is space: never waits for the writer.
     fn push(&self, line: &[u8]) {
         let mut state = self.lock();
@@ -355,21 +395,23 @@ impl LogBuffer {
         let (mut batch, mut slow, mut failed, mut torn) = (Vec::new(), 0, 0, false);
         loop {
             slow += self.take(&mut batch);
-            if self.reopen.swap(false, Relaxed) {
-                out.reopen();
+            if self.reopen.swap(false, Relaxed)
+                && let Err(error) = out.reopen()
+            {
+                self.report(out, &error);
             }
             match write_batch(out, &batch, &mut torn) {
                 Ok(()) => {}
                 Err((error, lost)) => {
                     if failed == 0 {
-                        out.failed(&error);
+                        self.report(out, &error);
                     }
                     failed += lost;
                 }
             }
             batch.clear();
             // Said after lines that could be written: there is space again.
-            if slow + failed > 0 && write_batch(out, lost_lines(slow, failed).as_bytes(), &mut torn).is_ok() {
+            if slow + failed > 0 && write_batch(out, self.lost_lines(slow, failed).as_bytes(), &mut torn).is_ok() {
                 (slow, failed) = (0, 0);
             }
             thread::sleep(WRITE_INTERVAL); // the pause is the point: lines gather meanwhile
@@ -387,6 +429,14 @@ impl LogBuffer {
         state.writer = WriterState::Busy;
         std::mem::swap(&mut state.lines, into);
         std::mem::take(&mut state.dropped)
+    }
+
+    fn lost_lines(&self, slow: u64, failed: u64) -> String {
+        [(slow, "they were not read in time"), (failed, "they could not be written")]
+            .into_iter()
+            .filter(|(lost, _)| *lost > 0)
+            .map(|(lost, why)| self.own_line(Level::Warn, &format!("{lost} lines of the log are lost: {why}")))
+            .collect()
     }
 
     fn drain(&self, within: Duration) {
@@ -421,16 +471,6 @@ fn write_batch(out: &mut dyn Sink, batch: &[u8], torn: &mut bool) -> Result<(), 
         }
     }
     Ok(())
-}
-
-fn lost_lines(slow: u64, failed: u64) -> String {
-    let mut lines = String::new();
-    for (lost, why) in [(slow, "whoever reads it was too slow"), (failed, "they could not be written")] {
-        if lost > 0 {
-            let _ = writeln!(lines, "[WARN] {lost} lines of the log are lost: {why}");
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -474,7 +514,11 @@ mod tests {
             let end = if written.is_empty() || written.ends_with('\n') { "" } else { "\n" };
             assert_eq!(all, format!("{written}{end}six\n"), "{space} bytes");
         }
-        assert_eq!(lost_lines(0, 3), "[WARN] 3 lines of the log are lost: they could not be written\n");
+        let buffer = LogBuffer::default();
+        let (line, said) = (buffer.lost_lines(0, 3), "3 lines of the log are lost: they could not be written\n");
+        assert!(line.starts_with("[WARN] [") && line.ends_with(&format!(":{}] {said}", &line[26..28])), "{line}");
+        buffer.own_lines(Box::new(|level, message| format!("{level}: {message}")));
+        assert_eq!(buffer.lost_lines(0, 3), format!("WARN: {said}"));
     }
 
     #[test]

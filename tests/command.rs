@@ -1084,6 +1084,54 @@ fn a_confined_program_opens_nothing_outside_its_folders() {
     assert!(std::fs::read_to_string(&log_file).unwrap().contains("/out"));
 }
 
+/// A folder that its path no longer leads to fails the health check, and is logged once.
+#[test]
+fn a_folder_that_is_not_at_its_path_fails_the_health_check() {
+    type Change = fn(&std::path::Path);
+    let swap: Change = |at| {
+        std::fs::rename(at.join("site"), at.join("old")).unwrap();
+        std::fs::rename(at.join("new"), at.join("site")).unwrap();
+    };
+    let link: Change = |at| {
+        std::os::unix::fs::symlink("new", at.join("next")).unwrap();
+        std::fs::rename(at.join("next"), at.join("current")).unwrap();
+    };
+    let remove: Change = |at| std::fs::rename(at.join("site"), at.join("old")).unwrap();
+    let no_landlock = landlock_is_missing();
+    for (name, change, back, words, status) in [
+        ("site", swap, "mv site new; mv old site", &["--confine"][..], 503),
+        ("current", link, "ln -sfn site current", &["--confine"], 503),
+        ("site", remove, "mv old site", &[], 503),
+        ("site", swap, "", &[], 200),
+        ("current", link, "", &[], 200),
+    ] {
+        if no_landlock && !words.is_empty() {
+            continue;
+        }
+        let files = folder(&[("site/a", "old"), ("new/a", "new")]);
+        std::os::unix::fs::symlink("site", files.path().join("current")).unwrap();
+        let path = files.path().join(name);
+        let words = [&["-p", "0", "--health", "/up"], words].concat();
+        let modest = Built::start(modest(words).arg(&path));
+        assert_eq!((modest.get("/up").status, &*modest.get("/a").body), (200, "old"), "{name}");
+        change(files.path());
+        let up = modest.get("/up");
+        assert_eq!(up.status, status, "{name} {up:?}");
+        assert_eq!(modest.get("/up").status, status, "{name}");
+        assert_eq!(modest.get("/a").body, if status == 200 { "new" } else { "old" }, "{name}");
+        if status == 503 {
+            assert!(up.body.starts_with(&*path.to_string_lossy()), "{up:?}");
+            let ran = std::process::Command::new("sh").args(["-c", back]).current_dir(&files).status().unwrap();
+            assert!(ran.success(), "{back}");
+            assert_eq!(modest.get("/up").status, 200, "{name}: {back}");
+        }
+        let err = modest.stop().2;
+        let warnings: Vec<_> = err.iter().filter(|line| line.contains("[WARN]")).collect();
+        assert_eq!(warnings.len(), if status == 503 { 2 } else { 0 }, "{name}: {err:?}");
+        assert!(warnings.iter().all(|line| line.contains(&*path.to_string_lossy())), "{err:?}");
+    }
+}
+
 #[test]
 fn folders_that_take_files() {
     let files = folder(&[("in/there", "x"), ("other/there", "x"), ("file", "x")]);
@@ -1157,6 +1205,56 @@ fn folders_that_take_files() {
 }
 
 /// The user that it becomes must be allowed to write, and is told so at the start.
+/// A file that is replaced keeps its mode; a new one has that of the umask.
+#[test]
+fn a_replaced_file_keeps_its_mode() {
+    let files = folder(&[]);
+    let words = ["-p", "0", "--upload", "--overwrite", "replace"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    let mode = |name: &str| std::fs::metadata(files.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(modest.ask("PUT", "/new", &[], "x").status, 201);
+    for (before, after) in [(0o640, 0o640), (0o600, 0o600), (0o664, 0o664), (0o755, 0o755), (0o4755, 0o755)] {
+        let path = files.path().join("file");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(before)).unwrap();
+        assert_eq!(modest.ask("PUT", "/file", &[], "new").status, 204, "{before:o}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(mode("file"), after, "{before:o}");
+    }
+    assert_eq!(mode("new") & 0o133, 0, "{:o}", mode("new"));
+}
+
+/// `--check` says what a start would say, and serves nothing; an address that is in use is no error.
+#[test]
+fn settings_are_checked_without_serving() {
+    let files = folder(&[("www/x", ""), ("users", "ada"), ("redirects", "/a /b 999\n"), ("toml", "port = 'x'")]);
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = busy.local_addr().unwrap().port().to_string();
+    for (words, status, said) in [
+        (&["www", "-p", "0"][..], 0, ""),
+        (&["www", "-p", &port], 0, ""),
+        (&["www", "-b", "systemd"], 0, ""),
+        (&["www", "-b", "unix:socket", "--log-file", "log"], 0, ""),
+        (&["www", "-b", "192.0.2.1:0"], 1, "192.0.2.1 is no address of this machine"),
+        (&["nowhere"], 1, "there is no folder or file 'nowhere'"),
+        (&["www", "--allow", "/=ada:read"], 2, "--allow: who is who"),
+        #[cfg(feature = "users")]
+        (&["www", "--auth", "users"], 1, "--auth: "),
+        #[cfg(feature = "tls")]
+        (&["www", "--tls-cert", "users"], 1, "--tls-cert: "),
+        (&["www", "--redirects", "redirects"], 2, "'redirects', "),
+        (&["www", "--config", "toml"], 2, "'toml'"),
+        (&["www", "--log-file", "no/log"], 1, "--log-file: "),
+        (&["www", "--user", "no-such-user"], 1, "--user no-such-user"),
+    ] {
+        let (found, out, err) = run(modest(words).arg("--check").current_dir(&files));
+        let lines = (found, if found == Some(0) { &*out } else { "The settings are valid.\n" }, err.lines().count());
+        assert_eq!(lines, (Some(status), "The settings are valid.\n", status.min(1) as usize), "{words:?}: {out}{err}");
+        assert!(err.contains(said), "{words:?}: {err}");
+    }
+    assert!(!files.path().join("socket").exists());
+}
+
 #[test]
 fn another_user_takes_files() {
     let files = folder(&[("in/there", "x")]);
@@ -1247,6 +1345,59 @@ fn formats_of_the_log() {
     modest.get("/");
     let (_, out, err) = modest.stop();
     assert!(err.len() == 1 && out.last().unwrap().starts_with("1 request, "), "{out:?} {err:?}");
+}
+
+/// With `--log-format json` each line on stderr and stdout is an object: the banner, warnings, debug lines, errors, the summary.
+#[test]
+fn every_line_of_the_log_is_json() {
+    let is_json = |line: &String| {
+        let object = line.starts_with("{\"time\":\"2") && line.ends_with('}');
+        let python = ["-c", "import json,sys; json.loads(sys.argv[1])", line];
+        object && std::process::Command::new("python3").args(python).status().unwrap().success()
+    };
+    let words = ["www", "-p", "0", "-v", "--log-format", "json", "--protocol", "HTTP/1.0"];
+    let modest = Built::start(modest(words).env("TZ", "No/Where"));
+    modest.get("/");
+    let banner = modest.banner.clone();
+    let (_, out, err) = modest.stop();
+    for line in out.iter().chain(&err).chain([&banner]) {
+        assert!(is_json(line), "{line}");
+    }
+    let has = |what: &str| err.iter().chain(&out).any(|line| line.contains(what));
+    for what in ["\"level\":\"WARN\"", "\"level\":\"DEBUG\"", "\"status\":200", "\"message\":\"1 request, "] {
+        assert!(has(what), "{what}: {out:?} {err:?}");
+    }
+    let (status, _, err) = built::run(&mut built::modest(["no\"such", "--log-format", "json"]));
+    assert!(status == Some(1) && err.contains("no\\\"such") && err.lines().count() == 1, "{err}");
+    assert!(is_json(&err.trim_end().to_owned()), "{err}");
+}
+
+/// SIGHUP ends nothing: it reads the users again, and one line of the log says what was read and what was not.
+#[test]
+#[cfg(feature = "users")]
+fn sighup_reads_files_again() {
+    let files = folder(&[("users", ""), ("www/x", "")]);
+    let users = files.path().join("users");
+    let line = |name: &str| modest::layers::UserFile::line(name, "a long secret").unwrap() + "\n";
+    std::fs::write(&users, line("ada")).unwrap();
+    let words = ["www", "-p", "0", "--auth", "users"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    for (content, level, said) in [
+        (line("ada") + &line("bob"), "INFO", "SIGHUP: reloaded: --auth (2 users); all other settings"),
+        ("ada".into(), "ERROR", "SIGHUP: reloaded: --auth failed, what was read before stays in use: "),
+        (line("ada"), "INFO", "SIGHUP: reloaded: --auth (1 user); all other settings"),
+    ] {
+        std::fs::write(&users, content).unwrap();
+        modest.signal(Signal::HUP);
+        let line = modest.err_line().unwrap();
+        assert!(line.starts_with(&format!("[{level}] [")) && line.contains(said), "{said}: {line}");
+    }
+    assert_eq!(modest.get("/").status, 401);
+    assert_eq!(modest.stop().0.code(), Some(0));
+    let modest = www(&["--log-format", "json"]);
+    modest.signal(Signal::HUP);
+    let line = modest.err_line().unwrap();
+    assert!(line.contains("\"message\":\"SIGHUP: reloaded: nothing; all other settings"), "{line}");
 }
 
 #[test]

@@ -30,6 +30,10 @@ fn get(modest: &Built, trusted: &str) -> Answer {
 }
 
 fn try_get(modest: &Built, trusted: &str) -> std::io::Result<Answer> {
+    try_get_of(modest, trusted, "/")
+}
+
+fn try_get_of(modest: &Built, trusted: &str, path: &str) -> std::io::Result<Answer> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -37,7 +41,7 @@ fn try_get(modest: &Built, trusted: &str) -> std::io::Result<Answer> {
     let config = Arc::new(config.with_root_certificates(roots).with_no_client_auth());
     let connection = ClientConnection::new(config, ServerName::try_from("127.0.0.1").unwrap()).unwrap();
     let mut stream = StreamOwned::new(connection, modest.connect());
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
     let mut said = String::new();
     stream.read_to_string(&mut said)?;
     Ok(Answer::read(&said))
@@ -109,6 +113,76 @@ fn a_certificate_may_change_under_a_server_that_runs() {
     link(2);
     // A handshake looks once a second.
     wait_for(|| try_get(&modest, &second).is_ok());
+}
+
+/// A certificate that has expired or soon will is logged at the start and when it is read again.
+#[test]
+fn a_certificate_that_expires_is_logged() {
+    let files = folder(&[("www/x", "")]);
+    let make = |days: i64| {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let hours = std::time::Duration::from_secs(days.unsigned_abs() * 86_400 + 1_800);
+        let now = std::time::SystemTime::now();
+        parameters.not_after = if days < 0 { now - hours } else { now + hours }.into();
+        let both = parameters.self_signed(&key).unwrap().pem() + &key.serialize_pem();
+        std::fs::write(files.path().join("both.pem"), both).unwrap();
+    };
+    let said = |days: i64| match days {
+        ..0 => format!("both.pem: the certificate expired {} days ago", -days),
+        _ => format!("both.pem: the certificate expires in {days} days"),
+    };
+    for (first, next) in [(-3, 300), (13, 2), (300, -40), (36_500, 300)] {
+        make(first);
+        let modest = Built::start(modest(["www", "-p", "0", "--tls-cert", "both.pem"]).current_dir(&files));
+        make(next);
+        modest.signal(rustix::process::Signal::HUP);
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.contains("SIGHUP: reloaded: --tls-cert;")) {
+            lines.push(modest.err_line().expect("a line for SIGHUP"));
+        }
+        for days in [first, next] {
+            let is_there = lines.iter().any(|line| line.starts_with("[WARN] ") && line.ends_with(&said(days)));
+            assert_eq!(is_there, days < 14, "{days}: {lines:?}");
+        }
+    }
+}
+
+/// The expiry of the certificate is a figure.
+#[test]
+#[cfg(feature = "metrics")]
+fn the_expiry_of_a_certificate_is_a_metric() {
+    let files = folder(&[("www/x", "")]);
+    let key = KeyPair::generate().unwrap();
+    let mut parameters = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let end = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(2_600_000_000); // after 2050: a GeneralizedTime
+    parameters.not_after = end.into();
+    let certificate = parameters.self_signed(&key).unwrap().pem();
+    std::fs::write(files.path().join("both.pem"), certificate.clone() + &key.serialize_pem()).unwrap();
+    let words = ["www", "-p", "0", "--tls-cert", "both.pem", "--metrics"];
+    let modest = Built::start(modest(words).current_dir(&files));
+    let page = try_get_of(&modest, &certificate, "/metrics").unwrap().body;
+    assert!(page.contains("modest_certificate_expiry_timestamp_seconds 2600000000"), "{page}");
+}
+
+/// A key that `--user` could not read when it is renewed is refused at the start.
+#[test]
+fn a_key_that_the_user_cannot_read_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let files = folder(&[("www/x", "")]);
+    certificate(files.path(), "a");
+    let mode = |name: &str, mode| {
+        std::fs::set_permissions(files.path().join(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    for (name, bits) in [("", 0o755), ("www", 0o755), ("a.pem", 0o644), ("a.key", 0o600)] {
+        mode(name, bits);
+    }
+    let words = ["www", "-p", "0", "--tls-cert", "a.pem", "--tls-key", "a.key", "--user", "65534:65533"];
+    let (status, out, err) = run(modest(words).current_dir(&files));
+    assert_eq!((status, &*out, err.lines().count()), (Some(1), "", 1), "{err}");
+    assert!(err.contains("--tls-key: 'a.key' can't be read by the user of --user"), "{err}");
 }
 
 #[test]

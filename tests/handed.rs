@@ -228,6 +228,23 @@ fn systemd_is_told_of_the_start_and_of_the_stop() {
     }
 }
 
+/// A socket that systemd has handed over, and that no option names, is not left accepting connections that nothing serves.
+#[test]
+fn a_socket_that_no_option_names_is_refused() {
+    let (socket, _) = listener();
+    let handed = "exec 3<&0 0</dev/null\nexport LISTEN_FDS=1 LISTEN_PID=$$ LISTEN_FDNAMES=modest.socket";
+    for words in [&["www", "-p", "0"][..], &["www", "-b", "127.0.0.1:0"], &["www", "--config", "/dev/null", "-p", "0"]]
+    {
+        let (status, out, err) = run(&mut shell(handed, words));
+        assert_eq!((status, &*out, err.lines().count()), (Some(2), "", 1), "{words:?}: {err}");
+        assert!(err.contains("systemd has handed over fd:3 (modest.socket), which"), "{words:?}: {err}");
+    }
+    let words = ["www", "-b", "127.0.0.1:0", "-b", "systemd"];
+    let mut started = Started::new(shell(handed, &words), socket.try_clone().unwrap());
+    assert!(started.line().starts_with("Serving HTTP"));
+    started.stop();
+}
+
 /// At a socket that was handed over nobody is waited for at the end, and it is over before the thread that tells has looked:
 /// it tells all the same.
 #[test]

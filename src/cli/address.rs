@@ -1,5 +1,6 @@
 //! The address to listen at: host and port, or a socket without them.
-//! Called by `options` (text to a `BindAddress`) and by `cli` (a `BindAddress` for the library). It opens nothing.
+//! Called by `options` (text to a `BindAddress`) and by `cli` (a `BindAddress` for the library). It opens nothing but, for
+//! `--check`, the address itself for a moment.
 
 use std::net::Ipv6Addr;
 
@@ -36,6 +37,22 @@ impl BindAddress {
     /// Whether it is an IPv4 address, and no name.
     pub fn is_ipv4(&self) -> bool {
         self.host.parse::<std::net::Ipv4Addr>().is_ok()
+    }
+
+    /// To check it: any free port in the place of one that is in use, maybe by the server that is to be restarted, and of a socket
+    /// that is handed over at the start alone.
+    pub fn to_check(&self) -> BindAddress {
+        let is_handed_over = self.socket.is_some() && !self.is_unix();
+        let nothing = || modest::handler_fn(|_| Err(modest::Error::new(404, "")));
+        let is_in_use = || {
+            let bound = modest::TcpServer::bind(self.listen(), nothing());
+            bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+        };
+        match is_handed_over || is_in_use() {
+            true if self.socket.is_some() => BindAddress { port: 0, ..BindAddress::default() },
+            true => BindAddress { port: 0, ..self.clone() },
+            false => self.clone(),
+        }
     }
 
     /// The same for the library, which looks names up.
@@ -91,6 +108,26 @@ pub fn redirect(text: &str) -> Result<Bind, String> {
 pub fn handed_over() -> bool {
     let this = std::process::id().to_string();
     std::env::var_os("LISTEN_FDS").is_some() && std::env::var("LISTEN_PID").is_ok_and(|meant| meant == this)
+}
+
+/// The sockets that systemd has handed over and that none of these addresses names: nothing would accept their connections.
+pub fn unused<'a>(addresses: impl Iterator<Item = &'a BindAddress>) -> Vec<String> {
+    let count = std::env::var("LISTEN_FDS").ok().filter(|_| handed_over()).and_then(|count| count.parse().ok());
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let named: Vec<_> = addresses.filter_map(|address| address.socket.as_deref()).collect();
+    unnamed(count.unwrap_or(0).min(4096), &names, &named)
+}
+
+/// The first has the number 3 (`SD_LISTEN_FDS_START`).
+fn unnamed(count: usize, names: &str, named: &[&str]) -> Vec<String> {
+    let names = names.split(':').map(Some).chain(std::iter::repeat(None));
+    let sockets = (3..3 + count).zip(names).map(|(number, name)| (format!("fd:{number}"), name.unwrap_or_default()));
+    let is_unused = |(number, name): &(String, &str)| {
+        let by_name = format!("systemd:{name}");
+        !named.iter().any(|socket| *socket == "systemd" || socket == number || *socket == by_name)
+    };
+    let line = |(number, name): (String, &str)| if name.is_empty() { number } else { format!("{number} ({name})") };
+    sockets.filter(is_unused).map(line).collect()
 }
 
 /// Whether the library takes it as it is, and it has neither host nor port.
@@ -170,6 +207,21 @@ mod tests {
             ("[fe80::1%lo]:80", "fe80::1%lo", Some(80)),
         ] {
             assert_eq!(parse(text), Ok((host.to_owned(), port)), "{text}");
+        }
+    }
+
+    #[test]
+    fn sockets_of_systemd_that_are_not_named() {
+        for (count, names, named, unused) in [
+            (0, "", &[][..], &[][..]),
+            (1, "", &[], &["fd:3"]),
+            (2, "modest.socket:", &[], &["fd:3 (modest.socket)", "fd:4"]),
+            (2, "http:admin", &["systemd:http"], &["fd:4 (admin)"]),
+            (3, "a:a:b", &["systemd:a", "unix:/x"], &["fd:5 (b)"]),
+            (2, "", &["fd:4"], &["fd:3"]),
+            (2, "a:b", &["systemd"], &[]),
+        ] {
+            assert_eq!(unnamed(count, names, named), unused, "{count} {names} {named:?}");
         }
     }
 

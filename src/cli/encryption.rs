@@ -4,12 +4,13 @@ use std::fs;
 use std::path::Path;
 
 use modest::layers::HttpsOnly;
-use modest::{ClientCertificates, Error, Http, Identity, RequestHandler, Tls, handler_fn};
+use modest::{Certificates, ClientCertificates, Error, Http, Identity, RequestHandler, Tls, handler_fn};
 
 use super::address::BindAddress;
 use super::error::{CliError, quoted, reason};
 use super::header;
 use super::options::{Encryption, Options};
+use super::signals::Reloads;
 use super::site::{self, Front};
 use super::values::Limit;
 
@@ -169,6 +170,28 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
             "--redirect-to-https: the server has no IP address to redirect from; give one, as in 127.0.0.1:80",
         )),
         false => Ok(found),
+    }
+}
+
+/// Whether the files may be read by the user that this process is by now: they are read again when they change.
+pub fn check_files(wanted: &Encryption) -> Result<(), CliError> {
+    let roots = wanted.tls_client_ca.iter().map(|file| ("--tls-client-ca", file));
+    let keys = wanted.tls_key.iter().map(|file| ("--tls-key", file));
+    for (option, file) in wanted.tls_cert.iter().map(|file| ("--tls-cert", file)).chain(keys).chain(roots) {
+        fs::File::open(file).map_err(|error| {
+            let (file, why) = (quoted(file), reason(&error));
+            CliError::failure(format!(
+                "{option}: {file} can't be read by the user of --user, so that a renewal would fail: {why}"
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// At SIGHUP the certificates are read again, if they are in files.
+pub fn reload(certificates: Certificates, wanted: &Encryption, reloads: &mut Reloads) {
+    if !wanted.tls_cert.is_empty() {
+        reloads.add("--tls-cert", move || certificates.reload().map(|()| String::new()));
     }
 }
 

@@ -43,6 +43,14 @@ impl Figures {
         Figures { metrics: is_wanted.then(Metrics::new) }
     }
 
+    /// When certificates expire is a figure.
+    #[cfg(feature = "tls")]
+    pub fn of_certificates(&self, certificates: modest::Certificates) {
+        if let Some(metrics) = &self.metrics {
+            metrics.certificate_expiry(move || certificates.expiry());
+        }
+    }
+
     /// The page beside what is served, inside of what guards it.
     pub fn beside(&self, site: Box<dyn RequestHandler>, options: &Options) -> Box<dyn RequestHandler> {
         match (&self.metrics, &options.serving.metrics) {
@@ -68,6 +76,9 @@ impl Figures {
         metrics.of(server.clone());
         let mut address = bind.address.clone();
         address.port = bind.port.unwrap_or(PORT);
+        if options.starting.check {
+            address = address.to_check();
+        }
         let path = options.serving.metrics.as_deref().unwrap_or(PATH);
         let app = Http::new(Routes::new().mount(path, metrics.page()).serve(())).access_log(None);
         let app = header::of_all(app, options)?;
@@ -110,6 +121,9 @@ impl Figures {
     pub fn of(_: &Options) -> Figures {
         Figures {}
     }
+
+    #[cfg(feature = "tls")]
+    pub fn of_certificates(&self, _: modest::Certificates) {}
 
     pub fn beside(&self, site: Box<dyn RequestHandler>, _: &Options) -> Box<dyn RequestHandler> {
         site

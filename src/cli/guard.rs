@@ -22,12 +22,14 @@ use super::options::Options;
 #[cfg(all(feature = "confine", feature = "users"))]
 use super::places;
 use super::places::Place;
+use super::signals::Reloads;
 
 /// The rights and the users around what is served, if there are such.
 pub fn around(
     site: Box<dyn RequestHandler>,
     options: &Options,
     places: &[Place],
+    reloads: &mut Reloads,
 ) -> Result<Box<dyn RequestHandler>, CliError> {
     let guarding = &options.guarding;
     if guarding.allow.is_empty() && !guarding.group.is_empty() {
@@ -53,8 +55,9 @@ pub fn around(
     let site = site.layer(rights(options, places)?);
     #[cfg(feature = "users")]
     if let Some(file) = &guarding.auth {
-        return Ok(Box::new(site.layer(users(file, options)?)));
+        return Ok(Box::new(site.layer(users(file, options, reloads)?)));
     }
+    let _ = reloads; // without `users` nothing is read again
     Ok(Box::new(site))
 }
 
@@ -105,7 +108,7 @@ fn rights(options: &Options, places: &[Place]) -> Result<PathRights, CliError> {
 }
 
 #[cfg(feature = "users")]
-fn users(file: &Path, options: &Options) -> Result<BasicAuth, CliError> {
+fn users(file: &Path, options: &Options, reloads: &mut Reloads) -> Result<BasicAuth, CliError> {
     let is_pair = file.to_str().is_some_and(|text| text.contains(':')) && !file.exists();
     if is_pair {
         return Err(CliError::usage(
@@ -114,6 +117,10 @@ fn users(file: &Path, options: &Options) -> Result<BasicAuth, CliError> {
         ));
     }
     let users = UserFile::open(file).map_err(|error| CliError::failure(format!("--auth: {error}")))?;
+    let reload = users.reloader();
+    reloads.add("--auth", move || {
+        reload().map(|number| format!(" ({number} {})", if number == 1 { "user" } else { "users" }))
+    });
     let users = match options.limits.workers {
         // One of few workers is for those who need no hash.
         Some(workers) if workers < 16 => users.hashes_at_once((workers / 4).max(1), workers / 4),

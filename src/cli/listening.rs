@@ -2,7 +2,7 @@
 
 use modest::{IntoProtocol, Listen, ProxyProtocol, TcpServer};
 
-use super::address::BindAddress;
+use super::address::{self, BindAddress};
 use super::error::CliError;
 use super::options::Options;
 use super::values::{Limit, Rate};
@@ -29,6 +29,31 @@ pub fn also(
         false => server.also_serve(listen, site),
     };
     more.map_err(|error| super::encryption::cannot_redirect(&error))
+}
+
+/// A socket that systemd has handed over accepts connections, although nothing serves them: it is an error if none of those that
+/// were handed over is used. Returns the ones that are not used beside others that are.
+pub fn unused(options: &Options, addresses: &[BindAddress]) -> Result<Vec<String>, CliError> {
+    let _ = options; // without `metrics` and `tls` there are no others
+    let others = std::iter::empty::<&address::Bind>();
+    #[cfg(feature = "metrics")]
+    let others = others.chain(&options.listening.metrics_bind);
+    #[cfg(feature = "tls")]
+    let others = others.chain(&options.encryption.redirect_to_https);
+    let all: Vec<_> = addresses.iter().chain(others.map(|bind| &bind.address)).collect();
+    let unused = address::unused(all.iter().copied());
+    let names_one = |address: &&BindAddress| {
+        let is_handed_over = |name: &String| name.starts_with("systemd") || name.starts_with("fd:");
+        address.socket.as_ref().is_some_and(is_handed_over)
+    };
+    match unused.is_empty() || all.iter().any(names_one) {
+        true => Ok(unused),
+        false => Err(CliError::usage(format!(
+            "systemd has handed over {}, which --bind and --port don't name: connections to it would wait for ever; leave \
+             out --bind and --port, or add --bind systemd",
+            unused.join(", ")
+        ))),
+    }
 }
 
 fn has_proxies(options: &Options) -> bool {

@@ -3,12 +3,11 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::panic;
-use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use log::{LevelFilter, Log, Metadata, Record};
-use modest::{LogFile, StderrWriter};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use modest::{LogFile, LogFormat, StderrWriter};
 use simplelog::{CombinedLogger, Config, ConfigBuilder, SharedLogger, WriteLogger};
 
 use super::error::{CliError, escape_controls};
@@ -16,6 +15,9 @@ use super::options::{Options, Verbosity};
 
 /// The target of access lines: they contain their own time and address, so nothing is prepended.
 pub const ACCESS: &str = "modest::access";
+
+/// The target of messages that are no warnings and are logged all the same.
+pub const NOTICE: &str = "modest::notice";
 
 /// The running log. [`LogHandle::finish`] writes what is left.
 #[derive(Clone)]
@@ -41,6 +43,69 @@ impl Zone {
     }
 }
 
+/// How a message becomes a line: `[WARN] [16/Jun/2022 06:34:59] message`, or an object of JSON.
+#[derive(Clone)]
+pub struct Lines {
+    zone: TimeZone,
+    is_json: bool,
+}
+
+impl Lines {
+    pub fn of(options: &Options, zone: &Zone) -> Lines {
+        Lines { zone: zone.known.clone(), is_json: is_json(options) }
+    }
+
+    /// One line, whatever a client or a cause put into it.
+    fn line(&self, level: Level, target: &str, message: &str) -> String {
+        let now = Timestamp::now().to_zoned(self.zone.clone());
+        match self.is_json {
+            false => format!("[{level}] [{}] {}", now.strftime("%d/%b/%Y %H:%M:%S"), escape_controls(message)),
+            true => json_line(&now.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(), level, target, message),
+        }
+    }
+
+    /// What is written to stdout, line by line.
+    pub fn of_stdout(&self, text: &str) -> String {
+        if !self.is_json {
+            return text.to_owned();
+        }
+        let lines = text.lines().filter(|line| !line.trim().is_empty());
+        lines.map(|line| self.line(Level::Info, "modest", line.trim()) + "\n").collect()
+    }
+}
+
+pub fn is_json(options: &Options) -> bool {
+    options.logging.log_format == Some(LogFormat::Json)
+}
+
+/// An object of `time`, as in the access log, `level`, `target` and `message`.
+fn json_line(time: &str, level: Level, target: &str, message: &str) -> String {
+    let time = time.strip_suffix("+00:00").map_or_else(|| time.to_owned(), |time| format!("{time}Z"));
+    let (target, message) = (json_string(target), json_string(message));
+    format!(r#"{{"time":"{time}","level":"{level}","target":{target},"message":{message}}}"#)
+}
+
+/// Escapes as RFC 8259, section 7, and C1 besides.
+fn json_string(text: &str) -> String {
+    let mut string = String::from('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => string.extend(['\\', letter]),
+            letter if letter.is_control() => string.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            letter => string.push(letter),
+        }
+    }
+    string + "\""
+}
+
+/// The last line of a program that can't start or can't go on, on stderr.
+pub fn last_line(error: &CliError, lines: Option<&Lines>) -> String {
+    match lines.filter(|lines| lines.is_json) {
+        Some(lines) => lines.line(Level::Error, "modest", &error.to_string()),
+        None => format!("modest: {error}"),
+    }
+}
+
 /// Set up the log.
 pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
     let (access, other) = match options.verbosity() {
@@ -48,15 +113,20 @@ pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
         Verbosity::Normal => (LevelFilter::Info, LevelFilter::Warn),
         Verbosity::Verbose => (LevelFilter::Info, LevelFilter::Debug),
     };
-    let writer = match &options.logging.log_file {
-        None => LogHandle::Stderr(StderrWriter::new()),
-        Some(path) => LogHandle::File(open(path)?),
+    let file = options.logging.log_file.as_ref();
+    let file = file.map(|path| LogFile::open(path).map_err(|error| CliError::log_file(path, &error))).transpose()?;
+    let writer = match file {
+        Some(file) if !options.starting.check => LogHandle::File(file),
+        _ => LogHandle::Stderr(StderrWriter::new()),
     };
     let loggers: Vec<Box<dyn SharedLogger>> = vec![
         WriteLogger::new(access, access_config(), writer.clone()),
         WriteLogger::new(other, message_config(), writer.clone()),
     ];
-    let logger = LineLogger { loggers: CombinedLogger::new(loggers), zone: zone.known.clone() };
+    let lines = Lines::of(options, zone);
+    let own = lines.clone();
+    writer.own_lines(move |level, message| own.line(level, "modest", message));
+    let logger = LineLogger { loggers: CombinedLogger::new(loggers), lines };
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(access.max(other));
     }
@@ -67,17 +137,6 @@ pub fn start(options: &Options, zone: &Zone) -> Result<LogHandle, CliError> {
     Ok(writer)
 }
 
-/// A log file, which SIGHUP opens anew.
-fn open(path: &Path) -> Result<LogFile, CliError> {
-    let failed = |error: io::Error| CliError::log_file(path, &error);
-    let file = LogFile::open(path).map_err(failed)?;
-    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGHUP]).map_err(failed)?;
-    let reopened = file.clone();
-    let wait = move || signals.forever().for_each(|_| reopened.reopen());
-    std::thread::Builder::new().name("modest-log".into()).spawn(wait).map_err(failed)?;
-    Ok(file)
-}
-
 /// Whether a person looks at it, and wants colours (no-color.org).
 pub fn has_colours(options: &Options) -> bool {
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
@@ -86,6 +145,24 @@ pub fn has_colours(options: &Options) -> bool {
 }
 
 impl LogHandle {
+    fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
+        match self {
+            LogHandle::Stderr(writer) => writer.own_lines(format),
+            LogHandle::File(writer) => writer.own_lines(format),
+        }
+    }
+
+    /// Open the file anew, as after `logrotate` renamed it; returns whether there is one.
+    pub fn reopen(&self) -> bool {
+        match self {
+            LogHandle::Stderr(_) => false,
+            LogHandle::File(writer) => {
+                writer.reopen();
+                true
+            }
+        }
+    }
+
     /// Wait until the last line is written, for a second at most.
     pub fn finish(&self) {
         match self {
@@ -111,20 +188,18 @@ impl Write for LogHandle {
     }
 }
 
-/// Nothing before the message: an access line is complete.
 fn access_config() -> Config {
-    base_config().add_filter_allow_str(ACCESS).build()
+    base_config().add_filter_allow_str(ACCESS).add_filter_allow_str(NOTICE).build()
 }
 
-/// `[WARN] ` before the message.
 fn message_config() -> Config {
-    base_config().set_max_level(LevelFilter::Error).add_filter_ignore_str(ACCESS).build()
+    base_config().add_filter_ignore_str(ACCESS).add_filter_ignore_str(NOTICE).build()
 }
 
 fn base_config() -> ConfigBuilder {
     let mut config = ConfigBuilder::new();
     config
-        .set_time_level(LevelFilter::Off) // simplelog has one fixed offset from UTC; see `LineLogger`
+        .set_time_level(LevelFilter::Off) // all that is before a message is made by `Lines`
         .set_max_level(LevelFilter::Off)
         .set_thread_level(LevelFilter::Off)
         .set_target_level(LevelFilter::Off)
@@ -132,21 +207,10 @@ fn base_config() -> ConfigBuilder {
     config
 }
 
-/// Makes each message one line, whatever a client or a cause put into it, and prepends its local time.
+/// Makes each message one line. An access line is complete: the library escapes what the client sent.
 struct LineLogger {
     loggers: Box<CombinedLogger>,
-    zone: TimeZone,
-}
-
-impl LineLogger {
-    fn line(&self, record: &Record<'_>) -> String {
-        if record.target() == ACCESS {
-            return record.args().to_string(); // a record escapes what the client sent
-        }
-        let message = escape_controls(&record.args().to_string());
-        let now = Timestamp::now().to_zoned(self.zone.clone());
-        format!("[{}] {message}", now.strftime("%d/%b/%Y %H:%M:%S"))
-    }
+    lines: Lines,
 }
 
 impl Log for LineLogger {
@@ -156,7 +220,10 @@ impl Log for LineLogger {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            let line = self.line(record);
+            let line = match record.target() {
+                ACCESS => record.args().to_string(),
+                target => self.lines.line(record.level(), target, &record.args().to_string()),
+            };
             let metadata = record.metadata().clone();
             self.loggers.log(&Record::builder().metadata(metadata).args(format_args!("{line}")).build());
         }

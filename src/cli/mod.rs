@@ -19,7 +19,7 @@ mod taking; // `--upload`
 
 mod rights; // `--user` and `--confine`
 
-mod signals; // SIGINT and SIGTERM
+mod signals; // SIGINT and SIGTERM, and SIGHUP
 
 mod logging; // the log, on stderr or in a file
 
@@ -52,10 +52,13 @@ use std::time::Instant;
 use log::{debug, warn};
 use modest::Address;
 
+use self::address::BindAddress;
 use self::error::CliError;
 use self::figures::Figures;
+use self::logging::{Lines, Zone};
 use self::options::{Options, Verbosity};
 use self::places::Place;
+use self::signals::Reloads;
 use self::site::{Front, Sums};
 use self::sources::Action;
 
@@ -63,35 +66,45 @@ use self::sources::Action;
 /// 0 after a shutdown or `--help`, 1 if it can't serve, 2 for invalid arguments.
 pub fn run() -> ExitCode {
     let result = match sources::parse(std::env::args_os()) {
-        Ok(Action::Serve(options)) => serve(*options),
+        Ok(Action::Serve(options)) => {
+            let zone = logging::Zone::of_machine();
+            let lines = logging::Lines::of(&options, &zone);
+            serve(*options, &zone, &lines).map_err(|error| (error, Some(lines)))
+        }
         Ok(Action::Print(text)) => {
             print(&format!("{text}\n"));
             Ok(())
         }
-        Err(error) => Err(error),
+        Err(error) => Err((error, None)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "modest: {error}"); // if stderr is closed, the status still tells
+        Err((error, lines)) => {
+            // If stderr is closed, the status still says that it failed.
+            let _ = writeln!(io::stderr(), "{}", logging::last_line(&error, lines.as_ref()));
             error.exit_code()
         }
     }
 }
 
-fn serve(options: Options) -> Result<(), CliError> {
+fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     let descriptors = raise_descriptor_limit();
     let verbosity = options.verbosity();
     let (places, addresses) = (places::places(&options)?, places::addresses(&options)?);
     contradictions::check(&options, &places, &addresses)?;
+    let unused = listening::unused(&options, &addresses)?;
+    let to_check = |address: BindAddress| if options.starting.check { address.to_check() } else { address };
+    let addresses: Vec<_> = addresses.into_iter().map(to_check).collect();
     taking::check(&options, &places)?;
     let sums = Arc::new(Sums::default());
-    let zone = logging::Zone::of_machine();
     let has_colours = logging::has_colours(&options);
     let front = || Front::new(&options, zone.known.clone(), has_colours, Arc::clone(&sums));
     let figures = Figures::of(&options);
     served::check(&options, &places)?;
-    let http = site::open(&options, &places, &addresses, &figures, front())?;
+    let mut reloads = Reloads::default();
+    let http = site::open(&options, &places, &addresses, &figures, front(), &mut reloads)?;
+    #[cfg(feature = "tls")]
+    let mut certificates = None;
     #[cfg(not(feature = "tls"))]
     let (server, served) = (listening::bind(&options, &addresses, http)?, Served::plainly());
     #[cfg(feature = "tls")]
@@ -99,10 +112,13 @@ fn serve(options: Options) -> Result<(), CliError> {
         None => (listening::bind(&options, &addresses, http)?, Served::plainly()),
         Some(opened) => {
             let plain = encryption::redirect(&options, None, front())?;
-            let mut server = listening::bind(&options, &addresses, opened.tls.plain(plain).protect(http))?;
+            let protected = opened.tls.plain(plain).protect(http);
+            certificates = Some(protected.certificates());
+            let mut server = listening::bind(&options, &addresses, protected)?;
             let served = Served { scheme: "https", count: server.local_addrs().len(), fingerprint: opened.fingerprint };
             for address in encryption::redirecting(&options, &addresses)? {
                 let redirect = encryption::redirect(&options, server.port(), front())?;
+                let address = to_check(address);
                 server = listening::also(server, &options, &address, redirect)?;
             }
             (server, served)
@@ -114,26 +130,42 @@ fn serve(options: Options) -> Result<(), CliError> {
     let page = figures.bind(&options, &server.handle())?;
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
     give_up_rights(&options, &places, server.local_addrs())?;
-    let log = logging::start(&options, &zone)?;
-    signals::shutdown_on_signals(&server.handle(), verbosity).map_err(CliError::signals)?;
+    let log = logging::start(&options, zone)?;
+    signals::shutdown_on_signals(&server.handle(), verbosity, lines.clone()).map_err(CliError::signals)?;
+    #[cfg(feature = "tls")]
+    if let Some(certificates) = certificates {
+        certificates.warn_of_expiry();
+        figures.of_certificates(certificates.clone());
+        encryption::reload(certificates, &options.encryption, &mut reloads);
+    }
+    reloads.at_hangup(&options, log.clone()).map_err(CliError::signals)?;
     debug!("file descriptor limit: {descriptors}");
     if let Some(version) = &options.listening.protocol {
         warn!("--protocol {version}: this server always uses HTTP/1.1, and HTTP/1.0 with clients that do");
     }
     taking::overlaps(&options, &places).iter().for_each(|told| warn!("{told}"));
+    for socket in unused {
+        warn!("systemd has handed over {socket}, which --bind doesn't name: connections to it wait for ever");
+    }
     for name in guard::strangers(&options) {
         warn!("--auth: --allow or --group names the user {name}, who is not in the file");
+    }
+    if options.starting.check {
+        log.finish();
+        print(&lines.of_stdout("The settings are valid.\n"));
+        return Ok(());
     }
     let (begun, bound) = (Instant::now(), server.local_addrs().to_vec());
     let page = page.start().map_err(|error| CliError::serving(&error))?;
     let told = page.line();
-    let server = server.on_ready(move || announce(&options, &places, &bound, &served, &told));
+    let said = lines.clone();
+    let server = server.on_ready(move || announce(&options, &places, &bound, &served, &told, &said));
     let served = server.serve_forever();
     page.stop();
     let stats = server.stats();
     debug!("stopped: {stats:?}");
     if served.is_ok() && verbosity != Verbosity::Quiet {
-        print(&banner::summary(&sums, stats.unsent, begun.elapsed()));
+        print(&lines.of_stdout(&banner::summary(&sums, stats.unsent, begun.elapsed())));
     }
     log.finish();
     served.map_err(|error| CliError::serving(&error))
@@ -144,6 +176,8 @@ fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Res
         rights::become_user(user)?;
         places.iter().try_for_each(site::check)?;
         guard::check_file(options)?;
+        #[cfg(feature = "tls")]
+        encryption::check_files(&options.encryption)?;
     }
     taking::check_rights(options, places)?;
     if let Some(folder) = &options.limits.body_folder {
@@ -193,7 +227,7 @@ impl Served {
 }
 
 /// Clients are accepted: say so.
-fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served, told: &str) {
+fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Served, told: &str, lines: &Lines) {
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
     let scheme = served.scheme;
     let (addresses, redirecting) = bound.split_at(served.count.min(bound.len()));
@@ -215,7 +249,7 @@ fn announce(options: &Options, places: &[Place], bound: &[Address], served: &Ser
             );
         }
     }
-    print(&text);
+    print(&lines.of_stdout(&text));
     if let Some(url) = banner::url(addresses, scheme, prefix, false).filter(|_| options.starting.open) {
         let started = Command::new("xdg-open").arg(&url).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         match started {

@@ -109,7 +109,7 @@ pub struct Serving {
     /// application/octet-stream]
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
-    /// Path that returns 200 and ok, for health checks. Requests for it are not logged
+    /// Path for health checks, not logged: 200 and ok, or 503 and the reason if a folder is no longer at its path
     #[arg(long, value_name = "PATH", value_parser = values::path)]
     pub health: Option<String>,
     /// Serve Prometheus metrics at this path [PATH: /metrics]
@@ -456,6 +456,9 @@ pub struct Starting {
     /// Read options from this TOML file. As in: port = 9000
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Validate settings, users, certificates, rules, folders and addresses, and exit: 0 if it could serve
+    #[arg(long)]
+    pub check: bool,
     /// Switch to this user once it listens. By name or number, with an optional group. For ports below 1024
     #[arg(long, value_name = "NAME[:GROUP]", value_parser = values::user)]
     pub user: Option<User>,

@@ -1,18 +1,71 @@
-//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once.
+//! SIGINT and SIGTERM: the first one shuts the server down gracefully, a second one ends the program at once. SIGHUP: files are read
+//! again, and the log is opened anew.
 //! Called by `cli` before it serves.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::thread;
 
+use log::Level;
 use modest::ServerHandle;
-use signal_hook::consts::SIGINT;
+use signal_hook::consts::{SIGHUP, SIGINT};
+use signal_hook::iterator::Signals;
 
-use super::options::Verbosity;
+use super::error::escape_controls;
+use super::logging::{Lines, LogHandle, NOTICE};
+use super::options::{Options, Verbosity};
 
 /// Shut the server down at the first SIGINT or SIGTERM, and say so as Python's `http.server` does.
-pub fn shutdown_on_signals(handle: &ServerHandle, verbosity: Verbosity) -> io::Result<()> {
+pub fn shutdown_on_signals(handle: &ServerHandle, verbosity: Verbosity, lines: Lines) -> io::Result<()> {
     handle.shutdown_on_signals_and(move |signal| {
         if signal == SIGINT && verbosity != Verbosity::Quiet {
-            let _ = writeln!(io::stdout(), "\nKeyboard interrupt received, exiting.");
+            let text = lines.of_stdout("\nKeyboard interrupt received, exiting.\n");
+            let _ = io::stdout().write_all(text.as_bytes());
         }
     })
+}
+
+/// Reads something again: returns what is said of it behind its name.
+type Reload = Box<dyn Fn() -> io::Result<String> + Send>;
+
+/// What is read again at SIGHUP, by the options that name it.
+#[derive(Default)]
+pub struct Reloads(Vec<(&'static str, Reload)>);
+
+impl Reloads {
+    #[cfg(any(feature = "users", feature = "tls"))]
+    pub fn add(&mut self, option: &'static str, reload: impl Fn() -> io::Result<String> + Send + 'static) {
+        self.0.push((option, Box::new(reload)));
+    }
+
+    /// At each SIGHUP read all of it again, open the log anew, and log what was done in one line.
+    ///
+    /// A program that was started in a terminal without a log file ends with that terminal, as SIGHUP does by default.
+    pub fn at_hangup(self, options: &Options, log: LogHandle) -> io::Result<()> {
+        let has_terminal = io::stdin().is_terminal() || io::stderr().is_terminal();
+        if has_terminal && options.logging.log_file.is_none() {
+            return Ok(());
+        }
+        let mut signals = Signals::new([SIGHUP])?;
+        let wait = move || signals.forever().for_each(|_| self.reload(&log));
+        thread::Builder::new().name("modest-reload".into()).spawn(wait).map(drop)
+    }
+
+    fn reload(&self, log: &LogHandle) {
+        let (mut done, mut level) = (Vec::new(), Level::Info);
+        for (option, reload) in &self.0 {
+            done.push(match reload() {
+                Ok(more) => format!("{option}{more}"),
+                Err(error) => {
+                    level = Level::Error;
+                    format!(
+                        "{option} failed, what was read before stays in use: {}",
+                        escape_controls(&error.to_string())
+                    )
+                }
+            });
+        }
+        done.extend(log.reopen().then(|| "--log-file".to_owned()));
+        let done = if done.is_empty() { "nothing".to_owned() } else { done.join(", ") };
+        log::log!(target: NOTICE, level, "SIGHUP: reloaded: {done}; all other settings and files need a restart");
+    }
 }

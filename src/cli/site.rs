@@ -13,8 +13,8 @@ use jiff::tz::TimeZone;
 use modest::layers::Compress;
 use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
-    Access, BodyPlan, Error, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler, Response,
-    Routes, StaticFileHandler, Uploads, encode_path, escape_html, handler_fn,
+    Access, BodyPlan, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Request, RequestHandler,
+    Response, Routes, StaticFileHandler, Uploads, encode_path, escape_html, handler_fn,
 };
 
 use super::address::BindAddress;
@@ -25,6 +25,7 @@ use super::header;
 use super::logging::ACCESS;
 use super::options::{Listening, Options};
 use super::places::Place;
+use super::signals::Reloads;
 use super::taking;
 use super::values::{Limit, Proxy};
 
@@ -35,17 +36,18 @@ pub fn open(
     addresses: &[BindAddress],
     figures: &Figures,
     front: Front,
+    reloads: &mut Reloads,
 ) -> Result<Http<Site>, CliError> {
-    let mut site = folders(options, places)?;
+    let (mut site, checks) = folders(options, places)?;
     check_pages(options, places)?;
     if let Some(file) = &options.serving.redirects {
         let prefix = options.serving.prefix.as_deref().unwrap_or_default();
         site = Box::new(site.layer(redirects(file)?.beneath(prefix)));
     }
-    site = guard::around(figures.beside(site, options), options, places)?;
+    site = guard::around(figures.beside(site, options), options, places, reloads)?;
     if let Some(path) = &options.serving.health {
-        let ok = |_: &(), _: &Request| Ok(Response::text("ok\n").with_header("cache-control", "no-store"));
-        site = Box::new(Routes::new().get(path, ok).fallback(site).serve(()));
+        let health = move |_: &(), _: &Request| Ok(health(&checks).with_header("cache-control", "no-store"));
+        site = Box::new(Routes::new().get(path, health).fallback(site).serve(()));
     }
     if !options.fields.cors.is_empty() {
         site = Box::new(site.layer(cors(&options.fields.cors)));
@@ -70,13 +72,26 @@ pub type Site = Layered<Front, Handler>;
 /// A handler, with what is around it so far.
 type Handler = Box<dyn RequestHandler>;
 
-fn folders(options: &Options, places: &[Place]) -> Result<Handler, CliError> {
+/// Healthy as long as each folder is at its path.
+fn health(checks: &[FolderCheck]) -> Response {
+    match checks.iter().find_map(|folder| folder.check().err()) {
+        None => Response::text("ok\n"),
+        Some(error) => Response::text(format!("{error}\n")).with_status(503),
+    }
+}
+
+fn folders(options: &Options, places: &[Place]) -> Result<(Handler, Vec<FolderCheck>), CliError> {
     let uploads = taking::uploads(options);
-    let folder = |place| folder(options, (place, taking::is_untrusted(options, places, place)), &uploads);
+    let mut checks = Vec::new();
+    let mut folder = |place| {
+        let files = folder(options, (place, taking::is_untrusted(options, places, place)), &uploads)?;
+        checks.push(files.folder_check());
+        Ok::<_, CliError>(files)
+    };
     if let [place] = places
         && place.at.is_empty()
     {
-        return Ok(Box::new(folder(place)?));
+        return Ok((Box::new(folder(place)?), checks));
     }
     let mut routes = Routes::new();
     let prefix = options.serving.prefix.as_deref().unwrap_or_default();
@@ -87,7 +102,7 @@ fn folders(options: &Options, places: &[Place]) -> Result<Handler, CliError> {
     if !places.iter().any(|place| place.at.is_empty()) {
         routes = routes.fallback(overview(prefix, places));
     }
-    Ok(Box::new(routes.serve(())))
+    Ok((Box::new(routes.serve(())), checks))
 }
 
 /// The page of a server that has folders at paths of their own, and none at its root: those that whoever asks may read.

@@ -350,7 +350,7 @@ impl Source {
 
 /// Whether it may stand in the environment and in a file: all but those that tell something and end.
 fn is_setting(arg: &Arg) -> bool {
-    let tells = ["help", "version", "completions", "man", "markdown", "config", "hash-password"];
+    let tells = ["help", "version", "completions", "man", "markdown", "config", "check", "hash-password"];
     arg.get_long().is_some_and(|long| !tells.contains(&long))
         && (!arg.is_hide_set() || arg.get_long() == Some("protocol"))
 }

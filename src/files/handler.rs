@@ -131,6 +131,21 @@ pub struct StaticFileHandler {
     pub(super) webdav: bool,
 }
 
+/// Whether the folder of a [`StaticFileHandler`] is still at its path: see [`folder_check`](StaticFileHandler::folder_check).
+#[derive(Clone, Debug)]
+pub struct FolderCheck(Root);
+
+impl FolderCheck {
+    /// If another folder has taken its place, that one is opened and served from now on.
+    ///
+    /// # Errors
+    /// If the path leads to no folder that can be opened: it was removed, or may not be read, as under Landlock. The message contains
+    /// the path. The folder that was there before is served until the path leads to one again.
+    pub fn check(&self) -> io::Result<()> {
+        self.0.location().check().map(drop)
+    }
+}
+
 /// What [`StaticFileHandler::finish_listing`] was given.
 ///
 /// A panic in it costs one answer: the handler keeps nothing that it could leave half done.
@@ -226,6 +241,25 @@ impl StaticFileHandler {
         handler.only = Some(name.as_bytes().to_vec());
         handler.pages.clear();
         Ok(handler)
+    }
+
+    /// A check whether the folder is still at its path, for a health check.
+    ///
+    /// ```no_run
+    /// use modest::{Error, Response, Routes, StaticFileHandler};
+    ///
+    /// let files = StaticFileHandler::new("www")?;
+    /// let folder = files.folder_check();
+    /// let health = move |_: &(), _: &_| match folder.check() {
+    ///     Ok(()) => Ok(Response::text("ok\n")),
+    ///     Err(error) => Ok(Response::text(format!("{error}\n")).with_status(503)),
+    /// };
+    /// let app = Routes::new().get("/health", health).fallback(files).serve(());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn folder_check(&self) -> FolderCheck {
+        FolderCheck(self.finder.root.clone())
     }
 
     /// The response for a path of which everything needed is kept.

@@ -47,6 +47,6 @@ mod slots; // how many at once
 
 mod stat; // the metadata of files
 
-pub use handler::StaticFileHandler;
+pub use handler::{FolderCheck, StaticFileHandler};
 pub use open::Symlinks;
 pub use taking::{Overwrite, Uploads};

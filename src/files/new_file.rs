@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FlockOperation, Mode, OFlags, RenameFlags, flock, fstatvfs, linkat, openat, renameat,
-    renameat_with, unlinkat,
+    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, fchmod, flock, fstatvfs, linkat, openat,
+    renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -126,8 +126,9 @@ impl NewFile {
         }
     }
 
-    /// The same in the place of what has that name.
+    /// The same in the place of what has that name, with its mode: `chmod 640` outlives an upload.
     pub fn replace(&self, folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+        self.take_mode(folder, name);
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
         if named.is_none() {
             let _ = flock(&self.file, FlockOperation::NonBlockingLockExclusive); // who sweeps leaves it alone
@@ -140,6 +141,15 @@ impl NewFile {
         }
         *named = None;
         Ok(())
+    }
+
+    /// Before the file has a name. A file system without modes refuses it, and needs none.
+    fn take_mode(&self, folder: &OwnedFd, name: &[u8]) {
+        if let Ok(found) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+            && FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
+        {
+            let _ = fchmod(&self.file, Mode::from_raw_mode(found.st_mode & 0o777));
+        }
     }
 
     /// Of an unnamed file.

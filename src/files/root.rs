@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Release},
+    AtomicBool, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
 };
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -30,6 +30,8 @@ pub(super) struct RootLocation {
     now: RwLock<Arc<Identified>>,
     /// How often another folder was found in its place.
     replaced: AtomicU64,
+    /// Whether the log has a warning that the path no longer leads to the open folder.
+    is_warned_of: AtomicBool,
 }
 
 /// The folder that is open.
@@ -61,12 +63,17 @@ impl RootLocation {
             false => Some(open_folder(CWD, Path::new("."), OFlags::PATH).map_err(failed)?),
         };
         let opened = identified(base.as_ref(), path).map_err(failed)?;
-        Ok(RootLocation {
+        Ok(RootLocation::at(base, path, Arc::new(opened)))
+    }
+
+    fn at(base: Option<OwnedFd>, path: &Path, opened: Arc<Identified>) -> RootLocation {
+        RootLocation {
             base,
             path: path.to_owned(),
-            now: RwLock::new(Arc::new(opened)),
+            now: RwLock::new(opened),
             replaced: AtomicU64::new(0),
-        })
+            is_warned_of: AtomicBool::new(false),
+        }
     }
 
     /// The folder that is open.
@@ -77,25 +84,51 @@ impl RootLocation {
     /// The folder that is open, also once it is replaced.
     #[cfg(feature = "archive")]
     pub fn pinned(&self) -> RootLocation {
-        RootLocation { base: None, path: self.path.clone(), now: RwLock::new(self.now()), replaced: AtomicU64::new(0) }
+        RootLocation::at(None, &self.path, self.now())
     }
 
-    /// Open the folder that is now at the path, if it was replaced; whether it was.
-    /// If there is none, the old one is kept: it may be about to be replaced.
+    /// Opens the folder that is now at the path, if it was replaced; returns whether it was. If there is none that can be opened, the
+    /// old one is kept, since it may be about to be replaced, and a warning is logged.
     pub fn reopen_if_replaced(&self) -> bool {
-        let path = self.path.as_os_str().as_bytes();
+        self.check().unwrap_or(false)
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// If the path leads to no folder that can be opened.
+    pub fn check(&self) -> io::Result<bool> {
         let found = match &self.base {
-            Some(base) => stat(base, path, AtFlags::empty()),
-            None => stat(CWD, path, AtFlags::empty()),
+            Some(base) => stat(base, self.path.as_os_str().as_bytes(), AtFlags::empty()),
+            None => stat(CWD, self.path.as_os_str().as_bytes(), AtFlags::empty()),
         };
         if found.is_ok_and(|found| found.identity() == self.now().identity) {
-            return false;
+            self.is_reachable();
+            return Ok(false);
         }
-        let Ok(opened) = identified(self.base.as_ref(), &self.path) else { return false };
+        let opened = identified(self.base.as_ref(), &self.path).map_err(|errno| self.unreachable(errno))?;
+        self.is_reachable();
         log::debug!(target: "modest::files", "{}: another folder stands there now", self.path.display());
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(opened);
         self.replaced.fetch_add(1, Release);
-        true
+        Ok(true)
+    }
+
+    fn is_reachable(&self) {
+        // The load first: it keeps the cache line shared on the path of every request.
+        if self.is_warned_of.load(Relaxed) && self.is_warned_of.swap(false, Relaxed) {
+            log::warn!(target: "modest::files", "{}: the folder is there again", self.path.display());
+        }
+    }
+
+    /// Logs once why the path leads to nothing that can be opened; running out of descriptors or memory says nothing of the path.
+    fn unreachable(&self, errno: Errno) -> io::Error {
+        let is_of_path = !matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::INTR);
+        let error = error_with_path(&self.path, errno);
+        if is_of_path && !self.is_warned_of.swap(true, Relaxed) {
+            log::warn!(target: "modest::files", "{error}: the folder that was there before is still served");
+        }
+        error
     }
 
     /// How often another folder was found in its place.

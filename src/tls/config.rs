@@ -67,6 +67,11 @@ impl Sources {
         self.client_auth.is_some()
     }
 
+    /// In the order of [`Loaded::leaves`].
+    pub fn identities(&self) -> &[Identity] {
+        &self.identities
+    }
+
     /// All files.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         let roots = self.client_auth.iter().map(|clients| clients.file.as_path());
@@ -124,6 +129,11 @@ impl Sources {
 }
 
 impl Loaded {
+    /// The certificates of this server, DER.
+    pub fn leaves(&self) -> impl Iterator<Item = &[u8]> {
+        self.keys.iter().filter_map(|key| key.cert.first().map(|certificate| &**certificate))
+    }
+
     /// Whether clients are asked for certificates, and none is taken.
     pub fn trusts_nobody(&self) -> bool {
         self.trust.as_ref().is_some_and(|trust| trust.is_empty)

@@ -5,8 +5,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pkcs8::EncryptedPrivateKeyInfoRef;
+use pkcs8::der::Decode as _;
+use pkcs8::der::asn1::{GeneralizedTime, UtcTime};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -125,6 +128,46 @@ impl Identity {
             Pem::Memory(_) => None,
         })
     }
+}
+
+/// Its certificate, for the log.
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.certificate.fmt(f)
+    }
+}
+
+/// When a certificate (DER) expires: `notAfter` of RFC 5280, section 4.1. The certificate was parsed by rustls before.
+pub(super) fn not_after(certificate: &[u8]) -> Option<SystemTime> {
+    let (_, certificate, _) = element(certificate)?;
+    let (_, mut fields, _) = element(certificate)?;
+    if fields.first() == Some(&0xa0) {
+        fields = element(fields)?.2; // version
+    }
+    for _ in ["serialNumber", "signature", "issuer"] {
+        fields = element(fields)?.2;
+    }
+    let (_, validity, _) = element(fields)?;
+    let (_, _, not_after) = element(validity)?;
+    let time = UtcTime::from_der(not_after).map(|time| time.to_unix_duration());
+    let time = time.or_else(|_| GeneralizedTime::from_der(not_after).map(|time| time.to_unix_duration()));
+    SystemTime::UNIX_EPOCH.checked_add(time.ok()?)
+}
+
+/// The first element of DER: its tag, its content, and what follows.
+fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = der.split_first()?;
+    let (&first, rest) = rest.split_first()?;
+    let (length, rest) = match first {
+        0..0x80 => (usize::from(first), rest),
+        _ => {
+            let (bytes, rest) =
+                rest.split_at_checked(usize::from(first & 0x7f)).filter(|(bytes, _)| bytes.len() <= 4)?;
+            (bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)), rest)
+        }
+    };
+    let (content, rest) = rest.split_at_checked(length)?;
+    Some((tag, content, rest))
 }
 
 /// The certificates in a file of roots, if there are any.

@@ -20,7 +20,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 use config::{ClientAuth, Sources};
@@ -184,6 +184,46 @@ struct Parts {
     live: Live,
     handshakes: Handshakes,
     inner: Arc<dyn Protocol>,
+}
+
+impl Protected {
+    /// The certificates that are in use, to read them again at once and to know when they expire.
+    #[must_use]
+    pub fn certificates(&self) -> Certificates {
+        Certificates(Arc::clone(&self.0))
+    }
+}
+
+/// The certificates that a [`Protected`] protocol uses, also while it is served: see [`Protected::certificates`].
+#[derive(Clone)]
+pub struct Certificates(Arc<Parts>);
+
+impl Certificates {
+    /// Read all files now, as [`Tls::reload`] does when they change: certificates, keys and the roots of clients.
+    ///
+    /// # Errors
+    /// The first file that can't be used. What was read of it before stays in use.
+    pub fn reload(&self) -> io::Result<()> {
+        self.0.live.reload()
+    }
+
+    /// When the first of the server's certificates expires.
+    #[must_use]
+    pub fn expiry(&self) -> Option<SystemTime> {
+        self.0.live.expiry()
+    }
+
+    /// Log a warning for each certificate that has expired, or expires within 14 days. It is also logged when certificates change, and
+    /// once a day by a handshake, unless [`Tls::reload`] is `None`.
+    pub fn warn_of_expiry(&self) {
+        self.0.live.warn_of_expiry();
+    }
+}
+
+impl fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificates").field("expiry", &self.expiry()).finish()
+    }
 }
 
 impl Protocol for Protected {

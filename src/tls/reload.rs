@@ -12,6 +12,7 @@ use log::{info, warn};
 use rustls::ServerConfig;
 
 use super::config::{Loaded, Sources};
+use super::identity;
 use crate::tcp::{self, Instant};
 
 /// What handshakes are made with.
@@ -32,6 +33,8 @@ struct Current {
 /// What was seen when it was looked last.
 struct Look {
     at: Instant,
+    /// When certificates that expire were last logged.
+    warned: Instant,
     stamps: Vec<Stamp>,
     /// Why what was seen can't be used, and what of that the log knows.
     wrong: Option<io::Error>,
@@ -44,10 +47,16 @@ type Stamp = Option<[i64; 8]>;
 /// A file that was changed no longer ago than this may be changed again in a way that its stamp does not show.
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// How often certificates that expire are logged.
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// A certificate that expires within this time should have been renewed.
+const SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
 impl Live {
     pub fn new(sources: Sources, every: Option<Duration>) -> Live {
         let current = RwLock::new(Current::new(&sources, sources.first().clone()));
-        let look = Mutex::new(Look { at: tcp::now(), stamps: stamps(&sources), wrong: None, told: None });
+        let look =
+            Mutex::new(Look { at: tcp::now(), warned: tcp::now(), stamps: stamps(&sources), wrong: None, told: None });
         Live { sources, every, current, look }
     }
 
@@ -63,6 +72,10 @@ impl Live {
         {
             look.at = now;
             self.look_again(&mut look);
+            if now.saturating_duration_since(look.warned) >= DAY {
+                look.warned = now;
+                self.warn_of_expiry();
+            }
         }
         let Current { loaded, shared } = self.current();
         // Where clients have certificates, each connection keeps them for its tickets.
@@ -91,6 +104,44 @@ impl Live {
             }
             return;
         }
+        look.wrong = self.read_again(look, stamps);
+        if look.wrong.is_none() {
+            look.told = None;
+        }
+    }
+
+    /// Reads all files now.
+    ///
+    /// # Errors
+    /// The first that can't be used: what was read of it before stays in use.
+    pub fn reload(&self) -> io::Result<()> {
+        let mut look = self.look.lock().unwrap_or_else(PoisonError::into_inner);
+        look.wrong = None;
+        let wrong = self.read_again(&mut look, stamps(&self.sources));
+        look.told = wrong.as_ref().map(ToString::to_string);
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// When the first of the certificates expires.
+    pub fn expiry(&self) -> Option<SystemTime> {
+        let keys = self.current().loaded;
+        keys.leaves().filter_map(identity::not_after).min()
+    }
+
+    /// Logs a warning for each certificate that has expired or soon will.
+    pub fn warn_of_expiry(&self) {
+        let now = SystemTime::now();
+        for (certificate, identity) in self.current().loaded.leaves().zip(self.sources.identities()) {
+            let left = identity::not_after(certificate).map(|end| end.duration_since(now));
+            match left {
+                Some(Err(ago)) => warn!("{identity}: the certificate expired {}", days(ago.duration(), "ago")),
+                Some(Ok(left)) if left < SOON => warn!("{identity}: the certificate expires in {}", days(left, "")),
+                _ => {}
+            }
+        }
+    }
+
+    fn read_again(&self, look: &mut Look, stamps: Vec<Stamp>) -> Option<io::Error> {
         let before = self.current().loaded;
         let (loaded, wrong) = self.sources.load(&before);
         if !loaded.has_the_keys_of(&before) {
@@ -99,13 +150,22 @@ impl Live {
         if loaded.trusts_nobody() && !before.trusts_nobody() {
             warn!("the file of roots has no certificate any more: no client with a certificate is let in");
         }
-        if wrong.is_none() {
-            look.told = None;
-        }
-        look.wrong = wrong;
+        let is_new = !loaded.has_the_keys_of(&before);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Current::new(&self.sources, loaded);
         look.stamps = stamps;
+        if is_new {
+            look.warned = tcp::now();
+            self.warn_of_expiry();
+        }
+        wrong
     }
+}
+
+/// `1 day ago`, `20 hours`.
+fn days(time: Duration, ago: &str) -> String {
+    let hours = time.as_secs() / 3600;
+    let (number, unit) = if hours < 48 { (hours, "hour") } else { (hours / 24, "day") };
+    format!("{number} {unit}{} {ago}", if number == 1 { "" } else { "s" }).trim_end().to_owned()
 }
 
 impl Current {

@@ -49,7 +49,10 @@ pub struct Metrics(Arc<Shared>);
 struct Shared {
     counts: Counts,
     server: OnceLock<ServerHandle>,
+    certificate_expiry: OnceLock<Expiry>,
 }
+
+type Expiry = Box<dyn Fn() -> Option<SystemTime> + Send + Sync>;
 
 impl Metrics {
     /// Nothing is counted yet.
@@ -62,6 +65,13 @@ impl Metrics {
         let _ = self.0.server.set(server);
     }
 
+    /// When the first certificate of the server expires, such as [`Certificates::expiry`](crate::Certificates::expiry) returns it, for
+    /// `modest_certificate_expiry_timestamp_seconds`. Only the first call counts.
+    #[cfg(feature = "tls")]
+    pub fn certificate_expiry(&self, expiry: impl Fn() -> Option<SystemTime> + Send + Sync + 'static) {
+        let _ = self.0.certificate_expiry.set(Box::new(expiry));
+    }
+
     /// The page, for GET and HEAD, whatever the path.
     pub fn page(&self) -> MetricsPage {
         MetricsPage(self.clone())
@@ -71,6 +81,9 @@ impl Metrics {
         let server = self.0.server.get().cloned().unwrap_or_else(|| request.server());
         let mut writer = Writer::new(format);
         page::write(&mut writer, &server, &self.0.counts, SystemTime::now());
+        if let Some(expiry) = self.0.certificate_expiry.get().and_then(|expiry| expiry()) {
+            page::certificates(&mut writer, expiry);
+        }
         writer.end()
     }
 }

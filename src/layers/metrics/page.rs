@@ -94,6 +94,12 @@ fn engine(writer: &mut Writer, server: &ServerHandle) {
     writer.single("modest_wakes_total", Counter, "How often a worker was woken.", stats.wakes);
 }
 
+pub fn certificates(writer: &mut Writer, expiry: SystemTime) {
+    let seconds = expiry.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let help = "When the first certificate expires, in seconds since 1970.";
+    writer.single("modest_certificate_expiry_timestamp_seconds", Gauge, help, seconds);
+}
+
 fn of_process(writer: &mut Writer, process: &Process, now: SystemTime) {
     let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let uptime = (since_1970 - process.start_seconds).max(0.0);

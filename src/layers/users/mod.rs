@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,9 @@ use super::guesses::Guesses;
 /// ```
 #[must_use = "does nothing until it is given to `BasicAuth::users`"]
 pub struct UserFile {
-    source: Source,
+    source: Arc<Source>,
+    /// How often it is looked whether the file has changed.
+    every: Option<Duration>,
     remembered: Remembered,
     guesses: Guesses,
     slots: Slots,
@@ -88,7 +91,8 @@ impl UserFile {
     pub fn open(path: impl AsRef<Path>) -> io::Result<UserFile> {
         let cores = available_parallelism().map_or(1, usize::from);
         Ok(UserFile {
-            source: Source::open(path.as_ref())?,
+            source: Arc::new(Source::open(path.as_ref())?),
+            every: Some(Duration::from_secs(1)),
             remembered: Remembered::new(random()?, Duration::from_secs(300)),
             guesses: Guesses::by_default(),
             slots: Slots::new((cores / 2).max(1), 7),
@@ -135,8 +139,15 @@ impl UserFile {
     /// How often it is looked, when somebody asks, whether the file has changed, and the file read again if so: once a
     /// second unless set; `None`: never.
     pub fn reload(mut self, every: impl Into<Option<Duration>>) -> UserFile {
-        self.source.every = every.into();
+        self.every = every.into();
         self
+    }
+
+    /// A function that reads the file at once, for a signal such as SIGHUP, and returns how many users are in it. On an error the
+    /// users before stay.
+    pub fn reloader(&self) -> impl Fn() -> io::Result<usize> + Send + Sync + 'static {
+        let source = Arc::clone(&self.source);
+        move || source.reload()
     }
 
     /// The line of a user for such a file, without a line break: argon2id with a salt of its own.
@@ -171,7 +182,7 @@ impl UserFile {
     /// The order is what keeps passwords from being guessed: first the limit of the client, then what is remembered, then a
     /// slot, then the hash.
     pub(super) fn knows(&self, client: Option<IpAddr>, name: &str, password: &str) -> Result<bool> {
-        let table = self.source.table();
+        let table = self.source.table(self.every);
         if password.len() > LONGEST_PASSWORD {
             return Ok(false);
         }

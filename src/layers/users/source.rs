@@ -14,8 +14,6 @@ use super::table::Table;
 /// Where the users are from.
 pub struct Source {
     path: PathBuf,
-    /// `None`: it is not read again.
-    pub every: Option<Duration>,
     start: Instant,
     /// When it was looked at last, in nanoseconds since the start.
     looked: AtomicU64,
@@ -54,7 +52,6 @@ impl Source {
         }
         Ok(Source {
             path,
-            every: Some(Duration::from_secs(1)),
             start: Instant::now(),
             looked: AtomicU64::new(0),
             seen: Mutex::new(Seen { stamp, said: None }),
@@ -66,10 +63,23 @@ impl Source {
         &self.path
     }
 
-    /// The users as they are now.
-    pub fn table(&self) -> Arc<Table> {
+    /// Reads the file now; returns how many users are in it.
+    ///
+    /// # Errors
+    /// If it can't be read or has a line that is no user: the users before stay.
+    pub fn reload(&self) -> io::Result<usize> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let (stamp, table) = read(&self.path)?;
+        let number = table.names().count();
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        *seen = Seen { stamp, said: None };
+        Ok(number)
+    }
+
+    /// The users as they are now, looked at again if that was not done within `every`.
+    pub fn table(&self, every: Option<Duration>) -> Arc<Table> {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let every = self.every.map(|every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
+        let every = every.map(|every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
         let looked = self.looked.load(Ordering::Relaxed);
         let is_time = every.is_some_and(|every| now.saturating_sub(looked) >= every)
             && self.looked.compare_exchange(looked, now, Ordering::Relaxed, Ordering::Relaxed).is_ok();

@@ -158,7 +158,7 @@ impl Output {
 
     /// Drop the pieces of others that are written. It may block.
     pub(super) fn drop_of_others(&mut self) {
-        drop(std::mem::take(&mut self.spent));
+        self.spent.clear(); // its room is used again
     }
 
     /// The pieces that a conversation inside has written, to be dropped with these.
@@ -232,6 +232,7 @@ impl Output {
     pub(super) fn shrink(&mut self) {
         self.spare = Vec::new();
         self.pieces.shrink_to(PIECES);
+        self.spent.shrink_to_fit();
     }
 }
 

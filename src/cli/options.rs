@@ -522,6 +522,7 @@ pub const BRIEF: &[&str] = &[
     "config",
     "open",
     "qr",
+    "hash-password",
     "help",
     "version",
 ];

@@ -145,7 +145,7 @@ fn what_does_not_fit_is_said_in_a_line() {
         (
             &["-b", "0.0.0.0", "--tls-cert", "www/deep/c.both"],
             2,
-            "--tls-cert: 'www/deep/c.both' is in 'www', which is served, with the key",
+            "--tls-cert: 'www/deep/c.both' is in 'www', which is served, so clients could read the key",
         ),
         (
             &["-b", "0.0.0.0", "--tls-cert", "www/deep/c.pem", "--tls-key", "www/deep/c.key"],

@@ -336,11 +336,19 @@ impl StaticFileHandler {
 
     /// Before anything is looked up, so that a refusal does not show whether there is something.
     fn may_read(&self, asked: Asked<'_>, path: &[u8]) -> Result<()> {
-        asked.rights.ask::<Read>(path).map(drop).map_err(|error| self.refusal(error))
+        match asked.rights.grant::<Read>(path) {
+            Some(_) => Ok(()),
+            None => Err(self.refused(asked)),
+        }
+    }
+
+    #[cold]
+    fn refused(&self, asked: Asked<'_>) -> Error {
+        self.refusal(asked.rights.refusal())
     }
 
     fn negotiate(&self, asked: Asked<'_>, resource: &Resource) -> Result<Response> {
-        let file = resource.of(asked.rights).map_err(|error| self.refusal(error))?;
+        let Some(file) = resource.of(asked.rights) else { return Err(self.refused(asked)) };
         if !file.is_coded() {
             return Ok(response(file.identity()));
         }
@@ -377,7 +385,7 @@ impl StaticFileHandler {
 
     /// What a request may do.
     fn rights(&self, request: &Request) -> Rights {
-        Rights::of(request, self.mount(request))
+        Rights::of(request, || self.mount(request))
     }
 
     /// The URL path of a path in the folder.

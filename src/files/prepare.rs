@@ -95,13 +95,10 @@ pub(super) enum FileContent {
 }
 
 impl Resource {
-    /// The file for a request with these rights.
-    ///
-    /// # Errors
-    /// If it may not be read.
-    pub fn of<'r>(&'r self, rights: &'r Rights) -> Result<Readable<'r>, Error> {
-        rights.ask::<Read>(&self.path)?;
-        Ok(Readable { resource: self, rights })
+    /// The file for a request with these rights. `None`: it may not be read.
+    #[inline]
+    pub fn of<'r>(&'r self, rights: &'r Rights) -> Option<Readable<'r>> {
+        rights.grant::<Read>(&self.path).map(|_| Readable { resource: self, rights })
     }
 }
 

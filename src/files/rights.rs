@@ -81,12 +81,14 @@ impl Kind for Move {
 
 impl Rights {
     /// Those of a request for what is served at this path, decoded, without a slash at its end.
-    pub fn of(request: &Request, mount: &[u8]) -> Rights {
+    #[inline]
+    pub fn of<'a>(request: &'a Request, mount: impl FnOnce() -> &'a [u8]) -> Rights {
         let permissions = request.value::<Permissions>();
-        Rights(permissions.map(|permissions| Judge { permissions, mount: mount.to_vec() }))
+        Rights(permissions.map(|permissions| Judge { permissions, mount: mount().to_vec() }))
     }
 
     /// Whether it is granted. `path`: beneath the folder.
+    #[inline]
     pub fn grant<'p, A: Kind>(&self, path: &'p [u8]) -> Option<Granted<'p, A>> {
         let granted = self.0.as_ref().is_none_or(|judge| judge.grants::<A>(path));
         granted.then_some(Granted { path, access: PhantomData })
@@ -112,7 +114,9 @@ impl Rights {
         self.0.as_ref().map(|judge| judge.permissions.who())
     }
 
-    fn refusal(&self) -> Error {
+    /// The response to a request that may not.
+    #[cold]
+    pub fn refusal(&self) -> Error {
         match &self.0 {
             Some(judge) => judge.permissions.refusal(),
             None => Error::new(http::StatusCode::FORBIDDEN, ""), // unreachable: everything is granted

@@ -145,6 +145,16 @@ impl Error {
         self
     }
 
+    /// The same with those of these fields that it has not.
+    pub(crate) fn with_missing_headers(mut self, headers: &HeaderMap) -> Error {
+        let missing: Vec<_> = headers.iter().filter(|(name, _)| !self.headers().contains_key(*name)).collect();
+        let of_page = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_SECURITY_POLICY];
+        for (name, value) in missing.into_iter().filter(|(name, _)| !of_page.contains(*name)) {
+            self.change().headers.append(name.clone(), value.clone());
+        }
+        self
+    }
+
     /// The same with this message for the client.
     pub fn with_message(mut self, message: impl Into<String>) -> Error {
         self.change().message = Some(message.into());

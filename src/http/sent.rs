@@ -103,8 +103,16 @@ impl fmt::Debug for SentResponse {
     }
 }
 
-/// The response to a request, as it would be sent: see `Http::respond`.
+/// The response to a request, as it would be sent: see `Http::respond`. Each time as if the request had just come.
 pub(crate) fn respond<H: RequestHandler + ?Sized>(
+    responder: &Responder<'_, H>,
+    config: &HttpConfig,
+    request: &Request,
+) -> SentResponse {
+    request.asked().anew(|| respond_once(responder, config, request))
+}
+
+fn respond_once<H: RequestHandler + ?Sized>(
     responder: &Responder<'_, H>,
     config: &HttpConfig,
     request: &Request,

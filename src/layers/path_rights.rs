@@ -32,7 +32,8 @@ pub use rule::{InvalidPathRule, PathRule};
 ///   compressed, error pages, the entries of listings and archives, the names in forms. Other handlers ask [`Request::permits`] for what
 ///   they do beyond the path of the request.
 ///
-/// Rules are of paths, not of files: a link, or a folder that is served at two paths, is a second way to the same file.
+/// Rules are of paths, not of files: a link, or a folder that is served at two paths, is a second way to the same file. Within a
+/// [`mount`](crate::Routes::mount) they begin behind the mount's own path, as [`Request::path`] does.
 ///
 /// ```
 /// use modest::layers::{BasicAuth, PathRights};
@@ -106,9 +107,10 @@ impl PathRights {
     fn permissions(&self, request: &Request, user: Option<&str>) -> Permissions {
         let judge = |judge: fn(&Rules, Option<&str>, Access, &Names) -> bool| {
             let (rules, name) = (Arc::clone(&self.0), user.map(str::to_owned));
+            let mount = request.mount_path().to_vec();
             move |access, path: &[u8]| {
-                UrlPath::from_decoded(path)
-                    .is_some_and(|path| judge(&rules, name.as_deref(), access, &Names::of(&path)))
+                let path = UrlPath::from_decoded(path).and_then(|path| seen(&mount, &path));
+                path.is_some_and(|path| judge(&rules, name.as_deref(), access, &path))
             }
         };
         // Handlers that are shared between layers with other rules must not take users of one name for one.
@@ -190,7 +192,7 @@ impl Rules {
         if request.raw_path() == "*" {
             return Ok(true); // about the server, which answers it itself
         }
-        let path = Names::of(&request.url_path()?);
+        let path = seen(request.mount_path(), &request.url_path()?).unwrap_or_default();
         let may = |access| self.permit(user, access, &path);
         let may_all = |access| self.permit_all(user, access, &path);
         Ok(match request.method().as_str() {
@@ -207,7 +209,10 @@ impl Rules {
             method @ ("COPY" | "MOVE") => {
                 let mut destinations = request.header_all("destination");
                 let to = match (destinations.next(), destinations.next()) {
-                    (Some(line), None) => Names::of(&request.path_of_url(line)?),
+                    (Some(line), None) => {
+                        let outside = || Error::new(StatusCode::CONFLICT, "That path is not in this folder.");
+                        seen(request.mount_path(), &request.path_of_url(line)?).ok_or_else(outside)?
+                    }
                     _ => return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
                 };
                 // What is moved may be read where it goes.
@@ -216,6 +221,12 @@ impl Rules {
             _ => may(Write),
         })
     }
+}
+
+/// A path as rules within this mount see it: behind the mount's own path. `None`: it is outside the mount.
+fn seen(mount: &[u8], path: &UrlPath<'_>) -> Option<Names> {
+    let beneath = path.as_bytes().strip_prefix(mount).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))?;
+    Some(UrlPath::from_decoded(beneath).map_or_else(Names::default, |path| Names::of(&path)))
 }
 
 /// Whether it asks how far an upload is (draft-ietf-httpbis-resumable-upload), which belongs to sending it.

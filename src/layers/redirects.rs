@@ -132,6 +132,10 @@ fn escape_controls(text: &str) -> String {
 impl Layer for Redirects {
     fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
         match self.location(request.path(), request.query()) {
+            // Within a mount, paths are those that its handler sees.
+            Some((status, location)) if location.starts_with('/') => {
+                Err(redirect(status, &format!("{}{location}", encode_path(request.mount_path()))))
+            }
             Some((status, location)) => Err(redirect(status, &location)),
             None => Ok(()),
         }

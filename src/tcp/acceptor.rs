@@ -162,6 +162,11 @@ impl Acceptor {
         count
     }
 
+    /// None could be evicted yet: as many are to be next time.
+    pub fn evicted_nobody(&mut self) {
+        self.to_evict = (self.to_evict / 2).max(1);
+    }
+
     /// Accept nobody for a while, at most until `by`; the pause grows while there is no room.
     pub fn pause(&mut self, now: Instant, by: Option<Instant>) {
         self.full.begin(now, by);
@@ -330,6 +335,8 @@ mod tests {
         let mut acceptor = acceptor();
         let counts: Vec<usize> = (0..9).map(|_| acceptor.evictions()).collect();
         assert_eq!(counts, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
+        acceptor.evicted_nobody();
+        assert_eq!((acceptor.evictions(), acceptor.evictions()), (32, 64));
         acceptor.pause(Instant::SOME, None);
         assert!(!acceptor.somebody_waits());
         assert_eq!((acceptor.evictions(), acceptor.full.until), (1, None), "nobody waits any more");

@@ -46,6 +46,7 @@ pub struct Engine {
     listeners: Vec<(Address, Arc<AtomicU64>)>,
     room_wanted: AtomicBool,                 // nobody is accepted for want of descriptors
     room_freed: AtomicBool,                  // since then one was freed
+    last_answers: AtomicUsize,               // so many connections are to end with their next answer
     callee: OnceLock<Arc<Weak<dyn Callee>>>, // this engine, for all links
 }
 
@@ -101,6 +102,7 @@ impl Engine {
             listeners,
             room_wanted: AtomicBool::new(false),
             room_freed: AtomicBool::new(false),
+            last_answers: AtomicUsize::new(0),
             callee: OnceLock::new(),
         })
     }
@@ -154,6 +156,11 @@ impl Engine {
     /// So many are closed for want of room.
     pub fn evict(&self, count: usize) {
         self.evicted.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// So many connections are to end, each with its next answer.
+    pub fn want_last_answers(&self, count: usize) {
+        self.last_answers.store(count, Ordering::Relaxed);
     }
 
     /// From now on, who leaves says so.
@@ -269,6 +276,12 @@ impl ServerState for Engine {
         self.scheduler.is_over()
     }
 
+    fn takes_last_answer(&self) -> bool {
+        let one_less = |count: usize| count.checked_sub(1);
+        self.last_answers.load(Ordering::Relaxed) > 0
+            && self.last_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
+
     fn live(&self) -> &Arc<Live> {
         &self.live
     }
@@ -320,6 +333,7 @@ impl Drop for Registration {
         engine.scheduler.table().remove(self.link.token());
         let left = engine.connections.fetch_sub(1, Ordering::SeqCst) - 1;
         if engine.room_wanted.swap(false, Ordering::SeqCst) {
+            engine.last_answers.store(0, Ordering::Relaxed);
             engine.room_freed.store(true, Ordering::SeqCst);
             engine.scheduler.wake_poller();
         }

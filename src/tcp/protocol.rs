@@ -124,6 +124,9 @@ pub trait ServerState {
     /// The shutdown has ended: nothing more is to be finished.
     fn is_over(&self) -> bool;
 
+    /// Whether the connection that asks is to end with its next answer, because room is short. As many are told so as are wanted.
+    fn takes_last_answer(&self) -> bool;
+
     /// The places of connections that wait for something other than their client.
     fn live(&self) -> &Arc<Live>;
 }

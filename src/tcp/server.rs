@@ -382,7 +382,7 @@ impl TcpServer {
             max_connections: self.max_connections,
             max_streams: self.max_streams,
             max_per_address: self.max_per_address,
-            max_live: self.max_live.unwrap_or(self.max_connections - self.max_connections / 8),
+            max_live: self.max_live.unwrap_or(most_live(self.max_connections)),
             max_live_per_address: self.max_live_per_address,
             slow_handler: self.slow_handler,
         }
@@ -412,6 +412,11 @@ impl fmt::Debug for TcpServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TcpServer").field("local_addrs", &self.addresses).finish_non_exhaustive()
     }
+}
+
+/// Seven eighths, and of few one less: so there is room for a client that does not wait.
+fn most_live(connections: usize) -> usize {
+    (connections - (connections / 8).max(1)).max(1)
 }
 
 fn allowed_connections() -> usize {

@@ -1,6 +1,7 @@
 //! A connection that has left the engine: a blocking stream on a thread of its own.
 //! Made by `workers`; nothing here is polled, and whoever holds a stream may wait for its client as long as it likes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, BufRead, Read, Write};
 use std::net::Shutdown;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::input::READ_AHEAD;
-use super::sync;
+use super::sync::{self, Mutex, MutexGuard, PoisonError};
 use super::sys::{SendFlags, Socket};
 
 /// A client's connection as a blocking stream: what [`Conversation::take`](crate::raw::Conversation::take) is given.
@@ -24,21 +25,26 @@ use super::sys::{SendFlags, Socket};
 /// Inside another protocol (TLS) it reads and writes what that carries. A client that leaves without the goodbye of that
 /// protocol is an error of reading, [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), and what breaks the protocol is
 /// [`InvalidData`](io::ErrorKind::InvalidData): [`was_cut`](Stream::was_cut). The stream's own goodbye is sent when it is
-/// dropped, and by [`shutdown_write`](Stream::shutdown_write); never after a panic. Each write is a record: for many small
-/// ones a [`BufWriter`](io::BufWriter) saves much.
+/// dropped, and by [`shutdown_write`](Stream::shutdown_write); never after a panic. Each write is a record, as each is a call of
+/// the system for plain TCP: for many small ones a [`BufWriter`](io::BufWriter) saves much. One `write!` or `writeln!` is one write.
 pub struct Stream {
     socket: Arc<Socket>,
     client: Client,
     source: Box<dyn Source>,
     sink: Arc<dyn Sink>,
+    whole: Arc<Mutex<()>>, // held for each write: two writers don't interleave
+    line_limit: usize,
     ended: bool,
     registration: Option<Box<dyn Registered>>, // until it is dropped
 }
 
 /// The other half of a [`Stream`]: for writing on another thread than that which reads.
+///
+/// What is written at once (`write_all`, `write!`, `writeln!`) arrives in one stretch, whoever else writes.
 pub struct StreamWriter {
     socket: Arc<Socket>,
     sink: Arc<dyn Sink>,
+    whole: Arc<Mutex<()>>,
 }
 
 /// Where a stream's bytes come from: the socket, or a layer above another source. An empty buffer is the end.
@@ -86,6 +92,8 @@ pub trait Registered: Send {
     fn linger(self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>);
 }
 
+/// The longest line, unless set.
+const LINE_LIMIT: usize = 1024 * 1024;
 const BUFFER: usize = 16 * 1024;
 /// What a socket takes for a time-out at all: less is for ever.
 pub(super) const LEAST_TIMEOUT: Duration = Duration::from_micros(1);
@@ -100,7 +108,8 @@ impl Stream {
     ) -> Stream {
         let source = Box::new(SocketSource { socket: socket.clone(), buffer: unread, start: 0, ended });
         let registration = Some(registration);
-        Stream { sink: socket.clone(), socket, client, source, ended: false, registration }
+        let (sink, whole, line_limit) = (socket.clone(), Arc::new(Mutex::new(())), LINE_LIMIT);
+        Stream { sink, socket, client, source, whole, line_limit, ended: false, registration }
     }
 
     /// Who it is.
@@ -142,6 +151,13 @@ impl Stream {
         Ok(())
     }
 
+    /// Sets how long a line may be for `read_line`, `read_until` and `lines`, in bytes, with its end. Default: 1 MiB; `None`: no
+    /// limit, so that a client decides how much memory its line takes. Past it the error is
+    /// [`io::ErrorKind::FileTooLarge`].
+    pub fn set_line_limit(&mut self, bytes: impl Into<Option<usize>>) {
+        self.line_limit = bytes.into().unwrap_or(usize::MAX);
+    }
+
     /// Whether the server is shutting down: say goodbye soon.
     pub fn is_shutting_down(&self) -> bool {
         self.registration.as_ref().is_some_and(|registration| registration.is_shutting_down())
@@ -156,7 +172,7 @@ impl Stream {
 
     /// For writing on another thread. It ends with the connection: to be waited for before this stream is dropped.
     pub fn writer(&self) -> StreamWriter {
-        StreamWriter { socket: self.socket.clone(), sink: self.sink.clone() }
+        StreamWriter { socket: self.socket.clone(), sink: self.sink.clone(), whole: self.whole.clone() }
     }
 
     /// Send the end of the stream; reading goes on. Inside TLS it may wait for the client, as a write does.
@@ -199,11 +215,53 @@ impl BufRead for Stream {
     fn consume(&mut self, count: usize) {
         self.source.consume(count);
     }
+
+    fn read_until(&mut self, end: u8, line: &mut Vec<u8>) -> io::Result<usize> {
+        let before = line.len();
+        loop {
+            let limit = self.line_limit;
+            let bytes = match self.fill_buf() {
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+                bytes => bytes?,
+            };
+            let found = memchr::memchr(end, bytes);
+            let count = found.map_or(bytes.len(), |at| at + 1);
+            if line.len() - before + count > limit {
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("a line of more than {limit} bytes")));
+            }
+            line.extend_from_slice(&bytes[..count]);
+            self.consume(count);
+            if found.is_some() || count == 0 {
+                return Ok(line.len() - before);
+            }
+        }
+    }
+
+    fn read_line(&mut self, line: &mut String) -> io::Result<usize> {
+        let (before, mut bytes) = (line.len(), std::mem::take(line).into_bytes());
+        let result = self.read_until(b'\n', &mut bytes);
+        let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "a line that is not UTF-8");
+        // What came before an error stays, as far as it is text: the rest of the line may come later.
+        let added = str::from_utf8(&bytes[before..]).map(drop).map_err(not_text);
+        bytes.truncate(if added.is_ok() { bytes.len() } else { before });
+        *line = String::from_utf8(bytes).expect("text behind text");
+        result.and_then(|count| added.map(|()| count))
+    }
 }
 
+/// Each of these is one write, for each is a segment of its own to a client, and a record to TLS.
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _whole = lock(&self.whole);
         self.sink.send_some(bytes, true)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        send_all(&*self.sink, &self.whole, bytes)
+    }
+
+    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        self.write_all(formatted(text)?.as_bytes())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -232,12 +290,48 @@ impl StreamWriter {
 
 impl Write for StreamWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _whole = lock(&self.whole);
         self.sink.send_some(bytes, true)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        send_all(&*self.sink, &self.whole, bytes)
+    }
+
+    fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
+        self.write_all(formatted(text)?.as_bytes())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.sink.flush()
     }
+}
+
+/// All of it in one stretch, whoever else writes.
+fn send_all(sink: &dyn Sink, whole: &Mutex<()>, mut bytes: &[u8]) -> io::Result<()> {
+    let _whole = lock(whole);
+    while !bytes.is_empty() {
+        match sink.send_some(bytes, true) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(())
+}
+
+fn formatted(text: fmt::Arguments<'_>) -> io::Result<Cow<'static, str>> {
+    if let Some(text) = text.as_str() {
+        return Ok(text.into());
+    }
+    let mut formatted = String::new();
+    fmt::write(&mut formatted, text).map_err(|_| io::Error::other("a value can't be formatted"))?;
+    Ok(formatted.into())
+}
+
+fn lock(whole: &Mutex<()>) -> MutexGuard<'_, ()> {
+    whole.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The socket itself: first what had arrived and was not used.

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::client::Client;
 use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Turn};
@@ -18,6 +19,12 @@ pub trait StreamHandler: Send + Sync + 'static {
     /// client's address, unless it says that the client is gone, that it [was cut](Stream::was_cut) or that the time-out has
     /// passed.
     fn handle(&self, stream: &mut Stream) -> io::Result<()>;
+
+    /// How long a read, and how long a write, may wait for the client (Python's `timeout`): else clients that are silent take all
+    /// threads. Default: 60 seconds; `None`: no limit. A closure may [set it](Stream::set_timeout) for each stream.
+    fn timeout(&self) -> Option<Duration> {
+        Some(Duration::from_secs(60))
+    }
 }
 
 impl<F: Fn(&mut Stream) -> io::Result<()> + Send + Sync + 'static> StreamHandler for F {
@@ -73,7 +80,8 @@ impl<H: StreamHandler> Conversation for StreamConversation<H> {
     fn take(self: Box<Self>, mut stream: Stream) {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, WouldBlock};
         use io::ErrorKind::{InvalidData, UnexpectedEof};
-        if let Err(err) = self.0.handle(&mut stream)
+        let handled = stream.set_timeout(self.0.timeout()).and_then(|()| self.0.handle(&mut stream));
+        if let Err(err) = handled
             && !matches!(err.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | TimedOut | WouldBlock)
             && !(stream.was_cut() && matches!(err.kind(), InvalidData | UnexpectedEof))
         {

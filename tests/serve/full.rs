@@ -219,3 +219,64 @@ fn a_request_in_hand_is_never_let_go() {
     let answer = newcomer.answer();
     assert!(matches!(&answer, Ok(answer) if answer.ends_with("here")), "the newcomer: {answer:?}");
 }
+
+/// One more than there is room for, and all are busy: each request that is sent is answered, and who has to go is told.
+#[test]
+fn busy_clients_that_give_way_lose_no_request() {
+    const CLIENTS: usize = 12;
+    let app = modest::handler_fn(|request: &modest::Request| {
+        thread::sleep(Duration::from_millis(1)); // what a handler takes
+        Ok(modest::Response::text(format!("{} bytes", request.body().len())))
+    });
+    let server = serve(Http::new(app).access_log(None), |server| server.max_connections(CLIENTS - 1));
+    let until = Instant::now() + Duration::from_secs(3);
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    let lost: Vec<String> = thread::scope(|threads| {
+        let busy = || {
+            let mut client = server.client();
+            while Instant::now() < until {
+                client.send(post);
+                match client.answer() {
+                    Ok(answer) if !answer.ends_with("3 bytes") => return Some(answer),
+                    Ok(answer) if answer.contains("Connection: close") => client = server.client(),
+                    Ok(_) => {}
+                    Err((came, why)) => return Some(format!("{came:?}, {why}")),
+                }
+            }
+            None
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| threads.spawn(busy)).collect();
+        clients.into_iter().filter_map(|client| client.join().unwrap()).collect()
+    });
+    assert_eq!(lost, Vec::<String>::new(), "{:?}", server.handle.stats());
+}
+
+/// Streams that have left the engine hold their entries for as long as they live, and nobody up.
+#[test]
+fn streams_do_not_hide_idle_clients() {
+    const STREAMS: usize = 300;
+    let app = modest::handler_fn(|request: &modest::Request| {
+        Ok(match request.path() {
+            "/stream" => {
+                modest::Response::upgrade("any", |mut stream| drop(std::io::copy(&mut stream, &mut std::io::sink())))
+            }
+            _ => modest::Response::text("here"),
+        })
+    });
+    let room = |server: modest::TcpServer| server.max_connections(STREAMS + 2).max_streams(STREAMS);
+    let server = serve(Http::new(app).access_log(None), room);
+    let streams: Vec<_> = (0..STREAMS)
+        .map(|_| {
+            let mut client = server.client();
+            is_answered(&mut client);
+            client.send("GET /stream HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: any\r\n\r\n");
+            client.expect("HTTP/1.1 101 ");
+            client
+        })
+        .collect();
+    let mut idle = [server.client(), server.client()];
+    idle.iter_mut().for_each(is_answered);
+    is_answered(&mut server.client());
+    idle[0].expect_end();
+    drop(streams);
+}

@@ -185,3 +185,81 @@ fn a_stream_behind_a_proxy_has_the_client_that_the_proxy_names() {
     let server = serve(behind, |server| server);
     server.client().send("PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n").expect("192.0.2.7:4711\n").expect_end();
 }
+
+/// One `write!` is one write, so a client that reads once has a whole reply, as of Python's server.
+#[test]
+fn a_formatted_reply_arrives_in_one_piece() {
+    let replies = |stream: &mut Stream| {
+        let mut line = String::new();
+        while stream.read_line(&mut line)? > 0 {
+            writeln!(stream, "{}: {} of {} bytes, {:?}", 1, line.trim_end(), line.len(), Some(2.5))?;
+            line.clear();
+        }
+        Ok(())
+    };
+    let server = serve(streams(replies), |server| server);
+    let mut client = server.client();
+    for number in 0..200 {
+        client.send("hello\n");
+        let mut came = [0; 1000];
+        let count = client.stream.read(&mut came).unwrap();
+        assert_eq!(came[..count].escape_ascii().to_string(), "1: hello of 6 bytes, Some(2.5)\\n", "reply {number}");
+    }
+}
+
+#[test]
+fn lines_of_two_writers_do_not_mix() {
+    const LENGTH: usize = 300_000;
+    let talk = |stream: &mut Stream| {
+        let mut writer = stream.writer();
+        thread::scope(|threads| {
+            threads.spawn(move || (0..10).for_each(|_| writeln!(writer, "{}", "b".repeat(LENGTH)).unwrap()));
+            (0..10).for_each(|_| writeln!(stream, "{}", "a".repeat(LENGTH)).unwrap());
+        });
+        Ok(())
+    };
+    let server = serve(streams(talk), |server| server);
+    let mut client = server.client();
+    let all = client.read_to_end();
+    let lines: Vec<&[u8]> = all.split_inclusive(|byte| *byte == b'\n').collect();
+    let whole = |line: &&[u8]| line.len() == LENGTH + 1 && line[..LENGTH].iter().all(|byte| *byte == line[0]);
+    assert_eq!((lines.len(), lines.iter().filter(|line| whole(line)).count()), (20, 20));
+}
+
+/// A client decides neither how long a thread waits for it nor how much memory its line takes.
+#[test]
+fn streams_have_limits_unless_they_say_otherwise() {
+    struct Impatient;
+    impl modest::raw::StreamHandler for Impatient {
+        fn handle(&self, stream: &mut Stream) -> io::Result<()> {
+            let mut line = String::new();
+            let result = stream.read_line(&mut line);
+            let kind = result.map_err(|err| err.kind());
+            writeln!(stream, "{kind:?}, {line:?}")
+        }
+        fn timeout(&self) -> Option<Duration> {
+            Some(Duration::from_millis(50))
+        }
+    }
+    let server = serve(streams(Impatient), |server| server);
+    server.client().send("half").expect("Err(WouldBlock), \"half\"\n");
+
+    let reads = |stream: &mut Stream| {
+        let mut line = Vec::new();
+        let result = stream.read_until(b'\n', &mut line).map_err(|err| err.kind());
+        writeln!(stream, "{result:?}, {}", line.len() <= 1024 * 1024)?;
+        stream.set_line_limit(3);
+        let result = Read::by_ref(stream).lines().next().map(|line| line.map_err(|err| err.kind()));
+        writeln!(stream, "{result:?}")
+    };
+    let server = serve(streams(reads), |server| server);
+    let mut client = server.client();
+    let most = "x".repeat(1024 * 1024 - 1) + "\n";
+    client.send(most).expect("Ok(1048576), true\n").send("ab\n").expect("Some(Ok(\"ab\"))\n").expect_end();
+    let mut client = server.client();
+    let mut sending = client.stream.try_clone().unwrap();
+    let sender = thread::spawn(move || while sending.write_all(&[b'x'; 100_000]).is_ok() {});
+    client.expect("Err(FileTooLarge), true\n");
+    drop((client, server));
+    sender.join().unwrap();
+}

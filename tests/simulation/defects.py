@@ -47,7 +47,7 @@ overflow-checks = true
 
 [dependencies]
 """
-NEEDED = ("log", "mio", "rustix", "service-binding", "shuttle", "socket2", "tempfile")
+NEEDED = ("log", "memchr", "mio", "rustix", "service-binding", "shuttle", "socket2", "tempfile")
 
 
 def copy_of_the_source(to: Path = COPY, more: tuple[str, ...] = ()) -> None:

@@ -1,10 +1,15 @@
 //! Which of several layers decides: the outermost that has something to say, for requests with and without a body, wherever the layers
 //! are put. All combinations, against a model of a few lines.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use modest::layers::{PathRights, Redirects};
+use modest::live::Signal;
 use modest::{
-    BodyPlan, Error, Http, Layer, Method, Next, Request, RequestHandler, Response, Result, Routes, handler_fn, layer_fn,
+    BodyPlan, Error, Http, Layer, Method, Next, Request, RequestHandler, Response, Result, Routes, handler_fn,
+    layer_fn, testing,
 };
 
 use crate::peer::{Answer, Peer};
@@ -169,15 +174,6 @@ fn the_outermost_decides() {
 /// A protected handler that is called by hand asks its protection; what is around the caller is as it was before.
 #[test]
 fn nothing_is_called_past_its_protection() {
-    struct Members;
-    impl Layer for Members {
-        fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
-            match request.header("x-key") {
-                Some("right") => Ok(()),
-                _ => Err(Error::new(401, "")),
-            }
-        }
-    }
     struct App(Box<dyn RequestHandler>);
     impl RequestHandler for App {
         fn do_get(&self, request: &Request) -> Result<Response> {
@@ -234,5 +230,174 @@ fn nothing_is_called_past_its_protection() {
                 assert_eq!(status, expected, "{what} called by {by}, {method} with the {key} key");
             }
         }
+    }
+}
+
+/// Lets only members in, from the head.
+struct Members;
+
+impl Layer for Members {
+    fn before_body(&self, request: &Request, _: &mut BodyPlan) -> Result<()> {
+        match request.header("x-key") {
+            Some("right") => Ok(()),
+            _ => Err(Error::new(401, "")),
+        }
+    }
+
+    fn finish_response(&self, _: &Request, response: Response) -> Response {
+        response.with_header("x-members", "yes")
+    }
+}
+
+fn secret() -> impl RequestHandler {
+    handler_fn(|_| Ok(Response::text("secret")))
+}
+
+/// A request that is handled once more, after a wait or because a test uses it twice, gets in no further than the first time.
+#[test]
+fn a_refusal_holds_for_every_pass() {
+    let waits = || {
+        let signal = Signal::new();
+        layer_fn(move |request: &Request, next: Next<'_>| {
+            let ticket = signal.ticket();
+            match next.run(request) {
+                Err(_) if !request.is_late() => Ok(Response::wait_for(ticket, Duration::from_millis(20))),
+                result => result,
+            }
+        })
+    };
+    let route = || Routes::<()>::new().get("/", |_, _| Ok(Response::text("secret")));
+    let rows: [(&str, Box<dyn RequestHandler>); 4] = [
+        ("layered", Box::new(secret().layer(Members).layer(waits()))),
+        ("routes", Box::new(route().layer(Members).serve(()).layer(waits()))),
+        ("mounted", Box::new(Routes::<()>::new().fallback(secret().layer(Members)).serve(()).layer(waits()))),
+        ("rights", Box::new(secret().layer(PathRights::new().allow("/=ada:all".parse().unwrap())).layer(waits()))),
+    ];
+    for (what, app) in rows {
+        let server = testing::serve(app);
+        let sent = server.get("/");
+        assert!([401, 403].contains(&sent.status().as_u16()), "{what}: {sent:?}");
+    }
+    let counted = Arc::new(AtomicUsize::new(0));
+    struct Counts(Arc<AtomicUsize>);
+    impl Layer for Counts {
+        fn before_body(&self, _: &Request, _: &mut BodyPlan) -> Result<()> {
+            self.0.fetch_add(1, Relaxed);
+            Ok(())
+        }
+    }
+    let http = Http::new(secret().layer(Members).layer(Counts(Arc::clone(&counted))));
+    let request = Request::get("/");
+    for round in 1..4 {
+        let sent = http.respond(&request);
+        assert_eq!((sent.status().as_u16(), counted.load(Relaxed)), (401, round), "{sent:?}");
+        assert_eq!(sent.header("x-members"), Some("yes"), "{sent:?}");
+    }
+}
+
+/// The method that a caller names is the one that runs; the last word is said, and limits hold.
+#[test]
+fn a_chain_called_by_hand_is_whole() {
+    struct Says;
+    impl RequestHandler for Says {
+        fn do_get(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("got"))
+        }
+        fn do_post(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("posted"))
+        }
+        fn do_delete(&self, _: &Request) -> Result<Response> {
+            Ok(Response::text("deleted"))
+        }
+    }
+    struct Asks(Box<dyn RequestHandler>);
+    impl RequestHandler for Asks {
+        fn do_delete(&self, request: &Request) -> Result<Response> {
+            self.0.do_get(request)
+        }
+        fn do_put(&self, request: &Request) -> Result<Response> {
+            self.0.do_post(request)
+        }
+    }
+    let routes = || {
+        let said = |word: &'static str| move |_: &(), _: &Request| Ok(Response::text(word));
+        Routes::new()
+            .get("/", said("got"))
+            .delete("/", said("deleted"))
+            .post("/", said("posted"))
+            .body_limit(2)
+            .layer(Members)
+            .serve(())
+    };
+    for (what, app) in [
+        ("layered", Asks(Box::new(Says.layer(Members)))),
+        ("boxed", Asks(Box::new(Box::new(Says.layer(Members)) as Box<dyn RequestHandler>))),
+        ("routes", Asks(Box::new(routes()))),
+        ("fallback", Asks(Box::new(Routes::<()>::new().fallback(Says.layer(Members)).serve(())))),
+    ] {
+        let http = Http::new(app);
+        for (method, key, body, expected) in [
+            ("DELETE", "right", "", "200 got"),
+            ("DELETE", "wrong", "", "401 "),
+            ("PUT", "right", "x", "200 posted"),
+            ("PUT", "wrong", "x", "401 "),
+            ("PUT", "right", "long", if what == "routes" { "413 " } else { "200 posted" }),
+        ] {
+            let request = Request::new(method.parse().unwrap(), "/").unwrap().with_header("x-key", key).with_body(body);
+            let sent = http.respond(&request);
+            let text = if sent.status() == 200 { sent.text() } else { "" };
+            assert_eq!(format!("{} {text}", sent.status().as_str()), expected, "{what}, {method} {key} {body}");
+            assert_eq!(sent.header("x-members"), Some("yes"), "{what}, {method} {key} {body}: {sent:?}");
+        }
+    }
+}
+
+/// A handler that leaves a request to another one than before has that one asked, also between the head and the body.
+#[test]
+fn each_handler_that_is_delegated_to_is_asked() {
+    struct Flips(AtomicUsize, Box<dyn RequestHandler>, Box<dyn RequestHandler>);
+    impl RequestHandler for Flips {
+        fn delegate(&self, _: &Request) -> Option<&dyn RequestHandler> {
+            Some(if self.0.fetch_add(1, Relaxed) % 2 == 0 { &*self.1 } else { &*self.2 })
+        }
+    }
+    for begins in 0..2 {
+        let http = Http::new(Flips(
+            AtomicUsize::new(begins),
+            Box::new(handler_fn(|_| Ok(Response::text("open")))),
+            Box::new(secret().layer(Members)),
+        ));
+        for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx"]
+        {
+            for _ in 0..2 {
+                let mut peer = Peer::new(&http);
+                peer.send(request);
+                assert!(!peer.text().ends_with("secret"), "{begins}, {request}: {}", peer.text());
+            }
+        }
+    }
+}
+
+/// Rules and redirects see what the handler inside them sees, wherever it is mounted.
+#[test]
+fn layers_within_a_mount_see_its_root() {
+    let inner = || {
+        let rights = PathRights::new().allow("/=*:all".parse().unwrap()).allow("/private=ada:all".parse().unwrap());
+        secret().layer(rights).layer(Redirects::parse("/old /new").unwrap())
+    };
+    let app = Routes::<()>::new().mount("/m/{any}", inner()).fallback(inner()).serve(());
+    let http = Http::new(app);
+    for (path, status, location) in [
+        ("/x", 200, None),
+        ("/private/x", 401, None),
+        ("/old", 301, Some("/new")),
+        ("/m/a%20b/x", 200, None),
+        ("/m/a/private/x", 401, None),
+        ("/m/a/PRIVATE/x", 401, None),
+        ("/m/a", 200, None),
+        ("/m/a%20b/old", 301, Some("/m/a%20b/new")),
+    ] {
+        let sent = http.respond(&Request::get(path));
+        assert_eq!((sent.status().as_u16(), sent.header("location")), (status, location), "{path}: {sent:?}");
     }
 }

@@ -148,6 +148,43 @@ fn paths_that_lead_here() {
     }
 }
 
+/// A folder that is moved takes what is beneath it along.
+#[test]
+fn paths_that_lead_here_with_all_beneath() {
+    let answer = || {
+        handler_fn(|request| {
+            let other = request.header("x-path").unwrap_or_default();
+            Ok(Response::text(request.leads_here_whole(&UrlPath::parse(other).unwrap()).to_string()))
+        })
+    };
+    let app = Routes::<()>::new()
+        .get("/a/metrics", |_, _| Ok(Response::text("")))
+        .get("/api/{*rest}", |_, _| Ok(Response::text("")))
+        .mount("/n/admin", answer())
+        .mount("/users/{id}/files", answer())
+        .fallback(answer())
+        .serve(());
+    let http = Http::new(app);
+    for (path, other, expected) in [
+        ("/x", "/y", "true"),
+        ("/x", "/n", "false"),
+        ("/x", "/n/", "false"),
+        ("/x", "/n/admin", "false"),
+        ("/x", "/n/b", "true"),
+        ("/x", "/a", "false"),
+        ("/x", "/a/metrics", "false"),
+        ("/x", "/users", "false"),
+        ("/x", "/users/7", "false"),
+        ("/x", "/users/7/x", "true"),
+        ("/x", "/api", "false"),
+        ("/x", "/", "false"),
+        ("/n/admin/x", "/n/admin/y", "true"),
+    ] {
+        let sent = http.respond(&Request::get(path).with_header("x-path", other));
+        assert_eq!(sent.text(), expected, "from {path} to {other}");
+    }
+}
+
 #[test]
 fn urls_of_this_server() {
     let request = Request::get("/").with_header("host", "here:8000");

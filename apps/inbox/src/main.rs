@@ -78,8 +78,7 @@ fn main() -> std::io::Result<()> {
     let folder = PathBuf::from(words.next().unwrap_or("inbox".into()));
     std::fs::create_dir_all(&folder)?;
     // A picture may hold scripts: they run nowhere.
-    let photos =
-        StaticFileHandler::new(&folder)?.prefix("/photos")?.header_for("*", "content-security-policy", "sandbox")?;
+    let photos = StaticFileHandler::new(&folder)?.header_for("*", "content-security-policy", "sandbox")?;
     let app = Routes::new()
         .get("/", |_, _| Ok(Response::html(include_str!("page.html"))))
         .post("/", Inbox::take)

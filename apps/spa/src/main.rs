@@ -3,12 +3,12 @@
 //!
 //! `cargo run -p spa -- 127.0.0.1:8000 spa/dist`
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use modest::layers::JsonErrors;
 use modest::{
-    Layer, Next, OrStatus, Request, RequestHandler, Response, Result, Router, Routes, StaticFileHandler, TcpServer,
+    Layer, OrStatus, Request, RequestHandler, Response, Result, Router, Routes, StaticFileHandler, TcpServer,
 };
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,7 @@ impl Tasks {
         let task: Task = request.json()?; // no JSON: 415; malformed, or another shape: 400
         let mut tasks = self.tasks();
         tasks.push(task.clone());
-        let location = format!("/api/tasks/{}", tasks.len() - 1);
+        let location = format!("{}/{}", request.original_path(), tasks.len() - 1);
         Ok(Response::json(&task).with_status(201).with_header("location", location))
     }
 
@@ -58,10 +58,10 @@ impl Tasks {
 /// A handler like any other: it has `/api` to itself, also what it does not know.
 fn api() -> impl RequestHandler {
     let routes: Router<Tasks> = Routes::new()
-        .get("/api/tasks", Tasks::all)
-        .post("/api/tasks", Tasks::add)
-        .get("/api/tasks/{number}", Tasks::one)
-        .put("/api/tasks/{number}", Tasks::change)
+        .get("/tasks", Tasks::all)
+        .post("/tasks", Tasks::add)
+        .get("/tasks/{number}", Tasks::one)
+        .put("/tasks/{number}", Tasks::change)
         .serve(Tasks::default());
     routes.layer(JsonErrors).layer(Fresh)
 }
@@ -75,30 +75,12 @@ impl Layer for Fresh {
     }
 }
 
-/// The page, wherever there is no file: the app reads the path, and shows `/tasks/7`. But what a page is made of
-/// (`/assets/old.js`) is missing if it is missing.
-struct Page {
-    path: PathBuf,
-}
-
-impl Layer for Page {
-    fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
-        let is_asset = request.path().rsplit('/').next().is_some_and(|name| name.contains('.'));
-        match next.run(request) {
-            Err(error) if error.status() == 404 && !is_asset => {
-                Ok(Response::file(&self.path).with_header("cache-control", "no-cache"))
-            }
-            answer => answer,
-        }
-    }
-}
-
-fn files(folder: &Path) -> std::io::Result<impl RequestHandler + use<>> {
-    let files = StaticFileHandler::new(folder)?
-        .listing(false)
-        // Names there hold a hash of the content. Everything else is asked for again each time: most often a 304.
-        .cache_control("/assets/", "public, max-age=31536000, immutable")?;
-    Ok(files.layer(Page { path: folder.join("index.html") }))
+fn files(folder: &Path) -> std::io::Result<StaticFileHandler> {
+    StaticFileHandler::new(folder)?
+        // The app reads the path, and shows `/tasks/7`. A part of the page (`/assets/old.js`) that is missing is a 404.
+        .app_page("index.html")?
+        // Names there contain a hash of the content. Everything else is asked for again each time: most often a 304.
+        .cache_control("/assets/", "public, max-age=31536000, immutable")
 }
 
 fn main() -> std::io::Result<()> {

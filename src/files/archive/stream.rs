@@ -216,7 +216,7 @@ mod tests {
                     path: Vec::new(),
                     name: b"a".to_vec(),
                     rule: Rule::Unix,
-                    rights: Rights::of(&Request::get("/"), b""),
+                    rights: Rights::of(&Request::get("/"), || b""),
                     depth: 2,
                     entries: 10,
                 };

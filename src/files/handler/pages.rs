@@ -77,7 +77,7 @@ impl StaticFileHandler {
     ) -> Result<Response> {
         let kept = self.custom_page(asked, status);
         let page = kept.as_deref().and_then(|kept| match &kept.what {
-            What::File(page) => page.of(asked.rights).ok(),
+            What::File(page) => page.of(asked.rights),
             What::Index(_) => None,
         });
         match page {

@@ -182,7 +182,7 @@ fn made_once() {
     let handler = handler(&top);
     let page = || {
         let request = Request::get("/d/");
-        let rights = Rights::of(&request, b"");
+        let rights = Rights::of(&request, || b"");
         let asked = Asked {
             root: "/",
             folder: rights.grant(b"d").unwrap(),
@@ -254,7 +254,7 @@ fn nothing_happens_unseen_while_a_folder_is_read() {
     let order = View::of(&Request::get("/")).order;
     let read = || {
         let mut told = Told::new(finder, b"d", None, 10);
-        let rights = Rights::of(&Request::get("/"), b"");
+        let rights = Rights::of(&Request::get("/"), || b"");
         let by = (rights.grant(b"d").unwrap(), &rights);
         let entries = Entries::read(finder, by, order, &Budget::default(), 10, &mut told);
         (told, entries)

@@ -98,7 +98,7 @@ struct Stored {
 impl Place<'_> {
     /// What a request may do here.
     fn rights(self, request: &Request) -> Rights {
-        Rights::of(request, self.mount)
+        Rights::of(request, || self.mount)
     }
 
     /// The name at this path, for something new that the request may write there.
@@ -111,9 +111,22 @@ impl Place<'_> {
         let on_server = path::on_server(self.mount, path);
         match UrlPath::from_decoded(&on_server).is_some_and(|path| request.leads_here(&path)) {
             true => Ok(()),
-            false => Err(Error::new(StatusCode::CONFLICT, "Something else is served at that path.")),
+            false => Err(elsewhere()),
         }
     }
+
+    /// The same for a folder with all that is in it.
+    fn check_all_reachable(self, request: &Request, path: &[u8]) -> Result<(), Error> {
+        let on_server = path::on_server(self.mount, path);
+        match UrlPath::from_decoded(&on_server).is_some_and(|path| request.leads_here_whole(&path)) {
+            true => Ok(()),
+            false => Err(elsewhere()),
+        }
+    }
+}
+
+fn elsewhere() -> Error {
+    Error::new(StatusCode::CONFLICT, "Something else is served at that path.")
 }
 
 impl Taking {

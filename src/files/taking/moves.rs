@@ -20,6 +20,9 @@ impl Taking {
         let to = Target::find(place, request, written.into())?;
         let _locks = self.uploads.locks.hold([from.at()?, to.at()?]);
         let stat = changes::existing(place, &from)?;
+        if stat.kind == Kind::Folder {
+            place.check_all_reachable(request, to.path())?;
+        }
         check_conditions(place, request, &from, Some(stat))?;
         self.check_locks(place, request, &from, Some(stat))?;
         let existing = to.existing()?;

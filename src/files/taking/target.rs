@@ -49,7 +49,18 @@ impl Target {
             }
             errno => error_of(errno),
         })?;
-        Ok(Target { folder, path: path.to_vec() })
+        let target = Target { folder, path: path.to_vec() };
+        target.check_folders(place)?;
+        Ok(target)
+    }
+
+    /// 403 for folders that links on the disk make those of `/.well-known/`, whatever their path.
+    fn check_folders(&self, place: Place<'_>) -> Result<(), Error> {
+        let Ok(well_known) = place.finder.root.stat_unchecked(b".well-known") else { return Ok(()) };
+        match self.folders().contains(&well_known.identity()) {
+            true => Err(speaks_for_the_host()),
+            false => Ok(()),
+        }
     }
 
     /// Its path beneath the root.
@@ -204,9 +215,13 @@ pub(super) fn check_place(place: Place<'_>, path: &[u8]) -> Result<(), Error> {
     let on_server = path::on_server(place.mount, path);
     let tops = [path, &on_server[1..]].map(|path| path.split(|&byte| byte == b'/').next().unwrap_or_default());
     match tops.into_iter().any(is_well_known) {
-        true => refused("Uploads to /.well-known/ are not allowed."),
+        true => Err(speaks_for_the_host()),
         false => Ok(()),
     }
+}
+
+fn speaks_for_the_host() -> Error {
+    Error::new(StatusCode::FORBIDDEN, "Uploads to /.well-known/ are not allowed.")
 }
 
 /// As file systems compare names that know no case, and pass over letters that nobody sees.

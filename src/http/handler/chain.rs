@@ -31,7 +31,7 @@ impl<H: RequestHandler + ?Sized> Chain<'_, H> {
 
     /// `begins` is called when all have accepted the request, before the code that is to respond.
     pub(crate) fn handle(&self, request: &Request, begins: &dyn Fn(&Request)) -> Result<Response> {
-        self.0.chain_handle(request, Depth { level: 0, begins })
+        self.0.chain_handle(request, Depth { level: 0, begins, called: None })
     }
 
     pub(crate) fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
@@ -53,6 +53,8 @@ impl<H: RequestHandler + ?Sized> Chain<'_, H> {
 pub struct Depth<'a> {
     level: u32,
     begins: &'a dyn Fn(&Request),
+    /// The method that a caller by hand has called, in place of the request's.
+    called: Option<&'a Method>,
 }
 
 impl fmt::Debug for Depth<'_> {
@@ -65,7 +67,7 @@ impl fmt::Debug for Depth<'_> {
 const DEEPEST: u32 = 64;
 
 impl<'a> Depth<'a> {
-    pub(super) const OUTERMOST: Depth<'static> = Depth { level: 0, begins: &|_| {} };
+    pub(super) const OUTERMOST: Depth<'static> = Depth { level: 0, begins: &|_| {}, called: None };
 
     pub(super) fn inner(self) -> Result<Depth<'a>> {
         if self.level == DEEPEST {
@@ -91,10 +93,20 @@ impl<'a> Depth<'a> {
 
     /// On the pass down: asks the handler at this depth, unless it was asked before, and returns its refusal.
     pub(super) fn ask(self, request: &Request, check: impl FnOnce(&mut BodyPlan) -> Result<()>) -> Result<()> {
-        match request.asked().reach(self.level) {
-            true => check(&mut BodyPlan::default()),
-            false => request.asked().refusal_at(self.level).map_or(Ok(()), Err),
+        if !request.asked().reach(self.level) {
+            return request.asked().refusal_at(self.level).map_or(Ok(()), Err);
         }
+        let mut plan = BodyPlan::default();
+        let asked = check(&mut plan).and_then(|()| plan.check_length(request.body()));
+        asked.inspect_err(|error| request.asked().refuse(self.level, error))
+    }
+
+    /// The method that is to handle the request.
+    pub(super) fn method<'r>(self, request: &'r Request) -> &'r Method
+    where
+        'a: 'r,
+    {
+        self.called.unwrap_or(request.method())
     }
 
     /// The code that is to respond is called now.
@@ -166,32 +178,56 @@ pub(super) fn enter_first(
     plan: &mut BodyPlan,
     depth: Depth<'_>,
 ) -> Result<()> {
+    let inside = depth.inner()?;
+    request.asked().enter(inside.level, identity(inner));
     check_client(inner, request, depth)?;
-    inner.chain_before_body(request, plan, depth.inner()?)
+    inner.chain_before_body(request, plan, inside)
 }
 
 /// Calls the handler inside the one at this depth.
 pub(super) fn enter(inner: &dyn RequestHandler, request: &Request, depth: Depth<'_>) -> Result<Response> {
     let inside = depth.inner()?;
+    request.asked().enter(inside.level, identity(inner));
     if !inside.has_reached(request) {
         check_client(inner, request, depth)?;
     }
     inner.chain_handle(request, inside)
 }
 
-/// A chain that is called by hand, by one of its `do_` methods, is handled whole: none of its checks is left out.
-pub(super) fn handle_by_hand<H: RequestHandler + ?Sized>(handler: &H, request: &Request) -> Result<Response> {
+fn identity(handler: &dyn RequestHandler) -> (usize, TypeId) {
+    (std::ptr::from_ref(handler).addr(), handler.chain_type(Depth::OUTERMOST))
+}
+
+/// A chain that is called by hand, by one of its `do_` methods, is handled whole: none of its checks is left out, and its last word is
+/// said. Its error stays one, for the caller to judge, with the fields that the last word adds. `called`: that method; `None`: that of
+/// the request.
+pub(super) fn handle_by_hand<H: RequestHandler + ?Sized>(
+    handler: &H,
+    request: &Request,
+    called: Option<&Method>,
+) -> Result<Response> {
+    let depth = Depth { called, ..Depth::OUTERMOST };
     request.asked().anew(|| {
-        if !handler.chain_verify_client(request.client(), Depth::OUTERMOST) {
+        if !handler.chain_verify_client(request.client(), depth) {
             return Err(Error::new(StatusCode::FORBIDDEN, ""));
         }
-        handler.chain_handle(request, Depth::OUTERMOST)
+        match handler.chain_handle(request, depth) {
+            Ok(response) => Ok(handler.chain_finish_response(request, response, depth)),
+            Err(error) => {
+                let page = handler.chain_finish_response(request, Response::from(&error), depth);
+                Err(error.with_missing_headers(page.headers()))
+            }
+        }
     })
 }
 
-/// Calls the `do_` method of the request's method. Methods are case-sensitive: `get` is not `GET`.
-pub(super) fn by_method<H: RequestHandler + ?Sized>(handler: &H, request: &Request) -> Result<Response> {
-    match *request.method() {
+/// Calls the `do_` method of this method. Methods are case-sensitive: `get` is not `GET`.
+pub(super) fn by_method<H: RequestHandler + ?Sized>(
+    handler: &H,
+    request: &Request,
+    method: &Method,
+) -> Result<Response> {
+    match *method {
         Method::GET => handler.do_get(request),
         Method::HEAD => handler.do_head(request),
         Method::POST => handler.do_post(request),
@@ -206,11 +242,15 @@ pub(super) fn by_method<H: RequestHandler + ?Sized>(handler: &H, request: &Reque
 /// The `do_` methods of handlers that handle all methods alike, for callers that call one by hand.
 macro_rules! whole_handler_methods {
     () => {
-        whole_handler_methods!(do_get, do_head, do_post, do_put, do_delete, do_patch, do_options, do_other);
+        whole_handler_methods!(do_get GET, do_head HEAD, do_post POST, do_put PUT, do_delete DELETE, do_patch PATCH, do_options OPTIONS);
+
+        fn do_other(&self, request: &$crate::http::request::Request) -> $crate::http::response::Result {
+            $crate::http::handler::chain::handle_by_hand(self, request, None)
+        }
     };
-    ($($name:ident),*) => {$(
+    ($($name:ident $method:ident),*) => {$(
         fn $name(&self, request: &$crate::http::request::Request) -> $crate::http::response::Result {
-            $crate::http::handler::chain::handle_by_hand(self, request)
+            $crate::http::handler::chain::handle_by_hand(self, request, Some(&http::Method::$method))
         }
     )*};
 }

@@ -50,7 +50,7 @@ where
     fn chain_handle(&self, request: &Request, depth: Depth<'_>) -> Result<Response> {
         depth.ask(request, |_| Ok(()))?;
         depth.begins(request);
-        match *request.method() {
+        match *depth.method(request) {
             Method::TRACE => Err(not_implemented(request)),
             _ => (self.0)(request),
         }

@@ -49,7 +49,9 @@ pub trait Layer: Send + Sync + 'static {
     /// The whole request: `next.run(request)` has the handler respond to it. What the handler returned as an error still is
     /// one: it has no page yet. Default: that, and nothing else.
     ///
-    /// Without a body, nothing inside has been called yet. With a body, what is inside has been asked from the head: if it refused
+    /// A layer that decides whether a request is allowed does so in `before_body`. Without a body, nothing inside has been called yet when
+    /// this is. With a body, what is inside has been asked from the head, and what it planned for the body has been done
+    /// ([`BodyPlan::save_to`] has written it): if it refused
     /// the request, or has no route for it, `next.run` returns that error, and the body was not received. Reading it is an error
     /// then, unless `before_body` has set a limit for it ([`BodyPlan::limit`]), or there is no route and it has 64 KiB at most.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
@@ -245,7 +247,8 @@ impl<F> fmt::Debug for LayerFn<F> {
     }
 }
 
-/// A layer that is this closure, called for each whole request ([`Layer::handle`]).
+/// A layer that is this closure, called for each whole request ([`Layer::handle`]). A check of who may send a request belongs in
+/// [`Layer::before_body`], before anything inside the layer is asked.
 ///
 /// ```
 /// use modest::{RequestHandler, Response, handler_fn, layer_fn};

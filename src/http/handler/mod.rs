@@ -257,7 +257,7 @@ pub trait RequestHandler: Send + Sync + 'static {
             Some(inner) => enter(inner, request, depth),
             None => {
                 depth.begins(request);
-                by_method(self, request)
+                by_method(self, request, depth.method(request))
             }
         }
     }

@@ -365,6 +365,7 @@ impl Request {
     }
 
     /// The value of this type that was [put](Request::put) into the request.
+    #[inline]
     pub fn value<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.values.get()
     }

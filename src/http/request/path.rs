@@ -104,6 +104,12 @@ impl Request {
             && self.routes.all(|found| found.leads_here(without_names(&text, found.mounted)))
     }
 
+    /// Whether routes lead requests for this path and for every path beneath it to the handler that is called with this one.
+    pub fn leads_here_whole(&self, path: &UrlPath<'_>) -> bool {
+        let text = String::from_utf8_lossy(path.as_bytes());
+        self.leads_here(path) && self.routes.all(|found| !found.is_divided(without_names(&text, found.mounted)))
+    }
+
     /// The path that a URL of this server has, or a path alone: for fields such as `Destination` (RFC 4918, section 10.3). It is
     /// parsed as the target of a request is.
     ///

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arriving::Progress;
-use super::room::BodyLimits;
+use super::body::Body;
+use super::room::{BodyLimits, TOO_LARGE};
 use crate::http::error::Error;
 
 /// A body up to this length is received although it will be refused, so that a layer can answer.
@@ -205,6 +206,14 @@ impl BodyPlan {
     pub(crate) fn refuse(&mut self, error: Error) -> Result<(), Error> {
         self.unserved = true;
         if self.layered { Ok(()) } else { Err(error) }
+    }
+
+    /// 413 if a body that is there is longer than its limit.
+    pub(crate) fn check_length(&self, body: &Body) -> Result<(), Error> {
+        match self.limit.is_some_and(|limit| body.len() > limit) {
+            true => Err(Error::from_rejection(TOO_LARGE)),
+            false => Ok(()),
+        }
     }
 
     /// Whether the body of a request is received before the handlers respond. `accepts`: none has refused the request from its head.

@@ -6,6 +6,9 @@ use std::sync::{Arc, OnceLock};
 /// The routes of a router: which of its resources a path leads to.
 pub(crate) trait RouteTable: Send + Sync {
     fn find(&self, path: &str) -> Found;
+
+    /// Whether a route or a mount has a path beneath this one.
+    fn has_beneath(&self, path: &str) -> bool;
 }
 
 /// What a path leads to.
@@ -41,6 +44,11 @@ impl RouteMatch {
     /// Whether this path, within the mounts around the router, leads to the same resource.
     pub(crate) fn leads_here(&self, path: &str) -> bool {
         self.table.find(path).resource == self.found.resource
+    }
+
+    /// Whether a path beneath this one may lead elsewhere.
+    pub(crate) fn is_divided(&self, path: &str) -> bool {
+        self.table.has_beneath(path)
     }
 }
 

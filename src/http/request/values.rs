@@ -161,9 +161,15 @@ impl Values {
         self.0.get().is_none()
     }
 
+    #[inline]
     pub(crate) fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
-        let values = self.0.get()?.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = values.iter().find(|(known, _)| *known == TypeId::of::<T>());
-        found.and_then(|(_, value)| Arc::clone(value).downcast().ok())
+        self.0.get().and_then(|values| find(values))
     }
+}
+
+#[inline(never)]
+fn find<T: Any + Send + Sync>(values: &Mutex<Vec<Value>>) -> Option<Arc<T>> {
+    let values = values.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = values.iter().find(|(known, _)| *known == TypeId::of::<T>());
+    found.and_then(|(_, value)| Arc::clone(value).downcast().ok())
 }

@@ -3,7 +3,7 @@
 use crate::UrlPath;
 
 /// The names on a path, from the root of the server. None is empty, `.` or `..`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     exact: Vec<Vec<u8>>,
     folded: Vec<String>,

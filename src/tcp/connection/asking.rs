@@ -26,7 +26,8 @@ impl<R: Registered> Connection<R> {
     pub(super) fn ask(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.questions -= 1;
         let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with", turn) };
-        let (shutting_down, polled) = (self.causes.evicted, turn.polled);
+        let is_last = self.next == Next::Handle && turn.settings.server.takes_last_answer();
+        let (shutting_down, polled) = (self.causes.evicted || is_last, turn.polled);
         let link = self.registration.link();
         let blocking = BlockingSocket { transport: &self.transport, link, limits: *turn.settings.send_limits };
         let mut lent = turn.lend(&self.client, link, polled, shutting_down);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::sync::{AtomicUsize, Instant, Mutex, MutexGuard, Ordering, SHARDS, fence};
 use super::link::Link;
-use super::table::{BEGUN, BEGUN_FOR, ConnectionTable, LISTS, NO_HINT, Readiness, Wait, begins, bucket};
+use super::table::{ConnectionTable, LEAST_AGE, NO_HINT, Readiness, Wait, begins, bucket};
 use super::token::Token;
 use super::{Padded, lock};
 
@@ -33,9 +33,6 @@ pub struct ShardedTable<C> {
     waited_for: Padded<AtomicUsize>,
     next: AtomicUsize, // the shard of the next newcomer
 }
-
-/// Entries of connections that are in a worker's hands are passed over, so many at most.
-const MOST_PASSED_OVER: usize = 256;
 
 impl<C> ShardedTable<C> {
     pub fn new() -> ShardedTable<C> {
@@ -116,6 +113,12 @@ impl<C> ShardedTable<C> {
         evict(&mut shards, count, now)
     }
 
+    /// This connection leaves the engine, and its entry stays: it can't be evicted any more.
+    pub fn leave(&self, token: Token) {
+        let (mut shard, token) = self.shard(token);
+        shard.leave(token);
+    }
+
     /// All that are parked. From now on no connection is parked that has not been told of the shutdown.
     pub fn begin_shutdown(&self) -> Vec<C> {
         self.shards.iter().flat_map(|shard| lock(shard).begin_shutdown()).collect()
@@ -154,17 +157,17 @@ impl<C> ShardedTable<C> {
     }
 }
 
-/// The lists of all shards as one: the next is the oldest of those that are next in their shards.
+/// The lists of all shards as one: the next is the oldest of those that are next in their shards. A connection that is in use has
+/// its entry taken from its list, so that it is passed over once: it is listed anew when it is parked.
 fn evict<C>(shards: &mut [impl DerefMut<Target = ConnectionTable<C>>], count: usize, now: Instant) -> Evicted<C> {
     let mut evicted = Evicted { connections: Vec::new(), more_at: None };
-    let mut passed_over = 0;
-    for list in 0..LISTS {
+    for (list, least_age) in LEAST_AGE.into_iter().enumerate() {
         let mut next: Vec<_> = shards.iter().map(|shard| shard.next_in(list, None)).collect();
-        while evicted.connections.len() < count && passed_over < MOST_PASSED_OVER {
+        while evicted.connections.len() < count {
             let heads = next.iter().enumerate().filter_map(|(at, next)| next.map(|(since, index)| (since, at, index)));
             let Some((since, at, index)) = heads.min() else { break };
-            if list == BEGUN && since + BEGUN_FOR > now {
-                evicted.more_at = Some(since + BEGUN_FOR);
+            if since + least_age > now {
+                evicted.more_at = Some(since + least_age);
                 return evicted;
             }
             if let Some(now_there) = shards[at].put_right(index) {
@@ -172,10 +175,7 @@ fn evict<C>(shards: &mut [impl DerefMut<Target = ConnectionTable<C>>], count: us
                 continue;
             }
             next[at] = shards[at].next_in(list, Some(index));
-            match shards[at].evict(index) {
-                Some(connection) => evicted.connections.push(connection),
-                None => passed_over += 1,
-            }
+            evicted.connections.extend(shards[at].evict(index));
         }
     }
     evicted
@@ -186,6 +186,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::Eviction;
+    use super::super::table::LISTS;
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -253,23 +254,35 @@ mod tests {
     }
 
     #[test]
-    fn so_many_in_hand_are_passed_over_and_a_message_may_last_as_long() {
+    fn those_in_use_are_passed_over_once_however_many_they_are() {
+        const IN_USE: usize = 1000;
         let now = Instant::SOME;
-        for (in_hand, expected) in
-            [(MOST_PASSED_OVER - 1, vec![MOST_PASSED_OVER as u32 - 1]), (MOST_PASSED_OVER, vec![])]
-        {
-            let mut shards = Shards::new(in_hand + 1);
-            for number in 0..=in_hand {
-                shards.park(number, Eviction::Idle(now + SECOND * number as u32));
-            }
-            (0..in_hand).for_each(|number| shards.take(number));
-            assert_eq!(shards.evict(1, now), (expected, None), "{in_hand} in hand");
+        let mut shards = Shards::new(IN_USE + 2);
+        for number in 0..IN_USE + 2 {
+            shards.park(number, Eviction::Idle(now + Duration::from_millis(number as u64)));
         }
-        let mut shards = Shards::new(1);
-        shards.park(0, Eviction::Begun(now));
-        let nearly = now + (BEGUN_FOR - Duration::from_nanos(1));
-        assert_eq!(shards.evict(1, nearly), (vec![], Some(now + BEGUN_FOR)));
-        assert_eq!(shards.evict(1, now + BEGUN_FOR), (vec![0], None));
+        (0..IN_USE).for_each(|number| shards.take(number));
+        let later = now + 10 * SECOND;
+        assert_eq!(shards.evict(1, later), (vec![IN_USE as u32], None));
+        shards.park(7, Eviction::Idle(now + 2 * SECOND));
+        assert_eq!(shards.evict(9, later), (vec![IN_USE as u32 + 1, 7], None), "it is listed anew");
+    }
+
+    #[test]
+    fn what_has_just_begun_gives_way_later() {
+        for (eviction, age) in [
+            (Eviction::Lingering as fn(Instant) -> Eviction, Duration::ZERO),
+            (Eviction::Idle, Duration::from_millis(250)),
+            (Eviction::Begun, SECOND),
+        ] {
+            let now = Instant::SOME;
+            let mut shards = Shards::new(1);
+            shards.park(0, eviction(now));
+            if let Some(nearly) = age.checked_sub(Duration::from_nanos(1)) {
+                assert_eq!(shards.evict(1, now + nearly), (vec![], Some(now + age)));
+            }
+            assert_eq!(shards.evict(1, now + age), (vec![0], None));
+        }
     }
 
     #[test]
@@ -292,7 +305,8 @@ mod tests {
         expected.sort_by_key(|number| since[*number as usize]);
         let (first, rest) = expected.split_at(7);
         assert!(rest.len() > 10);
-        assert_eq!(shards.evict(first.len(), now).0, first);
-        assert_eq!(shards.evict(50, now).0, rest);
+        let later = now + 10 * SECOND;
+        assert_eq!(shards.evict(first.len(), later).0, first);
+        assert_eq!(shards.evict(50, later).0, rest);
     }
 }

@@ -60,14 +60,14 @@ pub struct Wait {
     pub shutdown_seen: bool,
 }
 
-/// Whether a parked connection may be evicted when room is short, in the order in which that is done.
+/// Whether a parked connection may be evicted when room is short, in the order in which that is done; see [`LEAST_AGE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eviction {
     /// It has had its answer, and is half-closed since then.
     Lingering(Instant),
     /// Nothing is under way since then.
     Idle(Instant),
-    /// A message has begun to arrive and means nothing yet, since then: it may be evicted after [`BEGUN_FOR`].
+    /// A message has begun to arrive and means nothing yet, since then.
     Begun(Instant),
     /// Never.
     Never,
@@ -130,8 +130,9 @@ const INDEX_BITS: u32 = 24;
 const NEVER: u64 = u64::MAX;
 const NONE: u32 = u32::MAX;
 const NO_LIST: u8 = 3;
-/// A message that began to arrive this long ago, and is not understood yet, gives way to a newcomer when room is short.
-pub const BEGUN_FOR: Duration = Duration::from_secs(1);
+/// For how long a connection must have been in its list before it gives way to a newcomer. The next request of a client that was
+/// answered this lately may be on its way; a message that began to arrive may be whole soon.
+pub const LEAST_AGE: [Duration; LISTS] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1)];
 /// An entry that is parked again within this time keeps its place, and notes by how much it is younger: it is put where it
 /// belongs when somebody is to be evicted. (To move it writes to three others, which are other workers' as often as not:
 /// two threads that contend take 60 ns more for each hand-over.)
@@ -291,11 +292,17 @@ impl<C> ConnectionTable<C> {
         Some((Instant::from_nanos(self.entries[now_there as usize].since), now_there))
     }
 
-    /// Take this one of a list, unless it is in a worker's hands.
+    /// Take this one of a list, and its connection, unless that is in use.
     pub fn evict(&mut self, index: u32) -> Option<C> {
-        let (connection, _) = self.take(index)?;
         self.unlist(index);
-        Some(connection)
+        self.take(index).map(|(connection, _)| connection)
+    }
+
+    /// A connection that is in use leaves its list.
+    pub fn leave(&mut self, token: Token) {
+        if self.get(token).is_some() {
+            self.unlist(token.index);
+        }
     }
 
     /// Another thread calls this connection: it is returned if it is parked, else the call is noted.

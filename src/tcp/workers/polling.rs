@@ -205,7 +205,12 @@ impl WorkerLoop<'_> {
     fn make_room(&mut self, guard: &mut EnginePoller<'_>, now: Instant, why: &str) {
         let acceptor = guard.poller().acceptor();
         self.engine.want_room();
-        let mut evicted = self.engine.scheduler.table().evict(acceptor.evictions(), now);
+        let wanted = acceptor.evictions();
+        let mut evicted = self.engine.scheduler.table().evict(wanted, now);
+        self.engine.want_last_answers(wanted - evicted.connections.len());
+        if evicted.connections.is_empty() {
+            acceptor.evicted_nobody();
+        }
         acceptor.pause(now, evicted.more_at);
         if acceptor.may_complain(now) {
             let notice = format!("no room for more clients: {why}; idle ones are closed for new ones");

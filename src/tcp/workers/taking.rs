@@ -19,6 +19,7 @@ use super::WorkerLoop;
 impl WorkerLoop<'_> {
     /// A conversation asks for its socket: it gets a thread, or waits for one, or is told that there is none.
     pub(super) fn take(&mut self, connection: BoxedConnection, now: Instant) -> Option<BoxedConnection> {
+        self.engine.scheduler.table().leave(connection.token());
         match self.engine.taken.admit(connection, now) {
             Admission::Granted(connection, thread) => {
                 for mut refused in start(self.engine, connection, thread) {

@@ -238,6 +238,10 @@ impl ServerState for Server {
         false
     }
 
+    fn takes_last_answer(&self) -> bool {
+        false
+    }
+
     fn live(&self) -> &Arc<Live> {
         &self.live
     }

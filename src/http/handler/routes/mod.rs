@@ -289,7 +289,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// # Panics
     /// Also if they have a fallback, which here would be one among others.
     pub fn nest(mut self, prefix: &str, routes: Routes<S>) -> Routes<S> {
-        assert!(prefix.starts_with('/') && !prefix.ends_with('/'), "the prefix {prefix:?} is not as in \"/admin\"");
+        check_prefix(prefix);
         assert!(routes.fallback.is_none(), "the routes below {prefix:?} have a fallback");
         for Resource { pattern, serves } in routes.resources {
             let pattern = format!("{prefix}{}", if pattern == "/" { "" } else { &pattern });
@@ -322,7 +322,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// # Panics
     /// Also if two handlers are mounted at one path.
     pub fn mount(mut self, prefix: &str, handler: impl RequestHandler) -> Routes<S> {
-        assert!(prefix.starts_with('/') && !prefix.ends_with('/'), "the prefix {prefix:?} is not as in \"/static\"");
+        check_prefix(prefix);
         self.add_mount(prefix.to_owned(), Box::new(handler), Layers::default());
         self.last = None;
         self
@@ -368,6 +368,12 @@ impl<S: Send + Sync + 'static> Routes<S> {
         }
         Router::new(state, table, self.resources, self.fallback)
     }
+}
+
+#[track_caller]
+fn check_prefix(prefix: &str) {
+    let is_one = prefix.starts_with('/') && !prefix.ends_with('/');
+    assert!(is_one, "the prefix {prefix:?} must begin with a slash and have none at its end, as \"/static\"");
 }
 
 /// # Panics

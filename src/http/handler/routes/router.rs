@@ -61,7 +61,8 @@ impl<S> Router<S> {
         Router { state, table: Arc::new(table), resources, fallback }
     }
 
-    fn target(&self, request: &Request) -> Target<'_, S> {
+    /// `method`: what is to be done with the request.
+    fn target(&self, request: &Request, method: &Method) -> Target<'_, S> {
         let mounted = request.mounted();
         let found = &request.routes().of(&self.table, mounted, request.path()).found;
         let (routes, shared) = match (found.resource.map(|at| &self.resources[at].serves), &self.fallback) {
@@ -73,10 +74,10 @@ impl<S> Router<S> {
             (None, None) => return Target::PathMissing,
         };
         let route = |method: &Method| routes.iter().find(|route| route.method == *method);
-        let get_for_head = || (*request.method() == Method::HEAD).then(|| route(&Method::GET)).flatten();
-        match route(request.method()).or_else(get_for_head) {
+        let get_for_head = || (*method == Method::HEAD).then(|| route(&Method::GET)).flatten();
+        match route(method).or_else(get_for_head) {
             Some(route) => Target::Route(route),
-            None if *request.method() == Method::OPTIONS => Target::Options(routes, shared),
+            None if *method == Method::OPTIONS => Target::Options(routes, shared),
             None => Target::MethodMissing(routes, shared),
         }
     }
@@ -94,7 +95,7 @@ impl<S> Router<S> {
             }
             Target::Handler(handler, _, names) => request.within_mount(*names, || enter(*handler, request, depth)),
             Target::Options(routes, _) => Ok(Response::no_content().with_header(header::ALLOW, allowed(routes))),
-            Target::MethodMissing(routes, _) => Err(method_missing(request, routes)),
+            Target::MethodMissing(routes, _) => Err(method_missing(depth.method(request), routes)),
             Target::PathMissing => Err(path_missing()),
         }
     }
@@ -116,8 +117,8 @@ struct Inside<'a, 'd> {
     names: u32,
 }
 
-fn method_missing<S>(request: &Request, routes: &[Route<S>]) -> Error {
-    let message = format!("There is no {} here.", request.method());
+fn method_missing<S>(method: &Method, routes: &[Route<S>]) -> Error {
+    let message = format!("There is no {method} here.");
     Error::new(StatusCode::METHOD_NOT_ALLOWED, message).with_header(header::ALLOW, allowed(routes))
 }
 
@@ -142,7 +143,7 @@ impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
 
     fn chain_before_body(&self, request: &Request, plan: &mut BodyPlan, depth: Depth<'_>) -> Result<()> {
         depth.ask_first(request, plan, |_| Ok(()))?;
-        let target = self.target(request);
+        let target = self.target(request, depth.method(request));
         let depth = target.layers().ask_first(request, plan, depth)?;
         match target {
             Target::Route(route) => depth.inner()?.ask_first(request, plan, |plan| self.check(route, request, plan)),
@@ -150,14 +151,14 @@ impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
                 request.within_mount(names, || enter_first(handler, request, plan, depth))
             }
             Target::Options(..) => Ok(()),
-            Target::MethodMissing(routes, _) => plan.refuse(method_missing(request, routes)),
+            Target::MethodMissing(routes, _) => plan.refuse(method_missing(request.method(), routes)),
             Target::PathMissing => plan.refuse(path_missing()),
         }
     }
 
     fn chain_handle(&self, request: &Request, depth: Depth<'_>) -> Result<Response> {
         depth.ask(request, |_| Ok(()))?;
-        let target = self.target(request);
+        let target = self.target(request, depth.method(request));
         target.layers().handle(request, depth, |request, depth| self.respond(&target, request, depth))
     }
 
@@ -167,7 +168,7 @@ impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
 
     fn chain_error_response(&self, request: Option<&Request>, error: &Error, depth: Depth<'_>) -> Option<Response> {
         let request = request.filter(|request| depth.has_reached(request))?;
-        let target = self.target(request);
+        let target = self.target(request, depth.method(request));
         let inside = self.inside(request, &target, depth).and_then(|Inside { handler, depth, names }| {
             request.within_mount(names, || handler.chain_error_response(Some(request), error, depth))
         });
@@ -179,7 +180,7 @@ impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
         if !depth.has_reached(request) {
             return response;
         }
-        let target = self.target(request);
+        let target = self.target(request, depth.method(request));
         let response = match self.inside(request, &target, depth) {
             Some(Inside { handler, depth, names }) => {
                 request.within_mount(names, || handler.chain_finish_response(request, response, depth))
@@ -191,7 +192,7 @@ impl<S: Send + Sync + 'static> RequestHandler for Router<S> {
 
     fn chain_log_request(&self, record: &LogRecord<'_>, depth: Depth<'_>) {
         let Some(request) = record.request().filter(|request| depth.has_reached(request)) else { return };
-        let target = self.target(request);
+        let target = self.target(request, depth.method(request));
         if let Some(Inside { handler, depth, names }) = self.inside(request, &target, depth) {
             request.within_mount(names, || handler.chain_log_request(record, depth));
         }

@@ -17,6 +17,8 @@ pub(super) struct Table {
     matcher: matchit::Router<usize>,
     /// The longest first, and of those of one length fixed text before names.
     mounts: Vec<(Prefix, usize)>,
+    /// All of them, as they are written.
+    patterns: Vec<String>,
 }
 
 impl Table {
@@ -27,6 +29,7 @@ impl Table {
         let prefix =
             prefix.unwrap_or_else(|| panic!("{pattern:?} is no pattern of a mount, such as \"/users/{{id}}\""));
         check_names(pattern);
+        self.patterns.push(pattern.to_owned());
         self.mounts.push((prefix, resource));
         self.mounts.sort_by_key(|(prefix, _)| (Reverse(prefix.len()), prefix.rank()));
     }
@@ -40,6 +43,7 @@ impl Table {
             panic!("{}", explained(pattern, &error));
         }
         check_names(pattern);
+        self.patterns.push(pattern.to_owned());
     }
 }
 
@@ -69,5 +73,15 @@ impl RouteTable for Table {
             Some(Found { resource: Some(*at), names: prefix.len() as u32, params: prefix.matches(path)? })
         });
         mount.unwrap_or_default()
+    }
+
+    fn has_beneath(&self, path: &str) -> bool {
+        let path: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+        self.patterns.iter().any(|pattern| {
+            let mut names = pattern.split('/').skip(1);
+            // A name in braces may be any, and `{*rest}` has names beneath it.
+            let begins_so = path.iter().all(|name| names.next().is_none_or(|own| own.contains('{') || own == *name));
+            begins_so && (names.next().is_some_and(|name| !name.is_empty()) || pattern.contains("{*"))
+        })
     }
 }

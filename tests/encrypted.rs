@@ -195,9 +195,9 @@ fn what_does_not_fit_is_said_in_a_line() {
         (&["--tls-key", "a.key"][..], 2, "--tls-key needs the certificate: add --tls-cert"),
         (&["--tls-password-file", "a.key"], 2, "--tls-password-file needs the certificate: add --tls-cert"),
         (&["--hsts"], 2, "--hsts has no effect without TLS: add --tls-cert or --tls-self-signed"),
-        (&["--redirect-to-https"], 2, "--redirect-to-https is for TLS"),
-        (&["--tls-client-ca", "a.pem"], 2, "--tls-client-ca is for TLS"),
-        (&["--tls-handshake-timeout", "1s"], 2, "--tls-handshake-timeout is for TLS"),
+        (&["--redirect-to-https"], 2, "--redirect-to-https has no effect without TLS"),
+        (&["--tls-client-ca", "a.pem"], 2, "--tls-client-ca has no effect without TLS"),
+        (&["--tls-handshake-timeout", "1s"], 2, "--tls-handshake-timeout has no effect without TLS"),
         (&["--tls-self-signed", "--tls-cert", "a.pem"], 2, "--tls-self-signed and --tls-cert contradict each other"),
         (&["--tls-self-signed", "--tls-client-auth", "optional"], 2, "--tls-client-auth needs the accepted roots"),
         (&["--tls-self-signed=a..b"], 2, "\"a..b\" is neither the name of a host nor an IP address"),
@@ -219,7 +219,7 @@ fn what_does_not_fit_is_said_in_a_line() {
         (
             &["-b", "0.0.0.0", "--tls-cert", "www/deep/c.both"],
             2,
-            "--tls-cert: 'www/deep/c.both' is in 'www', which is served, with the key",
+            "--tls-cert: 'www/deep/c.both' is in 'www', which is served, so clients could read the key",
         ),
         (
             &["-b", "0.0.0.0", "--tls-cert", "www/deep/c.pem", "--tls-key", "www/deep/c.key"],

@@ -155,36 +155,52 @@ impl World {
         World { main, beneath, other, prefixed, top, _folder: folder }
     }
 
-    /// The handler, and the places that it serves. Some rights are judged within a mount.
-    fn served(&self, way: usize, rights: &[PathRights]) -> (Box<dyn RequestHandler>, Vec<Place>) {
+    /// The handler, and the places that it serves. Some rights are judged within a mount, where rules begin at its root.
+    fn served(&self, way: usize, layers: &[Vec<Rule>]) -> (Box<dyn RequestHandler>, Vec<Place>) {
         let place = |at, root: &str| Place { at, root: self.top.join(root) };
         let files = |handler: &Arc<StaticFileHandler>| Arc::clone(handler);
-        let (outer, inner) = rights.split_at(rights.len().min(1));
-        let within = |handler: Arc<StaticFileHandler>| -> Box<dyn RequestHandler> {
-            inner.iter().fold(Box::new(handler), |handler, rights| Box::new(handler.layer(rights.clone())))
+        let (outer, inner) = layers.split_at(layers.len().min(1));
+        let within = |at: &str, handler: Arc<StaticFileHandler>| -> Box<dyn RequestHandler> {
+            inner.iter().fold(Box::new(handler), |handler, rules| Box::new(handler.layer(rights(rules, at))))
         };
         let (handler, places): (Box<dyn RequestHandler>, _) = match way {
-            0 => (within(files(&self.main)), vec![place("", "main")]),
-            1 => (within(files(&self.prefixed)), vec![place("/p/q", "main")]),
+            0 => (within("", files(&self.main)), vec![place("", "main")]),
+            1 => (within("", files(&self.prefixed)), vec![place("/p/q", "main")]),
             2 => {
-                let routes = Routes::new().mount("/m", within(files(&self.main))).fallback(within(files(&self.other)));
+                let routes = Routes::new().mount("/m", within("/m", files(&self.main)));
+                let routes = routes.fallback(within("", files(&self.other)));
                 (Box::new(routes.serve(())), vec![place("/m", "main"), place("", "other")])
             }
             3 => {
-                let routes = Routes::new().mount("/sub", within(files(&self.beneath)));
-                let routes = routes.mount("/m", within(files(&self.other))).fallback(within(files(&self.main)));
+                let routes = Routes::new().mount("/sub", within("/sub", files(&self.beneath)));
+                let routes = routes.mount("/m", within("/m", files(&self.other)));
+                let routes = routes.fallback(within("", files(&self.main)));
                 (Box::new(routes.serve(())), vec![place("/sub", "main/d"), place("/m", "other"), place("", "main")])
             }
             _ => {
-                let inside = Routes::new().mount("/m", within(files(&self.main))).fallback(within(files(&self.other)));
+                let inside = Routes::new().mount("/m", within("/n/m", files(&self.main)));
+                let inside = inside.fallback(within("/n", files(&self.other)));
                 let routes = Routes::new().mount("/n", inside.serve(()));
                 (Box::new(routes.serve(())), vec![place("/n/m", "main"), place("/n", "other")])
             }
         };
-        let handler = outer.iter().fold(handler, |handler, rights| Box::new(handler.layer(rights.clone())));
+        let handler = outer.iter().fold(handler, |handler, rules| Box::new(handler.layer(rights(rules, ""))));
         let auth = BasicAuth::new("files").user("ada", "a").user("bob", "b").optional(true);
         (Box::new(handler.layer(auth)), places)
     }
+}
+
+/// The layer that judges, within a mount at this path, as these rules do from the root of the server.
+fn rights(rules: &[Rule], at: &str) -> PathRights {
+    // Of those for a folder above the mount, or for the mount itself, the longest are for all of it.
+    let above = rules.iter().filter(|rule| is_at_or_beneath(at, &rule.path)).map(|rule| rule.path.len()).max();
+    let within = rules.iter().filter_map(|rule| {
+        let is_for_all = is_at_or_beneath(at, &rule.path) && Some(rule.path.len()) == above;
+        let beneath = rule.path.strip_prefix(at).filter(|rest| rest.starts_with('/'));
+        let path = if is_for_all && !at.is_empty() { Some("/") } else { beneath };
+        path.map(|path| Rule { path: path.to_owned(), ..rule.clone() })
+    });
+    within.fold(PathRights::new(), |rights, rule| rights.allow(rule.text().parse().unwrap()))
 }
 
 fn write_all(top: &Path) {
@@ -534,13 +550,7 @@ fn run(acts: &[&str], per_rules: usize) {
         let way = round as usize % 5;
         let (_, places) = world.served(way, &[]);
         let layers: Vec<Vec<Rule>> = (0..1 + chance.below(3)).map(|_| some_rules(&mut chance, &places)).collect();
-        let rights: Vec<PathRights> = layers
-            .iter()
-            .map(|rules| {
-                rules.iter().fold(PathRights::new(), |rights, rule| rights.allow(rule.text().parse().unwrap()))
-            })
-            .collect();
-        let (handler, places) = world.served(way, &rights);
+        let (handler, places) = world.served(way, &layers);
         let http = Http::new(handler);
         for _ in 0..per_rules {
             let asked = ask(&mut chance, &places, acts);

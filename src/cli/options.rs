@@ -525,6 +525,7 @@ pub const BRIEF: &[&str] = &[
     "config",
     "open",
     "qr",
+    "hash-password",
     "help",
     "version",
 ];

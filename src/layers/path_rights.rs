@@ -210,7 +210,7 @@ impl Rules {
                 let mut destinations = request.header_all("destination");
                 let to = match (destinations.next(), destinations.next()) {
                     (Some(line), None) => {
-                        let outside = || Error::new(StatusCode::CONFLICT, "That path is outside this folder.");
+                        let outside = || Error::new(StatusCode::CONFLICT, "That path is not in this folder.");
                         seen(request.mount_path(), &request.path_of_url(line)?).ok_or_else(outside)?
                     }
                     _ => return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),

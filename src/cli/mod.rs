@@ -32,9 +32,9 @@ mod contradictions; // options that make no sense together
 
 mod places; // what words and addresses stand for
 
-mod options; // all options
+mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md
 
-mod help; // their texts: `-h`, `--help`, the man page, docs/cli.md
+mod options; // all options
 
 mod values; // what stands behind them
 

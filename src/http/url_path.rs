@@ -80,8 +80,8 @@ impl<'a> UrlPath<'a> {
     }
 
     /// A path that [`is_plain`].
-    pub(crate) fn plain(path: &'a str) -> UrlPath<'a> {
-        UrlPath(Cow::Borrowed(path.as_bytes()))
+    pub(crate) fn plain(path: &'a [u8]) -> UrlPath<'a> {
+        UrlPath(Cow::Borrowed(path))
     }
 
     pub(crate) fn borrowed(&self) -> UrlPath<'_> {

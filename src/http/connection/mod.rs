@@ -298,7 +298,8 @@ impl<H: RequestHandler> HttpConnection<H> {
         self.send_responded(exchange, responded, turn)
     }
 
-    /// May block: the handler's response. `Err`: it panicked.
+    /// May block: the handler's response. `Err`: it panicked. (Inlined, as is the next: a response is large to hand on.)
+    #[inline]
     fn responded(&self, request: &Request, turn: &Turn<'_>) -> Result<Checked, Error> {
         self.responder().respond(request, &|request| {
             if let Some(name) = request.work_with_id() {
@@ -307,6 +308,7 @@ impl<H: RequestHandler> HttpConnection<H> {
         })
     }
 
+    #[inline]
     fn send_responded(
         &mut self,
         exchange: Box<Exchange>,

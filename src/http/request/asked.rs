@@ -16,7 +16,8 @@ pub(crate) struct Asked {
     reached: AtomicU32,
     /// The depth of the one that refused, plus one. 0: none did.
     refused_at: AtomicU32,
-    more: Mutex<More>,
+    /// Most requests have none: that costs a word.
+    more: Mutex<Option<Box<More>>>,
 }
 
 #[derive(Default)]
@@ -48,6 +49,7 @@ impl Asked {
     /// counts: not from this depth on.
     pub(crate) fn enter(&self, depth: u32, handler: Handler) {
         let mut more = self.more();
+        let more = more.get_or_insert_default();
         match more.entered.iter().find(|(known, _)| *known == depth) {
             Some((_, known)) if *known == handler => return,
             Some(_) => {
@@ -64,34 +66,34 @@ impl Asked {
 
     /// Notes that the handler at this depth refuses the request. None inside it is asked.
     pub(crate) fn refuse(&self, depth: u32, error: &Error) {
-        self.more().refusal = Some(error.clone());
+        self.more().get_or_insert_default().refusal = Some(error.clone());
         self.refused_at.store(depth + 1, Relaxed);
     }
 
     /// What the handler at this depth said if it has refused the request.
     pub(crate) fn refusal_at(&self, depth: u32) -> Option<Error> {
         match self.refused_at.load(Relaxed) == depth + 1 {
-            true => self.more().refusal.clone(),
+            true => self.more().as_ref().and_then(|more| more.refusal.clone()),
             false => None,
         }
     }
 
     /// Has another chain handle the request, as if no handler had been asked yet; afterwards all is as before.
     pub(crate) fn anew<T>(&self, call: impl FnOnce() -> T) -> T {
-        struct Restore<'a>(&'a Asked, u32, u32, More);
+        struct Restore<'a>(&'a Asked, u32, u32, Option<Box<More>>);
         impl Drop for Restore<'_> {
             fn drop(&mut self) {
                 self.0.reached.store(self.1, Relaxed);
                 self.0.refused_at.store(self.2, Relaxed);
-                *self.0.more() = std::mem::take(&mut self.3);
+                *self.0.more() = self.3.take();
             }
         }
         let (reached, refused_at) = (self.reached.swap(0, Relaxed), self.refused_at.swap(0, Relaxed));
-        let _restore = Restore(self, reached, refused_at, std::mem::take(&mut *self.more()));
+        let _restore = Restore(self, reached, refused_at, self.more().take());
         call()
     }
 
-    fn more(&self) -> MutexGuard<'_, More> {
+    fn more(&self) -> MutexGuard<'_, Option<Box<More>>> {
         self.more.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -282,6 +282,14 @@ impl Head {
         }
     }
 
+    /// The path, without a look at whether it is text: its parser lets nothing else through.
+    pub(crate) fn path_bytes(&self) -> &[u8] {
+        match &self.line.parsed_target {
+            Target { path: Some(span), .. } => span.of(&self.bytes),
+            _ => self.path().as_bytes(),
+        }
+    }
+
     pub(crate) fn query(&self) -> Option<&str> {
         self.line.parsed_target.query.map(|span| self.text(span))
     }

@@ -71,11 +71,10 @@ impl Request {
     /// # Errors
     /// Only of a request that was made by hand with a path in another form: the response that a client gets instead.
     pub fn url_path(&self) -> Result<UrlPath<'_>, Error> {
-        let raw = self.head.path();
         if !self.needs_decoding() {
-            return Ok(UrlPath::plain(raw));
+            return Ok(UrlPath::plain(self.head.path_bytes()));
         }
-        match &self.decoded(raw).path {
+        match &self.decoded(self.head.path()).path {
             Ok(path) => Ok(path.borrowed()),
             Err(InvalidUrlPath(fault)) => Err(self.path_error().unwrap_or_else(|| rejection(fault))),
         }
@@ -88,10 +87,9 @@ impl Request {
         if count == 0 {
             return b"";
         }
-        let raw = self.head.path();
         let path = match self.needs_decoding() {
-            true => self.decoded(raw).path.as_ref().map_or(b"".as_slice(), UrlPath::as_bytes),
-            false => raw.as_bytes(),
+            true => self.decoded(self.head.path()).path.as_ref().map_or(b"".as_slice(), UrlPath::as_bytes),
+            false => self.head.path_bytes(),
         };
         &path[..end_of_names(path, count)]
     }

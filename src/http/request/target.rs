@@ -6,7 +6,6 @@ use std::net::Ipv6Addr;
 use http::Method;
 
 use crate::http::rejection::Rejection;
-use crate::http::url_path::is_plain;
 
 /// A range of bytes in a head. A head is far shorter than 4 GiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub(crate) struct Target {
     pub asterisk: bool,
     /// Whether it is the URL of an `https` resource.
     pub https: bool,
-    /// Whether the path is perhaps not written as it is decoded: see `url_path::is_plain`.
+    /// Whether the path is perhaps not written as it is decoded: see `url_path::is_plain`, which has the same rule.
     pub needs_decoding: bool,
 }
 
@@ -102,10 +101,16 @@ fn absolute_form(bytes: &[u8], method: &Method) -> Result<Target, Rejection> {
 // absolute-path [ "?" query ], from `start` on. A fragment is not part of a target.
 fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rejection> {
     let mut at = start;
+    let mut needs_decoding = false;
     while let Some(&byte) = bytes.get(at) {
         match CLASS[byte as usize] {
-            REG_NAME | PATH => at += 1,
+            REG_NAME => at += 1,
+            PATH => {
+                needs_decoding |= byte == b'/' && matches!(bytes.get(at + 1), Some(b'/' | b'.'));
+                at += 1;
+            }
             PERCENT => {
+                needs_decoding = true;
                 at += 3;
                 if !is_percent_encoded(&bytes[at - 3..]) {
                     return Err(Rejection::bad_request("the path holds a broken percent-encoding"));
@@ -116,7 +121,6 @@ fn origin_form(bytes: &[u8], start: usize, target: Target) -> Result<Target, Rej
         }
     }
     let path = (at > start).then(|| Span::new(start, at));
-    let needs_decoding = path.is_some() && !is_plain(&bytes[start..at]);
     if at == bytes.len() {
         return Ok(Target { path, needs_decoding, ..target });
     }

@@ -21,6 +21,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 FEW, MANY = 200, 2200
+# What is measured has ticks of the watchdog in it, by chance some 100 instructions a request: the least of a few runs is nearest.
+TRIES = 4
 # Measured: 7,600 to 7,780 and 9,340 to 9,440; with a list of fields made for each text 8,540, and before times were one word 9,485 and
 # 10,620. A busy machine adds some, for then the watchdog ticks more often while a request is under way. Raise a bound only with the reason beside it. On one connection each
 # request is a poll of its own, and reads what the kernel has told of the file.
@@ -41,10 +43,17 @@ def main():
         }
         grown = False
         for name, (command, path) in commands.items():
-            count = (total(folder, command, path, MANY) - total(folder, command, path, FEW)) // (MANY - FEW)
+            count = measured(folder, command, path)
+            for _ in range(TRIES - 1):
+                if count > BOUNDS[name]:
+                    count = min(count, measured(folder, command, path))
             grown |= count > BOUNDS[name]
             print(f"{name:6} {count:6} instructions a request, at most {BOUNDS[name]}", flush=True)
     sys.exit("a request costs more than it did" if grown else 0)
+
+
+def measured(folder, command, path):
+    return (total(folder, command, path, MANY) - total(folder, command, path, FEW)) // (MANY - FEW)
 
 
 def total(folder, command, path, requests):

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use modest::layers::{BasicAuth, PathRights};
+use modest::layers::{BasicAuth, PathRights, TrustedProxies};
 use modest::{Http, Method, Overwrite, Request, RequestHandler, Routes, SentResponse, StaticFileHandler, Uploads};
 
 /// Each has its own path for content, so that an answer shows which files were read.
@@ -186,7 +186,9 @@ impl World {
         };
         let handler = outer.iter().fold(handler, |handler, rules| Box::new(handler.layer(rights(rules, ""))));
         let auth = BasicAuth::new("files").user("ada", "a").user("bob", "b").optional(true);
-        (Box::new(handler.layer(auth)), places)
+        // Behind a proxy, the host is what it says.
+        let proxy = TrustedProxies::new(["127.0.0.0/8".parse().unwrap()]).host(true);
+        (Box::new(handler.layer(auth).layer(proxy)), places)
     }
 }
 
@@ -426,6 +428,11 @@ fn ask(chance: &mut Chance, places: &[Place], acts: &[&str]) -> Asked {
         "POST" => {
             request.with_header("content-type", "multipart/form-data; boundary=x").with_header("content-length", "9")
         }
+        _ => request,
+    };
+    // The proxy that a request came by has another name for this server than the client.
+    let request = match chance.below(2) {
+        0 => request.with_header("host", "inside.example").with_header("x-forwarded-host", "localhost"),
         _ => request,
     };
     let request = by(user, request);

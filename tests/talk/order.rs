@@ -1,6 +1,10 @@
 //! Which of several layers decides: the outermost that has something to say, for requests with and without a body, wherever the layers
 //! are put. All combinations, against a model of a few lines.
 
+#[cfg(feature = "websocket")]
+use std::io::{BufRead, BufReader, Write};
+#[cfg(feature = "websocket")]
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -358,7 +362,7 @@ fn each_handler_that_is_delegated_to_is_asked() {
     struct Flips(AtomicUsize, Box<dyn RequestHandler>, Box<dyn RequestHandler>);
     impl RequestHandler for Flips {
         fn delegate(&self, _: &Request) -> Option<&dyn RequestHandler> {
-            Some(if self.0.fetch_add(1, Relaxed) % 2 == 0 { &*self.1 } else { &*self.2 })
+            Some(if self.0.fetch_add(1, Relaxed).is_multiple_of(2) { &*self.1 } else { &*self.2 })
         }
     }
     for begins in 0..2 {
@@ -399,5 +403,59 @@ fn layers_within_a_mount_see_its_root() {
     ] {
         let sent = http.respond(&Request::get(path));
         assert_eq!((sent.status().as_u16(), sent.header("location")), (status, location), "{path}: {sent:?}");
+    }
+}
+
+/// A response that stays open passes the layers like any other: an event stream, a channel, a WebSocket, a long poll.
+#[cfg(feature = "websocket")]
+#[test]
+fn the_outermost_decides_about_live_responses() {
+    use modest::live::Broadcast;
+    use modest::websocket::{Message, Socket, WebSocketHandler};
+
+    struct Echo;
+    impl WebSocketHandler for Echo {
+        fn message(&mut self, message: Message, socket: &Socket) -> Result<()> {
+            Ok(socket.send(message)?)
+        }
+    }
+    const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let live = |what: usize| -> Box<dyn RequestHandler> {
+        let (broadcast, signal) = (Broadcast::new(), Signal::new());
+        Box::new(handler_fn(move |request| match what {
+            0 => Ok(Response::events(broadcast.listen(request)?)),
+            1 => {
+                let (sender, response) = Response::channel();
+                sender.send("begun")?;
+                sender.finish();
+                Ok(response)
+            }
+            2 => modest::websocket::accept(request, Echo),
+            _ if request.is_late() => Ok(Response::text("late")),
+            _ => Ok(Response::wait_for(signal.ticket(), Duration::from_millis(5))),
+        }))
+    };
+    for what in 0..4 {
+        for (first, second) in KINDS.iter().flat_map(|first| KINDS.map(|second| (*first, second))) {
+            let (kinds, heard) = ([first, second], Arc::default());
+            let layers = kinds.iter().enumerate().rev();
+            let layers =
+                layers.map(|(place, kind)| Told { kind: *kind, place: place as u16, heard: Arc::clone(&heard) });
+            let app = layers.fold(live(what), |handler, layer| Box::new(handler.layer(layer)));
+            let server = testing::serve(app);
+            let mut client = TcpStream::connect(server.address()).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let upgrade = if what == 2 { UPGRADE } else { "" };
+            client.write_all(format!("GET /here HTTP/1.1\r\nHost: a\r\n{upgrade}\r\n").as_bytes()).unwrap();
+            let mut line = String::new();
+            BufReader::new(&client).read_line(&mut line).unwrap();
+            let open = if what == 2 { 101 } else { 200 };
+            let expected = match model(&kinds, Inside::Handler, "no body") {
+                250 => open,
+                status => status,
+            };
+            assert_eq!(line.split(' ').nth(1), Some(expected.to_string().as_str()), "{what}, {kinds:?}: {line:?}");
+        }
     }
 }

@@ -18,7 +18,7 @@ pub(super) const MAX_PATH: usize = 4095; // PATH_MAX without its NUL
 /// What names of files begin with that are not whole yet: they are never served.
 pub(super) const UPLOAD: &str = ".modest-upload-";
 
-/// What the path of a request is beneath the folder.
+/// The path of a request, seen from the folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ResolvedPath {
     /// A path beneath the folder.

@@ -44,7 +44,7 @@ impl<'a> UrlPath<'a> {
     /// The root: `/`.
     pub const ROOT: UrlPath<'static> = UrlPath(Cow::Borrowed(b"/"));
 
-    /// Parses the path of a URL. What is not percent-encoded stands for itself.
+    /// Parses the path of a URL. Characters that are not percent-encoded are taken literally.
     ///
     /// # Errors
     /// If the text is not a path, or another spelling of one: the error names that one.

@@ -18,7 +18,7 @@ use modest::{
 
 use crate::peer::{Answer, Peer};
 
-/// What a layer does. Its place, 0 for the outermost, is in its status.
+/// The behaviour of a layer. Its place, 0 for the outermost, is in its status.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Passes,
@@ -31,7 +31,7 @@ enum Kind {
 
 const KINDS: [Kind; 5] = [Kind::Passes, Kind::RefusesFromHead, Kind::RespondsInHandle, Kind::ChecksBody, Kind::Panics];
 
-/// What is inside the layers.
+/// The handler inside the layers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Inside {
     Handler,

@@ -96,12 +96,12 @@ pub struct Next<'a> {
     depth: Depth<'a>,
 }
 
-/// What the layers of a route are around.
+/// The innermost part of a route: the layers are around it.
 type Endpoint<'a> = dyn Fn(&Request, Depth<'_>) -> Result<Response> + 'a;
 
 enum Inside<'a> {
     Handler(&'a dyn RequestHandler),
-    /// What a router calls, and the layers around it, outermost first.
+    /// The endpoint of a router, and the layers around it, outermost first.
     Endpoint(&'a [Arc<dyn Layer>], &'a Endpoint<'a>),
 }
 

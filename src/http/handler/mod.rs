@@ -297,7 +297,7 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 }
 
-/// What a `do_` method that is not written returns.
+/// The result of a `do_` method that is not written.
 fn unwritten(request: &Request) -> Result<Response> {
     Err(not_implemented(request))
 }

@@ -8,8 +8,8 @@ use crate::http::error::Error;
 
 /// How deep the pass down the chain has come. One thread handles a request at a time.
 ///
-/// A request may pass the chain several times: from its head, with its body, and once more after each wait. What a handler has said
-/// the first time holds for all of them.
+/// A request may pass the chain several times: from its head, with its body, and once more after each wait. The decision that a
+/// handler made the first time holds for all of them.
 #[derive(Default)]
 pub(crate) struct Asked {
     /// How many handlers were asked, from the outermost on.
@@ -70,7 +70,7 @@ impl Asked {
         self.refused_at.store(depth + 1, Relaxed);
     }
 
-    /// What the handler at this depth said if it has refused the request.
+    /// The error of the handler at this depth if it has refused the request.
     pub(crate) fn refusal_at(&self, depth: u32) -> Option<Error> {
         match self.refused_at.load(Relaxed) == depth + 1 {
             true => self.more().as_ref().and_then(|more| more.refusal.clone()),

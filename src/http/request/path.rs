@@ -10,7 +10,7 @@ use super::target::{self, Target};
 use crate::http::error::Error;
 use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, beneath, end_of_names};
 
-/// What a path that is not written as it is decoded stands for. Most are, and have none.
+/// The decoded form of a path that is not written in it. Most paths are, and have none.
 #[derive(Default)]
 pub(super) struct DecodedPath(OnceLock<Box<Decoded>>);
 

@@ -11,7 +11,7 @@ pub(crate) trait RouteTable: Send + Sync {
     fn has_beneath(&self, path: &str) -> bool;
 }
 
-/// What a path leads to.
+/// The resource that a path leads to.
 #[derive(Default)]
 pub(crate) struct Found {
     /// The resource, by the router's own count. `None`: the path has no route.

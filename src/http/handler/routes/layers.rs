@@ -41,7 +41,7 @@ impl Layers {
         Ok(depth)
     }
 
-    /// What the endpoint responds, and the layers make of it.
+    /// The response of the endpoint, as the layers change it.
     pub(super) fn handle(
         &self,
         request: &Request,

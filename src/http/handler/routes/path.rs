@@ -121,7 +121,7 @@ impl Segment {
         to.push_str(text);
     }
 
-    /// What a name of a path has in the place of the name in it. Of fixed text it is empty.
+    /// The part of a path's segment that is in the place of the name in braces. It is empty for fixed text.
     fn value<'a>(&self, name: &'a str) -> Option<&'a str> {
         let value = name.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
         (value.is_empty() != self.name.is_some()).then_some(value)

@@ -1235,9 +1235,9 @@ fn settings_are_checked_without_serving() {
         (&["www", "-p", &port], 0, ""),
         (&["www", "-b", "systemd"], 0, ""),
         (&["www", "-b", "unix:socket", "--log-file", "log"], 0, ""),
-        (&["www", "-b", "192.0.2.1:0"], 1, "192.0.2.1 is no address of this machine"),
+        (&["www", "-b", "192.0.2.1:0"], 1, "192.0.2.1 is not an address of this machine"),
         (&["nowhere"], 1, "there is no folder or file 'nowhere'"),
-        (&["www", "--allow", "/=ada:read"], 2, "--allow: who is who"),
+        (&["www", "--allow", "/=ada:read"], 2, "--allow: rules for users need --auth"),
         #[cfg(feature = "users")]
         (&["www", "--auth", "users"], 1, "--auth: "),
         #[cfg(feature = "tls")]

@@ -399,7 +399,7 @@ impl StaticFileHandler {
                 let codings: Vec<&str> = file.codings().map(ContentCoding::name).collect();
                 let why = match codings[..] {
                     [] => "Available uncompressed.".to_owned(),
-                    _ => format!("Available uncompressed, or as {}.", codings.join(", ")),
+                    _ => format!("This is available uncoded, or in {}.", codings.join(", ")),
                 };
                 Err(self.error(StatusCode::NOT_ACCEPTABLE, &why).with_header(VARY, "Accept-Encoding"))
             }

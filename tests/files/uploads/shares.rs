@@ -52,7 +52,7 @@ fn so_much_and_no_more() {
             let wait: u64 = got.header("retry-after").unwrap().parse().unwrap();
             assert!((86_400..=90_001).contains(&wait), "{method} {target} {length}: {wait}");
             assert!(
-                got.text().contains("100000 bytes within 24 hours: there is room for this after 2"),
+                got.text().contains("100000 bytes per 24 hours: try again in 2"),
                 "{}",
                 got.text()
             );
@@ -135,7 +135,7 @@ fn of_a_form_each_file_counts_and_the_form_itself_does_not() {
         + "--x--\r\n";
     let got = ask(&server, "POST", "/", &[("content-type", "multipart/form-data; boundary=x")], body.as_bytes());
     assert_eq!(got.status(), 429, "24 blocks fit");
-    assert!(got.text().contains("many24: Each may add 100000 bytes"), "{}", got.text());
+    assert!(got.text().contains("many24: Each client can add 100000 bytes"), "{}", got.text());
     assert_eq!(tree(folder.as_ref()).len(), 25);
 }
 

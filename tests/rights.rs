@@ -556,23 +556,28 @@ fn run(acts: &[&str], per_rules: usize) {
     for round in 0..number("MODEST_RIGHTS_ROUNDS", 60) {
         let way = round as usize % 5;
         let (_, places) = world.served(way, &[]);
-        let layers: Vec<Vec<Rule>> = (0..1 + chance.below(3)).map(|_| some_rules(&mut chance, &places)).collect();
-        let (handler, places) = world.served(way, &layers);
-        let http = Http::new(handler);
+        // Two listeners with rules of their own, over the same handlers and all that these keep.
+        let sides = [(); 2].map(|()| {
+            let rules = |chance: &mut Chance| some_rules(chance, &places);
+            let layers: Vec<Vec<Rule>> = (0..1 + chance.below(3)).map(|_| rules(&mut chance)).collect();
+            let http = Http::new(world.served(way, &layers).0);
+            (layers, http)
+        });
         for _ in 0..per_rules {
+            let (layers, http) = &sides[chance.below(2)];
             let asked = ask(&mut chance, &places, acts);
-            let expected = is_expected(&world.top, &places, &layers, &asked);
+            let expected = is_expected(&world.top, &places, layers, &asked);
             let got = http.respond(&asked.request);
-            check_read(&world.top, &places, &layers, &asked, &got);
+            check_read(&world.top, &places, layers, &asked, &got);
             if let Some(token) = got.header("lock-token") {
                 let request = Request::new("UNLOCK".parse().unwrap(), asked.request.target()).unwrap();
                 let request = by(asked.user, request.with_header("host", "localhost").with_header("lock-token", token));
-                assert_eq!(http.respond(&request).status(), 204, "{}", describe(&asked, &layers, &places));
+                assert_eq!(http.respond(&request).status(), 204, "{}", describe(&asked, layers, &places));
             }
             let after = snapshot(&world.top);
-            check_written(&world.top, &places, &layers, &asked, (&before, &after));
+            check_written(&world.top, &places, layers, &asked, (&before, &after));
             if let Some(expected) = expected {
-                assert_eq!(got.status(), expected, "{}: {}", describe(&asked, &layers, &places), got.text());
+                assert_eq!(got.status(), expected, "{}: {}", describe(&asked, layers, &places), got.text());
                 done += 1;
             }
             if after != before {

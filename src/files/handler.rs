@@ -276,7 +276,7 @@ impl StaticFileHandler {
 
     fn get(&self, asked: Asked<'_>) -> Result<Response> {
         let (path, mount) = (asked.request.url_path()?, self.mount(asked.request));
-        if let Some(key) = path::key(path.as_bytes(), mount) {
+        if let Some(key) = path::key(&path, mount) {
             self.may_read(asked, key)?;
             let is_one_address = !(self.finder.clean_urls && key.ends_with(b".html"));
             if let Some(response) = self.cached_response(key, asked).filter(|_| is_one_address) {
@@ -286,7 +286,7 @@ impl StaticFileHandler {
                 return self.error_response(asked, OpenError::NotFound);
             }
         }
-        match path::resolve(path.as_bytes(), mount) {
+        match path::resolve(&path, mount) {
             ResolvedPath::Path(path) => self.serve(asked, &path),
             ResolvedPath::NeedsSlash => Ok(self.redirect(asked.request, &path::location(mount, b"", true))),
             ResolvedPath::NotFound => self.error_response(asked, OpenError::NotFound),

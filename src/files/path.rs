@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
-use crate::encode_path;
+use crate::{UrlPath, encode_path};
 
 /// All but unreserved characters (RFC 3986, section 2.3).
 pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -60,8 +60,8 @@ impl FilePath {
 }
 
 /// Finds the path of a request, decoded, beneath the folder that is served at this one, which has no slash at its end.
-pub(super) fn resolve(path: &[u8], mount: &[u8]) -> ResolvedPath {
-    match beneath(path, mount) {
+pub(super) fn resolve(path: &UrlPath<'_>, mount: &[u8]) -> ResolvedPath {
+    match path.beneath(mount) {
         None => ResolvedPath::NotFound,
         Some([]) => ResolvedPath::NeedsSlash,
         Some(rest) => FilePath::of(&rest[1..]).map_or(ResolvedPath::NotFound, ResolvedPath::Path),
@@ -69,12 +69,8 @@ pub(super) fn resolve(path: &[u8], mount: &[u8]) -> ResolvedPath {
 }
 
 /// The key of a request's path: what is cached of it has this.
-pub(super) fn key<'a>(path: &'a [u8], mount: &[u8]) -> Option<&'a [u8]> {
-    beneath(path, mount)?.strip_prefix(b"/")
-}
-
-fn beneath<'a>(path: &'a [u8], mount: &[u8]) -> Option<&'a [u8]> {
-    path.strip_prefix(mount).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
+pub(super) fn key<'a>(path: &'a UrlPath<'_>, mount: &[u8]) -> Option<&'a [u8]> {
+    path.beneath(mount)?.strip_prefix(b"/")
 }
 
 /// Whether a segment is hidden: it begins with a dot.
@@ -144,7 +140,7 @@ mod tests {
     use super::*;
 
     fn shown(path: &str, mount: &str) -> String {
-        match resolve(path.as_bytes(), mount.as_bytes()) {
+        match resolve(&UrlPath::parse(path).unwrap(), mount.as_bytes()) {
             ResolvedPath::Path(path) => {
                 let slash = if path.trailing_slash { "/" } else { "" };
                 String::from_utf8_lossy(&path.bytes).into_owned() + slash
@@ -174,8 +170,9 @@ mod tests {
             ("/s", "/s/t", "NotFound"),
         ] {
             assert_eq!(shown(path, mount), expected, "{path} at {mount}");
-            if let ResolvedPath::Path(found) = resolve(path.as_bytes(), mount.as_bytes()) {
-                assert_eq!(Some(&*found.key()), key(path.as_bytes(), mount.as_bytes()), "{path} at {mount}");
+            let path = UrlPath::parse(path).unwrap();
+            if let ResolvedPath::Path(found) = resolve(&path, mount.as_bytes()) {
+                assert_eq!(Some(&*found.key()), key(&path, mount.as_bytes()), "{path} at {mount}");
             }
         }
     }

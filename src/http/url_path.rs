@@ -79,6 +79,13 @@ impl<'a> UrlPath<'a> {
         self.0.ends_with(b"/")
     }
 
+    /// The rest of this path behind another one, decoded and without a slash at its end, such as
+    /// [`Request::mount_path`](crate::Request::mount_path): of `/a/b` and `/a` it is `/b`, of `/a` itself it is empty. `None`: the path
+    /// is not beneath that one.
+    pub fn beneath(&self, other: &[u8]) -> Option<&[u8]> {
+        self.0.strip_prefix(other).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    }
+
     /// A path that [`is_plain`].
     pub(crate) fn plain(path: &'a [u8]) -> UrlPath<'a> {
         UrlPath(Cow::Borrowed(path))
@@ -125,11 +132,6 @@ pub(crate) fn is_plain(path: &[u8]) -> bool {
         before = byte;
     }
     path.first() == Some(&b'/')
-}
-
-/// The rest of a path behind another one that has no slash at its end: of `/a/b` and `/a` it is `/b`, of `/a` itself it is empty.
-pub(crate) fn beneath<'a>(path: &'a [u8], other: &[u8]) -> Option<&'a [u8]> {
-    path.strip_prefix(other).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// Where the first names of a path end: before the slash behind them.
@@ -206,7 +208,10 @@ fn decode_name(segment: &[u8], to: &mut Vec<u8>) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
+    use crate::http::request::target;
 
     fn shown(text: &str) -> String {
         match UrlPath::parse(text) {
@@ -285,6 +290,10 @@ mod tests {
         for _ in 0..5 {
             texts = texts.iter().flat_map(|text| letters.iter().map(move |letter| format!("{text}{letter}"))).collect();
             for text in &texts {
+                // The parser of targets notes on its way what `is_plain` finds.
+                if let Ok(target) = target::parse(text.as_bytes(), &Method::GET) {
+                    assert_eq!(target.needs_decoding, !is_plain(text.as_bytes()), "{text}");
+                }
                 let path = match UrlPath::parse(text) {
                     Ok(path) => path,
                     Err(InvalidUrlPath(Fault::SpellingOf(path))) => {
@@ -309,7 +318,8 @@ mod tests {
             ("/b", "/a", None),
             ("/b", "", Some("/b")),
         ] {
-            assert_eq!(beneath(path.as_bytes(), other.as_bytes()), expected.map(str::as_bytes), "{path} {other}");
+            let found = UrlPath::parse(path).unwrap();
+            assert_eq!(found.beneath(other.as_bytes()), expected.map(str::as_bytes), "{path} {other}");
         }
     }
 }

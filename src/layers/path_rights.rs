@@ -225,8 +225,7 @@ impl Rules {
 
 /// A path as rules within this mount see it: behind the mount's own path. `None`: it is outside the mount.
 fn seen(mount: &[u8], path: &UrlPath<'_>) -> Option<Names> {
-    let beneath = path.as_bytes().strip_prefix(mount).filter(|rest| rest.is_empty() || rest.starts_with(b"/"))?;
-    Some(UrlPath::from_decoded(beneath).map_or_else(Names::default, |path| Names::of(&path)))
+    Some(UrlPath::from_decoded(path.beneath(mount)?).map_or_else(Names::default, |path| Names::of(&path)))
 }
 
 /// Whether it asks how far an upload is (draft-ietf-httpbis-resumable-upload), which belongs to sending it.

@@ -459,3 +459,49 @@ fn the_outermost_decides_about_live_responses() {
         }
     }
 }
+
+/// A handler that refuses a request decides nothing about its body, whatever it planned before: an outer layer that wants the body has it.
+#[test]
+fn a_plan_is_forgotten_with_its_refusal() {
+    struct Wants;
+    impl Layer for Wants {
+        fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+            plan.limit(100);
+            Ok(())
+        }
+        fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
+            let length = request.bytes()?.len();
+            Ok(next
+                .run(request)
+                .unwrap_or_else(|error| Response::text(format!("{length} bytes, {}", error.status().as_u16()))))
+        }
+    }
+    #[derive(Clone, Default)]
+    struct Tape(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Tape {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    struct Plans(Tape);
+    impl RequestHandler for Plans {
+        fn before_body(&self, _: &Request, plan: &mut BodyPlan) -> Result<()> {
+            plan.limit(1).save_to(self.0.clone());
+            Err(Error::new(403, ""))
+        }
+    }
+    let tape = Tape::default();
+    for (what, app) in [
+        ("a handler", Box::new(RequestHandler::layer(Plans(tape.clone()), Wants)) as Box<dyn RequestHandler>),
+        ("a fallback", Box::new(Routes::<()>::new().fallback(Plans(tape.clone())).serve(()).layer(Wants))),
+    ] {
+        let mut peer = Peer::new(&Http::new(app));
+        peer.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nright");
+        assert!(peer.text().ends_with("5 bytes, 403"), "{what}: {}", peer.text());
+        assert!(tape.0.lock().unwrap().is_empty(), "{what}: what was refused is written");
+    }
+}

@@ -95,7 +95,7 @@ impl StaticFileHandler {
         }
         let Asked { request, rights, polled } = asked;
         let mount = self.mount(request);
-        let nearest = match request.url_path().map(|path| path::resolve(path.as_bytes(), mount)) {
+        let nearest = match request.url_path().map(|path| path::resolve(&path, mount)) {
             Ok(ResolvedPath::Path(path)) => self.finder.nearest_folder(&path, self.listing, rights, polled),
             _ => None,
         };

@@ -17,7 +17,7 @@ impl StaticFileHandler {
         let rights = self.rights(request);
         let asked = Asked { request, rights: &rights, polled: request.take_polled() };
         let mount = self.mount(request);
-        let path = match path::resolve(request.url_path()?.as_bytes(), mount) {
+        let path = match path::resolve(&request.url_path()?, mount) {
             ResolvedPath::Path(path) => path,
             ResolvedPath::NeedsSlash => return Ok(self.redirect(request, &path::location(mount, b"", true))),
             ResolvedPath::NotFound => return Err(self.missing()),

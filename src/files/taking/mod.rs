@@ -108,25 +108,21 @@ impl Place<'_> {
 
     /// 409 for a name that no request could reach, as another route or mount serves it.
     fn check_reachable(self, request: &Request, path: &[u8]) -> Result<(), Error> {
-        let on_server = path::on_server(self.mount, path);
-        match UrlPath::from_decoded(&on_server).is_some_and(|path| request.leads_here(&path)) {
-            true => Ok(()),
-            false => Err(elsewhere()),
-        }
+        self.check_that(path, |path| request.leads_here(path))
     }
 
     /// The same for a folder with all that is in it.
     fn check_all_reachable(self, request: &Request, path: &[u8]) -> Result<(), Error> {
+        self.check_that(path, |path| request.leads_here_whole(path))
+    }
+
+    fn check_that(self, path: &[u8], leads_here: impl FnOnce(&UrlPath<'_>) -> bool) -> Result<(), Error> {
         let on_server = path::on_server(self.mount, path);
-        match UrlPath::from_decoded(&on_server).is_some_and(|path| request.leads_here_whole(&path)) {
+        match UrlPath::from_decoded(&on_server).is_some_and(|path| leads_here(&path)) {
             true => Ok(()),
-            false => Err(elsewhere()),
+            false => Err(Error::new(StatusCode::CONFLICT, "Something else is served at that path.")),
         }
     }
-}
-
-fn elsewhere() -> Error {
-    Error::new(StatusCode::CONFLICT, "Something else is served at that path.")
 }
 
 impl Taking {

@@ -198,7 +198,7 @@ pub(super) fn named(place: Place<'_>, request: &Request, path: &UrlPath<'_>) -> 
 }
 
 fn beneath(place: Place<'_>, path: &UrlPath<'_>) -> Result<FilePath, Error> {
-    match path::resolve(path.as_bytes(), place.mount) {
+    match path::resolve(path, place.mount) {
         ResolvedPath::Path(path) => Ok(path),
         ResolvedPath::NeedsSlash => Ok(FilePath::default()),
         ResolvedPath::NotFound => Err(Error::new(StatusCode::NOT_FOUND, "Nothing here can have that path.")),

@@ -84,11 +84,10 @@ impl<'a> Depth<'a> {
         check: impl FnOnce(&mut BodyPlan) -> Result<()>,
     ) -> Result<()> {
         request.asked().reach(self.level);
-        let wanted = plan.wanted;
-        check(plan).inspect_err(|error| {
-            request.asked().refuse(self.level, error);
-            plan.forget_all_but(wanted); // what it wanted of the body before it refused
-        })
+        let mut own = BodyPlan::default(); // it counts only if the handler accepts the request
+        check(&mut own).inspect_err(|error| request.asked().refuse(self.level, error))?;
+        plan.add(own);
+        Ok(())
     }
 
     /// On the pass down: asks the handler at this depth, unless it was asked before, and returns its refusal.

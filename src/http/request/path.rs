@@ -8,7 +8,7 @@ use http::{Method, StatusCode, header};
 use super::Request;
 use super::target::{self, Target};
 use crate::http::error::Error;
-use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, beneath, end_of_names};
+use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names};
 
 /// The decoded form of a path that is not written in it. Most paths are, and have none.
 #[derive(Default)]
@@ -98,7 +98,7 @@ impl Request {
     /// mount serves, and of all that is outside the mount.
     pub fn leads_here(&self, path: &UrlPath<'_>) -> bool {
         let text = String::from_utf8_lossy(path.as_bytes());
-        beneath(path.as_bytes(), self.mount_path()).is_some()
+        path.beneath(self.mount_path()).is_some()
             && self.routes.all(|found| found.leads_here(without_names(&text, found.mounted)))
     }
 

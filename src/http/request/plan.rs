@@ -195,11 +195,16 @@ impl BodyPlan {
         self
     }
 
-    /// Somebody who said what is to become of the body has refused the request: only what was said before that counts.
-    pub(crate) fn forget_all_but(&mut self, wanted: bool) {
-        if !wanted {
-            *self = BodyPlan { layered: self.layered, ..BodyPlan::default() };
-        }
+    /// Adds the plan of a handler inside, whose settings replace those that are there.
+    pub(crate) fn add(&mut self, inner: BodyPlan) {
+        self.limit = inner.limit.or(self.limit);
+        self.memory = inner.memory.or(self.memory);
+        self.folder = inner.folder.or(self.folder.take());
+        self.timeout = inner.timeout.or(self.timeout);
+        self.progress = inner.progress.or(self.progress.take());
+        self.writer = inner.writer.or(self.writer.take());
+        self.streamed |= inner.streamed;
+        self.wanted |= inner.wanted;
     }
 
     /// Nothing serves this request: refused at once, or, inside a layer, when the layer has been asked.

@@ -165,10 +165,13 @@ fn names_in_security_exist() {
 #[test]
 fn links_lead_to_existing_files() {
     for page in [
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "README.md",
         "SECURITY.md",
         "docs/archives.md",
         "docs/cli.md",
+        "docs/conformance.md",
         "docs/deploy.md",
         "docs/engine.md",
         "docs/files.md",
@@ -185,10 +188,12 @@ fn links_lead_to_existing_files() {
         "docs/options.md",
         "docs/performance.md",
         "docs/programs.md",
+        "docs/protocols.md",
         "docs/taking.md",
         "docs/tls.md",
         "docs/uploads.md",
         "docs/users.md",
+        "examples/README.md",
         "tests/clients/README.md",
         "tests/conformance/README.md",
     ] {
@@ -223,16 +228,22 @@ fn the_site_loads_nothing_from_other_hosts() {
 
 /// Pages that are plain to read, in addition to `examples`. A page is added here once it has been rewritten.
 const PLAIN: &[&str] = &[
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
     "docs/archives.md",
     "docs/cli.md",
+    "docs/conformance.md",
     "docs/deploy.md",
     "docs/engine.md",
     "docs/files.md",
     "docs/from-python.md",
     "docs/fuzzing.md",
+    "docs/handlers.md",
+    "docs/layers.md",
     "docs/listeners.md",
+    "docs/live.md",
     "docs/metrics.md",
     "docs/mutants.md",
     "docs/notes/engine-2026-11.md",
@@ -240,9 +251,12 @@ const PLAIN: &[&str] = &[
     "docs/options.md",
     "docs/performance.md",
     "docs/programs.md",
+    "docs/protocols.md",
     "docs/taking.md",
     "docs/tls.md",
+    "docs/uploads.md",
     "docs/users.md",
+    "examples/README.md",
     "tests/clients/README.md",
     "tests/conformance/README.md",
 ];

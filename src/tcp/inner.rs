@@ -13,15 +13,15 @@ use super::stream::Stream;
 
 /// A conversation inside another, and its side of the bytes.
 ///
-/// The outer conversation has the inner protocol [meet](Inner::meet) the client, in a turn that may block, when it
-/// knows enough of it: after a handshake. From then on it passes on each turn, event and goodbye, and a stream that is taken,
-/// with a [`Layer`], and returns what it gets back. That keeps for the inner conversation what the engine promises: the clock of its stages,
-/// which half a record does not renew; permits for its handlers; no more asked of it until what it laid out is written,
-/// and at most some 64 KiB of that sealed ahead, parts of files as well, which are read in turns that may block; a
-/// goodbye after an end and none after an abort; a client that said none is seen as [cut off](Input::was_cut).
+/// The outer conversation lets the inner protocol [meet](Inner::meet) the client, in a turn that may block, as soon as
+/// it knows enough about the client: after a handshake. From then on it passes on each turn, event and goodbye, and a
+/// taken stream, with a [`Layer`], and returns the result. The inner conversation then gets everything that the engine
+/// guarantees: the clock of its stages, which half a record does not restart; permits for its handlers; no turn before
+/// its output is written, with up to 64 KiB of that sealed ahead, also parts of files, which are read in turns that may
+/// block; a goodbye after an end and none after an abort. A client that left without a goodbye was [cut
+/// off](Input::was_cut).
 ///
-/// The stages of an inner conversation are passed on as they are: an outer one takes numbers from `u32::MAX` down for
-/// those of its own.
+/// The stages of an inner conversation are passed on unchanged. An outer one numbers its own from `u32::MAX` downwards.
 ///
 /// ```
 /// use modest::raw::{Conversation, Event, Inner, Input, Layer, Next, Stream, Turn};
@@ -116,8 +116,8 @@ const SEALED_AHEAD: u64 = 64 * 1024;
 const STRETCH: usize = 64 * 1024;
 
 impl Inner {
-    /// Have this protocol meet the client. To be called in a turn that may block ([`Next::Brief`]).
-    /// `None`: it turns the client away; the outer conversation says [`Next::Linger`].
+    /// Lets this protocol meet the client. Call it in a turn that may block ([`Next::Brief`]). `None`: it turns the
+    /// client away, and the outer conversation returns [`Next::Linger`].
     pub fn meet(protocol: &dyn Protocol, client: Client) -> Option<Inner> {
         let conversation = protocol.meet(&client)?;
         Some(Inner {
@@ -134,19 +134,19 @@ impl Inner {
         })
     }
 
-    /// Who the inner conversation talks with.
+    /// The client of the inner conversation.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// One turn of the outer conversation: what it is to return.
+    /// One turn of the outer conversation. Returns what the outer conversation has to return.
     pub fn turn(&mut self, layer: &mut dyn Layer, turn: &mut Turn<'_>) -> Next {
         let permit = self.granted.take();
         let next = self.run(permit, false, layer, turn);
         self.grant(next)
     }
 
-    /// An event of the outer conversation: what it is to return.
+    /// An event of the outer conversation. Returns what the outer conversation has to return.
     pub fn event(&mut self, what: Event, layer: &mut dyn Layer, turn: &mut Turn<'_>) -> Next {
         self.granted = None;
         let next = self.conversation.event(what, &mut turn.within(&mut self.input, &mut self.output, &self.client));
@@ -162,7 +162,7 @@ impl Inner {
         self.grant(next)
     }
 
-    /// The goodbye of the outer conversation, and of the inner one before it.
+    /// Appends the goodbye of the inner conversation, and then that of the layer.
     pub fn goodbye(&mut self, layer: &mut dyn Layer, turn: &mut Turn<'_>) {
         self.conversation.goodbye(&mut turn.within(&mut self.input, &mut self.output, &self.client));
         if let Sealed::All = self.seal(false, layer, turn) {
@@ -170,8 +170,8 @@ impl Inner {
         }
     }
 
-    /// The outer conversation [takes](Conversation::take) its socket, because the inner one asked for that: it has a stream
-    /// that reads and writes through this layer.
+    /// The outer conversation [takes](Conversation::take) its socket, because the inner one returned [`Next::Take`].
+    /// The inner one gets a stream that reads and writes through this layer.
     pub fn take(self, layer: impl Layer + 'static, stream: Stream) {
         let Inner { conversation, client, input, .. } = self;
         conversation.take(layered(stream, Box::new(layer), input, client));
@@ -182,7 +182,7 @@ impl Inner {
         self.conversation.drop_may_block() || self.output.has_others()
     }
 
-    /// How many bytes the inner conversation has laid out that are not sealed yet: for [`Conversation::owed`].
+    /// How many bytes of the inner conversation's output are not sealed yet: for [`Conversation::owed`].
     pub fn owed(&self) -> u64 {
         self.output.owed() + self.conversation.owed()
     }

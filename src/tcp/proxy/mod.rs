@@ -60,15 +60,15 @@ impl ProxyProtocol {
         self
     }
 
-    /// Whether others than the trusted are served, as if there were no PROXY protocol. Default: no, they are turned
-    /// away: who reaches the server past its proxies may be meant to be stopped by them.
+    /// Whether other peers are served, as if there were no PROXY protocol. Default: false, they are turned away,
+    /// because a client that reaches the server around its proxies may be one that they block.
     pub fn serve_untrusted(mut self, serve: bool) -> ProxyProtocol {
         self.serve_untrusted = serve;
         self
     }
 
-    /// How long a header may take, from when the connection was accepted to its last byte. Default: 3 seconds, in which
-    /// a lost packet is sent again; `None`: no limit.
+    /// Sets how long a header can take, from the accept to its last byte. Default: 3 seconds, which is enough to resend
+    /// a lost packet; `None`: no limit.
     pub fn header_timeout(mut self, limit: impl Into<Option<Duration>>) -> ProxyProtocol {
         self.header_timeout = limit.into();
         self
@@ -105,14 +105,14 @@ struct Proxied {
 }
 
 enum State {
-    /// The header is awaited.
+    /// Waiting for the header.
     Header,
-    /// The header named this client, which the inner protocol is to meet.
+    /// The header named this client, which the inner protocol meets next.
     Meeting(Client),
     Met(Client, Box<dyn Conversation>),
 }
 
-/// Of the header. Inner conversations count from the other end.
+/// The stage of the header. Inner conversations count from the other end.
 const HEADER: Stage = Stage(u32::MAX);
 
 impl Proxied {
@@ -131,7 +131,7 @@ impl Proxied {
     }
 }
 
-/// The proxy notices, and nothing it was sent could be taken for an answer.
+/// Resets the connection: the proxy notices, and nothing could be taken for a response.
 fn refuse(proxy: &Client, why: &str) -> Next {
     debug!("{proxy} sent no PROXY header: {why}");
     Next::Abort

@@ -1,6 +1,6 @@
-//! Reading on from a client while its handler runs: by a second handle of the same socket, waiting in `poll`.
-//! Made for a turn that asks for it; used outside the engine's own reads, which see each byte that is left, for the
-//! readiness it has noted meanwhile costs at most one read that finds nothing.
+//! Reading on from a client while its handler runs: by a second handle of the same socket, waiting in `poll`. The
+//! engine's own reads see every byte that is left, and the readiness recorded meanwhile costs at most one read without
+//! bytes.
 
 use std::io;
 use std::sync::Arc;
@@ -26,11 +26,11 @@ struct SecondHandle {
     link: Arc<Link>,
     limits: SendLimits,
     pace: Pace,
-    /// How much longer it may be waited for the client.
+    /// How much longer it can wait for the client.
     left: Option<Duration>,
 }
 
-/// All that is read by one handle is one message.
+/// Everything read by one handle is one message.
 const MESSAGE: Stage = Stage(0);
 
 impl BlockingSource for BlockingSocket<'_> {
@@ -72,7 +72,7 @@ impl BlockingInput for SecondHandle {
 }
 
 impl SecondHandle {
-    /// Wait for the client, as long as its limits allow: at the least rate, and so long in all.
+    /// Waits for the client, within its limits: the minimum rate, and the total time.
     fn wait(&mut self, what: PollFlags) -> io::Result<()> {
         let rate = self.limits.min_rate;
         if self.left.is_some_and(|left| left.is_zero())

@@ -1,4 +1,4 @@
-//! What is read through a layer: whatever can be made of the bytes that have come.
+//! Reading through a layer: everything that can be opened of the bytes that have arrived.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::super::sync::{self, Instant};
 use super::super::sys::{self, Socket};
 use super::sealing::Layered;
 
-/// What the layer makes of the bytes below it.
+/// The opened bytes.
 pub struct Opened {
     below: Box<dyn Source>,
     shared: Arc<Layered>,
@@ -92,7 +92,7 @@ impl Opened {
         Ok(())
     }
 
-    /// What came before that is read first.
+    /// Bytes that arrived before are read first.
     fn break_off(&mut self, next: &Next, why: &str) {
         debug!("the stream of {} is broken off: {why}", self.client);
         self.is_broken = true;

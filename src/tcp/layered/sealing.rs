@@ -1,4 +1,4 @@
-//! What is written through a layer, and what the layer itself answers: sealed in order, sent by whoever comes first.
+//! Writing through a layer, and the layer's own replies: sealed in order, sent by the first thread that can.
 
 use std::io;
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use super::super::protocol::{Next, Turn};
 use super::super::stream::Sink;
 use super::super::sync::{self, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 
-/// What the thread that reads shares with those that write.
+/// What the reading thread shares with the writing threads.
 pub struct Layered {
     below: Arc<dyn Sink>,
-    /// What is sealed and not sent. Whoever sends holds it, and may wait for the client; it is locked before `state`.
+    /// Bytes that are sealed and not sent. The sending thread holds it, and may wait for the client. It is locked
+    /// before `state`.
     pending: Mutex<Vec<u8>>,
     /// Held for no longer than it takes to open or to seal.
     state: Mutex<State>,
@@ -27,7 +28,7 @@ struct State {
     layer: Box<dyn Layer>,
     /// Said by the layer itself while it opened something, behind all that was sealed before.
     answers: Vec<u8>,
-    /// Nothing more is sealed: the goodbye is said, or the client broke the protocol.
+    /// Nothing more is sealed: the goodbye has been written, or the client broke the protocol.
     is_over: bool,
 }
 

@@ -111,13 +111,6 @@ impl Input {
         self.cut = false;
     }
 
-    /// Frees the buffer if it is empty: nothing is kept for a waiting client.
-    pub(super) fn shrink(&mut self) {
-        if self.is_empty() {
-            (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
-        }
-    }
-
     fn move_to_front(&mut self) {
         if self.start == self.end {
             self.end = 0;

@@ -93,8 +93,7 @@ impl Output {
     /// The first unsent bytes in memory, as many as are contiguous. Empty if nothing is unsent, or if [part of a
     /// file](Output::begins_with_file) comes first.
     ///
-    /// This, [`consume`](Output::consume) and [`load_file`](Output::load_file) are for a conversation around another,
-    /// which sends the inner output in another form: see [`Inner`](crate::raw::Inner).
+    /// This, [`consume`](Output::consume) and [`load_file`](Output::load_file) show a test what a conversation sends.
     pub fn front(&mut self) -> &[u8] {
         self.drop_spent();
         self.pieces.front().map_or(&[], |piece| &piece.memory()[self.written..])
@@ -160,9 +159,13 @@ impl Output {
         self.spent.clear(); // its room is reused
     }
 
-    /// Takes over the written pieces of an inner conversation, to drop them together.
-    pub(super) fn take_over_spent(&mut self, inner: &mut Output) {
-        self.spent.append(&mut inner.spent);
+    /// Move all that is in memory behind these bytes.
+    pub(super) fn append_to(&mut self, bytes: &mut Vec<u8>) {
+        while !self.front().is_empty() {
+            let count = self.front().len();
+            bytes.extend_from_slice(self.front());
+            self.consume(count);
+        }
     }
 
     /// The next bytes to write: contiguous bytes from memory, or part of a file.

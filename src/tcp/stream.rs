@@ -119,13 +119,7 @@ impl Stream {
         &self.client
     }
 
-    /// The stream with another client, which a proxy has named.
-    pub(super) fn with_client(mut self, client: Client) -> Stream {
-        self.client = client;
-        self
-    }
-
-    /// The stream with a layer above its source and its sink.
+    /// The same stream with a layer above its source and its sink.
     pub(super) fn through(
         mut self,
         layer: impl FnOnce(Box<dyn Source>, Arc<dyn Sink>, &Arc<Socket>) -> (Box<dyn Source>, Arc<dyn Sink>),

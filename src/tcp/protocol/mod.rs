@@ -2,6 +2,9 @@
 //! once per turn; implemented by `http` and by any raw protocol. It knows nothing of HTTP, and a conversation never
 //! sees a socket, a thread or a lock.
 
+mod handover; // what a connection becomes
+mod layer; // what is below a conversation
+
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,6 +18,9 @@ use super::scheduler::{Link, Waker};
 use super::slow_handlers::CurrentHandler;
 use super::stream::Stream;
 use super::sync::{self, Instant};
+pub use handover::Handover;
+pub use layer::Layer;
+pub(super) use layer::RECORD;
 
 /// A protocol to be served: it meets each client and returns the conversation with it.
 ///
@@ -68,15 +74,6 @@ pub trait Conversation: Send {
     fn drop_may_block(&self) -> bool {
         true
     }
-
-    /// How many bytes of output it still has that are not in `turn.output`, which a conversation around another can
-    /// have ([`Inner::owed`](crate::raw::Inner::owed)). Counted in [`Stats::unsent`](crate::Stats::unsent) if its
-    /// connection breaks off.
-    ///
-    /// Default: 0.
-    fn owed(&self) -> u64 {
-        0
-    }
 }
 
 /// What a conversation works with in one turn.
@@ -97,6 +94,7 @@ pub struct Turn<'a> {
     pub(super) shutting_down: bool,
     pub(super) current: Option<&'a CurrentHandler>,
     pub(super) blocking: Option<&'a dyn BlockingSource>,
+    pub(super) handover: Option<&'a mut Option<Box<Handover>>>,
 }
 
 /// The socket, for a conversation that reads on in a turn that may block.
@@ -149,6 +147,7 @@ impl<'a> Turn<'a> {
             shutting_down: false,
             current: None,
             blocking: None,
+            handover: None,
         }
     }
 
@@ -174,8 +173,7 @@ impl<'a> Turn<'a> {
         self.polled.map(sync::to_std)
     }
 
-    /// Sets when a poll brought the bytes of this turn; `None`: no poll did. For a conversation around another
-    /// ([`Turn::within`]), and for tests.
+    /// Say when a poll brought the bytes of this turn; `None`: no poll did. For tests.
     pub fn set_polled(&mut self, polled: Option<time::Instant>) {
         self.polled = polled.map(sync::from_std);
     }
@@ -204,33 +202,40 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Returns an input that reads on from the client during this turn, which may block ([`Next::Handle`]), at the
-    /// server's minimum rate, with `within` as the limit of all waits. Drop it before the turn is over. Bytes that were
-    /// read and not used go back to the input. `None` if there is no socket (a test), if it carries another form of
-    /// these bytes (a conversation around this one), or if there is no descriptor for it.
+    /// Something that reads on from the client while this turn lasts, which may block ([`Next::Handle`]): at the server's
+    /// least rate, and waiting for the client no longer than this in all. It must be dropped before the turn is over, and
+    /// what it read and nobody used goes back to the input. `None`: there is no socket (a test), or no descriptor for it.
     pub(crate) fn blocking_input(&self, within: Option<Duration>) -> Option<Box<dyn BlockingInput>> {
         self.blocking?.blocking_input(within).ok()
     }
 
-    /// This turn for a conversation inside: with other input and output, and with another client, as the outer
-    /// conversation knows it (after a handshake, from a PROXY header). It has the same clock, and its waker calls this
-    /// connection. See [`Inner`](crate::raw::Inner), which does the rest.
+    /// The connection goes on with another conversation, once everything this one has appended to the output is written:
+    /// after a handshake, the header of a proxy, an upgrade. To be returned from the turn. What is unused of the input is the
+    /// successor's, or its layer's.
     ///
-    /// [`polled`](Turn::polled) also stays, for bytes that are made of those that arrived. For others call
-    /// [`set_polled`](Turn::set_polled)`(None)`.
-    pub fn within<'b>(&self, input: &'b mut Input, output: &'b mut Output, client: &'b Client) -> Turn<'b>
-    where
-        'a: 'b,
-    {
-        let Turn { now, wall, polled, link, server, shutting_down, current, .. } = *self;
-        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking: None }
+    /// A turn made by [`Turn::new`] belongs to no connection: the successor is dropped, unless the test
+    /// [keeps](Turn::keeping_handover) it.
+    pub fn hand_over(&mut self, handover: Handover) -> Next {
+        match &mut self.handover {
+            Some(slot) => {
+                **slot = Some(Box::new(handover));
+                Next::Again
+            }
+            None => Next::Close,
+        }
     }
 
-    /// This turn with another client: for a conversation inside this one with the same input and output.
-    pub fn with_client<'b>(&'b mut self, client: &'b Client) -> Turn<'b> {
-        let Turn { now, wall, polled, link, server, shutting_down, current, blocking, .. } = *self;
-        let (input, output) = (&mut *self.input, &mut *self.output);
-        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking }
+    /// This turn, with a place for what is [handed over](Turn::hand_over) in it: for tests without a server.
+    pub fn keeping_handover(mut self, slot: &'a mut Option<Box<Handover>>) -> Turn<'a> {
+        self.handover = Some(slot);
+        self
+    }
+
+    /// This turn with other bytes: for a layer above another.
+    pub(super) fn within<'b>(&'b self, input: &'b mut Input, output: &'b mut Output) -> Turn<'b> {
+        let Turn { client, now, wall, polled, link, server, shutting_down, current, .. } = *self;
+        let (blocking, handover) = (None, None);
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking, handover }
     }
 
     /// Returns a waker, which calls this connection from any thread: its conversation then gets [`Event::Called`]. (In

@@ -6,8 +6,6 @@ mod lines; // line protocols
 
 mod proxy; // the PROXY protocol around another
 
-mod layered; // a stream above a layer
-
 mod workers; // a worker's loop
 
 mod engine; // what all workers share
@@ -17,6 +15,8 @@ mod signals; // Ctrl-C and SIGTERM
 mod handle; // shutdown and stats, from anywhere
 mod lifecycle; // from the start of the workers to the end of the last
 mod taken; // connections that have left the engine
+
+mod layered; // a stream above a layer
 
 mod connection; // one client, a turn at a time
 mod listen; // addresses, and the sockets made of them

@@ -339,7 +339,7 @@ impl<R: Registered> Connection<R> {
                 Received::Broken(next) => self.break_off(next, turn),
                 Received::Nothing => self.wait(turn, blocked),
             },
-            Next::Take => self.leave(turn),
+            Next::Take => ControlFlow::Break(Outcome::Take),
             Next::Close | Next::Linger => self.close(turn),
             Next::Unchanged => unreachable!("`set_next` keeps what was said before"),
             Next::Abort => self.abort("the conversation broke off", turn),

@@ -146,8 +146,8 @@ impl Loaded {
 }
 
 impl ClientAuth {
-    /// Reads the root certificates. If the file no longer has any, no client is trusted; the resumed ones must be
-    /// checked for this.
+    /// Reads the root certificates. If the file no longer has any, the previous ones are marked as empty, and no client
+    /// is trusted.
     fn trust_anew(&self, provider: &Arc<CryptoProvider>, before: Option<&Trust>) -> io::Result<Trust> {
         match before {
             Some(before) if identity::roots(&self.file)?.is_empty() => Ok(Trust { is_empty: true, ..before.clone() }),

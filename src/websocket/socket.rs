@@ -1,5 +1,5 @@
-//! What any thread may say to one client: a bounded queue, and a call to the connection that sends it.
-//! Filled by handlers and other threads; emptied by `session`, which holds no worker while it waits.
+//! Sending to one client from any thread: a bounded queue, and a call to the connection that sends it. Filled by
+//! handlers and other threads; emptied by `session`, which holds no worker while it waits.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,9 +13,9 @@ use crate::Client;
 use crate::live::SendError;
 use crate::raw::{Output, Piece, Waker};
 
-/// One client. Clones are the same one: keep one to send from any thread, while a handler runs or not.
+/// One client. Clones refer to the same client: keep one to send from any thread, whether a handler runs or not.
 ///
-/// Two are equal if they are the same client, so they can be kept in a set.
+/// Two are equal if they refer to the same client, so they can be kept in a set.
 #[derive(Clone)]
 pub struct Socket(Arc<Shared>);
 
@@ -58,30 +58,30 @@ struct Frame {
 enum End {
     #[default]
     Open,
-    /// To be closed with this after what is in the queue.
+    /// To be closed with this after the queued messages.
     Closing(Close),
     /// The queue was full: the connection is to be reset.
     TooSlow,
-    /// Nothing is sent any more.
+    /// Nothing more is sent.
     Over,
 }
 
-/// What became of the queue.
+/// The result of writing the queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Queued {
-    /// All of it is laid out.
+    /// All of it is in the output.
     Empty,
     /// There is more.
     More,
-    /// All is laid out, and now it is to be closed.
+    /// All is in the output, and the connection is to be closed.
     Close(Close),
     /// It was full.
     TooSlow,
 }
 
-/// At most so much is laid out at once, and one frame.
+/// How much is written at once, at most, plus one frame.
 const AT_ONCE: usize = 64 * 1024;
-/// Frames that are no longer are copied into one piece of output; longer ones are shared with other clients.
+/// Frames up to this length are copied into one piece of output. Longer ones are shared with other clients.
 const COPIED: usize = 4096;
 
 impl Socket {
@@ -156,11 +156,11 @@ impl Socket {
         Ok(())
     }
 
-    /// Close after what is in the queue, with this code (1000: all is said; 3000 to 4999: your own) and reason, of which
-    /// the first 123 bytes are sent. The client has [`close_timeout`](super::WebSocket::close_timeout) to answer.
+    /// Closes after the queued messages, with this code (1000: normal; 3000 to 4999: your own) and reason, of which the
+    /// first 123 bytes are sent. The client has [`close_timeout`](super::WebSocket::close_timeout) to answer.
     ///
     /// # Panics
-    /// If no server may send this code (RFC 6455, section 7.4).
+    /// If a server must not send this code (RFC 6455, section 7.4).
     pub fn close(&self, code: u16, reason: impl Into<String>) {
         assert!(Close::may_be_sent(code), "no server may close with {code}");
         let waker = {
@@ -176,22 +176,22 @@ impl Socket {
         }
     }
 
-    /// Whether nothing can be sent any more: the client has left, or it was closed.
+    /// Whether nothing can be sent any more: the client has left, or was closed.
     pub fn is_gone(&self) -> bool {
         !matches!(self.lock().end, End::Open)
     }
 
-    /// Who it is.
+    /// The client.
     pub fn client(&self) -> &Client {
         &self.0.client
     }
 
-    /// The subprotocol that was agreed on: one of [`WebSocket::protocols`](super::WebSocket::protocols).
+    /// The negotiated subprotocol: one of [`WebSocket::protocols`](super::WebSocket::protocols).
     pub fn protocol(&self) -> Option<&str> {
         self.0.protocol.as_deref()
     }
 
-    /// Lay in a frame. The waker is for the caller to call, without a lock.
+    /// Adds a frame. Returns the waker for the caller to call without the lock.
     fn push(&self, frame: &Arc<Vec<u8>>) -> Result<Option<Waker>, SendError> {
         let mut state = self.lock();
         if state.takes(self.0.limit, frame.len()) == Err(SendError::Full) {
@@ -210,12 +210,12 @@ impl Socket {
         Ok(state.add(frame, counts))
     }
 
-    /// From here on this connection is called when something was laid in. To be followed by a look into the queue.
+    /// Sets the waker that is called for each new frame. Check the queue afterwards.
     pub(super) fn attach(&self, waker: Waker) {
         self.lock().waker = Some(waker);
     }
 
-    /// Lay out what was sent.
+    /// Writes queued frames to the output.
     pub(super) fn write_to(&self, output: &mut Output) -> Queued {
         let mut state = self.lock();
         let mut laid_out = 0;
@@ -239,7 +239,7 @@ impl Socket {
             _ if !state.frames.is_empty() => Queued::More,
             End::Closing(close) => Queued::Close(close.clone()),
             End::Open | End::Over => {
-                state.frames = VecDeque::new(); // nothing is kept for a client who waits
+                state.frames = VecDeque::new(); // nothing is kept for a waiting client
                 Queued::Empty
             }
         }
@@ -268,7 +268,7 @@ impl Socket {
         matches!(self.lock().end, End::TooSlow)
     }
 
-    /// Nothing is sent any more.
+    /// Nothing more is sent.
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.end = End::Over;

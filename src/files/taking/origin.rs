@@ -1,20 +1,21 @@
-//! Who may write: pages of this server, and clients that are no browsers. Called by `taking`, from the head.
+//! CSRF protection: writes are accepted from pages of this server, and from clients that are not browsers. Called by
+//! `taking`, from the head.
 //!
-//! A page of another site can have a browser send a form, or a PUT, to any server that the browser reaches, with the
-//! passwords and from the network of whoever reads it (CSRF). Browsers say which site's page it is: `Sec-Fetch-Site`, and
-//! `Origin` for those that do not know that. curl and its kin say neither.
+//! A page of another site can make a browser send a form or a PUT to any server that the browser reaches, with the
+//! user's passwords and from the user's network. Browsers name the page's site in `Sec-Fetch-Site`, and older ones in
+//! `Origin`. Programs such as curl send neither.
 
 use http::StatusCode;
 
 use crate::{Error, Request};
 
-/// Refuse what a page of another site has sent.
+/// Rejects requests from pages of other sites.
 pub(super) fn check(request: &Request) -> Result<(), Error> {
     let refused = |what: String| Err(Error::new(StatusCode::FORBIDDEN, what));
     let mut sites = request.header_all("sec-fetch-site");
     match (sites.next(), sites.next()) {
         (None, _) => {}
-        // `none`: the reader's own doing, by no page.
+        // `none`: caused by the user, not by a page.
         (Some(b"same-origin" | b"none"), None) => return Ok(()),
         _ => return refused("Only pages of this server can change files here.".to_owned()),
     }

@@ -129,6 +129,8 @@ pub struct StaticFileHandler {
     pub(super) taking: Option<Box<Taking>>,
     /// Whether PROPFIND is answered.
     pub(super) webdav: bool,
+    /// Paths at which other folders are served, decoded.
+    pub(super) beside: Vec<String>,
 }
 
 /// Whether the folder of a [`StaticFileHandler`] is still at its path: see [`folder_check`](StaticFileHandler::folder_check).
@@ -220,6 +222,7 @@ impl StaticFileHandler {
             mount: None,
             taking: None,
             webdav: false,
+            beside: Vec::new(),
         })
     }
 
@@ -463,7 +466,12 @@ impl RequestHandler for StaticFileHandler {
         if freshness.is_time_to_drop(root, now) {
             self.drop_ended(now);
         }
-        self.get(asked)
+        match self.get(asked) {
+            Err(error) if matches!(error.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                self.box_page(asked).ok_or(error)
+            }
+            result => result,
+        }
     }
 
     fn do_head(&self, request: &Request) -> Result<Response> {

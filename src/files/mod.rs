@@ -47,6 +47,9 @@ mod slots; // how many at once
 
 mod stat; // the metadata of files
 
+mod overview; // folders at paths of their own
+
 pub use handler::{FolderCheck, StaticFileHandler};
 pub use open::Symlinks;
+pub use overview::Overview;
 pub use taking::{Overwrite, Uploads};

@@ -53,6 +53,7 @@ pub use request::{
     Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, Part, Permissions, Request,
     RequestId, User,
 };
+pub(crate) use request::{LogIn, NeedsNoRead};
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
 pub use sent::SentResponse;

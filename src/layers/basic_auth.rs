@@ -9,7 +9,8 @@ use super::UserFile;
 use super::credentials::{decode_base64, equal, kept_private, of_scheme, realm_parameter, unauthorized};
 use super::guesses::Guesses;
 use super::vary::with_vary;
-use crate::{BodyPlan, Error, HeaderValue, Layer, Request, Response, Result, StatusCode, User};
+use crate::http::LogIn;
+use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Result, StatusCode, UrlPath, User};
 
 /// Asks each client for name and password, as browsers do in a window of their own: 401 from the head alone, before a
 /// byte of a body is read.
@@ -38,6 +39,7 @@ pub struct BasicAuth {
     keys: RandomState,
     optional: bool,
     is_safe: Option<IsSafe>,
+    log_in: Option<LogIn>,
 }
 
 enum Check {
@@ -155,10 +157,49 @@ impl BasicAuth {
         self
     }
 
+    /// Gives users a way to log in and out, at this path of a folder: `GET PATH?login=FOLDER` asks for name and password and then
+    /// redirects to the folder below it; `POST PATH?logout` makes the browser forget them. Listings have buttons for both,
+    /// and the name of the user. With [`optional`](BasicAuth::optional). Default: none, so a browser asks only for what nobody may see.
+    ///
+    /// # Panics
+    /// If the path does not begin and end with a slash.
+    pub fn log_in_at(mut self, path: &str) -> BasicAuth {
+        assert!(path.starts_with('/') && path.ends_with('/'), "expected the path of a folder: {path:?}");
+        self.log_in = Some(LogIn(path.into()));
+        self
+    }
+
+    /// The response to a request that logs in or out.
+    fn account(&self, request: &Request, user: Option<&User>) -> Result<(), Error> {
+        let Some(log_in) = &self.log_in else { return Ok(()) };
+        let to = |way: &str| {
+            let location = LogIn::back(way);
+            Error::new(StatusCode::SEE_OTHER, "").with_header("location", location).with_header("cache-control", "no-store")
+        };
+        let is_at = |path: UrlPath<'_>| path.as_bytes() == log_in.0;
+        if !request.url_path().is_ok_and(is_at) {
+            return Ok(());
+        }
+        match (request.method(), request.param("login"), request.param("logout")) {
+            (&Method::GET, Some(way), _) => Err(if user.is_some() { to(&way) } else { unauthorized(&self.challenge) }),
+            (&Method::POST, _, Some(how)) => {
+                request.check_own_page("log out here")?;
+                let out = Error::new(StatusCode::UNAUTHORIZED, "You are logged out.");
+                Err(match (user, &*how) {
+                    (None, _) => to(""),
+                    // Chromium forgets a password after a 401 for another scheme, and asks for none; others do only when they ask.
+                    (Some(_), "now") => out.with_header("www-authenticate", "Logout"),
+                    (Some(_), _) => out,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn with(realm: &str, check: Check) -> BasicAuth {
         let challenge = format!("Basic {}, charset=\"UTF-8\"", realm_parameter(realm));
         let (guesses, keys) = (Guesses::by_default(), RandomState::new());
-        BasicAuth { challenge, check, guesses, keys, optional: false, is_safe: None }
+        BasicAuth { challenge, check, guesses, keys, optional: false, is_safe: None, log_in: None }
     }
 
     fn who_asks(&self, request: &Request) -> Result<Asks> {
@@ -197,14 +238,15 @@ impl Layer for BasicAuth {
         if self.is_safe.as_ref().is_some_and(|is_safe| !is_safe(request)) {
             return Err(Error::new(StatusCode::FORBIDDEN, "Passwords are accepted only over https."));
         }
-        match self.who_asks(request)? {
-            Asks::Somebody(user) => {
-                request.put(user);
-                Ok(())
-            }
-            Asks::Nobody if self.optional => Ok(()),
-            Asks::Nobody | Asks::Wrong => Err(unauthorized(&self.challenge)),
-        }
+        let user = match self.who_asks(request)? {
+            Asks::Somebody(user) => Some(user),
+            Asks::Nobody if self.optional => None,
+            Asks::Nobody | Asks::Wrong => return Err(unauthorized(&self.challenge)),
+        };
+        self.account(request, user.as_ref())?;
+        self.log_in.iter().cloned().for_each(|log_in| request.put(log_in));
+        user.into_iter().for_each(|user| request.put(user));
+        Ok(())
     }
 
     fn finish_response(&self, request: &Request, response: Response) -> Response {
@@ -234,7 +276,7 @@ impl fmt::Debug for BasicAuth {
 mod tests {
     use super::*;
     use crate::testing::TestRequest;
-    use crate::{Http, Method, RequestHandler, Response, handler_fn, testing};
+    use crate::{Http, RequestHandler, Response, handler_fn, testing};
 
     fn whoami() -> impl RequestHandler {
         handler_fn(|request| Ok(Response::text(request.value::<User>().unwrap().0.clone())))

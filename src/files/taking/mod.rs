@@ -23,8 +23,6 @@ mod settings; // what is wanted
 
 mod locks; // one change of a name at a time
 
-mod origin; // who may write
-
 mod dav_locks; // files that somebody works on
 
 mod shares; // how much each may send
@@ -54,6 +52,8 @@ pub use settings::{Overwrite, Uploads};
 use shares::{Charged, Held, Owner, Shares, Slot};
 use target::Target;
 
+/// What only pages of this server can do.
+const CHANGE: &str = "change files here";
 /// How often a free name is looked for that others have taken a moment later.
 const MAX_TRIES: usize = 100;
 
@@ -66,6 +66,17 @@ pub(super) struct Taking {
     partials: Option<Partials>,
     shares: Shares,
     unnamed: Unnamed,
+}
+
+/// What a folder accepts, for its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Accepts {
+    pub deletes: bool,
+    pub resumes: bool,
+    /// Files from one client.
+    pub at_once: usize,
+    pub largest: Option<u64>,
+    pub overwrite: Overwrite,
 }
 
 /// The folder that it is put into.
@@ -144,9 +155,10 @@ impl Taking {
         groups.into_iter().filter(|(_, are_there)| *are_there).flat_map(|(methods, _)| methods).copied().collect()
     }
 
-    /// Whether files may be deleted.
-    pub fn deletes(&self) -> bool {
-        self.uploads.delete
+    /// What a page has to know to offer it.
+    pub fn accepts(&self) -> Accepts {
+        let Uploads { overwrite, max_size: largest, delete: deletes, .. } = self.uploads;
+        Accepts { deletes, resumes: self.partials.is_some(), at_once: self.shares.each(), largest, overwrite }
     }
 
     /// Whether a request is one of those.
@@ -160,7 +172,7 @@ impl Taking {
 
     /// From the head: refuse what can be, and say where the body goes.
     pub fn before_body(&self, place: Place<'_>, request: &Request, plan: &mut BodyPlan) -> Result<(), Error> {
-        origin::check(request)?;
+        request.check_own_page(CHANGE)?;
         match request.method().as_str() {
             _ if self.is_step(request) => self.before_step(place, request, plan),
             "PUT" => self.before_put(place, request, plan),
@@ -175,7 +187,7 @@ impl Taking {
 
     /// One of [`methods`](Taking::methods).
     pub fn respond(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
-        origin::check(request)?; // also of one whose head nobody has looked at
+        request.check_own_page(CHANGE)?; // also of one whose head nobody has looked at
         match request.method().as_str() {
             _ if self.is_step(request) => self.take_step(place, request),
             _ if self.is_about_upload(request) => self.about_upload(place, request),

@@ -22,6 +22,7 @@ use super::{
     Place, Taking, announced_length, check_conditions, check_content_coding, copy, draw_key, gone_on, location_of,
     no_room, too_large,
 };
+use crate::http::NeedsNoRead;
 use crate::{BodyPlan, Error, Request, Response};
 
 const COMPLETE: &str = "upload-complete";
@@ -202,6 +203,7 @@ impl Taking {
     pub fn about_upload(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
         let key = key_of(place, request, said_key(request))?;
+        request.put(NeedsNoRead);
         let partial = partials.find(&key).ok_or_else(unknown)?;
         if *request.method() == Method::DELETE {
             partials.drop_one(&key);

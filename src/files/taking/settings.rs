@@ -1,5 +1,6 @@
 //! The settings of what is taken. Obeyed by `taking`; given by users.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,17 @@ pub enum Overwrite {
     /// It takes the place of the file that is there, in one step: who reads has one or the other. Only a regular file is
     /// replaced, never a folder, a link or anything else.
     Replace,
+}
+
+/// As the page of a folder names it.
+impl fmt::Display for Overwrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Overwrite::Refuse => "refuse",
+            Overwrite::Rename => "rename",
+            Overwrite::Replace => "replace",
+        })
+    }
 }
 
 /// What a folder takes: [`StaticFileHandler::uploads`](crate::StaticFileHandler::uploads).

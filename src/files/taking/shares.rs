@@ -130,6 +130,11 @@ impl Accounts {
 }
 
 impl Shares {
+    /// How many uploads one client may have under way.
+    pub fn each(&self) -> usize {
+        self.limits.each.min(self.limits.in_all)
+    }
+
     pub fn new(limits: ShareLimits, accounts: Arc<Accounts>) -> Shares {
         Shares { limits, accounts }
     }

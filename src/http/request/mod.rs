@@ -5,6 +5,7 @@ pub(crate) mod plan; // what is to become of a body
 
 mod path; // the path, and what of it mounts have taken
 
+mod log_in; // where users log in
 mod origin; // whether a URL is of this server
 
 mod asked; // which handlers were asked to accept it
@@ -45,6 +46,7 @@ pub use body::{Body, BodyReader};
 pub use form::Form;
 pub use form_data::{FormData, FormDataLimits, Part};
 pub use plan::BodyPlan;
+pub(crate) use log_in::{LogIn, NeedsNoRead};
 pub use values::{Access, Forwarded, Permissions, RequestId, User};
 
 use std::any::Any;

@@ -1,29 +1,11 @@
 // A browser that stays while its server goes and comes again, on the same port: EventSource, WebSocket, long polls.
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { join } from "node:path";
 import { browser, looks, open } from "./browser.mjs";
+import { start as startServer } from "./starting.mjs";
 import { check, given, same, tellAll } from "./telling.mjs";
 
 const { dashboard, readings, chat, shots } = given;
-const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
-
-// A server, once it has told where it listens.
-async function start(program, address = "127.0.0.1:0", ...words) {
-  const child = spawn(program, [address, ...words], { stdio: ["ignore", "pipe", "inherit"] });
-  running.add(child);
-  const [said] = await once(child.stdout, "data");
-  const url = /http:\/\/[^/]+/.exec(said)?.[0];
-  if (!url) throw new Error(`no address but ${said}`);
-  const stop = async (signal) => {
-    child.kill(signal);
-    const [status] = await once(child, "exit");
-    running.delete(child);
-    return status;
-  };
-  return { url, address: url.slice("http://".length), stop };
-}
+const start = (program, address = "127.0.0.1:0", ...words) => startServer(program, address, ...words);
 
 async function tell(url, text) {
   const answer = await fetch(url, { method: "POST", body: text });

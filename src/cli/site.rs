@@ -12,8 +12,8 @@ use jiff::tz::TimeZone;
 use modest::layers::Compress;
 use modest::layers::{AllowedHosts, Cors, ErrorPages, Redirects, TrustedProxies};
 use modest::{
-    BodyPlan, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Overview, Request, RequestHandler,
-    Response, Routes, StaticFileHandler, Uploads,
+    BodyPlan, Error, FolderCheck, Http, Layer, Layered, LogFormat, LogRecord, Method, Overview, Request,
+    RequestHandler, Response, Routes, StaticFileHandler, Uploads,
 };
 
 use super::address::BindAddress;

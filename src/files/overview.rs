@@ -32,7 +32,8 @@ impl Overview {
 
     fn page(&self, request: &Request) -> Response {
         let readable = self.paths.iter().filter(|path| request.permits(Access::Read, path.as_bytes()));
-        let beside: Vec<String> = readable.filter_map(|path| path.strip_prefix(&self.root).map(str::to_owned)).collect();
+        let beside: Vec<String> =
+            readable.filter_map(|path| path.strip_prefix(&self.root).map(str::to_owned)).collect();
         let account = request.value::<LogIn>().map(|log_in| Account {
             log_in: (*log_in).clone(),
             user: request.user(),

@@ -174,7 +174,9 @@ impl BasicAuth {
         let Some(log_in) = &self.log_in else { return Ok(()) };
         let to = |way: &str| {
             let location = LogIn::back(way);
-            Error::new(StatusCode::SEE_OTHER, "").with_header("location", location).with_header("cache-control", "no-store")
+            Error::new(StatusCode::SEE_OTHER, "")
+                .with_header("location", location)
+                .with_header("cache-control", "no-store")
         };
         let is_at = |path: UrlPath<'_>| path.as_bytes() == log_in.0;
         if !request.url_path().is_ok_and(is_at) {

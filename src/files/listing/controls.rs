@@ -88,10 +88,10 @@ impl Controls {
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-cqPoQs+NBF0NHEv4iM7rKeSaxw380XcbWSk/rCJbUdo='; \
-    script-src 'sha256-u6oGUALkhsvJh4bLAvRpkhQ30d+IVjFhpFkAzARAKX8='; \
+    script-src 'sha256-CqnT325wQsGkg37co+DX8NSgopNfI1OcADm/FdDyBx0='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-cqPoQs+NBF0NHEv4iM7rKeSaxw380XcbWSk/rCJbUdo=' 'sha256-z5OeYodpXJO+pe1KsIDiSdVG9/MJIf6QAUKkzB3ZnP0='; \
-    script-src 'sha256-u6oGUALkhsvJh4bLAvRpkhQ30d+IVjFhpFkAzARAKX8=' 'sha256-FOyt4N+DTFFZfOuy82TlCdlrx5qxt9US6B3VD37aPwA='; \
+    script-src 'sha256-CqnT325wQsGkg37co+DX8NSgopNfI1OcADm/FdDyBx0=' 'sha256-433YICy15SosBt74CwWuXH5GWgqDTDNmy0GdLh0r4aw='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -84,7 +84,9 @@ impl Rows {
                 let folders = entries.folders();
                 push_count(text, folders + beside.len(), entries.len() - folders, entries.is_complete());
             }
-            None if controls.is_box => text.push_str("<span id=n>You can upload files here. What is in this folder is not shown.</span>"),
+            None if controls.is_box => {
+                text.push_str("<span id=n>You can upload files here. What is in this folder is not shown.</span>")
+            }
             None => push_count(text, beside.len(), 0, true),
         }
         if frame.offers_archives {
@@ -359,7 +361,11 @@ mod tests {
         ] {
             let mut text = String::new();
             push_count(&mut text, folders, files, complete);
-            assert_eq!(text.replace("<span id=n>", "").replace("</span>", ""), expected, "{folders}, {files}, {complete}");
+            assert_eq!(
+                text.replace("<span id=n>", "").replace("</span>", ""),
+                expected,
+                "{folders}, {files}, {complete}"
+            );
         }
     }
 

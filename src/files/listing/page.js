@@ -45,7 +45,7 @@ b.style.containIntrinsicSize=G?"":m*(innerWidth>639?36:60)+"px"
 n+=m}
 F.textContent=w.length?num(n)+" shown":""},
 fresh=()=>{B=$("tbody:not(#up)",T)
-K=0
+K=null
 O.disconnect()
 B.map(b=>O.observe(b))
 let a=links()

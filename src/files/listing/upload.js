@@ -154,7 +154,7 @@ tick()},
 state=(j,s)=>{j.state=s
 j.said=s=="stop"?"Cancelled":s=="hold"?"Paused":""
 j.when=0
-j.x?.abort()
+if(j.x)j.x.abort()
 if(s=="stop"&&j.key&&j.begun)call("DELETE",url(j.to)+"?upload="+j.key)
 if(s=="wait"){j.tries=j.errors=first=0
 made.clear()}

@@ -45,8 +45,8 @@ mod values; // values carried along
 pub use body::{Body, BodyReader};
 pub use form::Form;
 pub use form_data::{FormData, FormDataLimits, Part};
-pub use plan::BodyPlan;
 pub(crate) use log_in::{LogIn, NeedsNoRead};
+pub use plan::BodyPlan;
 pub use values::{Access, Forwarded, Permissions, RequestId, User};
 
 use std::any::Any;

@@ -51,7 +51,7 @@ impl RequestHandler for Overview {
         if request.path() == self.root {
             return Ok(self.page(request));
         }
-        if self.root.strip_suffix('/') == Some(&*request.path()) {
+        if self.root.strip_suffix('/') == Some(request.path()) {
             let query = request.query().map_or_else(String::new, |query| format!("?{query}"));
             return Ok(Response::redirect_with(301, &format!("{}{query}", encode_path(&self.root))));
         }

@@ -49,11 +49,11 @@ pub use handler::{
 pub use html::escape_html;
 pub use media_type::{is_compressible, media_type_of};
 pub use paths::encode_path;
+pub(crate) use request::LogIn;
 pub use request::{
     Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, Part, Permissions, Request,
     RequestId, User,
 };
-pub(crate) use request::{LogIn, NeedsNoRead};
 pub use response::{Cookie, Fields, Response, ResponseWriter, Result, SameSite};
 pub use sending::Validators;
 pub use sent::SentResponse;

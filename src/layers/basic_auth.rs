@@ -349,6 +349,37 @@ mod tests {
         assert_eq!([right, other].map(status), [429, 200]);
     }
 
+    /// By a path of their own; out only for pages of this server, to no other site.
+    #[test]
+    fn in_and_out() {
+        let app = handler_fn(|request| Ok(Response::text(request.user().unwrap_or_default())));
+        let http = Http::new(app.layer(BasicAuth::new("r").user("ada", "secret").optional(true).log_in_at("/p/")));
+        let ada = |request: Request| request.with_header("authorization", "Basic YWRhOnNlY3JldA==");
+        let (get, post) = (Request::get, |target| Request::post(target, ""));
+        for (request, status, location, challenge) in [
+            (get("/p/?login=a/b%2520c/"), 401, None, Some("Basic")),
+            (ada(get("/p/?login=a/b%2520c/")), 303, Some("./a/b%20c/"), None),
+            (ada(get("/p/?login=")), 303, Some("./"), None),
+            (ada(get("/p/?login=https://evil.example/")), 303, Some("./"), None),
+            (ada(get("/p/?login=//evil.example")), 303, Some("./"), None),
+            (ada(get("/p/?login=%0d%0aSet-Cookie:a")), 303, Some("./%0D%0ASet-Cookie:a"), None),
+            (get("/?login="), 200, None, None),
+            (get("/p/x?login="), 200, None, None),
+            (get("/p/?logout"), 200, None, None),
+            (post("/p/?logout"), 303, Some("./"), None),
+            (ada(post("/p/?logout")), 401, None, Some("Basic")),
+            (ada(post("/p/?logout=now")), 401, None, Some("Logout")),
+            (ada(post("/p/?logout")).with_header("sec-fetch-site", "cross-site"), 403, None, None),
+            (ada(post("/p/?logout=now")).with_header("origin", "http://evil.example"), 403, None, None),
+        ] {
+            let request = request.with_header("host", "here");
+            let sent = http.respond(&request);
+            assert_eq!((sent.status().as_u16(), sent.header("location")), (status, location), "{request:?}");
+            let scheme = sent.header("www-authenticate").map(|text| text.split(' ').next().unwrap_or_default());
+            assert_eq!(scheme, challenge, "{request:?}");
+        }
+    }
+
     #[test]
     fn nobody_passes_where_nobody_is_named() {
         let http = Http::new(whoami().layer(BasicAuth::new("r")));

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::http::NeedsNoRead;
 use crate::{
     Access, BodyPlan, Error, Layer, Method, Next, Permissions, Request, Response, Result, StatusCode, UrlPath, User,
 };
@@ -235,8 +234,8 @@ enum Verdict {
     Refused,
 }
 
-/// Put into a request with [`Verdict::IfNothingIsRead`].
-struct ReadsNothing;
+/// Put into a request: whether its verdict is [`Verdict::IfNothingIsRead`].
+struct ReadsNothing(bool);
 
 /// A path as rules within this mount see it: behind the mount's own path. `None`: it is outside the mount.
 fn seen(mount: &[u8], path: &UrlPath<'_>) -> Option<Names> {
@@ -246,9 +245,12 @@ fn seen(mount: &[u8], path: &UrlPath<'_>) -> Option<Names> {
 /// Whether what is asked for may be open to those who write and do not read: how far an upload is
 /// (draft-ietf-httpbis-resumable-upload), or the page by which to upload.
 fn concerns_writers(request: &Request) -> bool {
-    let is_about_upload = *request.method() == Method::HEAD && request.param("upload").is_some();
     let is_for_people = || request.accept_weight(&["text/html"]).is_some_and(|weight| weight > 0);
-    is_about_upload || is_for_people() && request.header("upgrade").is_none()
+    is_about_upload(request) || is_for_people() && request.header("upgrade").is_none()
+}
+
+fn is_about_upload(request: &Request) -> bool {
+    *request.method() == Method::HEAD && request.param("upload").is_some()
 }
 
 impl Layer for PathRights {
@@ -257,8 +259,10 @@ impl Layer for PathRights {
         let user = user.as_ref().map(|user| user.0.as_str());
         let permissions = self.permissions(request, user);
         match self.0.verdict(request, user)? {
+            // One that was made by hand may have been judged before.
+            Verdict::Allowed if request.value::<ReadsNothing>().is_some() => request.put(ReadsNothing(false)),
             Verdict::Allowed => {}
-            Verdict::IfNothingIsRead => request.put(ReadsNothing),
+            Verdict::IfNothingIsRead => request.put(ReadsNothing(true)),
             Verdict::Refused => return Err(permissions.refusal()),
         }
         request.put(permissions);
@@ -267,12 +271,13 @@ impl Layer for PathRights {
 
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request);
+        let reads_nothing = request.value::<ReadsNothing>().is_some_and(|reads| reads.0);
         match request.value::<Permissions>() {
-            Some(permissions)
-                if request.value::<ReadsNothing>().is_some() && request.value::<NeedsNoRead>().is_none() =>
-            {
-                Err(permissions.refusal())
-            }
+            Some(permissions) if reads_nothing => match &response {
+                Ok(found) if found.is_for_writers => response,
+                Err(_) if is_about_upload(request) => response, // there is no such upload
+                _ => Err(permissions.refusal()),
+            },
             _ => response,
         }
     }

@@ -20,7 +20,7 @@ use super::pages::accepts_html;
 use super::{Asked, StaticFileHandler, with_fields};
 #[cfg(feature = "archive")]
 use crate::Result;
-use crate::http::{LogIn, NeedsNoRead};
+use crate::http::LogIn;
 use crate::{Access, Request, Response};
 
 impl StaticFileHandler {
@@ -54,10 +54,10 @@ impl StaticFileHandler {
             return None;
         }
         match taking.form_folder(self.place(request), request) {
-            Ok(_) => request.put(NeedsNoRead),
+            Ok(_) => {}
             Err(error) if error.status() == StatusCode::PERMANENT_REDIRECT => {
-                request.put(NeedsNoRead);
-                return Some(self.redirect(request, &path::location(self.mount(request), &path, true)));
+                let location = path::location(self.mount(request), &path, true);
+                return Some(self.redirect(request, &location).for_writers());
             }
             Err(_) => return None,
         }
@@ -66,19 +66,21 @@ impl StaticFileHandler {
         let order = Default::default();
         let frame = Frame { root: &root, path: &path, order, controls: &controls, beside: &[], offers_archives: false };
         let page = Response::html(without_entries(&frame)).with_header(CONTENT_SECURITY_POLICY, controls.policy());
-        Some(self.finished(request, self.with_default_fields(page.with_header(VARY, "Accept"))))
+        Some(self.finished(request, self.with_default_fields(page.with_header(VARY, "Accept"))).for_writers())
     }
 
     /// What the page of a folder has for this user.
     fn controls(&self, asked: Asked<'_>, folder: &[u8], is_box: bool) -> Controls {
         let Asked { request, rights, .. } = asked;
         let taking = self.taking.as_deref();
-        let may_write = rights.grant::<Write>(folder).is_some();
+        let (may_write, might_write) = (rights.grant::<Write>(folder).is_some(), rights.might::<Write>(folder));
         let account = request.value::<LogIn>().map(|log_in| Account {
             log_in: (*log_in).clone(),
             user: request.user(),
-            is_for_uploads: taking.is_some() && !may_write && rights.might::<Write>(folder),
+            is_for_uploads: taking.is_some() && !may_write && might_write,
         });
+        // Where there is no other way to log in, an upload asks who sends it.
+        let may_write = may_write || account.is_none() && might_write;
         Controls { accepts: taking.filter(|_| may_write).map(Taking::accepts), is_box, account }
     }
 

@@ -22,7 +22,6 @@ use super::{
     Place, Taking, announced_length, check_conditions, check_content_coding, copy, draw_key, gone_on, location_of,
     no_room, too_large,
 };
-use crate::http::NeedsNoRead;
 use crate::{BodyPlan, Error, Request, Response};
 
 const COMPLETE: &str = "upload-complete";
@@ -203,7 +202,6 @@ impl Taking {
     pub fn about_upload(&self, place: Place<'_>, request: &Request) -> Result<Response, Error> {
         let Some(partials) = &self.partials else { return Err(unknown()) };
         let key = key_of(place, request, said_key(request))?;
-        request.put(NeedsNoRead);
         let partial = partials.find(&key).ok_or_else(unknown)?;
         if *request.method() == Method::DELETE {
             partials.drop_one(&key);
@@ -211,7 +209,7 @@ impl Taking {
         }
         let (offset, _) = partial.take_turn().ok_or_else(unknown)?;
         let response = Response::no_content().with_header(OFFSET, offset).with_header(COMPLETE, "?0");
-        let response = response.with_header(header::CACHE_CONTROL, "no-store");
+        let response = response.with_header(header::CACHE_CONTROL, "no-store").for_writers();
         Ok(match partial.length {
             Some(length) => response.with_header(LENGTH, length),
             None => response,

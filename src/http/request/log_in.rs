@@ -25,9 +25,6 @@ impl LogIn {
     }
 }
 
-/// Put into a request by the handler whose response is for all that may write there: it shows nothing that takes the right to read.
-pub(crate) struct NeedsNoRead;
-
 #[cfg(test)]
 mod tests {
     use super::*;

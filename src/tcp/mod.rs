@@ -5,12 +5,9 @@ mod server; // bind, settings, serve
 
 mod lines; // line protocols
 
-mod inner; // a conversation inside another
 mod proxy; // the PROXY protocol around another
 
-mod layered; // a stream inside another
-
-mod layer; // what lies between the two
+mod layered; // a stream above a layer
 
 mod workers; // what a worker does all day
 
@@ -62,9 +59,7 @@ pub use client::{Client, TlsInfo};
 pub(crate) use contain::contain;
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;
-pub use inner::Inner;
 pub use input::Input;
-pub use layer::Layer;
 pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
@@ -72,7 +67,7 @@ pub(crate) use live::{LiveKind, LivePlace, LiveRefusal};
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub(crate) use protocol::BlockingInput;
-pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
+pub use protocol::{Conversation, Event, Handover, IntoProtocol, Layer, Next, Protocol, Raw, Stage, Turn};
 pub use proxy::ProxyProtocol;
 pub use scheduler::Waker;
 pub use server::TcpServer;

@@ -87,11 +87,11 @@ impl Controls {
 }
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-cqPoQs+NBF0NHEv4iM7rKeSaxw380XcbWSk/rCJbUdo='; \
+    style-src 'sha256-nfz0lh5dahjaC1dYUZIZO/PWhGagP/F9v5ZcZBtQzgw='; \
     script-src 'sha256-CqnT325wQsGkg37co+DX8NSgopNfI1OcADm/FdDyBx0='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-cqPoQs+NBF0NHEv4iM7rKeSaxw380XcbWSk/rCJbUdo=' 'sha256-z5OeYodpXJO+pe1KsIDiSdVG9/MJIf6QAUKkzB3ZnP0='; \
-    script-src 'sha256-CqnT325wQsGkg37co+DX8NSgopNfI1OcADm/FdDyBx0=' 'sha256-433YICy15SosBt74CwWuXH5GWgqDTDNmy0GdLh0r4aw='; \
+    style-src 'sha256-nfz0lh5dahjaC1dYUZIZO/PWhGagP/F9v5ZcZBtQzgw=' 'sha256-u1Ea7wkG45Jl3POdPl0iCCyrGDBxUaKdSZUBZ2TO7KU='; \
+    script-src 'sha256-CqnT325wQsGkg37co+DX8NSgopNfI1OcADm/FdDyBx0=' 'sha256-swwMroZH0gA8wb3j5zpUHSh4ulCEK50xPuu2pDJRemY='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -183,11 +183,12 @@ j.info.textContent=j.said||(s=="send"?`${Math.floor(100*j.at/(j.size||1))} %`+(v
 j.row.className=s=="fail"?"bad":""
 b.hold.hidden=!(s=="send"||s=="wait")
 b.go.hidden=s!="hold"
-b.retry.hidden=s!="fail"
+b.retry.hidden=s!="fail"||j.never
 b.stop.hidden=over(j)},
 tick=()=>{
-let n={},bytes=0,total=0,ended=0
-for(let j of Q){n[j.state]=(n[j.state]||0)+1
+let n={},bytes=0,again=0,total=0,ended=0
+for(let j of Q){again||=j.state=="fail"&&!j.never
+n[j.state]=(n[j.state]||0)+1
 if(!["skip","stop","fail"].includes(j.state))bytes+=j.at,total+=j.size}
 ended=(n.done||0)+(n.fail||0)+(n.skip||0)+(n.stop||0)
 let busy=Q.length-ended,v=rate(moved)
@@ -202,7 +203,7 @@ bar.max=total||1
 bar.value=bytes
 hold.hidden=stop.hidden=!busy
 hold.textContent=held?"Resume all":"Pause all"
-retry.hidden=!(n.fail>0)
+retry.hidden=!again
 close.hidden=busy>0
 if(busy&&Date.now()-(tick.at||0)>5000||!busy){if(dirty)refresh()
 tick.at=Date.now()}
@@ -213,10 +214,11 @@ left=s=>s<60?"less than a minute left":s<3600?many(Math.ceil(s/60),"minute")+" l
 add=(path,file)=>{if(junk.test(path))return void hidden++
 let j={path,to:path,file,size:file?file.size:0,at:0,state:"wait",said:"",speed:[]}
 Q.push(j)
-if(D.m&&file&&file.size>+D.m)bad(j,`Too large: at most ${human(+D.m)}.`),draw(j)},
+if(D.m&&file&&file.size>+D.m)bad(j,`Too large: at most ${human(+D.m)}.`),j.never=1,draw(j)},
 fault=(path,t)=>{let j={path,to:path,size:0,at:0,speed:[]}
 Q.push(j)
 bad(j,t)
+j.never=1
 draw(j)},
 begin=async()=>{await flush()
 say()
@@ -236,7 +238,7 @@ first=0
 pump()}),
 stop=button("Cancel all",()=>{for(let j of Q)if(!over(j))state(j,"stop")
 held=false}),
-retry=button("Retry all",()=>{for(let j of Q)if(j.state=="fail"&&j.speed&&!(D.m&&j.size>+D.m)&&("file"in j))state(j,"wait")}),
+retry=button("Retry all",()=>{for(let j of Q)if(j.state=="fail"&&!j.never)state(j,"wait")}),
 close=button("Close",()=>{Q=[]
 first=shown=hidden=0
 list.replaceChildren()

@@ -219,6 +219,9 @@ impl Broadcast {
     /// names, or with all of it, if that event is not known any more. What was missed takes no room in the listener's
     /// [queue](Broadcast::queue).
     ///
+    /// An `EventSource` gives up after a status other than 200. A page that creates another one can't set fields, so the parameter
+    /// `last-event-id` of the query means the same as the field.
+    ///
     /// # Errors
     /// 503 if as many listen as are allowed, 429 if as many do from this address.
     pub fn listen(&self, request: &Request) -> Result<Listener, Error> {
@@ -244,8 +247,9 @@ impl Broadcast {
         let pushed =
             Pushed::new(settings.queue).with_heartbeat(settings.heartbeat, b":\n\n").with_farewell(b"retry: 1000\n\n");
         let pushed = Arc::new(pushed);
-        if let Some(last) = request.header("last-event-id") {
-            let known = state.history.iter().position(|(id, _)| id == last).map_or(0, |at| at + 1);
+        let last = request.header("last-event-id").map(Into::into).or_else(|| request.param("last-event-id"));
+        if let Some(last) = last {
+            let known = state.history.iter().position(|(id, _)| *id == *last).map_or(0, |at| at + 1);
             pushed.preload(state.history.range(known..).map(|(_, piece)| Arc::clone(piece)));
         }
         state.listeners.push(Entry { pushed: Arc::downgrade(&pushed), address });

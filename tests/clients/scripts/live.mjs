@@ -47,6 +47,28 @@ for (const signal of ["SIGTERM", "SIGKILL"]) {
     await second.stop("SIGTERM");
   });
 
+  check(`dashboard: it goes on after a response that is not 200, and after ${signal}`, async () => {
+    const file = `${readings}-not-200-${signal}`;
+    const first = await start(dashboard, "127.0.0.1:0", file);
+    const { page, close } = await open(looks.desktop);
+    await page.goto(first.url);
+    await connected(page);
+    await tell(`${first.url}/readings`, "kitchen 21.5");
+    await count(page, "li", 1);
+    let refused = 0;
+    await page.route("**/readings*", (route) => (refused++ < 2 ? route.fulfill({ status: 503, body: "busy" }) : route.continue()));
+    await first.stop(signal);
+    await lost(page);
+    const second = await start(dashboard, first.address, file);
+    await tell(`${second.url}/readings`, "kitchen 22");
+    await count(page, "li", 2);
+    same(await shown(page, "li"), ["1: kitchen 21.5", "2: kitchen 22"], "each once, and none missed");
+    await connected(page);
+    same(refused > 2, true, "refusals");
+    await close();
+    await second.stop("SIGTERM");
+  });
+
   for (const kind of ["socket", "polls"]) {
     check(`chat by ${kind}: a page comes back after ${signal}, and goes on`, async () => {
       const first = await start(chat);
@@ -66,14 +88,18 @@ for (const signal of ["SIGTERM", "SIGKILL"]) {
         await count(page, "li", 2);
         same(await shown(page, "li"), ["hello from the other", "hello from one"], "the newest first");
       }
+      for (const { page } of [one, other]) same(await page.locator("output").innerText(), "connected", "after messages");
       same(await first.stop(signal), signal == "SIGTERM" ? 0 : null, "the exit status");
       await lost(other.page);
       await shoot(other.page, `chat-away-${kind}-${signal}`);
+      await lost(one.page);
+      await say(one.page, "while it was away");
 
       const second = await start(chat, first.address);
       await connected(other.page);
+      await one.page.waitForFunction(() => document.querySelector("li")?.textContent == "while it was away");
       await say(other.page, "here again");
-      await count(other.page, "li", 1);
+      await count(other.page, "li", 2);
       await one.page.waitForFunction(() => document.querySelector("li")?.textContent == "here again");
       await say(one.page, "so am I");
       for (const { page } of [one, other]) {

@@ -365,7 +365,7 @@ impl StaticFileHandler {
 
     fn say_why_not(&self, request: &Request, path: &FilePath) {
         if log::log_enabled!(target: "modest::files", log::Level::Debug)
-            && let Some(why) = self.finder.why_not(&path.bytes)
+            && let Some(why) = self.finder.why_not(path)
         {
             log::debug!(target: "modest::files", "{} is not served: {why}", request.raw_path());
         }

@@ -267,7 +267,7 @@ fn push_shown(to: &mut String, name: &[u8]) {
 }
 
 /// `999 B`, `1.0 KiB`, `12 MiB`.
-fn push_size(to: &mut String, bytes: u64) {
+pub(in super::super) fn push_size(to: &mut String, bytes: u64) {
     const UNITS: [&str; 7] = [" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"];
     // In units of 1024^unit, rounded; what would be rounded to 1024 of a unit is 1 of the next.
     let rounded = |of: u128, unit: usize| (of << 1 >> (10 * unit)).div_ceil(2);

@@ -44,7 +44,7 @@ pub(super) use controls::{Account, Controls};
 use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;
-pub(super) use html::{Frame, without_entries};
+pub(super) use html::{Frame, push_size, without_entries};
 use kept::{KeptListings, Look};
 use page::Page;
 use told::Told;

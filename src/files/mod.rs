@@ -3,6 +3,8 @@
 
 mod options; // the settings of a `StaticFileHandler`
 
+mod overview; // links to folders at paths of their own
+
 mod handler; // `StaticFileHandler`
 
 mod dav; // WebDAV, for reading
@@ -46,8 +48,6 @@ mod root; // which folder is the root now
 mod slots; // how many at once
 
 mod stat; // the metadata of files
-
-mod overview; // folders at paths of their own
 
 pub use handler::{FolderCheck, StaticFileHandler};
 pub use open::Symlinks;

@@ -5,7 +5,6 @@ use http::StatusCode;
 use http::header::{ALLOW, CONTENT_SECURITY_POLICY, LINK};
 
 use super::listing::{Account, Controls, Frame, without_entries};
-use crate::http::LogIn;
 use crate::{Access, Error, Request, RequestHandler, Response, Result, encode_path};
 
 /// A page with links to folders that are served at paths of their own, in the style of their listings: those that the user may read.
@@ -34,11 +33,8 @@ impl Overview {
         let readable = self.paths.iter().filter(|path| request.permits(Access::Read, path.as_bytes()));
         let beside: Vec<String> =
             readable.filter_map(|path| path.strip_prefix(&self.root).map(str::to_owned)).collect();
-        let account = request.value::<LogIn>().map(|log_in| Account {
-            log_in: (*log_in).clone(),
-            user: request.user(),
-            is_for_uploads: false,
-        });
+        let links = request.log_in_links(self.root.as_bytes());
+        let account = links.map(|links| Account { links, user: request.user(), is_for_uploads: false });
         let controls = Controls { account, ..Controls::default() };
         let (root, order) = (&self.root[..], Default::default());
         let frame = Frame { root, path: b"", order, controls: &controls, beside: &beside, offers_archives: false };

@@ -49,7 +49,6 @@ pub use handler::{
 pub use html::escape_html;
 pub use media_type::{is_compressible, media_type_of};
 pub use paths::encode_path;
-pub(crate) use request::LogIn;
 pub use request::{
     Access, Body, BodyPlan, BodyReader, Form, FormData, FormDataLimits, Forwarded, Part, Permissions, Request,
     RequestId, User,

@@ -9,7 +9,6 @@ use super::UserFile;
 use super::credentials::{decode_base64, equal, kept_private, of_scheme, realm_parameter, unauthorized};
 use super::guesses::Guesses;
 use super::vary::with_vary;
-use crate::http::LogIn;
 use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Result, StatusCode, UrlPath, User};
 
 /// Asks each client for name and password, as browsers do in a window of their own: 401 from the head alone, before a
@@ -39,7 +38,7 @@ pub struct BasicAuth {
     keys: RandomState,
     optional: bool,
     is_safe: Option<IsSafe>,
-    log_in: Option<LogIn>,
+    log_in: Option<String>,
 }
 
 enum Check {
@@ -165,7 +164,7 @@ impl BasicAuth {
     /// If the path does not begin and end with a slash.
     pub fn log_in_at(mut self, path: &str) -> BasicAuth {
         assert!(path.starts_with('/') && path.ends_with('/'), "expected the path of a folder: {path:?}");
-        self.log_in = Some(LogIn(path.into()));
+        self.log_in = Some(path.to_owned());
         self
     }
 
@@ -173,12 +172,12 @@ impl BasicAuth {
     fn account(&self, request: &Request, user: Option<&User>) -> Result<(), Error> {
         let Some(log_in) = &self.log_in else { return Ok(()) };
         let to = |way: &str| {
-            let location = LogIn::back(way);
+            let location = Request::link_back(way);
             Error::new(StatusCode::SEE_OTHER, "")
                 .with_header("location", location)
                 .with_header("cache-control", "no-store")
         };
-        let is_at = |path: UrlPath<'_>| path.as_bytes() == log_in.0;
+        let is_at = |path: UrlPath<'_>| path.as_bytes() == log_in.as_bytes();
         if !request.url_path().is_ok_and(is_at) {
             return Ok(());
         }
@@ -246,7 +245,7 @@ impl Layer for BasicAuth {
             Asks::Nobody | Asks::Wrong => return Err(unauthorized(&self.challenge)),
         };
         self.account(request, user.as_ref())?;
-        self.log_in.iter().cloned().for_each(|log_in| request.put(log_in));
+        self.log_in.iter().for_each(|path| request.put_log_in(path));
         user.into_iter().for_each(|user| request.put(user));
         Ok(())
     }

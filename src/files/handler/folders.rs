@@ -20,7 +20,6 @@ use super::pages::accepts_html;
 use super::{Asked, StaticFileHandler, with_fields};
 #[cfg(feature = "archive")]
 use crate::Result;
-use crate::http::LogIn;
 use crate::{Access, Request, Response};
 
 impl StaticFileHandler {
@@ -74,8 +73,10 @@ impl StaticFileHandler {
         let Asked { request, rights, .. } = asked;
         let taking = self.taking.as_deref();
         let (may_write, might_write) = (rights.grant::<Write>(folder).is_some(), rights.might::<Write>(folder));
-        let account = request.value::<LogIn>().map(|log_in| Account {
-            log_in: (*log_in).clone(),
+        let page =
+            path::on_server(self.mount(request), &if folder.is_empty() { vec![] } else { [folder, b"/"].concat() });
+        let account = request.log_in_links(&page).map(|links| Account {
+            links,
             user: request.user(),
             is_for_uploads: taking.is_some() && !may_write && might_write,
         });

@@ -12,9 +12,7 @@
 
 use std::fmt::Write;
 
-use super::super::taking::Accepts;
 use crate::escape_html;
-use crate::http::LogIn;
 
 /// Which of them a page has. Equal ones look the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,10 +24,23 @@ pub(in super::super) struct Controls {
     pub account: Option<Account>,
 }
 
+/// What a folder accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Accepts {
+    pub deletes: bool,
+    pub resumes: bool,
+    /// Files from one client.
+    pub at_once: usize,
+    pub largest: Option<u64>,
+    /// What becomes of a file whose name is taken.
+    pub overwrite: &'static str,
+}
+
 /// Who reads the page, where there is a way to log in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in super::super) struct Account {
-    pub log_in: LogIn,
+    /// The link to where users log in and out, and the way back from there.
+    pub links: (String, String),
     pub user: Option<String>,
     /// Whether more users might upload here.
     pub is_for_uploads: bool,
@@ -66,20 +77,19 @@ impl Controls {
         to.push_str(include_str!("upload.html"));
     }
 
-    /// At the end of the headline. `path`: of the page, decoded, from the root of the server.
-    pub fn push_account(&self, to: &mut String, path: &[u8]) {
-        let Some(Account { log_in, user, is_for_uploads }) = &self.account else { return };
-        let Some((root, rest)) = log_in.relative(path) else { return };
+    /// At the end of the headline. `shown`: how names are.
+    pub fn push_account(&self, to: &mut String, shown: fn(&[u8]) -> String) {
+        let Some(Account { links: (root, way), user, is_for_uploads }) = &self.account else { return };
         let _ = match user {
             Some(user) => write!(
                 to,
                 "<form class=out method=post action=\"{root}?logout\"><span>{}</span><button>Log out</button></form>",
-                super::html::shown(user.as_bytes())
+                shown(user.as_bytes())
             ),
             None => write!(
                 to,
                 "<form action=\"{root}\"><input type=hidden name=login value=\"{}\"><button>Log in{}</button></form>",
-                escape_html(&rest),
+                escape_html(way),
                 if *is_for_uploads { " to upload" } else { "" }
             ),
         };

@@ -77,7 +77,7 @@ impl Rows {
         text.extend([STYLE, controls.style(), NAV]);
         push_way(text, &way, query);
         text.push_str("</h1>");
-        controls.push_account(text, &path::on_server(frame.root.trim_end_matches('/').as_bytes(), &folder_path(frame)));
+        controls.push_account(text, shown);
         text.push_str("</nav>\n<main><p>");
         match entries {
             Some(entries) => {
@@ -173,11 +173,6 @@ impl Rows {
     }
 }
 
-/// The path of the page beneath the topmost folder, with a slash at its end.
-fn folder_path(frame: &Frame<'_>) -> Vec<u8> {
-    if frame.path.is_empty() { Vec::new() } else { [frame.path, b"/"].concat() }
-}
-
 /// The topmost folder and those below it down to this one, as shown, each with its slash.
 fn way(frame: &Frame<'_>) -> Vec<String> {
     let names = frame.path.split(|&byte| byte == b'/').filter(|name| !name.is_empty());
@@ -248,7 +243,7 @@ fn push_grouped(text: &mut String, number: usize) {
 }
 
 /// A name as it is shown, escaped.
-pub(super) fn shown(name: &[u8]) -> String {
+fn shown(name: &[u8]) -> String {
     let mut text = String::new();
     push_shown(&mut text, name);
     text

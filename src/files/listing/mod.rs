@@ -40,7 +40,7 @@ mod told; // of which entries the kernel tells
 
 mod view; // which order, and which form
 
-pub(super) use controls::{Account, Controls};
+pub(super) use controls::{Accepts, Account, Controls};
 use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;

@@ -39,6 +39,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::find::Finder;
+use super::listing::Accepts;
 use super::new_file::{NewFile, Swept, Unnamed, Writer, has_room, may_add};
 use super::path;
 use super::prepare::Preparer;
@@ -66,17 +67,6 @@ pub(super) struct Taking {
     partials: Option<Partials>,
     shares: Shares,
     unnamed: Unnamed,
-}
-
-/// What a folder accepts, for its page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Accepts {
-    pub deletes: bool,
-    pub resumes: bool,
-    /// Files from one client.
-    pub at_once: usize,
-    pub largest: Option<u64>,
-    pub overwrite: Overwrite,
 }
 
 /// The folder that it is put into.
@@ -158,7 +148,13 @@ impl Taking {
     /// What a page has to know to offer it.
     pub fn accepts(&self) -> Accepts {
         let Uploads { overwrite, max_size: largest, delete: deletes, .. } = self.uploads;
-        Accepts { deletes, resumes: self.partials.is_some(), at_once: self.shares.each(), largest, overwrite }
+        Accepts {
+            deletes,
+            resumes: self.partials.is_some(),
+            at_once: self.shares.each(),
+            largest,
+            overwrite: overwrite.word(),
+        }
     }
 
     /// Whether a request is one of those.

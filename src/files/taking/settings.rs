@@ -1,6 +1,5 @@
 //! The settings of what is taken. Obeyed by `taking`; given by users.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,14 +22,14 @@ pub enum Overwrite {
     Replace,
 }
 
-/// As the page of a folder names it.
-impl fmt::Display for Overwrite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Overwrite {
+    /// As the page of a folder names it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
             Overwrite::Refuse => "refuse",
             Overwrite::Rename => "rename",
             Overwrite::Replace => "replace",
-        })
+        }
     }
 }
 

@@ -45,7 +45,6 @@ mod values; // values carried along
 pub use body::{Body, BodyReader};
 pub use form::Form;
 pub use form_data::{FormData, FormDataLimits, Part};
-pub(crate) use log_in::LogIn;
 pub use plan::BodyPlan;
 pub use values::{Access, Forwarded, Permissions, RequestId, User};
 

@@ -1,5 +1,4 @@
-//! Floor 1: clients. Bytes, time and threads; no HTTP.
-//! Each module uses only what stands below it.
+//! Floor 1: connections. Bytes, time and threads; no HTTP. Each module uses only those below it.
 
 mod server; // bind, settings, serve
 
@@ -7,9 +6,7 @@ mod lines; // line protocols
 
 mod proxy; // the PROXY protocol around another
 
-mod layered; // a stream above a layer
-
-mod workers; // what a worker does all day
+mod workers; // a worker's loop
 
 mod engine; // what all workers share
 #[cfg(feature = "signals")]
@@ -19,12 +16,14 @@ mod handle; // shutdown and stats, from anywhere
 mod lifecycle; // from the start of the workers to the end of the last
 mod taken; // connections that have left the engine
 
+mod layered; // a stream above a layer
+
 mod connection; // one client, a turn at a time
 mod listen; // addresses, and the sockets made of them
-mod poller; // who is ready
+mod poller; // readiness: epoll
 mod stream_handler; // Python's StreamRequestHandler
 
-mod protocol; // the protocol interface: what the engine asks of a protocol
+mod protocol; // the protocol interface
 
 mod acceptor; // accepting, from all listeners
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
@@ -38,7 +37,7 @@ mod slow_handlers; // handlers that run for long
 
 mod contain; // where panics of user code end
 mod listener; // one listening socket
-mod notify; // what systemd is told
+mod notify; // notifications for systemd
 pub(crate) mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does
 

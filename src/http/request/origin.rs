@@ -1,4 +1,4 @@
-//! Whether a URL or an origin is of the server that a request is for, and whether a page of this server has sent it.
+//! Whether a URL or an origin belongs to the server of a request, and whether a page of this server has sent it.
 //!
 //! A page of another site can have a browser send a form, or a PUT, to any server that the browser reaches, with the passwords and from
 //! the network of its user (CSRF). Browsers send which site's page it is: `Sec-Fetch-Site`, and `Origin` for those that do not
@@ -10,8 +10,8 @@ use super::Request;
 use crate::http::error::Error;
 
 impl Request {
-    /// Whether the host and the port of an origin, as in the field `Origin`, are those that the request is for. The scheme is not
-    /// compared: a proxy may have ended TLS.
+    /// Whether the host and the port of an origin, as in the field `Origin`, are those of the request. The scheme is
+    /// not compared, because a proxy may have ended TLS.
     pub fn has_origin(&self, origin: &[u8]) -> bool {
         let Ok(origin) = std::str::from_utf8(origin) else { return false };
         let Some((scheme, authority)) = origin.split_once("://") else { return false }; // `null`, of a page in a sandbox
@@ -39,7 +39,7 @@ impl Request {
         }
     }
 
-    /// `default`: the port where the authority names none.
+    /// `default` is the port if the authority has none.
     pub(super) fn is_own_authority(&self, authority: &[u8], default: &str) -> bool {
         let Ok(authority) = std::str::from_utf8(authority) else { return false };
         self.host().is_some_and(|host| host_and_port(host, default) == host_and_port(authority, default))

@@ -176,7 +176,7 @@ pub use files::{FolderCheck, Overwrite, StaticFileHandler, Symlinks, Uploads};
 pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,
-    SharedBytes, Stats, TcpServer, TlsInfo,
+    SharedBytes, Stats, TcpServer, TlsInfo, available_memory,
 };
 #[cfg(feature = "tls")]
 pub use tls::{Certificates, ClientCertificates, Identity, Protected, Tls};

@@ -265,7 +265,12 @@ pub struct Limits {
     /// Handlers that run at once [default: 16, or 4 per processor if that is more]
     #[arg(short, long, value_name = "N", value_parser = values::workers)]
     pub workers: Option<usize>,
-    /// Clients connected at once [default: seven eighths of the file descriptor limit]
+    /// Memory that the defaults of the limits below are for. They are those of 2g, and less with less memory [default:
+    /// that of the machine, or of its control group (cgroup)]
+    #[arg(long, value_name = "SIZE", value_parser = values::size)]
+    pub memory: Option<u64>,
+    /// Clients connected at once [default: seven eighths of the file descriptor limit, but no more than fit in half of
+    /// --memory at 8k each, or 64k with TLS]
     #[arg(long, value_name = "N", value_parser = values::some)]
     pub max_connections: Option<usize>,
     /// Connections per IP address at once [default: none]
@@ -316,13 +321,18 @@ pub struct Limits {
     /// Header fields per request; more get 431 [default: 100]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub field_limit: Option<usize>,
+    /// Memory for unfinished requests of all clients together; more get 503 [default: an eighth of --memory, at most
+    /// 256m]
+    #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
+    pub input_quota: Option<Limit<u64>>,
     /// Longest request body; a longer one gets 413. Files of --upload have --upload-limit [default: 16m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_limit: Option<Limit<u64>>,
     /// Bytes of a request body kept in memory; longer ones go to a file [default: 64k]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub body_memory: Option<usize>,
-    /// Memory for all request bodies together; more go to files [default: 256m]
+    /// Memory for all request bodies together; more go to files [default: an eighth of
+    /// --memory, at most 256m]
     #[arg(long, value_name = "SIZE", value_parser = values::size_or_none)]
     pub body_memory_quota: Option<Limit<u64>>,
     /// Folder for request bodies on disk, in unnamed files [default: /var/tmp]
@@ -340,13 +350,13 @@ pub struct Limits {
     /// Largest file kept in memory [default: 64k]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub cache_file_size: Option<usize>,
-    /// Memory for files kept in memory [default: 64m]
+    /// Memory for files kept in memory [default: 1/32 of --memory, at most 64m]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub cache_size: Option<usize>,
     /// Files kept open [default: an eighth of the file descriptor limit, at most 4096]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub open_files: Option<usize>,
-    /// Memory for cached folder listings; 0 caches none [default: 16m]
+    /// Memory for cached folder listings; 0 caches none [default: 1/128 of --memory, at most 16m]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub listing_cache: Option<usize>,
     /// Names in cached listings watched with inotify [default: a quarter of the user's inotify watches]
@@ -376,7 +386,7 @@ pub struct Limits {
     #[cfg(feature = "compress")]
     #[arg(long, value_name = "N", value_parser = values::count)]
     pub compressions: Option<usize>,
-    /// Memory for compressed files [default: 32m]
+    /// Memory for compressed files [default: 1/64 of --memory, at most 32m]
     #[cfg(feature = "compress")]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub compress_cache: Option<usize>,

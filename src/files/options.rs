@@ -294,6 +294,17 @@ impl StaticFileHandler {
         self
     }
 
+    /// Sets the memory, in bytes, that the defaults of caches and of listings under way are for, and so these limits: call it before
+    /// others. Default: [what this process may use](crate::available_memory). Several handlers share it: give each its part.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        let bytes_in_all = CacheLimits::bytes_for(bytes);
+        self.cache = Cache::new(CacheLimits { bytes_in_all, ..self.cache.limits() });
+        self.listings.set_memory(bytes);
+        #[cfg(feature = "compress")]
+        self.compressed.set_size(super::compressed::cache_of(bytes));
+        self
+    }
+
     /// How many of the cached files are kept open. Default: an eighth of the descriptors that the process may have when the handler
     /// is made (`ulimit -n`), and 4,096 at most.
     pub fn open_files(mut self, open: usize) -> Self {

@@ -13,7 +13,7 @@ use super::config::HttpConfig;
 use super::connection::HttpConnection;
 use super::handler::{Chain, LogFormat, RequestHandler};
 use super::request::Request;
-use super::request::room::Place;
+use super::request::room::{BodyRooms, Place};
 use super::responder::Service;
 use super::response::fields::common_field;
 use super::sent::{self, SentResponse};
@@ -77,8 +77,9 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.body.folder = Arc::new(folder))
     }
 
-    /// How much memory all bodies of this server that are kept in memory may use together, in bytes. Default: 256 MiB;
-    /// `None`: no limit. When it is full, further bodies go to temporary files, however short they are.
+    /// How much memory all bodies of this server that are kept in memory may use together, in bytes. Default: an eighth
+    /// of the [memory](Http::memory), at most 256 MiB; `None`: no limit. When it is full, further bodies go to temporary files, however
+    /// short they are.
     ///
     /// A body has its room until its request is answered: all of its Content-Length from when it is accepted, or else as
     /// much as has come.
@@ -96,6 +97,12 @@ impl<H: RequestHandler> Http<H> {
     pub fn body_quota(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         let bytes = bytes.into().unwrap_or(u64::MAX);
         self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::File, bytes))
+    }
+
+    /// Sets the memory, in bytes, that the default of [`body_memory_quota`](Http::body_memory_quota) is for, and so that quota: call
+    /// it before others. Default: [what this process may use](crate::available_memory).
+    pub fn memory(self, bytes: u64) -> Http<H> {
+        self.body_memory_quota(BodyRooms::memory_quota(bytes))
     }
 
     /// How long a connection may be idle before a request. Default: 60 seconds; `None`: for ever.

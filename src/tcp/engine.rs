@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::address::Address;
 use super::connection::{Connection, Leftover, Registered, SendLimits, TurnSettings};
 use super::handle::{Control, ServerHandle};
+use super::kept::Kept;
 use super::lifecycle::Lifecycle;
 use super::live::{Live, LiveKind};
 use super::per_address::{PerAddress, Place};
@@ -34,6 +35,7 @@ pub struct Engine {
     handle: ServerHandle,
     pub per_address: Arc<PerAddress>,
     pub slow_handlers: SlowHandlers,
+    kept: Arc<Kept>,
     live: Arc<Live>,
     protocols: Vec<Arc<dyn Protocol>>,
     registry: Registry,
@@ -60,6 +62,7 @@ pub struct Plan {
     pub max_connections: usize,
     pub max_streams: usize,
     pub max_per_address: Option<usize>,
+    pub input_quota: Option<u64>,
     pub max_live: usize,
     pub max_live_per_address: Option<usize>,
     pub slow_handler: Option<Duration>,
@@ -89,6 +92,7 @@ impl Engine {
             taken: Taken::new(Permits::new(plan.max_streams, plan.queue_limit, plan.queue_timeout)),
             handle,
             per_address: PerAddress::new(plan.max_per_address),
+            kept: Kept::new(plan.input_quota),
             live: Live::new(plan.max_live, plan.max_live_per_address),
             slow_handlers: SlowHandlers::new(plan.slow_handler, plan.workers()),
             protocols,
@@ -250,6 +254,8 @@ impl Control for Engine {
             refused: self.scheduler.refused(),
             refused_per_address: self.per_address.refused(),
             refused_live: self.live.refused(),
+            refused_input: self.kept.refused(),
+            input: self.kept.used(),
             permits: self.scheduler.permits_taken(),
             polls: self.scheduler.polls(),
             wakes: self.scheduler.wakes(),
@@ -284,6 +290,10 @@ impl ServerState for Engine {
 
     fn live(&self) -> &Arc<Live> {
         &self.live
+    }
+
+    fn kept(&self) -> &Arc<Kept> {
+        &self.kept
     }
 }
 

@@ -74,6 +74,10 @@ use super::stream::Stream;
 ///         self.0.owed()
 ///     }
 ///
+///     fn kept(&self) -> usize {
+///         self.0.kept()
+///     }
+///
 ///     fn drop_may_block(&self) -> bool {
 ///         self.0.drop_may_block()
 ///     }
@@ -185,6 +189,11 @@ impl Inner {
     /// How many bytes the inner conversation has laid out that are not sealed yet: for [`Conversation::owed`].
     pub fn owed(&self) -> u64 {
         self.output.owed() + self.conversation.owed()
+    }
+
+    /// How many bytes of what the client sent are not used by the inner conversation, or kept by it: for [`Conversation::kept`].
+    pub fn kept(&self) -> usize {
+        self.input.bytes().len() + self.conversation.kept()
     }
 
     /// Seal what is laid out, and ask the inner conversation if it is its turn: at most once, so that the engine

@@ -34,6 +34,7 @@ mod scheduler; // ready queue, poller, idle workers, permits, the table of conne
 mod stream; // a connection outside the engine
 mod transport; // the socket of one client
 
+mod kept; // memory for what clients have sent and nobody has used yet
 mod live; // connections that wait for something other than their client
 
 mod per_address; // how many connections an address has
@@ -41,6 +42,7 @@ mod slow_handlers; // handlers that run for long
 
 mod contain; // where panics of user code end
 mod listener; // one listening socket
+mod memory; // how much memory there is
 mod notify; // what systemd is told
 pub(crate) mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does
@@ -69,6 +71,7 @@ pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
 pub(crate) use live::{LiveKind, LivePlace, LiveRefusal};
+pub use memory::available_memory;
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub(crate) use protocol::BlockingInput;

@@ -9,6 +9,7 @@ use std::time::{self, Duration, SystemTime};
 
 use super::client::Client;
 use super::input::Input;
+use super::kept::Kept;
 use super::live::{Live, LiveKind, LivePlace, LiveRefusal};
 use super::output::Output;
 use super::scheduler::{Link, Waker};
@@ -25,6 +26,15 @@ pub trait Protocol: Send + Sync + 'static {
     ///
     /// It runs with a permit for short work: while it blocks it holds up nobody but clients that need one, too.
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
+
+    /// How much memory a connection may need, in bytes, with what the kernel needs for it, and without what its conversation
+    /// [keeps](Conversation::kept). The default of [`TcpServer::max_connections`](crate::TcpServer::max_connections) is as many as fit
+    /// in half of the [memory](crate::TcpServer::memory).
+    ///
+    /// By default 8 KiB.
+    fn connection_memory(&self) -> u64 {
+        8 * 1024
+    }
 }
 
 /// One client's side of a protocol: bytes in, pieces out.
@@ -73,6 +83,15 @@ pub trait Conversation: Send {
     ///
     /// By default none.
     fn owed(&self) -> u64 {
+        0
+    }
+
+    /// How many bytes of what its client sent it keeps by itself, of a message that is not complete or not answered:
+    /// they count for [`TcpServer::input_quota`](crate::TcpServer::input_quota), as do those that it leaves in `turn.input`. Asked
+    /// at the end of a turn, unless the connection is idle.
+    ///
+    /// By default none.
+    fn kept(&self) -> usize {
         0
     }
 }
@@ -129,6 +148,9 @@ pub trait ServerState {
 
     /// The places of connections that wait for something other than their client.
     fn live(&self) -> &Arc<Live>;
+
+    /// The memory for what clients have sent and nobody has used yet.
+    fn kept(&self) -> &Arc<Kept>;
 }
 
 impl<'a> Turn<'a> {
@@ -328,6 +350,9 @@ pub enum Event {
     NoPermit,
     /// No thread was to be had, asked for by [`Next::Take`]. Asking for one again is a [`Next::Close`].
     NoThread,
+    /// There is no memory for what this client has sent and the conversation did not use, or [keeps](Conversation::kept): what all
+    /// have sent is more than [`TcpServer::input_quota`](crate::TcpServer::input_quota). A conversation that goes on is reset.
+    NoMemory,
     /// Another thread called, by a [`Waker`]. It is told while the conversation waits ([`Next::Read`], [`Next::Wait`], [`Next::Idle`]),
     /// and else as soon as it does, once for all calls so far.
     Called,

@@ -18,6 +18,7 @@ use super::handle::{Control, ServerHandle};
 use super::lifecycle::Duty;
 use super::listen::Listen;
 use super::listener::Listener;
+use super::memory;
 use super::notify;
 use super::poller::Poller;
 use super::protocol::{IntoProtocol, Protocol};
@@ -51,7 +52,9 @@ pub struct TcpServer {
     queue_timeout: Option<Duration>,
     send_limits: SendLimits,
     shutdown_timeout: Option<Duration>,
-    max_connections: usize,
+    memory: u64,
+    max_connections: Option<usize>,
+    input_quota: Option<Option<u64>>,
     max_streams: usize,
     max_per_address: Option<usize>,
     max_live: Option<usize>,
@@ -65,6 +68,10 @@ pub struct TcpServer {
 const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
 /// Descriptors that are kept from clients, for files and for the program itself: so many, or an eighth; never over half.
 const KEPT: u64 = 64;
+/// However little memory there is.
+const LEAST_CONNECTIONS: usize = 16;
+/// Where there is much memory.
+const INPUT_QUOTA: u64 = 256 * 1024 * 1024;
 /// How long workers that have nothing to do any more may take to end.
 const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
@@ -91,7 +98,9 @@ impl TcpServer {
             queue_timeout: Some(Duration::from_secs(10)),
             send_limits: SendLimits { min_rate: Some(MIN_RATE), write_timeout: Some(Duration::from_secs(30)) },
             shutdown_timeout: Some(Duration::from_secs(10)),
-            max_connections: allowed_connections(),
+            memory: memory::available_memory(),
+            max_connections: None,
+            input_quota: None,
             max_streams: 256,
             max_per_address: None,
             max_live: None,
@@ -209,15 +218,32 @@ impl TcpServer {
         self
     }
 
-    /// How many clients may be connected at once: as many as this process may open files, less an eighth
-    /// (at least 64) that is kept for other things, unless set. Past that, clients at rest are let go for new ones,
-    /// and new ones wait. Times what a head may be long (HTTP: 32 KiB) it is also what half requests may take of memory.
+    /// Sets the memory, in bytes, that the defaults of [`max_connections`](TcpServer::max_connections) and
+    /// [`input_quota`](TcpServer::input_quota) are for. Default: [what this process may use](crate::available_memory).
+    pub fn memory(mut self, bytes: u64) -> TcpServer {
+        self.memory = bytes;
+        self
+    }
+
+    /// Sets how much memory may be used, in bytes, for what clients have sent and nobody has used yet: half heads, the heads of requests
+    /// that are not answered, requests behind one that is. `None`: no limit. Default: an eighth of the
+    /// [memory](TcpServer::memory), at most 256 MiB. Of each client the first 2 KiB are not counted. A client that sends more
+    /// when it is full is refused (HTTP: 503), and counted in [`Stats`]. Bodies have quotas of their own
+    /// ([`Http::body_memory_quota`](crate::Http::body_memory_quota)).
+    pub fn input_quota(mut self, bytes: impl Into<Option<u64>>) -> TcpServer {
+        self.input_quota = Some(bytes.into());
+        self
+    }
+
+    /// How many clients may be connected at once. Past that, clients at rest are let go for new ones, and new ones wait.
+    /// Default: as many as this process may open files, less an eighth (at least 64) that is kept for other things; and no more than
+    /// fit in half of the [memory](TcpServer::memory), at 8 KiB each, and 64 KiB with TLS.
     ///
     /// # Panics
     /// If it is 0.
     pub fn max_connections(mut self, count: usize) -> TcpServer {
         assert!(count > 0, "a server needs at least one connection");
-        self.max_connections = count;
+        self.max_connections = Some(count);
         self
     }
 
@@ -373,19 +399,27 @@ impl TcpServer {
     }
 
     fn plan(&self) -> Plan {
+        let max_connections =
+            self.max_connections.unwrap_or_else(|| self.connections_in_memory().min(allowed_connections()));
         Plan {
             handlers: self.workers,
             cores: sync::cores(),
             queue_limit: self.queue_limit,
             queue_timeout: self.queue_timeout,
             send_limits: self.send_limits,
-            max_connections: self.max_connections,
+            max_connections,
+            input_quota: self.input_quota.unwrap_or(Some((self.memory / 8).min(INPUT_QUOTA))),
             max_streams: self.max_streams,
             max_per_address: self.max_per_address,
-            max_live: self.max_live.unwrap_or(most_live(self.max_connections)),
+            max_live: self.max_live.unwrap_or(most_live(max_connections)),
             max_live_per_address: self.max_live_per_address,
             slow_handler: self.slow_handler,
         }
+    }
+
+    fn connections_in_memory(&self) -> usize {
+        let each = self.protocols.iter().map(|protocol| protocol.connection_memory()).max().unwrap_or(1).max(1);
+        usize::try_from(self.memory / 2 / each).unwrap_or(usize::MAX).max(LEAST_CONNECTIONS)
     }
 }
 

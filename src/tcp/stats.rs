@@ -35,6 +35,11 @@ pub struct Stats {
     pub refused_per_address: u64,
     /// Listeners, polls and WebSockets refused so far because as many waited as may, in all or of their address.
     pub refused_live: u64,
+    /// Clients refused so far because what all have sent, and nobody has used yet, took as much memory as it may
+    /// ([`TcpServer::input_quota`](crate::TcpServer::input_quota)).
+    pub refused_input: u64,
+    /// Bytes that clients have sent and nobody has used yet, as far as they count for that.
+    pub input: usize,
     /// Permits that are taken, by workers that run something or are about to. None is while nothing happens.
     pub permits: usize,
     /// How often the kernel was asked who is ready.

@@ -228,6 +228,15 @@ impl Conversation for Secured {
         }
     }
 
+    fn kept(&self) -> usize {
+        match &self.state {
+            State::Met(met) => met.1.kept(),
+            State::Plain(conversation) => conversation.kept(),
+            State::Handshake(_, sent) => *sent,
+            State::First | State::Meeting(_) | State::MeetingPlain => 0,
+        }
+    }
+
     fn owed(&self) -> u64 {
         match &self.state {
             State::Met(met) => met.1.owed(),

@@ -138,6 +138,12 @@ impl Asked<'_> {
 
 impl Listings {
     /// How many bytes of them are kept.
+    pub fn set_memory(&mut self, memory: u64) {
+        self.budget = Budget::new(memory);
+        self.pages = Budget::new(memory);
+        self.set_cache(kept::cache_of(memory));
+    }
+
     pub fn set_cache(&mut self, bytes: usize) {
         self.kept.set_bytes(bytes);
     }

@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use super::framing::BodyLength;
 use crate::http::rejection::Rejection;
+use crate::tcp::available_memory;
 
 /// Limits on request bodies.
 #[derive(Clone, Debug)]
@@ -75,11 +76,16 @@ struct Room {
 
 impl Default for BodyRooms {
     fn default() -> BodyRooms {
-        BodyRooms::new(256 * MIB, 1024 * MIB)
+        BodyRooms::new(BodyRooms::memory_quota(available_memory()), 1024 * MIB)
     }
 }
 
 impl BodyRooms {
+    /// What bodies may have of this much memory.
+    pub(crate) fn memory_quota(memory: u64) -> u64 {
+        (memory / 8).min(256 * MIB)
+    }
+
     pub(crate) fn new(memory: u64, files: u64) -> BodyRooms {
         let room = |limit| Room { limit, used: AtomicU64::new(0) };
         BodyRooms(Arc::new(Rooms { memory: room(memory), files: room(files) }))
@@ -126,12 +132,14 @@ pub(crate) struct Reservation {
     rooms: BodyRooms,
     place: Place,
     bytes: u64,
+    /// Bytes in memory that are still to be written to a file.
+    pending: u64,
 }
 
 impl Reservation {
     /// Nothing yet, of the room in memory.
     pub(crate) fn new(rooms: &BodyRooms) -> Reservation {
-        Reservation { rooms: rooms.clone(), place: Place::Memory, bytes: 0 }
+        Reservation { rooms: rooms.clone(), place: Place::Memory, bytes: 0, pending: 0 }
     }
 
     pub(crate) fn place(&self) -> Place {
@@ -162,11 +170,26 @@ impl Reservation {
         self.bytes = self.bytes.saturating_add(taken);
         true
     }
+
+    /// So many more bytes are in memory, on their way to a file. False: memory has no room for them to wait there.
+    pub(crate) fn pend(&mut self, bytes: u64) -> bool {
+        let has_room = self.rooms.room(Place::Memory).take(bytes);
+        if has_room {
+            self.pending += bytes;
+        }
+        has_room
+    }
+
+    /// None are any more.
+    pub(crate) fn end_pending(&mut self) {
+        self.rooms.room(Place::Memory).give_back(std::mem::take(&mut self.pending));
+    }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.rooms.room(self.place).give_back(self.bytes);
+        self.end_pending();
     }
 }
 

@@ -10,6 +10,7 @@ mod asking; // the conversation
 mod blocking; // reading on while a handler runs
 mod bytes; // the socket
 mod closing; // the end: shutdown, lingering, reset
+mod keeping; // what it keeps of what its client sent
 mod pace; // how fast the client sends and takes
 mod taking; // leaving the engine
 mod waiting; // parking, its deadlines, the news of a shutdown
@@ -18,6 +19,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::client::Client;
+use super::kept::KeptBytes;
 use super::output::Output;
 use super::protocol::{Conversation, Event, Next, Stage};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
@@ -60,11 +62,16 @@ struct UnderWay {
     owed: Option<Box<Output>>,
     pace: Option<Box<Pace>>, // while it is waited for with something owed, or within a message
     lingering: Option<Lingering>,
+    kept: Option<KeptBytes>, // of the memory for all
 }
 
 impl UnderWay {
     fn is_nothing(&self) -> bool {
-        self.unused.is_empty() && self.owed.is_none() && self.pace.is_none() && self.lingering.is_none()
+        self.unused.is_empty()
+            && self.owed.is_none()
+            && self.pace.is_none()
+            && self.lingering.is_none()
+            && self.kept.is_none()
     }
 }
 
@@ -193,7 +200,13 @@ impl<R: Registered> Connection<R> {
             is_late: false,
             gives_up_half: false,
         };
-        let outcome = self.run(&mut turn);
+        let flow = self.handle_causes(&mut turn);
+        let mut outcome = self.run(flow, &mut turn);
+        if !self.has_memory(&outcome, &turn) {
+            let flow = self.refuse_more(&mut turn);
+            outcome = self.run(flow, &mut turn);
+            self.has_memory(&outcome, &turn);
+        }
         self.polled = turn.polled.filter(|_| matches!(outcome, Outcome::AwaitPermit(_)));
         self.pack(buffers, &outcome);
         outcome
@@ -254,8 +267,7 @@ impl<R: Registered> Connection<R> {
         self.under_way.as_ref().is_some_and(|under_way| under_way.lingering.is_some())
     }
 
-    fn run(&mut self, turn: &mut ConnectionTurn<'_>) -> Outcome {
-        let mut flow = self.handle_causes(turn);
+    fn run(&mut self, mut flow: ControlFlow<Outcome>, turn: &mut ConnectionTurn<'_>) -> Outcome {
         loop {
             match flow {
                 ControlFlow::Continue(()) => flow = self.step(turn),
@@ -355,7 +367,14 @@ impl<R: Registered> Connection<R> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kept::Kept;
     use super::*;
+
+    fn kept_bytes() -> Option<KeptBytes> {
+        let mut kept = None;
+        KeptBytes::set(&mut kept, 10_000, &Kept::new(None));
+        kept
+    }
 
     #[test]
     fn an_idle_connection_has_nothing_of_what_may_be_under_way() {
@@ -364,6 +383,7 @@ mod tests {
             (UnderWay { unused: Box::new([1]), ..UnderWay::default() }, false),
             (UnderWay { owed: Some(Box::default()), ..UnderWay::default() }, false),
             (UnderWay { pace: Some(Box::default()), ..UnderWay::default() }, false),
+            (UnderWay { kept: kept_bytes(), ..UnderWay::default() }, false),
         ] {
             assert_eq!(under_way.is_nothing(), is_nothing);
         }

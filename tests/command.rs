@@ -1084,6 +1084,37 @@ fn a_confined_program_opens_nothing_outside_its_folders() {
     assert!(std::fs::read_to_string(&log_file).unwrap().contains("/out"));
 }
 
+/// After SIGTERM the health check fails while clients are served, then their connections end with a response each, then the server.
+#[test]
+fn a_shutdown_with_a_delay_is_announced_by_the_health_check() {
+    let files = folder(&[("a", "there")]);
+    let words = ["-p", "0", "--health", "/up", "--shutdown-delay", "2s"];
+    let modest = Built::start(modest(words).arg(files.path()));
+    let mut kept = modest.connect();
+    let mut ask = |path: &str| {
+        kept.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).unwrap();
+        let answer = built::read_answer(&mut kept);
+        (answer.status, answer.field("connection").map(str::to_owned))
+    };
+    assert_eq!(ask("/up"), (200, None));
+    let begun = std::time::Instant::now();
+    modest.signal(Signal::TERM);
+    wait_for(|| modest.get("/up").status == 503);
+    assert_eq!(modest.get("/a").body, "there", "a newcomer is served");
+    let mut responses = vec![];
+    while responses.last().is_none_or(|(_, connection)| *connection == None) {
+        responses.push(ask("/a"));
+    }
+    let half = std::time::Duration::from_secs(1);
+    assert!(begun.elapsed() >= half, "Connection: close came after {:?}", begun.elapsed());
+    assert!(responses.iter().all(|(status, _)| *status == 200), "{:?}", responses.last());
+    let (status, _, err) = modest.end();
+    assert!(begun.elapsed() >= 2 * half, "it ended after {:?}", begun.elapsed());
+    assert_eq!(status.code(), Some(0), "{err:?}");
+    let notices: Vec<_> = err.iter().filter(|line| line.contains("the shutdown begins in 2s")).collect();
+    assert_eq!(notices.len(), 1, "{err:?}");
+}
+
 /// A folder that its path no longer leads to fails the health check, and is logged once.
 #[test]
 fn a_folder_that_is_not_at_its_path_fails_the_health_check() {

@@ -116,6 +116,7 @@ fn limited(mut server: TcpServer, options: &Options) -> TcpServer {
         write_timeout = limits.write_timeout.map(|Limit(limit)| limit);
         min_rate = limits.min_rate.map(rate);
         shutdown_timeout = limits.shutdown_timeout.map(|Limit(limit)| limit);
+        shutdown_delay = limits.shutdown_delay;
         slow_handler = limits.slow_handler.map(|Limit(limit)| limit);
     }
     server

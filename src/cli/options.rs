@@ -109,7 +109,8 @@ pub struct Serving {
     /// application/octet-stream]
     #[arg(long, value_name = "TYPE", value_parser = values::content_type)]
     pub content_type: Option<String>,
-    /// Path for health checks, not logged: 200 and ok, or 503 and the reason if a folder is no longer at its path
+    /// Path for health checks, not logged: 200 and ok, or 503 and the reason: a folder is no longer at its path, or
+    /// a shutdown begins
     #[arg(long, value_name = "PATH", value_parser = values::path)]
     pub health: Option<String>,
     /// Serve Prometheus metrics at this path [PATH: /metrics]
@@ -300,6 +301,9 @@ pub struct Limits {
     /// Drop a client that sends or reads less than this many bytes per second, averaged over a time [default: 500/30s]
     #[arg(long, value_name = "RATE", value_parser = values::rate)]
     pub min_rate: Option<Limit<Rate>>,
+    /// On SIGTERM, serve for this long as before while --health responds with 503. For balancers [default: 0s]
+    #[arg(long, value_name = "TIME", value_parser = values::delay)]
+    pub shutdown_delay: Option<Duration>,
     /// On shutdown, wait this long for requests in progress [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = values::time_or_none)]
     pub shutdown_timeout: Option<Limit<Duration>>,

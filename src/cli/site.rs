@@ -46,7 +46,9 @@ pub fn open(
     }
     site = guard::around(figures.beside(site, options), options, places, reloads)?;
     if let Some(path) = &options.serving.health {
-        let health = move |_: &(), _: &Request| Ok(health(&checks).with_header("cache-control", "no-store"));
+        let health = move |_: &(), request: &Request| {
+            Ok(health(&checks, request.server().is_draining()).with_header("cache-control", "no-store"))
+        };
         site = Box::new(Routes::new().get(path, health).fallback(site).serve(()));
     }
     if !options.fields.cors.is_empty() {
@@ -72,8 +74,11 @@ pub type Site = Layered<Front, Handler>;
 /// A handler, with what is around it so far.
 type Handler = Box<dyn RequestHandler>;
 
-/// Healthy as long as each folder is at its path.
-fn health(checks: &[FolderCheck]) -> Response {
+/// Healthy as long as each folder is at its path, and no shutdown was asked for.
+fn health(checks: &[FolderCheck], is_draining: bool) -> Response {
+    if is_draining {
+        return Response::text("the server is about to shut down\n").with_status(503);
+    }
     match checks.iter().find_map(|folder| folder.check().err()) {
         None => Response::text("ok\n"),
         Some(error) => Response::text(format!("{error}\n")).with_status(503),

@@ -48,6 +48,7 @@ pub struct Engine {
     listeners: Vec<(Address, Arc<AtomicU64>)>,
     room_wanted: AtomicBool,                 // nobody is accepted for want of descriptors
     room_freed: AtomicBool,                  // since then one was freed
+    drains: AtomicBool,                      // every connection is to end with its next answer
     last_answers: AtomicUsize,               // so many connections are to end with their next answer
     callee: OnceLock<Arc<Weak<dyn Callee>>>, // this engine, for all links
 }
@@ -106,6 +107,7 @@ impl Engine {
             listeners,
             room_wanted: AtomicBool::new(false),
             room_freed: AtomicBool::new(false),
+            drains: AtomicBool::new(false),
             last_answers: AtomicUsize::new(0),
             callee: OnceLock::new(),
         })
@@ -165,6 +167,16 @@ impl Engine {
     /// So many connections are to end, each with its next answer.
     pub fn want_last_answers(&self, count: usize) {
         self.last_answers.store(count, Ordering::Relaxed);
+    }
+
+    /// All connections are to end, each with its next answer.
+    pub fn give_last_answers(&self) {
+        self.drains.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they are.
+    pub fn gives_last_answers(&self) -> bool {
+        self.drains.load(Ordering::Relaxed)
     }
 
     /// From now on, who leaves says so.
@@ -228,6 +240,10 @@ pub fn cut_off(connections: Vec<BoxedConnection>) -> Vec<Leftover> {
 }
 
 impl Control for Engine {
+    fn drain(&self) {
+        self.lifecycle.notify();
+    }
+
     fn begin_shutdown(&self) {
         self.lifecycle.shutdown_begins(); // first: it may be over as soon as the scheduler knows
         self.scheduler.begin_shutdown();
@@ -284,8 +300,9 @@ impl ServerState for Engine {
 
     fn takes_last_answer(&self) -> bool {
         let one_less = |count: usize| count.checked_sub(1);
-        self.last_answers.load(Ordering::Relaxed) > 0
-            && self.last_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+        self.gives_last_answers()
+            || self.last_answers.load(Ordering::Relaxed) > 0
+                && self.last_answers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 
     fn live(&self) -> &Arc<Live> {

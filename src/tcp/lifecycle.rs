@@ -34,6 +34,10 @@ pub enum Duty {
     TellOfShutdown,
     /// These workers died of a panic outside a turn: start others in their places.
     Replace(Vec<usize>),
+    /// A shutdown is delayed, and half of the delay is over: connections are to end with their next answers.
+    LastAnswers,
+    /// The delay is over.
+    BeginShutdown,
     /// Everything is done, or the time is up.
     End,
 }
@@ -83,12 +87,12 @@ impl Lifecycle {
     }
 
     /// Wait for something to do. `is_over`: nothing more is to be finished; `is_empty`: no connection is left;
-    /// `deadline`: when not to wait for that any longer.
+    /// `deadline`: when something is to be done, and what, if nothing else comes before.
     pub fn wait(
         &self,
         is_over: impl Fn() -> bool,
         is_empty: impl Fn() -> bool,
-        deadline: impl Fn() -> Option<Instant>,
+        deadline: impl Fn() -> Option<(Instant, Duty)>,
     ) -> Duty {
         let mut stage = self.stage();
         loop {
@@ -104,10 +108,10 @@ impl Lifecycle {
             }
             stage = match deadline() {
                 None => self.progress.wait(stage).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
+                Some((deadline, duty)) => {
                     let left = deadline.saturating_duration_since(sync::now());
                     if left.is_zero() {
-                        return Duty::End;
+                        return duty;
                     }
                     self.progress.wait_timeout(stage, left).unwrap_or_else(PoisonError::into_inner).0
                 }

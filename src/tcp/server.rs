@@ -235,6 +235,14 @@ impl TcpServer {
         self
     }
 
+    /// Sets how long clients are served as before after [`ServerHandle::shutdown`] was called, so that balancers can notice
+    /// that a health check fails ([`ServerHandle::is_draining`]) and send their requests elsewhere. In its second half each response
+    /// has `Connection: close`. Then the shutdown begins. Default: no delay.
+    pub fn shutdown_delay(self, delay: Duration) -> TcpServer {
+        self.handle.set_delay(delay);
+        self
+    }
+
     /// How many clients may be connected at once. Past that, clients at rest are let go for new ones, and new ones wait.
     /// Default: as many as this process may open files, less an eighth (at least 64) that is kept for other things; and no more than
     /// fit in half of the [memory](TcpServer::memory), at 8 KiB each, and 64 KiB with TLS.
@@ -381,7 +389,13 @@ impl TcpServer {
         if let Some(ready) = ready {
             ready();
         }
-        let deadline = || self.handle.shutdown_began()?.checked_add(self.shutdown_timeout?);
+        let deadline = || match self.handle.drains() {
+            Some((asked, until)) if !engine.gives_last_answers() => {
+                Some((asked + (until - asked) / 2, Duty::LastAnswers))
+            }
+            Some((_, until)) => Some((until, Duty::BeginShutdown)),
+            None => Some((self.handle.shutdown_began()?.checked_add(self.shutdown_timeout?)?, Duty::End)),
+        };
         loop {
             match engine.lifecycle.wait(|| engine.scheduler.is_over(), || engine.is_empty(), deadline) {
                 Duty::TellOfShutdown if self.notify_systemd => notify::stopping(),
@@ -392,6 +406,8 @@ impl TcpServer {
                         start_worker(engine, me, workers)?;
                     }
                 }
+                Duty::LastAnswers => engine.give_last_answers(),
+                Duty::BeginShutdown => self.handle.begin_shutdown(),
                 Duty::End => break,
             }
         }

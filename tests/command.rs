@@ -1084,6 +1084,49 @@ fn a_confined_program_opens_nothing_outside_its_folders() {
     assert!(std::fs::read_to_string(&log_file).unwrap().contains("/out"));
 }
 
+/// `--print-config` has each setting with its source, hides secrets, and is a file for `--config` that means the same.
+#[test]
+fn print_config_shows_what_applies_and_where_it_is_from() {
+    let files =
+        folder(&[("www/a", "a"), ("modest.toml", "port = 9000\nhealth = '/up'\nserver = 'file'\nindex = ['a', 'b']")]);
+    let config = files.path().join("modest.toml");
+    let words =
+        ["--print-config", "--memory", "64m", "--server", "mine", "-H", "X-Token: abc", "-H", "X-A: \"é\\", "www"];
+    let mut command = modest(words);
+    command
+        .current_dir(&files)
+        .arg("--config")
+        .arg(&config)
+        .env("MODEST_HEALTH", "/ok")
+        .env("MODEST_CLEAN_URLS", "yes");
+    let (status, out, err) = run(&mut command);
+    assert_eq!((status, &*err), (Some(0), ""), "{out}");
+    let file = format!("'{}'", config.display());
+    for line in [
+        "directory = [\"www\"]  # command line".to_owned(),
+        "server = \"mine\"  # command line".to_owned(),
+        "health = \"/ok\"  # environment".to_owned(),
+        "clean-urls = true  # environment".to_owned(),
+        format!("port = \"9000\"  # {file}"),
+        format!("index = [\"a\", \"b\"]  # {file}"),
+        "memory = \"64m\"  # command line".to_owned(),
+        "# input-quota = \"8m\"  # default".to_owned(),
+        "# max-connections = \"4096\"  # default".to_owned(),
+        "# idle-timeout = 60s  # default".to_owned(),
+        "# hidden = false  # default".to_owned(),
+    ] {
+        assert!(out.lines().any(|found| found == line), "no line {line}\n{out}");
+    }
+    assert!(out.contains("\"X-Token: (hidden)\"") && !out.contains("abc"), "{out}");
+    std::fs::write(&config, &out).unwrap();
+    let mut command = modest(["--print-config"]);
+    let (status, again, err) = run(command.current_dir(&files).arg("--config").arg(&config));
+    let values = |text: &str| -> Vec<String> {
+        text.lines().filter_map(|line| line.rsplit_once("  # ")).map(|(setting, _)| setting.to_owned()).collect()
+    };
+    assert_eq!((status, values(&again)), (Some(0), values(&out)), "{err}");
+}
+
 /// After SIGTERM the health check fails while clients are served, then their connections end with a response each, then the server.
 #[test]
 fn a_shutdown_with_a_delay_is_announced_by_the_health_check() {
@@ -1102,7 +1145,7 @@ fn a_shutdown_with_a_delay_is_announced_by_the_health_check() {
     wait_for(|| modest.get("/up").status == 503);
     assert_eq!(modest.get("/a").body, "there", "a newcomer is served");
     let mut responses = vec![];
-    while responses.last().is_none_or(|(_, connection)| *connection == None) {
+    while responses.last().is_none_or(|(_, connection): &(u16, Option<String>)| connection.is_none()) {
         responses.push(ask("/a"));
     }
     let half = std::time::Duration::from_secs(1);

@@ -58,6 +58,43 @@ fn half_a_handshake() -> Vec<u8> {
     bytes
 }
 
+/// The rows of the table in docs/deploy.md.
+#[test]
+fn the_table_of_sizes_is_that_of_the_code() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/deploy.md")).unwrap();
+    let row = |line: &str| -> Vec<u64> {
+        let number = |cell: &str| {
+            let digits: String = cell.chars().filter(char::is_ascii_digit).collect();
+            let unit = if cell.contains("MiB") {
+                MIB
+            } else if cell.contains("KiB") {
+                1024
+            } else {
+                1
+            };
+            digits.parse::<u64>().unwrap_or_else(|_| panic!("no number in {cell:?}")) * unit as u64
+        };
+        line.trim_matches('|').split('|').map(number).collect()
+    };
+    let table = page.split("| `--compress-cache` |").nth(1).expect("the table is there");
+    let rows: Vec<_> = table.lines().skip(2).take_while(|line| line.starts_with('|')).map(row).collect();
+    assert!(rows.len() > 3, "{rows:?}");
+    for row in rows {
+        let limits = modest::DefaultLimits::for_memory(row[0]);
+        let expected = [
+            row[0],
+            limits.connections as u64,
+            limits.tls_connections as u64,
+            limits.input_quota,
+            limits.body_memory_quota,
+            limits.file_cache,
+            limits.listing_cache,
+            limits.compressed_cache,
+        ];
+        assert_eq!(row, expected);
+    }
+}
+
 #[test]
 fn a_small_server_stays_small_under_clients_that_want_its_memory_and_serves_newcomers() {
     let body = |head: Vec<u8>, length: usize| [head, b"\r\n".to_vec(), vec![b'b'; length]].concat();

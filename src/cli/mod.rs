@@ -30,6 +30,8 @@ mod password; // `--hash-password`
 
 mod contradictions; // options that make no sense together
 
+mod effective; // `--print-config`
+
 mod places; // what words and addresses stand for
 
 mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md

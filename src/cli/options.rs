@@ -473,6 +473,9 @@ pub struct Starting {
     /// Validate settings, users, certificates, rules, folders and addresses, and exit: 0 if it could serve
     #[arg(long)]
     pub check: bool,
+    /// Print each setting, and which of the command line, the environment, the file or the defaults it is from, and exit
+    #[arg(long)]
+    pub print_config: bool,
     /// Switch to this user once it listens. By name or number, with an optional group. For ports below 1024
     #[arg(long, value_name = "NAME[:GROUP]", value_parser = values::user)]
     pub user: Option<User>,

@@ -13,7 +13,7 @@ use super::config::HttpConfig;
 use super::connection::HttpConnection;
 use super::handler::{Chain, LogFormat, RequestHandler};
 use super::request::Request;
-use super::request::room::{BodyRooms, Place};
+use super::request::room::{Place, memory_quota};
 use super::responder::Service;
 use super::response::fields::common_field;
 use super::sent::{self, SentResponse};
@@ -102,7 +102,7 @@ impl<H: RequestHandler> Http<H> {
     /// Sets the memory, in bytes, that the default of [`body_memory_quota`](Http::body_memory_quota) is for, and so that quota: call
     /// it before others. Default: [what this process may use](crate::available_memory).
     pub fn memory(self, bytes: u64) -> Http<H> {
-        self.body_memory_quota(BodyRooms::memory_quota(bytes))
+        self.body_memory_quota(memory_quota(bytes))
     }
 
     /// How long a connection may be idle before a request. Default: 60 seconds; `None`: for ever.

@@ -1,10 +1,12 @@
-//! How much memory this process may use: what the machine has, or less, if a control group allows less. The defaults of limits
+//! What this machine has for a server, and the defaults that follow from it. How much memory this process may use: what the machine has, or less, if a control group allows less. The defaults of limits
 //! follow it. Read once, by whoever asks first.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::sync::OnceLock;
+use rustix::process::{Resource, getrlimit};
+
+use super::sync::{self, OnceLock};
 
 /// How much memory this process may use, in bytes: that of the machine, or the smallest limit of its control groups (version 2:
 /// `memory.max` and `memory.high`; version 1: `memory.limit_in_bytes`).
@@ -18,6 +20,39 @@ pub fn available_memory() -> u64 {
         let machine = (info.totalram as u64).saturating_mul(u64::from(info.mem_unit));
         smallest_limit(Path::new("/")).map_or(machine, |limit| limit.min(machine))
     })
+}
+
+/// What a connection may need besides what is counted, with what the kernel needs for it: some 4 KiB, and 2 KiB of input that are free.
+pub const CONNECTION: u64 = 8 * 1024;
+/// The same with TLS: keys and buffers of rustls take some 16 KiB; a client that is slow to read has up to 64 KiB of records.
+pub const TLS_CONNECTION: u64 = 64 * 1024;
+/// However little memory there is.
+const LEAST_CONNECTIONS: usize = 16;
+/// Where there is much memory.
+const INPUT_QUOTA: u64 = 256 * 1024 * 1024;
+/// Descriptors that are kept from clients, for files and for the program itself: so many, or an eighth; never over half.
+const KEPT: u64 = 64;
+
+/// How many handlers run at once.
+pub fn default_workers() -> usize {
+    (4 * sync::cores()).max(16)
+}
+
+/// How many connections fit in half of the memory.
+pub fn connections_in(memory: u64, each: u64) -> usize {
+    usize::try_from(memory / 2 / each.max(1)).unwrap_or(usize::MAX).max(LEAST_CONNECTIONS)
+}
+
+/// How many connections the limit of descriptors allows.
+pub fn connections_by_descriptors() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let kept = (files / 8).max(KEPT).min(files / 2);
+    usize::try_from(files - kept).unwrap_or(usize::MAX).max(1)
+}
+
+/// How much of the memory is for what clients have sent and nobody has used yet.
+pub fn input_quota(memory: u64) -> u64 {
+    (memory / 8).min(INPUT_QUOTA)
 }
 
 /// The smallest limit of the control groups that this process is in. `root`: where `/proc` and `/sys` are.

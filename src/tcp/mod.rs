@@ -72,6 +72,9 @@ pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
 pub(crate) use live::{LiveKind, LivePlace, LiveRefusal};
 pub use memory::available_memory;
+pub(crate) use memory::{
+    CONNECTION, TLS_CONNECTION, connections_by_descriptors, connections_in, default_workers, input_quota,
+};
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub(crate) use protocol::BlockingInput;

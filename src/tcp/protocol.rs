@@ -11,6 +11,7 @@ use super::client::Client;
 use super::input::Input;
 use super::kept::Kept;
 use super::live::{Live, LiveKind, LivePlace, LiveRefusal};
+use super::memory::CONNECTION;
 use super::output::Output;
 use super::scheduler::{Link, Waker};
 use super::slow_handlers::CurrentHandler;
@@ -33,7 +34,7 @@ pub trait Protocol: Send + Sync + 'static {
     ///
     /// By default 8 KiB.
     fn connection_memory(&self) -> u64 {
-        8 * 1024
+        CONNECTION
     }
 }
 

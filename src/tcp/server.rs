@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use log::{debug, error};
-use rustix::process::{Resource, getrlimit};
 
 use super::address::Address;
 use super::connection::{MinRate, SendLimits};
@@ -18,7 +17,7 @@ use super::handle::{Control, ServerHandle};
 use super::lifecycle::Duty;
 use super::listen::Listen;
 use super::listener::Listener;
-use super::memory;
+use super::memory::{self, CONNECTION, connections_by_descriptors, connections_in, default_workers, input_quota};
 use super::notify;
 use super::poller::Poller;
 use super::protocol::{IntoProtocol, Protocol};
@@ -66,12 +65,6 @@ pub struct TcpServer {
 }
 
 const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
-/// Descriptors that are kept from clients, for files and for the program itself: so many, or an eighth; never over half.
-const KEPT: u64 = 64;
-/// However little memory there is.
-const LEAST_CONNECTIONS: usize = 16;
-/// Where there is much memory.
-const INPUT_QUOTA: u64 = 256 * 1024 * 1024;
 /// How long workers that have nothing to do any more may take to end.
 const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
@@ -88,12 +81,11 @@ impl TcpServer {
     /// descriptor or a folder that is not there; that of the lookup if it is an unknown name.
     pub fn bind(address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         let listeners = address.into().open()?;
-        let cores = sync::cores();
         Ok(TcpServer {
             addresses: listeners.iter().map(|listener| listener.address().clone()).collect(),
             listeners: Mutex::new(Some(listeners)),
             protocols: vec![Arc::new(handler.into_protocol())],
-            workers: (4 * cores).max(16),
+            workers: default_workers(),
             queue_limit: 1024,
             queue_timeout: Some(Duration::from_secs(10)),
             send_limits: SendLimits { min_rate: Some(MIN_RATE), write_timeout: Some(Duration::from_secs(30)) },
@@ -414,9 +406,14 @@ impl TcpServer {
         engine.lifecycle.failure().map_or(Ok(()), Err)
     }
 
+    fn connections_in_memory(&self) -> usize {
+        let each = self.protocols.iter().map(|protocol| protocol.connection_memory()).max();
+        connections_in(self.memory, each.unwrap_or(CONNECTION))
+    }
+
     fn plan(&self) -> Plan {
         let max_connections =
-            self.max_connections.unwrap_or_else(|| self.connections_in_memory().min(allowed_connections()));
+            self.max_connections.unwrap_or_else(|| self.connections_in_memory().min(connections_by_descriptors()));
         Plan {
             handlers: self.workers,
             cores: sync::cores(),
@@ -424,18 +421,13 @@ impl TcpServer {
             queue_timeout: self.queue_timeout,
             send_limits: self.send_limits,
             max_connections,
-            input_quota: self.input_quota.unwrap_or(Some((self.memory / 8).min(INPUT_QUOTA))),
+            input_quota: self.input_quota.unwrap_or(Some(input_quota(self.memory))),
             max_streams: self.max_streams,
             max_per_address: self.max_per_address,
             max_live: self.max_live.unwrap_or(most_live(max_connections)),
             max_live_per_address: self.max_live_per_address,
             slow_handler: self.slow_handler,
         }
-    }
-
-    fn connections_in_memory(&self) -> usize {
-        let each = self.protocols.iter().map(|protocol| protocol.connection_memory()).max().unwrap_or(1).max(1);
-        usize::try_from(self.memory / 2 / each).unwrap_or(usize::MAX).max(LEAST_CONNECTIONS)
     }
 }
 
@@ -467,10 +459,4 @@ impl fmt::Debug for TcpServer {
 /// Seven eighths, and of few one less: so there is room for a client that does not wait.
 fn most_live(connections: usize) -> usize {
     (connections - (connections / 8).max(1)).max(1)
-}
-
-fn allowed_connections() -> usize {
-    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let kept = (files / 8).max(KEPT).min(files / 2);
-    usize::try_from(files - kept).unwrap_or(usize::MAX).max(1)
 }

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
+use crate::tcp::{Client, Conversation, IntoProtocol, Protocol, TLS_CONNECTION};
 use config::{ClientAuth, Sources};
 use conversation::{Handshakes, Secured};
 pub use identity::Identity;
@@ -226,16 +226,13 @@ impl fmt::Debug for Certificates {
     }
 }
 
-/// Keys and buffers of rustls take some 16 KiB; a client that is slow to read has up to 64 KiB of records.
-const CONNECTION_MEMORY: u64 = 64 * 1024;
-
 impl Protocol for Protected {
     fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
         Some(Box::new(Secured::new(self.0.clone())))
     }
 
     fn connection_memory(&self) -> u64 {
-        CONNECTION_MEMORY
+        TLS_CONNECTION
     }
 }
 

@@ -26,7 +26,7 @@ use crate::available_memory;
 const BYTES: u64 = 16 << 20;
 
 /// What is kept for this much memory.
-pub(super) fn cache_of(memory: u64) -> usize {
+pub fn cache_of(memory: u64) -> usize {
     (memory / 128).min(BYTES) as usize
 }
 /// How many listings are kept, or known to have been asked for.

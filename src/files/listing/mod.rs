@@ -44,6 +44,7 @@ pub(super) use controls::Controls;
 use entries::{Budget, Entries, Entry};
 use flights::Flights;
 use html::Rows;
+pub(super) use kept::cache_of;
 use kept::{KeptListings, Look};
 use page::Page;
 use told::Told;
@@ -141,7 +142,7 @@ impl Listings {
     pub fn set_memory(&mut self, memory: u64) {
         self.budget = Budget::new(memory);
         self.pages = Budget::new(memory);
-        self.set_cache(kept::cache_of(memory));
+        self.set_cache(cache_of(memory));
     }
 
     pub fn set_cache(&mut self, bytes: usize) {

@@ -49,6 +49,11 @@ impl Default for BodyLimits {
     }
 }
 
+/// What bodies may have of this much memory.
+pub(crate) fn memory_quota(memory: u64) -> u64 {
+    (memory / 8).min(256 * MIB)
+}
+
 /// The bytes that all bodies of one server together may use. Bodies in memory and bodies in files have a room each, so
 /// that neither kind keeps the other out. Clones share them.
 #[derive(Clone, Debug)]
@@ -76,16 +81,11 @@ struct Room {
 
 impl Default for BodyRooms {
     fn default() -> BodyRooms {
-        BodyRooms::new(BodyRooms::memory_quota(available_memory()), 1024 * MIB)
+        BodyRooms::new(memory_quota(available_memory()), 1024 * MIB)
     }
 }
 
 impl BodyRooms {
-    /// What bodies may have of this much memory.
-    pub(crate) fn memory_quota(memory: u64) -> u64 {
-        (memory / 8).min(256 * MIB)
-    }
-
     pub(crate) fn new(memory: u64, files: u64) -> BodyRooms {
         let room = |limit| Room { limit, used: AtomicU64::new(0) };
         BodyRooms(Arc::new(Rooms { memory: room(memory), files: room(files) }))

@@ -197,7 +197,7 @@ pub mod live {
 /// or bytes as they arrive ([`Conversation`](raw::Conversation)).
 pub mod raw {
     pub use crate::tcp::{
-        Conversation, Event, Flow, Inner, Input, Layer, LineHandler, Lines, Next, Output, Piece, Protocol, Raw,
+        Conversation, Event, Flow, Handover, Input, Layer, LineHandler, Lines, Next, Output, Piece, Protocol, Raw,
         Refusal, Stage, Stream, StreamHandler, StreamWriter, Turn, Waker, streams,
     };
 }

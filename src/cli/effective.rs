@@ -28,7 +28,7 @@ impl Origins {
 pub fn text(command: &Command, matches: &ArgMatches, origins: &Origins, options: &Options) -> String {
     let (words, defaults) = (places_and_port(matches), defaults(options));
     let (mut text, mut group) = (String::new(), None);
-    for arg in command.get_arguments().filter(|arg| super::sources::is_setting(arg) && !arg.is_hide_set()) {
+    for arg in command.get_arguments().filter(|arg| is_setting(arg) && !arg.is_hide_set()) {
         if arg.get_help_heading() != group {
             group = arg.get_help_heading();
             let _ = writeln!(text, "{}# {}", if text.is_empty() { "" } else { "\n" }, group.unwrap_or_default());
@@ -151,4 +151,12 @@ fn size(value: u64, name: &str) -> String {
         () if is_size && value % (1 << 10) == 0 => format!("{}k", value >> 10),
         () => value.to_string(),
     }
+}
+
+/// Whether it may stand in the environment and in a file: all but those that tell something and end.
+pub fn is_setting(arg: &Arg) -> bool {
+    let tells =
+        ["help", "version", "completions", "man", "markdown", "config", "check", "print-config", "hash-password"];
+    arg.get_long().is_some_and(|long| !tells.contains(&long))
+        && (!arg.is_hide_set() || arg.get_long() == Some("protocol"))
 }

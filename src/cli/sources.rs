@@ -15,7 +15,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
-use super::effective::{self, Origins};
+use super::effective::{self, Origins, is_setting};
 use super::error::{CliError, escape_controls, quoted, reason};
 use super::help;
 use super::options::Options;
@@ -360,14 +360,6 @@ impl Source {
             }
         })
     }
-}
-
-/// Whether it may stand in the environment and in a file: all but those that tell something and end.
-pub fn is_setting(arg: &Arg) -> bool {
-    let tells =
-        ["help", "version", "completions", "man", "markdown", "config", "check", "print-config", "hash-password"];
-    arg.get_long().is_some_and(|long| !tells.contains(&long))
-        && (!arg.is_hide_set() || arg.get_long() == Some("protocol"))
 }
 
 /// What was meant: a name that differs in a letter or two, or one that begins so.

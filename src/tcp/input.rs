@@ -112,13 +112,6 @@ impl Input {
         self.cut = false;
     }
 
-    /// Give the buffer up, if nothing is in it: nothing is kept for a client who waits.
-    pub(super) fn shrink(&mut self) {
-        if self.is_empty() {
-            (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
-        }
-    }
-
     fn move_to_front(&mut self) {
         if self.start == self.end {
             self.end = 0;

@@ -5,12 +5,7 @@ mod server; // bind, settings, serve
 
 mod lines; // line protocols
 
-mod inner; // a conversation inside another
 mod proxy; // the PROXY protocol around another
-
-mod layered; // a stream inside another
-
-mod layer; // what lies between the two
 
 mod workers; // what a worker does all day
 
@@ -21,6 +16,8 @@ mod signals; // Ctrl-C and SIGTERM
 mod handle; // shutdown and stats, from anywhere
 mod lifecycle; // from the start of the workers to the end of the last
 mod taken; // connections that have left the engine
+
+mod layered; // a stream above a layer
 
 mod connection; // one client, a turn at a time
 mod listen; // addresses, and the sockets made of them
@@ -64,9 +61,7 @@ pub use client::{Client, TlsInfo};
 pub(crate) use contain::contain;
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;
-pub use inner::Inner;
 pub use input::Input;
-pub use layer::Layer;
 pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
@@ -78,7 +73,7 @@ pub(crate) use memory::{
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub(crate) use protocol::BlockingInput;
-pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
+pub use protocol::{Conversation, Event, Handover, IntoProtocol, Layer, Next, Protocol, Raw, Stage, Turn};
 pub use proxy::ProxyProtocol;
 pub use scheduler::Waker;
 pub use server::TcpServer;

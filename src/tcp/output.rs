@@ -99,8 +99,7 @@ impl Output {
     /// The bytes in memory that are owed first, as many as lie in a row. Empty if nothing is owed, or if
     /// [part of a file](Output::begins_with_file) is owed first.
     ///
-    /// This, [`consume`](Output::consume) and [`load_file`](Output::load_file) are for a conversation around another,
-    /// which sends what the inner one laid out in another form: see [`Inner`](crate::raw::Inner).
+    /// This, [`consume`](Output::consume) and [`load_file`](Output::load_file) show a test what a conversation sends.
     pub fn front(&mut self) -> &[u8] {
         self.drop_spent();
         self.pieces.front().map_or(&[], |piece| &piece.memory()[self.written..])
@@ -167,9 +166,13 @@ impl Output {
         self.spent.clear(); // its room is used again
     }
 
-    /// The pieces that a conversation inside has written, to be dropped with these.
-    pub(super) fn take_over_spent(&mut self, inner: &mut Output) {
-        self.spent.append(&mut inner.spent);
+    /// Move all that is in memory behind these bytes.
+    pub(super) fn append_to(&mut self, bytes: &mut Vec<u8>) {
+        while !self.front().is_empty() {
+            let count = self.front().len();
+            bytes.extend_from_slice(self.front());
+            self.consume(count);
+        }
     }
 
     /// What to write first: as many bytes from memory as lie in a row, or part of a file.

@@ -117,12 +117,6 @@ impl Stream {
         &self.client
     }
 
-    /// The same stream of another client: a proxy has named it.
-    pub(super) fn with_client(mut self, client: Client) -> Stream {
-        self.client = client;
-        self
-    }
-
     /// The same stream with a layer above its source and its sink.
     pub(super) fn through(
         mut self,

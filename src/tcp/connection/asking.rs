@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::super::protocol::{Event, Next};
 use super::super::scheduler::Work;
 use super::super::sync::{self, Instant};
-use super::blocking::BlockingSocket;
+use super::blocking::{BlockingSocket, Loan};
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
 impl<R: Registered> Connection<R> {
@@ -24,15 +24,52 @@ impl<R: Registered> Connection<R> {
 
     /// Ask the conversation what comes next.
     pub(super) fn ask(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if let Some(under_way) = &self.under_way {
+            if under_way.successor.is_some() {
+                return self.become_successor(turn);
+            }
+            if under_way.carrier.is_some() {
+                return self.ask_above_layer(turn);
+            }
+        }
+        let next = self.ask_with(&Loan::None, true, turn);
+        self.follow(next, turn)
+    }
+
+    fn ask_above_layer(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        self.carrier().into_iter().for_each(|carrier| carrier.has_news = false);
+        if self.next != Next::Handle {
+            let next = self.ask_with(&Loan::None, false, turn);
+            return self.follow(next, turn);
+        }
+        let loan = self.lend_carrier(turn);
+        let next = self.ask_with(&loan, true, turn);
+        self.follow(next, turn)?;
+        self.take_carrier_back(loan, turn)
+    }
+
+    /// Ask the conversation, which may read on if its turn may block.
+    #[inline]
+    fn ask_with(&mut self, loan: &Loan, reads_on: bool, turn: &mut ConnectionTurn<'_>) -> Next {
         turn.questions -= 1;
-        let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with", turn) };
+        let Some(conversation) = &mut self.conversation else { return Next::Abort };
         let is_last = self.next == Next::Handle && turn.settings.server.takes_last_answer();
         let (shutting_down, polled) = (self.causes.evicted || is_last, turn.polled);
-        let link = self.registration.link();
-        let blocking = BlockingSocket { transport: &self.transport, link, limits: *turn.settings.send_limits };
+        let (transport, link, limits) = (&self.transport, self.registration.link(), *turn.settings.send_limits);
+        let blocking = BlockingSocket { transport, link, limits, client: &self.client, loan };
         let mut lent = turn.lend(&self.client, link, polled, shutting_down);
-        lent.blocking = Some(&blocking);
-        let next = conversation.turn(&mut lent);
+        if reads_on {
+            lent.blocking = Some(&blocking);
+        }
+        conversation.turn(&mut lent)
+    }
+
+    /// What the conversation returned; another one follows if it has given it.
+    fn follow(&mut self, next: Next, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if turn.handover.is_some() {
+            self.under_way().successor = turn.handover.take();
+            return self.set_next(Next::Again, turn.now);
+        }
         self.set_next(next, turn.now)
     }
 
@@ -69,7 +106,7 @@ impl<R: Registered> Connection<R> {
         let shutting_down = self.causes.evicted;
         let next =
             conversation.event(event, &mut turn.lend(&self.client, self.registration.link(), None, shutting_down));
-        self.set_next(next, turn.now)
+        self.follow(next, turn)
     }
 
     /// The clock of a stage starts when it is first named, that of being idle whenever it is.

@@ -13,7 +13,7 @@ use super::super::protocol::{Conversation, Event, Next};
 use super::super::scheduler::{Eviction, Readiness, Wait};
 use super::super::sync::Instant;
 use super::super::transport::Transport;
-use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE};
+use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE, UnderWay};
 
 /// What a connection leaves behind that was cut off. What its destructors do may block; they may panic.
 pub struct Leftover {
@@ -76,22 +76,23 @@ impl<R: Registered> Connection<R> {
     /// The server ends before this connection does: what was cut off must not look like an end. The socket is closed at
     /// once; what else there is may block when it is dropped, and then holds up no other connection's end.
     pub fn cut_off(mut self) -> Leftover {
-        let owed = self.under_way.take().and_then(|under_way| under_way.owed);
-        if !matches!(self.next, Next::Idle { .. }) || owed.is_some() {
+        let under_way = self.under_way.take().map_or_else(UnderWay::default, |under_way| *under_way);
+        let sealed = under_way.carrier.map_or(0, |carrier| carrier.owed());
+        let owed = under_way.owed;
+        if !matches!(self.next, Next::Idle { .. }) || owed.is_some() || sealed > 0 {
             self.transport.reset();
         }
         self.transport.end();
-        contain("a conversation", || self.count_unsent(owed.as_ref().map_or(0, |owed| owed.owed())));
+        self.count_unsent(owed.as_ref().map_or(0, |owed| owed.owed()) + sealed);
         drop(self.transport);
         drop(self.registration);
         Leftover { conversation: self.conversation, owed }
     }
 
-    /// It is over: so many bytes are owed, and those that its conversation has laid out for another layer.
+    /// It is over, and this many bytes are owed.
     pub(super) fn count_unsent(&self, owed: u64) {
-        let within = self.conversation.as_ref().map_or(0, |conversation| conversation.owed());
-        if owed + within > 0 {
-            self.registration.left_unsent(owed + within);
+        if owed > 0 {
+            self.registration.left_unsent(owed);
         }
     }
 
@@ -111,13 +112,18 @@ impl<R: Registered> Connection<R> {
     /// All is written: the end. A close with bytes unread is a reset, which destroys what the client has not read yet, so the
     /// connection is closed at once only if it is known that nothing has arrived; else it is half-closed first.
     pub(super) fn close(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if self.end_layer(turn) {
+            return ControlFlow::Continue(());
+        }
+        let has_ended = if self.is_layered() { turn.buffers.raw.ended() } else { turn.buffers.input.ended() };
         let unread_is_likely = self.wrote.is_some_and(|wrote| turn.now < wrote + LINGER);
         // The room is wanted; only a last request that was answered is a reason to keep it.
         let gives_way = self.causes.evicted && (turn.gives_up_half || self.wrote != Some(turn.now));
-        if turn.buffers.input.ended() || !unread_is_likely || gives_way {
+        if has_ended || !unread_is_likely || gives_way {
             return ControlFlow::Break(Outcome::Closed);
         }
-        let is_still_sending = self.midway || self.readiness.readable || !turn.buffers.input.is_empty();
+        let has_more = !turn.buffers.input.is_empty() || !turn.buffers.raw.is_empty();
+        let is_still_sending = self.midway || self.readiness.readable || has_more;
         if is_still_sending || self.is_on_its_way(turn) || self.has_arrived(turn) {
             return self.begin_lingering(turn);
         }

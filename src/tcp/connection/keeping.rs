@@ -13,15 +13,15 @@ const OWED: u64 = 64 * 1024;
 impl<R: Registered> Connection<R> {
     /// Whether there is memory for what the connection keeps after a turn that ended so. An idle one keeps nothing.
     pub(super) fn has_memory(&mut self, outcome: &Outcome, turn: &ConnectionTurn<'_>) -> bool {
-        let (input, output) = (&turn.buffers.input, &turn.buffers.output);
         let is_over = matches!(outcome, Outcome::Closed | Outcome::Take);
-        let is_idle = matches!(self.next, Next::Idle { .. }) && input.is_empty() && output.is_empty();
+        let (arrived, owes_nothing) = (turn.buffers.arrived(), turn.buffers.owes_nothing());
+        let is_idle = matches!(self.next, Next::Idle { .. }) && arrived == 0 && owes_nothing;
         if (is_over || is_idle) && self.under_way.is_none() {
             return true;
         }
         let conversation = self.conversation.as_ref().filter(|_| !is_over && !is_idle);
-        let sent = conversation.map_or(0, |conversation| input.bytes().len() + conversation.kept());
-        let owed = if is_over { 0 } else { output.owed_memory().min(OWED) as usize };
+        let sent = conversation.map_or(0, |conversation| arrived + conversation.kept());
+        let owed = if is_over { 0 } else { turn.buffers.owed_memory().min(OWED) as usize };
         if sent + owed <= FREE && self.under_way.is_none() {
             return true;
         }
@@ -38,13 +38,12 @@ impl<R: Registered> Connection<R> {
     /// not take what it is owed takes no refusal, either: it is reset. So it is where there is no permit to refuse it with.
     pub(super) fn refuse_more(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.settings.server.kept().refuse();
-        if !turn.buffers.output.is_empty() || self.tell(Event::NoMemory, turn).is_break() {
+        if !turn.buffers.owes_nothing() || self.tell(Event::NoMemory, turn).is_break() {
             return self.abort("there is no memory for what it has sent", turn);
         }
         match self.next {
             Next::Close | Next::Linger | Next::Again | Next::Brief => {
-                let unused = turn.buffers.input.bytes().len();
-                turn.buffers.input.consume(unused);
+                turn.buffers.drop_arrived();
                 self.midway = true; // its client may still be sending
                 ControlFlow::Continue(())
             }

@@ -9,8 +9,11 @@ mod turn; // what a turn has before it
 mod asking; // the conversation
 mod blocking; // reading on while a handler runs
 mod bytes; // the socket
+mod carrier; // a layer between the two
 mod closing; // the end: shutdown, lingering, reset
 mod keeping; // what it keeps of what its client sent
+mod stacked; // a layer above another
+
 mod pace; // how fast the client sends and takes
 mod taking; // leaving the engine
 mod waiting; // parking, its deadlines, the news of a shutdown
@@ -20,12 +23,14 @@ use std::sync::Arc;
 
 use super::client::Client;
 use super::kept::KeptBytes;
+use super::live::LivePlace;
 use super::output::Output;
-use super::protocol::{Conversation, Event, Next, Stage};
+use super::protocol::{Conversation, Event, Handover, Next, Stage};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
 use super::sync::Instant;
 use super::transport::{Transport, Written};
 use bytes::Received;
+use carrier::Carrier;
 pub use closing::Leftover;
 use closing::Lingering;
 use pace::Pace;
@@ -63,6 +68,12 @@ struct UnderWay {
     pace: Option<Box<Pace>>, // while it is waited for with something owed, or within a message
     lingering: Option<Lingering>,
     kept: Option<KeptBytes>, // of the memory for all
+    /// TLS, say. An idle connection keeps it.
+    carrier: Option<Box<Carrier>>,
+    /// The conversation that follows once all is written.
+    successor: Option<Box<Handover>>,
+    /// Held for a conversation that waits for something other than its client.
+    place: Option<Box<LivePlace>>,
 }
 
 impl UnderWay {
@@ -72,6 +83,9 @@ impl UnderWay {
             && self.pace.is_none()
             && self.lingering.is_none()
             && self.kept.is_none()
+            && self.carrier.is_none()
+            && self.successor.is_none()
+            && self.place.is_none()
     }
 }
 
@@ -199,6 +213,7 @@ impl<R: Registered> Connection<R> {
             has_read: false,
             is_late: false,
             gives_up_half: false,
+            handover: None,
         };
         let flow = self.handle_causes(&mut turn);
         let mut outcome = self.run(flow, &mut turn);
@@ -219,11 +234,14 @@ impl<R: Registered> Connection<R> {
         if let Some(owed) = under_way.owed.take() {
             buffers.output = *owed;
         }
+        if let Some(carrier) = &mut under_way.carrier {
+            carrier.unpack(&mut buffers.raw, &mut buffers.sealed, &mut buffers.input);
+        }
     }
 
     fn pack(&mut self, buffers: &mut Buffers, outcome: &Outcome) {
         if let Outcome::Closed = outcome {
-            let owed = buffers.output.owed();
+            let owed = buffers.owed();
             if owed > 0 {
                 self.transport.reset(); // a part must not look like the whole
             }
@@ -236,15 +254,21 @@ impl<R: Registered> Connection<R> {
                 true => self.under_way().owed = Some(Box::new(std::mem::take(&mut buffers.output))),
                 false => buffers.output.clear(),
             }
+            buffers.raw.clear();
+            buffers.sealed.clear();
             return;
         }
         if self.is_lingering() {
             buffers.input.clear();
+            buffers.raw.clear();
         }
         if !buffers.input.is_empty() {
             self.under_way().unused = buffers.input.bytes().into();
         }
         self.ended = buffers.input.ended();
+        if let Some(carrier) = self.under_way.as_mut().and_then(|under_way| under_way.carrier.as_mut()) {
+            carrier.pack(&mut buffers.raw, &mut buffers.sealed, &buffers.input);
+        }
         if buffers.output.is_empty() && !buffers.output.has_spent() {
             buffers.output.clear();
         } else {
@@ -286,7 +310,8 @@ impl<R: Registered> Connection<R> {
             return self.fail_to_send(turn);
         }
         let written = self.write(turn);
-        if turn.buffers.output.has_spent() {
+        // Above a layer a piece is spent once it is sealed, and its client has none of it.
+        if turn.buffers.output.has_spent() && turn.buffers.sealed.is_empty() {
             turn.begin(Work::Short)?;
             turn.buffers.output.drop_of_others();
         }
@@ -319,9 +344,11 @@ impl<R: Registered> Connection<R> {
                 Received::EndAgain => self.set_next(Next::Close, turn.now),
                 Received::TooMuch => self.abort("the conversation left 64 KiB unused and wants more", turn),
                 Received::Gone => self.fail_to_send(turn),
+                Received::Part => ControlFlow::Continue(()),
+                Received::Broken(next) => self.break_off(next, turn),
                 Received::Nothing => self.wait(turn, blocked),
             },
-            Next::Take => ControlFlow::Break(Outcome::Take),
+            Next::Take => self.leave(turn),
             Next::Close | Next::Linger => self.close(turn),
             Next::Unchanged => unreachable!("`set_next` keeps what was said before"),
             Next::Abort => self.abort("the conversation broke off", turn),

@@ -10,7 +10,7 @@ use log::Level;
 use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
-use super::super::protocol::{Protocol, ServerState, Turn};
+use super::super::protocol::{Handover, Protocol, ServerState, Turn};
 use super::super::scheduler::{Link, Work};
 use super::super::slow_handlers::CurrentHandler;
 use super::super::sync::Instant;
@@ -35,6 +35,37 @@ pub trait PermitAccess {
 pub struct Buffers {
     pub input: Input,
     pub output: Output,
+    /// Below a connection's layer: what has arrived, and what is sealed.
+    pub(super) raw: Input,
+    pub(super) sealed: Output,
+}
+
+impl Buffers {
+    /// How many bytes are owed to the client.
+    pub(super) fn owed(&self) -> u64 {
+        self.output.owed() + self.sealed.owed()
+    }
+
+    /// How many of those are in memory, and belong to nobody else.
+    pub(super) fn owed_memory(&self) -> u64 {
+        self.output.owed_memory() + self.sealed.owed_memory()
+    }
+
+    /// How many bytes have arrived and are not used.
+    pub(super) fn arrived(&self) -> usize {
+        self.input.bytes().len() + self.raw.bytes().len()
+    }
+
+    /// Nobody will use them.
+    pub(super) fn drop_arrived(&mut self) {
+        for input in [&mut self.input, &mut self.raw] {
+            input.consume(input.bytes().len());
+        }
+    }
+
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.output.is_empty() && self.sealed.is_empty()
+    }
 }
 
 /// What all turns of one worker have in common.
@@ -65,6 +96,7 @@ pub(super) struct ConnectionTurn<'a> {
     pub(super) has_read: bool,
     pub(super) is_late: bool, // a deadline has passed, to be judged once what has arrived is read
     pub(super) gives_up_half: bool, // room is short, and half a message had come: likewise
+    pub(super) handover: Option<Box<Handover>>, // given by the conversation that was asked
 }
 
 impl ConnectionTurn<'_> {
@@ -96,21 +128,38 @@ impl ConnectionTurn<'_> {
         shutting_down: bool,
     ) -> Turn<'a> {
         let wall = *self.wall.get_or_insert_with(SystemTime::now);
-        let (input, output) = (&mut self.buffers.input, &mut self.buffers.output);
-        let server = Some(self.settings.server);
-        let current = Some(self.settings.current);
         Turn {
-            input,
-            output,
+            input: &mut self.buffers.input,
+            output: &mut self.buffers.output,
             client,
             wall,
             now: self.now,
             polled,
             link: Some(link),
-            server,
+            server: Some(self.settings.server),
             shutting_down,
-            current,
+            current: Some(self.settings.current),
             blocking: None,
+            handover: Some(&mut self.handover),
+        }
+    }
+
+    /// The part of it that a layer sees.
+    pub(super) fn lend_below<'a>(&'a mut self, client: &'a Client, link: &'a Arc<Link>) -> Turn<'a> {
+        let wall = *self.wall.get_or_insert_with(SystemTime::now);
+        Turn {
+            input: &mut self.buffers.raw,
+            output: &mut self.buffers.sealed,
+            client,
+            wall,
+            now: self.now,
+            polled: self.polled,
+            link: Some(link),
+            server: Some(self.settings.server),
+            shutting_down: false,
+            current: Some(self.settings.current),
+            blocking: None,
+            handover: None,
         }
     }
 }

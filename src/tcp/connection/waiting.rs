@@ -127,7 +127,7 @@ impl<R: Registered> Connection<R> {
 
     /// A deadline has passed, or one that was. What has arrived is read, and what the client takes is written.
     pub(super) fn be_late(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if !turn.buffers.output.is_empty() && self.takes_too_little(turn) {
+        if !turn.buffers.owes_nothing() && self.takes_too_little(turn) {
             return self.fail_to_send(turn);
         }
         let is_over_time = self.is_over_time(turn);
@@ -140,9 +140,9 @@ impl<R: Registered> Connection<R> {
                 self.stage = None; // named once more, it begins anew
                 self.tell(Event::Late(stage), turn)
             }
-            Next::Idle { .. } if turn.buffers.output.is_empty() => {
+            Next::Idle { .. } if turn.buffers.owes_nothing() => {
                 self.end_idle(turn)?;
-                match turn.buffers.output.is_empty() {
+                match turn.buffers.output.is_empty() && !self.is_layered() {
                     true => ControlFlow::Break(Outcome::Closed),
                     false => ControlFlow::Continue(()), // a goodbye
                 }

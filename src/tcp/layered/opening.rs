@@ -136,7 +136,7 @@ impl BufRead for Opened {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::layer::Layer;
+    use super::super::super::protocol::Layer;
     use super::super::super::protocol::Turn;
     use super::*;
 

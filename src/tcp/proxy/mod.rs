@@ -11,8 +11,7 @@ use log::debug;
 
 use super::client::Client;
 use super::network::IpNetwork;
-use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Stage, Turn};
-use super::stream::Stream;
+use super::protocol::{Conversation, Event, Handover, IntoProtocol, Next, Protocol, Stage, Turn};
 
 /// A protocol behind proxies that speak the PROXY protocol, version 1 or 2, such as HAProxy, nginx, Envoy or a cloud's
 /// load balancer: its [`Client`] is the one that the proxy names.
@@ -79,7 +78,7 @@ impl Protocol for ProxyProtocol {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
         if client.ip().is_some_and(|ip| self.trusted.iter().any(|network| network.contains(ip))) {
             let (inner, header_timeout) = (self.inner.clone(), self.header_timeout);
-            return Some(Box::new(Proxied { inner, header_timeout, state: State::Header }));
+            return Some(Box::new(Proxied { inner, header_timeout, meeting: None }));
         }
         if self.serve_untrusted {
             return self.inner.meet(client);
@@ -105,18 +104,11 @@ impl IntoProtocol for ProxyProtocol {
 struct Proxied {
     inner: Arc<dyn Protocol>,
     header_timeout: Option<Duration>,
-    state: State,
-}
-
-enum State {
-    /// The header is awaited.
-    Header,
     /// The header named this client, which the inner protocol is to meet.
-    Meeting(Client),
-    Met(Client, Box<dyn Conversation>),
+    meeting: Option<Client>,
 }
 
-/// Of the header. Inner conversations count from the other end.
+/// Of the header.
 const HEADER: Stage = Stage(u32::MAX);
 
 impl Proxied {
@@ -124,7 +116,7 @@ impl Proxied {
         match header::parse(turn.input.bytes()) {
             Ok(Some(header)) => {
                 turn.input.consume(header.length);
-                self.state = State::Meeting(header.source.map_or_else(|| turn.client.clone(), Client::new));
+                self.meeting = Some(header.source.map_or_else(|| turn.client.clone(), Client::new));
                 Next::Brief
             }
             Ok(None) if turn.input.is_empty() && turn.input.ended() => Next::Close, // a health check that only connects
@@ -143,48 +135,23 @@ fn refuse(proxy: &Client, why: &str) -> Next {
 
 impl Conversation for Proxied {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
-        match &mut self.state {
-            State::Header => self.receive_header(turn),
-            State::Meeting(client) => {
-                let Some(mut conversation) = self.inner.meet(client) else { return Next::Linger };
-                let next = conversation.turn(&mut turn.with_client(client));
-                self.state = State::Met(client.clone(), conversation);
-                next
-            }
-            State::Met(client, conversation) => conversation.turn(&mut turn.with_client(client)),
+        let Some(client) = self.meeting.take() else { return self.receive_header(turn) };
+        match self.inner.meet(&client) {
+            Some(conversation) => turn.hand_over(Handover::to(conversation).with_client(client)),
+            None => Next::Linger,
         }
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
-        match (&mut self.state, what) {
-            (State::Met(client, conversation), _) => conversation.event(what, &mut turn.with_client(client)),
-            (State::Header, Event::Late(_)) => refuse(turn.client, "it is late"),
-            (State::Header, Event::Called) => Next::Unchanged,
+        match what {
+            Event::Late(_) => refuse(turn.client, "it is late"),
+            Event::Called => Next::Unchanged,
             _ => Next::Close,
         }
     }
 
-    fn goodbye(&mut self, turn: &mut Turn<'_>) {
-        if let State::Met(client, conversation) = &mut self.state {
-            conversation.goodbye(&mut turn.with_client(client));
-        }
-    }
-
-    fn take(self: Box<Self>, stream: Stream) {
-        if let State::Met(client, conversation) = self.state {
-            conversation.take(stream.with_client(client));
-        }
-    }
-
     fn drop_may_block(&self) -> bool {
-        matches!(&self.state, State::Met(_, conversation) if conversation.drop_may_block())
-    }
-
-    fn owed(&self) -> u64 {
-        match &self.state {
-            State::Met(_, conversation) => conversation.owed(),
-            _ => 0,
-        }
+        false
     }
 }
 

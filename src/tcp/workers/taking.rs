@@ -9,6 +9,7 @@ use super::super::client::Client;
 use super::super::connection::{Connection, Parts, Registered};
 use super::super::contain::contain;
 use super::super::engine::{BoxedConnection, Engine, Registration, cut_off};
+use super::super::layered::layered;
 use super::super::scheduler::{Admission, Class};
 use super::super::stream::{self, Stream};
 use super::super::sync::{self, Instant, Mutex, PoisonError};
@@ -65,12 +66,16 @@ fn take_out(handed_over: &Mutex<Option<BoxedConnection>>) -> Option<BoxedConnect
 /// On the thread of its own: from the conversation's `take` to its end.
 fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
     let taken = contain("a conversation", || -> io::Result<()> {
-        let Parts { conversation, socket, client, unread, ended, registration } =
+        let Parts { conversation, socket, client, unread, ended, registration, layer } =
             connection.take_apart(engine.registry())?;
         let socket = Arc::new(socket);
         let number = engine.taken.enter(&socket);
         let place = Box::new(Place { engine: engine.clone(), number, registration: Some(registration) });
-        conversation.take(Stream::new(socket, client, unread, ended, place));
+        let stream = Stream::new(socket, client, unread, ended, place);
+        conversation.take(match layer {
+            Some((layer, plain)) => layered(stream, layer, plain),
+            None => stream,
+        });
         Ok(())
     });
     if let Some(Err(err)) = taken {

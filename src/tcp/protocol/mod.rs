@@ -2,6 +2,9 @@
 //! Called by `connection`, once a turn; implemented by `http` and by any raw protocol.
 //! It knows nothing of HTTP, and a conversation never sees a socket, a thread or a lock.
 
+mod handover; // what a connection becomes
+mod layer; // what is below a conversation
+
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +20,9 @@ use super::scheduler::{Link, Waker};
 use super::slow_handlers::CurrentHandler;
 use super::stream::Stream;
 use super::sync::{self, Instant};
+pub use handover::Handover;
+pub use layer::Layer;
+pub(super) use layer::RECORD;
 
 /// What a server serves: it meets each client and says how to talk with it.
 ///
@@ -79,14 +85,6 @@ pub trait Conversation: Send {
         true
     }
 
-    /// How many bytes of answers it still has that are not laid into `turn.output`, as a conversation around another may
-    /// ([`Inner::owed`](crate::raw::Inner::owed)): for [`Stats::unsent`](crate::Stats::unsent), when its connection breaks off.
-    ///
-    /// By default none.
-    fn owed(&self) -> u64 {
-        0
-    }
-
     /// How many bytes of what its client sent it keeps by itself, of a message that is not complete or not answered:
     /// they count for [`TcpServer::input_quota`](crate::TcpServer::input_quota), as do those that it leaves in `turn.input`. Asked
     /// at the end of a turn, unless the connection is idle.
@@ -115,6 +113,7 @@ pub struct Turn<'a> {
     pub(super) shutting_down: bool,
     pub(super) current: Option<&'a CurrentHandler>,
     pub(super) blocking: Option<&'a dyn BlockingSource>,
+    pub(super) handover: Option<&'a mut Option<Box<Handover>>>,
 }
 
 /// The socket, for a conversation that reads on in a turn that may block.
@@ -169,6 +168,7 @@ impl<'a> Turn<'a> {
             shutting_down: false,
             current: None,
             blocking: None,
+            handover: None,
         }
     }
 
@@ -194,8 +194,7 @@ impl<'a> Turn<'a> {
         self.polled.map(sync::to_std)
     }
 
-    /// Say when a poll brought the bytes of this turn; `None`: no poll did. For a conversation around another
-    /// ([`Turn::within`]), and for tests.
+    /// Say when a poll brought the bytes of this turn; `None`: no poll did. For tests.
     pub fn set_polled(&mut self, polled: Option<time::Instant>) {
         self.polled = polled.map(sync::from_std);
     }
@@ -224,32 +223,40 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Something that reads on from the client while this turn lasts, which may block ([`Next::Handle`]). At the server's
-    /// least rate, and waiting for it no longer than this in all. It is to be dropped before the turn is over, and what
-    /// it read and nobody used goes back to the input. `None`: there is no socket (a test), it carries another form of
-    /// these bytes (a conversation around this one), or there is no descriptor for it.
+    /// Something that reads on from the client while this turn lasts, which may block ([`Next::Handle`]): at the server's
+    /// least rate, and waiting for the client no longer than this in all. It must be dropped before the turn is over, and
+    /// what it read and nobody used goes back to the input. `None`: there is no socket (a test), or no descriptor for it.
     pub(crate) fn blocking_input(&self, within: Option<Duration>) -> Option<Box<dyn BlockingInput>> {
         self.blocking?.blocking_input(within).ok()
     }
 
-    /// The same turn for a conversation inside this one: other bytes in and out, and another client, as a conversation
-    /// around another has learned it (after a handshake, from a PROXY header). It has the same clock, and its waker
-    /// calls this connection. See [`Inner`](crate::raw::Inner), which does the rest.
+    /// The connection goes on with another conversation, once everything this one has appended to the output is written:
+    /// after a handshake, the header of a proxy, an upgrade. To be returned from the turn. What is unused of the input is the
+    /// successor's, or its layer's.
     ///
-    /// [`polled`](Turn::polled) is the same, too, for bytes that are made of those which arrived. For others: [`set_polled`](Turn::set_polled)`(None)`.
-    pub fn within<'b>(&self, input: &'b mut Input, output: &'b mut Output, client: &'b Client) -> Turn<'b>
-    where
-        'a: 'b,
-    {
-        let Turn { now, wall, polled, link, server, shutting_down, current, .. } = *self;
-        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking: None }
+    /// A turn made by [`Turn::new`] belongs to no connection: the successor is dropped, unless the test
+    /// [keeps](Turn::keeping_handover) it.
+    pub fn hand_over(&mut self, handover: Handover) -> Next {
+        match &mut self.handover {
+            Some(slot) => {
+                **slot = Some(Box::new(handover));
+                Next::Again
+            }
+            None => Next::Close,
+        }
     }
 
-    /// The same turn, of another client: for a conversation inside this one that has the same bytes in and out.
-    pub fn with_client<'b>(&'b mut self, client: &'b Client) -> Turn<'b> {
-        let Turn { now, wall, polled, link, server, shutting_down, current, blocking, .. } = *self;
-        let (input, output) = (&mut *self.input, &mut *self.output);
-        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking }
+    /// This turn, with a place for what is [handed over](Turn::hand_over) in it: for tests without a server.
+    pub fn keeping_handover(mut self, slot: &'a mut Option<Box<Handover>>) -> Turn<'a> {
+        self.handover = Some(slot);
+        self
+    }
+
+    /// This turn with other bytes: for a layer above another.
+    pub(super) fn within<'b>(&'b self, input: &'b mut Input, output: &'b mut Output) -> Turn<'b> {
+        let Turn { client, now, wall, polled, link, server, shutting_down, current, .. } = *self;
+        let (blocking, handover) = (None, None);
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking, handover }
     }
 
     /// Something that calls this connection from any thread: its conversation is then told [`Event::Called`].

@@ -244,6 +244,8 @@ mod documents {
     struct Tls;
     #[doc = include_str!("../docs/listeners.md")]
     struct Listeners;
+    #[doc = include_str!("../docs/protocols.md")]
+    struct Protocols;
     #[doc = include_str!("../docs/layers.md")]
     struct Layers;
     #[cfg(feature = "users")]

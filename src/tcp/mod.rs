@@ -1,5 +1,4 @@
-//! Floor 1: clients. Bytes, time and threads; no HTTP.
-//! Each module uses only what stands below it.
+//! Floor 1: connections. Bytes, time and threads; no HTTP. Each module uses only those below it.
 
 mod server; // bind, settings, serve
 
@@ -7,7 +6,7 @@ mod lines; // line protocols
 
 mod proxy; // the PROXY protocol around another
 
-mod workers; // what a worker does all day
+mod workers; // a worker's loop
 
 mod engine; // what all workers share
 #[cfg(feature = "signals")]
@@ -21,10 +20,10 @@ mod layered; // a stream above a layer
 
 mod connection; // one client, a turn at a time
 mod listen; // addresses, and the sockets made of them
-mod poller; // who is ready
+mod poller; // readiness: epoll
 mod stream_handler; // Python's StreamRequestHandler
 
-mod protocol; // the protocol interface: what the engine asks of a protocol
+mod protocol; // the protocol interface
 
 mod acceptor; // accepting, from all listeners
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
@@ -39,8 +38,8 @@ mod slow_handlers; // handlers that run for long
 
 mod contain; // where panics of user code end
 mod listener; // one listening socket
-mod memory; // how much memory there is
-mod notify; // what systemd is told
+mod memory; // what this machine has, and the defaults that follow from it
+mod notify; // notifications for systemd
 pub(crate) mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does
 

@@ -1,4 +1,4 @@
-//! What the conversation is asked and told, and what it says comes next.
+//! Calls to the conversation, and the `Next` that it returns.
 
 use std::ops::ControlFlow;
 
@@ -9,7 +9,7 @@ use super::blocking::{BlockingSocket, Loan};
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
 impl<R: Registered> Connection<R> {
-    /// The first turn: does the protocol want this client?
+    /// The first turn: does the protocol accept this client?
     pub(super) fn meet(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.begin(Work::Meet)?;
         let protocol = &turn.settings.protocols[usize::from(self.protocol)];
@@ -22,7 +22,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Ask the conversation what comes next.
+    /// Calls the conversation.
     pub(super) fn ask(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if let Some(under_way) = &self.under_way {
             if under_way.successor.is_some() {
@@ -75,21 +75,21 @@ impl<R: Registered> Connection<R> {
 
     pub(super) fn ask_with_permit(&mut self, work: Work, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.next == Next::Handle {
-            turn.may_block = None; // each handler asks for itself: others may be waiting for the permit
+            turn.may_block = None; // each handler needs its own permit: other connections may wait for this one
         }
         turn.begin(work)?;
         if self.registration.link().is_reset() {
-            return self.fail_to_send(turn); // nobody is there to read the answer
+            return self.fail_to_send(turn); // the response would have no reader
         }
         if turn.settings.server.is_over() {
             return self.abort("the server is over", turn);
         }
         let asks_more = !turn.buffers.input.is_empty();
         let flow = self.ask(turn);
-        // Without input nothing else can have been asked: it goes on with what it has given out a part of.
+        // Without input it can only go on with the response that it has begun.
         self.begun |= self.next == Next::Handle && !asks_more && !turn.buffers.output.is_empty();
         turn.settings.current.end();
-        turn.polled = None; // what the disk says now may be older than the next request
+        turn.polled = None; // the file system may be older than the next request
         let end = sync::now();
         if work <= Work::Begun {
             turn.permit.handler_took(end.saturating_duration_since(turn.now));
@@ -98,7 +98,7 @@ impl<R: Registered> Connection<R> {
         flow
     }
 
-    /// Tell the conversation of an event.
+    /// Passes an event to the conversation.
     pub(super) fn tell(&mut self, event: Event, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.begin(Work::Short)?;
         turn.questions = turn.questions.saturating_sub(1);
@@ -109,7 +109,7 @@ impl<R: Registered> Connection<R> {
         self.follow(next, turn)
     }
 
-    /// The clock of a stage starts when it is first named, that of being idle whenever it is.
+    /// The clock of a stage starts when the stage is first named. That of `Idle` starts each time.
     pub(super) fn set_next(&mut self, next: Next, now: Instant) -> ControlFlow<Outcome> {
         let next = match (next, &self.next) {
             (Next::Unchanged, Next::Idle { .. }) => return ControlFlow::Continue(()),

@@ -52,7 +52,7 @@ struct SecondHandle {
     link: Arc<Link>,
     limits: SendLimits,
     pace: Pace,
-    /// How much longer it may be waited for the client.
+    /// How much longer it can wait for the client.
     left: Option<Duration>,
 }
 
@@ -197,7 +197,7 @@ impl BlockingInput for SecondHandle {
 }
 
 impl SecondHandle {
-    /// Wait for the client, as long as its limits allow: at the least rate, and so long in all.
+    /// Waits for the client, within its limits: the minimum rate, and the total time.
     fn wait(&mut self, what: PollFlags) -> io::Result<()> {
         let rate = self.limits.min_rate;
         if self.left.is_some_and(|left| left.is_zero())

@@ -1,4 +1,4 @@
-//! Bytes in and out: writing what is owed, reading what the conversation wants; never waiting.
+//! Bytes in and out: writes the output, reads input; never waits.
 
 use log::Level;
 
@@ -7,10 +7,10 @@ use super::super::sys;
 use super::super::transport::Written;
 use super::{Connection, ConnectionTurn, Registered};
 
-/// With no more than this owed, reading goes on.
+/// Up to this much unsent output, reading goes on.
 const OWED_WHILE_READING: u64 = 64 * 1024;
 
-/// What came of reading.
+/// The result of reading.
 pub(super) enum Received {
     News,
     Nothing,
@@ -67,7 +67,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Read once, if its readiness says that there is something.
+    /// Reads once, if the readiness indicates that there is something.
     pub(super) fn receive(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
         if self.carrier().is_some_and(|carrier| std::mem::take(&mut carrier.has_news)) {
             return Received::News;
@@ -106,7 +106,7 @@ impl<R: Registered> Connection<R> {
             }
             Ok((count, filled)) => {
                 if !filled && !self.readiness.closed {
-                    self.readiness.readable = false; // a short read: the next bytes give an edge of their own
+                    self.readiness.readable = false; // a short read: the next bytes cause a new edge
                 }
                 turn.share = turn.share.saturating_sub(count);
                 self.pace().into_iter().for_each(|pace| pace.received(count));

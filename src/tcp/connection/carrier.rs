@@ -182,15 +182,6 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// The socket is to be taken: what has arrived is opened first, or nobody would look at it before more arrives.
-    pub(super) fn leave(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        let is_unopened = self.carrier().is_some_and(|carrier| carrier.is_unopened);
-        match is_unopened.then(|| self.open(turn)) {
-            Some(Received::Broken(next)) => self.break_off(next, turn),
-            _ => ControlFlow::Break(Outcome::Take),
-        }
-    }
-
     /// The client broke the protocol of the layer. Where something is owed that is not sealed, its client sees a reset.
     pub(super) fn break_off(&mut self, next: Next, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         let next = if turn.buffers.output.is_empty() { next } else { Next::Abort };

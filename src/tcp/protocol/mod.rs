@@ -1,6 +1,6 @@
-//! The protocol interface: what the engine asks of a protocol, and what a protocol may answer.
-//! Called by `connection`, once a turn; implemented by `http` and by any raw protocol.
-//! It knows nothing of HTTP, and a conversation never sees a socket, a thread or a lock.
+//! The protocol interface: how the engine calls a protocol, and what a protocol can return. Called by `connection`,
+//! once per turn; implemented by `http` and by any raw protocol. It knows nothing of HTTP, and a conversation never
+//! sees a socket, a thread or a lock.
 
 mod handover; // what a connection becomes
 mod layer; // what is below a conversation
@@ -24,14 +24,14 @@ pub use handover::Handover;
 pub use layer::Layer;
 pub(super) use layer::RECORD;
 
-/// What a server serves: it meets each client and says how to talk with it.
+/// A protocol to be served: it meets each client and returns the conversation with it.
 ///
-/// To write: `meet`. Give it to [`TcpServer::bind`](crate::TcpServer::bind) inside [`Raw`].
+/// Required: `meet`. Pass it to [`TcpServer::bind`](crate::TcpServer::bind) inside [`Raw`].
 pub trait Protocol: Send + Sync + 'static {
-    /// Called once for each accepted client, on a worker, before a byte is read.
-    /// `None` turns the client away: it sees the end of the stream (Python's `verify_request`).
+    /// Called once for each accepted client, on a worker, before a byte is read. `None` turns the client away: it sees
+    /// the end of the stream (Python's `verify_request`).
     ///
-    /// It runs with a permit for short work: while it blocks it holds up nobody but clients that need one, too.
+    /// It runs with a permit for short work. While it blocks, it delays only other short work.
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
 
     /// How much memory a connection may need, in bytes, with what the kernel needs for it, and without what its conversation
@@ -48,39 +48,40 @@ pub trait Protocol: Send + Sync + 'static {
 ///
 /// Dropped when the connection is over, whatever ended it.
 pub trait Conversation: Send {
-    /// Use up what `turn.input` holds, append answers to `turn.output`, say what comes next.
+    /// Consumes bytes of `turn.input`, appends output to `turn.output`, and returns what comes next.
     ///
-    /// The first turn comes right after the client was accepted, maybe without a byte: a server may speak first.
-    /// After [`Next::Read`] and [`Next::Idle`] the next turn comes with new bytes or with the end of the stream;
-    /// after [`Next::Handle`] with a permit, where it may block; anywhere else it must not block.
+    /// The first turn comes right after the client was accepted, possibly without a byte, so a server can send first.
+    /// After [`Next::Read`] and [`Next::Idle`] the next turn comes with new bytes or with the end of the stream. After
+    /// [`Next::Handle`] it comes with a permit and may block; any other turn must not block.
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next;
 
-    /// Something other than bytes happened. It should be brief: it runs with a permit for short work.
+    /// Called for everything except bytes. It runs with a permit for short work, so it should be short.
     ///
-    /// By default the connection is closed after what is owed.
+    /// Default: closes the connection after its output is written.
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
         let _ = (what, turn);
         Next::Close
     }
 
-    /// The connection's socket, after [`Next::Take`], on a thread of this client's own: it may block as long as it likes.
+    /// Called with the connection's socket after [`Next::Take`], on a thread of this client's own. It may block as long
+    /// as it likes.
     ///
-    /// By default the connection is closed.
+    /// Default: closes the connection.
     fn take(self: Box<Self>, stream: Stream) {
         drop(stream);
     }
 
-    /// The connection is idle ([`Next::Idle`]) and about to be closed: past its limit, for a newcomer, or because the
-    /// server shuts down. What is laid into the output is sent first; a protocol that ends with a goodbye (the
-    /// `close_notify` of TLS) says it here. It must not block: it runs without a permit.
+    /// Called before an idle connection ([`Next::Idle`]) is closed: past its time limit, for a new client, or because
+    /// the server shuts down. Its output is sent first. A protocol that ends with a goodbye (`close_notify` in TLS)
+    /// appends it here. It must not block: it runs without a permit.
     ///
-    /// By default nothing is said.
+    /// Default: nothing.
     fn goodbye(&mut self, turn: &mut Turn<'_>) {
         let _ = turn;
     }
 
-    /// Whether dropping this conversation, as it is now, may block (it waits for a child process, it closes a large
-    /// file): then a permit is waited for first. By default it may.
+    /// Whether dropping this conversation in its current state may block (it waits for a child process, or closes a
+    /// large file). Then it is dropped with a permit. Default: true.
     fn drop_may_block(&self) -> bool {
         true
     }
@@ -95,16 +96,16 @@ pub trait Conversation: Send {
     }
 }
 
-/// What a conversation has before it in one turn.
+/// What a conversation works with in one turn.
 #[non_exhaustive]
 pub struct Turn<'a> {
-    /// Bytes that arrived and were not used yet.
+    /// Bytes that have arrived and were not consumed.
     pub input: &'a mut Input,
-    /// Where the answers go. It is written before the next turn as far as the client takes it.
+    /// The output. It is written before the next turn, as far as the client reads it.
     pub output: &'a mut Output,
-    /// Who is there.
+    /// The client.
     pub client: &'a Client,
-    /// When this turn began, by the wall clock: for `Date`.
+    /// The wall-clock time when this turn began, for `Date`.
     pub wall: SystemTime,
     pub(crate) now: Instant,
     pub(crate) polled: Option<Instant>,
@@ -121,29 +122,30 @@ pub trait BlockingSource {
     fn blocking_input(&self, within: Option<Duration>) -> io::Result<Box<dyn BlockingInput>>;
 }
 
-/// The bytes behind those of a turn's input, read while the turn lasts.
+/// The bytes after those of a turn's input, read during the turn.
 pub trait BlockingInput: Send {
-    /// Read once; wait for bytes if there are none. 0: the client has sent its last.
+    /// Reads once, and waits for bytes if there are none. 0: the client has sent its last byte.
     ///
     /// # Errors
-    /// `TimedOut` if the client is too slow; else those of the socket, of a client that is gone.
+    /// `TimedOut` if the client is too slow; otherwise those of the socket.
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize>;
 
-    /// Send these bytes now. They go ahead of whatever is in the turn's output.
+    /// Sends these bytes now, before the turn's output.
     ///
     /// # Errors
     /// As [`read`](BlockingInput::read).
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// The server, as far as a conversation may know of it.
+/// The server, as far as conversations can see it.
 pub trait ServerState {
     fn is_shutting_down(&self) -> bool;
 
-    /// The shutdown has ended: nothing more is to be finished.
+    /// The shutdown timeout has passed: nothing is finished any more.
     fn is_over(&self) -> bool;
 
-    /// Whether the connection that asks is to end with its next answer, because room is short. As many are told so as are wanted.
+    /// Whether the calling connection has to end with its next response, because room is needed. True for as many
+    /// callers as needed.
     fn takes_last_answer(&self) -> bool;
 
     /// The places of connections that wait for something other than their client.
@@ -154,7 +156,7 @@ pub trait ServerState {
 }
 
 impl<'a> Turn<'a> {
-    /// A turn of one's own, for testing a conversation without a server.
+    /// Creates a turn for testing a conversation without a server.
     pub fn new(input: &'a mut Input, output: &'a mut Output, client: &'a Client) -> Turn<'a> {
         Turn {
             input,
@@ -172,7 +174,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// The same turn in a server that is shutting down, for tests.
+    /// The turn of a server that is shutting down, for tests.
     pub fn while_shutting_down(mut self) -> Turn<'a> {
         self.shutting_down = true;
         self
@@ -183,13 +185,13 @@ impl<'a> Turn<'a> {
         sync::to_std(self.now)
     }
 
-    /// Say when this turn began: for tests of what takes time.
+    /// Sets when this turn began, for tests of time limits.
     pub fn set_now(&mut self, now: time::Instant) {
         self.now = sync::from_std(now);
     }
 
-    /// When the poll that brought these bytes returned: they had arrived by then, so what was looked up on disk since
-    /// is as fresh as a look now. `None`: the bytes may be younger than any poll; ask the disk.
+    /// When the poll that brought these bytes returned. They had arrived by then, so a file system check made since
+    /// then is as fresh as a new one. `None`: the bytes may be younger than any poll, so check the file system.
     pub fn polled(&self) -> Option<time::Instant> {
         self.polled.map(sync::to_std)
     }
@@ -199,24 +201,24 @@ impl<'a> Turn<'a> {
         self.polled = polled.map(sync::from_std);
     }
 
-    /// Whether the server is shutting down, or this connection is to give way to another: say so in the answer, and
-    /// close. After a handler that took its time it may be so although it was not before.
+    /// Whether the server is shutting down, or this connection has to make room for another: state it in the response,
+    /// and close. It can become true while a handler runs.
     pub fn is_shutting_down(&self) -> bool {
         self.shutting_down || self.server.is_some_and(ServerState::is_shutting_down)
     }
 
-    /// A place among the connections that wait for something other than their client, to be held while it does. `None`: there
-    /// is no server.
+    /// Returns a place among the connections that wait for something other than their client, to be held while it
+    /// waits. `None` if there is no server.
     ///
     /// # Errors
-    /// If as many wait as may.
+    /// If the limit is reached.
     pub(crate) fn live_place(&self, kind: LiveKind, ip: Option<IpAddr>) -> Result<Option<LivePlace>, LiveRefusal> {
         self.server.map(|server| server.live().admit(kind, ip)).transpose()
     }
 
-    /// A handler begins in this turn, called for this (some 200 bytes of it are kept). Should it run for longer than
-    /// [`TcpServer::slow_handler`](crate::TcpServer::slow_handler), the log is told of it by this name.
-    /// To be said after [`Next::Handle`]; it is over with the turn.
+    /// Records that a handler begins in this turn, and what it was called for (some 200 bytes are kept). If it runs
+    /// longer than [`TcpServer::slow_handler`](crate::TcpServer::slow_handler), it is logged under this name. Call it
+    /// after [`Next::Handle`]. It applies to this turn.
     pub fn handler_begins(&self, what: impl AsRef<[u8]>) {
         if let Some(current) = self.current {
             current.begin(what.as_ref(), self.client, self.now);
@@ -259,123 +261,125 @@ impl<'a> Turn<'a> {
         Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking, handover }
     }
 
-    /// Something that calls this connection from any thread: its conversation is then told [`Event::Called`].
-    /// (In a turn of one's own, made by [`Turn::new`], it calls nobody.)
+    /// Returns a waker, which calls this connection from any thread: its conversation then gets [`Event::Called`]. (In
+    /// a turn made by [`Turn::new`] it does nothing.)
     pub fn waker(&self) -> Waker {
         Waker::new(self.link.cloned().unwrap_or_else(Link::alone))
     }
 }
 
-/// What the bytes being waited for are to a conversation: an opaque number of its own choosing.
+/// What a conversation waits for: a number of its own choosing.
 ///
-/// The clock of a stage starts when the stage is first named and no byte renews it: dripping wins nothing.
-/// Named again after [`Next::Handle`] or [`Next::Again`] it is still the same stage; only [`Next::Idle`], another
-/// stage, and its own lateness end it. So give each message that has a limit a number of its own.
+/// The clock of a stage starts when the stage is first named, and further bytes do not restart it. Named again after
+/// [`Next::Handle`] or [`Next::Again`] it is still the same stage. Only [`Next::Idle`], another stage, and its own
+/// [`Event::Late`] end it. So give each message that has a time limit a number of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Stage(pub u32);
 
-/// What comes next, by the word of a conversation.
+/// What comes next, returned by a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "is heard only if it is returned"]
 pub enum Next {
-    /// More bytes are wanted, within so long of this stage's beginning (`None`: no limit); else [`Event::Late`].
-    /// A conversation that wants more with 64 KiB unused is reset: refuse before. After the end of the stream it means
-    /// [`Next::Close`].
+    /// Wait for more bytes, up to `within` from the beginning of this stage (`None`: no limit). Past it:
+    /// [`Event::Late`]. A conversation that returns this with 64 KiB unused is reset, so reject such messages before.
+    /// After the end of the stream it means [`Next::Close`].
     Read {
         /// What the bytes are for.
         stage: Stage,
-        /// How long the whole stage may take.
+        /// How long the whole stage can take.
         within: Option<Duration>,
-        /// Whether what was begun means nothing yet (half a head), so that this connection may be evicted for a
-        /// newcomer when room is short and the stage is over a second old. It is then told [`Event::Late`].
+        /// Whether the message so far means nothing (an incomplete head), so that this connection can be evicted for a
+        /// new client when room is needed and the stage is over one second old. It then gets [`Event::Late`].
         evictable: bool,
-        /// Whether these bytes must keep up the server's least rate
-        /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)), as long as they are waited for: else
-        /// [`Event::Late`], too.
+        /// Whether these bytes must arrive at the server's minimum rate
+        /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)) while the server waits for them. Below it:
+        /// [`Event::Late`].
         at_min_rate: bool,
     },
-    /// Nothing is awaited of the client, but a call ([`Waker`]), or the time: within so long of this stage's beginning, else
-    /// [`Event::Late`]. Bytes that come are told as after [`Next::Read`]. The end of what the client sends is told once, and
-    /// ends nothing: it may still read. That it is gone shows when something is sent to it, or after about a minute.
+    /// Wait for a call ([`Waker`]) or for the time limit, `within` from the beginning of this stage. Past it:
+    /// [`Event::Late`]. Bytes that arrive cause a turn, as after [`Next::Read`]. The end of the client's bytes causes
+    /// one turn and ends nothing, because the client may still read. A client that has disconnected is noticed when
+    /// something is sent to it, or after about a minute.
     Wait {
-        /// What is awaited.
+        /// What the conversation waits for.
         stage: Stage,
-        /// How long the whole stage may take.
+        /// How long the whole stage can take.
         within: Option<Duration>,
     },
-    /// Nothing is under way. Idle clients are evicted when room is short, and ended at once by a shutdown.
-    /// Past the limit (`None`: no limit) the connection is closed without a word.
+    /// Nothing is in progress. Idle connections are evicted when room is needed, and ended at once by a shutdown. Past
+    /// the limit (`None`: no limit) the connection is closed.
     Idle {
-        /// How long the client may stay silent.
+        /// How long the client can be silent.
         within: Option<Duration>,
     },
-    /// The next turn may block, for as long as it likes: it comes with a permit, once one is to be had, or with
-    /// [`Event::NoPermit`].
+    /// The next turn may block as long as it likes. It comes with a permit, or [`Event::NoPermit`] comes instead.
     Handle,
-    /// The next turn may block, but only briefly: it reads a stretch of a file, it has another protocol meet the
-    /// client. It comes with a permit for short work, one of which is kept from handlers; the wait for it has no limit.
+    /// The next turn may block for a short time: to read part of a file, or to let another protocol meet the client. It
+    /// comes with a permit for short work, one of which is reserved. The wait for it has no limit.
     Brief,
-    /// Wait on as before: what was said last, [`Next::Read`], [`Next::Wait`] or [`Next::Idle`], holds, and its clock goes on. For bytes
-    /// that mean nothing yet. In answer to lateness, or after anything else, it means [`Next::Close`].
+    /// The previous [`Next::Read`], [`Next::Wait`] or [`Next::Idle`] and its clock stay in force. For bytes that mean
+    /// nothing yet. In response to [`Event::Late`], or after anything else, it means [`Next::Close`].
     Unchanged,
-    /// Ask again once the output is written.
+    /// Call this conversation again once the output is written.
     Again,
-    /// Leave the engine, once all output is written: [`Conversation::take`] is called with the socket, on a thread of its
-    /// own. Where none is free ([`TcpServer::max_streams`](crate::TcpServer::max_streams)) the connection waits for one
-    /// as it would for a handler; past that it is told [`Event::NoThread`].
+    /// Leave the engine once all output is written: [`Conversation::take`] is called with the socket, on a thread of
+    /// its own. If no thread is free ([`TcpServer::max_streams`](crate::TcpServer::max_streams)), the connection waits
+    /// for one as for a handler. Past that: [`Event::NoThread`].
     Take,
-    /// The end, after what is owed. Said in answer to bytes or to lateness after [`Next::Read`], or with bytes left in
-    /// the input, it means that the client may still be sending and might not have read the answer: then
-    /// the connection lingers, half-closed, so that it can.
+    /// Close the connection after its output is written. If this is returned for bytes or for lateness after
+    /// [`Next::Read`], or with bytes left in the input, the client may still be sending. Then the connection stays
+    /// half-closed for a while, so that the client can read the output.
     Close,
-    /// The end, as [`Next::Close`] of a client that may still be sending, whatever went before.
+    /// Close the connection after its output is written, and always half-close it first, as for a client that may still
+    /// be sending.
     Linger,
-    /// Reset at once: a broken promise of length must not look like an end.
+    /// Reset the connection at once: an incomplete response must not look complete.
     Abort,
 }
 
 impl Next {
-    /// [`Next::Read`] of a message that is under way: its connection is not evicted.
+    /// [`Next::Read`] of a message in progress: its connection is not evicted.
     pub fn read(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
         Next::Read { stage, within: within.into(), evictable: false, at_min_rate: false }
     }
 
-    /// [`Next::Read`] of what a client should send steadily, however much that is: at the server's least rate.
+    /// [`Next::Read`] of a long message that must arrive at the server's minimum rate.
     pub fn read_at_min_rate(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
         Next::Read { stage, within: within.into(), evictable: false, at_min_rate: true }
     }
 }
 
-/// What can happen to a conversation besides bytes.
+/// What can happen to a conversation, except bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The bytes of this stage did not come in time, or too slowly.
+    /// The bytes of this stage did not arrive in time, or arrived too slowly.
     Late(Stage),
-    /// No permit was to be had for a turn asked for by [`Next::Handle`]: the queue is full, or the wait was too long.
-    /// Asking for one again is a [`Next::Close`].
+    /// There was no permit for [`Next::Handle`]: the queue is full, or the wait was too long. Asking for one again
+    /// means [`Next::Close`].
     NoPermit,
-    /// No thread was to be had, asked for by [`Next::Take`]. Asking for one again is a [`Next::Close`].
+    /// There was no thread for [`Next::Take`]. Asking for one again means [`Next::Close`].
     NoThread,
     /// There is no memory for what this client has sent and the conversation did not use, or [keeps](Conversation::kept): what all
     /// have sent is more than [`TcpServer::input_quota`](crate::TcpServer::input_quota). A conversation that goes on is reset.
     NoMemory,
-    /// Another thread called, by a [`Waker`]. It is told while the conversation waits ([`Next::Read`], [`Next::Wait`], [`Next::Idle`]),
-    /// and else as soon as it does, once for all calls so far.
+    /// Another thread called a [`Waker`]. The event comes while the conversation waits ([`Next::Read`], [`Next::Wait`],
+    /// [`Next::Idle`]) or as soon as it does, once for all calls so far.
     Called,
-    /// The server shuts down while something is awaited ([`Next::Read`], [`Next::Wait`]): go on with what was begun, or close.
+    /// The server shuts down while the conversation waits ([`Next::Read`], [`Next::Wait`]): finish the message, or
+    /// close.
     ShuttingDown,
-    /// The client took nothing for too long, or is gone. What is said after this is not sent.
+    /// The client has disconnected, or has read nothing for too long. Further output is not sent.
     SendFailed,
 }
 
-/// A raw protocol in the place of a handler: `TcpServer::bind(address, Raw(Echo))`.
+/// A raw protocol in place of a handler: `TcpServer::bind(address, Raw(Echo))`.
 #[derive(Clone, Copy, Debug)]
 pub struct Raw<P>(pub P);
 
-/// What [`TcpServer::bind`](crate::TcpServer::bind) takes: a `RequestHandler`, [`Http`](crate::Http) with settings,
-/// or [`Raw`] around a [`Protocol`].
+/// The argument of [`TcpServer::bind`](crate::TcpServer::bind): a `RequestHandler`, [`Http`](crate::Http) with
+/// settings, or [`Raw`] around a [`Protocol`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't be served",
     label = "neither a request handler nor in `Raw(..)`",
@@ -383,10 +387,10 @@ pub struct Raw<P>(pub P);
     note = "anything else implements `RequestHandler`"
 )]
 pub trait IntoProtocol {
-    /// The protocol that is served in the end.
+    /// The protocol that is served.
     type Protocol: Protocol;
 
-    /// Make a protocol of it.
+    /// Converts it into a protocol.
     fn into_protocol(self) -> Self::Protocol;
 }
 

@@ -147,8 +147,8 @@ fn defaults(options: &Options) -> BTreeMap<&'static str, String> {
 fn size(value: u64, name: &str) -> String {
     let is_size = !["workers", "max-connections"].contains(&name);
     match () {
-        () if is_size && value % (1 << 20) == 0 => format!("{}m", value >> 20),
-        () if is_size && value % (1 << 10) == 0 => format!("{}k", value >> 10),
+        () if is_size && value.is_multiple_of(1 << 20) => format!("{}m", value >> 20),
+        () if is_size && value.is_multiple_of(1 << 10) => format!("{}k", value >> 10),
         () => value.to_string(),
     }
 }

@@ -153,6 +153,7 @@ compile_error!("modest runs on Linux only: it needs epoll, openat2, statx and se
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("modest runs on 64-bit machines: a table entry's number and generation share one of epoll's words");
 
+mod defaults;
 mod files;
 mod http;
 pub mod layers;
@@ -172,11 +173,12 @@ pub use crate::http::{
     UrlPath, User, Validators, encode_path, escape_html, handler_fn, is_compressible, layer_fn, media_type_of,
 };
 pub use ::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+pub use defaults::DefaultLimits;
 pub use files::{FolderCheck, Overview, Overwrite, StaticFileHandler, Symlinks, Uploads};
 pub use logging::{LogFile, StderrLog, StderrWriter, log_to_stderr};
 pub use tcp::{
     Address, Client, IntoProtocol, InvalidNetwork, IpNetwork, Listen, ListenerStats, ProxyProtocol, ServerHandle,
-    SharedBytes, Stats, TcpServer, TlsInfo,
+    SharedBytes, Stats, TcpServer, TlsInfo, available_memory,
 };
 #[cfg(feature = "tls")]
 pub use tls::{Certificates, ClientCertificates, Identity, Protected, Tls};

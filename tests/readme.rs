@@ -87,7 +87,7 @@ fn deployment_uses_only_options_of_the_program() {
     let known = long_options(&help);
     let page = read("docs/deploy.md");
     let commands: Vec<&str> = page.lines().filter(|line| line.starts_with("modest /srv/www")).collect();
-    assert_eq!(commands.len(), 3, "nginx, Caddy, HAProxy");
+    assert_eq!(commands.len(), 4, "nginx, Caddy, HAProxy, restarts");
     let arguments: Vec<&str> = page.lines().filter(|line| line.trim_start().starts_with("args: [")).collect();
     for option in commands.iter().chain(&arguments).flat_map(|line| long_options(line)) {
         assert!(known.contains(option), "docs/deploy.md uses {option}");

@@ -107,13 +107,16 @@ fn limited(mut server: TcpServer, options: &Options) -> TcpServer {
     let rate = |Limit(rate): Limit<Rate>| rate.map(|Rate { bytes_per_second, over }| (bytes_per_second, over));
     set! {
         workers = limits.workers;
+        memory = limits.memory;
         max_connections = limits.max_connections;
+        input_quota = limits.input_quota.map(|Limit(limit)| limit);
         max_per_address = limits.max_per_address.map(|Limit(limit)| limit);
         queue_limit = limits.queue_limit;
         queue_timeout = limits.queue_timeout.map(|Limit(limit)| limit);
         write_timeout = limits.write_timeout.map(|Limit(limit)| limit);
         min_rate = limits.min_rate.map(rate);
         shutdown_timeout = limits.shutdown_timeout.map(|Limit(limit)| limit);
+        shutdown_delay = limits.shutdown_delay;
         slow_handler = limits.slow_handler.map(|Limit(limit)| limit);
     }
     server

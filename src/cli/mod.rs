@@ -30,6 +30,8 @@ mod password; // `--hash-password`
 
 mod contradictions; // options that make no sense together
 
+mod effective; // `--print-config`
+
 mod places; // what words and addresses stand for
 
 mod help; // the texts of options: `-h`, `--help`, the man page, docs/cli.md
@@ -131,7 +133,7 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     // No thread runs yet: what is given up now, all give up. The log is opened by the user who opens it anew.
     give_up_rights(&options, &places, server.local_addrs())?;
     let log = logging::start(&options, zone)?;
-    signals::shutdown_on_signals(&server.handle(), verbosity, lines.clone()).map_err(CliError::signals)?;
+    signals::shutdown_on_signals(&server.handle(), &options, lines.clone()).map_err(CliError::signals)?;
     #[cfg(feature = "tls")]
     if let Some(certificates) = certificates {
         certificates.warn_of_expiry();

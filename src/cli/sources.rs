@@ -15,6 +15,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 
+use super::effective::{self, Origins, is_setting};
 use super::error::{CliError, escape_controls, quoted, reason};
 use super::help;
 use super::options::Options;
@@ -52,9 +53,13 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliErro
         Some(path) => Source::File(quoted(path)).settings(from_file(path)?)?,
         None => Vec::new(),
     };
-    merge(&args, given, environment, file).map(|mut options| {
+    let name = config.as_deref().map(quoted).unwrap_or_default();
+    merge(&args, given, environment, (name, file)).map(|(mut options, shown)| {
         options.starting.config = config;
-        Action::Serve(Box::new(options))
+        match options.starting.print_config {
+            true => Action::Print(shown),
+            false => Action::Serve(Box::new(options)),
+        }
     })
 }
 
@@ -133,8 +138,8 @@ fn merge(
     args: &[OsString],
     given: ArgMatches,
     environment: Vec<Setting>,
-    file: Vec<Setting>,
-) -> Result<Options, CliError> {
+    (file_name, file): (String, Vec<Setting>),
+) -> Result<(Options, String), CliError> {
     let command = command();
     let is_given = |arg: &&Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
     let mut taken: BTreeSet<String> =
@@ -145,6 +150,10 @@ fn merge(
             Word::Port(_) => "port".into(),
         });
     }
+    let mut origins = Origins::default();
+    origins.add("command line", &taken);
+    origins.add("environment", environment.iter().map(|setting| &setting.name));
+    origins.add(&file_name, file.iter().map(|setting| &setting.name));
     let rank = |name: &str| match () {
         _ if taken.contains(name) => 3,
         _ if environment.iter().any(|setting| setting.name == name) => 2,
@@ -169,7 +178,12 @@ fn merge(
     if port > 0 && bind > 0 {
         options.listening.port_over_bind = port.cmp(&bind);
     }
-    Ok(options)
+    let shown = if options.starting.print_config {
+        effective::text(&command, &matches, &origins, &options)
+    } else {
+        String::new()
+    };
+    Ok((options, shown))
 }
 
 /// Variables of the environment: `MODEST_LOG_FILE`. An empty one is as good as none.
@@ -346,13 +360,6 @@ impl Source {
             }
         })
     }
-}
-
-/// Whether it may stand in the environment and in a file: all but those that tell something and end.
-fn is_setting(arg: &Arg) -> bool {
-    let tells = ["help", "version", "completions", "man", "markdown", "config", "check", "hash-password"];
-    arg.get_long().is_some_and(|long| !tells.contains(&long))
-        && (!arg.is_hide_set() || arg.get_long() == Some("protocol"))
 }
 
 /// What was meant: a name that differs in a letter or two, or one that begins so.

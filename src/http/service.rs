@@ -13,7 +13,7 @@ use super::config::HttpConfig;
 use super::connection::HttpConnection;
 use super::handler::{Chain, LogFormat, RequestHandler};
 use super::request::Request;
-use super::request::room::Place;
+use super::request::room::{Place, memory_quota};
 use super::responder::Service;
 use super::response::fields::common_field;
 use super::sent::{self, SentResponse};
@@ -77,8 +77,8 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.body.folder = Arc::new(folder))
     }
 
-    /// Sets how many bytes all bodies in memory can use together. Default: 256 MiB; `None`: no limit. Past it, further
-    /// bodies go to temporary files, however short they are.
+    /// Sets how many bytes all bodies in memory can use together. Default: an eighth of the [memory](Http::memory), up to
+    /// 256 MiB; `None`: no limit. Past it, further bodies go to temporary files, however short they are.
     ///
     /// A body counts until its request is answered: with its Content-Length from when it is accepted, or otherwise with
     /// the bytes that have arrived.
@@ -97,6 +97,12 @@ impl<H: RequestHandler> Http<H> {
     pub fn body_quota(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         let bytes = bytes.into().unwrap_or(u64::MAX);
         self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::File, bytes))
+    }
+
+    /// Sets the memory, in bytes, that the default of [`body_memory_quota`](Http::body_memory_quota) is for, and so that quota: call
+    /// it before others. Default: [what this process may use](crate::available_memory).
+    pub fn memory(self, bytes: u64) -> Http<H> {
+        self.body_memory_quota(memory_quota(bytes))
     }
 
     /// Sets how long a connection can be idle before a request, from the accept or from the last byte of a response to

@@ -171,6 +171,11 @@ impl Request {
         self.head.line_bytes()
     }
 
+    /// How many bytes of memory its head takes.
+    pub(crate) fn kept(&self) -> usize {
+        self.head.kept()
+    }
+
     /// The method. It is case-sensitive.
     #[doc(alias = "command")]
     pub fn method(&self) -> &Method {

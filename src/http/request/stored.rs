@@ -155,6 +155,8 @@ pub(crate) struct BodyWriter {
     /// Whether there is room for all of it: its length was announced, or the room is not the server's.
     announced: bool,
     reservation: Reservation,
+    /// Bytes are to be written before more are taken: memory has no room for them to wait there.
+    is_urgent: bool,
 }
 
 /// Where bytes go that do not stay in memory.
@@ -181,7 +183,7 @@ impl BodyWriter {
             return Err(NO_SPACE);
         }
         let announced = announced.is_some();
-        Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, announced, reservation })
+        Ok(BodyWriter { memory: Vec::new(), sink: Sink::None, spooled: 0, announced, reservation, is_urgent: false })
     }
 
     /// One whose bytes go to this writer, and take no room of the server's.
@@ -194,7 +196,7 @@ impl BodyWriter {
             return Err(TOO_LARGE);
         }
         let (sink, reservation) = (Sink::Given(given), Reservation::new(&limits.rooms));
-        Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, announced: true, reservation })
+        Ok(BodyWriter { memory: Vec::new(), sink, spooled: 0, announced: true, reservation, is_urgent: false })
     }
 
     /// How many more bytes memory takes before they must be written to the file.
@@ -226,8 +228,16 @@ impl BodyWriter {
 
     /// Whether bytes in memory are still to be written to the file.
     pub(crate) fn must_spool(&self) -> bool {
-        let is_written = self.reservation.place() == Place::File || matches!(self.sink, Sink::Given(_));
-        is_written && !self.memory.is_empty()
+        self.is_written() && !self.memory.is_empty()
+    }
+
+    /// Whether they are to be written at once.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.is_urgent
+    }
+
+    fn is_written(&self) -> bool {
+        self.reservation.place() == Place::File || matches!(self.sink, Sink::Given(_))
     }
 
     /// Append received bytes. No disk access.
@@ -240,6 +250,9 @@ impl BodyWriter {
             return Err(NO_SPACE);
         }
         self.memory.extend_from_slice(bytes);
+        if self.is_written() {
+            self.is_urgent |= !self.reservation.pend(length);
+        }
         Ok(())
     }
 
@@ -255,6 +268,8 @@ impl BodyWriter {
         }
         self.spooled += self.memory.len() as u64;
         self.memory = Vec::new();
+        self.reservation.end_pending();
+        self.is_urgent = false;
         Ok(())
     }
 

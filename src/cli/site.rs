@@ -33,12 +33,14 @@ use super::values::{Limit, Proxy};
 pub fn open(
     options: &Options,
     places: &[Place],
+    application: Option<Handler>,
     addresses: &[BindAddress],
     figures: &Figures,
     front: Front,
     reloads: &mut Reloads,
 ) -> Result<Http<Site>, CliError> {
-    let (mut site, checks) = folders(options, places)?;
+    let has_application = application.is_some();
+    let (mut site, checks) = folders(options, places, application)?;
     check_pages(options, places)?;
     if let Some(file) = &options.serving.redirects {
         let prefix = options.serving.prefix.as_deref().unwrap_or_default();
@@ -63,14 +65,16 @@ pub fn open(
         site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
     }
     site = figures.around(site);
-    header::of_all(limited(Http::new(site.layer(front)).access_log(None), options), options)
+    // Applications have their own notion of what a repeated or an encoded slash means.
+    let http = Http::new(site.layer(front)).access_log(None).strict_paths(!has_application);
+    header::of_all(limited(http, options), options)
 }
 
 /// All that is served.
 pub type Site = Layered<Front, Handler>;
 
 /// A handler, with what is around it so far.
-type Handler = Box<dyn RequestHandler>;
+pub type Handler = Box<dyn RequestHandler>;
 
 /// Healthy as long as each folder is at its path.
 fn health(checks: &[FolderCheck]) -> Response {
@@ -80,7 +84,11 @@ fn health(checks: &[FolderCheck]) -> Response {
     }
 }
 
-fn folders(options: &Options, places: &[Place]) -> Result<(Handler, Vec<FolderCheck>), CliError> {
+fn folders(
+    options: &Options,
+    places: &[Place],
+    application: Option<Handler>,
+) -> Result<(Handler, Vec<FolderCheck>), CliError> {
     let uploads = taking::uploads(options);
     let mut checks = Vec::new();
     let mut folder = |place| {
@@ -90,6 +98,7 @@ fn folders(options: &Options, places: &[Place]) -> Result<(Handler, Vec<FolderCh
     };
     if let [place] = places
         && place.at.is_empty()
+        && application.is_none()
     {
         return Ok((Box::new(folder(place)?), checks));
     }
@@ -99,7 +108,9 @@ fn folders(options: &Options, places: &[Place]) -> Result<(Handler, Vec<FolderCh
         let files = folder(place)?;
         routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
     }
-    if !places.iter().any(|place| place.at.is_empty()) {
+    if let Some(application) = application {
+        routes = if prefix.is_empty() { routes.fallback(application) } else { routes.mount(prefix, application) };
+    } else if !places.iter().any(|place| place.at.is_empty()) {
         routes = routes.fallback(overview(prefix, places));
     }
     Ok((Box::new(routes.serve(())), checks))

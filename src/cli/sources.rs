@@ -19,6 +19,7 @@ use super::error::{CliError, escape_controls, quoted, reason};
 use super::help;
 use super::options::Options;
 use super::places::{self, Word};
+use super::program::Program;
 use super::values;
 
 /// What the arguments ask for.
@@ -31,7 +32,7 @@ pub enum Action {
 }
 
 /// Parse the arguments, the program's name first, and whatever else says something.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliError> {
+pub fn parse(args: impl IntoIterator<Item = OsString>, program: &mut dyn Program) -> Result<Action, CliError> {
     let args = with_pythons_pairs(args)?;
     let given = match Source::CommandLine.matches(&args) {
         Ok(given) => given,
@@ -42,20 +43,22 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Action, CliErro
         Err(error) => return Err(Source::CommandLine.explain(&error)),
     };
     let options = Options::from_arg_matches(&given).map_err(|error| Source::CommandLine.explain(&error))?;
-    check_equals(&args)?;
+    if !program.has_application() {
+        check_equals(&args)?;
+    }
     if let Some(text) = text_to_print(&options)? {
         return Ok(Action::Print(text));
     }
-    let environment = Source::Environment.settings(from_environment(std::env::vars_os()))?;
+    let environment = Source::Environment.settings(from_environment(std::env::vars_os()), program)?;
     let config = options.starting.config.or_else(|| std::env::var_os("MODEST_CONFIG").map(Into::into));
     let file = match &config {
-        Some(path) => Source::File(quoted(path)).settings(from_file(path)?)?,
+        Some(path) => Source::File(quoted(path)).settings(from_file(path)?, program)?,
         None => Vec::new(),
     };
-    merge(&args, given, environment, file).map(|mut options| {
-        options.starting.config = config;
-        Action::Serve(Box::new(options))
-    })
+    let mut options = merge(&args, given, environment, file, program.defaults())?;
+    options.starting.config = config;
+    options.words = program.words(options.words).map_err(CliError::usage)?;
+    Ok(Action::Serve(Box::new(options)))
 }
 
 /// Python has `-p` for the protocol, and a field in two words: `-p HTTP/1.1`, `-H X-A b`.
@@ -134,6 +137,7 @@ fn merge(
     given: ArgMatches,
     environment: Vec<Setting>,
     file: Vec<Setting>,
+    defaults: Vec<OsString>,
 ) -> Result<Options, CliError> {
     let command = command();
     let is_given = |arg: &&Arg| given.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
@@ -153,6 +157,7 @@ fn merge(
     };
     let (port, bind) = (rank("port"), rank("bind"));
     let mut words = vec![args.first().cloned().unwrap_or_else(|| "modest".into())];
+    words.extend(defaults);
     let mut seen = taken.clone();
     for setting in environment.into_iter().chain(file) {
         if seen.insert(setting.name) {
@@ -254,8 +259,16 @@ impl Source {
     }
 
     /// What is said as words of a command line, each checked.
-    fn settings(&self, said: Vec<Said>) -> Result<Vec<Setting>, CliError> {
-        said.into_iter().map(|said| self.setting(said)).collect()
+    fn settings(&self, said: Vec<Said>, program: &mut dyn Program) -> Result<Vec<Setting>, CliError> {
+        let mut settings = Vec::new();
+        for said in said {
+            let name = self.name(&said.name);
+            let is_taken = program.takes(&said.name, &said.values);
+            if !is_taken.map_err(|why| CliError::usage(format!("{name}: {why}")))? {
+                settings.push(self.setting(said)?);
+            }
+        }
+        Ok(settings)
     }
 
     fn setting(&self, said: Said) -> Result<Setting, CliError> {
@@ -412,11 +425,12 @@ mod tests {
     use modest::Symlinks;
 
     use super::super::options::Verbosity;
+    use super::super::program::Folders;
     use super::*;
 
     fn parse(args: &[&str]) -> Result<Options, String> {
         let all = std::iter::once("modest").chain(args.iter().copied()).map(OsString::from);
-        match super::parse(all) {
+        match super::parse(all, &mut Folders) {
             Ok(Action::Serve(options)) => Ok(*options),
             Ok(Action::Print(text)) => Err(text),
             Err(error) => Err(error.to_string()),
@@ -431,7 +445,7 @@ mod tests {
             Some(socket) => socket.clone(),
             None => format!("{} {}", address.host, address.port),
         };
-        let places = places::places(&options).map_err(|error| error.to_string())?;
+        let places = places::places(&options, false).map_err(|error| error.to_string())?;
         let places: Vec<String> = places.iter().map(|place| format!("{}={}", place.at, place.path.display())).collect();
         Ok((addresses.iter().map(text).collect::<Vec<_>>().join(", "), places.join(", ")))
     }

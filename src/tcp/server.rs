@@ -302,6 +302,18 @@ impl TcpServer {
         &self.addresses
     }
 
+    /// A descriptor of each listening socket, in the order of [`local_addrs`](TcpServer::local_addrs): for processes that this one
+    /// starts, and that serve them by [`TcpServer::from_listener`] or `"fd:N"`. A server that is bound for that alone is not to serve
+    /// itself: it keeps the sockets open, and the file of a Unix socket, until it is dropped. See docs/listeners.md.
+    ///
+    /// # Errors
+    /// If there are no descriptors left, or if the server has begun to serve.
+    pub fn shared_listeners(&self) -> io::Result<Vec<OwnedFd>> {
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let listeners = listeners.as_ref().ok_or_else(|| io::Error::other("this server has served before"))?;
+        listeners.iter().map(Listener::shared).collect()
+    }
+
     /// The port that is listened at; the first, if there are several, and none of Unix sockets.
     pub fn port(&self) -> Option<u16> {
         self.addresses.iter().find_map(Address::port)

@@ -41,7 +41,7 @@ pub(crate) mod route_match; // what routers made of the path
 pub(crate) mod target; // request targets
 mod values; // values carried along
 
-pub use body::{Body, BodyReader};
+pub use body::{Body, BodyReader, IntoReader};
 pub use form::Form;
 pub use form_data::{FormData, FormDataLimits, Part};
 pub use plan::BodyPlan;
@@ -231,6 +231,11 @@ impl Request {
     /// The values of all fields of that name, in order, as bytes.
     pub fn header_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.head.values(name)
+    }
+
+    /// All fields in order, each with its name as sent and its value, which can be any bytes but control characters.
+    pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.head.fields()
     }
 
     /// The name of every field, as sent.

@@ -421,8 +421,9 @@ fn encode_part(body: &ResponseBody, part: Range<u64>, output: &mut Output) {
             output.bytes().extend_from_slice(&(**bytes).as_ref()[start..end]);
         }
         ResponseBody::Shared(bytes) => output.push(Piece::Shared { bytes: SharedBytes::clone(bytes), start, end }),
-        ResponseBody::File { file, .. } => {
-            output.push(Piece::File { file: Arc::clone(file), start: part.start, length: part.end - part.start });
+        ResponseBody::File { file, start, .. } => {
+            let length = part.end - part.start;
+            output.push(Piece::File { file: Arc::clone(file), start: start + part.start, length });
         }
         ResponseBody::Bytes(_) | ResponseBody::Stream { .. } | ResponseBody::Pushed(_) => {
             unreachable!("shared before, or never in parts")

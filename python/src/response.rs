@@ -10,7 +10,7 @@ use pyo3::types::{PyList, PyTuple};
 use crate::errors::name_of;
 use crate::file_wrapper::{self, FileWrapper};
 use crate::pulled::{Pulled, bytes_of};
-use crate::start_response::{Head, StartResponse, Written};
+use crate::start_response::{Head, StartResponse, Written, latin1_bytes};
 
 /// Pieces up to this length are copied: a piece that is shared waits for the interpreter to be released.
 const COPIED: usize = 64 * 1024;
@@ -151,6 +151,9 @@ fn without_body(head: Head, found: Option<usize>) -> Response {
 }
 
 fn with_fields(response: Response, head: Head) -> Response {
-    let response = response.with_status(head.status);
+    let response = match head.reason {
+        None => response.with_status(head.status),
+        Some(reason) => response.with_status(head.status).with_reason(latin1_bytes(&reason).unwrap_or_default()),
+    };
     head.fields.into_iter().fold(response, |response, (name, value)| response.with_added_header(name, value))
 }

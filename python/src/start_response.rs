@@ -14,6 +14,8 @@ use tempfile::SpooledTempFile;
 /// Status and fields of a response.
 pub struct Head {
     pub status: StatusCode,
+    /// The reason, if it is not the one that the status implies.
+    pub reason: Option<String>,
     /// All fields but Content-Length.
     pub fields: Vec<(HeaderName, HeaderValue)>,
     /// Content-Length.
@@ -124,7 +126,8 @@ fn raised_again(exc_info: &Bound<'_, PyAny>) -> PyResult<PyErr> {
 
 fn head_of(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<Head> {
     let headers = headers.cast::<PyList>().map_err(|_| PyTypeError::new_err("response_headers must be a list"))?;
-    let mut head = Head { status: status_of(status)?, fields: Vec::with_capacity(headers.len()), length: None };
+    let (status, reason) = status_of(status)?;
+    let mut head = Head { status, reason, fields: Vec::with_capacity(headers.len()), length: None };
     for header in headers.iter() {
         let pair = header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
         let pair = pair.ok_or_else(|| PyTypeError::new_err("each of response_headers must be a tuple of name and value"))?;
@@ -133,17 +136,17 @@ fn head_of(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<He
     Ok(head)
 }
 
-/// `"200 OK"`: three digits, a space, and a reason. The reason is not sent, as its code implies one.
-fn status_of(status: &Bound<'_, PyAny>) -> PyResult<StatusCode> {
+/// `"200 OK"`: three digits, a space, and a reason.
+fn status_of(status: &Bound<'_, PyAny>) -> PyResult<(StatusCode, Option<String>)> {
     let text = status.cast::<PyString>().map_err(|_| PyTypeError::new_err("the status must be a str"))?.to_cow()?;
     let wrong = || PyValueError::new_err(format!("expected a status such as '200 OK', not {text:?}"));
     let (code, reason) = text.split_once(' ').unwrap_or((&text, ""));
-    if code.len() != 3 || reason.chars().any(char::is_control) {
+    if code.len() != 3 || field_value(reason).is_none() {
         return Err(wrong());
     }
     let code = code.parse::<StatusCode>().map_err(|_| wrong())?;
     match code.as_u16() {
-        200..=599 => Ok(code),
+        200..=599 => Ok((code, Some(reason).filter(|reason| code.canonical_reason() != Some(reason)).map(str::to_owned))),
         _ => Err(wrong()),
     }
 }
@@ -172,13 +175,16 @@ fn add_field(head: &mut Head, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>)
     Ok(())
 }
 
-/// Text as the bytes of latin-1.
+/// Text as the bytes of latin-1; `None`: it has other characters.
+pub fn latin1_bytes(text: &str) -> Option<Vec<u8>> {
+    text.chars().map(|letter| u8::try_from(u32::from(letter)).ok()).collect()
+}
+
 fn field_value(text: &str) -> Option<HeaderValue> {
     if text.is_ascii() {
         return HeaderValue::from_str(text).ok();
     }
-    let bytes: Option<Vec<u8>> = text.chars().map(|letter| u8::try_from(u32::from(letter)).ok()).collect();
-    HeaderValue::from_bytes(&bytes?).ok()
+    HeaderValue::from_bytes(&latin1_bytes(text)?).ok()
 }
 
 /// Fields of one connection (RFC 9110, section 7.6.1; `wsgiref.util.is_hop_by_hop`).

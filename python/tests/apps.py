@@ -28,7 +28,7 @@ def at(path, valid=True):
 
 
 def app(environ, start_response):
-    first = "/" + environ["PATH_INFO"].split("/")[1]
+    first = "/" + environ["PATH_INFO"].lstrip("/").split("/")[0]
     return APPS.get(first, APPS["/environ"])(environ, start_response)
 
 
@@ -373,6 +373,9 @@ def send_file(environ, start_response):
     file.seek(int(start or 0))
     ok(start_response, *([("Content-Length", promised)] if promised else []))
     return environ["wsgi.file_wrapper"](Closing("file", file), 8192)
+
+
+APPS["/file-raw"] = send_file
 
 
 class Closing:

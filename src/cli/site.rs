@@ -62,7 +62,8 @@ pub fn open(
         site = Box::new(site.layer(hosts));
     }
     if let Some(proxies) = trusted(&options.listening) {
-        site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
+        let needs_scheme = guard::asks_for_passwords(options) || has_application;
+        site = Box::new(site.layer(proxies.scheme(needs_scheme)));
     }
     site = figures.around(site);
     // Applications have their own notion of what a repeated or an encoded slash means.

@@ -70,6 +70,8 @@ pub struct Response {
     /// The Content-Length that the handler set.
     pub(crate) declared_length: Option<u64>,
     pub(crate) close: bool,
+    /// In place of the one that the status implies.
+    pub(crate) reason: Option<Box<[u8]>>,
     pub(crate) deferred_error: Option<Error>,
     /// What is to be done instead of sending it.
     pub(crate) instead: Option<Box<Instead>>,
@@ -101,9 +103,21 @@ impl Response {
         S: TryInto<StatusCode>,
         S::Error: Into<http::Error>,
     {
+        self.reason = None;
         match status.try_into() {
             Ok(status) => self.status = status,
             Err(error) => self.record_error(error.into().into()),
+        }
+        self
+    }
+
+    /// The same with this reason phrase in place of the one that its status implies; another status has its own. Clients should ignore
+    /// it (RFC 9112, section 4): it is for gateways that have it from elsewhere.
+    #[doc(alias = "send_response")]
+    pub fn with_reason(mut self, reason: impl AsRef<[u8]>) -> Response {
+        match HeaderValue::from_bytes(reason.as_ref()) {
+            Ok(_) => self.reason = Some(reason.as_ref().into()),
+            Err(_) => self.record_error(Error::from("a reason phrase has a control character")),
         }
         self
     }
@@ -325,6 +339,7 @@ impl Response {
             body,
             declared_length: None,
             close: false,
+            reason: None,
             deferred_error: None,
             instead: None,
             map: OnceCell::new(),

@@ -195,7 +195,7 @@ enum Selection {
 }
 
 /// Apply the request's preconditions (RFC 9110, section 13.2.2) and ranges (section 14.2) to a response.
-fn apply_conditions(mut response: Response, context: &ResponseContext<'_>) -> (Response, Selection) {
+fn apply_conditions(response: Response, context: &ResponseContext<'_>) -> (Response, Selection) {
     let request = context.request;
     let conditions_apply = response.status == StatusCode::OK && matches!(*request.method(), Method::GET | Method::HEAD);
     if !conditions_apply || !request.field_names().any(preconditions::is_conditional_or_range) {
@@ -208,8 +208,7 @@ fn apply_conditions(mut response: Response, context: &ResponseContext<'_>) -> (R
             return (page_in_place_of(&response, &preconditions::precondition_failed(), context), Selection::Whole);
         }
         Evaluation::NotModified => {
-            response.status = StatusCode::NOT_MODIFIED;
-            return (response, Selection::Whole);
+            return (response.with_status(StatusCode::NOT_MODIFIED), Selection::Whole);
         }
     }
     match requested_range(&response, validators, context) {
@@ -250,7 +249,7 @@ fn requested_range(
 
 fn partial_content(mut response: Response, parts: Vec<Range<u64>>) -> (Response, Selection) {
     let length = response.body.length().unwrap_or_default();
-    response.status = StatusCode::PARTIAL_CONTENT;
+    response = response.with_status(StatusCode::PARTIAL_CONTENT);
     if let [part] = &parts[..] {
         let part = part.clone();
         return (

@@ -155,6 +155,7 @@ class Supervisor:
                 log("ERROR", f"process {child.replaces.pid} goes on: its successor does not start")
                 child.replaces.retires = None
                 return
+            self.has_announced = self.has_served
             if self.files:
                 self.not_before = float("inf")  # the next change may mend it
                 return

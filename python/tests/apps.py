@@ -501,6 +501,9 @@ def one_piece(environ, start_response):
     return [b"P" * int(environ["QUERY_STRING"])]
 
 
+APPS["/one-piece-raw"] = one_piece
+
+
 def factory(text="made", *, suffix=""):
     def made(environ, start_response):
         ok(start_response)

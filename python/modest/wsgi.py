@@ -6,6 +6,7 @@ import ast
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 import threading
 
@@ -24,14 +25,20 @@ def serve(app, *, server=None, **options) -> None:
     """
     args = list(_words(options))
     is_main = threading.current_thread() is threading.main_thread()
-    status = _modest.serve(
-        app,
-        args,
-        names_application=False,
-        name=_name_of(app),
-        server=server or Server(),
-        signals=is_main,
-    )
+    handled = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if is_main else ()
+    before = [(number, signal.getsignal(number)) for number in handled]
+    try:
+        status = _modest.serve(
+            app,
+            args,
+            names_application=False,
+            name=_name_of(app),
+            server=server or Server(),
+            signals=is_main,
+        )
+    finally:
+        for number, handler in before:
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
     if status:
         raise OSError(f"the server has ended with status {status}; its reason is on stderr")
 

@@ -7,6 +7,7 @@ use modest::{Error, Request, RequestHandler, Response, Result};
 use pyo3::prelude::*;
 
 use crate::attached::attached;
+use crate::context::Context;
 use crate::environ::Template;
 use crate::errors;
 use crate::response;
@@ -36,8 +37,9 @@ impl Application {
     fn respond(&self, py: Python<'_>, request: &Request) -> PyResult<Response> {
         let environ = self.template.environ(py, request)?;
         let start_response = Bound::new(py, StartResponse::default())?;
-        let returned = self.callable.bind(py).call1((environ, &start_response))?;
-        response::of(returned, &start_response, request)
+        let context = Context::new(py)?;
+        let returned = context.call(py, (self.callable.bind(py), environ, &start_response))?;
+        response::of(returned, &start_response, context, request)
     }
 }
 

@@ -120,10 +120,13 @@ impl Template {
             environ.set_item(intern!(py, "SERVER_NAME"), name)?;
             environ.set_item(intern!(py, "SERVER_PORT"), port)?;
         }
-        environ.set_item(intern!(py, "wsgi.url_scheme"), match request.is_secure() {
-            true => intern!(py, "https"),
-            false => intern!(py, "http"),
-        })
+        environ.set_item(
+            intern!(py, "wsgi.url_scheme"),
+            match request.is_secure() {
+                true => intern!(py, "https"),
+                false => intern!(py, "http"),
+            },
+        )
     }
 
     /// `HTTP_` variables. A name with an underscore is left out: as a variable it could not be told from one with a hyphen.
@@ -173,11 +176,14 @@ fn joined(request: &Request, name: &[u8]) -> Vec<u8> {
 /// What the request line says.
 fn set_line(environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
     let py = environ.py();
-    environ.set_item(intern!(py, "REQUEST_METHOD"), match request.method().as_str() {
-        "GET" => intern!(py, "GET").clone(),
-        "POST" => intern!(py, "POST").clone(),
-        other => PyString::new(py, other),
-    })?;
+    environ.set_item(
+        intern!(py, "REQUEST_METHOD"),
+        match request.method().as_str() {
+            "GET" => intern!(py, "GET").clone(),
+            "POST" => intern!(py, "POST").clone(),
+            other => PyString::new(py, other),
+        },
+    )?;
     let mount = request.mount_path();
     if !mount.is_empty() {
         environ.set_item(intern!(py, "SCRIPT_NAME"), latin1(py, mount))?;
@@ -192,10 +198,13 @@ fn set_line(environ: &Bound<'_, PyDict>, request: &Request) -> PyResult<()> {
     let target = latin1(py, request.target().as_bytes());
     environ.set_item(intern!(py, "RAW_URI"), &target)?;
     environ.set_item(intern!(py, "REQUEST_URI"), target)?;
-    environ.set_item(intern!(py, "SERVER_PROTOCOL"), match request.version() {
-        Version::HTTP_10 => intern!(py, "HTTP/1.0"),
-        _ => intern!(py, "HTTP/1.1"),
-    })
+    environ.set_item(
+        intern!(py, "SERVER_PROTOCOL"),
+        match request.version() {
+            Version::HTTP_10 => intern!(py, "HTTP/1.0"),
+            _ => intern!(py, "HTTP/1.1"),
+        },
+    )
 }
 
 /// The path behind that of the mount: empty at the mount itself, where `raw_path` is a slash.

@@ -18,15 +18,17 @@ mod application; // a request: the call of the application, in a permit
 
 mod attached; // threads that keep their state in the interpreter
 
+mod context; // its context variables
+
 mod environ; // the dictionary of a request
-mod input; // wsgi.input
-mod errors; // wsgi.errors, and tracebacks in the log
+mod errors;
+mod input; // wsgi.input // wsgi.errors, and tracebacks in the log
 
 mod start_response; // status and fields, `write()`
 
-mod response; // what the application has returned, as a response
+mod file_wrapper;
 mod pulled; // an iterable as a body
-mod file_wrapper; // wsgi.file_wrapper
+mod response; // what the application has returned, as a response // wsgi.file_wrapper
 
 use std::ffi::OsString;
 

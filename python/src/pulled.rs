@@ -7,9 +7,10 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyIterator, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use crate::attached::attached;
+use crate::context::Context;
 use crate::errors::log_exception;
 
 /// What an application has returned, and the piece of it that is being sent.
@@ -17,22 +18,24 @@ pub struct Pulled {
     /// What `close()` is called on. `None`: it was called.
     returned: Option<Py<PyAny>>,
     /// `None` before the first piece and after the last.
-    iterator: Option<Py<PyIterator>>,
+    iterator: Option<Py<PyAny>>,
     piece: Option<PyBackedBytes>,
     /// How much of the piece was read.
     at: usize,
+    context: Context,
     /// What the request is called in the log.
     name: String,
 }
 
 impl Pulled {
-    pub fn new(returned: Bound<'_, PyAny>, name: String) -> Pulled {
-        Pulled { returned: Some(returned.unbind()), iterator: None, piece: None, at: 0, name }
+    pub fn new(returned: Bound<'_, PyAny>, context: Context, name: String) -> Pulled {
+        Pulled { returned: Some(returned.unbind()), iterator: None, piece: None, at: 0, context, name }
     }
 
     /// Begins to iterate, and keeps the first piece that is not empty. Returns its length; `None`: there is none.
     pub fn begin(&mut self, py: Python<'_>) -> PyResult<Option<usize>> {
-        let iterator = self.returned.as_ref().map(|returned| returned.bind(py).try_iter()).transpose()?;
+        let iterate = |returned: &Py<PyAny>| self.context.iterate(returned.bind(py));
+        let iterator = self.returned.as_ref().map(iterate).transpose()?;
         self.iterator = iterator.map(Bound::unbind);
         self.next_piece(py)?;
         Ok(self.piece.as_ref().map(|piece| piece.len()))
@@ -55,8 +58,8 @@ impl Pulled {
 
     fn find_piece(&mut self, py: Python<'_>) -> PyResult<()> {
         let Some(iterator) = &self.iterator else { return Ok(()) };
-        let mut iterator = iterator.bind(py).clone();
-        while let Some(piece) = iterator.next().transpose()? {
+        let iterator = iterator.bind(py);
+        while let Some(piece) = self.context.next(iterator)? {
             let piece = bytes_of(&piece)?;
             if !piece.as_bytes().is_empty() {
                 self.piece = Some(PyBackedBytes::from(piece.clone()));
@@ -75,7 +78,7 @@ impl Pulled {
             return;
         }
         let closed = match returned.getattr_opt(intern!(py, "close")) {
-            Ok(Some(close)) => close.call0().map(drop),
+            Ok(Some(close)) => self.context.call(py, (close,)).map(drop),
             Ok(None) => Ok(()),
             Err(raised) => Err(raised),
         };

@@ -7,6 +7,7 @@ use modest::{Method, Request, Response, StatusCode};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
+use crate::context::Context;
 use crate::errors::name_of;
 use crate::file_wrapper::{self, FileWrapper};
 use crate::pulled::{Pulled, bytes_of};
@@ -16,9 +17,14 @@ use crate::start_response::{Head, StartResponse, Written, latin1_bytes};
 const COPIED: usize = 64 * 1024;
 
 /// The response that an application's iterable stands for. Whatever happens, the iterable's `close()` is called once.
-pub fn of(returned: Bound<'_, PyAny>, start: &Bound<'_, StartResponse>, request: &Request) -> PyResult<Response> {
+pub fn of(
+    returned: Bound<'_, PyAny>,
+    start: &Bound<'_, StartResponse>,
+    context: Context,
+    request: &Request,
+) -> PyResult<Response> {
     let (py, start) = (returned.py(), start.get());
-    let mut body = Pulled::new(returned.clone(), name_of(request));
+    let mut body = Pulled::new(returned.clone(), context, name_of(request));
     if let Some(written) = start.take_written(py) {
         return after_written(py, start.send_head(py)?, written, body, request);
     }
@@ -31,19 +37,24 @@ pub fn of(returned: Bound<'_, PyAny>, start: &Bound<'_, StartResponse>, request:
         && let Some(file) = file_wrapper::regular_file(wrapper)
     {
         let head = start.send_head(py)?;
-        if head.length.is_none_or(|length| length <= file.length) && has_body(&head, request) {
+        if !has_body(&head, request) {
+            body.close(py);
+            return Ok(without_body(head, Some(file.length)));
+        }
+        if head.length.is_none_or(|length| length <= file.length) {
             let length = head.length.unwrap_or(file.length);
             let response = Response::open_file_at(Arc::new(file.file), file.start, length);
             body.close(py); // the file is open once more
             return Ok(with_fields(response, head));
         }
-        return pulled(py, head, body, request);
+        body.begin(py)?; // it is shorter than promised: that shows when it ends
+        return Ok(streamed(head, body));
     }
     let first = body.begin(py)?;
     let head = start.send_head(py)?;
     if !has_body(&head, request) {
         body.close(py);
-        return Ok(without_body(head, first.filter(|_| is_alone(&returned))));
+        return Ok(without_body(head, first.map(|length| length as u64).filter(|_| is_alone(&returned))));
     }
     let length = head.length.or(first.filter(|_| is_alone(&returned)).map(|length| length as u64));
     match (first, length) {
@@ -60,16 +71,6 @@ pub fn of(returned: Bound<'_, PyAny>, start: &Bound<'_, StartResponse>, request:
         }
         _ => Ok(streamed(head, body)),
     }
-}
-
-/// The rest of an iterable whose head is sent already.
-fn pulled(py: Python<'_>, head: Head, mut body: Pulled, request: &Request) -> PyResult<Response> {
-    if !has_body(&head, request) {
-        body.close(py);
-        return Ok(without_body(head, None));
-    }
-    body.begin(py)?;
-    Ok(streamed(head, body))
 }
 
 /// What `write()` was given, and then what the iterable gives.
@@ -112,13 +113,15 @@ fn is_alone(returned: &Bound<'_, PyAny>) -> bool {
 /// A body that is all there. If it is longer than Content-Length, the rest is left out; if it is shorter, the response breaks off.
 fn in_memory(head: Head, mut bytes: Vec<u8>, request: &Request) -> PyResult<Response> {
     if !has_body(&head, request) {
-        return Ok(without_body(head, Some(bytes.len())));
+        return Ok(without_body(head, Some(bytes.len() as u64)));
     }
     match head.length {
         Some(length) if length > bytes.len() as u64 => return Ok(streamed(head, io::Cursor::new(bytes))),
         Some(length) if length < bytes.len() as u64 => {
             let (name, given) = (name_of(request), bytes.len());
-            log::warn!("{name}: the application's Content-Length is {length}, and it gave {given} bytes: the rest is not sent");
+            log::warn!(
+                "{name}: the application's Content-Length is {length}, and it gave {given} bytes: the rest is not sent"
+            );
             bytes.truncate(length as usize);
         }
         _ => {}
@@ -141,8 +144,8 @@ fn has_body(head: &Head, request: &Request) -> bool {
 }
 
 /// The response to HEAD has the fields that the one to GET would have; the length of a body that was not made is not known.
-fn without_body(head: Head, found: Option<usize>) -> Response {
-    let length = head.length.or(found.filter(|length| *length > 0).map(|length| length as u64));
+fn without_body(head: Head, found: Option<u64>) -> Response {
+    let length = head.length.or(found.filter(|length| *length > 0));
     let response = match length {
         Some(length) => Response::new(head.status).with_header("content-length", length),
         None => Response::stream(io::empty()),

@@ -138,7 +138,10 @@ impl Own {
         for folder in self.values("static") {
             let at = folder.as_bytes().iter().position(|byte| *byte == b'=').unwrap_or_default();
             if at < 2 || folder.as_bytes()[0] != b'/' {
-                return Err(format!("--static {}: expected a path and a folder, as in /static=app/static", folder.display()));
+                return Err(format!(
+                    "--static {}: expected a path and a folder, as in /static=app/static",
+                    folder.display()
+                ));
             }
         }
         match self.values("env").iter().find(|pair| !pair.as_bytes().iter().skip(1).any(|byte| *byte == b'=')) {
@@ -167,7 +170,8 @@ impl Program for Own {
     fn defaults(&self) -> Vec<OsString> {
         let threads = self.text("threads").unwrap_or(THREADS);
         // Bodies go to a file beyond 64 KiB, so the limit is as high as others have it; and folders are parts of a site.
-        let words = [format!("--workers={threads}"), "--body-limit=1g".into(), "--no-listing".into(), "--compress".into()];
+        let words =
+            [format!("--workers={threads}"), "--body-limit=1g".into(), "--no-listing".into(), "--compress".into()];
         words.into_iter().map(OsString::from).collect()
     }
 
@@ -194,11 +198,15 @@ impl Program for Own {
     fn words(&mut self, words: Vec<OsString>) -> Result<Vec<OsString>, String> {
         let mut words = words.into_iter();
         if !self.has_application {
-            let application = words.next().ok_or("expected an application, such as flaskr:create_app() or app.py:app")?;
+            let application =
+                words.next().ok_or("expected an application, such as flaskr:create_app() or app.py:app")?;
             self.application = Some(application);
         }
         match words.next() {
-            Some(word) => Err(format!("{}: there is one application already; a folder is given as --static /URL=DIR", word.display())),
+            Some(word) => Err(format!(
+                "{}: there is one application already; a folder is given as --static /URL=DIR",
+                word.display()
+            )),
             None => Ok(self.values("static").to_vec()),
         }
     }
@@ -255,6 +263,13 @@ impl Settings {
             return Err((HELP.trim_end().to_owned(), 0));
         }
         let (own, options) = Own::parse(args, false)?;
+        let has_parent =
+            ["processes", "process-requests", "process-age", "reload"].iter().any(|name| !own.values(name).is_empty());
+        if let Some(option) = address_of_one_process(&options).filter(|_| has_parent) {
+            return Err(wrong(format!(
+                "{option}: only one process can listen there, so it can't be used with a parent process"
+            )));
+        }
         Ok(Settings {
             application: own.application.clone(),
             processes: own.number("processes").map_err(wrong)?,
@@ -268,6 +283,20 @@ impl Settings {
             ..Settings::nothing()
         })
     }
+}
+
+/// An option for an address of its own, which a parent does not share.
+fn address_of_one_process(options: &Options) -> Option<&'static str> {
+    #[cfg(feature = "metrics")]
+    if options.listening.metrics_bind.is_some() {
+        return Some("--metrics-bind");
+    }
+    #[cfg(feature = "tls")]
+    if options.encryption.redirect_to_https.is_some() {
+        return Some("--redirect-to-https");
+    }
+    let _ = options;
+    None
 }
 
 const HELP: &str = include_str!("help.txt");

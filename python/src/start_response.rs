@@ -53,7 +53,8 @@ impl StartResponse {
     pub fn send_head(&self, py: Python<'_>) -> PyResult<Head> {
         let mut begun = self.begun(py);
         begun.is_sent = true;
-        let missing = || PyAssertionError::new_err("the application has not called start_response before its first bytes");
+        let missing =
+            || PyAssertionError::new_err("the application has not called start_response before its first bytes");
         begun.head.take().ok_or_else(missing)
     }
 
@@ -130,7 +131,8 @@ fn head_of(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<He
     let mut head = Head { status, reason, fields: Vec::with_capacity(headers.len()), length: None };
     for header in headers.iter() {
         let pair = header.cast::<PyTuple>().ok().filter(|pair| pair.len() == 2);
-        let pair = pair.ok_or_else(|| PyTypeError::new_err("each of response_headers must be a tuple of name and value"))?;
+        let pair =
+            pair.ok_or_else(|| PyTypeError::new_err("each of response_headers must be a tuple of name and value"))?;
         add_field(&mut head, &pair.get_item(0)?, &pair.get_item(1)?)?;
     }
     Ok(head)
@@ -146,21 +148,26 @@ fn status_of(status: &Bound<'_, PyAny>) -> PyResult<(StatusCode, Option<String>)
     }
     let code = code.parse::<StatusCode>().map_err(|_| wrong())?;
     match code.as_u16() {
-        200..=599 => Ok((code, Some(reason).filter(|reason| code.canonical_reason() != Some(reason)).map(str::to_owned))),
+        200..=599 => {
+            Ok((code, Some(reason).filter(|reason| code.canonical_reason() != Some(reason)).map(str::to_owned)))
+        }
         _ => Err(wrong()),
     }
 }
 
 fn add_field(head: &mut Head, name: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
-    let name = name.cast::<PyString>().map_err(|_| PyTypeError::new_err("the name of a field must be a str"))?.to_cow()?;
-    let value = value.cast::<PyString>().map_err(|_| PyTypeError::new_err(format!("{name}: the value must be a str")))?;
+    let name =
+        name.cast::<PyString>().map_err(|_| PyTypeError::new_err("the name of a field must be a str"))?.to_cow()?;
+    let value =
+        value.cast::<PyString>().map_err(|_| PyTypeError::new_err(format!("{name}: the value must be a str")))?;
     let value = value.to_cow()?;
     let wrong = |why: &str| PyValueError::new_err(format!("{name:?}: {why}"));
     let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong("this is not the name of a field"))?;
     if is_hop_by_hop(&field) {
         return Err(wrong("this field is about the connection, which the server controls (PEP 3333)"));
     }
-    let value = field_value(&value).ok_or_else(|| wrong("the value has a control character, or one that is not latin-1"))?;
+    let value =
+        field_value(&value).ok_or_else(|| wrong("the value has a control character, or one that is not latin-1"))?;
     if field == "content-length" {
         let length = std::str::from_utf8(value.as_bytes()).ok();
         let length = length.filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));

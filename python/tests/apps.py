@@ -1,5 +1,6 @@
 """Applications for tests: one for each path, each inside `wsgiref.validate`, but those that break the rules on purpose."""
 
+import contextvars
 import json
 import os
 import sys
@@ -441,6 +442,25 @@ def go_on(environ, start_response):
         WAITING.pop().set()
     ok(start_response)
     return [b"gone on"]
+
+
+VARIABLE = contextvars.ContextVar("variable", default="unset")
+
+
+@at("/context")
+def context(environ, start_response):
+    """As Flask's `stream_with_context`: what is set at first is reset at the end, on whatever thread that is."""
+    before = VARIABLE.get()
+    token = VARIABLE.set("set")
+    ok(start_response)
+
+    def pieces():
+        for _ in range(50):
+            yield f"{before},{VARIABLE.get()};".encode()
+        VARIABLE.reset(token)
+        yield VARIABLE.get().encode()
+
+    return pieces()
 
 
 LOCAL = threading.local()

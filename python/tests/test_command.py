@@ -48,6 +48,7 @@ def test_names(serve, name, body):
     (["apps:app", "--env", "NAME"], 2, "--env NAME: expected a name and a value"),
     (["apps:app", "--chdir", "missing"], 1, "--chdir missing"),
     (["apps:app", "--wrong"], 2, "there is no option --wrong"),
+    (["apps:app", "--reload", "--metrics-bind", "127.0.0.1:0"], 2, "--metrics-bind: only one process"),
     (["apps:app", "--reload=no"], 2, "--reload takes no value"),
 ])
 def test_mistakes(args, status, line):

@@ -440,6 +440,11 @@ def test_threads_keep_their_locals(server):
     assert max(calls) >= 5, calls
 
 
+def test_context_variables_are_of_a_request(server):
+    for _ in range(5):
+        assert server.get("/context").body == b"unset,set;" * 50 + b"unset"
+
+
 def test_redirects_of_dot_segments(server):
     answer = server.get("/a/../b?c")
     assert answer.status == 301 and answer.field("location") == "/b?c", answer

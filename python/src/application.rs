@@ -13,15 +13,24 @@ use crate::errors;
 use crate::response;
 use crate::start_response::StartResponse;
 
-/// An application, and what all its requests have in common.
+/// An application, and what all its requests have in common. It is a handler like any other: layers and routes can be around it.
 pub struct Application {
     callable: Py<PyAny>,
     template: Arc<Template>,
 }
 
 impl Application {
-    pub fn new(callable: Py<PyAny>, template: Arc<Template>) -> Application {
+    pub(crate) fn new(callable: Py<PyAny>, template: Arc<Template>) -> Application {
         Application { callable, template }
+    }
+
+    /// An application for a server of one's own. `multithread`: whether the server has more than one worker.
+    ///
+    /// # Errors
+    /// An exception of the interpreter, such as `MemoryError`.
+    pub fn of(callable: &Bound<'_, PyAny>, multithread: bool) -> PyResult<Application> {
+        let template = Template::new(callable.py(), multithread, false)?;
+        Ok(Application::new(callable.clone().unbind(), Arc::new(template)))
     }
 
     /// Calls the application, and makes a response of what it returns.

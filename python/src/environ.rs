@@ -80,6 +80,8 @@ impl Template {
     pub fn new(py: Python<'_>, multithread: bool, multiprocess: bool) -> PyResult<Template> {
         let base = PyDict::new(py);
         base.set_item("SCRIPT_NAME", "")?;
+        base.set_item("SERVER_NAME", "localhost")?; // until it is known where the server listens
+        base.set_item("SERVER_PORT", "80")?;
         base.set_item("SERVER_SOFTWARE", concat!("modest/", env!("CARGO_PKG_VERSION")))?;
         base.set_item("wsgi.version", PyTuple::new(py, [1, 0])?)?;
         base.set_item("wsgi.multithread", multithread)?;

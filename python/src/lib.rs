@@ -30,6 +30,8 @@ mod file_wrapper;
 mod pulled; // an iterable as a body
 mod response; // what the application has returned, as a response // wsgi.file_wrapper
 
+pub use application::Application;
+
 use std::ffi::OsString;
 
 use pyo3::prelude::*;

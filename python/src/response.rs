@@ -158,5 +158,5 @@ fn with_fields(response: Response, head: Head) -> Response {
         None => response.with_status(head.status),
         Some(reason) => response.with_status(head.status).with_reason(latin1_bytes(&reason).unwrap_or_default()),
     };
-    head.fields.into_iter().fold(response, |response, (name, value)| response.with_added_header(name, value))
+    head.fields.into_iter().fold(response, |response, (name, value)| response.with_forwarded_header(name, value))
 }

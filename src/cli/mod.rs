@@ -2,8 +2,6 @@
 //! Called by `main`; uses the library through its public API.
 //! It never prints with `println!` or `eprintln!`, which panic if the pipe is closed.
 
-pub mod program; // what the program is that has these options
-
 mod banner; // what is said on stdout
 
 pub mod listening; // the server: where it listens, behind which proxies, within which limits
@@ -26,6 +24,8 @@ mod signals; // SIGINT and SIGTERM, and SIGHUP
 mod logging; // the log, on stderr or in a file
 
 pub mod sources; // the command line, the environment, a file: to options
+
+pub mod program; // what the program is that has these options
 
 #[cfg(feature = "users")]
 mod password; // `--hash-password`

@@ -28,7 +28,7 @@ use std::time::SystemTime;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use crate::http::date;
-use crate::http::error::Error;
+use crate::http::error::{Error, parse_field};
 use crate::http::etag::ETag;
 use crate::http::live::Wait;
 use body::ResponseBody;
@@ -144,6 +144,18 @@ impl Response {
         V::Error: Into<http::Error>,
     {
         self.insert(fields::parse_checked(name, value), false)
+    }
+
+    /// As [`with_added_header`](Response::with_added_header), but an `ETag`, a `Date` or a `Last-Modified` is sent also if its value is
+    /// not one that HTTP knows: for gateways, which send what an application of another kind has set.
+    pub fn with_forwarded_header<N, V>(self, name: N, value: V) -> Response
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        self.insert(parse_field(name, value), false)
     }
 
     /// The same without the fields of that name; also what was said by `Connection: close` and `Content-Length`.

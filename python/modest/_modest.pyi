@@ -3,6 +3,7 @@ from typing import Any, Callable, Iterable, Iterator, Optional, Sequence
 __version__: str
 
 def run(args: Sequence[str]) -> int: ...
+def running() -> int: ...
 def serve(
     application: Callable[..., Iterable[bytes]],
     args: Sequence[str],
@@ -14,7 +15,7 @@ def serve(
     descriptors: Optional[Sequence[int]] = None,
     ready: Optional[Callable[[], object]] = None,
     retire: Optional[tuple[int, Callable[[], object]]] = None,
-    signals: bool = True,
+    signals: str = "program",
     announce: bool = True,
 ) -> int: ...
 

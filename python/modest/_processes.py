@@ -11,11 +11,12 @@ import os
 import random
 import select
 import signal
+import socket
 import sys
 import time
 import traceback
 
-from . import _modest
+from . import _modest, wsgi
 
 # A process that ends sooner than this, several times in a row, is not started again at once.
 YOUNG = 5.0
@@ -105,6 +106,7 @@ class Supervisor:
     def on_signal(self, number: int) -> None:
         if number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             is_second = self.is_stopping
+            notify("STOPPING=1")
             self.is_stopping = True
             for child in self.children.values():
                 self.end(child, signal.SIGKILL if is_second else signal.SIGTERM)
@@ -121,6 +123,8 @@ class Supervisor:
             os.close(child.pipe)
             child.pipe = -1
         if READY in report and not child.is_ready:
+            if not self.has_served:
+                notify("READY=1")
             child.is_ready = self.has_served = True
             if child.replaces is not None:
                 self.end(child.replaces, signal.SIGTERM)
@@ -212,8 +216,7 @@ class Supervisor:
             except BaseException:
                 traceback.print_exc()
             finally:
-                _flush()
-                os._exit(code)  # without what the parent would do at its end
+                wsgi.end(code)  # without what the parent would do at its end
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.close(write)
         child = Child(pid, read, self.settings.process_age)
@@ -227,14 +230,16 @@ class Supervisor:
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        # What a terminal sends to all processes is for the parent.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+        os.environ.pop("NOTIFY_SOCKET", None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.close(self.alive)
         for child in self.children.values():
             if child.pipe >= 0:
                 os.close(child.pipe)
-        from . import wsgi
-
         server = _modest.Server()
         random.seed()
         self.end_with_parent(server)
@@ -247,6 +252,7 @@ class Supervisor:
             descriptors=self.listeners.descriptors,
             ready=lambda: os.write(pipe, READY),
             retire=requests and (max(1, round(requests * random.uniform(0.9, 1.1))), lambda: os.write(pipe, RETIRE)),
+            signals="parent",
             announce=not self.has_announced,
         )
 
@@ -290,17 +296,20 @@ class Files:
         return bool(different)
 
 
+def notify(state: str) -> None:
+    """Tells systemd (sd_notify(3)), if it has started this."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
+            try:
+                to.sendto(f"MAINPID={os.getpid()}\n{state}".encode(), "\0" + address[1:] if address[0] == "@" else address)
+            except OSError as error:
+                log("WARN", f"systemd can't be told {state}: {error}")
+
+
 def log(level: str, text: str) -> None:
     now = time.strftime("%d/%b/%Y %H:%M:%S")
     print(f"[{level}] [{now}] modest-wsgi: {text}", file=sys.stderr, flush=True)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            pass
 
 
 def supervise(args, settings) -> int:

@@ -34,7 +34,7 @@ def serve(app, *, server=None, **options) -> None:
             names_application=False,
             name=_name_of(app),
             server=server or Server(),
-            signals=is_main,
+            signals="program" if is_main else "caller",
         )
     finally:
         for number, handler in before:
@@ -140,7 +140,25 @@ def main(args=None) -> int:
         from . import _processes
 
         return _processes.supervise(args, settings)
-    return run(args, settings)
+    status = run(args, settings)
+    if _modest.running():
+        end(status)  # the interpreter would end these threads amid the code of the server
+    return status
+
+
+def end(status: int) -> None:
+    """Ends this process at once, but with what was registered to be done at its end."""
+    import atexit
+
+    try:
+        atexit._run_exitfuncs()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass
+        os._exit(status)
 
 
 def run(args, settings, **how) -> int:

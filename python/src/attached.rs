@@ -2,6 +2,8 @@
 //! a thread that Python does not know: that costs more than a small application, and forgets what `threading.local` has stored,
 //! such as Django's connections to its database.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -38,8 +40,34 @@ impl Drop for ThreadState {
     }
 }
 
+/// How many threads of servers are in the interpreter, or wait for it.
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+struct Running;
+
+impl Running {
+    fn begin() -> Running {
+        RUNNING.fetch_add(1, Relaxed);
+        Running
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Relaxed);
+    }
+}
+
 /// Runs this in the interpreter, on a thread of the server. It waits for the interpreter, so it is called with a permit.
 pub fn attached<R>(work: impl FnOnce(Python<'_>) -> R) -> R {
     STATE.with(|_| {});
+    let _running = Running::begin();
     Python::attach(work)
+}
+
+/// How many calls are still running. The interpreter must not be finalized while there are some: it would end their threads amid
+/// the code of the server.
+#[pyfunction]
+pub fn running() -> usize {
+    RUNNING.load(Relaxed)
 }

@@ -1,12 +1,16 @@
 //! The server around an application, which `modest/wsgi.py` starts: the program's options, with an application in place of its folder.
 
 use std::ffi::OsString;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use modest::{RequestHandler, ServerHandle, TcpServer, layer_fn};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use signal_hook::consts::SIGTERM;
+use signal_hook::iterator;
 
 use crate::application::Application;
 use crate::cli;
@@ -61,8 +65,19 @@ struct How {
     ready: Option<Py<PyAny>>,
     /// Called after so many requests.
     retire: Option<(u64, Py<PyAny>)>,
-    handles_signals: bool,
+    signals: Signals,
     announces: bool,
+}
+
+/// Who handles signals.
+#[derive(Clone, Copy, PartialEq)]
+enum Signals {
+    /// The program, as `modest` does.
+    Program,
+    /// A parent process, which sends SIGTERM. It also gets the SIGINT of a terminal, which is sent to both.
+    Parent,
+    /// The caller.
+    Caller,
 }
 
 impl Program for Wsgi {
@@ -102,7 +117,7 @@ impl Program for Wsgi {
     }
 
     fn handles_signals(&self) -> bool {
-        self.how.handles_signals
+        self.how.signals == Signals::Program
     }
 
     fn announces(&self) -> bool {
@@ -113,12 +128,31 @@ impl Program for Wsgi {
         Python::attach(|py| self.template.listens(py, server.local_addrs()));
         let addresses = server.local_addrs().iter().map(ToString::to_string).collect();
         let _ = self.running.set((server.handle(), addresses));
+        if self.how.signals == Signals::Parent
+            && let Err(error) = shutdown_on_sigterm(server.handle())
+        {
+            log::error!("SIGTERM can't be handled: {error}");
+        }
     }
 
     fn ready(&mut self) -> Box<dyn FnOnce() + Send> {
         let ready = self.how.ready.take();
         Box::new(move || ready.iter().for_each(call))
     }
+}
+
+/// The first SIGTERM begins a shutdown; at the second one, the process ends.
+fn shutdown_on_sigterm(handle: ServerHandle) -> io::Result<()> {
+    let mut signals = iterator::Signals::new([SIGTERM])?;
+    let wait = move || {
+        for (number, _) in signals.forever().enumerate() {
+            match number {
+                0 => handle.shutdown(),
+                _ => signal_hook::low_level::exit(128 + SIGTERM),
+            }
+        }
+    };
+    thread::Builder::new().name("modest-signals".into()).spawn(wait).map(drop)
 }
 
 fn call(callable: &Py<PyAny>) {
@@ -135,7 +169,7 @@ fn call(callable: &Py<PyAny>) {
 #[pyfunction]
 #[pyo3(signature = (
     application, args, *, names_application, name, server, multiprocess = false, descriptors = None, ready = None,
-    retire = None, signals = true, announce = true
+    retire = None, signals = "program", announce = true
 ))]
 #[expect(clippy::too_many_arguments, reason = "named, in Python")]
 pub fn serve(
@@ -149,13 +183,18 @@ pub fn serve(
     descriptors: Option<Vec<u32>>,
     ready: Option<Py<PyAny>>,
     retire: Option<(u64, Py<PyAny>)>,
-    signals: bool,
+    signals: &str,
     announce: bool,
 ) -> PyResult<u8> {
     let (_, options) = Own::parse(args.clone(), !names_application).map_err(|(text, _)| PyValueError::new_err(text))?;
     let (own, rest) = Own::split(args, !names_application).map_err(PyValueError::new_err)?;
+    let signals = match signals {
+        "program" => Signals::Program,
+        "parent" => Signals::Parent,
+        _ => Signals::Caller,
+    };
     let template = Arc::new(Template::new(py, options.limits.workers != Some(1), multiprocess)?);
-    let how = How { name, descriptors, ready, retire, handles_signals: signals, announces: announce };
+    let how = How { name, descriptors, ready, retire, signals, announces: announce };
     let application = Application::new(application, Arc::clone(&template));
     let running = Arc::clone(&server.running);
     let mut program = Wsgi { own, application: Some(application), template, how, running };

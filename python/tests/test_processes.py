@@ -160,6 +160,47 @@ def test_shutdown_drains_all_processes(serve, number):
             os.kill(pid, 0)
 
 
+def test_control_c_drains_too(serve):
+    """A terminal sends SIGINT to the parent and to its children."""
+    server = serve("apps", "--processes", "2", "--threads", "2", "-q")
+    until(lambda: len(pids(server)) == 2, "both serve")
+    client = server.connect()
+    client.sendall(b"GET /sleep?1 HTTP/1.1\r\nHost: a\r\n\r\n")
+    time.sleep(0.3)
+    os.killpg(server.process.pid, signal.SIGINT)
+    assert b"slept" in read_all(client)
+    assert server.process.wait(DEADLINE) == 0
+
+
+def test_systemd_is_notified(serve, tmp_path):
+    path = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(path)
+        systemd.settimeout(DEADLINE)
+        server = serve("apps", "--processes", "2", "-q", env={"NOTIFY_SOCKET": path})
+        assert systemd.recv(1000).decode() == f"MAINPID={server.process.pid}\nREADY=1"
+        assert server.stop() == 0
+        assert systemd.recv(1000).decode().endswith("STOPPING=1")
+
+
+def test_what_was_registered_is_done_at_the_end(serve, tmp_path):
+    (tmp_path / "ends.py").write_text("import atexit\nfrom apps import app\natexit.register(lambda: open('ended', 'w').close())\n")
+    for args in ((), ("--processes", "1")):
+        server = serve("--chdir", str(tmp_path), "ends", *args, env={"PYTHONPATH": os.path.dirname(os.path.abspath(__file__))})
+        assert server.get("/tuple").status == 200 and server.stop() == 0
+        (tmp_path / "ended").unlink()
+
+
+def test_a_call_that_does_not_end(serve):
+    """The shutdown timeout ends it, and the process ends in order."""
+    for args in ((), ("--processes", "1")):
+        server = serve("apps", "--shutdown-timeout", "500ms", "-q", *args)
+        client = server.connect()
+        client.sendall(b"GET /sleep?30 HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.3)
+        assert server.stop() == 0
+
+
 def test_a_second_signal_ends_at_once(serve):
     server = serve("apps", "--processes", "1", "-q")
     client = server.connect()

@@ -70,11 +70,9 @@ pub struct Response {
     /// The Content-Length that the handler set.
     pub(crate) declared_length: Option<u64>,
     pub(crate) close: bool,
-    /// In place of the one that the status implies.
-    pub(crate) reason: Option<Box<[u8]>>,
     pub(crate) deferred_error: Option<Error>,
-    /// What is to be done instead of sending it.
-    pub(crate) instead: Option<Box<Instead>>,
+    /// What few responses have.
+    rare: Option<Box<Rare>>,
     map: OnceCell<Box<HeaderMap>>,
 }
 
@@ -103,7 +101,9 @@ impl Response {
         S: TryInto<StatusCode>,
         S::Error: Into<http::Error>,
     {
-        self.reason = None;
+        if let Some(rare) = &mut self.rare {
+            rare.reason = None;
+        }
         match status.try_into() {
             Ok(status) => self.status = status,
             Err(error) => self.record_error(error.into().into()),
@@ -116,7 +116,7 @@ impl Response {
     #[doc(alias = "send_response")]
     pub fn with_reason(mut self, reason: impl AsRef<[u8]>) -> Response {
         match HeaderValue::from_bytes(reason.as_ref()) {
-            Ok(_) => self.reason = Some(reason.as_ref().into()),
+            Ok(_) => self.rare().reason = Some(reason.as_ref().to_vec()),
             Err(_) => self.record_error(Error::from("a reason phrase has a control character")),
         }
         self
@@ -303,7 +303,7 @@ impl Response {
         R: Read + Send + 'static,
         F: FnOnce(Box<dyn Read + Send>) -> R,
     {
-        if self.instead.is_some() {
+        if self.instead().is_some() {
             return Err(self);
         }
         let body = std::mem::replace(&mut self.body, ResponseBody::Static(b""));
@@ -329,8 +329,26 @@ impl Response {
         self.body.read(length)
     }
 
+    /// What is to be done instead of sending it.
+    pub(crate) fn instead(&self) -> Option<&Instead> {
+        self.rare.as_ref()?.instead.as_ref()
+    }
+
+    pub(crate) fn take_instead(&mut self) -> Option<Instead> {
+        self.rare.as_mut()?.instead.take()
+    }
+
+    /// The reason phrase, if it is not the one that the status implies.
+    pub(crate) fn reason(&self) -> Option<&[u8]> {
+        self.rare.as_ref()?.reason.as_deref()
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
     pub(crate) fn is_to_wait(&self) -> bool {
-        matches!(self.instead.as_deref(), Some(Instead::Wait(_)))
+        matches!(self.instead(), Some(Instead::Wait(_)))
     }
 
     /// The first error made while it was built, if any: it must not be sent then.
@@ -351,9 +369,8 @@ impl Response {
             body,
             declared_length: None,
             close: false,
-            reason: None,
             deferred_error: None,
-            instead: None,
+            rare: None,
             map: OnceCell::new(),
         }
     }
@@ -422,6 +439,13 @@ impl Response {
     fn record_error(&mut self, error: Error) {
         self.deferred_error.get_or_insert(error);
     }
+}
+
+/// What few responses have: boxed, as responses are handed on by value.
+#[derive(Default)]
+struct Rare {
+    instead: Option<Instead>,
+    reason: Option<Vec<u8>>,
 }
 
 /// What is done with a response instead of sending it.

@@ -73,7 +73,7 @@ impl ResponseHead<'_> {
         to.extend_from_slice(code.as_str().as_bytes());
         to.push(b' ');
         let implied = || status::reason(code).unwrap_or_default().as_bytes();
-        to.extend_from_slice(self.response.reason.as_deref().unwrap_or_else(implied));
+        to.extend_from_slice(self.response.reason().unwrap_or_else(implied));
         to.extend_from_slice(b"\r\n");
     }
 

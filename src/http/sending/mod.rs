@@ -89,7 +89,7 @@ impl Checked {
 
     /// What is to be done instead of sending it.
     pub(crate) fn take_instead(&mut self) -> Option<Instead> {
-        self.0.instead.take().map(|instead| *instead)
+        self.0.take_instead()
     }
 
     /// Whether its body is pushed by other threads.
@@ -140,7 +140,7 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
         return Some(error);
     }
     let status = response.status;
-    match response.instead.as_deref() {
+    match response.instead() {
         Some(Instead::Wait(_)) => return None,
         Some(Instead::Switch(protocol)) => return switch_fault(request, protocol.name()),
         None => {}

@@ -134,6 +134,7 @@ impl WebSocketHandler for Chat {
 }
 
 fn main() -> std::io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs each request and each error
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
     let chat = Routes::new()
         .get("/", |_, _| Ok(Response::html(PAGE)))

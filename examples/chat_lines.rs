@@ -79,6 +79,7 @@ impl Chat {
 }
 
 fn main() -> io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs warnings and errors
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
     let server = TcpServer::bind(address, Raw(Chat::default()))?;
     println!("Listening at {} ...", server.local_addr());

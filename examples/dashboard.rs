@@ -75,6 +75,7 @@ impl Dashboard {
 }
 
 fn main() -> std::io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs each request and each error
     let mut words = std::env::args().skip(1);
     let address = words.next().unwrap_or("127.0.0.1:8000".into());
     let dashboard = Routes::new()

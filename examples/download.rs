@@ -52,6 +52,7 @@ impl Read for Lines {
 }
 
 fn main() -> io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs each request and each error
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
     let server = TcpServer::bind(address, Download)?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());

@@ -16,6 +16,7 @@ fn echo(stream: &mut Stream) -> io::Result<()> {
 }
 
 fn main() -> io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs warnings and errors
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
     let server = TcpServer::bind(address, streams(echo))?;
     println!("Listening at {} ...", server.local_addr());

@@ -1,6 +1,6 @@
 //! A server in a few lines: `cargo run --release --example hello`, then `curl http://127.0.0.1:8000/`.
 
-use modest::{Request, RequestHandler, Response, Result, TcpServer};
+use modest::{Http, Request, RequestHandler, Response, Result, TcpServer};
 
 struct Hello;
 
@@ -21,8 +21,9 @@ impl RequestHandler for Hello {
 }
 
 fn main() -> std::io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs errors
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
-    let server = TcpServer::bind(address, Hello)?;
+    let server = TcpServer::bind(address, Http::new(Hello).access_log(None))?; // without a log line per request
     println!("Serving HTTP at http://{}/ ...", server.local_addr());
     server.serve_forever()
 }

@@ -1,5 +1,5 @@
-//! A server without a protocol: prints what it receives and always sends the same bytes.
-//! `cargo run --example hello_socket`, then `telnet 127.0.0.1 8888`, `curl http://127.0.0.1:8888/` or a browser.
+//! Two servers without HTTP. `cargo run --example hello_socket 127.0.0.1:8888 echo` sends back what it receives.
+//! Without `echo` it prints what it receives and always sends the same bytes: `curl http://127.0.0.1:8888/`.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -7,26 +7,43 @@ use std::time::Duration;
 use modest::raw::{Conversation, Next, Protocol, Raw, Turn};
 use modest::{Client, TcpServer};
 
-struct HelloSocket;
+const SILENCE: Option<Duration> = Some(Duration::from_secs(600));
 
-impl Protocol for HelloSocket {
-    fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
-        Some(Box::new(Greeting { may_block: false }))
+/// The smallest protocol.
+struct Echo;
+
+impl Conversation for Echo {
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
+        turn.output.bytes().extend_from_slice(turn.input.bytes());
+        turn.input.consume(turn.input.bytes().len());
+        Next::Idle { within: SILENCE }
     }
 }
 
+impl Protocol for Echo {
+    fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
+        Some(Box::new(Echo))
+    }
+}
+
+/// Prints what it receives. Printing can block, so it needs a turn after `Next::Handle`.
+struct HelloSocket;
+
+#[derive(Default)]
 struct Greeting {
-    may_block: bool, // writing to stdout can block, so it needs a turn after `Next::Handle`
+    may_block: bool,
+}
+
+impl Protocol for HelloSocket {
+    fn meet(&self, _: &Client) -> Option<Box<dyn Conversation>> {
+        Some(Box::new(Greeting::default()))
+    }
 }
 
 impl Conversation for Greeting {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
         if turn.input.is_empty() {
-            return if turn.input.ended() {
-                Next::Close
-            } else {
-                Next::Idle { within: Some(Duration::from_secs(600)) }
-            };
+            return if turn.input.ended() { Next::Close } else { Next::Idle { within: SILENCE } };
         }
         if !self.may_block {
             self.may_block = true;
@@ -41,8 +58,12 @@ impl Conversation for Greeting {
 }
 
 fn main() -> io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs warnings and errors
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8888".into());
-    let server = TcpServer::bind(address, Raw(HelloSocket))?;
+    let server = match std::env::args().nth(2).as_deref() {
+        Some("echo") => TcpServer::bind(address, Raw(Echo))?,
+        _ => TcpServer::bind(address, Raw(HelloSocket))?,
+    };
     println!("Listening at {} ...", server.local_addr());
     server.serve_forever()
 }

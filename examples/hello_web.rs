@@ -11,6 +11,7 @@ impl RequestHandler for HelloWeb {
 }
 
 fn main() -> std::io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs each request and each error
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
     let server = TcpServer::bind(address, HelloWeb)?;
     println!("Serving HTTP at http://{}/ ...", server.local_addr());

@@ -140,6 +140,7 @@ impl Conversation for Store {
 }
 
 fn main() -> io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs warnings and errors
     let (address, store) = (std::env::args().nth(1).unwrap_or("127.0.0.1:6379".into()), Store::default());
     let server = match std::env::args().nth(2).as_deref() {
         Some("threads") => TcpServer::bind(address, streams(move |stream: &mut Stream| talk(&store, stream)))?,

@@ -87,6 +87,7 @@ fn no_note(id: u64) -> Error {
 }
 
 fn main() -> std::io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs each request and each error
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
     let notes = Routes::new()
         .get("/notes", Notes::all)

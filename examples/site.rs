@@ -17,6 +17,7 @@ impl Site {
 }
 
 fn main() -> std::io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs each request and each error
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
     let folder = std::env::args().nth(2).unwrap_or("www".into());
     // Routes are tried first, then the folder, which rejects methods that it does not serve.

@@ -36,6 +36,7 @@ fn sleep(time: &str) -> Result<Response> {
 }
 
 fn main() -> std::io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs each request and each error
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8000".into());
     let workers = std::env::args().nth(2).and_then(|count| count.parse().ok()).unwrap_or(4);
     let server = TcpServer::bind(address, Sleepy)?.workers(workers);

@@ -49,6 +49,7 @@ fn udp(datagram: &Datagram) -> io::Result<()> {
 }
 
 fn main() -> io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs warnings and errors
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:9999".into());
     let server = match std::env::args().nth(2).as_deref() {
         Some("udp") => {

@@ -10,6 +10,7 @@ use modest::TcpServer;
 use modest::raw::{Flow, Lines};
 
 fn main() -> io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs warnings and errors
     let values = Mutex::new(HashMap::<String, String>::new()); // all clients share this closure, and so this map
     let store = Lines::new(move |line, reply| {
         let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ fn handle(datagram: &Datagram) -> std::io::Result<()> {
 }
 
 fn main() -> std::io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs warnings and errors
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:9999".into());
     let server = UdpServer::bind(address, handle)?;
     println!("Receiving at {}", server.local_addr());

@@ -14,6 +14,7 @@ impl WebSocketHandler for Echo {
 }
 
 fn main() -> std::io::Result<()> {
+    let _log = modest::log_to_stderr(); // logs each request and each error
     let mut words = std::env::args().skip(1);
     let address = words.next().unwrap_or("127.0.0.1:8000".into());
     let largest = words.next().and_then(|bytes| bytes.parse().ok()).unwrap_or(1024 * 1024);

@@ -196,7 +196,7 @@ pub mod live {
 /// or bytes as they arrive ([`Conversation`](raw::Conversation)).
 pub mod raw {
     pub use crate::tcp::{
-        Conversation, Event, Flow, Inner, Input, Layer, LineHandler, Lines, Next, Output, Piece, Protocol, Raw,
+        Conversation, Event, Flow, Handover, Input, Layer, LineHandler, Lines, Next, Output, Piece, Protocol, Raw,
         Refusal, Stage, Stream, StreamHandler, StreamWriter, Turn, Waker, streams,
     };
 }
@@ -243,6 +243,8 @@ mod documents {
     struct Tls;
     #[doc = include_str!("../docs/listeners.md")]
     struct Listeners;
+    #[doc = include_str!("../docs/protocols.md")]
+    struct Protocols;
     #[doc = include_str!("../docs/layers.md")]
     struct Layers;
     #[cfg(feature = "users")]

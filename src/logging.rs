@@ -1,9 +1,9 @@
-//! The log on stderr, without any logger of the user's: `log_to_stderr`, and the writers behind it, to stderr and to a file,
-//! which the program uses, too. All modules log by the macros of `log`; none calls this one.
+//! The log on stderr for programs without a logger: `log_to_stderr`, and the writers behind it, to stderr and to a
+//! file, which the program also uses. All modules log by the macros of `log`; none calls this one.
 //!
-//! Who logs only copies a line into a bounded buffer; one thread writes the buffer out. Lines that find no space there, for
-//! the reader is slow, and those that can't be written, for the disk is full or the pipe closed, are counted, and
-//! the count is written once there is space again.
+//! A logging thread only copies a line into a bounded buffer, and one thread writes the buffer out. Lines are lost if
+//! the buffer is full, because the reader is slow, or if they cannot be written, because the disk is full or the pipe
+//! is closed. Lost lines are counted, and the count is written once there is space again.
 
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
@@ -28,21 +28,21 @@ const CAPACITY: usize = 1 << 20; // bytes of lines not yet written: some 10,000 
 const WRITE_INTERVAL: Duration = Duration::from_millis(1); // pause between two writes: under load one write takes many lines
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1); // how long the last lines may take at the end
 
-/// Log to stderr: access lines as Python's `http.server` has them, and warnings and errors of all crates, each a line
-/// with its level and time. If the process has a logger already this does nothing.
+/// Logs to stderr: access lines in the format of Python's `http.server`, and warnings and errors of all crates, one
+/// line each with level and time. Does nothing if the process already has a logger.
 ///
-/// Without a logger the library is mute: a client gets a 500, and nobody learns why.
+/// Without a logger the library logs nothing: after a 500, the reason is lost.
 ///
 /// ```text
 /// 127.0.0.1 - - [16/Jun/2022 06:34:59] "GET / HTTP/1.1" 500 -
 /// [ERROR] [16/Jun/2022 06:34:59] "GET / HTTP/1.1": 500 Internal Server Error: no such file
 /// ```
 ///
-/// Times are in UTC. No worker ever waits for stderr: a line that finds 1 MiB of others unwritten is dropped, and the
-/// number of those is logged. What is returned may be ignored; kept to the end of `main` it waits there until the last
-/// line is written, for a second at most. (`log::logger().flush()` waits, too.)
+/// Times are in UTC. No worker ever waits for stderr: if 1 MiB of lines are unwritten, further lines are dropped, and
+/// their number is logged. The returned value can be ignored. If it is dropped at the end of `main`, it waits up to one
+/// second until the last line is written. (`log::logger().flush()` also waits.)
 ///
-/// For other levels, targets or times use a logger of your own; [`StderrWriter`] is what it should write to.
+/// For other levels, targets or times, use a logger of your own that writes to [`StderrWriter`].
 ///
 /// ```no_run
 /// use modest::{Response, TcpServer, handler_fn};
@@ -54,13 +54,13 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1); // how long the last lin
 pub fn log_to_stderr() -> StderrLog {
     let is_first = log::set_logger(&StderrLogger).is_ok();
     if is_first {
-        buffer(); // the thread is started here, not by the first who logs
+        buffer(); // the thread is started here, not by the first log call
         log::set_max_level(LevelFilter::Info);
     }
     StderrLog { is_ours: is_first }
 }
 
-/// The log on stderr: [`log_to_stderr`]. When it is dropped, lines not yet written are waited for, a second at most.
+/// The log on stderr: [`log_to_stderr`]. Dropping it waits up to one second for unwritten lines.
 #[derive(Debug)]
 pub struct StderrLog {
     is_ours: bool,
@@ -75,10 +75,10 @@ impl Drop for StderrLog {
 }
 
 /// A writer to stderr that never waits: a line is copied into a buffer of 1 MiB that all such writers of the process
-/// share, and a thread writes it out. For loggers: one that writes to stderr itself stops the server when nobody reads
-/// there.
+/// share, and a thread writes it out. Use it in loggers: a logger that writes to stderr directly stops the server if
+/// its reader does not read.
 ///
-/// A line is passed on when it ends. One that finds no space is dropped, and counted in a line of its own later.
+/// A line is passed on when it ends. A line that finds no space is dropped and counted, and the count is logged later.
 ///
 /// ```
 /// use modest::StderrWriter;
@@ -95,19 +95,20 @@ pub struct StderrWriter {
 }
 
 impl StderrWriter {
-    /// A writer. The first of a process starts the thread.
+    /// Creates a writer. The first of a process starts the thread.
     pub fn new() -> StderrWriter {
         buffer();
         StderrWriter::default()
     }
 
-    /// How the lines of the writer itself are formatted, such as the one that counts lost lines: from a level and a message to one
-    /// line without its end. Default: as the lines of [`log_to_stderr`]. The first of a process applies to all.
+    /// Sets how the writer's own lines are formatted, such as the one that counts lost lines: from a level and a
+    /// message to a line without its end. Default: the format of [`log_to_stderr`]. The first call applies to the whole
+    /// process.
     pub fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
         buffer().own_lines(Box::new(format));
     }
 
-    /// Wait until all lines are written, for a second at most: at the end of the program.
+    /// Waits up to one second until all lines are written. Call it at the end of the program.
     pub fn drain(&self) {
         buffer().drain(FLUSH_TIMEOUT);
     }
@@ -119,16 +120,17 @@ impl Write for StderrWriter {
         Ok(bytes.len())
     }
 
-    /// Nothing: many loggers flush after each line. See [`StderrWriter::drain`].
+    /// Does nothing, because many loggers flush after each line. See [`StderrWriter::drain`].
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// A writer to a file that never waits: as [`StderrWriter`], with a buffer and a thread of its own. Lines are appended.
+/// A writer to a file that never waits, like [`StderrWriter`], with a buffer and a thread of its own. Lines are
+/// appended.
 ///
-/// A line that finds no space in the buffer or on the disk is dropped; how many were stands in a line of its own once there
-/// is space again. The first error is also told on stderr.
+/// A line that finds no space in the buffer or on the disk is dropped. The number of dropped lines is logged once there
+/// is space again. The first error is also written to stderr.
 ///
 /// ```no_run
 /// use modest::LogFile;
@@ -136,7 +138,7 @@ impl Write for StderrWriter {
 ///
 /// let mut log = LogFile::open("/var/log/modest.log")?;
 /// writeln!(log, "starting")?;
-/// log.reopen(); // it was renamed: begin another
+/// log.reopen(); // it was renamed: open a new one
 /// log.drain(); // at the end
 /// # Ok::<(), std::io::Error>(())
 /// ```
@@ -147,10 +149,10 @@ pub struct LogFile {
 }
 
 impl LogFile {
-    /// Open a file, or create it. The path is that of the file from now on, whatever the working folder is.
+    /// Opens a file, or creates it. The path stays valid if the working directory changes.
     ///
     /// # Errors
-    /// If it can't be written to, or there is no thread.
+    /// If the file cannot be opened for writing, or there is no thread.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<LogFile> {
         let path = std::path::absolute(path.into())?;
         let mut out = FileSink { file: append(&path)?, path };
@@ -160,19 +162,20 @@ impl LogFile {
         Ok(LogFile { line: Vec::new(), buffer })
     }
 
-    /// Open the path anew before the next line: after the file was renamed or removed, as `logrotate` does. If that fails,
-    /// the old file is kept, and stderr is told.
+    /// Reopens the path before the next line, after the file was renamed or removed, for example by `logrotate`. If
+    /// that fails, the old file is kept, and the error is written to stderr.
     pub fn reopen(&self) {
         self.buffer.reopen.store(true, Relaxed);
         self.buffer.wake();
     }
 
-    /// How the lines of the writer itself are formatted: see [`StderrWriter::own_lines`]. The first of each file applies.
+    /// Sets how the writer's own lines are formatted: see [`StderrWriter::own_lines`]. The first call applies to this
+    /// file.
     pub fn own_lines(&self, format: impl Fn(Level, &str) -> String + Send + Sync + 'static) {
         self.buffer.own_lines(Box::new(format));
     }
 
-    /// Wait until all lines are written, for a second at most: at the end of the program.
+    /// Waits up to one second until all lines are written. Call it at the end of the program.
     pub fn drain(&self) {
         self.buffer.drain(FLUSH_TIMEOUT);
     }
@@ -184,7 +187,7 @@ impl Write for LogFile {
         Ok(bytes.len())
     }
 
-    /// Nothing: many loggers flush after each line. See [`LogFile::drain`].
+    /// Does nothing, because many loggers flush after each line. See [`LogFile::drain`].
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -202,17 +205,17 @@ fn append(path: &std::path::Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Where a buffer is written to. Used by one thread.
+/// The destination of a buffer. Used by one thread.
 trait Sink: Write {
-    /// The file was renamed: open another.
+    /// Opens the file again after it was renamed.
     ///
     /// # Errors
-    /// If that fails; the old one is kept.
+    /// If opening fails; the old file is kept.
     fn reopen(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// What is written to stderr when the first write fails, or opening it anew.
+    /// The message for stderr after the first failed write or reopen.
     fn failure(&self, error: &io::Error) -> Option<String> {
         let _ = error;
         None
@@ -267,7 +270,7 @@ impl Log for StderrLogger {
     }
 }
 
-/// An access line as it is (a record escapes what the client sent); any other message with its level and time, made one
+/// An access line unchanged (a record escapes the client's text); any other message with its level and time, as one
 /// line whatever a client or a cause put into it.
 fn line_of(record: &Record<'_>, now: SystemTime) -> String {
     match record.target() {
@@ -290,18 +293,18 @@ fn message_line(level: Level, message: &str, now: SystemTime) -> String {
     line
 }
 
-/// Pass a line on when it ends.
+/// Passes each complete line on.
 fn push_lines(line: &mut Vec<u8>, bytes: &[u8], buffer: &LogBuffer) {
     line.extend_from_slice(bytes);
-    // A line that never ends is dropped as one that finds no space.
+    // A line that never ends is dropped like one that finds no space.
     if bytes.ends_with(b"\n") || line.len() > CAPACITY {
         buffer.push(line);
         line.clear();
     }
 }
 
-/// The buffer of stderr. With it its thread is started; without a thread nothing is written and it fills up, but
-/// the server keeps running.
+/// The buffer of stderr. Its first use starts the thread. Without a thread nothing is written and it fills up, but the
+/// server keeps running.
 fn buffer() -> &'static LogBuffer {
     static BUFFER: OnceLock<Arc<LogBuffer>> = OnceLock::new();
     BUFFER.get_or_init(|| {
@@ -329,13 +332,13 @@ struct LogBuffer {
 struct BufferState {
     lines: Vec<u8>,
     dropped: u64,
-    /// What the writing thread does.
+    /// What the writing thread is doing.
     writer: WriterState,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 enum WriterState {
-    /// Writing, or about to look for more: it needs no wake-up.
+    /// Writing, or about to check for more lines: needs no wake-up.
     #[default]
     Busy,
     /// Waiting for a line: it must be woken.
@@ -410,15 +413,15 @@ impl LogBuffer {
                 }
             }
             batch.clear();
-            // Said after lines that could be written: there is space again.
+            // Written after lines that could be written, so there is space again.
             if slow + failed > 0 && write_batch(out, self.lost_lines(slow, failed).as_bytes(), &mut torn).is_ok() {
                 (slow, failed) = (0, 0);
             }
-            thread::sleep(WRITE_INTERVAL); // the pause is the point: lines gather meanwhile
+            thread::sleep(WRITE_INTERVAL); // the pause lets lines gather
         }
     }
 
-    /// Wait for lines and take all there are, or for the file to be opened anew; returns how many were dropped.
+    /// Waits for lines and takes all, or waits for the file to be reopened. Returns how many lines were dropped.
     fn take(&self, into: &mut Vec<u8>) -> u64 {
         let mut state = self.lock();
         while state.lines.is_empty() && !self.reopen.load(Relaxed) {
@@ -449,8 +452,8 @@ impl LogBuffer {
     }
 }
 
-/// Write whole lines; of those that are left, how many are lost. `torn`: what was written last is not the end of a line, which
-/// is ended before the next one.
+/// Writes whole lines. On an error returns how many of the remaining lines are lost. `torn`: the last bytes written do
+/// not end a line, so a line end is written before the next one.
 fn write_batch(out: &mut dyn Sink, batch: &[u8], torn: &mut bool) -> Result<(), (io::Error, u64)> {
     let mut rest = batch;
     let mut is_begun = false;

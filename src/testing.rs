@@ -1,4 +1,4 @@
-//! A server of one's own in a test, and a small client for it: uses the library as anybody would.
+//! A server for tests, and a small client for it. It uses only the public API.
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,11 +11,11 @@ use crate::{IntoProtocol, Method, ServerHandle, TcpServer};
 /// How long the client waits for a whole response.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the server waits for handlers and streams when its test is over.
+/// How long the server waits for handlers and streams when it is dropped.
 const SHUTDOWN: Duration = Duration::from_secs(1);
 
-/// Serve this handler at a free port of `127.0.0.1`, for a test. The server is shut down when the value is dropped, and
-/// waits a second for handlers and streams that go on.
+/// Serves this handler on a free port of `127.0.0.1`, for a test. The server shuts down when the value is dropped, and
+/// waits up to one second for handlers and streams.
 ///
 /// ```
 /// use modest::{Response, handler_fn, testing};
@@ -25,7 +25,7 @@ const SHUTDOWN: Duration = Duration::from_secs(1);
 /// ```
 ///
 /// # Panics
-/// If it can't be served: there is no free port, or no thread.
+/// If there is no free port or no thread.
 pub fn serve(handler: impl IntoProtocol) -> TestServer {
     let server = TcpServer::bind("127.0.0.1:0", handler).and_then(|server| {
         let server = server.shutdown_timeout(SHUTDOWN);
@@ -47,7 +47,7 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Where it listens.
+    /// The address of the server.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -57,12 +57,12 @@ impl TestServer {
         format!("http://{}{path}", self.address)
     }
 
-    /// Its figures, and the way to shut it down before its time.
+    /// The handle of the server, for statistics and for a shutdown during the test.
     pub fn handle(&self) -> &ServerHandle {
         &self.handle
     }
 
-    /// The response to a GET, over a connection of its own.
+    /// Sends a GET on a new connection and returns the response.
     ///
     /// # Panics
     /// If there is no well-formed response within 30 seconds.
@@ -70,7 +70,7 @@ impl TestServer {
         self.send(TestRequest::new(Method::GET, target))
     }
 
-    /// The response to a POST of this body.
+    /// Sends a POST with this body and returns the response.
     ///
     /// # Panics
     /// As [`get`](TestServer::get).
@@ -78,7 +78,7 @@ impl TestServer {
         self.send(TestRequest::new(Method::POST, target).with_body(body))
     }
 
-    /// The response to a POST of this value as JSON.
+    /// Sends a POST with this value as JSON and returns the response.
     ///
     /// # Panics
     /// As [`get`](TestServer::get); also if it can't be serialized.
@@ -89,7 +89,7 @@ impl TestServer {
         self.send(request.with_body(body))
     }
 
-    /// The response to any request.
+    /// Sends any request and returns the response.
     ///
     /// # Panics
     /// As [`get`](TestServer::get).
@@ -104,14 +104,15 @@ impl TestServer {
     fn try_send(&self, request: &TestRequest) -> io::Result<SentResponse> {
         let mut stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        // A server may answer before it has read all: then the rest can't be written, and the answer is what counts.
+        // A server may respond before it has read the whole request. Then the rest cannot be written, and the response
+        // counts.
         let sent = stream.write_all(&request.head()).and_then(|()| stream.write_all(&request.body));
         let within = Within { stream, end: Instant::now() + PATIENCE };
         SentResponse::read(&mut BufReader::new(within), &request.method).map_err(|error| sent.err().unwrap_or(error))
     }
 }
 
-/// Reads until a moment and no longer, however slowly the bytes come.
+/// Reads until a deadline, however slowly the bytes arrive.
 struct Within {
     stream: TcpStream,
     end: Instant,
@@ -160,19 +161,19 @@ pub struct TestRequest {
 }
 
 impl TestRequest {
-    /// A request with this method and target, and the Host `localhost`.
+    /// A request with this method and target, and with `Host: localhost`.
     pub fn new(method: Method, target: impl Into<String>) -> TestRequest {
         TestRequest { method, target: target.into(), fields: Vec::new(), body: Vec::new() }
     }
 
-    /// The same with one more field. It is sent as it is, right or wrong. A `Host` replaces the own one, a
-    /// `Content-Length` or `Transfer-Encoding` that of the body.
+    /// Adds a field, which is sent unchanged, valid or not. `Host` replaces the default one. `Content-Length` and
+    /// `Transfer-Encoding` replace the body's field.
     pub fn with_header(mut self, name: impl Into<String>, value: impl Into<String>) -> TestRequest {
         self.fields.push((name.into(), value.into()));
         self
     }
 
-    /// The same with this body, and its `Content-Length`.
+    /// Sets the body, and its `Content-Length`.
     pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> TestRequest {
         self.body = body.into();
         self

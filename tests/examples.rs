@@ -62,6 +62,16 @@ fn hello_socket_prints_what_arrives_and_answers_the_same() {
 }
 
 #[test]
+fn hello_socket_echoes_if_asked_to() {
+    let echo = Built::start(example("hello_socket").args(["127.0.0.1:0", "echo"]));
+    let mut client = echo.connect();
+    for sent in ["one\n", "two\n"] {
+        client.write_all(sent.as_bytes()).unwrap();
+        assert_eq!(read_until(&mut client, b"\n").unwrap(), sent.as_bytes());
+    }
+}
+
+#[test]
 fn echo_sends_back_what_its_client_says() {
     let echo = start("echo");
     let (status, out, err) = run(example("echo_client").arg(echo.address.to_string()));

@@ -570,7 +570,7 @@ mod tests {
     fn variables_of_the_environment() {
         let said = |name: &str, value: &str| {
             let one = std::iter::once((OsString::from(name), OsString::from(value)));
-            let settings = Source::Environment.settings(from_environment(one));
+            let settings = Source::Environment.settings(from_environment(one), &mut Folders);
             settings
                 .map(|found| found.into_iter().flat_map(|one| one.words).collect::<Vec<_>>())
                 .map_err(|e| e.to_string())

@@ -1,5 +1,5 @@
-//! `StaticFileHandler`: serves a folder. Called by `http` like any handler, and by users' own handlers.
-//! `find` looks the file up, `prepare` makes fields and content; preconditions, ranges and HEAD are applied by `http`.
+//! `StaticFileHandler`: serves a folder. Called by `http` like any handler, and by users' own handlers. `find` looks
+//! the file up, `prepare` makes fields and content. `http` applies preconditions, ranges and HEAD.
 
 mod changing; // methods that write
 
@@ -7,9 +7,9 @@ mod properties; // PROPFIND
 
 mod folders; // listings and archives
 
-mod pages; // where there is no file
+mod pages; // responses without a file
 
-mod keeping; // what is kept, and for how long
+mod keeping; // the cache
 
 use std::fmt;
 use std::io;
@@ -44,11 +44,11 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 
 /// Serves the files of a folder.
 ///
-/// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` or `index.htm` is served, or else a listing.
-/// The media type follows from the name, that of an unknown name from the content: text is `text/plain`. Text that is UTF-8, and
-/// does not itself declare another encoding, has `charset=utf-8`. Every response has
-/// `X-Content-Type-Options: nosniff` and `Cache-Control: no-cache`: clients keep their copy and revalidate it each time,
-/// so that every edit shows at the next reload. `ETag` and `Last-Modified` make that a few bytes.
+/// `/a/b.txt` is the file `b.txt` in the folder `a`. For a folder its `index.html` or `index.htm` is served, or
+/// otherwise a listing. The media type follows from the name, or from the content for an unknown name: text is
+/// `text/plain`. UTF-8 text that does not itself declare another encoding has `charset=utf-8`. Every response has
+/// `X-Content-Type-Options: nosniff` and `Cache-Control: no-cache`: clients keep their copy and revalidate it each
+/// time, so every edit is visible at the next reload. `ETag` and `Last-Modified` make that a few bytes.
 ///
 /// ```no_run
 /// use modest::{StaticFileHandler, TcpServer};
@@ -57,7 +57,7 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// # ; Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// It stands beside routes of your own:
+/// It can be combined with routes of your own:
 ///
 /// ```no_run
 /// use modest::{Response, Routes, StaticFileHandler, TcpServer};
@@ -71,84 +71,88 @@ const READING: [&str; 3] = ["GET", "HEAD", "OPTIONS"];
 /// ```
 ///
 /// # What is served
-/// - Nothing outside the folder: the kernel checks each path in the call that opens it. Links are followed within the folder
-///   unless [`symlinks`](Self::symlinks) is set, for index files, sidecars and listings alike.
-/// - Regular files. FIFOs, sockets and devices are not found, and never opened.
-/// - No name that begins with a dot, except `/.well-known/` (RFC 8615); see [`hidden`](Self::hidden). A link with another name is
-///   served under that name.
+/// - Nothing outside the folder: the kernel checks each path in the call that opens it. Links are followed within the
+///   folder unless [`symlinks`](Self::symlinks) is set. This also applies to index files, sidecars and listings.
+/// - Regular files. FIFOs, sockets and devices are a 404, and never opened.
+/// - No name that begins with a dot, except `/.well-known/` (RFC 8615); see [`hidden`](Self::hidden). A link with
+///   another name is served under that name.
 /// - One path for each file: `//a`, `/./a` and `/b/../a` are redirected to `/a`, so a handler that restricts `/private/`
 ///   by [`Request::path`] restricts all of it. There is nothing above the root: `/..` is a 400.
-/// - Files that the server may not read are a 403, missing ones a 404 with the `404.html` of the folder if there is one.
-/// - GET and HEAD; OPTIONS lists them, other methods are a 405, unknown ones a 501, before their body is read.
-/// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent to clients that accept it, unless it is older than `x` or was changed
-///   within the last two seconds.
+/// - Files that the server cannot read are a 403. Missing ones are a 404 with the `404.html` of the folder if there is
+///   one.
+/// - GET and HEAD. OPTIONS lists them. Other methods are a 405 and unknown ones a 501, before their body is read.
+/// - A file `x.br`, `x.zst` or `x.gz` beside `x` is sent to clients that accept it, unless it is older than `x` or was
+///   changed within the last two seconds.
 ///
 /// # Freshness
-/// What is requested often is cached (see [`cache`](Self::cache)), and never used once it has changed: the kernel tells of
-/// changes (see [`inotify`](Self::inotify)), or else the file system is asked before each use; requests that arrived together
-/// share one question.
+/// Content that is requested often is cached (see [`cache`](Self::cache)), and never used once it has changed: the
+/// kernel reports changes (see [`inotify`](Self::inotify)), or the file system is checked before each use. Requests
+/// that arrived together share one check.
 ///
-/// A file that changed within the last 20 ms is not cached. `Last-Modified` is sent once the second it names is over: so it
-/// never names two contents. The `ETag` of a file that is held in memory is a hash of its content, the same on all machines;
-/// that of a larger file is made of its size, mtime and ctime, and differs from machine to machine. A sidecar counts once it
-/// has not been changed for two seconds.
+/// A file that changed within the last 20 ms is not cached. `Last-Modified` is sent once its second is over, so it
+/// never names two contents. The `ETag` of a file in memory is a hash of its content, the same on all machines. That of
+/// a larger file is made of its size, mtime and ctime, and differs between machines. A sidecar counts once it has not
+/// been changed for two seconds.
 ///
-/// A listing is read once for all requests that arrived before it was read, and kept while the kernel tells that nothing on it changed
-/// (see [`listing_cache`](Self::listing_cache)). Its `ETag` changes whenever a name, a size or a date on it does; tags of one folder differ between processes. `?sort=name`, `size` or `time`, with a leading minus for
-/// the reverse, sorts it; `Accept: application/json` or `?format=json` gives it as an array of objects with `name`, `kind`
-/// (`file` or `folder`), `size` and `modified`.
+/// A listing is read once for all requests that arrived before it was read, and cached until the kernel reports a
+/// change (see [`listing_cache`](Self::listing_cache)). Its `ETag` changes whenever a name, a size or a date on it
+/// changes; tags of one folder differ between processes. `?sort=name`, `size` or `time` sorts it, with a leading minus
+/// in reverse. `Accept: application/json` or `?format=json` returns an array of objects with `name`, `kind` (`file` or
+/// `folder`), `size` and `modified`.
 ///
-/// If a file becomes shorter while it is sent, the connection is reset, so that no client takes a truncated body for a complete one.
+/// If a file becomes shorter while it is sent, the connection is reset, so that no client takes an incomplete body for
+/// a complete one.
 #[doc(alias("SimpleHTTPRequestHandler", "send_from_directory"))]
 #[derive(Debug)]
 pub struct StaticFileHandler {
     pub(super) finder: Finder,
     pub(super) preparer: Preparer,
     pub(super) cache: Cache<Kept>,
-    /// Paths that lead nowhere, by the same keys.
+    /// Missing paths, by the same keys.
     pub(super) missing: Cache<Basis>,
     #[cfg(feature = "compress")]
     pub(super) compressed: Compressed,
     pub(super) listing: bool,
     pub(super) listings: Listings,
-    /// Whether what is missing has a link to the nearest folder.
+    /// Whether a missing path has a link to the nearest folder.
     pub(super) link_up: bool,
-    /// The last word on each listing.
+    /// Changes each listing.
     pub(super) finish_listing: FinishListing,
     #[cfg(feature = "archive")]
     pub(super) archives: Archives,
     /// Error pages by status: keys of their paths.
     pub(super) pages: Vec<(StatusCode, Vec<u8>)>,
-    /// The page for what is missing, of an app that knows its paths itself.
+    /// The page for missing paths, of a single-page app.
     pub(super) app_page: Option<FilePath>,
-    /// The name of the one file that is served, if it is not the folder.
+    /// The name of the only file that is served, if it is not the folder.
     only: Option<Vec<u8>>,
-    /// The path at which the folder is served, decoded, without a slash at its end. `None`: where it is mounted.
+    /// The decoded path at which the folder is served, without a trailing slash. `None`: where it is mounted.
     pub(super) mount: Option<Vec<u8>>,
-    /// What is put into the folder; `None`: nothing.
+    /// Uploads; `None`: not accepted.
     pub(super) taking: Option<Box<Taking>>,
-    /// Whether PROPFIND is answered.
+    /// Whether PROPFIND is served.
     pub(super) webdav: bool,
 }
 
-/// Whether the folder of a [`StaticFileHandler`] is still at its path: see [`folder_check`](StaticFileHandler::folder_check).
+/// Checks whether the folder of a [`StaticFileHandler`] is still at its path: see
+/// [`folder_check`](StaticFileHandler::folder_check).
 #[derive(Clone, Debug)]
 pub struct FolderCheck(Root);
 
 impl FolderCheck {
-    /// If another folder has taken its place, that one is opened and served from now on.
+    /// Checks the path. If another folder is there now, it is opened and served from now on.
     ///
     /// # Errors
-    /// If the path leads to no folder that can be opened: it was removed, or may not be read, as under Landlock. The message contains
-    /// the path. The folder that was there before is served until the path leads to one again.
+    /// If the path is no folder that can be opened: it was removed, or cannot be read, as under Landlock. The message
+    /// contains the path. The previous folder is served until the path is a folder again.
     pub fn check(&self) -> io::Result<()> {
         self.0.location().check().map(drop)
     }
 }
 
-/// What [`StaticFileHandler::finish_listing`] was given.
+/// The function of [`StaticFileHandler::finish_listing`].
 ///
-/// A panic in it costs one answer: the handler keeps nothing that it could leave half done.
+/// A panic in it costs one response: the handler keeps nothing that it could leave half done.
 pub(super) struct FinishListing(pub Option<AssertUnwindSafe<FinishFn>>);
 
 type FinishFn = Box<dyn Fn(&Request, Response) -> Response + Send + Sync>;
@@ -159,7 +163,7 @@ impl fmt::Debug for FinishListing {
     }
 }
 
-/// A request, what it may do, and the poll that answers of the disk may be as old as.
+/// A request, its rights, and its poll, which limits how old file system data can be.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     request: &'a Request,
@@ -167,7 +171,7 @@ struct Asked<'a> {
     polled: Option<Instant>,
 }
 
-/// What is kept of a path.
+/// The cached result for a path.
 #[derive(Debug)]
 pub(super) struct Kept {
     what: What,
@@ -177,21 +181,22 @@ pub(super) struct Kept {
 #[derive(Debug)]
 enum What {
     File(Resource),
-    /// A folder whose index file is that at this path.
+    /// A folder with the index file at this path.
     Index(Vec<u8>),
 }
 
-/// How many missing paths are remembered.
+/// How many missing paths are cached.
 pub(super) const MISSING: CacheLimits = CacheLimits { files: 1024, bytes_each: 0, bytes_in_all: 1 << 20, open: 0 };
-/// Larger files are opened for each request: a deleted file frees its space, and opening is cheap compared with sending it.
+/// Larger files are opened for each request: a deleted file frees its space, and opening is cheap compared to sending
+/// it.
 const MAX_KEPT_OPEN: u64 = 1 << 20;
 
 impl StaticFileHandler {
-    /// A handler for this folder. It is opened now and stays open; if another folder, or a link to one, replaces it, the
-    /// next request gets that one.
+    /// Creates a handler for this folder. It is opened now and stays open. If another folder, or a link to one,
+    /// replaces it, the next request uses that one.
     ///
     /// # Errors
-    /// If there is no such folder or it may not be read. The message contains its path.
+    /// If there is no such folder or it cannot be read. The message contains its path.
     pub fn new(root: impl AsRef<Path>) -> io::Result<StaticFileHandler> {
         Ok(StaticFileHandler {
             finder: Finder {
@@ -223,11 +228,11 @@ impl StaticFileHandler {
         })
     }
 
-    /// A handler for this one file: it is `/`, and `/` with its name. Nothing else of its folder is served, but its sidecars,
-    /// for it. Links are followed, for it was named; what replaces the file is served from the next request on.
+    /// Creates a handler for this one file: it is served at `/`, and at `/` with its name. Nothing else of its folder
+    /// is served, except its sidecars. Links are followed. A file that replaces it is served from the next request on.
     ///
     /// # Errors
-    /// If there is no such file, or its folder may not be read. The message contains its path.
+    /// If there is no such file, or its folder cannot be read. The message contains its path.
     pub fn of_file(path: impl AsRef<Path>) -> io::Result<StaticFileHandler> {
         let path = path.as_ref();
         let failed = |kind, why: &str| io::Error::new(kind, format!("{}: {why}", path.display()));
@@ -243,7 +248,7 @@ impl StaticFileHandler {
         Ok(handler)
     }
 
-    /// A check whether the folder is still at its path, for a health check.
+    /// Returns a check whether the folder is still at its path, for health checks.
     ///
     /// ```no_run
     /// use modest::{Error, Response, Routes, StaticFileHandler};
@@ -262,14 +267,14 @@ impl StaticFileHandler {
         FolderCheck(self.finder.root.clone())
     }
 
-    /// The response for a path of which everything needed is kept.
+    /// The response for a path whose result is completely cached.
     fn cached_response(&self, key: &[u8], asked: Asked<'_>) -> Option<Result<Response>> {
         let kept = self.kept(key, asked)?;
         match &kept.what {
             What::File(resource) => Some(self.negotiate(asked, resource)),
             What::Index(path) => match &self.kept(path, asked)?.what {
                 What::File(resource) => Some(self.negotiate(asked, resource)),
-                What::Index(_) => None, // a folder has taken the file's place
+                What::Index(_) => None, // a folder has replaced the file
             },
         }
     }
@@ -293,7 +298,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// The path at which the folder is served, decoded, without a slash at its end.
+    /// The decoded path at which the folder is served, without a trailing slash.
     pub(super) fn mount<'a>(&'a self, request: &'a Request) -> &'a [u8] {
         self.mount.as_deref().unwrap_or(request.mount_path())
     }
@@ -334,7 +339,7 @@ impl StaticFileHandler {
             }
             Ok(Lookup::NeedsSlash) => Ok(self.redirect(asked.request, &self.location(asked.request, path, true))),
             Ok(Lookup::Folder) if self.listing => {
-                // That it is a folder without an index shows only here.
+                // Only here it is known that it is a folder without an index.
                 let listed = asked.rights.ask::<List>(&path.bytes).map_err(|error| self.refusal(error))?;
                 #[cfg(feature = "archive")]
                 if let Some(format) = self.archive_format(asked.request)? {
@@ -368,7 +373,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// Before anything is looked up, so that a refusal does not show whether there is something.
+    /// Before anything is looked up, so that a rejection does not reveal whether the path exists.
     fn may_read(&self, asked: Asked<'_>, path: &[u8]) -> Result<()> {
         match asked.rights.grant::<Read>(path) {
             Some(_) => Ok(()),
@@ -417,7 +422,7 @@ impl StaticFileHandler {
         response(resource.identity())
     }
 
-    /// What a request may do.
+    /// The rights of a request.
     fn rights(&self, request: &Request) -> Rights {
         Rights::of(request, || self.mount(request))
     }
@@ -427,8 +432,8 @@ impl StaticFileHandler {
         path::location(self.mount(request), &path.bytes, is_folder)
     }
 
-    /// Redirect to another path, with the query. Only the path is sent:
-    /// host and port would be wrong behind a proxy that maps them.
+    /// Redirects to another path, with the query. Only the path is sent: host and port would be wrong behind a proxy
+    /// that maps them.
     fn redirect(&self, request: &Request, location: &str) -> Response {
         let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
         self.with_default_fields(Response::redirect_with(StatusCode::MOVED_PERMANENTLY, &format!("{location}{query}")))
@@ -438,7 +443,7 @@ impl StaticFileHandler {
         self.preparer.error(status, message)
     }
 
-    /// Add the default fields to a response that is not a file.
+    /// Adds the default fields to a response that is not a file.
     fn with_default_fields(&self, response: Response) -> Response {
         with_fields(response, &self.preparer.default_fields())
     }

@@ -1,5 +1,5 @@
-//! Serving a folder. It uses only the crate's public API: shared bytes, ranges of files, the time of a request's poll.
-//! Each module uses only those below it.
+//! Serves a folder. Uses only the crate's public API: shared bytes, ranges of files, the time of a request's poll. Each
+//! module uses only those below it.
 
 mod options; // the settings of a `StaticFileHandler`
 
@@ -7,13 +7,13 @@ mod handler; // `StaticFileHandler`
 
 mod dav; // WebDAV, for reading
 
-mod taking; // what is put into the folder
+mod taking; // uploads into the folder
 
 #[cfg(feature = "archive")]
 mod archive; // a folder as one file
 mod listing; // the HTML page of a folder
 
-mod above; // from a path that leads nowhere to the nearest folder
+mod above; // from a missing path to the nearest folder
 
 #[cfg(feature = "compress")]
 mod compressed; // text, compressed once and kept
@@ -24,26 +24,26 @@ mod mime; // media types by file name and content
 
 mod text; // whether bytes are text, and UTF-8
 
-mod folders; // the names in folders that are asked for often
+mod folders; // the names in folders that are requested often
 
-mod fresh; // whether what is kept is still true
+mod fresh; // whether cached content is still valid
 
-mod watch; // the kernel tells what changed
+mod watch; // changes reported by the kernel
 
-mod cache; // what is kept between requests
+mod cache; // content cached between requests
 mod codings; // content codings of sidecars
 
-mod new_file; // files that are made beneath the folder
+mod new_file; // files that are created below the folder
 
-mod open; // opening beneath the folder, never outside
-mod rights; // what a request may do with a file
+mod open; // opening below the folder, never outside
+mod rights; // the rights of a request for a file
 
-mod path; // a request path to a path beneath the folder
+mod path; // a request path to a path below the folder
 
 mod date; // the calendar
 mod root; // which folder is the root now
 #[cfg(any(feature = "archive", feature = "compress"))]
-mod slots; // how many at once
+mod slots; // limits of parallel work
 
 mod stat; // the metadata of files
 

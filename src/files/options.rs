@@ -15,9 +15,9 @@ use super::prepare::check_field;
 use super::taking::{Taking, Uploads};
 use crate::{Request, Response};
 
-/// Fields whose value follows from the response or the connection: a fixed one would be wrong for most responses.
+/// Fields whose value depends on the response or the connection: a fixed one would be wrong for most responses.
 const DERIVED: [&str; 16] = [
-    // what is sent: RFC 9110, sections 8, 10.2 and 14.4
+    // content: RFC 9110, sections 8, 10.2 and 14.4
     "allow",
     "content-encoding",
     "content-range",
@@ -25,7 +25,7 @@ const DERIVED: [&str; 16] = [
     "etag",
     "last-modified",
     "location",
-    // when and how it is sent: RFC 9110, sections 6.6 and 7.6.1; RFC 9112, sections 6 and 9
+    // transfer: RFC 9110, sections 6.6 and 7.6.1; RFC 9112, sections 6 and 9
     "connection",
     "content-length",
     "date",
@@ -38,30 +38,30 @@ const DERIVED: [&str; 16] = [
 ];
 
 impl StaticFileHandler {
-    /// Files and folders may be put into the folder: by PUT, MKCOL and, if [`Uploads::delete`] says so, DELETE and MOVE, and by the form
-    /// that each listing then has, where a script makes it several files, whole folders, and what is dropped on the page.
-    /// Default: nothing is taken.
+    /// Lets clients put files and folders into the folder: by PUT, MKCOL and, with [`Uploads::delete`], DELETE and
+    /// MOVE, and by the form that each listing then has, which uses a script for several files, whole folders, and drag
+    /// and drop. Default: nothing is accepted.
     ///
-    /// A file is there when it is whole, and not before; a client that leaves, or a disk that is full, leaves nothing behind.
-    /// Nothing is written outside the folder, whatever links say ([`Symlinks::Follow`] is for reading), under no hidden name
-    /// unless those are served ([`hidden`](Self::hidden)), and over no file unless [`Uploads::overwrite`] says so.
-    /// Pages of other sites can't write, whatever their readers may (`Sec-Fetch-Site`, `Origin`): 403. Who may write at all
-    /// is for a layer to say.
+    /// A file appears when it is complete. A client that disconnects, or a full disk, leaves nothing behind. Nothing is
+    /// written outside the folder, whatever links say ([`Symlinks::Follow`] is for reading), under no hidden name
+    /// unless those are served ([`hidden`](Self::hidden)), and over no existing file unless [`Uploads::overwrite`]
+    /// allows it. Requests from pages of other sites are rejected with 403, whatever rights their users have
+    /// (`Sec-Fetch-Site`, `Origin`). Rights are up to a layer.
     ///
-    /// What others have put there is not trusted: see [`untrusted`](Self::untrusted). If the same folder, or one in it, is served by
-    /// another handler, that one must be told so, and must have a clone of the same `Uploads` if it takes files. Nothing is taken
-    /// in `/.well-known/`, which speaks for the host.
+    /// Uploaded files are not trusted: see [`untrusted`](Self::untrusted). If the same folder, or one in it, is served
+    /// by another handler, call `untrusted` there as well, and give it a clone of the same `Uploads` if it also accepts
+    /// files. Nothing is accepted in `/.well-known/`, which applies to the whole host.
     ///
     /// | status | of a request that writes |
     /// | --- | --- |
     /// | 201, 204 | it is stored, under the name in `Location`; it has replaced a file, or is deleted |
-    /// | 400 | nothing here may have that name, or it is not the whole file (`Content-Range`) |
-    /// | 403 | a hidden name, a page of another site, or a folder in which the server may not write |
-    /// | 405 | MKCOL of what is there; a method that is not allowed |
-    /// | 409 | a file has that name; there is no such folder; a folder that is not empty |
-    /// | 411, 413, 415 | no length; more than [`Uploads::max_size`]; `Content-Encoding`, or a form that is none |
+    /// | 400 | the name is not allowed, or it is not the whole file (`Content-Range`) |
+    /// | 403 | a hidden name, a page of another site, or a folder that the server cannot write to |
+    /// | 405 | MKCOL of an existing name; a method that is not allowed |
+    /// | 409 | the name exists; the folder does not exist; a folder that is not empty |
+    /// | 411, 413, 415 | no length; over [`Uploads::max_size`]; `Content-Encoding`, or not a form |
     /// | 412 | `If-Match`, `If-None-Match` or `If-Unmodified-Since` does not hold |
-    /// | 507 | there is no room, or what there is is [reserved](Uploads::reserve) |
+    /// | 507 | there is no room, or the rest is [reserved](Uploads::reserve) |
     ///
     /// ```no_run
     /// use modest::{StaticFileHandler, TcpServer, Uploads};
@@ -75,12 +75,13 @@ impl StaticFileHandler {
         self.untrusted(true)
     }
 
-    /// Whether others may put files into the folder, by another handler or in any other way. Default: no; [`uploads`](Self::uploads)
-    /// sets it, and `untrusted(false)` afterwards takes it back.
+    /// Whether others put files into the folder, by another handler or in any other way. Default: false.
+    /// [`uploads`](Self::uploads) sets it, and a later `untrusted(false)` removes it.
     ///
-    /// Then a file is sent with `Content-Security-Policy: sandbox`, beside other policies that are [set](Self::header): its scripts run, but
-    /// not as scripts of this server. Images other than SVG, audio, video, fonts, PDF, ZIP and plain text have none, as they have no scripts.
-    /// And `x.gz` is not sent for `x` unless [`precompressed`](Self::precompressed) is set afterwards.
+    /// If true, a file is sent with `Content-Security-Policy: sandbox`, in addition to other [set](Self::header)
+    /// policies: its scripts run, but not as scripts of this server. Images except SVG, audio, video, fonts, PDF, ZIP
+    /// and plain text have no such policy, because they have no scripts. `x.gz` is not sent for `x` unless
+    /// [`precompressed`](Self::precompressed) is set afterwards.
     pub fn untrusted(mut self, is_untrusted: bool) -> Self {
         if self.preparer.is_untrusted != is_untrusted {
             self.finder.sidecars = !is_untrusted;
@@ -90,31 +91,31 @@ impl StaticFileHandler {
         self
     }
 
-    /// Which symbolic links are followed. Default: those that stay within the folder.
+    /// Sets which symbolic links are followed. Default: those that stay within the folder.
     pub fn symlinks(mut self, which: Symlinks) -> Self {
         self.finder.root.set_symlinks(which);
         self.forget();
         self
     }
 
-    /// Whether names that begin with a dot are served and listed. Default: no.
-    /// `/.well-known/` at the top always is (RFC 8615).
+    /// Whether names that begin with a dot are served and listed. Default: false. `/.well-known/` at the top is always
+    /// served (RFC 8615).
     pub fn hidden(mut self, served: bool) -> Self {
         self.finder.hidden = served;
         self.forget();
         self
     }
 
-    /// Whether a folder without an index file is listed. Default: yes; otherwise it is a 404.
+    /// Whether a folder without an index file is listed. Default: true. If false, it is a 404.
     pub fn listing(mut self, wanted: bool) -> Self {
         self.listing = wanted;
         self.forget();
         self
     }
 
-    /// The last word on each listing, HTML or JSON: to compress it, or to add fields to it. Default: none.
+    /// Sets a function that changes each listing, HTML or JSON: to compress it, or to add fields. Default: none.
     ///
-    /// A layer around the handler would see files as well, which are better not compressed while they are sent.
+    /// A layer around the handler would also see files, which are better not compressed while they are sent.
     ///
     /// ```
     /// # #[cfg(feature = "compress")] {
@@ -137,38 +138,41 @@ impl StaticFileHandler {
         self
     }
 
-    /// Whether a 403 or a 404 for clients that name `text/html` in `Accept`, as browsers do, has a link to the nearest folder above
-    /// that is listed or has an index: `Link: <../>; rel="up"` (RFC 8288). Default: no.
+    /// Whether a 403 or a 404 for clients that name `text/html` in `Accept`, as browsers do, has a link to the nearest
+    /// folder above that is listed or has an index: `Link: <../>; rel="up"` (RFC 8288). Default: false.
     ///
-    /// [`layers::ErrorPages`](crate::layers::ErrorPages) shows it. Each such error then costs a look-up of each folder on the way, of 32
-    /// at most.
+    /// [`layers::ErrorPages`](crate::layers::ErrorPages) shows it. Each such error then costs a look-up of each folder
+    /// on the way, up to 32.
     pub fn link_up(mut self, wanted: bool) -> Self {
         self.link_up = wanted;
         self
     }
 
-    /// Whether PROPFIND is answered (WebDAV, RFC 4918), so that file managers open the folder as one of their own. Default: no.
+    /// Whether PROPFIND is served (WebDAV, RFC 4918), so that file managers can open the folder. Default: false.
     ///
-    /// What [listings](Self::listing) show is told, also of folders that have an index file: names, sizes and dates, all of them
-    /// whatever a request asks for. A folder with all beneath it (`Depth: infinity`) is refused. With
-    /// [`uploads`](Self::uploads) files are stored, folders made, and both moved and deleted; where files may be replaced
-    /// ([`Overwrite::Replace`](crate::Overwrite::Replace)) they can be locked (class 2). Properties are not set, and nothing is copied.
+    /// The response has the data of [listings](Self::listing), also for folders with an index file: names, sizes and
+    /// dates, whatever properties a request names. `Depth: infinity` is rejected for folders. With
+    /// [`uploads`](Self::uploads) files can be stored, folders created, and both moved and deleted. If files can be
+    /// replaced ([`Overwrite::Replace`](crate::Overwrite::Replace)), they can be locked (class 2). Properties cannot be
+    /// set, and nothing can be copied.
     pub fn webdav(mut self, wanted: bool) -> Self {
         self.webdav = wanted;
         self
     }
 
-    /// Whether a folder can be had as one file, with all beneath it that is served: `?archive=zip`, `tar.gz` or `tar`; its listing
-    /// offers it. Default: no.
+    /// Whether a folder can be downloaded as one file, with everything below it that is served: `?archive=zip`,
+    /// `tar.gz` or `tar`. Its listing has links to these. Default: false.
     ///
-    /// That goes for folders that are listed: one with an index file is that page. Beneath such a folder all that is served is
-    /// in the archive, by its name on disk: folders with an index file too, sidecars too, nothing hidden. Links are what they
-    /// lead to, as [`symlinks`](Self::symlinks) says. Whoever restricts paths around this handler restricts archives, too, by
-    /// [`Permissions`](crate::Permissions), as [`layers::PathRights`](crate::layers::PathRights) does.
+    /// Only folders that are listed can be downloaded; a folder with an index file is that page. The archive contains
+    /// everything below that is served, by its name on disk, including folders with an index file and sidecars, without
+    /// hidden names. Links are replaced by their targets, as [`symlinks`](Self::symlinks) says. Restrictions by
+    /// [`Permissions`](crate::Permissions), such as those of [`layers::PathRights`](crate::layers::PathRights), also
+    /// apply to archives.
     ///
-    /// It is written while it is sent, so it has no length, no ranges and no tag. A file that changes while it is read breaks the
-    /// connection: what was sent is not taken for whole. What may not be read is named in a file `MISSING.txt`; in a zip names
-    /// are such that Windows takes them, and what was changed for that stands in `RENAMED.txt`.
+    /// It is generated while it is sent, so it has no length, no ranges and no tag. If a file changes while it is read,
+    /// the connection is reset, so that the archive is not taken as complete. Files that cannot be read are listed in a
+    /// file `MISSING.txt`. In a zip, names are changed so that Windows accepts them, and `RENAMED.txt` lists the
+    /// changes.
     #[cfg(feature = "archive")]
     pub fn archives(mut self, offered: bool) -> Self {
         self.archives.offered = offered;
@@ -177,43 +181,48 @@ impl StaticFileHandler {
         self
     }
 
-    /// How many archives are sent at once; further requests for one are a 503. Default: 8. Each takes some 400 KB, and for a zip
-    /// some 150 bytes an entry; a worker only while it reads the next 64 KiB. Fewer than workers should it be, where the disk is slow.
+    /// Sets how many archives are sent at once. Further requests get a 503. Default: 8. Each takes some 400 KB, and for
+    /// a zip some 150 bytes per entry, and a worker only while it reads the next 64 KiB. On slow disks keep it below
+    /// the number of workers.
     #[cfg(feature = "archive")]
     pub fn archives_at_once(mut self, number: usize) -> Self {
         self.archives.slots = super::slots::Slots::new(number);
         self
     }
 
-    /// How many folders deep an archive goes. Default: 64, the first one counted. What lies deeper is left out, and named in its `MISSING.txt`.
+    /// Sets how many folders deep an archive goes. Default: 64, including the first. Deeper folders are left out, and
+    /// listed in its `MISSING.txt`.
     #[cfg(feature = "archive")]
     pub fn archive_depth(mut self, folders: usize) -> Self {
         self.archives.depth = folders;
         self
     }
 
-    /// How many entries an archive may have. Default: 100,000; their paths may have 200 bytes on average. What is left out is named in its `MISSING.txt`.
+    /// Sets how many entries an archive can have. Default: 100,000; their paths can have 200 bytes on average. Entries
+    /// beyond are left out, and listed in its `MISSING.txt`.
     #[cfg(feature = "archive")]
     pub fn archive_entries(mut self, entries: usize) -> Self {
         self.archives.entries = entries;
         self
     }
 
-    /// Whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: yes.
+    /// Whether `x.br`, `x.zst` and `x.gz` beside `x` are sent for it to clients that accept them. Default: true.
     pub fn precompressed(mut self, wanted: bool) -> Self {
         self.finder.sidecars = wanted;
         self.forget();
         self
     }
 
-    /// Whether text is compressed by gzip for clients that take it, where there is no `x.gz` beside it. Default: no.
+    /// Whether text is compressed with gzip for clients that accept it, if there is no `x.gz` beside it. Default:
+    /// false.
     ///
-    /// Each content is compressed once, when it is first asked for so, and kept ([`compressed_cache`](Self::compressed_cache)), with
-    /// a strong tag of its own: ranges, 304 and HEAD are of those bytes. Meanwhile, and within 20 ms of a change, the file is sent
-    /// as it is. What becomes less than a sixteenth smaller stays as it is, and so does what says `Cache-Control: no-transform`.
+    /// Each content is compressed once, when it is first requested so, and cached
+    /// ([`compressed_cache`](Self::compressed_cache)), with a strong tag of its own: ranges, 304 and HEAD refer to
+    /// those bytes. Until then, and within 20 ms of a change, the file is sent uncompressed. Files that shrink by less
+    /// than a sixteenth, and those with `Cache-Control: no-transform`, stay uncompressed.
     ///
-    /// Files hold nothing that a request put there, so that BREACH finds nothing in them: it is answers of handlers that must
-    /// not have a secret beside what a request says ([`layers::Compress`](crate::layers::Compress)).
+    /// Files contain no data of a request, so BREACH does not apply to them. It applies to responses of handlers that
+    /// contain a secret together with data of a request ([`layers::Compress`](crate::layers::Compress)).
     #[cfg(feature = "compress")]
     pub fn compress(mut self, wanted: bool) -> Self {
         let sizes = self.preparer.compressed.take().unwrap_or(super::compressed::SIZES);
@@ -222,8 +231,9 @@ impl StaticFileHandler {
         self
     }
 
-    /// The size of files that are compressed, in bytes, from the smallest to the largest; this calls for
-    /// [`compress`](Self::compress), too. Default: from 1 KiB on, which fits into one packet as it is, to 4 MiB, which take some 100 ms.
+    /// Sets the smallest and the largest size of files that are compressed, in bytes, and enables
+    /// [`compress`](Self::compress). Default: from 1 KiB, which fits into one packet uncompressed, to 4 MiB, which take
+    /// some 100 ms.
     #[cfg(feature = "compress")]
     pub fn compressed_sizes(mut self, sizes: std::ops::RangeInclusive<u64>) -> Self {
         self.preparer.compressed = Some(sizes);
@@ -231,41 +241,44 @@ impl StaticFileHandler {
         self
     }
 
-    /// How many bytes of compressed files are kept. Default: 32 MiB. Further ones go by the order in which they were used.
+    /// Sets how many bytes of compressed files are cached. Default: 32 MiB. The least recently used ones are dropped.
     #[cfg(feature = "compress")]
     pub fn compressed_cache(mut self, bytes: usize) -> Self {
         self.compressed.set_size(bytes);
         self
     }
 
-    /// How many files are compressed at once; others are sent as they are meanwhile. Default: half of the processors, from 1 to 4.
+    /// Sets how many files are compressed at once. Others are sent uncompressed meanwhile. Default: half of the
+    /// processors, from 1 to 4.
     #[cfg(feature = "compress")]
     pub fn compressed_at_once(mut self, number: usize) -> Self {
         self.compressed.set_slots(number);
         self
     }
 
-    /// How many bytes of listings are kept, so that a second request for one costs no walk of the disk. Default: 16 MiB; 0: none is kept.
+    /// Sets how many bytes of listings are cached, so that a repeated request does not read the folder. Default: 16
+    /// MiB; 0: none.
     ///
-    /// A listing is kept from its second request on, as it was made: in each order and form, as far as the kernel tells of its folder and
-    /// of all that is in it ([`inotify`](Self::inotify)). Of a folder with more than 16 links, with files that the server may not read, or for
-    /// those whose [`Permissions`](crate::Permissions) are asked, it is made for each request; so it is where it would take more than a
-    /// quarter of these bytes. About 300 bytes are counted for each name.
+    /// A listing is cached from its second request on, in each order and form, while the kernel reports changes of its
+    /// folder and of everything in it ([`inotify`](Self::inotify)). It is made for each request if the folder has more
+    /// than 16 links or files that the server cannot read, if the user's [`Permissions`](crate::Permissions) apply, or
+    /// if it would take more than a quarter of these bytes. About 300 bytes are counted per name.
     pub fn listing_cache(mut self, bytes: usize) -> Self {
         self.listings.set_cache(bytes);
         self
     }
 
-    /// How many names may be watched for listings that are kept: each name takes one of the watches that the user may have
-    /// (`fs.inotify.max_user_watches`), which all programs of that user share. Default: a quarter of those. A folder with more than half as many
-    /// names is listed anew for each request.
+    /// Sets how many names can be watched for cached listings. Each name takes one of the user's watches
+    /// (`fs.inotify.max_user_watches`), which all programs of that user share. Default: a quarter of those. A folder
+    /// with more than half as many names is listed for each request.
     pub fn listing_watches(mut self, names: usize) -> Self {
         self.listings.set_watches(names);
         self
     }
 
-    /// Whether listings that are [kept](Self::listing_cache) are compressed by gzip for clients that take it: once, when they are first asked for
-    /// so. Default: no. Others are left to [`finish_listing`](Self::finish_listing), and so is what says `Cache-Control: no-transform`.
+    /// Whether [cached](Self::listing_cache) listings are compressed with gzip for clients that accept it: once, when
+    /// they are first requested so. Default: false. Other listings, and those with `Cache-Control: no-transform`, are
+    /// passed to [`finish_listing`](Self::finish_listing) uncompressed.
     ///
     /// ```
     /// use modest::StaticFileHandler;
@@ -283,40 +296,42 @@ impl StaticFileHandler {
         self
     }
 
-    /// The size of the cache: how many files, up to how many bytes of each in memory, and how many bytes of all. Default: 8,192
-    /// files, 64 KiB and 64 MiB; about 1.5 KiB are counted for each besides its content. `files` of 0 disables it. Listings have room of
-    /// their own ([`listing_cache`](Self::listing_cache)).
+    /// Sets the size of the cache: the number of files, the bytes of each in memory, and the bytes of all. Default:
+    /// 8,192 files, 64 KiB and 64 MiB; about 1.5 KiB are counted per file in addition to its content. `files` of 0
+    /// disables it. Listings have a cache of their own ([`listing_cache`](Self::listing_cache)).
     ///
-    /// Larger files of up to 1 MiB are kept open (see [`open_files`](Self::open_files)); those above are opened for each request.
+    /// Larger files up to 1 MiB are kept open (see [`open_files`](Self::open_files)). Files above that are opened for
+    /// each request.
     pub fn cache(mut self, files: usize, bytes_each: usize, bytes_in_all: usize) -> Self {
         self.cache = Cache::new(CacheLimits { files, bytes_each, bytes_in_all, ..self.cache.limits() });
         self.missing = Cache::new(CacheLimits { files: files.min(MISSING.files), ..MISSING });
         self
     }
 
-    /// How many of the cached files are kept open. Default: an eighth of the descriptors that the process may have when the handler
-    /// is made (`ulimit -n`), and 4,096 at most.
+    /// Sets how many of the cached files are kept open. Default: an eighth of the descriptors that the process can have
+    /// when the handler is created (`ulimit -n`), up to 4,096.
     pub fn open_files(mut self, open: usize) -> Self {
         self.cache = Cache::new(CacheLimits { open, ..self.cache.limits() });
         self
     }
 
-    /// Whether the kernel is asked to tell of changes (inotify(7)), so that what is cached can be used without asking the disk.
-    /// Default: yes.
+    /// Whether the kernel reports changes (inotify(7)), so that cached content can be used without checking the disk.
+    /// Default: true.
     ///
-    /// It is asked for files and folders on file systems that tell of all changes (ext4, XFS, Btrfs, F2FS, tmpfs and
-    /// others; not for network file systems, FUSE and overlays), as long as the user has watches left
-    /// (`fs.inotify.max_user_watches`). For all others the disk is asked before each use.
+    /// It is used on file systems that report all changes (ext4, XFS, Btrfs, F2FS, tmpfs and others; not for network
+    /// file systems, FUSE and overlays), as long as the user has watches left (`fs.inotify.max_user_watches`).
+    /// Otherwise the disk is checked before each use.
     ///
-    /// A file system that is mounted over a folder shows within a second, and what is written through a shared mapping within
-    /// half a minute; without inotify at the next request, and within a second.
+    /// A file system that is mounted over a folder is noticed within a second, and a write through a shared mapping
+    /// within half a minute; without inotify at the next request, and within a second.
     pub fn inotify(mut self, used: bool) -> Self {
         self.forget();
         self.finder.freshness = Freshness::new(used);
         self
     }
 
-    /// The index files of folders: the first that exists is served. Default: `index.html`, `index.htm`. None: every folder is listed.
+    /// Sets the index files of folders: the first that exists is served. Default: `index.html`, `index.htm`. With none,
+    /// every folder is listed.
     ///
     /// # Errors
     /// If a name is empty or contains a slash.
@@ -326,18 +341,19 @@ impl StaticFileHandler {
         Ok(self)
     }
 
-    /// Whether `about.html` is served at `/about`, if there is no file `about`. Default: no. `/about.html` is then redirected to
-    /// `/about`, and `/index.html` to `/`, so that each page has one address. A page goes before a folder of its name.
+    /// Whether `about.html` is served at `/about`, if there is no file `about`. Default: false. `/about.html` is then
+    /// redirected to `/about`, and `/index.html` to `/`, so that each page has one URL. A page has precedence over a
+    /// folder of its name.
     pub fn clean_urls(mut self, wanted: bool) -> Self {
         self.finder.clean_urls = wanted;
         self.forget();
         self
     }
 
-    /// The page that is sent, with 200, for paths that lead to no file: of an app that knows its paths itself, in the
-    /// browser, and for folders without an index, unless their listing is asked for by its query. It is the same as at its own
-    /// path, with its fields, tag and codings. Default: none. It is sent to clients that ask for `text/html`, and for names without
-    /// an extension; for others, and for hidden names, there is a 404. If the page is missing, so it is for all.
+    /// Sets the page that is sent, with 200, for paths without a file: for a single-page app that routes in the
+    /// browser, and for folders without an index, unless the query asks for their listing. It is the same as at its own
+    /// path, with its fields, tag and codings. Default: none. It is sent to clients that ask for `text/html`, and for
+    /// names without an extension. Others, and hidden names, get a 404. So does everything if the page is missing.
     ///
     /// # Errors
     /// If the name is not a path in the folder.
@@ -347,8 +363,8 @@ impl StaticFileHandler {
         Ok(self)
     }
 
-    /// The media type of an extension (`md` or `.md`, in any case), instead of the built-in one.
-    /// To a text type without charset `charset=utf-8` is added for files that are UTF-8.
+    /// Sets the media type of an extension (`md` or `.md`, in any case). `charset=utf-8` is added to a text type
+    /// without charset for files that are UTF-8.
     ///
     /// # Errors
     /// If the extension is empty or longer than 16 bytes, or the type is not a valid field value.
@@ -363,7 +379,7 @@ impl StaticFileHandler {
         Ok(self)
     }
 
-    /// The media type of files with an unknown name. Default: `text/plain` if the first 4 KiB are text,
+    /// Sets the media type of files with an unknown name. Default: `text/plain` if the first 4 KiB are text,
     /// `application/octet-stream` otherwise.
     ///
     /// # Errors
@@ -375,13 +391,13 @@ impl StaticFileHandler {
         Ok(self)
     }
 
-    /// A field for every response from the folder, errors and redirects too; but `Cache-Control`, a policy for what was found, is for
-    /// files and listings only. A second one of the same name is added to the first.
+    /// Adds a field to every response from the folder, including errors and redirects. `Cache-Control` applies only to
+    /// files and listings. A second call with the same name adds another value.
     ///
     /// # Errors
-    /// If it is invalid, or derived from each response: `Content-Type`, `Content-Encoding`, `Content-Range`, `ETag`, `Last-Modified`,
-    /// `Location`, `Allow`, `Date`, and the fields of framing and of the connection (`Content-Length`, `Transfer-Encoding`,
-    /// `Trailer`, `TE`, `Connection`, `Keep-Alive`, `Proxy-Connection`, `Upgrade`).
+    /// If it is invalid, or depends on each response: `Content-Type`, `Content-Encoding`, `Content-Range`, `ETag`,
+    /// `Last-Modified`, `Location`, `Allow`, `Date`, and the fields of framing and of the connection (`Content-Length`,
+    /// `Transfer-Encoding`, `Trailer`, `TE`, `Connection`, `Keep-Alive`, `Proxy-Connection`, `Upgrade`).
     pub fn header(mut self, name: &str, value: &str) -> io::Result<Self> {
         let (name, value) = added_field(name, value)?;
         self.preparer.add_field(name, value);
@@ -389,7 +405,8 @@ impl StaticFileHandler {
         Ok(self)
     }
 
-    /// A field for some files, by a pattern as that of [`cache_control`](Self::cache_control): of all patterns that match.
+    /// Adds a field to files that match a pattern, with the syntax of [`cache_control`](Self::cache_control). All
+    /// matching patterns apply.
     ///
     /// # Errors
     /// Those of [`header`](Self::header), or if the pattern is empty.
@@ -403,11 +420,12 @@ impl StaticFileHandler {
         Ok(self)
     }
 
-    /// The `Cache-Control` of some files. Default: `no-cache`. If several patterns match, the last one applies.
+    /// Sets the `Cache-Control` of files that match a pattern. Default: `no-cache`. If several patterns match, the last
+    /// one applies.
     ///
-    /// A pattern that begins with a slash is matched against the path of the file in the folder, and against all files in
-    /// that folder if it ends with one; any other against the name. `*` is any run of characters, slashes too:
-    /// `/assets/`, `/index.html`, `/blog/*.css`, `*.woff2`.
+    /// A pattern that begins with a slash is matched against the path of the file in the folder, and against all files
+    /// in that folder if it ends with a slash. Any other pattern is matched against the name. `*` matches any
+    /// characters, including slashes: `/assets/`, `/index.html`, `/blog/*.css`, `*.woff2`.
     ///
     /// # Errors
     /// If the value is not a valid field value, or the pattern is empty.
@@ -421,10 +439,10 @@ impl StaticFileHandler {
         Ok(self)
     }
 
-    /// The file in the folder that is sent with this status if a request fails.
-    /// Default: `404.html` for 404. If it is missing, the server's own page is sent.
+    /// Sets the file in the folder that is sent with this status if a request fails. Default: `404.html` for 404. If it
+    /// is missing, the server's own page is sent.
     ///
-    /// Paths fail with 400, 403 and 404; other statuses have no custom page.
+    /// Requests fail with 400, 403 and 404. Other statuses have no custom page.
     ///
     /// # Errors
     /// If the status is not a 4xx, or the name is not a path in the folder.
@@ -451,7 +469,7 @@ impl StaticFileHandler {
 }
 
 impl StaticFileHandler {
-    /// What is kept was prepared with other settings.
+    /// Cached content was prepared with other settings.
     fn forget(&mut self) {
         self.cache.clear();
         self.missing.clear();

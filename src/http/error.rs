@@ -1,6 +1,5 @@
-//! What a handler returns when it fails: a status, a message for the client, a cause for the log.
-//! Created by handlers (mostly by `?`) and by `http` itself; turned into a page by `response`.
-//! The cause is never sent to the client.
+//! The error type of handlers: a status, a message for the client, a cause for the log. Created by handlers (mostly by
+//! `?`) and by `http` itself. `response` turns it into a page. The cause is never sent to the client.
 
 use std::any::Any;
 use std::panic::{RefUnwindSafe, UnwindSafe};
@@ -17,29 +16,30 @@ type Cause = Arc<dyn std::error::Error + Send + Sync + 'static>;
 
 /// A failed request: a status, a message for the client, and a cause for the log.
 ///
-/// `?` converts any error: 500 for the client, the error as the cause for the log. It is therefore not a
-/// [`std::error::Error`] itself; [`into_boxed`](Error::into_boxed) converts it into one, for `main` and tests.
-/// Another status is given by [`OrStatus`], to any error and to `None`:
+/// `?` converts any error into a 500 with the error as the logged cause. Therefore this type is not itself a
+/// [`std::error::Error`]. [`into_boxed`](Error::into_boxed) converts it into one, for `main` and tests. [`OrStatus`]
+/// gives another status to any error and to `None`:
 ///
 /// ```
 /// use modest::{OrStatus, Request, Response, Result};
 ///
 /// fn price(request: &Request) -> Result<Response> {
-///     let words: u32 = request.parse("words")?; // none, or no number: 400, and the client is told why
+///     let words: u32 = request.parse("words")?; // missing or not a number: 400, with the reason
 ///     let price = words.checked_mul(2).or_status(422)?; // `None`: 422
-///     let footer = std::fs::read_to_string("footer.txt")?; // an error: 500, and the log hears why
-///     let legal = std::fs::read_to_string("legal.txt").or_status(503)?; // an error: 503, and the log hears why
+///     let footer = std::fs::read_to_string("footer.txt")?; // an error: 500, and the reason is logged
+///     let legal = std::fs::read_to_string("legal.txt").or_status(503)?; // an error: 503, and the reason is logged
 ///     Ok(Response::text(format!("{price} cents\n{footer}{legal}")))
 /// }
 /// ```
 ///
-/// Errors of your own get their statuses once and for all by `impl From<MyError> for modest::Error`, if they do not
-/// implement `std::error::Error`: `?` turns whatever does into a 500. Those that do take `or_status`.
+/// For an error type that does not implement `std::error::Error`, `impl From<MyError> for modest::Error` sets the
+/// status. For types that do, `?` gives a 500; use `or_status` for another status.
 ///
-/// One with a status below 400 is a response that is returned early, from [`Layer::before_body`](crate::Layer::before_body) say:
-/// a redirect with its `Location`, a 204 or a 304. It has no page, and is in no other way an error.
+/// An error with a status below 400 is a response that is returned early, for example from
+/// [`Layer::before_body`](crate::Layer::before_body): a redirect with its `Location`, a 204 or a 304. It has no error
+/// page.
 ///
-/// Clones share what they hold, and their page is made once: a handler that often answers the same keeps one.
+/// Clones share their data, and their page is made once: keep an error that is returned often and clone it.
 #[doc(alias("send_error", "HTTPError", "abort"))]
 #[must_use = "is answered only if it is returned"]
 #[derive(Clone)]
@@ -51,22 +51,22 @@ struct Inner {
     message: Option<String>,
     headers: HeaderMap,
     cause: Option<Cause>,
-    /// What was made of it to be sent, for all clones.
+    /// The pages made of it, shared by all clones.
     pages: OnceLock<Arc<Pages>>,
 }
 
-/// A page for each type that one was made of: `None` in it if none can be.
+/// A page per type; `None` inside if there can be none.
 type Pages = [OnceLock<Box<dyn Any + Send + Sync>>; 3];
 
-/// It is read and displayed, never changed behind a reference: a handler that keeps one can be used after a panic.
+/// It is read and displayed, never changed through a reference, so it can be used after a panic.
 impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 
 impl Error {
-    /// An error with this status and a message for the client (empty: none).
+    /// Creates an error with this status and a message for the client (empty: none).
     ///
-    /// A number that is no final status (below 200, above 599: RFC 9110, section 15) is a mistake in the handler: it
-    /// becomes a 500, and the log hears of it.
+    /// A number that is no final status (below 200 or above 599: RFC 9110, section 15) is a mistake in the handler. It
+    /// becomes a 500, and is logged.
     pub fn new<S>(status: S, message: impl Into<String>) -> Error
     where
         S: TryInto<StatusCode>,
@@ -78,7 +78,7 @@ impl Error {
         }
     }
 
-    /// Convert it for functions that return a `std::error::Error`.
+    /// Converts it for functions that return a `std::error::Error`.
     pub fn into_boxed(self) -> Box<dyn std::error::Error + Send + Sync> {
         self.to_string().into()
     }
@@ -93,8 +93,7 @@ impl Error {
         self.0.message.as_deref()
     }
 
-    /// What to tell people: the message, or what the status is called if there is none. It may be empty, for a status
-    /// without a name.
+    /// The message, or the status's reason phrase if there is none. Empty for a status without a reason phrase.
     ///
     /// ```
     /// use modest::Error;
@@ -116,8 +115,8 @@ impl Error {
         &self.0.headers
     }
 
-    /// The same with this field in the response, in the place of any of that name. An invalid name or value turns the
-    /// error into a 500 with that as its cause.
+    /// Sets a field of the response, and replaces any of that name. An invalid name or value turns the error into a 500
+    /// with that as its cause.
     pub fn with_header<N, V>(self, name: N, value: V) -> Error
     where
         N: TryInto<HeaderName>,
@@ -128,7 +127,7 @@ impl Error {
         self.with_field(parse_field(name, value), |headers, (name, value)| _ = headers.insert(name, value))
     }
 
-    /// The same with this field in the response, beside others of that name.
+    /// Adds a field to the response, beside others of that name.
     pub fn with_added_header<N, V>(self, name: N, value: V) -> Error
     where
         N: TryInto<HeaderName>,
@@ -139,13 +138,13 @@ impl Error {
         self.with_field(parse_field(name, value), |headers, (name, value)| _ = headers.append(name, value))
     }
 
-    /// The same with these fields in the response, in the place of those that were set.
+    /// Replaces all fields of the response.
     pub fn with_headers(mut self, headers: HeaderMap) -> Error {
         self.change().headers = headers;
         self
     }
 
-    /// The same with those of these fields that it has not.
+    /// Adds those of these fields that it does not have.
     pub(crate) fn with_missing_headers(mut self, headers: &HeaderMap) -> Error {
         let missing: Vec<_> = headers.iter().filter(|(name, _)| !self.headers().contains_key(*name)).collect();
         let of_page = [header::CONTENT_TYPE, header::CONTENT_LENGTH, header::CONTENT_SECURITY_POLICY];
@@ -155,19 +154,19 @@ impl Error {
         self
     }
 
-    /// The same with this message for the client.
+    /// Sets the message for the client.
     pub fn with_message(mut self, message: impl Into<String>) -> Error {
         self.change().message = Some(message.into());
         self
     }
 
-    /// The same with this cause, for the log.
+    /// Sets the cause, for the log.
     pub fn with_cause(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>) -> Error {
         self.change().cause = Some(cause.into().into());
         self
     }
 
-    /// Of one for want of room it is said when to come again.
+    /// An error because of missing capacity gets a `Retry-After`.
     pub(crate) fn from_rejection(rejection: Rejection) -> Error {
         let error = Error::new(rejection.status, rejection.message);
         if rejection.is_for_want_of_room() { error.with_header(header::RETRY_AFTER, "1") } else { error }
@@ -192,30 +191,30 @@ impl Error {
         Error(Arc::new(Inner { status, message, headers, cause, pages }))
     }
 
-    /// Of its own, without pages.
+    /// Its own data, without pages.
     fn change(&mut self) -> &mut Inner {
         let inner = Arc::make_mut(&mut self.0);
         inner.pages.take();
         inner
     }
 
-    /// Its page of this type, made once for it and its clones. `None`: there are no clones, `make` makes none, or there
-    /// are pages of too many types.
+    /// Its page of this type, made once for it and its clones. `None` if there are no clones, if `make` makes none, or
+    /// if there are pages of too many types.
     pub(crate) fn shared_page<T: Send + Sync + 'static>(&self, make: impl Fn() -> Option<T>) -> Option<&T> {
         if Arc::strong_count(&self.0) == 1 {
-            return None; // it will hardly be answered again
+            return None; // it is unlikely to be sent again
         }
         let mut pages = self.0.pages.get_or_init(Arc::default).iter();
         pages.find_map(|page| page.get_or_init(|| Box::new(make())).downcast_ref::<Option<T>>())?.as_ref()
     }
 }
 
-/// A status for what went wrong: `find(id).or_status(404)?`.
+/// Gives a status to errors: `find(id).or_status(404)?`.
 ///
-/// The client is told the status alone; the error, if there is one, is the cause, for the log.
-/// [`Error::with_message`] adds a message: `.or_status(404).map_err(|error| error.with_message("no such note"))?`.
+/// The client gets only the status. The error, if there is one, is the logged cause. [`Error::with_message`] adds a
+/// message: `.or_status(404).map_err(|error| error.with_message("no such note"))?`.
 pub trait OrStatus<T> {
-    /// The value, or an [`Error`] with this status.
+    /// Returns the value, or an [`Error`] with this status.
     ///
     /// # Errors
     /// If there is no value.
@@ -245,7 +244,7 @@ impl<T> OrStatus<T> for Option<T> {
     }
 }
 
-/// An error that has a status already gets another; its message and its cause stay.
+/// Changes the status of an error that has one. Its message and its cause stay.
 impl<T> OrStatus<T> for Result<T, Error> {
     fn or_status<S>(self, status: S) -> Result<T, Error>
     where
@@ -262,8 +261,8 @@ impl<T> OrStatus<T> for Result<T, Error> {
     }
 }
 
-/// Any error is a 500 whose message is logged and never sent to the client; but that of reading a body while it comes
-/// ([`BodyPlan::stream`](crate::BodyPlan::stream)), where it is the client's fault, has its own status.
+/// Any error is a 500 whose message is logged and never sent to the client. An error of reading a streamed body
+/// ([`BodyPlan::stream`](crate::BodyPlan::stream)) that the client caused keeps its own status.
 impl<E: Into<Box<dyn std::error::Error + Send + Sync + 'static>>> From<E> for Error {
     fn from(cause: E) -> Error {
         let cause = cause.into();

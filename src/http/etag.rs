@@ -22,18 +22,19 @@ use super::error::Error;
 pub struct ETag(HeaderValue);
 
 impl ETag {
-    /// A tag that changes whenever a byte of the content changes. Give it without quotes.
+    /// A strong tag, which changes whenever a byte of the content changes. Pass it without quotes.
     ///
     /// # Errors
-    /// If it contains a blank, a control character or a quote.
+    /// If it contains a space, a control character or a quote.
     pub fn strong(tag: impl AsRef<str>) -> Result<ETag, Error> {
         ETag::of("\"", tag.as_ref())
     }
 
-    /// A tag that may stay the same while the meaning does. It never matches `If-Match` or `If-Range`.
+    /// A weak tag, which can stay the same while bytes change and the meaning does not. It never matches `If-Match` or
+    /// `If-Range`.
     ///
     /// # Errors
-    /// If it contains a blank, a control character or a quote.
+    /// If it contains a space, a control character or a quote.
     pub fn weak(tag: impl AsRef<str>) -> Result<ETag, Error> {
         ETag::of("W/\"", tag.as_ref())
     }
@@ -115,7 +116,7 @@ pub(crate) fn weak_match(one: &ETagRef<'_>, other: &ETagRef<'_>) -> bool {
     one.opaque == other.opaque
 }
 
-/// etagc: what may stand between the quotes.
+/// etagc: the characters that are allowed between the quotes.
 fn is_etagc(byte: u8) -> bool {
     byte == 0x21 || (0x23..=0x7e).contains(&byte) || byte >= 0x80
 }

@@ -1,7 +1,7 @@
 //! Media types by file name, for `Response::file` and for serving folders. It never reads a file.
 //!
-//! The table has what browsers expect today, not older registrations: scripts are `text/javascript` (RFC 9239),
-//! an `.ico` is `image/x-icon`, and text has a charset of UTF-8.
+//! The table has the types that browsers expect today rather than older registrations: scripts are `text/javascript`
+//! (RFC 9239), an `.ico` is `image/x-icon`, and text has a charset of UTF-8.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -9,8 +9,8 @@ use std::path::Path;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// The media type of a file with this name, by the part behind its last dot, or by the whole name (`Makefile`). Text has
-/// `charset=utf-8`. `None`: an unknown one.
+/// The media type of a file with this name, by its extension, or by the whole name (`Makefile`). Text has
+/// `charset=utf-8`. `None` if it is unknown.
 ///
 /// ```
 /// assert_eq!(modest::media_type_of("style.css"), Some("text/css; charset=utf-8"));
@@ -23,7 +23,7 @@ pub fn media_type_of(name: impl AsRef<[u8]>) -> Option<&'static str> {
     extension.as_deref().and_then(by_extension).or_else(|| by_name(name))
 }
 
-/// Whether content of this media type is text, or as compressible. Parameters do not matter.
+/// Whether content of this media type is text, or compresses as well as text. Parameters are ignored.
 ///
 /// ```
 /// assert!(modest::is_compressible("text/html; charset=utf-8") && !modest::is_compressible("image/png"));
@@ -251,7 +251,7 @@ const TABLE: &[(&str, &str)] = &[
     ("tiff", "image/tiff"),
     ("toml", PLAIN),
     ("torrent", "application/x-bittorrent"),
-    ("ts", "video/mp2t"), // parts of films; a folder that is served looks whether it is TypeScript
+    ("ts", "video/mp2t"), // MPEG transport streams; a served folder checks whether the file is TypeScript
     ("tsv", "text/tab-separated-values; charset=utf-8"),
     ("tsx", PLAIN),
     ("ttc", "font/collection"),

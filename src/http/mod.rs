@@ -1,5 +1,5 @@
-//! HTTP/1.1 and 1.0 (RFC 9110, RFC 9112) as a protocol of `tcp`: no socket, no thread and no clock of its own.
-//! Modules in the order in which a request passes through them; each uses only those below it.
+//! HTTP/1.1 and 1.0 (RFC 9110, RFC 9112) as a protocol of `tcp`: no socket, no thread and no clock of its own. Modules
+//! are listed in the order in which a request passes through them. Each uses only those below it.
 
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing; // entry points for the fuzz targets
@@ -10,7 +10,7 @@ mod connection; // the state machine of one connection: head, body, handler, res
 
 mod sent; // a response as it is sent, for tests
 
-mod responder; // what a handler answers to a whole request
+mod responder; // the response of a handler to a whole request
 
 mod config; // limits and timeouts, with their defaults
 
@@ -18,16 +18,16 @@ mod sending; // a `Response` to bytes: preconditions, ranges, framing, head, bod
 
 mod handler; // the `RequestHandler` trait, layers, the access log
 
-mod response; // `Response`, and what it is made of: fields, cookies, body
+mod response; // `Response` and its parts: fields, cookies, body
 
-pub(crate) mod live; // what waits for something other than its client
+pub(crate) mod live; // responses that wait for something other than their client
 
 mod request; // `Request`, and how it is received: head, framing, body
 
 mod etag; // entity tags
 mod media_type; // media types by file name
 
-mod error; // what a handler returns when it fails
+mod error; // the error type of handlers
 
 pub(crate) mod date; // HTTP dates
 mod status; // reason phrases and error pages

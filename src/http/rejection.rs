@@ -1,5 +1,5 @@
-//! Why a request is rejected before a handler sees it. Returned by `head`, `target`, `framing`, `chunked` and `body`;
-//! answered by `connection`.
+//! Why a request is rejected before a handler sees it. Returned by `head`, `target`, `framing`, `chunked` and `body`.
+//! `connection` turns it into a response.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub(crate) struct Rejection {
     pub message: &'static str,
 }
 
-/// Inside an `io::Error`, where a body is read while it comes.
+/// Inside an `io::Error`, for a body that is read while it arrives.
 impl std::error::Error for Rejection {}
 
 impl fmt::Display for Rejection {
@@ -31,7 +31,7 @@ impl Rejection {
         Rejection::new(StatusCode::SERVICE_UNAVAILABLE, message)
     }
 
-    /// Whether it is the server that has no room at present: it is said when to come again.
+    /// Whether the server is out of capacity at present. The response then has `Retry-After`.
     pub(crate) fn is_for_want_of_room(&self) -> bool {
         matches!(self.status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE)
     }

@@ -1,5 +1,5 @@
-//! What a handler answers to a whole request: `before_body`, the `do_` method, error pages, the last word on each
-//! response. Used by `connection`, and by `respond`, which does without a connection.
+//! The response of a handler to a whole request: `before_body`, the `do_` method, error pages, the last hooks. Used by
+//! `connection`, and by `respond`, which needs no connection.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +29,7 @@ impl<H> Service<H> {
     }
 }
 
-/// A handler, and what it responds to a request.
+/// A handler that responds to a request.
 pub(crate) struct Responder<'a, H: ?Sized> {
     pub(crate) handler: &'a H,
 }
@@ -39,17 +39,17 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         Chain(self.handler)
     }
 
-    /// May block: whether the chain accepts a request whose body is to come, from its head. A refusal is only noted: the response to
-    /// it is what [`respond`](Responder::respond) makes of the request.
+    /// May block: whether the chain accepts a request whose body is still to come, by its head. A rejection is only
+    /// stored. [`respond`](Responder::respond) returns the response to it.
     pub(crate) fn accepts(&self, request: &Request, plan: &mut BodyPlan) -> bool {
         if request.is_asterisk() {
-            return true; // it is about the server, not about any of its handlers
+            return true; // `OPTIONS *` is about the server, not about a handler
         }
         request.path_error().is_none() && self.chain().before_body(request, plan).is_ok()
     }
 
-    /// May block: the chain's response, or an error page. `Err`: it panicked. `begins` is called when the chain has accepted the
-    /// request.
+    /// May block: the chain's response, or an error page. `Err` if it panicked. `begins` is called when the chain has
+    /// accepted the request.
     pub(crate) fn respond(&self, request: &Request, begins: &dyn Fn(&Request)) -> Result<Checked, Error> {
         catch_panic(request, || {
             let result = match request.path_error() {
@@ -61,20 +61,20 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         })
     }
 
-    /// A handler's result as it is sent: with the chain's last word, and checked.
+    /// A handler's result as it is sent: after the chain's last hooks, and checked.
     fn finish(&self, request: &Request, result: Result<Response>) -> Checked {
         let made = result.and_then(|mut response| match response.take_deferred_error() {
             Some(error) => Err(error),
             None => Ok(response),
         });
         match made {
-            Ok(response) if response.is_to_wait() => Checked::to_wait(response), // no answer yet
+            Ok(response) if response.is_to_wait() => Checked::to_wait(response), // no response yet
             Ok(response) => self.finish_and_check(request, response),
             Err(error) => self.error_page(request, &error),
         }
     }
 
-    /// The last word is said once a response.
+    /// The last hooks are called once per response.
     fn finish_and_check(&self, request: &Request, response: Response) -> Checked {
         match Checked::new(self.chain().finish_response(request, response), request) {
             Ok(response) => response,
@@ -92,9 +92,9 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         self.page(Some(request), error, request)
     }
 
-    /// The page of an error: the chain's, or else the plain one. It does not block.
+    /// The page of an error: the chain's, or else the default. It does not block.
     ///
-    /// `request`: if its head could be read. `placeholder` stands for it otherwise.
+    /// `request` is `None` if its head could not be read. Then `placeholder` is used in its place.
     pub(crate) fn page(&self, request: Option<&Request>, error: &Error, placeholder: &Request) -> Checked {
         self.checked_page(placeholder, || {
             let page = self.response_to(request, error);
@@ -105,13 +105,13 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
         })
     }
 
-    /// The page in place of a response that has had its last word, which it takes its fields from.
+    /// The page that replaces a response which has passed its last hooks. It takes its fields from that response.
     pub(crate) fn page_in_place(&self, request: &Request, error: &Error) -> Checked {
         self.checked_page(request, || self.response_to(Some(request), error))
     }
 
-    /// The chain's page of an error, or else the plain one. An error below 400 is a response that was returned early, such as a
-    /// redirect or a 304: it is sent as it is.
+    /// The chain's page for an error, or else the default. An error below 400 is a response that was returned early,
+    /// such as a redirect or a 304, and is sent unchanged.
     fn response_to(&self, request: Option<&Request>, error: &Error) -> Response {
         let is_page = error.status().as_u16() >= 400;
         let page = is_page.then(|| self.chain().error_response(request, error)).flatten();
@@ -132,13 +132,13 @@ impl<H: RequestHandler + ?Sized> Responder<'_, H> {
 
 fn log_cause(request: &Request, error: &Error) {
     if error.cause().is_some() {
-        // A client's mistake is no fault of the server's.
+        // A client's mistake is logged at a lower level.
         let level = if error.status().is_server_error() { log::Level::Error } else { log::Level::Debug };
         log::log!(level, "{}: {error}", request.for_log());
     }
 }
 
-/// Call user code: a panic in it becomes a 500, and its cause is logged here.
+/// Calls user code. A panic in it becomes a 500, and its cause is logged here.
 pub(crate) fn catch_panic<T>(request: &Request, work: impl FnOnce() -> T) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
         log::error!("{}: the handler panicked: {}", request.for_log(), panic_message(&*panic));

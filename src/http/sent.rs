@@ -1,4 +1,4 @@
-//! A response as it is sent, taken apart: for tests, with a socket or without one.
+//! A response as it is sent, parsed: for tests, with and without a socket.
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
@@ -14,7 +14,7 @@ use super::sending::stream::StreamProgress;
 use super::sending::{Checked, ResponseContext, RestOfBody, encode};
 use crate::tcp::{Output, Piece};
 
-/// A response as a client gets it: by [`Http::respond`](crate::Http::respond) or [`testing`](crate::testing).
+/// A response as a client gets it, returned by [`Http::respond`](crate::Http::respond) or [`testing`](crate::testing).
 ///
 /// ```
 /// use modest::{Http, Request, Response, handler_fn};
@@ -32,12 +32,12 @@ pub struct SentResponse {
 }
 
 impl SentResponse {
-    /// Its status.
+    /// The status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// All its fields, the server's too.
+    /// All fields, including the server's own.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
     }
@@ -47,12 +47,12 @@ impl SentResponse {
         self.headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
     }
 
-    /// Its body, decoded from chunks.
+    /// The body, decoded from chunks.
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Its body as text.
+    /// The body as text.
     ///
     /// # Panics
     /// If it is not UTF-8.
@@ -60,7 +60,7 @@ impl SentResponse {
         std::str::from_utf8(&self.body).expect("the body is UTF-8")
     }
 
-    /// Its body as JSON.
+    /// The body as JSON.
     ///
     /// # Panics
     /// If it is not JSON, or does not fit `T`.
@@ -72,10 +72,10 @@ impl SentResponse {
         }
     }
 
-    /// Read a response to a request with this method.
+    /// Reads a response to a request with this method.
     ///
     /// # Errors
-    /// Those of the reader; `InvalidData` if it is not well-formed, `UnexpectedEof` if it is cut short.
+    /// Those of the reader; `InvalidData` if it is not well-formed, `UnexpectedEof` if it is incomplete.
     pub(crate) fn read(from: &mut impl BufRead, method: &Method) -> io::Result<SentResponse> {
         loop {
             let line = read_line(from)?;
@@ -85,7 +85,7 @@ impl SentResponse {
             let status: StatusCode = status.ok_or_else(|| invalid(format!("no status line: {line:?}")))?;
             let headers = read_fields(from)?;
             if status.is_informational() {
-                continue; // 100 Continue and the like
+                continue; // 100 Continue and other interim responses
             }
             let body = read_body(from, method, status, &headers)?;
             return Ok(SentResponse { status, headers, body });
@@ -103,7 +103,8 @@ impl fmt::Debug for SentResponse {
     }
 }
 
-/// The response to a request, as it would be sent: see `Http::respond`. Each time as if the request had just come.
+/// The response to a request as it would be sent: see `Http::respond`. Each call handles the request as if it had just
+/// arrived.
 pub(crate) fn respond<H: RequestHandler + ?Sized>(
     responder: &Responder<'_, H>,
     config: &HttpConfig,
@@ -118,11 +119,11 @@ fn respond_once<H: RequestHandler + ?Sized>(
     request: &Request,
 ) -> SentResponse {
     if *request.method() == Method::CONNECT {
-        let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"); // as a connection says
+        let error = Error::new(StatusCode::NOT_IMPLEMENTED, "this server is not a proxy"); // as a connection responds
         return send(responder.page(Some(request), &error, request), responder, config, request);
     }
     if !request.body().is_empty() {
-        responder.accepts(request, &mut BodyPlan::default()); // as a connection asks
+        responder.accepts(request, &mut BodyPlan::default()); // as a connection does
     }
     let response = responder.respond(request, &|_| {});
     let mut response = response.unwrap_or_else(|panicked| responder.page(Some(request), &panicked, request));
@@ -134,7 +135,7 @@ fn respond_once<H: RequestHandler + ?Sized>(
     send(response, responder, config, request)
 }
 
-/// What a client gets of it.
+/// The response as a client gets it.
 fn send<H: RequestHandler + ?Sized>(
     response: Checked,
     responder: &Responder<'_, H>,
@@ -154,7 +155,7 @@ fn send<H: RequestHandler + ?Sized>(
     let mut wire = Vec::new();
     let mut broken = drain(&mut output, &mut wire).is_err();
     if let Some(RestOfBody::Pushed(pushed)) = &mut encoded.rest {
-        pushed.write_rest(&mut output); // what lies there: the rest is not waited for
+        pushed.write_rest(&mut output); // what is queued; the rest is not waited for
         broken |= drain(&mut output, &mut wire).is_err();
     }
     while let Some(RestOfBody::Read(stream)) = encoded.rest.as_mut().filter(|_| !broken) {
@@ -170,7 +171,7 @@ fn send<H: RequestHandler + ?Sized>(
     }
 }
 
-/// The bytes owed, from wherever they are.
+/// The bytes of the output, wherever they are stored.
 fn drain(output: &mut Output, wire: &mut Vec<u8>) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
     for piece in output.pieces() {

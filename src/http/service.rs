@@ -19,8 +19,8 @@ use super::response::fields::common_field;
 use super::sent::{self, SentResponse};
 use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 
-/// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind).
-/// A handler passed there by itself is served with the defaults.
+/// A request handler with settings, for [`TcpServer::bind`](crate::TcpServer::bind). A handler passed there by itself
+/// is served with the defaults.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,102 +33,104 @@ use crate::tcp::{Client, Conversation, IntoProtocol, Protocol};
 #[must_use = "serves nobody until it is given to `TcpServer::bind`"]
 pub struct Http<H>(Arc<Service<H>>);
 
-/// A head stays in the input until it is complete, and at most 64 KiB are read ahead.
+/// A head stays in the input until it is complete, and up to 64 KiB are read ahead.
 const MAX_HEAD: usize = 60 * 1024;
 
 impl<H: RequestHandler> Http<H> {
-    /// This handler, with default settings.
+    /// Creates a service of this handler with default settings.
     pub fn new(handler: H) -> Http<H> {
         Http(Arc::new(Service::new(handler)))
     }
 
-    /// The longest request line, in bytes. Default: 8 KiB; at most 60 KiB. Beyond it: 414.
+    /// Sets the maximum length of the request line in bytes. Default: 8 KiB; maximum: 60 KiB. Past it: 414.
     pub fn request_line_limit(self, bytes: usize) -> Http<H> {
         self.with(|config| config.head.line = bytes.min(MAX_HEAD))
     }
 
-    /// The longest head, request line and fields, in bytes. Default: 32 KiB; at most 60 KiB.
-    /// Beyond it: 431.
+    /// Sets the maximum length of the head (request line and fields) in bytes. Default: 32 KiB; maximum: 60 KiB. Past
+    /// it: 431.
     pub fn head_limit(self, bytes: usize) -> Http<H> {
         self.with(|config| config.head.head = bytes.min(MAX_HEAD))
     }
 
-    /// The largest number of field lines. Default: 100. Beyond it: 431.
+    /// Sets the maximum number of field lines. Default: 100. Past it: 431.
     pub fn field_limit(self, number: usize) -> Http<H> {
         self.with(|config| config.head.fields = number)
     }
 
-    /// The longest body, in bytes. Default: 16 MiB; `None`: no limit but
-    /// [`body_quota`](Http::body_quota). Beyond it: 413, from the head if that has the length.
+    /// Sets the maximum length of a body in bytes. Default: 16 MiB; `None`: no limit except
+    /// [`body_quota`](Http::body_quota). Past it: 413, before the body is read if the head has its length.
     pub fn body_limit(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         let bytes = bytes.into().unwrap_or(u64::MAX);
         self.with(|config| config.body.body = bytes)
     }
 
-    /// How much of a body is kept in memory, in bytes. Default: 64 KiB. A longer body is written, whole, to an unnamed
-    /// temporary file, which handlers do not notice.
+    /// Sets how many bytes of a body are kept in memory. Default: 64 KiB. A longer body is written as a whole to an
+    /// unnamed temporary file, which makes no difference to handlers.
     pub fn body_memory(self, bytes: usize) -> Http<H> {
         self.with(|config| config.body.memory = bytes)
     }
 
-    /// The folder of those temporary files. Default: `/var/tmp`. Preferably not a file system in memory.
+    /// Sets the folder of those temporary files. Default: `/var/tmp`. Do not use a file system in memory.
     pub fn body_folder(self, folder: impl Into<PathBuf>) -> Http<H> {
         let folder = folder.into();
         self.with(|config| config.body.folder = Arc::new(folder))
     }
 
-    /// How much memory all bodies of this server that are kept in memory may use together, in bytes. Default: 256 MiB;
-    /// `None`: no limit. When it is full, further bodies go to temporary files, however short they are.
+    /// Sets how many bytes all bodies in memory can use together. Default: 256 MiB; `None`: no limit. Past it, further
+    /// bodies go to temporary files, however short they are.
     ///
-    /// A body has its room until its request is answered: all of its Content-Length from when it is accepted, or else as
-    /// much as has come.
+    /// A body counts until its request is answered: with its Content-Length from when it is accepted, or otherwise with
+    /// the bytes that have arrived.
     pub fn body_memory_quota(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         let bytes = bytes.into().unwrap_or(u64::MAX);
         self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::Memory, bytes))
     }
 
-    /// How much all bodies of this server in temporary files may use together, in bytes. Default: 1 GiB; `None`: no
-    /// limit. Beyond it the response is 507, with `Retry-After`: from the head if that has the length, for then there is
-    /// room for all of it or it is not accepted. Bodies in memory have a room of their own:
+    /// Sets how many bytes all bodies in temporary files can use together. Default: 1 GiB; `None`: no limit. Past it:
+    /// 507 with `Retry-After`. If the head has the length of a body, the whole length is reserved, or the request is
+    /// rejected before the body is read. Bodies in memory have a quota of their own:
     /// [`body_memory_quota`](Http::body_memory_quota).
     ///
-    /// The largest body should be a small part of it, as a client that sends one slowly has its room all the while.
+    /// Keep the maximum body length a small part of the quota: a client that sends a body slowly holds its reservation
+    /// for that time.
     pub fn body_quota(self, bytes: impl Into<Option<u64>>) -> Http<H> {
         let bytes = bytes.into().unwrap_or(u64::MAX);
         self.with(|config| config.body.rooms = config.body.rooms.with_limit(Place::File, bytes))
     }
 
-    /// How long a connection may be idle before a request. Default: 60 seconds; `None`: for ever.
-    /// From when it was accepted, or from the last byte of a response, to the first byte of the next request.
-    /// Then it is closed without a response.
+    /// Sets how long a connection can be idle before a request, from the accept or from the last byte of a response to
+    /// the first byte of the next request. Default: 60 seconds; `None`: for ever. Past it the connection is closed
+    /// without a response.
     pub fn idle_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
         self.with(|config| config.idle_timeout = limit)
     }
 
-    /// How long a head may take, from its first byte to its last. Default: 10 seconds; `None`: no limit.
-    /// Then the response is 408.
+    /// Sets how long a head can take, from its first byte to its last. Default: 10 seconds; `None`: no limit. Past it:
+    /// 408.
     pub fn head_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
         self.with(|config| config.head_timeout = limit)
     }
 
-    /// How long a whole body may take. Default: no limit but [`TcpServer::min_rate`](crate::TcpServer::min_rate), so
-    /// that slow clients may send long ones. Then the response is 408.
+    /// Sets how long a whole body can take. Default: no limit except
+    /// [`TcpServer::min_rate`](crate::TcpServer::min_rate), so that slow clients can send long bodies. Past it: 408.
     pub fn body_timeout(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
         self.with(|config| config.body_timeout = limit)
     }
 
-    /// Whether bodies in chunked transfer coding, of unknown length, are accepted. Default: yes.
-    /// Otherwise the response is 411.
+    /// Whether bodies in chunked transfer coding, of unknown length, are accepted. Default: true. If false: 411.
     pub fn chunked_bodies(self, take: bool) -> Http<H> {
         self.with(|config| config.chunked_bodies = take)
     }
 
     /// Whether a path with repeated slashes (`/a//b`) or an encoded slash (`/a%2Fb`) is redirected or rejected before a handler is
-    /// called. Default: yes. With `false` handlers are called: [`Request::path`] has each of them as one slash (`/a/b`), so routes, mounts
-    /// and rights apply to that path, and [`Request::raw_path`] is the path as sent. Dot segments are redirected in any case.
+    /// called. Default: true.
+    ///
+    /// With `false`, handlers are called for such paths. [`Request::path`] has a single slash in each of these places (`/a/b`), so
+    /// routes, mounts and rights apply to that path. [`Request::raw_path`] is the path as sent. Dot segments are still redirected.
     ///
     /// ```
     /// use modest::{Http, Request, Response, handler_fn};
@@ -141,12 +143,12 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.strict_paths = strict)
     }
 
-    /// Whether connections persist for further requests, where the client allows it. Default: yes.
+    /// Whether connections are kept for further requests if the client allows it. Default: true.
     pub fn keep_alive(self, keep: bool) -> Http<H> {
         self.with(|config| config.keep_alive = keep)
     }
 
-    /// How many requests a connection may have. Default: no limit. The last response says `Connection: close`.
+    /// Sets how many requests a connection can have. Default: no limit. The last response has `Connection: close`.
     ///
     /// # Panics
     /// If it is 0.
@@ -156,9 +158,9 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.max_requests = number)
     }
 
-    /// How old a connection may grow, from its first request on. Default: no limit. The first response after that says
-    /// `Connection: close`: so clients spread anew over servers behind one address. A connection without requests is
-    /// ended by [`idle_timeout`](Http::idle_timeout) alone, as a request may be on its way.
+    /// Sets the maximum age of a connection, counted from its first request. Default: no limit. The first response
+    /// after that has `Connection: close`, so that clients spread over the servers behind one address. A connection
+    /// without requests is ended only by [`idle_timeout`](Http::idle_timeout), because a request may be on its way.
     pub fn max_connection_age(self, limit: impl Into<Option<Duration>>) -> Http<H> {
         let limit = limit.into();
         self.with(|config| config.max_connection_age = limit)
@@ -176,7 +178,7 @@ impl<H: RequestHandler> Http<H> {
     /// ```
     ///
     /// # Panics
-    /// If no field can have that value: if it holds a control character.
+    /// If the value contains a control character.
     #[doc(alias = "server_version")]
     pub fn server<'a>(self, name: impl Into<Option<&'a str>>) -> Http<H> {
         let name = name.into().map(|name| match HeaderValue::from_str(name) {
@@ -186,9 +188,10 @@ impl<H: RequestHandler> Http<H> {
         self.with(|config| config.server = name)
     }
 
-    /// A field for every response: of handlers, of layers, and of the server itself, for heads that could not be read, too. A
-    /// response that has a field of that name itself keeps its own; but `Content-Security-Policy` (also `-Report-Only`), `Link`,
-    /// `Set-Cookie` and `Vary` are sent beside it. A second one of the same name is added to the first.
+    /// Adds a field to every response: of handlers, of layers, and of the server itself, including rejections of
+    /// invalid heads. A response that has its own field of that name keeps it, except that `Content-Security-Policy`
+    /// (also `-Report-Only`), `Link`, `Set-Cookie` and `Vary` are sent in addition. A second call with the same name
+    /// adds another value.
     ///
     /// ```
     /// use modest::{Http, Request, Response, handler_fn};
@@ -199,26 +202,26 @@ impl<H: RequestHandler> Http<H> {
     /// ```
     ///
     /// # Errors
-    /// If it is invalid, or derived from each response, as `Content-Type` and `Content-Length` are.
+    /// If it is invalid, or depends on each response, as `Content-Type` and `Content-Length` do.
     pub fn header(self, name: &str, value: &str) -> io::Result<Http<H>> {
         let field = common_field(name, value)?;
         Ok(self.with(|config| config.fields.push(field)))
     }
 
-    /// How responses are logged: a line each, to the `log` target `modest::access`, at level `Info`. Default:
-    /// [`LogFormat::Python`]; `None`: not at all. A line of one's own is written by
+    /// Sets the format of the access log: one line per response, with the `log` target `modest::access` at level
+    /// `Info`. Default: [`LogFormat::Python`]; `None`: no access log. For a line of your own use
     /// [`RequestHandler::log_request`](crate::RequestHandler::log_request).
     pub fn access_log(self, format: impl Into<Option<LogFormat>>) -> Http<H> {
         let format = format.into();
         self.with(|config| config.access_log = format)
     }
 
-    /// The response to a request, as it would be sent but without a socket: with error pages, conditions and ranges, and
-    /// the server's own fields. For tests; see also [`testing`](crate::testing), which does have a socket.
+    /// Returns the response to a request as it would be sent, without a socket: with error pages, conditions and
+    /// ranges, and the server's own fields. For tests. [`testing`](crate::testing) has a server with a socket.
     ///
-    /// A body that the request has is taken as it is, whatever the limits. Nobody is asked about the client
-    /// ([`RequestHandler::verify_client`](crate::RequestHandler::verify_client)), and nothing is logged as an access. A stream is
-    /// read to its end.
+    /// The request's body is accepted whatever the limits.
+    /// [`RequestHandler::verify_client`](crate::RequestHandler::verify_client) is not called, and there is no access
+    /// log. A stream is read to its end.
     ///
     /// ```
     /// use modest::{Error, Http, Request, Response, handler_fn};
@@ -232,7 +235,7 @@ impl<H: RequestHandler> Http<H> {
     /// ```
     ///
     /// # Panics
-    /// If a stream breaks off, as the response would.
+    /// If a stream fails, which would reset the connection.
     pub fn respond(&self, request: &Request) -> SentResponse {
         if !self.0.config.strict_paths {
             request.set_lenient_path();
@@ -240,7 +243,7 @@ impl<H: RequestHandler> Http<H> {
         sent::respond(&self.0.responder(), &self.0.config, request)
     }
 
-    /// Settings are changed before there are connections: nothing shares them yet.
+    /// Settings are changed before there are connections, so nothing shares them yet.
     fn with(mut self, change: impl FnOnce(&mut HttpConfig)) -> Http<H> {
         if let Some(service) = Arc::get_mut(&mut self.0) {
             change(&mut service.config);

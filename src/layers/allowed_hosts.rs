@@ -1,16 +1,17 @@
-//! Hosts that are answered for: against DNS rebinding.
+//! Allowed hosts: against DNS rebinding.
 
 use crate::{BodyPlan, Error, Layer, Request, Result};
 
-/// Which hosts are answered for; requests for others get 421 (Misdirected Request), from the head.
+/// Serves only these hosts. Requests for others get 421 (Misdirected Request), before the body is read.
 ///
-/// A page of another site can have its own name resolve to an address of this machine, or of its network, and then read what is served here as if it
-/// were its own (DNS rebinding). It can't choose the `Host` of those requests: so with [`local`](Self::local) names that anybody could own are not
-/// answered for, and with [`new`](Self::new) no names but those. IP addresses and `localhost` always are, for rebinding needs a name; and so is a request without a host, of
-/// HTTP/1.0, which no browser sends.
+/// A page of another site can let its own name resolve to an address of this machine, or of its network, and then read
+/// what is served here as if it were its own (DNS rebinding). It cannot choose the `Host` of those requests. So
+/// [`local`](Self::local) allows no names that can be registered, and [`new`](Self::new) allows only the listed names.
+/// IP addresses and `localhost` are always allowed, because rebinding needs a name, and so is a request of HTTP/1.0
+/// without a host, which no browser sends.
 ///
-/// The host is [`Request::host`]: behind a proxy that changes `Host`, put [`TrustedProxies`](super::TrustedProxies) around, with
-/// [`host`](super::TrustedProxies::host).
+/// The host is [`Request::host`]. Behind a proxy that changes `Host`, put [`TrustedProxies`](super::TrustedProxies)
+/// around this layer, with [`host`](super::TrustedProxies::host).
 ///
 /// ```
 /// use modest::layers::AllowedHosts;
@@ -36,13 +37,13 @@ enum Allowed {
 const LOCAL: [&str; 5] = [".localhost", ".local", ".test", ".internal", ".home.arpa"];
 
 impl AllowedHosts {
-    /// These names, in any case and with any port; `*.example.org` is all below `example.org`.
+    /// Allows these names, in any case and with any port. `*.example.org` is everything below `example.org`.
     pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> AllowedHosts {
         AllowedHosts(Allowed::Named(names.into_iter().map(Into::into).collect()))
     }
 
-    /// Names that nobody can register: those without a dot, and those of domains for private use (`.localhost`, `.local`, `.test`, `.internal`,
-    /// `.home.arpa`).
+    /// Allows names that cannot be registered: names without a dot, and domains for private use (`.localhost`,
+    /// `.local`, `.test`, `.internal`, `.home.arpa`).
     pub fn local() -> AllowedHosts {
         AllowedHosts(Allowed::Local)
     }
@@ -75,7 +76,7 @@ impl Layer for AllowedHosts {
     }
 }
 
-/// An IP address as it stands in `Host`: no name begins with a bracket, and there is no top-level domain of digits.
+/// An IP address as in `Host`: no name begins with a bracket, and there is no top-level domain of digits.
 fn is_address(host: &str) -> bool {
     host.starts_with('[') || host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.' || byte == b':')
 }

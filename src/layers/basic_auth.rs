@@ -11,12 +11,11 @@ use super::guesses::Guesses;
 use super::vary::with_vary;
 use crate::{BodyPlan, Error, HeaderValue, Layer, Request, Response, Result, StatusCode, User};
 
-/// Asks each client for name and password, as browsers do in a window of their own: 401 from the head alone, before a
-/// byte of a body is read.
+/// Requires a name and a password, for which browsers have a dialog: 401 before the body is read.
 ///
-/// Who passes is put into the request as [`User`], which handlers and the access log read. Name and password are sent
-/// in clear with each request: serve it behind TLS (see [`only_if`](BasicAuth::only_if)). What is answered to them is
-/// `Cache-Control: private`, so that no shared cache shows it to others (RFC 9111, section 3.5).
+/// The user is stored in the request as [`User`], for handlers and the access log. Name and password are sent in clear
+/// text with each request, so serve it over TLS (see [`only_if`](BasicAuth::only_if)). Responses to users have
+/// `Cache-Control: private`, so that no shared cache sends them to others (RFC 9111, section 3.5).
 ///
 /// ```
 /// use modest::layers::BasicAuth;
@@ -33,7 +32,7 @@ use crate::{BodyPlan, Error, HeaderValue, Layer, Request, Response, Result, Stat
 pub struct BasicAuth {
     challenge: String,
     check: Check,
-    /// Of passwords that are listed.
+    /// The limit of guesses for listed passwords.
     guesses: Guesses,
     keys: RandomState,
     optional: bool,
@@ -51,7 +50,7 @@ enum Check {
 type Closure = Box<dyn Fn(&Request, &str, &str) -> Option<User> + Send + Sync>;
 type IsSafe = Box<dyn Fn(&Request) -> bool + Send + Sync>;
 
-/// What a request says of who asks.
+/// The credentials of a request.
 enum Asks {
     Nobody,
     Somebody(User),
@@ -59,20 +58,21 @@ enum Asks {
 }
 
 impl BasicAuth {
-    /// For the users that are named by [`user`](BasicAuth::user). The realm is shown by some browsers, and tells them
-    /// which passwords belong where.
+    /// Creates a layer for the users added by [`user`](BasicAuth::user). Browsers use the realm to choose a stored
+    /// password, and some show it.
     ///
     /// # Panics
-    /// If the realm holds anything but printable ASCII.
+    /// If the realm contains anything but printable ASCII.
     pub fn new(realm: &str) -> BasicAuth {
         BasicAuth::with(realm, Check::Listed(Vec::new()))
     }
 
-    /// For the users that this closure finds by name and password. It may block: a slow hash of passwords takes a worker
-    /// for as long as it computes, for each request; [`UserFile`](super::UserFile) has all that for users in a file.
+    /// Creates a layer for the users that this closure accepts by name and password. It may block: a slow password hash
+    /// holds a worker while it is computed, for each request. [`UserFile`](super::UserFile) avoids that for users in a
+    /// file.
     ///
-    /// Compare secrets in constant time (crate `subtle`), or better their slow hashes (`argon2`, `bcrypt`), and spend the
-    /// same time on a name that is not known.
+    /// Compare secrets in constant time (crate `subtle`), or better their slow hashes (`argon2`, `bcrypt`), and spend
+    /// the same time on an unknown name.
     ///
     /// ```
     /// use modest::User;
@@ -85,7 +85,7 @@ impl BasicAuth {
     /// ```
     ///
     /// # Panics
-    /// If the realm holds anything but printable ASCII.
+    /// If the realm contains anything but printable ASCII.
     pub fn checked_by<F>(realm: &str, check: F) -> BasicAuth
     where
         F: Fn(&Request, &str, &str) -> Option<User> + Send + Sync + 'static,
@@ -93,11 +93,11 @@ impl BasicAuth {
         BasicAuth::with(realm, Check::Closure(Box::new(check)))
     }
 
-    /// One more user. Each request is compared with all of them, in a time that does not depend on their secrets; for
-    /// more than a few use [`checked_by`](BasicAuth::checked_by).
+    /// Adds a user. Each request is compared with all users, in a time that does not depend on their secrets. For more
+    /// than a few use [`checked_by`](BasicAuth::checked_by).
     ///
     /// # Panics
-    /// If there is a closure that checks, or if the name holds a colon, which ends it.
+    /// If there is a closure, or if the name contains a colon, which would end it.
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> BasicAuth {
         let name = name.into();
         assert!(!name.contains(':'), "the name of a user can't hold a colon: {name:?}");
@@ -108,22 +108,22 @@ impl BasicAuth {
         self
     }
 
-    /// How many wrong passwords for one name an address may send in so much time, for the users that are named by
-    /// [`user`](BasicAuth::user); then 429 with `Retry-After`, for the right password, too. Ten times as many for all names
-    /// together. Default: 10 in a minute. An address is what it is for [`RateLimit`](super::RateLimit). A closure is asked each
-    /// time, and a `UserFile` has a limit of its own.
+    /// Sets how many wrong passwords an address can send per name and period, for the users added by
+    /// [`user`](BasicAuth::user). Past it: 429 with `Retry-After`, also for the right password. Ten times as many for
+    /// all names together. Default: 10 per minute. Addresses count as for [`RateLimit`](super::RateLimit). A closure
+    /// has no such limit, and a `UserFile` has its own.
     ///
     /// # Panics
-    /// If the number is zero, or so many in so little time that it is more than one a nanosecond.
+    /// If the number is zero, or the rate is over one per nanosecond.
     pub fn wrong_passwords(mut self, number: u32, per: Duration) -> BasicAuth {
         self.guesses = Guesses::new(number, per);
         self
     }
 
-    /// The users of this file, and no others: see [`UserFile`].
+    /// Uses the users of this file only: see [`UserFile`].
     ///
     /// # Panics
-    /// If there are others, or a closure that checks.
+    /// If there are other users, or a closure.
     #[cfg(feature = "users")]
     pub fn users(mut self, file: UserFile) -> BasicAuth {
         let is_empty = matches!(&self.check, Check::Listed(users) if users.is_empty());
@@ -132,22 +132,22 @@ impl BasicAuth {
         self
     }
 
-    /// Whether requests without credentials pass, as of nobody: a layer or a handler inside says what nobody may do, as
-    /// [`PathRights`](super::PathRights) does. Its 401 gets the challenge, and responses `Vary: Authorization`. Wrong
-    /// credentials never pass. Default: no.
+    /// Whether requests without credentials pass without a user. A layer or a handler inside then decides what
+    /// anonymous users can do, as [`PathRights`](super::PathRights) does. Its 401 gets the challenge, and responses get
+    /// `Vary: Authorization`. Wrong credentials never pass. Default: false.
     pub fn optional(mut self, optional: bool) -> BasicAuth {
         self.optional = optional;
         self
     }
 
-    /// Passwords are taken of requests only for which this says yes. Others get 403, and no challenge: nobody is
-    /// asked for a password that would be sent in clear. Default: all.
+    /// Accepts passwords only in requests for which this closure returns true. Others get 403 without a challenge, so
+    /// that no password is sent in clear text. Default: all requests.
     ///
     /// ```
     /// use modest::Request;
     /// use modest::layers::BasicAuth;
     ///
-    /// // Over TLS that ends here; inside of `TrustedProxies` that read the scheme, also over that of a proxy.
+    /// // Over TLS on this connection; with `TrustedProxies::scheme` around, also over TLS to a proxy.
     /// let auth = BasicAuth::new("staff").only_if(Request::is_secure);
     /// ```
     pub fn only_if(mut self, is_safe: impl Fn(&Request) -> bool + Send + Sync + 'static) -> BasicAuth {
@@ -223,7 +223,7 @@ impl Layer for BasicAuth {
     }
 }
 
-/// Without its secrets.
+/// Leaves out its secrets.
 impl fmt::Debug for BasicAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BasicAuth").field("challenge", &self.challenge).finish_non_exhaustive()

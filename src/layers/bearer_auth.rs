@@ -5,11 +5,11 @@ use std::fmt;
 use super::credentials::{equal, kept_private, of_scheme, realm_parameter, unauthorized};
 use crate::{BodyPlan, Error, Layer, Request, Response, Result, StatusCode, User};
 
-/// Asks each client for a token, `Authorization: Bearer ..`: 401 from the head alone, before a byte of a body is read,
-/// with `error="invalid_token"` if there was one (RFC 6750, section 3).
+/// Requires a token, `Authorization: Bearer ..`: 401 before the body is read, with `error="invalid_token"` if there was
+/// one (RFC 6750, section 3).
 ///
-/// Who passes is put into the request as [`User`], which handlers and the access log read. A token is sent in clear with
-/// each request: serve it behind TLS. Tokens in the query or in a form are not taken: they end up in logs.
+/// The user is stored in the request as [`User`], for handlers and the access log. A token is sent in clear text with
+/// each request, so serve it over TLS. Tokens in the query or in a form are not accepted, because they end up in logs.
 ///
 /// ```
 /// use modest::layers::BearerAuth;
@@ -30,7 +30,7 @@ pub struct BearerAuth {
 }
 
 enum Check {
-    /// Tokens and whose they are.
+    /// Tokens and their users.
     Listed(Vec<(String, User)>),
     Closure(Closure),
 }
@@ -38,18 +38,18 @@ enum Check {
 type Closure = Box<dyn Fn(&Request, &str) -> Option<User> + Send + Sync>;
 
 impl BearerAuth {
-    /// For the tokens that are named by [`token`](BearerAuth::token).
+    /// Creates a layer for the tokens added by [`token`](BearerAuth::token).
     ///
     /// # Panics
-    /// If the realm holds anything but printable ASCII.
+    /// If the realm contains anything but printable ASCII.
     pub fn new(realm: &str) -> BearerAuth {
         BearerAuth::with(realm, Check::Listed(Vec::new()))
     }
 
-    /// For the tokens that this closure knows. It may block.
+    /// Creates a layer for the tokens that this closure accepts. It may block.
     ///
-    /// Look a token up by its hash (SHA-256 will do, as tokens are long and random): then how long the search takes tells
-    /// nothing of the tokens, and whoever reads the table has none of them.
+    /// Look a token up by its hash (SHA-256 is enough, as tokens are long and random). Then the duration of the lookup
+    /// reveals nothing about the tokens, and the table does not contain them.
     ///
     /// ```
     /// use modest::User;
@@ -60,7 +60,7 @@ impl BearerAuth {
     /// ```
     ///
     /// # Panics
-    /// If the realm holds anything but printable ASCII.
+    /// If the realm contains anything but printable ASCII.
     pub fn checked_by<F>(realm: &str, check: F) -> BearerAuth
     where
         F: Fn(&Request, &str) -> Option<User> + Send + Sync + 'static,
@@ -68,12 +68,12 @@ impl BearerAuth {
         BearerAuth::with(realm, Check::Closure(Box::new(check)))
     }
 
-    /// One more token, and whose it is. Each request is compared with all of them, in a time that does not depend on
-    /// them; for more than a few use [`checked_by`](BearerAuth::checked_by).
+    /// Adds a token and its user. Each request is compared with all tokens, in a time that does not depend on them. For
+    /// more than a few use [`checked_by`](BearerAuth::checked_by).
     ///
     /// # Panics
-    /// If there is a closure that checks, or if no client can send such a token: it is of ASCII letters, digits and
-    /// `-._~+/`, and may end in `=`.
+    /// If there is a closure, or if no client can send such a token: it consists of ASCII letters, digits and `-._~+/`,
+    /// and can end with `=`.
     pub fn token(mut self, token: impl Into<String>, user: User) -> BearerAuth {
         let token = token.into();
         assert!(is_token(token.as_bytes()), "a token is of ASCII letters, digits and -._~+/ and may end in =");
@@ -127,7 +127,7 @@ impl Layer for BearerAuth {
     }
 }
 
-/// Without its secrets.
+/// Leaves out its secrets.
 impl fmt::Debug for BearerAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BearerAuth").field("challenge", &self.challenge).finish_non_exhaustive()

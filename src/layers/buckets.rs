@@ -1,4 +1,4 @@
-//! Buckets of tokens, one a client, in a table of bounded size. Used by `rate_limit` and by `users`.
+//! Token buckets, one per client, in a table of bounded size. Used by `rate_limit` and by `users`.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 
 use crate::{Error, StatusCode};
 
-/// For each key a bucket of tokens, which come back evenly.
+/// A bucket of tokens per key. Tokens come back evenly.
 pub(super) struct Buckets<K> {
     /// The time in which one token comes back, in nanoseconds.
     pub interval: u64,
     /// How many tokens a bucket holds.
     pub burst: u32,
-    /// How many keys are remembered.
+    /// The maximum number of keys.
     pub most: usize,
     /// Times in the table are counted from here.
     start: Instant,
     table: Mutex<Table<K>>,
 }
 
-/// For each key when its bucket is full again, in nanoseconds ("theoretical arrival time" of the generic cell rate
-/// algorithm). Those who asked lately are in `recent`; when that is half of what is allowed, it becomes `older`, and what
-/// was older is forgotten: so the table is bounded and needs no search for whom to forget.
+/// For each key the time at which its bucket is full again, in nanoseconds ("theoretical arrival time" of the generic
+/// cell rate algorithm). Recent keys are in `recent`. When that holds half of the maximum, it becomes `older`, and the
+/// old `older` is dropped. So the table is bounded, and no search for old keys is needed.
 struct Table<K> {
     recent: HashMap<K, u64>,
     older: HashMap<K, u64>,
@@ -41,13 +41,13 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// Take a token, or say after how long there will be one.
+    /// Takes a token, or returns after how long there will be one.
     pub fn take(&self, key: K, now: u64) -> Result<(), Duration> {
         self.take_unless(key, now, || false).map(drop)
     }
 
-    /// The same, but the token stays if `is_free`, which is returned. It is asked only if there is a token, and with the
-    /// table locked: nobody else takes that token meanwhile.
+    /// Takes a token unless `is_free` returns true, and returns that result. `is_free` is called only if there is a
+    /// token, with the table locked, so that no other request can take that token meanwhile.
     pub fn take_unless(&self, key: K, now: u64, is_free: impl FnOnce() -> bool) -> Result<bool, Duration> {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = table.full_at(key).max(now);
@@ -58,18 +58,18 @@ impl<K: Eq + Hash + Copy> Buckets<K> {
             0 => (after, Ok(false)),
             wait => (full_at, Err(Duration::from_nanos(wait))),
         };
-        table.set(key, full_at, self.most / 2); // who is refused is remembered, too
+        table.set(key, full_at, self.most / 2); // a rejected key is also remembered
         taken
     }
 
-    /// How many keys are remembered.
+    /// The number of keys.
     #[cfg(test)]
     pub fn len(&self) -> usize {
         let table = self.table.lock().unwrap();
         table.recent.len() + table.older.len()
     }
 
-    /// Give back a token that was taken.
+    /// Returns a token that was taken.
     pub fn give_back(&self, key: K) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let full_at = table.full_at(key).saturating_sub(self.interval);
@@ -91,16 +91,16 @@ impl<K: Eq + Hash> Table<K> {
     }
 }
 
-/// A client, as its address or the network that it has.
+/// A client: its address or its network.
 pub(super) type ClientKey = u128;
 
-/// 429, and after how many seconds to come again.
+/// 429 with the number of seconds to wait.
 pub(super) fn too_many(message: &str, wait: Duration) -> Error {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     Error::new(StatusCode::TOO_MANY_REQUESTS, message).with_header("retry-after", seconds)
 }
 
-/// An IPv4 address has the key that it would have as one of IPv6 (`::ffff:1.2.3.4`), which no network of IPv6 has.
+/// An IPv4 address has the key of its mapped form (`::ffff:1.2.3.4`), which no IPv6 network has.
 pub(super) fn client_key(address: IpAddr) -> ClientKey {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),

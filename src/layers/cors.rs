@@ -1,19 +1,20 @@
-//! CORS: which pages of other sites may read the answers (the Fetch standard, section 3.3).
+//! CORS: which pages of other sites can read responses (the Fetch standard, section 3.3).
 
 use std::time::Duration;
 
 use super::vary::with_vary;
 use crate::{BodyPlan, Error, HeaderName, HeaderValue, Layer, Method, Request, Response, Result, StatusCode};
 
-/// Lets pages of other origins read what this server answers, as far as they are named here.
+/// Allows pages of other origins to read responses.
 ///
-/// A preflight, the `OPTIONS` with which a browser asks before it sends what a plain form could not, is answered by the
-/// layer itself, from the head and for any path: 204 for an origin that is named, 403 for others. To all other answers,
-/// errors too, it adds what the browser wants to see. For named origins `Vary: Origin` is in all of them; for
-/// [any](Cors::any_origin) origin all of them are the same, whether the request has an origin or not. Put it outside of authentication: a preflight carries no credentials.
+/// A preflight is the `OPTIONS` that a browser sends before requests that a plain form could not send. The layer
+/// answers it before the body is read, for any path: 204 for an allowed origin, 403 for others. All other responses,
+/// including errors, get the CORS fields. For named origins all of them have `Vary: Origin`. For
+/// [any](Cors::any_origin) origin all of them are the same, whether the request has an origin or not. Put this layer
+/// outside authentication, because a preflight has no credentials.
 ///
-/// Whoever is not named is served all the same: it is the browser that keeps the answer from the page. So this grants
-/// rights, and takes none; against requests that other sites have a browser send (CSRF) it is no protection.
+/// Requests of other origins are also served: the browser keeps the response from the page. So this layer only grants
+/// rights. It is no protection against requests that other sites make a browser send (CSRF).
 ///
 /// ```
 /// use modest::layers::Cors;
@@ -44,7 +45,7 @@ enum Origins {
 }
 
 impl Cors {
-    /// For no origin yet.
+    /// Creates a layer that allows no origin.
     pub fn new() -> Cors {
         Cors {
             origins: Origins::Listed(Vec::new()),
@@ -56,12 +57,12 @@ impl Cors {
         }
     }
 
-    /// Pages of this origin, and of those that were named before. It is compared byte by byte with what the browser
-    /// sends: scheme, host and, unless it is the scheme's own, port, in lower case.
+    /// Allows pages of this origin, in addition to those added before. It is compared byte by byte with what the
+    /// browser sends: scheme, host and, unless it is the scheme's default, port, in lower case.
     ///
     /// # Panics
-    /// If no browser sends such an origin (`https://app.example/` with a slash, `app.example`, capitals), or if it is
-    /// `null`, which any site can be.
+    /// If no browser sends such an origin (`https://app.example/` with a slash, `app.example`, upper case), or if it is
+    /// `null`, which any site can send.
     pub fn origin(mut self, origin: &str) -> Cors {
         assert!(
             is_origin(origin),
@@ -75,8 +76,8 @@ impl Cors {
         self
     }
 
-    /// Pages of any origin, without [credentials](Cors::credentials): for what the whole world may read. Not for a
-    /// server on a private network that trusts whoever reaches it: any page could read it through its reader's browser.
+    /// Allows pages of any origin, without [credentials](Cors::credentials): for public data. Not for a server on a
+    /// private network that trusts everyone who can reach it: any page could read it through its user's browser.
     ///
     /// # Panics
     /// If credentials are allowed.
@@ -85,42 +86,44 @@ impl Cors {
         self.checked()
     }
 
-    /// The methods that such pages may use. Default: GET, HEAD, POST, PUT, PATCH and DELETE.
+    /// Sets the methods that such pages can use. Default: GET, HEAD, POST, PUT, PATCH and DELETE.
     pub fn methods(mut self, methods: impl IntoIterator<Item = Method>) -> Cors {
         let names: Vec<String> = methods.into_iter().map(|method| method.to_string()).collect();
         self.methods = list(&names);
         self
     }
 
-    /// The fields that such pages may send, besides those that every form sends. Default: `Content-Type`.
+    /// Sets the request fields that such pages can send, in addition to those of every form. Default: `Content-Type`.
     ///
     /// # Panics
-    /// If one is no field name. (`*` is one, and means all but `Authorization`; with credentials it means nothing.)
+    /// If a name is not a valid field name. (`*` is valid, and means all but `Authorization`. With credentials it has
+    /// no special meaning.)
     pub fn headers<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Cors {
         self.headers = list(&field_names(names));
         self
     }
 
-    /// The fields of an answer that such pages may read, besides `Content-Type` and the like. Default: none.
+    /// Sets the response fields that such pages can read, in addition to `Content-Type` and similar ones. Default:
+    /// none.
     ///
     /// # Panics
-    /// If one is no field name.
+    /// If a name is not a valid field name.
     pub fn expose<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Cors {
         self.exposed = Some(list(&field_names(names))).filter(|list| !list.is_empty());
         self
     }
 
-    /// Whether such pages may send the reader's cookies for this server, and read what it answers to them. Default: no.
+    /// Whether such pages can send the user's cookies for this server, and read the responses. Default: false.
     ///
     /// # Panics
-    /// If they are allowed for any origin: then every site could read what only this reader may.
+    /// If any origin is allowed: then every site could read data of this user.
     pub fn credentials(mut self, allow: bool) -> Cors {
         self.credentials = allow;
         self.checked()
     }
 
-    /// How long a browser may remember the answer to a preflight, in whole seconds. Default: what browsers do by
-    /// themselves, 5 seconds. None remembers it for longer than a day.
+    /// Sets how long a browser can cache the response to a preflight, in whole seconds. Default: the browser's own, 5
+    /// seconds. Browsers cache it for up to a day.
     pub fn max_age(mut self, age: Duration) -> Cors {
         self.max_age = Some(age);
         self
@@ -132,8 +135,8 @@ impl Cors {
         self
     }
 
-    /// The value of Access-Control-Allow-Origin for this request. `*` is sent without an Origin, too: a cache may keep the
-    /// response and give it to a page that sends one (the Fetch standard, "CORS protocol and HTTP caches").
+    /// The value of Access-Control-Allow-Origin for this request. `*` is also sent without an Origin: a cache may keep
+    /// the response and return it to a page that sends one (the Fetch standard, "CORS protocol and HTTP caches").
     fn allowed(&self, request: &Request) -> Option<HeaderValue> {
         let Origins::Listed(origins) = &self.origins else { return Some(HeaderValue::from_static("*")) };
         let mut lines = request.header_all("origin");
@@ -218,7 +221,7 @@ fn field_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
 }
 
 fn list(names: &[String]) -> HeaderValue {
-    // Names of methods and of fields are tokens, all of which may stand in a value.
+    // Names of methods and of fields are tokens, which are valid in a value.
     HeaderValue::try_from(names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 

@@ -1,14 +1,14 @@
-//! What layers that authenticate have in common: the `Authorization` field, challenges, comparison in constant time.
-//! Used by `basic_auth` and `bearer_auth`.
+//! Common parts of authenticating layers: the `Authorization` field, challenges, comparison in constant time. Used by
+//! `basic_auth` and `bearer_auth`.
 
 use std::hint::black_box;
 
 use crate::{Error, Request, Response, StatusCode};
 
-/// The credentials of a request: what follows this scheme in its `Authorization` field.
+/// The credentials of a request: the text after this scheme in its `Authorization` field.
 ///
 /// # Errors
-/// If there are several such fields: which of them counts would be anybody's guess.
+/// If there are several such fields, because it would be ambiguous which one counts.
 pub(super) fn of_scheme<'a>(request: &'a Request, scheme: &str) -> Result<Option<&'a [u8]>, SeveralFields> {
     let mut lines = request.header_all("authorization");
     let (Some(line), None) = (lines.next(), lines.next()) else {
@@ -27,8 +27,8 @@ pub(super) fn unauthorized(challenge: &str) -> Error {
     Error::new(StatusCode::UNAUTHORIZED, "").with_header("www-authenticate", challenge)
 }
 
-/// A response for somebody who is known, for whom alone it may be kept: with `must-revalidate`, `public` or `s-maxage` a shared
-/// cache might show it to others (RFC 9111, sections 3.5 and 5.2.2).
+/// A response for an authenticated user, which only this user's cache may store: with `must-revalidate`, `public` or
+/// `s-maxage` a shared cache might send it to others (RFC 9111, sections 3.5 and 5.2.2).
 pub(super) fn kept_private(response: Response) -> Response {
     let lines = response.headers().get_all("cache-control").iter();
     let lines: Vec<String> = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();
@@ -37,7 +37,7 @@ pub(super) fn kept_private(response: Response) -> Response {
     };
     let lines = lines.join(", ");
     if lines.contains('"') {
-        return response.with_header("cache-control", "private, no-cache"); // about some fields alone
+        return response.with_header("cache-control", "private, no-cache"); // `private` or `no-cache` for some fields only
     }
     let said = lines.split(',').map(str::trim).filter(|directive| !directive.is_empty());
     if said.clone().any(|directive| is(directive, "no-store") || directive.eq_ignore_ascii_case("private")) {
@@ -51,7 +51,7 @@ pub(super) fn kept_private(response: Response) -> Response {
 /// `realm="..."`.
 ///
 /// # Panics
-/// If the realm holds anything but printable ASCII.
+/// If the realm contains anything but printable ASCII.
 pub(super) fn realm_parameter(realm: &str) -> String {
     let is_plain = realm.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     assert!(is_plain, "{realm:?} can't be a realm: browsers agree on printable ASCII only");

@@ -1,8 +1,8 @@
-//! Responses from the head that are no failures. Used by layers that redirect.
+//! Responses that are returned early and are no failures. Used by layers that redirect.
 
 use crate::{Error, Response};
 
-/// A redirect, which is not kept: one that is taken back is.
+/// A redirect that caches do not keep, so that it can be withdrawn.
 pub(super) fn redirect(status: u16, location: &str) -> Error {
     let response = Response::redirect_with(status, location).with_header("cache-control", "no-cache");
     Error::new(status, "").with_headers(response.headers().clone())

@@ -1,19 +1,19 @@
-//! Validators for small responses that have none, so that clients whose copy is current get 304.
+//! Validators for small responses without one, so that clients with a current copy get 304.
 
 use sha2::{Digest, Sha256};
 
 use crate::{ETag, Layer, Method, Next, Request, Response, Result, StatusCode};
 
-/// Gives small 200 answers to GET and HEAD an `ETag` of their content, if they have no validator of their own: whoever
-/// asks again with `If-None-Match` and has the same content gets a `304 Not Modified`, without a body.
+/// Gives small 200 responses to GET and HEAD an `ETag` of their content, if they have no validator. A client that sends
+/// it in `If-None-Match` and has the same content gets a `304 Not Modified` without a body.
 ///
-/// The handler still makes the whole answer each time: what is saved is sending it. Only bodies in memory are looked at,
-/// no files and no streams, and none with `Cache-Control: no-store`.
+/// The handler still makes the whole response each time: only sending is saved. Applies to bodies in memory, not to
+/// files and streams, and not to responses with `Cache-Control: no-store`.
 ///
-/// The tag is strong: the first 128 bits of the SHA-256 of the content (and of its coding, type and language). Two
-/// contents with one tag would let a cache keep the one for the other, and users who choose contents would look for such
-/// a pair: that takes 2^64 tries with this hash, and seconds with a checksum. The same content has the same tag on all
-/// servers and after each start.
+/// The tag is strong: the first 128 bits of the SHA-256 of the content (and of its coding, type and language). With a
+/// short checksum, users who choose contents could find two contents with the same tag within seconds, and a cache
+/// would confuse them. With this hash that takes 2^64 attempts. The same content has the same tag on all servers and
+/// after each start.
 ///
 /// ```
 /// use modest::layers::ETags;
@@ -31,12 +31,12 @@ pub struct ETags {
 }
 
 impl ETags {
-    /// For bodies up to 64 KiB.
+    /// Creates a layer for bodies up to 64 KiB.
     pub fn new() -> ETags {
         ETags { limit: 64 * 1024 }
     }
 
-    /// For bodies up to so many bytes. Default: 64 KiB, which take 0.04 to 0.2 milliseconds to hash.
+    /// Sets the maximum length of a body. Default: 64 KiB, which take 0.04 to 0.2 milliseconds to hash.
     pub fn limit(mut self, bytes: usize) -> ETags {
         self.limit = bytes;
         self
@@ -56,7 +56,7 @@ impl Layer for ETags {
         if !is_read || response.status() != StatusCode::OK || has_validator(&response) || is_not_stored(&response) {
             return Ok(response);
         }
-        // Of no bytes there is nothing to save; they may also be all that a `do_head` has.
+        // An empty body saves nothing, and may be the result of a `do_head`.
         match response
             .body_in_memory()
             .filter(|body| (1..=self.limit).contains(&body.len()))
@@ -79,7 +79,8 @@ fn is_not_stored(response: &Response) -> bool {
         .any(|directive| directive.trim_ascii().eq_ignore_ascii_case(b"no-store"))
 }
 
-/// Of all that makes it this representation: the same bytes in another coding, type or language are another.
+/// A hash of everything that makes up this representation: the same bytes with another coding, type or language are
+/// another.
 fn tag(body: &[u8], response: &Response) -> Result<ETag> {
     let mut hash = Sha256::new();
     for name in ["content-encoding", "content-type", "content-language"] {

@@ -1,16 +1,16 @@
-//! What proxies tell of those for whom they ask: `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` (RFC 7239).
-//! Used by `trusted_proxies`. Pure: lists of bytes in, the hop that counts out.
+//! What proxies report about their clients: `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` (RFC 7239). Used by
+//! `trusted_proxies`. Pure: lists of bytes in, the relevant hop out.
 //!
-//! Each proxy adds one entry at the end of a list, about the peer it has talked to. So what is trusted is a tail of the
-//! list: from the right, as long as the entry before was added by a trusted proxy.
+//! Each proxy appends one entry to a list, about its peer. So the trusted part is a tail of the list: from the right,
+//! as long as the entry before was added by a trusted proxy.
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::Forwarded;
 
-/// What the fields tell. `is_trusted`: whether an address is that of a trusted proxy. The peer itself is one.
+/// Evaluates the fields. `is_trusted`: whether an address is that of a trusted proxy. The peer itself is one.
 ///
-/// `hops` is how many entries from the right count: the last of them is about the client.
+/// `hops` is how many entries from the right count. The last of them is about the client.
 pub(super) fn from_x_forwarded<'a>(
     addresses: impl Iterator<Item = &'a [u8]>,
     schemes: impl Iterator<Item = &'a [u8]>,
@@ -29,7 +29,7 @@ pub(super) fn from_x_forwarded<'a>(
         }
     }
     let hop = |values: Vec<&'a [u8]>| match values[..] {
-        [only] => Some(only), // set by the outermost proxy alone
+        [only] => Some(only), // set by the outermost proxy only
         _ => values.len().checked_sub(hops.max(1)).map(|at| values[at]),
     };
     forwarded.scheme = hop(entries(schemes)).and_then(scheme);
@@ -37,7 +37,7 @@ pub(super) fn from_x_forwarded<'a>(
     forwarded
 }
 
-/// The same of `Forwarded`, in which one entry has all that is known of a hop.
+/// Evaluates `Forwarded`, in which one entry has everything about a hop.
 pub(super) fn from_forwarded<'a>(
     lines: impl Iterator<Item = &'a [u8]>,
     is_trusted: impl Fn(IpAddr) -> bool,
@@ -47,7 +47,7 @@ pub(super) fn from_forwarded<'a>(
     for element in lines.iter().rev().flat_map(|line| elements_from_the_right(line)) {
         let Some(element) = Element::parse(element) else { break };
         let client_ip = element.client.as_deref().and_then(node);
-        // Of a hop that is hidden, or not named, the rest may still be told: it was added by a trusted proxy.
+        // If a hop is hidden or unnamed, its other parameters still count: a trusted proxy has added them.
         forwarded = Forwarded {
             client_ip: client_ip.or(forwarded.client_ip),
             scheme: element.scheme.as_deref().and_then(scheme),
@@ -68,7 +68,7 @@ fn entries<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<&'a [u8]> {
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
 fn address(entry: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(entry).ok().filter(|text| !text.contains('%'))?; // a zone is of the proxy's machine
+    let text = std::str::from_utf8(entry).ok().filter(|text| !text.contains('%'))?; // a zone belongs to the proxy's machine
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let address = match bare {
         Some(bare) => IpAddr::V6(bare.parse().ok()?),
@@ -77,7 +77,7 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// The node of RFC 7239, section 6, if it is an address: one of IPv6 stands in brackets, and a port may be hidden.
+/// The node of RFC 7239, section 6, if it is an address. IPv6 is in brackets, and a port can be hidden.
 fn node(text: &[u8]) -> Option<IpAddr> {
     let (host, port) = match text {
         [b'[', ..] => text.split_at(text.iter().position(|&byte| byte == b']')? + 1),
@@ -101,7 +101,8 @@ fn scheme(text: &[u8]) -> Option<String> {
     known.map(str::to_owned)
 }
 
-/// A host and maybe a port, in letters that can do no harm in a link: a name, an IPv4 address, one of IPv6 in brackets.
+/// A host with an optional port, in characters that are harmless in a link: a name, an IPv4 address, or an IPv6 address
+/// in brackets.
 fn host(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= 260)?;
     let name_end = match text.strip_prefix('[') {
@@ -134,8 +135,8 @@ struct Element {
 
 /// The elements of a line, the last one first, without empty ones.
 ///
-/// They are cut from the right: what a client has sent stands to the left of what proxies have added, and a quote in it
-/// that never ends must not swallow that.
+/// They are split from the right: the client's part is to the left of what proxies have added, and an unterminated
+/// quote in it must not swallow that.
 fn elements_from_the_right(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     let elements = std::iter::from_fn(move || {
@@ -147,7 +148,7 @@ fn elements_from_the_right(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     elements.filter(|element| !element.is_empty())
 }
 
-/// The last comma that does not stand in quotes.
+/// The last comma outside quotes.
 fn last_comma(line: &[u8]) -> Option<usize> {
     let mut is_quoted = false;
     for (at, &byte) in line.iter().enumerate().rev() {

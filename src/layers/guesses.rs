@@ -1,5 +1,5 @@
-//! Clients that send wrong passwords are slowed: for one name of one address, and for one address. Never for a name alone, or
-//! anybody could lock its owner out. Used by `basic_auth` and by `users`.
+//! Limits wrong passwords: per name and address, and per address. Never per name only, because anyone could then lock
+//! the owner of a name out. Used by `basic_auth` and by `users`.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::buckets::{Buckets, ClientKey, client_key, too_many};
 use crate::Result;
 
-/// Buckets of guesses.
+/// Token buckets of guesses.
 pub(super) struct Guesses {
     for_name: Buckets<(ClientKey, u64)>,
     for_address: Buckets<ClientKey>,
 }
 
-/// A password that is being compared counts as a wrong one, so that many at once win nothing.
+/// A guess. A password that is being compared counts as wrong, so that parallel guesses gain nothing.
 pub(super) struct Guess<'a> {
     guesses: &'a Guesses,
     name: (ClientKey, u64),
@@ -33,16 +33,16 @@ impl Guesses {
         Guesses { for_name, for_address: Buckets::new(interval(all), all, MOST_REMEMBERED) }
     }
 
-    /// 10 in a minute.
+    /// 10 per minute.
     pub fn by_default() -> Guesses {
         Guesses::new(10, Duration::from_secs(60))
     }
 
-    /// Counts a guess, unless `is_remembered`: then there is none, and nothing to compare any more. A client without a guess
-    /// left gets an error before it is looked whether the pair is remembered, and no other request of the client can use the
-    /// same guess meanwhile: else it could learn a password as fast as it can ask.
+    /// Counts a guess, unless `is_remembered`, in which case there is nothing to compare. A client without guesses left
+    /// gets an error before the pair is looked up, and no other request of the client can use the same guess meanwhile.
+    /// Otherwise a client could learn a password as fast as it can send requests.
     ///
-    /// `name`: its hash. Clients of a Unix socket that no proxy has named share the buckets of names, and have no other.
+    /// `name` is its hash. Clients of a Unix socket without a trusted proxy have only the buckets of names.
     pub fn begin(
         &self,
         client: Option<IpAddr>,
@@ -54,7 +54,7 @@ impl Guesses {
         let mut is_free = Ok(false);
         let of_name = || {
             is_free = self.for_name.take_unless(name, self.for_name.now(), is_remembered);
-            !matches!(is_free, Ok(false)) // what is refused for the name costs the address nothing
+            !matches!(is_free, Ok(false)) // a rejection because of the name costs the address nothing
         };
         let of_address = match address {
             Some(address) => self.for_address.take_unless(address, self.for_address.now(), of_name),

@@ -1,15 +1,15 @@
-//! Requests that are not encrypted: sent on to where they are.
+//! Redirects plain HTTP to HTTPS.
 
 use std::time::Duration;
 
 use super::early::redirect;
 use crate::{BodyPlan, Error, HeaderValue, Layer, Method, Request, Response, Result};
 
-/// Answers no request over plain HTTP: GET and HEAD are redirected to `https`, with 308, others refused with 403, from their
-/// heads: what they would send has no business on the wire. Requests that [are secure](Request::is_secure) pass.
+/// Serves nothing over plain HTTP: GET and HEAD are redirected to `https` with 308, and other methods rejected with
+/// 403, before a body is read. [Secure](Request::is_secure) requests pass.
 ///
-/// The redirect is not kept (`Cache-Control: no-cache`): what makes browsers ask by `https` from the start is
-/// [HSTS](HttpsOnly::hsts), which is off unless it is asked for.
+/// The redirect is not cached (`Cache-Control: no-cache`). To make browsers use `https` from the start, enable
+/// [HSTS](HttpsOnly::hsts), which is off by default.
 ///
 /// ```
 /// use modest::layers::HttpsOnly;
@@ -34,31 +34,31 @@ pub struct HttpsOnly {
 }
 
 impl HttpsOnly {
-    /// Redirecting to port 443, without HSTS.
+    /// Creates a layer that redirects to port 443, without HSTS.
     pub fn new() -> HttpsOnly {
         HttpsOnly { port: Some(443), hsts: None }
     }
 
-    /// The port to redirect to. Default: 443, which is left out of the address; `None`: the one that was asked, for a port
-    /// that [speaks both](crate::Tls::plain).
+    /// Sets the port to redirect to. Default: 443, which is left out of the URL; `None`: the port of the request, for a
+    /// port that [accepts both](crate::Tls::plain).
     pub fn port(mut self, port: impl Into<Option<u16>>) -> HttpsOnly {
         self.port = port.into();
         self
     }
 
-    /// Have browsers ask for this host by `https` alone for so long after each response (`Strict-Transport-Security`, RFC
-    /// 6797), in whole seconds; no time makes them forget it. Default: nothing is said. Whoever says it can't go back to
-    /// HTTP before that time is over.
+    /// Sends `Strict-Transport-Security` (RFC 6797): browsers then use only `https` for this host for this time after
+    /// each response, in whole seconds. Zero makes them forget it. Default: not sent. A host that sends it cannot go
+    /// back to HTTP before that time is over.
     pub fn hsts(mut self, age: impl Into<Option<Duration>>) -> HttpsOnly {
         let field = |age: Duration| HeaderValue::try_from(format!("max-age={}", age.as_secs()));
         self.hsts = age.into().and_then(|age| field(age).ok());
         self
     }
 
-    /// Where it is to be asked for; `None`: the client has not said whom it asks.
+    /// The URL to redirect to; `None` if the client has sent no host.
     fn address(&self, request: &Request) -> Option<String> {
         let host = request.host()?;
-        // A colon behind the bracket of an IPv6 address, or the only one.
+        // A colon after the bracket of an IPv6 address, or the only one.
         let end = host.rfind(']').map_or(0, |end| end + 1);
         let (name, asked) = host.split_at(host[end..].find(':').map_or(host.len(), |colon| end + colon));
         let port = match self.port {

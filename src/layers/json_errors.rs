@@ -4,18 +4,18 @@ use serde_json::{Map, Value};
 
 use crate::{Error, Layer, Request, Response};
 
-/// The page of each error as `application/problem+json` (RFC 9457, "Problem Details"): the handler's, an unknown path's, and
-/// the server's own, for a body that is too long, a head that can't be read, a server that is too busy.
+/// Sends each error as `application/problem+json` (RFC 9457, "Problem Details"): errors of the handler, unknown paths,
+/// and the server's own, for a body over the limit, an invalid head, or a server that is too busy.
 ///
 /// | member | |
 /// | --- | --- |
 /// | `status` | the status, as a number |
-/// | `title` | what the status is called; left out if it has no name |
+/// | `title` | the reason phrase of the status; left out if it has none |
 /// | `detail` | [`Error::message`]; left out if there is none |
 /// | `request_id` | [`Request::id`]; left out without [`RequestIds`](super::RequestIds), and if no head could be read |
 ///
-/// Fields such as `Allow` stay. A handler inside that has pages of its own ([`RequestHandler::error_response`]) keeps them.
-/// An answer that has a status of 400 and above, but is no error, stays as it is.
+/// Fields such as `Allow` stay. An inner handler with pages of its own ([`RequestHandler::error_response`]) keeps them.
+/// A response with a status of 400 or above that is not an error stays unchanged.
 ///
 /// [`RequestHandler::error_response`]: crate::RequestHandler::error_response
 ///
@@ -29,8 +29,8 @@ use crate::{Error, Layer, Request, Response};
 /// assert_eq!(sent.text(), r#"{"detail":"there is no note 7","status":404,"title":"Not Found"}"#);
 /// ```
 ///
-/// Around a whole handler it has the errors of all paths; given to [`Routes::layer`](crate::Routes::layer) those of these
-/// routes alone, so that pages beside them stay pages.
+/// Around a whole handler it applies to all paths. With [`Routes::layer`](crate::Routes::layer) it applies to these
+/// routes only, so that other pages are unaffected.
 #[derive(Clone, Copy, Debug)]
 #[doc(alias("problem", "RFC 9457", "RFC 7807"))]
 pub struct JsonErrors;

@@ -1,8 +1,8 @@
-//! Layers: ready-made code around a handler. They use the crate's public API only, as layers of one's own do.
-//! Each module uses only those below it.
+//! Layers: ready-made code around a handler. They use only the crate's public API, as your own layers do. Each module
+//! uses only those below it.
 //!
-//! A layer is put around a handler by [`RequestHandler::layer`](crate::RequestHandler::layer). The one that is added
-//! last is the outermost: it sees a request first and its response last. This order serves most:
+//! [`RequestHandler::layer`](crate::RequestHandler::layer) puts a layer around a handler. The layer that is added last
+//! is the outermost: it sees a request first and its response last. This order fits most programs:
 //!
 //! ```
 //! use modest::layers::{BearerAuth, Cors, RateLimit, RequestIds, Timeout, TrustedProxies};
@@ -15,26 +15,26 @@
 //!     .layer(Timeout::new(Duration::from_secs(5)))
 //!     .layer(BearerAuth::new("notes").token("a-long-random-string", User("ada".into())))
 //!     .layer(RateLimit::new(100, Duration::from_secs(60)))
-//!     .layer(Cors::new().origin("https://app.example")) // outside of authentication: a preflight has no token
+//!     .layer(Cors::new().origin("https://app.example")) // outside authentication: a preflight has no token
 //!     .layer(RequestIds::new())
-//!     .layer(TrustedProxies::new(["10.0.0.0/8".parse()?])); // outside of all that ask for the client's address
+//!     .layer(TrustedProxies::new(["10.0.0.0/8".parse()?])); // outside every layer that uses the client's address
 //! # Ok::<(), modest::InvalidNetwork>(())
 //! ```
 //!
-//! What each of them costs is in `docs/layers.md`, beside the source.
+//! The cost of each layer is listed in `docs/layers.md`.
 
-mod trusted_proxies; // who asks, behind proxies
+mod trusted_proxies; // the client behind proxies
 
 #[cfg(feature = "metrics")]
-mod metrics; // figures for Prometheus
+mod metrics; // metrics for Prometheus
 
-mod allowed_hosts; // which hosts are answered for
+mod allowed_hosts; // allowed hosts
 
-mod redirects; // elsewhere, by path
+mod redirects; // redirects by path
 
-mod request_ids; // a name for each request
+mod request_ids; // an id for each request
 
-mod https_only; // no plain HTTP
+mod https_only; // HTTPS only
 
 mod cors; // requests of pages from other sites
 
@@ -43,14 +43,14 @@ mod error_pages; // errors for browsers, for terminals, for programs
 #[cfg(feature = "json")]
 mod json_errors; // errors as JSON
 
-mod rate_limit; // so many requests a client
+mod rate_limit; // up to N requests per client per period
 
-mod path_rights; // who may read, list and write what
+mod path_rights; // rights to read, list and write, by path
 
 mod basic_auth; // name and password
-mod bearer_auth; // token
+mod bearer_auth; // bearer token
 
-mod timeout; // time for a handler
+mod timeout; // deadlines for handlers
 
 #[cfg(feature = "compress")]
 mod compress; // gzip
@@ -62,8 +62,8 @@ mod users; // users and hashes of their passwords, from a file
 
 mod guesses; // wrong passwords, by address
 
-mod buckets; // so many tokens for each client
-mod early; // redirects from the head
+mod buckets; // token buckets per client
+mod early; // redirects before the body is read
 
 mod credentials; // `Authorization`, challenges, comparison in constant time
 mod forwarded; // `X-Forwarded-*` and `Forwarded` (RFC 7239)

@@ -1,4 +1,4 @@
-//! Who may read, list and write what, by path. Inside of the layer that says who asks.
+//! Rights to read, list and write, by path. Put it inside the layer that authenticates.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::{
     Access, BodyPlan, Error, Layer, Method, Next, Permissions, Request, Response, Result, StatusCode, UrlPath, User,
 };
 
-mod names; // the names on a path, however they are spelled
+mod names; // the names of a path, in all spellings
 
 mod rule; // one rule
 
@@ -14,26 +14,30 @@ use names::{Names, fold};
 use rule::Rights;
 pub use rule::{InvalidPathRule, PathRule};
 
-/// Who may read, list and write what, by rules of paths: see [`PathRule`]. What no rule allows is refused from the head: 401
-/// where somebody who is known might be allowed more, else 403.
+/// Rights to read, list and write, by rules of paths: see [`PathRule`]. A request that no rule allows is rejected
+/// before its body is read: 401 if an authenticated user might be allowed more, otherwise 403.
 ///
-/// - *The longest path counts*, and it alone: of `/=*:read` and `/drafts=ada:read` the first says nothing of
-///   `/drafts/x`. Several rules of one path add up. What no rule is about, nobody may.
-/// - *read*: GET and HEAD, PROPFIND; but a HEAD that asks how far an upload is goes by *write*, too. *list*: beside it, listings of folders, archives (`?archive=`), PROPFIND of more than one
-///   thing. *write*: every other method, with OPTIONS for whoever may anything. To delete, move or copy a folder takes
-///   that right for all rules beneath it; MOVE takes *read*, too, and of COPY and MOVE the destination is judged.
-/// - *However a path is spelled*: it is judged in its one form ([`UrlPath`]), from the root of the server. Some file systems have
-///   several names for a file: a path is allowed what both its own rule and that of the same letters in another case allow.
-/// - *A file has several names*: `/about` may be `/about.html`, and `/a.txt.gz` is sent for `/a.txt`. A rule that is written for
-///   exactly one of them also restricts the others, for reading and for writing: `/about.html.gz` is permitted what its own rule and
-///   those for `/about`, `/about.html` and so on all permit. For `/a/`, `/a/index.html` is read ([`index`](PathRights::index)).
-/// - *Nested layers add up*: what is permitted is what all of them permit.
-/// - *[`StaticFileHandler`](crate::StaticFileHandler) asks again* at each file that it reads, lists or writes: index files, copies that are sent
-///   compressed, error pages, the entries of listings and archives, the names in forms. Other handlers ask [`Request::permits`] for what
-///   they do beyond the path of the request.
+/// - *Only the longest path counts*: of `/=*:read` and `/drafts=ada:read` the first does not apply to `/drafts/x`.
+///   Several rules of one path add up. Paths without a rule are denied.
+/// - *read*: GET, HEAD, PROPFIND. A HEAD that asks for the progress of an upload is also allowed with *write*. *list*,
+///   in addition to read: listings of folders, archives (`?archive=`), PROPFIND of more than one resource. *write*:
+///   every other method, and OPTIONS for users with any right. Deleting, moving or copying a folder needs the right for
+///   all rules below it. MOVE also needs *read*, and the destination of COPY and MOVE is checked.
+///   rules below it. MOVE also needs *read*, and the destination of COPY and MOVE is checked.
+/// - *Every spelling of a path* is checked in its canonical form ([`UrlPath`]), from the root of the server. Some file
+///   systems have several names for a file, so a path is allowed only what its own rule and rules with other letter
+///   case both allow.
+/// - *A file has several names*: `/about` can be `/about.html`, and `/a.txt.gz` is sent for `/a.txt`. A rule for
+///   exactly one of them also restricts the others, for reading and for writing: `/about.html.gz` is allowed what its
+///   own rule and those for `/about`, `/about.html` and so on all allow. For `/a/`, `/a/index.html` is read
+///   ([`index`](PathRights::index)).
+/// - *Nested layers*: allowed is what all of them allow.
+/// - *[`StaticFileHandler`](crate::StaticFileHandler) checks again* for each file that it reads, lists or writes: index
+///   files, compressed copies, error pages, the entries of listings and archives, the names in forms. Other handlers
+///   call [`Request::permits`] for anything beyond the path of the request.
 ///
-/// Rules are of paths, not of files: a link, or a folder that is served at two paths, is a second way to the same file. Within a
-/// [`mount`](crate::Routes::mount) they begin behind the mount's own path, as [`Request::path`] does.
+/// Rules apply to paths, not to files: a link, or a folder that is served at two paths, is a second way to the same
+/// file. Within a [`mount`](crate::Routes::mount) they begin after the mount's own path, like [`Request::path`].
 ///
 /// ```
 /// use modest::layers::{BasicAuth, PathRights};
@@ -60,40 +64,40 @@ pub struct PathRights(Arc<Rules>);
 struct Rules {
     rules: Vec<PathRule>,
     groups: Vec<(String, Vec<String>)>,
-    /// Names of files that stand for their folders, folded.
+    /// Names of index files, case-folded.
     index: Vec<String>,
 }
 
 impl PathRights {
-    /// Nobody may anything, as long as there are no rules.
+    /// Creates a layer without rules, which denies everything.
     pub fn new() -> PathRights {
         let index = vec!["index.html".to_owned(), "index.htm".to_owned()];
         PathRights(Arc::new(Rules { rules: Vec::new(), groups: Vec::new(), index }))
     }
 
-    /// One more rule.
+    /// Adds a rule.
     pub fn allow(mut self, rule: PathRule) -> PathRights {
         self.rules().rules.push(rule);
         self
     }
 
-    /// Users whom rules name together, as `@NAME`. Those of a group that is named again are added.
+    /// Defines a group of users, which rules name as `@NAME`. A second call with the same name adds users.
     ///
     /// # Panics
-    /// If the name is `users`, which are all who are known.
+    /// If the name is `users`, which is the group of all authenticated users.
     pub fn group<U: Into<String>>(mut self, name: &str, users: impl IntoIterator<Item = U>) -> PathRights {
         assert!(name != "users", "@users are all who are known");
         self.rules().groups.push((name.to_owned(), users.into_iter().map(Into::into).collect()));
         self
     }
 
-    /// The names of files that stand for their folder. Default: `index.html` and `index.htm`.
+    /// Sets the names of index files. Default: `index.html` and `index.htm`.
     pub fn index<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> PathRights {
         self.rules().index = names.into_iter().map(|name| fold(name.as_ref().as_bytes())).collect();
         self
     }
 
-    /// The groups that rules name, and that are none.
+    /// The groups that rules name and that are not defined.
     pub fn unknown_groups(&self) -> impl Iterator<Item = &str> {
         let named = self.0.rules.iter().flat_map(PathRule::groups);
         named.filter(|name| !self.0.groups.iter().any(|(known, _)| known == name))
@@ -103,7 +107,7 @@ impl PathRights {
         Arc::make_mut(&mut self.0)
     }
 
-    /// What these rules permit a user; with what a layer outside of this one permits.
+    /// The rights of a user by these rules, combined with those of layers outside this one.
     fn permissions(&self, request: &Request, user: Option<&str>) -> Permissions {
         let judge = |judge: fn(&Rules, Option<&str>, Access, &Names) -> bool| {
             let (rules, name) = (Arc::clone(&self.0), user.map(str::to_owned));
@@ -113,7 +117,7 @@ impl PathRights {
                 path.is_some_and(|path| judge(&rules, name.as_deref(), access, &path))
             }
         };
-        // Handlers that are shared between layers with other rules must not take users of one name for one.
+        // Handlers shared by layers with other rules must not confuse users of the same name.
         let who = format!("{:p} {}", Arc::as_ptr(&self.0), user.unwrap_or_default());
         let somebody = self.0.rules.iter().any(PathRule::names_somebody);
         let permissions = Permissions::new(who, judge(Rules::permit)).beneath(judge(Rules::permit_all));
@@ -132,20 +136,20 @@ impl Default for PathRights {
 }
 
 impl Rules {
-    /// What this user may do there.
+    /// The rights of this user there.
     fn rights(&self, user: Option<&str>, path: &Names) -> Rights {
         let exact = self.longest(|rule| path.begin_with(&rule.path));
         let folded = self.longest(|rule| path.begin_with_folded(&rule.path));
-        // Of paths that differ in the case of letters alone, each may be that of the same file.
+        // Paths that differ only in letter case can name the same file.
         let mut rights = self.granted(user, exact);
         for rule in &folded {
             rights = rights.and(self.granted(user, self.of_path(&rule.path)));
         }
-        // The same file by another name.
+        // The same file under another name.
         for rule in self.rules.iter().filter(|rule| path.is_name_of(&rule.path)) {
             rights = rights.and(self.granted(user, self.of_path(&rule.path)));
         }
-        // An index is sent for its folder.
+        // An index file is sent for its folder.
         let is_index = |name: &str| self.index.iter().any(|index| index == name);
         for rule in self.rules.iter().filter(|rule| path.is_folder_of(&rule.path, is_index)) {
             if !self.granted(user, self.of_path(&rule.path)).has(Access::Read) {
@@ -155,19 +159,19 @@ impl Rules {
         rights
     }
 
-    /// The rules that are written for exactly this path.
+    /// The rules for exactly this path.
     fn of_path(&self, path: &Names) -> impl Iterator<Item = &PathRule> {
         self.rules.iter().filter(move |rule| rule.path == *path)
     }
 
-    /// The rules with the longest path of those that fit.
+    /// The rules with the longest matching path.
     fn longest(&self, fits: impl Fn(&PathRule) -> bool) -> Vec<&PathRule> {
         let fitting: Vec<&PathRule> = self.rules.iter().filter(|rule| fits(rule)).collect();
         let longest = fitting.iter().map(|rule| rule.path.len()).max();
         fitting.into_iter().filter(|rule| Some(rule.path.len()) == longest).collect()
     }
 
-    /// What rules grant together.
+    /// The rights that rules grant together.
     fn granted<'a>(&self, user: Option<&str>, rules: impl IntoIterator<Item = &'a PathRule>) -> Rights {
         let is_member = |group: &str| {
             let groups = self.groups.iter().filter(|(name, _)| name == group);
@@ -181,7 +185,7 @@ impl Rules {
         self.rights(user, path).has(access)
     }
 
-    /// The same for all that is beneath it, of which another rule speaks.
+    /// Whether the right holds for everything below the path, including rules of longer paths.
     fn permit_all(&self, user: Option<&str>, access: Access, path: &Names) -> bool {
         let beneath = self.rules.iter().filter(|rule| rule.path.begin_with_folded(path));
         self.permit(user, access, path) && beneath.into_iter().all(|rule| self.permit(user, access, &rule.path))
@@ -190,7 +194,7 @@ impl Rules {
     fn allows(&self, request: &Request, user: Option<&str>) -> Result<bool> {
         use Access::{List, Read, Write};
         if request.raw_path() == "*" {
-            return Ok(true); // about the server, which answers it itself
+            return Ok(true); // about the server, which responds itself
         }
         let path = seen(request.mount_path(), &request.url_path()?).unwrap_or_default();
         let may = |access| self.permit(user, access, &path);
@@ -203,7 +207,7 @@ impl Rules {
             "PROPFIND" => match request.header_all("depth").collect::<Vec<_>>()[..] {
                 [b"0"] => may(Read),
                 [b"1"] => may(Read) && may(List),
-                _ => may_all(Read) && may_all(List), // infinity, unless it is said (RFC 4918, section 9.1)
+                _ => may_all(Read) && may_all(List), // infinity is the default (RFC 4918, section 9.1)
             },
             "DELETE" => may_all(Write),
             method @ ("COPY" | "MOVE") => {
@@ -215,7 +219,7 @@ impl Rules {
                     }
                     _ => return Err(Error::new(StatusCode::BAD_REQUEST, "Expected one Destination field.")),
                 };
-                // What is moved may be read where it goes.
+                // A moved file can be read at its destination.
                 may_all(Read) && (method == "COPY" || may_all(Write)) && self.permit_all(user, Write, &to)
             }
             _ => may(Write),
@@ -223,12 +227,12 @@ impl Rules {
     }
 }
 
-/// A path as rules within this mount see it: behind the mount's own path. `None`: it is outside the mount.
+/// A path as rules within this mount see it: after the mount's own path. `None` if it is outside the mount.
 fn seen(mount: &[u8], path: &UrlPath<'_>) -> Option<Names> {
     Some(UrlPath::from_decoded(path.beneath(mount)?).map_or_else(Names::default, |path| Names::of(&path)))
 }
 
-/// Whether it asks how far an upload is (draft-ietf-httpbis-resumable-upload), which belongs to sending it.
+/// Whether it asks for the progress of an upload (draft-ietf-httpbis-resumable-upload), which belongs to writing.
 fn is_about_upload(request: &Request) -> bool {
     *request.method() == Method::HEAD && request.param("upload").is_some()
 }
@@ -245,7 +249,7 @@ impl Layer for PathRights {
         Ok(())
     }
 
-    /// A HEAD for `?upload=` that may write and not read gets the length of an upload, and nothing else that a HEAD might show.
+    /// A HEAD with `?upload=` from a user who can write and not read gets the length of an upload, and nothing else.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         let response = next.run(request)?;
         if is_about_upload(request)

@@ -1,4 +1,4 @@
-//! So many requests a client: a token bucket for each address, in a table of bounded size.
+//! Limits requests per client: a token bucket per address, in a table of bounded size.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use super::buckets::{Buckets, ClientKey, client_key, too_many};
 use crate::{BodyPlan, Layer, Request, Result};
 
-/// Refuses clients that ask too often: 429 with `Retry-After`, from the head alone.
+/// Rejects clients that send too many requests: 429 with `Retry-After`, before the body is read.
 ///
-/// Each client has a bucket of tokens, a request takes one, and they come back evenly: with 100 requests per minute a
-/// client may send 100 at once, then one each 0.6 seconds. Requests that are refused take none.
+/// Each client has a bucket of tokens. A request takes one, and they come back evenly. With 100 requests per minute a
+/// client can send 100 at once, then one every 0.6 seconds. Rejected requests take none.
 ///
-/// A client is an IPv4 address, or the first 64 bits of an IPv6 one, which is what one customer has at least; its
-/// address is [`Request::client_ip`], so behind proxies put [`TrustedProxies`](super::TrustedProxies) around this layer,
-/// else all share one bucket. Clients of a Unix socket of whom no proxy has told are not limited.
+/// A client is an IPv4 address, or the first 64 bits of an IPv6 address, which is the smallest network of a customer.
+/// The address is [`Request::client_ip`], so behind proxies put [`TrustedProxies`](super::TrustedProxies) around this
+/// layer; otherwise all clients share one bucket. Clients of a Unix socket without a trusted proxy are not limited.
 ///
-/// The table holds a bounded number of clients (see [`max_clients`](RateLimit::max_clients)); nothing runs in the
-/// background. Who has many addresses has many buckets: against floods from many places this is no protection.
+/// The table has a maximum number of clients (see [`max_clients`](RateLimit::max_clients)). Nothing runs in the
+/// background. A client with many addresses has many buckets, so this is no protection against distributed floods.
 ///
 /// ```
 /// use modest::layers::RateLimit;
@@ -36,10 +36,10 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// So many requests in so much time, for each client.
+    /// Allows up to this many requests per client per period.
     ///
     /// # Panics
-    /// If one of them is zero, or so many requests in so little time that it is more than one a nanosecond.
+    /// If one of them is zero, or the rate is over one per nanosecond.
     pub fn new(requests: u32, per: Duration) -> RateLimit {
         assert!(requests > 0, "a client that may send no request needs no server");
         let interval = u64::try_from(per.as_nanos() / u128::from(requests)).unwrap_or(u64::MAX);
@@ -47,7 +47,8 @@ impl RateLimit {
         RateLimit { buckets: Buckets::new(interval, requests, 65_536) }
     }
 
-    /// How many requests a client may send at once after a pause. Default: all that [`new`](RateLimit::new) says.
+    /// Sets how many requests a client can send at once after a pause. Default: the number passed to
+    /// [`new`](RateLimit::new).
     ///
     /// # Panics
     /// If it is zero.
@@ -57,8 +58,8 @@ impl RateLimit {
         self
     }
 
-    /// How many clients are remembered at most. Default: 65,536, which take 4.3 MB. Beyond that those who have not
-    /// asked for longest are forgotten, which gives them a full bucket.
+    /// Sets the maximum number of clients in the table. Default: 65,536, which take 4.3 MB. Past it, the clients
+    /// without a request for the longest time are dropped, which gives them a full bucket.
     ///
     /// # Panics
     /// If it is less than 2.

@@ -1,15 +1,16 @@
-//! Redirects by path, from the head. A layer around all that is served.
+//! Redirects by path, before the body is read.
 
 use std::io;
 
 use super::early::redirect;
 use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path};
 
-/// Redirects by path: the first rule that fits is taken, and what no rule fits is the handler's.
+/// Redirects by path: the first rule that matches applies. Other requests go to the handler.
 ///
-/// A rule is a line: `FROM TO [STATUS]`, as static hosts have them. A `*` at the end of FROM stands for the rest of a path, which takes the place of a
-/// `*` in TO. TO is a path or a URL, whose host has no `*`; its query, or else that of the request, is kept. The status is 301 unless said: 302, 303, 307 or 308. Redirects say
-/// `Cache-Control: no-cache`, so that one that is taken back is.
+/// A rule is a line `FROM TO [STATUS]`, as for static hosts. A `*` at the end of FROM matches the rest of a path, which
+/// replaces a `*` in TO. TO is a path or a URL, whose host contains no `*`. Its query is kept, or otherwise that of the
+/// request. The status is 301 by default, or 302, 303, 307 or 308. Redirects have `Cache-Control: no-cache`, so that a
+/// rule can be withdrawn.
 ///
 /// ```
 /// use modest::layers::Redirects;
@@ -24,7 +25,8 @@ use crate::{BodyPlan, Layer, Request, Result, UrlPath, encode_path};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// FROM is compared with [`Request::path`], which is decoded. What a `*` stood for is encoded anew, and never becomes the name of another host.
+/// FROM is compared with [`Request::path`], which is decoded. The text that `*` matches is encoded again, and never
+/// becomes the name of another host.
 #[derive(Clone, Debug, Default)]
 #[must_use = "does nothing until it is given to `layer`"]
 pub struct Redirects(Vec<Rule>);
@@ -32,31 +34,32 @@ pub struct Redirects(Vec<Rule>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rule {
     from: String,
-    /// Whether `from` is the beginning of a path, and the rest is anything.
+    /// Whether `from` is a prefix of paths.
     takes_rest: bool,
     to: String,
     status: u16,
 }
 
 impl Redirects {
-    /// No rules.
+    /// Creates a layer without rules.
     pub fn new() -> Redirects {
         Redirects::default()
     }
 
-    /// The same with this rule behind the others.
+    /// Adds a rule after the others.
     ///
     /// # Errors
-    /// [`InvalidInput`](io::ErrorKind::InvalidInput), and what is wrong with it.
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) with a description.
     pub fn rule(mut self, line: &str) -> io::Result<Redirects> {
         self.0.push(rule(line).map_err(|why| invalid(format!("{}: {why}", escape_controls(line))))?);
         Ok(self)
     }
 
-    /// The rules of a text, a line each; empty lines, and what follows a `#` at the beginning of a line or after a space, are left out.
+    /// Parses rules, one per line. Empty lines are ignored, and so is text after a `#` at the beginning of a line or
+    /// after a space.
     ///
     /// # Errors
-    /// As [`rule`](Self::rule), with the number of the line.
+    /// As for [`rule`](Self::rule), with the number of the line.
     pub fn parse(text: &str) -> io::Result<Redirects> {
         let mut rules = Redirects::new();
         for (number, line) in text.lines().enumerate() {
@@ -68,7 +71,7 @@ impl Redirects {
         Ok(rules)
     }
 
-    /// The same rules beneath a path on the server, which is put in front of each FROM, and of each TO that is a path.
+    /// Moves the rules below a path on the server, which is prepended to each FROM, and to each TO that is a path.
     pub fn beneath(mut self, path: &str) -> Redirects {
         let path = path.trim_end_matches('/');
         for rule in &mut self.0 {
@@ -85,7 +88,7 @@ impl Redirects {
             let rest = path.strip_prefix(&rule.from)?;
             (rule.takes_rest || rest.is_empty()).then_some((rule, rest))
         })?;
-        // A slash at its beginning could make the name of another host of what follows.
+        // A slash at its beginning could turn what follows into the name of another host.
         let rest = encode_path(rest.trim_start_matches(['/', '\\']));
         let to = rule.to.replacen('*', &rest, 1);
         Some(match query.filter(|_| !to.contains('?')) {

@@ -1,4 +1,4 @@
-//! A name for each request, so that what is said of it in different places can be brought together.
+//! An id for each request, to connect log lines about it.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{BodyPlan, HeaderName, IpNetwork, Layer, Request, RequestId, Response, Result};
 
-/// The longest id that is taken from another, in bytes.
+/// The longest id accepted from a peer, in bytes.
 const MAX_LENGTH: usize = 128;
 
 /// Gives each request an id of 128 bits, in hexadecimal digits: in the request as [`RequestId`], in the access log
 /// ([`LogFormat::Json`](crate::LogFormat::Json)), and in the field `X-Request-Id` of the response.
 ///
-/// No two are equal, and nobody can foresee one; it is no secret all the same. What a client sends in that field is not
-/// looked at, unless it is to be [trusted](RequestIds::trust).
+/// Ids are unique and unpredictable, but not secret. An id sent by a client is ignored, unless the client is
+/// [trusted](RequestIds::trust).
 ///
 /// ```
 /// use modest::layers::RequestIds;
@@ -29,13 +29,13 @@ pub struct RequestIds {
     field: HeaderName,
     trusted: Vec<IpNetwork>,
     trusts_unix: bool,
-    /// Keys from the system, under which the numbers of requests become ids.
+    /// Keys from the system, with which the numbers of requests become ids.
     keys: [RandomState; 2],
     number: AtomicU64,
 }
 
 impl RequestIds {
-    /// Ids of one's own alone.
+    /// Creates a layer with its own ids only.
     pub fn new() -> RequestIds {
         RequestIds {
             field: HeaderName::from_static("x-request-id"),
@@ -46,30 +46,30 @@ impl RequestIds {
         }
     }
 
-    /// Take the id that peers in this network send, and in those that were named before: proxies that name a request
-    /// before it comes here. One that is not of 1 to 128 ASCII letters, digits and `-._~:/+=@` is passed over, and so are
-    /// several. Default: nobody.
+    /// Accepts ids from peers in this network, in addition to those set before: proxies that assign ids. An id that
+    /// does not consist of 1 to 128 ASCII letters, digits and `-._~:/+=@` is ignored, and so are several. Default:
+    /// none.
     pub fn trust(mut self, network: IpNetwork) -> RequestIds {
         self.trusted.push(network);
         self
     }
 
-    /// Whether to take the id that peers send who come by a Unix socket. Default: no.
+    /// Whether to accept ids from peers of Unix sockets. Default: false.
     pub fn trust_unix_sockets(mut self, trust: bool) -> RequestIds {
         self.trusts_unix = trust;
         self
     }
 
-    /// Another field for the id, received and sent.
+    /// Sets another field for the id, in requests and responses.
     ///
     /// # Panics
-    /// If it is no field name.
+    /// If it is not a valid field name.
     pub fn field(mut self, name: &str) -> RequestIds {
         self.field = HeaderName::try_from(name).unwrap_or_else(|_| panic!("{name:?} is no field name"));
         self
     }
 
-    /// The id of this request, made now if it has none yet: what is refused before its turn has an id, too.
+    /// The id of this request, created if it has none: a request that is rejected early also has an id.
     fn id_of(&self, request: &Request) -> Arc<RequestId> {
         request.value().unwrap_or_else(|| {
             request.put(RequestId(self.received(request).unwrap_or_else(|| self.make())));
@@ -100,7 +100,7 @@ impl Default for RequestIds {
     }
 }
 
-/// Letters that mean nothing to a log, a shell or a query.
+/// Characters without a meaning for logs, shells and queries.
 fn is_well_formed(id: &[u8]) -> bool {
     (1..=MAX_LENGTH).contains(&id.len())
         && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:/+=@".contains(byte))

@@ -1,24 +1,24 @@
-//! Time for a handler: late ones are not begun, and those that run are told until when.
+//! Deadlines for handlers: late requests are not handled, and handlers can read their deadline.
 
 use std::time::{Duration, Instant};
 
 use crate::{BodyPlan, Error, Layer, Next, Request, Response, Result, StatusCode};
 
-/// Limits how long an answer takes, as far as that can be done to a handler that blocks.
+/// Limits how long a response takes, as far as that is possible for a handler that blocks.
 ///
-/// - A request that has waited longer than the limit for a worker is not begun: 503 with `Retry-After`. Whoever sent it
-///   has most likely given up.
-/// - The others have a [`Deadline`] among their values. Handlers ask it between steps, and hand its
-///   [`time_left`](Deadline::time_left) to what they wait for: a database, another server, a lock.
-/// - What fails past its deadline is a 503 with `Retry-After`, whatever it failed with: an error of 500 and above. A late
-///   answer that is one is sent as it is, for it is there, and the client may still wait.
+/// - A request that has waited longer than the limit for a worker is not handled: 503 with `Retry-After`. Its client
+///   has probably given up.
+/// - Other requests have a [`Deadline`] among their values. Handlers check it between steps, and use its
+///   [`time_left`](Deadline::time_left) as the timeout of what they wait for: a database, another server, a lock.
+/// - An error of 500 or above after the deadline becomes a 503 with `Retry-After`. A successful late response is sent
+///   unchanged, because the client may still wait.
 ///
-/// What it can't do: end a handler from outside. A thread of Rust can't be stopped, and one that is given up while it goes
-/// on would leave the server with more threads than it knows of. So a handler that never asks its deadline takes what it
-/// takes, and holds its worker; [`TcpServer::slow_handler`](crate::TcpServer::slow_handler) names it in the log.
+/// A handler cannot be stopped from outside: Rust threads cannot be stopped, and abandoning one would leave the server
+/// with more threads than it knows. So a handler that never checks its deadline holds its worker.
+/// [`TcpServer::slow_handler`](crate::TcpServer::slow_handler) logs it.
 ///
-/// The limit counts from the end of the request's head; for a request with a body, which may come slowly, and for one
-/// that has waited for a signal ([`Response::wait_for`]), from when its handler begins.
+/// The limit counts from the end of the request's head. For a request with a body, which can arrive slowly, and for one
+/// that has waited for a signal ([`Response::wait_for`]), it counts from the start of its handler.
 ///
 /// ```
 /// use modest::layers::{Deadline, Timeout};
@@ -44,12 +44,12 @@ pub struct Timeout {
 }
 
 impl Timeout {
-    /// So long for each request.
+    /// Creates a layer with this limit per request.
     pub fn new(limit: Duration) -> Timeout {
         Timeout { limit }
     }
 
-    /// Refuse what has waited too long.
+    /// Rejects a request that has waited too long.
     fn begin(&self, waited: Duration) -> Result<Deadline> {
         match self.limit.checked_sub(waited) {
             Some(left) => Ok(Deadline::after(left)),
@@ -58,21 +58,22 @@ impl Timeout {
     }
 }
 
-/// Put into a request once it has been handled.
+/// Stored in a request once it has been handled.
 struct Begun;
 
-/// Until when a handler should be done: put into the request by [`Timeout`].
+/// The deadline of a handler: stored in the request by [`Timeout`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// So long from now: for tests, and for parts of a task. One so far away that no clock shows it never comes.
+    /// Creates a deadline after this time, for tests and for parts of a task. One that the clock cannot represent never
+    /// passes.
     pub fn after(time: Duration) -> Deadline {
         Deadline(Instant::now().checked_add(time))
     }
 
-    /// How much time is left; zero if it has passed. As a timeout zero means "for ever" to some, among them the sockets
-    /// of `std`, which refuse it: [`check`](Deadline::check) first.
+    /// The time left; zero if it has passed. Some functions take a timeout of zero as "for ever", and the sockets of
+    /// `std` reject it, so call [`check`](Deadline::check) first.
     pub fn time_left(&self) -> Duration {
         self.0.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
     }
@@ -82,7 +83,7 @@ impl Deadline {
         self.time_left().is_zero()
     }
 
-    /// How much time is left.
+    /// Returns the time left.
     ///
     /// # Errors
     /// 503 with `Retry-After` if it has passed.

@@ -1,18 +1,18 @@
-//! Who asks, behind proxies that are trusted.
+//! The client behind trusted proxies.
 
 use super::forwarded::{from_forwarded, from_x_forwarded};
 use crate::{BodyPlan, Forwarded, IpNetwork, Layer, Request, Response, Result};
 
-/// Believes proxies in these networks what they tell of those for whom they ask, and nobody else.
+/// Uses what proxies in these networks report about their clients. Other peers are not believed.
 ///
-/// What they tell is put into the request as [`Forwarded`]; [`Request::client_ip`] reads the address, and so do the
-/// access log and [`RateLimit`](super::RateLimit). Put it outside of layers that ask for it.
+/// The reported data is stored in the request as [`Forwarded`]. [`Request::client_ip`] reads the address, and so do the
+/// access log and [`RateLimit`](super::RateLimit). Put this layer outside layers that use the address.
 ///
-/// Of a list of addresses the rightmost that is no trusted proxy's is the client's: what stands before it, the client may
-/// have made up. Nothing is read at or past an entry that is malformed.
+/// In a list of addresses the client is the rightmost one that is not a trusted proxy. The client may have invented
+/// those before it. Reading stops at a malformed entry.
 ///
-/// Each field is read only if it is asked for, as a proxy that does not set a field passes on what the client sent:
-/// without further words only `X-Forwarded-For`.
+/// Each field is read only if it is enabled, because a proxy that does not set a field forwards what the client sent.
+/// By default only `X-Forwarded-For` is read.
 ///
 /// ```
 /// use modest::layers::TrustedProxies;
@@ -29,7 +29,7 @@ use crate::{BodyPlan, Forwarded, IpNetwork, Layer, Request, Response, Result};
 /// # Ok::<(), modest::InvalidNetwork>(())
 /// ```
 ///
-/// Proxies that speak the PROXY protocol need none of this: see [`ProxyProtocol`](crate::ProxyProtocol).
+/// For proxies that use the PROXY protocol see [`ProxyProtocol`](crate::ProxyProtocol).
 #[derive(Clone, Debug)]
 #[must_use = "does nothing until it is given to `layer`"]
 pub struct TrustedProxies {
@@ -45,36 +45,36 @@ enum Fields {
 }
 
 impl TrustedProxies {
-    /// Trust the proxies in these networks. A network in which clients are, too, lets those pass for anybody.
+    /// Trusts the proxies in these networks. If clients are also in such a network, they can claim any address.
     pub fn new(networks: impl IntoIterator<Item = IpNetwork>) -> TrustedProxies {
         let fields = Fields::XForwarded { scheme: false, host: false };
         TrustedProxies { networks: networks.into_iter().collect(), trusts_unix: false, fields }
     }
 
-    /// Whether to trust peers that come by a Unix socket, whose file says who may. Default: no.
+    /// Whether to trust peers of Unix sockets, whose file has its own permissions. Default: false.
     pub fn unix_sockets(mut self, trust: bool) -> TrustedProxies {
         self.trusts_unix = trust;
         self
     }
 
-    /// Whether to read `X-Forwarded-Proto`: if the proxy sets it itself. Default: no.
+    /// Whether to read `X-Forwarded-Proto`. Enable it if the proxy sets the field itself. Default: false.
     pub fn scheme(mut self, read: bool) -> TrustedProxies {
         let host = matches!(self.fields, Fields::XForwarded { host: true, .. });
         self.fields = Fields::XForwarded { scheme: read, host };
         self
     }
 
-    /// Whether to read `X-Forwarded-Host`: if the proxy sets it itself. Default: no. It is a name or an address, maybe
-    /// with a port, and nothing else, but not necessarily one of yours. [`Request::host`] returns it, and whatever asks for
-    /// the host goes by it: [`HttpsOnly`](super::HttpsOnly), [`AllowedHosts`](super::AllowedHosts) inside of this layer, the
-    /// origin of those who write, and where they move files.
+    /// Whether to read `X-Forwarded-Host`. Enable it if the proxy sets the field itself. Default: false. It must be a
+    /// name or an address with an optional port, but not necessarily one of yours. [`Request::host`] returns it, so
+    /// [`HttpsOnly`](super::HttpsOnly), [`AllowedHosts`](super::AllowedHosts) inside this layer, the origin check of
+    /// uploads, and destinations of moves use it.
     pub fn host(mut self, read: bool) -> TrustedProxies {
         let scheme = matches!(self.fields, Fields::XForwarded { scheme: true, .. });
         self.fields = Fields::XForwarded { scheme, host: read };
         self
     }
 
-    /// Read `Forwarded` (RFC 7239), and none of the `X-Forwarded` fields.
+    /// Reads `Forwarded` (RFC 7239) instead of the `X-Forwarded` fields.
     pub fn rfc7239(mut self) -> TrustedProxies {
         self.fields = Fields::Rfc7239;
         self
@@ -87,8 +87,8 @@ impl TrustedProxies {
         }
     }
 
-    /// Put what is told into the request, unless that was done: what is refused before its turn is logged by its client's
-    /// address, too.
+    /// Stores the reported data in the request once, so that a request that is rejected early is also logged with its
+    /// client's address.
     fn note(&self, request: &Request) {
         if !self.trusts_peer_of(request) || request.value::<Forwarded>().is_some() {
             return;

@@ -1,8 +1,8 @@
-//! The `Vary` field (RFC 9110, section 12.5.5). Used by layers whose answer depends on a field of the request.
+//! The `Vary` field (RFC 9110, section 12.5.5). Used by layers whose response depends on a field of the request.
 
 use crate::Response;
 
-/// The response with this field name in `Vary`, beside those that are there.
+/// Adds this field name to `Vary`.
 pub(super) fn with_vary(response: Response, name: &'static str) -> Response {
     let lines = response.headers().get_all("vary").iter();
     let names: Vec<String> = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).into_owned()).collect();

@@ -1,6 +1,5 @@
-//! The listeners: accepting new connections, from each in turn, and backing off while that can't be done. Part of the
-//! poller's side: held by one worker at a time. It logs nothing itself, for a logger may block: what is to be said is
-//! returned.
+//! The listeners: accepts new connections, from each in turn, and pauses while that is not possible. Held together with
+//! the poller by one worker at a time. It logs nothing itself, because a logger may block; messages are returned.
 
 use std::io;
 use std::sync::Arc;
@@ -16,40 +15,40 @@ use super::sys::ClientStream;
 /// The listeners, until the server shuts down.
 pub struct Acceptor {
     listeners: Vec<ListenerState>,
-    next: usize,   // the one that is asked next
-    pending: bool, // somebody may be waiting at any: each poll asks, and mostly nobody is
-    full: Pause,   // there is no room, wherever a client comes from
+    next: usize,   // the next one to accept from
+    pending: bool, // clients may be waiting at any of them
+    full: Pause,   // there is no room, for clients of any listener
     to_evict: usize,
     complained: Option<Instant>,
-    closes_at: Option<Instant>, // newcomers are refused, and the last of those before are awaited until then
+    closes_at: Option<Instant>, // new clients are refused, and the last handshakes are awaited until then
     is_closed: bool,
 }
 
-/// One listener, and whether somebody may be waiting there.
+/// One listener, and whether clients may be waiting there.
 struct ListenerState {
     listener: Listener,
-    pending: bool,    // edge-triggered: somebody may still be waiting
-    is_closing: bool, // who waits is accepted, and nobody comes any more
+    pending: bool,    // edge-triggered: clients may still be waiting
+    is_closing: bool, // waiting clients are accepted, and new ones refused
     failing: Pause,
     failing_since: Option<Instant>,
     accepted: Arc<AtomicU64>,
 }
 
-/// A time in which nobody is accepted. It doubles each time, up to a second.
+/// A time without accepting. It doubles each time, up to a second.
 struct Pause {
     until: Option<Instant>,
     length: Duration,
 }
 
-/// What came of accepting.
+/// The result of accepting.
 pub enum Accepted {
-    /// Somebody, for this protocol of the server.
+    /// A client, for this protocol of the server.
     Client(ClientStream, Address, u8),
     Nobody,
-    /// Out of descriptors or memory: room must be made first.
+    /// No descriptors or no memory: room must be made first.
     NoRoom(io::Error),
-    /// One listener failed so many times in a row that it is not the clients' doing, and is left alone for a while.
-    /// `first`: it did not fail before; `for_good`: it has for too long to go on.
+    /// One listener failed so often in a row that it is not caused by clients, and pauses. `first`: it did not fail
+    /// before; `for_good`: it has failed for too long to go on.
     Failing {
         err: io::Error,
         first: bool,
@@ -57,17 +56,17 @@ pub enum Accepted {
     },
 }
 
-/// The last connections are those whose SYN came before newcomers were refused: they are here a round trip later, which
-/// is far less than this within a building. Of a client farther away that comes in this very moment the last ACK may find
-/// nobody, and it is reset.
+/// The last connections are those whose SYN arrived before new clients were refused. They are established one round
+/// trip later, which is far less than this in a local network. The last ACK of a distant client that connects at this
+/// moment may arrive too late, and that client is reset.
 const LAST_HANDSHAKES: Duration = Duration::from_millis(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const MOST_EVICTED: usize = 64;
 const COMPLAINTS: Duration = Duration::from_secs(60);
-/// accept(2) also fails for clients that are gone already: so many in a row are not.
+/// accept(2) also fails for clients that have disconnected: this many in a row are not caused by clients.
 const FAILURES: usize = 16;
-/// Accepting that has failed for so long will not recover.
+/// Accepting that has failed for this long will not recover.
 const FAILED_FOR_GOOD: Duration = Duration::from_secs(5);
 
 impl Acceptor {
@@ -84,12 +83,12 @@ impl Acceptor {
         }
     }
 
-    /// Where each listener listens, and how many clients it has accepted.
+    /// The address of each listener, and how many clients it has accepted.
     pub fn counts(&self) -> Vec<(Address, Arc<AtomicU64>)> {
         self.listeners.iter().map(|state| (state.listener.address().clone(), state.accepted.clone())).collect()
     }
 
-    /// The poller saw somebody waiting at this listener.
+    /// The poller reported waiting clients at this listener.
     pub fn wake(&mut self, number: usize) {
         if let Some(state) = self.listeners.get_mut(number) {
             state.pending = true;
@@ -97,12 +96,12 @@ impl Acceptor {
         }
     }
 
-    /// Whether there may be somebody to accept, and accepting is not paused.
+    /// Whether clients may be waiting, and accepting is not paused.
     pub fn is_due(&self, now: Instant) -> bool {
         self.pending && self.full.is_over(now) && self.listeners.iter().any(|state| state.is_due(now))
     }
 
-    /// When there is something to do without an event: a pause ends after which somebody may be accepted, or it is time
+    /// When there is something to do without an event: a pause ends after which clients can be accepted, or it is time
     /// to close.
     pub fn due_at(&self) -> Option<Instant> {
         let pending = self.listeners.iter().filter(|state| state.pending);
@@ -110,7 +109,7 @@ impl Acceptor {
         paused.chain(self.closes_at.filter(|_| !self.is_closed)).min()
     }
 
-    /// Accept one connection, from the next listener at which somebody waits: none waits longer for being at another.
+    /// Accepts one connection, from the next listener with waiting clients, so that all listeners take turns.
     pub fn accept(&mut self, now: Instant) -> Accepted {
         for _ in 0..self.listeners.len() {
             let at = self.next % self.listeners.len();
@@ -132,11 +131,12 @@ impl Acceptor {
         Accepted::Nobody
     }
 
-    /// Whether a client is waiting at this moment. Where none is, the next one causes an event.
+    /// Whether a client is waiting now. If none is, the next one causes an event.
     pub fn somebody_waits(&mut self) -> bool {
         let mut somebody_waits = false;
         for state in self.listeners.iter_mut().filter(|state| state.pending) {
-            // Where it can't be asked, it is asked again. Where nobody waits, a full server need not look again and again.
+            // If that cannot be determined, it is checked again. While no client waits, a full server need not check
+            // repeatedly.
             if let Ok(waits) = state.listener.socket().somebody_waits() {
                 state.pending = waits;
                 somebody_waits |= waits;
@@ -154,25 +154,25 @@ impl Acceptor {
         }
     }
 
-    /// There is no room for a newcomer: how many connections are to be evicted for those who wait.
-    /// One at first, then twice as many each time that was not enough.
+    /// There is no room for a new client: how many connections to evict. One at first, then twice as many each time
+    /// that was not enough.
     pub fn evictions(&mut self) -> usize {
         let count = self.to_evict;
         self.to_evict = (2 * count).min(MOST_EVICTED);
         count
     }
 
-    /// None could be evicted yet: as many are to be next time.
+    /// None could be evicted yet: the number stays the same for the next time.
     pub fn evicted_nobody(&mut self) {
         self.to_evict = (self.to_evict / 2).max(1);
     }
 
-    /// Accept nobody for a while, at most until `by`; the pause grows while there is no room.
+    /// Pauses accepting, until `by` at most. The pause grows while there is no room.
     pub fn pause(&mut self, now: Instant, by: Option<Instant>) {
         self.full.begin(now, by);
     }
 
-    /// Whether it is time to tell the log that there is no room: once a minute is enough.
+    /// Whether it is time to log that there is no room: once a minute.
     pub fn may_complain(&mut self, now: Instant) -> bool {
         let due = self.complained.is_none_or(|last| now.saturating_duration_since(last) > COMPLAINTS);
         if due {
@@ -186,7 +186,7 @@ impl Acceptor {
         self.full.until = None;
     }
 
-    /// The shutdown begins: nobody comes any more, where that can be had. Tells when to look for the last time.
+    /// The shutdown begins: refuses new clients, if that is possible. Returns when to accept for the last time.
     pub fn refuse_newcomers(&mut self, now: Instant) -> Instant {
         let mut handshakes = false;
         for state in &mut self.listeners {
@@ -196,12 +196,12 @@ impl Acceptor {
         *self.closes_at.insert(if handshakes { now + LAST_HANDSHAKES } else { now })
     }
 
-    /// When to look for the last time, once newcomers are refused.
+    /// When to accept for the last time, once new clients are refused.
     pub fn closes_at(&self) -> Option<Instant> {
         self.closes_at
     }
 
-    /// The last look at every listener is next. Tells how many can be waiting at most.
+    /// Prepares the last accept at every listener. Returns how many clients can be waiting at most.
     pub fn prepare_to_close(&mut self) -> usize {
         self.end_pause();
         self.pending = true;
@@ -299,14 +299,15 @@ impl Pause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
     NobodyWaits,
-    /// There are no descriptors, or there is no memory.
+    /// No descriptors or no memory.
     NoRoom,
-    /// That client is gone, its network is unwell (accept(2) passes such errors on), or a signal came: the next one.
+    /// That client has disconnected, its network has an error (accept(2) passes such errors on), or a signal arrived:
+    /// try the next one.
     OfOne,
 }
 
 impl Refusal {
-    /// `is_closing`: newcomers are refused, and then a Unix socket that is empty says EINVAL.
+    /// `is_closing`: new clients are refused, and then an empty Unix socket returns EINVAL.
     fn of(err: &io::Error, is_closing: bool) -> Refusal {
         match err.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::AGAIN) => Refusal::NobodyWaits,

@@ -20,22 +20,22 @@ use std::path::PathBuf;
 pub enum Address {
     /// An IP address and a port.
     Inet(SocketAddr),
-    /// The path of a Unix socket, or `@name` of an abstract one. `None`: it has no name, as nearly all clients there.
+    /// The path of a Unix socket, or `@name` of an abstract one. `None` if it has no name, like nearly all clients.
     Unix(Option<PathBuf>),
 }
 
 impl Address {
-    /// The IP address; none of a Unix socket.
+    /// The IP address; `None` for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         self.socket_addr().map(|address| address.ip())
     }
 
-    /// The port; none of a Unix socket.
+    /// The port; `None` for a Unix socket.
     pub fn port(&self) -> Option<u16> {
         self.socket_addr().map(|address| address.port())
     }
 
-    /// IP address and port; none of a Unix socket.
+    /// IP address and port; `None` for a Unix socket.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Address::Inet(address) => Some(*address),
@@ -43,7 +43,7 @@ impl Address {
         }
     }
 
-    /// An IPv4 address mapped into IPv6 (`::ffff:1.2.3.4`) is taken for what it is.
+    /// An IPv4 address mapped into IPv6 (`::ffff:1.2.3.4`) becomes an IPv4 address.
     pub(super) fn canonical(self) -> Address {
         match self {
             Address::Inet(address) => Address::Inet(SocketAddr::new(address.ip().to_canonical(), address.port())),
@@ -58,7 +58,7 @@ impl From<SocketAddr> for Address {
     }
 }
 
-/// `127.0.0.1:8000`, `[::1]:8000`, `unix:/run/app.sock`, `unix:@name`; `unix:` for one without a name.
+/// `127.0.0.1:8000`, `[::1]:8000`, `unix:/run/app.sock`, `unix:@name`; `unix:` without a name.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -72,7 +72,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Control characters are escaped: a name that a client has chosen must not write lines of its own into a log.
+/// Control characters are escaped, so that a name chosen by a client cannot add lines to a log.
 pub fn write_printable(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     text.chars().try_for_each(|c| if c.is_control() { write!(f, "{}", c.escape_default()) } else { f.write_char(c) })
 }

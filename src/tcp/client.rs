@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, and how it is secured.
+//! The client of a connection, and how the connection is secured.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,15 +10,15 @@ use super::address::Address;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client(Kind);
 
-/// In one word less than an address and an option: most connections keep this twice, and most are not secured here.
+/// One word smaller than an address and an option: each connection has this twice, and most are not secured here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
     Plain(Address),
     Secured(Arc<(Address, TlsInfo)>),
 }
 
-/// How a connection is secured: what the handshake has settled. Made by [`Tls`](crate::Tls), or by another conversation
-/// that encrypts; by hand in tests.
+/// How a connection is secured: the result of the handshake. Made by [`Tls`](crate::Tls), or by another conversation
+/// that encrypts, or by tests.
 ///
 /// ```
 /// use modest::{Client, Request, TlsInfo};
@@ -41,13 +41,13 @@ pub struct TlsInfo {
 }
 
 impl Client {
-    /// A client at this address; the server makes its own, tests make theirs.
-    /// An IPv4 address mapped into IPv6 (`::ffff:1.2.3.4`) is taken for what it is.
+    /// Creates a client with this address, for tests. An IPv4 address mapped into IPv6 (`::ffff:1.2.3.4`) becomes an
+    /// IPv4 address.
     pub fn new(address: impl Into<Address>) -> Client {
         Client(Kind::Plain(address.into().canonical()))
     }
 
-    /// The same client, whose connection is secured so.
+    /// Sets how the connection is secured.
     pub fn with_tls(self, tls: TlsInfo) -> Client {
         Client(Kind::Secured(Arc::new((self.address().clone(), tls))))
     }
@@ -60,12 +60,13 @@ impl Client {
         }
     }
 
-    /// The IP address without the port; none of a client that came by a Unix socket.
+    /// The IP address without the port; `None` for a Unix socket.
     pub fn ip(&self) -> Option<IpAddr> {
         self.address().ip()
     }
 
-    /// How this connection is secured; `None`: it is not, by this server. A proxy in front may have secured the client's own.
+    /// How this connection is secured; `None` if this server does not encrypt it. A proxy in front may encrypt the
+    /// client's own connection.
     pub fn tls(&self) -> Option<&TlsInfo> {
         match &self.0 {
             Kind::Plain(_) => None,
@@ -75,32 +76,32 @@ impl Client {
 }
 
 impl TlsInfo {
-    /// Of this version: `TLSv1.3`, `TLSv1.2`.
+    /// Creates the info of a session with this version: `TLSv1.3`, `TLSv1.2`.
     pub fn new(version: &'static str) -> TlsInfo {
         TlsInfo { version, ..TlsInfo::default() }
     }
 
-    /// The same with this cipher suite.
+    /// Sets the cipher suite.
     pub fn with_cipher(self, cipher: &'static str) -> TlsInfo {
         TlsInfo { cipher, ..self }
     }
 
-    /// The same, where the client has named this server.
+    /// Sets the name of this server that the client has sent.
     pub fn with_server_name(self, name: &str) -> TlsInfo {
         TlsInfo { server_name: Some(name.into()), ..self }
     }
 
-    /// The same, where this protocol was agreed on.
+    /// Sets the negotiated application protocol.
     pub fn with_application_protocol(self, name: &[u8]) -> TlsInfo {
         TlsInfo { application_protocol: Some(name.into()), ..self }
     }
 
-    /// The same of a client with these certificates (DER), its own first.
+    /// Sets the certificates of the client (DER), its own first.
     pub fn with_peer_certificates<'a>(self, chain: impl IntoIterator<Item = &'a [u8]>) -> TlsInfo {
         TlsInfo { peer_certificates: chain.into_iter().map(Box::from).collect(), ..self }
     }
 
-    /// The same, of a session that was begun before.
+    /// Sets whether the session was resumed.
     pub fn with_resumed(self, resumed: bool) -> TlsInfo {
         TlsInfo { resumed, ..self }
     }
@@ -110,29 +111,28 @@ impl TlsInfo {
         self.version
     }
 
-    /// The cipher suite by its registered name: `TLS13_AES_256_GCM_SHA384`. Empty if it is not known.
+    /// The cipher suite by its registered name: `TLS13_AES_256_GCM_SHA384`. Empty if it is unknown.
     pub fn cipher(&self) -> &'static str {
         self.cipher
     }
 
-    /// The name of this server that the client has asked for (SNI, RFC 6066, section 3). It is what the client says: a
-    /// request's host may differ.
+    /// The name of this server that the client has sent (SNI, RFC 6066, section 3). A request's host may differ.
     pub fn server_name(&self) -> Option<&str> {
         self.server_name.as_deref()
     }
 
-    /// The protocol that was agreed on (ALPN, RFC 7301), such as `http/1.1`; `None`: the client has offered none.
+    /// The negotiated protocol (ALPN, RFC 7301), such as `http/1.1`; `None` if the client offered none.
     pub fn application_protocol(&self) -> Option<&[u8]> {
         self.application_protocol.as_deref()
     }
 
-    /// The certificates of the client in DER, its own first, checked against those that are
-    /// [trusted](crate::Tls::client_certificates). None if none were asked for, or the client has none.
+    /// The certificates of the client in DER, its own first, verified against the
+    /// [trusted](crate::Tls::client_certificates) ones. Empty if none were requested, or the client has none.
     pub fn peer_certificates(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.peer_certificates.iter().map(|der| &**der)
     }
 
-    /// Whether the session was begun by an earlier connection, so that nothing was signed for this one.
+    /// Whether the session was resumed from an earlier connection.
     pub fn is_resumed(&self) -> bool {
         self.resumed
     }

@@ -4,15 +4,15 @@ use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-/// A time by the clock that nobody sets, in nanoseconds since that began.
+/// A time of the monotonic clock, in nanoseconds since its start.
 ///
-/// [`std::time::Instant`] has seconds and nanoseconds apart, in 16 bytes, and takes some 30 instructions for a
-/// difference; a request has a dozen of them.
+/// [`std::time::Instant`] has seconds and nanoseconds in 16 bytes, and takes some 30 instructions per difference. A
+/// request has a dozen of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Instant(NonZeroU64);
 
 impl Instant {
-    /// So many nanoseconds after the clock began; 0 is taken for 1, so that an `Option` of it has the same size.
+    /// This many nanoseconds after the clock's start. 0 becomes 1, so that an `Option` of it has the same size.
     pub const fn from_nanos(nanos: u64) -> Instant {
         match NonZeroU64::new(nanos) {
             Some(nanos) => Instant(nanos),
@@ -20,17 +20,17 @@ impl Instant {
         }
     }
 
-    /// Nanoseconds since the clock began.
+    /// Nanoseconds since the clock's start.
     pub fn nanos(self) -> u64 {
         self.0.get()
     }
 
-    /// So much later; `None`: in more than the 584 years that it counts.
+    /// A later time; `None` past the 584 years that it can represent.
     pub fn checked_add(self, time: Duration) -> Option<Instant> {
         self.0.checked_add(u64::try_from(time.as_nanos()).ok()?).map(Instant)
     }
 
-    /// The time since then; none if that is later.
+    /// The time since then; zero if that is later.
     pub fn saturating_duration_since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.nanos().saturating_sub(earlier.nanos()))
     }
@@ -39,7 +39,7 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Instant;
 
-    /// At most the last time that it counts.
+    /// At most the last time that it can represent.
     fn add(self, time: Duration) -> Instant {
         self.checked_add(time).unwrap_or(Instant(NonZeroU64::MAX))
     }

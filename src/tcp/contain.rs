@@ -6,22 +6,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use log::error;
 
-/// What panicked, and what the panic carries: to be told.
+/// What panicked, and the payload of the panic, to be logged.
 #[must_use]
 pub struct Panicked {
     what: &'static str,
     payload: Box<dyn Any + Send>,
 }
 
-/// Run code that may panic (the panic hook has told where).
+/// Runs code that may panic (the panic hook has logged where).
 ///
 /// # Errors
-/// If it did. To tell of it may block: the logger, and the destructor of what the panic carries, are code of others.
+/// If it panicked. Logging that may block: the logger, and the destructor of the payload, are user code.
 pub fn catch<R>(what: &'static str, code: impl FnOnce() -> R) -> Result<R, Panicked> {
     catch_unwind(AssertUnwindSafe(code)).map_err(|payload| Panicked { what, payload })
 }
 
-/// Run code that may panic, where it may block; `None`: it did panic, and that is logged.
+/// Runs code that may panic, where it may block. `None` if it panicked, which is logged.
 pub fn contain<R>(what: &'static str, code: impl FnOnce() -> R) -> Option<R> {
     catch(what, code).map_err(Panicked::tell).ok()
 }

@@ -1,6 +1,6 @@
-//! Shutting a server down, and asking it what it does: from any thread, a handler too, at any time.
-//! Made by `server`; it holds the engine only while that serves: a handler may hold a handle, the engine holds the
-//! handler, and a handle.
+//! Handles: shut a server down, and read its statistics, from any thread, including handlers, at any time. Made by
+//! `server`. A handle references the engine only while that serves, because the engine holds the handler, which may
+//! hold a handle.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use super::sync::{self, Instant, Mutex, MutexGuard, PoisonError};
 
 /// What a handle does with the engine.
 pub trait Control: Send + Sync {
-    /// Begin to shut down, and let whoever waits for the end know.
+    /// Begins the shutdown, and notifies the thread that waits for the end.
     fn begin_shutdown(&self);
-    /// End without waiting for anybody.
+    /// Ends without waiting.
     fn end(&self);
     fn stats(&self) -> Stats;
-    /// None of a server of datagrams.
+    /// Empty for a server of datagrams.
     fn listeners(&self) -> Vec<ListenerStats> {
         Vec::new()
     }
 }
 
-/// Shuts a server down, and tells what it is doing: from any thread, at any time.
+/// Shuts a server down and reports its statistics, from any thread, at any time.
 #[derive(Clone, Default)]
 pub struct ServerHandle {
     shared: Arc<Mutex<State>>,
@@ -31,19 +31,19 @@ pub struct ServerHandle {
 struct State {
     engine: Option<Arc<dyn Control>>,
     shutdown_began: Option<Instant>,
-    last: Stats, // the numbers at the end
+    last: Stats, // the statistics at the end
 }
 
 impl ServerHandle {
-    /// Shut down: nobody is accepted any more, requests in hand are finished, and `serve_forever` returns.
-    /// It waits for nothing itself, may be called from anywhere, a handler too, and more than once.
+    /// Begins the shutdown: no more clients are accepted, requests in progress are finished, and `serve_forever`
+    /// returns. It does not wait, and can be called from anywhere, including handlers, and repeatedly.
     pub fn shutdown(&self) {
         if let Some(engine) = self.note_shutdown() {
             engine.begin_shutdown();
         }
     }
 
-    /// Shut down without finishing anything.
+    /// Shuts down without finishing anything.
     pub fn shutdown_now(&self) {
         if let Some(engine) = self.note_shutdown() {
             engine.begin_shutdown();
@@ -56,7 +56,7 @@ impl ServerHandle {
         self.shutdown_began().is_some()
     }
 
-    /// What the server is doing at this moment; after its end, what it had come to.
+    /// The current statistics; after the end, the last ones.
     pub fn stats(&self) -> Stats {
         let state = self.state();
         let (engine, last) = (state.engine.clone(), state.last);
@@ -64,7 +64,7 @@ impl ServerHandle {
         engine.map_or(last, |engine| engine.stats())
     }
 
-    /// What came by each listener, in the order in which they were given. Empty unless it serves, and of a
+    /// The statistics of each listener, in the order in which they were given. Empty unless it serves, and for a
     /// [`UdpServer`](crate::UdpServer).
     pub fn listeners(&self) -> Vec<ListenerStats> {
         let engine = self.state().engine.clone();
@@ -75,7 +75,7 @@ impl ServerHandle {
         self.state().shutdown_began
     }
 
-    /// A server begins to serve; one that was shut down before ends at once.
+    /// A server begins to serve. One that was shut down before ends at once.
     pub(crate) fn begin(&self, engine: Arc<dyn Control>) -> Serving<'_> {
         let mut state = self.state();
         state.engine = Some(engine.clone());
@@ -98,7 +98,7 @@ impl ServerHandle {
     }
 }
 
-/// A server serves; dropped when it has ended, however it did.
+/// A server that serves; dropped when it has ended, in whatever way.
 pub struct Serving<'a> {
     handle: &'a ServerHandle,
 }

@@ -1,34 +1,34 @@
-//! Bytes that arrived and were not used yet. Filled by `connection`, used up by a conversation.
+//! Bytes that have arrived and were not used. Filled by `connection`, consumed by a conversation.
 
 use std::io;
 
-/// The bytes a conversation has not used yet.
+/// The bytes that a conversation has not used.
 ///
-/// It is read no further than 64 KiB ahead of what the conversation uses: use bytes up, for who wants more with that much unused is reset.
+/// Up to 64 KiB are read ahead. A conversation that asks for more with that much unused is reset.
 #[derive(Debug, Default)]
 pub struct Input {
-    buffer: Vec<u8>, // as long as it may ever be filled; the unused bytes are `start..end`
+    buffer: Vec<u8>, // as long as it can ever be filled; the unused bytes are `start..end`
     start: usize,
     end: usize,
     ended: bool,
-    cut: bool, // it ended, and not where its protocol ends
+    cut: bool, // it ended without the goodbye of its protocol
 }
 
-/// No more than this is read ahead.
+/// The maximum number of bytes that are read ahead.
 pub(crate) const READ_AHEAD: usize = 64 * 1024;
 
 impl Input {
-    /// An empty one.
+    /// Creates an empty input.
     pub fn new() -> Input {
         Input::default()
     }
 
-    /// All that is there.
+    /// All unused bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// `count` bytes are used up.
+    /// Marks `count` bytes as used.
     ///
     /// # Panics
     /// If there are not that many.
@@ -42,19 +42,19 @@ impl Input {
         self.start == self.end
     }
 
-    /// Whether the client has sent all it will ever send. It may still be reading.
+    /// Whether the client has sent its last byte. It may still be reading.
     pub fn ended(&self) -> bool {
         self.ended
     }
 
-    /// Whether what the client sent was cut off: the bytes ended, but without the goodbye of the protocol that carried
-    /// them (TLS: without `close_notify`), so that there may have been more. A message that ends only with the stream
-    /// is then not to be taken for whole. Never so for plain TCP, which tells no such thing.
+    /// Whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS: without
+    /// `close_notify`), so more may have been sent. A message that ends only with the stream must then not be taken as
+    /// complete. Always false for plain TCP, which has no goodbye.
     pub fn was_cut(&self) -> bool {
         self.cut
     }
 
-    /// Bytes arrived: how a test, or a conversation around another, feeds a conversation.
+    /// Appends bytes: how a test, or a conversation around another, feeds a conversation.
     pub fn extend(&mut self, bytes: &[u8]) {
         self.move_to_front();
         if self.buffer.len() < self.end + bytes.len() {
@@ -64,20 +64,19 @@ impl Input {
         self.end += bytes.len();
     }
 
-    /// The client has sent its last byte, and no more is missing: how a test, or a conversation around another, ends a
-    /// conversation.
+    /// Marks the end: the client has sent its last byte, and nothing is missing. For a test, or a conversation around
+    /// another.
     pub fn end(&mut self) {
         self.ended = true;
     }
 
-    /// Nothing more comes, and something may be missing: it has [ended](Input::ended), and it [was
-    /// cut](Input::was_cut).
+    /// Marks the end, where bytes may be missing: it has [ended](Input::ended), and it [was cut](Input::was_cut).
     pub fn cut(&mut self) {
         self.ended = true;
         self.cut = true;
     }
 
-    /// Let `read` fill the room that is left, once; tells how many bytes came and whether the room was filled.
+    /// Lets `read` fill the free room once. Returns how many bytes arrived and whether the room was filled.
     pub(crate) fn fill(&mut self, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<(usize, bool)> {
         if self.buffer.len() < READ_AHEAD {
             self.buffer.resize(READ_AHEAD, 0);
@@ -90,12 +89,12 @@ impl Input {
         Ok((count, count == length))
     }
 
-    /// Whether no more may be read ahead.
+    /// Whether no more can be read ahead.
     pub(super) fn is_full(&self) -> bool {
         self.end - self.start >= READ_AHEAD
     }
 
-    /// Begin with another client's unused bytes.
+    /// Begins with the unused bytes of another client.
     pub(super) fn begin(&mut self, unused: &[u8], ended: bool) {
         self.clear();
         if !unused.is_empty() {
@@ -104,19 +103,12 @@ impl Input {
         self.ended = ended;
     }
 
-    /// Forget everything but the buffer.
+    /// Drops everything except the buffer.
     pub(super) fn clear(&mut self) {
         self.start = 0;
         self.end = 0;
         self.ended = false;
         self.cut = false;
-    }
-
-    /// Give the buffer up, if nothing is in it: nothing is kept for a client who waits.
-    pub(super) fn shrink(&mut self) {
-        if self.is_empty() {
-            (self.buffer, self.start, self.end) = (Vec::new(), 0, 0);
-        }
     }
 
     fn move_to_front(&mut self) {

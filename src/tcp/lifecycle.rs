@@ -1,11 +1,12 @@
-//! From the start of the workers to the end of the last: what the thread inside `serve_forever` waits for.
+//! The life of a server, from the start of the workers to the end of the last: what the thread in `serve_forever` waits
+//! for.
 
 use std::io;
 use std::time::Duration;
 
 use super::sync::{self, Condvar, Instant, Mutex, MutexGuard, PoisonError};
 
-/// How far a server has come.
+/// The state of a server.
 #[derive(Default)]
 pub struct Lifecycle {
     stage: Mutex<Stage>,
@@ -21,18 +22,18 @@ struct Stage {
     failure: Option<io::Error>,
 }
 
-/// Whether the thread inside `serve_forever` has heard of the shutdown.
+/// Whether the thread in `serve_forever` has noticed the shutdown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
     No,
     Yes,
 }
 
-/// What the thread inside `serve_forever` has to do next.
+/// What the thread in `serve_forever` has to do next.
 pub enum Duty {
-    /// A shutdown has begun: tell whoever wants to know. It comes once.
+    /// A shutdown has begun: notify systemd. Returned once.
     TellOfShutdown,
-    /// These workers died of a panic outside a turn: start others in their places.
+    /// These workers died of a panic outside a turn: start others in their place.
     Replace(Vec<usize>),
     /// Everything is done, or the time is up.
     End,
@@ -54,12 +55,12 @@ impl Lifecycle {
         self.progress.notify_all();
     }
 
-    /// The server can't go on accepting: the error that `serve_forever` returns.
+    /// The server cannot go on accepting: the error that `serve_forever` returns.
     pub fn fail(&self, err: io::Error) {
         self.stage().failure.get_or_insert(err);
     }
 
-    /// What made the server end, if it was an error.
+    /// The error that made the server end, if any.
     pub fn failure(&self) -> Option<io::Error> {
         self.stage().failure.take()
     }
@@ -70,20 +71,20 @@ impl Lifecycle {
         self.progress.notify_all();
     }
 
-    /// The listeners are closed, and every connection knows of the shutdown or will.
+    /// The listeners are closed, and every connection is or will be notified of the shutdown.
     pub fn accepting_is_over(&self) {
         self.stage().accepting_is_over = true;
         self.progress.notify_all();
     }
 
-    /// Something has changed that is not kept here: the thread that waits looks again.
+    /// Something has changed that is not stored here: the waiting thread checks again.
     pub fn notify(&self) {
-        let _stage = self.stage(); // who has looked, and is about to wait, holds the lock until it does
+        let _stage = self.stage(); // a thread that has checked, and is about to wait, holds the lock until it does
         self.progress.notify_all();
     }
 
-    /// Wait for something to do. `is_over`: nothing more is to be finished; `is_empty`: no connection is left;
-    /// `deadline`: when not to wait for that any longer.
+    /// Waits for something to do. `is_over`: nothing is finished any more; `is_empty`: no connection is left;
+    /// `deadline`: when to stop waiting for that.
     pub fn wait(
         &self,
         is_over: impl Fn() -> bool,
@@ -115,7 +116,7 @@ impl Lifecycle {
         }
     }
 
-    /// Wait until all workers have ended, for so long at most; tells whether they have.
+    /// Waits until all workers have ended, up to this limit. Returns whether they have.
     pub fn wait_for_workers(&self, limit: Duration) -> bool {
         let stage = self.stage();
         let (stage, _) = self

@@ -1,5 +1,5 @@
-//! Line protocols: a handler of one line at a time, with or without a state for each client. A protocol on top of
-//! `protocol`, as any user could write one.
+//! Line protocols: a handler of one line at a time, with or without a state per client. It uses only the public
+//! interface of `protocol`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,16 +10,16 @@ use super::client::Client;
 use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Stage, Turn};
 use super::sync;
 
-/// A protocol of lines, for [`TcpServer::bind`](crate::TcpServer::bind): each line that a client sends is given to a
-/// handler, which appends its answer to a reply and says how to go on.
+/// A protocol of lines, for [`TcpServer::bind`](crate::TcpServer::bind). A handler gets each line of a client, appends
+/// to a reply, and returns how to go on.
 ///
-/// A line ends with LF or CR LF, which the handler does not see; what stands behind the last end of a line is a line,
-/// too, once the client has sent its last byte, but not if the stream [was cut](crate::raw::Input::was_cut). The reply is
-/// sent as it is: a handler writes its own ends of lines. Lines are answered in order, and clients need not wait for an
-/// answer before they send the next line.
+/// A line ends with LF or CR LF, which the handler does not see. Bytes after the last line end also count as a line,
+/// once the client has sent its last byte, unless the stream [was cut](crate::raw::Input::was_cut). The reply is sent
+/// unchanged, so a handler writes its own line ends. Lines are answered in order, and clients can send further lines
+/// before they read the replies.
 ///
-/// Handlers may block: [`TcpServer::workers`](crate::TcpServer::workers) of them run at once. Clients that are idle,
-/// slow to speak or slow to read cost none. A handler that runs for long is in the log by the first word of its line.
+/// Handlers may block: up to [`TcpServer::workers`](crate::TcpServer::workers) of them run at once. Clients that are
+/// idle, slow to send or slow to read hold no worker. A slow handler is logged with the first word of its line.
 ///
 /// ```no_run
 /// use modest::raw::{Flow, Lines};
@@ -47,11 +47,11 @@ struct Config {
     idle_timeout: Option<Duration>,
 }
 
-/// A line stays in the input until it is complete, and at most 64 KiB are read ahead.
+/// A line stays in the input until it is complete, and up to 64 KiB are read ahead.
 const LONGEST_LINE: usize = 60 * 1024;
 
 impl Lines {
-    /// One closure for all clients. It gets a line and the reply to append to.
+    /// Uses one closure for all clients. It gets a line and the reply to append to.
     pub fn new<F>(handler: F) -> Lines
     where
         F: Fn(&str, &mut Vec<u8>) -> Flow + Send + Sync + 'static,
@@ -60,10 +60,10 @@ impl Lines {
         Lines::per_client(move |_| Shared(handler.clone()))
     }
 
-    /// A handler of its own for each client, with whatever it has to remember.
+    /// Creates a handler for each client, with its own state.
     ///
-    /// It is made when the client has connected, as is its [greeting](LineHandler::greeting): it may block, but should
-    /// be brief.
+    /// It is created when the client has connected, and its [greeting](LineHandler::greeting) is sent then. Creating it
+    /// may block, but should be short.
     pub fn per_client<H: LineHandler + 'static>(make: impl Fn(&Client) -> H + Send + Sync + 'static) -> Lines {
         let config = Config {
             line_limit: 8 * 1024,
@@ -73,21 +73,21 @@ impl Lines {
         Lines { make: Box::new(move |client| Box::new(make(client))), config: Arc::new(config) }
     }
 
-    /// The longest line, in bytes, without its end. Default: 8 KiB; at most 60 KiB. Past it:
+    /// Sets the maximum length of a line in bytes, without its end. Default: 8 KiB; maximum: 60 KiB. Past it:
     /// [`Refusal::TooLong`].
     pub fn line_limit(self, bytes: usize) -> Lines {
         self.with(|config| config.line_limit = bytes.min(LONGEST_LINE))
     }
 
-    /// How long a line may take, from its first bytes to its end. Default: 30 seconds; `None`: no limit. Past it:
+    /// Sets how long a line can take, from its first byte to its end. Default: 30 seconds; `None`: no limit. Past it:
     /// [`Refusal::Late`].
     pub fn line_timeout(self, limit: impl Into<Option<Duration>>) -> Lines {
         let limit = limit.into();
         self.with(|config| config.line_timeout = limit)
     }
 
-    /// How long a client may be silent between lines. Default: 5 minutes; `None`: for ever. Past it the connection is
-    /// closed without a word.
+    /// Sets how long a client can be silent between lines. Default: 5 minutes; `None`: for ever. Past it the connection
+    /// is closed.
     pub fn idle_timeout(self, limit: impl Into<Option<Duration>>) -> Lines {
         let limit = limit.into();
         self.with(|config| config.idle_timeout = limit)
@@ -103,13 +103,13 @@ impl Lines {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "is heard only if it is returned"]
 pub enum Flow {
-    /// With the next line.
+    /// Read the next line.
     Continue,
-    /// Not at all: the connection is closed once the reply is sent.
+    /// Close the connection once the reply is sent.
     Close,
 }
 
-/// Handles the lines of one client: see [`Lines::per_client`]. To write: `line`.
+/// Handles the lines of one client: see [`Lines::per_client`]. Required: `line`.
 ///
 /// ```
 /// use modest::raw::{Flow, LineHandler, Lines};
@@ -134,19 +134,18 @@ pub enum Flow {
 /// let lines = Lines::per_client(|_client| Sum(0));
 /// ```
 pub trait LineHandler: Send {
-    /// What is said before the client has said anything. Default: nothing.
+    /// Called before the client has sent anything. Default: no greeting.
     fn greeting(&mut self, reply: &mut Vec<u8>) -> Flow {
         let _ = reply;
         Flow::Continue
     }
 
-    /// One line, without its end. May block.
+    /// Handles one line, without its end. May block.
     fn line(&mut self, line: &str, reply: &mut Vec<u8>) -> Flow;
 
-    /// One line as it came: for protocols that are not all text. May block.
+    /// Handles one line as bytes: for protocols that are not only text. May block.
     ///
-    /// By default it is given to `line` if it is UTF-8, and is a [`Refusal::NotUtf8`] if it is not: what is not
-    /// text is not guessed at.
+    /// Default: passes it to `line` if it is UTF-8, and otherwise to `refuse` with [`Refusal::NotUtf8`].
     fn bytes(&mut self, line: &[u8], reply: &mut Vec<u8>) -> Flow {
         match std::str::from_utf8(line) {
             Ok(line) => self.line(line, reply),
@@ -157,25 +156,25 @@ pub trait LineHandler: Send {
         }
     }
 
-    /// What is said to a client that is refused; then the connection is closed. It may block, but should be brief.
-    /// Default: the refusal as a line of its own.
+    /// Called for a client that is rejected; then the connection is closed. It may block, but should be short. Default:
+    /// replies with the reason as a line.
     fn refuse(&mut self, why: Refusal, reply: &mut Vec<u8>) {
         reply.extend_from_slice(format!("{why}\r\n").as_bytes());
     }
 }
 
-/// Why a client is refused.
+/// Why a client is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Its line has more bytes than [`Lines::line_limit`].
+    /// Its line is longer than [`Lines::line_limit`].
     TooLong,
     /// Its line is not UTF-8.
     NotUtf8,
-    /// Its line did not end within [`Lines::line_timeout`], or has to give way to another client.
+    /// Its line did not end within [`Lines::line_timeout`], or had to make room for another client.
     Late,
-    /// All workers are in handlers, and have been for too long
-    /// ([`TcpServer::queue_timeout`](crate::TcpServer::queue_timeout)), or too many others wait for one.
+    /// All workers have been in handlers for too long ([`TcpServer::queue_timeout`](crate::TcpServer::queue_timeout)),
+    /// or too many requests wait for one.
     TooBusy,
 }
 
@@ -229,37 +228,37 @@ impl fmt::Debug for Lines {
 struct LineConversation {
     handler: Box<dyn LineHandler>,
     config: Arc<Config>,
-    greeting: Vec<u8>, // until it is said
+    greeting: Vec<u8>, // until it is sent
     state: State,
-    stage: u32,      // each line has a number of its own
-    searched: usize, // so many bytes of the input have no end of a line in them
+    stage: u32,      // each line has its own number
+    searched: usize, // this many bytes of the input contain no line end
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// A line is awaited.
+    /// Waiting for a line.
     Reading,
-    /// A line is there (may block).
+    /// A line has arrived (may block).
     Handling,
-    /// A line is too long: that is to be said (may block).
+    /// A line is too long, and is to be rejected (may block).
     Refusing,
-    /// All is said.
+    /// The last reply is written.
     Closing,
 }
 
 /// What the input begins with.
 enum Found {
-    /// A line of so many bytes, and of so many with its end.
+    /// The length of a line, without and with its end.
     Line(usize, usize),
-    /// More than a line may have.
+    /// More than a line can have.
     TooLong,
     /// Part of a line.
     Part,
     Nothing,
 }
 
-/// Lines that came at once are handled at once, but no more than this in one turn, and none after this much is to be
-/// sent, or after handlers have taken this long: answers are sent, and others have their turn.
+/// Lines that arrived together are handled together, but in one turn up to this many, until this much output, and until
+/// handlers have taken this long. Then output is sent, and other connections have their turn.
 const LINES: usize = 64;
 const REPLIES: u64 = 16 * 1024;
 const TIME: Duration = Duration::from_millis(1);
@@ -275,7 +274,7 @@ impl LineConversation {
                 length if length > limit => Found::TooLong,
                 length => Found::Line(length, end + 1),
             },
-            // A CR at the end may be part of the line's end.
+            // A CR at the end may belong to the line end.
             None if bytes.strip_suffix(b"\r").unwrap_or(bytes).len() > limit => Found::TooLong,
             None if bytes.is_empty() || turn.input.was_cut() => Found::Nothing,
             None if turn.input.ended() => Found::Line(bytes.len(), bytes.len()),
@@ -283,8 +282,8 @@ impl LineConversation {
         }
     }
 
-    /// What comes next, by what is in the input. In a shutdown, who has had an answer has had its last, and who has not
-    /// spoken yet is ended by the engine in time.
+    /// What comes next, depending on the input. In a shutdown a client that has had a reply has had its last one. The
+    /// engine ends a client that has sent nothing yet.
     fn read(&mut self, answered: bool, turn: &Turn<'_>) -> Next {
         let found = self.find(turn);
         self.state = match found {
@@ -308,7 +307,7 @@ impl LineConversation {
         }
     }
 
-    /// May block: handle the lines that are there.
+    /// May block: handles the lines that have arrived.
     fn handle(&mut self, turn: &mut Turn<'_>) -> Next {
         let start = sync::now();
         for _ in 0..LINES {
@@ -336,7 +335,7 @@ impl LineConversation {
     }
 }
 
-/// What a slow handler is called in the log: what follows the first word may be nobody else's business.
+/// The name of a slow handler in the log: the rest of the line may be confidential.
 fn first_word(line: &[u8]) -> Cow<'_, str> {
     let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
     String::from_utf8_lossy(&line[..end.min(LONGEST_WORD)])

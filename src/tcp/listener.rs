@@ -1,4 +1,4 @@
-//! One listening socket: made by `listen`, accepted from by `acceptor`.
+//! One listening socket: made by `listen`, used by `acceptor`.
 
 use std::fs;
 use std::io;
@@ -10,47 +10,47 @@ use std::process;
 use super::address::Address;
 use super::sys::ListeningSocket;
 
-/// A socket that listens.
+/// A listening socket.
 #[derive(Debug)]
 pub struct Listener {
     file: Option<SocketFile>, // dropped, and so removed, while the socket is open: see `SocketFile::is_ours`
     socket: ListeningSocket,
     address: Address,
     queue: usize,
-    owner: Option<u32>, // the process that has made it, and handed it to nobody
-    protocol: u8,       // which of its server's protocols is served here
+    owner: Option<u32>, // the process that made it, if it passed it to no other
+    protocol: u8,       // which of its server's protocols it serves
 }
 
 impl Listener {
-    /// This socket, at this address. At most `queue` clients can have connected and wait to be accepted.
+    /// Creates a listener of this socket, at this address. Up to `queue` connected clients can wait to be accepted.
     pub fn new(socket: ListeningSocket, address: Address, queue: usize) -> Listener {
         Listener { file: None, socket, address, queue, owner: None, protocol: 0 }
     }
 
-    /// The same, where another than the first protocol of its server is served.
+    /// Sets which protocol of its server it serves.
     pub fn with_protocol(mut self, number: u8) -> Listener {
         self.protocol = number;
         self
     }
 
-    /// Which of its server's protocols is served here.
+    /// Which of its server's protocols it serves.
     pub fn protocol(&self) -> u8 {
         self.protocol
     }
 
-    /// The same, made by this process, and known to nobody else.
+    /// Marks it as made by this process and unknown to others.
     pub fn made_here(mut self) -> Listener {
         self.owner = Some(process::id());
         self
     }
 
-    /// The same with the file that the socket stands for.
+    /// Sets the file of the socket.
     pub fn with_file(mut self, file: SocketFile) -> Listener {
         self.file = Some(file);
         self
     }
 
-    /// Where it listens, with the real port.
+    /// Its address, with the real port.
     pub fn address(&self) -> &Address {
         &self.address
     }
@@ -60,25 +60,26 @@ impl Listener {
         self.socket.as_fd().try_clone_to_owned()
     }
 
-    /// How many may have connected and wait to be accepted.
+    /// How many connected clients can wait to be accepted.
     pub fn longest_queue(&self) -> usize {
         self.queue
     }
 
-    /// For accepting, and for the poller.
+    /// The socket, for accepting and for the poller.
     pub fn socket(&mut self) -> &mut ListeningSocket {
         &mut self.socket
     }
 
-    /// Nobody comes any more, if no other process can have this socket; who has connected can still be accepted. True: it
-    /// is so. Else who connects between the last accept and the end of the socket is reset.
+    /// Refuses new clients, if no other process can have this socket. Connected clients can still be accepted. Returns
+    /// whether it succeeded. Otherwise clients that connect between the last accept and the end of the socket are
+    /// reset.
     pub fn refuse_newcomers(&mut self) -> bool {
-        self.file = None; // removed first: a Unix socket at which nobody listens is not to be found
+        self.file = None; // removed first, so that no client finds a Unix socket without a server
         self.owner == Some(process::id()) && self.socket.refuse_newcomers().is_ok()
     }
 }
 
-/// The file of a Unix socket that is listened at; removed when dropped, if it is still that file.
+/// The file of a listening Unix socket; removed when dropped, if it is still that file.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -89,7 +90,7 @@ pub struct SocketFile {
 impl SocketFile {
     /// The file at this path.
     pub fn at(path: &Path) -> io::Result<SocketFile> {
-        let path = std::path::absolute(path)?; // the process may go to another folder meanwhile
+        let path = std::path::absolute(path)?; // the process may change its folder meanwhile
         let found = fs::symlink_metadata(&path)?;
         Ok(SocketFile { path, device: found.dev(), inode: found.ino() })
     }
@@ -103,7 +104,7 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if self.is_ours() {
-            let _ = fs::remove_file(&self.path); // what stays behind is found to be stale by the next server
+            let _ = fs::remove_file(&self.path); // the next server recognizes a file left behind as stale
         }
     }
 }

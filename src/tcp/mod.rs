@@ -1,18 +1,12 @@
-//! Floor 1: clients. Bytes, time and threads; no HTTP.
-//! Each module uses only what stands below it.
+//! Floor 1: connections. Bytes, time and threads; no HTTP. Each module uses only those below it.
 
 mod server; // bind, settings, serve
 
 mod lines; // line protocols
 
-mod inner; // a conversation inside another
 mod proxy; // the PROXY protocol around another
 
-mod layered; // a stream inside another
-
-mod layer; // what lies between the two
-
-mod workers; // what a worker does all day
+mod workers; // a worker's loop
 
 mod engine; // what all workers share
 #[cfg(feature = "signals")]
@@ -22,12 +16,14 @@ mod handle; // shutdown and stats, from anywhere
 mod lifecycle; // from the start of the workers to the end of the last
 mod taken; // connections that have left the engine
 
+mod layered; // a stream above a layer
+
 mod connection; // one client, a turn at a time
 mod listen; // addresses, and the sockets made of them
-mod poller; // who is ready
+mod poller; // readiness: epoll
 mod stream_handler; // Python's StreamRequestHandler
 
-mod protocol; // the protocol interface: what the engine asks of a protocol
+mod protocol; // the protocol interface
 
 mod acceptor; // accepting, from all listeners
 mod scheduler; // ready queue, poller, idle workers, permits, the table of connections
@@ -41,7 +37,7 @@ mod slow_handlers; // handlers that run for long
 
 mod contain; // where panics of user code end
 mod listener; // one listening socket
-mod notify; // what systemd is told
+mod notify; // notifications for systemd
 pub(crate) mod sync; // locks, atomics, threads, the clock, queues
 mod sys; // sockets, the poller: what the kernel does
 
@@ -62,9 +58,7 @@ pub use client::{Client, TlsInfo};
 pub(crate) use contain::contain;
 pub(crate) use handle::Control;
 pub use handle::ServerHandle;
-pub use inner::Inner;
 pub use input::Input;
-pub use layer::Layer;
 pub use lines::{Flow, LineHandler, Lines, Refusal};
 pub(crate) use listen::DatagramSocket;
 pub use listen::Listen;
@@ -72,7 +66,7 @@ pub(crate) use live::{LiveKind, LivePlace, LiveRefusal};
 pub use network::{InvalidNetwork, IpNetwork};
 pub use output::{Output, Piece, SharedBytes};
 pub(crate) use protocol::BlockingInput;
-pub use protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Stage, Turn};
+pub use protocol::{Conversation, Event, Handover, IntoProtocol, Layer, Next, Protocol, Raw, Stage, Turn};
 pub use proxy::ProxyProtocol;
 pub use scheduler::Waker;
 pub use server::TcpServer;

@@ -1,11 +1,11 @@
-//! Networks of IP addresses, as `10.0.0.0/8`: whom to trust.
+//! Networks of IP addresses, such as `10.0.0.0/8`, for lists of trusted addresses.
 
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// A network of IP addresses: all that share a prefix. Written `10.0.0.0/8`, `2001:db8::/32`, or as a single address.
+/// A network of IP addresses with a common prefix. Written `10.0.0.0/8`, `2001:db8::/32`, or as a single address.
 ///
 /// ```
 /// use modest::IpNetwork;
@@ -18,16 +18,15 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IpNetwork {
     first: IpAddr,
-    prefix: u8, // in bits of that family
+    prefix: u8, // in bits of that address family
 }
 
 impl IpNetwork {
-    /// The network of this address that has a prefix of so many bits. An IPv4 network that is mapped into IPv6
-    /// (`::ffff:10.0.0.0/104`) is taken for what it is.
+    /// The network of this address with a prefix of this many bits. An IPv4 network mapped into IPv6
+    /// (`::ffff:10.0.0.0/104`) becomes an IPv4 network.
     ///
     /// # Errors
-    /// If the prefix is longer than the address, or the address has bits behind it: `10.0.0.1/8` is more likely a
-    /// mistake than either of the networks that it may stand for.
+    /// If the prefix is longer than the address, or the address has bits after it: `10.0.0.1/8` is probably a mistake.
     pub fn new(first: IpAddr, prefix: u8) -> Result<IpNetwork, InvalidNetwork> {
         let bits = if first.is_ipv4() { 32 } else { 128 };
         if prefix > bits {
@@ -44,14 +43,14 @@ impl IpNetwork {
         })
     }
 
-    /// Whether this address is one of them. An IPv4 address that is mapped into IPv6 is taken for what it is.
+    /// Whether it contains this address. An IPv4 address mapped into IPv6 counts as an IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         address.is_ipv4() == self.first.is_ipv4() && masked(address, self.prefix) == self.first
     }
 }
 
-/// The address with the bits behind the prefix cleared.
+/// The address with the bits after the prefix cleared.
 fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
         IpAddr::V4(address) => {
@@ -94,7 +93,7 @@ impl fmt::Display for IpNetwork {
     }
 }
 
-/// What is no [`IpNetwork`], and why.
+/// The reason why a text is not an [`IpNetwork`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidNetwork(String);
 

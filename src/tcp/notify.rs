@@ -1,4 +1,4 @@
-//! Tells systemd how far the server is (sd_notify(3)): a datagram to the socket that it names, if it does.
+//! Notifies systemd of the server's state (sd_notify(3)): a datagram to the socket in the environment, if there is one.
 
 use std::env;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use log::warn;
 
-/// Whoever does not read what it asked for holds the server up for no longer.
+/// How long a receiver that does not read can delay the server.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// The server accepts clients.

@@ -1,5 +1,5 @@
-//! What is owed to a client, in pieces: bytes of our own, shared bytes, parts of files.
-//! Filled by a conversation, written by `connection`.
+//! The output of a connection, in pieces: its own bytes, shared bytes, parts of files. Filled by a conversation,
+//! written by `connection`.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -8,26 +8,26 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// Bytes shared by many answers: whatever can be seen as a slice and outlives the answer.
+/// Bytes shared by many responses: anything that can be viewed as a slice and outlives the response.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
-/// One stretch of output.
+/// One piece of output.
 #[non_exhaustive]
 pub enum Piece {
-    /// Bytes that belong to this answer.
+    /// Bytes of this output.
     Owned(Vec<u8>),
-    /// Bytes that belong to many: `bytes[start..end]`.
+    /// Shared bytes: `bytes[start..end]`.
     Shared {
-        /// The whole.
+        /// All shared bytes.
         bytes: SharedBytes,
         /// The first byte to send.
         start: usize,
         /// The first byte not to send.
         end: usize,
     },
-    /// Part of a file, sent by the kernel. Exactly this much is sent, or the connection is reset.
+    /// Part of a file, sent by the kernel. Exactly this many bytes are sent, or the connection is reset.
     File {
-        /// The open file; its own position is not used.
+        /// The open file. Its own position is not used.
         file: Arc<File>,
         /// The first byte to send.
         start: u64,
@@ -36,23 +36,23 @@ pub enum Piece {
     },
 }
 
-/// What is owed to a client, in order.
+/// The unsent output, in order.
 #[derive(Default)]
 pub struct Output {
     pieces: VecDeque<Piece>,
-    written: usize, // of the first piece, where that is bytes of our own
-    spare: Vec<u8>, // a buffer to use again
-    /// Pieces of others that are written to their end: what their destructors do may block.
+    written: usize, // of the first piece, if that is in memory
+    spare: Vec<u8>, // a buffer to reuse
+    /// Shared pieces that are completely written. Their destructors may block.
     spent: Vec<Piece>,
 }
 
-/// A spare buffer that has grown past this is not kept.
+/// A spare buffer that has grown past this is freed.
 const SPARE: usize = 64 * 1024;
-/// Room for so many pieces is kept.
+/// Room for this many pieces is kept.
 const PIECES: usize = 64;
 
 impl Output {
-    /// Nothing owed.
+    /// Creates an empty output.
     pub fn new() -> Output {
         Output::default()
     }
@@ -68,39 +68,38 @@ impl Output {
         }
     }
 
-    /// Append one piece; an empty one is left out.
+    /// Appends one piece. An empty one is left out.
     pub fn push(&mut self, piece: Piece) {
         if piece.length() > 0 {
             self.pieces.push_back(piece);
         }
     }
 
-    /// How many bytes are owed.
+    /// The number of unsent bytes.
     pub fn owed(&self) -> u64 {
         self.pieces.iter().map(Piece::length).sum::<u64>() - self.written as u64
     }
 
-    /// Whether nothing is owed.
+    /// Whether nothing is unsent.
     pub fn is_empty(&self) -> bool {
         self.owed() == 0
     }
 
-    /// The pieces, first to last (also how a test reads what a conversation said).
+    /// The pieces, first to last. Tests read the output with it.
     pub fn pieces(&self) -> impl Iterator<Item = &Piece> {
         self.pieces.iter()
     }
 
-    /// The bytes in memory that are owed first, as many as lie in a row. Empty if nothing is owed, or if
-    /// [part of a file](Output::begins_with_file) is owed first.
+    /// The first unsent bytes in memory, as many as are contiguous. Empty if nothing is unsent, or if [part of a
+    /// file](Output::begins_with_file) comes first.
     ///
-    /// This, [`consume`](Output::consume) and [`load_file`](Output::load_file) are for a conversation around another,
-    /// which sends what the inner one laid out in another form: see [`Inner`](crate::raw::Inner).
+    /// This, [`consume`](Output::consume) and [`load_file`](Output::load_file) show a test what a conversation sends.
     pub fn front(&mut self) -> &[u8] {
         self.drop_spent();
         self.pieces.front().map_or(&[], |piece| &piece.memory()[self.written..])
     }
 
-    /// `count` bytes of [`front`](Output::front) are taken care of.
+    /// Removes `count` bytes of [`front`](Output::front).
     ///
     /// # Panics
     /// If there are not that many.
@@ -109,7 +108,7 @@ impl Output {
         self.advance(count);
     }
 
-    /// Whether part of a file is owed first.
+    /// Whether part of a file comes first.
     pub fn begins_with_file(&self) -> bool {
         let mut pieces = self.pieces.iter();
         let mut written = self.written as u64;
@@ -117,13 +116,12 @@ impl Output {
         matches!(first, Some(Piece::File { .. }))
     }
 
-    /// Read the first bytes of a part of a file that is owed first into memory, up to `most` of them, where
-    /// [`front`](Output::front) has them. It waits for the disk: to be done in a turn that may block, see
-    /// [`Next::Brief`](crate::raw::Next::Brief).
+    /// Reads up to `most` bytes of a part of a file that comes first into memory, for [`front`](Output::front). It
+    /// waits for the disk, so call it in a turn that may block: see [`Next::Brief`](crate::raw::Next::Brief).
     ///
     /// # Errors
-    /// Those of reading, and `UnexpectedEof` if the file is shorter than was promised: then nothing is read, and what
-    /// the client was sent is not whole ([`Next::Abort`](crate::raw::Next::Abort)).
+    /// Those of reading, and `UnexpectedEof` if the file is shorter than announced. Then nothing is read, and the
+    /// output is incomplete ([`Next::Abort`](crate::raw::Next::Abort)).
     pub fn load_file(&mut self, most: usize) -> io::Result<()> {
         self.drop_spent();
         let Some(Piece::File { file, start, length }) = self.pieces.front_mut() else { return Ok(()) };
@@ -137,7 +135,7 @@ impl Output {
         Ok(())
     }
 
-    /// Forget all of it. What destructors of shared bytes and of files do may block.
+    /// Drops all of it. The destructors of shared bytes and of files may block.
     pub fn clear(&mut self) {
         while self.pieces.front().is_some() {
             self.drop_first();
@@ -146,7 +144,7 @@ impl Output {
         self.drop_of_others();
     }
 
-    /// Whether pieces of others are written, and still to be dropped ([`drop_of_others`](Output::drop_of_others)).
+    /// Whether shared pieces are written and still to be dropped ([`drop_of_others`](Output::drop_of_others)).
     pub(super) fn has_spent(&self) -> bool {
         !self.spent.is_empty()
     }
@@ -158,15 +156,19 @@ impl Output {
 
     /// Drop the pieces of others that are written. It may block.
     pub(super) fn drop_of_others(&mut self) {
-        self.spent.clear(); // its room is used again
+        self.spent.clear(); // its room is reused
     }
 
-    /// The pieces that a conversation inside has written, to be dropped with these.
-    pub(super) fn take_over_spent(&mut self, inner: &mut Output) {
-        self.spent.append(&mut inner.spent);
+    /// Move all that is in memory behind these bytes.
+    pub(super) fn append_to(&mut self, bytes: &mut Vec<u8>) {
+        while !self.front().is_empty() {
+            let count = self.front().len();
+            bytes.extend_from_slice(self.front());
+            self.consume(count);
+        }
     }
 
-    /// What to write first: as many bytes from memory as lie in a row, or part of a file.
+    /// The next bytes to write: contiguous bytes from memory, or part of a file.
     pub(super) fn first(&mut self) -> First<'_> {
         self.drop_spent();
         let skip = self.written;
@@ -190,7 +192,7 @@ impl Output {
         }
     }
 
-    /// So many bytes from memory are written.
+    /// Marks this many bytes from memory as written.
     pub(super) fn advance(&mut self, mut count: usize) {
         while count > 0 {
             let Some(piece) = self.pieces.front_mut() else { return };
@@ -209,7 +211,7 @@ impl Output {
         }
     }
 
-    /// Drop pieces that are written to their end.
+    /// Drops pieces that are completely written.
     fn drop_spent(&mut self) {
         while self.pieces.front().is_some_and(|piece| piece.length() == self.written as u64) {
             self.drop_first();
@@ -228,7 +230,7 @@ impl Output {
         }
     }
 
-    /// Forget the spare buffer and the room for more pieces: nothing is kept for a client who waits.
+    /// Frees the spare buffer and the room for more pieces: nothing is kept for a waiting client.
     pub(super) fn shrink(&mut self) {
         self.spare = Vec::new();
         self.pieces.shrink_to(PIECES);
@@ -236,23 +238,23 @@ impl Output {
     }
 }
 
-/// What is to be written first.
+/// The next thing to write.
 pub(super) enum First<'a> {
-    /// Nothing is owed.
+    /// Nothing is unsent.
     Nothing,
-    /// Bytes in one stretch; so many bytes of a file come right behind them.
+    /// Contiguous bytes, and how many bytes of a file follow them.
     Bytes { bytes: &'a [u8], file_follows: u64 },
-    /// Bytes in several stretches.
+    /// Bytes in several slices.
     Slices(Vec<IoSlice<'a>>),
-    /// Part of a file; both numbers move on as it is sent.
+    /// Part of a file. Both numbers advance as it is sent.
     File { file: &'a File, start: &'a mut u64, length: &'a mut u64 },
 }
 
-/// As many pieces go into one system call.
+/// How many pieces go into one system call.
 const SLICES: usize = 16;
 
 impl Piece {
-    /// How many bytes it stands for.
+    /// Its number of bytes.
     pub fn length(&self) -> u64 {
         match self {
             Piece::Owned(bytes) => bytes.len() as u64,
@@ -261,7 +263,7 @@ impl Piece {
         }
     }
 
-    /// The bytes of a piece that lies in memory.
+    /// The bytes of a piece in memory.
     fn memory(&self) -> &[u8] {
         match self {
             Piece::Owned(bytes) => bytes,

@@ -1,5 +1,5 @@
-//! Who is ready: the poller, and the acceptor beside it. Held by one worker at a time (see `scheduler`).
-//! Knows nothing of connections but their tokens.
+//! The poller, with the acceptor beside it. Held by one worker at a time (see `scheduler`). It knows only the tokens of
+//! connections.
 
 use std::io;
 use std::time::Duration;
@@ -15,11 +15,11 @@ pub struct Poller {
     poll: Poll,
     events: Events,
     acceptor: Acceptor,
-    /// When to look for slow handlers next, at the latest (`None`: never). Whoever polls does.
+    /// When to check for slow handlers next, at the latest (`None`: never). The worker that polls does.
     pub next_look: Option<Instant>,
 }
 
-/// Tokens that are no connection's: those of listeners, in their order, and of the waker.
+/// Tokens that are not a connection's: those of listeners, in their order, and of the waker.
 const WAKER: usize = usize::MAX;
 const LISTENERS: usize = WAKER - MOST_LISTENERS;
 const MOST_LISTENERS: usize = 1024;
@@ -27,13 +27,13 @@ const EVENTS: usize = 1024;
 
 impl PollWaker for Waker {
     fn wake(&self) {
-        // It fails only without memory in the kernel; whoever waits then returns at its deadline.
+        // It fails only if the kernel has no memory. Then the waiting worker returns at its deadline.
         let _ = Waker::wake(self);
     }
 }
 
 impl Poller {
-    /// A poller for these listeners, and what wakes it.
+    /// Creates a poller for these listeners, and its waker.
     pub fn new(mut listeners: Vec<Listener>) -> io::Result<(Poller, Waker)> {
         if listeners.len() > MOST_LISTENERS {
             return Err(io::Error::other(format!("a server has at most {MOST_LISTENERS} listeners")));
@@ -47,30 +47,30 @@ impl Poller {
         Ok((Poller { poll, events, acceptor, next_look: Some(sync::now()) }, waker))
     }
 
-    /// To register clients with, also while somebody waits.
+    /// For registering clients, also while a worker waits.
     pub fn registry(&self) -> io::Result<Registry> {
         self.poll.registry().try_clone()
     }
 
-    /// Wait for events, until then (`None`: for ever).
+    /// Waits for events until this time (`None`: for ever).
     ///
     /// # Errors
-    /// None are expected of a poller of our own: the caller should say so, and not poll again at once.
+    /// None are expected. The caller should log them, and not poll again at once.
     pub fn wait(&mut self, until: Option<Instant>, now: Instant) -> io::Result<()> {
         let until = until.into_iter().chain(self.acceptor.due_at()).min();
-        // mio rounds up to whole milliseconds: nobody returns before the time, and looks, and waits for nothing again.
+        // mio rounds up to whole milliseconds, so no worker returns early, finds nothing, and waits again.
         let timeout = until.map(|until| until.saturating_duration_since(now));
         self.poll(timeout)
     }
 
-    /// Look for events without waiting.
+    /// Polls without waiting.
     pub fn look(&mut self) -> io::Result<()> {
         self.poll(Some(Duration::ZERO))
     }
 
     fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let polled = match self.poll.poll(&mut self.events, timeout) {
-            // A signal, or the process was stopped and goes on: there may be events all the same.
+            // A signal, or the process was stopped and continues: there may be events all the same.
             Err(err) if err.kind() == io::ErrorKind::Interrupted => {
                 self.poll.poll(&mut self.events, Some(Duration::ZERO))
             }
@@ -85,7 +85,7 @@ impl Poller {
         }
     }
 
-    /// What the poll brought. That of listeners is passed on to the acceptor.
+    /// The events of the poll. Those of listeners go to the acceptor.
     pub fn events(&mut self) -> impl Iterator<Item = (Token, Readiness)> + '_ {
         let acceptor = &mut self.acceptor;
         self.events.iter().filter_map(move |event| match event.token() {

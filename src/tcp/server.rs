@@ -1,4 +1,4 @@
-//! `TcpServer`: bind, settings, serve, stop, stats. Starts the workers and waits for the end; serves nobody itself.
+//! `TcpServer`: bind, settings, serve, shutdown, statistics. Starts the workers and waits for the end.
 
 use std::fmt;
 use std::io;
@@ -25,7 +25,7 @@ use super::stats::Stats;
 use super::sync::{self, Mutex, PoisonError};
 use super::workers;
 
-/// A server that owns its listeners and gives each client that comes to a fixed pool of workers.
+/// A server that owns its listeners and passes each client to a fixed pool of workers.
 ///
 /// ```no_run
 /// use modest::{Request, RequestHandler, Response, Result, TcpServer};
@@ -45,7 +45,7 @@ use super::workers;
 pub struct TcpServer {
     listeners: Mutex<Option<Vec<Listener>>>,
     addresses: Vec<Address>,
-    protocols: Vec<Arc<dyn Protocol>>, // each listener has one of them
+    protocols: Vec<Arc<dyn Protocol>>, // the protocol of each handler
     workers: usize,
     queue_limit: usize,
     queue_timeout: Option<Duration>,
@@ -63,22 +63,23 @@ pub struct TcpServer {
 }
 
 const MIN_RATE: MinRate = MinRate { bytes_per_second: 500, over: Duration::from_secs(30) };
-/// Descriptors that are kept from clients, for files and for the program itself: so many, or an eighth; never over half.
+/// Descriptors reserved for files and for the program itself: this many, or an eighth, but at most half.
 const KEPT: u64 = 64;
-/// How long workers that have nothing to do any more may take to end.
+/// How long workers without work can take to end.
 const UNTIL_WORKERS_END: Duration = Duration::from_secs(1);
 
 impl TcpServer {
-    /// Listen at an address for a handler to serve: `"127.0.0.1:8000"`, `("::1", 8000)`, `":8000"` for every address of
-    /// this machine, `"unix:/run/app.sock"`, a listener of the standard library and [others](Listen).
-    /// Port 0 is any free port: see [`TcpServer::local_addr`].
-    /// Nobody is served yet, but who connects from now on waits and is.
+    /// Listens at an address and serves a handler there: `"127.0.0.1:8000"`, `("::1", 8000)`, `":8000"` for every
+    /// address of this machine, `"unix:/run/app.sock"`, a listener of the standard library, and [others](Listen). Port
+    /// 0 is any free port: see [`TcpServer::local_addr`]. Clients that connect from now on wait until
+    /// [`serve_forever`](TcpServer::serve_forever).
     ///
     /// # Errors
-    /// Each names the address. Of kind [`InvalidInput`](io::ErrorKind::InvalidInput) if it is none, or lacks the port;
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse), [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) if it is not of
-    /// this machine, [`PermissionDenied`](io::ErrorKind::PermissionDenied), [`NotFound`](io::ErrorKind::NotFound) for a
-    /// descriptor or a folder that is not there; that of the lookup if it is an unknown name.
+    /// Each error names the address. [`InvalidInput`](io::ErrorKind::InvalidInput) if it is invalid or has no port;
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse); [`AddrNotAvailable`](io::ErrorKind::AddrNotAvailable) if it is not an
+    /// address of this machine; [`PermissionDenied`](io::ErrorKind::PermissionDenied);
+    /// [`NotFound`](io::ErrorKind::NotFound) for a missing descriptor or folder; the error of the lookup for an unknown
+    /// name.
     pub fn bind(address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         let listeners = address.into().open()?;
         let cores = sync::cores();
@@ -112,7 +113,7 @@ impl TcpServer {
         TcpServer::bind(listener.into(), handler)
     }
 
-    /// Listen at one more address, for the same handler. Clients of all addresses are accepted in turn.
+    /// Listens at one more address, for the same handler. Clients of all addresses are accepted in turn.
     ///
     /// ```no_run
     /// # let hello = modest::handler_fn(|_| Ok(modest::Response::text("Hello")));
@@ -122,13 +123,13 @@ impl TcpServer {
     /// ```
     ///
     /// # Errors
-    /// Those of [`TcpServer::bind`]. Then nothing is listened at any more.
+    /// Those of [`TcpServer::bind`]. Then all listeners are closed.
     pub fn also(self, address: impl Into<Listen>) -> io::Result<TcpServer> {
         self.listen_too(address.into(), 0)
     }
 
-    /// Listen at one more address, for another handler or protocol: HTTP beside HTTPS, an administrator's pages at a
-    /// Unix socket. Workers, limits, figures and the shutdown are those of one server.
+    /// Listens at one more address, for another handler or protocol: HTTP beside HTTPS, or administration at a Unix
+    /// socket. Workers, limits, statistics and the shutdown belong to the one server.
     ///
     /// ```no_run
     /// # let hello = modest::handler_fn(|_| Ok(modest::Response::text("Hello")));
@@ -139,7 +140,7 @@ impl TcpServer {
     /// ```
     ///
     /// # Errors
-    /// Those of [`TcpServer::bind`]; also if there are 256 handlers already. Then nothing is listened at any more.
+    /// Those of [`TcpServer::bind`]; also if there are 256 handlers already. Then all listeners are closed.
     pub fn also_serve(mut self, address: impl Into<Listen>, handler: impl IntoProtocol) -> io::Result<TcpServer> {
         let number = u8::try_from(self.protocols.len());
         let number = number.map_err(|_| io::Error::other("a server has at most 256 handlers"))?;
@@ -156,8 +157,8 @@ impl TcpServer {
         Ok(self)
     }
 
-    /// How many handlers may run at once: the larger of 16 and four times the number of processors, unless set.
-    /// They cost nothing while they are not needed; handlers that wait long for something else want more.
+    /// Sets how many handlers can run at once. Default: the larger of 16 and four times the number of processors.
+    /// Unused workers cost nothing. Set more for handlers that wait for other servers.
     ///
     /// # Panics
     /// If it is 0.
@@ -167,34 +168,34 @@ impl TcpServer {
         self
     }
 
-    /// How many requests may wait for a worker while all are in handlers: 1,024 unless set. One more is refused at once
-    /// (HTTP: 503), unless handlers are so fast that all who wait are handled within a second.
+    /// Sets how many requests can wait for a worker while all are in handlers. Default: 1,024. Further requests are
+    /// rejected at once (HTTP: 503), unless handlers are fast enough to empty the queue within one second.
     pub fn queue_limit(mut self, requests: usize) -> TcpServer {
         self.queue_limit = requests;
         self
     }
 
-    /// How long a request may wait for a worker while all are in handlers: 10 seconds unless set; `None`: for ever.
-    /// Past it the request is refused (HTTP: 503). An answer that was begun, such as a stream, waits without a limit.
+    /// Sets how long a request can wait for a worker while all are in handlers. Default: 10 seconds; `None`: for ever.
+    /// Past it the request is rejected (HTTP: 503). A response that has begun, such as a stream, waits without a limit.
     pub fn queue_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
         self.queue_timeout = limit.into();
         self
     }
 
-    /// How long a client may take nothing of what is owed to it before it is given up: 30 seconds unless set;
-    /// `None`: never.
+    /// Sets how long a client can read nothing of its output before its connection is reset. Default: 30 seconds;
+    /// `None`: no limit.
     pub fn write_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
         self.send_limits.write_timeout = limit.into();
         self
     }
 
-    /// The least rate, in bytes a second, that a client must keep up on average over so long a time: in sending the
-    /// body of a request (else HTTP answers 408), and in taking an answer (else the connection is reset). 500 bytes a
-    /// second over 30 seconds unless set; `None`: none. Only time in which the server waits for the client counts,
-    /// not what a handler or a queue takes.
+    /// Sets the minimum rate of a client, in bytes per second on average over a period: for sending the body of a
+    /// request (past it HTTP responds with 408) and for reading a response (past it the connection is reset). Default:
+    /// 500 bytes per second over 30 seconds; `None`: no minimum. Only time in which the server waits for the client
+    /// counts, not time in handlers and queues.
     ///
     /// # Panics
-    /// If the time is 0.
+    /// If the period is 0.
     pub fn min_rate(mut self, rate: impl Into<Option<(u64, Duration)>>) -> TcpServer {
         let rate = rate.into();
         assert!(rate.is_none_or(|(_, over)| !over.is_zero()), "an average over no time");
@@ -202,16 +203,16 @@ impl TcpServer {
         self
     }
 
-    /// How long a stop waits for requests in hand: 10 seconds unless set; `None`: until the last is answered.
-    /// An answer without an end has to end by itself (see [`ServerHandle::is_shutting_down`]), or is cut off then.
+    /// Sets how long a shutdown waits for requests in progress. Default: 10 seconds; `None`: until the last response is
+    /// sent. An endless response has to end by itself (see [`ServerHandle::is_shutting_down`]), or is cut off then.
     pub fn shutdown_timeout(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
         self.shutdown_timeout = limit.into();
         self
     }
 
-    /// How many clients may be connected at once: as many as this process may open files, less an eighth
-    /// (at least 64) that is kept for other things, unless set. Past that, clients at rest are let go for new ones,
-    /// and new ones wait. Times what a head may be long (HTTP: 32 KiB) it is also what half requests may take of memory.
+    /// Sets how many clients can be connected at once. Default: the number of files that this process can open, minus
+    /// an eighth (at least 64). Past it, idle connections are closed for new clients, and new clients wait. Multiplied
+    /// by the maximum length of a head (HTTP: 32 KiB), it also limits the memory of incomplete requests.
     ///
     /// # Panics
     /// If it is 0.
@@ -221,9 +222,9 @@ impl TcpServer {
         self
     }
 
-    /// How many connections may leave the engine, each for a thread of its own: 256 unless set. Those are the clients of a
-    /// [`StreamHandler`](crate::raw::StreamHandler), and all others whose conversation says
-    /// [`Next::Take`](crate::raw::Next::Take). One more waits as long as a request waits for a handler.
+    /// Sets how many connections can leave the engine, each for a thread of its own. Default: 256. These are the
+    /// clients of a [`StreamHandler`](crate::raw::StreamHandler), and all others whose conversation returns
+    /// [`Next::Take`](crate::raw::Next::Take). Further connections wait as long as requests wait for a handler.
     ///
     /// # Panics
     /// If it is 0.
@@ -233,9 +234,10 @@ impl TcpServer {
         self
     }
 
-    /// How many connections one IP address may have at once: no limit unless set. One more is reset as soon as it is
-    /// accepted, and counted in [`Stats`]. All IPv6 addresses that share their first 64 bits count as one; clients of a
-    /// Unix socket have none and are not counted. Behind a proxy all clients have the proxy's address: set none there.
+    /// Sets how many connections one IP address can have at once. Default: no limit. A further connection is reset as
+    /// soon as it is accepted, and counted in [`Stats`]. All IPv6 addresses with the same first 64 bits count as one.
+    /// Clients of Unix sockets are not counted. Behind a proxy all clients have the proxy's address, so set no limit
+    /// there.
     ///
     /// # Panics
     /// If it is 0.
@@ -246,65 +248,67 @@ impl TcpServer {
         self
     }
 
-    /// How many connections may wait for something other than their client: those that listen to events or to pushed bytes,
-    /// those of long polls, and those that have changed their protocol without a thread, WebSockets for one. None of them is
-    /// let go for a new client, so they are fewer than [`max_connections`](TcpServer::max_connections): seven eighths of
-    /// that unless set. One more is refused (HTTP: 503 and `Retry-After`), and counted in [`Stats`].
+    /// Sets how many connections can wait for something other than their client: listeners of events or of pushed
+    /// bytes, long polls, and connections that have changed their protocol without a thread, such as WebSockets. None
+    /// of them is evicted for a new client. Default: seven eighths of [`max_connections`](TcpServer::max_connections).
+    /// Further ones are rejected (HTTP: 503 with `Retry-After`), and counted in [`Stats`].
     pub fn max_live(mut self, count: usize) -> TcpServer {
         self.max_live = Some(count);
         self
     }
 
-    /// How many of those one IP address may have at once: no limit unless set. One more is refused (HTTP: 429 and
-    /// `Retry-After`). Addresses are those that [`Request::client_ip`](crate::Request::client_ip) tells, counted as by
-    /// [`max_per_address`](TcpServer::max_per_address): behind a proxy that is [trusted](crate::layers::TrustedProxies)
-    /// each client has its own.
+    /// Sets how many of those one IP address can have at once. Default: no limit. Further ones are rejected (HTTP: 429
+    /// with `Retry-After`). The address is [`Request::client_ip`](crate::Request::client_ip), counted as for
+    /// [`max_per_address`](TcpServer::max_per_address). Behind a [trusted](crate::layers::TrustedProxies) proxy each
+    /// client has its own.
     pub fn max_live_per_address(mut self, limit: impl Into<Option<usize>>) -> TcpServer {
         self.max_live_per_address = limit.into();
         self
     }
 
-    /// How long a handler may run before the log is warned of it, with the request it was called for: 10 seconds unless
-    /// set; `None`: never. It is said once for each, while it runs. A body that is read while it is sent
-    /// ([`Response::stream`](crate::Response::stream)) may wait as long as it likes.
+    /// Sets how long a handler can run before a warning is logged with its request. Default: 10 seconds; `None`: never.
+    /// Each handler is logged once, while it runs. Reading a streamed body
+    /// ([`Response::stream`](crate::Response::stream)) is not limited.
     pub fn slow_handler(mut self, limit: impl Into<Option<Duration>>) -> TcpServer {
         self.slow_handler = limit.into();
         self
     }
 
-    /// Whether systemd is told when clients are accepted and when a shutdown begins (`READY=1` and `STOPPING=1`, for a
-    /// service of `Type=notify`). Default: no. Nothing is told where `NOTIFY_SOCKET` is not set; an error is logged.
+    /// Whether to notify systemd when clients are accepted and when a shutdown begins (`READY=1` and `STOPPING=1`, for
+    /// a service of `Type=notify`). Default: false. Does nothing if `NOTIFY_SOCKET` is not set. An error is logged.
     pub fn notify_systemd(mut self, notify: bool) -> TcpServer {
         self.notify_systemd = notify;
         self
     }
 
-    /// What to call once clients are accepted: the workers run, and nothing of the start can fail any more. Default:
-    /// nothing. It is called once, by the thread inside [`TcpServer::serve_forever`], and holds up no client. If it panics the
-    /// server ends at once, and the panic goes on.
+    /// Sets a function to call once clients are accepted: the workers run, and the start cannot fail any more. It is
+    /// called once, by the thread in [`TcpServer::serve_forever`], and delays no client. If it panics, the server ends
+    /// at once, and the panic continues.
     pub fn on_ready(self, ready: impl FnOnce() + Send + 'static) -> TcpServer {
         *self.on_ready.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(ready));
         self
     }
 
-    /// The IP address that is listened at, with the real port (Python's `server_address`); the first, if there are
-    /// several.
+    /// The IP address at which the server listens, with the real port (Python's `server_address`); the first, if there
+    /// are several.
     ///
     /// # Panics
-    /// If there is none, only Unix sockets: see [`TcpServer::local_addrs`].
+    /// If there are only Unix sockets: see [`TcpServer::local_addrs`].
     pub fn local_addr(&self) -> SocketAddr {
         let mut inet = self.addresses.iter().filter_map(Address::socket_addr);
         inet.next().expect("a server of Unix sockets alone has no IP address: ask for `local_addrs`")
     }
 
-    /// All addresses that are listened at, with real ports, in the order in which they were given.
+    /// All addresses at which the server listens, with real ports, in the order in which they were given.
     pub fn local_addrs(&self) -> &[Address] {
         &self.addresses
     }
 
-    /// A descriptor of each listening socket, in the order of [`local_addrs`](TcpServer::local_addrs): for processes that this one
-    /// starts, and that serve them by [`TcpServer::from_listener`] or `"fd:N"`. A server that is bound for that alone is not to serve
-    /// itself: it keeps the sockets open, and the file of a Unix socket, until it is dropped. See docs/listeners.md.
+    /// Returns a descriptor of each listening socket, in the order of [`local_addrs`](TcpServer::local_addrs). Child processes
+    /// serve them with [`TcpServer::from_listener`] or `"fd:N"`.
+    ///
+    /// A server that is bound only for this must not serve itself. Until it is dropped, it keeps the sockets open, and the file of a
+    /// Unix socket. See docs/listeners.md.
     ///
     /// # Errors
     /// If there are no descriptors left, or if the server has begun to serve.
@@ -314,28 +318,28 @@ impl TcpServer {
         listeners.iter().map(Listener::shared).collect()
     }
 
-    /// The port that is listened at; the first, if there are several, and none of Unix sockets.
+    /// The first port at which the server listens; `None` for Unix sockets.
     pub fn port(&self) -> Option<u16> {
         self.addresses.iter().find_map(Address::port)
     }
 
-    /// Something to stop it with, for other threads and for handlers.
+    /// Returns a handle with which other threads and handlers can stop the server.
     pub fn handle(&self) -> ServerHandle {
         self.handle.clone()
     }
 
-    /// What it is doing at this moment.
+    /// Returns the current statistics.
     pub fn stats(&self) -> Stats {
         self.handle.stats()
     }
 
-    /// Serve until somebody shuts the server down: then requests in hand are finished, within the shutdown timeout, and
-    /// it returns, also where a handler is still running. A server that was shut down before returns at once.
+    /// Serves until the server is shut down. Then requests in progress are finished within the shutdown timeout, and it
+    /// returns, even if a handler is still running. A server that was shut down before returns at once.
     ///
     /// # Errors
-    /// If threads or the poller can't be had; if it was called before; if accepting from one of its listeners has
-    /// failed for 5 seconds (it was shut down from elsewhere, a sandbox forbids it): the error names the address, and
-    /// then, too, requests in hand were finished.
+    /// If there are no threads or no poller; if it was called before; if accepting from one of its listeners has failed
+    /// for 5 seconds (the socket was shut down elsewhere, or a sandbox forbids it). Then the error names the address,
+    /// and requests in progress have been finished.
     pub fn serve_forever(&self) -> io::Result<()> {
         let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
         let listeners = listeners.ok_or_else(|| io::Error::other("this server has served before"))?;
@@ -351,11 +355,11 @@ impl TcpServer {
         }
         drain(&engine);
         drop(serving);
-        // The panic of a hook ends the server, too, before it goes on.
+        // A panic of a hook also ends the server, before it continues.
         result.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// Start the workers, replace those that die, and wait for the end.
+    /// Starts the workers, replaces those that die, and waits for the end.
     fn supervise(&self, engine: &Arc<Engine>, workers: usize) -> io::Result<()> {
         for me in 0..workers {
             start_worker(engine, me, workers)?;
@@ -410,8 +414,8 @@ fn start_worker(engine: &Arc<Engine>, me: usize, workers: usize) -> io::Result<(
     started.map_err(|err| io::Error::new(err.kind(), format!("can't start worker {} of {workers}: {err}", me + 1)))
 }
 
-/// For the end: close all that no worker holds. What conversations do when they are dropped may block, which is no
-/// reason for `serve_forever` not to return in time.
+/// At the end: closes all connections that no worker holds. Dropping conversations may block, which must not delay the
+/// return of `serve_forever`.
 fn drain(engine: &Arc<Engine>) {
     let cut_off = engine.drain();
     if !cut_off.is_empty() {
@@ -426,7 +430,7 @@ impl fmt::Debug for TcpServer {
     }
 }
 
-/// Seven eighths, and of few one less: so there is room for a client that does not wait.
+/// Seven eighths, and one less for small numbers, so that there is room for a client that does not wait.
 fn most_live(connections: usize) -> usize {
     (connections - (connections / 8).max(1)).max(1)
 }

@@ -1,23 +1,23 @@
-//! Handlers that run for long, and what they were called for: said in the log while they run.
-//! Each worker writes down what its handler is called for; the worker that polls looks, about once in the limit.
-//! It costs a request one lock that nobody else holds and a copy of its name, and an idle server nothing.
+//! Logs handlers that run for long, with what they were called for, while they run. Each worker records what its
+//! handler is called for. The worker that polls checks, about once per limit. It costs a request one uncontended lock
+//! and a copy of its name, and an idle server nothing.
 
 use std::time::Duration;
 
 use super::client::Client;
 use super::sync::{AtomicBool, Instant, Mutex, MutexGuard, Ordering, PoisonError};
 
-/// What all workers have in their handlers.
+/// What all workers are handling.
 pub struct SlowHandlers {
     limit: Option<Duration>,
     workers: Vec<CurrentHandler>,
 }
 
-/// What one worker has in its handler. On cache lines of its own, as it is written with each request.
+/// What one worker is handling. On its own cache lines, as it is written with each request.
 #[repr(align(128))]
 pub struct CurrentHandler {
-    is_used: bool,       // somebody wants to know
-    running: AtomicBool, // only a hint: what is said below is true once it was true
+    is_used: bool,       // there is a limit
+    running: AtomicBool, // only a hint: the record below was true once
     handler: Mutex<Option<Handler>>,
 }
 
@@ -25,12 +25,12 @@ struct Handler {
     what: Vec<u8>,
     client: Client,
     since: Instant,
-    told: bool, // the log was told of it
+    told: bool, // it has been logged
 }
 
-/// So much of what it was called for is kept.
+/// How many bytes of what it was called for are kept.
 const LONGEST_NAME: usize = 200;
-/// However short the limit is, nobody looks more often.
+/// The shortest time between checks, however short the limit is.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 impl CurrentHandler {
@@ -42,7 +42,7 @@ impl CurrentHandler {
         let what = &what[..what.len().min(LONGEST_NAME)];
         match &mut *self.handler() {
             Some(handler) => {
-                handler.told &= handler.since == now; // what runs in one turn is one request
+                handler.told &= handler.since == now; // everything in one turn is one request
                 handler.what.clear();
                 handler.what.extend_from_slice(what);
                 handler.client = client.clone();
@@ -53,7 +53,7 @@ impl CurrentHandler {
         self.running.store(true, Ordering::Relaxed);
     }
 
-    /// No handler runs any more.
+    /// The handler has ended.
     pub fn end(&self) {
         if self.running.load(Ordering::Relaxed) {
             self.running.store(false, Ordering::Relaxed);
@@ -66,20 +66,20 @@ impl CurrentHandler {
 }
 
 impl SlowHandlers {
-    /// `limit`: from when on the log is told of a handler.
+    /// `limit`: after how long a handler is logged.
     pub fn new(limit: Option<Duration>, workers: usize) -> SlowHandlers {
         let current =
             || CurrentHandler { is_used: limit.is_some(), running: AtomicBool::new(false), handler: Mutex::default() };
         SlowHandlers { limit, workers: (0..workers).map(|_| current()).collect() }
     }
 
-    /// What one worker has in its handler.
+    /// What one worker is handling.
     pub fn current(&self, worker: usize) -> &CurrentHandler {
         &self.workers[worker]
     }
 
-    /// Look: what the log is to be told of handlers that have become slow, once of each, and when to look again
-    /// (`None`: never). A handler that begins from now on is not slow before.
+    /// Checks. Returns the messages about handlers that have become slow, once each, and when to check again (`None`:
+    /// never). A handler that begins from now on cannot be slow before.
     pub fn look(&self, now: Instant) -> (Vec<String>, Option<Instant>) {
         let mut slow = Vec::new();
         let Some(limit) = self.limit else { return (slow, None) };

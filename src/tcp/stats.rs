@@ -1,9 +1,8 @@
-//! The figures of a server.
+//! The statistics of a server.
 
 use super::address::Address;
 
-/// What a server is doing at this moment, and has done so far. What they mean of datagrams:
-/// [`UdpServer::stats`](crate::UdpServer::stats).
+/// What a server is doing, and has done so far. For datagrams see [`UdpServer::stats`](crate::UdpServer::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -15,45 +14,45 @@ pub struct Stats {
     pub parked: usize,
     /// Connections that are ready and wait for a worker.
     pub ready: usize,
-    /// Connections that wait for a permit, nearly all of them because all workers are in handlers.
+    /// Connections that wait for a permit, nearly all because all workers are in handlers.
     pub waiting: usize,
-    /// Workers that are in a handler, or in other code that may block.
+    /// Workers in a handler, or in other code that may block.
     pub running: usize,
     /// Connections that have left the engine, each with a thread of its own.
     pub streams: usize,
-    /// Clients that listen: to events ([`Response::events`](crate::Response::events)), or to bytes that other threads push
+    /// Listeners of events ([`Response::events`](crate::Response::events)) or of bytes that other threads push
     /// ([`Response::channel`](crate::Response::channel)).
     pub listeners: usize,
     /// Requests that wait for a signal ([`Response::wait_for`](crate::Response::wait_for)).
     pub long_polls: usize,
-    /// Connections that have changed their protocol and have no thread
-    /// ([`Response::switch_to`](crate::Response::switch_to)): WebSockets, unless there are others.
+    /// Connections that have changed their protocol without a thread
+    /// ([`Response::switch_to`](crate::Response::switch_to)), mostly WebSockets.
     pub websockets: usize,
-    /// Requests refused so far because all workers were in handlers for too long.
+    /// Requests rejected so far because all workers were in handlers for too long.
     pub refused: u64,
-    /// Clients refused so far because their address had as many connections as it may.
+    /// Clients rejected so far because their address had the maximum number of connections.
     pub refused_per_address: u64,
-    /// Listeners, polls and WebSockets refused so far because as many waited as may, in all or of their address.
+    /// Listeners, polls and WebSockets rejected so far because of the limit in total or per address.
     pub refused_live: u64,
-    /// Permits that are taken, by workers that run something or are about to. None is while nothing happens.
+    /// Permits in use, by workers that run something or are about to. 0 while nothing happens.
     pub permits: usize,
-    /// How often the kernel was asked who is ready.
+    /// How often the kernel was polled.
     pub polls: u64,
     /// How often a worker was woken.
     pub wakes: u64,
-    /// Connections that were closed so far because room was short: idle ones, for those who waited to be accepted.
+    /// Idle connections closed so far to make room for new ones.
     pub evicted: u64,
-    /// Bytes of answers that were given up so far because a client left, or took too little: what was laid out for it, and the
-    /// rest of the files in it, less what its socket took.
+    /// Bytes of output that were dropped so far because a client disconnected or read too little: the output in memory
+    /// and the rest of its files, minus what its socket accepted.
     pub unsent: u64,
 }
 
-/// What came by one listener.
+/// The statistics of one listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenerStats {
-    /// Where it listens, with the real port.
+    /// Its address, with the real port.
     pub address: Address,
-    /// Clients accepted there so far, those who were refused for their address, too.
+    /// Clients accepted there so far, including those rejected because of their address.
     pub accepted: u64,
 }

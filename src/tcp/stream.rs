@@ -1,5 +1,5 @@
-//! A connection that has left the engine: a blocking stream on a thread of its own.
-//! Made by `workers`; nothing here is polled, and whoever holds a stream may wait for its client as long as it likes.
+//! A connection that has left the engine: a blocking stream on a thread of its own. Made by `workers`. Nothing here is
+//! polled, and the owner of a stream can wait for its client as long as it likes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,89 +13,91 @@ use super::input::READ_AHEAD;
 use super::sync::{self, Mutex, MutexGuard, PoisonError};
 use super::sys::{SendFlags, Socket};
 
-/// A client's connection as a blocking stream: what [`Conversation::take`](crate::raw::Conversation::take) is given.
+/// A client's connection as a blocking stream: the argument of [`Conversation::take`](crate::raw::Conversation::take).
 ///
-/// Reading begins with what had arrived and was not used before. Dropped, the stream ends properly: the client gets all
-/// that was written, and the engine reads what it still sends for up to 2 seconds, so that no reset destroys it
-/// (RFC 9112, section 9.6, tells why); dropped by a panic, it is reset.
+/// Reading begins with the bytes that arrived before and were not used. When the stream is dropped, it ends normally:
+/// the client gets everything that was written, and the engine reads what the client still sends for up to 2 seconds,
+/// so that no reset destroys it (RFC 9112, section 9.6). When a panic drops it, it is reset.
 ///
-/// When the server shuts down, reading comes to the end of the stream, and writing goes on until the shutdown timeout, at
-/// which the stream is reset: what was cut off does not look like an end.
+/// When the server shuts down, reading returns the end of the stream, and writing is possible until the shutdown
+/// timeout, when the stream is reset.
 ///
-/// Inside another protocol (TLS) it reads and writes what that carries. A client that leaves without the goodbye of that
-/// protocol is an error of reading, [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), and what breaks the protocol is
-/// [`InvalidData`](io::ErrorKind::InvalidData): [`was_cut`](Stream::was_cut). The stream's own goodbye is sent when it is
-/// dropped, and by [`shutdown_write`](Stream::shutdown_write); never after a panic. Each write is a record, as each is a call of
-/// the system for plain TCP: for many small ones a [`BufWriter`](io::BufWriter) saves much. One `write!` or `writeln!` is one write.
+/// Inside another protocol (TLS) it reads and writes the inner bytes. If a client leaves without the goodbye of that
+/// protocol, reading returns [`UnexpectedEof`](io::ErrorKind::UnexpectedEof); if it breaks the protocol,
+/// [`InvalidData`](io::ErrorKind::InvalidData): see [`was_cut`](Stream::was_cut). The stream's own goodbye is sent when
+/// it is dropped and by [`shutdown_write`](Stream::shutdown_write), never after a panic. Each write is one record, or
+/// one system call for plain TCP: use a [`BufWriter`](io::BufWriter) for many small writes. One `write!` or `writeln!`
+/// is one write.
 pub struct Stream {
     socket: Arc<Socket>,
     client: Client,
     source: Box<dyn Source>,
     sink: Arc<dyn Sink>,
-    whole: Arc<Mutex<()>>, // held for each write: two writers don't interleave
+    whole: Arc<Mutex<()>>, // held for each write, so that two writers do not interleave
     line_limit: usize,
     ended: bool,
     registration: Option<Box<dyn Registered>>, // until it is dropped
 }
 
-/// The other half of a [`Stream`]: for writing on another thread than that which reads.
+/// The writing half of a [`Stream`], for another thread than the one that reads.
 ///
-/// What is written at once (`write_all`, `write!`, `writeln!`) arrives in one stretch, whoever else writes.
+/// The bytes of one call (`write_all`, `write!`, `writeln!`) arrive together, even if other threads write.
 pub struct StreamWriter {
     socket: Arc<Socket>,
     sink: Arc<dyn Sink>,
     whole: Arc<Mutex<()>>,
 }
 
-/// Where a stream's bytes come from: the socket, or a layer above another source. An empty buffer is the end.
+/// The source of a stream's bytes: the socket, or a layer above another source. An empty buffer is the end.
 pub trait Source: BufRead + Send {
     /// Whether it ended without a goodbye.
     fn was_cut(&self) -> bool {
         false
     }
 
-    /// How long a read may wait for the client, where it reads the socket more than once.
+    /// Sets how long a read can wait for the client, if it reads the socket more than once.
     fn set_timeout(&mut self, limit: Option<Duration>) {
         let _ = limit;
     }
 }
 
-/// Where a stream's bytes go: the socket, or a layer above another sink. Several threads may use it at once.
+/// The destination of a stream's bytes: the socket, or a layer above another sink. Several threads can use it at once.
 pub trait Sink: Send + Sync {
-    /// Send some of these bytes: as many as fit, or, if it may wait, at least one.
+    /// Sends some of these bytes: as many as fit, or at least one if it may wait.
     fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize>;
 
-    /// Wait until nothing is kept here that was sent.
+    /// Waits until no sent bytes are kept here.
     fn flush(&self) -> io::Result<()>;
 
-    /// Send the goodbye behind all else, and the end of the stream. It may wait for the client.
+    /// Sends the goodbye after everything else, and the end of the stream. It may wait for the client.
     fn end(&self) -> io::Result<()>;
 
-    /// Send these bytes and the goodbye, without waiting. Returned is what the socket has not taken of that; with an error
-    /// there is no goodbye, for what was sent is not whole.
+    /// Sends these bytes and the goodbye, without waiting. Returns the bytes that the socket has not accepted. After an
+    /// error there is no goodbye, because the output is incomplete.
     fn finish(&self, last: &[u8]) -> io::Result<Vec<u8>>;
 
-    /// The socket will be read to an end that is not the client's: that is no cut.
+    /// The socket will be read to an end that the server causes, which is no cut.
     fn end_reading(&self) {}
 
-    /// How long a write may wait for the client, where it writes to the socket more than once.
+    /// Sets how long a write can wait for the client, if it writes to the socket more than once.
     fn set_timeout(&self, limit: Option<Duration>) {
         let _ = limit;
     }
 }
 
-/// A stream's place among the connections of its server, given up when it is dropped.
+/// A stream's place among the connections of its server, released when it is dropped.
 pub trait Registered: Send {
     fn is_shutting_down(&self) -> bool;
 
-    /// The stream is over. This is still owed to its client, who may still be sending; where nothing is, it is half-closed.
+    /// The stream is over. These bytes are still to be sent to its client, which may still be sending. If there are
+    /// none, it is half-closed.
     fn linger(self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>);
 }
 
-/// The longest line, unless set.
+/// The default maximum length of a line.
 const LINE_LIMIT: usize = 1024 * 1024;
 const BUFFER: usize = 16 * 1024;
-/// What a socket takes for a time-out at all: less is for ever.
+/// The shortest timeout of a socket: a shorter one would mean no timeout.
 pub(super) const LEAST_TIMEOUT: Duration = Duration::from_micros(1);
 
 impl Stream {
@@ -112,15 +114,9 @@ impl Stream {
         Stream { sink, socket, client, source, whole, line_limit, ended: false, registration }
     }
 
-    /// Who it is.
+    /// The client.
     pub fn client(&self) -> &Client {
         &self.client
-    }
-
-    /// The same stream of another client: a proxy has named it.
-    pub(super) fn with_client(mut self, client: Client) -> Stream {
-        self.client = client;
-        self
     }
 
     /// The same stream with a layer above its source and its sink.
@@ -133,8 +129,8 @@ impl Stream {
         self
     }
 
-    /// How long a read, and how long a write, may wait for the client: for ever unless set. Past it the error is
-    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`], as `std`'s sockets have it.
+    /// Sets how long a read, and how long a write, can wait for the client. Default: for ever. Past it the error is
+    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`], as with the sockets of `std`.
     ///
     /// # Errors
     /// If it is zero.
@@ -151,39 +147,40 @@ impl Stream {
         Ok(())
     }
 
-    /// Sets how long a line may be for `read_line`, `read_until` and `lines`, in bytes, with its end. Default: 1 MiB; `None`: no
-    /// limit, so that a client decides how much memory its line takes. Past it the error is
+    /// Sets the maximum length of a line for `read_line`, `read_until` and `lines`, in bytes, with its end. Default: 1
+    /// MiB; `None`: no limit, so that a client decides how much memory its line takes. Past it the error is
     /// [`io::ErrorKind::FileTooLarge`].
     pub fn set_line_limit(&mut self, bytes: impl Into<Option<usize>>) {
         self.line_limit = bytes.into().unwrap_or(usize::MAX);
     }
 
-    /// Whether the server is shutting down: say goodbye soon.
+    /// Whether the server is shutting down: end soon.
     pub fn is_shutting_down(&self) -> bool {
         self.registration.as_ref().is_some_and(|registration| registration.is_shutting_down())
     }
 
-    /// Whether what the client sent was cut off: it ended without the goodbye of the protocol that carries it (TLS: without
-    /// `close_notify`), or broke that protocol, so that there may have been more. Reading has told so by an error. Never so
-    /// for plain TCP, which tells no such thing, nor where the server's shutdown has ended it.
+    /// Whether the client's bytes were cut off: they ended without the goodbye of the outer protocol (TLS: without
+    /// `close_notify`), or broke that protocol, so more may have been sent. Reading has returned an error. Always false
+    /// for plain TCP, which has no goodbye, and after an end by the server's shutdown.
     pub fn was_cut(&self) -> bool {
         self.source.was_cut() && !self.is_shutting_down()
     }
 
-    /// For writing on another thread. It ends with the connection: to be waited for before this stream is dropped.
+    /// Returns a writer for another thread. It ends with the connection, so wait for that thread before you drop this
+    /// stream.
     pub fn writer(&self) -> StreamWriter {
         StreamWriter { socket: self.socket.clone(), sink: self.sink.clone(), whole: self.whole.clone() }
     }
 
-    /// Send the end of the stream; reading goes on. Inside TLS it may wait for the client, as a write does.
+    /// Sends the end of the stream. Reading is still possible. Inside TLS it may wait for the client, like a write.
     ///
     /// # Errors
-    /// If the client is gone.
+    /// If the client has disconnected.
     pub fn shutdown_write(&self) -> io::Result<()> {
         self.sink.end()
     }
 
-    /// An empty buffer, or a read of nothing: the end, if that is one.
+    /// An empty buffer, or a read of 0 bytes: the end, unless the stream was cut.
     fn end(&mut self) -> io::Result<()> {
         self.ended = true;
         match self.was_cut() {
@@ -241,7 +238,7 @@ impl BufRead for Stream {
         let (before, mut bytes) = (line.len(), std::mem::take(line).into_bytes());
         let result = self.read_until(b'\n', &mut bytes);
         let not_text = |_| io::Error::new(io::ErrorKind::InvalidData, "a line that is not UTF-8");
-        // What came before an error stays, as far as it is text: the rest of the line may come later.
+        // Bytes before an error stay if they are text, because the rest of the line may come later.
         let added = str::from_utf8(&bytes[before..]).map(drop).map_err(not_text);
         bytes.truncate(if added.is_ok() { bytes.len() } else { before });
         *line = String::from_utf8(bytes).expect("text behind text");
@@ -249,7 +246,7 @@ impl BufRead for Stream {
     }
 }
 
-/// Each of these is one write, for each is a segment of its own to a client, and a record to TLS.
+/// Each of these is one write, because each is one segment for a client, and one record for TLS.
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _whole = lock(&self.whole);
@@ -270,12 +267,12 @@ impl Write for Stream {
 }
 
 impl StreamWriter {
-    /// End the connection in one direction or both, as [`TcpStream::shutdown`](std::net::TcpStream::shutdown): `Write` sends
-    /// the end of the stream, and reading goes on (inside TLS it may wait for the client, as a write does); `Read` lets the
-    /// [`Stream`] read no more than has come; `Both` waits for nobody.
+    /// Ends the connection in one direction or both, like [`TcpStream::shutdown`](std::net::TcpStream::shutdown).
+    /// `Write` sends the end of the stream, and reading is still possible (inside TLS it may wait for the client, like
+    /// a write). `Read` lets the [`Stream`] read only what has arrived. `Both` does not wait.
     ///
     /// # Errors
-    /// If the client is gone.
+    /// If the client has disconnected.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         if how == Shutdown::Write {
             return self.sink.end();
@@ -307,7 +304,7 @@ impl Write for StreamWriter {
     }
 }
 
-/// All of it in one stretch, whoever else writes.
+/// Sends all bytes together, even if other threads write.
 fn send_all(sink: &dyn Sink, whole: &Mutex<()>, mut bytes: &[u8]) -> io::Result<()> {
     let _whole = lock(whole);
     while !bytes.is_empty() {
@@ -334,23 +331,23 @@ fn lock(whole: &Mutex<()>) -> MutexGuard<'_, ()> {
     whole.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The socket itself: first what had arrived and was not used.
+/// The socket itself, after the bytes that had arrived and were not used.
 struct SocketSource {
     socket: Arc<Socket>,
     buffer: Vec<u8>,
-    start: usize, // what is before this has been read
+    start: usize, // the bytes before this have been read
     ended: bool,
 }
 
 impl Source for SocketSource {}
 
-/// What is left of a stream while a layer is put above it.
+/// The source of a stream while a layer is put above it.
 impl Source for io::Empty {}
 
 impl Read for SocketSource {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.start == self.buffer.len() && bytes.len() >= BUFFER && !self.ended {
-            let count = retry(|| (&*self.socket).read(bytes))?; // straight into a large buffer
+            let count = retry(|| (&*self.socket).read(bytes))?; // directly into a large buffer
             self.ended = count == 0;
             return Ok(count);
         }
@@ -364,7 +361,7 @@ impl BufRead for SocketSource {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.start == self.buffer.len() && !self.ended {
             self.buffer.resize(self.buffer.capacity().clamp(BUFFER, READ_AHEAD), 0);
-            self.start = self.buffer.len(); // nothing, should the read fail
+            self.start = self.buffer.len(); // empty if the read fails
             let count = retry(|| (&*self.socket).read(&mut self.buffer))?;
             self.buffer.truncate(count);
             self.start = 0;
@@ -380,7 +377,7 @@ impl BufRead for SocketSource {
 
 impl Sink for Socket {
     fn send_some(&self, bytes: &[u8], waits: bool) -> io::Result<usize> {
-        // A client that is gone is an error, not a signal to the process.
+        // A client that has disconnected causes an error, not a signal to the process.
         let flags = if waits { SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL | SendFlags::DONTWAIT };
         retry(|| self.send_with_flags(bytes, flags.bits() as i32))
     }
@@ -417,13 +414,13 @@ fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
 impl Drop for Stream {
     fn drop(&mut self) {
         if sync::panicking() {
-            return; // closed without a word it is reset
+            return; // without an end it is reset
         }
         let owed = self.sink.finish(&[]).unwrap_or_default();
         if owed.is_empty() {
-            let _ = self.socket.set_linger(None); // fails only where the connection is gone already
+            let _ = self.socket.set_linger(None); // fails only if the connection is already broken
         }
-        // What is owed is written by the engine, whose clients wait without a thread.
+        // The engine writes what is unsent, because its clients wait without a thread.
         if (!owed.is_empty() || self.socket.shutdown(Shutdown::Write).is_ok() && !self.ended)
             && let Some(registration) = self.registration.take()
         {

@@ -9,19 +9,20 @@ use super::client::Client;
 use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Raw, Turn};
 use super::stream::Stream;
 
-/// Talks with one client at a time by a blocking stream, as Python's `StreamRequestHandler`: each client has a thread of
-/// its own, of which there are [`TcpServer::max_streams`](crate::TcpServer::max_streams) at most. Served by
+/// Talks with one client at a time by a blocking stream, like Python's `StreamRequestHandler`. Each client has a thread
+/// of its own. There are up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) of them. Served by
 /// [`streams`].
 ///
-/// To write: `handle`.
+/// Required: `handle`.
 pub trait StreamHandler: Send + Sync + 'static {
-    /// Talk with this client; the connection ends properly when the stream is dropped. An error is logged, with the
-    /// client's address, unless it says that the client is gone, that it [was cut](Stream::was_cut) or that the time-out has
-    /// passed.
+    /// Talks with this client. The connection ends normally when the stream is dropped. An error is logged with the
+    /// client's address, unless it means that the client has disconnected, that it [was cut](Stream::was_cut) or that a
+    /// timeout has passed.
     fn handle(&self, stream: &mut Stream) -> io::Result<()>;
 
-    /// How long a read, and how long a write, may wait for the client (Python's `timeout`): else clients that are silent take all
-    /// threads. Default: 60 seconds; `None`: no limit. A closure may [set it](Stream::set_timeout) for each stream.
+    /// How long a read, and how long a write, can wait for the client (Python's `timeout`), so that silent clients do
+    /// not take all threads. Default: 60 seconds; `None`: no limit. A closure can [set it](Stream::set_timeout) for
+    /// each stream.
     fn timeout(&self) -> Option<Duration> {
         Some(Duration::from_secs(60))
     }
@@ -33,7 +34,7 @@ impl<F: Fn(&mut Stream) -> io::Result<()> + Send + Sync + 'static> StreamHandler
     }
 }
 
-/// A [`StreamHandler`], or a closure, to be given to [`TcpServer::bind`](crate::TcpServer::bind).
+/// Serves a [`StreamHandler`] or a closure: pass the result to [`TcpServer::bind`](crate::TcpServer::bind).
 ///
 /// ```no_run
 /// use std::io::{BufRead, Write};

@@ -1,6 +1,6 @@
-//! Locks, atomics, threads, the clock and the queue, under one name each.
-//! The engine takes them from here and nowhere else, so that its very files run on others in the model checks
-//! (`tests/laws.rs`, `tests/orders.rs`) and in the simulation (`tests/simulation`).
+//! Locks, atomics, threads, the clock and the queue, under one name each. The engine takes them only from here, so that
+//! its own files run on others in the model checks (`tests/laws.rs`, `tests/orders.rs`) and in the simulation
+//! (`tests/simulation`).
 
 use std::fs::{read, read_link};
 use std::io;
@@ -14,8 +14,8 @@ pub use super::clock::Instant;
 pub use num_cpus::get as cores;
 use rustix::time::{ClockId, clock_gettime};
 
-/// How many locks the table of connections has, so that two workers rarely want the same: with 16, two that do nothing else
-/// take 25 ns more for each hand-over.
+/// How many locks the table of connections has, so that two workers rarely need the same one: with 16, two workers that
+/// do nothing else take 25 ns more per hand-over.
 pub const SHARDS: usize = 64;
 
 /// The time.
@@ -24,7 +24,7 @@ pub fn now() -> Instant {
     Instant::from_nanos(time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs())
 }
 
-/// This time as users have it.
+/// Converts a time for users.
 pub fn to_std(at: Instant) -> time::Instant {
     let (same, as_std) = same_time();
     match as_std.checked_add(at - same) {
@@ -33,7 +33,7 @@ pub fn to_std(at: Instant) -> time::Instant {
     }
 }
 
-/// This time of a user's as the engine has it.
+/// Converts a user's time.
 pub fn from_std(at: time::Instant) -> Instant {
     let (same, as_std) = same_time();
     match at.checked_duration_since(as_std) {
@@ -44,11 +44,12 @@ pub fn from_std(at: time::Instant) -> Instant {
     }
 }
 
-/// One time by both: it is the same clock, but `std` does not tell where it began. Both are asked a hundred times, and the quickest
-/// answer is taken: to be pre-empted in between does no harm.
+/// One moment by both clocks. They are the same clock, but `std` does not reveal its start. Both are read a hundred
+/// times, and the quickest pair is used, so pre-emption in between does no harm.
 ///
-/// `std` is asked last, so that what is [`to_std`] is later than the truth, by as much as that took (some 20 ns): who has looked at a
-/// file since a poll, as he thinks, has done so. What comes [`from_std`] is as much too early; there and back it is the same.
+/// `std` is read last, so the result of [`to_std`] is later than the truth by the time that took (some 20 ns). So a
+/// file check that seems to be after a poll is after it. The result of [`from_std`] is earlier by the same amount.
+/// There and back it is the same.
 fn same_time() -> (Instant, time::Instant) {
     static SAME: OnceLock<(Instant, time::Instant)> = OnceLock::new();
     let ask = || {
@@ -58,38 +59,38 @@ fn same_time() -> (Instant, time::Instant) {
     *SAME.get_or_init(|| (0..100).map(|_| ask()).min().expect("it was asked").1)
 }
 
-/// How long this thread has been on the processor.
+/// How much processor time this thread has used.
 pub fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
-/// A thread, to be asked whether it runs.
+/// A thread whose state can be read.
 #[derive(Debug)]
 pub struct ThreadId(Option<PathBuf>);
 
-/// This thread's; it costs a system call.
+/// This thread's id. It costs a system call.
 pub fn thread_id() -> ThreadId {
     ThreadId(read_link("/proc/thread-self").ok().map(|thread| Path::new("/proc").join(thread).join("stat")))
 }
 
 impl ThreadId {
-    /// Whether it runs or waits for a core, and for nothing else: state `R` in proc(5). Three system calls, some 5 µs. No
-    /// where there is no `/proc`.
+    /// Whether it is running or waiting for a core, and for nothing else: state `R` in proc(5). Three system calls,
+    /// some 5 µs. False without `/proc`.
     pub fn is_runnable(&self) -> bool {
         let stat = self.0.as_ref().and_then(|path| read(path).ok()).unwrap_or_default();
-        // The state follows the name, which is in parentheses and may have some.
+        // The state follows the name, which is in parentheses and can contain parentheses.
         let name_ends = stat.iter().rposition(|byte| *byte == b')');
         name_ends.is_some_and(|at| stat[at..].starts_with(b") R"))
     }
 }
 
-/// Start a thread, which nobody waits for.
+/// Starts a detached thread.
 pub fn spawn(name: String, code: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name(name).spawn(code).map(drop)
 }
 
-/// A queue that any thread may push to and pop from.
+/// A queue for pushing and popping from any thread.
 pub struct Queue<T> {
     sender: crossbeam_channel::Sender<T>,
     receiver: crossbeam_channel::Receiver<T>,
@@ -102,7 +103,7 @@ impl<T> Queue<T> {
     }
 
     pub fn push(&self, item: T) {
-        // The receiver lives as long as the sender, beside it.
+        // The receiver lives as long as the sender, next to it.
         let _ = self.sender.send(item);
     }
 
@@ -119,7 +120,7 @@ impl<T> Queue<T> {
     }
 }
 
-/// Run what a unit test does with atomics. (In a model check it needs a run of its own.)
+/// Runs the part of a unit test that uses atomics. (In a model check it needs a run of its own.)
 #[cfg(test)]
 pub fn test(code: impl Fn() + Send + Sync + 'static) {
     code();

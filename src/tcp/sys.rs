@@ -1,6 +1,5 @@
-//! Sockets, the poller and what else the kernel does for a server, under one name each.
-//! The engine takes them from here and nowhere else, so that the simulation can run its very files on a simulated
-//! machine (`tests/simulation`).
+//! Sockets, the poller and other services of the kernel, under one name each. The engine takes them only from here, so
+//! that the simulation can run its own files on a simulated machine (`tests/simulation`).
 
 pub use mio::{Events, Interest, Poll, Registry, Token, Waker};
 pub use rustix::event::PollFlags;
@@ -24,31 +23,31 @@ use socket2::{SockFilter, TcpKeepalive};
 
 use super::address::Address;
 
-/// A socket that listens, TCP or Unix, and does not block.
+/// A listening socket, TCP or Unix, which does not block.
 #[derive(Debug)]
 pub struct ListeningSocket(OwnedFd);
 
-/// The stream of one client, TCP or of a Unix socket, which does not block.
+/// The stream of one client, TCP or Unix, which does not block.
 pub struct ClientStream(OwnedFd);
 
 impl ListeningSocket {
-    /// Accept one connection.
+    /// Accepts one connection.
     pub fn accept(&self) -> io::Result<(ClientStream, Address)> {
         let (stream, address) = acceptfrom_with(&self.0, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
         Ok((ClientStream(stream), address_of(address)))
     }
 
-    /// Whether somebody waits to be accepted at this moment.
+    /// Whether a client is waiting to be accepted now.
     pub fn somebody_waits(&self) -> io::Result<bool> {
         let no_time = Timespec { tv_sec: 0, tv_nsec: 0 };
         Ok(poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&no_time))? > 0)
     }
 
-    /// From now on nobody can begin to connect: whoever has connected can still be accepted, and then none is left to be
-    /// reset when the socket is closed. Of a socket that no other process has: it ends for all.
+    /// From now on no client can begin to connect. Connected clients can still be accepted, and then none is left to be
+    /// reset when the socket is closed. Only for a socket that no other process has, because it applies to all.
     ///
     /// # Errors
-    /// If the kernel does not do that.
+    /// If the kernel does not support that.
     pub fn refuse_newcomers(&self) -> io::Result<()> {
         let socket = SockRef::from(&self.0);
         match socket.local_addr()?.as_socket() {
@@ -58,17 +57,17 @@ impl ListeningSocket {
     }
 }
 
-/// A filter by which a TCP socket that listens drops each SYN that comes, and nothing else: last ACKs are let through.
-/// Who is dropped tries again after a second. (The packet begins with the TCP header; of its flags SYN is 2, ACK 16.)
+/// A filter that makes a listening TCP socket drop each SYN, and nothing else: last ACKs pass. A client whose SYN is
+/// dropped retries after a second. (The packet begins with the TCP header; of its flags SYN is 2, ACK 16.)
 const NO_SYN: &[SockFilter] = &[
     SockFilter::new(0x30, 0, 0, 13),       // load the byte of the flags
     SockFilter::new(0x54, 0, 0, 18),       // SYN and ACK of it
     SockFilter::new(0x15, 0, 1, 2),        // SYN alone?
     SockFilter::new(0x06, 0, 0, 0),        // drop it
-    SockFilter::new(0x06, 0, 0, u32::MAX), // take it whole
+    SockFilter::new(0x06, 0, 0, u32::MAX), // accept the whole packet
 ];
 
-/// Of a socket that listens, and does not block.
+/// Takes a listening socket that does not block.
 impl From<OwnedFd> for ListeningSocket {
     fn from(socket: OwnedFd) -> ListeningSocket {
         ListeningSocket(socket)
@@ -81,12 +80,12 @@ impl ClientStream {
     }
 }
 
-/// A second handle of the same socket. It is closed only with the last of them.
+/// A second handle of the same socket, which is closed only with the last handle.
 pub fn second_handle(stream: &ClientStream) -> io::Result<ClientStream> {
     stream.0.try_clone().map(ClientStream)
 }
 
-/// Wait until one of these can be done with the stream, or for so long: it may be for less.
+/// Waits until the stream is ready for this, or up to this time. It may return earlier.
 pub fn wait_until_ready(stream: &ClientStream, what: PollFlags, limit: Option<Duration>) -> io::Result<()> {
     let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
     match poll(&mut [PollFd::new(stream, what)], limit.as_ref()) {
@@ -95,11 +94,11 @@ pub fn wait_until_ready(stream: &ClientStream, what: PollFlags, limit: Option<Du
     }
 }
 
-/// Reset a socket at once, whoever waits on it: its client sees that something was broken off, and a thread that reads or
-/// writes has an error. A Unix socket has no reset: it ends both ways.
+/// Resets a socket at once, even if a thread waits on it: its client sees that the response was interrupted, and a
+/// thread that reads or writes gets an error. A Unix socket cannot be reset: it ends both ways.
 pub fn cut_off(socket: &Socket) {
-    // It fails of a Unix socket, where the client is gone, and in Linux 6.4 and 6.5 while a thread waits: then the thread is
-    // woken by an end, and what is left when it closes is a reset.
+    // It fails for a Unix socket, if the client has disconnected, and in Linux 6.4 and 6.5 while a thread waits. Then
+    // an end wakes the thread, and closing it resets the rest.
     if rustix::net::connect_unspec(socket).is_err() {
         let _ = socket.set_linger(Some(Duration::ZERO));
         let _ = socket.shutdown(Shutdown::Both);
@@ -138,7 +137,7 @@ macro_rules! may_be_polled {
 
 may_be_polled!(ListeningSocket, ClientStream);
 
-/// The address as the kernel tells it. A Unix socket without a name has none at all.
+/// The address as returned by the kernel. A Unix socket without a name has none.
 pub fn address_of(address: Option<SocketAddrAny>) -> Address {
     let Some(address) = address else { return Address::Unix(None) };
     if address.address_family() != AddressFamily::UNIX {
@@ -153,29 +152,29 @@ pub fn address_of(address: Option<SocketAddrAny>) -> Address {
     Address::Unix(name.map(|name| OsString::from_vec(name).into()))
 }
 
-/// How many bytes wait in the kernel to be sent or to be acknowledged; `None`: it does not tell, as of a Unix socket.
+/// How many bytes in the kernel are unsent or unacknowledged; `None` if it does not report that, as for a Unix socket.
 pub fn unacknowledged(stream: &ClientStream) -> Option<u64> {
     let socket = SockRef::from(stream);
     let (local, peer) = (socket.local_addr().ok()?, socket.peer_addr().ok()?);
     super::unacknowledged::unacknowledged(local.as_socket()?, peer.as_socket()?)
 }
 
-/// The stream as a socket that blocks.
+/// Converts the stream into a blocking socket.
 pub fn blocking(stream: ClientStream) -> io::Result<Socket> {
     let socket = Socket::from(stream.0);
     socket.set_nonblocking(false)?;
     Ok(socket)
 }
 
-/// The socket as a stream that may be polled.
+/// Converts the socket into a stream for polling.
 pub fn polled(socket: &Socket) -> io::Result<ClientStream> {
     let socket = socket.try_clone()?;
     socket.set_nonblocking(true)?;
     Ok(ClientStream(socket.into()))
 }
 
-/// Have the kernel ask the client's, after so long a silence and as often as that, whether the connection is still known there.
-/// A Unix socket has no such thing, and needs none: its poller tells.
+/// Makes the kernel probe the client's system, after this much silence and at that interval, for whether it still knows
+/// the connection. Not needed for a Unix socket: its poller reports the end.
 pub fn probe(stream: &ClientStream, after: Duration) {
     let probes = TcpKeepalive::new().with_time(after).with_interval(after);
     let _ = SockRef::from(stream).set_tcp_keepalive(&probes);

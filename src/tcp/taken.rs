@@ -1,5 +1,5 @@
-//! Connections that have left the engine, each on a thread of its own: at most so many, those that wait for one, and
-//! their sockets, so that a shutdown reaches them. Called by `workers`.
+//! Connections that have left the engine, each on a thread of its own: their maximum number, the connections that wait
+//! for a thread, and the sockets, so that a shutdown reaches them. Called by `workers`.
 
 use std::collections::HashMap;
 use std::net::Shutdown;
@@ -24,7 +24,7 @@ struct State<C> {
 }
 
 impl<C> Taken<C> {
-    /// `permits`: how many threads there may be, and how long connections wait for one.
+    /// `permits`: how many threads there can be, and how long connections wait for one.
     pub fn new(permits: Permits<C>) -> Taken<C> {
         let sockets = HashMap::new();
         Taken {
@@ -33,17 +33,17 @@ impl<C> Taken<C> {
         }
     }
 
-    /// Ask for a thread for this connection.
+    /// Asks for a thread for this connection.
     pub fn admit(&self, connection: C, now: Instant) -> Admission<C> {
         self.with_permits(|permits| permits.exchange(None, connection, Work::Handler, now))
     }
 
-    /// A thread is free: the connection that waits for one longest has it now.
+    /// Returns a thread. The connection that waits for one longest gets it.
     pub fn release(&self, thread: Class) -> Option<C> {
         self.with_permits(|permits| permits.release(thread)).map(|(connection, _)| connection)
     }
 
-    /// Those that have waited too long for a thread.
+    /// The connections that have waited too long for a thread.
     pub fn late(&self, now: Instant) -> Vec<C> {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return Vec::new();
@@ -51,10 +51,10 @@ impl<C> Taken<C> {
         self.with_permits(|permits| permits.late(now))
     }
 
-    /// When the one that waits longest has waited too long.
+    /// When the first waiting connection has waited too long.
     pub fn deadline(&self) -> Option<Instant> {
         if self.waiting.load(Ordering::Relaxed) == 0 {
-            return None; // who waits from now on wakes the poller
+            return None; // a connection that waits from now on wakes the poller
         }
         self.with_permits(|permits| permits.deadline())
     }
@@ -65,7 +65,7 @@ impl<C> Taken<C> {
         if state.ended {
             sys::cut_off(socket);
         } else if state.shutting_down {
-            let _ = socket.shutdown(Shutdown::Read); // fails only where the client is gone
+            let _ = socket.shutdown(Shutdown::Read); // fails only if the client has disconnected
         }
         state.entered += 1;
         let number = state.entered;
@@ -84,15 +84,15 @@ impl<C> Taken<C> {
         self.state().sockets.len()
     }
 
-    /// The server shuts down: who reads comes to the end of its stream.
+    /// The server shuts down: reading returns the end of the stream.
     pub fn begin_shutdown(&self) {
         let mut state = self.state();
         state.shutting_down = true;
         state.sockets.values().for_each(|socket| drop(socket.shutdown(Shutdown::Read)));
     }
 
-    /// The end: nobody waits for a client any longer, and what was cut off must not look like an end. Returned are those
-    /// that waited for a thread.
+    /// The end: no thread waits for a client any more, and interrupted responses must not look complete. Returns the
+    /// connections that waited for a thread.
     pub fn end(&self) -> Vec<C> {
         let mut state = self.state();
         state.ended = true;

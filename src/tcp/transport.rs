@@ -1,4 +1,4 @@
-//! The socket of one client: reads and writes that never wait. Used by `connection` alone.
+//! The socket of one client: reads and writes that never wait. Used only by `connection`.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -8,51 +8,51 @@ use std::time::Duration;
 use super::output::{First, Output};
 use super::sys::{self, ClientStream, Interest, RecvFlags, Registry, SendAncillaryBuffer, SendFlags, SockRef, Socket};
 
-/// A client's stream: TCP, or of a Unix socket.
+/// A client's stream: TCP or Unix.
 pub struct Transport {
     stream: ClientStream,
-    wants_to_write: bool, // the poller was asked once to tell of room; edges come from then on
+    wants_to_write: bool, // the poller was asked once to report writability; edges follow
     sent: u64,
-    trusted: bool,   // it has read much: the kernel may keep more for it
-    is_probed: bool, // the kernel finds out whether it is gone
-    is_broken: bool, // what it was sent is not whole
+    trusted: bool,   // it has read much: the kernel may buffer more for it
+    is_probed: bool, // the kernel checks whether it is gone
+    is_broken: bool, // its output is incomplete
 }
 
-/// Of what has not been sent yet the kernel keeps little for a client, by a setting of `listen`. Who has read this
-/// much may have the kernel's usual 4 MB, if its window is open. CPU for a file of 1 GiB beside nginx,
-/// by how much may be unsent: 256 KiB 4.4 x, 512 KiB 2.1, 1 MiB 1.6, 2 MiB 1.2, no limit of ours 1.1.
+/// By a setting of `listen` the kernel buffers few unsent bytes per client. A client that has read this much gets the
+/// kernel's usual 4 MB, if its window is open. CPU time for a file of 1 GiB compared to nginx, by the limit of unsent
+/// bytes: 256 KiB 4.4, 512 KiB 2.1, 1 MiB 1.6, 2 MiB 1.2, no limit of ours 1.1.
 const TRUSTED_AFTER: u64 = 1024 * 1024;
 
-/// A head waits in the kernel (`MSG_MORE`) for the first bytes of a part of a file up to this length. CPU of the server,
-/// and of server and client together, on loopback where it goes at once, to that where it waits: 80 KiB 1.2 and 1.17,
-/// 256 KiB 0.6 and 0.9, 512 KiB 1.0 and 1.7, 768 KiB 0.3 and 1.1, 1 MiB 0.27 and 1.05.
+/// A head waits in the kernel (`MSG_MORE`) for the first bytes of a part of a file up to this length. CPU time of the
+/// server, and of server and client together, on loopback if it is sent at once, compared to waiting: 80 KiB 1.2 and
+/// 1.17, 256 KiB 0.6 and 0.9, 512 KiB 1.0 and 1.7, 768 KiB 0.3 and 1.1, 1 MiB 0.27 and 1.05.
 const TOGETHER: u64 = 512 * 1024;
 
-/// How long nothing may be heard of a client that has sent its last byte, before its system is asked.
+/// After how much silence of a client that has sent its last byte its system is probed.
 const PROBED_AFTER: Duration = Duration::from_secs(15);
 
 /// How far a write came.
 pub enum Written {
-    /// Nothing is owed any more.
+    /// Nothing is unsent.
     All,
-    /// The client takes no more for now.
+    /// The client accepts no more for now.
     Blocked,
     /// The share is used up.
     Share,
-    /// A file is shorter than was promised.
+    /// A file is shorter than announced.
     Short,
-    /// The client is gone.
+    /// The client has disconnected.
     Gone,
-    /// The next piece is part of a file, and files are not read here.
+    /// The next piece is part of a file, and files are not read in this turn.
     File,
 }
 
 impl Transport {
-    /// A stream in which the poller is interested for reading. Until its end is said ([`end`](Transport::end)) whatever closes
-    /// it is a reset: also the end of the process.
+    /// A stream registered with the poller for reading. Until [`end`](Transport::end) is called, closing it is a reset,
+    /// also by the end of the process.
     pub fn new(stream: ClientStream) -> Transport {
-        // Fails only where the connection is gone already. A Unix socket has a reset only where something was not read of it: its
-        // client has to count.
+        // Fails only if the connection is already broken. A Unix socket is reset only if it has unread bytes: its
+        // client has to compare lengths.
         let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         Transport { stream, wants_to_write: false, sent: 0, trusted: false, is_probed: false, is_broken: false }
     }

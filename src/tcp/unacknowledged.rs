@@ -1,16 +1,15 @@
-//! How much of what was sent has not arrived yet, as the kernel knows it. Asked by `transport`.
+//! How much of the output has not arrived yet, by the kernel's count. Used by `transport`.
 //!
-//! A socket tells that it may be written to only when a large part of what it holds is gone (64 KiB, or a third of
-//! its buffer): a client that reads 1 KiB a second is not seen to take anything for a minute. The true number is had
-//! from `SIOCOUTQ`, which can't be called without `unsafe` here, or from sock_diag(7), which can: a netlink socket, a
-//! question and its answer, some 11 µs together. So it is asked only about clients that have taken nothing for a
-//! while.
+//! A socket becomes writable only when a large part of its buffer is free (64 KiB, or a third of the buffer): a client
+//! that reads 1 KiB per second seems to read nothing for a minute. The exact number is available from `SIOCOUTQ`, which
+//! needs `unsafe`, or from sock_diag(7): a netlink socket, a question and its answer, some 11 µs together. So it is
+//! asked only for clients that seem to have read nothing for a while.
 
 use std::net::{IpAddr, SocketAddr};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with};
 
-/// SOCK_DIAG_BY_FAMILY: the type of the question, and of its answer.
+/// SOCK_DIAG_BY_FAMILY: the type of the question and of its answer.
 const BY_FAMILY: u16 = 20;
 const NLM_F_REQUEST: u16 = 1;
 const AF_INET: u8 = 2;
@@ -18,17 +17,17 @@ const AF_INET6: u8 = 10;
 const IPPROTO_TCP: u8 = 6;
 const HEADER: usize = 16;
 const REQUEST: usize = HEADER + 56;
-/// Where `idiag_wqueue` lies in the answer: behind the header, four bytes, the addresses (48), two words.
+/// The position of `idiag_wqueue` in the answer: after the header, four bytes, the addresses (48), two words.
 const WRITE_QUEUE: usize = HEADER + 4 + 48 + 8;
 
-/// How many bytes of the TCP connection between these addresses wait to be sent or to be acknowledged.
-/// `None`: the kernel does not tell (it was built without, or a sandbox forbids it).
+/// How many bytes of the TCP connection between these addresses are unsent or unacknowledged. `None` if the kernel does
+/// not report it (not compiled in, or forbidden by a sandbox).
 pub fn unacknowledged(local: SocketAddr, peer: SocketAddr) -> Option<u64> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, Some(netlink::SOCK_DIAG)).ok()?;
     send(&socket, &request(local, peer), SendFlags::empty()).ok()?; // without an address: to the kernel
     let mut answer = [0; 1024];
-    let (length, _) = recv(&socket, &mut answer[..], RecvFlags::DONTWAIT).ok()?; // it was put there while it was asked
+    let (length, _) = recv(&socket, &mut answer[..], RecvFlags::DONTWAIT).ok()?; // the answer is there when the question returns
     parse(&answer[..length])
 }
 
@@ -42,7 +41,7 @@ fn request(local: SocketAddr, peer: SocketAddr) -> [u8; REQUEST] {
     bytes.extend((REQUEST as u32).to_ne_bytes());
     bytes.extend(BY_FAMILY.to_ne_bytes());
     bytes.extend(NLM_F_REQUEST.to_ne_bytes());
-    bytes.extend([0; 8]); // sequence and port: there is one question and one who asks
+    bytes.extend([0; 8]); // sequence and port: there is one question
     bytes.extend([family, IPPROTO_TCP, 0, 0]);
     bytes.extend(u32::MAX.to_ne_bytes()); // in any state
     bytes.extend(local.port().to_be_bytes());

@@ -9,7 +9,7 @@ use rustls::ServerConnection;
 
 use super::session::Session;
 use super::{Parts, not_tls, record};
-use crate::tcp::{Conversation, Event, Inner, Layer, Next, Protocol, Stage, Stream, Turn};
+use crate::tcp::{Conversation, Event, Handover, Layer, Next, Protocol, Stage, Turn};
 
 /// What holds for all handshakes.
 pub struct Handshakes {
@@ -39,13 +39,11 @@ enum State {
     Handshake(Session, usize),
     /// The protocol inside is to meet the client.
     Meeting(Session),
-    Met(Box<(Session, Inner)>),
     /// No TLS: the protocol for that is to meet the client.
     MeetingPlain,
-    Plain(Box<dyn Conversation>),
 }
 
-/// Of the whole handshake. Inner conversations count from the other end.
+/// Of the whole handshake.
 const HANDSHAKE: Stage = Stage(u32::MAX);
 
 impl Secured {
@@ -120,24 +118,18 @@ impl Secured {
         self.granted = false;
         let State::Meeting(session) = std::mem::replace(&mut self.state, State::First) else { return Next::Close };
         let client = turn.client.clone().with_tls(session.info());
-        let Some(inner) = Inner::meet(&*self.parts.inner, client) else { return self.turn_away(session, turn) };
-        self.state = State::Met(Box::new((session, inner)));
-        Next::Again
-    }
-
-    /// Nothing is served to this client, and nothing is missing.
-    fn turn_away(&mut self, mut session: Session, turn: &mut Turn<'_>) -> Next {
-        session.goodbye(turn.output.bytes());
-        Next::Linger
+        match self.parts.inner.meet(&client) {
+            Some(inner) => turn.hand_over(Handover::to(inner).with_client(client).with_layer(session)),
+            None => turn_away(session, turn),
+        }
     }
 
     fn meet_plain(&mut self, turn: &mut Turn<'_>) -> Next {
         self.granted = false;
-        let met = self.parts.handshakes.plain.as_ref().and_then(|plain| plain.meet(turn.client));
-        let Some(mut conversation) = met else { return Next::Linger };
-        let next = conversation.turn(turn);
-        self.state = State::Plain(conversation);
-        next
+        match self.parts.handshakes.plain.as_ref().and_then(|plain| plain.meet(turn.client)) {
+            Some(conversation) => turn.hand_over(Handover::to(conversation)),
+            None => Next::Linger,
+        }
     }
 
     fn ask_for_permit(&mut self) -> Next {
@@ -159,6 +151,12 @@ impl Secured {
     }
 }
 
+/// Nothing is served to this client, and nothing is missing.
+fn turn_away(mut session: Session, turn: &mut Turn<'_>) -> Next {
+    session.goodbye(turn.output.bytes());
+    Next::Linger
+}
+
 /// Told to a client that speaks something else, which may still be sending.
 fn refuse(turn: &mut Turn<'_>, said: &[u8], why: &str) -> Next {
     debug!("{} is refused: {why}", turn.client);
@@ -169,11 +167,6 @@ fn refuse(turn: &mut Turn<'_>, said: &[u8], why: &str) -> Next {
 impl Conversation for Secured {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
         match &mut self.state {
-            State::Met(met) => {
-                let (session, inner) = &mut **met;
-                inner.turn(session, turn)
-            }
-            State::Plain(conversation) => conversation.turn(turn),
             State::First => self.begin(turn),
             State::Handshake(..) => self.shake_hands(turn),
             State::Meeting(_) => self.meet(turn),
@@ -182,12 +175,7 @@ impl Conversation for Secured {
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
-        match (&mut self.state, what) {
-            (State::Met(met), _) => {
-                let (session, inner) = &mut **met;
-                inner.event(what, session, turn)
-            }
-            (State::Plain(conversation), _) => conversation.event(what, turn),
+        match (&self.state, what) {
             (_, Event::Called) => Next::Unchanged,
             (State::Handshake(..), Event::ShuttingDown) => Next::Unchanged,
             (_, Event::Late(_)) => {
@@ -198,41 +186,7 @@ impl Conversation for Secured {
         }
     }
 
-    fn goodbye(&mut self, turn: &mut Turn<'_>) {
-        match &mut self.state {
-            State::Met(met) => {
-                let (session, inner) = &mut **met;
-                inner.goodbye(session, turn);
-            }
-            State::Plain(conversation) => conversation.goodbye(turn),
-            _ => {}
-        }
-    }
-
-    fn take(self: Box<Self>, stream: Stream) {
-        match self.state {
-            State::Met(met) => {
-                let (session, inner) = *met;
-                inner.take(session, stream);
-            }
-            State::Plain(conversation) => conversation.take(stream),
-            _ => {}
-        }
-    }
-
     fn drop_may_block(&self) -> bool {
-        match &self.state {
-            State::Met(met) => met.1.drop_may_block(),
-            State::Plain(conversation) => conversation.drop_may_block(),
-            _ => false,
-        }
-    }
-
-    fn owed(&self) -> u64 {
-        match &self.state {
-            State::Met(met) => met.1.owed(),
-            State::Plain(conversation) => conversation.owed(),
-            _ => 0,
-        }
+        false
     }
 }

@@ -15,7 +15,7 @@ use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-/// A certificate, those between it and its root, and its private key: for [`Tls`](crate::Tls).
+/// A certificate, its intermediates, and its private key: for [`Tls`](crate::Tls).
 ///
 /// ```no_run
 /// use modest::{Identity, Tls};
@@ -38,28 +38,28 @@ enum Pem {
 }
 
 impl Identity {
-    /// The certificate in this file, followed by those that lead to its root, and its key in that; both PEM. They may be
-    /// one file. They are read when they are given to [`Tls`](crate::Tls), and [again](crate::Tls::reload) when they change.
+    /// The certificate in this file, followed by its chain, and its key in that file; both PEM. They can be one file.
+    /// They are read when they are passed to [`Tls`](crate::Tls), and [again](crate::Tls::reload) when they change.
     pub fn from_pem_files(certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Identity {
         Identity { certificate: Pem::File(certificate.into()), key: Pem::File(key.into()), password: None }
     }
 
-    /// The same from memory.
+    /// The certificate and its key from memory, PEM.
     pub fn from_pem(certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Identity {
         Identity { certificate: Pem::Memory(certificate.into()), key: Pem::Memory(key.into()), password: None }
     }
 
-    /// The same, for a key that is encrypted with this: PKCS #8 (`BEGIN ENCRYPTED PRIVATE KEY`) with PBES2, as OpenSSL 3
-    /// writes it. It is of no effect on a key that is not.
+    /// Sets the password of an encrypted key: PKCS #8 (`BEGIN ENCRYPTED PRIVATE KEY`) with PBES2, as OpenSSL 3 writes
+    /// it. It has no effect on a key that is not encrypted.
     pub fn password(self, password: impl Into<Vec<u8>>) -> Identity {
         Identity { password: Some(password.into()), ..self }
     }
 
-    /// A new certificate for these names and IP addresses, signed by its own key: for a trial, for browsers warn of it, and
-    /// say its [fingerprint](Identity::fingerprint). It holds for a year.
+    /// A temporary self-signed certificate for these names and IP addresses, valid for one year. Browsers warn of it,
+    /// and show its [fingerprint](Identity::fingerprint).
     ///
     /// # Errors
-    /// If one of them is no name.
+    /// If one of them is not a valid name.
     #[cfg(feature = "self-signed")]
     pub fn self_signed<N: Into<String>>(names: impl IntoIterator<Item = N>) -> io::Result<Identity> {
         use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose};
@@ -92,7 +92,7 @@ impl Identity {
     /// The SHA-256 of the certificate, as browsers and `openssl x509 -fingerprint -sha256` show it: `AB:01:...`.
     ///
     /// # Errors
-    /// If there is none to be read.
+    /// If there is no certificate.
     pub fn fingerprint(&self) -> io::Result<String> {
         let chain = self.certificate.certificates()?;
         let suite = rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13();

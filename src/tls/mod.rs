@@ -39,16 +39,18 @@ use reload::Live;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// A handshake holds no worker while it waits for its client; keys are exchanged, and certificates signed with and checked,
-/// in turns that may block. It is over within [`handshake_timeout`](Tls::handshake_timeout), or the connection is closed.
-/// Half a handshake gives way to a newcomer where room is short. What breaks the protocol is answered by its alert.
+/// A handshake holds no worker while it waits for its client. Key exchanges, signatures and certificate checks run in
+/// turns that may block. It has to be finished within [`handshake_timeout`](Tls::handshake_timeout), or the connection
+/// is closed. An incomplete handshake is evicted for a new client when room is needed. A protocol violation is answered
+/// with its alert.
 ///
-/// A connection ends with `close_notify`. A client that leaves without one is [cut off](crate::raw::Input::was_cut), so that
-/// a message that ends only with the stream is not taken for whole. There is no renegotiation, no compression and no early
-/// data (0-RTT). Sessions are resumed by tickets, whose key is a new one every 6 hours; the one before is good for 6 more.
+/// A connection ends with `close_notify`. A client that leaves without one is [cut off](crate::raw::Input::was_cut), so
+/// that a message that ends only with the stream is not taken as complete. There is no renegotiation, no compression
+/// and no early data (0-RTT). Sessions are resumed by tickets. Their key is replaced every 6 hours, and the previous
+/// one is valid for 6 more.
 ///
-/// The socket carries records: a [`StreamHandler`](crate::raw::StreamHandler), and any other that wants the socket for itself
-/// ([`Next::Take`](crate::raw::Next::Take)), is told that there is no thread for it. All else is served as without TLS.
+/// A [`StreamHandler`](crate::raw::StreamHandler), and any other protocol that takes its socket
+/// ([`Next::Take`](crate::raw::Next::Take)), gets a stream that reads and writes through TLS.
 #[must_use = "protects nothing until `protect`"]
 pub struct Tls {
     sources: Sources,
@@ -59,20 +61,20 @@ pub struct Tls {
 /// Whether clients need a certificate: see [`Tls::client_certificates`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientCertificates {
-    /// A client without one is refused in its handshake.
+    /// A client without one is rejected in its handshake.
     Required,
-    /// A client without one is served; [`TlsInfo::peer_certificates`](crate::TlsInfo::peer_certificates) tells.
+    /// A client without one is served: see [`TlsInfo::peer_certificates`](crate::TlsInfo::peer_certificates).
     Optional,
 }
 
 impl Tls {
-    /// With this certificate.
+    /// Uses this certificate.
     ///
     /// # Errors
-    /// Those of reading it: each names the file and what is wrong with it, in one line. Of kind
-    /// [`InvalidData`](io::ErrorKind::InvalidData) where something else is in it than was expected: no certificate, no key,
-    /// a key for another certificate, one that needs a password or another one, one of a kind that can't be used (RSA
-    /// of 2,048 to 4,096 bits, ECDSA on P-256 and P-384, and Ed25519 can).
+    /// Those of reading it: each names the file and the problem, in one line.
+    /// [`InvalidData`](io::ErrorKind::InvalidData) if it contains something unexpected: no certificate, no key, a key
+    /// for another certificate, a key that needs a password or another one, or an unsupported type of key (supported
+    /// are RSA of 2,048 to 4,096 bits, ECDSA on P-256 and P-384, and Ed25519).
     pub fn new(identity: Identity) -> io::Result<Tls> {
         Ok(Tls {
             sources: Sources::new(identity)?,
@@ -81,8 +83,8 @@ impl Tls {
         })
     }
 
-    /// With the certificate in this file, followed by those that lead to its root, and its key in that; both PEM. They may
-    /// be one file.
+    /// Uses the certificate in this file, followed by its chain, and its key in that file; both PEM. They can be one
+    /// file.
     ///
     /// # Errors
     /// Those of [`Tls::new`].
@@ -90,9 +92,9 @@ impl Tls {
         Tls::new(Identity::from_pem_files(certificate, key))
     }
 
-    /// One more certificate. Each client gets one whose names cover the one it asks for (SNI), and with whose key it can
-    /// deal; a client that names none of them, or nothing, gets the first. Two for one name, RSA and ECDSA, may stand
-    /// beside each other: the one that was given first is preferred.
+    /// Adds a certificate. Each client gets one whose names cover the name that it sends (SNI), and whose key type it
+    /// supports. A client with another name, or without one, gets the first. There can be two for one name, RSA and
+    /// ECDSA: the one added first is preferred.
     ///
     /// # Errors
     /// Those of [`Tls::new`].
@@ -101,9 +103,9 @@ impl Tls {
         Ok(self)
     }
 
-    /// Ask clients for a certificate, and take those that one of the roots in this file (PEM) has issued, directly or by
-    /// others in between. Default: none are asked for. Revoked certificates are not known. A resumed session is judged as a new
-    /// one is, by the time and the roots of now; a file that has no root any more lets no client in.
+    /// Asks clients for a certificate, and accepts those issued by one of the roots in this file (PEM), directly or
+    /// through intermediates. Default: none are requested. Revocation is not checked. A resumed session is checked like
+    /// a new one, with the current time and roots. A file without roots rejects every client.
     ///
     /// ```no_run
     /// use modest::{ClientCertificates, Tls};
@@ -113,44 +115,45 @@ impl Tls {
     /// ```
     ///
     /// # Errors
-    /// If the file can't be read, or holds no certificate that can be a root.
+    /// If the file cannot be read, or contains no certificate that can be a root.
     pub fn client_certificates(mut self, roots: impl AsRef<Path>, which: ClientCertificates) -> io::Result<Tls> {
         let is_optional = which == ClientCertificates::Optional;
         self.sources.trust(ClientAuth { file: roots.as_ref().to_owned(), is_optional })?;
         Ok(self)
     }
 
-    /// The protocols to agree on (ALPN), the best first. Default: `http/1.1`. A client that offers others only, such as
-    /// `h2` alone, is refused (`no_application_protocol`); one that offers none is served.
+    /// Sets the protocols for ALPN, in order of preference. Default: `http/1.1`. A client that offers only others, such
+    /// as `h2`, is rejected (`no_application_protocol`). A client that offers none is served.
     pub fn application_protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> Tls {
         self.sources.protocols = names.into_iter().map(|name| name.as_bytes().to_vec()).collect();
         self
     }
 
-    /// How long a handshake may take, from when the client was accepted to its last byte. Default: 10 seconds; `None`: no
-    /// limit. Only then the clocks of the protocol inside begin.
+    /// Sets how long a handshake can take, from the accept to its last byte. Default: 10 seconds; `None`: no limit. The
+    /// clocks of the inner protocol begin afterwards.
     pub fn handshake_timeout(mut self, limit: impl Into<Option<Duration>>) -> Tls {
         self.handshakes.timeout = limit.into();
         self
     }
 
-    /// How much a client may send in its handshake, in bytes: 64 KiB unless set. A client with certificates sends them.
+    /// Sets how many bytes a client can send in its handshake. Default: 64 KiB. A client certificate is part of it.
     /// Past it the connection is reset.
     pub fn handshake_limit(mut self, bytes: usize) -> Tls {
         self.handshakes.limit = bytes;
         self
     }
 
-    /// How often handshakes look whether the files have changed, and read them again if so: once a second unless set;
-    /// `None`: never. Files that can't be used, such as a certificate whose key is not there yet, are told to the log once;
-    /// what was read last stays in use; roots are replaced whatever is wrong with the others. Connections go on as they began.
+    /// Sets how often handshakes check at most whether the files have changed, and reload them. Default: once per
+    /// second; `None`: never. Files that cannot be used, such as a certificate whose key is not there yet, are logged
+    /// once, and the last valid ones stay in use. Roots are replaced even if other files are invalid. Open connections
+    /// are not affected.
     pub fn reload(mut self, every: impl Into<Option<Duration>>) -> Tls {
         self.reload = every.into();
         self
     }
 
-    /// What serves clients that speak no TLS, as far as their first byte tells: it is a capital letter, with which every
-    /// request of HTTP begins. Default: they are told so by a 400, and whatever else they may have sent is dropped.
+    /// Sets the protocol for clients that do not use TLS, by their first byte: an upper-case letter, with which every
+    /// HTTP request begins. Default: they get a 400.
     ///
     /// ```no_run
     /// use modest::layers::HttpsOnly;
@@ -166,7 +169,7 @@ impl Tls {
         self
     }
 
-    /// This, around a handler or another protocol: what [`TcpServer::bind`](crate::TcpServer::bind) takes, and
+    /// Puts TLS around a handler or another protocol. Pass the result to [`TcpServer::bind`](crate::TcpServer::bind) or
     /// [`ProxyProtocol::new`](crate::ProxyProtocol::new).
     pub fn protect(self, inner: impl IntoProtocol) -> Protected {
         let Tls { sources, reload, handshakes } = self;
@@ -187,22 +190,22 @@ struct Parts {
 }
 
 impl Protected {
-    /// The certificates that are in use, to read them again at once and to know when they expire.
+    /// Returns the certificates in use, to reload them and to know when they expire.
     #[must_use]
     pub fn certificates(&self) -> Certificates {
         Certificates(Arc::clone(&self.0))
     }
 }
 
-/// The certificates that a [`Protected`] protocol uses, also while it is served: see [`Protected::certificates`].
+/// The certificates of a [`Protected`] protocol, also while it is served: see [`Protected::certificates`].
 #[derive(Clone)]
 pub struct Certificates(Arc<Parts>);
 
 impl Certificates {
-    /// Read all files now, as [`Tls::reload`] does when they change: certificates, keys and the roots of clients.
+    /// Reloads all files now, as [`Tls::reload`] does when they change: certificates, keys and the roots of clients.
     ///
     /// # Errors
-    /// The first file that can't be used. What was read of it before stays in use.
+    /// The error of the first file that cannot be used. Its last valid content stays in use.
     pub fn reload(&self) -> io::Result<()> {
         self.0.live.reload()
     }
@@ -213,8 +216,8 @@ impl Certificates {
         self.0.live.expiry()
     }
 
-    /// Log a warning for each certificate that has expired, or expires within 14 days. It is also logged when certificates change, and
-    /// once a day by a handshake, unless [`Tls::reload`] is `None`.
+    /// Logs a warning for each certificate that has expired, or expires within 14 days. It is also logged when
+    /// certificates change, and once a day by a handshake, unless [`Tls::reload`] is `None`.
     pub fn warn_of_expiry(&self) {
         self.0.live.warn_of_expiry();
     }

@@ -1,5 +1,5 @@
-//! Frames, in the bytes of one turn: `tungstenite`'s codec, which reads until the turn's input is used up.
-//! It is given one frame at a time. So between two messages nothing is in it, and it need not be kept.
+//! Frames in the bytes of one turn: `tungstenite`'s codec, which reads until the turn's input is used up. It gets one
+//! frame at a time, so between two messages it is empty and need not be kept.
 
 use std::io::{self, Cursor, Read, Write};
 
@@ -14,36 +14,36 @@ use crate::raw::{Input, Output};
 /// The codec of one connection, from the first byte of a message to its last.
 pub(super) struct Codec {
     context: Box<WebSocketContext>,
-    /// So many bytes of this frame were not given to the context yet.
+    /// How many bytes of this frame the context has not got yet.
     left: u64,
-    /// Whether a message in fragments is under way.
+    /// Whether a fragmented message is in progress.
     in_fragments: bool,
 }
 
-/// What came.
+/// What has arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
     Message(Message),
-    /// More bytes are wanted.
+    /// More bytes are needed.
     Nothing,
-    /// The client has closed; if it was the first to, it has its answer.
+    /// The client has closed. If it was the first to close, the answer has been written.
     Closed(Close),
-    /// It broke the protocol: to be closed with this.
+    /// The client broke the protocol: close with this.
     Broken(Close),
 }
 
-/// What the context reads from, and writes to.
+/// The context reads from this and writes to it.
 struct Pipe<'a> {
     input: &'a mut Input,
     output: &'a mut Output,
     left: &'a mut u64,
 }
 
-/// The context reads so much at once, and keeps room for it.
+/// How much the context reads at once, and keeps room for.
 const READ: usize = 4096;
 
 impl Codec {
-    /// `most`: the largest message, in bytes.
+    /// `most` is the maximum length of a message in bytes.
     pub(super) fn new(most: usize) -> Codec {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ)
@@ -54,12 +54,12 @@ impl Codec {
         Codec { context, left: 0, in_fragments: false }
     }
 
-    /// Whether a message has begun and is not whole.
+    /// Whether a message has begun and is incomplete.
     pub(super) fn is_midway(&self) -> bool {
         self.left > 0 || self.in_fragments
     }
 
-    /// Read on, up to the end of one message. Pings are answered on the way.
+    /// Reads on, up to the end of one message. Pings are answered on the way.
     pub(super) fn receive(&mut self, input: &mut Input, output: &mut Output) -> Received {
         loop {
             if self.left == 0 && !self.begin_frame(input) {
@@ -67,7 +67,7 @@ impl Codec {
             }
             let mut pipe = Pipe { input: &mut *input, output: &mut *output, left: &mut self.left };
             let result = self.context.read(&mut pipe);
-            let answered = self.context.flush(&mut pipe); // a ping, a close
+            let answered = self.context.flush(&mut pipe); // a ping or a close
             match result {
                 Ok(Frame::Text(text)) => return Received::Message(Message::Text(text.as_str().to_owned())),
                 Ok(Frame::Binary(bytes)) => return Received::Message(Message::Binary(bytes.into())),
@@ -85,7 +85,7 @@ impl Codec {
         }
     }
 
-    /// See how long the next frame is. False: its head is not there yet.
+    /// Determines the length of the next frame. Returns false if its head is incomplete.
     fn begin_frame(&mut self, input: &Input) -> bool {
         let mut head = Cursor::new(input.bytes());
         match FrameHeader::parse(&mut head) {
@@ -98,21 +98,21 @@ impl Codec {
             }
             Ok(None) => false,
             Err(_) => {
-                self.left = input.bytes().len() as u64; // the context will say the same
+                self.left = input.bytes().len() as u64; // the context reports the same
                 true
             }
         }
     }
 
-    /// Begin the closing handshake, or say why the connection fails.
+    /// Begins the closing handshake, or writes why the connection fails.
     pub(super) fn close(&mut self, close: &Close, input: &mut Input, output: &mut Output) {
         let mut pipe = Pipe { input, output, left: &mut self.left };
-        // Writing to memory does not fail; and who has closed already is told no more.
+        // Writing to memory does not fail. A client that has closed already gets nothing more.
         let _ = self.context.close(&mut pipe, Some(close.frame()));
     }
 }
 
-/// How a connection fails (RFC 6455, section 7.4.1).
+/// The close code for an error (RFC 6455, section 7.4.1).
 fn fault(err: &Error) -> Close {
     match err {
         Error::Utf8(_) => Close::new(1007, "text must be UTF-8"),
@@ -147,5 +147,5 @@ impl Write for Pipe<'_> {
     }
 }
 
-/// A ping without a word.
+/// A ping without a payload.
 pub(super) const PING: [u8; 2] = [0x89, 0];

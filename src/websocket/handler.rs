@@ -1,19 +1,20 @@
-//! What is called: the user's side of one client.
+//! The user's handler of one client.
 
 use super::message::{Close, Message};
 use super::socket::Socket;
 use crate::Result;
 
-/// One client's handler: made for each client, with fields of its own.
+/// Handles one client. Each client has its own handler, with its own fields.
 ///
-/// To write: `message`. To change if you like: `opened`, `closed`, which do nothing.
+/// Required: `message`. Optional: `opened` and `closed`, which do nothing by default.
 ///
-/// `opened` and `message` may block: they run as request handlers do, with one of the permits that
-/// [`TcpServer::workers`](crate::TcpServer::workers) counts, one at a time for each client and in order. If no permit is
-/// to be had in time, the client is closed with 1013. An error closes with 1011, and the log hears why; a panic resets
-/// the connection. While one of them runs, what it sends waits in the queue.
+/// `opened` and `message` may block. They run like request handlers, with one of the permits that
+/// [`TcpServer::workers`](crate::TcpServer::workers) sets, one at a time per client and in order. If there is no permit
+/// in time, the client is closed with 1013. An error closes with 1011, and is logged. A panic resets the connection.
+/// Messages sent while one of them runs wait in the queue.
 pub trait WebSocketHandler: Send + 'static {
-    /// The client is there: what is sent from here on reaches it. Keep a clone of the socket to send from elsewhere.
+    /// Called when the connection is open: messages sent from now on reach the client. Keep a clone of the socket to
+    /// send from elsewhere.
     ///
     /// # Errors
     /// Close the connection, with 1011.
@@ -22,13 +23,13 @@ pub trait WebSocketHandler: Send + 'static {
         Ok(())
     }
 
-    /// A message has come, whole.
+    /// Called with each complete message.
     ///
     /// # Errors
     /// Close the connection, with 1011.
     fn message(&mut self, message: Message, socket: &Socket) -> Result<()>;
 
-    /// The connection is over, for whatever reason: called once, after everything else, if `opened` was called.
+    /// Called once when the connection is over, for whatever reason, after everything else, if `opened` was called.
     fn closed(&mut self, socket: &Socket, close: &Close) {
         let _ = (socket, close);
     }

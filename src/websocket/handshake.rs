@@ -1,31 +1,32 @@
-//! From HTTP to WebSocket (RFC 6455, section 4.2), and who may ask (section 10.2). Called by `settings`.
+//! The handshake from HTTP to WebSocket (RFC 6455, section 4.2), and allowed origins (section 10.2). Called by
+//! `settings`.
 
 use tungstenite::handshake::derive_accept_key;
 
 use crate::{Error, Method, Request, Result, Version};
 
-/// Pages of which origins may connect.
+/// The origins whose pages can connect.
 #[derive(Clone, Debug)]
 pub(super) enum Origins {
-    /// Those of the server's own, and these.
+    /// The server's own, and these.
     Same(Vec<String>),
     Any,
 }
 
-/// The rules of section 4.2.1, in its order; the answer to the request's key.
+/// The rules of section 4.2.1, in their order. Returns the response to the request's key.
 pub(super) fn key_of(request: &Request) -> Result<String> {
     // (1) a GET, in HTTP/1.1 or later
     if *request.method() != Method::GET {
         return Err(Error::new(405, "a WebSocket starts with GET").with_header("allow", "GET"));
     }
-    // (2) Host: seen to by the server. (3) Upgrade; (4) Connection
+    // (2) Host: checked by the server. (3) Upgrade; (4) Connection
     let is_asked_for = request.version() == Version::HTTP_11
         && words(request, "connection").any(|word| word.eq_ignore_ascii_case("upgrade"))
         && words(request, "upgrade").any(|word| word.eq_ignore_ascii_case("websocket"));
     if !is_asked_for {
         return Err(upgrade_required("This is a WebSocket."));
     }
-    // (6) before (5), as another version may have other keys
+    // (6) before (5), because another version may have other keys
     if single(request, "sec-websocket-version") != Some("13") {
         return Err(upgrade_required("Expected a WebSocket of version 13."));
     }
@@ -40,7 +41,7 @@ fn upgrade_required(message: &str) -> Error {
     Error::new(426, message).with_header("upgrade", "websocket").with_header("sec-websocket-version", "13")
 }
 
-/// The first of ours that the client offers, too.
+/// The first of our protocols that the client also offers.
 pub(super) fn agree(request: &Request, ours: &[String]) -> Option<String> {
     ours.iter().find(|name| words(request, "sec-websocket-protocol").any(|offered| offered == **name)).cloned()
 }
@@ -50,7 +51,7 @@ impl Origins {
     pub(super) fn check(&self, request: &Request) -> Result<()> {
         let Origins::Same(more) = self else { return Ok(()) };
         if request.header_all("origin").next().is_none() {
-            return Ok(()); // no page of a browser
+            return Ok(()); // not a page in a browser
         }
         let allowed = single(request, "origin").is_some_and(|origin| {
             more.iter().any(|known| known == origin) || request.host().is_some_and(|host| is_same(origin, host))
@@ -59,7 +60,7 @@ impl Origins {
     }
 }
 
-/// Whether an origin has this host and port. (Which scheme the client used is not known behind a proxy that ends TLS.)
+/// Whether an origin has this host and port. (Behind a proxy that ends TLS, the client's scheme is unknown.)
 fn is_same(origin: &str, host: &str) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = match scheme {
@@ -71,7 +72,7 @@ fn is_same(origin: &str, host: &str) -> bool {
     bare(authority) == bare(host)
 }
 
-/// The value of a field that is there once.
+/// The value of a field that occurs once.
 fn single<'a>(request: &'a Request, name: &'a str) -> Option<&'a str> {
     let mut values = request.header_all(name);
     let value = values.next()?;
@@ -87,7 +88,7 @@ fn words<'a>(request: &'a Request, name: &'a str) -> impl Iterator<Item = &'a st
 fn is_key(key: &str) -> bool {
     let letters = key.strip_suffix("==").filter(|letters| letters.len() == 22);
     letters.is_some_and(|letters| {
-        // The last letter has four bits that belong to no byte.
+        // The last character has four bits that belong to no byte.
         letters.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(&byte))
             && letters.ends_with(['A', 'Q', 'g', 'w'])
     })

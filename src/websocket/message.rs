@@ -1,27 +1,27 @@
-//! What is said: messages, and how it ends. With their bytes on the wire.
+//! Messages and closes, with their bytes on the wire.
 
 use std::sync::Arc;
 
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame};
 
-/// One message, whole. A `&str` or a `String` is one, too, and so are bytes.
+/// A complete message. A `&str`, a `String` and bytes convert into one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Text: in a page, a string.
+    /// Text; in a page, a string.
     Text(String),
-    /// Bytes: in a page, a `Blob` or an `ArrayBuffer`.
+    /// Bytes; in a page, a `Blob` or an `ArrayBuffer`.
     Binary(Vec<u8>),
 }
 
-/// How it ended.
+/// How the connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Close {
-    /// 1000 and 1001 of a client that leaves, 1005 if it gave no code, 1006 if the connection ended without a word
-    /// (RFC 6455, section 7.4.1); what the server closed with, if it was the first to close.
+    /// 1000 and 1001 from a client that leaves, 1005 if it sent no code, 1006 if the connection ended without a close
+    /// (RFC 6455, section 7.4.1); the server's code, if it was the first to close.
     pub code: u16,
-    /// What was said of it, often nothing.
+    /// The reason as text, often empty.
     pub reason: String,
 }
 
@@ -42,7 +42,7 @@ impl Message {
         }
     }
 
-    /// As it is sent, in one frame.
+    /// Encodes it as one frame.
     pub(super) fn encode(self) -> Arc<Vec<u8>> {
         let frame = match self {
             Message::Text(text) => Frame::message(text, OpCode::Data(Data::Text), true),
@@ -56,7 +56,7 @@ impl Message {
 }
 
 impl Close {
-    /// The longest reason, in bytes: a control frame holds 125.
+    /// The longest reason in bytes: a control frame has up to 125.
     const REASON: usize = 123;
 
     pub(super) fn new(code: u16, reason: impl Into<String>) -> Close {
@@ -66,7 +66,7 @@ impl Close {
         Close { code, reason }
     }
 
-    /// The connection ended without a word.
+    /// The connection ended without a close.
     pub(super) fn abnormal() -> Close {
         Close::new(1006, "")
     }
@@ -76,7 +76,7 @@ impl Close {
         Close::new(1008, "read too slowly")
     }
 
-    /// What the client said.
+    /// The client's close.
     pub(super) fn heard(frame: Option<CloseFrame>) -> Close {
         frame.map_or(Close::new(1005, ""), |frame| Close::new(frame.code.into(), frame.reason.as_str()))
     }
@@ -85,7 +85,7 @@ impl Close {
         CloseFrame { code: self.code.into(), reason: self.reason.as_str().into() }
     }
 
-    /// Whether an endpoint may send this code (RFC 6455, section 7.4).
+    /// Whether an endpoint can send this code (RFC 6455, section 7.4).
     pub(super) fn may_be_sent(code: u16) -> bool {
         matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
     }

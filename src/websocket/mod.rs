@@ -1,8 +1,8 @@
-//! WebSocket (RFC 6455), written with the crate's public API: `raw::Conversation`, as a protocol of one's own would be.
-//! The frames are `tungstenite`'s, over each turn's bytes. Each module uses only those below it.
+//! WebSocket (RFC 6455), written with the crate's public API: `raw::Conversation`, as your own protocol would be.
+//! Frames are those of `tungstenite`, over each turn's bytes. Each module uses only those below it.
 //!
-//! A client costs no worker and no thread while nothing is said: a [`WebSocketHandler`] is called with a permit, as
-//! request handlers are, once a message is whole. Any thread may send, by clones of the client's [`Socket`].
+//! An idle client holds no worker and no thread. A [`WebSocketHandler`] is called with a permit, like request handlers,
+//! once a message is complete. Any thread can send, with clones of the client's [`Socket`].
 //!
 //! ```
 //! use modest::websocket::{self, Message, Socket, WebSocketHandler};
@@ -24,9 +24,9 @@
 //! # let _ = app;
 //! ```
 //!
-//! What is done by itself: pings are answered and sent, messages in fragments are put together, text is checked to be
-//! UTF-8, the closing handshake is made from either side, and clients are told 1001 when the server shuts down.
-//! Compression (`permessage-deflate`, RFC 7692) is not offered: a message is at most as large as it says.
+//! Done automatically: pings are answered and sent, fragments are joined, text is checked for UTF-8, the closing
+//! handshake is made from either side, and clients are closed with 1001 when the server shuts down. Compression
+//! (`permessage-deflate`, RFC 7692) is not supported, so a message is never larger than its frames.
 
 mod settings; // limits, subprotocols, origins
 
@@ -34,11 +34,11 @@ mod handshake; // from HTTP to WebSocket
 mod session; // one client's conversation
 
 mod codec; // frames, in the bytes of one turn
-mod handler; // what is called
+mod handler; // the user's handler
 
-mod socket; // what any thread may say to one client
+mod socket; // sending from any thread
 
-mod message; // what is said
+mod message; // messages and closes
 
 pub use handler::WebSocketHandler;
 pub use message::{Close, Message};

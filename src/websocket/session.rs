@@ -1,5 +1,5 @@
-//! One client's conversation: read a message, call the handler, send what lies in the queue, wait; and the end.
-//! Made by `settings`, called by the engine. It holds no worker while it waits, and keeps no buffer between messages.
+//! One client's conversation: read a message, call the handler, send the queued messages, wait; and the end. Made by
+//! `settings`, called by the engine. It holds no worker while it waits, and keeps no buffer between messages.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ pub(super) struct Session<H: WebSocketHandler> {
     handler: H,
     socket: Socket,
     limits: Limits,
-    /// What the log calls its handlers.
+    /// The name of its handlers in the log.
     name: String,
     state: State,
-    /// While a message is under way, or the end is.
+    /// While a message, or the close, is in progress.
     codec: Option<Codec>,
     /// How it ended.
     close: Option<Close>,
@@ -26,34 +26,34 @@ pub(super) struct Session<H: WebSocketHandler> {
     was_opened: bool,
 }
 
-/// What a client may do, and how long it may take.
+/// The limits of a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// The largest message, in bytes.
+    /// The maximum length of a message in bytes.
     pub(super) message: usize,
     pub(super) ping: Option<Duration>,
     pub(super) idle: Option<Duration>,
     pub(super) close: Duration,
 }
 
-/// Where its stages begin: none is one of HTTP, the last of which may not be over for the engine.
+/// The first of its stages: none is one of HTTP, the last of which may not be over for the engine.
 const STAGES: u32 = 1 << 31;
 
-/// Since when what is waited for.
+/// The times from which limits count.
 struct Clock {
     stage: u32,
     /// When this stage began: the client's last bytes, or the ping after them.
     since: Instant,
     /// When the last message was handled.
     last_message: Instant,
-    /// A ping was sent after the client's last bytes.
+    /// Whether a ping was sent after the client's last bytes.
     has_pinged: bool,
-    /// This stage is that of a message under way.
+    /// Whether this stage is that of an incomplete message.
     is_midway: bool,
 }
 
 enum State {
-    /// The 101 was just written.
+    /// The 101 has just been written.
     New,
     /// The next turn has a permit, for `opened`.
     Opening,
@@ -62,7 +62,7 @@ enum State {
     Handling(Message),
     /// The handler has returned.
     Handled,
-    /// The server has closed, and waits for the client to do so.
+    /// The server has closed, and waits for the client's close.
     Closing,
     Over,
 }
@@ -101,7 +101,7 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
             }
             State::Open => {
                 if !self.clock.is_midway {
-                    self.clock.begin(turn.now()); // it has sent something, or taken it
+                    self.clock.begin(turn.now()); // it has sent or read something
                 }
                 self.go_on(turn)
             }
@@ -117,7 +117,7 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
             (Event::Called, State::Open) => self.go_on(turn),
             (Event::Late(_), State::Open) => self.be_late(turn),
             (Event::ShuttingDown, State::Open) => {
-                self.socket.write_to(turn.output); // what is there
+                self.socket.write_to(turn.output); // what is queued
                 self.close(Close::new(1001, "the server shuts down"), turn)
             }
             (Event::NoPermit, _) => self.fail(Close::new(1013, "the server is busy"), turn),
@@ -129,12 +129,12 @@ impl<H: WebSocketHandler> Conversation for Session<H> {
 
 /// While it is open.
 impl<H: WebSocketHandler> Session<H> {
-    /// Lay out what is to be sent, read what was sent, or wait.
+    /// Writes queued messages, reads, or waits.
     fn go_on(&mut self, turn: &mut Turn<'_>) -> Next {
         self.state = State::Open;
         match self.socket.write_to(turn.output) {
             Queued::Empty => {}
-            Queued::More => return Next::Again, // nothing more is read of who does not read
+            Queued::More => return Next::Again, // no message is read while the client does not read
             Queued::Close(close) => return self.close(close, turn),
             Queued::TooSlow => return self.over(Close::too_slow(), Next::Abort),
         }
@@ -162,14 +162,14 @@ impl<H: WebSocketHandler> Session<H> {
     fn handled(&mut self, result: Result<(), Error>, turn: &mut Turn<'_>) -> Next {
         self.state = State::Handled;
         match result {
-            // Who is gone is found to be so by the next turn.
+            // The next turn finds out that the client has disconnected.
             Err(err) if err.cause().is_some_and(|cause| cause.is::<SendError>()) => Next::Again,
             Err(err) => {
                 log::error!("{}: {}: {err:?}", turn.client, self.name);
-                self.socket.write_to(turn.output); // what was said before
+                self.socket.write_to(turn.output); // messages that were queued before
                 self.close(Close::new(1011, "an error of the server"), turn)
             }
-            Ok(()) => Next::Again, // what it said is sent before more is read
+            Ok(()) => Next::Again, // output is sent before more is read
         }
     }
 
@@ -187,7 +187,7 @@ impl<H: WebSocketHandler> Session<H> {
         Next::read(Stage(self.clock.stage), self.clock.within(&self.limits))
     }
 
-    /// Nothing came for too long.
+    /// Nothing has arrived for too long.
     fn be_late(&mut self, turn: &mut Turn<'_>) -> Next {
         let is_idle = self.limits.idle.is_some_and(|limit| turn.now() >= self.clock.last_message + limit);
         if self.clock.is_midway {
@@ -207,7 +207,7 @@ impl<H: WebSocketHandler> Session<H> {
 
 /// The end.
 impl<H: WebSocketHandler> Session<H> {
-    /// Close in good order: the client is to say so, too.
+    /// Closes normally: the client has to close, too.
     fn close(&mut self, close: Close, turn: &mut Turn<'_>) -> Next {
         self.say_close(&close, turn);
         self.clock.begin(turn.now());
@@ -223,11 +223,11 @@ impl<H: WebSocketHandler> Session<H> {
         Next::read(Stage(self.clock.stage), self.limits.close)
     }
 
-    /// The server has closed: read on until the client has.
+    /// The server has closed: reads on until the client has closed.
     fn await_close(&mut self, turn: &mut Turn<'_>) -> Next {
         loop {
             match self.receive(turn) {
-                Received::Message(_) => {} // said before it heard
+                Received::Message(_) => {} // sent before the client saw the close
                 Received::Nothing if turn.input.ended() => return Next::Close,
                 Received::Nothing => {
                     self.state = State::Closing;
@@ -239,7 +239,7 @@ impl<H: WebSocketHandler> Session<H> {
         }
     }
 
-    /// The client has broken the protocol, or can't be served: say why, and end (RFC 6455, section 7.1.7).
+    /// The client broke the protocol, or cannot be served: sends the reason, and ends (RFC 6455, section 7.1.7).
     fn fail(&mut self, close: Close, turn: &mut Turn<'_>) -> Next {
         log::debug!("{}: {}: closed with {}: {}", turn.client, self.name, close.code, close.reason);
         self.say_close(&close, turn);
@@ -251,7 +251,7 @@ impl<H: WebSocketHandler> Session<H> {
         codec.close(close, turn.input, turn.output);
     }
 
-    /// Nothing is said any more. What came first is what the handler hears.
+    /// The connection is over. The handler gets the first reason.
     fn over(&mut self, close: Close, next: Next) -> Next {
         self.state = State::Over;
         self.close.get_or_insert(close);
@@ -267,14 +267,14 @@ impl Clock {
         self.has_pinged = false;
     }
 
-    /// How long this stage may take: until a ping is due, or the client was silent for too long.
+    /// How long this stage can take: until a ping is due, or the client was silent for too long.
     fn within(&self, limits: &Limits) -> Option<Duration> {
         let idle = limits.idle.map(|limit| (self.last_message + limit).saturating_duration_since(self.since));
         limits.ping.into_iter().chain(idle).min()
     }
 }
 
-/// With a permit, as a destructor that may block.
+/// Runs with a permit, as a destructor that may block.
 impl<H: WebSocketHandler> Drop for Session<H> {
     fn drop(&mut self) {
         self.socket.end();

@@ -1,4 +1,4 @@
-//! What is allowed on a WebSocket, and the way to one: `accept`. Called by users' handlers; asks `handshake`, and makes
+//! The settings of a WebSocket, and `accept`, which creates one. Called by users' handlers; uses `handshake`, and makes
 //! the `session` that takes over.
 
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::session::{Limits, Session};
 use super::socket::Socket;
 use crate::{Request, Response, Result};
 
-/// Settings of a WebSocket; [`accept`] has the default ones.
+/// Settings of a WebSocket. [`accept`] uses the default ones.
 ///
 /// ```
 /// # use modest::websocket::{Message, Socket, WebSocket, WebSocketHandler};
@@ -33,11 +33,11 @@ pub struct WebSocket {
     origins: Origins,
 }
 
-/// Make a WebSocket of this request's connection, with the default settings of [`WebSocket`]: the answer is a 101, and
-/// from then on the handler is called.
+/// Turns this request's connection into a WebSocket, with the default settings of [`WebSocket`]: the response is a 101,
+/// and afterwards the handler is called.
 ///
 /// # Errors
-/// What [`WebSocket::accept`] says.
+/// Those of [`WebSocket::accept`].
 pub fn accept(request: &Request, handler: impl WebSocketHandler) -> Result<Response> {
     WebSocket::new().accept(request, handler)
 }
@@ -49,7 +49,7 @@ impl Default for WebSocket {
 }
 
 impl WebSocket {
-    /// The default settings.
+    /// Creates the default settings.
     pub fn new() -> WebSocket {
         let limits = Limits {
             message: 1024 * 1024,
@@ -60,48 +60,49 @@ impl WebSocket {
         WebSocket { limits, queue: 256 * 1024, protocols: Vec::new(), origins: Origins::Same(Vec::new()) }
     }
 
-    /// The largest message that a client may send, in bytes, whole or in fragments: 1 MiB unless set. One that is larger
-    /// is refused as soon as its length is known: the client is closed with 1009.
+    /// Sets the maximum length of a client's message in bytes, whole or in fragments. Default: 1 MiB. Past it the
+    /// client is closed with 1009, as soon as the length is known.
     ///
-    /// A message that has begun must come at the server's least rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)),
-    /// also where it comes in fragments; else the client is closed with 1008.
+    /// A message must arrive at the server's minimum rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)), also
+    /// in fragments. Otherwise the client is closed with 1008.
     pub fn max_message(mut self, bytes: usize) -> WebSocket {
         self.limits.message = bytes;
         self
     }
 
-    /// How many bytes may wait for one client that reads slowly: 256 KiB unless set. An empty queue takes a longer
-    /// message, too. One that is full is given up, and the connection is reset. Up to 64 KiB more are on their way.
+    /// Sets how many bytes can be queued for a client. Default: 256 KiB. An empty queue also accepts a longer message.
+    /// If the queue is full, the connection is reset. Up to 64 KiB more are in the connection's output.
     pub fn queue(mut self, bytes: usize) -> WebSocket {
         self.queue = bytes;
         self
     }
 
-    /// After so long without a byte of the client it is pinged; after as long again without one its connection is reset,
-    /// as it must be gone. 30 seconds unless set; `None`: never.
+    /// Sets after how much silence the client is pinged. After the same time again without a byte its connection is
+    /// reset. Default: 30 seconds; `None`: never.
     pub fn ping_interval(mut self, every: impl Into<Option<Duration>>) -> WebSocket {
         self.limits.ping = every.into();
         self
     }
 
-    /// How long a client may send no message, counted from the opening or from when its last one was handled. Past that
-    /// it is closed with 1001. No limit unless set: who listens has nothing to say.
+    /// Sets how long a client can send no message, counted from the opening or from the end of its last handler. Past
+    /// it the client is closed with 1001. Default: no limit, because listeners send nothing.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> WebSocket {
         self.limits.idle = limit.into();
         self
     }
 
-    /// How long a client has to answer when the server closes: 5 seconds unless set. A shutdown waits for that, too.
+    /// Sets how long the server waits for the client's close after its own. Default: 5 seconds. A shutdown also waits
+    /// for that.
     pub fn close_timeout(mut self, limit: Duration) -> WebSocket {
         self.limits.close = limit;
         self
     }
 
-    /// The subprotocols that are spoken here, the best first: the first of them that the client offers is agreed on
-    /// ([`Socket::protocol`]). If it offers none of them, none is agreed on; browsers then close.
+    /// Sets the supported subprotocols, in order of preference. The first one that the client also offers is used
+    /// ([`Socket::protocol`]). If it offers none of them, none is used, and browsers close the connection.
     ///
     /// # Panics
-    /// If one is no token (RFC 9110, section 5.6.2).
+    /// If one is not a token (RFC 9110, section 5.6.2).
     pub fn protocols<'a>(mut self, names: impl IntoIterator<Item = &'a str>) -> WebSocket {
         self.protocols = names.into_iter().map(str::to_owned).collect();
         for name in &self.protocols {

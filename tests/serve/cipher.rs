@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use modest::raw::{Conversation, Event, Inner, Input, Layer, Next, Protocol, Raw, Stage, Stream, Turn};
+use modest::raw::{Conversation, Handover, Input, Layer, Next, Protocol, Raw, Stage, Turn};
 use modest::{Client, IntoProtocol};
 
 pub const ALERT: [u8; 2] = [0xff, 0xff];
@@ -60,20 +60,15 @@ enum State {
     Greeting,
     Naming(Key),
     Meeting(Key, Client),
-    Met(Key, Box<Inner>),
 }
 
 const HANDSHAKE: Stage = Stage(u32::MAX);
 
 impl Conversation for Ciphered {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
-        if let State::Met(key, inner) = &mut self.state {
-            return inner.turn(key, turn);
-        }
         if let State::Meeting(key, client) = &self.state {
-            let Some(inner) = Inner::meet(&*self.cipher.inner, client.clone()) else { return Next::Linger };
-            self.state = State::Met(key.clone(), Box::new(inner));
-            return Next::Again;
+            let Some(inner) = self.cipher.inner.meet(client) else { return Next::Linger };
+            return turn.hand_over(Handover::to(inner).with_client(client.clone()).with_layer(key.clone()));
         }
         let Some(length) = turn.input.bytes().iter().position(|byte| *byte == b'\n') else {
             return match turn.input.ended() {
@@ -108,27 +103,8 @@ impl Conversation for Ciphered {
         }
     }
 
-    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
-        match &mut self.state {
-            State::Met(key, inner) => inner.event(what, key, turn),
-            _ => Next::Close,
-        }
-    }
-
-    fn goodbye(&mut self, turn: &mut Turn<'_>) {
-        if let State::Met(key, inner) = &mut self.state {
-            inner.goodbye(key, turn);
-        }
-    }
-
-    fn take(self: Box<Self>, stream: Stream) {
-        if let State::Met(key, inner) = self.state {
-            inner.take(key, stream);
-        }
-    }
-
     fn drop_may_block(&self) -> bool {
-        matches!(&self.state, State::Met(_, inner) if inner.drop_may_block())
+        false
     }
 }
 

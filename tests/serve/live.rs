@@ -319,7 +319,7 @@ fn a_shutdown_ends_the_listening() {
     head(listener.send(get("/news")));
     let mut poll = running.client();
     poll.send(get("/poll?from=0"));
-    running.wait_for("both wait", |stats| stats.parked == 2);
+    running.wait_for("both wait", |stats| stats.listeners == 1 && stats.long_polls == 1 && stats.running == 0);
     running.handle.shutdown();
     assert_eq!(chunk(&mut listener), "retry: 1000\n\n");
     listener.expect("0\r\n\r\n").expect_end();
@@ -518,7 +518,7 @@ fn long_polls_hold_no_worker() {
     for poll in &mut polls {
         poll.send(get("/poll?from=0"));
     }
-    running.wait_for("all wait", |stats| stats.parked == 100 && stats.running == 0);
+    running.wait_for("all wait", |stats| stats.long_polls == 100 && stats.parked == 100);
     assert!(running.client().fetch(get("/short")).ends_with("short"));
     house.say("news");
     for poll in &mut polls {
@@ -576,7 +576,7 @@ fn a_poll_whose_client_has_left_is_forgotten() {
     let running = house.serve();
     let mut poll = running.client();
     poll.send(get("/poll?from=0"));
-    running.wait_for("it waits", |stats| stats.parked == 1 && stats.running == 0);
+    running.wait_for("it waits", |stats| stats.long_polls == 1 && stats.parked == 1);
     drop(poll);
     running.wait_for("it is gone", |stats| stats.connections == 0);
     house.say("to nobody");
@@ -589,7 +589,7 @@ fn a_request_behind_a_poll_waits_its_turn() {
     let running = house.serve();
     let mut client = running.client();
     client.send(get("/poll?from=0") + &get("/short"));
-    running.wait_for("it waits", |stats| stats.parked == 1 && stats.running == 0);
+    running.wait_for("it waits", |stats| stats.long_polls == 1 && stats.parked == 1);
     house.say("news");
     assert!(client.answer().unwrap().ends_with("news"));
     assert!(client.answer().unwrap().ends_with("short"));

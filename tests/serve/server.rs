@@ -7,7 +7,28 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "self-signed")]
+use crate::transport;
 use modest::{Address, IntoProtocol, ServerHandle, Stats, TcpServer};
+
+/// Without TLS there is one transport.
+#[cfg(not(feature = "self-signed"))]
+mod transport {
+    pub fn bind(handler: impl modest::IntoProtocol) -> modest::TcpServer {
+        modest::TcpServer::bind("127.0.0.1:0", handler).expect("a free port")
+    }
+
+    pub fn bridge(_: std::net::SocketAddr) {}
+
+    pub fn connect(address: std::net::SocketAddr) -> std::io::Result<std::net::TcpStream> {
+        std::net::TcpStream::connect(address)
+    }
+}
+
+/// Whether clients and server have one connection, and nothing around its bytes.
+pub fn is_plain() -> bool {
+    std::env::var_os("MODEST_TRANSPORT").is_none_or(|transport| transport == "plain")
+}
 
 /// Nothing in these tests takes this long unless it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,7 +42,9 @@ pub struct Running {
 
 /// Serve this, with these settings, on a free port.
 pub fn serve(handler: impl IntoProtocol, settings: impl FnOnce(TcpServer) -> TcpServer) -> Running {
-    Running::start(settings(TcpServer::bind("127.0.0.1:0", handler).expect("a free port")))
+    let running = Running::start(settings(transport::bind(handler)));
+    transport::bridge(running.address);
+    running
 }
 
 impl Running {
@@ -87,7 +110,7 @@ pub struct Client {
 
 impl Client {
     pub fn new(address: SocketAddr) -> Client {
-        let stream = TcpStream::connect(address).expect("the server listens");
+        let stream = transport::connect(address).expect("the server listens");
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();

@@ -9,7 +9,7 @@ use modest::live::{Sender, Signal};
 use modest::raw::{Conversation, Next, Stream, Turn};
 use modest::{BodyPlan, Http, Request, RequestHandler, Response, Result};
 
-use crate::server::{Client, Running, serve};
+use crate::server::{Client, Running, is_plain, serve};
 
 /// What its handlers do with a body is in the query: how many bytes they read; and in the path how they respond.
 #[derive(Clone, Default)]
@@ -225,6 +225,9 @@ fn taken(client: &mut Client, most: usize) -> usize {
 /// What is read of a client that was refused is bounded, and enough to see the refusal.
 #[test]
 fn a_client_that_was_refused_does_not_send_on_for_ever() {
+    if !is_plain() {
+        return; // a bridge takes bytes that its server does not
+    }
     const MUCH: usize = 400_000_000;
     for (what, head, length, wanted, most) in [
         ("a head", "GET  / HTTP/1.1\r\n\r\n", MUCH, "400", 32_000_000),

@@ -10,10 +10,13 @@ use std::sync::{Arc, Mutex};
 use modest::testing::{self, TestRequest};
 use modest::{BodyPlan, Http, Method, Request, RequestHandler, Response, Result, handler_fn};
 
-use crate::server::{eventually, serve};
+use crate::server::{eventually, is_plain, serve};
 
 #[test]
 fn curl_sends_a_form() {
+    if !is_plain() {
+        return; // curl is no client of the bridge
+    }
     let folder = Arc::new(tempfile::tempdir().unwrap());
     let path = |name: &str| folder.path().join(name);
     let large: Vec<u8> = (0..3_000_000u32).flat_map(|number| (number / 7).to_le_bytes()).collect();

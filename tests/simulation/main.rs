@@ -58,6 +58,8 @@ mod tcp {
     mod transport;
     mod workers;
 
+    #[path = "../../tests/simulation/layered.rs"]
+    mod layered;
     #[path = "../../tests/simulation/sync.rs"]
     mod sync;
     #[path = "../../tests/simulation/sys.rs"]

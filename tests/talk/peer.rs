@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
-use modest::raw::{Conversation, Event, Input, Next, Output, Piece, Protocol, Turn};
+use modest::raw::{Conversation, Event, Handover, Input, Layer, Next, Output, Piece, Protocol, Turn};
 use modest::{Client, Http, RequestHandler};
 
 /// Every answer of the tests is given at this moment.
@@ -15,6 +15,7 @@ pub struct Peer {
     client: Client,
     input: Input,
     output: Output,
+    layered: Option<Layered>,
     /// All that was said, as the client would have read it.
     pub said: Vec<u8>,
     /// What the conversation asked for last.
@@ -25,6 +26,14 @@ pub struct Peer {
     pub slots: usize,
     /// Slots are not to be had.
     pub no_slots: bool,
+}
+
+/// What is between the client's bytes and the conversation.
+struct Layered {
+    layer: Box<dyn Layer>,
+    raw: Input,
+    is_unopened: bool,
+    is_over: bool,
 }
 
 impl Peer {
@@ -40,6 +49,7 @@ impl Peer {
             client,
             input: Input::new(),
             output: Output::new(),
+            layered: None,
             said: Vec::new(),
             next: Next::Again,
             stopping: false,
@@ -57,19 +67,51 @@ impl Peer {
     /// These bytes arrive, and all is done that they give rise to.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Peer {
         if self.is_open() {
-            self.input.extend(bytes.as_ref());
+            self.below().extend(bytes.as_ref());
+            self.receive();
+        }
+        self
+    }
+
+    /// Where the client's bytes arrive.
+    fn below(&mut self) -> &mut Input {
+        self.layered.as_mut().map_or(&mut self.input, |layered| &mut layered.raw)
+    }
+
+    /// Something has arrived.
+    fn receive(&mut self) {
+        if self.open() {
             self.take_turn(None);
             self.run();
         }
-        self
+    }
+
+    /// Whether there is something new for the conversation.
+    fn open(&mut self) -> bool {
+        let Some(layered) = &mut self.layered else { return true };
+        layered.is_unopened = false;
+        let before = self.input.bytes().len();
+        let mut turn = Turn::new(&mut layered.raw, &mut self.output, &self.client);
+        let opened = layered.layer.open(&mut turn, &mut self.input);
+        if layered.raw.ended() && !self.input.ended() {
+            self.input.cut();
+        }
+        if let Err(next) = opened {
+            layered.is_over = true;
+            self.next = next;
+            let layered = self.layered.take();
+            self.write(); // as it is
+            self.layered = layered;
+            return false;
+        }
+        self.input.bytes().len() > before || self.input.ended()
     }
 
     /// The client has sent its last byte.
     pub fn end(&mut self) -> &mut Peer {
         if self.is_open() {
-            self.input.end();
-            self.take_turn(None);
-            self.run();
+            self.below().end();
+            self.receive();
         }
         self
     }
@@ -111,19 +153,52 @@ impl Peer {
                     self.take_turn(None);
                 }
                 Next::Again | Next::Brief => self.take_turn(None),
+                Next::Read { .. } | Next::Idle { .. } if self.is_unopened() => {
+                    if self.open() {
+                        self.take_turn(None);
+                    }
+                }
                 Next::Read { .. } if self.input.ended() => self.next = Next::Close,
+                Next::Close | Next::Linger => return self.say_goodbye(),
                 _ => return,
             }
         }
         panic!("the talk goes round in circles: {:?}", self.text());
     }
 
+    fn is_unopened(&self) -> bool {
+        self.layered.as_ref().is_some_and(|layered| layered.is_unopened)
+    }
+
+    /// The end of the layer.
+    fn say_goodbye(&mut self) {
+        let Some(layered) = &mut self.layered else { return };
+        if !std::mem::replace(&mut layered.is_over, true) {
+            layered.layer.goodbye(&mut self.said);
+        }
+    }
+
+    /// The connection is another conversation's.
+    fn become_successor(&mut self, successor: Handover) {
+        let Handover { conversation, client, layer, .. } = successor;
+        self.conversation = Some(conversation);
+        self.client = client.unwrap_or_else(|| self.client.clone());
+        if let Some(layer) = layer {
+            assert!(self.layered.is_none(), "layers above layers are tested over sockets");
+            let raw = std::mem::replace(&mut self.input, Input::new());
+            self.layered = Some(Layered { layer, raw, is_unopened: true, is_over: false });
+        }
+        self.next = Next::Again;
+    }
+
     fn take_turn(&mut self, event: Option<Event>) {
+        let mut successor = None;
         let mut turn = Turn::new(&mut self.input, &mut self.output, &self.client);
         turn.wall = SystemTime::UNIX_EPOCH + NOW;
         if self.stopping {
             turn = turn.while_shutting_down();
         }
+        turn = turn.keeping_handover(&mut successor);
         turn.set_polled(self.polled);
         let conversation = self.conversation.as_mut().expect("turned away");
         let next = match event {
@@ -136,6 +211,9 @@ impl Peer {
             (next, _) => next,
         };
         self.write();
+        if let Some(successor) = successor {
+            self.become_successor(*successor);
+        }
     }
 
     /// The connection is idle, and the engine ends it.
@@ -145,23 +223,29 @@ impl Peer {
         conversation.goodbye(&mut Turn::new(&mut self.input, &mut self.output, &self.client));
         self.next = Next::Close;
         self.write();
+        self.say_goodbye();
         self
     }
 
     fn write(&mut self) {
+        let mut plain = Vec::new();
         for piece in self.output.pieces() {
             match piece {
-                Piece::Owned(bytes) => self.said.extend_from_slice(bytes),
-                Piece::Shared { bytes, start, end } => self.said.extend_from_slice(&(**bytes).as_ref()[*start..*end]),
+                Piece::Owned(bytes) => plain.extend_from_slice(bytes),
+                Piece::Shared { bytes, start, end } => plain.extend_from_slice(&(**bytes).as_ref()[*start..*end]),
                 Piece::File { file, start, length } => {
-                    let old = self.said.len();
-                    self.said.resize(old + *length as usize, 0);
-                    file.read_exact_at(&mut self.said[old..], *start).expect("as much as was promised");
+                    let old = plain.len();
+                    plain.resize(old + *length as usize, 0);
+                    file.read_exact_at(&mut plain[old..], *start).expect("as much as was promised");
                 }
                 other => panic!("a piece that nobody here knows: {other:?}"),
             }
         }
         self.output.clear();
+        match &mut self.layered {
+            Some(layered) => plain.chunks(16 * 1024).for_each(|record| layered.layer.seal(record, &mut self.said)),
+            None => self.said.extend(plain),
+        }
     }
 }
 

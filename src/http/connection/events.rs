@@ -80,7 +80,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             State::BeforeBody(_) | State::SpoolingBody(_) | State::Handling(_) | State::Streaming(_) => Next::Handle,
             State::Rejecting(_) | State::Ended(_) => Next::Brief,
             State::Upgrading(_) => Next::Take,
-            State::Pushed(_) | State::Waiting(_) | State::Switched(_) | State::Closing(_) => Next::Close, // dealt with
+            State::Pushed(_) | State::Waiting(_) | State::Closing(_) => Next::Close, // dealt with
         };
         self.state = state;
         next

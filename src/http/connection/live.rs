@@ -13,7 +13,7 @@ use crate::http::request::arriving::CONTINUE;
 use crate::http::response::Protocol;
 use crate::http::sending::pushed::{PushedProgress, PushedStream};
 use crate::http::sending::{Checked, encode_switch};
-use crate::tcp::{Conversation, LiveKind, LivePlace, LiveRefusal, Next, Stage, Stream, Turn};
+use crate::tcp::{Handover, LiveKind, LiveRefusal, Next, Stage, Stream, Turn};
 
 /// A response whose body other threads push.
 pub(super) struct PushedResponse {
@@ -36,12 +36,6 @@ pub(super) struct Upgrading {
     pub(super) exchange: Box<Exchange>,
     head: Vec<u8>,
     serve: Box<dyn FnOnce(Stream) + Send>,
-}
-
-/// Another protocol, and its place among those that wait for something other than their client.
-pub(super) struct Switched {
-    pub(super) conversation: Box<dyn Conversation>,
-    _place: Option<LivePlace>,
 }
 
 impl Exchange {
@@ -243,8 +237,7 @@ impl<H: RequestHandler> HttpConnection<H> {
             Protocol::Conversation { conversation, .. } => {
                 turn.output.bytes().extend_from_slice(&head);
                 self.log(&exchange, StatusCode::SWITCHING_PROTOCOLS, 0, turn);
-                self.state = State::Switched(Box::new(Switched { conversation, _place: exchange.live }));
-                Next::Again
+                turn.hand_over(Handover::to(conversation).with_place(exchange.live))
             }
         }
     }
@@ -260,16 +253,5 @@ impl<H: RequestHandler> HttpConnection<H> {
             Ok(()) => serve(stream),
             Err(err) => log::debug!("{client}: left before it was upgraded: {err}"),
         }
-    }
-
-    /// What the other protocol says to it.
-    pub(super) fn switched(
-        &mut self,
-        mut switched: Box<Switched>,
-        act: impl FnOnce(&mut dyn Conversation) -> Next,
-    ) -> Next {
-        let next = act(&mut *switched.conversation);
-        self.state = State::Switched(switched);
-        next
     }
 }

@@ -33,7 +33,7 @@ use super::response::Instead;
 use super::sending::Checked;
 use crate::tcp::{Client, Conversation, Event, Instant, LivePlace, Next, Stage, Stream, Turn, Waker};
 use arriving::end_arriving_body;
-use live::{PushedResponse, Switched, Upgrading, WaitingRequest};
+use live::{PushedResponse, Upgrading, WaitingRequest};
 use receiving::{PartialRequest, UnacceptedRequest};
 use responding::StreamingResponse;
 
@@ -72,8 +72,6 @@ enum State {
     Waiting(Box<WaitingRequest>),
     /// The connection is to be a stream of another protocol.
     Upgrading(Box<Upgrading>),
-    /// The connection speaks another protocol.
-    Switched(Box<Switched>),
     /// A body can't be received: the rejection is to be sent, and what was received to be dropped (may block).
     Rejecting(Box<(PartialRequest, Rejection)>),
     /// A response is complete, and its request is to be dropped (may block).
@@ -114,7 +112,6 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
             State::DiscardingBody(body) => self.discard_body(body, turn),
             State::Pushed(pushed) => self.send_pushed(pushed, turn),
             State::Waiting(waiting) => self.go_on_waiting(waiting, turn),
-            State::Switched(switched) => self.switched(switched, |conversation| conversation.turn(turn)),
             State::Rejecting(rejected) => self.reject_partial(rejected.0, rejected.1, turn),
             State::Ended(exchange) => self.after_response(exchange, turn),
             State::Closing(_) => Next::Close,
@@ -123,12 +120,7 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
-        let state = match self.take_state() {
-            State::Switched(switched) => {
-                return self.switched(switched, |conversation| conversation.event(what, turn));
-            }
-            state => state,
-        };
+        let state = self.take_state();
         match what {
             Event::Late(_) => self.on_timeout(state, turn),
             Event::NoPermit | Event::NoThread => self.on_overload(state, turn),
@@ -141,21 +133,11 @@ impl<H: RequestHandler> Conversation for HttpConnection<H> {
     fn take(mut self: Box<Self>, stream: Stream) {
         match self.take_state() {
             State::Upgrading(upgrading) => self.take_over(*upgrading, stream),
-            State::Switched(switched) => switched.conversation.take(stream),
             _ => drop(stream),
         }
     }
 
-    fn goodbye(&mut self, turn: &mut Turn<'_>) {
-        if let State::Switched(switched) = &mut self.state {
-            switched.conversation.goodbye(turn);
-        }
-    }
-
     fn drop_may_block(&self) -> bool {
-        if let State::Switched(switched) = &self.state {
-            return switched.conversation.drop_may_block();
-        }
         // What a handler made, and what may be a large file.
         matches!(
             self.state,

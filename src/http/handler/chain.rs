@@ -1,10 +1,10 @@
-//! The chain of handlers that a request passes through, as `connection` calls it, and how deep in it a handler is.
-//! Used by `handler`, and by whatever puts handlers together: layers and routes.
+//! The chain of handlers that a request passes through, as `connection` calls it, and the depth of a handler in it.
+//! Used by `handler`, layers and routes.
 //!
-//! A request is handled in one pass down the chain: each handler is asked whether it accepts the request and then handles it, by
-//! calling the next one. If a body is still to come, all are asked first, from the head and from the outermost on
-//! (`chain_before_body`). The first that refuses ends that. Its error is kept, and the pass down that follows returns it where the
-//! handler would have been called, so that those around it have their say.
+//! A request is handled in one pass down the chain: each handler accepts or rejects the request, and then handles it by
+//! calling the next one. If a body is still to come, `chain_before_body` first calls all handlers with the head, the
+//! outermost first. The first rejection ends that. Its error is stored, and the pass down that follows returns it where
+//! the handler would have been called, so that the handlers around it see it.
 
 use std::any::TypeId;
 use std::fmt;
@@ -47,13 +47,13 @@ impl<H: RequestHandler + ?Sized> Chain<'_, H> {
     }
 }
 
-/// How many handlers are around one. Only this floor can make one: so only it calls the `chain_` methods, and no user can write
-/// one.
+/// How many handlers are around one. Only this module can create one, so no other code can call or implement the
+/// `chain_` methods.
 #[derive(Clone, Copy)]
 pub struct Depth<'a> {
     level: u32,
     begins: &'a dyn Fn(&Request),
-    /// The method that a caller by hand has called, in place of the request's.
+    /// The method that a caller by hand has called, instead of the request's.
     called: Option<&'a Method>,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Debug for Depth<'_> {
     }
 }
 
-/// Handlers that delegate to each other in a circle would fill the stack.
+/// Handlers that delegate to each other in a circle would overflow the stack.
 const DEEPEST: u32 = 64;
 
 impl<'a> Depth<'a> {
@@ -76,7 +76,7 @@ impl<'a> Depth<'a> {
         Ok(Depth { level: self.level + 1, ..self })
     }
 
-    /// From the head of a request whose body is to come: asks the handler at this depth, and keeps its refusal.
+    /// Before the body: calls the handler at this depth, and stores its rejection.
     pub(super) fn ask_first(
         self,
         request: &Request,
@@ -90,7 +90,7 @@ impl<'a> Depth<'a> {
         Ok(())
     }
 
-    /// On the pass down: asks the handler at this depth, unless it was asked before, and returns its refusal.
+    /// On the pass down: calls the handler at this depth, unless it was called before, and returns its rejection.
     pub(super) fn ask(self, request: &Request, check: impl FnOnce(&mut BodyPlan) -> Result<()>) -> Result<()> {
         if !request.asked().reach(self.level) {
             return request.asked().refusal_at(self.level).map_or(Ok(()), Err);
@@ -117,8 +117,8 @@ impl<'a> Depth<'a> {
         request.asked().has_reached(self.level)
     }
 
-    /// A handler inside a layer, if it was asked whether it accepts the request. It also has a say in what is rejected before
-    /// any handler is asked, for it is there for all requests.
+    /// Returns a handler inside a layer, if it has been called for this request. It also takes part in responses to
+    /// requests that are rejected before any handler is called, because it is there for all requests.
     pub(super) fn layered<'h>(
         self,
         request: &Request,
@@ -129,7 +129,7 @@ impl<'a> Depth<'a> {
         (is_rejected || depth.has_reached(request)).then_some((inner, depth))
     }
 
-    /// How many of the next layers inside were asked.
+    /// How many of the next inner layers have been called.
     pub(super) fn asked_inside(self, request: &Request, most: usize) -> usize {
         (1..).take(most).take_while(|deeper| request.asked().has_reached(self.level + deeper)).count()
     }
@@ -139,8 +139,8 @@ impl<'a> Depth<'a> {
         (0..layers).try_fold(self, |depth, _| depth.inner())
     }
 
-    /// A handler inside the one at this depth, if it was asked whether it accepts the request: one that was not, because
-    /// an outer one declined it, has nothing to say of the response.
+    /// Returns a handler inside the one at this depth, if it has been called for this request. A handler that an outer
+    /// one kept from being called takes no part in the response.
     pub(super) fn asked<'h>(
         self,
         request: &Request,
@@ -151,13 +151,13 @@ impl<'a> Depth<'a> {
     }
 }
 
-/// The handler that this one delegates to. Itself is none: it takes the request.
+/// The handler that this one delegates to. `None` if it returns itself, which means that it handles the request.
 pub(super) fn delegate_of<'a, H: RequestHandler + ?Sized>(
     handler: &'a H,
     request: &Request,
 ) -> Option<&'a dyn RequestHandler> {
     let is_other = |inner: &&dyn RequestHandler| {
-        // A field may have its struct's address, but not its type, too.
+        // A field can have the address of its struct, but it has another type.
         !std::ptr::addr_eq(handler, *inner) || inner.chain_type(Depth::OUTERMOST) != TypeId::of::<H>()
     };
     handler.delegate(request).filter(is_other)
@@ -170,7 +170,7 @@ fn check_client(inner: &dyn RequestHandler, request: &Request, depth: Depth<'_>)
     }
 }
 
-/// From the head, asks the handler inside the one at this depth.
+/// Before the body: calls the handler inside the one at this depth.
 pub(super) fn enter_first(
     inner: &dyn RequestHandler,
     request: &Request,
@@ -197,9 +197,9 @@ fn identity(handler: &dyn RequestHandler) -> (usize, TypeId) {
     (std::ptr::from_ref(handler).addr(), handler.chain_type(Depth::OUTERMOST))
 }
 
-/// A chain that is called by hand, by one of its `do_` methods, is handled whole: none of its checks is left out, and its last word is
-/// said. Its error stays one, for the caller to judge, with the fields that the last word adds. `called`: that method; `None`: that of
-/// the request.
+/// Runs the whole chain for a caller by hand, who has called one of the `do_` methods: all checks and the last hooks
+/// apply. An error stays an error, with the fields that the last hooks add. `called` is that method; `None` means the
+/// request's own.
 pub(super) fn handle_by_hand<H: RequestHandler + ?Sized>(
     handler: &H,
     request: &Request,
@@ -238,7 +238,7 @@ pub(super) fn by_method<H: RequestHandler + ?Sized>(
     }
 }
 
-/// The `do_` methods of handlers that handle all methods alike, for callers that call one by hand.
+/// The `do_` methods of handlers that handle all methods alike, for a caller by hand.
 macro_rules! whole_handler_methods {
     () => {
         whole_handler_methods!(do_get GET, do_head HEAD, do_post POST, do_put PUT, do_delete DELETE, do_patch PATCH, do_options OPTIONS);

@@ -1,5 +1,5 @@
-//! Layers: code around a handler, which sees each request on its way in and its response on the way out.
-//! A `Layered` is a handler like any other; it passes on whatever its layer does not change.
+//! Layers: code around a handler, which sees each request on its way in and its response on the way out. A `Layered` is
+//! a handler that passes on everything that its layer does not change.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::http::request::{BodyPlan, Request};
 use crate::http::response::{Response, Result};
 use crate::tcp::Client;
 
-/// Code around a handler: [`RequestHandler::layer`]. What it leaves out is as if it were not there.
+/// Code around a handler: [`RequestHandler::layer`]. A method that is not implemented has no effect.
 ///
-/// Of its methods `before_body` and `handle` may block; the others must not.
+/// `before_body` and `handle` may block. The other methods must not.
 ///
 /// ```
 /// use modest::{BodyPlan, Error, Layer, Request, RequestHandler, Response, Result, handler_fn};
@@ -39,21 +39,22 @@ use crate::tcp::Client;
     note = "a closure is given as `layer_fn(|request, next| ..)`"
 )]
 pub trait Layer: Send + Sync + 'static {
-    /// From the head alone, before that of the handler inside: see [`RequestHandler::before_body`]. An error becomes the response,
-    /// once the `handle` of the layers around this one has seen it.
+    /// Called with the head, before the inner handler's: see [`RequestHandler::before_body`]. An error becomes the
+    /// response, after the `handle` of the layers around this one has seen it.
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         let _ = (request, plan);
         Ok(())
     }
 
-    /// The whole request: `next.run(request)` has the handler respond to it. What the handler returned as an error still is
-    /// one: it has no page yet. Default: that, and nothing else.
+    /// Called with the whole request. `next.run(request)` calls the inner handler. An error of the inner handler is
+    /// still an error here and has no page yet. Default: calls `next.run` and nothing else.
     ///
-    /// A layer that decides whether a request is allowed does so in `before_body`. Without a body, nothing inside has been called yet when
-    /// this is. With a body, what is inside has been asked from the head, and what it planned for the body has been done
-    /// ([`BodyPlan::save_to`] has written it): if it refused
-    /// the request, or has no route for it, `next.run` returns that error, and the body was not received. Reading it is an error
-    /// then, unless `before_body` has set a limit for it ([`BodyPlan::limit`]), or there is no route and it has 64 KiB at most.
+    /// Decide in `before_body` whether a request is allowed. If the request has no body, nothing inside has been called
+    /// before this method. If it has one, the inner handlers have already seen the head, and their body plan has been
+    /// carried out ([`BodyPlan::save_to`] has written the body). If an inner handler rejected the request, or there is
+    /// no route for it, `next.run` returns that error, and the body was not received. Reading the body is then an
+    /// error, unless `before_body` has set a limit for it ([`BodyPlan::limit`]), or there is no route and the body has
+    /// up to 64 KiB.
     fn handle(&self, request: &Request, next: Next<'_>) -> Result<Response> {
         next.run(request)
     }
@@ -64,33 +65,33 @@ pub trait Layer: Send + Sync + 'static {
         true
     }
 
-    /// A request that no handler is asked about, as its head breaks a rule: it has no `Host`, say, or an `Expect` that is not known.
-    /// Called before its page is made, outermost layer first: the place for what `before_body` puts into each request and a page
-    /// shows, such as an id. Default: nothing.
+    /// Called for a request that is rejected before any handler is called, because its head breaks a rule: for example,
+    /// it has no `Host`, or an unknown `Expect`. Called before its error page is made, outermost layer first. Use it
+    /// for values that `before_body` adds to each request and that a page shows, such as an id. Default: nothing.
     fn on_rejection(&self, request: &Request) {
         let _ = request;
     }
 
-    /// The page of an error for which the handler has none: see [`RequestHandler::error_response`].
+    /// Returns the page for an error for which the handler has none: see [`RequestHandler::error_response`].
     fn error_response(&self, request: Option<&Request>, error: &Error) -> Option<Response> {
         let _ = (request, error);
         None
     }
 
-    /// Each response to a request whose head could be read, after the handler's own: see
+    /// Called with each response to a request whose head could be read, after the handler's own hook: see
     /// [`RequestHandler::finish_response`].
     fn finish_response(&self, request: &Request, response: Response) -> Response {
         let _ = request;
         response
     }
 
-    /// After the handler's own: see [`RequestHandler::log_request`].
+    /// Called after the handler's own hook: see [`RequestHandler::log_request`].
     fn log_request(&self, record: &LogRecord<'_>) {
         let _ = record;
     }
 }
 
-/// The handler inside a layer, and the layers between.
+/// The handler inside a layer, and the layers in between.
 pub struct Next<'a> {
     inside: Inside<'a>,
     depth: Depth<'a>,
@@ -106,12 +107,12 @@ enum Inside<'a> {
 }
 
 impl<'a> Next<'a> {
-    /// `depth`: of the router.
+    /// `depth` is the depth of the router.
     pub(super) fn endpoint(layers: &'a [Arc<dyn Layer>], endpoint: &'a Endpoint<'a>, depth: Depth<'a>) -> Next<'a> {
         Next { inside: Inside::Endpoint(layers, endpoint), depth }
     }
 
-    /// Its response.
+    /// Calls the handler and returns its response.
     ///
     /// # Errors
     /// Those of the handler.
@@ -128,7 +129,7 @@ impl<'a> Next<'a> {
     }
 }
 
-/// Asks the layer of a route, which is not asked about the client when that connects.
+/// Calls the layer of a route, whose `verify_client` was not called when the client connected.
 pub(super) fn accept(layer: &dyn Layer, request: &Request, plan: &mut BodyPlan) -> Result<()> {
     match layer.verify_client(request.client()) {
         true => layer.before_body(request, plan),
@@ -178,7 +179,7 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
         if let Some(request) = request.filter(|request| !Depth::OUTERMOST.has_reached(request)) {
             self.layer.on_rejection(request);
         }
-        // Without a request nobody was asked, and each may have a page.
+        // Without a request no handler has been called, and each can have a page.
         let inner = match request {
             Some(request) => depth.layered(request, &self.inner),
             None => depth.inner().ok().map(|depth| (&self.inner as &dyn RequestHandler, depth)),
@@ -206,7 +207,7 @@ impl<L: Layer, H: RequestHandler> RequestHandler for Layered<L, H> {
     }
 }
 
-/// A layer that stands around several handlers.
+/// A layer that is shared by several handlers.
 impl<L: Layer + ?Sized> Layer for Arc<L> {
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         (**self).before_body(request, plan)
@@ -247,8 +248,8 @@ impl<F> fmt::Debug for LayerFn<F> {
     }
 }
 
-/// A layer that is this closure, called for each whole request ([`Layer::handle`]). A check of who may send a request belongs in
-/// [`Layer::before_body`], before anything inside the layer is asked.
+/// A layer that is this closure, called with each whole request ([`Layer::handle`]). Check rights in
+/// [`Layer::before_body`] instead, before any inner handler is called.
 ///
 /// ```
 /// use modest::{RequestHandler, Response, handler_fn, layer_fn};

@@ -12,8 +12,8 @@ use crate::http::date;
 use crate::http::request::Request;
 use crate::tcp::{self, Client, Instant, TlsInfo};
 
-/// How a [`LogRecord`] is displayed, a line each. Times are in UTC unless an offset is given
-/// ([`LogRecord::with_offset`]). Where the client came by a Unix socket, `unix:` stands in the place of its IP address.
+/// The format of a [`LogRecord`], one line per response. Times are in UTC unless an offset is set
+/// ([`LogRecord::with_offset`]). For clients of a Unix socket, `unix:` replaces the IP address.
 ///
 /// Control characters, quotes and backslashes sent by the client are displayed as `\xNN` (in JSON as `\u00NN`), against
 /// log injection.
@@ -26,20 +26,20 @@ pub enum LogFormat {
     /// The Common Log Format, of NCSA and Apache:
     /// `127.0.0.1 - ada [16/Jun/2022:06:34:59 +0000] "GET / HTTP/1.1" 200 13`.
     Common,
-    /// The same with `Referer` and `User-Agent`: Apache's and nginx's `combined`.
+    /// The Common Log Format with `Referer` and `User-Agent`, which Apache and nginx call `combined`.
     Combined,
-    /// An object a line, of `time` (RFC 3339), `client`, `method`, `target`, `status`, `bytes`, `seconds`, and where
-    /// there are such: `id`, `user`, `tls` (the version), `host`, `referer`, `user_agent`. Of a request whose head could not be read, `line`
-    /// stands in the place of method and target.
+    /// A JSON object per line with `time` (RFC 3339), `client`, `method`, `target`, `status`, `bytes`, `seconds`, and,
+    /// if present, `id`, `user`, `tls` (the version), `host`, `referer`, `user_agent`. If the head could not be read,
+    /// `line` replaces `method` and `target`.
     Json,
 }
 
-/// The record of a response in the access log. Displayed as a line of its [`LogFormat`].
+/// The access log's record of a response. It is displayed as a line of its [`LogFormat`].
 #[derive(Clone, Debug)]
 pub struct LogRecord<'a> {
     client: &'a Client,
     request: Option<&'a Request>,
-    /// Where there is no request.
+    /// The request line, for a response without a request.
     line: &'a str,
     status: StatusCode,
     bytes: u64,
@@ -53,7 +53,7 @@ pub struct LogRecord<'a> {
 pub(crate) struct Completed {
     pub(crate) status: StatusCode,
     pub(crate) bytes: u64,
-    /// When the turn began in which it was completed.
+    /// The start of the turn in which it was completed.
     pub(crate) time: SystemTime,
     /// When the request's head was complete, or the request was rejected.
     pub(crate) begun: Instant,
@@ -75,8 +75,8 @@ impl<'a> LogRecord<'a> {
         self.client
     }
 
-    /// The IP address that is displayed: [`Request::client_ip`], or that of the connection if the head could not be
-    /// read. `None`: it came by a Unix socket.
+    /// The IP address that is displayed: [`Request::client_ip`], or the connection's address if the head could not be
+    /// read. `None` for a Unix socket.
     pub fn client_ip(&self) -> Option<IpAddr> {
         self.request.map_or_else(|| self.client.ip(), Request::client_ip)
     }
@@ -96,7 +96,8 @@ impl<'a> LogRecord<'a> {
         self.status
     }
 
-    /// The length of its body in bytes, as it was to be sent: of a response that broke off, what had been made of it.
+    /// The length of the response body in bytes, as it was to be sent. If the response was broken off: the bytes
+    /// generated until then.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -106,13 +107,13 @@ impl<'a> LogRecord<'a> {
         self.time
     }
 
-    /// How long it took, from the end of the request's head until now: while the record is in hand, the response has
-    /// just been completed. Each call reads the clock.
+    /// The time from the end of the request's head until now. The response has just been completed when the record is
+    /// passed to a handler. Each call reads the clock.
     pub fn duration(&self) -> Duration {
         tcp::now().saturating_duration_since(self.begun)
     }
 
-    /// Who asked, if a layer that authenticates has put a [`User`](crate::User) into the request.
+    /// The name of the user, if an authenticating layer has put a [`User`](crate::User) into the request.
     pub fn user(&self) -> Option<String> {
         self.request?.user()
     }
@@ -122,25 +123,25 @@ impl<'a> LogRecord<'a> {
         self.request?.id()
     }
 
-    /// The same record, displayed in a time zone this many seconds east of UTC.
+    /// Returns the record, displayed in a time zone this many seconds east of UTC.
     pub fn with_offset(mut self, seconds: i32) -> LogRecord<'a> {
         self.offset = seconds;
         self
     }
 
-    /// The same record, at another time.
+    /// Returns the record with another time.
     pub fn with_time(mut self, time: SystemTime) -> LogRecord<'a> {
         self.time = time;
         self
     }
 
-    /// The same record, displayed in this format.
+    /// Returns the record, displayed in this format.
     pub fn with_format(mut self, format: LogFormat) -> LogRecord<'a> {
         self.format = format;
         self
     }
 
-    /// The time where the record is displayed, in the parts of `Thu, 16 Jun 2022 06:34:59 GMT`.
+    /// The time in the record's time zone, in the parts of `Thu, 16 Jun 2022 06:34:59 GMT`.
     fn local_time(&self) -> LocalTime {
         let offset = Duration::from_secs(self.offset.unsigned_abs().into());
         let local = if self.offset < 0 { self.time.checked_sub(offset) } else { self.time.checked_add(offset) };
@@ -243,7 +244,7 @@ impl<'a> LogRecord<'a> {
         line.push('}');
     }
 
-    /// `+0100`, with what stands between hours and minutes.
+    /// `+0100`, with this text between hours and minutes.
     fn push_offset(&self, line: &mut String, between: &str) {
         let (hours, minutes) = (self.offset.unsigned_abs() / 3600, self.offset.unsigned_abs() / 60 % 60);
         let sign = if self.offset < 0 { '-' } else { '+' };
@@ -253,7 +254,7 @@ impl<'a> LogRecord<'a> {
 
 impl fmt::Display for LogRecord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Put together here and not in `f`, which costs a virtual call a part.
+        // Built here and not in `f`, which costs a virtual call per part.
         let mut line = String::with_capacity(256);
         match self.format {
             LogFormat::Python => self.push_python(&mut line),
@@ -265,7 +266,7 @@ impl fmt::Display for LogRecord<'_> {
     }
 }
 
-/// A time as `Thu, 16 Jun 2022 06:34:59 GMT`, to be cut.
+/// A time such as `Thu, 16 Jun 2022 06:34:59 GMT`, to be split.
 struct LocalTime {
     date: [u8; 29],
 }
@@ -302,7 +303,7 @@ fn push(line: &mut String, parts: fmt::Arguments<'_>) {
     let _ = line.write_fmt(parts);
 }
 
-/// In decimal: a fifth of what formatting costs.
+/// A decimal number: a fifth of the cost of formatting.
 fn push_number(line: &mut String, number: u64) {
     if number >= 10 {
         push_number(line, number / 10);
@@ -315,7 +316,7 @@ fn push_escaped(line: &mut String, text: &str) {
     push_escaping(line, text, |letter| letter.is_control() || matches!(letter, '"' | '\\'));
 }
 
-/// The same, and blanks, where a blank ends a field.
+/// Escapes the same characters and spaces, for fields that end at a space.
 fn push_word(line: &mut String, text: &str) {
     push_escaping(line, text, |letter| letter.is_control() || matches!(letter, '"' | '\\' | ' '));
 }
@@ -331,8 +332,8 @@ fn push_escaping(line: &mut String, text: &str, is_special: impl Fn(char) -> boo
     line.push_str(rest);
 }
 
-/// A string of an object that has fields before it; nothing if there is none. Escapes as RFC 8259, section 7, and C1
-/// besides.
+/// A string member of an object that already has members; nothing for `None`. Escapes by RFC 8259, section 7, and also
+/// C1.
 fn push_json_field(line: &mut String, name: &str, text: Option<&str>) {
     let Some(text) = text else { return };
     push(line, format_args!(",\"{name}\":\""));

@@ -1,9 +1,9 @@
-//! The `RequestHandler` trait, which users implement, and how handlers are put together: by `delegate`, by layers, by
-//! routes. Called by `connection`, in turns that may block where the methods may.
+//! The `RequestHandler` trait, which users implement, and the ways to combine handlers: `delegate`, layers and routes.
+//! Called by `connection`, in turns that may block where the methods may.
 //!
-//! A request passes through a chain of handlers: the one that is served, the one it delegates to, and so on. What
-//! `connection` calls are the `chain_` methods, which no user can write or call: so whoever puts two handlers together
-//! leaves nothing of either behind.
+//! A request passes through a chain of handlers: the one that is served, the one it delegates to, and so on.
+//! `connection` calls the `chain_` methods, which users can neither implement nor call. So combined handlers keep all
+//! their hooks.
 
 mod function; // a closure as a handler
 mod pointers; // an `Arc` or a `Box` of a handler
@@ -33,17 +33,17 @@ pub(crate) use log::Completed;
 pub use log::{LogFormat, LogRecord};
 pub use routes::{Router, Routes};
 
-/// Handles requests (Python's `BaseHTTPRequestHandler`). One value serves all clients, on all workers at once:
-/// shared state is in its fields.
+/// Handles requests (Python's `BaseHTTPRequestHandler`). One value serves all clients, on all workers at once: shared
+/// state is in its fields.
 ///
-/// To write: the `do_` methods you serve; the others respond with 501, once the request's body is there.
+/// Required: the `do_` methods that you serve. The others respond with 501, after the request's body has been received.
 ///
-/// To change if you like, in the order in which they are called: [`verify_client`](Self::verify_client),
+/// Optional, in the order in which they are called: [`verify_client`](Self::verify_client),
 /// [`before_body`](Self::before_body), [`delegate`](Self::delegate), [`error_response`](Self::error_response),
 /// [`finish_response`](Self::finish_response), [`log_request`](Self::log_request).
 ///
-/// The `do_` methods and `before_body` may block: `TcpServer::workers` of them run at once. The others must not: they
-/// run outside that limit.
+/// The `do_` methods and `before_body` may block: up to `TcpServer::workers` of them run at once. The others must not
+/// block, because they run outside that limit.
 ///
 /// ```
 /// use modest::{Http, Request, RequestHandler, Response, Result};
@@ -63,9 +63,10 @@ pub use routes::{Router, Routes};
 ///
 /// # Handlers within handlers
 ///
-/// [`delegate`](Self::delegate), [`layer`](Self::layer) and [`Routes`](crate::Routes) put handlers together, and each
-/// keeps all its hooks: what `before_body` refuses is refused from the head, whatever is around it. A handler that was put together
-/// so and is called by hand, by one of its `do_` methods, asks its `before_body` first: no check is left out.
+/// [`delegate`](Self::delegate), [`layer`](Self::layer) and [`Routes`](crate::Routes) combine handlers, and each keeps
+/// all its hooks: a request that `before_body` rejects is rejected before its body is read, whatever is around the
+/// handler. If a combined handler is called by hand, by one of its `do_` methods, its `before_body` is called first, so
+/// no check is left out.
 ///
 /// The outermost comes first: see [`Layer`](crate::Layer).
 #[diagnostic::on_unimplemented(
@@ -81,7 +82,7 @@ pub trait RequestHandler: Send + Sync + 'static {
         unwritten(request)
     }
 
-    /// Handles HEAD. Default: as GET; the body is left out when the response is sent.
+    /// Handles HEAD. Default: calls `do_get`. The body is left out when the response is sent.
     #[doc(alias = "do_HEAD")]
     fn do_head(&self, request: &Request) -> Result<Response> {
         self.do_get(request)
@@ -111,22 +112,23 @@ pub trait RequestHandler: Send + Sync + 'static {
         unwritten(request)
     }
 
-    /// Handles OPTIONS of a path. Default: 501. `OPTIONS *` is answered by the server itself.
+    /// Handles OPTIONS of a path. Default: 501. The server itself responds to `OPTIONS *`.
     #[doc(alias = "do_OPTIONS")]
     fn do_options(&self, request: &Request) -> Result<Response> {
         unwritten(request)
     }
 
-    /// Handles any other method, unregistered ones too. Default: 501. CONNECT is never passed to it.
+    /// Handles any other method, including unregistered ones. Default: 501. CONNECT is never passed to it.
     fn do_other(&self, request: &Request) -> Result<Response> {
         unwritten(request)
     }
 
-    /// Another handler that takes this request, whole: its body plan, its `do_` method, its error page, its log. What
-    /// this handler says in its own hooks still holds. Default: none, this handler takes it (so does `Some(self)`).
+    /// Returns another handler that takes this request completely: its body plan, its `do_` method, its error page, its
+    /// log. This handler's own hooks still apply. Default: `None`, this handler takes the request (`Some(self)` means
+    /// the same).
     ///
-    /// It sees the head alone. It is called several times for a request and must answer the same each time; it must
-    /// not block.
+    /// It gets only the head. It is called several times per request and must return the same handler each time. It
+    /// must not block.
     ///
     /// ```
     /// use modest::{Request, RequestHandler, Response, Result, StaticFileHandler};
@@ -150,33 +152,33 @@ pub trait RequestHandler: Send + Sync + 'static {
         None
     }
 
-    /// Accepts or declines a request by its head alone: before its body is read, and before `100 Continue` is sent
-    /// (Python's `handle_expect_100`). An error becomes the response. What is to become of the body, how much is taken
-    /// and where it is kept, is in the [`BodyPlan`], which may be changed. Default: accept.
+    /// Accepts or rejects a request by its head: before its body is read, and before `100 Continue` is sent (Python's
+    /// `handle_expect_100`). An error becomes the response. The [`BodyPlan`] sets the size limit of the body and the
+    /// place where it is stored. Default: accepts the request.
     ///
-    /// It is called for each request, also for one without a body, and may block.
+    /// It is called for each request, also for requests without a body, and may block.
     #[doc(alias = "handle_expect_100")]
     fn before_body(&self, request: &Request, plan: &mut BodyPlan) -> Result<()> {
         let _ = (request, plan);
         Ok(())
     }
 
-    /// Whether to serve this client; called before a byte is read (Python's `verify_request`). Default: yes.
-    /// It must not block. A client that a delegate doesn't want gets a 403.
+    /// Whether to serve this client; called before a byte is read (Python's `verify_request`). Default: true. It must
+    /// not block. A client that a delegate declines gets a 403.
     #[doc(alias = "verify_request")]
     fn verify_client(&self, client: &Client) -> bool {
         let _ = client;
         true
     }
 
-    /// The response to a request that failed (Python's `send_error`), whoever it was that failed: this handler, one it
-    /// delegates to, or the server, which rejects what it can't read (400, 408, 413, 414, 431), has no room for (503,
-    /// 507) or whose conditions don't hold (412, 416). `None`, the default: whoever stands around this handler is
-    /// asked, and at the end it is a small page with the status and the error's message.
+    /// Returns the response to a request that failed (Python's `send_error`). The error can come from this handler,
+    /// from one it delegates to, or from the server, which rejects requests that it cannot read (400, 408, 413, 414,
+    /// 431), has no room for (503, 507) or whose conditions do not hold (412, 416). Default: `None`. Then the handler
+    /// around this one is called, and the outermost default is a small page with the status and the error's message.
     ///
-    /// There is no request if its head could not be read. An error below 400, such as a redirect that `before_body` returned, is no
-    /// failure: nobody is asked for its page. What the page leaves out is taken from the error: the status, if
-    /// the page's is 200, and fields such as `Allow`. It must not block: no file is opened here.
+    /// The request is `None` if its head could not be read. An error below 400, such as a redirect that `before_body`
+    /// returned, is no failure and has no page. Parts that the page leaves out are taken from the error: the status, if
+    /// the page's is 200, and fields such as `Allow`. It must not block, so it cannot open files.
     ///
     /// ```
     /// # use modest::{Error, Request, RequestHandler, Response};
@@ -194,12 +196,12 @@ pub trait RequestHandler: Send + Sync + 'static {
         None
     }
 
-    /// The last word on each response to a request whose head could be read, error pages too (Python's
-    /// `end_headers`): the place for fields that stand in all of them. Default: the response as it is.
+    /// Changes each response to a request whose head could be read, including error pages (Python's `end_headers`): the
+    /// place for fields of all responses. Default: returns it unchanged.
     ///
-    /// Conditions and ranges are applied to what it returns. It must not block. A handler inside another that declined the
-    /// request in its `before_body` is not asked; but what the server rejects before any handler was asked (a request
-    /// without `Host`, say) comes here, too.
+    /// Conditions and ranges are applied to the response that it returns. It must not block. A handler inside another
+    /// one that rejected the request in its `before_body` is not called. Responses to requests that the server rejects
+    /// before any handler is called (a request without `Host`, for example) are also passed to it.
     ///
     /// ```
     /// # use modest::{Request, RequestHandler, Response};
@@ -216,17 +218,18 @@ pub trait RequestHandler: Send + Sync + 'static {
         response
     }
 
-    /// Called for each response once it is encoded, for a stream once it has ended. The record holds how many bytes
-    /// were to be sent, not how many the client received. Default: nothing; the access log is written anyway, as
-    /// [`Http::access_log`](crate::Http::access_log) says.
+    /// Called for each response once it is encoded, and for a stream once it has ended. The record contains how many
+    /// bytes were to be sent, not how many the client received. Default: nothing.
+    /// [`Http::access_log`](crate::Http::access_log) writes the access log in any case.
     ///
-    /// It must not block, nor should the logger behind `log`: one that writes directly to stderr waits for its reader.
+    /// It must not block. Neither must the logger behind `log`: a logger that writes directly to stderr waits for its
+    /// reader.
     #[doc(alias = "log_message")]
     fn log_request(&self, record: &LogRecord<'_>) {
         let _ = record;
     }
 
-    /// This handler with code around it. The layer that is added last is the outermost.
+    /// Puts code around this handler. The layer that is added last is the outermost.
     ///
     /// ```
     /// use modest::{RequestHandler, Response, handler_fn, layer_fn};
@@ -297,7 +300,7 @@ pub trait RequestHandler: Send + Sync + 'static {
     }
 }
 
-/// The result of a `do_` method that is not written.
+/// The result of a `do_` method that is not implemented.
 fn unwritten(request: &Request) -> Result<Response> {
     Err(not_implemented(request))
 }

@@ -1,4 +1,4 @@
-//! `Arc` and `Box` of a handler: handlers themselves, which pass on everything.
+//! `Arc` and `Box` of a handler are handlers, which pass on every call.
 
 use std::any::TypeId;
 use std::sync::Arc;

@@ -15,7 +15,8 @@ use crate::http::error::Error;
 use crate::http::request::Request;
 use crate::tcp::Waker;
 
-/// Sends server-sent events to all who listen: [`Response::events`](crate::Response::events). Clones are the same one.
+/// Sends server-sent events to all listeners: [`Response::events`](crate::Response::events). Clones share the
+/// listeners.
 ///
 /// ```
 /// use modest::live::Broadcast;
@@ -42,14 +43,14 @@ use crate::tcp::Waker;
 ///     .serve(Dashboard { news: Broadcast::new().history(100) });
 /// ```
 ///
-/// A listener costs no worker and no CPU time while nothing is sent. When the server shuts down the listeners' bodies end,
-/// and they are told to connect again after a second.
+/// A listener costs no worker, and no CPU time while nothing is sent. When the server shuts down, the streams end with
+/// a hint to reconnect after one second.
 #[derive(Clone)]
 pub struct Broadcast(Arc<Shared>);
 
 struct Shared {
     settings: Settings,
-    /// Where ids begin, so that those of an earlier run are not mistaken for these.
+    /// The start of the ids, so that ids of an earlier run are recognized as such.
     run: u64,
     state: Mutex<State>,
 }
@@ -67,7 +68,7 @@ struct Settings {
 #[derive(Default)]
 struct State {
     listeners: Vec<Entry>,
-    /// Those that are gone are looked for when so many listen.
+    /// Listeners that have left are removed when this many listen.
     prune_at: usize,
     /// The last events, with their ids.
     history: VecDeque<(String, Arc<[u8]>)>,
@@ -79,19 +80,19 @@ struct Entry {
     address: Option<IpAddr>,
 }
 
-/// What becomes of a listener that reads too slowly: its queue is full.
+/// What happens to a listener that reads so slowly that its queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Its connection is reset: an `EventSource` connects again, and gets what it missed out of the
+    /// Its connection is reset. An `EventSource` reconnects, and gets what it missed from the
     /// [history](Broadcast::history).
     #[default]
     Disconnect,
-    /// It misses the oldest events that wait for it.
+    /// It loses the oldest events in its queue.
     Skip,
 }
 
-/// One who listens to a [`Broadcast`]: [`Broadcast::listen`].
+/// A listener of a [`Broadcast`]: [`Broadcast::listen`].
 #[must_use = "hears only by `Response::events`"]
 pub struct Listener {
     pub(crate) body: PushedBody,
@@ -103,9 +104,9 @@ impl Default for Broadcast {
     }
 }
 
-/// Settings, to be made before there are listeners or clones.
+/// Settings. Call these before there are listeners or clones.
 impl Broadcast {
-    /// One with default settings, which nobody listens to.
+    /// Creates a broadcast with default settings and no listeners.
     pub fn new() -> Broadcast {
         let settings = Settings {
             queue: 64 * 1024,
@@ -119,36 +120,36 @@ impl Broadcast {
         Broadcast(Arc::new(Shared { settings, run, state: Mutex::default() }))
     }
 
-    /// How many bytes may wait for one listener. Default: 64 KiB.
+    /// Sets how many bytes can be queued per listener. Default: 64 KiB.
     pub fn queue(self, bytes: usize) -> Broadcast {
         self.with(|settings| settings.queue = bytes)
     }
 
-    /// What becomes of a listener whose queue is full. Default: it is disconnected.
+    /// Sets what happens to a listener whose queue is full. Default: [`Overflow::Disconnect`].
     pub fn overflow(self, overflow: Overflow) -> Broadcast {
         self.with(|settings| settings.overflow = overflow)
     }
 
-    /// How many events are kept for those who lost their connection: an `EventSource` sends the id of the last event it
-    /// heard. Default: none. Events without an id get one.
+    /// Sets how many events are kept for listeners that reconnect: an `EventSource` sends the id of the last event it
+    /// received. Default: 0. Events without an id get one.
     pub fn history(self, events: usize) -> Broadcast {
         self.with(|settings| settings.history = events)
     }
 
-    /// How many may listen. Default: 10,000. Beyond it: 503.
+    /// Sets the maximum number of listeners. Default: 10,000. Past it: 503.
     pub fn max_listeners(self, number: usize) -> Broadcast {
         self.with(|settings| settings.max_listeners = number)
     }
 
-    /// How many may listen from one IP address, of IPv6 from one /64: the address that
-    /// [`Request::client_ip`](crate::Request::client_ip) tells. Default: no limit but the one for all, as behind a proxy that is
-    /// not [trusted](crate::layers::TrustedProxies) all have the same. Beyond it: 429.
+    /// Sets the maximum number of listeners per IPv4 address or IPv6 /64, by
+    /// [`Request::client_ip`](crate::Request::client_ip). Default: no limit, because all clients behind a proxy that is
+    /// not [trusted](crate::layers::TrustedProxies) have the same address. Past it: 429.
     pub fn max_per_address(self, number: usize) -> Broadcast {
         self.with(|settings| settings.max_per_address = number)
     }
 
-    /// A comment is sent when nothing was for so long: so those who are gone are noticed, and proxies don't take the
-    /// connection for idle. Default: 15 seconds; `None`: never.
+    /// Sends a comment after this time without an event, to find clients that have disconnected and to keep proxies
+    /// from closing the connection. Default: 15 seconds; `None`: never.
     pub fn heartbeat(self, every: impl Into<Option<Duration>>) -> Broadcast {
         let every = every.into();
         self.with(|settings| settings.heartbeat = every)
@@ -162,7 +163,7 @@ impl Broadcast {
 }
 
 impl Broadcast {
-    /// Tell all who listen; how many that are. It does not wait for them.
+    /// Sends an event to all listeners, and returns their number. Does not wait for them.
     pub fn send(&self, event: impl Into<ServerEvent>) -> usize {
         let mut event = event.into();
         let mut state = self.lock();
@@ -193,7 +194,7 @@ impl Broadcast {
         heard
     }
 
-    /// Whether this listener is still there afterwards.
+    /// Whether this listener is still connected afterwards.
     fn tell(&self, pushed: &Pushed, piece: &Arc<[u8]>, wakers: &mut Vec<Waker>, too_slow: &mut Vec<Waker>) -> bool {
         let waker = match pushed.push(Arc::clone(piece)) {
             Err(SendError::Full) if self.0.settings.overflow == Overflow::Skip => {
@@ -215,12 +216,12 @@ impl Broadcast {
         }
     }
 
-    /// Listen, from now on; with a [history](Broadcast::history), from the event on that `Last-Event-ID` of the request
-    /// names, or with all of it, if that event is not known any more. What was missed takes no room in the listener's
-    /// [queue](Broadcast::queue).
+    /// Adds a listener. With a [history](Broadcast::history), it first gets the events after the one that
+    /// `Last-Event-ID` of the request names, or the whole history if that event is no longer known. These events do not
+    /// count towards the listener's [queue](Broadcast::queue).
     ///
     /// # Errors
-    /// 503 if as many listen as are allowed, 429 if as many do from this address.
+    /// 503 if the maximum number of listeners is reached, 429 if it is reached for this address.
     pub fn listen(&self, request: &Request) -> Result<Listener, Error> {
         let settings = &self.0.settings;
         let address = request.client_ip().map(network_of);
@@ -252,7 +253,7 @@ impl Broadcast {
         Ok(Listener { body: PushedBody::new(pushed) })
     }
 
-    /// How many listen; some of them may have left.
+    /// The number of listeners. Some of them may have disconnected.
     pub fn listeners(&self) -> usize {
         self.lock().listeners.len()
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-/// One server-sent event. A `&str` or a `String` is one, too: its data.
+/// A server-sent event. A `&str` or a `String` can be used as its data.
 ///
 /// ```
 /// use modest::live::ServerEvent;
@@ -20,24 +20,24 @@ pub struct ServerEvent {
 }
 
 impl ServerEvent {
-    /// An event with this data. Its lines arrive as one text, with a line feed between them.
+    /// Creates an event with this data. Its lines arrive as one text, with line feeds between them.
     pub fn new(data: impl Into<String>) -> ServerEvent {
         ServerEvent { data: data.into(), ..ServerEvent::default() }
     }
 
-    /// The same with a name, which `addEventListener` hears; without one it is `message`. Line breaks in it are left out.
+    /// Sets the name, for `addEventListener`. Without a name it is `message`. Line breaks in it are left out.
     pub fn with_name(mut self, name: impl Into<String>) -> ServerEvent {
         self.name = Some(one_line(name.into()));
         self
     }
 
-    /// The same with an id, which a client that reconnects sends as `Last-Event-ID`. Line breaks and NUL are left out.
+    /// Sets the id, which a client that reconnects sends as `Last-Event-ID`. Line breaks and NUL are left out.
     pub fn with_id(mut self, id: impl Into<String>) -> ServerEvent {
         self.id = Some(one_line(id.into()));
         self
     }
 
-    /// The same, and how long a client that lost its connection is to wait before it connects again, in milliseconds.
+    /// Sets how long a client that lost its connection waits before it reconnects, in milliseconds.
     pub fn with_retry(mut self, wait: Duration) -> ServerEvent {
         self.retry = Some(wait);
         self
@@ -54,7 +54,7 @@ impl ServerEvent {
         if let Some(retry) = self.retry {
             let _ = writeln!(text, "retry: {}", retry.as_millis());
         }
-        // A CR alone ends a line, too.
+        // A CR alone also ends a line.
         for line in self.data.replace("\r\n", "\n").split(['\r', '\n']) {
             let _ = writeln!(text, "data: {line}");
         }

@@ -1,11 +1,11 @@
-//! What waits for something other than its client, and holds no worker meanwhile: server-sent events, bytes pushed by
-//! other threads, long polls. Made by handlers, given to `response`; sent and waited for by `connection`.
+//! Responses that wait for something other than their client, without a worker: server-sent events, bytes pushed by
+//! other threads, long polls. Created by handlers, given to `response`, sent by `connection`.
 
 mod broadcast; // one message, many listeners
 
 mod event; // server-sent events
 mod pushed; // bytes from any thread to one client
-mod signal; // something has changed
+mod signal; // a notification for long polls
 
 pub use broadcast::{Broadcast, Listener, Overflow};
 pub use event::ServerEvent;

@@ -1,5 +1,5 @@
-//! Bytes that any thread pushes to one client: a bounded queue between a `Sender` and the response it belongs to.
-//! The connection takes what is there and waits to be called for more; it holds no worker.
+//! Bytes that any thread pushes to one client: a bounded queue between a `Sender` and its response. The connection
+//! takes what is queued and waits to be called for more. It holds no worker.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,32 +11,32 @@ use crate::tcp::{self, Instant, Waker};
 /// A queue of bytes for one client.
 pub(crate) struct Pushed {
     state: Mutex<State>,
-    /// Told when there is room, and when there will never be any.
+    /// Notified when there is room, and when there will never be any.
     room: Condvar,
-    /// At most so many bytes may lie here.
+    /// The maximum number of queued bytes.
     limit: usize,
-    /// What is sent when nothing was for so long, so that a client that is gone is noticed.
+    /// A comment and the time without bytes after which it is sent, to find a client that has disconnected.
     heartbeat: Option<(Duration, &'static [u8])>,
-    /// Or how long there may be nothing to send.
+    /// The maximum time without bytes.
     idle: Option<Duration>,
-    /// What is sent last when the server shuts down. `None`: it is to be ended by whoever sends.
+    /// The last bytes on a shutdown. `None`: the sender has to end the body.
     farewell: Option<&'static [u8]>,
 }
 
 #[derive(Default)]
 struct State {
     pieces: VecDeque<Arc<[u8]>>,
-    /// How many of them, at the front, were there from the beginning: those don't count.
+    /// How many of the first pieces were preloaded. These do not count.
     preloaded: usize,
     bytes: usize,
     /// How many threads wait for room.
     waiting: usize,
-    /// A piece was refused for want of room.
+    /// A piece was rejected because the queue was full.
     refused: bool,
     end: Option<PushedEnd>,
-    /// The connection, once it listens.
+    /// Calls the connection, once it listens.
     waker: Option<Waker>,
-    /// The connection is over, or was never begun.
+    /// The connection is over, or never began.
     gone: bool,
     /// The server shuts down.
     shutting_down: bool,
@@ -45,9 +45,9 @@ struct State {
 /// How the body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushedEnd {
-    /// It is whole.
+    /// The body is complete.
     Complete,
-    /// It breaks off: that must show.
+    /// The body is incomplete, and the connection is reset.
     Broken,
 }
 
@@ -55,9 +55,9 @@ pub(crate) enum PushedEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The client reads too slowly: as many bytes as are allowed wait for it. Later there may be room.
+    /// The queue is full because the client reads too slowly. There may be room later.
     Full,
-    /// The client is gone, or the response has been ended.
+    /// The client has disconnected, or the response has ended.
     Gone,
 }
 
@@ -92,12 +92,12 @@ impl Pushed {
         self
     }
 
-    /// Add a piece to the queue. The waker is for the caller to call, without a lock.
+    /// Adds a piece to the queue. Returns the waker for the caller to call without the lock.
     pub(crate) fn push(&self, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
         self.push_into(self.lock(), piece)
     }
 
-    /// The same, once there is room: until then at the latest.
+    /// Adds a piece to the queue, and waits for room until the deadline.
     fn push_before(&self, deadline: Option<Instant>, piece: Arc<[u8]>) -> Result<Option<Waker>, SendError> {
         let mut state = self.lock();
         while state.takes(self.limit, piece.len()) == Err(SendError::Full) {
@@ -124,14 +124,14 @@ impl Pushed {
         Ok(state.waker.clone())
     }
 
-    /// Begin with these, which belong to others as well: they take no room in the queue, however many they are.
+    /// Puts shared pieces at the front. They do not count towards the limit.
     pub(crate) fn preload(&self, pieces: impl Iterator<Item = Arc<[u8]>>) {
         let mut state = self.lock();
         state.pieces.extend(pieces);
         state.preloaded = state.pieces.len();
     }
 
-    /// Drop what was added and not taken, oldest first, until there is room for so many bytes.
+    /// Drops the oldest queued pieces that were not preloaded, until there is room for this many bytes.
     pub(crate) fn skip_for(&self, length: usize) {
         let mut state = self.lock();
         while state.bytes > 0 && state.bytes + length > self.limit {
@@ -141,15 +141,15 @@ impl Pushed {
         }
     }
 
-    /// The body is whole: the connection is to be called.
+    /// Marks the body as complete. Returns the waker of the connection.
     pub(crate) fn complete(&self) -> Option<Waker> {
         let mut state = self.lock();
         state.end.get_or_insert(PushedEnd::Complete);
         state.waker.clone()
     }
 
-    /// The body breaks off, and what lies here is given up: the connection is to be aborted, for it may wait for its client
-    /// to read.
+    /// Breaks the body off and drops what is queued. Returns the waker to abort the connection, which may be waiting
+    /// for its client to read.
     pub(crate) fn break_off(&self) -> Option<Waker> {
         let mut state = self.lock();
         if state.end == Some(PushedEnd::Complete) {
@@ -169,7 +169,7 @@ impl Pushed {
         self.lock().gone
     }
 
-    /// Whether a piece was refused for want of room.
+    /// Whether a piece was rejected because the queue was full.
     fn has_refused(&self) -> bool {
         self.lock().refused
     }
@@ -180,7 +180,7 @@ impl Pushed {
 }
 
 impl State {
-    /// Whether a piece of this length is taken. An empty queue takes any one piece.
+    /// Whether a piece of this length is accepted. An empty queue accepts any piece.
     fn takes(&self, limit: usize, length: usize) -> Result<(), SendError> {
         match self {
             State { gone: true, .. } | State { end: Some(_), .. } => Err(SendError::Gone),
@@ -189,7 +189,7 @@ impl State {
         }
     }
 
-    /// The next piece, up to about so many bytes in all.
+    /// The next piece, as long as there are up to about this many bytes in total.
     fn take_next(&mut self) -> Option<Arc<[u8]>> {
         let piece = self.pieces.pop_front()?;
         match self.preloaded {
@@ -200,13 +200,13 @@ impl State {
     }
 }
 
-/// The connection's side of the queue: dropped, the sender is told that the client is gone.
+/// The connection's end of the queue. Dropping it reports to the sender that the client has disconnected.
 pub(crate) struct PushedBody(Arc<Pushed>);
 
-/// What was taken from the queue.
+/// Pieces taken from the queue.
 pub(crate) struct Taken {
     pub(crate) pieces: Vec<Arc<[u8]>>,
-    /// There is no more to come.
+    /// No more pieces follow.
     pub(crate) end: Option<PushedEnd>,
 }
 
@@ -215,12 +215,12 @@ impl PushedBody {
         PushedBody(pushed)
     }
 
-    /// From here on this connection is called when something was laid in. To be followed by a [`take`](Self::take).
+    /// Sets the waker that is called for each new piece. Call [`take`](Self::take) afterwards.
     pub(crate) fn attach(&self, waker: Waker) {
         self.0.lock().waker = Some(waker);
     }
 
-    /// What lies here, up to about so many bytes.
+    /// Takes queued pieces, up to about this many bytes.
     pub(crate) fn take(&self, most: usize) -> Taken {
         let mut state = self.0.lock();
         let (mut pieces, mut bytes) = (Vec::new(), 0);
@@ -241,7 +241,7 @@ impl PushedBody {
         self.0.heartbeat
     }
 
-    /// How long nothing may be sent.
+    /// The maximum time without bytes.
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
         self.0.idle
     }
@@ -250,7 +250,7 @@ impl PushedBody {
         self.0.farewell
     }
 
-    /// The server shuts down: whoever sends may want to know.
+    /// The server shuts down, which the sender can check.
     pub(crate) fn begin_shutdown(&self) {
         self.0.lock().shutting_down = true;
     }
@@ -291,31 +291,31 @@ impl Default for Channel {
 }
 
 impl Channel {
-    /// The default settings.
+    /// Creates the default settings.
     pub fn new() -> Channel {
         Channel { queue: 64 * 1024, idle_timeout: Some(Duration::from_secs(3600)) }
     }
 
-    /// How many bytes may wait for the client. Default: 64 KiB. An empty queue takes a longer piece, too.
+    /// Sets how many bytes can be queued. Default: 64 KiB. An empty queue also accepts a longer piece.
     pub fn queue(mut self, bytes: usize) -> Channel {
         self.queue = bytes;
         self
     }
 
-    /// How long nothing may be sent: past it the body breaks off, and the connection is reset. So a client that has vanished
-    /// does not keep its place for ever. Default: an hour; `None`: no limit.
+    /// Sets the maximum time without bytes. Past it the connection is reset, so a client that has vanished does not
+    /// keep its place for ever. Default: one hour; `None`: no limit.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Channel {
         self.idle_timeout = limit.into();
         self
     }
 }
 
-/// Sends the body of a response, from any thread, while the client receives it:
+/// Sends the body of a response from any thread while the client receives it:
 /// [`Response::channel`](crate::Response::channel). A shutdown waits for it, up to the shutdown timeout.
 ///
-/// [`finish`](Sender::finish) ends the body. A sender that is dropped ends it, too, if every send has succeeded. If one
-/// failed with [`SendError::Full`], or a panic drops the sender, the body is not whole: it breaks off and the connection is
-/// reset, so that its client does not take what it has for all.
+/// [`finish`](Sender::finish) ends the body. Dropping the sender also ends it, if every send has succeeded. If a send
+/// failed with [`SendError::Full`], or a panic drops the sender, the connection is reset, so that the client does not
+/// take the incomplete body for the whole.
 #[must_use = "dropped, it ends the response"]
 pub struct Sender(Arc<Pushed>);
 
@@ -324,9 +324,8 @@ impl Sender {
         Sender(pushed)
     }
 
-    /// Send these bytes. It does not wait: they are added to a queue ([`Channel::queue`]), from which the client is served.
-    /// An empty queue takes a longer piece, too. For code that must not wait: a thread of its own has
-    /// [`send_timeout`](Sender::send_timeout).
+    /// Sends these bytes without waiting: adds them to a queue ([`Channel::queue`]), from which the client is served.
+    /// An empty queue also accepts a longer piece. A thread that can wait uses [`send_timeout`](Sender::send_timeout).
     ///
     /// # Errors
     /// [`SendError::Full`], [`SendError::Gone`].
@@ -334,12 +333,12 @@ impl Sender {
         self.send_by(bytes.into(), |piece| self.0.push(piece))
     }
 
-    /// Send these bytes, and wait for room in the queue for as long as the limit allows (`None`: without a limit): the
-    /// client sets the pace. For a thread that makes the body. The queue is emptied only after the handler has returned the
+    /// Sends these bytes, and waits for room in the queue up to the limit (`None`: without a limit), so that the client
+    /// sets the pace. For a thread that produces the body. The queue is emptied only after the handler has returned the
     /// response, so a handler must not wait here.
     ///
     /// # Errors
-    /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`], also as soon as the client leaves.
+    /// [`SendError::Full`] if there was no room in time; [`SendError::Gone`] as soon as the client disconnects.
     pub fn send_timeout(&self, bytes: impl Into<Vec<u8>>, limit: impl Into<Option<Duration>>) -> Result<(), SendError> {
         let deadline = limit.into().and_then(|limit| tcp::now().checked_add(limit));
         self.send_by(bytes.into(), |piece| self.0.push_before(deadline, piece))
@@ -359,26 +358,25 @@ impl Sender {
         Ok(())
     }
 
-    /// The body is whole: it ends behind what is in the queue, also if a send was refused and its bytes were left out on
-    /// purpose.
+    /// Ends the body after what is queued, also if a send failed and its bytes were left out on purpose.
     pub fn finish(self) {
         if let Some(waker) = self.0.complete() {
             waker.wake();
         }
     }
 
-    /// Whether the client has left, or never got the response.
+    /// Whether the client has disconnected, or never got the response.
     pub fn is_gone(&self) -> bool {
         self.0.is_gone()
     }
 
-    /// Whether the server is shutting down: come to an end soon, for a body that is not whole by the shutdown timeout breaks
-    /// off then.
+    /// Whether the server is shutting down. End the body soon: if it is incomplete at the shutdown timeout, the
+    /// connection is reset.
     pub fn is_shutting_down(&self) -> bool {
         self.0.lock().shutting_down
     }
 
-    /// Break the body off: the connection is reset, so that the client does not take what it has for all.
+    /// Resets the connection, so that the client does not take the incomplete body for the whole.
     pub fn abort(self) {
         self.break_off();
     }
@@ -393,7 +391,7 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         if tcp::panicking() || self.0.has_refused() {
-            self.break_off(); // not after `finish`: what is complete stays so
+            self.break_off(); // not after `finish`: the body is complete
         } else if let Some(waker) = self.0.complete() {
             waker.wake();
         }

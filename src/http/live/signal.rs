@@ -1,4 +1,4 @@
-//! Something has changed: long polls wait for it without a worker, and are handled again.
+//! A notification for long polls, which wait for it without a worker and are then handled again.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crate::tcp::Waker;
 
-/// Something that may change, and that requests wait for: [`Response::wait_for`](crate::Response::wait_for). Clones are
-/// the same one.
+/// A notification that requests wait for: [`Response::wait_for`](crate::Response::wait_for). Clones share it.
 ///
 /// ```
 /// use std::sync::Mutex;
@@ -32,12 +31,12 @@ use crate::tcp::Waker;
 ///     /// `GET /lines?from=3` waits for the line after the third.
 ///     fn read(&self, request: &Request) -> Result<Response> {
 ///         let from: usize = request.parse("from")?;
-///         let ticket = self.changed.ticket(); // before the look, so that no change is missed between
+///         let ticket = self.changed.ticket(); // before reading the lines, so that no change is missed
 ///         let lines = self.lines.lock().unwrap();
 ///         match lines.get(from..) {
 ///             Some(news) if !news.is_empty() => Ok(Response::json(news)),
-///             _ if request.is_late() => Ok(Response::no_content()), // nothing came
-///             _ => Ok(Response::wait_for(ticket, Duration::from_secs(30))), // then it is asked again
+///             _ if request.is_late() => Ok(Response::no_content()), // the time is up
+///             _ => Ok(Response::wait_for(ticket, Duration::from_secs(30))), // then `read` is called again
 ///         }
 ///     }
 /// }
@@ -47,14 +46,14 @@ pub struct Signal(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// How often it was notified.
+    /// How many times it was notified.
     version: u64,
-    /// By numbers of their own.
+    /// The wakers, by registration number.
     waiting: HashMap<u64, Waker>,
     registered: u64,
 }
 
-/// A request that waits, until this is dropped.
+/// A waiting request, until this is dropped.
 pub(crate) struct Registered {
     signal: Signal,
     number: u64,
@@ -67,26 +66,26 @@ impl Drop for Registered {
     }
 }
 
-/// A moment in the life of a [`Signal`]: whatever is notified after it is not missed. [`Signal::ticket`].
+/// A point in time of a [`Signal`]: later notifications are not missed. [`Signal::ticket`].
 #[derive(Clone)]
 pub struct Ticket {
     signal: Signal,
     version: u64,
 }
 
-/// A request that waits for a signal, within so long.
+/// A request that waits for a signal, with its time limit.
 pub(crate) struct Wait {
     pub(crate) ticket: Ticket,
     pub(crate) within: Option<Duration>,
 }
 
 impl Signal {
-    /// One that has not been notified yet.
+    /// Creates a signal that has not been notified.
     pub fn new() -> Signal {
         Signal::default()
     }
 
-    /// Something has changed: all requests that wait are handled again, by and by. It does not wait for them.
+    /// Notifies the signal: all waiting requests are handled again soon. Does not wait for them.
     pub fn notify(&self) {
         let waiting = {
             let mut state = self.lock();
@@ -97,12 +96,12 @@ impl Signal {
         Waker::wake_all(&waiting);
     }
 
-    /// This moment: to be taken before the look that finds nothing yet.
+    /// The current point in time. Take the ticket before you check the state that the request waits for.
     pub fn ticket(&self) -> Ticket {
         Ticket { signal: self.clone(), version: self.lock().version }
     }
 
-    /// How many requests wait.
+    /// The number of waiting requests.
     pub fn waiting(&self) -> usize {
         self.lock().waiting.len()
     }
@@ -113,8 +112,8 @@ impl Signal {
 }
 
 impl Ticket {
-    /// Have this connection called when the signal is notified, until what is returned is dropped. `None`: it was, since the
-    /// ticket was taken.
+    /// Registers this connection to be called when the signal is notified, until the returned value is dropped. `None`
+    /// if it has been notified since the ticket was taken.
     pub(crate) fn register(&self, waker: Waker) -> Option<Registered> {
         let mut state = self.signal.lock();
         if state.version != self.version {
@@ -126,7 +125,7 @@ impl Ticket {
         Some(Registered { signal: self.signal.clone(), number })
     }
 
-    /// Whether the signal was notified since the ticket was taken.
+    /// Whether the signal has been notified since the ticket was taken.
     pub fn is_over(&self) -> bool {
         self.signal.lock().version != self.version
     }

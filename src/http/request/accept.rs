@@ -4,11 +4,12 @@ use super::Request;
 use super::accept_encoding::weight;
 
 impl Request {
-    /// How much the client's `Accept` weighs these media ranges, in thousandths: the most of those that it names. `None`: it
+    /// The largest weight, in thousandths, that the client's `Accept` gives to one of these media ranges. `None` if it
     /// names none of them.
     ///
-    /// Ranges are compared as they stand, without parameters: `text/*` and `*/*` are others than `text/html`, and are asked
-    /// for by those names. A member with an invalid weight is ignored. An answer that depends on it has `Vary: Accept`.
+    /// Ranges are compared literally, without parameters: `text/*` and `*/*` differ from `text/html`, and have to be
+    /// passed by those names. A member with an invalid weight is ignored. A response that depends on it needs `Vary:
+    /// Accept`.
     ///
     /// ```
     /// use modest::Request;

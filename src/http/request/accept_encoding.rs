@@ -6,11 +6,11 @@ use super::Request;
 use crate::http::error::Error;
 
 impl Request {
-    /// The content coding to answer in: of those `offered`, the best first, the one that the client's `Accept-Encoding`
-    /// weighs most. `None`: none, the content as it is.
+    /// The content coding for the response: of those `offered`, the best first, the one with the largest weight in the
+    /// client's `Accept-Encoding`. `None`: no coding.
     ///
-    /// A coding wins over none of the same weight. None is excluded only explicitly (`identity;q=0`, or `*;q=0` without
-    /// `identity`); a member with an invalid weight is ignored. An answer that depends on it has
+    /// A coding wins over no coding of the same weight. No coding is excluded only explicitly (`identity;q=0`, or
+    /// `*;q=0` without `identity`). A member with an invalid weight is ignored. A response that depends on it needs
     /// `Vary: Accept-Encoding`.
     ///
     /// ```
@@ -23,7 +23,7 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 406 if the client takes neither one of these nor the content as it is.
+    /// 406 if the client accepts neither one of these nor the unencoded content.
     pub fn choose_coding<'a>(&self, offered: &[&'a str]) -> Result<Option<&'a str>, Error> {
         let mut accepted = AcceptEncoding::new(offered.len());
         let mut is_present = false;
@@ -34,7 +34,7 @@ impl Request {
         if !is_present {
             return Ok(None);
         }
-        // `min_by_key` takes the first of equals, the preferred one: so weights are inverted.
+        // `min_by_key` returns the first of equals, which is the preferred one, so weights are inverted.
         let best = (0..offered.len()).min_by_key(|&at| u16::MAX - accepted.of(at).unwrap_or(0));
         let weight = best.and_then(|at| accepted.of(at)).unwrap_or(0);
         match best {
@@ -49,7 +49,7 @@ impl Request {
 
 /// The weights of an `Accept-Encoding` field, in thousandths.
 struct AcceptEncoding {
-    /// Of the codings that are offered, in their order.
+    /// The weights of the offered codings, in their order.
     codings: Vec<Option<u16>>,
     identity: Option<u16>,
     any: Option<u16>,

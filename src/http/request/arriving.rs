@@ -1,6 +1,6 @@
-//! A body that is received while its handler runs: handed out piece by piece, or whole if the handler asks for all of it.
-//! Made by `connection` in the turn in which the handler is called, and taken apart once the handler has returned; read
-//! through `body`, on the handler's thread, which waits for the client.
+//! A body that is received while its handler runs: returned piece by piece, or as a whole if the handler needs all of
+//! it. Made by `connection` in the turn in which the handler is called, and taken apart once the handler has returned.
+//! Read through `body`, on the handler's thread, which waits for the client.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{fmt, io};
@@ -16,7 +16,7 @@ use super::stored::StoredBody;
 use crate::http::rejection::Rejection;
 use crate::tcp::{BlockingInput, Input};
 
-/// Told how many bytes of a body have been received so far.
+/// Called with the number of bytes of a body received so far.
 pub(crate) type Progress = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// A body that may not have arrived yet.
@@ -31,7 +31,7 @@ struct Receiving {
     state: State,
 }
 
-/// Where it comes from.
+/// The source of the bytes.
 pub(crate) struct Arrival {
     pub input: Box<dyn BlockingInput>,
     /// What had arrived before the handler was called, then what was read ahead.
@@ -43,46 +43,46 @@ pub(crate) struct Arrival {
 }
 
 enum State {
-    /// No byte is decoded.
+    /// No byte has been decoded.
     Untouched,
     Streaming {
         decoder: BodyDecoder,
         received: u64,
     },
-    /// All of it, this long, is decoded.
+    /// All of it has been decoded; its length.
     Complete(u64),
     Failed(Failure),
 }
 
-/// Why no more of it can be had.
+/// Why no more of it can be received.
 #[derive(Clone, Copy)]
 struct Failure {
     kind: io::ErrorKind,
     rejection: Rejection,
 }
 
-/// What a handler left of a body.
+/// What a handler has left unread of a body.
 pub(crate) struct ArrivingEnd {
     /// Bytes of this request and the next ones that were read ahead.
     pub unread: Input,
     pub rest: Rest,
-    /// How long a body the handler has accepted.
+    /// The maximum length that the handler has accepted.
     pub limit: u64,
     pub whole: Option<StoredBody>,
 }
 
 pub(crate) enum Rest {
     Nothing,
-    /// Its end is still to come. `awaits_continue`: if it comes at all.
+    /// Its end has not arrived. `awaits_continue`: the client may not send it at all.
     Unread {
         decoder: BodyDecoder,
         awaits_continue: bool,
     },
-    /// Where it ends is not known.
+    /// It is unknown where it ends.
     Failed,
 }
 
-/// Reads of at least this go into the reader's buffer without a detour.
+/// A read of at least this length goes into the reader's buffer directly.
 const LARGE_READ: usize = 8 * 1024;
 
 impl ArrivingBody {
@@ -91,7 +91,7 @@ impl ArrivingBody {
         ArrivingBody { length, whole: OnceLock::new(), receiving }
     }
 
-    /// Its length, as announced, or else as received so far.
+    /// Its announced length, or otherwise the length received so far.
     pub(crate) fn len(&self) -> u64 {
         match (self.whole.get(), self.length) {
             (Some(whole), _) => whole.len(),
@@ -105,7 +105,7 @@ impl ArrivingBody {
         self.len() == 0 && matches!(self.receiving().state, State::Complete(_))
     }
 
-    /// Receive what has not been received.
+    /// Receives the rest of the body.
     pub(crate) fn whole(&self) -> io::Result<&StoredBody> {
         if let Some(whole) = self.whole.get() {
             return Ok(whole);
@@ -118,7 +118,7 @@ impl ArrivingBody {
         Ok(self.whole.get_or_init(|| whole))
     }
 
-    /// `at`: what the same reader has read before.
+    /// `at` is the number of bytes that this reader has read before.
     pub(crate) fn read(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         let mut receiving = self.receiving();
         match self.whole.get() {
@@ -149,7 +149,7 @@ impl ArrivingBody {
     }
 }
 
-/// It waits for nothing.
+/// Waits for nothing.
 impl fmt::Debug for ArrivingBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.whole.get(), self.length) {
@@ -162,7 +162,7 @@ impl fmt::Debug for ArrivingBody {
 
 impl Receiving {
     fn receive(&mut self, length: BodyLength) -> io::Result<StoredBody> {
-        // Should a panic end it, where the body ends is not known.
+        // If a panic interrupts this, it is unknown where the body ends.
         let interrupted = Failure::of(Rejection::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be kept"));
         let incoming = match std::mem::replace(&mut self.state, State::Failed(interrupted)) {
             State::Untouched => Incoming::new(length, &self.arrival.limits).map_err(Failure::of),
@@ -269,7 +269,7 @@ impl Arrival {
         }
     }
 
-    /// More bytes of the client.
+    /// Reads more bytes from the client.
     fn fill(&mut self) -> Result<(), Failure> {
         if self.unread.ended() {
             return Err(Failure::cut_short());
@@ -299,7 +299,7 @@ impl Arrival {
     }
 }
 
-/// An interim response: the client is to send its body.
+/// The interim response that makes the client send its body.
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl State {
@@ -335,7 +335,7 @@ impl Failure {
     }
 }
 
-/// It carries the rejection, which is the answer if a handler passes the error on.
+/// The error contains the rejection, which becomes the response if a handler passes the error on.
 impl From<Failure> for io::Error {
     fn from(failure: Failure) -> io::Error {
         io::Error::new(failure.kind, failure.rejection)

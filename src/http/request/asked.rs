@@ -1,4 +1,5 @@
-//! Which handlers of the chain were asked to accept a request, and which of them refused it. Kept in the request; used by the chain.
+//! Which handlers of the chain have been called for a request, and which of them rejected it. Stored in the request;
+//! used by the chain.
 
 use std::any::TypeId;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -6,32 +7,32 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::http::error::Error;
 
-/// How deep the pass down the chain has come. One thread handles a request at a time.
+/// How deep the pass down the chain has come. One thread at a time handles a request.
 ///
-/// A request may pass the chain several times: from its head, with its body, and once more after each wait. The decision that a
-/// handler made the first time holds for all of them.
+/// A request can pass the chain several times: with its head, with its body, and once more after each wait. The
+/// decision that a handler made the first time applies to all of them.
 #[derive(Default)]
 pub(crate) struct Asked {
-    /// How many handlers were asked, from the outermost on.
+    /// How many handlers have been called, from the outermost inwards.
     reached: AtomicU32,
-    /// The depth of the one that refused, plus one. 0: none did.
+    /// The depth of the one that rejected the request, plus one. 0: none did.
     refused_at: AtomicU32,
-    /// Most requests have none: that costs a word.
+    /// Most requests have nothing here, which costs one word.
     more: Mutex<Option<Box<More>>>,
 }
 
 #[derive(Default)]
 struct More {
     refusal: Option<Error>,
-    /// The handlers that others have left the request to, with their depths.
+    /// The handlers to which others have passed the request, with their depths.
     entered: Vec<(u32, Handler)>,
 }
 
-/// Which handler it is: its address, and its type, as one may be at the address of another.
+/// Identifies a handler by its address and its type, because two handlers of different types can have one address.
 pub(crate) type Handler = (usize, TypeId);
 
 impl Asked {
-    /// Notes that the handler at this depth is asked. Returns whether it had not been before.
+    /// Records that the handler at this depth is called. Returns whether it is the first time.
     pub(crate) fn reach(&self, depth: u32) -> bool {
         let is_new = self.reached.load(Relaxed) <= depth;
         if is_new {
@@ -40,13 +41,13 @@ impl Asked {
         is_new
     }
 
-    /// Whether the handler at this depth was asked.
+    /// Whether the handler at this depth has been called.
     pub(crate) fn has_reached(&self, depth: u32) -> bool {
         self.reached.load(Relaxed) > depth
     }
 
-    /// Notes which handler the request is left to at this depth. If it was left to another one before, nothing that was asked there
-    /// counts: not from this depth on.
+    /// Records the handler to which the request is passed at this depth. If it was passed to another one before,
+    /// records from this depth inwards are dropped.
     pub(crate) fn enter(&self, depth: u32, handler: Handler) {
         let mut more = self.more();
         let more = more.get_or_insert_default();
@@ -64,13 +65,13 @@ impl Asked {
         more.entered.push((depth, handler));
     }
 
-    /// Notes that the handler at this depth refuses the request. None inside it is asked.
+    /// Records that the handler at this depth rejects the request. Handlers inside it are not called.
     pub(crate) fn refuse(&self, depth: u32, error: &Error) {
         self.more().get_or_insert_default().refusal = Some(error.clone());
         self.refused_at.store(depth + 1, Relaxed);
     }
 
-    /// The error of the handler at this depth if it has refused the request.
+    /// The error of the handler at this depth if it has rejected the request.
     pub(crate) fn refusal_at(&self, depth: u32) -> Option<Error> {
         match self.refused_at.load(Relaxed) == depth + 1 {
             true => self.more().as_ref().and_then(|more| more.refusal.clone()),
@@ -78,7 +79,8 @@ impl Asked {
         }
     }
 
-    /// Has another chain handle the request, as if no handler had been asked yet; afterwards all is as before.
+    /// Lets another chain handle the request, as if no handler had been called yet. Afterwards the earlier state is
+    /// restored.
     pub(crate) fn anew<T>(&self, call: impl FnOnce() -> T) -> T {
         struct Restore<'a>(&'a Asked, u32, u32, Option<Box<More>>);
         impl Drop for Restore<'_> {

@@ -1,4 +1,4 @@
-//! The body of a request, as handlers see it. Set by `connection`; uses `stored`, where it is kept.
+//! The body of a request, as handlers see it. Set by `connection`. `stored` keeps its bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,26 +8,26 @@ use std::path::Path;
 use super::arriving::{ArrivingBody, ArrivingEnd};
 use super::stored::StoredBody;
 
-/// The body of a request. It is complete, and several readers may read it concurrently, unless the handler asked for a
-/// stream: see [`BodyPlan::stream`](crate::BodyPlan::stream).
+/// The body of a request. It is complete, and several readers can read it at the same time, unless the handler asked
+/// for a stream: see [`BodyPlan::stream`](crate::BodyPlan::stream).
 pub struct Body(Source);
 
 enum Source {
     Stored(StoredBody),
     Live(Box<ArrivingBody>),
-    /// A handler refused the request from its head: the body is not received.
+    /// A handler rejected the request from its head: the body is not received.
     Declined,
-    /// Its handler has had it as a stream, of which this many bytes were received: it can't be read twice.
+    /// The handler has had it as a stream, and this many bytes were received. It cannot be read twice.
     Over(u64),
 }
 
 impl Body {
-    /// That of a request that was refused from its head.
+    /// The body of a request that was rejected from its head.
     pub(crate) fn declined() -> Body {
         Body(Source::Declined)
     }
 
-    /// Its length in bytes. Of a stream without a Content-Length: as much as has been read so far.
+    /// Its length in bytes. For a stream without a Content-Length: the bytes read so far.
     pub fn len(&self) -> u64 {
         match &self.0 {
             Source::Stored(body) => body.len(),
@@ -37,7 +37,7 @@ impl Body {
         }
     }
 
-    /// Whether it has no bytes, or there was none. A stream is not empty before it is known to be.
+    /// Whether it has no bytes, or there is none. A stream counts as non-empty until its end is known.
     pub fn is_empty(&self) -> bool {
         match &self.0 {
             Source::Stored(body) => body.len() == 0,
@@ -46,14 +46,14 @@ impl Body {
         }
     }
 
-    /// A reader from the first byte on. Each reader has its own position; but all readers of a stream share one, as
-    /// each byte comes once.
+    /// Returns a reader from the first byte. Each reader has its own position, but all readers of a stream share one,
+    /// because each byte is read once.
     pub fn reader(&self) -> BodyReader<'_> {
         BodyReader { body: self, at: 0 }
     }
 
-    /// The same body once more, to keep for longer than the request. Bytes in memory are copied; a temporary file is shared. A stream
-    /// is received whole first.
+    /// Returns the same body again, to keep for longer than the request. Bytes in memory are copied; a temporary file is shared. A
+    /// stream is received completely first.
     ///
     /// # Errors
     /// If there is no descriptor for the file, or the stream can't be received.
@@ -61,35 +61,36 @@ impl Body {
         self.whole()?.try_clone().map(Body::from)
     }
 
-    /// All bytes: borrowed if they are in memory, else read from the temporary file. A stream is received whole first.
+    /// Returns all bytes: borrowed if they are in memory, otherwise read from the temporary file. A stream is received
+    /// completely first.
     ///
     /// # Errors
-    /// If the temporary file cannot be read, or the stream not be received.
+    /// If the temporary file cannot be read, or the stream cannot be received.
     pub fn bytes(&self) -> io::Result<Cow<'_, [u8]>> {
         self.whole()?.bytes()
     }
 
-    /// Give it a name on the disk. A body in a temporary file is linked there, which copies nothing; one in memory is
-    /// written to a new file. It can still be read afterwards; persisted once more, it has two names.
+    /// Gives the body a name on the disk. A body in a temporary file is hard-linked, which copies nothing. A body in
+    /// memory is written to a new file. It can still be read afterwards. Persisting it again gives it a second name.
     ///
-    /// The temporary file is in [`Http::body_folder`](crate::Http::body_folder), or where
-    /// [`BodyPlan::folder`](crate::BodyPlan::folder) has it: if the new name is on another file system, it is copied.
+    /// The temporary file is in [`Http::body_folder`](crate::Http::body_folder) or
+    /// [`BodyPlan::folder`](crate::BodyPlan::folder). If the new name is on another file system, the body is copied.
     /// With `plan.memory(0)` every body is in a file from the start.
     ///
-    /// The file's mode is `0o666` less the umask, as of any new file. It is not synced to the disk: where it must
-    /// survive a power failure, open it, and its folder, and call [`File::sync_all`](std::fs::File::sync_all). It counts
-    /// towards [`Http::body_quota`](crate::Http::body_quota) until the request is over.
+    /// The file's mode is `0o666` minus the umask. It is not synced: if it must survive a power failure, open it, and
+    /// its folder, and call [`File::sync_all`](std::fs::File::sync_all). It counts towards
+    /// [`Http::body_quota`](crate::Http::body_quota) until the request is over.
     ///
     /// [`Request::persist`](crate::Request::persist) does the same with errors for clients.
     ///
     /// # Errors
-    /// [`io::ErrorKind::AlreadyExists`] if there is something of that name, a symbolic link too: nothing is overwritten.
-    /// Else those of the disk; a file that could not be written whole is removed.
+    /// [`io::ErrorKind::AlreadyExists`] if the name exists, also as a symbolic link: nothing is overwritten. Otherwise
+    /// those of the disk. A file that could not be written completely is removed.
     pub fn persist(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.whole()?.persist(path.as_ref())
     }
 
-    /// A reader that owns the body.
+    /// Returns a reader that owns the body.
     pub fn into_reader(self) -> IntoReader {
         IntoReader { body: self, at: 0 }
     }
@@ -103,7 +104,7 @@ impl Body {
         }
     }
 
-    /// The handler has returned: of a body that was received meanwhile, what is left.
+    /// The handler has returned: what is left of a body that was received meanwhile.
     pub(crate) fn end_live(&mut self) -> Option<ArrivingEnd> {
         let received = match &self.0 {
             Source::Stored(_) | Source::Declined | Source::Over(_) => return None,
@@ -118,14 +119,14 @@ impl Body {
     }
 }
 
-/// A layer that needs the body of what is refused inside it says so from the head.
+/// A layer that needs the body of a rejected request has to set a limit in `before_body`.
 fn declined() -> io::Error {
     io::Error::other(
         "the request was refused from its head, so its body is not received: a layer asks for it by `BodyPlan::limit`",
     )
 }
 
-/// A handler that is asked again, after a wait, must not take what is gone for an empty body.
+/// A handler that is called again after a wait must not mistake a consumed body for an empty one.
 fn is_over() -> io::Error {
     io::Error::other("the body was a stream of the handler's first call: what it did not read is gone")
 }
@@ -159,8 +160,8 @@ impl fmt::Debug for Body {
     }
 }
 
-/// Reads a body from its first byte (Python's `rfile`, but it ends where the body ends). Of a stream it waits for bytes
-/// that have not come: see [`BodyPlan::stream`](crate::BodyPlan::stream) for what it costs and how it fails.
+/// Reads a body from its first byte (Python's `rfile`, but it ends where the body ends). For a stream it waits for
+/// bytes that have not arrived: see [`BodyPlan::stream`](crate::BodyPlan::stream) for the cost and the errors.
 #[derive(Clone, Debug)]
 pub struct BodyReader<'a> {
     body: &'a Body,

@@ -1,6 +1,6 @@
 //! Decoder of the chunked transfer coding (RFC 9112, section 7.1), incremental.
 //! Called by `incoming`; uses the field grammar of `head` for trailers. It stores nothing: data is returned as slices
-//! of the input; chunk extensions and trailers are checked, counted and dropped.
+//! of the input, and chunk extensions and trailers are checked, counted and dropped.
 
 use http::StatusCode;
 use memchr::memchr;
@@ -49,7 +49,7 @@ impl ChunkedDecoder {
         ChunkedDecoder { state: State::Size, extensions: 0, trailers: 0, trailer_fields: 0 }
     }
 
-    /// How many bytes of the current chunk are still to come, by its size.
+    /// How many bytes of the current chunk have not arrived, by its size.
     pub(crate) fn remaining(&self) -> u64 {
         match self.state {
             State::Data(left) => left,
@@ -57,8 +57,8 @@ impl ChunkedDecoder {
         }
     }
 
-    /// How many bytes of input are used, and what they are; at most `max` bytes of the body at a time.
-    /// The bytes of an incomplete line stay unused.
+    /// Returns how many bytes of input are used, and what they are: up to `max` bytes of the body at a time. The bytes
+    /// of an incomplete line stay unused.
     pub(crate) fn step<'a>(&mut self, bytes: &'a [u8], max: usize) -> Result<(usize, Step<'a>), Rejection> {
         let mut used = 0;
         loop {

@@ -1,4 +1,4 @@
-//! Where a body ends, by either of its framings: so many bytes, or chunks. It stores nothing.
+//! Finds the end of a body by its framing, a length or chunks. It stores nothing.
 
 use super::chunked::{ChunkedDecoder, Step};
 use super::framing::BodyLength;
@@ -7,7 +7,7 @@ use crate::http::rejection::Rejection;
 /// The position in a body.
 #[derive(Debug)]
 pub(crate) enum BodyDecoder {
-    /// This many bytes are still to come.
+    /// This many bytes have not arrived.
     Sized(u64),
     Chunked(ChunkedDecoder),
 }
@@ -21,8 +21,8 @@ impl BodyDecoder {
         }
     }
 
-    /// How many bytes of input are used, and what they are; at most `max` bytes of the body at a time. Where more of it
-    /// is there and `max` is 0, the data is empty.
+    /// Returns how many bytes of input are used, and what they are: up to `max` bytes of the body at a time. If there
+    /// is data and `max` is 0, the data is empty.
     pub(crate) fn step<'a>(&mut self, bytes: &'a [u8], max: usize) -> Result<(usize, Step<'a>), Rejection> {
         match self {
             BodyDecoder::Sized(0) => Ok((0, Step::End)),
@@ -36,7 +36,7 @@ impl BodyDecoder {
         }
     }
 
-    /// How many bytes of the body are announced beyond those decoded, as far as is known.
+    /// How many bytes of the body are announced beyond the decoded ones, if known.
     pub(crate) fn announced(&self) -> u64 {
         match self {
             BodyDecoder::Sized(left) => *left,

@@ -34,10 +34,10 @@ impl Form {
         self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The first value of that name, parsed, as [`Request::parse`](crate::Request::parse) does it for the query.
+    /// Parses the first value of that name, as [`Request::parse`](crate::Request::parse) does for the query.
     ///
     /// # Errors
-    /// 400, and which field it is about, if there is none or if it does not fit `T`.
+    /// 400 with the name of the field if it is missing or does not fit `T`.
     ///
     /// ```
     /// use modest::Request;

@@ -1,5 +1,5 @@
 //! HTML forms with files, `multipart/form-data` (RFC 7578; RFC 2046, section 5.1), read part by part while the body is
-//! read. Called by `request`; `splitter` finds the parts, `fields` reads their heads, `file_name` makes names safe.
+//! read. Called by `request`. `splitter` finds the parts, `fields` reads their heads, `file_name` makes names safe.
 //! Memory: one buffer and the head of one part, whatever the body's size.
 
 mod fields;
@@ -17,13 +17,13 @@ use self::splitter::Splitter;
 use super::new_file;
 use crate::http::error::Error;
 
-/// A form with files, `multipart/form-data`, as a sequence of parts; made by
+/// A form with files, `multipart/form-data`, as a sequence of parts. Made by
 /// [`Request::form_data`](crate::Request::form_data).
 ///
-/// It holds 16 KiB of memory and the head of one part, however large the files are. Bytes before the first boundary
-/// are skipped, bytes behind the last one are not read. A body that two readers could take for different forms is
-/// refused with 400: a line break that is not CRLF in front of a boundary is content, a boundary followed by anything
-/// but its line's end is malformed, and so is a head with a field or a parameter twice.
+/// It uses 16 KiB of memory and the head of one part, however large the files are. Bytes before the first boundary are
+/// skipped, and bytes after the last one are not read. A body that two readers could understand differently is rejected
+/// with 400: a line break that is not CRLF before a boundary is content, a boundary followed by anything but its line
+/// end is malformed, and so is a head with a field or a parameter twice.
 ///
 /// ```
 /// use modest::{FormData, FormDataLimits};
@@ -41,23 +41,23 @@ pub struct FormData<R> {
     splitter: Splitter<R>,
     limits: FormDataLimits,
     place: Place,
-    /// Parts that have begun.
+    /// How many parts have begun.
     parts: usize,
 }
 
-/// Where in the body the reader stands.
+/// The position of the reader in the body.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     /// In a part, or before the first one.
     Content,
     /// At the head of a part.
     Head,
-    /// Behind the last delimiter.
+    /// After the last delimiter.
     End,
 }
 
 impl<R: Read> FormData<R> {
-    /// The form in a body with this Content-Type. What the reader is to give is not limited here: the body of a
+    /// Reads the form in a body with this Content-Type. The reader is not limited here: the body of a
     /// [`Request`](crate::Request) has its own limit.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl<R: Read> FormData<R> {
         Ok(FormData { splitter: Splitter::new(reader, &boundary), limits, place: Place::Content, parts: 0 })
     }
 
-    /// The next part, in the order sent; `None` behind the last. What was not read of the part before is skipped.
+    /// Returns the next part, in the order sent; `None` after the last. Unread content of the previous part is skipped.
     ///
     /// # Errors
     /// 400 if the body is malformed or ends before its last boundary, or if a part has no name, has a field twice, or
@@ -95,7 +95,7 @@ impl<R: Read> FormData<R> {
         }
     }
 
-    /// Used up only if it is sound, so that an error stays.
+    /// Consumed only if it is valid, so that the error is returned again.
     fn head(&mut self) -> Result<PartHead, Error> {
         if self.parts >= self.limits.parts {
             return Err(Error::new(StatusCode::PAYLOAD_TOO_LARGE, "the form has too many parts"));
@@ -118,10 +118,11 @@ fn bad_request(message: &'static str) -> Error {
 }
 
 /// One part of a form: a field, or a file if it has a [`file_name`](Part::file_name). Its content is read once, by
-/// [`text`](Part::text), [`bytes`](Part::bytes), [`save`](Part::save) or as a [`Read`], from where it was read to.
+/// [`text`](Part::text), [`bytes`](Part::bytes), [`save`](Part::save) or as a [`Read`], each from where the last one
+/// stopped.
 ///
-/// As a `Read` it ends where the part ends. A body that ends before its last boundary is an
-/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) there, which `?` turns into a 500; the methods say 400.
+/// As a `Read` it ends where the part ends. If the body ends before its last boundary, reading returns
+/// [`UnexpectedEof`](io::ErrorKind::UnexpectedEof), which `?` turns into a 500. The methods return 400.
 pub struct Part<'a, R> {
     head: PartHead,
     splitter: &'a mut Splitter<R>,
@@ -129,41 +130,43 @@ pub struct Part<'a, R> {
 }
 
 impl<R: Read> Part<'_, R> {
-    /// The name of the form's field. It may be empty, or that of another part. `%22`, `%0D` and `%0A` are decoded, as
-    /// browsers encode these three characters and no other; a name that has `%22` itself can't be told from them.
+    /// The name of the form's field. It can be empty or equal to that of another part. `%22`, `%0D` and `%0A` are
+    /// decoded, because browsers encode these three characters and no others. A name that contains `%22` itself cannot
+    /// be distinguished.
     pub fn name(&self) -> &str {
         &self.head.name
     }
 
-    /// The name of the file as sent, decoded as [`name`](Part::name) is; empty if a browser's user has chosen none. It may
-    /// be anything, `../../etc/passwd` too: see [`safe_file_name`](Part::safe_file_name).
+    /// The name of the file as sent, decoded like [`name`](Part::name). Empty if the user chose no file. It can be
+    /// anything, including `../../etc/passwd`: see [`safe_file_name`](Part::safe_file_name).
     ///
-    /// `filename*`, which RFC 7578 forbids, counts if there is no `filename` and it is valid UTF-8.
+    /// `filename*`, which RFC 7578 forbids, is used if there is no `filename` and it is valid UTF-8.
     pub fn file_name(&self) -> Option<&str> {
         self.head.file_name.as_deref()
     }
 
-    /// The name of the file, made into one that is safe in a folder, on Linux as on Windows:
+    /// The name of the file, changed into one that is safe in a folder, on Linux and on Windows:
     ///
-    /// - only what is behind the last slash or backslash;
-    /// - `_` for controls, for `< > : " | ? *`, and for invisible characters that turn the direction of writing;
+    /// - only the part after the last slash or backslash;
+    /// - `_` for control characters, for `< > : " | ? *`, and for invisible characters that change the direction of
+    ///   text;
     /// - no dots or spaces at its beginning and end, so it is never hidden, `.` or `..`;
-    /// - `_` in front of a name of a Windows device (`_con.txt`);
-    /// - at most 255 bytes: its stem is cut, between two characters, and an extension of up to 64 bytes kept;
+    /// - `_` before a name of a Windows device (`_con.txt`);
+    /// - up to 255 bytes: its stem is cut between two characters, and an extension of up to 64 bytes is kept;
     /// - `file` if nothing is left.
     ///
-    /// It may be the name of a file that is there: [`save`](Part::save) overwrites none. `None` if there is no
-    /// [`file_name`](Part::file_name), or an empty one: a browser sends that, and no content, where no file was chosen.
+    /// A file of that name may exist: [`save`](Part::save) overwrites none. `None` if there is no
+    /// [`file_name`](Part::file_name), or an empty one, which a browser sends without content if no file was chosen.
     pub fn safe_file_name(&self) -> Option<String> {
         self.file_name().filter(|name| !name.is_empty()).map(file_name::safe)
     }
 
-    /// The Content-Type as sent. Nothing says that it is true.
+    /// The Content-Type as sent. It may be wrong.
     pub fn content_type(&self) -> Option<&str> {
         self.head.content_type.as_deref()
     }
 
-    /// The content, at most `limit` bytes of it.
+    /// Returns the content, up to `limit` bytes.
     ///
     /// # Errors
     /// 413 if it is longer; 400 if the body ends before its last boundary; 500 if the reader fails.
@@ -179,7 +182,7 @@ impl<R: Read> Part<'_, R> {
         Ok(all)
     }
 
-    /// The content as text, at most [`FormDataLimits::field`] bytes of it.
+    /// Returns the content as text, up to [`FormDataLimits::field`] bytes.
     ///
     /// # Errors
     /// 413 if it is longer; 400 if it is not UTF-8 or the body ends before its last boundary; 415 if its Content-Type has
@@ -194,13 +197,13 @@ impl<R: Read> Part<'_, R> {
         String::from_utf8(self.bytes(limit)?).map_err(|_| bad_request("a field of the form is not UTF-8"))
     }
 
-    /// Write the content to a new file, and return its length in bytes. What is there is not overwritten, nor is a
-    /// symbolic link followed. If it fails on the way, the file is removed again. The file's length is limited by that of
-    /// the body only; it is not synced to the disk.
+    /// Writes the content to a new file, and returns its length in bytes. Nothing is overwritten, and no symbolic link
+    /// is followed. If writing fails, the file is removed. The file's length is limited only by that of the body. It is
+    /// not synced.
     ///
     /// # Errors
-    /// 409 if that name is taken; 400 if the body ends before its last boundary; 507 if the disk is full; 500
-    /// if the file can't be written or the reader fails.
+    /// 409 if that name exists; 400 if the body ends before its last boundary; 507 if the disk is full; 500 if the file
+    /// cannot be written or the reader fails.
     pub fn save(&mut self, path: impl AsRef<Path>) -> Result<u64, Error> {
         new_file::create(path.as_ref(), new_file::error_of, |file| {
             let mut length = 0;
@@ -212,9 +215,9 @@ impl<R: Read> Part<'_, R> {
         })
     }
 
-    /// [`save`](Part::save) it in this folder, under its [`safe_file_name`](Part::safe_file_name), or `file` if it has none.
-    /// Where that name is taken it is `photo-1.jpg`, `photo-2.jpg`, or another number that is free. Returns the
-    /// path: the folder as given, and the name.
+    /// Saves the content in this folder, under its [`safe_file_name`](Part::safe_file_name), or `file` if it has none.
+    /// If that name exists, it is `photo-1.jpg`, `photo-2.jpg`, or another free number. Returns the path: the folder as
+    /// given, and the name.
     ///
     /// ```
     /// use modest::{FormData, FormDataLimits};
@@ -229,17 +232,17 @@ impl<R: Read> Part<'_, R> {
     /// # Ok::<(), modest::Error>(())
     /// ```
     ///
-    /// Of a name that a thousand files have it looks at some twenty.
+    /// If a thousand files have the name, it checks some twenty.
     ///
     /// # Errors
-    /// Those of [`save`](Part::save); 409 only if others have taken each of a hundred names in the moment after it was
-    /// found free.
+    /// Those of [`save`](Part::save). 409 only if others have taken each of a hundred free names before the file was
+    /// created.
     pub fn save_in(&mut self, folder: impl AsRef<Path>) -> Result<PathBuf, Error> {
         let (folder, name) = (folder.as_ref(), self.safe_file_name().unwrap_or_else(|| "file".to_owned()));
         let mut path = folder.join(&name);
         for _ in 0..100 {
             match self.save(&path) {
-                // Nothing of the part was read for that.
+                // No content has been read yet.
                 Err(error) if error.status() == StatusCode::CONFLICT => path = file_name::free(folder, &name),
                 saved => return saved.map(|_| path),
             }
@@ -283,22 +286,22 @@ impl Default for FormDataLimits {
 }
 
 impl FormDataLimits {
-    /// The largest number of parts. Default: 1,000. Beyond it: 413.
+    /// Sets the maximum number of parts. Default: 1,000. Past it: 413.
     pub fn parts(mut self, number: usize) -> FormDataLimits {
         self.parts = number;
         self
     }
 
-    /// The longest head of a part, in bytes with all line breaks. Default: 8 KiB. Beyond it: 400, for 431 would tell the
-    /// client to shorten the fields of its request, and no browser sends a part like that.
+    /// Sets the maximum length of a part's head, in bytes with all line breaks. Default: 8 KiB. Past it: 400, because
+    /// 431 would mean that the fields of the request are too long, and no browser sends such a part.
     ///
-    /// It bounds the buffer, too, which is 16 KiB unless a longer head needs more.
+    /// It also limits the buffer, which is 16 KiB unless a longer head needs more.
     pub fn head(mut self, bytes: usize) -> FormDataLimits {
         self.head = bytes;
         self
     }
 
-    /// The longest content that [`Part::text`] takes, in bytes. Default: 64 KiB. Beyond it: 413.
+    /// Sets how much content [`Part::text`] accepts, in bytes. Default: 64 KiB. Past it: 413.
     pub fn field(mut self, bytes: usize) -> FormDataLimits {
         self.field = bytes;
         self
@@ -311,7 +314,7 @@ impl<R> fmt::Debug for FormData<R> {
     }
 }
 
-/// Its head; the content may be secret.
+/// Shows the head only, because the content may be secret.
 impl<R> fmt::Debug for Part<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.head.fmt(f)

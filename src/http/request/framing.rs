@@ -30,7 +30,7 @@ pub(crate) enum BodyLength {
 }
 
 impl BodyLength {
-    /// Its length in bytes, unless that shows only at its end.
+    /// Its length in bytes, if it is known from the head.
     pub(crate) fn known(self) -> Option<u64> {
         match self {
             BodyLength::None => Some(0),

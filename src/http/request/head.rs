@@ -1,5 +1,5 @@
 //! Parser of a request head: request line and field lines, or a rejection (RFC 9112, sections 2 to 5).
-//! Called by `connection` as bytes arrive, and by `request` for requests made by hand; uses `target` for the request
+//! Called by `connection` as bytes arrive, and by `request` for requests made by hand. Uses `target` for the request
 //! target. It allocates the head once, builds no map, and scans no line twice.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -42,12 +42,12 @@ struct RequestLine {
     parsed_target: Target,
 }
 
-/// An incremental parser: it keeps what it found, so that no byte is scanned twice however slowly they arrive.
+/// An incremental parser: it keeps what it has found, so no byte is scanned twice however slowly bytes arrive.
 #[derive(Debug, Default)]
 pub(crate) struct HeadParser {
     /// The start of the first incomplete line.
     line_start: usize,
-    /// Up to here that line was searched for its end.
+    /// That line has been searched for its end up to here.
     scanned: usize,
     empty_lines: u32,
     line: Option<RequestLine>,
@@ -58,8 +58,8 @@ pub(crate) struct HeadParser {
 pub(crate) const MAX_EMPTY_LINES: u32 = 16;
 
 impl HeadParser {
-    /// `bytes` is all that has arrived of this head, from its first byte on; each call passes the same bytes
-    /// and more. `Ok(None)`: valid so far, more are needed. `Ok(Some((used, head)))`: the body begins at `used`.
+    /// `bytes` is everything that has arrived of this head, from its first byte on. Each call passes the same bytes and
+    /// more. `Ok(None)`: valid so far, more are needed. `Ok(Some((used, head)))`: the body begins at `used`.
     pub(crate) fn parse(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<(usize, Head)>, Rejection> {
         while let Some(end) = self.line_end(bytes, limits)? {
             let (start, next) = (self.line_start, end + 2);
@@ -77,13 +77,13 @@ impl HeadParser {
         Ok(None)
     }
 
-    /// Whether anything but empty lines has arrived.
+    /// Whether anything except empty lines has arrived.
     pub(crate) fn has_begun(&self, bytes: &[u8]) -> bool {
         self.line.is_some() || bytes.len() > self.line_start
     }
 
-    /// The end of the next line: the position of its CR. Only CRLF ends a line.
-    /// Nothing is searched past the limits, so that a rejection does not depend on how the bytes were split.
+    /// The end of the next line: the position of its CR. Only CRLF ends a line. The search stops at the limits, so that
+    /// a rejection does not depend on how the bytes were split.
     fn line_end(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Rejection> {
         self.first_byte(bytes)?;
         let reach = if self.line.is_none() { self.line_start + limits.line + 2 } else { limits.head };
@@ -107,7 +107,7 @@ impl HeadParser {
         }
     }
 
-    /// Checked at the first byte, instead of waiting for a line end that may not come: most likely this is TLS.
+    /// Checked at the first byte, without waiting for a line end that may not come: most likely this is TLS.
     fn first_byte(&self, bytes: &[u8]) -> Result<(), Rejection> {
         match bytes.get(self.line_start) {
             Some(&first) if self.line.is_none() && first != b'\r' && !is_token_byte(first) => Err(INVALID_METHOD),
@@ -215,7 +215,7 @@ fn is_ows(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// field-content and white space (RFC 9110, section 5.5): no control character but the tab; obs-text as it is.
+/// field-content and white space (RFC 9110, section 5.5): no control character except the tab; obs-text unchanged.
 pub(crate) fn is_field_value(value: &[u8]) -> bool {
     // No early return, so that the loop is vectorized.
     !value.iter().fold(false, |bad, &byte| bad | (byte < b' ' && byte != b'\t') | (byte == 0x7f))
@@ -260,7 +260,7 @@ impl Head {
         self.text(self.line.span)
     }
 
-    /// The same, without a look at whether it is text.
+    /// The request line as bytes, without a check for UTF-8.
     pub(crate) fn line_bytes(&self) -> &[u8] {
         self.line.span.of(&self.bytes)
     }
@@ -282,7 +282,7 @@ impl Head {
         }
     }
 
-    /// The path, without a look at whether it is text: its parser lets nothing else through.
+    /// The path without a check for UTF-8: its parser accepts nothing else.
     pub(crate) fn path_bytes(&self) -> &[u8] {
         match &self.line.parsed_target {
             Target { path: Some(span), .. } => span.of(&self.bytes),
@@ -325,7 +325,7 @@ impl Head {
         map
     }
 
-    /// Append a field, for requests made by hand. `false`: it is invalid.
+    /// Appends a field, for requests made by hand. Returns `false` if it is invalid.
     pub(crate) fn append(&mut self, name: &str, value: &[u8]) -> bool {
         if !is_token(name.as_bytes()) || !is_field_value(value) {
             return false;
@@ -342,7 +342,7 @@ impl Head {
         true
     }
 
-    /// Remove the fields of this name, for requests made by hand.
+    /// Removes the fields of this name, for requests made by hand.
     pub(crate) fn remove(&mut self, name: &str) {
         let bytes = &self.bytes;
         self.fields.retain(|field| !field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()));

@@ -1,10 +1,10 @@
-//! What a request is called in the log: by its line, and by its id if it has one. Used by whoever logs.
+//! The name of a request in the log: its line, and its id if it has one.
 
 use std::fmt;
 
 use super::{Request, RequestId};
 
-/// So many bytes are kept of the work of a handler: of a long line less, so that its id is there.
+/// How many bytes of a handler's work are kept. Less of a long line, so that the id fits.
 const KEPT: usize = 200;
 
 impl Request {
@@ -31,7 +31,7 @@ impl fmt::Display for InLog<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.0.line())?;
         match self.0.value::<RequestId>() {
-            Some(id) => write!(f, " [{}]", id.0.escape_debug()), // whoever put it there may have it from a client
+            Some(id) => write!(f, " [{}]", id.0.escape_debug()), // a layer may have taken it from the client
             None => Ok(()),
         }
     }

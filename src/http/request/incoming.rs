@@ -1,6 +1,6 @@
 //! A request body while it is received: decoded and stored, in bounded steps.
-//! Called by `connection` with the bytes that have arrived, and by `live`; uses `decoder` to decode and `stored` to store.
-//! It writes to disk only in `spool`, which `connection` calls in turns that may block.
+//! Called by `connection` with the bytes that have arrived, and by `live`. Uses `decoder` to decode and `stored` to
+//! store. It writes to disk only in `spool`, which `connection` calls in turns that may block.
 
 use std::io::Write;
 
@@ -30,13 +30,13 @@ pub(crate) enum Need {
 }
 
 impl Incoming {
-    /// Rejected at once if its Content-Length exceeds a limit, or if there is no room for so much.
+    /// Rejects a body at once if its Content-Length exceeds a limit, or if there is no room for it.
     pub(crate) fn new(length: BodyLength, limits: &BodyLimits) -> Result<Incoming, Rejection> {
         let writer = BodyWriter::new(announced(length), limits)?;
         Ok(Incoming { decoder: BodyDecoder::new(length), writer, finished: false })
     }
 
-    /// The same for one that goes to a writer, in `spool`.
+    /// Creates one whose bytes go to a writer, in `spool`.
     pub(crate) fn writing_to(
         to: Box<dyn Write + Send>,
         length: BodyLength,
@@ -46,8 +46,8 @@ impl Incoming {
         Ok(Incoming { decoder: BodyDecoder::new(length), writer, finished: false })
     }
 
-    /// Decode and store what fits: how many bytes of input were used, and what is needed next.
-    /// Rejected bytes, and those behind the body, stay unused.
+    /// Decodes and stores what fits. Returns how many bytes of input were used, and what is needed next. Rejected
+    /// bytes, and those after the body, stay unused.
     pub(crate) fn feed(&mut self, bytes: &[u8], limits: &BodyLimits) -> Result<(usize, Need), Rejection> {
         let mut used = 0;
         while !self.finished {
@@ -65,7 +65,7 @@ impl Incoming {
         Ok((used, if self.writer.must_spool() { Need::Spool } else { Need::Nothing }))
     }
 
-    /// Write the bytes in memory to the file. May block on the disk.
+    /// Writes the bytes in memory to the file. May block on the disk.
     pub(crate) fn spool(&mut self, limits: &BodyLimits) -> Result<(), Rejection> {
         self.writer.spool(limits)
     }

@@ -14,7 +14,7 @@ use crate::tcp::{self, Client};
 
 /// Requests made by hand, for tests and for calling a handler without a socket.
 impl Request {
-    /// A GET of this target from `127.0.0.1`, with the Host `localhost`.
+    /// Creates a GET of this target from `127.0.0.1`, with `Host: localhost`.
     ///
     /// # Panics
     /// If the target is invalid: [`Request::new`] returns an error instead.
@@ -22,7 +22,7 @@ impl Request {
         Request::new(Method::GET, target).unwrap_or_else(|err| panic!("{target:?} is no target: {err}"))
     }
 
-    /// A POST to this target with this body, as [`get`](Request::get).
+    /// Creates a POST to this target with this body, otherwise like [`get`](Request::get).
     ///
     /// # Panics
     /// If the target is invalid.
@@ -31,17 +31,17 @@ impl Request {
         request.with_body(body)
     }
 
-    /// A POST to this target with this value as JSON.
+    /// Creates a POST to this target with this value as JSON.
     ///
     /// # Panics
-    /// If the target is invalid, or the value can't be serialized.
+    /// If the target is invalid, or the value cannot be serialized.
     #[cfg(feature = "json")]
     pub fn post_json<T: serde::Serialize + ?Sized>(target: &str, value: &T) -> Request {
         let body = serde_json::to_vec(value).expect("the value is JSON");
         Request::post(target, body).with_header("content-type", "application/json")
     }
 
-    /// A request with this method and target from `127.0.0.1`, with the Host `localhost`.
+    /// Creates a request with this method and target from `127.0.0.1`, with `Host: localhost`.
     ///
     /// # Errors
     /// The error a client would get for that target, mostly 400.
@@ -58,7 +58,7 @@ impl Request {
         }
     }
 
-    /// The same with one more field. A second Host replaces the first.
+    /// Adds a field. A second Host replaces the first.
     ///
     /// # Panics
     /// If the field is invalid.
@@ -71,7 +71,7 @@ impl Request {
         self
     }
 
-    /// The same with this body and its Content-Length.
+    /// Sets the body and its Content-Length.
     pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Request {
         self.body = StoredBody::from_bytes(bytes.into()).into();
         self.head.remove("content-length");
@@ -79,20 +79,20 @@ impl Request {
         self.with_header("content-length", length)
     }
 
-    /// The same, as if a poll that returned then had brought it: see [`Request::polled`].
+    /// Sets the time of the poll that brought the request: see [`Request::polled`].
     pub fn with_polled(mut self, polled: Option<time::Instant>) -> Request {
         self.polled = polled.map(tcp::from_std);
         self.polled_is_taken = AtomicBool::new(false);
         self
     }
 
-    /// The same from another client.
+    /// Sets the client.
     pub fn with_client(mut self, client: Client) -> Request {
         self.client = client;
         self
     }
 
-    /// The same at another time.
+    /// Sets the time.
     pub fn with_now(mut self, now: SystemTime) -> Request {
         self.now = now;
         self

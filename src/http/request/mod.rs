@@ -1,19 +1,19 @@
 //! A request: method, target, fields, body and client. Created by `connection`; read by handlers.
 //! Fields are looked up in the received head and decoded on demand, so that a request costs no map.
 
-pub(crate) mod plan; // what is to become of a body
+pub(crate) mod plan; // the plan of a body
 
-mod path; // the path, and what of it mounts have taken
+mod path; // the path, and the part that mounts have taken
 
 mod origin; // whether a URL is of this server
 
-mod asked; // which handlers were asked to accept it
+mod asked; // which handlers have been called
 
-mod accept; // media types that the client asks for
-mod accept_encoding; // content codings that it takes
-mod in_log; // what it is called in the log
+mod accept; // media types by `Accept`
+mod accept_encoding; // content codings by `Accept-Encoding`
+mod in_log; // its name in the log
 mod made; // requests made by hand
-mod reading; // the body in each form in which it is wanted
+mod reading; // the body in the forms that handlers need
 
 mod form; // application/x-www-form-urlencoded
 mod form_data; // multipart/form-data
@@ -24,10 +24,10 @@ pub(crate) mod discard; // a declined body, received and dropped
 pub(crate) mod arriving; // a body that is received while its handler runs
 
 pub(crate) mod incoming; // a body while it is received
-mod stored; // a body that is kept, in memory or in a file
+mod stored; // a stored body, in memory or in a file
 
-mod new_file; // files that are written new
-pub(crate) mod room; // how much room there is for bodies
+mod new_file; // new files
+pub(crate) mod room; // quotas for bodies
 
 pub(crate) mod decoder; // where a body ends
 
@@ -37,9 +37,9 @@ pub(crate) mod framing; // the length of the body (RFC 9112, section 6)
 pub(crate) mod head; // request line and header fields
 
 mod parameters; // parameters of a media type
-pub(crate) mod route_match; // what routers made of the path
+pub(crate) mod route_match; // the match of a route
 pub(crate) mod target; // request targets
-mod values; // values carried along
+mod values; // values of layers
 
 pub use body::{Body, BodyReader, IntoReader};
 pub use form::Form;
@@ -69,9 +69,8 @@ use values::Values;
 
 /// A request and its client.
 ///
-/// Its body is complete when a handler gets it, unless that asked for a stream
-/// ([`BodyPlan::stream`]). For tests, and for calling a handler without a socket,
-/// make one by hand:
+/// Its body is complete when a handler gets it, unless the handler asked for a stream ([`BodyPlan::stream`]). For
+/// tests, and for calling a handler without a socket, create one by hand:
 ///
 /// ```
 /// use modest::Request;
@@ -85,7 +84,7 @@ pub struct Request {
     head: Head,
     /// Decoded at first use.
     path: DecodedPath,
-    /// How many names of the path the mounts around the handler have taken.
+    /// How many segments of the path the mounts around the handler have taken.
     mounted: AtomicU32,
     /// Built at first use.
     headers: OnceLock<Box<HeaderMap>>,
@@ -98,11 +97,11 @@ pub struct Request {
     now: SystemTime,
     waker: Option<Waker>,
     values: Values,
-    /// Of the `Forwarded` among them.
+    /// The host of the `Forwarded` value.
     forwarded_host: OnceLock<String>,
     routes: RouteMatches,
     late: bool,
-    /// Which handlers of the chain were asked to accept it.
+    /// Which handlers of the chain have been called.
     asked: Asked,
 }
 
@@ -140,7 +139,7 @@ impl Request {
         self.body = body.into();
     }
 
-    /// The handler has returned: of a body that was received meanwhile, what is left.
+    /// The handler has returned: what is left of a body that was received meanwhile.
     pub(crate) fn end_arriving_body(&mut self) -> Option<ArrivingEnd> {
         self.body.end_live()
     }
@@ -150,12 +149,12 @@ impl Request {
         self.body = Body::default();
     }
 
-    /// What calls its connection, for the next request there.
+    /// The waker of its connection, for the next request there.
     pub(crate) fn take_waker(&mut self) -> Option<Waker> {
         self.waker.take()
     }
 
-    /// The turn in which it is handled. The time of a poll is kept only if that poll brought the request.
+    /// Sets the turn in which it is handled. The time of a poll is kept only if that poll brought the request.
     pub(crate) fn set_turn(&mut self, polled: Option<Instant>, now: SystemTime) {
         self.polled = self.polled.filter(|_| self.polled == polled);
         self.now = now;
@@ -166,7 +165,7 @@ impl Request {
         self.head.line()
     }
 
-    /// The same, as bytes.
+    /// The request line as bytes.
     pub(crate) fn line_bytes(&self) -> &[u8] {
         self.head.line_bytes()
     }
@@ -233,7 +232,7 @@ impl Request {
         self.head.values(name)
     }
 
-    /// All fields in order, each with its name as sent and its value, which can be any bytes but control characters.
+    /// Iterates over all fields in order: the name as sent, and the value, which can contain any bytes except control characters.
     pub fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.head.fields()
     }
@@ -257,9 +256,9 @@ impl Request {
             .map(|(_, value)| unquoted(value.trim()))
     }
 
-    /// The host (and port, if present) that the client asked for: the one that a trusted proxy has told, if it is trusted
-    /// with it ([`TrustedProxies::host`](crate::layers::TrustedProxies::host)), else from the target if it is a URL, else from
-    /// the Host field. `None` if all are absent, as HTTP/1.0 allows.
+    /// The host (and port, if present) that the client requested: the one that a trusted proxy reported
+    /// ([`TrustedProxies::host`](crate::layers::TrustedProxies::host)), otherwise the target's if it is a URL,
+    /// otherwise the Host field. `None` if all are absent, which HTTP/1.0 allows.
     pub fn host(&self) -> Option<&str> {
         let forwarded = self.forwarded_host.get().map(String::as_str);
         forwarded.or_else(|| self.head.authority()).or_else(|| self.header("host")).filter(|host| !host.is_empty())
@@ -270,14 +269,14 @@ impl Request {
         &self.body
     }
 
-    /// The part of the path that stands in the place of `{name}` in the pattern of its route, decoded.
+    /// The part of the path that matches `{name}` in the pattern of its route, decoded and parsed.
     ///
-    /// A value is never empty, `.` or `..`, and only that of a `{*name}` contains slashes. In a layer around the routes nothing is
-    /// matched yet when its `before_body` is called.
+    /// A value is never empty, `.` or `..`, and only that of a `{*name}` contains slashes. When `before_body` of a
+    /// layer around the routes is called, nothing has been matched yet.
     ///
     /// # Errors
-    /// 404 if it does not fit `T`: such a path names nothing. 500 if the pattern has no such name, which is a mistake in
-    /// the program.
+    /// 404 if it does not fit `T`, because such a path names nothing. 500 if the pattern has no such name, which is a
+    /// mistake in the program.
     ///
     /// ```
     /// use modest::{Http, Request, Response, Routes};
@@ -295,10 +294,10 @@ impl Request {
         value.parse().map_err(|_| Error::new(StatusCode::NOT_FOUND, ""))
     }
 
-    /// The first query parameter of that name, parsed.
+    /// Parses the first query parameter of that name.
     ///
     /// # Errors
-    /// 400, and which parameter it is about, if there is none or if it does not fit `T`.
+    /// 400 with the name of the parameter if it is missing or does not fit `T`.
     ///
     /// ```
     /// use modest::Request;
@@ -319,8 +318,8 @@ impl Request {
         value.parse().map_err(|error: T::Err| wrong(format!("`{name}` in the query: {error}")))
     }
 
-    /// Whether this request waited ([`Response::wait_for`](crate::Response::wait_for)) and nothing came in time, or the
-    /// server shuts down: now is the time to say so.
+    /// Whether this request waited ([`Response::wait_for`](crate::Response::wait_for)) and the time is up, or the
+    /// server shuts down. It has to be answered now.
     pub fn is_late(&self) -> bool {
         self.late
     }
@@ -329,12 +328,12 @@ impl Request {
         self.late = true;
     }
 
-    /// Which handlers of the chain were asked to accept it.
+    /// Which handlers of the chain have been called.
     pub(crate) fn asked(&self) -> &Asked {
         &self.asked
     }
 
-    /// The same for a parameter that may be left out: `None` if there is none.
+    /// Parses the first query parameter of that name, if there is one.
     ///
     /// ```
     /// use modest::Request;
@@ -346,7 +345,7 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 400, and which parameter it is about, if it does not fit `T`.
+    /// 400 with the name of the parameter if it does not fit `T`.
     pub fn parse_optional<T>(&self, name: &str) -> Result<Option<T>, Error>
     where
         T: FromStr,
@@ -359,23 +358,23 @@ impl Request {
         &self.routes
     }
 
-    /// Put a value into the request, in the place of any other of its type: for a layer that has something to tell to
-    /// handlers (who asks, which tenant is meant).
+    /// Stores a value in the request, and replaces any other of its type: for a layer that passes something to handlers
+    /// (the user, the tenant).
     pub fn put<T: Any + Send + Sync>(&self, value: T) {
         let forwarded = (&value as &dyn Any).downcast_ref::<Forwarded>();
         if let Some(host) = forwarded.and_then(|forwarded| forwarded.host.clone()) {
-            let _ = self.forwarded_host.set(host); // the first holds: `host` may have been answered with it
+            let _ = self.forwarded_host.set(host); // the first value is kept, because `host` may have returned it
         }
         self.values.put(value);
     }
 
-    /// The value of this type that was [put](Request::put) into the request.
+    /// The stored value of this type: see [`put`](Request::put).
     #[inline]
     pub fn value<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.values.get()
     }
 
-    /// Who asks, if a layer that authenticates has put a [`User`] into the request.
+    /// The name of the user, if an authenticating layer has stored a [`User`] in the request.
     ///
     /// ```
     /// use modest::layers::BearerAuth;
@@ -388,16 +387,16 @@ impl Request {
         self.value::<User>().map(|user| user.0.clone())
     }
 
-    /// Its id, if a layer has put a [`RequestId`] into it.
+    /// The id, if a layer has stored a [`RequestId`] in it.
     pub fn id(&self) -> Option<String> {
         self.value::<RequestId>().map(|id| id.0.clone())
     }
 
-    /// Whether whoever asks may do this with what stands at this path, decoded, from the root of the server: `/a/b c`. True
-    /// where no layer has said otherwise, as [`PathRights`](crate::layers::PathRights) does.
+    /// Whether the client is allowed this access to a path, decoded, from the root of the server: `/a/b c`. True unless
+    /// a layer such as [`PathRights`](crate::layers::PathRights) denies it.
     ///
-    /// That layer has judged the path of the request. This is for what else a handler shows or changes: the entries of
-    /// a listing, say.
+    /// That layer has already checked the path of the request. Use this for other paths that a handler shows or
+    /// changes, such as the entries of a listing.
     pub fn permits(&self, access: Access, path: &[u8]) -> bool {
         self.value::<Permissions>().is_none_or(|permissions| permissions.permit(access, path))
     }
@@ -407,20 +406,20 @@ impl Request {
         &self.client
     }
 
-    /// The address of the client (Python's `client_address`): IP address and port, unless it came by a Unix socket.
+    /// The address of the client (Python's `client_address`): IP address and port, or a Unix socket.
     pub fn client_address(&self) -> &Address {
         self.client.address()
     }
 
-    /// The IP address of the client: the one that [trusted proxies](crate::layers::TrustedProxies) have told, if that
-    /// layer stands around this handler, else that of the connection. `None`: it came by a Unix socket.
+    /// The IP address of the client: the one that a [trusted proxy](crate::layers::TrustedProxies) reported, if that
+    /// layer is around this handler, otherwise the connection's. `None` for a Unix socket.
     pub fn client_ip(&self) -> Option<IpAddr> {
         let told = self.value::<Forwarded>().and_then(|forwarded| forwarded.client_ip);
         told.or_else(|| self.client.ip())
     }
 
-    /// Whether the request came encrypted: over TLS that ends here ([`Client::tls`]), or so a proxy has told that is trusted
-    /// with it ([`TrustedProxies::scheme`](crate::layers::TrustedProxies::scheme)), whose word counts for more.
+    /// Whether the request was encrypted: by TLS on this connection ([`Client::tls`]), or as reported by a proxy that
+    /// is trusted with it ([`TrustedProxies::scheme`](crate::layers::TrustedProxies::scheme)), which has precedence.
     pub fn is_secure(&self) -> bool {
         match self.value::<Forwarded>().and_then(|forwarded| forwarded.scheme.clone()) {
             Some(scheme) => scheme == "https",
@@ -428,22 +427,23 @@ impl Request {
         }
     }
 
-    /// `https` if the request [is secure](Request::is_secure), else `http`.
+    /// `https` if the request [is secure](Request::is_secure), otherwise `http`.
     pub fn scheme(&self) -> &'static str {
         if self.is_secure() { "https" } else { "http" }
     }
 
-    /// Whether the client has closed its side of the connection, or the connection is broken: a handler that takes long
-    /// may give up. It costs one atomic load, and is so a moment after the client left, while the handler runs.
+    /// Whether the client has closed its side of the connection, or the connection is broken, so that a long handler
+    /// can give up. It costs one atomic load, and becomes true shortly after the client has left, while the handler
+    /// runs.
     ///
-    /// A client that has sent its last byte and still reads (it shut down its sending side) counts as gone, too: the two
-    /// look alike until something is sent. A request that was made by a test is never gone.
+    /// A client that has sent its last byte and still reads (it shut down its sending side) also counts as gone: the
+    /// two look alike until something is sent. A request made by a test is never gone.
     ///
     /// ```
     /// # use modest::{Request, Response, Result, Error};
     /// fn wait_for_news(request: &Request) -> Result<Response> {
     ///     while !request.client_is_gone() {
-    ///         // look for news; answer if there are any
+    ///         // check for news; return them if there are any
     /// #       break;
     ///     }
     ///     Err(Error::new(503, "nobody is listening any more"))
@@ -454,13 +454,13 @@ impl Request {
         self.waker.as_ref().is_some_and(Waker::client_is_gone)
     }
 
-    /// The server that is asked: its figures, and the way to shut it down (Python's `self.server`). A request that was
-    /// made by a test has one that never serves.
+    /// A handle of the server: its statistics, and the way to shut it down (Python's `self.server`). A request made by
+    /// a test has a handle that serves nothing.
     ///
     /// ```no_run
     /// # use modest::{Request, Response, Result};
     /// fn stop(request: &Request) -> Result<Response> {
-    ///     request.server().shutdown(); // this request is answered
+    ///     request.server().shutdown(); // this request still gets its response
     ///     Ok(Response::text("Goodbye.\n"))
     /// }
     /// ```
@@ -468,14 +468,14 @@ impl Request {
         self.waker.as_ref().and_then(Waker::server).unwrap_or_default()
     }
 
-    /// When the poll that brought the request returned, if it is known: see [`Turn::polled`](crate::raw::Turn::polled). For
-    /// caches: a look at the file system since then is as fresh as a new one.
+    /// When the poll that brought the request returned, if known: see [`Turn::polled`](crate::raw::Turn::polled). For
+    /// caches: a file system check made since then is as fresh as a new one.
     pub fn polled(&self) -> Option<time::Instant> {
         self.polled.map(tcp::to_std)
     }
 
-    /// The same for who asks first, and then `None`: a handler that asks once more has perhaps changed what it asks about, such
-    /// as a file that it made because it was missing.
+    /// [`polled`](Request::polled) for the first call, and `None` afterwards: a handler that asks again may have
+    /// changed the files itself.
     pub fn take_polled(&self) -> Option<time::Instant> {
         let polled = self.polled.filter(|_| !self.polled_is_taken.load(Relaxed));
         self.polled_is_taken.store(true, Relaxed);
@@ -487,8 +487,8 @@ impl Request {
         self.now
     }
 
-    /// How long ago its head was complete, by a clock that nobody sets. Since then it may have waited for its body, and for
-    /// a worker. Each call reads the clock.
+    /// How long ago its head was complete, by the monotonic clock. Since then it may have waited for its body and for a
+    /// worker. Each call reads the clock.
     pub fn elapsed(&self) -> Duration {
         tcp::now().saturating_duration_since(self.begun)
     }
@@ -501,7 +501,7 @@ impl Request {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Field values may be secret: only the names are shown.
+        // Only the names are shown, because field values may be secret.
         let names: Vec<_> = self.head.fields().map(|(name, _)| String::from_utf8_lossy(name)).collect();
         f.debug_struct("Request").field("line", &self.line()).field("fields", &names).field("body", &self.body).finish()
     }

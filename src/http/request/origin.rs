@@ -1,17 +1,17 @@
-//! Whether a URL or an origin is of the server that a request is for.
+//! Whether a URL or an origin belongs to the server of a request.
 
 use super::Request;
 
 impl Request {
-    /// Whether the host and the port of an origin, as in the field `Origin`, are those that the request is for. The scheme is not
-    /// compared: a proxy may have ended TLS.
+    /// Whether the host and the port of an origin, as in the field `Origin`, are those of the request. The scheme is
+    /// not compared, because a proxy may have ended TLS.
     pub fn has_origin(&self, origin: &[u8]) -> bool {
         let Ok(origin) = std::str::from_utf8(origin) else { return false };
         let Some((scheme, authority)) = origin.split_once("://") else { return false }; // `null`, of a page in a sandbox
         self.is_own_authority(authority.as_bytes(), if scheme == "https" { "443" } else { "80" })
     }
 
-    /// `default`: the port where the authority names none.
+    /// `default` is the port if the authority has none.
     pub(super) fn is_own_authority(&self, authority: &[u8], default: &str) -> bool {
         let Ok(authority) = std::str::from_utf8(authority) else { return false };
         self.host().is_some_and(|host| host_and_port(host, default) == host_and_port(authority, default))

@@ -1,4 +1,4 @@
-//! The path of a request: decoded once, in its one form, and as the handlers of a mount see it.
+//! The path of a request: decoded once, in its canonical form, and as the handlers of a mount see it.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -10,7 +10,7 @@ use super::target::{self, Target};
 use crate::http::error::Error;
 use crate::http::url_path::{Fault, InvalidUrlPath, UrlPath, end_of_names};
 
-/// The decoded form of a path that is not written in it. Most paths are, and have none.
+/// The decoded form of a path, if that differs from the path as written. For most paths it does not.
 #[derive(Default)]
 pub(super) struct DecodedPath {
     decoded: OnceLock<Box<Decoded>>,
@@ -41,20 +41,20 @@ fn without_names(path: &str, count: u32) -> &str {
 }
 
 impl Request {
-    /// The path, decoded: `/a/b c`. Bytes that are not UTF-8 appear as U+FFFD.
+    /// The decoded path: `/a/b c`. Bytes that are not UTF-8 appear as U+FFFD.
     ///
-    /// It is in one form: no name in it is empty, `.` or `..`, and none contains a slash or NUL. Every other spelling got its
-    /// response before any handler was called, which for GET is a redirect to this one.
+    /// It is canonical: no segment is empty, `.` or `..`, and none contains a slash or NUL. Every other spelling got
+    /// its response before any handler was called; for GET that is a redirect to this path.
     ///
-    /// Within a [`mount`](crate::Routes::mount) it begins behind the mount's own path, so a handler sees the same paths wherever it is
-    /// mounted; [`original_path`](Request::original_path) is the whole.
+    /// Within a [`mount`](crate::Routes::mount) it begins after the mount's own path, so a handler sees the same paths
+    /// wherever it is mounted. [`original_path`](Request::original_path) is the whole.
     pub fn path(&self) -> &str {
         without_names(self.original_path(), self.mounted())
     }
 
-    /// The whole path from the root of the server, decoded, wherever the handler is mounted.
+    /// The whole decoded path from the root of the server, wherever the handler is mounted.
     ///
-    /// Of a request that was made by hand, with a path in another form, it is the path as it was written.
+    /// For a request made by hand with a path that is not canonical, it is the path as written.
     pub fn original_path(&self) -> &str {
         let raw = self.head.path();
         match self.needs_decoding() {
@@ -63,8 +63,8 @@ impl Request {
         }
     }
 
-    /// The path as sent, still percent-encoded; within a [`mount`](crate::Routes::mount), what follows the mount's own path. Of
-    /// `http://host/a` it is `/a`; of `OPTIONS *` it is `*`.
+    /// The path as sent, still percent-encoded. Within a [`mount`](crate::Routes::mount), the part after the mount's
+    /// own path. For `http://host/a` it is `/a`, for `OPTIONS *` it is `*`.
     ///
     /// It never contains a control character, a space or a backslash, and every percent sign begins two hexadecimal digits.
     pub fn raw_path(&self) -> &str {
@@ -74,7 +74,7 @@ impl Request {
     /// The whole path from the root of the server, as bytes.
     ///
     /// # Errors
-    /// Only of a request that was made by hand with a path in another form: the response that a client gets instead.
+    /// Only for a request made by hand with a path that is not canonical: the response that a client would get.
     pub fn url_path(&self) -> Result<UrlPath<'_>, Error> {
         if !self.needs_decoding() {
             return Ok(UrlPath::plain(self.head.path_bytes()));
@@ -85,8 +85,8 @@ impl Request {
         }
     }
 
-    /// The path at which the handler is [mounted](crate::Routes::mount), decoded, without a slash at its end: empty if it is not mounted
-    /// (WSGI's `SCRIPT_NAME`).
+    /// The path at which the handler is [mounted](crate::Routes::mount), decoded, without a trailing slash. Empty if it
+    /// is not mounted (WSGI's `SCRIPT_NAME`).
     pub fn mount_path(&self) -> &[u8] {
         let count = self.mounted();
         if count == 0 {
@@ -99,22 +99,22 @@ impl Request {
         &path[..end_of_names(path, count)]
     }
 
-    /// Whether routes lead a request for this path to the handler that is called with this one. False of what another route or
-    /// mount serves, and of all that is outside the mount.
+    /// Whether routes lead a request for this path to the same handler as this request. False for paths of another
+    /// route or mount, and for all paths outside the mount.
     pub fn leads_here(&self, path: &UrlPath<'_>) -> bool {
         let text = String::from_utf8_lossy(path.as_bytes());
         path.beneath(self.mount_path()).is_some()
             && self.routes.all(|found| found.leads_here(without_names(&text, found.mounted)))
     }
 
-    /// Whether routes lead requests for this path and for every path beneath it to the handler that is called with this one.
+    /// Whether routes lead requests for this path and for every path below it to the same handler as this request.
     pub fn leads_here_whole(&self, path: &UrlPath<'_>) -> bool {
         let text = String::from_utf8_lossy(path.as_bytes());
         self.leads_here(path) && self.routes.all(|found| !found.is_divided(without_names(&text, found.mounted)))
     }
 
-    /// The path that a URL of this server has, or a path alone: for fields such as `Destination` (RFC 4918, section 10.3). It is
-    /// parsed as the target of a request is.
+    /// The path of a URL of this server, or of a path alone: for fields such as `Destination` (RFC 4918, section 10.3).
+    /// It is parsed like the target of a request.
     ///
     /// # Errors
     /// 400 if it is neither; 502 if it is a URL of another server.
@@ -128,8 +128,8 @@ impl Request {
         UrlPath::from_url(url)
     }
 
-    /// The response to a request whose path is not in its one form: no handler sees it. It is a redirect for methods that only read
-    /// (RFC 9110, section 15.4.2): no client should send a body twice.
+    /// The response to a request whose path is not canonical, which no handler sees. It is a redirect for methods that
+    /// only read (RFC 9110, section 15.4.2), so that no client sends a body twice.
     pub(crate) fn path_error(&self) -> Option<Error> {
         if !self.needs_decoding() || self.is_asterisk() {
             return None;
@@ -146,12 +146,12 @@ impl Request {
         })
     }
 
-    /// Leave repeated and encoded slashes in the path to handlers ([`Http::strict_paths`](crate::Http::strict_paths)).
+    /// Leaves repeated and encoded slashes in the path to handlers ([`Http::strict_paths`](crate::Http::strict_paths)).
     pub(crate) fn set_lenient_path(&self) {
         self.path.is_lenient.store(true, Relaxed);
     }
 
-    /// Calls what a mount serves, which sees the path behind its first names.
+    /// Calls a mounted handler, which sees the path after its first segments.
     pub(crate) fn within_mount<T>(&self, names: u32, call: impl FnOnce() -> T) -> T {
         struct Leave<'a>(&'a AtomicU32, u32);
         impl Drop for Leave<'_> {
@@ -163,7 +163,7 @@ impl Request {
         call()
     }
 
-    /// How many names of the path the mounts around the handler have taken.
+    /// How many segments of the path the mounts around the handler have taken.
     pub(crate) fn mounted(&self) -> u32 {
         self.mounted.load(Relaxed)
     }
@@ -178,7 +178,7 @@ impl Request {
 }
 
 impl UrlPath<'static> {
-    /// The path that a URL has, whatever its host, or a path alone.
+    /// The path of a URL with any host, or of a path alone.
     ///
     /// # Errors
     /// 400 if it is neither.

@@ -1,4 +1,4 @@
-//! What is to become of the body of one request: decided from its head by `before_body`, obeyed by `connection`.
+//! The plan of a request's body: decided from the head by `before_body`, carried out by `connection`.
 
 use std::fmt;
 use std::io::Write;
@@ -11,12 +11,12 @@ use super::body::Body;
 use super::room::{BodyLimits, TOO_LARGE};
 use crate::http::error::Error;
 
-/// A body up to this length is received although it will be refused, so that a layer can answer.
+/// A body up to this length is received although its request is rejected, so that a layer can respond.
 const SHORT: u64 = 64 * 1024;
 
-/// What is to become of a request's body. It begins with what [`Http`](crate::Http) was told for all; a handler changes
-/// it in [`before_body`](crate::RequestHandler::before_body). A default one, in which nothing was said, is for testing a
-/// `before_body` by itself. Its `Debug` shows what was said.
+/// What happens to a request's body. It begins with the settings of [`Http`](crate::Http). A handler changes it in
+/// [`before_body`](crate::RequestHandler::before_body). To test a `before_body` by itself, pass a default one. Its
+/// `Debug` shows what was set.
 ///
 /// ```
 /// use modest::{BodyPlan, Request, RequestHandler, Response, Result};
@@ -38,26 +38,26 @@ const SHORT: u64 = 64 * 1024;
 /// ```
 #[derive(Default)]
 pub struct BodyPlan {
-    // What was said of the limits; `None`: nothing. A copy of those of all requests would count two references, in lines that all
-    // workers write to, for each request without a body, too.
+    // The limits that were set; `None`: not set. A copy of the server's limits would count two references, which all
+    // workers write to, even for each request without a body.
     limit: Option<u64>,
     memory: Option<usize>,
     folder: Option<Arc<PathBuf>>,
     timeout: Option<Option<Duration>>,
     pub(crate) progress: Option<Progress>,
     pub(crate) streamed: bool,
-    /// What it is written to as it comes.
+    /// The writer that gets the body while it arrives.
     pub(crate) writer: Option<Box<dyn Write + Send>>,
-    /// A layer stands around the handlers that are asked from here on: it may answer what they refuse.
+    /// A layer is around the handlers that are called from here on: it may respond to requests that they reject.
     pub(crate) layered: bool,
-    /// Somebody said what is to become of the body: it is wanted.
+    /// A handler has set something, so the body is needed.
     pub(crate) wanted: bool,
     /// Nothing inside the layers serves the request.
     pub(crate) unserved: bool,
 }
 
 impl BodyPlan {
-    /// The limits, with those of all requests where nothing was said.
+    /// The limits, with the server's own where nothing was set.
     pub(crate) fn limits(&self, of_all: &BodyLimits) -> BodyLimits {
         BodyLimits {
             body: self.limit.unwrap_or(of_all.body),
@@ -67,69 +67,71 @@ impl BodyPlan {
         }
     }
 
-    /// The same of its timeout.
+    /// The timeout, or the server's own if nothing was set.
     pub(crate) fn timeout_or(&self, of_all: Option<Duration>) -> Option<Duration> {
         self.timeout.unwrap_or(of_all)
     }
 
-    /// At most so many bytes are taken; beyond them 413, from the head if that has the length. `None`: no limit but
-    /// [`Http::body_quota`](crate::Http::body_quota). In place of [`Http::body_limit`](crate::Http::body_limit).
+    /// Sets the maximum length in bytes. Past it: 413, before the body is read if the head has its length. `None`: no
+    /// limit except [`Http::body_quota`](crate::Http::body_quota). Replaces
+    /// [`Http::body_limit`](crate::Http::body_limit).
     pub fn limit(&mut self, bytes: impl Into<Option<u64>>) -> &mut BodyPlan {
         self.limit = Some(bytes.into().unwrap_or(u64::MAX));
         self.wanted = true;
         self
     }
 
-    /// So many bytes stay in memory; a longer body goes to a temporary file. In place of
+    /// Sets how many bytes stay in memory. A longer body goes to a temporary file. Replaces
     /// [`Http::body_memory`](crate::Http::body_memory).
     pub fn memory(&mut self, bytes: usize) -> &mut BodyPlan {
         self.memory = Some(bytes);
         self
     }
 
-    /// The folder of that file. In place of [`Http::body_folder`](crate::Http::body_folder).
+    /// Sets the folder of that file. Replaces [`Http::body_folder`](crate::Http::body_folder).
     pub fn folder(&mut self, folder: impl Into<PathBuf>) -> &mut BodyPlan {
         self.folder = Some(Arc::new(folder.into()));
         self
     }
 
-    /// How long the whole body may take; `None`: no limit but the least rate. In place of
+    /// Sets how long the whole body can take; `None`: no limit except the minimum rate. Replaces
     /// [`Http::body_timeout`](crate::Http::body_timeout).
     pub fn timeout(&mut self, limit: impl Into<Option<Duration>>) -> &mut BodyPlan {
         self.timeout = Some(limit.into());
         self
     }
 
-    /// Called with the number of bytes received so far, whenever some were. It must not block, and it holds no worker.
+    /// Sets a callback with the number of bytes received so far, called whenever more arrive. It must not block. It
+    /// holds no worker.
     pub fn progress(&mut self, told: impl Fn(u64) + Send + Sync + 'static) -> &mut BodyPlan {
         self.progress = Some(Arc::new(told));
         self
     }
 
-    /// The handler is called as soon as the head is there, and reads the body while it comes:
-    /// [`Request::reader`](crate::Request::reader), which every reader then shares, and with it [`form_data`](crate::Request::form_data). It is not
-    /// kept, so that it costs no room on disk, and in memory 64 KiB, however long it is.
+    /// Calls the handler as soon as the head is complete, to read the body while it arrives, with
+    /// [`Request::reader`](crate::Request::reader), which all readers then share, or
+    /// [`form_data`](crate::Request::form_data). The body is not stored: it takes nothing on disk and 64 KiB of memory,
+    /// however long it is.
     ///
-    /// While the handler waits for the client it holds one of [`TcpServer::workers`](crate::TcpServer::workers); the
-    /// least rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)) and the [`timeout`](BodyPlan::timeout) bound
-    /// that wait, and only the time that is spent in it counts. A body that is not streamed costs no worker while it
-    /// comes.
+    /// While the handler waits for the client it holds one of [`TcpServer::workers`](crate::TcpServer::workers). The
+    /// minimum rate ([`TcpServer::min_rate`](crate::TcpServer::min_rate)) and the [`timeout`](BodyPlan::timeout) limit
+    /// that wait, and only the time spent in it counts. A body that is not streamed holds no worker while it arrives.
     ///
-    /// `100 Continue` is sent by the first read, so that a handler that answers without reading declines the body. What
-    /// it leaves unread is received and dropped if that is at most 64 KiB; otherwise the connection is closed after the
-    /// answer. Reading fails, with the status that `?` gives the answer, if
+    /// `100 Continue` is sent by the first read, so a handler that responds without reading declines the body. Up to 64
+    /// KiB that it leaves unread are received and dropped. Otherwise the connection is closed after the response.
+    /// Reading fails, with the status that `?` gives the response, if
     ///
-    /// | what | [`ErrorKind`](std::io::ErrorKind) | status |
+    /// | case | [`ErrorKind`](std::io::ErrorKind) | status |
     /// | --- | --- | --- |
-    /// | the client ended its side within the body | `UnexpectedEof` | 400 |
-    /// | the client is gone | that of the socket, mostly `ConnectionReset` | 400 |
+    /// | the client ended its side before the end of the body | `UnexpectedEof` | 400 |
+    /// | the client has disconnected | the socket's, mostly `ConnectionReset` | 400 |
     /// | the client was too slow | `TimedOut` | 408 |
     /// | the body is longer than its [`limit`](BodyPlan::limit) | `FileTooLarge` | 413 |
     /// | its chunks are malformed | `InvalidData` | 400 |
     ///
-    /// [`bytes`](crate::Request::bytes), [`text`](crate::Request::text), [`persist`](crate::Request::persist) and the like work as ever: they
-    /// receive the whole body first, unless part of it was read already. A body that was there when the handler was
-    /// called, and one that comes through a protocol around this one, is whole from the start, as it is without this.
+    /// [`bytes`](crate::Request::bytes), [`text`](crate::Request::text), [`persist`](crate::Request::persist) and the
+    /// others receive the whole body first, unless part of it was read before. A body that is complete when the handler
+    /// is called, and one inside another protocol, is not streamed.
     ///
     /// ```
     /// use std::io::Read;
@@ -156,15 +158,16 @@ impl BodyPlan {
         self
     }
 
-    /// The body is written to this as it comes, 64 KiB at a time, in turns that may block, and is not kept: no worker is held
-    /// while the client sends, no byte is written twice, and it takes no room of
-    /// [`Http::body_quota`](crate::Http::body_quota). The handler is called when all of it is written, and has no more of it
-    /// than its length ([`Body::len`](crate::Body::len)): reading it fails. It goes before [`stream`](BodyPlan::stream).
+    /// Writes the body to this writer while it arrives, 64 KiB at a time, in turns that may block. It is not stored: no
+    /// worker is held while the client sends, no byte is written twice, and it does not count towards
+    /// [`Http::body_quota`](crate::Http::body_quota). The handler is called when all of it is written, and can only get
+    /// its length ([`Body::len`](crate::Body::len)): reading it fails. This has precedence over
+    /// [`stream`](BodyPlan::stream).
     ///
-    /// The writer is dropped, in a turn that may block, when all is written, or when the client leaves before. An error of
-    /// kind [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` is answered with 507, `FileTooLarge` with
-    /// 413 (but 507 if it is the system's own, EFBIG), `ResourceBusy` with 409, others with 500. Without a body nothing is written; nor is one of a request that was
-    /// [made by hand](crate::Request::new), which the handler reads from the request.
+    /// The writer is dropped, in a turn that may block, when all is written or the client has disconnected. An error of
+    /// kind [`StorageFull`](std::io::ErrorKind::StorageFull) or `QuotaExceeded` becomes a 507, `FileTooLarge` a 413
+    /// (507 if it is the system's own EFBIG), `ResourceBusy` a 409, others a 500. Nothing is written if there is no
+    /// body, or for a request [made by hand](crate::Request::new), whose body the handler reads from the request.
     ///
     /// ```
     /// use std::fs::File;
@@ -195,7 +198,7 @@ impl BodyPlan {
         self
     }
 
-    /// Adds the plan of a handler inside, whose settings replace those that are there.
+    /// Adds the plan of an inner handler, whose settings replace existing ones.
     pub(crate) fn add(&mut self, inner: BodyPlan) {
         self.limit = inner.limit.or(self.limit);
         self.memory = inner.memory.or(self.memory);
@@ -207,13 +210,13 @@ impl BodyPlan {
         self.wanted |= inner.wanted;
     }
 
-    /// Nothing serves this request: refused at once, or, inside a layer, when the layer has been asked.
+    /// Nothing serves this request: it is rejected at once, or, inside a layer, after the layer has been called.
     pub(crate) fn refuse(&mut self, error: Error) -> Result<(), Error> {
         self.unserved = true;
         if self.layered { Ok(()) } else { Err(error) }
     }
 
-    /// 413 if a body that is there is longer than its limit.
+    /// 413 if a body that has arrived is longer than its limit.
     pub(crate) fn check_length(&self, body: &Body) -> Result<(), Error> {
         match self.limit.is_some_and(|limit| body.len() > limit) {
             true => Err(Error::from_rejection(TOO_LARGE)),
@@ -221,10 +224,11 @@ impl BodyPlan {
         }
     }
 
-    /// Whether the body of a request is received before the handlers respond. `accepts`: none has refused the request from its head.
+    /// Whether the body of a request is received before the handlers respond. `accepts`: no handler has rejected the
+    /// request from its head.
     ///
-    /// A layer may respond to what is refused inside it. If it said that it wants the body, it has it; else it has a short one of a
-    /// request that nothing inside serves, which is received on the chance.
+    /// A layer can respond to a request that is rejected inside it. If it has set a limit, it gets the body. Otherwise
+    /// it gets a short body of a request for which there is no route.
     pub(crate) fn is_to_be_received(&self, accepts: bool, length: Option<u64>) -> bool {
         let is_short = length.is_some_and(|length| length <= SHORT);
         self.wanted && self.layered || accepts && (is_short || !self.unserved)

@@ -1,4 +1,4 @@
-//! The body of a request in each form in which handlers want it, by its media type.
+//! The body of a request in the forms that handlers need, by its media type.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -14,16 +14,16 @@ use crate::http::error::Error;
 
 /// Its body.
 impl Request {
-    /// The body's bytes: borrowed while they are in memory, else read from the temporary file.
+    /// Returns the body's bytes: borrowed while they are in memory, otherwise read from the temporary file.
     ///
     /// # Errors
-    /// 500 if the temporary file cannot be read. Of a stream, which is received whole first, those of
+    /// 500 if the temporary file cannot be read. For a stream, which is received completely first, those of
     /// [`BodyPlan::stream`](crate::BodyPlan::stream), and 507 if there is no room for it.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>, Error> {
         Ok(self.body.bytes()?)
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     ///
     /// # Errors
     /// 415 if its Content-Type has a charset other than UTF-8 (or ASCII), 400 if it is not valid UTF-8.
@@ -40,14 +40,14 @@ impl Request {
         text.ok_or_else(|| Error::new(StatusCode::BAD_REQUEST, "the body is not UTF-8"))
     }
 
-    /// Keep the body: give it a name on the disk, and return its length in bytes. What is spooled there already is linked
-    /// and not copied: see [`Body::persist`](crate::Body::persist).
+    /// Gives the body a name on the disk, and returns its length in bytes. A spooled body is hard-linked, not copied:
+    /// see [`Body::persist`](crate::Body::persist).
     ///
     /// ```
     /// use modest::{Request, Response, Result};
     ///
     /// fn upload(request: &Request) -> Result<Response> {
-    ///     request.persist(std::env::temp_dir().join("a-name-of-your-own"))?; // 409 if there is one
+    ///     request.persist(std::env::temp_dir().join("a-name-of-your-own"))?; // 409 if the file exists
     ///     Ok(Response::new(201))
     /// }
     /// # let name = std::env::temp_dir().join("a-name-of-your-own");
@@ -59,20 +59,20 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 409 if there is something of that name, 507 if the disk is full, 500 if the file can't be written.
+    /// 409 if the name exists, 507 if the disk is full, 500 if the file cannot be written.
     pub fn persist(&self, path: impl AsRef<Path>) -> Result<u64, Error> {
         self.body.persist(path).map_err(new_file::error_of)?;
         Ok(self.body.len())
     }
 
-    /// A reader of the body from its first byte on (Python's `rfile`). Of a stream it waits for the client: see
+    /// Returns a reader of the body from its first byte (Python's `rfile`). For a stream it waits for the client: see
     /// [`BodyPlan::stream`](crate::BodyPlan::stream).
     #[doc(alias = "rfile")]
     pub fn reader(&self) -> BodyReader<'_> {
         self.body.reader()
     }
 
-    /// Whether the body is said to have this media type, whatever its parameters: for handlers that take several.
+    /// Whether the body's Content-Type is this media type, with any parameters: for handlers that accept several.
     ///
     /// ```
     /// use modest::Request;
@@ -84,7 +84,7 @@ impl Request {
         self.media_type().is_some_and(|found| found.eq_ignore_ascii_case(media_type))
     }
 
-    /// The body as an HTML form, `application/x-www-form-urlencoded`.
+    /// Parses the body as an HTML form, `application/x-www-form-urlencoded`.
     ///
     /// # Errors
     /// 415 if it has another type, 400 if it is malformed, 413 if it has more than 10,000 fields.
@@ -96,8 +96,8 @@ impl Request {
         Form::decode(&self.bytes()?)
     }
 
-    /// The body as an HTML form with files, `multipart/form-data`, part by part. Each call begins with the first part.
-    /// For other limits than the default ones: [`FormData::new`] on the [`reader`](Request::reader).
+    /// Reads the body as an HTML form with files, `multipart/form-data`, part by part. Each call begins with the first
+    /// part. For other limits use [`FormData::new`] with the [`reader`](Request::reader).
     ///
     /// ```
     /// use modest::{Request, Response, Result};
@@ -106,9 +106,9 @@ impl Request {
     ///     let mut form = request.form_data()?;
     ///     while let Some(mut part) = form.next_part()? {
     ///         match (part.name(), part.safe_file_name()) {
-    ///             ("title", None) => println!("{}", part.text()?), // at most 64 KiB
+    ///             ("title", None) => println!("{}", part.text()?), // up to 64 KiB
     ///             ("photo", Some(name)) => {
-    ///                 part.save(std::env::temp_dir().join(name))?; // 409 if there is one
+    ///                 part.save(std::env::temp_dir().join(name))?; // 409 if the file exists
     ///             }
     ///             _ => {} // skipped
     ///         }
@@ -123,18 +123,18 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 415 if it has another type, 400 if its boundary is missing or malformed; what is wrong further on is told by
+    /// 415 if it has another type, 400 if its boundary is missing or malformed. Later errors are returned by
     /// [`next_part`](FormData::next_part).
     pub fn form_data(&self) -> Result<FormData<BodyReader<'_>>, Error> {
         let content_type = self.header("content-type").unwrap_or_default();
         FormData::new(self.reader(), content_type, FormDataLimits::default())
     }
 
-    /// The body as JSON.
+    /// Parses the body as JSON.
     ///
     /// # Errors
-    /// 415 if its Content-Type is not `application/json` or `…+json`, or there is none: a page of another site can have a
-    /// browser send any bytes without a type, and with cookies, but not as JSON. 400 (with the reason) if it is malformed
+    /// 415 if its Content-Type is not `application/json` or `…+json`, or is missing: a page of another site can make a
+    /// browser send any bytes without a type, with cookies, but not as JSON. 400 (with the reason) if it is malformed
     /// or does not fit `T`.
     #[cfg(feature = "json")]
     pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Error> {

@@ -1,5 +1,5 @@
-//! Room for bodies: how much memory, and how much of the disk, all bodies of one server may use together, and what each
-//! of them has of it. Reserved by `stored`, given back when a reservation is dropped.
+//! Quotas for bodies: how much memory and disk all bodies of one server can use together, and the share of each body.
+//! Reserved by `stored`, returned when a reservation is dropped.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::http::rejection::Rejection;
 /// Limits on request bodies.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyLimits {
-    /// Bytes of one body: beyond them 413.
+    /// The maximum length of a body: past it 413.
     pub body: u64,
-    /// Bytes of one body that stay in memory: a longer one goes to a file.
+    /// How many bytes of a body stay in memory: a longer one goes to a file.
     pub memory: usize,
     /// The folder of that file.
     pub folder: Arc<PathBuf>,
@@ -26,7 +26,7 @@ pub(crate) struct BodyLimits {
 pub(crate) const TOO_LARGE: Rejection = Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
 
 impl BodyLimits {
-    /// Rejected if it is announced to be too long.
+    /// Rejects a body whose announced length is over the limit.
     pub(crate) fn check_length(&self, length: BodyLength) -> Result<(), Rejection> {
         match length {
             BodyLength::Known(length) if length > self.body => Err(TOO_LARGE),

@@ -41,7 +41,7 @@ impl ResponseBody {
         }
     }
 
-    /// Turn owned bytes into shared ones, so that ranges of them need no copy.
+    /// Turns owned bytes into shared ones, so that ranges of them need no copy.
     pub(crate) fn into_shared(self) -> ResponseBody {
         match self {
             ResponseBody::Bytes(bytes) => ResponseBody::Shared(Arc::new(bytes)),
@@ -49,10 +49,11 @@ impl ResponseBody {
         }
     }
 
-    /// A reader of all of it; of a stream the `declared` number of bytes, if given. It fails if there are fewer.
+    /// Returns a reader of the whole body; of a stream, of the `declared` number of bytes, if given. Reading fails if
+    /// there are fewer.
     ///
     /// # Errors
-    /// The same body: there is no reader of bytes that are pushed.
+    /// Returns the body itself if it is pushed by other threads, because it has no reader.
     pub(crate) fn into_reader(self, declared: Option<u64>) -> Result<Box<dyn Read + Send>, ResponseBody> {
         Ok(match self {
             ResponseBody::Pushed(_) => return Err(self),
@@ -69,14 +70,14 @@ impl ResponseBody {
         })
     }
 
-    /// All of it; of a stream the `expected` number of bytes, if given.
+    /// Reads the whole body; of a stream, the `expected` number of bytes, if given.
     pub(crate) fn read(self, expected: Option<u64>) -> io::Result<Vec<u8>> {
         match self {
             ResponseBody::Static(bytes) => Ok(bytes.to_vec()),
             ResponseBody::Bytes(bytes) => Ok(bytes),
             ResponseBody::Shared(bytes) => Ok((*bytes).as_ref().to_vec()),
             ResponseBody::File { file, start, length } => read_exactly(length, FileReader { file: &file, at: start }),
-            // What lies there: the rest is not waited for.
+            // What is queued; the rest is not waited for.
             ResponseBody::Pushed(body) => Ok(body.take(usize::MAX).pieces.concat()),
             ResponseBody::Stream { mut read, .. } => match expected {
                 Some(length) => read_exactly(length, read),
@@ -101,7 +102,7 @@ impl fmt::Debug for ResponseBody {
     }
 }
 
-/// Reads what an iterator makes, piece by piece.
+/// Reads what an iterator returns, piece by piece.
 pub(super) struct Pieces<I> {
     pieces: I,
     piece: Vec<u8>,
@@ -128,7 +129,7 @@ impl<I: Iterator<Item = Vec<u8>>> Read for Pieces<I> {
     }
 }
 
-/// Read exactly this many bytes. Memory grows as they are read, as the length may be wrong.
+/// Reads exactly this many bytes. Memory grows while they are read, because the length may be wrong.
 fn read_exactly(length: u64, read: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     read.take(length).read_to_end(&mut bytes)?;
@@ -149,7 +150,7 @@ impl Read for FileReader<'_> {
     }
 }
 
-/// The same of a file that it holds.
+/// Reads a file that it owns, at its own offset.
 struct OpenFileReader {
     file: Arc<File>,
     at: u64,
@@ -176,7 +177,7 @@ impl Read for SharedReader {
     }
 }
 
-/// Reads so many bytes and no more, and fails if there are fewer.
+/// Reads exactly this many bytes, and fails if there are fewer.
 struct ExactReader<R> {
     read: R,
     left: u64,
@@ -190,7 +191,7 @@ impl<R: Read> Read for ExactReader<R> {
         }
         match self.read.read(&mut buffer[..room])? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            // A `Read` that claims more than it could read is stopped by who reads here.
+            // A `Read` that returns a larger number than it was given room for is stopped by the caller.
             count => {
                 self.left = self.left.saturating_sub(count as u64);
                 Ok(count)

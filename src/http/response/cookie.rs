@@ -10,7 +10,7 @@ use crate::http::error::Error;
 
 /// A cookie to set.
 ///
-/// Unless set, it is a session cookie, for the folder of the page and for the host that sets it.
+/// By default it is a session cookie, for the folder of the page and for the host that sets it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,8 +21,8 @@ use crate::http::error::Error;
 /// assert_eq!(response.header("set-cookie").unwrap(), "visits=3; Path=/; Max-Age=3600; HttpOnly; SameSite=Lax");
 /// ```
 ///
-/// An invalid name or value (blanks, commas, semicolons, quotes, controls, anything but ASCII) does not panic:
-/// the response is sent as a 500, and the cause is logged. Encode such values first.
+/// An invalid name or value (spaces, commas, semicolons, quotes, control characters, non-ASCII) does not panic: the
+/// response is sent as a 500, and the cause is logged. Encode such values first.
 #[derive(Debug)]
 #[must_use = "is sent only with a response"]
 pub struct Cookie {
@@ -34,16 +34,16 @@ pub struct Cookie {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SameSite {
-    /// None.
+    /// With none.
     Strict,
-    /// Top-level navigations, such as links.
+    /// With top-level navigations, such as links.
     Lax,
-    /// All; browsers require [`Cookie::with_secure`] as well.
+    /// With all. Browsers also require [`Cookie::with_secure`].
     None,
 }
 
 impl Cookie {
-    /// A cookie with this name and value.
+    /// Creates a cookie with this name and value.
     pub fn new(name: impl AsRef<str>, value: impl AsRef<str>) -> Cookie {
         let (name, value) = (name.as_ref(), value.as_ref());
         let cookie = Cookie { line: format!("{name}={value}"), deferred_error: None };
@@ -56,27 +56,28 @@ impl Cookie {
         cookie
     }
 
-    /// A cookie that deletes the one of this name. Path and domain must be those it was set with.
+    /// Creates a cookie that deletes the one of this name. Path and domain must be those that it was set with.
     pub fn removal(name: impl AsRef<str>) -> Cookie {
         Cookie::new(name, "").with_max_age(Duration::ZERO)
     }
 
-    /// The path prefix of the requests it is sent with.
+    /// Sets the path prefix of the requests that the cookie is sent with.
     pub fn with_path(self, path: impl AsRef<str>) -> Cookie {
         self.attribute("Path", path.as_ref())
     }
 
-    /// The domain to whose hosts it is sent; without it, to this host only.
+    /// Sets the domain to whose hosts it is sent. Default: this host only.
     pub fn with_domain(self, domain: impl AsRef<str>) -> Cookie {
         self.attribute("Domain", domain.as_ref())
     }
 
-    /// Its lifetime, in whole seconds. Zero deletes it. Without it, it lasts for the session.
+    /// Sets its lifetime in whole seconds. Zero deletes it. Default: the session.
     pub fn with_max_age(self, age: Duration) -> Cookie {
         self.attribute("Max-Age", &age.as_secs().to_string())
     }
 
-    /// When it expires, for clients too old for `with_max_age`. A time before the year 0 or after 9999 is left out.
+    /// Sets when it expires, for clients that do not support `with_max_age`. A time before the year 0 or after 9999 is
+    /// left out.
     pub fn with_expires(self, time: SystemTime) -> Cookie {
         match date::text(time) {
             Some(text) => self.attribute("Expires", &text),
@@ -84,17 +85,17 @@ impl Cookie {
         }
     }
 
-    /// Hide it from scripts.
+    /// Hides it from scripts.
     pub fn with_http_only(self) -> Cookie {
         self.flag("HttpOnly")
     }
 
-    /// Send it over TLS only.
+    /// Sends it over TLS only.
     pub fn with_secure(self) -> Cookie {
         self.flag("Secure")
     }
 
-    /// The requests from other sites with which it is sent. Without it browsers assume `Lax`.
+    /// Sets with which requests from other sites it is sent. Browsers assume `Lax` by default.
     pub fn with_same_site(self, policy: SameSite) -> Cookie {
         let policy = match policy {
             SameSite::Strict => "Strict",

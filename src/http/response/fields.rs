@@ -1,6 +1,6 @@
-//! Header fields of a response: validated, in order, and (for `Fields`) serialized once.
-//! Set by handlers through `response` and `error`; written by `response_head`.
-//! Whatever is stored here is safe to send: no CR, LF or NUL, and no field that affects framing.
+//! Header fields of a response: validated, in order, and (for `Fields`) serialized once. Set by handlers through
+//! `response` and `error`, written by `sending`. Everything stored here is safe to send: no CR, LF or NUL, and no field
+//! that affects framing.
 
 use std::io;
 use std::time::SystemTime;
@@ -30,9 +30,9 @@ use crate::http::etag::{ETag, ETagRef};
 #[must_use = "are sent only with a response"]
 pub struct Fields {
     list: FieldList,
-    /// First those that a 304 leaves out.
+    /// First the fields that a 304 leaves out.
     lines: Vec<u8>,
-    /// Where those begin that a 304 has.
+    /// The start of the fields that a 304 has.
     unchanged: usize,
     flags: FieldFlags,
     last_modified: Option<SystemTime>,
@@ -40,12 +40,12 @@ pub struct Fields {
 }
 
 impl Fields {
-    /// No fields.
+    /// Creates an empty set of fields.
     pub fn new() -> Fields {
         Fields::default()
     }
 
-    /// Set a field, replacing any of that name.
+    /// Sets a field, and replaces any of that name.
     ///
     /// An invalid name or value does not panic: a response with these fields is sent as a 500,
     /// and the cause is logged.
@@ -64,12 +64,12 @@ impl Fields {
         self.with_lines()
     }
 
-    /// Set `ETag`.
+    /// Sets `ETag`.
     pub fn with_etag(self, tag: ETag) -> Fields {
         self.with_header(header::ETAG, tag)
     }
 
-    /// Set `Last-Modified`, rounded down to the second. A time before the year 0 or after 9999 is left out.
+    /// Sets `Last-Modified`, rounded down to the second. A time before the year 0 or after 9999 is left out.
     pub fn with_last_modified(self, time: SystemTime) -> Fields {
         match date::value(time) {
             Some(value) => self.with_header(header::LAST_MODIFIED, value),
@@ -96,7 +96,7 @@ impl Fields {
         &self.lines
     }
 
-    /// Those of a 304.
+    /// The serialized lines of a 304.
     pub(crate) fn lines_unchanged(&self) -> &[u8] {
         &self.lines[self.unchanged..]
     }
@@ -145,7 +145,7 @@ impl From<&HeaderMap> for Fields {
     }
 }
 
-/// Which of these fields are set: those that the server would otherwise add itself, and validators.
+/// Which of these fields are set: those that the server would otherwise add, and validators.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FieldFlags {
     pub(crate) date: bool,
@@ -239,7 +239,8 @@ pub(crate) fn is_server_managed(name: &HeaderName) -> bool {
     )
 }
 
-/// Fields that a 304 leaves out (RFC 9110, section 15.4.5), as the client has them. Those that caches need are sent.
+/// Fields that a 304 leaves out (RFC 9110, section 15.4.5), because the client has them. Fields that caches need are
+/// sent.
 pub(crate) fn describes_body(name: &HeaderName) -> bool {
     [
         header::CONTENT_TYPE,
@@ -252,7 +253,8 @@ pub(crate) fn describes_body(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// Whether several fields of that name hold beside each other, whoever has set them. Browsers enforce each policy.
+/// Whether several fields of that name apply together, whether a handler or a site sets them. Browsers enforce each
+/// policy.
 pub(crate) fn adds_up(name: &HeaderName) -> bool {
     [
         header::CONTENT_SECURITY_POLICY,
@@ -264,10 +266,10 @@ pub(crate) fn adds_up(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// A field that is the same for all responses.
+/// Returns a field that is the same for all responses.
 ///
 /// # Errors
-/// If it is invalid, or derived from each response.
+/// If it is invalid, or depends on each response.
 pub(crate) fn common_field(name: &str, value: &str) -> io::Result<(HeaderName, HeaderValue)> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
     let (name, value) = parse_field(name, value).map_err(|error| invalid(error.to_string()))?;
@@ -280,11 +282,11 @@ pub(crate) fn common_field(name: &str, value: &str) -> io::Result<(HeaderName, H
     }
 }
 
-/// Fields that a response has once, but may have in common with all others.
+/// Fields that a response has once, and that can be the same for all responses.
 const RULED_BY_SITES: [HeaderName; 3] =
     [header::ACCESS_CONTROL_ALLOW_ORIGIN, header::CONTENT_DISPOSITION, header::EXPIRES];
 
-/// Whether a response has that field once at most: a second one would be ambiguous (RFC 9110, section 5.3).
+/// Whether a response has that field at most once: a second one would be ambiguous (RFC 9110, section 5.3).
 pub(crate) fn is_singleton(name: &HeaderName) -> bool {
     [
         header::CONTENT_TYPE,
@@ -304,7 +306,7 @@ pub(crate) fn is_singleton(name: &HeaderName) -> bool {
     .contains(name)
 }
 
-/// A valid name and value, also by the grammar of that field, or an error that says what is wrong with them.
+/// A valid name and value, also by the grammar of that field, or an error that describes what is wrong.
 pub(crate) fn parse_checked<N, V>(name: N, value: V) -> Result<(HeaderName, HeaderValue), Error>
 where
     N: TryInto<HeaderName>,
@@ -317,7 +319,7 @@ where
     Ok((name, value))
 }
 
-/// Caches compare entity tags and dates: one that is none would be taken for something else.
+/// Caches compare entity tags and dates, so an invalid one would be misunderstood.
 fn check_value(name: &HeaderName, value: &HeaderValue) -> Result<(), Error> {
     let is_valid = match *name {
         header::ETAG => ETagRef::parse(value.as_bytes()).is_some(),
@@ -327,7 +329,7 @@ fn check_value(name: &HeaderName, value: &HeaderValue) -> Result<(), Error> {
     if is_valid { Ok(()) } else { Err(Error::from(format!("the response field `{name}` can't be {value:?}"))) }
 }
 
-/// Write `Name: value` and CRLF. Names are stored in lower case and sent with the customary capitals.
+/// Writes `Name: value` and CRLF. Names are stored in lower case and sent with the customary capitals.
 pub(crate) fn write_line(name: &HeaderName, value: &HeaderValue, to: &mut Vec<u8>) {
     write_name(name.as_str(), to);
     to.extend_from_slice(b": ");

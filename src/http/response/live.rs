@@ -9,11 +9,11 @@ use super::body::ResponseBody;
 use super::{Instead, Response};
 use crate::http::live::{Channel, Listener, Pushed, PushedBody, Sender, Ticket, Wait};
 
-/// Live responses, which hold no worker while they wait. Where as many wait as may
-/// ([`TcpServer::max_live`](crate::TcpServer::max_live), `max_live_per_address`) a 503 or a 429 is sent in their place.
+/// Live responses, which hold no worker while they wait. Past the limits
+/// ([`TcpServer::max_live`](crate::TcpServer::max_live), `max_live_per_address`) a 503 or a 429 is sent instead.
 impl Response {
-    /// 200 with server-sent events, as they come: `text/event-stream`, which `EventSource` reads in a browser. The
-    /// listener holds no worker.
+    /// 200 with server-sent events: `text/event-stream`, which `EventSource` in a browser reads. The listener holds no
+    /// worker.
     ///
     /// See [`live::Broadcast`](crate::live::Broadcast).
     pub fn events(listener: Listener) -> Response {
@@ -23,8 +23,8 @@ impl Response {
             .set_field(const { HeaderName::from_static("x-accel-buffering") }, const { HeaderValue::from_static("no") }) // nginx
     }
 
-    /// 200 with a body that any thread sends, bit by bit, and the [`Sender`] for it. It holds no worker: the handler returns the
-    /// response at once and keeps the sender, or gives it to a thread. No Content-Type is set.
+    /// 200 with a body that any thread sends piece by piece, and the [`Sender`] for it. It holds no worker: the handler
+    /// returns the response at once and keeps the sender, or passes it to a thread. No Content-Type is set.
     ///
     /// ```
     /// use std::thread;
@@ -35,9 +35,9 @@ impl Response {
     ///     let (sender, response) = Response::channel();
     ///     thread::spawn(move || {
     ///         for number in 1..=100_000 {
-    ///             let limit = Duration::from_secs(30); // the client sets the pace
+    ///             let limit = Duration::from_secs(30); // how long to wait for room in the queue
     ///             if sender.send_timeout(format!("{number}\n"), limit).is_err() {
-    ///                 return; // the client is gone, or has read nothing for so long: then it sees that the body breaks off
+    ///                 return; // the client has disconnected or read nothing for 30 s; the body ends with a reset
     ///             }
     ///         }
     ///         sender.finish();
@@ -51,20 +51,20 @@ impl Response {
         Response::channel_with(Channel::new())
     }
 
-    /// The same with other settings: how much may wait for the client, and how long nothing may be sent.
+    /// [`channel`](Response::channel) with other settings: the size of the queue, and the maximum time without bytes.
     pub fn channel_with(settings: Channel) -> (Sender, Response) {
         let pushed = Arc::new(Pushed::new(settings.queue).with_idle_timeout(settings.idle_timeout));
         let body = PushedBody::new(Arc::clone(&pushed));
         (Sender::new(pushed), Response::of(ResponseBody::Pushed(body)))
     }
 
-    /// Not yet: the request waits, without a worker, until the signal is notified, and is then handled again. If it is
-    /// not within so long (`None`: no limit), counted from the request's first wait, the request is handled once more, and
-    /// [`Request::is_late`](crate::Request::is_late). If the client leaves, all of it is dropped.
+    /// No response yet: the request waits, without a worker, until the signal is notified, and is then handled again.
+    /// After this time (`None`: no limit), counted from the request's first wait, it is handled once more, and
+    /// [`Request::is_late`](crate::Request::is_late) returns true. If the client disconnects, the request is dropped.
     ///
     /// See [`live::Signal`](crate::live::Signal) for an example.
     pub fn wait_for(ticket: Ticket, within: impl Into<Option<Duration>>) -> Response {
-        let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // what is sent where nobody can wait
+        let mut response = Response::new(StatusCode::SERVICE_UNAVAILABLE); // the response where waiting is not possible
         response.rare().instead = Some(Instead::Wait(Wait { ticket, within: within.into() }));
         response
     }

@@ -24,7 +24,7 @@ use crate::tcp::SharedBytes;
 impl Response {
     /// 200 with `text/plain; charset=utf-8`.
     ///
-    /// `text` is a `String`, or a `&str` or what `request.text()?` returns, which are copied.
+    /// `text` is a `String`, or a `&str` (such as `request.text()?` returns), which is copied.
     pub fn text(text: impl Into<String>) -> Response {
         Response::of_kind(&TEXT, text.into().into_bytes())
     }
@@ -55,13 +55,12 @@ impl Response {
         }
     }
 
-    /// 200 with a file, with the media type that its name stands for, its `Last-Modified`, and an `ETag` of its size and
-    /// time.
+    /// 200 with a file, with the media type of its name, its `Last-Modified`, and an `ETag` of its size and time.
     ///
-    /// The path is opened as given and links are followed: never pass a client's path.
-    /// [`StaticFileHandler`](crate::StaticFileHandler) is for those.
+    /// The path is opened as given and links are followed, so never pass a client's path. Use
+    /// [`StaticFileHandler`](crate::StaticFileHandler) for those.
     ///
-    /// If there is no such regular file the response is a 404, if it may not be read a 403, for any other error a 500.
+    /// A 404 if there is no such regular file, a 403 if permission is denied, a 500 for any other error.
     pub fn file(path: impl AsRef<Path>) -> Response {
         Response::read_file(path.as_ref()).unwrap_or_else(Response::failed)
     }
@@ -74,7 +73,7 @@ impl Response {
         if !found.is_file() {
             return Err(Error::new(StatusCode::NOT_FOUND, "").with_cause("not a regular file"));
         }
-        // Nanoseconds, as two edits within one second must differ.
+        // Nanoseconds, because two edits within one second must differ.
         let tag = ETag::strong(format!("{:x}-{:x}.{:x}", found.len(), found.mtime(), found.mtime_nsec()))?;
         let name = path.file_name().unwrap_or_default().as_bytes();
         let media_type = HeaderValue::from_static(media_type_of(name).unwrap_or("application/octet-stream"));
@@ -89,32 +88,32 @@ impl Response {
         Response::open_file_at(file, 0, length)
     }
 
-    /// 200 with `length` bytes of an open file from `start` on, as [`open_file`](Response::open_file). The position of the file is
-    /// neither used nor changed.
+    /// Responds as [`open_file`](Response::open_file), with `length` bytes from `start` on. The file's own position is neither used
+    /// nor changed.
     pub fn open_file_at(file: Arc<File>, start: u64, length: u64) -> Response {
         Response::of(ResponseBody::File { file, start, length })
     }
 
-    /// 200 with whatever is read until the end. No Content-Type is set.
+    /// 200 with everything that is read until the end. No Content-Type is set.
     ///
-    /// It is read when the client has received what was read before, at most 64 KiB at a time, and each read is sent
-    /// at once: use a [`BufReader`](std::io::BufReader) if it returns a few bytes at a time. It may block: that occupies
-    /// a worker (see docs/handlers.md, "Endless answers").
-    /// As the length is unknown, HTTP/1.1 clients get it in chunks, HTTP/1.0 clients until the connection is closed.
-    /// If a read fails, the connection is reset, so that the client doesn't take a truncated body for a complete one.
+    /// It is read when the client has received what was read before, up to 64 KiB at a time, and each read is sent at
+    /// once. Use a [`BufReader`](std::io::BufReader) if it returns a few bytes at a time. A read can block, which holds
+    /// a worker (see docs/handlers.md, "Endless responses"). As the length is unknown, HTTP/1.1 clients get it in
+    /// chunks, and HTTP/1.0 clients until the connection is closed. If a read fails, the connection is reset, so that
+    /// the client does not take an incomplete body for a complete one.
     pub fn stream(read: impl Read + Send + 'static) -> Response {
         Response::of(ResponseBody::Stream { read: Box::new(read), length: None })
     }
 
-    /// 200 with exactly `length` bytes of what is read, as [`stream`](Response::stream) but with `Content-Length`.
+    /// 200 with exactly `length` bytes, read as in [`stream`](Response::stream), with `Content-Length`.
     ///
     /// If there are fewer, the connection is reset; if more, the rest is not read.
     pub fn sized_stream(read: impl Read + Send + 'static, length: u64) -> Response {
         Response::of(ResponseBody::Stream { read: Box::new(read), length: Some(length) })
     }
 
-    /// 200 with what an iterator makes, in chunks, as [`stream`](Response::stream). No Content-Type is set. Pieces without
-    /// bytes are passed over.
+    /// 200 with the items of an iterator, in chunks, as [`stream`](Response::stream). No Content-Type is set. Empty
+    /// items are skipped.
     ///
     /// ```
     /// use modest::Response;
@@ -135,7 +134,8 @@ impl Response {
 
     /// 303 See Other: the client follows with a GET.
     ///
-    /// The location is a URI reference; characters not allowed in one (blanks, controls, non-ASCII) are percent-encoded.
+    /// The location is a URI reference. Characters that are not allowed in one (spaces, control characters, non-ASCII)
+    /// are percent-encoded.
     pub fn redirect(location: &str) -> Response {
         Response::redirect_with(StatusCode::SEE_OTHER, location)
     }
@@ -160,7 +160,7 @@ impl Response {
     }
 }
 
-/// Characters that RFC 3986 excludes from a URI. `%` is not among them: what is encoded is not encoded again.
+/// Characters that RFC 3986 excludes from a URI. `%` is not among them, so encoded text is not encoded again.
 const NOT_IN_URI: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
     .add(b' ')
     .add(b'"')

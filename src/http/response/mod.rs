@@ -1,16 +1,16 @@
-//! The response of a handler: status, fields, body. Created by handlers; sent by `encode`.
-//! It holds what is sent, not how: framing, ranges, HEAD and the connection are left to `encode`.
+//! The response of a handler: status, fields, body. Created by handlers, sent by `sending`. It describes what is sent.
+//! `sending` adds framing, ranges, HEAD and the connection's fields.
 
 mod live; // responses that wait
 mod making; // responses of each kind
 mod page; // the pages of errors
-mod switch; // changing the protocol of a connection
+mod switch; // changes of the protocol
 mod writer; // Python's interface for building a `Response`
 
 pub(crate) mod body; // the body
 mod cookie; // Set-Cookie
 
-mod prepared; // header fields that were prepared before their response
+mod prepared; // header fields prepared before their response
 
 pub(crate) mod fields; // header fields
 
@@ -40,9 +40,9 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 
 /// A response: status, fields and body.
 ///
-/// HEAD, preconditions and ranges are applied to it when it is sent, for any handler: with a validator
-/// ([`with_etag`](Response::with_etag), [`with_last_modified`](Response::with_last_modified)) clients whose copy is current get
-/// `304 Not Modified`; ranges are served of a body in memory or in a file.
+/// HEAD, preconditions and ranges are applied to it when it is sent, for any handler. With a validator
+/// ([`with_etag`](Response::with_etag), [`with_last_modified`](Response::with_last_modified)) clients whose copy is
+/// current get `304 Not Modified`. Ranges are served of a body in memory or in a file.
 ///
 /// ```
 /// use modest::Response;
@@ -52,14 +52,14 @@ pub type Result<T = Response, E = Error> = std::result::Result<T, E>;
 /// assert_eq!(response.length(), Some(14));
 /// ```
 ///
-/// What goes wrong while it is made is remembered and answered when it is sent: an invalid name or value (one with a
-/// line break, say), a value that is no JSON, a file that is not there. So making one never fails.
+/// Creating a response never fails. An error is stored and becomes the response when it is sent: an invalid name or
+/// value (for example, with a line break), a value that is not JSON, a missing file.
 ///
-/// The server controls framing. Of the fields a handler may set,
-/// `Connection: close` acts as [`with_close`](Response::with_close); `Content-Length` is checked against the body
-/// (a wrong one makes the response a 500; for a [`stream`](Response::stream) it sets the length);
-/// other `Connection` options, and `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, and `Upgrade`
-/// except in a 426, are left out. A handler's `Date` and `Server` replace the server's.
+/// The server controls framing. Of the fields that a handler can set, `Connection: close` acts as
+/// [`with_close`](Response::with_close). `Content-Length` is checked against the body: a wrong one makes the response a
+/// 500; for a [`stream`](Response::stream) it sets the length. Other `Connection` options, and `Keep-Alive`,
+/// `Proxy-Connection`, `TE`, `Trailer`, `Transfer-Encoding`, and `Upgrade` except in a 426, are left out. A handler's
+/// `Date` and `Server` replace the server's.
 #[doc(alias("send_response", "HttpResponse"))]
 #[must_use = "answers only if it is returned"]
 pub struct Response {
@@ -77,7 +77,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// A response with an empty body.
+    /// Creates a response with an empty body.
     ///
     /// A number that is no final status (below 200, above 599: RFC 9110, section 15) is an error: the response is sent as
     /// a 500.
@@ -89,13 +89,13 @@ impl Response {
         Response::of(ResponseBody::Static(b"")).with_status(status)
     }
 
-    /// The same with this body; the fields are kept.
+    /// Sets the body. The fields are kept.
     pub fn with_body(mut self, bytes: impl Into<Vec<u8>>) -> Response {
         self.body = ResponseBody::Bytes(bytes.into());
         self
     }
 
-    /// The same with this status.
+    /// Sets the status.
     pub fn with_status<S>(mut self, status: S) -> Response
     where
         S: TryInto<StatusCode>,
@@ -111,8 +111,8 @@ impl Response {
         self
     }
 
-    /// The same with this reason phrase in place of the one that its status implies; another status has its own. Clients should ignore
-    /// it (RFC 9112, section 4): it is for gateways that have it from elsewhere.
+    /// Sets the reason phrase, in place of the one that the status implies. Setting a status afterwards removes it. Clients should
+    /// ignore it (RFC 9112, section 4); it is for gateways that received it from an application.
     #[doc(alias = "send_response")]
     pub fn with_reason(mut self, reason: impl AsRef<[u8]>) -> Response {
         match HeaderValue::from_bytes(reason.as_ref()) {
@@ -122,7 +122,7 @@ impl Response {
         self
     }
 
-    /// The same with this field, in the place of any of that name.
+    /// Sets a field, and replaces any of that name.
     #[doc(alias = "send_header")]
     pub fn with_header<N, V>(self, name: N, value: V) -> Response
     where
@@ -134,8 +134,8 @@ impl Response {
         self.insert(fields::parse_checked(name, value), true)
     }
 
-    /// The same with this field beside others of that name; of a field that a response has once (`Content-Type`, `ETag`, `Location`)
-    /// it takes the place.
+    /// Adds a field beside others of that name. A field that a response has only once (`Content-Type`, `ETag`,
+    /// `Location`) is replaced.
     pub fn with_added_header<N, V>(self, name: N, value: V) -> Response
     where
         N: TryInto<HeaderName>,
@@ -146,8 +146,8 @@ impl Response {
         self.insert(fields::parse_checked(name, value), false)
     }
 
-    /// As [`with_added_header`](Response::with_added_header), but an `ETag`, a `Date` or a `Last-Modified` is sent also if its value is
-    /// not one that HTTP knows: for gateways, which send what an application of another kind has set.
+    /// Adds a field as [`with_added_header`](Response::with_added_header) does, but also sends an `ETag`, `Date` or `Last-Modified`
+    /// with an invalid value: for gateways, which forward the fields of an application.
     pub fn with_forwarded_header<N, V>(self, name: N, value: V) -> Response
     where
         N: TryInto<HeaderName>,
@@ -158,7 +158,7 @@ impl Response {
         self.insert(parse_field(name, value), false)
     }
 
-    /// The same without the fields of that name; also what was said by `Connection: close` and `Content-Length`.
+    /// Removes the fields of that name, also the effect of `Connection: close` and `Content-Length`.
     pub fn without_header(mut self, name: &str) -> Response {
         if let Ok(name) = HeaderName::try_from(name) {
             self.remove(&name);
@@ -177,23 +177,23 @@ impl Response {
         self.own.remove(name);
     }
 
-    /// The same with this `Content-Type`.
+    /// Sets `Content-Type`.
     pub fn with_content_type(self, media_type: &str) -> Response {
         self.with_header(header::CONTENT_TYPE, media_type)
     }
 
-    /// The same with this cookie, beside others.
+    /// Adds a cookie, beside others.
     pub fn with_cookie(self, cookie: Cookie) -> Response {
         let field = cookie.into_value().map(|value| (header::SET_COOKIE, value));
         self.insert(field, false)
     }
 
-    /// Set `ETag`: the preconditions of GET and HEAD are then evaluated.
+    /// Sets `ETag`: the preconditions of GET and HEAD are then evaluated.
     pub fn with_etag(self, tag: ETag) -> Response {
         self.with_header(header::ETAG, tag)
     }
 
-    /// Set `Last-Modified`, rounded down to the second: the preconditions of GET and HEAD are then evaluated.
+    /// Sets `Last-Modified`, rounded down to the second: the preconditions of GET and HEAD are then evaluated.
     ///
     /// A time later than the response is sent as the time of the response. A time before the year 0
     /// or after 9999 is left out.
@@ -204,7 +204,7 @@ impl Response {
         }
     }
 
-    /// Use prepared fields, replacing any of their names.
+    /// Uses prepared fields, which replace any of their names.
     pub fn with_fields(mut self, fields: Arc<Fields>) -> Response {
         self.map.take();
         if let Some(before) = self.prepared.take() {
@@ -219,8 +219,7 @@ impl Response {
         self
     }
 
-    /// Take over the status and the fields of an error, each in the place of any of its name: for an error page of
-    /// one's own.
+    /// Takes the status and the fields of an error, which replace any of their names: for error pages of your own.
     pub fn with_error(mut self, error: &Error) -> Response {
         for name in error.headers().keys() {
             self.remove(name);
@@ -231,7 +230,7 @@ impl Response {
         self.with_status(error.status())
     }
 
-    /// Close the connection after this response.
+    /// Closes the connection after this response.
     #[doc(alias = "close_connection")]
     pub fn with_close(mut self) -> Response {
         self.close = true;
@@ -282,9 +281,9 @@ impl Response {
         }
     }
 
-    /// The same with a stream as its body that `change` makes of a reader of this one's: for layers that encode bodies.
-    /// Its length is not known. A body that is shorter than its length makes the reader fail; a handler's
-    /// `Content-Length` is forgotten.
+    /// Replaces the body by a stream that `change` makes of a reader of this body: for layers that encode bodies. Its
+    /// length is unknown. If the body is shorter than its length, the reader fails. A handler's `Content-Length` is
+    /// removed.
     ///
     /// ```
     /// use modest::Response;
@@ -296,8 +295,9 @@ impl Response {
     /// ```
     ///
     /// # Errors
-    /// The same response as it was, if its body can't be read: it is pushed by others ([`channel`](Response::channel),
-    /// [`events`](Response::events)), or there is no answer yet ([`wait_for`](Response::wait_for)).
+    /// Returns the response unchanged if its body cannot be read: it is pushed by other threads
+    /// ([`channel`](Response::channel), [`events`](Response::events)), or there is no response yet
+    /// ([`wait_for`](Response::wait_for)).
     pub fn map_body<R, F>(mut self, change: F) -> Result<Response, Response>
     where
         R: Read + Send + 'static,
@@ -320,7 +320,7 @@ impl Response {
         }
     }
 
-    /// Read the whole body into memory: for tests, and for handlers that change another's response.
+    /// Reads the whole body into memory: for tests, and for handlers that change another handler's response.
     ///
     /// # Errors
     /// Errors of reading the file or the stream; `UnexpectedEof` if it is shorter than its length.
@@ -351,7 +351,7 @@ impl Response {
         matches!(self.instead(), Some(Instead::Wait(_)))
     }
 
-    /// The first error made while it was built, if any: it must not be sent then.
+    /// The first error made while it was built, if any. Then it must not be sent.
     pub(crate) fn take_deferred_error(&mut self) -> Option<Error> {
         let prepared = self
             .prepared
@@ -375,7 +375,7 @@ impl Response {
         }
     }
 
-    /// Set a field that is known to be valid.
+    /// Sets a field that is known to be valid.
     fn set_field(mut self, name: HeaderName, value: HeaderValue) -> Response {
         self.map.take();
         self.unshare(&name);
@@ -386,7 +386,7 @@ impl Response {
     fn insert(mut self, field: Result<(HeaderName, HeaderValue), Error>, replace: bool) -> Response {
         match field {
             Err(error) => self.record_error(error),
-            // RFC 9110, section 15.5.22: a 426 says to what.
+            // RFC 9110, section 15.5.22: a 426 names the protocol.
             Ok((name, value)) if name == header::UPGRADE => return self.set_field(name, value),
             Ok((name, value)) if fields::is_server_managed(&name) => self.apply_managed(&name, &value),
             Ok((name, value)) if replace || fields::is_singleton(&name) => return self.set_field(name, value),
@@ -414,7 +414,7 @@ impl Response {
         }
     }
 
-    /// If the prepared fields have one of that name, copy them into this response's own, without it.
+    /// If the prepared fields have one of that name, copies the others into this response's own.
     fn unshare(&mut self, name: &HeaderName) {
         if let Some(fields) = self.prepared.take_if(|fields| fields.list().has(name)) {
             let mut own = FieldList::default();
@@ -428,14 +428,14 @@ impl Response {
         }
     }
 
-    /// A response that could not be made: the error is answered when it is sent.
+    /// A response that could not be created: the error is returned when it is sent.
     fn failed(error: Error) -> Response {
         let mut response = Response::new(error.status());
         response.record_error(error);
         response
     }
 
-    /// The first error is the one to report.
+    /// The first error is reported.
     fn record_error(&mut self, error: Error) {
         self.deferred_error.get_or_insert(error);
     }

@@ -1,4 +1,4 @@
-//! The pages of errors: the plain one, and what keeps any of them for an error that is answered often.
+//! The pages of errors: the default, and a store for pages of errors that are returned often.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ fn plain(error: &Error) -> Response {
 }
 
 impl Response {
-    /// A page of the error's status that depends on nothing but the error: made once for one that has clones. `Form` tells
-    /// it from other pages of the same error.
+    /// A page with the error's status that depends only on the error: made once for an error with clones. `Form`
+    /// distinguishes it from other pages of the same error.
     pub(crate) fn shared_page<Form: 'static>(error: &Error, make: impl Fn() -> Response) -> Response {
         match error.shared_page(|| Page::<Form>::of(make())) {
             Some(page) => page.response(error.status()),
@@ -40,8 +40,8 @@ impl Response {
         }
     }
 
-    /// What the page of an error leaves out and the error says: the status, unless it has one of its own, and fields such
-    /// as `Allow`.
+    /// Adds what the page of an error leaves out: the status, unless the page has one of its own, and fields such as
+    /// `Allow`.
     pub(crate) fn completed_by(mut self, error: &Error) -> Response {
         if self.status == StatusCode::OK {
             self = self.with_status(error.status());
@@ -57,7 +57,7 @@ impl Response {
     }
 }
 
-/// A response as it is sent again and again.
+/// A response that is sent repeatedly.
 struct Page<Form> {
     fields: Arc<Fields>,
     bytes: SharedBytes,
@@ -66,7 +66,7 @@ struct Page<Form> {
 }
 
 impl<Form> Page<Form> {
-    /// `None`: it has more than that.
+    /// `None` if the response has more than these parts.
     fn of(response: Response) -> Option<Self> {
         let is_plain = response.deferred_error.is_none()
             && response.declared_length.is_none()

@@ -1,5 +1,4 @@
-//! The fields of a response that were prepared before it: a program's own, or those of each kind of response.
-//! Held by `response`.
+//! Fields of a response that were prepared before it: by the program, or for each kind of response. Held by `response`.
 
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
@@ -10,9 +9,9 @@ use super::fields::Fields;
 
 /// Prepared fields.
 pub(crate) enum PreparedFields {
-    /// A program's own.
+    /// The program's own.
     Shared(Arc<Fields>),
-    /// Those of a kind of response: no worker counts a reference to them, which all of them would write to.
+    /// Those of a kind of response. They have no reference count, which all workers would write to.
     Static(&'static Fields),
 }
 

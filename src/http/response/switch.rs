@@ -23,10 +23,9 @@ impl Protocol {
 
 /// Leaving HTTP.
 impl Response {
-    /// 101 Switching Protocols: the connection is this closure's from here on, as a blocking
-    /// [`Stream`](crate::raw::Stream) on a thread of its own, of which there are
-    /// [`TcpServer::max_streams`](crate::TcpServer::max_streams) at most; where none is free, the response is a 503.
-    /// Fields that the protocol wants are added by `with_header`.
+    /// 101 Switching Protocols: the closure takes over the connection, as a blocking [`Stream`](crate::raw::Stream) on
+    /// a thread of its own. There are up to [`TcpServer::max_streams`](crate::TcpServer::max_streams) such threads. If
+    /// none is free, the response is a 503. Add the fields of the protocol with `with_header`.
     ///
     /// If the request did not ask for this protocol (`Upgrade` and `Connection: upgrade`, RFC 9110, section 7.8), the
     /// response is a 426.
@@ -52,8 +51,8 @@ impl Response {
         Response::switching(Protocol::Stream { name: protocol.into(), serve: Box::new(serve) })
     }
 
-    /// The same with a [`Conversation`](crate::raw::Conversation), which needs no thread of its own: its first turn comes
-    /// when the 101 has been written.
+    /// 101 Switching Protocols to a [`Conversation`](crate::raw::Conversation), which needs no thread of its own. Its
+    /// first turn comes when the 101 has been written.
     pub fn switch_to(protocol: impl Into<String>, conversation: impl Conversation + 'static) -> Response {
         Response::switching(Protocol::Conversation { name: protocol.into(), conversation: Box::new(conversation) })
     }

@@ -10,8 +10,8 @@ use crate::http::error::Error;
 
 /// A response built step by step, as in Python: `send_response`, `send_header`, `end_headers`, then write (`wfile`).
 ///
-/// Nothing is sent before it is returned and converted into a [`Response`], so it is never sent incomplete
-/// and its length is known.
+/// Nothing is sent before it is returned and converted into a [`Response`], so it is never sent incomplete and its
+/// length is known.
 ///
 /// ```
 /// use std::io::Write;
@@ -40,7 +40,7 @@ pub struct ResponseWriter {
 }
 
 impl ResponseWriter {
-    /// An empty reply without a status.
+    /// Creates a reply without a status.
     pub fn new() -> ResponseWriter {
         ResponseWriter {
             status: None,
@@ -51,7 +51,7 @@ impl ResponseWriter {
         }
     }
 
-    /// Set the status.
+    /// Sets the status.
     pub fn send_response<S>(&mut self, status: S)
     where
         S: TryInto<StatusCode>,
@@ -64,7 +64,7 @@ impl ResponseWriter {
         }
     }
 
-    /// Add a field, beside others of that name.
+    /// Adds a field, beside others of that name.
     pub fn send_header<N, V>(&mut self, name: N, value: V)
     where
         N: TryInto<HeaderName>,
@@ -79,7 +79,7 @@ impl ResponseWriter {
         self.response = response.with_added_header(name, value);
     }
 
-    /// End the fields; what is written from here on is the body.
+    /// Ends the fields. Everything written afterwards is the body.
     pub fn end_headers(&mut self) {
         if self.status.is_none() {
             self.record_error("end_headers was called before send_response");

@@ -1,5 +1,5 @@
 //! Several ranges in one response: `multipart/byteranges` (RFC 9110, section 14.6).
-//! Called by `encode`.
+//! Called by `sending`.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Range;
@@ -18,8 +18,8 @@ impl Byteranges {
     /// The delimiters for these ranges of a body of `length` bytes and this type.
     pub(crate) fn new(parts: Vec<Range<u64>>, length: u64, content_type: Option<&HeaderValue>) -> Byteranges {
         let boundary = boundary();
-        // Also the first delimiter begins with CRLF, as in nginx and Apache: the CRLF belongs to the delimiter (RFC 2046,
-        // section 5.1.1), and clients such as zsync look for it there.
+        // The first delimiter also begins with CRLF, as in nginx and Apache: the CRLF belongs to the delimiter (RFC
+        // 2046, section 5.1.1), and clients such as zsync expect it.
         let introduced = |part: Range<u64>| {
             let mut lines = format!("\r\n--{boundary}\r\n").into_bytes();
             if let Some(content_type) = content_type {
@@ -51,7 +51,7 @@ pub(crate) fn content_range(part: &Range<u64>, length: u64) -> String {
     format!("bytes {}-{}/{length}", part.start, part.end - 1)
 }
 
-/// 128 unpredictable bits, so that no body can contain the boundary on purpose: `RandomState` has keys from the system.
+/// 128 unpredictable bits, so that no body can contain the boundary on purpose. `RandomState` has keys from the system.
 fn boundary() -> String {
     let draw = || RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}", draw(), draw())

@@ -1,5 +1,5 @@
-//! The head of a response as bytes: status line, the server's fields, the response's fields, framing.
-//! Called by `encode`, which has made all decisions.
+//! The head of a response as bytes: status line, the server's fields, the response's fields, framing. Called by
+//! `sending`, which has made all decisions.
 
 use std::time::SystemTime;
 
@@ -38,12 +38,12 @@ pub(crate) struct ResponseHead<'a> {
 }
 
 impl ResponseHead<'_> {
-    /// Write it, with the empty line.
+    /// Writes the head, with the empty line.
     pub(crate) fn write(&self, to: &mut Vec<u8>) {
         self.write_with(None, to);
     }
 
-    /// The same with an `Upgrade` field.
+    /// Writes the head with an `Upgrade` field.
     pub(crate) fn write_with(&self, upgrade: Option<&str>, to: &mut Vec<u8>) {
         let flags = self.response.flags();
         self.write_status_line(to);
@@ -66,7 +66,8 @@ impl ResponseHead<'_> {
         to.extend_from_slice(b"\r\n");
     }
 
-    /// The version is the server's, whatever the client's (RFC 9112, section 2.3). The space is required also if there is no reason.
+    /// The version is the server's, whatever the client's (RFC 9112, section 2.3). The space is required even without a
+    /// reason.
     fn write_status_line(&self, to: &mut Vec<u8>) {
         let code = self.response.status;
         to.extend_from_slice(b"HTTP/1.1 ");
@@ -109,7 +110,7 @@ impl ResponseHead<'_> {
         }
     }
 
-    /// A response that has such a field itself keeps it, unless both hold beside each other.
+    /// A response that has its own field keeps it, unless both apply together.
     fn write_fields_of_server(&self, to: &mut Vec<u8>) {
         for (name, value) in self.fields {
             let is_told = !adds_up(name) && self.response.header_value(name.as_str()).is_some();
@@ -150,7 +151,7 @@ fn write_length(length: u64, to: &mut Vec<u8>) {
     line("Content-Length: ", &digits[first..], to);
 }
 
-/// `name` with its colon. Inlined, so that a name that is known when it is compiled is stored and not copied by a call.
+/// `name` with its colon. Inlined, so that a name known at compile time is stored instead of copied by a call.
 #[inline(always)]
 fn line(name: &str, value: &[u8], to: &mut Vec<u8>) {
     to.extend_from_slice(name.as_bytes());
@@ -159,7 +160,7 @@ fn line(name: &str, value: &[u8], to: &mut Vec<u8>) {
 }
 
 impl Response {
-    /// Which of the fields are set that the server would otherwise add.
+    /// Which fields are set that the server would otherwise add.
     pub(crate) fn flags(&self) -> FieldFlags {
         let own = self.own.flags();
         match &self.prepared {

@@ -1,6 +1,6 @@
-//! Encodes a response: preconditions, ranges, framing, head, body.
-//! Called by `connection` once a request; uses `preconditions` and `range` to choose what is sent, `response_head` for
-//! the head and `body_stream` for streams. It has no socket and no clock: the time is in the `ResponseContext`.
+//! Encodes a response: preconditions, ranges, framing, head, body. Called by `connection` once per request. Uses
+//! `preconditions` and `range` to choose what is sent, `head` for the head and `stream` for streams. It has no socket
+//! and no clock: the time is in the `ResponseContext`.
 
 mod byteranges; // multipart/byteranges (RFC 9110, section 14.6)
 mod head; // status line and header fields
@@ -31,16 +31,16 @@ use pushed::PushedStream;
 use range::RequestedRange;
 use stream::BodyStream;
 
-/// Bodies in memory up to this size are copied behind the head, so that one write sends both.
+/// Bodies in memory up to this size are copied after the head, so that one write sends both.
 const INLINE_LIMIT: usize = 4 * 1024;
 
-/// What most heads need besides prepared fields: reserved at once, so that the buffer does not grow step by step.
+/// The usual length of a head without prepared fields: reserved at once, so that the buffer does not grow step by step.
 const TYPICAL_HEAD: usize = 384;
 
-/// The request that is answered, and what else the response depends on.
+/// The request, and everything else on which the response depends.
 pub(crate) struct ResponseContext<'a> {
     pub(crate) request: &'a Request,
-    /// Whether the connection may be kept.
+    /// Whether the connection can be kept.
     pub(crate) keep_alive: bool,
     /// The current time.
     pub(crate) now: SystemTime,
@@ -48,7 +48,7 @@ pub(crate) struct ResponseContext<'a> {
     pub(crate) server: Option<&'a HeaderValue>,
     /// Fields of every response of this server.
     pub(crate) fields: &'a [(HeaderName, HeaderValue)],
-    /// The page of an error.
+    /// Returns the page of an error.
     pub(crate) page: &'a dyn Fn(&Error) -> Checked,
 }
 
@@ -69,12 +69,12 @@ pub(crate) struct Encoded {
     pub(crate) rest: Option<RestOfBody>,
 }
 
-/// A response that can be sent: no error is remembered in it, its status is final, its length is right.
+/// A response that can be sent: it has no stored error, its status is final, its length is right.
 pub(crate) struct Checked(Response);
 
 impl Checked {
     /// # Errors
-    /// Why it cannot be sent: a remembered error, a status outside 200 to 599, a wrong Content-Length.
+    /// Why it cannot be sent: a stored error, a status outside 200 to 599, a wrong Content-Length.
     pub(crate) fn new(mut response: Response, request: &Request) -> Result<Checked, Error> {
         match response_fault(&mut response, request) {
             Some(error) => Err(error),
@@ -82,7 +82,7 @@ impl Checked {
         }
     }
 
-    /// A response that is not sent: its request waits.
+    /// A response that is not sent, because its request waits.
     pub(crate) fn to_wait(response: Response) -> Checked {
         Checked(response)
     }
@@ -97,13 +97,13 @@ impl Checked {
         matches!(self.0.body, ResponseBody::Pushed(_))
     }
 
-    /// The plain page of a 500: for when the page of an error is itself at fault.
+    /// The default page of a 500, for when the page of an error is itself invalid.
     pub(crate) fn internal_error() -> Checked {
         Checked(Response::from(&Error::new(StatusCode::INTERNAL_SERVER_ERROR, "")))
     }
 }
 
-/// Encode a response into the output.
+/// Encodes a response into the output.
 pub(crate) fn encode(response: Checked, context: &ResponseContext<'_>, output: &mut Output) -> Encoded {
     let (response, selection) = apply_conditions(response.0, context);
     let length = response_length(&response, &selection, context.request);
@@ -152,13 +152,13 @@ fn response_fault(response: &mut Response, request: &Request) -> Option<Error> {
         return Some(Error::from("a tunnel can't be granted"));
     }
     let (declared_length, length) = (response.declared_length?, response.body.length()?);
-    // A handler's own `do_head` may give the length that the body would have.
+    // A handler's own `do_head` can set the length that the body would have.
     let describes_get = *request.method() == Method::HEAD && length == 0;
     (declared_length != length && !describes_get && may_have_body(status))
         .then(|| Error::from(format!("the response promises {declared_length} bytes and has {length}")))
 }
 
-/// RFC 9110, section 7.8: only to a protocol that the client has asked for, in a version that knows of it.
+/// RFC 9110, section 7.8: only to a protocol that the client has asked for, in a version that supports it.
 fn switch_fault(request: &Request, protocol: &str) -> Option<Error> {
     let lists = |name: &str, word: &str| {
         let mut words = request.header_all(name).flat_map(|value| value.split(|byte| *byte == b','));
@@ -172,7 +172,7 @@ fn switch_fault(request: &Request, protocol: &str) -> Option<Error> {
     })
 }
 
-/// The head of a 101, whose connection then speaks this protocol.
+/// The head of a 101, after which the connection uses this protocol.
 pub(crate) fn encode_switch(
     response: &Checked,
     protocol: &str,
@@ -194,7 +194,7 @@ enum Selection {
     Multiple(Byteranges),
 }
 
-/// Apply the request's preconditions (RFC 9110, section 13.2.2) and ranges (section 14.2) to a response.
+/// Applies the request's preconditions (RFC 9110, section 13.2.2) and ranges (section 14.2) to a response.
 fn apply_conditions(response: Response, context: &ResponseContext<'_>) -> (Response, Selection) {
     let request = context.request;
     let conditions_apply = response.status == StatusCode::OK && matches!(*request.method(), Method::GET | Method::HEAD);
@@ -271,14 +271,14 @@ fn range_not_satisfiable(response: &Response) -> Error {
     .with_header(header::CONTENT_RANGE, format!("bytes */{length}"))
 }
 
-/// The page of an error in place of a response. Of the response it keeps the fields about the exchange
-/// (`Access-Control-Allow-Origin`, `Vary`, cookies, policies) that it has not itself.
+/// The page of an error that replaces a response. It keeps the response's fields about the exchange
+/// (`Access-Control-Allow-Origin`, `Vary`, cookies, policies) unless it has its own.
 fn page_in_place_of(response: &Response, error: &Error, context: &ResponseContext<'_>) -> Response {
     let mut page = (context.page)(error).0;
     page.close |= response.close;
     let own: Vec<_> = page.headers().keys().cloned().collect();
     for (name, value) in response.headers() {
-        // Lists and cookies add up: a cache must hear of each field that the answer varies by.
+        // Lists and cookies are added: a cache must know each field on which the response depends.
         let adds_up = *name == header::VARY || *name == header::SET_COOKIE;
         if !describes_content(name) && (adds_up || !own.contains(name)) {
             page = page.with_added_header(name, value);
@@ -287,8 +287,8 @@ fn page_in_place_of(response: &Response, error: &Error, context: &ResponseContex
     page
 }
 
-/// Fields about the content of the response that is not sent: representation metadata (RFC 9110, section 8), and what
-/// caches are told of it.
+/// Fields about the content of the response that is not sent: representation metadata (RFC 9110, section 8), and
+/// instructions for caches.
 fn describes_content(name: &HeaderName) -> bool {
     [
         header::CONTENT_TYPE,
@@ -308,20 +308,20 @@ fn describes_content(name: &HeaderName) -> bool {
         || ["content-md5", "content-digest", "repr-digest", "digest"].contains(&name.as_str())
 }
 
-/// Whether ranges of the body can be read without what precedes them, and the handler has not disabled ranges.
+/// Whether ranges of the body can be read without the bytes before them, and the handler has not disabled ranges.
 fn supports_ranges(response: &Response) -> bool {
     !matches!(response.body, ResponseBody::Stream { .. } | ResponseBody::Pushed(_))
         && response.header_value("accept-ranges").is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"none"))
 }
 
-/// Whether to send Accept-Ranges: only where a validator lets the client tell that two ranges belong together.
+/// Whether to send Accept-Ranges: only if a validator shows the client that two ranges belong together.
 fn advertises_ranges(response: &Response) -> bool {
     matches!(response.status, StatusCode::OK | StatusCode::PARTIAL_CONTENT)
         && !matches!(response.body, ResponseBody::Stream { .. } | ResponseBody::Pushed(_))
         && matches!(response.flags(), flags if flags.validator && !flags.accept_ranges)
 }
 
-/// RFC 9110, section 6.4.1. A response to HEAD has no body either, but the fields of the response to GET.
+/// RFC 9110, section 6.4.1. A response to HEAD also has no body, but it has the fields of the response to GET.
 fn may_have_body(status: StatusCode) -> bool {
     !matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
@@ -333,7 +333,7 @@ fn response_length(response: &Response, selection: &Selection, request: &Request
         (StatusCode::RESET_CONTENT, _) => ResponseLength::Known(0),
         (_, Selection::Single(part)) => ResponseLength::Known(part.end - part.start),
         (_, Selection::Multiple(parts)) => ResponseLength::Known(parts.length()),
-        // Where both are known they are equal, except for HEAD without a body (see `response_error`).
+        // If both are known they are equal, except for HEAD without a body (see `response_error`).
         (_, Selection::Whole) => match response.declared_length.or(response.body.length()) {
             Some(length) => ResponseLength::Known(length),
             None if request.version() == Version::HTTP_10 => ResponseLength::UntilClose,
@@ -343,7 +343,7 @@ fn response_length(response: &Response, selection: &Selection, request: &Request
 }
 
 /// RFC 9112, section 9.3: HTTP/1.1 connections persist by default, HTTP/1.0 connections do not. RFC 9110, section 7.8:
-/// whoever sends `Upgrade` lists it here.
+/// a sender of `Upgrade` lists it here.
 fn connection_option(keep_alive: bool, version: Version, response: &Response) -> Option<&'static str> {
     let offers_upgrade = response.status == StatusCode::UPGRADE_REQUIRED && response.header_value("upgrade").is_some();
     match (keep_alive, version) {
@@ -355,7 +355,7 @@ fn connection_option(keep_alive: bool, version: Version, response: &Response) ->
     }
 }
 
-/// How many bytes of the body will be copied behind the head.
+/// How many bytes of the body are copied after the head.
 fn inline_length(body: &ResponseBody) -> usize {
     match body.length() {
         Some(length) if length <= INLINE_LIMIT as u64 => length as usize,
@@ -363,7 +363,7 @@ fn inline_length(body: &ResponseBody) -> usize {
     }
 }
 
-/// Append the body to the output, or return the stream that it must be read from.
+/// Appends the body to the output, or returns the stream that it must be read from.
 fn encode_body(
     body: ResponseBody,
     selection: Selection,
@@ -408,7 +408,7 @@ fn encode_whole(body: ResponseBody, length: ResponseLength, output: &mut Output)
     None
 }
 
-/// The range lies within the body, and a body in memory has a length that fits `usize`.
+/// The range is within the body, and a body in memory has a length that fits `usize`.
 fn encode_part(body: &ResponseBody, part: Range<u64>, output: &mut Output) {
     let (start, end) = (part.start as usize, part.end as usize);
     match body {

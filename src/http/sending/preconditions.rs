@@ -1,6 +1,6 @@
 //! Conditional requests (RFC 9110, section 13): If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since, If-Range.
-//! Called by `encode` for any GET or HEAD with a 200 response, and by handlers that modify resources.
-//! Pure functions of fields and validators.
+//! Called by `sending` for any GET or HEAD with a 200 response, and by handlers that modify resources. Pure functions
+//! of fields and validators.
 
 use std::time::SystemTime;
 
@@ -39,7 +39,7 @@ impl Request {
     /// ```
     ///
     /// # Errors
-    /// 412 if one is false; for GET and HEAD 304 where the client's copy is current.
+    /// 412 if one is false; for GET and HEAD 304 if the client's copy is current.
     pub fn check_preconditions(&self, current: Option<&Validators>) -> Result<(), Error> {
         let state = current.map(|current| ValidatorsRef {
             etag: current.etag.as_ref().map(ETag::view),
@@ -130,14 +130,14 @@ pub(crate) fn check_if_range(request: &Request, current: ValidatorsRef<'_>, now:
     if let Some(tag) = ETagRef::parse(value) {
         return current.etag.is_some_and(|known| etag::strong_match(&known, &tag));
     }
-    // A date is a strong validator if its second was over when the request came (section 8.8.2.2).
+    // A date is a strong validator if its second was over when the request arrived (section 8.8.2.2).
     let strong = |modified: &i64| date::seconds(now).is_some_and(|now| *modified < now);
     let said = date::parse(value, now).and_then(date::seconds);
     said.is_some() && said == current.modified.filter(strong)
 }
 
-/// Whether a tag of `If-Match` or `If-None-Match` is that of the current state; `None`: there is no such field. Its lines are one
-/// list (section 5.3). Where a line is malformed, the rest of it matches nothing.
+/// Whether a tag of `If-Match` or `If-None-Match` is that of the current state; `None` if there is no such field. Its
+/// lines are one list (section 5.3). If a line is malformed, the rest of it matches nothing.
 fn tag_condition(
     request: &Request,
     field: &'static str,

@@ -1,11 +1,11 @@
-//! A response body that other threads push: what lies in its queue, in the framing that the head announced.
+//! A response body that other threads push: the queued bytes, in the framing that the head announced.
 
 use std::time::Duration;
 
 use crate::http::live::{PushedBody, PushedEnd};
 use crate::tcp::{Output, Waker};
 
-/// At most about so much is taken from the queue at a time.
+/// About how much is taken from the queue at a time.
 const MOST: usize = 64 * 1024;
 
 /// The part of a pushed body that is not sent yet.
@@ -14,20 +14,20 @@ pub(crate) struct PushedStream {
     /// In chunks (RFC 9112, section 7.1), or until the connection is closed.
     chunked: bool,
     sent: u64,
-    /// The client has sent its last byte, and whether it still reads was asked.
+    /// The client has sent its last byte, and has been probed for whether it still reads.
     is_probed: bool,
 }
 
-/// What there was to write.
+/// The result of writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushedProgress {
-    /// Some, and there may be more.
+    /// There was something, and there may be more.
     More,
-    /// Nothing: whoever pushes will call.
+    /// Nothing: the sender will call.
     Waiting,
     /// The end of the body.
     Done,
-    /// The body breaks off.
+    /// The body is incomplete: reset the connection.
     Broken,
 }
 
@@ -40,7 +40,7 @@ impl PushedStream {
         self.body.attach(waker);
     }
 
-    /// Append what lies in the queue to the output.
+    /// Appends the queued bytes to the output.
     pub(crate) fn write(&mut self, output: &mut Output) -> PushedProgress {
         let taken = self.body.take(MOST);
         let length: usize = taken.pieces.iter().map(|piece| piece.len()).sum();
@@ -56,27 +56,28 @@ impl PushedStream {
         }
     }
 
-    /// How long nothing may be sent before there is something to be done about it.
+    /// How long nothing can be sent before a heartbeat or the end is due.
     pub(crate) fn silence(&self) -> Option<Duration> {
         self.body.heartbeat().map(|(every, _)| every).or(self.body.idle_timeout())
     }
 
-    /// Nothing was sent for so long. False: it breaks off.
+    /// Nothing was sent for that time. Returns false if the connection is to be reset.
     pub(crate) fn write_heartbeat(&mut self, output: &mut Output) -> bool {
         let Some((_, bytes)) = self.body.heartbeat() else { return false };
         self.frame(bytes.len(), std::iter::once(bytes), output);
         true
     }
 
-    /// The client has sent its last byte: it may still read, or have left. If there is something that may be sent at any time
-    /// it is sent now, for a client that has left answers it by a reset.
+    /// The client has sent its last byte: it may still read, or have disconnected. If there is a heartbeat, it is sent
+    /// now, because a client that has disconnected answers it with a reset.
     pub(crate) fn probe(&mut self, output: &mut Output) {
         if !std::mem::replace(&mut self.is_probed, true) {
             self.write_heartbeat(output);
         }
     }
 
-    /// The server shuts down. What lies in the queue, the last words, and the end; false: whoever sends is to end it.
+    /// The server shuts down. Writes the queued bytes, the last words and the end. Returns false if the sender has to
+    /// end the body.
     pub(crate) fn write_farewell(&mut self, output: &mut Output) -> bool {
         self.body.begin_shutdown();
         let has_farewell = self.body.farewell().is_some();
@@ -86,7 +87,7 @@ impl PushedStream {
         has_farewell
     }
 
-    /// What lies in the queue, the last words if there are some, and the end.
+    /// Writes the queued bytes, the last words if there are some, and the end.
     pub(crate) fn write_rest(&mut self, output: &mut Output) {
         let taken = self.body.take(usize::MAX);
         let pieces = taken.pieces.iter().map(|piece| &**piece).chain(self.body.farewell());
@@ -101,7 +102,7 @@ impl PushedStream {
         self.sent
     }
 
-    /// As one chunk: each byte would else cost a size.
+    /// As one chunk, because each chunk costs a size line.
     fn frame<'a>(&mut self, length: usize, pieces: impl Iterator<Item = &'a [u8]>, output: &mut Output) {
         if length == 0 {
             return; // a chunk without bytes would be the last

@@ -1,5 +1,5 @@
 //! The `Range` field (RFC 9110, section 14).
-//! Called by `encode`. Pure: a field value and a length in, ranges out.
+//! Called by `sending`. Pure: a field value and a length in, ranges out.
 
 use std::ops::Range;
 
@@ -13,11 +13,11 @@ pub(crate) enum RequestedRange {
     Whole,
     /// These ranges, in the requested order, none empty, none adjacent to another.
     Parts(Vec<Range<u64>>),
-    /// No range lies within the body: 416.
+    /// No range is within the body: 416.
     Unsatisfiable,
 }
 
-/// Parse a `Range` field for a body of this length.
+/// Parses a `Range` field for a body of this length.
 pub(crate) fn parse(field: &[u8], length: u64) -> RequestedRange {
     let Some(set) = bytes_unit(field) else { return RequestedRange::Whole };
     let mut parts = Vec::new();
@@ -42,13 +42,13 @@ pub(crate) fn parse(field: &[u8], length: u64) -> RequestedRange {
     }
 }
 
-/// The range set behind `bytes=`. Range units are case-insensitive (section 14.1).
+/// The range set after `bytes=`. Range units are case-insensitive (section 14.1).
 fn bytes_unit(field: &[u8]) -> Option<&[u8]> {
     let (unit, set) = field.split_at_checked(b"bytes=".len())?;
     unit.eq_ignore_ascii_case(b"bytes=").then_some(set)
 }
 
-/// Section 14.1.2: one range of a body of this length, empty if it lies behind the end; `None` if malformed.
+/// Section 14.1.2: one range of a body of this length, empty if it is after the end; `None` if malformed.
 fn parse_spec(spec: &[u8], length: u64) -> Option<Range<u64>> {
     let dash = spec.iter().position(|byte| *byte == b'-')?;
     let (first, last) = (&spec[..dash], &spec[dash + 1..]);
@@ -79,7 +79,7 @@ fn has_nonempty_suffix(set: &[u8]) -> bool {
         .any(|spec| spec.trim_ascii().strip_prefix(b"-").is_some_and(|digits| digits.iter().any(|byte| *byte != b'0')))
 }
 
-/// Coalesce ranges that overlap or touch (section 15.3.7.2), at the position of the first one requested.
+/// Coalesces ranges that overlap or touch (section 15.3.7.2), at the position of the first one requested.
 fn coalesce(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let mut placed: Vec<(usize, Range<u64>)> = parts.into_iter().enumerate().collect();
     placed.sort_by_key(|(_, part)| part.start);

@@ -1,6 +1,5 @@
-//! A response body that is read while it is sent.
-//! Created by `encode`; read by `connection` in turns that may block, once all earlier output is written.
-//! A body shorter than its Content-Length is reported as an error, never hidden.
+//! A response body that is read while it is sent. Created by `sending`; read by `connection` in turns that may block,
+//! once all earlier output is written. A body shorter than its Content-Length is reported as an error, never hidden.
 
 use std::io::{self, Read};
 
@@ -8,7 +7,7 @@ use crate::tcp::Output;
 
 /// The longest chunk, framing included, so that the chunk size has at most four digits.
 const MAX_READ: usize = 64 * 1024;
-/// The size of the first read. It doubles each time a read is filled, so a few bytes don't cost a large buffer.
+/// The size of the first read. It doubles each time a read is filled, so a few bytes do not cost a large buffer.
 const INITIAL_READ: usize = 8 * 1024;
 /// Four hex digits and CRLF.
 const CHUNK_HEAD: usize = 6;
@@ -55,7 +54,7 @@ impl BodyStream {
         BodyStream::with(read, StreamFraming::UntilClose)
     }
 
-    /// Read once, at most 64 KiB, and append it to the output in the framing that the head announced. May block.
+    /// Reads once, up to 64 KiB, and appends it to the output in the framing that the head announced. May block.
     pub(crate) fn read_some(&mut self, output: &mut Output) -> StreamProgress {
         let mut tail = Tail::of(output.bytes());
         let (start, buffer) = (tail.kept, &mut *tail.buffer);
@@ -108,7 +107,7 @@ impl BodyStream {
     }
 }
 
-/// A buffer that is being read into: dropped, also if the read panics, it ends where what was read does.
+/// A buffer that is being read into. When dropped, also by a panic, it is cut to the bytes that were read.
 struct Tail<'a> {
     buffer: &'a mut Vec<u8>,
     kept: usize,
@@ -126,7 +125,8 @@ impl Drop for Tail<'_> {
     }
 }
 
-/// Frame the last `count` bytes as a chunk; from `start` on, space was left for its size. No bytes: the last chunk.
+/// Frames the last `count` bytes as a chunk. Space for its size was left at `start`. Without bytes it is the last
+/// chunk.
 fn frame_chunk(buffer: &mut Vec<u8>, start: usize, count: usize) -> StreamProgress {
     if count == 0 {
         buffer.truncate(start);
@@ -134,7 +134,7 @@ fn frame_chunk(buffer: &mut Vec<u8>, start: usize, count: usize) -> StreamProgre
         return StreamProgress::Done;
     }
     let size = format!("{count:x}\r\n");
-    // A chunk size has no leading zeros: behind a shorter one the bytes move up.
+    // A chunk size has no leading zeros: after a shorter one the bytes move up.
     buffer.copy_within(start + CHUNK_HEAD.., start + size.len());
     buffer.truncate(start + size.len() + count);
     buffer[start..start + size.len()].copy_from_slice(size.as_bytes());
@@ -146,7 +146,7 @@ fn read_once(read: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match read.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // A `Read` that claims more bytes than the buffer holds would break the framing.
+            // A `Read` that returns a larger number than the buffer's length would break the framing.
             Ok(count) if count > buffer.len() => {
                 return Err(io::Error::other("a body claims to have read more than it could"));
             }

@@ -1,15 +1,15 @@
-//! What may be compressed, and for which requests. Pure. Used by `compress`.
+//! Which responses can be compressed, and for which requests. Pure. Used by `compress`.
 
 use crate::{ETag, Method, Request, Response, StatusCode, Validators, is_compressible};
 
-/// Whether a response is text, whole, and said of no bytes in particular.
+/// Whether a response is complete text, and no field describes its exact bytes.
 pub(super) fn may_be_encoded(response: &Response) -> bool {
     let fields = response.headers();
     let has_body = !matches!(
         response.status(),
         StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::PARTIAL_CONTENT | StatusCode::NOT_MODIFIED
     );
-    // What is said of these very bytes: their coding, their place, their digest.
+    // Fields about the exact bytes: their coding, their range, their digest.
     let said_of_bytes = ["content-encoding", "content-range", "content-digest", "repr-digest", "digest", "content-md5"];
     let is_fixed = said_of_bytes.iter().any(|name| fields.contains_key(*name));
     let no_transform = fields.get_all("cache-control").iter().any(|line| {
@@ -19,24 +19,24 @@ pub(super) fn may_be_encoded(response: &Response) -> bool {
     has_body && !is_fixed && !no_transform && media_type.is_some_and(is_compressible)
 }
 
-/// A part is taken of the bytes as they are.
+/// A range refers to the uncompressed bytes.
 pub(super) fn wants_range(request: &Request) -> bool {
     request.header_all("range").next().is_some()
 }
 
-/// Whether what the client has may be of the compressed bytes, and a part of those as they are must not go on with it: a
-/// date names both (RFC 9110, section 8.8.1), a strong tag only these.
+/// Whether the client may have a part of the compressed bytes, which a part of the uncompressed ones must not continue:
+/// a date names both (RFC 9110, section 8.8.1), a strong tag only these.
 pub(super) fn may_join(request: &Request) -> bool {
     wants_range(request) && request.header_all("if-range").any(|condition| !condition.starts_with(b"\""))
 }
 
-/// Whether the response will become a 304: then nothing is compressed for it.
+/// Whether the response will become a 304. Then nothing is compressed.
 pub(super) fn would_be_304(response: &Response, request: &Request) -> bool {
     let Some(tag) = response.headers().get("etag").and_then(|tag| tag.to_str().ok()) else { return false };
     if response.status() != StatusCode::OK || !matches!(*request.method(), Method::GET | Method::HEAD) {
         return false;
     }
-    // With the tag that it is sent with, which is weak.
+    // Compared with the tag that is sent, which is weak.
     let opaque = tag.strip_prefix("W/").unwrap_or(tag).strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
     let Some(Ok(etag)) = opaque.map(ETag::weak) else { return false };
     let current = Validators { etag: Some(etag), last_modified: None };

@@ -1,4 +1,4 @@
-//! gzip as a body is read, and how many bodies are at once. Used by `compress`.
+//! Compresses a body with gzip while it is read, and limits how many bodies at once. Used by `compress`.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// So much of a stream is read at once.
+/// How much of a stream is read at once.
 const READ: usize = 16 * 1024;
 
-/// One of so many streams at once.
+/// One of the streams at a time.
 pub(super) struct Permit(Arc<AtomicUsize>);
 
 impl Permit {
@@ -27,15 +27,15 @@ impl Drop for Permit {
     }
 }
 
-/// A body, compressed while it is read. What each read of it gives is passed on whole.
+/// A body that is compressed while it is read. The result of each read is passed on completely.
 pub(super) struct GzipReader {
     body: Box<dyn Read + Send>,
     level: u32,
     buffer: Vec<u8>,
-    /// Made at the first read, as HEAD has none; gone at the end.
+    /// Created at the first read, because HEAD has none; dropped at the end.
     encoder: Option<GzEncoder<Vec<u8>>>,
     has_ended: bool,
-    /// Compressed, and not yet passed on.
+    /// Compressed bytes that are not passed on yet.
     ready: Vec<u8>,
     passed_on: usize,
     _permit: Permit,
@@ -55,7 +55,7 @@ impl GzipReader {
         }
     }
 
-    /// Read the body once.
+    /// Reads the body once.
     fn refill(&mut self) -> io::Result<()> {
         self.buffer.resize(READ, 0);
         let count = self.body.read(&mut self.buffer)?;

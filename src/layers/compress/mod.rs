@@ -1,6 +1,6 @@
-//! gzip for text, as it is asked for by `Accept-Encoding`.
+//! gzip for text, by `Accept-Encoding`.
 
-mod eligible; // what may be compressed
+mod eligible; // what can be compressed
 mod gzip; // a body, compressed while it is read
 
 use std::io::{self, Write};
@@ -15,26 +15,26 @@ use crate::{HeaderValue, Layer, Method, Next, Request, Response, Result};
 use eligible::{may_be_encoded, may_join, wants_range, would_be_304};
 use gzip::{GzipReader, Permit};
 
-/// Compresses text by gzip for clients that take it (RFC 9110, section 12.5.3): HTML, CSS, JavaScript, JSON, XML, SVG and
-/// the like, of 1 KiB and more.
+/// Compresses text with gzip for clients that accept it (RFC 9110, section 12.5.3): HTML, CSS, JavaScript, JSON, XML,
+/// SVG and similar types, of 1 KiB and more.
 ///
-/// - A body in memory is compressed whole, if that makes it smaller; a file or a stream as it goes, and each piece as
-///   soon as it is read, so that events are not held back.
-/// - `Vary: Accept-Encoding` is set wherever another client would get another coding. A strong `ETag` becomes a weak one,
-///   as these bytes are not those it stood for: 304 still follows, while `If-Match` does not hold for it, so leave out
-///   what clients edit by it.
-/// - Left as they are: what has a `Content-Encoding`, a `Content-Range` or a digest, what says `Cache-Control: no-transform`,
-///   answers to requests for ranges (the whole, where `If-Range` has a date, which names the compressed bytes as well), what is pushed
-///   ([`Response::events`], [`Response::channel`]), and errors that the handler returned as such.
-/// - HEAD is answered as GET would be.
+/// - A body in memory is compressed as a whole, if that makes it smaller. A file or a stream is compressed while it is
+///   sent, each piece as soon as it is read, so events are not delayed.
+/// - `Vary: Accept-Encoding` is set if another client would get another coding. A strong `ETag` becomes weak, because
+///   the bytes differ: a 304 is still possible, but `If-Match` never matches, so exclude content that clients edit.
+/// - Not compressed: responses with a `Content-Encoding`, a `Content-Range` or a digest, responses with `Cache-Control:
+///   no-transform`, responses to requests for ranges (the whole is sent if `If-Range` has a date, which also names the
+///   compressed bytes), pushed responses ([`Response::events`], [`Response::channel`]), and errors of the handler.
+/// - HEAD gets the fields of GET.
 ///
 /// Files of a [`StaticFileHandler`](crate::StaticFileHandler) are better compressed once, into a `.gz` or `.br` beside
-/// them, or by [`StaticFileHandler::compress`](crate::StaticFileHandler::compress): those cost no time, and have ranges.
+/// them, or by [`StaticFileHandler::compress`](crate::StaticFileHandler::compress). That costs no time per request, and
+/// allows ranges.
 ///
-/// **BREACH**: where one answer holds a secret (a token against forged requests, say) and also something that another site
-/// can choose (a word searched for), the length of the compressed answer tells the other site, request by request, what
-/// the secret is. TLS does not help. Leave such answers out by `Cache-Control: no-transform`, or mask the secret anew each
-/// time.
+/// **BREACH**: if a response contains both a secret (such as a token against forged requests) and text that another
+/// site can choose (such as a search term), the length of the compressed response reveals the secret to the other site,
+/// request by request. TLS does not prevent it. Exclude such responses with `Cache-Control: no-transform`, or mask the
+/// secret differently each time.
 ///
 /// ```
 /// use modest::layers::Compress;
@@ -55,12 +55,13 @@ pub struct Compress {
 }
 
 impl Compress {
-    /// At level 6, from 1 KiB on, 256 streams at once.
+    /// Creates a layer with level 6, for bodies from 1 KiB, and 256 streams at once.
     pub fn new() -> Compress {
         Compress { level: 6, min_size: 1024, max_streams: 256, streams: Arc::default() }
     }
 
-    /// How hard to try, from 1, fastest, to 9. Default: 6, which takes some 25 milliseconds for a megabyte; 1 takes 10.
+    /// Sets the level, from 1 (fastest) to 9 (smallest). Default: 6, which takes some 25 milliseconds per megabyte; 1
+    /// takes 10.
     ///
     /// # Panics
     /// If it is another number.
@@ -70,21 +71,21 @@ impl Compress {
         self
     }
 
-    /// The smallest body that is compressed, in bytes. Default: 1,024: what fits into one packet gains nothing. A stream
-    /// of unknown length is compressed however short it is.
+    /// Sets the smallest body that is compressed, in bytes. Default: 1,024, because a response that fits into one
+    /// packet gains nothing. A stream of unknown length is compressed whatever its length.
     pub fn min_size(mut self, bytes: usize) -> Compress {
         self.min_size = bytes;
         self
     }
 
-    /// How many files and streams are compressed at once; further ones are sent as they are. Default: 256. Each takes
-    /// about 350 KB until it has ended, however slowly its client reads.
+    /// Sets how many files and streams are compressed at once. Further ones are sent uncompressed. Default: 256. Each
+    /// takes about 350 KB until it has ended, however slowly its client reads.
     pub fn max_streams(mut self, number: usize) -> Compress {
         self.max_streams = number;
         self
     }
 
-    /// An answer as this layer would pass it on: for handlers that compress some of theirs.
+    /// Compresses a response as this layer would: for handlers that compress some of their responses.
     ///
     /// ```
     /// use modest::layers::Compress;
@@ -102,9 +103,9 @@ impl Compress {
         if may_join(request) {
             response = response.with_header("accept-ranges", "none");
         }
-        // A client that takes neither gets what there is: that is of more use to it than a 406.
+        // A client that accepts neither gets the uncompressed content, which is more useful than a 406.
         match request.choose_coding(&["gzip"]) {
-            // The length that it may promise is not that of the compressed body.
+            // The length that it announces is not that of the compressed body.
             Ok(Some(_)) if is_bare_head(request, &response) => {
                 response.map_body(|_| io::empty()).map_or_else(|same| same, with_weak_tag)
             }
@@ -154,12 +155,12 @@ impl Layer for Compress {
     }
 }
 
-/// Whether it is what a `do_head` of its own returns: fields without a body.
+/// Whether it is the result of the handler's own `do_head`: fields without a body.
 fn is_bare_head(request: &Request, response: &Response) -> bool {
     *request.method() == Method::HEAD && response.body_in_memory().is_some_and(<[u8]>::is_empty)
 }
 
-/// The response with what its compressed body makes of its fields. Ranges would be parts of other bytes each time.
+/// The response with the fields of its compressed body. Ranges would be parts of different bytes each time.
 fn encoded(response: Response) -> Response {
     with_weak_tag(response.with_header("content-encoding", "gzip").with_header("accept-ranges", "none"))
 }

@@ -1,8 +1,8 @@
-//! What a client that gets an error can make use of, by its `Accept` (RFC 9110, section 12.5.1). Pure. Used by `error_pages`.
+//! The form of an error for a client, by its `Accept` (RFC 9110, section 12.5.1). Pure. Used by `error_pages`.
 
 use crate::Request;
 
-/// How an error is told.
+/// The form of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Html,
@@ -16,7 +16,7 @@ const HTML: [&str; 2] = ["text/html", "application/xhtml+xml"];
 const JSON: [&str; 2] = ["application/json", "application/problem+json"];
 
 impl Form {
-    /// Only types that are named count: `*/*` says that the client has no wish, and a line of text suits all.
+    /// Only named types count: `*/*` expresses no preference, and a line of text suits all clients.
     pub fn of(request: &Request) -> Form {
         let weight = |types: [&str; 2]| request.accept_weight(&types).unwrap_or(0);
         let html = weight(HTML);

@@ -1,6 +1,6 @@
-//! The pages of errors: for browsers, for terminals, for programs. `accept` says for whom.
+//! Error pages for browsers, terminals and programs. `accept` chooses the form.
 
-mod accept; // what the client asks for
+mod accept; // the form that the client prefers
 
 use std::fmt::Write;
 
@@ -8,22 +8,22 @@ use super::vary::with_vary;
 use crate::{Error, HeaderMap, Layer, Request, Response, StatusCode, escape_html};
 use accept::Form;
 
-/// The page of each error in the form that its client asks for: the handler's errors, an unknown path's, and the server's own, for
-/// a head that can't be read or a server that is too busy.
+/// Sends each error in the form that its client prefers: errors of the handler, unknown paths, and the server's own,
+/// such as for an invalid head or a server that is too busy.
 ///
 /// | `Accept` | the page |
 /// | --- | --- |
-/// | names `text/html` or `application/xhtml+xml`, as browsers do | HTML: what happened, what to do about it, and a link to the folder above, if the error has one |
-/// | names `application/json` or `application/problem+json`, weighed no less than HTML | `application/problem+json`, as [`JsonErrors`](super::JsonErrors) has it (feature `json`) |
-/// | anything else: `*/*`, as curl and `fetch` send it, or none | `text/plain`, a line |
+/// | names `text/html` or `application/xhtml+xml`, as browsers do | HTML: what happened, what to do, and a link to the folder above, if the error has one |
+/// | names `application/json` or `application/problem+json`, weighed no less than HTML | `application/problem+json`, as [`JsonErrors`](super::JsonErrors) (feature `json`) |
+/// | anything else: `*/*`, as sent by curl and `fetch`, or none | one line of `text/plain` |
 ///
-/// What happened is [`Error::message`]. What to do follows from the status, and from `Retry-After`. The link is the error's own field
-/// `Link: <..>; rel="up"` (RFC 8288), which a [`StaticFileHandler`](crate::StaticFileHandler) sets where it is told to by
+/// The first part is [`Error::message`]. The advice depends on the status and on `Retry-After`. The link is the error's
+/// own field `Link: <..>; rel="up"` (RFC 8288), which a [`StaticFileHandler`](crate::StaticFileHandler) sets with
 /// [`link_up`](crate::StaticFileHandler::link_up).
 ///
-/// The HTML is less than 2 KiB, loads nothing, and has a `Content-Security-Policy` that allows its own style by hash and nothing else; an
-/// error that has such a field keeps its own. Status and fields such as `Allow` stay; `Vary: Accept` is set. A handler inside that
-/// has pages of its own ([`RequestHandler::error_response`]) keeps them.
+/// The HTML has less than 2 KiB, loads nothing, and has a `Content-Security-Policy` that allows only its own style, by
+/// hash. An error that has such a field keeps its own. The status and fields such as `Allow` stay. `Vary: Accept` is
+/// set. An inner handler with pages of its own ([`RequestHandler::error_response`]) keeps them.
 ///
 /// [`RequestHandler::error_response`]: crate::RequestHandler::error_response
 ///
@@ -42,7 +42,7 @@ use accept::Form;
 #[doc(alias("send_error", "error_message_format", "404"))]
 pub struct ErrorPages;
 
-/// The hash is that of `page.css`: `the_policy_allows_the_style` computes it.
+/// The hash of `page.css`: `the_policy_allows_the_style` computes it.
 const POLICY: &str = "default-src 'none'; img-src data:; style-src 'sha256-821bEijND1b+NIhqAND9AdEno93QhlCQuggicF5kWCs='; \
     form-action 'none'; base-uri 'none'; frame-ancestors 'self'";
 
@@ -70,7 +70,7 @@ impl Layer for ErrorPages {
     }
 }
 
-/// With what else the error says, and the field by which the page was chosen.
+/// Adds the error's other fields, and the field by which the page was chosen.
 fn completed(error: &Error, page: Response) -> Response {
     with_vary(page.completed_by(error), "Accept")
 }
@@ -88,7 +88,7 @@ fn text(error: &Error) -> String {
     line
 }
 
-/// What the status is called in RFC 9110; older RFCs, which `http` goes by, have other names for two.
+/// The reason phrase of RFC 9110. The crate `http` has older phrases for two statuses.
 fn reason(status: StatusCode) -> &'static str {
     match status.as_u16() {
         413 => "Content Too Large",
@@ -120,7 +120,7 @@ fn html(error: &Error) -> String {
     page
 }
 
-/// What whoever sees it can do about it.
+/// What a user can do about it.
 fn what_to_do(error: &Error) -> Option<String> {
     let seconds = error.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let said = match error.status().as_u16() {
@@ -145,7 +145,7 @@ fn what_to_do(error: &Error) -> Option<String> {
     Some(said.to_owned())
 }
 
-/// The target of the first `Link` whose relation is `up`, if it stays on this server.
+/// The target of the first `Link` with the relation `up`, if it is on this server.
 fn up(headers: &HeaderMap) -> Option<&str> {
     let links = headers.get_all("link").iter().filter_map(|value| value.to_str().ok());
     links.filter_map(|link| link.strip_prefix('<')?.split_once('>')).find_map(|(target, parameters)| {

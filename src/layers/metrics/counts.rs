@@ -1,4 +1,4 @@
-//! What is counted of requests: additions to words of the worker's own, which are summed up when somebody asks.
+//! Counters of requests: additions to the worker's own words, which are summed when the page is requested.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
@@ -9,33 +9,33 @@ use std::time::Duration;
 
 use crate::{Method, StatusCode};
 
-/// Methods that are told apart; all others are `other`, as clients can make up as many as they like.
+/// Methods with their own label. All others are `other`, because clients can invent any number of methods.
 pub const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND", "other"];
 
-/// The upper bounds of the durations that are told apart, in microseconds.
+/// The upper bounds of the durations, in microseconds.
 pub const BUCKETS: [u64; 16] = [
     100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
     10_000_000, 60_000_000,
 ];
 
-/// Threads that count at once rarely share one of these.
+/// Threads that count at the same time rarely share one of these.
 const SHARDS: usize = 8;
 const STATUSES: usize = 500;
 
-/// All of them.
+/// All counters.
 #[derive(Default)]
 pub struct Counts([Shard; SHARDS]);
 
-/// Made when a method is first met there: few are.
+/// Created when a method first occurs.
 #[derive(Default)]
 struct Shard([OnceLock<Box<OfMethod>>; METHODS.len()]);
 
-/// On cache lines of its own (two, as one is fetched along).
+/// On its own cache lines (two, because the adjacent line is fetched along).
 #[repr(align(128))]
 struct OfMethod {
     received: AtomicU64,
     sent: AtomicU64,
-    /// Of durations: each in one bucket, those that are longer than all in the last.
+    /// Durations: each in one bucket, the longest in the last.
     buckets: [AtomicU64; BUCKETS.len() + 1],
     nanoseconds: AtomicU64,
     statuses: [AtomicU64; STATUSES],
@@ -46,15 +46,15 @@ pub struct Sums {
     pub method: &'static str,
     pub received: u64,
     pub sent: u64,
-    /// How many took no longer than the bound of that place; all, at the end.
+    /// How many took up to the bound of that index; at the end, all.
     pub cumulated: [u64; BUCKETS.len() + 1],
     pub nanoseconds: u64,
-    /// Those that were met.
+    /// The statuses that have occurred.
     pub statuses: Vec<(usize, u64)>,
 }
 
 thread_local! {
-    /// Where this thread counts: drawn at its first request, so that threads are spread.
+    /// The counters of this thread, chosen at its first request so that threads are spread.
     static SHARD: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
@@ -65,7 +65,7 @@ impl Counts {
         }
     }
 
-    /// `method`: `None` of a head that could not be read.
+    /// `method` is `None` if the head could not be read.
     pub fn responded(&self, method: Option<&Method>, status: StatusCode, bytes: u64, took: Duration) {
         let of = self.of(method.map_or("other", Method::as_str));
         of.sent.fetch_add(bytes, Relaxed);
@@ -76,7 +76,7 @@ impl Counts {
         of.statuses[usize::from(status.as_u16()).saturating_sub(100).min(STATUSES - 1)].fetch_add(1, Relaxed);
     }
 
-    /// Those of the methods that were met.
+    /// The sums of the methods that have occurred.
     pub fn sums(&self) -> impl Iterator<Item = Sums> + '_ {
         METHODS.iter().enumerate().filter_map(|(at, method)| self.sum(at, method))
     }

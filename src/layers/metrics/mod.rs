@@ -1,4 +1,4 @@
-//! The figures of a server, as Prometheus reads them: counted around a handler, and shown by another.
+//! The metrics of a server for Prometheus: counted around a handler, and returned by another.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -6,26 +6,26 @@ use std::time::SystemTime;
 
 use crate::{Layer, LogRecord, Next, Request, RequestHandler, Response, Result, ServerHandle};
 
-mod page; // what is shown
+mod page; // the page
 
-mod counts; // what is counted of requests
+mod counts; // counters of requests
 
-mod process; // what the kernel knows of this process
+mod process; // the kernel's data about this process
 
 mod text; // the two formats
 
 use counts::Counts;
 use text::{Format, Writer};
 
-/// Counts requests, and shows that with what the server does as Prometheus reads it: the text format 0.0.4, or
-/// OpenMetrics 1.0 to those who ask for it. All metrics are in `docs/metrics.md`.
+/// Counts requests, and returns the counts with the server's statistics for Prometheus: in the text format 0.0.4, or in
+/// OpenMetrics 1.0 for clients that ask for it. All metrics are listed in `docs/metrics.md`.
 ///
-/// As a layer it counts each response, also to what could not be read: put it outermost. What it counts stands on cache lines of the
-/// worker's own, without a lock; a request costs a look at the clock and a handful of additions.
+/// As a layer it counts each response, including rejections of invalid requests, so put it outermost. Counters are on
+/// the worker's own cache lines, without a lock. A request costs reading the clock and a few additions.
 ///
-/// [`page`](Metrics::page) is the handler that shows it, of whose requests the server is shown; if it is served by another server,
-/// [`of`](Metrics::of) says which. The figures tell how busy a server is and what fails: put the page where not
-/// everybody reads it.
+/// [`page`](Metrics::page) is the handler of the page, with the statistics of the server that serves it. If another
+/// server serves the page, set its server with [`of`](Metrics::of). Metrics reveal how busy a server is and what fails,
+/// so do not publish the page.
 ///
 /// ```
 /// use modest::layers::Metrics;
@@ -55,24 +55,26 @@ struct Shared {
 type Expiry = Box<dyn Fn() -> Option<SystemTime> + Send + Sync>;
 
 impl Metrics {
-    /// Nothing is counted yet.
+    /// Creates a layer without counts.
     pub fn new() -> Metrics {
         Metrics::default()
     }
 
-    /// Whose figures the page shows. Default: those of the server that is asked for it. Only the first call counts.
+    /// Sets the server whose statistics the page contains. Default: the server that serves the page. Only the first
+    /// call has an effect.
     pub fn of(&self, server: ServerHandle) {
         let _ = self.0.server.set(server);
     }
 
-    /// When the first certificate of the server expires, such as [`Certificates::expiry`](crate::Certificates::expiry) returns it, for
-    /// `modest_certificate_expiry_timestamp_seconds`. Only the first call counts.
+    /// Sets when the first certificate of the server expires, such as
+    /// [`Certificates::expiry`](crate::Certificates::expiry) returns it, for
+    /// `modest_certificate_expiry_timestamp_seconds`. Only the first call has an effect.
     #[cfg(feature = "tls")]
     pub fn certificate_expiry(&self, expiry: impl Fn() -> Option<SystemTime> + Send + Sync + 'static) {
         let _ = self.0.certificate_expiry.set(Box::new(expiry));
     }
 
-    /// The page, for GET and HEAD, whatever the path.
+    /// Returns the handler of the page, for GET and HEAD at any path.
     pub fn page(&self) -> MetricsPage {
         MetricsPage(self.clone())
     }
@@ -106,7 +108,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Shows what [`Metrics`] have counted: [`Metrics::page`].
+/// The page of [`Metrics`]: [`Metrics::page`].
 #[derive(Clone, Debug)]
 #[must_use = "serves nobody until it is given to `TcpServer::bind`"]
 pub struct MetricsPage(Metrics);

@@ -1,16 +1,16 @@
-//! What the kernel knows of this process, by proc(5).
+//! The kernel's data about this process, by proc(5).
 
 use std::fs;
 
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
 
-/// What of it could be had.
+/// The data that could be read.
 #[derive(Debug, Default, PartialEq)]
 pub struct Process {
     pub cpu_seconds: f64,
     pub threads: u64,
-    /// Since 1970.
+    /// Seconds since 1970.
     pub start_seconds: f64,
     pub virtual_bytes: u64,
     pub resident_bytes: u64,
@@ -24,15 +24,15 @@ impl Process {
         let stat = fs::read_to_string("/proc/self/stat").ok()?;
         let boot = fs::read_to_string("/proc/stat").ok()?;
         let process = Process::parse(&stat, &boot, clock_ticks_per_second(), page_size() as u64)?;
-        // One of them is that by which they are counted.
+        // One of them is the descriptor with which they are counted.
         let open_files = fs::read_dir("/proc/self/fd").ok().map(|files| files.count().saturating_sub(1));
         Some(Process { open_files, max_files: getrlimit(Resource::Nofile).current, ..process })
     }
 
     fn parse(stat: &str, boot: &str, ticks: u64, page: u64) -> Option<Process> {
-        // The name of the program, in parentheses, may hold anything.
+        // The name of the program, in parentheses, can contain anything.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok(); // as proc(5) counts them
+        let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok(); // numbered as in proc(5)
         let boot: f64 = boot.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
         let seconds = |count: u64| count as f64 / ticks as f64;
         Some(Process {

@@ -1,18 +1,18 @@
-//! The two formats: Prometheus's text format 0.0.4, and OpenMetrics 1.0, which differs in the names of counters, in an end that is
-//! marked, and in its media type.
+//! The two formats: Prometheus's text format 0.0.4, and OpenMetrics 1.0, which differs in the names of counters, in an
+//! end marker, and in its media type.
 
 use std::fmt::{Display, Write as _};
 
 use crate::Request;
 
-/// Which of them.
+/// The format of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Text,
     OpenMetrics,
 }
 
-/// What a metric is.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Counter,
@@ -21,7 +21,7 @@ pub enum Kind {
 }
 
 impl Format {
-    /// OpenMetrics for those who name it and want it no less than the other.
+    /// OpenMetrics for clients that name it and weigh it no less than the other.
     pub fn asked_for(request: &Request) -> Format {
         let weight = |ranges: &[&str]| request.accept_weight(ranges).unwrap_or(0);
         let wanted = weight(&["application/openmetrics-text"]);
@@ -39,7 +39,7 @@ impl Format {
     }
 }
 
-/// A page that is being written, a family of samples after the other.
+/// Writes a page, one family of samples after the other.
 pub struct Writer {
     format: Format,
     text: String,
@@ -51,7 +51,7 @@ impl Writer {
         Writer { format, text: String::with_capacity(8 << 10), name: "" }
     }
 
-    /// The samples that follow are of this metric.
+    /// Begins a metric: the following samples belong to it.
     pub fn family(&mut self, name: &'static str, kind: Kind, help: &str) {
         self.name = name;
         let kind_name = match kind {
@@ -63,14 +63,14 @@ impl Writer {
             Format::OpenMetrics if kind == Kind::Counter => name.strip_suffix("_total").unwrap_or(name),
             _ => name,
         };
-        let _ = writeln!(self.text, "# HELP {family} {help}\n# TYPE {family} {kind_name}"); // into memory
+        let _ = writeln!(self.text, "# HELP {family} {help}\n# TYPE {family} {kind_name}"); // in memory, which cannot fail
     }
 
     pub fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
         self.sample_of("", labels, value);
     }
 
-    /// Of a histogram: `_bucket`, `_sum` or `_count`.
+    /// Writes a sample of a histogram: `_bucket`, `_sum` or `_count`.
     pub fn sample_of(&mut self, suffix: &str, labels: &[(&str, &str)], value: impl Display) {
         self.text.push_str(self.name);
         self.text.push_str(suffix);
@@ -93,7 +93,7 @@ impl Writer {
         let _ = writeln!(self.text, " {value}");
     }
 
-    /// A metric with one sample.
+    /// Writes a metric with one sample.
     pub fn single(&mut self, name: &'static str, kind: Kind, help: &str, value: impl Display) {
         self.family(name, kind, help);
         self.sample(&[], value);

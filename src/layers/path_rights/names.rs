@@ -1,8 +1,8 @@
-//! A path as the names on it, and folded as some file systems do.
+//! The segments of a path, folded as some file systems do.
 
 use crate::UrlPath;
 
-/// The names on a path, from the root of the server. None is empty, `.` or `..`.
+/// The segments of a path, from the root of the server. None is empty, `.` or `..`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     exact: Vec<Vec<u8>>,
@@ -37,12 +37,12 @@ impl Names {
         folder == parent && uncoded(own).any(|own| own == name || is_page(own, name) || is_page(name, own))
     }
 
-    /// Whether `page` is an index of this folder, which is sent for it.
+    /// Whether `page` is an index file of this folder, which is sent for it.
     pub fn is_folder_of(&self, page: &Names, is_index: impl Fn(&str) -> bool) -> bool {
         page.folded.split_last().is_some_and(|(name, folder)| folder == self.folded && is_index(name))
     }
 
-    /// The same names beneath others.
+    /// The segments below others.
     pub fn beneath(self, folder: Names) -> Names {
         Names { exact: [folder.exact, self.exact].concat(), folded: [folder.folded, self.folded].concat() }
     }
@@ -53,27 +53,27 @@ impl Names {
     }
 }
 
-/// A name, and those of which it is that of a compressed copy.
+/// A name, and those of which it names a compressed copy.
 fn uncoded(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(name), |name| [".gz", ".br", ".zst"].into_iter().find_map(|end| name.strip_suffix(end)))
 }
 
-/// Whether a page of this name is served at the other one, with clean URLs.
+/// Whether a page of this name is served under the other one, with clean URLs.
 fn is_page(page: &str, clean: &str) -> bool {
     matches!(page.strip_prefix(clean), Some(".html" | ".htm"))
 }
 
-/// The same for all names that file systems may take for one: letters of both cases, letters that nobody sees, dots and spaces at
-/// the end.
+/// A common form for all names that file systems may treat as equal: upper and lower case, invisible characters,
+/// trailing dots and spaces.
 pub fn fold(name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
     let seen = name.chars().filter(|&letter| !is_ignored(letter));
-    // By way of upper case, which is one for more letters: long s, the sign for kelvin.
+    // By way of upper case, which unites more characters: long s, the kelvin sign.
     let folded: String = seen.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
     folded.trim_end_matches(['.', ' ']).to_owned()
 }
 
-/// Default_Ignorable_Code_Point (Unicode), which ext4, HFS+ and others pass over when they compare.
+/// Default_Ignorable_Code_Point (Unicode), which ext4, HFS+ and others ignore when they compare.
 fn is_ignored(letter: char) -> bool {
     matches!(letter, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

@@ -1,4 +1,4 @@
-//! One rule, as it is written: `PATH=WHO:RIGHTS`.
+//! A rule in its text form: `PATH=WHO:RIGHTS`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,13 +8,13 @@ use crate::{Access, UrlPath};
 
 const MALFORMED: &str = "the path has no //, /./ or /../, and two hexadecimal digits behind each % (a % itself is %25)";
 
-/// Who may do what with all that stands at a path and beneath it: `PATH=WHO:RIGHTS`.
+/// The rights of users at a path and everything below it: `PATH=WHO:RIGHTS`.
 ///
 /// | part | |
 /// | --- | --- |
-/// | `PATH` | the path of a URL, as in an address bar: `/my%20photos` and `/my photos` are the same; a `%` in a name is written `%25`; a slash at the end has no meaning |
-/// | `WHO` | names with commas between: a user, `@group`, `@users` for all who are known, `*` for everybody, known or not |
-/// | `RIGHTS` | `read`, `list`, `write` with commas between, or `all`, or `none` |
+/// | `PATH` | the path of a URL, as in an address bar: `/my%20photos` and `/my photos` are the same; a `%` in a name is written `%25`; a trailing slash has no meaning |
+/// | `WHO` | names separated by commas: a user, `@group`, `@users` for all authenticated users, `*` for everyone |
+/// | `RIGHTS` | `read`, `list`, `write` separated by commas, or `all`, or `none` |
 ///
 /// ```
 /// use modest::layers::PathRule;
@@ -37,7 +37,7 @@ enum Who {
     User(String),
 }
 
-/// Some of the three.
+/// Some of the three rights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights(u8);
 
@@ -67,7 +67,7 @@ impl Rights {
 }
 
 impl PathRule {
-    /// The same rule beneath this path: for what is served at a prefix.
+    /// Moves the rule below this path: for content that is served at a prefix.
     pub fn beneath(mut self, prefix: &str) -> PathRule {
         if let Some(folder) = UrlPath::from_decoded(prefix.as_bytes()) {
             self.path = self.path.beneath(Names::of(&folder));
@@ -75,12 +75,12 @@ impl PathRule {
         self
     }
 
-    /// The users whom it names.
+    /// The users that it names.
     pub fn users(&self) -> impl Iterator<Item = &str> {
         self.who.iter().filter_map(|who| if let Who::User(name) = who { Some(name.as_str()) } else { None })
     }
 
-    /// Whether it speaks of somebody who must be known.
+    /// Whether it applies to authenticated users.
     pub fn names_somebody(&self) -> bool {
         self.who.iter().any(|who| *who != Who::Everybody)
     }
@@ -133,7 +133,7 @@ impl FromStr for PathRule {
     }
 }
 
-/// A text that is no [`PathRule`]; it says what was expected.
+/// The error for a text that is not a [`PathRule`]: what was expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidPathRule(&'static str);
 

@@ -1,4 +1,5 @@
-//! Addresses from which a password was right before: they have slots of their own, which a flood from elsewhere can't take.
+//! Addresses from which a password was right before: they have slots of their own, which a flood from elsewhere cannot
+//! take.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -6,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::super::buckets::{ClientKey, client_key};
 
-/// The latest of them. When `recent` is full it becomes `older`, and what was older is forgotten.
+/// The latest addresses. When `recent` is full it becomes `older`, and the old `older` is dropped.
 #[derive(Default)]
 pub struct Familiar(Mutex<Generations>);
 
@@ -19,7 +20,7 @@ struct Generations {
 const MOST: usize = 32_768;
 
 impl Familiar {
-    /// A password from there was right.
+    /// Records that a password from this address was right.
     pub fn note(&self, client: Option<IpAddr>) {
         let Some(key) = client.map(client_key) else { return };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! Hashes of passwords, in the forms that `htpasswd -B`, crypt(3) and argon2 write. Each is slow on purpose, and has its
-//! salt and its cost in its text. Those that can be guessed too fast are not taken, and it is said why.
+//! Password hashes in the formats of `htpasswd -B`, crypt(3) and argon2. Each is slow on purpose, and contains its salt
+//! and its cost. Formats that can be guessed too fast are rejected with the reason.
 
 use argon2::password_hash::phc::Output;
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version};
@@ -12,7 +12,7 @@ pub enum StoredHash {
     Argon2(Box<PasswordHash>),
 }
 
-/// So that a typing error does not have a request compute for a minute: bcrypt at 16 takes some 4 seconds.
+/// Keeps a typing error from computing for a minute: bcrypt at cost 16 takes some 4 seconds.
 const MAX_BCRYPT_COST: u32 = 16;
 const MAX_ROUNDS: u32 = 1_000_000;
 const MAX_ARGON2_KIB: u32 = 256 << 10;
@@ -20,7 +20,7 @@ const MAX_ARGON2_PASSES: u32 = 32;
 const MAX_ARGON2_LANES: u32 = 16;
 
 impl StoredHash {
-    /// What stands behind the colon. An error says what it is, never the text: it may be a plain password.
+    /// Parses the text after the colon. The error names the format, never the text, which may be a plain password.
     pub fn parse(text: &str) -> Result<StoredHash, &'static str> {
         match text.split('$').nth(1) {
             Some("2y" | "2b" | "2a") => bcrypt_hash(text),
@@ -36,8 +36,8 @@ impl StoredHash {
         }
     }
 
-    /// Whether it is the hash of this password. It takes as long as its cost says, whatever the password is; what
-    /// was computed is compared in constant time.
+    /// Whether it is the hash of this password. The time depends on its cost and not on the password. The result is
+    /// compared in constant time.
     pub fn is_of(&self, password: &[u8]) -> bool {
         match self {
             StoredHash::Bcrypt(hash) => bcrypt::verify(password, hash).unwrap_or(false),
@@ -47,11 +47,11 @@ impl StoredHash {
     }
 }
 
-/// Memory from this size on is given back to the system when it is freed: the allocator of glibc keeps what is smaller for the
-/// thread that had it (mallopt(3), `M_MMAP_THRESHOLD`), and any worker may hash. What is not touched takes no memory.
+/// Memory of this size and above is returned to the system when it is freed: glibc keeps smaller blocks for the thread
+/// that had them (mallopt(3), `M_MMAP_THRESHOLD`), and any worker can hash. Untouched memory takes nothing.
 const RETURNED: usize = 33 << 20;
 
-/// As `Argon2::verify_password`, in memory that is given back. `None`: it is no whole hash, or has no memory.
+/// Like `Argon2::verify_password`, in memory that is returned. `None` if the hash is incomplete or there is no memory.
 fn argon2_is_of(hash: &PasswordHash, password: &[u8]) -> Option<bool> {
     let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?);
     let algorithm = Algorithm::try_from(hash.algorithm.as_str()).ok()?;
@@ -67,7 +67,7 @@ fn argon2_is_of(hash: &PasswordHash, password: &[u8]) -> Option<bool> {
     Some(Output::new(found).ok()? == *expected) // in constant time
 }
 
-/// Argon2id of a password, with 16 random bytes of salt and the cost that OWASP wants: 19 MiB, 2 passes.
+/// Argon2id of a password, with 16 random bytes of salt and the cost that OWASP recommends: 19 MiB, 2 passes.
 pub fn hash_of(password: &[u8]) -> std::io::Result<String> {
     let salt: [u8; 16] = super::random()?;
     let hash = Argon2::default().hash_password_with_salt(password, &salt);

@@ -1,5 +1,5 @@
-//! Users and hashes of their passwords, from a file that is read anew when it changes. Asked by `basic_auth`, in turns that
-//! may block.
+//! Users and hashes of their passwords, from a file that is reloaded when it changes. Called by `basic_auth`, in turns
+//! that may block.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -13,14 +13,14 @@ use std::time::{Duration, Instant};
 use crate::{Error, Result, StatusCode};
 
 mod familiar; // addresses from which a password was right
-mod source; // the file, and whether it has changed
+mod source; // the file, and its changes
 
 mod table; // its lines
 
 mod hash; // one hash
 
-mod remembered; // what was right a while ago
-mod slots; // how many hashes are computed at once
+mod remembered; // verified passwords
+mod slots; // the number of hashes at a time
 
 use familiar::Familiar;
 use remembered::Remembered;
@@ -31,22 +31,24 @@ use table::Entry;
 use super::buckets::client_key;
 use super::guesses::Guesses;
 
-/// A file of users, as `htpasswd -B` writes it: `NAME:HASH` a line, for
+/// A file of users, as `htpasswd -B` writes it: one line `NAME:HASH` per user, for
 /// [`BasicAuth::users`](super::BasicAuth::users).
 ///
-/// A hash is of bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`) or argon2 (`$argon2id$` and its kin). Others
-/// (`{SHA}`, `$apr1$`, crypt, plain text) are guessed too fast, and refused with the line that has them.
+/// A hash is bcrypt (`$2y$`, `$2b$`, `$2a$`), SHA-crypt (`$5$`, `$6$`) or argon2 (`$argon2id$` and variants). Others
+/// (`{SHA}`, `$apr1$`, crypt, plain text) can be guessed too fast, and are rejected with their line number.
 ///
-/// - *It is read anew* within a second of a change; if the new one is broken, that is logged, and the old one holds. One
-///   without a user is not broken: nobody gets in any more.
-/// - *A hash is slow on purpose*, 50 ms say: so a pair of name and password that was right is remembered for the address it
-///   came from ([`remember`](UserFile::remember)), by a keyed hash of all three, and costs three locks after that.
-/// - *Nobody learns who is a user*: the password of an unknown one is compared with a hash of the file all the same.
-/// - *Floods take no worker from others*: so many are hashed at once, so many wait, others get 503 with `Retry-After`
-///   ([`hashes_at_once`](UserFile::hashes_at_once)).
-/// - *Guessing is limited*: by address and name, and by address, 429 with `Retry-After`
-///   ([`wrong_passwords`](UserFile::wrong_passwords)). The limit comes before every comparison, also with what is
-///   remembered: a client at its limit gets 429 for the right password, too. Right passwords do not count.
+/// - *Reloading*: the file is read again within a second of a change. If the new one is invalid, that is logged, and
+///   the old users stay. A file without users is valid, and rejects every login.
+/// - *Caching*: a hash is slow on purpose, for example 50 ms. So a verified pair of name and password is remembered for
+///   the address it came from ([`remember`](UserFile::remember)), by a keyed hash of all three, and then costs three
+///   locks.
+/// - *Unknown names*: the password of an unknown user is also compared with a hash of the file, so the time does not
+///   reveal which names exist.
+/// - *Floods*: a limited number of passwords are hashed at once, a limited number of requests wait, and others get 503
+///   with `Retry-After` ([`hashes_at_once`](UserFile::hashes_at_once)).
+/// - *Guessing* is limited per address and name, and per address: 429 with `Retry-After`
+///   ([`wrong_passwords`](UserFile::wrong_passwords)). The limit applies before every comparison, including remembered
+///   pairs: a client at its limit gets 429 also for the right password. Right passwords do not count.
 ///
 /// ```
 /// use modest::layers::{BasicAuth, UserFile};
@@ -54,7 +56,7 @@ use super::guesses::Guesses;
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("users");
-/// // The password is: a long secret
+/// // The password is "a long secret"
 /// std::fs::write(&path, "ada:$2y$04$Ti8MrsUBsO06.Fz01VkTeuEv1SjaO4Ul8ySiWXZlaqj0.ea/oWxm2\n")?;
 /// let hello = handler_fn(|request| Ok(Response::text(format!("Hello, {}!\n", request.user().unwrap()))));
 /// let http = Http::new(hello.layer(BasicAuth::new("staff").users(UserFile::open(&path)?)));
@@ -66,28 +68,28 @@ use super::guesses::Guesses;
 #[must_use = "does nothing until it is given to `BasicAuth::users`"]
 pub struct UserFile {
     source: Arc<Source>,
-    /// How often it is looked whether the file has changed.
+    /// How often the file is checked for changes.
     every: Option<Duration>,
     remembered: Remembered,
     guesses: Guesses,
     slots: Slots,
     familiar: Familiar,
-    /// For those, beside the others.
+    /// Additional slots for familiar addresses.
     slots_of_familiar: Slots,
-    /// Draws the stand-ins for unknown users.
+    /// Chooses the stand-ins for unknown users.
     keys: RandomState,
     #[cfg(test)]
     hashed: std::sync::atomic::AtomicUsize,
 }
 
-/// Longer ones are wrong: SHA-crypt takes time by the square of the length.
+/// Longer passwords are wrong: SHA-crypt takes time by the square of the length.
 const LONGEST_PASSWORD: usize = 1024;
 
 impl UserFile {
-    /// Reads the file, which is at most 16 MiB.
+    /// Reads the file, which can have up to 16 MiB.
     ///
     /// # Errors
-    /// If it can't be read, has no user, or a line that is none: the error names file and line, and says what to do.
+    /// If it cannot be read, has no user, or has an invalid line: the error names file and line, and what to do.
     pub fn open(path: impl AsRef<Path>) -> io::Result<UserFile> {
         let cores = available_parallelism().map_or(1, usize::from);
         Ok(UserFile {
@@ -104,19 +106,20 @@ impl UserFile {
         })
     }
 
-    /// How long a pair of name and password that was right is remembered for the address it came from after it was last
-    /// used. Default: 5 minutes; zero: not at all. It ends when the user's line changes or is deleted.
+    /// Sets how long a verified pair of name and password is remembered for its address after its last use. Default: 5
+    /// minutes; zero: not at all. It ends when the user's line changes or is deleted.
     pub fn remember(mut self, time: Duration) -> UserFile {
         self.remembered.time = time;
         self
     }
 
-    /// How many passwords are hashed at once, and how many requests may wait for that, each of them in a worker and for 2 seconds at
-    /// most. Default: half of the processors, at least 1; 7 wait. Addresses from which a password was right before have one place more, and a
-    /// quarter of those that wait: a flood from elsewhere does not keep them out. Keep the sum below the number of workers.
+    /// Sets how many passwords are hashed at once, and how many requests can wait for that, each holding a worker for
+    /// up to 2 seconds. Default: half of the processors, at least 1; 7 wait. Addresses from which a password was right
+    /// before have one more slot, and a quarter of the waiting places, so that a flood from elsewhere does not keep
+    /// them out. Keep the sum below the number of workers.
     ///
     /// # Panics
-    /// If none may be hashed.
+    /// If the number is zero.
     pub fn hashes_at_once(mut self, number: usize, waiting: usize) -> UserFile {
         assert!(number > 0, "a password can't be compared without its hash");
         self.slots = Slots::new(number, waiting);
@@ -124,33 +127,33 @@ impl UserFile {
         self
     }
 
-    /// How many wrong passwords for one name an address may send in so much time: all at once, then one after the other.
-    /// Default: 10 in a minute. Ten times as many for all names together. Passwords that got 503 count as wrong ones. An
-    /// address is what it is for [`RateLimit`](super::RateLimit): behind a proxy put
-    /// [`TrustedProxies`](super::TrustedProxies) around, else all clients share one limit.
+    /// Sets how many wrong passwords an address can send per name and period. Default: 10 per minute. Ten times as many
+    /// for all names together. Passwords that got 503 count as wrong ones. Addresses count as for
+    /// [`RateLimit`](super::RateLimit): behind a proxy put [`TrustedProxies`](super::TrustedProxies) around; otherwise
+    /// all clients share one limit.
     ///
     /// # Panics
-    /// If the number is zero, or so many in so little time that it is more than one a nanosecond.
+    /// If the number is zero, or the rate is over one per nanosecond.
     pub fn wrong_passwords(mut self, number: u32, per: Duration) -> UserFile {
         self.guesses = Guesses::new(number, per);
         self
     }
 
-    /// How often it is looked, when somebody asks, whether the file has changed, and the file read again if so: once a
-    /// second unless set; `None`: never.
+    /// Sets how often the file is checked for changes, at most, when a request needs it. Default: once per second;
+    /// `None`: never.
     pub fn reload(mut self, every: impl Into<Option<Duration>>) -> UserFile {
         self.every = every.into();
         self
     }
 
-    /// A function that reads the file at once, for a signal such as SIGHUP, and returns how many users are in it. On an error the
-    /// users before stay.
+    /// Returns a function that reloads the file at once, for a signal such as SIGHUP, and returns the number of users.
+    /// On an error the earlier users stay.
     pub fn reloader(&self) -> impl Fn() -> io::Result<usize> + Send + Sync + 'static {
         let source = Arc::clone(&self.source);
         move || source.reload()
     }
 
-    /// The line of a user for such a file, without a line break: argon2id with a salt of its own.
+    /// Returns the line of a user for such a file, without a line break: argon2id with its own salt.
     ///
     /// ```
     /// use modest::layers::UserFile;
@@ -161,8 +164,8 @@ impl UserFile {
     /// ```
     ///
     /// # Errors
-    /// If no user can have that name, or nobody can send that password: a name has no colon and no space around it and does not
-    /// begin with `#`; neither has control characters; a password has 1 to 1,024 bytes.
+    /// If no user can have that name or password: a name has no colon and no space around it and does not begin with
+    /// `#`; neither has control characters; a password has 1 to 1,024 bytes.
     pub fn line(name: &str, password: &str) -> io::Result<String> {
         let wrong = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         let controls = |text: &str| text.chars().any(char::is_control);
@@ -177,10 +180,10 @@ impl UserFile {
         Ok(format!("{name}:{}", hash::hash_of(password.as_bytes())?))
     }
 
-    /// Whether that is the password of that user. An error: it can't be said now.
+    /// Whether that is the password of that user. An error means that it cannot be checked now.
     ///
-    /// The order is what keeps passwords from being guessed: first the limit of the client, then what is remembered, then a
-    /// slot, then the hash.
+    /// The order prevents guessing: first the limit of the client, then the remembered pairs, then a slot, then the
+    /// hash.
     pub(super) fn knows(&self, client: Option<IpAddr>, name: &str, password: &str) -> Result<bool> {
         let table = self.source.table(self.every);
         if password.len() > LONGEST_PASSWORD {
@@ -190,13 +193,13 @@ impl UserFile {
         let compared = entry.or_else(|| table.stand_in(number));
         let text = compared.map_or("", |compared| &compared.text);
         let digest = self.remembered.digest(client.map(client_key), name, text, password);
-        // Of a stand-in nothing is remembered: two users may have the same hash, of whom one is deleted.
+        // Nothing is remembered for a stand-in: two users may have the same hash, of whom one is deleted.
         let is_remembered = || self.remembered.has(&digest, Instant::now()) && entry.is_some();
         let (Some(guess), Some(compared)) = (self.guesses.begin(client, number, is_remembered)?, compared) else {
             return Ok(entry.is_some());
         };
         let _slot = self.slot(client)?;
-        // Perhaps another request of the same client had the slot before.
+        // Another request of the same client may have had the slot before.
         let is_right = is_remembered() || self.compare(compared, password) && entry.is_some();
         if is_right {
             guess.was_none();
@@ -212,7 +215,7 @@ impl UserFile {
         entry.hash.is_of(password.as_bytes())
     }
 
-    /// A place among those that compute a hash.
+    /// A slot for computing a hash.
     fn slot(&self, client: Option<IpAddr>) -> Result<Slot<'_>> {
         let own_slot = || if self.familiar.has(client) { self.slots_of_familiar.take() } else { None };
         self.slots.take().or_else(own_slot).ok_or_else(|| {
@@ -236,7 +239,7 @@ fn random<const N: usize>() -> io::Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Without hashes.
+/// Leaves out hashes.
 impl fmt::Debug for UserFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UserFile").field("path", &self.source.path()).finish_non_exhaustive()

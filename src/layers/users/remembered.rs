@@ -1,9 +1,9 @@
-//! Pairs of name and password that were right a while ago, so that not each request costs a slow hash.
+//! Verified pairs of name and password, so that not every request costs a slow hash.
 //!
-//! A password is not kept: only SHA-256 of a random key of this process, the client, the name, the hash in the file and the
-//! password. Someone who reads the memory of the process could guess passwords with it as long as the pair is remembered;
-//! they could also read passwords from requests. As the file's hash is a part of it, a changed password is forgotten by
-//! itself. As the client is a part of it, a pair that is remembered for one client is unknown to all others.
+//! No password is stored: only the SHA-256 of a random key of this process, the client, the name, the hash in the file
+//! and the password. An attacker who reads the memory of the process could guess passwords with it while the pair is
+//! remembered, but could also read passwords from requests. As the file's hash is included, a changed password is
+//! forgotten. As the client is included, a pair of one client is unknown for all others.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,12 +16,12 @@ use super::super::buckets::ClientKey;
 /// Digests of pairs, and when each was last used.
 pub struct Remembered {
     key: [u8; 32],
-    /// How long after it was last used.
+    /// How long a pair is remembered after its last use.
     pub time: Duration,
     used: Mutex<HashMap<Digest, Instant>>,
 }
 
-/// Stands for a client, a name, its hash and a password.
+/// The digest of a client, a name, its hash and a password.
 pub type Digest = [u8; 32];
 
 const MOST: usize = 65_536;
@@ -31,7 +31,7 @@ impl Remembered {
         Remembered { key, time, used: Mutex::default() }
     }
 
-    /// Each part but the last has a fixed length, or its length in front: no two tuples have the same bytes.
+    /// Each part except the last has a fixed length, or its length before it, so no two tuples have the same bytes.
     pub fn digest(&self, client: Option<ClientKey>, name: &str, hash: &str, password: &str) -> Digest {
         let mut sha = Sha256::new();
         sha.update(self.key);
@@ -45,8 +45,8 @@ impl Remembered {
         sha.finalize().into()
     }
 
-    /// Whether this pair was right, not longer ago than it is remembered. The search takes a time that depends on the digest,
-    /// which nobody can compute without the key.
+    /// Whether this pair was verified within the time. The duration of the lookup depends on the digest, which cannot
+    /// be computed without the key.
     pub fn has(&self, digest: &Digest, now: Instant) -> bool {
         let mut used = self.used();
         let Some(last) = used.get_mut(digest) else { return false };
@@ -57,7 +57,7 @@ impl Remembered {
         is_known
     }
 
-    /// This pair is right. Those that were not used for too long are forgotten.
+    /// Remembers a verified pair, and drops pairs that were not used for too long.
     pub fn put(&self, digest: Digest, now: Instant) {
         let mut used = self.used();
         used.retain(|_, last| now.saturating_duration_since(*last) < self.time);

@@ -1,12 +1,12 @@
-//! How many hashes are computed at once: a flood of wrong passwords takes these slots, and no worker besides.
+//! Limits how many hashes are computed at once: a flood of wrong passwords takes these slots, and no other workers.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Slots, and who waits for one.
+/// Slots, and the requests that wait for one.
 pub struct Slots {
     most: usize,
-    /// How many may wait, a worker each.
+    /// How many can wait, each holding a worker.
     may_wait: usize,
     state: Mutex<State>,
     freed: Condvar,
@@ -18,10 +18,10 @@ struct State {
     waiting: usize,
 }
 
-/// A slot, given back when it is dropped.
+/// A slot, returned when it is dropped.
 pub struct Slot<'a>(&'a Slots);
 
-/// They wait so long at most.
+/// How long they wait at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 impl Slots {
@@ -29,7 +29,7 @@ impl Slots {
         Slots { most, may_wait, state: Mutex::default(), freed: Condvar::new() }
     }
 
-    /// `None`: too many compute and wait.
+    /// `None` if too many compute and wait.
     pub fn take(&self) -> Option<Slot<'_>> {
         let mut state = self.state();
         if state.taken >= self.most {

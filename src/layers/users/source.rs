@@ -1,5 +1,5 @@
-//! The file, read anew when it has changed: looked at by whoever asks, once in a while. A new one that is broken changes
-//! nothing but the log; one without a user is not broken, but has nobody in it.
+//! The file, reloaded when it has changed. It is checked now and then by the requests that need it. An invalid new file
+//! is logged and changes nothing. A file without users is valid and has no users.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
@@ -11,26 +11,26 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::table::Table;
 
-/// Where the users are from.
+/// The source of the users.
 pub struct Source {
     path: PathBuf,
     start: Instant,
-    /// When it was looked at last, in nanoseconds since the start.
+    /// When it was last checked, in nanoseconds since the start.
     looked: AtomicU64,
-    /// Held by who looks.
+    /// Held by the thread that checks.
     seen: Mutex<Seen>,
     table: RwLock<Arc<Table>>,
 }
 
-/// What was found.
+/// The result of the last check.
 struct Seen {
-    /// What the file was when it was read. `None`: changed so lately that a further change might not show.
+    /// The file's metadata when it was read. `None`: it changed so recently that another change might be invisible.
     stamp: Option<Stamp>,
-    /// What was said of it, if it is broken: said once.
+    /// The logged error, if it is invalid: logged once.
     said: Option<String>,
 }
 
-/// Two contents have two of these.
+/// Two contents have two different stamps.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     file: (u64, u64, u64),
@@ -39,7 +39,7 @@ struct Stamp {
 }
 
 const MAX_SIZE: u64 = 16 << 20;
-/// Clocks of file systems tick each 1 to 10 ms.
+/// File system clocks tick every 1 to 10 ms.
 const TICK: Duration = Duration::from_millis(20);
 
 impl Source {
@@ -63,10 +63,10 @@ impl Source {
         &self.path
     }
 
-    /// Reads the file now; returns how many users are in it.
+    /// Reads the file now. Returns the number of users.
     ///
     /// # Errors
-    /// If it can't be read or has a line that is no user: the users before stay.
+    /// If it cannot be read or has an invalid line. The earlier users stay.
     pub fn reload(&self) -> io::Result<usize> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let (stamp, table) = read(&self.path)?;
@@ -76,7 +76,7 @@ impl Source {
         Ok(number)
     }
 
-    /// The users as they are now, looked at again if that was not done within `every`.
+    /// The current users. Checks the file again if the last check is older than `every`.
     pub fn table(&self, every: Option<Duration>) -> Arc<Table> {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let every = every.map(|every| u64::try_from(every.as_nanos()).unwrap_or(u64::MAX));
@@ -98,11 +98,11 @@ impl Source {
         if found.as_ref().is_ok_and(|found| seen.stamp == Some(*found)) {
             return None;
         }
-        // What could not be read is not read again before it has changed.
+        // A file that could not be read is not read again before it has changed.
         seen.stamp = found.ok().filter(|found| !found.is_recent());
         match read(&self.path) {
             Ok((stamp, table)) => {
-                // With the lock on `seen`: else who looked earlier could put an older table in the place of a newer one.
+                // While `seen` is locked: otherwise an earlier check could replace a newer table.
                 let table = Arc::new(table);
                 *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&table);
                 *seen = Seen { stamp, said: None };
@@ -137,7 +137,7 @@ fn read(path: &Path) -> io::Result<(Option<Stamp>, Table)> {
     Ok((Some(stamp).filter(|stamp| !stamp.is_recent()), table))
 }
 
-/// The same error, with the path in front and without the system's number.
+/// The error with the path before it and without the system's number.
 fn named(path: &Path, error: io::Error) -> io::Error {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);

@@ -14,12 +14,12 @@ pub struct Table {
 /// One user's hash.
 pub struct Entry {
     pub hash: StoredHash,
-    /// The same as it stands in the file: another text is another password.
+    /// The hash as written in the file: another text is another password.
     pub text: String,
 }
 
 impl Table {
-    /// Lines that are empty or begin with `#` are passed over. An error names the line and its user, and says what to do.
+    /// Empty lines and lines that begin with `#` are ignored. An error names the line and its user, and what to do.
     pub fn parse(text: &str) -> Result<Table, String> {
         let mut table = Table::default();
         for (number, line) in text.lines().enumerate() {
@@ -55,8 +55,8 @@ impl Table {
         self.by_name.get(name).map(|&at| &self.entries[at])
     }
 
-    /// The one with whose hash the password of an unknown user is compared: so that it takes as long as for a known one.
-    /// `number`: the same for the same name, and foreseeable by nobody. `None`: there are no users.
+    /// The entry with whose hash the password of an unknown user is compared, so that it takes as long as for a known
+    /// one. `number` is the same for the same name, and unpredictable. `None` if there are no users.
     pub fn stand_in(&self, number: u64) -> Option<&Entry> {
         let at = number.checked_rem(self.entries.len() as u64)?;
         self.entries.get(at as usize)

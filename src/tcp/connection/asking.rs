@@ -1,15 +1,15 @@
-//! What the conversation is asked and told, and what it says comes next.
+//! Calls to the conversation, and the `Next` that it returns.
 
 use std::ops::ControlFlow;
 
 use super::super::protocol::{Event, Next};
 use super::super::scheduler::Work;
 use super::super::sync::{self, Instant};
-use super::blocking::BlockingSocket;
+use super::blocking::{BlockingSocket, Loan};
 use super::{Connection, ConnectionTurn, Outcome, Registered};
 
 impl<R: Registered> Connection<R> {
-    /// The first turn: does the protocol want this client?
+    /// The first turn: does the protocol accept this client?
     pub(super) fn meet(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.begin(Work::Meet)?;
         let protocol = &turn.settings.protocols[usize::from(self.protocol)];
@@ -22,37 +22,74 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Ask the conversation what comes next.
+    /// Calls the conversation.
     pub(super) fn ask(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if let Some(under_way) = &self.under_way {
+            if under_way.successor.is_some() {
+                return self.become_successor(turn);
+            }
+            if under_way.carrier.is_some() {
+                return self.ask_above_layer(turn);
+            }
+        }
+        let next = self.ask_with(&Loan::None, true, turn);
+        self.follow(next, turn)
+    }
+
+    fn ask_above_layer(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        self.carrier().into_iter().for_each(|carrier| carrier.has_news = false);
+        if self.next != Next::Handle {
+            let next = self.ask_with(&Loan::None, false, turn);
+            return self.follow(next, turn);
+        }
+        let loan = self.lend_carrier(turn);
+        let next = self.ask_with(&loan, true, turn);
+        self.follow(next, turn)?;
+        self.take_carrier_back(loan, turn)
+    }
+
+    /// Ask the conversation, which may read on if its turn may block.
+    #[inline]
+    fn ask_with(&mut self, loan: &Loan, reads_on: bool, turn: &mut ConnectionTurn<'_>) -> Next {
         turn.questions -= 1;
-        let Some(conversation) = &mut self.conversation else { return self.abort("nobody to talk with", turn) };
+        let Some(conversation) = &mut self.conversation else { return Next::Abort };
         let is_last = self.next == Next::Handle && turn.settings.server.takes_last_answer();
         let (shutting_down, polled) = (self.causes.evicted || is_last, turn.polled);
-        let link = self.registration.link();
-        let blocking = BlockingSocket { transport: &self.transport, link, limits: *turn.settings.send_limits };
+        let (transport, link, limits) = (&self.transport, self.registration.link(), *turn.settings.send_limits);
+        let blocking = BlockingSocket { transport, link, limits, client: &self.client, loan };
         let mut lent = turn.lend(&self.client, link, polled, shutting_down);
-        lent.blocking = Some(&blocking);
-        let next = conversation.turn(&mut lent);
+        if reads_on {
+            lent.blocking = Some(&blocking);
+        }
+        conversation.turn(&mut lent)
+    }
+
+    /// What the conversation returned; another one follows if it has given it.
+    fn follow(&mut self, next: Next, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if turn.handover.is_some() {
+            self.under_way().successor = turn.handover.take();
+            return self.set_next(Next::Again, turn.now);
+        }
         self.set_next(next, turn.now)
     }
 
     pub(super) fn ask_with_permit(&mut self, work: Work, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.next == Next::Handle {
-            turn.may_block = None; // each handler asks for itself: others may be waiting for the permit
+            turn.may_block = None; // each handler needs its own permit: other connections may wait for this one
         }
         turn.begin(work)?;
         if self.registration.link().is_reset() {
-            return self.fail_to_send(turn); // nobody is there to read the answer
+            return self.fail_to_send(turn); // the response would have no reader
         }
         if turn.settings.server.is_over() {
             return self.abort("the server is over", turn);
         }
         let asks_more = !turn.buffers.input.is_empty();
         let flow = self.ask(turn);
-        // Without input nothing else can have been asked: it goes on with what it has given out a part of.
+        // Without input it can only go on with the response that it has begun.
         self.begun |= self.next == Next::Handle && !asks_more && !turn.buffers.output.is_empty();
         turn.settings.current.end();
-        turn.polled = None; // what the disk says now may be older than the next request
+        turn.polled = None; // the file system may be older than the next request
         let end = sync::now();
         if work <= Work::Begun {
             turn.permit.handler_took(end.saturating_duration_since(turn.now));
@@ -61,7 +98,7 @@ impl<R: Registered> Connection<R> {
         flow
     }
 
-    /// Tell the conversation of an event.
+    /// Passes an event to the conversation.
     pub(super) fn tell(&mut self, event: Event, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         turn.begin(Work::Short)?;
         turn.questions = turn.questions.saturating_sub(1);
@@ -69,10 +106,10 @@ impl<R: Registered> Connection<R> {
         let shutting_down = self.causes.evicted;
         let next =
             conversation.event(event, &mut turn.lend(&self.client, self.registration.link(), None, shutting_down));
-        self.set_next(next, turn.now)
+        self.follow(next, turn)
     }
 
-    /// The clock of a stage starts when it is first named, that of being idle whenever it is.
+    /// The clock of a stage starts when the stage is first named. That of `Idle` starts each time.
     pub(super) fn set_next(&mut self, next: Next, now: Instant) -> ControlFlow<Outcome> {
         let next = match (next, &self.next) {
             (Next::Unchanged, Next::Idle { .. }) => return ControlFlow::Continue(()),

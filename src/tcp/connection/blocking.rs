@@ -1,23 +1,49 @@
-//! Reading on from a client while its handler runs: by a second handle of the same socket, waiting in `poll`.
+//! Reading on from a client while its handler runs: by a second handle of the same socket, waiting in `poll`, and through
+//! the connection's layer if it has one.
 //! Made for a turn that asks for it; used outside the engine's own reads, which see each byte that is left, for the
 //! readiness it has noted meanwhile costs at most one read that finds nothing.
 
-use std::io;
+use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::protocol::{BlockingInput, BlockingSource, Stage};
+use super::super::client::Client;
+use super::super::input::Input;
+use super::super::output::Output;
+use super::super::protocol::{BlockingInput, BlockingSource, Next, Stage, Turn};
 use super::super::scheduler::Link;
-use super::super::sync;
+use super::super::sync::{self, Mutex, PoisonError};
 use super::super::sys::{self, ClientStream, PollFlags, RecvFlags, SendFlags};
 use super::super::transport::Transport;
+use super::carrier::Carrier;
 use super::pace::{Pace, SendLimits};
+use super::{Connection, ConnectionTurn, Outcome, Registered};
 
 /// The socket of a turn.
 pub(super) struct BlockingSocket<'a> {
     pub transport: &'a Transport,
     pub link: &'a Arc<Link>,
     pub limits: SendLimits,
+    pub client: &'a Client,
+    pub loan: &'a Loan,
+}
+
+/// The layer of a connection while its conversation is asked.
+pub(super) enum Loan {
+    /// There is none.
+    None,
+    /// A reader takes it out, and puts it back.
+    Layer(Arc<Mutex<Option<Box<Lent>>>>),
+}
+
+/// What a reader needs of a connection with a layer.
+pub(super) struct Lent {
+    carrier: Box<Carrier>,
+    raw: Input,
+    /// What was opened, and not read.
+    plain: Input,
+    broken: Option<Next>,
 }
 
 /// The second handle.
@@ -26,8 +52,16 @@ struct SecondHandle {
     link: Arc<Link>,
     limits: SendLimits,
     pace: Pace,
-    /// How much longer it may be waited for the client.
+    /// How much longer it can wait for the client.
     left: Option<Duration>,
+}
+
+/// The second handle, through the layer.
+struct LayeredHandle {
+    below: SecondHandle,
+    lent: Option<Box<Lent>>,
+    home: Arc<Mutex<Option<Box<Lent>>>>,
+    client: Client,
 }
 
 /// All that is read by one handle is one message.
@@ -37,7 +71,98 @@ impl BlockingSource for BlockingSocket<'_> {
     fn blocking_input(&self, within: Option<Duration>) -> io::Result<Box<dyn BlockingInput>> {
         let stream = self.transport.second_handle()?;
         let (link, limits) = (Arc::clone(self.link), self.limits);
-        Ok(Box::new(SecondHandle { stream, link, limits, pace: Pace::default(), left: within }))
+        let below = SecondHandle { stream, link, limits, pace: Pace::default(), left: within };
+        let Loan::Layer(home) = self.loan else { return Ok(Box::new(below)) };
+        match home.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(lent) => {
+                let (lent, home, client) = (Some(lent), home.clone(), self.client.clone());
+                Ok(Box::new(LayeredHandle { below, lent, home, client }))
+            }
+            None => Err(io::Error::other("the turn reads on already")),
+        }
+    }
+}
+
+impl<R: Registered> Connection<R> {
+    /// The layer, for a conversation that may read on.
+    pub(super) fn lend_carrier(&mut self, turn: &mut ConnectionTurn<'_>) -> Loan {
+        let Some(carrier) = self.under_way().carrier.take() else { return Loan::None };
+        let raw = std::mem::take(&mut turn.buffers.raw);
+        let lent = Lent { carrier, raw, plain: Input::new(), broken: None };
+        Loan::Layer(Arc::new(Mutex::new(Some(Box::new(lent)))))
+    }
+
+    /// The turn is over.
+    pub(super) fn take_carrier_back(&mut self, loan: Loan, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        let Loan::Layer(home) = loan else { return ControlFlow::Continue(()) };
+        let Some(lent) = home.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return self.abort("a reader has outlived its turn", turn);
+        };
+        let Lent { mut carrier, raw, plain, broken } = *lent;
+        carrier.has_news = !plain.is_empty() || plain.ended();
+        self.under_way().carrier = Some(carrier);
+        turn.buffers.raw = raw;
+        let input = &mut turn.buffers.input;
+        input.extend(plain.bytes());
+        if plain.was_cut() {
+            input.cut();
+        } else if plain.ended() {
+            input.end();
+        }
+        match broken {
+            Some(next) => self.break_off(next, turn),
+            None => ControlFlow::Continue(()),
+        }
+    }
+}
+
+impl BlockingInput for LayeredHandle {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let LayeredHandle { below, lent: Some(lent), client, .. } = self else { return Ok(0) };
+        while lent.plain.is_empty() && !lent.plain.ended() {
+            lent.receive(below, client)?;
+        }
+        let count = lent.plain.bytes().read(room)?;
+        lent.plain.consume(count);
+        Ok(count)
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(lent) = &mut self.lent else { return Ok(()) };
+        let mut sealed = Vec::new();
+        lent.carrier.seal_records(bytes, &mut sealed);
+        self.below.write_all(&sealed)
+    }
+}
+
+impl Drop for LayeredHandle {
+    fn drop(&mut self) {
+        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = self.lent.take();
+    }
+}
+
+impl Lent {
+    fn receive(&mut self, below: &mut SecondHandle, client: &Client) -> io::Result<()> {
+        let broke = || io::Error::new(io::ErrorKind::InvalidData, "the client broke the protocol");
+        if self.broken.is_some() || self.raw.is_full() {
+            self.broken.get_or_insert(Next::Abort);
+            return Err(broke());
+        }
+        if !self.carrier.is_unopened {
+            let (count, _) = self.raw.fill(|room| below.read(room))?;
+            if count == 0 {
+                self.raw.end();
+            }
+        }
+        let mut said = Output::new();
+        let opened = self.carrier.open(&mut Turn::new(&mut self.raw, &mut said, client), &mut self.plain);
+        let mut bytes = Vec::new();
+        said.append_to(&mut bytes);
+        below.write_all(&bytes)?;
+        opened.map_err(|next| {
+            self.broken = Some(next);
+            broke()
+        })
     }
 }
 
@@ -72,7 +197,7 @@ impl BlockingInput for SecondHandle {
 }
 
 impl SecondHandle {
-    /// Wait for the client, as long as its limits allow: at the least rate, and so long in all.
+    /// Waits for the client, within its limits: the minimum rate, and the total time.
     fn wait(&mut self, what: PollFlags) -> io::Result<()> {
         let rate = self.limits.min_rate;
         if self.left.is_some_and(|left| left.is_zero())

@@ -1,4 +1,4 @@
-//! Bytes in and out: writing what is owed, reading what the conversation wants; never waiting.
+//! Bytes in and out: writes the output, reads input; never waits.
 
 use log::Level;
 
@@ -7,25 +7,33 @@ use super::super::sys;
 use super::super::transport::Written;
 use super::{Connection, ConnectionTurn, Registered};
 
-/// With no more than this owed, reading goes on.
+/// Up to this much unsent output, reading goes on.
 const OWED_WHILE_READING: u64 = 64 * 1024;
 
-/// What came of reading.
+/// The result of reading.
 pub(super) enum Received {
     News,
     Nothing,
     EndAgain,
+    /// Bytes that mean nothing yet.
+    Part,
+    /// The client broke the protocol of the layer: this comes next.
+    Broken(Next),
     TooMuch,
     Gone,
 }
 
 impl<R: Registered> Connection<R> {
     pub(super) fn write(&mut self, turn: &mut ConnectionTurn<'_>) -> Written {
-        if turn.buffers.output.is_empty() {
+        let is_layered = self.is_layered();
+        if turn.buffers.output.is_empty() && (!is_layered || turn.buffers.sealed.is_empty()) {
             return Written::All;
         }
         let before = self.transport.sent();
-        let written = self.transport.write(&mut turn.buffers.output, turn.may_block.is_some(), &mut turn.share);
+        let written = match is_layered {
+            true => self.write_sealed(turn),
+            false => self.transport.write(&mut turn.buffers.output, turn.may_block.is_some(), &mut turn.share),
+        };
         let count = self.transport.sent() - before;
         if count > 0 {
             self.wrote = Some(turn.now);
@@ -43,7 +51,7 @@ impl<R: Registered> Connection<R> {
 
     pub(super) fn may_read_while_owing(&self, turn: &ConnectionTurn<'_>) -> bool {
         matches!(self.next, Next::Read { .. } | Next::Wait { .. } | Next::Idle { .. })
-            && turn.buffers.output.owed() <= OWED_WHILE_READING
+            && turn.buffers.owed() <= OWED_WHILE_READING
     }
 
     /// The client has sent its last byte, and the conversation knows.
@@ -58,12 +66,31 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Read once, if its readiness says that there is something.
+    /// Reads once, if the readiness indicates that there is something.
     pub(super) fn receive(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
-        let input = &mut turn.buffers.input;
-        if input.ended() {
+        if self.carrier().is_some_and(|carrier| std::mem::take(&mut carrier.has_news)) {
+            return Received::News;
+        }
+        if turn.buffers.input.ended() {
             return self.after_the_end();
         }
+        if turn.buffers.input.is_full() {
+            return Received::TooMuch;
+        }
+        let Some(carrier) = self.carrier() else { return self.read(false, turn) };
+        if carrier.is_unopened {
+            return self.open(turn);
+        }
+        match self.read(true, turn) {
+            Received::News => self.open(turn),
+            other => other,
+        }
+    }
+
+    /// Read once, for the layer or for the conversation.
+    #[inline]
+    fn read(&mut self, for_layer: bool, turn: &mut ConnectionTurn<'_>) -> Received {
+        let input = if for_layer { &mut turn.buffers.raw } else { &mut turn.buffers.input };
         if input.is_full() {
             return Received::TooMuch;
         }
@@ -78,7 +105,7 @@ impl<R: Registered> Connection<R> {
             }
             Ok((count, filled)) => {
                 if !filled && !self.readiness.closed {
-                    self.readiness.readable = false; // a short read: the next bytes give an edge of their own
+                    self.readiness.readable = false; // a short read: the next bytes cause a new edge
                 }
                 turn.share = turn.share.saturating_sub(count);
                 self.pace().into_iter().for_each(|pace| pace.received(count));

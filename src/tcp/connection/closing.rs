@@ -1,5 +1,5 @@
-//! A connection's end: at once where the client has read all it was sent or never will, half-closed for a while where it
-//! may still be sending (RFC 9112, section 9.6), and reset where what it was sent is not whole.
+//! The end of a connection: at once if the client has read everything or never will, half-closed for a while if it may
+//! still be sending (RFC 9112, section 9.6), and reset if its output is incomplete.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use super::super::protocol::{Conversation, Event, Next};
 use super::super::scheduler::{Eviction, Readiness, Wait};
 use super::super::sync::Instant;
 use super::super::transport::Transport;
-use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE};
+use super::{Connection, ConnectionTurn, Outcome, Registered, SHARE, UnderWay};
 
-/// What a connection leaves behind that was cut off. What its destructors do may block; they may panic.
+/// What remains of a connection that was cut off. Its destructors may block and panic.
 pub struct Leftover {
     conversation: Option<Box<dyn Conversation>>,
     owed: Option<Box<Output>>,
@@ -28,11 +28,11 @@ impl Drop for Leftover {
     }
 }
 
-/// Half-closed: what still comes is read and dropped.
+/// Half-closed: further bytes are read and dropped.
 pub struct Lingering {
     since: Instant,
     heard: Instant, // when its last byte came
-    left: usize,    // how many bytes may still come
+    left: usize,    // how many more bytes are accepted
 }
 
 impl Lingering {
@@ -41,20 +41,20 @@ impl Lingering {
     }
 }
 
-/// How long a closing client is read from after the last byte to it or from it, and how long in all: a refusal is read
-/// only by who has sent what it was about to send.
+/// How long a closing client is read from after the last byte from or to it, and how long in all: many clients read a
+/// rejection only after they have sent everything.
 const LINGER: Duration = Duration::from_secs(2);
 const LONGEST_LINGER: Duration = Duration::from_secs(30);
-/// How many bytes are read of a client that may be sending, and of one that surely is: the rest of an upload, say, whose client
-/// reads its refusal only then.
+/// How many bytes are read of a client that may be sending, and of one that certainly is: for example the rest of an
+/// upload, whose client reads its rejection only then.
 const MOST_AFTER_CLOSE: usize = 1024 * 1024;
 const MOST_AFTER_LINGER: usize = 64 * 1024 * 1024;
-/// More than this, written in the last turn, has hardly arrived by its end.
+/// More than this, written in the last turn, has probably not arrived by its end.
 const LARGE: usize = 64 * 1024;
 
 impl<R: Registered> Connection<R> {
-    /// A connection that was outside the engine, and ends: as soon as this is written it is half-closed. Where nothing is
-    /// owed it is so already.
+    /// A connection that was outside the engine and ends: it is half-closed as soon as this is written. If there is
+    /// nothing to write, it already is.
     pub fn returned(
         transport: Transport,
         client: Client,
@@ -73,71 +73,78 @@ impl<R: Registered> Connection<R> {
         connection
     }
 
-    /// The server ends before this connection does: what was cut off must not look like an end. The socket is closed at
-    /// once; what else there is may block when it is dropped, and then holds up no other connection's end.
+    /// The server ends before this connection does: an incomplete response must not look complete. The socket is closed
+    /// at once. Dropping the rest may block, and must not delay the end of other connections.
     pub fn cut_off(mut self) -> Leftover {
-        let owed = self.under_way.take().and_then(|under_way| under_way.owed);
-        if !matches!(self.next, Next::Idle { .. }) || owed.is_some() {
+        let under_way = self.under_way.take().map_or_else(UnderWay::default, |under_way| *under_way);
+        let sealed = under_way.carrier.map_or(0, |carrier| carrier.owed());
+        let owed = under_way.owed;
+        if !matches!(self.next, Next::Idle { .. }) || owed.is_some() || sealed > 0 {
             self.transport.reset();
         }
         self.transport.end();
-        contain("a conversation", || self.count_unsent(owed.as_ref().map_or(0, |owed| owed.owed())));
+        self.count_unsent(owed.as_ref().map_or(0, |owed| owed.owed()) + sealed);
         drop(self.transport);
         drop(self.registration);
         Leftover { conversation: self.conversation, owed }
     }
 
-    /// It is over: so many bytes are owed, and those that its conversation has laid out for another layer.
+    /// It is over, and this many bytes are owed.
     pub(super) fn count_unsent(&self, owed: u64) {
-        let within = self.conversation.as_ref().map_or(0, |conversation| conversation.owed());
-        if owed + within > 0 {
-            self.registration.left_unsent(owed + within);
+        if owed > 0 {
+            self.registration.left_unsent(owed);
         }
     }
 
-    /// A panic ended it: whatever was sent is not whole.
+    /// A panic ended it: its output is incomplete.
     pub fn panicked(&mut self) {
         self.transport.reset();
         self.causes.dropped = true;
     }
 
-    /// Whether dropping it may block: its conversation, or pieces that a conversation laid into its output.
+    /// Whether dropping it may block: its conversation, or shared pieces in its output.
     pub fn drop_may_block(&self) -> bool {
         let owed = self.under_way.as_ref().and_then(|under_way| under_way.owed.as_ref());
         self.conversation.as_ref().is_some_and(|conversation| conversation.drop_may_block())
             || owed.is_some_and(|owed| owed.has_others())
     }
 
-    /// All is written: the end. A close with bytes unread is a reset, which destroys what the client has not read yet, so the
-    /// connection is closed at once only if it is known that nothing has arrived; else it is half-closed first.
+    /// Everything is written: the end. A close with unread bytes is a reset, which destroys output that the client has
+    /// not read. So the connection is closed at once only if it is certain that nothing has arrived. Otherwise it is
+    /// half-closed first.
     pub(super) fn close(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if self.end_layer(turn) {
+            return ControlFlow::Continue(());
+        }
+        let has_ended = if self.is_layered() { turn.buffers.raw.ended() } else { turn.buffers.input.ended() };
         let unread_is_likely = self.wrote.is_some_and(|wrote| turn.now < wrote + LINGER);
-        // The room is wanted; only a last request that was answered is a reason to keep it.
+        // Its room is needed; only a last request with a response is a reason to keep it.
         let gives_way = self.causes.evicted && (turn.gives_up_half || self.wrote != Some(turn.now));
-        if turn.buffers.input.ended() || !unread_is_likely || gives_way {
+        if has_ended || !unread_is_likely || gives_way {
             return ControlFlow::Break(Outcome::Closed);
         }
-        let is_still_sending = self.midway || self.readiness.readable || !turn.buffers.input.is_empty();
+        let has_more = !turn.buffers.input.is_empty() || !turn.buffers.raw.is_empty();
+        let is_still_sending = self.midway || self.readiness.readable || has_more;
         if is_still_sending || self.is_on_its_way(turn) || self.has_arrived(turn) {
             return self.begin_lingering(turn);
         }
         ControlFlow::Break(Outcome::Closed)
     }
 
-    /// Whether much of what was written is surely on its way to the client: by the time it has arrived, the client may have
-    /// sent something.
+    /// Whether much of the output is certainly still on its way: by the time it has arrived, the client may have sent
+    /// something.
     fn is_on_its_way(&mut self, turn: &ConnectionTurn<'_>) -> bool {
         let blocked_before = self.pace().is_some();
         !self.causes.evicted && (blocked_before || SHARE - turn.share > LARGE)
     }
 
-    /// Whether the client has sent bytes that nobody has read. The readiness does not say: an event that came while a worker
-    /// held the connection is noted in the table, and one that no poll has brought yet is nowhere.
+    /// Whether the client has sent unread bytes. The readiness is not enough: an event that arrived while a worker held
+    /// the connection is in the table, and one that no poll has returned is nowhere.
     fn has_arrived(&self, turn: &mut ConnectionTurn<'_>) -> bool {
         turn.buffers.input.fill(|room| self.transport.read(room)).is_ok_and(|(count, _)| count > 0)
     }
 
-    /// Idle, and it is to end: a conversation whose protocol has a goodbye says it.
+    /// Ends an idle connection, with the goodbye of its protocol.
     pub(super) fn end_idle(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if let Some(conversation) = &mut self.conversation {
             conversation.goodbye(&mut turn.lend(&self.client, self.registration.link(), None, true));
@@ -145,7 +152,7 @@ impl<R: Registered> Connection<R> {
         self.set_next(Next::Close, turn.now)
     }
 
-    /// The protocol does not want this client: the end of the stream is all it sees, also if it has sent something.
+    /// The protocol declines this client: it sees the end of the stream, even if it has sent something.
     pub(super) fn turn_away(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         self.next = Next::Close;
         self.begin_lingering(turn)
@@ -158,11 +165,11 @@ impl<R: Registered> Connection<R> {
         let most = if self.next == Next::Linger { MOST_AFTER_LINGER } else { MOST_AFTER_CLOSE };
         self.under_way().lingering = Some(Lingering::new(turn.now, most));
         self.readiness.readable = true;
-        self.causes.evicted = false; // it is among the first to be evicted once more
+        self.causes.evicted = false; // it is among the first to be evicted again
         ControlFlow::Continue(())
     }
 
-    /// Half-closed: what the client still sends is read and dropped, until it has read the end, or time is up.
+    /// Half-closed: reads and drops the client's bytes, until it has read the end, or the time is up.
     pub(super) fn linger(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         while turn.share > 0 {
             turn.buffers.input.clear();
@@ -188,7 +195,7 @@ impl<R: Registered> Connection<R> {
         ControlFlow::Break(if self.has_lingered(turn) { Outcome::Closed } else { Outcome::Requeue })
     }
 
-    /// So many bytes more: whether these are more than are read of it.
+    /// Counts further bytes, and returns whether the limit is reached.
     fn has_sent_too_much(&mut self, count: usize, now: Instant) -> bool {
         let Some(lingering) = self.under_way.as_mut().and_then(|under_way| under_way.lingering.as_mut()) else {
             return true;
@@ -203,7 +210,7 @@ impl<R: Registered> Connection<R> {
     }
 
     pub(super) fn fail_to_send(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        self.causes.gone = true; // in case there is no permit to tell it with
+        self.causes.gone = true; // in case there is no permit for the event
         self.tell(Event::SendFailed, turn)?;
         ControlFlow::Break(Outcome::Closed)
     }

@@ -1,29 +1,34 @@
-//! One client: write what is owed, ask the conversation, read what it wants; a fair share a turn, never waiting.
+//! One client: write the output, call the conversation, read input; a fair share per turn, never waiting.
 //!
-//! Called by `workers`, a turn at a time. Here is what it is and how its turn goes; `asking` talks with the conversation,
-//! `bytes` with the socket, `waiting` is the part that has nothing to do just now, `closing` the part that ends it.
-//! What becomes of it after a turn is an [`Outcome`]: the worker parks it, queues it or asks for its permit.
+//! Called by `workers`, once per turn. This file has the state and the course of a turn; `asking` calls the
+//! conversation, `bytes` the socket, `waiting` parks, `closing` ends it. After a turn its [`Outcome`] says what the
+//! worker does with it: park, queue, or wait for a permit.
 
-mod turn; // what a turn has before it
+mod turn; // the context of a turn
 
 mod asking; // the conversation
 mod blocking; // reading on while a handler runs
 mod bytes; // the socket
+mod carrier; // a layer between the two
 mod closing; // the end: shutdown, lingering, reset
+mod stacked; // a layer above another
+
 mod pace; // how fast the client sends and takes
 mod taking; // leaving the engine
-mod waiting; // parking, its deadlines, the news of a shutdown
+mod waiting; // parking, deadlines, the start of a shutdown
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::client::Client;
+use super::live::LivePlace;
 use super::output::Output;
-use super::protocol::{Conversation, Event, Next, Stage};
+use super::protocol::{Conversation, Event, Handover, Next, Stage};
 use super::scheduler::{Link, Readiness, Token, Wait, Work};
 use super::sync::Instant;
 use super::transport::{Transport, Written};
 use bytes::Received;
+use carrier::Carrier;
 pub use closing::Leftover;
 use closing::Lingering;
 use pace::Pace;
@@ -32,68 +37,80 @@ pub use taking::Parts;
 pub use turn::{Buffers, PermitAccess, TurnSettings};
 use turn::{ConnectionTurn, QUESTIONS, SHARE};
 
-/// A connection, with all that must be remembered of it between turns. Buffers belong to the worker.
+/// A connection, with everything that is kept between turns. Buffers belong to the worker.
 pub struct Connection<R> {
     transport: Transport,
     client: Client,
     conversation: Option<Box<dyn Conversation>>,
     next: Next,
     stage: Option<Stage>,
-    since: Instant,          // the beginning of the stage, or of being idle
-    wrote: Option<Instant>,  // when the client last took something of what was owed
+    since: Instant,          // the beginning of the stage, or of `Idle`
+    wrote: Option<Instant>,  // when the client last read some of the output
     polled: Option<Instant>, // when the poll that brought its bytes returned
     readiness: Readiness,
     causes: Causes,
     shutdown: ShutdownNotice,
-    midway: bool, // it ended while more was awaited of the client
-    protocol: u8, // which of the server's meets it
-    begun: bool,  // a handler has given out a part of its answer, and is asked for more
+    midway: bool, // it ended while more was expected from the client
+    protocol: u8, // the index of its protocol
+    begun: bool,  // a handler has sent a part of its response, and is called for more
     ended: bool,  // the client has sent its last byte
     under_way: Option<Box<UnderWay>>,
     registration: R, // dropped last, after the stream above is closed
 }
 
-/// What there is of a connection only while something is under way: an idle one has nothing of it.
+/// The state of a connection that is only needed while something is in progress. An idle one has none.
 #[derive(Default)]
 struct UnderWay {
     unused: Box<[u8]>,
     owed: Option<Box<Output>>,
-    pace: Option<Box<Pace>>, // while it is waited for with something owed, or within a message
+    pace: Option<Box<Pace>>, // while the client is waited for, with unsent output or within a message
     lingering: Option<Lingering>,
+    /// TLS, say. An idle connection keeps it.
+    carrier: Option<Box<Carrier>>,
+    /// The conversation that follows once all is written.
+    successor: Option<Box<Handover>>,
+    /// Held for a conversation that waits for something other than its client.
+    place: Option<Box<LivePlace>>,
 }
 
 impl UnderWay {
     fn is_nothing(&self) -> bool {
-        self.unused.is_empty() && self.owed.is_none() && self.pace.is_none() && self.lingering.is_none()
+        self.unused.is_empty()
+            && self.owed.is_none()
+            && self.pace.is_none()
+            && self.lingering.is_none()
+            && self.carrier.is_none()
+            && self.successor.is_none()
+            && self.place.is_none()
     }
 }
 
-/// A connection's entry in the table, and whoever counts it.
+/// A connection's entry in the table, and its place in the counts.
 pub trait Registered {
     fn link(&self) -> &Arc<Link>;
 
-    /// It ended, and so many bytes were owed.
+    /// It ended with this many bytes unsent.
     fn left_unsent(&self, bytes: u64);
 }
 
-/// What else than readiness brings a connection to its turn. Several may come before the next one.
+/// Why a connection gets a turn, apart from readiness. Several can occur before the next turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Causes {
     /// A deadline has passed.
     pub late: bool,
-    /// No permit was to be had.
+    /// There was no permit.
     pub no_permit: bool,
-    /// No thread was to be had.
+    /// There was no thread.
     pub no_thread: bool,
-    /// Room is short: its descriptor is wanted.
+    /// Its descriptor is needed for a new client.
     pub evicted: bool,
-    /// Its client is gone, and the conversation has not been told.
+    /// Its client has disconnected, and the conversation has not got the event.
     pub gone: bool,
-    /// It is over, and waits for a permit to be dropped with.
+    /// It is over, and waits for a permit to be dropped.
     pub dropped: bool,
 }
 
-/// How far a connection knows of a shutdown.
+/// How far a connection has been notified of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ShutdownNotice {
     None,
@@ -101,11 +118,11 @@ enum ShutdownNotice {
     Seen,
 }
 
-/// What becomes of a connection after a turn.
+/// What happens to a connection after a turn.
 pub enum Outcome {
-    /// Wait for this.
+    /// Park it with this.
     Park(Wait),
-    /// Its share is used up: others first.
+    /// Its share is used up: other connections come first.
     Requeue,
     /// It needs a permit for this work.
     AwaitPermit(Work),
@@ -127,8 +144,8 @@ impl<R: Registered> Connection<R> {
             since: now,
             wrote: None,
             polled: None,
-            // Its first bytes mostly come before it is accepted: reading at once saves a poll and a turn. (A connection for
-            // each request: 0.93 of the CPU.)
+            // Its first bytes have mostly arrived before it is accepted: reading at once saves a poll and a turn. (One
+            // connection per request: 0.93 of the CPU time.)
             readiness: Readiness { readable: true, ..Readiness::NONE },
             causes: Causes::default(),
             shutdown: ShutdownNotice::None,
@@ -141,7 +158,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Who it is.
+    /// The client.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -156,17 +173,17 @@ impl<R: Registered> Connection<R> {
         self.readiness.merge(readiness);
     }
 
-    /// Its bytes were brought by the poll that returned then; `None` where other things have happened since.
+    /// Its bytes came with the poll that returned then; `None` if other things have happened since.
     pub fn brought_by(&mut self, polled: Option<Instant>) {
         self.polled = polled;
     }
 
-    /// What brings it to its next turn, besides readiness.
+    /// Why it gets its next turn, apart from readiness.
     pub fn causes(&mut self) -> &mut Causes {
         &mut self.causes
     }
 
-    /// Take a turn.
+    /// Takes a turn.
     pub fn turn(
         &mut self,
         buffers: &mut Buffers,
@@ -192,6 +209,7 @@ impl<R: Registered> Connection<R> {
             has_read: false,
             is_late: false,
             gives_up_half: false,
+            handover: None,
         };
         let outcome = self.run(&mut turn);
         self.polled = turn.polled.filter(|_| matches!(outcome, Outcome::AwaitPermit(_)));
@@ -206,11 +224,14 @@ impl<R: Registered> Connection<R> {
         if let Some(owed) = under_way.owed.take() {
             buffers.output = *owed;
         }
+        if let Some(carrier) = &mut under_way.carrier {
+            carrier.unpack(&mut buffers.raw, &mut buffers.sealed, &mut buffers.input);
+        }
     }
 
     fn pack(&mut self, buffers: &mut Buffers, outcome: &Outcome) {
         if let Outcome::Closed = outcome {
-            let owed = buffers.output.owed();
+            let owed = buffers.owed();
             if owed > 0 {
                 self.transport.reset(); // a part must not look like the whole
             }
@@ -218,20 +239,26 @@ impl<R: Registered> Connection<R> {
             if !self.causes.dropped {
                 self.count_unsent(owed);
             }
-            // What belongs to others is dropped with the connection, which has a permit for that.
+            // Shared pieces are dropped with the connection, which has a permit for that.
             match buffers.output.has_others() {
                 true => self.under_way().owed = Some(Box::new(std::mem::take(&mut buffers.output))),
                 false => buffers.output.clear(),
             }
+            buffers.raw.clear();
+            buffers.sealed.clear();
             return;
         }
         if self.is_lingering() {
             buffers.input.clear();
+            buffers.raw.clear();
         }
         if !buffers.input.is_empty() {
             self.under_way().unused = buffers.input.bytes().into();
         }
         self.ended = buffers.input.ended();
+        if let Some(carrier) = self.under_way.as_mut().and_then(|under_way| under_way.carrier.as_mut()) {
+            carrier.pack(&mut buffers.raw, &mut buffers.sealed, &buffers.input);
+        }
         if buffers.output.is_empty() && !buffers.output.has_spent() {
             buffers.output.clear();
         } else {
@@ -264,7 +291,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Write what is owed, then do what the conversation said last.
+    /// Writes the output, then does what the conversation returned last.
     fn step(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.is_lingering() {
             return self.linger(turn);
@@ -274,7 +301,8 @@ impl<R: Registered> Connection<R> {
             return self.fail_to_send(turn);
         }
         let written = self.write(turn);
-        if turn.buffers.output.has_spent() {
+        // Above a layer a piece is spent once it is sealed, and its client has none of it.
+        if turn.buffers.output.has_spent() && turn.buffers.sealed.is_empty() {
             turn.begin(Work::Short)?;
             turn.buffers.output.drop_of_others();
         }
@@ -282,11 +310,11 @@ impl<R: Registered> Connection<R> {
             Written::All => false,
             Written::Blocked => true,
             Written::Share => return ControlFlow::Break(Outcome::Requeue),
-            Written::File => return turn.begin(Work::Short), // the disk may take its time
+            Written::File => return turn.begin(Work::Short), // the disk may be slow
             Written::Short => return self.abort("a file is shorter than its answer promised", turn),
             Written::Gone => return self.fail_to_send(turn),
         };
-        // What is broken off waits for nobody.
+        // A reset does not wait.
         if blocked && self.next != Next::Abort && !self.may_read_while_owing(turn) {
             return match std::mem::take(&mut turn.is_late) {
                 true => self.be_late(turn),
@@ -307,6 +335,8 @@ impl<R: Registered> Connection<R> {
                 Received::EndAgain => self.set_next(Next::Close, turn.now),
                 Received::TooMuch => self.abort("the conversation left 64 KiB unused and wants more", turn),
                 Received::Gone => self.fail_to_send(turn),
+                Received::Part => ControlFlow::Continue(()),
+                Received::Broken(next) => self.break_off(next, turn),
                 Received::Nothing => self.wait(turn, blocked),
             },
             Next::Take => ControlFlow::Break(Outcome::Take),
@@ -316,7 +346,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// What else than readiness brought it here.
+    /// Handles the causes of this turn, apart from readiness.
     fn handle_causes(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.causes == Causes::default() {
             return ControlFlow::Continue(());
@@ -331,7 +361,7 @@ impl<R: Registered> Connection<R> {
             self.tell(Event::NoPermit, turn)?;
             self.causes.no_permit = false;
             if self.next == Next::Handle {
-                self.set_next(Next::Close, turn.now)?; // or it would be asked again and again
+                self.set_next(Next::Close, turn.now)?; // otherwise it would be called again and again
             }
         }
         if self.causes.no_thread {
@@ -344,7 +374,7 @@ impl<R: Registered> Connection<R> {
         if self.causes.evicted {
             self.give_way(turn)?;
         }
-        // The whole process may have been stopped: what was sent and taken meanwhile comes first.
+        // The whole process may have been stopped: what has arrived and what can be sent comes first.
         if std::mem::take(&mut self.causes.late) {
             turn.is_late = true;
             self.readiness.readable = true;

@@ -1,44 +1,44 @@
-//! How fast a client sends what is wanted of it, and takes what is owed to it.
+//! The rate at which a client sends a message and reads its output.
 //!
-//! Only time in which the client is waited for counts: from when its connection was parked until the poller saw it.
-//! What a handler, a disk or a queue takes is none of it. So there is nothing to do for a connection that is never
-//! parked with something owed, or within a message: a request that comes in one piece costs nothing here.
+//! Only time in which the client is waited for counts: from when its connection was parked until the poller saw an
+//! event. Time in handlers, disks and queues does not. So there is nothing to do for a connection that is never parked
+//! with unsent output, or within a message: a request that arrives in one piece costs nothing here.
 //!
-//! Time runs in windows of the length of the least rate's `over`; at a window's end as many bytes must have moved as
-//! the rate asks of it. What a client sends is counted as it is read. What it takes is not seen as exactly: see
-//! `unacknowledged`. Where the socket alone shows enough, that is that; else the kernel is asked, at the window's
-//! beginning (a little later, so that it is not asked of those who go on at once) and at its end.
+//! Time is divided into windows of the length of the minimum rate's `over`. At the end of a window enough bytes must
+//! have moved. Received bytes are counted as they are read. How much the client has read is less visible: see
+//! `unacknowledged`. If the socket alone shows enough, that suffices. Otherwise the kernel is asked, near the beginning
+//! of the window (after a delay, so that it is not asked for fast clients) and at its end.
 
 use std::time::Duration;
 
 use super::super::protocol::Stage;
 use super::super::sync::Instant;
 
-/// The least rate.
+/// The minimum rate.
 #[derive(Clone, Copy, Debug)]
 pub struct MinRate {
     pub bytes_per_second: u64,
     pub over: Duration,
 }
 
-/// The limits on a client that takes too little.
+/// The limits of a client that reads too little.
 #[derive(Clone, Copy, Debug)]
 pub struct SendLimits {
     pub min_rate: Option<MinRate>,
     pub write_timeout: Option<Duration>,
 }
 
-/// The pace of one client. Made when it is first waited for, dropped when nothing is owed or wanted any more.
+/// The pace of one client. Created when the client is first waited for, dropped when nothing is expected or unsent.
 #[derive(Default)]
 pub struct Pace {
     parked: Option<Parked>,
     stage: Option<Stage>, // of which `received` is
     received: Window,
     taken: Window,
-    still: Duration,               // waited since it was last seen to take something
+    still: Duration,               // waited since it was last seen to read something
     looked: bool,                  // the kernel was asked since then
-    seen: Option<u64>,             // what it said: how much had arrived in all
-    base: Option<(Duration, u64)>, // in this window: the first of these answers, and when it was had
+    seen: Option<u64>,             // the result: how much had arrived in all
+    base: Option<(Duration, u64)>, // in this window: the first of these results, and when it was obtained
 }
 
 struct Parked {
@@ -53,7 +53,7 @@ struct Window {
     bytes: u64,
 }
 
-/// The kernel is first asked when a client has taken nothing for this part of what it may.
+/// The kernel is first asked when a client has read nothing for this fraction of its limit.
 const FIRST_LOOK: u32 = 16;
 
 impl MinRate {
@@ -70,7 +70,7 @@ impl SendLimits {
 }
 
 impl Pace {
-    /// The client is waited for from now on: for bytes of this stage, or to take some, or both.
+    /// The client is waited for from now on: for bytes of this stage, or to read some, or both.
     pub fn park(&mut self, now: Instant, receiving: Option<Stage>, sending: bool) {
         if receiving.is_some() && receiving != self.stage {
             self.stage = receiving;
@@ -97,20 +97,20 @@ impl Pace {
         self.received.bytes += count as u64;
     }
 
-    /// The socket has taken so many bytes.
+    /// The socket has accepted this many bytes.
     pub fn took(&mut self, count: u64) {
         self.taken.bytes += count;
         self.still = Duration::ZERO;
         self.looked = false;
     }
 
-    /// How long it may be waited for until it is to be seen whether the client sends fast enough.
+    /// How long to wait until the sending rate is checked.
     pub fn receive_time(&self, stage: Stage, rate: MinRate) -> Duration {
         let waited = if self.stage == Some(stage) { self.received.waited } else { Duration::ZERO };
         rate.over.saturating_sub(waited)
     }
 
-    /// Whether the client sends too slowly. If it does not, and its window is over, a new one begins.
+    /// Whether the client sends too slowly. If not, and the window is over, a new one begins.
     pub fn sends_too_slowly(&mut self, stage: Stage, rate: MinRate) -> bool {
         if !self.receive_time(stage, rate).is_zero() {
             return false;
@@ -119,7 +119,7 @@ impl Pace {
         !rate.is_met(window.bytes, window.waited)
     }
 
-    /// How long it may be waited for until it is to be seen whether the client takes enough.
+    /// How long to wait until the reading rate is checked.
     pub fn send_time(&self, limits: SendLimits) -> Option<Duration> {
         let window = limits.min_rate.map(|rate| rate.over.saturating_sub(self.taken.waited));
         let still = limits.write_timeout.map(|limit| limit.saturating_sub(self.still));
@@ -127,7 +127,7 @@ impl Pace {
         [window, still, look].into_iter().flatten().min()
     }
 
-    /// Whether the client takes too little. `arrived`: how many bytes have arrived at it in all, if the kernel tells.
+    /// Whether the client reads too little. `arrived` returns how many bytes have arrived in all, if the kernel knows.
     pub fn takes_too_little(&mut self, limits: SendLimits, arrived: impl FnOnce() -> Option<u64>) -> bool {
         if self.send_time(limits).is_none_or(|time| !time.is_zero()) {
             return false;
@@ -138,12 +138,12 @@ impl Pace {
             && !is_still
             && rate.is_met(self.taken.bytes, self.taken.waited)
         {
-            self.begin_window(None); // what the socket has taken is enough: no need to ask
+            self.begin_window(None); // the socket has accepted enough: no need to ask
             return false;
         }
         self.looked = true;
         let Some(arrived) = arrived() else {
-            // Nobody knows more than the socket shows: to take anything in a window is enough.
+            // Only the socket's count is known: any progress within a window suffices.
             let is_slow = is_still || ended.is_some() && self.taken.bytes == 0;
             if ended.is_some() {
                 self.begin_window(None);

@@ -3,9 +3,10 @@
 use std::io;
 
 use super::super::client::Client;
-use super::super::protocol::Conversation;
+use super::super::input::Input;
+use super::super::protocol::{Conversation, Layer};
 use super::super::sys::{Registry, Socket};
-use super::{Connection, Registered};
+use super::{Connection, Registered, UnderWay};
 
 /// What is left of a connection outside the engine.
 pub struct Parts<R> {
@@ -17,6 +18,8 @@ pub struct Parts<R> {
     /// The client had sent its last byte.
     pub ended: bool,
     pub registration: R,
+    /// The layer above the socket, and what it has opened that was not used.
+    pub layer: Option<(Box<dyn Layer>, Input)>,
 }
 
 impl<R: Registered> Connection<R> {
@@ -28,13 +31,14 @@ impl<R: Registered> Connection<R> {
         let Connection { transport, client, conversation, under_way, ended, registration, .. } = self;
         let conversation = conversation.ok_or_else(|| io::Error::other("nobody talks with this client"))?;
         let socket = transport.into_socket(registry)?;
-        Ok(Parts {
-            conversation,
-            socket,
-            client,
-            unread: under_way.unwrap_or_default().unused.into_vec(),
-            ended,
-            registration,
-        })
+        let under_way = under_way.map_or_else(UnderWay::default, |under_way| *under_way);
+        let Some(carrier) = under_way.carrier else {
+            let unread = under_way.unused.into_vec();
+            return Ok(Parts { conversation, socket, client, unread, ended, registration, layer: None });
+        };
+        let plain = carrier.opened(&under_way.unused, ended);
+        let (unread, ended) = (carrier.unread.into_vec(), carrier.ended);
+        let layer = Some((carrier.layer, plain));
+        Ok(Parts { conversation, socket, client, unread, ended, registration, layer })
     }
 }

@@ -1,4 +1,4 @@
-//! What a turn has before it: the buffers and settings of its worker, its permit, its share.
+//! The context of a turn: the buffers and settings of its worker, its permit, its share.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -10,31 +10,45 @@ use log::Level;
 use super::super::client::Client;
 use super::super::input::Input;
 use super::super::output::Output;
-use super::super::protocol::{Protocol, ServerState, Turn};
+use super::super::protocol::{Handover, Protocol, ServerState, Turn};
 use super::super::scheduler::{Link, Work};
 use super::super::slow_handlers::CurrentHandler;
 use super::super::sync::Instant;
 use super::super::sys::Registry;
 use super::{Outcome, SendLimits};
 
-/// The permit a turn runs with, as far as a connection deals with it. Implemented by `workers`.
+/// The permit of a turn, as a connection uses it. Implemented by `workers`.
 pub trait PermitAccess {
-    /// Have a permit for this work and say that what follows may block. For a handler a permit that was used for one
-    /// already is given up to those who wait. False: none is to be had, wait for one.
+    /// Acquires a permit for this work and announces that the following code may block. For a handler, a permit that
+    /// was used for one before goes to connections that wait. Returns false if there is none: wait for one.
     fn begin(&mut self, work: Work, now: Instant) -> bool;
 
-    /// A handler took so long, at most.
+    /// Records the duration of a handler.
     fn handler_took(&mut self, wall: Duration);
 
-    /// Say that a logger is called, which may block; no permit is had for that.
+    /// Announces that a logger is called, which may block. It has no permit.
     fn begin_to_log(&mut self, now: Instant);
 }
 
-/// The buffers that a worker lends to whichever connection it serves.
+/// The buffers that a worker lends to the connection that it serves.
 #[derive(Default)]
 pub struct Buffers {
     pub input: Input,
     pub output: Output,
+    /// Below a connection's layer: what has arrived, and what is sealed.
+    pub(super) raw: Input,
+    pub(super) sealed: Output,
+}
+
+impl Buffers {
+    /// How many bytes are owed to the client.
+    pub(super) fn owed(&self) -> u64 {
+        self.output.owed() + self.sealed.owed()
+    }
+
+    pub(super) fn owes_nothing(&self) -> bool {
+        self.output.is_empty() && self.sealed.is_empty()
+    }
 }
 
 /// What all turns of one worker have in common.
@@ -46,29 +60,30 @@ pub struct TurnSettings<'a> {
     pub current: &'a CurrentHandler,
 }
 
-/// Bytes a turn may move, in or out, and how often it may ask the conversation. A MiB of a file, with its head, is one
-/// `sendfile` and one turn, of 0.1 to 0.3 ms: with 512 KiB it was three of each, and 2 MiB were no faster.
+/// How many bytes a turn can move, in or out, and how often it can call the conversation. One MiB of a file, with its
+/// head, is one `sendfile` and one turn of 0.1 to 0.3 ms. With 512 KiB it was three of each, and 2 MiB were no faster.
 pub(super) const SHARE: usize = (1024 + 16) * 1024;
 pub(super) const QUESTIONS: usize = 64;
 
-/// What a connection has before it for one turn.
+/// The context of a connection for one turn.
 pub(super) struct ConnectionTurn<'a> {
     pub(super) buffers: &'a mut Buffers,
     pub(super) permit: &'a mut dyn PermitAccess,
     pub(super) settings: &'a TurnSettings<'a>,
     pub(super) polled: Option<Instant>, // when the poll that brought its bytes returned
     pub(super) now: Instant,
-    pub(super) wall: Option<SystemTime>, // the same moment, once it was asked for
+    pub(super) wall: Option<SystemTime>, // the same moment, once it was needed
     pub(super) share: usize,
     pub(super) questions: usize,
-    pub(super) may_block: Option<Work>, // a permit for this is held, and others know that this worker may be away
+    pub(super) may_block: Option<Work>, // this permit is held, and other workers know that this one may block
     pub(super) has_read: bool,
     pub(super) is_late: bool, // a deadline has passed, to be judged once what has arrived is read
     pub(super) gives_up_half: bool, // room is short, and half a message had come: likewise
+    pub(super) handover: Option<Box<Handover>>, // given by the conversation that was asked
 }
 
 impl ConnectionTurn<'_> {
-    /// What follows may block.
+    /// The following code may block.
     pub(super) fn begin(&mut self, work: Work) -> ControlFlow<Outcome> {
         if self.may_block.is_none_or(|held| held > work) {
             if !self.permit.begin(work, self.now) {
@@ -79,7 +94,7 @@ impl ConnectionTurn<'_> {
         ControlFlow::Continue(())
     }
 
-    /// Tell the logger, which may block: others are told first.
+    /// Logs, which may block. Announces it first.
     pub(super) fn log(&mut self, level: Level, text: fmt::Arguments<'_>) {
         if level <= log::max_level() {
             self.permit.begin_to_log(self.now);
@@ -96,21 +111,38 @@ impl ConnectionTurn<'_> {
         shutting_down: bool,
     ) -> Turn<'a> {
         let wall = *self.wall.get_or_insert_with(SystemTime::now);
-        let (input, output) = (&mut self.buffers.input, &mut self.buffers.output);
-        let server = Some(self.settings.server);
-        let current = Some(self.settings.current);
         Turn {
-            input,
-            output,
+            input: &mut self.buffers.input,
+            output: &mut self.buffers.output,
             client,
             wall,
             now: self.now,
             polled,
             link: Some(link),
-            server,
+            server: Some(self.settings.server),
             shutting_down,
-            current,
+            current: Some(self.settings.current),
             blocking: None,
+            handover: Some(&mut self.handover),
+        }
+    }
+
+    /// The part of it that a layer sees.
+    pub(super) fn lend_below<'a>(&'a mut self, client: &'a Client, link: &'a Arc<Link>) -> Turn<'a> {
+        let wall = *self.wall.get_or_insert_with(SystemTime::now);
+        Turn {
+            input: &mut self.buffers.raw,
+            output: &mut self.buffers.sealed,
+            client,
+            wall,
+            now: self.now,
+            polled: self.polled,
+            link: Some(link),
+            server: Some(self.settings.server),
+            shutting_down: false,
+            current: Some(self.settings.current),
+            blocking: None,
+            handover: None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A connection with nothing to do just now: parking and its deadlines, lateness, giving way, the news of a shutdown.
+//! A connection with nothing to do: parking and its deadlines, lateness, eviction, the start of a shutdown.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use super::super::scheduler::{Eviction, Readiness, Wait};
 use super::super::sync::{self, Instant};
 use super::{Connection, ConnectionTurn, Outcome, Registered, ShutdownNotice};
 
-/// Who came or was answered this lately may have sent its next request already when the server shuts down.
+/// A client that connected or got a response within this time may have sent its next request when the server shuts
+/// down.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 impl<R: Registered> Connection<R> {
@@ -18,7 +19,7 @@ impl<R: Registered> Connection<R> {
         self.readiness.readable = true;
     }
 
-    /// There is nothing to read: park, but first tell the conversation what it does not know yet.
+    /// There is nothing to read: parks, but first passes pending events to the conversation.
     pub(super) fn wait(&mut self, turn: &mut ConnectionTurn<'_>, blocked: bool) -> ControlFlow<Outcome> {
         if std::mem::take(&mut turn.is_late) || !blocked && (self.is_over_time(turn) || self.window_is_over(turn)) {
             return self.be_late(turn); // a steady drip may never be found waiting
@@ -29,7 +30,7 @@ impl<R: Registered> Connection<R> {
             return self.tell(Event::Called, turn);
         }
         if self.causes.evicted {
-            // No request came in the last read, or not all of it: the room is wanted.
+            // The last read brought no complete request: the room is needed.
             match self.next {
                 Next::Read { stage, evictable: true, .. } if turn.gives_up_half => {
                     self.tell(Event::Late(stage), turn)?;
@@ -49,13 +50,13 @@ impl<R: Registered> Connection<R> {
         if let Next::Read { .. } | Next::Wait { .. } = self.next {
             self.tell(Event::ShuttingDown, turn)?;
         }
-        self.shutdown = ShutdownNotice::Seen; // from here on who is idle has another `time_limit`
+        self.shutdown = ShutdownNotice::Seen; // from here on an idle connection has another `time_limit`
         ControlFlow::Continue(())
     }
 
     pub(super) fn park(&mut self, turn: &ConnectionTurn<'_>, blocked: bool) -> Outcome {
         let reads = !blocked || self.may_read_while_owing(turn);
-        // Being idle begins when all is written: until then the clock of writing is the only one.
+        // Idle time begins when all output is written: until then only the clock of writing applies.
         let owes = blocked && matches!(self.next, Next::Idle { .. });
         let time_limit = if reads && !owes { self.time_limit() } else { None };
         let pace = self.measure(turn, reads, blocked);
@@ -66,18 +67,18 @@ impl<R: Registered> Connection<R> {
             _ => Eviction::Never,
         };
         Outcome::Park(Wait {
-            // A call is always heard: it may be an abort. One that the conversation may not be told of while this much is
-            // owed stays noted in the link, and until it is told there is no other.
+            // A call always makes it ready, because it may be an abort. A call that the conversation cannot get while
+            // this much is unsent stays recorded in the link, and until then there is no other.
             interest: Readiness { readable: reads, writable: blocked, called: true, ..Readiness::NONE },
             deadline: time_limit.into_iter().chain(pace).min(),
             eviction,
-            // Who takes nothing and may not ask for more is told as soon as that has changed.
+            // A connection that reads nothing and cannot get more input is notified as soon as that changes.
             shutdown_seen: self.shutdown == ShutdownNotice::Seen || !reads,
         })
     }
 
-    /// From now on the client is waited for, for the rest of a message or to take what is owed to it: when it is to be
-    /// seen whether it is fast enough.
+    /// From now on the client is waited for, for the rest of a message or to read its output. Returns when to check
+    /// whether it is fast enough.
     fn measure(&mut self, turn: &ConnectionTurn<'_>, reads: bool, blocked: bool) -> Option<Instant> {
         let receiving = self.measured_stage().filter(|_| reads);
         if receiving.is_none() && !blocked {
@@ -93,7 +94,7 @@ impl<R: Registered> Connection<R> {
         now.checked_add(receive.into_iter().chain(send).min()?)
     }
 
-    /// The stage of what must come at the least rate.
+    /// The stage that requires the minimum rate.
     fn measured_stage(&self) -> Option<Stage> {
         match self.next {
             Next::Read { stage, at_min_rate: true, .. } => Some(stage),
@@ -101,7 +102,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Whether it is to be seen if the client sends fast enough.
+    /// Whether it is time to check if the client sends fast enough.
     fn window_is_over(&mut self, turn: &ConnectionTurn<'_>) -> bool {
         let stage = self.measured_stage();
         match (self.pace(), stage, turn.settings.send_limits.min_rate) {
@@ -125,9 +126,9 @@ impl<R: Registered> Connection<R> {
         pace.is_some_and(|pace| pace.takes_too_little(limits, || transport.arrived()))
     }
 
-    /// A deadline has passed, or one that was. What has arrived is read, and what the client takes is written.
+    /// A deadline has passed. What has arrived has been read, and the output has been written as far as possible.
     pub(super) fn be_late(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
-        if !turn.buffers.output.is_empty() && self.takes_too_little(turn) {
+        if !turn.buffers.owes_nothing() && self.takes_too_little(turn) {
             return self.fail_to_send(turn);
         }
         let is_over_time = self.is_over_time(turn);
@@ -137,12 +138,12 @@ impl<R: Registered> Connection<R> {
         match self.next {
             Next::Read { stage, .. } | Next::Wait { stage, .. } => {
                 turn.begin(super::Work::Short)?;
-                self.stage = None; // named once more, it begins anew
+                self.stage = None; // named once more, it starts again
                 self.tell(Event::Late(stage), turn)
             }
-            Next::Idle { .. } if turn.buffers.output.is_empty() => {
+            Next::Idle { .. } if turn.buffers.owes_nothing() => {
                 self.end_idle(turn)?;
-                match turn.buffers.output.is_empty() {
+                match turn.buffers.output.is_empty() && !self.is_layered() {
                     true => ControlFlow::Break(Outcome::Closed),
                     false => ControlFlow::Continue(()), // a goodbye
                 }
@@ -151,8 +152,8 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Room is short. A client that lingers has had its answer. Any other is read from once more, and what came is answered and is
-    /// the last; half a message is given up.
+    /// Room is needed. A half-closed client has had its response. Any other connection is read from once more: a
+    /// complete request gets its response, and is the last. An incomplete message is dropped.
     pub(super) fn give_way(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
         if self.is_lingering() {
             return ControlFlow::Break(Outcome::Closed);
@@ -166,7 +167,7 @@ impl<R: Registered> Connection<R> {
         self.time_limit().is_some_and(|limit| limit <= turn.now)
     }
 
-    /// When the stage, or being idle, is over.
+    /// When the stage, or the idle time, is over.
     fn time_limit(&self) -> Option<Instant> {
         match self.next {
             Next::Idle { .. } if self.shutdown == ShutdownNotice::Seen => Some(self.last_answered() + LAST_REQUEST),
@@ -176,7 +177,7 @@ impl<R: Registered> Connection<R> {
         }
     }
 
-    /// Since when it could have asked again, or for the first time.
+    /// Since when it could have sent a request.
     fn last_answered(&self) -> Instant {
         self.wrote.map_or(self.since, |wrote| wrote.max(self.since))
     }

@@ -24,6 +24,8 @@ pub struct Opened {
     plain: Input,
     limit: Option<Duration>,
     is_broken: bool,
+    /// The layer may hold bytes that it was given before, and has not opened.
+    is_unopened: bool,
 }
 
 impl Opened {
@@ -34,7 +36,17 @@ impl Opened {
         client: Client,
         plain: Input,
     ) -> Opened {
-        Opened { below, shared, socket, client, raw: Input::new(), plain, limit: None, is_broken: false }
+        Opened {
+            below,
+            shared,
+            socket,
+            client,
+            raw: Input::new(),
+            plain,
+            limit: None,
+            is_broken: false,
+            is_unopened: true,
+        }
     }
 
     /// Read until something comes of it, or the end.
@@ -75,9 +87,11 @@ impl Opened {
             self.break_off(&Next::Abort, "more than 64 KiB are the beginning of something");
             return Ok(());
         }
-        let (count, _) = self.raw.fill(|room| self.below.read(room))?;
-        if count == 0 {
-            self.raw.end();
+        if !std::mem::take(&mut self.is_unopened) {
+            let (count, _) = self.raw.fill(|room| self.below.read(room))?;
+            if count == 0 {
+                self.raw.end();
+            }
         }
         if let Err(next) = self.shared.open(&mut self.raw, &mut self.plain, &self.client) {
             self.break_off(&next, "the client broke the protocol");
@@ -136,7 +150,7 @@ impl BufRead for Opened {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::layer::Layer;
+    use super::super::super::protocol::Layer;
     use super::super::super::protocol::Turn;
     use super::*;
 

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use super::super::client::Client;
 use super::super::input::Input;
-use super::super::layer::{Layer, RECORD};
 use super::super::output::Output;
-use super::super::protocol::{Next, Turn};
+use super::super::protocol::{Layer, Next, RECORD, Turn};
 use super::super::stream::Sink;
 use super::super::sync::{self, AtomicBool, Mutex, MutexGuard, Ordering, PoisonError};
 
@@ -106,11 +105,7 @@ impl Layered {
         let mut output = Output::new();
         let mut state = self.state();
         let result = state.layer.open(&mut Turn::new(raw, &mut output, client), plain);
-        while !output.front().is_empty() {
-            let count = output.front().len();
-            state.answers.extend_from_slice(output.front());
-            output.consume(count);
-        }
+        output.append_to(&mut state.answers);
         state.is_over |= result.is_err();
         let are_many = state.answers.len() > SEALED_AHEAD;
         drop(state);

@@ -1,4 +1,4 @@
-//! Sockets for datagrams, at the addresses that listeners have: used by `udp` alone.
+//! Sockets for datagrams, at the addresses that listeners support. Used only by `udp`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use super::super::sys::address_of;
 use super::inherited::Kind;
 use super::{Listen, Place, Settings, about, inet, inherited, invalid, parse, unix};
 
-/// A socket that datagrams come to.
+/// A socket that receives datagrams.
 #[derive(Debug)]
 pub(crate) struct DatagramSocket {
     _file: Option<SocketFile>, // dropped, and so removed, while the socket is open
@@ -28,7 +28,7 @@ impl inet::Bound for DatagramSocket {
 }
 
 impl Listen {
-    /// Bind sockets for datagrams there. A name may stand for several addresses.
+    /// Binds sockets for datagrams. A name can have several addresses.
     pub(crate) fn open_datagrams(self) -> io::Result<Vec<DatagramSocket>> {
         let named = self.place.to_string();
         self.open_datagrams_unnamed().map_err(|err| about(&format!("can't receive at {named}"), &err))
@@ -63,7 +63,7 @@ impl Listen {
 }
 
 fn open_inet(address: SocketAddr, settings: &Settings) -> io::Result<DatagramSocket> {
-    // Without SO_REUSEADDR, which would let another process take the datagrams away.
+    // Without SO_REUSEADDR, which would let another process take the datagrams.
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     inet::bind(&socket, address, settings)?;
     bound(socket, None)

@@ -1,4 +1,4 @@
-//! Listening at IP addresses, and at the addresses that the name of a host stands for; for datagrams, too.
+//! Listening at IP addresses, and at the addresses of a host name; also for datagrams.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -19,14 +19,14 @@ impl Bound for Listener {
     }
 }
 
-/// Opens one of them at one address.
+/// Opens one socket at one address.
 type Open<S> = fn(SocketAddr, &Settings) -> io::Result<S>;
 
-/// How often another port is tried where any free one is wanted, and the one that was free for the first address of a
-/// name is not for the next.
+/// How often another port is tried if any free one will do, and the port that was free for the first address of a name
+/// is not free for the next.
 const TRIES: usize = 16;
 
-/// Listen at every address of a host.
+/// Listens at every address of a host.
 pub fn open_host<S: Bound>(host: &str, port: u16, settings: &Settings, open: Open<S>) -> io::Result<Vec<S>> {
     if matches!(host, "" | "*") {
         return Ok(vec![open_every(port, settings, open)?]);
@@ -50,7 +50,8 @@ pub fn open_host<S: Bound>(host: &str, port: u16, settings: &Settings, open: Ope
     open_all(&addresses, settings, open)
 }
 
-/// At all of them, with one port. Those that this machine does not have are left out, unless it has none.
+/// Listens at all of them, with one port. Addresses that this machine does not have are left out, unless it has none of
+/// them.
 fn open_all<S: Bound>(addresses: &[SocketAddr], settings: &Settings, open: Open<S>) -> io::Result<Vec<S>> {
     let mut listeners: Vec<S> = Vec::new();
     let mut absent = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name stands for no address");
@@ -68,7 +69,7 @@ fn open_all<S: Bound>(addresses: &[SocketAddr], settings: &Settings, open: Open<
     if listeners.is_empty() { Err(absent) } else { Ok(listeners) }
 }
 
-/// At every address of this machine: by IPv6, which takes IPv4 along, where it exists.
+/// Listens at every address of this machine: by IPv6, which includes IPv4, if it exists.
 fn open_every<S>(port: u16, settings: &Settings, open: Open<S>) -> io::Result<S> {
     match open((Ipv6Addr::UNSPECIFIED, port).into(), settings) {
         Err(err) if is_absent(&err) && !settings.ipv6_only => open((Ipv4Addr::UNSPECIFIED, port).into(), settings),
@@ -76,17 +77,17 @@ fn open_every<S>(port: u16, settings: &Settings, open: Open<S>) -> io::Result<S>
     }
 }
 
-/// The machine does not have this address, or nothing of its family.
+/// The machine does not have this address, or no address of its family.
 fn is_absent(err: &io::Error) -> bool {
     use rustix::io::Errno;
     err.raw_os_error()
         .is_some_and(|code| [Errno::ADDRNOTAVAIL, Errno::AFNOSUPPORT].contains(&Errno::from_raw_os_error(code)))
 }
 
-/// At one address.
+/// Listens at one address.
 pub fn open(address: SocketAddr, settings: &Settings) -> io::Result<Listener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?; // a restart need not wait for old connections to be forgotten
+    socket.set_reuse_address(true)?; // a restart need not wait for old connections to expire
     bind(&socket, address, settings)?;
     Ok(listen(socket.into(), settings.backlog())?.made_here())
 }

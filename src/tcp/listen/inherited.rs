@@ -1,7 +1,8 @@
-//! Sockets that this process was started with: as a descriptor of a known number, or by systemd.
+//! Sockets that this process inherited: as a descriptor with a known number, or from systemd.
 //!
-//! A number says nothing of who else uses the descriptor, and so it is taken over only if a socket of the right kind is
-//! there (one that listens, or one for datagrams), and only once. That needs unsafe code, which `service_binding` has, and this crate does not.
+//! A number does not reveal who else uses the descriptor, so it is taken over only if it is a socket of the right kind
+//! (one that listens, or one for datagrams), and only once. That needs unsafe code, which `service_binding` contains
+//! and this crate does not.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -16,7 +17,7 @@ use service_binding::{Binding, Listener};
 
 use super::invalid;
 
-/// Descriptors that were taken over before: their numbers belong to others by now.
+/// Descriptors that were taken over before: their numbers may have been reused.
 static TAKEN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// The first descriptor of systemd (`SD_LISTEN_FDS_START`).
@@ -24,7 +25,7 @@ const FIRST: u32 = 3;
 const STDIN: u32 = 0;
 const OUTPUT: [u32; 2] = [1, 2];
 
-/// What a socket is to be.
+/// The kind of socket that is expected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Listens,
@@ -47,7 +48,7 @@ impl Kind {
     }
 }
 
-/// The socket with this number.
+/// Takes over the socket with this number.
 pub fn descriptor(number: u32, kind: Kind) -> io::Result<OwnedFd> {
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     if taken.contains(&number) {
@@ -66,7 +67,7 @@ pub fn descriptor(number: u32, kind: Kind) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Who reads from stdin afterwards finds its end. Were it closed, the next file that is opened would have its number.
+/// Later reads from stdin return the end. If it were closed, the next opened file would have its number.
 fn of_stdin(kind: Kind) -> io::Result<OwnedFd> {
     let stdin = io::stdin();
     if !kind.is_of(&stdin) {
@@ -85,16 +86,16 @@ fn of_number(number: u32, kind: Kind) -> io::Result<OwnedFd> {
         Listener::NamedPipe(_) => return Err(kind.refused()),
     };
     if !kind.is_of(&socket) {
-        let _ = socket.into_raw_fd(); // whoever it belongs to keeps it
+        let _ = socket.into_raw_fd(); // its owner keeps it
         return Err(kind.refused());
     }
     Ok(socket)
 }
 
-/// The sockets that systemd has handed over, in its order: all, or those of this name (sd_listen_fds(3)).
+/// The sockets that systemd passed, in its order: all, or those with this name (sd_listen_fds(3)).
 ///
-/// The variables stay: other threads may read the environment. They name this process, so no child takes them for its
-/// own, and the descriptors are closed in children.
+/// The variables stay, because other threads may read the environment. They name this process, so children ignore them,
+/// and the descriptors are closed in children.
 pub fn of_systemd(name: Option<&str>, kind: Kind) -> io::Result<Vec<OwnedFd>> {
     let nothing = |why: String| Err(io::Error::new(ErrorKind::NotFound, why));
     let Ok(count) = env::var("LISTEN_FDS") else {
@@ -105,7 +106,7 @@ pub fn of_systemd(name: Option<&str>, kind: Kind) -> io::Result<Vec<OwnedFd>> {
         Ok(meant) if !meant.is_empty() && meant.parse() != Ok(this) => {
             return nothing(format!("no sockets were handed over to process {this}: LISTEN_PID is {meant:?}"));
         }
-        _ => {} // who leaves it out does so for a process of yet unknown number
+        _ => {} // left out by a parent that does not know the number of its child
     }
     let count = count.parse::<u32>().ok().filter(|count| *count < 4096);
     let count = count.ok_or_else(|| invalid("there is no number in LISTEN_FDS"))?;

@@ -1,10 +1,10 @@
-//! Where a server listens, and how: what [`TcpServer::bind`](crate::TcpServer::bind) takes, and the sockets it makes of
-//! it. Used by `server`.
+//! Where a server listens: the argument of [`TcpServer::bind`](crate::TcpServer::bind), and the sockets made of it.
+//! Used by `server`.
 
 mod datagrams; // sockets for datagrams
-mod inet; // IP addresses and names of hosts
-mod inherited; // sockets that somebody else has made
-mod parse; // addresses as they are written
+mod inet; // IP addresses and host names
+mod inherited; // sockets made by others
+mod parse; // the syntax of addresses
 mod unix; // Unix sockets, and their files
 
 use std::fmt;
@@ -24,22 +24,23 @@ use super::listener::Listener;
 use super::sys::address_of;
 use inherited::Kind;
 
-/// Where a server listens, with settings. [`TcpServer::bind`](crate::TcpServer::bind) makes one of whatever stands for
-/// an address: a text, a host and a port, a socket address, a listener of the standard library.
+/// An address at which a server listens, with settings. [`TcpServer::bind`](crate::TcpServer::bind) accepts anything
+/// that converts into one: a text, a host and a port, a socket address, a listener of the standard library.
 ///
-/// | text | what is listened at |
+/// | text | listens at |
 /// | --- | --- |
 /// | `127.0.0.1:8000`, `[::1]:8000` | this address; port 0: any free port |
 /// | `0.0.0.0:8000` | every IPv4 address of this machine |
 /// | `[::]:8000` | every address of this machine, IPv6 and IPv4 (unless [`ipv6_only`](Listen::ipv6_only)) |
-/// | `:8000`, `*:8000` | the same, or every IPv4 address where there is no IPv6 |
-/// | `localhost:8000` | every address that the name stands for, of both families, all with one port |
+/// | `:8000`, `*:8000` | every address of this machine, or every IPv4 address if there is no IPv6 |
+/// | `localhost:8000` | every address of the name, IPv4 and IPv6, all with one port |
 /// | `unix:/run/app.sock`, `unix:@name` | a Unix socket with a file, an abstract one without |
-/// | `fd:3` | the listening socket that this process was started with as that descriptor |
-/// | `systemd`, `systemd:name` | the sockets that systemd has handed over, all or those of that name |
+/// | `fd:3` | the inherited listening socket with this descriptor |
+/// | `systemd`, `systemd:name` | the sockets that systemd passed, all or those with this name |
 ///
-/// Of the addresses of a name, those that this machine hasn't are left out, as long as there are others. As a pair,
-/// `("", 8000)`, `("*", 8000)`, `("::", 8000)` and `("localhost", 8000)` are the same as above. The port is never left out.
+/// Of the addresses of a name, those that this machine does not have are left out, unless it has none of them. The
+/// pairs `("", 8000)`, `("*", 8000)`, `("::", 8000)` and `("localhost", 8000)` mean the same as above. The port is
+/// required.
 ///
 /// ```no_run
 /// use modest::{Listen, Response, TcpServer, handler_fn};
@@ -57,10 +58,10 @@ pub struct Listen {
     settings: Settings,
 }
 
-/// What stands for an address.
+/// The kinds of addresses.
 #[derive(Debug)]
 enum Place {
-    /// To be parsed when it is bound: that is where errors are expected.
+    /// Parsed when it is bound, where errors are expected.
     Text(String),
     Host(String, u16),
     Inet(SocketAddr),
@@ -80,59 +81,57 @@ struct Settings {
 
 const BACKLOG: u32 = 1024;
 
-/// Clients that have connected to a socket of somebody else's making may wait in a queue of unknown length: no more
-/// than this, which is more than any.
+/// The assumed queue of a socket that was made by others, whose real length is unknown: more than any.
 const UNKNOWN_QUEUE: usize = 1 << 16;
 
-/// Of what has not been sent yet, the kernel keeps no more than this for a client: 200 that don't read cost it
-/// 800 MB otherwise.
+/// The maximum number of unsent bytes in the kernel per client. Without it, 200 clients that do not read take 800 MB.
 const NOT_SENT: u32 = 128 * 1024;
 
 impl Listen {
-    /// At this address. [`TcpServer::bind`](crate::TcpServer::bind) takes it without this, too: it is for settings.
+    /// Creates an address with default settings. [`TcpServer::bind`](crate::TcpServer::bind) also accepts addresses
+    /// without settings.
     pub fn at(address: impl Into<Listen>) -> Listen {
         address.into()
     }
 
-    /// At a Unix socket with a file at this path, or an abstract one if it begins with `@`.
+    /// Listens at a Unix socket with a file at this path, or at an abstract one if it begins with `@`.
     ///
-    /// A file that a server has left behind, so that nobody answers there, is replaced. Binding fails with
-    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if somebody does answer, or if it is not the file of a socket.
-    /// Once the server accepts nobody any more, the file is removed, if it is still the same.
+    /// A file left behind by a server, at which nothing listens, is replaced. Binding fails with
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if something listens there, or if it is not the file of a socket. When
+    /// the server has stopped accepting, the file is removed, if it is still the same.
     pub fn unix(path: impl Into<PathBuf>) -> Listen {
         Listen::from_place(Place::Unix(path.into()))
     }
 
-    /// How many clients may have connected and wait to be accepted. Default: 1,024, or what was set by whoever made the
-    /// socket. At most what the system allows (`net.core.somaxconn`, mostly 4,096); it ignores connections beyond it,
-    /// and clients try again after a second or more.
+    /// Sets how many connected clients can wait to be accepted. Default: 1,024, or the queue of an inherited socket.
+    /// The system has a maximum (`net.core.somaxconn`, mostly 4,096). Connections beyond it are ignored, and clients
+    /// try again after a second or more.
     pub fn backlog(mut self, clients: u32) -> Listen {
         self.settings.backlog = Some(clients);
         self
     }
 
-    /// Whether other processes of this user may listen at the same address, if they all say so (`SO_REUSEPORT`).
-    /// Default: no. New connections are then spread among them.
+    /// Whether other processes of this user can listen at the same address, if all of them set this (`SO_REUSEPORT`).
+    /// Default: false. New connections are then spread over them.
     ///
-    /// Each has a queue of its own: who connects in the 10 ms in which one of them ends has to try again, which its system
-    /// does after a second. To replace a server without that, hand its listener over (see `docs/listeners.md`).
-    /// Binding fails with [`InvalidInput`](io::ErrorKind::InvalidInput) for a Unix socket, and for one that was made
-    /// elsewhere.
+    /// Each has a queue of its own. A client that connects within the 10 ms in which one of them ends has to retry,
+    /// which its system does after a second. To replace a server without that, pass its listener on (see
+    /// `docs/listeners.md`). Binding fails with [`InvalidInput`](io::ErrorKind::InvalidInput) for a Unix socket, and
+    /// for an inherited socket.
     pub fn reuse_port(mut self, reuse: bool) -> Listen {
         self.settings.reuse_port = reuse;
         self
     }
 
-    /// Whether `[::]` is every IPv6 address of this machine, and not every IPv4 address as well. Default: no.
-    /// With it, one server can listen at `0.0.0.0:80` and at `[::]:80`. Binding fails as for
-    /// [`reuse_port`](Listen::reuse_port).
+    /// Whether `[::]` means every IPv6 address of this machine without the IPv4 addresses. Default: false. With it, one
+    /// server can listen at `0.0.0.0:80` and at `[::]:80`. Binding fails as for [`reuse_port`](Listen::reuse_port).
     pub fn ipv6_only(mut self, only: bool) -> Listen {
         self.settings.ipv6_only = only;
         self
     }
 
-    /// Who may connect by the file of a Unix socket: those who may write to it, such as owner and group with `0o660`.
-    /// Default: what the umask leaves, which is mostly the owner alone. Binding fails with
+    /// Sets the permissions of a Unix socket's file: users who can write to it can connect, such as owner and group
+    /// with `0o660`. Default: by the umask, mostly only the owner. Binding fails with
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) for other sockets.
     pub fn mode(mut self, mode: u32) -> Listen {
         self.settings.mode = Some(mode);
@@ -143,7 +142,7 @@ impl Listen {
         Listen { place, settings: Settings::default() }
     }
 
-    /// Listen there. A name may stand for several addresses.
+    /// Opens the listeners. A name can have several addresses.
     pub(super) fn open(self) -> io::Result<Vec<Listener>> {
         let named = self.place.to_string();
         self.open_unnamed().map_err(|err| about(&format!("can't listen at {named}"), &err))
@@ -178,7 +177,7 @@ impl Settings {
         self.backlog.unwrap_or(BACKLOG)
     }
 
-    /// A setting that can't be obeyed is an error and not forgotten.
+    /// A setting that cannot be applied is an error.
     fn check_for(&self, place: &Place) -> io::Result<()> {
         let (is_inet, is_file) = match place {
             Place::Host(..) | Place::Inet(_) => (true, false),
@@ -204,13 +203,13 @@ impl Settings {
     }
 }
 
-/// Let a socket listen.
+/// Makes a socket listen.
 fn listen(socket: OwnedFd, backlog: u32) -> io::Result<Listener> {
     SockRef::from(&socket).listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    listener(socket, backlog as usize + 1) // the kernel lets one more in
+    listener(socket, backlog as usize + 1) // the kernel accepts one more
 }
 
-/// Make a listener of a socket that listens. What is set here is inherited by every client's socket.
+/// Makes a listener of a listening socket. Options set here are inherited by every client's socket.
 fn listener(socket: OwnedFd, queue: usize) -> io::Result<Listener> {
     let name = getsockname(&socket)?;
     let options = SockRef::from(&socket);
@@ -223,7 +222,7 @@ fn listener(socket: OwnedFd, queue: usize) -> io::Result<Listener> {
         _ => return Err(invalid("it is neither a TCP nor a Unix socket")),
     }
     options.set_nonblocking(true)?;
-    options.set_cloexec(true)?; // those that were handed over are without
+    options.set_cloexec(true)?; // inherited sockets do not have it
     Ok(Listener::new(socket.into(), address_of(Some(name)), queue))
 }
 
@@ -231,7 +230,7 @@ fn invalid(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// The same error with what it is about in front, in one line.
+/// The error with its subject before it, in one line.
 pub(super) fn about(what: &str, err: &io::Error) -> io::Error {
     let text = err.to_string();
     let text = text.split(" (os error").next().unwrap_or(&text);

@@ -1,11 +1,11 @@
-//! Addresses as they are written, in Python, Go, nginx and systemd. It opens nothing and looks nothing up.
+//! The syntax of addresses, as in Python, Go, nginx and systemd. It opens nothing and looks nothing up.
 
 use std::io;
 use std::net::Ipv6Addr;
 
 use super::{Place, invalid};
 
-/// What a text stands for.
+/// The address that a text means.
 pub fn place(text: &str) -> io::Result<Place> {
     match text.split_once(':') {
         Some(("unix", "")) => Err(invalid("the path is missing, as in unix:/run/app.sock")),
@@ -51,7 +51,7 @@ fn host_and_port(text: &str) -> io::Result<Place> {
 }
 
 fn port(text: &str) -> io::Result<u16> {
-    let port = if is_number(text) { text.parse().ok() } else { None }; // `parse` alone would take "+80"
+    let port = if is_number(text) { text.parse().ok() } else { None }; // `parse` would accept "+80"
     port.ok_or_else(|| invalid("a port is a number from 0 to 65535"))
 }
 
@@ -59,7 +59,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// An IPv6 address, maybe with a zone: `fe80::1%eth0`.
+/// An IPv6 address with an optional zone: `fe80::1%eth0`.
 fn is_v6(text: &str) -> bool {
     text.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
 }

@@ -1,4 +1,4 @@
-//! Listening at a Unix socket: the file that it stands for, who may use it, and what an earlier server left behind.
+//! Listening at a Unix socket: its file, its permissions, and files left behind by an earlier server.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
@@ -14,14 +14,14 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::super::listener::{Listener, SocketFile};
 use super::{Settings, listen};
 
-/// How long to wait for another server that is being bound in the same folder: that takes it microseconds. It is asked again and
-/// again, for flock(2) that waits has no limit of time.
+/// How often to retry while another server is being bound in the same folder, which takes microseconds. Polled, because
+/// flock(2) has no timeout.
 const WAITS_FOR_THE_FOLDER: usize = 100;
 const WAIT_FOR_THE_FOLDER: Duration = Duration::from_millis(10);
 
-/// Listen at this path, or at an abstract name.
+/// Listens at this path, or at an abstract name.
 pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
-    // Between its bind and its listen another server looks like one that is gone.
+    // Between its bind and its listen another server looks like one that has ended.
     let _folder = (!is_abstract(path)).then(|| lock_folder(path));
     let (socket, file) = bind(path, Type::STREAM, settings)?;
     let listener = listen(socket.into(), settings.backlog())?.made_here();
@@ -31,13 +31,13 @@ pub fn open(path: &Path, settings: &Settings) -> io::Result<Listener> {
     })
 }
 
-/// The same of a socket for datagrams, at which nobody has to listen.
+/// Binds a socket for datagrams, at which nothing has to listen.
 pub fn open_datagrams(path: &Path, settings: &Settings) -> io::Result<(Socket, Option<SocketFile>)> {
     let _folder = (!is_abstract(path)).then(|| lock_folder(path));
     bind(path, Type::DGRAM, settings)
 }
 
-/// To be called while nobody else binds a file in that folder.
+/// Call it while no other server binds a file in that folder.
 fn bind(path: &Path, kind: Type, settings: &Settings) -> io::Result<(Socket, Option<SocketFile>)> {
     let socket = Socket::new(Domain::UNIX, kind, None)?;
     let address = address(path)?;
@@ -54,7 +54,7 @@ fn bind(path: &Path, kind: Type, settings: &Settings) -> io::Result<(Socket, Opt
     }
     let file = SocketFile::at(path)?;
     if let Some(mode) = settings.mode {
-        fs::set_permissions(path, Permissions::from_mode(mode))?; // before anybody can connect
+        fs::set_permissions(path, Permissions::from_mode(mode))?; // before a client can connect
     }
     Ok((socket, Some(file)))
 }
@@ -75,17 +75,17 @@ fn address(path: &Path) -> io::Result<SockAddr> {
     SockAddr::unix(path)
 }
 
-/// Remove what a server has left behind: the file of a socket at which nobody answers. Anything else stays.
+/// Removes a file left behind by a server: that of a socket at which nothing listens. Anything else stays.
 fn remove_stale(path: &Path, kind: Type, address: &SockAddr) -> io::Result<()> {
     let in_use = |why: &str| Err(io::Error::new(ErrorKind::AddrInUse, why));
     match fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => return in_use("there is a file that is no socket"),
         Ok(_) => {}
-        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()), // removed at this moment
+        Err(err) if err.kind() == ErrorKind::NotFound => return Ok(()), // removed a moment ago
         Err(err) => return Err(err),
     }
-    let probe = Socket::new(Domain::UNIX, kind, None)?; // another kind is refused as the wrong one, and taken for in use
-    probe.set_nonblocking(true)?; // it fails with EAGAIN where the queue is full
+    let probe = Socket::new(Domain::UNIX, kind, None)?; // another kind is rejected as the wrong one, and counts as in use
+    probe.set_nonblocking(true)?; // it fails with EAGAIN if the queue is full
     match probe.connect(address) {
         Err(err) if err.kind() == ErrorKind::ConnectionRefused => match fs::remove_file(path) {
             Err(err) if err.kind() != ErrorKind::NotFound => Err(err),
@@ -95,7 +95,8 @@ fn remove_stale(path: &Path, kind: Type, address: &SockAddr) -> io::Result<()> {
     }
 }
 
-/// Nobody else who locks it replaces files in this folder at the same time. Where it can't be locked, that is risked.
+/// No other server that locks this folder replaces files in it at the same time. If it cannot be locked, that risk
+/// remains.
 fn lock_folder(path: &Path) -> Option<File> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = File::open(folder).ok()?;

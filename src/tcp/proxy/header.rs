@@ -1,15 +1,15 @@
-//! The header of the PROXY protocol, versions 1 (a line of text) and 2 (binary), as HAProxy's `proxy-protocol.txt` has
-//! it (sections 2.1 and 2.2). Strict: what it does not allow is malformed, as soon as that can be seen.
+//! The header of the PROXY protocol, versions 1 (a line of text) and 2 (binary), by HAProxy's `proxy-protocol.txt`
+//! (sections 2.1 and 2.2). Strict: a header that it does not allow is malformed as soon as that is visible.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A whole header.
+/// A complete header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// How many bytes it has.
+    /// Its length in bytes.
     pub length: usize,
-    /// The client, where the header names one. It names none for a connection of the proxy's own (a health check), and
-    /// for clients of a kind that is not told here: not TCP, or not over IP.
+    /// The client, if the header names one. It names none for a connection of the proxy's own (a health check), and for
+    /// clients that do not use TCP over IP.
     pub source: Option<SocketAddr>,
 }
 
@@ -18,16 +18,16 @@ pub type Malformed = &'static str;
 
 /// The longest line of version 1, with its end.
 const LONGEST_LINE: usize = 107;
-/// The longest header of version 2. The addresses need at most 232 bytes; what follows them (TLVs) may be of any size,
-/// and is held in memory for nothing. nginx has the same limit.
+/// The longest header of version 2. The addresses need up to 232 bytes. What follows them (TLVs) can have any size and
+/// is not used. nginx has the same limit.
 const LONGEST_BINARY: usize = 4096;
 
 const START_OF_LINE: &[u8] = b"PROXY ";
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
-/// The part of a binary header that says how long the rest is.
+/// The part of a binary header that contains the length of the rest.
 const FIXED: usize = 16;
 
-/// The header at the beginning of these bytes; `None`: it is not all there.
+/// The header at the beginning of these bytes; `None` if it is incomplete.
 pub fn parse(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     if begins_with(bytes, START_OF_LINE) {
         parse_line(bytes)
@@ -38,7 +38,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     }
 }
 
-/// As far as there is something to compare.
+/// Compares as many bytes as there are.
 fn begins_with(bytes: &[u8], start: &[u8]) -> bool {
     bytes.iter().zip(start).all(|(byte, wanted)| byte == wanted)
 }
@@ -56,7 +56,7 @@ fn parse_line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     let length = end + 2;
     let Some(line) = seen[..end].strip_prefix(START_OF_LINE) else { return Err("the line is cut short") };
     if line == b"UNKNOWN" || line.starts_with(b"UNKNOWN ") {
-        return Ok(Some(Header { length, source: None })); // whatever else it says
+        return Ok(Some(Header { length, source: None })); // whatever follows
     }
     let line = std::str::from_utf8(line).map_err(|_| "the line is not ASCII")?;
     let words: Vec<&str> = line.split(' ').collect();
@@ -76,7 +76,7 @@ fn parse_line(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     Ok(Some(Header { length, source: Some(source) }))
 }
 
-/// In decimal, without a sign and without zeros in front.
+/// A decimal number without a sign and without leading zeros.
 fn port(text: &str) -> Result<u16, Malformed> {
     let is_canonical = text == "0" || text.starts_with(|c: char| matches!(c, '1'..='9'));
     text.parse().ok().filter(|_| is_canonical).ok_or("not a port")
@@ -113,7 +113,7 @@ fn parse_binary(bytes: &[u8]) -> Result<Option<Header>, Malformed> {
     let source = match (command, kind) {
         (Command::Proxy, 0x11) => ip_v4(block),
         (Command::Proxy, 0x21) => ip_v6(block),
-        // Not relayed, or of a kind that has no address here: the connection's own is taken.
+        // Not relayed, or without an IP address: the connection's own address is used.
         _ => None,
     };
     Ok(Some(Header { length, source }))

@@ -1,7 +1,7 @@
-//! The PROXY protocol: a proxy says in front of each connection who its client is. A conversation around another one
-//! that has the same bytes in and out: it takes the header, and steps aside.
+//! The PROXY protocol: a proxy sends the address of its client before each connection's bytes. A conversation around
+//! another one with the same bytes in and out: it consumes the header, and passes everything else on.
 
-mod header; // what the proxy says
+mod header; // the header of the proxy
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,21 +11,19 @@ use log::debug;
 
 use super::client::Client;
 use super::network::IpNetwork;
-use super::protocol::{Conversation, Event, IntoProtocol, Next, Protocol, Stage, Turn};
-use super::stream::Stream;
+use super::protocol::{Conversation, Event, Handover, IntoProtocol, Next, Protocol, Stage, Turn};
 
-/// A protocol behind proxies that speak the PROXY protocol, version 1 or 2, such as HAProxy, nginx, Envoy or a cloud's
-/// load balancer: its [`Client`] is the one that the proxy names.
+/// A protocol behind proxies that use the PROXY protocol, version 1 or 2, such as HAProxy, nginx, Envoy or a cloud's
+/// load balancer. Its [`Client`] is the one that the proxy names.
 ///
-/// From those who are [trusted](ProxyProtocol::trust) a header is required, and what it names is believed. From others
-/// no header is looked for, and none is believed: they are turned away, or
-/// [served as what they are](ProxyProtocol::serve_untrusted). So nobody can choose an address by sending a header.
+/// A [trusted](ProxyProtocol::trust) peer must send a header, which is believed. Other peers are turned away, or
+/// [served under their own address](ProxyProtocol::serve_untrusted), and a header from them is not parsed. So no client
+/// can choose an address by sending a header.
 ///
 /// A header that names no client over TCP and IP (a health check of the proxy's own, `UNKNOWN`, a Unix socket, a
-/// datagram) leaves the client what it is: the proxy. What a header of version 2 tells besides the addresses (TLVs) is
-/// skipped; its CRC-32C, too, is not checked: TCP has checked the bytes, and the proxy is trusted. A header that is
-/// malformed, longer than 107 bytes (version 1) or 4 KiB (version 2), or late is answered with a reset, and the log (at
-/// debug) says why.
+/// datagram) leaves the proxy as the client. Further data of a version 2 header (TLVs) is skipped, and its CRC-32C is
+/// not checked: TCP has checked the bytes, and the proxy is trusted. A header that is malformed, late, or longer than
+/// 107 bytes (version 1) or 4 KiB (version 2) is answered with a reset, and the reason is logged at level debug.
 ///
 /// ```
 /// use modest::{ProxyProtocol, Response, handler_fn};
@@ -43,7 +41,8 @@ pub struct ProxyProtocol {
 }
 
 impl ProxyProtocol {
-    /// Serve this behind proxies: what [`TcpServer::bind`](crate::TcpServer::bind) takes. Nobody is trusted yet.
+    /// Serves this behind proxies: pass the result to [`TcpServer::bind`](crate::TcpServer::bind). No network is
+    /// trusted yet.
     pub fn new(inner: impl IntoProtocol) -> ProxyProtocol {
         ProxyProtocol {
             inner: Arc::new(inner.into_protocol()),
@@ -53,22 +52,22 @@ impl ProxyProtocol {
         }
     }
 
-    /// Trust the proxies in this network, and in those that were named before. Default: nobody. Clients of a Unix socket
-    /// are in no network.
+    /// Trusts the proxies in this network, in addition to those set before. Default: none. Clients of a Unix socket are
+    /// in no network.
     pub fn trust(mut self, network: IpNetwork) -> ProxyProtocol {
         self.trusted.push(network);
         self
     }
 
-    /// Whether others than the trusted are served, as if there were no PROXY protocol. Default: no, they are turned
-    /// away: who reaches the server past its proxies may be meant to be stopped by them.
+    /// Whether other peers are served, as if there were no PROXY protocol. Default: false, they are turned away,
+    /// because a client that reaches the server around its proxies may be one that they block.
     pub fn serve_untrusted(mut self, serve: bool) -> ProxyProtocol {
         self.serve_untrusted = serve;
         self
     }
 
-    /// How long a header may take, from when the connection was accepted to its last byte. Default: 3 seconds, in which
-    /// a lost packet is sent again; `None`: no limit.
+    /// Sets how long a header can take, from the accept to its last byte. Default: 3 seconds, which is enough to resend
+    /// a lost packet; `None`: no limit.
     pub fn header_timeout(mut self, limit: impl Into<Option<Duration>>) -> ProxyProtocol {
         self.header_timeout = limit.into();
         self
@@ -79,7 +78,7 @@ impl Protocol for ProxyProtocol {
     fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>> {
         if client.ip().is_some_and(|ip| self.trusted.iter().any(|network| network.contains(ip))) {
             let (inner, header_timeout) = (self.inner.clone(), self.header_timeout);
-            return Some(Box::new(Proxied { inner, header_timeout, state: State::Header }));
+            return Some(Box::new(Proxied { inner, header_timeout, meeting: None }));
         }
         if self.serve_untrusted {
             return self.inner.meet(client);
@@ -101,18 +100,11 @@ impl IntoProtocol for ProxyProtocol {
 struct Proxied {
     inner: Arc<dyn Protocol>,
     header_timeout: Option<Duration>,
-    state: State,
-}
-
-enum State {
-    /// The header is awaited.
-    Header,
     /// The header named this client, which the inner protocol is to meet.
-    Meeting(Client),
-    Met(Client, Box<dyn Conversation>),
+    meeting: Option<Client>,
 }
 
-/// Of the header. Inner conversations count from the other end.
+/// Of the header.
 const HEADER: Stage = Stage(u32::MAX);
 
 impl Proxied {
@@ -120,7 +112,7 @@ impl Proxied {
         match header::parse(turn.input.bytes()) {
             Ok(Some(header)) => {
                 turn.input.consume(header.length);
-                self.state = State::Meeting(header.source.map_or_else(|| turn.client.clone(), Client::new));
+                self.meeting = Some(header.source.map_or_else(|| turn.client.clone(), Client::new));
                 Next::Brief
             }
             Ok(None) if turn.input.is_empty() && turn.input.ended() => Next::Close, // a health check that only connects
@@ -131,7 +123,7 @@ impl Proxied {
     }
 }
 
-/// The proxy notices, and nothing it was sent could be taken for an answer.
+/// Resets the connection: the proxy notices, and nothing could be taken for a response.
 fn refuse(proxy: &Client, why: &str) -> Next {
     debug!("{proxy} sent no PROXY header: {why}");
     Next::Abort
@@ -139,48 +131,23 @@ fn refuse(proxy: &Client, why: &str) -> Next {
 
 impl Conversation for Proxied {
     fn turn(&mut self, turn: &mut Turn<'_>) -> Next {
-        match &mut self.state {
-            State::Header => self.receive_header(turn),
-            State::Meeting(client) => {
-                let Some(mut conversation) = self.inner.meet(client) else { return Next::Linger };
-                let next = conversation.turn(&mut turn.with_client(client));
-                self.state = State::Met(client.clone(), conversation);
-                next
-            }
-            State::Met(client, conversation) => conversation.turn(&mut turn.with_client(client)),
+        let Some(client) = self.meeting.take() else { return self.receive_header(turn) };
+        match self.inner.meet(&client) {
+            Some(conversation) => turn.hand_over(Handover::to(conversation).with_client(client)),
+            None => Next::Linger,
         }
     }
 
     fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
-        match (&mut self.state, what) {
-            (State::Met(client, conversation), _) => conversation.event(what, &mut turn.with_client(client)),
-            (State::Header, Event::Late(_)) => refuse(turn.client, "it is late"),
-            (State::Header, Event::Called) => Next::Unchanged,
+        match what {
+            Event::Late(_) => refuse(turn.client, "it is late"),
+            Event::Called => Next::Unchanged,
             _ => Next::Close,
         }
     }
 
-    fn goodbye(&mut self, turn: &mut Turn<'_>) {
-        if let State::Met(client, conversation) = &mut self.state {
-            conversation.goodbye(&mut turn.with_client(client));
-        }
-    }
-
-    fn take(self: Box<Self>, stream: Stream) {
-        if let State::Met(client, conversation) = self.state {
-            conversation.take(stream.with_client(client));
-        }
-    }
-
     fn drop_may_block(&self) -> bool {
-        matches!(&self.state, State::Met(_, conversation) if conversation.drop_may_block())
-    }
-
-    fn owed(&self) -> u64 {
-        match &self.state {
-            State::Met(_, conversation) => conversation.owed(),
-            _ => 0,
-        }
+        false
     }
 }
 

@@ -1,5 +1,5 @@
-//! Workers with nothing to do: who sleeps, who is woken, and who watches.
-//! A part of [`Scheduler`]; a wake is what costs (3 to 8 µs each), so there is one at a time, and only for need.
+//! Idle workers: which ones sleep, which one is woken, and the watchdog. A part of [`Scheduler`]. A wake costs 3 to 8
+//! µs, so there is one at a time, and only if needed.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::super::sync::{self, AtomicBool, Instant, Mutex, Ordering, Thread, Thr
 use super::load::LONG;
 use super::{Padded, PerWorker, PollWaker, Scheduler, Worker, lock};
 
-/// Who sleeps.
+/// The sleeping workers.
 #[derive(Default)]
 pub struct IdleWorkers {
     asleep: Vec<usize>, // the latest to fall asleep is the first to be woken: its caches are warm
@@ -20,38 +20,38 @@ impl IdleWorkers {
     }
 }
 
-/// What a worker sleeps by.
+/// How a worker sleeps and is woken.
 #[derive(Default)]
 pub struct Parker {
     pub thread: Mutex<Option<(Thread, ThreadId)>>,
     pub woken: AtomicBool,
 }
 
-/// Who began to wait inside the poll so short a time ago counts as awake: its clients are about to ask again, and a third
-/// worker beside two that are busy on two cores would only take over what they have. (With the order of
-/// polls and draws in `Worker::next` 0.88 of the CPU for 64 clients of `hello`, alone 1.01.)
+/// A worker that began to wait inside the poll less than this ago counts as awake: its clients are about to send again,
+/// and a third worker beside two busy ones on two cores would only take over their connections. (With the order of
+/// polls and draws in `Worker::next` 0.88 of the CPU time for 64 clients of `hello`, alone 1.01.)
 const LATELY: Duration = Duration::from_millis(2);
 const TICK: Duration = Duration::from_millis(1);
 const QUIET_TICKS: u32 = 4;
-/// After so many ticks in a row in which nothing stood and no handler ran for long, they come less often, until one finds
-/// something: the first worker that is blocked after that is found up to 3 ms later. A tick is a timer, two switches of
-/// threads and 10 to 20 µs of CPU: at a thousand a second a quarter of a download at 450 MiB/s.
+/// After this many ticks in a row that found no standstill and no long handler, ticks are less frequent until one finds
+/// something: the first blocked worker after that is found up to 3 ms later. A tick is a timer, two context switches
+/// and 10 to 20 µs of CPU time: at a thousand per second a quarter of the CPU time of a download at 450 MiB/s.
 const CALM_AFTER: u32 = 64;
 const CALM_TICK: Duration = Duration::from_millis(4);
-/// What has stood for so many ticks is served by one more worker, whatever the others do.
+/// After a standstill of this many ticks one more worker serves, whatever the others do.
 const STOOD_LONG: u32 = 8;
-/// Of so many handlers that run for long the watchdog asks the kernel; it takes those beyond them for blocked.
+/// The watchdog reads the kernel's state of up to this many long handlers. It counts the others as blocked.
 const ASKED_AT_MOST: usize = 8;
 
-/// What the watchdog has seen, tick by tick.
+/// The watchdog's observations, tick by tick.
 #[derive(Default)]
 struct Watch {
-    quiet: u32, // ticks in a row in which nothing stood, and nothing went on
-    stood: u32, // ticks in a row in which something stood
+    quiet: u32, // ticks in a row without a standstill and without progress
+    stood: u32, // ticks in a row with a standstill
 }
 
 impl Watch {
-    /// One more tick. True: it is to go to work.
+    /// Records a tick. Returns whether the watchdog has to go to work.
     fn steps_in(&mut self, stands: bool, goes_on: bool, a_core_is_idle: bool) -> bool {
         self.quiet = if stands || goes_on { 0 } else { self.quiet + 1 };
         self.stood = if stands { self.stood + 1 } else { 0 };
@@ -63,23 +63,23 @@ impl Watch {
     }
 }
 
-/// How long a tick is, after so many in a row that found nothing.
+/// The length of a tick after this many in a row that found nothing.
 fn tick(calm: u32) -> Duration {
     if calm < CALM_AFTER { TICK } else { CALM_TICK }
 }
 
-/// Whether the poller has been free, or the queue has stood, from one count of polls and draws to the next.
+/// Whether the poller has been free, or the queue has not moved, from one count of polls and draws to the next.
 fn stands(poller_free: bool, ready: bool, before: (u64, u64), after: (u64, u64)) -> bool {
     poller_free && before.0 == after.0 || ready && before.1 == after.1
 }
 
-/// Whether fewer workers than there are cores run or wait for a core. One more of them beside a client on the same cores
-/// serves nobody sooner, and the client's thread is run less.
+/// Whether fewer workers than cores are running or runnable. Another one, beside a client on the same cores, would
+/// serve no connection sooner, and take time from the client's thread.
 fn a_core_is_idle(awake: usize, cores: usize, blocked: usize) -> bool {
     awake < cores + blocked
 }
 
-/// How many of those that run for long are blocked.
+/// How many of the long handlers are blocked.
 fn count_blocked<T>(long: impl Iterator<Item = T>, is_runnable: impl Fn(T) -> bool) -> usize {
     long.enumerate()
         .filter_map(|(asked, worker)| (asked >= ASKED_AT_MOST || !is_runnable(worker)).then_some(()))
@@ -87,7 +87,7 @@ fn count_blocked<T>(long: impl Iterator<Item = T>, is_runnable: impl Fn(T) -> bo
 }
 
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
-    /// Wake a worker if what waits in the queue is worth it.
+    /// Wakes a worker if the queued work is worth it.
     pub fn wake_for_need(&self, now: Instant) {
         if self.needs_another(false, now) {
             self.wake_one();
@@ -95,20 +95,20 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 
     pub(super) fn needs_another(&self, unpolled: bool, now: Instant) -> bool {
-        // Handlers that burn CPU gain nothing from more threads than cores; then only the tick wakes. How long the queue is
-        // comes last, for it takes the locks of all that are filled.
+        // Handlers that use the CPU gain nothing from more threads than cores; then only the tick wakes. The length of
+        // the queue is checked last, because it takes the locks of all non-empty queues.
         (a_core_is_idle(self.busy(now), self.cores, self.load.stuck()) || self.load.blocks())
             && self.load.is_worth_a_wake(self.queue.len(), unpolled)
     }
 
-    /// How many workers are awake, counting one that has begun to wait inside the poll lately.
+    /// How many workers are awake, including one that began to wait inside the poll recently.
     fn busy(&self, now: Instant) -> usize {
         let lately = now.nanos().saturating_sub(LATELY.as_nanos() as u64);
         let polls = self.polling.load(Ordering::Relaxed) && self.waits_since.load(Ordering::Relaxed) > lately;
         self.awake.load(Ordering::Relaxed) + usize::from(polls)
     }
 
-    /// Wake one idle worker, or else whoever waits in the poll. One at a time.
+    /// Wakes one idle worker, or else the one that waits in the poll. One at a time.
     pub(super) fn wake_one(&self) {
         if self.searching.load(Ordering::SeqCst) {
             return;
@@ -118,7 +118,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             drop(idle);
             return self.wake_poller();
         }
-        // Only with somebody to wake, under the lock: whoever sees this word wakes nobody, and counts on one who searches.
+        // Only if there is a worker to wake, under the lock: a thread that sees this word wakes none, and relies on the
+        // one that searches.
         if self.searching.swap(true, Ordering::SeqCst) {
             return;
         }
@@ -127,7 +128,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         worker.into_iter().for_each(|worker| self.wake(worker));
     }
 
-    /// The idle worker to be woken first, off the list.
+    /// Removes the idle worker to be woken first from the list.
     pub(super) fn next_idle(&self) -> Option<usize> {
         self.next_of(&mut lock(&self.idle))
     }
@@ -149,9 +150,9 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// Whether there is work: what an idle worker looks at once more after it has published that it is idle.
+    /// Whether there is work: an idle worker checks this again after it has published that it is idle.
     fn something_waits(&self) -> bool {
-        fence(Ordering::SeqCst); // partner: `Worker::begin`; the end is told under the lock of `idle`
+        fence(Ordering::SeqCst); // partner: `Worker::begin`; the end is signalled under the lock of `idle`
         self.poller_free.load(Ordering::SeqCst) || !self.queue.is_empty() || self.is_over()
     }
 
@@ -172,7 +173,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
             ticks
         };
         self.awake.fetch_sub(1, Ordering::SeqCst);
-        // Asked once: a watchdog that asked twice, and heard yes and then no, would sleep while all count on its ticks.
+        // Checked once: a watchdog that checked twice, with different results, could sleep while all others rely on its
+        // ticks.
         let something_waits = self.something_waits();
         match ticks {
             _ if something_waits => {}
@@ -189,8 +191,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// The watchdog: sleep by the tick, and go to work where the poller has been free, or the queue has stood, since
-    /// the last one, if that is because workers are blocked. After some quiet ticks: sleep until woken.
+    /// The watchdog: sleeps by the tick, and goes to work if the poller has been free, or the queue has not moved,
+    /// since the last one because workers are blocked. After some quiet ticks it sleeps until woken.
     fn watch(&self, worker: &mut Worker<'_, C, P, W>) {
         let mut seen = self.progress();
         let mut watch = Watch::default();
@@ -217,7 +219,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         {
             let mut idle = lock(&self.idle);
             if idle.watchdog != Some(worker.me) {
-                return; // woken this moment
+                return; // woken a moment ago
             }
             idle.watchdog = None;
             self.ticking.store(false, Ordering::SeqCst);
@@ -228,7 +230,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// Leave the list of idle workers; who is no longer on it was woken, and searches.
+    /// Leaves the list of idle workers. A worker that is not in the list has been woken, and searches.
     fn leave_idle(&self, worker: &mut Worker<'_, C, P, W>) {
         let mut idle = lock(&self.idle);
         if idle.watchdog == Some(worker.me) {
@@ -242,8 +244,9 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// How many workers have been in code that may block for longer than this, and wait there for something other than a
-    /// core: beside a client on the same cores a worker that computes for microseconds is often not run for milliseconds.
+    /// How many workers have been in code that may block for longer than this, and wait for something other than a
+    /// core: beside a client on the same cores a worker that computes for microseconds is often not run for
+    /// milliseconds.
     fn blocked_longer_than(&self, limit: Duration, now: Instant) -> usize {
         let before = now.nanos().saturating_sub(limit.as_nanos() as u64);
         let runs_long =

@@ -1,5 +1,5 @@
-//! What is known of a connection wherever it is: whether it is called, and whether its client is there.
-//! Shared by the connection's table entry, by whoever holds the connection, and by other threads that may call it.
+//! What is known of a connection wherever it is: whether it is called, and whether its client is connected. Shared by
+//! the connection's table entry, by the holder of the connection, and by other threads that call it.
 
 use std::any::Any;
 use std::sync::{Arc, Weak};
@@ -7,13 +7,13 @@ use std::sync::{Arc, Weak};
 use super::super::sync::{AtomicU8, Ordering};
 use super::token::Token;
 
-/// Whom a call from another thread goes to: the engine.
+/// The receiver of calls from other threads: the engine.
 pub trait Callee: Any + Send + Sync {
-    /// Make these connections ready, wherever they are.
+    /// Makes these connections ready, wherever they are.
     fn call(self: Arc<Self>, tokens: &mut dyn Iterator<Item = Token>);
 }
 
-/// One connection, from wherever it is looked at.
+/// One connection, as other threads see it.
 pub struct Link {
     token: Token,
     callee: Option<Arc<Weak<dyn Callee>>>, // one word: each connection has a link
@@ -24,11 +24,11 @@ pub struct Link {
 const PEER_CLOSED: u8 = 1;
 /// The connection is over: set when its table entry is given up.
 const OVER: u8 = 2;
-/// A call is on its way, and the conversation has not been told of it yet.
+/// A call is on its way, and the conversation has not got it yet.
 const CALLED: u8 = 4;
 /// The connection is broken both ways.
 const RESET: u8 = 8;
-/// Another thread has given the connection up.
+/// Another thread has aborted the connection.
 const ABORTED: u8 = 16;
 
 impl Link {
@@ -36,7 +36,7 @@ impl Link {
         Link { token, callee, state: AtomicU8::new(0) }
     }
 
-    /// Of no connection: nobody is called.
+    /// The link of no connection: calls have no effect.
     pub fn alone() -> Arc<Link> {
         Arc::new(Link::new(Token::from_usize(usize::MAX), None))
     }
@@ -45,18 +45,18 @@ impl Link {
         self.token
     }
 
-    /// The poller, or a read, saw the end of what the client sends, or a reset.
+    /// The poller, or a read, saw the end of the client's bytes, or a reset.
     pub fn peer_closed(&self, reset: bool) {
         // Relaxed: nothing else is published by these flags.
         self.state.fetch_or(if reset { PEER_CLOSED | RESET } else { PEER_CLOSED }, Ordering::Relaxed);
     }
 
-    /// Whether the connection is broken both ways: nothing that is written arrives.
+    /// Whether the connection is broken both ways: output does not arrive.
     pub fn is_reset(&self) -> bool {
         self.state.load(Ordering::Relaxed) & RESET != 0
     }
 
-    /// Whether the client has closed its side, or is gone.
+    /// Whether the client has closed its side, or has disconnected.
     pub fn is_peer_closed(&self) -> bool {
         self.state.load(Ordering::Relaxed) & (PEER_CLOSED | OVER) != 0
     }
@@ -66,8 +66,8 @@ impl Link {
         self.state.fetch_or(OVER, Ordering::Relaxed);
     }
 
-    /// Note a call. True: the caller has to pass it on; false: the connection is over, or was called already and has
-    /// not been told yet.
+    /// Records a call. The result says whether the caller has to pass it on, whether another call is on its way, or
+    /// whether the connection is over.
     ///
     /// AcqRel, the partner of [`Link::take_call`]: what the caller wrote before a call that is coalesced is seen by the
     /// conversation, because the `fetch_and` that takes the call reads this value or a later one.
@@ -80,8 +80,8 @@ impl Link {
         }
     }
 
-    /// Note that the connection is to be reset. To be passed on although a call may be on its way already: that one may have
-    /// reached a connection that was not aborted yet.
+    /// Records that the connection is to be reset. It has to be passed on even if a call is on its way, because that
+    /// one may have reached the connection before the abort.
     pub fn note_abort(&self) -> Call {
         let before = self.state.fetch_or(CALLED | ABORTED, Ordering::AcqRel);
         match before {
@@ -91,12 +91,12 @@ impl Link {
         }
     }
 
-    /// Whether another thread has given the connection up.
+    /// Whether another thread has aborted the connection.
     pub fn is_aborted(&self) -> bool {
         self.state.load(Ordering::Relaxed) & ABORTED != 0
     }
 
-    /// Whether a call is on its way that the conversation has not been told of.
+    /// Whether a call is on its way that the conversation has not got.
     pub fn is_called(&self) -> bool {
         self.state.load(Ordering::Relaxed) & CALLED != 0
     }
@@ -105,13 +105,13 @@ impl Link {
         self.callee.as_ref()?.upgrade()
     }
 
-    /// The conversation is told of the calls so far: from here on a call is a new one.
+    /// The conversation gets the calls so far: later ones are new calls.
     pub fn take_call(&self) -> bool {
         self.state.fetch_and(!CALLED, Ordering::AcqRel) & CALLED != 0
     }
 }
 
-/// What is to be done about a call.
+/// What to do about a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     PassOn,
@@ -119,11 +119,11 @@ pub enum Call {
     Over,
 }
 
-/// Calls one connection, from any thread: its conversation is told so, by [`Event::Called`](crate::raw::Event::Called), in a
-/// turn soon after, wherever the connection is at that moment. Made by [`Turn::waker`](crate::raw::Turn::waker).
+/// Calls one connection from any thread: its conversation gets [`Event::Called`](crate::raw::Event::Called) in a turn
+/// soon after, wherever the connection is at that moment. Made by [`Turn::waker`](crate::raw::Turn::waker).
 ///
-/// Calls are coalesced: those that come before the conversation was told are told once. What a thread wrote before it
-/// called is seen by the conversation that is told.
+/// Calls are coalesced: the conversation gets one event for all calls before it. Everything that a thread wrote before
+/// it called is visible to the conversation then.
 #[derive(Clone)]
 pub struct Waker {
     link: Arc<Link>,
@@ -134,20 +134,20 @@ impl Waker {
         Waker { link }
     }
 
-    /// Call the connection. False: it is gone, and so will be all further calls.
+    /// Calls the connection. Returns false if it has ended; all further calls will return false.
     ///
-    /// It costs a lock of the engine's table and, where no worker is awake, a system call (beside the end of the server a thread, which
-    /// drops what is cut off); never a wait for the client.
+    /// It costs a lock of the engine's table and, if no worker is awake, a system call (at the end of the server also a
+    /// thread, which drops connections that are cut off). It never waits for the client.
     pub fn wake(&self) -> bool {
         self.pass_on(self.link.note_call())
     }
 
-    /// Reset the connection, whatever it waits for, also for its client to read what is owed to it: a client that reads too
-    /// slowly is given up. The conversation is told [`Event::SendFailed`](crate::raw::Event::SendFailed). False: it is gone
-    /// already.
+    /// Resets the connection in any state, also while it waits for its client to read: use it to give up a slow client.
+    /// The conversation gets [`Event::SendFailed`](crate::raw::Event::SendFailed). Returns false if the connection has
+    /// ended.
     ///
-    /// Nothing is done to a connection that has left the engine ([`Next::Take`](crate::raw::Next::Take)), or has ended and
-    /// lingers. It costs what [`wake`](Waker::wake) does.
+    /// It has no effect on a connection that has left the engine ([`Next::Take`](crate::raw::Next::Take)), or has ended
+    /// and is half-closed. It costs the same as [`wake`](Waker::wake).
     pub fn abort(&self) -> bool {
         self.pass_on(self.link.note_abort())
     }
@@ -166,8 +166,8 @@ impl Waker {
         }
     }
 
-    /// Call many connections at once, which costs a short lock each, and one system call for each thousand of them at most.
-    /// Those of one server are called together; tells how many are still there.
+    /// Calls many connections at once, which costs a short lock each, and at most one system call per thousand. Those
+    /// of one server are called together. Returns how many have not ended.
     pub fn wake_all<'a>(wakers: impl IntoIterator<Item = &'a Waker>) -> usize {
         let mut there = 0;
         let mut engine: Option<Arc<dyn Callee>> = None;
@@ -195,8 +195,8 @@ impl Waker {
         Some(callee)
     }
 
-    /// Whether the client has closed its side of the connection, or the connection is over. A client that has sent
-    /// its last byte and still reads counts as gone: the two look alike until something is sent.
+    /// Whether the client has closed its side of the connection, or the connection is over. A client that has sent its
+    /// last byte and still reads counts as gone: the two look alike until something is sent.
     pub fn client_is_gone(&self) -> bool {
         self.link.is_peer_closed()
     }

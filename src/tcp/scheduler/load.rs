@@ -1,11 +1,11 @@
-//! How long turns take, and what that says about waking.
-//! Fed by `workers` with each turn; asked by [`Scheduler`](super::Scheduler) whenever somebody might be woken.
+//! The durations of turns, and what follows for wakes. Fed by `workers` with each turn; read by
+//! [`Scheduler`](super::Scheduler) before a wake.
 
 use std::time::Duration;
 
 use super::super::sync::{AtomicU64, AtomicUsize, Ordering};
 
-/// How long turns take, and what that says about waking: the time that a wake would save decides it.
+/// The durations of turns. A wake depends on the time that it would save.
 #[derive(Default)]
 pub struct Load {
     mean: AtomicU64,    // of a turn, in ns, moving by 1/64
@@ -14,18 +14,19 @@ pub struct Load {
     stuck: AtomicUsize, // handlers that had been blocked for over 1 ms at the last tick
 }
 
-/// A wake costs 3 to 8 µs. Measured at 8 connections, CPU a request by this limit: 0 or 10 µs 7.1 µs; 25: 6.0; 50 to 300: 5.8.
-/// Where 8 turns come to 50 µs by themselves, that limit woke somebody for nothing: 1.01 x nginx, and 0.93 x at 100.
+/// A wake costs 3 to 8 µs. CPU time per request with 8 connections, by this limit: 0 or 10 µs: 7.1 µs; 25 µs: 6.0 µs;
+/// 50 to 300 µs: 5.8 µs. If 8 turns take 50 µs anyway, that limit woke workers for nothing: 1.01 of nginx, and 0.93
+/// with 100 µs.
 const WORTH_A_WAKE: Duration = Duration::from_micros(100);
 const LONGEST_COUNTED: Duration = Duration::from_millis(10);
 const LEAP: u64 = 8;
 const FIRST_LEAP: Duration = Duration::from_micros(100);
 const MEASURED_OVER: Duration = Duration::from_micros(20);
-/// A handler that runs longer is waiting for something, or has much to compute.
+/// A handler that runs longer waits for something, or has much to compute.
 pub const LONG: Duration = Duration::from_millis(1);
 
 impl Load {
-    /// A turn took so long; `blocked`: how much of it was not spent on the processor, where that was measured.
+    /// Records the duration of a turn; `blocked` is the part not spent on the processor, if it was measured.
     pub fn turn_took(&self, wall: Duration, blocked: Option<Duration>) {
         follow(&self.mean, wall);
         if let Some(blocked) = blocked {
@@ -33,27 +34,27 @@ impl Load {
         }
     }
 
-    /// A handler took so long.
+    /// Records the duration of a handler.
     pub fn handler_took(&self, wall: Duration) {
         follow(&self.handler, wall);
     }
 
-    /// Whether turns are so long that it may matter how much of them is blocked.
+    /// Whether turns are so long that it matters how much of them is blocked.
     pub fn is_measured(&self) -> bool {
         self.mean.load(Ordering::Relaxed) > MEASURED_OVER.as_nanos() as u64
     }
 
-    /// Whether so many waiting turns are worth a wake. With a handler ahead and nobody at the poller (`unpolled`), that
-    /// counts as one more that waits, for as long as a handler takes.
+    /// Whether this many waiting turns are worth a wake. If a handler is about to run and no worker polls (`unpolled`),
+    /// that counts as one more waiting turn with the duration of a handler.
     pub fn is_worth_a_wake(&self, waiting: usize, unpolled: bool) -> bool {
         let waiting = self.mean.load(Ordering::Relaxed).saturating_mul(waiting as u64);
         let unpolled = if unpolled { self.handler.load(Ordering::Relaxed) } else { 0 };
         waiting.saturating_add(unpolled) > WORTH_A_WAKE.as_nanos() as u64
     }
 
-    /// Whether handlers wait for something rather than compute: more than half of a turn. Beside a client on the same two
-    /// cores a computing handler waits for its core a third of the time; at a quarter that passed for waiting, and
-    /// 8 clients of handlers that compute for 50 µs had a p99 of 1.8 ms instead of 0.5.
+    /// Whether handlers wait rather than compute: for more than half of a turn. Beside a client on the same two cores a
+    /// computing handler waits for its core a third of the time. With a quarter as the limit that counted as waiting,
+    /// and 8 clients of handlers that compute for 50 µs had a p99 of 1.8 ms instead of 0.5 ms.
     pub fn blocks(&self) -> bool {
         let mean = self.mean.load(Ordering::Relaxed);
         self.is_measured() && self.blocked.load(Ordering::Relaxed) > mean / 2
@@ -64,20 +65,20 @@ impl Load {
         self.stuck.load(Ordering::Relaxed)
     }
 
-    /// So many handlers have been blocked for over 1 ms.
+    /// Sets how many handlers have been blocked for over 1 ms.
     pub fn count_stuck(&self, count: usize) {
         self.stuck.store(count, Ordering::Relaxed);
     }
 }
 
-/// On a busy machine one turn in a hundred is pre-empted for milliseconds, and would stand for many: a mean follows what
-/// is new by leaps of bounded width, and is there within a hundred turns if it lasts.
+/// On a busy machine one turn in a hundred is pre-empted for milliseconds, and would outweigh many. So a mean follows
+/// new values by limited steps, and reaches a lasting value within a hundred turns.
 fn follow(mean: &AtomicU64, wall: Duration) {
     let leap = Duration::from_nanos(mean.load(Ordering::Relaxed).saturating_mul(LEAP)).max(FIRST_LEAP);
     approach(mean, wall.min(leap));
 }
 
-/// Two workers may overwrite each other here: a mean of 64 does not mind.
+/// Two workers may overwrite each other here, which does not matter for a mean of 64.
 fn approach(mean: &AtomicU64, value: Duration) {
     let value = value.min(LONGEST_COUNTED).as_nanos() as i64;
     let old = mean.load(Ordering::Relaxed) as i64;

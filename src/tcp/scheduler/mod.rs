@@ -1,35 +1,37 @@
-//! Where workers hand connections, permits and the poller to each other.
+//! Where workers pass connections, permits and the poller to each other.
 //!
 //! Called by `workers` (what a worker does next) and by `engine` (shutdown, calls from other threads). Generic over
-//! connection, poller and poll waker, and all its locks, atomics, parking and queues come from `sync`: the model check
-//! (`tests/laws.rs`) runs these very files.
+//! connection, poller and poll waker. All its locks, atomics, parking and queues come from `sync`, so the model check
+//! (`tests/laws.rs`) runs these files.
 //!
-//! The invariants:
-//! 1. *One place.* A connection moves by value: parked in the table, ready in the queue, waiting for a permit, or in a
-//!    worker's hands.
+//! The invariants (explained in `docs/engine.md` under the same numbers):
+//! 1. *One place.* A connection moves by value: parked in the table, in the ready queue, waiting for a permit, or held
+//!    by a worker.
 //! 2. *A worker is awake.* While the poller is free or the ready queue is not empty, some worker outside code that may
-//!    block is awake, or was woken, or is the watchdog. A worker that is about to wait, idle or inside the poll, first
-//!    publishes that it does (`IdleWorkers`, or `polling = true`), then a SeqCst fence, then looks once more at queue,
-//!    poller, deadlines and state; whoever makes work stores it first, then a SeqCst fence, then reads those words.
+//!    block is awake, was woken, or is the watchdog. A worker that is about to wait, idle or inside the poll, first
+//!    publishes that (`IdleWorkers`, or `polling = true`), then executes a SeqCst fence, then checks queue, poller,
+//!    deadlines and state again. Code that adds work stores it first, then executes a SeqCst fence, then reads those
+//!    words.
 //! 3. *No readiness is lost.* See [`table`].
 //! 4. *Polls are never starved.* A worker that has drawn 64 times since the last poll, or finds it older than 1 ms,
 //!    polls first.
-//! 5. *Code that may block runs with a permit*, and none of it while the poller or a lock is held. See [`Permits`].
-//! 6. *Guards.* The poller and a permit are given back when dropped, also in a panic.
+//! 5. *Code that may block runs with a permit*, and never while the poller or a lock is held. See [`Permits`]. Loggers,
+//!    what is dropped at the end of the server, and output dropped after a panic have no permit.
+//! 6. *Guards.* The poller and permits are returned when they are dropped, also by a panic.
 
 mod worker; // from task to task
 
 mod poller_guard; // the poller in the hands of one worker
 
 mod idle; // workers with nothing to do
-mod shards; // the table of connections: which waits for what, until when
+mod shards; // the table of connections, their events and deadlines
 mod table; // a shard of it
 
-mod link; // a connection from wherever it is looked at
-mod token; // the name of a connection
+mod link; // what other threads can see of a connection
+mod token; // the key of a connection
 
 mod load; // how long turns take
-mod permits; // at most so many turns may block
+mod permits; // how many turns can block at once
 mod queue; // connections that are ready
 
 use std::time::Duration;
@@ -50,7 +52,7 @@ use super::sync::{
     fence,
 };
 
-/// Wakes whoever waits inside the poll.
+/// Wakes the worker that waits inside the poll.
 pub trait PollWaker {
     fn wake(&self);
 }
@@ -59,12 +61,12 @@ pub trait PollWaker {
 pub struct Scheduler<C, P, W> {
     queue: ReadyQueue<C>,
     poller: Padded<Mutex<Option<P>>>,
-    poller_free: Padded<AtomicBool>, // nobody holds the poller
-    polling: Padded<AtomicBool>,     // somebody waits inside the poll, or is about to
+    poller_free: Padded<AtomicBool>, // no worker holds the poller
+    polling: Padded<AtomicBool>,     // a worker waits inside the poll, or is about to
     waker: W,
     idle: Mutex<IdleWorkers>,
     workers: Vec<Padded<PerWorker>>,
-    searching: Padded<AtomicBool>, // somebody was woken and has found nothing yet: one at a time
+    searching: Padded<AtomicBool>, // a worker was woken and has found nothing yet: one at a time
     ticking: AtomicBool,           // the watchdog ticks
     calm: AtomicU32,               // ticks in a row that found nothing; written by the watchdog
     state: Padded<AtomicU8>,
@@ -73,10 +75,10 @@ pub struct Scheduler<C, P, W> {
     wanted: Padded<AtomicUsize>, // how many connections wait for a permit; written under the lock of `permits`
     load: Padded<Load>,
     polls: Padded<AtomicU64>,
-    wakes: AtomicU64,       // of threads; each costs microseconds, and this nothing beside it
-    polled: AtomicU64,      // when the last poll ended, in ns of the clock
+    wakes: AtomicU64,  // of threads; each costs microseconds, so counting costs nothing in comparison
+    polled: AtomicU64, // when the last poll ended, in ns of the clock
     waits_since: AtomicU64, // when the last wait inside the poll began, likewise
-    awake: AtomicUsize,     // workers neither idle nor waiting inside the poll
+    awake: AtomicUsize, // workers neither idle nor waiting inside the poll
     cores: usize,
 }
 
@@ -88,8 +90,8 @@ struct PerWorker {
     running_since: AtomicU64, // code that may block runs here since then, in ns of the clock; 0: none
 }
 
-/// On cache lines of its own: what one worker writes often does not invalidate what others read.
-/// (128 bytes: the adjacent line is fetched along on x86.)
+/// On its own cache lines: what one worker writes often does not invalidate what others read. (128 bytes: x86 fetches
+/// the adjacent line as well.)
 #[derive(Default)]
 #[repr(align(128))]
 struct Padded<T>(T);
@@ -107,7 +109,7 @@ const SHUTTING_DOWN: u8 = 1;
 const OVER: u8 = 2;
 
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
-    /// A scheduler for so many workers, on so many cores, with the poller free.
+    /// A scheduler for this many workers and cores, with the poller free.
     pub fn new(poller: P, waker: W, workers: usize, cores: usize, permits: Permits<C>) -> Scheduler<C, P, W> {
         Scheduler {
             queue: ReadyQueue::new(workers),
@@ -134,21 +136,21 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// Push a connection that is ready. Whoever does so is a worker that is awake, and will draw from the queue or see
-    /// to it that another does ([`Worker::begin_blocking`]).
+    /// Pushes a connection that is ready. Called by a worker that is awake, which draws from the queue or makes another
+    /// do so ([`Worker::begin_blocking`]).
     pub fn push(&self, connection: C) {
         self.queue.push(connection, None);
     }
 
-    /// The same of those that a worker has polled: any other may take them from there.
+    /// Pushes the connections that a worker has polled. Any other worker can take them from its queue.
     pub fn push_polled(&self, worker: usize, connections: impl ExactSizeIterator<Item = C>) {
         if connections.len() > 0 {
             self.queue.push_polled(worker, connections);
         }
     }
 
-    /// Another thread calls these connections: those that are parked are ready, for the others it is noted.
-    /// Tells each that is ready what was noted for it. What comes back is as of [`push_from_outside`](Scheduler::push_from_outside).
+    /// Another thread calls these connections. Parked ones become ready, with their recorded events. For others the
+    /// call is recorded. Returns connections as [`push_from_outside`](Scheduler::push_from_outside) does.
     #[must_use = "they are in nobody's hands but the caller's"]
     pub fn call(&self, tokens: &mut dyn Iterator<Item = Token>, saw: impl Fn(&mut C, Readiness)) -> Vec<C> {
         let mut some = false;
@@ -160,8 +162,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         if some { self.pushed_from_outside() } else { Vec::new() }
     }
 
-    /// Push a connection that is ready, from a thread that is no worker. After the end nobody takes it from the queue any more:
-    /// it comes back, with whoever else is there.
+    /// Pushes a connection that is ready, from a thread that is not a worker. After the end no worker takes it from the
+    /// queue, so it is returned, with all others in the queue.
     #[must_use = "they are in nobody's hands but the caller's"]
     pub fn push_from_outside(&self, connection: C) -> Vec<C> {
         self.queue.push(connection, None);
@@ -169,9 +171,9 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 
     fn pushed_from_outside(&self) -> Vec<C> {
-        // By the fence in `wake_poller`: a worker that did not see the push is seen waiting. Where nobody polls,
-        // invariant 2 holds: a worker is awake, or the watchdog ticks. And whoever drained the queue at the end has found what
-        // was pushed, or the end is seen here.
+        // By the fence in `wake_poller`, a worker that did not see the push is seen waiting. If no worker polls,
+        // invariant 2 holds: a worker is awake, or the watchdog ticks. At the end either the draining thread has found
+        // what was pushed, or the end is seen here.
         self.wake_poller();
         if self.is_over() {
             return self.drain_queue();
@@ -185,7 +187,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         &self.table
     }
 
-    /// Park a connection; what came for it meanwhile comes back with it.
+    /// Parks a connection. If an event has been recorded meanwhile, returns the connection with it.
     pub fn park(&self, token: Token, connection: C, wait: Wait) -> Option<(C, Readiness)> {
         let parked = self.table().park(token, connection, wait);
         match parked {
@@ -199,7 +201,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// Those that have waited too long for a permit.
+    /// The connections that have waited too long for a permit.
     pub fn late_for_permit(&self, now: Instant) -> Vec<C> {
         if self.wanted.load(Ordering::Relaxed) == 0 {
             return Vec::new();
@@ -207,7 +209,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.with_permits(|permits| permits.late(now))
     }
 
-    /// How many connections were refused for want of a permit.
+    /// How many connections were rejected because there was no permit.
     pub fn refused(&self) -> u64 {
         lock(&self.permits).refused()
     }
@@ -217,7 +219,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.wanted.load(Ordering::Relaxed)
     }
 
-    /// How many permits are taken: a worker may keep one between turns. (The model check asks.)
+    /// How many permits are in use: a worker may keep one between turns. (Used by the model check.)
     pub fn permits_taken(&self) -> usize {
         lock(&self.permits).taken()
     }
@@ -227,7 +229,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.workers.iter().filter(|worker| worker.running_since.load(Ordering::Relaxed) != 0).count()
     }
 
-    /// All changes of the permits go this way, so that `wanted` is what the queue says.
+    /// All changes of the permits are made here, so that `wanted` matches the queue.
     fn with_permits<R>(&self, change: impl FnOnce(&mut Permits<C>) -> R) -> R {
         let mut permits = lock(&self.permits);
         let result = change(&mut permits);
@@ -239,12 +241,12 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.with_permits(|permits| permits.release(class))
     }
 
-    /// A turn took so long; `blocked`: how much of it was not spent on the processor, where that was measured.
+    /// Records the duration of a turn; `blocked` is the part not spent on the processor, if it was measured.
     pub fn turn_took(&self, wall: Duration, blocked: Option<Duration>) {
         self.load.turn_took(wall, blocked);
     }
 
-    /// If a worker waits inside the poll, it returns.
+    /// If a worker waits inside the poll, makes it return.
     pub fn wake_poller(&self) {
         fence(Ordering::SeqCst); // partner: `Polling::begin`
         if self.polling.load(Ordering::SeqCst) {
@@ -253,14 +255,14 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         }
     }
 
-    /// Begin to shut down: whoever polls next sees it. From any thread, at any time.
+    /// Begins the shutdown: the next worker that polls sees it. From any thread, at any time.
     pub fn begin_shutdown(&self) {
         let _ = self.state.compare_exchange(RUNNING, SHUTTING_DOWN, Ordering::SeqCst, Ordering::SeqCst);
         self.wake_poller();
         self.wake_one();
     }
 
-    /// All workers exit, as soon as they are free.
+    /// Makes all workers exit as soon as they are free.
     pub fn end(&self) {
         self.state.store(OVER, Ordering::SeqCst);
         self.wake_poller();
@@ -279,7 +281,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.state.load(Ordering::SeqCst) == OVER
     }
 
-    /// All connections that no worker holds, and the poller, if it is free: for the end.
+    /// All connections that no worker holds, and the poller if it is free: for the end.
     pub fn drain(&self) -> (Vec<C>, Option<P>) {
         let mut left = self.table().drain();
         left.extend(self.with_permits(Permits::drain));
@@ -296,7 +298,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         left
     }
 
-    /// How often the poller was asked so far.
+    /// How many polls there were so far.
     pub fn polls(&self) -> u64 {
         self.polls.load(Ordering::Relaxed)
     }
@@ -306,8 +308,8 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
         self.wakes.load(Ordering::Relaxed)
     }
 
-    /// Whether a worker besides the one that asks, which waits inside the poll or is about to, may be in a handler, or
-    /// begin one without this worker seeing it: one is awake, or was woken and has found nothing yet.
+    /// Whether another worker than the calling one, which waits inside the poll or is about to, may be in a handler, or
+    /// call one without this worker noticing: one is awake, or was woken and has found nothing yet.
     pub fn others_are_awake(&self) -> bool {
         self.awake.load(Ordering::SeqCst) > 0 || self.searching.load(Ordering::SeqCst)
     }
@@ -318,7 +320,7 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 }
 
-/// A panic under a lock can't leave these halfway: each is changed by steps that don't panic.
+/// A panic under a lock cannot leave these in between: each is changed by steps that do not panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,75 +1,75 @@
 //! Permits to run code that may block, and the bounded queue of connections that wait for one.
 //!
-//! There are as many permits for handlers as a server has `workers`, one reserved for short work, one reserved for
-//! meeting newcomers, and one worker more than all of them: so there is always a worker outside code that may block.
-//! Short work takes a handler's permit where one is free and the reserved one otherwise, so that handlers that are stuck
-//! stop no download; newcomers are met even if a destructor is stuck besides.
+//! There are as many permits for handlers as a server has `workers`, one reserved for short work, and one reserved for
+//! meeting new clients. There is one worker more than permits, so there is always a worker outside code that may block.
+//! Short work takes a handler's permit if one is free, and the reserved one otherwise, so handlers that are stuck stop
+//! no download. New clients are met even if a destructor is stuck as well.
 //!
-//! The invariant, under the one lock around this: a connection waits for a permit only while all that are good for its
-//! work are taken. [`Permits::release`] keeps it by giving what it frees to whoever waits for it.
+//! The invariant, under the one lock around this: a connection waits for a permit only while all suitable ones are in
+//! use. [`Permits::release`] keeps it by passing the permit to a waiting connection.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::super::sync::Instant;
 
-/// What a permit is wanted for, from the work with the fewest permits to that with the most.
+/// What a permit is needed for, from the work with the fewest permits to the work with the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Work {
     /// A handler: it may run as long as it likes. The wait for its permit is bounded in number and time.
     Handler,
-    /// A handler that has given out a part of its answer: it needs the same permit. The wait has no limit: what was
-    /// begun is not broken off because others are slow.
+    /// A handler that has sent a part of its response: it needs the same permit. The wait has no limit: a response that
+    /// has begun is not broken off because others are slow.
     Begun,
-    /// What is expected to be short, and may block all the same: an event, a destructor, a stretch of a file. The wait
-    /// has no limit.
+    /// Work that is expected to be short, and may block all the same: an event, a destructor, a part of a file. The
+    /// wait has no limit.
     Short,
-    /// Meeting a newcomer. The wait has no limit.
+    /// Meeting a new client. The wait has no limit.
     Meet,
 }
 
-/// Which permit it is: the first work that it is good for, and so are all that follow it.
+/// The class of a permit: the first work that it is suitable for. It is also suitable for all later ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class(Work);
 
 impl Class {
-    /// Whether a permit of this class is good for this work.
+    /// Whether a permit of this class is suitable for this work.
     pub fn allows(self, work: Work) -> bool {
         self.0 <= work
     }
 }
 
 const CLASSES: [Class; 4] = [Class(Work::Handler), Class(Work::Begun), Class(Work::Short), Class(Work::Meet)];
-/// How many permits there are of each class besides those for handlers.
+/// The number of permits of each class in addition to those for handlers.
 const BESIDES: [usize; 4] = [0, 0, 1, 1];
-/// The permits besides those for handlers.
+/// The permits in addition to those for handlers.
 pub const RESERVED: usize = BESIDES[Work::Short as usize] + BESIDES[Work::Meet as usize];
 
-/// What became of a request for a permit.
+/// The result of asking for a permit.
 pub enum Admission<C> {
-    /// Here is one, for this connection: not always the one that asked.
+    /// A permit for this connection, which is not always the one that asked.
     Granted(C, Class),
-    /// The connection waits; whoever releases a permit goes on with it.
+    /// The connection waits. The worker that releases a permit continues with it.
     Queued,
-    /// The queue for handlers is full. The second connection got the permit that was given back, if one did.
+    /// The queue for handlers is full. The second connection got the permit that was returned, if one did.
     Full(C, Option<(C, Class)>),
 }
 
-/// All permits, and who waits for one. One lock around it.
+/// All permits, and the connections that wait for one. One lock around it.
 pub struct Permits<C> {
     free: [usize; 4],                     // by class
     waiting: [VecDeque<(C, Instant)>; 4], // by work
-    last: usize,                          // whose turn it was: of queues that all want a permit, each gets one in turn
+    last: usize,                          // the queue served last: each queue that is not empty is served in turn
     total: usize,
     queue_limit: usize,
     queue_timeout: Option<Duration>,
     refused: u64,
     pace: Pace,
-    overfull_until: Option<Instant>, // more wait for handlers than may: when it is to be seen whether they are soon fewer
+    overfull_until: Option<Instant>, // more wait for handlers than the limit: when to check whether the queue gets shorter
 }
 
-/// How fast the queue for handlers is emptied: a queue that is full of requests that handlers take microseconds for is not too
-/// long, for workers without a permit may fill it faster than those with one empty it.
+/// How fast the queue for handlers is emptied: a queue full of requests with handlers of microseconds is not too long,
+/// because workers without a permit can fill it faster than those with one empty it.
 #[derive(Default)]
 struct Pace {
     since: Option<Instant>,
@@ -78,13 +78,13 @@ struct Pace {
 }
 
 const WINDOW: Duration = Duration::from_millis(50);
-/// Fewer in a window are no pace.
+/// Fewer in a window are not enough to judge.
 const LEAST: u64 = 16;
-/// A queue that is emptied within so many windows is not full.
+/// A queue that is emptied within this many windows is not full.
 const WINDOWS: u64 = 20;
 
 impl Pace {
-    /// Whether a queue of this length is soon empty.
+    /// Whether a queue of this length is empty soon.
     fn empties(&mut self, length: usize, now: Instant) -> bool {
         let elapsed = now.saturating_duration_since(*self.since.get_or_insert(now));
         if elapsed >= WINDOW {
@@ -113,15 +113,15 @@ impl<C> Permits<C> {
         }
     }
 
-    /// Take a permit, if one is free.
+    /// Takes a permit, if one is free.
     pub fn try_acquire(&mut self, work: Work) -> Option<Class> {
         let class = CLASSES.into_iter().find(|class| class.allows(work) && self.free[class.0 as usize] > 0)?;
         self.free[class.0 as usize] -= 1;
         Some(class)
     }
 
-    /// Give back the permit that is held, if any, and ask for one for `connection`, as one step: it queues behind
-    /// those who wait already, and what was given back goes to whoever is first then.
+    /// Returns the held permit, if any, and asks for one for `connection`, in one step. The connection queues behind
+    /// those that wait already, and the returned permit goes to the first of them.
     pub fn exchange(&mut self, held: Option<Class>, connection: C, work: Work, now: Instant) -> Admission<C> {
         let next = held.and_then(|class| self.release(class));
         if next.is_none()
@@ -143,7 +143,7 @@ impl<C> Permits<C> {
         }
     }
 
-    /// A permit is given back: the connection that waits for it longest has it now, if one does.
+    /// Returns a permit. The connection that waits for it longest gets it, if there is one.
     pub fn release(&mut self, class: Class) -> Option<(C, Class)> {
         for step in 1..=CLASSES.len() {
             let work = (self.last + step) % CLASSES.len();
@@ -168,15 +168,15 @@ impl<C> Permits<C> {
         &self.waiting[Work::Handler as usize]
     }
 
-    /// Whether more may wait for handlers than the limit says: those who wait have just come, or are soon handled.
+    /// Whether more connections can wait for handlers than the limit: they have just arrived, or are handled soon.
     fn may_be_overfull(&mut self, now: Instant) -> bool {
         let length = self.handlers().len();
         let is_young = self.handlers().front().is_some_and(|(_, since)| now < *since + WINDOW);
         self.pace.empties(length, now) || is_young
     }
 
-    /// When there is something to be seen: the connection that waits longest for a handler has waited too long, or more have
-    /// waited for a while than may.
+    /// When there is something to check: the first connection in the queue for handlers has waited too long, or the
+    /// queue has been longer than its limit for a while.
     pub fn deadline(&self) -> Option<Instant> {
         self.time_limit().into_iter().chain(self.overfull_until).min()
     }
@@ -185,7 +185,7 @@ impl<C> Permits<C> {
         self.handlers().front()?.1.checked_add(self.queue_timeout?)
     }
 
-    /// Those that have waited too long for a handler, and those that are too many.
+    /// The connections that have waited too long for a handler, and those beyond the limit.
     pub fn late(&mut self, now: Instant) -> Vec<C> {
         let mut late = Vec::new();
         while self.time_limit().is_some_and(|limit| limit <= now) {
@@ -203,17 +203,17 @@ impl<C> Permits<C> {
         late
     }
 
-    /// All who wait.
+    /// All waiting connections.
     pub fn drain(&mut self) -> Vec<C> {
         self.waiting.iter_mut().flat_map(|queue| queue.drain(..)).map(|(connection, _)| connection).collect()
     }
 
-    /// How many are taken.
+    /// How many are in use.
     pub fn taken(&self) -> usize {
         self.total - self.free.iter().sum::<usize>()
     }
 
-    /// How many found no place in the queue, or waited there too long.
+    /// How many connections found no place in the queue, or waited there too long.
     pub fn refused(&self) -> u64 {
         self.refused
     }

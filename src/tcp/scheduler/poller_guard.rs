@@ -1,10 +1,10 @@
-//! The poller, a value that one worker has at a time, and what is published while that worker waits inside the poll.
-//! Part of [`Scheduler`]; used by `workers`.
+//! The poller, a value that one worker holds at a time, and the words that are published while that worker waits inside
+//! the poll. Part of [`Scheduler`]; used by `workers`.
 
 use super::super::sync::{Instant, Ordering, fence};
 use super::{PollWaker, Scheduler, lock};
 
-/// The poller, in the hands of one worker; dropped, it is free again.
+/// The poller, held by one worker. Dropping it makes the poller free again.
 pub struct PollerGuard<'a, C, P, W: PollWaker> {
     poller: Option<P>,
     scheduler: &'a Scheduler<C, P, W>,
@@ -13,21 +13,21 @@ pub struct PollerGuard<'a, C, P, W: PollWaker> {
 /// How long the poller may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// Not at all: something is there.
+    /// Not at all: there is work.
     None,
-    /// Until then; `None`: for ever.
+    /// Until this time; `None`: for ever.
     Until(Option<Instant>),
 }
 
 impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
-    /// Wait inside the poll from now on, by `poll`, which is told for how long: others see it, and wake it for what they bring.
+    /// Calls `poll` with the time that it can wait. Other threads see that it waits, and wake it for new work.
     pub fn wait<R>(&mut self, now: Instant, poll: impl FnOnce(&mut P, Patience) -> R) -> R {
         let scheduler = self.scheduler;
         scheduler.waits_since.store(now.nanos(), Ordering::Relaxed);
         let polling = Polling::begin(scheduler);
         let deadline = scheduler.table.deadline();
         let queue = match scheduler.wanted.load(Ordering::Relaxed) {
-            0 => None, // who queues after this sees `polling`, and wakes the poller
+            0 => None, // a connection that queues after this sees `polling`, and wakes the poller
             _ => lock(&scheduler.permits).deadline(),
         };
         let patience = if !scheduler.queue.is_empty() || scheduler.is_over() {
@@ -40,7 +40,7 @@ impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
         result
     }
 
-    /// A poll is over, at this time: the catch lies in the queue.
+    /// Records the end of a poll, after its connections have been queued.
     pub fn polled(&self, now: Instant) {
         let scheduler = self.scheduler;
         scheduler.polled.store(now.nanos(), Ordering::Relaxed);
@@ -56,7 +56,7 @@ impl<C, P, W: PollWaker> PollerGuard<'_, C, P, W> {
 impl<C, P, W: PollWaker> Drop for PollerGuard<'_, C, P, W> {
     fn drop(&mut self) {
         // Under the lock: stored after it, `poller_free` could be true while the poller is taken again, and workers
-        // that look for something to do would find no rest.
+        // that look for work would spin.
         let mut poller = lock(&self.scheduler.poller);
         *poller = self.poller.take();
         self.scheduler.poller_free.store(true, Ordering::SeqCst);
@@ -71,7 +71,7 @@ impl<'a, C, P, W: PollWaker> Polling<'a, C, P, W> {
         scheduler.polling.store(true, Ordering::SeqCst);
         scheduler.table.begin_wait();
         scheduler.awake.fetch_sub(1, Ordering::Relaxed);
-        fence(Ordering::SeqCst); // partners: `wake_poller`, `begin`, `ShardedTable::park`; what is looked at follows
+        fence(Ordering::SeqCst); // partners: `wake_poller`, `begin`, `ShardedTable::park`; the checks follow
         Polling(scheduler)
     }
 }
@@ -85,7 +85,7 @@ impl<C, P, W: PollWaker> Drop for Polling<'_, C, P, W> {
 }
 
 impl<C, P, W: PollWaker> Scheduler<C, P, W> {
-    /// The poller, if it is free.
+    /// Takes the poller, if it is free.
     pub(super) fn take_poller(&self) -> Option<PollerGuard<'_, C, P, W>> {
         if !self.poller_free.load(Ordering::SeqCst) {
             return None;

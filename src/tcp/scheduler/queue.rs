@@ -1,11 +1,11 @@
 //! The connections that are ready for a turn.
 //!
-//! Those that a poll has found lie with the worker that polled, in a queue for each, so that two workers that both have
-//! something to do don't meet at it. A worker that has nothing else, or finds others blocked, takes half of another's: nothing
-//! waits for one that is blocked, and where a connection lies says nothing about who serves it.
-//! The others come through channels that all workers share: newcomers, those whose share is used up, those that were granted
-//! a permit, and, apart from them, those that another thread called (a broadcast may call ten thousand at once). Of eight
-//! draws two look there first, and one at the called: a broadcast makes nobody else wait, nor do clients that talk all day.
+//! Connections found by a poll are in a queue of the polling worker, so that two busy workers do not compete for one
+//! queue. A worker without work, or one that finds others blocked, takes half of another worker's queue: no connection
+//! waits for a blocked worker, and any worker can serve any connection. Other connections come through channels that
+//! all workers share: new ones, those whose share is used up, those with a granted permit, and, in a separate channel,
+//! those that another thread called (a broadcast may call ten thousand at once). Of eight draws two go there first, and
+//! one to the called connections, so a broadcast delays no other client, and neither do busy clients.
 
 use std::collections::VecDeque;
 
@@ -13,28 +13,29 @@ use super::super::sync::{AtomicUsize, Mutex, Ordering, Queue};
 use super::permits::Class;
 use super::{Padded, lock};
 
-/// A connection that is ready, and the permit it was granted while it waited, if one was.
+/// A connection that is ready, and the permit that it was granted while it waited, if any.
 pub struct Ready<C> {
     pub connection: C,
     pub granted: Option<Class>,
 }
 
-/// See above. Any thread may push and pop.
+/// See above. Any thread can push and pop.
 pub struct ReadyQueue<C> {
-    polled: Vec<Padded<Mutex<VecDeque<C>>>>, // of each worker; of several, where there are more workers than bits
-    /// A bit for each of these that is not empty, written under its lock. Relaxed: that lock publishes the connections, and
-    /// who looks here before it waits or blocks has a SeqCst fence in front of that look.
+    polled: Vec<Padded<Mutex<VecDeque<C>>>>, // one per worker, or per several workers if there are more workers than bits
+    /// A bit for each of these that is not empty, written under its lock. Relaxed: that lock publishes the connections,
+    /// and a thread that checks this before it waits or blocks executes a SeqCst fence first.
     filled: Padded<AtomicUsize>,
     ready: Queue<Ready<C>>,
     called: Queue<Ready<C>>,
-    /// How many in `called` may be popped: each is counted once it is there, and is popped by who has taken it off the
-    /// count; so no worker looks for one that is not there. (Asking both queues costs 200 instructions a request.)
+    /// How many in `called` can be popped: each is counted after it is pushed, and popped by the thread that took it
+    /// off the count, so no worker searches for one that is not there. (Checking both queues costs 200 instructions per
+    /// request.)
     calls: AtomicUsize,
 }
 
-/// One draw in so many is for those that were called, two are for what else the workers share.
+/// Of this many draws one goes to called connections, and two to the other shared channel.
 const ROUND: u64 = 8;
-/// One draw in so many is from another worker's queue, although there is something in one's own.
+/// One of this many draws goes to another worker's queue, even if the worker's own is not empty.
 const ROUND_OF_OTHERS: u64 = 64;
 
 impl<C> ReadyQueue<C> {
@@ -52,7 +53,7 @@ impl<C> ReadyQueue<C> {
         self.ready.push(Ready { connection, granted });
     }
 
-    /// Push what this worker has polled: one at least.
+    /// Pushes the connections that this worker has polled: at least one.
     pub fn push_polled(&self, worker: usize, connections: impl Iterator<Item = C>) {
         let own = self.own(worker);
         let mut queue = lock(&self.polled[own]);
@@ -65,12 +66,13 @@ impl<C> ReadyQueue<C> {
 
     pub fn push_called(&self, connection: C) {
         self.called.push(Ready { connection, granted: None });
-        // Release, Acquire in `pop_called`: who takes one off the count sees its push. A SeqCst fence follows in
-        // `Scheduler::call`, before it looks for whoever has to be woken.
+        // Release, Acquire in `pop_called`: the thread that takes one off the count sees its push. A SeqCst fence
+        // follows in `Scheduler::call`, before it checks which worker to wake.
         self.calls.fetch_add(1, Ordering::Release);
     }
 
-    /// The next one for this worker, of what it has polled and what all share; `draws`: how many it has drawn so far.
+    /// The next connection for this worker, from its own queue and the shared channels; `draws` is how many it has
+    /// drawn so far.
     pub fn pop(&self, worker: usize, draws: u64) -> Option<Ready<C>> {
         let preferred = match draws % ROUND {
             0 => self.pop_called(),
@@ -81,7 +83,7 @@ impl<C> ReadyQueue<C> {
         preferred.or_else(|| self.pop_own(worker)).or_else(|| self.ready.pop()).or_else(|| self.pop_called())
     }
 
-    /// The next one of another worker whose queue is filled; half of the others there come along.
+    /// The next connection of another worker with a non-empty queue, together with half of that queue.
     pub fn pop_of_others(&self, worker: usize) -> Option<Ready<C>> {
         let own = self.own(worker);
         let mut filled = self.filled.load(Ordering::Relaxed) & !(1 << own);
@@ -90,7 +92,7 @@ impl<C> ReadyQueue<C> {
             if let Some(connection) = self.take_half(at, own) {
                 return Some(Ready { connection, granted: None });
             }
-            filled &= !(1 << at); // others were faster
+            filled &= !(1 << at); // other workers were faster
         }
         None
     }
@@ -107,7 +109,7 @@ impl<C> ReadyQueue<C> {
         let mut filled = self.filled.load(Ordering::Relaxed);
         while filled != 0 {
             length += lock(&self.polled[filled.trailing_zeros() as usize]).len();
-            filled &= filled - 1; // without this bit
+            filled &= filled - 1; // clears the lowest bit
         }
         length
     }
@@ -127,7 +129,8 @@ impl<C> ReadyQueue<C> {
         Some(Ready { connection, granted: None })
     }
 
-    /// The first of this queue, and half of the others into one's own. Between the two locks they are in this worker's hands.
+    /// Takes the first of this queue, and moves half of the others into the worker's own. Between the two locks this
+    /// worker holds them.
     fn take_half(&self, from: usize, own: usize) -> Option<C> {
         let mut taken = {
             let mut queue = lock(&self.polled[from]);

@@ -1,5 +1,5 @@
-//! The table of connections, in shards with a lock each, so that two workers rarely meet at one. A connection's token says
-//! which shard it is in. What is said of all of them, the first hint and the order of eviction, is put together here.
+//! The table of connections, in shards with a lock each, so that two workers rarely need the same lock. A connection's
+//! token contains its shard. The first hint and the order of eviction are combined over all shards here.
 
 use std::ops::DerefMut;
 use std::sync::Arc;
@@ -10,28 +10,28 @@ use super::table::{ConnectionTable, LEAST_AGE, NO_HINT, Readiness, Wait, begins,
 use super::token::Token;
 use super::{Padded, lock};
 
-/// What became of a connection that was to be parked.
+/// The result of parking a connection.
 pub enum Parked<C> {
-    /// It is parked; `wake`: its deadline is earlier than the one the poller waits for.
+    /// It is parked. `wake`: its deadline is earlier than the one that the poller waits for.
     Parked { wake: bool },
-    /// Something came meanwhile: go on with it.
+    /// An event arrived meanwhile: continue with the connection.
     Ready(C, Readiness),
 }
 
-/// Those that were evicted, and when more may be.
+/// The evicted connections, and when more can be evicted.
 pub struct Evicted<C> {
     pub connections: Vec<C>,
     pub more_at: Option<Instant>,
 }
 
-/// All connections of a server. Nobody holds two of the locks but an eviction, which locks all in order.
+/// All connections of a server. No thread holds two of the locks, except for an eviction, which locks all in order.
 pub struct ShardedTable<C> {
     shards: Vec<Padded<Mutex<ConnectionTable<C>>>>,
-    /// No hint is earlier than this bucket, but for one whose worker is between its shard's lock and this word.
+    /// No hint is earlier than this bucket, except one whose worker is between its shard's lock and this word.
     earliest: Padded<AtomicUsize>,
-    /// The bucket at which the waiting poller will return by itself (`NO_HINT`: never); 0: nobody waits.
+    /// The bucket at which the waiting poller returns by itself (`NO_HINT`: never); 0: the poller does not wait.
     waited_for: Padded<AtomicUsize>,
-    next: AtomicUsize, // the shard of the next newcomer
+    next: AtomicUsize, // the shard of the next new connection
 }
 
 impl<C> ShardedTable<C> {
@@ -44,7 +44,7 @@ impl<C> ShardedTable<C> {
         }
     }
 
-    /// An entry for a new connection, which is in the hands of who asks.
+    /// Creates an entry for a new connection, which the caller holds.
     pub fn insert(&self, link: impl FnOnce(Token) -> Arc<Link>) -> Arc<Link> {
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % SHARDS;
         lock(&self.shards[shard]).insert(|Token { index, generation }| {
@@ -52,13 +52,13 @@ impl<C> ShardedTable<C> {
         })
     }
 
-    /// The connection is gone: its entry is free.
+    /// Frees the entry of a connection that has ended.
     pub fn remove(&self, token: Token) {
         let (mut shard, token) = self.shard(token);
         shard.remove(token);
     }
 
-    /// Park a connection, unless something came for it meanwhile.
+    /// Parks a connection, unless an event arrived for it meanwhile.
     pub fn park(&self, token: Token, connection: C, wait: Wait) -> Parked<C> {
         let parked = {
             let (mut shard, token) = self.shard(token);
@@ -68,7 +68,7 @@ impl<C> ShardedTable<C> {
             Ok(None) => Parked::Parked { wake: false },
             Ok(Some(hint)) => {
                 self.earliest.fetch_min(hint, Ordering::SeqCst);
-                // Partner: `Polling::begin`. Either the poller sees this hint, or it is seen here that it waits.
+                // Partner: `Polling::begin`. Either the poller sees this hint, or this sees that the poller waits.
                 fence(Ordering::SeqCst);
                 Parked::Parked { wake: hint < self.waited_for.load(Ordering::SeqCst) }
             }
@@ -76,25 +76,26 @@ impl<C> ShardedTable<C> {
         }
     }
 
-    /// An event came: if its connection waits for that here, it is returned; else the event is noted.
+    /// An event arrived: returns the connection if it is parked and waits for that. Otherwise records the event.
     pub fn event(&self, token: Token, readiness: Readiness) -> Option<(C, Readiness)> {
         let (mut shard, token) = self.shard(token);
         shard.event(token, readiness)
     }
 
-    /// Another thread calls this connection: it is returned if it is parked, else the call is noted.
+    /// Another thread calls this connection: returns it if it is parked. Otherwise records the call.
     pub fn call(&self, token: Token) -> Option<(C, Readiness)> {
         let (mut shard, token) = self.shard(token);
         shard.call(token)
     }
 
-    /// Those whose deadline has passed, and what was noted for them. For who has the poller: one at a time.
+    /// The connections whose deadline has passed, with their recorded events. Called by the worker that holds the
+    /// poller.
     pub fn late(&self, now: Instant) -> Vec<(C, Readiness)> {
         let mut late = Vec::new();
         if self.earliest.load(Ordering::SeqCst) >= bucket(now) {
             return late;
         }
-        // A hint that is set in a shard after the look into it lowers this word after this store: the lock is between.
+        // A hint set in a shard after it was checked lowers this word after this store: the lock is in between.
         self.earliest.store(NO_HINT, Ordering::SeqCst);
         let mut first = NO_HINT;
         for shard in &self.shards {
@@ -106,25 +107,25 @@ impl<C> ShardedTable<C> {
         late
     }
 
-    /// Take up to `count` of those that may be evicted: lingering ones first, then the longest idle, then the messages
-    /// that began longest ago.
+    /// Takes up to `count` connections that can be evicted: half-closed ones first, then idle ones, then incomplete
+    /// messages, each group in the order in which they were parked.
     pub fn evict(&self, count: usize, now: Instant) -> Evicted<C> {
         let mut shards: Vec<_> = self.shards.iter().map(|shard| lock(shard)).collect();
         evict(&mut shards, count, now)
     }
 
-    /// This connection leaves the engine, and its entry stays: it can't be evicted any more.
+    /// This connection leaves the engine, and its entry stays: it cannot be evicted any more.
     pub fn leave(&self, token: Token) {
         let (mut shard, token) = self.shard(token);
         shard.leave(token);
     }
 
-    /// All that are parked. From now on no connection is parked that has not been told of the shutdown.
+    /// All parked connections. From now on no connection is parked that has not been notified of the shutdown.
     pub fn begin_shutdown(&self) -> Vec<C> {
         self.shards.iter().flat_map(|shard| lock(shard).begin_shutdown()).collect()
     }
 
-    /// All that are parked.
+    /// All parked connections.
     pub fn drain(&self) -> Vec<C> {
         self.shards.iter().flat_map(|shard| lock(shard).drain()).collect()
     }
@@ -141,7 +142,7 @@ impl<C> ShardedTable<C> {
         (first != NO_HINT).then(|| begins(first + 1))
     }
 
-    /// The poller waits no longer.
+    /// The poller does not wait any more.
     pub fn end_wait(&self) {
         self.waited_for.store(0, Ordering::SeqCst);
     }
@@ -150,15 +151,15 @@ impl<C> ShardedTable<C> {
         self.shards.iter().map(|shard| lock(shard).parked()).sum()
     }
 
-    /// The shard of a connection, locked, and its name there.
+    /// The shard of a connection, locked, and its token there.
     fn shard(&self, token: Token) -> (MutexGuard<'_, ConnectionTable<C>>, Token) {
         let shard = &self.shards[token.index as usize % SHARDS];
         (lock(shard), Token { index: token.index / SHARDS as u32, ..token })
     }
 }
 
-/// The lists of all shards as one: the next is the oldest of those that are next in their shards. A connection that is in use has
-/// its entry taken from its list, so that it is passed over once: it is listed anew when it is parked.
+/// The lists of all shards in one order: the next is the oldest of the first ones of all shards. The entry of a
+/// connection that is in use is removed from its list when it is met, and is listed again when it is parked.
 fn evict<C>(shards: &mut [impl DerefMut<Target = ConnectionTable<C>>], count: usize, now: Instant) -> Evicted<C> {
     let mut evicted = Evicted { connections: Vec::new(), more_at: None };
     for (list, least_age) in LEAST_AGE.into_iter().enumerate() {

@@ -1,13 +1,12 @@
-//! A shard of the table of connections: what each parked one waits for, and until when. [`ShardedTable`](super::ShardedTable)
-//! is the whole.
+//! A shard of the table of connections: the events and the deadline that each parked connection waits for.
+//! [`ShardedTable`](super::ShardedTable) is the whole.
 //!
-//! A connection moves by value. While a worker holds it, its entry stays behind and notes the events that come for it;
-//! who parks it finds the note and goes on instead: no readiness is lost.
-//! An entry holds the true deadline; an ordered set of 16 ms buckets holds one hint an entry, no later than the
-//! deadline, which is looked at again when its bucket is due: a client that talks all day costs the set one change a
-//! minute. Connections that may be evicted stand in lists, the oldest first, threaded through the entries: parking and
-//! evicting take constant time. A client that talks all day changes its place there once in 64 ms, and before it would be
-//! evicted.
+//! A connection moves by value. While a worker holds it, its entry stays here and records the events that arrive for
+//! it. Parking it finds the record, and returns the connection: no readiness is lost. An entry contains the exact
+//! deadline. An ordered set of 16 ms buckets has one hint per entry, not later than the deadline, which is checked
+//! again when its bucket is due. So a busy client changes the set once per minute. Connections that can be evicted are
+//! in lists, the oldest first, linked through the entries: parking and evicting take constant time. A busy client
+//! changes its place there once in 64 ms, and before it would be evicted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,12 +16,12 @@ use super::super::sync::Instant;
 use super::link::Link;
 use super::token::Token;
 
-/// What the poller saw of a connection, or what a connection waits for. A hint: it causes a read, never a verdict.
+/// What the poller saw of a connection, or what a connection waits for. A hint: it causes a read, and decides nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
     pub readable: bool,
     pub writable: bool,
-    /// The end of the stream is there behind the bytes.
+    /// The end of the stream follows the bytes.
     pub closed: bool,
     /// The connection is broken both ways.
     pub reset: bool,
@@ -50,30 +49,30 @@ impl Readiness {
 /// What a parked connection waits for.
 #[derive(Clone, Copy, Debug)]
 pub struct Wait {
-    /// The events it is to be taken up for.
+    /// The events that make it ready.
     pub interest: Readiness,
-    /// Until when.
+    /// The deadline, if any.
     pub deadline: Option<Instant>,
-    /// Whether it may be evicted when room is short.
+    /// Whether it can be evicted when room is needed.
     pub eviction: Eviction,
-    /// It has been told that the server shuts down; who has not is not parked again once that has begun.
+    /// It has been notified of the shutdown. A connection that has not is not parked once the shutdown has begun.
     pub shutdown_seen: bool,
 }
 
-/// Whether a parked connection may be evicted when room is short, in the order in which that is done; see [`LEAST_AGE`].
+/// Whether a parked connection can be evicted when room is needed, in the order of eviction; see [`LEAST_AGE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Eviction {
-    /// It has had its answer, and is half-closed since then.
+    /// It has had its response, and has been half-closed since then.
     Lingering(Instant),
-    /// Nothing is under way since then.
+    /// Idle since then.
     Idle(Instant),
-    /// A message has begun to arrive and means nothing yet, since then.
+    /// An incomplete message has been arriving since then.
     Begun(Instant),
     /// Never.
     Never,
 }
 
-/// One connection's entry: a cache line. Times are in ns since the table was made.
+/// The entry of one connection: one cache line. Times are in ns since the table was made.
 #[repr(align(64))]
 struct Entry<C> {
     generation: u32,
@@ -84,11 +83,11 @@ struct Entry<C> {
     hint_low: u32,
     note: Readiness,
     interest: Readiness,
-    connection: Option<C>,   // here while it is parked
+    connection: Option<C>,   // while it is parked
     deadline: u64,           // NEVER: none
-    since: u64,              // what its place in its list goes by
-    younger: u32,            // so many ns than its place says
-    link: Option<Arc<Link>>, // while the entry is taken
+    since: u64,              // the time of its place in its list
+    younger: u32,            // it is younger than `since` by this many ns
+    link: Option<Arc<Link>>, // while the entry is in use
 }
 
 impl<C> Entry<C> {
@@ -101,15 +100,15 @@ impl<C> Entry<C> {
     }
 }
 
-/// A list through the entries, the oldest first.
+/// A list of entries, the oldest first.
 #[derive(Clone, Copy)]
 struct List {
     first: u32,
     last: u32,
 }
 
-/// All entries of a shard. One lock around it; nothing that blocks, and no system call, happens under that lock.
-/// In this order what each turn changes is on the cache line of the lock.
+/// All entries of a shard. One lock around it. Nothing blocks, and no system call is made, under that lock. In this
+/// order the words that each turn changes are on the cache line of the lock.
 #[repr(C)]
 pub struct ConnectionTable<C> {
     entries: Vec<Entry<C>>,
@@ -120,26 +119,26 @@ pub struct ConnectionTable<C> {
     hints: BTreeSet<usize>, // the bucket, and in the low bits the entry
 }
 
-/// The lists of those that may be evicted, in the order in which that is done.
+/// The number of eviction lists, in the order of eviction.
 pub const LISTS: usize = 3;
 const BUCKET: Duration = Duration::from_millis(16);
-/// No bucket, and later than all. Buckets have 40 bits, for 557 years: with 32 the time of a server would end after 795 days.
+/// No bucket; later than all. Buckets have 40 bits, which is 557 years. With 32 bits they would run out after 795 days.
 pub const NO_HINT: usize = (1 << 40) - 1;
 /// The bits of an entry's number in a hint.
 const INDEX_BITS: u32 = 24;
 const NEVER: u64 = u64::MAX;
 const NONE: u32 = u32::MAX;
 const NO_LIST: u8 = 3;
-/// For how long a connection must have been in its list before it gives way to a newcomer. The next request of a client that was
-/// answered this lately may be on its way; a message that began to arrive may be whole soon.
+/// How long a connection must have been in its list before it is evicted. The next request of a client that just got a
+/// response may be on its way, and an incomplete message may be complete soon.
 pub const LEAST_AGE: [Duration; LISTS] = [Duration::ZERO, Duration::from_millis(250), Duration::from_secs(1)];
-/// An entry that is parked again within this time keeps its place, and notes by how much it is younger: it is put where it
-/// belongs when somebody is to be evicted. (To move it writes to three others, which are other workers' as often as not:
-/// two threads that contend take 60 ns more for each hand-over.)
+/// An entry that is parked again within this time keeps its place, and records by how much it is younger. It is moved
+/// to its right place when a connection is to be evicted. (Moving it writes to three other entries, often those of
+/// other workers: two competing threads take 60 ns more per hand-over.)
 const KEEPS_ITS_PLACE: u64 = Duration::from_millis(64).as_nanos() as u64;
 
 impl Eviction {
-    /// Its list, and what its place there goes by.
+    /// Its list, and the time of its place there.
     fn list(self) -> (u8, Option<Instant>) {
         match self {
             Eviction::Lingering(since) => (0, Some(since)),
@@ -150,7 +149,7 @@ impl Eviction {
     }
 }
 
-/// The list of begun messages.
+/// The list of incomplete messages.
 pub const BEGUN: usize = 2;
 
 impl<C> ConnectionTable<C> {
@@ -165,7 +164,7 @@ impl<C> ConnectionTable<C> {
         }
     }
 
-    /// An entry for a new connection, which is in the hands of who asks.
+    /// Creates an entry for a new connection, which the caller holds.
     pub fn insert(&mut self, link: impl FnOnce(Token) -> Arc<Link>) -> Arc<Link> {
         let index = self.free.pop().unwrap_or_else(|| {
             self.entries.push(Entry {
@@ -194,7 +193,7 @@ impl<C> ConnectionTable<C> {
         link
     }
 
-    /// The connection is gone: its entry is free.
+    /// Frees the entry of a connection that has ended.
     pub fn remove(&mut self, token: Token) {
         if self.get(token).is_none() {
             return;
@@ -212,8 +211,8 @@ impl<C> ConnectionTable<C> {
         self.free.push(token.index);
     }
 
-    /// Park a connection, and tell the bucket of its deadline if that is a new hint; unless something came for the
-    /// connection meanwhile.
+    /// Parks a connection, unless an event arrived for it meanwhile. Returns the bucket of its deadline if that is a
+    /// new hint.
     pub fn park(&mut self, token: Token, connection: C, wait: Wait) -> Result<Option<usize>, (C, Readiness)> {
         let shutdown = self.shutdown;
         let entry = &mut self.entries[token.index as usize];
@@ -230,7 +229,7 @@ impl<C> ConnectionTable<C> {
         Ok(self.hint(token.index))
     }
 
-    /// An event came: if its connection waits for that here, it is returned; else the event is noted.
+    /// An event arrived: returns the connection if it is parked and waits for that. Otherwise records the event.
     pub fn event(&mut self, token: Token, readiness: Readiness) -> Option<(C, Readiness)> {
         let entry = self.get(token)?;
         entry.note.merge(readiness);
@@ -243,7 +242,7 @@ impl<C> ConnectionTable<C> {
         self.take(token.index)
     }
 
-    /// Those whose deadline has passed, and what was noted for them while they waited for something else.
+    /// The connections whose deadline has passed, with the events recorded while they waited for others.
     pub fn late(&mut self, now: Instant) -> Vec<(C, Readiness)> {
         let mut late = Vec::new();
         let now = now.nanos();
@@ -255,7 +254,7 @@ impl<C> ConnectionTable<C> {
             let entry = &mut self.entries[index as usize];
             entry.set_hint(NO_HINT);
             if entry.connection.is_none() {
-                continue; // whoever parks it sets a new hint
+                continue; // parking it sets a new hint
             }
             if entry.deadline <= now {
                 late.extend(self.take(index));
@@ -266,14 +265,15 @@ impl<C> ConnectionTable<C> {
         late
     }
 
-    /// The first of a list, or the next after this one, and since when it stands there.
+    /// The first of a list, or the next after this one, and the time of its place.
     pub fn next_in(&self, list: usize, after: Option<u32>) -> Option<(Instant, u32)> {
         let index = after.map_or(self.lists[list].first, |after| self.entries[after as usize].next);
         let entry = self.entries.get(index as usize)?; // NONE: there is no such entry
         Some((Instant::from_nanos(entry.since), index))
     }
 
-    /// Put one that is younger than its place says where it belongs. Tells which is in its place then; `None`: it was right.
+    /// Moves an entry that is younger than its place to the right place. Returns the entry that is in its place then;
+    /// `None` if it was right.
     pub fn put_right(&mut self, index: u32) -> Option<(Instant, u32)> {
         let Entry { list, since, younger, next, .. } = self.entries[index as usize];
         if younger == 0 {
@@ -292,7 +292,7 @@ impl<C> ConnectionTable<C> {
         Some((Instant::from_nanos(self.entries[now_there as usize].since), now_there))
     }
 
-    /// Take this one of a list, and its connection, unless that is in use.
+    /// Removes this entry from its list, and returns its connection, unless that is in use.
     pub fn evict(&mut self, index: u32) -> Option<C> {
         self.unlist(index);
         self.take(index).map(|(connection, _)| connection)
@@ -305,18 +305,18 @@ impl<C> ConnectionTable<C> {
         }
     }
 
-    /// Another thread calls this connection: it is returned if it is parked, else the call is noted.
+    /// Another thread calls this connection: returns it if it is parked. Otherwise records the call.
     pub fn call(&mut self, token: Token) -> Option<(C, Readiness)> {
         self.event(token, Readiness { called: true, ..Readiness::NONE })
     }
 
-    /// All that are parked. From now on no connection is parked that has not been told of the shutdown.
+    /// All parked connections. From now on no connection is parked that has not been notified of the shutdown.
     pub fn begin_shutdown(&mut self) -> Vec<C> {
         self.shutdown = true;
         self.drain()
     }
 
-    /// All that are parked.
+    /// All parked connections.
     pub fn drain(&mut self) -> Vec<C> {
         (0..self.entries.len() as u32).filter_map(|index| self.take(index)).map(|(connection, _)| connection).collect()
     }
@@ -336,7 +336,7 @@ impl<C> ConnectionTable<C> {
             .filter(|entry| entry.link.is_some() && entry.generation == token.generation)
     }
 
-    /// Take a parked connection out. It keeps its place in its list: a message that arrives byte by byte does not
+    /// Takes a parked connection out. It keeps its place in its list: a message that arrives byte by byte does not
     /// become younger by being parked again.
     fn take(&mut self, index: u32) -> Option<(C, Readiness)> {
         let entry = &mut self.entries[index as usize];
@@ -346,7 +346,7 @@ impl<C> ConnectionTable<C> {
         Some((connection, std::mem::take(&mut entry.note)))
     }
 
-    /// Put an entry at the end of its list, unless it stands there for the same message already, or since lately.
+    /// Puts an entry at the end of its list, unless it is there already for the same message, or since a short time.
     fn list(&mut self, index: u32, eviction: Eviction) {
         let (list, since) = eviction.list();
         let since = since.map_or(0, Instant::nanos);
@@ -363,7 +363,7 @@ impl<C> ConnectionTable<C> {
         }
     }
 
-    /// Put an entry into a list, in front of that one, or at the end.
+    /// Inserts an entry into a list, before another one, or at the end.
     fn insert_before(&mut self, next: u32, index: u32, list: u8, since: u64) {
         let ends = &mut self.lists[list as usize];
         let previous = match self.entries.get_mut(next as usize) {
@@ -395,7 +395,7 @@ impl<C> ConnectionTable<C> {
         }
     }
 
-    /// Set a hint for this entry's deadline, in place of a later one; its bucket, if it is new.
+    /// Sets a hint for this entry's deadline, in place of a later one. Returns its bucket if it is new.
     fn hint(&mut self, index: u32) -> Option<usize> {
         let entry = &self.entries[index as usize];
         if entry.deadline == NEVER {

@@ -1,6 +1,6 @@
-//! The name of a connection: of its entry in the table, and of what the poller tells of it.
+//! The key of a connection: of its entry in the table, and of its events from the poller.
 
-/// An entry's number and the generation of its connection: an event for one that is long gone finds nobody.
+/// An entry's number and the generation of its connection: an event for an earlier connection has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
     pub(super) index: u32,

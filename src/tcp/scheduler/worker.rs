@@ -1,5 +1,5 @@
-//! A worker's walk from task to task, and the permit that it keeps from turn to turn.
-//! Driven by `workers`; a part of [`Scheduler`], which says where it finds what.
+//! A worker's way from task to task, and the permit that it keeps from turn to turn. Driven by `workers`; a part of
+//! [`Scheduler`].
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use super::{Admission, Class, PollWaker, PollerGuard, Scheduler, Work, lock};
 pub enum Task<'a, C, P, W: PollWaker> {
     /// Take a turn with this connection.
     Serve(C),
-    /// Wait with the poller until somebody is ready, and give it back by dropping the guard.
+    /// Wait inside the poll until a connection is ready, and return the poller by dropping the guard.
     Poll(PollerGuard<'a, C, P, W>),
-    /// Poll without waiting, and keep none of the catch.
+    /// Poll without waiting, and queue everything.
     PollNow(PollerGuard<'a, C, P, W>),
     /// The server is over.
     Exit,
@@ -23,15 +23,15 @@ pub enum Task<'a, C, P, W: PollWaker> {
 pub struct Worker<'a, C, P, W: PollWaker> {
     pub(super) me: usize,
     scheduler: &'a Scheduler<C, P, W>,
-    /// A permit stays with its worker from turn to turn, while nobody waits for one: taking and giving it back for each
-    /// turn costs two locks, which contend with those of other workers.
+    /// A permit stays with its worker from turn to turn while no connection waits for one: returning and acquiring it
+    /// for each turn costs two locks, for which workers compete.
     permit: Option<Permit<'a, C, P, W>>,
     pub(super) woken: bool,
     pub(super) rested: bool, // stopped ticking as the watchdog, and was not woken since
-    in_vain: bool,           // its last poll found nothing: what others have polled comes first, once
+    in_vain: bool,           // its last poll found nothing: once, connections of other workers come first
     turns: u32,
     draws: u64,
-    draws_at_poll: u64, // `draws` when this worker last saw that a poll had ended
+    draws_at_poll: u64, // `draws` when this worker last noticed that a poll had ended
     polls_seen: u64,
 }
 
@@ -58,10 +58,10 @@ impl<C, P, W: PollWaker> Scheduler<C, P, W> {
     }
 }
 
-/// A worker's walk from task to task.
+/// A worker's way from task to task.
 impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
-    /// What this worker does next; it sleeps while there is nothing. `now` is moved on by a sleep: a turn that began
-    /// with the time before it would take whoever it serves for late.
+    /// What this worker does next. It sleeps while there is nothing. A sleep advances `now`: a turn with the earlier
+    /// time would misjudge lateness.
     pub fn next(&mut self, now: &mut Instant) -> Task<'a, C, P, W> {
         let scheduler = self.scheduler;
         let mut overdue = self.poll_is_overdue(*now);
@@ -77,8 +77,9 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
                 self.found();
                 return Task::Serve(connection);
             }
-            // A poll comes before what another has polled, unless workers are blocked: each of two that are busy polls for
-            // itself, and neither goes idle only to be woken. (64 clients of `hello` on two cores: 0.88 of the CPU.)
+            // A poll comes before connections that another has polled, unless workers are blocked: each of two busy
+            // workers polls for itself, and neither goes idle only to be woken. (64 clients of `hello` on two cores:
+            // 0.88 of the CPU time.)
             let in_vain = std::mem::take(&mut self.in_vain);
             let others_first = others_come_first(in_vain, scheduler.load.stuck(), scheduler.load.blocks());
             if !others_first && let Some(guard) = scheduler.take_poller() {
@@ -99,7 +100,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         }
     }
 
-    /// Its poll has found so many.
+    /// Records how many connections its poll has found.
     pub fn polled(&mut self, caught: usize) {
         self.in_vain = caught == 0;
     }
@@ -131,7 +132,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
     fn poll_is_overdue(&mut self, now: Instant) -> bool {
         let scheduler = self.scheduler;
         if !scheduler.poller_free.load(Ordering::Relaxed) {
-            return false; // somebody polls
+            return false; // another worker polls
         }
         let polls = scheduler.polls.load(Ordering::Relaxed);
         if polls != self.polls_seen {
@@ -140,27 +141,27 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         let polled = Instant::from_nanos(scheduler.polled.load(Ordering::Relaxed));
         let is_due = self.draws - self.draws_at_poll >= DRAWS_BETWEEN_POLLS
             || now.saturating_duration_since(polled) > TIME_BETWEEN_POLLS;
-        is_due && !scheduler.queue.is_empty() // or nothing would be put before the poll
+        is_due && !scheduler.queue.is_empty() // otherwise there is nothing to put before the poll
     }
 
-    /// Have a permit for this work, if the one that is held is good for it or another is free.
+    /// Acquires a permit for this work, if the one it holds is suitable or another is free.
     pub fn acquire_permit(&mut self, work: Work) -> bool {
         if self.permit.as_ref().is_some_and(|permit| permit.is_good_for(work)) {
             return true;
         }
         let scheduler = self.scheduler;
         let Some(class) = scheduler.with_permits(|permits| permits.try_acquire(work)) else { return false };
-        self.permit = Some(Permit { class: Some(class), scheduler }); // one that is not good enough is released
+        self.permit = Some(Permit { class: Some(class), scheduler }); // an unsuitable one is released
         true
     }
 
-    /// Whether others wait for a permit: then who has used one gives it back before it uses it again.
+    /// Whether connections wait for permits: then a worker that has used one returns it before it uses it again.
     pub fn others_want_permits(&self) -> bool {
         self.scheduler.wanted.load(Ordering::Relaxed) > 0
     }
 
-    /// Ask for a permit for this connection, behind all who wait already, and give back the one that is held, in one
-    /// step. Whoever comes out of it has one and is to be served; a connection that is refused comes first.
+    /// Queues this connection for a permit behind those that wait already, and returns the permit that is held, in one
+    /// step. Returns a rejected connection, and a connection that now has a permit and is to be served.
     pub fn await_permit(&mut self, connection: C, work: Work, now: Instant) -> (Option<C>, Option<C>) {
         let scheduler = self.scheduler;
         let held = self.permit.take().and_then(|mut permit| permit.class.take());
@@ -173,7 +174,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
             admission
         });
         if must_wake {
-            scheduler.wake_poller(); // the queue's deadline may be earlier than the one waited for
+            scheduler.wake_poller(); // the queue's deadline may be earlier than the poller's
         }
         let (refused, granted) = match admission {
             Admission::Granted(next, class) => (None, Some((next, class))),
@@ -187,7 +188,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         (refused, next)
     }
 
-    /// Between turns: if others wait for a permit, the one that is held goes to the first of them, which is returned.
+    /// Between turns: if connections wait for a permit, the held one goes to the first of them, which is returned.
     pub fn pass_on_permit(&mut self) -> Option<C> {
         if self.permit.is_none() || !self.others_want_permits() {
             return None;
@@ -195,21 +196,21 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         self.release_permit()
     }
 
-    /// Give the permit back; the connection that waited for it longest has it now and is returned.
+    /// Releases the permit. Returns the connection that waited for it longest and has it now.
     fn release_permit(&mut self) -> Option<C> {
         let (next, permit) = self.permit.take()?.release()?;
         self.permit = Some(permit);
         Some(next)
     }
 
-    /// To be said before code that may block: what waits must not wait for it.
+    /// Call it before code that may block, so that waiting connections need not wait for it.
     pub fn begin_blocking(&self, now: Instant) {
         self.begin(now, true);
     }
 
-    /// The same before code that is expected to be short. Nobody is woken only because nobody polls: who comes meanwhile
-    /// waits for the rest of this turn, or for a tick at most, and mostly nobody comes. (A file of 100 MiB for one client
-    /// had two workers wake each other in turns, 0.9 `futex` calls a MiB.)
+    /// Call it before code that is expected to be short. It wakes no worker only because the poller is free: new events
+    /// wait for the rest of this turn, or up to a tick, and mostly there are none. (For a file of 100 MiB and one
+    /// client two workers woke each other in turns, 0.9 `futex` calls per MiB.)
     pub fn begin_short(&self, now: Instant) {
         self.begin(now, false);
     }
@@ -217,11 +218,11 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
     fn begin(&self, now: Instant, long: bool) {
         let scheduler = self.scheduler;
         scheduler.workers[self.me].running_since.store(now.nanos(), Ordering::Relaxed);
-        // Partners: `something_waits` and `Polling::begin`. What this worker pushed is seen by whoever
-        // goes to wait after this, and whoever waits already is seen here.
+        // Partners: `something_waits` and `Polling::begin`. A worker that goes to wait after this sees what this worker
+        // pushed, and one that waits already is seen here.
         fence(Ordering::SeqCst);
         if scheduler.awake.load(Ordering::SeqCst) >= scheduler.workers.len() {
-            return; // nobody waits
+            return; // all workers are awake
         }
         let poller_free = scheduler.poller_free.load(Ordering::SeqCst);
         if !poller_free && scheduler.queue.is_empty() {
@@ -233,12 +234,12 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         }
     }
 
-    /// A handler took so long.
+    /// Records how long a handler took.
     pub fn handler_took(&self, wall: Duration) {
         self.scheduler.load.handler_took(wall);
     }
 
-    /// It no longer blocks.
+    /// The code that may block has ended.
     pub fn end_blocking(&self) {
         let running = &self.scheduler.workers[self.me].running_since;
         if running.load(Ordering::Relaxed) != 0 {
@@ -246,14 +247,14 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
         }
     }
 
-    /// Whether to measure how much of this turn is blocked: one in eight, and only while turns are long.
-    /// (Each time it costs two system calls: on a busy machine, where turns seem long, 7 % of a small request.)
+    /// Whether to measure how much of this turn is blocked: one turn in eight, and only while turns are long. (It costs
+    /// two system calls: on a busy machine, where turns seem long, 7 % of a small request.)
     pub fn measures_blocking(&mut self) -> bool {
         self.turns = self.turns.wrapping_add(1);
         self.turns.is_multiple_of(8) && self.scheduler.load.is_measured()
     }
 
-    /// Who was woken has found something: the next may be woken, while there is need.
+    /// A woken worker has found something: another may be woken if needed.
     fn found(&mut self) {
         self.rested = false;
         if std::mem::take(&mut self.woken) {
@@ -264,7 +265,7 @@ impl<'a, C, P, W: PollWaker> Worker<'a, C, P, W> {
 }
 
 impl<C, P, W: PollWaker> Drop for Worker<'_, C, P, W> {
-    /// A worker that was woken and dies before it found anything must not keep others from being woken.
+    /// A worker that was woken and dies before it finds anything must not keep others from being woken.
     fn drop(&mut self) {
         self.end_blocking();
         if self.woken {
@@ -273,8 +274,8 @@ impl<C, P, W: PollWaker> Drop for Worker<'_, C, P, W> {
     }
 }
 
-/// A permit in a worker's hands. It can't be copied, and dropped it is given back: who waits for it longest has it then,
-/// in the ready queue.
+/// A permit held by a worker. It cannot be copied. Dropping it releases it: the connection that waited for it longest
+/// gets it and is pushed into the ready queue.
 struct Permit<'a, C, P, W: PollWaker> {
     class: Option<Class>, // until it is released
     scheduler: &'a Scheduler<C, P, W>,
@@ -285,7 +286,7 @@ impl<'a, C, P, W: PollWaker> Permit<'a, C, P, W> {
         self.class.is_some_and(|class| class.allows(work))
     }
 
-    /// Give it back; the connection that waited for it longest has it now.
+    /// Releases it. Returns the connection that waited for it longest, with its permit.
     fn release(mut self) -> Option<(C, Permit<'a, C, P, W>)> {
         let (next, class) = self.scheduler.release(self.class.take()?)?;
         Some((next, Permit { class: Some(class), scheduler: self.scheduler }))
@@ -300,7 +301,7 @@ impl<C, P, W: PollWaker> Drop for Permit<'_, C, P, W> {
     }
 }
 
-/// Whether what another has polled comes before a poll: that has just found nothing, or so many handlers are blocked, or most
+/// Whether connections of other workers come before a poll: the last poll found nothing, handlers are blocked, or most
 /// of a turn is.
 fn others_come_first(in_vain: bool, stuck: usize, blocks: bool) -> bool {
     in_vain || stuck > 0 || blocks

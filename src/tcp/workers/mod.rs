@@ -1,7 +1,7 @@
-//! What a worker does all day: draw a connection, take a turn with it, poll, accept. Panics end here.
-//! Started by `server`; conducts `scheduler`, `poller` and `connection`.
+//! A worker's loop: draw a connection, take a turn with it, poll, accept. Panics end here. Started by `server`; drives
+//! `scheduler`, `poller` and `connection`.
 
-mod polling; // events, deadlines, newcomers, the beginning of a shutdown
+mod polling; // events, deadlines, new clients, the start of a shutdown
 mod taking; // connections that leave the engine
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use polling::{Notice, YIELD_AFTER};
 
 type EngineWorker<'a> = Worker<'a, BoxedConnection, Poller, Waker>;
 
-/// Work until the server is over. `me`: the worker's number.
+/// Works until the server is over. `me` is the worker's number.
 pub fn work(engine: &Arc<Engine>, me: usize) {
     let mut worker = WorkerLoop::new(engine, me);
     let mut now = sync::now();
@@ -28,7 +28,7 @@ pub fn work(engine: &Arc<Engine>, me: usize) {
         now = then;
     }
     drop(worker);
-    // What was parked or queued after the end, by a handler that took longer, goes too.
+    // Connections that were parked or queued after the end, by a handler that took longer, end as well.
     drop(engine.drain());
 }
 
@@ -42,11 +42,11 @@ pub struct WorkerLoop<'a> {
     newcomers: Vec<BoxedConnection>, // likewise
     caught: usize,                   // by the last poll
     rested: Instant,                 // when it last polled or yielded
-    notices: Vec<Notice>,            // what is to be logged once the poller is given back
+    notices: Vec<Notice>,            // what is to be logged once the poller is free
 }
 
 impl<'a> WorkerLoop<'a> {
-    /// `me`: its number.
+    /// `me` is its number.
     pub fn new(engine: &'a Arc<Engine>, me: usize) -> WorkerLoop<'a> {
         WorkerLoop {
             me,
@@ -61,7 +61,7 @@ impl<'a> WorkerLoop<'a> {
         }
     }
 
-    /// Do the next task; tells what time it is then. `None`: the server is over.
+    /// Does the next task. Returns the time afterwards; `None` if the server is over.
     pub fn task(&mut self, mut now: Instant) -> Option<Instant> {
         match self.permit.worker.next(&mut now) {
             Task::Serve(connection) => Some(self.serve(connection, now)),
@@ -71,7 +71,7 @@ impl<'a> WorkerLoop<'a> {
         }
     }
 
-    /// Take turns with a connection, and with those that are granted this worker's permit, until none is in hand.
+    /// Takes turns with a connection, and with those that are granted this worker's permit, until it holds none.
     fn serve(&mut self, connection: BoxedConnection, mut now: Instant) -> Instant {
         self.permit.used = false;
         let mut in_hand = Some(connection);
@@ -90,7 +90,7 @@ impl<'a> WorkerLoop<'a> {
         now
     }
 
-    /// One turn, and what becomes of the connection. A panic costs the connection, and nothing else.
+    /// One turn, and what happens to the connection. A panic ends the connection, and nothing else.
     fn turn(&mut self, mut connection: BoxedConnection, start: Instant) -> (Option<BoxedConnection>, Instant) {
         let scheduler = &self.engine.scheduler;
         let cpu = self.permit.worker.measures_blocking().then(thread_time);
@@ -120,7 +120,7 @@ impl<'a> WorkerLoop<'a> {
                 self.tell(panicked);
                 contain("the logger", || error!("a panic ended the connection of {}", connection.client()));
                 connection.panicked();
-                // They may hold what was to be sent to this client, and its destructors may panic, too.
+                // They may contain output of this client, whose destructors may also panic.
                 let buffers = std::mem::take(&mut self.buffers);
                 contain("what was to be sent, while it was dropped", || drop(buffers));
                 self.close(connection, end)
@@ -144,14 +144,14 @@ impl<'a> WorkerLoop<'a> {
         }
     }
 
-    /// Another connection now has the permit, and is in hand next.
+    /// Another connection now has the permit, and is served next.
     fn take_over(&mut self, mut connection: BoxedConnection) -> BoxedConnection {
         self.permit.used = false;
-        connection.brought_by(None); // what the disk says now is younger than its poll
+        connection.brought_by(None); // the file system may have changed since its poll
         connection
     }
 
-    /// A connection is over. What its destructors do may block, and may panic.
+    /// A connection is over. Its destructors may block, and may panic.
     fn close(&mut self, mut connection: BoxedConnection, now: Instant) -> Option<BoxedConnection> {
         let may_block = catch("a conversation", || connection.drop_may_block());
         let may_block = may_block.map_err(|panicked| self.tell(panicked)).unwrap_or(true);
@@ -165,7 +165,7 @@ impl<'a> WorkerLoop<'a> {
         None
     }
 
-    /// A logger may block: others are told first, until the end of this turn.
+    /// A logger may block, which is announced until the end of this turn.
     fn tell(&self, panicked: Panicked) {
         self.permit.worker.begin_blocking(sync::now());
         panicked.tell();
@@ -176,7 +176,7 @@ impl<'a> WorkerLoop<'a> {
 struct HeldPermit<'a> {
     worker: EngineWorker<'a>,
     engine: &'a Engine,
-    used: bool, // for a handler of the connection in hand
+    used: bool, // for a handler of the current connection
 }
 
 impl PermitAccess for HeldPermit<'_> {
@@ -189,7 +189,7 @@ impl PermitAccess for HeldPermit<'_> {
             self.used = true;
         }
         let acquired = self.worker.acquire_permit(work);
-        // With one client alone there is nobody to be picked up while its handler runs, but a newcomer: by the next tick.
+        // With a single client nothing waits while its handler runs, except a new client: until the next tick.
         match acquired {
             true if is_handler && !self.engine.has_one_client() => self.worker.begin_blocking(now),
             true => self.worker.begin_short(now),

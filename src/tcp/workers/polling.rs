@@ -1,5 +1,5 @@
-//! A poll and what follows from it: who is ready, who is late, who is accepted, who is evicted, and the beginning of a
-//! shutdown. No user code runs while the poller is held: what is to be logged is noted, and said afterwards.
+//! A poll and its results: ready connections, late ones, new ones, evicted ones, and the start of a shutdown. No user
+//! code runs while the poller is held: messages are stored, and logged afterwards.
 
 use std::time::Duration;
 
@@ -17,24 +17,25 @@ use super::super::sys::ClientStream;
 use super::super::transport::Transport;
 use super::WorkerLoop;
 
-/// At most so many newcomers a poll: those who are here come first.
+/// How many new clients a poll accepts: existing ones come first.
 const NEWCOMERS: usize = 64;
-/// A poller that fails is left alone for so long: its errors are not expected to last, and would be logged in a loop.
+/// How long to wait after a failed poll: errors are not expected to last, and would be logged in a loop.
 const AFTER_A_FAILED_POLL: Duration = Duration::from_millis(10);
 
-/// Workers that serve many clients hardly ever sleep, so that the kernel runs them until their time slices are used up,
-/// one after the other, and the clients of this machine not at all for 10 ms and more. So a worker yields its core before
-/// it polls, unless it had one client and is alone, and between turns when it has neither polled nor yielded for this long.
-/// Tried with and without, in turns (wrk beside the server on two cores, each in a session of its own; files of 1 KiB):
-/// p99 at 8, 64 and 512 connections 0.9, 7.4 and 9.2 ms became 0.4, 3.8 and 6.9, p99.9 at 64 31 ms 9; CPU a request
-/// 0.97 to 1.05 of what it was. At one connection nobody yields: it would cost 5 to 9 %.
+/// Workers that serve many clients hardly ever sleep, so the kernel runs them until their time slices are used up, one
+/// after the other, and clients on the same machine not at all for 10 ms and more. So a worker yields its core before
+/// it polls, unless its last poll found at most one connection and no other worker is awake, and between turns when it
+/// has neither polled nor yielded for this long. Measured with and without, in turns (wrk beside the server on two
+/// cores, each in its own session; files of 1 KiB): p99 with 8, 64 and 512 connections 0.4, 3.8 and 6.9 ms instead of
+/// 0.9, 7.4 and 9.2 ms, p99.9 with 64 connections 9 ms instead of 31 ms; CPU time per request 0.97 to 1.05. With one
+/// connection there is no yield: it would cost 5 to 9 %.
 pub const YIELD_AFTER: Duration = Duration::from_millis(1);
 
-/// Something to be logged.
+/// A message to be logged.
 pub type Notice = (Level, String);
 
 impl WorkerLoop<'_> {
-    /// Wait with the poller, keep one of the catch, and serve it.
+    /// Waits inside the poll, keeps one of the connections found, and serves it.
     pub(super) fn poll(&mut self, mut guard: EnginePoller<'_>, now: Instant) -> Instant {
         let engine = self.engine;
         let caught = self.caught;
@@ -48,7 +49,7 @@ impl WorkerLoop<'_> {
             }
             match patience {
                 Patience::Until(until) if !must_look && !poller.acceptor().is_due(sync::now()) => {
-                    // Nobody who may run a handler meanwhile: then there is nothing to look for.
+                    // No other worker can run a handler meanwhile, so there is nothing to check.
                     let look = poller.next_look.filter(|_| engine.scheduler.others_are_awake());
                     let until = until.into_iter().chain(look).chain(engine.taken.deadline()).min();
                     poller.wait(until, sync::now())
@@ -74,12 +75,12 @@ impl WorkerLoop<'_> {
         }
     }
 
-    /// Poll without waiting, and queue the whole catch.
+    /// Polls without waiting, and queues everything found.
     pub(super) fn poll_now(&mut self, mut guard: EnginePoller<'_>, now: Instant) -> Instant {
         if self.engine.room_was_freed() {
             guard.poller().acceptor().end_pause();
         }
-        let _ = guard.poller().look(); // an error is found, and told, by the next poll that waits
+        let _ = guard.poller().look(); // the next poll that waits finds and logs an error
         self.gather(&mut guard, now);
         self.push_catch(false);
         drop(guard);
@@ -88,7 +89,7 @@ impl WorkerLoop<'_> {
         now
     }
 
-    /// Queue the whole catch, but for the first if it is kept.
+    /// Queues everything found, except the first if it is kept.
     fn push_catch(&mut self, keep: bool) -> Option<BoxedConnection> {
         let scheduler = &self.engine.scheduler;
         let mut catch = self.catch.drain(..);
@@ -102,7 +103,7 @@ impl WorkerLoop<'_> {
         kept
     }
 
-    /// The ready, the late and the newcomers.
+    /// Collects ready, late and new connections.
     fn gather(&mut self, guard: &mut EnginePoller<'_>, now: Instant) {
         guard.polled(now);
         let scheduler = &self.engine.scheduler;
@@ -162,7 +163,7 @@ impl WorkerLoop<'_> {
                             self.newcomers.push(Box::new(connection));
                         }
                         Err(err) => {
-                            // The kernel has no memory for one more to poll: the stream is closed by dropping it.
+                            // The kernel has no memory to poll another socket: dropping the stream closes it.
                             self.notices.push((Level::Warn, format!("can't wait for {client}: {err}")));
                             acceptor.pause(now, None);
                             return;
@@ -176,7 +177,7 @@ impl WorkerLoop<'_> {
                     }
                     return;
                 }
-                // The others are accepted from while it pauses.
+                // Accepting from other listeners goes on while this one pauses.
                 Accepted::Failing { err, first, for_good } => {
                     if first {
                         self.notices.push((Level::Error, err.to_string()));
@@ -191,17 +192,17 @@ impl WorkerLoop<'_> {
         }
     }
 
-    /// One more client of an address that has as many as it may: reset, so that nothing of it is left in the kernel.
+    /// A further client of an address at its limit: reset, so that nothing of it stays in the kernel.
     fn refuse(&mut self, stream: ClientStream, client: &Client) {
         Transport::new(stream).reset();
-        // The logger itself is not asked whether it wants to hear: its code must not run while the poller is held.
+        // The logger itself is not called to check its level: its code must not run while the poller is held.
         if log::max_level() >= LevelFilter::Debug {
             let notice = format!("refused {client}: its address has as many connections as it may");
             self.notices.push((Level::Debug, notice));
         }
     }
 
-    /// Evict some for those who wait to be accepted; where none may be, pause until somebody leaves.
+    /// Evicts connections for clients that wait to be accepted. If none can be evicted, pauses until one ends.
     fn make_room(&mut self, guard: &mut EnginePoller<'_>, now: Instant, why: &str) {
         let acceptor = guard.poller().acceptor();
         self.engine.want_room();
@@ -221,10 +222,10 @@ impl WorkerLoop<'_> {
         self.catch.append(&mut evicted.connections);
     }
 
-    /// A shutdown: every connection hears of it, newcomers are refused, and once whoever has connected is accepted the
-    /// listeners are closed.
+    /// A shutdown: every connection is notified, new clients are refused, and once connected clients have been accepted
+    /// the listeners are closed.
     ///
-    /// No more are accepted at the last look than can have been waiting: where another process goes on with a listener,
+    /// The last accept is limited to the number of clients that can wait: if another process serves the same listener,
     /// clients keep coming, and are its own.
     fn shut_down(&mut self, guard: &mut EnginePoller<'_>, now: Instant) {
         let closes_at = guard.poller().acceptor().closes_at().unwrap_or_else(|| {
@@ -241,7 +242,7 @@ impl WorkerLoop<'_> {
         }
     }
 
-    /// A logger may block: others are told, so that the poller is not left to itself.
+    /// A logger may block, which is announced, so that another worker polls.
     fn log_notices(&mut self) {
         if self.notices.is_empty() {
             return;

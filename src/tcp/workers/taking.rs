@@ -9,6 +9,7 @@ use super::super::client::Client;
 use super::super::connection::{Connection, Parts, Registered};
 use super::super::contain::contain;
 use super::super::engine::{BoxedConnection, Engine, Registration, cut_off};
+use super::super::layered::layered;
 use super::super::scheduler::{Admission, Class};
 use super::super::stream::{self, Stream};
 use super::super::sync::{self, Instant, Mutex, PoisonError};
@@ -17,7 +18,7 @@ use super::super::transport::Transport;
 use super::WorkerLoop;
 
 impl WorkerLoop<'_> {
-    /// A conversation asks for its socket: it gets a thread, or waits for one, or is told that there is none.
+    /// A conversation takes its socket: it gets a thread, or waits for one, or gets an event that there is none.
     pub(super) fn take(&mut self, connection: BoxedConnection, now: Instant) -> Option<BoxedConnection> {
         self.engine.scheduler.table().leave(connection.token());
         match self.engine.taken.admit(connection, now) {
@@ -29,7 +30,7 @@ impl WorkerLoop<'_> {
                 None
             }
             Admission::Queued => {
-                self.engine.scheduler.wake_poller(); // it may wait for longer than this one
+                self.engine.scheduler.wake_poller(); // it may have waited longer than this one
                 None
             }
             Admission::Full(mut refused, _) => {
@@ -40,8 +41,8 @@ impl WorkerLoop<'_> {
     }
 }
 
-/// Start a thread for this connection, and then for those that wait, one after the other. Where no thread can be had,
-/// all of them are returned.
+/// Starts a thread for this connection, and then for those that wait, one after the other. If no thread can be started,
+/// returns all of them.
 fn start(engine: &Arc<Engine>, connection: BoxedConnection, thread: Class) -> Vec<BoxedConnection> {
     let handed_over = Arc::new(Mutex::new(Some(connection)));
     let (theirs, engine_there) = (handed_over.clone(), engine.clone());
@@ -62,15 +63,19 @@ fn take_out(handed_over: &Mutex<Option<BoxedConnection>>) -> Option<BoxedConnect
     handed_over.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-/// On the thread of its own: from the conversation's `take` to its end.
+/// Runs on the connection's own thread: from the conversation's `take` to its end.
 fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
     let taken = contain("a conversation", || -> io::Result<()> {
-        let Parts { conversation, socket, client, unread, ended, registration } =
+        let Parts { conversation, socket, client, unread, ended, registration, layer } =
             connection.take_apart(engine.registry())?;
         let socket = Arc::new(socket);
         let number = engine.taken.enter(&socket);
         let place = Box::new(Place { engine: engine.clone(), number, registration: Some(registration) });
-        conversation.take(Stream::new(socket, client, unread, ended, place));
+        let stream = Stream::new(socket, client, unread, ended, place);
+        conversation.take(match layer {
+            Some((layer, plain)) => layered(stream, layer, plain),
+            None => stream,
+        });
         Ok(())
     });
     if let Some(Err(err)) = taken {
@@ -82,7 +87,7 @@ fn run(engine: &Arc<Engine>, connection: BoxedConnection) {
 struct Place {
     engine: Arc<Engine>,
     number: u64,
-    registration: Option<Registration>, // until the engine has it back
+    registration: Option<Registration>, // until the engine takes it back
 }
 
 impl stream::Registered for Place {
@@ -93,10 +98,10 @@ impl stream::Registered for Place {
     fn linger(mut self: Box<Self>, socket: &Socket, client: Client, owed: Vec<u8>) {
         let Some(registration) = self.registration.take() else { return };
         let token = sys::Token(registration.link().token().to_usize());
-        // Where it can't be polled again it is closed at once, with its registration.
+        // If it cannot be polled again, it is closed at once, with its registration.
         if let Ok(transport) = Transport::from_socket(socket, self.engine.registry(), token) {
             let connection = Box::new(Connection::returned(transport, client, registration, owed, sync::now()));
-            // What comes back, as the server is over, would keep the engine.
+            // A connection that is returned because the server is over would keep the engine.
             drop(cut_off(self.engine.scheduler.push_from_outside(connection)));
         }
     }

@@ -4,6 +4,7 @@
 //! Nothing runs beside it and nothing goes wrong: a turn's time is the one that is told, and bytes are there once they are sent.
 
 mod ending; // at once, after lingering, cut off
+mod layered; // above a layer
 mod moving; // bytes, permits, the end of a turn
 mod reading_on; // by a handler, within its turn
 mod tasks; // of a worker: polls, and who is told before code that blocks
@@ -22,7 +23,7 @@ use super::client::Client;
 use super::connection::{Buffers, Connection, MinRate, Outcome, PermitAccess, Registered, SendLimits, TurnSettings};
 use super::live::Live;
 use super::output::{Piece, SharedBytes};
-use super::protocol::{BlockingInput, Conversation, Event, Next, Protocol, ServerState, Stage, Turn};
+use super::protocol::{BlockingInput, Conversation, Event, Handover, Next, Protocol, ServerState, Stage, Turn};
 use super::scheduler::{Eviction, Link, Readiness, Token, Wait, Waker, Work};
 use super::slow_handlers::SlowHandlers;
 use super::stream::Stream;
@@ -45,10 +46,12 @@ struct Step {
     shares: Option<SharedBytes>,
     uses: usize,
     next: Next,
+    /// The conversation goes on in the same way above a layer.
+    layers: bool,
 }
 
 fn does(next: Next) -> Step {
-    Step { says: Vec::new(), file: 0, shares: None, uses: usize::MAX, next }
+    Step { says: Vec::new(), file: 0, shares: None, uses: usize::MAX, next, layers: false }
 }
 
 impl Step {
@@ -63,6 +66,10 @@ impl Step {
     fn using(self, uses: usize) -> Step {
         Step { uses, ..self }
     }
+
+    fn with_file(self, file: u64) -> Step {
+        Step { file, ..self }
+    }
 }
 
 fn idle() -> Next {
@@ -75,8 +82,6 @@ struct Known {
     steps: VecDeque<Step>,
     /// What the conversation was asked and told.
     heard: Vec<String>,
-    /// What it lays out for another layer.
-    owed: u64,
     drop_may_block: bool,
     goodbye: &'static [u8],
     /// When the poll came that brought its bytes.
@@ -128,6 +133,10 @@ impl Scripted {
             turn.output.push(Piece::File { file: Arc::new(file), start: 0, length: step.file });
         }
         turn.input.consume(step.uses.min(turn.input.bytes().len()));
+        if step.layers {
+            let successor = Box::new(Scripted(self.0.clone()));
+            return turn.hand_over(Handover::to(successor).with_layer(layered::Framed));
+        }
         step.next
     }
 }
@@ -159,10 +168,6 @@ impl Conversation for Scripted {
 
     fn drop_may_block(&self) -> bool {
         self.0.lock().unwrap().drop_may_block
-    }
-
-    fn owed(&self) -> u64 {
-        self.0.lock().unwrap().owed
     }
 }
 

@@ -14,19 +14,19 @@ pub(super) struct Layers(Vec<Arc<dyn Layer>>);
 impl Layers {
     pub(super) const NONE: Layers = Layers(Vec::new());
 
-    /// One more, around the others.
+    /// Adds a layer around the others.
     pub(super) fn add(&mut self, layer: Arc<dyn Layer>) {
         self.0.insert(0, layer);
     }
 
-    /// Those that stand around each of several routes.
+    /// The layers that all of these routes have.
     pub(super) fn shared_by<'a>(mut all: impl Iterator<Item = &'a Layers>) -> Layers {
         let mut shared = all.next().map(|first| first.0.clone()).unwrap_or_default();
         all.for_each(|other| shared.retain(|layer| other.0.iter().any(|known| Arc::ptr_eq(known, layer))));
         Layers(shared)
     }
 
-    /// From the head, asks them all. `depth`: of the router. Returns that of the innermost.
+    /// Calls all layers with the head. `depth` is the router's. Returns the depth of the innermost layer.
     pub(super) fn ask_first<'d>(
         &self,
         request: &Request,
@@ -41,7 +41,7 @@ impl Layers {
         Ok(depth)
     }
 
-    /// The response of the endpoint, as the layers change it.
+    /// The endpoint's response, changed by the layers.
     pub(super) fn handle(
         &self,
         request: &Request,
@@ -51,7 +51,7 @@ impl Layers {
         Next::endpoint(&self.0, &endpoint, depth).run(request)
     }
 
-    /// Those that were asked to accept this request, innermost first.
+    /// The layers that were called for this request, innermost first.
     pub(super) fn asked(&self, request: &Request, depth: Depth<'_>) -> impl Iterator<Item = &dyn Layer> {
         self.0[..depth.asked_inside(request, self.0.len())].iter().rev().map(|layer| &**layer)
     }

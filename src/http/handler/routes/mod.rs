@@ -1,4 +1,4 @@
-//! Routes: which function answers which path and method. Built here; a `Router`, which serves them, is a handler like any
+//! Routes: functions by path and method. They are built here. A `Router`, which serves them, is a handler like any
 //! other.
 
 mod router; // routes as a handler
@@ -22,8 +22,8 @@ use layers::Layers;
 pub use router::Router;
 use table::Table;
 
-/// Which function answers which path and method, for handlers that share a state `S`. Given its state by
-/// [`serve`](Routes::serve) it is a handler.
+/// Functions by path and method, for handlers that share a state `S`. [`serve`](Routes::serve) adds the state and
+/// returns a handler.
 ///
 /// ```
 /// use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,7 +45,7 @@ use table::Table;
 ///         Ok(Response::new(201))
 ///     }
 ///
-///     /// A handler that panicked leaves whole notes behind: a lock that it held is as good as before.
+///     /// A panic cannot leave half a note, so a poisoned lock is as good as before.
 ///     fn notes(&self) -> MutexGuard<'_, Vec<String>> {
 ///         self.0.lock().unwrap_or_else(PoisonError::into_inner)
 ///     }
@@ -59,29 +59,30 @@ use table::Table;
 /// ```
 ///
 /// # Patterns
-/// `/users/{id}` matches one segment, which is not empty; `/files/{*path}` all that follows, at least one byte. A fixed
-/// segment goes before a name, wherever both match. A path with a slash at its end is another path. `{{` and `}}` are
-/// braces. Patterns are matched with [`Request::path`], so they are written decoded, `/café`. A `{*path}` can't
-/// be used beside longer patterns that begin like it; [`mount`](Routes::mount) can. A name may have fixed text around it,
-/// `/img-{id}.png`, one in a segment. Names are of letters, digits, `_`
-/// and `-`; there are 25 at most.
+/// `/users/{id}` matches one non-empty segment, and `/files/{*path}` everything that follows, at least one byte. If a
+/// fixed segment and a name both match, the fixed segment has precedence. A path with a trailing slash is another path.
+/// `{{` and `}}` are braces. Patterns are matched with [`Request::path`], so they are written decoded: `/café`. A
+/// `{*path}` cannot be used beside longer patterns that begin with it; [`mount`](Routes::mount) can. A segment can have
+/// fixed text around one name: `/img-{id}.png`. Names consist of letters, digits, `_` and `-`. A pattern has up to 25
+/// names.
 ///
-/// # What is answered without a function
-/// HEAD, as GET. OPTIONS of a path, with `Allow`. A method that a path has not: 405, with `Allow`. No such path: 404,
-/// unless there is a [`fallback`](Routes::fallback). All of them from the head, before a body is read.
+/// # Responses without a function
+/// HEAD is handled like GET. OPTIONS of a path gets a response with `Allow`. A method that a path does not have is a
+/// 405 with `Allow`. An unknown path is a 404, unless there is a [`fallback`](Routes::fallback). All of these are sent
+/// before a body is read.
 ///
 /// # Panics
-/// Its methods panic if a pattern does not begin with a slash, can't be told from another, or could match no path: with empty or
-/// dot segments, percent-encodings, or names as other frameworks write them (`:id`, `<int:id>`, `*path`).
+/// Its methods panic if a pattern does not begin with a slash, is ambiguous with another, or could match no path: with
+/// empty or dot segments, percent-encodings, or names in the syntax of other frameworks (`:id`, `<int:id>`, `*path`).
 #[must_use = "serves nobody until it is given its state by `serve`"]
 pub struct Routes<S = ()> {
     resources: Vec<Resource<S>>,
-    /// The route added last, for `before_body`: its resource, its place there.
+    /// The route added last, for `before_body`: its resource and its index there.
     last: Option<(usize, usize)>,
     fallback: Option<Box<dyn RequestHandler>>,
 }
 
-/// All that one pattern has.
+/// Everything about one pattern.
 struct Resource<S> {
     pattern: String,
     serves: Serves<S>,
@@ -90,10 +91,11 @@ struct Resource<S> {
 enum Serves<S> {
     Methods {
         routes: Vec<Route<S>>,
-        /// Those around each of the routes, and so around what is answered without one. Known once all routes are.
+        /// The layers that all routes of the pattern have, which also apply to responses without a function. Known once
+        /// all routes are added.
         shared: Layers,
     },
-    /// A handler of its own, for all methods, and all paths that begin with the pattern.
+    /// A separate handler for all methods and all paths that begin with the pattern.
     Handler { handler: Box<dyn RequestHandler>, layers: Layers },
 }
 
@@ -101,7 +103,7 @@ struct Route<S> {
     method: Method,
     function: Function<S>,
     layers: Layers,
-    /// All of them are asked, in this order.
+    /// All checks are called, in this order.
     checks: Vec<BeforeBody<S>>,
 }
 
@@ -109,12 +111,12 @@ type Function<S> = Box<dyn Fn(&S, &Request) -> Result<Response> + Send + Sync>;
 type BeforeBody<S> = Box<dyn Fn(&S, &Request, &mut BodyPlan) -> Result<()> + Send + Sync>;
 
 impl<S: Send + Sync + 'static> Routes<S> {
-    /// No routes.
+    /// Creates an empty table of routes.
     pub fn new() -> Routes<S> {
         Routes { resources: Vec::new(), last: None, fallback: None }
     }
 
-    /// GET, and HEAD unless that has a route of its own.
+    /// Adds a route for GET, and for HEAD unless that has a route of its own.
     pub fn get<F>(self, pattern: &str, function: F) -> Routes<S>
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
@@ -122,7 +124,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self.route(Method::GET, pattern, function)
     }
 
-    /// POST.
+    /// Adds a route for POST.
     pub fn post<F>(self, pattern: &str, function: F) -> Routes<S>
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
@@ -130,7 +132,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self.route(Method::POST, pattern, function)
     }
 
-    /// PUT.
+    /// Adds a route for PUT.
     pub fn put<F>(self, pattern: &str, function: F) -> Routes<S>
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
@@ -138,7 +140,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self.route(Method::PUT, pattern, function)
     }
 
-    /// DELETE.
+    /// Adds a route for DELETE.
     pub fn delete<F>(self, pattern: &str, function: F) -> Routes<S>
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
@@ -146,7 +148,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self.route(Method::DELETE, pattern, function)
     }
 
-    /// PATCH.
+    /// Adds a route for PATCH.
     pub fn patch<F>(self, pattern: &str, function: F) -> Routes<S>
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
@@ -154,7 +156,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self.route(Method::PATCH, pattern, function)
     }
 
-    /// Any method.
+    /// Adds a route for any method.
     pub fn route<F>(mut self, method: Method, pattern: &str, function: F) -> Routes<S>
     where
         F: Fn(&S, &Request) -> Result<Response> + Send + Sync + 'static,
@@ -189,8 +191,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
         routes.push(route);
     }
 
-    /// From its head alone, accept or decline a request of the route added last, and say what is to become of its body:
-    /// see [`RequestHandler::before_body`]. Several of them are asked in order.
+    /// Adds a check to the route added last. It is called with the head, accepts or rejects the request, and sets the
+    /// plan of its body: see [`RequestHandler::before_body`]. Several checks are called in order.
     ///
     /// ```
     /// # use modest::{BodyPlan, Error, Request, Response, Result, Routes};
@@ -212,7 +214,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// At most so many bytes are taken as a body by the route added last; beyond them 413. In the place of
+    /// Sets the maximum body length in bytes for the route added last. Past it: 413. Replaces
     /// [`Http::body_limit`](crate::Http::body_limit).
     ///
     /// # Panics
@@ -224,8 +226,8 @@ impl<S: Send + Sync + 'static> Routes<S> {
         })
     }
 
-    /// A layer around the route added last, and around no other. One that is added later is further out; what all
-    /// of them are to have is given to [`layer`](Routes::layer).
+    /// Puts a layer around the route added last only. A layer that is added later is further out. For all routes use
+    /// [`layer`](Routes::layer).
     ///
     /// ```
     /// # use modest::{Response, Routes};
@@ -253,10 +255,10 @@ impl<S: Send + Sync + 'static> Routes<S> {
         last.unwrap_or_else(|| panic!("a route, for `{method}` is about the one added last"))
     }
 
-    /// A layer around each route and each mounted handler that was added so far; the fallback is not among them. A layer
-    /// that is added later is further out. What a path answers without a function, OPTIONS and 405, has the layers that all
-    /// of its routes have. A path that has no route is none of these: for its 404, too, the layer goes around the handler,
-    /// behind [`serve`](Routes::serve).
+    /// Puts a layer around each route and each mounted handler added so far, but not around the fallback. A layer that
+    /// is added later is further out. The responses that a path has without a function, to OPTIONS and 405, pass the
+    /// layers that all of its routes have. A path without a route has no layers. To change its 404, put the layer
+    /// around the handler after [`serve`](Routes::serve).
     ///
     /// ```
     /// use modest::{Error, Http, Request, Response, Routes, layer_fn};
@@ -278,7 +280,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// All routes of others, below this path: `/` there is the path itself here.
+    /// Adds all routes of another table below this path. Its `/` is the path itself.
     ///
     /// ```
     /// # use modest::{Response, Routes};
@@ -287,7 +289,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// ```
     ///
     /// # Panics
-    /// Also if they have a fallback, which here would be one among others.
+    /// If the other table has a fallback.
     pub fn nest(mut self, prefix: &str, routes: Routes<S>) -> Routes<S> {
         check_prefix(prefix);
         assert!(routes.fallback.is_none(), "the routes below {prefix:?} have a fallback");
@@ -305,11 +307,11 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// A handler of its own for this path and all below it that has no route, whole: its methods, its errors, its log. Of
-    /// two mounted ones the longer path goes before. A segment may be a `{name}`.
+    /// Passes this path and everything below it that has no route to a separate handler, with its methods, errors and
+    /// log. Of two mounts the longer path has precedence. A segment can be a `{name}`.
     ///
-    /// It sees its own root: mounted at `/thumbs`, `/thumbs/a.jpg` is its path `/a.jpg`, and `/thumbs` is `/`, as if it were served
-    /// alone ([`Request::path`]). [`Request::original_path`] is the whole path.
+    /// The handler sees its own root: mounted at `/thumbs`, `/thumbs/a.jpg` is its path `/a.jpg`, and `/thumbs` is `/`,
+    /// as if it were served alone ([`Request::path`]). [`Request::original_path`] returns the whole path.
     ///
     /// ```
     /// use modest::{Http, Request, Response, Routes};
@@ -320,7 +322,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
     /// ```
     ///
     /// # Panics
-    /// Also if two handlers are mounted at one path.
+    /// If two handlers are mounted at one path.
     pub fn mount(mut self, prefix: &str, handler: impl RequestHandler) -> Routes<S> {
         check_prefix(prefix);
         self.add_mount(prefix.to_owned(), Box::new(handler), Layers::default());
@@ -336,7 +338,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self.resources.push(Resource { pattern, serves: Serves::Handler { handler, layers } });
     }
 
-    /// The handler of all paths that have no route, whole: its methods, its errors, its log. Default: 404.
+    /// Sets the handler of all paths without a route, with its methods, errors and log. Default: 404.
     ///
     /// ```no_run
     /// # use modest::{Response, Routes, StaticFileHandler, TcpServer};
@@ -353,7 +355,7 @@ impl<S: Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// The handler that these routes are, with the state that their functions share.
+    /// Adds the state that the functions share, and returns the handler.
     #[track_caller]
     pub fn serve(mut self, state: S) -> Router<S> {
         let mut table = Table::default();
@@ -377,7 +379,7 @@ fn check_prefix(prefix: &str) {
 }
 
 /// # Panics
-/// If the pattern is none that a path could match.
+/// If no path can match the pattern.
 #[track_caller]
 fn check_pattern(pattern: &str) {
     assert!(pattern.starts_with('/'), "the pattern {pattern:?} does not begin with a slash");

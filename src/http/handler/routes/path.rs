@@ -1,14 +1,14 @@
-//! Patterns of paths: what is wrong with one that no path can match, the names in it, and prefixes that mounts take. Pure. Used by
-//! `routes`.
+//! Patterns of paths: what is wrong with a pattern that no path can match, the names in it, and the prefixes of mounts.
+//! Pure functions. Used by `routes`.
 
-/// The names in a pattern that is one.
+/// The names in a valid pattern.
 pub(super) fn names(pattern: &str) -> Vec<&str> {
     let (mut names, mut rest) = (Vec::new(), pattern);
     while let Some((_, behind)) = rest.split_once('{') {
         rest = match (behind.strip_prefix('{'), behind.split_once('}')) {
             (Some(behind), _) => behind, // a brace
             (None, Some((name, after))) => {
-                let end = name.len() + usize::from(after.starts_with('}')); // `{a}}b}`: a brace amid a name, as matched
+                let end = name.len() + usize::from(after.starts_with('}')); // `{a}}b}`: a brace within a name, as matched
                 let name = &behind[..end];
                 names.push(name.strip_prefix('*').unwrap_or(name));
                 after
@@ -23,7 +23,7 @@ pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|letter| letter.is_alphanumeric() || "_-".contains(letter))
 }
 
-/// Why no path can match this pattern, and what to write instead. The habits of other frameworks are named.
+/// Returns why no path can match this pattern, and what to write instead. Recognizes the syntax of other frameworks.
 pub(super) fn fault(pattern: &str) -> Option<&'static str> {
     let rest = pattern.strip_prefix('/')?;
     let mut segments = rest.split('/').peekable();
@@ -53,11 +53,11 @@ fn has_encoding(segment: &str) -> bool {
     segment.split('%').skip(1).any(is_encoding)
 }
 
-/// The path of a mount: a pattern for the first names of a path.
+/// The path of a mount: a pattern for the first segments of a path.
 #[derive(Debug)]
 pub(super) struct Prefix(Vec<Segment>);
 
-/// Fixed text, and in it one name at most.
+/// Fixed text with up to one name in it.
 #[derive(Debug, Default)]
 struct Segment {
     before: String,
@@ -66,22 +66,22 @@ struct Segment {
 }
 
 impl Prefix {
-    /// `None`: the pattern is none, or has a `{*name}`.
+    /// `None` if the pattern is invalid or contains a `{*name}`.
     pub(super) fn parse(pattern: &str) -> Option<Prefix> {
         pattern.strip_prefix('/')?.split('/').map(Segment::parse).collect::<Option<_>>().map(Prefix)
     }
 
-    /// How many names of a path it takes.
+    /// How many segments of a path it takes.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it goes before another one of the same length: fixed text before names.
+    /// Its precedence among prefixes of the same length: fixed text before names.
     pub(super) fn rank(&self) -> Vec<bool> {
         self.0.iter().map(|segment| segment.name.is_some()).collect()
     }
 
-    /// The names in it, with what this path has in their places, if the path begins so.
+    /// The names in it, with their values in this path, if the path begins with it.
     pub(super) fn matches(&self, path: &str) -> Option<Vec<(String, String)>> {
         let mut names = path.strip_prefix('/')?.split('/');
         let mut params = Vec::new();
@@ -121,7 +121,7 @@ impl Segment {
         to.push_str(text);
     }
 
-    /// The part of a path's segment that is in the place of the name in braces. It is empty for fixed text.
+    /// The part of a segment that the name in braces matches. Empty for fixed text.
     fn value<'a>(&self, name: &'a str) -> Option<&'a str> {
         let value = name.strip_prefix(self.before.as_str())?.strip_suffix(self.after.as_str())?;
         (value.is_empty() != self.name.is_some()).then_some(value)

@@ -1,4 +1,4 @@
-//! Routes as a handler. What they do not serve themselves they refuse from the head, or leave to another handler, whole.
+//! Routes as a handler. Requests without a route are rejected before the body is read, or passed to another handler.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use crate::tcp::Client;
 #[must_use = "serves nobody until it is given to `TcpServer::bind`"]
 pub struct Router<S> {
     state: S,
-    /// Leads to places in `resources`. Requests keep a reference with their match.
+    /// Maps paths to indices into `resources`. Requests keep a reference together with their match.
     table: Arc<dyn RouteTable>,
     resources: Vec<Resource<S>>,
     fallback: Option<Box<dyn RequestHandler>>,
 }
 
-/// What a request comes to.
+/// Where a request leads.
 enum Target<'a, S> {
     Route(&'a Route<S>),
-    /// A handler of its own, and how many names of the path it does not see.
+    /// A separate handler, and the number of path segments that it does not see.
     Handler(&'a dyn RequestHandler, Option<&'a Layers>, u32),
     /// OPTIONS of a path with these methods.
     Options(&'a [Route<S>], &'a Layers),
@@ -38,7 +38,7 @@ enum Target<'a, S> {
 }
 
 impl<'a, S> Target<'a, S> {
-    /// The layers that the routes put around it.
+    /// The layers that the routes put around this target.
     fn layers(&self) -> &'a Layers {
         const NONE: &Layers = &Layers::NONE;
         match self {
@@ -51,7 +51,7 @@ impl<'a, S> Target<'a, S> {
 }
 
 impl<S> Router<S> {
-    /// `table` leads to places in `resources`.
+    /// `table` maps paths to indices into `resources`.
     pub(super) fn new(
         state: S,
         table: Table,
@@ -61,7 +61,7 @@ impl<S> Router<S> {
         Router { state, table: Arc::new(table), resources, fallback }
     }
 
-    /// `method`: what is to be done with the request.
+    /// `method` is the method to handle.
     fn target(&self, request: &Request, method: &Method) -> Target<'_, S> {
         let mounted = request.mounted();
         let found = &request.routes().of(&self.table, mounted, request.path()).found;
@@ -100,7 +100,7 @@ impl<S> Router<S> {
         }
     }
 
-    /// The handler that the router leaves the request to, if it was asked to accept the request.
+    /// The handler to which the router passes the request, if it has been called with the head.
     fn inside<'a, 'd>(&self, request: &Request, target: &Target<'a, S>, depth: Depth<'d>) -> Option<Inside<'a, 'd>> {
         let Target::Handler(handler, _, names) = *target else { return None };
         let depth = depth.behind(target.layers().len()).ok()?;
@@ -109,11 +109,11 @@ impl<S> Router<S> {
     }
 }
 
-/// A handler that a router leaves a request to.
+/// A handler to which a router passes a request.
 struct Inside<'a, 'd> {
     handler: &'a dyn RequestHandler,
     depth: Depth<'d>,
-    /// How many names of the path it does not see.
+    /// How many segments of the path it does not see.
     names: u32,
 }
 

@@ -1,5 +1,5 @@
-//! Which resource a path leads to: a route, or else the longest mount. Built by `routes`, asked by `router`, and by requests that
-//! compare another path with their own.
+//! Maps a path to its resource: a route, or otherwise the longest mount. Built by `routes`. Used by `router`, and by
+//! requests that compare another path with their own.
 
 use std::cmp::Reverse;
 
@@ -8,22 +8,22 @@ use matchit::InsertError;
 use super::path::{self, Prefix};
 use crate::http::request::route_match::{Found, RouteTable};
 
-/// The matcher has a letter for each but the last.
+/// The matcher has a letter for each name but the last.
 const MOST_NAMES: usize = 25;
 
 /// The patterns of a router, each with the number of its resource.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     matcher: matchit::Router<usize>,
-    /// The longest first, and of those of one length fixed text before names.
+    /// The longest first. Of the same length, fixed text before names.
     mounts: Vec<(Prefix, usize)>,
-    /// All of them, as they are written.
+    /// All patterns, as written.
     patterns: Vec<String>,
 }
 
 impl Table {
     /// # Panics
-    /// If the pattern is none.
+    /// If the pattern is invalid.
     pub(super) fn add_mount(&mut self, pattern: &str, resource: usize) {
         let prefix = Prefix::parse(pattern);
         let prefix =
@@ -35,7 +35,7 @@ impl Table {
     }
 
     /// # Panics
-    /// If the pattern is none.
+    /// If the pattern is invalid.
     pub(super) fn add_route(&mut self, pattern: &str, resource: usize) {
         let count = path::names(pattern).len();
         assert!(count <= MOST_NAMES, "{pattern:?} is no pattern: it has over {MOST_NAMES} names");
@@ -79,7 +79,7 @@ impl RouteTable for Table {
         let path: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
         self.patterns.iter().any(|pattern| {
             let mut names = pattern.split('/').skip(1);
-            // A name in braces may be any, and `{*rest}` has names beneath it.
+            // A name in braces matches any name, and `{*rest}` has names below it.
             let begins_so = path.iter().all(|name| names.next().is_none_or(|own| own.contains('{') || own == *name));
             begins_so && (names.next().is_some_and(|name| !name.is_empty()) || pattern.contains("{*"))
         })

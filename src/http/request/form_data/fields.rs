@@ -12,18 +12,18 @@ pub(super) struct PartHead {
     pub(super) name: String,
     pub(super) file_name: Option<String>,
     pub(super) content_type: Option<String>,
-    /// Whether its content is in a coding of transfer, such as `base64`.
+    /// Whether its content is in a transfer coding, such as `base64`.
     pub(super) encoded: bool,
 }
 
-/// Why a field is refused.
+/// Why a field is rejected.
 pub(super) type Malformed = &'static str;
 
 const BAD_HEAD: Malformed = "a part of the form has a malformed field";
 const BAD_DISPOSITION: Malformed = "a part of the form has a malformed Content-Disposition";
 const NO_NAME: Malformed = "a part of the form has no name";
 
-/// The boundary in this value of Content-Type. `None`: it is another type.
+/// The boundary in this value of Content-Type. `None` if it is another type.
 pub(super) fn boundary(content_type: &str) -> Result<Option<String>, Malformed> {
     let (media_type, rest) = first_word(content_type);
     if !media_type.eq_ignore_ascii_case("multipart/form-data") {
@@ -54,8 +54,8 @@ pub(super) fn charset(content_type: &str) -> Option<String> {
 }
 
 impl PartHead {
-    /// `head`: its lines, each with its line break. Other fields than these are to be ignored (RFC 7578, section 4.8),
-    /// but they must be fields. `is_delimiter` knows a line that another reader may take for a delimiter.
+    /// `head` is its lines, each with its line break. Other fields than these are ignored (RFC 7578, section 4.8), but
+    /// they must be valid fields. `is_delimiter` recognizes a line that another reader may take for a delimiter.
     pub(super) fn parse(head: &[u8], is_delimiter: impl Fn(&[u8]) -> bool) -> Result<PartHead, Malformed> {
         let (mut disposition, mut content_type, mut coding) = (None, None, None);
         let mut start = 0;
@@ -84,7 +84,8 @@ impl PartHead {
     }
 }
 
-/// Name and value of a field line. Folded lines are not taken; controls are, for browsers send names as they are.
+/// Name and value of a field line. Folded lines are rejected. Control characters are allowed, because browsers send
+/// names unchanged.
 fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = memchr::memchr(b':', line)?;
     let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
@@ -124,7 +125,7 @@ fn decode_name(value: Value<'_>) -> String {
     }
 }
 
-/// `UTF-8'language'percent-encoded` (RFC 8187, section 3.2.1). RFC 7578 has no room for it, some clients have.
+/// `UTF-8'language'percent-encoded` (RFC 8187, section 3.2.1). RFC 7578 does not allow it, but some clients send it.
 fn decode_extended(value: Value<'_>) -> Option<String> {
     let Value::Token(text) = value else { return None };
     let (charset, text) = text.split_once('\'')?;
@@ -142,7 +143,7 @@ fn decode_extended(value: Value<'_>) -> Option<String> {
     percent_decode_str(text).decode_utf8().ok().map(|text| text.into_owned())
 }
 
-/// What stands in front of the first semicolon, and the rest from it on.
+/// The part before the first semicolon, and the rest.
 fn first_word(value: &str) -> (&str, &str) {
     let (word, rest) = value.split_at(value.find(';').unwrap_or(value.len()));
     (word.trim_matches(OWS), rest)
@@ -153,14 +154,14 @@ const OWS: [char; 2] = [' ', '\t'];
 /// `; name=value` over and over (RFC 9110, section 5.6.6: without spaces about the equals sign). An item of `None` is malformed.
 struct Parameters<'a> {
     rest: &'a str,
-    /// Whether a backslash in quotes escapes what follows it. In Content-Disposition browsers send it as it is.
+    /// Whether a backslash in quotes escapes the next character. In Content-Disposition browsers send it literally.
     escapes: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Value<'a> {
     Token(&'a str),
-    /// Without its quotes, else as sent.
+    /// Without its quotes, otherwise as sent.
     Quoted(&'a str),
 }
 
@@ -210,7 +211,7 @@ impl<'a> Parameters<'a> {
 }
 
 impl Value<'_> {
-    /// A boundary may have more characters than a token, and clients that set it without quotes are known (`===1===`).
+    /// A boundary can have more characters than a token, and some clients send it without quotes (`===1===`).
     fn checked(self) -> Option<Self> {
         let Value::Token(text) = self else { return Some(self) };
         let is_allowed = |byte: u8| byte.is_ascii_graphic() && !b"\",\\".contains(&byte);

@@ -1,13 +1,13 @@
-//! A file name as a client sent it, made into one that is safe in a folder, and free there. Called by `form_data`.
+//! Changes a file name sent by a client into one that is safe in a folder, and free there. Called by `form_data`.
 
 use std::path::{Path, PathBuf};
 
 /// The longest name that common file systems have, in bytes.
 const MAX_NAME: usize = 255;
-/// A longer ending is no extension, in bytes with its dot.
+/// A longer ending does not count as an extension, in bytes with its dot.
 const MAX_EXTENSION: usize = 64;
 
-/// The name of `Part::safe_file_name`, which tells the rules.
+/// The name by the rules of `Part::safe_file_name`.
 pub(super) fn safe(sent: &str) -> String {
     let last = sent.rsplit(['/', '\\']).next().unwrap_or_default();
     let replaced: String = last.chars().map(|c| if is_allowed(c) { c } else { '_' }).collect();
@@ -18,7 +18,7 @@ pub(super) fn safe(sent: &str) -> String {
     if name.is_empty() { "file".to_owned() } else { name }
 }
 
-/// Not: what shells, Windows and terminals make something of, and what turns the order of the letters about.
+/// Excludes characters with a meaning for shells, Windows and terminals, and those that change the direction of text.
 fn is_allowed(c: char) -> bool {
     let turns_or_hides = matches!(c, '\u{200b}' | '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
     !c.is_control() && !turns_or_hides && !"<>:\"/\\|?*".contains(c)
@@ -38,8 +38,8 @@ fn bounded(name: &str) -> String {
     trimmed(&with_stem_end(name, "")).to_owned()
 }
 
-/// A path in this folder where nothing is, or was a moment ago: `name` with a number behind its stem. Of `a-1` to `a-n`
-/// those that are taken mostly stand at the front, so the numbers are doubled until one is free, and then halved.
+/// A path in this folder that does not exist, or did not a moment ago: `name` with a number after its stem. Of `a-1` to
+/// `a-n` mostly the first ones are taken, so the number is doubled until one is free, and then searched by halves.
 pub(super) fn free(folder: &Path, name: &str) -> PathBuf {
     let numbered = |number: u64| folder.join(with_stem_end(name, &format!("-{number}")));
     let is_taken = |number: u64| numbered(number).symlink_metadata().is_ok();
@@ -54,7 +54,7 @@ pub(super) fn free(folder: &Path, name: &str) -> PathBuf {
     numbered(free)
 }
 
-/// The name with this at the end of its stem, which is cut where it gets too long.
+/// The name with this at the end of its stem, which is shortened if it gets too long.
 fn with_stem_end(name: &str, end: &str) -> String {
     let dot = name.rfind('.').filter(|dot| name.len() - dot <= MAX_EXTENSION).unwrap_or(name.len());
     let (stem, extension) = name.split_at(dot);

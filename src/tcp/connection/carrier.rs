@@ -1,0 +1,239 @@
+//! A layer between a connection's socket and its conversation: what arrives is opened, what is owed is sealed.
+//! Everything else about the connection is as without one: the rules are those of the other modules here.
+
+use std::ops::ControlFlow;
+
+use log::debug;
+
+use super::super::client::Client;
+use super::super::input::Input;
+use super::super::output::Output;
+use super::super::protocol::{Handover, Layer, Next, RECORD, Turn};
+use super::super::transport::Written;
+use super::bytes::Received;
+use super::stacked::Stacked;
+use super::{Connection, ConnectionTurn, Outcome, Registered};
+
+/// A connection's layer, and what it holds of the bytes below it between turns.
+pub struct Carrier {
+    pub(super) layer: Box<dyn Layer>,
+    /// Bytes have arrived that the layer was not given.
+    pub(super) is_unopened: bool,
+    /// Bytes were opened that the conversation has not been asked about.
+    pub(super) has_news: bool,
+    /// Nothing more is sealed: the goodbye was said, or the client broke the protocol.
+    pub(super) is_over: bool,
+    pub(super) unread: Box<[u8]>,
+    pub(super) ended: bool,
+    /// The conversation's input was cut.
+    cut: bool,
+    owed: Option<Box<Output>>,
+}
+
+/// How far the output of the conversation is sealed.
+enum Sealed {
+    All,
+    /// As much as may be sealed ahead.
+    Enough,
+    /// Up to a part of a file, which may not be read in this turn.
+    File,
+    /// A part of a file is missing.
+    Short,
+}
+
+/// This much may be sealed and not yet written.
+const SEALED_AHEAD: u64 = 64 * 1024;
+/// This much of a file is read at once.
+const STRETCH: usize = 64 * 1024;
+
+impl Carrier {
+    fn new(layer: Box<dyn Layer>) -> Carrier {
+        let (unread, owed) = (Box::default(), None);
+        let (has_news, is_over, ended, cut) = (false, false, false, false);
+        Carrier { layer, is_unopened: true, has_news, is_over, unread, ended, cut, owed }
+    }
+
+    /// Let the layer make of `turn.input` what it can.
+    ///
+    /// # Errors
+    /// If the client broke the protocol: what comes next.
+    pub(super) fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
+        self.is_unopened = false;
+        let opened = self.layer.open(turn, plain);
+        self.is_over |= opened.is_err();
+        if opened.is_ok() && turn.input.ended() && !plain.ended() {
+            plain.cut();
+        }
+        opened
+    }
+
+    pub(super) fn seal_records(&mut self, plain: &[u8], sealed: &mut Vec<u8>) {
+        plain.chunks(RECORD).for_each(|record| self.layer.seal(record, sealed));
+    }
+
+    fn seal(&mut self, output: &mut Output, sealed: &mut Output, may_block: bool, client: &Client) -> Sealed {
+        while sealed.owed() < SEALED_AHEAD {
+            if output.begins_with_file() {
+                if !may_block {
+                    return Sealed::File;
+                }
+                if let Err(err) = output.load_file(STRETCH) {
+                    debug!("{client}: a file is shorter than its response promised: {err}");
+                    return Sealed::Short;
+                }
+            }
+            let bytes = output.front();
+            if bytes.is_empty() {
+                return Sealed::All;
+            }
+            let count = bytes.len().min(RECORD);
+            self.layer.seal(&bytes[..count], sealed.bytes());
+            output.consume(count);
+        }
+        if output.is_empty() { Sealed::All } else { Sealed::Enough }
+    }
+
+    /// How many bytes are sealed and not written, between turns.
+    pub(super) fn owed(&self) -> u64 {
+        self.owed.as_ref().map_or(0, |owed| owed.owed())
+    }
+
+    /// What it has opened that was not used.
+    pub(super) fn opened(&self, unused: &[u8], ended: bool) -> Input {
+        let mut plain = Input::new();
+        plain.begin(unused, ended);
+        if self.cut {
+            plain.cut();
+        }
+        plain
+    }
+
+    /// A turn begins: what is below the layer goes into the worker's buffers.
+    pub(super) fn unpack(&mut self, raw: &mut Input, sealed: &mut Output, plain: &mut Input) {
+        raw.begin(&std::mem::take(&mut self.unread), self.ended);
+        if self.cut {
+            plain.cut();
+        }
+        if let Some(owed) = self.owed.take() {
+            *sealed = *owed;
+        }
+    }
+
+    /// A turn ends.
+    pub(super) fn pack(&mut self, raw: &mut Input, sealed: &mut Output, plain: &Input) {
+        (self.unread, self.ended, self.cut) = (raw.bytes().into(), raw.ended(), plain.was_cut());
+        raw.clear();
+        match sealed.is_empty() {
+            true => sealed.clear(),
+            false => {
+                let mut owed = std::mem::take(sealed);
+                owed.shrink();
+                self.owed = Some(Box::new(owed));
+            }
+        }
+    }
+}
+
+impl<R: Registered> Connection<R> {
+    pub(super) fn carrier(&mut self) -> Option<&mut Carrier> {
+        self.under_way.as_mut()?.carrier.as_deref_mut()
+    }
+
+    pub(super) fn is_layered(&self) -> bool {
+        self.under_way.as_ref().is_some_and(|under_way| under_way.carrier.is_some())
+    }
+
+    /// Seal and write what is owed.
+    pub(super) fn write_sealed(&mut self, turn: &mut ConnectionTurn<'_>) -> Written {
+        let Some(carrier) = self.under_way.as_mut().and_then(|under_way| under_way.carrier.as_mut()) else {
+            return Written::All;
+        };
+        let (may_block, buffers) = (turn.may_block.is_some(), &mut *turn.buffers);
+        // More is sealed once all of it is written: what is written in part would be kept with it.
+        loop {
+            match self.transport.write(&mut buffers.sealed, false, &mut turn.share) {
+                Written::All => {}
+                other => return other,
+            }
+            match carrier.seal(&mut buffers.output, &mut buffers.sealed, may_block, &self.client) {
+                Sealed::All if buffers.sealed.is_empty() => return Written::All,
+                Sealed::All | Sealed::Enough => {}
+                // What was sealed before it is written first.
+                Sealed::File if !buffers.sealed.is_empty() => {}
+                Sealed::File => return Written::File,
+                Sealed::Short => return Written::Short,
+            }
+        }
+    }
+
+    /// Let the layer make what it can of the bytes that have arrived.
+    pub(super) fn open(&mut self, turn: &mut ConnectionTurn<'_>) -> Received {
+        let Some(under_way) = &mut self.under_way else { return Received::Nothing };
+        let Some(carrier) = &mut under_way.carrier else { return Received::Nothing };
+        let mut plain = std::mem::take(&mut turn.buffers.input);
+        let before = plain.bytes().len();
+        let opened = carrier.open(&mut turn.lend_below(&self.client, self.registration.link()), &mut plain);
+        let is_news = plain.bytes().len() > before || plain.ended();
+        turn.buffers.input = plain;
+        match opened {
+            Ok(()) if is_news => Received::News,
+            Ok(()) => Received::Part,
+            Err(next) => Received::Broken(next),
+        }
+    }
+
+    /// The client broke the protocol of the layer. Where something is owed that is not sealed, its client sees a reset.
+    pub(super) fn break_off(&mut self, next: Next, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        let next = if turn.buffers.output.is_empty() { next } else { Next::Abort };
+        self.set_next(next, turn.now)
+    }
+
+    /// The end of the layer, once: whether there is something to write.
+    pub(super) fn end_layer(&mut self, turn: &mut ConnectionTurn<'_>) -> bool {
+        let Some(carrier) = self.carrier().filter(|carrier| !carrier.is_over) else { return false };
+        carrier.is_over = true;
+        carrier.layer.goodbye(turn.buffers.sealed.bytes());
+        !turn.buffers.sealed.is_empty()
+    }
+
+    /// All that was owed before is written: the connection is another conversation's from here on.
+    pub(super) fn become_successor(&mut self, turn: &mut ConnectionTurn<'_>) -> ControlFlow<Outcome> {
+        if self.conversation.as_ref().is_some_and(|before| before.drop_may_block()) {
+            turn.begin(super::Work::Short)?;
+        }
+        let successor = self.under_way.as_mut().and_then(|under_way| under_way.successor.take());
+        let Some(Handover { conversation, client, layer, place }) = successor.map(|successor| *successor) else {
+            return ControlFlow::Continue(());
+        };
+        self.conversation = Some(conversation);
+        self.client = client.unwrap_or_else(|| self.client.clone());
+        if let Some(layer) = layer {
+            self.put_layer_below(layer, turn);
+        }
+        if place.is_some() {
+            self.under_way().place = place.map(Box::new);
+        }
+        (self.stage, self.since, self.begun, self.midway) = (None, turn.now, false, false);
+        self.shutdown = super::ShutdownNotice::None; // the successor has not been told
+        ControlFlow::Continue(())
+    }
+
+    /// What has arrived and is unused is the layer's.
+    fn put_layer_below(&mut self, layer: Box<dyn Layer>, turn: &mut ConnectionTurn<'_>) {
+        let buffers = &mut *turn.buffers;
+        let under_way = self.under_way.get_or_insert_default();
+        let carrier = match under_way.carrier.take() {
+            None => {
+                std::mem::swap(&mut buffers.input, &mut buffers.raw);
+                buffers.input.clear();
+                Carrier::new(layer)
+            }
+            Some(below) => {
+                let between = std::mem::take(&mut buffers.input);
+                let stacked = Stacked::new(below.layer, layer, between);
+                Carrier { layer: Box::new(stacked), is_unopened: true, ..*below }
+            }
+        };
+        under_way.carrier = Some(Box::new(carrier));
+    }
+}

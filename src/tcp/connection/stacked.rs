@@ -1,0 +1,56 @@
+//! A layer above another. Made by `carrier` where a connection that has a layer is given one more.
+
+use super::super::input::Input;
+use super::super::output::Output;
+use super::super::protocol::{Layer, Next, RECORD, Turn};
+
+/// A layer above another: an upgrade to TLS inside TLS, a compression inside TLS.
+pub struct Stacked {
+    lower: Box<dyn Layer>,
+    upper: Box<dyn Layer>,
+    between: Input,
+    sealed: Vec<u8>, // by the upper one
+}
+
+impl Stacked {
+    /// `between`: what the lower layer has opened and the upper has not.
+    pub fn new(lower: Box<dyn Layer>, upper: Box<dyn Layer>, between: Input) -> Stacked {
+        Stacked { lower, upper, between, sealed: Vec::new() }
+    }
+
+    /// What the upper layer has sealed goes through the lower one.
+    fn pass_down(&mut self, sealed: &mut Vec<u8>) {
+        self.sealed.chunks(RECORD).for_each(|record| self.lower.seal(record, sealed));
+        self.sealed.clear();
+    }
+}
+
+impl Layer for Stacked {
+    fn open(&mut self, turn: &mut Turn<'_>, plain: &mut Input) -> Result<(), Next> {
+        if !self.between.ended() {
+            self.lower.open(turn, &mut self.between)?;
+            if turn.input.ended() && !self.between.ended() {
+                self.between.cut();
+            }
+        }
+        let mut said = Output::new();
+        let result = self.upper.open(&mut turn.within(&mut self.between, &mut said), plain);
+        said.append_to(&mut self.sealed);
+        self.pass_down(turn.output.bytes());
+        if self.between.ended() && !plain.ended() {
+            plain.cut();
+        }
+        if self.between.is_full() { result.and(Err(Next::Abort)) } else { result }
+    }
+
+    fn seal(&mut self, plain: &[u8], sealed: &mut Vec<u8>) {
+        self.upper.seal(plain, &mut self.sealed);
+        self.pass_down(sealed);
+    }
+
+    fn goodbye(&mut self, sealed: &mut Vec<u8>) {
+        self.upper.goodbye(&mut self.sealed);
+        self.pass_down(sealed);
+        self.lower.goodbye(sealed);
+    }
+}

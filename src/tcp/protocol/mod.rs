@@ -1,0 +1,377 @@
+//! The protocol interface: how the engine calls a protocol, and what a protocol can return. Called by `connection`,
+//! once per turn; implemented by `http` and by any raw protocol. It knows nothing of HTTP, and a conversation never
+//! sees a socket, a thread or a lock.
+
+mod handover; // what a connection becomes
+mod layer; // what is below a conversation
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{self, Duration, SystemTime};
+
+use super::client::Client;
+use super::input::Input;
+use super::live::{Live, LiveKind, LivePlace, LiveRefusal};
+use super::output::Output;
+use super::scheduler::{Link, Waker};
+use super::slow_handlers::CurrentHandler;
+use super::stream::Stream;
+use super::sync::{self, Instant};
+pub use handover::Handover;
+pub use layer::Layer;
+pub(super) use layer::RECORD;
+
+/// A protocol to be served: it meets each client and returns the conversation with it.
+///
+/// Required: `meet`. Pass it to [`TcpServer::bind`](crate::TcpServer::bind) inside [`Raw`].
+pub trait Protocol: Send + Sync + 'static {
+    /// Called once for each accepted client, on a worker, before a byte is read. `None` turns the client away: it sees
+    /// the end of the stream (Python's `verify_request`).
+    ///
+    /// It runs with a permit for short work. While it blocks, it delays only other short work.
+    fn meet(&self, client: &Client) -> Option<Box<dyn Conversation>>;
+}
+
+/// One client's side of a protocol: bytes in, pieces out.
+///
+/// Dropped when the connection is over, whatever ended it.
+pub trait Conversation: Send {
+    /// Consumes bytes of `turn.input`, appends output to `turn.output`, and returns what comes next.
+    ///
+    /// The first turn comes right after the client was accepted, possibly without a byte, so a server can send first.
+    /// After [`Next::Read`] and [`Next::Idle`] the next turn comes with new bytes or with the end of the stream. After
+    /// [`Next::Handle`] it comes with a permit and may block; any other turn must not block.
+    fn turn(&mut self, turn: &mut Turn<'_>) -> Next;
+
+    /// Called for everything except bytes. It runs with a permit for short work, so it should be short.
+    ///
+    /// Default: closes the connection after its output is written.
+    fn event(&mut self, what: Event, turn: &mut Turn<'_>) -> Next {
+        let _ = (what, turn);
+        Next::Close
+    }
+
+    /// Called with the connection's socket after [`Next::Take`], on a thread of this client's own. It may block as long
+    /// as it likes.
+    ///
+    /// Default: closes the connection.
+    fn take(self: Box<Self>, stream: Stream) {
+        drop(stream);
+    }
+
+    /// Called before an idle connection ([`Next::Idle`]) is closed: past its time limit, for a new client, or because
+    /// the server shuts down. Its output is sent first. A protocol that ends with a goodbye (`close_notify` in TLS)
+    /// appends it here. It must not block: it runs without a permit.
+    ///
+    /// Default: nothing.
+    fn goodbye(&mut self, turn: &mut Turn<'_>) {
+        let _ = turn;
+    }
+
+    /// Whether dropping this conversation in its current state may block (it waits for a child process, or closes a
+    /// large file). Then it is dropped with a permit. Default: true.
+    fn drop_may_block(&self) -> bool {
+        true
+    }
+}
+
+/// What a conversation works with in one turn.
+#[non_exhaustive]
+pub struct Turn<'a> {
+    /// Bytes that have arrived and were not consumed.
+    pub input: &'a mut Input,
+    /// The output. It is written before the next turn, as far as the client reads it.
+    pub output: &'a mut Output,
+    /// The client.
+    pub client: &'a Client,
+    /// The wall-clock time when this turn began, for `Date`.
+    pub wall: SystemTime,
+    pub(crate) now: Instant,
+    pub(crate) polled: Option<Instant>,
+    pub(super) link: Option<&'a Arc<Link>>,
+    pub(super) server: Option<&'a dyn ServerState>,
+    pub(super) shutting_down: bool,
+    pub(super) current: Option<&'a CurrentHandler>,
+    pub(super) blocking: Option<&'a dyn BlockingSource>,
+    pub(super) handover: Option<&'a mut Option<Box<Handover>>>,
+}
+
+/// The socket, for a conversation that reads on in a turn that may block.
+pub trait BlockingSource {
+    fn blocking_input(&self, within: Option<Duration>) -> io::Result<Box<dyn BlockingInput>>;
+}
+
+/// The bytes after those of a turn's input, read during the turn.
+pub trait BlockingInput: Send {
+    /// Reads once, and waits for bytes if there are none. 0: the client has sent its last byte.
+    ///
+    /// # Errors
+    /// `TimedOut` if the client is too slow; otherwise those of the socket.
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize>;
+
+    /// Sends these bytes now, before the turn's output.
+    ///
+    /// # Errors
+    /// As [`read`](BlockingInput::read).
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// The server, as far as conversations can see it.
+pub trait ServerState {
+    fn is_shutting_down(&self) -> bool;
+
+    /// The shutdown timeout has passed: nothing is finished any more.
+    fn is_over(&self) -> bool;
+
+    /// Whether the calling connection has to end with its next response, because room is needed. True for as many
+    /// callers as needed.
+    fn takes_last_answer(&self) -> bool;
+
+    /// The places of connections that wait for something other than their client.
+    fn live(&self) -> &Arc<Live>;
+}
+
+impl<'a> Turn<'a> {
+    /// Creates a turn for testing a conversation without a server.
+    pub fn new(input: &'a mut Input, output: &'a mut Output, client: &'a Client) -> Turn<'a> {
+        Turn {
+            input,
+            output,
+            client,
+            wall: SystemTime::now(),
+            now: sync::now(),
+            polled: None,
+            link: None,
+            server: None,
+            shutting_down: false,
+            current: None,
+            blocking: None,
+            handover: None,
+        }
+    }
+
+    /// The turn of a server that is shutting down, for tests.
+    pub fn while_shutting_down(mut self) -> Turn<'a> {
+        self.shutting_down = true;
+        self
+    }
+
+    /// When this turn began.
+    pub fn now(&self) -> time::Instant {
+        sync::to_std(self.now)
+    }
+
+    /// Sets when this turn began, for tests of time limits.
+    pub fn set_now(&mut self, now: time::Instant) {
+        self.now = sync::from_std(now);
+    }
+
+    /// When the poll that brought these bytes returned. They had arrived by then, so a file system check made since
+    /// then is as fresh as a new one. `None`: the bytes may be younger than any poll, so check the file system.
+    pub fn polled(&self) -> Option<time::Instant> {
+        self.polled.map(sync::to_std)
+    }
+
+    /// Say when a poll brought the bytes of this turn; `None`: no poll did. For tests.
+    pub fn set_polled(&mut self, polled: Option<time::Instant>) {
+        self.polled = polled.map(sync::from_std);
+    }
+
+    /// Whether the server is shutting down, or this connection has to make room for another: state it in the response,
+    /// and close. It can become true while a handler runs.
+    pub fn is_shutting_down(&self) -> bool {
+        self.shutting_down || self.server.is_some_and(ServerState::is_shutting_down)
+    }
+
+    /// Returns a place among the connections that wait for something other than their client, to be held while it
+    /// waits. `None` if there is no server.
+    ///
+    /// # Errors
+    /// If the limit is reached.
+    pub(crate) fn live_place(&self, kind: LiveKind, ip: Option<IpAddr>) -> Result<Option<LivePlace>, LiveRefusal> {
+        self.server.map(|server| server.live().admit(kind, ip)).transpose()
+    }
+
+    /// Records that a handler begins in this turn, and what it was called for (some 200 bytes are kept). If it runs
+    /// longer than [`TcpServer::slow_handler`](crate::TcpServer::slow_handler), it is logged under this name. Call it
+    /// after [`Next::Handle`]. It applies to this turn.
+    pub fn handler_begins(&self, what: impl AsRef<[u8]>) {
+        if let Some(current) = self.current {
+            current.begin(what.as_ref(), self.client, self.now);
+        }
+    }
+
+    /// Something that reads on from the client while this turn lasts, which may block ([`Next::Handle`]): at the server's
+    /// least rate, and waiting for the client no longer than this in all. It must be dropped before the turn is over, and
+    /// what it read and nobody used goes back to the input. `None`: there is no socket (a test), or no descriptor for it.
+    pub(crate) fn blocking_input(&self, within: Option<Duration>) -> Option<Box<dyn BlockingInput>> {
+        self.blocking?.blocking_input(within).ok()
+    }
+
+    /// The connection goes on with another conversation, once everything this one has appended to the output is written:
+    /// after a handshake, the header of a proxy, an upgrade. To be returned from the turn. What is unused of the input is the
+    /// successor's, or its layer's.
+    ///
+    /// A turn made by [`Turn::new`] belongs to no connection: the successor is dropped, unless the test
+    /// [keeps](Turn::keeping_handover) it.
+    pub fn hand_over(&mut self, handover: Handover) -> Next {
+        match &mut self.handover {
+            Some(slot) => {
+                **slot = Some(Box::new(handover));
+                Next::Again
+            }
+            None => Next::Close,
+        }
+    }
+
+    /// This turn, with a place for what is [handed over](Turn::hand_over) in it: for tests without a server.
+    pub fn keeping_handover(mut self, slot: &'a mut Option<Box<Handover>>) -> Turn<'a> {
+        self.handover = Some(slot);
+        self
+    }
+
+    /// This turn with other bytes: for a layer above another.
+    pub(super) fn within<'b>(&'b self, input: &'b mut Input, output: &'b mut Output) -> Turn<'b> {
+        let Turn { client, now, wall, polled, link, server, shutting_down, current, .. } = *self;
+        let (blocking, handover) = (None, None);
+        Turn { input, output, client, now, wall, polled, link, server, shutting_down, current, blocking, handover }
+    }
+
+    /// Returns a waker, which calls this connection from any thread: its conversation then gets [`Event::Called`]. (In
+    /// a turn made by [`Turn::new`] it does nothing.)
+    pub fn waker(&self) -> Waker {
+        Waker::new(self.link.cloned().unwrap_or_else(Link::alone))
+    }
+}
+
+/// What a conversation waits for: a number of its own choosing.
+///
+/// The clock of a stage starts when the stage is first named, and further bytes do not restart it. Named again after
+/// [`Next::Handle`] or [`Next::Again`] it is still the same stage. Only [`Next::Idle`], another stage, and its own
+/// [`Event::Late`] end it. So give each message that has a time limit a number of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Stage(pub u32);
+
+/// What comes next, returned by a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "is heard only if it is returned"]
+pub enum Next {
+    /// Wait for more bytes, up to `within` from the beginning of this stage (`None`: no limit). Past it:
+    /// [`Event::Late`]. A conversation that returns this with 64 KiB unused is reset, so reject such messages before.
+    /// After the end of the stream it means [`Next::Close`].
+    Read {
+        /// What the bytes are for.
+        stage: Stage,
+        /// How long the whole stage can take.
+        within: Option<Duration>,
+        /// Whether the message so far means nothing (an incomplete head), so that this connection can be evicted for a
+        /// new client when room is needed and the stage is over one second old. It then gets [`Event::Late`].
+        evictable: bool,
+        /// Whether these bytes must arrive at the server's minimum rate
+        /// ([`TcpServer::min_rate`](crate::TcpServer::min_rate)) while the server waits for them. Below it:
+        /// [`Event::Late`].
+        at_min_rate: bool,
+    },
+    /// Wait for a call ([`Waker`]) or for the time limit, `within` from the beginning of this stage. Past it:
+    /// [`Event::Late`]. Bytes that arrive cause a turn, as after [`Next::Read`]. The end of the client's bytes causes
+    /// one turn and ends nothing, because the client may still read. A client that has disconnected is noticed when
+    /// something is sent to it, or after about a minute.
+    Wait {
+        /// What the conversation waits for.
+        stage: Stage,
+        /// How long the whole stage can take.
+        within: Option<Duration>,
+    },
+    /// Nothing is in progress. Idle connections are evicted when room is needed, and ended at once by a shutdown. Past
+    /// the limit (`None`: no limit) the connection is closed.
+    Idle {
+        /// How long the client can be silent.
+        within: Option<Duration>,
+    },
+    /// The next turn may block as long as it likes. It comes with a permit, or [`Event::NoPermit`] comes instead.
+    Handle,
+    /// The next turn may block for a short time: to read part of a file, or to let another protocol meet the client. It
+    /// comes with a permit for short work, one of which is reserved. The wait for it has no limit.
+    Brief,
+    /// The previous [`Next::Read`], [`Next::Wait`] or [`Next::Idle`] and its clock stay in force. For bytes that mean
+    /// nothing yet. In response to [`Event::Late`], or after anything else, it means [`Next::Close`].
+    Unchanged,
+    /// Call this conversation again once the output is written.
+    Again,
+    /// Leave the engine once all output is written: [`Conversation::take`] is called with the socket, on a thread of
+    /// its own. If no thread is free ([`TcpServer::max_streams`](crate::TcpServer::max_streams)), the connection waits
+    /// for one as for a handler. Past that: [`Event::NoThread`].
+    Take,
+    /// Close the connection after its output is written. If this is returned for bytes or for lateness after
+    /// [`Next::Read`], or with bytes left in the input, the client may still be sending. Then the connection stays
+    /// half-closed for a while, so that the client can read the output.
+    Close,
+    /// Close the connection after its output is written, and always half-close it first, as for a client that may still
+    /// be sending.
+    Linger,
+    /// Reset the connection at once: an incomplete response must not look complete.
+    Abort,
+}
+
+impl Next {
+    /// [`Next::Read`] of a message in progress: its connection is not evicted.
+    pub fn read(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
+        Next::Read { stage, within: within.into(), evictable: false, at_min_rate: false }
+    }
+
+    /// [`Next::Read`] of a long message that must arrive at the server's minimum rate.
+    pub fn read_at_min_rate(stage: Stage, within: impl Into<Option<Duration>>) -> Next {
+        Next::Read { stage, within: within.into(), evictable: false, at_min_rate: true }
+    }
+}
+
+/// What can happen to a conversation, except bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The bytes of this stage did not arrive in time, or arrived too slowly.
+    Late(Stage),
+    /// There was no permit for [`Next::Handle`]: the queue is full, or the wait was too long. Asking for one again
+    /// means [`Next::Close`].
+    NoPermit,
+    /// There was no thread for [`Next::Take`]. Asking for one again means [`Next::Close`].
+    NoThread,
+    /// Another thread called a [`Waker`]. The event comes while the conversation waits ([`Next::Read`], [`Next::Wait`],
+    /// [`Next::Idle`]) or as soon as it does, once for all calls so far.
+    Called,
+    /// The server shuts down while the conversation waits ([`Next::Read`], [`Next::Wait`]): finish the message, or
+    /// close.
+    ShuttingDown,
+    /// The client has disconnected, or has read nothing for too long. Further output is not sent.
+    SendFailed,
+}
+
+/// A raw protocol in place of a handler: `TcpServer::bind(address, Raw(Echo))`.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw<P>(pub P);
+
+/// The argument of [`TcpServer::bind`](crate::TcpServer::bind): a `RequestHandler`, [`Http`](crate::Http) with
+/// settings, or [`Raw`] around a [`Protocol`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be served",
+    label = "neither a request handler nor in `Raw(..)`",
+    note = "a closure is given as `handler_fn(|request| ..)`, a `Protocol` as `Raw(..)`, routes with their state as `routes.serve(state)`",
+    note = "anything else implements `RequestHandler`"
+)]
+pub trait IntoProtocol {
+    /// The protocol that is served.
+    type Protocol: Protocol;
+
+    /// Converts it into a protocol.
+    fn into_protocol(self) -> Self::Protocol;
+}
+
+impl<P: Protocol> IntoProtocol for Raw<P> {
+    type Protocol = P;
+
+    fn into_protocol(self) -> P {
+        self.0
+    }
+}

@@ -1,0 +1,234 @@
+//! The same tests over another transport. `MODEST_TRANSPORT=tls cargo test --test serve ends::` runs those of `ends` inside
+//! TLS, and `proxy` behind a PROXY header; `transports` runs the suites that are about bytes over all of them.
+//!
+//! A test sees no difference: a server made by `serve` is wrapped, and a client that connects to it goes over a bridge. The
+//! bridge shows each end as what it is: a goodbye as an end, and an end without one, or a reset, as a reset.
+
+use std::collections::HashSet;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use modest::{Identity, IntoProtocol, ProxyProtocol, TcpServer, Tls};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustls::{ClientConfig, ClientConnection};
+
+use crate::tls::{Authority, config};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Plain,
+    Tls,
+    Proxy,
+}
+
+/// The one of this run.
+pub fn transport() -> Transport {
+    match std::env::var("MODEST_TRANSPORT").as_deref() {
+        Ok("tls") => Transport::Tls,
+        Ok("proxy") => Transport::Proxy,
+        Ok("plain") | Err(_) => Transport::Plain,
+        Ok(other) => panic!("MODEST_TRANSPORT={other}: expected plain, tls or proxy"),
+    }
+}
+
+/// Who issues the certificate of all servers, and what their clients trust.
+static SITE: LazyLock<(Identity, Arc<ClientConfig>)> = LazyLock::new(|| {
+    let authority = Authority::new();
+    (authority.identity(&["a.example"]), Arc::new(config(&authority, &[&rustls::version::TLS13])))
+});
+
+/// Where clients go over a bridge.
+static BRIDGED: LazyLock<Mutex<HashSet<SocketAddr>>> = LazyLock::new(Mutex::default);
+
+/// A server of this handler on a free port, over the transport of this run.
+pub fn bind(handler: impl IntoProtocol) -> TcpServer {
+    let address = "127.0.0.1:0";
+    let server = match transport() {
+        Transport::Plain => TcpServer::bind(address, handler),
+        Transport::Tls => TcpServer::bind(address, Tls::new(SITE.0.clone()).unwrap().protect(handler)),
+        Transport::Proxy => TcpServer::bind(address, ProxyProtocol::new(handler).trust("127.0.0.0/8".parse().unwrap())),
+    };
+    server.expect("a free port")
+}
+
+/// Clients of this address go over the transport of this run.
+pub fn bridge(address: SocketAddr) {
+    BRIDGED.lock().unwrap().insert(address);
+}
+
+/// A client's connection.
+pub fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
+    match transport() {
+        Transport::Plain => Ok(stream),
+        _ if !BRIDGED.lock().unwrap().contains(&address) => Ok(stream),
+        Transport::Proxy => {
+            stream.write_all(b"PROXY TCP4 127.0.0.1 127.0.0.1 1000 80\r\n")?;
+            Ok(stream)
+        }
+        Transport::Tls => {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            let near = TcpStream::connect(listener.local_addr()?)?;
+            let (far, _) = listener.accept()?;
+            let name = "a.example".try_into().unwrap();
+            let session = ClientConnection::new(SITE.1.clone(), name).unwrap();
+            thread::spawn(move || Bridge::new(far, stream, session).run());
+            Ok(near)
+        }
+    }
+}
+
+/// Between a test's bytes and a server's records.
+struct Bridge {
+    near: TcpStream,
+    far: TcpStream,
+    session: ClientConnection,
+    /// What came from the server, and the test has not taken.
+    opened: Vec<u8>,
+    /// The test has sent its last byte.
+    near_ended: bool,
+    /// The server has said goodbye.
+    far_ended: bool,
+    /// ... and the test has seen it.
+    end_shown: bool,
+}
+
+/// No more than this is held in either direction, beside what the sockets hold.
+const HELD: usize = 16 * 1024;
+
+impl Bridge {
+    fn new(near: TcpStream, far: TcpStream, session: ClientConnection) -> Bridge {
+        for stream in [&near, &far] {
+            stream.set_nodelay(true).unwrap();
+            stream.set_nonblocking(true).unwrap();
+        }
+        Bridge { near, far, session, opened: Vec::new(), near_ended: false, far_ended: false, end_shown: false }
+    }
+
+    /// To the end of both directions. What breaks on one side is a reset on the other.
+    fn run(mut self) {
+        if self.relay().is_err() {
+            for stream in [&self.near, &self.far] {
+                let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            }
+        }
+    }
+
+    fn relay(&mut self) -> io::Result<()> {
+        while !(self.near_ended && self.end_shown) {
+            self.wait()?;
+            self.take_from_near()?;
+            self.take_from_far()?;
+            self.give()?;
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let (mut near, mut far) = (PollFlags::empty(), PollFlags::empty());
+        near.set(PollFlags::IN, self.takes_from_near());
+        near.set(PollFlags::OUT, !self.opened.is_empty());
+        far.set(PollFlags::IN, !self.far_ended && self.opened.len() < HELD);
+        far.set(PollFlags::OUT, self.session.wants_write());
+        let mut both =
+            [PollFd::from_borrowed_fd(self.near.as_fd(), near), PollFd::from_borrowed_fd(self.far.as_fd(), far)];
+        if self.far_ended {
+            both[1] = PollFd::from_borrowed_fd(self.near.as_fd(), near); // its hang-up is no news
+        }
+        poll(&mut both, None)?;
+        match both[0].revents().contains(PollFlags::ERR) {
+            true => Err(io::ErrorKind::ConnectionReset.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// rustls keeps no more than 64 KiB for itself, in a handshake too.
+    fn takes_from_near(&self) -> bool {
+        !self.near_ended && !self.session.wants_write() && !self.session.is_handshaking()
+    }
+
+    fn take_from_near(&mut self) -> io::Result<()> {
+        if !self.takes_from_near() {
+            return Ok(());
+        }
+        let mut bytes = [0; HELD];
+        match self.near.read(&mut bytes) {
+            Ok(0) => {
+                self.near_ended = true;
+                self.session.send_close_notify();
+            }
+            Ok(count) => self.session.writer().write_all(&bytes[..count])?,
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            Err(err) => return Err(err),
+        }
+        Ok(())
+    }
+
+    fn take_from_far(&mut self) -> io::Result<()> {
+        if self.far_ended || self.opened.len() >= HELD {
+            return Ok(());
+        }
+        match self.session.read_tls(&mut self.far) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()), // an end without a goodbye
+            Ok(_) => {
+                let state = self.session.process_new_packets().map_err(io::Error::other)?;
+                let mut plain = vec![0; state.plaintext_bytes_to_read()];
+                self.session.reader().read_exact(&mut plain)?;
+                self.opened.extend(plain);
+                self.far_ended = state.peer_has_closed();
+            }
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => {}
+            Err(err) if self.opened.is_empty() => return Err(err),
+            Err(_) => {} // what came before it comes first
+        }
+        Ok(())
+    }
+
+    fn give(&mut self) -> io::Result<()> {
+        while !self.opened.is_empty() {
+            match self.near.write(&self.opened) {
+                Ok(count) => drop(self.opened.drain(..count)),
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => break,
+                Err(err) => return Err(err),
+            }
+        }
+        if self.far_ended && self.opened.is_empty() && !std::mem::replace(&mut self.end_shown, true) {
+            self.near.shutdown(Shutdown::Write)?;
+        }
+        while self.session.wants_write() {
+            match self.session.write_tls(&mut self.far) {
+                Ok(_) => {}
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => break,
+                // After its goodbye a server takes nothing.
+                Err(_) if self.far_ended => {
+                    self.near_ended = true;
+                    return Ok(());
+                }
+                Err(err) => return Err(err),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The suites that are about bytes, their ends and their limits, over each transport: one program each, so that a variable
+/// chooses. What is left out looks at what a transport changes, and says so where it is.
+#[test]
+fn what_holds_over_tcp_holds_over_each_transport() {
+    if transport() != Transport::Plain {
+        return;
+    }
+    for transport in ["tls", "proxy"] {
+        let mut command = std::process::Command::new(std::env::current_exe().expect("a program"));
+        command.env("MODEST_TRANSPORT", transport);
+        command.args(["ends::", "unread::", "streaming::", "bodies::", "live::", "websocket::", "shared::", "calls::"]);
+        command.args(["lines::", "uploads::", "downloads::"]);
+        let output = command.output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "over {transport}:\n{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -32,12 +32,14 @@ use super::values::{Limit, Proxy};
 pub fn open(
     options: &Options,
     places: &[Place],
+    application: Option<Handler>,
     addresses: &[BindAddress],
     figures: &Figures,
     front: Front,
     reloads: &mut Reloads,
 ) -> Result<Http<Site>, CliError> {
-    let (mut site, checks) = folders(options, places)?;
+    let has_application = application.is_some();
+    let (mut site, checks) = folders(options, places, application)?;
     check_pages(options, places)?;
     if let Some(file) = &options.serving.redirects {
         let prefix = options.serving.prefix.as_deref().unwrap_or_default();
@@ -61,17 +63,20 @@ pub fn open(
         site = Box::new(site.layer(hosts));
     }
     if let Some(proxies) = trusted(&options.listening) {
-        site = Box::new(site.layer(proxies.scheme(guard::asks_for_passwords(options))));
+        let needs_scheme = guard::asks_for_passwords(options) || has_application;
+        site = Box::new(site.layer(proxies.scheme(needs_scheme)));
     }
     site = figures.around(site);
-    header::of_all(limited(Http::new(site.layer(front)).access_log(None), options), options)
+    // Applications have their own notion of what a repeated or an encoded slash means.
+    let http = Http::new(site.layer(front)).access_log(None).strict_paths(!has_application);
+    header::of_all(limited(http, options), options)
 }
 
 /// All that is served.
 pub type Site = Layered<Front, Handler>;
 
 /// A handler, with what is around it so far.
-type Handler = Box<dyn RequestHandler>;
+pub type Handler = Box<dyn RequestHandler>;
 
 /// Healthy as long as each folder is at its path, and no shutdown was asked for.
 fn health(checks: &[FolderCheck], is_draining: bool) -> Response {
@@ -84,7 +89,11 @@ fn health(checks: &[FolderCheck], is_draining: bool) -> Response {
     }
 }
 
-fn folders(options: &Options, places: &[Place]) -> Result<(Handler, Vec<FolderCheck>), CliError> {
+fn folders(
+    options: &Options,
+    places: &[Place],
+    application: Option<Handler>,
+) -> Result<(Handler, Vec<FolderCheck>), CliError> {
     let uploads = taking::uploads(options);
     let mut checks = Vec::new();
     let mut folder = |place| {
@@ -95,6 +104,7 @@ fn folders(options: &Options, places: &[Place]) -> Result<(Handler, Vec<FolderCh
     };
     if let [place] = places
         && place.at.is_empty()
+        && application.is_none()
     {
         return Ok((Box::new(folder(place)?), checks));
     }
@@ -104,7 +114,9 @@ fn folders(options: &Options, places: &[Place]) -> Result<(Handler, Vec<FolderCh
         let files = folder(place)?.beside(paths_of(places));
         routes = if place.at.is_empty() { routes.fallback(files) } else { routes.mount(&place.at, files) };
     }
-    if !places.iter().any(|place| place.at.is_empty()) {
+    if let Some(application) = application {
+        routes = if prefix.is_empty() { routes.fallback(application) } else { routes.mount(prefix, application) };
+    } else if !places.iter().any(|place| place.at.is_empty()) {
         routes = routes.fallback(Overview::new(&format!("{prefix}/"), paths_of(places)));
     }
     Ok((Box::new(routes.serve(())), checks))

@@ -98,10 +98,10 @@ impl Controls {
 
 const POLICY: &str = "default-src 'none'; img-src 'self' data:; \
     style-src 'sha256-nfz0lh5dahjaC1dYUZIZO/PWhGagP/F9v5ZcZBtQzgw='; \
-    script-src 'sha256-CqnT325wQsGkg37co+DX8NSgopNfI1OcADm/FdDyBx0='; \
+    script-src 'sha256-a37NLxrjxcQqI28bPvmojs28D1v8XOdbST3UQWpV+9A='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'";
 
 const POLICY_OF_UPLOADS: &str = "default-src 'none'; img-src 'self' data:; \
-    style-src 'sha256-nfz0lh5dahjaC1dYUZIZO/PWhGagP/F9v5ZcZBtQzgw=' 'sha256-u1Ea7wkG45Jl3POdPl0iCCyrGDBxUaKdSZUBZ2TO7KU='; \
-    script-src 'sha256-CqnT325wQsGkg37co+DX8NSgopNfI1OcADm/FdDyBx0=' 'sha256-swwMroZH0gA8wb3j5zpUHSh4ulCEK50xPuu2pDJRemY='; \
+    style-src 'sha256-nfz0lh5dahjaC1dYUZIZO/PWhGagP/F9v5ZcZBtQzgw=' 'sha256-JclgL8gpB0TliBsnE3e9R9H1irYOErsC3QCiq+BFY9k='; \
+    script-src 'sha256-a37NLxrjxcQqI28bPvmojs28D1v8XOdbST3UQWpV+9A=' 'sha256-+Bqz9hxYsiykgUE5SxSEk/7xkJkRBLnNGMaSb4J8yug='; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

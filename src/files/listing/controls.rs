@@ -83,12 +83,12 @@ impl Controls {
         let _ = match user {
             Some(user) => write!(
                 to,
-                "<form class=out method=post action=\"{root}?logout\"><span>{}</span><button>Log out</button></form>",
+                "<form class=out method=post action=\"{root}?log-out\"><span>{}</span><button>Log out</button></form>",
                 shown(user.as_bytes())
             ),
             None => write!(
                 to,
-                "<form action=\"{root}\"><input type=hidden name=login value=\"{}\"><button>Log in{}</button></form>",
+                "<form action=\"{root}\"><input type=hidden name=log-in value=\"{}\"><button>Log in{}</button></form>",
                 escape_html(way),
                 if *is_for_uploads { " to upload" } else { "" }
             ),

@@ -402,7 +402,7 @@ check("log out: the browser forgets the password, other sites can't do it", asyn
   await page.goto(server.url);
   await page.getByRole("button", { name: "Log in to upload" }).click();
   await page.getByText("ada").waitFor();
-  const answer = await fetch(`${server.url}/?logout`, { method: "POST", headers: { "sec-fetch-site": "cross-site", authorization: `Basic ${btoa("ada:a long secret")}` } });
+  const answer = await fetch(`${server.url}/?log-out`, { method: "POST", headers: { "sec-fetch-site": "cross-site", authorization: `Basic ${btoa("ada:a long secret")}` } });
   same(answer.status, 403, "for another site");
   await page.getByRole("button", { name: "Log out" }).click();
   await page.getByRole("button", { name: "Log in to upload" }).waitFor();

@@ -104,8 +104,8 @@ impl TcpServer {
         })
     }
 
-    /// Serve a listening socket that somebody else has made: a `TcpListener`, a `UnixListener`, a descriptor.
-    /// It is made non-blocking, for all who share it. The file of a Unix socket stays when the server ends.
+    /// Serves an existing listening socket: a `TcpListener`, a `UnixListener`, a descriptor. It is made non-blocking
+    /// for all processes that share it. The file of a Unix socket stays when the server ends.
     ///
     /// # Errors
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if no TCP or Unix stream socket listens there.

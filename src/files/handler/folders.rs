@@ -1,5 +1,5 @@
-//! What a `StaticFileHandler` shows of a folder that has no index: its listing, or all of it as an archive. Called by `handler`;
-//! `listing` and `archive` read folders.
+//! The responses of a `StaticFileHandler` for a folder without an index: its listing, or an archive. Called by
+//! `handler`; `listing` and `archive` read folders.
 
 #[cfg(feature = "archive")]
 use http::HeaderValue;
@@ -117,7 +117,7 @@ impl StaticFileHandler {
         }
     }
 
-    /// The path of the topmost folder, decoded, with both slashes.
+    /// The decoded path of the topmost folder, with both slashes.
     fn shown_mount(&self, request: &Request) -> String {
         String::from_utf8_lossy(&path::on_server(self.mount(request), b"")).into_owned()
     }

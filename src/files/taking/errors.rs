@@ -1,4 +1,4 @@
-//! What a client is told of what can't be done. Used by all of `taking`.
+//! Responses for changes that fail. Used by all of `taking`.
 
 use std::io;
 
@@ -34,13 +34,13 @@ pub(super) fn in_units(bytes: u64) -> String {
 pub(super) fn io_error(error: io::Error) -> Error {
     match (error.kind(), Errno::from_io_error(&error)) {
         (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => no_room(),
-        (io::ErrorKind::ResourceBusy, None) => gone_on(), // an `Appender` whose turn is over
+        (io::ErrorKind::ResourceBusy, None) => gone_on(), // the turn of this `Appender` is over
         (_, Some(errno)) => error_of(errno),
         (_, None) => Error::from(error),
     }
 }
 
-/// What a client is told of a system call that failed.
+/// The response for a system call that failed.
 pub(super) fn error_of(errno: Errno) -> Error {
     let error = |status, what: &str| Error::new(status, what);
     match errno {

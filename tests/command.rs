@@ -160,7 +160,7 @@ fn what_is_served_and_how() {
         ("one.iso", "one file"),
         ("redirects", "# moved\n/old/* /plain/* 302\n/away https://else.example/\n"),
     ]);
-    std::fs::write(files.path().join("www/plain/file.css.gz"), "gz").unwrap();
+    std::fs::write(files.path().join("www/plain/file.css.gz"), b"\x1f\x8bgz").unwrap();
     std::fs::write(files.path().join("www/long.txt"), "a line\n".repeat(1000)).unwrap();
     let redirects = files.path().join("redirects").to_str().unwrap().to_owned();
     std::fs::write(files.path().join("www/long.txt"), "long\n".repeat(1000)).unwrap();

@@ -15,11 +15,15 @@ use super::logging::{Lines, LogHandle, NOTICE};
 use super::options::{Options, Verbosity};
 
 /// Shut the server down at the first SIGINT or SIGTERM, and say so as Python's `http.server` does.
-pub fn shutdown_on_signals(handle: &ServerHandle, verbosity: Verbosity, lines: Lines) -> io::Result<()> {
+pub fn shutdown_on_signals(handle: &ServerHandle, options: &Options, lines: Lines) -> io::Result<()> {
+    let (verbosity, delay) = (options.verbosity(), options.limits.shutdown_delay.unwrap_or_default());
     handle.shutdown_on_signals_and(move |signal| {
         if signal == SIGINT && verbosity != Verbosity::Quiet {
             let text = lines.of_stdout("\nKeyboard interrupt received, exiting.\n");
             let _ = io::stdout().write_all(text.as_bytes());
+        }
+        if !delay.is_zero() {
+            log::info!(target: NOTICE, "the shutdown begins in {delay:?}; --health responds with 503 from now on");
         }
     })
 }

@@ -20,9 +20,15 @@ use super::super::watch::{self, Watch};
 use super::Listing;
 use super::page::Page;
 use super::told::{Asked, Inodes, Told, WatchedFolder};
+use crate::available_memory;
 
 /// Bytes of listings that are kept unless set.
-const BYTES: usize = 16 << 20;
+const BYTES: u64 = 16 << 20;
+
+/// What is kept for this much memory.
+pub fn cache_of(memory: u64) -> usize {
+    (memory / 128).min(BYTES) as usize
+}
 /// How many listings are kept, or known to have been asked for.
 const LISTINGS: usize = 1024;
 /// It is not kept anew for so long, and a hundred times as long as the last making took.
@@ -78,7 +84,7 @@ pub(super) struct Making<'a> {
 
 impl Default for KeptListings {
     fn default() -> KeptListings {
-        KeptListings::new(BYTES, watch::most_by_default())
+        KeptListings::new(cache_of(available_memory()), watch::most_by_default())
     }
 }
 

@@ -140,6 +140,8 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
         figures.of_certificates(certificates.clone());
         encryption::reload(certificates, &options.encryption, &mut reloads);
     }
+    let taking = taking::places(&options, &places).map(|place| (at(place), place.path.clone()));
+    figures.of_program(&reloads, log.clone(), taking.collect());
     reloads.at_hangup(&options, log.clone()).map_err(CliError::signals)?;
     debug!("file descriptor limit: {descriptors}");
     if let Some(version) = &options.listening.protocol {
@@ -171,6 +173,11 @@ fn serve(options: Options, zone: &Zone, lines: &Lines) -> Result<(), CliError> {
     }
     log.finish();
     served.map_err(|error| CliError::serving(&error))
+}
+
+/// The path at which it is served.
+fn at(place: &Place) -> String {
+    if place.at.is_empty() { "/".into() } else { place.at.clone() }
 }
 
 fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Result<(), CliError> {

@@ -177,6 +177,7 @@ pub fn redirecting(options: &Options, addresses: &[BindAddress]) -> Result<Vec<B
 pub fn check_files(wanted: &Encryption) -> Result<(), CliError> {
     let roots = wanted.tls_client_ca.iter().map(|file| ("--tls-client-ca", file));
     let keys = wanted.tls_key.iter().map(|file| ("--tls-key", file));
+    let keys = keys.chain(wanted.tls_password_file.iter().map(|file| ("--tls-password-file", file)));
     for (option, file) in wanted.tls_cert.iter().map(|file| ("--tls-cert", file)).chain(keys).chain(roots) {
         fs::File::open(file).map_err(|error| {
             let (file, why) = (quoted(file), reason(&error));

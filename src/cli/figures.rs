@@ -2,6 +2,11 @@
 //! and by `cli`.
 
 use std::io;
+use std::path::PathBuf;
+#[cfg(feature = "metrics")]
+use std::sync::Arc;
+#[cfg(feature = "metrics")]
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 #[cfg(feature = "metrics")]
 use std::thread::JoinHandle;
 
@@ -10,11 +15,15 @@ use modest::layers::Metrics;
 #[cfg(feature = "metrics")]
 use modest::{Http, Routes, TcpServer};
 use modest::{RequestHandler, ServerHandle};
+#[cfg(feature = "metrics")]
+use rustix::fs::{StatVfs, statvfs};
 
 use super::error::CliError;
 #[cfg(feature = "metrics")]
 use super::header;
+use super::logging::LogHandle;
 use super::options::Options;
+use super::signals::Reloads;
 
 /// What is counted, if anything is.
 pub struct Figures {
@@ -49,6 +58,33 @@ impl Figures {
         if let Some(metrics) = &self.metrics {
             metrics.certificate_expiry(move || certificates.expiry());
         }
+    }
+
+    /// Reloads, lost lines of the log, and room in the folders that take files, by the paths at which they are served.
+    pub fn of_program(&self, reloads: &Reloads, log: LogHandle, folders: Vec<(String, PathBuf)>) {
+        let Some(metrics) = &self.metrics else { return };
+        let counts = reloads.counts();
+        metrics.counter("modest_reloads_total", "Reloads by SIGHUP, by outcome.", move || {
+            let count = |of: &AtomicU64| of.load(Relaxed) as f64;
+            let outcome = |name: &str| Some(("outcome", name.to_owned()));
+            vec![(outcome("done"), count(&counts.done)), (outcome("failed"), count(&counts.failed))]
+        });
+        let help = "Lines of the log that were lost.";
+        metrics.counter("modest_log_lines_lost_total", help, move || vec![(None, log.lost_lines() as f64)]);
+        if folders.is_empty() {
+            return;
+        }
+        let folders = Arc::new(folders);
+        let room = |folders: &[(String, PathBuf)], of: fn(&StatVfs) -> u64| {
+            let sample =
+                |(at, path): &(String, PathBuf)| Some((Some(("folder", at.clone())), of(&statvfs(path).ok()?) as f64));
+            folders.iter().filter_map(sample).collect()
+        };
+        let all = Arc::clone(&folders);
+        let help = "Free space in the file systems of folders that take files.";
+        metrics.gauge("modest_folder_free_bytes", help, move || room(&all, |stat| stat.f_bavail * stat.f_frsize));
+        let help = "Free inodes in the file systems of folders that take files.";
+        metrics.gauge("modest_folder_free_inodes", help, move || room(&folders, |stat| stat.f_favail));
     }
 
     /// The page beside what is served, inside of what guards it.
@@ -124,6 +160,8 @@ impl Figures {
 
     #[cfg(feature = "tls")]
     pub fn of_certificates(&self, _: modest::Certificates) {}
+
+    pub fn of_program(&self, _: &Reloads, _: LogHandle, _: Vec<(String, PathBuf)>) {}
 
     pub fn beside(&self, site: Box<dyn RequestHandler>, _: &Options) -> Box<dyn RequestHandler> {
         site

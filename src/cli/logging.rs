@@ -48,15 +48,21 @@ impl Zone {
 pub struct Lines {
     zone: TimeZone,
     is_json: bool,
+    /// stderr is the journal's: a line begins with its priority (sd-daemon(3)), and the journal has the time.
+    is_journal: bool,
 }
 
 impl Lines {
     pub fn of(options: &Options, zone: &Zone) -> Lines {
-        Lines { zone: zone.known.clone(), is_json: is_json(options) }
+        let is_journal = options.logging.log_file.is_none() && !is_json(options) && stderr_is_journal();
+        Lines { zone: zone.known.clone(), is_json: is_json(options), is_journal }
     }
 
     /// One line, whatever a client or a cause put into it.
     fn line(&self, level: Level, target: &str, message: &str) -> String {
+        if self.is_journal {
+            return format!("<{}>{}", priority(level), escape_controls(message));
+        }
         let now = Timestamp::now().to_zoned(self.zone.clone());
         match self.is_json {
             false => format!("[{level}] [{}] {}", now.strftime("%d/%b/%Y %H:%M:%S"), escape_controls(message)),
@@ -71,6 +77,23 @@ impl Lines {
         }
         let lines = text.lines().filter(|line| !line.trim().is_empty());
         lines.map(|line| self.line(Level::Info, "modest", line.trim()) + "\n").collect()
+    }
+}
+
+/// Whether systemd says that stderr is a stream to the journal: `JOURNAL_STREAM` has its device and inode.
+fn stderr_is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let Ok(stat) = rustix::fs::fstat(io::stderr()) else { return false };
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+}
+
+/// That of syslog(3).
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
     }
 }
 
@@ -100,7 +123,7 @@ fn json_string(text: &str) -> String {
 
 /// The last line of a program that can't start or can't go on, on stderr.
 pub fn last_line(error: &CliError, lines: Option<&Lines>) -> String {
-    match lines.filter(|lines| lines.is_json) {
+    match lines.filter(|lines| lines.is_json || lines.is_journal) {
         Some(lines) => lines.line(Level::Error, "modest", &error.to_string()),
         None => format!("modest: {error}"),
     }
@@ -160,6 +183,15 @@ impl LogHandle {
                 writer.reopen();
                 true
             }
+        }
+    }
+
+    /// How many lines were lost so far.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub fn lost_lines(&self) -> u64 {
+        match self {
+            LogHandle::Stderr(writer) => writer.lost_lines(),
+            LogHandle::File(writer) => writer.lost_lines(),
         }
     }
 

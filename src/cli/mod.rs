@@ -153,6 +153,8 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
         figures.of_certificates(certificates.clone());
         encryption::reload(certificates, &options.encryption, &mut reloads);
     }
+    let taking = taking::places(&options, &places).map(|place| (at(place), place.path.clone()));
+    figures.of_program(&reloads, log.clone(), taking.collect());
     if program.handles_signals() {
         reloads.at_hangup(&options, log.clone()).map_err(CliError::signals)?;
     }
@@ -194,6 +196,11 @@ fn serve(options: Options, program: &mut dyn Program, zone: &Zone, lines: &Lines
     }
     log.finish();
     served.map_err(|error| CliError::serving(&error))
+}
+
+/// The path at which it is served.
+fn at(place: &Place) -> String {
+    if place.at.is_empty() { "/".into() } else { place.at.clone() }
 }
 
 fn give_up_rights(options: &Options, places: &[Place], bound: &[Address]) -> Result<(), CliError> {

@@ -3,6 +3,8 @@
 //! Called by `cli` before it serves.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread;
 
 use log::Level;
@@ -33,12 +35,29 @@ type Reload = Box<dyn Fn() -> io::Result<String> + Send>;
 
 /// What is read again at SIGHUP, by the options that name it.
 #[derive(Default)]
-pub struct Reloads(Vec<(&'static str, Reload)>);
+pub struct Reloads {
+    files: Vec<(&'static str, Reload)>,
+    counts: Arc<Counts>,
+}
+
+/// How many reloads there were.
+#[derive(Default)]
+pub struct Counts {
+    pub done: AtomicU64,
+    /// At least one file could not be used.
+    pub failed: AtomicU64,
+}
 
 impl Reloads {
     #[cfg(any(feature = "users", feature = "tls"))]
     pub fn add(&mut self, option: &'static str, reload: impl Fn() -> io::Result<String> + Send + 'static) {
-        self.0.push((option, Box::new(reload)));
+        self.files.push((option, Box::new(reload)));
+    }
+
+    /// How many there were, for metrics.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
     }
 
     /// At each SIGHUP read all of it again, open the log anew, and log what was done in one line.
@@ -56,7 +75,7 @@ impl Reloads {
 
     fn reload(&self, log: &LogHandle) {
         let (mut done, mut level) = (Vec::new(), Level::Info);
-        for (option, reload) in &self.0 {
+        for (option, reload) in &self.files {
             done.push(match reload() {
                 Ok(more) => format!("{option}{more}"),
                 Err(error) => {
@@ -68,6 +87,8 @@ impl Reloads {
                 }
             });
         }
+        let count = if level == Level::Error { &self.counts.failed } else { &self.counts.done };
+        count.fetch_add(1, Relaxed);
         done.extend(log.reopen().then(|| "--log-file".to_owned()));
         let done = if done.is_empty() { "nothing".to_owned() } else { done.join(", ") };
         log::log!(target: NOTICE, level, "SIGHUP: reloaded: {done}; all other settings and files need a restart");

@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use super::super::open::OpenError;
+
 /// Readings by key.
 #[derive(Debug)]
 pub(super) struct Flights<T>(Mutex<HashMap<Vec<u8>, Arc<Flight<T>>>>);
@@ -36,6 +38,18 @@ struct State<T> {
 /// The right to read, given back when dropped.
 struct Reading<'a, T>(&'a Flight<T>);
 
+/// Why nothing was read.
+pub(super) trait WantOfRoom {
+    /// Whether it is only that there is no room for one more result.
+    fn is_for_want_of_room(&self) -> bool;
+}
+
+impl WantOfRoom for OpenError {
+    fn is_for_want_of_room(&self) -> bool {
+        matches!(self, OpenError::TooManyListings(_))
+    }
+}
+
 impl<T> Default for Flights<T> {
     fn default() -> Flights<T> {
         Flights(Mutex::new(HashMap::new()))
@@ -45,7 +59,7 @@ impl<T> Default for Flights<T> {
 impl<T> Flights<T> {
     /// What `read` gives, or gave to another one if that began after this request had arrived: it had when its poll returned,
     /// and has now. If a result that is still in use is the same, it is used again, and the new one dropped.
-    pub fn join<E>(
+    pub fn join<E: WantOfRoom>(
         &self,
         key: &[u8],
         polled: Option<Instant>,
@@ -103,10 +117,20 @@ impl<T> Flight<T> {
 }
 
 impl<T> Reading<'_, T> {
-    fn read<E>(self, read: impl FnOnce() -> Result<T, E>, same: impl FnOnce(&T, &T) -> bool) -> Result<Arc<T>, E> {
+    fn read<E: WantOfRoom>(
+        self,
+        read: impl FnOnce() -> Result<T, E>,
+        same: impl FnOnce(&T, &T) -> bool,
+    ) -> Result<Arc<T>, E> {
         let began = Instant::now();
-        let new = read()?;
+        let new = read();
         let latest = lock(&self.0.state).latest.upgrade();
+        let new = match (new, &latest) {
+            (Ok(new), _) => new,
+            // The one in use, which may be older than the request, is better than none.
+            (Err(error), Some(latest)) if error.is_for_want_of_room() => return Ok(Arc::clone(latest)),
+            (Err(error), _) => return Err(error),
+        };
         let result = latest.filter(|latest| same(latest, &new)).unwrap_or_else(|| Arc::new(new));
         let mut state = lock(&self.0.state);
         (state.began, state.latest) = (Some(began), Arc::downgrade(&result));
@@ -136,6 +160,35 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    /// Without a reason.
+    impl WantOfRoom for () {
+        fn is_for_want_of_room(&self) -> bool {
+            false
+        }
+    }
+
+    /// There is no room.
+    #[derive(Debug, PartialEq)]
+    struct Full;
+
+    impl WantOfRoom for Full {
+        fn is_for_want_of_room(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn without_room_for_another_the_one_in_use_is_shared() {
+        let flights = Flights::default();
+        let join = |read: Result<usize, Full>| flights.join(b"a", None, || read, |_, _| false);
+        let first = join(Ok(1)).unwrap();
+        assert!(Arc::ptr_eq(&first, &join(Err(Full)).unwrap()));
+        let second = join(Ok(2)).unwrap();
+        assert!(Arc::ptr_eq(&second, &join(Err(Full)).unwrap()), "the latest");
+        drop((first, second));
+        assert_eq!(join(Err(Full)), Err(Full), "nobody uses one");
+    }
 
     /// How many have entered the flight of a key.
     fn inside(flights: &Flights<usize>, key: &[u8]) -> usize {

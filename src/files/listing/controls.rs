@@ -1,15 +1,15 @@
-//! What the page of a folder that takes files has besides: a form, which works without a script, and what the script makes of it.
-//! Called by `html`.
+//! The upload controls on the page of a folder: a form that works without a script, and its script. Called by `html`.
 //!
-//! `upload.css` and `upload.js` are sent as they stand, and so have no comments:
-//! - each file is sent by a PUT of its own, three at a time, so that each has its progress and can be cancelled, and folders by a
-//!   MKCOL before what is in them; the form itself is sent where no script runs;
-//! - when all is stored the page is loaded again; what was not stays on it, with the reason that the server gave: the first paragraph
-//!   of its error page, which is asked for as HTML, since `layers::ErrorPages` has a line of text for who asks for anything;
-//!   without the style of that, for browsers complain that the policy of this page forbids it;
-//! - to delete is a mode, so that rows have no bytes for it: while it is on, a link asks whether its file is to be deleted.
+//! `upload.css` and `upload.js` are sent unchanged, so they contain no comments:
+//! - Each file is sent by a PUT of its own, three at a time, so that each has its progress and can be cancelled.
+//!   Folders are created by MKCOL before their contents. The form itself is sent only without a script.
+//! - When everything is stored the page is reloaded. Failures stay on it, with the server's reason: the first paragraph
+//!   of its error page. The script requests that page as HTML, because `layers::ErrorPages` returns plain text to
+//!   clients that accept anything. It skips the style, because browsers report that the policy of this page forbids it.
+//! - Deleting is a mode, so that rows contain nothing for it. While it is on, a click on a link asks whether to delete
+//!   the file.
 
-/// Which of them a page has.
+/// The controls of a page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) enum Controls {
     #[default]
@@ -19,8 +19,8 @@ pub(in super::super) enum Controls {
 }
 
 impl Controls {
-    /// The policy of a page: its own styles and scripts, known by their hashes, and nothing that a name might inject.
-    /// `tests/files/listing.rs` computes the hashes, and says which they are.
+    /// The Content-Security-Policy of a page: its own styles and scripts, by their hashes, so that a name cannot inject
+    /// any. `tests/files/listing.rs` computes the hashes and prints them.
     pub fn policy(self) -> &'static str {
         match self {
             Controls::None => POLICY,
@@ -28,7 +28,7 @@ impl Controls {
         }
     }
 
-    /// Behind the style of every page.
+    /// The style, after that of every page.
     pub fn style(self) -> &'static str {
         match self {
             Controls::None => "",
@@ -38,7 +38,7 @@ impl Controls {
         }
     }
 
-    /// In front of the rows.
+    /// The form, before the rows.
     pub fn form(self) -> &'static str {
         match self {
             Controls::None => "",
@@ -47,7 +47,7 @@ impl Controls {
         }
     }
 
-    /// Behind the script of every page.
+    /// The script, after that of every page.
     pub fn script(self) -> &'static str {
         match self {
             Controls::None => "",

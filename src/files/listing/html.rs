@@ -1,4 +1,4 @@
-//! The HTML of a listing: the page around its rows, and the rows. Called by `listing`; it knows names, sizes and dates, not files.
+//! The HTML of a listing: the page and its rows. Called by `listing`. It knows names, sizes and dates, not files.
 
 use super::super::date::civil;
 use super::super::path;
@@ -8,28 +8,29 @@ use super::entries::{Entries, Entry};
 use super::view::{By, Order};
 use crate::escape_html;
 
-/// Rows in one `<tbody>`. A full one has the class `b`: it is laid out when it comes near the window, and until then has the
-/// height of so many rows of one line, 36 px each, or 60 on a phone. The style and the script know these numbers.
+/// How many rows one `<tbody>` has. A full one has the class `b`: it is laid out when it comes near the window, and
+/// until then has the height of this many rows of one line, of 36 px each, or 60 on a phone. The style and the script
+/// contain these numbers.
 const BLOCK: usize = 100;
 
-/// Writes a page, piece by piece.
+/// Writes a page in pieces.
 #[derive(Debug)]
 pub(super) struct Rows {
     pub text: String,
-    /// What links to folders carry.
+    /// The query of links to folders.
     query: String,
-    /// Rows to come, also of other pieces.
+    /// How many rows follow, including those of other pieces.
     left: usize,
-    /// Rows of this block to come.
+    /// How many rows of this block follow.
     left_in_block: usize,
     controls: Controls,
-    /// The day of the last row, and how it is shown: most files of a folder are of few days.
+    /// The day of the last row, and its text: most files of a folder have few different days.
     day: i64,
     day_text: String,
 }
 
 impl Rows {
-    /// With what precedes the rows.
+    /// Begins with everything before the rows.
     pub fn new(asked: &Asked<'_>, entries: &Entries) -> Rows {
         let query = match asked.view.order {
             order if order == Order::default() => String::new(),
@@ -47,7 +48,7 @@ impl Rows {
         let (text, query) = (&mut self.text, &self.query);
         text.push_str(HEAD);
         if let [_, .., last] = &way[..] {
-            text.extend([last, " – "]); // a tab has room for the beginning
+            text.extend([last, " – "]); // a tab shows only the beginning
         }
         text.push_str("Index of ");
         text.extend(way.iter().map(String::as_str));
@@ -93,12 +94,13 @@ impl Rows {
         self.text.push('\n');
     }
 
-    /// What follows the rows.
+    /// Appends everything after the rows.
     pub fn push_end(&mut self) {
         self.text.extend([END, self.controls.script()]);
     }
 
-    /// A cell with `2026-11-20 08:17`, in UTC, of minutes since 1970. Years that HTML has no form for are text.
+    /// Appends a cell with a time, in minutes since 1970, such as `2026-11-20 08:17`, in UTC. Years that HTML cannot
+    /// represent are plain text.
     fn push_time(&mut self, minutes: i64) {
         let (day, minute) = (minutes.div_euclid(1440), minutes.rem_euclid(1440));
         if self.day_text.is_empty() || self.day != day {
@@ -116,7 +118,7 @@ impl Rows {
     }
 }
 
-/// The topmost folder and those below it down to this one, as shown, each with its slash.
+/// The topmost folder and the folders from it to this one, as displayed, each with its slash.
 fn way(asked: &Asked<'_>) -> Vec<String> {
     let mut way = vec![String::new()];
     push_shown(&mut way[0], asked.root.as_bytes());
@@ -128,7 +130,7 @@ fn way(asked: &Asked<'_>) -> Vec<String> {
     way
 }
 
-/// A link to each folder above. They are relative: a proxy may have another path for this server.
+/// Appends a link to each folder above. They are relative, because a proxy may use another path for this server.
 fn push_way(text: &mut String, way: &[String], query: &str) {
     for (at, name) in way.iter().enumerate() {
         match way.len() - 1 - at {
@@ -138,7 +140,7 @@ fn push_way(text: &mut String, way: &[String], query: &str) {
     }
 }
 
-/// The headings are buttons of a form, not links: clients that follow those would store the folder once for each order.
+/// The headings are buttons of a form, not links: clients that follow links would download the folder once per order.
 fn push_headings(text: &mut String, order: Order) {
     for (by, name) in [(By::Name, "Name"), (By::Size, "Size"), (By::Time, "Modified <i>UTC</i>")] {
         let sorted = match order.by == by {
@@ -150,13 +152,13 @@ fn push_headings(text: &mut String, order: Order) {
     }
 }
 
-/// What a heading's button sorts by: the other way around if the page is sorted so, and at first by what is sought most
-/// often, the largest and the newest.
+/// The order that a heading's button selects: the reverse if the page is sorted by it, and otherwise the more common
+/// one, the largest or the newest first.
 fn next(by: By, now: Order) -> Order {
     Order { by, reversed: if now.by == by { !now.reversed } else { by != By::Name } }
 }
 
-/// `1 folder, 1,234 files`; before that, if these are not all, that they are not.
+/// `1 folder, 1,234 files`; if entries are missing, a note before it.
 fn push_count(text: &mut String, folders: usize, files: usize, complete: bool) {
     if !complete {
         text.push_str("<b>Only ");
@@ -177,7 +179,7 @@ fn push_count(text: &mut String, folders: usize, files: usize, complete: bool) {
     }
 }
 
-/// With a comma before each three digits.
+/// With a comma before each group of three digits.
 fn push_grouped(text: &mut String, number: usize) {
     let digits = number.to_string();
     for (at, digit) in digits.chars().enumerate() {
@@ -188,8 +190,8 @@ fn push_grouped(text: &mut String, number: usize) {
     }
 }
 
-/// Append a name as it is shown, escaped. Characters that control or reorder what is around them, so that a name might look like
-/// another one, are shown as U+FFFD, and so is what is not UTF-8.
+/// Appends a name for display, escaped. Characters that control or reorder the text around them, so that a name could
+/// look like another one, become U+FFFD, and so do bytes that are not UTF-8.
 fn push_shown(to: &mut String, name: &[u8]) {
     let text = String::from_utf8_lossy(name);
     let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'');
@@ -203,7 +205,7 @@ fn push_shown(to: &mut String, name: &[u8]) {
 /// `999 B`, `1.0 KiB`, `12 MiB`.
 fn push_size(to: &mut String, bytes: u64) {
     const UNITS: [&str; 7] = [" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"];
-    // In units of 1024^unit, rounded; what would be rounded to 1024 of a unit is 1 of the next.
+    // In units of 1024^unit, rounded. What would be rounded to 1024 of a unit is 1 of the next.
     let rounded = |of: u128, unit: usize| (of << 1 >> (10 * unit)).div_ceil(2);
     let unit = (0..6).find(|&unit| rounded(bytes.into(), unit) < 1024).unwrap_or(6);
     let tenths = rounded(u128::from(bytes) * 10, unit);

@@ -230,17 +230,18 @@ fn push_number(to: &mut String, mut number: u128) {
     to.push_str(str::from_utf8(&digits[first..]).unwrap_or_default());
 }
 
-// `page.css` and `page.js` are sent as they stand, and so have no comments:
-// - an icon is a shape cut out of the colour of its link, chosen by the end of the link: rows have no bytes for it;
-// - on a phone, the link's `:after` covers the row, so that all of it can be touched;
-// - the script makes a block's times local when it comes near the window, once: a time that has a title is done;
-// - it reads the names for the filter when that first gets the focus, and hides rows; a block then has the height of the rest.
-//   One without any is hidden itself: of no height, all would lie in the window, and be laid out when their rows come back.
+// `page.css` and `page.js` are sent unchanged, so they contain no comments:
+// - An icon is a shape cut out of the colour of its link, chosen by the end of the link, so rows have no bytes for it.
+// - On a phone, the link's `:after` covers the row, so that the whole row reacts to a touch.
+// - The script converts a block's times to local time when the block comes near the window. A time with a title is done.
+// - The script reads the names for the filter when the filter first gets the focus, and hides rows. A block then has the
+//   height of the others. A block without any is hidden: with a height of 0, all of them would be in the window, and the
+//   browser would compute their layout when their rows come back.
 const HEAD: &str = "<!DOCTYPE html>\n<html lang=en>\n<meta charset=utf-8>\n\
     <meta name=viewport content=\"width=device-width\">\n<link rel=icon href=\"data:,\">\n<title>";
 const STYLE: &str = concat!("</title>\n<style>", include_str!("page.css"), "</style>\n");
 const NAV: &str = "<nav><h1 id=h>";
-/// Buttons, as the headings are: clients that follow links would fetch each folder once more for each.
+/// Buttons, like the headings: clients that follow links would download each folder once more per link.
 const ARCHIVES: &str = " <span>Download all: <button form=f name=archive value=zip>zip</button>\
     <button form=f name=archive value=tar.gz>tar.gz</button></span>";
 const END: &str = concat!("</table></form></main>\n<script>", include_str!("page.js"), "</script>\n");
